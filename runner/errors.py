@@ -1,0 +1,77 @@
+"""The errors a user can meet; each class owns its exit status and says the mend.
+
+::
+
+    BackfillError                  one line, and a hint on how to go on
+     ├─ RunFailed             1    the run ended with failures
+     ├─ UsageError            2    the call's words are off
+     ├─ InvalidPlan           3    the plan, catalog or data file has problems
+     ├─ PreflightRefused      4    something is missing; nothing was sent
+     ├─ StalePlan             5    the plan is no longer the one the run started with
+     ├─ TargetError           6    the target or the state store cannot be reached
+     │   └─ KeyRefused        6    ... or refuses the key
+     ├─ Incomplete            7    stopped, or timed out, before the end
+     └─ Interrupted         130    ^C
+
+Only ``runner.cli`` turns them into words and an exit status.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from runner.model import Problem
+
+
+class BackfillError(Exception):
+    """A user's error: `str()` says what is wrong, `hint` what to do about it."""
+
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class RunFailed(BackfillError):
+    exit_status = 1
+
+
+class UsageError(BackfillError):
+    exit_status = 2
+
+
+class InvalidPlan(BackfillError):
+    """All problems of the input at once, best first."""
+
+    exit_status = 3
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        errors = sum(problem.severity == "error" for problem in problems)
+        super().__init__(f"{errors} problem{'' if errors == 1 else 's'} found")
+        self.problems = problems
+
+
+class PreflightRefused(BackfillError):
+    exit_status = 4
+
+
+class StalePlan(BackfillError):
+    exit_status = 5
+
+
+class TargetError(BackfillError):
+    exit_status = 6
+
+
+class KeyRefused(TargetError):
+    """401 or 403: nothing that follows would pass, so the run stops at once."""
+
+
+class Incomplete(BackfillError):
+    exit_status = 7
+
+
+class Interrupted(BackfillError):
+    exit_status = 130

@@ -1,0 +1,337 @@
+"""The frozen values that flow between the rooms.
+
+``plan file -> Document -> BackfillPlan -> ExecutionPlan -> journal -> events -> jobs -> report``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
+
+Json: TypeAlias = Any  # a JSON value: what a payload or an attribute may hold
+Data: TypeAlias = dict[str, Json]
+
+Severity = Literal["error", "warning"]
+ForEach = Literal["repo", "workspace", "once"]
+Wait = Literal["sent", "completed"]
+Load = Literal["internal", "external", "heavy"]
+OnFailure = Literal["stop", "continue"]
+
+MAX_EVENTS_PER_REQUEST = 5_000  # the Event API's own limit (protocol page, section 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong (or unwise) in a file: what, where (1-based), and what to do."""
+
+    message: str
+    path: str
+    line: int | None = None
+    column: int | None = None
+    source: str | None = None
+    hint: str | None = None
+    severity: Severity = "error"
+    rule: str = "plan"
+
+
+@dataclass(frozen=True, slots=True)
+class Pacing:
+    """`batch_size` events, then `delay` seconds."""
+
+    batch_size: int
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of a plan: its catalog entry with the plan's own words applied.
+
+    `payload` and `when` are compiled templates: functions of the rendering context.
+    """
+
+    name: str
+    event: str
+    for_each: ForEach
+    payload: Payload
+    contract: Contract
+    after: tuple[str, ...]
+    pacing: Pacing
+    load: Load
+    wait: Wait
+    timeout: float
+    when: Condition | None = None
+    description: str = ""
+
+
+class Payload(Protocol):
+    def __call__(self, context: Mapping[str, Json], /) -> Data:
+        """The event's data; a ValueError where a template cannot be rendered."""
+
+    def explain(self, context: Mapping[str, Json], item: str, /) -> Problem:
+        """Why rendering failed, and the template's line."""
+
+    def problem(self, message: str, /) -> Problem:
+        """A problem at the place where the payload is written."""
+
+
+class Condition(Protocol):
+    @property
+    def source(self) -> str: ...
+
+    def __call__(self, context: Mapping[str, Json], /) -> bool: ...
+
+
+class Contract(Protocol):
+    @property
+    def accepts(self) -> Callable[[Json], bool]: ...
+
+    def explain(self, data: Data, item: str, /) -> tuple[Problem, ...]:
+        """Why `data` is not accepted: the item, and the template's line."""
+
+
+class Repositories(Protocol):
+    """The repositories of a plan, in written order; rows are made when asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Data:
+        """The attributes of one repository: `repo`, `owner`, `name` and whatever is written."""
+
+    def __iter__(self) -> Iterator[Data]: ...
+
+    def place(self, index: int, /) -> Problem:
+        """A problem with an empty message at the place where the repository is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderKey:
+    attribute: str
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillPlan:
+    """What people wrote and reviewed, with every template compiled and every name resolved."""
+
+    name: str
+    path: str
+    metadata: Data
+    variables: Data
+    repositories: Repositories
+    workspace: str | None
+    operations: tuple[Operation, ...]
+    left_out: tuple[Skipped, ...]
+    order_by: tuple[OrderKey, ...]
+    on_failure: OnFailure
+    handlers: Mapping[str, str]
+    warnings: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event as Inngest takes it; `id` is the idempotency key, `ts` is in ms since 1970."""
+
+    name: str
+    data: Data
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedEvent:
+    """One event in its place: stage and batch count from 1."""
+
+    stage: int
+    operation: str
+    batch: int
+    item: str
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """What is left out, and why; `item` is None where the whole operation is."""
+
+    operation: str
+    item: str | None
+    reason: str
+
+
+class Items(Protocol):
+    """The items of a stage in sending order, each rendered to its event when asked for."""
+
+    def __len__(self) -> int: ...
+
+    def events(self, start: int = 0, /) -> Iterator[tuple[str, Event]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """All events of one operation; the next stage starts when this one is done."""
+
+    number: int
+    operation: str
+    event: str
+    for_each: ForEach
+    pacing: Pacing
+    wait: Wait
+    timeout: float
+    items: Items
+
+    @property
+    def total(self) -> int:
+        return len(self.items)
+
+    @property
+    def batches(self) -> int:
+        return -(-self.total // self.pacing.batch_size)
+
+    @property
+    def duration(self) -> float:
+        """Seconds that the pacing alone takes: the delays between the batches."""
+        return max(0, self.batches - 1) * self.pacing.delay
+
+    def planned(self, start: int = 0) -> Iterator[PlannedEvent]:
+        """The stage's events from the `start`-th on (0-based), in sending order."""
+        size = self.pacing.batch_size
+        for index, (item, event) in enumerate(self.items.events(start), start):
+            yield PlannedEvent(self.number, self.operation, index // size + 1, item, event)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionPlan:
+    """Exactly what will be sent, in which order, at which pace, and what is left out and why.
+
+    The preview prints it and the run sends it; `digest` covers everything that decides what
+    is sent. A value: building it or reading it does no I/O.
+    """
+
+    name: str
+    path: str
+    digest: str
+    stages: tuple[Stage, ...]
+    skipped: tuple[Skipped, ...]
+    warnings: tuple[Problem, ...]
+    on_failure: OnFailure = "stop"
+    metadata: Data = field(default_factory=dict)
+    handlers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def events(self) -> int:
+        return sum(stage.total for stage in self.stages)
+
+    @property
+    def batches(self) -> int:
+        return sum(stage.batches for stage in self.stages)
+
+    @property
+    def duration(self) -> float:
+        return sum(stage.duration for stage in self.stages)
+
+    def planned(self) -> Iterator[PlannedEvent]:
+        for stage in self.stages:
+            yield from stage.planned()
+
+
+# What a run has seen.
+
+RunStatus = Literal["running", "completed", "failed", "cancelled", "incomplete"]
+Outcome = Literal["sent", "completed", "failed", "cancelled", "rejected", "no_job", "timed_out"]
+
+FAILURES: frozenset[Outcome] = frozenset({"failed", "cancelled", "rejected", "no_job", "timed_out"})
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An Inngest run that one of our events started."""
+
+    id: str
+    function: str
+    status: str
+    ended: bool
+    message: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SentEvent:
+    """An event the server has accepted: `position` counts from 0 over the whole run."""
+
+    position: int
+    stage: int
+    operation: str
+    item: str
+    name: str
+    internal_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One event that did not take effect as planned."""
+
+    operation: str
+    item: str
+    event: str
+    outcome: Outcome
+    message: str
+    job: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    planned: int = 0
+    accepted: int = 0
+    deduplicated: int = 0
+    rejected: int = 0
+    jobs: int = 0
+    completed: int = 0
+    failed: int = 0
+    no_job: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a run ended; `note` says what a caller must know besides the figures."""
+
+    run_id: str
+    plan: str
+    target: str
+    status: RunStatus
+    totals: Totals
+    failures: tuple[Failure, ...]
+    duration: float
+    links: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+
+
+@dataclass(frozen=True, slots=True)
+class StageProgress:
+    """Where a stage stands; `rate` is events a second, times are in seconds.
+
+    `sent` counts accepted events; `running`, `completed` and `failed` count events by what their
+    jobs have come to. `waiting` says what the run is waiting for just now, if it is.
+    """
+
+    stage: int
+    operation: str
+    total: int
+    sent: int = 0
+    running: int = 0
+    completed: int = 0
+    failed: int = 0
+    rate: float = 0.0
+    left: float | None = None
+    waiting: str | None = None
+    ended: bool = False
+
+
+class Observer(Protocol):
+    """Told what a run does, as it does it; decides nothing."""
+
+    def started(self, run_id: str, plan: ExecutionPlan, /) -> None: ...
+
+    def progress(self, progress: StageProgress, /) -> None: ...
+
+    def note(self, message: str, /) -> None: ...

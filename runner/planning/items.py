@@ -1,0 +1,148 @@
+"""What a stage runs for: items in sending order, rendered to events when asked for."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from runner.model import BackfillPlan, Data, Event, Json, Operation, Repositories
+
+Context = dict[str, Json]
+
+
+class Source(Protocol):
+    """Everything an operation could run for, in order, before anything is skipped."""
+
+    def __len__(self) -> int: ...
+
+    def contexts(self, base: Context, chosen: Iterable[int]) -> Iterator[tuple[str, Context]]:
+        """Name and rendering context of each chosen item; the context is reused, not kept."""
+
+    def skips(self, index: int, context: Context, operation: str) -> str | None:
+        """Why the item leaves out the operation, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepositorySource:
+    rows: Repositories
+    order: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def contexts(self, base: Context, chosen: Iterable[int]) -> Iterator[tuple[str, Context]]:
+        rows, order, workspaces = self.rows, self.order, dict[str, Data]()
+        context = dict(base)
+        for index in chosen:
+            row = rows[order[index]]
+            context["repo"] = row
+            workspace = row.get("workspace")
+            if workspace is not None:
+                context["workspace"] = workspaces.setdefault(workspace, {"id": workspace})
+            else:
+                context.pop("workspace", None)
+            yield row["repo"], context
+
+    def skips(self, index: int, context: Context, operation: str) -> str | None:  # noqa: ARG002
+        skip = context["repo"].get("skip")
+        return "skipped by the repository" if skip and operation in skip else None
+
+
+@dataclass(frozen=True, slots=True)
+class Workspaces:
+    """The workspaces of the repositories, in the order of each one's first repository."""
+
+    rows: Repositories
+    members: Mapping[str, array[int]]
+    skipping: Mapping[str, Mapping[str, int]]  # workspace -> operation -> how many skip it
+    homeless: int  # repositories that belong to no workspace
+    names: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def contexts(self, base: Context, chosen: Iterable[int]) -> Iterator[tuple[str, Context]]:
+        context = dict(base)
+        for index in chosen:
+            name = self.names[index]
+            context["workspace"] = _Workspace(name, self)
+            yield name, context
+
+    def skips(self, index: int, context: Context, operation: str) -> str | None:  # noqa: ARG002
+        name = self.names[index]
+        count = self.skipping.get(name, {}).get(operation, 0)
+        if count and count == len(self.members[name]):
+            return "skipped by all of its repositories"
+        return None
+
+
+class _Workspace(dict[str, Json]):
+    """`workspace` in templates: `id`, and `repos`, its repositories in order, made when read."""
+
+    def __init__(self, name: str, workspaces: Workspaces) -> None:
+        super().__init__(id=name)
+        self._workspaces = workspaces
+
+    def __missing__(self, key: str) -> Json:
+        if key != "repos":
+            raise KeyError(key)
+        members = self._workspaces.members.get(self["id"], ())
+        names = [self._workspaces.rows[index]["repo"] for index in members]
+        self["repos"] = names
+        return names
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    plan: str
+
+    def __len__(self) -> int:
+        return 1
+
+    def contexts(self, base: Context, chosen: Iterable[int]) -> Iterator[tuple[str, Context]]:
+        for _ in chosen:
+            yield self.plan, dict(base)
+
+    def skips(self, index: int, context: Context, operation: str) -> str | None:  # noqa: ARG002
+        return None
+
+
+def find_workspaces(plan: BackfillPlan, order: Sequence[int]) -> Workspaces:
+    """The plan's own workspace counts where it lists no repositories at all."""
+    members: dict[str, array[int]] = {}
+    skipping: dict[str, dict[str, int]] = {}
+    homeless = 0
+    for index in order:
+        row = plan.repositories[index]
+        workspace = row.get("workspace")
+        if workspace is None:
+            homeless += 1
+            continue
+        members.setdefault(workspace, array("L")).append(index)
+        for operation in row.get("skip") or ():
+            counts = skipping.setdefault(workspace, {})
+            counts[operation] = counts.get(operation, 0) + 1
+    if not members and not homeless and plan.workspace is not None:
+        members[plan.workspace] = array("L")
+    return Workspaces(plan.repositories, members, skipping, homeless, tuple(members))
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedItems:
+    """The chosen items of a source, each with the event that the operation sends for it."""
+
+    operation: Operation
+    source: Source
+    base: Context
+    chosen: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def events(self, start: int = 0) -> Iterator[tuple[str, Event]]:
+        render, name = self.operation.payload, self.operation.event
+        chosen = self.chosen[start:] if start else self.chosen
+        for item, context in self.source.contexts(self.base, chosen):
+            yield item, Event(name, render(context))

@@ -1,0 +1,101 @@
+"""A parsed file with the place of every value kept: the source of all ``file:line:column``."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from runner.model import Json, Problem, Severity
+from runner.spec.secrets import redact
+
+Path: TypeAlias = Sequence[str | int]
+
+# A mark is libyaml's (line and column from 0). The tree of marks has the shape of the value:
+# a scalar is its mark; a list (mark, [child, ...]); a mapping (mark, {key: (key mark, child)}).
+Marks: TypeAlias = Any
+
+_LONGEST_LINE = 640
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    path: str
+    text: str
+    value: Json
+    marks: Marks
+
+    def position(self, path: Path, *, key: bool = False) -> tuple[int, int]:
+        """Line and column, from 1, of the value at `path` (or of its key).
+
+        A path that leads out of the document gives the deepest place that exists.
+        """
+        node, mark = self.marks, None
+        for step in path:
+            if not isinstance(node, tuple):
+                break
+            children = node[1]
+            if isinstance(children, dict) and step in children:
+                mark, node = children[step]
+            elif isinstance(children, list) and isinstance(step, int) and step < len(children):
+                mark, node = None, children[step]
+            else:
+                mark = None
+                break
+        if not key or mark is None:
+            mark = node[0] if isinstance(node, tuple) else node
+        return (mark.line + 1, mark.column + 1) if mark else (1, 1)
+
+    def problem(
+        self,
+        message: str,
+        path: Path = (),
+        *,
+        key: bool = False,
+        hint: str | None = None,
+        severity: Severity = "error",
+        rule: str = "plan",
+    ) -> Problem:
+        line, column = self.position(path, key=key)
+        return problem_at(
+            self.path, self.text, line, column, message, hint=hint, severity=severity, rule=rule
+        )
+
+
+def problem_at(
+    path: str,
+    text: str,
+    line: int,
+    column: int,
+    message: str,
+    *,
+    hint: str | None = None,
+    severity: Severity = "error",
+    rule: str = "plan",
+) -> Problem:
+    """A problem at a 1-based place of `text`, with that line as its excerpt, secrets masked."""
+    source = redact(line_of(text, line)) or None
+    return Problem(
+        redact(message), path, line, column, source, hint and redact(hint), severity, rule
+    )
+
+
+def line_of(text: str, number: int) -> str:
+    """The 1-based line of `text`, or '' past its end; very long ones are cut."""
+    start = 0
+    for _ in range(number - 1):
+        start = text.find("\n", start) + 1
+        if not start:
+            return ""
+    end = text.find("\n", start)
+    return text[start : end if end >= 0 else None].rstrip("\r")[:_LONGEST_LINE]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """A suggestion for a mistyped word, or None where nothing comes near."""
+    near = difflib.get_close_matches(word.lower(), {name.lower(): name for name in known}, n=1)
+    for name in known:
+        if near and name.lower() == near[0]:
+            return f"did you mean `{name}`?"
+    return None

@@ -1,0 +1,94 @@
+"""An operation's payload: compiled once, rendered per item, checked against its contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from runner.model import Data, Json, Problem
+from runner.spec.document import Document, Path
+from runner.spec.schema import explain_contract
+from runner.spec.templates import Context, Render, TemplateError, compile_value
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a template is written."""
+
+    document: Document
+    path: Path
+
+    def problem(self, message: str, *, below: Path = (), hint: str | None = None) -> Problem:
+        path = (*self.path, *below)
+        return self.document.problem(message, path, hint=hint, rule="payload")
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """The keys of `data` in written order, the catalog's first, then those of `with`."""
+
+    constants: Mapping[str, Json]
+    templates: tuple[tuple[str, Render], ...]
+    origins: Mapping[str, Origin]
+    whole: Origin
+
+    def __call__(self, context: Context) -> Data:
+        data = dict(self.constants)
+        for key, render in self.templates:
+            data[key] = render(context)
+        return data
+
+    def explain(self, context: Context, item: str) -> Problem:
+        """The problem of the first key that does not render; call it after `__call__` failed."""
+        for key, render in self.templates:
+            try:
+                render(context)
+            except TemplateError as error:
+                return self.origins[key].problem(f"`{key}` cannot be rendered for {item}: {error}")
+        return self.problem(f"the payload cannot be written as JSON for {item}")
+
+    def problem(self, message: str) -> Problem:
+        return self.whole.problem(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What a rendered payload must meet, as the catalog's JSON Schema says."""
+
+    schema: Json
+    accepts: Callable[[Json], bool]
+    payload: Payload
+
+    def explain(self, data: Data, item: str) -> tuple[Problem, ...]:
+        return tuple(
+            self._problem(path, message, item) for path, message in explain_contract(self.schema, data)
+        )
+
+    def _problem(self, path: tuple[str | int, ...], message: str, item: str) -> Problem:
+        message = f"the payload for {item} breaks the contract: {message}"
+        origin = self.payload.origins.get(str(path[0])) if path else None
+        if origin is None:
+            return self.payload.problem(message)
+        return origin.problem(message, below=path[1:])
+
+
+def compile_payload(parts: list[tuple[Json, Origin]]) -> tuple[Payload, list[Problem]]:
+    """One payload of several mappings, a later one's keys over an earlier one's."""
+    merged: dict[str, tuple[Json, Origin]] = {}
+    for mapping, origin in parts:
+        for key, value in mapping.items():
+            merged[key] = (value, Origin(origin.document, (*origin.path, key)))
+    constants: dict[str, Json] = {}
+    templates: list[tuple[str, Render]] = []
+    problems: list[Problem] = []
+    for key, (value, origin) in merged.items():
+        try:
+            render = compile_value(value)
+        except TemplateError as error:
+            problems.append(origin.problem(str(error)))
+            continue
+        constants[key] = None if render else value
+        if render:
+            templates.append((key, render))
+    origins = {key: origin for key, (_, origin) in merged.items()}
+    return Payload(constants, tuple(templates), origins, parts[0][1]), problems

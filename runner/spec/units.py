@@ -1,0 +1,38 @@
+"""Durations and priorities, typed once."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, get_args
+
+Priority = Literal["critical", "high", "medium", "low"]
+PRIORITIES: dict[str, int] = {name: rank for rank, name in enumerate(get_args(Priority))}
+
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_DURATION = re.compile(
+    r"(?=\d)(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?"
+)
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of ``5s``, ``1m30s``, ``500ms``; ValueError for anything else."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"`{text}` is not a duration; write it like 5s, 1m30s or 500ms")
+    return sum(
+        float(amount) * unit
+        for amount, unit in zip(match.groups(), _UNITS.values(), strict=True)
+        if amount
+    )
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest form that `parse_duration` reads: ``90.5`` is ``1m30.5s``."""
+    milliseconds = round(seconds * 1000)
+    if milliseconds < 1000 and milliseconds:
+        return f"{milliseconds}ms"
+    minutes, rest = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    parts = (f"{hours}h" if hours else "", f"{minutes}m" if minutes else "")
+    tail = f"{rest / 1000:g}s" if rest or not (hours or minutes) else ""
+    return "".join(parts) + tail
