@@ -44,6 +44,15 @@ def load_plan(
     return replace(plan, warnings=ranked(problems))
 
 
+def read_catalog(path: str | None) -> tuple[dict[str, CatalogEntry], list[Problem]]:
+    """The operations that the plan at `path` can use; without one, the built-in ones."""
+    if path is None:
+        return build_catalog([parse_clean(builtin_source(), BUILTIN)[0]])
+    document, problems = _read_yaml(path)
+    catalog, wrong = load_catalog(check_plan(document))
+    return catalog, problems + wrong
+
+
 def load_catalog(checked: Checked) -> tuple[dict[str, CatalogEntry], list[Problem]]:
     """The operations of the catalogs that a plan names; by default the built-in one."""
     named = checked.value.get("catalog", BUILTIN)

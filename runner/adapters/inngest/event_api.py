@@ -1,0 +1,90 @@
+"""Sending: ``POST {origin}/e/{event key}`` (protocol page, section 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import orjson
+
+from runner.adapters.inngest.http import Retry, Unanswered, request
+from runner.adapters.inngest.target import Target
+from runner.errors import KeyRefused, TargetError
+from runner.execution.ports import Answer, RequestTooLarge
+
+_MESSAGE_LENGTH = 300
+
+
+@dataclass(frozen=True, slots=True)
+class HttpEventApi:
+    client: httpx.AsyncClient
+    target: Target
+    retry: Retry
+
+    async def send(self, body: bytes, count: int, seed: str) -> Answer:
+        resent = False
+
+        async def attempt() -> Answer:
+            nonlocal resent
+            try:
+                response, answer = await self._post(body, seed)
+            except Unanswered as error:
+                resent = resent or error.maybe_taken
+                raise
+            return self._read(response, answer, count, resent=resent)
+
+        found: Answer = await self.retry(f"sending to {self.target.name}", attempt)
+        return found
+
+    async def _post(self, body: bytes, seed: str) -> tuple[httpx.Response, bytes]:
+        headers = {"content-type": "application/json", "x-inngest-event-id-seed": seed}
+        if self.target.environment:
+            headers["x-inngest-env"] = self.target.environment
+        url = f"{self.target.events}/e/{quote(self.target.event_key or '', safe='')}"
+        return await request(self.client, "POST", url, content=body, headers=headers)
+
+    def _read(self, response: httpx.Response, body: bytes, count: int, *, resent: bool) -> Answer:
+        status = response.status_code
+        if status in (401, 403):
+            raise KeyRefused(
+                f"{self.target.name} refuses the event key ({status})",
+                hint="set INNGEST_EVENT_KEY to a key of this target; nothing more was sent",
+            )
+        if status == 413:
+            raise RequestTooLarge("the request is too large (413)")
+        answer = _object(body)
+        ids = answer.get("ids")
+        if status not in (200, 400) or not isinstance(ids, list):
+            if status == 400 and isinstance(answer.get("error"), str):
+                ids = []
+            else:
+                raise self._not_inngest(status)
+        taken = tuple(id_ for id_ in ids if isinstance(id_, str) and id_)
+        if status == 200 and len(taken) != count:
+            message = f"{self.target.name} answered with {len(taken)} ids for {count} events"
+            hint = "what it took is not known; `backfill resume` sends the same request again"
+            raise TargetError(message, hint=hint)
+        if status == 400 and len(taken) >= count:
+            raise TargetError(f"{self.target.name} refuses the request: {_message(answer)}")
+        refused = _message(answer) if status == 400 else None
+        return Answer(taken, refused, resent)
+
+    def _not_inngest(self, status: int) -> TargetError:
+        message = f"{self.target.name} answers {status} with a body that is not Inngest's"
+        hint = "is there a proxy in between, or another server at this address?"
+        return TargetError(message, hint=hint)
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    """Servers answer as text/plain: only the body says what it is."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _message(answer: dict[str, Any]) -> str:
+    return str(answer.get("error") or "no reason given")[:_MESSAGE_LENGTH]

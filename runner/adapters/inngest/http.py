@@ -1,0 +1,142 @@
+"""One keep-alive client with bounded retries; no URL or key of it ever reaches a message."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from random import Random
+from typing import Any
+
+import httpx
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+from tenacity import stop_after_attempt, stop_after_delay
+
+from runner.errors import TargetError
+
+MAX_TRIES = 6
+MAX_SECONDS = 120.0
+LONGEST_WAIT = 60.0  # a Retry-After beyond this ends the tries: the run can be resumed
+MAX_BODY = 64 * 1024 * 1024
+_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+
+
+class Unanswered(Exception):  # noqa: N818 - retried, then turned into a TargetError
+    """A try that may be made again. `maybe_taken`: the request may have had its effect."""
+
+    def __init__(self, why: str, *, maybe_taken: bool, wait: float | None = None) -> None:
+        super().__init__(why)
+        self.maybe_taken = maybe_taken
+        self.wait = wait
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How tries are spaced; the sleep and the randomness are handed in."""
+
+    sleep: Callable[[float], Awaitable[None]]
+    random: Random
+    note: Callable[[str], None]
+
+    async def __call__(self, what: str, attempt: Callable[[], Awaitable[Any]]) -> Any:
+        """`attempt`, again while it raises `Unanswered`; a `TargetError` when the tries are up."""
+        tries = AsyncRetrying(
+            sleep=self.sleep,
+            stop=stop_after_attempt(MAX_TRIES) | stop_after_delay(MAX_SECONDS) | _waits_too_long,
+            wait=self._wait,
+            retry=retry_if_exception_type(Unanswered),
+            before_sleep=lambda state: self._say(what, state),
+            reraise=True,
+        )
+        try:
+            return await tries(attempt)
+        except Unanswered as error:
+            hint = "once it answers again, `backfill resume` carries the run on"
+            raise TargetError(f"{what}: {error}", hint=hint) from None
+
+    def _wait(self, state: RetryCallState) -> float:
+        asked = _error(state).wait
+        backoff = self.random.uniform(0.5, 1.0) * min(10.0, 0.2 * 2**state.attempt_number)
+        return backoff if asked is None else asked
+
+    def _say(self, what: str, state: RetryCallState) -> None:
+        wait = state.next_action.sleep if state.next_action else 0.0
+        self.note(f"{what}: {_error(state)}; trying again in {wait:.1f}s")
+
+
+def _error(state: RetryCallState) -> Unanswered:
+    error = state.outcome.exception() if state.outcome else None
+    assert isinstance(error, Unanswered)  # noqa: S101 - nothing else is retried
+    return error
+
+
+def _waits_too_long(state: RetryCallState) -> bool:
+    return (_error(state).wait or 0) > LONGEST_WAIT
+
+
+@asynccontextmanager
+async def open_client(transport: httpx.AsyncBaseTransport | None) -> AsyncIterator[httpx.AsyncClient]:
+    """`transport` is the embedded server's; None is the network."""
+    for name in ("httpx", "httpcore"):  # httpx logs full URLs, and the event key is part of one
+        logging.getLogger(name).disabled = True
+    async with httpx.AsyncClient(
+        transport=transport, timeout=_TIMEOUT, follow_redirects=False, trust_env=transport is None
+    ) as client:
+        yield client
+
+
+async def request(
+    client: httpx.AsyncClient, method: str, url: str, **arguments: Any
+) -> tuple[httpx.Response, bytes]:
+    """One try. Raises `Unanswered` for what may be tried again, `TargetError` for what may not."""
+    try:
+        async with client.stream(method, url, **arguments) as response:
+            body = await _read(response)
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        raise Unanswered(_reason(error), maybe_taken=False) from None
+    except httpx.TransportError as error:
+        raise Unanswered(_reason(error), maybe_taken=True) from None
+    except httpx.InvalidURL:
+        raise TargetError("the target's URL or key has characters that no URL may have") from None
+    status = response.status_code
+    if status == 429 or status >= 500:
+        wait = retry_after(response.headers)
+        raise Unanswered(f"the server answers {status}", maybe_taken=status != 429, wait=wait)
+    if 300 <= status < 400:
+        message = f"the server redirects ({status}), and a key is never sent on"
+        raise TargetError(message, hint="give --target the address that it redirects to")
+    return response, body
+
+
+async def _read(response: httpx.Response) -> bytes:
+    body = bytearray()
+    async for part in response.aiter_bytes():
+        body += part
+        if len(body) > MAX_BODY:
+            raise TargetError(f"the server's answer is larger than {MAX_BODY // 1024 // 1024} MiB")
+    return bytes(body)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a Retry-After header asks for, in either of its two forms."""
+    value = headers.get("retry-after", "").strip()
+    if value.isdecimal():
+        return float(value)
+    try:
+        until = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=UTC)
+    return max(0.0, (until - datetime.now(UTC)).total_seconds())
+
+
+def _reason(error: httpx.TransportError) -> str:
+    if isinstance(error, httpx.ConnectError):
+        return "no connection"
+    if isinstance(error, httpx.TimeoutException):
+        return "no answer in time"
+    return "the connection broke before the answer was complete"

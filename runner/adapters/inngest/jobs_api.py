@@ -1,0 +1,107 @@
+"""Following: ``GET {origin}/v1/events/{id}/runs`` (protocol page, section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import httpx
+import orjson
+
+from runner.adapters.inngest.http import Retry, request
+from runner.adapters.inngest.target import Target
+from runner.errors import KeyRefused, TargetError
+from runner.model import Job
+
+ENDED = frozenset({"completed", "failed", "cancelled", "overflowed", "skipped"})
+_NO_EVENT = "0" * 26  # a well-formed internal id that no event has
+_MESSAGE_LENGTH = 500
+
+
+@dataclass(slots=True)
+class HttpJobsApi:
+    client: httpx.AsyncClient
+    target: Target
+    retry: Retry
+    _keys: list[str] = field(init=False)
+    _cache_buster: Any = field(default_factory=count)
+
+    def __post_init__(self) -> None:
+        self._keys = list(self.target.signing_keys)
+
+    async def probe(self) -> None:
+        await self.jobs(_NO_EVENT)
+
+    async def jobs(self, internal_id: str) -> list[Job]:
+        async def attempt() -> tuple[httpx.Response, bytes]:
+            return await self._get(internal_id)
+
+        response, body = await self.retry(f"asking {self.target.name} for jobs", attempt)
+        return [self._job(run) for run in self._runs(response, body)]
+
+    async def _get(self, internal_id: str) -> tuple[httpx.Response, bytes]:
+        """Keys are tried in turn: after a rotation the fallback may be the one that holds."""
+        url = f"{self.target.api}/v1/events/{internal_id}/runs"
+        while True:
+            headers = {"authorization": f"Bearer {self._keys[0]}"} if self._keys else {}
+            if self.target.environment:
+                headers["x-inngest-env"] = self.target.environment
+            # The server caches this answer for 15 s, an early empty one too; a query it does not
+            # know passes the cache by (protocol page, section 6).
+            query = {"fresh": str(next(self._cache_buster))}
+            response, body = await request(self.client, "GET", url, headers=headers, params=query)
+            if response.status_code not in (401, 403) or len(self._keys) < 2:
+                return response, body
+            self._keys.pop(0)
+
+    def _runs(self, response: httpx.Response, body: bytes) -> list[dict[str, Any]]:
+        status = response.status_code
+        if status in (401, 403):
+            what = "refuses the signing key" if self._keys else "asks for a signing key"
+            hint = "set INNGEST_SIGNING_KEY, or send without following: --no-wait"
+            raise KeyRefused(f"{self.target.name} {what} ({status})", hint=hint)
+        if status == 404:
+            return []
+        try:
+            answer = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            answer = None
+        if isinstance(answer, dict) and answer.get("error"):
+            # Errors hide behind 200 (protocol page, section 6), and an error is never "no jobs".
+            if answer.get("status") == 404:
+                return []
+            raise TargetError(f"{self.target.name} says: {str(answer['error'])[:_MESSAGE_LENGTH]}")
+        runs = answer.get("data") or [] if isinstance(answer, dict) else answer
+        if status != 200 or not isinstance(runs, list):
+            message = f"{self.target.name} answers {status} with a body that is not Inngest's"
+            raise TargetError(message, hint="is there another server at this address?")
+        return [run for run in runs if isinstance(run, dict)]
+
+    def _job(self, run: dict[str, Any]) -> Job:
+        job_id, status = str(run.get("run_id", "")), str(run.get("status", "Unknown"))
+        # The status turns terminal up to 160 ms before the output and `ended_at` appear.
+        ended = status.lower() in ENDED and bool(run.get("ended_at"))
+        return Job(
+            id=job_id,
+            function=str(run.get("function_id", "")),
+            status=status,
+            ended=ended,
+            message=_message(run.get("output")) if status.lower() != "completed" else None,
+            url=self.target.job_url(job_id),
+        )
+
+
+def _message(output: Any) -> str | None:
+    """A failed job's own words: ``{"code", "message", "name", "stack"}``, sometimes as text."""
+    if isinstance(output, str):
+        try:
+            output = orjson.loads(output)
+        except orjson.JSONDecodeError:
+            return output[:_MESSAGE_LENGTH] or None
+    if not isinstance(output, dict):
+        return None
+    name, message = output.get("name"), output.get("message")
+    if not message:
+        return str(name)[:_MESSAGE_LENGTH] if name else None
+    return (f"{name}: {message}" if name else str(message))[:_MESSAGE_LENGTH]

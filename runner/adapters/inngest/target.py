@@ -1,0 +1,119 @@
+"""Where events go: names and environment variables -> origins and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import urlsplit
+
+from runner.errors import UsageError
+from runner.spec.document import did_you_mean
+
+Kind = Literal["embedded", "dev", "cloud", "server"]
+
+NAMES = ("embedded", "dev", "cloud")
+DEV_ORIGIN = "http://127.0.0.1:8288"
+CLOUD_EVENTS, CLOUD_API = "https://inn.gs", "https://api.inngest.com"
+EMBEDDED_ORIGIN = "http://embedded"
+# A dev server takes any key; this is the one that the SDKs send where none is set.
+NO_EVENT_KEY = "NO_EVENT_KEY_SET"
+_LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A resolved target. `name` is what people may read: it holds no key."""
+
+    name: str
+    kind: Kind
+    events: str
+    api: str
+    event_key: str | None = field(repr=False)
+    signing_keys: tuple[str, ...] = field(repr=False)
+    environment: str | None = None
+
+    @property
+    def local(self) -> bool:
+        """Does everything stay on this machine?"""
+        hosts = {urlsplit(origin).hostname for origin in (self.events, self.api)}
+        return self.kind == "embedded" or hosts <= _LOCAL_HOSTS
+
+    def job_url(self, job_id: str) -> str | None:
+        """The dashboard's page of a job."""
+        if self.kind == "embedded":
+            return None
+        if self.kind == "cloud":
+            environment = self.environment or "production"
+            return f"https://app.inngest.com/env/{environment}/runs/{job_id}"
+        return f"{self.api}/run?runID={job_id}"
+
+
+def resolve(name: str, env: Mapping[str, str]) -> Target:
+    """The target called `name`: embedded, dev, cloud, or the base URL of a self-hosted server.
+
+    Keys come from `env` only. Raises `UsageError`.
+    """
+    if name == "embedded":
+        return Target(name, "embedded", EMBEDDED_ORIGIN, EMBEDDED_ORIGIN, "embedded", ())
+    key, signing = env.get("INNGEST_EVENT_KEY"), _signing_keys(env)
+    if name == "cloud":
+        key = env.get("INNGEST_PRODUCTION_EVENT_KEY") or key
+        events, api = _origins(env, CLOUD_EVENTS, CLOUD_API)
+        return Target(
+            _label(name, events, CLOUD_EVENTS), "cloud", events, api, key, signing,
+            env.get("INNGEST_ENV"),
+        )
+    if name == "dev":
+        events, api = _origins(env, *(_dev_url(env),) * 2)
+        return Target(f"dev ({events})", "dev", events, api, key or NO_EVENT_KEY, signing)
+    origin = _origin(name, "--target")
+    environment = env.get("INNGEST_ENV")
+    return Target(origin, "server", origin, origin, key or NO_EVENT_KEY, signing, environment)
+
+
+def _signing_keys(env: Mapping[str, str]) -> tuple[str, ...]:
+    names = ("INNGEST_SIGNING_KEY", "INNGEST_SIGNING_KEY_FALLBACK")
+    return tuple(env[name] for name in names if env.get(name))
+
+
+def _origins(env: Mapping[str, str], events: str, api: str) -> tuple[str, str]:
+    """The two specific variables beat the general one (protocol page, section 4)."""
+    base = env.get("INNGEST_BASE_URL")
+    found = []
+    for name, default in (
+        ("INNGEST_EVENT_API_BASE_URL", events),
+        ("INNGEST_API_BASE_URL", api),
+    ):
+        value = env.get(name)
+        if value:
+            found.append(_origin(value, name))
+        else:
+            found.append(_origin(base, "INNGEST_BASE_URL") if base else default)
+    return found[0], found[1]
+
+
+def _dev_url(env: Mapping[str, str]) -> str:
+    value = env.get("INNGEST_DEV", "")
+    return _origin(value, "INNGEST_DEV") if "://" in value else DEV_ORIGIN
+
+
+def _label(name: str, origin: str, usual: str) -> str:
+    return name if origin == usual else f"{name} ({origin})"
+
+
+def _origin(text: str, source: str) -> str:
+    """A base URL without its trailing slash; what is wrong with it is said without echoing keys."""
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        hint = did_you_mean(text, NAMES) or "write embedded, dev, cloud, or http://host:port"
+        what = "is not a target" if source == "--target" else "is not a URL"
+        raise UsageError(f"{source} {what}", hint=hint)
+    if parts.username or parts.password or parts.query or parts.fragment:
+        hint = "keys come from INNGEST_EVENT_KEY and INNGEST_SIGNING_KEY"
+        raise UsageError(f"{source} must be a bare base URL, without user, key or query", hint=hint)
+    return text.rstrip("/")

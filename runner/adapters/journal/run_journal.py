@@ -1,0 +1,384 @@
+"""The journal of one run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    Update,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from runner.adapters.journal.tables import chunks, events, jobs, runs
+from runner.execution.ports import Answer, Chunk, ChunkEvent, Sighting
+from runner.execution.seeds import internal_ids
+from runner.model import FAILURES, Failure, RunStatus, SentEvent, Totals
+
+
+class RunJournal:
+    """Meets `runner.execution.ports.Journal`; each method is one transaction."""
+
+    def __init__(self, engine: Engine, run_id: str) -> None:
+        self._engine, self.run_id = engine, run_id
+
+    def begin_chunk(self, chunk: Chunk) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(
+                insert(chunks),
+                {
+                    "run_id": self.run_id,
+                    "number": chunk.number,
+                    "stage": chunk.stage,
+                    "batch": chunk.batch,
+                    "operation": chunk.operation,
+                    "event": chunk.event,
+                    "seed": chunk.seed,
+                    "body": chunk.body,
+                    "state": "sending",
+                    "resent": False,
+                    "sent_at": time.time(),
+                },
+            )
+            connection.exec_driver_sql(
+                "INSERT INTO events (run_id, position, chunk, item, event_id, internal_id)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                [
+                    (self.run_id, e.position, chunk.number, e.item, e.event_id, e.internal_id)
+                    for e in chunk.events
+                ],
+            )
+
+    def accept(self, chunk: Chunk, answer: Answer) -> None:
+        taken = len(answer.ids)
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(chunks)
+                .where(chunks.c.run_id == self.run_id, chunks.c.number == chunk.number)
+                .values(state="accepted", resent=answer.resent)
+            )
+            self._correct_ids(connection, chunk, answer)
+            if answer.refused is not None:
+                connection.execute(
+                    self._update_event(),
+                    {
+                        "at": chunk.events[taken].position,
+                        "outcome": "rejected",
+                        "message": answer.refused,
+                    },
+                )
+                self._forget(connection, chunk.events[taken + 1 :])
+
+    def withdraw(self, chunk: Chunk) -> None:
+        with self._engine.begin() as connection:
+            self._forget(connection, chunk.events)
+            connection.execute(
+                delete(chunks).where(
+                    chunks.c.run_id == self.run_id, chunks.c.number == chunk.number
+                )
+            )
+
+    def record(self, sightings: Sequence[Sighting]) -> None:
+        rows = [
+            {
+                "run_id": self.run_id,
+                "job_id": job.id,
+                "position": sighting.position,
+                "function": job.function,
+                "status": job.status,
+                "message": job.message,
+                "url": job.url,
+            }
+            for sighting in sightings
+            for job in sighting.jobs
+        ]
+        settled = [
+            {"at": sighting.position, "outcome": sighting.outcome, "message": sighting.message}
+            for sighting in sightings
+            if sighting.outcome
+        ]
+        if not rows and not settled:
+            return
+        with self._engine.begin() as connection:
+            if rows:
+                statement = upsert(jobs)
+                new = statement.excluded
+                connection.execute(
+                    statement.on_conflict_do_update(
+                        index_elements=[jobs.c.run_id, jobs.c.job_id],
+                        set_={"status": new.status, "message": new.message},
+                    ),
+                    rows,
+                )
+            if settled:
+                connection.execute(self._update_event(), settled)
+
+    def end(self, status: RunStatus) -> None:
+        """A run that has ended for good keeps no bodies: nothing of it will be sent again."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(runs)
+                .where(runs.c.id == self.run_id)
+                .values(status=status, ended_at=time.time())
+            )
+            if status == "completed":
+                connection.execute(
+                    update(chunks).where(chunks.c.run_id == self.run_id).values(body=None)
+                )
+
+    def next_position(self) -> int:
+        return self._scalar(
+            select(func.coalesce(func.max(events.c.position) + 1, 0)).where(
+                events.c.run_id == self.run_id
+            )
+        )
+
+    def next_chunk(self) -> int:
+        return self._scalar(
+            select(func.coalesce(func.max(chunks.c.number) + 1, 0)).where(
+                chunks.c.run_id == self.run_id
+            )
+        )
+
+    def uncertain(self) -> list[Chunk]:
+        with self._engine.connect() as connection:
+            query = (
+                select(chunks)
+                .where(chunks.c.run_id == self.run_id, chunks.c.state == "sending")
+                .order_by(chunks.c.number)
+            )
+            return [
+                Chunk(
+                    number=row.number,
+                    stage=row.stage,
+                    batch=row.batch,
+                    operation=row.operation,
+                    event=row.event,
+                    seed=row.seed,
+                    body=row.body,
+                    events=self._open_events(connection, row.number),
+                )
+                for row in connection.execute(query)
+            ]
+
+    def unsettled(self) -> list[SentEvent]:
+        query = (
+            select(
+                events.c.position,
+                chunks.c.stage,
+                chunks.c.operation,
+                events.c.item,
+                chunks.c.event,
+                events.c.internal_id,
+            )
+            .join(chunks, self._chunk_of_event())
+            .where(
+                events.c.run_id == self.run_id,
+                events.c.outcome.is_(None),
+                chunks.c.state == "accepted",
+            )
+            .order_by(events.c.position)
+        )
+        with self._engine.connect() as connection:
+            return [SentEvent(*row) for row in connection.execute(query)]
+
+    def settled_in(self, stage: int) -> tuple[int, int]:
+        failed = case((events.c.outcome.in_(FAILURES), 1))
+        query = (
+            select(func.count(), func.count(failed))
+            .select_from(events)
+            .join(chunks, self._chunk_of_event())
+            .where(
+                events.c.run_id == self.run_id,
+                chunks.c.stage == stage,
+                events.c.outcome.is_not(None),
+            )
+        )
+        with self._engine.connect() as connection:
+            settled, failures = connection.execute(query).one()
+        return settled, failures
+
+    def reopen_timed_out(self) -> None:
+        """A run that is carried on looks again at the jobs it had given up waiting for."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(events)
+                .where(events.c.run_id == self.run_id, events.c.outcome == "timed_out")
+                .values(outcome=None, message=None)
+            )
+
+    def requeue(self, make_seed: Callable[[], str]) -> None:
+        """Turn accepted events without an outcome into uncertain ones, to be sent again.
+
+        For a target that does not outlive the process (the embedded one): the jobs died with it.
+        """
+        unsettled = select(events.c.chunk).where(
+            events.c.run_id == self.run_id, events.c.outcome.is_(None)
+        )
+        query = select(chunks).where(
+            chunks.c.run_id == self.run_id,
+            chunks.c.state == "accepted",
+            chunks.c.number.in_(unsettled),
+        )
+        with self._engine.begin() as connection:
+            for row in connection.execute(query).all():
+                kept = self._open_events(connection, row.number)
+                wanted = {event.event_id for event in kept}
+                body = [event for event in orjson.loads(row.body) if event["id"] in wanted]
+                seed = make_seed()
+                connection.execute(
+                    update(chunks)
+                    .where(chunks.c.run_id == self.run_id, chunks.c.number == row.number)
+                    .values(state="sending", seed=seed, body=orjson.dumps(body))
+                )
+                ids = internal_ids(seed, len(kept))
+                connection.execute(
+                    self._update_id(),
+                    [{"at": e.position, "new_id": new} for e, new in zip(kept, ids, strict=True)],
+                )
+
+    def totals(self) -> Totals:
+        """What the run has come to, from the journal alone."""
+        with self._engine.connect() as connection:
+            planned = connection.execute(
+                select(runs.c.planned).where(runs.c.id == self.run_id)
+            ).scalar_one()
+            accepted = events.c.outcome.is_distinct_from("rejected") & (
+                chunks.c.state == "accepted"
+            )
+            counts = connection.execute(
+                select(
+                    func.count(case((accepted, 1))),
+                    func.count(case((accepted & chunks.c.resent, 1))),
+                    func.count(case((events.c.outcome == "rejected", 1))),
+                    func.count(case((events.c.outcome == "no_job", 1))),
+                )
+                .select_from(events)
+                .join(chunks, self._chunk_of_event())
+                .where(events.c.run_id == self.run_id)
+            ).one()
+            by_status = connection.execute(
+                select(func.lower(jobs.c.status), func.count())
+                .where(jobs.c.run_id == self.run_id)
+                .group_by(func.lower(jobs.c.status))
+            ).all()
+        statuses = {status: count for status, count in by_status}
+        failed = sum(statuses.get(name, 0) for name in _FAILED_JOBS)
+        return Totals(
+            planned=planned,
+            accepted=counts[0],
+            deduplicated=counts[1],
+            rejected=counts[2],
+            jobs=sum(statuses.values()),
+            completed=statuses.get("completed", 0),
+            failed=failed,
+            no_job=counts[3],
+        )
+
+    def failures(self) -> list[Failure]:
+        """The events that did not take effect as planned, in sending order."""
+        query = (
+            select(events, chunks.c.operation, chunks.c.event, jobs.c.job_id, jobs.c.url)
+            .join(chunks, self._chunk_of_event())
+            .outerjoin(
+                jobs,
+                (jobs.c.run_id == events.c.run_id)
+                & (jobs.c.position == events.c.position)
+                & (func.lower(jobs.c.status) != "completed"),
+            )
+            .where(events.c.run_id == self.run_id, events.c.outcome.in_(FAILURES))
+            .order_by(events.c.position, jobs.c.job_id)
+        )
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).mappings().all()
+        first = {row["position"]: row for row in reversed(rows)}
+        return [
+            Failure(
+                operation=row["operation"],
+                item=row["item"],
+                event=row["event"],
+                outcome=row["outcome"],
+                message=row["message"] or row["outcome"],
+                job=row["job_id"],
+                url=row["url"],
+            )
+            for row in sorted(first.values(), key=lambda row: row["position"])
+        ]
+
+    def links(self, limit: int) -> list[str]:
+        query = (
+            select(jobs.c.url)
+            .where(jobs.c.run_id == self.run_id, jobs.c.url.is_not(None))
+            .order_by(jobs.c.position)
+            .limit(limit)
+        )
+        with self._engine.connect() as connection:
+            return [url for (url,) in connection.execute(query)]
+
+    def _correct_ids(self, connection: Connection, chunk: Chunk, answer: Answer) -> None:
+        """The ids were predicted from the seed; the server's word counts where it differs."""
+        wrong = [
+            {"at": event.position, "new_id": actual}
+            for event, actual in zip(chunk.events, answer.ids, strict=False)
+            if event.internal_id != actual
+        ]
+        if wrong:
+            connection.execute(self._update_id(), wrong)
+
+    def _forget(self, connection: Connection, forgotten: Sequence[ChunkEvent]) -> None:
+        if forgotten:
+            connection.execute(
+                delete(events).where(
+                    events.c.run_id == self.run_id,
+                    events.c.position.between(forgotten[0].position, forgotten[-1].position),
+                )
+            )
+
+    def _open_events(self, connection: Connection, number: int) -> tuple[ChunkEvent, ...]:
+        query = (
+            select(events.c.position, events.c.item, events.c.event_id, events.c.internal_id)
+            .where(
+                events.c.run_id == self.run_id,
+                events.c.chunk == number,
+                events.c.outcome.is_(None),
+            )
+            .order_by(events.c.position)
+        )
+        return tuple(ChunkEvent(*row) for row in connection.execute(query))
+
+    def _update_event(self) -> Update:
+        return (
+            update(events)
+            .where(events.c.run_id == self.run_id, events.c.position == bindparam("at"))
+            .values(outcome=bindparam("outcome"), message=bindparam("message"))
+        )
+
+    def _update_id(self) -> Update:
+        return (
+            update(events)
+            .where(events.c.run_id == self.run_id, events.c.position == bindparam("at"))
+            .values(internal_id=bindparam("new_id"))
+        )
+
+    def _chunk_of_event(self) -> ColumnElement[bool]:
+        return (chunks.c.run_id == events.c.run_id) & (chunks.c.number == events.c.chunk)
+
+    def _scalar(self, query: Select[Any]) -> int:
+        with self._engine.connect() as connection:
+            return int(connection.execute(query).scalar_one())
+
+
+_FAILED_JOBS = ("failed", "cancelled", "overflowed", "skipped")

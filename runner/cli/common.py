@@ -1,0 +1,136 @@
+"""Options and steps that several commands share."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from runner.errors import InvalidPlan, UsageError
+from runner.model import ExecutionPlan, Json
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+plan_argument = click.argument("plan", type=click.Path(dir_okay=False))
+
+
+def plan_options(command: F) -> F:
+    """What decides how a plan file is read."""
+    for option in (
+        click.option(
+            "--strict", is_flag=True, help="Warnings count as errors."
+        ),
+        click.option(
+            "--var-file",
+            "var_files",
+            multiple=True,
+            metavar="FILE",
+            help="A YAML file of template variables; --var goes over it.",
+        ),
+        click.option(
+            "--var",
+            "variables",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="Set a template variable. VALUE is read as JSON where it is JSON, as text otherwise.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def format_option(*formats: str) -> Callable[[F], F]:
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(formats),
+        default=formats[0],
+        show_default=True,
+        help="How to print the result.",
+    )
+
+
+target_option = click.option(
+    "--target",
+    default="embedded",
+    show_default=True,
+    metavar="TARGET",
+    help="embedded, dev, cloud, or the base URL of a self-hosted server.",
+)
+
+state_option = click.option(
+    "--state",
+    envvar="BACKFILL_STATE",
+    default=None,
+    metavar="URL",
+    help="Where the journal is.  [default: sqlite:///.backfill/state.db; env: BACKFILL_STATE]",
+)
+
+
+def read_variables(assignments: tuple[str, ...], var_files: tuple[str, ...]) -> dict[str, Json]:
+    """`--var-file` first, `--var` over it."""
+    variables: dict[str, Json] = {}
+    for name in var_files:
+        variables.update(_read_var_file(name))
+    for assignment in assignments:
+        name, separator, value = assignment.partition("=")
+        if not separator or not name.isidentifier():
+            raise UsageError("--var wants NAME=VALUE", hint="as in --var window_days=30")
+        variables[name] = _value(value)
+        _refuse_secret(name, value)
+    return variables
+
+
+def build(
+    plan: str, variables: dict[str, Json], *, strict: bool = False
+) -> ExecutionPlan:
+    """Plan file -> execution plan, with all problems of both at once."""
+    from runner.planning.build import build_execution_plan
+    from runner.spec.load import load_plan
+
+    return build_execution_plan(
+        load_plan(plan, overrides=variables, strict=strict), strict=strict
+    )
+
+
+def wants_color(stream: Any) -> bool:
+    return bool(stream.isatty()) and not os.environ.get("NO_COLOR")
+
+
+def interactive() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _value(text: str) -> Json:
+    try:
+        return json.loads(text, parse_constant=lambda _: text)
+    except ValueError:
+        return text
+
+
+def _read_var_file(name: str) -> dict[str, Json]:
+    from runner.spec.load import parse_clean
+
+    try:
+        raw = Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"--var-file {name} cannot be read: {error.strerror}") from None
+    document, problems = parse_clean(raw, name)
+    if not problems and not isinstance(document.value, dict):
+        problems = [document.problem("expected a mapping of variables", hint="window_days: 30")]
+    if problems:
+        raise InvalidPlan(tuple(problems))
+    return dict(document.value)
+
+
+def _refuse_secret(name: str, value: str) -> None:
+    from runner.spec.secrets import find
+
+    if find(f"{name}={value}"):
+        hint = "keys come from the environment only; a payload is kept in journals and logs"
+        raise UsageError(f"--var {name} looks like a key or token", hint=hint)

@@ -1,0 +1,37 @@
+"""`backfill dev`."""
+
+from __future__ import annotations
+
+import click
+
+from runner.errors import TargetError
+
+
+@click.command(
+    "dev",
+    short_help="Serve the embedded target.",
+    epilog="\b\nExamples:\n  backfill dev plans/quickstart/plan.yaml"
+    "\n  backfill run plan.yaml --target http://127.0.0.1:8288    (in another terminal)",
+)
+@click.argument("plan", required=False, type=click.Path(dir_okay=False))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", default=8288, show_default=True, help="As an Inngest dev server's.")
+def dev_command(plan: str | None, host: str, port: int) -> None:
+    """Serve the embedded target on this machine: the Event API and REST API of an Inngest server.
+
+    With PLAN, its `handlers` are the functions that run; without one, events start no job.
+    """
+    from runner.adapters.embedded.server import create_app
+    from runner.adapters.embedded.serve import serve
+    from runner.cli.wiring import load_plan_handlers
+    from runner.spec.load import load_plan
+
+    handlers = {}
+    if plan:
+        loaded = load_plan(plan)
+        handlers = dict(load_plan_handlers(loaded.handlers, loaded.path))
+    click.echo(f"serving {len(handlers)} functions on http://{host}:{port}; ^C ends it", err=True)
+    try:
+        serve(create_app(handlers), host, port)
+    except OSError as error:
+        raise TargetError(f"cannot listen on {host}:{port}: {error.strerror}") from None

@@ -1,0 +1,134 @@
+"""The command line: commands are imported when they are called, and errors have one boundary."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from runner import __version__
+from runner.errors import BackfillError, Interrupted, InvalidPlan
+
+COMMANDS = {
+    "init": "Write a first plan file",
+    "validate": "Check plan files; every problem with its file, line and column",
+    "plan": "Show exactly what a run would send; sends nothing",
+    "run": "Send a plan's events and follow their jobs to the end",
+    "resume": "Carry on a run that was stopped or has crashed",
+    "operations": "List the operations that plans can use",
+    "dev": "Serve the embedded target on this machine, for trying things out",
+    "schema": "Print a JSON Schema, for editors and other tools",
+}
+_EPILOG = """\b
+Examples:
+  backfill init plan.yaml               write a first plan
+  backfill validate plans/*.yaml        check plans, as CI does
+  backfill plan plan.yaml               preview what would be sent
+  backfill run plan.yaml                run it on the embedded target
+  backfill run plan.yaml --target dev   ... on an Inngest dev server
+"""
+_INTERNAL = 70  # sysexits.h: EX_SOFTWARE
+
+
+class LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f" Did you mean `{near[0]}`?" if near else " `backfill --help` lists them."
+            raise click.UsageError(f"There is no command `{name}`.{hint}", ctx)
+        command = getattr(import_module(f"runner.cli.{name}"), f"{name}_command")
+        assert isinstance(command, click.Command)  # noqa: S101 - ours, and typed
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__, prog_name="backfill", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Declarative backfill plans for Inngest: validate, preview, send, follow, prove."""
+
+
+def main() -> NoReturn:
+    sys.exit(_guarded(sys.argv[1:]))
+
+
+def _guarded(arguments: list[str]) -> int:
+    """Run one command; every error becomes words on stderr and an exit status."""
+    try:
+        status = cli.main(arguments, prog_name="backfill", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except InvalidPlan as error:
+        from runner.output.problems import format_problems
+
+        click.echo(format_problems(error.problems, color=_color()), err=True)
+        return error.exit_status
+    except BackfillError as error:
+        _say(error)
+        return error.exit_status
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return Interrupted.exit_status
+    except BrokenPipeError:
+        # The reader has gone, as with `| head`; the interpreter must not flush into it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:  # noqa: BLE001 - the one boundary: our own mistake
+        return _our_mistake()
+    return status if isinstance(status, int) else 0
+
+
+def _say(error: BackfillError) -> None:
+    from runner.output.escape import visible
+    from runner.spec.secrets import redact
+
+    head = click.style("error:", fg="red", bold=True) if _color() else "error:"
+    click.echo(f"{head} {visible(redact(str(error)))}", err=True)
+    if error.hint:
+        click.echo(f"hint: {visible(redact(error.hint))}", err=True)
+
+
+def _our_mistake() -> int:
+    import platform
+    import tempfile
+    import traceback
+
+    from runner.spec.secrets import redact
+
+    text = redact(_without_keys(traceback.format_exc()))
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="backfill-", suffix=".log", delete=False, encoding="utf-8"
+    ) as log:
+        log.write(f"backfill {__version__}, Python {platform.python_version()}\n{text}")
+    error = sys.exc_info()[0]
+    name = error.__name__ if error else "error"
+    click.echo(
+        f"error: this is a mistake of backfill's, not yours ({name}); the details are in {log.name}",
+        err=True,
+    )
+    return _INTERNAL
+
+
+def _without_keys(text: str) -> str:
+    """The environment's own keys, in case one of them found its way into a traceback."""
+    for name, value in os.environ.items():
+        if len(value) >= 8 and name.endswith(("_KEY", "_TOKEN", "_KEY_FALLBACK", "_URL")):
+            text = text.replace(value, f"<{name}>")
+    return text
+
+
+def _color() -> bool:
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")

@@ -1,0 +1,54 @@
+"""`backfill operations`."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from runner.cli.common import format_option, wants_color
+from runner.errors import InvalidPlan
+from runner.spec.catalog import CatalogEntry
+
+
+@click.command(
+    "operations",
+    short_help="List the operations that plans can use.",
+    epilog="\b\nExamples:\n  backfill operations\n  backfill operations plan.yaml --format json",
+)
+@click.argument("plan", required=False, type=click.Path(dir_okay=False))
+@format_option("text", "json")
+def operations_command(plan: str | None, form: str) -> None:
+    """List the operations of PLAN's catalogs; without PLAN, those of the built-in catalog."""
+    from runner.spec.load import read_catalog
+
+    catalog, problems = read_catalog(plan)
+    if problems:
+        raise InvalidPlan(tuple(problems))
+    entries = list(catalog.values())
+    if form == "json":
+        click.echo(json.dumps([_described(entry) for entry in entries], indent=2))
+        return
+    color = wants_color(sys.stdout)
+    for entry in entries:
+        click.echo(click.style(entry.name, bold=True) if color else entry.name)
+        if entry.description:
+            click.echo(f"  {entry.description}")
+        click.echo(f"  sends  {entry.event}, for each {entry.for_each}")
+        if entry.after:
+            click.echo(f"  after  {', '.join(entry.after)}")
+
+
+def _described(entry: CatalogEntry) -> dict[str, object]:
+    return {
+        "name": entry.name,
+        "description": entry.description,
+        "event": entry.event,
+        "for_each": entry.for_each,
+        "after": list(entry.after),
+        "load": entry.load,
+        "done": entry.done,
+        "payload": entry.payload[0],
+        "contract": entry.contract,
+    }

@@ -1,0 +1,129 @@
+"""`backfill plan`: the preview. It is handed no sender and no journal."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from runner.adapters.inngest.target import Target, resolve
+from runner.cli.common import (
+    build,
+    format_option,
+    plan_argument,
+    plan_options,
+    read_variables,
+    target_option,
+    wants_color,
+)
+from runner.errors import UsageError
+from runner.model import ExecutionPlan, Problem
+
+DEFAULT_EVENTS = 3
+_EVENTS_TO_SEND = 2
+
+
+def read_events(_context: click.Context, _parameter: click.Parameter, value: str) -> int | None:
+    """A count, or None for `all`."""
+    if value == "all":
+        return None
+    if not value.isdecimal():
+        raise UsageError("--events wants a number, or all")
+    return int(value)
+
+
+events_option = click.option(
+    "--events",
+    default=str(DEFAULT_EVENTS),
+    show_default=True,
+    callback=read_events,
+    metavar="N|all",
+    help="How many events of each stage to show.",
+)
+
+
+@click.command(
+    "plan",
+    short_help="Show what a run would send.",
+    epilog="\b\nExamples:\n  backfill plan plan.yaml\n  backfill plan plan.yaml --events all"
+    "\n  backfill plan plan.yaml --format jsonl | jq -r .item"
+    "\n  backfill plan plan.yaml --var window_days=30 --format markdown",
+)
+@plan_argument
+@plan_options
+@target_option
+@events_option
+@format_option("text", "json", "jsonl", "markdown")
+@click.option(
+    "--detailed-exitcode", is_flag=True, help="Exit 0: nothing to send; 2: events to send."
+)
+def plan_command(
+    plan: str,
+    variables: tuple[str, ...],
+    var_files: tuple[str, ...],
+    target: str,
+    events: int | None,
+    form: str,
+    *,
+    strict: bool,
+    detailed_exitcode: bool,
+) -> int:
+    """Show exactly what a run of PLAN would send, in which order and at which pace.
+
+    Nothing is sent, and no network is touched: `backfill run` sends these very events.
+    """
+    execution_plan = build(plan, read_variables(variables, var_files), strict=strict)
+    show(execution_plan, resolve(target, os.environ), form=form, events=events)
+    return _EVENTS_TO_SEND if detailed_exitcode and execution_plan.events else 0
+
+
+def show(plan: ExecutionPlan, target: Target, *, form: str, events: int | None) -> None:
+    """Print the preview on stdout, and its warnings on stderr where it does not hold them."""
+    plan = replace(plan, warnings=(*plan.warnings, *handler_warnings(plan, target)))
+    out: Any = sys.stdout
+    if form == "json":
+        from runner.output.preview_json import write_json
+
+        write_json(plan, out, target=target.name)
+    elif form == "jsonl":
+        from runner.output.preview_json import write_jsonl
+
+        write_jsonl(plan, out)
+    elif form == "markdown":
+        from runner.output.preview_markdown import write_markdown
+
+        write_markdown(plan, out, target=target.name, events=events)
+        return
+    else:
+        from runner.output.preview_text import write_text
+
+        width = shutil.get_terminal_size((80, 24)).columns if out.isatty() else 80
+        color = wants_color(out)
+        write_text(plan, out, target=target.name, events=events, color=color, width=width)
+    if plan.warnings:
+        from runner.output.problems import format_problems
+
+        click.echo(format_problems(plan.warnings, color=wants_color(sys.stderr)), err=True)
+
+
+def handler_warnings(plan: ExecutionPlan, target: Target) -> list[Problem]:
+    """On the embedded target an event without a handler starts no job, as on a real server."""
+    if target.kind != "embedded":
+        return []
+    hint = "add it to the plan's `handlers`, or choose a server with --target"
+    silent = {stage.event: stage for stage in plan.stages if stage.event not in plan.handlers}
+    return [
+        Problem(
+            f"no handler for `{event}` on the embedded target: no job of "
+            f"`{stage.operation}` will start",
+            plan.path,
+            hint=hint,
+            severity="warning",
+            rule="no-handler",
+        )
+        for event, stage in silent.items()
+    ]

@@ -1,0 +1,61 @@
+"""`backfill resume`."""
+
+from __future__ import annotations
+
+import os
+import time
+from random import SystemRandom
+
+import click
+
+from runner.adapters.inngest.target import resolve
+from runner.adapters.journal.store import DEFAULT_STATE, RunRecord, Store
+from runner.cli.common import build, format_option, state_option
+from runner.cli.run import carry_out, grace_option
+from runner.cli.wiring import check_keys, confirm
+from runner.errors import StalePlan
+from runner.execution.seeds import make_seed
+from runner.model import ExecutionPlan
+
+
+@click.command(
+    "resume",
+    short_help="Carry on a run that was stopped.",
+    epilog="\b\nExamples:\n  backfill resume latest\n  backfill resume 01KB3Q",
+)
+@click.argument("run")
+@state_option
+@click.option("--yes", is_flag=True, help="Do not ask before sending.")
+@grace_option
+@format_option("text", "json")
+def resume_command(
+    run: str, state: str | None, grace: float | None, form: str, *, yes: bool
+) -> int:
+    """Carry on RUN (its id, the beginning of it, or `latest`) where it ended.
+
+    What was sent is not sent again; a request whose answer was lost is made again with the same
+    ids, which the server takes once. The plan must still be the one that the run started with.
+    """
+    store = Store(state or DEFAULT_STATE)
+    record = store.find(run)
+    if record.status == "completed":
+        click.echo(f"run {record.id} has completed: there is nothing to resume", err=True)
+        return 0
+    plan = build(record.path, dict(record.variables))
+    _refuse_another_plan(record, plan)
+    target = resolve(record.target, os.environ)
+    follow = check_keys(plan, target, follow=record.follow)
+    confirm(plan, target, yes=yes)
+    journal = store.reopen(record.id)
+    if target.kind == "embedded":
+        random = SystemRandom()
+        journal.requeue(lambda: make_seed(time.time(), random))
+    return carry_out(plan, target, journal, follow=follow, grace=grace, form=form)
+
+
+def _refuse_another_plan(record: RunRecord, plan: ExecutionPlan) -> None:
+    if plan.digest != record.digest:
+        raise StalePlan(
+            f"{record.path} no longer gives the plan that run {record.id} started with",
+            hint="restore the plan, its catalog and its data files, or start a new run",
+        )

@@ -1,0 +1,18 @@
+"""`backfill schema`."""
+
+from __future__ import annotations
+
+import click
+
+from runner.spec.schema import SCHEMAS, schema_text
+
+
+@click.command(
+    "schema",
+    short_help="Print a JSON Schema.",
+    epilog="\b\nExamples:\n  backfill schema plan > plan.v1.schema.json",
+)
+@click.argument("name", type=click.Choice([name.removesuffix(".v1") for name in SCHEMAS]))
+def schema_command(name: str) -> None:
+    """Print the JSON Schema of a plan file, a catalog, or an execution plan."""
+    click.echo(schema_text(f"{name}.v1"), nl=False)

@@ -1,0 +1,61 @@
+"""`backfill validate`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from runner.cli.common import build, format_option, plan_options, read_variables, wants_color
+from runner.errors import InvalidPlan
+from runner.model import Problem
+
+
+@click.command(
+    "validate",
+    short_help="Check plan files.",
+    epilog="\b\nExamples:\n  backfill validate plans/*.yaml\n  backfill validate plan.yaml --strict --format json",
+)
+@click.argument("plans", nargs=-1, required=True, type=click.Path(dir_okay=False))
+@plan_options
+@format_option("text", "json")
+def validate_command(
+    plans: tuple[str, ...],
+    variables: tuple[str, ...],
+    var_files: tuple[str, ...],
+    form: str,
+    *,
+    strict: bool,
+) -> int:
+    """Check PLANS: their form, their names, and every event that they would send.
+
+    Every file is reported; the exit status is 3 if any of them is invalid.
+    """
+    overrides = read_variables(variables, var_files)
+    problems: list[Problem] = []
+    for plan in plans:
+        try:
+            problems += build(plan, overrides, strict=strict).warnings
+        except InvalidPlan as error:
+            problems += error.problems
+    _report(plans, problems, form)
+    invalid = any(problem.severity == "error" for problem in problems)
+    return InvalidPlan.exit_status if invalid else 0
+
+
+def _report(plans: tuple[str, ...], problems: list[Problem], form: str) -> None:
+    from runner.output.problems import format_problems, problems_json
+
+    valid = not any(problem.severity == "error" for problem in problems)
+    if form == "json":
+        import json
+
+        click.echo(json.dumps({"valid": valid, "problems": problems_json(problems)}, indent=2))
+        return
+    if problems:
+        click.echo(format_problems(problems, color=wants_color(sys.stdout)))
+    if valid:
+        count = len(plans)
+        click.echo(f"{plans[0]} is valid" if count == 1 else f"{count} plans are valid")
+
+

@@ -1,0 +1,165 @@
+"""The composition root: a resolved target and a journal become the means of a run."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import SystemRandom
+
+import httpx
+
+from runner.adapters.inngest.event_api import HttpEventApi
+from runner.adapters.inngest.http import Retry, open_client
+from runner.adapters.inngest.jobs_api import HttpJobsApi
+from runner.adapters.inngest.target import Target
+from runner.errors import PreflightRefused
+from runner.execution.ports import Clock, Journal
+from runner.execution.run import Means
+from runner.model import ExecutionPlan, Observer
+
+# How long without any sign of life before an event without a job counts as one that no function
+# listens to. The embedded server starts jobs as it takes events; a real one starts them seconds
+# later under load, and its job lists may be 15 s old (protocol page, section 6).
+EMBEDDED_GRACE, SERVER_GRACE = 0.5, 20.0
+
+
+class SystemClock:
+    """Meets `runner.execution.ports.Clock`; monotonic, so that a clock that jumps does no harm."""
+
+    def time(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float, until: asyncio.Event) -> None:
+        try:
+            await asyncio.wait_for(until.wait(), seconds)
+        except TimeoutError:
+            return
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Set by ^C or SIGTERM; the run ends after the request in flight."""
+
+    event: asyncio.Event
+    signals: list[signal.Signals]
+
+
+@contextmanager
+def stop_on_signals(observer: Observer) -> Iterator[Stop]:
+    loop = asyncio.get_running_loop()
+    stop = Stop(asyncio.Event(), [])
+
+    def handle(number: signal.Signals) -> None:
+        if stop.event.is_set():
+            # A second ^C means now: the journal is written ahead, so nothing is lost by it.
+            loop.remove_signal_handler(number)
+            raise KeyboardInterrupt
+        stop.signals.append(number)
+        stop.event.set()
+        observer.note("stopping after the request in flight")
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, handle, number)
+    try:
+        yield stop
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+@asynccontextmanager
+async def open_means(
+    plan: ExecutionPlan,
+    target: Target,
+    journal: Journal,
+    observer: Observer,
+    stop: Stop,
+    *,
+    follow: bool,
+    grace: float | None,
+) -> AsyncIterator[Means]:
+    """Everything a run needs, connected; the embedded target's server lives as long as this."""
+    clock: Clock = SystemClock()
+    random = SystemRandom()
+
+    async def sleep(seconds: float) -> None:
+        await clock.sleep(seconds, stop.event)
+
+    retry = Retry(sleep, random, observer.note)
+    async with _transport(plan, target) as transport, open_client(transport) as client:
+        if grace is None:
+            grace = EMBEDDED_GRACE if target.kind == "embedded" else SERVER_GRACE
+        yield Means(
+            events=HttpEventApi(client, target, retry),
+            jobs=HttpJobsApi(client, target, retry) if follow else None,
+            journal=journal,
+            clock=clock,
+            observer=observer,
+            random=random,
+            stop=stop.event,
+            grace=grace,
+        )
+
+
+@asynccontextmanager
+async def _transport(
+    plan: ExecutionPlan, target: Target
+) -> AsyncIterator[httpx.AsyncBaseTransport | None]:
+    if target.kind != "embedded":
+        yield None
+        return
+    from runner.adapters.embedded.server import create_app
+
+    app = create_app(load_plan_handlers(plan.handlers, plan.path))
+    try:
+        yield httpx.ASGITransport(app)
+    finally:
+        await app.state.engine.aclose()
+
+
+def load_plan_handlers(handlers: Mapping[str, str], plan_path: str) -> Mapping[str, object]:
+    from runner.adapters.embedded.handlers import load_handlers
+
+    return load_handlers(handlers, Path(plan_path).resolve().parent)
+
+
+def check_keys(plan: ExecutionPlan, target: Target, *, follow: bool) -> bool:
+    """Whether the run can follow. Refuses, before anything is sent, what is bound to fail."""
+    if not target.event_key:
+        hint = "set INNGEST_EVENT_KEY, or INNGEST_PRODUCTION_EVENT_KEY"
+        raise PreflightRefused(f"{target.name} needs an event key, and none is set", hint=hint)
+    if not follow or target.kind != "cloud" or target.signing_keys:
+        return follow
+    barrier = next((stage for stage in plan.stages if stage.wait == "completed"), None)
+    if barrier is None:
+        return False
+    message = (
+        f"`{barrier.operation}` waits for its jobs to complete, and following them on "
+        f"{target.name} needs a signing key"
+    )
+    hint = "set INNGEST_SIGNING_KEY, or send without following: --no-wait"
+    raise PreflightRefused(message, hint=hint)
+
+
+def confirm(plan: ExecutionPlan, target: Target, *, yes: bool) -> None:
+    """Ask before events leave this machine; without a terminal, --yes must have been said."""
+    import click
+
+    if yes or target.local:
+        return
+    events = f"{plan.events:,} event{'' if plan.events == 1 else 's'}"
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        message = f"{events} would go to {target.name}, and there is no terminal to ask"
+        raise PreflightRefused(message, hint="say --yes")
+    if not click.confirm(f"Send {events} to {target.name}?", err=True):
+        raise PreflightRefused("not confirmed; nothing was sent")

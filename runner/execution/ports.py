@@ -1,0 +1,128 @@
+"""What a run needs of the world; `runner.adapters` provides it, `runner.cli` hands it in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from runner.model import Failure, Job, Outcome, RunStatus, SentEvent, Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the Event API made of one request.
+
+    `ids` are the internal ids of what it took, in order. `refused` is its word on the event after
+    them, where it took no more (it publishes in order and ends at the first bad one: protocol
+    page, section 1). `resent`: an earlier try of the same request may have been taken already.
+    """
+
+    ids: tuple[str, ...]
+    refused: str | None = None
+    resent: bool = False
+
+
+class RequestTooLarge(Exception):  # noqa: N818 - control flow between adapter and sender, no error
+    """413: send fewer at once."""
+
+
+class EventApi(Protocol):
+    async def send(self, body: bytes, count: int, seed: str, /) -> Answer:
+        """Post a JSON array of `count` events under an internal-id seed, with retries.
+
+        Raises `RequestTooLarge`, `KeyRefused` (stop at once) and `TargetError`.
+        """
+
+
+class JobsApi(Protocol):
+    async def probe(self) -> None:
+        """Raise `TargetError` or `KeyRefused` unless jobs can be asked for."""
+
+    async def jobs(self, internal_id: str, /) -> Sequence[Job]:
+        """The jobs that an event has started so far, past any cache."""
+
+
+class Clock(Protocol):
+    def time(self) -> float:
+        """Seconds since 1970; for records."""
+
+    def monotonic(self) -> float:
+        """Seconds from some start; for durations."""
+
+    async def sleep(self, seconds: float, until: asyncio.Event, /) -> None:
+        """Sleep, or return as soon as `until` is set."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkEvent:
+    """An event of a chunk: `position` counts from 0 over the run."""
+
+    position: int
+    item: str
+    event_id: str
+    internal_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One request, written down before it is made, so that it can be made again byte for byte."""
+
+    number: int
+    stage: int
+    batch: int
+    operation: str
+    event: str
+    seed: str
+    body: bytes
+    events: tuple[ChunkEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What one look at an event's jobs has shown; `outcome` is None while they go on."""
+
+    position: int
+    jobs: tuple[Job, ...]
+    outcome: Outcome | None = None
+    message: str | None = None
+
+
+class Journal(Protocol):
+    """The record of one run, written ahead of every send."""
+
+    run_id: str
+
+    def begin_chunk(self, chunk: Chunk, /) -> None: ...
+
+    def accept(self, chunk: Chunk, answer: Answer, /) -> None:
+        """Keep what was taken and what was refused; forget the events after that."""
+
+    def withdraw(self, chunk: Chunk, /) -> None:
+        """Nothing of the chunk was taken, and it will be cut differently."""
+
+    def record(self, sightings: Sequence[Sighting], /) -> None: ...
+
+    def end(self, status: RunStatus, /) -> None: ...
+
+    def next_position(self) -> int:
+        """How many events have been decided; the next one to send."""
+
+    def next_chunk(self) -> int: ...
+
+    def uncertain(self) -> Sequence[Chunk]:
+        """Chunks whose answer never arrived."""
+
+    def unsettled(self) -> Sequence[SentEvent]:
+        """Accepted events without an outcome."""
+
+    def settled_in(self, stage: int, /) -> tuple[int, int]:
+        """How many events of the stage have an outcome, and how many of those are failures."""
+
+    def totals(self) -> Totals: ...
+
+    def failures(self) -> Sequence[Failure]: ...
+
+    def links(self, limit: int, /) -> Sequence[str]:
+        """Dashboard links of the first jobs."""

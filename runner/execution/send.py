@@ -1,0 +1,121 @@
+"""Sends the events of a plan in order, each request written down before it is made."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from random import Random
+
+from runner.execution.chunks import MAX_BODY_BYTES, Encoded, cut, encode, join
+from runner.execution.ports import (
+    Answer,
+    Chunk,
+    ChunkEvent,
+    Clock,
+    EventApi,
+    Journal,
+    RequestTooLarge,
+)
+from runner.execution.seeds import internal_ids, make_seed
+from runner.model import MAX_EVENTS_PER_REQUEST, Observer, SentEvent, Stage
+
+
+@dataclass(slots=True)
+class Sender:
+    api: EventApi
+    journal: Journal
+    clock: Clock
+    observer: Observer
+    random: Random
+    max_events: int = MAX_EVENTS_PER_REQUEST
+    max_bytes: int = MAX_BODY_BYTES
+    _chunks: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._chunks = self.journal.next_chunk()
+
+    async def send_batch(
+        self, batch: Sequence[Encoded], stop: asyncio.Event
+    ) -> AsyncIterator[Sent]:
+        """Send one batch, in as many requests as its size asks for; ends early on `stop`."""
+        pending = list(batch)
+        while pending and not stop.is_set():
+            chunk = self._next_chunk(pending)
+            self.journal.begin_chunk(chunk)
+            try:
+                answer = await self.api.send(chunk.body, len(chunk.events), chunk.seed)
+            except RequestTooLarge as refusal:
+                answer = self._shrink(chunk, str(refusal))
+                if answer is None:
+                    continue
+            sent = self._accept(chunk, answer)
+            del pending[: len(sent.accepted) + sent.rejected]
+            yield sent
+
+    async def send_again(self, chunk: Chunk) -> Sent:
+        """Make a request whose answer was lost once more: same bytes, same ids, same seed."""
+        answer = await self.api.send(chunk.body, len(chunk.events), chunk.seed)
+        return self._accept(chunk, Answer(answer.ids, answer.refused, resent=True))
+
+    def _accept(self, chunk: Chunk, answer: Answer) -> Sent:
+        self.journal.accept(chunk, answer)
+        if answer.refused is not None:
+            item = chunk.events[len(answer.ids)].item
+            self.observer.note(f"{chunk.operation}: {item} was rejected: {answer.refused}")
+        accepted = [
+            SentEvent(event.position, chunk.stage, chunk.operation, event.item, chunk.event, id_)
+            for event, id_ in zip(chunk.events, answer.ids, strict=False)
+        ]
+        return Sent(accepted, rejected=int(answer.refused is not None))
+
+    def _next_chunk(self, pending: Sequence[Encoded]) -> Chunk:
+        events = pending[: cut(pending, self.max_events, self.max_bytes)]
+        seed = make_seed(self.clock.time(), self.random)
+        first = events[0].planned
+        self._chunks += 1
+        return Chunk(
+            number=self._chunks - 1,
+            stage=first.stage,
+            batch=first.batch,
+            operation=first.operation,
+            event=first.event.name,
+            seed=seed,
+            body=join(events),
+            events=tuple(
+                ChunkEvent(event.position, event.planned.item, event.event_id, internal_id)
+                for event, internal_id in zip(
+                    events, internal_ids(seed, len(events)), strict=True
+                )
+            ),
+        )
+
+    def _shrink(self, chunk: Chunk, reason: str) -> Answer | None:
+        """413: halve what goes into a request; a single event that is too large is rejected."""
+        if len(chunk.events) == 1:
+            return Answer((), refused=reason)
+        self.journal.withdraw(chunk)
+        self.max_events = max(1, len(chunk.events) // 2)
+        self.max_bytes = max(1, len(chunk.body) // 2)
+        self.observer.note(f"the server says {reason}: at most {self.max_events} events a request")
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    accepted: Sequence[SentEvent]
+    rejected: int
+
+
+def batches(run_id: str, stage: Stage, offset: int, start: int) -> Iterator[list[Encoded]]:
+    """The batches of a stage from its `start`-th event on; `offset` is the stage's first position.
+
+    A batch that was begun before keeps its bounds: what is left of it comes first.
+    """
+    planned = enumerate(stage.planned(start), offset + start)
+    size = stage.pacing.batch_size
+    left = size - start % size
+    while batch := [encode(run_id, position, event) for position, event in islice(planned, left)]:
+        yield batch
+        left = size

@@ -1,0 +1,47 @@
+"""How a run ended, in the journal's figures."""
+
+from __future__ import annotations
+
+from runner.execution.ports import Journal
+from runner.model import RunStatus, Summary
+
+_LINKS = 5
+
+
+def summarise(
+    journal: Journal, *, plan: str, target: str, followed: bool, complete: bool, duration: float
+) -> Summary:
+    """`complete`: all was sent and settled, or given up for good; `duration` in seconds."""
+    totals, failures = journal.totals(), tuple(journal.failures())
+    unsent = totals.planned - totals.accepted - totals.rejected
+    notes = []
+    if unsent and failures and complete:
+        notes.append(f"{unsent:,} events were not sent, since the plan stops on a failure")
+    elif unsent:
+        notes.append(f"{unsent:,} events are not sent yet")
+    if not followed:
+        notes.append("sent without following: whether a job started, or how it ended, is not known")
+    if totals.deduplicated:
+        notes.append(
+            f"{totals.deduplicated:,} events were sent again with the same ids after an answer was "
+            "lost; each takes effect once"
+        )
+    lost = [failure for failure in failures if failure.outcome != "timed_out"]
+    status: RunStatus = "completed"
+    if not complete and (unsent or not lost):
+        status = "incomplete"
+    elif lost:
+        status = "failed"
+    elif failures or unsent:
+        status = "incomplete"
+    return Summary(
+        run_id=journal.run_id,
+        plan=plan,
+        target=target,
+        status=status,
+        totals=totals,
+        failures=failures,
+        duration=duration,
+        links=tuple(journal.links(_LINKS)),
+        notes=tuple(notes),
+    )
