@@ -97,7 +97,6 @@ class Sender:
             return Answer((), refused=reason)
         self.journal.withdraw(chunk)
         self.max_events = max(1, len(chunk.events) // 2)
-        self.max_bytes = max(1, len(chunk.body) // 2)
         self.observer.note(f"the server says {reason}: at most {self.max_events} events a request")
         return None
 

@@ -1,0 +1,251 @@
+"""What tests of several rooms share: a clock without waiting, and a strict stand-in for Inngest."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx
+from ulid import ULID
+
+from runner.adapters.inngest.event_api import HttpEventApi
+from runner.adapters.inngest.http import Retry, open_client
+from runner.adapters.inngest.jobs_api import HttpJobsApi
+from runner.adapters.inngest.target import Target, resolve
+from runner.adapters.journal.run_journal import RunJournal
+from runner.adapters.journal.store import Store
+from runner.execution.run import Means
+from runner.model import ExecutionPlan, StageProgress
+from runner.planning.build import build_execution_plan
+from runner.spec.load import load_plan
+
+EVENT_KEY = "test-event-key"
+SIGNING_KEY = "test-signing-key"
+ORIGIN = "http://inngest.test"
+
+CATALOG = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  sync: {event: app/sync, for_each: repo, payload: {repo: "{{ repo.repo }}"}, done: completed}
+  embed: {event: app/embed, for_each: repo, after: [sync], payload: {repo: "{{ repo.repo }}"}}
+  fire: {event: app/fire, for_each: repo, payload: {repo: "{{ repo.repo }}"}, done: sent}
+"""
+
+
+def write_plan(folder: Path, body: str, *, catalog: str = CATALOG) -> Path:
+    """A plan file with the usual head, and its catalog beside it."""
+    (folder / "catalog.yaml").write_text(catalog, encoding="utf-8")
+    head = "apiVersion: backfill/v1\nkind: BackfillPlan\nmetadata: {name: test}\n"
+    path = folder / "plan.yaml"
+    path.write_text(f"{head}catalog: catalog.yaml\n{body}", encoding="utf-8")
+    return path
+
+
+def make_plan(folder: Path, body: str, *, catalog: str = CATALOG) -> ExecutionPlan:
+    return build_execution_plan(load_plan(str(write_plan(folder, body, catalog=catalog))))
+
+
+def repos(count: int) -> str:
+    return "repos: [" + ", ".join(f"o/r{number}" for number in range(count)) + "]\n"
+
+
+class FakeClock:
+    """Time passes only by sleeping, and sleeping takes no time."""
+
+    def __init__(self) -> None:
+        self.now = 1_750_000_000.0
+        self.slept: list[float] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float, until: asyncio.Event) -> None:
+        self.slept.append(seconds)
+        if not until.is_set():
+            self.now += seconds
+        await asyncio.sleep(0)
+
+
+@dataclass
+class Recorder:
+    """An observer that remembers."""
+
+    run_id: str = ""
+    progresses: list[StageProgress] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def started(self, run_id: str, plan: ExecutionPlan) -> None:
+        self.run_id = run_id
+
+    def progress(self, progress: StageProgress) -> None:
+        self.progresses.append(progress)
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+Fault = Callable[["StandIn", httpx.Request], httpx.Response | None]
+
+
+@dataclass
+class StandIn:
+    """Inngest as `inngest-protocol.md` has it, asserting every request's method, path and headers.
+
+    `faults` are used up one a POST; a fault may answer, raise, or let the request through (None).
+    `effects` is what took effect: the ids of events that started a job, once each.
+    """
+
+    faults: list[Fault | None] = field(default_factory=list)
+    silent: set[str] = field(default_factory=set)  # event names that nothing listens to
+    failing: set[str] = field(default_factory=set)  # repositories whose jobs fail
+    bad: set[str] = field(default_factory=set)  # repositories whose event is refused
+    slow_jobs: set[str] = field(default_factory=set)  # repositories whose jobs never end
+    event_key: str = EVENT_KEY
+    signing_key: str | None = SIGNING_KEY
+    posts: list[list[dict[str, Any]]] = field(default_factory=list)
+    bodies: list[tuple[str, bytes]] = field(default_factory=list)
+    effects: list[str] = field(default_factory=list)
+    received: list[dict[str, Any]] = field(default_factory=list)
+    _runs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def handle(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path
+        if path.startswith("/e/"):
+            return self._post(request)
+        assert request.method == "GET"
+        assert path.startswith("/v1/events/")
+        assert path.endswith("/runs")
+        assert request.url.query, "the server's cache is passed by with a query"
+        if self.signing_key:
+            if request.headers.get("authorization") != f"Bearer {self.signing_key}":
+                return httpx.Response(401, text="Authentication failed")
+        runs = self._runs.get(path.split("/")[3], [])
+        return httpx.Response(200, json={"data": runs, "metadata": {}})
+
+    def _post(self, request: httpx.Request) -> httpx.Response:
+        assert request.method == "POST"
+        assert request.headers["content-type"] == "application/json"
+        seed = request.headers["x-inngest-event-id-seed"]
+        self.bodies.append((seed, request.content))
+        fault = self.faults.pop(0) if self.faults else None
+        answer = fault(self, request) if fault else None
+        return answer if answer is not None else self.accept(request)
+
+    def accept(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path != f"/e/{self.event_key}":
+            body = {"status": 401, "message": "", "error": "Event key not found"}
+            return httpx.Response(401, json=body)
+        events = json.loads(request.content)
+        assert isinstance(events, list)
+        assert events, "an empty array is never sent"
+        self.posts.append(events)
+        milliseconds, _, encoded = request.headers["x-inngest-event-id-seed"].partition(",")
+        entropy = base64.b64decode(encoded)
+        ids: list[str] = []
+        for index, event in enumerate(events):
+            if event["data"].get("repo") in self.bad:
+                answer = {"ids": ids or [""], "status": 400, "error": "bad event"}
+                return httpx.Response(400, text=json.dumps(answer))
+            low = (int.from_bytes(entropy[6:], "big") + index + 1) & 0xFFFFFFFF
+            prefix = int(milliseconds).to_bytes(6, "big") + entropy[:6]
+            internal_id = str(ULID(prefix + low.to_bytes(4, "big")))
+            ids.append(internal_id)
+            self.received.append(event)
+            self._start(internal_id, event)
+        return httpx.Response(200, text=json.dumps({"ids": ids, "status": 200}))
+
+    def _start(self, internal_id: str, event: dict[str, Any]) -> None:
+        if event["name"] in self.silent or event["id"] in self.effects:
+            return
+        self.effects.append(event["id"])
+        repo = event["data"].get("repo")
+        run = {
+            "run_id": f"run-{len(self.effects)}",
+            "function_id": event["name"],
+            "status": "Completed",
+            "ended_at": "2026-01-01T00:00:00Z",
+            "output": None,
+        }
+        if repo in self.failing:
+            run |= {"status": "Failed", "output": {"name": "ValueError", "message": "no such repo"}}
+        if repo in self.slow_jobs:
+            run |= {"status": "Running", "ended_at": None}
+        self._runs[internal_id] = [run]
+
+
+def answers(status: int, body: Any = "", **headers: str) -> Fault:
+    """A fault: the request is not taken, and this is the answer."""
+    text = body if isinstance(body, str) else json.dumps(body)
+    return lambda _server, _request: httpx.Response(status, text=text, headers=headers)
+
+
+def lost_before(_server: StandIn, _request: httpx.Request) -> httpx.Response:
+    """A fault: the connection is refused; nothing was taken."""
+    raise httpx.ConnectError("refused")
+
+
+def lost_after(server: StandIn, request: httpx.Request) -> httpx.Response:
+    """A fault: the events are taken, and the answer is lost."""
+    server.accept(request)
+    raise httpx.ReadError("reset")
+
+
+def server_target() -> Target:
+    env = {"INNGEST_EVENT_KEY": EVENT_KEY, "INNGEST_SIGNING_KEY": SIGNING_KEY}
+    return resolve(ORIGIN, env)
+
+
+@asynccontextmanager
+async def connect(
+    server: StandIn,
+    journal: RunJournal,
+    *,
+    clock: FakeClock | None = None,
+    observer: Recorder | None = None,
+    target: Target | None = None,
+    follow: bool = True,
+    seed: int = 0,
+    stop: asyncio.Event | None = None,
+) -> AsyncIterator[Means]:
+    """The real adapters over the stand-in, with a clock that does not wait."""
+    clock, observer, target = clock or FakeClock(), observer or Recorder(), target or server_target()
+    stop, random = stop or asyncio.Event(), Random(seed)  # noqa: S311 - tests repeat
+
+    async def sleep(seconds: float) -> None:
+        await clock.sleep(seconds, stop)
+
+    retry = Retry(sleep, random, observer.note)
+    async with open_client(httpx.MockTransport(server.handle)) as client:
+        yield Means(
+            events=HttpEventApi(client, target, retry),
+            jobs=HttpJobsApi(client, target, retry) if follow else None,
+            journal=journal,
+            clock=clock,
+            observer=observer,
+            random=random,
+            stop=stop,
+            grace=20.0,
+        )
+
+
+def new_store(folder: Path) -> Store:
+    return Store(f"sqlite:///{folder / 'state.db'}")
+
+
+def start_journal(store: Store, plan: ExecutionPlan, run_id: str = "RUN1") -> RunJournal:
+    return store.start(run_id, plan, target=ORIGIN, variables={}, follow=True)
+
+
+def items_of(events: Iterable[dict[str, Any]]) -> list[str]:
+    return [event["data"]["repo"] for event in events]
