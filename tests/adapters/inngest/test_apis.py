@@ -1,0 +1,270 @@
+"""The Event API and REST API adapters against single answers of a server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from random import Random
+from typing import Any
+
+import httpx
+import pytest
+
+from runner.adapters.inngest.event_api import HttpEventApi
+from runner.adapters.inngest.http import MAX_TRIES, Retry, open_client, retry_after
+from runner.adapters.inngest.jobs_api import HttpJobsApi
+from runner.adapters.inngest.target import Target, resolve
+from runner.errors import BackfillError, KeyRefused, TargetError
+from runner.execution.ports import Answer
+from runner.model import Job
+
+KEY = "super-secret-event-key"
+SIGNING = "super-secret-signing-key"
+ENV = {"INNGEST_EVENT_KEY": KEY, "INNGEST_SIGNING_KEY": SIGNING, "INNGEST_ENV": "branch"}
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+def _retry(slept: list[float] | None = None, notes: list[str] | None = None) -> Retry:
+    async def sleep(seconds: float) -> None:
+        if slept is not None:
+            slept.append(seconds)
+
+    return Retry(sleep, Random(0), (notes if notes is not None else []).append)  # noqa: S311
+
+
+def send(handler: Handler, count: int = 1, **retry: Any) -> Answer:
+    async def main() -> Answer:
+        async with open_client(httpx.MockTransport(handler)) as client:
+            api = HttpEventApi(client, resolve("http://server", ENV), _retry(**retry))
+            return await api.send(b'[{"name":"a"}]', count, "1,AAAAAAAAAAAAAA==")
+
+    return asyncio.run(main())
+
+
+def ask(handler: Handler, target: Target | None = None) -> list[Job]:
+    async def main() -> list[Job]:
+        async with open_client(httpx.MockTransport(handler)) as client:
+            api = HttpJobsApi(client, target or resolve("http://server", ENV), _retry())
+            return await api.jobs("01ID")
+
+    return asyncio.run(main())
+
+
+def ok(request: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, text='{"ids":["01A"],"status":200}')
+
+
+def test_a_send_is_one_post_with_key_seed_environment_and_body() -> None:
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return ok(request)
+
+    assert send(handler) == Answer(("01A",))
+    (request,) = seen
+    assert request.method == "POST"
+    assert str(request.url) == f"http://server/e/{KEY}"
+    assert request.headers["x-inngest-event-id-seed"] == "1,AAAAAAAAAAAAAA=="
+    assert request.headers["x-inngest-env"] == "branch"
+    assert request.headers["content-type"] == "application/json"
+    assert request.content == b'[{"name":"a"}]'
+    assert "authorization" not in request.headers
+
+
+def test_no_answer_in_time_is_bounded_in_tries_and_marked_as_maybe_taken() -> None:
+    tries = 0
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        nonlocal tries
+        tries += 1
+        if tries < MAX_TRIES:
+            raise httpx.ReadTimeout("slow", request=request)
+        return ok(request)
+
+    notes: list[str] = []
+    assert send(handler, notes=notes).resent
+    assert tries == MAX_TRIES
+    assert notes[0].startswith("sending to http://server: no answer in time; trying again in ")
+
+
+def test_a_refused_connection_has_taken_nothing() -> None:
+    faults = [httpx.ConnectError("refused")]
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if faults:
+            raise faults.pop()
+        return ok(request)
+
+    assert not send(handler).resent
+
+
+def test_waits_grow_and_have_jitter() -> None:
+    slept: list[float] = []
+    with pytest.raises(TargetError):
+        send(lambda _: httpx.Response(503), slept=slept)
+    assert len(slept) == MAX_TRIES - 1
+    assert all(0.5 * 0.2 * 2**n <= wait <= 0.2 * 2**n for n, wait in enumerate(slept, 1))
+
+
+def test_a_retry_after_beyond_the_bound_ends_the_tries() -> None:
+    slept: list[float] = []
+    answer = httpx.Response(429, headers={"retry-after": "3600"})
+    with pytest.raises(TargetError, match="429"):
+        send(lambda _: answer, slept=slept)
+    assert slept == []
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high"),
+    [("7", 7, 7), (format_datetime(datetime.now(UTC) + timedelta(seconds=30)), 20, 31)],
+)
+def test_retry_after_is_seconds_or_a_date(value: str, low: float, high: float) -> None:
+    wait = retry_after({"retry-after": value})
+    assert wait is not None
+    assert low <= wait <= high
+
+
+@pytest.mark.parametrize("headers", [{}, {"retry-after": "soon"}, {"retry-after": "-1"}])
+def test_an_unreadable_retry_after_is_none(headers: dict[str, str]) -> None:
+    assert retry_after(headers) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (httpx.Response(302, headers={"location": "http://evil/"}), "redirects"),
+        (httpx.Response(200, text="<html>proxy</html>"), "not Inngest's"),
+        (httpx.Response(200, text="[]"), "not Inngest's"),
+        (httpx.Response(404, text="nope"), "not Inngest's"),
+        (httpx.Response(200, text='{"ids":["",""],"status":200}'), "0 ids for 1 events"),
+        (httpx.Response(400, text='{"ids":["01A"],"error":"x"}'), "refuses the request"),
+        (httpx.Response(401, text="{}"), "refuses the event key"),
+        (httpx.Response(503, text="busy"), "the server answers 503"),
+    ],
+)
+def test_an_answer_that_is_no_success_says_why_and_never_the_key(
+    answer: httpx.Response, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(BackfillError, match=words) as caught:
+        send(lambda _: answer)
+    assert KEY not in f"{caught.value} {caught.value.hint} {caplog.text}"
+
+
+def test_redirects_are_not_followed() -> None:
+    hosts: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        hosts.append(request.url.host)
+        return httpx.Response(307, headers={"location": "http://evil/"})
+
+    with pytest.raises(TargetError):
+        send(handler)
+    assert hosts == ["server"]
+
+
+def test_empty_ids_of_a_refused_first_event_are_dropped() -> None:
+    answer = httpx.Response(400, text='{"ids":[""],"status":400,"error":"name is empty"}')
+    assert send(lambda _: answer, count=2) == Answer((), "name is empty")
+
+
+def run(**fields: Any) -> dict[str, Any]:
+    return {"run_id": "R", "function_id": "F", "status": "Completed", "ended_at": "t"} | fields
+
+
+def jobs_of(*runs: dict[str, Any]) -> list[Job]:
+    return ask(lambda _: httpx.Response(200, json={"data": list(runs)}))
+
+
+def test_jobs_are_asked_for_past_the_cache_with_the_signing_key() -> None:
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, json={"data": []})
+
+    ask(handler)
+    (request,) = seen
+    assert request.method == "GET"
+    assert request.url.path == "/v1/events/01ID/runs"
+    assert request.url.query
+    assert request.headers["authorization"] == f"Bearer {SIGNING}"
+
+
+def test_a_terminal_status_without_its_end_is_not_the_end() -> None:
+    """The status turns terminal up to 160 ms before the output and `ended_at` appear."""
+    (job,) = jobs_of(run(ended_at=None))
+    assert not job.ended
+
+
+@pytest.mark.parametrize("status", ["Completed", "Failed", "Cancelled", "Overflowed", "Skipped"])
+def test_terminal_statuses_end(status: str) -> None:
+    (job,) = jobs_of(run(status=status))
+    assert job.ended
+
+
+@pytest.mark.parametrize("status", ["Scheduled", "Running", "Unknown"])
+def test_other_statuses_go_on(status: str) -> None:
+    (job,) = jobs_of(run(status=status, ended_at=None))
+    assert not job.ended
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ({"name": "ValueError", "message": "no"}, "ValueError: no"),
+        (json.dumps({"name": "ValueError", "message": "no"}), "ValueError: no"),
+        ({"message": "no"}, "no"),
+        ("plain words", "plain words"),
+        (None, None),
+    ],
+)
+def test_a_failed_jobs_message_is_its_own(output: Any, message: str | None) -> None:
+    (job,) = jobs_of(run(status="Failed", output=output))
+    assert job.message == message
+
+
+def test_the_fallback_key_is_tried_where_the_first_is_refused() -> None:
+    target = resolve("http://server", {**ENV, "INNGEST_SIGNING_KEY_FALLBACK": "old"})
+    seen: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers["authorization"])
+        if seen[-1] != "Bearer old":
+            return httpx.Response(401, text="Authentication failed")
+        return httpx.Response(200, json={"data": []})
+
+    assert ask(handler, target) == []
+    assert seen == [f"Bearer {SIGNING}", "Bearer old"]
+
+
+@pytest.mark.parametrize("env", [ENV, {}])
+def test_a_refused_signing_key_says_so(env: dict[str, str]) -> None:
+    words = "refuses the signing key" if env else "asks for a signing key"
+    with pytest.raises(KeyRefused, match=words):
+        ask(lambda _: httpx.Response(401, text="Authentication failed"), resolve("http://s", env))
+
+
+def test_an_error_behind_a_200_is_never_taken_for_no_jobs() -> None:
+    body = {"error": "database is locked", "data": None, "status": 500}
+    with pytest.raises(TargetError, match="database is locked"):
+        ask(lambda _: httpx.Response(200, json=body))
+
+
+def test_a_page_of_html_is_never_taken_for_no_jobs() -> None:
+    with pytest.raises(TargetError, match="not Inngest's"):
+        ask(lambda _: httpx.Response(200, text="<html>"))
+
+
+def test_a_huge_answer_is_cut_off() -> None:
+    async def endless() -> Any:
+        while True:
+            yield b"x" * 1024 * 1024
+
+    with pytest.raises(TargetError, match="larger than"):
+        ask(lambda _: httpx.Response(200, content=endless()))

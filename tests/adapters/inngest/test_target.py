@@ -1,0 +1,118 @@
+"""Names and environment variables -> origins and keys."""
+
+from __future__ import annotations
+
+import pytest
+
+from runner.adapters.inngest.target import resolve
+from runner.errors import UsageError
+
+
+def test_the_embedded_target_reads_no_environment() -> None:
+    target = resolve("embedded", {"INNGEST_EVENT_KEY": "prod", "INNGEST_SIGNING_KEY": "prod"})
+    assert target.event_key == "embedded"
+    assert target.signing_keys == ()
+    assert target.local
+
+
+def test_cloud_prefers_the_production_event_key() -> None:
+    env = {"INNGEST_EVENT_KEY": "branch", "INNGEST_PRODUCTION_EVENT_KEY": "production"}
+    target = resolve("cloud", env)
+    assert target.event_key == "production"
+    assert (target.events, target.api) == ("https://inn.gs", "https://api.inngest.com")
+    assert target.name == "cloud"
+    assert not target.local
+
+
+def test_the_production_event_key_is_for_cloud_only() -> None:
+    target = resolve("dev", {"INNGEST_PRODUCTION_EVENT_KEY": "production"})
+    assert target.event_key != "production"
+
+
+def test_cloud_without_a_key_has_none() -> None:
+    assert resolve("cloud", {}).event_key is None
+
+
+@pytest.mark.parametrize(
+    ("env", "events", "api"),
+    [
+        ({}, "http://127.0.0.1:8288", "http://127.0.0.1:8288"),
+        ({"INNGEST_DEV": "1"}, "http://127.0.0.1:8288", "http://127.0.0.1:8288"),
+        ({"INNGEST_DEV": "http://dev:1"}, "http://dev:1", "http://dev:1"),
+        ({"INNGEST_DEV": "http://dev:1", "INNGEST_BASE_URL": "http://b/"}, "http://b", "http://b"),
+        (
+            {"INNGEST_BASE_URL": "http://b", "INNGEST_EVENT_API_BASE_URL": "http://e"},
+            "http://e",
+            "http://b",
+        ),
+        (
+            {"INNGEST_BASE_URL": "http://b", "INNGEST_API_BASE_URL": "http://a"},
+            "http://b",
+            "http://a",
+        ),
+    ],
+)
+def test_specific_origins_beat_the_general_one_which_beats_the_dev_url(
+    env: dict[str, str], events: str, api: str
+) -> None:
+    target = resolve("dev", env)
+    assert (target.events, target.api) == (events, api)
+
+
+def test_a_base_url_names_itself_and_beats_the_environment() -> None:
+    env = {"INNGEST_BASE_URL": "http://elsewhere", "INNGEST_EVENT_KEY": "k"}
+    target = resolve("http://inngest.internal:8288/", env)
+    assert target.events == target.api == target.name == "http://inngest.internal:8288"
+
+
+@pytest.mark.parametrize("name", ["http://127.0.0.1:1", "http://localhost:9", "http://[::1]:1"])
+def test_loopback_is_local(name: str) -> None:
+    assert resolve(name, {}).local
+
+
+def test_a_server_elsewhere_is_not_local() -> None:
+    assert not resolve("http://10.0.0.1:8288", {}).local
+
+
+def test_the_fallback_signing_key_comes_second() -> None:
+    env = {"INNGEST_SIGNING_KEY_FALLBACK": "old", "INNGEST_SIGNING_KEY": "new"}
+    assert resolve("dev", env).signing_keys == ("new", "old")
+
+
+def test_keys_are_not_in_the_representation() -> None:
+    env = {"INNGEST_EVENT_KEY": "secret-event", "INNGEST_SIGNING_KEY": "secret-signing"}
+    assert "secret" not in repr(resolve("http://a", env))
+
+
+@pytest.mark.parametrize(
+    "name", ["http://user:hunter22@host", "http://host/?key=hunter22", "http://host/#hunter22"]
+)
+def test_a_url_with_a_key_in_it_is_refused_and_not_echoed(name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve(name, {})
+    assert "hunter22" not in str(caught.value) + str(caught.value.hint)
+
+
+@pytest.mark.parametrize("name", ["", "ftp://x", "http://", "http://[", "8288", "http://h:0"])
+def test_what_is_no_target_is_a_usage_error(name: str) -> None:
+    with pytest.raises(UsageError, match="--target is not a target"):
+        resolve(name, {})
+
+
+def test_a_mistyped_name_gets_a_suggestion() -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve("embeded", {})
+    assert caught.value.hint == "did you mean `embedded`?"
+
+
+@pytest.mark.parametrize(
+    ("name", "env", "url"),
+    [
+        ("embedded", {}, None),
+        ("dev", {}, "http://127.0.0.1:8288/run?runID=J"),
+        ("cloud", {}, "https://app.inngest.com/env/production/runs/J"),
+        ("cloud", {"INNGEST_ENV": "pr-7"}, "https://app.inngest.com/env/pr-7/runs/J"),
+    ],
+)
+def test_the_dashboards_link_to_a_job(name: str, env: dict[str, str], url: str | None) -> None:
+    assert resolve(name, env).job_url("J") == url

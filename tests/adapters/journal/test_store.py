@@ -1,0 +1,67 @@
+"""The state store: found again, refused clearly."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from runner.adapters.journal.store import Store
+from runner.errors import TargetError, UsageError
+from tests.support import make_plan, new_store, repos, start_journal
+
+BODY = repos(1) + "operations: [sync]\n"
+
+
+def test_a_run_is_found_by_its_beginning_and_as_the_latest(tmp_path: Path) -> None:
+    store, plan = new_store(tmp_path), make_plan(tmp_path, BODY)
+    start_journal(store, plan, "01AAA")
+    start_journal(store, plan, "01BBB")
+    assert store.find("01a").id == "01AAA"
+    assert store.find("latest").id == "01BBB"
+    assert store.find("01BBB").digest == plan.digest
+
+
+def test_an_unknown_or_ambiguous_run_is_a_usage_error(tmp_path: Path) -> None:
+    store, plan = new_store(tmp_path), make_plan(tmp_path, BODY)
+    start_journal(store, plan, "01AAA")
+    start_journal(store, plan, "01BBB")
+    with pytest.raises(UsageError, match="there is no run 02"):
+        store.find("02")
+    with pytest.raises(UsageError, match="more than one run begins with 01"):
+        store.find("01")
+
+
+def test_the_default_folder_ignores_itself_in_git() -> None:
+    Store()
+    assert Path(".backfill/.gitignore").read_text(encoding="utf-8") == "*\n"
+    assert Path(".backfill/state.db").exists()
+
+
+@pytest.mark.parametrize("url", ["mysql://x/y", "sqlite://", "://"])
+def test_a_state_url_that_cannot_be_used_is_a_usage_error(url: str) -> None:
+    with pytest.raises(UsageError, match="--state"):
+        Store(url)
+
+
+def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    path.write_text("this is no database, but a text of some length" * 100, encoding="utf-8")
+    with pytest.raises(TargetError, match=r"state\.db cannot be used: file is not a database"):
+        Store(str(path))
+
+
+def test_a_newer_version_is_refused(tmp_path: Path) -> None:
+    new_store(tmp_path).close()
+    with sqlite3.connect(tmp_path / "state.db") as connection:
+        connection.execute("UPDATE backfill_version SET version = 99")
+    connection.close()
+    with pytest.raises(TargetError, match="newer version"):
+        new_store(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(TargetError, match="cannot be made"):
+        Store(str(tmp_path / "file" / "deeper" / "state.db"))
