@@ -30,9 +30,9 @@ def _load(event: str, name: str, folder: Path) -> Handler:
         raise PreflightRefused(f"{where}, is not of the form module:object", hint="as worker:sync")
     try:
         found: object = import_module(module_name)
-    except ModuleNotFoundError as error:
+    except ModuleNotFoundError as missing:
         hint = f"modules are looked up in {folder}, then among those installed"
-        raise PreflightRefused(f"{where}: there is no module `{error.name}`", hint=hint) from None
+        raise PreflightRefused(f"{where}: there is no module `{missing.name}`", hint=hint) from None
     except Exception as error:
         message = f"{where}: importing {module_name} raised {type(error).__name__}: {error}"
         raise PreflightRefused(message) from error

@@ -1,0 +1,114 @@
+"""The execution plan for machines, streamed: a million events are never held at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, TextIO
+
+import orjson
+
+from runner.model import Event, ExecutionPlan, PlannedEvent, Stage
+
+_BLOCK = 1000  # lines written at once
+
+
+def write_json(plan: ExecutionPlan, out: TextIO, *, target: str) -> None:
+    """The whole plan, as `schemas/execution-plan.v1.schema.json` has it."""
+    head = {
+        "apiVersion": "backfill/v1",
+        "kind": "ExecutionPlan",
+        "name": plan.name,
+        "digest": plan.digest,
+        "target": target,
+        "on_failure": plan.on_failure,
+    }
+    out.write(_text(head)[:-1])
+    out.write(',"stages":[')
+    for index, stage in enumerate(plan.stages):
+        out.write("," if index else "")
+        out.write(_text(_stage(stage))[:-1])
+        out.write(',"items":[')
+        _write_joined(out, (_item(event) for event in stage.planned()))
+        out.write("]}")
+    out.write('],"skipped":[')
+    skipped = ({"operation": s.operation, "item": s.item, "reason": s.reason} for s in plan.skipped)
+    _write_joined(out, skipped)
+    tail = {
+        "warnings": [
+            {
+                "message": warning.message,
+                "path": warning.path,
+                "line": warning.line,
+                "column": warning.column,
+                "hint": warning.hint,
+                "rule": warning.rule,
+            }
+            for warning in plan.warnings
+        ],
+        "totals": totals(plan),
+    }
+    out.write("]," + _text(tail)[1:] + "\n")
+
+
+def write_jsonl(plan: ExecutionPlan, out: TextIO) -> None:
+    """One line an event, in sending order."""
+    lines = (orjson.dumps(_line(event)) for event in plan.planned())
+    while block := list(islice(lines, _BLOCK)):
+        out.write(b"\n".join(block).decode() + "\n")
+
+
+def totals(plan: ExecutionPlan) -> dict[str, object]:
+    """Counts, and the expected duration in seconds, from the pacing alone."""
+    return {
+        "events": plan.events,
+        "batches": plan.batches,
+        "stages": len(plan.stages),
+        "duration_s": plan.duration,
+    }
+
+
+def _stage(stage: Stage) -> dict[str, object]:
+    return {
+        "number": stage.number,
+        "operation": stage.operation,
+        "event": stage.event,
+        "for_each": stage.for_each,
+        "wait": stage.wait,
+        "timeout_s": stage.timeout,
+        "batch_size": stage.pacing.batch_size,
+        "delay_s": stage.pacing.delay,
+        "events": stage.total,
+        "batches": stage.batches,
+        "duration_s": stage.duration,
+    }
+
+
+def _item(planned: PlannedEvent) -> dict[str, object]:
+    return {"batch": planned.batch, "item": planned.item, "event": _event(planned.event)}
+
+
+def _line(planned: PlannedEvent) -> dict[str, object]:
+    return {
+        "stage": planned.stage,
+        "operation": planned.operation,
+        "batch": planned.batch,
+        "item": planned.item,
+        "event": _event(planned.event),
+    }
+
+
+def _event(event: Event) -> dict[str, object]:
+    return {"name": event.name, "data": event.data}
+
+
+def _write_joined(out: TextIO, values: Iterable[Any]) -> None:
+    texts: Iterator[str] = (_text(value) for value in values)
+    first = True
+    while block := list(islice(texts, _BLOCK)):
+        out.write(("" if first else ",") + ",".join(block))
+        first = False
+
+
+def _text(value: Any) -> str:
+    return orjson.dumps(value).decode()

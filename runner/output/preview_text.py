@@ -1,0 +1,129 @@
+"""The execution plan for people at a terminal."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, TextIO
+
+import orjson
+
+from runner.model import ExecutionPlan, PlannedEvent, Stage
+from runner.output import words
+from runner.output.escape import shortened, visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_DIGEST = 19  # characters of "sha256:..." that tell plans apart at a glance
+
+
+def write_text(
+    plan: ExecutionPlan,
+    out: TextIO,
+    *,
+    target: str,
+    events: int | None,
+    color: bool,
+    width: int = 80,
+) -> None:
+    """Stages, their first `events` events (None: all), what is skipped, totals; fits `width`."""
+    from rich.console import Console
+
+    console = Console(
+        file=out,
+        width=width,
+        force_terminal=color,
+        no_color=not color,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=True,
+    )
+    _header(console, plan, target)
+    if plan.stages:
+        _stages(console, plan, width)
+    for stage in plan.stages:
+        _events(console, stage, events, width)
+    _skipped(console, plan, width)
+    console.print()
+    if plan.stages:
+        console.print(words.totals_line(plan), style="bold")
+    else:
+        console.print("Nothing to send.", style="bold yellow")
+
+
+def _header(console: Console, plan: ExecutionPlan, target: str) -> None:
+    from rich.text import Text
+
+    console.print(
+        Text.assemble(("Plan ", ""), (visible(plan.name), "bold"), (" -> ", ""), (target, "bold cyan"))
+    )
+    about = [
+        visible(str(plan.metadata[key])) for key in ("owner", "reason") if key in plan.metadata
+    ]
+    if about:
+        console.print(": ".join(about), style="dim")
+    console.print(plan.digest[:_DIGEST], style="dim")
+
+
+def _stages(console: Console, plan: ExecutionPlan, width: int) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, width=width, pad_edge=False, padding=(0, 1))
+    table.add_column("#", justify="right", no_wrap=True)
+    table.add_column("operation", style="bold", overflow="fold")
+    table.add_column("for each", no_wrap=True)
+    table.add_column("events", justify="right", no_wrap=True)
+    table.add_column("batches", justify="right", no_wrap=True)
+    table.add_column("pacing", overflow="fold")
+    table.add_column("done when", overflow="fold")
+    for stage in plan.stages:
+        table.add_row(
+            str(stage.number),
+            visible(stage.operation),
+            stage.for_each,
+            f"{stage.total:,}",
+            f"{stage.batches:,}",
+            words.pacing(stage),
+            words.until(stage),
+        )
+    console.print(table)
+
+
+def _events(console: Console, stage: Stage, events: int | None, width: int) -> None:
+    """The stage's first events; with all of them, none is shortened."""
+    from rich.text import Text
+
+    if events == 0:
+        return
+    title = f"{stage.number}. {visible(stage.operation)} sends {visible(stage.event)}"
+    console.print(Text(title, style="bold"))
+    batch = 0
+    for planned in islice(stage.planned(), events):
+        if planned.batch != batch:
+            batch = planned.batch
+            console.print(Text(f"   batch {batch:,}", style="dim"))
+        console.print(Text(_event(planned, None if events is None else width)))
+    more = stage.total - (stage.total if events is None else events)
+    if more > 0:
+        console.print(Text(f"     ... and {more:,} more (--events all)", style="dim"))
+
+
+def _event(planned: PlannedEvent, width: int | None) -> str:
+    data = orjson.dumps(planned.event.data).decode()
+    line = f"     {visible(planned.item)}  {visible(data)}"
+    return line if width is None else shortened(line, width)
+
+
+def _skipped(console: Console, plan: ExecutionPlan, width: int) -> None:
+    from rich.text import Text
+
+    if not plan.skipped:
+        return
+    console.print(Text("Skipped", style="bold"))
+    for operation, reason, items in words.grouped(plan.skipped):
+        which = f"{words.counted(len(items), 'item')}, " if items else ""
+        console.print(Text(f"   {visible(operation)}: {which}{visible(reason)}"))
+        if items:
+            console.print(Text(shortened(f"     {visible(words.named(items))}", width), style="dim"))

@@ -1,0 +1,80 @@
+"""How a run ended, for people and for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import TextIO
+
+import click
+
+from runner.model import Failure, Summary
+from runner.output import words
+from runner.output.escape import shortened, visible
+from runner.spec.units import format_duration
+
+_COLORS = {"completed": "green", "failed": "red", "incomplete": "yellow", "cancelled": "yellow"}
+_MESSAGE = 400
+
+
+def write_summary_text(summary: Summary, out: TextIO, *, color: bool) -> None:
+    """Status, figures, failures by message, links, and how to go on."""
+    status = summary.status.upper()
+    if color:
+        status = click.style(status, fg=_COLORS.get(summary.status), bold=True)
+    took = format_duration(round(summary.duration, 1))
+    lines = ["", f"{status}  {visible(summary.plan)} -> {summary.target}, in {took}", _figures(summary)]
+    lines += _failures(summary.failures)
+    lines += [f"note: {note}" for note in summary.notes]
+    if summary.links:
+        lines.append("jobs:")
+        lines += [f"  {visible(link)}" for link in summary.links]
+        more = summary.totals.jobs - len(summary.links)
+        lines += [f"  +{more:,} more"] if more > 0 else []
+    lines.append(f"run {summary.run_id}")
+    if summary.status == "incomplete":
+        lines.append(f"to go on: backfill resume {summary.run_id}")
+    out.write("\n".join(lines) + "\n")
+
+
+def summary_json(summary: Summary) -> dict[str, object]:
+    return {
+        "run_id": summary.run_id,
+        "plan": summary.plan,
+        "target": summary.target,
+        "status": summary.status,
+        "duration_s": round(summary.duration, 3),
+        "totals": asdict(summary.totals),
+        "failures": [asdict(failure) for failure in summary.failures],
+        "links": list(summary.links),
+        "notes": list(summary.notes),
+    }
+
+
+def _figures(summary: Summary) -> str:
+    totals = summary.totals
+    parts = [f"{totals.accepted:,} of {words.counted(totals.planned, 'event')} accepted"]
+    if totals.rejected:
+        parts.append(f"{totals.rejected:,} rejected")
+    if totals.jobs or totals.no_job:
+        parts.append(words.counted(totals.jobs, "job"))
+        parts.append(f"{totals.completed:,} completed")
+    if totals.failed:
+        parts.append(f"{totals.failed:,} failed")
+    if totals.no_job:
+        parts.append(f"{words.counted(totals.no_job, 'event')} started no job")
+    return ", ".join(parts)
+
+
+def _failures(failures: Iterable[Failure]) -> list[str]:
+    """Grouped by operation and message: a thousand of a kind are one line."""
+    groups: dict[tuple[str, str], list[Failure]] = {}
+    for failure in failures:
+        groups.setdefault((failure.operation, failure.message), []).append(failure)
+    lines = []
+    for (operation, message), members in groups.items():
+        head = f"  {visible(operation)}: {visible(shortened(message, _MESSAGE))}"
+        items = visible(words.named([member.item for member in members]))
+        lines += [head, f"    {words.counted(len(members), 'event')}: {items}"]
+        lines += [f"    {visible(url)}" for url in [member.url for member in members[:1]] if url]
+    return ["failures:", *lines] if lines else []
