@@ -112,18 +112,16 @@ def show(plan: ExecutionPlan, target: Target, *, form: str, events: int | None) 
 
 def handler_warnings(plan: ExecutionPlan, target: Target) -> list[Problem]:
     """On the embedded target an event without a handler starts no job, as on a real server."""
-    if target.kind != "embedded":
+    silent = {stage.event for stage in plan.stages} - set(plan.handlers)
+    if target.kind != "embedded" or not silent:
         return []
-    hint = "add it to the plan's `handlers`, or choose a server with --target"
-    silent = {stage.event: stage for stage in plan.stages if stage.event not in plan.handlers}
+    names = ", ".join(f"`{event}`" for event in sorted(silent))
     return [
         Problem(
-            f"no handler for `{event}` on the embedded target: no job of "
-            f"`{stage.operation}` will start",
+            f"the embedded target has no handler for {names}: no job will start",
             plan.path,
-            hint=hint,
+            hint="name one in the plan's `handlers`, or choose a server with --target",
             severity="warning",
             rule="no-handler",
         )
-        for event, stage in silent.items()
     ]

@@ -37,11 +37,10 @@ def write_text(
         highlight=False,
         markup=False,
         emoji=False,
-        soft_wrap=True,
     )
     _header(console, plan, target)
     if plan.stages:
-        _stages(console, plan, width)
+        _stages(console, plan)
     for stage in plan.stages:
         _events(console, stage, events, width)
     _skipped(console, plan, width)
@@ -56,7 +55,7 @@ def _header(console: Console, plan: ExecutionPlan, target: str) -> None:
     from rich.text import Text
 
     console.print(
-        Text.assemble(("Plan ", ""), (visible(plan.name), "bold"), (" -> ", ""), (target, "bold cyan"))
+        Text.assemble(("Plan ", ""), (visible(plan.name), "bold"), (" → ", ""), (visible(target), "bold cyan"))
     )
     about = [
         visible(str(plan.metadata[key])) for key in ("owner", "reason") if key in plan.metadata
@@ -66,25 +65,21 @@ def _header(console: Console, plan: ExecutionPlan, target: str) -> None:
     console.print(plan.digest[:_DIGEST], style="dim")
 
 
-def _stages(console: Console, plan: ExecutionPlan, width: int) -> None:
+def _stages(console: Console, plan: ExecutionPlan) -> None:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, width=width, pad_edge=False, padding=(0, 1))
-    table.add_column("#", justify="right", no_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column("", justify="right", no_wrap=True)
     table.add_column("operation", style="bold", overflow="fold")
-    table.add_column("for each", no_wrap=True)
-    table.add_column("events", justify="right", no_wrap=True)
-    table.add_column("batches", justify="right", no_wrap=True)
+    table.add_column("runs for", justify="right", overflow="fold")
     table.add_column("pacing", overflow="fold")
     table.add_column("done when", overflow="fold")
     for stage in plan.stages:
         table.add_row(
             str(stage.number),
             visible(stage.operation),
-            stage.for_each,
-            f"{stage.total:,}",
-            f"{stage.batches:,}",
+            words.runs_for(stage),
             words.pacing(stage),
             words.until(stage),
         )
@@ -97,22 +92,23 @@ def _events(console: Console, stage: Stage, events: int | None, width: int) -> N
 
     if events == 0:
         return
-    title = f"{stage.number}. {visible(stage.operation)} sends {visible(stage.event)}"
-    console.print(Text(title, style="bold"))
-    batch = 0
+    title = (f"{stage.number}. {visible(stage.operation)}", "bold")
+    console.print(Text.assemble(title, (f"  {visible(stage.event)}", "cyan")))
+    batch = 1
     for planned in islice(stage.planned(), events):
         if planned.batch != batch:
             batch = planned.batch
             console.print(Text(f"   batch {batch:,}", style="dim"))
-        console.print(Text(_event(planned, None if events is None else width)))
+        line = Text(_event(planned, None if events is None else width))
+        console.print(line, soft_wrap=True)
     more = stage.total - (stage.total if events is None else events)
     if more > 0:
-        console.print(Text(f"     ... and {more:,} more (--events all)", style="dim"))
+        console.print(Text(f"   ... and {more:,} more (--events all)", style="dim"))
 
 
 def _event(planned: PlannedEvent, width: int | None) -> str:
     data = orjson.dumps(planned.event.data).decode()
-    line = f"     {visible(planned.item)}  {visible(data)}"
+    line = f"   {visible(planned.item)}  {visible(data)}"
     return line if width is None else shortened(line, width)
 
 
@@ -126,4 +122,4 @@ def _skipped(console: Console, plan: ExecutionPlan, width: int) -> None:
         which = f"{words.counted(len(items), 'item')}, " if items else ""
         console.print(Text(f"   {visible(operation)}: {which}{visible(reason)}"))
         if items:
-            console.print(Text(shortened(f"     {visible(words.named(items))}", width), style="dim"))
+            console.print(Text(shortened(f"   {visible(words.named(items))}", width), style="dim"))

@@ -15,14 +15,21 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else plural}"
 
 
+def runs_for(stage: Stage) -> str:
+    return "the plan" if stage.for_each == "once" else counted(stage.total, stage.for_each)
+
+
 def pacing(stage: Stage) -> str:
-    return f"{stage.pacing.batch_size:,} every {format_duration(stage.pacing.delay)}"
+    if stage.batches == 1:
+        return "1 batch"
+    size, delay = stage.pacing.batch_size, format_duration(stage.pacing.delay)
+    return f"{stage.batches:,} x {size:,}, {delay} apart"
 
 
 def until(stage: Stage) -> str:
     if stage.wait == "sent":
         return "sent"
-    return f"jobs completed ({format_duration(stage.timeout)})"
+    return f"jobs completed, {format_duration(stage.timeout)}"
 
 
 def totals_line(plan: ExecutionPlan) -> str:
@@ -32,10 +39,8 @@ def totals_line(plan: ExecutionPlan) -> str:
         counted(len(plan.stages), "stage"),
     ]
     if plan.duration:
-        took = f"at least {format_duration(plan.duration)} of pacing"
-    else:
-        took = "no delays"
-    return f"{', '.join(parts)}; {took}, and the time that the jobs take"
+        return f"{', '.join(parts)}; {format_duration(plan.duration)} of pacing, plus the jobs' time"
+    return f"{', '.join(parts)}; no pauses, only the jobs' time"
 
 
 def grouped(skipped: Iterable[Skipped]) -> list[tuple[str, str, list[str]]]:

@@ -1,0 +1,87 @@
+"""Help, versions, and the one error boundary."""
+
+from __future__ import annotations
+
+
+from pathlib import Path
+
+import pytest
+
+from runner import __version__
+from runner.cli.main import COMMANDS, _guarded
+from tests.types import Backfill
+
+def test_help_lists_every_command_with_examples(backfill: Backfill) -> None:
+    result = backfill("--help")
+    for name, summary in COMMANDS.items():
+        assert f"  {name}" in result.out
+        assert summary[:40] in result.out
+    assert "Examples:" in result.out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_help_with_examples(backfill: Backfill, name: str) -> None:
+    result = backfill(name, "--help")
+    assert result.status == 0
+    assert "Examples:" in result.out
+
+
+def test_the_version_is_the_packages(backfill: Backfill) -> None:
+    assert backfill("--version").out == f"backfill {__version__}\n"
+
+
+def test_a_mistyped_command_gets_a_suggestion(backfill: Backfill) -> None:
+    result = backfill("vaildate")
+    assert result.status == 2
+    assert "Did you mean `validate`?" in result.err
+
+
+def test_a_mistyped_option_is_a_usage_error(backfill: Backfill) -> None:
+    result = backfill("plan", "x.yaml", "--stict")
+    assert result.status == 2
+    assert "--strict" in result.err
+
+
+@pytest.mark.parametrize("name", ["validate", "plan", "run"])
+def test_a_missing_plan_is_one_line_and_a_hint(backfill: Backfill, name: str) -> None:
+    result = backfill(name, "nowhere.yaml")
+    assert result.status == 2
+    assert "nowhere.yaml cannot be read: No such file or directory" in result.err
+    assert "backfill init" in result.err
+
+
+def test_our_own_mistake_is_one_line_and_a_log_without_keys(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("INNGEST_EVENT_KEY", "very-secret-key")
+
+    def broken(*_arguments: object, **_options: object) -> None:
+        raise RuntimeError("broken near very-secret-key")
+
+    monkeypatch.setattr("runner.cli.main.cli.main", broken)
+    assert _guarded(["plan"]) == 70
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "a mistake of backfill's, not yours (RuntimeError)" in err
+    log = Path(err.rsplit(" ", 1)[1].strip())
+    text = log.read_text(encoding="utf-8")
+    log.unlink()
+    assert "broken near <INNGEST_EVENT_KEY>" in text
+    assert "very-secret-key" not in text + err
+
+
+def test_a_start_imports_only_what_it_needs(backfill: Backfill) -> None:
+    """The command line must start fast: the heavy libraries wait for the commands that use them."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; sys.argv = ['backfill', '--help']\n"
+        "from runner.cli.main import _guarded\n"
+        "_guarded(['--help'])\n"
+        "heavy = {'httpx', 'jinja2', 'jsonschema', 'jsonschema_rs', 'rich', 'sqlalchemy', 'yaml',"
+        " 'orjson', 'starlette', 'uvicorn', 'tenacity', 'asyncio'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"

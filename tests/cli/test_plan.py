@@ -1,0 +1,221 @@
+"""`validate`, `plan`, `operations`, `schema`, `init`: everything that sends nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from tests.cli.conftest import ROOT
+from tests.support import repos, write_plan
+from tests.types import Backfill
+
+SYNC = "operations: [sync]\n"
+PLANS = sorted(ROOT.glob("plans/**/*.yaml"))
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_shipped_plan_is_valid_and_shows_events(backfill: Backfill, plan: Path) -> None:
+    result = backfill("validate", plan)
+    assert (result.status, result.out.splitlines()[-1]) == (0, f"{plan} is valid")
+    assert backfill("plan", plan, "--detailed-exitcode", "--format", "jsonl").status == 2
+
+
+def test_validate_reports_all_problems_of_all_files_and_exits_3(
+    backfill: Backfill, tmp_path: Path
+) -> None:
+    good = write_plan(tmp_path, repos(1) + SYNC)
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(good.read_text("utf-8").replace("sync]", "snyc]") + "dealy: 5s\n", "utf-8")
+    result = backfill("validate", good, bad)
+    assert result.status == 3
+    assert f"{bad}:6:14: error: unknown operation `snyc`" in result.out
+    assert "hint: did you mean `sync`?" in result.out
+    assert f"{bad}:7:1: error: unknown key `dealy`" in result.out
+    assert result.out.rstrip().endswith("2 errors")
+
+
+def test_validate_as_json(backfill: Backfill, tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, repos(1) + "operations: [snyc]\n")
+    result = backfill("validate", plan, "--format", "json")
+    answer = json.loads(result.out)
+    assert answer["valid"] is False
+    assert answer["problems"][0]["line"] == 6
+    assert answer["problems"][0]["hint"] == "did you mean `sync`?"
+
+
+def test_strict_makes_advice_an_error(backfill: Backfill, tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, repos(1) + SYNC + "delay: 0s\n")
+    assert backfill("validate", plan).status == 0
+    result = backfill("validate", plan, "--strict")
+    assert result.status == 3
+    assert "error: `sync`: a delay of 0s is short" in result.out
+
+
+def test_an_invalid_plan_prints_nothing_on_stdout(backfill: Backfill, tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, repos(1) + "operations: [snyc]\n")
+    for command in ("plan", "run"):
+        result = backfill(command, plan, "--format", "json")
+        assert (result.status, result.out) == (3, "")
+        assert "unknown operation" in result.err
+
+
+def test_json_meets_its_published_schema_and_holds_every_event(
+    backfill: Backfill, tmp_path: Path
+) -> None:
+    body = "repos: [o/a, {repo: o/b, skip: [sync]}, o/c]\noperations: [sync, embed]\nbatch_size: 2\n"
+    plan = write_plan(tmp_path, body)
+    answer = json.loads(backfill("plan", plan, "--format", "json").out)
+    jsonschema.validate(answer, json.loads(backfill("schema", "execution-plan").out))
+    lines = [json.loads(line) for line in backfill("plan", plan, "--format", "jsonl").out.splitlines()]
+    flat = [
+        {"stage": stage["number"], "operation": stage["operation"], **item}
+        for stage in answer["stages"]
+        for item in stage["items"]
+    ]
+    assert flat == lines
+    assert lines[0] == {
+        "stage": 1,
+        "operation": "sync",
+        "batch": 1,
+        "item": "o/a",
+        "event": {"name": "app/sync", "data": {"repo": "o/a"}},
+    }
+    assert answer["totals"] == {"events": 5, "batches": 3, "stages": 2, "duration_s": 5.0}
+    assert answer["skipped"] == [
+        {"operation": "sync", "item": "o/b", "reason": "skipped by the repository"}
+    ]
+
+
+def test_the_same_input_gives_the_same_bytes_whatever_the_hash_seed(
+    backfill: Backfill, tmp_path: Path
+) -> None:
+    plan = write_plan(tmp_path, repos(9) + "operations: [embed, fire, sync]\n")
+    outs = {
+        backfill("plan", plan, "--format", "json", env={"PYTHONHASHSEED": seed}).out
+        for seed in ("0", "1", "42")
+    }
+    assert len(outs) == 1
+
+
+def test_the_text_fits_80_columns_and_names_the_target(backfill: Backfill, tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, repos(400) + SYNC + "batch_size: 7\n")
+    result = backfill("plan", plan, "--target", "cloud")
+    assert "→ cloud" in result.out
+    assert "... and 397 more (--events all)" in result.out
+    assert "400 events, 58 batches, 1 stage; 4m45s of pacing" in result.out
+    assert max(len(line.rstrip()) for line in result.out.splitlines()) <= 80
+
+
+def test_events_all_shows_every_one(backfill: Backfill, tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, repos(40) + SYNC)
+    out = backfill("plan", plan, "--events", "all").out
+    assert all(f"o/r{number}  " in out for number in range(40))
+
+
+def test_nothing_to_send_is_said_and_has_its_own_exit_status(
+    backfill: Backfill, tmp_path: Path
+) -> None:
+    plan = write_plan(tmp_path, "repos: [{repo: o/a, skip: [sync]}]\n" + SYNC)
+    result = backfill("plan", plan, "--detailed-exitcode")
+    assert result.status == 0
+    assert "Nothing to send." in result.out
+    assert "there is nothing to send" in result.err
+
+
+def test_a_preview_cannot_reach_the_network(backfill: Backfill, tmp_path: Path) -> None:
+    """Even with keys in the environment: sockets are trapped, and the trap is never sprung."""
+    trap = tmp_path / "sprung"
+    (tmp_path / "sitecustomize.py").write_text(
+        "import socket, pathlib\n"
+        "def refuse(*_, **__):\n"
+        f"    pathlib.Path({str(trap)!r}).touch()\n"
+        "    raise OSError('no network here')\n"
+        "socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse\n",
+        encoding="utf-8",
+    )
+    plan = write_plan(tmp_path, repos(3) + SYNC)
+    env = {"PYTHONPATH": str(tmp_path), "INNGEST_EVENT_KEY": "k", "INNGEST_SIGNING_KEY": "s"}
+    for arguments in (("plan", plan, "--target", "cloud"), ("run", plan, "--dry-run")):
+        assert backfill(*arguments, env=env).status == 0
+        assert not trap.exists()
+    assert backfill("run", plan, "--target", "http://127.0.0.1:9", env=env).status == 6
+    assert trap.exists(), "the trap itself works"
+
+
+def test_a_dry_run_is_the_preview_and_leaves_no_state(backfill: Backfill, tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, repos(3) + SYNC)
+    assert backfill("run", plan, "--dry-run").out == backfill("plan", plan).out
+    assert not Path(".backfill").exists()
+
+
+def test_variables_are_typed_and_override_files_and_plan(
+    backfill: Backfill, tmp_path: Path
+) -> None:
+    body = 'vars: {days: 90, who: a}\nrepos: [o/a]\noperations: [{use: sync, with: {days: "{{ vars.days }}", who: "{{ vars.who }}"}}]\n'
+    plan = write_plan(tmp_path, body)
+    variables = tmp_path / "vars.yaml"
+    variables.write_text("days: 30\nwho: file\n", encoding="utf-8")
+    out = backfill(
+        "plan", plan, "--format", "jsonl", "--var-file", variables, "--var", "days=7"
+    ).out
+    assert json.loads(out)["event"]["data"] == {"repo": "o/a", "days": 7, "who": "file"}
+
+
+@pytest.mark.parametrize(
+    ("assignment", "status", "words"),
+    [
+        ("days", 2, "NAME=VALUE"),
+        ("dyas=3", 3, "the plan has no variable `dyas`"),
+        ("days=ghp_abcdefghijklmnopqrstuvwxyz0123456789", 2, "looks like a key"),
+    ],
+)
+def test_a_bad_variable_is_refused(
+    backfill: Backfill, tmp_path: Path, assignment: str, status: int, words: str
+) -> None:
+    plan = write_plan(tmp_path, "vars: {days: 90}\n" + repos(1) + SYNC)
+    result = backfill("plan", plan, "--var", assignment)
+    assert result.status == status
+    assert words in result.err
+    assert "ghp_" not in result.err
+
+
+def test_operations_lists_what_a_plan_can_use(backfill: Backfill, tmp_path: Path) -> None:
+    assert "repository-sync" in backfill("operations").out
+    plan = write_plan(tmp_path, repos(1) + SYNC)
+    listed = json.loads(backfill("operations", plan, "--format", "json").out)
+    assert [entry["name"] for entry in listed] == ["sync", "embed", "fire"]
+    assert listed[1]["after"] == ["sync"]
+
+
+def test_init_writes_a_plan_that_is_valid_and_overwrites_nothing(backfill: Backfill) -> None:
+    assert backfill("init", "first.yaml").status == 0
+    text = Path("first.yaml").read_text(encoding="utf-8")
+    assert text.startswith("# yaml-language-server: $schema=plan.v1.schema.json\n")
+    assert json.loads(Path("plan.v1.schema.json").read_text("utf-8"))["title"] == "BackfillPlan"
+    assert backfill("validate", "first.yaml", "--strict").status == 0
+    again = backfill("init", "first.yaml")
+    assert again.status == 2
+    assert "exists already" in again.err
+    assert Path("first.yaml").read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize("name", ["plan", "catalog", "execution-plan"])
+def test_published_schemas_are_valid_and_explain_every_key(backfill: Backfill, name: str) -> None:
+    schema = json.loads(backfill("schema", name).out)
+    jsonschema.Draft7Validator.check_schema(schema)
+
+    def undescribed(node: object, path: str) -> list[str]:
+        if not isinstance(node, dict):
+            return []
+        missing = []
+        for key, member in node.get("properties", {}).items():
+            if "description" not in member and "$ref" not in member:
+                missing.append(f"{path}.{key}")
+        for key, member in node.items():
+            missing += undescribed(member, f"{path}.{key}")
+        return missing
+
+    assert undescribed(schema, name) == []
