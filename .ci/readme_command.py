@@ -9,7 +9,9 @@ from pathlib import Path
 
 def command(number: int) -> str:
     readme = Path(__file__).parents[1] / "README.md"
-    blocks: list[str] = re.findall(r"^```sh\n(.*?)^```", readme.read_text("utf-8"), re.M | re.S)
+    blocks: list[str] = re.findall(
+        r"^```sh\n(.*?)^```", readme.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
     return blocks[number - 1].strip()
 
 

@@ -304,8 +304,6 @@ class Summary:
     notes: tuple[str, ...] = ()
 
 
-
-
 @dataclass(frozen=True, slots=True)
 class StageProgress:
     """Where a stage stands; `rate` is events a second, times are in seconds.

@@ -219,7 +219,11 @@ async def connect(
     stop: asyncio.Event | None = None,
 ) -> AsyncIterator[Means]:
     """The real adapters over the stand-in, with a clock that does not wait."""
-    clock, observer, target = clock or FakeClock(), observer or Recorder(), target or server_target()
+    clock, observer, target = (
+        clock or FakeClock(),
+        observer or Recorder(),
+        target or server_target(),
+    )
     stop, random = stop or asyncio.Event(), Random(seed)  # noqa: S311 - tests repeat
 
     async def sleep(seconds: float) -> None:

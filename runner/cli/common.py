@@ -22,9 +22,7 @@ plan_argument = click.argument("plan", type=click.Path(dir_okay=False))
 def plan_options(command: F) -> F:
     """What decides how a plan file is read."""
     for option in (
-        click.option(
-            "--strict", is_flag=True, help="Warnings count as errors."
-        ),
+        click.option("--strict", is_flag=True, help="Warnings count as errors."),
         click.option(
             "--var-file",
             "var_files",
@@ -86,16 +84,12 @@ def read_variables(assignments: tuple[str, ...], var_files: tuple[str, ...]) -> 
     return variables
 
 
-def build(
-    plan: str, variables: dict[str, Json], *, strict: bool = False
-) -> ExecutionPlan:
+def build(plan: str, variables: dict[str, Json], *, strict: bool = False) -> ExecutionPlan:
     """Plan file -> execution plan, with all problems of both at once."""
     from runner.planning.build import build_execution_plan
     from runner.spec.load import load_plan
 
-    return build_execution_plan(
-        load_plan(plan, overrides=variables, strict=strict), strict=strict
-    )
+    return build_execution_plan(load_plan(plan, overrides=variables, strict=strict), strict=strict)
 
 
 def wants_color(stream: Any) -> bool:

@@ -116,7 +116,7 @@ def _our_mistake() -> int:
     error = sys.exc_info()[0]
     name = error.__name__ if error else "error"
     click.echo(
-        f"error: this is a mistake of backfill's, not yours ({name}); the details are in {log.name}",
+        f"error: a mistake of backfill's, not yours ({name}); the details are in {log.name}",
         err=True,
     )
     return _INTERNAL

@@ -50,7 +50,9 @@ _STATUSES = {
 }
 
 
-def read_grace(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
+def read_grace(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> float | None:
     try:
         return None if value is None else parse_duration(value)
     except ValueError as error:
@@ -80,7 +82,9 @@ grace_option = click.option(
 @click.option("--dry-run", is_flag=True, help="Only show the plan, as `backfill plan` does.")
 @click.option("--yes", is_flag=True, help="Do not ask before sending.")
 @click.option(
-    "--no-wait", is_flag=True, help="Send without following: no job is looked at, no stage waited for."
+    "--no-wait",
+    is_flag=True,
+    help="Send without following: no job is looked at, no stage waited for.",
 )
 @grace_option
 @events_option
@@ -224,5 +228,3 @@ def _absolute(plan: ExecutionPlan) -> ExecutionPlan:
     from dataclasses import replace
 
     return replace(plan, path=str(Path(plan.path).resolve()))
-
-

@@ -57,5 +57,3 @@ def _report(plans: tuple[str, ...], problems: list[Problem], form: str) -> None:
     if valid:
         count = len(plans)
         click.echo(f"{plans[0]} is valid" if count == 1 else f"{count} plans are valid")
-
-

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
+from typing import TYPE_CHECKING
 
 import httpx
 
@@ -22,6 +23,9 @@ from runner.errors import PreflightRefused
 from runner.execution.ports import Clock, Journal
 from runner.execution.run import Means
 from runner.model import ExecutionPlan, Observer
+
+if TYPE_CHECKING:
+    from runner.adapters.embedded.engine import Handler
 
 # How long without any sign of life before an event without a job counts as one that no function
 # listens to. The embedded server starts jobs as it takes events; a real one starts them seconds
@@ -127,7 +131,7 @@ async def _transport(
         await app.state.engine.aclose()
 
 
-def load_plan_handlers(handlers: Mapping[str, str], plan_path: str) -> Mapping[str, object]:
+def load_plan_handlers(handlers: Mapping[str, str], plan_path: str) -> Mapping[str, Handler]:
     from runner.adapters.embedded.handlers import load_handlers
 
     return load_handlers(handlers, Path(plan_path).resolve().parent)

@@ -24,7 +24,7 @@ class Answer:
     resent: bool = False
 
 
-class RequestTooLarge(Exception):  # noqa: N818 - control flow between adapter and sender, no error
+class RequestTooLarge(Exception):
     """413: send fewer at once."""
 
 

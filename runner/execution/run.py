@@ -57,17 +57,19 @@ class _Run:
     def __init__(self, plan: ExecutionPlan, means: Means) -> None:
         self.plan, self.means, self.journal = plan, means, means.journal
         self.tracker = Tracker(plan.stages, means.observer, means.clock)
-        self.sender = Sender(
-            means.events, means.journal, means.clock, means.observer, means.random
-        )
-        self.follower = means.jobs and Follower(
-            means.jobs,
-            means.journal,
-            means.clock,
-            self.tracker,
-            means.stop,
-            means.grace,
-            {stage.number: stage.timeout for stage in plan.stages},
+        self.sender = Sender(means.events, means.journal, means.clock, means.observer, means.random)
+        self.follower = (
+            None
+            if means.jobs is None
+            else Follower(
+                means.jobs,
+                means.journal,
+                means.clock,
+                self.tracker,
+                means.stop,
+                means.grace,
+                {stage.number: stage.timeout for stage in plan.stages},
+            )
         )
         self.rejected = 0
         self.first_positions = _first_positions(plan)

@@ -47,9 +47,10 @@ class Sender:
             try:
                 answer = await self.api.send(chunk.body, len(chunk.events), chunk.seed)
             except RequestTooLarge as refusal:
-                answer = self._shrink(chunk, str(refusal))
-                if answer is None:
+                if len(chunk.events) > 1:
+                    self._shrink(chunk, str(refusal))
                     continue
+                answer = Answer((), refused=str(refusal))
             sent = self._accept(chunk, answer)
             del pending[: len(sent.accepted) + sent.rejected]
             yield sent
@@ -85,20 +86,15 @@ class Sender:
             body=join(events),
             events=tuple(
                 ChunkEvent(event.position, event.planned.item, event.event_id, internal_id)
-                for event, internal_id in zip(
-                    events, internal_ids(seed, len(events)), strict=True
-                )
+                for event, internal_id in zip(events, internal_ids(seed, len(events)), strict=True)
             ),
         )
 
-    def _shrink(self, chunk: Chunk, reason: str) -> Answer | None:
-        """413: halve what goes into a request; a single event that is too large is rejected."""
-        if len(chunk.events) == 1:
-            return Answer((), refused=reason)
+    def _shrink(self, chunk: Chunk, reason: str) -> None:
+        """413: what follows goes out in requests of half the size."""
         self.journal.withdraw(chunk)
-        self.max_events = max(1, len(chunk.events) // 2)
-        self.observer.note(f"the server says {reason}: at most {self.max_events} events a request")
-        return None
+        self.max_events = len(chunk.events) // 2
+        self.observer.note(f"{reason}: from here at most {self.max_events} events a request")
 
 
 @dataclass(frozen=True, slots=True)

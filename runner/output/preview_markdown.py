@@ -17,9 +17,7 @@ MAX_CHARACTERS = 65_536  # the most that a GitHub comment may have
 _RESERVE = 2_000  # kept free for the closing lines
 
 
-def write_markdown(
-    plan: ExecutionPlan, out: TextIO, *, target: str, events: int | None
-) -> None:
+def write_markdown(plan: ExecutionPlan, out: TextIO, *, target: str, events: int | None) -> None:
     """At most 65,536 characters; whole blocks are left out, and counted, rather than cut."""
     head = [f"### Backfill plan `{_code(plan.name)}` → `{_code(target)}`", _summary(plan)]
     if plan.stages:
@@ -36,7 +34,9 @@ def write_markdown(
         else:
             left_out += 1
     if left_out:
-        kept.append(f"_{words.counted(left_out, 'section')} left out: a comment may not be longer._")
+        kept.append(
+            f"_{words.counted(left_out, 'section')} left out: a comment may not be longer._"
+        )
     out.write("\n\n".join([*head, *kept, tail]) + "\n")
 
 
@@ -69,7 +69,9 @@ def _skipped(plan: ExecutionPlan) -> list[str]:
         return []
     lines = []
     for operation, reason, items in groups:
-        which = f" ({words.counted(len(items), 'item')}: {_cell(words.named(items))})" if items else ""
+        which = (
+            f" ({words.counted(len(items), 'item')}: {_cell(words.named(items))})" if items else ""
+        )
         lines.append(f"- {_cell(operation)}: {_cell(reason)}{which}")
     return [_folded("Skipped", "\n".join(lines), opened=True)]
 
@@ -77,7 +79,9 @@ def _skipped(plan: ExecutionPlan) -> list[str]:
 def _details(stage: Stage, events: int | None) -> str:
     lines = [
         f"{visible(planned.item)}  {orjson.dumps(planned.event.data).decode()}"
-        for planned in islice(stage.planned(), min(stage.total, 2_000 if events is None else events))
+        for planned in islice(
+            stage.planned(), min(stage.total, 2_000 if events is None else events)
+        )
     ]
     more = stage.total - len(lines)
     if more:

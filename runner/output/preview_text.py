@@ -55,7 +55,9 @@ def _header(console: Console, plan: ExecutionPlan, target: str) -> None:
     from rich.text import Text
 
     console.print(
-        Text.assemble(("Plan ", ""), (visible(plan.name), "bold"), (" → ", ""), (visible(target), "bold cyan"))
+        Text.assemble(
+            ("Plan ", ""), (visible(plan.name), "bold"), (" → ", ""), (visible(target), "bold cyan")
+        )
     )
     about = [
         visible(str(plan.metadata[key])) for key in ("owner", "reason") if key in plan.metadata

@@ -32,7 +32,9 @@ class PlainLines:
         self._said: dict[int, float] = {}
 
     def started(self, run_id: str, plan: ExecutionPlan) -> None:
-        self._print(f"run {run_id} of {visible(plan.name)} (backfill resume {run_id} carries it on)")
+        self._print(
+            f"run {run_id} of {visible(plan.name)} (backfill resume {run_id} carries it on)"
+        )
 
     def progress(self, progress: StageProgress) -> None:
         now, said = self._clock(), self._said.get(progress.stage)
@@ -56,7 +58,9 @@ class LiveDisplay:
         from rich.live import Live
 
         self._console = Console(file=out, highlight=False, markup=False, emoji=False)
-        self._live = Live(console=self._console, refresh_per_second=_REFRESH, get_renderable=self._draw)
+        self._live = Live(
+            console=self._console, refresh_per_second=_REFRESH, get_renderable=self._draw
+        )
         self._stages: dict[int, StageProgress] = {}
 
     def __enter__(self) -> Self:

@@ -23,7 +23,11 @@ def write_summary_text(summary: Summary, out: TextIO, *, color: bool) -> None:
     if color:
         status = click.style(status, fg=_COLORS.get(summary.status), bold=True)
     took = format_duration(round(summary.duration, 1))
-    lines = ["", f"{status}  {visible(summary.plan)} → {summary.target}, in {took}", _figures(summary)]
+    lines = [
+        "",
+        f"{status}  {visible(summary.plan)} → {summary.target}, in {took}",
+        _figures(summary),
+    ]
     lines += _failures(summary.failures)
     lines += [f"note: {note}" for note in summary.notes]
     if summary.links:

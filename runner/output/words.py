@@ -39,7 +39,9 @@ def totals_line(plan: ExecutionPlan) -> str:
         counted(len(plan.stages), "stage"),
     ]
     if plan.duration:
-        return f"{', '.join(parts)}; {format_duration(plan.duration)} of pacing, plus the jobs' time"
+        return (
+            f"{', '.join(parts)}; {format_duration(plan.duration)} of pacing, plus the jobs' time"
+        )
     return f"{', '.join(parts)}; no pauses, only the jobs' time"
 
 

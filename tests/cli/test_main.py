@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from runner import __version__
 from runner.cli.main import COMMANDS, _guarded
 from tests.types import Backfill
+
 
 def test_help_lists_every_command_with_examples(backfill: Backfill) -> None:
     result = backfill("--help")

@@ -65,11 +65,15 @@ def test_an_invalid_plan_prints_nothing_on_stdout(backfill: Backfill, tmp_path: 
 def test_json_meets_its_published_schema_and_holds_every_event(
     backfill: Backfill, tmp_path: Path
 ) -> None:
-    body = "repos: [o/a, {repo: o/b, skip: [sync]}, o/c]\noperations: [sync, embed]\nbatch_size: 2\n"
+    body = (
+        "repos: [o/a, {repo: o/b, skip: [sync]}, o/c]\noperations: [sync, embed]\nbatch_size: 2\n"
+    )
     plan = write_plan(tmp_path, body)
     answer = json.loads(backfill("plan", plan, "--format", "json").out)
     jsonschema.validate(answer, json.loads(backfill("schema", "execution-plan").out))
-    lines = [json.loads(line) for line in backfill("plan", plan, "--format", "jsonl").out.splitlines()]
+    lines = [
+        json.loads(line) for line in backfill("plan", plan, "--format", "jsonl").out.splitlines()
+    ]
     flat = [
         {"stage": stage["number"], "operation": stage["operation"], **item}
         for stage in answer["stages"]

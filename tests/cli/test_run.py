@@ -32,9 +32,7 @@ def test_the_quickstart_runs_to_its_end(backfill: Backfill, quickstart: Path) ->
     assert "3. workspace-aggregation: 1/1 sent, 1 completed; done" in result.err
 
 
-def test_the_summary_as_json_is_all_that_is_on_stdout(
-    backfill: Backfill, quickstart: Path
-) -> None:
+def test_the_summary_as_json_is_all_that_is_on_stdout(backfill: Backfill, quickstart: Path) -> None:
     summary = json.loads(backfill("run", quickstart, "--format", "json").out)
     assert summary["status"] == "completed"
     assert summary["failures"] == []
@@ -57,9 +55,7 @@ def test_a_second_run_is_not_a_duplicate_of_the_first(backfill: Backfill, quicks
         assert summary["totals"]["completed"] == 5
 
 
-def test_a_failing_job_fails_the_run_with_its_message(
-    backfill: Backfill, quickstart: Path
-) -> None:
+def test_a_failing_job_fails_the_run_with_its_message(backfill: Backfill, quickstart: Path) -> None:
     text = quickstart.read_text(encoding="utf-8").replace("vercel/ai", "nobody/nothing")
     quickstart.write_text(text, encoding="utf-8")
     result = backfill("run", quickstart)
@@ -236,7 +232,9 @@ def test_a_stopped_run_says_how_to_go_on_and_loses_and_doubles_nothing(
 ) -> None:
     received = Received()
     received.wanted = 4
-    plan = write_plan(tmp_path, repos(9) + "operations: [sync, embed]\nbatch_size: 2\ndelay: 300ms\n")
+    plan = write_plan(
+        tmp_path, repos(9) + "operations: [sync, embed]\nbatch_size: 2\ndelay: 300ms\n"
+    )
     app = create_app({"app/sync": received, "app/embed": received})
     with served(app) as url:
         process = _start(plan, url)

@@ -69,9 +69,7 @@ def _resume(folder: Path, server: StandIn, plan: ExecutionPlan) -> RunJournal:
 @settings(
     max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(
-    at=st.integers(1, 30), after=st.booleans(), bad=st.sampled_from([set(), {"o/r0"}, {"o/r4"}])
-)
+@given(at=st.integers(1, 30), after=st.booleans(), bad=st.sampled_from([set(), {"o/r0"}, {"o/r4"}]))
 def test_killed_at_any_write_and_resumed_each_event_takes_effect_once(
     tmp_path_factory: pytest.TempPathFactory, at: int, after: bool, bad: set[str]
 ) -> None:

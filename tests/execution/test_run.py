@@ -45,9 +45,7 @@ def run(
     journal = start_journal(new_store(folder), plan)
 
     async def main() -> bool:
-        async with connect(
-            server, journal, clock=clock, observer=observer, follow=follow
-        ) as means:
+        async with connect(server, journal, clock=clock, observer=observer, follow=follow) as means:
             return await execute(plan, means)
 
     complete = asyncio.run(main())
@@ -65,7 +63,9 @@ def test_every_event_arrives_once_and_its_job_is_followed_to_its_end(tmp_path: P
     assert summary.totals.accepted == summary.totals.jobs == summary.totals.completed == 7
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     count=st.integers(1, 30),
     size=st.integers(1, 12),

@@ -38,9 +38,9 @@ def _load(event: str, name: str, folder: Path) -> Handler:
         raise PreflightRefused(message) from error
     for step in path.split("."):
         if not hasattr(found, step):
-            near = difflib.get_close_matches(step, dir(found), n=1)
-            hint = f"did you mean `{near[0]}`?" if near else None
-            raise PreflightRefused(f"{where}: there is no `{step}` in it", hint=hint)
+            similar = difflib.get_close_matches(step, dir(found), n=1)
+            mend = f"did you mean `{similar[0]}`?" if similar else None
+            raise PreflightRefused(f"{where}: there is no `{step}` in it", hint=mend)
         found = getattr(found, step)
     if not callable(found):
         raise PreflightRefused(f"{where}, cannot be called")

@@ -46,7 +46,8 @@ def create_app(
     does. `app.state.engine.aclose()` ends what still runs.
     """
     listed = {
-        name: [found] if callable(found) else list(found) for name, found in (handlers or {}).items()
+        name: [found] if callable(found) else list(found)
+        for name, found in (handlers or {}).items()
     }
     engine = Engine(listed, clock, new_id=lambda: str(ULID()))
     api = _Api(engine, event_key, signing_key)
@@ -104,7 +105,9 @@ class _Api:
 
     async def events(self, request: Request) -> Response:
         query = request.query_params
-        limit = int(query.get("limit") or _DEFAULT_LIMIT) if query.get("limit", "0").isdigit() else 0
+        limit = (
+            int(query.get("limit") or _DEFAULT_LIMIT) if query.get("limit", "0").isdigit() else 0
+        )
         found = [
             _event_answer(internal_id, event)
             for internal_id, event in sorted(self.engine.events.items(), reverse=True)

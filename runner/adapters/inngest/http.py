@@ -12,8 +12,14 @@ from random import Random
 from typing import Any
 
 import httpx
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
-from tenacity import stop_after_attempt, stop_after_delay
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    stop_any,
+)
 
 from runner.errors import TargetError
 
@@ -24,7 +30,7 @@ MAX_BODY = 64 * 1024 * 1024
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 
 
-class Unanswered(Exception):  # noqa: N818 - retried, then turned into a TargetError
+class Unanswered(Exception):
     """A try that may be made again. `maybe_taken`: the request may have had its effect."""
 
     def __init__(self, why: str, *, maybe_taken: bool, wait: float | None = None) -> None:
@@ -45,7 +51,9 @@ class Retry:
         """`attempt`, again while it raises `Unanswered`; a `TargetError` when the tries are up."""
         tries = AsyncRetrying(
             sleep=self.sleep,
-            stop=stop_after_attempt(MAX_TRIES) | stop_after_delay(MAX_SECONDS) | _waits_too_long,
+            stop=stop_any(
+                stop_after_attempt(MAX_TRIES), stop_after_delay(MAX_SECONDS), _waits_too_long
+            ),
             wait=self._wait,
             retry=retry_if_exception_type(Unanswered),
             before_sleep=lambda state: self._say(what, state),
@@ -78,7 +86,9 @@ def _waits_too_long(state: RetryCallState) -> bool:
 
 
 @asynccontextmanager
-async def open_client(transport: httpx.AsyncBaseTransport | None) -> AsyncIterator[httpx.AsyncClient]:
+async def open_client(
+    transport: httpx.AsyncBaseTransport | None,
+) -> AsyncIterator[httpx.AsyncClient]:
     """`transport` is the embedded server's; None is the network."""
     for name in ("httpx", "httpcore"):  # httpx logs full URLs, and the event key is part of one
         logging.getLogger(name).disabled = True

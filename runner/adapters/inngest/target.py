@@ -61,7 +61,12 @@ def resolve(name: str, env: Mapping[str, str]) -> Target:
         key = env.get("INNGEST_PRODUCTION_EVENT_KEY") or key
         events, api = _origins(env, CLOUD_EVENTS, CLOUD_API)
         return Target(
-            _label(name, events, CLOUD_EVENTS), "cloud", events, api, key, signing,
+            _label(name, events, CLOUD_EVENTS),
+            "cloud",
+            events,
+            api,
+            key,
+            signing,
             env.get("INNGEST_ENV"),
         )
     if name == "dev":

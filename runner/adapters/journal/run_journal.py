@@ -275,7 +275,7 @@ class RunJournal:
                 .where(jobs.c.run_id == self.run_id)
                 .group_by(func.lower(jobs.c.status))
             ).all()
-        statuses = {status: count for status, count in by_status}
+        statuses = dict(map(tuple, by_status))
         failed = sum(statuses.get(name, 0) for name in _FAILED_JOBS)
         return Totals(
             planned=planned,

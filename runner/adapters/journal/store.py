@@ -104,7 +104,9 @@ class Store:
                 connection.execute(insert(versions).values(version=VERSION))
             elif version > VERSION:
                 message = f"the state in {describe(self.url)} is of a newer version ({version})"
-                raise TargetError(message, hint="install the backfill that wrote it, or a newer one")
+                raise TargetError(
+                    message, hint="install the backfill that wrote it, or a newer one"
+                )
 
 
 def describe(url: URL) -> str:
