@@ -8,10 +8,8 @@ from pathlib import Path
 
 
 def command(number: int) -> str:
-    readme = Path(__file__).parents[1] / "README.md"
-    blocks: list[str] = re.findall(
-        r"^```sh\n(.*?)^```", readme.read_text("utf-8"), re.MULTILINE | re.DOTALL
-    )
+    text = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    blocks: list[str] = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     return blocks[number - 1].strip()
 
 

@@ -35,7 +35,7 @@ def plan_options(command: F) -> F:
             "variables",
             multiple=True,
             metavar="NAME=VALUE",
-            help="Set a template variable. VALUE is read as JSON where it is JSON, as text otherwise.",
+            help="Set a template variable; VALUE is JSON, or else text.",
         ),
     ):
         command = option(command)

@@ -14,7 +14,8 @@ from runner.model import Problem
 @click.command(
     "validate",
     short_help="Check plan files.",
-    epilog="\b\nExamples:\n  backfill validate plans/*.yaml\n  backfill validate plan.yaml --strict --format json",
+    epilog="\b\nExamples:\n  backfill validate plans/*.yaml"
+    "\n  backfill validate plan.yaml --strict --format json",
 )
 @click.argument("plans", nargs=-1, required=True, type=click.Path(dir_okay=False))
 @plan_options

@@ -1,4 +1,4 @@
-"""What a run is doing: a live display at a terminal, plain lines elsewhere. Formats, never counts."""
+"""What a run is doing: live at a terminal, plain lines elsewhere. It formats, and never counts."""
 
 from __future__ import annotations
 

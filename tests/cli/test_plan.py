@@ -158,7 +158,8 @@ def test_a_dry_run_is_the_preview_and_leaves_no_state(backfill: Backfill, tmp_pa
 def test_variables_are_typed_and_override_files_and_plan(
     backfill: Backfill, tmp_path: Path
 ) -> None:
-    body = 'vars: {days: 90, who: a}\nrepos: [o/a]\noperations: [{use: sync, with: {days: "{{ vars.days }}", who: "{{ vars.who }}"}}]\n'
+    uses = '{use: sync, with: {days: "{{ vars.days }}", who: "{{ vars.who }}"}}'
+    body = f"vars: {{days: 90, who: a}}\nrepos: [o/a]\noperations: [{uses}]\n"
     plan = write_plan(tmp_path, body)
     variables = tmp_path / "vars.yaml"
     variables.write_text("days: 30\nwho: file\n", encoding="utf-8")

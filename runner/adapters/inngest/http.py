@@ -18,7 +18,6 @@ from tenacity import (
     retry_if_exception_type,
     stop_after_attempt,
     stop_after_delay,
-    stop_any,
 )
 
 from runner.errors import TargetError
@@ -51,9 +50,7 @@ class Retry:
         """`attempt`, again while it raises `Unanswered`; a `TargetError` when the tries are up."""
         tries = AsyncRetrying(
             sleep=self.sleep,
-            stop=stop_any(
-                stop_after_attempt(MAX_TRIES), stop_after_delay(MAX_SECONDS), _waits_too_long
-            ),
+            stop=_stop,
             wait=self._wait,
             retry=retry_if_exception_type(Unanswered),
             before_sleep=lambda state: self._say(what, state),
@@ -81,8 +78,11 @@ def _error(state: RetryCallState) -> Unanswered:
     return error
 
 
-def _waits_too_long(state: RetryCallState) -> bool:
-    return (_error(state).wait or 0) > LONGEST_WAIT
+_BOUNDS = stop_after_attempt(MAX_TRIES) | stop_after_delay(MAX_SECONDS)
+
+
+def _stop(state: RetryCallState) -> bool:
+    return _BOUNDS(state) or (_error(state).wait or 0) > LONGEST_WAIT
 
 
 @asynccontextmanager

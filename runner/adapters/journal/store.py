@@ -67,7 +67,7 @@ class Store:
         return self.journal(run_id)
 
     def find(self, run_id: str) -> RunRecord:
-        """A run by its id, a unique beginning of it, or ``latest``; `UsageError` if there is none."""
+        """A run by its id, a unique beginning of it, or ``latest``; else a `UsageError`."""
         query = select(runs).order_by(runs.c.started_at.desc()).limit(2)
         if run_id != "latest":
             query = query.where(runs.c.id.startswith(run_id.upper(), autoescape=True))
