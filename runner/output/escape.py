@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
-# Control characters (C0 but for nothing, DEL, C1) and the marks that reorder text.
+# Control characters (C0, DEL, C1), line separators, and the marks that reorder text.
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029]")
 
 
@@ -18,6 +19,22 @@ def _spelled(match: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"
 
 
+def columns(text: str) -> int:
+    """The terminal columns that `text` takes."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
 def shortened(text: str, width: int) -> str:
-    """At most `width` characters, with an ellipsis where some are missing."""
-    return text if len(text) <= width else text[: max(0, width - 1)] + "…"
+    """At most `width` columns, with an ellipsis where something is missing."""
+    if columns(text) <= width:
+        return text
+    end, room = 0, width - 1
+    while (room := room - _columns(text[end])) >= 0:
+        end += 1
+    return text[:end] + "…"
+
+
+def _columns(character: str) -> int:
+    if unicodedata.category(character) in {"Mn", "Me", "Cf"}:
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in {"W", "F"} else 1

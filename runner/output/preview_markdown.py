@@ -3,91 +3,124 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from itertools import islice
 from typing import TextIO
 
 import orjson
 
-from runner.model import ExecutionPlan, Stage
+from runner.model import ExecutionPlan, PlannedEvent, Problem, Stage
 from runner.output import words
-from runner.output.escape import visible
+from runner.output.escape import shortened, visible
 from runner.output.problems import format_problems
 
 MAX_CHARACTERS = 65_536  # the most that a GitHub comment may have
 _RESERVE = 2_000  # kept free for the closing lines
+_SECTION = 2_000  # a section is begun only where it may take this much
+_LINE = 1_000  # columns of one line
+_NAME = 200  # columns of a name in the heading
 
 
 def write_markdown(plan: ExecutionPlan, out: TextIO, *, target: str, events: int | None) -> None:
-    """At most 65,536 characters; whole blocks are left out, and counted, rather than cut."""
-    head = [f"### Backfill plan `{_code(plan.name)}` → `{_code(target)}`", _summary(plan)]
-    if plan.stages:
-        head.append(_table(plan))
-    optional = [*_warnings(plan), *_skipped(plan)]
-    optional += [_details(stage, events) for stage in plan.stages if events != 0]
+    """At most 65,536 characters: samples give way first, and what is left out is counted."""
+    head = [f"### Backfill plan {_code(plan.name)} → {_code(target)}", _summary(plan)]
     tail = f"<sub>{plan.digest}</sub>"
     room = MAX_CHARACTERS - _RESERVE - sum(len(block) + 2 for block in (*head, tail))
-    kept, left_out = [], 0
-    for block in optional:
-        if len(block) + 2 <= room:
-            kept.append(block)
-            room -= len(block) + 2
-        else:
+    blocks, left_out = [], 0
+    # The table and what comes before the samples may each take half of the room that is left.
+    for block in (_table(plan, room // 2), _warnings(plan, room // 4), _skipped(plan, room // 8)):
+        blocks.append(block)
+        room -= len(block) + 2
+    for index, stage in enumerate(plan.stages):
+        share = min(room, max(_SECTION, room // (len(plan.stages) - index)))
+        block = "" if events == 0 else _samples(stage, events, share)
+        if len(block) + 2 > room:
             left_out += 1
+            continue
+        blocks.append(block)
+        room -= len(block) + 2
     if left_out:
-        kept.append(
-            f"_{words.counted(left_out, 'section')} left out: a comment may not be longer._"
-        )
-    out.write("\n\n".join([*head, *kept, tail]) + "\n")
+        blocks.append(f"_The samples of {words.counted(left_out, 'stage')} are left out._")
+    out.write("\n\n".join(block for block in (*head, *blocks, tail) if block) + "\n")
 
 
 def _summary(plan: ExecutionPlan) -> str:
     return f"**{words.totals_line(plan)}.**" if plan.stages else "**Nothing to send.**"
 
 
-def _table(plan: ExecutionPlan) -> str:
-    rows = [
+def _table(plan: ExecutionPlan, room: int) -> str:
+    if not plan.stages:
+        return ""
+    head = [
         "| # | operation | event | for each | events | batches | pacing | done when |",
         "|--:|---|---|---|--:|--:|---|---|",
     ]
-    rows += [
+    rows = (
         f"| {stage.number} | {_cell(stage.operation)} | {_cell(stage.event)} | {stage.for_each} "
         f"| {stage.total:,} | {stage.batches:,} | {words.pacing(stage)} | {words.until(stage)} |"
         for stage in plan.stages
-    ]
-    return "\n".join(rows)
+    )
+    fitting = _fitting(rows, room - sum(map(len, head)))
+    more = len(plan.stages) - len(fitting)
+    table = "\n".join([*head, *fitting])
+    return f"{table}\n\n... and {words.counted(more, 'more stage')}" if more else table
 
 
-def _warnings(plan: ExecutionPlan) -> list[str]:
+def _warnings(plan: ExecutionPlan, room: int) -> str:
     if not plan.warnings:
-        return []
-    return [_folded("Warnings", _fence(format_problems(plan.warnings, color=False)), opened=True)]
+        return ""
+    entries = (_warning(warning) for warning in plan.warnings)
+    text = _with_more(_fitting(entries, room), len(plan.warnings))
+    return _folded("Warnings", _fence(text), opened=True)
 
 
-def _skipped(plan: ExecutionPlan) -> list[str]:
+def _warning(warning: Problem) -> str:
+    """Without the closing count, that stands for one file's problems."""
+    lines = format_problems([warning], color=False).split("\n")[:-1]
+    return "\n".join(shortened(line, _LINE) for line in lines)
+
+
+def _skipped(plan: ExecutionPlan, room: int) -> str:
     groups = words.grouped(plan.skipped)
     if not groups:
-        return []
-    lines = []
-    for operation, reason, items in groups:
-        which = (
-            f" ({words.counted(len(items), 'item')}: {_cell(words.named(items))})" if items else ""
-        )
-        lines.append(f"- {_cell(operation)}: {_cell(reason)}{which}")
-    return [_folded("Skipped", "\n".join(lines), opened=True)]
+        return ""
+    text = _with_more(_fitting((_group(*group) for group in groups), room), len(groups), "- ")
+    return _folded("Skipped", text, opened=True)
 
 
-def _details(stage: Stage, events: int | None) -> str:
-    lines = [
-        f"{visible(planned.item)}  {orjson.dumps(planned.event.data).decode()}"
-        for planned in islice(
-            stage.planned(), min(stage.total, 2_000 if events is None else events)
-        )
-    ]
-    more = stage.total - len(lines)
-    if more:
-        lines.append(f"... and {more:,} more")
-    title = f"{stage.number}. {_html(stage.operation)}: {words.counted(stage.total, 'event')}"
-    return _folded(title, _fence("\n".join(lines)))
+def _group(operation: str, reason: str, items: list[str]) -> str:
+    line = f"- {_cell(operation)}: {_cell(reason)}"
+    if not items:
+        return line
+    return f"{line} ({words.counted(len(items), 'item')}: {_cell(words.named(items))})"
+
+
+def _samples(stage: Stage, events: int | None, room: int) -> str:
+    title = f"{stage.number}. {_cell(stage.operation)}: {words.counted(stage.total, 'event')}"
+    lines = (_sample(planned) for planned in islice(stage.planned(), events))
+    overhead = len(_folded(title, _fence(_with_more([], stage.total))))
+    return _folded(title, _fence(_with_more(_fitting(lines, room - overhead), stage.total)))
+
+
+def _sample(planned: PlannedEvent) -> str:
+    data = orjson.dumps(planned.event.data).decode()
+    return shortened(f"{visible(planned.item)}  {visible(data)}", _LINE)
+
+
+def _fitting(lines: Iterable[str], room: int) -> list[str]:
+    """The first lines that fit into `room` characters; no more of them are asked for."""
+    kept: list[str] = []
+    for line in lines:
+        room -= len(line) + 1
+        if room < 0:
+            break
+        kept.append(line)
+    return kept
+
+
+def _with_more(kept: list[str], total: int, bullet: str = "") -> str:
+    more = total - len(kept)
+    return "\n".join([*kept, f"{bullet}... and {more:,} more"] if more else kept)
 
 
 def _folded(title: str, body: str, *, opened: bool = False) -> str:
@@ -102,12 +135,14 @@ def _fence(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return re.sub(r"([\\`*_\[\]|~#@])", r"\\\1", _html(visible(text)))
+    """Text that is read as text: no markup, no HTML, and nobody is mentioned."""
+    return re.sub(r"[#$&*<>@\[\\\]_`|~]", _entity, visible(shortened(text, _LINE)))
+
+
+def _entity(match: re.Match[str]) -> str:
+    # GitHub looks for @name and #1 once entities are read; a zero-width space keeps them apart.
+    return f"&#{ord(match[0])};" + ("&#8203;" if match[0] in "@#" else "")
 
 
 def _code(text: str) -> str:
-    return visible(text).replace("`", "'")
-
-
-def _html(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return f"`{visible(shortened(text, _NAME)).replace('`', chr(39))}`"

@@ -101,8 +101,8 @@ def _events(console: Console, stage: Stage, events: int | None, width: int) -> N
         if planned.batch != batch:
             batch = planned.batch
             console.print(Text(f"   batch {batch:,}", style="dim"))
-        line = Text(_event(planned, None if events is None else width))
-        console.print(line, soft_wrap=True)
+        # Past the console: it takes half a minute for a million lines, and has nothing to add.
+        console.file.write(_event(planned, None if events is None else width) + "\n")
     more = stage.total - (stage.total if events is None else events)
     if more > 0:
         console.print(Text(f"   ... and {more:,} more (--events all)", style="dim"))

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 import click
 
 from runner.model import Problem
-from runner.output.escape import visible
+from runner.output.escape import columns, shortened, visible
 
 _COLORS = {"error": "red", "warning": "yellow"}
-_EXCERPT = 72  # columns of a source line that are shown
+_EXCERPT = 68  # columns of a source line that are shown
 
 
 def format_problems(problems: Iterable[Problem], *, color: bool) -> str:
@@ -50,15 +50,14 @@ def _block(problem: Problem, *, color: bool) -> str:
 
 def _excerpt(line: int, column: int, source: str) -> list[str]:
     """The source line with a caret under the column; a long one is cut around it."""
-    text, index = source.replace("\t", " "), column - 1
-    start = max(0, index - _EXCERPT // 2) if len(text) > _EXCERPT else 0
-    cut = text[start : start + _EXCERPT]
-    before, after = visible(cut[: index - start]), visible(cut[index - start :])
-    lead = "…" if start else ""
-    tail = "…" if start + _EXCERPT < len(text) else ""
-    number = f"{line:>5}"
-    caret = " " * (len(lead) + len(before))
-    return [f"{number} | {lead}{before}{after}{tail}", f"{' ' * len(number)} | {caret}^"]
+    text = source.replace("\t", " ")
+    before, after = visible(text[: column - 1]), visible(text[column - 1 :])
+    if columns(before + after) > _EXCERPT:
+        # Cut from the left by reversing: `shortened` cuts on the right.
+        before = shortened(before[::-1], _EXCERPT // 2)[::-1]
+        after = shortened(after, _EXCERPT - columns(before))
+    number, caret = f"{line:>5}", " " * columns(before)
+    return [f"{number} | {before}{after}", f"{' ' * len(number)} | {caret}^"]
 
 
 def _count(problems: Sequence[Problem]) -> str:

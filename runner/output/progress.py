@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self, TextIO
 
 from runner.model import ExecutionPlan, StageProgress
 from runner.output.escape import visible
+from runner.spec.secrets import redact
 from runner.spec.units import format_duration
 
 if TYPE_CHECKING:
@@ -16,6 +17,19 @@ if TYPE_CHECKING:
 
 _EVERY = 5.0  # seconds between plain lines
 _REFRESH = 8  # frames a second
+
+
+class Silent:
+    """Says nothing."""
+
+    def started(self, run_id: str, plan: ExecutionPlan) -> None:
+        pass
+
+    def progress(self, progress: StageProgress) -> None:
+        pass
+
+    def note(self, message: str) -> None:
+        pass
 
 
 class PlainLines:
@@ -43,7 +57,7 @@ class PlainLines:
             self._print(_line(progress))
 
     def note(self, message: str) -> None:
-        self._print(f"note: {visible(message)}")
+        self._print(f"note: {visible(redact(message))}")
 
     def _print(self, line: str) -> None:
         self._out.write(line + "\n")
@@ -86,7 +100,7 @@ class LiveDisplay:
         self._stages[progress.stage] = progress
 
     def note(self, message: str) -> None:
-        self._console.print(f"note: {visible(message)}")
+        self._console.print(f"note: {visible(redact(message))}")
 
     def _draw(self) -> RenderableType:
         from rich.progress_bar import ProgressBar

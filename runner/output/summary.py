@@ -11,6 +11,7 @@ import click
 from runner.model import Failure, Summary
 from runner.output import words
 from runner.output.escape import shortened, visible
+from runner.spec.secrets import redact
 from runner.spec.units import format_duration
 
 _COLORS = {"completed": "green", "failed": "red", "incomplete": "yellow", "cancelled": "yellow"}
@@ -25,23 +26,25 @@ def write_summary_text(summary: Summary, out: TextIO, *, color: bool) -> None:
     took = format_duration(round(summary.duration, 1))
     lines = [
         "",
-        f"{status}  {visible(summary.plan)} → {summary.target}, in {took}",
+        f"{status}  {visible(summary.plan)} → {visible(summary.target)}, in {took}",
         _figures(summary),
     ]
     lines += _failures(summary.failures)
-    lines += [f"note: {note}" for note in summary.notes]
+    lines += [f"note: {visible(redact(note))}" for note in summary.notes]
     if summary.links:
         lines.append("jobs:")
         lines += [f"  {visible(link)}" for link in summary.links]
         more = summary.totals.jobs - len(summary.links)
         lines += [f"  +{more:,} more"] if more > 0 else []
-    lines.append(f"run {summary.run_id}")
+    run_id = visible(summary.run_id)
+    lines.append(f"run {run_id}")
     if summary.status == "incomplete":
-        lines.append(f"to go on: backfill resume {summary.run_id}")
+        lines.append(f"to go on: backfill resume {run_id}")
     out.write("\n".join(lines) + "\n")
 
 
 def summary_json(summary: Summary) -> dict[str, object]:
+    """What `run --format json` prints; whatever looks like a key is left out of the messages."""
     return {
         "run_id": summary.run_id,
         "plan": summary.plan,
@@ -49,9 +52,11 @@ def summary_json(summary: Summary) -> dict[str, object]:
         "status": summary.status,
         "duration_s": round(summary.duration, 3),
         "totals": asdict(summary.totals),
-        "failures": [asdict(failure) for failure in summary.failures],
+        "failures": [
+            asdict(failure) | {"message": redact(failure.message)} for failure in summary.failures
+        ],
         "links": list(summary.links),
-        "notes": list(summary.notes),
+        "notes": [redact(note) for note in summary.notes],
     }
 
 
@@ -77,7 +82,7 @@ def _failures(failures: Iterable[Failure]) -> list[str]:
         groups.setdefault((failure.operation, failure.message), []).append(failure)
     lines = []
     for (operation, message), members in groups.items():
-        head = f"  {visible(operation)}: {visible(shortened(message, _MESSAGE))}"
+        head = f"  {visible(operation)}: {visible(shortened(redact(message), _MESSAGE))}"
         items = visible(words.named([member.item for member in members]))
         lines += [head, f"    {words.counted(len(members), 'event')}: {items}"]
         lines += [f"    {visible(url)}" for url in [member.url for member in members[:1]] if url]
