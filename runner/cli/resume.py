@@ -14,6 +14,7 @@ from runner.cli.common import build, format_option, state_option
 from runner.cli.run import carry_out, grace_option
 from runner.cli.wiring import check_keys, confirm
 from runner.errors import StalePlan
+from runner.execution.ports import Journal
 from runner.execution.seeds import make_seed
 from runner.model import ExecutionPlan
 
@@ -46,11 +47,15 @@ def resume_command(
     target = resolve(record.target, os.environ)
     follow = check_keys(plan, target, follow=record.follow)
     confirm(plan, target, yes=yes)
-    journal = store.reopen(record.id)
-    if target.kind == "embedded":
-        random = SystemRandom()
-        journal.requeue(lambda: make_seed(time.time(), random))
-    return carry_out(plan, target, journal, follow=follow, grace=grace, form=form)
+
+    def reopen() -> Journal:
+        journal = store.reopen(record.id)
+        if target.kind == "embedded":
+            random = SystemRandom()
+            journal.requeue(lambda: make_seed(time.time(), random))
+        return journal
+
+    return carry_out(plan, target, reopen, follow=follow, grace=grace, form=form)
 
 
 def _refuse_another_plan(record: RunRecord, plan: ExecutionPlan) -> None:

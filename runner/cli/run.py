@@ -8,8 +8,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -32,8 +33,6 @@ from runner.errors import (
     BackfillError,
     Incomplete,
     Interrupted,
-    KeyRefused,
-    PreflightRefused,
     RunFailed,
     UsageError,
 )
@@ -120,20 +119,18 @@ def run_command(
     follow = check_keys(execution_plan, resolved, follow=not no_wait)
     confirm(execution_plan, resolved, yes=yes)
     store = Store(state or DEFAULT_STATE)
-    journal = store.start(
-        _new_run_id(),
-        _absolute(execution_plan),
-        target=target,
-        variables=overrides,
-        follow=follow,
-    )
-    return carry_out(execution_plan, resolved, journal, follow=follow, grace=grace, form=form)
+
+    def start() -> Journal:
+        record = replace(execution_plan, path=str(Path(plan).resolve()))
+        return store.start(_new_run_id(), record, target=target, variables=overrides, follow=follow)
+
+    return carry_out(execution_plan, resolved, start, follow=follow, grace=grace, form=form)
 
 
 def carry_out(
     plan: ExecutionPlan,
     target: Target,
-    journal: Journal,
+    open_journal: Callable[[], Journal],
     *,
     follow: bool,
     grace: float | None,
@@ -141,36 +138,45 @@ def carry_out(
 ) -> int:
     """Execute with a display, print the summary, and give the exit status."""
     started = time.monotonic()
+    journal: Journal | None = None
     error: BackfillError | None = None
     interrupted = complete = False
+
+    def opened() -> Journal:
+        nonlocal journal
+        journal = open_journal()
+        return journal
+
     with _display(form) as observer:
         try:
             complete, interrupted = asyncio.run(
-                _execute(plan, target, journal, observer, follow=follow, grace=grace)
+                _execute(plan, target, opened, observer, follow=follow, grace=grace)
             )
         except BackfillError as caught:
             error = caught
         except KeyboardInterrupt:
             interrupted = True
-    summary = summarise(
-        journal,
-        plan=plan.name,
-        target=target.name,
-        followed=follow,
-        complete=complete,
-        duration=time.monotonic() - started,
-    )
-    journal.end(summary.status)
-    _print(summary, form)
+    if journal is not None:
+        summary = summarise(
+            journal,
+            plan=plan.name,
+            target=target.name,
+            followed=follow,
+            complete=complete,
+            duration=time.monotonic() - started,
+        )
+        journal.end(summary.status)
+        _print(summary, form)
+        status = _STATUSES[summary.status]
     if error:
         raise error
-    return Interrupted.exit_status if interrupted else _STATUSES[summary.status]
+    return Interrupted.exit_status if interrupted or journal is None else status
 
 
 async def _execute(
     plan: ExecutionPlan,
     target: Target,
-    journal: Journal,
+    open_journal: Callable[[], Journal],
     observer: Observer,
     *,
     follow: bool,
@@ -179,22 +185,10 @@ async def _execute(
     """Whether the run came to its end, and whether ^C is why it did not."""
     with stop_on_signals(observer) as stop:
         async with open_means(
-            plan, target, journal, observer, stop, follow=follow, grace=grace
+            plan, target, open_journal, observer, stop, follow=follow, grace=grace
         ) as means:
-            if means.jobs:
-                await _probe(means.jobs.probe(), target)
             complete = await execute(plan, means)
     return complete, signal.SIGINT in stop.signals
-
-
-async def _probe(probe: object, target: Target) -> None:
-    """Following must work before the first event is sent."""
-    try:
-        await probe  # type: ignore[misc]
-    except KeyRefused as error:
-        if target.signing_keys:
-            raise
-        raise PreflightRefused(str(error), hint=error.hint) from None
 
 
 @contextmanager
@@ -222,9 +216,3 @@ def _new_run_id() -> str:
     from ulid import ULID
 
     return str(ULID())
-
-
-def _absolute(plan: ExecutionPlan) -> ExecutionPlan:
-    from dataclasses import replace
-
-    return replace(plan, path=str(Path(plan.path).resolve()))

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from runner.adapters.inngest.event_api import HttpEventApi
 from runner.adapters.inngest.http import Retry, open_client
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target
-from runner.errors import PreflightRefused
+from runner.errors import KeyRefused, PreflightRefused
 from runner.execution.ports import Clock, Journal
 from runner.execution.run import Means
 from runner.model import ExecutionPlan, Observer
@@ -85,14 +85,17 @@ def stop_on_signals(observer: Observer) -> Iterator[Stop]:
 async def open_means(
     plan: ExecutionPlan,
     target: Target,
-    journal: Journal,
+    open_journal: Callable[[], Journal],
     observer: Observer,
     stop: Stop,
     *,
     follow: bool,
     grace: float | None,
 ) -> AsyncIterator[Means]:
-    """Everything a run needs, connected; the embedded target's server lives as long as this."""
+    """Everything a run needs, connected; the embedded target's server lives as long as this.
+
+    The journal is opened last: a target that cannot be followed leaves no run behind.
+    """
     clock: Clock = SystemClock()
     random = SystemRandom()
 
@@ -103,16 +106,29 @@ async def open_means(
     async with _transport(plan, target) as transport, open_client(transport) as client:
         if grace is None:
             grace = EMBEDDED_GRACE if target.kind == "embedded" else SERVER_GRACE
+        jobs = HttpJobsApi(client, target, retry) if follow else None
+        if jobs:
+            await _probe(jobs, target)
         yield Means(
             events=HttpEventApi(client, target, retry),
-            jobs=HttpJobsApi(client, target, retry) if follow else None,
-            journal=journal,
+            jobs=jobs,
+            journal=open_journal(),
             clock=clock,
             observer=observer,
             random=random,
             stop=stop.event,
             grace=grace,
         )
+
+
+async def _probe(jobs: HttpJobsApi, target: Target) -> None:
+    """Following must work before the first event is sent."""
+    try:
+        await jobs.probe()
+    except KeyRefused as error:
+        if target.signing_keys:
+            raise
+        raise PreflightRefused(str(error), hint=error.hint) from None
 
 
 @asynccontextmanager

@@ -160,6 +160,7 @@ def test_following_must_work_before_anything_is_sent(
         assert result.status == status
         assert "signing key (401)" in result.err
         assert app.state.engine.events == {}
+        assert "there is no run" in backfill("resume", "latest").err, "nothing is left behind"
         sent = backfill("run", plan, "--target", url, "--no-wait", env=env)
     assert sent.status == 0
     assert "is not known" in sent.out
