@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from runner.execution.ports import Clock
 from runner.model import Observer, Stage, StageProgress
+
+
+@dataclass(slots=True)
+class _Pace:
+    """How fast this process has sent: a resumed run's rate starts anew."""
+
+    began: float
+    sent: int = 0
+    latest: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Events a second up to the latest send; 0 while that says nothing yet."""
+        elapsed = self.latest - self.began
+        return self.sent / elapsed if elapsed > 0 else 0.0
 
 
 class Tracker:
@@ -16,21 +31,20 @@ class Tracker:
             stage.number: StageProgress(stage.number, stage.operation, stage.total)
             for stage in stages
         }
-        self._started: dict[int, float] = {}
-        self._sent_now: dict[int, int] = {}  # in this process: a resumed run's rate starts anew
+        now = clock.monotonic()
+        self._paces = {stage.number: _Pace(now) for stage in stages}
         self._observer, self._clock = observer, clock
 
     def begin(self, stage: int, already_sent: int, settled: int, failed: int) -> None:
-        self._started[stage] = self._clock.monotonic()
-        completed = settled - failed
-        self._tell(stage, sent=already_sent, completed=completed, failed=failed)
+        self._paces[stage] = _Pace(self._clock.monotonic())
+        self._tell(stage, sent=already_sent, completed=settled - failed, failed=failed)
 
     def sent(self, stage: int, accepted: int, rejected: int) -> None:
-        now = self._progress[stage]
-        self._sent_now[stage] = self._sent_now.get(stage, 0) + accepted + rejected
-        self._tell(
-            stage, sent=now.sent + accepted + rejected, failed=now.failed + rejected, waiting=None
-        )
+        now, pace = self._progress[stage], self._paces[stage]
+        pace.sent += accepted + rejected
+        pace.latest = self._clock.monotonic()
+        sent, failed = now.sent + accepted + rejected, now.failed + rejected
+        self._tell(stage, sent=sent, failed=failed, waiting=None)
 
     def settled(self, stage: int, *, failed: bool) -> None:
         now = self._progress[stage]
@@ -44,18 +58,22 @@ class Tracker:
 
     def _tell(self, stage: int, **changes: object) -> None:
         progress = replace(self._progress[stage], **changes)  # type: ignore[arg-type]
-        running = progress.sent - progress.completed - progress.failed
-        elapsed = self._clock.monotonic() - self._started.get(stage, self._clock.monotonic())
-        rate = self._sent_now.get(stage, 0) / elapsed if elapsed > 0 else 0.0
-        progress = replace(progress, running=running, rate=rate, left=self._left(progress, rate))
+        rate = self._paces[stage].rate
+        progress = replace(
+            progress,
+            running=progress.sent - progress.completed - progress.failed,
+            rate=rate,
+            left=self._left(progress, rate),
+        )
         self._progress[stage] = progress
         self._observer.progress(progress)
 
     def _left(self, progress: StageProgress, rate: float) -> float | None:
-        """Seconds until all is sent: the delays still to come, and the rate seen so far."""
+        """Seconds until all is sent: the delays still to come, or the rate seen so far if slower."""
         unsent = progress.total - progress.sent
         if not unsent:
             return None
         pacing = self._stages[progress.stage].pacing
-        delays = -(-unsent // pacing.batch_size) * pacing.delay
+        batches = -(-unsent // pacing.batch_size)
+        delays = (batches if progress.sent else batches - 1) * pacing.delay
         return max(delays, unsent / rate if rate else 0.0)

@@ -62,7 +62,8 @@ def quickstart(tmp_path: Path) -> Path:
 @contextmanager
 def served(app: ASGIApp) -> Iterator[str]:
     """`app` on a loopback port of its own, until the block ends."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         config = uvicorn.Config(app, log_level="critical", lifespan="off")
         server = uvicorn.Server(config)

@@ -80,8 +80,8 @@ def test_an_event_that_nothing_listens_to_fails_the_run(backfill: Backfill, tmp_
     [
         ("nowhere:sync", "there is no module `nowhere`"),
         ("worker:snyc", "did you mean `sync`?"),
-        ("broken:sync", "importing broken raised ZeroDivisionError"),
-        ("worker:number", "cannot be called"),
+        ("broken:sync", "cannot be imported: ZeroDivisionError"),
+        ("worker:number", "is no function: int"),
     ],
 )
 def test_a_handler_that_cannot_be_loaded_stops_the_run_before_anything_is_sent(
@@ -159,7 +159,7 @@ def test_following_must_work_before_anything_is_sent(
         result = backfill("run", plan, "--target", url, env=env)
         assert result.status == status
         assert "signing key (401)" in result.err
-        assert app.state.engine.events == {}
+        assert received.ids == []
         assert "there is no run" in backfill("resume", "latest").err, "nothing is left behind"
         sent = backfill("run", plan, "--target", url, "--no-wait", env=env)
     assert sent.status == 0

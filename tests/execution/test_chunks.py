@@ -1,0 +1,65 @@
+"""Cutting batches into requests, and the ids that go with them."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.execution.chunks import Encoded, cut, encode, join
+from runner.execution.seeds import internal_ids, make_seed
+from runner.model import Event, PlannedEvent
+
+
+def _events(sizes: list[int]) -> list[Encoded]:
+    return [
+        encode("RUN", n, PlannedEvent(1, "op", 1, f"i{n}", Event("e", {"x": "y" * size})))
+        for n, size in enumerate(sizes)
+    ]
+
+
+@given(
+    sizes=st.lists(st.integers(0, 300), min_size=1, max_size=40),
+    max_events=st.integers(1, 12),
+    max_bytes=st.integers(2, 2000),
+)
+def test_requests_hold_all_events_in_order_within_both_limits(
+    sizes: list[int], max_events: int, max_bytes: int
+) -> None:
+    """Only an event that is too large by itself may exceed the byte limit, and it goes alone."""
+    pending = encoded = _events(sizes)
+    sent: list[object] = []
+    while pending:
+        count = cut(pending, max_events, max_bytes)
+        assert 1 <= count <= max_events
+        body = join(pending[:count])
+        assert len(body) <= max_bytes or count == 1
+        sent += json.loads(body)
+        pending = pending[count:]
+    assert sent == [json.loads(event.body) for event in encoded]
+
+
+def test_the_event_on_the_wire_has_name_data_and_a_readable_id() -> None:
+    planned = PlannedEvent(1, "sync", 1, "o/r", Event("app/sync", {"repo": "o/r"}))
+    encoded = encode("01RUN", 0, planned)
+    assert encoded.body == b'{"name":"app/sync","data":{"repo":"o/r"},"id":"01RUN:sync:o/r"}'
+
+
+def test_internal_ids_are_those_that_a_live_server_gave() -> None:
+    """Recorded from a live server, so that the derivation cannot drift from it."""
+    seed = "1750000000000,AAECAwQFBgcICQ=="
+    assert list(internal_ids(seed, 2)) == ["01JXT21Q00000G40R40M30E20A", "01JXT21Q00000G40R40M30E20B"]
+
+
+@given(st.integers(0, 2**32), st.integers(1, 20))
+def test_internal_ids_are_distinct_and_of_the_seeds_millisecond(number: int, count: int) -> None:
+    ids = list(internal_ids(make_seed(1_750_000_000, Random(number)), count))  # noqa: S311
+    assert len(set(ids)) == count
+    assert {id_[:10] for id_ in ids} == {"01JXT21Q00"}
+
+
+def test_the_counter_wraps_around_at_32_bits() -> None:
+    ids = list(internal_ids("0,AAAAAAAA/////w==", 2))
+    assert [id_[-7:] for id_ in ids] == ["0000000", "0000001"]
