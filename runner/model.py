@@ -18,8 +18,6 @@ Wait = Literal["sent", "completed"]
 Load = Literal["internal", "external", "heavy"]
 OnFailure = Literal["stop", "continue"]
 
-MAX_EVENTS_PER_REQUEST = 5_000  # the Event API's own limit (protocol page, section 1)
-
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -80,6 +78,9 @@ class Condition(Protocol):
     def source(self) -> str: ...
 
     def __call__(self, context: Mapping[str, Json], /) -> bool: ...
+
+    def explain(self, error: ValueError, item: str, /) -> Problem:
+        """Why it cannot be decided for `item`, at the place where it is written."""
 
 
 class Contract(Protocol):
@@ -291,7 +292,11 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How a run ended; `note` says what a caller must know besides the figures."""
+    """How a run ended; `duration` in seconds.
+
+    `links` lead to the first jobs (their ids, where the target has no dashboard); `notes` say what
+    a caller must know besides the figures.
+    """
 
     run_id: str
     plan: str

@@ -21,6 +21,7 @@ from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target, resolve
 from runner.adapters.journal.run_journal import RunJournal
 from runner.adapters.journal.store import Store
+from runner.execution.chunks import RequestLimits
 from runner.execution.run import Means
 from runner.model import ExecutionPlan, StageProgress
 from runner.planning.build import build_execution_plan
@@ -239,6 +240,7 @@ async def connect(
             random=random,
             stop=stop,
             grace=20.0,
+            limits=RequestLimits(),
         )
 
 

@@ -10,10 +10,11 @@ import click
 
 from runner.adapters.inngest.target import resolve
 from runner.adapters.journal.store import DEFAULT_STATE, RunRecord, Store
+from runner.cli.carry_out import carry_out, sending_options
 from runner.cli.common import build, format_option, state_option
-from runner.cli.run import carry_out, grace_option
-from runner.cli.wiring import check_keys, confirm
+from runner.cli.wiring import Settings, check_keys, confirm
 from runner.errors import StalePlan
+from runner.execution.chunks import RequestLimits
 from runner.execution.ports import Journal
 from runner.execution.seeds import make_seed
 from runner.model import ExecutionPlan
@@ -27,10 +28,17 @@ from runner.model import ExecutionPlan
 @click.argument("run")
 @state_option
 @click.option("--yes", is_flag=True, help="Do not ask before sending.")
-@grace_option
+@sending_options
 @format_option("text", "json")
 def resume_command(
-    run: str, state: str | None, grace: float | None, form: str, *, yes: bool
+    run: str,
+    state: str | None,
+    grace: float | None,
+    request_events: int,
+    request_bytes: int,
+    form: str,
+    *,
+    yes: bool,
 ) -> int:
     """Carry on RUN (its id, the beginning of it, or `latest`) where it ended.
 
@@ -55,7 +63,8 @@ def resume_command(
             journal.requeue(lambda: make_seed(time.time(), random))
         return journal
 
-    return carry_out(plan, target, reopen, follow=follow, grace=grace, form=form)
+    settings = Settings(follow, grace, RequestLimits(request_events, request_bytes))
+    return carry_out(plan, target, reopen, settings, form=form)
 
 
 def _refuse_another_plan(record: RunRecord, plan: ExecutionPlan) -> None:

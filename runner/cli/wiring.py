@@ -20,6 +20,7 @@ from runner.adapters.inngest.http import Retry, open_client
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, PreflightRefused
+from runner.execution.chunks import RequestLimits
 from runner.execution.ports import Clock, Journal
 from runner.execution.run import Means
 from runner.model import ExecutionPlan, Observer
@@ -57,6 +58,15 @@ class Stop:
     signals: list[signal.Signals]
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a run is carried out, beside what its plan says; a grace of None is the target's own."""
+
+    follow: bool
+    grace: float | None
+    limits: RequestLimits
+
+
 @contextmanager
 def stop_on_signals(observer: Observer) -> Iterator[Stop]:
     loop = asyncio.get_running_loop()
@@ -88,9 +98,7 @@ async def open_means(
     open_journal: Callable[[], Journal],
     observer: Observer,
     stop: Stop,
-    *,
-    follow: bool,
-    grace: float | None,
+    settings: Settings,
 ) -> AsyncIterator[Means]:
     """Everything a run needs, connected; the embedded target's server lives as long as this.
 
@@ -104,9 +112,10 @@ async def open_means(
 
     retry = Retry(sleep, random, observer.note)
     async with _transport(plan, target) as transport, open_client(transport) as client:
+        grace = settings.grace
         if grace is None:
             grace = EMBEDDED_GRACE if target.kind == "embedded" else SERVER_GRACE
-        jobs = HttpJobsApi(client, target, retry) if follow else None
+        jobs = HttpJobsApi(client, target, retry) if settings.follow else None
         if jobs:
             await _probe(jobs, target)
         yield Means(
@@ -118,6 +127,7 @@ async def open_means(
             random=random,
             stop=stop.event,
             grace=grace,
+            limits=settings.limits,
         )
 
 

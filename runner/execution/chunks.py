@@ -9,8 +9,16 @@ import orjson
 
 from runner.model import PlannedEvent
 
-# One documentation page says a request may be "up to 512kb" in all (protocol page, section 1).
-MAX_BODY_BYTES = 450_000
+MAX_EVENTS = 5_000  # the Event API's own limit (protocol page, section 1)
+MAX_BYTES = 450_000  # one documentation page says a request may be "up to 512kb" in all
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """The most that one request may hold: events, and bytes of its body."""
+
+    events: int = MAX_EVENTS
+    bytes: int = MAX_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +43,14 @@ def encode(run_id: str, position: int, planned: PlannedEvent) -> Encoded:
     return Encoded(position, planned, event_id, body)
 
 
-def cut(events: Sequence[Encoded], max_events: int, max_bytes: int) -> int:
+def cut(events: Sequence[Encoded], limits: RequestLimits) -> int:
     """How many of `events` go into the next request; at least one."""
     size = 1
-    for count, event in enumerate(events[:max_events]):
+    for count, event in enumerate(events[: limits.events]):
         size += len(event.body) + 1
-        if size > max_bytes and count:
+        if size > limits.bytes and count:
             return count
-    return min(len(events), max_events)
+    return min(len(events), limits.events)
 
 
 def join(events: Sequence[Encoded]) -> bytes:

@@ -125,4 +125,4 @@ class Journal(Protocol):
     def failures(self) -> Sequence[Failure]: ...
 
     def links(self, limit: int, /) -> Sequence[str]:
-        """Dashboard links of the first jobs."""
+        """Dashboard links of the first jobs; their ids where there is no dashboard."""

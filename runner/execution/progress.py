@@ -69,7 +69,7 @@ class Tracker:
         self._observer.progress(progress)
 
     def _left(self, progress: StageProgress, rate: float) -> float | None:
-        """Seconds until all is sent: the delays still to come, or the rate seen so far if slower."""
+        """Seconds until all is sent: by the delays to come, or by the rate so far if slower."""
         unsent = progress.total - progress.sent
         if not unsent:
             return None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from random import Random
 
 from runner.errors import PreflightRefused
+from runner.execution.chunks import RequestLimits
 from runner.execution.follow import Follower
 from runner.execution.ports import Clock, EventApi, JobsApi, Journal
 from runner.execution.progress import Tracker
@@ -29,6 +30,7 @@ class Means:
     random: Random
     stop: asyncio.Event
     grace: float
+    limits: RequestLimits
 
 
 async def execute(plan: ExecutionPlan, means: Means) -> bool:
@@ -57,7 +59,14 @@ class _Run:
     def __init__(self, plan: ExecutionPlan, means: Means) -> None:
         self.plan, self.means, self.journal = plan, means, means.journal
         self.tracker = Tracker(plan.stages, means.observer, means.clock)
-        self.sender = Sender(means.events, means.journal, means.clock, means.observer, means.random)
+        self.sender = Sender(
+            means.events,
+            means.journal,
+            means.clock,
+            means.observer,
+            means.random,
+            means.limits,
+        )
         self.follower = (
             None
             if means.jobs is None

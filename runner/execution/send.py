@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from random import Random
 
-from runner.execution.chunks import MAX_BODY_BYTES, Encoded, cut, encode, join
+from runner.execution.chunks import Encoded, RequestLimits, cut, encode, join
 from runner.execution.ports import (
     Answer,
     Chunk,
@@ -19,7 +19,7 @@ from runner.execution.ports import (
     RequestTooLarge,
 )
 from runner.execution.seeds import internal_ids, make_seed
-from runner.model import MAX_EVENTS_PER_REQUEST, Observer, SentEvent, Stage
+from runner.model import Observer, SentEvent, Stage
 
 
 @dataclass(slots=True)
@@ -29,8 +29,7 @@ class Sender:
     clock: Clock
     observer: Observer
     random: Random
-    max_events: int = MAX_EVENTS_PER_REQUEST
-    max_bytes: int = MAX_BODY_BYTES
+    limits: RequestLimits
     _chunks: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -72,7 +71,7 @@ class Sender:
         return Sent(accepted, rejected=int(answer.refused is not None))
 
     def _next_chunk(self, pending: Sequence[Encoded]) -> Chunk:
-        events = pending[: cut(pending, self.max_events, self.max_bytes)]
+        events = pending[: cut(pending, self.limits)]
         seed = make_seed(self.clock.time(), self.random)
         first = events[0].planned
         self._chunks += 1
@@ -93,8 +92,9 @@ class Sender:
     def _shrink(self, chunk: Chunk, reason: str) -> None:
         """413: what follows goes out in requests of half the size."""
         self.journal.withdraw(chunk)
-        self.max_events = len(chunk.events) // 2
-        self.observer.note(f"{reason}: from here at most {self.max_events} events a request")
+        events = len(chunk.events) // 2
+        self.limits = replace(self.limits, events=events)
+        self.observer.note(f"{reason}: from here at most {events} events a request")
 
 
 @dataclass(frozen=True, slots=True)

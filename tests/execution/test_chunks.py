@@ -8,7 +8,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.execution.chunks import Encoded, cut, encode, join
+from runner.execution.chunks import Encoded, RequestLimits, cut, encode, join
 from runner.execution.seeds import internal_ids, make_seed
 from runner.model import Event, PlannedEvent
 
@@ -32,7 +32,7 @@ def test_requests_hold_all_events_in_order_within_both_limits(
     pending = encoded = _events(sizes)
     sent: list[object] = []
     while pending:
-        count = cut(pending, max_events, max_bytes)
+        count = cut(pending, RequestLimits(max_events, max_bytes))
         assert 1 <= count <= max_events
         body = join(pending[:count])
         assert len(body) <= max_bytes or count == 1
@@ -50,7 +50,10 @@ def test_the_event_on_the_wire_has_name_data_and_a_readable_id() -> None:
 def test_internal_ids_are_those_that_a_live_server_gave() -> None:
     """Recorded from a live server, so that the derivation cannot drift from it."""
     seed = "1750000000000,AAECAwQFBgcICQ=="
-    assert list(internal_ids(seed, 2)) == ["01JXT21Q00000G40R40M30E20A", "01JXT21Q00000G40R40M30E20B"]
+    assert list(internal_ids(seed, 2)) == [
+        "01JXT21Q00000G40R40M30E20A",
+        "01JXT21Q00000G40R40M30E20B",
+    ]
 
 
 @given(st.integers(0, 2**32), st.integers(1, 20))

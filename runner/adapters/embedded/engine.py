@@ -1,140 +1,209 @@
-"""What stands in for Inngest's executor: events, runs, and the jobs that handlers do."""
+"""Events and runs in memory: what a published event starts, and what becomes of it."""
 
 from __future__ import annotations
 
 import asyncio
+import copy
+import heapq
 import inspect
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, TypeAlias
-from uuid import NAMESPACE_URL, uuid5
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from types import TracebackType
+from typing import Any, Literal, TypeAlias
+from uuid import NAMESPACE_OID, uuid5
 
-import anyio.to_thread
+import orjson
+from anyio import to_thread
 
-Event: TypeAlias = Mapping[str, Any]
-Handler: TypeAlias = Callable[[Event], Any | Awaitable[Any]]
+from runner.adapters.embedded.ingest import Event, Seed
 
-CLAIM_SECONDS = 24 * 3600  # a run is claimed per (function, event id) (protocol page, section 2)
-AT_ONCE = 8  # handlers at work
-ENDED = frozenset({"Completed", "Failed", "Cancelled"})
+Handler: TypeAlias = Callable[[Mapping[str, Any]], Any | Awaitable[Any]]
+Status = Literal["Scheduled", "Running", "Completed", "Failed", "Cancelled"]
+
+CONCURRENCY = 8
+CLAIM_SECONDS = 24 * 60 * 60
+_LEADING = (__name__, "anyio.")
 
 
-@dataclass(slots=True)
-class Run:
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A handler in its place; its id stays the same from one start of the server to the next."""
+
     id: str
-    function: str
-    event_id: str
+    handler: Handler
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as it stands. `output` is JSON."""
+
+    id: str
+    function: Function
+    event: Event
     started_at: float
-    status: str = "Scheduled"
+    status: Status = "Scheduled"
     ended_at: float | None = None
-    output: Any = None
-    task: asyncio.Task[None] | None = None
-
-    def answer(self) -> dict[str, Any]:
-        """The run as `GET /v1/...` gives it (protocol page, section 3)."""
-        return {
-            "run_id": self.id,
-            "run_started_at": _iso(self.started_at),
-            "function_id": self.function,
-            "function_version": 1,
-            "environment_id": "00000000-0000-0000-0000-000000000000",
-            "event_id": self.event_id,
-            "status": self.status,
-            "ended_at": None if self.ended_at is None else _iso(self.ended_at),
-            "output": self.output,
-        }
+    output: bytes | None = None
 
 
-@dataclass(slots=True)
 class Engine:
-    """Keeps what was received in memory; nothing outlives the process."""
+    """Holds every event and run; starts at most `CONCURRENCY` handlers at a time.
 
-    handlers: Mapping[str, Sequence[Handler]]
-    clock: Callable[[], float]
-    new_id: Callable[[], str]
-    events: dict[str, dict[str, Any]] = field(default_factory=dict)
-    runs: dict[str, Run] = field(default_factory=dict)
-    by_event: dict[str, list[Run]] = field(default_factory=dict)
-    _claims: dict[tuple[str, str], float] = field(default_factory=dict)
-    _gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+    It lives on the event loop that its first event with a handler is published on. There are no
+    retries: a handler that raises has failed.
+    """
 
-    def receive(self, internal_id: str, event: dict[str, Any]) -> None:
-        """Store an event and start a run of each function that listens to it."""
-        again = internal_id in self.events  # the same request under the same seed
-        self.events[internal_id] = {**event, "received_at": self.clock()}
-        if again:
-            return
-        for index, handler in enumerate(self.handlers.get(event["name"], ())):
-            function = str(uuid5(NAMESPACE_URL, f"{event['name']}#{index}"))
-            if self._claim(function, event.get("id")):
-                self._start(function, handler, internal_id, event)
+    def __init__(
+        self, handlers: Mapping[str, Handler | Sequence[Handler]], clock: Callable[[], float]
+    ) -> None:
+        self._clock = clock
+        self._functions = {name: _functions(name, given) for name, given in handlers.items()}
+        self._events: dict[str, Event] = {}
+        self._runs: dict[str, Run] = {}
+        self._runs_of: dict[str, list[str]] = {}  # by the event's internal id
+        self._claims: dict[tuple[str, str], float] = {}  # (function, event id) -> until when
+        self._ready: deque[str] = deque()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._tasks: dict[str, asyncio.Task[tuple[Status, bytes]]] = {}
+
+    def publish(self, event: Event) -> None:
+        """Store the event once, and start a run of each function that has not claimed its id."""
+        self._events.setdefault(event.internal_id, event)
+        for function in self._functions.get(event.name, ()):
+            claim = (function.id, event.id)
+            if self._claims.get(claim, 0.0) <= event.received_at:
+                self._claims[claim] = event.received_at + CLAIM_SECONDS
+                self._schedule(function, event)
+
+    def event(self, internal_id: str) -> Event | None:
+        return self._events.get(internal_id)
+
+    def latest_events(
+        self, limit: int, name: str | None, before: str | None, oldest: float, newest: float
+    ) -> list[Event]:
+        """The events with the highest internal ids below `before`, highest first."""
+        wanted = (
+            event
+            for event in self._events.values()
+            if oldest <= event.received_at <= newest
+            and (name is None or event.name == name)
+            and (before is None or event.internal_id < before)
+        )
+        return heapq.nlargest(limit, wanted, key=lambda event: event.internal_id)
+
+    def run(self, run_id: str) -> Run | None:
+        return self._runs.get(run_id)
+
+    def runs_of(self, internal_id: str) -> Iterable[Run]:
+        return (self._runs[run_id] for run_id in self._runs_of.get(internal_id, ()))
 
     def cancel(self, run: Run) -> None:
-        if run.status not in ENDED:
-            self._end(run, "Cancelled", None)
-            if run.task:
-                run.task.cancel()
+        """End the run here and now, unless it has ended.
+
+        An async handler is cancelled where it waits. A sync one goes on in its thread, and what it
+        returns is dropped: no thread can be stopped from outside.
+        """
+        if run.ended_at is not None:
+            return
+        self._end(run.id, "Cancelled", b"{}")
+        if timer := self._timers.pop(run.id, None):
+            timer.cancel()
+        if task := self._tasks.get(run.id):
+            task.cancel()
 
     async def aclose(self) -> None:
-        """Cancel what still runs, and wait for it."""
-        tasks = [run.task for run in self.runs.values() if run.task and not run.task.done()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Cancel every run that has not ended."""
+        tasks = list(self._tasks.values())
+        for run in list(self._runs.values()):
+            self.cancel(run)
+        if tasks:
+            await asyncio.wait(tasks)
 
-    def _claim(self, function: str, event_id: str | None) -> bool:
-        if not event_id:
-            return True
-        now = self.clock()
-        claimed = self._claims.get((function, event_id))
-        if claimed is not None and now - claimed < CLAIM_SECONDS:
-            return False
-        self._claims[function, event_id] = now
-        return True
+    def _schedule(self, function: Function, event: Event) -> None:
+        run = Run(Seed.fresh(event.received_at).ulid(0), function, event, event.received_at)
+        self._runs[run.id] = run
+        self._runs_of.setdefault(event.internal_id, []).append(run.id)
+        delay = event.ts / 1000 - self._clock()
+        if delay <= 0:
+            self._make_ready(run.id)
+        else:
+            loop = asyncio.get_running_loop()
+            self._timers[run.id] = loop.call_later(delay, self._make_ready, run.id)
 
-    def _start(
-        self, function: str, handler: Handler, internal_id: str, event: dict[str, Any]
-    ) -> None:
-        run = Run(self.new_id(), function, internal_id, self.clock())
-        self.runs[run.id] = run
-        self.by_event.setdefault(internal_id, []).append(run)
-        run.task = asyncio.get_running_loop().create_task(self._work(run, handler, event))
+    def _make_ready(self, run_id: str) -> None:
+        self._timers.pop(run_id, None)
+        self._ready.append(run_id)
+        self._start_ready()
 
-    async def _work(self, run: Run, handler: Handler, event: dict[str, Any]) -> None:
-        """Start at the event's `ts` where that is in the future, as a delayed run does."""
-        delay = event.get("ts", 0) / 1000 - self.clock()
-        if delay > 0:
-            await asyncio.sleep(delay)
-        async with self._gate:
-            run.status = "Running"
-            try:
-                output = await _call(handler, event)
-            except Exception as error:  # noqa: BLE001 - a handler may raise anything: the run fails
-                self._end(run, "Failed", _described(error))
+    def _start_ready(self) -> None:
+        while self._ready and len(self._tasks) < CONCURRENCY:
+            run = self._runs[self._ready.popleft()]
+            if run.status != "Scheduled":  # cancelled while it waited
+                continue
+            self._runs[run.id] = replace(run, status="Running")
+            task = asyncio.get_running_loop().create_task(_perform(run))
+            self._tasks[run.id] = task
+            task.add_done_callback(partial(self._finish, run.id))
+
+    def _finish(self, run_id: str, task: asyncio.Task[tuple[Status, bytes]]) -> None:
+        del self._tasks[run_id]
+        if self._runs[run_id].status == "Running":
+            if task.cancelled():  # by the handler itself: the run must end all the same
+                self._end(run_id, "Failed", _failure(asyncio.CancelledError("cancelled itself")))
             else:
-                self._end(run, "Completed", output)
+                self._end(run_id, *task.result())
+        self._start_ready()
 
-    def _end(self, run: Run, status: str, output: Any) -> None:
-        if run.status not in ENDED:
-            run.status, run.output, run.ended_at = status, output, self.clock()
+    def _end(self, run_id: str, status: Status, output: bytes) -> None:
+        run = self._runs[run_id]
+        self._runs[run_id] = replace(run, status=status, ended_at=self._clock(), output=output)
+
+
+def _functions(name: str, given: Handler | Sequence[Handler]) -> tuple[Function, ...]:
+    handlers = given if isinstance(given, Sequence) else (given,)
+    return tuple(
+        Function(str(uuid5(NAMESPACE_OID, f"{name}#{index}")), handler)
+        for index, handler in enumerate(handlers)
+    )
+
+
+async def _perform(run: Run) -> tuple[Status, bytes]:
+    try:
+        return "Completed", orjson.dumps(await _call(run.function.handler, run.event))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - its run has failed, and nothing else
+        return "Failed", _failure(error)
 
 
 async def _call(handler: Handler, event: Event) -> Any:
+    # A copy: what a handler does to its event is neither stored nor seen by the next handler.
+    data = copy.deepcopy(event.data) or {}
+    given = {"name": event.name, "data": data, "id": event.id, "ts": event.ts}
     if inspect.iscoroutinefunction(handler):
-        return await handler(event)
-    return await anyio.to_thread.run_sync(handler, event)
+        return await handler(given)
+    # Abandoned on cancel: the run ends at once, whatever the thread is busy with.
+    result = await to_thread.run_sync(handler, given, abandon_on_cancel=True)
+    return await result if inspect.isawaitable(result) else result
 
 
-def _described(error: Exception) -> dict[str, str]:
-    return {
-        "code": "step_errored",
+def _failure(error: BaseException) -> bytes:
+    # This one copes with an exception whose own words fail.
+    told = traceback.TracebackException.from_exception(error.with_traceback(_own_traceback(error)))
+    failure = {
+        "code": "unknown",  # what the server says of an error outside of any step
+        "message": str(told),
         "name": type(error).__name__,
-        "message": str(error),
-        "stack": "".join(traceback.format_exception(error)),
+        "stack": "".join(told.format()),
     }
+    # Lone surrogates, as in the name of a file that is not UTF-8, are no JSON.
+    return orjson.dumps({k: v.encode(errors="replace").decode() for k, v in failure.items()})
 
 
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+def _own_traceback(error: BaseException) -> TracebackType | None:
+    """The handler's own frames, without those that lead to it."""
+    frames = error.__traceback__
+    while frames and frames.tb_frame.f_globals.get("__name__", "").startswith(_LEADING):
+        frames = frames.tb_next
+    return frames

@@ -1,48 +1,116 @@
-"""``module:object`` -> callables, looked up beside the plan first."""
+"""``module:object`` -> the handler, from the plan's folder or from what is installed."""
 
 from __future__ import annotations
 
-import difflib
+import importlib
 import sys
-from collections.abc import Mapping
-from importlib import import_module
+import sysconfig
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from difflib import get_close_matches
+from importlib.machinery import PathFinder
 from pathlib import Path
+from types import ModuleType
 
 from runner.adapters.embedded.engine import Handler
 from runner.errors import PreflightRefused
 
+_SCHEMES = ("stdlib", "platstdlib", "purelib", "platlib")
+_PACKAGE = Path(__file__).parents[2]
+# What must stay as it is loaded: others in this process use it.
+_INSTALLED = (_PACKAGE, *(Path(sysconfig.get_path(name)) for name in _SCHEMES))
+
 
 def load_handlers(names: Mapping[str, str], folder: Path) -> dict[str, Handler]:
-    """The handler of each event name. Raises `PreflightRefused` with what is wrong.
+    """The handlers of a plan in `folder`, by event name. Raises `PreflightRefused`.
 
-    `folder` is put first on the module path and stays there, so that a worker may import its
-    neighbours, now or later.
+    While a module is imported, `folder` comes first on `sys.path`, as a script's folder does.
+    Afterwards it stays there as the last entry: a handler may import its siblings when it runs,
+    and nothing in the folder comes before an installed module any more.
     """
-    if names and str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-    return {event: _load(event, name, folder) for event, name in names.items()}
+    folder = folder.resolve()
+    with _first_on_path(folder):
+        return {event: _load(event, name, folder) for event, name in names.items()}
+
+
+@contextmanager
+def _first_on_path(folder: Path) -> Iterator[None]:
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()  # a module may have been written since the folder was last read
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
 
 
 def _load(event: str, name: str, folder: Path) -> Handler:
-    where = f"the handler of `{event}`, `{name}`"
-    module_name, separator, path = name.partition(":")
-    if not separator or not module_name or not path:
-        raise PreflightRefused(f"{where}, is not of the form module:object", hint="as worker:sync")
+    module_name, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
+        message = f"the handler of `{event}` is `{name}`, which does not name a function"
+        raise PreflightRefused(message, hint="write it as `module:function`")
+    module = _import(module_name, name, folder)
     try:
-        found: object = import_module(module_name)
-    except ModuleNotFoundError as missing:
-        hint = f"modules are looked up in {folder}, then among those installed"
-        raise PreflightRefused(f"{where}: there is no module `{missing.name}`", hint=hint) from None
-    except Exception as error:
-        message = f"{where}: importing {module_name} raised {type(error).__name__}: {error}"
-        raise PreflightRefused(message) from error
-    for step in path.split("."):
-        if not hasattr(found, step):
-            similar = difflib.get_close_matches(step, dir(found), n=1)
-            mend = f"did you mean `{similar[0]}`?" if similar else None
-            raise PreflightRefused(f"{where}: there is no `{step}` in it", hint=mend)
-        found = getattr(found, step)
-    if not callable(found):
-        raise PreflightRefused(f"{where}, cannot be called")
-    handler: Handler = found
-    return handler
+        handler = getattr(module, attribute)
+    except AttributeError:
+        public = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
+        hint = _did_you_mean(attribute, public) or f"define it in {_place(module)}"
+        message = f"the module `{module_name}` has no `{attribute}`, the handler of `{event}`"
+        raise PreflightRefused(message, hint=hint) from None
+    if not callable(handler):
+        message = f"`{name}`, the handler of `{event}`, is no function: {type(handler).__name__}"
+        raise PreflightRefused(message, hint="name a function that takes one event")
+    found: Handler = handler
+    return found
+
+
+def _import(module: str, name: str, folder: Path) -> ModuleType:
+    _make_way(module.partition(".")[0], folder)
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise _raises(module, error, "install it next to `backfill`") from None
+        siblings = [path.stem for path in folder.glob("*.py")]
+        hint = _did_you_mean(module.removesuffix(".py"), siblings)
+        message = f"there is no module `{module}` in {folder}, and none is installed"
+        raise PreflightRefused(
+            message, hint=hint or f"`{name}` is read as `module:function`"
+        ) from None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's module may raise anything
+        hint = f"`python -c 'import {module}'` in {folder} shows where"
+        raise _raises(module, error, hint) from None
+
+
+def _make_way(root: str, folder: Path) -> None:
+    """Let the folder's own `root` be imported where another folder's was loaded before it."""
+    spec, loaded = PathFinder.find_spec(root, [str(folder)]), sys.modules.get(root)
+    if spec is None or loaded is None:
+        return
+    origin = _origin(loaded)
+    if spec.origin in (None, origin):  # None: a folder without code, which no import stops at
+        return
+    if origin is None or any(Path(origin).is_relative_to(path) for path in _INSTALLED):
+        message = f"the module `{root}` in {folder} has the name of an installed one in use"
+        raise PreflightRefused(message, hint="rename it, and the handlers that name it")
+    for key in [key for key in sys.modules if f"{key}.".startswith(f"{root}.")]:
+        del sys.modules[key]
+
+
+def _origin(module: ModuleType) -> str | None:
+    return getattr(module, "__file__", None)
+
+
+def _place(module: ModuleType) -> str:
+    return _origin(module) or f"`{module.__name__}`"
+
+
+def _raises(module: str, error: BaseException, hint: str) -> PreflightRefused:
+    words = f"{type(error).__name__}: {error}".removesuffix(": ")
+    return PreflightRefused(f"the module `{module}` cannot be imported: {words}", hint=hint)
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    close = get_close_matches(word, known, 1)
+    return f"did you mean `{close[0]}`?" if close else None

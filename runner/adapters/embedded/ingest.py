@@ -1,80 +1,133 @@
-"""What the Event API makes of a request body (protocol page, sections 1 and 6)."""
+"""One request of the Event API: its body -> events, checked in the server's own order.
+
+The words of a refusal are the real server's wherever it words them itself (protocol page,
+sections 1 and 6).
+"""
 
 from __future__ import annotations
 
 import base64
-import binascii
-from collections.abc import Iterator
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from ulid import ULID
 
 MAX_EVENTS = 5_000
-MAX_EVENT_BYTES = 3 * 1024 * 1024
-_EARLIEST, _LATEST = 315_532_800_000, 4_102_444_800_000  # ms: 1980 .. 2100
-_LOW = 0xFFFFFFFF
+MAX_EVENT_SIZE = 3 * 1024 * 1024
+_RESERVED = "inngest/"
+_EARLIEST, _LATEST = 315_532_800_000, 4_102_444_800_000  # the years 1980 and 2100, in ms
+_INTERNAL_DATA = "_inngest"
+_KINDS: Mapping[type, str] = {
+    dict: "object",
+    list: "array",
+    str: "string",
+    int: "number",
+    float: "number",
+    bool: "bool",
+}
 
 
-class BadEvent(ValueError):
-    """Why an event is not taken; nothing after it is."""
+class Refused(Exception):
+    """Why an event, or the whole request, is not taken."""
 
 
-def parse(body: bytes) -> list[Any]:
-    """The events of a body; a single object counts as one. Raises `BadEvent`."""
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A stored event. `id` is the sender's idempotency key, or else the internal id."""
+
+    internal_id: str
+    id: str
+    name: str
+    data: dict[str, Any] | None
+    ts: int
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """What a request's internal ids are made of: the same seed gives the same ids again."""
+
+    ms: int
+    entropy: bytes
+
+    @classmethod
+    def fresh(cls, now: float) -> Seed:
+        return cls(int(now * 1000), os.urandom(10))
+
+    @classmethod
+    def from_header(cls, value: str) -> Seed | None:
+        """The seed in ``"<ms>,<base64 of 10 bytes>"``; the server ignores any other text."""
+        ms, _, entropy = value.partition(",")
+        if not ms.isdecimal():
+            return None
+        try:
+            seed = cls(int(ms), base64.b64decode(entropy, validate=True))
+        except ValueError:
+            return None
+        return seed if 0 < seed.ms < 1 << 48 and len(seed.entropy) == 10 else None
+
+    def ulid(self, index: int) -> str:
+        """The internal id of the request's event at `index`; only the last four bytes count up."""
+        counter = (int.from_bytes(self.entropy[6:]) + index + 1) % (1 << 32)
+        entropy = self.entropy[:6] + counter.to_bytes(4)
+        return str(ULID.from_bytes(self.ms.to_bytes(6) + entropy))
+
+
+def read_items(body: bytes) -> list[Any]:
+    """The items of a request that holds one event or an array of them; none in an empty body."""
+    if not body.strip():
+        return []
     try:
-        events = orjson.loads(body)
+        value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise BadEvent(f"Unable to parse request: {error}") from None
-    return events if isinstance(events, list) else [events]
+        raise Refused(str(error)) from None
+    if isinstance(value, dict):
+        return [value]
+    if isinstance(value, list):
+        return value
+    raise Refused("Request body must contain an event object or an array of event objects")
 
 
-def check(event: Any) -> dict[str, Any]:
-    """The event as it is stored. Raises `BadEvent`."""
-    if not isinstance(event, dict):
-        raise BadEvent("Unable to process event payload: not an object")
-    name, data = event.get("name"), event.get("data")
-    if not isinstance(name, str) or not name:
-        raise BadEvent("event name is empty")
-    if name.lower().startswith("inngest/"):
-        raise BadEvent("event name is reserved for internal use")
-    if data is not None and not isinstance(data, dict):
-        raise BadEvent("Unable to process event payload: data is not an object")
-    if not isinstance(event.get("id", ""), str | None):
-        raise BadEvent("Unable to process event payload: id is not a string")
-    _check_time(event.get("ts"))
-    kept = {key: value for key, value in (data or {}).items() if key != "_inngest"}
-    return {**event, "data": kept}
+def check_size(item: Any) -> None:
+    # Measured as compact JSON, since the item's own bytes are gone once the body is parsed.
+    size = len(orjson.dumps(item))
+    if size > MAX_EVENT_SIZE:
+        raise Refused(f"Event is over the max size: Max {MAX_EVENT_SIZE} bytes / Size {size} bytes")
 
 
-def _check_time(ts: Any) -> None:
-    if ts is None:
-        return
-    if not isinstance(ts, int) or isinstance(ts, bool):
-        raise BadEvent("Unable to process event payload: ts is not an integer")
-    if ts and not _EARLIEST <= ts <= _LATEST:
-        raise BadEvent("ts is out of range: it is in ms since 1970")
+def read_event(item: Any, internal_id: str, now: float) -> Event:
+    if item is None:
+        item = {}
+    if not isinstance(item, dict):
+        raise Refused(f"json: cannot unmarshal {_kind(item)} into an event")
+    name = _field(item, "name", str) or ""
+    data = _field(item, "data", dict)
+    ts = _field(item, "ts", int) or int(now * 1000)
+    id_ = _field(item, "id", str) or internal_id
+    if name.lower().startswith(_RESERVED):
+        raise Refused(f"event name is reserved for internal use: {name}")
+    if data and _INTERNAL_DATA in data:
+        del data[_INTERNAL_DATA]
+    if not name:
+        raise Refused("event name is empty")
+    if ts < _EARLIEST:
+        raise Refused("timestamp is before Jan 1, 1980")
+    if ts > _LATEST:
+        raise Refused("timestamp is after Jan 1, 2100")
+    return Event(internal_id, id_, name, data, ts, now)
 
 
-def internal_ids(seed: str | None) -> Iterator[str]:
-    """ULIDs derived from the seed; random ones where there is none, or a malformed one."""
-    entropy = _parse_seed(seed)
-    index = 0
-    while True:
-        index += 1
-        if entropy is None:
-            yield str(ULID())
-        else:
-            low = (int.from_bytes(entropy[12:], "big") + index) & _LOW
-            yield str(ULID(entropy[:12] + low.to_bytes(4, "big")))
+def _field(item: dict[str, Any], field: str, kind: type) -> Any:
+    value = item.get(field)
+    # By the exact type: a bool is an int to Python, and the server takes only whole numbers.
+    if value is not None and type(value) is not kind:
+        wanted = _KINDS[kind]
+        raise Refused(f"json: cannot unmarshal {_kind(value)} into field {field} of type {wanted}")
+    return value
 
 
-def _parse_seed(seed: str | None) -> bytes | None:
-    """The 16 bytes that a seed stands for: 6 of milliseconds, 10 of entropy."""
-    milliseconds, _, encoded = (seed or "").partition(",")
-    try:
-        time = int(milliseconds).to_bytes(6, "big")
-        entropy = base64.b64decode(encoded, validate=True)
-    except (ValueError, OverflowError, binascii.Error):
-        return None
-    return time + entropy if len(entropy) == 10 else None
+def _kind(value: Any) -> str:
+    return _KINDS[type(value)]

@@ -80,8 +80,9 @@ class HttpJobsApi:
 
     def _job(self, run: dict[str, Any]) -> Job:
         job_id, status = str(run.get("run_id", "")), str(run.get("status", "Unknown"))
-        # The status turns terminal up to 160 ms before the output and `ended_at` appear.
-        ended = status.lower() in ENDED and bool(run.get("ended_at"))
+        # The status turns terminal up to 160 ms before the output and `ended_at` appear; a server
+        # that has no such key is taken at its status.
+        ended = status.lower() in ENDED and bool(run.get("ended_at", True))
         return Job(
             id=job_id,
             function=str(run.get("function_id", "")),

@@ -320,8 +320,8 @@ class RunJournal:
 
     def links(self, limit: int) -> list[str]:
         query = (
-            select(jobs.c.url)
-            .where(jobs.c.run_id == self.run_id, jobs.c.url.is_not(None))
+            select(func.coalesce(jobs.c.url, jobs.c.job_id))
+            .where(jobs.c.run_id == self.run_id)
             .order_by(jobs.c.position)
             .limit(limit)
         )

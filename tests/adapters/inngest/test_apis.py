@@ -202,6 +202,11 @@ def test_a_terminal_status_without_its_end_is_not_the_end() -> None:
     assert not job.ended
 
 
+def test_a_server_that_does_not_tell_when_a_job_ended_is_taken_at_its_status() -> None:
+    (job,) = ask(lambda _: httpx.Response(200, json=[{"run_id": "R", "status": "Completed"}]))
+    assert job.ended
+
+
 @pytest.mark.parametrize("status", ["Completed", "Failed", "Cancelled", "Overflowed", "Skipped"])
 def test_terminal_statuses_end(status: str) -> None:
     (job,) = jobs_of(run(status=status))

@@ -1,0 +1,150 @@
+"""What `run` and `resume` share: execute with a display, print the summary, pick the status."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from runner.adapters.inngest.target import Target
+from runner.cli.common import F, wants_color
+from runner.cli.wiring import Settings, open_means, stop_on_signals
+from runner.errors import BackfillError, Incomplete, Interrupted, RunFailed, UsageError
+from runner.execution.chunks import MAX_BYTES, MAX_EVENTS
+from runner.execution.ports import Journal
+from runner.execution.run import execute
+from runner.execution.summary import summarise
+from runner.model import ExecutionPlan, Observer, Summary
+from runner.spec.units import parse_duration
+
+_STATUSES = {
+    "completed": 0,
+    "failed": RunFailed.exit_status,
+    "incomplete": Incomplete.exit_status,
+}
+
+
+def sending_options(command: F) -> F:
+    """How requests are cut and jobs are awaited; what `Settings` holds."""
+    for option in (
+        click.option(
+            "--request-bytes",
+            type=click.IntRange(1),
+            default=MAX_BYTES,
+            show_default=True,
+            help="The most bytes that one request may have.",
+        ),
+        click.option(
+            "--request-events",
+            type=click.IntRange(1, MAX_EVENTS),
+            default=MAX_EVENTS,
+            show_default=True,
+            help="The most events that one request may hold.",
+        ),
+        click.option(
+            "--grace",
+            callback=_read_grace,
+            metavar="DURATION",
+            help="How long to wait for an event's job to appear before it counts as one that no "
+            "function listens to.  [default: 20s]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def carry_out(
+    plan: ExecutionPlan,
+    target: Target,
+    open_journal: Callable[[], Journal],
+    settings: Settings,
+    *,
+    form: str,
+) -> int:
+    """Execute the plan and print its summary; the exit status.
+
+    Raises what ended the run early, after the summary has said how far it came.
+    """
+    started = time.monotonic()
+    journal: Journal | None = None
+    error: BackfillError | None = None
+    interrupted = complete = False
+
+    def opened() -> Journal:
+        nonlocal journal
+        journal = open_journal()
+        return journal
+
+    with _display(form) as observer:
+        try:
+            complete, interrupted = asyncio.run(_execute(plan, target, opened, observer, settings))
+        except BackfillError as caught:
+            error = caught
+        except KeyboardInterrupt:
+            interrupted = True
+    status = Interrupted.exit_status
+    if journal is not None:
+        summary = summarise(
+            journal,
+            plan=plan.name,
+            target=target.name,
+            followed=settings.follow,
+            complete=complete,
+            duration=time.monotonic() - started,
+        )
+        journal.end(summary.status)
+        _print(summary, form)
+        status = status if interrupted else _STATUSES[summary.status]
+    if error:
+        raise error
+    return status
+
+
+async def _execute(
+    plan: ExecutionPlan,
+    target: Target,
+    open_journal: Callable[[], Journal],
+    observer: Observer,
+    settings: Settings,
+) -> tuple[bool, bool]:
+    """Whether the run came to its end, and whether ^C is why it did not."""
+    with stop_on_signals(observer) as stop:
+        async with open_means(plan, target, open_journal, observer, stop, settings) as means:
+            complete = await execute(plan, means)
+    return complete, signal.SIGINT in stop.signals
+
+
+@contextmanager
+def _display(form: str) -> Iterator[Observer]:
+    """A live display where there is a terminal, plain lines where there is none."""
+    from runner.output.progress import LiveDisplay, PlainLines
+
+    if sys.stderr.isatty() and form == "text" and os.environ.get("TERM") != "dumb":
+        with LiveDisplay(sys.stderr) as display:
+            yield display
+    else:
+        yield PlainLines(sys.stderr)
+
+
+def _print(summary: Summary, form: str) -> None:
+    from runner.output.summary import summary_json, write_summary_text
+
+    if form == "json":
+        click.echo(json.dumps(summary_json(summary), indent=2))
+    else:
+        write_summary_text(summary, sys.stdout, color=wants_color(sys.stdout))
+
+
+def _read_grace(_context: Any, _parameter: Any, value: str | None) -> float | None:
+    try:
+        return None if value is None else parse_duration(value)
+    except ValueError as error:
+        raise UsageError(f"--grace: {error}") from None

@@ -1,0 +1,60 @@
+"""Serving over TCP: quiet, and an OSError where it cannot listen."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+
+from runner.adapters.embedded.serve import serve
+from runner.adapters.embedded.server import create_app
+
+SERVER = """
+import sys
+from runner.adapters.embedded.serve import serve
+from runner.adapters.embedded.server import create_app
+serve(create_app({"app/x": lambda event: event["data"]}), "127.0.0.1", int(sys.argv[1]))
+"""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+def get_runs(client: httpx.Client, internal_id: str) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = client.get(f"/v1/events/{internal_id}/runs").json()["data"]
+    return found
+
+
+def test_a_served_app_runs_handlers_and_prints_nothing() -> None:
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        transport = httpx.HTTPTransport(retries=8)  # waits longer and longer for the server
+        with httpx.Client(transport=transport, base_url=f"http://127.0.0.1:{port}") as client:
+            answer = client.post("/e/key", json=[{"name": "app/x", "data": {"n": 1}}])
+            (internal_id,) = answer.json()["ids"]
+            until = time.monotonic() + 10
+            while not get_runs(client, internal_id)[0]["ended_at"] and time.monotonic() < until:
+                time.sleep(0.001)
+            assert get_runs(client, internal_id)[0]["output"] == {"n": 1}
+        process.send_signal(signal.SIGTERM)
+    finally:
+        if process.poll() is None and sys.exc_info()[0]:
+            process.kill()
+        output = process.communicate(timeout=10)
+    assert output == (b"", b"")
+
+
+def test_a_taken_port_is_an_oserror() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
+        serve(create_app({}), "127.0.0.1", taken.getsockname()[1])

@@ -1,0 +1,118 @@
+"""The contract's functions as a live Inngest server runs them: an SDK app on loopback."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import Any
+
+import inngest
+import uvicorn
+
+# The SDK serves FastAPI, Flask, Django and Tornado; this is the layer under all of them.
+from inngest._internal.comm_lib import CommHandler, CommRequest
+from inngest._internal.server_lib import Framework
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tests.contract.target import COMPLETES, FAILS, HOLDS, STARTS_TWO
+
+
+@contextmanager
+def serve_functions(server: str) -> Iterator[None]:
+    """Serve the contract's functions to the Inngest server at `server`."""
+    quiet = logging.getLogger("inngest.contract")
+    quiet.setLevel(logging.CRITICAL)
+    client = inngest.Inngest(
+        app_id="backfill-contract",
+        api_base_url=server,
+        event_api_base_url=server,
+        is_production=False,
+        logger=quiet,
+    )
+    with closing(client._http_client._http_client_sync):  # the SDK leaves it open
+        yield from _serve(_handler(client))
+
+
+def _serve(handler: CommHandler) -> Iterator[None]:
+    async def answer(request: Request) -> Response:
+        body, headers = await request.body(), request.headers
+        received = _request(str(request.url), body, headers, request.query_params)
+        response = await handler.post(received)
+        content = response.body_bytes()
+        assert isinstance(content, bytes)
+        return Response(content, response.status_code, headers=response.headers)
+
+    app = Starlette(routes=[Route("/api/inngest", answer, methods=["POST"])])
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/api/inngest"
+        web = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+        thread = threading.Thread(target=web.run, args=([listening],))
+        thread.start()
+        try:
+            registered = handler.put_sync(_request(url))
+            assert registered.status_code == 200, registered.body
+            yield
+        finally:
+            web.should_exit = True
+            thread.join()
+
+
+def _handler(client: inngest.Inngest) -> CommHandler:
+    @client.create_function(
+        fn_id="completes", trigger=inngest.TriggerEvent(event=COMPLETES), retries=0
+    )
+    async def completes(ctx: inngest.Context) -> Mapping[str, Any]:
+        return {"echo": dict(ctx.event.data)}
+
+    @client.create_function(fn_id="fails", trigger=inngest.TriggerEvent(event=FAILS), retries=0)
+    async def fails(ctx: inngest.Context) -> None:
+        raise ValueError("there is no such repository")
+
+    @client.create_function(fn_id="holds", trigger=inngest.TriggerEvent(event=HOLDS), retries=0)
+    async def holds(ctx: inngest.Context) -> None:
+        await ctx.step.sleep("hold", datetime.timedelta(hours=1))
+
+    @client.create_function(
+        fn_id="first", trigger=inngest.TriggerEvent(event=STARTS_TWO), retries=0
+    )
+    async def first(ctx: inngest.Context) -> str:
+        return "first"
+
+    @client.create_function(
+        fn_id="second", trigger=inngest.TriggerEvent(event=STARTS_TWO), retries=0
+    )
+    async def second(ctx: inngest.Context) -> str:
+        return "second"
+
+    return CommHandler(
+        client=client,
+        enable_unauthed_sync=None,
+        framework=Framework.FAST_API,
+        functions=[completes, fails, holds, first, second],
+        streaming=inngest.Streaming.DISABLE,
+    )
+
+
+def _request(
+    url: str,
+    body: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+    query: Mapping[str, str] | None = None,
+) -> CommRequest:
+    return CommRequest(
+        body=body,
+        headers=dict(headers or {}),
+        public_path=None,
+        query_params=dict(query or {}),
+        raw_request=None,
+        request_url=url,
+        serve_origin=None,
+        serve_path=None,
+    )

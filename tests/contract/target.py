@@ -1,0 +1,92 @@
+"""A server under contract, whichever it is: the embedded one or a live one."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import anyio
+import httpx
+
+EVENT_KEY = "contract-event-key"
+SIGNING_KEY = "signkey-test-0123456789abcdef"
+
+# The functions that every server under contract serves, by the events that start them.
+COMPLETES = "contract/completes"  # returns {"echo": <the event's data>}
+FAILS = "contract/fails"  # raises ValueError("there is no such repository")
+HOLDS = "contract/holds"  # goes on until it is cancelled
+STARTS_TWO = "contract/starts.two"  # two functions, which return "first" and "second"
+UNHEARD = "contract/unheard"  # no function
+
+T = TypeVar("T")
+Json = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    client: httpx.AsyncClient
+    live: bool
+    _fresh: itertools.count[int] = field(default_factory=itertools.count)
+
+    async def post(self, body: Json, seed: str | None = None) -> httpx.Response:
+        """Send `body`: bytes as they are, anything else as JSON."""
+        headers = {} if seed is None else {"x-inngest-event-id-seed": seed}
+        content = {"content": body} if isinstance(body, bytes) else {"json": body}
+        return await self.client.post(f"/e/{EVENT_KEY}", headers=headers, **content)
+
+    async def send(self, *events: Json, seed: str | None = None) -> list[str]:
+        """The internal ids of `events`, which must all be taken."""
+        response = await self.post(list(events), seed)
+        assert response.status_code == 200, response.text
+        ids: list[str] = response.json()["ids"]
+        assert len(ids) == len(events)
+        return ids
+
+    async def get(self, path: str, **query: str) -> Json:
+        """The `data` of an answer, past the server's cache."""
+        response = await self.client.get(path, params=query | {"fresh": str(next(self._fresh))})
+        assert response.status_code == 200, response.text
+        answer = response.json()
+        assert "error" not in answer, answer
+        return answer["data"]
+
+    async def runs(self, internal_id: str) -> list[Json]:
+        found: list[Json] = await self.get(f"/v1/events/{internal_id}/runs")
+        return found
+
+    async def one_run(self, internal_id: str, is_there: Callable[[Json], bool]) -> Json:
+        """The event's only run, once `is_there` holds of it."""
+
+        async def look() -> Json:
+            return next(filter(is_there, await self.runs(internal_id)), None)
+
+        run = await eventually(look)
+        assert len(await self.runs(internal_id)) == 1
+        return run
+
+    async def ended(self, internal_id: str) -> Json:
+        return await self.one_run(internal_id, lambda run: run["ended_at"] is not None)
+
+    async def stored(self, internal_id: str) -> Json:
+        """The event; a live server stores it a moment after it has answered."""
+
+        async def look() -> Json:
+            return (await self.client.get(f"/v1/events/{internal_id}")).json().get("data")
+
+        return await eventually(look)
+
+
+async def eventually(look: Callable[[], Awaitable[T | None]]) -> T:
+    """What `look` finds, asked until it finds something."""
+    with anyio.fail_after(20):
+        while (found := await look()) is None:  # noqa: ASYNC110 - the other side is HTTP
+            await anyio.sleep(0.01)
+        return found
+
+
+def unique(name: str = "event") -> str:
+    """An idempotency key that no other test, or earlier run of the suite, has used."""
+    return f"{name}-{uuid.uuid4()}"
