@@ -66,8 +66,8 @@ class Payload(Protocol):
     def __call__(self, context: Mapping[str, Json], /) -> Data:
         """The event's data; a ValueError where a template cannot be rendered."""
 
-    def explain(self, context: Mapping[str, Json], item: str, /) -> Problem:
-        """Why rendering failed, and the template's line."""
+    def explain(self, context: Mapping[str, Json], item: str, /) -> tuple[Problem, ...]:
+        """Why rendering failed: each template that does not render, and its line."""
 
     def problem(self, message: str, /) -> Problem:
         """A problem at the place where the payload is written."""
@@ -79,7 +79,7 @@ class Condition(Protocol):
 
     def __call__(self, context: Mapping[str, Json], /) -> bool: ...
 
-    def explain(self, error: ValueError, item: str, /) -> Problem:
+    def explain(self, error: ValueError, item: str, /) -> tuple[Problem, ...]:
         """Why it cannot be decided for `item`, at the place where it is written."""
 
 

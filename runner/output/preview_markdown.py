@@ -27,13 +27,13 @@ def write_markdown(plan: ExecutionPlan, out: TextIO, *, target: str, events: int
     tail = f"<sub>{plan.digest}</sub>"
     room = MAX_CHARACTERS - _RESERVE - sum(len(block) + 2 for block in (*head, tail))
     blocks, left_out = [], 0
-    # The table and what comes before the samples may each take half of the room that is left.
+    # Together these leave at least an eighth of the room to the samples.
     for block in (_table(plan, room // 2), _warnings(plan, room // 4), _skipped(plan, room // 8)):
         blocks.append(block)
         room -= len(block) + 2
-    for index, stage in enumerate(plan.stages):
+    for index, stage in enumerate(plan.stages if events != 0 else ()):
         share = min(room, max(_SECTION, room // (len(plan.stages) - index)))
-        block = "" if events == 0 else _samples(stage, events, share)
+        block = _samples(stage, events, share)
         if len(block) + 2 > room:
             left_out += 1
             continue

@@ -71,11 +71,11 @@ class LiveDisplay:
         from rich.console import Console
         from rich.live import Live
 
+        self._stages: dict[int, StageProgress] = {}  # `Live` draws as soon as it is made
         self._console = Console(file=out, highlight=False, markup=False, emoji=False)
         self._live = Live(
             console=self._console, refresh_per_second=_REFRESH, get_renderable=self._draw
         )
-        self._stages: dict[int, StageProgress] = {}
 
     def __enter__(self) -> Self:
         self._live.start()

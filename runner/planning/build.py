@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from array import array
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from functools import partial
 
 import orjson
 
 from runner.errors import InvalidPlan
 from runner.model import (
     BackfillPlan,
+    Condition,
     Data,
     ExecutionPlan,
     Operation,
@@ -19,6 +21,7 @@ from runner.model import (
     Skipped,
     Stage,
 )
+from runner.planning.faults import Faults
 from runner.planning.items import (
     Context,
     Once,
@@ -29,8 +32,9 @@ from runner.planning.items import (
     find_workspaces,
 )
 from runner.planning.order import ordered
+from runner.spec.document import ranked
 
-MAX_EXPLAINED = 10  # items of one operation whose faults are explained; the others are counted
+_FORM = "backfill/v1"
 
 
 def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> ExecutionPlan:
@@ -42,15 +46,17 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
     order, unknown = ordered(plan.repositories, plan.order_by)
     warnings = [*plan.warnings, *_order_warnings(plan, unknown)]
     sources = _sources(plan, order)
-    seal = hashlib.sha256(orjson.dumps([plan.name, plan.on_failure, _FORM]))
+    seal = hashlib.sha256(orjson.dumps([_FORM, plan.name, plan.on_failure]))
     stages: list[Stage] = []
     skipped: list[Skipped] = list(plan.left_out)
     problems: list[Problem] = []
     for operation in plan.operations:
-        outcome = _render(operation, sources[operation.for_each], _base(plan, operation), seal)
+        outcome = _render(operation, sources[operation.for_each], _base(plan, operation))
         skipped += outcome.skipped
-        problems += outcome.problems
+        problems += outcome.faults.problems()
         if outcome.items.chosen:
+            seal.update(_header(operation))
+            seal.update(outcome.digest)
             stages.append(_stage(len(stages) + 1, operation, outcome.items))
     warnings += _scope_warnings(plan, sources.get("workspace"))
     if not stages and not problems:
@@ -58,7 +64,7 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
     if strict:
         problems += [replace(warning, severity="error") for warning in warnings]
     if problems:
-        raise InvalidPlan((*problems, *([] if strict else warnings)))
+        raise InvalidPlan(ranked([*problems, *([] if strict else warnings)]))
     return ExecutionPlan(
         name=plan.name,
         path=plan.path,
@@ -72,69 +78,57 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
     )
 
 
-_FORM = "backfill/v1"
-
-
 @dataclass(slots=True)
 class _Outcome:
+    """What one operation comes to; `digest` covers its events."""
+
     items: RenderedItems
+    faults: Faults
+    digest: bytes = b""
     skipped: list[Skipped] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    unexplained: int = 0
 
 
-def _render(operation: Operation, source: Source, base: Context, seal: Any) -> _Outcome:
-    """One pass over everything the operation could run for; what stays goes into the seal."""
+def _render(operation: Operation, source: Source, base: Context) -> _Outcome:
+    """One pass over everything the operation could run for: what stays is checked and sealed."""
     chosen = array("L")
-    outcome = _Outcome(RenderedItems(operation, source, base, chosen))
+    outcome = _Outcome(RenderedItems(operation, source, base, chosen), Faults(operation.name))
     payload, accepts, when = operation.payload, operation.contract.accepts, operation.when
-    name, event_name = operation.name, operation.event
-    seal.update(orjson.dumps(_header(operation)))
-    contexts = source.contexts(base, range(len(source)))
-    for index, (item, context) in enumerate(contexts):
+    name, event_name, seal = operation.name, operation.event, hashlib.sha256()
+    is_false = f"`when: {when.source}` is false" if when else ""
+    for index, (item, context) in enumerate(source.contexts(base, range(len(source)))):
         if reason := source.skips(index, context, name):
             outcome.skipped.append(Skipped(name, item, reason))
             continue
         try:
             if when is not None and not when(context):
-                outcome.skipped.append(Skipped(name, item, f"`when: {when.source}` is false"))
+                outcome.skipped.append(Skipped(name, item, is_false))
                 continue
         except ValueError as error:
-            _fault(outcome, lambda e=error, i=item: (_condition_problem(operation, e, i),))
+            outcome.faults.add(item, partial(_undecided, when, error, item))
             continue
         try:
             data = payload(context)
             sealed = orjson.dumps([item, event_name, data])
         except (ValueError, TypeError):
-            _fault(outcome, lambda c=context, i=item: (payload.explain(c, i),))
+            outcome.faults.add(item, partial(payload.explain, context, item))
             continue
         if not accepts(data):
-            _fault(outcome, lambda d=data, i=item: operation.contract.explain(d, i))
+            outcome.faults.add(item, partial(operation.contract.explain, data, item))
             continue
         seal.update(sealed)
         chosen.append(index)
-    if outcome.unexplained:
-        last = outcome.problems[-1]
-        message = f"`{name}`: {outcome.unexplained:,} more items have such problems"
-        outcome.problems.append(Problem(message, last.path, last.line, last.column))
+    outcome.digest = seal.digest()
     return outcome
 
 
-def _fault(outcome: _Outcome, explain: Any) -> None:
-    if len(outcome.problems) < MAX_EXPLAINED:
-        outcome.problems += explain()
-    else:
-        outcome.unexplained += 1
+def _undecided(when: Condition | None, error: ValueError, item: str) -> Iterable[Problem]:
+    return when.explain(error, item) if when else ()
 
 
-def _condition_problem(operation: Operation, error: ValueError, item: str) -> Problem:
-    source = operation.when.source if operation.when else ""
-    message = f"`when: {source}` cannot be decided for {item}: {error}"
-    return operation.payload.problem(message)
-
-
-def _header(operation: Operation) -> list[Any]:
-    return [operation.name, asdict(operation.pacing), operation.wait, operation.timeout]
+def _header(operation: Operation) -> bytes:
+    """What decides how an operation's events are sent, besides the events."""
+    pacing = asdict(operation.pacing)
+    return orjson.dumps([operation.name, pacing, operation.wait, operation.timeout])
 
 
 def _stage(number: int, operation: Operation, items: RenderedItems) -> Stage:
@@ -172,10 +166,12 @@ def _base(plan: BackfillPlan, operation: Operation) -> Context:
     return {"vars": plan.variables, "plan": plan.metadata, "operation": described}
 
 
-def _order_warnings(plan: BackfillPlan, unknown: list[str]) -> list[Problem]:
-    written = [name for name in unknown if name != "priority"]
+def _order_warnings(plan: BackfillPlan, unknown: Iterable[str]) -> list[Problem]:
+    """An attribute that no repository has orders nothing; `priority` is there by default."""
     return [
-        _warning(plan, f"order_by names `{name}`, which no repository has", "order") for name in written
+        _warning(plan, f"order_by names `{name}`, which no repository has", "order")
+        for name in unknown
+        if name != "priority"
     ]
 
 

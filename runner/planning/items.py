@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from runner.model import BackfillPlan, Data, Event, Json, Operation, Repositories
@@ -58,7 +58,7 @@ class Workspaces:
     members: Mapping[str, array[int]]
     skipping: Mapping[str, Mapping[str, int]]  # workspace -> operation -> how many skip it
     homeless: int  # repositories that belong to no workspace
-    names: tuple[str, ...] = field(default=())
+    names: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -84,14 +84,15 @@ class _Workspace(dict[str, Json]):
     def __init__(self, name: str, workspaces: Workspaces) -> None:
         super().__init__(id=name)
         self._workspaces = workspaces
+        self._repos: list[str] | None = None
 
     def __missing__(self, key: str) -> Json:
         if key != "repos":
             raise KeyError(key)
-        members = self._workspaces.members.get(self["id"], ())
-        names = [self._workspaces.rows[index]["repo"] for index in members]
-        self["repos"] = names
-        return names
+        if self._repos is None:
+            members = self._workspaces.members.get(self["id"], ())
+            self._repos = [self._workspaces.rows[index]["repo"] for index in members]
+        return self._repos
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def find_workspaces(plan: BackfillPlan, order: Sequence[int]) -> Workspaces:
             homeless += 1
             continue
         members.setdefault(workspace, array("L")).append(index)
-        for operation in row.get("skip") or ():
+        for operation in dict.fromkeys(row.get("skip") or ()):
             counts = skipping.setdefault(workspace, {})
             counts[operation] = counts.get(operation, 0) + 1
     if not members and not homeless and plan.workspace is not None:

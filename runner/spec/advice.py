@@ -21,12 +21,16 @@ _DELAYS: dict[Load, tuple[float, str]] = {
 }
 
 
-def advise(operation: Operation, document: Document, places: Mapping[str, Path]) -> Iterator[Problem]:
+def advise(
+    operation: Operation, document: Document, places: Mapping[str, Path]
+) -> Iterator[Problem]:
     size, delay = operation.pacing.batch_size, operation.pacing.delay
     most, why = _BATCHES[operation.load]
     if size > most:
         message = f"`{operation.name}`: a batch of {size:,} is large; {why}"
-        yield _advice(document, message, places["batch_size"], f"write `batch_size: {most}` or less")
+        yield _advice(
+            document, message, places["batch_size"], f"write `batch_size: {most}` or less"
+        )
     least, why = _DELAYS[operation.load]
     if delay < least:
         message = f"`{operation.name}`: a delay of {format_duration(delay)} is short; {why}"

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from runner.model import Data, ForEach, Json, Load, Problem, Wait
-from runner.spec.document import Document, did_you_mean
+from runner.spec.document import Document, did_you_mean, echo
 from runner.spec.order import find_cycle
-from runner.spec.payload import Origin, compile_payload
-from runner.spec.schema import check_with_paths, compile_schema
-from runner.spec.templates import TemplateError, compile_condition
+from runner.spec.payload import Origin, compile_payload, compile_when
+from runner.spec.schema import SchemaError, check, compile_schema
 from runner.spec.units import parse_duration
 
 BUILTIN = "builtin"
@@ -48,6 +47,10 @@ class CatalogEntry:
         return {}, Origin(self.document, self._path())
 
     @property
+    def condition(self) -> tuple[str, Origin]:
+        return self.when or "", Origin(self.document, self._path("when"))
+
+    @property
     def contract(self) -> Json:
         return self.spec.get("contract", True)
 
@@ -64,33 +67,29 @@ def build_catalog(documents: Sequence[Document]) -> tuple[dict[str, CatalogEntry
     entries: dict[str, CatalogEntry] = {}
     problems: list[Problem] = []
     for document in documents:
-        faults = check_with_paths(document, "catalog.v1")
-        problems += [problem for problem, _ in faults]
+        faults, _ = check(document, "catalog.v1")
         if faults:
+            problems += faults
             continue
         for name, spec in document.value["operations"].items():
             entry, wrong = _entry(document, name, spec)
             entries[name] = entry
             problems += wrong
-    problems += _check_needs(entries)
+    if not problems:
+        problems += _check_needs(entries)
     return entries, problems
 
 
 def _entry(document: Document, name: str, spec: Data) -> tuple[CatalogEntry, list[Problem]]:
-    path = ("operations", name)
     problems: list[Problem] = []
-    accepts: Callable[[Json], bool] = lambda _: True  # noqa: E731
+    accepts: Callable[[Json], bool] = _anything
     if "contract" in spec:
+        path = ("operations", name, "contract")
         try:
             accepts = compile_schema(spec["contract"])
-        except ValueError as error:
-            message = f"the contract is not a JSON Schema that can be used: {_first_line(error)}"
-            problems.append(document.problem(message, (*path, "contract"), key=True))
-    if "when" in spec:
-        try:
-            compile_condition(spec["when"])
-        except TemplateError as error:
-            problems.append(document.problem(str(error), (*path, "when")))
+        except SchemaError as error:
+            message = f"the contract is not a JSON Schema that can be used: {error}"
+            problems.append(document.problem(message, (*path, *error.path), hint=error.hint))
     entry = CatalogEntry(
         name=name,
         document=document,
@@ -108,6 +107,11 @@ def _entry(document: Document, name: str, spec: Data) -> tuple[CatalogEntry, lis
         accepts=accepts,
     )
     problems += compile_payload([entry.payload])[1]
+    if entry.when is not None:
+        problems += compile_when(*entry.condition)[1]
+    if entry.delay is not None and entry.delay < entry.min_delay:
+        message = "`delay` is shorter than `min_delay`"
+        problems.append(document.problem(message, ("operations", name, "delay")))
     return entry, problems
 
 
@@ -117,17 +121,17 @@ def _check_needs(entries: dict[str, CatalogEntry]) -> list[Problem]:
         for index, need in enumerate(entry.after):
             if need not in entries:
                 hint = did_you_mean(need, entries) or f"there are: {', '.join(entries)}"
-                message = f"`{entry.name}` comes after `{need}`, which no catalog has"
+                message = f"`{entry.name}` comes after {echo(need)}, which no catalog has"
                 path = ("operations", entry.name, "after", index)
                 problems.append(entry.document.problem(message, path, hint=hint))
     if cycle := find_cycle({entry.name: entry.after for entry in entries.values()}):
         entry = entries[cycle[0]]
         message = f"the operations need each other in a circle: {' -> '.join(cycle)}"
-        path = ("operations", entry.name, "after")
+        place = ("operations", entry.name, "after")
         hint = "take one of them out of an `after`"
-        problems.append(entry.document.problem(message, path, key=True, hint=hint, rule="cycle"))
+        problems.append(entry.document.problem(message, place, key=True, hint=hint, rule="cycle"))
     return problems
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+def _anything(_: Json) -> bool:
+    return True

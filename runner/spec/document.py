@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -17,10 +18,14 @@ Path: TypeAlias = Sequence[str | int]
 Marks: TypeAlias = Any
 
 _LONGEST_LINE = 640
+_LONGEST_ECHO = 60
+_LONGEST_WORD = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
+    """`text` is what excerpts show: the file's text with its keys masked."""
+
     path: str
     text: str
     value: Json
@@ -75,27 +80,50 @@ def problem_at(
     rule: str = "plan",
 ) -> Problem:
     """A problem at a 1-based place of `text`, with that line as its excerpt, secrets masked."""
-    source = redact(line_of(text, line)) or None
+    source = redact(line_of(text, line, at_least=column)) or None
     return Problem(
         redact(message), path, line, column, source, hint and redact(hint), severity, rule
     )
 
 
-def line_of(text: str, number: int) -> str:
-    """The 1-based line of `text`, or '' past its end; very long ones are cut."""
+def line_of(text: str, number: int, *, at_least: int = 0) -> str:
+    """The 1-based line of `text`, or '' past its end; a very long one is cut behind its column."""
     start = 0
     for _ in range(number - 1):
         start = text.find("\n", start) + 1
         if not start:
             return ""
     end = text.find("\n", start)
-    return text[start : end if end >= 0 else None].rstrip("\r")[:_LONGEST_LINE]
+    longest = max(_LONGEST_LINE, at_least + _LONGEST_ECHO)
+    if longest > 100 * _LONGEST_LINE:
+        return ""
+    return text[start : end if end >= 0 else None][:longest].rstrip("\r")
+
+
+def ranked(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Errors before warnings, then as they stand in the files; the same problem once."""
+    once = list(dict.fromkeys(problems))
+    first: dict[str, int] = {}
+    for problem in once:
+        first.setdefault(problem.path, len(first))
+    return tuple(
+        sorted(once, key=lambda p: (p.severity, first[p.path], p.line or 0, p.column or 0))
+    )
+
+
+def echo(value: Json) -> str:
+    """A value of the user's as a message shows it: quoted, without keys, and not at length."""
+    if isinstance(value, str):
+        text = redact(value) if len(value) < 100 * _LONGEST_ECHO else value
+    else:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    return f"`{text if len(text) <= _LONGEST_ECHO else text[:_LONGEST_ECHO] + '…'}`"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """A suggestion for a mistyped word, or None where nothing comes near."""
-    near = difflib.get_close_matches(word.lower(), {name.lower(): name for name in known}, n=1)
-    for name in known:
-        if near and name.lower() == near[0]:
-            return f"did you mean `{name}`?"
-    return None
+    if len(word) > _LONGEST_WORD:
+        return None
+    names = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), names, n=1)
+    return f"did you mean `{names[near[0]]}`?" if near else None

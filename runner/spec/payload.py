@@ -6,9 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from runner.model import Data, Json, Problem
-from runner.spec.document import Document, Path
+from runner.spec.document import Document, Path, echo
 from runner.spec.schema import explain_contract
-from runner.spec.templates import Context, Render, TemplateError, compile_value
+from runner.spec.templates import (
+    Context,
+    Render,
+    TemplateError,
+    compile_condition,
+    compile_value,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +44,37 @@ class Payload:
             data[key] = render(context)
         return data
 
-    def explain(self, context: Context, item: str) -> Problem:
-        """The problem of the first key that does not render; call it after `__call__` failed."""
+    def explain(self, context: Context, item: str) -> tuple[Problem, ...]:
+        """A problem for each key that does not render; call it after `__call__` failed."""
+        problems = []
         for key, render in self.templates:
             try:
                 render(context)
             except TemplateError as error:
-                return self.origins[key].problem(f"`{key}` cannot be rendered for {item}: {error}")
-        return self.problem(f"the payload cannot be written as JSON for {item}")
+                message = f"{echo(key)} cannot be rendered for {item}: {error}"
+                problems.append(self.origins[key].problem(message, hint=error.hint))
+        written = self.problem(f"the payload cannot be written as JSON for {item}")
+        return tuple(problems) or (written,)
 
     def problem(self, message: str) -> Problem:
         return self.whole.problem(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A `when`: true keeps the item. `source` is what people wrote."""
+
+    source: str
+    decide: Callable[[Context], bool]
+    origin: Origin
+
+    def __call__(self, context: Context) -> bool:
+        return self.decide(context)
+
+    def explain(self, error: ValueError, item: str) -> tuple[Problem, ...]:
+        hint = error.hint if isinstance(error, TemplateError) else None
+        message = f"`when` cannot be decided for {item}: {error}"
+        return (self.origin.problem(message, hint=hint),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +86,20 @@ class Contract:
     payload: Payload
 
     def explain(self, data: Data, item: str) -> tuple[Problem, ...]:
+        """Never empty: what is not accepted has a reason."""
         return tuple(
-            self._problem(path, message, item) for path, message in explain_contract(self.schema, data)
+            self._problem(path, message, hint, item)
+            for path, message, hint in explain_contract(self.schema, data)
         )
 
-    def _problem(self, path: tuple[str | int, ...], message: str, item: str) -> Problem:
+    def _problem(
+        self, path: tuple[str | int, ...], message: str, hint: str | None, item: str
+    ) -> Problem:
         message = f"the payload for {item} breaks the contract: {message}"
         origin = self.payload.origins.get(str(path[0])) if path else None
         if origin is None:
-            return self.payload.problem(message)
-        return origin.problem(message, below=path[1:])
+            return self.payload.whole.problem(message, hint=hint)
+        return origin.problem(message, below=path[1:], hint=hint)
 
 
 def compile_payload(parts: list[tuple[Json, Origin]]) -> tuple[Payload, list[Problem]]:
@@ -85,10 +115,28 @@ def compile_payload(parts: list[tuple[Json, Origin]]) -> tuple[Payload, list[Pro
         try:
             render = compile_value(value)
         except TemplateError as error:
-            problems.append(origin.problem(str(error)))
+            problems.append(_where_it_is(value, origin, error))
             continue
         constants[key] = None if render else value
         if render:
             templates.append((key, render))
     origins = {key: origin for key, (_, origin) in merged.items()}
     return Payload(constants, tuple(templates), origins, parts[0][1]), problems
+
+
+def compile_when(source: str, origin: Origin) -> tuple[Condition | None, list[Problem]]:
+    try:
+        return Condition(source.strip(), compile_condition(source), origin), []
+    except TemplateError as error:
+        return None, [origin.problem(str(error), hint=error.hint)]
+
+
+def _where_it_is(value: Json, origin: Origin, error: TemplateError) -> Problem:
+    """The problem of a template that does not compile, at its own place within `value`."""
+    members = value.items() if isinstance(value, dict) else enumerate(value)
+    for step, member in members if isinstance(value, dict | list) else ():
+        try:
+            compile_value(member)
+        except TemplateError as found:
+            return _where_it_is(member, Origin(origin.document, (*origin.path, step)), found)
+    return origin.problem(str(error), hint=error.hint)

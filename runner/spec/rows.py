@@ -1,26 +1,32 @@
-"""Repositories, inline or from data files, as rows that are made only when asked for.
-
-A data file of a million rows is kept as its bytes and one offset a row, so that it can be put
-into another order and read several times in little memory.
-"""
+"""Repositories in written order, from the plan and its data files, made only when asked for."""
 
 from __future__ import annotations
 
-import csv
-import json
-import re
-from array import array
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from runner.model import Data, Json, Problem
-from runner.spec.document import Document, Path, problem_at
+from runner.spec.document import Document, Path
+from runner.spec.schema import check_row
 
-_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?\Z")
-_TEXT_COLUMNS = frozenset({"repo", "workspace", "priority", "owner", "name"})
-_BOOLEANS = {"true": True, "false": False}
+
+class Fault(NamedTuple):
+    """What is wrong with a row: where in it, what, and what to do."""
+
+    path: Path
+    message: str
+    hint: str | None = None
+
+
+class RowError(ValueError):
+    """A row that cannot be read at all."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.fault = Fault((), message, hint)
 
 
 class Rows(Protocol):
@@ -28,24 +34,21 @@ class Rows(Protocol):
 
     def __getitem__(self, index: int, /) -> Data: ...
 
-    def place(self, index: int, /) -> Problem: ...
+    def faults(self, row: Data, /) -> Iterable[Fault]:
+        """What is wrong with the values of one of these rows."""
 
-
-class RowError(ValueError):
-    """A row that cannot be read; `index` counts from 0."""
-
-    def __init__(self, message: str, index: int) -> None:
-        super().__init__(message)
-        self.index = index
+    def place(self, index: int, path: Path = (), /) -> Problem:
+        """A problem with an empty message at the place where the row is written."""
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentRows:
-    """Repositories written in a YAML document."""
+    """Repositories written in a YAML document; those of the plan itself are `checked` with it."""
 
     document: Document
     rows: Sequence[Data]
     paths: Sequence[Path]
+    checked: bool
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -53,76 +56,19 @@ class DocumentRows:
     def __getitem__(self, index: int) -> Data:
         return self.rows[index]
 
-    def place(self, index: int) -> Problem:
-        return self.document.problem("", self.paths[index], rule="repository")
+    def faults(self, row: Data) -> Iterable[Fault]:
+        return () if self.checked else schema_faults(row)
 
-
-@dataclass(frozen=True, slots=True)
-class CsvRows:
-    """RFC 4180 with a header line; numbers and booleans are typed, empty cells are missing."""
-
-    path: str
-    raw: bytes
-    header: tuple[str, ...]
-    offsets: array[int]
-    workspace: str | None
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, index: int) -> Data:
-        line = self.raw[self.offsets[index] : self.offsets[index + 1]]
-        if b'"' in line:
-            cells = next(csv.reader(line.decode("utf-8").splitlines(keepends=True)))
-        else:
-            cells = line.decode("utf-8").rstrip("\r\n").split(",")
-        if len(cells) != len(self.header):
-            message = f"{len(cells)} cells in a table of {len(self.header)} columns"
-            raise RowError(message, index)
-        row: Data = {}
-        for column, cell in zip(self.header, cells, strict=True):
-            if cell:
-                row[column] = cell if column in _TEXT_COLUMNS else _cell(column, cell)
-        return complete(row, self.workspace)
-
-    def place(self, index: int) -> Problem:
-        return _row_place(self.path, self.raw, self.offsets[index])
-
-
-@dataclass(frozen=True, slots=True)
-class JsonlRows:
-    """One JSON object, or one ``"owner/name"`` string, a line."""
-
-    path: str
-    raw: bytes
-    offsets: array[int]
-    workspace: str | None
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, index: int) -> Data:
-        line = self.raw[self.offsets[index] : self.offsets[index + 1]]
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise RowError(f"not JSON: {error}", index) from None
-        if isinstance(row, str):
-            row = {"repo": row}
-        if not isinstance(row, dict):
-            raise RowError("expected an object with `repo`", index)
-        return complete(row, self.workspace)
-
-    def place(self, index: int) -> Problem:
-        return _row_place(self.path, self.raw, self.offsets[index])
+    def place(self, index: int, path: Path = ()) -> Problem:
+        return self.document.problem("", (*self.paths[index], *path), rule="repository")
 
 
 class Concatenated:
     """Several sources of rows as one."""
 
     def __init__(self, parts: Sequence[Rows]) -> None:
-        self._parts = [part for part in parts if len(part)]
-        self._ends = list(accumulate(len(part) for part in self._parts))
+        self.parts = [part for part in parts if len(part)]
+        self._ends = list(accumulate(len(part) for part in self.parts))
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -132,21 +78,24 @@ class Concatenated:
         return part[index]
 
     def __iter__(self) -> Iterator[Data]:
-        for part in self._parts:
+        for part in self.parts:
             for index in range(len(part)):
                 yield part[index]
 
-    def place(self, index: int) -> Problem:
+    def place(self, index: int, path: Path = ()) -> Problem:
         part, index = self._find(index)
-        return part.place(index)
+        return part.place(index, path)
 
     def _find(self, index: int) -> tuple[Rows, int]:
-        start = 0
-        for part, end in zip(self._parts, self._ends, strict=True):
-            if index < end:
-                return part, index - start
-            start = end
-        raise IndexError(index)
+        if index < self._ends[0]:
+            return self.parts[0], index
+        number = bisect_right(self._ends, index)
+        return self.parts[number], index - self._ends[number - 1]
+
+
+def schema_faults(row: Json) -> Iterator[Fault]:
+    for path, message, hint in check_row(row):
+        yield Fault(path, message, hint)
 
 
 def complete(row: Data, workspace: str | None) -> Data:
@@ -157,69 +106,3 @@ def complete(row: Data, workspace: str | None) -> Data:
     if workspace is not None:
         row.setdefault("workspace", workspace)
     return row
-
-
-def read_csv(path: str, raw: bytes, workspace: str | None) -> tuple[CsvRows | None, list[Problem]]:
-    raw = raw.removeprefix(b"\xef\xbb\xbf")
-    if problem := _not_utf8(path, raw):
-        return None, [problem]
-    offsets = _record_offsets(raw, quoted=b'"' in raw)
-    first = raw[: offsets[1]].decode("utf-8") if len(offsets) > 1 else ""
-    header = tuple(name.strip() for name in next(csv.reader([first]), []))
-    if "repo" not in header:
-        message = "the header line has no column `repo`"
-        hint = "the first line names the columns, as in: repo,priority,velocity"
-        return None, [problem_at(path, first, 1, 1, message, hint=hint)]
-    if len(set(header)) < len(header):
-        message = "the header line names a column twice"
-        return None, [problem_at(path, first, 1, 1, message)]
-    return CsvRows(path, raw, header, offsets[1:], workspace), []
-
-
-def read_jsonl(path: str, raw: bytes, workspace: str | None) -> tuple[JsonlRows | None, list[Problem]]:
-    if problem := _not_utf8(path, raw):
-        return None, [problem]
-    return JsonlRows(path, raw, _record_offsets(raw, quoted=False), workspace), []
-
-
-def _cell(column: str, cell: str) -> Json:
-    if column == "skip":
-        return re.split(r"[;\s]+", cell.strip())
-    if _NUMBER.match(cell):
-        return float(cell) if "." in cell else int(cell)
-    return _BOOLEANS.get(cell, cell)
-
-
-def _record_offsets(raw: bytes, *, quoted: bool) -> array[int]:
-    """Where each record starts, and where the last one ends; blank lines belong to the one before.
-
-    Readers cut what follows the record's own line end.
-    """
-    offsets = array("Q")
-    start, size, quotes = 0, len(raw), 0
-    while start < size:
-        end = raw.find(b"\n", start) + 1 or size
-        if quotes % 2 == 0 and raw[start:end] not in (b"\n", b"\r\n"):
-            offsets.append(start)
-        if quoted:
-            quotes += raw.count(b'"', start, end)
-        start = end
-    offsets.append(size)
-    return offsets
-
-
-def _not_utf8(path: str, raw: bytes) -> Problem | None:
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        message = f"the file is not UTF-8 (byte 0x{raw[error.start]:02x})"
-        return Problem(message, path, line, 1, hint="save it as UTF-8", rule="not-utf-8")
-    return None
-
-
-def _row_place(path: str, raw: bytes, offset: int) -> Problem:
-    line = raw.count(b"\n", 0, offset) + 1
-    text = raw[offset : offset + 640].decode("utf-8", "replace").split("\n")[0].rstrip("\r")
-    problem = problem_at(path, text, 1, 1, "", rule="repository")
-    return Problem("", path, line, 1, problem.source, rule=problem.rule)

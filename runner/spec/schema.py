@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.resources import files
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING
+from typing import Any
 
 from runner.model import Json, Problem
-from runner.spec.document import Document, Path, did_you_mean
-from runner.spec.units import format_duration
+from runner.spec.document import Document, Path, did_you_mean, echo
+from runner.spec.words import hint_of, kind_of, subject_of, words_of
 
-if TYPE_CHECKING:
-    from jsonschema import ValidationError
-
-API_VERSION = "backfill/v1"
 SCHEMAS = ("plan.v1", "catalog.v1", "execution-plan.v1")
-_LONGEST_ECHO = 60
+MAX_EXPLAINED = 100
+
+
+class SchemaError(ValueError):
+    """A contract that is no JSON Schema; `path` leads to the part of it that is wrong."""
+
+    def __init__(self, message: str, path: Path = (), hint: str | None = None) -> None:
+        super().__init__(message)
+        self.path, self.hint = path, hint
 
 
 def schema_text(name: str) -> str:
@@ -30,63 +35,141 @@ def schema_text(name: str) -> str:
     return checkout.read_text(encoding="utf-8")
 
 
-def check(document: Document, name: str) -> tuple[Problem, ...]:
-    """What the published schema `name` says against the document, best first."""
-    return tuple(problem for problem, _ in check_with_paths(document, name))
+def check(document: Document, name: str) -> tuple[list[Problem], list[Path]]:
+    """Problems, and the paths of the values that no later check may rely on.
 
-
-def check_with_paths(document: Document, name: str) -> list[tuple[Problem, Path | None]]:
-    """Problems, each with the path of the value that no later check may rely on (or None)."""
-    if refusal := _version_problem(document):
-        return [(refusal, ())]
+    The path ``()`` stands for the whole document.
+    """
+    schema = _published(name)
+    if refusal := _form_problem(document, schema):
+        return [refusal], [()]
     if _verdict(name)(document.value):
-        return []
-    found: list[tuple[Problem, Path | None]] = []
-    for error in _errors(json.loads(schema_text(name)), document.value):
-        found.extend(_explain(document, error))
-    return found
+        return [], []
+    problems: list[Problem] = []
+    wrong: list[Path] = []
+    for error in _errors(schema, document.value):
+        meant = _meant(error)
+        wrong += [path for path in (_place(meant),) if path and not _about_unknown_keys(meant)]
+        if len(problems) < MAX_EXPLAINED:
+            problems += _explain(document, meant)
+        elif len(problems) == MAX_EXPLAINED:
+            message = f"these are the first {MAX_EXPLAINED} problems; there are more"
+            problems.append(Problem(message, document.path))
+    if not problems:
+        return [document.problem(f"the file does not have the form of {name}")], [()]
+    return problems, wrong
+
+
+def check_row(row: Json) -> Iterator[tuple[Path, str, str | None]]:
+    """What is wrong with a row of a data file: where in it, what, and what to do."""
+    if _row_verdict()(row):
+        return
+    for error in _errors(_row_schema(), row):
+        yield _place(error), words_of(error), hint_of(error)
 
 
 def compile_schema(schema: Json) -> Callable[[Json], bool]:
-    """A fast verdict; ValueError where `schema` is no JSON Schema or reaches outside itself."""
+    """A fast verdict; SchemaError where `schema` is no JSON Schema or reaches outside itself."""
     import jsonschema_rs
 
-    def refuse(uri: str) -> Json:
-        raise ValueError(f"the schema refers to {uri}; only references within it are followed")
+    outside: list[str] = []
 
-    validator = jsonschema_rs.validator_for(schema, retriever=refuse)
+    def refuse(uri: str) -> Json:
+        outside.append(uri)
+        raise ValueError(uri)
+
+    try:
+        validator = jsonschema_rs.validator_for(schema, retriever=refuse)
+    except jsonschema_rs.ValidationError as error:
+        if outside:
+            message = f"it refers to {outside[0]}"
+            raise SchemaError(message, (), "only references within it are followed") from None
+        raise SchemaError(error.message[:200], tuple(error.instance_path)) from None
+    except (ValueError, RecursionError) as error:
+        raise SchemaError(str(error).strip().split("\n")[0][:200]) from None
     return validator.is_valid
 
 
-def explain_contract(schema: Json, data: Json) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Path into `data`, and what is wrong there."""
-    for error in _errors(schema, data):
-        yield tuple(error.absolute_path), _words(error)
+def explain_contract(
+    schema: Json, data: Json
+) -> Iterator[tuple[tuple[str | int, ...], str, str | None]]:
+    """Path into `data`, what is wrong there, and what to do; at least one, for what is refused.
+
+    The words are jsonschema's errors in ours; where that library cannot follow (it reads regular
+    expressions otherwise), they are those of the one that refused the data.
+    """
+    found: list[tuple[tuple[str | int, ...], str, str | None]] = []
+    try:
+        for error in _errors(schema, data):
+            path = tuple(error.absolute_path)
+            if _about_unknown_keys(error):
+                for key, hint in _unknown_keys(error):
+                    found.append(((*path, key), f"{echo(key)} is not a key that it knows", hint))
+            else:
+                found.append((path, words_of(error), None))
+    except (re.error, RecursionError):
+        found = []
+    yield from found or _plain_errors(schema, data)
+
+
+def _plain_errors(
+    schema: Json, data: Json
+) -> Iterator[tuple[tuple[str | int, ...], str, str | None]]:
+    import jsonschema_rs
+
+    errors = list(jsonschema_rs.validator_for(schema).iter_errors(data))
+    for error in errors[:MAX_EXPLAINED]:
+        yield tuple(error.instance_path), error.message[:200], None
+    if not errors:
+        yield (), "the contract does not accept it", None
+
+
+@cache
+def _published(name: str) -> Json:
+    return json.loads(schema_text(name))
 
 
 @cache
 def _verdict(name: str) -> Callable[[Json], bool]:
-    return compile_schema(json.loads(schema_text(name)))
+    return compile_schema(_published(name))
 
 
-def _version_problem(document: Document) -> Problem | None:
-    """The version is checked first: against another form, no other message would make sense."""
+@cache
+def _row_schema() -> Json:
+    """A repository's row, but that a data file may have its `owner` and `name` as columns."""
+    schema = _published("plan.v1")
+    row = schema["definitions"]["repositoryRow"]
+    properties = {k: v for k, v in row["properties"].items() if k not in ("owner", "name")}
+    return {**row, "properties": properties, "definitions": schema["definitions"]}
+
+
+@cache
+def _row_verdict() -> Callable[[Json], bool]:
+    return compile_schema(_row_schema())
+
+
+def _form_problem(document: Document, schema: Json) -> Problem | None:
+    """What the file is at all: against another form, no other message would make sense."""
     value = document.value
     if not isinstance(value, dict):
-        what = "empty" if value is None else f"{_kind(value)}"
-        message = f"the file is {what}; expected keys such as apiVersion, kind and operations"
+        what = "empty" if value is None else kind_of(value)
+        message = f"the file is {what}; expected keys such as {', '.join(schema['required'])}"
         return document.problem(message, hint="`backfill init` writes a first plan")
-    version = value.get("apiVersion")
-    if version in (None, API_VERSION):
-        return None
-    return document.problem(
-        f"apiVersion is {_echo(version)}; this backfill reads {API_VERSION}",
-        ("apiVersion",),
-        hint=f"write `apiVersion: {API_VERSION}`, or install the version that reads it",
-    )
+    version = schema["properties"]["apiVersion"]["const"]
+    if value.get("apiVersion", version) != version:
+        hint = f"write `apiVersion: {version}`, or install the version that reads it"
+        message = (
+            f"{subject_of(('apiVersion',), value['apiVersion'])}; this backfill reads {version}"
+        )
+        return document.problem(message, ("apiVersion",), hint=hint)
+    kind = schema["properties"]["kind"]["const"]
+    if value.get("kind", kind) != kind:
+        message = f"{subject_of(('kind',), value['kind'])}; expected {kind}"
+        return document.problem(message, ("kind",), hint=f"write `kind: {kind}`")
+    return None
 
 
-def _errors(schema: Json, value: Json) -> Iterator[ValidationError]:
+def _errors(schema: Json, value: Json) -> Iterator[Any]:
     from jsonschema.validators import validator_for
     from referencing import Registry
 
@@ -94,107 +177,44 @@ def _errors(schema: Json, value: Json) -> Iterator[ValidationError]:
     yield from sorted(validator.iter_errors(value), key=lambda error: list(map(str, error.path)))
 
 
-def _explain(document: Document, error: ValidationError) -> Iterator[tuple[Problem, Path | None]]:
+def _explain(document: Document, error: Any) -> Iterator[Problem]:
     path = tuple(error.absolute_path)
-    if error.validator == "anyOf" and error.context:
-        kinds = [member for member in error.context if member.validator != "type"]
-        if kinds:
-            yield from _explain(document, min(kinds, key=lambda member: -len(member.path)))
-            return
-    if error.validator == "additionalProperties" and error.validator_value is False:
-        known = error.schema.get("properties", {})
-        for key in [key for key in error.instance if key not in known]:
-            hint = did_you_mean(key, known) or f"known here: {', '.join(known)}"
-            problem = document.problem(
-                f"unknown key `{key}`", (*path, key), key=True, hint=hint, rule="unknown-key"
-            )
-            yield problem, None
+    if _about_unknown_keys(error):
+        for key, hint in _unknown_keys(error):
+            message, rule = f"unknown key {echo(key)}", "unknown-key"
+            yield document.problem(message, (*path, key), key=True, hint=hint, rule=rule)
         return
-    at_key = error.validator in ("required", "not") and bool(path)
-    problem = document.problem(
-        _words(error), path, key=at_key, hint=_hint(error), rule=str(error.validator)
-    )
-    yield problem, path
+    at_key = bool(_property_name(error)) or (error.validator in ("required", "not") and bool(path))
+    rule = str(error.validator)
+    hint = hint_of(error)
+    yield document.problem(words_of(error), _place(error), key=at_key, hint=hint, rule=rule)
 
 
-def _words(error: ValidationError) -> str:
-    value, rule, wanted = error.instance, error.validator, error.validator_value
-    where = f"`{error.path[-1]}`" if error.path and isinstance(error.path[-1], str) else "it"
-    subject = where if where != "it" else "the value"
-    if rule == "required":
-        return f"{' and '.join(f'`{key}`' for key in wanted if key not in value)} is missing"
-    if rule == "type":
-        kinds = [wanted] if isinstance(wanted, str) else wanted
-        names = " or ".join(_KINDS[kind] for kind in kinds)
-        return f"{subject} is {_kind(value)}; expected {names}"
-    if rule == "enum":
-        return f"{subject} is {_echo(value)}; expected one of {', '.join(map(str, wanted))}"
-    if rule == "const":
-        return f"{subject} is {_echo(value)}; expected {wanted}"
-    if rule == "pattern" and "description" in error.schema:
-        return f"{_echo(value)} is not {_article(error.schema['description'])}"
-    if rule == "pattern":
-        return f"{subject} is {_echo(value)}, which does not have the right form"
-    if rule == "not":
-        return f"{subject} is not written by hand: it comes from `repo`"
-    if rule in ("minItems", "minProperties") and wanted == 1:
-        return f"{subject} is empty"
-    if rule == "anyOf":
-        return f"{subject} is {_kind(value)}, which is not allowed here"
-    if rule in ("minimum", "maximum"):
-        least = "least" if rule == "minimum" else "most"
-        return f"{subject} is {_echo(value)}; at {least} {wanted:,} is allowed"
-    return str(error.message)[:200]
+def _meant(error: Any) -> Any:
+    """Of the branches that were tried, the one whose own type fits is the one that was meant."""
+    fitting = [m for m in error.context or () if m.validator != "type" or m.relative_path]
+    if error.validator != "anyOf" or not fitting:
+        return error
+    return _meant(max(fitting, key=lambda member: len(member.path)))
 
 
-def _hint(error: ValidationError) -> str | None:
-    value, schema = error.instance, error.schema
-    if error.validator == "enum" and isinstance(value, str):
-        return did_you_mean(value, [word for word in error.validator_value if isinstance(word, str)])
-    if error.validator == "type" and "string" in error.validator_value:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            if "duration" in str(schema.get("description", "")).lower():
-                return f"write it with a unit: {format_duration(float(value))}"
-            return f'quote it: "{value}"'
-        return None
-    if isinstance(schema, dict) and schema.get("examples") and error.validator != "required":
-        examples = ", ".join(
-            member if isinstance(member, str) else json.dumps(member)
-            for member in schema["examples"][:3]
-        )
-        return f"write it like {examples}"
-    return None
+def _place(error: Any) -> tuple[str | int, ...]:
+    path, name = tuple(error.absolute_path), _property_name(error)
+    return (*path, name) if name else path
 
 
-_KINDS = {
-    "string": "a string",
-    "number": "a number",
-    "integer": "a whole number",
-    "boolean": "true or false",
-    "array": "a list",
-    "object": "a mapping",
-    "null": "empty",
-}
+def _about_unknown_keys(error: Any) -> bool:
+    return error.validator == "additionalProperties" and error.validator_value is False
 
 
-def _kind(value: Json) -> str:
-    if value is None:
-        return "empty"
-    if isinstance(value, bool):
-        return str(value).lower()
-    names = {str: "the string", int: "the number", float: "the number"}
-    if type(value) in names:
-        return f"{names[type(value)]} {_echo(value)}"
-    return "a list" if isinstance(value, list) else "a mapping"
+def _property_name(error: Any) -> str | None:
+    """The key that an error is about, where it is about a key and not about a value."""
+    return str(error.instance) if "propertyNames" in list(error.absolute_schema_path)[-2:] else None
 
 
-def _echo(value: Json) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return f"`{text if len(text) <= _LONGEST_ECHO else text[:_LONGEST_ECHO] + '…'}`"
-
-
-def _article(description: str) -> str:
-    text = description.split(":")[0].split(".")[0].split(";")[0]
-    return text[0].lower() + text[1:]
-
-
+def _unknown_keys(error: Any) -> Iterator[tuple[str, str | None]]:
+    known = error.schema.get("properties", {})
+    for key in error.instance:
+        if key not in known:
+            there = f"known here: {', '.join(known)}" if known else None
+            yield key, did_you_mean(key, known) or there

@@ -7,36 +7,98 @@ own (Inngest's event keys) is known by the name it is written under, or by its s
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
+
+# A random text has small letters, capitals and digits; prose, rulers and digests lack one of them.
+# Every repetition is bounded, or begins where no other can: a search takes linear time.
+_RANDOM = "".join(rf"(?=[\w+=/.-]{{0,99}}{kind})" for kind in ("[0-9]", "[a-z]", "[A-Z]"))
 
 _SHAPES = (
     r"signkey-\w+-[0-9A-Za-z]{8,}",  # Inngest signing keys
-    r"gh[pousr]_[0-9A-Za-z]{20,}|github_pat_\w{20,}",
-    r"sk-[0-9A-Za-z_-]{20,}",
+    r"gh[pousr]_[0-9A-Za-z]{20,}",
+    r"github_pat_\w{20,}",
+    r"glpat-[\w-]{20,}",
+    rf"sk[-_]{_RANDOM}[0-9A-Za-z_-]{{20,}}",
     r"xox[abprs]-[0-9A-Za-z-]{10,}",
     r"A(?:KIA|SIA)[0-9A-Z]{16}",
-    r"eyJ[0-9A-Za-z_-]{10,}\.[0-9A-Za-z_-]{10,}\.[0-9A-Za-z_-]*",  # JWTs: Supabase's keys
+    r"AIza[\w-]{35}",
+    r"eyJ[0-9A-Za-z_-]{10,999}\.[0-9A-Za-z_-]{10,9999}\.[0-9A-Za-z_-]*",  # JWTs: Supabase's keys
     r"sb_secret_\w{10,}",
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
-    r"(?<=://)[^\s:/@]*:[^\s:/@{}]+(?=@)",  # user:password in a URL
-    r"(?<![0-9A-Za-z_/+=.-])[0-9A-Za-z_+-]{80,}={0,2}(?![0-9A-Za-z_/+=.-])",
+    rf"(?<![\w/+.-]){_RANDOM}[0-9A-Za-z_+-]{{80,}}={{0,2}}(?![\w/+=.-])",
 )
+# One of these (or a run of 80 characters) is in whatever the shapes and names can match.
+_SIGNS = (
+    *("key", "token", "password", "secret", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
+    *("glpat-", "sk-", "sk_", "xox", "akia", "asia", "aiza", "eyj", "://"),
+)
+_RUN = re.compile(r"(?<![0-9A-Za-z_+-])[0-9A-Za-z_+-]{80}")
 _NAMED = (
+    r"(?<![0-9A-Za-z])"
     r"(?i:(?:event|signing|api|access|service_role|private|secret)[_-]?key|token|password|secret)"
-    r"[\"']?\s*[:=]\s*[\"']?(?P<value>[0-9A-Za-z_+/=.-]{16,})"
+    r"[\"']?[ \t]*[:=](?:[ \t]*[|>][-+]?[ \t]*\n)?[ \t\"']*(?P<value>[0-9A-Za-z_+/=.-]{16,})"
 )
-_SECRET = re.compile("|".join([*_SHAPES, rf"(?<![0-9A-Za-z]){_NAMED}"]))
+_SECRET = re.compile(
+    "|".join(
+        [
+            r"(?<![0-9A-Za-z])(?:" + "|".join(_SHAPES) + ")",
+            r"(?<=://)[^\s:/@]*:[^\s:/@{}]+(?=@)",  # user:password in a URL
+            r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+            _NAMED,
+        ]
+    )
+)
+_SHORTEST_PART = 8  # characters of a key that are worth hiding where only its beginning is shown
 
 
 def find(text: str) -> list[tuple[int, int]]:
     """The spans of `text` that look like a key or token."""
+    lowered = text.lower()
+    if not any(sign in lowered for sign in _SIGNS) and not _RUN.search(text):
+        return []
     return [_span(match) for match in _SECRET.finditer(text)]
 
 
 def redact(text: str) -> str:
     """`text` with whatever looks like a key or token replaced by ``***``."""
-    for start, end in reversed(find(text)):
-        text = text[:start] + "***" + text[end:]
-    return text
+    return _replaced(text, find(text), lambda _: "***")
+
+
+def mask(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    """`text` with the spans starred out; every other character keeps its line and column."""
+    return _replaced(text, spans, lambda key: re.sub(r"[^\r\n]", "*", key))
+
+
+class Scrubber:
+    """Takes known keys out of texts, even where only the beginning of one is left of it."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._keys: dict[str, set[str]] = {}
+        for key in keys:
+            if len(key) >= _SHORTEST_PART:
+                self._keys.setdefault(key[:_SHORTEST_PART], set()).add(key)
+
+    def __call__(self, text: str) -> str:
+        spans: list[tuple[int, int]] = []
+        end = 0
+        for start in range(len(text) - _SHORTEST_PART + 1) if self._keys else ():
+            keys = self._keys.get(text[start : start + _SHORTEST_PART], ())
+            if keys and start >= end:
+                end = start + max(_common(text[start : start + len(key)], key) for key in keys)
+                spans.append((start, end))
+        return _replaced(text, spans, lambda _: "***")
+
+
+def _common(text: str, key: str) -> int:
+    """How many characters both begin with."""
+    return next((n for n, (a, b) in enumerate(zip(text, key, strict=False)) if a != b), len(text))
+
+
+def _replaced(text: str, spans: Iterable[tuple[int, int]], by: Callable[[str], str]) -> str:
+    parts, done = [], 0
+    for start, end in spans:
+        parts += [text[done:start], by(text[start:end])]
+        done = end
+    return "".join([*parts, text[done:]]) if parts else text
 
 
 def _span(match: re.Match[str]) -> tuple[int, int]:

@@ -13,17 +13,19 @@ from typing import Any
 import yaml
 
 from runner.model import Json, Problem
-from runner.spec.document import Document, Marks, line_of, problem_at
+from runner.spec.document import Document, Marks, echo, line_of, problem_at
+from runner.spec.secrets import find, mask
+from runner.spec.text import decode, excerpts, key_problems
+from runner.spec.values import MAX_DEPTH, fits
 
 try:
-    from yaml.cyaml import CParser as _Parser
+    from yaml.cyaml import CParser as _Parser  # type: ignore[attr-defined]
 except ImportError as missing:  # PyYAML built from source without libyaml
     raise ImportError("PyYAML has no libyaml here; install its wheel from PyPI") from missing
 
-MAX_BYTES = 64 * 1024 * 1024
-MAX_DEPTH = 64
 MAX_ALIASED_NODES = 100_000
 MAX_PROBLEMS = 100
+_LONGEST_INTEGER = 40  # digits, well over those of 64 bits
 
 _CONSTANTS = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
@@ -35,55 +37,46 @@ _FIRST_OF_OTHERS = frozenset("0123456789+-.~nNtTfFyYoO")  # all else is a plain 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
 _FLOAT = re.compile(r"[-+]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][-+]?[0-9]+)?\Z")
 _AMBIGUOUS = (
-    (re.compile(r"[-+]?0[0-9_]+\Z"), "a number with a leading zero, which YAML 1.1 reads as octal"),
+    (re.compile(r"[-+]?0[0-9_]+(\.[0-9_]*)?([eE][-+]?[0-9]+)?\Z"), "a number with a leading zero, which YAML 1.1 reads as octal"),
     (re.compile(r"[-+]?0[xXoObB][0-9a-fA-F_]+\Z"), "a number that is not written in decimal"),
     (re.compile(r"[-+]?[0-9][0-9,]*(_[0-9_]+)+(\.[0-9_]*)?\Z"), "a number with underscores"),
     (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?\Z"), "a date, which JSON does not have"),
     (re.compile(r"[-+]?[0-9]+(:[0-5]?[0-9])+(\.[0-9]*)?\Z"), "a number in base 60 to YAML 1.1"),
     (re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"), "not a number that JSON has"),
 )
+_TOO_DEEP = f"values are nested more than {MAX_DEPTH} levels deep"
+_LEFT_OUT: Any = object()  # in place of a key that was refused; its value is dropped
 _STANDARD_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "seq", "map")}
 
 
-def parse(raw: bytes, path: str) -> tuple[Document, tuple[Problem, ...]]:
-    """The document and everything wrong with its YAML; a syntax error ends the document there."""
-    text, problem = _decode(raw, path)
+def parse(raw: bytes, path: str) -> tuple[Document, list[Problem], list[str]]:
+    """The document, everything wrong with its YAML, and what in it looks like a key or token.
+
+    A syntax error ends the document there: its value is None.
+    """
+    text, problem = decode(raw, path)
     if problem:
-        return Document(path, text, None, None), (problem,)
-    builder = _Builder(path, text)
+        return Document(path, text, None, None), [problem], []
+    spans = find(text)
+    builder = _Builder(path, text, excerpts(mask(text, spans)))
     builder.build()
-    return Document(path, text, builder.value, builder.marks), tuple(builder.problems)
-
-
-def _decode(raw: bytes, path: str) -> tuple[str, Problem | None]:
-    if len(raw) > MAX_BYTES:
-        size = f"{len(raw) / 1024 / 1024:.0f} MiB"
-        hint = "keep the repositories in a .csv or .jsonl file, which is streamed"
-        message = f"the file is {size}; {MAX_BYTES // 1024 // 1024} MiB is the most a YAML file may"
-        return "", Problem(f"{message} have", path, hint=hint, rule="too-large")
-    try:
-        return raw.decode("utf-8-sig"), None
-    except UnicodeDecodeError as error:
-        before = raw[: error.start]
-        line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
-        what = "UTF-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else f"byte 0x{raw[error.start]:02x}"
-        message = f"the file is not UTF-8 ({what})"
-        return "", Problem(
-            message, path, line, column, hint="save it as UTF-8", rule="not-utf-8"
-        )
+    keys = [text[start:end] for start, end in spans]
+    document = Document(path, builder.shown, builder.value, builder.marks)
+    return document, [*builder.problems, *key_problems(path, builder.shown, spans)], keys
 
 
 class _Builder:
     """Builds value and marks from parser events, with an explicit stack instead of recursion."""
 
-    def __init__(self, path: str, text: str) -> None:
-        self.path, self.text = path, text
+    def __init__(self, path: str, text: str, shown: str) -> None:
+        self.path, self.text, self.shown = path, text, shown
         self.value: Json = None
         self.marks: Marks = None
         self.problems: list[Problem] = []
-        self._anchors: dict[str, tuple[Json, Marks, int] | None] = {}
+        self._anchors: dict[str, tuple[Json, Marks, int, int] | None] = {}
         self._aliased = 0
         self._nodes = 0
+        self._left_out = False
 
     def build(self) -> None:
         try:
@@ -91,15 +84,26 @@ class _Builder:
         except yaml.MarkedYAMLError as error:
             self._syntax(error)
         except yaml.reader.ReaderError as error:
-            before = self.text[: error.position]
+            before = self.text.encode()[: error.position].decode(errors="ignore")
             line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
             message = f"the character U+{int(error.character):04X} is not allowed in YAML"
-            self.problems.append(problem_at(self.path, self.text, line, column, message))
+            hint = 'write it as an escape in double quotes, as in "\\x01", or take it out'
+            self.problems.append(
+                problem_at(self.path, self.shown, line, column, message, hint=hint, rule="yaml")
+            )
 
-    def _run(self, parser: Any) -> None:
+    def _run(self, parser: Any) -> None:  # noqa: C901 - one hot loop: calls would double its time
         next_event = parser.get_event
-        scalar, mapping, sequence = yaml.ScalarEvent, yaml.MappingStartEvent, yaml.SequenceStartEvent
-        mapping_end, sequence_end, alias = yaml.MappingEndEvent, yaml.SequenceEndEvent, yaml.AliasEvent
+        scalar, mapping, sequence = (
+            yaml.ScalarEvent,
+            yaml.MappingStartEvent,
+            yaml.SequenceStartEvent,
+        )
+        mapping_end, sequence_end, alias = (
+            yaml.MappingEndEvent,
+            yaml.SequenceEndEvent,
+            yaml.AliasEvent,
+        )
         stack: list[tuple[Any, ...]] = []
         # The open container: value, children's marks, is it a mapping, its anchor and first node.
         values: Any = None
@@ -121,14 +125,14 @@ class _Builder:
                 node = mark
                 self._nodes += 1
                 if event.anchor:
-                    self._anchors[event.anchor] = (value, node, 1)
+                    self._anchors[event.anchor] = value, node, 1, 0
             elif kind is mapping or kind is sequence:
                 if event.tag is not None and event.tag not in _STANDARD_TAGS:
                     self._tag(event)
                 if event.anchor:
                     self._anchors[event.anchor] = None
                 if len(stack) >= MAX_DEPTH:
-                    self._at(event.start_mark, f"nested more than {MAX_DEPTH} levels deep")
+                    self._at(event.start_mark, _TOO_DEEP)
                     return
                 stack.append((values, places, in_mapping, key, key_mark, event, self._nodes))
                 in_mapping = kind is mapping
@@ -140,14 +144,20 @@ class _Builder:
                 value, children = values, places
                 values, places, in_mapping, key, key_mark, opened, first = stack.pop()
                 node = (opened.start_mark, children)
+                if self._left_out and kind is mapping_end and _LEFT_OUT in value:
+                    del value[_LEFT_OUT], children[_LEFT_OUT]
                 if opened.anchor:
-                    self._anchors[opened.anchor] = (value, node, self._nodes - first)
+                    size, height = self._nodes - first, _height(value, {})
+                    self._anchors[opened.anchor] = (value, node, size, height)
             elif kind is alias:
                 mark = event.start_mark
                 value, node = self._alias(event.anchor, mark)
                 if self._aliased > MAX_ALIASED_NODES:
                     message = f"aliases expand to more than {MAX_ALIASED_NODES:,} values"
                     self._at(mark, message, hint="write the values out, or use a data file")
+                    return
+                if len(stack) + self._height_of(event.anchor) > MAX_DEPTH:
+                    self._at(mark, _TOO_DEEP)
                     return
             else:
                 if kind is yaml.DocumentStartEvent:
@@ -164,14 +174,12 @@ class _Builder:
                 places.append(node)
             elif key_mark is None:
                 key, key_mark = value, node[0] if type(node) is tuple else node
-                if type(key) is not str:
-                    self._key(key, key_mark, event)
-                    key = str(key)
-                elif key == "<<" and kind is scalar and plain:
-                    self._at(key_mark, "merge keys (`<<`) are not supported", hint="write them out")
+                if type(key) is not str or (key == "<<" and kind is scalar and plain):
+                    self._refuse_key(key, key_mark, event)
+                    key = _LEFT_OUT
                 elif key in values:
                     first = places[key][0].line + 1
-                    message = f"the key `{key}` is written twice (first on line {first})"
+                    message = f"the key {echo(key)} is written twice (first on line {first})"
                     self._at(key_mark, message, hint="keep one of them", rule="duplicate-key")
             else:
                 values[key] = value
@@ -182,56 +190,86 @@ class _Builder:
         if text in _CONSTANTS:
             return _CONSTANTS[text]
         if _INTEGER.match(text):
-            return int(text) if len(text) < 400 else text
-        if _FLOAT.match(text) and any(character.isdigit() for character in text.lstrip("+-.")[:1]):
-            number = float(text)
-            if math.isfinite(number):
+            if len(text) < _LONGEST_INTEGER and fits(number := int(text)):
                 return number
-            self._at(mark, f"`{text}` is larger than a JSON number can be")
-        if replacement := _YAML_11_BOOLEANS.get(text.lower()):
+            self._quote(mark, text, "a number that 64 bits cannot hold")
+        elif _FLOAT.match(text) and text.lstrip("+-.")[:1].isdigit():
+            if math.isfinite(decimal := float(text)):
+                return decimal
+            self._quote(mark, text, "larger than a JSON number can be")
+        elif replacement := _YAML_11_BOOLEANS.get(text.lower()):
             message = f"`{text}` is a boolean to YAML 1.1 and a string to YAML 1.2"
             self._at(mark, message, hint=f'write `{replacement}`, or quote it: "{text}"')
-        for pattern, what in _AMBIGUOUS:
-            if pattern.match(text):
-                self._at(mark, f"`{text}` is {what}", hint=f'if it is text, quote it: "{text}"')
+        else:
+            for pattern, what in _AMBIGUOUS:
+                if pattern.match(text):
+                    self._quote(mark, text, what)
+                    break
         return text
+
+    def _quote(self, mark: Any, text: str, what: str) -> None:
+        hint = f'if it is text, quote it: "{text}"' if len(text) < _LONGEST_INTEGER else None
+        self._at(mark, f"{echo(text)} is {what}", hint=hint)
 
     def _alias(self, name: str, mark: Any) -> tuple[Json, Marks]:
         found = self._anchors.get(name)
         if found is None:
             what = "contains itself" if name in self._anchors else "is not defined before this"
-            self._at(mark, f"the anchor `{name}` {what}")
+            self._at(mark, f"the anchor {echo(name)} {what}", hint="write the value out")
             return None, mark
         self._aliased += found[2]
         self._nodes += found[2]
         return found[0], found[1]
 
-    def _tag(self, event: Any) -> None:
-        tag = str(event.tag).replace("tag:yaml.org,2002:", "!!")
-        self._at(event.start_mark, f"the tag `{tag}` is not allowed", hint="write plain JSON values")
+    def _height_of(self, name: str) -> int:
+        found = self._anchors.get(name)
+        return found[3] if found else 0
 
-    def _key(self, key: Json, mark: Any, event: Any) -> None:
-        if isinstance(key, dict | list):
-            self._at(mark, "a key must be a string", hint=None)
+    def _tag(self, event: Any) -> None:
+        tag = echo(str(event.tag).replace("tag:yaml.org,2002:", "!!"))
+        self._at(event.start_mark, f"the tag {tag} is not allowed", hint="write plain JSON values")
+
+    def _refuse_key(self, key: Json, mark: Any, event: Any) -> None:
+        self._left_out = True
+        if key == "<<":
+            self._at(mark, "merge keys (`<<`) are not supported", hint="write the keys out")
+        elif not isinstance(key, dict | list):
+            text = str(getattr(event, "value", key))
+            self._at(mark, f"the key {echo(text)} is not a string", hint=f'quote it: "{text[:60]}"')
+        elif line_of(self.text, mark.line + 1)[max(0, mark.column - 1) :].startswith("{{"):
+            hint = 'a value that begins with a template is quoted: "{{ vars.name }}"'
+            self._at(mark, "`{{` begins a mapping in YAML", hint=hint)
         else:
-            text = getattr(event, "value", key)
-            self._at(mark, f"the key `{text}` is not a string", hint=f'quote it: "{text}"')
+            self._at(mark, "a key must be a string, not a list or a mapping")
 
     def _syntax(self, error: yaml.MarkedYAMLError) -> None:
-        mark = error.problem_mark or error.context_mark
+        mark: Any = error.problem_mark or error.context_mark
         message, hint = str(error.problem or error), None
-        if "\t" in line_of(self.text, mark.line + 1)[: mark.column + 1] or "'\\t'" in message:
+        line = line_of(self.text, mark.line + 1, at_least=mark.column + 1)
+        indent = line[: len(line) - len(line.lstrip())]
+        if "\t" in indent or "'\\t'" in message or line[mark.column :].startswith("\t"):
             message, hint = "a tab is used for indentation", "YAML wants spaces; use two a level"
         elif "mapping values are not allowed" in message:
             hint = "quote the value if it has a colon in it"
         elif error.context:
-            message = f"{message} ({error.context} on line {error.context_mark.line + 1})"
-        self._at(mark, message, hint=hint, rule="yaml")
+            opened = error.context_mark.line + 1 if error.context_mark else mark.line + 1
+            message = f"{message} ({error.context} on line {opened})"
+        self._at(mark, message, hint=hint)
 
     def _at(self, mark: Any, message: str, *, hint: str | None = None, rule: str = "yaml") -> None:
         if len(self.problems) >= MAX_PROBLEMS:
             return
         line, column = mark.line + 1, mark.column + 1
         self.problems.append(
-            problem_at(self.path, self.text, line, column, message, hint=hint, rule=rule)
+            problem_at(self.path, self.shown, line, column, message, hint=hint, rule=rule)
         )
+
+
+def _height(value: Json, known: dict[int, int]) -> int:
+    """How many levels of lists and mappings `value` has; shared parts are measured once."""
+    if not isinstance(value, dict | list) or not value:
+        return int(isinstance(value, dict | list))
+    if id(value) not in known:
+        members = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + max(_height(member, known) for member in members)
+    return known[id(value)]

@@ -9,8 +9,9 @@ Priority = Literal["critical", "high", "medium", "low"]
 PRIORITIES: dict[str, int] = {name: rank for rank, name in enumerate(get_args(Priority))}
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_AMOUNT = r"(\d{1,9}(?:\.\d{1,9})?)"  # bounded, so that no sum of them is infinite
 _DURATION = re.compile(
-    r"(?=\d)(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?"
+    rf"(?=\d)(?:{_AMOUNT}h)?(?:{_AMOUNT}m)?(?:{_AMOUNT}s)?(?:{_AMOUNT}ms)?", re.ASCII
 )
 
 

@@ -1,0 +1,62 @@
+"""A plan document that has met its schema: what later steps may rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from runner.model import Data, Json, Problem
+from runner.spec.document import Document, Path
+from runner.spec.schema import check
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """`value` is the document's without what failed, so that the rest can still be checked."""
+
+    document: Document
+    value: Data
+    problems: tuple[Problem, ...]
+    pruned: frozenset[str]  # the top-level keys of which something was taken out
+
+    def uses(self) -> Iterator[tuple[Path, Data]]:
+        """The entries of `operations`, each as a mapping, and where it is written."""
+        for index, use in enumerate(self.value.get("operations", ())):
+            if use is not None:
+                yield ("operations", index), {"use": use} if isinstance(use, str) else use
+
+    def names(self, key: str) -> Iterator[tuple[Path, str]]:
+        """The entries of `skip` or `only`, and where each is written."""
+        for index, name in enumerate(self.value.get(key, ())):
+            if name is not None:
+                yield (key, index), name
+
+    def error(self, message: str, path: Path, **more: Any) -> Problem:
+        return self.document.problem(message, path, **more)
+
+    def warning(self, message: str, path: Path, **more: Any) -> Problem:
+        return self.document.problem(message, path, severity="warning", **more)
+
+
+def check_plan(document: Document) -> Checked:
+    problems, wrong = check(document, "plan.v1")
+    value = {} if () in wrong else _without(document.value, wrong)
+    pruned = frozenset(str(path[0]) for path in wrong if path)
+    return Checked(document, value, tuple(problems), pruned)
+
+
+def _without(value: Json, paths: Iterable[Path]) -> Any:
+    """`value` without what is at `paths`; an entry of a list leaves None, so that indexes hold."""
+    below: dict[str | int, list[Path]] = {}
+    for path in paths:
+        below.setdefault(path[0], []).append(path[1:])
+    gone = {step for step, rests in below.items() if not all(rests)}
+    if isinstance(value, dict) and below:
+        return {k: _without(v, below.get(k, ())) for k, v in value.items() if k not in gone}
+    if isinstance(value, list) and below:
+        return [
+            None if n in gone else _without(entry, below.get(n, ()))
+            for n, entry in enumerate(value)
+        ]
+    return value

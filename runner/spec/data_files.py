@@ -1,0 +1,256 @@
+"""CSV and JSON Lines files of repositories.
+
+A data file of a million rows is kept as its bytes and one offset a row, so that it can be put
+into another order and read several times in little memory.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from array import array
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from runner.model import Data, Json, Problem
+from runner.spec.document import Path, did_you_mean, echo, problem_at
+from runner.spec.rows import Fault, RowError, complete, schema_faults
+from runner.spec.text import not_utf8
+from runner.spec.units import PRIORITIES
+from runner.spec.values import MAX_DEPTH, fault, fits
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+\Z")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?\Z")
+_TEXT_COLUMNS = frozenset({"repo", "workspace", "priority", "owner", "name"})
+_BOOLEANS = {"true": True, "false": False}
+_BOM = b"\xef\xbb\xbf"
+_EXCERPT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class CsvRows:
+    """RFC 4180 with a header line; numbers and booleans are typed, empty cells are missing."""
+
+    path: str
+    raw: bytes
+    header: tuple[str, ...]
+    offsets: array[int]
+    workspace: str | None
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> Data:
+        text = (
+            self.raw[self.offsets[index] : self.offsets[index + 1]].decode("utf-8").rstrip("\r\n")
+        )
+        cells = _quoted_cells(text) if '"' in text else text.split(",")
+        if len(cells) != len(self.header):
+            message = f"{len(cells)} cells in a table of {len(self.header)} columns"
+            raise RowError(message, 'a cell with a comma in it is quoted: "a, b"')
+        row: Data = {}
+        for column, cell in zip(self.header, cells, strict=True):
+            if cell:
+                row[column] = cell if column in _TEXT_COLUMNS else _cell(column, cell)
+        return complete(row, self.workspace)
+
+    def faults(self, row: Data) -> Iterable[Fault]:
+        repo, priority = row.get("repo", ""), row.get("priority")
+        faults = []
+        if not _NAME.match(repo):
+            message = f"{echo(repo)} is not a repository" if repo else "`repo` is empty"
+            faults.append(Fault(("repo",), message, "write it as owner/name"))
+        if priority is not None and priority not in PRIORITIES:
+            message = f"the priority {echo(priority)} is not one of {', '.join(PRIORITIES)}"
+            faults.append(Fault(("priority",), message, did_you_mean(priority, PRIORITIES)))
+        if type(row.get("velocity")) is str:
+            message = f"the velocity {echo(row['velocity'])} is not a number"
+            faults.append(Fault(("velocity",), message))
+        return faults
+
+    def place(self, index: int, path: Path = ()) -> Problem:  # noqa: ARG002 - a row is one line
+        return _row_place(self.path, self.raw, self.offsets[index])
+
+
+@dataclass(frozen=True, slots=True)
+class JsonlRows:
+    """One JSON object, or one ``"owner/name"`` string, a line."""
+
+    path: str
+    raw: bytes
+    offsets: array[int]
+    workspace: str | None
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> Data:
+        line = self.raw[self.offsets[index] : self.offsets[index + 1]]
+        row = _json_line(line.decode("utf-8"))
+        suspect = b"\\u" in line or line.count(b"[") + line.count(b"{") > MAX_DEPTH
+        if suspect and (wrong := fault(row)):
+            raise RowError(f"it holds {wrong}")
+        if isinstance(row, str):
+            row = {"repo": row}
+        if not isinstance(row, dict):
+            raise RowError("expected an object with `repo`", '{"repo": "owner/name"}')
+        return complete(row, self.workspace)
+
+    def faults(self, row: Data) -> Iterable[Fault]:
+        return schema_faults(row)
+
+    def place(self, index: int, path: Path = ()) -> Problem:  # noqa: ARG002 - a row is one line
+        return _row_place(self.path, self.raw, self.offsets[index])
+
+
+def read_csv(path: str, raw: bytes, workspace: str | None) -> tuple[CsvRows | None, list[Problem]]:
+    raw = raw.removeprefix(_BOM)
+    if problem := _encoding_problem(path, raw):
+        return None, [problem]
+    offsets = _record_offsets(raw, quoted=b'"' in raw)
+    first = raw[offsets[0] : offsets[1]].decode("utf-8").rstrip("\r\n") if len(offsets) > 1 else ""
+    try:
+        header = tuple(name.strip() for name in _quoted_cells(first))
+    except RowError as error:
+        return None, [_header_problem(path, raw, offsets[0], str(error), error.fault.hint)]
+    if wrong := _header_fault(header, first):
+        return None, [_header_problem(path, raw, offsets[0], *wrong)]
+    return CsvRows(path, raw, header, offsets[1:], workspace), []
+
+
+def read_jsonl(
+    path: str, raw: bytes, workspace: str | None
+) -> tuple[JsonlRows | None, list[Problem]]:
+    raw = raw.removeprefix(_BOM)
+    if problem := _encoding_problem(path, raw):
+        return None, [problem]
+    return JsonlRows(path, raw, _record_offsets(raw, quoted=False), workspace), []
+
+
+def _header_fault(header: tuple[str, ...], line: str) -> tuple[str, str | None] | None:
+    if "repo" not in header:
+        hint = "the first line names the columns, as in: repo,priority,velocity"
+        if ";" in line or "\t" in line:
+            hint = "separate the columns with commas"
+        elif near := did_you_mean("repo", header):
+            hint = f"{near} {hint}"
+        return "the header line has no column `repo`", hint
+    if "" in header:
+        return (
+            f"column {header.index('') + 1} has no name in the header line",
+            "name it, or drop it",
+        )
+    twice = [name for index, name in enumerate(header) if name in header[:index]]
+    if twice:
+        return f"the header line names the column {echo(twice[0])} twice", "rename one of them"
+    return None
+
+
+def _header_problem(path: str, raw: bytes, offset: int, message: str, hint: str | None) -> Problem:
+    place = _row_place(path, raw, offset)
+    return Problem(message, path, place.line, 1, place.source, hint, rule="repository")
+
+
+def _quoted_cells(text: str) -> list[str]:
+    try:
+        return next(csv.reader([text], strict=True), [])
+    except csv.Error as error:
+        known = {
+            "unexpected end of data": (
+                "a quote is never closed",
+                'a quote in a cell is written ""',
+            ),
+            "new-line character seen in unquoted field": (
+                "a bare carriage return",
+                "save the file with line feeds",
+            ),
+        }
+        for words, (message, hint) in known.items():
+            if str(error).startswith(words):
+                raise RowError(message, hint) from None
+        raise RowError(f"not CSV: {error}", 'a quote in a cell is written ""') from None
+
+
+def _cell(column: str, cell: str) -> Json:
+    if column == "skip":
+        return [name for name in re.split(r"[;\s]+", cell) if name]
+    if _NUMBER.match(cell):
+        return float(cell) if "." in cell else int(cell)
+    return _BOOLEANS.get(cell, cell)
+
+
+def _json_line(text: str) -> Json:
+    try:
+        return _decode(text.strip())
+    except json.JSONDecodeError as error:
+        raise RowError(f"not JSON: {error.msg} at column {error.colno}") from None
+    except RecursionError:
+        raise RowError(f"it holds values nested more than {MAX_DEPTH} levels deep") from None
+
+
+def _strict_decoder() -> Callable[[str], Json]:
+    """JSON with nothing that would be lost on the way: no NaN, no key twice, no huge number."""
+
+    def constant(text: str) -> Any:
+        raise RowError(f"`{text}` is not a number that JSON has")
+
+    def integer(text: str) -> int:
+        if len(text) > 20 or not fits(number := int(text)):
+            raise RowError(f"{echo(text)} is a number that 64 bits cannot hold", "write it as text")
+        return number
+
+    def decimal(text: str) -> float:
+        if not math.isfinite(number := float(text)):
+            raise RowError(f"{echo(text)} is larger than a JSON number can be")
+        return number
+
+    def mapping(pairs: list[tuple[str, Json]]) -> Data:
+        members = dict(pairs)
+        if len(members) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for index, name in enumerate(names) if name in names[:index])
+            raise RowError(f"the key {echo(twice)} is written twice", "keep one of them")
+        return members
+
+    return json.JSONDecoder(
+        object_pairs_hook=mapping, parse_int=integer, parse_float=decimal, parse_constant=constant
+    ).decode
+
+
+_decode = _strict_decoder()
+
+
+def _record_offsets(raw: bytes, *, quoted: bool) -> array[int]:
+    """Where each record starts, and where the last one ends; blank lines belong to the one before.
+
+    Readers cut what follows the record's own line end.
+    """
+    offsets = array("Q")
+    start, size, quotes = 0, len(raw), 0
+    while start < size:
+        end = raw.find(b"\n", start) + 1 or size
+        if quotes % 2 == 0 and not raw[start:end].isspace():
+            offsets.append(start)
+        if quoted:
+            quotes += raw.count(b'"', start, end)
+        start = end
+    offsets.append(size)
+    return offsets
+
+
+def _encoding_problem(path: str, raw: bytes) -> Problem | None:
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return not_utf8(raw, error, path)
+    return None
+
+
+def _row_place(path: str, raw: bytes, offset: int) -> Problem:
+    line = raw.count(b"\n", 0, offset) + 1
+    text = raw[offset : offset + _EXCERPT].decode("utf-8", "replace").split("\n")[0].rstrip("\r")
+    problem = problem_at(path, text, 1, 1, "", rule="repository")
+    return Problem("", path, line, 1, problem.source, rule=problem.rule)

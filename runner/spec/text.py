@@ -1,0 +1,47 @@
+"""The text of a file: its bytes read as UTF-8, as excerpts show it, and the keys in it."""
+
+from __future__ import annotations
+
+import re
+
+from runner.model import Problem
+from runner.spec.document import problem_at
+
+MAX_BYTES = 64 * 1024 * 1024
+MAX_KEYS = 10
+_OTHER_BREAKS = re.compile("\r(?!\n)|[\x85\u2028\u2029]")
+
+
+def key_problems(path: str, text: str, spans: list[tuple[int, int]]) -> list[Problem]:
+    """A problem for each span of `text` that holds a key; `text` has them masked already."""
+    problems = []
+    for start, _ in spans[:MAX_KEYS]:
+        line, column = text.count("\n", 0, start) + 1, start - text.rfind("\n", 0, start)
+        message = "this looks like a key or token; keys come from the environment only"
+        hint = "take it out of the file, and replace the key: it may be in git's history"
+        problems.append(problem_at(path, text, line, column, message, hint=hint, rule="secret"))
+    return problems
+
+
+def excerpts(text: str) -> str:
+    """`text` with every line break that YAML knows as a line feed, so that lines count alike."""
+    return _OTHER_BREAKS.sub("\n", text)
+
+
+def decode(raw: bytes, path: str) -> tuple[str, Problem | None]:
+    if len(raw) > MAX_BYTES:
+        hint = "keep the repositories in a .csv or .jsonl file, which is streamed"
+        message = f"the file has more than {MAX_BYTES // 1024 // 1024} MiB"
+        return "", Problem(message, path, hint=hint, rule="too-large")
+    try:
+        return raw.decode("utf-8-sig"), None
+    except UnicodeDecodeError as error:
+        return "", not_utf8(raw, error, path)
+
+
+def not_utf8(raw: bytes, error: UnicodeDecodeError, path: str) -> Problem:
+    before = raw[: error.start]
+    line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
+    what = "UTF-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else f"byte 0x{raw[error.start]:02x}"
+    message = f"the file is not UTF-8 ({what})"
+    return Problem(message, path, line, column, hint="save it as UTF-8", rule="not-utf-8")

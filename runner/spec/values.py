@@ -1,0 +1,46 @@
+"""What JSON can hold, and our workers can read: the bounds of every value that is sent."""
+
+from __future__ import annotations
+
+import math
+
+from runner.model import Json
+
+MAX_DEPTH = 64
+_LEAST, _MOST = -(2**63), 2**64 - 1
+
+
+def fault(value: Json, depth: int = 0) -> str | None:
+    """What keeps `value` from being sent as JSON, in a few words, or None."""
+    if value is None or isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        return text_fault(value)
+    if isinstance(value, int):
+        return None if fits(value) else "a number that 64 bits cannot hold"
+    if isinstance(value, float):
+        return None if math.isfinite(value) else "not a number that JSON has"
+    if depth >= MAX_DEPTH:
+        return f"values nested more than {MAX_DEPTH} levels deep"
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            return "a mapping whose keys are not all strings"
+        members = [*value, *value.values()]
+    elif isinstance(value, list):
+        members = value
+    else:
+        return f"a {type(value).__name__}, not a JSON value"
+    return next((wrong for member in members if (wrong := fault(member, depth + 1))), None)
+
+
+def text_fault(text: str) -> str | None:
+    """Half a surrogate pair is text to Python, and to nobody else."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"text with half of a surrogate pair (U+{ord(text[error.start]):04X}) in it"
+    return None
+
+
+def fits(number: int) -> bool:
+    return _LEAST <= number <= _MOST

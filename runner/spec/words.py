@@ -1,0 +1,137 @@
+"""What JSON Schema found, in the words of the person who wrote the file."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from runner.model import Json
+from runner.spec.document import Path, did_you_mean, echo
+from runner.spec.units import format_duration
+
+_KINDS = {
+    "string": "a string",
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a mapping",
+    "null": "empty",
+}
+
+
+def words_of(error: Any) -> str:
+    """What a `ValidationError` of jsonschema says."""
+    value, rule, wanted = error.instance, error.validator, error.validator_value
+    path = tuple(error.absolute_path)
+    if rule == "required":
+        missing = [f"`{key}`" for key in wanted if key not in value]
+        return f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+    if rule == "type":
+        return f"{_subject(path)} is {kind_of(value)}; expected {_kinds(wanted, error.schema)}"
+    if rule == "pattern" and "description" in error.schema:
+        return f"{echo(value)} is not {_name(error.schema['description'])}"
+    if rule == "not" and path and path[-1] in ("owner", "name"):
+        return f"`{path[-1]}` is not written by hand: it comes from `repo`"
+    if rule in ("minItems", "minProperties", "minLength") and not value:
+        return f"{_subject(path)} is empty"
+    if rule == "uniqueItems":
+        return f"{_subject(path)} has an entry twice"
+    tail = _tail(rule, wanted)
+    return f"{subject_of(path, value)}{tail}" if tail else str(error.message)[:200]
+
+
+def _tail(rule: str, wanted: Json) -> str | None:
+    """What a value should have been, where one sentence fits all of them."""
+    match rule:
+        case "enum":
+            return f"; expected one of {', '.join(map(str, wanted))}"
+        case "const":
+            return f"; expected {wanted}"
+        case "pattern":
+            return f", which does not match {echo(wanted)}"
+        case "minimum":
+            return f"; at least {wanted:,} is allowed"
+        case "maximum":
+            return f"; at most {wanted:,} is allowed"
+        case "anyOf":
+            return ", which is not allowed here"
+    return None
+
+
+def hint_of(error: Any) -> str | None:
+    value, rule, wanted, schema = (
+        error.instance,
+        error.validator,
+        error.validator_value,
+        error.schema,
+    )
+    if rule == "enum" and isinstance(value, str):
+        return did_you_mean(value, [word for word in wanted if isinstance(word, str)])
+    if rule == "required":
+        key = next(key for key in wanted if key not in value)
+        return _example(key, schema.get("properties", {}).get(key, {}))
+    if rule == "type" and "string" in wanted:
+        if isinstance(value, bool):
+            return f'quote it: "{str(value).lower()}"'
+        if isinstance(value, int | float):
+            if "duration" in str(schema.get("description", "")).lower() and value >= 0:
+                return f"write it with a unit: {format_duration(float(value))}"
+            return f'quote it: "{value}"'
+        return None
+    if rule == "type" and wanted == "integer" and isinstance(value, str) and value.isdigit():
+        return f"write it without quotes: {value}" if len(value) < 20 else None
+    if rule == "type" and wanted == "array" and isinstance(value, str):
+        return f"write it as a list: [{value[:60]}]"
+    if rule in ("type", "pattern", "minimum", "maximum", "minItems") and schema.get("examples"):
+        return f"write it like {', '.join(map(_written, schema['examples'][:3]))}"
+    return None
+
+
+def subject_of(path: Path, value: Json) -> str:
+    """Which value it is, and what it is."""
+    return f"{_subject(path)} is {echo(value) if isinstance(value, str) else kind_of(value)}"
+
+
+def kind_of(value: Json) -> str:
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f"the string {echo(value)}"
+    if isinstance(value, int | float):
+        return f"the number {echo(value)}"
+    return "a list" if isinstance(value, list) else "a mapping"
+
+
+def _kinds(wanted: str | list[str], schema: Json) -> str:
+    if "duration" in str(schema.get("description", "")):
+        return "a duration"
+    return " or ".join(_KINDS[kind] for kind in ([wanted] if isinstance(wanted, str) else wanted))
+
+
+def _subject(path: Path) -> str:
+    if not path:
+        return "the value"
+    if isinstance(path[-1], str):
+        return echo(path[-1])
+    names = [step for step in path if isinstance(step, str)]
+    return f"an entry of {echo(names[-1])}" if names else "the entry"
+
+
+def _example(key: str, schema: Json) -> str | None:
+    if "const" in schema:
+        return f"add `{key}: {schema['const']}`"
+    examples = schema.get("examples")
+    return f"add `{key}: {_written(examples[0])}`" if examples else None
+
+
+def _written(example: Json) -> str:
+    return example if isinstance(example, str) else json.dumps(example)
+
+
+def _name(description: str) -> str:
+    """The noun that a schema's description begins with."""
+    text = description.split(":")[0].split(". ")[0].split(";")[0].rstrip(".")
+    return text[0].lower() + text[1:]

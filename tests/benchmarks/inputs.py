@@ -1,0 +1,117 @@
+"""The plans that are measured, the same bytes in every run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TextIO
+
+_PRIORITIES = ("high", "medium", "low", "critical")
+
+CATALOG = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+metadata: {name: benchmark}
+operations:
+  sync:
+    event: capture/repository.sync
+    for_each: repo
+    payload: {owner: "{{ repo.owner }}", repo: "{{ repo.name }}"}
+    contract:
+      type: object
+      required: [owner, repo]
+      properties:
+        owner: {type: string, minLength: 1}
+        repo: {type: string, minLength: 1}
+    done: sent
+  embed:
+    event: embeddings/process.repository
+    for_each: repo
+    after: [sync]
+    payload:
+      repository: "{{ repo.owner }}/{{ repo.name }}"
+      batch_size: "{{ operation.batch_size }}"
+      days: "{{ vars.window_days }}"
+    contract:
+      type: object
+      required: [repository, batch_size, days]
+      properties:
+        repository: {type: string, pattern: "^[^/]+/[^/]+$"}
+        batch_size: {type: integer, minimum: 1}
+        days: {type: integer, minimum: 1}
+    done: sent
+  aggregate:
+    event: repository/aggregate
+    for_each: repo
+    after: [sync, embed]
+    payload: {repository: "{{ repo.repo }}"}
+    contract:
+      type: object
+      required: [repository]
+      properties:
+        repository: {type: string, minLength: 3}
+    done: sent
+"""
+
+_HEAD = """\
+apiVersion: backfill/v1
+kind: BackfillPlan
+metadata: {{name: {name}, owner: benchmarks, reason: measured}}
+catalog: catalog.yaml
+vars: {{window_days: 90}}
+operations: [{operations}]
+batch_size: {batch_size}
+delay: {delay}
+repos:
+"""
+THREE = "sync, embed, aggregate"
+
+
+def plan_inline(folder: Path, count: int, *, bare: bool) -> Path:
+    """Repositories written inline: mappings with priority and velocity, or nothing but names."""
+    form = "  - {0}\n" if bare else "  - {{repo: {0}, priority: {1}, velocity: {2}}}\n"
+    path = folder / ("plan-names.yaml" if bare else "plan-inline.yaml")
+    with _written(folder, path) as file:
+        file.write(_HEAD.format(name="inline", operations=THREE, batch_size=50, delay="5s"))
+        file.writelines(form.format(*row) for row in islice(_repositories(), count))
+    return path
+
+
+def plan_csv(folder: Path, count: int) -> Path:
+    """Three operations over the repositories of a CSV file."""
+    return _with_csv(folder, count, "csv", THREE, 100, "1s")
+
+
+def plan_send(folder: Path, count: int, batch_size: int) -> Path:
+    """One operation, as fast as it goes."""
+    return _with_csv(folder, count, f"send-{batch_size}", "sync", batch_size, "0s")
+
+
+def _with_csv(
+    folder: Path, count: int, name: str, operations: str, batch_size: int, delay: str
+) -> Path:
+    table = folder / f"{name}.csv"
+    with table.open("w", encoding="utf-8") as file:
+        file.write("repo,priority,velocity\n")
+        file.writelines("{},{},{}\n".format(*row) for row in islice(_repositories(), count))
+    path = folder / f"plan-{name}.yaml"
+    with _written(folder, path) as file:
+        file.write(
+            _HEAD.format(name=name, operations=operations, batch_size=batch_size, delay=delay)
+        )
+        file.write(f"  - {{file: {table.name}}}\n")
+    return path
+
+
+def _written(folder: Path, path: Path) -> TextIO:
+    (folder / "catalog.yaml").write_text(CATALOG, encoding="utf-8")
+    return path.open("w", encoding="utf-8")
+
+
+def _repositories() -> Iterator[tuple[str, str, int]]:
+    number = 0
+    while True:
+        owner, name = f"organisation-{number // 40}", f"repository-{number}"
+        yield f"{owner}/{name}", _PRIORITIES[number % 4], number * 7919 % 101
+        number += 1

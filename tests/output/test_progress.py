@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from runner.model import ExecutionPlan, Observer, StageProgress
+from runner.output.progress import LiveDisplay, PlainLines, Silent
+from tests.output.fakes import DANGEROUS, HOSTILE
+
+BEGUN = StageProgress(1, "sync", 3_000)
+UNDERWAY = replace(BEGUN, sent=1_200, running=199, completed=1_000, failed=1, rate=12.34, left=90.4)
+ENDED = replace(BEGUN, sent=3_000, completed=2_999, failed=1, rate=12.0, ended=True)
+_STYLES = re.compile("\x1b\\[[0-9;?]*[A-Za-z]")
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("make", [LiveDisplay, PlainLines, lambda _out: Silent()])
+def test_each_display_is_an_observer(
+    make: Callable[[io.StringIO], Observer], plan: ExecutionPlan
+) -> None:
+    observer = make(io.StringIO())
+    observer.started("RUN1", plan)
+    observer.progress(UNDERWAY)
+    observer.note("a note")
+
+
+def test_a_line_says_what_was_sent_what_became_of_it_and_what_is_left() -> None:
+    assert _plain(UNDERWAY) == [
+        "1. sync: 1,200/3,000 sent, 199 running, 1,000 completed, 1 failed; 12.3/s, 1m30s left"
+    ]
+
+
+def test_a_stage_that_waits_says_for_what() -> None:
+    waiting = replace(BEGUN, sent=3_000, running=2, waiting="2 jobs")
+    assert _plain(waiting) == ["1. sync: 3,000/3,000 sent, 2 running; waiting: 2 jobs"]
+
+
+def test_a_stage_that_has_ended_says_so() -> None:
+    assert _plain(ENDED) == ["1. sync: 3,000/3,000 sent, 2,999 completed, 1 failed; done"]
+
+
+def test_a_stage_has_a_line_at_its_start_at_most_every_few_seconds_and_at_its_end() -> None:
+    out, clock = io.StringIO(), Clock()
+    lines = PlainLines(out, clock=clock, every=5.0)
+    for moment in range(13):
+        clock.now = float(moment)
+        lines.progress(replace(BEGUN, sent=moment))
+    lines.progress(ENDED)
+    said = [line.split()[2] for line in out.getvalue().splitlines()]
+    assert said == ["0/3,000", "5/3,000", "10/3,000", "3,000/3,000"]
+
+
+def test_each_stage_keeps_its_own_time() -> None:
+    out = io.StringIO()
+    lines = PlainLines(out, clock=Clock())
+    for stage in (1, 2, 1, 2):
+        lines.progress(replace(BEGUN, stage=stage))
+    assert [line[:2] for line in out.getvalue().splitlines()] == ["1.", "2."]
+
+
+def test_every_note_has_its_line() -> None:
+    out = io.StringIO()
+    lines = PlainLines(out, clock=Clock())
+    lines.note("one")
+    lines.note("two")
+    assert out.getvalue() == "note: one\nnote: two\n"
+
+
+def test_the_start_says_how_to_carry_the_run_on(plan: ExecutionPlan) -> None:
+    out = io.StringIO()
+    PlainLines(out).started("RUN1", plan)
+    assert out.getvalue() == "run RUN1 of test (backfill resume RUN1 carries it on)\n"
+
+
+def test_the_live_display_leaves_the_final_state_of_every_stage(
+    plan: ExecutionPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = _live(plan, monkeypatch, lambda display: display.progress(ENDED))
+    assert lines[0].startswith("run RUN1 ")
+    assert re.fullmatch(r"1\. sync .* 3,000/3,000 sent, 2,999 completed, 1 failed", lines[-2])
+    assert re.fullmatch(r"2\. embed .* 0/2 sent", lines[-1])
+
+
+def test_the_live_display_keeps_notes_above_the_stages(
+    plan: ExecutionPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = _live(plan, monkeypatch, lambda display: display.note("server is slow"))
+    assert lines.index("note: server is slow") < len(lines) - 2
+
+
+@pytest.mark.parametrize("kind", ["plain", "live"])
+def test_names_reasons_and_notes_inject_no_escape_and_are_not_read_as_markup(
+    plan: ExecutionPlan, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    def tell(display: Observer) -> None:
+        display.progress(replace(BEGUN, operation=HOSTILE, waiting=HOSTILE))
+        display.note(HOSTILE)
+
+    if kind == "live":
+        text = "\n".join(_live(plan, monkeypatch, tell, width=400))
+    else:
+        out = io.StringIO()
+        tell(PlainLines(out))
+        text = out.getvalue()
+    assert text.count("[red]\\x1b[2J\\x9b1m\\u202e:boom:") == 3
+    assert not DANGEROUS.search(text)
+
+
+@pytest.mark.parametrize("kind", ["plain", "live"])
+def test_a_key_in_a_note_is_not_printed(
+    plan: ExecutionPlan, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    key = "signkey-prod-0123456789abcdef"
+    if kind == "live":
+        text = "\n".join(_live(plan, monkeypatch, lambda display: display.note(f"used {key}")))
+    else:
+        out = io.StringIO()
+        PlainLines(out).note(f"used {key}")
+        text = out.getvalue()
+    assert "note: used ***" in text
+    assert key not in text
+
+
+def test_silent_stays_silent(plan: ExecutionPlan, capfd: pytest.CaptureFixture[str]) -> None:
+    observer = Silent()
+    observer.started("RUN1", plan)
+    observer.progress(ENDED)
+    observer.note("a note")
+    assert capfd.readouterr() == ("", "")
+
+
+def _plain(progress: StageProgress) -> list[str]:
+    out = io.StringIO()
+    PlainLines(out).progress(progress)
+    return out.getvalue().splitlines()
+
+
+def _live(
+    plan: ExecutionPlan,
+    monkeypatch: pytest.MonkeyPatch,
+    tell: Callable[[LiveDisplay], None],
+    *,
+    width: int = 100,
+) -> list[str]:
+    """What stands on the screen at the end, without styles."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    out = io.StringIO()
+    with LiveDisplay(out) as display:
+        display.started("RUN1", plan)
+        tell(display)
+    return [line.rstrip() for line in _STYLES.sub("", out.getvalue()).splitlines() if line.strip()]

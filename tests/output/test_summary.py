@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+
+import pytest
+
+from runner.model import Failure, RunStatus, Summary, Totals
+from runner.output.summary import summary_json, write_summary_text
+from tests.output.fakes import DANGEROUS, HOSTILE
+
+KEY = "signkey-prod-" + "0123456789abcdef" * 2
+FAILURE = Failure("sync", "o/a", "app/sync", "failed", "no such repo", "job-1", "http://x/job-1")
+SUMMARY = Summary(
+    run_id="RUN1",
+    plan="test",
+    target="embedded",
+    status="failed",
+    totals=Totals(planned=1_005, accepted=1_004, rejected=1, jobs=1_003, completed=1_001, failed=2),
+    failures=(FAILURE, replace(FAILURE, item="o/b", job="job-2")),
+    duration=61.25,
+    links=("http://x/1", "http://x/2"),
+    notes=("a note",),
+)
+
+
+def test_a_failed_run_reads_as_written_here() -> None:
+    assert _text(SUMMARY) == (
+        "\n"
+        "FAILED  test → embedded, in 1m1.2s\n"
+        "1,004 of 1,005 events accepted, 1 rejected, 1,003 jobs, 1,001 completed, 2 failed\n"
+        "failures:\n"
+        "  sync: no such repo\n"
+        "    2 events: o/a, o/b\n"
+        "    http://x/job-1\n"
+        "note: a note\n"
+        "jobs:\n"
+        "  http://x/1\n"
+        "  http://x/2\n"
+        "  +1,001 more\n"
+        "run RUN1\n"
+    )
+
+
+def test_failures_are_grouped_by_message_with_five_items_named() -> None:
+    many = tuple(replace(FAILURE, item=f"o/{number}") for number in range(1_000))
+    other = replace(FAILURE, item="o/x", message="out of quota")
+    lines = _text(replace(SUMMARY, failures=(*many, other))).splitlines()
+    assert "    1,000 events: o/0, o/1, o/2, o/3, o/4, +995 more" in lines
+    assert lines[lines.index("  sync: out of quota") + 1] == "    1 event: o/x"
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "cancelled", "incomplete"])
+def test_only_an_incomplete_run_says_how_to_go_on(status: RunStatus) -> None:
+    text = _text(replace(SUMMARY, status=status))
+    assert text.splitlines()[1].startswith(status.upper())
+    assert ("to go on: backfill resume RUN1\n" in text) == (status == "incomplete")
+
+
+def test_events_without_a_job_are_named_as_such() -> None:
+    totals = Totals(planned=3, accepted=3, no_job=3)
+    assert "3 of 3 events accepted, 0 jobs, 0 completed, 3 events started no job" in _text(
+        replace(SUMMARY, totals=totals)
+    )
+
+
+def test_a_run_without_failures_or_links_has_no_such_sections() -> None:
+    text = _text(replace(SUMMARY, failures=(), links=()))
+    assert "failures:" not in text
+    assert "jobs:" not in text
+
+
+def test_nothing_that_others_wrote_reaches_the_terminal_raw() -> None:
+    failure = Failure(HOSTILE, HOSTILE, HOSTILE, "failed", HOSTILE, HOSTILE, HOSTILE)
+    text = _text(
+        Summary(
+            HOSTILE, HOSTILE, HOSTILE, "incomplete", Totals(), (failure,), 0, (HOSTILE,), (HOSTILE,)
+        )
+    )
+    assert text.count("[red]\\x1b[2J") == 10
+    assert not DANGEROUS.search(text)
+
+
+def test_a_key_in_a_jobs_message_or_a_note_is_not_printed() -> None:
+    """A job's message is whatever the worker raised, keys included."""
+    message = "x" * 380 + f" refused {KEY}"
+    summary = replace(
+        SUMMARY, failures=(replace(FAILURE, message=message),), notes=(f"used {KEY}",)
+    )
+    for form in (_text(summary), json.dumps(summary_json(summary))):
+        assert "used ***" in form
+        assert "refused ***" in form
+        assert KEY[:20] not in form
+
+
+def test_color_marks_the_status_and_nothing_else() -> None:
+    plain, colored = _text(SUMMARY), _text(SUMMARY, color=True)
+    assert colored.replace("\x1b[31m\x1b[1mFAILED\x1b[0m", "FAILED") == plain
+    assert colored != plain
+
+
+def test_machines_get_exactly_the_promised_keys() -> None:
+    summary = replace(SUMMARY, failures=(FAILURE,))
+    assert json.loads(json.dumps(summary_json(summary))) == {
+        "run_id": "RUN1",
+        "plan": "test",
+        "target": "embedded",
+        "status": "failed",
+        "duration_s": 61.25,
+        "totals": {
+            "planned": 1_005,
+            "accepted": 1_004,
+            "deduplicated": 0,
+            "rejected": 1,
+            "jobs": 1_003,
+            "completed": 1_001,
+            "failed": 2,
+            "no_job": 0,
+        },
+        "failures": [
+            {
+                "operation": "sync",
+                "item": "o/a",
+                "event": "app/sync",
+                "outcome": "failed",
+                "message": "no such repo",
+                "job": "job-1",
+                "url": "http://x/job-1",
+            }
+        ],
+        "links": ["http://x/1", "http://x/2"],
+        "notes": ["a note"],
+    }
+
+
+def _text(summary: Summary, *, color: bool = False) -> str:
+    out = io.StringIO()
+    write_summary_text(summary, out, color=color)
+    return out.getvalue()

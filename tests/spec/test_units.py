@@ -1,0 +1,63 @@
+"""Durations and priorities."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.spec.units import PRIORITIES, format_duration, parse_duration
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("5s", 5),
+        ("1m30s", 90),
+        ("500ms", 0.5),
+        ("0s", 0),
+        ("1h", 3600),
+        ("1h1m1s1ms", 3661.001),
+        ("1.5h", 5400),
+        ("90m", 5400),
+        ("999999999h", 999999999 * 3600),
+    ],
+)
+def test_a_duration_is_seconds(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "5", "s", "5 s", "-5s", "5S", "1s1m", "1m1m", ".5s", "5.s", "1e3s", "٥s", "inf", "5s\n"]
+    + ["9" * 400 + "h"],
+)
+def test_anything_else_is_refused(text: str) -> None:
+    """Two units in the wrong order, other scripts' digits, and numbers that would be infinite."""
+    with pytest.raises(ValueError, match="is not a duration"):
+        parse_duration(text)
+
+
+@given(st.integers(min_value=0, max_value=10**12))
+def test_what_is_formatted_reads_as_the_same(milliseconds: int) -> None:
+    text = format_duration(milliseconds / 1000)
+    assert math.isclose(parse_duration(text), milliseconds / 1000, rel_tol=1e-12)
+
+
+def test_a_formatted_duration_is_short() -> None:
+    assert [format_duration(s) for s in (0, 0.5, 5, 59.999, 60, 90.5, 3600, 3661)] == [
+        "0s",
+        "500ms",
+        "5s",
+        "59.999s",
+        "1m",
+        "1m30.5s",
+        "1h",
+        "1h1m1s",
+    ]
+
+
+def test_priorities_rank_from_the_most_urgent() -> None:
+    assert sorted(PRIORITIES, key=PRIORITIES.__getitem__) == ["critical", "high", "medium", "low"]
