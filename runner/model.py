@@ -1,13 +1,16 @@
 """The frozen values that flow between the rooms.
 
 ``plan file -> Document -> BackfillPlan -> ExecutionPlan -> journal -> events -> jobs -> report``
+
+What there may be a million of is a NamedTuple, which is made four times as fast as a frozen
+dataclass; everything else is a frozen dataclass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 Json: TypeAlias = Any  # a JSON value: what a payload or an attribute may hold
 Data: TypeAlias = dict[str, Json]
@@ -129,16 +132,14 @@ class BackfillPlan:
     warnings: tuple[Problem, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """An event as Inngest takes it; `id` is the idempotency key, `ts` is in ms since 1970."""
 
     name: str
     data: Data
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedEvent:
+class PlannedEvent(NamedTuple):
     """One event in its place: stage and batch count from 1."""
 
     stage: int
@@ -253,8 +254,7 @@ class Job:
     url: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SentEvent:
+class SentEvent(NamedTuple):
     """An event the server has accepted: `position` counts from 0 over the whole run."""
 
     position: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from runner.model import Failure, Job, Outcome, RunStatus, SentEvent, Totals
 
@@ -55,8 +55,7 @@ class Clock(Protocol):
         """Sleep, or return as soon as `until` is set."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkEvent:
+class ChunkEvent(NamedTuple):
     """An event of a chunk: `position` counts from 0 over the run."""
 
     position: int

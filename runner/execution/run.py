@@ -145,9 +145,9 @@ class _Run:
 
     def _take(self, stage: int, sent: Sent) -> None:
         self.rejected += sent.rejected
-        self.tracker.sent(stage, len(sent.accepted), sent.rejected)
+        self.tracker.sent(stage, sent.accepted, sent.rejected)
         if self.follower:
-            self.follower.add(sent.accepted)
+            self.follower.add(sent.events())
 
     def _must_stop(self) -> bool:
         failures = self.rejected + (self.follower.failures if self.follower else 0)

@@ -51,7 +51,7 @@ class Sender:
                     continue
                 answer = Answer((), refused=str(refusal))
             sent = self._accept(chunk, answer)
-            del pending[: len(sent.accepted) + sent.rejected]
+            del pending[: sent.accepted + sent.rejected]
             yield sent
 
     async def send_again(self, chunk: Chunk) -> Sent:
@@ -64,11 +64,7 @@ class Sender:
         if answer.refused is not None:
             item = chunk.events[len(answer.ids)].item
             self.observer.note(f"{chunk.operation}: {item} was rejected: {answer.refused}")
-        accepted = [
-            SentEvent(event.position, chunk.stage, chunk.operation, event.item, chunk.event, id_)
-            for event, id_ in zip(chunk.events, answer.ids, strict=False)
-        ]
-        return Sent(accepted, rejected=int(answer.refused is not None))
+        return Sent(chunk, answer)
 
     def _next_chunk(self, pending: Sequence[Encoded]) -> Chunk:
         events = pending[: cut(pending, self.limits)]
@@ -99,8 +95,25 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    accepted: Sequence[SentEvent]
-    rejected: int
+    """What came of one request."""
+
+    chunk: Chunk
+    answer: Answer
+
+    @property
+    def accepted(self) -> int:
+        return len(self.answer.ids)
+
+    @property
+    def rejected(self) -> int:
+        return int(self.answer.refused is not None)
+
+    def events(self) -> Iterator[SentEvent]:
+        chunk = self.chunk
+        for event, id_ in zip(chunk.events, self.answer.ids, strict=False):
+            yield SentEvent(
+                event.position, chunk.stage, chunk.operation, event.item, chunk.event, id_
+            )
 
 
 def batches(run_id: str, stage: Stage, offset: int, start: int) -> Iterator[list[Encoded]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
+from ulid import ULID
 
 from runner.execution.chunks import Encoded, RequestLimits, cut, encode, join
 from runner.execution.seeds import internal_ids, make_seed
@@ -61,6 +63,15 @@ def test_internal_ids_are_distinct_and_of_the_seeds_millisecond(number: int, cou
     ids = list(internal_ids(make_seed(1_750_000_000, Random(number)), count))  # noqa: S311
     assert len(set(ids)) == count
     assert {id_[:10] for id_ in ids} == {"01JXT21Q00"}
+
+
+@given(st.binary(min_size=10, max_size=10), st.integers(0, 2**48 - 1))
+def test_internal_ids_are_the_librarys_ulids(entropy: bytes, milliseconds: int) -> None:
+    """The quick way gives what the library gives for the same 16 bytes."""
+    seed = f"{milliseconds},{base64.b64encode(entropy).decode()}"
+    low = (int.from_bytes(entropy[6:], "big") + 1) % 2**32
+    whole = milliseconds.to_bytes(6, "big") + entropy[:6] + low.to_bytes(4, "big")
+    assert next(internal_ids(seed, 1)) == str(ULID(whole))
 
 
 def test_the_counter_wraps_around_at_32_bits() -> None:
