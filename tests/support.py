@@ -114,6 +114,7 @@ class StandIn:
     slow_jobs: set[str] = field(default_factory=set)  # repositories whose jobs never end
     event_key: str = EVENT_KEY
     signing_key: str | None = SIGNING_KEY
+    first_run: int = 0
     posts: list[list[dict[str, Any]]] = field(default_factory=list)
     bodies: list[tuple[str, bytes]] = field(default_factory=list)
     effects: list[str] = field(default_factory=list)
@@ -171,7 +172,7 @@ class StandIn:
         self.effects.append(event["id"])
         repo = event["data"].get("repo")
         run = {
-            "run_id": f"run-{len(self.effects)}",
+            "run_id": f"run-{self.first_run + len(self.effects)}",
             "function_id": event["name"],
             "status": "Completed",
             "ended_at": "2026-01-01T00:00:00Z",
@@ -249,7 +250,7 @@ def new_store(folder: Path) -> Store:
 
 
 def start_journal(store: Store, plan: ExecutionPlan, run_id: str = "RUN1") -> RunJournal:
-    return store.start(run_id, plan, target=ORIGIN, variables={}, follow=True)
+    return store.start(run_id, plan, target=ORIGIN, address=ORIGIN, variables={}, follow=True)
 
 
 def items_of(events: Iterable[dict[str, Any]]) -> list[str]:

@@ -17,7 +17,7 @@ import click
 from runner.adapters.inngest.target import Target
 from runner.cli.common import F, wants_color
 from runner.cli.wiring import Settings, open_means, stop_on_signals
-from runner.errors import BackfillError, Incomplete, Interrupted, RunFailed, UsageError
+from runner.errors import BackfillError, Incomplete, Interrupted, RunFailed, TargetError, UsageError
 from runner.execution.chunks import MAX_BYTES, MAX_EVENTS
 from runner.execution.ports import Journal
 from runner.execution.run import execute
@@ -118,7 +118,12 @@ async def _execute(
     """Whether the run came to its end, and whether ^C is why it did not."""
     with stop_on_signals(observer) as stop:
         async with open_means(plan, target, open_journal, observer, stop, settings) as means:
-            complete = await execute(plan, means)
+            try:
+                complete = await execute(plan, means)
+            except TargetError:
+                if not stop.signals:
+                    raise
+                complete = False  # the request in flight had no answer: its chunk stays uncertain
     return complete, signal.SIGINT in stop.signals
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import io
 import os
 import sys
+import threading
 from importlib import import_module
 from typing import NoReturn
 
@@ -61,7 +63,21 @@ def cli() -> None:
 
 
 def main() -> NoReturn:
-    sys.exit(_guarded(sys.argv[1:]))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an arrow must not break a latin-1 terminal
+    status = _guarded(sys.argv[1:])
+    if _handlers_at_work():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def _handlers_at_work() -> bool:
+    """Threads of embedded handlers that a stop has left behind would hold the exit up."""
+    main_thread = threading.main_thread()
+    return any(t is not main_thread and not t.daemon for t in threading.enumerate())
 
 
 def _guarded(arguments: list[str]) -> int:

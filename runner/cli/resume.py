@@ -8,7 +8,7 @@ from random import SystemRandom
 
 import click
 
-from runner.adapters.inngest.target import resolve
+from runner.adapters.inngest.target import Target, resolve
 from runner.adapters.journal.store import DEFAULT_STATE, RunRecord, Store
 from runner.cli.carry_out import carry_out, sending_options
 from runner.cli.common import build, format_option, state_option
@@ -28,6 +28,11 @@ from runner.model import ExecutionPlan
 @click.argument("run")
 @state_option
 @click.option("--yes", is_flag=True, help="Do not ask before sending.")
+@click.option(
+    "--past-failures",
+    is_flag=True,
+    help="Go on although the plan stops on a failure and there were some.",
+)
 @sending_options
 @format_option("text", "json")
 def resume_command(
@@ -39,6 +44,7 @@ def resume_command(
     form: str,
     *,
     yes: bool,
+    past_failures: bool,
 ) -> int:
     """Carry on RUN (its id, the beginning of it, or `latest`) where it ended.
 
@@ -53,6 +59,7 @@ def resume_command(
     plan = build(record.path, dict(record.variables))
     _refuse_another_plan(record, plan)
     target = resolve(record.target, os.environ)
+    _refuse_another_address(record, target)
     follow = check_keys(plan, target, follow=record.follow)
     confirm(plan, target, yes=yes)
 
@@ -63,7 +70,8 @@ def resume_command(
             journal.requeue(lambda: make_seed(time.time(), random))
         return journal
 
-    settings = Settings(follow, grace, RequestLimits(request_events, request_bytes))
+    limits = RequestLimits(request_events, request_bytes)
+    settings = Settings(follow, grace, limits, past_failures=past_failures)
     return carry_out(plan, target, reopen, settings, form=form)
 
 
@@ -72,4 +80,14 @@ def _refuse_another_plan(record: RunRecord, plan: ExecutionPlan) -> None:
         raise StalePlan(
             f"{record.path} no longer gives the plan that run {record.id} started with",
             hint="restore the plan, its catalog and its data files, or start a new run",
+        )
+
+
+def _refuse_another_address(record: RunRecord, target: Target) -> None:
+    """`dev` and `cloud` mean what the environment says: the rest must not go elsewhere."""
+    if target.address != record.address:
+        raise StalePlan(
+            f"run {record.id} was started on {record.address}, and `{record.target}` is now "
+            f"{target.address}",
+            hint="set INNGEST_DEV, INNGEST_BASE_URL and INNGEST_ENV as they were",
         )

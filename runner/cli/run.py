@@ -85,7 +85,14 @@ def run_command(
         from ulid import ULID
 
         record = replace(execution_plan, path=str(Path(plan).resolve()))
-        return store.start(str(ULID()), record, target=target, variables=overrides, follow=follow)
+        return store.start(
+            str(ULID()),
+            record,
+            target=target,
+            address=resolved.address,
+            variables=overrides,
+            follow=follow,
+        )
 
     settings = Settings(follow, grace, RequestLimits(request_events, request_bytes))
     return carry_out(execution_plan, resolved, start, settings, form=form)

@@ -65,6 +65,7 @@ class Settings:
     follow: bool
     grace: float | None
     limits: RequestLimits
+    past_failures: bool = False
 
 
 @contextmanager
@@ -110,7 +111,7 @@ async def open_means(
     async def sleep(seconds: float) -> None:
         await clock.sleep(seconds, stop.event)
 
-    retry = Retry(sleep, random, observer.note)
+    retry = Retry(sleep, random, observer.note, stop.event.is_set)
     async with _transport(plan, target) as transport, open_client(transport) as client:
         grace = settings.grace
         if grace is None:
@@ -128,6 +129,7 @@ async def open_means(
             stop=stop.event,
             grace=grace,
             limits=settings.limits,
+            past_failures=settings.past_failures,
         )
 
 
@@ -168,6 +170,9 @@ def check_keys(plan: ExecutionPlan, target: Target, *, follow: bool) -> bool:
     if not target.event_key:
         hint = "set INNGEST_EVENT_KEY, or INNGEST_PRODUCTION_EVENT_KEY"
         raise PreflightRefused(f"{target.name} needs an event key, and none is set", hint=hint)
+    if not follow and target.kind == "embedded":
+        message = "jobs of the embedded target end with this process: --no-wait would lose them"
+        raise PreflightRefused(message, hint="leave it out, or choose a server with --target")
     if not follow or target.kind != "cloud" or target.signing_keys:
         return follow
     barrier = next((stage for stage in plan.stages if stage.wait == "completed"), None)

@@ -61,7 +61,7 @@ class Follower:
         """Return when every event (of the stage) has an outcome, or the run is to stop."""
         while not self.stop.is_set() and self._open(stage):
             self._changed.clear()
-            await self._changed.wait()
+            await _either(self._changed, self.stop)
 
     async def run(self) -> None:
         """Sweep until cancelled; faster while things change, slower while they do not."""
@@ -87,9 +87,10 @@ class Follower:
         gate = asyncio.Semaphore(AT_ONCE)
         watched = list(self._watched.values())
 
-        async def ask(one: _Watched) -> tuple[_Watched, Sequence[Job]]:
+        async def ask(one: _Watched) -> tuple[_Watched, Sequence[Job], float]:
             async with gate:
-                return one, await self.api.jobs(one.event.internal_id)
+                asked = self.clock.monotonic()
+                return one, await self.api.jobs(one.event.internal_id), asked
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(ask(one)) for one in watched]
@@ -100,22 +101,24 @@ class Follower:
             self._settle(sighting)
         return bool(news)
 
-    def _sight(self, one: _Watched, jobs: Sequence[Job]) -> Sighting | None:
-        """What is new about an event, or None."""
-        now, position = self.clock.monotonic(), one.event.position
-        changed = tuple(jobs) != one.jobs
+    def _sight(self, one: _Watched, jobs: Sequence[Job], asked: float) -> Sighting | None:
+        """What is new about an event, or None; judged by when it was asked, not by when the sweep
+        was over. A job that was seen stays seen: a server that forgot it leaves it to its timeout.
+        """
+        position = one.event.position
+        changed = bool(jobs) and tuple(jobs) != one.jobs
         if changed:
             if len(jobs) > len(one.jobs):
-                self._last_life = now
+                self._last_life = self.clock.monotonic()
             one.jobs = tuple(jobs)
         if one.jobs and all(job.ended for job in one.jobs):
             outcome, message = verdict(one.jobs)
             return Sighting(position, one.jobs, outcome, message)
         timeout = self.timeouts[one.event.stage]
-        if one.jobs and now - one.since >= timeout:
+        if one.jobs and asked - one.since >= timeout:
             message = f"its job has not ended after {timeout:g}s"
             return Sighting(position, one.jobs, "timed_out", message)
-        if not one.jobs and now - max(self._last_life, one.since) >= self.grace:
+        if not one.jobs and asked - max(self._last_life, one.since) >= self.grace:
             message = f"no function listens to `{one.event.name}`: no job started"
             return Sighting(position, (), "no_job", message)
         return Sighting(position, one.jobs) if changed else None
@@ -128,6 +131,16 @@ class Follower:
         failed = sighting.outcome != "completed"
         self.failures += failed
         self.tracker.settled(stage, failed=failed)
+
+
+async def _either(*events: asyncio.Event) -> None:
+    """Return when one of the events is set."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 def verdict(jobs: Sequence[Job]) -> tuple[Outcome, str | None]:

@@ -31,6 +31,7 @@ class Means:
     stop: asyncio.Event
     grace: float
     limits: RequestLimits
+    past_failures: bool = False  # go on although the plan stops on a failure and there were some
 
 
 async def execute(plan: ExecutionPlan, means: Means) -> bool:
@@ -80,7 +81,8 @@ class _Run:
                 {stage.number: stage.timeout for stage in plan.stages},
             )
         )
-        self.rejected = 0
+        failed_before = 0 if means.past_failures else len(self.journal.failures())
+        self.failed = failed_before  # and what is rejected from here on
         self.first_positions = _first_positions(plan)
 
     @asynccontextmanager
@@ -131,7 +133,7 @@ class _Run:
 
     async def _send(self, stage: Stage, first: int, start: int) -> bool:
         delay = stage.pacing.delay
-        paced = False
+        paced = start > 0  # a run that is carried on keeps the pace that was reviewed
         for batch in batches(self.journal.run_id, stage, first, start):
             if paced and delay:
                 self.tracker.waiting(stage.number, f"{format_duration(delay)} between batches")
@@ -144,13 +146,13 @@ class _Run:
         return not self.means.stop.is_set()
 
     def _take(self, stage: int, sent: Sent) -> None:
-        self.rejected += sent.rejected
+        self.failed += sent.rejected
         self.tracker.sent(stage, sent.accepted, sent.rejected)
         if self.follower:
             self.follower.add(sent.events())
 
     def _must_stop(self) -> bool:
-        failures = self.rejected + (self.follower.failures if self.follower else 0)
+        failures = self.failed + (self.follower.failures if self.follower else 0)
         return bool(failures) and self.plan.on_failure == "stop"
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from random import Random
 
+from runner.errors import TargetError
 from runner.execution.chunks import Encoded, RequestLimits, cut, encode, join
 from runner.execution.ports import (
     Answer,
@@ -31,15 +32,18 @@ class Sender:
     random: Random
     limits: RequestLimits
     _chunks: int = field(init=False)
+    _most: int = field(init=False)
 
     def __post_init__(self) -> None:
         self._chunks = self.journal.next_chunk()
+        self._most = self.limits.events
 
     async def send_batch(
         self, batch: Sequence[Encoded], stop: asyncio.Event
     ) -> AsyncIterator[Sent]:
         """Send one batch, in as many requests as its size asks for; ends early on `stop`."""
         pending = list(batch)
+        self._most = min(self.limits.events, self._most * 2)  # one large event must not slow all
         while pending and not stop.is_set():
             chunk = self._next_chunk(pending)
             self.journal.begin_chunk(chunk)
@@ -56,7 +60,15 @@ class Sender:
 
     async def send_again(self, chunk: Chunk) -> Sent:
         """Make a request whose answer was lost once more: same bytes, same ids, same seed."""
-        answer = await self.api.send(chunk.body, len(chunk.events), chunk.seed)
+        try:
+            answer = await self.api.send(chunk.body, len(chunk.events), chunk.seed)
+        except RequestTooLarge as refusal:
+            if len(chunk.events) == 1:
+                return self._accept(chunk, Answer((), refused=str(refusal), resent=True))
+            if self.journal.next_position() != chunk.events[-1].position + 1:
+                raise TargetError(f"batch {chunk.batch} cannot be sent again: {refusal}") from None
+            self._shrink(chunk, str(refusal))
+            return Sent(chunk, Answer(()))
         return self._accept(chunk, Answer(answer.ids, answer.refused, resent=True))
 
     def _accept(self, chunk: Chunk, answer: Answer) -> Sent:
@@ -67,7 +79,7 @@ class Sender:
         return Sent(chunk, answer)
 
     def _next_chunk(self, pending: Sequence[Encoded]) -> Chunk:
-        events = pending[: cut(pending, self.limits)]
+        events = pending[: cut(pending, replace(self.limits, events=self._most))]
         seed = make_seed(self.clock.time(), self.random)
         first = events[0].planned
         self._chunks += 1
@@ -88,9 +100,8 @@ class Sender:
     def _shrink(self, chunk: Chunk, reason: str) -> None:
         """413: what follows goes out in requests of half the size."""
         self.journal.withdraw(chunk)
-        events = len(chunk.events) // 2
-        self.limits = replace(self.limits, events=events)
-        self.observer.note(f"{reason}: from here at most {events} events a request")
+        self._most = len(chunk.events) // 2
+        self.observer.note(f"{reason}: now at most {self._most} events a request")
 
 
 @dataclass(frozen=True, slots=True)

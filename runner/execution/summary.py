@@ -16,7 +16,10 @@ def summarise(
     unsent = totals.planned - totals.accepted - totals.rejected
     notes = []
     if unsent and failures and complete:
-        notes.append(f"{unsent:,} events were not sent, since the plan stops on a failure")
+        notes.append(
+            f"{unsent:,} events were not sent, since the plan stops on a failure; "
+            f"`backfill resume {journal.run_id} --past-failures` sends them"
+        )
     elif unsent:
         notes.append(f"{unsent:,} events are not sent yet")
     if not followed:
@@ -28,7 +31,8 @@ def summarise(
         )
     lost = [failure for failure in failures if failure.outcome != "timed_out"]
     status: RunStatus = "completed"
-    if not complete and (unsent or not lost):
+    still_open = followed and bool(journal.unsettled())
+    if not complete and (unsent or still_open or not lost):
         status = "incomplete"
     elif lost:
         status = "failed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
@@ -60,8 +61,9 @@ class PlainLines:
         self._print(f"note: {visible(redact(message))}")
 
     def _print(self, line: str) -> None:
-        self._out.write(line + "\n")
-        self._out.flush()
+        with suppress(BrokenPipeError):  # nobody reads along: no reason to stop sending
+            self._out.write(line + "\n")
+            self._out.flush()
 
 
 class LiveDisplay:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import threading
 from collections import Counter
@@ -303,3 +304,46 @@ def test_resume_on_the_embedded_target_starts_the_jobs_again_that_died_with_it(
     assert done["status"] == "completed"
     assert done["totals"]["completed"] == 2
     assert (tmp_path / "log").read_text("utf-8").split().count("o/r1") == 2
+
+
+def test_no_wait_on_the_embedded_target_is_refused(backfill: Backfill, quickstart: Path) -> None:
+    """Its jobs end with the process: sent and forgotten would be lost."""
+    result = backfill("run", quickstart, "--no-wait")
+    assert result.status == 4
+    assert "--no-wait would lose them" in result.err
+
+
+def test_resume_goes_where_the_run_was_started(backfill: Backfill, tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, repos(2) + "operations: [{use: sync, timeout: 1s}]\n")
+    with served(create_app({"app/sync": Received()})) as url:
+        first = backfill(
+            "run", plan, "--target", "dev", "--grace", "10ms", env={"INNGEST_DEV": url}
+        )
+    assert first.status in (0, 1)
+    with sqlite3.connect(".backfill/state.db") as connection:
+        connection.execute("UPDATE runs SET status = 'incomplete'")
+    connection.close()
+    result = backfill("resume", "latest", env={"INNGEST_DEV": "http://127.0.0.1:9"})
+    assert result.status == 5
+    assert f"was started on {url}" in result.err
+
+
+def test_an_interrupt_does_not_wait_for_a_handler_that_is_at_work(
+    backfill: Backfill, tmp_path: Path
+) -> None:
+    (tmp_path / "worker.py").write_text(
+        "import pathlib, time\n"
+        "def sync(event):\n"
+        f"    pathlib.Path({str(tmp_path / 'at-work')!r}).touch()\n"
+        "    time.sleep(600)\n",
+        encoding="utf-8",
+    )
+    plan = write_plan(tmp_path, repos(1) + SYNC + "handlers: {app/sync: 'worker:sync'}\n")
+    process = _start(plan, "embedded")
+    while not (tmp_path / "at-work").exists() and process.poll() is None:
+        threading.Event().wait(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert json.loads(out)["status"] == "incomplete"
+    assert "Traceback" not in err

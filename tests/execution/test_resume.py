@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runner.adapters.journal.run_journal import RunJournal
+from runner.errors import TargetError
 from runner.execution.run import execute
 from runner.execution.seeds import make_seed
+from runner.execution.summary import summarise
 from runner.model import ExecutionPlan
 from tests.support import (
     CATALOG,
+    FakeClock,
     StandIn,
+    answers,
     connect,
     make_plan,
     new_store,
@@ -132,10 +138,11 @@ def test_jobs_that_died_with_an_embedded_target_are_started_again(tmp_path: Path
     from random import Random
 
     journal.requeue(lambda: make_seed(1_750_000_000, Random(5)))  # noqa: S311
-    second = StandIn()
+    second = StandIn(first_run=100)
     asyncio.run(_execute(second, plan, journal, seed=2))
     assert second.effects == ["RUN1:sync:o/r1"]
-    assert journal.totals().accepted == 3
+    totals = journal.totals()
+    assert (totals.accepted, totals.jobs, totals.deduplicated) == (3, 3, 0)
     assert journal.unsettled() == []
 
 
@@ -158,3 +165,77 @@ def test_a_clean_stop_ends_after_the_request_in_flight(tmp_path: Path) -> None:
     assert journal.uncertain() == [], "the request in flight was finished and written down"
     _resume(tmp_path, server, plan)
     assert len(server.effects) == 14
+
+
+@pytest.mark.parametrize("server", [StandIn(failing={"o/r1"}), StandIn(bad={"o/r1"})])
+def test_a_plan_that_stops_on_a_failure_still_stops_when_resumed(
+    tmp_path: Path, server: StandIn
+) -> None:
+    plan = make_plan(tmp_path, BODY)
+    asyncio.run(_execute(server, plan, start_journal(new_store(tmp_path), plan), seed=1))
+    before = len(server.received)
+    assert before < 14
+    journal = _resume(tmp_path, server, plan)
+    assert len(server.received) == before
+
+    async def past_failures() -> None:
+        async with connect(server, journal, seed=5) as means:
+            await execute(plan, replace(means, past_failures=True))
+
+    server.failing, server.bad = set(), set()
+    asyncio.run(past_failures())
+    assert journal.next_position() == 14
+
+
+def test_a_lost_request_that_is_too_large_when_made_again_is_cut_anew(tmp_path: Path) -> None:
+    server = StandIn(faults=[answers(503)] * 6)
+    plan = make_plan(tmp_path, BODY)
+    with pytest.raises(TargetError):
+        asyncio.run(_execute(server, plan, start_journal(new_store(tmp_path), plan), seed=1))
+    server.faults = [answers(413)]
+    _resume(tmp_path, server, plan)
+    assert len(server.effects) == len(set(server.effects)) == 14
+
+
+def test_a_run_that_is_carried_on_keeps_its_pace(tmp_path: Path) -> None:
+    server, clock = StandIn(), FakeClock()
+    plan = make_plan(tmp_path, repos(6) + "operations: [fire]\nbatch_size: 3\ndelay: 9s\n")
+    dying = Dying(start_journal(new_store(tmp_path), plan), 2, after=True)
+    with pytest.raises(Crash):
+        asyncio.run(_execute(server, plan, dying, seed=1))
+    journal = new_store(tmp_path).reopen("RUN1")
+
+    async def main() -> None:
+        async with connect(server, journal, clock=clock, follow=False) as means:
+            await execute(plan, means)
+
+    asyncio.run(main())
+    assert clock.slept == [9.0]
+
+
+def test_a_stopped_run_with_open_jobs_is_incomplete_whatever_has_failed(tmp_path: Path) -> None:
+    server, stop = StandIn(failing={"o/r0"}, slow_jobs={"o/r1"}), asyncio.Event()
+    plan = make_plan(tmp_path, repos(2) + "operations: [sync]\n")
+    journal = start_journal(new_store(tmp_path), plan)
+
+    async def main() -> bool:
+        async with connect(server, journal, stop=stop) as means:
+            task = asyncio.create_task(execute(plan, means))
+            while not journal.failures():
+                await asyncio.sleep(0)
+            stop.set()
+            return await task
+
+    complete = asyncio.run(main())
+    summary = summarise(journal, plan="p", target="t", followed=True, complete=complete, duration=0)
+    assert summary.status == "incomplete"
+
+
+def test_a_fault_of_the_state_store_is_no_mistake_of_ours(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path, BODY)
+    journal = start_journal(new_store(tmp_path), plan)
+    with sqlite3.connect(tmp_path / "state.db") as connection:
+        connection.execute("DROP TABLE events")
+    connection.close()
+    with pytest.raises(TargetError, match=r"state\.db cannot be used: no such table"):
+        journal.next_position()

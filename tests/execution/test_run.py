@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -125,7 +126,7 @@ def test_a_failure_stops_the_stages_that_follow(tmp_path: Path) -> None:
     summary = run(tmp_path, repos(2) + "operations: [sync, embed]\n", server)
     assert [event["name"] for event in server.received] == ["app/sync"] * 2
     assert summary.status == "failed"
-    assert "2 events were not sent, since the plan stops on a failure" in summary.notes
+    assert summary.notes[0].startswith("2 events were not sent, since the plan stops on a failure")
 
 
 def test_on_failure_continue_sends_everything(tmp_path: Path) -> None:
@@ -249,3 +250,44 @@ def test_a_plan_with_no_events_is_refused_by_name(tmp_path: Path) -> None:
     plan = make_plan(tmp_path, "repos: [{repo: o/r, skip: [sync]}]\n" + SYNC)
     with pytest.raises(PreflightRefused, match="nothing to send"):
         preflight(plan)
+
+
+def test_one_large_event_does_not_slow_all_that_follow(tmp_path: Path) -> None:
+    server = StandIn(faults=[answers(413), answers(413), answers(413)])
+    run(tmp_path, repos(64) + SYNC + "batch_size: 8\n", server)
+    assert [len(post) for post in server.posts][-4:] == [8, 8, 8, 8]
+
+
+def test_an_event_whose_job_appears_is_not_given_up_in_a_slow_sweep(tmp_path: Path) -> None:
+    """What counts is when an event was asked about, not when the sweep over all was done."""
+    clock = FakeClock()
+
+    class Slow(StandIn):
+        def handle(self, request: httpx.Request) -> httpx.Response:
+            began = clock.now
+            answer = super().handle(request)
+            if request.method == "GET":
+                clock.now += 1
+                if began < 1_750_000_002:  # jobs take a moment to appear
+                    return httpx.Response(200, json={"data": []})
+            return answer
+
+    summary = run(tmp_path, repos(60) + SYNC + "batch_size: 60\n", Slow(), clock=clock)
+    assert summary.status == "completed"
+
+
+def test_a_job_that_was_seen_and_is_gone_is_left_to_its_timeout(tmp_path: Path) -> None:
+    """A server that was restarted has forgotten it: that is not `no function listens`."""
+    asked = 0
+
+    class Forgetful(StandIn):
+        def handle(self, request: httpx.Request) -> httpx.Response:
+            nonlocal asked
+            asked += request.method == "GET"
+            if asked > 1:
+                return httpx.Response(200, json={"data": []})
+            return super().handle(request)
+
+    body = repos(1) + "operations: [{use: sync, timeout: 60s}]\n"
+    summary = run(tmp_path, body, Forgetful(slow_jobs={"o/r0"}))
+    assert [failure.outcome for failure in summary.failures] == ["timed_out"]

@@ -67,9 +67,12 @@ class HttpEventApi:
             hint = "what it took is not known; `backfill resume` sends the same request again"
             raise TargetError(message, hint=hint)
         if status == 400 and len(taken) >= count:
-            raise TargetError(f"{self.target.name} refuses the request: {_message(answer)}")
-        refused = _message(answer) if status == 400 else None
+            raise TargetError(f"{self.target.name} refuses the request: {self._message(answer)}")
+        refused = self._message(answer) if status == 400 else None
         return Answer(taken, refused, resent)
+
+    def _message(self, answer: dict[str, Any]) -> str:
+        return self.target.clean(str(answer.get("error") or "no reason given"))[:_MESSAGE_LENGTH]
 
     def _not_inngest(self, status: int) -> TargetError:
         message = f"{self.target.name} answers {status} with a body that is not Inngest's"
@@ -84,7 +87,3 @@ def _object(body: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _message(answer: dict[str, Any]) -> str:
-    return str(answer.get("error") or "no reason given")[:_MESSAGE_LENGTH]

@@ -20,7 +20,7 @@ from tenacity import (
     stop_after_delay,
 )
 
-from runner.errors import TargetError
+from runner.errors import TargetError, UsageError
 
 MAX_TRIES = 6
 MAX_SECONDS = 120.0
@@ -45,12 +45,13 @@ class Retry:
     sleep: Callable[[float], Awaitable[None]]
     random: Random
     note: Callable[[str], None]
+    stopped: Callable[[], bool] = lambda: False  # no further try once the run is to stop
 
     async def __call__(self, what: str, attempt: Callable[[], Awaitable[Any]]) -> Any:
         """`attempt`, again while it raises `Unanswered`; a `TargetError` when the tries are up."""
         tries = AsyncRetrying(
             sleep=self.sleep,
-            stop=_stop,
+            stop=lambda state: self.stopped() or _stop(state),
             wait=self._wait,
             retry=retry_if_exception_type(Unanswered),
             before_sleep=lambda state: self._say(what, state),
@@ -92,9 +93,18 @@ async def open_client(
     """`transport` is the embedded server's; None is the network."""
     for name in ("httpx", "httpcore"):  # httpx logs full URLs, and the event key is part of one
         logging.getLogger(name).disabled = True
-    async with httpx.AsyncClient(
-        transport=transport, timeout=_TIMEOUT, follow_redirects=False, trust_env=transport is None
-    ) as client:
+    try:
+        client = httpx.AsyncClient(
+            transport=transport,
+            timeout=_TIMEOUT,
+            follow_redirects=False,
+            trust_env=transport is None,
+        )
+    except (ImportError, ValueError, OSError) as error:
+        hint = "look at HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE"
+        message = f"the environment's proxy or certificates cannot be used ({type(error).__name__})"
+        raise UsageError(message, hint=hint) from None
+    async with client:
         yield client
 
 
@@ -107,7 +117,7 @@ async def request(
             body = await _read(response)
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
         raise Unanswered(_reason(error), maybe_taken=False) from None
-    except httpx.TransportError as error:
+    except (httpx.TransportError, httpx.DecodingError) as error:
         raise Unanswered(_reason(error), maybe_taken=True) from None
     except httpx.InvalidURL:
         raise TargetError("the target's URL or key has characters that no URL may have") from None
@@ -137,14 +147,14 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return float(value)
     try:
         until = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if until.tzinfo is None:
         until = until.replace(tzinfo=UTC)
     return max(0.0, (until - datetime.now(UTC)).total_seconds())
 
 
-def _reason(error: httpx.TransportError) -> str:
+def _reason(error: httpx.RequestError) -> str:
     if isinstance(error, httpx.ConnectError):
         return "no connection"
     if isinstance(error, httpx.TimeoutException):

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import orjson
 
-from runner.adapters.inngest.http import Retry, request
+from runner.adapters.inngest.http import Retry, Unanswered, request
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, TargetError
 from runner.model import Job
@@ -31,29 +31,42 @@ class HttpJobsApi:
         self._keys = list(self.target.signing_keys)
 
     async def probe(self) -> None:
-        await self.jobs(_NO_EVENT)
+        response, _ = await self._ask(_NO_EVENT)
+        if response.status_code == 404 and "json" not in response.headers.get("content-type", ""):
+            self.retry.note(f"{self.target.name} knows no /v1/events (404): is its REST API there?")
 
     async def jobs(self, internal_id: str) -> list[Job]:
-        async def attempt() -> tuple[httpx.Response, bytes]:
-            return await self._get(internal_id)
+        _, runs = await self._ask(internal_id)
+        return [self._job(run) for run in runs]
 
-        response, body = await self.retry(f"asking {self.target.name} for jobs", attempt)
-        return [self._job(run) for run in self._runs(response, body)]
+    async def _ask(self, internal_id: str) -> tuple[httpx.Response, list[dict[str, Any]]]:
+        async def attempt() -> tuple[httpx.Response, list[dict[str, Any]]]:
+            response, body = await self._get(internal_id)
+            return response, self._runs(response, body)
+
+        found: tuple[httpx.Response, list[dict[str, Any]]] = await self.retry(
+            f"asking {self.target.name} for jobs", attempt
+        )
+        return found
 
     async def _get(self, internal_id: str) -> tuple[httpx.Response, bytes]:
         """Keys are tried in turn: after a rotation the fallback may be the one that holds."""
         url = f"{self.target.api}/v1/events/{internal_id}/runs"
         while True:
-            headers = {"authorization": f"Bearer {self._keys[0]}"} if self._keys else {}
+            key = self._keys[0] if self._keys else None
+            headers = {"authorization": f"Bearer {key}"} if key else {}
             if self.target.environment:
                 headers["x-inngest-env"] = self.target.environment
             # The server caches this answer for 15 s, an early empty one too; a query it does not
             # know passes the cache by (protocol page, section 6).
             query = {"fresh": str(next(self._cache_buster))}
             response, body = await request(self.client, "GET", url, headers=headers, params=query)
-            if response.status_code not in (401, 403) or len(self._keys) < 2:
+            if response.status_code not in (401, 403):
                 return response, body
-            self._keys.pop(0)
+            if key is None or key == self._keys[-1]:
+                return response, body
+            if key == self._keys[0]:  # else another request has moved on already
+                self._keys.pop(0)
 
     def _runs(self, response: httpx.Response, body: bytes) -> list[dict[str, Any]]:
         status = response.status_code
@@ -68,15 +81,24 @@ class HttpJobsApi:
         except orjson.JSONDecodeError:
             answer = None
         if isinstance(answer, dict) and answer.get("error"):
-            # Errors hide behind 200 (protocol page, section 6), and an error is never "no jobs".
-            if answer.get("status") == 404:
-                return []
-            raise TargetError(f"{self.target.name} says: {str(answer['error'])[:_MESSAGE_LENGTH]}")
-        runs = answer.get("data") or [] if isinstance(answer, dict) else answer
-        if status != 200 or not isinstance(runs, list):
+            return self._hidden_error(answer)
+        runs = answer
+        if isinstance(answer, dict) and "data" in answer:
+            runs = answer["data"] or []
+        if status != 200 or not (isinstance(runs, list) and all(isinstance(r, dict) for r in runs)):
             message = f"{self.target.name} answers {status} with a body that is not Inngest's"
             raise TargetError(message, hint="is there another server at this address?")
-        return [run for run in runs if isinstance(run, dict)]
+        return runs
+
+    def _hidden_error(self, answer: dict[str, Any]) -> list[dict[str, Any]]:
+        """Errors hide behind 200 (protocol page, section 6), and an error is never "no jobs"."""
+        status = answer.get("status")
+        if status == 404:
+            return []
+        says = f"it says: {self.target.clean(str(answer['error']))[:_MESSAGE_LENGTH]}"
+        if isinstance(status, int) and (status == 429 or status >= 500):
+            raise Unanswered(says, maybe_taken=False)
+        raise TargetError(f"asking {self.target.name} for jobs: {says}")
 
     def _job(self, run: dict[str, Any]) -> Job:
         job_id, status = str(run.get("run_id", "")), str(run.get("status", "Unknown"))
@@ -88,21 +110,25 @@ class HttpJobsApi:
             function=str(run.get("function_id", "")),
             status=status,
             ended=ended,
-            message=_message(run.get("output")) if status.lower() != "completed" else None,
+            message=self._message(run) if status.lower() != "completed" else None,
             url=self.target.job_url(job_id),
         )
 
+    def _message(self, run: dict[str, Any]) -> str | None:
+        message = _own_words(run.get("output"))
+        return message and self.target.clean(message)[:_MESSAGE_LENGTH]
 
-def _message(output: Any) -> str | None:
+
+def _own_words(output: Any) -> str | None:
     """A failed job's own words: ``{"code", "message", "name", "stack"}``, sometimes as text."""
     if isinstance(output, str):
         try:
             output = orjson.loads(output)
         except orjson.JSONDecodeError:
-            return output[:_MESSAGE_LENGTH] or None
+            return output or None
     if not isinstance(output, dict):
         return None
     name, message = output.get("name"), output.get("message")
     if not message:
-        return str(name)[:_MESSAGE_LENGTH] if name else None
-    return (f"{name}: {message}" if name else str(message))[:_MESSAGE_LENGTH]
+        return str(name) if name else None
+    return f"{name}: {message}" if name else str(message)

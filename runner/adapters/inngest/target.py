@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from runner.errors import UsageError
 from runner.spec.document import did_you_mean
@@ -18,6 +18,12 @@ CLOUD_EVENTS, CLOUD_API = "https://inn.gs", "https://api.inngest.com"
 EMBEDDED_ORIGIN = "http://embedded"
 # A dev server takes any key; this is the one that the SDKs send where none is set.
 NO_EVENT_KEY = "NO_EVENT_KEY_SET"
+_KEYS = (
+    "INNGEST_EVENT_KEY",
+    "INNGEST_PRODUCTION_EVENT_KEY",
+    "INNGEST_SIGNING_KEY",
+    "INNGEST_SIGNING_KEY_FALLBACK",
+)
 _LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -39,6 +45,19 @@ class Target:
         hosts = {urlsplit(origin).hostname for origin in (self.events, self.api)}
         return self.kind == "embedded" or hosts <= _LOCAL_HOSTS
 
+    @property
+    def address(self) -> str:
+        """Where events really go; a run is carried on only where this is the same."""
+        return " ".join(filter(None, (self.events, self.api, self.environment)))
+
+    def clean(self, text: str) -> str:
+        """What a server says, without the keys that it may have echoed."""
+        keys = [self.event_key, *self.signing_keys] if self.kind != "embedded" else []
+        for key in filter(None, keys):
+            if key != NO_EVENT_KEY:
+                text = text.replace(quote(key, safe=""), "***").replace(key, "***")
+        return text
+
     def job_url(self, job_id: str) -> str | None:
         """The dashboard's page of a job."""
         if self.kind == "embedded":
@@ -56,6 +75,7 @@ def resolve(name: str, env: Mapping[str, str]) -> Target:
     """
     if name == "embedded":
         return Target(name, "embedded", EMBEDDED_ORIGIN, EMBEDDED_ORIGIN, "embedded", ())
+    _check_headers(env)
     key, signing = env.get("INNGEST_EVENT_KEY"), _signing_keys(env)
     if name == "cloud":
         key = env.get("INNGEST_PRODUCTION_EVENT_KEY") or key
@@ -80,6 +100,14 @@ def resolve(name: str, env: Mapping[str, str]) -> Target:
 def _signing_keys(env: Mapping[str, str]) -> tuple[str, ...]:
     names = ("INNGEST_SIGNING_KEY", "INNGEST_SIGNING_KEY_FALLBACK")
     return tuple(env[name] for name in names if env.get(name))
+
+
+def _check_headers(env: Mapping[str, str]) -> None:
+    """A key with a blank or a line end in it was pasted wrong; it is named, and not echoed."""
+    for name in (*_KEYS, "INNGEST_ENV"):
+        value = env.get(name, "")
+        if not (value.isascii() and value.isprintable() and " " not in value):
+            raise UsageError(f"{name} has characters that no key has", hint="copy it once more")
 
 
 def _origins(env: Mapping[str, str], events: str, api: str) -> tuple[str, str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -23,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from runner.adapters.journal.reach import reachable
 from runner.adapters.journal.tables import chunks, events, jobs, runs
 from runner.execution.ports import Answer, Chunk, ChunkEvent, Sighting
 from runner.execution.seeds import internal_ids
@@ -35,8 +37,13 @@ class RunJournal:
     def __init__(self, engine: Engine, run_id: str) -> None:
         self._engine, self.run_id = engine, run_id
 
+    @contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        with reachable(self._engine.url), self._engine.begin() as connection:
+            yield connection
+
     def begin_chunk(self, chunk: Chunk) -> None:
-        with self._engine.begin() as connection:
+        with self._begin() as connection:
             connection.execute(
                 insert(chunks),
                 {
@@ -63,12 +70,12 @@ class RunJournal:
             )
 
     def accept(self, chunk: Chunk, answer: Answer) -> None:
-        taken = len(answer.ids)
-        with self._engine.begin() as connection:
+        taken, requeued = len(answer.ids), chunks.c.state == "requeued"
+        with self._begin() as connection:
             connection.execute(
                 update(chunks)
                 .where(chunks.c.run_id == self.run_id, chunks.c.number == chunk.number)
-                .values(state="accepted", resent=answer.resent)
+                .values(state="accepted", resent=case((requeued, False), else_=answer.resent))
             )
             self._correct_ids(connection, chunk, answer)
             if answer.refused is not None:
@@ -83,7 +90,7 @@ class RunJournal:
                 self._forget(connection, chunk.events[taken + 1 :])
 
     def withdraw(self, chunk: Chunk) -> None:
-        with self._engine.begin() as connection:
+        with self._begin() as connection:
             self._forget(connection, chunk.events)
             connection.execute(
                 delete(chunks).where(
@@ -112,7 +119,7 @@ class RunJournal:
         ]
         if not rows and not settled:
             return
-        with self._engine.begin() as connection:
+        with self._begin() as connection:
             if rows:
                 statement = upsert(jobs)
                 new = statement.excluded
@@ -128,7 +135,7 @@ class RunJournal:
 
     def end(self, status: RunStatus) -> None:
         """A run that has ended for good keeps no bodies: nothing of it will be sent again."""
-        with self._engine.begin() as connection:
+        with self._begin() as connection:
             connection.execute(
                 update(runs)
                 .where(runs.c.id == self.run_id)
@@ -154,10 +161,10 @@ class RunJournal:
         )
 
     def uncertain(self) -> list[Chunk]:
-        with self._engine.connect() as connection:
+        with self._begin() as connection:
             query = (
                 select(chunks)
-                .where(chunks.c.run_id == self.run_id, chunks.c.state == "sending")
+                .where(chunks.c.run_id == self.run_id, chunks.c.state.in_(("sending", "requeued")))
                 .order_by(chunks.c.number)
             )
             return [
@@ -192,7 +199,7 @@ class RunJournal:
             )
             .order_by(events.c.position)
         )
-        with self._engine.connect() as connection:
+        with self._begin() as connection:
             return [SentEvent(*row) for row in connection.execute(query)]
 
     def settled_in(self, stage: int) -> tuple[int, int]:
@@ -207,13 +214,13 @@ class RunJournal:
                 events.c.outcome.is_not(None),
             )
         )
-        with self._engine.connect() as connection:
+        with self._begin() as connection:
             settled, failures = connection.execute(query).one()
         return settled, failures
 
     def reopen_timed_out(self) -> None:
         """A run that is carried on looks again at the jobs it had given up waiting for."""
-        with self._engine.begin() as connection:
+        with self._begin() as connection:
             connection.execute(
                 update(events)
                 .where(events.c.run_id == self.run_id, events.c.outcome == "timed_out")
@@ -233,7 +240,7 @@ class RunJournal:
             chunks.c.state == "accepted",
             chunks.c.number.in_(unsettled),
         )
-        with self._engine.begin() as connection:
+        with self._begin() as connection:
             for row in connection.execute(query).all():
                 kept = self._open_events(connection, row.number)
                 wanted = {event.event_id for event in kept}
@@ -242,7 +249,15 @@ class RunJournal:
                 connection.execute(
                     update(chunks)
                     .where(chunks.c.run_id == self.run_id, chunks.c.number == row.number)
-                    .values(state="sending", seed=seed, body=orjson.dumps(body))
+                    .values(state="requeued", seed=seed, body=orjson.dumps(body))
+                )
+                dead = select(events.c.position).where(
+                    events.c.run_id == self.run_id,
+                    events.c.chunk == row.number,
+                    events.c.outcome.is_(None),
+                )
+                connection.execute(
+                    delete(jobs).where(jobs.c.run_id == self.run_id, jobs.c.position.in_(dead))
                 )
                 ids = internal_ids(seed, len(kept))
                 connection.execute(
@@ -252,7 +267,7 @@ class RunJournal:
 
     def totals(self) -> Totals:
         """What the run has come to, from the journal alone."""
-        with self._engine.connect() as connection:
+        with self._begin() as connection:
             planned = connection.execute(
                 select(runs.c.planned).where(runs.c.id == self.run_id)
             ).scalar_one()
@@ -302,7 +317,7 @@ class RunJournal:
             .where(events.c.run_id == self.run_id, events.c.outcome.in_(FAILURES))
             .order_by(events.c.position, jobs.c.job_id)
         )
-        with self._engine.connect() as connection:
+        with self._begin() as connection:
             rows = connection.execute(query).mappings().all()
         first = {row["position"]: row for row in reversed(rows)}
         return [
@@ -325,7 +340,7 @@ class RunJournal:
             .order_by(jobs.c.position)
             .limit(limit)
         )
-        with self._engine.connect() as connection:
+        with self._begin() as connection:
             return [url for (url,) in connection.execute(query)]
 
     def _correct_ids(self, connection: Connection, chunk: Chunk, answer: Answer) -> None:
@@ -377,7 +392,7 @@ class RunJournal:
         return (chunks.c.run_id == events.c.run_id) & (chunks.c.number == events.c.chunk)
 
     def _scalar(self, query: Select[Any]) -> int:
-        with self._engine.connect() as connection:
+        with self._begin() as connection:
             return int(connection.execute(query).scalar_one())
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, event, insert, make_url, select, update
-from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError
 
+from runner.adapters.journal.reach import describe, reachable
 from runner.adapters.journal.run_journal import RunJournal
 from runner.adapters.journal.tables import VERSION, metadata, runs, versions
 from runner.errors import TargetError, UsageError
@@ -30,6 +30,7 @@ class RunRecord:
     path: str
     digest: str
     target: str
+    address: str
     variables: Mapping[str, Json]
     planned: int
     follow: bool
@@ -44,13 +45,13 @@ class Store:
     def __init__(self, url: str = DEFAULT_STATE) -> None:
         self.url = _parse(url)
         self._engine = _connect(self.url)
-        with _reachable(self.url):
+        with reachable(self.url):
             self._migrate()
 
     def start(self, run_id: str, plan: ExecutionPlan, **record: Any) -> RunJournal:
-        """Write down a new run; `record` has target, variables and follow."""
+        """Write down a new run; `record` has target, address, variables and follow."""
         variables = json.dumps(record.pop("variables"))
-        with _reachable(self.url), self._engine.begin() as connection:
+        with reachable(self.url), self._engine.begin() as connection:
             connection.execute(
                 insert(runs).values(
                     id=run_id,
@@ -71,7 +72,7 @@ class Store:
         query = select(runs).order_by(runs.c.started_at.desc()).limit(2)
         if run_id != "latest":
             query = query.where(runs.c.id.startswith(run_id.upper(), autoescape=True))
-        with _reachable(self.url), self._engine.connect() as connection:
+        with reachable(self.url), self._engine.connect() as connection:
             found = connection.execute(query).mappings().all()
         if not found:
             hint = f"this state store is {describe(self.url)}; --state names another"
@@ -85,7 +86,7 @@ class Store:
 
     def reopen(self, run_id: str) -> RunJournal:
         """The journal of a run that is carried on."""
-        with _reachable(self.url), self._engine.begin() as connection:
+        with reachable(self.url), self._engine.begin() as connection:
             connection.execute(
                 update(runs).where(runs.c.id == run_id).values(status="running", ended_at=None)
             )
@@ -97,34 +98,17 @@ class Store:
         self._engine.dispose()
 
     def _migrate(self) -> None:
+        """Make the tables where there are none; two first runs at once take turns."""
         with self._engine.begin() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
             metadata.create_all(connection)
             version = connection.execute(select(versions.c.version)).scalar()
             if version is None:
                 connection.execute(insert(versions).values(version=VERSION))
             elif version > VERSION:
                 message = f"the state in {describe(self.url)} is of a newer version ({version})"
-                raise TargetError(
-                    message, hint="install the backfill that wrote it, or a newer one"
-                )
-
-
-def describe(url: URL) -> str:
-    return url.database or str(url) if url.drivername == "sqlite" else url.render_as_string()
-
-
-@contextmanager
-def _reachable(url: URL) -> Iterator[None]:
-    try:
-        yield
-    except SQLAlchemyError as error:
-        raise _unreachable(url, error) from error
-
-
-def _unreachable(url: URL, error: SQLAlchemyError) -> TargetError:
-    why = str(error.orig) if isinstance(error, DatabaseError) and error.orig else str(error)
-    message = f"the state in {describe(url)} cannot be used: {why.splitlines()[0]}"
-    return TargetError(message, hint="--state names another place, as in --state sqlite:///x.db")
+                hint = "install the backfill that wrote it, or a newer one"
+                raise TargetError(message, hint=hint)
 
 
 def _parse(text: str) -> URL:
@@ -156,5 +140,6 @@ def _connect(url: URL) -> Engine:
 def _set_pragmas(connection: Any, _record: Any) -> None:
     """WAL lets others read a running run. A power cut may take back the last commits; what is
     then sent again has the same event ids, which the server dedupes."""
+    connection.execute("PRAGMA busy_timeout=30000")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")

@@ -27,7 +27,8 @@ runs = Table(
     Column("plan", Text, nullable=False),
     Column("path", Text, nullable=False),
     Column("digest", Text, nullable=False),
-    Column("target", Text, nullable=False),
+    Column("target", Text, nullable=False),  # as it was named
+    Column("address", Text, nullable=False),  # what that meant: see Target.address
     Column("variables", Text, nullable=False),  # JSON: the --var overrides
     Column("planned", BigInteger, nullable=False),
     Column("follow", Boolean, nullable=False),
@@ -47,7 +48,7 @@ chunks = Table(
     Column("event", Text, nullable=False),
     Column("seed", Text, nullable=False),
     Column("body", LargeBinary),  # until the run has ended: what a resend posts again
-    Column("state", Text, nullable=False),  # sending | accepted
+    Column("state", Text, nullable=False),  # sending | accepted | requeued
     Column("resent", Boolean, nullable=False, default=False),
     Column("sent_at", Float, nullable=False),
 )

@@ -18,7 +18,7 @@ from runner.adapters.inngest.event_api import HttpEventApi
 from runner.adapters.inngest.http import MAX_TRIES, Retry, open_client, retry_after
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target, resolve
-from runner.errors import BackfillError, KeyRefused, TargetError
+from runner.errors import BackfillError, KeyRefused, TargetError, UsageError
 from runner.execution.ports import Answer
 from runner.model import Job
 
@@ -129,7 +129,15 @@ def test_retry_after_is_seconds_or_a_date(value: str, low: float, high: float) -
     assert low <= wait <= high
 
 
-@pytest.mark.parametrize("headers", [{}, {"retry-after": "soon"}, {"retry-after": "-1"}])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"retry-after": "soon"},
+        {"retry-after": "-1"},
+        {"retry-after": "1 Jan 99999999999 1:1:1"},
+    ],
+)
 def test_an_unreadable_retry_after_is_none(headers: dict[str, str]) -> None:
     assert retry_after(headers) is None
 
@@ -255,10 +263,76 @@ def test_a_refused_signing_key_says_so(env: dict[str, str]) -> None:
         ask(lambda _: httpx.Response(401, text="Authentication failed"), resolve("http://s", env))
 
 
-def test_an_error_behind_a_200_is_never_taken_for_no_jobs() -> None:
+def test_an_error_behind_a_200_is_tried_again_and_never_taken_for_no_jobs() -> None:
     body = {"error": "database is locked", "data": None, "status": 500}
+    faults = [httpx.Response(200, json=body)]
+    assert ask(lambda _: faults.pop() if faults else httpx.Response(200, json={"data": []})) == []
     with pytest.raises(TargetError, match="database is locked"):
         ask(lambda _: httpx.Response(200, json=body))
+
+
+@pytest.mark.parametrize("body", [{"foo": 1}, {"data": [1]}, {"data": "x"}, "x", None, [[]]])
+def test_a_body_of_another_form_is_never_taken_for_no_jobs(body: Any) -> None:
+    with pytest.raises(TargetError, match="not Inngest's"):
+        ask(lambda _: httpx.Response(200, json=body))
+
+
+def test_a_key_that_is_rotated_under_many_requests_falls_back_for_all_of_them() -> None:
+    target = resolve("http://server", {**ENV, "INNGEST_SIGNING_KEY_FALLBACK": "old"})
+
+    async def handler(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(0)
+        right = request.headers["authorization"] == "Bearer old"
+        return httpx.Response(200, json={"data": []}) if right else httpx.Response(401)
+
+    async def main() -> list[list[Job]]:
+        async with open_client(httpx.MockTransport(handler)) as client:
+            api = HttpJobsApi(client, target, _retry())
+            return await asyncio.gather(*(api.jobs(f"01ID{n}") for n in range(8)))
+
+    assert asyncio.run(main()) == [[]] * 8
+
+
+def test_a_key_that_the_server_echoes_is_masked() -> None:
+    text = json.dumps({"ids": [""], "status": 400, "error": f"cannot POST /e/{KEY}"})
+    answer = send(lambda _: httpx.Response(400, text=text), count=2)
+    assert answer.refused == "cannot POST /e/***"
+    (job,) = jobs_of(run(status="Failed", output={"name": "E", "message": f"key {SIGNING}"}))
+    assert job.message == "E: key ***"
+
+
+def test_no_further_try_is_made_once_the_run_is_to_stop() -> None:
+    tries: list[int] = []
+
+    def handler(_: httpx.Request) -> httpx.Response:
+        tries.append(1)
+        return httpx.Response(503)
+
+    async def main() -> None:
+        retry = Retry(asyncio.sleep, Random(0), print, lambda: True)  # noqa: S311
+        async with open_client(httpx.MockTransport(handler)) as client:
+            await HttpEventApi(client, resolve("http://s", ENV), retry).send(b"[]", 1, "1,AA==")
+
+    with pytest.raises(TargetError):
+        asyncio.run(main())
+    assert len(tries) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ALL_PROXY", "foo://proxy"), ("SSL_CERT_FILE", "/nowhere/cert.pem")],
+)
+def test_an_unusable_proxy_or_certificate_is_a_usage_error(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    async def main() -> None:
+        async with open_client(None):
+            pass
+
+    with pytest.raises(UsageError, match="proxy or certificates"):
+        asyncio.run(main())
 
 
 def test_a_page_of_html_is_never_taken_for_no_jobs() -> None:

@@ -116,3 +116,10 @@ def test_a_mistyped_name_gets_a_suggestion() -> None:
 )
 def test_the_dashboards_link_to_a_job(name: str, env: dict[str, str], url: str | None) -> None:
     assert resolve(name, env).job_url("J") == url
+
+
+@pytest.mark.parametrize("value", ["a b", "k\n", "ké"])
+def test_a_key_that_was_pasted_wrong_is_named_and_not_echoed(value: str) -> None:
+    with pytest.raises(UsageError, match="INNGEST_SIGNING_KEY has characters") as caught:
+        resolve("dev", {"INNGEST_SIGNING_KEY": value})
+    assert value not in str(caught.value)
