@@ -221,7 +221,7 @@ def test_a_stopped_run_with_open_jobs_is_incomplete_whatever_has_failed(tmp_path
     async def main() -> bool:
         async with connect(server, journal, stop=stop) as means:
             task = asyncio.create_task(execute(plan, means))
-            while not journal.failures():
+            while not journal.failures():  # noqa: ASYNC110
                 await asyncio.sleep(0)
             stop.set()
             return await task
