@@ -12,6 +12,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    Row,
     Select,
     Update,
     bindparam,
@@ -53,6 +54,8 @@ class RunJournal:
                     "batch": chunk.batch,
                     "operation": chunk.operation,
                     "event": chunk.event,
+                    "first": chunk.events[0].position,
+                    "last": chunk.events[-1].position,
                     "seed": chunk.seed,
                     "body": chunk.body,
                     "state": "sending",
@@ -176,7 +179,7 @@ class RunJournal:
                     event=row.event,
                     seed=row.seed,
                     body=row.body,
-                    events=self._open_events(connection, row.number),
+                    events=self._open_events(connection, row),
                 )
                 for row in connection.execute(query)
             ]
@@ -242,7 +245,7 @@ class RunJournal:
         )
         with self._begin() as connection:
             for row in connection.execute(query).all():
-                kept = self._open_events(connection, row.number)
+                kept = self._open_events(connection, row)
                 wanted = {event.event_id for event in kept}
                 body = [event for event in orjson.loads(row.body) if event["id"] in wanted]
                 seed = make_seed()
@@ -362,12 +365,13 @@ class RunJournal:
                 )
             )
 
-    def _open_events(self, connection: Connection, number: int) -> tuple[ChunkEvent, ...]:
+    def _open_events(self, connection: Connection, chunk: Row[Any]) -> tuple[ChunkEvent, ...]:
         query = (
             select(events.c.position, events.c.item, events.c.event_id, events.c.internal_id)
             .where(
                 events.c.run_id == self.run_id,
-                events.c.chunk == number,
+                events.c.position.between(chunk.first, chunk.last),
+                events.c.chunk == chunk.number,
                 events.c.outcome.is_(None),
             )
             .order_by(events.c.position)

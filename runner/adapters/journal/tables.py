@@ -46,6 +46,8 @@ chunks = Table(
     Column("batch", Integer, nullable=False),
     Column("operation", Text, nullable=False),
     Column("event", Text, nullable=False),
+    Column("first", BigInteger, nullable=False),  # positions of its events
+    Column("last", BigInteger, nullable=False),
     Column("seed", Text, nullable=False),
     Column("body", LargeBinary),  # until the run has ended: what a resend posts again
     Column("state", Text, nullable=False),  # sending | accepted | requeued
@@ -64,8 +66,8 @@ events = Table(
     Column("internal_id", Text, nullable=False),
     Column("outcome", Text),
     Column("message", Text),
+    sqlite_with_rowid=False,  # one tree to write to: positions come in order
 )
-Index("events_by_chunk", events.c.run_id, events.c.chunk)
 
 jobs = Table(
     "jobs",
