@@ -9,7 +9,6 @@ from typing import Any
 
 import orjson
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Engine,
     Row,
@@ -25,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from runner.adapters.journal import figures
 from runner.adapters.journal.reach import reachable
 from runner.adapters.journal.tables import chunks, events, jobs, runs
 from runner.execution.ports import Answer, Chunk, ChunkEvent, Sighting
@@ -194,7 +194,7 @@ class RunJournal:
                 chunks.c.event,
                 events.c.internal_id,
             )
-            .join(chunks, self._chunk_of_event())
+            .join(chunks, figures.chunk_of_event())
             .where(
                 events.c.run_id == self.run_id,
                 events.c.outcome.is_(None),
@@ -210,7 +210,7 @@ class RunJournal:
         query = (
             select(func.count(), func.count(failed))
             .select_from(events)
-            .join(chunks, self._chunk_of_event())
+            .join(chunks, figures.chunk_of_event())
             .where(
                 events.c.run_id == self.run_id,
                 chunks.c.stage == stage,
@@ -269,82 +269,16 @@ class RunJournal:
                 )
 
     def totals(self) -> Totals:
-        """What the run has come to, from the journal alone."""
         with self._begin() as connection:
-            planned = connection.execute(
-                select(runs.c.planned).where(runs.c.id == self.run_id)
-            ).scalar_one()
-            accepted = events.c.outcome.is_distinct_from("rejected") & (
-                chunks.c.state == "accepted"
-            )
-            counts = connection.execute(
-                select(
-                    func.count(case((accepted, 1))),
-                    func.count(case((accepted & chunks.c.resent, 1))),
-                    func.count(case((events.c.outcome == "rejected", 1))),
-                    func.count(case((events.c.outcome == "no_job", 1))),
-                )
-                .select_from(events)
-                .join(chunks, self._chunk_of_event())
-                .where(events.c.run_id == self.run_id)
-            ).one()
-            by_status = connection.execute(
-                select(func.lower(jobs.c.status), func.count())
-                .where(jobs.c.run_id == self.run_id)
-                .group_by(func.lower(jobs.c.status))
-            ).all()
-        statuses = dict(map(tuple, by_status))
-        failed = sum(statuses.get(name, 0) for name in _FAILED_JOBS)
-        return Totals(
-            planned=planned,
-            accepted=counts[0],
-            deduplicated=counts[1],
-            rejected=counts[2],
-            jobs=sum(statuses.values()),
-            completed=statuses.get("completed", 0),
-            failed=failed,
-            no_job=counts[3],
-        )
+            return figures.totals(connection, self.run_id)
 
     def failures(self) -> list[Failure]:
-        """The events that did not take effect as planned, in sending order."""
-        query = (
-            select(events, chunks.c.operation, chunks.c.event, jobs.c.job_id, jobs.c.url)
-            .join(chunks, self._chunk_of_event())
-            .outerjoin(
-                jobs,
-                (jobs.c.run_id == events.c.run_id)
-                & (jobs.c.position == events.c.position)
-                & (func.lower(jobs.c.status) != "completed"),
-            )
-            .where(events.c.run_id == self.run_id, events.c.outcome.in_(FAILURES))
-            .order_by(events.c.position, jobs.c.job_id)
-        )
         with self._begin() as connection:
-            rows = connection.execute(query).mappings().all()
-        first = {row["position"]: row for row in reversed(rows)}
-        return [
-            Failure(
-                operation=row["operation"],
-                item=row["item"],
-                event=row["event"],
-                outcome=row["outcome"],
-                message=row["message"] or row["outcome"],
-                job=row["job_id"],
-                url=row["url"],
-            )
-            for row in sorted(first.values(), key=lambda row: row["position"])
-        ]
+            return figures.failures(connection, self.run_id)
 
     def links(self, limit: int) -> list[str]:
-        query = (
-            select(func.coalesce(jobs.c.url, jobs.c.job_id))
-            .where(jobs.c.run_id == self.run_id)
-            .order_by(jobs.c.position)
-            .limit(limit)
-        )
         with self._begin() as connection:
-            return [url for (url,) in connection.execute(query)]
+            return figures.links(connection, self.run_id, limit)
 
     def _correct_ids(self, connection: Connection, chunk: Chunk, answer: Answer) -> None:
         """The ids were predicted from the seed; the server's word counts where it differs."""
@@ -392,12 +326,6 @@ class RunJournal:
             .values(internal_id=bindparam("new_id"))
         )
 
-    def _chunk_of_event(self) -> ColumnElement[bool]:
-        return (chunks.c.run_id == events.c.run_id) & (chunks.c.number == events.c.chunk)
-
     def _scalar(self, query: Select[Any]) -> int:
         with self._begin() as connection:
             return int(connection.execute(query).scalar_one())
-
-
-_FAILED_JOBS = ("failed", "cancelled", "overflowed", "skipped")
