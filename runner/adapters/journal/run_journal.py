@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import orjson
 from sqlalchemy import (
     Connection,
     Engine,
-    Row,
     Select,
     Update,
     bindparam,
@@ -24,11 +22,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from runner.adapters.journal import figures
+from runner.adapters.journal import figures, recovery
 from runner.adapters.journal.reach import reachable
 from runner.adapters.journal.tables import chunks, events, jobs, runs
 from runner.execution.ports import Answer, Chunk, ChunkEvent, Sighting
-from runner.execution.seeds import internal_ids
 from runner.model import FAILURES, Failure, RunStatus, SentEvent, Totals
 
 
@@ -165,24 +162,7 @@ class RunJournal:
 
     def uncertain(self) -> list[Chunk]:
         with self._begin() as connection:
-            query = (
-                select(chunks)
-                .where(chunks.c.run_id == self.run_id, chunks.c.state.in_(("sending", "requeued")))
-                .order_by(chunks.c.number)
-            )
-            return [
-                Chunk(
-                    number=row.number,
-                    stage=row.stage,
-                    batch=row.batch,
-                    operation=row.operation,
-                    event=row.event,
-                    seed=row.seed,
-                    body=row.body,
-                    events=self._open_events(connection, row),
-                )
-                for row in connection.execute(query)
-            ]
+            return recovery.uncertain(connection, self.run_id)
 
     def unsettled(self) -> list[SentEvent]:
         query = (
@@ -222,51 +202,12 @@ class RunJournal:
         return settled, failures
 
     def reopen_timed_out(self) -> None:
-        """A run that is carried on looks again at the jobs it had given up waiting for."""
         with self._begin() as connection:
-            connection.execute(
-                update(events)
-                .where(events.c.run_id == self.run_id, events.c.outcome == "timed_out")
-                .values(outcome=None, message=None)
-            )
+            recovery.reopen_timed_out(connection, self.run_id)
 
     def requeue(self, make_seed: Callable[[], str]) -> None:
-        """Turn accepted events without an outcome into uncertain ones, to be sent again.
-
-        For a target that does not outlive the process (the embedded one): the jobs died with it.
-        """
-        unsettled = select(events.c.chunk).where(
-            events.c.run_id == self.run_id, events.c.outcome.is_(None)
-        )
-        query = select(chunks).where(
-            chunks.c.run_id == self.run_id,
-            chunks.c.state == "accepted",
-            chunks.c.number.in_(unsettled),
-        )
         with self._begin() as connection:
-            for row in connection.execute(query).all():
-                kept = self._open_events(connection, row)
-                wanted = {event.event_id for event in kept}
-                body = [event for event in orjson.loads(row.body) if event["id"] in wanted]
-                seed = make_seed()
-                connection.execute(
-                    update(chunks)
-                    .where(chunks.c.run_id == self.run_id, chunks.c.number == row.number)
-                    .values(state="requeued", seed=seed, body=orjson.dumps(body))
-                )
-                dead = select(events.c.position).where(
-                    events.c.run_id == self.run_id,
-                    events.c.chunk == row.number,
-                    events.c.outcome.is_(None),
-                )
-                connection.execute(
-                    delete(jobs).where(jobs.c.run_id == self.run_id, jobs.c.position.in_(dead))
-                )
-                ids = internal_ids(seed, len(kept))
-                connection.execute(
-                    self._update_id(),
-                    [{"at": e.position, "new_id": new} for e, new in zip(kept, ids, strict=True)],
-                )
+            recovery.requeue(connection, self.run_id, make_seed)
 
     def totals(self) -> Totals:
         with self._begin() as connection:
@@ -288,7 +229,7 @@ class RunJournal:
             if event.internal_id != actual
         ]
         if wrong:
-            connection.execute(self._update_id(), wrong)
+            connection.execute(recovery.update_id(self.run_id), wrong)
 
     def _forget(self, connection: Connection, forgotten: Sequence[ChunkEvent]) -> None:
         if forgotten:
@@ -299,31 +240,11 @@ class RunJournal:
                 )
             )
 
-    def _open_events(self, connection: Connection, chunk: Row[Any]) -> tuple[ChunkEvent, ...]:
-        query = (
-            select(events.c.position, events.c.item, events.c.event_id, events.c.internal_id)
-            .where(
-                events.c.run_id == self.run_id,
-                events.c.position.between(chunk.first, chunk.last),
-                events.c.chunk == chunk.number,
-                events.c.outcome.is_(None),
-            )
-            .order_by(events.c.position)
-        )
-        return tuple(ChunkEvent(*row) for row in connection.execute(query))
-
     def _update_event(self) -> Update:
         return (
             update(events)
             .where(events.c.run_id == self.run_id, events.c.position == bindparam("at"))
             .values(outcome=bindparam("outcome"), message=bindparam("message"))
-        )
-
-    def _update_id(self) -> Update:
-        return (
-            update(events)
-            .where(events.c.run_id == self.run_id, events.c.position == bindparam("at"))
-            .values(internal_id=bindparam("new_id"))
         )
 
     def _scalar(self, query: Select[Any]) -> int:
