@@ -143,3 +143,4 @@ def _set_pragmas(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA busy_timeout=30000")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA wal_autocheckpoint=10000")  # pages: bodies are large and short-lived
