@@ -22,9 +22,10 @@ class Checked:
 
     def uses(self) -> Iterator[tuple[Path, Data]]:
         """The entries of `operations`, each as a mapping, and where it is written."""
-        for index, use in enumerate(self.value.get("operations", ())):
-            if use is not None:
-                yield ("operations", index), {"use": use} if isinstance(use, str) else use
+        for index, entry in enumerate(self.value.get("operations", ())):
+            use = {"use": entry} if isinstance(entry, str) else entry
+            if use and "use" in use:
+                yield ("operations", index), use
 
     def names(self, key: str) -> Iterator[tuple[Path, str]]:
         """The entries of `skip` or `only`, and where each is written."""

@@ -110,7 +110,7 @@ def read_csv(path: str, raw: bytes, workspace: str | None) -> tuple[CsvRows | No
     raw = raw.removeprefix(_BOM)
     if problem := _encoding_problem(path, raw):
         return None, [problem]
-    offsets = _record_offsets(raw, quoted=b'"' in raw)
+    offsets = _record_offsets(raw, b"\r\n", quoted=b'"' in raw)
     first = raw[offsets[0] : offsets[1]].decode("utf-8").rstrip("\r\n") if len(offsets) > 1 else ""
     try:
         header = tuple(name.strip() for name in _quoted_cells(first))
@@ -127,7 +127,7 @@ def read_jsonl(
     raw = raw.removeprefix(_BOM)
     if problem := _encoding_problem(path, raw):
         return None, [problem]
-    return JsonlRows(path, raw, _record_offsets(raw, quoted=False), workspace), []
+    return JsonlRows(path, raw, _record_offsets(raw, b" \t\r\n", quoted=False), workspace), []
 
 
 def _header_fault(header: tuple[str, ...], line: str) -> tuple[str, str | None] | None:
@@ -223,16 +223,16 @@ def _strict_decoder() -> Callable[[str], Json]:
 _decode = _strict_decoder()
 
 
-def _record_offsets(raw: bytes, *, quoted: bool) -> array[int]:
-    """Where each record starts, and where the last one ends; blank lines belong to the one before.
+def _record_offsets(raw: bytes, blank: bytes, *, quoted: bool) -> array[int]:
+    """Where each record starts, and where the last one ends.
 
-    Readers cut what follows the record's own line end.
+    A line of nothing but `blank` belongs to the record before; readers cut it off.
     """
     offsets = array("Q")
     start, size, quotes = 0, len(raw), 0
     while start < size:
         end = raw.find(b"\n", start) + 1 or size
-        if quotes % 2 == 0 and not raw[start:end].isspace():
+        if quotes % 2 == 0 and raw[start:end].strip(blank):
             offsets.append(start)
         if quoted:
             quotes += raw.count(b'"', start, end)

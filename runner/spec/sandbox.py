@@ -55,6 +55,8 @@ class DataOnly(ImmutableSandboxedEnvironment):
         return self.getitem(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
+        if isinstance(obj, Undefined):
+            str(obj)  # StrictUndefined: raises, naming what is missing
         if isinstance(obj, Mapping | list | tuple | str):
             try:
                 return obj[argument]
@@ -76,7 +78,10 @@ class DataOnly(ImmutableSandboxedEnvironment):
 def sandbox() -> DataOnly:
     budget = Budget()
     environment = DataOnly(
-        undefined=StrictUndefined, autoescape=False, cache_size=0, finalize=_written(budget)
+        undefined=StrictUndefined,
+        optimized=False,  # nothing is computed before it is rendered, under its budget
+        cache_size=0,
+        finalize=_written(budget),
     )
     environment.budget = budget
     environment.globals.clear()
@@ -139,7 +144,7 @@ def _too_large(operator: str, left: Any, right: Any, budget: Budget) -> bool:
     if len(numbers) == 2:
         return sum(number.bit_length() for number in numbers) > _MAX_BITS
     if sized and numbers:
-        weight = (_weight(sized[0]) + 1) * max(0, numbers[0])
+        weight = max(1, _weight(sized[0])) * max(0, numbers[0])
         if weight <= MAX_OUTPUT:
             budget.spend(weight)
         return weight > MAX_OUTPUT

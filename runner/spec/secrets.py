@@ -35,7 +35,8 @@ _RUN = re.compile(r"(?<![0-9A-Za-z_+-])[0-9A-Za-z_+-]{80}")
 _NAMED = (
     r"(?<![0-9A-Za-z])"
     r"(?i:(?:event|signing|api|access|service_role|private|secret)[_-]?key|token|password|secret)"
-    r"[\"']?[ \t]*[:=](?:[ \t]*[|>][-+]?[ \t]*\n)?[ \t\"']*(?P<value>[0-9A-Za-z_+/=.-]{16,})"
+    r"[\"']?[ \t]*[:=](?:[ \t]*[|>][-+]?[ \t]*\n)?[ \t\"']*"
+    r"(?P<value>(?=[\w+/=.-]{0,99}[A-Za-z])[0-9A-Za-z_+/=.-]{16,})"
 )
 _SECRET = re.compile(
     "|".join(

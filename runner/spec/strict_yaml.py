@@ -37,11 +37,17 @@ _FIRST_OF_OTHERS = frozenset("0123456789+-.~nNtTfFyYoO")  # all else is a plain 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
 _FLOAT = re.compile(r"[-+]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][-+]?[0-9]+)?\Z")
 _AMBIGUOUS = (
-    (re.compile(r"[-+]?0[0-9_]+(\.[0-9_]*)?([eE][-+]?[0-9]+)?\Z"), "a number with a leading zero, which YAML 1.1 reads as octal"),
+    (
+        re.compile(r"[-+]?0[0-9_]+(\.[0-9_]*)?([eE][-+]?[0-9]+)?\Z"),
+        "a number with a leading zero, which YAML 1.1 reads as octal",
+    ),
     (re.compile(r"[-+]?0[xXoObB][0-9a-fA-F_]+\Z"), "a number that is not written in decimal"),
-    (re.compile(r"[-+]?[0-9][0-9,]*(_[0-9_]+)+(\.[0-9_]*)?\Z"), "a number with underscores"),
+    (re.compile(r"[-+]?[0-9.]+_[0-9_.]*([eE][-+]?[0-9]+)?\Z"), "a number with underscores"),
     (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?\Z"), "a date, which JSON does not have"),
-    (re.compile(r"[-+]?[0-9]+(:[0-5]?[0-9])+(\.[0-9]*)?\Z"), "a number in base 60 to YAML 1.1"),
+    (
+        re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?\Z"),
+        "a number in base 60 to YAML 1.1",
+    ),
     (re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"), "not a number that JSON has"),
 )
 _TOO_DEEP = f"values are nested more than {MAX_DEPTH} levels deep"

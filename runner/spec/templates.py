@@ -16,13 +16,24 @@ from runner.model import Json
 from runner.spec.document import did_you_mean, echo
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from runner.spec.sandbox import DataOnly
 
 Context: TypeAlias = Mapping[str, Json]
 Render: TypeAlias = Callable[[Context], Json]
 
 MAX_SOURCE = 16 * 1024  # characters of one template
 _REFERENCE = re.compile(r"\{\{\s*([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)\s*\}\}\Z")
+
+
+# What filters and operators raise on data that they are not made for.
+_OF_FILTERS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
 
 
 class TemplateError(ValueError):
@@ -140,8 +151,8 @@ def _compile_jinja(source: str, *, single: bool) -> Render:
             raise TemplateError(str(error.message)) from None
         except TemplateError:
             raise
-        except (ArithmeticError, TypeError, ValueError, LookupError) as error:
-            raise TemplateError(str(error) or type(error).__name__) from None
+        except _OF_FILTERS as error:
+            raise TemplateError((str(error) or type(error).__name__)[:200]) from None
         except (RecursionError, MemoryError):
             raise TemplateError("it nests too deeply, or grows too large") from None
 
@@ -149,12 +160,13 @@ def _compile_jinja(source: str, *, single: bool) -> Render:
 
 
 def _compile_or_explain(
-    environment: Environment, source: str, *, single: bool
+    environment: DataOnly, source: str, *, single: bool
 ) -> Callable[[Context], Json]:
     from jinja2 import TemplateSyntaxError
 
     if len(source) > MAX_SOURCE:
         raise TemplateError(f"the template has more than {MAX_SOURCE:,} characters")
+    environment.budget.refill()
     try:
         return _compiled(environment, source, single=single)
     except TemplateSyntaxError as error:
@@ -166,7 +178,7 @@ def _compile_or_explain(
         raise TemplateError(message) from None
 
 
-def _compiled(environment: Environment, source: str, *, single: bool) -> Callable[[Context], Json]:
+def _compiled(environment: DataOnly, source: str, *, single: bool) -> Callable[[Context], Json]:
     """The value of a template that is one expression; the text of any other."""
     from jinja2 import nodes
     from jinja2.environment import TemplateExpression
@@ -195,7 +207,7 @@ def _refuse_statements(tree: Any) -> None:
             raise TemplateError(f"`{kind}` is not allowed", hint)
 
 
-def _syntax(message: str, environment: Environment) -> TemplateError:
+def _syntax(message: str, environment: DataOnly) -> TemplateError:
     if found := re.match(r"No (filter|test) named '(.*)'", message):
         kind, name = found.groups()
         known = sorted(environment.filters if kind == "filter" else environment.tests)
@@ -204,10 +216,8 @@ def _syntax(message: str, environment: Environment) -> TemplateError:
             did_you_mean(name, known)
             or (f"there are {', '.join(known)}" if kind == "filter" else None),
         )
-    if "unexpected end of template" in message:
-        return TemplateError(
-            "the template is never closed", "it ends with }}, as in {{ repo.owner }}"
-        )
+    if "end of template" in message.lower():
+        return TemplateError("the template is never closed", "close it, as in {{ repo.owner }}")
     if message == "unexpected 'end of print statement'":
         return TemplateError("the expression ends too early")
     return TemplateError(f"the template does not parse: {message[:200]}")
@@ -217,7 +227,7 @@ def _in_our_words(message: str, context: Context) -> TemplateError:
     """Jinja's words about what is undefined, without the Python classes in them."""
     if found := re.match(r"'(\w+)' is undefined", message):
         return _undefined(found[1], context)
-    if found := re.match(r"'[\w. ]+ object' has no (?:attribute|element) '?(.*?)'?\Z", message):
+    if found := re.match(r"'?[\w. ]+ object'? has no (?:attribute|element) '?(.*?)'?\Z", message):
         hint = "where it may be missing, write `| default(...)` behind it"
         return TemplateError(f"there is no {echo(found[1])}", hint)
     return TemplateError(message[:200])

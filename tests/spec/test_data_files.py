@@ -1,0 +1,250 @@
+"""CSV and JSON Lines: rows of typed values, made when asked for, or a problem with its line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tracemalloc
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.model import Data
+from runner.spec.data_files import CsvRows, JsonlRows, read_csv, read_jsonl
+from runner.spec.repositories import check_repositories
+from runner.spec.rows import Concatenated, RowError, Rows
+
+# Cells that are text to us: neither numbers nor booleans.
+CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\r\x00"), max_size=12).map(
+    "x{}".format
+)
+
+
+def csv_rows(text: str | bytes, workspace: str | None = None) -> CsvRows:
+    raw = text if isinstance(text, bytes) else text.encode()
+    rows, problems = read_csv("f.csv", raw, workspace)
+    assert not problems
+    assert rows is not None
+    return rows
+
+
+def jsonl_rows(text: str, workspace: str | None = None) -> JsonlRows:
+    rows, problems = read_jsonl("f.jsonl", text.encode(), workspace)
+    assert not problems
+    assert rows is not None
+    return rows
+
+
+def listed(rows: Rows) -> list[Data]:
+    return [{k: v for k, v in row.items() if k not in ("owner", "name")} for row in _all(rows)]
+
+
+def _all(rows: Rows) -> list[Data]:
+    return [rows[index] for index in range(len(rows))]
+
+
+def faults(rows: Rows) -> list[tuple[int | None, str]]:
+    return [(p.line, p.message) for p in check_repositories(Concatenated([rows]), {"sync"})]
+
+
+def test_cells_are_typed_and_empty_ones_are_missing() -> None:
+    rows = csv_rows(
+        "repo,priority,velocity,skip,a,b,c,workspace\n"
+        "o/a,high,40,sync;other sync,true,007,1.50,12\n"
+        "o/b,,,,,,,\n"
+        "o/c,low,-0.5,sync,false,1e5,0,9999999999999999\n"
+    )
+    assert listed(rows) == [
+        {"repo": "o/a", "priority": "high", "velocity": 40, "skip": ["sync", "other", "sync"]}
+        | {"a": True, "b": "007", "c": 1.5, "workspace": "12"},
+        {"repo": "o/b"},
+        {"repo": "o/c", "priority": "low", "velocity": -0.5, "skip": ["sync"]}
+        | {"a": False, "b": "1e5", "c": 0, "workspace": "9999999999999999"},
+    ]
+
+
+def test_owner_and_name_come_from_the_repository_and_the_workspace_by_default() -> None:
+    rows = csv_rows("repo,workspace\no/a,\no/b,w2\n", workspace="w1")
+    assert _all(rows) == [
+        {"repo": "o/a", "owner": "o", "name": "a", "workspace": "w1"},
+        {"repo": "o/b", "owner": "o", "name": "b", "workspace": "w2"},
+    ]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("last", [True, False])
+def test_line_ends_blank_lines_and_byte_order_marks_are_no_matter(
+    end: str, bom: bytes, last: bool
+) -> None:
+    lines = ["", "repo,label", "", 'o/a,"x', "", 'y"', "", "o/b,z", *([""] * last)]
+    rows = csv_rows(bom + end.join(lines).encode())
+    label = f"x{end}{end}y"
+    assert listed(rows) == [{"repo": "o/a", "label": label}, {"repo": "o/b", "label": "z"}]
+    assert [rows.place(index).line for index in (0, 1)] == [4, 8]
+
+
+@given(st.lists(st.tuples(CELLS, CELLS), min_size=1), st.sampled_from(["\n", "\r\n"]))
+def test_what_a_csv_writer_writes_is_read(cells: list[tuple[str, str]], end: str) -> None:
+    """Quotes, commas and line ends in cells, and every line separator that Unicode has."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator=end)
+    writer.writerow(["repo", "one", "two"])
+    for index, (one, two) in enumerate(cells):
+        writer.writerow([f"o/r{index}", one, two])
+    expected = [{"repo": f"o/r{n}", "one": a, "two": b} for n, (a, b) in enumerate(cells)]
+    assert listed(csv_rows(buffer.getvalue())) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no column `repo`"),
+        ("\n\n", "no column `repo`"),
+        ("name,priority\n", "no column `repo`"),
+        ("repo;priority\no/a;high\n", "no column `repo`"),
+        ("Repo\no/a\n", "no column `repo`"),
+        ("repo,repo\n", "`repo` twice"),
+        ("repo,\no/a,\n", "column 2 has no name"),
+        ('repo,"never closed\n', "a quote is never closed"),
+        ("repo,a\ro/a,b\r", "carriage return"),
+        ("repo\n\xff".encode("latin-1"), "not UTF-8"),
+        ("repo\no/a\n".encode("utf-16"), "not UTF-8 (UTF-16)"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_one_problem(text: str | bytes, words: str) -> None:
+    rows, (problem,) = read_csv("f.csv", text if isinstance(text, bytes) else text.encode(), None)
+    assert rows is None
+    assert words in problem.message
+    assert problem.hint
+    assert problem.path == "f.csv"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("o/a", "1 cells in a table of 2 columns"),
+        ("o/a,b,c", "3 cells in a table of 2 columns"),
+        ('o/a,"b" c', "not CSV"),
+        ('o/a,"b', "a quote is never closed"),
+        ('o/a,"' + "x" * 200_000 + '"', "not CSV"),
+        ('o/a,"x"\ry', "carriage return"),
+        ("not-a-name,b", "`not-a-name` is not a repository"),
+        (",b", "`repo` is empty"),
+        ("o/a/b,b", "`o/a/b` is not a repository"),
+        ("é/a,b", "`é/a` is not a repository"),
+    ],
+)
+def test_a_row_that_is_wrong_is_a_problem_at_its_line(line: str, words: str) -> None:
+    rows = csv_rows(f"repo,label\nok/ok,fine\n{line}")
+    ((number, message),) = faults(rows)
+    assert words in message
+    assert number == 3
+    assert len(message) < 200
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"repo": "o/a",}', "not JSON"),
+        ('{"repo": "o/a"} {"repo": "o/b"}', "not JSON: Extra data at column"),
+        ("[1]", "expected an object"),
+        ("5", "expected an object"),
+        ("null", "expected an object"),
+        ('{"repo": null}', "`repo` is empty; expected a string"),
+        ('{"repo": ["o/a"]}', "`repo` is a list"),
+        ("{}", "`repo` is missing"),
+        ('{"repo": "o/a", "x": NaN}', "`NaN` is not a number that JSON has"),
+        ('{"repo": "o/a", "x": -Infinity}', "is not a number that JSON has"),
+        ('{"repo": "o/a", "x": 1e999}', "larger than a JSON number"),
+        ('{"repo": "o/a", "x": ' + "9" * 5000 + "}", "64 bits"),
+        ('{"repo": "o/a", "x": 18446744073709551616}', "64 bits"),
+        ('{"repo": "o/a", "repo": "o/b"}', "the key `repo` is written twice"),
+        ('{"repo": "o/a", "x": "\\ud800"}', "surrogate"),
+        ('{"repo": "o/\\ud800"}', "surrogate"),
+        ('"\\udfff/x"', "surrogate"),
+        ('{"repo": "o/a", "\\ud800": 1}', "surrogate"),
+        ('{"repo": "o/a", "x": ' + "[" * 100 + "]" * 100 + "}", "nested"),
+        ('{"repo": "o/a", "x": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested"),
+        ('{"repo": "o/a", "x": ' + '{"y":' * 100_000, "nested"),
+        ('{"repo": "o/a", "skip": "sync"}', "expected a list"),
+        ('{"repo": "o/a", "skip": [1]}', "expected a string"),
+        ('{"repo": "o/a", "skip": ["snyc"]}', "unknown operation `snyc`"),
+        ('{"repo": "o/a", "workspace": 5}', "expected a string"),
+        ('{"repo": "o/a", "workspace": []}', "expected a string"),
+        ('{"repo": "o/a", "workspace": ""}', "`workspace` is empty"),
+        ('{"repo": "o/a", "priority": ["high"]}', "expected one of"),
+        ('{"repo": "o/a", "velocity": "fast"}', "expected a number"),
+        ('{"repo": "o/a", "a b": 1}', "`a b` is not a name for an attribute"),
+        ('{"file": "other.csv"}', "`repo` is missing"),
+    ],
+)
+def test_a_line_that_is_wrong_is_a_problem_at_its_line(line: str, words: str) -> None:
+    rows = jsonl_rows(f'"ok/ok"\n\n{line}\n')
+    found = faults(rows)
+    assert any(words in message for _, message in found), found
+    assert {number for number, _ in found} == {3}
+    assert all(len(message) < 200 for _, message in found)
+    assert all(message.isprintable() for _, message in found)
+
+
+def test_json_lines_may_be_names_or_objects_with_any_attribute() -> None:
+    rows = jsonl_rows('\ufeff"o/a"\n\n \n{"repo": "o/b", "x": {"y": [1, null, "é\\u00e9"]}}', "w")
+    assert listed(rows) == [
+        {"repo": "o/a", "workspace": "w"},
+        {"repo": "o/b", "x": {"y": [1, None, "éé"]}, "workspace": "w"},
+    ]
+    assert rows.place(1).line == 4
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.from_regex(r"[a-np-z_][a-z0-9_]{0,6}", fullmatch=True),
+            st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=9),
+        )
+    )
+)
+def test_what_json_writes_is_read(values: list[Data]) -> None:
+    rows = [{"repo": f"o/r{n}", **value} for n, value in enumerate(values)]
+    text = "\n".join(json.dumps(row) for row in rows)
+    try:
+        text = "\n".join(json.dumps(row, ensure_ascii=False).encode().decode() for row in rows)
+    except UnicodeEncodeError:
+        with pytest.raises(RowError, match="surrogate"):
+            _all(jsonl_rows(text))
+        return
+    kept = [{k: v for k, v in row.items() if k not in ("owner", "name")} for row in rows]
+    assert listed(jsonl_rows(text)) == kept
+
+
+def test_a_repository_is_listed_once_in_whichever_file() -> None:
+    one = csv_rows("repo\no/a\no/b\n")
+    two = jsonl_rows('"o/c"\n"o/b"\n"o/b"\n')
+    problems = check_repositories(Concatenated([one, two]), set())
+    assert [(p.path, p.line, p.message) for p in problems] == [
+        ("f.jsonl", 2, "`o/b` is listed twice (first in f.csv:3)"),
+        ("f.jsonl", 3, "`o/b` is listed twice (first in f.csv:3)"),
+    ]
+
+
+def test_a_file_of_nothing_but_faults_is_not_told_in_full() -> None:
+    rows = csv_rows("repo\n" + "x\n" * 100_000)
+    found = faults(rows)
+    assert len(found) == 51
+    assert "further rows were not looked at" in found[-1][1]
+
+
+def test_a_hundred_thousand_rows_take_little_more_than_their_bytes() -> None:
+    text = "repo,velocity\n" + "".join(f"owner/name-{n},{n}\n" for n in range(100_000))
+    raw = text.encode()
+    tracemalloc.start()
+    rows, _ = read_csv("f.csv", raw, None)
+    assert rows is not None
+    check_repositories(Concatenated([rows]), set())
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 2_000_000
+    assert peak < 3 * len(raw) + 8_000_000

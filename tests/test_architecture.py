@@ -1,0 +1,163 @@
+"""The house's order (DESIGN.md, section 3), read from the source itself."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runner.spec.schema import SCHEMAS, schema_text
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "runner").rglob("*.py"))
+LONGEST = 300  # lines
+LONGER = {"runner/model.py": 350, "runner/adapters/journal/run_journal.py": 420}  # to be split
+
+# What each room may import of ours: the rooms below it, and nothing beside or above it.
+MAY_IMPORT = {
+    "errors": {"model"},  # for its types only
+    "model": set[str](),
+    "spec": {"model", "errors"},
+    "planning": {"spec", "model", "errors"},
+    "execution": {"planning", "spec", "model", "errors"},
+    "adapters": {"planning", "spec", "model", "errors"},
+    "output": {"planning", "spec", "model", "errors"},
+    "__main__": {"cli"},
+    "cli": {"output", "execution", "adapters", "planning", "spec", "model", "errors"},
+}
+# Adapters meet the Protocols of execution, and agree with it on how ids follow from a seed.
+ADAPTERS_MEET = {"runner.execution.ports", "runner.execution.seeds"}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def room_of(module: str) -> str | None:
+    """`runner.spec.load` lies in `spec`; `runner` itself, with the version, in none."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "runner" and len(parts) > 1 else None
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Every module that the file imports, at whichever place in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{name_of(path)} has a relative import"
+            assert node.module
+            # `from runner import spec` names a room, `from runner import __version__` none.
+            yield node.module
+            if node.module == "runner":
+                yield from (f"runner.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_run_downward_only(path: Path) -> None:
+    room = room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    for module in imports_of(path):
+        other = room_of(module)
+        if other is None or other == "__version__" or other == room or room == "__init__":
+            continue
+        if room == "adapters" and module in ADAPTERS_MEET:
+            continue
+        assert other in MAY_IMPORT[room or ""], f"{name_of(path)} imports {module}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_files_stay_short(path: Path) -> None:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= LONGER.get(name_of(path), LONGEST)
+
+
+def test_every_room_of_the_design_is_there() -> None:
+    rooms = {room_of(".".join(p.relative_to(ROOT).with_suffix("").parts)) for p in FILES}
+    assert rooms - {"__init__"} == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("room", ["spec", "planning"])
+def test_the_pure_rooms_neither_read_nor_ask_nor_print(room: str) -> None:
+    """`load.py` alone reads files; the schemas and the built-in catalog are part of the package."""
+    allowed = {
+        "load.py": {"pathlib"},
+        "schema.py": {"pathlib", "importlib"},
+        "catalog.py": {"importlib"},
+    }
+    forbidden = {"os", "io", "socket", "pathlib", "importlib", "subprocess", "logging", "time"}
+    forbidden |= {
+        "datetime",
+        "random",
+        "asyncio",
+        "threading",
+        "sys",
+        "shutil",
+        "tempfile",
+        "urllib",
+    }
+    for path in (ROOT / "runner" / room).glob("*.py"):
+        roots = {module.split(".")[0] for module in imports_of(path)}
+        assert not (roots & forbidden) - allowed.get(path.name, set()), name_of(path)
+        names = {
+            n.id for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Name)
+        }
+        assert not names & {"open", "print", "input", "exec", "eval", "__import__"}, name_of(path)
+
+
+def test_planning_reads_no_file_of_its_own() -> None:
+    for path in (ROOT / "runner" / "planning").glob("*.py"):
+        assert not {"runner.spec.load", "runner.spec.schema"} & set(imports_of(path)), name_of(path)
+
+
+def test_the_command_line_starts_without_what_it_may_not_need() -> None:
+    """Jinja, JSON Schema, HTTP and the database are imported where they are used."""
+    code = "import runner.cli.main, sys, json; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    heavy = {
+        "jinja2",
+        "jsonschema",
+        "jsonschema_rs",
+        "httpx",
+        "sqlalchemy",
+        "rich",
+        "yaml",
+        "starlette",
+    }
+    assert not heavy & set(json.loads(done.stdout))
+
+
+def test_every_schema_is_published_described_and_shipped() -> None:
+    """In the wheel they lie in `runner/schemas`, in a checkout at the top level."""
+    names = {path.name.removesuffix(".schema.json") for path in (ROOT / "schemas").glob("*.json")}
+    assert names == set(SCHEMAS)
+    for name in SCHEMAS:
+        schema = json.loads(schema_text(name))
+        assert schema["$id"].endswith(f"/{name}.schema.json")
+        assert [where for where in _undescribed(schema) if where] == []
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]
+    wheel = build["build"]["targets"]["wheel"]
+    assert wheel["force-include"]["schemas"] == "runner/schemas"
+    assert wheel["packages"] == ["runner"]
+
+
+def _undescribed(schema: object, path: str = "") -> Iterator[str]:
+    """Properties that an editor could not explain."""
+    if isinstance(schema, list):
+        for member in schema:
+            yield from _undescribed(member, path)
+    if not isinstance(schema, dict):
+        return
+    for key, value in schema.items():
+        if key == "properties":
+            for name, member in value.items():
+                if isinstance(member, dict) and not {"description", "$ref"} & set(member):
+                    yield f"{path}.{name}"
+                yield from _undescribed(member, f"{path}.{name}")
+        elif key not in ("examples", "enum", "const", "default"):
+            yield from _undescribed(value, path)
