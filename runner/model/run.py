@@ -1,0 +1,111 @@
+"""What a run has seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+from runner.model.plan import ExecutionPlan
+
+RunStatus = Literal["running", "completed", "failed", "cancelled", "incomplete"]
+Outcome = Literal["sent", "completed", "failed", "cancelled", "rejected", "no_job", "timed_out"]
+
+FAILURES: frozenset[Outcome] = frozenset({"failed", "cancelled", "rejected", "no_job", "timed_out"})
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An Inngest run that one of our events started."""
+
+    id: str
+    function: str
+    status: str
+    ended: bool
+    message: str | None = None
+    url: str | None = None
+
+
+class SentEvent(NamedTuple):
+    """An event the server has accepted: `position` counts from 0 over the whole run."""
+
+    position: int
+    stage: int
+    operation: str
+    item: str
+    name: str
+    internal_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One event that did not take effect as planned."""
+
+    operation: str
+    item: str
+    event: str
+    outcome: Outcome
+    message: str
+    job: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    planned: int = 0
+    accepted: int = 0
+    deduplicated: int = 0
+    rejected: int = 0
+    jobs: int = 0
+    completed: int = 0
+    failed: int = 0
+    no_job: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a run ended; `duration` in seconds.
+
+    `links` lead to the first jobs (their ids, where the target has no dashboard); `notes` say what
+    a caller must know besides the figures.
+    """
+
+    run_id: str
+    plan: str
+    target: str
+    status: RunStatus
+    totals: Totals
+    failures: tuple[Failure, ...]
+    duration: float
+    links: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StageProgress:
+    """Where a stage stands; `rate` is events a second, times are in seconds.
+
+    `sent` counts accepted events; `running`, `completed` and `failed` count events by what their
+    jobs have come to. `waiting` says what the run is waiting for just now, if it is.
+    """
+
+    stage: int
+    operation: str
+    total: int
+    sent: int = 0
+    running: int = 0
+    completed: int = 0
+    failed: int = 0
+    rate: float = 0.0
+    left: float | None = None
+    waiting: str | None = None
+    ended: bool = False
+
+
+class Observer(Protocol):
+    """Told what a run does, as it does it; decides nothing."""
+
+    def started(self, run_id: str, plan: ExecutionPlan, /) -> None: ...
+
+    def progress(self, progress: StageProgress, /) -> None: ...
+
+    def note(self, message: str, /) -> None: ...
