@@ -23,3 +23,13 @@ def isolated(
     monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
     yield
     assert not (Path.home() / ".backfill").exists()
+
+
+@pytest.fixture(autouse=True)
+def closed_stores() -> Iterator[None]:
+    """Stores that a test has opened end with it, as a process would end them."""
+    yield
+    from tests.support import open_stores
+
+    while open_stores:
+        open_stores.pop().close()

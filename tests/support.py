@@ -58,6 +58,9 @@ def repos(count: int) -> str:
     return "repos: [" + ", ".join(f"o/r{number}" for number in range(count)) + "]\n"
 
 
+open_stores: list[Store] = []
+
+
 class FakeClock:
     """Time passes only by sleeping, and sleeping takes no time."""
 
@@ -246,7 +249,10 @@ async def connect(
 
 
 def new_store(folder: Path) -> Store:
-    return Store(f"sqlite:///{folder / 'state.db'}")
+    """A store beside the plan; the fixture `closed_stores` closes it."""
+    store = Store(f"sqlite:///{folder / 'state.db'}")
+    open_stores.append(store)
+    return store
 
 
 def start_journal(store: Store, plan: ExecutionPlan, run_id: str = "RUN1") -> RunJournal:

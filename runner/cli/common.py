@@ -7,12 +7,15 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from runner.errors import InvalidPlan, UsageError
 from runner.model import ExecutionPlan, Json
+
+if TYPE_CHECKING:
+    from runner.adapters.journal.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -90,6 +93,13 @@ def build(plan: str, variables: dict[str, Json], *, strict: bool = False) -> Exe
     from runner.spec.load import load_plan
 
     return build_execution_plan(load_plan(plan, overrides=variables, strict=strict), strict=strict)
+
+
+def open_store(state: str | None) -> Store:
+    """The state store, closed when the command ends."""
+    from runner.adapters.journal.store import DEFAULT_STATE, Store
+
+    return click.get_current_context().with_resource(Store(state or DEFAULT_STATE))
 
 
 def wants_color(stream: Any) -> bool:

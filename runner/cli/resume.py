@@ -9,9 +9,9 @@ from random import SystemRandom
 import click
 
 from runner.adapters.inngest.target import Target, resolve
-from runner.adapters.journal.store import DEFAULT_STATE, RunRecord, Store
+from runner.adapters.journal.store import RunRecord
 from runner.cli.carry_out import carry_out, sending_options
-from runner.cli.common import build, format_option, state_option
+from runner.cli.common import build, format_option, open_store, state_option
 from runner.cli.wiring import Settings, check_keys, confirm
 from runner.errors import StalePlan
 from runner.execution.chunks import RequestLimits
@@ -51,7 +51,7 @@ def resume_command(
     What was sent is not sent again; a request whose answer was lost is made again with the same
     ids, which the server takes once. The plan must still be the one that the run started with.
     """
-    store = Store(state or DEFAULT_STATE)
+    store = open_store(state)
     record = store.find(run)
     if record.status == "completed":
         click.echo(f"run {record.id} has completed: there is nothing to resume", err=True)

@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 
 from runner.adapters.inngest.target import resolve
-from runner.adapters.journal.store import DEFAULT_STATE, Store
 from runner.cli.carry_out import carry_out, sending_options
 from runner.cli.common import (
     build,
     format_option,
+    open_store,
     plan_argument,
     plan_options,
     read_variables,
@@ -79,7 +79,8 @@ def run_command(
     preflight(execution_plan)
     follow = check_keys(execution_plan, resolved, follow=not no_wait)
     confirm(execution_plan, resolved, yes=yes)
-    store = Store(state or DEFAULT_STATE)
+    settings = Settings(follow, grace, RequestLimits(request_events, request_bytes))
+    store = open_store(state)
 
     def start() -> Journal:
         from ulid import ULID
@@ -94,5 +95,4 @@ def run_command(
             follow=follow,
         )
 
-    settings = Settings(follow, grace, RequestLimits(request_events, request_bytes))
     return carry_out(execution_plan, resolved, start, settings, form=form)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import URL, Engine, create_engine, event, insert, make_url, select, update
 from sqlalchemy.exc import ArgumentError
@@ -45,8 +45,18 @@ class Store:
     def __init__(self, url: str = DEFAULT_STATE) -> None:
         self.url = _parse(url)
         self._engine = _connect(self.url)
-        with reachable(self.url):
-            self._migrate()
+        try:
+            with reachable(self.url):
+                self._migrate()
+        except TargetError:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
 
     def start(self, run_id: str, plan: ExecutionPlan, **record: Any) -> RunJournal:
         """Write down a new run; `record` has target, address, variables and follow."""

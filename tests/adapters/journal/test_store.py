@@ -34,7 +34,7 @@ def test_an_unknown_or_ambiguous_run_is_a_usage_error(tmp_path: Path) -> None:
 
 
 def test_the_default_folder_ignores_itself_in_git() -> None:
-    Store()
+    Store().close()
     assert Path(".backfill/.gitignore").read_text(encoding="utf-8") == "*\n"
     assert Path(".backfill/state.db").exists()
 
