@@ -20,19 +20,6 @@ _EVERY = 5.0  # seconds between plain lines
 _REFRESH = 8  # frames a second
 
 
-class Silent:
-    """Says nothing."""
-
-    def started(self, run_id: str, plan: ExecutionPlan) -> None:
-        pass
-
-    def progress(self, progress: StageProgress) -> None:
-        pass
-
-    def note(self, message: str) -> None:
-        pass
-
-
 class PlainLines:
     """A line where a stage begins, every few seconds, and where it ends; and every note."""
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from runner.model import ExecutionPlan, Observer, StageProgress
-from runner.output.progress import LiveDisplay, PlainLines, Silent
+from runner.output.progress import LiveDisplay, PlainLines
 from tests.output.fakes import DANGEROUS, HOSTILE
 
 BEGUN = StageProgress(1, "sync", 3_000)
@@ -24,7 +24,7 @@ class Clock:
         return self.now
 
 
-@pytest.mark.parametrize("make", [LiveDisplay, PlainLines, lambda _out: Silent()])
+@pytest.mark.parametrize("make", [LiveDisplay, PlainLines])
 def test_each_display_is_an_observer(
     make: Callable[[io.StringIO], Observer], plan: ExecutionPlan
 ) -> None:
@@ -129,14 +129,6 @@ def test_a_key_in_a_note_is_not_printed(
         text = out.getvalue()
     assert "note: used ***" in text
     assert key not in text
-
-
-def test_silent_stays_silent(plan: ExecutionPlan, capfd: pytest.CaptureFixture[str]) -> None:
-    observer = Silent()
-    observer.started("RUN1", plan)
-    observer.progress(ENDED)
-    observer.note("a note")
-    assert capfd.readouterr() == ("", "")
 
 
 def _plain(progress: StageProgress) -> list[str]:

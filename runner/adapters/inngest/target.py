@@ -144,8 +144,9 @@ def _origin(text: str, source: str) -> str:
         valid = False
     if not valid:
         hint = did_you_mean(text, NAMES) or "write embedded, dev, cloud, or http://host:port"
+        named = f" `{text}`" if text.replace("-", "").isalnum() and len(text) <= 20 else ""
         what = "is not a target" if source == "--target" else "is not a URL"
-        raise UsageError(f"{source} {what}", hint=hint)
+        raise UsageError(f"{source}{named} {what}", hint=hint)
     if parts.username or parts.password or parts.query or parts.fragment:
         hint = "keys come from INNGEST_EVENT_KEY and INNGEST_SIGNING_KEY"
         raise UsageError(f"{source} must be a bare base URL, without user, key or query", hint=hint)

@@ -86,7 +86,8 @@ class Store:
             found = connection.execute(query).mappings().all()
         if not found:
             hint = f"this state store is {describe(self.url)}; --state names another"
-            raise UsageError(f"there is no run {run_id}", hint=hint)
+            which = "yet" if run_id == "latest" else run_id
+            raise UsageError(f"there is no run {which}", hint=hint)
         if len(found) > 1 and run_id != "latest":
             raise UsageError(f"more than one run begins with {run_id}", hint="give more of its id")
         return RunRecord(**{**found[0], "variables": json.loads(found[0]["variables"])})
