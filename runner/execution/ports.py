@@ -55,6 +55,34 @@ class Clock(Protocol):
         """Sleep, or return as soon as `until` is set."""
 
 
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why nothing may be sent just now, and after how many seconds to ask again."""
+
+    reason: str
+    seconds: float
+
+
+class GuardUnanswered(Exception):
+    """A guard that could not be asked, and why; it never means that sending is fine."""
+
+
+class Guard(Protocol):
+    @property
+    def name(self) -> str:
+        """What it is called in messages, such as ``github`` or ``file hold.flag``."""
+
+    async def ask(self) -> Hold | None:
+        """None where the next batch may go out. Raises `GuardUnanswered`."""
+
+
+class CancelApi(Protocol):
+    """Ends jobs that were started already."""
+
+    async def cancel(self, job_id: str, /) -> bool:
+        """Whether the job was still going on; False where it had ended, or is not known."""
+
+
 class ChunkEvent(NamedTuple):
     """An event of a chunk: `position` counts from 0 over the run."""
 

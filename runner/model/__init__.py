@@ -3,6 +3,14 @@
 ``plan file -> Document -> BackfillPlan -> ExecutionPlan -> journal -> events -> jobs -> report``
 """
 
+from runner.model.guard import (
+    CommandGuard,
+    FileGuard,
+    GithubGuard,
+    GuardSpec,
+    HttpGuard,
+    SqlGuard,
+)
 from runner.model.plan import (
     BackfillPlan,
     Condition,
@@ -43,13 +51,18 @@ from runner.model.run import (
 __all__ = [
     "FAILURES",
     "BackfillPlan",
+    "CommandGuard",
     "Condition",
     "Contract",
     "Data",
     "Event",
     "ExecutionPlan",
     "Failure",
+    "FileGuard",
     "ForEach",
+    "GithubGuard",
+    "GuardSpec",
+    "HttpGuard",
     "Items",
     "Job",
     "Json",
@@ -68,6 +81,7 @@ __all__ = [
     "SentEvent",
     "Severity",
     "Skipped",
+    "SqlGuard",
     "Stage",
     "StageProgress",
     "Summary",
