@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
+from runner.model.guard import GuardSpec
+
 Json: TypeAlias = Any  # a JSON value: what a payload or an attribute may hold
 Data: TypeAlias = dict[str, Json]
 
@@ -18,6 +20,21 @@ ForEach = Literal["repo", "workspace", "once"]
 Wait = Literal["sent", "completed"]
 Load = Literal["internal", "external", "heavy"]
 OnFailure = Literal["stop", "continue"]
+
+
+class Input(NamedTuple):
+    """A file that a plan was read from; with the same bytes it gives the same plan."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailureLimit:
+    """How many events may fail: a number of them, or a ratio of those that have ended."""
+
+    count: int | None = None
+    ratio: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +145,11 @@ class BackfillPlan:
     on_failure: OnFailure
     handlers: Mapping[str, str]
     warnings: tuple[Problem, ...] = ()
+    max_failures: FailureLimit | None = None
+    canary: int = 0
+    scheduled: bool = False
+    guards: tuple[GuardSpec, ...] = ()
+    inputs: tuple[Input, ...] = ()
 
 
 class Event(NamedTuple):
@@ -157,9 +179,12 @@ class Skipped:
 
 
 class Items(Protocol):
-    """The items of a stage in sending order, each rendered to its event when asked for."""
+    """The items of a stage in sending order, each with its event."""
 
     def __len__(self) -> int: ...
+
+    def raw(self, start: int = 0, /) -> Iterator[tuple[str, bytes]]:
+        """Each item and its payload as JSON."""
 
     def events(self, start: int = 0, /) -> Iterator[tuple[str, Event]]: ...
 
@@ -176,6 +201,8 @@ class Stage:
     wait: Wait
     timeout: float
     items: Items
+    canary: int = 0  # events that go first, as a batch of their own
+    begins: float | None = None  # where pacing is scheduled: seconds from the start of the run
 
     @property
     def total(self) -> int:
@@ -183,18 +210,33 @@ class Stage:
 
     @property
     def batches(self) -> int:
-        return -(-self.total // self.pacing.batch_size)
+        return self.batch_of(self.total - 1) if self.total else 0
 
     @property
     def duration(self) -> float:
         """Seconds that the pacing alone takes: the delays between the batches."""
         return max(0, self.batches - 1) * self.pacing.delay
 
+    def batch_of(self, index: int) -> int:
+        """The batch of the `index`-th event; batches count from 1, events from 0."""
+        if index < self.canary:
+            return 1
+        return (index - self.canary) // self.pacing.batch_size + 1 + bool(self.canary)
+
+    def left_of_batch(self, index: int) -> int:
+        """How many events are left of a batch that has come to its `index`-th event."""
+        if index < self.canary:
+            return self.canary - index
+        return self.pacing.batch_size - (index - self.canary) % self.pacing.batch_size
+
+    def at(self, batch: int) -> float | None:
+        """When a batch is to start, in seconds from the start of the run; None: once sent."""
+        return None if self.begins is None else self.begins + (batch - 1) * self.pacing.delay
+
     def planned(self, start: int = 0) -> Iterator[PlannedEvent]:
         """The stage's events from the `start`-th on (0-based), in sending order."""
-        size = self.pacing.batch_size
         for index, (item, event) in enumerate(self.items.events(start), start):
-            yield PlannedEvent(self.number, self.operation, index // size + 1, item, event)
+            yield PlannedEvent(self.number, self.operation, self.batch_of(index), item, event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +256,14 @@ class ExecutionPlan:
     on_failure: OnFailure = "stop"
     metadata: Data = field(default_factory=dict)
     handlers: Mapping[str, str] = field(default_factory=dict)
+    max_failures: FailureLimit | None = None
+    guards: tuple[GuardSpec, ...] = ()
+    inputs: tuple[Input, ...] = ()
+
+    @property
+    def scheduled(self) -> bool:
+        """Does the server spread the load, by the events' own times?"""
+        return any(stage.begins is not None for stage in self.stages)
 
     @property
     def events(self) -> int:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
@@ -25,13 +24,13 @@ from runner.planning.faults import Faults
 from runner.planning.items import (
     Context,
     Once,
-    RenderedItems,
     RepositorySource,
     Source,
     Workspaces,
     find_workspaces,
 )
 from runner.planning.order import ordered
+from runner.planning.sealed import SealedItems, Sealing
 from runner.spec.document import ranked
 
 _FORM = "backfill/v1"
@@ -40,24 +39,38 @@ _FORM = "backfill/v1"
 def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> ExecutionPlan:
     """Exactly what a run of `plan` would send.
 
-    Every event is rendered and checked against its contract here, and kept only as part of the
-    digest. Raises `InvalidPlan` with the problems of all items; `strict` makes warnings errors.
+    Every event is rendered here, once, and checked against its contract. Raises `InvalidPlan`
+    with the problems of all items; `strict` makes warnings errors.
     """
     order, unknown = ordered(plan.repositories, plan.order_by)
     warnings = [*plan.warnings, *_order_warnings(plan, unknown)]
     sources = _sources(plan, order)
-    seal = hashlib.sha256(orjson.dumps([_FORM, plan.name, plan.on_failure]))
+    seal = hashlib.sha256(
+        orjson.dumps(
+            [
+                _FORM,
+                plan.name,
+                plan.on_failure,
+                plan.max_failures,
+                [[type(guard).__name__, guard] for guard in plan.guards],
+            ]
+        )
+    )
     stages: list[Stage] = []
+    begins = 0.0 if plan.scheduled else None
     skipped: list[Skipped] = list(plan.left_out)
     problems: list[Problem] = []
     for operation in plan.operations:
         outcome = _render(operation, sources[operation.for_each], _base(plan, operation))
         skipped += outcome.skipped
         problems += outcome.faults.problems()
-        if outcome.items.chosen:
-            seal.update(_header(operation))
+        if outcome.items.count:
+            stage = _stage(len(stages) + 1, operation, outcome.items, plan.canary, begins)
+            seal.update(_header(stage))
             seal.update(outcome.digest)
-            stages.append(_stage(len(stages) + 1, operation, outcome.items))
+            stages.append(stage)
+            if begins is not None:
+                begins += stage.batches * stage.pacing.delay
     warnings += _scope_warnings(plan, sources.get("workspace"))
     if not stages and not problems:
         warnings.append(_warning(plan, "there is nothing to send: every item is skipped", "empty"))
@@ -75,6 +88,9 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
         on_failure=plan.on_failure,
         metadata=plan.metadata,
         handlers=plan.handlers,
+        max_failures=plan.max_failures,
+        guards=plan.guards,
+        inputs=plan.inputs,
     )
 
 
@@ -82,7 +98,7 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
 class _Outcome:
     """What one operation comes to; `digest` covers its events."""
 
-    items: RenderedItems
+    items: SealedItems
     faults: Faults
     digest: bytes = b""
     skipped: list[Skipped] = field(default_factory=list)
@@ -90,10 +106,10 @@ class _Outcome:
 
 def _render(operation: Operation, source: Source, base: Context) -> _Outcome:
     """One pass over everything the operation could run for: what stays is checked and sealed."""
-    chosen = array("L")
-    outcome = _Outcome(RenderedItems(operation, source, base, chosen), Faults(operation.name))
+    outcome = _Outcome(SealedItems(operation.event, 0, ()), Faults(operation.name))
     payload, accepts, when = operation.payload, operation.contract.accepts, operation.when
-    name, event_name, seal = operation.name, operation.event, hashlib.sha256()
+    name, seal, sealing = operation.name, hashlib.sha256(), Sealing()
+    seal.update(orjson.dumps(operation.event))
     is_false = f"`when: {when.source}` is false" if when else ""
     for index, (item, context) in enumerate(source.contexts(base, range(len(source)))):
         if reason := source.skips(index, context, name):
@@ -108,16 +124,18 @@ def _render(operation: Operation, source: Source, base: Context) -> _Outcome:
             continue
         try:
             data = payload(context)
-            sealed = orjson.dumps([item, event_name, data])
+            sealed = orjson.dumps(data)
         except (ValueError, TypeError):
             outcome.faults.add(item, partial(payload.explain, context, item))
             continue
         if not accepts(data):
             outcome.faults.add(item, partial(operation.contract.explain, data, item))
             continue
+        named = orjson.dumps(item)
+        seal.update(named)
         seal.update(sealed)
-        chosen.append(index)
-    outcome.digest = seal.digest()
+        sealing.add(named, sealed)
+    outcome.items, outcome.digest = sealing.sealed(operation.event), seal.digest()
     return outcome
 
 
@@ -125,13 +143,17 @@ def _undecided(when: Condition | None, error: ValueError, item: str) -> Iterable
     return when.explain(error, item) if when else ()
 
 
-def _header(operation: Operation) -> bytes:
-    """What decides how an operation's events are sent, besides the events."""
-    pacing = asdict(operation.pacing)
-    return orjson.dumps([operation.name, pacing, operation.wait, operation.timeout])
+def _header(stage: Stage) -> bytes:
+    """What decides how a stage's events are sent, besides the events."""
+    pacing = asdict(stage.pacing)
+    return orjson.dumps(
+        [stage.operation, pacing, stage.wait, stage.timeout, stage.canary, stage.begins]
+    )
 
 
-def _stage(number: int, operation: Operation, items: RenderedItems) -> Stage:
+def _stage(
+    number: int, operation: Operation, items: SealedItems, canary: int, begins: float | None
+) -> Stage:
     return Stage(
         number=number,
         operation=operation.name,
@@ -141,10 +163,12 @@ def _stage(number: int, operation: Operation, items: RenderedItems) -> Stage:
         wait=operation.wait,
         timeout=operation.timeout,
         items=items,
+        canary=min(canary, items.count),
+        begins=begins,
     )
 
 
-def _sources(plan: BackfillPlan, order: array[int]) -> dict[str, Source]:
+def _sources(plan: BackfillPlan, order: Sequence[int]) -> dict[str, Source]:
     sources: dict[str, Source] = {"once": Once(plan.name)}
     scopes = {operation.for_each for operation in plan.operations}
     if "repo" in scopes:

@@ -1,4 +1,4 @@
-"""What a stage runs for: items in sending order, rendered to events when asked for."""
+"""What an operation could run for, in order, with the context that its templates see."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from runner.model import BackfillPlan, Data, Event, Json, Operation, Repositories
+from runner.model import BackfillPlan, Data, Json, Repositories
 
 Context = dict[str, Json]
 
@@ -128,22 +128,3 @@ def find_workspaces(plan: BackfillPlan, order: Sequence[int]) -> Workspaces:
     if not members and not homeless and plan.workspace is not None:
         members[plan.workspace] = array("L")
     return Workspaces(plan.repositories, members, skipping, homeless, tuple(members))
-
-
-@dataclass(frozen=True, slots=True)
-class RenderedItems:
-    """The chosen items of a source, each with the event that the operation sends for it."""
-
-    operation: Operation
-    source: Source
-    base: Context
-    chosen: Sequence[int]
-
-    def __len__(self) -> int:
-        return len(self.chosen)
-
-    def events(self, start: int = 0) -> Iterator[tuple[str, Event]]:
-        render, name = self.operation.payload, self.operation.event
-        chosen = self.chosen[start:] if start else self.chosen
-        for item, context in self.source.contexts(self.base, chosen):
-            yield item, Event(name, render(context))

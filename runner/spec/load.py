@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 
 from runner.errors import InvalidPlan, UsageError
-from runner.model import BackfillPlan, Data, Json, Problem
+from runner.model import BackfillPlan, Data, Input, Json, Problem
 from runner.spec.catalog import BUILTIN, CatalogEntry, build_catalog, builtin_source
 from runner.spec.checked import Checked, check_plan
 from runner.spec.data_files import read_csv, read_jsonl
@@ -52,7 +53,7 @@ def load_plan(
         problems = ranked([replace(problem, severity="error") for problem in problems])
     if any(problem.severity == "error" for problem in problems):
         raise InvalidPlan(problems)
-    return replace(plan, warnings=problems)
+    return replace(plan, warnings=problems, inputs=tuple(reading.inputs))
 
 
 def read_catalog(path: str | None) -> tuple[Catalog, list[Problem]]:
@@ -83,6 +84,7 @@ class _Reading:
 
     problems: list[Problem] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    inputs: list[Input] = field(default_factory=list)
 
     def ranked(self) -> tuple[Problem, ...]:
         """The problems, best first, without any part of a key."""
@@ -107,6 +109,7 @@ class _Reading:
             why = getattr(error, "strerror", None) or str(error)
             hint = "give the path of a plan file; `backfill init` writes a first one"
             raise UsageError(f"{path} cannot be read: {why}", hint=hint) from None
+        self._remember(FilePath(path), raw)
         return self.yaml(raw, path)
 
     def yaml(self, raw: bytes, path: str) -> Document:
@@ -206,7 +209,9 @@ class _Reading:
             elif path.exists() and not path.is_file():
                 message, hint = f"{echo(name)} is not a file", "name a file beside the plan"
             else:
-                return path.read_bytes()
+                raw = path.read_bytes()
+                self._remember(path, raw)
+                return raw
         except (OSError, ValueError, RuntimeError) as error:
             why = getattr(error, "strerror", None) or str(error)
             message, hint = (
@@ -215,6 +220,9 @@ class _Reading:
             )
         self.problems.append(document.problem(message, at, hint=hint))
         return None
+
+    def _remember(self, path: FilePath, raw: bytes) -> None:
+        self.inputs.append(Input(str(path.resolve()), hashlib.sha256(raw).hexdigest()))
 
     def _find_keys(self, raw: bytes, path: str) -> None:
         text = raw.decode("utf-8", "replace")

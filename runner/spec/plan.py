@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from runner.model import BackfillPlan, Json, Operation, OrderKey, Problem
 from runner.spec.checked import Checked
+from runner.spec.control import check_control, failure_limit, guards
 from runner.spec.document import did_you_mean, echo
 from runner.spec.names import Catalog, check_names, needs_left_out, select
 from runner.spec.operations import build_operation
@@ -45,6 +46,7 @@ def build_plan(
     if every_repository:
         problems += _check_scope(checked, [operations[name] for name in order], repositories)
     problems += _check_handlers(checked, catalog)
+    problems += check_control(checked, [operations[name] for name in order])
     plan = BackfillPlan(
         name=str(value.get("metadata", {}).get("name", "")),
         path=checked.document.path,
@@ -55,8 +57,12 @@ def build_plan(
         operations=tuple(operations[name] for name in order),
         left_out=selection.left_out,
         order_by=_order_keys(value.get("order_by", "priority")),
-        on_failure=value.get("on_failure", "stop"),
+        on_failure=value.get("on_failure", "continue" if "max_failures" in value else "stop"),
         handlers=value.get("handlers", {}),
+        max_failures=failure_limit(value.get("max_failures")),
+        canary=value.get("canary", 0),
+        scheduled=value.get("pacing") == "scheduled",
+        guards=guards(value.get("guards", [])),
     )
     return plan, problems
 

@@ -22,6 +22,9 @@ class FakeItems:
     def __len__(self) -> int:
         return len(self._names)
 
+    def raw(self, start: int = 0) -> Iterator[tuple[str, bytes]]:
+        raise NotImplementedError
+
     def events(self, start: int = 0) -> Iterator[tuple[str, Event]]:
         for name in self._names[start:]:
             self._asked.append(name)

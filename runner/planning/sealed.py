@@ -1,0 +1,76 @@
+"""The events of a stage, rendered once and kept small."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from runner.model import Event
+
+BLOCK = 2_000  # events in each block but the last
+_LEVEL = 1  # payloads are alike: more effort saves little and costs much
+
+
+@dataclass(frozen=True, slots=True)
+class SealedItems:
+    """Items and payloads as compressed lines, ``"item"<TAB>{payload}``: neither holds a raw tab or
+    line end, since both are JSON. What is previewed, journaled and sent are these very bytes."""
+
+    event: str
+    count: int
+    blocks: tuple[bytes, ...]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def raw(self, start: int = 0) -> Iterator[tuple[str, bytes]]:
+        for line in self._lines(start):
+            item, _, data = line.partition(b"\t")
+            yield orjson.loads(item), data
+
+    def events(self, start: int = 0) -> Iterator[tuple[str, Event]]:
+        for item, data in self.raw(start):
+            yield item, Event(self.event, orjson.loads(data))
+
+    def _lines(self, start: int) -> Iterator[bytes]:
+        first, skipped = divmod(start, BLOCK)
+        for block in self.blocks[first:]:
+            lines = zlib.decompress(block).split(b"\n")
+            yield from lines[skipped:] if skipped else lines
+            skipped = 0
+
+
+@dataclass(slots=True)
+class Sealing:
+    """Takes the events of a stage in sending order."""
+
+    _lines: list[bytes] = field(default_factory=list)
+    _blocks: list[bytes] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, item: bytes, data: bytes) -> None:
+        """`item` and `data` as JSON."""
+        self._lines.append(item + b"\t" + data)
+        self.count += 1
+        if len(self._lines) == BLOCK:
+            self._close()
+
+    def sealed(self, event: str) -> SealedItems:
+        self._close()
+        return SealedItems(event, self.count, tuple(self._blocks))
+
+    def _close(self) -> None:
+        if self._lines:
+            self._blocks.append(zlib.compress(b"\n".join(self._lines), _LEVEL))
+            self._lines.clear()
+
+
+def seal(event: str, items: Sequence[tuple[str, bytes]]) -> SealedItems:
+    """Items and payloads that are JSON already."""
+    sealing = Sealing()
+    for item, data in items:
+        sealing.add(orjson.dumps(item), data)
+    return sealing.sealed(event)

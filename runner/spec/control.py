@@ -1,0 +1,61 @@
+"""What holds a run back or ends it: a plan's failure limit, canary, pacing and guards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from runner.model import (
+    CommandGuard,
+    Data,
+    FailureLimit,
+    FileGuard,
+    GithubGuard,
+    GuardSpec,
+    HttpGuard,
+    Json,
+    Operation,
+    Problem,
+    SqlGuard,
+)
+from runner.spec.checked import Checked
+
+_GUARDS: Mapping[str, Callable[[Json], GuardSpec]] = {
+    "github": lambda written: GithubGuard(**written),
+    "http": HttpGuard,
+    "sql": lambda written: SqlGuard(**written),
+    "command": lambda written: CommandGuard(tuple(written)),
+    "file": FileGuard,
+}
+
+
+def failure_limit(written: Json) -> FailureLimit | None:
+    """``10``, or ``5%``."""
+    if isinstance(written, str):
+        return FailureLimit(ratio=float(written.removesuffix("%")) / 100)
+    return None if written is None else FailureLimit(count=written)
+
+
+def guards(written: Sequence[Data]) -> tuple[GuardSpec, ...]:
+    return tuple(_GUARDS[kind](entry[kind]) for entry in written for kind in entry or ())
+
+
+def check_control(checked: Checked, operations: Sequence[Operation]) -> Iterator[Problem]:
+    """Settings that each are fine and contradict each other."""
+    value = checked.value
+    if "max_failures" in value and value.get("on_failure") == "stop":
+        message = "`max_failures` lets the run go on past failures, and `on_failure` is `stop`"
+        yield checked.error(message, ("on_failure",), hint="leave one of them out")
+    if value.get("pacing") != "scheduled":
+        return
+    if "canary" in value:
+        message = "a canary is followed to its end, and `pacing: scheduled` follows nothing"
+        yield checked.error(message, ("canary",), key=True, hint="leave one of them out")
+    written = {use["use"]: path for path, use in checked.uses()}
+    for operation in operations[:-1]:
+        if operation.wait == "completed":
+            message = (
+                f"`{operation.name}` waits for its jobs before the next operation starts, and "
+                "`pacing: scheduled` waits for nothing"
+            )
+            hint = f"write {{use: {operation.name}, wait: sent}}, or leave `pacing` out"
+            yield checked.error(message, written[operation.name], hint=hint)
