@@ -8,7 +8,10 @@
      ├─ InvalidPlan           3    the plan, catalog or data file has problems
      ├─ PreflightRefused      4    something is missing; nothing was sent
      ├─ StalePlan             5    the plan is no longer the one the run started with
+     ├─ LockHeld              5    another run of the plan is under way
+     │   └─ LeaseLost         5    ... and has taken this one's place
      ├─ TargetError           6    the target or the state store cannot be reached
+     │   ├─ TargetDown        6    ... however often it is tried
      │   └─ KeyRefused        6    ... or refuses the key
      ├─ Incomplete            7    stopped, or timed out, before the end
      └─ Interrupted         130    ^C
@@ -61,8 +64,20 @@ class StalePlan(BackfillError):
     exit_status = 5
 
 
+class LockHeld(BackfillError):
+    exit_status = 5
+
+
+class LeaseLost(LockHeld):
+    """Whoever holds the lock now may be sending: this process must not."""
+
+
 class TargetError(BackfillError):
     exit_status = 6
+
+
+class TargetDown(TargetError):
+    """No answer, however often it was tried."""
 
 
 class KeyRefused(TargetError):

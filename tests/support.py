@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 import httpx
+from sqlalchemy import update
 from ulid import ULID
 
 from runner.adapters.inngest.event_api import HttpEventApi
@@ -21,6 +22,7 @@ from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target, resolve
 from runner.adapters.journal.run_journal import RunJournal
 from runner.adapters.journal.store import Store
+from runner.adapters.journal.tables import leases
 from runner.execution.chunks import RequestLimits
 from runner.execution.run import Means
 from runner.model import ExecutionPlan, StageProgress
@@ -256,7 +258,17 @@ def new_store(folder: Path) -> Store:
 
 
 def start_journal(store: Store, plan: ExecutionPlan, run_id: str = "RUN1") -> RunJournal:
-    return store.start(run_id, plan, target=ORIGIN, address=ORIGIN, variables={}, follow=True)
+    lease = store.lock(plan.name, ORIGIN, run_id)
+    record = {"target": ORIGIN, "address": ORIGIN, "variables": {}, "follow": True}
+    return store.start(run_id, plan, lease, **record)
+
+
+def reopen(store: Store, plan: ExecutionPlan, run_id: str = "RUN1") -> RunJournal:
+    """The journal of a run whose process has died: its lock is there for the taking."""
+    with store.engine.begin() as connection:
+        connection.execute(update(leases).values(expires_at=0))
+    record = store.find(run_id)
+    return store.reopen(record, store.lock(record.plan, record.address, run_id), plan)
 
 
 def items_of(events: Iterable[dict[str, Any]]) -> list[str]:

@@ -18,11 +18,21 @@ import click
 from runner.adapters.inngest.target import Target
 from runner.cli.common import F, wants_color
 from runner.cli.wiring import Settings, open_means, stop_on_signals
-from runner.errors import BackfillError, Incomplete, Interrupted, RunFailed, TargetError, UsageError
+from runner.errors import (
+    BackfillError,
+    Incomplete,
+    Interrupted,
+    LeaseLost,
+    RunFailed,
+    TargetDown,
+    TargetError,
+    UsageError,
+)
 from runner.execution.chunks import MAX_BYTES, MAX_EVENTS
 from runner.execution.ports import Journal
-from runner.execution.run import execute
+from runner.execution.run import Ending, execute
 from runner.execution.summary import summarise
+from runner.execution.watch import beside, watch
 from runner.model import ExecutionPlan, Observer, Summary
 from runner.spec.units import parse_duration
 
@@ -30,6 +40,7 @@ _STATUSES = {
     "completed": 0,
     "failed": RunFailed.exit_status,
     "incomplete": Incomplete.exit_status,
+    "cancelled": Incomplete.exit_status,
 }
 
 
@@ -49,6 +60,18 @@ def sending_options(command: F) -> F:
             default=MAX_EVENTS,
             show_default=True,
             help="The most events that one request may hold.",
+        ),
+        click.option(
+            "--pause-file",
+            metavar="FILE",
+            type=click.Path(dir_okay=False),
+            help="Send nothing while this file exists.",
+        ),
+        click.option(
+            "--wait-lock",
+            callback=_read_wait,
+            metavar="DURATION",
+            help="How long to wait while another run of the plan is under way.  [default: 0s]",
         ),
         click.option(
             "--grace",
@@ -77,7 +100,7 @@ def carry_out(
     started = time.monotonic()
     journal: Journal | None = None
     error: BackfillError | None = None
-    interrupted = complete = False
+    interrupted, ending = False, Ending("stopped")
 
     def opened() -> Journal:
         nonlocal journal
@@ -86,24 +109,28 @@ def carry_out(
 
     with _display(form) as observer:
         try:
-            complete, interrupted = asyncio.run(_execute(plan, target, opened, observer, settings))
+            ending, interrupted = asyncio.run(_execute(plan, target, opened, observer, settings))
         except BackfillError as caught:
             error = caught
         except KeyboardInterrupt:
             interrupted = True
     status = Interrupted.exit_status
-    if journal is not None:
-        summary = summarise(
-            journal,
-            plan=plan.name,
-            target=target.name,
-            followed=settings.follow,
-            complete=complete,
-            duration=time.monotonic() - started,
-        )
-        journal.end(summary.status)
-        _print(summary, form)
-        status = status if interrupted else _STATUSES[summary.status]
+    try:
+        if journal is not None:
+            summary = summarise(
+                journal,
+                plan=plan.name,
+                target=target.name,
+                followed=settings.follow,
+                ending=ending,
+                duration=time.monotonic() - started,
+            )
+            if not isinstance(error, LeaseLost):
+                journal.end(summary.status)
+            _print(summary, form)
+            status = status if interrupted else _STATUSES[summary.status]
+    except TargetError as unreachable:
+        error = error or unreachable  # a journal that has failed cannot say how far the run came
     if error:
         raise error
     return status
@@ -115,19 +142,20 @@ async def _execute(
     open_journal: Callable[[], Journal],
     observer: Observer,
     settings: Settings,
-) -> tuple[bool, bool]:
-    """Whether the run came to its end, and whether ^C is why it did not."""
+) -> tuple[Ending, bool]:
+    """How the run ended, and whether that was ^C."""
     gc.freeze()  # the plan stays as it is: looking through it again and again finds nothing
     gc.set_threshold(50_000, 20, 20)
     with stop_on_signals(observer) as stop:
         async with open_means(plan, target, open_journal, observer, stop, settings) as means:
             try:
-                complete = await execute(plan, means)
-            except TargetError:
-                if not stop.signals:
+                async with beside(watch(means.journal, stop.event)):
+                    ending = await execute(plan, means)
+            except (TargetDown, Incomplete):
+                if not stop.event.is_set():
                     raise
-                complete = False  # the request in flight had no answer: its chunk stays uncertain
-    return complete, signal.SIGINT in stop.signals
+                ending = Ending("stopped")  # the request in flight stays without an answer
+    return ending, signal.SIGINT in stop.signals
 
 
 @contextmanager
@@ -149,6 +177,13 @@ def _print(summary: Summary, form: str) -> None:
         click.echo(json.dumps(summary_json(summary), indent=2))
     else:
         write_summary_text(summary, sys.stdout, color=wants_color(sys.stdout))
+
+
+def _read_wait(_context: Any, _parameter: Any, value: str | None) -> float:
+    try:
+        return 0.0 if value is None else parse_duration(value)
+    except ValueError as error:
+        raise UsageError(f"--wait-lock: {error}") from None
 
 
 def _read_grace(_context: Any, _parameter: Any, value: str | None) -> float | None:

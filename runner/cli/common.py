@@ -15,6 +15,7 @@ from runner.errors import InvalidPlan, UsageError
 from runner.model import ExecutionPlan, Json
 
 if TYPE_CHECKING:
+    from runner.adapters.journal.leases import Lease
     from runner.adapters.journal.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -100,6 +101,28 @@ def open_store(state: str | None) -> Store:
     from runner.adapters.journal.store import DEFAULT_STATE, Store
 
     return click.get_current_context().with_resource(Store(state or DEFAULT_STATE))
+
+
+def take_lock(store: Store, plan: str, address: str, run_id: str, wait: float) -> Lease:
+    """The right to send for a plan, until the command ends; waits `wait` seconds for it."""
+    from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+    from runner.adapters.journal.leases import holding
+    from runner.errors import LockHeld
+
+    def say(state: Any) -> None:
+        if state.attempt_number == 1:
+            click.echo(f"waiting for the lock: {state.outcome.exception()}", err=True)
+
+    tries = Retrying(
+        retry=retry_if_exception_type(LockHeld),
+        stop=stop_after_delay(wait),
+        wait=wait_fixed(min(1.0, wait)),
+        before_sleep=say,
+        reraise=True,
+    )
+    lease = tries(store.lock, plan, address, run_id)
+    return click.get_current_context().with_resource(holding(lease))
 
 
 def wants_color(stream: Any) -> bool:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import click
+from ulid import ULID
 
-from runner.adapters.inngest.target import resolve
+from runner.adapters.inngest.target import Target, resolve
+from runner.adapters.journal.store import Store
 from runner.cli.carry_out import carry_out, sending_options
 from runner.cli.common import (
     build,
@@ -18,6 +21,7 @@ from runner.cli.common import (
     plan_options,
     read_variables,
     state_option,
+    take_lock,
     target_option,
 )
 from runner.cli.plan import events_option, show
@@ -25,6 +29,7 @@ from runner.cli.wiring import Settings, check_keys, confirm
 from runner.execution.chunks import RequestLimits
 from runner.execution.ports import Journal
 from runner.execution.run import preflight
+from runner.model import ExecutionPlan
 
 
 @click.command(
@@ -55,6 +60,8 @@ def run_command(
     target: str,
     state: str | None,
     grace: float | None,
+    wait_lock: float,
+    pause_file: str | None,
     request_events: int,
     request_bytes: int,
     events: int | None,
@@ -78,17 +85,25 @@ def run_command(
         return 0
     preflight(execution_plan)
     follow = check_keys(execution_plan, resolved, follow=not no_wait)
-    confirm(execution_plan, resolved, yes=yes)
-    settings = Settings(follow, grace, RequestLimits(request_events, request_bytes))
-    store = open_store(state)
+    store = cache(lambda: open_store(state))  # a run that is refused leaves no state behind
+    confirm(
+        execution_plan,
+        resolved,
+        yes=yes,
+        warn=lambda: _say_unfinished(store(), execution_plan, resolved),
+    )
+    settings = Settings(
+        follow, grace, RequestLimits(request_events, request_bytes), pause_file=pause_file
+    )
+    run_id = str(ULID())
+    lease = take_lock(store(), execution_plan.name, resolved.address, run_id, wait_lock)
 
     def start() -> Journal:
-        from ulid import ULID
-
         record = replace(execution_plan, path=str(Path(plan).resolve()))
-        return store.start(
-            str(ULID()),
+        return store().start(
+            run_id,
             record,
+            lease,
             target=target,
             address=resolved.address,
             variables=overrides,
@@ -96,3 +111,14 @@ def run_command(
         )
 
     return carry_out(execution_plan, resolved, start, settings, form=form)
+
+
+def _say_unfinished(store: Store, plan: ExecutionPlan, target: Target) -> None:
+    """A new run has new event ids: what an unfinished one has sent would be sent once more."""
+    before = store.unfinished(plan.name, target.address)
+    if before and not store.holder_of(before.id):
+        click.echo(
+            f"note: run {before.id} of this plan has not come to its end: `backfill resume "
+            f"{before.id}` carries it on; this is a new run, which sends everything again",
+            err=True,
+        )

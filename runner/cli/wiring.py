@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
@@ -21,9 +22,11 @@ from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, PreflightRefused
 from runner.execution.chunks import RequestLimits
-from runner.execution.ports import Clock, Journal
+from runner.execution.ports import Clock, Guard, GuardUnanswered, Journal
+from runner.execution.recover import Decision
 from runner.execution.run import Means
-from runner.model import ExecutionPlan, Observer
+from runner.model import ExecutionPlan, FileGuard, Observer, StageProgress
+from runner.spec.secrets import redact
 
 if TYPE_CHECKING:
     from runner.adapters.embedded.engine import Handler
@@ -66,6 +69,8 @@ class Settings:
     grace: float | None
     limits: RequestLimits
     past_failures: bool = False
+    pause_file: str | None = None
+    decision: Decision = None
 
 
 @contextmanager
@@ -82,7 +87,9 @@ def stop_on_signals(observer: Observer) -> Iterator[Stop]:
         stop.event.set()
         observer.note("stopping after the request in flight")
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)  # else `nohup` has asked for it to be passed over
     for number in numbers:
         loop.add_signal_handler(number, handle, number)
     try:
@@ -111,26 +118,75 @@ async def open_means(
     async def sleep(seconds: float) -> None:
         await clock.sleep(seconds, stop.event)
 
-    retry = Retry(sleep, random, observer.note, stop.event.is_set)
-    async with _transport(plan, target) as transport, open_client(transport) as client:
+    noting = Noting(observer)
+    retry = Retry(sleep, random, noting.note, stop.event.is_set)
+    async with (
+        _transport(plan, target) as transport,
+        open_client(transport) as client,
+        _guards(plan, settings) as guards,
+    ):
         grace = settings.grace
         if grace is None:
             grace = EMBEDDED_GRACE if target.kind == "embedded" else SERVER_GRACE
         jobs = HttpJobsApi(client, target, retry) if settings.follow else None
         if jobs:
             await _probe(jobs, target)
+        await _ask_once(guards)
+        noting.journal = journal = open_journal()
         yield Means(
             events=HttpEventApi(client, target, retry),
             jobs=jobs,
-            journal=open_journal(),
+            journal=journal,
             clock=clock,
-            observer=observer,
+            observer=noting,
             random=random,
             stop=stop.event,
             grace=grace,
             limits=settings.limits,
+            guards=guards,
             past_failures=settings.past_failures,
+            decision=settings.decision,
         )
+
+
+@dataclass(slots=True)
+class Noting:
+    """An observer whose notes are kept in the journal too, once there is one."""
+
+    observer: Observer
+    journal: Journal | None = None
+
+    def started(self, run_id: str, plan: ExecutionPlan) -> None:
+        self.observer.started(run_id, plan)
+
+    def progress(self, progress: StageProgress) -> None:
+        self.observer.progress(progress)
+
+    def note(self, message: str) -> None:
+        self.observer.note(message)
+        if self.journal:
+            self.journal.note(redact(message))
+
+
+def _guards(plan: ExecutionPlan, settings: Settings) -> AbstractAsyncContextManager[list[Guard]]:
+    specs = list(plan.guards)
+    if settings.pause_file:
+        specs.append(FileGuard(str(Path(settings.pause_file).resolve())))
+    if not specs:
+        return nullcontext([])
+    from runner.adapters.guards.open import open_guards
+
+    return open_guards(specs, os.environ, Path(plan.path).resolve().parent)
+
+
+async def _ask_once(guards: Sequence[Guard]) -> None:
+    """A guard that cannot be asked is better known before the run than in its middle."""
+    for guard in guards:
+        try:
+            await guard.ask()
+        except GuardUnanswered as error:
+            message = f"the guard `{guard.name}` cannot be asked: {error}"
+            raise PreflightRefused(message, hint="nothing was sent") from None
 
 
 async def _probe(jobs: HttpJobsApi, target: Target) -> None:
@@ -170,9 +226,13 @@ def check_keys(plan: ExecutionPlan, target: Target, *, follow: bool) -> bool:
     if not target.event_key:
         hint = "set INNGEST_EVENT_KEY, or INNGEST_PRODUCTION_EVENT_KEY"
         raise PreflightRefused(f"{target.name} needs an event key, and none is set", hint=hint)
+    if plan.scheduled:
+        follow = False  # its jobs start when the command has long ended
     if not follow and target.kind == "embedded":
-        message = "jobs of the embedded target end with this process: --no-wait would lose them"
-        raise PreflightRefused(message, hint="leave it out, or choose a server with --target")
+        message = (
+            "the embedded target ends with this process, and jobs that are not followed with it"
+        )
+        raise PreflightRefused(message, hint="follow them, or choose a server with --target")
     if not follow or target.kind != "cloud" or target.signing_keys:
         return follow
     barrier = next((stage for stage in plan.stages if stage.wait == "completed"), None)
@@ -186,15 +246,20 @@ def check_keys(plan: ExecutionPlan, target: Target, *, follow: bool) -> bool:
     raise PreflightRefused(message, hint=hint)
 
 
-def confirm(plan: ExecutionPlan, target: Target, *, yes: bool) -> None:
-    """Ask before events leave this machine; without a terminal, --yes must have been said."""
+def confirm(
+    plan: ExecutionPlan, target: Target, *, yes: bool, warn: Callable[[], None] = lambda: None
+) -> None:
+    """Ask before events leave this machine; without a terminal, --yes must have been said.
+
+    `warn` says what should be known before the answer.
+    """
     import click
 
-    if yes or target.local:
-        return
+    ask = not (yes or target.local)
     events = f"{plan.events:,} event{'' if plan.events == 1 else 's'}"
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if ask and not (sys.stdin.isatty() and sys.stderr.isatty()):
         message = f"{events} would go to {target.name}, and there is no terminal to ask"
         raise PreflightRefused(message, hint="say --yes")
-    if not click.confirm(f"Send {events} to {target.name}?", err=True):
+    warn()
+    if ask and not click.confirm(f"Send {events} to {target.name}?", err=True):
         raise PreflightRefused("not confirmed; nothing was sent")

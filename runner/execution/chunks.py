@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import orjson
 
-from runner.model import PlannedEvent
+from runner.model import ExecutionPlan, Stage
 
 MAX_EVENTS = 5_000  # the Event API's own limit (protocol page, section 1)
 MAX_BYTES = 450_000  # one documentation page says a request may be "up to 512kb" in all
@@ -23,24 +23,67 @@ class RequestLimits:
 
 
 class Encoded(NamedTuple):
-    """An event as it goes over the wire."""
+    """An event as it goes over the wire; `position` counts from 0 over the run."""
 
     position: int
-    planned: PlannedEvent
-    event_id: str
+    item: str
     body: bytes
 
 
-def encode(run_id: str, position: int, planned: PlannedEvent) -> Encoded:
-    """The event with its idempotency key.
+class Wire:
+    """How a run writes the events of a stage.
 
     The server claims a run per function and id, whatever the event's name (protocol page, section
     2): so the operation is part of the id, and the run, so that a second run is not a duplicate.
+    `started_at` is what the times of scheduled events count from, so that they are the same
+    whenever they are sent.
     """
-    event_id = f"{run_id}:{planned.operation}:{planned.item}"
-    event = planned.event
-    body = orjson.dumps({"name": event.name, "data": event.data, "id": event_id})
-    return Encoded(position, planned, event_id, body)
+
+    def __init__(self, run_id: str, started_at: float, stage: Stage, first: int) -> None:
+        self.stage, self.first, self._started_at = stage, first, started_at
+        self._head = b'{"name":' + orjson.dumps(stage.event) + b',"data":'
+        self._id = f"{run_id}:{stage.operation}:"
+
+    def encode(self, index: int, item: str, data: bytes) -> Encoded:
+        """The `index`-th event of the stage, with its idempotency key."""
+        id_ = orjson.dumps(self._id + item)
+        at = self.stage.at(self.stage.batch_of(index))
+        time = b"" if at is None else b',"ts":%d' % ((self._started_at + at) * 1000)
+        body = b"".join((self._head, data, b',"id":', id_, time, b"}"))
+        return Encoded(self.first + index, item, body)
+
+    def events(self, start: int) -> Iterator[Encoded]:
+        """The stage's events from the `start`-th on."""
+        for index, (item, data) in enumerate(self.stage.items.raw(start), start):
+            yield self.encode(index, item, data)
+
+
+def stage_at(plan: ExecutionPlan, position: int) -> tuple[Stage, int]:
+    """The stage that holds a position, and the stage's first position."""
+    first = 0
+    for stage in plan.stages:
+        if position < first + stage.total:
+            return stage, first
+        first += stage.total
+    raise IndexError(position)
+
+
+def pick(plan: ExecutionPlan, positions: Iterable[int]) -> Iterator[tuple[Stage, int, str, bytes]]:
+    """Stage, index in the stage, item and payload at each of the (ascending) positions."""
+    stage: Stage | None = None
+    first = index = 0
+    items: Iterator[tuple[str, bytes]] = iter(())
+    for position in positions:
+        if stage is None or position >= first + stage.total:
+            stage, first = stage_at(plan, position)
+            index = position - first
+            items = stage.items.raw(index)
+        while index < position - first:
+            next(items)
+            index += 1
+        item, data = next(items)
+        index += 1
+        yield stage, index - 1, item, data
 
 
 def cut(events: Sequence[Encoded], limits: RequestLimits) -> int:

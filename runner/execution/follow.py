@@ -45,6 +45,7 @@ class Follower:
     grace: float
     timeouts: Mapping[int, float]
     failures: int = 0
+    ended: int = 0
     _watched: dict[int, _Watched] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _added: asyncio.Event = field(default_factory=asyncio.Event)
@@ -105,7 +106,7 @@ class Follower:
         """What is new about an event, or None; judged by when it was asked, not by when the sweep
         was over. A job that was seen stays seen: a server that forgot it leaves it to its timeout.
         """
-        position = one.event.position
+        event = one.event
         changed = bool(jobs) and tuple(jobs) != one.jobs
         if changed:
             if len(jobs) > len(one.jobs):
@@ -113,21 +114,22 @@ class Follower:
             one.jobs = tuple(jobs)
         if one.jobs and all(job.ended for job in one.jobs):
             outcome, message = verdict(one.jobs)
-            return Sighting(position, one.jobs, outcome, message)
-        timeout = self.timeouts[one.event.stage]
+            return Sighting(event, one.jobs, outcome, message)
+        timeout = self.timeouts[event.stage]
         if one.jobs and asked - one.since >= timeout:
             message = f"its job has not ended after {timeout:g}s"
-            return Sighting(position, one.jobs, "timed_out", message)
+            return Sighting(event, one.jobs, "timed_out", message)
         if not one.jobs and asked - max(self._last_life, one.since) >= self.grace:
-            message = f"no function listens to `{one.event.name}`: no job started"
-            return Sighting(position, (), "no_job", message)
-        return Sighting(position, one.jobs) if changed else None
+            message = f"no function listens to `{event.name}`: no job started"
+            return Sighting(event, (), "no_job", message)
+        return Sighting(event, one.jobs) if changed else None
 
     def _settle(self, sighting: Sighting) -> None:
-        stage = self._watched[sighting.position].event.stage
         if sighting.outcome is None:
             return
-        del self._watched[sighting.position]
+        stage = sighting.event.stage
+        del self._watched[sighting.event.position]
+        self.ended += 1
         failed = sighting.outcome != "completed"
         self.failures += failed
         self.tracker.settled(stage, failed=failed)

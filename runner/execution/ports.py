@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
-from runner.model import Failure, Job, Outcome, RunStatus, SentEvent, Totals
+from runner.model import Chain, Failure, Job, Outcome, RunStatus, SentEvent, Totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +17,13 @@ class Answer:
     `ids` are the internal ids of what it took, in order. `refused` is its word on the event after
     them, where it took no more (it publishes in order and ends at the first bad one: protocol
     page, section 1). `resent`: an earlier try of the same request may have been taken already.
+    `trouble`: why it took more than one try.
     """
 
     ids: tuple[str, ...]
     refused: str | None = None
     resent: bool = False
+    trouble: str | None = None
 
 
 class RequestTooLarge(Exception):
@@ -83,18 +85,12 @@ class CancelApi(Protocol):
         """Whether the job was still going on; False where it had ended, or is not known."""
 
 
-class ChunkEvent(NamedTuple):
-    """An event of a chunk: `position` counts from 0 over the run."""
-
-    position: int
-    item: str
-    event_id: str
-    internal_id: str
-
-
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One request, written down before it is made, so that it can be made again byte for byte."""
+    """One request, written down before it is made, so that it can be made again byte for byte.
+
+    `positions` count the events from 0 over the run, in order; `items` go with them.
+    """
 
     number: int
     stage: int
@@ -103,23 +99,60 @@ class Chunk:
     event: str
     seed: str
     body: bytes
-    events: tuple[ChunkEvent, ...]
+    positions: Sequence[int]
+    items: Sequence[str]
+
+
+class Unanswered(NamedTuple):
+    """A chunk as the journal holds it: its answer has not arrived. `sent_at`: since 1970.
+
+    `started_again`: it was answered, and what it started has died with an embedded target.
+    """
+
+    number: int
+    stage: int
+    batch: int
+    seed: str
+    positions: Sequence[int]
+    sent_at: float
+    started_again: bool
+
+
+class Unsettled(NamedTuple):
+    """An accepted event without an outcome."""
+
+    position: int
+    chunk: int
+    internal_id: str
+
+
+class Orders(NamedTuple):
+    """What operators have ordered, from whatever terminal; None where they have not."""
+
+    wanted: Literal["pause", "cancel"] | None = None
+    batch_size: int | None = None
+    delay: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
     """What one look at an event's jobs has shown; `outcome` is None while they go on."""
 
-    position: int
+    event: SentEvent
     jobs: tuple[Job, ...]
     outcome: Outcome | None = None
     message: str | None = None
 
 
 class Journal(Protocol):
-    """The record of one run, written ahead of every send."""
+    """The record of one run, written ahead of every send.
+
+    Every method raises `TargetError` where the state cannot be used, and those that write raise
+    `LeaseLost` where another process has taken the run over.
+    """
 
     run_id: str
+    started_at: float
 
     def begin_chunk(self, chunk: Chunk, /) -> None: ...
 
@@ -131,6 +164,12 @@ class Journal(Protocol):
 
     def record(self, sightings: Sequence[Sighting], /) -> None: ...
 
+    def note(self, message: str, /) -> None: ...
+
+    def keep_lease(self) -> None: ...
+
+    def orders(self) -> Orders: ...
+
     def end(self, status: RunStatus, /) -> None: ...
 
     def next_position(self) -> int:
@@ -138,11 +177,10 @@ class Journal(Protocol):
 
     def next_chunk(self) -> int: ...
 
-    def uncertain(self) -> Sequence[Chunk]:
+    def unanswered(self) -> Sequence[Unanswered]:
         """Chunks whose answer never arrived."""
 
-    def unsettled(self) -> Sequence[SentEvent]:
-        """Accepted events without an outcome."""
+    def unsettled(self) -> Sequence[Unsettled]: ...
 
     def settled_in(self, stage: int, /) -> tuple[int, int]:
         """How many events of the stage have an outcome, and how many of those are failures."""
@@ -150,6 +188,9 @@ class Journal(Protocol):
     def totals(self) -> Totals: ...
 
     def failures(self) -> Sequence[Failure]: ...
+
+    def chain(self) -> Chain | None:
+        """The run and its retries together; None where it is alone."""
 
     def links(self, limit: int, /) -> Sequence[str]:
         """Dashboard links of the first jobs; their ids where there is no dashboard."""

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
+from typing import Literal
 
 from runner.errors import PreflightRefused
-from runner.execution.chunks import RequestLimits
+from runner.execution.chunks import Encoded, RequestLimits, Wire
 from runner.execution.follow import Follower
-from runner.execution.ports import Clock, EventApi, JobsApi, Journal
+from runner.execution.gate import Gate
+from runner.execution.pace import Pace
+from runner.execution.ports import Clock, EventApi, Guard, JobsApi, Journal
 from runner.execution.progress import Tracker
-from runner.execution.send import Sender, Sent, batches
-from runner.model import ExecutionPlan, Observer, Stage
+from runner.execution.recover import Decision, recover, watched
+from runner.execution.send import Sender, Sent, take
+from runner.execution.watch import beside
+from runner.model import ExecutionPlan, FailureLimit, Observer, Stage
 from runner.spec.units import format_duration
+
+_FEWEST = 20  # events that must have ended before a ratio of them says anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +38,32 @@ class Means:
     stop: asyncio.Event
     grace: float
     limits: RequestLimits
+    guards: Sequence[Guard] = ()
     past_failures: bool = False  # go on although the plan stops on a failure and there were some
+    decision: Decision = None  # about requests whose fate cannot be found out any more
 
 
-async def execute(plan: ExecutionPlan, means: Means) -> bool:
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run came to its end; `reason` says why it did not go further, where the plan did."""
+
+    how: Literal["complete", "stopped", "cancelled", "limit"]
+    reason: str | None = None
+
+
+async def execute(plan: ExecutionPlan, means: Means) -> Ending:
     """Send what the journal says is still unsent and follow all that is open.
 
-    Returns False where `stop` ended it early. What came of it is in the journal. Raises
-    `TargetError` and `KeyRefused`; whatever happens, the journal can be resumed from.
+    What came of it is in the journal. Raises `TargetError`, `KeyRefused`, `Incomplete` and
+    `LeaseLost`; whatever happens, the journal can be resumed from.
     """
     run = _Run(plan, means)
     means.observer.started(means.journal.run_id, plan)
     async with run.following():
-        await run.send_uncertain()
+        await run.send_unanswered()
         await run.stages()
         await run.finish()
-    return not means.stop.is_set()
+    return run.ending()
 
 
 def preflight(plan: ExecutionPlan) -> None:
@@ -68,6 +85,9 @@ class _Run:
             means.random,
             means.limits,
         )
+        self.gate = Gate(
+            means.journal, means.clock, means.observer, self.tracker, means.stop, means.guards
+        )
         self.follower = (
             None
             if means.jobs is None
@@ -81,9 +101,10 @@ class _Run:
                 {stage.number: stage.timeout for stage in plan.stages},
             )
         )
-        failed_before = 0 if means.past_failures else len(self.journal.failures())
-        self.failed = failed_before  # and what is rejected from here on
-        self.first_positions = _first_positions(plan)
+        past = means.past_failures or plan.on_failure == "continue"
+        self.failed_before = 0 if past else len(self.journal.failures())
+        self.rejected = 0
+        self.reason: str | None = None
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
@@ -91,31 +112,39 @@ class _Run:
         if self.follower is None:
             yield
             return
-        self.follower.add(self.journal.unsettled())
-        try:
-            async with asyncio.TaskGroup() as group:
-                task = group.create_task(self.follower.run())
-                yield
-                task.cancel()
-        except BaseExceptionGroup as errors:
-            raise _first(errors) from None
+        self.follower.add(watched(self.plan, self.journal))
+        async with beside(self.follower.run()):
+            yield
 
-    async def send_uncertain(self) -> None:
-        for chunk in self.journal.uncertain():
-            message = f"batch {chunk.batch} of {chunk.operation}: its answer was lost; sent again"
-            self.means.observer.note(message)
-            self._take(chunk.stage, await self.sender.send_again(chunk))
+    async def send_unanswered(self) -> None:
+        async for sent in recover(self.plan, self.sender, self.means.jobs, self.means.decision):
+            self._take(sent.chunk.stage, sent)
 
     async def stages(self) -> None:
+        first = 0
         for stage in self.plan.stages:
-            if not await self.stage(stage):
+            if not await self._stage(stage, first):
                 return
+            first += stage.total
 
-    async def stage(self, stage: Stage) -> bool:
+    async def finish(self) -> None:
+        """What was sent is followed to its end, also where a failure has stopped the sending."""
+        if self.follower and not self.gate.cancelled:
+            await self.follower.settled()
+
+    def ending(self) -> Ending:
+        if self.journal.orders().wanted == "cancel":
+            return Ending("cancelled", "cancelled by an operator")
+        if self.means.stop.is_set():
+            return Ending("stopped")
+        limited = self.plan.max_failures is not None and self.reason is not None
+        return Ending("limit" if limited else "complete", self.reason)
+
+    async def _stage(self, stage: Stage, first: int) -> bool:
         """Send the stage and wait for it as it asks; False where the run must end here."""
-        first = self.first_positions[stage.number]
         start = min(max(0, self.journal.next_position() - first), stage.total)
-        self.tracker.begin(stage.number, start, *self.journal.settled_in(stage.number))
+        settled, failed = self.journal.settled_in(stage.number)
+        self.tracker.begin(stage.number, start, settled, failed)
         if start < stage.total and not await self._send(stage, first, start):
             return False
         if self.follower and stage.wait == "completed":
@@ -126,46 +155,82 @@ class _Run:
         self.tracker.ended(stage.number)
         return not self._must_stop()
 
-    async def finish(self) -> None:
-        """What was sent is followed to its end, also where a failure has stopped the sending."""
-        if self.follower:
-            await self.follower.settled()
-
-    async def _send(self, stage: Stage, first: int, start: int) -> bool:
-        delay = stage.pacing.delay
-        paced = start > 0  # a run that is carried on keeps the pace that was reviewed
-        for batch in batches(self.journal.run_id, stage, first, start):
-            if paced and delay:
-                self.tracker.waiting(stage.number, f"{format_duration(delay)} between batches")
-                await self.means.clock.sleep(delay, self.means.stop)
-            if self.means.stop.is_set() or self._must_stop():
+    async def _send(self, stage: Stage, first: int, index: int) -> bool:
+        wire = Wire(self.journal.run_id, self.journal.started_at, stage, first)
+        pace, events = Pace(stage.pacing), wire.events(index)
+        paced = index > 0  # a run that is carried on keeps the pace that was reviewed
+        while index < stage.total:
+            if index and index == stage.canary and not await self._canary(stage):
                 return False
-            async for sent in self.sender.send_batch(batch, self.means.stop):
-                self._take(stage.number, sent)
-            paced = True
+            if paced and stage.begins is None:
+                await self._pause(stage, pace)
+            if self._must_stop() or not await self.gate.opened(stage.number, pace, batch=True):
+                return False
+            sent = await self._batch(stage, index, take(events, stage, index, pace), pace)
+            if not sent:
+                return False
+            index, paced = index + sent, True
         return not self.means.stop.is_set()
 
+    async def _batch(self, stage: Stage, index: int, batch: Sequence[Encoded], pace: Pace) -> int:
+        """How many events of the batch are decided; 0 where the run must end within it."""
+        number, decided, size = stage.batch_of(index), 0, pace.size
+        sending = self.sender.send_batch(stage, batch, number, pace, self.means.stop)
+        async for sent in sending:
+            self._take(stage.number, sent)
+            decided += sent.accepted + sent.rejected
+            if decided == len(batch):
+                break
+            if self._over_limit() or not await self.gate.opened(stage.number, pace, batch=False):
+                return 0
+        if pace.size >= size and (faster := pace.speed_up()):
+            self.means.observer.note(faster)
+        return decided if decided == len(batch) else 0
+
+    async def _pause(self, stage: Stage, pace: Pace) -> None:
+        if pace.delay:
+            why = "between batches" if pace.as_planned else "between batches (slowed down)"
+            self.tracker.waiting(stage.number, f"{format_duration(round(pace.delay, 1))} {why}")
+            await self.means.clock.sleep(pace.delay, self.means.stop)
+
+    async def _canary(self, stage: Stage) -> bool:
+        """The first events alone, to their end: the others follow only where they succeeded."""
+        if self.follower is None or self.means.past_failures:
+            return True
+        self.tracker.waiting(stage.number, "for its canary to end")
+        await self.follower.settled(stage.number)
+        if self.means.stop.is_set():
+            return False
+        _, failed = self.journal.settled_in(stage.number)
+        if failed:
+            self.reason = f"the canary of `{stage.operation}` failed"
+            self.means.observer.note(f"{self.reason}: nothing more is sent")
+        return not failed
+
     def _take(self, stage: int, sent: Sent) -> None:
-        self.failed += sent.rejected
+        self.rejected += sent.rejected
         self.tracker.sent(stage, sent.accepted, sent.rejected)
         if self.follower:
             self.follower.add(sent.events())
 
     def _must_stop(self) -> bool:
-        failures = self.failed + (self.follower.failures if self.follower else 0)
-        return bool(failures) and self.plan.on_failure == "stop"
+        failed = self.failed_before + self.rejected
+        failed += self.follower.failures if self.follower else 0
+        return self._over_limit() or (bool(failed) and self.plan.on_failure == "stop")
+
+    def _over_limit(self) -> bool:
+        failed = ended = self.rejected
+        if self.follower:
+            failed += self.follower.failures
+            ended += self.follower.ended
+        limit = self.plan.max_failures
+        if limit and self.reason is None and _exceeds(limit, failed, ended):
+            self.reason = f"{failed:,} of {ended:,} events have failed: `max_failures` is reached"
+            self.means.observer.note(f"{self.reason}; nothing more is sent")
+        return self.reason is not None
 
 
-def _first_positions(plan: ExecutionPlan) -> Mapping[int, int]:
-    positions, position = {}, 0
-    for stage in plan.stages:
-        positions[stage.number] = position
-        position += stage.total
-    return positions
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+def _exceeds(limit: FailureLimit, failed: int, ended: int) -> bool:
+    if limit.count is not None:
+        return failed >= limit.count
+    return ended >= _FEWEST and failed > (limit.ratio or 0.0) * ended

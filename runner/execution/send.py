@@ -8,18 +8,11 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from random import Random
 
-from runner.errors import TargetError
-from runner.execution.chunks import Encoded, RequestLimits, cut, encode, join
-from runner.execution.ports import (
-    Answer,
-    Chunk,
-    ChunkEvent,
-    Clock,
-    EventApi,
-    Journal,
-    RequestTooLarge,
-)
-from runner.execution.seeds import internal_ids, make_seed
+from runner.errors import Incomplete, TargetDown, TargetError
+from runner.execution.chunks import Encoded, RequestLimits, cut, join
+from runner.execution.pace import Pace
+from runner.execution.ports import Answer, Chunk, Clock, EventApi, Journal, RequestTooLarge
+from runner.execution.seeds import make_seed
 from runner.model import Observer, SentEvent, Stage
 
 
@@ -31,6 +24,7 @@ class Sender:
     observer: Observer
     random: Random
     limits: RequestLimits
+    answered: bool = False  # has the server taken anything from this process?
     _chunks: int = field(init=False)
     _most: int = field(init=False)
 
@@ -39,68 +33,84 @@ class Sender:
         self._most = self.limits.events
 
     async def send_batch(
-        self, batch: Sequence[Encoded], stop: asyncio.Event
+        self, stage: Stage, batch: Sequence[Encoded], number: int, pace: Pace, stop: asyncio.Event
     ) -> AsyncIterator[Sent]:
-        """Send one batch, in as many requests as its size asks for; ends early on `stop`."""
+        """Send one batch, in as many requests as its size asks for; ends early on `stop`.
+
+        Trouble on the way slows the pace down.
+        """
         pending = list(batch)
         self._most = min(self.limits.events, self._most * 2)  # one large event must not slow all
         while pending and not stop.is_set():
-            chunk = self._next_chunk(pending)
+            chunk = self._next_chunk(stage, pending, number)
             self.journal.begin_chunk(chunk)
             try:
-                answer = await self.api.send(chunk.body, len(chunk.events), chunk.seed)
+                answer = await self._post(chunk)
             except RequestTooLarge as refusal:
-                if len(chunk.events) > 1:
+                if len(chunk.positions) > 1:
                     self._shrink(chunk, str(refusal))
                     continue
                 answer = Answer((), refused=str(refusal))
             sent = self._accept(chunk, answer)
+            if answer.trouble:
+                self.observer.note(pace.slow_down(answer.trouble))
             del pending[: sent.accepted + sent.rejected]
             yield sent
 
     async def send_again(self, chunk: Chunk) -> Sent:
         """Make a request whose answer was lost once more: same bytes, same ids, same seed."""
         try:
-            answer = await self.api.send(chunk.body, len(chunk.events), chunk.seed)
+            answer = await self._post(chunk)
         except RequestTooLarge as refusal:
-            if len(chunk.events) == 1:
+            if len(chunk.positions) == 1:
                 return self._accept(chunk, Answer((), refused=str(refusal), resent=True))
-            if self.journal.next_position() != chunk.events[-1].position + 1:
+            if self.journal.next_position() != chunk.positions[-1] + 1:
                 raise TargetError(f"batch {chunk.batch} cannot be sent again: {refusal}") from None
             self._shrink(chunk, str(refusal))
             return Sent(chunk, Answer(()))
-        return self._accept(chunk, Answer(answer.ids, answer.refused, resent=True))
+        return self._accept(chunk, replace(answer, resent=True))
+
+    def take_as_sent(self, chunk: Chunk, ids: Sequence[str]) -> Sent:
+        """The server has the chunk already: its events have started jobs, or so it was decided."""
+        return self._accept(chunk, Answer(tuple(ids)))
+
+    async def _post(self, chunk: Chunk) -> Answer:
+        """Raises `Incomplete` where a server that has answered this process is gone."""
+        try:
+            answer = await self.api.send(chunk.body, len(chunk.positions), chunk.seed)
+        except TargetDown as error:
+            if not self.answered:
+                raise
+            raise Incomplete(f"stopped: {error}", hint=error.hint) from None
+        self.answered = True
+        return answer
 
     def _accept(self, chunk: Chunk, answer: Answer) -> Sent:
         self.journal.accept(chunk, answer)
         if answer.refused is not None:
-            item = chunk.events[len(answer.ids)].item
+            item = chunk.items[len(answer.ids)]
             self.observer.note(f"{chunk.operation}: {item} was rejected: {answer.refused}")
         return Sent(chunk, answer)
 
-    def _next_chunk(self, pending: Sequence[Encoded]) -> Chunk:
+    def _next_chunk(self, stage: Stage, pending: Sequence[Encoded], batch: int) -> Chunk:
         events = pending[: cut(pending, replace(self.limits, events=self._most))]
-        seed = make_seed(self.clock.time(), self.random)
-        first = events[0].planned
         self._chunks += 1
         return Chunk(
             number=self._chunks - 1,
-            stage=first.stage,
-            batch=first.batch,
-            operation=first.operation,
-            event=first.event.name,
-            seed=seed,
+            stage=stage.number,
+            batch=batch,
+            operation=stage.operation,
+            event=stage.event,
+            seed=make_seed(self.clock.time(), self.random),
             body=join(events),
-            events=tuple(
-                ChunkEvent(event.position, event.planned.item, event.event_id, internal_id)
-                for event, internal_id in zip(events, internal_ids(seed, len(events)), strict=True)
-            ),
+            positions=range(events[0].position, events[-1].position + 1),
+            items=[event.item for event in events],
         )
 
     def _shrink(self, chunk: Chunk, reason: str) -> None:
         """413: what follows goes out in requests of half the size."""
         self.journal.withdraw(chunk)
-        self._most = len(chunk.events) // 2
+        self._most = len(chunk.positions) // 2
         self.observer.note(f"{reason}: now at most {self._most} events a request")
 
 
@@ -121,20 +131,17 @@ class Sent:
 
     def events(self) -> Iterator[SentEvent]:
         chunk = self.chunk
-        for event, id_ in zip(chunk.events, self.answer.ids, strict=False):
+        for position, item, id_ in zip(chunk.positions, chunk.items, self.answer.ids, strict=False):
             yield SentEvent(
-                event.position, chunk.stage, chunk.operation, event.item, chunk.event, id_
+                position, chunk.stage, chunk.operation, item, chunk.event, chunk.number, id_
             )
 
 
-def batches(run_id: str, stage: Stage, offset: int, start: int) -> Iterator[list[Encoded]]:
-    """The batches of a stage from its `start`-th event on; `offset` is the stage's first position.
+def take(events: Iterator[Encoded], stage: Stage, index: int, pace: Pace) -> list[Encoded]:
+    """The next batch, from the stage's `index`-th event on.
 
-    A batch that was begun before keeps its bounds: what is left of it comes first.
+    At the planned pace a batch keeps its bounds: what is left of one that was begun comes first.
     """
-    planned = enumerate(stage.planned(start), offset + start)
-    size = stage.pacing.batch_size
-    left = size - start % size
-    while batch := [encode(run_id, position, event) for position, event in islice(planned, left)]:
-        yield batch
-        left = size
+    left = stage.left_of_batch(index)
+    size = left if pace.as_planned or index < stage.canary else pace.size
+    return list(islice(events, size))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from runner.execution.ports import Journal
+from runner.execution.run import Ending
 from runner.model import RunStatus, Summary
 
 _LINKS = 5
 
 
 def summarise(
-    journal: Journal, *, plan: str, target: str, followed: bool, complete: bool, duration: float
+    journal: Journal, *, plan: str, target: str, followed: bool, ending: Ending, duration: float
 ) -> Summary:
-    """`complete`: all was sent and settled, or given up for good; `duration` in seconds."""
+    """`duration` in seconds."""
+    complete = ending.how == "complete"
     totals, failures = journal.totals(), tuple(journal.failures())
     unsent = totals.planned - totals.accepted - totals.rejected
-    notes = []
+    notes = [f"{ending.reason}; nothing more was sent"] if ending.reason else []
     if unsent and failures and complete:
         notes.append(
             f"{unsent:,} events were not sent, since the plan stops on a failure; "
@@ -32,7 +34,9 @@ def summarise(
     lost = [failure for failure in failures if failure.outcome != "timed_out"]
     status: RunStatus = "completed"
     still_open = followed and bool(journal.unsettled())
-    if not complete and (unsent or still_open or not lost):
+    if ending.how == "cancelled":
+        status = "cancelled"
+    elif ending.how == "limit" or (not complete and (unsent or still_open or not lost)):
         status = "incomplete"
     elif lost:
         status = "failed"
@@ -48,4 +52,5 @@ def summarise(
         duration=duration,
         links=tuple(journal.links(_LINKS)),
         notes=tuple(notes),
+        chain=journal.chain(),
     )

@@ -39,6 +39,7 @@ from runner.model.plan import (
 )
 from runner.model.run import (
     FAILURES,
+    Chain,
     Failure,
     Job,
     Observer,
@@ -53,6 +54,7 @@ from runner.model.run import (
 __all__ = [
     "FAILURES",
     "BackfillPlan",
+    "Chain",
     "CommandGuard",
     "Condition",
     "Contract",

@@ -33,6 +33,7 @@ class SentEvent(NamedTuple):
     operation: str
     item: str
     name: str
+    chunk: int
     internal_id: str
 
 
@@ -62,6 +63,18 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
+class Chain:
+    """A run and its retries: their figures added up, `planned` being the first one's.
+
+    `outstanding`: events of the first run that have completed in none of them.
+    """
+
+    runs: tuple[str, ...]
+    totals: Totals
+    outstanding: int
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """How a run ended; `duration` in seconds.
 
@@ -78,6 +91,7 @@ class Summary:
     duration: float
     links: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    chain: Chain | None = None
 
 
 @dataclass(frozen=True, slots=True)

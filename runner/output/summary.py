@@ -8,7 +8,7 @@ from typing import TextIO
 
 import click
 
-from runner.model import Failure, Summary
+from runner.model import Chain, Failure, Summary
 from runner.output import words
 from runner.output.escape import shortened, visible
 from runner.spec.secrets import redact
@@ -29,6 +29,7 @@ def write_summary_text(summary: Summary, out: TextIO, *, color: bool) -> None:
         f"{status}  {visible(summary.plan)} → {visible(summary.target)}, in {took}",
         _figures(summary),
     ]
+    lines += _chain(summary.chain)
     lines += _failures(summary.failures)
     lines += [f"note: {visible(redact(note))}" for note in summary.notes]
     if summary.links:
@@ -40,6 +41,8 @@ def write_summary_text(summary: Summary, out: TextIO, *, color: bool) -> None:
     lines.append(f"run {run_id}")
     if summary.status == "incomplete":
         lines.append(f"to go on: backfill resume {run_id}")
+    elif summary.failures and summary.status in ("failed", "completed"):
+        lines.append(f"to send what failed once more: backfill retry {run_id}")
     out.write("\n".join(lines) + "\n")
 
 
@@ -55,6 +58,7 @@ def summary_json(summary: Summary) -> dict[str, object]:
         "failures": [
             asdict(failure) | {"message": redact(failure.message)} for failure in summary.failures
         ],
+        **({"chain": asdict(summary.chain)} if summary.chain else {}),
         "links": list(summary.links),
         "notes": [redact(note) for note in summary.notes],
     }
@@ -73,6 +77,14 @@ def _figures(summary: Summary) -> str:
     if totals.no_job:
         parts.append(f"{words.counted(totals.no_job, 'event')} started no job")
     return ", ".join(parts)
+
+
+def _chain(chain: Chain | None) -> list[str]:
+    if chain is None:
+        return []
+    done = chain.totals.planned - chain.outstanding
+    events = words.counted(chain.totals.planned, "event")
+    return [f"with its retries: {done:,} of {events} completed, over {len(chain.runs)} runs"]
 
 
 def _failures(failures: Iterable[Failure]) -> list[str]:

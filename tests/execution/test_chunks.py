@@ -10,16 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ulid import ULID
 
-from runner.execution.chunks import Encoded, RequestLimits, cut, encode, join
+from runner.execution.chunks import Encoded, RequestLimits, Wire, cut, join
 from runner.execution.seeds import internal_ids, make_seed
-from runner.model import Event, PlannedEvent
+from runner.model import Pacing, Stage
+from runner.planning.sealed import seal
 
 
 def _events(sizes: list[int]) -> list[Encoded]:
-    return [
-        encode("RUN", n, PlannedEvent(1, "op", 1, f"i{n}", Event("e", {"x": "y" * size})))
-        for n, size in enumerate(sizes)
-    ]
+    payloads = [(f"i{n}", json.dumps({"x": "y" * size}).encode()) for n, size in enumerate(sizes)]
+    return list(_wire(payloads).events(0))
+
+
+def _wire(payloads: list[tuple[str, bytes]], *, begins: float | None = None) -> Wire:
+    items = seal("app/sync", payloads)
+    pacing = Pacing(batch_size=2, delay=5.0)
+    stage = Stage(1, "sync", "app/sync", "repo", pacing, "sent", 60.0, items, begins=begins)
+    return Wire("01RUN", 1_750_000_000.5, stage, 0)
 
 
 @given(
@@ -44,9 +50,15 @@ def test_requests_hold_all_events_in_order_within_both_limits(
 
 
 def test_the_event_on_the_wire_has_name_data_and_a_readable_id() -> None:
-    planned = PlannedEvent(1, "sync", 1, "o/r", Event("app/sync", {"repo": "o/r"}))
-    encoded = encode("01RUN", 0, planned)
+    encoded = _wire([]).encode(0, "o/r", b'{"repo":"o/r"}')
     assert encoded.body == b'{"name":"app/sync","data":{"repo":"o/r"},"id":"01RUN:sync:o/r"}'
+
+
+def test_a_scheduled_event_has_the_time_of_its_batch() -> None:
+    """Counted from the start of the run, so that it is the same whenever it is sent."""
+    events = _wire([(f"i{n}", b"{}") for n in range(3)], begins=10.0).events(0)
+    times = [json.loads(event.body)["ts"] for event in events]
+    assert times == [1_750_000_010_500, 1_750_000_010_500, 1_750_000_015_500]
 
 
 def test_internal_ids_are_those_that_a_live_server_gave() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from runner.adapters.journal.run_journal import RunJournal
 from runner.errors import TargetError
-from runner.execution.run import execute
+from runner.execution.run import Ending, execute
 from runner.execution.seeds import make_seed
 from runner.execution.summary import summarise
 from runner.model import ExecutionPlan
@@ -26,6 +26,7 @@ from tests.support import (
     connect,
     make_plan,
     new_store,
+    reopen,
     repos,
     start_journal,
 )
@@ -67,7 +68,7 @@ async def _execute(server: StandIn, plan: ExecutionPlan, journal: Any, seed: int
 
 
 def _resume(folder: Path, server: StandIn, plan: ExecutionPlan) -> RunJournal:
-    journal = new_store(folder).reopen("RUN1")
+    journal = reopen(new_store(folder), plan)
     asyncio.run(_execute(server, plan, journal, seed=99))
     return journal
 
@@ -87,7 +88,8 @@ def test_killed_at_any_write_and_resumed_each_event_takes_effect_once(
     except Crash:
         journal = _resume(folder, server, plan)
     else:
-        journal = new_store(folder).journal("RUN1")
+        store = new_store(folder)
+        journal = store.reading(store.find("RUN1"))
     expected = [
         f"RUN1:{event.operation}:{event.item}" for event in plan.planned() if event.item not in bad
     ]
@@ -134,7 +136,7 @@ def test_jobs_that_died_with_an_embedded_target_are_started_again(tmp_path: Path
     first = StandIn(slow_jobs={"o/r1"})
     plan = make_plan(tmp_path, repos(3) + "operations: [{use: sync, timeout: 1s}]\n")
     asyncio.run(_execute(first, plan, start_journal(new_store(tmp_path), plan), seed=1))
-    journal = new_store(tmp_path).reopen("RUN1")
+    journal = reopen(new_store(tmp_path), plan)
     from random import Random
 
     journal.requeue(lambda: make_seed(1_750_000_000, Random(5)))  # noqa: S311
@@ -156,13 +158,13 @@ def test_a_clean_stop_ends_after_the_request_in_flight(tmp_path: Path) -> None:
 
     server.faults = [stopping]
 
-    async def main() -> bool:
+    async def main() -> Ending:
         async with connect(server, journal, stop=stop) as means:
             return await execute(plan, means)
 
-    assert asyncio.run(main()) is False
+    assert asyncio.run(main()).how == "stopped"
     assert len(server.received) == 3
-    assert journal.uncertain() == [], "the request in flight was finished and written down"
+    assert journal.unanswered() == [], "the request in flight was finished and written down"
     _resume(tmp_path, server, plan)
     assert len(server.effects) == 14
 
@@ -203,7 +205,7 @@ def test_a_run_that_is_carried_on_keeps_its_pace(tmp_path: Path) -> None:
     dying = Dying(start_journal(new_store(tmp_path), plan), 2, after=True)
     with pytest.raises(Crash):
         asyncio.run(_execute(server, plan, dying, seed=1))
-    journal = new_store(tmp_path).reopen("RUN1")
+    journal = reopen(new_store(tmp_path), plan)
 
     async def main() -> None:
         async with connect(server, journal, clock=clock, follow=False) as means:
@@ -218,7 +220,7 @@ def test_a_stopped_run_with_open_jobs_is_incomplete_whatever_has_failed(tmp_path
     plan = make_plan(tmp_path, repos(2) + "operations: [sync]\n")
     journal = start_journal(new_store(tmp_path), plan)
 
-    async def main() -> bool:
+    async def main() -> Ending:
         async with connect(server, journal, stop=stop) as means:
             task = asyncio.create_task(execute(plan, means))
             while not journal.failures():  # noqa: ASYNC110
@@ -226,8 +228,8 @@ def test_a_stopped_run_with_open_jobs_is_incomplete_whatever_has_failed(tmp_path
             stop.set()
             return await task
 
-    complete = asyncio.run(main())
-    summary = summarise(journal, plan="p", target="t", followed=True, complete=complete, duration=0)
+    ending = asyncio.run(main())
+    summary = summarise(journal, plan="p", target="t", followed=True, ending=ending, duration=0)
     assert summary.status == "incomplete"
 
 
@@ -235,7 +237,7 @@ def test_a_fault_of_the_state_store_is_no_mistake_of_ours(tmp_path: Path) -> Non
     plan = make_plan(tmp_path, BODY)
     journal = start_journal(new_store(tmp_path), plan)
     with sqlite3.connect(tmp_path / "state.db") as connection:
-        connection.execute("DROP TABLE events")
+        connection.execute("DROP TABLE chunks")
     connection.close()
     with pytest.raises(TargetError, match=r"state\.db cannot be used: no such table"):
         journal.next_position()

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runner.errors import KeyRefused, PreflightRefused, TargetError
-from runner.execution.run import execute, preflight
+from runner.execution.run import Ending, execute, preflight
 from runner.execution.summary import summarise
 from runner.model import Summary
 from tests.support import (
@@ -45,13 +45,13 @@ def run(
     plan = make_plan(folder, body)
     journal = start_journal(new_store(folder), plan)
 
-    async def main() -> bool:
+    async def main() -> Ending:
         async with connect(server, journal, clock=clock, observer=observer, follow=follow) as means:
             return await execute(plan, means)
 
-    complete = asyncio.run(main())
+    ending = asyncio.run(main())
     return summarise(
-        journal, plan=plan.name, target="test", followed=follow, complete=complete, duration=0.0
+        journal, plan=plan.name, target="test", followed=follow, ending=ending, duration=0.0
     )
 
 
@@ -220,8 +220,9 @@ def test_a_server_that_stays_away_ends_the_tries_and_leaves_the_chunk_uncertain(
     with pytest.raises(TargetError, match="the server answers 503"):
         run(tmp_path, repos(3) + SYNC, server)
     assert 2 <= len(server.bodies) <= 10
-    journal = new_store(tmp_path).journal("RUN1")
-    assert [chunk.body for chunk in journal.uncertain()] == [server.bodies[0][1]]
+    store = new_store(tmp_path)
+    lost = store.reading(store.find("RUN1")).unanswered()
+    assert [chunk.seed for chunk in lost] == [server.bodies[0][0]]
 
 
 def test_a_200_with_fewer_ids_than_events_is_no_success(tmp_path: Path) -> None:

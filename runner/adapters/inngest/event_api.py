@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -24,19 +24,19 @@ class HttpEventApi:
     retry: Retry
 
     async def send(self, body: bytes, count: int, seed: str) -> Answer:
-        resent = False
+        resent, trouble = False, None
 
         async def attempt() -> Answer:
-            nonlocal resent
+            nonlocal resent, trouble
             try:
                 response, answer = await self._post(body, seed)
             except Unanswered as error:
-                resent = resent or error.maybe_taken
+                resent, trouble = resent or error.maybe_taken, str(error)
                 raise
             return self._read(response, answer, count, resent=resent)
 
         found: Answer = await self.retry(f"sending to {self.target.name}", attempt)
-        return found
+        return replace(found, trouble=trouble)
 
     async def _post(self, body: bytes, seed: str) -> tuple[httpx.Response, bytes]:
         headers = {"content-type": "application/json", "x-inngest-event-id-seed": seed}

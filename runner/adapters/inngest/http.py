@@ -20,7 +20,7 @@ from tenacity import (
     stop_after_delay,
 )
 
-from runner.errors import TargetError, UsageError
+from runner.errors import TargetDown, TargetError, UsageError
 
 MAX_TRIES = 6
 MAX_SECONDS = 120.0
@@ -61,7 +61,7 @@ class Retry:
             return await tries(attempt)
         except Unanswered as error:
             hint = "once it answers again, `backfill resume` carries the run on"
-            raise TargetError(f"{what}: {error}", hint=hint) from None
+            raise TargetDown(f"{what}: {error}", hint=hint) from None
 
     def _wait(self, state: RetryCallState) -> float:
         asked = _error(state).wait

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Connection, case, func, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 
-from runner.adapters.journal.tables import chunks, events, jobs, runs
-from runner.model import FAILURES, Failure, Totals
+from runner.adapters.journal.tables import FAILED, chunks, jobs, outcomes, runs
+from runner.model import Failure, Totals
 
 _FAILED_JOBS = ("failed", "cancelled", "overflowed", "skipped")
 
@@ -13,53 +13,69 @@ _FAILED_JOBS = ("failed", "cancelled", "overflowed", "skipped")
 def totals(connection: Connection, run_id: str) -> Totals:
     """What the run has come to, from the journal alone."""
     planned = connection.execute(select(runs.c.planned).where(runs.c.id == run_id)).scalar_one()
-    accepted = events.c.outcome.is_distinct_from("rejected") & (chunks.c.state == "accepted")
-    counts = connection.execute(
-        select(
-            func.count(case((accepted, 1))),
-            func.count(case((accepted & chunks.c.resent, 1))),
-            func.count(case((events.c.outcome == "rejected", 1))),
-            func.count(case((events.c.outcome == "no_job", 1))),
+    size = chunks.c.last - chunks.c.first + 1
+    taken, resent = connection.execute(
+        select(func.sum(size), func.sum(case((chunks.c.resent, size), else_=0))).where(
+            chunks.c.run_id == run_id, chunks.c.state == "accepted"
         )
-        .select_from(events)
-        .join(chunks, chunk_of_event())
-        .where(events.c.run_id == run_id)
     ).one()
+    ended = dict(
+        map(
+            tuple,
+            connection.execute(
+                select(outcomes.c.outcome, func.count())
+                .where(outcomes.c.run_id == run_id, FAILED)
+                .group_by(outcomes.c.outcome)
+            ),
+        )
+    )
     by_status = connection.execute(
         select(func.lower(jobs.c.status), func.count())
         .where(jobs.c.run_id == run_id)
         .group_by(func.lower(jobs.c.status))
-    ).all()
+    )
     statuses = dict(map(tuple, by_status))
-    failed = sum(statuses.get(name, 0) for name in _FAILED_JOBS)
+    rejected = ended.get("rejected", 0)
+    refused_again = _refused_again(connection, run_id)
     return Totals(
         planned=planned,
-        accepted=counts[0],
-        deduplicated=counts[1],
-        rejected=counts[2],
+        accepted=int(taken or 0) - rejected,
+        deduplicated=int(resent or 0) - refused_again,
+        rejected=rejected,
         jobs=sum(statuses.values()),
         completed=statuses.get("completed", 0),
-        failed=failed,
-        no_job=counts[3],
+        failed=sum(statuses.get(name, 0) for name in _FAILED_JOBS),
+        no_job=ended.get("no_job", 0),
     )
+
+
+def _refused_again(connection: Connection, run_id: str) -> int:
+    """Events that were refused by a request that was made again: they were taken neither time."""
+    query = (
+        select(func.count())
+        .select_from(outcomes)
+        .join(chunks, chunk_of_outcome())
+        .where(outcomes.c.run_id == run_id, FAILED)
+        .where(outcomes.c.outcome == "rejected", chunks.c.resent)
+    )
+    return connection.execute(query).scalar_one()
 
 
 def failures(connection: Connection, run_id: str) -> list[Failure]:
     """The events that did not take effect as planned, in sending order."""
     query = (
-        select(events, chunks.c.operation, chunks.c.event, jobs.c.job_id, jobs.c.url)
-        .join(chunks, chunk_of_event())
+        select(outcomes, chunks.c.operation, chunks.c.event, jobs.c.job_id, jobs.c.url)
+        .join(chunks, chunk_of_outcome())
         .outerjoin(
             jobs,
-            (jobs.c.run_id == events.c.run_id)
-            & (jobs.c.position == events.c.position)
+            (jobs.c.run_id == outcomes.c.run_id)
+            & (jobs.c.position == outcomes.c.position)
             & (func.lower(jobs.c.status) != "completed"),
         )
-        .where(events.c.run_id == run_id, events.c.outcome.in_(FAILURES))
-        .order_by(events.c.position, jobs.c.job_id)
+        .where(outcomes.c.run_id == run_id, FAILED)
+        .order_by(outcomes.c.position, jobs.c.job_id)
     )
-    rows = connection.execute(query).mappings().all()
-    first = {row["position"]: row for row in reversed(rows)}
+    first = {row["position"]: row for row in reversed(connection.execute(query).mappings().all())}
     return [
         Failure(
             operation=row["operation"],
@@ -74,6 +90,20 @@ def failures(connection: Connection, run_id: str) -> list[Failure]:
     ]
 
 
+def settled_in(connection: Connection, run_id: str, stage: int) -> tuple[int, int]:
+    first, last = connection.execute(
+        select(func.min(chunks.c.first), func.max(chunks.c.last)).where(
+            chunks.c.run_id == run_id, chunks.c.stage == stage
+        )
+    ).one()
+    if first is None:
+        return 0, 0
+    within = and_(outcomes.c.run_id == run_id, outcomes.c.position.between(first, last))
+    settled = connection.execute(select(func.count()).where(within)).scalar_one()
+    failed = connection.execute(select(func.count()).where(within, FAILED)).scalar_one()
+    return settled, failed
+
+
 def links(connection: Connection, run_id: str, limit: int) -> list[str]:
     """Dashboard links of the first jobs; their ids where there is no dashboard."""
     query = (
@@ -85,5 +115,5 @@ def links(connection: Connection, run_id: str, limit: int) -> list[str]:
     return [url for (url,) in connection.execute(query)]
 
 
-def chunk_of_event() -> ColumnElement[bool]:
-    return (chunks.c.run_id == events.c.run_id) & (chunks.c.number == events.c.chunk)
+def chunk_of_outcome() -> ColumnElement[bool]:
+    return (chunks.c.run_id == outcomes.c.run_id) & (chunks.c.number == outcomes.c.chunk)

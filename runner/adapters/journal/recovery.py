@@ -2,98 +2,104 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, Update, bindparam, delete, select, update
+from sqlalchemy import Connection, Row, delete, func, select, update
 
-from runner.adapters.journal.tables import chunks, events, jobs
-from runner.execution.ports import Chunk, ChunkEvent
+from runner.adapters.journal.tables import chunks, jobs, outcomes
+from runner.execution.ports import Unanswered, Unsettled
 from runner.execution.seeds import internal_ids
 
 
-def uncertain(connection: Connection, run_id: str) -> list[Chunk]:
+def unanswered(connection: Connection, run_id: str) -> list[Unanswered]:
     query = (
         select(chunks)
         .where(chunks.c.run_id == run_id, chunks.c.state.in_(("sending", "requeued")))
         .order_by(chunks.c.number)
     )
     return [
-        Chunk(
-            number=row.number,
-            stage=row.stage,
-            batch=row.batch,
-            operation=row.operation,
-            event=row.event,
-            seed=row.seed,
-            body=row.body,
-            events=_open_events(connection, run_id, row),
+        Unanswered(
+            row.number,
+            row.stage,
+            row.batch,
+            row.seed,
+            open_positions(connection, run_id, row),
+            row.sent_at,
+            started_again=row.state == "requeued",
         )
-        for row in connection.execute(query)
+        for row in connection.execute(query).all()
     ]
+
+
+def unsettled(connection: Connection, run_id: str) -> list[Unsettled]:
+    """Only chunks that have open events are looked into: all others are counted."""
+    found: list[Unsettled] = []
+    for chunk in _open_chunks(connection, run_id):
+        known = _known_ids(chunk)
+        found += [
+            Unsettled(position, chunk.number, known[position])
+            for position in open_positions(connection, run_id, chunk)
+            if position in known
+        ]
+    return found
 
 
 def reopen_timed_out(connection: Connection, run_id: str) -> None:
     """A run that is carried on looks again at the jobs it had given up waiting for."""
     connection.execute(
-        update(events)
-        .where(events.c.run_id == run_id, events.c.outcome == "timed_out")
-        .values(outcome=None, message=None)
+        delete(outcomes).where(outcomes.c.run_id == run_id, outcomes.c.outcome == "timed_out")
     )
 
 
 def requeue(connection: Connection, run_id: str, make_seed: Callable[[], str]) -> None:
-    """Turn accepted events without an outcome into uncertain ones, to be sent again.
+    """Turn accepted events without an outcome into unanswered ones, to be sent again.
 
     For a target that does not outlive the process (the embedded one): the jobs died with it.
     """
-    unsettled = select(events.c.chunk).where(events.c.run_id == run_id, events.c.outcome.is_(None))
-    query = select(chunks).where(
-        chunks.c.run_id == run_id,
-        chunks.c.state == "accepted",
-        chunks.c.number.in_(unsettled),
-    )
-    for row in connection.execute(query).all():
-        kept = _open_events(connection, run_id, row)
-        wanted = {event.event_id for event in kept}
-        body = [event for event in orjson.loads(row.body) if event["id"] in wanted]
-        seed = make_seed()
+    for chunk in _open_chunks(connection, run_id):
+        dead = open_positions(connection, run_id, chunk)
         connection.execute(
             update(chunks)
-            .where(chunks.c.run_id == run_id, chunks.c.number == row.number)
-            .values(state="requeued", seed=seed, body=orjson.dumps(body))
+            .where(chunks.c.run_id == run_id, chunks.c.number == chunk.number)
+            .values(state="requeued", seed=make_seed(), ids=None)
         )
-        dead = select(events.c.position).where(
-            events.c.run_id == run_id,
-            events.c.chunk == row.number,
-            events.c.outcome.is_(None),
-        )
-        connection.execute(delete(jobs).where(jobs.c.run_id == run_id, jobs.c.position.in_(dead)))
-        ids = internal_ids(seed, len(kept))
-        connection.execute(
-            update_id(run_id),
-            [{"at": e.position, "new_id": new} for e, new in zip(kept, ids, strict=True)],
-        )
+        of_dead = jobs.c.position.in_(dead)
+        connection.execute(delete(jobs).where(jobs.c.run_id == run_id, of_dead))
 
 
-def _open_events(connection: Connection, run_id: str, chunk: Row[Any]) -> tuple[ChunkEvent, ...]:
-    query = (
-        select(events.c.position, events.c.item, events.c.event_id, events.c.internal_id)
+def open_positions(connection: Connection, run_id: str, chunk: Row[Any]) -> list[int]:
+    query = select(outcomes.c.position).where(
+        outcomes.c.run_id == run_id, outcomes.c.position.between(chunk.first, chunk.last)
+    )
+    ended = set(connection.execute(query).scalars())
+    return [at for at in range(chunk.first, chunk.last + 1) if at not in ended]
+
+
+def _open_chunks(connection: Connection, run_id: str) -> Sequence[Row[Any]]:
+    ended = (
+        select(func.count())
         .where(
-            events.c.run_id == run_id,
-            events.c.position.between(chunk.first, chunk.last),
-            events.c.chunk == chunk.number,
-            events.c.outcome.is_(None),
+            outcomes.c.run_id == run_id,
+            outcomes.c.position.between(chunks.c.first, chunks.c.last),
         )
-        .order_by(events.c.position)
+        .scalar_subquery()
     )
-    return tuple(ChunkEvent(*row) for row in connection.execute(query))
+    query = (
+        select(chunks)
+        .where(
+            chunks.c.run_id == run_id,
+            chunks.c.state == "accepted",
+            ended < chunks.c.last - chunks.c.first + 1,
+        )
+        .order_by(chunks.c.number)
+    )
+    return connection.execute(query).all()
 
 
-def update_id(run_id: str) -> Update:
-    return (
-        update(events)
-        .where(events.c.run_id == run_id, events.c.position == bindparam("at"))
-        .values(internal_id=bindparam("new_id"))
-    )
+def _known_ids(chunk: Row[Any]) -> dict[int, str]:
+    if chunk.ids:
+        return {int(position): id_ for position, id_ in orjson.loads(chunk.ids).items()}
+    positions = range(chunk.first, chunk.last + 1)
+    return dict(zip(positions, internal_ids(chunk.seed, len(positions)), strict=True))

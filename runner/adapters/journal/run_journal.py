@@ -7,41 +7,48 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Engine,
-    Select,
-    Update,
-    bindparam,
-    case,
-    delete,
-    func,
-    insert,
-    select,
-    update,
-)
-from sqlalchemy.dialects.sqlite import insert as upsert
+import orjson
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
-from runner.adapters.journal import figures, recovery
+from runner.adapters.journal import chains, figures, recovery
+from runner.adapters.journal.leases import Lease
 from runner.adapters.journal.reach import reachable
-from runner.adapters.journal.tables import chunks, events, jobs, runs
-from runner.execution.ports import Answer, Chunk, ChunkEvent, Sighting
-from runner.model import FAILURES, Failure, RunStatus, SentEvent, Totals
+from runner.adapters.journal.tables import chunks, jobs, notes, outcomes, runs
+from runner.execution.ports import (
+    Answer,
+    Chunk,
+    Orders,
+    Sighting,
+    Unanswered,
+    Unsettled,
+)
+from runner.execution.seeds import internal_ids
+from runner.model import Chain, Failure, RunStatus, Totals
 
 
 class RunJournal:
-    """Meets `runner.execution.ports.Journal`; each method is one transaction."""
+    """Meets `runner.execution.ports.Journal`; each method is one transaction.
 
-    def __init__(self, engine: Engine, run_id: str) -> None:
-        self._engine, self.run_id = engine, run_id
+    Without a lease it may only be read: `lease` is what the writes of a run are fenced by.
+    """
+
+    def __init__(self, engine: Engine, run_id: str, started_at: float, lease: Lease) -> None:
+        self._engine, self.run_id, self.started_at, self._lease = engine, run_id, started_at, lease
 
     @contextmanager
-    def _begin(self) -> Iterator[Connection]:
+    def _read(self) -> Iterator[Connection]:
         with reachable(self._engine.url), self._engine.begin() as connection:
             yield connection
 
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with self._read() as connection:
+            self._lease.renew(connection)
+            yield connection
+
     def begin_chunk(self, chunk: Chunk) -> None:
-        with self._begin() as connection:
+        with self._write() as connection:
             connection.execute(
                 insert(chunks),
                 {
@@ -51,77 +58,65 @@ class RunJournal:
                     "batch": chunk.batch,
                     "operation": chunk.operation,
                     "event": chunk.event,
-                    "first": chunk.events[0].position,
-                    "last": chunk.events[-1].position,
+                    "first": chunk.positions[0],
+                    "last": chunk.positions[-1],
                     "seed": chunk.seed,
-                    "body": chunk.body,
                     "state": "sending",
                     "resent": False,
                     "sent_at": time.time(),
                 },
             )
-            connection.exec_driver_sql(
-                "INSERT INTO events (run_id, position, chunk, item, event_id, internal_id)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                [
-                    (self.run_id, e.position, chunk.number, e.item, e.event_id, e.internal_id)
-                    for e in chunk.events
-                ],
-            )
 
     def accept(self, chunk: Chunk, answer: Answer) -> None:
-        taken, requeued = len(answer.ids), chunks.c.state == "requeued"
-        with self._begin() as connection:
-            connection.execute(
-                update(chunks)
-                .where(chunks.c.run_id == self.run_id, chunks.c.number == chunk.number)
-                .values(state="accepted", resent=case((requeued, False), else_=answer.resent))
-            )
-            self._correct_ids(connection, chunk, answer)
+        taken = len(answer.ids)
+        with self._write() as connection:
+            before = connection.execute(select(chunks.c.state).where(self._is(chunk))).scalar_one()
+            again = before == "requeued"
+            values: dict[str, Any] = {
+                "state": "accepted",
+                "resent": answer.resent and not again,
+                "ids": _odd_ids(chunk, answer, derived=not again),
+            }
             if answer.refused is not None:
                 connection.execute(
-                    self._update_event(),
-                    {
-                        "at": chunk.events[taken].position,
-                        "outcome": "rejected",
-                        "message": answer.refused,
-                    },
+                    insert(outcomes).values(
+                        run_id=self.run_id,
+                        position=chunk.positions[taken],
+                        chunk=chunk.number,
+                        item=chunk.items[taken],
+                        outcome="rejected",
+                        message=answer.refused,
+                    )
                 )
-                self._forget(connection, chunk.events[taken + 1 :])
+                # Of a chunk with gaps the events after the refused one stay to be sent again.
+                values |= {"state": before} if again else {"last": chunk.positions[taken]}
+            connection.execute(update(chunks).where(self._is(chunk)).values(**values))
 
     def withdraw(self, chunk: Chunk) -> None:
-        with self._begin() as connection:
-            self._forget(connection, chunk.events)
-            connection.execute(
-                delete(chunks).where(
-                    chunks.c.run_id == self.run_id, chunks.c.number == chunk.number
-                )
-            )
+        with self._write() as connection:
+            connection.execute(delete(chunks).where(self._is(chunk)))
 
     def record(self, sightings: Sequence[Sighting]) -> None:
-        rows = [
+        seen = [_job_row(self.run_id, sighting) for sighting in sightings]
+        rows = [row for found in seen for row in found]
+        settled = [
             {
                 "run_id": self.run_id,
-                "job_id": job.id,
-                "position": sighting.position,
-                "function": job.function,
-                "status": job.status,
-                "message": job.message,
-                "url": job.url,
+                "position": sighting.event.position,
+                "chunk": sighting.event.chunk,
+                "item": sighting.event.item,
+                "outcome": sighting.outcome,
+                "message": sighting.message,
             }
-            for sighting in sightings
-            for job in sighting.jobs
-        ]
-        settled = [
-            {"at": sighting.position, "outcome": sighting.outcome, "message": sighting.message}
             for sighting in sightings
             if sighting.outcome
         ]
         if not rows and not settled:
             return
-        with self._begin() as connection:
+        with self._write() as connection:
             if rows:
-                statement = upsert(jobs)
+                dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+                statement = dialect.insert(jobs)
                 new = statement.excluded
                 connection.execute(
                     statement.on_conflict_do_update(
@@ -131,122 +126,108 @@ class RunJournal:
                     rows,
                 )
             if settled:
-                connection.execute(self._update_event(), settled)
+                connection.execute(insert(outcomes), settled)
+
+    def note(self, message: str) -> None:
+        with self._read() as connection:
+            connection.execute(
+                insert(notes).values(run_id=self.run_id, at=time.time(), message=message)
+            )
+
+    def notes(self) -> list[str]:
+        query = select(notes.c.message).where(notes.c.run_id == self.run_id).order_by("number")
+        with self._read() as connection:
+            return list(connection.execute(query).scalars())
+
+    def keep_lease(self) -> None:
+        with self._write():
+            pass
+
+    def orders(self) -> Orders:
+        query = select(runs.c.wanted, runs.c.batch_size, runs.c.delay)
+        with self._read() as connection:
+            return Orders(*connection.execute(query.where(runs.c.id == self.run_id)).one())
 
     def end(self, status: RunStatus) -> None:
-        """A run that has ended for good keeps no bodies: nothing of it will be sent again."""
-        with self._begin() as connection:
+        with self._write() as connection:
             connection.execute(
                 update(runs)
                 .where(runs.c.id == self.run_id)
                 .values(status=status, ended_at=time.time())
             )
-            if status == "completed":
-                connection.execute(
-                    update(chunks).where(chunks.c.run_id == self.run_id).values(body=None)
-                )
 
     def next_position(self) -> int:
-        return self._scalar(
-            select(func.coalesce(func.max(events.c.position) + 1, 0)).where(
-                events.c.run_id == self.run_id
-            )
-        )
+        query = select(func.coalesce(func.max(chunks.c.last) + 1, 0))
+        with self._read() as connection:
+            return int(connection.execute(query.where(self._ours)).scalar_one())
 
     def next_chunk(self) -> int:
-        return self._scalar(
-            select(func.coalesce(func.max(chunks.c.number) + 1, 0)).where(
-                chunks.c.run_id == self.run_id
-            )
-        )
+        query = select(func.coalesce(func.max(chunks.c.number) + 1, 0))
+        with self._read() as connection:
+            return int(connection.execute(query.where(self._ours)).scalar_one())
 
-    def uncertain(self) -> list[Chunk]:
-        with self._begin() as connection:
-            return recovery.uncertain(connection, self.run_id)
+    def unanswered(self) -> list[Unanswered]:
+        with self._read() as connection:
+            return recovery.unanswered(connection, self.run_id)
 
-    def unsettled(self) -> list[SentEvent]:
-        query = (
-            select(
-                events.c.position,
-                chunks.c.stage,
-                chunks.c.operation,
-                events.c.item,
-                chunks.c.event,
-                events.c.internal_id,
-            )
-            .join(chunks, figures.chunk_of_event())
-            .where(
-                events.c.run_id == self.run_id,
-                events.c.outcome.is_(None),
-                chunks.c.state == "accepted",
-            )
-            .order_by(events.c.position)
-        )
-        with self._begin() as connection:
-            return [SentEvent(*row) for row in connection.execute(query)]
+    def unsettled(self) -> list[Unsettled]:
+        with self._read() as connection:
+            return recovery.unsettled(connection, self.run_id)
 
     def settled_in(self, stage: int) -> tuple[int, int]:
-        failed = case((events.c.outcome.in_(FAILURES), 1))
-        query = (
-            select(func.count(), func.count(failed))
-            .select_from(events)
-            .join(chunks, figures.chunk_of_event())
-            .where(
-                events.c.run_id == self.run_id,
-                chunks.c.stage == stage,
-                events.c.outcome.is_not(None),
-            )
-        )
-        with self._begin() as connection:
-            settled, failures = connection.execute(query).one()
-        return settled, failures
+        with self._read() as connection:
+            return figures.settled_in(connection, self.run_id, stage)
 
     def reopen_timed_out(self) -> None:
-        with self._begin() as connection:
+        with self._write() as connection:
             recovery.reopen_timed_out(connection, self.run_id)
 
     def requeue(self, make_seed: Callable[[], str]) -> None:
-        with self._begin() as connection:
+        with self._write() as connection:
             recovery.requeue(connection, self.run_id, make_seed)
 
     def totals(self) -> Totals:
-        with self._begin() as connection:
+        with self._read() as connection:
             return figures.totals(connection, self.run_id)
 
     def failures(self) -> list[Failure]:
-        with self._begin() as connection:
+        with self._read() as connection:
             return figures.failures(connection, self.run_id)
 
+    def chain(self) -> Chain | None:
+        with self._read() as connection:
+            return chains.chain_of(connection, self.run_id)
+
     def links(self, limit: int) -> list[str]:
-        with self._begin() as connection:
+        with self._read() as connection:
             return figures.links(connection, self.run_id, limit)
 
-    def _correct_ids(self, connection: Connection, chunk: Chunk, answer: Answer) -> None:
-        """The ids were predicted from the seed; the server's word counts where it differs."""
-        wrong = [
-            {"at": event.position, "new_id": actual}
-            for event, actual in zip(chunk.events, answer.ids, strict=False)
-            if event.internal_id != actual
-        ]
-        if wrong:
-            connection.execute(recovery.update_id(self.run_id), wrong)
+    @property
+    def _ours(self) -> Any:
+        return chunks.c.run_id == self.run_id
 
-    def _forget(self, connection: Connection, forgotten: Sequence[ChunkEvent]) -> None:
-        if forgotten:
-            connection.execute(
-                delete(events).where(
-                    events.c.run_id == self.run_id,
-                    events.c.position.between(forgotten[0].position, forgotten[-1].position),
-                )
-            )
+    def _is(self, chunk: Chunk) -> Any:
+        return self._ours & (chunks.c.number == chunk.number)
 
-    def _update_event(self) -> Update:
-        return (
-            update(events)
-            .where(events.c.run_id == self.run_id, events.c.position == bindparam("at"))
-            .values(outcome=bindparam("outcome"), message=bindparam("message"))
-        )
 
-    def _scalar(self, query: Select[Any]) -> int:
-        with self._begin() as connection:
-            return int(connection.execute(query).scalar_one())
+def _odd_ids(chunk: Chunk, answer: Answer, *, derived: bool) -> str | None:
+    """The ids that the seed does not give; the server's word counts where it differs."""
+    if derived and list(internal_ids(chunk.seed, len(answer.ids))) == list(answer.ids):
+        return None
+    known = zip(map(str, chunk.positions), answer.ids, strict=False)
+    return orjson.dumps(dict(known)).decode()
+
+
+def _job_row(run_id: str, sighting: Sighting) -> list[dict[str, Any]]:
+    return [
+        {
+            "run_id": run_id,
+            "job_id": job.id,
+            "position": sighting.event.position,
+            "function": job.function,
+            "status": job.status,
+            "message": job.message,
+            "url": job.url,
+        }
+        for job in sighting.jobs
+    ]

@@ -1,22 +1,24 @@
-"""The state store: where journals are kept, a SQLite file by default."""
+"""The state store: journals, locks and orders; a SQLite file by default."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from sqlalchemy import URL, Engine, create_engine, event, insert, make_url, select, update
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import insert, select, update
 
+from runner.adapters.journal import chains, leases, plans
+from runner.adapters.journal.connect import connect, parse_url
+from runner.adapters.journal.leases import Lease
+from runner.adapters.journal.migrations import migrate
 from runner.adapters.journal.reach import describe, reachable
 from runner.adapters.journal.run_journal import RunJournal
-from runner.adapters.journal.tables import VERSION, metadata, runs, versions
+from runner.adapters.journal.tables import runs
 from runner.errors import TargetError, UsageError
-from runner.model import ExecutionPlan, Json, RunStatus
+from runner.model import ExecutionPlan, Json, Outcome, RunStatus
 
 DEFAULT_STATE = "sqlite:///.backfill/state.db"
 
@@ -37,17 +39,22 @@ class RunRecord:
     status: RunStatus
     started_at: float
     ended_at: float | None
+    head: str | None
+    parent: str | None
+    wanted: Literal["pause", "cancel"] | None
+    batch_size: int | None
+    delay: float | None
 
 
 class Store:
     """Raises `TargetError` where the state cannot be reached, read or written."""
 
     def __init__(self, url: str = DEFAULT_STATE) -> None:
-        self.url = _parse(url)
-        self._engine = _connect(self.url)
+        self.url = parse_url(url)
+        self.engine = connect(self.url)
         try:
-            with reachable(self.url):
-                self._migrate()
+            with reachable(self.url), self.engine.begin() as connection:
+                migrate(connection, describe(self.url))
         except TargetError:
             self.close()
             raise
@@ -58,10 +65,15 @@ class Store:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def start(self, run_id: str, plan: ExecutionPlan, **record: Any) -> RunJournal:
-        """Write down a new run; `record` has target, address, variables and follow."""
-        variables = json.dumps(record.pop("variables"))
-        with reachable(self.url), self._engine.begin() as connection:
+    def lock(self, plan: str, address: str, run_id: str) -> Lease:
+        """The right to send this plan to this address. Raises `LockHeld`."""
+        return leases.acquire(self.engine, f"{plan} -> {address}", run_id)
+
+    def start(self, run_id: str, plan: ExecutionPlan, lease: Lease, **record: Any) -> RunJournal:
+        """Write down a new run; `record` has target, address, variables, follow and parent."""
+        started_at = time.time()
+        with reachable(self.url), self.engine.begin() as connection:
+            lease.renew(connection)
             connection.execute(
                 insert(runs).values(
                     id=run_id,
@@ -70,19 +82,21 @@ class Store:
                     digest=plan.digest,
                     planned=plan.events,
                     status="running",
-                    variables=variables,
-                    started_at=time.time(),
+                    variables=json.dumps(record.pop("variables")),
+                    started_at=started_at,
+                    head=plans.head(plan),
                     **record,
                 )
             )
-        return self.journal(run_id)
+            plans.write_events(connection, run_id, plan)
+        return RunJournal(self.engine, run_id, started_at, lease)
 
     def find(self, run_id: str) -> RunRecord:
         """A run by its id, a unique beginning of it, or ``latest``; else a `UsageError`."""
         query = select(runs).order_by(runs.c.started_at.desc()).limit(2)
         if run_id != "latest":
             query = query.where(runs.c.id.startswith(run_id.upper(), autoescape=True))
-        with reachable(self.url), self._engine.connect() as connection:
+        with reachable(self.url), self.engine.connect() as connection:
             found = connection.execute(query).mappings().all()
         if not found:
             hint = f"this state store is {describe(self.url)}; --state names another"
@@ -90,68 +104,76 @@ class Store:
             raise UsageError(f"there is no run {which}", hint=hint)
         if len(found) > 1 and run_id != "latest":
             raise UsageError(f"more than one run begins with {run_id}", hint="give more of its id")
-        return RunRecord(**{**found[0], "variables": json.loads(found[0]["variables"])})
+        return _record(found[0])
 
-    def journal(self, run_id: str) -> RunJournal:
-        return RunJournal(self._engine, run_id)
+    def unfinished(self, plan: str, address: str) -> RunRecord | None:
+        """The latest run of the plan there, where it has not come to its end."""
+        query = (
+            select(runs)
+            .where(runs.c.plan == plan, runs.c.address == address)
+            .order_by(runs.c.started_at.desc())
+            .limit(1)
+        )
+        with reachable(self.url), self.engine.connect() as connection:
+            found = connection.execute(query).mappings().first()
+        record = _record(found) if found else None
+        return record if record and record.status in ("running", "incomplete") else None
 
-    def reopen(self, run_id: str) -> RunJournal:
-        """The journal of a run that is carried on."""
-        with reachable(self.url), self._engine.begin() as connection:
-            connection.execute(
-                update(runs).where(runs.c.id == run_id).values(status="running", ended_at=None)
-            )
-        journal = self.journal(run_id)
+    def plan_of(self, record: RunRecord) -> ExecutionPlan | None:
+        """What the run was started with; None for a run of a backfill that did not keep it."""
+        if record.head is None:
+            return None
+        with reachable(self.url), self.engine.connect() as connection:
+            return plans.read(connection, record.id, record.head)
+
+    def failed_positions(
+        self, record: RunRecord, kinds: Collection[Outcome], patterns: Collection[str]
+    ) -> list[int]:
+        """The events of a run that failed, but for what a later retry has taken care of."""
+        with reachable(self.url), self.engine.connect() as connection:
+            return chains.failed_positions(connection, record.id, kinds, patterns)
+
+    def journal(self, record: RunRecord, lease: Lease) -> RunJournal:
+        return RunJournal(self.engine, record.id, record.started_at, lease)
+
+    def reading(self, record: RunRecord) -> RunJournal:
+        """The journal of a run that this process does not carry out."""
+        return self.journal(record, Lease(self.engine, "", ""))
+
+    def reopen(self, record: RunRecord, lease: Lease, plan: ExecutionPlan) -> RunJournal:
+        """The journal of a run that is carried on with `plan`, no longer paused."""
+        with reachable(self.url), self.engine.begin() as connection:
+            lease.renew(connection)
+            values: dict[str, Any] = {"status": "running", "ended_at": None, "wanted": None}
+            if plan.digest != record.digest or record.head is None:
+                values |= {
+                    "digest": plan.digest,
+                    "planned": plan.events,
+                    "head": plans.head(plan),
+                }
+                plans.write_events(connection, record.id, plan)
+            connection.execute(update(runs).where(runs.c.id == record.id).values(**values))
+        journal = self.journal(record, lease)
         journal.reopen_timed_out()
         return journal
 
+    def order(self, run_id: str, **orders: Any) -> None:
+        """What a running process must do: `wanted`, `batch_size`, `delay`."""
+        with reachable(self.url), self.engine.begin() as connection:
+            connection.execute(update(runs).where(runs.c.id == run_id).values(**orders))
+
+    def end(self, run_id: str, status: RunStatus) -> None:
+        """Close a run that no process carries out."""
+        self.order(run_id, status=status, ended_at=time.time())
+
+    def holder_of(self, run_id: str) -> str | None:
+        """Who is carrying the run out just now."""
+        with reachable(self.url), self.engine.connect() as connection:
+            return leases.holder_of(connection, run_id)
+
     def close(self) -> None:
-        self._engine.dispose()
-
-    def _migrate(self) -> None:
-        """Make the tables where there are none; two first runs at once take turns."""
-        with self._engine.begin() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            metadata.create_all(connection)
-            version = connection.execute(select(versions.c.version)).scalar()
-            if version is None:
-                connection.execute(insert(versions).values(version=VERSION))
-            elif version > VERSION:
-                message = f"the state in {describe(self.url)} is of a newer version ({version})"
-                hint = "install the backfill that wrote it, or a newer one"
-                raise TargetError(message, hint=hint)
+        self.engine.dispose()
 
 
-def _parse(text: str) -> URL:
-    try:
-        url = make_url(text if "://" in text else f"sqlite:///{text}")
-    except ArgumentError:
-        hint = "write it like sqlite:///path/to/state.db"
-        raise UsageError("--state is not a URL", hint=hint) from None
-    if url.drivername != "sqlite" or not url.database:
-        hint = "write it like sqlite:///path/to/state.db"
-        raise UsageError(f"--state: {url.drivername} is not supported yet", hint=hint)
-    return url
-
-
-def _connect(url: URL) -> Engine:
-    path = Path(str(url.database))
-    try:
-        if not path.parent.exists():
-            path.parent.mkdir(parents=True)
-            (path.parent / ".gitignore").write_text("*\n", encoding="utf-8")
-    except OSError as error:
-        message = f"the folder {path.parent} for the state cannot be made: {error.strerror}"
-        raise TargetError(message, hint="--state names another place") from None
-    engine = create_engine(url, connect_args={"timeout": 30})
-    event.listen(engine, "connect", _set_pragmas)
-    return engine
-
-
-def _set_pragmas(connection: Any, _record: Any) -> None:
-    """WAL lets others read a running run. A power cut may take back the last commits; what is
-    then sent again has the same event ids, which the server dedupes."""
-    connection.execute("PRAGMA busy_timeout=30000")
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute("PRAGMA wal_autocheckpoint=10000")  # pages: bodies are large and short-lived
+def _record(row: Mapping[Any, Any]) -> RunRecord:
+    return RunRecord(**{**row, "variables": json.loads(row["variables"])})

@@ -13,9 +13,9 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    text,
 )
 
-VERSION = 1
 metadata = MetaData()
 
 versions = Table("backfill_version", metadata, Column("version", Integer, primary_key=True))
@@ -35,6 +35,20 @@ runs = Table(
     Column("status", Text, nullable=False),
     Column("started_at", Float, nullable=False),
     Column("ended_at", Float),
+    Column("head", Text),  # JSON: the execution plan without its events
+    Column("parent", Text),  # the run that this one retries
+    Column("wanted", Text),  # what an operator has ordered: pause | cancel
+    Column("batch_size", Integer),  # ... and how the run was tuned
+    Column("delay", Float),
+)
+
+blocks = Table(
+    "blocks",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("stage", Integer, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("body", LargeBinary, nullable=False),  # see runner.planning.sealed
 )
 
 chunks = Table(
@@ -48,25 +62,32 @@ chunks = Table(
     Column("event", Text, nullable=False),
     Column("first", BigInteger, nullable=False),  # positions of its events
     Column("last", BigInteger, nullable=False),
-    Column("seed", Text, nullable=False),
-    Column("body", LargeBinary),  # until the run has ended: what a resend posts again
+    Column("seed", Text, nullable=False),  # gives the internal ids
     Column("state", Text, nullable=False),  # sending | accepted | requeued
     Column("resent", Boolean, nullable=False, default=False),
     Column("sent_at", Float, nullable=False),
+    Column("ids", Text),  # JSON, position -> internal id: those that the seed does not give
 )
 
-events = Table(
-    "events",
+# Only events that have come to an end have a row: what an event is lies in its block.
+outcomes = Table(
+    "outcomes",
     metadata,
     Column("run_id", Text, primary_key=True),
     Column("position", BigInteger, primary_key=True),
     Column("chunk", Integer, nullable=False),
     Column("item", Text, nullable=False),
-    Column("event_id", Text, nullable=False),
-    Column("internal_id", Text, nullable=False),
-    Column("outcome", Text),
+    Column("outcome", Text, nullable=False),
     Column("message", Text),
-    sqlite_with_rowid=False,  # one tree to write to: positions come in order
+    sqlite_with_rowid=False,
+)
+FAILED = text("outcome <> 'completed'")  # as the index has it, or it would not be used
+Index(
+    "failures",
+    outcomes.c.run_id,
+    outcomes.c.position,
+    sqlite_where=FAILED,
+    postgresql_where=FAILED,
 )
 
 jobs = Table(
@@ -81,3 +102,26 @@ jobs = Table(
     Column("url", Text),
 )
 Index("jobs_by_event", jobs.c.run_id, jobs.c.position)
+
+notes = Table(
+    "notes",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("run_id", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("message", Text, nullable=False),
+)
+Index("notes_by_run", notes.c.run_id, notes.c.number)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),  # a plan and an address
+    Column("token", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("holder", Text, nullable=False),  # who, for people
+    Column("machine", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("taken_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ BODY = repos(1) + "operations: [sync]\n"
 def test_a_run_is_found_by_its_beginning_and_as_the_latest(tmp_path: Path) -> None:
     store, plan = new_store(tmp_path), make_plan(tmp_path, BODY)
     start_journal(store, plan, "01AAA")
-    start_journal(store, plan, "01BBB")
+    start_journal(store, replace(plan, name="another"), "01BBB")
     assert store.find("01a").id == "01AAA"
     assert store.find("latest").id == "01BBB"
     assert store.find("01BBB").digest == plan.digest
@@ -26,7 +27,7 @@ def test_a_run_is_found_by_its_beginning_and_as_the_latest(tmp_path: Path) -> No
 def test_an_unknown_or_ambiguous_run_is_a_usage_error(tmp_path: Path) -> None:
     store, plan = new_store(tmp_path), make_plan(tmp_path, BODY)
     start_journal(store, plan, "01AAA")
-    start_journal(store, plan, "01BBB")
+    start_journal(store, replace(plan, name="another"), "01BBB")
     with pytest.raises(UsageError, match="there is no run 02"):
         store.find("02")
     with pytest.raises(UsageError, match="more than one run begins with 01"):

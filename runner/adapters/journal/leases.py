@@ -1,0 +1,155 @@
+"""Who may send for a plan to an address: one process at a time, as long as it is alive."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
+from ulid import ULID
+
+from runner.adapters.journal.reach import reachable
+from runner.adapters.journal.tables import leases
+from runner.errors import LeaseLost, LockHeld
+from runner.spec.units import format_duration
+
+SECONDS = 60.0  # without a sign of life, after which anybody may take a lease over
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to send. Every write of a run renews it, and so finds out that it is lost: a
+    machine that slept through its lease cannot send beside the one that took over."""
+
+    engine: Engine
+    name: str
+    token: str
+
+    def renew(self, connection: Connection) -> None:
+        """Raises `LeaseLost`."""
+        renewed = connection.execute(
+            update(leases)
+            .where(leases.c.name == self.name, leases.c.token == self.token)
+            .values(expires_at=_now(connection) + SECONDS)
+        )
+        if not renewed.rowcount:
+            message = "another process has taken this run's lock: nothing more was sent"
+            raise LeaseLost(message, hint="this one was silent for too long; see `backfill resume`")
+
+    def release(self) -> None:
+        with reachable(self.engine.url), self.engine.begin() as connection:
+            connection.execute(
+                delete(leases).where(leases.c.name == self.name, leases.c.token == self.token)
+            )
+
+
+def acquire(engine: Engine, name: str, run_id: str) -> Lease:
+    """Take the lease, also from a holder that is dead. Raises `LockHeld`, which names the holder.
+
+    Two that try at once cannot both get it: the row's key, or the token it is taken from, decides.
+    """
+    lease = Lease(engine, name, str(ULID()))
+    with reachable(engine.url):
+        try:
+            with engine.begin() as connection:
+                if connection.dialect.name == "sqlite":
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                held = connection.execute(select(leases).where(leases.c.name == name)).first()
+                if held and not _is_dead(held, _now(connection)):
+                    raise _held(held, _now(connection))
+                _write(connection, lease, run_id, held)
+        except IntegrityError:
+            raise LockHeld("another run of this plan has just begun") from None
+    return lease
+
+
+@contextmanager
+def holding(lease: Lease) -> Iterator[Lease]:
+    try:
+        yield lease
+    finally:
+        with suppress(Exception):  # it runs out by itself, and the first error is the one to show
+            lease.release()
+
+
+def holder_of(connection: Connection, run_id: str) -> str | None:
+    """Who is carrying the run out just now."""
+    held = connection.execute(select(leases).where(leases.c.run_id == run_id)).first()
+    return held.holder if held and not _is_dead(held, _now(connection)) else None
+
+
+def _write(connection: Connection, lease: Lease, run_id: str, held: Row[Any] | None) -> None:
+    now = _now(connection)
+    values = {
+        "token": lease.token,
+        "run_id": run_id,
+        "holder": f"{_user()}@{platform.node()} (process {os.getpid()})",
+        "machine": _machine(),
+        "pid": os.getpid(),
+        "taken_at": now,
+        "expires_at": now + SECONDS,
+    }
+    if held is None:
+        connection.execute(insert(leases).values(name=lease.name, **values))
+        return
+    taken = connection.execute(
+        update(leases)
+        .where(leases.c.name == lease.name, leases.c.token == held.token)
+        .values(**values)
+    )
+    if not taken.rowcount:
+        raise LockHeld("another run of this plan has just begun")
+
+
+def _held(held: Row[Any], now: float) -> LockHeld:
+    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(held.taken_at))
+    message = f"run {held.run_id} of this plan is under way: {held.holder} holds it since {since}"
+    quiet = SECONDS - (held.expires_at - now)
+    alive = f"its last sign of life was {format_duration(max(0, round(quiet)))} ago"
+    hint = f"{alive}; wait for it with --wait-lock 10m, or `backfill cancel {held.run_id}`"
+    return LockHeld(message, hint=hint)
+
+
+def _is_dead(held: Row[Any], now: float) -> bool:
+    if held.expires_at < now:
+        return True
+    if held.machine != _machine() or os.name != "posix":
+        return False
+    try:
+        os.kill(held.pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _now(connection: Connection) -> float:
+    """The clock of the server that all holders share; on SQLite they share a machine."""
+    if connection.dialect.name == "sqlite":
+        return time.time()
+    return float(connection.execute(select(func.extract("epoch", text("now()")))).scalar_one())
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container's user may have no name
+        return str(os.getuid()) if hasattr(os, "getuid") else "somebody"
+
+
+def _machine() -> str:
+    """Where process numbers mean the same: a boot of a machine, and a container on it."""
+    parts = [platform.node()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(parts)

@@ -1,0 +1,69 @@
+"""How a state store of an older version becomes one of this version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection, insert, inspect, select, text, update
+
+from runner.adapters.journal.tables import metadata, versions
+from runner.errors import TargetError
+
+VERSION = 2
+
+# Before the tables that are missing are made, and after.
+_BEFORE: Mapping[int, Sequence[str]] = {
+    2: (
+        "ALTER TABLE runs ADD COLUMN head TEXT",
+        "ALTER TABLE runs ADD COLUMN parent TEXT",
+        "ALTER TABLE runs ADD COLUMN wanted TEXT",
+        "ALTER TABLE runs ADD COLUMN batch_size INTEGER",
+        "ALTER TABLE runs ADD COLUMN delay FLOAT",
+        "ALTER TABLE chunks ADD COLUMN ids TEXT",
+        "ALTER TABLE chunks DROP COLUMN body",
+    ),
+}
+_AFTER: Mapping[int, Sequence[str]] = {
+    2: (
+        """INSERT INTO outcomes (run_id, position, chunk, item, outcome, message)
+           SELECT run_id, position, chunk, item, outcome, message FROM events
+           WHERE outcome IS NOT NULL""",
+        "DROP TABLE events",
+    ),
+}
+_LOCK = 7_163_204_211  # any number of our own: PostgreSQL's advisory locks are told apart by one
+
+
+def migrate(connection: Connection, where: str) -> None:
+    """Make the tables, or bring them forward; several first runs at once take turns.
+
+    Raises `TargetError` for a store that a newer backfill has written.
+    """
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    version = _version(connection)
+    if version is None:
+        metadata.create_all(connection)
+        connection.execute(insert(versions).values(version=VERSION))
+    elif version > VERSION:
+        message = f"the state in {where} is of a newer version ({version})"
+        raise TargetError(message, hint="install the backfill that wrote it, or a newer one")
+    else:
+        for step in range(version + 1, VERSION + 1):
+            _run(connection, _BEFORE[step])
+            metadata.create_all(connection)
+            _run(connection, _AFTER[step])
+            connection.execute(update(versions).values(version=step))
+
+
+def _version(connection: Connection) -> int | None:
+    if not inspect(connection).has_table(versions.name):
+        return None
+    return connection.execute(select(versions.c.version)).scalar()
+
+
+def _run(connection: Connection, statements: Sequence[str]) -> None:
+    for statement in statements:
+        connection.execute(text(statement))

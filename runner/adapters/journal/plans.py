@@ -1,0 +1,113 @@
+"""An execution plan as the journal keeps it: a head in JSON, and its events in sealed blocks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, delete, insert, select
+
+from runner.adapters.journal.tables import blocks
+from runner.model import (
+    CommandGuard,
+    ExecutionPlan,
+    FailureLimit,
+    FileGuard,
+    GithubGuard,
+    HttpGuard,
+    Input,
+    Pacing,
+    SqlGuard,
+    Stage,
+)
+from runner.planning.sealed import SealedItems
+
+_GUARDS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (GithubGuard, HttpGuard, SqlGuard, CommandGuard, FileGuard)
+}
+
+
+def head(plan: ExecutionPlan) -> str:
+    """All that decides how the plan is sent, but its events."""
+    return orjson.dumps(
+        {
+            "name": plan.name,
+            "path": plan.path,
+            "digest": plan.digest,
+            "on_failure": plan.on_failure,
+            "max_failures": plan.max_failures,
+            "metadata": plan.metadata,
+            "handlers": dict(plan.handlers),
+            "inputs": [list(read) for read in plan.inputs],
+            "guards": [[type(guard).__name__, guard] for guard in plan.guards],
+            "stages": [_stage_head(stage) for stage in plan.stages],
+        }
+    ).decode()
+
+
+def _stage_head(stage: Stage) -> dict[str, Any]:
+    return {
+        "number": stage.number,
+        "operation": stage.operation,
+        "event": stage.event,
+        "for_each": stage.for_each,
+        "pacing": asdict(stage.pacing),
+        "wait": stage.wait,
+        "timeout": stage.timeout,
+        "canary": stage.canary,
+        "begins": stage.begins,
+        "count": stage.total,
+    }
+
+
+def write_events(connection: Connection, run_id: str, plan: ExecutionPlan) -> None:
+    connection.execute(delete(blocks).where(blocks.c.run_id == run_id))
+    for stage in plan.stages:
+        if not isinstance(stage.items, SealedItems):
+            raise TypeError("only sealed items can be written down")
+        rows = [
+            {"run_id": run_id, "stage": stage.number, "number": number, "body": body}
+            for number, body in enumerate(stage.items.blocks)
+        ]
+        connection.execute(insert(blocks), rows)
+
+
+def read(connection: Connection, run_id: str, text: str) -> ExecutionPlan:
+    """The plan of a run, as it was when the run was started."""
+    query = (
+        select(blocks.c.stage, blocks.c.body)
+        .where(blocks.c.run_id == run_id)
+        .order_by(blocks.c.stage, blocks.c.number)
+    )
+    bodies: dict[int, list[bytes]] = {}
+    for stage, body in connection.execute(query):
+        bodies.setdefault(stage, []).append(bytes(body))
+    value = orjson.loads(text)
+    limit = value["max_failures"]
+    return ExecutionPlan(
+        name=value["name"],
+        path=value["path"],
+        digest=value["digest"],
+        stages=tuple(_stage(written, bodies) for written in value["stages"]),
+        skipped=(),
+        warnings=(),
+        on_failure=value["on_failure"],
+        metadata=value["metadata"],
+        handlers=value["handlers"],
+        max_failures=limit and FailureLimit(**limit),
+        guards=tuple(_guard(*written) for written in value["guards"]),
+        inputs=tuple(Input(*read) for read in value["inputs"]),
+    )
+
+
+def _guard(kind: str, fields: dict[str, Any]) -> Any:
+    if kind == "CommandGuard":
+        return CommandGuard(tuple(fields["arguments"]))
+    return _GUARDS[kind](**fields)
+
+
+def _stage(written: dict[str, Any], bodies: dict[int, list[bytes]]) -> Stage:
+    count = written.pop("count")
+    items = SealedItems(written["event"], count, tuple(bodies.get(written["number"], ())))
+    return Stage(**{**written, "pacing": Pacing(**written["pacing"])}, items=items)

@@ -1,0 +1,101 @@
+"""`backfill cancel`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from random import SystemRandom
+
+import click
+
+from runner.adapters.inngest.target import Target, resolve
+from runner.adapters.journal.store import RunRecord, Store
+from runner.cli.common import open_store, state_option, take_lock
+from runner.cli.resume import refuse_another_address
+from runner.errors import Incomplete, PreflightRefused, UsageError
+from runner.execution.cancel import Cancelled, cancel_jobs
+from runner.execution.ports import Journal
+from runner.model import ExecutionPlan
+
+_PATIENCE = 60.0  # seconds for the request in flight to end
+_OPEN = ("running", "incomplete")
+
+
+@click.command(
+    "cancel",
+    short_help="End a run for good.",
+    epilog="\b\nExamples:\n  backfill cancel latest\n  backfill cancel latest --jobs",
+)
+@click.argument("run")
+@state_option
+@click.option("--jobs", is_flag=True, help="Cancel the jobs it has started too, one by one.")
+def cancel_command(run: str, state: str | None, *, jobs: bool) -> int:
+    """End RUN for good, from whatever terminal or machine: nothing is sent after the request in
+    flight. What was sent stays sent; with --jobs what it started is cancelled, where it goes on.
+    """
+    store = open_store(state)
+    record = store.find(run)
+    if record.status not in _OPEN and not jobs:
+        raise UsageError(f"run {record.id} has ended: it is {record.status}")
+    if record.status in _OPEN:
+        _end(store, record)
+    journal = store.reading(record)
+    totals = journal.totals()
+    click.echo(
+        f"run {record.id} is cancelled: {totals.accepted:,} of {totals.planned:,} events were "
+        f"sent, {totals.completed:,} of their jobs had completed, {totals.failed:,} had failed"
+    )
+    if lost := journal.unanswered():
+        count = sum(len(chunk.positions) for chunk in lost)
+        click.echo(f"note: {count:,} events more may have been taken: their answer was lost")
+    if jobs:
+        _say(_cancel_jobs(store, record))
+    return 0
+
+
+def _end(store: Store, record: RunRecord) -> None:
+    """The process that carries the run out ends it; where there is none, this one does."""
+    store.order(record.id, wanted="cancel")
+    if holder := store.holder_of(record.id):
+        click.echo(f"waiting for the request in flight ({holder})", err=True)
+        until = time.monotonic() + _PATIENCE
+        while store.holder_of(record.id):
+            if time.monotonic() > until:
+                message = f"run {record.id} is ordered to end, and its process has not done so yet"
+                raise Incomplete(message, hint=f"look at it: {holder}")
+            time.sleep(0.2)
+    if store.find(record.id).status in _OPEN:
+        take_lock(store, record.plan, record.address, record.id, 0)
+        store.end(record.id, "cancelled")
+
+
+def _cancel_jobs(store: Store, record: RunRecord) -> Cancelled:
+    plan, target = store.plan_of(record), resolve(record.target, os.environ)
+    refuse_another_address(record, target)
+    if target.kind == "embedded":
+        raise PreflightRefused("the jobs of the embedded target have ended with its process")
+    if plan is None:
+        raise UsageError(f"run {record.id} is of an older backfill, which kept no events")
+    lease = take_lock(store, record.plan, record.address, record.id, 0)
+    return asyncio.run(_ask(plan, store.journal(record, lease), target))
+
+
+async def _ask(plan: ExecutionPlan, journal: Journal, target: Target) -> Cancelled:
+    from runner.adapters.inngest.cancel_api import HttpCancelApi
+    from runner.adapters.inngest.http import Retry, open_client
+    from runner.adapters.inngest.jobs_api import HttpJobsApi
+
+    retry = Retry(asyncio.sleep, SystemRandom(), lambda note: click.echo(note, err=True))
+    async with open_client(None) as client:
+        jobs = HttpJobsApi(client, target, retry)
+        return await cancel_jobs(plan, journal, jobs, HttpCancelApi(client, target, retry))
+
+
+def _say(done: Cancelled) -> None:
+    click.echo(f"{done.jobs:,} jobs cancelled; {done.had_ended:,} had run to their end anyway")
+    if done.without_job:
+        click.echo(
+            f"note: {done.without_job:,} events have started no job yet; if one starts late, "
+            "`backfill cancel --jobs` finds it"
+        )

@@ -1,0 +1,67 @@
+"""Whether the next request may go out: what operators have ordered, and what guards say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from runner.execution.pace import Pace
+from runner.execution.ports import Clock, Guard, GuardUnanswered, Hold, Journal
+from runner.execution.progress import Tracker
+from runner.model import Observer
+
+_ASK_AGAIN = 1.0  # seconds between two looks at an order, or at a guard that cannot be asked
+_LONGEST = 15.0  # seconds: no wait may outlast a lease
+
+
+@dataclass(slots=True)
+class Gate:
+    journal: Journal
+    clock: Clock
+    observer: Observer
+    tracker: Tracker
+    stop: asyncio.Event
+    guards: Sequence[Guard]
+    cancelled: bool = False
+
+    async def opened(self, stage: int, pace: Pace, *, batch: bool) -> bool:
+        """Return True once the next request may go out, False where the run is to end.
+
+        Orders count before each request, guards (`batch`) before each batch. A guard that cannot
+        be asked holds, like one that says so.
+        """
+        said: str | None = None
+        while not self.stop.is_set():
+            orders = self.journal.orders()
+            if orders.wanted == "cancel":
+                self.cancelled = True
+                return False
+            if tuned := pace.tune(orders):
+                self.observer.note(tuned)
+            hold = Hold("paused by an operator", _ASK_AGAIN)
+            if orders.wanted != "pause":
+                found = await self._held() if batch or said else None
+                if found is None:
+                    if said:
+                        self.observer.note("going on")
+                        self.tracker.waiting(stage, None)
+                    return True
+                hold = found
+            if hold.reason != said:
+                said = hold.reason
+                self.observer.note(f"waiting: {hold.reason}")
+                self.tracker.waiting(stage, hold.reason)
+            await self.clock.sleep(min(hold.seconds, _LONGEST), self.stop)
+            self.journal.keep_lease()
+        return False
+
+    async def _held(self) -> Hold | None:
+        for guard in self.guards:
+            try:
+                hold = await guard.ask()
+            except GuardUnanswered as error:
+                return Hold(f"the guard `{guard.name}` cannot be asked: {error}", _ASK_AGAIN)
+            if hold:
+                return hold
+        return None

@@ -1,0 +1,102 @@
+"""What a run that is carried on finds open: requests without an answer, events without an end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Literal, TypeAlias
+
+from runner.errors import Incomplete
+from runner.execution.chunks import Wire, join, pick
+from runner.execution.ports import Chunk, JobsApi, Journal, Unanswered
+from runner.execution.seeds import internal_ids
+from runner.execution.send import Sender, Sent
+from runner.model import ExecutionPlan, SentEvent
+from runner.spec.units import format_duration
+
+Decision: TypeAlias = Literal["send", "taken"] | None
+
+# The server knows an event's id again for 24 h (protocol page, section 2); an hour is left for
+# clocks that differ and for the request itself.
+_KNOWN_AGAIN = 23 * 3600.0
+
+
+async def recover(
+    plan: ExecutionPlan, sender: Sender, jobs: JobsApi | None, decision: Decision
+) -> AsyncIterator[Sent]:
+    """Make the requests whose answer was lost once more: same bytes, same ids, same seed.
+
+    Past the time in which the server would know them again, their jobs are looked for first, and
+    `decision` counts where there are none. Raises `Incomplete` without one.
+    """
+    for lost in sender.journal.unanswered():
+        chunk = _rebuild(plan, sender.journal, lost)
+        label = f"batch {chunk.batch} of {chunk.operation}"
+        age = sender.clock.time() - lost.sent_at
+        if age < _KNOWN_AGAIN or lost.started_again:
+            sender.observer.note(f"{label}: its answer was lost; sent again")
+            yield await sender.send_again(chunk)
+            continue
+        ids = list(internal_ids(chunk.seed, len(chunk.positions)))
+        if await _has_jobs(jobs, ids):
+            sender.observer.note(f"{label}: its answer was lost, and its jobs are there")
+            yield sender.take_as_sent(chunk, ids)
+        elif decision == "send":
+            yield await sender.send_again(chunk)
+        elif decision == "taken":
+            yield sender.take_as_sent(chunk, ids)
+        else:
+            raise _undecided(label, chunk, age)
+
+
+def watched(plan: ExecutionPlan, journal: Journal) -> Iterator[SentEvent]:
+    """The accepted events that have not ended."""
+    unsettled = journal.unsettled()
+    picked = pick(plan, (event.position for event in unsettled))
+    for event, (stage, _, item, _) in zip(unsettled, picked, strict=True):
+        yield SentEvent(
+            event.position,
+            stage.number,
+            stage.operation,
+            item,
+            stage.event,
+            event.chunk,
+            event.internal_id,
+        )
+
+
+def _rebuild(plan: ExecutionPlan, journal: Journal, lost: Unanswered) -> Chunk:
+    picked = list(pick(plan, lost.positions))
+    stage = picked[0][0]
+    wire = Wire(journal.run_id, journal.started_at, stage, lost.positions[0] - picked[0][1])
+    return Chunk(
+        number=lost.number,
+        stage=stage.number,
+        batch=lost.batch,
+        operation=stage.operation,
+        event=stage.event,
+        seed=lost.seed,
+        body=join([wire.encode(index, item, data) for _, index, item, data in picked]),
+        positions=lost.positions,
+        items=[item for _, _, item, _ in picked],
+    )
+
+
+async def _has_jobs(jobs: JobsApi | None, ids: list[str]) -> bool:
+    if jobs is not None:
+        for id_ in ids:
+            if await jobs.jobs(id_):
+                return True
+    return False
+
+
+def _undecided(label: str, chunk: Chunk, age: float) -> Incomplete:
+    message = (
+        f"{label} ({len(chunk.positions):,} events from {chunk.items[0]} on) was sent "
+        f"{format_duration(round(age / 3600) * 3600)} ago and its answer was lost; the server "
+        "would not know its events again, and none of their jobs is to be found"
+    )
+    hint = (
+        "look at your data, then `backfill resume --unanswered send` sends it again (what it "
+        "started would run twice), `--unanswered taken` counts it as sent"
+    )
+    return Incomplete(message, hint=hint)

@@ -1,0 +1,35 @@
+"""Some events of an execution plan, as a plan of their own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import replace
+
+from runner.model import ExecutionPlan, Stage
+from runner.planning.sealed import seal
+
+
+def subset(plan: ExecutionPlan, positions: Collection[int]) -> ExecutionPlan:
+    """The events at these positions (from 0, over the whole plan), in the plan's order and pace."""
+    wanted, stages, first = frozenset(positions), list[Stage](), 0
+    begins = 0.0 if plan.scheduled else None
+    for stage in plan.stages:
+        kept = [
+            event for position, event in enumerate(stage.items.raw(), first) if position in wanted
+        ]
+        first += stage.total
+        if not kept:
+            continue
+        made = replace(
+            stage,
+            number=len(stages) + 1,
+            items=seal(stage.event, kept),
+            canary=min(stage.canary, len(kept)),
+            begins=begins,
+        )
+        stages.append(made)
+        if begins is not None:
+            begins += made.batches * made.pacing.delay
+    digest = hashlib.sha256(f"{plan.digest} {sorted(wanted)}".encode()).hexdigest()
+    return replace(plan, stages=tuple(stages), digest=f"sha256:{digest}", skipped=(), warnings=())
