@@ -36,10 +36,9 @@ def isolated(
 def closed_stores() -> Iterator[None]:
     """Stores that a test has opened end with it, as a process would end them."""
     yield
-    from tests.support import open_stores
+    from tests.support import close_stores
 
-    while open_stores:
-        open_stores.pop().close()
+    close_stores()
 
 
 @pytest.fixture(scope="session")

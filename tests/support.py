@@ -262,6 +262,12 @@ def new_store(folder: Path) -> Store:
     return store
 
 
+def close_stores() -> None:
+    """As the end of a process would."""
+    while open_stores:
+        open_stores.pop().close()
+
+
 def start_journal(store: Store, plan: ExecutionPlan, run_id: str = "RUN1") -> RunJournal:
     lease = store.lock(plan.name, ORIGIN, run_id)
     record = {"target": ORIGIN, "address": ORIGIN, "variables": {}, "follow": True}

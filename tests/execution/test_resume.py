@@ -22,6 +22,7 @@ from tests.support import (
     FakeClock,
     StandIn,
     answers,
+    close_stores,
     connect,
     make_plan,
     new_store,
@@ -98,6 +99,7 @@ def test_killed_at_any_write_and_resumed_each_event_takes_effect_once(
     totals = journal.totals()
     assert (totals.accepted, totals.rejected) == (len(expected), 14 - len(expected))
     assert totals.completed == len(expected)
+    close_stores()
 
 
 def test_a_request_whose_answer_was_lost_is_made_again_byte_for_byte(tmp_path: Path) -> None:

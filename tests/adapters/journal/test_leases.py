@@ -1,0 +1,100 @@
+"""One active run per plan and target, in a file and in PostgreSQL alike."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from runner.adapters.journal.leases import SECONDS
+from runner.adapters.journal.tables import leases
+from runner.errors import LeaseLost, LockHeld, TargetError
+from tests.support import make_plan, new_store, repos, start_journal
+
+pytestmark = pytest.mark.usefixtures("state")
+
+BODY = repos(1) + "operations: [sync]\n"
+
+
+def test_a_second_start_is_told_who_holds_the_lock_since_when_and_from_where(
+    tmp_path: Path,
+) -> None:
+    new_store(tmp_path).lock("plan", "http://x", "01AAA")
+    with pytest.raises(
+        LockHeld, match=rf"run 01AAA .*@.*\(process {os.getpid()}\).* since 20"
+    ) as e:
+        new_store(tmp_path).lock("plan", "http://x", "01BBB")
+    assert "--wait-lock" in str(e.value.hint)
+
+
+def test_another_plan_or_target_is_another_lock(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    store.lock("plan", "http://x", "01AAA")
+    store.lock("other", "http://x", "01BBB")
+    store.lock("plan", "http://y", "01CCC")
+
+
+def test_a_lock_that_was_released_is_free(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    store.lock("plan", "http://x", "01AAA").release()
+    store.lock("plan", "http://x", "01BBB")
+
+
+def test_a_dead_process_on_this_machine_loses_its_lock_at_once(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    store.lock("plan", "http://x", "01AAA")
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    _change(store, pid=child)
+    store.lock("plan", "http://x", "01BBB")
+
+
+def test_a_silent_holder_on_another_machine_loses_its_lock_when_the_lease_runs_out(
+    tmp_path: Path,
+) -> None:
+    store = new_store(tmp_path)
+    store.lock("plan", "http://x", "01AAA")
+    _change(store, machine="elsewhere", pid=1)
+    with pytest.raises(LockHeld):
+        store.lock("plan", "http://x", "01BBB")
+    _change(store, expires_at=leases.c.expires_at - SECONDS - 1)
+    store.lock("plan", "http://x", "01BBB")
+
+
+def test_who_has_lost_the_lock_can_write_nothing_more(tmp_path: Path) -> None:
+    """A laptop that slept through its lease wakes up beside the run that took over."""
+    store, plan = new_store(tmp_path), make_plan(tmp_path, BODY)
+    journal = start_journal(store, plan)
+    _change(store, expires_at=0)
+    start_journal(store, plan, "RUN2")
+    for write in (journal.keep_lease, lambda: journal.end("completed")):
+        with pytest.raises(LeaseLost):
+            write()
+    assert store.find("RUN1").status == "running"
+
+
+def test_every_write_is_a_sign_of_life(tmp_path: Path) -> None:
+    store, plan = new_store(tmp_path), make_plan(tmp_path, BODY)
+    journal = start_journal(store, plan)
+    _change(store, expires_at=0, machine="elsewhere")
+    journal.keep_lease()
+    with pytest.raises(LockHeld):
+        start_journal(store, replace(plan), "RUN2")
+
+
+def test_an_unreachable_lock_store_fails_closed(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    with store.engine.begin() as connection:
+        leases.drop(connection)
+    with pytest.raises(TargetError, match="cannot be used"):
+        store.lock("plan", "http://x", "01AAA")
+
+
+def _change(store: object, **values: object) -> None:
+    with store.engine.begin() as connection:  # type: ignore[attr-defined]
+        connection.execute(update(leases).values(**values))
