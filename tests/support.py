@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from runner.adapters.journal.run_journal import RunJournal
 from runner.adapters.journal.store import Store
 from runner.adapters.journal.tables import leases
 from runner.execution.chunks import RequestLimits
+from runner.execution.ports import Guard
 from runner.execution.run import Means
 from runner.model import ExecutionPlan, StageProgress
 from runner.planning.build import build_execution_plan
@@ -223,6 +224,7 @@ async def connect(
     follow: bool = True,
     seed: int = 0,
     stop: asyncio.Event | None = None,
+    guards: Sequence[Guard] = (),
 ) -> AsyncIterator[Means]:
     """The real adapters over the stand-in, with a clock that does not wait."""
     clock, observer, target = (
@@ -247,6 +249,7 @@ async def connect(
             stop=stop,
             grace=20.0,
             limits=RequestLimits(),
+            guards=guards,
         )
 
 

@@ -1,0 +1,1 @@
+"""What is asked before each batch; each guard meets `runner.execution.ports.Guard`."""

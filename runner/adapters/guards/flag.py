@@ -1,0 +1,28 @@
+"""A file that holds the run back while it exists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.execution.ports import GuardUnanswered, Hold
+
+_AGAIN = 1.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return f"file {self.path.name}"
+
+    async def ask(self) -> Hold | None:
+        try:
+            self.path.lstat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise GuardUnanswered(error.strerror or "it cannot be looked at") from None
+        return Hold(f"`{self.path.name}` exists", _AGAIN)

@@ -1,0 +1,298 @@
+"""Runs under the control of another terminal: real processes that share a state."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.adapters.embedded.server import create_app
+from tests.cli.conftest import COMMAND, served
+from tests.support import repos, write_plan
+from tests.types import Backfill
+
+SLOWLY = "operations: [fire]\nbatch_size: 1\ndelay: 100ms\n"
+
+
+class Jobs:
+    """A handler that counts, and lets tests wait for a count; jobs of `held` items never end."""
+
+    def __init__(self, *, failing: Sequence[str] = (), held: Sequence[str] = ()) -> None:
+        self.items: list[str] = []
+        self.failing, self.held = set(failing), set(held)
+        self._more = threading.Condition()
+
+    async def __call__(self, event: Any) -> None:
+        import asyncio
+
+        item = event["data"]["repo"]
+        with self._more:
+            self.items.append(item)
+            self._more.notify_all()
+        if item in self.held:
+            await asyncio.sleep(3600)
+        if item in self.failing:
+            raise ValueError(f"{item} is broken")
+
+    def wait_for(self, count: int) -> None:
+        with self._more:
+            assert self._more.wait_for(lambda: len(self.items) >= count, 30), self.items
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: object) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [*COMMAND, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=dict(os.environ),
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+def _until(what: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < until, "it has not come to this in 30 s"
+        time.sleep(0.02)
+
+
+def _run(plan: Path, url: str) -> tuple[str, ...]:
+    return ("run", str(plan), "--target", url, "--format", "json")
+
+
+def test_a_paused_run_sends_nothing_until_it_is_resumed_and_then_the_rest(
+    backfill: Backfill, start: Start, tmp_path: Path
+) -> None:
+    jobs = Jobs()
+    with served(create_app({"app/fire": jobs})) as url:
+        process = start(*_run(write_plan(tmp_path, repos(30) + SLOWLY), url))
+        jobs.wait_for(3)
+        paused = backfill("pause", "latest")
+        assert paused.status == 0
+        assert "is paused after the request in flight" in paused.out
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "waiting: paused by an operator" in line:
+                break
+        before = len(jobs.items)
+        assert before < 30
+        time.sleep(0.5)  # five batches' worth: a run that went on would have sent
+        assert len(jobs.items) == before
+        resumed = backfill("resume", "latest")
+        assert resumed.status == 0
+        assert "goes on" in resumed.err
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert sorted(jobs.items) == sorted(f"o/r{n}" for n in range(30))
+
+
+def test_a_cancelled_run_ends_within_a_request_and_stays_ended(
+    backfill: Backfill, start: Start, tmp_path: Path
+) -> None:
+    jobs = Jobs()
+    with served(create_app({"app/fire": jobs})) as url:
+        process = start(*_run(write_plan(tmp_path, repos(200) + SLOWLY), url))
+        jobs.wait_for(3)
+        cancelled = backfill("cancel", "latest")
+        out, _ = process.communicate(timeout=30)
+        assert process.returncode == 7
+        summary = json.loads(out)
+        assert summary["status"] == "cancelled"
+        assert cancelled.status == 0
+        assert f"{summary['totals']['accepted']} of 200 events were sent" in cancelled.out
+        again = backfill("resume", "latest")
+    assert again.status == 2
+    assert "was cancelled, which is for good" in again.err
+    assert len(jobs.items) < 200
+
+
+def test_cancel_ends_the_jobs_that_go_on_and_says_what_had_run_anyway(
+    backfill: Backfill, start: Start, tmp_path: Path
+) -> None:
+    jobs = Jobs(held=["o/r1", "o/r3"])
+    with served(create_app({"app/sync": jobs})) as url:
+        process = start(*_run(write_plan(tmp_path, repos(4) + "operations: [sync]\n"), url))
+        jobs.wait_for(4)
+        done = backfill("cancel", "latest", "--jobs")
+        process.communicate(timeout=30)
+        assert done.status == 0, done.err
+        assert "2 jobs cancelled" in done.out
+        second = backfill("cancel", "latest", "--jobs")
+    assert "0 jobs cancelled" in second.out
+    assert process.returncode == 7
+
+
+def test_a_tuned_run_takes_the_new_pace_from_its_next_batch_on(
+    backfill: Backfill, start: Start, tmp_path: Path
+) -> None:
+    jobs = Jobs()
+    body = repos(60) + "operations: [fire]\nbatch_size: 1\ndelay: 400ms\n"
+    with served(create_app({"app/fire": jobs})) as url:
+        process = start(*_run(write_plan(tmp_path, body), url))
+        jobs.wait_for(2)
+        tuned = backfill("tune", "latest", "--batch-size", "50", "--delay", "10ms")
+        _, err = process.communicate(timeout=20)  # 24 s at the old pace
+    assert tuned.status == 0
+    assert process.returncode == 0
+    assert "batches of 50, 0s apart: tuned by an operator" in err or "tuned by an operator" in err
+
+
+def test_a_second_start_of_a_plan_is_refused_and_can_wait(
+    backfill: Backfill, start: Start, tmp_path: Path
+) -> None:
+    jobs = Jobs()
+    plan = write_plan(tmp_path, repos(15) + SLOWLY)
+    with served(create_app({"app/fire": jobs})) as url:
+        first = start(*_run(plan, url))
+        jobs.wait_for(2)
+        second = backfill(*_run(plan, url))
+        assert second.status == 5
+        assert "of this plan is under way" in second.err
+        assert f"(process {first.pid})" in second.err
+        third = backfill(*_run(plan, url), "--wait-lock", "1m")
+        first.communicate(timeout=30)
+    assert first.returncode == third.status == 0
+    assert "waiting for the lock" in third.err
+    assert len(jobs.items) == 30
+
+
+def test_a_resume_of_a_run_that_is_alive_is_refused(
+    backfill: Backfill, start: Start, tmp_path: Path
+) -> None:
+    jobs = Jobs()
+    with served(create_app({"app/fire": jobs})) as url:
+        process = start(*_run(write_plan(tmp_path, repos(30) + SLOWLY), url))
+        jobs.wait_for(2)
+        resumed = backfill("resume", "latest")
+        process.communicate(timeout=30)
+    assert resumed.status == 5
+    assert len(jobs.items) == 30
+
+
+def test_the_lock_of_a_killed_process_is_taken_over_by_a_new_run(
+    backfill: Backfill, start: Start, tmp_path: Path
+) -> None:
+    jobs = Jobs()
+    plan = write_plan(tmp_path, repos(10) + SLOWLY)
+    with served(create_app({"app/fire": jobs})) as url:
+        process = start(*_run(plan, url))
+        jobs.wait_for(2)
+        process.kill()
+        process.communicate()
+        again = backfill(*_run(plan, url))
+    assert again.status == 0
+    assert "has not come to its end" in again.err
+    assert "sends everything again" in again.err
+
+
+def test_a_pause_file_holds_the_run_until_it_is_gone(start: Start, tmp_path: Path) -> None:
+    jobs, flag = Jobs(), tmp_path / "hold"
+    flag.touch()
+    with served(create_app({"app/fire": jobs})) as url:
+        plan = write_plan(tmp_path, repos(3) + SLOWLY)
+        process = start(*_run(plan, url), "--pause-file", flag)
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "waiting: " in line:
+                break
+        assert jobs.items == []
+        flag.unlink()
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert len(jobs.items) == 3
+
+
+def test_a_hangup_ends_the_run_cleanly(backfill: Backfill, start: Start, tmp_path: Path) -> None:
+    jobs = Jobs()
+    with served(create_app({"app/fire": jobs})) as url:
+        process = start(*_run(write_plan(tmp_path, repos(20) + SLOWLY), url))
+        jobs.wait_for(2)
+        process.send_signal(signal.SIGHUP)
+        out, _ = process.communicate(timeout=30)
+        assert process.returncode == 7
+        assert json.loads(out)["status"] == "incomplete"
+        assert backfill("resume", "latest").status == 0
+    assert sorted(jobs.items) == sorted(f"o/r{n}" for n in range(20))
+
+
+def test_retry_sends_what_failed_with_fresh_ids_and_adds_up(
+    backfill: Backfill, tmp_path: Path
+) -> None:
+    jobs = Jobs(failing=["o/r1", "o/r3", "o/r4"])
+    body = repos(6) + "operations: [sync]\non_failure: continue\n"
+    with served(create_app({"app/sync": jobs})) as url:
+        first = json.loads(backfill(*_run(write_plan(tmp_path, body), url)).out)
+        assert first["totals"]["failed"] == 3
+        jobs.failing = {"o/r4"}
+        second = json.loads(backfill("retry", first["run_id"], "--format", "json").out)
+        assert second["totals"]["planned"] == 3
+        assert second["chain"]["outstanding"] == 1
+        assert second["chain"]["totals"]["completed"] == 5
+        jobs.failing = set()
+        third = backfill("retry", first["run_id"], "--item", "o/r[14]", "--format", "json")
+        assert json.loads(third.out)["totals"]["planned"] == 1, "o/r1 was done by the retry before"
+        assert json.loads(third.out)["chain"]["outstanding"] == 0
+        nothing = backfill("retry", first["run_id"])
+    assert nothing.status == 4
+    assert sorted(jobs.items[6:]) == ["o/r1", "o/r3", "o/r4", "o/r4"]
+
+
+def test_resume_from_the_journal_sends_what_was_reviewed_then(
+    backfill: Backfill, start: Start, tmp_path: Path
+) -> None:
+    jobs = Jobs()
+    plan = write_plan(tmp_path, repos(12) + SLOWLY)
+    with served(create_app({"app/fire": jobs})) as url:
+        process = start(*_run(plan, url))
+        jobs.wait_for(3)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+        plan.write_text("no plan any more", encoding="utf-8")
+        refused = backfill("resume", "latest")
+        assert refused.status == 3
+        plan.unlink()
+        gone = backfill("resume", "latest")
+        assert gone.status == 5
+        assert "--from-journal" in gone.err
+        assert backfill("resume", "latest", "--from-journal").status == 0
+    assert sorted(jobs.items) == sorted(f"o/r{n}" for n in range(12))
+
+
+def test_resume_goes_on_with_a_plan_that_has_changed_only_after_what_was_sent(
+    backfill: Backfill, start: Start, tmp_path: Path
+) -> None:
+    jobs = Jobs()
+    plan = write_plan(tmp_path, repos(8) + SLOWLY)
+    with served(create_app({"app/fire": jobs})) as url:
+        process = start(*_run(plan, url))
+        jobs.wait_for(2)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+        write_plan(tmp_path, repos(10) + SLOWLY)
+        resumed = backfill("resume", "latest", "--format", "json")
+    assert resumed.status == 0
+    assert "the plan has changed after what was sent" in resumed.err
+    assert json.loads(resumed.out)["totals"]["planned"] == 10
+    assert sorted(jobs.items) == sorted(f"o/r{n}" for n in range(10))
