@@ -26,7 +26,7 @@ from runner.adapters.journal.tables import leases
 from runner.execution.chunks import RequestLimits
 from runner.execution.ports import Guard
 from runner.execution.run import Means
-from runner.model import ExecutionPlan, StageProgress
+from runner.model import ExecutionPlan, Observer, StageProgress
 from runner.planning.build import build_execution_plan
 from runner.spec.load import load_plan
 
@@ -219,7 +219,7 @@ async def connect(
     journal: RunJournal,
     *,
     clock: FakeClock | None = None,
-    observer: Recorder | None = None,
+    observer: Observer | None = None,
     target: Target | None = None,
     follow: bool = True,
     seed: int = 0,

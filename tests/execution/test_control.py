@@ -1,0 +1,292 @@
+"""What slows a run down, holds it, or ends it before its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.adapters.journal.run_journal import RunJournal
+from runner.cli.wiring import Noting
+from runner.errors import Incomplete
+from runner.execution.pace import LONGEST_DELAY, Pace
+from runner.execution.ports import Guard, GuardUnanswered, Hold, Orders
+from runner.execution.recover import Decision
+from runner.execution.run import Ending, execute
+from runner.execution.summary import summarise
+from runner.model import ExecutionPlan, Observer, Pacing
+from tests.support import (
+    FakeClock,
+    Recorder,
+    StandIn,
+    answers,
+    connect,
+    lost_after,
+    make_plan,
+    new_store,
+    reopen,
+    repos,
+    start_journal,
+)
+
+FIRE = "operations: [fire]\n"
+SYNC = "operations: [sync]\n"
+
+
+def carry_out(
+    server: StandIn,
+    plan: ExecutionPlan,
+    journal: RunJournal,
+    *,
+    clock: FakeClock | None = None,
+    observer: Observer | None = None,
+    guards: Sequence[Guard] = (),
+    follow: bool = True,
+    decision: Decision = None,
+    past_failures: bool = False,
+) -> Ending:
+    async def main() -> Ending:
+        async with connect(
+            server, journal, clock=clock, observer=observer, guards=guards, follow=follow
+        ) as means:
+            return await execute(
+                plan, replace(means, decision=decision, past_failures=past_failures)
+            )
+
+    return asyncio.run(main())
+
+
+def run(
+    folder: Path,
+    body: str,
+    server: StandIn,
+    *,
+    clock: FakeClock | None = None,
+    observer: Recorder | None = None,
+    guards: Sequence[Guard] = (),
+) -> tuple[Ending, RunJournal]:
+    plan = make_plan(folder, body)
+    journal = start_journal(new_store(folder), plan)
+    ending = carry_out(server, plan, journal, clock=clock, observer=observer, guards=guards)
+    return ending, journal
+
+
+def _sizes(server: StandIn) -> list[int]:
+    return [len(post) for post in server.posts]
+
+
+def test_a_429_halves_the_batch_and_lengthens_the_delay_and_both_recover(tmp_path: Path) -> None:
+    server, observer, clock = StandIn(faults=[None, answers(429)]), Recorder(), FakeClock()
+    body = repos(200) + FIRE + "batch_size: 20\ndelay: 2s\n"
+    run(tmp_path, body, server, observer=observer, clock=clock)
+    sizes = _sizes(server)
+    assert sizes == [20, 20, 10, 12, 14, 16, 18, 10, 20, 20, 20, 20], "then the planned bounds"
+    assert sum(sizes) == 200
+    slower = [note for note in observer.notes if note.startswith("slower now")]
+    assert slower == ["slower now, batches of 10, 4s apart: the server answers 429"]
+    assert any(note.startswith("faster again, batches of 20, 2s apart") for note in observer.notes)
+
+
+def test_every_change_of_pace_is_in_the_journal_with_its_reason(tmp_path: Path) -> None:
+    """The notes that a display shows are what the journal keeps."""
+    server, observer = StandIn(faults=[answers(503)]), Recorder()
+    plan = make_plan(tmp_path, repos(9) + FIRE + "batch_size: 4\n")
+    journal = start_journal(new_store(tmp_path), plan)
+    carry_out(server, plan, journal, observer=Noting(observer, journal))
+    assert "slower now, batches of 2, 10s apart: the server answers 503" in journal.notes()
+    assert journal.notes() == observer.notes
+
+
+@given(st.integers(1, 500), st.floats(0, 300), st.lists(st.booleans(), max_size=60))
+def test_the_pace_stays_within_its_bounds_and_comes_back(
+    size: int, delay: float, troubles: list[bool]
+) -> None:
+    pace = Pace(Pacing(size, delay))
+    for trouble in troubles:
+        if trouble:
+            pace.slow_down("x")
+        else:
+            pace.speed_up()
+        assert 1 <= pace.size <= size
+        assert delay <= pace.delay <= max(LONGEST_DELAY, delay)
+    for _ in range(600):
+        pace.speed_up()
+    assert pace.as_planned
+
+
+def test_a_tuned_pace_is_the_new_normal() -> None:
+    pace = Pace(Pacing(10, 5.0))
+    assert pace.tune(Orders(batch_size=40)) == "batches of 40, 5s apart: tuned by an operator"
+    assert pace.tune(Orders(batch_size=40)) is None
+    pace.slow_down("x")
+    for _ in range(50):
+        pace.speed_up()
+    assert (pace.size, pace.delay) == (40, 5.0)
+
+
+@pytest.mark.parametrize("wrong", ["failing", "bad"])
+def test_max_failures_ends_the_run_as_incomplete_and_says_how_to_go_on(
+    tmp_path: Path, wrong: str
+) -> None:
+    """Jobs that fail count as well as events that are refused."""
+    server = StandIn()
+    setattr(server, wrong, {f"o/r{n}" for n in range(0, 40, 2)})
+    body = repos(40) + "operations: [sync]\nbatch_size: 4\nmax_failures: 5\ndelay: 5s\n"
+    ending, journal = run(tmp_path, body, server)
+    assert ending.how == "limit"
+    assert ending.reason is not None
+    assert "`max_failures` is reached" in ending.reason
+    assert 5 <= len(journal.failures()) < 20
+    assert len(server.received) < 40
+    summary = summarise(journal, plan="p", target="t", followed=True, ending=ending, duration=0)
+    assert summary.status == "incomplete"
+
+
+def test_a_ratio_of_failures_waits_for_enough_events_to_say_anything(tmp_path: Path) -> None:
+    few, many = StandIn(failing={"o/r0"}), StandIn(failing={f"o/r{n}" for n in range(100)})
+    body = "operations: [sync]\nbatch_size: 5\nmax_failures: 10%\ndelay: 5s\n"
+    (tmp_path / "few").mkdir()
+    (tmp_path / "many").mkdir()
+    assert run(tmp_path / "few", repos(40) + body, few)[0].how == "complete"
+    assert run(tmp_path / "many", repos(100) + body, many)[0].how == "limit"
+    assert 20 <= len(many.received) < 100
+
+
+def test_a_resume_after_max_failures_counts_anew(tmp_path: Path) -> None:
+    server = StandIn(failing={f"o/r{n}" for n in range(3)})
+    plan = make_plan(tmp_path, repos(9) + SYNC + "batch_size: 3\nmax_failures: 3\ndelay: 5s\n")
+    assert carry_out(server, plan, start_journal(new_store(tmp_path), plan)).how == "limit"
+    assert carry_out(server, plan, reopen(new_store(tmp_path), plan)).how == "complete"
+    assert len(server.received) == 9
+
+
+def test_a_canary_goes_alone_and_the_rest_only_after_it_succeeded(tmp_path: Path) -> None:
+    server = StandIn()
+    body = repos(7) + "operations: [sync, embed]\nbatch_size: 3\ncanary: 1\n"
+    ending, _ = run(tmp_path, body, server)
+    assert ending.how == "complete"
+    assert _sizes(server) == [1, 3, 3, 1, 3, 3]
+
+
+def test_a_canary_that_fails_ends_the_run(tmp_path: Path) -> None:
+    server = StandIn(failing={"o/r0"})
+    body = repos(7) + SYNC + "canary: 2\non_failure: continue\n"
+    ending, journal = run(tmp_path, body, server)
+    assert ending.reason == "the canary of `sync` failed"
+    assert _sizes(server) == [2]
+    summary = summarise(journal, plan="p", target="t", followed=True, ending=ending, duration=0)
+    assert summary.status == "failed"
+
+
+def test_a_resume_does_not_pass_a_canary_that_failed(tmp_path: Path) -> None:
+    server = StandIn(failing={"o/r0"})
+    plan = make_plan(tmp_path, repos(5) + SYNC + "canary: 1\non_failure: continue\n")
+    carry_out(server, plan, start_journal(new_store(tmp_path), plan))
+    carry_out(server, plan, reopen(new_store(tmp_path), plan))
+    assert _sizes(server) == [1]
+    carry_out(server, plan, reopen(new_store(tmp_path), plan), past_failures=True)
+    assert _sizes(server) == [1, 4]
+
+
+class Scripted:
+    """A guard that gives its answers in turn, and lets go when they are used up."""
+
+    name = "scripted"
+
+    def __init__(self, *script: Hold | GuardUnanswered | None) -> None:
+        self.script, self.asked = list(script), 0
+
+    async def ask(self) -> Hold | None:
+        self.asked += 1
+        answer = self.script.pop(0) if self.script else None
+        if isinstance(answer, GuardUnanswered):
+            raise answer
+        return answer
+
+
+def test_a_guard_is_asked_before_each_batch_and_holds_it(tmp_path: Path) -> None:
+    guard, server, clock = Scripted(None, Hold("busy", 7.0)), StandIn(), FakeClock()
+    observer = Recorder()
+    body = repos(6) + FIRE + "batch_size: 2\ndelay: 1s\n"
+    run(tmp_path, body, server, guards=[guard], clock=clock, observer=observer)
+    assert guard.asked == 4
+    assert 7.0 in clock.slept
+    assert "waiting: busy" in observer.notes
+    assert len(server.received) == 6
+
+
+def test_a_guard_that_cannot_be_asked_holds(tmp_path: Path) -> None:
+    server, observer = StandIn(), Recorder()
+    guard = Scripted(*[GuardUnanswered("no answer")] * 3)
+    run(tmp_path, repos(2) + FIRE, server, guards=[guard], observer=observer)
+    assert guard.asked == 4
+    assert "waiting: the guard `scripted` cannot be asked: no answer" in observer.notes
+
+
+def test_a_long_hold_keeps_the_lock(tmp_path: Path) -> None:
+    """No single wait is longer than a lease allows."""
+    clock = FakeClock()
+    run(tmp_path, repos(1) + FIRE, StandIn(), guards=[Scripted(Hold("x", 3600.0))], clock=clock)
+    assert max(clock.slept) <= 15.0
+
+
+def test_scheduled_pacing_sends_all_at_once_with_the_times_of_the_batches(tmp_path: Path) -> None:
+    server, clock = StandIn(), FakeClock()
+    plan = make_plan(
+        tmp_path, repos(5) + "operations: [fire]\nbatch_size: 2\ndelay: 1m\npacing: scheduled\n"
+    )
+    journal = start_journal(new_store(tmp_path), plan)
+    carry_out(server, plan, journal, clock=clock, follow=False)
+    assert clock.slept == []
+    first = server.received[0]["ts"]
+    assert first == int(journal.started_at * 1000)
+    offsets = [event["ts"] - first for event in server.received]
+    assert offsets == [0, 0, 60_000, 60_000, 120_000]
+
+
+def _lose_an_answer(folder: Path, server: StandIn) -> ExecutionPlan:
+    server.faults = [lost_after, *[answers(503)] * 10]
+    plan = make_plan(folder, repos(3) + SYNC)
+    with pytest.raises(Exception, match="503"):
+        carry_out(server, plan, start_journal(new_store(folder), plan))
+    server.faults = []
+    return plan
+
+
+def _a_day_later() -> FakeClock:
+    import time
+
+    clock = FakeClock()
+    clock.now = time.time() + 25 * 3600
+    return clock
+
+
+def test_after_a_day_a_request_whose_jobs_are_there_is_not_made_again(tmp_path: Path) -> None:
+    server = StandIn()
+    plan = _lose_an_answer(tmp_path, server)
+    before = len(server.bodies)
+    journal = reopen(new_store(tmp_path), plan)
+    assert carry_out(server, plan, journal, clock=_a_day_later()).how == "complete"
+    assert len(server.bodies) == before
+    assert journal.totals().completed == 3
+
+
+@pytest.mark.parametrize(("decision", "posts"), [("send", 1), ("taken", 0)])
+def test_after_a_day_a_request_without_a_trace_is_the_operators_to_decide(
+    tmp_path: Path, decision: Decision, posts: int
+) -> None:
+    server = StandIn(silent={"app/sync"})
+    plan = _lose_an_answer(tmp_path, server)
+    before = len(server.bodies)
+    journal = reopen(new_store(tmp_path), plan)
+    with pytest.raises(Incomplete, match=r"3 events from o/r0 on\) was sent 25h ago") as error:
+        carry_out(server, plan, journal, clock=_a_day_later())
+    assert "--unanswered send" in str(error.value.hint)
+    assert len(server.bodies) == before, "nothing was sent before it was decided"
+    carry_out(server, plan, journal, clock=_a_day_later(), decision=decision)
+    assert len(server.bodies) == before + posts
