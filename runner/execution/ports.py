@@ -27,7 +27,11 @@ class Answer:
 
 
 class RequestTooLarge(Exception):
-    """413: send fewer at once."""
+    """413: send fewer at once. `maybe_taken`: an earlier try of it may have had its effect."""
+
+    def __init__(self, why: str, *, maybe_taken: bool = False) -> None:
+        super().__init__(why)
+        self.maybe_taken = maybe_taken
 
 
 class EventApi(Protocol):

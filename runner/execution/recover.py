@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from runner.errors import Incomplete
 from runner.execution.chunks import Wire, join, pick
-from runner.execution.ports import Chunk, JobsApi, Journal, Unanswered
+from runner.execution.ports import Chunk, JobsApi, Journal, RequestTooLarge, Unanswered
 from runner.execution.seeds import internal_ids
 from runner.execution.send import Sender, Sent
 from runner.model import ExecutionPlan, SentEvent
@@ -34,14 +34,14 @@ async def recover(
         age = sender.clock.time() - lost.sent_at
         if age < _KNOWN_AGAIN or lost.started_again:
             sender.observer.note(f"{label}: its answer was lost; sent again")
-            yield await sender.send_again(chunk)
+            yield await _send_again(sender, chunk, jobs)
             continue
         ids = list(internal_ids(chunk.seed, len(chunk.positions)))
         if await _has_jobs(jobs, ids):
             sender.observer.note(f"{label}: its answer was lost, and its jobs are there")
             yield sender.take_as_sent(chunk, ids)
         elif decision == "send":
-            yield await sender.send_again(chunk)
+            yield await _send_again(sender, chunk, jobs)
         elif decision == "taken":
             yield sender.take_as_sent(chunk, ids)
         else:
@@ -79,6 +79,16 @@ def _rebuild(plan: ExecutionPlan, journal: Journal, lost: Unanswered) -> Chunk:
         positions=lost.positions,
         items=[item for _, _, item, _ in picked],
     )
+
+
+async def _send_again(sender: Sender, chunk: Chunk, jobs: JobsApi | None) -> Sent:
+    try:
+        return await sender.send_again(chunk)
+    except RequestTooLarge as refusal:
+        ids = list(internal_ids(chunk.seed, len(chunk.positions)))
+        if await _has_jobs(jobs, ids):  # it was taken before the server changed its mind
+            return sender.take_as_sent(chunk, ids)
+        return sender.cut_anew(chunk, refusal)
 
 
 async def _has_jobs(jobs: JobsApi | None, ids: list[str]) -> bool:

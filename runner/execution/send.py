@@ -47,6 +47,8 @@ class Sender:
             try:
                 answer = await self._post(chunk)
             except RequestTooLarge as refusal:
+                if refusal.maybe_taken:
+                    raise _contradicted(chunk, refusal) from None
                 if len(chunk.positions) > 1:
                     self._shrink(chunk, str(refusal))
                     continue
@@ -58,17 +60,20 @@ class Sender:
             yield sent
 
     async def send_again(self, chunk: Chunk) -> Sent:
-        """Make a request whose answer was lost once more: same bytes, same ids, same seed."""
-        try:
-            answer = await self._post(chunk)
-        except RequestTooLarge as refusal:
-            if len(chunk.positions) == 1:
-                return self._accept(chunk, Answer((), refused=str(refusal), resent=True))
-            if self.journal.next_position() != chunk.positions[-1] + 1:
-                raise TargetError(f"batch {chunk.batch} cannot be sent again: {refusal}") from None
-            self._shrink(chunk, str(refusal))
-            return Sent(chunk, Answer(()))
-        return self._accept(chunk, replace(answer, resent=True))
+        """Make a request whose answer was lost once more: same bytes, same ids, same seed.
+
+        Raises `RequestTooLarge`.
+        """
+        return self._accept(chunk, replace(await self._post(chunk), resent=True))
+
+    def cut_anew(self, chunk: Chunk, refusal: RequestTooLarge) -> Sent:
+        """A chunk that was never taken, and is too large: its events are sent in smaller ones."""
+        if len(chunk.positions) == 1:
+            return self._accept(chunk, Answer((), refused=str(refusal), resent=True))
+        if self.journal.next_position() != chunk.positions[-1] + 1:
+            raise TargetError(f"batch {chunk.batch} cannot be sent again: {refusal}") from None
+        self._shrink(chunk, str(refusal))
+        return Sent(chunk, Answer(()))
 
     def take_as_sent(self, chunk: Chunk, ids: Sequence[str]) -> Sent:
         """The server has the chunk already: its events have started jobs, or so it was decided."""
@@ -112,6 +117,12 @@ class Sender:
         self.journal.withdraw(chunk)
         self._most = len(chunk.positions) // 2
         self.observer.note(f"{reason}: now at most {self._most} events a request")
+
+
+def _contradicted(chunk: Chunk, refusal: RequestTooLarge) -> Incomplete:
+    """Cutting it anew would give its events other internal ids than those of their jobs."""
+    message = f"batch {chunk.batch} of {chunk.operation}: an answer was lost, and then {refusal}"
+    return Incomplete(message, hint="`backfill resume` looks for its jobs first")
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ class HttpEventApi:
                 hint="set INNGEST_EVENT_KEY to a key of this target; nothing more was sent",
             )
         if status == 413:
-            raise RequestTooLarge("the request is too large (413)")
+            raise RequestTooLarge("the request is too large (413)", maybe_taken=resent)
         answer = _object(body)
         ids = answer.get("ids")
         if status not in (200, 400) or not isinstance(ids, list):

@@ -1,0 +1,69 @@
+"""`backfill` in a process that is killed at a named point: `killed.py POINT before|after N ARGS`.
+
+SIGKILL, so that nothing is flushed, closed or said: what a power switch would do.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from runner.adapters.inngest.event_api import HttpEventApi
+from runner.adapters.journal.run_journal import RunJournal
+from runner.adapters.journal.store import Store
+from runner.cli.main import main
+from runner.execution.progress import Tracker
+
+POINTS: dict[str, tuple[type[Any], str]] = {
+    "run-record": (Store, "start"),
+    "chunk-record": (RunJournal, "begin_chunk"),
+    "request": (HttpEventApi, "_post"),
+    "answer": (HttpEventApi, "send"),
+    "accepted-record": (RunJournal, "accept"),
+    "job-record": (RunJournal, "record"),
+    "stage-end": (Tracker, "ended"),
+    "run-end": (RunJournal, "end"),
+}
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _deadly(method: Callable[..., Any], when: str, left: int) -> Callable[..., Any]:
+    def due() -> bool:
+        nonlocal left
+        left -= 1
+        return left == 0
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        now = due()
+        if now and when == "before":
+            _die()
+        result = method(*arguments, **named)
+        if now:
+            _die()
+        return result
+
+    async def call_later(*arguments: Any, **named: Any) -> Any:
+        now = due()
+        if now and when == "before":
+            _die()
+        result = await method(*arguments, **named)
+        if now:
+            _die()
+        return result
+
+    return call_later if inspect.iscoroutinefunction(method) else call
+
+
+if __name__ == "__main__":
+    point, when, number, *arguments = sys.argv[1:]
+    owner, name = POINTS[point]
+    setattr(owner, name, _deadly(getattr(owner, name), when, int(number)))
+    sys.argv[1:] = arguments
+    main()
