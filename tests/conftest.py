@@ -83,3 +83,14 @@ def state(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
         make = request.getfixturevalue("new_schema")
         monkeypatch.setattr("tests.support.state_url", lambda folder: make(str(folder)))
     return str(request.param)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Figures that tests have recorded, such as how many events were lost: said, not just held."""
+    totals: dict[str, list[int]] = {}
+    for report in terminalreporter.stats.get("passed", []):
+        for name, values in report.user_properties:
+            sums = totals.setdefault(name, [0] * len(values))
+            totals[name] = [a + b for a, b in zip(sums, values, strict=True)]
+    for name, values in totals.items():
+        terminalreporter.write_line(f"{name}: {', '.join(f'{value:,}' for value in values)}")

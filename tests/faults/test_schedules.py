@@ -26,7 +26,9 @@ def test_over_a_thousand_random_schedules_nothing_is_lost_and_nothing_doubled(
         assert (more_lost, more_doubled) == (0, 0), f"schedule {number}"
         lost, doubled, processes = lost + more_lost, doubled + more_doubled, processes + took
         close_stores()
-    record_property("schedules, processes, lost, doubled", (SCHEDULES, processes, lost, doubled))
+    record_property(
+        "random faults: schedules, processes, lost, doubled", (SCHEDULES, processes, lost, doubled)
+    )
     assert processes > SCHEDULES, "some of them must have died"
 
 
