@@ -9,6 +9,7 @@ from typing import Any, TextIO
 import orjson
 
 from runner.model import Event, ExecutionPlan, PlannedEvent, Stage
+from runner.output import words
 
 _BLOCK = 1000  # lines written at once
 
@@ -22,6 +23,7 @@ def write_json(plan: ExecutionPlan, out: TextIO, *, target: str) -> None:
         "digest": plan.digest,
         "target": target,
         "on_failure": plan.on_failure,
+        **_control(plan),
     }
     out.write(_text(head)[:-1])
     out.write(',"stages":[')
@@ -29,7 +31,7 @@ def write_json(plan: ExecutionPlan, out: TextIO, *, target: str) -> None:
         out.write("," if index else "")
         out.write(_text(_stage(stage))[:-1])
         out.write(',"items":[')
-        _write_joined(out, (_item(event) for event in stage.planned()))
+        _write_joined(out, (_item(stage, event) for event in stage.planned()))
         out.write("]}")
     out.write('],"skipped":[')
     skipped = ({"operation": s.operation, "item": s.item, "reason": s.reason} for s in plan.skipped)
@@ -53,9 +55,21 @@ def write_json(plan: ExecutionPlan, out: TextIO, *, target: str) -> None:
 
 def write_jsonl(plan: ExecutionPlan, out: TextIO) -> None:
     """One line an event, in sending order."""
-    lines = (orjson.dumps(_line(event)) for event in plan.planned())
+    lines = (
+        orjson.dumps(_line(stage, event)) for stage in plan.stages for event in stage.planned()
+    )
     while block := list(islice(lines, _BLOCK)):
         out.write(b"\n".join(block).decode() + "\n")
+
+
+def _control(plan: ExecutionPlan) -> dict[str, object]:
+    """Only what the plan says: most have none of it."""
+    found: dict[str, object] = {}
+    if limit := plan.max_failures:
+        found["max_failures"] = limit.count or f"{(limit.ratio or 0) * 100:g}%"
+    if plan.guards:
+        found["guards"] = [words.guard(spec) for spec in plan.guards]
+    return found
 
 
 def totals(plan: ExecutionPlan) -> dict[str, object]:
@@ -81,19 +95,28 @@ def _stage(stage: Stage) -> dict[str, object]:
         "events": stage.total,
         "batches": stage.batches,
         "duration_s": stage.duration,
+        **({"canary": stage.canary} if stage.canary else {}),
     }
 
 
-def _item(planned: PlannedEvent) -> dict[str, object]:
-    return {"batch": planned.batch, "item": planned.item, "event": _event(planned.event)}
+def _at(stage: Stage, planned: PlannedEvent) -> dict[str, object]:
+    """When a scheduled event is to start, in seconds from the start of the run."""
+    at = stage.at(planned.batch)
+    return {} if at is None else {"at_s": at}
 
 
-def _line(planned: PlannedEvent) -> dict[str, object]:
+def _item(stage: Stage, planned: PlannedEvent) -> dict[str, object]:
+    event = _event(planned.event)
+    return {"batch": planned.batch, "item": planned.item, **_at(stage, planned), "event": event}
+
+
+def _line(stage: Stage, planned: PlannedEvent) -> dict[str, object]:
     return {
         "stage": planned.stage,
         "operation": planned.operation,
         "batch": planned.batch,
         "item": planned.item,
+        **_at(stage, planned),
         "event": _event(planned.event),
     }
 

@@ -45,7 +45,10 @@ def write_markdown(plan: ExecutionPlan, out: TextIO, *, target: str, events: int
 
 
 def _summary(plan: ExecutionPlan) -> str:
-    return f"**{words.totals_line(plan)}.**" if plan.stages else "**Nothing to send.**"
+    if not plan.stages:
+        return "**Nothing to send.**"
+    control = "".join(f"\n- {_cell(line)}" for line in words.control(plan))
+    return f"**{words.totals_line(plan)}.**" + (f"\n{control}" if control else "")
 
 
 def _table(plan: ExecutionPlan, room: int) -> str:

@@ -65,6 +65,8 @@ def _header(console: Console, plan: ExecutionPlan, target: str) -> None:
     if about:
         console.print(": ".join(about), style="dim")
     console.print(plan.digest[:_DIGEST], style="dim")
+    for line in words.control(plan):
+        console.print(visible(line), style="dim")
 
 
 def _stages(console: Console, plan: ExecutionPlan) -> None:
@@ -100,7 +102,8 @@ def _events(console: Console, stage: Stage, events: int | None, width: int) -> N
     for planned in islice(stage.planned(), events):
         if planned.batch != batch:
             batch = planned.batch
-            console.print(Text(f"   batch {batch:,}", style="dim"))
+            at = "" if stage.begins is None else f", at {words.offset(stage, batch)}"
+            console.print(Text(f"   batch {batch:,}{at}", style="dim"))
         # Past the console: it takes half a minute for a million lines, and has nothing to add.
         console.file.write(_event(planned, None if events is None else width) + "\n")
     more = stage.total - (stage.total if events is None else events)

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from runner.model import ExecutionPlan, Skipped, Stage
+from runner.model import (
+    CommandGuard,
+    ExecutionPlan,
+    FileGuard,
+    GithubGuard,
+    GuardSpec,
+    HttpGuard,
+    Skipped,
+    SqlGuard,
+    Stage,
+)
+from runner.output.escape import shortened
 from runner.spec.units import format_duration
 
 MAX_NAMED = 5
@@ -23,13 +34,47 @@ def pacing(stage: Stage) -> str:
     if stage.batches == 1:
         return "1 batch"
     size, delay = stage.pacing.batch_size, format_duration(stage.pacing.delay)
-    return f"{stage.batches:,} x {size:,}, {delay} apart"
+    canary = f"{stage.canary:,} alone, then " if stage.canary else ""
+    batches = stage.batches - bool(stage.canary)
+    return f"{canary}{batches:,} x {size:,}, {delay} apart"
 
 
 def until(stage: Stage) -> str:
+    if stage.begins is not None:
+        return f"scheduled, {offset(stage, 1)} to {offset(stage, stage.batches)}"
     if stage.wait == "sent":
         return "sent"
     return f"jobs completed, {format_duration(stage.timeout)}"
+
+
+def offset(stage: Stage, batch: int) -> str:
+    """When a batch of a scheduled stage starts, counted from the start of the run."""
+    return f"+{format_duration(stage.at(batch) or 0.0)}"
+
+
+def control(plan: ExecutionPlan) -> list[str]:
+    """What may hold the run back, or end it before its end."""
+    lines = []
+    if limit := plan.max_failures:
+        most = f"{limit.count:,}" if limit.count else f"{(limit.ratio or 0) * 100:g}%"
+        lines.append(f"ends once {most} of its events have failed")
+    if plan.guards:
+        lines.append(f"before each batch asks: {', '.join(map(guard, plan.guards))}")
+    return lines
+
+
+def guard(spec: GuardSpec) -> str:
+    match spec:
+        case GithubGuard():
+            return f"github ({spec.remaining:,} points)"
+        case HttpGuard():
+            return f"http ({spec.url.partition('?')[0]})"
+        case SqlGuard():
+            return f"sql ({shortened(spec.query, 40)})"
+        case CommandGuard():
+            return f"command ({shortened(' '.join(spec.arguments), 40)})"
+        case FileGuard():
+            return f"file ({spec.path})"
 
 
 def totals_line(plan: ExecutionPlan) -> str:
@@ -38,6 +83,11 @@ def totals_line(plan: ExecutionPlan) -> str:
         counted(plan.batches, "batch"),
         counted(len(plan.stages), "stage"),
     ]
+    if plan.scheduled and plan.stages:
+        last = plan.stages[-1]
+        return f"{', '.join(parts)}; sent at once, the last one to start at " + offset(
+            last, last.batches
+        )
     if plan.duration:
         return (
             f"{', '.join(parts)}; {format_duration(plan.duration)} of pacing, plus the jobs' time"

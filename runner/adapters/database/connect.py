@@ -11,7 +11,9 @@ from sqlalchemy.pool import NullPool
 from runner.errors import PreflightRefused, UsageError
 
 NAMES = ("BACKFILL_DATABASE_URL", "SUPABASE_DB_URL")
+_HINT = "write it like postgresql://user@host/database, or sqlite:///path/to/file.db"
 _POSTGRESQL = ("postgres", "postgresql", "postgresql+psycopg")
+_PATIENCE = 10  # seconds until a server that does not answer counts as away
 
 
 def database_engine(env: Mapping[str, str]) -> Engine:
@@ -21,16 +23,14 @@ def database_engine(env: Mapping[str, str]) -> Engine:
     if name is None:
         hint = f"set {NAMES[0]}, as in postgresql://user@host/database"
         raise PreflightRefused("no database is named", hint=hint)
-    text = env[name]
-    if text.startswith("postgres://"):
-        text = text.replace("postgres://", "postgresql://", 1)
     try:
-        url = make_url(text)
+        url = make_url(env[name])
     except (ArgumentError, ValueError):
-        hint = "write it like postgresql://user@host/database"
-        raise UsageError(f"{name} is not a database's URL", hint=hint) from None
-    if url.drivername in _POSTGRESQL:
-        url = url.set(drivername="postgresql+psycopg")
-    elif url.drivername != "sqlite":
-        raise UsageError(f"{name}: {url.drivername} is not supported", hint="use PostgreSQL")
-    return create_engine(url, poolclass=NullPool)
+        raise UsageError(f"{name} is not a database's URL", hint=_HINT) from None
+    if url.drivername == "sqlite":
+        return create_engine(url, poolclass=NullPool)
+    if url.drivername not in _POSTGRESQL:
+        raise UsageError(f"{name} is of a database that is not supported", hint=_HINT)
+    patience = {} if "connect_timeout" in url.query else {"connect_timeout": _PATIENCE}
+    url = url.set(drivername="postgresql+psycopg")
+    return create_engine(url, poolclass=NullPool, connect_args=patience)

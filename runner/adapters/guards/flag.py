@@ -20,9 +20,11 @@ class Flag:
 
     async def ask(self) -> Hold | None:
         try:
-            self.path.lstat()
+            self.path.lstat()  # a link to nowhere is a flag too
         except FileNotFoundError:
             return None
         except OSError as error:
             raise GuardUnanswered(error.strerror or "it cannot be looked at") from None
+        except ValueError:  # a zero byte in the path
+            raise GuardUnanswered("it cannot be looked at") from None
         return Hold(f"`{self.path.name}` exists", _AGAIN)

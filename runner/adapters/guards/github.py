@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import httpx
+import orjson
 
 from runner.execution.ports import GuardUnanswered, Hold
 from runner.model import GithubGuard
 
 _LONGEST = 3_700.0  # seconds; the limit is reset every hour
+_TIMEOUT = 10.0  # seconds
+_MAX_BODY = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,26 +29,53 @@ class Github:
     name: str = "github"
 
     async def ask(self) -> Hold | None:
-        headers = {
-            "authorization": f"Bearer {self.token}",
-            "accept": "application/vnd.github+json",
-        }
-        try:
-            response = await self.client.get(f"{self.origin}/rate_limit", headers=headers)
-        except httpx.HTTPError as error:
-            raise GuardUnanswered(f"no answer ({type(error).__name__})") from None
-        if response.status_code != 200:
-            raise GuardUnanswered(f"it answers {response.status_code}")
-        try:
-            core = response.json()["resources"]["core"]
-            remaining, limit, reset = (int(core[key]) for key in ("remaining", "limit", "reset"))
-        except (ValueError, KeyError, TypeError):
-            raise GuardUnanswered("its answer has no rate limit in it") from None
+        remaining, limit, reset = _core(await self._get())
         if remaining >= self.spec.remaining:
             return None
-        until = datetime.fromtimestamp(reset, UTC).strftime("%H:%M UTC")
+        try:
+            until = datetime.fromtimestamp(reset, UTC).strftime("%H:%M UTC")
+        except (ValueError, OverflowError, OSError):
+            raise GuardUnanswered("its answer has no rate limit in it") from None
         reason = (
             f"GitHub has {remaining:,} of {limit:,} points left (needs {self.spec.remaining:,}) "
             f"until {until}"
         )
-        return Hold(reason, min(_LONGEST, max(1.0, reset - self.clock() + 1)))
+        # A second more, so that the first look after the reset sees it.
+        return Hold(reason, min(_LONGEST, max(1.0, reset - self.clock()) + 1))
+
+    async def _get(self) -> bytes:
+        headers = {
+            "authorization": f"Bearer {self.token}",
+            "accept": "application/vnd.github+json",
+        }
+        url = f"{self.origin}/rate_limit"
+        try:
+            async with (
+                asyncio.timeout(_TIMEOUT),
+                self.client.stream("GET", url, headers=headers, timeout=_TIMEOUT) as response,
+            ):
+                if response.status_code != 200:
+                    raise GuardUnanswered(f"it answers {response.status_code}")
+                body = bytearray()
+                async for part in response.aiter_bytes():
+                    body += part
+                    if len(body) > _MAX_BODY:
+                        raise GuardUnanswered("its answer has no rate limit in it")
+                return bytes(body)
+        except TimeoutError:
+            raise GuardUnanswered("no answer in time") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise GuardUnanswered(f"no answer ({type(error).__name__})") from None
+
+
+def _core(body: bytes) -> tuple[int, int, int]:
+    """How many points remain, of how many, and when the limit is reset."""
+    try:
+        core = orjson.loads(body)["resources"]["core"]
+        found = core["remaining"], core["limit"], core["reset"]
+    except (ValueError, KeyError, TypeError):
+        found = None, None, None
+    remaining, limit, reset = found
+    if type(remaining) is not int or type(limit) is not int or type(reset) is not int:
+        raise GuardUnanswered("its answer has no rate limit in it")
+    return remaining, limit, reset

@@ -4,57 +4,105 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import httpx
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from runner.adapters.guards.command import Command
 from runner.adapters.guards.flag import Flag
-from runner.adapters.guards.github import Github
-from runner.adapters.guards.http import Http
-from runner.errors import PreflightRefused
+from runner.errors import PreflightRefused, UsageError
 from runner.execution.ports import Guard
 from runner.model import CommandGuard, FileGuard, GithubGuard, GuardSpec, HttpGuard, SqlGuard
 
+if TYPE_CHECKING:
+    import httpx
+    from sqlalchemy import Engine
+
 GITHUB = "https://api.github.com"
-_TIMEOUT = 10.0  # seconds
 
 
 @asynccontextmanager
 async def open_guards(
     specs: Sequence[GuardSpec], env: Mapping[str, str], folder: Path
 ) -> AsyncIterator[list[Guard]]:
-    """Paths are relative to `folder`, the plan's. Raises `PreflightRefused` for a missing key."""
+    """Paths are relative to `folder`, the plan's. Nothing is asked yet.
+
+    Raises `PreflightRefused` where a key or URL is missing, `UsageError` where one is malformed.
+    """
     async with AsyncExitStack() as stack:
-        client = httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False)
-        await stack.enter_async_context(client)
-        yield [_open(spec, env, folder, client, stack) for spec in specs]
+        opener = _Opener(env, folder, stack)
+        yield [await opener.open(spec) for spec in specs]
 
 
-def _open(
-    spec: GuardSpec,
-    env: Mapping[str, str],
-    folder: Path,
-    client: httpx.AsyncClient,
-    stack: AsyncExitStack,
-) -> Guard:
-    match spec:
-        case GithubGuard():
-            token = env.get("GITHUB_TOKEN")
-            if not token:
-                raise PreflightRefused("the guard `github` needs a token", hint="set GITHUB_TOKEN")
-            origin = env.get("GITHUB_API_URL", GITHUB).rstrip("/")
-            return Github(spec, client, origin, token)
-        case HttpGuard():
-            return Http(spec, client)
-        case SqlGuard():
-            from runner.adapters.database.connect import database_engine
-            from runner.adapters.guards.sql import Sql
+@dataclass(slots=True)
+class _Opener:
+    """What guards share is opened for the first that needs it."""
 
-            engine = database_engine(env)
-            stack.callback(engine.dispose)
-            return Sql(spec, engine)
-        case CommandGuard():
-            return Command(spec, folder, env)
-        case FileGuard():
-            return Flag(folder / spec.path)
+    env: Mapping[str, str] = field(repr=False)
+    folder: Path
+    stack: AsyncExitStack
+    _client: httpx.AsyncClient | None = None
+    _engine: Engine | None = None
+
+    async def open(self, spec: GuardSpec) -> Guard:
+        match spec:
+            case GithubGuard():
+                return await self._github(spec)
+            case HttpGuard():
+                return await self._http(spec)
+            case SqlGuard():
+                return self._sql(spec)
+            case CommandGuard():
+                return Command(spec, self.folder, self.env)
+            case FileGuard():
+                return Flag(self.folder / spec.path)
+
+    async def _github(self, spec: GithubGuard) -> Guard:
+        from runner.adapters.guards.github import Github
+
+        token = self.env.get("GITHUB_TOKEN")
+        if not token:
+            raise PreflightRefused("the guard `github` needs a token", hint="set GITHUB_TOKEN")
+        if not (token.isascii() and token.isprintable() and " " not in token):
+            raise UsageError("GITHUB_TOKEN has characters that no token has", hint="copy it again")
+        return Github(spec, await self._shared_client(), _github_origin(self.env), token)
+
+    async def _http(self, spec: HttpGuard) -> Guard:
+        import httpx
+
+        from runner.adapters.guards.http import Http
+
+        try:
+            return Http(spec, await self._shared_client())
+        except httpx.InvalidURL:
+            hint = "write it like https://status.example.com/ready"
+            raise UsageError("the guard `http` has something else than a URL", hint=hint) from None
+
+    def _sql(self, spec: SqlGuard) -> Guard:
+        from runner.adapters.database.connect import database_engine
+        from runner.adapters.guards.sql import Sql
+
+        if self._engine is None:
+            self._engine = database_engine(self.env)
+            self.stack.callback(self._engine.dispose)
+        return Sql(spec, self._engine)
+
+    async def _shared_client(self) -> httpx.AsyncClient:
+        from runner.adapters.inngest.http import open_client
+
+        if self._client is None:  # it follows no redirects, honours proxies, and logs no URL
+            self._client = await self.stack.enter_async_context(open_client(None))
+        return self._client
+
+
+def _github_origin(env: Mapping[str, str]) -> str:
+    text = env.get("GITHUB_API_URL") or GITHUB
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise UsageError("GITHUB_API_URL is not a URL", hint=f"write it like {GITHUB}")
+    return text.rstrip("/")

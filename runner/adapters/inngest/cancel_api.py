@@ -1,8 +1,9 @@
-"""Cancelling jobs: ``DELETE {origin}/v1/runs/{id}`` (protocol page, section 3)."""
+"""Cancelling: ``DELETE {origin}/v1/runs/{id}`` (protocol page, section 3)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -12,6 +13,9 @@ import orjson
 from runner.adapters.inngest.http import Retry, Unanswered, request
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, TargetError
+
+_MESSAGE_LENGTH = 300
+_REFUSED = (401, 403)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,47 +28,77 @@ class HttpCancelApi:
         """Whether the job was still going on; False where it had ended, or is not known."""
 
         async def attempt() -> bool:
-            return self._read(*await self._delete(job_id))
+            status, says = await self._ask("DELETE", f"/v1/runs/{quote(job_id, safe='')}")
+            if status in (404, 409):
+                return False
+            self._check(status, says, (200, 202, 204))
+            return True
 
         return bool(await self.retry(f"cancelling at {self.target.name}", attempt))
 
-    async def _delete(self, job_id: str) -> tuple[httpx.Response, bytes]:
-        """After a rotation the fallback key may be the one that holds."""
-        url = f"{self.target.api}/v1/runs/{quote(job_id, safe='')}"
-        headers = {"x-inngest-env": self.target.environment} if self.target.environment else {}
-        keys = self.target.signing_keys or (None,)
-        for key in keys:
-            if key:
-                headers["authorization"] = f"Bearer {key}"
-            response, body = await request(self.client, "DELETE", url, headers=headers)
-            if response.status_code not in (401, 403):
-                break
-        return response, body
+    async def cancel_all(
+        self, app_id: str, function_id: str, started_after: float, started_before: float
+    ) -> None:
+        """Every job of the function that started in between, whoever started it; the hosted
+        service alone knows this."""
+        body = {
+            "app_id": app_id,
+            "function_id": function_id,
+            "started_after": _rfc3339(started_after),
+            "started_before": _rfc3339(started_before),
+        }
 
-    def _read(self, response: httpx.Response, body: bytes) -> bool:
-        status = response.status_code
-        if status == 200 and (hidden := _hidden_status(body)):  # errors hide behind 200
-            status = hidden
-        if status in (200, 202, 204):
-            return True
-        if status in (400, 404, 409):  # ended, or not known: nothing is there to cancel
-            return False
-        if status in (401, 403):
+        async def attempt() -> None:
+            status, says = await self._ask("POST", "/v1/cancellations", orjson.dumps(body))
+            self._check(status, says, (200, 201))
+
+        await self.retry(f"cancelling at {self.target.name}", attempt)
+
+    async def _ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, str]:
+        """The status that the server means, and its words; keys are tried in turn, as after a
+        rotation the fallback may be the one that holds."""
+        url, status, says = f"{self.target.api}{path}", 0, ""
+        for key in self.target.signing_keys or (None,):
+            headers = {"authorization": f"Bearer {key}"} if key else {}
+            if self.target.environment:
+                headers["x-inngest-env"] = self.target.environment
+            if body is not None:
+                headers["content-type"] = "application/json"
+            response, answer = await request(
+                self.client, method, url, headers=headers, content=body
+            )
+            status, says = _meant(response.status_code, answer)
+            if status not in _REFUSED:
+                break
+        return status, self.target.clean(says)[:_MESSAGE_LENGTH]
+
+    def _check(self, status: int, says: str, fine: tuple[int, ...]) -> None:
+        if status in fine and not says:
+            return
+        if status in _REFUSED:
             what = "refuses the signing key" if self.target.signing_keys else "asks for a key"
             raise KeyRefused(
                 f"{self.target.name} {what} ({status})", hint="set INNGEST_SIGNING_KEY"
             )
+        words = f": {says}" if says else ""
         if status == 429 or status >= 500:
-            raise Unanswered(f"the server answers {status}", maybe_taken=False)
-        raise TargetError(f"cancelling at {self.target.name}: the server answers {status}")
+            raise Unanswered(f"the server answers {status}{words}", maybe_taken=False)
+        raise TargetError(f"cancelling at {self.target.name}: the server answers {status}{words}")
 
 
-def _hidden_status(body: bytes) -> int | None:
+def _meant(status: int, body: bytes) -> tuple[int, str]:
+    """Errors hide behind 200 (protocol page, section 6); one without a status stays an error."""
     try:
         answer: Any = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return None
+        return status, ""
     if not (isinstance(answer, dict) and answer.get("error")):
-        return None
-    status = answer.get("status")
-    return status if isinstance(status, int) else 400
+        return status, ""
+    hidden = answer.get("status")
+    if status < 300 and type(hidden) is int:
+        status = hidden
+    return status, str(answer["error"])
+
+
+def _rfc3339(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
