@@ -85,7 +85,7 @@ class Sql:
 def _number(value: Any) -> float | Decimal:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise GuardUnanswered("its query gives no number")
-    if value != value:  # noqa: PLR0124 - NaN is neither above nor below
+    if value != value:
         raise GuardUnanswered("its query gives no number")
     return value
 

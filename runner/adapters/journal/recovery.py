@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, Row, delete, func, select, update
 
-from runner.adapters.journal.tables import chunks, jobs, outcomes
+from runner.adapters.journal.tables import FAILED, chunks, jobs, outcomes
 from runner.execution.ports import Unanswered, Unsettled
 from runner.execution.seeds import internal_ids
 
@@ -49,7 +49,9 @@ def unsettled(connection: Connection, run_id: str) -> list[Unsettled]:
 def reopen_timed_out(connection: Connection, run_id: str) -> None:
     """A run that is carried on looks again at the jobs it had given up waiting for."""
     connection.execute(
-        delete(outcomes).where(outcomes.c.run_id == run_id, outcomes.c.outcome == "timed_out")
+        delete(outcomes).where(
+            outcomes.c.run_id == run_id, FAILED, outcomes.c.outcome == "timed_out"
+        )
     )
 
 
