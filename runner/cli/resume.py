@@ -118,7 +118,7 @@ def _plan_to_send(store: Store, record: RunRecord, *, from_journal: bool) -> Exe
     Raises `StalePlan` where what was sent is no longer what the plan begins with.
     """
     kept = store.plan_of(record)
-    if kept and (from_journal or record.parent or _unchanged(kept.inputs)):
+    if kept and (from_journal or record.parent or unchanged(kept.inputs)):
         return kept
     hint = "restore the plan, its catalog and its data files, or start a new run"
     if kept is None:  # a run of an older backfill, which kept only the digest
@@ -149,7 +149,7 @@ def _plan_to_send(store: Store, record: RunRecord, *, from_journal: bool) -> Exe
     return built
 
 
-def _unchanged(inputs: Sequence[Input]) -> bool:
+def unchanged(inputs: Sequence[Input]) -> bool:
     for path, sha256 in inputs:
         try:
             with Path(path).open("rb") as file:

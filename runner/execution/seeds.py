@@ -18,8 +18,9 @@ def make_seed(now: float, random: Random) -> str:
     return f"{int(now * 1000)},{base64.b64encode(random.randbytes(10)).decode()}"
 
 
-def internal_ids(seed: str, count: int) -> Iterator[str]:
-    """The ULIDs that the server derives: the last four bytes of the entropy, + index + 1.
+def internal_ids(seed: str, count: int, start: int = 0) -> Iterator[str]:
+    """The ULIDs that the server derives, from the `start`-th on: the last four bytes of the
+    entropy, + index + 1.
 
     Only the last 7 of the 26 characters differ, so only they are made anew: a library's ULID for
     each would cost more than rendering, journaling and sending the event.
@@ -29,7 +30,7 @@ def internal_ids(seed: str, count: int) -> Iterator[str]:
     common = str(ULID(int(milliseconds).to_bytes(6, "big") + entropy))[:19]
     low, high = int.from_bytes(entropy[6:], "big"), (entropy[5] & 7) << 32
     pairs = _PAIRS
-    for index in range(count):
+    for index in range(start, start + count):
         tail = high | ((low + index + 1) & _LOW)
         yield (
             f"{common}{_CROCKFORD[tail >> 30]}"

@@ -121,6 +121,27 @@ def _measure(folder: Path, batch_size: int) -> list[Figure]:
     return _figures(batch_size, pairs, curls[1:])
 
 
+def bare_seconds(folder: Path, events: int, batch_size: int, times: int) -> list[float]:
+    """How long the bare loop takes to send what we would send, by the server's clock."""
+    plan = plan_send(folder, events, batch_size)
+    bodies = folder / "bodies"
+    bodies.mkdir()
+    with _serve(bodies) as server:
+        options = ("--no-wait", "--yes", "--target", server.url, "--format", "json")
+        state = f"sqlite:///{folder}/bare.db"
+        run(backfill("run", plan.name, *options, "--state", state), folder)
+        server.record()
+        server.times(events)
+        rates = []
+        for _ in range(times):
+            run(
+                [sys.executable, "-m", f"{_MODULE}.bare_loop", f"{server.url}/e/x", str(bodies)],
+                ROOT,
+            )
+            rates.append(server.times(events)[0])
+    return [events / rate for rate in rates]
+
+
 def _figures(
     batch_size: int, pairs: list[tuple[Sending, Sending]], curls: list[Sending]
 ) -> list[Figure]:

@@ -211,11 +211,20 @@ class RunJournal:
 
 
 def _odd_ids(chunk: Chunk, answer: Answer, *, derived: bool) -> str | None:
-    """The ids that the seed does not give; the server's word counts where it differs."""
-    if derived and list(internal_ids(chunk.seed, len(answer.ids))) == list(answer.ids):
+    """The ids that the seed does not give; the server's word counts where it differs.
+
+    It counts up from the seed or does not use it at all: where the first and the last are the
+    seed's, all are.
+    """
+    ids, last = answer.ids, len(answer.ids) - 1
+    if derived and (not ids or [ids[0], ids[-1]] == [_id(chunk, 0), _id(chunk, last)]):
         return None
     known = zip(map(str, chunk.positions), answer.ids, strict=False)
     return orjson.dumps(dict(known)).decode()
+
+
+def _id(chunk: Chunk, index: int) -> str:
+    return next(internal_ids(chunk.seed, 1, index))
 
 
 def _job_row(run_id: str, sighting: Sighting) -> list[dict[str, Any]]:

@@ -47,7 +47,7 @@ def test_a_higher_one_is_a_program_that_did_not_answer(tmp_path: Path, status: i
 
 
 def test_a_signal_is_no_answer(tmp_path: Path) -> None:
-    with pytest.raises(GuardUnanswered, match="^it was ended by signal 15$"):
+    with pytest.raises(GuardUnanswered, match=r"^it was ended by signal 15$"):
         sh(tmp_path, "kill -TERM $$")
 
 

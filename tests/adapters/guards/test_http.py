@@ -77,9 +77,11 @@ def test_the_server_may_say_when_to_ask_again(header: str, seconds: float) -> No
 
 
 def test_a_redirect_holds_and_is_not_followed() -> None:
-    with server(200) as (elsewhere, unasked):
-        with server(302, {"location": f"http://{elsewhere}/"}) as (address, _):
-            hold = ask(f"http://{address}/ready")
+    with (
+        server(200) as (elsewhere, unasked),
+        server(302, {"location": f"http://{elsewhere}/"}) as (address, _),
+    ):
+        hold = ask(f"http://{address}/ready")
     assert hold == Hold(f"http {address}/ready answers 302", 5.0)
     assert unasked == []
 

@@ -146,7 +146,7 @@ def test_a_passing_fault_is_tried_again(fault: httpx.Response | Exception) -> No
 
 
 def test_a_server_that_stays_away_is_an_error_after_the_last_try() -> None:
-    with pytest.raises(TargetDown, match="cancelling at http://inngest.test: the server answers"):
+    with pytest.raises(TargetDown, match=r"cancelling at http://inngest\.test: the server answers"):
         cancel(*[httpx.Response(503)] * MAX_TRIES)
 
 
