@@ -79,6 +79,10 @@ class Follower:
             wait = _FIRST_WAIT if moved else min(_LONGEST_WAIT, wait * 1.5)
         self._changed.set()
 
+    def open_in(self, stage: int) -> int:
+        """How many events of the stage are being watched."""
+        return sum(watched.event.stage == stage for watched in self._watched.values())
+
     def _open(self, stage: int | None) -> bool:
         if stage is None:
             return bool(self._watched)

@@ -186,8 +186,8 @@ class Journal(Protocol):
 
     def unsettled(self) -> Sequence[Unsettled]: ...
 
-    def settled_in(self, stage: int, /) -> tuple[int, int]:
-        """How many events of the stage have an outcome, and how many of those are failures."""
+    def failed_in(self, stage: int, /) -> int:
+        """How many events of the stage have failed."""
 
     def totals(self) -> Totals: ...
 

@@ -143,7 +143,8 @@ class _Run:
     async def _stage(self, stage: Stage, first: int) -> bool:
         """Send the stage and wait for it as it asks; False where the run must end here."""
         start = min(max(0, self.journal.next_position() - first), stage.total)
-        settled, failed = self.journal.settled_in(stage.number)
+        failed = self.journal.failed_in(stage.number)
+        settled = start - self.follower.open_in(stage.number) if self.follower else failed
         self.tracker.begin(stage.number, start, settled, failed)
         if start < stage.total and not await self._send(stage, first, start):
             return False
@@ -201,7 +202,7 @@ class _Run:
         await self.follower.settled(stage.number)
         if self.means.stop.is_set():
             return False
-        _, failed = self.journal.settled_in(stage.number)
+        failed = self.journal.failed_in(stage.number)
         if failed:
             self.reason = f"the canary of `{stage.operation}` failed"
             self.means.observer.note(f"{self.reason}: nothing more is sent")

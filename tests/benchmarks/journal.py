@@ -98,7 +98,7 @@ def _resume(folder: Path) -> Figure:
             assert journal.unsettled() == []
             journal.failures()
             position = journal.next_position()
-            journal.settled_in(kept.stages[0].number)
+            journal.failed_in(kept.stages[0].number)
             next(kept.stages[0].items.raw(position))
             ours = time.perf_counter() - begun
             lease.release()

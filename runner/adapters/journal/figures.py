@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, select
+from sqlalchemy import ColumnElement, Connection, case, func, select
 
 from runner.adapters.journal.tables import FAILED, chunks, jobs, outcomes, runs
 from runner.model import Failure, Totals
@@ -90,18 +90,14 @@ def failures(connection: Connection, run_id: str) -> list[Failure]:
     ]
 
 
-def settled_in(connection: Connection, run_id: str, stage: int) -> tuple[int, int]:
-    first, last = connection.execute(
-        select(func.min(chunks.c.first), func.max(chunks.c.last)).where(
-            chunks.c.run_id == run_id, chunks.c.stage == stage
-        )
-    ).one()
-    if first is None:
-        return 0, 0
-    within = and_(outcomes.c.run_id == run_id, outcomes.c.position.between(first, last))
-    settled = connection.execute(select(func.count()).where(within)).scalar_one()
-    failed = connection.execute(select(func.count()).where(within, FAILED)).scalar_one()
-    return settled, failed
+def failed_in(connection: Connection, run_id: str, stage: int) -> int:
+    query = (
+        select(func.count())
+        .select_from(outcomes)
+        .join(chunks, chunk_of_outcome())
+        .where(outcomes.c.run_id == run_id, FAILED, chunks.c.stage == stage)
+    )
+    return connection.execute(query).scalar_one()
 
 
 def links(connection: Connection, run_id: str, limit: int) -> list[str]:

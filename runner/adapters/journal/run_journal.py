@@ -174,9 +174,9 @@ class RunJournal:
         with self._read() as connection:
             return recovery.unsettled(connection, self.run_id)
 
-    def settled_in(self, stage: int) -> tuple[int, int]:
+    def failed_in(self, stage: int) -> int:
         with self._read() as connection:
-            return figures.settled_in(connection, self.run_id, stage)
+            return figures.failed_in(connection, self.run_id, stage)
 
     def reopen_timed_out(self) -> None:
         with self._write() as connection:
