@@ -277,10 +277,15 @@ def start_journal(store: Store, plan: ExecutionPlan, run_id: str = "RUN1") -> Ru
     return store.start(run_id, plan, lease, **record)
 
 
-def reopen(store: Store, plan: ExecutionPlan, run_id: str = "RUN1") -> RunJournal:
-    """The journal of a run whose process has died: its lock is there for the taking."""
+def let_go(store: Store) -> None:
+    """The processes that held locks are gone: the locks are there for the taking."""
     with store.engine.begin() as connection:
         connection.execute(update(leases).values(expires_at=0))
+
+
+def reopen(store: Store, plan: ExecutionPlan, run_id: str = "RUN1") -> RunJournal:
+    """The journal of a run whose process has died."""
+    let_go(store)
     record = store.find(run_id)
     return store.reopen(record, store.lock(record.plan, record.address, run_id), plan)
 

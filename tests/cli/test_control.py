@@ -87,7 +87,7 @@ def test_a_paused_run_sends_nothing_until_it_is_resumed_and_then_the_rest(
 ) -> None:
     jobs = Jobs()
     with served(create_app({"app/fire": jobs})) as url:
-        process = start(*_run(write_plan(tmp_path, repos(30) + SLOWLY), url))
+        process = start(*_run(write_plan(tmp_path, repos(60) + SLOWLY), url))
         jobs.wait_for(3)
         paused = backfill("pause", "latest")
         assert paused.status == 0
@@ -97,7 +97,7 @@ def test_a_paused_run_sends_nothing_until_it_is_resumed_and_then_the_rest(
             if "waiting: paused by an operator" in line:
                 break
         before = len(jobs.items)
-        assert before < 30
+        assert before < 60
         time.sleep(0.5)  # five batches' worth: a run that went on would have sent
         assert len(jobs.items) == before
         resumed = backfill("resume", "latest")
@@ -105,7 +105,7 @@ def test_a_paused_run_sends_nothing_until_it_is_resumed_and_then_the_rest(
         assert "goes on" in resumed.err
         _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    assert sorted(jobs.items) == sorted(f"o/r{n}" for n in range(30))
+    assert sorted(jobs.items) == sorted(f"o/r{n}" for n in range(60))
 
 
 def test_a_cancelled_run_ends_within_a_request_and_stays_ended(
@@ -163,19 +163,25 @@ def test_a_second_start_of_a_plan_is_refused_and_can_wait(
     backfill: Backfill, start: Start, tmp_path: Path
 ) -> None:
     jobs = Jobs()
-    plan = write_plan(tmp_path, repos(15) + SLOWLY)
+    plan = write_plan(tmp_path, repos(200) + SLOWLY)
+    (tmp_path / "short").mkdir()
+    short = write_plan(tmp_path / "short", repos(2) + SLOWLY)  # of the same name
     with served(create_app({"app/fire": jobs})) as url:
         first = start(*_run(plan, url))
         jobs.wait_for(2)
-        second = backfill(*_run(plan, url))
+        second = backfill(*_run(short, url))
         assert second.status == 5
         assert "of this plan is under way" in second.err
         assert f"(process {first.pid})" in second.err
-        third = backfill(*_run(plan, url), "--wait-lock", "1m")
-        first.communicate(timeout=30)
-    assert first.returncode == third.status == 0
-    assert "waiting for the lock" in third.err
-    assert len(jobs.items) == 30
+        third = start(*_run(short, url), "--wait-lock", "1m")
+        assert third.stderr is not None
+        for line in third.stderr:
+            if "waiting for the lock" in line:
+                break
+        first.send_signal(signal.SIGTERM)
+        out, err = third.communicate(timeout=30)
+    assert third.returncode == 0, err
+    assert json.loads(out)["totals"]["accepted"] == 2
 
 
 def test_a_resume_of_a_run_that_is_alive_is_refused(
@@ -183,12 +189,12 @@ def test_a_resume_of_a_run_that_is_alive_is_refused(
 ) -> None:
     jobs = Jobs()
     with served(create_app({"app/fire": jobs})) as url:
-        process = start(*_run(write_plan(tmp_path, repos(30) + SLOWLY), url))
+        process = start(*_run(write_plan(tmp_path, repos(60) + SLOWLY), url))
         jobs.wait_for(2)
         resumed = backfill("resume", "latest")
         process.communicate(timeout=30)
     assert resumed.status == 5
-    assert len(jobs.items) == 30
+    assert len(jobs.items) == 60
 
 
 def test_the_lock_of_a_killed_process_is_taken_over_by_a_new_run(
@@ -227,14 +233,14 @@ def test_a_pause_file_holds_the_run_until_it_is_gone(start: Start, tmp_path: Pat
 def test_a_hangup_ends_the_run_cleanly(backfill: Backfill, start: Start, tmp_path: Path) -> None:
     jobs = Jobs()
     with served(create_app({"app/fire": jobs})) as url:
-        process = start(*_run(write_plan(tmp_path, repos(20) + SLOWLY), url))
+        process = start(*_run(write_plan(tmp_path, repos(60) + SLOWLY), url))
         jobs.wait_for(2)
         process.send_signal(signal.SIGHUP)
         out, _ = process.communicate(timeout=30)
         assert process.returncode == 7
         assert json.loads(out)["status"] == "incomplete"
         assert backfill("resume", "latest").status == 0
-    assert sorted(jobs.items) == sorted(f"o/r{n}" for n in range(20))
+    assert sorted(jobs.items) == sorted(f"o/r{n}" for n in range(60))
 
 
 def test_retry_sends_what_failed_with_fresh_ids_and_adds_up(
@@ -263,7 +269,7 @@ def test_resume_from_the_journal_sends_what_was_reviewed_then(
     backfill: Backfill, start: Start, tmp_path: Path
 ) -> None:
     jobs = Jobs()
-    plan = write_plan(tmp_path, repos(12) + SLOWLY)
+    plan = write_plan(tmp_path, repos(40) + SLOWLY)
     with served(create_app({"app/fire": jobs})) as url:
         process = start(*_run(plan, url))
         jobs.wait_for(3)
@@ -277,22 +283,22 @@ def test_resume_from_the_journal_sends_what_was_reviewed_then(
         assert gone.status == 5
         assert "--from-journal" in gone.err
         assert backfill("resume", "latest", "--from-journal").status == 0
-    assert sorted(jobs.items) == sorted(f"o/r{n}" for n in range(12))
+    assert sorted(jobs.items) == sorted(f"o/r{n}" for n in range(40))
 
 
 def test_resume_goes_on_with_a_plan_that_has_changed_only_after_what_was_sent(
     backfill: Backfill, start: Start, tmp_path: Path
 ) -> None:
     jobs = Jobs()
-    plan = write_plan(tmp_path, repos(8) + SLOWLY)
+    plan = write_plan(tmp_path, repos(40) + SLOWLY)
     with served(create_app({"app/fire": jobs})) as url:
         process = start(*_run(plan, url))
         jobs.wait_for(2)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
-        write_plan(tmp_path, repos(10) + SLOWLY)
+        write_plan(tmp_path, repos(42) + SLOWLY)
         resumed = backfill("resume", "latest", "--format", "json")
     assert resumed.status == 0
     assert "the plan has changed after what was sent" in resumed.err
-    assert json.loads(resumed.out)["totals"]["planned"] == 10
-    assert sorted(jobs.items) == sorted(f"o/r{n}" for n in range(10))
+    assert json.loads(resumed.out)["totals"]["planned"] == 42
+    assert sorted(jobs.items) == sorted(f"o/r{n}" for n in range(42))
