@@ -47,6 +47,11 @@ class Jobs:
             assert self._more.wait_for(lambda: len(self.items) >= count, 30), self.items
 
 
+def _default_hangup() -> None:
+    """Tests that run under `nohup` would hand its deaf ear on."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     started: list[subprocess.Popen[str]] = []
@@ -58,6 +63,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
             stderr=subprocess.PIPE,
             text=True,
             env=dict(os.environ),
+            preexec_fn=_default_hangup,
         )
         started.append(process)
         return process

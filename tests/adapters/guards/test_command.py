@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import sys
 from collections.abc import Mapping
@@ -131,11 +132,17 @@ def test_its_environment_is_the_users_without_what_opens_the_target_or_the_state
 
 
 def test_what_does_not_end_is_killed_with_its_children(tmp_path: Path) -> None:
-    script = "trap '' TERM; sleep 600 & echo $! > child; echo $$ > self; wait; wait"
-    with pytest.raises(GuardUnanswered, match=r"^it has not ended after 1s$"):
-        sh(tmp_path, script, limit=1)
-    assert ended(int((tmp_path / "self").read_text()))
-    assert ended(int((tmp_path / "child").read_text()))
+    """Both hold a pipe open: its end is seen once neither is left."""
+    os.mkfifo(tmp_path / "alive")
+    pipe = os.open(tmp_path / "alive", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(GuardUnanswered, match=r"^it has not ended after 2s$"):
+            sh(tmp_path, "trap '' TERM; exec 3>alive; sleep 600 & echo up >&3; wait", limit=2)
+        assert os.read(pipe, 100) == b"up\n"
+        assert select.select([pipe], [], [], 60)[0]
+        assert os.read(pipe, 100) == b""
+    finally:
+        os.close(pipe)
 
 
 def test_what_it_leaves_running_does_not_keep_its_answer_back(tmp_path: Path) -> None:
