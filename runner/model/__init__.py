@@ -11,18 +11,17 @@ from runner.model.guard import (
     HttpGuard,
     SqlGuard,
 )
+from runner.model.json import Data, Json
 from runner.model.plan import (
     BackfillPlan,
     Condition,
     Contract,
-    Data,
     Event,
     ExecutionPlan,
     FailureLimit,
     ForEach,
     Input,
     Items,
-    Json,
     Load,
     OnFailure,
     Operation,
@@ -37,6 +36,7 @@ from runner.model.plan import (
     Stage,
     Wait,
 )
+from runner.model.question import MAX_ROWS, Database, Query, QueryRefused, Selection, Table
 from runner.model.run import (
     FAILURES,
     Chain,
@@ -53,12 +53,14 @@ from runner.model.run import (
 
 __all__ = [
     "FAILURES",
+    "MAX_ROWS",
     "BackfillPlan",
     "Chain",
     "CommandGuard",
     "Condition",
     "Contract",
     "Data",
+    "Database",
     "Event",
     "ExecutionPlan",
     "Failure",
@@ -82,8 +84,11 @@ __all__ = [
     "Payload",
     "PlannedEvent",
     "Problem",
+    "Query",
+    "QueryRefused",
     "Repositories",
     "RunStatus",
+    "Selection",
     "SentEvent",
     "Severity",
     "Skipped",
@@ -91,6 +96,7 @@ __all__ = [
     "Stage",
     "StageProgress",
     "Summary",
+    "Table",
     "Totals",
     "Wait",
 ]

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol
 
 from runner.model.guard import GuardSpec
-
-Json: TypeAlias = Any  # a JSON value: what a payload or an attribute may hold
-Data: TypeAlias = dict[str, Json]
+from runner.model.json import Data, Json
 
 Severity = Literal["error", "warning"]
 ForEach = Literal["repo", "workspace", "once"]

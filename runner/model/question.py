@@ -1,0 +1,74 @@
+"""Questions to the user's database, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from runner.model.json import Data, Json
+
+MAX_ROWS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A question in the words that SQL databases and PostgREST share: columns of one table, of
+    the rows that equal all of `where`; a value may be a list (one of them), None (is null) or the
+    name of a parameter, ``:name``."""
+
+    table: str
+    columns: tuple[str, ...]
+    where: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """SQL with parameters written ``:name``, which are bound and never pasted; or a `Selection`.
+
+    `database` is a name from the project file; None is the default one. More than `max_rows` rows
+    are an error, never a silent cut.
+    """
+
+    ask: str | Selection
+    database: str | None = None
+    max_rows: int = MAX_ROWS
+
+    @property
+    def text(self) -> str:
+        """What people read."""
+        if isinstance(self.ask, str):
+            return " ".join(self.ask.split())
+        where = " and ".join(f"{column} = {value}" for column, value in self.ask.where.items())
+        return f"{', '.join(self.ask.columns)} of {self.ask.table}" + (where and f" where {where}")
+
+
+class Table(NamedTuple):
+    """An answer. Values are JSON: ids and times are text (times in ISO 8601), decimals numbers."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Json, ...], ...]
+
+    def dicts(self) -> Iterator[Data]:
+        for row in self.rows:
+            yield dict(zip(self.columns, row, strict=True))
+
+
+class QueryRefused(ValueError):
+    """The database is there and does not answer this: a name, a type, a right, too many rows.
+
+    Never an empty answer: an error is never a zero.
+    """
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class Database(Protocol):
+    def ask(self, query: Query, parameters: Mapping[str, Json], /) -> Table:
+        """The answer, read only. `parameters` may hold more than the query uses.
+
+        Raises `QueryRefused`, and `runner.errors.TargetError` where the database cannot be
+        reached or refuses the key; `PreflightRefused` where none is configured.
+        """
