@@ -24,8 +24,8 @@ from runner.adapters.journal.run_journal import RunJournal
 from runner.adapters.journal.store import Store
 from runner.adapters.journal.tables import leases
 from runner.execution.chunks import RequestLimits
+from runner.execution.means import Means
 from runner.execution.ports import Guard
-from runner.execution.run import Means
 from runner.model import ExecutionPlan, Observer, StageProgress
 from runner.planning.build import build_execution_plan
 from runner.spec.load import load_plan

@@ -29,8 +29,9 @@ from runner.errors import (
     UsageError,
 )
 from runner.execution.chunks import MAX_BYTES, MAX_EVENTS
+from runner.execution.means import Ending
 from runner.execution.ports import Journal
-from runner.execution.run import Ending, execute
+from runner.execution.run import execute
 from runner.execution.summary import summarise
 from runner.execution.watch import beside, watch
 from runner.model import ExecutionPlan, Observer, Summary

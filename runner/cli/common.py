@@ -6,15 +6,18 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from runner.errors import InvalidPlan, UsageError
-from runner.model import ExecutionPlan, Json
+from runner.model import BackfillPlan, ExecutionPlan, Json
 
 if TYPE_CHECKING:
+    from runner.adapters.database.open import Databases
     from runner.adapters.journal.leases import Lease
     from runner.adapters.journal.store import Store
 
@@ -88,12 +91,43 @@ def read_variables(assignments: tuple[str, ...], var_files: tuple[str, ...]) -> 
     return variables
 
 
-def build(plan: str, variables: dict[str, Json], *, strict: bool = False) -> ExecutionPlan:
-    """Plan file -> execution plan, with all problems of both at once."""
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A plan file with what the database says of it, and what a run of it would send."""
+
+    plan: BackfillPlan
+    execution_plan: ExecutionPlan
+
+
+def build(plan: str, variables: dict[str, Json], *, strict: bool = False) -> Built:
+    """Plan file -> facts -> execution plan, with all problems at once.
+
+    A plan that asks a database is asked for here, also in a dry run: nothing is sent by it.
+    """
     from runner.planning.build import build_execution_plan
+    from runner.planning.facts import gather
     from runner.spec.load import load_plan
 
-    return build_execution_plan(load_plan(plan, overrides=variables, strict=strict), strict=strict)
+    loaded = load_plan(plan, overrides=variables, strict=strict)
+    known = gather(loaded, open_databases(plan), datetime.now(UTC))
+    return Built(known, build_execution_plan(known, strict=strict))
+
+
+def open_databases(plan: str) -> Databases:
+    """The databases that the plan may ask, closed when the command ends; none is reached yet."""
+    from runner.adapters.database.open import Databases
+    from runner.spec.project import read_project
+
+    context = click.get_current_context()
+    found = context.meta.get(_DATABASES)
+    if not isinstance(found, Databases):
+        found = Databases(os.environ, read_project(plan).databases)
+        context.meta[_DATABASES] = found
+        context.call_on_close(found.close)
+    return found
+
+
+_DATABASES = "runner.databases"
 
 
 def open_store(state: str | None) -> Store:

@@ -76,7 +76,8 @@ def plan_command(
 
     Nothing is sent, and no network is touched: `backfill run` sends these very events.
     """
-    execution_plan = build(plan, read_variables(variables, var_files), strict=strict)
+    built = build(plan, read_variables(variables, var_files), strict=strict)
+    execution_plan = built.execution_plan
     show(execution_plan, resolve(target, os.environ), form=form, events=events)
     return _EVENTS_TO_SEND if detailed_exitcode and execution_plan.events else 0
 

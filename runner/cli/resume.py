@@ -6,6 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from random import SystemRandom
 
@@ -14,11 +15,19 @@ import click
 from runner.adapters.inngest.target import Target, resolve
 from runner.adapters.journal.store import RunRecord, Store
 from runner.cli.carry_out import carry_out, sending_options
-from runner.cli.common import build, format_option, open_store, state_option, take_lock
+from runner.cli.common import (
+    build,
+    format_option,
+    open_databases,
+    open_store,
+    state_option,
+    take_lock,
+)
+from runner.cli.resolve import PlanResolver
 from runner.cli.wiring import Settings, check_keys, confirm
 from runner.errors import StalePlan, UsageError
 from runner.execution.chunks import RequestLimits
-from runner.execution.ports import Journal
+from runner.execution.ports import Journal, Resolver
 from runner.execution.recover import Decision
 from runner.execution.seeds import make_seed
 from runner.model import ExecutionPlan, Input
@@ -107,8 +116,25 @@ def resume_command(
         past_failures=past_failures,
         pause_file=pause_file,
         decision=unanswered,
+        database=open_databases(record.path),
+        resolver=_resolver(record, plan),
     )
     return carry_out(plan, target, reopen, settings, form=form)
+
+
+def _resolver(record: RunRecord, plan: ExecutionPlan) -> Resolver | None:
+    """What is left to find out is found out by the plan's files, which must be as they were."""
+    if not any(stage.deferred for stage in plan.stages):
+        return None
+    if not unchanged(plan.inputs):
+        message = f"{record.path} has changed, and stages of run {record.id} are resolved by it"
+        raise StalePlan(message, hint="restore it, or start a new run")
+    from runner.planning.facts import gather
+    from runner.spec.load import load_plan
+
+    database = open_databases(record.path)
+    loaded = load_plan(record.path, overrides=dict(record.variables))
+    return PlanResolver(gather(loaded, database, datetime.now(UTC)), database)
 
 
 def _plan_to_send(store: Store, record: RunRecord, *, from_journal: bool) -> ExecutionPlan:
@@ -122,7 +148,7 @@ def _plan_to_send(store: Store, record: RunRecord, *, from_journal: bool) -> Exe
         return kept
     hint = "restore the plan, its catalog and its data files, or start a new run"
     if kept is None:  # a run of an older backfill, which kept only the digest
-        built = build(record.path, dict(record.variables))
+        built = build(record.path, dict(record.variables)).execution_plan
         if built.digest != record.digest:
             message = f"{record.path} no longer gives the plan that run {record.id} started with"
             raise StalePlan(message, hint=hint)
@@ -133,7 +159,7 @@ def _plan_to_send(store: Store, record: RunRecord, *, from_journal: bool) -> Exe
     )
     if not Path(record.path).exists():
         raise StalePlan(f"the plan of run {record.id}, {record.path}, is gone", hint=hint)
-    built = build(record.path, dict(record.variables))
+    built = build(record.path, dict(record.variables)).execution_plan
     sent = store.reading(record).next_position()
     if difference := first_difference(kept, built, sent):
         raise StalePlan(

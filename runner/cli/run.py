@@ -16,6 +16,7 @@ from runner.cli.carry_out import carry_out, sending_options
 from runner.cli.common import (
     build,
     format_option,
+    open_databases,
     open_store,
     plan_argument,
     plan_options,
@@ -25,10 +26,11 @@ from runner.cli.common import (
     target_option,
 )
 from runner.cli.plan import events_option, show
+from runner.cli.resolve import PlanResolver
 from runner.cli.wiring import Settings, check_keys, confirm
 from runner.execution.chunks import RequestLimits
+from runner.execution.means import preflight
 from runner.execution.ports import Journal
-from runner.execution.run import preflight
 from runner.model import ExecutionPlan
 
 
@@ -77,7 +79,8 @@ def run_command(
     Every send is written to a journal first: after ^C or a crash, `backfill resume` carries on.
     """
     overrides = read_variables(variables, var_files)
-    execution_plan = build(plan, overrides, strict=strict)
+    built = build(plan, overrides, strict=strict)
+    execution_plan = built.execution_plan
     resolved = resolve(target, os.environ)
     if dry_run or form == "text":
         show(execution_plan, resolved, form=form, events=events)
@@ -93,7 +96,12 @@ def run_command(
         warn=lambda: _say_unfinished(store(), execution_plan, resolved),
     )
     settings = Settings(
-        follow, grace, RequestLimits(request_events, request_bytes), pause_file=pause_file
+        follow,
+        grace,
+        RequestLimits(request_events, request_bytes),
+        pause_file=pause_file,
+        database=open_databases(plan),
+        resolver=PlanResolver(built.plan, open_databases(plan)),
     )
     run_id = str(ULID())
     lease = take_lock(store(), execution_plan.name, resolved.address, run_id, wait_lock)

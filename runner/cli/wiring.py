@@ -22,10 +22,10 @@ from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, PreflightRefused
 from runner.execution.chunks import RequestLimits
-from runner.execution.ports import Clock, Guard, GuardUnanswered, Journal
+from runner.execution.means import Means
+from runner.execution.ports import Clock, Guard, GuardUnanswered, Journal, Resolver
 from runner.execution.recover import Decision
-from runner.execution.run import Means
-from runner.model import ExecutionPlan, FileGuard, Observer, StageProgress
+from runner.model import Database, ExecutionPlan, FileGuard, Observer, StageProgress
 from runner.spec.secrets import redact
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ class Settings:
     past_failures: bool = False
     pause_file: str | None = None
     decision: Decision = None
+    database: Database | None = None
+    resolver: Resolver | None = None
 
 
 @contextmanager
@@ -146,6 +148,8 @@ async def open_means(
             guards=guards,
             past_failures=settings.past_failures,
             decision=settings.decision,
+            database=settings.database,
+            resolver=settings.resolver,
         )
 
 

@@ -7,7 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
-from runner.model import Chain, Failure, Job, Outcome, RunStatus, SentEvent, Totals
+from runner.model import (
+    Chain,
+    CheckResult,
+    ExecutionPlan,
+    Failure,
+    Job,
+    Json,
+    Outcome,
+    Round,
+    RunStatus,
+    SentEvent,
+    Stage,
+    Totals,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +93,11 @@ class Guard(Protocol):
 
     async def ask(self) -> Hold | None:
         """None where the next batch may go out. Raises `GuardUnanswered`."""
+
+
+class Resolver(Protocol):
+    async def resolve(self, stage: Stage, /) -> Stage:
+        """A deferred stage with the items of now. Raises `InvalidPlan` and `TargetError`."""
 
 
 class CancelApi(Protocol):
@@ -188,6 +206,21 @@ class Journal(Protocol):
 
     def failed_in(self, stage: int, /) -> int:
         """How many events of the stage have failed."""
+
+    def remember(self, name: str, value: Json, /) -> None:
+        """Keep an answer of the user's database; a later one of that name goes over it."""
+
+    def remembered(self, name: str, /) -> Json:
+        """None where nothing is."""
+
+    def keep_check(self, result: CheckResult, /) -> None: ...
+
+    def checks(self) -> Sequence[CheckResult]: ...
+
+    def rounds(self, stage: int, /) -> Sequence[Round]: ...
+
+    def begin_round(self, plan: ExecutionPlan, begun: Round, /) -> None:
+        """Write down a round and its events, which are the last ones of its stage in `plan`."""
 
     def totals(self) -> Totals: ...
 

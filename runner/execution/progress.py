@@ -35,6 +35,11 @@ class Tracker:
         self._paces = {stage.number: _Pace(now) for stage in stages}
         self._observer, self._clock = observer, clock
 
+    def resolved(self, stage: Stage) -> None:
+        """A deferred stage has the events of now."""
+        self._stages[stage.number] = stage
+        self._tell(stage.number, total=stage.total, ended=False)
+
     def begin(self, stage: int, already_sent: int, settled: int, failed: int) -> None:
         self._paces[stage] = _Pace(self._clock.monotonic())
         self._tell(stage, sent=already_sent, completed=settled - failed, failed=failed)

@@ -2,53 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from random import Random
-from typing import Literal
 
 from runner.errors import PreflightRefused
-from runner.execution.chunks import Encoded, RequestLimits, Wire
+from runner.execution.check import Checker, Questioner
+from runner.execution.chunks import Encoded, Wire
 from runner.execution.follow import Follower
 from runner.execution.gate import Gate
+from runner.execution.means import Ending, How, Means
 from runner.execution.pace import Pace
-from runner.execution.ports import Clock, EventApi, Guard, JobsApi, Journal
 from runner.execution.progress import Tracker
-from runner.execution.recover import Decision, recover, watched
+from runner.execution.recover import recover, watched
+from runner.execution.rounds import Rounds
 from runner.execution.send import Sender, Sent, take
 from runner.execution.watch import beside
-from runner.model import ExecutionPlan, FailureLimit, Observer, Stage
+from runner.model import ExecutionPlan, FailureLimit, Stage
 from runner.spec.units import format_duration
 
 _FEWEST = 20  # events that must have ended before a ratio of them says anything
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What a run is handed; without `jobs` it sends and does not follow."""
-
-    events: EventApi
-    jobs: JobsApi | None
-    journal: Journal
-    clock: Clock
-    observer: Observer
-    random: Random
-    stop: asyncio.Event
-    grace: float
-    limits: RequestLimits
-    guards: Sequence[Guard] = ()
-    past_failures: bool = False  # go on although the plan stops on a failure and there were some
-    decision: Decision = None  # about requests whose fate cannot be found out any more
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a run came to its end; `reason` says why it did not go further, where the plan did."""
-
-    how: Literal["complete", "stopped", "cancelled", "limit"]
-    reason: str | None = None
 
 
 async def execute(plan: ExecutionPlan, means: Means) -> Ending:
@@ -61,16 +33,12 @@ async def execute(plan: ExecutionPlan, means: Means) -> Ending:
     means.observer.started(means.journal.run_id, plan)
     async with run.following():
         await run.send_unanswered()
-        await run.stages()
-        await run.finish()
+        if await run.may_begin() and await run.stages():
+            await run.finish()
+            await run.prove()
+        else:
+            await run.finish()
     return run.ending()
-
-
-def preflight(plan: ExecutionPlan) -> None:
-    """Refuse what cannot be what anybody wanted, before anything is sent."""
-    if not plan.events:
-        hint = "`backfill plan` shows what is skipped and why"
-        raise PreflightRefused("there is nothing to send: the plan has no events", hint=hint)
 
 
 class _Run:
@@ -101,6 +69,21 @@ class _Run:
                 {stage.number: stage.timeout for stage in plan.stages},
             )
         )
+        self.checker: Checker | None = None
+        self.rounds: Rounds | None = None
+        if means.database:
+            questioner = Questioner(
+                means.database,
+                means.clock,
+                means.stop,
+                means.random,
+                means.observer,
+                self.journal.started_at,
+            )
+            self.checker = Checker(plan, self.journal, questioner, self.tracker)
+            if means.resolver:
+                self.rounds = Rounds(self.journal, means.resolver, questioner, means.clock)
+        self.ended_as: How = "complete" if plan.max_failures is None else "limit"
         past = means.past_failures or plan.on_failure == "continue"
         self.failed_before = 0 if past else len(self.journal.failures())
         self.rejected = 0
@@ -120,12 +103,30 @@ class _Run:
         async for sent in recover(self.plan, self.sender, self.means.jobs, self.means.decision):
             self._take(sent.chunk.stage, sent)
 
-    async def stages(self) -> None:
+    async def may_begin(self) -> bool:
+        """The checks before anything is sent, and the figures that later ones compare with."""
+        if self.checker is None or await self.checker.before():
+            return True
+        self._end("failed", "a check before the run does not hold")
+        return False
+
+    async def stages(self) -> bool:
+        """Whether all of them were gone through."""
         first = 0
-        for stage in self.plan.stages:
-            if not await self._stage(stage, first):
-                return
-            first += stage.total
+        for number in range(1, len(self.plan.stages) + 1):
+            stage = self.plan.stages[number - 1]
+            ended = await (
+                self._rounds(stage, first) if stage.deferred else self._stage(stage, first)
+            )
+            if not ended or not await self._proved(stage):
+                return False
+            first += self.plan.stages[number - 1].total
+        return True
+
+    async def prove(self) -> None:
+        """The checks at the end, once everything has been followed to its own."""
+        if self.checker and not self.means.stop.is_set() and not await self.checker.end():
+            self.means.observer.note("a check at the end does not hold")
 
     async def finish(self) -> None:
         """What was sent is followed to its end, also where a failure has stopped the sending."""
@@ -137,8 +138,49 @@ class _Run:
             return Ending("cancelled", "cancelled by an operator")
         if self.means.stop.is_set():
             return Ending("stopped")
-        limited = self.plan.max_failures is not None and self.reason is not None
-        return Ending("limit" if limited else "complete", self.reason)
+        return Ending("complete" if self.reason is None else self.ended_as, self.reason)
+
+    def _end(self, how: How, reason: str) -> None:
+        self.ended_as, self.reason = how, reason
+        self.means.observer.note(f"{reason}; nothing more is sent")
+
+    async def _proved(self, stage: Stage) -> bool:
+        """The checks after the stage; where one fails, the plan says whether to go on."""
+        if self.checker is None or await self.checker.after(stage.operation, stage.number):
+            return True
+        if self.means.stop.is_set():
+            return False
+        if self.plan.on_failure == "stop" and not self.means.past_failures:
+            self._end("failed", f"a check after `{stage.operation}` does not hold")
+            return False
+        return True
+
+    async def _rounds(self, stage: Stage, first: int) -> bool:
+        """Rounds of a deferred stage: the one that was begun, and others until its goal is met."""
+        if self.rounds is None:
+            message = f"`{stage.operation}` is resolved when it starts, and nothing resolves it"
+            raise PreflightRefused(message)
+        number, begun = stage.number, bool(self.journal.rounds(stage.number))
+        while True:
+            if begun:
+                stage = self.plan.stages[number - 1]
+                if not await self._stage(stage, first):
+                    return False
+                if self.follower:  # the backlog is told when the work is done, not when it is sent
+                    await self.follower.settled(number)
+            following = await self.rounds.next(stage)
+            if following.what == "done" or self.means.stop.is_set():
+                self.tracker.ended(number)
+                return not self.means.stop.is_set()
+            if following.what != "round":
+                stalled = following.what == "stalled"
+                self._end("failed" if stalled else "limit", following.reason or "")
+                return False
+            if begun:
+                await self._pause(stage, Pace(stage.pacing))
+            self.plan = await self.rounds.begin(self.plan, stage, following.left)
+            stage, begun = self.plan.stages[number - 1], True
+            self.tracker.resolved(stage)
 
     async def _stage(self, stage: Stage, first: int) -> bool:
         """Send the stage and wait for it as it asks; False where the run must end here."""

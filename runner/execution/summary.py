@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from runner.execution.means import Ending
 from runner.execution.ports import Journal
-from runner.execution.run import Ending
 from runner.model import RunStatus, Summary
 
 _LINKS = 5
@@ -15,6 +15,7 @@ def summarise(
     """`duration` in seconds."""
     complete = ending.how == "complete"
     totals, failures = journal.totals(), tuple(journal.failures())
+    checks = tuple(journal.checks())
     unsent = totals.planned - totals.accepted - totals.rejected
     notes = [f"{ending.reason}; nothing more was sent"] if ending.reason else []
     if unsent and failures and complete:
@@ -36,9 +37,11 @@ def summarise(
     still_open = followed and bool(journal.unsettled())
     if ending.how == "cancelled":
         status = "cancelled"
+    elif ending.how == "failed":
+        status = "failed"
     elif ending.how == "limit" or (not complete and (unsent or still_open or not lost)):
         status = "incomplete"
-    elif lost:
+    elif lost or any(not check.ok for check in checks):
         status = "failed"
     elif failures or unsent:
         status = "incomplete"
@@ -53,4 +56,5 @@ def summarise(
         links=tuple(journal.links(_LINKS)),
         notes=tuple(notes),
         chain=journal.chain(),
+        checks=checks,
     )

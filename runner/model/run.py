@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
-from runner.model.plan import ExecutionPlan
+from runner.model.asking import Moment
+from runner.model.execution_plan import ExecutionPlan
 
 RunStatus = Literal["running", "completed", "failed", "cancelled", "incomplete"]
 Outcome = Literal["sent", "completed", "failed", "cancelled", "rejected", "no_job", "timed_out"]
@@ -51,6 +52,34 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What came of a check: `expected` and `seen` in words, `message` where it does not hold."""
+
+    name: str
+    moment: Moment
+    operation: str | None
+    ok: bool
+    expected: str
+    seen: str
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round of a stage that is resolved when it starts, or sent until a goal is met.
+
+    `first` counts the stage's events from 0; `left` is the backlog before the round.
+    """
+
+    stage: int
+    number: int
+    first: int
+    events: int
+    left: float | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Totals:
     planned: int = 0
     accepted: int = 0
@@ -92,6 +121,7 @@ class Summary:
     links: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     chain: Chain | None = None
+    checks: tuple[CheckResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,20 @@ def _control(plan: ExecutionPlan) -> dict[str, object]:
         found["max_failures"] = limit.count or f"{(limit.ratio or 0) * 100:g}%"
     if plan.guards:
         found["guards"] = [words.guard(spec) for spec in plan.guards]
+    if plan.facts:
+        found["facts"] = [fact._asdict() for fact in plan.facts]
+    if plan.checks:
+        found["checks"] = [
+            {
+                "name": check.name,
+                "at": check.moment,
+                "operation": check.operation,
+                "query": check.query.text,
+                "expect": check.expect.words,
+                "timeout_s": check.timeout,
+            }
+            for check in plan.checks
+        ]
     return found
 
 
@@ -96,6 +110,8 @@ def _stage(stage: Stage) -> dict[str, object]:
         "batches": stage.batches,
         "duration_s": stage.duration,
         **({"canary": stage.canary} if stage.canary else {}),
+        **({"deferred": True} if stage.deferred else {}),
+        **({"until": stage.until.expect.words} if stage.until else {}),
     }
 
 

@@ -28,7 +28,13 @@ def write_markdown(plan: ExecutionPlan, out: TextIO, *, target: str, events: int
     room = MAX_CHARACTERS - _RESERVE - sum(len(block) + 2 for block in (*head, tail))
     blocks, left_out = [], 0
     # Together these leave at least an eighth of the room to the samples.
-    for block in (_table(plan, room // 2), _warnings(plan, room // 4), _skipped(plan, room // 8)):
+    sections = (
+        _table(plan, room // 2),
+        _asked(plan, room // 8),
+        _warnings(plan, room // 4),
+        _skipped(plan, room // 8),
+    )
+    for block in sections:
         blocks.append(block)
         room -= len(block) + 2
     for index, stage in enumerate(plan.stages if events != 0 else ()):
@@ -67,6 +73,17 @@ def _table(plan: ExecutionPlan, room: int) -> str:
     more = len(plan.stages) - len(fitting)
     table = "\n".join([*head, *fitting])
     return f"{table}\n\n... and {words.counted(more, 'more stage')}" if more else table
+
+
+def _asked(plan: ExecutionPlan, room: int) -> str:
+    """What the database has answered, and what it will be asked to prove the result."""
+    lines = words.asked(plan)
+    if not lines:
+        return ""
+    bullets = [f"- {_cell(what)}  \n  {_code(shortened(query, _LINE))}" for what, query in lines]
+    if later := words.deferred(plan):
+        bullets.append(f"- {_cell(later)}")
+    return f"**Database**\n\n{_with_more(_fitting(bullets, room), len(bullets), '- ')}"
 
 
 def _warnings(plan: ExecutionPlan, room: int) -> str:

@@ -43,6 +43,7 @@ def write_text(
         _stages(console, plan)
     for stage in plan.stages:
         _events(console, stage, events, width)
+    _asked(console, plan, width)
     _skipped(console, plan, width)
     console.print()
     if plan.stages:
@@ -115,6 +116,19 @@ def _event(planned: PlannedEvent, width: int | None) -> str:
     data = orjson.dumps(planned.event.data).decode()
     line = f"   {visible(planned.item)}  {visible(data)}"
     return line if width is None else shortened(line, width)
+
+
+def _asked(console: Console, plan: ExecutionPlan, width: int) -> None:
+    from rich.text import Text
+
+    lines = words.asked(plan)
+    if lines:
+        console.print(Text("Database", style="bold"))
+    for what, query in lines:
+        console.print(Text(shortened(f"   {visible(what)}", width)))
+        console.print(Text(shortened(f"      {visible(query)}", width), style="dim"))
+    if later := words.deferred(plan):
+        console.print(Text(f"   {visible(later)}", style="yellow"))
 
 
 def _skipped(console: Console, plan: ExecutionPlan, width: int) -> None:

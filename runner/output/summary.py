@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TextIO
 
 import click
 
-from runner.model import Chain, Failure, Summary
+from runner.model import Chain, CheckResult, Failure, Summary
 from runner.output import words
 from runner.output.escape import shortened, visible
 from runner.spec.secrets import redact
@@ -30,6 +30,7 @@ def write_summary_text(summary: Summary, out: TextIO, *, color: bool) -> None:
         _figures(summary),
     ]
     lines += _chain(summary.chain)
+    lines += _checks(summary.checks, color=color)
     lines += _failures(summary.failures)
     lines += [f"note: {visible(redact(note))}" for note in summary.notes]
     if summary.links:
@@ -59,6 +60,10 @@ def summary_json(summary: Summary) -> dict[str, object]:
             asdict(failure) | {"message": redact(failure.message)} for failure in summary.failures
         ],
         **({"chain": asdict(summary.chain)} if summary.chain else {}),
+        "checks": [
+            asdict(check) | {"message": check.message and redact(check.message)}
+            for check in summary.checks
+        ],
         "links": list(summary.links),
         "notes": [redact(note) for note in summary.notes],
     }
@@ -85,6 +90,20 @@ def _chain(chain: Chain | None) -> list[str]:
     done = chain.totals.planned - chain.outstanding
     events = words.counted(chain.totals.planned, "event")
     return [f"with its retries: {done:,} of {events} completed, over {len(chain.runs)} runs"]
+
+
+def _checks(checks: Sequence[CheckResult], *, color: bool) -> list[str]:
+    """What the database has said, each with what was expected of it."""
+    lines = []
+    for check in checks:
+        mark = "holds" if check.ok else "FAILS"
+        if color:
+            mark = click.style(mark, fg="green" if check.ok else "red", bold=not check.ok)
+        when = f"after {check.operation}" if check.moment == "after" else check.moment
+        said = check.seen if check.ok else redact(check.message or check.seen)
+        about = f"{visible(check.name)} ({visible(when)}): {visible(shortened(said, _MESSAGE))}"
+        lines.append(f"  {mark}  {about}; expected {visible(check.expected)}")
+    return ["checks:", *lines] if lines else []
 
 
 def _failures(failures: Iterable[Failure]) -> list[str]:

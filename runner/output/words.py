@@ -27,7 +27,9 @@ def counted(number: int, noun: str) -> str:
 
 
 def runs_for(stage: Stage) -> str:
-    return "the plan" if stage.for_each == "once" else counted(stage.total, stage.for_each)
+    if stage.for_each == "once":
+        return "the plan"
+    return counted(stage.total, stage.for_each) + (" today" if stage.deferred else "")
 
 
 def pacing(stage: Stage) -> str:
@@ -44,7 +46,35 @@ def until(stage: Stage) -> str:
         return f"scheduled, {offset(stage, 1)} to {offset(stage, stage.batches)}"
     if stage.wait == "sent":
         return "sent"
-    return f"jobs completed, {format_duration(stage.timeout)}"
+    done = f"jobs completed, {format_duration(stage.timeout)}"
+    return f"{done}; until {stage.until.expect.words}" if stage.until else done
+
+
+def asked(plan: ExecutionPlan) -> list[tuple[str, str]]:
+    """What the database was asked for the plan, and what it will be asked: what, and the query."""
+    lines = []
+    for fact in plan.facts:
+        later = ", asked again when its stage starts" if fact.deferred else ""
+        lines.append((f"{fact.name}: {counted(fact.rows, 'row')}{later}", fact.query))
+    for stage in plan.stages:
+        if stage.until:
+            goal = f"until {stage.until.expect.words}, {stage.until.max_rounds:,} rounds at most"
+            lines.append((f"{stage.operation}: {goal}", stage.until.query.text))
+    for check in plan.checks:
+        when = f"after {check.operation}" if check.moment == "after" else check.moment
+        limit = f", within {format_duration(check.timeout)}" if check.timeout else ""
+        head = f"check {check.name} ({when}{limit}): {check.expect.words}"
+        lines.append((head, check.query.text))
+    return lines
+
+
+def deferred(plan: ExecutionPlan) -> str | None:
+    names = [f"`{stage.operation}`" for stage in plan.stages if stage.deferred]
+    if not names:
+        return None
+    verb = "is" if len(names) == 1 else "are"
+    when = "resolved at the start of the stage: the figures above are today's"
+    return f"{', '.join(names)} {verb} {when}"
 
 
 def offset(stage: Stage, batch: int) -> str:

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 
 import orjson
 
 from runner.errors import InvalidPlan
 from runner.model import (
     BackfillPlan,
-    Condition,
-    Data,
     ExecutionPlan,
     Operation,
     Problem,
     Skipped,
     Stage,
+    Table,
 )
-from runner.planning.faults import Faults
+from runner.planning.given import Given
 from runner.planning.items import (
-    Context,
     Once,
     RepositorySource,
+    RowItems,
     Source,
     Workspaces,
     find_workspaces,
 )
 from runner.planning.order import ordered
-from runner.planning.sealed import SealedItems, Sealing
+from runner.planning.render import render_operation
+from runner.planning.sealed import SealedItems
 from runner.spec.document import ranked
 
 _FORM = "backfill/v1"
@@ -60,19 +59,26 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
     begins = 0.0 if plan.scheduled else None
     skipped: list[Skipped] = list(plan.left_out)
     problems: list[Problem] = []
+    given = Given(plan)
     for operation in plan.operations:
-        outcome = _render(operation, sources[operation.for_each], _base(plan, operation))
-        skipped += outcome.skipped
-        problems += outcome.faults.problems()
-        if outcome.items.count:
-            stage = _stage(len(stages) + 1, operation, outcome.items, plan.canary, begins)
+        rendered = render_operation(plan, operation, _source(plan, sources, operation))
+        skipped += rendered.skipped
+        problems += rendered.problems
+        if rendered.items.count or operation.deferred or operation.until:
+            stage = _stage(len(stages) + 1, operation, rendered.items, plan.canary, begins)
+            if operation.until:
+                stage = replace(stage, until=given.until(operation.until))
             seal.update(_header(stage))
-            seal.update(outcome.digest)
+            seal.update(rendered.digest)
             stages.append(stage)
             if begins is not None:
                 begins += stage.batches * stage.pacing.delay
+    ran = {None, *(stage.operation for stage in stages)}
+    checks = given.checks([check for check in plan.checks if check.operation in ran])
+    problems += given.problems
+    seal.update(orjson.dumps([checks, [list(fact) for fact in plan.found.facts]]))
     warnings += _scope_warnings(plan, sources.get("workspace"))
-    if not stages and not problems:
+    if not any(stage.total for stage in stages) and not problems:
         warnings.append(_warning(plan, "there is nothing to send: every item is skipped", "empty"))
     if strict:
         problems += [replace(warning, severity="error") for warning in warnings]
@@ -91,64 +97,26 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
         max_failures=plan.max_failures,
         guards=plan.guards,
         inputs=plan.inputs,
+        checks=checks,
+        facts=plan.found.facts,
     )
 
 
-@dataclass(slots=True)
-class _Outcome:
-    """What one operation comes to; `digest` covers its events."""
-
-    items: SealedItems
-    faults: Faults
-    digest: bytes = b""
-    skipped: list[Skipped] = field(default_factory=list)
-
-
-def _render(operation: Operation, source: Source, base: Context) -> _Outcome:
-    """One pass over everything the operation could run for: what stays is checked and sealed."""
-    outcome = _Outcome(SealedItems(operation.event, 0, ()), Faults(operation.name))
-    payload, accepts, when = operation.payload, operation.contract.accepts, operation.when
-    name, seal, sealing = operation.name, hashlib.sha256(), Sealing()
-    seal.update(orjson.dumps(operation.event))
-    is_false = f"`when: {when.source}` is false" if when else ""
-    for index, (item, context) in enumerate(source.contexts(base, range(len(source)))):
-        if reason := source.skips(index, context, name):
-            outcome.skipped.append(Skipped(name, item, reason))
-            continue
-        try:
-            if when is not None and not when(context):
-                outcome.skipped.append(Skipped(name, item, is_false))
-                continue
-        except ValueError as error:
-            outcome.faults.add(item, partial(_undecided, when, error, item))
-            continue
-        try:
-            data = payload(context)
-            sealed = orjson.dumps(data)
-        except (ValueError, TypeError):
-            outcome.faults.add(item, partial(payload.explain, context, item))
-            continue
-        if not accepts(data):
-            outcome.faults.add(item, partial(operation.contract.explain, data, item))
-            continue
-        named = orjson.dumps(item)
-        seal.update(named)
-        seal.update(sealed)
-        sealing.add(named, sealed)
-    outcome.items, outcome.digest = sealing.sealed(operation.event), seal.digest()
-    return outcome
-
-
-def _undecided(when: Condition | None, error: ValueError, item: str) -> Iterable[Problem]:
-    return when.explain(error, item) if when else ()
+def stage_as_of_now(plan: BackfillPlan, stage: Stage) -> Stage:
+    """A deferred stage of a plan whose facts were gathered again. Raises `InvalidPlan`."""
+    operation = next(known for known in plan.operations if known.name == stage.operation)
+    order, _ = ordered(plan.repositories, plan.order_by)
+    rendered = render_operation(plan, operation, _source(plan, _sources(plan, order), operation))
+    if rendered.problems:
+        raise InvalidPlan(ranked(rendered.problems))
+    return replace(stage, items=rendered.items)
 
 
 def _header(stage: Stage) -> bytes:
     """What decides how a stage's events are sent, besides the events."""
     pacing = asdict(stage.pacing)
-    return orjson.dumps(
-        [stage.operation, pacing, stage.wait, stage.timeout, stage.canary, stage.begins]
-    )
+    parts = [stage.operation, pacing, stage.wait, stage.timeout, stage.canary, stage.begins]
+    return orjson.dumps([*parts, stage.deferred, stage.until])
 
 
 def _stage(
@@ -165,6 +133,7 @@ def _stage(
         items=items,
         canary=min(canary, items.count),
         begins=begins,
+        deferred=operation.deferred or operation.until is not None,
     )
 
 
@@ -178,16 +147,10 @@ def _sources(plan: BackfillPlan, order: Sequence[int]) -> dict[str, Source]:
     return sources
 
 
-def _base(plan: BackfillPlan, operation: Operation) -> Context:
-    """What every template of the operation can read; the item is added to it."""
-    described: Data = {
-        "name": operation.name,
-        "event": operation.event,
-        "batch_size": operation.pacing.batch_size,
-        "delay": operation.pacing.delay,
-        "delay_ms": round(operation.pacing.delay * 1000),
-    }
-    return {"vars": plan.variables, "plan": plan.metadata, "operation": described}
+def _source(plan: BackfillPlan, sources: Mapping[str, Source], operation: Operation) -> Source:
+    if operation.rows is None:
+        return sources[operation.for_each]
+    return RowItems(plan.found.rows.get(operation.name, Table((), ())), operation.rows.item)
 
 
 def _order_warnings(plan: BackfillPlan, unknown: Iterable[str]) -> list[Problem]:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from runner.model import BackfillPlan, Data, Json, Repositories
+from runner.model import BackfillPlan, Data, Json, Payload, Repositories, Table
+from runner.planning.joined import without_nulls
 
 Context = dict[str, Json]
 
@@ -59,6 +60,7 @@ class Workspaces:
     skipping: Mapping[str, Mapping[str, int]]  # workspace -> operation -> how many skip it
     homeless: int  # repositories that belong to no workspace
     names: tuple[str, ...]
+    found: Sequence[Mapping[Json, Data]] = ()  # by lookups, by workspace
 
     def __len__(self) -> int:
         return len(self.names)
@@ -82,7 +84,10 @@ class _Workspace(dict[str, Json]):
     """`workspace` in templates: `id`, and `repos`, its repositories in order, made when read."""
 
     def __init__(self, name: str, workspaces: Workspaces) -> None:
-        super().__init__(id=name)
+        super().__init__()
+        for found in workspaces.found:
+            self.update(without_nulls(found.get(name, {})))
+        self["id"] = name
         self._workspaces = workspaces
         self._repos: list[str] | None = None
 
@@ -93,6 +98,26 @@ class _Workspace(dict[str, Json]):
             members = self._workspaces.members.get(self["id"], ())
             self._repos = [self._workspaces.rows[index]["repo"] for index in members]
         return self._repos
+
+
+@dataclass(frozen=True, slots=True)
+class RowItems:
+    """The rows of a query, each called what `name` makes of it."""
+
+    table: Table
+    name: Payload
+
+    def __len__(self) -> int:
+        return len(self.table.rows)
+
+    def contexts(self, base: Context, chosen: Iterable[int]) -> Iterator[tuple[str, Context]]:
+        context, columns, rows = dict(base), self.table.columns, self.table.rows
+        for index in chosen:
+            context["row"] = dict(zip(columns, rows[index], strict=True))
+            yield str(self.name(context)["item"]), context
+
+    def skips(self, index: int, context: Context, operation: str) -> str | None:  # noqa: ARG002
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,4 +152,10 @@ def find_workspaces(plan: BackfillPlan, order: Sequence[int]) -> Workspaces:
             counts[operation] = counts.get(operation, 0) + 1
     if not members and not homeless and plan.workspace is not None:
         members[plan.workspace] = array("L")
-    return Workspaces(plan.repositories, members, skipping, homeless, tuple(members))
+    found = [
+        plan.found.attributes[lookup.name]
+        for lookup in plan.lookups
+        if lookup.scope == "workspace" and lookup.name in plan.found.attributes
+    ]
+    names = tuple(members)
+    return Workspaces(plan.repositories, members, skipping, homeless, names, found)

@@ -68,6 +68,16 @@ class Sealing:
             self._lines.clear()
 
 
+def extended(items: SealedItems, more: SealedItems) -> SealedItems:
+    """The one's events and then the other's, in blocks that are full but for the last."""
+    whole = items.count // BLOCK
+    sealing = Sealing(_blocks=list(items.blocks[:whole]), count=whole * BLOCK)
+    for source, start in ((items, whole * BLOCK), (more, 0)):
+        for item, data in source.raw(start):
+            sealing.add(orjson.dumps(item), data)
+    return sealing.sealed(items.event)
+
+
 def seal(event: str, items: Sequence[tuple[str, bytes]]) -> SealedItems:
     """Items and payloads that are JSON already."""
     sealing = Sealing()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from runner.model import Data, ForEach, Json, Load, Problem, Wait
-from runner.spec.document import Document, did_you_mean, echo
+from runner.spec.document import Document, Path, did_you_mean, echo
 from runner.spec.order import find_cycle
 from runner.spec.payload import Origin, compile_payload, compile_when
 from runner.spec.schema import SchemaError, check, compile_schema
@@ -15,6 +15,14 @@ from runner.spec.units import parse_duration
 
 BUILTIN = "builtin"
 DEFAULT_TIMEOUT = "15m"
+
+
+class Catalog(dict[str, "CatalogEntry"]):
+    """Operations by name; `documents` are the catalogs that they come from, the last one first."""
+
+    def __init__(self, documents: Sequence[Document] = ()) -> None:
+        super().__init__()
+        self.documents = tuple(reversed(documents))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,12 @@ class CatalogEntry:
     def condition(self) -> tuple[str, Origin]:
         return self.when or "", Origin(self.document, self._path("when"))
 
+    def written(self, use: Data, plan: Document, path: Path, key: str) -> tuple[Json, Origin]:
+        """What the plan's entry at `path` says of `key`, or else the catalog; None: neither."""
+        if key in use:
+            return use[key], Origin(plan, (*path, key))
+        return self.spec.get(key), Origin(self.document, self._path(key))
+
     @property
     def contract(self) -> Json:
         return self.spec.get("contract", True)
@@ -62,15 +76,16 @@ def builtin_source() -> bytes:
     return (files("runner") / "catalogs" / "builtin.yaml").read_bytes()
 
 
-def build_catalog(documents: Sequence[Document]) -> tuple[dict[str, CatalogEntry], list[Problem]]:
+def build_catalog(documents: Sequence[Document]) -> tuple[Catalog, list[Problem]]:
     """All operations of all catalogs; a later catalog's operation replaces an earlier one's."""
-    entries: dict[str, CatalogEntry] = {}
     problems: list[Problem] = []
+    sound: list[Document] = []
     for document in documents:
         faults, _ = check(document, "catalog.v1")
-        if faults:
-            problems += faults
-            continue
+        problems += faults
+        sound += [] if faults else [document]
+    entries = Catalog(sound)
+    for document in sound:
         for name, spec in document.value["operations"].items():
             entry, wrong = _entry(document, name, spec)
             entries[name] = entry
@@ -95,7 +110,7 @@ def _entry(document: Document, name: str, spec: Data) -> tuple[CatalogEntry, lis
         document=document,
         spec=spec,
         event=spec["event"],
-        for_each=spec["for_each"],
+        for_each="row" if isinstance(spec["for_each"], dict) else spec["for_each"],
         after=tuple(spec.get("after", ())),
         load=spec.get("load", "internal"),
         done=spec.get("done", "completed"),
@@ -115,7 +130,7 @@ def _entry(document: Document, name: str, spec: Data) -> tuple[CatalogEntry, lis
     return entry, problems
 
 
-def _check_needs(entries: dict[str, CatalogEntry]) -> list[Problem]:
+def _check_needs(entries: Catalog) -> list[Problem]:
     problems = []
     for entry in entries.values():
         for index, need in enumerate(entry.after):

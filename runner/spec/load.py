@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 
 from runner.errors import InvalidPlan, UsageError
 from runner.model import BackfillPlan, Data, Input, Json, Problem
-from runner.spec.catalog import BUILTIN, CatalogEntry, build_catalog, builtin_source
+from runner.spec.catalog import BUILTIN, Catalog, build_catalog, builtin_source
 from runner.spec.checked import Checked, check_plan
 from runner.spec.data_files import read_csv, read_jsonl
 from runner.spec.document import Document, Path, echo, ranked
 from runner.spec.plan import build_plan
+from runner.spec.questions import Asking
 from runner.spec.repositories import check_repositories
-from runner.spec.rows import Concatenated, DocumentRows, Rows, complete
+from runner.spec.rows import Concatenated, DocumentRows, Rows, SelectedRows, complete
 from runner.spec.secrets import Scrubber, find, mask
 from runner.spec.strict_yaml import parse
 from runner.spec.text import MAX_BYTES, key_problems
-
-Catalog = dict[str, CatalogEntry]
 
 
 def load_plan(
@@ -37,7 +36,8 @@ def load_plan(
         raise InvalidPlan(reading.ranked())
     checked = reading.check(document)
     catalog, whole = reading.catalog(checked)
-    repositories, complete = reading.repositories(checked)
+    variables = {*checked.value.get("vars", {}), *(overrides or {})}
+    repositories, complete = reading.repositories(checked, variables)
     reading.problems += check_repositories(repositories, catalog if whole else None)
     plan, wrong = build_plan(
         checked,
@@ -63,7 +63,7 @@ def read_catalog(path: str | None) -> tuple[Catalog, list[Problem]]:
     reading = _Reading()
     document = reading.plan(path)
     if document.value is None and reading.problems:
-        return {}, list(reading.ranked())
+        return Catalog(), list(reading.ranked())
     checked = check_plan(document)
     if checked.problems and not checked.value:
         reading.problems += checked.problems
@@ -145,7 +145,9 @@ class _Reading:
         self.problems += wrong
         return catalog, len(self.problems) == before and "catalog" not in checked.pruned
 
-    def repositories(self, checked: Checked) -> tuple[Concatenated, bool]:
+    def repositories(
+        self, checked: Checked, variables: Collection[str]
+    ) -> tuple[Concatenated, bool]:
         """The sources of repositories in written order; neighbours written inline share one.
 
         False where something is wrong with them, so that repositories may be missing.
@@ -156,17 +158,33 @@ class _Reading:
         written = checked.value.get("repos", [])
         before, whole = len(self.problems), "repos" not in checked.pruned
         for index, entry in enumerate(written):
-            if isinstance(entry, dict) and "file" in entry:
+            if isinstance(entry, dict) and ("file" in entry or "repo" not in entry):
                 parts.append(DocumentRows(checked.document, *inline, checked=True))
                 inline = ([], [])
-                rows = self._data_file(checked.document, index, entry, workspace)
-                parts += [rows] if rows else []
-            elif isinstance(entry, str) or (entry and "repo" in entry):
+                if "file" in entry:
+                    rows = self._data_file(checked.document, index, entry, workspace)
+                else:
+                    rows = self._selected(checked, index, entry, variables)
+                parts += [] if rows is None else [rows]
+            elif entry is not None:
                 row = {"repo": entry} if isinstance(entry, str) else dict(entry)
                 inline[0].append(complete(row, workspace))
                 inline[1].append(("repos", index))
         parts.append(DocumentRows(checked.document, *inline, checked=True))
         return Concatenated(parts), whole and len(self.problems) == before
+
+    def _selected(
+        self, checked: Checked, index: int, entry: Data, variables: Collection[str]
+    ) -> Rows | None:
+        workspace = entry.get("workspace", checked.value.get("workspace"))
+        path: Path = ("repos", index)
+        if "query" not in entry:
+            known = "workspace" in entry
+            return SelectedRows(checked.document, path, None, workspace) if known else None
+        asking = Asking(checked.document, variables)
+        question = asking.question(entry, path)
+        self.problems += asking.problems
+        return SelectedRows(checked.document, path, question, workspace)
 
     def _data_file(
         self, document: Document, index: int, entry: Data, workspace: str | None

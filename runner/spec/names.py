@@ -6,11 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from runner.model import Data, Problem, Skipped
-from runner.spec.catalog import CatalogEntry
+from runner.spec.catalog import Catalog
 from runner.spec.checked import Checked
 from runner.spec.document import Path, did_you_mean, echo
-
-Catalog = Mapping[str, CatalogEntry]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from runner.model import Data, Operation, Pacing, Problem
+from runner.model import Data, Draining, Needs, Operation, Pacing, Problem, RowSource
 from runner.spec.advice import advise
+from runner.spec.asked import Askings
 from runner.spec.catalog import CatalogEntry
 from runner.spec.checked import Checked
-from runner.spec.document import Path
-from runner.spec.payload import Condition, Contract, Origin, compile_payload, compile_when
+from runner.spec.document import Path, did_you_mean, echo
+from runner.spec.payload import (
+    Amount,
+    Condition,
+    Contract,
+    Origin,
+    compile_payload,
+    compile_repeat,
+    compile_when,
+)
 from runner.spec.units import format_duration, parse_duration
 
 DEFAULT_BATCH_SIZE = 50
@@ -17,7 +26,7 @@ DEFAULT_DELAY = "5s"
 
 
 def build_operation(
-    checked: Checked, path: Path, use: Data, entry: CatalogEntry
+    checked: Checked, path: Path, use: Data, entry: CatalogEntry, asking: Askings
 ) -> tuple[Operation, list[Problem]]:
     """The operation as the plan's entry at `path` uses it, and what is wrong or unwise about it."""
     parts = [entry.payload]
@@ -27,6 +36,8 @@ def build_operation(
     problems = [problem for problem in found if problem.path == checked.document.path]
     when, wrong = _condition(checked, path, use, entry)
     pacing, raised = _pacing(checked, path, use, entry)
+    repeat, bad = _repeat(checked, path, use, entry)
+    resolve, _ = entry.written(use, checked.document, path, "resolve")
     operation = Operation(
         name=entry.name,
         event=entry.event,
@@ -40,9 +51,56 @@ def build_operation(
         timeout=parse_duration(use["timeout"]) if "timeout" in use else entry.timeout,
         when=when,
         description=entry.description,
+        rows=_rows(entry, asking),
+        repeat=repeat,
+        lookups=_lookups(checked, path, use, entry, asking),
+        deferred=resolve == "stage",
+        until=_until(checked, path, use, entry, asking),
+        needs=Needs(**entry.spec["needs"]) if "needs" in entry.spec else None,
     )
     places = {key: _place(checked, path, use, key) for key in ("batch_size", "delay")}
-    return operation, [*problems, *wrong, *raised, *advise(operation, checked.document, places)]
+    advice = advise(operation, checked.document, places)
+    return operation, [*problems, *wrong, *raised, *bad, *advice]
+
+
+def _repeat(
+    checked: Checked, path: Path, use: Data, entry: CatalogEntry
+) -> tuple[Amount | None, list[Problem]]:
+    written, origin = entry.written(use, checked.document, path, "repeat")
+    return (None, []) if written is None else compile_repeat(written, origin)
+
+
+def _rows(entry: CatalogEntry, asking: Askings) -> RowSource | None:
+    written = entry.spec["for_each"]
+    if not isinstance(written, dict):
+        return None
+    return asking.of(entry.document).rows(written, ("operations", entry.name, "for_each"))
+
+
+def _until(
+    checked: Checked, path: Path, use: Data, entry: CatalogEntry, asking: Askings
+) -> Draining | None:
+    written, origin = entry.written(use, checked.document, path, "until")
+    return written and asking.of(origin.document).draining(written, origin.path)
+
+
+def _lookups(
+    checked: Checked, path: Path, use: Data, entry: CatalogEntry, asking: Askings
+) -> tuple[str, ...]:
+    """Those that it names, or else all that fit what it runs for."""
+    written, origin = entry.written(use, checked.document, path, "lookups")
+    if written is None:
+        scopes = {entry.for_each}
+        return tuple(name for name, found in asking.lookups.items() if found.scope in scopes)
+    for index, name in enumerate(written):
+        if name not in asking.lookups:
+            known = ", ".join(asking.lookups) or "none"
+            hint = did_you_mean(name, asking.lookups) or f"there are: {known}"
+            problem = origin.document.problem(
+                f"no lookup is called {echo(name)}", (*origin.path, index), hint=hint
+            )
+            asking.of(origin.document).problems.append(problem)
+    return tuple(name for name in written if name in asking.lookups)
 
 
 def _condition(
@@ -67,17 +125,30 @@ def _pacing(
         delay = _first(entry.delay, parse_duration(DEFAULT_DELAY))
     else:
         delay = parse_duration(written)
-        if delay < entry.min_delay:
-            least = format_duration(entry.min_delay)
-            message = (
-                f"`{entry.name}`: the delay is raised to {least}, the least its catalog allows"
-            )
+        bound, why = _least_delay(entry, size, delay)
+        if delay < bound:
+            least = format_duration(bound)
+            message = f"`{entry.name}`: {why.format(least=least)}"
             place = _place(checked, path, use, "delay")
             warning = checked.warning(
                 message, place, hint=f"write `delay: {least}`", rule="min-delay"
             )
-            return Pacing(size, entry.min_delay), [warning]
-    return Pacing(size, max(delay, entry.min_delay)), []
+            return Pacing(size, bound), [warning]
+    return Pacing(size, max(delay, _least_delay(entry, size, delay)[0])), []
+
+
+def _least_delay(entry: CatalogEntry, size: int, delay: float) -> tuple[float, str]:
+    """The shortest delay that the catalog allows, and why: its `min_delay`, or its throttle."""
+    throttle = entry.spec.get("throttle")
+    if throttle and "key" not in throttle:
+        period, limit = parse_duration(throttle["per"]), throttle["limit"]
+        needed = size * period / limit
+        if needed > entry.min_delay:
+            per = format_duration(period)
+            pace = f"{size * period / delay:,.3g}" if delay else f"{size:,} at once"
+            why = f"{pace} in {per} against a throttle of {limit:,}"
+            return needed, f"{why}: the delay is raised to {{least}}"
+    return entry.min_delay, "the delay is raised to {least}, the least its catalog allows"
 
 
 def _place(checked: Checked, path: Path, use: Data, key: str) -> Path:

@@ -16,6 +16,8 @@ from runner.spec.templates import (
     compile_value,
 )
 
+MAX_REPEAT = 10_000  # events for one item; more is a mistake in an expression
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -78,6 +80,29 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
+class Amount:
+    """A `repeat`: a number or an expression that gives one."""
+
+    source: str
+    number: Callable[[Context], Json]
+    origin: Origin
+
+    def __call__(self, context: Context) -> int:
+        value = self.number(context)
+        whole = isinstance(value, int | float) and not isinstance(value, bool)
+        if not whole or value != int(value):
+            raise TemplateError(f"it gives {echo(value)}, no whole number", "round it: | ceil")
+        if not 0 <= value <= MAX_REPEAT:
+            raise TemplateError(f"it gives {value:,}; from 0 to {MAX_REPEAT:,} is allowed")
+        return int(value)
+
+    def explain(self, error: ValueError, item: str) -> tuple[Problem, ...]:
+        hint = error.hint if isinstance(error, TemplateError) else None
+        message = f"`repeat` cannot be told for {item}: {error}"
+        return (self.origin.problem(message, hint=hint),)
+
+
+@dataclass(frozen=True, slots=True)
 class Contract:
     """What a rendered payload must meet, as the catalog's JSON Schema says."""
 
@@ -129,6 +154,16 @@ def compile_when(source: str, origin: Origin) -> tuple[Condition | None, list[Pr
         return Condition(source.strip(), compile_condition(source), origin), []
     except TemplateError as error:
         return None, [origin.problem(str(error), hint=error.hint)]
+
+
+def compile_repeat(written: int | str, origin: Origin) -> tuple[Amount | None, list[Problem]]:
+    text = str(written).strip()
+    bare = text.removeprefix("{{").removesuffix("}}").strip()
+    try:
+        render = compile_value("{{ " + bare + " }}")
+    except TemplateError as error:
+        return None, [origin.problem(str(error), hint=error.hint)]
+    return Amount(bare, render or (lambda _: written), origin), []
 
 
 def _where_it_is(value: Json, origin: Origin, error: TemplateError) -> Problem:

@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from runner.model import BackfillPlan, Json, Operation, OrderKey, Problem
+from runner.spec.asked import Askings, narrowing
+from runner.spec.catalog import Catalog
 from runner.spec.checked import Checked
 from runner.spec.control import check_control, failure_limit, guards
 from runner.spec.document import did_you_mean, echo
-from runner.spec.names import Catalog, check_names, needs_left_out, select
+from runner.spec.names import check_names, needs_left_out, select
 from runner.spec.operations import build_operation
 from runner.spec.order import find_cycle, stable_order
 from runner.spec.rows import Concatenated, RowError
@@ -37,8 +39,9 @@ def build_plan(
     problems = list(check_names(checked, catalog)) if every_operation else []
     problems += needs_left_out(checked, catalog, selection)
     operations: dict[str, Operation] = {}
+    asking = Askings(checked, catalog, {*value.get("vars", {}), *overrides})
     for name, (path, use) in selection.kept.items():
-        operations[name], found = build_operation(checked, path, use, catalog[name])
+        operations[name], found = build_operation(checked, path, use, catalog[name], asking)
         problems += found
     needs = {name: entry.after for name, entry in catalog.items()}
     order = list(operations) if find_cycle(needs) else stable_order(list(operations), needs)
@@ -63,8 +66,13 @@ def build_plan(
         canary=value.get("canary", 0),
         scheduled=value.get("pacing") == "scheduled",
         guards=guards(value.get("guards", [])),
+        lookups=tuple(asking.lookups.values()),
+        checks=tuple(asking.checks(operations)),
+        coverage=asking.coverage(),
+        narrowing=narrowing(value.get("filter")),
+        workspace_repos=asking.workspace_repos(),
     )
-    return plan, problems
+    return plan, [*problems, *asking.problems]
 
 
 def _order_keys(written: Json) -> tuple[OrderKey, ...]:
@@ -99,13 +107,15 @@ def _check_scope(
 ) -> Iterator[Problem]:
     """Each operation has something to run for."""
     first = {operation.for_each: operation.name for operation in reversed(operations)}
-    if "repo" in first and not len(repositories):
+    if "repo" in first and not len(repositories) and not repositories.asked:
         state = "is empty" if "repos" in checked.value else "is missing"
         state = "lists no repository" if checked.value.get("repos") else state
         message = f"`repos` {state}, and `{first['repo']}` runs for each repository"
         hint = "list at least one, as owner/name"
         yield checked.error(message, ("repos",), key=True, hint=hint)
     homeless = "workspace" not in checked.value and "workspace" not in checked.pruned
+    if repositories.asked:
+        return
     if "workspace" in first and homeless and not _any_workspace(repositories):
         name = first["workspace"]
         path = next(path for path, use in checked.uses() if use["use"] == name)

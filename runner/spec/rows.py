@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple, Protocol
 
-from runner.model import Data, Json, Problem
+from runner.model import Data, Json, Problem, Question
 from runner.spec.document import Document, Path
 from runner.spec.schema import check_row
 
@@ -63,10 +63,39 @@ class DocumentRows:
         return self.document.problem("", (*self.paths[index], *path), rule="repository")
 
 
+@dataclass(frozen=True, slots=True)
+class SelectedRows:
+    """Repositories that the database is asked for; none until it has been (`answered`).
+
+    Without a question they are all those of `workspace`, by the catalog's `workspace_repos`.
+    """
+
+    document: Document
+    path: Path
+    question: Question | None
+    workspace: str | None
+    rows: Sequence[Data] = ()
+    answered: bool = False
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Data:
+        return self.rows[index]
+
+    def faults(self, row: Data) -> Iterable[Fault]:
+        return schema_faults(row)
+
+    def place(self, index: int, path: Path = ()) -> Problem:  # noqa: ARG002
+        """Where the query is written: a row of its answer has no place of its own."""
+        return self.document.problem("", self.path, rule="repository")
+
+
 class Concatenated:
     """Several sources of rows as one."""
 
     def __init__(self, parts: Sequence[Rows]) -> None:
+        self.sources = tuple(parts)
         self.parts = [part for part in parts if len(part)]
         self._ends = list(accumulate(len(part) for part in self.parts))
 
@@ -81,6 +110,16 @@ class Concatenated:
         for part in self.parts:
             for index in range(len(part)):
                 yield part[index]
+
+    @property
+    def asked(self) -> bool:
+        return any(isinstance(p, SelectedRows) and not p.answered for p in self.sources)
+
+    def answered(self, answer: Callable[[SelectedRows], SelectedRows]) -> Concatenated:
+        """The same with what the database has answered, in the places of its questions."""
+        return Concatenated(
+            [answer(part) if isinstance(part, SelectedRows) else part for part in self.sources]
+        )
 
     def place(self, index: int, path: Path = ()) -> Problem:
         part, index = self._find(index)

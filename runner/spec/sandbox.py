@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, wraps
 from typing import Any
@@ -86,7 +87,13 @@ def sandbox() -> DataOnly:
     environment.budget = budget
     environment.globals.clear()
     filters: dict[str, Callable[..., Any]] = {n: environment.filters[n] for n in _FILTERS}
-    filters |= {"join": _join, "replace": _replacer(budget), "round": _round, "sum": _sum}
+    filters |= {
+        "ceil": _ceil,
+        "join": _join,
+        "replace": _replacer(budget),
+        "round": _round,
+        "sum": _sum,
+    }
     filters |= {"string": _written(budget), "tojson": _tojson(budget)}
     environment.filters = {name: _charged(made, budget) for name, made in filters.items()}
     return environment
@@ -232,6 +239,11 @@ def _sum(environment: DataOnly, values: Iterable[Any], attribute: Any = None) ->
             raise TemplateError("`sum` adds numbers only")
         total += number
     return total
+
+
+def _ceil(value: Any) -> int:
+    whole: int = math.ceil(value)
+    return whole
 
 
 def _round(value: Any, precision: int = 0, method: Any = "common") -> float:

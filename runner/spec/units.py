@@ -8,15 +8,15 @@ from typing import Literal, get_args
 Priority = Literal["critical", "high", "medium", "low"]
 PRIORITIES: dict[str, int] = {name: rank for rank, name in enumerate(get_args(Priority))}
 
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _AMOUNT = r"(\d{1,9}(?:\.\d{1,9})?)"  # bounded, so that no sum of them is infinite
 _DURATION = re.compile(
-    rf"(?=\d)(?:{_AMOUNT}h)?(?:{_AMOUNT}m)?(?:{_AMOUNT}s)?(?:{_AMOUNT}ms)?", re.ASCII
+    rf"(?=\d)(?:{_AMOUNT}d)?(?:{_AMOUNT}h)?(?:{_AMOUNT}m)?(?:{_AMOUNT}s)?(?:{_AMOUNT}ms)?", re.ASCII
 )
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of ``5s``, ``1m30s``, ``500ms``; ValueError for anything else."""
+    """Seconds of ``5s``, ``1m30s``, ``30d``; ValueError for anything else."""
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError(f"`{text}` is not a duration; write it like 5s, 1m30s or 500ms")

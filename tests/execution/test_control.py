@@ -17,7 +17,8 @@ from runner.errors import Incomplete
 from runner.execution.pace import LONGEST_DELAY, Pace
 from runner.execution.ports import Guard, GuardUnanswered, Hold, Orders
 from runner.execution.recover import Decision
-from runner.execution.run import Ending, execute
+from runner.execution.means import Ending
+from runner.execution.run import execute
 from runner.execution.summary import summarise
 from runner.model import ExecutionPlan, Observer, Pacing
 from tests.support import (

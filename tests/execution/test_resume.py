@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from runner.adapters.journal.run_journal import RunJournal
 from runner.errors import TargetError
-from runner.execution.run import Ending, execute
+from runner.execution.means import Ending
+from runner.execution.run import execute
 from runner.execution.seeds import make_seed
 from runner.execution.summary import summarise
 from runner.model import ExecutionPlan

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runner.errors import KeyRefused, PreflightRefused, TargetError
-from runner.execution.run import Ending, execute, preflight
+from runner.execution.means import Ending, preflight
+from runner.execution.run import execute
 from runner.execution.summary import summarise
 from runner.model import Summary
 from tests.support import (

@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 
 from runner.errors import BackfillError
-from runner.execution.run import Ending, execute
+from runner.execution.means import Ending
+from runner.execution.run import execute
 from runner.model import ExecutionPlan
 from tests.support import (
     Fault,

@@ -130,6 +130,7 @@ def test_machines_get_exactly_the_promised_keys() -> None:
                 "url": "http://x/job-1",
             }
         ],
+        "checks": [],
         "links": ["http://x/1", "http://x/2"],
         "notes": ["a note"],
     }

@@ -36,6 +36,7 @@ KEYS = st.lists(
 @dataclass
 class Listed:
     rows: list[Data]
+    asked: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)

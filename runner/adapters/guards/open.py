@@ -17,7 +17,8 @@ from runner.model import CommandGuard, FileGuard, GithubGuard, GuardSpec, HttpGu
 
 if TYPE_CHECKING:
     import httpx
-    from sqlalchemy import Engine
+
+    from runner.adapters.database.open import Databases
 
 GITHUB = "https://api.github.com"
 
@@ -43,7 +44,7 @@ class _Opener:
     folder: Path
     stack: AsyncExitStack
     _client: httpx.AsyncClient | None = None
-    _engine: Engine | None = None
+    _databases: Databases | None = None
 
     async def open(self, spec: GuardSpec) -> Guard:
         match spec:
@@ -81,12 +82,14 @@ class _Opener:
 
     def _sql(self, spec: SqlGuard) -> Guard:
         from runner.adapters.database.connect import database_engine
+        from runner.adapters.database.open import Databases
         from runner.adapters.guards.sql import Sql
 
-        if self._engine is None:
-            self._engine = database_engine(self.env)
-            self.stack.callback(self._engine.dispose)
-        return Sql(spec, self._engine)
+        if self._databases is None:
+            database_engine(self.env)  # what is wrong with the URL is known before the run
+            self._databases = Databases(self.env)
+            self.stack.callback(self._databases.close)
+        return Sql(spec, self._databases)
 
     async def _shared_client(self) -> httpx.AsyncClient:
         from runner.adapters.inngest.http import open_client

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, insert, inspect, select, text, update
 from runner.adapters.journal.tables import metadata, versions
 from runner.errors import TargetError
 
-VERSION = 2
+VERSION = 3
 
 # Before the tables that are missing are made, and after.
 _BEFORE: Mapping[int, Sequence[str]] = {
@@ -22,6 +22,7 @@ _BEFORE: Mapping[int, Sequence[str]] = {
         "ALTER TABLE chunks ADD COLUMN ids TEXT",
         "ALTER TABLE chunks DROP COLUMN body",
     ),
+    3: (),  # answers and rounds are new
 }
 _AFTER: Mapping[int, Sequence[str]] = {
     2: (
@@ -30,6 +31,7 @@ _AFTER: Mapping[int, Sequence[str]] = {
            WHERE outcome IS NOT NULL""",
         "DROP TABLE events",
     ),
+    3: (),
 }
 _LOCK = 7_163_204_211  # any number of our own: PostgreSQL's advisory locks are told apart by one
 

@@ -10,16 +10,22 @@ from sqlalchemy import Connection, delete, insert, select
 
 from runner.adapters.journal.tables import blocks
 from runner.model import (
+    Check,
     CommandGuard,
     ExecutionPlan,
+    Expect,
+    Fact,
     FailureLimit,
     FileGuard,
     GithubGuard,
     HttpGuard,
     Input,
     Pacing,
+    Query,
+    Selection,
     SqlGuard,
     Stage,
+    Until,
 )
 from runner.planning.sealed import SealedItems
 
@@ -42,6 +48,8 @@ def head(plan: ExecutionPlan) -> str:
             "inputs": [list(read) for read in plan.inputs],
             "guards": [[type(guard).__name__, guard] for guard in plan.guards],
             "stages": [_stage_head(stage) for stage in plan.stages],
+            "checks": plan.checks,
+            "facts": [list(fact) for fact in plan.facts],
         }
     ).decode()
 
@@ -58,18 +66,31 @@ def _stage_head(stage: Stage) -> dict[str, Any]:
         "canary": stage.canary,
         "begins": stage.begins,
         "count": stage.total,
+        "deferred": stage.deferred,
+        "until": stage.until,
     }
 
 
 def write_events(connection: Connection, run_id: str, plan: ExecutionPlan) -> None:
     connection.execute(delete(blocks).where(blocks.c.run_id == run_id))
     for stage in plan.stages:
-        if not isinstance(stage.items, SealedItems):
-            raise TypeError("only sealed items can be written down")
-        rows = [
-            {"run_id": run_id, "stage": stage.number, "number": number, "body": body}
-            for number, body in enumerate(stage.items.blocks)
-        ]
+        _write_stage(connection, run_id, stage)
+
+
+def rewrite_stage(connection: Connection, run_id: str, stage: Stage) -> None:
+    mine = (blocks.c.run_id == run_id) & (blocks.c.stage == stage.number)
+    connection.execute(delete(blocks).where(mine))
+    _write_stage(connection, run_id, stage)
+
+
+def _write_stage(connection: Connection, run_id: str, stage: Stage) -> None:
+    if not isinstance(stage.items, SealedItems):
+        raise TypeError("only sealed items can be written down")
+    rows = [
+        {"run_id": run_id, "stage": stage.number, "number": number, "body": body}
+        for number, body in enumerate(stage.items.blocks)
+    ]
+    if rows:
         connection.execute(insert(blocks), rows)
 
 
@@ -98,6 +119,8 @@ def read(connection: Connection, run_id: str, text: str) -> ExecutionPlan:
         max_failures=limit and FailureLimit(**limit),
         guards=tuple(_guard(*written) for written in value["guards"]),
         inputs=tuple(Input(*read) for read in value["inputs"]),
+        checks=tuple(Check(**_asked(written)) for written in value.get("checks", ())),
+        facts=tuple(Fact(*fact) for fact in value.get("facts", ())),
     )
 
 
@@ -110,4 +133,19 @@ def _guard(kind: str, fields: dict[str, Any]) -> Any:
 def _stage(written: dict[str, Any], bodies: dict[int, list[bytes]]) -> Stage:
     count = written.pop("count")
     items = SealedItems(written["event"], count, tuple(bodies.get(written["number"], ())))
-    return Stage(**{**written, "pacing": Pacing(**written["pacing"])}, items=items)
+    until = written.get("until")
+    typed = {"pacing": Pacing(**written["pacing"]), "until": until and Until(**_asked(until))}
+    return Stage(**{**written, **typed}, items=items)
+
+
+def _asked(written: dict[str, Any]) -> dict[str, Any]:
+    """A question of a check or a goal, typed again."""
+    query = written["query"]
+    ask = query["ask"]
+    if isinstance(ask, dict):
+        ask = Selection(ask["table"], tuple(ask["columns"]), ask["where"])
+    return {
+        **written,
+        "query": Query(**{**query, "ask": ask}),
+        "expect": Expect(**written["expect"]),
+    }

@@ -11,7 +11,7 @@ import orjson
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from runner.adapters.journal import chains, figures, recovery
+from runner.adapters.journal import chains, figures, proofs, recovery
 from runner.adapters.journal.leases import Lease
 from runner.adapters.journal.reach import reachable
 from runner.adapters.journal.tables import chunks, jobs, notes, outcomes, runs
@@ -24,7 +24,16 @@ from runner.execution.ports import (
     Unsettled,
 )
 from runner.execution.seeds import internal_ids
-from runner.model import Chain, Failure, RunStatus, Totals
+from runner.model import (
+    Chain,
+    CheckResult,
+    ExecutionPlan,
+    Failure,
+    Json,
+    Round,
+    RunStatus,
+    Totals,
+)
 
 
 class RunJournal:
@@ -177,6 +186,30 @@ class RunJournal:
     def failed_in(self, stage: int) -> int:
         with self._read() as connection:
             return figures.failed_in(connection, self.run_id, stage)
+
+    def remember(self, name: str, value: Json) -> None:
+        with self._write() as connection:
+            proofs.remember(connection, self.run_id, name, value)
+
+    def remembered(self, name: str) -> Json:
+        with self._read() as connection:
+            return proofs.remembered(connection, self.run_id, name)
+
+    def keep_check(self, result: CheckResult) -> None:
+        with self._write() as connection:
+            proofs.keep_check(connection, self.run_id, result)
+
+    def checks(self) -> list[CheckResult]:
+        with self._read() as connection:
+            return proofs.checks_of(connection, self.run_id)
+
+    def rounds(self, stage: int) -> list[Round]:
+        with self._read() as connection:
+            return proofs.rounds_of(connection, self.run_id, stage)
+
+    def begin_round(self, plan: ExecutionPlan, begun: Round) -> None:
+        with self._write() as connection:
+            proofs.begin_round(connection, self.run_id, plan, begun)
 
     def reopen_timed_out(self) -> None:
         with self._write() as connection:

@@ -120,6 +120,29 @@ notes = Table(
 )
 Index("notes_by_run", notes.c.run_id, notes.c.number)
 
+# What the database has answered: figures before the work, and what checks came to.
+answers = Table(
+    "answers",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),  # JSON
+    Column("at", Float, nullable=False),
+)
+
+# Stages whose events are found out when they start, or that are sent until a goal is met.
+rounds = Table(
+    "rounds",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("stage", Integer, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("first", BigInteger, nullable=False),  # of the stage's events, from 0
+    Column("events", BigInteger, nullable=False),
+    Column("left", Float),  # the backlog before it
+    Column("at", Float, nullable=False),
+)
+
 leases = Table(
     "leases",
     metadata,

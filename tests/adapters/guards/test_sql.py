@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import closing
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from runner.adapters.database.connect import database_engine
+from runner.adapters.database.sql import SqlDatabase
 from runner.adapters.guards.open import open_guards
 from runner.adapters.guards.sql import Sql
 from runner.errors import PreflightRefused, UsageError
@@ -65,7 +65,7 @@ def test_without_bounds_only_true_and_false_and_0_and_1_are_answers(query: str) 
         ask(query)
 
 
-@pytest.mark.parametrize("query", ["select null", "select 'x'", "select '7'", "select x'00'"])
+@pytest.mark.parametrize("query", ["select null", "select 'x'", "select '7'"])
 def test_within_bounds_only_a_number_is_an_answer(query: str) -> None:
     with pytest.raises(GuardUnanswered, match="no number"):
         ask(query, at_most=10)
@@ -73,12 +73,12 @@ def test_within_bounds_only_a_number_is_an_answer(query: str) -> None:
 
 @pytest.mark.parametrize("bound", [None, 10])
 @pytest.mark.parametrize(
-    "query", ["select 1 where false", "select 1 union select 0", "select 1, 1", "pragma optimize"]
+    "query", ["select 1 where false", "select 1 union select 0", "select 1 a, 1 b"]
 )
 def test_anything_but_one_row_with_one_column_is_unanswered(
     query: str, bound: float | None
 ) -> None:
-    with pytest.raises(GuardUnanswered, match="something else than one value"):
+    with pytest.raises(GuardUnanswered, match="something else than one value|more than 1 row"):
         ask(query, at_most=bound)
 
 
@@ -100,6 +100,7 @@ def test_a_percent_sign_and_a_colon_are_no_placeholders(database_url: str) -> No
         "delete from waiting returning n",
         "create table made (n)",
         "drop table waiting",
+        "select 1) as q; drop table waiting; select * from (select 1",
     ],
 )
 def test_a_query_on_sqlite_cannot_change_anything(tmp_path: Path, statement: str) -> None:
@@ -109,7 +110,7 @@ def test_a_query_on_sqlite_cannot_change_anything(tmp_path: Path, statement: str
         connection.execute("insert into waiting values (12)")
         connection.commit()
     before = path.read_bytes()
-    with pytest.raises(GuardUnanswered, match="readonly"):
+    with pytest.raises(GuardUnanswered, match=r"syntax error|one statement"):
         ask(statement, {"BACKFILL_DATABASE_URL": f"sqlite:///{path}"}, at_least=0)
     assert path.read_bytes() == before
 
@@ -117,10 +118,12 @@ def test_a_query_on_sqlite_cannot_change_anything(tmp_path: Path, statement: str
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ("create table made as select 1", "read-only"),
-        ("commit; create table made as select 1", "multiple commands"),
-        ("select 1; rollback; select 1", "multiple commands"),
-        ("commit", "didn't produce"),
+        ("create table made as select 1", "syntax error"),
+        ("commit; create table made as select 1", "syntax error"),
+        ("select 1; rollback; select 1", "syntax error"),
+        ("commit", "syntax error"),
+        ("select 1) q; commit; create table made as select * from (select 1", "multiple commands"),
+        ("select set_config('x.y', pg_catalog.lo_create(0)::text, true)", "read-only"),
         ("select no_such_column", 'column "no_such_column" does not exist'),
         ("select 'NaN'::numeric", "no number"),
         ("select 'NaN'::float8", "no number"),
@@ -140,7 +143,7 @@ def test_postgresql_refuses_changes_also_behind_a_commit(
     ("query", "seen"),
     [
         ("select 7::bigint", 7),
-        ("select 7.5::numeric", Decimal("7.5")),
+        ("select 7.5::numeric", 7.5),
         ("select 7.5::float8", 7.5),
     ],
 )
@@ -153,9 +156,11 @@ def test_numbers_of_postgresql_are_compared_as_numbers(
     assert ask("select false", env) == Hold("the guard's query says no", 5.0)
 
 
-def test_a_query_on_postgresql_is_read_only_and_ends_within_ten_seconds(database_url: str) -> None:
+def test_a_query_on_postgresql_is_read_only_and_ends_in_time(
+    database_url: str,
+) -> None:
     env = {"BACKFILL_DATABASE_URL": database_url}
-    for setting, value in (("transaction_read_only", "on"), ("statement_timeout", "10s")):
+    for setting, value in (("transaction_read_only", "on"), ("statement_timeout", "30s")):
         assert ask(f"select current_setting('{setting}') = '{value}'", env) is None
 
 
@@ -172,8 +177,9 @@ def test_a_database_that_is_away_is_unanswered_in_one_line_without_the_password(
 def test_a_password_that_the_database_echoes_is_starred_out(tmp_path: Path) -> None:
     engine = database_engine({"BACKFILL_DATABASE_URL": "sqlite://"})
     engine.url = engine.url.set(username="me", password="no_such_table")  # noqa: S106
+    guard = Sql(SqlGuard("select * from no_such_table"), SqlDatabase(engine, "URL"))
     with pytest.raises(GuardUnanswered, match=r"no such table: \*\*\*$"):
-        asyncio.run(Sql(SqlGuard("select * from no_such_table"), engine).ask())
+        asyncio.run(guard.ask())
     engine.dispose()
 
 
@@ -219,12 +225,12 @@ def test_a_malformed_or_foreign_url_is_not_echoed(url: str) -> None:
     assert "s3cret" not in f"{error.value} {error.value.hint}"
 
 
-def test_guards_share_one_engine() -> None:
+def test_guards_share_one_database() -> None:
     async def main() -> None:
         specs = [SqlGuard("select 1"), SqlGuard("select 2")]
         async with open_guards(specs, MEMORY, Path()) as (first, second):
             assert isinstance(first, Sql)
             assert isinstance(second, Sql)
-            assert first.engine is second.engine
+            assert first.database is second.database
 
     asyncio.run(main())

@@ -1,0 +1,76 @@
+"""Every database that a plan may ask, connected when it is first asked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from runner.adapters.database.connect import NAMES, database_engine, named
+from runner.errors import PreflightRefused
+from runner.model import Database, Json, Query, QueryRefused, Table
+from runner.spec.document import did_you_mean
+
+if TYPE_CHECKING:
+    from runner.adapters.database.rest import Rest
+    from runner.adapters.database.sql import SqlDatabase
+
+REST = ("SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY")
+
+
+class Timing(NamedTuple):
+    """How long a question took (seconds), and how many rows came."""
+
+    query: str
+    seconds: float
+    rows: int
+
+
+@dataclass(slots=True)
+class Databases:
+    """Meets `runner.model.Database`. `names`: what the project file calls its databases, and the
+    environment variables that hold their URLs."""
+
+    env: Mapping[str, str] = field(repr=False)
+    names: Mapping[str, str] = field(default_factory=dict)
+    timings: list[Timing] = field(default_factory=list)
+    _open: dict[str | None, SqlDatabase | Rest] = field(default_factory=dict)
+
+    def ask(self, query: Query, parameters: Mapping[str, Json]) -> Table:
+        database = self.connection(query.database)
+        began = time.perf_counter()
+        table = database.ask(query, parameters)
+        self.timings.append(Timing(query.text, time.perf_counter() - began, len(table.rows)))
+        return table
+
+    def connection(self, name: str | None) -> Database:
+        if name not in self._open:
+            self._open[name] = self._connect(name)
+        return self._open[name]
+
+    def close(self) -> None:
+        for database in self._open.values():
+            database.close()
+
+    def _connect(self, name: str | None) -> SqlDatabase | Rest:
+        from runner.adapters.database.sql import SqlDatabase
+
+        variable = named(self.env)
+        if name is not None:
+            variable = self.names.get(name)
+            if variable is None:
+                hint = did_you_mean(name, self.names) or "backfill.yaml names databases"
+                raise QueryRefused(f"no database is called `{name}`", hint)
+        elif variable is None and all(self.env.get(key) for key in REST):
+            from runner.adapters.database.rest import Rest
+
+            url, key = (self.env[name] for name in REST)
+            return Rest(url, key)
+        if variable is None or not self.env.get(variable):
+            hint = f"set {variable or NAMES[0]}, as in postgresql://user@host/database"
+            if variable is None:
+                hint += f", or {' and '.join(REST)} for Supabase's REST interface"
+            message = "the plan asks a database, and no database is named"
+            raise PreflightRefused(message, hint=hint)
+        return SqlDatabase(database_engine(self.env, variable), variable)

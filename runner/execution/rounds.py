@@ -1,0 +1,99 @@
+"""Stages whose events are found out when they start, and those that are sent until a goal is met.
+
+A round is written down with its events before any of them is sent: a resume goes on in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from runner.execution.check import Questioner
+from runner.execution.judge import figure
+from runner.execution.ports import Clock, Journal, Resolver
+from runner.model import ExecutionPlan, QueryRefused, Round, Stage, Until
+from runner.planning.sealed import SealedItems, extended
+from runner.spec.units import format_duration
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """What a stage with a goal does next; `reason` says why, where it ends short of the goal.
+
+    `left` is the backlog as it was just counted.
+    """
+
+    what: Literal["round", "done", "stalled", "limit"]
+    left: float | None = None
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class Rounds:
+    journal: Journal
+    resolver: Resolver
+    questioner: Questioner
+    clock: Clock
+
+    async def next(self, stage: Stage) -> Next:
+        """Whether another round is due. Without a goal there is one, and only one."""
+        rounds, until = self.journal.rounds(stage.number), stage.until
+        if until is None:
+            return Next("done" if rounds else "round")
+        try:
+            left = figure(
+                until.expect.column or "",
+                await self.questioner.ask(until.query, until.parameters),
+            )
+        except (QueryRefused, ValueError) as error:
+            reason = f"`{stage.operation}`: its backlog cannot be told: {error}"
+            return Next("stalled", reason=reason)
+        return self._judged(stage.operation, until, rounds, left)
+
+    async def begin(self, plan: ExecutionPlan, stage: Stage, left: float | None) -> ExecutionPlan:
+        """The plan with another round of the stage, written down; the same where it has none."""
+        now = await self.resolver.resolve(stage)
+        items, more = stage.items, now.items
+        assert isinstance(items, SealedItems)  # noqa: S101 - what runs was planned by us
+        assert isinstance(more, SealedItems)  # noqa: S101
+        rounds = self.journal.rounds(stage.number)
+        grown = replace(stage, items=extended(items, more) if rounds else more)
+        first = len(items) if rounds else 0
+        stages = tuple(grown if known.number == stage.number else known for known in plan.stages)
+        plan = replace(plan, stages=stages)
+        begun = Round(stage.number, len(rounds) + 1, first, len(more), left, self.clock.time())
+        self.journal.begin_round(plan, begun)
+        return plan
+
+    def _judged(self, operation: str, until: Until, rounds: Sequence[Round], left: float) -> Next:
+        expect = until.expect
+        if (expect.at_most is None or left <= expect.at_most) and (
+            expect.at_least is None or left >= expect.at_least
+        ):
+            return Next("done", left)
+        column = f"`{expect.column}` is {left:g}"
+        if _stalled(until, [*(r.left for r in rounds if r.left is not None), left]):
+            count = until.stalled_after
+            which = "its last round" if count == 1 else f"its last {count:,} rounds"
+            reason = f"`{operation}` is stalled: {column}, no better after {which}"
+            return Next("stalled", left, reason)
+        if rounds and not rounds[-1].events:
+            reason = f"`{operation}` is stalled: {column}, and no item is left to send for"
+            return Next("stalled", left, reason)
+        if len(rounds) >= until.max_rounds:
+            reason = f"`{operation}` has had its {len(rounds):,} rounds, and {column}"
+            return Next("limit", left, reason)
+        if rounds and self.clock.time() - rounds[0].at >= until.max_time:
+            spent = format_duration(until.max_time)
+            return Next("limit", left, f"`{operation}` has had its {spent}, and {column}")
+        return Next("round", left)
+
+
+def _stalled(until: Until, figures: Sequence[float]) -> bool:
+    """Has the best figure of the last rounds come no nearer to the goal than before them?"""
+    if len(figures) <= until.stalled_after:
+        return False
+    sign = 1 if until.expect.at_most is not None else -1
+    signed = [sign * value for value in figures]
+    return min(signed[-until.stalled_after :]) >= min(signed[: -until.stalled_after])

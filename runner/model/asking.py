@@ -1,0 +1,180 @@
+"""What plans ask of the database, and what it has answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from runner.model.json import Data, Json
+from runner.model.problem import Payload, Problem
+from runner.model.question import Query, Table
+
+Moment = Literal["before", "after", "end"]
+Change = Literal["increased", "decreased"]
+RUN_STARTED = "run.started_at"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A query as it is written: its parameters are templates still; `place` has no message."""
+
+    query: Query
+    parameters: Payload
+    place: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Attributes for items: one row for each value of the attribute `key`, bound as ``:keys``.
+
+    `required`: columns that must be there and not NULL; None: whatever comes will do.
+    """
+
+    name: str
+    scope: Literal["repo", "workspace"]
+    question: Question
+    key: str
+    required: tuple[str, ...] | None = None  # () is every column
+
+
+@dataclass(frozen=True, slots=True)
+class RowSource:
+    """The rows that an operation runs for; `item` names each."""
+
+    question: Question
+    item: Payload
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """What an answer must be: bounds on a column of every row, or on how many rows there are."""
+
+    column: str | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+    equals: Json = None
+    change: Change | None = None
+    newer_than: str | None = None  # ISO 8601, or RUN_STARTED
+    rows_at_least: int | None = None
+    rows_at_most: int | None = None
+
+    @property
+    def words(self) -> str:
+        """As people say it: ``coverage_pct at least 95``."""
+        said = [self.column] if self.column else ["rows"]
+        low = self.at_least if self.column else self.rows_at_least
+        high = self.at_most if self.column else self.rows_at_most
+        if low is not None and low == high:
+            return f"{said[0]} {low:g}"
+        said += [f"at least {low:g}"] if low is not None else []
+        said += [f"at most {high:g}"] if high is not None else []
+        said += [f"equal to {self.equals}"] if self.equals is not None else []
+        said += [self.change] if self.change else []
+        said += [f"newer than {self.newer_than}"] if self.newer_than else []
+        return " ".join(said)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSpec:
+    """A check as it is written; `operation` is that after which it is made, or that it is of."""
+
+    name: str
+    question: Question
+    expect: Expect
+    moment: Moment
+    operation: str | None = None
+    timeout: float = 0.0
+    every: float = 15.0
+    unchanged: Literal["fail", "allow"] = "fail"
+    migration: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A question with its expected answer, ready to be asked. Times are seconds.
+
+    Asked again every `every` seconds until it holds, for `timeout` at most.
+    """
+
+    name: str
+    query: Query
+    parameters: Mapping[str, Json]
+    expect: Expect
+    moment: Moment
+    operation: str | None = None
+    timeout: float = 0.0
+    every: float = 15.0
+    unchanged: Literal["fail", "allow"] = "fail"
+    migration: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Draining:
+    """`until` as it is written."""
+
+    question: Question
+    expect: Expect
+    stalled_after: int
+    max_rounds: int
+    max_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Until:
+    """When a stage that is sent in rounds is done; `max_time` in seconds."""
+
+    query: Query
+    parameters: Mapping[str, Json]
+    expect: Expect
+    stalled_after: int
+    max_rounds: int
+    max_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What the catalog declares that each event of an operation costs."""
+
+    github_points: float = 0.0
+    usd: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of the data is there: a query with the columns item, total, done, and, where it
+    can tell, pending and last_sync."""
+
+    name: str
+    question: Question
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowing:
+    """Which repositories count: globs on the name (``!`` leaves out), and their age in seconds."""
+
+    globs: tuple[str, ...] = ()
+    column: str = "updated_at"
+    newer_than: float | None = None
+    older_than: float | None = None
+
+
+class Fact(NamedTuple):
+    """A question that was asked for a plan: what came decides what is sent."""
+
+    name: str
+    query: str
+    rows: int
+    sha256: str
+    deferred: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What lookups have found, by their name and the item's key, and rows by operation."""
+
+    attributes: Mapping[str, Mapping[Json, Data]] = field(default_factory=dict)
+    ambiguous: Mapping[str, frozenset[Json]] = field(default_factory=dict)
+    rows: Mapping[str, Table] = field(default_factory=dict)
+    facts: tuple[Fact, ...] = ()

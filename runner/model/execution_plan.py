@@ -1,0 +1,138 @@
+"""What would be sent, event for event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from runner.model.asking import Check, Fact, Until
+from runner.model.guard import GuardSpec
+from runner.model.json import Data
+from runner.model.plan import FailureLimit, ForEach, Input, OnFailure, Pacing, Skipped, Wait
+from runner.model.problem import Problem
+
+
+class Event(NamedTuple):
+    """An event as Inngest takes it; `id` is the idempotency key, `ts` is in ms since 1970."""
+
+    name: str
+    data: Data
+
+
+class PlannedEvent(NamedTuple):
+    """One event in its place: stage and batch count from 1."""
+
+    stage: int
+    operation: str
+    batch: int
+    item: str
+    event: Event
+
+
+class Items(Protocol):
+    """The items of a stage in sending order, each with its event."""
+
+    def __len__(self) -> int: ...
+
+    def raw(self, start: int = 0, /) -> Iterator[tuple[str, bytes]]:
+        """Each item and its payload as JSON."""
+
+    def events(self, start: int = 0, /) -> Iterator[tuple[str, Event]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """All events of one operation; the next stage starts when this one is done."""
+
+    number: int
+    operation: str
+    event: str
+    for_each: ForEach
+    pacing: Pacing
+    wait: Wait
+    timeout: float
+    items: Items
+    canary: int = 0  # events that go first, as a batch of their own
+    begins: float | None = None  # where pacing is scheduled: seconds from the start of the run
+    deferred: bool = False  # its items are found out when it starts; these are those of today
+    until: Until | None = None  # sent again, in rounds, until this holds
+
+    @property
+    def total(self) -> int:
+        return len(self.items)
+
+    @property
+    def batches(self) -> int:
+        return self.batch_of(self.total - 1) if self.total else 0
+
+    @property
+    def duration(self) -> float:
+        """Seconds that the pacing alone takes: the delays between the batches."""
+        return max(0, self.batches - 1) * self.pacing.delay
+
+    def batch_of(self, index: int) -> int:
+        """The batch of the `index`-th event; batches count from 1, events from 0."""
+        if index < self.canary:
+            return 1
+        return (index - self.canary) // self.pacing.batch_size + 1 + bool(self.canary)
+
+    def left_of_batch(self, index: int) -> int:
+        """How many events are left of a batch that has come to its `index`-th event."""
+        if index < self.canary:
+            return self.canary - index
+        return self.pacing.batch_size - (index - self.canary) % self.pacing.batch_size
+
+    def at(self, batch: int) -> float | None:
+        """When a batch is to start, in seconds from the start of the run; None: once sent."""
+        return None if self.begins is None else self.begins + (batch - 1) * self.pacing.delay
+
+    def planned(self, start: int = 0) -> Iterator[PlannedEvent]:
+        """The stage's events from the `start`-th on (0-based), in sending order."""
+        for index, (item, event) in enumerate(self.items.events(start), start):
+            yield PlannedEvent(self.number, self.operation, self.batch_of(index), item, event)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionPlan:
+    """Exactly what will be sent, in which order, at which pace, and what is left out and why.
+
+    The preview prints it and the run sends it; `digest` covers everything that decides what
+    is sent. A value: building it or reading it does no I/O.
+    """
+
+    name: str
+    path: str
+    digest: str
+    stages: tuple[Stage, ...]
+    skipped: tuple[Skipped, ...]
+    warnings: tuple[Problem, ...]
+    on_failure: OnFailure = "stop"
+    metadata: Data = field(default_factory=dict)
+    handlers: Mapping[str, str] = field(default_factory=dict)
+    max_failures: FailureLimit | None = None
+    guards: tuple[GuardSpec, ...] = ()
+    inputs: tuple[Input, ...] = ()
+    checks: tuple[Check, ...] = ()
+    facts: tuple[Fact, ...] = ()
+
+    @property
+    def scheduled(self) -> bool:
+        """Does the server spread the load, by the events' own times?"""
+        return any(stage.begins is not None for stage in self.stages)
+
+    @property
+    def events(self) -> int:
+        return sum(stage.total for stage in self.stages)
+
+    @property
+    def batches(self) -> int:
+        return sum(stage.batches for stage in self.stages)
+
+    @property
+    def duration(self) -> float:
+        return sum(stage.duration for stage in self.stages)
+
+    def planned(self) -> Iterator[PlannedEvent]:
+        for stage in self.stages:
+            yield from stage.planned()

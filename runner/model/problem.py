@@ -1,0 +1,36 @@
+"""What is wrong in a file, and where; and what knows its own place in one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from runner.model.json import Data, Json
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong (or unwise) in a file: what, where (1-based), and what to do."""
+
+    message: str
+    path: str
+    line: int | None = None
+    column: int | None = None
+    source: str | None = None
+    hint: str | None = None
+    severity: Severity = "error"
+    rule: str = "plan"
+
+
+class Payload(Protocol):
+    def __call__(self, context: Mapping[str, Json], /) -> Data:
+        """The event's data; a ValueError where a template cannot be rendered."""
+
+    def explain(self, context: Mapping[str, Json], item: str, /) -> tuple[Problem, ...]:
+        """Why rendering failed: each template that does not render, and its line."""
+
+    def problem(self, message: str, /) -> Problem:
+        """A problem at the place where the payload is written."""

@@ -1,0 +1,72 @@
+"""Checks and goals with their parameters bound, so that they can be asked as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from runner.model import (
+    BackfillPlan,
+    Check,
+    CheckSpec,
+    Coverage,
+    Data,
+    Draining,
+    Problem,
+    Query,
+    Question,
+    Until,
+)
+from runner.planning.binding import bound, implicit
+from runner.spec.questions import OF_RUNS
+
+
+@dataclass(slots=True)
+class Given:
+    """What a plan's questions may use; made once, when the first of them is bound."""
+
+    plan: BackfillPlan
+    problems: list[Problem] = field(default_factory=list)
+    _implicit: Data | None = None
+
+    def checks(self, specs: Sequence[CheckSpec]) -> tuple[Check, ...]:
+        return tuple(self._check(spec) for spec in specs)
+
+    def until(self, spec: Draining) -> Until:
+        return Until(
+            spec.question.query,
+            self._bound(spec.question),
+            spec.expect,
+            spec.stalled_after,
+            spec.max_rounds,
+            spec.max_time,
+        )
+
+    def coverage(self, one: Coverage) -> tuple[Query, Data]:
+        return one.question.query, self._bound(one.question)
+
+    def _check(self, spec: CheckSpec) -> Check:
+        return Check(
+            spec.name,
+            spec.question.query,
+            self._bound(spec.question),
+            spec.expect,
+            spec.moment,
+            spec.operation,
+            spec.timeout,
+            spec.every,
+            spec.unchanged,
+            spec.migration,
+        )
+
+    def _bound(self, question: Question) -> Data:
+        """``:run_started_at`` is left open: it is bound when the run has started."""
+        if self._implicit is None:
+            self._implicit = implicit(self.plan)
+        try:
+            found = bound(question, self.plan, {**self._implicit, **dict.fromkeys(OF_RUNS)})
+        except ValueError:
+            context = {"vars": self.plan.variables, "plan": self.plan.metadata, **self._implicit}
+            self.problems += question.parameters.explain(context, "the query")
+            return {}
+        return {name: value for name, value in found.items() if name not in OF_RUNS}

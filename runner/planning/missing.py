@@ -1,0 +1,57 @@
+"""The items of an operation for which a lookup has no proper answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from runner.model import Data, Json, Lookup, Problem
+from runner.planning.items import Context
+
+_NAMED = 1_000  # items that are listed by name
+
+_HINTS = {
+    "finds more than one row for": "make the query give one row for each key",
+    "finds nothing for": "names are compared letter by letter: add them there, or skip them here",
+}
+_NULL_HINT = "mend the data, or name the columns that must not be NULL: `required: [id]`"
+_BLIND = (
+    "it finds nothing at all: may this role read the table? Row-level security hides rows "
+    "without an error"
+)
+
+
+@dataclass(slots=True)
+class Missing:
+    lookup: Lookup
+    found: Mapping[Json, Data]
+    ambiguous: frozenset[Json]
+    items: dict[str, list[str]] = field(default_factory=dict)
+
+    def lacks(self, item: str, context: Context) -> bool:
+        """Is what the item needs not there? It is noted then."""
+        scope = context.get(self.lookup.scope)
+        why = self._why(scope.get(self.lookup.key)) if scope is not None else None
+        if why:
+            self.items.setdefault(why, []).append(item)
+        return why is not None
+
+    def problems(self, operation: str) -> Iterator[Problem]:
+        for why, items in self.items.items():
+            more = len(items) - _NAMED
+            named = ", ".join(items[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+            message = f"the lookup `{self.lookup.name}` {why} {named}: `{operation}` needs it"
+            hint = _HINTS.get(why, _NULL_HINT) if self.found else _BLIND
+            yield replace(self.lookup.question.place, message=message, hint=hint, rule="lookup")
+
+    def _why(self, key: Json) -> str | None:
+        if key in self.ambiguous:
+            return "finds more than one row for"
+        if self.lookup.required is None:
+            return None
+        row = self.found.get(key)
+        if row is None:
+            return "finds nothing for"
+        columns = self.lookup.required or tuple(row)
+        null = next((name for name in columns if row.get(name) is None), None)
+        return f"finds no `{null}` (it is NULL) for" if null else None

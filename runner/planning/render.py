@@ -1,0 +1,129 @@
+"""One operation of a plan -> its events, rendered, checked and sealed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import orjson
+
+from runner.model import Amount, BackfillPlan, Condition, Data, Operation, Problem, Skipped
+from runner.planning.faults import Faults
+from runner.planning.items import Context, Source
+from runner.planning.missing import Missing
+from runner.planning.sealed import SealedItems, Sealing
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What one operation comes to; `digest` covers its events."""
+
+    items: SealedItems
+    digest: bytes
+    skipped: Sequence[Skipped]
+    problems: Sequence[Problem]
+
+
+def render_operation(plan: BackfillPlan, operation: Operation, source: Source) -> Rendered:
+    """One pass over everything the operation could run for."""
+    rendering = _Rendering(plan, operation)
+    for index, (item, context) in enumerate(source.contexts(rendering.base, range(len(source)))):
+        reason = source.skips(index, context, operation.name)
+        if reason:
+            rendering.skip(item, reason)
+        else:
+            rendering.item(item, context)
+    return rendering.rendered()
+
+
+class _Rendering:
+    def __init__(self, plan: BackfillPlan, operation: Operation) -> None:
+        self.operation, self.base = operation, _base(plan, operation)
+        self.payload, self.contract = operation.payload, operation.contract
+        self.accepts, self.when = operation.contract.accepts, operation.when
+        self.faults = Faults(operation.name)
+        self.skipped: list[Skipped] = []
+        self.sealing, self.seal = Sealing(), hashlib.sha256(orjson.dumps(operation.event))
+        attributes, ambiguous = plan.found.attributes, plan.found.ambiguous
+        self.missing = [
+            Missing(lookup, attributes.get(lookup.name, {}), ambiguous.get(lookup.name, _NONE))
+            for lookup in plan.lookups
+            if lookup.name in operation.lookups
+        ]
+
+    def skip(self, item: str, reason: str) -> None:
+        self.skipped.append(Skipped(self.operation.name, item, reason))
+
+    def item(self, item: str, context: Context) -> None:
+        if sum(missing.lacks(item, context) for missing in self.missing):
+            return
+        when, repeat = self.when, self.operation.repeat
+        try:
+            if when is not None and not when(context):
+                self.skip(item, f"`when: {when.source}` is false")
+                return
+        except ValueError as error:
+            self.faults.add(item, partial(_undecided, when, error, item))
+            return
+        if repeat is None:
+            self._event(item, context)
+        else:
+            self._repeated(item, context, repeat)
+
+    def rendered(self) -> Rendered:
+        name = self.operation.name
+        problems = self.faults.problems()
+        problems += [problem for missing in self.missing for problem in missing.problems(name)]
+        items = self.sealing.sealed(self.operation.event)
+        return Rendered(items, self.seal.digest(), self.skipped, problems)
+
+    def _repeated(self, item: str, context: Context, repeat: Amount) -> None:
+        try:
+            count = repeat(context)
+        except ValueError as error:
+            self.faults.add(item, partial(_undecided, repeat, error, item))
+            return
+        if not count:
+            self.skip(item, "`repeat` gives 0")
+        for index in range(1, count + 1):
+            context["repeat"] = {"index": index, "count": count}
+            if not self._event(item, context):
+                break
+        context.pop("repeat", None)
+
+    def _event(self, item: str, context: Context) -> bool:
+        try:
+            data = self.payload(context)
+            sealed = orjson.dumps(data)
+        except (ValueError, TypeError):
+            self.faults.add(item, partial(self.payload.explain, context, item))
+            return False
+        if not self.accepts(data):
+            self.faults.add(item, partial(self.contract.explain, data, item))
+            return False
+        named = orjson.dumps(item)
+        self.seal.update(named)
+        self.seal.update(sealed)
+        self.sealing.add(named, sealed)
+        return True
+
+
+_NONE: frozenset[object] = frozenset()
+
+
+def _undecided(when: Condition | Amount | None, error: ValueError, item: str) -> Iterable[Problem]:
+    return when.explain(error, item) if when else ()
+
+
+def _base(plan: BackfillPlan, operation: Operation) -> Context:
+    """What every template of the operation can read; the item is added to it."""
+    described: Data = {
+        "name": operation.name,
+        "event": operation.event,
+        "batch_size": operation.pacing.batch_size,
+        "delay": operation.pacing.delay,
+        "delay_ms": round(operation.pacing.delay * 1000),
+    }
+    return {"vars": plan.variables, "plan": plan.metadata, "operation": described}

@@ -1,0 +1,90 @@
+"""The questions of a plan and its catalogs together: whose word holds, and what is used."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
+
+from runner.model import CheckSpec, Coverage, Json, Lookup, Narrowing, Problem, Question
+from runner.spec.catalog import Catalog
+from runner.spec.checked import Checked
+from runner.spec.document import Document, did_you_mean, echo
+from runner.spec.questions import Asking
+from runner.spec.units import parse_duration
+
+
+@dataclass(slots=True)
+class Askings:
+    """One `Asking` a document; a plan's lookups and coverage go over a catalog's of that name."""
+
+    checked: Checked
+    catalog: Catalog
+    variables: Collection[str]
+    lookups: dict[str, Lookup] = field(default_factory=dict)
+    _by_path: dict[str, Asking] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for document in reversed(self.catalog.documents):
+            written = document.value.get("lookups", {})
+            self.lookups |= self.of(document).lookups(written, ("lookups",))
+        plan = self.checked
+        written = plan.value.get("lookups", {})
+        self.lookups |= self.of(plan.document).lookups(written, ("lookups",))
+
+    @property
+    def problems(self) -> list[Problem]:
+        return [problem for asking in self._by_path.values() for problem in asking.problems]
+
+    def of(self, document: Document) -> Asking:
+        if document.path not in self._by_path:
+            self._by_path[document.path] = Asking(document, self.variables)
+        return self._by_path[document.path]
+
+    def checks(self, operations: Collection[str]) -> Iterator[CheckSpec]:
+        """The plan's own, and those of the catalog for the operations that it uses."""
+        for name in operations:
+            entry = self.catalog[name]
+            for index, written in enumerate(entry.spec.get("checks", ())):
+                path = ("operations", name, "checks", index)
+                yield self.of(entry.document).check(written, path, name)
+        asking = self.of(self.checked.document)
+        for index, written in enumerate(self.checked.value.get("checks", ())):
+            if written is None:
+                continue
+            after = written.get("after")
+            if after is not None and after not in operations:
+                hint = did_you_mean(after, operations) or f"it runs: {', '.join(operations)}"
+                message = f"the check comes after {echo(after)}, which this plan does not run"
+                place = ("checks", index, "after")
+                asking.problems.append(self.checked.error(message, place, hint=hint))
+            yield asking.check(written, ("checks", index), None)
+
+    def coverage(self) -> tuple[Coverage, ...]:
+        documents = [*reversed(self.catalog.documents), self.checked.document]
+        found: dict[str, Coverage] = {}
+        for document in documents:
+            value = self.checked.value if document is self.checked.document else document.value
+            for one in self.of(document).coverage(value.get("coverage", {}), ("coverage",)):
+                found[one.name] = one
+        return tuple(found.values())
+
+    def workspace_repos(self) -> Question | None:
+        for document in self.catalog.documents:
+            if "workspace_repos" in document.value:
+                written = document.value["workspace_repos"]
+                return self.of(document).question(written, ("workspace_repos",), ("workspace",))
+        return None
+
+
+def narrowing(written: Json) -> Narrowing | None:
+    """A plan's `filter`."""
+    if not written:
+        return None
+    globs, age = written.get("repo") or (), written.get("age") or {}
+    found = Narrowing((globs,) if isinstance(globs, str) else tuple(globs))
+    if not age:
+        return found
+    newer, older = (
+        parse_duration(age[key]) if key in age else None for key in ("newer_than", "older_than")
+    )
+    return replace(found, column=age["of"], newer_than=newer, older_than=older)
