@@ -34,7 +34,8 @@ class Wire:
     """How a run writes the events of a stage.
 
     The server claims a run per function and id, whatever the event's name (protocol page, section
-    2): so the operation is part of the id, and the run, so that a second run is not a duplicate.
+    2): so the operation is part of the id, and the run, so that a second run is not a duplicate;
+    and the place in the stage, where an item may come more than once.
     `started_at` is what the times of scheduled events count from, so that they are the same
     whenever they are sent.
     """
@@ -46,7 +47,8 @@ class Wire:
 
     def encode(self, index: int, item: str, data: bytes) -> Encoded:
         """The `index`-th event of the stage, with its idempotency key."""
-        id_ = orjson.dumps(self._id + item)
+        place = f"#{index + 1}" if self.stage.numbered else ""
+        id_ = orjson.dumps(f"{self._id}{item}{place}")
         at = self.stage.at(self.stage.batch_of(index))
         time = b"" if at is None else b',"ts":%d' % ((self._started_at + at) * 1000)
         body = b"".join((self._head, data, b',"id":', id_, time, b"}"))

@@ -55,6 +55,7 @@ class Stage:
     items: Items
     canary: int = 0  # events that go first, as a batch of their own
     begins: float | None = None  # where pacing is scheduled: seconds from the start of the run
+    numbered: bool = False  # an item may come more than once
     deferred: bool = False  # its items are found out when it starts; these are those of today
     until: Until | None = None  # sent again, in rounds, until this holds
 

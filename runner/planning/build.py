@@ -133,6 +133,7 @@ def _stage(
         items=items,
         canary=min(canary, items.count),
         begins=begins,
+        numbered=bool(operation.repeat or operation.until or operation.rows),
         deferred=operation.deferred or operation.until is not None,
     )
 

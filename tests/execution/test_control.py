@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from runner.adapters.journal.run_journal import RunJournal
 from runner.cli.wiring import Noting
 from runner.errors import Incomplete
+from runner.execution.means import Ending
 from runner.execution.pace import LONGEST_DELAY, Pace
 from runner.execution.ports import Guard, GuardUnanswered, Hold, Orders
 from runner.execution.recover import Decision
-from runner.execution.means import Ending
 from runner.execution.run import execute
 from runner.execution.summary import summarise
 from runner.model import ExecutionPlan, Observer, Pacing

@@ -66,6 +66,7 @@ def _stage_head(stage: Stage) -> dict[str, Any]:
         "canary": stage.canary,
         "begins": stage.begins,
         "count": stage.total,
+        "numbered": stage.numbered,
         "deferred": stage.deferred,
         "until": stage.until,
     }

@@ -78,7 +78,7 @@ def test_within_bounds_only_a_number_is_an_answer(query: str) -> None:
 def test_anything_but_one_row_with_one_column_is_unanswered(
     query: str, bound: float | None
 ) -> None:
-    with pytest.raises(GuardUnanswered, match="something else than one value|more than 1 row"):
+    with pytest.raises(GuardUnanswered, match=r"something else than one value|more than 1 row"):
         ask(query, at_most=bound)
 
 
