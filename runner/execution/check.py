@@ -27,6 +27,7 @@ from runner.model import (
     Table,
 )
 
+BEFORE, AFTER = "before", "after"
 _TRIES = 4  # at a database that is away
 _LONGEST = 15.0  # seconds: no wait may outlast a lease
 
@@ -83,12 +84,30 @@ class Checker:
                     message = f"the check `{check.name}` cannot be asked: {error}"
                     raise PreflightRefused(message, hint=error.hint or "mend its query") from None
                 self.journal.remember(_before(check), list(table))
+        await self.measure(BEFORE)
         return await self._all("before", None, None)
+
+    async def measure(self, when: str) -> None:
+        """Keep the coverage of now; that of before stays what it was when the run began."""
+        for name, query, parameters in self.plan.coverage:
+            key = coverage_key(name, when)
+            if when == BEFORE and self.journal.remembered(key) is not None:
+                continue
+            try:
+                table = await self.questioner.ask(query, parameters)
+            except QueryRefused as error:
+                message = f"the coverage `{name}` cannot be asked: {error}"
+                if when == BEFORE:
+                    raise PreflightRefused(message, hint=error.hint or "mend its query") from None
+                self.questioner.observer.note(message)
+            else:
+                self.journal.remember(key, list(table))
 
     async def after(self, operation: str, stage: int) -> bool:
         return await self._all("after", operation, stage)
 
     async def end(self) -> bool:
+        await self.measure(AFTER)
         return await self._all("end", None, None)
 
     async def _all(self, moment: Moment, operation: str | None, stage: int | None) -> bool:
@@ -137,6 +156,11 @@ class Checker:
             await clock.sleep(min(seconds, _LONGEST), stop)
             self.journal.keep_lease()
             seconds -= _LONGEST
+
+
+def coverage_key(name: str, when: str) -> str:
+    """Under which name the journal has the coverage, BEFORE or AFTER a run."""
+    return f"coverage {name} {when}"
 
 
 def _before(check: Check) -> str:

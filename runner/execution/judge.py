@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from runner.model import RUN_STARTED, Check, Expect, Json, Table
 
 _NAMED = 5
+_UNCHANGED = " (`unchanged: allow` where that is fine)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def judge(check: Check, now: Table, before: Table | None, started_at: float) -> 
     if before is not None and check.unchanged == "fail" and not expect.change:
         earlier = _figures_before(expect.column, before)
         if earlier and all(figures[label] == earlier.get(label) for label in figures):
-            return Verdict(seen, f"completed but nothing changed: {seen}, as before")
+            return Verdict(seen, f"completed but nothing changed: {seen}, as before{_UNCHANGED}")
     return Verdict(seen)
 
 

@@ -150,6 +150,14 @@ class Coverage:
     question: Question
 
 
+class Measure(NamedTuple):
+    """A coverage question, ready to be asked."""
+
+    name: str
+    query: Query
+    parameters: Mapping[str, Json]
+
+
 @dataclass(frozen=True, slots=True)
 class Narrowing:
     """Which repositories count: globs on the name (``!`` leaves out), and their age in seconds."""

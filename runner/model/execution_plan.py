@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from runner.model.asking import Check, Fact, Until
+from runner.model.asking import Check, Fact, Measure, Until
 from runner.model.guard import GuardSpec
 from runner.model.json import Data
 from runner.model.plan import FailureLimit, ForEach, Input, OnFailure, Pacing, Skipped, Wait
@@ -116,6 +116,7 @@ class ExecutionPlan:
     inputs: tuple[Input, ...] = ()
     checks: tuple[Check, ...] = ()
     facts: tuple[Fact, ...] = ()
+    coverage: tuple[Measure, ...] = ()
 
     @property
     def scheduled(self) -> bool:

@@ -75,6 +75,7 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
                 begins += stage.batches * stage.pacing.delay
     ran = {None, *(stage.operation for stage in stages)}
     checks = given.checks([check for check in plan.checks if check.operation in ran])
+    coverage = given.coverage(plan.coverage)
     problems += given.problems
     seal.update(orjson.dumps([checks, [list(fact) for fact in plan.found.facts]]))
     warnings += _scope_warnings(plan, sources.get("workspace"))
@@ -99,6 +100,7 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
         inputs=plan.inputs,
         checks=checks,
         facts=plan.found.facts,
+        coverage=coverage,
     )
 
 

@@ -12,8 +12,8 @@ from runner.model import (
     Coverage,
     Data,
     Draining,
+    Measure,
     Problem,
-    Query,
     Question,
     Until,
 )
@@ -42,8 +42,10 @@ class Given:
             spec.max_time,
         )
 
-    def coverage(self, one: Coverage) -> tuple[Query, Data]:
-        return one.question.query, self._bound(one.question)
+    def coverage(self, ones: Sequence[Coverage]) -> tuple[Measure, ...]:
+        return tuple(
+            Measure(one.name, one.question.query, self._bound(one.question)) for one in ones
+        )
 
     def _check(self, spec: CheckSpec) -> Check:
         return Check(

@@ -20,6 +20,7 @@ from runner.model import (
     GithubGuard,
     HttpGuard,
     Input,
+    Measure,
     Pacing,
     Query,
     Selection,
@@ -49,6 +50,7 @@ def head(plan: ExecutionPlan) -> str:
             "guards": [[type(guard).__name__, guard] for guard in plan.guards],
             "stages": [_stage_head(stage) for stage in plan.stages],
             "checks": plan.checks,
+            "coverage": [[name, query, given] for name, query, given in plan.coverage],
             "facts": [list(fact) for fact in plan.facts],
         }
     ).decode()
@@ -121,6 +123,9 @@ def read(connection: Connection, run_id: str, text: str) -> ExecutionPlan:
         guards=tuple(_guard(*written) for written in value["guards"]),
         inputs=tuple(Input(*read) for read in value["inputs"]),
         checks=tuple(Check(**_asked(written)) for written in value.get("checks", ())),
+        coverage=tuple(
+            Measure(name, _query(query), given) for name, query, given in value.get("coverage", ())
+        ),
         facts=tuple(Fact(*fact) for fact in value.get("facts", ())),
     )
 
@@ -141,12 +146,12 @@ def _stage(written: dict[str, Any], bodies: dict[int, list[bytes]]) -> Stage:
 
 def _asked(written: dict[str, Any]) -> dict[str, Any]:
     """A question of a check or a goal, typed again."""
-    query = written["query"]
-    ask = query["ask"]
+    typed = {"query": _query(written["query"]), "expect": Expect(**written["expect"])}
+    return {**written, **typed}
+
+
+def _query(written: dict[str, Any]) -> Query:
+    ask = written["ask"]
     if isinstance(ask, dict):
         ask = Selection(ask["table"], tuple(ask["columns"]), ask["where"])
-    return {
-        **written,
-        "query": Query(**{**query, "ask": ask}),
-        "expect": Expect(**written["expect"]),
-    }
+    return Query(**{**written, "ask": ask})

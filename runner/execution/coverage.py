@@ -1,0 +1,83 @@
+"""How much of the data is there, item by item, from the answers to a plan's coverage questions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from runner.model import Json, Table
+
+NEEDED = ("item", "total", "done")
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """One item: `percent` is None where there is nothing to cover, never 0 or 100.
+
+    `before` is `done` before the run, where that is known.
+    """
+
+    of: str
+    item: str
+    total: int
+    done: int
+    pending: int | None = None
+    last_sync: str | None = None
+    before: int | None = None
+
+    @property
+    def missing(self) -> int:
+        return self.total - self.done
+
+    @property
+    def percent(self) -> float | None:
+        return 100.0 * self.done / self.total if self.total else None
+
+    @property
+    def gained(self) -> int | None:
+        return None if self.before is None else self.done - self.before
+
+
+def covered(of: str, now: Table, before: Table | None = None) -> list[Covered]:
+    """Raises ValueError, in words, where the answer is not of the form that coverage has."""
+    missing = [name for name in NEEDED if name not in now.columns]
+    if missing:
+        names = ", ".join(f"`{name}`" for name in missing)
+        raise ValueError(f"the coverage `{of}` gives no column {names}; name them with `as`")
+    earlier = {row["item"]: row["done"] for row in before.dicts()} if before else {}
+    return [_row(of, row, earlier) for row in now.dicts()]
+
+
+def total(rows: Sequence[Covered]) -> Covered:
+    """All rows of one coverage as one."""
+    befores = [row.before for row in rows if row.before is not None]
+    pendings = [row.pending for row in rows if row.pending is not None]
+    return Covered(
+        rows[0].of,
+        "all",
+        sum(row.total for row in rows),
+        sum(row.done for row in rows),
+        sum(pendings) if pendings else None,
+        max((row.last_sync for row in rows if row.last_sync), default=None),
+        sum(befores) if befores else None,
+    )
+
+
+def _row(of: str, row: Mapping[str, Json], earlier: Mapping[str, Json]) -> Covered:
+    item = str(row["item"])
+    figures = {name: row.get(name) for name in ("total", "done", "pending")}
+    for name, value in figures.items():
+        if name in NEEDED and (isinstance(value, bool) or not isinstance(value, int | float)):
+            what = "NULL, which is no data" if value is None else "no number"
+            raise ValueError(f"the coverage `{of}` of {item}: `{name}` is {what}")
+    pending, last = figures["pending"], row.get("last_sync")
+    before = earlier.get(row["item"])
+    return Covered(
+        of,
+        item,
+        int(figures["total"] or 0),
+        int(figures["done"] or 0),
+        None if pending is None else int(pending),
+        None if last is None else str(last),
+        None if before is None else int(before),
+    )

@@ -1,0 +1,84 @@
+"""Coverage for people (bars), for spreadsheets (CSV) and for machines (JSON)."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from typing import TextIO
+
+from runner.execution.coverage import Covered, total
+from runner.output.escape import visible
+
+_BAR = 20  # characters
+_FIELDS = ("of", "item", "total", "done", "missing", "percent", "pending", "last_sync", "gained")
+
+
+def write_coverage_text(
+    found: Mapping[str, Sequence[Covered]], out: TextIO, *, color: bool, width: int
+) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(
+        file=out, width=width, force_terminal=color, no_color=not color, highlight=False
+    )
+    compared = any(row.gained is not None for rows in found.values() for row in rows)
+    for name, rows in found.items():
+        console.print(Text(visible(name), style="bold"))
+        if not rows:
+            console.print("   no data: the query gives no rows", style="yellow")
+            continue
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+        table.add_column("", overflow="fold")
+        for heading in ("total", "with", "without", "pending"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("covered", no_wrap=True)
+        if compared:
+            table.add_column("gained", justify="right", no_wrap=True)
+        table.add_column("last sync", overflow="fold")
+        for row in [*rows, *([total(rows)] if len(rows) > 1 else [])]:
+            cells = [visible(row.item), *_counts(row), _bar(row.percent)]
+            cells += [_gained(row)] if compared else []
+            table.add_row(*map(Text, [*cells, visible(row.last_sync or "-")[:19]]))
+        console.print(table)
+
+
+def write_coverage_csv(found: Mapping[str, Sequence[Covered]], out: TextIO) -> None:
+    writer = csv.writer(out)
+    writer.writerow(_FIELDS)
+    for rows in found.values():
+        for row in rows:
+            writer.writerow(["" if value is None else value for value in _values(row).values()])
+
+
+def coverage_json(found: Mapping[str, Sequence[Covered]]) -> dict[str, object]:
+    return {
+        name: {
+            "total": _values(total(rows)) if rows else None,
+            "items": [_values(row) for row in rows],
+        }
+        for name, rows in found.items()
+    }
+
+
+def _values(row: Covered) -> dict[str, object]:
+    values = {name: getattr(row, name) for name in _FIELDS}
+    return values | {"percent": None if row.percent is None else round(row.percent, 2)}
+
+
+def _counts(row: Covered) -> list[str]:
+    pending = "-" if row.pending is None else f"{row.pending:,}"
+    return [f"{row.total:,}", f"{row.done:,}", f"{row.missing:,}", pending]
+
+
+def _bar(percent: float | None) -> str:
+    if percent is None:
+        return "no data"
+    full = min(_BAR, max(0, int(percent / 100 * _BAR)))  # rounded down: full means all
+    return f"{'█' * full}{'░' * (_BAR - full)} {percent:5.1f} %"
+
+
+def _gained(row: Covered) -> str:
+    return "-" if row.gained is None else f"{row.gained:+,}"
