@@ -6,7 +6,6 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import click
 
@@ -22,10 +21,7 @@ from runner.cli.common import (
     wants_color,
 )
 from runner.errors import PreflightRefused, RunFailed, UsageError
-from runner.model import ExecutionPlan, QueryRefused, Table
-
-if TYPE_CHECKING:
-    from runner.execution.coverage import Covered
+from runner.model import Covered, ExecutionPlan, QueryRefused, Table
 
 
 @click.command(

@@ -2,40 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from runner.model import Json, Table
+from runner.model import Covered, Json, Table
 
 NEEDED = ("item", "total", "done")
-
-
-@dataclass(frozen=True, slots=True)
-class Covered:
-    """One item: `percent` is None where there is nothing to cover, never 0 or 100.
-
-    `before` is `done` before the run, where that is known.
-    """
-
-    of: str
-    item: str
-    total: int
-    done: int
-    pending: int | None = None
-    last_sync: str | None = None
-    before: int | None = None
-
-    @property
-    def missing(self) -> int:
-        return self.total - self.done
-
-    @property
-    def percent(self) -> float | None:
-        return 100.0 * self.done / self.total if self.total else None
-
-    @property
-    def gained(self) -> int | None:
-        return None if self.before is None else self.done - self.before
 
 
 def covered(of: str, now: Table, before: Table | None = None) -> list[Covered]:
@@ -46,21 +17,6 @@ def covered(of: str, now: Table, before: Table | None = None) -> list[Covered]:
         raise ValueError(f"the coverage `{of}` gives no column {names}; name them with `as`")
     earlier = {row["item"]: row["done"] for row in before.dicts()} if before else {}
     return [_row(of, row, earlier) for row in now.dicts()]
-
-
-def total(rows: Sequence[Covered]) -> Covered:
-    """All rows of one coverage as one."""
-    befores = [row.before for row in rows if row.before is not None]
-    pendings = [row.pending for row in rows if row.pending is not None]
-    return Covered(
-        rows[0].of,
-        "all",
-        sum(row.total for row in rows),
-        sum(row.done for row in rows),
-        sum(pendings) if pendings else None,
-        max((row.last_sync for row in rows if row.last_sync), default=None),
-        sum(befores) if befores else None,
-    )
 
 
 def _row(of: str, row: Mapping[str, Json], earlier: Mapping[str, Json]) -> Covered:

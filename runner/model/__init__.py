@@ -22,6 +22,7 @@ from runner.model.asking import (
     RowSource,
     Until,
 )
+from runner.model.coverage import Covered
 from runner.model.execution_plan import (
     Event,
     ExecutionPlan,
@@ -102,6 +103,7 @@ __all__ = [
     "Condition",
     "Contract",
     "Coverage",
+    "Covered",
     "Data",
     "Database",
     "Draining",

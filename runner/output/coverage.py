@@ -6,7 +6,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
-from runner.execution.coverage import Covered, total
+from runner.model import Covered
 from runner.output.escape import visible
 
 _BAR = 20  # characters
@@ -38,7 +38,7 @@ def write_coverage_text(
         if compared:
             table.add_column("gained", justify="right", no_wrap=True)
         table.add_column("last sync", overflow="fold")
-        for row in [*rows, *([total(rows)] if len(rows) > 1 else [])]:
+        for row in [*rows, *([Covered.total_of(rows)] if len(rows) > 1 else [])]:
             cells = [visible(row.item), *_counts(row), _bar(row.percent)]
             cells += [_gained(row)] if compared else []
             table.add_row(*map(Text, [*cells, visible(row.last_sync or "-")[:19]]))
@@ -56,7 +56,7 @@ def write_coverage_csv(found: Mapping[str, Sequence[Covered]], out: TextIO) -> N
 def coverage_json(found: Mapping[str, Sequence[Covered]]) -> dict[str, object]:
     return {
         name: {
-            "total": _values(total(rows)) if rows else None,
+            "total": _values(Covered.total_of(rows)) if rows else None,
             "items": [_values(row) for row in rows],
         }
         for name, rows in found.items()

@@ -1,0 +1,49 @@
+"""How much of an item's data is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """One item: `percent` is None where there is nothing to cover, never 0 or 100.
+
+    `before` is `done` before the run, where that is known.
+    """
+
+    of: str
+    item: str
+    total: int
+    done: int
+    pending: int | None = None
+    last_sync: str | None = None
+    before: int | None = None
+
+    @property
+    def missing(self) -> int:
+        return self.total - self.done
+
+    @property
+    def percent(self) -> float | None:
+        return 100.0 * self.done / self.total if self.total else None
+
+    @property
+    def gained(self) -> int | None:
+        return None if self.before is None else self.done - self.before
+
+    @classmethod
+    def total_of(cls, rows: Sequence[Covered]) -> Covered:
+        """All rows of one coverage as one."""
+        befores = [row.before for row in rows if row.before is not None]
+        pendings = [row.pending for row in rows if row.pending is not None]
+        return cls(
+            rows[0].of,
+            "all",
+            sum(row.total for row in rows),
+            sum(row.done for row in rows),
+            sum(pendings) if pendings else None,
+            max((row.last_sync for row in rows if row.last_sync), default=None),
+            sum(befores) if befores else None,
+        )
