@@ -77,6 +77,31 @@ state_option = click.option(
 )
 
 
+def _say_timings(_context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    context = click.get_current_context()
+
+    def say() -> None:
+        found = context.meta.get(_DATABASES)
+        timings = found.timings if found else []
+        seconds = sum(timing.seconds for timing in timings)
+        click.echo(f"database: {len(timings):,} questions in {seconds:.3f}s", err=True)
+        for timing in timings:
+            query = " ".join(timing.query.split())[:80]
+            click.echo(f"  {timing.seconds:8.3f}s {timing.rows:9,} rows  {query}", err=True)
+
+    if value:
+        context.call_on_close(say)
+
+
+timings_option = click.option(
+    "--timings",
+    is_flag=True,
+    expose_value=False,
+    callback=_say_timings,
+    help="Say on stderr how long each question to the database took.",
+)
+
+
 def read_variables(assignments: tuple[str, ...], var_files: tuple[str, ...]) -> dict[str, Json]:
     """`--var-file` first, `--var` over it."""
     variables: dict[str, Json] = {}

@@ -18,6 +18,7 @@ from runner.cli.common import (
     plan_options,
     read_variables,
     state_option,
+    timings_option,
     wants_color,
 )
 from runner.errors import PreflightRefused, RunFailed, UsageError
@@ -34,6 +35,7 @@ from runner.model import Covered, ExecutionPlan, QueryRefused, Table
 @plan_argument
 @plan_options
 @state_option
+@timings_option
 @click.option("--run", "run", metavar="RUN", help="Compare with what it was before this run.")
 @format_option("text", "json", "csv")
 def coverage_command(

@@ -25,6 +25,7 @@ COMMANDS = {
     "pause": "Hold a run that is under way; resume lets it go on",
     "cancel": "End a run for good, and with --jobs what it started",
     "tune": "Change the pace of a run that is under way",
+    "doctor": "Find what would go wrong, before anything is sent",
     "coverage": "Show how much of the data is there, before and after",
     "operations": "List the operations that plans can use",
     "dev": "Serve the embedded target on this machine, for trying things out",

@@ -18,6 +18,7 @@ from runner.cli.common import (
     plan_options,
     read_variables,
     target_option,
+    timings_option,
     wants_color,
 )
 from runner.errors import UsageError
@@ -56,6 +57,7 @@ events_option = click.option(
 @plan_argument
 @plan_options
 @target_option
+@timings_option
 @events_option
 @format_option("text", "json", "jsonl", "markdown")
 @click.option(

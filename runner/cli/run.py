@@ -24,7 +24,9 @@ from runner.cli.common import (
     state_option,
     take_lock,
     target_option,
+    timings_option,
 )
+from runner.cli.examine import examine_plan, examine_server, refuse
 from runner.cli.plan import events_option, show
 from runner.cli.resolve import PlanResolver
 from runner.cli.wiring import Settings, check_keys, confirm
@@ -46,6 +48,11 @@ from runner.model import ExecutionPlan
 @target_option
 @state_option
 @click.option("--dry-run", is_flag=True, help="Only show the plan, as `backfill plan` does.")
+@click.option(
+    "--skip-preflight",
+    is_flag=True,
+    help="Send although something would be refused: see `backfill doctor`.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask before sending.")
 @click.option(
     "--no-wait",
@@ -53,6 +60,7 @@ from runner.model import ExecutionPlan
     help="Send without following: no job is looked at, no stage waited for.",
 )
 @sending_options
+@timings_option
 @events_option
 @format_option("text", "json")
 def run_command(
@@ -73,6 +81,7 @@ def run_command(
     dry_run: bool,
     yes: bool,
     no_wait: bool,
+    skip_preflight: bool,
 ) -> int:
     """Send the events of PLAN, stage by stage, and follow their jobs to the end.
 
@@ -88,6 +97,9 @@ def run_command(
         return 0
     preflight(execution_plan)
     follow = check_keys(execution_plan, resolved, follow=not no_wait)
+    if not skip_preflight:
+        findings = examine_server(execution_plan, resolved, lambda _: None, thorough=False)
+        refuse(findings + examine_plan(plan, execution_plan, thorough=False))
     store = cache(lambda: open_store(state))  # a run that is refused leaves no state behind
     confirm(
         execution_plan,
@@ -100,6 +112,7 @@ def run_command(
         grace,
         RequestLimits(request_events, request_bytes),
         pause_file=pause_file,
+        notes=("the preflight was skipped (--skip-preflight)",) if skip_preflight else (),
         database=open_databases(plan),
         resolver=PlanResolver(built.plan, open_databases(plan)),
     )

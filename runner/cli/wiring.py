@@ -70,6 +70,7 @@ class Settings:
     limits: RequestLimits
     past_failures: bool = False
     pause_file: str | None = None
+    notes: tuple[str, ...] = ()  # what the journal should know of how the run was asked for
     decision: Decision = None
     database: Database | None = None
     resolver: Resolver | None = None
@@ -135,6 +136,8 @@ async def open_means(
             await _probe(jobs, target)
         await _ask_once(guards)
         noting.journal = journal = open_journal()
+        for note in settings.notes:
+            noting.note(note)
         yield Means(
             events=HttpEventApi(client, target, retry),
             jobs=jobs,

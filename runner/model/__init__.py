@@ -30,6 +30,7 @@ from runner.model.execution_plan import (
     PlannedEvent,
     Stage,
 )
+from runner.model.finding import Finding, Level
 from runner.model.guard import (
     CommandGuard,
     FileGuard,
@@ -114,6 +115,7 @@ __all__ = [
     "Failure",
     "FailureLimit",
     "FileGuard",
+    "Finding",
     "ForEach",
     "Found",
     "GithubGuard",
@@ -123,6 +125,7 @@ __all__ = [
     "Items",
     "Job",
     "Json",
+    "Level",
     "Load",
     "Lookup",
     "Measure",

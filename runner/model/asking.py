@@ -132,8 +132,7 @@ class Until:
     max_time: float
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
+class Needs(NamedTuple):
     """What the catalog declares that each event of an operation costs."""
 
     github_points: float = 0.0

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from runner.model.asking import Check, Fact, Measure, Until
+from runner.model.asking import Check, Fact, Measure, Needs, Until
 from runner.model.guard import GuardSpec
 from runner.model.json import Data
 from runner.model.plan import FailureLimit, ForEach, Input, OnFailure, Pacing, Skipped, Wait
@@ -58,6 +58,7 @@ class Stage:
     numbered: bool = False  # an item may come more than once
     deferred: bool = False  # its items are found out when it starts; these are those of today
     until: Until | None = None  # sent again, in rounds, until this holds
+    needs: Needs | None = None  # of each of its events
 
     @property
     def total(self) -> int:
@@ -117,6 +118,16 @@ class ExecutionPlan:
     checks: tuple[Check, ...] = ()
     facts: tuple[Fact, ...] = ()
     coverage: tuple[Measure, ...] = ()
+
+    @property
+    def needs(self) -> Needs:
+        """What all its events cost, as far as the catalog declares it."""
+        costs = [(stage.total, stage.needs) for stage in self.stages if stage.needs]
+        return Needs(
+            sum(total * needs.github_points for total, needs in costs),
+            sum(total * needs.usd for total, needs in costs),
+            sum(total * needs.seconds for total, needs in costs),
+        )
 
     @property
     def scheduled(self) -> bool:

@@ -11,6 +11,7 @@ from runner.model import (
     GithubGuard,
     GuardSpec,
     HttpGuard,
+    Needs,
     Skipped,
     SqlGuard,
     Stage,
@@ -88,9 +89,19 @@ def control(plan: ExecutionPlan) -> list[str]:
     if limit := plan.max_failures:
         most = f"{limit.count:,}" if limit.count else f"{(limit.ratio or 0) * 100:g}%"
         lines.append(f"ends once {most} of its events have failed")
+    if needs := estimate(plan.needs):
+        lines.append(f"takes about {needs}")
     if plan.guards:
         lines.append(f"before each batch asks: {', '.join(map(guard, plan.guards))}")
     return lines
+
+
+def estimate(needs: Needs) -> str:
+    """What the catalog declares that a plan takes; empty where it declares nothing."""
+    said = [f"{needs.github_points:,.0f} GitHub points"] if needs.github_points else []
+    said += [f"${needs.usd:,.2f}"] if needs.usd else []
+    said += [f"{format_duration(round(needs.seconds))} of jobs"] if needs.seconds else []
+    return ", ".join(said)
 
 
 def guard(spec: GuardSpec) -> str:

@@ -137,6 +137,7 @@ def _stage(
         begins=begins,
         numbered=bool(operation.repeat or operation.until or operation.rows),
         deferred=operation.deferred or operation.until is not None,
+        needs=operation.needs,
     )
 
 

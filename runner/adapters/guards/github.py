@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import httpx
 import orjson
@@ -19,6 +20,14 @@ _TIMEOUT = 10.0  # seconds
 _MAX_BODY = 64 * 1024
 
 
+class Rate(NamedTuple):
+    """How many points remain, of how many, and when (since 1970) they are all there again."""
+
+    remaining: int
+    limit: int
+    reset: int
+
+
 @dataclass(frozen=True, slots=True)
 class Github:
     spec: GithubGuard
@@ -29,7 +38,7 @@ class Github:
     name: str = "github"
 
     async def ask(self) -> Hold | None:
-        remaining, limit, reset = _core(await self._get())
+        remaining, limit, reset = await self.rate()
         if remaining >= self.spec.remaining:
             return None
         try:
@@ -42,6 +51,10 @@ class Github:
         )
         # A second more, so that the first look after the reset sees it.
         return Hold(reason, min(_LONGEST, max(1.0, reset - self.clock()) + 1))
+
+    async def rate(self) -> Rate:
+        """Raises `GuardUnanswered`."""
+        return _core(await self._get())
 
     async def _get(self) -> bytes:
         headers = {
@@ -68,8 +81,7 @@ class Github:
             raise GuardUnanswered(f"no answer ({type(error).__name__})") from None
 
 
-def _core(body: bytes) -> tuple[int, int, int]:
-    """How many points remain, of how many, and when the limit is reset."""
+def _core(body: bytes) -> Rate:
     try:
         core = orjson.loads(body)["resources"]["core"]
         found = core["remaining"], core["limit"], core["reset"]
@@ -78,4 +90,4 @@ def _core(body: bytes) -> tuple[int, int, int]:
     remaining, limit, reset = found
     if type(remaining) is not int or type(limit) is not int or type(reset) is not int:
         raise GuardUnanswered("its answer has no rate limit in it")
-    return remaining, limit, reset
+    return Rate(remaining, limit, reset)

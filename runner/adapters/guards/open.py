@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import httpx
 
     from runner.adapters.database.open import Databases
+    from runner.adapters.guards.github import Rate
 
 GITHUB = "https://api.github.com"
 
@@ -62,11 +63,7 @@ class _Opener:
     async def _github(self, spec: GithubGuard) -> Guard:
         from runner.adapters.guards.github import Github
 
-        token = self.env.get("GITHUB_TOKEN")
-        if not token:
-            raise PreflightRefused("the guard `github` needs a token", hint="set GITHUB_TOKEN")
-        if not (token.isascii() and token.isprintable() and " " not in token):
-            raise UsageError("GITHUB_TOKEN has characters that no token has", hint="copy it again")
+        token = _github_token(self.env)
         return Github(spec, await self._shared_client(), _github_origin(self.env), token)
 
     async def _http(self, spec: HttpGuard) -> Guard:
@@ -97,6 +94,25 @@ class _Opener:
         if self._client is None:  # it follows no redirects, honours proxies, and logs no URL
             self._client = await self.stack.enter_async_context(open_client(None))
         return self._client
+
+
+async def github_rate(env: Mapping[str, str]) -> Rate:
+    """Raises `GuardUnanswered`, and what `open_guards` raises."""
+    from runner.adapters.guards.github import Github
+    from runner.adapters.inngest.http import open_client
+
+    async with open_client(None) as client:
+        github = Github(GithubGuard(0), client, _github_origin(env), _github_token(env))
+        return await github.rate()
+
+
+def _github_token(env: Mapping[str, str]) -> str:
+    token = env.get("GITHUB_TOKEN")
+    if not token:
+        raise PreflightRefused("the guard `github` needs a token", hint="set GITHUB_TOKEN")
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        raise UsageError("GITHUB_TOKEN has characters that no token has", hint="copy it again")
+    return token
 
 
 def _github_origin(env: Mapping[str, str]) -> str:

@@ -21,6 +21,7 @@ from runner.model import (
     HttpGuard,
     Input,
     Measure,
+    Needs,
     Pacing,
     Query,
     Selection,
@@ -71,6 +72,7 @@ def _stage_head(stage: Stage) -> dict[str, Any]:
         "numbered": stage.numbered,
         "deferred": stage.deferred,
         "until": stage.until,
+        "needs": stage.needs and list(stage.needs),
     }
 
 
@@ -139,8 +141,12 @@ def _guard(kind: str, fields: dict[str, Any]) -> Any:
 def _stage(written: dict[str, Any], bodies: dict[int, list[bytes]]) -> Stage:
     count = written.pop("count")
     items = SealedItems(written["event"], count, tuple(bodies.get(written["number"], ())))
-    until = written.get("until")
-    typed = {"pacing": Pacing(**written["pacing"]), "until": until and Until(**_asked(until))}
+    until, needs = written.get("until"), written.get("needs")
+    typed = {
+        "pacing": Pacing(**written["pacing"]),
+        "until": until and Until(**_asked(until)),
+        "needs": needs and Needs(*needs),
+    }
     return Stage(**{**written, **typed}, items=items)
 
 

@@ -16,6 +16,7 @@ from runner.adapters.journal.leases import Lease
 from runner.adapters.journal.migrations import migrate
 from runner.adapters.journal.reach import describe, reachable
 from runner.adapters.journal.run_journal import RunJournal
+from runner.adapters.journal.seen import last_seen
 from runner.adapters.journal.tables import runs
 from runner.errors import TargetError, UsageError
 from runner.model import ExecutionPlan, Json, Outcome, RunStatus
@@ -118,6 +119,11 @@ class Store:
             found = connection.execute(query).mappings().first()
         record = _record(found) if found else None
         return record if record and record.status in ("running", "incomplete") else None
+
+    def last_seen(self, event: str, address: str) -> tuple[str, bool] | None:
+        """The latest run that followed the event there, and whether it has started a job."""
+        with reachable(self.url), self.engine.connect() as connection:
+            return last_seen(connection, event, address)
 
     def plan_of(self, record: RunRecord) -> ExecutionPlan | None:
         """What the run was started with; None for a run of a backfill that did not keep it."""
