@@ -24,7 +24,7 @@ from runner.cli.common import (
 )
 from runner.cli.examine import examine_plan, examine_server
 from runner.errors import BackfillError, InvalidPlan, PreflightRefused, UsageError
-from runner.execution.doctor import Seen
+from runner.execution.ports import Seen
 from runner.model import ExecutionPlan, Finding, Json
 
 

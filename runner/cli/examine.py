@@ -15,13 +15,14 @@ from runner.adapters.inngest.target import Target
 from runner.cli.common import open_databases, wants_color
 from runner.cli.plan import handler_warnings
 from runner.errors import BackfillError, PreflightRefused
-from runner.execution.doctor import Seen, examine_keys, examine_target, listening
+from runner.execution.doctor import examine_keys, examine_target, listening
 from runner.execution.examine import (
     examine_facts,
     examine_github,
     examine_migrations,
     examine_questions,
 )
+from runner.execution.ports import Seen
 from runner.model import ExecutionPlan, Finding
 from runner.output.words import estimate
 

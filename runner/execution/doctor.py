@@ -4,53 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
-from typing import NamedTuple, Protocol
 
 from runner.errors import KeyRefused, TargetError
+from runner.execution.ports import Hello, Listener, Probe, Seen
 from runner.model import ExecutionPlan, Finding
 
 MAX_SKEW = 30.0  # seconds; the protocol bears more, people who compare times do not
 _SIGNING = "signkey-"
-
-
-class Hello(NamedTuple):
-    """What a server says of itself; `skew`: seconds that its clock is ahead."""
-
-    version: str | None
-    skew: float | None
-
-
-class Listener(NamedTuple):
-    """A function and the event that starts it; the event may end in ``*``."""
-
-    event: str
-    function: str
-
-    def hears(self, event: str) -> bool:
-        if self.event.endswith("*"):
-            return event.startswith(self.event[:-1])
-        return event == self.event
-
-
-class Seen(NamedTuple):
-    """What came of an event when it was last sent there."""
-
-    run_id: str
-    jobs: bool
-
-
-class Probe(Protocol):
-    async def hello(self) -> Hello:
-        """Raises `TargetError`."""
-
-    async def accept(self) -> None:
-        """Raises `KeyRefused` or `TargetError` unless events would be taken."""
-
-    async def follow(self) -> None:
-        """Raises `KeyRefused` or `TargetError` unless jobs can be asked for."""
-
-    async def listeners(self) -> Sequence[Listener] | None:
-        """None where the server cannot tell."""
 
 
 def examine_keys(event_key: str | None, signing_keys: Sequence[str]) -> list[Finding]:

@@ -38,7 +38,7 @@ def write_markdown(plan: ExecutionPlan, out: TextIO, *, target: str, events: int
         blocks.append(block)
         room -= len(block) + 2
     for index, stage in enumerate(plan.stages if events != 0 else ()):
-        share = min(room, max(_SECTION, room // (len(plan.stages) - index)))
+        share = min(room - 2, max(_SECTION, room // (len(plan.stages) - index)))
         block = _samples(stage, events, share)
         if len(block) + 2 > room:
             left_out += 1

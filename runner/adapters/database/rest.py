@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
 import orjson
@@ -197,15 +197,15 @@ class Rest:
 def _origin(written: str) -> str:
     """The project's address, whether it was copied with the interface's path or without."""
     try:
-        url = httpx.URL(written.strip().rstrip("/").removesuffix("/rest/v1"))
-        more = url.userinfo or url.query or url.fragment  # a user would take the key's place
-        plain = url.scheme in ("http", "https") and url.host and not more
-    except httpx.InvalidURL:
+        url = urlsplit(written.strip().rstrip("/").removesuffix("/rest/v1"))
+        more = url.username or url.password or url.query or url.fragment  # a place for keys
+        plain = url.scheme in ("http", "https") and url.hostname and url.port != 0 and not more
+    except ValueError:
         plain = False
     if not plain:
         hint = f"write {URL} like https://abcdefgh.supabase.co"
         raise UsageError(f"{URL} is not a plain web address", hint=hint)
-    return str(url).rstrip("/")
+    return url.geturl().rstrip("/")
 
 
 def _filters(where: Mapping[str, Json], parameters: Mapping[str, Json]) -> Filters:

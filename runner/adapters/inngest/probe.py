@@ -16,7 +16,7 @@ from runner.adapters.inngest.http import Unanswered, request
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, TargetDown, TargetError
-from runner.execution.doctor import Hello, Listener
+from runner.execution.ports import Hello, Listener
 
 _TIMEOUT = 10.0  # seconds
 _FUNCTIONS = "{apps{functions{slug triggers{type value}}}}"
@@ -24,7 +24,7 @@ _FUNCTIONS = "{apps{functions{slug triggers{type value}}}}"
 
 @dataclass(frozen=True, slots=True)
 class HttpProbe:
-    """Meets `runner.execution.doctor.Probe`."""
+    """Meets `runner.execution.ports.Probe`."""
 
     client: httpx.AsyncClient
     target: Target
