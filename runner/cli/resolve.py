@@ -4,8 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from runner.execution.ports import Journal
 from runner.model import BackfillPlan, Database, Stage
+
+_REPOSITORIES = "repositories"
+
+
+def remember(journal: Journal, plan: BackfillPlan) -> None:
+    """Write down the repositories that a query gave, for a resume: the run may change them."""
+    from runner.planning.facts import to_remember
+
+    rows = to_remember(plan)
+    if rows is not None:
+        journal.remember(_REPOSITORIES, rows)
+
+
+def restored(journal: Journal, loaded: BackfillPlan, database: Database) -> PlanResolver:
+    """The resolver of a run that is carried on."""
+    from runner.planning.facts import gather, remembered
+
+    rows = journal.remembered(_REPOSITORIES)
+    plan = loaded if rows is None else remembered(loaded, rows)
+    return PlanResolver(gather(plan, database, datetime.now(UTC)), database)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import hashlib
 import os
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from random import SystemRandom
 
@@ -23,7 +22,7 @@ from runner.cli.common import (
     state_option,
     take_lock,
 )
-from runner.cli.resolve import PlanResolver
+from runner.cli.resolve import restored
 from runner.cli.wiring import Settings, check_keys, confirm
 from runner.errors import StalePlan, UsageError
 from runner.execution.chunks import RequestLimits
@@ -117,24 +116,22 @@ def resume_command(
         pause_file=pause_file,
         decision=unanswered,
         database=open_databases(record.path),
-        resolver=_resolver(record, plan),
+        resolver=_resolver(store, record, plan),
     )
     return carry_out(plan, target, reopen, settings, form=form)
 
 
-def _resolver(record: RunRecord, plan: ExecutionPlan) -> Resolver | None:
+def _resolver(store: Store, record: RunRecord, plan: ExecutionPlan) -> Resolver | None:
     """What is left to find out is found out by the plan's files, which must be as they were."""
     if not any(stage.deferred for stage in plan.stages):
         return None
     if not unchanged(plan.inputs):
         message = f"{record.path} has changed, and stages of run {record.id} are resolved by it"
         raise StalePlan(message, hint="restore it, or start a new run")
-    from runner.planning.facts import gather
     from runner.spec.load import load_plan
 
-    database = open_databases(record.path)
     loaded = load_plan(record.path, overrides=dict(record.variables))
-    return PlanResolver(gather(loaded, database, datetime.now(UTC)), database)
+    return restored(store.reading(record), loaded, open_databases(record.path))
 
 
 def _plan_to_send(store: Store, record: RunRecord, *, from_journal: bool) -> ExecutionPlan:

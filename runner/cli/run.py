@@ -28,7 +28,7 @@ from runner.cli.common import (
 )
 from runner.cli.examine import examine_plan, examine_server, refuse
 from runner.cli.plan import events_option, show
-from runner.cli.resolve import PlanResolver
+from runner.cli.resolve import PlanResolver, remember
 from runner.cli.wiring import Settings, check_keys, confirm
 from runner.execution.chunks import RequestLimits
 from runner.execution.means import preflight
@@ -121,7 +121,7 @@ def run_command(
 
     def start() -> Journal:
         record = replace(execution_plan, path=str(Path(plan).resolve()))
-        return store().start(
+        journal = store().start(
             run_id,
             record,
             lease,
@@ -130,6 +130,9 @@ def run_command(
             variables=overrides,
             follow=follow,
         )
+        if any(stage.deferred for stage in record.stages):
+            remember(journal, built.plan)
+        return journal
 
     return carry_out(execution_plan, resolved, start, settings, form=form)
 

@@ -29,9 +29,9 @@ def validate_command(
     *,
     strict: bool,
 ) -> int:
-    """Check PLANS: their form, their names, and every event that they would send.
+    """Check PLANS, and catalogs: their form, their names, and every event that they would send.
 
-    Every file is reported; the exit status is 3 if any of them is invalid.
+    No database is asked. Every file is reported; the exit status is 3 if any of them is invalid.
     """
     overrides = read_variables(variables, var_files)
     problems: list[Problem] = []
@@ -40,6 +40,7 @@ def validate_command(
             problems += _problems(plan, overrides, strict=strict)
         except InvalidPlan as error:
             problems += error.problems
+    problems = list(dict.fromkeys(problems))  # of a catalog that several plans share
     _report(plans, problems, form)
     invalid = any(problem.severity == "error" for problem in problems)
     return InvalidPlan.exit_status if invalid else 0
@@ -49,8 +50,10 @@ def _problems(plan: str, overrides: dict[str, Json], *, strict: bool) -> Sequenc
     """No database is asked: where one has to be, events are not known and not checked."""
     from runner.planning.build import build_execution_plan
     from runner.planning.facts import asks
-    from runner.spec.load import load_plan
+    from runner.spec.load import check_catalog, load_plan
 
+    if (found := check_catalog(plan)) is not None:
+        return found
     loaded = load_plan(plan, overrides=overrides, strict=strict)
     if asks(loaded):
         message = "its events depend on the database, which `validate` does not ask"

@@ -28,7 +28,7 @@ from runner.model import (
     Table,
 )
 from runner.planning.binding import bound, implicit
-from runner.planning.joined import Kept, joined, without_nulls
+from runner.planning.joined import Kept, Remembered, joined, unjoined, without_nulls
 from runner.planning.narrow import fits_age, fits_name
 from runner.spec.document import ranked
 from runner.spec.rows import Concatenated, SelectedRows, complete
@@ -49,16 +49,28 @@ def gather(plan: BackfillPlan, database: Database, now: datetime) -> BackfillPla
     Raises `InvalidPlan` with all that the database refuses, and what `database` raises.
     """
     asker = _Asker(plan, database)
-    repositories, left_out = asker.repositories(now)
+    repositories, left_out = asker.repositories()
     attributes = asker.lookups(_used(plan, plan.operations), repositories)
-    known_rows = joined(repositories, plan.lookups, attributes)
-    known_rows, old = asker.aged(known_rows, now)
-    known = replace(plan, repositories=known_rows)
+    of_age, old = asker.aged(repositories, joined(repositories, plan.lookups, attributes), now)
+    known = replace(plan, repositories=joined(of_age, plan.lookups, attributes))
     rows = asker.rows(known, plan.operations)
     if asker.problems:
         raise InvalidPlan(ranked(asker.problems))
     found = Found(attributes, asker.ambiguous, rows, tuple(asker.facts))
     return replace(known, left_out=(*plan.left_out, *left_out, *old), found=found)
+
+
+def remembered(plan: BackfillPlan, rows: Sequence[Data]) -> BackfillPlan:
+    """The plan for the repositories that a run of it began with."""
+    return replace(plan, repositories=Remembered(rows, plan.path), narrowing=None)
+
+
+def to_remember(plan: BackfillPlan) -> list[Data] | None:
+    """The repositories of a gathered plan that another gathering might not give again."""
+    asked = isinstance(plan.repositories, Kept) or any(
+        fact.name.startswith("repositories") for fact in plan.found.facts
+    )
+    return list(unjoined(plan.repositories)) if asked else None
 
 
 def gather_again(plan: BackfillPlan, operation: Operation, database: Database) -> BackfillPlan:
@@ -88,7 +100,7 @@ class _Asker:
     facts: list[Fact] = field(default_factory=list)
     ambiguous: dict[str, frozenset[Json]] = field(default_factory=dict)
 
-    def repositories(self, now: datetime) -> tuple[Repositories, list[Skipped]]:  # noqa: ARG002
+    def repositories(self) -> tuple[Repositories, list[Skipped]]:
         rows, narrowing = self.plan.repositories, self.plan.narrowing
         if isinstance(rows, Concatenated) and rows.asked:
             seen = {
@@ -102,12 +114,15 @@ class _Asker:
         kept = [i for i, row in enumerate(rows) if fits_name(narrowing, row["repo"])]
         return self._kept(rows, kept)
 
-    def aged(self, rows: Repositories, now: datetime) -> tuple[Repositories, list[Skipped]]:
+    def aged(
+        self, rows: Repositories, known: Repositories, now: datetime
+    ) -> tuple[Repositories, list[Skipped]]:
+        """`known`: the rows with what lookups have found."""
         narrowing = self.plan.narrowing
         if narrowing is None or (narrowing.newer_than, narrowing.older_than) == (None, None):
             return rows, []
         kept = []
-        for index, row in enumerate(rows):
+        for index, row in enumerate(known):
             try:
                 kept += [index] if fits_age(narrowing, row, now) else []
             except ValueError as error:

@@ -57,16 +57,41 @@ class Joined:
         return row
 
 
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """The repositories that a run began with, whatever a query would give by now."""
+
+    rows: Sequence[Data]
+    path: str
+    asked: bool = False
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Data:
+        return self.rows[index]
+
+    def __iter__(self) -> Iterator[Data]:
+        return iter(self.rows)
+
+    def place(self, index: int) -> Problem:  # noqa: ARG002
+        return Problem("", self.path)
+
+
+def unjoined(rows: Repositories) -> Repositories:
+    """As they were before lookups gave them more."""
+    return rows.rows if isinstance(rows, Joined) else rows
+
+
 def joined(
     rows: Repositories, lookups: Sequence[Lookup], found: Mapping[str, Mapping[Json, Data]]
 ) -> Repositories:
-    base = rows.rows if isinstance(rows, Joined) else rows
     joins = [
         (lookup.key, found[lookup.name])
         for lookup in lookups
         if lookup.scope == "repo" and lookup.name in found
     ]
-    return Joined(base, joins) if joins else rows
+    return Joined(unjoined(rows), joins) if joins else rows
 
 
 def without_nulls(row: Data) -> Data:

@@ -56,6 +56,19 @@ def load_plan(
     return replace(plan, warnings=problems, inputs=tuple(reading.inputs))
 
 
+def check_catalog(path: str) -> tuple[Problem, ...] | None:
+    """What is wrong with the catalog at `path`; None where the file is no catalog.
+
+    Raises `UsageError` where there is no such file.
+    """
+    reading = _Reading()
+    document = reading.plan(path)
+    if not isinstance(document.value, dict) or document.value.get("kind") != "OperationCatalog":
+        return None
+    reading.problems += build_catalog([document])[1]
+    return reading.ranked()
+
+
 def read_catalog(path: str | None) -> tuple[Catalog, list[Problem]]:
     """The operations that the plan at `path` can use; without one, the built-in ones."""
     if path is None:
