@@ -13,7 +13,8 @@ from tests.support import repos, write_plan
 from tests.types import Backfill
 
 SYNC = "operations: [sync]\n"
-PLANS = sorted(ROOT.glob("plans/**/*.yaml"))
+# Those of contributor-info ask a database: tests/contributor_info runs them.
+PLANS = sorted([*ROOT.glob("plans/*.yaml"), *ROOT.glob("plans/quickstart/*.yaml")])
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -21,6 +22,18 @@ def test_every_shipped_plan_is_valid_and_shows_events(backfill: Backfill, plan: 
     result = backfill("validate", plan)
     assert (result.status, result.out.splitlines()[-1]) == (0, f"{plan} is valid")
     assert backfill("plan", plan, "--detailed-exitcode", "--format", "jsonl").status == 2
+
+
+def test_validate_takes_catalogs_and_says_what_plans_share_once(
+    backfill: Backfill, tmp_path: Path
+) -> None:
+    plan = write_plan(tmp_path, repos(1) + SYNC)
+    catalog = tmp_path / "catalog.yaml"
+    assert backfill("validate", plan, catalog).out == "2 plans are valid\n"
+    catalog.write_text(catalog.read_text("utf-8").replace("for_each", "for_eech", 1), "utf-8")
+    result = backfill("validate", plan, catalog)
+    assert result.status == 3
+    assert result.out.count("unknown key `for_eech`") == 1
 
 
 def test_validate_reports_all_problems_of_all_files_and_exits_3(

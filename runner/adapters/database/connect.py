@@ -10,6 +10,7 @@ from sqlalchemy import URL, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool
 
+from runner.adapters.driver import postgresql
 from runner.errors import PreflightRefused, UsageError
 from runner.spec.secrets import redact
 
@@ -27,7 +28,7 @@ def named(env: Mapping[str, str]) -> str | None:
 def database_engine(env: Mapping[str, str], name: str | None = None) -> Engine:
     """The database that the variable `name`, or the usual one, has the URL of.
 
-    Raises `PreflightRefused` where no variable names a database, and `UsageError`, which never
+    Raises `PreflightRefused` where no variable names a database or its driver is missing, and `UsageError`, which never
     echoes the URL, where what it says is none.
     """
     name = name or named(env)
@@ -48,8 +49,7 @@ def database_engine(env: Mapping[str, str], name: str | None = None) -> Engine:
     if url.drivername not in _POSTGRESQL:
         raise UsageError(f"{name} is of a database that is not supported", hint=_HINT)
     patience = {} if "connect_timeout" in url.query else {"connect_timeout": _PATIENCE}
-    url = url.set(drivername="postgresql+psycopg")
-    return create_engine(url, poolclass=NullPool, connect_args=patience)
+    return postgresql(url, poolclass=NullPool, connect_args=patience)
 
 
 def spoken(error: BaseException, url: URL) -> str:

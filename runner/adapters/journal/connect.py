@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
+from runner.adapters.driver import postgresql
 from runner.errors import TargetError, UsageError
 
 _HINT = "write it like sqlite:///path/to/state.db, or postgresql://user@host/database"
@@ -29,7 +30,7 @@ def parse_url(text: str) -> URL:
 def connect(url: URL) -> Engine:
     if url.drivername != "sqlite":
         # One process holds one connection, and a server that is away is known in seconds.
-        return create_engine(
+        return postgresql(
             url, pool_size=1, max_overflow=1, pool_pre_ping=True, connect_args=_NETWORK
         )
     path = Path(str(url.database))
