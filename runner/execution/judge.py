@@ -158,7 +158,9 @@ def _seen(column: str, figures: Mapping[str, Json]) -> str:
     known = [value for value in values if value is not None]
     if not known or any(type(value) is not type(known[0]) for value in known):
         return f"{column} of {len(values):,} rows"
-    return f"{column} {_shown(min(known))} to {_shown(max(known))} in {len(values):,} rows"
+    least, most = _shown(min(known)), _shown(max(known))
+    span = least if least == most else f"{least} to {most}"
+    return f"{column} {span} in {len(values):,} rows"
 
 
 def _shown(value: Json) -> str:

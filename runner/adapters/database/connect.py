@@ -28,8 +28,8 @@ def named(env: Mapping[str, str]) -> str | None:
 def database_engine(env: Mapping[str, str], name: str | None = None) -> Engine:
     """The database that the variable `name`, or the usual one, has the URL of.
 
-    Raises `PreflightRefused` where no variable names a database or its driver is missing, and `UsageError`, which never
-    echoes the URL, where what it says is none.
+    Raises `PreflightRefused` where no variable names a database or its driver is missing, and
+    `UsageError`, which never echoes the URL, where what it says is none.
     """
     name = name or named(env)
     if name is None or not env.get(name):

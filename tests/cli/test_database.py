@@ -1,0 +1,259 @@
+"""Runs that ask a database (SQLite here): selection, lookups, drains, checks, and their resume."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.adapters.embedded.server import create_app
+from tests.cli.conftest import COMMAND, served
+from tests.support import write_plan
+from tests.types import Backfill
+
+CATALOG = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+lookups:
+  repository:
+    query: select name as repo, id from repositories where name in :keys
+    key: repo
+    required: true
+operations:
+  drain:
+    event: app/drain
+    for_each: repo
+    payload: {id: "{{ repo.id }}"}
+    until:
+      query: select sum(pending) as pending from repositories where name in :repos
+      expect: {column: pending, at_most: 0}
+      stalled_after: 2
+"""
+BODY = """\
+repos: [{query: "select name as repo from repositories where pending > 0 order by name"}]
+operations: [drain]
+delay: 0s
+"""
+
+
+class Worker:
+    """Takes 10 of a repository's backlog with each job; holds the jobs up from the `hold`-th on."""
+
+    def __init__(self, database: Path, hold: int | None = None) -> None:
+        self.database, self.hold = database, hold
+        self.ids: Counter[str] = Counter()
+        self.held, self.go_on = threading.Event(), threading.Event()
+        self._lock = threading.Lock()
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        with self._lock:
+            self.ids[event["id"]] += 1
+            wait = self.hold is not None and len(self.ids) > self.hold
+        if wait:
+            self.held.set()
+            assert self.go_on.wait(60)
+        with closing(sqlite3.connect(self.database, timeout=30)) as db, db:
+            db.execute(
+                "UPDATE repositories SET pending = max(0, pending - 10) WHERE id = ?",
+                [event["data"]["id"]],
+            )
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "app.db"
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("CREATE TABLE repositories (id INTEGER, name TEXT, pending INTEGER)")
+        rows = [(1, "o/a", 35), (2, "o/b", 20), (3, "o/c", 0)]
+        db.executemany("INSERT INTO repositories VALUES (?, ?, ?)", rows)
+    monkeypatch.setenv("BACKFILL_DATABASE_URL", f"sqlite:///{path}")
+    return path
+
+
+def pending(database: Path) -> int:
+    with closing(sqlite3.connect(database)) as db:
+        return int(db.execute("SELECT sum(pending) FROM repositories").fetchone()[0])
+
+
+def test_a_drain_sends_rounds_until_the_backlog_is_empty(
+    backfill: Backfill, tmp_path: Path, database: Path
+) -> None:
+    worker = Worker(database)
+    plan = write_plan(tmp_path, BODY, catalog=CATALOG)
+    with served(create_app({"app/drain": worker})) as url:
+        result = backfill("run", plan, "--target", url, "--format", "json")
+    assert result.status == 0, result.err
+    assert pending(database) == 0
+    assert json.loads(result.out)["totals"]["completed"] == 8, "4 rounds of both repositories"
+    assert set(worker.ids.values()) == {1}
+
+
+@pytest.mark.parametrize("killed_in", [1, 3, 5])
+def test_a_run_that_is_killed_in_a_round_goes_on_in_it(
+    backfill: Backfill, tmp_path: Path, database: Path, killed_in: int
+) -> None:
+    """Every event of every round takes effect once, and the repositories stay those of the start,
+    although the query would give others by now."""
+    worker = Worker(database, hold=killed_in)
+    plan = write_plan(tmp_path, BODY, catalog=CATALOG)
+    with served(create_app({"app/drain": worker})) as url:
+        arguments = [*COMMAND, "run", str(plan), "--target", url]
+        process = subprocess.Popen(arguments, env=dict(os.environ), stderr=subprocess.DEVNULL)
+        assert worker.held.wait(60)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        worker.hold = None
+        worker.go_on.set()
+        with closing(sqlite3.connect(database, timeout=30)) as db, db:
+            db.execute("INSERT INTO repositories VALUES (4, 'o/new', 7)")
+        result = backfill("resume", "latest", "--format", "json")
+    assert result.status == 0, result.err
+    assert pending(database) == 7, "of the one that came after the run had begun"
+    assert set(worker.ids.values()) == {1}, "no event has started twice"
+    assert json.loads(result.out)["totals"]["completed"] == len(worker.ids) == 8
+
+
+def test_a_backlog_that_does_not_shrink_is_a_stall(
+    backfill: Backfill, tmp_path: Path, database: Path
+) -> None:
+    plan = write_plan(tmp_path, BODY, catalog=CATALOG)
+    with served(create_app({"app/drain": lambda _event: None})) as url:
+        result = backfill("run", plan, "--target", url)
+    assert result.status == 1
+    assert "`drain` is stalled: `pending` is 55, no better after its last 2 rounds" in result.out
+
+
+@pytest.mark.parametrize("limit", ["max_rounds: 2", "max_time: 0s"])
+def test_a_drain_that_reaches_its_limit_is_incomplete(
+    backfill: Backfill, tmp_path: Path, database: Path, limit: str
+) -> None:
+    catalog = CATALOG.replace("stalled_after: 2", limit)
+    plan = write_plan(tmp_path, BODY, catalog=catalog)
+    with served(create_app({"app/drain": Worker(database)})) as url:
+        result = backfill("run", plan, "--target", url)
+    assert result.status == 7
+    assert "INCOMPLETE" in result.out
+    assert pending(database) > 0
+
+
+def test_a_backlog_that_cannot_be_asked_is_not_clear(
+    backfill: Backfill, tmp_path: Path, database: Path
+) -> None:
+    """The column is gone once the first round is done."""
+
+    def spoil(event: Mapping[str, Any]) -> None:
+        with closing(sqlite3.connect(database, timeout=30)) as db, db:
+            columns = [row[1] for row in db.execute("PRAGMA table_info(repositories)")]
+            if "pending" in columns:
+                db.execute("ALTER TABLE repositories RENAME COLUMN pending TO waiting")
+
+    body = BODY.replace(" where pending > 0", "")
+    plan = write_plan(tmp_path, body, catalog=CATALOG)
+    with served(create_app({"app/drain": spoil})) as url:
+        result = backfill("run", plan, "--target", url)
+    assert result.status == 1
+    assert "its backlog cannot be told: no such column: pending" in result.out
+
+
+def test_a_dry_run_shows_the_queries_their_rows_and_what_is_found_out_later(
+    backfill: Backfill, tmp_path: Path, database: Path
+) -> None:
+    plan = write_plan(tmp_path, BODY, catalog=CATALOG)
+    result = backfill("plan", plan, "--timings")
+    assert result.status == 0
+    assert "repositories: 2 rows" in result.out
+    assert "select name as repo from repositories where pending > 0" in result.out
+    assert "lookup repository: 2 rows" in result.out
+    assert "until pending at most 0, 100 rounds at most" in result.out
+    assert "the figures above are today's" in result.out
+    assert re.search(r"database: 2 questions in \d+\.\d{3}s", result.err)
+    assert pending(database) == 55
+
+
+def test_the_digest_pins_the_rows_that_the_plan_was_built_from(
+    backfill: Backfill, tmp_path: Path, database: Path
+) -> None:
+    plan = write_plan(tmp_path, BODY, catalog=CATALOG)
+
+    def digest() -> str:
+        return str(json.loads(backfill("plan", plan, "--format", "json").out)["digest"])
+
+    before = digest()
+    assert digest() == before
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute("UPDATE repositories SET id = 9 WHERE id = 1")
+    assert digest() != before
+
+
+CHECK = (
+    "checks: [{name: emptied, query: select sum(pending) as pending from repositories, "
+    "expect: {column: pending, at_most: %s}%s}]\n"
+)
+
+
+def test_a_check_that_does_not_hold_fails_a_run_whose_jobs_all_completed(
+    backfill: Backfill, tmp_path: Path, database: Path
+) -> None:
+    catalog = CATALOG[: CATALOG.index("    until:")]
+    plan = write_plan(tmp_path, BODY + CHECK % (0, ""), catalog=catalog)
+    with served(create_app({"app/drain": Worker(database)})) as url:
+        result = backfill("run", plan, "--target", url, "--format", "json")
+    assert result.status == 1
+    summary = json.loads(result.out)
+    assert summary["status"] == "failed"
+    assert summary["totals"]["completed"] == 2
+    (check,) = summary["checks"]
+    assert (check["ok"], check["seen"]) == (False, "pending 35")
+
+
+def test_completed_but_nothing_changed_is_a_failure_unless_the_plan_allows_it(
+    backfill: Backfill, tmp_path: Path, database: Path
+) -> None:
+    catalog = CATALOG[: CATALOG.index("    until:")]
+    with served(create_app({"app/drain": lambda _event: None})) as url:
+        for more, status in (("", 1), (", unchanged: allow", 0)):
+            plan = write_plan(tmp_path, BODY + CHECK % (60, more), catalog=catalog)
+            result = backfill("run", plan, "--target", url)
+            assert result.status == status
+            assert ("completed but nothing changed: pending 55, as before" in result.out) == (
+                status == 1
+            )
+
+
+def test_a_check_that_cannot_be_asked_refuses_the_run_before_anything_is_sent(
+    backfill: Backfill, tmp_path: Path, database: Path
+) -> None:
+    worker = Worker(database)
+    body = BODY + CHECK.replace("(pending)", "(pendign)") % (0, ", unchanged: allow")
+    plan = write_plan(tmp_path, body, catalog=CATALOG)
+    with served(create_app({"app/drain": worker})) as url:
+        result = backfill("run", plan, "--target", url)
+    assert result.status == 4
+    assert "the check `emptied` cannot be asked: no such column: pendign" in result.err
+    assert not worker.ids
+
+
+def test_without_a_database_the_plan_says_what_to_set(backfill: Backfill, tmp_path: Path) -> None:
+    result = backfill("plan", write_plan(tmp_path, BODY, catalog=CATALOG))
+    assert result.status == 4
+    assert "set BACKFILL_DATABASE_URL" in result.err
+
+
+def test_a_database_that_is_not_there_is_6_and_none_is_made(
+    backfill: Backfill, tmp_path: Path
+) -> None:
+    env = {"BACKFILL_DATABASE_URL": f"sqlite:///{tmp_path}/none.db"}
+    result = backfill("plan", write_plan(tmp_path, BODY, catalog=CATALOG), env=env)
+    assert result.status == 6
+    assert not (tmp_path / "none.db").exists()

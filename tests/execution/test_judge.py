@@ -1,0 +1,125 @@
+"""What an answer of the database must be for a check to hold; nothing is never 0 or 100 %."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from runner.execution.judge import compares, figure, judge
+from runner.model import Check, Expect, Query, Table
+
+STARTED = 1_750_000_000.0  # 2025-06-15T15:06:40Z
+
+
+def check(**expect: Any) -> Check:
+    options = {key: expect.pop(key) for key in ("unchanged", "moment") if key in expect}
+    return Check("c", Query("q"), {}, Expect(**expect), options.pop("moment", "end"), **options)
+
+
+def table(*values: Any) -> Table:
+    return Table(("repo", "pct"), tuple((f"o/r{i}", value) for i, value in enumerate(values)))
+
+
+HOLDS = [
+    (check(column="pct", at_least=95), table(95, 100)),
+    (check(column="pct", at_most=0), table(0)),
+    (check(column="pct", at_least=1, at_most=2), table(1, 2)),
+    (check(column="pct", equals="done"), table("done")),
+    (check(column="pct", newer_than="run.started_at"), table("2025-06-15T15:06:41+00:00")),
+    (check(column="pct", newer_than="run.started_at"), table("2025-06-15T17:06:41+02:00")),
+    (check(column="pct", newer_than="2025-01-01"), table("2025-06-15T15:06:41")),
+    (check(rows_at_most=0, rows_at_least=0), table()),
+    (check(rows_at_least=2), table(None, None)),
+]
+
+
+@pytest.mark.parametrize(("wanted", "answer"), HOLDS)
+def test_an_answer_that_is_expected_holds(wanted: Check, answer: Table) -> None:
+    assert judge(wanted, answer, None, STARTED).message is None
+
+
+FAILS = [
+    (check(column="pct", at_least=0), table(), "no data: the query gives no rows"),
+    (check(column="pct", at_most=100), table(None), "no data: `pct` is NULL (o/r0)"),
+    (check(column="pct", at_most=100), table(3, None, None), "`pct` is NULL (o/r1, o/r2)"),
+    (check(column="percent", at_least=0), table(1), "the query gives no column `percent`"),
+    (check(column="pct", at_least=95), table(96, 94.5), "(o/r1)"),
+    (check(column="pct", at_least=95), table("96"), "`pct`"),
+    (check(column="pct", at_least=1), table(True), "`pct`"),
+    (check(column="pct", equals="done"), table("failed"), "`pct`"),
+    (check(column="pct", newer_than="run.started_at"), table("2025-06-15T15:06:40+00:00"), "newer"),
+    (check(column="pct", newer_than="run.started_at"), table("yesterday"), "is no time"),
+    (check(rows_at_most=0, rows_at_least=0), table(1), "1 row; expected rows 0"),
+    (check(rows_at_least=2), table(1), "1 row; expected rows at least 2"),
+]
+
+
+@pytest.mark.parametrize(("wanted", "answer", "words"), FAILS)
+def test_an_answer_that_is_not_expected_says_why(wanted: Check, answer: Table, words: str) -> None:
+    verdict = judge(wanted, answer, None, STARTED)
+    assert verdict.message
+    assert words in verdict.message
+
+
+COMPARED = [
+    (check(column="pct", change="increased"), 40, 41, None),
+    (check(column="pct", change="increased"), 40, 40, "completed but nothing changed"),
+    (check(column="pct", change="increased"), 40, 39, "not increased"),
+    (check(column="pct", change="decreased"), 40, 39, None),
+    (check(column="pct", change="decreased"), 40, 41, "not decreased"),
+    (check(column="pct", at_least=95), 90, 96, None),
+    (check(column="pct", at_least=95), 96, 96, "completed but nothing changed: pct 96, as before"),
+    (check(column="pct", at_least=95, unchanged="allow"), 96, 96, None),
+    (check(column="pct", at_least=95), 90, 90, "`pct`"),
+]
+
+
+@pytest.mark.parametrize(("wanted", "before", "now", "words"), COMPARED)
+def test_figures_are_compared_with_those_before(
+    wanted: Check, before: float, now: float, words: str | None
+) -> None:
+    message = judge(wanted, table(now), table(before), STARTED).message
+    assert (message is None) == (words is None)
+    assert words is None or words in (message or "")
+
+
+def test_one_row_that_changed_is_a_change() -> None:
+    """Rows are told apart by their text, wherever they stand."""
+    now = Table(("repo", "pct"), (("o/b", 99), ("o/a", 97)))
+    wanted = check(column="pct", at_least=95)
+    before = Table(("repo", "pct"), (("o/a", 96), ("o/b", 99)))
+    assert judge(wanted, now, before, STARTED).holds
+    same = Table(("repo", "pct"), (("o/a", 97), ("o/b", 99)))
+    assert not judge(wanted, now, same, STARTED).holds
+
+
+def test_a_row_that_was_not_there_before_has_increased_and_cannot_have_decreased() -> None:
+    increased, decreased = (check(column="pct", change=way) for way in ("increased", "decreased"))
+    assert judge(increased, table(5, 5), table(4), STARTED).holds
+    assert not judge(decreased, table(3, 5), table(4), STARTED).holds
+
+
+def test_what_has_to_be_asked_before_the_work() -> None:
+    assert compares(check(column="pct", at_least=95))
+    assert compares(check(column="pct", change="decreased", unchanged="allow"))
+    assert not compares(check(column="pct", at_least=95, unchanged="allow"))
+    assert not compares(check(column="pct", newer_than="run.started_at"))
+    assert not compares(check(column="pct", at_least=95, moment="before"))
+    assert not compares(check(rows_at_least=1))
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (table(), "0 rows where one is needed"),
+        (table(1, 2), "2 rows where one is needed"),
+        (table(None), "`pct` is NULL"),
+        (table("3"), "`pct` is no number"),
+        (Table(("n",), ((3,),)), "no column `pct`"),
+    ],
+)
+def test_a_backlog_is_one_number_and_nothing_else_is_zero(answer: Table, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        figure("pct", answer)
+    assert figure("pct", table(0)) == 0
