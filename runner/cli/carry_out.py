@@ -146,7 +146,6 @@ async def _execute(
 ) -> tuple[Ending, bool]:
     """How the run ended, and whether that was ^C."""
     gc.freeze()  # the plan stays as it is: looking through it again and again finds nothing
-    gc.set_threshold(50_000, 20, 20)
     with stop_on_signals(observer) as stop:
         async with open_means(plan, target, open_journal, observer, stop, settings) as means:
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import io
 import os
 import sys
@@ -72,6 +73,8 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an arrow must not break a latin-1 terminal
+    # What a plan is made of stays to the end: looking through it for garbage finds none.
+    gc.set_threshold(50_000, 20, 20)
     status = _guarded(sys.argv[1:])
     if _handlers_at_work():
         sys.stdout.flush()

@@ -51,7 +51,7 @@ class Table(NamedTuple):
 
     def dicts(self) -> Iterator[Data]:
         for row in self.rows:
-            yield dict(zip(self.columns, row, strict=True))
+            yield dict(zip(self.columns, row))  # noqa: B905 - as long by its making, and hot
 
 
 class QueryRefused(ValueError):

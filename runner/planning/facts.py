@@ -192,9 +192,10 @@ class _Asker:
                 place = lookup.question.place
                 self.problems.append(replace(place, message=message, hint=hint))
                 break
-            for row in table.dicts():
-                key = row[lookup.key]
-                twice |= {key} if key in found else set()
+            place_of_key = table.columns.index(lookup.key)
+            for key, row in zip((r[place_of_key] for r in table.rows), table.dicts(), strict=True):
+                if key in found:
+                    twice.add(key)
                 found[key] = row
         self.ambiguous[lookup.name] = frozenset(twice)
         return found

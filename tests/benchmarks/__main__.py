@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.benchmarks import journal, planning, send, start
+from tests.benchmarks import journal, lookups, planning, send, start
 from tests.benchmarks.measure import BenchmarkFailed, Figure, Goal, say
 
 BENCHMARKS: dict[str, Callable[[Path], list[Figure]]] = {
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Figure]]] = {
     "plan-csv": planning.measure_csv,
     "send": send.measure,
     "journal": journal.measure,
+    "lookups": lookups.measure,
 }
 _PACKAGES = ("backfill", "click", "httpx", "pyyaml", "jinja2", "sqlalchemy")
 _HEAD = ("work", "ours", "yardstick", "against", "ratio", "goal", "reached")
