@@ -6,11 +6,13 @@ import json
 import re
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from tests.contributor_info.conftest import PLANS, Application
 from tests.types import Backfill
 
+SCHEMA = PLANS.parents[1] / "schemas" / "execution-plan.v1.schema.json"
 NAMES = sorted(path.stem for path in PLANS.glob("*.yaml") if path.stem != "catalog")
 
 
@@ -42,6 +44,7 @@ def test_the_document_as_one_plan_syncs_embeds_until_nothing_is_pending_and_prov
 def test_discussions_are_asked_for_only_where_they_are_on(application: Application) -> None:
     """Off is one thing and unknown (NULL) another; neither is asked for."""
     preview = json.loads(application("plan", "--format", "json", plan="aggressive-backfill").out)
+    jsonschema.validate(preview, json.loads(SCHEMA.read_text("utf-8")))
     lines = application("plan", "--format", "jsonl", plan="aggressive-backfill").out.splitlines()
     events = [json.loads(line) for line in lines]
     asked = [event["item"] for event in events if event["operation"] == "discussions"]
