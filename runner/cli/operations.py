@@ -35,9 +35,13 @@ def operations_command(plan: str | None, form: str) -> None:
         click.echo(click.style(entry.name, bold=True) if color else entry.name)
         if entry.description:
             click.echo(f"  {entry.description}")
-        click.echo(f"  sends  {entry.event}, for each {entry.for_each}")
+        click.echo(f"  sends  {entry.event}, for each {_runs_for(entry)}")
         if entry.after:
             click.echo(f"  after  {', '.join(entry.after)}")
+
+
+def _runs_for(entry: CatalogEntry) -> str:
+    return {"row": "row of a query", "once": "plan"}.get(entry.for_each, entry.for_each)
 
 
 def _described(entry: CatalogEntry) -> dict[str, object]:

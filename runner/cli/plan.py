@@ -76,7 +76,8 @@ def plan_command(
 ) -> int:
     """Show exactly what a run of PLAN would send, in which order and at which pace.
 
-    Nothing is sent, and no network is touched: `backfill run` sends these very events.
+    Nothing is sent, and nothing is reached but the database that the plan asks: `backfill run`
+    sends these very events.
     """
     built = build(plan, read_variables(variables, var_files), strict=strict)
     execution_plan = built.execution_plan
