@@ -9,7 +9,7 @@ from ulid import ULID
 
 from runner.adapters.inngest.target import resolve
 from runner.cli.carry_out import carry_out, sending_options
-from runner.cli.common import format_option, open_store, state_option, take_lock
+from runner.cli.common import format_option, open_databases, open_store, state_option, take_lock
 from runner.cli.plan import show
 from runner.cli.resume import refuse_another_address
 from runner.cli.wiring import Settings, check_keys, confirm
@@ -101,5 +101,6 @@ def retry_command(
         )
 
     limits = RequestLimits(request_events, request_bytes)
-    settings = Settings(follow, grace, limits, pause_file=pause_file)
+    database = open_databases(record.path) if plan.checks or plan.coverage else None
+    settings = Settings(follow, grace, limits, pause_file=pause_file, database=database)
     return carry_out(plan, target, start, settings, form=form)

@@ -11,7 +11,10 @@ from runner.planning.sealed import seal
 
 
 def subset(plan: ExecutionPlan, positions: Collection[int]) -> ExecutionPlan:
-    """The events at these positions (from 0, over the whole plan), in the plan's order and pace."""
+    """The events at these positions (from 0, over the whole plan), in the plan's order and pace.
+
+    They are known, so nothing is found out when a stage starts, and no goal is worked towards.
+    """
     wanted, stages, first = frozenset(positions), list[Stage](), 0
     begins = 0.0 if plan.scheduled else None
     for stage in plan.stages:
@@ -27,9 +30,19 @@ def subset(plan: ExecutionPlan, positions: Collection[int]) -> ExecutionPlan:
             items=seal(stage.event, kept),
             canary=min(stage.canary, len(kept)),
             begins=begins,
+            deferred=False,
+            until=None,
         )
         stages.append(made)
         if begins is not None:
             begins += made.batches * made.pacing.delay
     digest = hashlib.sha256(f"{plan.digest} {sorted(wanted)}".encode()).hexdigest()
-    return replace(plan, stages=tuple(stages), digest=f"sha256:{digest}", skipped=(), warnings=())
+    ran = {None, *(stage.operation for stage in stages)}
+    return replace(
+        plan,
+        stages=tuple(stages),
+        digest=f"sha256:{digest}",
+        skipped=(),
+        warnings=(),
+        checks=tuple(check for check in plan.checks if check.operation in ran),
+    )

@@ -124,6 +124,31 @@ def test_a_run_that_is_killed_in_a_round_goes_on_in_it(
     assert json.loads(result.out)["totals"]["completed"] == len(worker.ids) == 8
 
 
+def test_what_failed_in_a_drain_is_sent_once_more_and_proved_again(
+    backfill: Backfill, tmp_path: Path, database: Path
+) -> None:
+    """A retry knows its events: it asks no backlog, and it makes the checks of the plan."""
+    worker = Worker(database)
+
+    def fragile(event: Mapping[str, Any]) -> None:
+        if event["data"]["id"] == 2 and not mended.is_set():
+            raise ValueError("no such repository")
+        worker(event)
+
+    mended = threading.Event()
+    body = BODY + CHECK % (30, "")
+    with served(create_app({"app/drain": fragile})) as url:
+        first = backfill("run", write_plan(tmp_path, body, catalog=CATALOG), "--target", url)
+        assert first.status == 1
+        assert "no such repository" in first.out
+        mended.set()
+        retried = backfill("retry", "latest", "--format", "json")
+    assert retried.status == 1
+    summary = json.loads(retried.out)
+    assert summary["totals"]["completed"] == 1
+    assert [check["ok"] for check in summary["checks"]] == [False], "35 of 55 are left"
+
+
 def test_a_backlog_that_does_not_shrink_is_a_stall(
     backfill: Backfill, tmp_path: Path, database: Path
 ) -> None:
@@ -152,8 +177,10 @@ def test_a_backlog_that_cannot_be_asked_is_not_clear(
 ) -> None:
     """The column is gone once the first round is done."""
 
-    def spoil(event: Mapping[str, Any]) -> None:
-        with closing(sqlite3.connect(database, timeout=30)) as db, db:
+    one_at_a_time = threading.Lock()
+
+    def spoil(_event: Mapping[str, Any]) -> None:
+        with one_at_a_time, closing(sqlite3.connect(database, timeout=30)) as db, db:
             columns = [row[1] for row in db.execute("PRAGMA table_info(repositories)")]
             if "pending" in columns:
                 db.execute("ALTER TABLE repositories RENAME COLUMN pending TO waiting")
