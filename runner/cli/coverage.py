@@ -36,7 +36,7 @@ from runner.model import Covered, ExecutionPlan, QueryRefused, Table
 @plan_options
 @state_option
 @timings_option
-@click.option("--run", "run", metavar="RUN", help="Compare with what it was before this run.")
+@click.option("--run", "run", metavar="RUN", help="What this run has gained: before and after it.")
 @format_option("text", "json", "csv")
 def coverage_command(
     plan: str,
@@ -50,25 +50,27 @@ def coverage_command(
 ) -> None:
     """Ask the database how much is there, for each repository of PLAN.
 
-    The questions are the `coverage` of the plan and its catalogs. Nothing is sent.
+    The questions are the `coverage` of the plan and its catalogs. Nothing is sent. With --run, the
+    figures are those from before and after that run; without those of after, of before and now.
     """
     built = build(plan, read_variables(variables, var_files), strict=strict)
     if not built.execution_plan.coverage:
         hint = "add `coverage: {name: {query: ...}}` to the catalog or the plan"
         raise UsageError(f"{plan} has no coverage to ask for", hint=hint)
-    before = _before(run, state, built.execution_plan) if run else {}
-    _print(_ask(plan, built.execution_plan, before), form)
+    before, after = _kept(run, state, built.execution_plan) if run else ({}, {})
+    _print(_covered(plan, built.execution_plan, before, after), form)
 
 
-def _ask(
-    path: str, plan: ExecutionPlan, before: Mapping[str, Table]
+def _covered(
+    path: str, plan: ExecutionPlan, before: Mapping[str, Table], after: Mapping[str, Table]
 ) -> Mapping[str, Sequence[Covered]]:
     from runner.execution.coverage import covered
 
     database, found = open_databases(path), {}
     for name, query, parameters in plan.coverage:
         try:
-            found[name] = covered(name, database.ask(query, parameters), before.get(name))
+            now = after[name] if name in after else database.ask(query, parameters)
+            found[name] = covered(name, now, before.get(name))
         except QueryRefused as error:
             message = f"the database refuses the coverage `{name}`: {error}"
             raise PreflightRefused(message, hint=error.hint) from None
@@ -77,19 +79,25 @@ def _ask(
     return found
 
 
-def _before(run: str, state: str | None, plan: ExecutionPlan) -> Mapping[str, Table]:
-    from runner.execution.check import BEFORE, coverage_key
+def _kept(
+    run: str, state: str | None, plan: ExecutionPlan
+) -> tuple[Mapping[str, Table], Mapping[str, Table]]:
+    """What the journal has of before and after the run."""
+    from runner.execution.check import AFTER, BEFORE, coverage_key
 
     store = open_store(state)
     journal = store.reading(store.find(run))
-    found = {}
-    for measure in plan.coverage:
-        kept = journal.remembered(coverage_key(measure.name, BEFORE))
-        if kept is not None:
-            found[measure.name] = Table(tuple(kept[0]), tuple(map(tuple, kept[1])))
-    if not found:
+    before, after = (
+        {
+            measure.name: Table(tuple(kept[0]), tuple(map(tuple, kept[1])))
+            for measure in plan.coverage
+            if (kept := journal.remembered(coverage_key(measure.name, when))) is not None
+        }
+        for when in (BEFORE, AFTER)
+    )
+    if not before:
         raise UsageError(f"run {run} has not written down what the coverage was before it")
-    return found
+    return before, after
 
 
 def _print(found: Mapping[str, Sequence[Covered]], form: str) -> None:

@@ -9,24 +9,22 @@ from datetime import UTC, datetime
 from runner.execution.ports import Journal
 from runner.model import BackfillPlan, Database, Stage
 
-_REPOSITORIES = "repositories"
+_ITEMS = "items"
 
 
 def remember(journal: Journal, plan: BackfillPlan) -> None:
-    """Write down the repositories that a query gave, for a resume: the run may change them."""
+    """Write down what the plan runs for, for a resume: the run may change what a query gives."""
     from runner.planning.facts import to_remember
 
-    rows = to_remember(plan)
-    if rows is not None:
-        journal.remember(_REPOSITORIES, rows)
+    journal.remember(_ITEMS, to_remember(plan))
 
 
 def restored(journal: Journal, loaded: BackfillPlan, database: Database) -> PlanResolver:
     """The resolver of a run that is carried on."""
     from runner.planning.facts import gather, remembered
 
-    rows = journal.remembered(_REPOSITORIES)
-    plan = loaded if rows is None else remembered(loaded, rows)
+    items = journal.remembered(_ITEMS)
+    plan = loaded if items is None else remembered(loaded, items)
     return PlanResolver(gather(plan, database, datetime.now(UTC)), database)
 
 

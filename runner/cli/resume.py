@@ -21,6 +21,7 @@ from runner.cli.common import (
     open_store,
     state_option,
     take_lock,
+    timings_option,
 )
 from runner.cli.resolve import restored
 from runner.cli.wiring import Settings, check_keys, confirm
@@ -58,6 +59,7 @@ from runner.planning.difference import first_difference
     help="What to do with requests whose answer was lost more than a day ago.",
 )
 @sending_options
+@timings_option
 @format_option("text", "json")
 def resume_command(
     run: str,

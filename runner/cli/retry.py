@@ -9,7 +9,14 @@ from ulid import ULID
 
 from runner.adapters.inngest.target import resolve
 from runner.cli.carry_out import carry_out, sending_options
-from runner.cli.common import format_option, open_databases, open_store, state_option, take_lock
+from runner.cli.common import (
+    format_option,
+    open_databases,
+    open_store,
+    state_option,
+    take_lock,
+    timings_option,
+)
 from runner.cli.plan import show
 from runner.cli.resume import refuse_another_address
 from runner.cli.wiring import Settings, check_keys, confirm
@@ -39,6 +46,7 @@ _ALL: frozenset[Outcome] = frozenset({"failed", "cancelled", "timed_out", "no_jo
 @click.option("--dry-run", is_flag=True, help="Only show what would be sent.")
 @click.option("--yes", is_flag=True, help="Do not ask before sending.")
 @sending_options
+@timings_option
 @format_option("text", "json")
 def retry_command(
     run: str,

@@ -82,6 +82,7 @@ class CheckSpec:
     name: str
     question: Question
     expect: Expect
+    bounds: Payload  # what of `expect` is a template
     moment: Moment
     operation: str | None = None
     timeout: float = 0.0
@@ -115,6 +116,7 @@ class Draining:
 
     question: Question
     expect: Expect
+    bounds: Payload
     stalled_after: int
     max_rounds: int
     max_time: float
@@ -184,4 +186,5 @@ class Found:
     attributes: Mapping[str, Mapping[Json, Data]] = field(default_factory=dict)
     ambiguous: Mapping[str, frozenset[Json]] = field(default_factory=dict)
     rows: Mapping[str, Table] = field(default_factory=dict)
+    workspaces: Mapping[str, Data] = field(default_factory=dict)
     facts: tuple[Fact, ...] = ()

@@ -165,5 +165,6 @@ class BackfillPlan:
     checks: tuple[CheckSpec, ...] = ()
     coverage: tuple[Coverage, ...] = ()
     narrowing: Narrowing | None = None
+    workspaces: tuple[str | Question, ...] = ()
     workspace_repos: Question | None = None  # how a workspace's repositories are found
     found: Found = field(default_factory=Found)

@@ -28,6 +28,7 @@ from runner.model import (
     Table,
 )
 from runner.planning.binding import bound, implicit
+from runner.planning.items import find_workspaces
 from runner.planning.joined import Kept, Remembered, joined, unjoined, without_nulls
 from runner.planning.narrow import fits_age, fits_name
 from runner.spec.document import ranked
@@ -40,7 +41,8 @@ _NAMED = 20
 def asks(plan: BackfillPlan) -> bool:
     """Does the plan need the database before it can be built?"""
     rows = any(operation.rows for operation in plan.operations)
-    return plan.repositories.asked or rows or bool(_used(plan, plan.operations))
+    workspaces = any(isinstance(entry, Question) for entry in plan.workspaces)
+    return plan.repositories.asked or workspaces or rows or bool(_used(plan, plan.operations))
 
 
 def gather(plan: BackfillPlan, database: Database, now: datetime) -> BackfillPlan:
@@ -50,27 +52,33 @@ def gather(plan: BackfillPlan, database: Database, now: datetime) -> BackfillPla
     """
     asker = _Asker(plan, database)
     repositories, left_out = asker.repositories()
+    workspaces = plan.found.workspaces or asker.workspaces()
+    asker.plan = plan = replace(plan, repositories=repositories, found=Found(workspaces=workspaces))
     attributes = asker.lookups(_used(plan, plan.operations), repositories)
     of_age, old = asker.aged(repositories, joined(repositories, plan.lookups, attributes), now)
     known = replace(plan, repositories=joined(of_age, plan.lookups, attributes))
     rows = asker.rows(known, plan.operations)
     if asker.problems:
         raise InvalidPlan(ranked(asker.problems))
-    found = Found(attributes, asker.ambiguous, rows, tuple(asker.facts))
+    found = Found(attributes, asker.ambiguous, rows, workspaces, tuple(asker.facts))
     return replace(known, left_out=(*plan.left_out, *left_out, *old), found=found)
 
 
-def remembered(plan: BackfillPlan, rows: Sequence[Data]) -> BackfillPlan:
-    """The plan for the repositories that a run of it began with."""
-    return replace(plan, repositories=Remembered(rows, plan.path), narrowing=None)
+def remembered(plan: BackfillPlan, items: Data) -> BackfillPlan:
+    """The plan for the items that a run of it began with, as `to_remember` gave them."""
+    plan = replace(plan, found=Found(workspaces=items["workspaces"]))
+    if items["repositories"] is None:
+        return plan
+    rows = Remembered(items["repositories"], plan.path)
+    return replace(plan, repositories=rows, narrowing=None)
 
 
-def to_remember(plan: BackfillPlan) -> list[Data] | None:
-    """The repositories of a gathered plan that another gathering might not give again."""
-    asked = isinstance(plan.repositories, Kept) or any(
-        fact.name.startswith("repositories") for fact in plan.found.facts
-    )
-    return list(unjoined(plan.repositories)) if asked else None
+def to_remember(plan: BackfillPlan) -> Data:
+    """The items of a gathered plan, where another gathering might not give them again."""
+    asked = any(fact.name.startswith("repositories") for fact in plan.found.facts)
+    aged = plan.narrowing and (plan.narrowing.newer_than, plan.narrowing.older_than) != (None, None)
+    rows = list(unjoined(plan.repositories)) if asked or aged else None
+    return {"repositories": rows, "workspaces": dict(plan.found.workspaces)}
 
 
 def gather_again(plan: BackfillPlan, operation: Operation, database: Database) -> BackfillPlan:
@@ -84,7 +92,8 @@ def gather_again(plan: BackfillPlan, operation: Operation, database: Database) -
     made = {**plan.found.rows, **asker.rows(known, [operation])}
     if asker.problems:
         raise InvalidPlan(ranked(asker.problems))
-    return replace(known, found=Found(attributes, ambiguous, made, tuple(asker.facts)))
+    found = Found(attributes, ambiguous, made, plan.found.workspaces, tuple(asker.facts))
+    return replace(known, found=found)
 
 
 def _used(plan: BackfillPlan, operations: Sequence[Operation]) -> list[Lookup]:
@@ -130,6 +139,25 @@ class _Asker:
                 self.problems.append(replace(place, message=str(error)))
         return self._kept(rows, kept)
 
+    def workspaces(self) -> dict[str, Data]:
+        """Those that the plan lists beside those of its repositories, in written order."""
+        found: dict[str, Data] = {}
+        for entry in self.plan.workspaces:
+            if isinstance(entry, str):
+                found.setdefault(entry, {})
+                continue
+            table = self._ask("workspaces", entry, self._bound(entry, {}))
+            for row in map(without_nulls, table.dicts()) if table else ():
+                if "workspace" not in row:
+                    message = "the query gives a row without `workspace`"
+                    hint = "name the column that has its id: `select id as workspace`"
+                    self.problems.append(replace(entry.place, message=message, hint=hint))
+                    break
+                found.setdefault(str(row["workspace"]), row)
+            if table and not table.rows:
+                self._nothing(entry)
+        return found
+
     def lookups(
         self, wanted: Sequence[Lookup], rows: Repositories
     ) -> dict[str, Mapping[Json, Data]]:
@@ -171,13 +199,16 @@ class _Asker:
                 seen.add(attributes["repo"])
                 rows.append(attributes)
         if table and not table.rows:
-            message = f"the query gives no rows: {question.query.text}"
-            hint = "is there nothing to do, or may this role not read the table?"
-            self.problems.append(replace(question.place, message=message, hint=hint))
+            self._nothing(question)
         return replace(part, rows=rows, answered=True)
 
+    def _nothing(self, question: Question) -> None:
+        message = f"the query gives no rows: {question.query.text}"
+        hint = "is there nothing to do, or may this role not read the table?"
+        self.problems.append(replace(question.place, message=message, hint=hint))
+
     def _look_up(self, lookup: Lookup, rows: Repositories) -> Mapping[Json, Data]:
-        keys = list(dict.fromkeys(_keys(lookup, rows)))
+        keys = list(dict.fromkeys(self._keys(lookup, rows)))
         found: dict[Json, Data] = {}
         twice: set[Json] = set()
         for first in range(0, len(keys), KEYS):
@@ -199,6 +230,11 @@ class _Asker:
                 found[key] = row
         self.ambiguous[lookup.name] = frozenset(twice)
         return found
+
+    def _keys(self, lookup: Lookup, rows: Repositories) -> Iterator[Json]:
+        if lookup.scope == "workspace":
+            return iter(find_workspaces(self.plan, range(len(rows))).names)
+        return (row[lookup.key] for row in rows if row.get(lookup.key) is not None)
 
     def _bound(self, question: Question, given: Mapping[str, Json]) -> dict[str, Json] | None:
         try:
@@ -242,8 +278,3 @@ class _Asker:
             for operation in operations
         ]
         return Kept(rows, kept), out
-
-
-def _keys(lookup: Lookup, rows: Repositories) -> Iterator[Json]:
-    attribute = lookup.key if lookup.scope == "repo" else "workspace"
-    return (row[attribute] for row in rows if row.get(attribute) is not None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from runner.model import (
     BackfillPlan,
@@ -12,6 +12,7 @@ from runner.model import (
     Coverage,
     Data,
     Draining,
+    Expect,
     Measure,
     Problem,
     Question,
@@ -36,7 +37,7 @@ class Given:
         return Until(
             spec.question.query,
             self._bound(spec.question),
-            spec.expect,
+            self._expect(spec),
             spec.stalled_after,
             spec.max_rounds,
             spec.max_time,
@@ -52,7 +53,7 @@ class Given:
             spec.name,
             spec.question.query,
             self._bound(spec.question),
-            spec.expect,
+            self._expect(spec),
             spec.moment,
             spec.operation,
             spec.timeout,
@@ -60,6 +61,21 @@ class Given:
             spec.unchanged,
             spec.migration,
         )
+
+    def _expect(self, spec: CheckSpec | Draining) -> Expect:
+        """With its templates rendered; bounds must come out as numbers."""
+        context = {"vars": self.plan.variables, "plan": self.plan.metadata}
+        try:
+            found = spec.bounds(context)
+        except ValueError:
+            self.problems += spec.bounds.explain(context, "the check")
+            return spec.expect
+        for key in ("at_least", "at_most"):
+            value = found.get(key, 0)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                message = f"`{key}` gives {value!r}, which is no number"
+                self.problems.append(spec.bounds.problem(message))
+        return replace(spec.expect, **found)
 
     def _bound(self, question: Question) -> Data:
         """``:run_started_at`` is left open: it is bound when the run has started."""

@@ -150,12 +150,17 @@ def find_workspaces(plan: BackfillPlan, order: Sequence[int]) -> Workspaces:
         for operation in dict.fromkeys(row.get("skip") or ()):
             counts = skipping.setdefault(workspace, {})
             counts[operation] = counts.get(operation, 0) + 1
+    written = {entry: Data() for entry in plan.workspaces if isinstance(entry, str)}
+    named = plan.found.workspaces or written
+    for workspace in named:
+        members.setdefault(workspace, array("L"))
     if not members and not homeless and plan.workspace is not None:
         members[plan.workspace] = array("L")
-    found = [
+    found: list[Mapping[Json, Data]] = [
         plan.found.attributes[lookup.name]
         for lookup in plan.lookups
         if lookup.scope == "workspace" and lookup.name in plan.found.attributes
     ]
     names = tuple(members)
+    found.append(named)
     return Workspaces(plan.repositories, members, skipping, homeless, names, found)

@@ -70,6 +70,7 @@ def build_plan(
         checks=tuple(asking.checks(operations)),
         coverage=asking.coverage(),
         narrowing=narrowing(value.get("filter")),
+        workspaces=tuple(asking.workspaces()),
         workspace_repos=asking.workspace_repos(),
     )
     return plan, [*problems, *asking.problems]
@@ -113,10 +114,10 @@ def _check_scope(
         message = f"`repos` {state}, and `{first['repo']}` runs for each repository"
         hint = "list at least one, as owner/name"
         yield checked.error(message, ("repos",), key=True, hint=hint)
-    homeless = "workspace" not in checked.value and "workspace" not in checked.pruned
+    named = {"workspace", "workspaces"} & {*checked.value, *checked.pruned}
     if repositories.asked:
         return
-    if "workspace" in first and homeless and not _any_workspace(repositories):
+    if "workspace" in first and not named and not _any_workspace(repositories):
         name = first["workspace"]
         path = next(path for path, use in checked.uses() if use["use"] == name)
         message = f"`{name}` runs for each workspace, and no workspace is named"

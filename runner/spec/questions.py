@@ -14,6 +14,7 @@ from runner.model import (
     Draining,
     Expect,
     Lookup,
+    Payload,
     Problem,
     Query,
     Question,
@@ -75,10 +76,12 @@ class Asking:
     def check(self, written: Data, path: Path, operation: str | None) -> CheckSpec:
         """`operation`: whose check it is; a plan's own names one by `after`."""
         moment = written.get("at", "after" if operation or "after" in written else "end")
+        expect, bounds = self.expect(written["expect"], (*path, "expect"))
         return CheckSpec(
             name=written["name"],
             question=self.question(written, path, (*OF_ITEMS, *OF_RUNS)),
-            expect=self.expect(written["expect"], (*path, "expect")),
+            expect=expect,
+            bounds=bounds,
             moment="after" if "after" in written else moment,
             operation=written.get("after", operation),
             timeout=parse_duration(written.get("timeout", "0s")),
@@ -88,7 +91,7 @@ class Asking:
         )
 
     def draining(self, written: Data, path: Path) -> Draining:
-        expect = self.expect(written["expect"], (*path, "expect"))
+        expect, bounds = self.expect(written["expect"], (*path, "expect"))
         if expect.column is None or (expect.at_most is None and expect.at_least is None):
             message = "`until` needs a `column` with `at_most` or `at_least`: the goal"
             hint = "expect: {column: pending, at_most: 0}"
@@ -96,6 +99,7 @@ class Asking:
         return Draining(
             self.question(written, path, (*OF_ITEMS, *OF_RUNS)),
             expect,
+            bounds,
             written.get("stalled_after", 3),
             written.get("max_rounds", 100),
             parse_duration(written.get("max_time", "24h")),
@@ -113,11 +117,12 @@ class Asking:
             for name, entry in written.items()
         ]
 
-    def expect(self, written: Data, path: Path) -> Expect:
-        rows, bounds = written.get("rows"), {}
+    def expect(self, written: Data, path: Path) -> tuple[Expect, Payload]:
+        """What is expected, and what of it is a template: a number until then is 0."""
+        rows, counts = written.get("rows"), {}
         if rows is not None:
             exact = isinstance(rows, int)
-            bounds = {
+            counts = {
                 "rows_at_least": rows if exact else rows.get("at_least"),
                 "rows_at_most": rows if exact else rows.get("at_most"),
             }
@@ -131,7 +136,11 @@ class Asking:
             self.problems.append(self.document.problem(message, path, hint=hint))
         change = next((key for key in ("increased", "decreased") if key in written), None)
         plain = {key: written[key] for key in _PLAIN if key in written}
-        return Expect(**plain, **bounds, change=change)
+        templates = {key: text for key, text in plain.items() if "{{" in str(text)}
+        bounds, wrong = compile_payload([(templates, Origin(self.document, path))])
+        self.problems += wrong
+        known: Data = {key: 0 if key in templates else value for key, value in plain.items()}
+        return Expect(**known, **counts, change=change), bounds
 
     def _check_sql(self, sql: str, place: Path, given: Collection[str]) -> None:
         if "{{" in sql or "{%" in sql:

@@ -255,6 +255,8 @@ class _Builder:
         indent = line[: len(line) - len(line.lstrip())]
         if "\t" in indent or "'\\t'" in message or line[mark.column :].startswith("\t"):
             message, hint = "a tab is used for indentation", "YAML wants spaces; use two a level"
+        elif "nesting depth" in message:  # some parsers have a bound of their own
+            message = _TOO_DEEP
         elif "mapping values are not allowed" in message:
             hint = "quote the value if it has a colon in it"
         elif error.context:

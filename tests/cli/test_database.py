@@ -223,6 +223,37 @@ def test_the_digest_pins_the_rows_that_the_plan_was_built_from(
     assert digest() != before
 
 
+WORKSPACES = """\
+vars: {least: 2, most: 60}
+workspaces:
+  - 3f1c9b1e
+  - query: select name as workspace, pending from repositories where id >= :least order by id
+operations:
+  - {use: embeddings, when: workspace.pending | default(1) > 0, batch_size: 10, delay: 1s}
+checks:
+  - name: small
+    at: before
+    query: select sum(pending) as pending from repositories where name in :workspaces
+    expect: {column: pending, at_most: "{{ vars.most }}"}
+"""
+
+
+def test_workspaces_come_from_a_query_with_their_attributes_and_bounds_are_templates(
+    backfill: Backfill, tmp_path: Path, database: Path
+) -> None:
+    plan = write_plan(tmp_path, WORKSPACES)
+    plan.write_text(plan.read_text("utf-8").replace("catalog: catalog.yaml", ""), "utf-8")
+    lines = backfill("plan", plan, "--format", "jsonl").out.splitlines()
+    assert [json.loads(line)["item"] for line in lines] == ["3f1c9b1e", "o/b"]
+    preview = backfill("plan", plan).out
+    assert "workspaces: 2 rows" in preview
+    assert "check small (before): pending at most 60" in preview
+    assert "at most 7" in backfill("plan", plan, "--var", "most=7").out
+    wrong = backfill("plan", plan, "--var", "most=many")
+    assert wrong.status == 3
+    assert "`at_most` gives 'many', which is no number" in wrong.err
+
+
 CHECK = (
     "checks: [{name: emptied, query: select sum(pending) as pending from repositories, "
     "expect: {column: pending, at_most: %s}%s}]\n"
