@@ -26,6 +26,7 @@ _MEMBER = re.compile(
     re.IGNORECASE,
 )
 _LITERALS = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
+_RENAMED = re.compile(r":\d+$")  # SQLite calls the second `id` of a subquery `id:1`
 _AWAY = ("08", "57P", "53")  # SQLSTATE classes: connection, shutdown, no room for us
 _TOO_LONG = "57014"
 _FORBIDDEN = "42501"
@@ -68,7 +69,8 @@ class SqlDatabase:
             result = connection.execute(statement, bound)
             columns, rows = tuple(result.keys()), result.fetchall()
             connection.rollback()
-        twice = next((name for name in columns if columns.count(name) > 1), None)
+        names = [_RENAMED.sub("", name) for name in columns]
+        twice = next((name for name in names if names.count(name) > 1), None)
         if twice:
             raise QueryRefused(f"two of its columns are called `{twice}`", "name them with `as`")
         return columns, rows

@@ -1,0 +1,268 @@
+"""Questions to real databases: they read, they are bound, they are whole, and they say why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+
+from runner.adapters.database.connect import database_engine
+from runner.adapters.database.open import Databases
+from runner.adapters.database.rest import Rest
+from runner.adapters.database.sql import SqlDatabase
+from runner.errors import PreflightRefused, TargetDown
+from runner.model import Json, Query, QueryRefused, Selection, Table
+
+NAME = "BACKFILL_DATABASE_URL"
+ROWS = (
+    "INSERT INTO items VALUES (1, 'o/a', 0.5), (2, 'o/b', NULL), (3, 'it''s :not a parameter', 2)"
+)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of the test's own with three items."""
+    found = f"sqlite:///{tmp_path}/app.db"
+    if request.param == "postgresql":
+        found = request.getfixturevalue("new_schema")("sql")
+    change(found, "CREATE TABLE items (id INTEGER, name TEXT, score NUMERIC)", ROWS)
+    return found
+
+
+@pytest.fixture
+def postgresql(new_schema: Callable[[str], str]) -> str:
+    return new_schema("sql")
+
+
+def change(url: str, *statements: str) -> None:
+    engine = create_engine(make_url(url.replace("postgresql://", "postgresql+psycopg://")))
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement.replace(":", r"\:")))
+    engine.dispose()
+
+
+def ask(url: str, query: str | Selection, *, max_rows: int = 100, **parameters: Json) -> Table:
+    database = SqlDatabase(database_engine({NAME: url}), NAME)
+    try:
+        return database.ask(Query(query, max_rows=max_rows), parameters)
+    finally:
+        database.close()
+
+
+def values(url: str, query: str | Selection, **parameters: Json) -> list[Json]:
+    return [row[0] for row in ask(url, query, **parameters).rows]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO items VALUES (4, 'x', 1)",
+        "DELETE FROM items",
+        "DELETE FROM items RETURNING id",
+        "SELECT 1; DROP TABLE items",
+        "SELECT 1) AS q; DROP TABLE items; --",
+        "WITH gone AS (DELETE FROM items RETURNING id) SELECT * FROM gone",
+        "DROP TABLE items",
+    ],
+)
+def test_nothing_is_written_whatever_is_asked(url: str, sql: str) -> None:
+    with pytest.raises(QueryRefused):
+        ask(url, sql)
+    assert len(ask(url, "SELECT id FROM items").rows) == 3
+
+
+def test_a_function_that_writes_is_refused_by_the_transaction(postgresql: str) -> None:
+    change(postgresql, "CREATE SEQUENCE counter")
+    with pytest.raises(QueryRefused, match="read-only transaction"):
+        ask(postgresql, "SELECT nextval('counter')")
+
+
+@pytest.mark.parametrize("value", ["'; DROP TABLE items; --", "o/a' OR '1'='1", ":name"])
+def test_values_are_bound_and_never_pasted(url: str, value: str) -> None:
+    assert values(url, "SELECT id FROM items WHERE name = :name", name=value) == []
+    assert len(ask(url, "SELECT id FROM items").rows) == 3
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT id FROM items WHERE name = 'it''s :not a parameter'",
+        "SELECT id FROM items WHERE id = 3 -- and :this is a comment\n",
+        "SELECT id /* :nor this */ FROM items WHERE id = 3;",
+    ],
+)
+def test_what_stands_in_a_literal_or_a_comment_is_no_parameter(url: str, sql: str) -> None:
+    assert values(url, sql) == [3]
+
+
+def test_a_cast_is_no_parameter(postgresql: str) -> None:
+    assert values(postgresql, "SELECT ('7'::int + :n::int)::text AS n", n=3) == ["10"]
+
+
+@pytest.mark.parametrize("written", ["IN :keys", "IN (:keys)", "= ANY(:keys)", "in ( :keys )"])
+def test_a_list_is_bound_as_one(url: str, written: str) -> None:
+    sql = f"SELECT id FROM items WHERE name {written} ORDER BY id"
+    assert values(url, sql, keys=["o/a", "o/b", "o/none"]) == [1, 2]
+    assert values(url, sql, keys=[]) == []
+    with pytest.raises(QueryRefused, match=":keys is no list"):
+        ask(url, sql, keys=5)
+
+
+def test_a_list_can_be_left_out(url: str) -> None:
+    sql = "SELECT id FROM items WHERE name NOT IN :keys ORDER BY id"
+    assert values(url, sql, keys=["o/a"]) == [2, 3]
+
+
+def test_ids_that_are_uuids_are_found_by_text_and_given_as_text(postgresql: str) -> None:
+    one = "3f1c9b1e-0000-4000-8000-000000000001"
+    change(postgresql, "CREATE TABLE u (id uuid)", f"INSERT INTO u VALUES ('{one}')")
+    assert values(postgresql, "SELECT id FROM u WHERE id = ANY(:ids)", ids=[one]) == [one]
+    assert values(postgresql, "SELECT id FROM u WHERE id IN :ids", ids=[one]) == [one]
+
+
+def test_more_rows_than_allowed_are_an_error_and_never_a_cut(url: str) -> None:
+    assert len(ask(url, "SELECT id FROM items", max_rows=3).rows) == 3
+    with pytest.raises(QueryRefused, match="more than 2 rows") as refused:
+        ask(url, "SELECT id FROM items", max_rows=2)
+    assert refused.value.hint == "narrow it, or raise its `max_rows`"
+    with pytest.raises(QueryRefused, match=r"more than 1 row$"):
+        ask(url, Selection("items", ("id",)), max_rows=1)
+
+
+@pytest.mark.parametrize("sql", ["SELECT nane FROM items", "SELECT id FROM itmes", "SELEC 1"])
+def test_what_is_not_there_is_said_in_the_databases_words(url: str, sql: str) -> None:
+    with pytest.raises(QueryRefused, match=r"nane|itmes|syntax error"):
+        ask(url, sql)
+
+
+def test_a_parameter_that_nobody_gives_names_those_that_are_given(url: str) -> None:
+    with pytest.raises(QueryRefused, match=":b") as refused:
+        ask(url, "SELECT id FROM items WHERE id = :b", a=1)
+    assert refused.value.hint == "there are: :a; `params` adds others"
+
+
+def test_two_columns_of_one_name_are_refused(url: str) -> None:
+    with pytest.raises(QueryRefused):
+        ask(url, "SELECT a.id, b.id FROM items a JOIN items b ON a.id = b.id")
+
+
+def test_an_answer_without_rows_has_its_columns(url: str) -> None:
+    assert ask(url, "SELECT id, name FROM items WHERE id = 9") == Table(("id", "name"), ())
+
+
+TYPES: list[tuple[str, Json]] = [
+    ("1.5::numeric", 1.5),
+    ("95::numeric", 95),
+    ("'NaN'::numeric", None),
+    ("'Infinity'::float8", None),
+    ("true", True),
+    ("NULL::int", None),
+    ("DATE '2026-11-24'", "2026-11-24"),
+    ("TIMESTAMPTZ '2026-11-24 12:00+02'", "2026-11-24T10:00:00+00:00"),
+    ("TIMESTAMP '2026-11-24 12:00'", "2026-11-24T12:00:00"),
+    ("INTERVAL '90 seconds'", 90.0),
+    ("ARRAY['a', 'b']", ["a", "b"]),
+    ("""'{"a": [1, 2]}'::jsonb""", {"a": [1, 2]}),
+]
+
+
+@pytest.mark.parametrize(("written", "value"), TYPES, ids=[written for written, _ in TYPES])
+def test_values_are_those_of_json(postgresql: str, written: str, value: Json) -> None:
+    found = values(postgresql, f"SELECT {written} AS value")
+    assert found == [value]
+    assert type(found[0]) is type(value)
+
+
+def test_bytes_are_no_json(postgresql: str) -> None:
+    with pytest.raises(QueryRefused, match="bytes") as refused:
+        ask(postgresql, "SELECT '\\x00'::bytea AS raw")
+    assert refused.value.hint == "leave the column out, or cast it to text"
+
+
+def test_a_role_without_the_right_is_told_which(postgresql: str) -> None:
+    change(
+        postgresql,
+        "CREATE TABLE hidden (id int)",
+        "DROP ROLE IF EXISTS blind",
+        "CREATE ROLE blind",
+        "DO $$ BEGIN EXECUTE format('GRANT USAGE ON SCHEMA %I TO blind', current_schema()); END $$",
+    )
+    try:
+        mark = "%20-crole%3Dblind"
+        with pytest.raises(QueryRefused, match="permission denied for table hidden") as refused:
+            ask(postgresql + mark, "SELECT id FROM hidden")
+        assert refused.value.hint == "grant the role SELECT on it"
+    finally:
+        change(postgresql, "DROP OWNED BY blind", "DROP ROLE blind")
+
+
+def test_a_question_has_its_time(postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runner.adapters.database.sql.PATIENCE", 1)
+    with pytest.raises(QueryRefused, match="no answer within 1 s"):
+        ask(postgresql, "SELECT pg_sleep(60)::text AS slept")
+
+
+def test_a_server_that_is_not_there_is_named_by_its_variable_alone() -> None:
+    with pytest.raises(TargetDown, match=f"the database of {NAME} cannot be reached") as down:
+        ask("postgresql://someone:hunter2@127.0.0.1:1/app", "SELECT 1 AS one")
+    assert "hunter2" not in f"{down.value} {down.value.hint}"
+
+
+def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(TargetDown):
+        ask(f"sqlite:///{tmp_path}/none.db", "SELECT 1 AS one")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("where", "ids"),
+    [
+        ({}, [1, 2, 3]),
+        ({"name": "o/a"}, [1]),
+        ({"score": None}, [2]),
+        ({"name": ["o/a", "o/b"]}, [1, 2]),
+        ({"name": ":keys", "id": 2}, [2]),
+    ],
+)
+def test_a_selection_is_what_rest_would_answer(
+    url: str, where: dict[str, Any], ids: list[int]
+) -> None:
+    given = {"keys": ["o/a", "o/b"]}
+    assert sorted(values(url, Selection("items", ("id", "name"), where), **given)) == ids
+    assert values(url, Selection("items", ("count",), where), **given) == [len(ids)]
+
+
+def test_databases_have_names_and_remember_what_they_were_asked(tmp_path: Path) -> None:
+    first, second = f"sqlite:///{tmp_path}/1.db", f"sqlite:///{tmp_path}/2.db"
+    for at, number in ((first, 1), (second, 2)):
+        change(at, "CREATE TABLE t (n INTEGER)", f"INSERT INTO t VALUES ({number})")
+    databases = Databases({NAME: first, "OTHER_URL": second}, {"other": "OTHER_URL"})
+    assert databases.ask(Query("SELECT n FROM t"), {}).rows == ((1,),)
+    assert databases.ask(Query("SELECT n FROM t", "other"), {}).rows == ((2,),)
+    assert [(timing.query, timing.rows) for timing in databases.timings] == [
+        ("SELECT n FROM t", 1)
+    ] * 2
+    with pytest.raises(QueryRefused, match="no database is called `othr`") as refused:
+        databases.ask(Query("SELECT 1", "othr"), {})
+    assert "other" in str(refused.value.hint)
+    databases.close()
+
+
+@pytest.mark.parametrize("env", [{}, {"SUPABASE_URL": "https://x.supabase.co"}])
+def test_without_a_database_what_to_set_is_said(env: dict[str, str]) -> None:
+    with pytest.raises(PreflightRefused) as refused:
+        Databases(env).ask(Query("SELECT 1"), {})
+    for name in (NAME, "SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY"):
+        assert name in str(refused.value.hint)
+
+
+def test_the_rest_interface_is_used_where_there_is_nothing_else(tmp_path: Path) -> None:
+    keys = {"SUPABASE_URL": "https://x.supabase.co", "SUPABASE_SERVICE_ROLE_KEY": "k"}
+    assert isinstance(Databases(keys).connection(None), Rest)
+    both = {**keys, NAME: f"sqlite:///{tmp_path}/1.db"}
+    assert isinstance(Databases(both).connection(None), SqlDatabase)
