@@ -42,9 +42,18 @@ class Checked:
 
 def check_plan(document: Document) -> Checked:
     problems, wrong = check(document, "plan.v1")
-    value = {} if () in wrong else _without(document.value, wrong)
+    value = {} if () in wrong else _without(document.value, map(_whole, wrong))
     pruned = frozenset(str(path[0]) for path in wrong if path)
     return Checked(document, value, tuple(problems), pruned)
+
+
+def _whole(path: Path) -> Path:
+    """A question is used as a whole, or not at all."""
+    if path[0] in ("checks", "lookups", "coverage", "workspaces"):
+        return path[:2]
+    if path[0] == "operations" and path[2:3] == ("until",):
+        return path[:3]
+    return path[:2] if path[0] == "repos" and path[2:3] == ("query",) else path
 
 
 def _without(value: Json, paths: Iterable[Path]) -> Any:

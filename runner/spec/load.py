@@ -36,7 +36,7 @@ def load_plan(
         raise InvalidPlan(reading.ranked())
     checked = reading.check(document)
     catalog, whole = reading.catalog(checked)
-    variables = {*checked.value.get("vars", {}), *(overrides or {})}
+    variables = [*checked.value.get("vars", {}), *(overrides or {})]
     repositories, complete = reading.repositories(checked, variables)
     reading.problems += check_repositories(repositories, catalog if whole else None)
     plan, wrong = build_plan(

@@ -39,7 +39,7 @@ def build_plan(
     problems = list(check_names(checked, catalog)) if every_operation else []
     problems += needs_left_out(checked, catalog, selection)
     operations: dict[str, Operation] = {}
-    asking = Askings(checked, catalog, {*value.get("vars", {}), *overrides})
+    asking = Askings(checked, catalog, [*value.get("vars", {}), *overrides])
     for name, (path, use) in selection.kept.items():
         operations[name], found = build_operation(checked, path, use, catalog[name], asking)
         problems += found

@@ -52,12 +52,12 @@ class Asking:
         parameters, wrong = compile_payload([(own, Origin(self.document, (*path, "params")))])
         self.problems += wrong
         if isinstance(ask, str):
-            self._check_sql(ask, place, {*given, *own})
+            self._check_sql(ask, place, (*given, *own))
         else:
             ask = Selection(ask["table"], tuple(ask["columns"]), ask.get("where", {}))
         query = Query(ask, written.get("database"), written.get("max_rows", MAX_ROWS))
         if isinstance(ask, Selection):
-            self._check_names(names_of(query), place, {*given, *own})
+            self._check_names(names_of(query), place, (*given, *own))
         return Question(query, parameters, self.document.problem("", place, rule="query"))
 
     def lookups(self, written: Mapping[str, Data], path: Path) -> dict[str, Lookup]:
@@ -153,7 +153,7 @@ class Asking:
     def _check_names(self, names: list[str], place: Path, given: Collection[str]) -> None:
         if self.variables is None:
             return
-        known = [*given, *self.variables]
+        known = list(dict.fromkeys([*given, *self.variables]))
         for name in dict.fromkeys(names):
             if name not in known:
                 there = ", ".join(f":{k}" for k in known)

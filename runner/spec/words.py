@@ -35,6 +35,9 @@ def words_of(error: Any) -> str:
         return f"`{path[-1]}` is not written by hand: it comes from `repo`"
     if rule in ("minItems", "minProperties", "minLength") and not value:
         return f"{_subject(path)} is empty"
+    if rule == "minProperties":
+        lacking = [key for key in error.schema.get("properties", {}) if key not in value]
+        return f"{_subject(path)} needs one more key, such as {', '.join(map(echo, lacking))}"
     if rule == "uniqueItems":
         return f"{_subject(path)} has an entry twice"
     tail = _tail(rule, wanted)

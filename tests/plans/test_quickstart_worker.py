@@ -92,7 +92,7 @@ def test_sync_loads_what_the_export_says(database: Path, full_name: str) -> None
     counts = {table: len(export[table]) for table in ("pull_requests", "issues")}
     assert sync(full_name) == {"repository": full_name, **counts}
     for table in counts:
-        loaded = query(database, f"SELECT number, title, author, state, merged_at FROM {table}")  # noqa: S608
+        loaded = query(database, f"SELECT number, title, author, state, merged_at FROM {table}")
         assert sorted(loaded) == sorted(
             (i["number"], i["title"], i["user"]["login"], i["state"], i.get("merged_at"))
             for i in export[table]

@@ -1,0 +1,282 @@
+"""What a plan asks before it can be built, and what the answers make of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.errors import InvalidPlan
+from runner.model import BackfillPlan, ExecutionPlan, Json, Query, QueryRefused, Table
+from runner.planning.build import build_execution_plan, stage_as_of_now
+from runner.planning.facts import asks, gather, gather_again, remembered, to_remember
+from runner.spec.load import load_plan
+from tests.support import write_plan
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+HEAD = "apiVersion: backfill/v1\nkind: OperationCatalog\n"
+SELECT = "repos: [{query: select repos}]\n"
+SYNC = (
+    HEAD + "operations: {sync: {event: a/sync, for_each: repo, payload: {r: '{{ repo.repo }}'}}}\n"
+)
+LOOKUP = (
+    HEAD
+    + """\
+lookups:
+  ids: {query: "select ids where repo in :keys", key: repo, required: %s}
+operations:
+  sync: {event: a/sync, for_each: repo, payload: {id: "{{ repo.id | default('none') }}"}}
+"""
+)
+
+
+@dataclass
+class Fake:
+    """Answers by the first two words of a query, rows as dictionaries; anything else is refused."""
+
+    answers: Mapping[str, list[dict[str, Json]] | QueryRefused]
+    asked: list[tuple[str, Mapping[str, Json]]] = field(default_factory=list)
+
+    def ask(self, query: Query, parameters: Mapping[str, Json]) -> Table:
+        assert isinstance(query.ask, str)
+        name = query.ask.split()[1]
+        self.asked.append((name, parameters))
+        if name not in self.answers:
+            raise QueryRefused(f"nobody expects {name}")
+        rows = self.answers[name]
+        if isinstance(rows, QueryRefused):
+            raise rows
+        if "keys" in parameters:
+            rows = [row for row in rows if row.get("repo") in (None, *parameters["keys"])]
+        columns = tuple(dict.fromkeys(c for row in rows for c in row)) or ("repo", "id")
+        return Table(columns, tuple(tuple(row.get(c) for c in columns) for row in rows))
+
+
+def load(folder: Path, body: str, catalog: str = SYNC) -> BackfillPlan:
+    return load_plan(str(write_plan(folder, body, catalog=catalog)))
+
+
+def built(folder: Path, body: str, database: Fake, catalog: str = SYNC) -> ExecutionPlan:
+    return build_execution_plan(gather(load(folder, body, catalog), database, NOW))
+
+
+def sent(plan: ExecutionPlan) -> list[tuple[str, dict[str, Any]]]:
+    return [(planned.item, planned.event.data) for planned in plan.planned()]
+
+
+def items(plan: ExecutionPlan) -> list[str]:
+    return [item for item, _ in sent(plan)]
+
+
+def said(folder: Path, body: str, database: Fake, catalog: str = SYNC) -> list[str]:
+    with pytest.raises(InvalidPlan) as invalid:
+        built(folder, body, database, catalog)
+    return [f"{problem.message} ({problem.hint})" for problem in invalid.value.problems]
+
+
+def repos(*names: str, **attributes: Json) -> list[dict[str, Json]]:
+    return [{"repo": name, **attributes} for name in names]
+
+
+def test_rows_become_repositories_with_their_columns_as_attributes(tmp_path: Path) -> None:
+    catalog = SYNC.replace("'{{ repo.repo }}'", "'{{ repo.velocity }}'")
+    rows = [{"repo": "o/a", "velocity": 1}, {"repo": "o/b", "velocity": 2}]
+    body = SELECT + "operations: [sync]\norder_by: [-velocity]\n"
+    plan = built(tmp_path, body, Fake({"repos": rows}), catalog)
+    assert sent(plan) == [("o/b", {"r": 2}), ("o/a", {"r": 1})]
+    assert [(fact.name, fact.rows) for fact in plan.facts] == [("repositories", 2)]
+
+
+def test_what_is_written_goes_over_what_is_selected_and_each_comes_once(tmp_path: Path) -> None:
+    body = "repos: [{query: select repos}, {repo: o/b, skip: [sync]}, o/c]\noperations: [sync]\n"
+    plan = built(tmp_path, body, Fake({"repos": repos("o/a", "o/b", "o/a")}))
+    assert items(plan) == ["o/a", "o/c"]
+    assert [entry.item for entry in plan.skipped] == ["o/b"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([], "the query gives no rows: select repos"),
+        ([{"name": "o/a"}], "the query gives a row that is no repository"),
+        ([{"repo": "not-a-name"}], "the query gives a row that is no repository"),
+        (QueryRefused("no such table: repos", "look"), "refuses the query: no such table: repos"),
+    ],
+)
+def test_a_selection_that_gives_no_repositories_is_a_problem_at_its_query(
+    tmp_path: Path, rows: Any, words: str
+) -> None:
+    with pytest.raises(InvalidPlan) as invalid:
+        built(tmp_path, SELECT + "operations: [sync]\n", Fake({"repos": rows}))
+    (problem,) = invalid.value.problems
+    assert words in problem.message
+    assert (Path(problem.path).name, problem.line) == ("plan.yaml", 5)
+
+
+def test_the_repositories_of_a_workspace_are_found_by_the_catalogs_query(tmp_path: Path) -> None:
+    body = "repos: [{workspace: w1}]\noperations: [sync]\n"
+    catalog = SYNC + "workspace_repos: {query: 'select members where w = :workspace'}\n"
+    database = Fake({"members": repos("o/a")})
+    assert items(built(tmp_path, body, database, catalog)) == ["o/a"]
+    assert database.asked == [("members", {"workspace": "w1"})]
+    (message,) = said(tmp_path, body, Fake({}))
+    assert "add `workspace_repos: {query: ...}` to the catalog" in message
+
+
+def test_globs_keep_some_repositories_and_say_which_they_leave_out(tmp_path: Path) -> None:
+    body = SELECT + "operations: [sync]\nfilter: {repo: ['o/*', '!o/old*']}\n"
+    plan = built(tmp_path, body, Fake({"repos": repos("o/a", "o/old-1", "p/b")}))
+    assert items(plan) == ["o/a"]
+    assert [(entry.item, entry.reason) for entry in plan.skipped] == [
+        ("o/old-1", "left out by `filter`"),
+        ("p/b", "left out by `filter`"),
+    ]
+
+
+AGE = "operations: [sync]\nfilter: {age: {of: updated_at, newer_than: 30d}}\n"
+
+
+def test_age_is_told_by_an_attribute_and_one_without_it_is_a_problem(tmp_path: Path) -> None:
+    rows = [
+        {"repo": "o/new", "updated_at": "2026-11-01T00:00:00+00:00"},
+        {"repo": "o/old", "updated_at": "2026-01-01T00:00:00+00:00"},
+    ]
+    assert items(built(tmp_path, SELECT + AGE, Fake({"repos": rows}))) == ["o/new"]
+    rows.append({"repo": "o/never", "updated_at": None})  # type: ignore[dict-item]
+    (message,) = said(tmp_path, SELECT + AGE, Fake({"repos": rows}))
+    assert "o/never has no `updated_at`, so its age is not known" in message
+
+
+def test_a_lookup_is_one_query_for_all_items(tmp_path: Path) -> None:
+    names = [f"o/r{number}" for number in range(500)]
+    listed = ", ".join(names)
+    database = Fake({"ids": [{"repo": name, "id": name.upper()} for name in names]})
+    plan = built(tmp_path, f"repos: [{listed}]\noperations: [sync]\n", database, LOOKUP % "true")
+    assert sent(plan)[7] == ("o/r7", {"id": "O/R7"})
+    assert [name for name, _ in database.asked] == ["ids"]
+    assert database.asked[0][1] == {"keys": names}
+
+
+def test_many_items_are_asked_for_ten_thousand_at_a_time(tmp_path: Path) -> None:
+    names = [f"o/r{number}" for number in range(20_001)]
+    (tmp_path / "r.csv").write_text("\n".join(["repo", *names]), encoding="utf-8")
+    database = Fake({"ids": repos(*names, id=1)})
+    built(tmp_path, "repos: [{file: r.csv}]\noperations: [sync]\n", database, LOOKUP % "false")
+    assert [len(given["keys"]) for _, given in database.asked] == [10_000, 10_000, 1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (repos("o/a", id=1), "`ids` finds nothing for o/b, o/c: `sync` needs it"),
+        (
+            [*repos("o/a", id=1), *repos("o/b", "o/c", id=None)],
+            "`ids` finds no `id` (it is NULL) for o/b, o/c: `sync` needs it",
+        ),
+        (repos("o/a", "o/b", "o/b", "o/c", id=1), "`ids` finds more than one row for o/b"),
+        ([], "(it finds nothing at all: may this role read the table?"),
+        ([{"id": 1}], "the lookup gives no column `repo`, by which rows are found"),
+    ],
+)
+def test_what_a_required_lookup_lacks_is_named_item_by_item(
+    tmp_path: Path, rows: list[dict[str, Json]], words: str
+) -> None:
+    body = "repos: [o/a, o/b, o/c]\noperations: [sync]\n"
+    assert any(words in m for m in said(tmp_path, body, Fake({"ids": rows}), LOOKUP % "true"))
+
+
+def test_an_optional_lookup_may_find_nothing_and_written_attributes_win(tmp_path: Path) -> None:
+    body = "repos: [o/a, {repo: o/b, id: written}]\noperations: [sync]\n"
+    plan = built(tmp_path, body, Fake({"ids": repos("o/b", id=7)}), LOOKUP % "false")
+    assert sent(plan) == [("o/a", {"id": "none"}), ("o/b", {"id": "written"})]
+
+
+def test_rows_are_items_with_a_name_of_their_own(tmp_path: Path) -> None:
+    catalog = (
+        HEAD
+        + """\
+operations:
+  fix:
+    event: a/fix
+    for_each: {query: "select prs where repo in :repos", item: "{{ row.repo }}#{{ row.n }}"}
+    payload: {number: "{{ row.n }}"}
+"""
+    )
+    database = Fake({"prs": [{"repo": "o/a", "n": 3}, {"repo": "o/a", "n": 5}]})
+    plan = built(tmp_path, "repos: [o/a]\noperations: [fix]\n", database, catalog)
+    assert sent(plan) == [("o/a#3", {"number": 3}), ("o/a#5", {"number": 5})]
+    assert database.asked == [("prs", {"repos": ["o/a"]})]
+
+
+REPEAT = LOOKUP.replace("for_each: repo,", "for_each: repo, repeat: (repo.id / 100) | ceil,")
+
+
+def test_an_event_is_sent_as_often_as_the_backlog_asks_for(tmp_path: Path) -> None:
+    body = "repos: [o/a, o/b]\noperations: [sync]\n"
+    rows = [*repos("o/a", id=250), *repos("o/b", id=0)]
+    plan = built(tmp_path, body, Fake({"ids": rows}), REPEAT % "true")
+    assert items(plan) == ["o/a"] * 3
+    assert [entry.item for entry in plan.skipped] == ["o/b"]
+
+
+def test_a_deferred_operation_is_asked_again_and_nothing_else_is(tmp_path: Path) -> None:
+    catalog = (LOOKUP % "true").replace("for_each: repo,", "for_each: repo, resolve: stage,")
+    body = SELECT + AGE
+    aged = repos("o/a", "o/b", updated_at="2026-11-20T00:00:00Z")
+    database = Fake({"repos": aged, "ids": repos("o/a", "o/b", id=1)})
+    known = gather(load(tmp_path, body, catalog), database, NOW)
+    plan = build_execution_plan(known)
+    (stage,) = plan.stages
+    assert stage.deferred
+    later = Fake({"ids": repos("o/a", "o/b", id=2)})
+    now = stage_as_of_now(gather_again(known, known.operations[0], later), stage)
+    assert [event.data for _, event in now.items.events()] == [{"id": 2}, {"id": 2}]
+    assert [name for name, _ in later.asked] == ["ids"]
+
+
+def test_a_run_that_goes_on_keeps_the_items_that_it_began_with(tmp_path: Path) -> None:
+    loaded = load(tmp_path, SELECT + "operations: [sync]\n")
+    kept = to_remember(gather(loaded, Fake({"repos": repos("o/a", pinned=True)}), NOW))
+    again = Fake({})
+    assert items(build_execution_plan(gather(remembered(loaded, kept), again, NOW))) == ["o/a"]
+    assert again.asked == []
+
+
+def test_only_plans_with_questions_of_their_own_need_a_database(tmp_path: Path) -> None:
+    assert asks(load(tmp_path, SELECT + "operations: [sync]\n"))
+    assert asks(load(tmp_path, "repos: [o/a]\noperations: [sync]\n", LOOKUP % "true"))
+    assert not asks(load(tmp_path, "repos: [o/a]\noperations: [sync]\n"))
+
+
+def test_the_digest_covers_what_the_database_said_and_nothing_of_this_process(
+    tmp_path: Path,
+) -> None:
+    """Also an answer that changes no event pins the plan."""
+    body = SELECT + "operations: [sync]\n"
+
+    def digest(value: int) -> str:
+        return built(tmp_path, body, Fake({"repos": repos("o/a", unused=value)})).digest
+
+    assert digest(1) == digest(1) != digest(2)
+    code = (
+        "import sys; from pathlib import Path; from tests.planning.test_facts import *;"
+        "print(built(Path(sys.argv[1]), SELECT + 'operations: [sync]\\n',"
+        " Fake({'repos': repos('o/a', unused=1)})).digest)"
+    )
+    root = Path(__file__).parents[2]
+    for seed in ("1", "2"):
+        shown = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(root)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        assert shown == digest(1)
