@@ -28,7 +28,10 @@ from runner.output.words import estimate
 
 
 def examine_plan(path: str, plan: ExecutionPlan, *, thorough: bool) -> list[Finding]:
-    """`thorough`: its questions are asked too; else only what building it has told."""
+    """What it asks, and what it takes; `thorough`: its warnings as well.
+
+    Raises `TargetError` and `PreflightRefused` for a database that is not there, unless `thorough`.
+    """
     found = [
         Finding("plan", "warn", f"{warning.message} ({warning.path})", warning.hint)
         for warning in plan.warnings
@@ -69,17 +72,19 @@ def refuse(findings: list[Finding]) -> None:
 
 
 def _asked(path: str, plan: ExecutionPlan, *, thorough: bool) -> list[Finding]:
+    """A question that cannot be asked is better known now than when the work is done."""
     from runner.spec.project import read_project
 
-    migrated = any(check.migration for check in plan.checks)
-    wanted = migrated or (thorough and (plan.checks or plan.coverage or plan.facts))
-    if not wanted:
+    until = any(stage.until for stage in plan.stages)
+    if not (plan.checks or plan.coverage or plan.facts or until):
         return []
     database, migrations = open_databases(path), read_project(path).migrations
     try:
-        found = examine_questions(plan, database) if thorough else []
+        found = examine_questions(plan, database)
         return [*found, *examine_migrations(plan, database, migrations.table, migrations.column)]
     except BackfillError as error:
+        if not thorough:
+            raise
         return [Finding("database", "fail", str(error), error.hint)]
 
 

@@ -74,18 +74,15 @@ class Checker:
         """The checks before anything is sent, and the figures that later ones compare with.
 
         A resumed run keeps the figures that it began with. Raises `PreflightRefused` for a check
-        that cannot be asked: that is better known now than when the work is done.
+        that cannot be asked.
         """
-        begun = self.journal.next_position() > 0
         for check in self.plan.checks:
-            if begun or check.moment == "before":
-                continue
-            try:
-                table = await self.questioner.ask(check.query, check.parameters)
-            except QueryRefused as error:
-                message = f"the check `{check.name}` cannot be asked: {error}"
-                raise PreflightRefused(message, hint=error.hint or "mend its query") from None
-            if compares(check):
+            if compares(check) and self.journal.remembered(_before(check)) is None:
+                try:
+                    table = await self.questioner.ask(check.query, check.parameters)
+                except QueryRefused as error:
+                    message = f"the check `{check.name}` cannot be asked: {error}"
+                    raise PreflightRefused(message, hint=error.hint or "mend its query") from None
                 self.journal.remember(_before(check), list(table))
         await self.measure(BEFORE)
         return await self._all("before", None, None)

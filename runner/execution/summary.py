@@ -20,11 +20,11 @@ def summarise(
     notes = [f"{ending.reason}; nothing more was sent"] if ending.reason else []
     if unsent and failures and complete:
         notes.append(
-            f"{unsent:,} events were not sent, since the plan stops on a failure; "
-            f"`backfill resume {journal.run_id} --past-failures` sends them"
+            f"{unsent:,} event{' was' if unsent == 1 else 's were'} not sent, since the plan stops on "
+            f"a failure; `backfill resume {journal.run_id} --past-failures` sends them"
         )
     elif unsent:
-        notes.append(f"{unsent:,} events are not sent yet")
+        notes.append(f"{unsent:,} event{' is' if unsent == 1 else 's are'} not sent yet")
     if not followed:
         notes.append("sent without following: whether a job started, or how it ended, is not known")
     if totals.deduplicated:

@@ -298,8 +298,29 @@ def test_a_check_that_cannot_be_asked_refuses_the_run_before_anything_is_sent(
     with served(create_app({"app/drain": worker})) as url:
         result = backfill("run", plan, "--target", url)
     assert result.status == 4
-    assert "the check `emptied` cannot be asked: no such column: pendign" in result.err
+    assert "check emptied: no such column: pendign" in result.err
     assert not worker.ids
+    assert not Path(".backfill").exists(), "a run that is refused leaves none behind"
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "words"),
+    [
+        (None, 4, "set BACKFILL_DATABASE_URL"),
+        ("postgresql://u:hunter2@127.0.0.1:1/x", 6, "cannot be reached"),
+        ("mysql://u:hunter2@h/x", 2, "is of a database that is not supported"),
+    ],
+)
+def test_a_database_that_only_checks_need_is_missed_before_the_run_begins(
+    backfill: Backfill, tmp_path: Path, url: str | None, status: int, words: str
+) -> None:
+    plan = write_plan(tmp_path, "repos: [o/a]\noperations: [sync]\n" + CHECK % (0, ""))
+    env = {"BACKFILL_DATABASE_URL": url} if url else {}
+    result = backfill("run", plan, env=env)
+    assert result.status == status
+    assert words in result.err
+    assert "hunter2" not in result.out + result.err
+    assert not Path(".backfill").exists()
 
 
 def test_without_a_database_the_plan_says_what_to_set(backfill: Backfill, tmp_path: Path) -> None:

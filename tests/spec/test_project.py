@@ -1,0 +1,46 @@
+"""The project file: found at or above the plan, strict, and never with a URL in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runner.errors import InvalidPlan
+from runner.spec.project import Migrations, Project, read_project
+
+HEAD = "apiVersion: backfill/v1\nkind: BackfillProject\n"
+
+
+def test_the_nearest_file_at_or_above_the_plan_counts(tmp_path: Path) -> None:
+    folder = tmp_path / "plans" / "deep"
+    folder.mkdir(parents=True)
+    plan = str(folder / "plan.yaml")
+    assert read_project(plan) == Project()
+    (tmp_path / "backfill.yaml").write_text(HEAD + "databases: {a: A_URL}\n", encoding="utf-8")
+    assert read_project(plan).databases == {"a": "A_URL"}
+    text = HEAD + "migrations: {table: alembic_version, column: version_num}\n"
+    (folder / "backfill.yaml").write_text(text, encoding="utf-8")
+    assert read_project(plan) == Project({}, Migrations("alembic_version", "version_num"))
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "words"),
+    [
+        (HEAD + "database: {a: A_URL}\n", (3, 1), "unknown key `database`"),
+        (HEAD + "databases: {a: my-database}\n", (3, 16), "environment variable"),
+        (HEAD + "databases: {a: 'h://u:p@h/db'}\n", (3, 21), "looks like a key or token"),
+        ("kind: BackfillProject\n", (1, 1), "`apiVersion` is missing"),
+        (HEAD + "databases: [\n", (4, 1), ""),
+    ],
+)
+def test_what_is_wrong_with_it_is_said_at_its_place(
+    tmp_path: Path, text: str, place: tuple[int, int], words: str
+) -> None:
+    (tmp_path / "backfill.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(InvalidPlan) as invalid:
+        read_project(str(tmp_path / "plan.yaml"))
+    problem = invalid.value.problems[0]
+    assert (problem.line, problem.column) == place
+    assert words in problem.message
+    assert "u:p@h" not in problem.message + str(problem.hint)
