@@ -20,8 +20,8 @@ def summarise(
     notes = [f"{ending.reason}; nothing more was sent"] if ending.reason else []
     if unsent and failures and complete:
         notes.append(
-            f"{unsent:,} event{' was' if unsent == 1 else 's were'} not sent, since the plan stops on "
-            f"a failure; `backfill resume {journal.run_id} --past-failures` sends them"
+            f"{unsent:,} event{' was' if unsent == 1 else 's were'} not sent, since the plan stops "
+            f"on a failure; `backfill resume {journal.run_id} --past-failures` sends them"
         )
     elif unsent:
         notes.append(f"{unsent:,} event{' is' if unsent == 1 else 's are'} not sent yet")
