@@ -56,6 +56,7 @@ class Stage:
     canary: int = 0  # events that go first, as a batch of their own
     begins: float | None = None  # where pacing is scheduled: seconds from the start of the run
     numbered: bool = False  # an item may come more than once
+    repeated: bool = False  # ... because its event is sent several times
     deferred: bool = False  # its items are found out when it starts; these are those of today
     until: Until | None = None  # sent again, in rounds, until this holds
     needs: Needs | None = None  # of each of its events

@@ -21,6 +21,11 @@ class Selection:
     columns: tuple[str, ...]
     where: Mapping[str, Json] = field(default_factory=dict)
 
+    @property
+    def named(self) -> tuple[tuple[str, str], ...]:
+        """Each column, and what the answer calls it: ``full_name as repo``."""
+        return tuple((words[0], words[-1]) for words in map(str.split, self.columns))
+
 
 @dataclass(frozen=True, slots=True)
 class Query:

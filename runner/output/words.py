@@ -30,7 +30,8 @@ def counted(number: int, noun: str) -> str:
 def runs_for(stage: Stage) -> str:
     if stage.for_each == "once":
         return "the plan"
-    return counted(stage.total, stage.for_each) + (" today" if stage.deferred else "")
+    counts = counted(stage.total, "event" if stage.repeated else stage.for_each)
+    return counts + (" today" if stage.deferred else "")
 
 
 def pacing(stage: Stage) -> str:

@@ -136,6 +136,7 @@ def _stage(
         canary=min(canary, items.count),
         begins=begins,
         numbered=bool(operation.repeat or operation.until or operation.rows),
+        repeated=operation.repeat is not None,
         deferred=operation.deferred or operation.until is not None,
         needs=operation.needs,
     )

@@ -31,7 +31,8 @@ class Missing:
     def lacks(self, item: str, context: Context) -> bool:
         """Is what the item needs not there? It is noted then."""
         scope = context.get(self.lookup.scope)
-        why = self._why(scope.get(self.lookup.key)) if scope is not None else None
+        by = "id" if self.lookup.scope == "workspace" else self.lookup.key
+        why = self._why(scope.get(by)) if scope is not None else None
         if why:
             self.items.setdefault(why, []).append(item)
         return why is not None
@@ -42,6 +43,8 @@ class Missing:
             named = ", ".join(items[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
             message = f"the lookup `{self.lookup.name}` {why} {named}: `{operation}` needs it"
             hint = _HINTS.get(why, _NULL_HINT) if self.found else _BLIND
+            if why.startswith("goes by"):
+                hint = "`key` is an attribute of the items, and a column of that name in the answer"
             yield replace(self.lookup.question.place, message=message, hint=hint, rule="lookup")
 
     def _why(self, key: Json) -> str | None:
@@ -49,6 +52,8 @@ class Missing:
             return "finds more than one row for"
         if self.lookup.required is None:
             return None
+        if key is None:
+            return f"goes by `{self.lookup.key}`, which is missing for"
         row = self.found.get(key)
         if row is None:
             return "finds nothing for"

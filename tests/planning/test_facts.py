@@ -192,6 +192,14 @@ def test_what_a_required_lookup_lacks_is_named_item_by_item(
     assert any(words in m for m in said(tmp_path, body, Fake({"ids": rows}), LOOKUP % "true"))
 
 
+def test_a_key_that_is_no_attribute_of_the_items_is_said(tmp_path: Path) -> None:
+    catalog = (LOOKUP % "true").replace("key: repo", "key: full_name")
+    body = "repos: [o/a]\noperations: [sync]\n"
+    (message,) = said(tmp_path, body, Fake({"ids": []}), catalog)
+    assert "`ids` goes by `full_name`, which is missing for o/a" in message
+    assert "`key` is an attribute of the items" in message
+
+
 def test_an_optional_lookup_may_find_nothing_and_written_attributes_win(tmp_path: Path) -> None:
     body = "repos: [o/a, {repo: o/b, id: written}]\noperations: [sync]\n"
     plan = built(tmp_path, body, Fake({"ids": repos("o/b", id=7)}), LOOKUP % "false")

@@ -10,7 +10,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 from urllib.parse import quote, urlencode, urlsplit
@@ -20,7 +20,7 @@ import orjson
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from runner.errors import BackfillError, KeyRefused, TargetDown, TargetError, UsageError
-from runner.model import Data, Json, Query, QueryRefused, Selection, Table
+from runner.model import Json, Query, QueryRefused, Selection, Table
 from runner.spec.secrets import redact
 
 URL = "SUPABASE_URL"
@@ -30,7 +30,7 @@ MAX_TRIES = 3
 MAX_FILTERS = 5_500  # characters, of about 8,000 that proxies let a URL have
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 _RANGE = re.compile(r"(?:(\d+)-(\d+)|\*)/(\d+)")  # an unknown total is written *
-_LONGEST_WORDS = 300
+_LONGEST_WORDS = 300  # characters
 # What PostgREST, or the gateway before it, takes for its own unless it is quoted.
 _RESERVED = frozenset(
     {"select", "order", "limit", "offset", "columns", "on_conflict", "and", "or", "not", "apikey"}
@@ -78,7 +78,7 @@ class Rest:
         rows: list[Row] = []
         for part in parts:
             rows += self._read(selection, part, len(rows), query.max_rows)
-        return Table(selection.columns, tuple(rows))
+        return Table(tuple(called for _, called in selection.named), tuple(rows))
 
     def close(self) -> None:
         self._client.close()
@@ -125,10 +125,11 @@ class Rest:
     def _page(self, selection: Selection, part: Filters, start: int) -> tuple[list[Row], int]:
         """The rows from `start` on, as many as come at once, and how many there are in all."""
         # In the order of all that is selected, only rows that are alike may change places.
-        columns = ",".join(selection.columns)
-        query = _encoded({"select": columns}, part, {"order": columns})
+        order = ",".join(column for column, _ in selection.named)
+        wanted = ",".join(f"{a}:{c}" if a != c else c for c, a in selection.named)
+        query = _encoded({"select": wanted}, part, {"order": order})
         response = self._answer("GET", selection.table, query, f"{start}-{start + PAGE - 1}")
-        rows = _rows(response.content, selection.columns)
+        rows = _rows(response.content, [called for _, called in selection.named])
         sent, total = _range(response)
         if sent != range(start, start + len(rows)):
             raise QueryRefused("the rows are not those that its Content-Range names", _OTHERWISE)
@@ -268,7 +269,7 @@ def _encoded(*parts: Mapping[str, str | list[str]]) -> str:
         for part in parts
         for name, value in part.items()
     ]
-    return urlencode(pairs, quote_via=quote, safe=",()")
+    return urlencode(pairs, quote_via=quote, safe=",():")
 
 
 def _range(response: httpx.Response) -> tuple[range, int]:
@@ -279,18 +280,15 @@ def _range(response: httpx.Response) -> tuple[range, int]:
     return (range(int(found[1]), int(found[2]) + 1) if found[1] else range(0)), int(found[3])
 
 
-def _rows(body: bytes, columns: tuple[str, ...]) -> list[Row]:
+def _rows(body: bytes, columns: Sequence[str]) -> list[Row]:
     found = _parsed(body)
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise QueryRefused("the REST interface's answer is no list of rows", f"look at {URL}")
-    return [_row(row, columns) for row in found]
-
-
-def _row(row: Data, columns: tuple[str, ...]) -> Row:
-    missing = next((column for column in columns if column not in row), None)
-    if missing is not None:
-        raise QueryRefused(f"the REST interface's answer has no column `{missing}`")
-    return tuple(row[column] for column in columns)
+    try:
+        return [tuple(row[column] for column in columns) for row in found]
+    except KeyError as missing:
+        message = f"the REST interface's answer has no column `{missing.args[0]}`"
+        raise QueryRefused(message) from None
 
 
 def _parsed(body: bytes) -> Json:

@@ -129,7 +129,8 @@ def _selection(
     if selection.columns == ("count",):
         statement = select(func.count().label("count")).select_from(source)
     else:
-        statement = select(*(column(name) for name in selection.columns)).select_from(source)
+        columns: list[Any] = [column(name).label(called) for name, called in selection.named]
+        statement = select(*columns).select_from(source)
     for name, value in selection.where.items():
         if isinstance(value, str) and value.startswith(":"):
             if value[1:] not in parameters:

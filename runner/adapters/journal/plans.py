@@ -70,6 +70,7 @@ def _stage_head(stage: Stage) -> dict[str, Any]:
         "begins": stage.begins,
         "count": stage.total,
         "numbered": stage.numbered,
+        "repeated": stage.repeated,
         "deferred": stage.deferred,
         "until": stage.until,
         "needs": stage.needs and list(stage.needs),

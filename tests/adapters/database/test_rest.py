@@ -179,6 +179,13 @@ def test_the_columns_come_in_the_order_asked_for_and_in_that_order_the_rows() ->
     assert "accept-profile" not in request.headers
 
 
+def test_a_column_may_be_called_something_else() -> None:
+    server = Server([{"repo": "a/b", "id": 7}])
+    table = ask(server, "full_name as repo", "id")
+    assert table == Table(("repo", "id"), (("a/b", 7),))
+    assert server.seen[0].url.query == b"select=repo:full_name,id&order=full_name,id"
+
+
 def test_a_table_of_a_schema_is_asked_for_with_its_profile() -> None:
     server = Server([{"id": 1}], table="runs")
     assert ask(server, table="metrics.runs").rows == ((1,),)

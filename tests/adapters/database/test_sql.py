@@ -237,6 +237,11 @@ def test_a_selection_is_what_rest_would_answer(
     assert values(url, Selection("items", ("count",), where), **given) == [len(ids)]
 
 
+def test_a_selection_may_call_its_columns_something_else(url: str) -> None:
+    found = ask(url, Selection("items", ("name as repo", "id"), {"name": "o/a"}))
+    assert found == Table(("repo", "id"), (("o/a", 1),))
+
+
 def test_databases_have_names_and_remember_what_they_were_asked(tmp_path: Path) -> None:
     first, second = f"sqlite:///{tmp_path}/1.db", f"sqlite:///{tmp_path}/2.db"
     for at, number in ((first, 1), (second, 2)):
