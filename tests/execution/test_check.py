@@ -1,0 +1,150 @@
+"""Checks within a run: when they are asked, how long, and what a database that is away does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.errors import TargetDown
+from runner.execution.means import Ending
+from runner.execution.run import execute
+from runner.execution.summary import summarise
+from runner.model import ExecutionPlan, Json, Query, QueryRefused, Summary, Table
+from tests.support import (
+    FakeClock,
+    Recorder,
+    StandIn,
+    connect,
+    make_plan,
+    new_store,
+    repos,
+    start_journal,
+)
+
+Answer = Json | Exception
+AWAY = TargetDown("the database of X cannot be reached")
+BODY = repos(2) + "operations: [sync, embed]\ndelay: 1s\nchecks:\n"
+
+
+@dataclass
+class Database:
+    """Gives its answers one after the other, the last one for ever; None is no row."""
+
+    answers: Sequence[Answer]
+    events: Callable[[], int] = lambda: 0
+    seen: list[int] = field(default_factory=list)  # how many events were sent at each question
+
+    def ask(self, query: Query, parameters: Mapping[str, Json]) -> Table:
+        assert query.ask == "q"
+        assert "run_started_at" in parameters
+        answer = self.answers[min(len(self.seen), len(self.answers) - 1)]
+        self.seen.append(self.events())
+        if isinstance(answer, Exception):
+            raise answer
+        return Table(("n",), () if answer is None else ((answer,),))
+
+
+@dataclass
+class Run:
+    folder: Path
+    plan: ExecutionPlan
+    database: Database
+    clock: FakeClock = field(default_factory=FakeClock)
+    observer: Recorder = field(default_factory=Recorder)
+
+    def __call__(self) -> Summary:
+        server = StandIn()
+        self.database.events = lambda: len(server.received)
+        journal = start_journal(new_store(self.folder), self.plan)
+
+        async def main() -> Ending:
+            opened = connect(server, journal, clock=self.clock, observer=self.observer)
+            async with opened as means:
+                return await execute(self.plan, replace(means, database=self.database))
+
+        ending = asyncio.run(main())
+        return summarise(
+            journal, plan="test", target="test", followed=True, ending=ending, duration=0.0
+        )
+
+
+def run(folder: Path, check: str, *answers: Answer, body: str = BODY) -> tuple[Summary, Run]:
+    plan = make_plan(folder, body + f"  - {{name: c, query: q, {check}}}\n")
+    made = Run(folder, plan, Database(answers))
+    return made(), made
+
+
+ALLOW = "unchanged: allow, expect: {column: n, at_least: 5}"
+
+
+def test_a_check_before_the_run_keeps_everything_from_being_sent(tmp_path: Path) -> None:
+    summary, made = run(tmp_path, f"at: before, {ALLOW}", 4)
+    assert (summary.status, summary.totals.accepted) == ("failed", 0)
+    assert made.database.seen == [0]
+    assert "a check before the run does not hold; nothing more was sent" in summary.notes
+
+
+def test_a_check_after_a_stage_is_a_barrier_before_the_next(tmp_path: Path) -> None:
+    """It is asked again until it holds, and the next stage begins only then."""
+    options = f"after: sync, timeout: 1m, every: 10s, {ALLOW}"
+    summary, made = run(tmp_path, options, 1, 2, None, 5)
+    assert summary.status == "completed"
+    assert made.database.seen == [2, 2, 2, 2], "the second stage had not begun"
+    assert made.clock.slept.count(10.0) == 3
+    assert [(check.name, check.ok, check.seen) for check in summary.checks] == [("c", True, "n 5")]
+
+
+@pytest.mark.parametrize(("on_failure", "sent"), [("stop", 2), ("continue", 4)])
+def test_a_barrier_that_does_not_hold_in_its_time_ends_the_run_unless_the_plan_goes_on(
+    tmp_path: Path, on_failure: str, sent: int
+) -> None:
+    body = BODY.replace("checks:", f"on_failure: {on_failure}\nchecks:")
+    options = f"after: sync, timeout: 30s, every: 10s, {ALLOW}"
+    summary, made = run(tmp_path, options, 1, body=body)
+    assert (summary.status, summary.totals.accepted) == ("failed", sent)
+    assert len(made.database.seen) == 4
+
+
+def test_a_check_at_the_end_is_asked_when_everything_has_ended(tmp_path: Path) -> None:
+    summary, made = run(tmp_path, ALLOW, 5)
+    assert summary.status == "completed"
+    assert made.database.seen == [4]
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ([None], "no data: the query gives no rows"),
+        (["many"], "`n`"),
+        ([QueryRefused("no such column: n")], "it cannot be asked: no such column: n"),
+    ],
+)
+def test_nothing_and_an_error_are_no_figures(
+    tmp_path: Path, answers: list[Any], words: str
+) -> None:
+    summary, _ = run(tmp_path, ALLOW, *answers)
+    assert summary.status == "failed"
+    assert words in str(summary.checks[0].message)
+
+
+def test_the_figure_before_is_asked_before_anything_is_sent_and_compared(tmp_path: Path) -> None:
+    summary, made = run(tmp_path, "expect: {column: n, increased: true}", 3, 3)
+    assert made.database.seen == [0, 4]
+    assert summary.status == "failed"
+    assert "completed but nothing changed" in str(summary.checks[0].message)
+
+
+def test_a_database_that_is_away_for_a_moment_is_asked_again(tmp_path: Path) -> None:
+    summary, made = run(tmp_path, ALLOW, AWAY, AWAY, 5)
+    assert summary.status == "completed"
+    assert made.observer.notes[:2] == [f"{AWAY}; asking again"] * 2
+
+
+def test_a_database_that_stays_away_ends_the_run_and_is_no_verdict(tmp_path: Path) -> None:
+    with pytest.raises(TargetDown):
+        run(tmp_path, ALLOW, AWAY)
