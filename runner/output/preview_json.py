@@ -93,6 +93,7 @@ def totals(plan: ExecutionPlan) -> dict[str, object]:
         "batches": plan.batches,
         "stages": len(plan.stages),
         "duration_s": plan.duration,
+        **({"needs": plan.needs._asdict()} if any(plan.needs) else {}),
     }
 
 

@@ -232,3 +232,5 @@ operations:
         plan = write_plan(tmp_path, guarded, catalog=catalog)
         assert "its guard waits for more" in backfill("doctor", plan, env=env).out
     assert "takes about 300 GitHub points, $1.50" in backfill("plan", plan).out
+    totals = json.loads(backfill("plan", plan, "--format", "json").out)["totals"]
+    assert totals["needs"] == {"github_points": 300, "usd": 1.5, "seconds": 0}
