@@ -235,6 +235,13 @@ def check_keys(plan: ExecutionPlan, target: Target, *, follow: bool) -> bool:
         raise PreflightRefused(f"{target.name} needs an event key, and none is set", hint=hint)
     if plan.scheduled:
         follow = False  # its jobs start when the command has long ended
+    drained = next((stage for stage in plan.stages if stage.until), None)
+    if not follow and drained:
+        message = (
+            f"`{drained.operation}` is sent in rounds until its backlog is empty, and without "
+            "following nobody knows when a round is done"
+        )
+        raise PreflightRefused(message, hint="leave --no-wait out")
     if not follow and target.kind == "embedded":
         message = (
             "the embedded target ends with this process, and jobs that are not followed with it"

@@ -51,6 +51,13 @@ def check_control(checked: Checked, operations: Sequence[Operation]) -> Iterator
         message = "a canary is followed to its end, and `pacing: scheduled` follows nothing"
         yield checked.error(message, ("canary",), key=True, hint="leave one of them out")
     written = {use["use"]: path for path, use in checked.uses()}
+    for operation in operations:
+        if operation.until or operation.deferred:
+            message = (
+                f"`{operation.name}` is resolved when its stage starts, and `pacing: scheduled` "
+                "sends everything at once"
+            )
+            yield checked.error(message, written[operation.name], hint="leave `pacing` out")
     for operation in operations[:-1]:
         if operation.wait == "completed":
             message = (

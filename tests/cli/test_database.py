@@ -149,6 +149,17 @@ def test_what_failed_in_a_drain_is_sent_once_more_and_proved_again(
     assert [check["ok"] for check in summary["checks"]] == [False], "35 of 55 are left"
 
 
+def test_a_drain_is_followed_or_refused(backfill: Backfill, tmp_path: Path, database: Path) -> None:
+    plan = write_plan(tmp_path, BODY, catalog=CATALOG)
+    result = backfill("run", plan, "--no-wait", "--target", "http://127.0.0.1:1", "--yes")
+    assert result.status == 4
+    assert "without following nobody knows when a round is done" in result.err
+    plan = write_plan(tmp_path, BODY + "pacing: scheduled\n", catalog=CATALOG)
+    result = backfill("plan", plan)
+    assert result.status == 3
+    assert "`pacing: scheduled` sends everything at once" in result.err
+
+
 def test_a_backlog_that_does_not_shrink_is_a_stall(
     backfill: Backfill, tmp_path: Path, database: Path
 ) -> None:
