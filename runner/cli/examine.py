@@ -80,7 +80,7 @@ def _asked(path: str, plan: ExecutionPlan, *, thorough: bool) -> list[Finding]:
         return []
     database, migrations = open_databases(path), read_project(path).migrations
     try:
-        found = examine_questions(plan, database)
+        found = examine_questions(plan, database, datetime.now(UTC))
         return [*found, *examine_migrations(plan, database, migrations.table, migrations.column)]
     except BackfillError as error:
         if not thorough:

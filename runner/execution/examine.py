@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from runner.model import (
     Database,
@@ -34,15 +35,17 @@ def examine_facts(facts: Sequence[Fact]) -> list[Finding]:
     return found
 
 
-def examine_questions(plan: ExecutionPlan, database: Database) -> list[Finding]:
-    """Every check, goal and coverage asked once: what it names must be there.
+def examine_questions(plan: ExecutionPlan, database: Database, now: datetime) -> list[Finding]:
+    """Every check, goal and coverage asked once, as by a run that starts `now`: what it names must
+    be there.
 
     Raises `TargetError` and `PreflightRefused` where the database cannot be asked at all.
     """
     found, blank = [], 0
+    started = {"run_started_at": now.isoformat()}
     for name, measure, columns in _questions(plan):
         try:
-            table = database.ask(measure.query, measure.parameters)
+            table = database.ask(measure.query, {**started, **measure.parameters})
         except QueryRefused as error:
             found.append(Finding("database", "fail", f"{name}: {error}", error.hint))
             continue

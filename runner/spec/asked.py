@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
-from runner.model import CheckSpec, Coverage, Json, Lookup, Narrowing, Problem, Question
+from runner.model import CheckSpec, Coverage, Data, Json, Lookup, Narrowing, Problem, Question
 from runner.spec.catalog import Catalog
 from runner.spec.checked import Checked
-from runner.spec.document import Document, did_you_mean, echo
+from runner.spec.document import Document, Path, did_you_mean, echo
 from runner.spec.questions import Asking
 from runner.spec.units import parse_duration
 
@@ -21,6 +21,7 @@ class Askings:
     catalog: Catalog
     variables: Collection[str]
     lookups: dict[str, Lookup] = field(default_factory=dict)
+    _named: set[str] = field(default_factory=set)
     _by_path: dict[str, Asking] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -46,7 +47,7 @@ class Askings:
             entry = self.catalog[name]
             for index, written in enumerate(entry.spec.get("checks", ())):
                 path = ("operations", name, "checks", index)
-                yield self.of(entry.document).check(written, path, name)
+                yield self._once(entry.document, written, path, name)
         asking = self.of(self.checked.document)
         for index, written in enumerate(self.checked.value.get("checks", ())):
             if written is None:
@@ -57,7 +58,19 @@ class Askings:
                 message = f"the check comes after {echo(after)}, which this plan does not run"
                 place = ("checks", index, "after")
                 asking.problems.append(self.checked.error(message, place, hint=hint))
-            yield asking.check(written, ("checks", index), None)
+            yield self._once(self.checked.document, written, ("checks", index), None)
+
+    def _once(
+        self, document: Document, written: Data, path: Path, operation: str | None
+    ) -> CheckSpec:
+        """Results are kept by name: a second check of that name would never be asked."""
+        asking, name = self.of(document), written["name"]
+        if name in self._named:
+            message = f"two checks are called {echo(name)}"
+            hint = "give one of them another name"
+            asking.problems.append(document.problem(message, (*path, "name"), hint=hint))
+        self._named.add(name)
+        return asking.check(written, path, operation)
 
     def coverage(self) -> tuple[Coverage, ...]:
         documents = [*reversed(self.catalog.documents), self.checked.document]

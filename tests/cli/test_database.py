@@ -300,6 +300,18 @@ def test_completed_but_nothing_changed_is_a_failure_unless_the_plan_allows_it(
             )
 
 
+def test_a_query_may_use_the_time_at_which_the_run_started(
+    backfill: Backfill, tmp_path: Path, database: Path
+) -> None:
+    check = "select :run_started_at as at, '2020' as before"
+    body = BODY + "checks: [{name: c, query: \"%s\", expect: {column: at, newer_than: '2026'}}]\n"
+    body = body.replace("'2026'", "'2026-01-01'") % check
+    plan = write_plan(tmp_path, body, catalog=CATALOG)
+    assert backfill("doctor", plan).status == 0
+    with served(create_app({"app/drain": Worker(database)})) as url:
+        assert backfill("run", plan, "--target", url).status == 0
+
+
 def test_a_check_that_cannot_be_asked_refuses_the_run_before_anything_is_sent(
     backfill: Backfill, tmp_path: Path, database: Path
 ) -> None:
