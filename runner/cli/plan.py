@@ -82,7 +82,8 @@ def plan_command(
     built = build(plan, read_variables(variables, var_files), strict=strict)
     execution_plan = built.execution_plan
     show(execution_plan, resolve(target, os.environ), form=form, events=events)
-    return _EVENTS_TO_SEND if detailed_exitcode and execution_plan.events else 0
+    sends = execution_plan.events or any(stage.deferred for stage in execution_plan.stages)
+    return _EVENTS_TO_SEND if detailed_exitcode and sends else 0
 
 
 def show(plan: ExecutionPlan, target: Target, *, form: str, events: int | None) -> None:

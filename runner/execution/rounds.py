@@ -13,7 +13,7 @@ from runner.execution.check import Questioner
 from runner.execution.judge import figure
 from runner.execution.ports import Clock, Journal, Resolver
 from runner.model import ExecutionPlan, QueryRefused, Round, Stage, Until
-from runner.planning.sealed import SealedItems, extended
+from runner.planning.sealed import SealedItems, extended, seal
 from runner.spec.units import format_duration
 
 
@@ -57,13 +57,32 @@ class Rounds:
         items, more = stage.items, now.items
         assert isinstance(items, SealedItems)  # noqa: S101 - what runs was planned by us
         assert isinstance(more, SealedItems)  # noqa: S101
+        if not more:
+            self.questioner.observer.note(f"`{stage.operation}` has no items, as its stage starts")
         rounds = self.journal.rounds(stage.number)
         grown = replace(stage, items=extended(items, more) if rounds else more)
-        first = len(items) if rounds else 0
-        stages = tuple(grown if known.number == stage.number else known for known in plan.stages)
+        return self._written(plan, grown, len(items) if rounds else 0, len(more), left)
+
+    def close(self, plan: ExecutionPlan, stage: Stage, after: Next) -> ExecutionPlan:
+        """The plan at the end of the stage: where its goal was reached before any round, what the
+        preview showed for today is not sent, and that is no longer planned."""
+        if after.what != "done" or self.journal.rounds(stage.number) or stage.until is None:
+            return plan
+        column = stage.until.expect.column
+        message = f"`{stage.operation}` has nothing to do: `{column}` is {after.left:g} already"
+        self.questioner.observer.note(message)
+        return self._written(plan, replace(stage, items=seal(stage.event, [])), 0, 0, after.left)
+
+    def _written(
+        self, plan: ExecutionPlan, stage: Stage, first: int, count: int, left: float | None
+    ) -> ExecutionPlan:
+        """The plan with the stage as it is now, and its new round in the journal with it."""
+        number = len(self.journal.rounds(stage.number)) + 1
+        stages = tuple(stage if known.number == stage.number else known for known in plan.stages)
         plan = replace(plan, stages=stages)
-        begun = Round(stage.number, len(rounds) + 1, first, len(more), left, self.clock.time())
-        self.journal.begin_round(plan, begun)
+        self.journal.begin_round(
+            plan, Round(stage.number, number, first, count, left, self.clock.time())
+        )
         return plan
 
     def _judged(self, operation: str, until: Until, rounds: Sequence[Round], left: float) -> Next:

@@ -170,6 +170,7 @@ class _Run:
                     await self.follower.settled(number)
             following = await self.rounds.next(stage)
             if following.what == "done" or self.means.stop.is_set():
+                self.plan = self.rounds.close(self.plan, stage, following)
                 self.tracker.ended(number)
                 return not self.means.stop.is_set()
             if following.what != "round":

@@ -38,6 +38,8 @@ def pacing(stage: Stage) -> str:
     if stage.batches == 1:
         return "1 batch"
     size, delay = stage.pacing.batch_size, format_duration(stage.pacing.delay)
+    if not stage.batches:
+        return f"batches of {size:,}, {delay} apart"
     canary = f"{stage.canary:,} alone, then " if stage.canary else ""
     batches = stage.batches - bool(stage.canary)
     return f"{canary}{batches:,} x {size:,}, {delay} apart"

@@ -80,7 +80,9 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
     seal.update(orjson.dumps([checks, [list(fact) for fact in plan.found.facts]]))
     warnings += _scope_warnings(plan, sources.get("workspace"))
     if not any(stage.total for stage in stages) and not problems:
-        warnings.append(_warning(plan, "there is nothing to send: every item is skipped", "empty"))
+        later = " today" if any(stage.deferred for stage in stages) else ""
+        message = f"there is nothing to send{later}: every item is skipped"
+        warnings.append(_warning(plan, message, "empty"))
     if strict:
         problems += [replace(warning, severity="error") for warning in warnings]
     if problems:

@@ -149,6 +149,21 @@ def test_what_failed_in_a_drain_is_sent_once_more_and_proved_again(
     assert [check["ok"] for check in summary["checks"]] == [False], "35 of 55 are left"
 
 
+def test_a_goal_that_is_reached_already_is_said(
+    backfill: Backfill, tmp_path: Path, database: Path
+) -> None:
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute("UPDATE repositories SET pending = 0")
+    plan = write_plan(tmp_path, BODY.replace(" where pending > 0", ""), catalog=CATALOG)
+    worker = Worker(database)
+    with served(create_app({"app/drain": worker})) as url:
+        result = backfill("run", plan, "--target", url)
+    assert result.status == 0
+    assert "0 of 0 events accepted" in result.out, "what was planned for today is not left over"
+    assert "note: `drain` has nothing to do: `pending` is 0 already" in result.err
+    assert not worker.ids
+
+
 def test_a_drain_is_followed_or_refused(backfill: Backfill, tmp_path: Path, database: Path) -> None:
     plan = write_plan(tmp_path, BODY, catalog=CATALOG)
     result = backfill("run", plan, "--no-wait", "--target", "http://127.0.0.1:1", "--yes")
