@@ -27,7 +27,11 @@ POINTS: dict[str, tuple[type[Any], str]] = {
     "job-record": (RunJournal, "record"),
     "stage-end": (Tracker, "ended"),
     "run-end": (RunJournal, "end"),
+    "round-record": (RunJournal, "begin_round"),
+    "check-record": (RunJournal, "keep_check"),
+    "answer-record": (RunJournal, "remember"),
 }
+OF_DRAINS = ("round-record", "check-record", "answer-record")  # plain runs do not pass them
 
 
 def _die() -> None:
