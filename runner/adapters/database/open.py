@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from runner.adapters.database.connect import NAMES, database_engine, named
 from runner.errors import PreflightRefused
 from runner.model import Database, Json, Query, QueryRefused, Table
 from runner.spec.document import did_you_mean
@@ -54,6 +53,7 @@ class Databases:
             database.close()
 
     def _connect(self, name: str | None) -> SqlDatabase | Rest:
+        from runner.adapters.database.connect import NAMES, database_engine, named
         from runner.adapters.database.sql import SqlDatabase
 
         variable = named(self.env)
