@@ -132,6 +132,8 @@ class StandIn:
         if path.startswith("/e/"):
             return self._post(request)
         assert request.method == "GET"
+        if path == "/v2/runs":
+            return httpx.Response(404, text="404 page not found")
         assert path.startswith("/v1/events/")
         assert path.endswith("/runs")
         assert request.url.query, "the server's cache is passed by with a query"

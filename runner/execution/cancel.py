@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 
-from runner.execution.follow import AT_ONCE, verdict
+from runner.execution.follow import verdict
+from runner.execution.look import AT_ONCE
 from runner.execution.ports import CancelApi, JobsApi, Journal, Sighting
 from runner.execution.recover import watched
 from runner.model import ExecutionPlan, Job, SentEvent

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from runner.execution.look import Look, Looker, Watched
 from runner.execution.ports import Clock, JobsApi, Journal, Sighting
 from runner.execution.progress import Tracker
 from runner.model import Job, Outcome, SentEvent
 
-AT_ONCE = 16  # requests under way; each event is asked about by itself
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 
 _ENDINGS: Mapping[str, Outcome] = {
@@ -18,13 +18,6 @@ _ENDINGS: Mapping[str, Outcome] = {
     "failed": "failed",
     "cancelled": "cancelled",
 }
-
-
-@dataclass(slots=True)
-class _Watched:
-    event: SentEvent
-    since: float
-    jobs: tuple[Job, ...] = ()
 
 
 @dataclass(slots=True)
@@ -46,15 +39,19 @@ class Follower:
     timeouts: Mapping[int, float]
     failures: int = 0
     ended: int = 0
-    _watched: dict[int, _Watched] = field(default_factory=dict)
+    _watched: dict[int, Watched] = field(default_factory=dict)
+    _looker: Looker = field(init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _added: asyncio.Event = field(default_factory=asyncio.Event)
     _last_life: float = 0.0
 
+    def __post_init__(self) -> None:
+        self._looker = Looker(self.api, self.clock)
+
     def add(self, events: Iterable[SentEvent]) -> None:
         now = self.clock.monotonic()
         for event in events:
-            self._watched[event.position] = _Watched(event, now)
+            self._watched[event.position] = Watched(event, now)
         self._last_life = now
         self._added.set()
 
@@ -72,9 +69,12 @@ class Follower:
                 self._added.clear()
                 await self._added.wait()
                 wait = _FIRST_WAIT
-            moved = await self._sweep()
+            began = self.clock.monotonic()
+            moved, more = await self._sweep()
             self._changed.set()
-            if self._watched:
+            if self._watched and not more:
+                # A server that is slow to answer is not asked all the time.
+                wait = max(wait, min(_LONGEST_WAIT, self.clock.monotonic() - began))
                 await self.clock.sleep(wait, self.stop)
             wait = _FIRST_WAIT if moved else min(_LONGEST_WAIT, wait * 1.5)
         self._changed.set()
@@ -88,42 +88,39 @@ class Follower:
             return bool(self._watched)
         return any(watched.event.stage == stage for watched in self._watched.values())
 
-    async def _sweep(self) -> bool:
-        gate = asyncio.Semaphore(AT_ONCE)
-        watched = list(self._watched.values())
-
-        async def ask(one: _Watched) -> tuple[_Watched, Sequence[Job], float]:
-            async with gate:
-                asked = self.clock.monotonic()
-                return one, await self.api.jobs(one.event.internal_id), asked
-
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(ask(one)) for one in watched]
-        sightings = [self._sight(*task.result()) for task in tasks]
-        news = [sighting for sighting in sightings if sighting is not None]
+    async def _sweep(self) -> tuple[bool, bool]:
+        """Whether anything has changed, and whether there is more to look at at once."""
+        looks, more = await self._looker.look(list(self._watched.values()), self._in_doubt)
+        news = [sighting for sighting in map(self._sight, looks) if sighting is not None]
         self.journal.record(news)
         for sighting in news:
             self._settle(sighting)
-        return bool(news)
+        return bool(news), more
 
-    def _sight(self, one: _Watched, jobs: Sequence[Job], asked: float) -> Sighting | None:
+    def _in_doubt(self, one: Watched, now: float) -> bool:
+        """Would it be given up, if it were as it was last seen?"""
+        if one.jobs:
+            return now - one.since >= self.timeouts[one.event.stage]
+        return now - max(self._last_life, one.since) >= self.grace
+
+    def _sight(self, look: Look) -> Sighting | None:
         """What is new about an event, or None; judged by when it was asked, not by when the sweep
         was over. A job that was seen stays seen: a server that forgot it leaves it to its timeout.
         """
+        one, jobs = look.watched, look.jobs
         event = one.event
-        changed = bool(jobs) and tuple(jobs) != one.jobs
+        changed = bool(jobs) and _essence(jobs) != _essence(one.jobs)
         if changed:
             if len(jobs) > len(one.jobs):
                 self._last_life = self.clock.monotonic()
-            one.jobs = tuple(jobs)
+            one.jobs = jobs
         if one.jobs and all(job.ended for job in one.jobs):
             outcome, message = verdict(one.jobs)
             return Sighting(event, one.jobs, outcome, message)
-        timeout = self.timeouts[event.stage]
-        if one.jobs and asked - one.since >= timeout:
-            message = f"its job has not ended after {timeout:g}s"
-            return Sighting(event, one.jobs, "timed_out", message)
-        if not one.jobs and asked - max(self._last_life, one.since) >= self.grace:
+        if look.alone and self._in_doubt(one, look.at):
+            if one.jobs:
+                message = f"its job has not ended after {self.timeouts[event.stage]:g}s"
+                return Sighting(event, one.jobs, "timed_out", message)
             message = f"no function listens to `{event.name}`: no job started"
             return Sighting(event, (), "no_job", message)
         return Sighting(event, one.jobs) if changed else None
@@ -149,9 +146,18 @@ async def _either(*events: asyncio.Event) -> None:
             wait.cancel()
 
 
+def _essence(jobs: Iterable[Job]) -> set[tuple[str, str, bool]]:
+    """A list and an answer about one event differ in words that say nothing new."""
+    return {(job.id, job.status.lower(), job.ended) for job in jobs}
+
+
 def verdict(jobs: Sequence[Job]) -> tuple[Outcome, str | None]:
-    """The outcome of an event whose jobs have all ended: the worst of them."""
-    for job in jobs:
+    """The outcome of an event whose jobs have all ended: the worst of them.
+
+    A job that somebody has rerun by hand is what its rerun came to.
+    """
+    rerun = {job.original for job in jobs}
+    for job in (job for job in jobs if job.id not in rerun):
         outcome = _ENDINGS.get(job.status.lower(), "failed")
         if outcome != "completed":
             message = job.message or f"the job ended as {job.status}"

@@ -55,12 +55,28 @@ class EventApi(Protocol):
         """
 
 
+class Listed(NamedTuple):
+    """A job as a list of jobs has it, with the internal id of the event that it names.
+
+    A job of a function that takes events in batches names one of them.
+    """
+
+    event: str
+    job: Job
+
+
 class JobsApi(Protocol):
     async def probe(self) -> None:
         """Raise `TargetError` or `KeyRefused` unless jobs can be asked for."""
 
     async def jobs(self, internal_id: str, /) -> Sequence[Job]:
         """The jobs that an event has started so far, past any cache."""
+
+    async def listed(self, since: float, most: int, /) -> Sequence[Listed] | None:
+        """The jobs that were queued since then (seconds since 1970), also those of others.
+
+        None where `most` requests do not get them: the server keeps no lists, or too long ones.
+        """
 
 
 class Clock(Protocol):
@@ -227,6 +243,9 @@ class Journal(Protocol):
     def record(self, sightings: Sequence[Sighting], /) -> None: ...
 
     def note(self, message: str, /) -> None: ...
+
+    def waiting(self, stage: int, reason: str | None, /) -> None:
+        """From now on the stage waits for `reason`; None: no longer."""
 
     def keep_lease(self) -> None: ...
 

@@ -16,7 +16,7 @@ FAILURES: frozenset[Outcome] = frozenset({"failed", "cancelled", "rejected", "no
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An Inngest run that one of our events started."""
+    """An Inngest run that one of our events started; `original`: the job that it is a rerun of."""
 
     id: str
     function: str
@@ -24,6 +24,7 @@ class Job:
     ended: bool
     message: str | None = None
     url: str | None = None
+    original: str | None = None
 
 
 class SentEvent(NamedTuple):

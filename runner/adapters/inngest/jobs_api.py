@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -10,13 +11,15 @@ import httpx
 import orjson
 
 from runner.adapters.inngest.http import Retry, Unanswered, request
+from runner.adapters.inngest.output import MESSAGE_LENGTH, message_of
+from runner.adapters.inngest.run_lists import RunLists
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, TargetError
+from runner.execution.ports import Listed
 from runner.model import Job
 
 ENDED = frozenset({"completed", "failed", "cancelled", "overflowed", "skipped"})
 _NO_EVENT = "0" * 26  # a well-formed internal id that no event has
-_MESSAGE_LENGTH = 500
 
 
 @dataclass(slots=True)
@@ -25,10 +28,12 @@ class HttpJobsApi:
     target: Target
     retry: Retry
     _keys: list[str] = field(init=False)
+    _lists: RunLists = field(init=False)
     _cache_buster: Any = field(default_factory=count)
 
     def __post_init__(self) -> None:
         self._keys = list(self.target.signing_keys)
+        self._lists = RunLists(self._list, self.target)
 
     async def probe(self) -> None:
         response, _ = await self._ask(_NO_EVENT)
@@ -39,27 +44,41 @@ class HttpJobsApi:
         _, runs = await self._ask(internal_id)
         return [self._job(run) for run in runs]
 
+    async def listed(self, since: float, most: int) -> list[Listed] | None:
+        """From ``/v2/runs``, a beta: None where a server does not have it."""
+        return await self._lists.since(since, most)
+
     async def _ask(self, internal_id: str) -> tuple[httpx.Response, list[dict[str, Any]]]:
+        # The server caches this answer for 15 s, an early empty one too; a query it does not
+        # know passes the cache by (protocol page, section 6).
+        path = f"/v1/events/{internal_id}/runs"
+
         async def attempt() -> tuple[httpx.Response, list[dict[str, Any]]]:
-            response, body = await self._get(internal_id)
+            response, body = await self._get(path, {"fresh": str(next(self._cache_buster))})
             return response, self._runs(response, body)
 
-        found: tuple[httpx.Response, list[dict[str, Any]]] = await self.retry(
-            f"asking {self.target.name} for jobs", attempt
-        )
+        found: tuple[httpx.Response, list[dict[str, Any]]] = await self.retry(self._what, attempt)
         return found
 
-    async def _get(self, internal_id: str) -> tuple[httpx.Response, bytes]:
+    async def _list(self, query: Mapping[str, Any]) -> tuple[httpx.Response, bytes]:
+        async def attempt() -> tuple[httpx.Response, bytes]:
+            return await self._get("/v2/runs", query)
+
+        found: tuple[httpx.Response, bytes] = await self.retry(self._what, attempt)
+        return found
+
+    @property
+    def _what(self) -> str:
+        return f"asking {self.target.name} for jobs"
+
+    async def _get(self, path: str, query: Mapping[str, Any]) -> tuple[httpx.Response, bytes]:
         """Keys are tried in turn: after a rotation the fallback may be the one that holds."""
-        url = f"{self.target.api}/v1/events/{internal_id}/runs"
+        url = f"{self.target.api}{path}"
         while True:
             key = self._keys[0] if self._keys else None
             headers = {"authorization": f"Bearer {key}"} if key else {}
             if self.target.environment:
                 headers["x-inngest-env"] = self.target.environment
-            # The server caches this answer for 15 s, an early empty one too; a query it does not
-            # know passes the cache by (protocol page, section 6).
-            query = {"fresh": str(next(self._cache_buster))}
             response, body = await request(self.client, "GET", url, headers=headers, params=query)
             if response.status_code not in (401, 403):
                 return response, body
@@ -95,7 +114,7 @@ class HttpJobsApi:
         status = answer.get("status")
         if status == 404:
             return []
-        says = f"it says: {self.target.clean(str(answer['error']))[:_MESSAGE_LENGTH]}"
+        says = f"it says: {self.target.clean(str(answer['error']))[:MESSAGE_LENGTH]}"
         if isinstance(status, int) and (status == 429 or status >= 500):
             raise Unanswered(says, maybe_taken=False)
         raise TargetError(f"asking {self.target.name} for jobs: {says}")
@@ -112,23 +131,8 @@ class HttpJobsApi:
             ended=ended,
             message=self._message(run) if status.lower() != "completed" else None,
             url=self.target.job_url(job_id),
+            original=run.get("original_run_id"),
         )
 
     def _message(self, run: dict[str, Any]) -> str | None:
-        message = _own_words(run.get("output"))
-        return message and self.target.clean(message)[:_MESSAGE_LENGTH]
-
-
-def _own_words(output: Any) -> str | None:
-    """A failed job's own words: ``{"code", "message", "name", "stack"}``, sometimes as text."""
-    if isinstance(output, str):
-        try:
-            output = orjson.loads(output)
-        except orjson.JSONDecodeError:
-            return output or None
-    if not isinstance(output, dict):
-        return None
-    name, message = output.get("name"), output.get("message")
-    if not message:
-        return str(name) if name else None
-    return f"{name}: {message}" if name else str(message)
+        return message_of(run.get("output"), self.target)

@@ -1,0 +1,34 @@
+"""What a failed job says of itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from runner.adapters.inngest.target import Target
+
+MESSAGE_LENGTH = 500
+
+
+def message_of(output: Any, target: Target) -> str | None:
+    """A failed job's own words, without keys."""
+    message = _own_words(output)
+    return message and target.clean(message)[:MESSAGE_LENGTH]
+
+
+def _own_words(output: Any) -> str | None:
+    """A failed job's own words: ``{"code", "message", "name", "stack"}``, sometimes as text."""
+    if isinstance(output, str):
+        try:
+            output = orjson.loads(output)
+        except orjson.JSONDecodeError:
+            return output or None
+    if not isinstance(output, dict):
+        return None
+    if isinstance(output.get("error"), dict):  # as the lists of /v2 have it
+        output = output["error"]
+    name, message = output.get("name"), output.get("message")
+    if not message:
+        return str(name) if name else None
+    return f"{name}: {message}" if name else str(message)

@@ -1,0 +1,118 @@
+"""Following many events: ``GET {origin}/v2/runs``, a hundred jobs a page (protocol page, 3)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import orjson
+
+from runner.adapters.inngest.output import message_of
+from runner.adapters.inngest.target import Target
+from runner.execution.ports import Listed
+from runner.model import Job
+
+PAGE = 100  # the most that a server gives
+# Jobs that go on come first: one that ends meanwhile is then in the lists of those that have ended.
+# Each job is in one list. (Skipped and overflowed ones are in none: they have no status there.) By
+# the time that they were queued, since the lists by the time of the end leave most of them out.
+_LISTS: tuple[Mapping[str, Any], ...] = (
+    {"status": ["QUEUED", "RUNNING"]},
+    {"status": ["COMPLETED"]},
+    {"status": ["FAILED", "CANCELLED"], "includeOutput": "true"},
+)
+_STATUSES = {
+    "QUEUED": "Scheduled",
+    "RUNNING": "Running",
+    "COMPLETED": "Completed",
+    "FAILED": "Failed",
+    "CANCELLED": "Cancelled",
+}
+
+
+class _NoLists(Exception):
+    """The server does not answer as one that has them, or they are too long to be worth reading."""
+
+
+@dataclass(slots=True)
+class RunLists:
+    """`get` makes a request; it raises `TargetError` and `KeyRefused`."""
+
+    get: Callable[[Mapping[str, Any]], Awaitable[tuple[httpx.Response, bytes]]]
+    target: Target
+    _ahead: float | None = None  # seconds that the server's clock is ahead of ours
+    _pages_left: int = 0
+
+    async def since(self, moment: float, most: int) -> list[Listed] | None:
+        """What was queued since then; None where that cannot be had in `most` requests."""
+        self._pages_left = most
+        try:
+            if self._ahead is None:
+                before = time.time()
+                self._ahead = _fetched_at(await self._page({"limit": 1}), before) - before
+            found: list[Listed] = []
+            for query in _LISTS:
+                found += await self._all(query, moment + self._ahead)
+        except _NoLists:
+            return None
+        return found
+
+    async def _all(self, query: Mapping[str, Any], moment: float) -> list[Listed]:
+        start = datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")
+        found: list[Listed] = []
+        asked = {**query, "timeField": "queuedAt", "from": start, "order": "asc", "limit": PAGE}
+        cursor: str | None = None
+        while True:
+            if not self._pages_left:
+                raise _NoLists
+            self._pages_left -= 1
+            page = await self._page({**asked, **({"cursor": cursor} if cursor else {})})
+            for run in page.get("data") or ():
+                found += self._listed(run)
+            paging = page.get("page") or {}
+            following = paging.get("cursor") if paging.get("hasMore") else None
+            if not following or following == cursor:
+                return found
+            cursor = following
+
+    async def _page(self, query: Mapping[str, Any]) -> dict[str, Any]:
+        response, body = await self.get(query)
+        try:
+            answer = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            answer = None
+        if response.status_code != 200 or not isinstance(answer, dict) or "page" not in answer:
+            raise _NoLists
+        return answer
+
+    def _listed(self, run: dict[str, Any]) -> list[Listed]:
+        status = _STATUSES.get(str(run.get("status")))
+        events = (run.get("trigger") or {}).get("eventIds") or []
+        if status is None or not run.get("id"):
+            raise _NoLists
+        ended = bool(run.get("endedAt"))
+        if ended and status in ("Scheduled", "Running"):
+            return []  # it was skipped, or overflowed: an answer about its event says which
+        job_id = str(run["id"])
+        failed = ended and status != "Completed"
+        job = Job(
+            id=job_id,
+            function=str((run.get("function") or {}).get("id", "")),
+            status=status,
+            ended=ended,
+            message=message_of(run.get("output"), self.target) if failed else None,
+            url=self.target.job_url(job_id),
+        )
+        return [Listed(str(event), job) for event in events]
+
+
+def _fetched_at(page: Mapping[str, Any], otherwise: float) -> float:
+    """The server's time; a page that does not tell it is taken to have ours."""
+    try:
+        return datetime.fromisoformat(page["metadata"]["fetchedAt"]).timestamp()
+    except (KeyError, TypeError, ValueError):
+        return otherwise
