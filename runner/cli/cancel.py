@@ -10,13 +10,13 @@ from random import SystemRandom
 import click
 
 from runner.adapters.inngest.target import Target, resolve
-from runner.adapters.journal.store import RunRecord, Store
+from runner.adapters.journal.store import Store
 from runner.cli.common import open_store, state_option, take_lock
 from runner.cli.resume import refuse_another_address
 from runner.errors import Incomplete, PreflightRefused, UsageError
 from runner.execution.cancel import Cancelled, cancel_jobs
 from runner.execution.ports import Journal
-from runner.model import ExecutionPlan
+from runner.model import ExecutionPlan, RunRecord
 
 _PATIENCE = 60.0  # seconds for the request in flight to end
 _OPEN = ("running", "incomplete")

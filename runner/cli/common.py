@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -153,6 +154,7 @@ def open_databases(plan: str) -> Databases:
 
 
 _DATABASES = "runner.databases"
+_MAX_SOURCE = 256 * 1024  # characters
 
 
 def open_store(state: str | None) -> Store:
@@ -160,6 +162,16 @@ def open_store(state: str | None) -> Store:
     from runner.adapters.journal.store import DEFAULT_STATE, Store
 
     return click.get_current_context().with_resource(Store(state or DEFAULT_STATE))
+
+
+def source_of(plan: ExecutionPlan) -> str | None:
+    """The plan file as it was reviewed; None where it is not what the plan was made of any more."""
+    try:
+        raw = Path(plan.path).read_bytes()
+    except OSError:
+        return None
+    same = any(read.sha256 == sha256(raw).hexdigest() for read in plan.inputs)
+    return raw.decode("utf-8", "replace")[:_MAX_SOURCE] if same else None
 
 
 def take_lock(store: Store, plan: str, address: str, run_id: str, wait: float) -> Lease:

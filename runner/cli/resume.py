@@ -12,7 +12,7 @@ from random import SystemRandom
 import click
 
 from runner.adapters.inngest.target import Target, resolve
-from runner.adapters.journal.store import RunRecord, Store
+from runner.adapters.journal.store import Store
 from runner.cli.carry_out import carry_out, sending_options
 from runner.cli.common import (
     build,
@@ -30,7 +30,7 @@ from runner.execution.chunks import RequestLimits
 from runner.execution.ports import Journal, Resolver
 from runner.execution.recover import Decision
 from runner.execution.seeds import make_seed
-from runner.model import ExecutionPlan, Input
+from runner.model import ExecutionPlan, Input, RunRecord
 from runner.planning.difference import first_difference
 
 

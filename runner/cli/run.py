@@ -21,6 +21,7 @@ from runner.cli.common import (
     plan_argument,
     plan_options,
     read_variables,
+    source_of,
     state_option,
     take_lock,
     target_option,
@@ -129,6 +130,7 @@ def run_command(
             address=resolved.address,
             variables=overrides,
             follow=follow,
+            source=source_of(record),
         )
         if any(stage.deferred for stage in record.stages):
             remember(journal, built.plan)

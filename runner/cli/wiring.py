@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING
@@ -158,16 +158,21 @@ async def open_means(
 
 @dataclass(slots=True)
 class Noting:
-    """An observer whose notes are kept in the journal too, once there is one."""
+    """An observer whose notes and waits are kept in the journal too, once there is one."""
 
     observer: Observer
     journal: Journal | None = None
+    waits: dict[int, str | None] = field(default_factory=dict)
 
     def started(self, run_id: str, plan: ExecutionPlan) -> None:
         self.observer.started(run_id, plan)
 
     def progress(self, progress: StageProgress) -> None:
         self.observer.progress(progress)
+        before = self.waits.get(progress.stage)
+        if self.journal and progress.waiting != before:
+            self.waits[progress.stage] = progress.waiting
+            self.journal.waiting(progress.stage, progress.waiting)
 
     def note(self, message: str) -> None:
         self.observer.note(message)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import orjson
 
+from runner.execution.seeds import event_id
 from runner.model import ExecutionPlan, Stage
 
 MAX_EVENTS = 5_000  # the Event API's own limit (protocol page, section 1)
@@ -33,22 +34,18 @@ class Encoded(NamedTuple):
 class Wire:
     """How a run writes the events of a stage.
 
-    The server claims a run per function and id, whatever the event's name (protocol page, section
-    2): so the operation is part of the id, and the run, so that a second run is not a duplicate;
-    and the place in the stage, where an item may come more than once.
     `started_at` is what the times of scheduled events count from, so that they are the same
     whenever they are sent.
     """
 
     def __init__(self, run_id: str, started_at: float, stage: Stage, first: int) -> None:
-        self.stage, self.first, self._started_at = stage, first, started_at
+        self.stage, self.first = stage, first
+        self._run_id, self._started_at = run_id, started_at
         self._head = b'{"name":' + orjson.dumps(stage.event) + b',"data":'
-        self._id = f"{run_id}:{stage.operation}:"
 
     def encode(self, index: int, item: str, data: bytes) -> Encoded:
         """The `index`-th event of the stage, with its idempotency key."""
-        place = f"#{index + 1}" if self.stage.numbered else ""
-        id_ = orjson.dumps(f"{self._id}{item}{place}")
+        id_ = orjson.dumps(event_id(self._run_id, self.stage, item, index))
         at = self.stage.at(self.stage.batch_of(index))
         time = b"" if at is None else b',"ts":%d' % ((self._started_at + at) * 1000)
         body = b"".join((self._head, data, b',"id":', id_, time, b"}"))

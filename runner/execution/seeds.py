@@ -8,6 +8,8 @@ from random import Random
 
 from ulid import ULID
 
+from runner.model import Stage
+
 _LOW = 0xFFFFFFFF
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [a + b for a in _CROCKFORD for b in _CROCKFORD]  # ten bits each
@@ -16,6 +18,17 @@ _PAIRS = [a + b for a in _CROCKFORD for b in _CROCKFORD]  # ten bits each
 def make_seed(now: float, random: Random) -> str:
     """``"<ms>,<base64 of 10 random bytes>"``, the header's form (protocol page, section 1)."""
     return f"{int(now * 1000)},{base64.b64encode(random.randbytes(10)).decode()}"
+
+
+def event_id(run_id: str, stage: Stage, item: str, index: int) -> str:
+    """The idempotency key of the `index`-th event of a stage.
+
+    The server claims a run per function and id, whatever the event's name (protocol page, section
+    2): so the operation is part of the id, and the run, so that a second run is not a duplicate;
+    and the place in the stage, where an item may come more than once.
+    """
+    place = f"#{index + 1}" if stage.numbered else ""
+    return f"{run_id}:{stage.operation}:{item}{place}"
 
 
 def internal_ids(seed: str, count: int, start: int = 0) -> Iterator[str]:

@@ -9,10 +9,11 @@ from typing import TextIO
 
 import orjson
 
-from runner.model import ExecutionPlan, PlannedEvent, Problem, Stage
+from runner.model import ExecutionPlan, PlannedEvent, Problem, SkippedGroup, Stage
 from runner.output import words
 from runner.output.escape import shortened, visible
 from runner.output.problems import format_problems
+from runner.planning.left_out import grouped
 
 MAX_CHARACTERS = 65_536  # the most that a GitHub comment may have
 _RESERVE = 2_000  # kept free for the closing lines
@@ -101,18 +102,19 @@ def _warning(warning: Problem) -> str:
 
 
 def _skipped(plan: ExecutionPlan, room: int) -> str:
-    groups = words.grouped(plan.skipped)
+    groups = grouped(plan.skipped)
     if not groups:
         return ""
-    text = _with_more(_fitting((_group(*group) for group in groups), room), len(groups), "- ")
+    text = _with_more(_fitting(map(_group, groups), room), len(groups), "- ")
     return _folded("Skipped", text, opened=True)
 
 
-def _group(operation: str, reason: str, items: list[str]) -> str:
-    line = f"- {_cell(operation)}: {_cell(reason)}"
-    if not items:
+def _group(group: SkippedGroup) -> str:
+    line = f"- {_cell(group.operation)}: {_cell(group.reason)}"
+    if not group.items:
         return line
-    return f"{line} ({words.counted(len(items), 'item')}: {_cell(words.named(items))})"
+    names = words.named(group.items, group.total)
+    return f"{line} ({words.counted(group.total, 'item')}: {_cell(names)})"
 
 
 def _samples(stage: Stage, events: int | None, room: int) -> str:

@@ -10,6 +10,7 @@ import orjson
 from runner.model import ExecutionPlan, PlannedEvent, Stage
 from runner.output import words
 from runner.output.escape import shortened, visible
+from runner.planning.left_out import grouped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -137,8 +138,9 @@ def _skipped(console: Console, plan: ExecutionPlan, width: int) -> None:
     if not plan.skipped:
         return
     console.print(Text("Skipped", style="bold"))
-    for operation, reason, items in words.grouped(plan.skipped):
-        which = f"{words.counted(len(items), 'item')}, " if items else ""
+    for operation, reason, total, items in grouped(plan.skipped):
+        which = f"{words.counted(total, 'item')}, " if total else ""
         console.print(Text(f"   {visible(operation)}: {which}{visible(reason)}"))
         if items:
-            console.print(Text(shortened(f"   {visible(words.named(items))}", width), style="dim"))
+            names = visible(words.named(items, total))
+            console.print(Text(shortened(f"   {names}", width), style="dim"))

@@ -8,7 +8,7 @@ from typing import TextIO
 
 import click
 
-from runner.model import Chain, CheckResult, Failure, Summary
+from runner.model import ITEM, Chain, CheckResult, Failure, Summary
 from runner.output import words
 from runner.output.escape import shortened, visible
 from runner.spec.secrets import redact
@@ -30,7 +30,7 @@ def write_summary_text(summary: Summary, out: TextIO, *, color: bool) -> None:
         _figures(summary),
     ]
     lines += _chain(summary.chain)
-    lines += _checks(summary.checks, color=color)
+    lines += checks_text(summary.checks, color=color)
     lines += _failures(summary.failures)
     lines += [f"note: {visible(redact(note))}" for note in summary.notes]
     if summary.links:
@@ -92,7 +92,7 @@ def _chain(chain: Chain | None) -> list[str]:
     return [f"with its retries: {done:,} of {events} completed, over {len(chain.runs)} runs"]
 
 
-def _checks(checks: Sequence[CheckResult], *, color: bool) -> list[str]:
+def checks_text(checks: Sequence[CheckResult], *, color: bool) -> list[str]:
     """What the database has said, each with what was expected of it."""
     lines = []
     for check in checks:
@@ -110,11 +110,13 @@ def _failures(failures: Iterable[Failure]) -> list[str]:
     """Grouped by operation and message: a thousand of a kind are one line."""
     groups: dict[tuple[str, str], list[Failure]] = {}
     for failure in failures:
-        groups.setdefault((failure.operation, failure.message), []).append(failure)
+        alike = failure.message.replace(failure.item, ITEM)
+        groups.setdefault((failure.operation, alike), []).append(failure)
     lines = []
     for (operation, message), members in groups.items():
-        head = f"  {visible(operation)}: {visible(shortened(redact(message), _MESSAGE))}"
-        items = visible(words.named([member.item for member in members]))
+        said = message if len(members) > 1 else members[0].message
+        head = f"  {visible(operation)}: {visible(shortened(redact(said), _MESSAGE))}"
+        items = visible(words.named([m.item for m in members], len(members)))
         lines += [head, f"    {words.counted(len(members), 'event')}: {items}"]
         lines += [f"    {visible(url)}" for url in [member.url for member in members[:1]] if url]
     return ["failures:", *lines] if lines else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 
 from runner.model import (
     CommandGuard,
@@ -12,14 +12,31 @@ from runner.model import (
     GuardSpec,
     HttpGuard,
     Needs,
-    Skipped,
+    Outcome,
+    RunRecord,
     SqlGuard,
     Stage,
 )
 from runner.output.escape import shortened
+from runner.planning.left_out import MAX_NAMED
 from runner.spec.units import format_duration
 
-MAX_NAMED = 5
+OUTCOMES: Mapping[Outcome, str] = {
+    "failed": "failed",
+    "cancelled": "were cancelled",
+    "rejected": "were rejected",
+    "no_job": "started no job",
+    "timed_out": "did not end in time",
+}
+
+
+def state(record: RunRecord, holder: str | None) -> str:
+    """The run's status, but ``dead`` where it should be under way and no process carries it out."""
+    if record.status != "running":
+        return record.status
+    if holder is None:
+        return "dead"
+    return "paused" if record.wanted == "pause" else "running"
 
 
 def counted(number: int, noun: str) -> str:
@@ -139,18 +156,9 @@ def totals_line(plan: ExecutionPlan) -> str:
     return f"{', '.join(parts)}; no pauses, only the jobs' time"
 
 
-def grouped(skipped: Iterable[Skipped]) -> list[tuple[str, str, list[str]]]:
-    """(operation, reason, items) in first-seen order; no items where all are skipped."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    for entry in skipped:
-        items = groups.setdefault((entry.operation, entry.reason), [])
-        if entry.item is not None:
-            items.append(entry.item)
-    return [(operation, reason, items) for (operation, reason), items in groups.items()]
-
-
-def named(items: list[str]) -> str:
-    """The first few, and how many more."""
-    more = len(items) - MAX_NAMED
-    text = ", ".join(items[:MAX_NAMED])
+def named(items: Sequence[str], total: int) -> str:
+    """The first few of so many, and how many more."""
+    shown = items[:MAX_NAMED]
+    more = total - len(shown)
+    text = ", ".join(shown)
     return f"{text}, +{more:,} more" if more > 0 else text

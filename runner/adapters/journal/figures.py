@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Connection, case, func, select
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, bindparam, case, distinct, func, select, update
 
 from runner.adapters.journal.tables import FAILED, chunks, jobs, outcomes, runs
 from runner.model import Failure, Totals
@@ -30,7 +33,7 @@ def totals(connection: Connection, run_id: str) -> Totals:
         )
     )
     by_status = connection.execute(
-        select(func.lower(jobs.c.status), func.count())
+        select(func.lower(jobs.c.status), func.count(distinct(jobs.c.job_id)))
         .where(jobs.c.run_id == run_id)
         .group_by(func.lower(jobs.c.status))
     )
@@ -91,13 +94,35 @@ def failures(connection: Connection, run_id: str) -> list[Failure]:
 
 
 def failed_in(connection: Connection, run_id: str, stage: int) -> int:
-    query = (
-        select(func.count())
-        .select_from(outcomes)
-        .join(chunks, chunk_of_outcome())
-        .where(outcomes.c.run_id == run_id, FAILED, chunks.c.stage == stage)
+    mine = (chunks.c.run_id == run_id) & (chunks.c.stage == stage)
+    query = select(func.coalesce(func.sum(chunks.c.failed), 0)).where(mine)
+    return int(connection.execute(query).scalar_one())
+
+
+def count(connection: Connection, run_id: str, settled: Sequence[Mapping[str, Any]]) -> None:
+    """Add outcomes to the figures of their chunks."""
+    chunk = chunks.c.number == bindparam("chunk")
+    connection.execute(
+        update(chunks)
+        .where(chunks.c.run_id == run_id, chunk)
+        .values(
+            completed=chunks.c.completed + bindparam("more_completed"),
+            failed=chunks.c.failed + bindparam("more_failed"),
+        ),
+        [
+            {"chunk": number, "more_completed": good, "more_failed": all_ - good}
+            for number, (good, all_) in _by_chunk(settled).items()
+        ],
     )
-    return connection.execute(query).scalar_one()
+
+
+def _by_chunk(settled: Sequence[Mapping[str, Any]]) -> Mapping[int, tuple[int, int]]:
+    """Of each chunk how many have completed, and how many there are."""
+    found: dict[int, tuple[int, int]] = {}
+    for row in settled:
+        good, all_ = found.get(row["chunk"], (0, 0))
+        found[row["chunk"]] = good + (row["outcome"] == "completed"), all_ + 1
+    return found
 
 
 def links(connection: Connection, run_id: str, limit: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -25,10 +26,12 @@ from runner.model import (
     Pacing,
     Query,
     Selection,
+    SkippedGroup,
     SqlGuard,
     Stage,
     Until,
 )
+from runner.planning.left_out import grouped
 from runner.planning.sealed import SealedItems
 
 _GUARDS: dict[str, type[Any]] = {
@@ -53,6 +56,10 @@ def head(plan: ExecutionPlan) -> str:
             "checks": plan.checks,
             "coverage": [[name, query, given] for name, query, given in plan.coverage],
             "facts": [list(fact) for fact in plan.facts],
+            "skipped": [
+                [group.operation, group.reason, group.total, group.items]
+                for group in grouped(plan.skipped)
+            ],
         }
     ).decode()
 
@@ -110,7 +117,22 @@ def read(connection: Connection, run_id: str, text: str) -> ExecutionPlan:
     bodies: dict[int, list[bytes]] = {}
     for stage, body in connection.execute(query):
         bodies.setdefault(stage, []).append(bytes(body))
-    value = orjson.loads(text)
+    return _plan(orjson.loads(text), bodies)
+
+
+def outline(text: str) -> ExecutionPlan:
+    """The plan without its events, which are counted all the same."""
+    return _plan(orjson.loads(text), {})
+
+
+def skipped(text: str) -> tuple[SkippedGroup, ...]:
+    return tuple(
+        SkippedGroup(operation, reason, total, tuple(items))
+        for operation, reason, total, items in orjson.loads(text).get("skipped", ())
+    )
+
+
+def _plan(value: dict[str, Any], bodies: Mapping[int, Sequence[bytes]]) -> ExecutionPlan:
     limit = value["max_failures"]
     return ExecutionPlan(
         name=value["name"],
@@ -139,7 +161,7 @@ def _guard(kind: str, fields: dict[str, Any]) -> Any:
     return _GUARDS[kind](**fields)
 
 
-def _stage(written: dict[str, Any], bodies: dict[int, list[bytes]]) -> Stage:
+def _stage(written: dict[str, Any], bodies: Mapping[int, Sequence[bytes]]) -> Stage:
     count = written.pop("count")
     items = SealedItems(written["event"], count, tuple(bodies.get(written["number"], ())))
     until, needs = written.get("until"), written.get("needs")

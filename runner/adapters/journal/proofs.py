@@ -28,6 +28,12 @@ def remembered(connection: Connection, run_id: str, name: str) -> Json:
     return None if found is None else orjson.loads(found)
 
 
+def all_of(connection: Connection, run_id: str) -> list[tuple[str, str]]:
+    """Every answer, as JSON, by its name."""
+    query = select(answers.c.name, answers.c.value).where(answers.c.run_id == run_id)
+    return [(name, value) for name, value in connection.execute(query.order_by(answers.c.at))]
+
+
 def keep_check(connection: Connection, run_id: str, result: CheckResult) -> None:
     remember(connection, run_id, _CHECK + result.name, asdict(result))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import Connection, Row, and_, delete, func, select, update
 
 from runner.adapters.journal.tables import FAILED, chunks, jobs, outcomes
 from runner.execution.ports import Unanswered, Unsettled
@@ -37,7 +37,7 @@ def unsettled(connection: Connection, run_id: str) -> list[Unsettled]:
     """Only chunks that have open events are looked into: all others are counted."""
     found: list[Unsettled] = []
     for chunk in _open_chunks(connection, run_id):
-        known = _known_ids(chunk)
+        known = known_ids(chunk)
         found += [
             Unsettled(position, chunk.number, known[position])
             for position in open_positions(connection, run_id, chunk)
@@ -48,11 +48,16 @@ def unsettled(connection: Connection, run_id: str) -> list[Unsettled]:
 
 def reopen_timed_out(connection: Connection, run_id: str) -> None:
     """A run that is carried on looks again at the jobs it had given up waiting for."""
-    connection.execute(
-        delete(outcomes).where(
-            outcomes.c.run_id == run_id, FAILED, outcomes.c.outcome == "timed_out"
-        )
+    given_up = and_(outcomes.c.run_id == run_id, FAILED, outcomes.c.outcome == "timed_out")
+    of_chunk = (
+        select(func.count()).where(given_up, outcomes.c.chunk == chunks.c.number).scalar_subquery()
     )
+    connection.execute(
+        update(chunks)
+        .where(chunks.c.run_id == run_id, chunks.c.failed > 0)
+        .values(failed=chunks.c.failed - of_chunk)
+    )
+    connection.execute(delete(outcomes).where(given_up))
 
 
 def requeue(connection: Connection, run_id: str, make_seed: Callable[[], str]) -> None:
@@ -80,14 +85,7 @@ def open_positions(connection: Connection, run_id: str, chunk: Row[Any]) -> list
 
 
 def _open_chunks(connection: Connection, run_id: str) -> Sequence[Row[Any]]:
-    ended = (
-        select(func.count())
-        .where(
-            outcomes.c.run_id == run_id,
-            outcomes.c.position.between(chunks.c.first, chunks.c.last),
-        )
-        .scalar_subquery()
-    )
+    ended = chunks.c.completed + chunks.c.failed
     query = (
         select(chunks)
         .where(
@@ -100,7 +98,8 @@ def _open_chunks(connection: Connection, run_id: str) -> Sequence[Row[Any]]:
     return connection.execute(query).all()
 
 
-def _known_ids(chunk: Row[Any]) -> dict[int, str]:
+def known_ids(chunk: Row[Any]) -> dict[int, str]:
+    """The internal id of each position of the chunk that was taken."""
     if chunk.ids:
         return {int(position): id_ for position, id_ in orjson.loads(chunk.ids).items()}
     positions = range(chunk.first, chunk.last + 1)

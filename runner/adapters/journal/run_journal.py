@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from runner.adapters.journal import chains, figures, proofs, recovery
 from runner.adapters.journal.leases import Lease
 from runner.adapters.journal.reach import reachable
-from runner.adapters.journal.tables import chunks, jobs, notes, outcomes, runs
+from runner.adapters.journal.tables import chunks, jobs, notes, outcomes, runs, waits
 from runner.execution.ports import (
     Answer,
     Chunk,
@@ -95,8 +95,10 @@ class RunJournal:
                         item=chunk.items[taken],
                         outcome="rejected",
                         message=answer.refused,
+                        at=time.time(),
                     )
                 )
+                values["failed"] = chunks.c.failed + 1
                 # Of a chunk with gaps the events after the refused one stay to be sent again.
                 values |= {"state": before} if again else {"last": chunk.positions[taken]}
             connection.execute(update(chunks).where(self._is(chunk)).values(**values))
@@ -108,6 +110,7 @@ class RunJournal:
     def record(self, sightings: Sequence[Sighting]) -> None:
         seen = [_job_row(self.run_id, sighting) for sighting in sightings]
         rows = [row for found in seen for row in found]
+        now = time.time()
         settled = [
             {
                 "run_id": self.run_id,
@@ -116,6 +119,7 @@ class RunJournal:
                 "item": sighting.event.item,
                 "outcome": sighting.outcome,
                 "message": sighting.message,
+                "at": now,
             }
             for sighting in sightings
             if sighting.outcome
@@ -129,19 +133,30 @@ class RunJournal:
                 new = statement.excluded
                 connection.execute(
                     statement.on_conflict_do_update(
-                        index_elements=[jobs.c.run_id, jobs.c.job_id],
+                        index_elements=[jobs.c.run_id, jobs.c.job_id, jobs.c.position],
                         set_={"status": new.status, "message": new.message},
                     ),
                     rows,
                 )
             if settled:
                 connection.execute(insert(outcomes), settled)
+                figures.count(connection, self.run_id, settled)
 
     def note(self, message: str) -> None:
         with self._read() as connection:
             connection.execute(
                 insert(notes).values(run_id=self.run_id, at=time.time(), message=message)
             )
+
+    def waiting(self, stage: int, reason: str | None) -> None:
+        """The stage waits for `reason` from now on; None: it waits no longer."""
+        now = time.time()
+        still = (waits.c.run_id == self.run_id) & waits.c.ended.is_(None)
+        with self._read() as connection:
+            connection.execute(update(waits).where(still).values(ended=now))
+            if reason:
+                wait = {"run_id": self.run_id, "stage": stage, "reason": reason, "began": now}
+                connection.execute(insert(waits), wait)
 
     def notes(self) -> list[str]:
         query = select(notes.c.message).where(notes.c.run_id == self.run_id).order_by("number")
@@ -159,11 +174,8 @@ class RunJournal:
 
     def end(self, status: RunStatus) -> None:
         with self._write() as connection:
-            connection.execute(
-                update(runs)
-                .where(runs.c.id == self.run_id)
-                .values(status=status, ended_at=time.time())
-            )
+            ended = {"status": status, "ended_at": time.time()}
+            connection.execute(update(runs).where(runs.c.id == self.run_id).values(**ended))
 
     def next_position(self) -> int:
         query = select(func.coalesce(func.max(chunks.c.last) + 1, 0))

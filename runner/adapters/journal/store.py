@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Self
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from itertools import islice
+from typing import Any, Self
 
 from sqlalchemy import insert, select, update
 
-from runner.adapters.journal import chains, leases, plans
+from runner.adapters.journal import chains, leases, listing, plans, views
 from runner.adapters.journal.connect import connect, parse_url
 from runner.adapters.journal.leases import Lease
 from runner.adapters.journal.migrations import migrate
@@ -19,32 +21,21 @@ from runner.adapters.journal.run_journal import RunJournal
 from runner.adapters.journal.seen import last_seen
 from runner.adapters.journal.tables import runs
 from runner.errors import TargetError, UsageError
-from runner.model import ExecutionPlan, Json, Outcome, RunStatus
+from runner.model import (
+    EventRecord,
+    ExecutionPlan,
+    Note,
+    Outcome,
+    RunLine,
+    RunRecord,
+    RunStatus,
+    RunView,
+    Waited,
+)
 
+# The plan file's text is read where it is shown.
+_RECORD = [column for column in runs.c if column is not runs.c.source]
 DEFAULT_STATE = "sqlite:///.backfill/state.db"
-
-
-@dataclass(frozen=True, slots=True)
-class RunRecord:
-    """What a run was started with; times are seconds since 1970."""
-
-    id: str
-    plan: str
-    path: str
-    digest: str
-    target: str
-    address: str
-    variables: Mapping[str, Json]
-    planned: int
-    follow: bool
-    status: RunStatus
-    started_at: float
-    ended_at: float | None
-    head: str | None
-    parent: str | None
-    wanted: Literal["pause", "cancel"] | None
-    batch_size: int | None
-    delay: float | None
 
 
 class Store:
@@ -71,7 +62,7 @@ class Store:
         return leases.acquire(self.engine, f"{plan} -> {address}", run_id)
 
     def start(self, run_id: str, plan: ExecutionPlan, lease: Lease, **record: Any) -> RunJournal:
-        """Write down a new run; `record` has target, address, variables, follow and parent."""
+        """Write down a new run; `record` has target, address, variables, follow, parent, source."""
         started_at = time.time()
         with reachable(self.url), self.engine.begin() as connection:
             lease.renew(connection)
@@ -94,7 +85,7 @@ class Store:
 
     def find(self, run_id: str) -> RunRecord:
         """A run by its id, a unique beginning of it, or ``latest``; else a `UsageError`."""
-        query = select(runs).order_by(runs.c.started_at.desc()).limit(2)
+        query = select(*_RECORD).order_by(runs.c.started_at.desc()).limit(2)
         if run_id != "latest":
             query = query.where(runs.c.id.startswith(run_id.upper(), autoescape=True))
         with reachable(self.url), self.engine.connect() as connection:
@@ -107,10 +98,66 @@ class Store:
             raise UsageError(f"more than one run begins with {run_id}", hint="give more of its id")
         return _record(found[0])
 
+    def runs(
+        self,
+        *,
+        plan: str | None = None,
+        target: str | None = None,
+        states: Collection[RunStatus] = (),
+        since: float = 0.0,
+        limit: int | None = None,
+    ) -> list[RunLine]:
+        """The runs of a plan (a pattern with ``*``), target, or state, the latest ones first."""
+        query = select(*_RECORD).where(runs.c.started_at >= since)
+        if target:
+            query = query.where(runs.c.target == target)
+        if states:
+            query = query.where(runs.c.status.in_(states))
+        query = query.order_by(runs.c.started_at.desc())
+        with reachable(self.url), self.engine.connect() as connection:
+            found = map(_record, connection.execute(query).mappings())
+            chosen = (one for one in found if plan is None or fnmatchcase(one.plan, plan))
+            return listing.lines(connection, list(islice(chosen, limit)))
+
+    def glance(self, record: RunRecord) -> RunView:
+        """Where a run stands, for a terminal."""
+        with reachable(self.url), self.engine.connect() as connection:
+            return views.glance(connection, record)
+
+    def view(self, record: RunRecord) -> RunView:
+        """All that a page shows of a run; the coverage is in `answers`."""
+        with reachable(self.url), self.engine.connect() as connection:
+            return replace(
+                views.glance(connection, record), **views.timeline(connection, record.id)
+            )
+
+    def answers(self, record: RunRecord) -> Mapping[str, Any]:
+        """What the user's database has answered in a run, by name."""
+        with reachable(self.url), self.engine.connect() as connection:
+            return views.answers_of(connection, record.id)
+
+    def story(self, record: RunRecord) -> tuple[list[Note], list[Waited]]:
+        """What a run has noted, and what it was waiting for."""
+        with reachable(self.url), self.engine.connect() as connection:
+            return views.notes_of(connection, record.id), views.waits_of(connection, record.id)
+
+    def events(
+        self, record: RunRecord, stages: Collection[int] = (), outcome: Collection[str] = ()
+    ) -> Iterator[EventRecord]:
+        """Every event of a run; of `stages` alone, or with an `outcome` alone.
+
+        Raises `UsageError` for a run of a backfill that did not keep its events.
+        """
+        plan = self.plan_of(record)
+        if plan is None:
+            raise UsageError(f"run {record.id} was made by a backfill that kept no events")
+        with reachable(self.url), self.engine.connect() as connection:
+            yield from listing.events(connection, record, plan, stages=stages, outcome=outcome)
+
     def unfinished(self, plan: str, address: str) -> RunRecord | None:
         """The latest run of the plan there, where it has not come to its end."""
         query = (
-            select(runs)
+            select(*_RECORD)
             .where(runs.c.plan == plan, runs.c.address == address)
             .order_by(runs.c.started_at.desc())
             .limit(1)

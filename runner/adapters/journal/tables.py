@@ -43,6 +43,7 @@ runs = Table(
     Column("wanted", Text),  # what an operator has ordered: pause | cancel
     Column("batch_size", Integer),  # ... and how the run was tuned
     Column("delay", Float),
+    Column("source", Text),  # the plan file as it was read
 )
 
 blocks = Table(
@@ -70,6 +71,10 @@ chunks = Table(
     Column("resent", Boolean, nullable=False, default=False),
     Column("sent_at", Float, nullable=False),
     Column("ids", Text),  # JSON, position -> internal id: those that the seed does not give
+    # Of its events, how many have come to which end: counted here, so that nobody has to count the
+    # outcomes of a million events.
+    Column("completed", Integer, nullable=False, default=0),
+    Column("failed", Integer, nullable=False, default=0),
 )
 
 # Only events that have come to an end have a row: what an event is lies in its block.
@@ -82,6 +87,7 @@ outcomes = Table(
     Column("item", Text, nullable=False),
     Column("outcome", Text, nullable=False),
     Column("message", Text),
+    Column("at", Float),
     sqlite_with_rowid=False,
 )
 _NOT_COMPLETED = text("outcome <> 'completed'")
@@ -102,7 +108,8 @@ jobs = Table(
     metadata,
     Column("run_id", Text, primary_key=True),
     Column("job_id", Text, primary_key=True),
-    Column("position", BigInteger, nullable=False),
+    # A function that takes events in batches starts one job for several of them.
+    Column("position", BigInteger, primary_key=True),
     Column("function", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("message", Text),
@@ -119,6 +126,19 @@ notes = Table(
     Column("message", Text, nullable=False),
 )
 Index("notes_by_run", notes.c.run_id, notes.c.number)
+
+# What a stage was waiting for, and how long; `ended` is missing while it still is.
+waits = Table(
+    "waits",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("run_id", Text, nullable=False),
+    Column("stage", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("began", Float, nullable=False),
+    Column("ended", Float),
+)
+Index("waits_by_run", waits.c.run_id, waits.c.number)
 
 # What the database has answered: figures before the work, and what checks came to.
 answers = Table(

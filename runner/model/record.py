@@ -1,0 +1,168 @@
+"""What a journal tells of a run to those who did not carry it out. Times: seconds since 1970."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from runner.model.coverage import Covered
+from runner.model.execution_plan import ExecutionPlan
+from runner.model.json import Json
+from runner.model.run import CheckResult, Job, Outcome, RunStatus
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What a run was started with."""
+
+    id: str
+    plan: str
+    path: str
+    digest: str
+    target: str
+    address: str
+    variables: Mapping[str, Json]
+    planned: int
+    follow: bool
+    status: RunStatus
+    started_at: float
+    ended_at: float | None
+    head: str | None
+    parent: str | None
+    wanted: Literal["pause", "cancel"] | None
+    batch_size: int | None
+    delay: float | None
+
+
+class Waited(NamedTuple):
+    """What a stage was waiting for; `ended` is None while it still is."""
+
+    stage: int
+    reason: str
+    began: float
+    ended: float | None
+
+
+class SentBatch(NamedTuple):
+    """A batch as it was sent: its events, and what has come of them."""
+
+    stage: int
+    batch: int
+    sent_at: float
+    events: int
+    completed: int
+    failed: int
+
+
+ITEM = "{item}"  # stands for the item's name in a message that several events have
+
+
+class FailureGroup(NamedTuple):
+    """Events that failed in the same way; `items` are the first of them, `url` the first job's."""
+
+    operation: str
+    outcome: Outcome
+    message: str
+    events: int
+    items: tuple[str, ...]
+    job: str | None
+    url: str | None
+
+
+class Bucket(NamedTuple):
+    """What happened in the seconds from `at` on, as many as there are to the next bucket."""
+
+    at: float
+    sent: int
+    ended: int
+
+
+class Note(NamedTuple):
+    at: float
+    message: str
+
+
+class EventRecord(NamedTuple):
+    """One event: `outcome` is None while its jobs go on, ``unsent`` before it was sent."""
+
+    position: int
+    stage: int
+    operation: str
+    batch: int
+    item: str
+    event: str
+    event_id: str
+    internal_id: str | None
+    sent_at: float | None
+    ended_at: float | None
+    outcome: str | None
+    message: str | None
+    jobs: tuple[Job, ...]
+
+
+class SkippedGroup(NamedTuple):
+    """`items`: the first of so many, which are 0 where the whole operation is left out."""
+
+    operation: str
+    reason: str
+    total: int
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecord:
+    """Where a stage stands. `failed` includes events that were refused or started no job.
+
+    `took`: how long its events took from the send to their end, on average.
+    """
+
+    number: int
+    operation: str
+    total: int
+    sent: int
+    batches: int
+    completed: int
+    failed: int
+    began: float | None
+    last_sent: float | None
+    ended: float | None
+    took: float | None
+    waiting: Waited | None
+
+    @property
+    def running(self) -> int:
+        return self.sent - self.completed - self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class RunLine:
+    """A run in a list of runs: how many of its events were sent, and what came of them."""
+
+    record: RunRecord
+    holder: str | None
+    sent: int
+    completed: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run as its journal has it. `holder`: who carries it out, None where no process does."""
+
+    record: RunRecord
+    holder: str | None
+    plan: ExecutionPlan | None
+    now: float
+    stages: tuple[StageRecord, ...]
+    outcomes: Mapping[Outcome, int]
+    failures: tuple[FailureGroup, ...]
+    checks: tuple[CheckResult, ...]
+    waits: tuple[Waited, ...] = ()
+    batches: tuple[SentBatch, ...] = ()
+    rates: tuple[Bucket, ...] = ()
+    notes: tuple[Note, ...] = ()
+    coverage: Mapping[str, tuple[Covered, ...]] = field(default_factory=dict)
+    skipped: tuple[SkippedGroup, ...] = ()
+    source: str | None = None
+    retries: tuple[str, ...] = ()
