@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from runner.adapters.inngest.target import Target
 from runner.cli.common import F, wants_color
+from runner.cli.display import display
 from runner.cli.wiring import Settings, open_means, stop_on_signals
 from runner.errors import (
     BackfillError,
@@ -108,7 +107,7 @@ def carry_out(
         journal = open_journal()
         return journal
 
-    with _display(form) as observer:
+    with display(form) as observer:
         try:
             ending, interrupted = asyncio.run(_execute(plan, target, opened, observer, settings))
         except BackfillError as caught:
@@ -156,18 +155,6 @@ async def _execute(
                     raise
                 ending = Ending("stopped")  # the request in flight stays without an answer
     return ending, signal.SIGINT in stop.signals
-
-
-@contextmanager
-def _display(form: str) -> Iterator[Observer]:
-    """A live display where there is a terminal, plain lines where there is none."""
-    from runner.output.progress import LiveDisplay, PlainLines
-
-    if sys.stderr.isatty() and form == "text" and os.environ.get("TERM") != "dumb":
-        with LiveDisplay(sys.stderr) as display:
-            yield display
-    else:
-        yield PlainLines(sys.stderr)
 
 
 def _print(summary: Summary, form: str) -> None:

@@ -1,0 +1,73 @@
+"""`backfill events`."""
+
+from __future__ import annotations
+
+import sys
+from fnmatch import fnmatchcase
+
+import click
+
+from runner.cli.common import format_option, open_store, state_option
+from runner.errors import UsageError
+from runner.model import FAILURES
+from runner.output.escape import shortened, visible
+from runner.output.run_json import write_events
+from runner.spec.secrets import redact
+
+_OUTCOMES = ("unsent", "sending", "running", "completed", *sorted(FAILURES))
+_MESSAGE = 200
+
+
+@click.command(
+    "events",
+    short_help="List the events of a run.",
+    epilog="\b\nExamples:\n  backfill events latest --failed"
+    "\n  backfill events 01M8 --operation embeddings --format csv > events.csv"
+    "\n  backfill events latest --item 'vercel/*' --format jsonl | jq .jobs",
+)
+@click.argument("run", default="latest")
+@state_option
+@click.option("--operation", "operations", multiple=True, metavar="NAME", help="Only its events.")
+@click.option("--item", "patterns", multiple=True, metavar="PATTERN", help="Only these items.")
+@click.option(
+    "--outcome", "outcomes", multiple=True, type=click.Choice(_OUTCOMES), help="Only such events."
+)
+@click.option("--failed", is_flag=True, help="Only events that did not take effect.")
+@format_option("text", "json", "jsonl", "csv")
+def events_command(
+    run: str,
+    state: str | None,
+    operations: tuple[str, ...],
+    patterns: tuple[str, ...],
+    outcomes: tuple[str, ...],
+    form: str,
+    *,
+    failed: bool,
+) -> None:
+    """List the events of RUN in sending order: item, ids, jobs, outcome and message.
+
+    An event without an outcome is `unsent`, `sending` (its answer has not arrived) or `running`.
+    """
+    store = open_store(state)
+    record = store.find(run)
+    view = store.glance(record)
+    known = {stage.operation for stage in view.stages}
+    for name in operations:
+        if name not in known:
+            hint = f"it has {', '.join(sorted(known))}"
+            raise UsageError(f"run {record.id} has no operation `{name}`", hint=hint)
+    stages = {stage.number for stage in view.stages if stage.operation in operations}
+    wanted = {*outcomes, *(FAILURES if failed else ())}
+    found = (
+        event
+        for event in store.events(record, stages, wanted)
+        if not patterns or any(fnmatchcase(event.item, pattern) for pattern in patterns)
+    )
+    if form != "text":
+        write_events(found, sys.stdout, form)
+        return
+    for event in found:
+        message = shortened(redact(event.message or ""), _MESSAGE)
+        job = event.jobs[-1].url or event.jobs[-1].id if event.jobs else ""
+        parts = (f"{event.outcome:9}", event.operation, event.item, job, message)
+        sys.stdout.write("  ".join(visible(part) for part in parts if part) + "\n")

@@ -1,0 +1,25 @@
+"""`backfill logs`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from runner.cli.common import open_store, state_option
+from runner.output.run_text import write_story
+
+
+@click.command(
+    "logs",
+    short_help="Tell what a run did, and why it waited.",
+    epilog="\b\nExamples:\n  backfill logs latest\n  backfill logs 01M8",
+)
+@click.argument("run", default="latest")
+@state_option
+def logs_command(run: str, state: str | None) -> None:
+    """Tell the story of RUN from its journal: what it did, what it noted, what it waited for."""
+    store = open_store(state)
+    record = store.find(run)
+    notes, waits = store.story(record)
+    write_story(store.glance(record), notes, waits, sys.stdout)

@@ -1,0 +1,73 @@
+"""`backfill runs`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from typing import Any
+
+import click
+
+from runner.cli.common import format_option, open_store, state_option, wants_color
+from runner.errors import UsageError
+from runner.model import RunStatus
+from runner.output.run_json import line_json
+from runner.output.run_text import write_lines
+from runner.spec.units import parse_duration
+
+_STATES = ("running", "completed", "failed", "incomplete", "cancelled")
+
+
+def _read_since(_context: Any, _parameter: Any, value: str | None) -> float:
+    try:
+        return 0.0 if value is None else time.time() - parse_duration(value)
+    except ValueError as error:
+        raise UsageError(f"--since: {error}") from None
+
+
+@click.command(
+    "runs",
+    short_help="List the runs.",
+    epilog="\b\nExamples:\n  backfill runs\n  backfill runs --state-is running"
+    "\n  backfill runs --plan 'refresh-*' --since 7d --format json",
+)
+@state_option
+@click.option("--plan", metavar="PATTERN", help="Only runs of these plans; `*` is any text.")
+@click.option("--target", metavar="TARGET", help="Only runs on this target.")
+@click.option(
+    "--state-is",
+    "states",
+    multiple=True,
+    type=click.Choice(_STATES),
+    help="Only runs in this state; may be given more than once.",
+)
+@click.option(
+    "--since",
+    callback=_read_since,
+    metavar="DURATION",
+    help="Only runs that were started so long ago at most.",
+)
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@format_option("text", "json")
+def runs_command(
+    state: str | None,
+    plan: str | None,
+    target: str | None,
+    states: tuple[RunStatus, ...],
+    since: float,
+    limit: int,
+    form: str,
+) -> None:
+    """List the runs that the state store has, the latest first."""
+    store = open_store(state)
+    lines = store.runs(plan=plan, target=target, states=states, since=since, limit=limit)
+    if form == "json":
+        click.echo(json.dumps([line_json(line) for line in lines], indent=2))
+    elif lines:
+        out = sys.stdout
+        width = shutil.get_terminal_size((120, 24)).columns if out.isatty() else 160
+        write_lines(lines, out, color=wants_color(out), width=width)
+    else:
+        click.echo("no runs", err=True)

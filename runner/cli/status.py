@@ -1,0 +1,101 @@
+"""`backfill status`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import replace
+
+import click
+
+from runner.adapters.journal.store import Store
+from runner.cli.common import format_option, open_store, state_option, wants_color
+from runner.cli.display import display
+from runner.errors import Incomplete, RunFailed
+from runner.model import RunRecord, RunView, StageProgress
+from runner.output.run_json import view_json
+from runner.output.run_text import write_view
+from runner.planning.estimate import of_stage
+
+_EVERY = 1.0  # seconds
+_STATUSES = {
+    "completed": 0,
+    "failed": RunFailed.exit_status,
+    "incomplete": Incomplete.exit_status,
+    "cancelled": Incomplete.exit_status,
+    "running": Incomplete.exit_status,
+}
+
+
+@click.command(
+    "status",
+    short_help="Show where a run stands.",
+    epilog="\b\nExamples:\n  backfill status\n  backfill status 01M8 --watch"
+    "\n  backfill status latest --format json | jq .left",
+)
+@click.argument("run", default="latest")
+@state_option
+@click.option("--watch", is_flag=True, help="Go on until the run has ended; exit as it has.")
+@format_option("text", "json")
+def status_command(run: str, state: str | None, form: str, *, watch: bool) -> int:
+    """Show where RUN stands: its stages, what it waits for, how long it will take, what failed.
+
+    RUN is an id, the beginning of one, or `latest`. It may be carried out by any process on any
+    machine that writes to this state store. Without --watch the exit status is 0; with it, it is
+    that of the run (7 where no process carries it out any more).
+    """
+    store = open_store(state)
+    record = store.find(run)
+    view = _watch(store, record, form) if watch else store.glance(record)
+    if form == "json":
+        click.echo(json.dumps(view_json(view), indent=2))
+    else:
+        write_view(view, sys.stdout, color=wants_color(sys.stdout))
+    return _STATUSES[view.record.status] if watch else 0
+
+
+def _watch(store: Store, record: RunRecord, form: str) -> RunView:
+    """Tell of every change, as the process that carries the run out does."""
+    told: dict[int, StageProgress] = {}
+    noted = 0
+    with display(form) as observer:
+        view = store.glance(record)
+        if view.plan and view.record.status == "running":
+            observer.started(record.id, view.plan)
+        while True:
+            for progress in _progress(view):
+                if told.get(progress.stage) != progress:
+                    told[progress.stage] = progress
+                    observer.progress(progress)
+            notes, _ = store.story(record)
+            for note in notes[noted:]:
+                observer.note(note.message)
+            noted = len(notes)
+            if view.record.status != "running" or view.holder is None:
+                return view
+            time.sleep(_EVERY)
+            record = store.find(record.id)
+            view = store.glance(record)
+
+
+def _progress(view: RunView) -> list[StageProgress]:
+    found = []
+    for index, stage in enumerate(view.stages):
+        span = (stage.last_sent or 0.0) - (stage.began or 0.0)
+        left = view.plan and of_stage(stage, view.plan.stages[index], view.record.follow)
+        done = stage.sent >= stage.total and not (view.record.follow and stage.running)
+        progress = StageProgress(
+            stage.number,
+            stage.operation,
+            stage.total,
+            stage.sent,
+            stage.running,
+            stage.completed,
+            stage.failed,
+            stage.sent / span if span else 0.0,
+            left.seconds if left else None,
+            stage.waiting.reason if stage.waiting else None,
+        )
+        found.append(replace(progress, ended=done))
+    return found

@@ -1,0 +1,137 @@
+"""A run, many runs, and events, for machines. Times are RFC 3339 in UTC."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from runner.model import EventRecord, RunLine, RunRecord, RunView
+from runner.output import words
+from runner.output.coverage import coverage_json
+from runner.planning.estimate import left
+from runner.spec.secrets import redact
+
+_FIELDS = (
+    "stage",
+    "operation",
+    "batch",
+    "item",
+    "event",
+    "outcome",
+    "message",
+    "event_id",
+    "internal_id",
+    "sent_at",
+    "ended_at",
+    "jobs",
+)
+
+
+def view_json(view: RunView) -> dict[str, Any]:
+    estimate = left(view)
+    return {
+        **_record(view.record, view.holder),
+        "stages": [
+            {
+                "stage": stage.number,
+                "operation": stage.operation,
+                "events": stage.total,
+                "sent": stage.sent,
+                "batches": stage.batches,
+                "running": stage.running if view.record.follow else None,
+                "completed": stage.completed,
+                "failed": stage.failed,
+                "began_at": _time(stage.began),
+                "ended_at": _time(stage.ended),
+                "waiting": stage.waiting and stage.waiting.reason,
+            }
+            for stage in view.stages
+        ],
+        "outcomes": dict(view.outcomes),
+        "failures": [
+            group._asdict() | {"message": redact(group.message)} for group in view.failures
+        ],
+        "checks": [
+            asdict(check) | {"message": check.message and redact(check.message)}
+            for check in view.checks
+        ],
+        "left": estimate and {"seconds": round(estimate.seconds, 1), "basis": estimate.basis},
+        "retries": list(view.retries),
+        **({"coverage": coverage_json(view.coverage)} if view.coverage else {}),
+    }
+
+
+def line_json(line: RunLine) -> dict[str, Any]:
+    figures = {"sent": line.sent, "completed": line.completed, "failed": line.failed}
+    return _record(line.record, line.holder) | figures
+
+
+def write_events(events: Iterable[EventRecord], out: TextIO, form: str) -> None:
+    """`form`: json (an array), jsonl, or csv; streamed."""
+    rows = map(event_json, events)
+    if form == "csv":
+        _write_csv(rows, out)
+    elif form == "jsonl":
+        out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    else:
+        out.write("[")
+        for index, row in enumerate(rows):
+            out.write(",\n" if index else "\n")
+            out.write(json.dumps(row, ensure_ascii=False))
+        out.write("\n]\n")
+
+
+def event_json(event: EventRecord) -> dict[str, Any]:
+    return {
+        "stage": event.stage,
+        "operation": event.operation,
+        "batch": event.batch,
+        "item": event.item,
+        "event": event.event,
+        "outcome": event.outcome,
+        "message": event.message and redact(event.message),
+        "event_id": event.event_id,
+        "internal_id": event.internal_id,
+        "sent_at": _time(event.sent_at),
+        "ended_at": _time(event.ended_at),
+        "jobs": [
+            {"id": job.id, "function": job.function, "status": job.status, "url": job.url}
+            for job in event.jobs
+        ],
+    }
+
+
+def _write_csv(rows: Iterator[Mapping[str, Any]], out: TextIO) -> None:
+    writer = csv.writer(out)
+    writer.writerow(_FIELDS)
+    for row in rows:
+        jobs = " ".join(job["id"] for job in row["jobs"])
+        values = {**row, "jobs": jobs}
+        writer.writerow(["" if values[name] is None else values[name] for name in _FIELDS])
+
+
+def _record(record: RunRecord, holder: str | None) -> dict[str, Any]:
+    return {
+        "run_id": record.id,
+        "plan": record.plan,
+        "path": record.path,
+        "target": record.target,
+        "state": words.state(record, holder),
+        "status": record.status,
+        "digest": record.digest,
+        "planned": record.planned,
+        "started_at": _time(record.started_at),
+        "ended_at": _time(record.ended_at),
+        "carried_out_by": holder,
+        "parent": record.parent,
+    }
+
+
+def _time(at: float | None) -> str | None:
+    if at is None:
+        return None
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
