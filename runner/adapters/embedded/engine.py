@@ -7,8 +7,9 @@ import copy
 import heapq
 import inspect
 import traceback
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
@@ -63,6 +64,8 @@ class Engine:
         self._functions = {name: _functions(name, given) for name, given in handlers.items()}
         self._events: dict[str, Event] = {}
         self._runs: dict[str, Run] = {}
+        self._order: list[str] = []  # run ids as they were queued, so by time
+        self._place: dict[str, int] = {}
         self._runs_of: dict[str, list[str]] = {}  # by the event's internal id
         self._claims: dict[tuple[str, str], float] = {}  # (function, event id) -> until when
         self._ready: deque[str] = deque()
@@ -100,6 +103,19 @@ class Engine:
     def runs_of(self, internal_id: str) -> Iterable[Run]:
         return (self._runs[run_id] for run_id in self._runs_of.get(internal_id, ()))
 
+    def runs_from(self, moment: float, after: str | None, *, backward: bool) -> Iterator[Run]:
+        """The runs as they were queued since `moment`, or `backward`, the latest ones first.
+
+        `after`: the run that the ones before have ended with.
+        """
+        if backward:
+            start = self._place[after] - 1 if after else len(self._order) - 1
+            places = range(start, -1, -1)
+        else:
+            first = bisect_left(self._order, moment, key=lambda id_: self._runs[id_].started_at)
+            places = range(self._place[after] + 1 if after else first, len(self._order))
+        return (self._runs[self._order[place]] for place in places)
+
     def cancel(self, run: Run) -> None:
         """End the run here and now, unless it has ended.
 
@@ -125,6 +141,8 @@ class Engine:
     def _schedule(self, function: Function, event: Event) -> None:
         run = Run(Seed.fresh(event.received_at).ulid(0), function, event, event.received_at)
         self._runs[run.id] = run
+        self._place[run.id] = len(self._order)
+        self._order.append(run.id)
         self._runs_of.setdefault(event.internal_id, []).append(run.id)
         delay = event.ts / 1000 - self._clock()
         if delay <= 0:

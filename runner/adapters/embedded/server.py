@@ -20,6 +20,7 @@ from runner.adapters.embedded.auth import SigningKey
 from runner.adapters.embedded.engine import Engine, Handler
 from runner.adapters.embedded.event_api import EventApi
 from runner.adapters.embedded.rest_api import RestApi, RestError, answer_error
+from runner.adapters.embedded.runs_api import RunsApi
 
 
 def create_app(
@@ -36,6 +37,7 @@ def create_app(
     """
     engine = Engine(handlers, clock)
     events, rest = EventApi(engine, event_key, clock), RestApi(engine, clock)
+    lists = RunsApi(engine, clock)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -55,6 +57,7 @@ def create_app(
             Route("/e/", _to_the_page, methods=["POST"]),
             Route("/e/{key}", events.receive, methods=["POST"]),
             Mount("/v1", routes=rest_routes, middleware=guard),
+            Mount("/v2", routes=[Route("/runs", lists.runs)], middleware=guard),
         ],
         exception_handlers={RestError: answer_error},
         lifespan=lifespan,
