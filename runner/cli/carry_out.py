@@ -62,6 +62,13 @@ def sending_options(command: F) -> F:
             help="The most events that one request may hold.",
         ),
         click.option(
+            "--summary-file",
+            metavar="FILE",
+            type=click.Path(dir_okay=False),
+            help="Add a summary in Markdown to this file, as in --summary-file "
+            '"$GITHUB_STEP_SUMMARY".',
+        ),
+        click.option(
             "--pause-file",
             metavar="FILE",
             type=click.Path(dir_okay=False),
@@ -128,6 +135,8 @@ def carry_out(
             if not isinstance(error, LeaseLost):
                 journal.end(summary.status)
             _print(summary, form)
+            if settings.summary:
+                settings.summary(journal.run_id)
             status = status if interrupted else _STATUSES[summary.status]
     except TargetError as unreachable:
         error = error or unreachable  # a journal that has failed cannot say how far the run came

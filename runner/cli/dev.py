@@ -22,8 +22,8 @@ def dev_command(plan: str | None, host: str, port: int) -> None:
     With PLAN, its `handlers` are the functions that run; without one, events start no job.
     """
     from runner.adapters.embedded.engine import Handler
-    from runner.adapters.embedded.serve import serve
     from runner.adapters.embedded.server import create_app
+    from runner.adapters.serve import serve
     from runner.cli.wiring import load_plan_handlers
     from runner.spec.load import load_plan
 

@@ -30,6 +30,8 @@ COMMANDS = {
     "runs": "List the runs",
     "events": "List the events of a run: ids, jobs, outcomes, messages",
     "logs": "Tell what a run did, and why it waited",
+    "ui": "Serve the runs as web pages, live",
+    "report": "Write a run down: a page, Markdown, JSON, JUnit",
     "doctor": "Find what would go wrong, before anything is sent",
     "coverage": "Show how much of the data is there, before and after",
     "operations": "List the operations that plans can use",

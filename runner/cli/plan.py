@@ -6,12 +6,14 @@ import os
 import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import click
 
 from runner.adapters.inngest.target import Target, resolve
 from runner.cli.common import (
+    Built,
     build,
     format_option,
     plan_argument,
@@ -25,6 +27,7 @@ from runner.errors import UsageError
 from runner.model import ExecutionPlan, Problem
 
 DEFAULT_EVENTS = 3
+MAX_SAMPLES = 200  # of a stage, on a page
 _EVENTS_TO_SEND = 2
 
 
@@ -61,6 +64,12 @@ events_option = click.option(
 @events_option
 @format_option("text", "json", "jsonl", "markdown")
 @click.option(
+    "--html",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, writable=True),
+    help="Write the preview as a page, with the schedule.",
+)
+@click.option(
     "--detailed-exitcode", is_flag=True, help="Exit 0: nothing to send; 2: events to send."
 )
 def plan_command(
@@ -70,6 +79,7 @@ def plan_command(
     target: str,
     events: int | None,
     form: str,
+    html: str | None,
     *,
     strict: bool,
     detailed_exitcode: bool,
@@ -81,9 +91,34 @@ def plan_command(
     """
     built = build(plan, read_variables(variables, var_files), strict=strict)
     execution_plan = built.execution_plan
-    show(execution_plan, resolve(target, os.environ), form=form, events=events)
+    resolved = resolve(target, os.environ)
+    if html:
+        _write_page(built, resolved, html, events)
+    else:
+        show(execution_plan, resolved, form=form, events=events)
     sends = execution_plan.events or any(stage.deferred for stage in execution_plan.stages)
     return _EVENTS_TO_SEND if detailed_exitcode and sends else 0
+
+
+def _write_page(built: Built, target: Target, path: str, events: int | None) -> None:
+    from runner.output.page import plan_page
+    from runner.planning.estimate import before
+    from runner.planning.schedule import simulate
+
+    plan = built.execution_plan
+    plan = replace(plan, warnings=(*plan.warnings, *handler_warnings(plan, target)))
+    page = plan_page(
+        plan,
+        target=target.name,
+        schedule=simulate(plan, [repository["repo"] for repository in built.plan.repositories]),
+        estimate=before(plan, {}),
+        events=MAX_SAMPLES if events is None else min(events, MAX_SAMPLES),
+    )
+    try:
+        Path(path).write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+    click.echo(f"wrote {path} ({Path(path).stat().st_size / 1024:,.0f} KiB)", err=True)
 
 
 def show(plan: ExecutionPlan, target: Target, *, form: str, events: int | None) -> None:

@@ -24,6 +24,7 @@ from runner.cli.common import (
     timings_option,
 )
 from runner.cli.resolve import restored
+from runner.cli.summary_file import summary_writer
 from runner.cli.wiring import Settings, check_keys, confirm
 from runner.errors import StalePlan, UsageError
 from runner.execution.chunks import RequestLimits
@@ -67,6 +68,7 @@ def resume_command(
     grace: float | None,
     wait_lock: float,
     pause_file: str | None,
+    summary_file: str | None,
     request_events: int,
     request_bytes: int,
     unanswered: Decision,
@@ -116,6 +118,7 @@ def resume_command(
         RequestLimits(request_events, request_bytes),
         past_failures=past_failures,
         pause_file=pause_file,
+        summary=summary_writer(summary_file, lambda: store),
         decision=unanswered,
         database=open_databases(record.path),
         resolver=_resolver(store, record, plan),

@@ -19,6 +19,7 @@ from runner.cli.common import (
 )
 from runner.cli.plan import show
 from runner.cli.resume import refuse_another_address
+from runner.cli.summary_file import summary_writer
 from runner.cli.wiring import Settings, check_keys, confirm
 from runner.errors import PreflightRefused, UsageError
 from runner.execution.chunks import RequestLimits
@@ -55,6 +56,7 @@ def retry_command(
     grace: float | None,
     wait_lock: float,
     pause_file: str | None,
+    summary_file: str | None,
     request_events: int,
     request_bytes: int,
     form: str,
@@ -110,5 +112,12 @@ def retry_command(
 
     limits = RequestLimits(request_events, request_bytes)
     database = open_databases(record.path) if plan.checks or plan.coverage else None
-    settings = Settings(follow, grace, limits, pause_file=pause_file, database=database)
+    settings = Settings(
+        follow,
+        grace,
+        limits,
+        pause_file=pause_file,
+        summary=summary_writer(summary_file, lambda: store),
+        database=database,
+    )
     return carry_out(plan, target, start, settings, form=form)

@@ -30,6 +30,7 @@ from runner.cli.common import (
 from runner.cli.examine import examine_plan, examine_server, refuse
 from runner.cli.plan import events_option, show
 from runner.cli.resolve import PlanResolver, remember
+from runner.cli.summary_file import summary_writer
 from runner.cli.wiring import Settings, check_keys, confirm
 from runner.execution.chunks import RequestLimits
 from runner.execution.means import preflight
@@ -73,6 +74,7 @@ def run_command(
     grace: float | None,
     wait_lock: float,
     pause_file: str | None,
+    summary_file: str | None,
     request_events: int,
     request_bytes: int,
     events: int | None,
@@ -113,6 +115,7 @@ def run_command(
         grace,
         RequestLimits(request_events, request_bytes),
         pause_file=pause_file,
+        summary=summary_writer(summary_file, store),
         notes=("the preflight was skipped (--skip-preflight)",) if skip_preflight else (),
         database=open_databases(plan),
         resolver=PlanResolver(built.plan, open_databases(plan)),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from runner.adapters.inngest.event_api import HttpEventApi
+from runner.adapters.inngest.event_api import HttpEventApi, trace_context
 from runner.adapters.inngest.http import Retry, open_client
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target
@@ -74,6 +74,7 @@ class Settings:
     decision: Decision = None
     database: Database | None = None
     resolver: Resolver | None = None
+    summary: Callable[[str], None] | None = None  # writes down what a run, by its id, has come to
 
 
 @contextmanager
@@ -139,7 +140,7 @@ async def open_means(
         for note in settings.notes:
             noting.note(note)
         yield Means(
-            events=HttpEventApi(client, target, retry),
+            events=HttpEventApi(client, target, retry, trace_context(os.environ)),
             jobs=jobs,
             journal=journal,
             clock=clock,

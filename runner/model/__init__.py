@@ -88,6 +88,7 @@ from runner.model.record import (
     Waited,
 )
 from runner.model.run import (
+    ENDED,
     FAILURES,
     Chain,
     CheckResult,
@@ -104,6 +105,7 @@ from runner.model.run import (
 )
 
 __all__ = [
+    "ENDED",
     "FAILURES",
     "ITEM",
     "MAX_ROWS",

@@ -92,7 +92,7 @@ class EventRecord(NamedTuple):
     batch: int
     item: str
     event: str
-    event_id: str
+    event_id: str | None
     internal_id: str | None
     sent_at: float | None
     ended_at: float | None

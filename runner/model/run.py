@@ -11,6 +11,8 @@ from runner.model.execution_plan import ExecutionPlan
 RunStatus = Literal["running", "completed", "failed", "cancelled", "incomplete"]
 Outcome = Literal["sent", "completed", "failed", "cancelled", "rejected", "no_job", "timed_out"]
 
+# What a job has come to its end with, in lower case (protocol page, section 3).
+ENDED = frozenset({"completed", "failed", "cancelled", "overflowed", "skipped"})
 FAILURES: frozenset[Outcome] = frozenset({"failed", "cancelled", "rejected", "no_job", "timed_out"})
 
 

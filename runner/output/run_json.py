@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -74,7 +75,7 @@ def write_events(events: Iterable[EventRecord], out: TextIO, form: str) -> None:
     """`form`: json (an array), jsonl, or csv; streamed."""
     rows = map(event_json, events)
     if form == "csv":
-        _write_csv(rows, out)
+        out.writelines(events_csv(events))
     elif form == "jsonl":
         out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     else:
@@ -105,13 +106,25 @@ def event_json(event: EventRecord) -> dict[str, Any]:
     }
 
 
-def _write_csv(rows: Iterator[Mapping[str, Any]], out: TextIO) -> None:
-    writer = csv.writer(out)
+def events_csv(events: Iterable[EventRecord]) -> Iterator[str]:
+    """Line by line. What a spreadsheet would take for a formula is told apart by a ``'``."""
+    line = io.StringIO()
+    writer = csv.writer(line)
     writer.writerow(_FIELDS)
-    for row in rows:
-        jobs = " ".join(job["id"] for job in row["jobs"])
-        values = {**row, "jobs": jobs}
-        writer.writerow(["" if values[name] is None else values[name] for name in _FIELDS])
+    for event in events:
+        yield line.getvalue()
+        line.seek(0)
+        line.truncate()
+        row = event_json(event)
+        row["jobs"] = " ".join(job.id for job in event.jobs)
+        writer.writerow([_cell(row[name]) for name in _FIELDS])
+    yield line.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{value}"
+    return "" if value is None else value
 
 
 def _record(record: RunRecord, holder: str | None) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from runner.model import ExecutionPlan, Problem, Skipped, Stage
-from runner.output.preview_markdown import MAX_CHARACTERS, write_markdown
+from runner.output.markdown import MAX_CHARACTERS
+from runner.output.preview_markdown import write_markdown
 from tests.output.fakes import DANGEROUS, HOSTILE, FakeItems
 from tests.support import make_plan, repos
 

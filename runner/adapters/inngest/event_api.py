@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -22,6 +24,7 @@ class HttpEventApi:
     client: httpx.AsyncClient
     target: Target
     retry: Retry
+    trace: Mapping[str, str] = field(default_factory=dict)  # see `trace_context`
 
     async def send(self, body: bytes, count: int, seed: str) -> Answer:
         resent, trouble = False, None
@@ -39,7 +42,11 @@ class HttpEventApi:
         return replace(found, trouble=trouble)
 
     async def _post(self, body: bytes, seed: str) -> tuple[httpx.Response, bytes]:
-        headers = {"content-type": "application/json", "x-inngest-event-id-seed": seed}
+        headers = {
+            "content-type": "application/json",
+            "x-inngest-event-id-seed": seed,
+            **self.trace,
+        }
         if self.target.environment:
             headers["x-inngest-env"] = self.target.environment
         url = f"{self.target.events}/e/{quote(self.target.event_key or '', safe='')}"
@@ -78,6 +85,16 @@ class HttpEventApi:
         message = f"{self.target.name} answers {status} with a body that is not Inngest's"
         hint = "is there a proxy in between, or another server at this address?"
         return TargetError(message, hint=hint)
+
+
+def trace_context(env: Mapping[str, str]) -> dict[str, str]:
+    """The headers by which the server's traces join the one that TRACEPARENT names (W3C Trace
+    Context); none where it is not well-formed."""
+    parent, state = env.get("TRACEPARENT", ""), env.get("TRACESTATE", "")
+    if not re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", parent):
+        return {}
+    plain = state.isascii() and state.isprintable()
+    return {"traceparent": parent, **({"tracestate": state} if state and plain else {})}
 
 
 def _object(body: bytes) -> dict[str, Any]:

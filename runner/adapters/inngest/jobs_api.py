@@ -16,9 +16,8 @@ from runner.adapters.inngest.run_lists import RunLists
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, TargetError
 from runner.execution.ports import Listed
-from runner.model import Job
+from runner.model import ENDED, Job
 
-ENDED = frozenset({"completed", "failed", "cancelled", "overflowed", "skipped"})
 _NO_EVENT = "0" * 26  # a well-formed internal id that no event has
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from runner.adapters.journal import leases
+from runner.adapters.journal.figures import chunk_of_outcome
 from runner.adapters.journal.recovery import known_ids
-from runner.adapters.journal.tables import chunks, jobs, outcomes
+from runner.adapters.journal.tables import FAILED, chunks, jobs, outcomes
 from runner.execution.seeds import event_id
-from runner.model import EventRecord, ExecutionPlan, Job, RunLine, RunRecord, Stage
+from runner.model import ENDED, EventRecord, ExecutionPlan, Job, RunLine, RunRecord, Stage
 
 
 def lines(connection: Connection, records: Sequence[RunRecord]) -> list[RunLine]:
@@ -59,6 +60,56 @@ def events(
         first += stage.total
 
 
+def failed(connection: Connection, run_id: str, limit: int) -> list[EventRecord]:
+    """The first events that did not take effect, from the outcomes alone."""
+    query = (
+        select(
+            outcomes,
+            chunks.c.stage,
+            chunks.c.operation,
+            chunks.c.batch,
+            chunks.c.event,
+            chunks.c.sent_at,
+        )
+        .join(chunks, chunk_of_outcome())
+        .where(outcomes.c.run_id == run_id, FAILED)
+        .order_by(outcomes.c.position)
+        .limit(limit)
+    )
+    rows = connection.execute(query).all()
+    at = [row.position for row in rows]
+    found = _jobs(connection, run_id, jobs.c.position.in_(at)) if at else {}
+    return [
+        EventRecord(
+            position=row.position,
+            stage=row.stage,
+            operation=row.operation,
+            batch=row.batch,
+            item=row.item,
+            event=row.event,
+            event_id=None,
+            internal_id=None,
+            sent_at=row.sent_at,
+            ended_at=row.at,
+            outcome=row.outcome,
+            message=row.message,
+            jobs=tuple(found.get(row.position, ())),
+        )
+        for row in rows
+    ]
+
+
+def _jobs(connection: Connection, run_id: str, which: ColumnElement[bool]) -> dict[int, list[Job]]:
+    """By the position of the event."""
+    found: dict[int, list[Job]] = {}
+    query = select(jobs).where(jobs.c.run_id == run_id, which).order_by(jobs.c.job_id)
+    for row in connection.execute(query):
+        ended = row.status.lower() in ENDED
+        job = Job(row.job_id, row.function, row.status, ended, row.message, row.url)
+        found.setdefault(row.position, []).append(job)
+    return found
+
+
 def _of_stage(
     connection: Connection, record: RunRecord, stage: Stage, first: int
 ) -> Iterator[EventRecord]:
@@ -99,13 +150,8 @@ class _Known:
                 select(outcomes).where(outcomes.c.run_id == run_id, of_outcome)
             )
         }
-        of_job = jobs.c.position.between(chunk.first, chunk.last)
-        self._jobs: dict[int, list[Job]] = {}
-        for row in connection.execute(
-            select(jobs).where(jobs.c.run_id == run_id, of_job).order_by(jobs.c.job_id)
-        ):
-            job = Job(row.job_id, row.function, row.status, False, row.message, row.url)
-            self._jobs.setdefault(row.position, []).append(job)
+        of_chunk = jobs.c.position.between(chunk.first, chunk.last)
+        self._jobs = _jobs(connection, run_id, of_chunk)
 
     def of(self, position: int) -> tuple[Any, ...]:
         """internal id, sent at, ended at, outcome, message, jobs"""

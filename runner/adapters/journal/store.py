@@ -131,6 +131,11 @@ class Store:
                 views.glance(connection, record), **views.timeline(connection, record.id)
             )
 
+    def mark(self, record: RunRecord | None) -> str:
+        """Changes whenever what there is to show of a run does, or (None) of the list of runs."""
+        with reachable(self.url), self.engine.connect() as connection:
+            return views.mark(connection, record)
+
     def answers(self, record: RunRecord) -> Mapping[str, Any]:
         """What the user's database has answered in a run, by name."""
         with reachable(self.url), self.engine.connect() as connection:
@@ -153,6 +158,11 @@ class Store:
             raise UsageError(f"run {record.id} was made by a backfill that kept no events")
         with reachable(self.url), self.engine.connect() as connection:
             yield from listing.events(connection, record, plan, stages=stages, outcome=outcome)
+
+    def failed_events(self, record: RunRecord, limit: int) -> list[EventRecord]:
+        """The first events that did not take effect; without the ids that only their plan gives."""
+        with reachable(self.url), self.engine.connect() as connection:
+            return listing.failed(connection, record.id, limit)
 
     def unfinished(self, plan: str, address: str) -> RunRecord | None:
         """The latest run of the plan there, where it has not come to its end."""

@@ -11,7 +11,16 @@ from sqlalchemy import ColumnElement, Connection, Float, Integer, and_, case, ca
 
 from runner.adapters.journal import leases, plans, proofs
 from runner.adapters.journal.figures import chunk_of_outcome
-from runner.adapters.journal.tables import FAILED, chunks, jobs, notes, outcomes, runs, waits
+from runner.adapters.journal.tables import (
+    FAILED,
+    answers,
+    chunks,
+    jobs,
+    notes,
+    outcomes,
+    runs,
+    waits,
+)
 from runner.model import (
     ITEM,
     Bucket,
@@ -56,6 +65,28 @@ def glance(connection: Connection, record: RunRecord) -> RunView:
         ),
         skipped=plans.skipped(text) if text else (),
     )
+
+
+def mark(connection: Connection, record: RunRecord | None) -> str:
+    """Changes whenever what there is to show of a run, or of all, does; much cheaper than that."""
+    of_run = runs.c.id == record.id if record else runs.c.status == "running"
+    sent = select(
+        func.count(),
+        func.sum(chunks.c.completed),
+        func.sum(chunks.c.failed),
+        func.sum(case((chunks.c.state == "accepted", 1), else_=0)),
+    ).where(chunks.c.run_id.in_(select(runs.c.id).where(of_run)))
+    state = select(func.count(), func.max(runs.c.started_at), func.max(runs.c.ended_at))
+    values: list[Any] = [*connection.execute(sent).one(), *connection.execute(state).one()]
+    if record:
+        waited = select(func.max(waits.c.number), func.count(waits.c.ended))
+        noted = select(func.max(notes.c.number))
+        asked = select(func.max(answers.c.at))
+        values += connection.execute(waited.where(waits.c.run_id == record.id)).one()
+        values += connection.execute(noted.where(notes.c.run_id == record.id)).one()
+        values += connection.execute(asked.where(answers.c.run_id == record.id)).one()
+        values += [record.status, record.wanted, leases.holder_of(connection, record.id)]
+    return repr(values)
 
 
 def timeline(connection: Connection, run_id: str) -> dict[str, Any]:

@@ -18,7 +18,8 @@ def serve(app: Starlette, host: str, port: int) -> None:
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Without a log configuration only warnings and errors are shown, on stderr.
-    config = uvicorn.Config(app, log_config=None, access_log=False)
+    # A page that listens for news would hold the end up.
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
     # asyncio turns Nagle's algorithm off only where the socket says TCP; with it, and the client's
     # delayed acknowledgements, each answer would take 40 ms. `create_server` does not say it.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:

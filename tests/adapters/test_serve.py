@@ -11,12 +11,12 @@ import time
 import httpx
 import pytest
 
-from runner.adapters.embedded.serve import serve
 from runner.adapters.embedded.server import create_app
+from runner.adapters.serve import serve
 
 SERVER = """
 import sys
-from runner.adapters.embedded.serve import serve
+from runner.adapters.serve import serve
 from runner.adapters.embedded.server import create_app
 serve(create_app({"app/x": lambda event: event["data"]}), "127.0.0.1", int(sys.argv[1]))
 """

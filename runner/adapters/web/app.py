@@ -1,0 +1,111 @@
+"""The web application: pages that somebody else renders, and word of when they have changed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from typing import NamedTuple, Protocol
+
+import anyio
+from anyio import to_thread
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from runner.adapters.web.guard import Guard
+from runner.errors import BackfillError, UsageError
+
+_EVERY = 0.5  # seconds between two looks at the journal; a page is promised its news within two
+_ALIVE_EVERY = 30  # of these: a proxy must not take the silence for an end
+
+
+class Mark(NamedTuple):
+    """Changes whenever a page would look different; `final` where it never will again."""
+
+    value: str
+    final: bool
+
+
+class Pages(Protocol):
+    """Each raises `UsageError` where there is no such run, and `TargetError` without a state."""
+
+    def runs(self) -> str: ...
+
+    def run(self, run_id: str, /) -> str: ...
+
+    def events(self, run_id: str, /) -> Iterator[str]:
+        """All events of a run, as CSV."""
+
+    def mark(self, run_id: str | None, /) -> Mark:
+        """Of a run's page, or of the list of runs."""
+
+
+def create_app(
+    pages: Pages, assets: Mapping[str, str], *, hosts: Iterable[str] = (), token: str | None = None
+) -> Starlette:
+    """`assets`: stylesheets and scripts by their names; `token`: None asks for none."""
+    types = {"css": "text/css", "js": "text/javascript"}
+
+    def runs(_: Request) -> Response:
+        return HTMLResponse(pages.runs())
+
+    def run(request: Request) -> Response:
+        return HTMLResponse(pages.run(request.path_params["run"]))
+
+    def events(request: Request) -> Response:
+        run_id = request.path_params["run"]
+        pages.mark(run_id)  # a run that is not there is known before the answer begins
+        return StreamingResponse(
+            pages.events(run_id),
+            media_type="text/csv",
+            headers={"content-disposition": f'attachment; filename="{run_id}.csv"'},
+        )
+
+    def asset(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in assets:
+            return PlainTextResponse("There is no such file.", 404)
+        return Response(assets[name], media_type=types[name.rpartition(".")[2]])
+
+    async def live(request: Request) -> Response:
+        run_id = request.path_params.get("run")
+        await to_thread.run_sync(pages.mark, run_id)
+        return StreamingResponse(_changes(pages, run_id), media_type="text/event-stream")
+
+    return Starlette(
+        routes=[
+            Route("/", runs),
+            Route("/runs/{run}", run),
+            Route("/runs/{run}/events.csv", events),
+            Route("/assets/{name}", asset),
+            Route("/live/", live),
+            Route("/live/runs/{run}", live),
+        ],
+        middleware=[Middleware(Guard, hosts=hosts, token=token)],
+        exception_handlers={BackfillError: _say},
+    )
+
+
+async def _changes(pages: Pages, run_id: str | None) -> AsyncIterator[str]:
+    """Server-sent events: ``change`` whenever the page has, ``end`` once it never will again."""
+    seen, silent = None, 0
+    while True:
+        try:
+            mark = await to_thread.run_sync(pages.mark, run_id)
+        except BackfillError:
+            return  # the browser connects again by itself
+        if mark != seen:
+            seen, silent = mark, 0
+            yield "event: change\ndata: \n\n"
+        if mark.final:
+            yield "event: end\ndata: \n\n"
+            return
+        silent += 1
+        if silent % _ALIVE_EVERY == 0:
+            yield ": still here\n\n"
+        await anyio.sleep(_EVERY)
+
+
+async def _say(_: Request, error: Exception) -> Response:
+    return PlainTextResponse(str(error), 404 if isinstance(error, UsageError) else 503)

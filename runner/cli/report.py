@@ -1,0 +1,65 @@
+"""`backfill report`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from runner.adapters.journal.store import Store
+from runner.cli.common import format_option, open_store, state_option
+from runner.cli.view import failed_events, view_of
+from runner.errors import UsageError
+from runner.model import RunView
+from runner.output.page import MAX_ROWS, run_page
+from runner.output.run_json import events_csv, view_json
+from runner.output.run_junit import write_junit
+from runner.output.run_markdown import run_markdown
+
+
+@click.command(
+    "report",
+    short_help="Write a run down.",
+    epilog="\b\nExamples:\n  backfill report latest --html run.html"
+    "\n  backfill report 01M8 --format markdown | gh pr comment 12 --body-file -"
+    "\n  backfill report latest --format junit > backfill.xml",
+)
+@click.argument("run", default="latest")
+@state_option
+@click.option(
+    "--html",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, writable=True),
+    help="Write one page that needs nothing else; what its tables leave out, as FILE.csv.",
+)
+@format_option("markdown", "json", "junit")
+def report_command(run: str, state: str | None, html: str | None, form: str) -> None:
+    """Write RUN down: as one page that can be sent round, for a pull request, or for a machine."""
+    store = open_store(state)
+    view = view_of(store, store.find(run))
+    if html:
+        _write_page(store, view, Path(html))
+    elif form == "json":
+        click.echo(json.dumps(view_json(view), indent=2))
+    elif form == "junit":
+        sys.stdout.writelines(write_junit(view, store.events(view.record)))
+    else:
+        click.echo(run_markdown(view), nl=False)
+
+
+def _write_page(store: Store, view: RunView, path: Path) -> None:
+    csv = path.with_name(f"{path.name}.csv")
+    cut = sum(view.outcomes.values()) > MAX_ROWS
+    failed = failed_events(store, view)
+    page = run_page(view, standalone=True, failed=failed, csv=csv.name if cut else None)
+    try:
+        path.write_text(page, encoding="utf-8")
+        if cut:
+            with csv.open("w", encoding="utf-8", newline="") as out:
+                out.writelines(events_csv(store.events(view.record)))
+    except OSError as error:
+        raise UsageError(f"{error.filename} cannot be written: {error.strerror}") from None
+    also = f", and all events in {csv}" if cut else ""
+    click.echo(f"wrote {path} ({path.stat().st_size / 1024:,.0f} KiB){also}", err=True)

@@ -1,0 +1,117 @@
+"""`backfill ui`."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import click
+
+from runner.adapters.journal.reach import describe
+from runner.adapters.journal.store import Store
+from runner.adapters.serve import serve
+from runner.adapters.web.app import Mark, create_app
+from runner.cli.common import open_store, state_option
+from runner.cli.view import failed_events, view_of
+from runner.errors import TargetError, UsageError
+from runner.output.page import asset, run_page, runs_page
+from runner.output.run_json import events_csv
+
+_RUNS = 200  # the latest ones, in the list
+_SHORTEST = 16  # characters of a token
+
+
+@click.command(
+    "ui",
+    short_help="Serve the runs as web pages, live.",
+    epilog="\b\nExamples:\n  backfill ui\n  BACKFILL_UI_TOKEN=... backfill ui --host 0.0.0.0 "
+    "--token-env BACKFILL_UI_TOKEN --allow-host backfill.example.com",
+)
+@state_option
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", default=8321, show_default=True, type=click.IntRange(1, 65535))
+@click.option(
+    "--token-env",
+    metavar="NAME",
+    help="Ask for the token that this environment variable holds, as the password.",
+)
+@click.option(
+    "--allow-host",
+    "hosts",
+    multiple=True,
+    metavar="NAME",
+    help="A name under which browsers reach it, beside its address and localhost.",
+)
+def ui_command(
+    state: str | None, host: str, port: int, token_env: str | None, hosts: tuple[str, ...]
+) -> None:
+    """Serve the runs as web pages that follow what happens: progress, timeline, failures.
+
+    It only reads. It listens on this machine alone, unless --host says otherwise; beyond this
+    machine a token is demanded.
+    """
+    token = _token(host, token_env)
+    store = open_store(state)
+    assets = {name: asset(name) for name in ("page.css", "live.js")}
+    named = () if _is_address(host) else (host,)
+    app = create_app(Journals(store), assets, hosts=(*hosts, *named), token=token)
+    shown = f"[{host}]" if ":" in host else host
+    click.echo(
+        f"the runs in {describe(store.url)}: http://{shown}:{port}/   (^C ends it)", err=True
+    )
+    try:
+        serve(app, host, port)
+    except OSError as error:
+        raise TargetError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Journals:
+    """Meets `runner.adapters.web.app.Pages`."""
+
+    store: Store
+
+    def runs(self) -> str:
+        return runs_page(self.store.runs(limit=_RUNS), describe(self.store.url))
+
+    def run(self, run_id: str) -> str:
+        view = view_of(self.store, self.store.find(run_id))
+        csv = f"/runs/{view.record.id}/events.csv" if view.plan else None
+        failed = failed_events(self.store, view)
+        return run_page(view, standalone=False, failed=failed, csv=csv)
+
+    def events(self, run_id: str) -> Iterator[str]:
+        return events_csv(self.store.events(self.store.find(run_id)))
+
+    def mark(self, run_id: str | None) -> Mark:
+        if run_id is None:
+            return Mark(self.store.mark(None), final=False)
+        record = self.store.find(run_id)
+        return Mark(self.store.mark(record), final=record.status != "running")
+
+
+def _token(host: str, name: str | None) -> str | None:
+    if name is None:
+        if not _is_loopback(host):
+            message = f"{host} can be reached from other machines, and no token is asked for"
+            raise UsageError(message, hint="--token-env NAME names the variable that holds one")
+        return None
+    token = os.environ.get(name, "")
+    if len(token) < _SHORTEST:
+        message = f"{name} holds no token of {_SHORTEST} characters or more"
+        raise UsageError(message, hint="as `openssl rand -hex 16` makes one")
+    return token
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

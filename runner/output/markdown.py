@@ -1,0 +1,53 @@
+"""Text that GitHub reads as text, in pieces that fit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from runner.output.escape import shortened, visible
+
+MAX_CHARACTERS = 65_536  # the most that a GitHub comment may have
+LINE = 1_000  # columns of one line
+NAME = 200  # columns of a name in a heading
+
+
+def fitting(lines: Iterable[str], room: int) -> list[str]:
+    """The first lines that fit into `room` characters; no more of them are asked for."""
+    kept: list[str] = []
+    for line in lines:
+        room -= len(line) + 1
+        if room < 0:
+            break
+        kept.append(line)
+    return kept
+
+
+def with_more(kept: list[str], total: int, bullet: str = "") -> str:
+    more = total - len(kept)
+    return "\n".join([*kept, f"{bullet}... and {more:,} more"] if more else kept)
+
+
+def folded(title: str, body: str, *, opened: bool = False) -> str:
+    return f"<details{' open' if opened else ''}><summary>{title}</summary>\n\n{body}\n\n</details>"
+
+
+def fence(text: str) -> str:
+    """A fence longer than any run of backticks in the text, so that nothing can leave it."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def cell(text: str) -> str:
+    """Text that is read as text: no markup, no HTML, and nobody is mentioned."""
+    return re.sub(r"[#$&*<>@\[\\\]_`|~]", _entity, visible(shortened(text, LINE)))
+
+
+def _entity(match: re.Match[str]) -> str:
+    # GitHub looks for @name and #1 once entities are read; a zero-width space keeps them apart.
+    return f"&#{ord(match[0])};" + ("&#8203;" if match[0] in "@#" else "")
+
+
+def code(text: str) -> str:
+    return f"`{visible(shortened(text, NAME)).replace('`', chr(39))}`"

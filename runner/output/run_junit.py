@@ -1,0 +1,70 @@
+"""A run as JUnit XML: a suite for each stage, a case for each event, as CI systems show them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from xml.sax.saxutils import escape, quoteattr
+
+from runner.model import FAILURES, EventRecord, RunView
+from runner.spec.secrets import redact
+
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def write_junit(view: RunView, events: Iterable[EventRecord]) -> Iterator[str]:
+    """Piece by piece. An event that has not come to its end counts as skipped."""
+    failed = sum(stage.failed for stage in view.stages) + sum(not c.ok for c in view.checks)
+    total = sum(stage.total for stage in view.stages) + len(view.checks)
+    yield '<?xml version="1.0" encoding="UTF-8"?>\n'
+    yield f'<testsuites name={_attribute(view.record.plan)} tests="{total}" failures="{failed}">\n'
+    stage = 0
+    for event in events:
+        if event.stage != stage:
+            yield "</testsuite>\n" if stage else ""
+            stage = event.stage
+            yield f"<testsuite name={_attribute(event.operation)}{_counts(view, stage)}>\n"
+        yield _case(event)
+    yield "</testsuite>\n" if stage else ""
+    if view.checks:
+        bad = sum(not check.ok for check in view.checks)
+        yield f'<testsuite name="checks" tests="{len(view.checks)}" failures="{bad}">\n'
+        for check in view.checks:
+            case = f'<testcase classname="checks" name={_attribute(check.name)}'
+            why = _attribute(redact(check.message or check.seen))
+            yield f"{case}/>\n" if check.ok else f"{case}><failure message={why}/></testcase>\n"
+        yield "</testsuite>\n"
+    yield "</testsuites>\n"
+
+
+def _counts(view: RunView, number: int) -> str:
+    stage = next(stage for stage in view.stages if stage.number == number)
+    waiting = stage.total - stage.completed - stage.failed
+    return f' tests="{stage.total}" failures="{stage.failed}" skipped="{waiting}"'
+
+
+def _case(event: EventRecord) -> str:
+    took = (event.ended_at or 0.0) - (event.sent_at or 0.0) if event.ended_at else 0.0
+    case = (
+        f"<testcase classname={_attribute(event.operation)} name={_attribute(event.item)} "
+        f'time="{max(0.0, took):.3f}"'
+    )
+    if event.outcome == "completed":
+        return f"{case}/>\n"
+    message = _attribute(redact(event.message or event.outcome or ""))
+    if event.outcome in FAILURES:
+        links = escape(" ".join(_clean(job.url or job.id) for job in event.jobs))
+        kind = _attribute(event.outcome)
+        inner = f"<failure type={kind} message={message}>{links}</failure>"
+    else:
+        inner = f"<skipped message={_attribute(event.outcome or '')}/>"
+    return f"{case}>{inner}</testcase>\n"
+
+
+def _attribute(text: str) -> str:
+    return quoteattr(_clean(text))
+
+
+def _clean(text: str) -> str:
+    """XML has no way to write most control characters."""
+    return _NO_XML.sub("\ufffd", text)

@@ -1,0 +1,84 @@
+"""A run for a pull request: what it came to, what failed, what the checks say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from runner.model import FailureGroup, RunView
+from runner.output import words
+from runner.output.escape import shortened
+from runner.output.markdown import LINE, MAX_CHARACTERS, cell, code, fitting, with_more
+from runner.output.run_text import moment
+from runner.planning.estimate import left
+from runner.spec.secrets import redact
+from runner.spec.units import format_duration
+
+_RESERVE = 2_000  # kept free for the closing lines
+_SIGNS = {"completed": "✅", "failed": "❌", "dead": "❌"}
+
+
+def run_markdown(view: RunView, room: int = MAX_CHARACTERS) -> str:
+    """At most `room` characters: failures give way first, and what is left out is counted."""
+    record, state = view.record, words.state(view.record, view.holder)
+    took = format_duration(round((record.ended_at or view.now) - record.started_at))
+    head = (
+        f"### {_SIGNS.get(state, '⚠️')} Backfill {code(record.plan)} → {code(record.target)}: "
+        f"**{state}**"
+    )
+    about = f"Run {code(record.id)}, started {moment(record.started_at)} UTC, {took}"
+    if estimate := left(view):
+        about += f"; time left: {estimate.words}"
+    blocks = [head, about]
+    room -= _RESERVE + sum(len(block) + 2 for block in blocks)
+    for title, lines, total, share in (
+        ("", _stages(view), len(view.stages) + 2, room // 4),
+        ("**Checks**", _checks(view), len(view.checks), room // 4),
+        ("**Failures**", map(_failure, view.failures), len(view.failures), room // 4),
+        ("**Notes**", _notes(view), len(view.notes), room // 8),
+    ):
+        kept = fitting(lines, share)
+        if kept:
+            blocks += [title] if title else []
+            blocks.append(with_more(kept, total, "- " if title else ""))
+    if view.failures and state in ("failed", "completed"):
+        blocks.append(f"To send what failed once more: `backfill retry {record.id}`")
+    elif state in ("incomplete", "dead", "paused"):
+        blocks.append(f"To go on: `backfill resume {record.id}`")
+    blocks.append(f"<sub>{record.digest}</sub>")
+    return "\n\n".join(blocks) + "\n"
+
+
+def _stages(view: RunView) -> Iterable[str]:
+    yield "| # | operation | events | sent | completed | failed |"
+    yield "|--:|---|--:|--:|--:|--:|"
+    for stage in view.stages:
+        completed = f"{stage.completed:,}" if view.record.follow else "not followed"
+        yield (
+            f"| {stage.number} | {cell(stage.operation)} | {stage.total:,} | {stage.sent:,} "
+            f"| {completed} | {stage.failed:,} |"
+        )
+
+
+def _checks(view: RunView) -> Iterable[str]:
+    for check in view.checks:
+        seen = check.seen if check.ok else redact(check.message or check.seen)
+        mark = "holds" if check.ok else "**fails**"
+        yield f"- {mark}: {cell(check.name)}: {cell(seen)}; expected {cell(check.expected)}"
+
+
+def _failure(group: FailureGroup) -> str:
+    names = cell(words.named(group.items, group.events))
+    message = cell(shortened(redact(group.message), LINE))
+    where = f" ([job](<{group.url}>))" if group.url and _is_plain(group.url) else ""
+    return (
+        f"- {words.counted(group.events, 'event')} of {cell(group.operation)}: {message}{where}"
+        f"<br>{names}"
+    )
+
+
+def _notes(view: RunView) -> Iterable[str]:
+    return (f"- {moment(note.at)} {cell(redact(note.message))}" for note in view.notes)
+
+
+def _is_plain(url: str) -> bool:
+    return url.startswith(("http://", "https://")) and not set(url) & set(" <>()[]\n")
