@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
@@ -74,3 +78,63 @@ def served(app: ASGIApp) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join(10)
+
+
+class Jobs:
+    """A handler that counts, and lets tests wait for a count; jobs of `held` items never end."""
+
+    def __init__(self, *, failing: Sequence[str] = (), held: Sequence[str] = ()) -> None:
+        self.items: list[str] = []
+        self.failing, self.held = set(failing), set(held)
+        self._more = threading.Condition()
+
+    async def __call__(self, event: Any) -> None:
+        item = event["data"]["repo"]
+        with self._more:
+            self.items.append(item)
+            self._more.notify_all()
+        if item in self.held:
+            await asyncio.sleep(3600)
+        if item in self.failing:
+            raise ValueError(f"{item} is broken")
+
+    def wait_for(self, count: int) -> None:
+        with self._more:
+            assert self._more.wait_for(lambda: len(self.items) >= count, 30), self.items
+
+
+def _default_hangup() -> None:
+    """Tests that run under `nohup` would hand its deaf ear on."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: object) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [*COMMAND, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=dict(os.environ),
+            preexec_fn=_default_hangup,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+def until(what: Callable[[], bool]) -> None:
+    latest = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < latest, "it has not come to this in 30 s"
+        time.sleep(0.02)

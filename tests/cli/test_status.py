@@ -1,0 +1,193 @@
+"""A run as others see it: status, runs, events and logs, while it goes on in another process."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from runner.adapters.embedded.server import create_app
+from tests.cli.conftest import Jobs, Start, served, until
+from tests.support import repos, write_plan
+from tests.types import Backfill
+
+SYNC = "operations: [sync]\non_failure: continue\n"
+SLOWLY = "operations: [fire]\nbatch_size: 1\ndelay: 100ms\n"
+HELD = "operations: [sync]\nbatch_size: 2\ndelay: 100ms\n"
+
+
+def state_of(backfill: Backfill, *arguments: str) -> dict[str, object]:
+    done = backfill("status", *arguments, "--format", "json")
+    assert done.status == 0, done.err
+    found: dict[str, object] = json.loads(done.out)
+    return found
+
+
+def test_a_run_in_another_process_is_seen_while_it_goes_on_and_afterwards(
+    backfill: Backfill, start: Start, tmp_path: Path
+) -> None:
+    jobs = Jobs(held=["o/r1"])
+    with served(create_app({"app/sync": jobs})) as url:
+        plan = write_plan(tmp_path, repos(4) + HELD)
+        process = start("run", plan, "--target", url, "--format", "json")
+        jobs.wait_for(4)
+
+        def three_are_done() -> bool:
+            stages = state_of(backfill)["stages"]
+            assert isinstance(stages, list)
+            return bool(stages[0]["completed"] == 3)
+
+        until(three_are_done)
+        now = state_of(backfill)
+        assert (now["state"], now["status"]) == ("running", "running")
+        assert str(process.pid) in str(now["carried_out_by"])
+        stage = now["stages"][0]  # type: ignore[index]
+        assert (stage["sent"], stage["running"], stage["batches"]) == (4, 1, 2)
+        assert stage["waiting"] == "for its jobs to end"
+        said = backfill("status").out
+        assert said.startswith("RUNNING  test → http://127.0.0.1:")
+        assert "1. sync: 4/4 sent, 1 running, 3 completed; waiting: for its jobs to end" in said
+        process.kill()
+        process.wait()
+        dead = backfill("status").out
+        assert dead.startswith("DEAD  test")
+        assert "no process carries it out: backfill resume" in dead
+        assert backfill("status", "--watch").status == 7
+
+
+def test_watching_goes_on_until_the_run_ends_and_exits_as_it_did(
+    backfill: Backfill, start: Start, tmp_path: Path
+) -> None:
+    jobs = Jobs(failing=["o/r0"])
+    with served(create_app({"app/sync": jobs})) as url:
+        plan = write_plan(tmp_path, repos(6) + SYNC + "batch_size: 1\ndelay: 300ms\n")
+        process = start("run", plan, "--target", url)
+        jobs.wait_for(1)
+        watched = backfill("status", "--watch")
+        assert process.wait(30) == watched.status == 1
+    assert watched.out.startswith("FAILED  test")
+    assert "1. sync: 6/6 sent, 5 completed, 1 failed; done" in watched.err
+    assert "ValueError: o/r0 is broken" in watched.out
+    assert "backfill retry" in watched.out
+
+
+def test_the_time_left_is_told_with_its_basis(
+    backfill: Backfill, start: Start, tmp_path: Path
+) -> None:
+    jobs = Jobs()
+    with served(create_app({"app/fire": jobs})) as url:
+        body = repos(50) + "operations: [fire]\nbatch_size: 1\ndelay: 10s\n"
+        start("run", write_plan(tmp_path, body), "--target", url)
+        jobs.wait_for(1)
+        until(lambda: state_of(backfill)["left"] is not None)
+        left = state_of(backfill)["left"]
+        assert left == {"seconds": 490.0, "basis": "by the pacing"}
+        assert "time left: about 8m10s (by the pacing)" in backfill("status").out
+
+
+class TestAfterwards:
+    """Of a run that has ended, with a failure in it."""
+
+    @pytest.fixture(autouse=True)
+    def run(self, backfill: Backfill, tmp_path: Path) -> None:
+        jobs = Jobs(failing=["o/r1", "o/r3"])
+        with served(create_app({"app/sync": jobs})) as self.url:
+            body = repos(5) + SYNC + "batch_size: 2\ndelay: 100ms\n"
+            self.plan = write_plan(tmp_path, body)
+            assert backfill("run", self.plan, "--target", self.url).status == 1
+
+    def test_each_event_is_told_with_its_ids_jobs_and_outcome(self, backfill: Backfill) -> None:
+        lines = backfill("events", "--format", "jsonl").out.splitlines()
+        events = [json.loads(line) for line in lines]
+        assert [event["item"] for event in events] == [f"o/r{n}" for n in range(5)]
+        assert [event["batch"] for event in events] == [1, 1, 2, 2, 3]
+        assert events == json.loads(backfill("events", "--format", "json").out)
+        first, second = events[:2]
+        assert (first["outcome"], first["message"]) == ("completed", None)
+        assert (second["outcome"], second["message"]) == ("failed", "ValueError: o/r1 is broken")
+        assert second["event_id"].endswith(":sync:o/r1")
+        assert len(second["internal_id"]) == 26
+        assert second["jobs"][0]["status"] == "Failed"
+        assert second["sent_at"] <= second["ended_at"]
+
+    def test_events_are_filtered(self, backfill: Backfill) -> None:
+        failed = backfill("events", "--failed", "--format", "csv").out
+        rows = list(csv.DictReader(io.StringIO(failed)))
+        assert [row["item"] for row in rows] == ["o/r1", "o/r3"]
+        some = backfill("events", "--item", "*r[01]", "--outcome", "completed").out
+        assert some.split()[:3] == ["completed", "sync", "o/r0"]
+        unknown = backfill("events", "--operation", "sing")
+        assert unknown.status == 2
+        assert "has no operation `sing`" in unknown.err
+
+    def test_failures_that_differ_in_the_item_alone_are_one(self, backfill: Backfill) -> None:
+        said = backfill("status").out
+        assert "sync: ValueError: {item} is broken\n    2 events: o/r1, o/r3" in said
+
+    def test_the_story_tells_of_waits_and_their_reasons(self, backfill: Backfill) -> None:
+        story = backfill("logs").out
+        assert "started: test → http" in story
+        assert "sync: waiting 100ms between batches (0.1s)" in story.replace("(100ms)", "(0.1s)")
+        assert "sync: 3 completed, 2 failed" in story
+        assert story.splitlines()[-1].endswith("ended: failed")
+
+    def test_runs_are_listed_and_filtered(self, backfill: Backfill) -> None:
+        found = json.loads(backfill("runs", "--format", "json").out)
+        assert [(run["plan"], run["state"], run["failed"]) for run in found] == [
+            ("test", "failed", 2)
+        ]
+        assert "test" in backfill("runs", "--plan", "te*", "--state-is", "failed").out
+        assert backfill("runs", "--plan", "te*", "--state-is", "completed").err == "no runs\n"
+        assert backfill("runs", "--since", "1h", "--target", "elsewhere").out == ""
+
+    @pytest.mark.parametrize("form", ["markdown", "json", "junit"])
+    def test_a_report_is_written_in_every_form(self, backfill: Backfill, form: str) -> None:
+        report = backfill("report", "--format", form).out
+        assert "broken" in report
+        if form == "junit":
+            from xml.etree import ElementTree
+
+            suite = ElementTree.fromstring(report)[0]  # noqa: S314 - our own
+            assert (suite.get("tests"), suite.get("failures")) == ("5", "2")
+            assert [case.get("name") for case in suite if len(case)] == ["o/r1", "o/r3"]
+
+
+def test_a_retry_and_its_run_name_each_other(backfill: Backfill, tmp_path: Path) -> None:
+    jobs = Jobs(failing=["o/r1"])
+    with served(create_app({"app/sync": jobs})) as url:
+        plan = write_plan(tmp_path, repos(3) + SYNC)
+        assert backfill("run", plan, "--target", url).status == 1
+        first = str(state_of(backfill)["run_id"])
+        jobs.failing.clear()
+        assert backfill("retry", first).status == 0
+    retry = str(state_of(backfill)["run_id"])
+    assert f"it retries run {first}" in backfill("status", retry).out
+    assert f"retried by {retry}" in backfill("status", first).out
+
+
+def test_a_summary_is_added_to_the_file_where_ci_looks(backfill: Backfill, tmp_path: Path) -> None:
+    file = tmp_path / "summary.md"
+    file.write_text("# what another step wrote\n", encoding="utf-8")
+    with served(create_app({"app/sync": Jobs()})) as url:
+        plan = write_plan(tmp_path, repos(2) + SYNC)
+        done = backfill("run", plan, "--target", url, "--summary-file", file)
+    assert done.status == 0
+    text = file.read_text(encoding="utf-8")
+    assert text.startswith("# what another step wrote\n\n### ")
+    assert "| 1 | sync | 2 | 2 | 2 | 0 |" in text
+
+
+def test_a_summary_that_github_would_drop_is_not_written(
+    backfill: Backfill, tmp_path: Path
+) -> None:
+    file = tmp_path / "summary.md"
+    file.write_text("x" * 1024 * 1024, encoding="utf-8")
+    with served(create_app({"app/sync": Jobs()})) as url:
+        plan = write_plan(tmp_path, repos(2) + SYNC)
+        done = backfill("run", plan, "--target", url, "--summary-file", file)
+    assert done.status == 0
+    assert "is full: GitHub takes no summary larger than 1 MiB" in done.err
+    assert file.stat().st_size == 1024 * 1024
