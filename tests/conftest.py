@@ -15,7 +15,11 @@ from sqlalchemy import create_engine, text
 
 from runner.adapters.journal.connect import parse_url
 
-_KEPT = ("BACKFILL_TEST_INNGEST_URL", "BACKFILL_TEST_DATABASE_URL")
+_KEPT = (
+    "BACKFILL_TEST_INNGEST_URL",
+    "BACKFILL_TEST_DATABASE_URL",
+    "BACKFILL_TEST_SCREENSHOTS",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.benchmarks import journal, lookups, planning, send, start
+from tests.benchmarks import journal, lookups, planning, seeing, send, start
 from tests.benchmarks.measure import BenchmarkFailed, Figure, Goal, say
 
 BENCHMARKS: dict[str, Callable[[Path], list[Figure]]] = {
@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Figure]]] = {
     "send": send.measure,
     "journal": journal.measure,
     "lookups": lookups.measure,
+    "seeing": seeing.measure,
 }
 _PACKAGES = ("backfill", "click", "httpx", "pyyaml", "jinja2", "sqlalchemy")
 _HEAD = ("work", "ours", "yardstick", "against", "ratio", "goal", "reached")

@@ -55,7 +55,7 @@ class Figure:
     """One line of the table: what was measured in each pair, ours first."""
 
     work: str
-    unit: Literal["s", "MB", "events/s"]
+    unit: Literal["s", "MB", "events/s", "requests"]
     against: str
     pairs: tuple[tuple[float, float], ...]
     goal: Goal | None = None

@@ -60,8 +60,11 @@ class HttpJobsApi:
         return found
 
     async def _list(self, query: Mapping[str, Any]) -> tuple[httpx.Response, bytes]:
+        """With the key that holds for single events: one that it is refused with here, where a
+        server guards its beta, is no reason to turn to another."""
+
         async def attempt() -> tuple[httpx.Response, bytes]:
-            return await self._get("/v2/runs", query)
+            return await self._request("/v2/runs", query, self._keys[0] if self._keys else None)
 
         found: tuple[httpx.Response, bytes] = await self.retry(self._what, attempt)
         return found
@@ -72,19 +75,24 @@ class HttpJobsApi:
 
     async def _get(self, path: str, query: Mapping[str, Any]) -> tuple[httpx.Response, bytes]:
         """Keys are tried in turn: after a rotation the fallback may be the one that holds."""
-        url = f"{self.target.api}{path}"
         while True:
             key = self._keys[0] if self._keys else None
-            headers = {"authorization": f"Bearer {key}"} if key else {}
-            if self.target.environment:
-                headers["x-inngest-env"] = self.target.environment
-            response, body = await request(self.client, "GET", url, headers=headers, params=query)
+            response, body = await self._request(path, query, key)
             if response.status_code not in (401, 403):
                 return response, body
             if key is None or key == self._keys[-1]:
                 return response, body
             if key == self._keys[0]:  # else another request has moved on already
                 self._keys.pop(0)
+
+    async def _request(
+        self, path: str, query: Mapping[str, Any], key: str | None
+    ) -> tuple[httpx.Response, bytes]:
+        url = f"{self.target.api}{path}"
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        if self.target.environment:
+            headers["x-inngest-env"] = self.target.environment
+        return await request(self.client, "GET", url, headers=headers, params=query)
 
     def _runs(self, response: httpx.Response, body: bytes) -> list[dict[str, Any]]:
         status = response.status_code

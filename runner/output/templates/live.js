@@ -26,12 +26,15 @@ function nameOf(summary) {
   return summary.textContent.replace(/[\d(),.]+/g, "").trim();
 }
 
-// Where the focus is, so that it can be there again once the page has been replaced.
+// Where the focus is in its section, so that it can be there again once the page has been replaced.
 function pathTo(element) {
-  if (!element || !document.getElementById("main").contains(element)) return null;
+  const main = document.getElementById("main");
+  if (!element || element === main || !main.contains(element)) return null;
+  const home = element.closest("section") ?? main;
   const steps = [];
-  for (let at = element; at.id !== "main"; at = at.parentElement) {
+  for (let at = element; at !== home; at = at.parentElement) {
     steps.unshift(`${at.tagName}:nth-child(${[...at.parentElement.children].indexOf(at) + 1})`);
   }
-  return ["#main", ...steps].join(" > ");
+  const root = home === main ? "#main" : `section[aria-labelledby="${home.getAttribute("aria-labelledby")}"]`;
+  return [root, ...steps].join(" > ");
 }

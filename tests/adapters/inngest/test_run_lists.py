@@ -1,0 +1,242 @@
+"""Following by lists: what is asked, what is made of the answers, and when not to believe them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import httpx
+import pytest
+
+from runner.adapters.inngest.event_api import HttpEventApi, trace_context
+from runner.adapters.inngest.http import Retry, open_client
+from runner.adapters.inngest.jobs_api import HttpJobsApi
+from runner.adapters.inngest.target import resolve
+from runner.errors import KeyRefused, TargetDown
+from runner.execution.ports import Listed
+from runner.model import Job
+
+ENV = {
+    "INNGEST_EVENT_KEY": "super-secret-event-key",
+    "INNGEST_SIGNING_KEY": "old-key",
+    "INNGEST_SIGNING_KEY_FALLBACK": "new-key",
+    "INNGEST_ENV": "branch",
+}
+Handler = Callable[[httpx.Request], httpx.Response]
+SINCE = 1_750_000_000.0
+
+
+async def _at_once(_: float) -> None:
+    pass
+
+
+def _retry() -> Retry:
+    return Retry(_at_once, Random(0), lambda _: None)  # noqa: S311
+
+
+def listed(handler: Handler, most: int = 100) -> list[Listed] | None:
+    async def main() -> list[Listed] | None:
+        async with open_client(httpx.MockTransport(handler)) as client:
+            api = HttpJobsApi(client, resolve("http://server", ENV), _retry())
+            with suppress(KeyRefused):
+                await api.probe()
+            return await api.listed(SINCE, most)
+
+    return asyncio.run(main())
+
+
+def run(id_: str, status: str, **more: Any) -> dict[str, Any]:
+    return {
+        "id": id_,
+        "status": status,
+        "function": {"id": "sync"},
+        "trigger": {"eventIds": [f"event-of-{id_}"]},
+        **more,
+    }
+
+
+ENDED = {"endedAt": "2026-01-01T00:00:00Z"}
+
+
+class Server:
+    """Lists of runs, paged; asserts method, path, key, environment and what is asked."""
+
+    def __init__(self, runs: list[dict[str, Any]], page: int = 2, ahead: float = 0.0) -> None:
+        self.runs, self.page, self.ahead = runs, page, ahead
+        self.asked: list[httpx.QueryParams] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        assert request.headers["x-inngest-env"] == "branch"
+        if request.headers["authorization"] != "Bearer new-key":
+            return httpx.Response(401, text="Authentication failed")
+        if request.url.path.startswith("/v1/events/"):
+            return httpx.Response(200, json={"data": []})
+        assert (request.method, request.url.path) == ("GET", "/v2/runs")
+        query = request.url.params
+        self.asked.append(query)
+        now = datetime.now(UTC) + timedelta(seconds=self.ahead)
+        metadata = {"fetchedAt": now.isoformat()}
+        wanted = [one for one in self.runs if one["status"] in query.get_list("status")]
+        start = int(query.get("cursor", 0))
+        shown, end = wanted[start : start + self.page], start + self.page
+        page: dict[str, Any] = {"limit": self.page}
+        if end < len(wanted):
+            page |= {"cursor": str(end), "hasMore": True}
+        answer = {"metadata": metadata, "page": page, **({"data": shown} if shown else {})}
+        return httpx.Response(200, json=answer)
+
+
+def test_all_pages_of_all_lists_are_read_with_the_key_that_holds() -> None:
+    server = Server(
+        [
+            run("a", "QUEUED"),
+            run("b", "RUNNING"),
+            run("c", "RUNNING"),
+            run("d", "COMPLETED", **ENDED),
+            run("e", "FAILED", output={"error": {"name": "E", "message": "no"}}, **ENDED),
+            run("f", "CANCELLED", **ENDED),
+        ]
+    )
+    found = listed(server)
+    assert found is not None
+    said = [(e, job.id, job.status, job.ended, job.message) for e, job in found]
+    assert said == [
+        ("event-of-a", "a", "Scheduled", False, None),
+        ("event-of-b", "b", "Running", False, None),
+        ("event-of-c", "c", "Running", False, None),
+        ("event-of-d", "d", "Completed", True, None),
+        ("event-of-e", "e", "Failed", True, "E: no"),
+        ("event-of-f", "f", "Cancelled", True, None),
+    ]
+    assert found[0].job.url == "http://server/run?runID=a"
+    first, *others = server.asked
+    assert dict(first) == {"limit": "1"}
+    for query in others:
+        assert (query["timeField"], query["order"], query["limit"]) == ("queuedAt", "asc", "100")
+    states = [query.get_list("status") for query in others]
+    assert states[0] == states[1] == ["QUEUED", "RUNNING"], "what goes on is read first"
+    with_output = [query.get_list("status") for query in others if "includeOutput" in query]
+    assert with_output == [["FAILED", "CANCELLED"]]
+
+
+def test_the_lists_are_asked_in_the_time_of_the_servers_clock() -> None:
+    server = Server([], ahead=3600.0)
+    assert listed(server) == []
+    asked = datetime.fromisoformat(server.asked[1]["from"]).timestamp()
+    assert asked == pytest.approx(SINCE + 3600, abs=5)
+
+
+def test_a_job_that_was_skipped_is_left_to_an_answer_about_its_event() -> None:
+    """/v2 shows skipped and overflowed jobs as queued ones that have ended."""
+    assert listed(Server([run("a", "QUEUED", **ENDED)])) == []
+
+
+def test_lists_that_are_too_long_to_be_worth_it_are_not_read_on() -> None:
+    server = Server([run(str(n), "COMPLETED", **ENDED) for n in range(20)], page=1)
+    assert listed(server, most=5) is None
+    assert len(server.asked) == 1 + 5
+
+
+def answering(answer: httpx.Response) -> Handler:
+    """The lists' part of a server; single events have no jobs."""
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v2/runs":
+            return httpx.Response(answer.status_code, content=answer.content)
+        return httpx.Response(200, json={"data": []})
+
+    return handler
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(404, text="404 page not found"),
+        httpx.Response(501, json={"errors": [{"code": "not_implemented", "message": "no"}]}),
+        httpx.Response(400, json={"errors": [{"code": "invalid_field_format", "message": "no"}]}),
+        httpx.Response(200, text="<html>a dashboard</html>"),
+        httpx.Response(200, json={"data": []}),
+        httpx.Response(200, json={"page": {}, "data": [{"id": "a", "status": "NEW"}]}),
+    ],
+)
+def test_a_server_without_such_lists_has_none(answer: httpx.Response) -> None:
+    if answer.status_code == 501:
+        with pytest.raises(TargetDown):  # 5xx is tried again, and a server that is away is said
+            listed(answering(answer))
+    else:
+        assert listed(answering(answer)) is None
+
+
+def test_a_429_is_waited_for() -> None:
+    server = Server([run("a", "RUNNING")])
+    refused = [httpx.Response(429, headers={"retry-after": "1"})]
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        return refused.pop() if refused and request.url.path == "/v2/runs" else server(request)
+
+    found = listed(handler)
+    assert [one.job.id for one in found or ()] == ["a"]
+
+
+def test_a_key_that_is_refused_for_the_lists_alone_is_kept_for_single_events() -> None:
+    keys: list[tuple[str, str]] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        keys.append((request.url.path[:3], request.headers["authorization"]))
+        if request.url.path == "/v2/runs":
+            return httpx.Response(403, text="not for you")
+        return httpx.Response(200, json={"data": []})
+
+    assert listed(handler) is None
+    assert keys == [("/v1", "Bearer old-key"), ("/v2", "Bearer old-key")]
+
+
+def test_a_job_that_was_rerun_by_hand_is_what_its_rerun_came_to() -> None:
+    from runner.execution.follow import verdict
+
+    failed = Job("a", "sync", "Failed", True, "no")
+    again = Job("b", "sync", "Completed", True, original="a")
+    assert verdict([failed, again]) == ("completed", None)
+    assert verdict([failed]) == ("failed", "no")
+    assert verdict([failed, Job("c", "other", "Completed", True)]) == ("failed", "no")
+
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize(
+    ("env", "sent"),
+    [
+        ({}, {}),
+        ({"TRACEPARENT": PARENT}, {"traceparent": PARENT}),
+        (
+            {"TRACEPARENT": PARENT, "TRACESTATE": "vendor=1"},
+            {"traceparent": PARENT, "tracestate": "vendor=1"},
+        ),
+        ({"TRACEPARENT": "yes", "TRACESTATE": "vendor=1"}, {}),
+        ({"TRACEPARENT": f"{PARENT}\r\nx: y"}, {}),
+        ({"TRACEPARENT": PARENT, "TRACESTATE": "a\nb"}, {"traceparent": PARENT}),
+    ],
+)
+def test_events_are_sent_with_the_trace_that_the_environment_carries(
+    env: dict[str, str], sent: dict[str, str]
+) -> None:
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, text='{"ids":["01A"],"status":200}')
+
+    async def main() -> None:
+        async with open_client(httpx.MockTransport(handler)) as client:
+            target = resolve("http://server", ENV)
+            api = HttpEventApi(client, target, _retry(), trace_context(env))
+            await api.send(b'[{"name":"a"}]', 1, "1,AAAAAAAAAAAAAA==")
+
+    asyncio.run(main())
+    got = {k: v for k, v in seen[0].headers.items() if k.startswith("trace")}
+    assert got == sent

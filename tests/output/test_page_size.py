@@ -1,0 +1,55 @@
+"""A page of 10,000 events stays small, and all of them are in the CSV beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from runner.cli.view import failed_events, view_of
+from runner.execution.ports import Answer, Chunk, Sighting
+from runner.execution.seeds import internal_ids
+from runner.model import Job, SentEvent
+from runner.output.markdown import MAX_CHARACTERS
+from runner.output.page import run_page
+from runner.output.run_json import events_csv
+from runner.output.run_markdown import run_markdown
+from tests.support import make_plan, new_store, repos, start_journal
+
+MANY, BATCH = 10_000, 50
+SEED = "1750000000000,AAAAAAAAAAAAAA=="
+
+
+def test_it_is_under_a_megabyte_although_every_event_failed_in_its_own_way(tmp_path: Path) -> None:
+    body = f"{repos(MANY)}operations: [sync]\nbatch_size: {BATCH}\n"
+    plan, store = make_plan(tmp_path, body), new_store(tmp_path)
+    journal = start_journal(store, plan)
+    names = [f"o/r{n}" for n in range(MANY)]
+    for number, first in enumerate(range(0, MANY, BATCH)):
+        positions = range(first, first + BATCH)
+        chunk = Chunk(
+            number, 1, number + 1, "sync", "app/sync", SEED, b"", positions,
+            names[first : first + BATCH],
+        )  # fmt: skip
+        journal.begin_chunk(chunk)
+        journal.accept(chunk, Answer(tuple(internal_ids(SEED, BATCH))))
+        journal.record(
+            [
+                Sighting(
+                    SentEvent(at, 1, "sync", names[at], "app/sync", number, "i"),
+                    (Job(f"job-{at}", "f", "Failed", True, "x", f"https://x.test/{at}"),),
+                    "failed",
+                    f"fault {at}: " + "it did not work out " * 10,
+                )
+                for at in positions
+            ]
+        )
+        journal.note(f"batch {number} has failed")
+    journal.end("failed")
+    view = view_of(store, store.find("latest"))
+    page = run_page(view, standalone=True, failed=failed_events(store, view), csv="run.html.csv")
+    assert len(page.encode()) < 1_000_000
+    assert "10,000 failed" in page
+    assert "… and 9,800 more" in page
+    assert 'href="run.html.csv"' in page
+    rows = "".join(events_csv(store.events(view.record))).splitlines()
+    assert len(rows) == MANY + 1
+    assert len(run_markdown(view)) <= MAX_CHARACTERS

@@ -1,0 +1,102 @@
+"""Time left, and the simulated schedule: pure figures, with their basis said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runner.model import ExecutionPlan, RunRecord, RunView, StageRecord, Waited
+from runner.planning.estimate import Past, before, left, past_of, rough
+from runner.planning.schedule import simulate
+from tests.support import make_plan, repos
+
+RECORD = RunRecord(
+    id="01RUN", plan="test", path="plan.yaml", digest="sha256:0", target="dev", address="x",
+    variables={}, planned=100, follow=True, status="running", started_at=1000.0, ended_at=None,
+    head=None, parent=None, wanted=None, batch_size=None, delay=None,
+)  # fmt: skip
+NOTHING = StageRecord(1, "sync", 100, 0, 0, 0, 0, None, None, None, None, None)
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> ExecutionPlan:
+    """100 events in 10 batches, 5 s apart."""
+    return make_plan(tmp_path, repos(100) + "operations: [sync]\nbatch_size: 10\ndelay: 5s\n")
+
+
+def view(plan: ExecutionPlan | None, **stage: object) -> RunView:
+    record = replace(NOTHING, **stage)  # type: ignore[arg-type]
+    return RunView(RECORD, "somebody", plan, 1100.0, (record,), {}, (), ())
+
+
+def test_before_anything_is_sent_the_pacing_is_all_that_is_known(plan: ExecutionPlan) -> None:
+    estimate = before(plan, {})
+    assert estimate.seconds == 45.0
+    assert estimate.words == "about 45s (its pacing; how long its jobs take is not known)"
+
+
+def test_an_earlier_run_tells_how_long_the_jobs_take(plan: ExecutionPlan) -> None:
+    slow = before(plan, {"sync": Past("01OLD", rate=0.5, took=10.0)})
+    assert slow.seconds == 210.0
+    assert slow.basis == "its pacing and its jobs as in run 01OLD"
+    fast = before(plan, {"sync": Past("01OLD", rate=100.0, took=1.0)})
+    assert fast.seconds == 46.0, "it is not faster than its pacing"
+
+
+def test_what_earlier_runs_have_shown_is_the_latest_ones() -> None:
+    told = view(None, sent=100, completed=100, began=1000.0, ended=1050.0, took=2.5)
+    older = replace(told, record=replace(RECORD, id="01OLDER"))
+    assert past_of([told, older]) == {"sync": Past("01RUN", 2.0, 2.5)}
+    assert past_of([view(None), view(None, sent=100, failed=100)]) == {}, "nothing completed"
+
+
+def test_what_is_left_is_told_by_the_pacing_until_jobs_are_slower(plan: ExecutionPlan) -> None:
+    none_sent = left(view(plan))
+    assert none_sent is not None
+    assert (none_sent.seconds, none_sent.basis) == (45.0, "by the pacing")
+    half = {"sent": 50, "batches": 5, "began": 1000.0, "last_sent": 1020.0}
+    fast = left(view(plan, **half, completed=50, ended=1020.5))
+    assert fast is not None
+    assert (fast.seconds, fast.basis) == (25.0, "by the pacing")
+    slow = left(view(plan, **half, completed=10, ended=1020.0))
+    assert slow is not None
+    assert (slow.seconds, slow.basis) == (180.0, "at 0.5 events a second so far")
+
+
+def test_nothing_is_guessed(plan: ExecutionPlan) -> None:
+    assert left(view(None)) is None
+    done = view(plan, sent=100, completed=100, began=1000.0, ended=1050.0)
+    assert left(done) is None
+    ended = replace(view(plan), record=replace(RECORD, status="completed"))
+    assert left(ended) is None
+    waiting = {"sent": 100, "began": 1000.0, "waiting": Waited(1, "for its jobs", 1000.0, None)}
+    assert left(view(plan, **waiting)) is None, "no job has ended yet"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.2, "1s"), (44.6, "45s"), (123.0, "2m"), (3661.0, "1h1m")]
+)
+def test_an_estimate_is_as_rough_as_it_is_known(seconds: float, words: str) -> None:
+    assert rough(seconds) == words
+
+
+def test_the_schedule_plays_the_pacing_through(tmp_path: Path) -> None:
+    body = repos(20) + "operations: [sync, embed]\nbatch_size: 5\ndelay: 2s\n"
+    schedule = simulate(make_plan(tmp_path, body), [f"o/r{n}" for n in range(20)])
+    assert [(slot.begins, slot.ends) for slot in schedule.slots] == [(0.0, 6.0), (6.0, 12.0)]
+    assert schedule.duration == 12.0
+    assert schedule.starved is None, "nothing is out of the written order"
+
+
+def test_the_item_that_waits_longest_because_of_priority_is_named(tmp_path: Path) -> None:
+    written = ["o/first", *(f"o/r{n}" for n in range(9))]
+    listed = "".join(
+        f"  - {{repo: {name}, priority: {'low' if name == 'o/first' else 'high'}}}\n"
+        for name in written
+    )
+    body = f"repos:\n{listed}operations: [sync]\nbatch_size: 2\ndelay: 3s\norder_by: [priority]\n"
+    starved = simulate(make_plan(tmp_path, body), written).starved
+    assert starved is not None
+    assert (starved.item, starved.at, starved.waits) == ("o/first", 12.0, 12.0)

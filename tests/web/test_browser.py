@@ -1,0 +1,194 @@
+"""The pages in a real browser: what a person, a keyboard and a screen reader get of them.
+
+Where there is no Chromium these tests are skipped, and say so.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Jobs, Start
+from tests.types import Backfill
+from tests.web.conftest import Hostile
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed here")
+
+Target = Callable[[Jobs], AbstractContextManager[str]]
+Plan = Callable[..., Path]
+WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
+SLOW = "batch_size: 1\ndelay: 300ms\non_failure: continue\n"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # Everything it opens is served here: what it must not do is ask elsewhere.
+        offline = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"]
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=offline)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(params=WIDTHS)
+def page(request: pytest.FixtureRequest, browser: Any, site: str) -> Iterator[Any]:
+    """A page at one of two widths, closed before the site is; what it complains about fails."""
+    width, height = WIDTHS[request.param]
+    scheme = "dark" if request.param == "phone" else "light"
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    opened = context.new_page()
+    complaints: list[str] = []
+    opened.on(
+        "console", lambda said: complaints.append(said.text) if said.type == "error" else None
+    )
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("requestfailed", lambda asked: complaints.append(f"{asked.url} {asked.failure}"))
+    yield opened
+    if folder := os.environ.get("BACKFILL_TEST_SCREENSHOTS"):
+        name = request.node.name.replace("[", "-").rstrip("]")
+        opened.screenshot(path=f"{folder}/{name}.png", full_page=True)
+    complaints = [said for said in complaints if "ERR_ABORTED" not in said]  # a page that was left
+    context.close()
+    assert not complaints
+
+
+def is_accessible(page: Any) -> None:
+    """axe-core finds nothing, and nothing is wider than the window."""
+    from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+
+    found = Axe().run(page).response["violations"]
+    assert not [(one["id"], [node["html"] for node in one["nodes"]]) for one in found]
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_a_finished_run(
+    page: Any, site: str, backfill: Backfill, target: Target, plan: Plan
+) -> None:
+    with target(Jobs()) as url:
+        assert (
+            backfill("run", plan(12, "batch_size: 4\ndelay: 100ms\n"), "--target", url).status == 0
+        )
+    page.goto(site)
+    page.get_by_role("link", name="01").click()
+    page.get_by_role("heading", level=1).wait_for()
+    assert "completed" in page.inner_text("h1")
+    assert "12/12 sent, 12 completed" in page.inner_text("main")
+    page.get_by_text("Batches (3)").click()
+    assert page.get_by_role("region", name="Batches").get_by_role("row").count() == 4
+    is_accessible(page)
+
+
+def test_a_failed_run_with_hostile_words(
+    page: Any, site: str, backfill: Backfill, target: Target, plan: Plan
+) -> None:
+    with target(Hostile()) as url:
+        assert backfill("run", plan(30, "on_failure: continue\n"), "--target", url).status == 1
+    page.goto(f"{site}/runs/latest")
+    assert "failed" in page.inner_text("h1")
+    assert "taken over" not in page.title()
+    failures = page.get_by_role("region", name="Failures by message")
+    assert "<script>" in failures.inner_text()
+    assert failures.get_by_role("link").first.get_attribute("href").startswith("http://127.0.0.1")
+    is_accessible(page)
+
+
+def test_a_running_run_changes_without_reloading(
+    page: Any, site: str, start: Start, target: Target, plan: Plan
+) -> None:
+    """What was opened stays open, the focus stays where it was, and the page is never reloaded."""
+    jobs = Jobs(failing=["o/r0"])
+    with target(jobs) as url:
+        process = start("run", plan(12, SLOW), "--target", url)
+        jobs.wait_for(2)
+        page.goto(f"{site}/runs/latest")
+        page.evaluate("window.stayed = true")
+        page.get_by_text("The plan file", exact=True).click()
+        page.get_by_text("The plan file", exact=True).focus()
+        assert "running" in page.inner_text("#live")
+        is_accessible(page)
+        page.get_by_text("12/12 sent, 11 completed, 1 failed").wait_for(timeout=20_000)
+        page.get_by_text("backfill retry").wait_for()
+        assert process.wait(20) == 1
+    assert "failed" in page.inner_text("#live")
+    assert page.evaluate("window.stayed") is True
+    assert page.get_by_role("region", name="The plan file").is_visible()
+    assert page.evaluate("document.activeElement.textContent") == "The plan file"
+
+
+def test_a_run_whose_process_died_says_how_to_go_on(
+    page: Any, site: str, start: Start, target: Target, plan: Plan
+) -> None:
+    jobs = Jobs()
+    with target(jobs) as url:
+        process = start("run", plan(12, SLOW), "--target", url)
+        jobs.wait_for(2)
+        page.goto(f"{site}/runs/latest")
+        process.kill()
+        process.wait()
+        page.get_by_text("No process carries this run out any more").wait_for(timeout=20_000)
+    assert "dead" in page.inner_text("h1")
+
+
+def test_the_keyboard_reaches_everything(
+    page: Any, site: str, backfill: Backfill, target: Target, plan: Plan
+) -> None:
+    with target(Hostile()) as url:
+        backfill("run", plan(10, "on_failure: continue\n"), "--target", url)
+    page.goto(f"{site}/runs/latest")
+    reached = []
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.textContent.trim().slice(0, 40)"))
+    assert reached[0] == "Skip to the content"
+    page.goto(f"{site}/runs/latest")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    for words in ("backfill", "The plan file", "All events as CSV"):
+        assert words in reached
+
+
+def test_a_report_is_one_page_that_asks_for_nothing(
+    page: Any, tmp_path: Path, pages: Any, backfill: Backfill, target: Target, plan: Plan
+) -> None:
+    with target(Hostile()) as url:
+        backfill("run", plan(30, "on_failure: continue\n"), "--target", url)
+    file = tmp_path / "run.html"
+    assert backfill("report", "--html", file).status == 0
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"file://{file}")
+    assert asked == [f"file://{file}"]
+    assert "failed" in page.inner_text("h1")
+    assert page.evaluate("getComputedStyle(document.querySelector('.stages')).display") == "flex"
+    is_accessible(page)
+
+
+def test_a_preview_is_such_a_page_too(
+    page: Any, tmp_path: Path, backfill: Backfill, plan: Plan
+) -> None:
+    file = tmp_path / "plan.html"
+    path = plan(40, "batch_size: 5\ndelay: 2s\n")
+    assert backfill("plan", path, "--html", file).status == 0
+    page.goto(f"file://{file}")
+    assert "40 events, 8 batches, 1 stage" in page.inner_text("main")
+    is_accessible(page)
+
+
+def test_an_empty_list_says_how_to_begin(page: Any, site: str) -> None:
+    page.goto(site)
+    assert "There is no run yet" in page.inner_text("main")
+    is_accessible(page)
