@@ -59,7 +59,10 @@ class Looker:
 
         `doubtful`: what to make of an event hangs on an answer about it alone.
         """
-        if self.lists and len(watched) > max(AT_ONCE, self._pages):
+        now = self.clock.monotonic()
+        many = len(watched) > max(AT_ONCE, self._pages)
+        # An answer about one event of a batch may not know of the job that the batch has started.
+        if self.lists and (many or any(not one.jobs and doubtful(one, now) for one in watched)):
             found = await self._listed(watched)
             if found is not None:
                 return await self._with_doubts(watched, found, doubtful)

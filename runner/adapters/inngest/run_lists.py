@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,10 +40,13 @@ class _NoLists(Exception):
 
 @dataclass(slots=True)
 class RunLists:
-    """`get` makes a request; it raises `TargetError` and `KeyRefused`."""
+    """`get` makes a request for a list, which raises `TargetError`; `batch` names the events that
+    a job of a function with batches was started by: the lists name one of them."""
 
     get: Callable[[Mapping[str, Any]], Awaitable[tuple[httpx.Response, bytes]]]
+    batch: Callable[[str], Awaitable[Sequence[str]]]
     target: Target
+    _batches: dict[str, Sequence[str]] = field(default_factory=dict)
     _ahead: float | None = None  # seconds that the server's clock is ahead of ours
     _pages_left: int = 0
 
@@ -72,7 +75,7 @@ class RunLists:
             self._pages_left -= 1
             page = await self._page({**asked, **({"cursor": cursor} if cursor else {})})
             for run in page.get("data") or ():
-                found += self._listed(run)
+                found += await self._listed(run)
             paging = page.get("page") or {}
             following = paging.get("cursor") if paging.get("hasMore") else None
             if not following or following == cursor:
@@ -89,15 +92,20 @@ class RunLists:
             raise _NoLists
         return answer
 
-    def _listed(self, run: dict[str, Any]) -> list[Listed]:
+    async def _listed(self, run: dict[str, Any]) -> list[Listed]:
         status = _STATUSES.get(str(run.get("status")))
-        events = (run.get("trigger") or {}).get("eventIds") or []
+        trigger = run.get("trigger") or {}
+        events = trigger.get("eventIds") or []
         if status is None or not run.get("id"):
             raise _NoLists
         ended = bool(run.get("endedAt"))
         if ended and status in ("Scheduled", "Running"):
             return []  # it was skipped, or overflowed: an answer about its event says which
         job_id = str(run["id"])
+        if trigger.get("isBatch"):
+            if job_id not in self._batches:
+                self._batches[job_id] = await self.batch(job_id)
+            events = self._batches[job_id] or events
         failed = ended and status != "Completed"
         job = Job(
             id=job_id,

@@ -135,6 +135,38 @@ def test_a_job_that_was_skipped_is_left_to_an_answer_about_its_event() -> None:
     assert listed(Server([run("a", "QUEUED", **ENDED)])) == []
 
 
+BATCH = "01M8755KXN2SFHTDHPPGWYMSMP"
+
+
+def test_all_events_of_a_batch_are_told_of_its_job() -> None:
+    """As seen on a live server: either API names one event of a batch, the dashboard's all."""
+    batched = run(BATCH, "COMPLETED", **ENDED)
+    batched["trigger"] |= {"isBatch": True, "batchId": "01B"}
+    server, questions = Server([batched]), []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path != "/v0/gql":
+            return server(request)
+        questions.append(request.url.params["query"])
+        assert "authorization" not in request.headers, "the dashboard asks for no key"
+        return httpx.Response(200, json={"data": {"runTrigger": {"IDs": ["e1", "e2", "e3"]}}})
+
+    found = listed(handler)
+    assert [(event, job.id) for event, job in found or ()] == [(f"e{n}", BATCH) for n in (1, 2, 3)]
+    assert questions == [f'query{{runTrigger(runID:"{BATCH}"){{IDs}}}}']
+
+
+def test_where_a_server_cannot_name_a_batch_the_one_event_that_it_names_is_told() -> None:
+    batched = run(BATCH, "COMPLETED", **ENDED)
+    batched["trigger"] |= {"isBatch": True, "batchId": "01B"}
+    server = Server([batched])
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(404) if request.url.path == "/v0/gql" else server(request)
+
+    assert [event for event, _ in listed(handler) or ()] == [f"event-of-{BATCH}"]
+
+
 def test_lists_that_are_too_long_to_be_worth_it_are_not_read_on() -> None:
     server = Server([run(str(n), "COMPLETED", **ENDED) for n in range(20)], page=1)
     assert listed(server, most=5) is None
