@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from glob import escape
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from runner.adapters.database.open import Databases
     from runner.adapters.journal.leases import Lease
     from runner.adapters.journal.store import Store
+    from runner.planning.estimate import Past
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -155,6 +157,7 @@ def open_databases(plan: str) -> Databases:
 
 _DATABASES = "runner.databases"
 _MAX_SOURCE = 256 * 1024  # characters
+_PAST_RUNS = 5
 
 
 def open_store(state: str | None) -> Store:
@@ -172,6 +175,30 @@ def source_of(plan: ExecutionPlan) -> str | None:
         return None
     same = any(read.sha256 == sha256(raw).hexdigest() for read in plan.inputs)
     return raw.decode("utf-8", "replace")[:_MAX_SOURCE] if same else None
+
+
+def past(plan: ExecutionPlan, store: Store) -> Mapping[str, Past]:
+    """What the latest runs of the plan have shown of how long its jobs take."""
+    from runner.planning.estimate import past_of
+
+    lines = store.runs(plan=escape(plan.name), limit=_PAST_RUNS)
+    return past_of(store.glance(line.record) for line in lines)
+
+
+def local_past(plan: ExecutionPlan) -> Mapping[str, Past]:
+    """The same for a dry run, which reaches nothing: from a file that is there, if it is one."""
+    from runner.adapters.journal.connect import parse_url
+    from runner.adapters.journal.store import DEFAULT_STATE, Store
+    from runner.errors import BackfillError
+
+    try:
+        url = parse_url(os.environ.get("BACKFILL_STATE") or DEFAULT_STATE)
+        if url.drivername != "sqlite" or not Path(str(url.database)).is_file():
+            return {}
+        with Store(url.render_as_string()) as store:
+            return past(plan, store)
+    except BackfillError:
+        return {}  # a preview is no less true without it
 
 
 def take_lock(store: Store, plan: str, address: str, run_id: str, wait: float) -> Lease:

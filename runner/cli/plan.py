@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +17,7 @@ from runner.cli.common import (
     Built,
     build,
     format_option,
+    local_past,
     plan_argument,
     plan_options,
     read_variables,
@@ -25,6 +27,9 @@ from runner.cli.common import (
 )
 from runner.errors import UsageError
 from runner.model import ExecutionPlan, Problem
+
+if TYPE_CHECKING:
+    from runner.planning.estimate import Past
 
 DEFAULT_EVENTS = 3
 MAX_SAMPLES = 200  # of a stage, on a page
@@ -96,6 +101,8 @@ def plan_command(
         _write_page(built, resolved, html, events)
     else:
         show(execution_plan, resolved, form=form, events=events)
+        if form == "text":
+            say_estimate(execution_plan, local_past(execution_plan))
     sends = execution_plan.events or any(stage.deferred for stage in execution_plan.stages)
     return _EVENTS_TO_SEND if detailed_exitcode and sends else 0
 
@@ -111,7 +118,7 @@ def _write_page(built: Built, target: Target, path: str, events: int | None) -> 
         plan,
         target=target.name,
         schedule=simulate(plan, [repository["repo"] for repository in built.plan.repositories]),
-        estimate=before(plan, {}),
+        estimate=before(plan, local_past(plan)),
         events=MAX_SAMPLES if events is None else min(events, MAX_SAMPLES),
     )
     try:
@@ -119,6 +126,14 @@ def _write_page(built: Built, target: Target, path: str, events: int | None) -> 
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
     click.echo(f"wrote {path} ({Path(path).stat().st_size / 1024:,.0f} KiB)", err=True)
+
+
+def say_estimate(plan: ExecutionPlan, past: Mapping[str, Past]) -> None:
+    """On stderr, where earlier runs tell more than the pacing: the same plan prints the same."""
+    from runner.planning.estimate import before
+
+    if past:
+        click.echo(f"time: {before(plan, past).words}", err=True)
 
 
 def show(plan: ExecutionPlan, target: Target, *, form: str, events: int | None) -> None:

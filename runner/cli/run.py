@@ -18,6 +18,7 @@ from runner.cli.common import (
     format_option,
     open_databases,
     open_store,
+    past,
     plan_argument,
     plan_options,
     read_variables,
@@ -28,7 +29,7 @@ from runner.cli.common import (
     timings_option,
 )
 from runner.cli.examine import examine_plan, examine_server, refuse
-from runner.cli.plan import events_option, show
+from runner.cli.plan import events_option, say_estimate, show
 from runner.cli.resolve import PlanResolver, remember
 from runner.cli.summary_file import summary_writer
 from runner.cli.wiring import Settings, check_keys, confirm
@@ -108,7 +109,7 @@ def run_command(
         execution_plan,
         resolved,
         yes=yes,
-        warn=lambda: _say_unfinished(store(), execution_plan, resolved),
+        warn=lambda: _warn(store(), execution_plan, resolved),
     )
     settings = Settings(
         follow,
@@ -142,8 +143,10 @@ def run_command(
     return carry_out(execution_plan, resolved, start, settings, form=form)
 
 
-def _say_unfinished(store: Store, plan: ExecutionPlan, target: Target) -> None:
-    """A new run has new event ids: what an unfinished one has sent would be sent once more."""
+def _warn(store: Store, plan: ExecutionPlan, target: Target) -> None:
+    """How long it will take; and that a new run has new event ids: what an unfinished one has sent
+    would be sent once more."""
+    say_estimate(plan, past(plan, store))
     before = store.unfinished(plan.name, target.address)
     if before and not store.holder_of(before.id):
         click.echo(

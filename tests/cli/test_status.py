@@ -180,6 +180,33 @@ def test_a_summary_is_added_to_the_file_where_ci_looks(backfill: Backfill, tmp_p
     assert "| 1 | sync | 2 | 2 | 2 | 0 |" in text
 
 
+def test_the_next_run_is_told_how_long_its_jobs_take_and_so_is_its_preview(
+    backfill: Backfill, tmp_path: Path
+) -> None:
+    plan = write_plan(tmp_path, repos(4) + SYNC + "batch_size: 2\ndelay: 200ms\n")
+    before = backfill("plan", plan)
+    assert "time: about" not in before.err
+    with served(create_app({"app/sync": Jobs()})) as url:
+        assert "time: about" not in backfill("run", plan, "--target", url).err
+        run_id = str(state_of(backfill)["run_id"])
+        again = backfill("run", plan, "--target", url).err
+    said = f"time: about 1s (its pacing and its jobs as in run {run_id})"
+    assert said in again
+    preview = backfill("plan", plan)
+    assert "time: about 1s (its pacing and its jobs as in run" in preview.err
+    assert preview.out == before.out, "the same plan prints the same"
+
+
+def test_a_preview_reads_no_state_that_is_not_a_file_here(
+    backfill: Backfill, tmp_path: Path
+) -> None:
+    """A dry run reaches nothing."""
+    plan = write_plan(tmp_path, repos(4) + SYNC)
+    done = backfill("plan", plan, env={"BACKFILL_STATE": "postgresql://127.0.0.1:1/none"})
+    assert done.status == 0
+    assert not (Path.cwd() / ".backfill").exists(), "nor does it make one"
+
+
 def test_a_summary_that_github_would_drop_is_not_written(
     backfill: Backfill, tmp_path: Path
 ) -> None:

@@ -198,6 +198,9 @@ def test_coverage_shows_what_a_run_has_gained(application: Application) -> None:
     result = application("coverage", "--run", "latest", "--format", "json", plan="drain-embeddings")
     covered = json.loads(result.out)
     assert covered["pull requests"]["total"]["gained"] == 280
+    page = application.folder / "run.html"
+    assert application.run("report", "latest", "--html", page).status == 0
+    assert '<h2 id="coverage-1">Coverage: ' in page.read_text(encoding="utf-8")
     text = application("coverage", "--run", "latest", plan="drain-embeddings").out
     assert re.search(r"continuedev/continue +250 +250 +0 +0 +█{20} 100.0 % +\+250", text)
     lines = application("coverage", "--format", "csv", plan="drain-embeddings").out.splitlines()
