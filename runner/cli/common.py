@@ -162,7 +162,8 @@ _PAST_RUNS = 5
 
 def open_store(state: str | None) -> Store:
     """The state store, closed when the command ends."""
-    from runner.adapters.journal.store import DEFAULT_STATE, Store
+    from runner.adapters.journal import DEFAULT_STATE
+    from runner.adapters.journal.store import Store
 
     return click.get_current_context().with_resource(Store(state or DEFAULT_STATE))
 
@@ -187,15 +188,16 @@ def past(plan: ExecutionPlan, store: Store) -> Mapping[str, Past]:
 
 def local_past(plan: ExecutionPlan) -> Mapping[str, Past]:
     """The same for a dry run, which reaches nothing: from a file that is there, if it is one."""
-    from runner.adapters.journal.connect import parse_url
-    from runner.adapters.journal.store import DEFAULT_STATE, Store
+    from runner.adapters.journal import DEFAULT_STATE
     from runner.errors import BackfillError
 
+    file = (os.environ.get("BACKFILL_STATE") or DEFAULT_STATE).removeprefix("sqlite:///")
+    if "://" in file or not Path(file).is_file():
+        return {}
+    from runner.adapters.journal.store import Store
+
     try:
-        url = parse_url(os.environ.get("BACKFILL_STATE") or DEFAULT_STATE)
-        if url.drivername != "sqlite" or not Path(str(url.database)).is_file():
-            return {}
-        with Store(url.render_as_string()) as store:
+        with Store(file) as store:
             return past(plan, store)
     except BackfillError:
         return {}  # a preview is no less true without it

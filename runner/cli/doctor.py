@@ -98,7 +98,7 @@ def _read(
 
 def _seen(state: str | None, event: str, target: Target) -> Seen | None:
     """From a journal that is there; looking for one must not make one."""
-    from runner.adapters.journal.store import DEFAULT_STATE
+    from runner.adapters.journal import DEFAULT_STATE
 
     url = urlsplit(state or DEFAULT_STATE)
     if url.scheme == "sqlite" and not Path(url.path[1:]).exists():

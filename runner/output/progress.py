@@ -97,13 +97,14 @@ class LiveDisplay:
 
         table = Table.grid(padding=(0, 1), expand=False)
         for progress in self._stages.values():
-            done = progress.completed + progress.failed
+            done, pace = progress.completed + progress.failed, _pace(progress)
+            counts = _counts(progress)
             table.add_row(
                 f"{progress.stage}.",
                 visible(progress.operation),
                 ProgressBar(progress.total, max(done, progress.sent) or 0, width=16),
-                _counts(progress),
-                _pace(progress),
+                # Beside each other they would be too wide for 80 columns.
+                f"{counts}\n{pace}" if pace and not progress.ended else counts,
             )
         return table
 

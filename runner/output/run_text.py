@@ -29,6 +29,7 @@ COLORS = {
     "paused": "yellow",
 }
 _MESSAGE = 400
+_MOST_GROUPS = 10
 
 
 def write_view(view: RunView, out: TextIO, *, color: bool) -> None:
@@ -112,13 +113,15 @@ def moment(at: float) -> str:
 def failures_text(groups: Sequence[FailureGroup]) -> list[str]:
     """A thousand of a kind are one line."""
     lines = []
-    for group in groups:
+    for group in groups[:_MOST_GROUPS]:
         head = (
             f"  {visible(group.operation)}: {visible(shortened(redact(group.message), _MESSAGE))}"
         )
         names = visible(words.named(group.items, group.events))
         lines += [head, f"    {words.counted(group.events, 'event')}: {names}"]
         lines += [f"    {visible(group.url)}"] if group.url else []
+    more = sum(group.events for group in groups[_MOST_GROUPS:])
+    lines += [f"  ... and {more:,} with other messages: backfill events --failed"] if more else []
     return ["failures:", *lines] if lines else []
 
 

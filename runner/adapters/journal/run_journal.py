@@ -176,6 +176,8 @@ class RunJournal:
         with self._write() as connection:
             ended = {"status": status, "ended_at": time.time()}
             connection.execute(update(runs).where(runs.c.id == self.run_id).values(**ended))
+            still = (waits.c.run_id == self.run_id) & waits.c.ended.is_(None)
+            connection.execute(update(waits).where(still).values(ended=ended["ended_at"]))
 
     def next_position(self) -> int:
         query = select(func.coalesce(func.max(chunks.c.last) + 1, 0))

@@ -12,14 +12,14 @@ from typing import Any, Self
 
 from sqlalchemy import insert, select, update
 
-from runner.adapters.journal import chains, leases, listing, plans, views
+from runner.adapters.journal import DEFAULT_STATE, chains, leases, listing, plans, views
 from runner.adapters.journal.connect import connect, parse_url
 from runner.adapters.journal.leases import Lease
 from runner.adapters.journal.migrations import migrate
 from runner.adapters.journal.reach import describe, reachable
 from runner.adapters.journal.run_journal import RunJournal
 from runner.adapters.journal.seen import last_seen
-from runner.adapters.journal.tables import runs
+from runner.adapters.journal.tables import runs, waits
 from runner.errors import TargetError, UsageError
 from runner.model import (
     EventRecord,
@@ -35,7 +35,6 @@ from runner.model import (
 
 # The plan file's text is read where it is shown.
 _RECORD = [column for column in runs.c if column is not runs.c.source]
-DEFAULT_STATE = "sqlite:///.backfill/state.db"
 
 
 class Store:
@@ -216,6 +215,9 @@ class Store:
                 }
                 plans.write_events(connection, record.id, plan)
             connection.execute(update(runs).where(runs.c.id == record.id).values(**values))
+            # A process that was killed has told no end: it was not waiting while it was dead.
+            still = (waits.c.run_id == record.id) & waits.c.ended.is_(None)
+            connection.execute(update(waits).where(still).values(ended=waits.c.began))
         journal = self.journal(record, lease)
         journal.reopen_timed_out()
         return journal
