@@ -11,6 +11,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from runner.adapters.journal import plans
 from runner.adapters.journal.tables import answers, rounds, runs
 from runner.model import CheckResult, ExecutionPlan, Json, Round
+from runner.planning.written import head_of
 
 _CHECK = "check "
 
@@ -60,5 +61,5 @@ def begin_round(connection: Connection, run_id: str, plan: ExecutionPlan, begun:
     """The round's events are part of `plan` already; both are written down together."""
     connection.execute(insert(rounds).values(run_id=run_id, **asdict(begun)))
     plans.rewrite_stage(connection, run_id, plan.stages[begun.stage - 1])
-    values = {"head": plans.head(plan), "planned": plan.events}
+    values = {"head": head_of(plan), "planned": plan.events}
     connection.execute(update(runs).where(runs.c.id == run_id).values(**values))

@@ -32,6 +32,7 @@ from runner.model import (
     RunView,
     Waited,
 )
+from runner.planning.written import head_of
 
 # The plan file's text is read where it is shown.
 _RECORD = [column for column in runs.c if column is not runs.c.source]
@@ -75,7 +76,7 @@ class Store:
                     status="running",
                     variables=json.dumps(record.pop("variables")),
                     started_at=started_at,
-                    head=plans.head(plan),
+                    head=head_of(plan),
                     **record,
                 )
             )
@@ -211,7 +212,7 @@ class Store:
                 values |= {
                     "digest": plan.digest,
                     "planned": plan.events,
-                    "head": plans.head(plan),
+                    "head": head_of(plan),
                 }
                 plans.write_events(connection, record.id, plan)
             connection.execute(update(runs).where(runs.c.id == record.id).values(**values))

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from sqlalchemy import ColumnElement, Connection, Float, Integer, and_, case, cast, func, select
 
-from runner.adapters.journal import leases, plans, proofs
+from runner.adapters.journal import leases, proofs
 from runner.adapters.journal.figures import chunk_of_outcome
 from runner.adapters.journal.tables import (
     FAILED,
@@ -33,6 +33,7 @@ from runner.model import (
     StageRecord,
     Waited,
 )
+from runner.planning.written import plan_of, skipped_in
 
 MAX_GROUPS, MAX_NAMED = 50, 5
 MAX_BATCHES, MAX_WAITS, MAX_NOTES = 2_000, 2_000, 2_000  # a page can show no more
@@ -48,7 +49,7 @@ _SENT = case(
 def glance(connection: Connection, record: RunRecord) -> RunView:
     """Where the run stands: stages, outcomes, failures, checks."""
     text = connection.execute(select(runs.c.head).where(runs.c.id == record.id)).scalar_one()
-    plan = plans.outline(text) if text else None
+    plan = plan_of(text, {}) if text else None
     return RunView(
         record=record,
         holder=leases.holder_of(connection, record.id),
@@ -63,7 +64,7 @@ def glance(connection: Connection, record: RunRecord) -> RunView:
                 select(runs.c.id).where(runs.c.parent == record.id).order_by(runs.c.started_at)
             ).scalars()
         ),
-        skipped=plans.skipped(text) if text else (),
+        skipped=skipped_in(text) if text else (),
     )
 
 

@@ -1,0 +1,145 @@
+"""An execution plan written down: a head in JSON, and the events of each stage in sealed blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+
+from runner.model import (
+    Check,
+    CommandGuard,
+    ExecutionPlan,
+    Expect,
+    Fact,
+    FailureLimit,
+    FileGuard,
+    GithubGuard,
+    HttpGuard,
+    Input,
+    Measure,
+    Needs,
+    Pacing,
+    Query,
+    Selection,
+    SkippedGroup,
+    SqlGuard,
+    Stage,
+    Until,
+)
+from runner.planning.left_out import grouped
+from runner.planning.sealed import SealedItems
+
+_GUARDS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (GithubGuard, HttpGuard, SqlGuard, CommandGuard, FileGuard)
+}
+
+
+def head_of(plan: ExecutionPlan) -> str:
+    """All that decides how the plan is sent, but its events."""
+    return orjson.dumps(
+        {
+            "name": plan.name,
+            "path": plan.path,
+            "digest": plan.digest,
+            "on_failure": plan.on_failure,
+            "max_failures": plan.max_failures,
+            "metadata": plan.metadata,
+            "handlers": dict(plan.handlers),
+            "inputs": [list(read) for read in plan.inputs],
+            "guards": [[type(guard).__name__, guard] for guard in plan.guards],
+            "stages": [_stage_head(stage) for stage in plan.stages],
+            "checks": plan.checks,
+            "coverage": [[name, query, given] for name, query, given in plan.coverage],
+            "facts": [list(fact) for fact in plan.facts],
+            "skipped": [
+                [group.operation, group.reason, group.total, group.items]
+                for group in grouped(plan.skipped)
+            ],
+        }
+    ).decode()
+
+
+def _stage_head(stage: Stage) -> dict[str, Any]:
+    return {
+        "number": stage.number,
+        "operation": stage.operation,
+        "event": stage.event,
+        "for_each": stage.for_each,
+        "pacing": asdict(stage.pacing),
+        "wait": stage.wait,
+        "timeout": stage.timeout,
+        "canary": stage.canary,
+        "begins": stage.begins,
+        "count": stage.total,
+        "numbered": stage.numbered,
+        "repeated": stage.repeated,
+        "deferred": stage.deferred,
+        "until": stage.until,
+        "needs": stage.needs and list(stage.needs),
+    }
+
+
+def skipped_in(text: str) -> tuple[SkippedGroup, ...]:
+    return tuple(
+        SkippedGroup(operation, reason, total, tuple(items))
+        for operation, reason, total, items in orjson.loads(text).get("skipped", ())
+    )
+
+
+def plan_of(text: str, bodies: Mapping[int, Sequence[bytes]]) -> ExecutionPlan:
+    """`bodies`: the blocks of each stage by its number; without them it has the figures alone."""
+    value = orjson.loads(text)
+    limit = value["max_failures"]
+    return ExecutionPlan(
+        name=value["name"],
+        path=value["path"],
+        digest=value["digest"],
+        stages=tuple(_stage(written, bodies) for written in value["stages"]),
+        skipped=(),
+        warnings=(),
+        on_failure=value["on_failure"],
+        metadata=value["metadata"],
+        handlers=value["handlers"],
+        max_failures=limit and FailureLimit(**limit),
+        guards=tuple(_guard(*written) for written in value["guards"]),
+        inputs=tuple(Input(*read) for read in value["inputs"]),
+        checks=tuple(Check(**_asked(written)) for written in value.get("checks", ())),
+        coverage=tuple(
+            Measure(name, _query(query), given) for name, query, given in value.get("coverage", ())
+        ),
+        facts=tuple(Fact(*fact) for fact in value.get("facts", ())),
+    )
+
+
+def _guard(kind: str, fields: dict[str, Any]) -> Any:
+    if kind == "CommandGuard":
+        return CommandGuard(tuple(fields["arguments"]))
+    return _GUARDS[kind](**fields)
+
+
+def _stage(written: dict[str, Any], bodies: Mapping[int, Sequence[bytes]]) -> Stage:
+    count = written.pop("count")
+    items = SealedItems(written["event"], count, tuple(bodies.get(written["number"], ())))
+    until, needs = written.get("until"), written.get("needs")
+    typed = {
+        "pacing": Pacing(**written["pacing"]),
+        "until": until and Until(**_asked(until)),
+        "needs": needs and Needs(*needs),
+    }
+    return Stage(**{**written, **typed}, items=items)
+
+
+def _asked(written: dict[str, Any]) -> dict[str, Any]:
+    """A question of a check or a goal, typed again."""
+    typed = {"query": _query(written["query"]), "expect": Expect(**written["expect"])}
+    return {**written, **typed}
+
+
+def _query(written: dict[str, Any]) -> Query:
+    ask = written["ask"]
+    if isinstance(ask, dict):
+        ask = Selection(ask["table"], tuple(ask["columns"]), ask["where"])
+    return Query(**{**written, "ask": ask})
