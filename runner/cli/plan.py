@@ -25,8 +25,10 @@ from runner.cli.common import (
     timings_option,
     wants_color,
 )
+from runner.cli.saved import load_saved, save
 from runner.errors import UsageError
 from runner.model import ExecutionPlan, Problem
+from runner.spec.units import parse_duration
 
 if TYPE_CHECKING:
     from runner.planning.estimate import Past
@@ -43,6 +45,13 @@ def read_events(_context: click.Context, _parameter: click.Parameter, value: str
     if not value.isdecimal():
         raise UsageError("--events wants a number, or all")
     return int(value)
+
+
+def _read_expires(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise UsageError(f"--expires: {error}") from None
 
 
 events_option = click.option(
@@ -69,6 +78,20 @@ events_option = click.option(
 @events_option
 @format_option("text", "json", "jsonl", "markdown")
 @click.option(
+    "--out",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, writable=True),
+    help="Save the plan: `backfill run FILE` sends exactly this, once.",
+)
+@click.option(
+    "--expires",
+    callback=_read_expires,
+    default="24h",
+    show_default=True,
+    metavar="DURATION",
+    help="How long the saved plan may be run.",
+)
+@click.option(
     "--html",
     metavar="FILE",
     type=click.Path(dir_okay=False, writable=True),
@@ -85,6 +108,8 @@ def plan_command(
     events: int | None,
     form: str,
     html: str | None,
+    out: str | None,
+    expires: float,
     *,
     strict: bool,
     detailed_exitcode: bool,
@@ -94,7 +119,11 @@ def plan_command(
     Nothing is sent, and nothing is reached but the database that the plan asks: `backfill run`
     sends these very events.
     """
-    built = build(plan, read_variables(variables, var_files), strict=strict)
+    if saved := load_saved(plan):
+        show(saved.plan, resolve(saved.target, os.environ), form=form, events=events)
+        return _EVENTS_TO_SEND if detailed_exitcode else 0
+    overrides = read_variables(variables, var_files)
+    built = build(plan, overrides, strict=strict)
     execution_plan = built.execution_plan
     resolved = resolve(target, os.environ)
     if html:
@@ -103,6 +132,8 @@ def plan_command(
         show(execution_plan, resolved, form=form, events=events)
         if form == "text":
             say_estimate(execution_plan, local_past(execution_plan))
+    if out:
+        save(built, resolved, target, overrides, out, expires)
     sends = execution_plan.events or any(stage.deferred for stage in execution_plan.stages)
     return _EVENTS_TO_SEND if detailed_exitcode and sends else 0
 

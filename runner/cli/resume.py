@@ -178,14 +178,20 @@ def _plan_to_send(store: Store, record: RunRecord, *, from_journal: bool) -> Exe
 
 
 def unchanged(inputs: Sequence[Input]) -> bool:
-    for path, sha256 in inputs:
-        try:
-            with Path(path).open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                    return False
-        except OSError:
-            return False
-    return True
+    return not changed_inputs(inputs)
+
+
+def changed_inputs(inputs: Sequence[Input]) -> list[str]:
+    """The files that are not as they were read, or are gone."""
+    return [path for path, sha256 in inputs if _digest(path) != sha256]
+
+
+def _digest(path: str) -> str | None:
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def refuse_another_address(record: RunRecord, target: Target) -> None:

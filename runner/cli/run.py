@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 from ulid import ULID
 
 from runner.adapters.inngest.target import Target, resolve
@@ -31,12 +32,14 @@ from runner.cli.common import (
 from runner.cli.examine import examine_plan, examine_server, refuse
 from runner.cli.plan import events_option, say_estimate, show
 from runner.cli.resolve import PlanResolver, remember
+from runner.cli.saved import Reviewed, load_saved, reviewed
 from runner.cli.summary_file import summary_writer
 from runner.cli.wiring import Settings, check_keys, confirm
+from runner.errors import UsageError
 from runner.execution.chunks import RequestLimits
 from runner.execution.means import preflight
 from runner.execution.ports import Journal
-from runner.model import ExecutionPlan
+from runner.model import ExecutionPlan, Json
 
 
 @click.command(
@@ -89,12 +92,22 @@ def run_command(
 ) -> int:
     """Send the events of PLAN, stage by stage, and follow their jobs to the end.
 
+    PLAN is a plan file, or a plan that `backfill plan --out` has saved: that is sent exactly as it
+    was reviewed, once, and refused (5) where it has expired or anything it was made of has changed.
+
     Every send is written to a journal first: after ^C or a crash, `backfill resume` carries on.
     """
     overrides = read_variables(variables, var_files)
-    built = build(plan, overrides, strict=strict)
+    review = _reviewed(plan, overrides)
+    built = review.built if review else build(plan, overrides, strict=strict)
     execution_plan = built.execution_plan
-    resolved = resolve(target, os.environ)
+    resolved = review.target if review else resolve(target, os.environ)
+    if review:
+        plan, overrides, target = (
+            execution_plan.path,
+            dict(review.saved.variables),
+            review.saved.target,
+        )
     if dry_run or form == "text":
         show(execution_plan, resolved, form=form, events=events)
     if dry_run:
@@ -121,8 +134,10 @@ def run_command(
         database=open_databases(plan),
         resolver=PlanResolver(built.plan, open_databases(plan)),
     )
-    run_id = str(ULID())
+    run_id = review.saved.run_id if review else str(ULID())
     lease = take_lock(store(), execution_plan.name, resolved.address, run_id, wait_lock)
+    if review:
+        review.refuse_used(store())
 
     def start() -> Journal:
         record = replace(execution_plan, path=str(Path(plan).resolve()))
@@ -141,6 +156,18 @@ def run_command(
         return journal
 
     return carry_out(execution_plan, resolved, start, settings, form=form)
+
+
+def _reviewed(path: str, overrides: dict[str, Json]) -> Reviewed | None:
+    """What PLAN holds, where it is a saved plan that may still be run; None where it is not one."""
+    saved = load_saved(path)
+    if saved is None:
+        return None
+    if overrides and overrides != saved.variables:
+        raise UsageError("--var does nothing for a saved plan", hint="it has its variables with it")
+    context = click.get_current_context()
+    given = context.get_parameter_source("target") is not ParameterSource.DEFAULT
+    return reviewed(saved, path, context.params["target"] if given else None)
 
 
 def _warn(store: Store, plan: ExecutionPlan, target: Target) -> None:

@@ -14,5 +14,5 @@ from runner.spec.schema import SCHEMAS, schema_text
 )
 @click.argument("name", type=click.Choice([name.removesuffix(".v1") for name in SCHEMAS]))
 def schema_command(name: str) -> None:
-    """Print the JSON Schema of a plan file, a catalog, a project file, or an execution plan."""
+    """Print the JSON Schema of plan files, catalogs, project files, and what is made of plans."""
     click.echo(schema_text(f"{name}.v1"), nl=False)

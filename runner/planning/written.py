@@ -82,6 +82,11 @@ def _stage_head(stage: Stage) -> dict[str, Any]:
     }
 
 
+def inputs_in(text: str) -> list[Input]:
+    """The files that the plan was made of."""
+    return [Input(*read) for read in orjson.loads(text)["inputs"]]
+
+
 def skipped_in(text: str) -> tuple[SkippedGroup, ...]:
     return tuple(
         SkippedGroup(operation, reason, total, tuple(items))

@@ -14,7 +14,7 @@ from runner.model import Json, Problem
 from runner.spec.document import Document, Path, did_you_mean, echo
 from runner.spec.words import hint_of, kind_of, subject_of, words_of
 
-SCHEMAS = ("plan.v1", "catalog.v1", "project.v1", "execution-plan.v1")
+SCHEMAS = ("plan.v1", "catalog.v1", "project.v1", "execution-plan.v1", "saved-plan.v1")
 MAX_EXPLAINED = 100
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, distinct, func, select
 from runner.adapters.journal import figures
 from runner.adapters.journal.plans import read
 from runner.adapters.journal.tables import FAILED, chunks, outcomes, runs
-from runner.model import Chain, Outcome, Totals
+from runner.model import Chain, Outcome, RunRecord, Totals
 
 
 def failed_positions(
@@ -54,6 +54,14 @@ def chain_of(connection: Connection, run_id: str) -> Chain | None:
         .where(outcomes.c.run_id.in_(members), outcomes.c.outcome == "completed")
     ).scalar_one()
     return Chain(tuple(members), _with_planned(added, planned), outstanding=planned - done)
+
+
+def is_done(connection: Connection, record: RunRecord) -> bool:
+    """Has every event of the run taken effect, in it or in a retry?"""
+    if record.status == "completed":
+        return True
+    chain = chain_of(connection, record.id) if record.status == "failed" else None
+    return chain is not None and not chain.outstanding
 
 
 def _with_planned(totals: Totals, planned: int) -> Totals:

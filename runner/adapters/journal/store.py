@@ -32,7 +32,8 @@ from runner.model import (
     RunView,
     Waited,
 )
-from runner.planning.written import head_of
+from runner.planning.ledger import Applied, seal_of
+from runner.planning.written import head_of, inputs_in
 
 # The plan file's text is read where it is shown.
 _RECORD = [column for column in runs.c if column is not runs.c.source]
@@ -163,6 +164,32 @@ class Store:
         """The first events that did not take effect; without the ids that only their plan gives."""
         with reachable(self.url), self.engine.connect() as connection:
             return listing.failed(connection, record.id, limit)
+
+    def ledger(self, plan: str, address: str) -> list[Applied]:
+        """The runs of a plan on an address, the latest first; retries are part of theirs."""
+        query = (
+            select(*_RECORD)
+            .where(runs.c.plan == plan, runs.c.address == address, runs.c.parent.is_(None))
+            .order_by(runs.c.started_at.desc())
+        )
+        with reachable(self.url), self.engine.connect() as connection:
+            return [
+                Applied(
+                    record.id,
+                    record.status,
+                    seal_of(inputs_in(record.head), record.variables) if record.head else "",
+                    chains.is_done(connection, record),
+                    record.started_at,
+                )
+                for record in map(_record, connection.execute(query).mappings())
+            ]
+
+    def known(self, run_id: str) -> RunRecord | None:
+        """The run of exactly this id, if there is one."""
+        with reachable(self.url), self.engine.connect() as connection:
+            found = connection.execute(select(*_RECORD).where(runs.c.id == run_id)).mappings()
+            record = found.first()
+            return _record(record) if record else None
 
     def unfinished(self, plan: str, address: str) -> RunRecord | None:
         """The latest run of the plan there, where it has not come to its end."""

@@ -1,0 +1,62 @@
+"""git, as it is installed: plan files as they were at a revision."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from runner.errors import UsageError
+
+
+@contextmanager
+def checked_out(revision: str, path: str) -> Iterator[str]:
+    """The plan file as it was at the revision, with all files that it may be made of beside it.
+
+    Raises `UsageError` where there is no git, no such revision, or no such file in it.
+    """
+    file = Path(path).resolve()
+    top = Path(_git(file.parent, "rev-parse", "--show-toplevel").strip().decode())
+    commit = _commit(top, revision)
+    with tempfile.TemporaryDirectory(prefix="backfill-") as folder:
+        archive = Path(folder) / "archive.tar"
+        _git(top, "archive", "--format=tar", f"--output={archive}", commit)
+        tree = Path(folder) / "tree"
+        _unpack(archive, tree)
+        there = tree / file.relative_to(top.resolve())
+        if not there.is_file():
+            raise UsageError(f"{path} is not there in {revision}", hint="was it named otherwise?")
+        yield str(there)
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    import tarfile
+
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+
+
+def _commit(top: Path, revision: str) -> str:
+    try:
+        found = _git(
+            top, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"
+        )
+    except UsageError:
+        hint = "OLD is a plan file, a saved plan, or git revisions as in main..HEAD"
+        message = f"there is no file and no git revision `{revision}`"
+        raise UsageError(message, hint=hint) from None
+    return found.strip().decode()
+
+
+def _git(folder: Path, *arguments: str) -> bytes:
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - no shell
+    except OSError:
+        raise UsageError("git is not installed, and a revision is git's") from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise UsageError(f"git: {said[0] if said else 'it failed'}")
+    return done.stdout

@@ -1,0 +1,155 @@
+"""Saved plans: written by `plan --out`, sent by `run`, once, as long as nothing has changed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from ulid import ULID
+
+from runner import __version__
+from runner.adapters.inngest.target import Target, resolve
+from runner.adapters.journal.store import Store
+from runner.cli.common import Built, open_databases
+from runner.errors import StalePlan, UsageError
+from runner.model import ExecutionPlan, Input, Json
+from runner.planning.saved import SavedPlan, Tampered, read_saved, write_saved
+
+_AGAIN = "review it anew: `backfill plan PLAN --out FILE`"
+
+
+def save(
+    built: Built, target: Target, named: str, variables: dict[str, Json], path: str, seconds: float
+) -> None:
+    """Write the plan down as it was reviewed; it can be run for `seconds` from now."""
+    from runner.planning.facts import to_remember
+
+    plan = built.execution_plan
+    now = time.time()
+    deferred = any(stage.deferred for stage in plan.stages)
+    saved = SavedPlan(
+        tool=__version__,
+        run_id=str(ULID()),
+        created_at=now,
+        expires_at=now + seconds,
+        target=named,
+        address=target.address,
+        variables=variables,
+        items=to_remember(built.plan) if deferred else None,
+        plan=replace(
+            plan,
+            path=os.path.relpath(plan.path),
+            inputs=tuple(Input(os.path.relpath(read), sha) for read, sha in plan.inputs),
+        ),
+    )
+    raw = write_saved(saved)
+    try:
+        Path(path).write_bytes(raw)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+    until = datetime.fromtimestamp(saved.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    click.echo(
+        f"saved in {path} ({len(raw) / 1024:,.0f} KiB), as run {saved.run_id}, until {until}: "
+        f"`backfill run {path}` sends exactly this, once",
+        err=True,
+    )
+
+
+def load_saved(path: str) -> SavedPlan | None:
+    """None where the file is something else, or is not there: a plan's reader says what is wrong.
+
+    Raises `StalePlan` for one that was changed by hand.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            if not file.read(1).startswith(b"{"):
+                return None
+            file.seek(0)
+            raw = file.read()
+    except OSError:
+        return None
+    try:
+        return read_saved(raw)
+    except Tampered:
+        message = f"{path} is no longer the plan that was saved: it was changed"
+        raise StalePlan(message, hint=_AGAIN) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """A saved plan that may be run, and where to."""
+
+    saved: SavedPlan
+    built: Built
+    target: Target
+
+    def refuse_used(self, store: Store) -> None:
+        """Raises `StalePlan` where the state knows its run."""
+        if record := store.known(self.saved.run_id):
+            message = f"this plan was run already: run {record.id} is {record.status}"
+            hint = f"see `backfill status {record.id}`, or {_AGAIN}"
+            raise StalePlan(message, hint=hint)
+
+
+def reviewed(saved: SavedPlan, path: str, target: str | None) -> Reviewed:
+    """Refuses, all at once, what is no longer as it was reviewed. Raises `StalePlan`."""
+    faults = []
+    if saved.expires_at < time.time():
+        at = datetime.fromtimestamp(saved.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        faults.append(f"it has expired ({at})")
+    if saved.tool != __version__:
+        faults.append(f"backfill {saved.tool} has made it, and this is {__version__}")
+    if target is not None and target != saved.target:
+        faults.append(f"it was made for --target {saved.target}, not {target}")
+    resolved = resolve(saved.target, os.environ)
+    if resolved.address != saved.address:
+        faults.append(f"`{saved.target}` was {saved.address}, and is now {resolved.address}")
+    faults += _changed(saved)
+    if faults:
+        raise StalePlan(f"{path} is stale: {'; '.join(faults)}", hint=_AGAIN)
+    plan = replace(
+        saved.plan,
+        inputs=tuple(Input(str(Path(read).resolve()), sha) for read, sha in saved.plan.inputs),
+    )
+    return Reviewed(saved, _built(saved, plan), resolved)
+
+
+def _built(saved: SavedPlan, plan: ExecutionPlan) -> Built:
+    """With the plan file as it was read: deferred stages are resolved by it."""
+    from runner.planning.facts import gather, remembered
+    from runner.spec.load import load_plan
+
+    loaded = load_plan(plan.path, overrides=dict(saved.variables))
+    if saved.items is not None:
+        known = remembered(loaded, saved.items)
+        loaded = gather(known, open_databases(plan.path), datetime.now(UTC))
+    return Built(loaded, plan)
+
+
+def _changed(saved: SavedPlan) -> Sequence[str]:
+    """Which files are other than they were; and, where it can still be planned, what that means."""
+    from runner.cli.resume import changed_inputs
+
+    found = changed_inputs(saved.plan.inputs)
+    if not found:
+        return ()
+    faults = [f"{name} has changed" if Path(name).exists() else f"{name} is gone" for name in found]
+    return faults + _difference(saved)
+
+
+def _difference(saved: SavedPlan) -> list[str]:
+    from runner.cli.common import build
+    from runner.errors import BackfillError
+    from runner.output.difference import lines_of
+    from runner.planning.compare import compare
+
+    try:
+        now = build(saved.plan.path, dict(saved.variables)).execution_plan
+    except BackfillError as error:
+        return [f"it can no longer be planned ({error})"]
+    return lines_of(compare(saved.plan, now), 5)

@@ -1,0 +1,199 @@
+"""What a change to a plan does, in words of the field: items, operations, pacing, payloads."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
+
+import orjson
+
+from runner.model import ExecutionPlan, Json, Stage
+from runner.planning.left_out import MAX_NAMED, grouped
+from runner.spec.units import format_duration
+
+Kind = Literal["added", "removed", "moved", "changed"]
+
+
+class Change(NamedTuple):
+    """One thing that is other than it was.
+
+    `operation` is None where it concerns the whole plan. `total` counts the items that it concerns,
+    of which `items` are the first; it is 0 where it concerns none by itself.
+    """
+
+    kind: Kind
+    operation: str | None
+    what: str
+    total: int = 0
+    items: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """All changes from one plan to another; none exactly where both send the same."""
+
+    changes: tuple[Change, ...]
+    events: tuple[int, int]
+    batches: tuple[int, int]
+    duration: tuple[float, float]
+
+
+def compare(old: ExecutionPlan, new: ExecutionPlan) -> Difference:
+    changes = [*_of_plan(old, new), *_of_operations(old, new)]
+    before = {stage.operation: stage for stage in old.stages}
+    for stage in new.stages:
+        if known := before.get(stage.operation):
+            changes += _of_stage(known, stage)
+    changes += _of_skipped(old, new)
+    if not changes and old.digest != new.digest:
+        changes.append(Change("changed", None, "what the database answers, or is asked"))
+    return Difference(
+        tuple(changes),
+        (old.events, new.events),
+        (old.batches, new.batches),
+        (old.duration, new.duration),
+    )
+
+
+def _of_plan(old: ExecutionPlan, new: ExecutionPlan) -> Iterable[Change]:
+    for name in ("name", "on_failure", "max_failures", "guards", "checks", "coverage", "handlers"):
+        yield from _changed(None, name, _plain(getattr(old, name)), _plain(getattr(new, name)))
+    for key in dict.fromkeys([*old.metadata, *new.metadata]):
+        if key != "name":
+            yield from _changed(None, key, old.metadata.get(key), new.metadata.get(key))
+
+
+def _of_operations(old: ExecutionPlan, new: ExecutionPlan) -> Iterable[Change]:
+    before = {stage.operation: stage for stage in old.stages}
+    after = {stage.operation: stage for stage in new.stages}
+    for name in [name for name in before if name not in after]:
+        items = [item for item, _ in before[name].items.raw()]
+        yield Change("removed", name, "the operation", len(items), tuple(items[:MAX_NAMED]))
+    for name in [name for name in after if name not in before]:
+        items = [item for item, _ in after[name].items.raw()]
+        yield Change("added", name, "the operation", len(items), tuple(items[:MAX_NAMED]))
+    common = [name for name in before if name in after]
+    if common != [name for name in after if name in before]:
+        order = ", ".join(after)
+        yield Change("moved", None, f"the order of the operations, which is now {order}")
+
+
+def _of_stage(old: Stage, new: Stage) -> Iterable[Change]:
+    name = new.operation
+    for what in ("event", "for_each", "wait", "canary", "numbered", "repeated", "deferred"):
+        yield from _changed(name, what.replace("_", " "), getattr(old, what), getattr(new, what))
+    yield from _changed(name, "batch_size", old.pacing.batch_size, new.pacing.batch_size)
+    for what, was, now in (
+        ("delay", old.pacing.delay, new.pacing.delay),
+        ("timeout", old.timeout, new.timeout),
+        ("start", old.begins, new.begins),
+    ):
+        yield from _changed(name, what, _duration(was), _duration(now))
+    if asdict(old.pacing) != asdict(new.pacing) and (
+        (old.pacing.batch_size, old.pacing.delay) == (new.pacing.batch_size, new.pacing.delay)
+    ):
+        yield Change("changed", name, "the pacing")
+    yield from _changed(name, "until", _plain(old.until), _plain(new.until))
+    yield from _changed(name, "needs", _plain(old.needs), _plain(new.needs))
+    yield from _of_items(name, _payloads(old), _payloads(new))
+
+
+def _of_items(name: str, old: Mapping[str, bytes], new: Mapping[str, bytes]) -> Iterable[Change]:
+    for kind, items in (
+        ("removed", [item for item in old if item not in new]),
+        ("added", [item for item in new if item not in old]),
+    ):
+        if items:
+            yield Change(kind, name, "events", len(items), tuple(items[:MAX_NAMED]))  # type: ignore[arg-type]
+    place = {item: at for at, item in enumerate(new)}
+    moved = _moved([item for item in old if item in new], place)
+    if moved:
+        yield Change("moved", name, "in the order", len(moved), tuple(moved[:MAX_NAMED]))
+    groups: dict[str, list[str]] = {}
+    for item, data in old.items():
+        if item in new and new[item] != data:
+            for what in _payload(orjson.loads(data), orjson.loads(new[item])):
+                groups.setdefault(what, []).append(item)
+    for what, items in groups.items():
+        yield Change("changed", name, what, len(items), tuple(items[:MAX_NAMED]))
+
+
+def _moved(common: Sequence[str], place: Mapping[str, int]) -> list[str]:
+    """The fewest items that have to move: all but the longest run that keeps its order."""
+    ends: list[int] = []
+    best: list[str] = []
+    previous: dict[str, str | None] = {}
+    for item in common:
+        at = bisect_left(ends, place[item])
+        previous[item] = best[at - 1] if at else None
+        if at == len(ends):
+            ends.append(place[item])
+            best.append(item)
+        else:
+            ends[at], best[at] = place[item], item
+    kept: set[str] = set()
+    one = best[-1] if best else None
+    while one is not None:
+        kept.add(one)
+        one = previous[one]
+    return [item for item in common if item not in kept]
+
+
+def _payloads(stage: Stage) -> dict[str, bytes]:
+    """By item; what comes more than once is told apart by a number."""
+    found: dict[str, bytes] = {}
+    seen: Counter[str] = Counter()
+    for item, data in stage.items.raw():
+        seen[item] += 1
+        found[item if seen[item] == 1 else f"{item} #{seen[item]}"] = data
+    return found
+
+
+def _payload(old: dict[str, Json], new: dict[str, Json]) -> Iterable[str]:
+    found = False
+    for key in dict.fromkeys([*old, *new]):
+        if key not in new:
+            yield f"payload `{key}` is gone"
+        elif key not in old:
+            yield f"payload `{key}` is new: {_shown(new[key])}"
+        elif old[key] != new[key] or type(old[key]) is not type(new[key]):
+            yield f"payload `{key}`: {_shown(old[key])} → {_shown(new[key])}"
+        else:
+            continue
+        found = True
+    if not found:
+        yield "the payload's keys are in another order"
+
+
+def _of_skipped(old: ExecutionPlan, new: ExecutionPlan) -> Iterable[Change]:
+    before, after = set(old.skipped), set(new.skipped)
+    for kind, skipped, word in (
+        ("added", [one for one in new.skipped if one not in before], "newly skipped"),
+        ("removed", [one for one in old.skipped if one not in after], "no longer skipped"),
+    ):
+        for group in grouped(skipped):
+            what = f"{word}: {group.reason}"
+            yield Change(kind, group.operation, what, group.total, group.items)  # type: ignore[arg-type]
+
+
+def _changed(operation: str | None, what: str, old: Any, new: Any) -> Iterable[Change]:
+    if old != new:
+        yield Change("changed", operation, f"{what}: {_shown(old)} → {_shown(new)}")
+
+
+def _plain(value: Any) -> Any:
+    return orjson.loads(orjson.dumps(value)) if value else None
+
+
+def _duration(seconds: float | None) -> str | None:
+    return None if seconds is None else format_duration(seconds)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    return text if len(text) <= 80 else f"{text[:79]}…"

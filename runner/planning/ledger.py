@@ -1,0 +1,104 @@
+"""Which plans have been applied where: told from their runs, so nothing else has to be kept."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import orjson
+
+from runner.errors import InvalidPlan
+from runner.model import BackfillPlan, Input, Json, Problem, RunStatus
+
+Standing = Literal["pending", "applied", "changed", "failed", "unfinished"]
+
+
+class Applied(NamedTuple):
+    """A run of a plan: `seal` is that of the files it was made of; `done` with all its retries."""
+
+    run_id: str
+    status: RunStatus
+    seal: str
+    done: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A plan file and how it stands on one target. `run`: the run that this is told from."""
+
+    name: str
+    path: str
+    standing: Standing
+    run: Applied | None
+    depends_on: tuple[str, ...]
+
+
+def seal_of(inputs: Iterable[Input], variables: Mapping[str, Json]) -> str:
+    """Of the contents alone: the same files elsewhere are the same plan."""
+    value = [[read.sha256 for read in inputs], dict(variables)]
+    dumped = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    return f"sha256:{hashlib.sha256(dumped).hexdigest()}"
+
+
+def entry(plan: BackfillPlan, variables: Mapping[str, Json], runs: Sequence[Applied]) -> Entry:
+    """`runs`: those of the plan on the target, the latest first; retries are part of theirs."""
+    seal, latest = seal_of(plan.inputs, variables), next(iter(runs), None)
+    standing: Standing = "pending"
+    if latest is not None:
+        if latest.done:
+            standing = "applied" if latest.seal == seal else "changed"
+        elif latest.status in ("running", "incomplete"):
+            standing = "unfinished"
+        else:
+            standing = "failed"
+    names = plan.metadata.get("depends_on") or []
+    depends_on = tuple(map(str, names)) if isinstance(names, list) else ()
+    return Entry(plan.name, plan.path, standing, latest, depends_on)
+
+
+def in_order(plans: Sequence[BackfillPlan]) -> list[BackfillPlan]:
+    """By `metadata.version`, then by file name; what a plan depends on before it.
+
+    Raises `InvalidPlan` for a name that two plans have, and for a cycle, with its path.
+    """
+    by_name: dict[str, BackfillPlan] = {}
+    for plan in sorted(plans, key=_place):
+        if plan.name in by_name:
+            other = by_name[plan.name].path
+            raise _invalid(plan, f"the name `{plan.name}` is that of {other} already")
+        by_name[plan.name] = plan
+    placed: dict[str, BackfillPlan] = {}
+
+    def place(plan: BackfillPlan, path: tuple[str, ...]) -> None:
+        if plan.name in path:
+            cycle = " → ".join((*path[path.index(plan.name) :], plan.name))
+            raise _invalid(plan, f"plans depend on each other: {cycle}")
+        if plan.name in placed:
+            return
+        for name in plan.metadata.get("depends_on") or ():
+            if known := by_name.get(str(name)):
+                place(known, (*path, plan.name))
+        placed[plan.name] = plan
+
+    for plan in by_name.values():
+        place(plan, ())
+    return list(placed.values())
+
+
+def _place(plan: BackfillPlan) -> tuple[bool, list[tuple[int, str]], list[tuple[int, str]]]:
+    """Numbers in a version or a file's name count as numbers."""
+    version = plan.metadata.get("version")
+    return version is None, _natural(str(version or "")), _natural(plan.path)
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    parts = re.findall(r"\d+|\D+", text)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def _invalid(plan: BackfillPlan, message: str) -> InvalidPlan:
+    return InvalidPlan((Problem(message, plan.path),))

@@ -1,0 +1,106 @@
+"""A saved plan: the execution plan as it was reviewed, to be run once, exactly so."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import orjson
+
+from runner.model import ExecutionPlan, Json, Skipped
+from runner.planning.sealed import SealedItems
+from runner.planning.written import head_of, plan_of
+
+FORM, KIND = "backfill/v1", "SavedPlan"
+
+
+class Tampered(Exception):
+    """The file is a saved plan, and no longer what was saved."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPlan:
+    """`run_id` is minted with it: a plan is run once. Times are seconds since 1970.
+
+    `inputs` of its plan, and the plan's path, are relative to the folder it was made in. `items`
+    is what deferred stages were planned from (see `runner.planning.facts.to_remember`).
+    """
+
+    tool: str
+    run_id: str
+    created_at: float
+    expires_at: float
+    target: str
+    address: str
+    variables: Mapping[str, Json]
+    items: Json
+    plan: ExecutionPlan
+
+
+def write_saved(saved: SavedPlan) -> bytes:
+    """Compact JSON, its keys sorted: the same plan, saved twice, differs in its own data alone."""
+    stages: dict[str, list[str]] = {}
+    for stage in saved.plan.stages:
+        if not isinstance(stage.items, SealedItems):
+            raise TypeError("only sealed items can be written down")
+        blocks = [base64.b64encode(block).decode() for block in stage.items.blocks]
+        stages[str(stage.number)] = blocks
+    value = {
+        "apiVersion": FORM,
+        "kind": KIND,
+        "tool": saved.tool,
+        "run_id": saved.run_id,
+        "created_at": saved.created_at,
+        "expires_at": saved.expires_at,
+        "target": saved.target,
+        "address": saved.address,
+        "digest": saved.plan.digest,
+        "variables": dict(saved.variables),
+        "items": saved.items,
+        "skipped": [[one.operation, one.item, one.reason] for one in saved.plan.skipped],
+        "plan": orjson.loads(head_of(saved.plan)),
+        "events": stages,
+    }
+    return _dump({**value, "seal": _seal(value)}) + b"\n"
+
+
+def read_saved(raw: bytes) -> SavedPlan | None:
+    """None where the bytes are something else. Raises `Tampered`."""
+    if not raw.lstrip().startswith(b"{"):
+        return None
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(value, dict) or value.get("kind") != KIND:
+        return None
+    if value.pop("seal", None) != _seal(value):
+        raise Tampered
+    bodies = {
+        int(number): [base64.b64decode(block) for block in blocks]
+        for number, blocks in value["events"].items()
+    }
+    return SavedPlan(
+        tool=value["tool"],
+        run_id=value["run_id"],
+        created_at=value["created_at"],
+        expires_at=value["expires_at"],
+        target=value["target"],
+        address=value["address"],
+        variables=value["variables"],
+        items=value["items"],
+        plan=replace(
+            plan_of(orjson.dumps(value["plan"]).decode(), bodies),
+            skipped=tuple(Skipped(*one) for one in value["skipped"]),
+        ),
+    )
+
+
+def _seal(value: Mapping[str, Json]) -> str:
+    return f"sha256:{hashlib.sha256(_dump(value)).hexdigest()}"
+
+
+def _dump(value: Mapping[str, Json]) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)

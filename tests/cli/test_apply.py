@@ -1,0 +1,185 @@
+"""A folder of plans as once-only work: the ledger, its order, drift, and what stops it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from runner.adapters.embedded.server import create_app
+from tests.cli.conftest import Jobs, served
+from tests.support import CATALOG
+from tests.types import Backfill, Result
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """A plan file of the folder, beside a catalog that is no plan."""
+    folder = tmp_path / "plans"
+    folder.mkdir()
+    (folder / "catalog.yaml").write_text(CATALOG, encoding="utf-8")
+
+    def plan(file: str, name: str, repo: str, more: str = "") -> Path:
+        path = folder / file
+        path.write_text(
+            "apiVersion: backfill/v1\nkind: BackfillPlan\n"
+            f"metadata: {{name: {name}{more}}}\ncatalog: catalog.yaml\nrepos: [{repo}]\n"
+            "operations: [sync]\n",
+            encoding="utf-8",
+        )
+        return path
+
+    return plan
+
+
+@pytest.fixture
+def jobs() -> Jobs:
+    return Jobs()
+
+
+@pytest.fixture
+def url(jobs: Jobs) -> Iterator[str]:
+    with served(create_app({"app/sync": jobs})) as address:
+        yield address
+
+
+@pytest.fixture
+def apply(backfill: Backfill, tmp_path: Path, url: str) -> Callable[..., Result]:
+    def run(*arguments: str, command: str = "apply") -> Result:
+        return backfill(command, tmp_path / "plans", "--target", url, *arguments)
+
+    return run
+
+
+Apply = Callable[..., Result]
+
+
+def states(apply: Apply) -> dict[str, str]:
+    shown = json.loads(apply("--all", "--format", "json", command="pending").out)
+    return {entry["name"]: entry["state"] for entry in shown}
+
+
+def test_pending_plans_are_run_in_order_and_once(apply: Apply, write: Write, jobs: Jobs) -> None:
+    write("10-later.yaml", "later", "o/second")
+    write("2-first.yaml", "first", "o/first")
+    pending = apply(command="pending")
+    assert [line.split()[:2] for line in pending.out.splitlines()] == [
+        ["pending", "first"],
+        ["pending", "later"],
+    ]
+    done = apply()
+    assert done.status == 0, done.err
+    assert jobs.items == ["o/first", "o/second"], "2 comes before 10"
+    again = apply()
+    assert (again.status, again.out) == (0, "nothing is pending: 2 plans are applied\n")
+    assert len(jobs.items) == 2
+    assert apply(command="pending").out == "nothing is pending: 2 plans are applied\n"
+
+
+def test_versions_and_what_a_plan_depends_on_go_over_file_names(
+    apply: Apply, write: Write, jobs: Jobs
+) -> None:
+    write("a.yaml", "a", "o/a", ", version: 3")
+    write("b.yaml", "b", "o/b", ", version: 2, depends_on: [c]")
+    write("c.yaml", "c", "o/c")
+    assert apply().status == 0
+    assert jobs.items == ["o/c", "o/b", "o/a"]
+
+
+def test_the_first_failure_stops_it_and_a_retry_makes_it_applied(
+    apply: Apply, write: Write, jobs: Jobs, backfill: Backfill
+) -> None:
+    write("1.yaml", "one", "o/one")
+    write("2.yaml", "two", "o/two")
+    write("3.yaml", "three", "o/three")
+    jobs.failing.add("o/two")
+    assert apply().status == 1
+    assert states(apply) == {"one": "applied", "two": "failed", "three": "pending"}
+    refused = apply()
+    assert refused.status == 1
+    assert "two: run" in refused.err
+    assert "backfill retry" in refused.err
+    assert jobs.items == ["o/one", "o/two"]
+    jobs.failing.clear()
+    assert backfill("retry", "latest").status == 0
+    assert apply().status == 0
+    assert jobs.items == ["o/one", "o/two", "o/two", "o/three"]
+
+
+def test_a_changed_plan_is_drift_and_runs_again_only_when_told(
+    apply: Apply, write: Write, jobs: Jobs
+) -> None:
+    write("1.yaml", "one", "o/one")
+    assert apply().status == 0
+    write("1.yaml", "one", "o/other")
+    write("2.yaml", "two", "o/two")
+    drifted = apply()
+    assert drifted.status == 5
+    assert "changed: one was applied by run" in drifted.err
+    assert jobs.items == ["o/one", "o/two"], "what is pending is applied all the same"
+    assert states(apply) == {"one": "changed", "two": "applied"}
+    assert apply("--again", "one").status == 0
+    assert jobs.items == ["o/one", "o/two", "o/other"]
+    assert states(apply) == {"one": "applied", "two": "applied"}
+
+
+def test_applied_on_one_target_is_pending_on_another(
+    apply: Apply, write: Write, backfill: Backfill, tmp_path: Path
+) -> None:
+    write("1.yaml", "one", "o/one")
+    assert apply().status == 0
+    elsewhere = backfill("pending", tmp_path / "plans", "--target", "http://127.0.0.1:1")
+    assert elsewhere.out.startswith("pending     one")
+
+
+@pytest.mark.parametrize(
+    ("plans", "status", "said"),
+    [
+        ([("1.yaml", "one", ", depends_on: [gone]")], 4, "depends on `gone`, which is neither"),
+        (
+            [("1.yaml", "one", ", depends_on: [two]"), ("2.yaml", "two", ", depends_on: [one]")],
+            3,
+            "plans depend on each other: one → two → one",
+        ),
+        ([("1.yaml", "one", ""), ("2.yaml", "one", "")], 3, "the name `one` is that of"),
+    ],
+)
+def test_plans_that_cannot_be_put_in_order_are_refused(
+    apply: Apply,
+    write: Write,
+    jobs: Jobs,
+    plans: list[tuple[str, str, str]],
+    status: int,
+    said: str,
+) -> None:
+    for file, name, more in plans:
+        write(file, name, "o/r", more)
+    done = apply()
+    assert done.status == status
+    assert said in done.err
+    assert not jobs.items
+
+
+def test_machines_get_the_ledger(apply: Apply, write: Write) -> None:
+    write("1.yaml", "one", "o/one")
+    done = apply("--format", "json")
+    (found,) = json.loads(done.out)
+    assert (found["name"], found["state"], found["status"]) == ("one", "applied", "completed")
+    assert len(found["run_id"]) == 26
+
+
+def test_every_invalid_plan_is_reported_and_nothing_is_run(
+    apply: Apply, write: Write, jobs: Jobs
+) -> None:
+    write("1.yaml", "one", "o/one")
+    write("2.yaml", "two", "no-repository")
+    write("3.yaml", "three", "neither")
+    done = apply()
+    assert done.status == 3
+    assert "2.yaml:5" in done.err
+    assert "3.yaml:5" in done.err
+    assert not jobs.items

@@ -1,0 +1,159 @@
+"""Saved plans and diffs: what was reviewed is what is sent, once, and a change is shown."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from runner.adapters.embedded.server import create_app
+from tests.cli.conftest import Jobs, served
+from tests.support import repos, write_plan
+from tests.types import Backfill
+
+SYNC = "operations: [sync]\nbatch_size: 2\ndelay: 100ms\n"
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Path:
+    return write_plan(tmp_path, repos(5) + SYNC)
+
+
+def test_a_saved_plan_is_sent_event_for_event_and_once(
+    backfill: Backfill, plan: Path, tmp_path: Path
+) -> None:
+    saved, jobs = tmp_path / "saved.json", Jobs()
+    with served(create_app({"app/sync": jobs})) as url:
+        first = backfill("plan", plan, "--target", url, "--out", saved)
+        assert first.status == 0
+        assert "sends exactly this, once" in first.err
+        run_id = json.loads(saved.read_text())["run_id"]
+        done = backfill("run", saved, "--format", "json")
+        assert done.status == 0, done.err
+        assert json.loads(done.out)["run_id"] == run_id
+        assert sorted(jobs.items) == [f"o/r{number}" for number in range(5)]
+        again = backfill("run", saved)
+        assert again.status == 5
+        assert f"this plan was run already: run {run_id} is completed" in again.err
+    assert len(jobs.items) == 5
+
+
+def test_the_preview_of_a_saved_plan_is_that_of_its_plan(
+    backfill: Backfill, plan: Path, tmp_path: Path
+) -> None:
+    saved = tmp_path / "saved.json"
+    shown = backfill("plan", plan, "--out", saved)
+    assert backfill("plan", saved).out == shown.out
+    lines = backfill("plan", plan, "--format", "jsonl").out
+    assert backfill("plan", saved, "--format", "jsonl").out == lines
+
+
+def test_a_plan_that_has_changed_since_is_refused_and_the_change_is_shown(
+    backfill: Backfill, plan: Path, tmp_path: Path
+) -> None:
+    saved, jobs = tmp_path / "saved.json", Jobs()
+    with served(create_app({"app/sync": jobs})) as url:
+        backfill("plan", plan, "--target", url, "--out", saved)
+        write_plan(tmp_path, repos(6) + SYNC)
+        done = backfill("run", saved)
+    assert done.status == 5
+    assert "is stale: " in done.err
+    assert "plan.yaml has changed; sync: 1 event added: o/r5" in done.err
+    assert not jobs.items
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--target", "dev"], "it was made for --target embedded, not dev"),
+        (["--var", "x=1"], "--var does nothing for a saved plan"),
+    ],
+)
+def test_another_target_or_variable_is_refused(
+    backfill: Backfill, plan: Path, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    saved = tmp_path / "saved.json"
+    backfill("plan", plan, "--out", saved)
+    done = backfill("run", saved, *arguments)
+    assert done.status in (2, 5)
+    assert said in done.err
+
+
+def test_an_expired_or_edited_one_is_refused(
+    backfill: Backfill, plan: Path, tmp_path: Path
+) -> None:
+    saved = tmp_path / "saved.json"
+    backfill("plan", plan, "--out", saved, "--expires", "0s")
+    expired = backfill("run", saved)
+    assert expired.status == 5
+    assert "it has expired" in expired.err
+    text = saved.read_text()
+    saved.write_text(text.replace('"target":"embedded"', '"target":"dev"'))
+    for command in ("run", "plan"):
+        edited = backfill(command, saved)
+        assert edited.status == 5
+        assert "is no longer the plan that was saved: it was changed" in edited.err
+
+
+def test_its_form_is_the_published_one(backfill: Backfill, plan: Path, tmp_path: Path) -> None:
+    import jsonschema
+
+    saved = tmp_path / "saved.json"
+    backfill("plan", plan, "--out", saved)
+    schema = json.loads(backfill("schema", "saved-plan").out)
+    value = json.loads(saved.read_text())
+    jsonschema.validate(value, schema)
+    assert list(value) == sorted(value)
+
+
+def test_a_diff_of_files_says_what_changes_and_exits_by_it(
+    backfill: Backfill, plan: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(plan.read_text().replace("o/r4", "o/new").replace("100ms", "1s"))
+    found = backfill("diff", plan, other, "--exit-code")
+    assert found.status == 2
+    assert "- sync: 1 event removed: o/r4\n+ sync: 1 event added: o/new\n" in found.out
+    assert "~ sync: delay: 100ms → 1s" in found.out
+    assert "5 events; 2s of pacing, was 200ms" in found.out
+    assert backfill("diff", plan, other).status == 0
+    same = backfill("diff", plan, plan, "--exit-code")
+    assert (same.status, same.out) == (0, "The plans send the same.\n")
+    value = json.loads(backfill("diff", plan, other, "--format", "json").out)
+    assert value["same"] is False
+    assert value["duration_s"] == {"old": 0.2, "new": 2.0}
+    assert "- &#43;" not in backfill("diff", plan, other, "--format", "markdown").out
+
+
+def git(folder: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
+    subprocess.run(
+        ["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True
+    )
+
+
+def test_a_diff_of_git_revisions_sees_the_files_as_they_were(
+    backfill: Backfill, plan: Path, tmp_path: Path
+) -> None:
+    """With the catalog of that time, whatever lies in the folder now."""
+    git(tmp_path, "init", "-q", "-b", "main")
+    git(tmp_path, "add", "plan.yaml", "catalog.yaml")
+    git(tmp_path, "commit", "-q", "-m", "one")
+    catalog = tmp_path / "catalog.yaml"
+    catalog.write_text(catalog.read_text().replace("app/sync", "app/sync.v2"))
+    git(tmp_path, "commit", "-q", "-am", "two")
+    found = backfill("diff", "HEAD~1..HEAD", plan)
+    assert found.status == 0, found.err
+    assert "~ sync: event: app/sync → app/sync.v2" in found.out
+    assert "sync.v2 → app/sync.v3" not in found.out
+    catalog.write_text(catalog.read_text().replace("app/sync.v2", "app/sync.v3"))
+    assert "~ sync: event: app/sync.v2 → app/sync.v3" in backfill("diff", "HEAD", plan).out
+    missing = backfill("diff", "nosuch..HEAD", plan)
+    assert missing.status == 2
+    assert "there is no file and no git revision `nosuch`" in missing.err
+    (tmp_path / "new.yaml").write_text(plan.read_text())
+    unknown = backfill("diff", "HEAD~1..HEAD", tmp_path / "new.yaml")
+    assert unknown.status == 2
+    assert "is not there in HEAD~1" in unknown.err

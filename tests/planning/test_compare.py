@@ -1,0 +1,118 @@
+"""What a change to a plan does: every change is told, and nothing where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from runner.model import ExecutionPlan
+from runner.planning.compare import Change, compare
+from tests.support import make_plan
+
+NAMES = [f"o/r{number}" for number in range(6)]
+BASE = "repos: [o/r0, o/r1, o/r2, o/r3]\noperations: [sync, embed]\nbatch_size: 2\ndelay: 5s\n"
+
+
+@st.composite
+def bodies(draw: Any) -> str:
+    """Plans that differ in whatever a reviewer would have to see."""
+    repos = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=6, unique=True))
+    skipped = draw(st.sampled_from(["", "skip: [embed]"]))
+    rows = "".join(
+        f"  - {{repo: {name}{', ' + skipped if skipped and index == 0 else ''}}}\n"
+        for index, name in enumerate(repos)
+    )
+    operations = draw(st.sampled_from(["[sync]", "[sync, embed]", "[sync, embed, fire]", "[fire]"]))
+    size, delay = draw(st.sampled_from([1, 2])), draw(st.sampled_from(["1s", "5s"]))
+    failing = draw(st.sampled_from(["stop", "continue"]))
+    return (
+        f"repos:\n{rows}operations: {operations}\nbatch_size: {size}\ndelay: {delay}\n"
+        f"on_failure: {failing}\n"
+    )
+
+
+def _same(one: ExecutionPlan, other: ExecutionPlan) -> bool:
+    events = [list(plan.planned()) for plan in (one, other)]
+    return events[0] == events[1] and one.digest == other.digest and one.skipped == other.skipped
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(bodies(), bodies())
+def test_there_is_no_difference_exactly_where_the_plans_are_equal(
+    tmp_path: Path, old: str, new: str
+) -> None:
+    one, other = make_plan(tmp_path, old), make_plan(tmp_path, new)
+    assert (not compare(one, other).changes) == _same(one, other)
+    assert not compare(one, make_plan(tmp_path, old)).changes
+
+
+@pytest.mark.parametrize(
+    ("body", "changes"),
+    [
+        (
+            BASE.replace("o/r3]", "o/r4, o/r5]"),
+            [
+                Change("removed", "sync", "events", 1, ("o/r3",)),
+                Change("added", "sync", "events", 2, ("o/r4", "o/r5")),
+                Change("removed", "embed", "events", 1, ("o/r3",)),
+                Change("added", "embed", "events", 2, ("o/r4", "o/r5")),
+            ],
+        ),
+        (
+            BASE.replace("[o/r0, o/r1, o/r2, o/r3]", "[o/r3, o/r0, o/r1, o/r2]"),
+            [
+                Change("moved", "sync", "in the order", 1, ("o/r3",)),
+                Change("moved", "embed", "in the order", 1, ("o/r3",)),
+            ],
+        ),
+        (
+            BASE.replace("delay: 5s", "delay: 10s"),
+            [
+                Change("changed", "sync", "delay: 5s → 10s"),
+                Change("changed", "embed", "delay: 5s → 10s"),
+            ],
+        ),
+        (
+            BASE.replace("[sync, embed]", "[sync]"),
+            [Change("removed", "embed", "the operation", 4, tuple(NAMES[:4]))],
+        ),
+        (BASE + "on_failure: continue\n", [Change("changed", None, "on_failure: stop → continue")]),
+        (
+            BASE.replace("[o/r0,", "[{repo: o/r0, skip: [embed]},"),
+            [
+                Change("removed", "embed", "events", 1, ("o/r0",)),
+                Change("added", "embed", "newly skipped: the repository skips it", 1, ("o/r0",)),
+            ],
+        ),
+    ],
+)
+def test_a_change_is_told_in_the_fields_words(
+    tmp_path: Path, body: str, changes: list[Change]
+) -> None:
+    found = compare(make_plan(tmp_path, BASE), make_plan(tmp_path, body)).changes
+    told = [change for change in found if "skipped" not in change.what]
+    assert told == [change for change in changes if "skipped" not in change.what]
+    assert len(found) == len(changes)
+
+
+def test_a_payload_is_compared_key_by_key(tmp_path: Path) -> None:
+    catalog = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  sync: {event: app/sync, for_each: repo, payload: {repo: "{{ repo.repo }}", %s}}
+"""
+    body = "repos: [o/r0, o/r1]\noperations: [sync]\n"
+    old = make_plan(tmp_path, body, catalog=catalog % "days: 30, gone: 1")
+    new = make_plan(tmp_path, body, catalog=catalog % "days: 90, more: true")
+    assert [change.what for change in compare(old, new).changes] == [
+        "payload `days`: 30 → 90",
+        "payload `gone` is gone",
+        "payload `more` is new: true",
+    ]
