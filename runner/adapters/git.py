@@ -31,6 +31,16 @@ def checked_out(revision: str, path: str) -> Iterator[str]:
         yield str(there)
 
 
+def changed_since(revision: str, folder: Path) -> set[Path]:
+    """The files that differ from the revision, also those that are not committed yet."""
+    top = Path(_git(folder, "rev-parse", "--show-toplevel").strip().decode())
+    commit = _commit(top, revision)
+    changed = _git(top, "diff", "--name-only", "-z", commit)
+    new = _git(top, "ls-files", "--others", "--exclude-standard", "-z")
+    names = (changed + new).decode(errors="surrogateescape").split("\0")
+    return {(top / name).resolve() for name in names if name}
+
+
 def _unpack(archive: Path, folder: Path) -> None:
     import tarfile
 

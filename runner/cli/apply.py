@@ -23,6 +23,7 @@ from runner.cli.common import (
 )
 from runner.cli.ledger import find_plans, standing
 from runner.cli.plan import DEFAULT_EVENTS
+from runner.cli.plan_files import changed_option
 from runner.cli.run import run_command
 from runner.errors import Incomplete, PreflightRefused, RunFailed, StalePlan, UsageError
 from runner.model import BackfillPlan, Json
@@ -38,6 +39,7 @@ from runner.planning.ledger import Entry
 )
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True))
 @plan_options
+@changed_option
 @target_option
 @state_option
 @click.option("--yes", is_flag=True, help="Do not ask before sending.")
@@ -63,6 +65,7 @@ def apply_command(
     again: tuple[str, ...],
     summary_file: str | None,
     form: str,
+    changed_since: str | None,
     *,
     strict: bool,
     yes: bool,
@@ -75,7 +78,7 @@ def apply_command(
     `metadata.depends_on`.
     """
     overrides = read_variables(variables, var_files)
-    plans = find_plans(paths, overrides, strict=strict)
+    plans = find_plans(paths, overrides, changed_since, strict=strict)
     unknown = set(again) - {plan.name for plan in plans}
     if unknown:
         raise UsageError(f"--again: there is no plan `{min(unknown)}` in {', '.join(paths)}")

@@ -19,6 +19,7 @@ from runner.cli.common import (
     wants_color,
 )
 from runner.cli.ledger import find_plans, standing
+from runner.cli.plan_files import changed_option
 from runner.output.ledger import ledger_json, ledger_text
 
 
@@ -30,6 +31,7 @@ from runner.output.ledger import ledger_json, ledger_text
 )
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True))
 @plan_options
+@changed_option
 @target_option
 @state_option
 @click.option("--all", "everything", is_flag=True, help="Applied ones too.")
@@ -41,13 +43,14 @@ def pending_command(
     target: str,
     state: str | None,
     form: str,
+    changed_since: str | None,
     *,
     strict: bool,
     everything: bool,
 ) -> None:
     """List what `backfill apply PATHS` would run, in its order; and what has changed or failed."""
     overrides = read_variables(variables, var_files)
-    plans = find_plans(paths, overrides, strict=strict)
+    plans = find_plans(paths, overrides, changed_since, strict=strict)
     address = resolve(target, os.environ).address
     entries = standing(plans, overrides, open_store(state), address)
     shown = [entry for entry in entries if everything or entry.standing != "applied"]

@@ -8,17 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from ulid import ULID
 
 from runner import __version__
 from runner.adapters.inngest.target import Target, resolve
-from runner.adapters.journal.store import Store
 from runner.cli.common import Built, open_databases
 from runner.errors import StalePlan, UsageError
 from runner.model import ExecutionPlan, Input, Json
 from runner.planning.saved import SavedPlan, Tampered, read_saved, write_saved
+
+if TYPE_CHECKING:
+    from runner.adapters.journal.store import Store
 
 _AGAIN = "review it anew: `backfill plan PLAN --out FILE`"
 

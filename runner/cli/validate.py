@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
 import click
+from click.core import ParameterSource
 
 from runner.cli.common import format_option, plan_options, read_variables, wants_color
+from runner.cli.plan_files import changed_option, plan_files
 from runner.errors import InvalidPlan
 from runner.model import Json, Problem
 
@@ -18,22 +21,31 @@ from runner.model import Json, Problem
     epilog="\b\nExamples:\n  backfill validate plans/*.yaml"
     "\n  backfill validate plan.yaml --strict --format json",
 )
-@click.argument("plans", nargs=-1, required=True, type=click.Path(dir_okay=False))
+@click.argument("plans", nargs=-1, required=True, type=click.Path())
 @plan_options
-@format_option("text", "json")
+@format_option("text", "json", "github", "sarif")
+@changed_option
 def validate_command(
     plans: tuple[str, ...],
     variables: tuple[str, ...],
     var_files: tuple[str, ...],
     form: str,
+    changed_since: str | None,
     *,
     strict: bool,
 ) -> int:
     """Check PLANS, and catalogs: their form, their names, and every event that they would send.
 
-    No database is asked. Every file is reported; the exit status is 3 if any of them is invalid.
+    Of a folder, its .yaml and .yml files. No database is asked. Every file is reported; the exit
+    status is 3 if any of them is invalid. In GitHub Actions problems become annotations by
+    themselves.
     """
+    form = _form(form)
     overrides = read_variables(variables, var_files)
+    plans = tuple(plan_files(plans, changed_since))
+    if not plans and changed_since and form in ("text", "github"):
+        click.echo(f"no plan has changed since {changed_since}")
+        return 0
     problems: list[Problem] = []
     for plan in plans:
         try:
@@ -63,6 +75,12 @@ def _problems(plan: str, overrides: dict[str, Json], *, strict: bool) -> Sequenc
     return build_execution_plan(loaded, strict=strict).warnings
 
 
+def _form(given: str) -> str:
+    source = click.get_current_context().get_parameter_source("form")
+    in_actions = os.environ.get("GITHUB_ACTIONS") == "true"
+    return "github" if in_actions and source is ParameterSource.DEFAULT else given
+
+
 def _report(plans: tuple[str, ...], problems: list[Problem], form: str) -> None:
     from runner.output.problems import format_problems, problems_json
 
@@ -72,6 +90,18 @@ def _report(plans: tuple[str, ...], problems: list[Problem], form: str) -> None:
 
         click.echo(json.dumps({"valid": valid, "problems": problems_json(problems)}, indent=2))
         return
+    if form == "sarif":
+        import json
+
+        from runner.output.annotations import sarif
+
+        click.echo(json.dumps(sarif(problems), indent=2))
+        return
+    if form == "github":
+        from runner.output.annotations import annotate
+
+        for line in annotate(problems):
+            click.echo(line)
     if problems:
         click.echo(format_problems(problems, color=wants_color(sys.stdout)))
     if valid:

@@ -134,6 +134,35 @@ def git(folder: Path, *arguments: str) -> None:
     )
 
 
+def test_only_plans_that_have_changed_are_checked(
+    backfill: Backfill, plan: Path, tmp_path: Path
+) -> None:
+    """In the plan file itself, or in a file that it is made of; in Actions as annotations."""
+    (tmp_path / "repos.csv").write_text("repo\no/r0\n")
+    other = tmp_path / "other.yaml"
+    other.write_text(plan.read_text().replace("name: test", "name: other"))
+    other.write_text(
+        "apiVersion: backfill/v1\nkind: BackfillPlan\nmetadata: {name: other}\n"
+        "catalog: catalog.yaml\nrepos: [{file: repos.csv}]\noperations: [sync]\n"
+    )
+    git(tmp_path, "init", "-q", "-b", "main")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "one")
+    since = ("--changed-since", "HEAD")
+    assert backfill("validate", tmp_path, *since).out == "no plan has changed since HEAD\n"
+    (tmp_path / "repos.csv").write_text("repo\no/r0\no/r1\n")
+    assert backfill("validate", tmp_path, *since).out == f"{other} is valid\n"
+    (tmp_path / "new.yaml").write_text("kind: BackfillPlan\n")
+    found = backfill("validate", tmp_path, *since, env={"GITHUB_ACTIONS": "true"})
+    assert found.status == 3
+    assert f"::error file={tmp_path}/new.yaml,line=1" in found.out
+    assert "other.yaml" not in found.out
+    listed = json.loads(backfill("validate", tmp_path, "--format", "sarif").out)
+    assert listed["runs"][0]["results"]
+    unknown = backfill("validate", tmp_path, "--changed-since", "nosuch")
+    assert (unknown.status, "no git revision `nosuch`" in unknown.err) == (2, True)
+
+
 def test_a_diff_of_git_revisions_sees_the_files_as_they_were(
     backfill: Backfill, plan: Path, tmp_path: Path
 ) -> None:
