@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runner.adapters.embedded.server import create_app
-from tests.cli.conftest import Jobs, served
+from tests.cli.conftest import Jobs, Start, served
 from tests.support import repos, write_plan
 from tests.types import Backfill
 
@@ -38,6 +38,32 @@ def test_a_saved_plan_is_sent_event_for_event_and_once(
         assert again.status == 5
         assert f"this plan was run already: run {run_id} is completed" in again.err
     assert len(jobs.items) == 5
+
+
+def test_of_two_processes_that_run_a_saved_plan_at_once_one_sends_it(
+    backfill: Backfill, start: Start, plan: Path, tmp_path: Path
+) -> None:
+    saved, jobs = tmp_path / "saved.json", Jobs()
+    with served(create_app({"app/sync": jobs})) as url:
+        backfill("plan", plan, "--target", url, "--out", saved)
+        both = [start("run", saved, "--wait-lock", "20s") for _ in range(2)]
+        assert sorted(process.wait(60) for process in both) == [0, 5]
+    assert sorted(jobs.items) == [f"o/r{number}" for number in range(5)]
+
+
+def test_a_run_of_a_saved_plan_that_was_killed_is_resumed_and_not_run_again(
+    backfill: Backfill, start: Start, plan: Path, tmp_path: Path
+) -> None:
+    saved, jobs = tmp_path / "saved.json", Jobs()
+    with served(create_app({"app/sync": jobs})) as url:
+        backfill("plan", plan, "--target", url, "--out", saved)
+        process = start("run", saved)
+        jobs.wait_for(2)
+        process.kill()
+        process.wait()
+        assert backfill("run", saved).status == 5
+        assert backfill("resume", "latest").status == 0
+    assert sorted(jobs.items) == [f"o/r{number}" for number in range(5)]
 
 
 def test_the_preview_of_a_saved_plan_is_that_of_its_plan(

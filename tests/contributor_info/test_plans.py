@@ -206,3 +206,16 @@ def test_coverage_shows_what_a_run_has_gained(application: Application) -> None:
     lines = application("coverage", "--format", "csv", plan="drain-embeddings").out.splitlines()
     assert lines[0] == "of,item,total,done,missing,percent,pending,last_sync,gained"
     assert "pull requests,vercel/ai,30,30,0,100.0,0,," in lines
+
+
+def test_a_saved_plan_with_a_drain_is_resolved_by_the_files_it_was_made_of(
+    application: Application,
+) -> None:
+    saved = application.folder / "saved.json"
+    made = application("plan", "--out", str(saved), plan="drain-embeddings")
+    assert made.status == 0, made.err
+    ran = application.run("run", saved, "--format", "json", env=application.env("work"))
+    assert ran.status == 0, ran.err
+    assert json.loads(ran.out)["run_id"] == json.loads(saved.read_text())["run_id"]
+    again = application.run("run", saved, env=application.env("work"))
+    assert again.status == 5
