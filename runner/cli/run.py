@@ -13,6 +13,7 @@ from ulid import ULID
 
 from runner.adapters.inngest.target import Target, resolve
 from runner.adapters.journal.store import Store
+from runner.cli.approval import refuse_unapproved
 from runner.cli.carry_out import carry_out, sending_options
 from runner.cli.common import (
     build,
@@ -113,6 +114,7 @@ def run_command(
     if dry_run:
         return 0
     preflight(execution_plan)
+    refuse_unapproved(execution_plan)
     follow = check_keys(execution_plan, resolved, follow=not no_wait)
     if not skip_preflight:
         findings = examine_server(execution_plan, resolved, lambda _: None, thorough=False)

@@ -114,6 +114,7 @@ class ExecutionPlan:
     metadata: Data = field(default_factory=dict)
     handlers: Mapping[str, str] = field(default_factory=dict)
     max_failures: FailureLimit | None = None
+    approval: int | None = None
     guards: tuple[GuardSpec, ...] = ()
     inputs: tuple[Input, ...] = ()
     checks: tuple[Check, ...] = ()
@@ -129,6 +130,13 @@ class ExecutionPlan:
             sum(total * needs.usd for total, needs in costs),
             sum(total * needs.seconds for total, needs in costs),
         )
+
+    @property
+    def needs_approval(self) -> bool:
+        """Where events are found out later, nobody knows how many there will be."""
+        if self.approval is None:
+            return False
+        return self.events > self.approval or any(stage.deferred for stage in self.stages)
 
     @property
     def scheduled(self) -> bool:

@@ -157,6 +157,7 @@ class BackfillPlan:
     handlers: Mapping[str, str]
     warnings: tuple[Problem, ...] = ()
     max_failures: FailureLimit | None = None
+    approval: int | None = None  # more events than this need an approval; None: no number does
     canary: int = 0
     scheduled: bool = False
     guards: tuple[GuardSpec, ...] = ()

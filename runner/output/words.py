@@ -109,6 +109,8 @@ def control(plan: ExecutionPlan) -> list[str]:
     if limit := plan.max_failures:
         most = f"{limit.count:,}" if limit.count else f"{(limit.ratio or 0) * 100:g}%"
         lines.append(f"ends once {most} of its events have failed")
+    if plan.needs_approval:
+        lines.append(f"needs an approval of {plan.digest}")
     if needs := estimate(plan.needs):
         lines.append(f"takes about {needs}")
     if plan.guards:

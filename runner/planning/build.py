@@ -98,6 +98,7 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
         metadata=plan.metadata,
         handlers=plan.handlers,
         max_failures=plan.max_failures,
+        approval=plan.approval,
         guards=plan.guards,
         inputs=plan.inputs,
         checks=checks,

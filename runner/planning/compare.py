@@ -14,6 +14,17 @@ from runner.model import ExecutionPlan, Json, Stage
 from runner.planning.left_out import MAX_NAMED, grouped
 from runner.spec.units import format_duration
 
+_OF_PLAN = (
+    "name",
+    "on_failure",
+    "max_failures",
+    "approval",
+    "guards",
+    "checks",
+    "coverage",
+    "handlers",
+)
+
 Kind = Literal["added", "removed", "moved", "changed"]
 
 
@@ -59,7 +70,16 @@ def compare(old: ExecutionPlan, new: ExecutionPlan) -> Difference:
 
 
 def _of_plan(old: ExecutionPlan, new: ExecutionPlan) -> Iterable[Change]:
-    for name in ("name", "on_failure", "max_failures", "guards", "checks", "coverage", "handlers"):
+    for name in (
+        "name",
+        "on_failure",
+        "max_failures",
+        "approval",
+        "guards",
+        "checks",
+        "coverage",
+        "handlers",
+    ):
         yield from _changed(None, name, _plain(getattr(old, name)), _plain(getattr(new, name)))
     for key in dict.fromkeys([*old.metadata, *new.metadata]):
         if key != "name":

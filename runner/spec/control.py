@@ -35,6 +35,13 @@ def failure_limit(written: Json) -> FailureLimit | None:
     return None if written is None else FailureLimit(count=written)
 
 
+def approval(written: Json) -> int | None:
+    """More events than this need one; None where no number does."""
+    if not isinstance(written, dict) or not written["required"]:
+        return None
+    return int(written.get("over_events", 0))
+
+
 def guards(written: Sequence[Data]) -> tuple[GuardSpec, ...]:
     return tuple(_GUARDS[kind](entry[kind]) for entry in written for kind in entry or ())
 

@@ -9,7 +9,7 @@ from runner.model import BackfillPlan, Json, Operation, OrderKey, Problem
 from runner.spec.asked import Askings, narrowing
 from runner.spec.catalog import Catalog
 from runner.spec.checked import Checked
-from runner.spec.control import check_control, failure_limit, guards
+from runner.spec.control import approval, check_control, failure_limit, guards
 from runner.spec.document import did_you_mean, echo
 from runner.spec.names import check_names, needs_left_out, select
 from runner.spec.operations import build_operation
@@ -63,6 +63,7 @@ def build_plan(
         on_failure=value.get("on_failure", "continue" if "max_failures" in value else "stop"),
         handlers=value.get("handlers", {}),
         max_failures=failure_limit(value.get("max_failures")),
+        approval=approval(value.get("approval")),
         canary=value.get("canary", 0),
         scheduled=value.get("pacing") == "scheduled",
         guards=guards(value.get("guards", [])),

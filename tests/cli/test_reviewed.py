@@ -123,6 +123,32 @@ def test_an_expired_or_edited_one_is_refused(
         assert "is no longer the plan that was saved: it was changed" in edited.err
 
 
+def test_a_plan_that_demands_it_is_run_only_with_its_very_digest_approved(
+    backfill: Backfill, tmp_path: Path
+) -> None:
+    approval = "approval: {required: true, over_events: 4}\n"
+    plan, jobs = write_plan(tmp_path, repos(5) + SYNC + approval), Jobs()
+    saved = tmp_path / "saved.json"
+    with served(create_app({"app/sync": jobs})) as url:
+        shown = backfill("plan", plan, "--target", url, "--out", saved)
+        digest = json.loads(saved.read_text())["digest"]
+        assert f"needs an approval of {digest}" in " ".join(shown.out.split())
+        refused = backfill("run", saved)
+        assert refused.status == 4
+        assert f"with: digest: {digest}" in refused.err
+        approvals = tmp_path / "approvals"
+        approvals.mkdir()
+        (approvals / "test.yaml").write_text(f"digest: {digest}x\nby: somebody\n")
+        assert backfill("run", saved).status == 4
+        (approvals / "test.yaml").write_text(f"digest: {digest}\nby: somebody\n")
+        assert backfill("run", saved).status == 0
+        assert len(jobs.items) == 5
+        write_plan(tmp_path, repos(6) + SYNC + approval)
+        assert backfill("run", plan, "--target", url).status == 4, "it is another plan now"
+        write_plan(tmp_path, repos(4) + SYNC + approval)
+        assert backfill("run", plan, "--target", url).status == 0, "so few need none"
+
+
 def test_its_form_is_the_published_one(backfill: Backfill, plan: Path, tmp_path: Path) -> None:
     import jsonschema
 
