@@ -12,6 +12,7 @@ import click
 from runner.adapters.inngest.target import Target, resolve
 from runner.adapters.journal.store import Store
 from runner.cli.common import open_store, state_option, take_lock
+from runner.cli.completion import complete_run
 from runner.cli.resume import refuse_another_address
 from runner.errors import Incomplete, PreflightRefused, UsageError
 from runner.execution.cancel import Cancelled, cancel_jobs
@@ -27,7 +28,7 @@ _OPEN = ("running", "incomplete")
     short_help="End a run for good.",
     epilog="\b\nExamples:\n  backfill cancel latest\n  backfill cancel latest --jobs",
 )
-@click.argument("run")
+@click.argument("run", shell_complete=complete_run)
 @state_option
 @click.option("--jobs", is_flag=True, help="Cancel the jobs it has started too, one by one.")
 def cancel_command(run: str, state: str | None, *, jobs: bool) -> int:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from runner.cli.completion import complete_target
 from runner.errors import InvalidPlan, UsageError
 from runner.model import BackfillPlan, ExecutionPlan, Json
 
@@ -68,6 +69,7 @@ target_option = click.option(
     default="embedded",
     show_default=True,
     metavar="TARGET",
+    shell_complete=complete_target,
     help="embedded, dev, cloud, or the base URL of a self-hosted server.",
 )
 

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 import click
 
 from runner.cli.common import format_option, open_store, state_option
+from runner.cli.completion import complete_operation, complete_run
 from runner.errors import UsageError
 from runner.model import FAILURES
 from runner.output.escape import shortened, visible
@@ -25,9 +26,16 @@ _MESSAGE = 200
     "\n  backfill events 01M8 --operation embeddings --format csv > events.csv"
     "\n  backfill events latest --item 'vercel/*' --format jsonl | jq .jobs",
 )
-@click.argument("run", default="latest")
+@click.argument("run", default="latest", shell_complete=complete_run)
 @state_option
-@click.option("--operation", "operations", multiple=True, metavar="NAME", help="Only its events.")
+@click.option(
+    "--operation",
+    "operations",
+    multiple=True,
+    metavar="NAME",
+    help="Only its events.",
+    shell_complete=complete_operation,
+)
 @click.option("--item", "patterns", multiple=True, metavar="PATTERN", help="Only these items.")
 @click.option(
     "--outcome", "outcomes", multiple=True, type=click.Choice(_OUTCOMES), help="Only such events."

@@ -7,6 +7,7 @@ import sys
 import click
 
 from runner.cli.common import open_store, state_option
+from runner.cli.completion import complete_run
 from runner.output.run_text import write_story
 
 
@@ -15,7 +16,7 @@ from runner.output.run_text import write_story
     short_help="Tell what a run did, and why it waited.",
     epilog="\b\nExamples:\n  backfill logs latest\n  backfill logs 01M8",
 )
-@click.argument("run", default="latest")
+@click.argument("run", default="latest", shell_complete=complete_run)
 @state_option
 def logs_command(run: str, state: str | None) -> None:
     """Tell the story of RUN from its journal: what it did, what it noted, what it waited for."""

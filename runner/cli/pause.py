@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from runner.cli.common import open_store, state_option
+from runner.cli.completion import complete_run
 from runner.errors import UsageError
 
 
@@ -13,7 +14,7 @@ from runner.errors import UsageError
     short_help="Hold a run that is under way.",
     epilog="\b\nExamples:\n  backfill pause latest\n  backfill resume latest    (goes on)",
 )
-@click.argument("run")
+@click.argument("run", shell_complete=complete_run)
 @state_option
 def pause_command(run: str, state: str | None) -> int:
     """Hold RUN, from whatever terminal or machine: nothing is sent after the request in flight.

@@ -10,6 +10,7 @@ import click
 
 from runner.adapters.journal.store import Store
 from runner.cli.common import format_option, open_store, state_option
+from runner.cli.completion import complete_run
 from runner.cli.view import failed_events, view_of
 from runner.errors import UsageError
 from runner.model import RunView
@@ -26,7 +27,7 @@ from runner.output.run_markdown import run_markdown
     "\n  backfill report 01M8 --format markdown | gh pr comment 12 --body-file -"
     "\n  backfill report latest --format junit > backfill.xml",
 )
-@click.argument("run", default="latest")
+@click.argument("run", default="latest", shell_complete=complete_run)
 @state_option
 @click.option(
     "--html",

@@ -23,6 +23,7 @@ from runner.cli.common import (
     take_lock,
     timings_option,
 )
+from runner.cli.completion import complete_run
 from runner.cli.resolve import restored
 from runner.cli.summary_file import summary_writer
 from runner.cli.wiring import Settings, check_keys, confirm
@@ -41,7 +42,7 @@ from runner.planning.difference import first_difference
     epilog="\b\nExamples:\n  backfill resume latest\n  backfill resume 01KB3Q"
     "\n  backfill resume latest --from-journal    (whatever the plan file says by now)",
 )
-@click.argument("run")
+@click.argument("run", shell_complete=complete_run)
 @state_option
 @click.option("--yes", is_flag=True, help="Do not ask before sending.")
 @click.option(

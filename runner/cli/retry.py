@@ -17,6 +17,7 @@ from runner.cli.common import (
     take_lock,
     timings_option,
 )
+from runner.cli.completion import complete_run
 from runner.cli.plan import show
 from runner.cli.resume import refuse_another_address
 from runner.cli.summary_file import summary_writer
@@ -36,7 +37,7 @@ _ALL: frozenset[Outcome] = frozenset({"failed", "cancelled", "timed_out", "no_jo
     epilog="\b\nExamples:\n  backfill retry latest\n  backfill retry latest --no-job"
     "\n  backfill retry 01KB3Q --item 'acme/*' --dry-run",
 )
-@click.argument("run")
+@click.argument("run", shell_complete=complete_run)
 @state_option
 @click.option("--failed", is_flag=True, help="Events whose jobs failed, were cancelled or hang.")
 @click.option("--no-job", is_flag=True, help="Events that started no job.")

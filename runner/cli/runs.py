@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from runner.cli.common import format_option, open_store, state_option, wants_color
+from runner.cli.completion import complete_plan_name, complete_target
 from runner.errors import UsageError
 from runner.model import RunStatus
 from runner.output.run_json import line_json
@@ -34,8 +35,18 @@ def _read_since(_context: Any, _parameter: Any, value: str | None) -> float:
     "\n  backfill runs --plan 'refresh-*' --since 7d --format json",
 )
 @state_option
-@click.option("--plan", metavar="PATTERN", help="Only runs of these plans; `*` is any text.")
-@click.option("--target", metavar="TARGET", help="Only runs on this target.")
+@click.option(
+    "--plan",
+    metavar="PATTERN",
+    help="Only runs of these plans; `*` is any text.",
+    shell_complete=complete_plan_name,
+)
+@click.option(
+    "--target",
+    metavar="TARGET",
+    help="Only runs on this target.",
+    shell_complete=complete_target,
+)
 @click.option(
     "--state-is",
     "states",

@@ -11,6 +11,7 @@ import click
 
 from runner.adapters.journal.store import Store
 from runner.cli.common import format_option, open_store, state_option, wants_color
+from runner.cli.completion import complete_run
 from runner.cli.display import display
 from runner.errors import Incomplete, RunFailed
 from runner.model import RunRecord, RunView, StageProgress
@@ -34,7 +35,7 @@ _STATUSES = {
     epilog="\b\nExamples:\n  backfill status\n  backfill status 01M8 --watch"
     "\n  backfill status latest --format json | jq .left",
 )
-@click.argument("run", default="latest")
+@click.argument("run", default="latest", shell_complete=complete_run)
 @state_option
 @click.option("--watch", is_flag=True, help="Go on until the run has ended; exit as it has.")
 @format_option("text", "json")

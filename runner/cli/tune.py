@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from runner.cli.common import open_store, state_option
+from runner.cli.completion import complete_run
 from runner.errors import UsageError
 from runner.spec.units import format_duration, parse_duration
 
@@ -16,7 +17,7 @@ from runner.spec.units import format_duration, parse_duration
     short_help="Change the pace of a run that is under way.",
     epilog="\b\nExamples:\n  backfill tune latest --batch-size 20 --delay 10s",
 )
-@click.argument("run")
+@click.argument("run", shell_complete=complete_run)
 @state_option
 @click.option("--batch-size", type=click.IntRange(1), help="Events sent before each delay.")
 @click.option("--delay", metavar="DURATION", help="The pause between batches.")

@@ -1,0 +1,88 @@
+"""`backfill completion`, and what shells are told of runs, targets and operations."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+
+from runner.model import RunRecord
+
+_SHELLS = {
+    "bash": 'eval "$(backfill completion bash)"   in ~/.bashrc',
+    "zsh": 'eval "$(backfill completion zsh)"   in ~/.zshrc',
+    "fish": "backfill completion fish | source   in ~/.config/fish/config.fish",
+}
+_MOST = 50
+
+
+@click.command(
+    "completion",
+    short_help="Print what completes commands, runs and targets in a shell.",
+    epilog="\b\nExamples:\n  " + "\n  ".join(_SHELLS.values()),
+)
+@click.argument("shell", type=click.Choice(list(_SHELLS)))
+def completion_command(shell: str) -> None:
+    """Print the script that makes SHELL complete commands, options, files, runs and targets."""
+    found = get_completion_class(shell)
+    assert found is not None  # noqa: S101 - click has all three
+    root = click.get_current_context().find_root().command
+    click.echo(found(root, {}, "backfill", "_BACKFILL_COMPLETE").source())
+
+
+def complete_run(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """The latest runs of a state file on this machine; a completion reaches nothing else."""
+    return [
+        CompletionItem(record.id, help=f"{record.plan} on {record.target}: {record.status}")
+        for record in _records(context)
+        if record.id.startswith(incomplete.upper())
+    ]
+
+
+def complete_target(
+    _context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    from runner.adapters.inngest.target import NAMES
+
+    return [CompletionItem(name) for name in NAMES if name.startswith(incomplete)]
+
+
+def complete_plan_name(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """The names of plans that were run."""
+    names = dict.fromkeys(record.plan for record in _records(context))
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def complete_operation(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Those of the latest run."""
+    from runner.planning.written import plan_of
+
+    head = next((record.head for record in _records(context) if record.head), None)
+    stages = plan_of(head, {}).stages if head else ()
+    names = (stage.operation for stage in stages)
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def _records(context: click.Context) -> list[RunRecord]:
+    from runner.adapters.journal import DEFAULT_STATE
+    from runner.errors import BackfillError
+
+    state = context.params.get("state") or os.environ.get("BACKFILL_STATE") or DEFAULT_STATE
+    file = str(state).removeprefix("sqlite:///")
+    if "://" in file or not Path(file).is_file():
+        return []
+    from runner.adapters.journal.store import Store
+
+    try:
+        with Store(file) as store:
+            return [line.record for line in store.runs(limit=_MOST)]
+    except BackfillError:
+        return []
