@@ -21,10 +21,9 @@ def checked_out(revision: str, path: str) -> Iterator[str]:
     top = Path(_git(file.parent, "rev-parse", "--show-toplevel").strip().decode())
     commit = _commit(top, revision)
     with tempfile.TemporaryDirectory(prefix="backfill-") as folder:
-        archive = Path(folder) / "archive.tar"
-        _git(top, "archive", "--format=tar", f"--output={archive}", commit)
         tree = Path(folder) / "tree"
-        _unpack(archive, tree)
+        _git(top, "clone", "--quiet", "--shared", "--no-checkout", str(top), str(tree))
+        _git(tree, "checkout", "--quiet", "--detach", commit)
         there = tree / file.relative_to(top.resolve())
         if not there.is_file():
             raise UsageError(f"{path} is not there in {revision}", hint="was it named otherwise?")
@@ -39,13 +38,6 @@ def changed_since(revision: str, folder: Path) -> set[Path]:
     new = _git(top, "ls-files", "--others", "--exclude-standard", "-z")
     names = (changed + new).decode(errors="surrogateescape").split("\0")
     return {(top / name).resolve() for name in names if name}
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    import tarfile
-
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
 
 
 def _commit(top: Path, revision: str) -> str:

@@ -158,6 +158,8 @@ def _form_problem(document: Document, schema: Json) -> Problem | None:
     version = schema["properties"]["apiVersion"]["const"]
     if value.get("apiVersion", version) != version:
         hint = f"write `apiVersion: {version}`, or install the version that reads it"
+        if value["apiVersion"] == "backfill/v1alpha1":
+            hint = f"`backfill migrate {document.path}` rewrites it; comments stay"
         message = (
             f"{subject_of(('apiVersion',), value['apiVersion'])}; this backfill reads {version}"
         )
