@@ -162,12 +162,23 @@ _MAX_SOURCE = 256 * 1024  # characters
 _PAST_RUNS = 5
 
 
-def open_store(state: str | None) -> Store:
-    """The state store, closed when the command ends."""
+def open_store(state: str | None, *, only_reads: bool = False) -> Store:
+    """The state store, closed when the command ends; what only reads makes no new one."""
     from runner.adapters.journal import DEFAULT_STATE
     from runner.adapters.journal.store import Store
 
-    return click.get_current_context().with_resource(Store(state or DEFAULT_STATE))
+    where = state or DEFAULT_STATE
+    file = state_file(where)
+    if only_reads and file is not None and not file.exists():
+        hint = "`backfill run` makes one; --state names another"
+        raise UsageError(f"there is no state in {file}, and so no run", hint=hint)
+    return click.get_current_context().with_resource(Store(where))
+
+
+def state_file(state: str) -> Path | None:
+    """Where a state is that is a file; None for a server's."""
+    file = state.removeprefix("sqlite:///")
+    return None if "://" in file else Path(file)
 
 
 def source_of(plan: ExecutionPlan) -> str | None:
@@ -193,13 +204,13 @@ def local_past(plan: ExecutionPlan) -> Mapping[str, Past]:
     from runner.adapters.journal import DEFAULT_STATE
     from runner.errors import BackfillError
 
-    file = (os.environ.get("BACKFILL_STATE") or DEFAULT_STATE).removeprefix("sqlite:///")
-    if "://" in file or not Path(file).is_file():
+    file = state_file(os.environ.get("BACKFILL_STATE") or DEFAULT_STATE)
+    if file is None or not file.is_file():
         return {}
     from runner.adapters.journal.store import Store
 
     try:
-        with Store(file) as store:
+        with Store(str(file)) as store:
             return past(plan, store)
     except BackfillError:
         return {}  # a preview is no less true without it

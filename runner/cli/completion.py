@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
@@ -73,16 +72,17 @@ def complete_operation(
 
 def _records(context: click.Context) -> list[RunRecord]:
     from runner.adapters.journal import DEFAULT_STATE
+    from runner.cli.common import state_file
     from runner.errors import BackfillError
 
     state = context.params.get("state") or os.environ.get("BACKFILL_STATE") or DEFAULT_STATE
-    file = str(state).removeprefix("sqlite:///")
-    if "://" in file or not Path(file).is_file():
+    file = state_file(str(state))
+    if file is None or not file.is_file():
         return []
     from runner.adapters.journal.store import Store
 
     try:
-        with Store(file) as store:
+        with Store(str(file)) as store:
             return [line.record for line in store.runs(limit=_MOST)]
     except BackfillError:
         return []

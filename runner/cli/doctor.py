@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 
@@ -17,6 +15,7 @@ from runner.cli.common import (
     open_store,
     plan_options,
     read_variables,
+    state_file,
     state_option,
     target_option,
     timings_option,
@@ -100,8 +99,8 @@ def _seen(state: str | None, event: str, target: Target) -> Seen | None:
     """From a journal that is there; looking for one must not make one."""
     from runner.adapters.journal import DEFAULT_STATE
 
-    url = urlsplit(state or DEFAULT_STATE)
-    if url.scheme == "sqlite" and not Path(url.path[1:]).exists():
+    file = state_file(state or DEFAULT_STATE)
+    if file is not None and not file.exists():
         return None
     found = open_store(state).last_seen(event, target.address)
     return found and Seen(*found)

@@ -56,7 +56,7 @@ def events_command(
 
     An event without an outcome is `unsent`, `sending` (its answer has not arrived) or `running`.
     """
-    store = open_store(state)
+    store = open_store(state, only_reads=True)
     record = store.find(run)
     view = store.glance(record)
     known = {stage.operation for stage in view.stages}

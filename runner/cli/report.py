@@ -38,7 +38,7 @@ from runner.output.run_markdown import run_markdown
 @format_option("markdown", "json", "junit")
 def report_command(run: str, state: str | None, html: str | None, form: str) -> None:
     """Write RUN down: as one page that can be sent round, for a pull request, or for a machine."""
-    store = open_store(state)
+    store = open_store(state, only_reads=True)
     view = view_of(store, store.find(run))
     if html:
         _write_page(store, view, Path(html))

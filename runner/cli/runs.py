@@ -72,7 +72,7 @@ def runs_command(
     form: str,
 ) -> None:
     """List the runs that the state store has, the latest first."""
-    store = open_store(state)
+    store = open_store(state, only_reads=True)
     lines = store.runs(plan=plan, target=target, states=states, since=since, limit=limit)
     if form == "json":
         click.echo(json.dumps([line_json(line) for line in lines], indent=2))

@@ -46,7 +46,7 @@ def status_command(run: str, state: str | None, form: str, *, watch: bool) -> in
     machine that writes to this state store. Without --watch the exit status is 0; with it, it is
     that of the run (7 where no process carries it out any more).
     """
-    store = open_store(state)
+    store = open_store(state, only_reads=True)
     record = store.find(run)
     view = _watch(store, record, form) if watch else store.glance(record)
     if form == "json":

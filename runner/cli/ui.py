@@ -64,7 +64,8 @@ def ui_command(
     try:
         serve(app, host, port)
     except OSError as error:
-        raise TargetError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+        message = f"cannot listen on {host}:{port}: {error.strerror}"
+        raise TargetError(message, hint="--port names another") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,15 @@ def test_the_time_left_is_told_with_its_basis(
         assert "time left: about 8m10s (by the pacing)" in backfill("status").out
 
 
+@pytest.mark.parametrize("command", ["status", "runs", "events", "logs", "report"])
+def test_what_only_reads_makes_no_state(backfill: Backfill, command: str) -> None:
+    """A mistyped --state is an error, and no empty list of runs."""
+    done = backfill(command)
+    assert done.status == 2
+    assert "there is no state in .backfill/state.db, and so no run" in done.err
+    assert not (Path.cwd() / ".backfill").exists()
+
+
 class TestAfterwards:
     """Of a run that has ended, with a failure in it."""
 
