@@ -70,16 +70,7 @@ def compare(old: ExecutionPlan, new: ExecutionPlan) -> Difference:
 
 
 def _of_plan(old: ExecutionPlan, new: ExecutionPlan) -> Iterable[Change]:
-    for name in (
-        "name",
-        "on_failure",
-        "max_failures",
-        "approval",
-        "guards",
-        "checks",
-        "coverage",
-        "handlers",
-    ):
+    for name in _OF_PLAN:
         yield from _changed(None, name, _plain(getattr(old, name)), _plain(getattr(new, name)))
     for key in dict.fromkeys([*old.metadata, *new.metadata]):
         if key != "name":
