@@ -196,7 +196,10 @@ def _changed(operation: str | None, what: str, old: Any, new: Any) -> Iterable[C
 
 
 def _plain(value: Any) -> Any:
-    return orjson.loads(orjson.dumps(value)) if value else None
+    """As JSON has it: what is not there, and what is empty, are the same."""
+    if value is None or value in ((), {}):
+        return None
+    return orjson.loads(orjson.dumps(value, default=list))
 
 
 def _duration(seconds: float | None) -> str | None:

@@ -219,3 +219,22 @@ def test_a_saved_plan_with_a_drain_is_resolved_by_the_files_it_was_made_of(
     assert json.loads(ran.out)["run_id"] == json.loads(saved.read_text())["run_id"]
     again = application.run("run", saved, env=application.env("work"))
     assert again.status == 5
+
+
+@pytest.mark.parametrize(
+    "name", sorted(path.stem for path in PLANS.glob("*.yaml") if path.stem != "catalog")
+)
+def test_every_plan_is_the_same_as_itself_and_other_than_another(
+    application: Application, name: str
+) -> None:
+    """Whatever a plan can hold, coverage, checks and needs among it, can be compared."""
+    path = application.folder / f"{name}.yaml"
+    env = application.env("work")
+    if name.startswith("refresh"):  # it is for repositories that were synced before
+        application.sql("UPDATE repositories SET last_synced_at = now()")
+    same = application.run("diff", path, path, "--exit-code", env=env)
+    assert (same.status, same.out) == (0, "The plans send the same.\n"), same.err
+    other = application.folder / "other.yaml"
+    other.write_text(path.read_text() + "approval: {required: true}\n")
+    found = application.run("diff", path, other, "--exit-code", env=env)
+    assert (found.status, found.out.splitlines()[0]) == (2, "~ approval: nothing → 0"), found.err
