@@ -6,7 +6,8 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ import click
 from runner.adapters.inngest.target import resolve
 from runner.adapters.journal import DEFAULT_STATE
 from runner.adapters.journal.store import Store
+from runner.cli.applied import tell_applied
 from runner.cli.common import (
     format_option,
     plan_options,
@@ -21,11 +23,21 @@ from runner.cli.common import (
     state_option,
     target_option,
 )
+from runner.cli.github import comment_option
 from runner.cli.ledger import find_plans, standing
 from runner.cli.plan import DEFAULT_EVENTS
 from runner.cli.plan_files import changed_option
+from runner.cli.resume import resume_command
 from runner.cli.run import run_command
-from runner.errors import Incomplete, PreflightRefused, RunFailed, StalePlan, UsageError
+from runner.errors import (
+    BackfillError,
+    Incomplete,
+    PreflightRefused,
+    RunFailed,
+    StalePlan,
+    TargetError,
+    UsageError,
+)
 from runner.model import BackfillPlan, Json
 from runner.output.ledger import ledger_json
 from runner.planning.ledger import Entry
@@ -50,11 +62,18 @@ from runner.planning.ledger import Entry
     help="Run this plan although it was applied, has changed since, or has failed.",
 )
 @click.option(
+    "--resume",
+    "carry_on",
+    is_flag=True,
+    help="Carry on a run that has not come to its end, in place of stopping there.",
+)
+@click.option(
     "--summary-file",
     metavar="FILE",
     type=click.Path(dir_okay=False),
-    help="Add a summary of each run in Markdown to this file.",
+    help="Add a summary of each run, and of the plans, in Markdown to this file.",
 )
+@comment_option
 @format_option("text", "json")
 def apply_command(
     paths: tuple[str, ...],
@@ -69,6 +88,8 @@ def apply_command(
     *,
     strict: bool,
     yes: bool,
+    carry_on: bool,
+    comment: bool,
 ) -> int:
     """Run the plans of PATHS that are pending on the target, in order, until one fails.
 
@@ -83,65 +104,126 @@ def apply_command(
     if unknown:
         raise UsageError(f"--again: there is no plan `{min(unknown)}` in {', '.join(paths)}")
     address = resolve(target, os.environ).address
-    settings: dict[str, object] = {
-        "variables": variables,
-        "var_files": var_files,
-        "target": target,
-        "state": state,
-        "strict": strict,
-        "yes": yes,
-        "summary_file": summary_file,
-    }
-    status, ran = 0, 0
-    for plan in plans:
-        before = _standing([plan], overrides, state, address)[0]
-        if before.standing == "applied" and plan.name not in again:
-            continue
-        if before.standing == "changed" and plan.name not in again:
-            click.echo(
-                f"changed: {plan.name} was applied by run {before.run and before.run.run_id}, and "
-                f"its files are others now: `--again {plan.name}` runs it",
-                err=True,
-            )
-            status = StalePlan.exit_status
-            continue
-        _refuse_unfinished(before, again)
-        _refuse_missing(plan, overrides, state, address, plans)
-        click.echo(f"applying {plan.name} ({plan.path})", err=True)
-        ran += 1
-        if ended := _run(plan, settings, form):
-            status = ended
-            break
-    entries = _standing(plans, overrides, state, address)
+    running: dict[str, object] = {"state": state, "yes": yes, "summary_file": summary_file}
+    starting = {"variables": variables, "var_files": var_files, "target": target, "strict": strict}
+    applying = _Applying(
+        plans, overrides, state or DEFAULT_STATE, address, again, carry_on, running, starting, form
+    )
+    error: BackfillError | None = None
+    status = 0
+    try:
+        status = applying.apply()
+    except BackfillError as caught:
+        error = caught
+    entries = [] if isinstance(error, TargetError) else applying.standing()
+    if summary_file or comment:
+        tell_applied(
+            entries,
+            applying.ran,
+            error,
+            applying.state,
+            target=target,
+            summary_file=summary_file,
+            comment=comment,
+        )
+    if error:
+        raise error
     if form == "json":
         click.echo(json.dumps(ledger_json(entries), indent=2))
-    elif not ran and not status:
+    elif not applying.ran and not status:
         click.echo(f"nothing is pending: {len(entries)} plans are applied")
     return status
 
 
-def _run(plan: BackfillPlan, settings: dict[str, object], form: str) -> int:
-    """As `backfill run` does; with JSON, what it prints gives way to the ledger."""
-    arguments = {"plan": plan.path, "events": DEFAULT_EVENTS, "wait_lock": 0.0, "grace": None}
-    with contextlib.ExitStack() as stack:
-        if form == "json":
-            null = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
-            stack.enter_context(contextlib.redirect_stdout(null))
-        status = click.get_current_context().invoke(run_command, **arguments, **settings)
-    sys.stdout.flush()
-    return int(status or 0)
+@dataclass(slots=True)
+class _Applying:
+    """The plans in their order, how they are run, and which have been by this call."""
+
+    plans: Sequence[BackfillPlan]
+    overrides: dict[str, Json]
+    state: str
+    address: str
+    again: Sequence[str]
+    carry_on: bool
+    running: Mapping[str, object]  # options of `run` and `resume`
+    starting: Mapping[str, object]  # options of `run` alone
+    form: str
+    ran: list[str] = field(default_factory=list)
+
+    def apply(self) -> int:
+        """The exit status of the first that fails; else 5 where one has changed."""
+        status = 0
+        for plan in self.plans:
+            before = self.standing([plan])[0]
+            told_to = plan.name in self.again
+            if before.standing == "applied" and not told_to:
+                continue
+            if before.standing == "changed" and not told_to:
+                _say_changed(before)
+                status = StalePlan.exit_status
+                continue
+            if ended := self._one(plan, before, told_to=told_to):
+                return ended
+        return status
+
+    def standing(self, plans: Sequence[BackfillPlan] | None = None) -> list[Entry]:
+        """Asked anew for each: the runs in between use the state by themselves."""
+        with Store(self.state) as store:
+            return standing(self.plans if plans is None else plans, self.overrides, store,
+                            self.address)  # fmt: skip
+
+    def _one(self, plan: BackfillPlan, before: Entry, *, told_to: bool) -> int:
+        resumed = before.run if before.standing == "unfinished" and self.carry_on else None
+        if not told_to and not resumed:
+            _refuse_unfinished(before)
+        self._refuse_missing(plan)
+        self.ran.append(plan.name)
+        if resumed and not told_to:
+            click.echo(f"carrying on {plan.name} ({plan.path})", err=True)
+            return self._quietly(resume_command, run=resumed.run_id, **self.running)
+        click.echo(f"applying {plan.name} ({plan.path})", err=True)
+        return self._quietly(
+            run_command, plan=plan.path, events=DEFAULT_EVENTS, **self.running, **self.starting
+        )
+
+    def _quietly(self, command: click.Command, **arguments: object) -> int:
+        """As the command itself does it; with JSON, what it prints gives way to the ledger."""
+        arguments |= {"wait_lock": 0.0, "grace": None}
+        with contextlib.ExitStack() as stack:
+            if self.form == "json":
+                null = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
+                stack.enter_context(contextlib.redirect_stdout(null))
+            status = click.get_current_context().invoke(command, **arguments)
+        sys.stdout.flush()
+        return int(status or 0)
+
+    def _refuse_missing(self, plan: BackfillPlan) -> None:
+        """What it depends on must have been applied, by this call or an earlier one."""
+        wanted = {str(name) for name in plan.metadata.get("depends_on") or ()}
+        known = [other for other in self.plans if other.name in wanted]
+        for entry in self.standing(known):
+            if entry.standing not in ("applied", "changed"):
+                raise PreflightRefused(f"{plan.name} depends on {entry.name}, which is not applied")
+        with Store(self.state) as store:
+            for name in sorted(wanted - {other.name for other in known}):
+                runs = store.ledger(name, self.address)
+                if not runs or not runs[0].done:
+                    message = f"{plan.name} depends on `{name}`, which is neither here nor applied"
+                    hint = "is its name right, and its file among these?"
+                    raise PreflightRefused(message, hint=hint)
 
 
-def _standing(
-    plans: Sequence[BackfillPlan], overrides: dict[str, Json], state: str | None, address: str
-) -> list[Entry]:
-    """Asked anew for each: the runs in between use the state by themselves."""
-    with Store(state or DEFAULT_STATE) as store:
-        return standing(plans, overrides, store, address)
+def _say_changed(entry: Entry) -> None:
+    run = entry.run and entry.run.run_id
+    click.echo(
+        f"changed: {entry.name} was applied by run {run}, and its files are others now: "
+        f"`--again {entry.name}` runs it",
+        err=True,
+    )
 
 
-def _refuse_unfinished(entry: Entry, again: Sequence[str]) -> None:
-    if entry.run is None or entry.name in again:
+def _refuse_unfinished(entry: Entry) -> None:
+    if entry.run is None:
         return
     run_id = entry.run.run_id
     if entry.standing == "unfinished":
@@ -150,24 +232,3 @@ def _refuse_unfinished(entry: Entry, again: Sequence[str]) -> None:
     if entry.standing == "failed":
         hint = f"`backfill retry {run_id}` sends what failed; `--again {entry.name}` runs all of it"
         raise RunFailed(f"{entry.name}: run {run_id} is {entry.run.status}", hint=hint)
-
-
-def _refuse_missing(
-    plan: BackfillPlan,
-    overrides: dict[str, Json],
-    state: str | None,
-    address: str,
-    plans: Sequence[BackfillPlan],
-) -> None:
-    """What it depends on must have been applied, by this call or an earlier one."""
-    wanted = {str(name) for name in plan.metadata.get("depends_on") or ()}
-    known = [other for other in plans if other.name in wanted]
-    for entry in _standing(known, overrides, state, address):
-        if entry.standing not in ("applied", "changed"):
-            raise PreflightRefused(f"{plan.name} depends on {entry.name}, which is not applied")
-    with Store(state or DEFAULT_STATE) as store:
-        for name in sorted(wanted - {other.name for other in known}):
-            runs = store.ledger(name, address)
-            if not runs or not runs[0].done:
-                message = f"{plan.name} depends on `{name}`, which is neither here nor applied"
-                raise PreflightRefused(message, hint="is its name right, and its file among these?")

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from runner.adapters.git import checked_out
+from runner.adapters.git import checked_out, parted, top_of
 from runner.cli.common import build, format_option, plan_options, read_variables, wants_color
+from runner.cli.github import chosen_format, comment_option, say_in_comment, tell_github
+from runner.cli.plan_files import changed_option
+from runner.cli.review import commits, reviews
 from runner.cli.saved import load_saved
+from runner.errors import InvalidPlan, UsageError
 from runner.model import ExecutionPlan, Json
+from runner.output.markdown import MAX_COMMENT
+from runner.planning.compare import Difference, compare
+from runner.planning.review import Review
 
 _DIFFERENT = 2
 
@@ -21,39 +29,63 @@ _DIFFERENT = 2
     short_help="Show what a change to a plan does.",
     epilog="\b\nExamples:\n  backfill diff old.yaml new.yaml"
     "\n  backfill diff main..HEAD plans/refresh.yaml --format markdown"
-    "\n  backfill diff saved.json plans/refresh.yaml --exit-code",
+    "\n  backfill diff saved.json plans/refresh.yaml --exit-code"
+    "\n  backfill diff --changed-since origin/main plans/",
 )
-@click.argument("old")
-@click.argument("new")
+@click.argument("paths", nargs=-1, required=True, metavar="OLD NEW | PATH...")
 @plan_options
-@format_option("text", "json", "markdown")
+@changed_option
+@format_option("text", "json", "markdown", "github")
+@comment_option
 @click.option("--exit-code", is_flag=True, help="Exit 0: the same; 2: different.")
 def diff_command(
-    old: str,
-    new: str,
+    paths: tuple[str, ...],
     variables: tuple[str, ...],
     var_files: tuple[str, ...],
+    changed_since: str | None,
     form: str,
     *,
     strict: bool,
+    comment: bool,
     exit_code: bool,
 ) -> int:
     """Show what would be sent otherwise: from the plan OLD to the plan NEW.
 
     Each is a plan file, or a plan that `backfill plan --out` has saved. OLD may also be two git
     revisions, as in `main..HEAD` (or one, to compare with the files as they are); NEW is then the
-    plan file in both. Nothing is sent; a database that a plan asks is asked.
+    plan file in both, or a folder. With --changed-since, every plan of the files and folders PATH
+    that this branch has added, changed, renamed or removed. Nothing is sent; a database that a
+    plan asks is asked.
     """
-    from runner.planning.compare import compare
-
     overrides = read_variables(variables, var_files)
-    if ".." in old or not Path(old).exists():
-        before, after = _revisions(old, new, overrides, strict=strict)
-        names = _names(old, new)
+    form = chosen_format(form)
+    if changed_since is not None:
+        base = parted(_top(paths[0]), changed_since)
+        found = reviews(base, None, paths, overrides, strict=strict)
+        return _told(found, form, comment=comment, exit_code=exit_code)
+    if len(paths) != 2:
+        hint = "as in `backfill diff old.yaml new.yaml`, or --changed-since REV PATH..."
+        raise UsageError("diff wants OLD and NEW", hint=hint)
+    old, new = paths
+    between = ".." in old or not Path(old).exists()
+    if between and Path(new).is_dir():
+        found = reviews(*commits(_top(new), old), [new], overrides, strict=strict)
+        return _told(found, form, comment=comment, exit_code=exit_code)
+    if comment or form == "github":
+        hint = "--changed-since REV PATH..., or git revisions and a folder"
+        raise UsageError("a comment is about the plans of a branch", hint=hint)
+    if between:
+        difference = compare(*_revisions(old, new, overrides, strict=strict))
+        first, _, second = old.partition("..")
+        names = (f"{first}:{new}", f"{second.lstrip('.')}:{new}" if second else new)
     else:
-        before, after = (_plan(path, overrides, strict=strict) for path in (old, new))
+        difference = compare(*(_plan(path, overrides, strict=strict) for path in paths))
         names = (old, new)
-    found = compare(before, after)
+    _show(difference, names, form)
+    return _DIFFERENT if exit_code and difference.changes else 0
+
+
+def _show(found: Difference, names: tuple[str, str], form: str) -> None:
     if form == "json":
         from runner.output.difference import difference_json
 
@@ -66,7 +98,27 @@ def diff_command(
         from runner.output.difference import write_difference
 
         write_difference(found, sys.stdout, color=wants_color(sys.stdout))
-    return _DIFFERENT if exit_code and found.changes else 0
+
+
+def _told(found: Sequence[Review], form: str, *, comment: bool, exit_code: bool) -> int:
+    """Every plan is reported; 3 where any is invalid."""
+    from runner.output.review import reviews_json, reviews_markdown, write_reviews
+
+    if form == "json":
+        click.echo(json.dumps(reviews_json(found), indent=2))
+    elif form == "markdown":
+        click.echo(reviews_markdown(found), nl=False)
+    else:
+        write_reviews(found, sys.stdout, color=wants_color(sys.stdout))
+    differs = any(review.fate != "same" for review in found)
+    if form == "github":
+        problems = [problem for review in found for problem in review.problems]
+        tell_github(problems, reviews_markdown(found))
+    if comment:
+        say_in_comment("diff", reviews_markdown(found, MAX_COMMENT), anew=differs)
+    if any(review.fate == "invalid" for review in found):
+        return InvalidPlan.exit_status
+    return _DIFFERENT if exit_code and differs else 0
 
 
 def _plan(path: str, overrides: dict[str, Json], *, strict: bool) -> ExecutionPlan:
@@ -75,19 +127,27 @@ def _plan(path: str, overrides: dict[str, Json], *, strict: bool) -> ExecutionPl
     return build(path, overrides, strict=strict).execution_plan
 
 
-def _names(revisions: str, path: str) -> tuple[str, str]:
-    first, _, second = revisions.partition("..")
-    return f"{first}:{path}", f"{second.lstrip('.')}:{path}" if second else path
-
-
 def _revisions(
     revisions: str, path: str, overrides: dict[str, Json], *, strict: bool
 ) -> tuple[ExecutionPlan, ExecutionPlan]:
-    first, dots, second = revisions.partition("..")
-    second = second.lstrip(".")
-    with checked_out(first or "HEAD", path) as there:
-        before = build(there, overrides, strict=strict).execution_plan
-    if not dots:
+    top = _top(path)
+    first, second = commits(top, revisions)
+    before = _at(first, top, path, overrides, strict=strict, named=revisions)
+    if second is None:
         return before, build(path, overrides, strict=strict).execution_plan
-    with checked_out(second or "HEAD", path) as there:
-        return before, build(there, overrides, strict=strict).execution_plan
+    return before, _at(second, top, path, overrides, strict=strict, named=revisions)
+
+
+def _at(
+    commit: str, top: Path, path: str, overrides: dict[str, Json], *, strict: bool, named: str
+) -> ExecutionPlan:
+    with checked_out(commit, top) as tree:
+        there = tree / Path(path).resolve().relative_to(top)
+        if not there.is_file():
+            hint = "was it named otherwise? `--changed-since` finds renamed plans"
+            raise UsageError(f"{path} is not there in {named} ({commit[:12]})", hint=hint)
+        return build(str(there), overrides, strict=strict).execution_plan
+
+
+def _top(path: str) -> Path:
+    return top_of(Path(path).resolve())

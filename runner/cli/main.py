@@ -108,8 +108,11 @@ def _guarded(arguments: list[str]) -> int:
         error.show()
         return error.exit_code
     except InvalidPlan as error:
+        from runner.cli.github import annotate, in_actions
         from runner.output.problems import format_problems
 
+        if in_actions():
+            annotate(error.problems)
         click.echo(format_problems(error.problems, color=_color()), err=True)
         return error.exit_status
     except BackfillError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sys
@@ -18,13 +19,14 @@ from runner.cli.common import (
     build,
     format_option,
     local_past,
-    plan_argument,
     plan_options,
     read_variables,
     target_option,
     timings_option,
     wants_color,
 )
+from runner.cli.github import chosen_format, tell_github
+from runner.cli.plan_files import changed_option, plan_files
 from runner.cli.saved import load_saved, save
 from runner.errors import UsageError
 from runner.model import ExecutionPlan, Problem
@@ -69,14 +71,16 @@ events_option = click.option(
     short_help="Show what a run would send.",
     epilog="\b\nExamples:\n  backfill plan plan.yaml\n  backfill plan plan.yaml --events all"
     "\n  backfill plan plan.yaml --format jsonl | jq -r .item"
-    "\n  backfill plan plan.yaml --var window_days=30 --format markdown",
+    "\n  backfill plan plan.yaml --var window_days=30 --format markdown"
+    "\n  backfill plan plans/ --changed-since origin/main",
 )
-@plan_argument
+@click.argument("plans", nargs=-1, required=True, type=click.Path())
 @plan_options
+@changed_option
 @target_option
 @timings_option
 @events_option
-@format_option("text", "json", "jsonl", "markdown")
+@format_option("text", "json", "jsonl", "markdown", "github")
 @click.option(
     "--out",
     metavar="FILE",
@@ -101,9 +105,10 @@ events_option = click.option(
     "--detailed-exitcode", is_flag=True, help="Exit 0: nothing to send; 2: events to send."
 )
 def plan_command(
-    plan: str,
+    plans: tuple[str, ...],
     variables: tuple[str, ...],
     var_files: tuple[str, ...],
+    changed_since: str | None,
     target: str,
     events: int | None,
     form: str,
@@ -114,11 +119,28 @@ def plan_command(
     strict: bool,
     detailed_exitcode: bool,
 ) -> int:
-    """Show exactly what a run of PLAN would send, in which order and at which pace.
+    """Show exactly what a run of a plan would send, in which order and at which pace.
 
     Nothing is sent, and nothing is reached but the database that the plan asks: `backfill run`
-    sends these very events.
+    sends these very events. Of a folder, every plan is shown, and the exit status is the worst
+    of them.
     """
+    form = chosen_format(form)
+    if changed_since is not None or len(plans) > 1 or Path(plans[0]).is_dir():
+        if html or out or form == "jsonl":
+            raise UsageError("--out, --html and --format jsonl are for one plan at a time")
+        from runner.cli.previews import preview_all
+
+        status, sends = preview_all(
+            plan_files(plans, changed_since),
+            read_variables(variables, var_files),
+            resolve(target, os.environ),
+            form=form,
+            events=events,
+            strict=strict,
+        )
+        return _EVENTS_TO_SEND if detailed_exitcode and sends and not status else status
+    (plan,) = plans
     if saved := load_saved(plan):
         show(saved.plan, resolve(saved.target, os.environ), form=form, events=events)
         return _EVENTS_TO_SEND if detailed_exitcode else 0
@@ -130,12 +152,22 @@ def plan_command(
         _write_page(built, resolved, html, events)
     else:
         show(execution_plan, resolved, form=form, events=events)
-        if form == "text":
+        if form in ("text", "github"):
             say_estimate(execution_plan, local_past(execution_plan))
     if out:
         save(built, resolved, target, overrides, out, expires)
-    sends = execution_plan.events or any(stage.deferred for stage in execution_plan.stages)
+    if form == "github":
+        _tell_github(warned(execution_plan, resolved), resolved, events)
+    sends = bool(execution_plan.events) or any(stage.deferred for stage in execution_plan.stages)
     return _EVENTS_TO_SEND if detailed_exitcode and sends else 0
+
+
+def _tell_github(plan: ExecutionPlan, target: Target, events: int | None) -> None:
+    from runner.output.preview_markdown import write_markdown
+
+    text = io.StringIO()
+    write_markdown(plan, text, target=target.name, events=events)
+    tell_github(plan.warnings, text.getvalue())
 
 
 def _write_page(built: Built, target: Target, path: str, events: int | None) -> None:
@@ -143,8 +175,7 @@ def _write_page(built: Built, target: Target, path: str, events: int | None) -> 
     from runner.planning.estimate import before
     from runner.planning.schedule import simulate
 
-    plan = built.execution_plan
-    plan = replace(plan, warnings=(*plan.warnings, *handler_warnings(plan, target)))
+    plan = warned(built.execution_plan, target)
     page = plan_page(
         plan,
         target=target.name,
@@ -169,7 +200,7 @@ def say_estimate(plan: ExecutionPlan, past: Mapping[str, Past]) -> None:
 
 def show(plan: ExecutionPlan, target: Target, *, form: str, events: int | None) -> None:
     """Print the preview on stdout, and its warnings on stderr where it does not hold them."""
-    plan = replace(plan, warnings=(*plan.warnings, *handler_warnings(plan, target)))
+    plan = warned(plan, target)
     out: Any = sys.stdout
     if form == "json":
         from runner.output.preview_json import write_json
@@ -194,6 +225,13 @@ def show(plan: ExecutionPlan, target: Target, *, form: str, events: int | None) 
         from runner.output.problems import format_problems
 
         click.echo(format_problems(plan.warnings, color=wants_color(sys.stderr)), err=True)
+
+
+def warned(plan: ExecutionPlan, target: Target) -> ExecutionPlan:
+    """With what is unwise about the plan on this target."""
+    return replace(
+        plan, warnings=tuple(dict.fromkeys((*plan.warnings, *handler_warnings(plan, target))))
+    )
 
 
 def handler_warnings(plan: ExecutionPlan, target: Target) -> list[Problem]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
 import click
-from click.core import ParameterSource
 
 from runner.cli.common import format_option, plan_options, read_variables, wants_color
+from runner.cli.github import annotate, chosen_format
 from runner.cli.plan_files import changed_option, plan_files
 from runner.errors import InvalidPlan
 from runner.model import Json, Problem
@@ -40,7 +39,7 @@ def validate_command(
     status is 3 if any of them is invalid. In GitHub Actions problems become annotations by
     themselves.
     """
-    form = _form(form)
+    form = chosen_format(form)
     overrides = read_variables(variables, var_files)
     plans = tuple(plan_files(plans, changed_since))
     if not plans and changed_since and form in ("text", "github"):
@@ -75,12 +74,6 @@ def _problems(plan: str, overrides: dict[str, Json], *, strict: bool) -> Sequenc
     return build_execution_plan(loaded, strict=strict).warnings
 
 
-def _form(given: str) -> str:
-    source = click.get_current_context().get_parameter_source("form")
-    in_actions = os.environ.get("GITHUB_ACTIONS") == "true"
-    return "github" if in_actions and source is ParameterSource.DEFAULT else given
-
-
 def _report(plans: tuple[str, ...], problems: list[Problem], form: str) -> None:
     from runner.output.problems import format_problems, problems_json
 
@@ -98,10 +91,7 @@ def _report(plans: tuple[str, ...], problems: list[Problem], form: str) -> None:
         click.echo(json.dumps(sarif(problems), indent=2))
         return
     if form == "github":
-        from runner.output.annotations import annotate
-
-        for line in annotate(problems):
-            click.echo(line)
+        annotate(problems)
     if problems:
         click.echo(format_problems(problems, color=wants_color(sys.stdout)))
     if valid:

@@ -14,7 +14,7 @@ MOST_RESULTS = 25_000  # results that GitHub takes in one SARIF file
 _LEVELS = ("error", "warning")
 
 
-def annotate(problems: Iterable[Problem]) -> list[str]:
+def annotations_of(problems: Iterable[Problem]) -> list[str]:
     """``::error file=,line=,col=::message``, errors first; what GitHub would hide is counted."""
     problems = list(problems)
     lines, hidden = [], 0

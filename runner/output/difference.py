@@ -14,7 +14,7 @@ from runner.spec.units import format_duration
 
 _SIGNS = {"added": "+", "removed": "-", "moved": "~", "changed": "~"}
 _COLORS = {"added": "green", "removed": "red", "moved": "yellow", "changed": "yellow"}
-_RESERVE = 1_000
+_RESERVE = 100  # for the closing line, that counts what is left out
 
 
 def write_difference(found: Difference, out: TextIO, *, color: bool) -> None:
@@ -23,17 +23,21 @@ def write_difference(found: Difference, out: TextIO, *, color: bool) -> None:
         if color:
             sign = click.style(sign, fg=_COLORS[change.kind], bold=True)
         out.write(f"{sign} {visible(_line(change))}\n")
-    out.write(_totals(found) + "\n")
+    out.write(totals(found) + "\n")
 
 
 def difference_markdown(found: Difference, old: str, new: str) -> str:
     """Within the limit of a GitHub comment: what does not fit is counted."""
-    head = f"### Backfill diff: {code(old)} → {code(new)}\n\n**{_totals(found)}**\n"
+    head = f"### Backfill diff: {code(old)} → {code(new)}\n\n**{totals(found)}**\n"
     if not found.changes:
         return head
-    lines = (f"- {_SIGNS[change.kind]} {cell(_line(change))}" for change in found.changes)
-    kept = fitting(lines, MAX_CHARACTERS - len(head) - _RESERVE)
-    return f"{head}\n{with_more(kept, len(found.changes), '- ')}\n"
+    return f"{head}\n{bullets(found, MAX_CHARACTERS - len(head))}\n"
+
+
+def bullets(found: Difference, room: int) -> str:
+    """The changes as a list in at most `room` characters."""
+    lines = (f"- `{_SIGNS[change.kind]}` {cell(_line(change))}" for change in found.changes)
+    return with_more(fitting(lines, room - _RESERVE), len(found.changes), "- ")
 
 
 def lines_of(found: Difference, most: int) -> list[str]:
@@ -54,7 +58,7 @@ def _line(change: Change) -> str:
     whose = f"{change.operation}: " if change.operation else ""
     what = change.what
     if change.what in ("events", "the operation"):
-        what = f"{change.what} {change.kind}" if change.what != "events" else ""
+        what = f"{change.what} is {change.kind}" if change.what != "events" else ""
         count = words.counted(change.total, "event")
         what = f"{what}, {count}" if what else f"{count} {change.kind}"
     elif change.total:
@@ -63,7 +67,7 @@ def _line(change: Change) -> str:
     return shortened(f"{whose}{what}{names}", 1_000)
 
 
-def _totals(found: Difference) -> str:
+def totals(found: Difference) -> str:
     if not found.changes:
         return "The plans send the same."
     (before, after), (first, then) = found.events, found.duration

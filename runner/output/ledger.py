@@ -6,9 +6,13 @@ from collections.abc import Sequence
 
 import click
 
+from runner.errors import BackfillError
+from runner.output import words
 from runner.output.escape import visible
+from runner.output.markdown import MAX_CHARACTERS, cell, code, fitting, with_more
 from runner.output.run_text import moment
-from runner.planning.ledger import Entry
+from runner.planning.ledger import Entry, Standing
+from runner.spec.secrets import redact
 
 _COLORS = {"pending": "cyan", "applied": "green", "changed": "yellow", "failed": "red",
            "unfinished": "yellow"}  # fmt: skip
@@ -36,3 +40,31 @@ def ledger_json(entries: Sequence[Entry]) -> list[dict[str, object]]:
         }
         for entry in entries
     ]
+
+
+def ledger_markdown(
+    entries: Sequence[Entry], target: str, error: BackfillError | None, *, link: str | None
+) -> str:
+    """How the plans stand after `apply`, and what ended it early; at most half a comment."""
+    standings = [entry.standing for entry in entries]
+    counts = [
+        f"{words.counted(standings.count(one), 'plan')} {one}" for one in _ORDER if one in standings
+    ]
+    sign = "✅" if error is None and set(standings) <= {"applied"} else "❌"
+    blocks = [f"### {sign} Backfill plans → {code(target)}: {', '.join(counts) or 'none'}"]
+    if error:
+        hint = f" {cell(redact(error.hint))}" if error.hint else ""
+        blocks.append(f"**{cell(redact(str(error)))}**{hint}")
+    if entries:
+        rows = [
+            f"| {cell(entry.name)} | {entry.standing} | {entry.run.run_id if entry.run else ''} |"
+            for entry in sorted(entries, key=lambda entry: _ORDER.index(entry.standing))
+        ]
+        kept = ["| plan | | run |", "|---|---|---|", *fitting(rows, MAX_CHARACTERS // 2)]
+        blocks.append(with_more(kept, len(rows) + 2, "\n"))
+    if link:
+        blocks.append(f"[The job](<{link}>)")
+    return "\n\n".join(blocks) + "\n"
+
+
+_ORDER: tuple[Standing, ...] = ("failed", "unfinished", "changed", "pending", "applied")

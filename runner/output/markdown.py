@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from runner.model import Problem
 from runner.output.escape import shortened, visible
+from runner.output.problems import format_problems
 
 MAX_CHARACTERS = 65_536  # the most that a GitHub comment may have
+MAX_COMMENT = MAX_CHARACTERS - 100  # ... less the mark that a comment is found again by
 LINE = 1_000  # columns of one line
 NAME = 200  # columns of a name in a heading
 
@@ -37,6 +40,17 @@ def fence(text: str) -> str:
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{text}\n{fence}"
+
+
+def problems_block(problems: Sequence[Problem], room: int) -> str:
+    """As a terminal shows them, as far as they fit."""
+    return fence(with_more(fitting(map(_problem, problems), room), len(problems)))
+
+
+def _problem(problem: Problem) -> str:
+    """Without the closing count, that stands for one file's problems."""
+    lines = format_problems([problem], color=False).split("\n")[:-1]
+    return "\n".join(shortened(line, LINE) for line in lines)
 
 
 def cell(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import TextIO
 
 import orjson
 
-from runner.model import ExecutionPlan, PlannedEvent, Problem, SkippedGroup, Stage
+from runner.model import ExecutionPlan, PlannedEvent, SkippedGroup, Stage
 from runner.output import words
 from runner.output.escape import shortened, visible
 from runner.output.markdown import (
@@ -18,20 +18,33 @@ from runner.output.markdown import (
     fence,
     fitting,
     folded,
+    problems_block,
     with_more,
 )
-from runner.output.problems import format_problems
 from runner.planning.left_out import grouped
 
 _RESERVE = 2_000  # kept free for the closing lines
 _SECTION = 2_000  # a section is begun only where it may take this much
 
 
-def write_markdown(plan: ExecutionPlan, out: TextIO, *, target: str, events: int | None) -> None:
-    """At most 65,536 characters: samples give way first, and what is left out is counted."""
-    head = [f"### Backfill plan {code(plan.name)} → {code(target)}", _summary(plan)]
+def write_markdown(
+    plan: ExecutionPlan,
+    out: TextIO,
+    *,
+    target: str,
+    events: int | None,
+    room: int = MAX_CHARACTERS,
+) -> None:
+    """At most `room` characters: samples give way first, and what is left out is counted."""
+    head = [f"### Backfill plan {code(plan.name)} → {code(target)}", summary_markdown(plan)]
     tail = f"<sub>{plan.digest}</sub>"
-    room = MAX_CHARACTERS - _RESERVE - sum(len(block) + 2 for block in (*head, tail))
+    blocks = details(plan, events, room - sum(len(block) + 2 for block in (*head, tail)))
+    out.write("\n\n".join([*head, *blocks, tail]) + "\n")
+
+
+def details(plan: ExecutionPlan, events: int | None, room: int) -> list[str]:
+    """All but the summary, in blocks: what does not fit into `room` characters is counted."""
+    room -= min(_RESERVE, room // 4)
     blocks, left_out = [], 0
     # Together these leave at least an eighth of the room to the samples.
     sections = (
@@ -53,10 +66,10 @@ def write_markdown(plan: ExecutionPlan, out: TextIO, *, target: str, events: int
         room -= len(block) + 2
     if left_out:
         blocks.append(f"_The samples of {words.counted(left_out, 'stage')} are left out._")
-    out.write("\n\n".join(block for block in (*head, *blocks, tail) if block) + "\n")
+    return [block for block in blocks if block]
 
 
-def _summary(plan: ExecutionPlan) -> str:
+def summary_markdown(plan: ExecutionPlan) -> str:
     if not plan.stages:
         return "**Nothing to send.**"
     control = "".join(f"\n- {cell(line)}" for line in words.control(plan))
@@ -95,15 +108,7 @@ def _asked(plan: ExecutionPlan, room: int) -> str:
 def _warnings(plan: ExecutionPlan, room: int) -> str:
     if not plan.warnings:
         return ""
-    entries = (_warning(warning) for warning in plan.warnings)
-    text = with_more(fitting(entries, room), len(plan.warnings))
-    return folded("Warnings", fence(text), opened=True)
-
-
-def _warning(warning: Problem) -> str:
-    """Without the closing count, that stands for one file's problems."""
-    lines = format_problems([warning], color=False).split("\n")[:-1]
-    return "\n".join(shortened(line, LINE) for line in lines)
+    return folded("Warnings", problems_block(plan.warnings, room), opened=True)
 
 
 def _skipped(plan: ExecutionPlan, room: int) -> str:

@@ -5,28 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 from runner.model import Problem
-from runner.output.annotations import MOST_OF_A_LEVEL, annotate, sarif
+from runner.output.annotations import MOST_OF_A_LEVEL, annotations_of, sarif
 
 ERROR = Problem("no `name`", "plans/a.yaml", 3, 7, hint="add it", rule="schema")
 WARNING = Problem("short", "plans/b.yaml", severity="warning", rule="advice")
 
 
 def test_an_annotation_names_file_line_and_column() -> None:
-    assert annotate([WARNING, ERROR]) == [
+    assert annotations_of([WARNING, ERROR]) == [
         "::error file=plans/a.yaml,line=3,col=7::no `name` (add it)",
         "::warning file=plans/b.yaml::short",
     ]
 
 
 def test_what_github_would_hide_is_counted() -> None:
-    lines = annotate([ERROR] * 13 + [WARNING] * 2)
+    lines = annotations_of([ERROR] * 13 + [WARNING] * 2)
     assert sum(line.startswith("::error") for line in lines) == MOST_OF_A_LEVEL
     assert lines[-1] == "::notice::+3 more: `backfill validate` shows them all"
 
 
 def test_no_text_can_begin_a_command_of_its_own() -> None:
     evil = Problem("a\n::set-env name=x::y 100%", "a,line=9::b.yaml\n::error::", 1)
-    (line,) = annotate([evil])
+    (line,) = annotations_of([evil])
     assert "\n" not in line
     assert line.startswith("::error file=a%2Cline=9%3A%3Ab.yaml")
     assert line.endswith("100%25")

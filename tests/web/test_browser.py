@@ -60,9 +60,8 @@ def page(request: pytest.FixtureRequest, browser: Any, site: str) -> Iterator[An
     if folder := os.environ.get("BACKFILL_TEST_SCREENSHOTS"):
         name = request.node.name.replace("[", "-").rstrip("]")
         opened.screenshot(path=f"{folder}/{name}.png", full_page=True)
-    complaints = [said for said in complaints if "ERR_ABORTED" not in said]  # a page that was left
     context.close()
-    assert not complaints
+    assert not [said for said in complaints if "ERR_ABORTED" not in said]  # a page that was left
 
 
 def is_accessible(page: Any) -> None:

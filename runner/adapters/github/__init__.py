@@ -1,0 +1,1 @@
+"""GitHub's REST interface: the comments of a pull request."""

@@ -1,0 +1,142 @@
+"""One comment on a pull request, brought up to date instead of added to.
+
+``GET`` and ``POST /repos/{repo}/issues/{number}/comments``, ``PATCH
+/repos/{repo}/issues/comments/{id}``, ``GET /repos/{repo}/commits/{sha}/pulls``: GitHub's REST
+interface, version 2022-11-28. A comment is found again by a mark that its page does not show.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from runner.errors import KeyRefused, TargetError, UsageError
+
+_ORIGIN = "https://api.github.com"
+_TIMEOUT = 20.0  # seconds
+_PAGE = 100
+_MOST_PAGES = 50
+_TRIES = 3  # of a connection
+
+
+@dataclass(frozen=True, slots=True)
+class PullRequest:
+    """Where to comment, as GitHub Actions says it: see `pull_request`."""
+
+    origin: str
+    repository: str
+    number: int | None  # None: that of the commit, which GitHub knows
+    commit: str
+    token: str = field(repr=False)
+
+
+def pull_request(env: Mapping[str, str]) -> PullRequest:
+    """From the variables and the event file that Actions sets. Raises `UsageError`."""
+    token = env.get("GITHUB_TOKEN") or env.get("GH_TOKEN")
+    repository = env.get("GITHUB_REPOSITORY", "")
+    if not token or not repository:
+        missing = "GITHUB_REPOSITORY" if token else "GITHUB_TOKEN"
+        hint = (
+            "in Actions: env: {GITHUB_TOKEN: ${{ github.token }}} and permissions: "
+            "{pull-requests: write}"
+        )
+        raise UsageError(f"--comment needs {missing}, and it is not set", hint=hint)
+    event = _event(env.get("GITHUB_EVENT_PATH"))
+    number = (event.get("pull_request") or event.get("issue") or {}).get("number")
+    if not isinstance(number, int) and not env.get("GITHUB_SHA"):
+        raise UsageError(
+            "--comment finds no pull request", hint="GITHUB_EVENT_PATH or GITHUB_SHA names it"
+        )
+    return PullRequest(
+        (env.get("GITHUB_API_URL") or _ORIGIN).rstrip("/"),
+        repository,
+        number if isinstance(number, int) else None,
+        env.get("GITHUB_SHA", ""),
+        token,
+    )
+
+
+def comment(request: PullRequest, kind: str, text: str, *, anew: bool = True) -> str | None:
+    """Write `text` into the pull request's comment of this kind; its address.
+
+    Without one, a new comment is made if `anew`. None where nothing was written: no pull request
+    belongs to the commit, or there is nothing to bring up to date.
+
+    Raises `KeyRefused` and `TargetError`.
+    """
+    mark = f"<!-- backfill {kind} -->"
+    headers = {
+        "authorization": f"Bearer {request.token}",
+        "accept": "application/vnd.github+json",
+        "x-github-api-version": "2022-11-28",
+        "user-agent": "backfill",
+    }
+    transport = httpx.HTTPTransport(retries=_TRIES)  # of connecting alone: no comment is doubled
+    with httpx.Client(headers=headers, timeout=_TIMEOUT, transport=transport) as client:
+        base = f"{request.origin}/repos/{quote(request.repository)}"
+        number = request.number or _of_commit(client, base, request.commit)
+        if number is None:
+            return None
+        body = {"body": f"{mark}\n{text}"}
+        there = _find(client, f"{base}/issues/{number}/comments", mark)
+        if there is not None:
+            return _address(_ask(client, "PATCH", f"{base}/issues/comments/{there}", body))
+        if not anew:
+            return None
+        return _address(_ask(client, "POST", f"{base}/issues/{number}/comments", body))
+
+
+def _of_commit(client: httpx.Client, base: str, commit: str) -> int | None:
+    found = _ask(client, "GET", f"{base}/commits/{quote(commit)}/pulls")
+    return next((int(one["number"]) for one in found), None)
+
+
+def _find(client: httpx.Client, url: str, mark: str) -> int | None:
+    for page in range(1, _MOST_PAGES + 1):
+        found = _ask(client, "GET", f"{url}?per_page={_PAGE}&page={page}")
+        for one in found:
+            if str(one.get("body") or "").startswith(mark):
+                return int(one["id"])
+        if len(found) < _PAGE:
+            return None
+    return None
+
+
+def _address(answer: Any) -> str:
+    return str(answer.get("html_url") or answer.get("url") or "")
+
+
+def _ask(client: httpx.Client, method: str, url: str, body: object = None) -> Any:
+    try:
+        response = client.request(method, url, json=body)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise TargetError(f"GitHub does not answer ({type(error).__name__})") from None
+    if response.status_code in (401, 403, 404):
+        message = f"GitHub refuses {method} {httpx.URL(url).path} ({response.status_code})"
+        hint = (
+            "the job needs permissions: {pull-requests: write}; a pull request from a fork has a "
+            "token that only reads"
+        )
+        raise KeyRefused(message, hint=hint)
+    if response.status_code >= 300:
+        raise TargetError(f"GitHub answers {response.status_code} to {method} {url}")
+    try:
+        return response.json()
+    except ValueError:
+        raise TargetError(f"GitHub answers {method} {url} with something else than JSON") from None
+
+
+def _event(path: str | None) -> dict[str, Any]:
+    if not path:
+        return {}
+    try:
+        found = json.loads(Path(path).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

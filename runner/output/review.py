@@ -1,0 +1,165 @@
+"""What a change does to the plans of a folder: text, Markdown and JSON of `Review`s."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TextIO
+
+import click
+
+from runner.output import words
+from runner.output.difference import bullets, difference_json, totals, write_difference
+from runner.output.escape import shortened, visible
+from runner.output.markdown import (
+    MAX_CHARACTERS,
+    cell,
+    code,
+    fitting,
+    folded,
+    problems_block,
+)
+from runner.output.preview_markdown import details, summary_markdown
+from runner.output.problems import format_problems, problems_json
+from runner.planning.review import Fate, Review
+
+_COLORS: dict[Fate, str] = {
+    "added": "green",
+    "removed": "red",
+    "changed": "yellow",
+    "same": "white",
+    "invalid": "red",
+}
+_SAMPLES = 3
+_RESERVE = 500  # for the closing line
+_SECTION = 300  # a section is begun only where it may take this much
+
+
+def write_reviews(reviews: Sequence[Review], out: TextIO, *, color: bool) -> None:
+    for review in reviews:
+        fate = click.style(review.fate, fg=_COLORS[review.fate]) if color else review.fate
+        out.write(f"{fate}  {visible(_name(review))}\n")
+        if review.note:
+            out.write(f"{visible(review.note)}\n")
+        if review.problems:
+            out.write(format_problems(review.problems, color=color) + "\n")
+        elif review.fate == "changed" and review.difference:
+            write_difference(review.difference, out, color=color)
+        elif review.plan and review.fate != "same":
+            out.write(f"{_totals(review)}\n")
+        out.write("\n")
+    out.write(f"{headline(reviews)}\n")
+
+
+def reviews_json(reviews: Sequence[Review]) -> dict[str, object]:
+    return {"same": all(review.fate == "same" for review in reviews),
+            "plans": [_review_json(review) for review in reviews]}  # fmt: skip
+
+
+def reviews_markdown(reviews: Sequence[Review], room: int = MAX_CHARACTERS) -> str:
+    """A comment: all plans in a table, then each plan's own changes, as far as they fit."""
+    head = f"### Backfill: {headline(reviews)}\n"
+    room -= len(head) + _RESERVE
+    table = _table(reviews, room // 3)
+    room -= len(table)
+    told = [review for review in reviews if review.fate != "same"]
+    told.sort(key=lambda review: review.fate != "invalid")
+    sections: list[str] = []
+    for index, review in enumerate(told):
+        share = max(_SECTION, room // (len(told) - index))
+        if share > room:
+            more = words.counted(len(told) - index, "plan")
+            sections.append(f"_The details of {more} are left out: there is no room for them._")
+            break
+        section = _section(review, share, opened=len(told) == 1)
+        sections.append(section)
+        room -= len(section) + 2
+    return "\n".join([head, *([table] if table else []), *(f"\n{one}" for one in sections)]) + "\n"
+
+
+def headline(reviews: Sequence[Review]) -> str:
+    """How many plans do what, and what that comes to."""
+    fates = [review.fate for review in reviews]
+    counts = [
+        f"{words.counted(fates.count(fate), 'plan')} {said}"
+        for fate, said in _SAID.items()
+        if fate in fates
+    ]
+    if not counts:
+        return "no plan is changed"
+    events = sum(review.events for review in reviews)
+    return f"{', '.join(counts)}; events {events:+,}" if events else ", ".join(counts)
+
+
+_SAID: dict[Fate, str] = {
+    "invalid": "invalid",
+    "added": "added",
+    "removed": "removed",
+    "changed": "changed",
+    "same": "sent as before",
+}
+
+
+def _table(reviews: Sequence[Review], room: int) -> str:
+    if not reviews:
+        return ""
+    head = ["| plan | | events |", "|---|---|---|"]
+    rows = (
+        f"| {cell(_name(review))} | {_SAID[review.fate]} | {cell(_totals(review))} |"
+        for review in reviews
+    )
+    kept = fitting(rows, room - sum(map(len, head)) - 2)
+    table = "\n".join([*head, *kept])
+    more = len(reviews) - len(kept)
+    return f"{table}\n\n... and {words.counted(more, 'more plan')}" if more else table
+
+
+def _section(review: Review, room: int, *, opened: bool) -> str:
+    title = f"{cell(shortened(_name(review), 200))}: {_SAID[review.fate]}"
+    room -= len(folded(title, "", opened=opened)) + len(review.note or "") * 8
+    blocks = [cell(review.note)] if review.note else []
+    if review.problems:
+        blocks.append(problems_block(review.problems, room - 100))
+    elif review.fate == "changed" and review.difference:
+        blocks.append(bullets(review.difference, room))
+    elif review.plan and review.fate == "added":
+        summary = summary_markdown(review.plan)
+        blocks += [summary, *details(review.plan, _SAMPLES, room - len(summary) - 2)]
+    elif review.plan:
+        blocks.append(f"It sent {code(words.totals_line(review.plan))}.")
+    return folded(title, "\n\n".join(blocks), opened=opened)
+
+
+def _totals(review: Review) -> str:
+    if review.fate == "invalid":
+        return words.counted(len(review.problems), "problem")
+    if review.difference:
+        return totals(review.difference)
+    if review.plan is None:
+        return ""
+    sign = "-" if review.fate == "removed" else "+"
+    return f"{sign}{words.totals_line(review.plan)}"
+
+
+def _name(review: Review) -> str:
+    return f"{review.path} (was {review.was})" if review.was else review.path
+
+
+def _review_json(review: Review) -> dict[str, object]:
+    found: dict[str, object] = {"path": review.path, "fate": review.fate, "was": review.was}
+    if review.difference:
+        found |= difference_json(review.difference)
+    elif review.plan:
+        sums = (review.plan.events, review.plan.batches, review.plan.duration)
+        pairs = zip(("events", "batches", "duration_s"), sums, strict=True)
+        gone = review.fate == "removed"
+        found |= {
+            name: {"old": value if gone else None, "new": None if gone else value}
+            for name, value in pairs
+        }
+    if review.plan:
+        found["digest"] = review.plan.digest
+    if review.note:
+        found["note"] = review.note
+    if review.problems:
+        found["problems"] = problems_json(review.problems)
+    return found

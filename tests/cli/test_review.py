@@ -1,0 +1,280 @@
+"""What a branch does to its plans: real repositories, with branches, merges and renames."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import COMMAND
+from tests.git import Git
+from tests.support import CATALOG, repos
+from tests.types import Backfill
+
+LIMIT = 65_536
+
+
+def plan(name: str, body: str) -> str:
+    head = "apiVersion: backfill/v1\nkind: BackfillPlan\n"
+    more = "operations: [sync]\nbatch_size: 2\ndelay: 1s\n"
+    return f"{head}metadata: {{name: {name}}}\ncatalog: catalog.yaml\n{body}{more}"
+
+
+@pytest.fixture
+def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Git:
+    """Two plans and their catalog on main, and a branch that has just left it."""
+    git = Git.init(tmp_path / "work")
+    git.write("plans/catalog.yaml", CATALOG)
+    git.write("plans/one.yaml", plan("one", repos(3)))
+    git.write("plans/two.yaml", plan("two", "repos:\n  - {file: two.csv}\n"))
+    git.write("plans/two.csv", "repo\no/a\no/b\n")
+    git.commit()
+    git("switch", "--quiet", "--create", "topic")
+    monkeypatch.chdir(git.folder)
+    return git
+
+
+def fates(backfill: Backfill, *arguments: str) -> dict[str, str]:
+    done = backfill("diff", *arguments, "--format", "json")
+    found: Any = json.loads(done.out)
+    return {one["path"]: one["fate"] for one in found["plans"]}
+
+
+def since(backfill: Backfill) -> dict[str, str]:
+    return fates(backfill, "--changed-since", "main", "plans/")
+
+
+def test_nothing_has_changed_on_a_branch_without_changes(backfill: Backfill, git: Git) -> None:
+    assert since(backfill) == {}
+    done = backfill("diff", "--changed-since", "main", "plans/", "--exit-code")
+    assert (done.status, done.out) == (0, "no plan is changed\n")
+
+
+def test_what_is_not_committed_counts(backfill: Backfill, git: Git) -> None:
+    git.write("plans/one.yaml", plan("one", repos(4)))
+    git.write("plans/new.yaml", plan("new", repos(1)))
+    assert since(backfill) == {"plans/new.yaml": "added", "plans/one.yaml": "changed"}
+    done = backfill("diff", "--changed-since", "main", "plans/", "--exit-code")
+    assert done.status == 2
+    assert done.out == (
+        "added  plans/new.yaml\n"
+        "+1 event, 1 batch, 1 stage; no pauses, only the jobs' time\n\n"
+        "changed  plans/one.yaml\n"
+        "+ sync: 1 event added: o/r3\n"
+        "4 events (+1); 1s of pacing\n\n"
+        "1 plan added, 1 plan changed; events +2\n"
+    )
+
+
+def test_a_data_file_or_a_catalog_that_changes_is_a_change_of_the_plans_made_of_it(
+    backfill: Backfill, git: Git
+) -> None:
+    git.write("plans/two.csv", "repo\no/a\no/b\no/c\n")
+    git.commit()
+    assert since(backfill) == {"plans/two.yaml": "changed"}
+    git.write("plans/catalog.yaml", CATALOG.replace("app/sync", "app/sync.v2"))
+    assert since(backfill) == {"plans/one.yaml": "changed", "plans/two.yaml": "changed"}
+
+
+def test_a_comment_in_a_plan_changes_nothing_that_is_sent(backfill: Backfill, git: Git) -> None:
+    git.write("plans/one.yaml", plan("one", repos(3)) + "# a comment\n")
+    assert since(backfill) == {"plans/one.yaml": "same"}
+    done = backfill("diff", "--changed-since", "main", "plans/", "--exit-code")
+    assert done.status == 0
+
+
+def test_a_renamed_plan_is_compared_with_what_it_was(backfill: Backfill, git: Git) -> None:
+    git("mv", "plans/one.yaml", "plans/10-one.yaml")
+    git.commit()
+    done = backfill("diff", "main..HEAD", "plans/", "--format", "json")
+    (found,) = json.loads(done.out)["plans"]
+    assert (found["path"], found["was"], found["fate"]) == (
+        "plans/10-one.yaml",
+        "plans/one.yaml",
+        "same",
+    )
+
+
+def test_a_removed_plan_and_what_it_sent_are_told(backfill: Backfill, git: Git) -> None:
+    git("rm", "--quiet", "plans/one.yaml")
+    assert since(backfill) == {"plans/one.yaml": "removed"}
+    done = backfill("diff", "--changed-since", "main", "plans/")
+    assert "-3 events, 2 batches, 1 stage" in done.out
+    assert done.out.endswith("1 plan removed; events -3\n")
+
+
+def test_a_data_file_that_is_gone_makes_its_plan_invalid(backfill: Backfill, git: Git) -> None:
+    git("rm", "--quiet", "plans/two.csv")
+    assert since(backfill) == {"plans/two.yaml": "invalid"}
+    for command in ("diff", "validate", "plan"):
+        done = backfill(command, "plans/", "--changed-since", "main")
+        assert done.status == 3, command
+        assert "plans/two.yaml:6:12: error: `two.csv` cannot be read" in done.out + done.err, (
+            command
+        )
+
+
+def test_what_main_has_gained_meanwhile_is_not_the_branchs(backfill: Backfill, git: Git) -> None:
+    git.write("plans/one.yaml", plan("one", repos(4)))
+    git.commit()
+    git("switch", "--quiet", "main")
+    git.write("plans/two.yaml", plan("two", repos(1)))
+    git.commit()
+    git("switch", "--quiet", "topic")
+    mine = {"plans/one.yaml": "changed"}
+    assert since(backfill) == mine
+    assert fates(backfill, "main...HEAD", "plans/") == mine
+    assert fates(backfill, "main..HEAD", "plans/") == {**mine, "plans/two.yaml": "changed"}
+    git("merge", "--quiet", "--no-edit", "main")
+    assert since(backfill) == mine
+
+
+def test_a_merge_does_what_the_branch_did(backfill: Backfill, git: Git) -> None:
+    git.write("plans/one.yaml", plan("one", repos(4)))
+    git.commit()
+    git("switch", "--quiet", "main")
+    git("merge", "--quiet", "--no-ff", "--no-edit", "topic")
+    assert fates(backfill, "HEAD^1..HEAD", "plans/") == {"plans/one.yaml": "changed"}
+
+
+def test_places_are_those_of_the_work_tree_also_for_a_revision(
+    backfill: Backfill, git: Git
+) -> None:
+    git.write("plans/one.yaml", plan("one", "repos: [nonsense]\n"))
+    git.commit()
+    git.write("plans/one.yaml", plan("one", repos(3)))
+    done = backfill("diff", "main..HEAD", "plans/")
+    assert done.status == 3
+    assert "plans/one.yaml:5:9: error: `nonsense` is not a repository" in done.out
+    assert "backfill-" not in done.out
+
+
+def test_a_plan_that_was_invalid_before_is_said_to_have_been(backfill: Backfill, git: Git) -> None:
+    git.write("plans/one.yaml", "nonsense\n")
+    git.commit()
+    git.write("plans/one.yaml", plan("one", repos(3)))
+    done = backfill("diff", "HEAD", "plans/")
+    assert done.status == 0
+    assert "It was not valid before, so the two are not compared." in done.out
+
+
+def test_data_files_and_the_project_file_of_a_folder_are_no_plans(
+    backfill: Backfill, git: Git
+) -> None:
+    git.write("plans/more.yaml", "# repositories\n- o/x\n- o/y\n")
+    git.write("plans/backfill.yaml", "apiVersion: backfill/v1\nkind: BackfillProject\n")
+    assert since(backfill) == {}
+    assert backfill("validate", "plans/").status == 0
+
+
+def test_every_plan_of_a_folder_is_previewed_and_the_worst_decides(
+    backfill: Backfill, git: Git
+) -> None:
+    good = backfill("plan", "plans/", "--detailed-exitcode")
+    assert good.status == 2
+    assert [line for line in good.out.splitlines() if line.startswith("Plan ")] == [
+        "Plan one → embedded",
+        "Plan two → embedded",
+    ]
+    git.write("plans/bad.yaml", plan("bad", "repos: [nonsense]\n"))
+    done = backfill("plan", "plans/", "--format", "json")
+    assert done.status == 3
+    assert "plans/bad.yaml:5:9" in done.err
+    assert [one["name"] for one in json.loads(done.out)] == ["one", "two"]
+    only = backfill("plan", "plans/", "--changed-since", "main")
+    assert (only.status, only.out) == (3, "")
+    one = backfill("plan", "plans/one.yaml", "--format", "json")
+    assert json.loads(one.out)["name"] == "one"
+
+
+@pytest.mark.parametrize("option", [["--format", "jsonl"], ["--out", "x"], ["--html", "x"]])
+def test_what_is_of_one_plan_is_refused_for_a_folder(
+    backfill: Backfill, git: Git, option: list[str]
+) -> None:
+    done = backfill("plan", "plans/", *option)
+    assert done.status == 2
+    assert "are for one plan at a time" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["plans/one.yaml"], "diff wants OLD and NEW"),
+        (["nowhere..HEAD", "plans/"], "there is no file and no git revision `nowhere`"),
+        (["--changed-since", "nowhere", "plans/"], "no git revision `nowhere`"),
+        (["--changed-since", "--output=x", "plans/"], "no git revision `--output=x`"),
+        (["plans/one.yaml", "plans/two.yaml", "--comment"], "is about the plans of a branch"),
+    ],
+)
+def test_mistakes_are_told_in_words(
+    backfill: Backfill, git: Git, arguments: list[str], said: str
+) -> None:
+    done = backfill("diff", *arguments)
+    assert done.status == 2
+    assert said in done.err
+    assert not Path("x").exists()
+
+
+def test_twenty_thousand_repositories_fit_into_a_comment(backfill: Backfill, git: Git) -> None:
+    """Whole lines and closed folds, whatever is left out; and how much that is."""
+    names = [f"o/repository-{number:05}" for number in range(20_000)]
+    git.write("plans/two.csv", "repo\n" + "\n".join(names) + "\n")
+    git.commit()
+    text = "\n".join(f"  - {{repo: {name}, skip: [sync]}}" for name in names[:5_000])
+    git.write("plans/one.yaml", plan("one", f"repos:\n{text}\n  - o/r0\n"))
+    git.write("plans/new.yaml", plan("new", "repos:\n  - {file: two.csv}\n"))
+    for command in (["diff"], ["plan", "--events", "all"]):
+        done = backfill(*command, "--changed-since", "main", "plans/", "--format", "markdown")
+        assert done.status == 0, done.err
+        assert len(done.out) <= LIMIT
+        assert done.out.count("<details") == done.out.count("</details>")
+        assert done.out.count("```") % 2 == 0
+        assert "more" in done.out
+    done = backfill("diff", "--changed-since", "main", "plans/")
+    assert "+ sync: 20,000 events added: o/repository-00000" in done.out
+    assert "newly skipped: skipped by the repository (5,000 items)" in done.out
+
+
+def test_a_hundred_changed_plans_fit_into_a_comment(backfill: Backfill, git: Git) -> None:
+    for number in range(100):
+        git.write(f"plans/p{number:03}.yaml", plan(f"p{number}", repos(200)))
+    for command in ("diff", "plan"):
+        done = backfill(command, "plans/", "--changed-since", "main", "--format", "markdown")
+        assert done.status == 0
+        assert len(done.out) <= LIMIT
+        assert done.out.count("<details") == done.out.count("</details>")
+    assert "more plans, for which there is no room." in done.out
+
+
+def test_github_gets_annotations_a_summary_and_the_text_by_itself(
+    backfill: Backfill, git: Git, tmp_path: Path
+) -> None:
+    git.write("plans/bad.yaml", plan("bad", "repos: [nonsense]\n"))
+    summary = tmp_path / "summary.md"
+    env = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)}
+    done = backfill("diff", "--changed-since", "main", "plans/", env=env)
+    assert done.status == 3
+    assert "::error file=plans/bad.yaml,line=5,col=9::`nonsense` is not a repository" in done.out
+    assert done.out.startswith("invalid  plans/bad.yaml\n")
+    assert summary.read_text().startswith("### Backfill: 1 plan invalid\n")
+    plain = backfill("diff", "--changed-since", "main", "plans/", "--format", "text", env=env)
+    assert "::error" not in plain.out
+    run = backfill("run", "plans/bad.yaml", env=env)
+    assert run.status == 3
+    assert "::error file=plans/bad.yaml,line=5,col=9::" in run.out, "whatever the command"
+
+
+def test_git_that_is_not_there_is_said(git: Git, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, "diff", "main", "plans/one.yaml"],
+        env={"PATH": str(tmp_path), "PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "git is not installed" in done.stderr
