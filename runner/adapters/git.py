@@ -12,7 +12,9 @@ from pathlib import Path
 
 from runner.errors import UsageError
 
-_SECONDS = 120.0  # of one call: a server that does not answer must not hold a command for ever
+SECONDS = 120.0  # of one call: a server that does not answer must not hold a command for ever
+
+_OF_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 
 
 class GitFailed(UsageError):
@@ -91,19 +93,21 @@ def commit_of(top: Path, revision: str) -> str:
         raise UsageError(message, hint=hint) from None
 
 
-def git(folder: Path, *arguments: str) -> str:
+def git(folder: Path, *arguments: str, seconds: float = SECONDS) -> str:
     """What git prints, with names of files that are no UTF-8 as Python has them.
 
     Raises `GitFailed`. It asks nobody for a password: there may be nobody.
     """
     command = ["git", "-C", str(folder), *arguments]
-    env = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+    # A hook of git's has its own repository in the environment; `folder` is meant here.
+    env = {name: value for name, value in os.environ.items() if name not in _OF_HOOKS}
+    env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     try:
         done = subprocess.run(  # noqa: S603 - no shell
-            command, capture_output=True, check=False, env=env, timeout=_SECONDS
+            command, capture_output=True, check=False, env=env, timeout=seconds
         )
     except subprocess.TimeoutExpired:
-        raise GitFailed(f"git {arguments[0]}: no answer within {_SECONDS:g}s") from None
+        raise GitFailed(f"git {arguments[0]}: no answer within {seconds:g}s") from None
     except OSError:
         raise UsageError("git is not installed, and a revision is git's") from None
     if done.returncode:

@@ -35,6 +35,7 @@ COMMANDS = {
     "report": "Write a run down: a page, Markdown, JSON, JUnit",
     "pending": "List the plans of a folder that are still to be applied",
     "apply": "Run the plans of a folder that have not been, once each",
+    "sync": "Follow a git branch and apply its plans as they come",
     "doctor": "Find what would go wrong, before anything is sent",
     "coverage": "Show how much of the data is there, before and after",
     "operations": "List the operations that plans can use",

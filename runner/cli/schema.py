@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from runner.spec.schema import SCHEMAS, schema_text
@@ -10,9 +12,20 @@ from runner.spec.schema import SCHEMAS, schema_text
 @click.command(
     "schema",
     short_help="Print a JSON Schema.",
-    epilog="\b\nExamples:\n  backfill schema plan > plan.v1.schema.json",
+    epilog="\b\nExamples:\n  backfill schema\n  backfill schema plan > plan.v1.schema.json",
 )
-@click.argument("name", type=click.Choice([name.removesuffix(".v1") for name in SCHEMAS]))
-def schema_command(name: str) -> None:
-    """Print the JSON Schema of plan files, catalogs, project files, and what is made of plans."""
-    click.echo(schema_text(f"{name}.v1"), nl=False)
+@click.argument(
+    "name", required=False, type=click.Choice([name.removesuffix(".v1") for name in SCHEMAS])
+)
+def schema_command(name: str | None) -> None:
+    """Print the JSON Schema of plan files, catalogs, project files, and what is made of plans.
+
+    Without NAME, list them: name, `$id`, and what each is the form of.
+    """
+    if name is not None:
+        click.echo(schema_text(f"{name}.v1"), nl=False)
+        return
+    for versioned in SCHEMAS:
+        schema = json.loads(schema_text(versioned))
+        about = str(schema["description"]).partition(". ")[0].rstrip(".")
+        click.echo(f"{versioned.removesuffix('.v1'):15} {schema['$id']}\n{'':15} {about}")

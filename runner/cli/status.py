@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import click
@@ -14,9 +15,10 @@ from runner.cli.common import format_option, open_store, state_option, wants_col
 from runner.cli.completion import complete_run
 from runner.cli.display import display
 from runner.errors import Incomplete, RunFailed
-from runner.model import RunRecord, RunView, StageProgress
+from runner.model import RunRecord, RunView, StageProgress, SyncRecord
 from runner.output.run_json import view_json
 from runner.output.run_text import write_view
+from runner.output.sync import syncs_json, write_syncs
 from runner.planning.estimate import of_stage
 
 _EVERY = 1.0  # seconds
@@ -40,20 +42,33 @@ _STATUSES = {
 @click.option("--watch", is_flag=True, help="Go on until the run has ended; exit as it has.")
 @format_option("text", "json")
 def status_command(run: str, state: str | None, form: str, *, watch: bool) -> int:
-    """Show where RUN stands: its stages, what it waits for, how long it will take, what failed.
+    """Show where RUN stands: its stages, what it waits for, how long it will take, what failed;
+    and how every `backfill sync` that writes to this state is.
 
     RUN is an id, the beginning of one, or `latest`. It may be carried out by any process on any
     machine that writes to this state store. Without --watch the exit status is 0; with it, it is
     that of the run (7 where no process carries it out any more).
     """
     store = open_store(state, only_reads=True)
+    syncs = store.syncs()
+    if syncs and run == "latest" and not watch and not store.runs(limit=1):
+        _print(None, syncs, form)
+        return 0
     record = store.find(run)
     view = _watch(store, record, form) if watch else store.glance(record)
-    if form == "json":
-        click.echo(json.dumps(view_json(view), indent=2))
-    else:
-        write_view(view, sys.stdout, color=wants_color(sys.stdout))
+    _print(view, syncs, form)
     return _STATUSES[view.record.status] if watch else 0
+
+
+def _print(view: RunView | None, syncs: Sequence[SyncRecord], form: str) -> None:
+    now = time.time()
+    if form == "json":
+        told = view_json(view) if view else {}
+        click.echo(json.dumps({**told, "syncs": syncs_json(syncs, now)}, indent=2))
+        return
+    if view:
+        write_view(view, sys.stdout, color=wants_color(sys.stdout))
+    write_syncs(syncs, now, sys.stdout, color=wants_color(sys.stdout))
 
 
 def _watch(store: Store, record: RunRecord, form: str) -> RunView:

@@ -103,6 +103,7 @@ from runner.model.run import (
     Summary,
     Totals,
 )
+from runner.model.sync import Health, SyncOutcome, SyncRecord
 
 __all__ = [
     "ENDED",
@@ -140,6 +141,7 @@ __all__ = [
     "Found",
     "GithubGuard",
     "GuardSpec",
+    "Health",
     "HttpGuard",
     "Input",
     "Items",
@@ -183,6 +185,8 @@ __all__ = [
     "StageProgress",
     "StageRecord",
     "Summary",
+    "SyncOutcome",
+    "SyncRecord",
     "Table",
     "Totals",
     "Until",

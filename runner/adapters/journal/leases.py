@@ -86,12 +86,17 @@ def holder_of(connection: Connection, run_id: str) -> str | None:
     return held.holder if held and not _is_dead(held, _now(connection)) else None
 
 
+def who() -> str:
+    """This process, for people."""
+    return f"{_user()}@{platform.node()} (process {os.getpid()})"
+
+
 def _write(connection: Connection, lease: Lease, run_id: str, held: Row[Any] | None) -> None:
     now = _now(connection)
     values = {
         "token": lease.token,
         "run_id": run_id,
-        "holder": f"{_user()}@{platform.node()} (process {os.getpid()})",
+        "holder": who(),
         "machine": _machine(),
         "pid": os.getpid(),
         "taken_at": now,

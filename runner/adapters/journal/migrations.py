@@ -9,7 +9,7 @@ from sqlalchemy import Connection, insert, inspect, select, text, update
 from runner.adapters.journal.tables import metadata, versions
 from runner.errors import TargetError
 
-VERSION = 4
+VERSION = 5
 
 # Before the tables that are missing are made, and after.
 _BEFORE: Mapping[int, Sequence[str]] = {
@@ -31,6 +31,7 @@ _BEFORE: Mapping[int, Sequence[str]] = {
         "CREATE TABLE jobs_before AS SELECT * FROM jobs",
         "DROP TABLE jobs",
     ),
+    5: (),  # syncs is new
 }
 _AFTER: Mapping[int, Sequence[str]] = {
     2: (
@@ -50,6 +51,7 @@ _AFTER: Mapping[int, Sequence[str]] = {
            failed = (SELECT count(*) FROM outcomes o WHERE o.run_id = chunks.run_id
                      AND o.chunk = chunks.number AND o.outcome <> 'completed')""",
     ),
+    5: (),
 }
 _LOCK = 7_163_204_211  # any number of our own: PostgreSQL's advisory locks are told apart by one
 

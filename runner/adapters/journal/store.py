@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from sqlalchemy import insert, select, update
 
-from runner.adapters.journal import DEFAULT_STATE, chains, leases, listing, plans, views
+from runner.adapters.journal import DEFAULT_STATE, chains, leases, listing, plans, syncs, views
 from runner.adapters.journal.connect import connect, parse_url
 from runner.adapters.journal.leases import Lease
 from runner.adapters.journal.migrations import migrate
@@ -30,6 +30,7 @@ from runner.model import (
     RunRecord,
     RunStatus,
     RunView,
+    SyncRecord,
     Waited,
 )
 from runner.planning.ledger import Applied, seal_of
@@ -263,6 +264,14 @@ class Store:
         """Who is carrying the run out just now."""
         with reachable(self.url), self.engine.connect() as connection:
             return leases.holder_of(connection, run_id)
+
+    def syncs(self) -> list[SyncRecord]:
+        with reachable(self.url), self.engine.connect() as connection:
+            return syncs.read(connection)
+
+    def keep_sync(self, record: SyncRecord) -> None:
+        with reachable(self.url), self.engine.begin() as connection:
+            syncs.keep(connection, record)
 
     def close(self) -> None:
         self.engine.dispose()

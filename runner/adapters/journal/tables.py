@@ -175,3 +175,23 @@ leases = Table(
     Column("taken_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
 )
+
+# Git branches whose plans are applied as they come: see runner.model.SyncRecord.
+syncs = Table(
+    "syncs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("repository", Text, nullable=False),
+    Column("branch", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("every", Float, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("checked_at", Float, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("message", Text),
+    Column("seen", Text),
+    Column("applied", Text),
+    Column("applied_at", Float),
+    Column("ended_at", Float),
+)

@@ -1,0 +1,78 @@
+"""A branch of a repository elsewhere, and the files of one of its commits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from runner.adapters.git import GitFailed, git
+from runner.errors import PreflightRefused, UsageError
+
+_FETCH_SECONDS = 600.0  # of a first fetch, which brings the whole history
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """A folder of git's that follows one branch; nothing else writes there."""
+
+    folder: Path
+    repository: str
+    branch: str
+
+    def open(self) -> None:
+        """Make the folder where it is not there yet. Raises `UsageError`."""
+        if (
+            urlsplit(self.repository).scheme in ("http", "https")
+            and "@" in urlsplit(self.repository).netloc
+        ):
+            raise UsageError(
+                "--repo holds a user or a key",
+                hint="leave it out of the address, and let git's credential helper have it",
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            git(self.folder, "check-ref-format", "--branch", self.branch)
+        except GitFailed:
+            raise UsageError(f"--branch {self.branch} is no name of a branch") from None
+        if not (self.folder / ".git").exists():
+            git(self.folder, "init", "--quiet")
+        git(self.folder, "config", "remote.origin.url", self.repository)
+
+    def fetch(self) -> str:
+        """The commit that the branch is at now. Raises `GitFailed`."""
+        refs = f"+refs/heads/{self.branch}:{self._ref}"
+        git(self.folder, "fetch", "--quiet", "--no-tags", "origin", refs, seconds=_FETCH_SECONDS)
+        return git(self.folder, "rev-parse", "--verify", f"{self._ref}^{{commit}}").strip()
+
+    def leads_to(self, earlier: str, commit: str) -> bool:
+        """Is the earlier commit part of the later one's history? No also for one that is lost."""
+        try:
+            git(self.folder, "merge-base", "--is-ancestor", earlier, commit)
+        except GitFailed:
+            return False
+        return True
+
+    def refuse_unsigned(self, commit: str, allowed_signers: str | None) -> None:
+        """Raises `PreflightRefused` where git knows no good signature of the commit.
+
+        `allowed_signers`: ssh's file of that name; else what git is configured with.
+        """
+        config = []
+        if allowed_signers:
+            config = ["-c", f"gpg.ssh.allowedSignersFile={Path(allowed_signers).resolve()}"]
+        try:
+            git(self.folder, *config, "verify-commit", commit)
+        except GitFailed as error:
+            said = str(error).removeprefix("git: ")
+            message = f"{commit[:12]} has no signature that counts ({said})"
+            raise PreflightRefused(message, hint="sign it with a key that is known here") from None
+
+    def check_out(self, commit: str) -> Path:
+        """The files as they are in the commit; what else lies in the folder stays."""
+        git(self.folder, "checkout", "--quiet", "--force", "--detach", commit)
+        return self.folder
+
+    @property
+    def _ref(self) -> str:
+        return f"refs/remotes/origin/{self.branch}"

@@ -1,0 +1,53 @@
+"""What is followed in git and how that goes, for people and for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+import click
+
+from runner.model import Health, SyncRecord
+from runner.output.escape import visible
+from runner.spec.secrets import redact
+from runner.spec.units import format_duration
+
+_COLORS: dict[Health, str] = {
+    "healthy": "green",
+    "failed": "red",
+    "refused": "red",
+    "unreachable": "yellow",
+    "silent": "red",
+    "ended": "white",
+}
+_TIMES = ("checked_at", "applied_at", "ended_at")
+
+
+def write_syncs(syncs: Sequence[SyncRecord], now: float, out: TextIO, *, color: bool) -> None:
+    for sync in syncs:
+        health = sync.health(now)
+        shown = click.style(health, fg=_COLORS[health]) if color else health
+        where = f"{sync.repository} {sync.branch} {sync.path} → {sync.target}"
+        out.write(f"sync {visible(where)}: {shown}\n")
+        applied = f"{sync.applied[:12]} is applied" if sync.applied else "nothing is applied yet"
+        if sync.seen and sync.seen != sync.applied:
+            applied += f", {sync.seen[:12]} is not"
+        ago = format_duration(max(0, round(now - sync.checked_at)))
+        out.write(f"  {applied}; looked {ago} ago, every {format_duration(sync.every)}\n")
+        if sync.message:
+            out.write(f"  {visible(redact(sync.message))}\n")
+
+
+def syncs_json(syncs: Sequence[SyncRecord], now: float) -> list[dict[str, Any]]:
+    return [_sync_json(sync, now) for sync in syncs]
+
+
+def _sync_json(sync: SyncRecord, now: float) -> dict[str, Any]:
+    found = asdict(sync) | {"health": sync.health(now)}
+    found["message"] = sync.message and redact(sync.message)
+    for name in _TIMES:
+        if found[name] is not None:
+            found[name] = datetime.fromtimestamp(found[name], UTC).isoformat(timespec="seconds")
+    return found

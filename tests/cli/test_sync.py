@@ -1,0 +1,266 @@
+"""Following a branch: real repositories, real processes, signals, force pushes, signatures."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.adapters.embedded.server import create_app
+from tests.cli.conftest import Jobs, Start, served, until
+from tests.git import Git
+from tests.support import CATALOG
+from tests.types import Backfill, Result
+
+
+def plan(name: str, repos: str, more: str = "") -> str:
+    return (
+        f"apiVersion: backfill/v1\nkind: BackfillPlan\nmetadata: {{name: {name}}}\n"
+        f"catalog: catalog.yaml\nrepos: [{repos}]\noperations: [sync]\n{more}"
+    )
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Git:
+    """A repository elsewhere with one plan on main."""
+    git = Git.init(tmp_path / "remote")
+    git.write("plans/catalog.yaml", CATALOG)
+    git.write("plans/1-one.yaml", plan("one", "o/a"))
+    git.commit()
+    return git
+
+
+@pytest.fixture
+def jobs() -> Jobs:
+    return Jobs()
+
+
+@pytest.fixture
+def url(jobs: Jobs) -> Iterator[str]:
+    with served(create_app({"app/sync": jobs})) as address:
+        yield address
+
+
+@pytest.fixture
+def once(backfill: Backfill, remote: Git, url: str) -> Callable[..., Result]:
+    def run(*options: str) -> Result:
+        return backfill("sync", "--repo", remote.folder, "--target", url, "--once", *options)
+
+    return run
+
+
+Once = Callable[..., Result]
+
+
+def status(backfill: Backfill) -> dict[str, Any]:
+    done = backfill("status", "--format", "json")
+    assert done.status == 0, done.err
+    (found,) = json.loads(done.out)["syncs"]
+    return dict(found)
+
+
+def test_what_is_pushed_is_applied_once(
+    once: Once, remote: Git, jobs: Jobs, backfill: Backfill
+) -> None:
+    first = once()
+    assert first.status == 0, first.err
+    assert jobs.items == ["o/a"]
+    again = once()
+    assert again.status == 0
+    assert again.out.startswith("nothing is pending: ")
+    remote.write("plans/2-two.yaml", plan("two", "o/b"))
+    commit = remote.commit()
+    assert once().status == 0
+    assert jobs.items == ["o/a", "o/b"]
+    found = status(backfill)
+    assert (found["applied"], found["outcome"], found["health"]) == (commit, "applied", "ended")
+
+
+def test_a_merge_is_applied_and_a_branch_that_is_not_merged_is_not(
+    once: Once, remote: Git, jobs: Jobs
+) -> None:
+    assert once().status == 0
+    remote("switch", "--quiet", "--create", "topic")
+    remote.write("plans/2-two.yaml", plan("two", "o/b"))
+    remote.commit()
+    assert once().out.startswith("nothing is pending: ")
+    remote("switch", "--quiet", "main")
+    remote("merge", "--quiet", "--no-ff", "--no-edit", "topic")
+    assert once().status == 0
+    assert jobs.items == ["o/a", "o/b"]
+
+
+def test_a_branch_that_was_rewritten_is_refused_unless_allowed(
+    once: Once, remote: Git, jobs: Jobs, backfill: Backfill
+) -> None:
+    assert once().status == 0
+    remote.write("plans/2-two.yaml", plan("two", "o/b"))
+    remote("add", "--all")
+    remote.commit("another history", "--amend")
+    refused = once()
+    assert refused.status == 5
+    assert "main was rewritten: it was at" in refused.err
+    assert "--allow-force-push takes it as it is" in refused.err
+    assert jobs.items == ["o/a"]
+    found = status(backfill)
+    assert (found["outcome"], found["health"]) == ("refused", "refused")
+    assert "main was rewritten" in found["message"]
+    assert once("--allow-force-push").status == 0
+    assert jobs.items == ["o/a", "o/b"]
+    assert once().out.startswith("nothing is pending: ")
+
+
+def test_a_commit_is_applied_only_with_a_known_signature_where_one_is_demanded(
+    once: Once, remote: Git, jobs: Jobs, tmp_path: Path
+) -> None:
+    for name in ("known", "stranger"):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)]
+        subprocess.run(command, check=True)
+    signers = tmp_path / "signers"
+    key = (tmp_path / "known.pub").read_text()
+    signers.write_text(f"tester@example.com {key}")
+    demand = ("--allowed-signers", str(signers))
+    unsigned = once(*demand)
+    assert unsigned.status == 4
+    assert "has no signature that counts" in unsigned.err
+    remote("config", "gpg.format", "ssh")
+    for name in ("stranger", "known"):
+        remote("config", "user.signingkey", str(tmp_path / f"{name}.pub"))
+        remote.commit("signed", "--gpg-sign")
+        assert jobs.items == []
+        assert once(*demand).status == (0 if name == "known" else 4)
+    assert jobs.items == ["o/a"]
+
+
+def test_what_cannot_be_fetched_is_6_and_named(
+    backfill: Backfill, remote: Git, url: str, once: Once
+) -> None:
+    done = backfill("sync", "--repo", "/nowhere/at/all", "--target", url, "--once")
+    assert done.status == 6
+    assert "/nowhere/at/all: git: " in done.err
+    gone = once("--branch", "gone")
+    assert gone.status == 6
+    assert "couldn't find remote ref" in gone.err
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "said"),
+    [
+        (["--path", "elsewhere/"], 2, "there is no elsewhere/ in"),
+        (["--path", "../"], 2, "there is no ../ in"),
+        (["--branch", "--upload-pack=x"], 2, "is no name of a branch"),
+        (["--every", "0s"], 2, "--every is at least 1s"),
+        (["--repo", "https://user:s3cret-word@example.com/x"], 2, "--repo holds a user or a key"),
+        (["--target", "https://example.com"], 4, "nobody is asked before events go to"),
+    ],
+)
+def test_mistakes_are_told_in_words(
+    once: Once, jobs: Jobs, options: list[str], status: int, said: str
+) -> None:
+    done = once(*options)
+    assert (done.status, jobs.items) == (status, [])
+    assert said in done.err
+    assert "s3cret-word" not in done.err
+
+
+def test_a_plan_that_fails_is_a_sync_that_fails_until_it_is_retried(
+    once: Once, jobs: Jobs, backfill: Backfill
+) -> None:
+    jobs.failing.add("o/a")
+    assert once().status == 1
+    found = status(backfill)
+    assert (found["health"], found["applied"]) == ("failed", None)
+    assert once().status == 1
+    assert "is failed" in status(backfill)["message"], "as `apply` has said"
+    jobs.failing.clear()
+    assert backfill("retry", "latest").status == 0
+    assert once().status == 0
+    assert jobs.items == ["o/a", "o/a"]
+
+
+def test_it_follows_until_sigterm_and_status_tells_how_it_is(
+    start: Start, remote: Git, url: str, jobs: Jobs, backfill: Backfill
+) -> None:
+    process = start("sync", "--repo", remote.folder, "--target", url, "--every", "1s")
+    jobs.wait_for(1)
+    until(lambda: status(backfill)["outcome"] == "applied")
+    assert status(backfill)["health"] == "healthy"
+    text = backfill("status").out
+    assert f"sync {remote.folder} main plans/ → {url}: healthy" in text
+    assert "is applied; looked " in text
+    remote.write("plans/2-two.yaml", plan("two", "o/b"))
+    remote.commit()
+    jobs.wait_for(2)
+    until(lambda: status(backfill)["outcome"] == "applied")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert status(backfill)["health"] == "ended"
+    assert jobs.items == ["o/a", "o/b"]
+
+
+def test_a_process_that_is_stopped_or_killed_in_mid_run_is_carried_on_by_the_next(
+    start: Start, remote: Git, url: str, jobs: Jobs, once: Once, backfill: Backfill
+) -> None:
+    """SIGTERM ends the run in order (7); after SIGKILL the one that applies is on its own."""
+    names = [f"o/r{number}" for number in range(6)]
+    pacing = "batch_size: 1\ndelay: 300ms\n"
+    remote.write("plans/2-two.yaml", plan("two", ", ".join(names), pacing))
+    remote.commit()
+    arguments = ("sync", "--repo", remote.folder, "--target", url, "--every", "1s")
+    process = start(*arguments)
+    jobs.wait_for(3)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 7
+    assert len(jobs.items) < 7
+    process = start(*arguments)
+    jobs.wait_for(len(jobs.items) + 1)
+    process.kill()
+    process.wait()
+    until(lambda: once().status == 0)
+    assert jobs.items == ["o/a", *names], "each of them once"
+    assert status(backfill)["outcome"] == "applied"
+
+
+def test_what_is_away_for_a_while_is_said_once_and_tried_again(
+    start: Start, remote: Git, url: str, jobs: Jobs, backfill: Backfill, tmp_path: Path
+) -> None:
+    process = start("sync", "--repo", remote.folder, "--target", url, "--every", "1s")
+    jobs.wait_for(1)
+    until(lambda: status(backfill)["outcome"] == "applied")
+    remote.folder.rename(tmp_path / "away")
+    until(lambda: status(backfill)["health"] == "unreachable")
+    looked = status(backfill)["checked_at"]
+    until(lambda: status(backfill)["checked_at"] > looked)
+    (tmp_path / "away").rename(remote.folder)
+    remote.write("plans/2-two.yaml", plan("two", "o/b"))
+    remote.commit()
+    jobs.wait_for(2)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert process.stderr
+    assert process.stderr.read().count("hint: are its address") == 1
+
+
+def test_the_state_may_be_a_database_that_is_shared(
+    backfill: Backfill, remote: Git, url: str, jobs: Jobs, new_schema: Callable[[str], str]
+) -> None:
+    state = new_schema("sync")
+    arguments = ("sync", "--repo", remote.folder, "--target", url, "--once")
+    for _ in range(2):
+        assert backfill(*arguments, env={"BACKFILL_STATE": state}).status == 0
+    assert jobs.items == ["o/a"]
+    shown = backfill("status", "--state", state)
+    assert f"main plans/ → {url}: ended" in shown.out
+
+
+def test_a_sync_without_a_run_is_shown_by_itself(backfill: Backfill, remote: Git, url: str) -> None:
+    backfill("sync", "--repo", "/nowhere", "--target", url, "--once")
+    done = backfill("status")
+    assert done.status == 0
+    assert done.out.startswith(f"sync /nowhere main plans/ → {url}: unreachable\n")
+    assert "nothing is applied yet" in done.out
