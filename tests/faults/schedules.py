@@ -6,12 +6,12 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from random import Random
 from typing import Any
 
 import httpx
 
+from runner.adapters.journal.store import Store
 from runner.errors import BackfillError
 from runner.execution.means import Ending
 from runner.execution.run import execute
@@ -21,9 +21,9 @@ from tests.support import (
     StandIn,
     answers,
     connect,
+    let_go,
     lost_after,
     lost_before,
-    new_store,
     reopen,
     start_journal,
 )
@@ -91,11 +91,18 @@ def attempt(server: StandIn, plan: ExecutionPlan, journal: Any, seed: int) -> En
 
 
 def come_through(
-    folder: Path, plan: ExecutionPlan, random: Random, *, faulty: float, deadly: float
+    store: Store,
+    plan: ExecutionPlan,
+    random: Random,
+    *,
+    faulty: float,
+    deadly: float,
+    run_id: str = "RUN1",
 ) -> tuple[StandIn, int]:
     """Carry a run on until it has come to its end; the server, and how many processes it took."""
-    server, store = StandIn(), new_store(folder)
-    journal = start_journal(store, plan)
+    server = StandIn()
+    let_go(store)
+    journal = start_journal(store, plan, run_id)
     for process in range(1, 10_000):
         server.faults = [
             random.choice(FAULTS) if random.random() < faulty else None for _ in range(60)
@@ -103,12 +110,12 @@ def come_through(
         ending = attempt(server, plan, Mortal(journal, random, deadly), random.randrange(1 << 30))
         if ending and ending.how == "complete":
             return server, process
-        journal = reopen(store, plan)
+        journal = reopen(store, plan, run_id)
     raise AssertionError("it does not come through")
 
 
-def lost_and_doubled(server: StandIn, plan: ExecutionPlan) -> tuple[int, int]:
+def lost_and_doubled(server: StandIn, plan: ExecutionPlan, run_id: str = "RUN1") -> tuple[int, int]:
     """By what took effect: each event of the plan ought to have, once."""
-    wanted = Counter(f"RUN1:{event.operation}:{event.item}" for event in plan.planned())
+    wanted = Counter(f"{run_id}:{event.operation}:{event.item}" for event in plan.planned())
     found = Counter(server.effects)
     return (wanted - found).total(), (found - wanted).total()

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from tests.faults.schedules import come_through, lost_and_doubled
-from tests.support import close_stores, make_plan, repos
+from tests.support import make_plan, new_store, repos
 
 SCHEDULES = 1_000
 
@@ -16,16 +16,15 @@ def test_over_a_thousand_random_schedules_nothing_is_lost_and_nothing_doubled(
     tmp_path: Path, record_property: Any
 ) -> None:
     plan = make_plan(tmp_path, repos(5) + "operations: [sync, embed]\nbatch_size: 2\n")
+    store = new_store(tmp_path)
     lost = doubled = processes = 0
     for number in range(SCHEDULES):
-        folder = tmp_path / str(number)
-        folder.mkdir()
         random = Random(number)  # noqa: S311 - a schedule that fails can be run again
-        server, took = come_through(folder, plan, random, faulty=0.3, deadly=0.04)
-        more_lost, more_doubled = lost_and_doubled(server, plan)
+        run_id = f"RUN{number}."
+        server, took = come_through(store, plan, random, faulty=0.3, deadly=0.04, run_id=run_id)
+        more_lost, more_doubled = lost_and_doubled(server, plan, run_id)
         assert (more_lost, more_doubled) == (0, 0), f"schedule {number}"
         lost, doubled, processes = lost + more_lost, doubled + more_doubled, processes + took
-        close_stores()
     record_property(
         "random faults: schedules, processes, lost, doubled", (SCHEDULES, processes, lost, doubled)
     )
@@ -37,7 +36,7 @@ def test_soak_ten_thousand_events_through_random_faults(
 ) -> None:
     plan = make_plan(tmp_path, repos(10_000) + "operations: [fire]\nbatch_size: 40\n")
     server, processes = come_through(
-        tmp_path,
+        new_store(tmp_path),
         plan,
         Random(7),  # noqa: S311
         faulty=0.2,
