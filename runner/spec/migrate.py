@@ -9,6 +9,7 @@ from typing import Any
 from runner.errors import InvalidPlan
 from runner.model import Problem
 from runner.spec.document import did_you_mean
+from runner.spec.schema import newer_form
 from runner.spec.units import format_duration
 
 CURRENT, ALPHA = "backfill/v1", "backfill/v1alpha1"
@@ -43,7 +44,7 @@ def migrated(text: str, path: str, name: str) -> str | None:
     if form == CURRENT:
         return None
     if form != ALPHA:
-        hint = "install the backfill that reads it: pip install --upgrade backfill"
+        hint = newer_form(form) or f"write `apiVersion: {ALPHA}` if it is of the flat form"
         message = f"`apiVersion` is `{form}`; this backfill rewrites {ALPHA} as {CURRENT}"
         raise InvalidPlan((_at(plan, "apiVersion", message, path, hint),))
     if problems := _unknown(plan, path):

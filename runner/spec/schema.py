@@ -157,7 +157,7 @@ def _form_problem(document: Document, schema: Json) -> Problem | None:
         return document.problem(message, hint="`backfill init` writes a first plan")
     version = schema["properties"]["apiVersion"]["const"]
     if value.get("apiVersion", version) != version:
-        hint = f"write `apiVersion: {version}`, or install the version that reads it"
+        hint = newer_form(value["apiVersion"]) or f"write `apiVersion: {version}`"
         if value["apiVersion"] == "backfill/v1alpha1":
             hint = f"`backfill migrate {document.path}` rewrites it; comments stay"
         message = (
@@ -169,6 +169,16 @@ def _form_problem(document: Document, schema: Json) -> Problem | None:
         message = f"{subject_of(('kind',), value['kind'])}; expected {kind}"
         return document.problem(message, ("kind",), hint=f"write `kind: {kind}`")
     return None
+
+
+def newer_form(version: Json) -> str | None:
+    """What to install for ``backfill/v2`` and later: form N is read from backfill N.0 on."""
+    found = (
+        re.fullmatch(r"backfill/v([2-9]|[1-9]\d)\w*", version) if isinstance(version, str) else None
+    )
+    return (
+        f"install the backfill that reads it: pip install 'backfill>={found[1]}'" if found else None
+    )
 
 
 def _errors(schema: Json, value: Json) -> Iterator[Any]:

@@ -80,7 +80,8 @@ def test_the_least_flat_plan_is_named_by_its_file(backfill: Backfill, tmp_path: 
     ("text", "said"),
     [
         ("apiVersion: backfill/v2\nrepos: []\n", ":1:1: error: `apiVersion` is `backfill/v2`"),
-        ("apiVersion: backfill/v2\nrepos: []\n", "pip install --upgrade backfill"),
+        ("apiVersion: backfill/v2\nrepos: []\n", "pip install 'backfill>=2'"),
+        ("apiVersion: v7\nrepos: []\n", "write `apiVersion: backfill/v1alpha1` if it is"),
         ("repos: [a/b]\ndelay_second: 5\n", ":2:1: error: `delay_second` is no key of"),
         ("repos: [a/b]\ndelay_second: 5\n", "did you mean `delay_seconds`?"),
         ("- a\n", "a plan file is a mapping"),
@@ -93,7 +94,7 @@ def test_what_cannot_be_rewritten_is_said_and_nothing_is_written(
     path, other = tmp_path / "bad.yaml", tmp_path / "good.yaml"
     path.write_text(text)
     other.write_text(FLAT)
-    done = backfill("migrate", tmp_path)
+    done = backfill("migrate", path, other)
     assert done.status == 3
     assert said in done.err
     assert (path.read_text(), other.read_text()) == (text, FLAT)
