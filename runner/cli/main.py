@@ -41,6 +41,7 @@ COMMANDS = {
     "operations": "List the operations that plans can use",
     "dev": "Serve the embedded target on this machine, for trying things out",
     "migrate": "Rewrite older plan files in the form of today",
+    "format": "Rewrite plan files in their one form",
     "completion": "Print what completes commands, runs and targets in a shell",
     "schema": "Print a JSON Schema, for editors and other tools",
 }

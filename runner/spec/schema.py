@@ -40,8 +40,8 @@ def check(document: Document, name: str) -> tuple[list[Problem], list[Path]]:
 
     The path ``()`` stands for the whole document.
     """
-    schema = _published(name)
-    if refusal := _form_problem(document, schema):
+    schema = published(name)
+    if refusal := form_problem(document, schema):
         return [refusal], [()]
     if _verdict(name)(document.value):
         return [], []
@@ -125,19 +125,19 @@ def _plain_errors(
 
 
 @cache
-def _published(name: str) -> Json:
+def published(name: str) -> Json:
     return json.loads(schema_text(name))
 
 
 @cache
 def _verdict(name: str) -> Callable[[Json], bool]:
-    return compile_schema(_published(name))
+    return compile_schema(published(name))
 
 
 @cache
 def _row_schema() -> Json:
     """A repository's row, but that a data file may have its `owner` and `name` as columns."""
-    schema = _published("plan.v1")
+    schema = published("plan.v1")
     row = schema["definitions"]["repositoryRow"]
     properties = {k: v for k, v in row["properties"].items() if k not in ("owner", "name")}
     return {**row, "properties": properties, "definitions": schema["definitions"]}
@@ -148,7 +148,7 @@ def _row_verdict() -> Callable[[Json], bool]:
     return compile_schema(_row_schema())
 
 
-def _form_problem(document: Document, schema: Json) -> Problem | None:
+def form_problem(document: Document, schema: Json) -> Problem | None:
     """What the file is at all: against another form, no other message would make sense."""
     value = document.value
     if not isinstance(value, dict):

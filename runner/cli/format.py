@@ -1,0 +1,79 @@
+"""`backfill format`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import click
+
+from runner.cli.plan_files import plan_files
+from runner.errors import InvalidPlan, UsageError
+from runner.model import Problem
+
+_OTHERWISE = 1
+
+
+@click.command(
+    "format",
+    short_help="Rewrite plan files in their one form.",
+    epilog="\b\nExamples:\n  backfill format plans/\n  backfill format plans/ --check",
+)
+@click.argument("plans", nargs=-1, required=True, type=click.Path(exists=True))
+@click.option("--check", is_flag=True, help="Only say which would change; exit 1 where any would.")
+def format_command(plans: tuple[str, ...], *, check: bool) -> int:
+    """Rewrite PLANS, and the plan files and catalogs of folders, in place, in their one form.
+
+    Keys stand in the order in which `backfill schema` lists them, durations in their shortest
+    form. Comments, quotes and blank lines stay. Other YAML files are passed over. Nothing is
+    written where any file has problems.
+    """
+    from runner.spec.layout import formatted
+
+    files: dict[str, tuple[bytes, bytes]] = {}
+    problems: list[Problem] = []
+    for path in plan_files(plans):
+        old = _read(path)
+        try:
+            new = formatted(old, path)
+        except InvalidPlan as error:
+            problems += error.problems
+        else:
+            if new is not None:
+                files[path] = old, new
+    if problems:
+        raise InvalidPlan(tuple(problems))
+    changed = {path: new for path, (old, new) in files.items() if new != old}
+    for path, new in changed.items():
+        if not check:
+            _replace(path, new)
+        click.echo(f"{path}: {'would be formatted' if check else 'formatted'}")
+    if not changed:
+        count = len(files)
+        click.echo(f"nothing to do: {count} {'file is' if count == 1 else 'files are'} in form")
+    return _OTHERWISE if check and changed else 0
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _replace(path: str, raw: bytes) -> None:
+    """Whole or not at all; of a link, the file that it leads to."""
+    real = Path(path).resolve()
+    try:
+        mode = real.stat().st_mode
+        with NamedTemporaryFile(dir=real.parent, prefix=f".{real.name}.", delete=False) as new:
+            beside = Path(new.name)
+            new.write(raw)
+        try:
+            beside.chmod(mode)
+            beside.replace(real)
+        except OSError:
+            beside.unlink()
+            raise
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None

@@ -1,0 +1,83 @@
+"""A YAML text as it is written: where each of its values starts and ends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import yaml
+
+_KEEPS_BREAKS = re.compile(r"[^\n]*?[|>][0-9]?\+")  # `|+`: blank lines behind it are part of it
+_SPACE = " \t\r\n\x85\u2028\u2029"
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """text[start:end], without the comments and blank lines behind it.
+
+    `shared`: it is an alias, or has an anchor. `pinned`: it has something in it that must stay in
+    its place. `blocks`: it has block scalars in it, to which the end of their last line belongs.
+    """
+
+    start: int
+    end: int
+    shared: bool
+    pinned: bool
+    blocks: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar(_Node):
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence(_Node):
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping(_Node):
+    flow: bool
+    entries: tuple[tuple[Scalar, Node], ...]
+
+
+Node: TypeAlias = Scalar | Sequence | Mapping
+
+
+def read_nodes(text: str) -> Node:
+    """The nodes of a text in which `strict_yaml` has found no problem: its keys are scalars, and it
+    is not too deep to go down into."""
+    events: Iterator[Any] = yaml.parse(text, Loader=yaml.CSafeLoader)
+    first = next(event for event in events if isinstance(event, yaml.NodeEvent))
+    return _node(text, first, events)
+
+
+def _node(text: str, event: Any, events: Iterator[Any]) -> Node:
+    shared, start = event.anchor is not None, event.start_mark.index
+    if not isinstance(event, yaml.CollectionStartEvent):
+        return _scalar(text, event)
+    children: list[Node] = []
+    while not isinstance(inner := next(events), yaml.CollectionEndEvent):
+        children.append(_node(text, inner, events))
+    flow, closed = bool(event.flow_style), inner.end_mark
+    end = closed.index if flow and closed else children[-1].end
+    pinned = shared or any(child.pinned for child in children)
+    blocks = any(child.blocks for child in children)
+    if isinstance(event, yaml.SequenceStartEvent):
+        return Sequence(start, end, shared, pinned, blocks, tuple(children))
+    keys = [key for key in children[::2] if isinstance(key, Scalar)]
+    entries = tuple(zip(keys, children[1::2], strict=True))
+    return Mapping(start, end, shared, pinned, blocks, flow, entries)
+
+
+def _scalar(text: str, event: Any) -> Scalar:
+    """A scalar, or an alias, which has no value of its own here."""
+    start, end, shared = event.start_mark.index, event.end_mark.index, event.anchor is not None
+    block = getattr(event, "style", None) in ("|", ">")
+    if block:
+        end = start + len(text[start:end].rstrip(_SPACE))
+    pinned = shared or (block and _KEEPS_BREAKS.match(text, start) is not None)
+    return Scalar(start, end, shared, pinned, block, getattr(event, "value", ""))
