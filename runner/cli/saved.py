@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from ulid import ULID
 
 from runner import __version__
 from runner.adapters.inngest.target import Target, resolve
@@ -30,6 +29,8 @@ def save(
     built: Built, target: Target, named: str, variables: dict[str, Json], path: str, seconds: float
 ) -> None:
     """Write the plan down as it was reviewed; it can be run for `seconds` from now."""
+    from ulid import ULID
+
     from runner.planning.facts import to_remember
 
     plan = built.execution_plan

@@ -23,7 +23,8 @@ Render: TypeAlias = Callable[[Context], Json]
 
 MAX_SOURCE = 16 * 1024  # characters of one template
 _REFERENCE = re.compile(r"\{\{\s*([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)\s*\}\}\Z")
-
+_WITHIN = re.compile(r"\{\{ ?((?:repo|workspace|row|vars)\.[a-z_]+) ?\}\}")
+_KEYWORDS = ("and", "else", "if", "in", "is", "not", "or")
 
 # What filters and operators raise on data that they are not made for.
 _OF_FILTERS = (
@@ -83,7 +84,34 @@ def compile_condition(source: str) -> Callable[[Context], bool]:
 def _compile_text(source: str, *, single: bool = False) -> Render:
     if match := _REFERENCE.match(source):
         return _reference(match[1])
-    return _compile_jinja(source, single=single)
+    return (not single and _joined(source)) or _compile_jinja(source, single=single)
+
+
+def _joined(source: str) -> Render | None:
+    """The other common case, ``{{ repo.owner }}/{{ repo.name }}``: plain text and references to
+    text. Whatever else a value is, the engine decides: it starts only then."""
+    texts, paths = _WITHIN.split(source)[::2], _WITHIN.findall(source)
+    plain = not any(set(text) & set("{}\r\n") for text in texts) and len(source) <= MAX_SOURCE
+    pairs = [path.split(".") for path in paths]
+    if not (plain and pairs) or any(leaf in _KEYWORDS for _, leaf in pairs):
+        return None
+    form = "%s".join(text.replace("%", "%%") for text in texts)
+    compiled: list[Render] = []
+
+    def render(context: Context) -> Json:
+        try:
+            values = [context[root][leaf] for root, leaf in pairs]
+        except (KeyError, TypeError):
+            values = [None]
+        if all(type(value) is str and value.isascii() for value in values):
+            text = form % tuple(values)
+            if len(text) <= MAX_SOURCE:
+                return text
+        if not compiled:
+            compiled.append(_compile_jinja(source, single=False))
+        return compiled[0](context)
+
+    return render
 
 
 def _reference(dotted: str) -> Render:

@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 
 from runner.model import Json
 from runner.spec.sandbox import MAX_OUTPUT, sandbox
-from runner.spec.templates import MAX_SOURCE, TemplateError, compile_condition, compile_value
+from runner.spec.templates import (
+    MAX_SOURCE,
+    TemplateError,
+    _compile_jinja,
+    compile_condition,
+    compile_value,
+)
 from runner.spec.values import fault
 
 CONTEXT: dict[str, Json] = {
@@ -332,3 +338,33 @@ def test_no_filter_raises_anything_else(name: str) -> None:
         for template in (expression, f"text {expression}"):
             with suppress(TemplateError):
                 assert fault(render(template)) is None
+
+
+TEXTS = st.text(st.sampled_from("ab/%s#é {}\n\"'"), max_size=4)
+PIECES = st.sampled_from(
+    [
+        "{{ repo.owner }}",
+        "{{repo.repo}}",
+        "{{ repo.label }}",
+        "{{ repo.velocity }}",
+        "{{repo.gone}}",
+    ]
+)
+
+
+@given(st.lists(TEXTS | PIECES, min_size=1, max_size=5).map("".join))
+def test_text_with_references_is_what_the_engine_makes_of_it(source: str) -> None:
+    """The short way past the engine gives the same text, and the same errors."""
+
+    def told(make: Any) -> tuple[str, object]:
+        try:
+            return "value", make()(CONTEXT)
+        except TemplateError as error:
+            return "error", (str(error), error.hint)
+
+    if "{{" in source:
+        engine = told(lambda: _compile_jinja(source, single=False))
+        ours = told(lambda: compile_value(source))
+        if ours[0] == engine[0] == "value":
+            assert (ours, type(ours[1])) == (engine, type(engine[1]))
+        assert ours[0] == engine[0]
