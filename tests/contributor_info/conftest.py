@@ -86,14 +86,14 @@ def application(database_url: str, tmp_path: Path, backfill: Backfill) -> Iterat
     shutil.copy(HERE / "handlers.py", folder)
     for path in folder.glob("*.yaml"):
         text = path.read_text(encoding="utf-8")
-        path.write_text(_faster(text) if path.name == "catalog.yaml" else text + HANDLERS, "utf-8")
+        path.write_text(faster(text) if path.name == "catalog.yaml" else text + HANDLERS, "utf-8")
     yield Application(owner, _as_role(owner, name), name, folder, backfill)
     with psycopg.connect(url, autocommit=True) as db:
         db.execute(f"DROP SCHEMA {name} CASCADE".encode())
         db.execute(f"DROP ROLE {name}".encode())
 
 
-def _faster(catalog: str) -> str:
+def faster(catalog: str) -> str:
     """The catalog as it is, but for its pace: nobody is throttled here."""
     for pattern, replacement in (
         (r"delay: \d+s", "delay: 0s"),

@@ -1,0 +1,98 @@
+"""Runs commands in forks of one process that has imported everything: most of the time that a
+command takes is its imports, and pages have a hundred of them.
+
+`python -m tests.docs.warm SOCKET` serves; CLIENT, with the same socket in SANDBOX_WARM, stands for
+the command: it hands over its arguments, folder, environment and files, and ends as the fork does.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from contextlib import suppress
+from typing import NoReturn
+
+CLIENT = """\
+import json, os, socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.connect(os.environ["SANDBOX_WARM"])
+asked = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+socket.send_fds(server, [b"%8d" % len(asked)], [0, 1, 2])
+server.sendall(asked)
+sys.exit(int(server.recv(8) or b"70"))
+"""
+READY = "ready"
+_IMPORTED = (
+    "httpx",
+    "jinja2",
+    "jsonschema_rs",
+    "psycopg",
+    "rich.console",
+    "ruamel.yaml",
+    "uvicorn",
+)
+
+
+def serve(path: str) -> NoReturn:
+    from runner.cli.main import COMMANDS
+
+    for name in (*(f"runner.cli.{command}" for command in COMMANDS), *_IMPORTED):
+        importlib.import_module(name)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        print(READY, flush=True)
+        while True:
+            client, _ = listening.accept()
+            if os.fork() == 0:
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                _answer(client)
+            client.close()
+
+
+def _answer(client: socket.socket) -> NoReturn:
+    child = os.fork()
+    if child == 0:
+        _run(client)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with suppress(BrokenPipeError):
+        client.send(b"%d" % (status if status >= 0 else 128 - status))
+    os._exit(0)
+
+
+def _run(client: socket.socket) -> NoReturn:
+    length, files, _, _ = socket.recv_fds(client, 8, 3)
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+    sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
+    sys.stderr = os.fdopen(2, "w", buffering=1)
+    arguments, folder, env = json.loads(client.recv(int(length), socket.MSG_WAITALL))
+    threading.Thread(target=_end_with, args=[client], daemon=True).start()
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(env)
+    sys.argv[1:] = arguments
+    from runner.cli.main import main
+
+    try:
+        main()
+    except SystemExit as end:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(end.code or 0))
+
+
+def _end_with(client: socket.socket) -> None:
+    """Who kills the client means the command."""
+    client.recv(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
