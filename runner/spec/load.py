@@ -65,7 +65,10 @@ def check_catalog(path: str) -> tuple[Problem, ...] | None:
     document = reading.plan(path)
     if not isinstance(document.value, dict) or document.value.get("kind") != "OperationCatalog":
         return None
-    reading.problems += build_catalog([document])[1]
+    problems = build_catalog([document])[1]
+    if problems:  # it may go on from the built-in one, as in `catalog: [builtin, catalog.yaml]`
+        problems = build_catalog([parse_clean(builtin_source(), BUILTIN)[0], document])[1]
+    reading.problems += problems
     return reading.ranked()
 
 

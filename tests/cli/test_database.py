@@ -299,6 +299,9 @@ def test_a_check_that_does_not_hold_fails_a_run_whose_jobs_all_completed(
     assert summary["totals"]["completed"] == 2
     (check,) = summary["checks"]
     assert (check["ok"], check["seen"]) == (False, "pending 35")
+    page = tmp_path / "run.html"
+    assert backfill("report", "--html", page).status == 0
+    assert "`pending` is 35, above 0" in page.read_text("utf-8")
 
 
 def test_completed_but_nothing_changed_is_a_failure_unless_the_plan_allows_it(

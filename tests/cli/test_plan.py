@@ -36,6 +36,20 @@ def test_validate_takes_catalogs_and_says_what_plans_share_once(
     assert result.out.count("unknown key `for_eech`") == 1
 
 
+def test_a_catalog_may_go_on_from_the_built_in_one(backfill: Backfill, tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog.yaml"
+    text = (
+        "apiVersion: backfill/v1\nkind: OperationCatalog\noperations:\n"
+        "  index: {event: app/index, for_each: repo, after: [repository-sync], payload: {}}\n"
+    )
+    catalog.write_text(text, "utf-8")
+    assert backfill("validate", catalog).status == 0
+    catalog.write_text(text.replace("-sync", "-synk"), "utf-8")
+    wrong = backfill("validate", catalog)
+    assert wrong.status == 3
+    assert "did you mean `repository-sync`?" in wrong.out
+
+
 def test_validate_reports_all_problems_of_all_files_and_exits_3(
     backfill: Backfill, tmp_path: Path
 ) -> None:
