@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -48,8 +48,12 @@ class RequestTooLarge(Exception):
 
 
 class EventApi(Protocol):
-    async def send(self, body: bytes, count: int, seed: str, /) -> Answer:
+    async def send(
+        self, body: bytes, count: int, seed: str, meanwhile: Callable[[], object] | None, /
+    ) -> Answer:
         """Post a JSON array of `count` events under an internal-id seed, with retries.
+
+        `meanwhile` may be called while the server is at work.
 
         Raises `RequestTooLarge`, `KeyRefused` (stop at once) and `TargetError`.
         """

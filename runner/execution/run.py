@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from runner.errors import PreflightRefused
 from runner.execution.check import Checker, Questioner
-from runner.execution.chunks import Encoded, Wire
+from runner.execution.chunks import Ahead, Wire
 from runner.execution.follow import Follower
 from runner.execution.gate import Gate
 from runner.execution.means import Ending, How, Means
@@ -15,7 +15,7 @@ from runner.execution.pace import Pace
 from runner.execution.progress import Tracker
 from runner.execution.recover import recover, watched
 from runner.execution.rounds import Rounds
-from runner.execution.send import Sender, Sent, take
+from runner.execution.send import Sender, Sent, batch_size
 from runner.execution.watch import beside
 from runner.model import ExecutionPlan, FailureLimit, Stage
 from runner.spec.units import format_duration
@@ -201,7 +201,7 @@ class _Run:
 
     async def _send(self, stage: Stage, first: int, index: int) -> bool:
         wire = Wire(self.journal.run_id, self.journal.started_at, stage, first)
-        pace, events = Pace(stage.pacing), wire.events(index)
+        pace, events = Pace(stage.pacing), Ahead(wire.events(index))
         paced = index > 0  # a run that is carried on keeps the pace that was reviewed
         while index < stage.total:
             if index and index == stage.canary and not await self._canary(stage):
@@ -210,26 +210,27 @@ class _Run:
                 await self._pause(stage, pace)
             if self._must_stop() or not await self.gate.opened(stage.number, pace, batch=True):
                 return False
-            sent = await self._batch(stage, index, take(events, stage, index, pace), pace)
+            sent = await self._batch(stage, index, events, pace)
             if not sent:
                 return False
             index, paced = index + sent, True
         return not self.means.stop.is_set()
 
-    async def _batch(self, stage: Stage, index: int, batch: Sequence[Encoded], pace: Pace) -> int:
+    async def _batch(self, stage: Stage, index: int, events: Ahead, pace: Pace) -> int:
         """How many events of the batch are decided; 0 where the run must end within it."""
         number, decided, size = stage.batch_of(index), 0, pace.size
-        sending = self.sender.send_batch(stage, batch, number, pace, self.means.stop)
+        count = batch_size(stage, index, pace)
+        sending = self.sender.send_batch(stage, events, count, number, pace, self.means.stop)
         async for sent in sending:
             self._take(stage.number, sent)
             decided += sent.accepted + sent.rejected
-            if decided == len(batch):
+            if decided == count:
                 break
             if self._over_limit() or not await self.gate.opened(stage.number, pace, batch=False):
                 return 0
         if pace.size >= size and (faster := pace.speed_up()):
             self.means.observer.note(faster)
-        return decided if decided == len(batch) else 0
+        return decided if decided == count else 0
 
     async def _pause(self, stage: Stage, pace: Pace) -> None:
         if pace.delay:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from functools import partial
 from random import Random
 
 from runner.errors import Incomplete, TargetDown, TargetError
-from runner.execution.chunks import Encoded, RequestLimits, cut, join
+from runner.execution.chunks import Ahead, Encoded, RequestLimits, cut, join
 from runner.execution.pace import Pace
 from runner.execution.ports import Answer, Chunk, Clock, EventApi, Journal, RequestTooLarge
 from runner.execution.seeds import make_seed
@@ -33,30 +33,39 @@ class Sender:
         self._most = self.limits.events
 
     async def send_batch(
-        self, stage: Stage, batch: Sequence[Encoded], number: int, pace: Pace, stop: asyncio.Event
+        self,
+        stage: Stage,
+        events: Ahead,
+        count: int,
+        number: int,
+        pace: Pace,
+        stop: asyncio.Event,
     ) -> AsyncIterator[Sent]:
-        """Send one batch, in as many requests as its size asks for; ends early on `stop`.
+        """Send one batch, the next `count` events, in as many requests as they ask for; ends early
+        on `stop`.
 
-        Trouble on the way slows the pace down.
+        While a request is under way the events after it are made. Trouble on the way slows the
+        pace down.
         """
-        pending = list(batch)
         self._most = min(self.limits.events, self._most * 2)  # one large event must not slow all
-        while pending and not stop.is_set():
-            chunk = self._next_chunk(stage, pending, number)
+        while count and not stop.is_set():
+            chunk = self._next_chunk(stage, events.peek(min(count, self._most)), number)
             self.journal.begin_chunk(chunk)
+            taken = len(chunk.positions)
             try:
-                answer = await self._post(chunk)
+                answer = await self._post(chunk, partial(events.peek, taken + self._most))
             except RequestTooLarge as refusal:
                 if refusal.maybe_taken:
                     raise _contradicted(chunk, refusal) from None
-                if len(chunk.positions) > 1:
+                if taken > 1:
                     self._shrink(chunk, str(refusal))
                     continue
                 answer = Answer((), refused=str(refusal))
             sent = self._accept(chunk, answer)
             if answer.trouble:
                 self.observer.note(pace.slow_down(answer.trouble))
-            del pending[: sent.accepted + sent.rejected]
+            events.drop(sent.accepted + sent.rejected)
+            count -= sent.accepted + sent.rejected
             yield sent
 
     async def send_again(self, chunk: Chunk) -> Sent:
@@ -79,10 +88,11 @@ class Sender:
         """The server has the chunk already: its events have started jobs, or so it was decided."""
         return self._accept(chunk, Answer(tuple(ids)))
 
-    async def _post(self, chunk: Chunk) -> Answer:
+    async def _post(self, chunk: Chunk, meanwhile: Callable[[], object] | None = None) -> Answer:
         """Raises `Incomplete` where a server that has answered this process is gone."""
         try:
-            answer = await self.api.send(chunk.body, len(chunk.positions), chunk.seed)
+            count = len(chunk.positions)
+            answer = await self.api.send(chunk.body, count, chunk.seed, meanwhile)
         except TargetDown as error:
             if not self.answered:
                 raise
@@ -148,11 +158,11 @@ class Sent:
             )
 
 
-def take(events: Iterator[Encoded], stage: Stage, index: int, pace: Pace) -> list[Encoded]:
-    """The next batch, from the stage's `index`-th event on.
+def batch_size(stage: Stage, index: int, pace: Pace) -> int:
+    """How many events the batch has that begins with the stage's `index`-th event.
 
     At the planned pace a batch keeps its bounds: what is left of one that was begun comes first.
     """
     left = stage.left_of_batch(index)
     size = left if pace.as_planned or index < stage.canary else pace.size
-    return list(islice(events, size))
+    return min(size, stage.total - index)

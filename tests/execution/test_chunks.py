@@ -54,6 +54,13 @@ def test_the_event_on_the_wire_has_name_data_and_a_readable_id() -> None:
     assert encoded.body == b'{"name":"app/sync","data":{"repo":"o/r"},"id":"01RUN:sync:o/r"}'
 
 
+@given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1), min_size=1, max_size=5))
+def test_the_short_way_writes_events_as_the_long_one_does(items: list[str]) -> None:
+    wire = _wire([(item, b'{"x":1}') for item in items])
+    long = [wire.encode(index, item, b'{"x":1}') for index, item in enumerate(items)]
+    assert list(wire.events(0)) == long
+
+
 def test_a_scheduled_event_has_the_time_of_its_batch() -> None:
     """Counted from the start of the run, so that it is the same whenever it is sent."""
     events = _wire([(f"i{n}", b"{}") for n in range(3)], begins=10.0).events(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
@@ -26,13 +26,15 @@ class HttpEventApi:
     retry: Retry
     trace: Mapping[str, str] = field(default_factory=dict)  # see `trace_context`
 
-    async def send(self, body: bytes, count: int, seed: str) -> Answer:
+    async def send(
+        self, body: bytes, count: int, seed: str, meanwhile: Callable[[], object] | None = None
+    ) -> Answer:
         resent, trouble = False, None
 
         async def attempt() -> Answer:
             nonlocal resent, trouble
             try:
-                response, answer = await self._post(body, seed)
+                response, answer = await self._post(body, seed, meanwhile)
             except Unanswered as error:
                 resent, trouble = resent or error.maybe_taken, str(error)
                 raise
@@ -41,7 +43,9 @@ class HttpEventApi:
         found: Answer = await self.retry(f"sending to {self.target.name}", attempt)
         return replace(found, trouble=trouble)
 
-    async def _post(self, body: bytes, seed: str) -> tuple[httpx.Response, bytes]:
+    async def _post(
+        self, body: bytes, seed: str, meanwhile: Callable[[], object] | None
+    ) -> tuple[httpx.Response, bytes]:
         headers = {
             "content-type": "application/json",
             "x-inngest-event-id-seed": seed,
@@ -50,7 +54,14 @@ class HttpEventApi:
         if self.target.environment:
             headers["x-inngest-env"] = self.target.environment
         url = f"{self.target.events}/e/{quote(self.target.event_key or '', safe='')}"
-        return await request(self.client, "POST", url, content=body, headers=headers)
+        return await request(
+            self.client,
+            "POST",
+            url,
+            content=body,
+            headers=headers,
+            extensions=_once_sent(meanwhile),
+        )
 
     def _read(self, response: httpx.Response, body: bytes, count: int, *, resent: bool) -> Answer:
         status = response.status_code
@@ -85,6 +96,16 @@ class HttpEventApi:
         message = f"{self.target.name} answers {status} with a body that is not Inngest's"
         hint = "is there a proxy in between, or another server at this address?"
         return TargetError(message, hint=hint)
+
+
+def _once_sent(meanwhile: Callable[[], object] | None) -> dict[str, Any]:
+    """httpcore tells of each of its steps; between this one and the next the server is at work."""
+
+    async def trace(step: str, _about: object) -> None:
+        if step == "http11.send_request_body.complete" and meanwhile:
+            meanwhile()
+
+    return {"trace": trace}
 
 
 def trace_context(env: Mapping[str, str]) -> dict[str, str]:
