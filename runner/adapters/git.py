@@ -23,31 +23,52 @@ class GitFailed(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Paths below one root: `files` are there now and differ; `was` has, for a renamed one, its
-    earlier path."""
+    """Paths below one root: `files` are there now and differ, those of `gone` are there no more;
+    `was` has, for a renamed one, its earlier path, which is gone as well."""
 
     files: frozenset[Path]
     was: Mapping[Path, Path]
     gone: frozenset[Path]
 
 
-def top_of(path: Path) -> Path:
+def place_of(path: str | Path) -> Path:
+    """Where a file stands: its folder is looked up, and the file itself not followed if a link."""
+    named = Path.cwd() / path
+    return named.resolve() if named.name == ".." else named.parent.resolve() / named.name
+
+
+def top_of(path: str | Path) -> Path:
     """The root of the work tree that the file or folder is in. Raises `UsageError`."""
-    folder = path if path.is_dir() else path.parent
-    return Path(git(folder, "rev-parse", "--show-toplevel").strip()).resolve()
+    place = place_of(path)
+    folder = place if place.is_dir() and not place.is_symlink() else place.parent
+    try:
+        return Path(git(folder, "rev-parse", "--show-toplevel").strip()).resolve()
+    except GitFailed as error:
+        raise UsageError(f"{path}: {error}", hint="a revision is one of its repository's") from None
+
+
+def below(top: Path, path: str | Path) -> Path:
+    """The path from the root of the work tree on. Raises `UsageError` for one outside of it."""
+    place = place_of(path)
+    if not place.is_relative_to(top):
+        raise UsageError(f"{path} is not in the repository {top}")
+    return place.relative_to(top)
 
 
 @contextmanager
 def checked_out(revision: str, top: Path) -> Iterator[Path]:
     """The repository's files as they were at the revision, in a folder that goes with the block.
 
-    Raises `UsageError` where there is no git or no such revision.
+    By an index of its own, so that nothing of the repository changes, and git brings what a
+    partial clone lacks. Raises `UsageError` where there is no git or no such revision.
     """
     commit = commit_of(top, revision)
     with tempfile.TemporaryDirectory(prefix="backfill-") as folder:
-        tree = Path(folder).resolve() / "tree"
-        git(top, "clone", "--quiet", "--shared", "--no-checkout", "--", str(top), str(tree))
-        git(tree, "checkout", "--quiet", "--detach", commit)
+        tree, index = Path(folder).resolve() / "tree", Path(folder) / "index"
+        tree.mkdir()
+        own = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree)}
+        git(top, "read-tree", commit, variables=own)
+        git(top, "checkout-index", "--all", "--quiet", variables=own)
         yield tree
 
 
@@ -77,9 +98,10 @@ def changes(top: Path, before: str, after: str | None, root: Path) -> Changes:
         changed["?"] = [name for name in new if name]
     renamed = iter(changed.pop("R", []))
     was = {root / now: root / then for then, now in zip(renamed, renamed, strict=True)}
-    gone = frozenset(root / name for name in changed.pop("D", []))
-    files = {root / name for names in changed.values() for name in names}
-    return Changes(frozenset(files | set(was)), was, gone)
+    gone = frozenset(root / name for name in changed.pop("D", [])) | {*was.values()}
+    files = {root / name for names in changed.values() for name in names} | set(was)
+    files |= {one.resolve() for one in files if one.is_symlink()}  # it leads to another one now
+    return Changes(frozenset(files), was, gone)
 
 
 def commit_of(top: Path, revision: str) -> str:
@@ -93,7 +115,12 @@ def commit_of(top: Path, revision: str) -> str:
         raise UsageError(message, hint=hint) from None
 
 
-def git(folder: Path, *arguments: str, seconds: float = SECONDS) -> str:
+def git(
+    folder: Path,
+    *arguments: str,
+    seconds: float = SECONDS,
+    variables: Mapping[str, str] | None = None,
+) -> str:
     """What git prints, with names of files that are no UTF-8 as Python has them.
 
     Raises `GitFailed`. It asks nobody for a password: there may be nobody.
@@ -101,7 +128,12 @@ def git(folder: Path, *arguments: str, seconds: float = SECONDS) -> str:
     command = ["git", "-C", str(folder), *arguments]
     # A hook of git's has its own repository in the environment; `folder` is meant here.
     env = {name: value for name, value in os.environ.items() if name not in _OF_HOOKS}
-    env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+    env |= {
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "LC_ALL": "C",
+        **(variables or {}),
+    }
     try:
         done = subprocess.run(  # noqa: S603 - no shell
             command, capture_output=True, check=False, env=env, timeout=seconds
@@ -111,6 +143,12 @@ def git(folder: Path, *arguments: str, seconds: float = SECONDS) -> str:
     except OSError:
         raise UsageError("git is not installed, and a revision is git's") from None
     if done.returncode:
-        said = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
-        raise GitFailed(f"git: {said[-1].strip() if said else 'it failed'}")
+        raise GitFailed(f"git: {_reason(done.stderr.decode(errors='replace'))}")
     return done.stdout.decode(errors="surrogateescape")
+
+
+def _reason(said: str) -> str:
+    """The first line that says so; else the last one."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    fatal = (line for line in lines if line.startswith(("fatal: ", "error: ")))
+    return next(fatal, lines[-1] if lines else "it failed")

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from runner.adapters.git import checked_out, parted, top_of
+from runner.adapters.git import below, checked_out, parted, top_of
 from runner.cli.common import build, format_option, plan_options, read_variables, wants_color
 from runner.cli.github import chosen_format, comment_option, say_in_comment, tell_github
 from runner.cli.plan_files import changed_option
 from runner.cli.review import commits, reviews
 from runner.cli.saved import load_saved
 from runner.errors import InvalidPlan, UsageError
-from runner.model import ExecutionPlan, Json
+from runner.model import ExecutionPlan, Json, Problem
 from runner.output.markdown import MAX_COMMENT
 from runner.planning.compare import Difference, compare
 from runner.planning.review import Review
@@ -60,16 +61,16 @@ def diff_command(
     overrides = read_variables(variables, var_files)
     form = chosen_format(form)
     if changed_since is not None:
-        base = parted(_top(paths[0]), changed_since)
+        base = parted(top_of(paths[0]), changed_since)
         found = reviews(base, None, paths, overrides, strict=strict)
         return _told(found, form, comment=comment, exit_code=exit_code)
     if len(paths) != 2:
         hint = "as in `backfill diff old.yaml new.yaml`, or --changed-since REV PATH..."
         raise UsageError("diff wants OLD and NEW", hint=hint)
     old, new = paths
-    between = ".." in old or not Path(old).exists()
+    between = not Path(old).exists()
     if between and Path(new).is_dir():
-        found = reviews(*commits(_top(new), old), [new], overrides, strict=strict)
+        found = reviews(*commits(top_of(new), old), [new], overrides, strict=strict)
         return _told(found, form, comment=comment, exit_code=exit_code)
     if comment or form == "github":
         hint = "--changed-since REV PATH..., or git revisions and a folder"
@@ -130,7 +131,7 @@ def _plan(path: str, overrides: dict[str, Json], *, strict: bool) -> ExecutionPl
 def _revisions(
     revisions: str, path: str, overrides: dict[str, Json], *, strict: bool
 ) -> tuple[ExecutionPlan, ExecutionPlan]:
-    top = _top(path)
+    top = top_of(path)
     first, second = commits(top, revisions)
     before = _at(first, top, path, overrides, strict=strict, named=revisions)
     if second is None:
@@ -142,12 +143,18 @@ def _at(
     commit: str, top: Path, path: str, overrides: dict[str, Json], *, strict: bool, named: str
 ) -> ExecutionPlan:
     with checked_out(commit, top) as tree:
-        there = tree / Path(path).resolve().relative_to(top)
+        there = tree / below(top, path)
         if not there.is_file():
             hint = "was it named otherwise? `--changed-since` finds renamed plans"
             raise UsageError(f"{path} is not there in {named} ({commit[:12]})", hint=hint)
-        return build(str(there), overrides, strict=strict).execution_plan
+        try:
+            return build(str(there), overrides, strict=strict).execution_plan
+        except InvalidPlan as error:
+            raise InvalidPlan(tuple(_placed(one, tree, named) for one in error.problems)) from None
 
 
-def _top(path: str) -> Path:
-    return top_of(Path(path).resolve())
+def _placed(problem: Problem, tree: Path, named: str) -> Problem:
+    """Without the folder that the revision was checked out into for a while."""
+    path = Path(problem.path)
+    inside = path.relative_to(tree) if path.is_relative_to(tree) else path
+    return replace(problem, path=f"{named}:{inside}")

@@ -30,7 +30,7 @@ def find_plans(
             problems += error.problems
     if problems:
         raise InvalidPlan(tuple(dict.fromkeys(problems)))
-    if not plans and changed_since is None:
+    if not plans and changed_since is None:  # nothing but catalogs
         raise UsageError(f"there is no plan in {', '.join(paths)}")
     return in_order(plans)
 

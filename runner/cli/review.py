@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from runner.adapters.git import changes, checked_out, commit_of, parted, top_of
+from runner.adapters.git import below, changes, checked_out, commit_of, parted, place_of, top_of
 from runner.cli.common import build
 from runner.cli.plan_files import changed_plans, lies_in, plan_files
-from runner.errors import InvalidPlan
+from runner.errors import InvalidPlan, UsageError
 from runner.model import ExecutionPlan, Json, Problem
 from runner.planning.review import Review, review
 
@@ -38,18 +39,21 @@ def reviews(
 
     `after`: None for the files as they are.
     """
-    top = top_of(Path(paths[0]).resolve())
+    top = top_of(paths[0])
     new_tree = checked_out(after, top) if after else nullcontext(top)
     with checked_out(before, top) as old, new_tree as new:
         sides = _Sides(top, old, new, overrides, strict)
         found = changes(top, before, after, new)
-        named = [str(new / Path(path).resolve().relative_to(top)) for path in paths]
-        there = plan_files([path for path in named if Path(path).exists()])
-        told = [
-            sides.review(file, found.was.get(file, file))
-            for file in map(Path, changed_plans(there, found))
-        ]
-        told += [sides.removed(file) for file in sorted(found.gone) if lies_in(file, named)]
+        named = [new / below(top, path) for path in paths]
+        for path, place in zip(paths, named, strict=True):
+            if not (os.path.lexists(place) or os.path.lexists(old / place.relative_to(new))):
+                raise UsageError(f"there is no {path}, now or before")
+        there = [str(place) for place in named if os.path.lexists(place)]
+        plans = [Path(file) for file in changed_plans(plan_files(there, strictly=False), found)]
+        told = [sides.review(file, found.was.get(file, file)) for file in plans]
+        renamed = {found.was[file] for file in plans if file in found.was}
+        gone = (file for file in sorted(found.gone - renamed) if lies_in(file, named))
+        told += [sides.removed(file) for file in gone]
         return [one for one in told if one]
 
 
@@ -103,10 +107,10 @@ class _Sides:
         return build(str(file), self.overrides, strict=self.strict).execution_plan
 
     def _placed(self, problems: Sequence[Problem]) -> tuple[Problem, ...]:
-        return tuple(replace(one, path=self._shown(Path(one.path).resolve())) for one in problems)
+        return tuple(replace(one, path=self._shown(place_of(one.path))) for one in problems)
 
     def _shown(self, file: Path) -> str:
         """As it would be written here."""
         place = self.top / file.relative_to(self.new) if file.is_relative_to(self.new) else file
-        here = Path.cwd()
+        here = Path.cwd().resolve()
         return str(place.relative_to(here)) if place.is_relative_to(here) else str(place)

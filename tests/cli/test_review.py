@@ -99,6 +99,12 @@ def test_a_renamed_plan_is_compared_with_what_it_was(backfill: Backfill, git: Gi
     )
 
 
+def test_a_plan_that_is_moved_out_of_the_folder_is_removed(backfill: Backfill, git: Git) -> None:
+    git.write("archive/README", "")
+    git("mv", "plans/one.yaml", "archive/one.yaml")
+    assert since(backfill) == {"plans/one.yaml": "removed"}
+
+
 def test_a_removed_plan_and_what_it_sent_are_told(backfill: Backfill, git: Git) -> None:
     git("rm", "--quiet", "plans/one.yaml")
     assert since(backfill) == {"plans/one.yaml": "removed"}
@@ -107,8 +113,13 @@ def test_a_removed_plan_and_what_it_sent_are_told(backfill: Backfill, git: Git) 
     assert done.out.endswith("1 plan removed; events -3\n")
 
 
-def test_a_data_file_that_is_gone_makes_its_plan_invalid(backfill: Backfill, git: Git) -> None:
-    git("rm", "--quiet", "plans/two.csv")
+@pytest.mark.parametrize(
+    "how", [("rm", "--quiet", "plans/two.csv"), ("mv", "plans/two.csv", "plans/other.csv")]
+)
+def test_a_data_file_that_is_gone_makes_its_plan_invalid(
+    backfill: Backfill, git: Git, how: tuple[str, ...]
+) -> None:
+    git(*how)
     assert since(backfill) == {"plans/two.yaml": "invalid"}
     for command in ("diff", "validate", "plan"):
         done = backfill(command, "plans/", "--changed-since", "main")
@@ -116,6 +127,43 @@ def test_a_data_file_that_is_gone_makes_its_plan_invalid(backfill: Backfill, git
         assert "plans/two.yaml:6:12: error: `two.csv` cannot be read" in done.out + done.err, (
             command
         )
+
+
+def test_links_that_lead_elsewhere_are_changes(backfill: Backfill, git: Git) -> None:
+    git.write("plans/data/a.csv", "repo\no/a\n")
+    git.write("plans/data/b.csv", "repo\no/b\no/c\n")
+    git.write("shared/catalog.yaml", CATALOG)
+    git.write("shared/p.yaml", plan("p", repos(1)))
+    git.write("shared/q.yaml", plan("p", repos(3)))
+    data, link = git.folder / "plans/two.csv", git.folder / "plans/link.yaml"
+    data.unlink()
+    data.symlink_to("data/a.csv")
+    link.symlink_to("../shared/p.yaml")
+    git.commit()
+    for path, to in ((data, "data/b.csv"), (link, "../shared/q.yaml")):
+        path.unlink()
+        path.symlink_to(to)
+    git.commit()
+    changed = {"plans/link.yaml": "changed", "plans/two.yaml": "changed"}
+    assert fates(backfill, "HEAD^..HEAD", "plans/") == changed
+    one = backfill("diff", "HEAD^..HEAD", "plans/link.yaml")
+    assert "2 events added" in one.out
+
+
+@pytest.mark.parametrize("how", [["--filter=blob:none"], ["--depth=1", "--no-single-branch"]])
+def test_a_partial_and_a_shallow_clone_tell_the_same(
+    backfill: Backfill, git: Git, tmp_path: Path, how: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git("config", "uploadpack.allowFilter", "true")
+    git.write("plans/one.yaml", plan("one", repos(5)))
+    git.commit()
+    url = f"file://{git.folder}"
+    clone = Git(tmp_path / "clone")
+    git("clone", "--quiet", "--branch", "topic", *how, url, str(clone.folder))
+    monkeypatch.chdir(clone.folder)
+    assert fates(backfill, "--changed-since", "origin/main", "plans/") == {
+        "plans/one.yaml": "changed"
+    }
 
 
 def test_what_main_has_gained_meanwhile_is_not_the_branchs(backfill: Backfill, git: Git) -> None:
@@ -208,6 +256,9 @@ def test_what_is_of_one_plan_is_refused_for_a_folder(
         (["--changed-since", "nowhere", "plans/"], "no git revision `nowhere`"),
         (["--changed-since", "--output=x", "plans/"], "no git revision `--output=x`"),
         (["plans/one.yaml", "plans/two.yaml", "--comment"], "is about the plans of a branch"),
+        (["--changed-since", "main", "plams/"], "there is no plams/, now or before"),
+        (["--changed-since", "main", "plans/", "/"], "/ is not in the repository"),
+        (["--changed-since", "main", "/"], "/: git: fatal: not a git repository"),
     ],
 )
 def test_mistakes_are_told_in_words(
@@ -266,6 +317,32 @@ def test_github_gets_annotations_a_summary_and_the_text_by_itself(
     run = backfill("run", "plans/bad.yaml", env=env)
     assert run.status == 3
     assert "::error file=plans/bad.yaml,line=5,col=9::" in run.out, "whatever the command"
+
+
+def test_a_file_in_the_folder_above_is_a_file_and_no_revision(
+    backfill: Backfill, git: Git, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git.write("old/one.yaml", plan("one", repos(1)))
+    git.write("old/catalog.yaml", CATALOG)
+    monkeypatch.chdir(git.folder / "plans")
+    assert "+ sync: 2 events added" in backfill("diff", "../old/one.yaml", "one.yaml").out
+
+
+def test_a_folder_without_plans_and_names_that_are_no_text_are_refused(
+    backfill: Backfill, git: Git
+) -> None:
+    (git.folder / "empty").mkdir()
+    for command in ("validate", "plan", "apply", "format"):
+        done = backfill(command, "empty/")
+        assert (done.status, "there is no plan in empty/" in done.err) == (2, True), command
+    (git.folder / "plans" / "gone.yaml").symlink_to("nowhere.yaml")
+    assert "gone.yaml" in backfill("validate", "plans/").err
+    (git.folder / "plans" / "gone.yaml").unlink()
+    strange = git.folder / "plans" / b"a\xff.yaml".decode(errors="surrogateescape")
+    strange.write_text(plan("strange", repos(1)))
+    for command in ("validate", "plan", "apply"):
+        done = backfill(command, "plans/")
+        assert (done.status, "is no UTF-8" in done.err) == (2, True), command
 
 
 def test_git_that_is_not_there_is_said(git: Git, tmp_path: Path) -> None:
