@@ -24,6 +24,7 @@ class CommentApi:
     calls: list[str] = field(default_factory=list)
     merged: bool = True
     status: int = 0
+    login: str | None = None  # whose the token is; None: an Actions job's, which may not ask
 
     @property
     def app(self) -> Starlette:
@@ -33,6 +34,7 @@ class CommentApi:
                 Route(f"{issues}/{self.number}/comments", self._list, methods=["GET"]),
                 Route(f"{issues}/{self.number}/comments", self._post, methods=["POST"]),
                 Route(f"{issues}/comments/{{id:int}}", self._patch, methods=["PATCH"]),
+                Route("/user", self._user, methods=["GET"]),
                 Route(f"/repos/{REPOSITORY}/commits/{{sha}}/pulls", self._pulls, methods=["GET"]),
             ]
         )
@@ -40,10 +42,16 @@ class CommentApi:
     def bodies(self) -> list[str]:
         return [comment["body"] for comment in self.comments]
 
-    def add(self, body: str) -> None:
+    def add(self, body: str, author: str | None = None) -> None:
+        """By the token's owner, or by somebody else."""
         number = 1_000 + len(self.comments)
         url = f"https://github.test/{REPOSITORY}/pull/{self.number}#issuecomment-{number}"
-        self.comments.append({"id": number, "body": body, "html_url": url})
+        own = {
+            "login": self.login or "github-actions[bot]",
+            "type": "User" if self.login else "Bot",
+        }
+        user = {"login": author, "type": "User"} if author else own
+        self.comments.append({"id": number, "body": body, "html_url": url, "user": user})
 
     def _refused(self, request: Request) -> JSONResponse | None:
         self.calls.append(f"{request.method} {request.url.path}")
@@ -73,6 +81,12 @@ class CommentApi:
         (comment,) = (one for one in self.comments if one["id"] == request.path_params["id"])
         comment["body"] = body
         return JSONResponse(comment)
+
+    async def _user(self, request: Request) -> JSONResponse:
+        self._refused(request)
+        if self.login is None:
+            return JSONResponse({"message": "Resource not accessible by integration"}, 403)
+        return JSONResponse({"login": self.login})
 
     async def _pulls(self, request: Request) -> JSONResponse:
         found = [{"number": self.number}] if self.merged else []

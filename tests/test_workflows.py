@@ -137,19 +137,30 @@ def branch(checkout: Checkout) -> Checkout:
 def test_a_pull_request_gets_one_comment_which_is_brought_up_to_date(
     branch: Checkout, github: CommentApi
 ) -> None:
-    github.add("a comment of somebody else's, about <!-- backfill diff -->")
+    github.add("<!-- backfill diff --> looks good to me", author="mallory")
     for _ in range(2):
         for script in steps("review-plans.yml"):
             done = branch.step(script)
             assert done.returncode == 0, done.stderr
-    (_, comment) = github.bodies()
+    (theirs, comment) = github.bodies()
+    assert theirs.endswith("looks good to me"), "whoever writes the mark gets nothing by it"
     assert comment.startswith("<!-- backfill diff -->\n### Backfill: 1 plan added, 1 plan changed")
     assert "- `+` sync: 1 event added: o/r2" in comment
     assert "plans/new.yaml: added" in comment
-    assert [call.split()[0] for call in github.calls] == ["GET", "POST", "GET", "PATCH"]
+    changes = [call.split()[0] for call in github.calls if not call.startswith("GET")]
+    assert changes == ["POST", "PATCH"]
     summary = branch.summary.read_text()
     assert summary.count("### Backfill: 1 plan added, 1 plan changed") == 2
     assert "### Backfill plan `new`" in summary, "and the previews"
+
+
+def test_a_persons_token_finds_that_persons_comment(branch: Checkout, github: CommentApi) -> None:
+    github.login = "a-person"
+    github.add("<!-- backfill diff --> of another bot", author="somebody")
+    (_, tell, _) = steps("review-plans.yml")
+    for _ in range(2):
+        assert branch.step(tell).returncode == 0
+    assert len(github.comments) == 2
 
 
 def test_changes_that_are_taken_back_are_said_in_the_comment_that_is_there(

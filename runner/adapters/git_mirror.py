@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from runner.adapters.git import GitFailed, git
-from runner.errors import PreflightRefused, UsageError
+from runner.errors import LockHeld, PreflightRefused, UsageError
+from runner.spec.secrets import find
 
 _FETCH_SECONDS = 600.0  # of a first fetch, which brings the whole history
 
@@ -20,21 +24,31 @@ class Mirror:
     repository: str
     branch: str
 
-    def open(self) -> None:
-        """Make the folder where it is not there yet. Raises `UsageError`."""
-        if (
-            urlsplit(self.repository).scheme in ("http", "https")
-            and "@" in urlsplit(self.repository).netloc
-        ):
-            raise UsageError(
-                "--repo holds a user or a key",
-                hint="leave it out of the address, and let git's credential helper have it",
-            )
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Make the folder where it is not there yet; it is this process's alone within the block.
+
+        Raises `UsageError`, and `LockHeld` where another process follows the same.
+        """
+        _refuse_keys(self.repository)
         self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                message = f"another `backfill sync` follows {self.branch} here"
+                raise LockHeld(message, hint="`backfill status` says which") from None
+            self._make()
+            yield
+
+    def _make(self) -> None:
         try:
             git(self.folder, "check-ref-format", "--branch", self.branch)
         except GitFailed:
             raise UsageError(f"--branch {self.branch} is no name of a branch") from None
+        # What a process that was killed has left: nobody else can be at work in there.
+        for left in (self.folder / ".git").rglob("*.lock"):
+            left.unlink(missing_ok=True)
         if not (self.folder / ".git").exists():
             git(self.folder, "init", "--quiet")
         git(self.folder, "config", "remote.origin.url", self.repository)
@@ -60,7 +74,13 @@ class Mirror:
         """
         config = []
         if allowed_signers:
-            config = ["-c", f"gpg.ssh.allowedSignersFile={Path(allowed_signers).resolve()}"]
+            # A signature of another kind would be looked up elsewhere: those programs say no.
+            values = (
+                f"gpg.ssh.allowedSignersFile={Path(allowed_signers).resolve()}",
+                "gpg.program=false",
+                "gpg.x509.program=false",
+            )
+            config = [word for value in values for word in ("-c", value)]
         try:
             git(self.folder, *config, "verify-commit", commit)
         except GitFailed as error:
@@ -76,3 +96,12 @@ class Mirror:
     @property
     def _ref(self) -> str:
         return f"refs/remotes/origin/{self.branch}"
+
+
+def _refuse_keys(repository: str) -> None:
+    """The address is shown, and kept in the state. `git@host:path` and its like hold no key."""
+    url = urlsplit(repository)
+    web = url.scheme in ("http", "https")
+    if url.password or (web and ("@" in url.netloc or url.query)) or find(repository):
+        hint = "leave it out of the address, and let git's credential helper or ssh have it"
+        raise UsageError("--repo holds a user or a key", hint=hint)

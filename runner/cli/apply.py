@@ -39,6 +39,7 @@ from runner.errors import (
     UsageError,
 )
 from runner.model import BackfillPlan, Json
+from runner.output.escape import visible
 from runner.output.ledger import ledger_json
 from runner.planning.ledger import Entry
 
@@ -115,7 +116,10 @@ def apply_command(
         status = applying.apply()
     except BackfillError as caught:
         error = caught
-    entries = [] if isinstance(error, TargetError) else applying.standing()
+    try:
+        entries = applying.standing()
+    except TargetError as away:
+        entries, error = [], error or away
     if summary_file or comment:
         tell_applied(
             entries,
@@ -154,17 +158,27 @@ class _Applying:
         """The exit status of the first that fails; else 5 where one has changed."""
         status = 0
         for plan in self.plans:
-            before = self.standing([plan])[0]
-            told_to = plan.name in self.again
-            if before.standing == "applied" and not told_to:
-                continue
-            if before.standing == "changed" and not told_to:
-                _say_changed(before)
-                status = StalePlan.exit_status
-                continue
-            if ended := self._one(plan, before, told_to=told_to):
+            ended, goes_on = self._decide(plan)
+            if not goes_on:
                 return ended
+            status = max(status, ended)
         return status
+
+    def _decide(self, plan: BackfillPlan) -> tuple[int, bool]:
+        """What the plan comes to, and whether the next one may follow."""
+        before = self.standing([plan])[0]
+        told_to = plan.name in self.again
+        if before.standing == "applied" and not told_to:
+            return 0, True
+        if before.standing == "changed" and not told_to:
+            _say_changed(before)
+            return StalePlan.exit_status, True
+        try:
+            ended = self._one(plan, before, told_to=told_to)
+        except _Meanwhile as other:
+            click.echo(f"{plan.name} was run meanwhile: run {other}", err=True)
+            return self._decide(plan)
+        return ended, not ended
 
     def standing(self, plans: Sequence[BackfillPlan] | None = None) -> list[Entry]:
         """Asked anew for each: the runs in between use the state by themselves."""
@@ -179,12 +193,24 @@ class _Applying:
         self._refuse_missing(plan)
         self.ran.append(plan.name)
         if resumed and not told_to:
-            click.echo(f"carrying on {plan.name} ({plan.path})", err=True)
+            click.echo(f"carrying on {plan.name} ({visible(plan.path)})", err=True)
             return self._quietly(resume_command, run=resumed.run_id, **self.running)
-        click.echo(f"applying {plan.name} ({plan.path})", err=True)
+        click.echo(f"applying {plan.name} ({visible(plan.path)})", err=True)
+        known = before.run and before.run.run_id
         return self._quietly(
-            run_command, plan=plan.path, events=DEFAULT_EVENTS, **self.running, **self.starting
+            run_command,
+            plan=plan.path,
+            events=DEFAULT_EVENTS,
+            once_locked=lambda store: self._refuse_others(store, plan, known),
+            **self.running,
+            **self.starting,
         )
+
+    def _refuse_others(self, store: Store, plan: BackfillPlan, known: str | None) -> None:
+        """While the plan was planned, another process may have run it: the lock is held now."""
+        latest = next(iter(store.ledger(plan.name, self.address)), None)
+        if latest and latest.run_id != known:
+            raise _Meanwhile(latest.run_id)
 
     def _quietly(self, command: click.Command, **arguments: object) -> int:
         """As the command itself does it; with JSON, what it prints gives way to the ledger."""
@@ -211,6 +237,10 @@ class _Applying:
                     message = f"{plan.name} depends on `{name}`, which is neither here nor applied"
                     hint = "is its name right, and its file among these?"
                     raise PreflightRefused(message, hint=hint)
+
+
+class _Meanwhile(Exception):
+    """Another process has run the plan: its run."""
 
 
 def _say_changed(entry: Entry) -> None:

@@ -14,10 +14,12 @@ from runner.cli.github import tell_github
 from runner.cli.plan import show, warned
 from runner.errors import BackfillError, InvalidPlan
 from runner.model import ExecutionPlan, Json, Problem
+from runner.output.escape import visible
 from runner.output.markdown import MAX_CHARACTERS
+from runner.spec.secrets import redact
 
 _RESERVE = 100  # characters, for the line that counts what is left out
-_PART = 3_000  # a plan is begun only where it may take this much
+_PART = 3_000  # what a plan may take at least
 
 
 def preview_all(
@@ -47,7 +49,7 @@ def preview_all(
             problems += error.problems
             status = max(status, error.exit_status)
         except BackfillError as error:
-            click.echo(f"error: {file}: {error}", err=True)
+            click.echo(f"error: {visible(file)}: {visible(redact(str(error)))}", err=True)
             status = max(status, error.exit_status)
         else:
             plans.append(warned(plan, target))
@@ -82,15 +84,18 @@ def _markdown(plans: Sequence[ExecutionPlan], target: Target, events: int | None
     from runner.output import words
     from runner.output.preview_markdown import write_markdown
 
-    room, parts = MAX_CHARACTERS - _RESERVE, []
+    room, parts, left_out = MAX_CHARACTERS - _RESERVE, list[str](), 0
     for index, plan in enumerate(plans):
         share = max(_PART, room // (len(plans) - index))
-        if share > room:
-            more = words.counted(len(plans) - index, "more plan")
-            parts.append(f"... and {more}, for which there is no room.\n")
-            break
         out = io.StringIO()
         write_markdown(plan, out, target=target.name, events=events, room=share - 1)
-        parts.append(out.getvalue())
-        room -= len(out.getvalue()) + 1
+        part = out.getvalue()
+        if len(part) + 1 > room:
+            left_out += 1
+            continue
+        parts.append(part)
+        room -= len(part) + 1
+    if left_out:
+        more = words.counted(left_out, "more plan")
+        parts.append(f"... and {more}, for which there is no room.\n")
     return "\n".join(parts)

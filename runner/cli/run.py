@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -90,6 +91,7 @@ def run_command(
     yes: bool,
     no_wait: bool,
     skip_preflight: bool,
+    once_locked: Callable[[Store], None] = lambda _: None,
 ) -> int:
     """Send the events of PLAN, stage by stage, and follow their jobs to the end.
 
@@ -140,6 +142,7 @@ def run_command(
     lease = take_lock(store(), execution_plan.name, resolved.address, run_id, wait_lock)
     if review:
         review.refuse_used(store())
+    once_locked(store())
 
     def start() -> Journal:
         record = replace(execution_plan, path=str(Path(plan).resolve()))

@@ -107,7 +107,6 @@ def sync_command(
     named = "\n".join((repo, branch, path, resolved.address))
     sync_id = hashlib.sha256(named.encode()).hexdigest()[:16]
     mirror = Mirror(Path(_FOLDER).resolve() / sync_id, repo, branch)
-    mirror.open()
     url = _absolute(state or DEFAULT_STATE)
     record = SyncRecord(sync_id, repo, branch, path, target, every, who(), time.time())
     arguments = ["--target", target, "--resume"]
@@ -116,7 +115,7 @@ def sync_command(
     arguments += [flag for flag, given in (("--yes", yes), ("--strict", strict)) if given]
     following = Following(mirror, path, signed or bool(allowed_signers), allowed_signers,
                           allow_force_push)  # fmt: skip
-    with Store(url) as store:
+    with mirror.opened(), Store(url) as store:
         return Syncing(following, store, url, record, arguments).run(once=once)
 
 

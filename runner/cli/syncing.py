@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,6 +30,8 @@ from runner.errors import (
 from runner.model import SyncRecord
 from runner.output.escape import visible
 from runner.spec.secrets import redact
+
+_TELLING = re.compile(r"(error|changed|applying|carrying on)\b|.*:\d+:\d+: error: ")
 
 
 class _Stopped(BaseException):
@@ -110,6 +113,7 @@ class Syncing:
                 time.sleep(self.record.every)
         except _Stopped:
             status = 0
+        self.applying = True  # a second signal has nothing left to end
         self._keep(ended_at=time.time())
         return Interrupted.exit_status if self.wanted is signal.SIGINT else status
 
@@ -135,7 +139,7 @@ class Syncing:
         if status == 0:
             self._keep(outcome="applied", message=None, applied=commit, applied_at=time.time())
         else:
-            said = self.said[-1] if self.said else "see what `backfill apply` has printed"
+            said = self.said[-1] if self.said else "`backfill status` shows its run"
             self._keep(outcome="failed", message=f"apply has ended with {status}: {said}")
         return status
 
@@ -169,10 +173,10 @@ class Syncing:
         return status if status >= 0 else Incomplete.exit_status
 
     def _hear(self, stream: TextIO) -> None:
-        """Hand on what it says, and remember what went wrong."""
+        """Hand on what it says, and remember what went wrong: in whose run, or in which line."""
         for line in stream:
             sys.stderr.write(line)
-            if line.startswith(("error: ", "changed: ")):
+            if _TELLING.match(line):
                 self.said.append(line.strip())
 
     def _keep(self, **changes: Any) -> None:

@@ -12,6 +12,7 @@ from runner.cli.github import annotate, chosen_format
 from runner.cli.plan_files import changed_option, plan_files
 from runner.errors import InvalidPlan
 from runner.model import Json, Problem
+from runner.output.escape import visible
 
 
 @click.command(
@@ -69,7 +70,7 @@ def _problems(plan: str, overrides: dict[str, Json], *, strict: bool) -> Sequenc
     if asks(loaded):
         message = "its events depend on the database, which `validate` does not ask"
         hint = "`backfill plan` asks it, and checks every event"
-        click.echo(f"note: {plan}: {message}: {hint}", err=True)
+        click.echo(f"note: {visible(plan)}: {message}: {hint}", err=True)
         return loaded.warnings
     return build_execution_plan(loaded, strict=strict).warnings
 
@@ -96,4 +97,4 @@ def _report(plans: tuple[str, ...], problems: list[Problem], form: str) -> None:
         click.echo(format_problems(problems, color=wants_color(sys.stdout)))
     if valid:
         count = len(plans)
-        click.echo(f"{plans[0]} is valid" if count == 1 else f"{count} plans are valid")
+        click.echo(f"{visible(plans[0])} is valid" if count == 1 else f"{count} plans are valid")

@@ -20,7 +20,7 @@ from runner.adapters.inngest.event_api import HttpEventApi, trace_context
 from runner.adapters.inngest.http import Retry, open_client
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target
-from runner.errors import KeyRefused, PreflightRefused
+from runner.errors import KeyRefused, PreflightRefused, TargetDown
 from runner.execution.chunks import RequestLimits
 from runner.execution.means import Means
 from runner.execution.ports import Clock, Guard, GuardUnanswered, Journal, Resolver
@@ -206,6 +206,9 @@ async def _probe(jobs: HttpJobsApi, target: Target) -> None:
     """Following must work before the first event is sent."""
     try:
         await jobs.probe()
+    except TargetDown as error:
+        hint = "nothing was sent; once it answers, say the same again"
+        raise TargetDown(str(error), hint=hint) from None
     except KeyRefused as error:
         if target.signing_keys:
             raise

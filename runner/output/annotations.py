@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
+from urllib.parse import quote
 
 from runner import __version__
 from runner.model import Problem
@@ -57,7 +58,7 @@ def _annotation(problem: Problem) -> str:
 
 def _result(problem: Problem, rules: Sequence[str]) -> dict[str, object]:
     location: dict[str, object] = {
-        "artifactLocation": {"uri": PurePath(problem.path).as_posix()},
+        "artifactLocation": {"uri": quote(PurePath(problem.path).as_posix())},
     }
     if problem.line:
         start = {"startLine": problem.line, "startColumn": problem.column}

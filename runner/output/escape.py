@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 import unicodedata
 
+# What a CI's log takes for a command of its own: `::name::` at a line's beginning, `##[name]`.
+_COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#\[)")
 # Control characters (C0, DEL, C1), line separators, and the marks that reorder text.
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029]")
 
 
 def visible(text: str) -> str:
-    """`text` with every character that could move the cursor or reorder the line spelled out."""
+    """`text` with every character spelled out that could move the cursor, reorder the line, or
+    begin a command to the CI that keeps the log."""
+    if ":" in text or "##" in text:
+        text = _COMMAND.sub(lambda found: r"\x23" if found[0] == "#" else rf"{found[1]}\x3a", text)
     return _HIDDEN.sub(_spelled, text)
 
 

@@ -24,6 +24,7 @@ from runner.output.markdown import (
 from runner.planning.left_out import grouped
 
 _RESERVE = 2_000  # kept free for the closing lines
+_LINE_MORE = 40  # the line that counts what is left out
 _SECTION = 2_000  # a section is begun only where it may take this much
 
 
@@ -36,7 +37,10 @@ def write_markdown(
     room: int = MAX_CHARACTERS,
 ) -> None:
     """At most `room` characters: samples give way first, and what is left out is counted."""
-    head = [f"### Backfill plan {code(plan.name)} → {code(target)}", summary_markdown(plan)]
+    head = [
+        f"### Backfill plan {code(plan.name)} → {code(target)}",
+        summary_markdown(plan, room // 4),
+    ]
     tail = f"<sub>{plan.digest}</sub>"
     blocks = details(plan, events, room - sum(len(block) + 2 for block in (*head, tail)))
     out.write("\n\n".join([*head, *blocks, tail]) + "\n")
@@ -69,11 +73,14 @@ def details(plan: ExecutionPlan, events: int | None, room: int) -> list[str]:
     return [block for block in blocks if block]
 
 
-def summary_markdown(plan: ExecutionPlan) -> str:
+def summary_markdown(plan: ExecutionPlan, room: int) -> str:
     if not plan.stages:
         return "**Nothing to send.**"
-    control = "".join(f"\n- {cell(line)}" for line in words.control(plan))
-    return f"**{words.totals_line(plan)}.**" + (f"\n{control}" if control else "")
+    head, control = f"**{words.totals_line(plan)}.**", words.control(plan)
+    if not control:
+        return head
+    lines = fitting((f"- {cell(line)}" for line in control), max(0, room - len(head) - _LINE_MORE))
+    return f"{head}\n\n{with_more(lines, len(control), '- ')}"
 
 
 def _table(plan: ExecutionPlan, room: int) -> str:
@@ -85,7 +92,8 @@ def _table(plan: ExecutionPlan, room: int) -> str:
     ]
     rows = (
         f"| {stage.number} | {cell(stage.operation)} | {cell(stage.event)} | {stage.for_each} "
-        f"| {stage.total:,} | {stage.batches:,} | {words.pacing(stage)} | {words.until(stage)} |"
+        f"| {stage.total:,} | {stage.batches:,} | {words.pacing(stage)} "
+        f"| {cell(words.until(stage))} |"
         for stage in plan.stages
     )
     kept = fitting(rows, room - sum(map(len, head)))

@@ -31,7 +31,7 @@ _COLORS: dict[Fate, str] = {
 }
 _SAMPLES = 3
 _RESERVE = 500  # for the closing line
-_SECTION = 300  # a section is begun only where it may take this much
+_SECTION = 300  # what a section may take at least
 
 
 def write_reviews(reviews: Sequence[Review], out: TextIO, *, color: bool) -> None:
@@ -64,15 +64,19 @@ def reviews_markdown(reviews: Sequence[Review], room: int = MAX_CHARACTERS) -> s
     told = [review for review in reviews if review.fate != "same"]
     told.sort(key=lambda review: review.fate != "invalid")
     sections: list[str] = []
+    left_out = 0
     for index, review in enumerate(told):
-        share = max(_SECTION, room // (len(told) - index))
-        if share > room:
-            more = words.counted(len(told) - index, "plan")
-            sections.append(f"_The details of {more} are left out: there is no room for them._")
-            break
-        section = _section(review, share, opened=len(told) == 1)
+        section = _section(
+            review, max(_SECTION, room // (len(told) - index)), opened=len(told) == 1
+        )
+        if len(section) + 2 > room:
+            left_out += 1
+            continue
         sections.append(section)
         room -= len(section) + 2
+    if left_out:
+        more = words.counted(left_out, "plan")
+        sections.append(f"_The details of {more} are left out: there is no room for them._")
     return "\n".join([head, *([table] if table else []), *(f"\n{one}" for one in sections)]) + "\n"
 
 
@@ -122,7 +126,7 @@ def _section(review: Review, room: int, *, opened: bool) -> str:
     elif review.fate == "changed" and review.difference:
         blocks.append(bullets(review.difference, room))
     elif review.plan and review.fate == "added":
-        summary = summary_markdown(review.plan)
+        summary = summary_markdown(review.plan, room // 4)
         blocks += [summary, *details(review.plan, _SAMPLES, room - len(summary) - 2)]
     elif review.plan:
         blocks.append(f"It sent {code(words.totals_line(review.plan))}.")

@@ -29,7 +29,7 @@ def write_syncs(syncs: Sequence[SyncRecord], now: float, out: TextIO, *, color: 
     for sync in syncs:
         health = sync.health(now)
         shown = click.style(health, fg=_COLORS[health]) if color else health
-        where = f"{sync.repository} {sync.branch} {sync.path} → {sync.target}"
+        where = f"{redact(sync.repository)} {sync.branch} {sync.path} → {sync.target}"
         out.write(f"sync {visible(where)}: {shown}\n")
         applied = f"{sync.applied[:12]} is applied" if sync.applied else "nothing is applied yet"
         if sync.seen and sync.seen != sync.applied:

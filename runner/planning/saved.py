@@ -6,6 +6,7 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 
@@ -78,6 +79,13 @@ def read_saved(raw: bytes) -> SavedPlan | None:
         return None
     if value.pop("seal", None) != _seal(value):
         raise Tampered
+    try:
+        return _saved(value)
+    except (KeyError, TypeError, ValueError, AttributeError):  # sealed again, by hand
+        raise Tampered from None
+
+
+def _saved(value: Mapping[str, Any]) -> SavedPlan:
     bodies = {
         int(number): [base64.b64decode(block) for block in blocks]
         for number, blocks in value["events"].items()

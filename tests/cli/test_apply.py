@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runner.adapters.embedded.server import create_app
+from runner.cli.common import take_lock
+from runner.cli.main import cli
 from tests.cli.conftest import Jobs, served
 from tests.support import CATALOG
 from tests.types import Backfill, Result
@@ -183,3 +186,39 @@ def test_every_invalid_plan_is_reported_and_nothing_is_run(
     assert "2.yaml:5" in done.err
     assert "3.yaml:5" in done.err
     assert not jobs.items
+
+
+def test_what_another_process_applies_while_this_one_plans_is_not_sent_again(
+    apply: Apply,
+    write: Write,
+    jobs: Jobs,
+    url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The other one comes and goes between this one's look at the ledger and its lock."""
+    write("1.yaml", "one", "o/one")
+    write("2.yaml", "two", "o/two")
+    lock, others = take_lock, [apply]
+
+    def after_another(*arguments: Any) -> Any:
+        while others:
+            assert others.pop()().status == 0
+        return lock(*arguments)
+
+    monkeypatch.setattr("runner.cli.run.take_lock", after_another)
+    arguments = ["apply", str(tmp_path / "plans"), "--target", url]
+    assert cli.main(arguments, prog_name="backfill", standalone_mode=False) == 0
+    assert jobs.items == ["o/one", "o/two"]
+    assert "one was run meanwhile: run 01" in capsys.readouterr().err
+
+
+def test_a_server_that_is_away_leaves_no_run_behind_and_names_none(
+    backfill: Backfill, write: Write, tmp_path: Path
+) -> None:
+    write("1.yaml", "one", "o/one")
+    done = backfill("apply", tmp_path / "plans", "--target", "http://127.0.0.1:9")
+    assert done.status == 6
+    assert "nothing was sent; once it answers, say the same again" in done.err
+    assert "resume" not in done.err

@@ -301,6 +301,32 @@ def test_a_hundred_changed_plans_fit_into_a_comment(backfill: Backfill, git: Git
     assert "more plans, for which there is no room." in done.out
 
 
+def test_what_guards_say_counts_within_a_comments_room(backfill: Backfill, git: Git) -> None:
+    guards = "".join(f"  - {{file: {'_' * 200}{number}}}\n" for number in range(6))
+    for number in range(40):
+        text = plan(f"p{number}", repos(1)) + f"guards:\n{guards}"
+        git.write(f"plans/p{number:03}.yaml", text)
+    for command in ("diff", "plan"):
+        done = backfill(command, "plans/", "--changed-since", "main", "--format", "markdown")
+        assert done.status == 0
+        assert len(done.out) <= LIMIT
+        assert done.out.count("<details") == done.out.count("</details>")
+
+
+def test_no_text_of_a_plan_is_a_command_to_the_ci_that_keeps_the_log(
+    backfill: Backfill, git: Git
+) -> None:
+    evil = plan("evil", repos(1)).replace(
+        "{name: evil}", '{name: evil, owner: "::set-output name=x::y", reason: "##[error]boo"}'
+    )
+    path = git.write("plans/evil.yaml", evil)
+    for command in ("plan", "run"):
+        done = backfill(command, path, "--dry-run" if command == "run" else "--events=all")
+        lines = [line.lstrip() for line in done.out.splitlines()]
+        assert not [line for line in lines if line.startswith("::") or "##[" in line]
+        assert "set-output name=x" in done.out, "it is told, as text"
+
+
 def test_github_gets_annotations_a_summary_and_the_text_by_itself(
     backfill: Backfill, git: Git, tmp_path: Path
 ) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from pathlib import Path
 
+import orjson
 import pytest
 
 from runner.adapters.embedded.server import create_app
@@ -121,6 +123,22 @@ def test_an_expired_or_edited_one_is_refused(
         edited = backfill(command, saved)
         assert edited.status == 5
         assert "is no longer the plan that was saved: it was changed" in edited.err
+
+
+def test_one_that_was_sealed_again_by_hand_is_refused(
+    backfill: Backfill, plan: Path, tmp_path: Path
+) -> None:
+    saved = tmp_path / "saved.json"
+    backfill("plan", plan, "--out", saved)
+    value = json.loads(saved.read_text())
+    del value["seal"], value["run_id"]
+    raw = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    value["seal"] = f"sha256:{hashlib.sha256(raw).hexdigest()}"
+    saved.write_bytes(orjson.dumps(value))
+    for command in ("run", "plan"):
+        done = backfill(command, saved)
+        assert done.status == 5
+        assert "is no longer the plan that was saved" in done.err
 
 
 def test_a_plan_that_demands_it_is_run_only_with_its_very_digest_approved(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -137,12 +138,76 @@ def test_a_commit_is_applied_only_with_a_known_signature_where_one_is_demanded(
     assert jobs.items == ["o/a"]
 
 
+@pytest.mark.skipif(shutil.which("gpg") is None, reason="gpg is not installed here")
+def test_a_key_of_another_kind_is_no_allowed_signer(
+    once: Once, remote: Git, jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git would take any key of the keyring for a signature of that kind."""
+    home = tmp_path / "gnupg"
+    home.mkdir(mode=0o700)
+    monkeypatch.setenv("GNUPGHOME", str(home))
+    made = ["--quick-gen-key", "tester@example.com", "ed25519", "sign", "never"]
+    gpg = ["gpg", "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""]
+    subprocess.run([*gpg, *made], check=True, capture_output=True)
+    remote("config", "user.signingkey", "tester@example.com")
+    remote.commit("signed", "--gpg-sign")
+    assert remote("verify-commit", "HEAD") == ""
+    signers = tmp_path / "signers"
+    signers.write_text("")
+    assert once("--allowed-signers", str(signers)).status == 4
+    assert jobs.items == []
+    assert once("--signed").status == 0
+    subprocess.run(["gpgconf", "--kill", "gpg-agent"], check=False)
+
+
+def test_what_a_killed_process_has_left_in_the_mirror_is_cleared_away(
+    once: Once, remote: Git, jobs: Jobs
+) -> None:
+    assert once().status == 0
+    (mirror,) = Path(".backfill/sync").iterdir()
+    for name in ("index.lock", "config.lock", "refs/remotes/origin/main.lock"):
+        (mirror / ".git" / name).write_text("")
+    remote.write("plans/2-two.yaml", plan("two", "o/b"))
+    remote.commit()
+    assert once().status == 0
+    assert jobs.items == ["o/a", "o/b"]
+
+
+def test_one_process_of_a_machine_follows_a_branch(
+    start: Start, remote: Git, url: str, jobs: Jobs, once: Once, backfill: Backfill
+) -> None:
+    process = start("sync", "--repo", remote.folder, "--target", url, "--every", "1s")
+    jobs.wait_for(1)
+    refused = once()
+    assert refused.status == 5
+    assert "another `backfill sync` follows main here" in refused.err
+    until(lambda: status(backfill)["outcome"] == "applied")
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) in (0, -signal.SIGTERM), "the second may come when Python has ended"
+    assert process.stderr
+    assert "Traceback" not in process.stderr.read()
+
+
+def test_an_invalid_plan_is_named_until_it_is_mended(
+    once: Once, remote: Git, jobs: Jobs, backfill: Backfill
+) -> None:
+    remote.write("plans/2-two.yaml", plan("two", "nonsense"))
+    remote.commit()
+    assert once().status == 3
+    assert "2-two.yaml:5:9: error: `nonsense` is not" in status(backfill)["message"]
+    remote.write("plans/2-two.yaml", plan("two", "o/b"))
+    remote.commit()
+    assert once().status == 0
+    assert jobs.items == ["o/a", "o/b"]
+
+
 def test_what_cannot_be_fetched_is_6_and_named(
     backfill: Backfill, remote: Git, url: str, once: Once
 ) -> None:
     done = backfill("sync", "--repo", "/nowhere/at/all", "--target", url, "--once")
     assert done.status == 6
-    assert "/nowhere/at/all: git: " in done.err
+    assert "'/nowhere/at/all' does not appear to be a git repository" in done.err
     gone = once("--branch", "gone")
     assert gone.status == 6
     assert "couldn't find remote ref" in gone.err
@@ -156,6 +221,8 @@ def test_what_cannot_be_fetched_is_6_and_named(
         (["--branch", "--upload-pack=x"], 2, "is no name of a branch"),
         (["--every", "0s"], 2, "--every is at least 1s"),
         (["--repo", "https://user:s3cret-word@example.com/x"], 2, "--repo holds a user or a key"),
+        (["--repo", "https://example.com/x?t=s3cret-word"], 2, "--repo holds a user or a key"),
+        (["--repo", "ssh://git:s3cret-word@127.0.0.1/x"], 2, "--repo holds a user or a key"),
         (["--target", "https://example.com"], 4, "nobody is asked before events go to"),
     ],
 )

@@ -39,3 +39,10 @@ def test_wide_characters_take_two_columns_and_combining_ones_none() -> None:
 def test_shortened_text_keeps_within_its_columns(text: str, width: int, short: str) -> None:
     assert shortened(text, width) == short
     assert columns(short) <= width
+
+
+def test_what_a_ci_takes_for_a_command_is_spelled_out() -> None:
+    assert visible("::error::x") == r"\x3a:error::x"
+    assert visible("  ::stop-commands::x") == r"  \x3a:stop-commands::x"
+    assert visible("a ##[error]b ###[x") == r"a \x23#[error]b #\x23#[x"
+    assert visible("a::b # c: d ## e") == "a::b # c: d ## e"

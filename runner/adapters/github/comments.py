@@ -1,8 +1,8 @@
 """One comment on a pull request, brought up to date instead of added to.
 
 ``GET`` and ``POST /repos/{repo}/issues/{number}/comments``, ``PATCH
-/repos/{repo}/issues/comments/{id}``, ``GET /repos/{repo}/commits/{sha}/pulls``: GitHub's REST
-interface, version 2022-11-28. A comment is found again by a mark that its page does not show.
+/repos/{repo}/issues/comments/{id}``, ``GET /repos/{repo}/commits/{sha}/pulls``, ``GET /user``: its
+REST interface, version 2022-11-28. A comment is found again by a mark that its page does not show.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def comment(request: PullRequest, kind: str, text: str, *, anew: bool = True) ->
         if number is None:
             return None
         body = {"body": f"{mark}\n{text}"}
-        there = _find(client, f"{base}/issues/{number}/comments", mark)
+        there = _find(client, request.origin, f"{base}/issues/{number}/comments", mark)
         if there is not None:
             return _address(_ask(client, "PATCH", f"{base}/issues/comments/{there}", body))
         if not anew:
@@ -97,15 +97,28 @@ def _of_commit(client: httpx.Client, base: str, commit: str) -> int | None:
     return next((int(one["number"]) for one in found), None)
 
 
-def _find(client: httpx.Client, url: str, mark: str) -> int | None:
+def _find(client: httpx.Client, origin: str, url: str, mark: str) -> int | None:
+    """Our own comment with the mark: anybody else can write the mark too, and change theirs."""
+    own: str | None = None
     for page in range(1, _MOST_PAGES + 1):
         found = _ask(client, "GET", f"{url}?per_page={_PAGE}&page={page}")
         for one in found:
             if str(one.get("body") or "").startswith(mark):
-                return int(one["id"])
+                own = _own_login(client, origin) if own is None else own
+                user = one.get("user") or {}
+                if user.get("login") == own if own else user.get("type") == "Bot":
+                    return int(one["id"])
         if len(found) < _PAGE:
             return None
     return None
+
+
+def _own_login(client: httpx.Client, origin: str) -> str:
+    """Whose the token is; empty for that of an Actions job, which may not ask and is a bot's."""
+    try:
+        return str(_ask(client, "GET", f"{origin}/user").get("login") or "")
+    except KeyRefused:
+        return ""
 
 
 def _address(answer: Any) -> str:
