@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -93,11 +94,12 @@ operations:
 @pytest.fixture(scope="module")
 def problems() -> list[Problem]:
     found: list[Problem] = []
-    for path in sorted(EXAMPLES.glob("*.yaml")):
-        try:
-            load_plan(str(path))
-        except InvalidPlan as error:
-            found += [replace(one, path=Path(one.path).name) for one in error.problems]
+    with contextlib.chdir(EXAMPLES):
+        for path in sorted(Path().glob("*.yaml")):
+            try:
+                load_plan(str(path))
+            except InvalidPlan as error:
+                found += [replace(one, path=Path(one.path).name) for one in error.problems]
     return found
 
 
