@@ -239,7 +239,14 @@ class Journal(Protocol):
     def begin_chunk(self, chunk: Chunk, /) -> None: ...
 
     def accept(self, chunk: Chunk, answer: Answer, /) -> None:
-        """Keep what was taken and what was refused; forget the events after that."""
+        """Keep what was taken and what was refused; forget the events after that.
+
+        What was taken whole may be written with what comes next, or by `settle`: before that, a
+        run that is carried on makes the request again, with the same ids.
+        """
+
+    def settle(self) -> None:
+        """Write down what was answered."""
 
     def withdraw(self, chunk: Chunk, /) -> None:
         """Nothing of the chunk was taken, and it will be cut differently."""

@@ -228,6 +228,8 @@ class _Run:
                 break
             if self._over_limit() or not await self.gate.opened(stage.number, pace, batch=False):
                 return 0
+        if pace.delay:
+            self.journal.settle()  # nothing is owed while nothing is sent
         if pace.size >= size and (faster := pace.speed_up()):
             self.means.observer.note(faster)
         return decided if decided == count else 0

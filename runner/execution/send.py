@@ -53,7 +53,7 @@ class Sender:
             self.journal.begin_chunk(chunk)
             taken = len(chunk.positions)
             try:
-                answer = await self._post(chunk, partial(events.peek, taken + self._most))
+                answer = await self._post(chunk, partial(self._meanwhile, events, taken))
             except RequestTooLarge as refusal:
                 if refusal.maybe_taken:
                     raise _contradicted(chunk, refusal) from None
@@ -87,6 +87,11 @@ class Sender:
     def take_as_sent(self, chunk: Chunk, ids: Sequence[str]) -> Sent:
         """The server has the chunk already: its events have started jobs, or so it was decided."""
         return self._accept(chunk, Answer(tuple(ids)))
+
+    def _meanwhile(self, events: Ahead, under_way: int) -> None:
+        """While the server is at work: the answer before is written down, the next events made."""
+        self.journal.settle()
+        events.peek(under_way + self._most)
 
     async def _post(self, chunk: Chunk, meanwhile: Callable[[], object] | None = None) -> Answer:
         """Raises `Incomplete` where a server that has answered this process is gone."""

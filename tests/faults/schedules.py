@@ -47,7 +47,7 @@ FAULTS: tuple[Fault, ...] = (
     _too_large,
     answers(302, location="http://elsewhere.test"),
 )
-_WRITES = ("begin_chunk", "accept", "record", "withdraw")
+_WRITES = ("begin_chunk", "accept", "settle", "record", "withdraw")
 
 
 class Crash(Exception):

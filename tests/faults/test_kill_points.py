@@ -20,7 +20,7 @@ from tests.support import repos, write_plan
 
 ROOT = Path(__file__).parents[2]
 _WHEN = ("before", "after")
-_OFTEN = ("chunk-record", "request", "answer", "accepted-record", "job-record")
+_OFTEN = ("chunk-record", "request", "answer", "accepted", "accepted-record", "job-record")
 _KILLS = [
     *((point, when, 1) for point in POINTS if point not in OF_DRAINS for when in _WHEN),
     *((point, when, 3) for point in _OFTEN for when in _WHEN),

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import orjson
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from runner.adapters.journal import chains, figures, proofs, recovery
+from runner.adapters.journal import accepting, chains, figures, proofs, recovery
 from runner.adapters.journal.leases import Lease
 from runner.adapters.journal.reach import reachable
 from runner.adapters.journal.tables import chunks, jobs, notes, outcomes, runs, waits
@@ -23,7 +22,6 @@ from runner.execution.ports import (
     Unanswered,
     Unsettled,
 )
-from runner.execution.seeds import internal_ids
 from runner.model import (
     Chain,
     CheckResult,
@@ -44,11 +42,25 @@ class RunJournal:
 
     def __init__(self, engine: Engine, run_id: str, started_at: float, lease: Lease) -> None:
         self._engine, self.run_id, self.started_at, self._lease = engine, run_id, started_at, lease
+        # The latest answer, until it is written: lost, its request is made again with the same ids.
+        self._owed: tuple[Chunk, Answer] | None = None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with reachable(self._engine.url), self._engine.begin() as connection:
+            yield connection
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
-        with reachable(self._engine.url), self._engine.begin() as connection:
+        """What is owed is written first: nobody reads, or writes, past it."""
+        owed = self._owed
+        with self._transaction() as connection:
+            if owed:
+                self._lease.renew(connection)
+                accepting.accept(connection, self.run_id, *owed)
             yield connection
+        if self._owed is owed:
+            self._owed = None
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
@@ -56,8 +68,14 @@ class RunJournal:
             self._lease.renew(connection)
             yield connection
 
+    def settle(self) -> None:
+        if self._owed:
+            with self._read():
+                pass
+
     def begin_chunk(self, chunk: Chunk) -> None:
-        with self._write() as connection:
+        with self._transaction() as connection:
+            self._lease.renew(connection)
             connection.execute(
                 insert(chunks),
                 {
@@ -77,31 +95,10 @@ class RunJournal:
             )
 
     def accept(self, chunk: Chunk, answer: Answer) -> None:
-        taken = len(answer.ids)
-        with self._write() as connection:
-            before = connection.execute(select(chunks.c.state).where(self._is(chunk))).scalar_one()
-            again = before == "requeued"
-            values: dict[str, Any] = {
-                "state": "accepted",
-                "resent": answer.resent and not again,
-                "ids": _odd_ids(chunk, answer, derived=not again),
-            }
-            if answer.refused is not None:
-                connection.execute(
-                    insert(outcomes).values(
-                        run_id=self.run_id,
-                        position=chunk.positions[taken],
-                        chunk=chunk.number,
-                        item=chunk.items[taken],
-                        outcome="rejected",
-                        message=answer.refused,
-                        at=time.time(),
-                    )
-                )
-                values["failed"] = chunks.c.failed + 1
-                # Of a chunk with gaps the events after the refused one stay to be sent again.
-                values |= {"state": before} if again else {"last": chunk.positions[taken]}
-            connection.execute(update(chunks).where(self._is(chunk)).values(**values))
+        self.settle()
+        self._owed = chunk, answer
+        if answer.refused is not None:
+            self.settle()
 
     def withdraw(self, chunk: Chunk) -> None:
         with self._write() as connection:
@@ -169,7 +166,7 @@ class RunJournal:
 
     def orders(self) -> Orders:
         query = select(runs.c.wanted, runs.c.batch_size, runs.c.delay)
-        with self._read() as connection:
+        with self._transaction() as connection:
             return Orders(*connection.execute(query.where(runs.c.id == self.run_id)).one())
 
     def end(self, status: RunStatus) -> None:
@@ -255,23 +252,6 @@ class RunJournal:
 
     def _is(self, chunk: Chunk) -> Any:
         return self._ours & (chunks.c.number == chunk.number)
-
-
-def _odd_ids(chunk: Chunk, answer: Answer, *, derived: bool) -> str | None:
-    """The ids that the seed does not give; the server's word counts where it differs.
-
-    It counts up from the seed or does not use it at all: where the first and the last are the
-    seed's, all are.
-    """
-    ids, last = answer.ids, len(answer.ids) - 1
-    if derived and (not ids or [ids[0], ids[-1]] == [_id(chunk, 0), _id(chunk, last)]):
-        return None
-    known = zip(map(str, chunk.positions), answer.ids, strict=False)
-    return orjson.dumps(dict(known)).decode()
-
-
-def _id(chunk: Chunk, index: int) -> str:
-    return next(internal_ids(chunk.seed, 1, index))
 
 
 def _job_row(run_id: str, sighting: Sighting) -> list[dict[str, Any]]:
