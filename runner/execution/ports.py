@@ -53,9 +53,8 @@ class EventApi(Protocol):
     ) -> Answer:
         """Post a JSON array of `count` events under an internal-id seed, with retries.
 
-        `meanwhile` may be called while the server is at work.
-
-        Raises `RequestTooLarge`, `KeyRefused` (stop at once) and `TargetError`.
+        `meanwhile` may be called while the server is at work. Raises `RequestTooLarge`,
+        `KeyRefused` (stop at once) and `TargetError`.
         """
 
 
@@ -241,12 +240,10 @@ class Journal(Protocol):
     def accept(self, chunk: Chunk, answer: Answer, /) -> None:
         """Keep what was taken and what was refused; forget the events after that.
 
-        What was taken whole may be written with what comes next, or by `settle`: before that, a
-        run that is carried on makes the request again, with the same ids.
+        What was taken whole is written by `settle`, or with what comes next.
         """
 
-    def settle(self) -> None:
-        """Write down what was answered."""
+    def settle(self) -> None: ...
 
     def withdraw(self, chunk: Chunk, /) -> None:
         """Nothing of the chunk was taken, and it will be cut differently."""
