@@ -9,12 +9,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 import click
 
 from runner.adapters.inngest.target import Target
-from runner.cli.common import F, wants_color
+from runner.cli.common import F, read_duration, wants_color
 from runner.cli.display import display
 from runner.cli.wiring import Settings, open_means, stop_on_signals
 from runner.errors import (
@@ -25,7 +24,6 @@ from runner.errors import (
     RunFailed,
     TargetDown,
     TargetError,
-    UsageError,
 )
 from runner.execution.chunks import MAX_BYTES, MAX_EVENTS
 from runner.execution.means import Ending
@@ -34,7 +32,6 @@ from runner.execution.run import execute
 from runner.execution.summary import summarise
 from runner.execution.watch import beside, watch
 from runner.model import ExecutionPlan, Observer, Summary
-from runner.spec.units import parse_duration
 
 _STATUSES = {
     "completed": 0,
@@ -76,13 +73,15 @@ def sending_options(command: F) -> F:
         ),
         click.option(
             "--wait-lock",
-            callback=_read_wait,
+            callback=read_duration,
+            default="0s",
+            show_default=True,
             metavar="DURATION",
-            help="How long to wait while another run of the plan is under way.  [default: 0s]",
+            help="How long to wait while another run of the plan is under way.",
         ),
         click.option(
             "--grace",
-            callback=_read_grace,
+            callback=read_duration,
             metavar="DURATION",
             help="How long to wait for an event's job to appear before it counts as one that no "
             "function listens to.  [default: 20s]",
@@ -173,17 +172,3 @@ def _print(summary: Summary, form: str) -> None:
         click.echo(json.dumps(summary_json(summary), indent=2))
     else:
         write_summary_text(summary, sys.stdout, color=wants_color(sys.stdout))
-
-
-def _read_wait(_context: Any, _parameter: Any, value: str | None) -> float:
-    try:
-        return 0.0 if value is None else parse_duration(value)
-    except ValueError as error:
-        raise UsageError(f"--wait-lock: {error}") from None
-
-
-def _read_grace(_context: Any, _parameter: Any, value: str | None) -> float | None:
-    try:
-        return None if value is None else parse_duration(value)
-    except ValueError as error:
-        raise UsageError(f"--grace: {error}") from None

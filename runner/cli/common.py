@@ -64,6 +64,18 @@ def format_option(*formats: str) -> Callable[[F], F]:
     )
 
 
+def read_duration(
+    _context: click.Context, parameter: click.Parameter, value: str | None
+) -> float | None:
+    """The callback of an option that takes a duration: seconds, None where it was not given."""
+    from runner.spec.units import parse_duration
+
+    try:
+        return None if value is None else parse_duration(value)
+    except ValueError as error:
+        raise UsageError(f"{parameter.opts[0]}: {error}") from None
+
+
 target_option = click.option(
     "--target",
     default="embedded",

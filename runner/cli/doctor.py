@@ -89,7 +89,7 @@ def _read(
         return None, [Finding("plan", "fail", str(error), error.hint)]
     stages = f"{len(plan.stages):,} stage{'' if len(plan.stages) == 1 else 's'}"
     message = f"{plan.name}: {plan.events:,} event{'' if plan.events == 1 else 's'}, {stages}"
-    if plan.events or any(stage.deferred for stage in plan.stages):
+    if plan.may_send:
         return plan, [Finding("plan", "ok", f"{message}; every payload fits its contract")]
     mend = "`backfill plan` shows what is skipped and why"
     return plan, [Finding("plan", "fail", f"{message}: there is nothing to send", mend)]

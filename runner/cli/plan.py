@@ -20,6 +20,7 @@ from runner.cli.common import (
     format_option,
     local_past,
     plan_options,
+    read_duration,
     read_variables,
     target_option,
     timings_option,
@@ -30,7 +31,6 @@ from runner.cli.plan_files import changed_option, plan_files
 from runner.cli.saved import load_saved, save
 from runner.errors import UsageError
 from runner.model import ExecutionPlan, Problem
-from runner.spec.units import parse_duration
 
 if TYPE_CHECKING:
     from runner.planning.estimate import Past
@@ -47,13 +47,6 @@ def read_events(_context: click.Context, _parameter: click.Parameter, value: str
     if not value.isdecimal():
         raise UsageError("--events wants a number, or all")
     return int(value)
-
-
-def _read_expires(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
-    try:
-        return parse_duration(value)
-    except ValueError as error:
-        raise UsageError(f"--expires: {error}") from None
 
 
 events_option = click.option(
@@ -89,7 +82,7 @@ events_option = click.option(
 )
 @click.option(
     "--expires",
-    callback=_read_expires,
+    callback=read_duration,
     default="24h",
     show_default=True,
     metavar="DURATION",
@@ -158,8 +151,7 @@ def plan_command(
         save(built, resolved, target, overrides, out, expires)
     if form == "github":
         _tell_github(warned(execution_plan, resolved), resolved, events)
-    sends = bool(execution_plan.events) or any(stage.deferred for stage in execution_plan.stages)
-    return _EVENTS_TO_SEND if detailed_exitcode and sends else 0
+    return _EVENTS_TO_SEND if detailed_exitcode and execution_plan.may_send else 0
 
 
 def _tell_github(plan: ExecutionPlan, target: Target, events: int | None) -> None:
@@ -229,9 +221,7 @@ def show(plan: ExecutionPlan, target: Target, *, form: str, events: int | None) 
 
 def warned(plan: ExecutionPlan, target: Target) -> ExecutionPlan:
     """With what is unwise about the plan on this target."""
-    return replace(
-        plan, warnings=tuple(dict.fromkeys((*plan.warnings, *handler_warnings(plan, target))))
-    )
+    return replace(plan, warnings=(*plan.warnings, *handler_warnings(plan, target)))
 
 
 def handler_warnings(plan: ExecutionPlan, target: Target) -> list[Problem]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Sequence
 
@@ -15,11 +14,8 @@ from runner.cli.plan import show, warned
 from runner.errors import BackfillError, InvalidPlan
 from runner.model import ExecutionPlan, Json, Problem
 from runner.output.escape import visible
-from runner.output.markdown import MAX_CHARACTERS
+from runner.output.preview_markdown import previews_markdown
 from runner.spec.secrets import redact
-
-_RESERVE = 100  # characters, for the line that counts what is left out
-_PART = 3_000  # what a plan may take at least
 
 
 def preview_all(
@@ -52,22 +48,23 @@ def preview_all(
             click.echo(f"error: {visible(file)}: {visible(redact(str(error)))}", err=True)
             status = max(status, error.exit_status)
         else:
-            plans.append(warned(plan, target))
+            plans.append(plan)
     _print(plans, target, form, events)
     if form == "github":
-        warnings = [warning for plan in plans for warning in plan.warnings]
-        tell_github([*problems, *warnings], _markdown(plans, target, events))
+        told = [warned(plan, target) for plan in plans]
+        warnings = [warning for plan in told for warning in plan.warnings]
+        tell_github([*problems, *warnings], previews_markdown(told, target.name, events))
     if problems:
         from runner.output.problems import format_problems
 
         click.echo(format_problems(problems, color=wants_color(sys.stderr)), err=True)
-    sends = any(plan.events or any(stage.deferred for stage in plan.stages) for plan in plans)
-    return status, sends
+    return status, any(plan.may_send for plan in plans)
 
 
 def _print(plans: Sequence[ExecutionPlan], target: Target, form: str, events: int | None) -> None:
     if form == "markdown":
-        click.echo(_markdown(plans, target, events), nl=False)
+        told = [warned(plan, target) for plan in plans]
+        click.echo(previews_markdown(told, target.name, events), nl=False)
         return
     if form == "json":
         click.echo("[")
@@ -77,25 +74,3 @@ def _print(plans: Sequence[ExecutionPlan], target: Target, form: str, events: in
         show(plan, target, form=form, events=events)
     if form == "json":
         click.echo("]")
-
-
-def _markdown(plans: Sequence[ExecutionPlan], target: Target, events: int | None) -> str:
-    """All of them within a comment's limit; of those that do not fit, how many there are."""
-    from runner.output import words
-    from runner.output.preview_markdown import write_markdown
-
-    room, parts, left_out = MAX_CHARACTERS - _RESERVE, list[str](), 0
-    for index, plan in enumerate(plans):
-        share = max(_PART, room // (len(plans) - index))
-        out = io.StringIO()
-        write_markdown(plan, out, target=target.name, events=events, room=share - 1)
-        part = out.getvalue()
-        if len(part) + 1 > room:
-            left_out += 1
-            continue
-        parts.append(part)
-        room -= len(part) + 1
-    if left_out:
-        more = words.counted(left_out, "more plan")
-        parts.append(f"... and {more}, for which there is no room.\n")
-    return "\n".join(parts)

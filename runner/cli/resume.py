@@ -129,7 +129,7 @@ def resume_command(
 
 def _resolver(store: Store, record: RunRecord, plan: ExecutionPlan) -> Resolver | None:
     """What is left to find out is found out by the plan's files, which must be as they were."""
-    if not any(stage.deferred for stage in plan.stages):
+    if not plan.deferred:
         return None
     if not unchanged(plan.inputs):
         message = f"{record.path} has changed, and stages of run {record.id} are resolved by it"

@@ -156,7 +156,7 @@ def run_command(
             follow=follow,
             source=source_of(record),
         )
-        if any(stage.deferred for stage in record.stages):
+        if record.deferred:
             remember(journal, built.plan)
         return journal
 

@@ -6,26 +6,16 @@ import json
 import shutil
 import sys
 import time
-from typing import Any
 
 import click
 
-from runner.cli.common import format_option, open_store, state_option, wants_color
+from runner.cli.common import format_option, open_store, read_duration, state_option, wants_color
 from runner.cli.completion import complete_plan_name, complete_target
-from runner.errors import UsageError
 from runner.model import RunStatus
 from runner.output.run_json import line_json
 from runner.output.run_text import write_lines
-from runner.spec.units import parse_duration
 
 _STATES = ("running", "completed", "failed", "incomplete", "cancelled")
-
-
-def _read_since(_context: Any, _parameter: Any, value: str | None) -> float:
-    try:
-        return 0.0 if value is None else time.time() - parse_duration(value)
-    except ValueError as error:
-        raise UsageError(f"--since: {error}") from None
 
 
 @click.command(
@@ -56,7 +46,7 @@ def _read_since(_context: Any, _parameter: Any, value: str | None) -> float:
 )
 @click.option(
     "--since",
-    callback=_read_since,
+    callback=read_duration,
     metavar="DURATION",
     help="Only runs that were started so long ago at most.",
 )
@@ -67,13 +57,14 @@ def runs_command(
     plan: str | None,
     target: str | None,
     states: tuple[RunStatus, ...],
-    since: float,
+    since: float | None,
     limit: int,
     form: str,
 ) -> None:
     """List the runs that the state store has, the latest first."""
     store = open_store(state, only_reads=True)
-    lines = store.runs(plan=plan, target=target, states=states, since=since, limit=limit)
+    began = 0.0 if since is None else time.time() - since
+    lines = store.runs(plan=plan, target=target, states=states, since=began, limit=limit)
     if form == "json":
         click.echo(json.dumps([line_json(line) for line in lines], indent=2))
     elif lines:

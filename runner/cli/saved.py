@@ -35,7 +35,6 @@ def save(
 
     plan = built.execution_plan
     now = time.time()
-    deferred = any(stage.deferred for stage in plan.stages)
     saved = SavedPlan(
         tool=__version__,
         run_id=str(ULID()),
@@ -44,7 +43,7 @@ def save(
         target=named,
         address=target.address,
         variables=variables,
-        items=to_remember(built.plan) if deferred else None,
+        items=to_remember(built.plan) if plan.deferred else None,
         plan=replace(
             plan,
             path=os.path.relpath(plan.path),

@@ -14,24 +14,20 @@ from runner.adapters.inngest.target import resolve
 from runner.adapters.journal import DEFAULT_STATE
 from runner.adapters.journal.leases import who
 from runner.adapters.journal.store import Store
-from runner.cli.common import plan_options, read_variables, state_file, state_option, target_option
+from runner.cli.common import (
+    plan_options,
+    read_duration,
+    read_variables,
+    state_file,
+    state_option,
+    target_option,
+)
 from runner.cli.syncing import Following, Syncing
 from runner.errors import PreflightRefused, UsageError
 from runner.model import SyncRecord
-from runner.spec.units import parse_duration
 
 _FOLDER = ".backfill/sync"
 _SHORTEST = 1.0  # seconds between two looks
-
-
-def _read_every(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
-    try:
-        seconds = parse_duration(value)
-    except ValueError as error:
-        raise UsageError(f"--every: {error}") from None
-    if seconds < _SHORTEST:
-        raise UsageError("--every is at least 1s")
-    return seconds
 
 
 @click.command(
@@ -49,7 +45,7 @@ def _read_every(_context: click.Context, _parameter: click.Parameter, value: str
 )
 @click.option(
     "--every",
-    callback=_read_every,
+    callback=read_duration,
     default="60s",
     show_default=True,
     metavar="DURATION",
@@ -97,6 +93,8 @@ def sync_command(
     without a signature where one is demanded (4). SIGTERM and ^C end it after the request in
     flight.
     """
+    if every < _SHORTEST:
+        raise UsageError("--every is at least 1s")
     read_variables(variables, var_files)
     resolved = resolve(target, os.environ)
     if not (yes or resolved.local):

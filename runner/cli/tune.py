@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from runner.cli.common import open_store, state_option
+from runner.cli.common import open_store, read_duration, state_option
 from runner.cli.completion import complete_run
 from runner.errors import UsageError
-from runner.spec.units import format_duration, parse_duration
+from runner.spec.units import format_duration
 
 
 @click.command(
@@ -20,8 +20,10 @@ from runner.spec.units import format_duration, parse_duration
 @click.argument("run", shell_complete=complete_run)
 @state_option
 @click.option("--batch-size", type=click.IntRange(1), help="Events sent before each delay.")
-@click.option("--delay", metavar="DURATION", help="The pause between batches.")
-def tune_command(run: str, state: str | None, batch_size: int | None, delay: str | None) -> int:
+@click.option(
+    "--delay", callback=read_duration, metavar="DURATION", help="The pause between batches."
+)
+def tune_command(run: str, state: str | None, batch_size: int | None, delay: float | None) -> int:
     """Change the pace of RUN from its next batch on, in all stages, also across a resume.
 
     What the payloads say to the workers (as `embeddings` does) stays as it was planned.
@@ -30,10 +32,7 @@ def tune_command(run: str, state: str | None, batch_size: int | None, delay: str
     if batch_size is not None:
         orders["batch_size"] = batch_size
     if delay is not None:
-        try:
-            orders["delay"] = parse_duration(delay)
-        except ValueError as error:
-            raise UsageError(f"--delay: {error}") from None
+        orders["delay"] = delay
     if not orders:
         raise UsageError("nothing to change", hint="say --batch-size, --delay, or both")
     store = open_store(state)

@@ -47,6 +47,6 @@ class Ending:
 
 def preflight(plan: ExecutionPlan) -> None:
     """Refuse what cannot be what anybody wanted, before anything is sent."""
-    if not plan.events and not any(stage.deferred for stage in plan.stages):
+    if not plan.may_send:
         hint = "`backfill plan` shows what is skipped and why"
         raise PreflightRefused("there is nothing to send: the plan has no events", hint=hint)

@@ -132,11 +132,20 @@ class ExecutionPlan:
         )
 
     @property
+    def deferred(self) -> bool:
+        """Are some of its events found out only when their stage starts?"""
+        return any(stage.deferred for stage in self.stages)
+
+    @property
+    def may_send(self) -> bool:
+        return bool(self.events) or self.deferred
+
+    @property
     def needs_approval(self) -> bool:
         """Where events are found out later, nobody knows how many there will be."""
         if self.approval is None:
             return False
-        return self.events > self.approval or any(stage.deferred for stage in self.stages)
+        return self.events > self.approval or self.deferred
 
     @property
     def scheduled(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from runner.model import Problem
 from runner.output.escape import shortened, visible
@@ -24,6 +24,23 @@ def fitting(lines: Iterable[str], room: int) -> list[str]:
             break
         kept.append(line)
     return kept
+
+
+def shared_out(
+    makers: Sequence[Callable[[int], str]], room: int, least: int
+) -> tuple[list[str], int]:
+    """The blocks that fit into `room` characters, and how many are left out.
+
+    Each is made for its share of what is left, `least` or more; two characters part it from the
+    next.
+    """
+    kept: list[str] = []
+    for index, make in enumerate(makers):
+        block = make(min(room - 2, max(least, room // (len(makers) - index))))
+        if len(block) + 2 <= room:
+            kept.append(block)
+            room -= len(block) + 2
+    return kept, len(makers) - len(kept)
 
 
 def with_more(kept: list[str], total: int, bullet: str = "") -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from typing import TextIO
 
@@ -19,11 +22,13 @@ from runner.output.markdown import (
     fitting,
     folded,
     problems_block,
+    shared_out,
     with_more,
 )
 from runner.planning.left_out import grouped
 
 _RESERVE = 2_000  # kept free for the closing lines
+_PART = 3_000  # what one of several plans may take at least
 _LINE_MORE = 40  # the line that counts what is left out
 _SECTION = 2_000  # a section is begun only where it may take this much
 
@@ -46,10 +51,26 @@ def write_markdown(
     out.write("\n\n".join([*head, *blocks, tail]) + "\n")
 
 
+def previews_markdown(plans: Sequence[ExecutionPlan], target: str, events: int | None) -> str:
+    """Several plans in one comment; of those that do not fit, how many there are."""
+
+    def part(plan: ExecutionPlan, room: int) -> str:
+        out = io.StringIO()
+        write_markdown(plan, out, target=target, events=events, room=room)
+        return out.getvalue()
+
+    room = MAX_CHARACTERS - _LINE_MORE * 2
+    parts, left_out = shared_out([partial(part, plan) for plan in plans], room, _PART)
+    if left_out:
+        more = words.counted(left_out, "more plan")
+        parts.append(f"... and {more}, for which there is no room.\n")
+    return "\n".join(parts)
+
+
 def details(plan: ExecutionPlan, events: int | None, room: int) -> list[str]:
     """All but the summary, in blocks: what does not fit into `room` characters is counted."""
     room -= min(_RESERVE, room // 4)
-    blocks, left_out = [], 0
+    blocks = []
     # Together these leave at least an eighth of the room to the samples.
     sections = (
         _table(plan, room // 2),
@@ -60,14 +81,11 @@ def details(plan: ExecutionPlan, events: int | None, room: int) -> list[str]:
     for block in sections:
         blocks.append(block)
         room -= len(block) + 2
-    for index, stage in enumerate(plan.stages if events != 0 else ()):
-        share = min(room - 2, max(_SECTION, room // (len(plan.stages) - index)))
-        block = _samples(stage, events, share)
-        if len(block) + 2 > room:
-            left_out += 1
-            continue
-        blocks.append(block)
-        room -= len(block) + 2
+    stages = plan.stages if events != 0 else ()
+    samples, left_out = shared_out(
+        [partial(_samples, stage, events) for stage in stages], room, _SECTION
+    )
+    blocks += samples
     if left_out:
         blocks.append(f"_The samples of {words.counted(left_out, 'stage')} are left out._")
     return [block for block in blocks if block]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TextIO
 
 import click
@@ -17,6 +18,7 @@ from runner.output.markdown import (
     fitting,
     folded,
     problems_block,
+    shared_out,
 )
 from runner.output.preview_markdown import details, summary_markdown
 from runner.output.problems import format_problems, problems_json
@@ -63,17 +65,8 @@ def reviews_markdown(reviews: Sequence[Review], room: int = MAX_CHARACTERS) -> s
     room -= len(table)
     told = [review for review in reviews if review.fate != "same"]
     told.sort(key=lambda review: review.fate != "invalid")
-    sections: list[str] = []
-    left_out = 0
-    for index, review in enumerate(told):
-        section = _section(
-            review, max(_SECTION, room // (len(told) - index)), opened=len(told) == 1
-        )
-        if len(section) + 2 > room:
-            left_out += 1
-            continue
-        sections.append(section)
-        room -= len(section) + 2
+    makers = [partial(_section, review, opened=len(told) == 1) for review in told]
+    sections, left_out = shared_out(makers, room, _SECTION)
     if left_out:
         more = words.counted(left_out, "plan")
         sections.append(f"_The details of {more} are left out: there is no room for them._")

@@ -21,6 +21,8 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp
 
+from runner.adapters.embedded.server import create_app
+
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "runner"]
 
@@ -103,6 +105,18 @@ class Jobs:
     def wait_for(self, count: int) -> None:
         with self._more:
             assert self._more.wait_for(lambda: len(self.items) >= count, 30), self.items
+
+
+@pytest.fixture
+def jobs() -> Jobs:
+    return Jobs()
+
+
+@pytest.fixture
+def url(jobs: Jobs) -> Iterator[str]:
+    """A server whose only function counts."""
+    with served(create_app({"app/sync": jobs})) as address:
+        yield address
 
 
 def _default_hangup() -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runner.adapters.embedded.server import create_app
 from runner.cli.common import take_lock
 from runner.cli.main import cli
-from tests.cli.conftest import Jobs, served
+from tests.cli.conftest import Jobs
 from tests.support import CATALOG
 from tests.types import Backfill, Result
 
@@ -37,17 +36,6 @@ def write(tmp_path: Path) -> Write:
         return path
 
     return plan
-
-
-@pytest.fixture
-def jobs() -> Jobs:
-    return Jobs()
-
-
-@pytest.fixture
-def url(jobs: Jobs) -> Iterator[str]:
-    with served(create_app({"app/sync": jobs})) as address:
-        yield address
 
 
 @pytest.fixture

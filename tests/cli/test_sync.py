@@ -6,14 +6,13 @@ import json
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runner.adapters.embedded.server import create_app
-from tests.cli.conftest import Jobs, Start, served, until
+from tests.cli.conftest import Jobs, Start, until
 from tests.git import Git
 from tests.support import CATALOG
 from tests.types import Backfill, Result
@@ -34,17 +33,6 @@ def remote(tmp_path: Path) -> Git:
     git.write("plans/1-one.yaml", plan("one", "o/a"))
     git.commit()
     return git
-
-
-@pytest.fixture
-def jobs() -> Jobs:
-    return Jobs()
-
-
-@pytest.fixture
-def url(jobs: Jobs) -> Iterator[str]:
-    with served(create_app({"app/sync": jobs})) as address:
-        yield address
 
 
 @pytest.fixture
