@@ -5,8 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, islice
-from typing import NamedTuple
+from itertools import accumulate, count
 
 import orjson
 
@@ -25,14 +24,6 @@ class RequestLimits:
     bytes: int = MAX_BYTES
 
 
-class Encoded(NamedTuple):
-    """An event as it goes over the wire; `position` counts from 0 over the run."""
-
-    position: int
-    item: str
-    body: bytes
-
-
 class Wire:
     """How a run writes the events of a stage.
 
@@ -48,42 +39,50 @@ class Wire:
         self._before_item = b',"id":' + orjson.dumps(event_id(run_id, stage, "", 0))[:-1]
         self._plain = not stage.numbered and stage.begins is None
 
-    def encode(self, index: int, item: str, data: bytes) -> Encoded:
-        """The `index`-th event of the stage, with its idempotency key."""
+    def encode(self, index: int, item: str, data: bytes) -> bytes:
+        """The `index`-th event of the stage as it is sent, with its idempotency key."""
         id_ = orjson.dumps(event_id(self._run_id, self.stage, item, index))
         at = self.stage.at(self.stage.batch_of(index))
         time = b"" if at is None else b',"ts":%d' % ((self._started_at + at) * 1000)
-        body = b"".join((self._head, data, b',"id":', id_, time, b"}"))
-        return Encoded(self.first + index, item, body)
+        return b"".join((self._head, data, b',"id":', id_, time, b"}"))
 
-    def events(self, start: int) -> Iterator[Encoded]:
-        """The stage's events from the `start`-th on."""
-        raw = self.stage.items.raw(start)
-        if not self._plain:
-            return (self.encode(index, item, data) for index, (item, data) in enumerate(raw, start))
-        head, middle, dumps = self._head, self._before_item, orjson.dumps
-        # As `encode` writes it, without its calls: this is done a million times.
-        return (
-            Encoded(position, item, head + data + middle + dumps(item)[1:] + b"}")
-            for position, (item, data) in enumerate(raw, self.first + start)
-        )
+    def pages(self, start: int) -> Iterator[tuple[list[str], list[bytes]]]:
+        """Items and events of the stage from the `start`-th on, as many at once as lie together."""
+        for names, payloads in self.stage.items.pages(start):
+            items = orjson.loads(b"[" + b",".join(names) + b"]")
+            if self._plain:
+                # As `encode` writes it, without its calls: this is done a million times.
+                head, middle = self._head, self._before_item
+                pairs = zip(names, payloads, strict=True)
+                yield items, [head + data + middle + name[1:] + b"}" for name, data in pairs]
+            else:
+                numbered = zip(count(start), items, payloads, strict=False)
+                yield items, [self.encode(*event) for event in numbered]
+            start += len(items)
 
 
 class Ahead:
-    """Events in their order, the next ones made before they are needed."""
+    """The events that are to be sent, in their order, the next ones made before they are needed.
 
-    def __init__(self, events: Iterator[Encoded]) -> None:
-        self._events = events
-        self._ready: list[Encoded] = []
+    `position` is that of the first of them, counted from 0 over the run.
+    """
 
-    def peek(self, count: int) -> list[Encoded]:
-        """The next events, as many as there are."""
-        self._ready += islice(self._events, max(0, count - len(self._ready)))
-        return self._ready[:count]
+    def __init__(self, wire: Wire, start: int) -> None:
+        self.items: list[str] = []
+        self.bodies: list[bytes] = []
+        self.position = wire.first + start
+        self._pages = wire.pages(start)
+
+    def make(self, count: int) -> None:
+        """Have the next `count` events ready, or all that are left."""
+        while len(self.bodies) < count and (page := next(self._pages, None)):
+            self.items += page[0]
+            self.bodies += page[1]
 
     def drop(self, count: int) -> None:
         """These were dealt with."""
-        del self._ready[:count]
+        del self.items[:count], self.bodies[:count]
+        self.position += count
 
 
 def stage_at(plan: ExecutionPlan, position: int) -> tuple[Stage, int]:
@@ -114,13 +113,14 @@ def pick(plan: ExecutionPlan, positions: Iterable[int]) -> Iterator[tuple[Stage,
         yield stage, index - 1, item, data
 
 
-def cut(events: Sequence[Encoded], limits: RequestLimits) -> int:
-    """How many of `events` go into the next request; at least one."""
-    most = min(len(events), limits.events)
-    sizes = accumulate((len(event.body) + 1 for event in events[:most]), initial=1)
-    within = bisect_right(list(sizes), limits.bytes) - 1
-    return max(1, min(within, most))
+def cut(bodies: Sequence[bytes], limits: RequestLimits) -> int:
+    """How many of the events go into the next request; at least one."""
+    most = min(len(bodies), limits.events)
+    ends = list(accumulate(map(len, bodies[:most])))
+    # After the n-th event come n commas and two brackets.
+    within = bisect_right(range(most), limits.bytes, key=lambda last: ends[last] + last + 2)
+    return max(1, within)
 
 
-def join(events: Sequence[Encoded]) -> bytes:
-    return b"[" + b",".join([event.body for event in events]) + b"]"
+def join(bodies: Iterable[bytes]) -> bytes:
+    return b"[" + b",".join(bodies) + b"]"

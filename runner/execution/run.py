@@ -201,7 +201,7 @@ class _Run:
 
     async def _send(self, stage: Stage, first: int, index: int) -> bool:
         wire = Wire(self.journal.run_id, self.journal.started_at, stage, first)
-        pace, events = Pace(stage.pacing), Ahead(wire.events(index))
+        pace, events = Pace(stage.pacing), Ahead(wire, index)
         paced = index > 0  # a run that is carried on keeps the pace that was reviewed
         while index < stage.total:
             if index and index == stage.canary and not await self._canary(stage):

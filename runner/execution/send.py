@@ -9,7 +9,7 @@ from functools import partial
 from random import Random
 
 from runner.errors import Incomplete, TargetDown, TargetError
-from runner.execution.chunks import Ahead, Encoded, RequestLimits, cut, join
+from runner.execution.chunks import Ahead, RequestLimits, cut, join
 from runner.execution.pace import Pace
 from runner.execution.ports import Answer, Chunk, Clock, EventApi, Journal, RequestTooLarge
 from runner.execution.seeds import make_seed
@@ -49,7 +49,7 @@ class Sender:
         """
         self._most = min(self.limits.events, self._most * 2)  # one large event must not slow all
         while count and not stop.is_set():
-            chunk = self._next_chunk(stage, events.peek(min(count, self._most)), number)
+            chunk = self._next_chunk(stage, events, min(count, self._most), number)
             self.journal.begin_chunk(chunk)
             taken = len(chunk.positions)
             try:
@@ -91,7 +91,7 @@ class Sender:
     def _meanwhile(self, events: Ahead, under_way: int) -> None:
         """While the server is at work: the answer before is written down, the next events made."""
         self.journal.settle()
-        events.peek(under_way + self._most)
+        events.make(under_way + self._most)
 
     async def _post(self, chunk: Chunk, meanwhile: Callable[[], object] | None = None) -> Answer:
         """Raises `Incomplete` where a server that has answered this process is gone."""
@@ -112,8 +112,9 @@ class Sender:
             self.observer.note(f"{chunk.operation}: {item} was rejected: {answer.refused}")
         return Sent(chunk, answer)
 
-    def _next_chunk(self, stage: Stage, pending: Sequence[Encoded], batch: int) -> Chunk:
-        events = pending[: cut(pending, replace(self.limits, events=self._most))]
+    def _next_chunk(self, stage: Stage, events: Ahead, most: int, batch: int) -> Chunk:
+        events.make(most)
+        taken = cut(events.bodies, replace(self.limits, events=most))
         self._chunks += 1
         return Chunk(
             number=self._chunks - 1,
@@ -122,9 +123,9 @@ class Sender:
             operation=stage.operation,
             event=stage.event,
             seed=make_seed(self.clock.time(), self.random),
-            body=join(events),
-            positions=range(events[0].position, events[-1].position + 1),
-            items=[event.item for event in events],
+            body=join(events.bodies[:taken]),
+            positions=range(events.position, events.position + taken),
+            items=events.items[:taken],
         )
 
     def _shrink(self, chunk: Chunk, reason: str) -> None:

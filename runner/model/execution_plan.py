@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -37,6 +37,9 @@ class Items(Protocol):
 
     def raw(self, start: int = 0, /) -> Iterator[tuple[str, bytes]]:
         """Each item and its payload as JSON."""
+
+    def pages(self, start: int = 0, /) -> Iterator[tuple[Sequence[bytes], Sequence[bytes]]]:
+        """Items and payloads, both as JSON, as many at once as lie together."""
 
     def events(self, start: int = 0, /) -> Iterator[tuple[str, Event]]: ...
 

@@ -27,19 +27,18 @@ class SealedItems:
         return self.count
 
     def raw(self, start: int = 0) -> Iterator[tuple[str, bytes]]:
-        for line in self._lines(start):
-            item, _, data = line.partition(b"\t")
-            yield orjson.loads(item), data
+        for names, payloads in self.pages(start):
+            yield from zip(orjson.loads(b"[" + b",".join(names) + b"]"), payloads, strict=True)
 
     def events(self, start: int = 0) -> Iterator[tuple[str, Event]]:
         for item, data in self.raw(start):
             yield item, Event(self.event, orjson.loads(data))
 
-    def _lines(self, start: int) -> Iterator[bytes]:
+    def pages(self, start: int = 0) -> Iterator[tuple[Sequence[bytes], Sequence[bytes]]]:
         first, skipped = divmod(start, BLOCK)
         for block in self.blocks[first:]:
-            lines = zlib.decompress(block).split(b"\n")
-            yield from lines[skipped:] if skipped else lines
+            cells = zlib.decompress(block).replace(b"\n", b"\t").split(b"\t")
+            yield cells[2 * skipped :: 2], cells[2 * skipped + 1 :: 2]
             skipped = 0
 
 

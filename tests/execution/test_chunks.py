@@ -10,15 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ulid import ULID
 
-from runner.execution.chunks import Encoded, RequestLimits, Wire, cut, join
+from runner.execution.chunks import Ahead, RequestLimits, Wire, cut, join
 from runner.execution.seeds import internal_ids, make_seed
 from runner.model import Pacing, Stage
 from runner.planning.sealed import seal
 
 
-def _events(sizes: list[int]) -> list[Encoded]:
+def _events(sizes: list[int]) -> list[bytes]:
     payloads = [(f"i{n}", json.dumps({"x": "y" * size}).encode()) for n, size in enumerate(sizes)]
-    return list(_wire(payloads).events(0))
+    return _bodies(_wire(payloads))
+
+
+def _bodies(wire: Wire) -> list[bytes]:
+    return [body for _, bodies in wire.pages(0) for body in bodies]
 
 
 def _wire(payloads: list[tuple[str, bytes]], *, begins: float | None = None) -> Wire:
@@ -46,25 +50,43 @@ def test_requests_hold_all_events_in_order_within_both_limits(
         assert len(body) <= max_bytes or count == 1
         sent += json.loads(body)
         pending = pending[count:]
-    assert sent == [json.loads(event.body) for event in encoded]
+    assert sent == [json.loads(body) for body in encoded]
 
 
 def test_the_event_on_the_wire_has_name_data_and_a_readable_id() -> None:
     encoded = _wire([]).encode(0, "o/r", b'{"repo":"o/r"}')
-    assert encoded.body == b'{"name":"app/sync","data":{"repo":"o/r"},"id":"01RUN:sync:o/r"}'
+    assert encoded == b'{"name":"app/sync","data":{"repo":"o/r"},"id":"01RUN:sync:o/r"}'
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1), min_size=1, max_size=5))
 def test_the_short_way_writes_events_as_the_long_one_does(items: list[str]) -> None:
     wire = _wire([(item, b'{"x":1}') for item in items])
     long = [wire.encode(index, item, b'{"x":1}') for index, item in enumerate(items)]
-    assert list(wire.events(0)) == long
+    assert _bodies(wire) == long
+    assert [item for names, _ in wire.pages(0) for item in names] == items
+
+
+@given(st.integers(1, 4_500), st.integers(0, 4_500), st.lists(st.integers(1, 3_000), max_size=6))
+def test_events_made_ahead_are_those_of_the_stage_wherever_it_begins(
+    count: int, start: int, steps: list[int]
+) -> None:
+    """They lie in blocks; neither a block's end nor what was dropped before shifts any."""
+    start = min(start, count)
+    wire = _wire([(f"i{n}", b"{}") for n in range(count)])
+    ahead, every = Ahead(wire, start), _bodies(wire)
+    for step in steps:
+        ahead.make(step)
+        there = min(step, count - ahead.position)
+        assert len(ahead.bodies) >= there
+        assert ahead.bodies == every[ahead.position : ahead.position + len(ahead.bodies)]
+        assert ahead.items[:1] == [f"i{ahead.position}"][: len(ahead.items)]
+        ahead.drop(there)
 
 
 def test_a_scheduled_event_has_the_time_of_its_batch() -> None:
     """Counted from the start of the run, so that it is the same whenever it is sent."""
-    events = _wire([(f"i{n}", b"{}") for n in range(3)], begins=10.0).events(0)
-    times = [json.loads(event.body)["ts"] for event in events]
+    wire = _wire([(f"i{n}", b"{}") for n in range(3)], begins=10.0)
+    times = [json.loads(body)["ts"] for body in _bodies(wire)]
     assert times == [1_750_000_010_500, 1_750_000_010_500, 1_750_000_015_500]
 
 

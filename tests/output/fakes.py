@@ -25,6 +25,9 @@ class FakeItems:
     def raw(self, start: int = 0) -> Iterator[tuple[str, bytes]]:
         raise NotImplementedError
 
+    def pages(self, start: int = 0) -> Iterator[tuple[Sequence[bytes], Sequence[bytes]]]:
+        raise NotImplementedError
+
     def events(self, start: int = 0) -> Iterator[tuple[str, Event]]:
         for name in self._names[start:]:
             self._asked.append(name)

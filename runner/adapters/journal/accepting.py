@@ -6,14 +6,34 @@ import time
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from runner.adapters.journal.tables import chunks, outcomes
 from runner.execution.ports import Answer, Chunk
 from runner.execution.seeds import internal_ids
 
+# Made once: it goes with every request, and building it costs more than carrying it out.
+_TAKEN_WHOLE = (
+    update(chunks)
+    .where(
+        chunks.c.run_id == bindparam("run"),
+        chunks.c.number == bindparam("this"),
+        chunks.c.state == "sending",
+    )
+    .values(state="accepted", resent=bindparam("again"), ids=bindparam("odd"))
+)
+
 
 def accept(connection: Connection, run_id: str, chunk: Chunk, answer: Answer) -> None:
+    if answer.refused is None:
+        taken_whole = {
+            "run": run_id,
+            "this": chunk.number,
+            "again": answer.resent,
+            "odd": _odd_ids(chunk, answer, derived=True),
+        }
+        if connection.execute(_TAKEN_WHOLE, taken_whole).rowcount:
+            return
     taken, this = len(answer.ids), (chunks.c.run_id == run_id) & (chunks.c.number == chunk.number)
     before = connection.execute(select(chunks.c.state).where(this)).scalar_one()
     again = before == "requeued"

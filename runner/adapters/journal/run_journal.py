@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from runner.adapters.journal import accepting, chains, figures, proofs, recovery
@@ -31,6 +31,12 @@ from runner.model import (
     Round,
     RunStatus,
     Totals,
+)
+
+# Made once: they go with every request.
+_BEGUN = insert(chunks)
+_ORDERS = select(runs.c.wanted, runs.c.batch_size, runs.c.delay).where(
+    runs.c.id == bindparam("run")
 )
 
 
@@ -77,7 +83,7 @@ class RunJournal:
         with self._transaction() as connection:
             self._lease.renew(connection)
             connection.execute(
-                insert(chunks),
+                _BEGUN,
                 {
                     "run_id": self.run_id,
                     "number": chunk.number,
@@ -165,9 +171,8 @@ class RunJournal:
             pass
 
     def orders(self) -> Orders:
-        query = select(runs.c.wanted, runs.c.batch_size, runs.c.delay)
         with self._transaction() as connection:
-            return Orders(*connection.execute(query.where(runs.c.id == self.run_id)).one())
+            return Orders(*connection.execute(_ORDERS, {"run": self.run_id}).one())
 
     def end(self, status: RunStatus) -> None:
         with self._write() as connection:
