@@ -28,7 +28,7 @@ from runner.planning.items import (
     find_workspaces,
 )
 from runner.planning.order import ordered
-from runner.planning.render import render_operation
+from runner.planning.render import render
 from runner.planning.sealed import SealedItems
 from runner.spec.document import ranked
 
@@ -60,8 +60,8 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
     skipped: list[Skipped] = list(plan.left_out)
     problems: list[Problem] = []
     given = Given(plan)
-    for operation in plan.operations:
-        rendered = render_operation(plan, operation, _source(plan, sources, operation))
+    pairs = [(operation, _source(plan, sources, operation)) for operation in plan.operations]
+    for operation, rendered in zip(plan.operations, render(plan, pairs), strict=True):
         skipped += rendered.skipped
         problems += rendered.problems
         if rendered.items.count or operation.deferred or operation.until:
@@ -111,7 +111,8 @@ def stage_as_of_now(plan: BackfillPlan, stage: Stage) -> Stage:
     """A deferred stage of a plan whose facts were gathered again. Raises `InvalidPlan`."""
     operation = next(known for known in plan.operations if known.name == stage.operation)
     order, _ = ordered(plan.repositories, plan.order_by)
-    rendered = render_operation(plan, operation, _source(plan, _sources(plan, order), operation))
+    source = _source(plan, _sources(plan, order), operation)
+    (rendered,) = render(plan, [(operation, source)])
     if rendered.problems:
         raise InvalidPlan(ranked(rendered.problems))
     return replace(stage, items=rendered.items)

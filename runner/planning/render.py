@@ -1,8 +1,7 @@
-"""One operation of a plan -> its events, rendered, checked and sealed."""
+"""The operations of a plan -> their events, rendered, checked and sealed."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,26 +25,42 @@ class Rendered:
     problems: Sequence[Problem]
 
 
-def render_operation(plan: BackfillPlan, operation: Operation, source: Source) -> Rendered:
-    """One pass over everything the operation could run for."""
-    rendering = _Rendering(plan, operation)
-    for index, (item, context) in enumerate(source.contexts(rendering.base, range(len(source)))):
-        reason = source.skips(index, context, operation.name)
-        if reason:
-            rendering.skip(item, reason)
-        else:
-            rendering.item(item, context)
-    return rendering.rendered()
+def render(
+    plan: BackfillPlan, operations: Sequence[tuple[Operation, Source]]
+) -> Sequence[Rendered]:
+    """What each of the operations comes to. Those over the same items share one pass over them:
+    reading a row of a data file costs more than rendering an event of it."""
+    renderings = [_Rendering(plan, operation) for operation, _ in operations]
+    together: dict[int, list[_Rendering]] = {}
+    for rendering, (_, source) in zip(renderings, operations, strict=True):
+        together.setdefault(id(source), []).append(rendering)
+    sources = {id(source): source for _, source in operations}
+    for known, source in sources.items():
+        _one_pass(plan, source, together[known])
+    return [rendering.rendered() for rendering in renderings]
+
+
+def _one_pass(plan: BackfillPlan, source: Source, renderings: Sequence[_Rendering]) -> None:
+    base = {"vars": plan.variables, "plan": plan.metadata}
+    for index, (item, context) in enumerate(source.contexts(base, range(len(source)))):
+        named = orjson.dumps(item)
+        for rendering in renderings:
+            context["operation"] = rendering.described
+            reason = source.skips(index, context, rendering.operation.name)
+            if reason:
+                rendering.skip(item, reason)
+            else:
+                rendering.item(item, named, context)
 
 
 class _Rendering:
     def __init__(self, plan: BackfillPlan, operation: Operation) -> None:
-        self.operation, self.base = operation, _base(plan, operation)
+        self.operation, self.described = operation, _described(operation)
         self.payload, self.contract = operation.payload, operation.contract
         self.accepts, self.when = operation.contract.accepts, operation.when
         self.faults = Faults(operation.name)
         self.skipped: list[Skipped] = []
-        self.sealing, self.seal = Sealing(), hashlib.sha256(orjson.dumps(operation.event))
+        self.sealing = Sealing(operation.event)
         attributes, ambiguous = plan.found.attributes, plan.found.ambiguous
         self.missing = [
             Missing(lookup, attributes.get(lookup.name, {}), ambiguous.get(lookup.name, _NONE))
@@ -56,8 +71,9 @@ class _Rendering:
     def skip(self, item: str, reason: str) -> None:
         self.skipped.append(Skipped(self.operation.name, item, reason))
 
-    def item(self, item: str, context: Context) -> None:
-        if sum(missing.lacks(item, context) for missing in self.missing):
+    def item(self, item: str, named: bytes, context: Context) -> None:
+        """`named`: the item as JSON."""
+        if self.missing and sum(missing.lacks(item, context) for missing in self.missing):
             return
         when, repeat = self.when, self.operation.repeat
         try:
@@ -68,18 +84,18 @@ class _Rendering:
             self.faults.add(item, partial(_undecided, when, error, item))
             return
         if repeat is None:
-            self._event(item, context)
+            self._event(item, named, context)
         else:
-            self._repeated(item, context, repeat)
+            self._repeated(item, named, context, repeat)
 
     def rendered(self) -> Rendered:
         name = self.operation.name
         problems = self.faults.problems()
         problems += [problem for missing in self.missing for problem in missing.problems(name)]
-        items = self.sealing.sealed(self.operation.event)
-        return Rendered(items, self.seal.digest(), self.skipped, problems)
+        items, digest = self.sealing.sealed()
+        return Rendered(items, digest, self.skipped, problems)
 
-    def _repeated(self, item: str, context: Context, repeat: Amount) -> None:
+    def _repeated(self, item: str, named: bytes, context: Context, repeat: Amount) -> None:
         try:
             count = repeat(context)
         except ValueError as error:
@@ -89,11 +105,11 @@ class _Rendering:
             self.skip(item, "`repeat` gives 0")
         for index in range(1, count + 1):
             context["repeat"] = {"index": index, "count": count}
-            if not self._event(item, context):
+            if not self._event(item, named, context):
                 break
         context.pop("repeat", None)
 
-    def _event(self, item: str, context: Context) -> bool:
+    def _event(self, item: str, named: bytes, context: Context) -> bool:
         try:
             data = self.payload(context)
             sealed = orjson.dumps(data)
@@ -103,9 +119,6 @@ class _Rendering:
         if not self.accepts(data):
             self.faults.add(item, partial(self.contract.explain, data, item))
             return False
-        named = orjson.dumps(item)
-        self.seal.update(named)
-        self.seal.update(sealed)
         self.sealing.add(named, sealed)
         return True
 
@@ -117,13 +130,12 @@ def _undecided(when: Condition | Amount | None, error: ValueError, item: str) ->
     return when.explain(error, item) if when else ()
 
 
-def _base(plan: BackfillPlan, operation: Operation) -> Context:
-    """What every template of the operation can read; the item is added to it."""
-    described: Data = {
+def _described(operation: Operation) -> Data:
+    """What templates see as `operation`."""
+    return {
         "name": operation.name,
         "event": operation.event,
         "batch_size": operation.pacing.batch_size,
         "delay": operation.pacing.delay,
         "delay_ms": round(operation.pacing.delay * 1000),
     }
-    return {"vars": plan.variables, "plan": plan.metadata, "operation": described}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import chain
 
 import orjson
 
@@ -42,44 +44,49 @@ class SealedItems:
             skipped = 0
 
 
-@dataclass(slots=True)
 class Sealing:
-    """Takes the events of a stage in sending order."""
+    """Takes the events of a stage in sending order. Their digest covers the event's name, and each
+    item and payload as JSON."""
 
-    _lines: list[bytes] = field(default_factory=list)
-    _blocks: list[bytes] = field(default_factory=list)
-    count: int = 0
+    def __init__(self, event: str) -> None:
+        self._event, self._digest = event, sha256(orjson.dumps(event))
+        self._lines: list[bytes] = []
+        self._blocks: list[bytes] = []
+        self._whole = 0  # events in whole blocks
 
     def add(self, item: bytes, data: bytes) -> None:
         """`item` and `data` as JSON."""
-        self._lines.append(item + b"\t" + data)
-        self.count += 1
-        if len(self._lines) == BLOCK:
+        lines = self._lines
+        lines.append(item + b"\t" + data)
+        if len(lines) == BLOCK:
             self._close()
 
-    def sealed(self, event: str) -> SealedItems:
+    def sealed(self) -> tuple[SealedItems, bytes]:
+        """The items, and their digest."""
+        count = self._whole + len(self._lines)
         self._close()
-        return SealedItems(event, self.count, tuple(self._blocks))
+        return SealedItems(self._event, count, tuple(self._blocks)), self._digest.digest()
 
     def _close(self) -> None:
         if self._lines:
-            self._blocks.append(zlib.compress(b"\n".join(self._lines), _LEVEL))
+            text = b"\n".join(self._lines)
+            self._digest.update(text.translate(None, b"\t\n"))
+            self._blocks.append(zlib.compress(text, _LEVEL))
+            self._whole += len(self._lines)
             self._lines.clear()
 
 
 def extended(items: SealedItems, more: SealedItems) -> SealedItems:
     """The one's events and then the other's, in blocks that are full but for the last."""
     whole = items.count // BLOCK
-    sealing = Sealing(_blocks=list(items.blocks[:whole]), count=whole * BLOCK)
-    for source, start in ((items, whole * BLOCK), (more, 0)):
-        for item, data in source.raw(start):
-            sealing.add(orjson.dumps(item), data)
-    return sealing.sealed(items.event)
+    rest = seal(items.event, chain(items.raw(whole * BLOCK), more.raw()))
+    blocks = items.blocks[:whole] + rest.blocks
+    return SealedItems(items.event, items.count + more.count, blocks)
 
 
-def seal(event: str, items: Sequence[tuple[str, bytes]]) -> SealedItems:
+def seal(event: str, items: Iterable[tuple[str, bytes]]) -> SealedItems:
     """Items and payloads that are JSON already."""
-    sealing = Sealing()
+    sealing = Sealing(event)
     for item, data in items:
         sealing.add(orjson.dumps(item), data)
-    return sealing.sealed(event)
+    return sealing.sealed()[0]

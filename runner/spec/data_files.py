@@ -23,7 +23,8 @@ from runner.spec.units import PRIORITIES
 from runner.spec.values import MAX_DEPTH, fault, fits
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+\Z")
-_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?\Z")
+_DIGITS = 15  # the most that a number has on a side of its point; what is longer is text
+_NUMBER = re.compile(rf"-?(0|[1-9][0-9]{{0,{_DIGITS - 1}}})(\.[0-9]{{1,{_DIGITS}}})?\Z")
 _TEXT_COLUMNS = frozenset({"repo", "workspace", "priority", "owner", "name"})
 _BOOLEANS = {"true": True, "false": False}
 _BOM = b"\xef\xbb\xbf"
@@ -39,22 +40,24 @@ class CsvRows:
     header: tuple[str, ...]
     offsets: array[int]
     workspace: str | None
+    typed: tuple[str, ...]  # the columns whose cells are more than text
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def __getitem__(self, index: int) -> Data:
-        text = (
-            self.raw[self.offsets[index] : self.offsets[index + 1]].decode("utf-8").rstrip("\r\n")
-        )
+        start, end = self.offsets[index : index + 2]
+        text = self.raw[start:end].decode("utf-8").rstrip("\r\n")
         cells = _quoted_cells(text) if '"' in text else text.split(",")
         if len(cells) != len(self.header):
             message = f"{len(cells)} cells in a table of {len(self.header)} columns"
             raise RowError(message, 'a cell with a comma in it is quoted: "a, b"')
-        row: Data = {}
-        for column, cell in zip(self.header, cells, strict=True):
-            if cell:
-                row[column] = cell if column in _TEXT_COLUMNS else _cell(column, cell)
+        row: Data = dict(zip(self.header, cells, strict=True))
+        if "" in cells:
+            row = {column: cell for column, cell in row.items() if cell}
+        for column in self.typed:
+            if column in row:
+                row[column] = _cell(column, row[column])
         return complete(row, self.workspace)
 
     def faults(self, row: Data) -> Iterable[Fault]:
@@ -118,7 +121,8 @@ def read_csv(path: str, raw: bytes, workspace: str | None) -> tuple[CsvRows | No
         return None, [_header_problem(path, raw, offsets[0], str(error), error.fault.hint)]
     if wrong := _header_fault(header, first):
         return None, [_header_problem(path, raw, offsets[0], *wrong)]
-    return CsvRows(path, raw, header, offsets[1:], workspace), []
+    typed = tuple(column for column in header if column not in _TEXT_COLUMNS)
+    return CsvRows(path, raw, header, offsets[1:], workspace, typed), []
 
 
 def read_jsonl(
@@ -177,6 +181,9 @@ def _quoted_cells(text: str) -> list[str]:
 def _cell(column: str, cell: str) -> Json:
     if column == "skip":
         return [name for name in re.split(r"[;\s]+", cell) if name]
+    if cell.isdecimal() and cell.isascii():
+        plain = len(cell) <= _DIGITS and (cell[0] != "0" or len(cell) == 1)
+        return int(cell) if plain else cell
     if _NUMBER.match(cell):
         return float(cell) if "." in cell else int(cell)
     return _BOOLEANS.get(cell, cell)
