@@ -41,7 +41,7 @@ def render(
 
 
 def _one_pass(plan: BackfillPlan, source: Source, renderings: Sequence[_Rendering]) -> None:
-    base = {"vars": plan.variables, "plan": plan.metadata}
+    base: Context = {"vars": plan.variables, "plan": plan.metadata, "operation": None}
     for index, (item, context) in enumerate(source.contexts(base, range(len(source)))):
         named = orjson.dumps(item)
         for rendering in renderings:
