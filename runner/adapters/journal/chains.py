@@ -10,7 +10,7 @@ from sqlalchemy import Connection, distinct, func, select
 
 from runner.adapters.journal import figures
 from runner.adapters.journal.plans import read
-from runner.adapters.journal.tables import FAILED, chunks, outcomes, runs
+from runner.adapters.journal.tables import FAILED, FAILED_ORDER, chunks, outcomes, runs
 from runner.model import Chain, Outcome, RunRecord, Totals
 
 
@@ -22,7 +22,7 @@ def failed_positions(
         select(outcomes.c.position, outcomes.c.item, chunks.c.operation)
         .join(chunks, figures.chunk_of_outcome())
         .where(outcomes.c.run_id == run_id, FAILED, outcomes.c.outcome.in_(kinds))
-        .order_by(outcomes.c.position)
+        .order_by(FAILED_ORDER)
     )
     taken_care_of = _taken_care_of(connection, run_id)
     return [

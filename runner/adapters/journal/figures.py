@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, bindparam, case, distinct, func, select, update
 
-from runner.adapters.journal.tables import FAILED, chunks, jobs, outcomes, runs
+from runner.adapters.journal.tables import FAILED, FAILED_ORDER, chunks, jobs, outcomes, runs
 from runner.model import Failure, Totals
 
 _FAILED_JOBS = ("failed", "cancelled", "overflowed", "skipped")
@@ -76,7 +76,7 @@ def failures(connection: Connection, run_id: str) -> list[Failure]:
             & (func.lower(jobs.c.status) != "completed"),
         )
         .where(outcomes.c.run_id == run_id, FAILED)
-        .order_by(outcomes.c.position, jobs.c.job_id)
+        .order_by(FAILED_ORDER, jobs.c.job_id)
     )
     first = {row["position"]: row for row in reversed(connection.execute(query).mappings().all())}
     return [

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, func, select
 from runner.adapters.journal import leases
 from runner.adapters.journal.figures import chunk_of_outcome
 from runner.adapters.journal.recovery import known_ids
-from runner.adapters.journal.tables import FAILED, chunks, jobs, outcomes
+from runner.adapters.journal.tables import FAILED, FAILED_ORDER, chunks, jobs, outcomes
 from runner.execution.seeds import event_id
 from runner.model import ENDED, EventRecord, ExecutionPlan, Job, RunLine, RunRecord, Stage
 
@@ -73,7 +73,7 @@ def failed(connection: Connection, run_id: str, limit: int) -> list[EventRecord]
         )
         .join(chunks, chunk_of_outcome())
         .where(outcomes.c.run_id == run_id, FAILED)
-        .order_by(outcomes.c.position)
+        .order_by(FAILED_ORDER)
         .limit(limit)
     )
     rows = connection.execute(query).all()

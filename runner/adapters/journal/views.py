@@ -13,6 +13,7 @@ from runner.adapters.journal import leases, proofs
 from runner.adapters.journal.figures import chunk_of_outcome
 from runner.adapters.journal.tables import (
     FAILED,
+    FAILED_ORDER,
     answers,
     chunks,
     jobs,
@@ -237,7 +238,7 @@ def _group(
         .where(outcomes.c.run_id == run_id, FAILED, outcomes.c.outcome == outcome)
         .where(message == said if said else outcomes.c.message.is_(None))
         .where(chunks.c.operation == operation, outcomes.c.position >= first)
-        .order_by(outcomes.c.position)
+        .order_by(FAILED_ORDER)
         .limit(MAX_NAMED)
     )
     items = tuple(connection.execute(query).scalars())
