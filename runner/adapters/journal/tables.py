@@ -98,7 +98,7 @@ Index(
     postgresql_where=_NOT_COMPLETED,
 )
 # Both halves, so that the index is used: the first is what it holds, and a bound makes SQLite like
-# it better than the key. A million events that completed are not gone through for a few that failed.
+# it better than the key. A million events that completed are not gone through for a few others.
 FAILED = and_(_NOT_COMPLETED, outcomes.c.outcome > "")
 # The order of failures: by the bare column, SQLite would take the key for the order's sake.
 FAILED_ORDER = outcomes.c.position + 0
