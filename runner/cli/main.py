@@ -9,12 +9,15 @@ import os
 import sys
 import threading
 from importlib import import_module
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from runner import __version__
 from runner.errors import BackfillError, Interrupted, InvalidPlan
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {
     "init": "Write a first plan file",
@@ -68,6 +71,14 @@ class LazyGroup(click.Group):
         command = getattr(import_module(f"runner.cli.{name}"), f"{name}_command")
         assert isinstance(command, click.Command)  # noqa: S101 - ours, and typed
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """By the names alone: importing every command for its help would take a second."""
+        from click.shell_completion import CompletionItem
+
+        names = (name for name in COMMANDS if name.startswith(incomplete))
+        items = [CompletionItem(name, help=COMMANDS[name]) for name in names]
+        return [*items, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):

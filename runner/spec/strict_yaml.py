@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -55,10 +57,12 @@ _LEFT_OUT: Any = object()  # in place of a key that was refused; its value is dr
 _STANDARD_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "seq", "map")}
 
 
-def parse(raw: bytes, path: str) -> tuple[Document, list[Problem], list[str]]:
+@lru_cache(maxsize=8)
+def parse(raw: bytes, path: str) -> tuple[Document, Sequence[Problem], Sequence[str]]:
     """The document, everything wrong with its YAML, and what in it looks like a key or token.
 
-    A syntax error ends the document there: its value is None.
+    A syntax error ends the document there: its value is None. The same bytes are gone through once:
+    a file is asked first whether it is a catalog, and the catalog of many plans is read for each.
     """
     text, problem = decode(raw, path)
     if problem:
