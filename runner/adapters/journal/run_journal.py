@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from runner.adapters.journal import accepting, chains, figures, proofs, recovery
 from runner.adapters.journal.leases import Lease
@@ -131,8 +130,7 @@ class RunJournal:
             return
         with self._write() as connection:
             if rows:
-                dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-                statement = dialect.insert(jobs)
+                statement = _insert_of(connection)(jobs)
                 new = statement.excluded
                 connection.execute(
                     statement.on_conflict_do_update(
@@ -257,6 +255,15 @@ class RunJournal:
 
     def _is(self, chunk: Chunk) -> Any:
         return self._ours & (chunks.c.number == chunk.number)
+
+
+def _insert_of(connection: Connection) -> Any:
+    """Of each dialect only what is used is imported: PostgreSQL's takes a tenth of a second."""
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert
+    else:
+        from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
+    return insert
 
 
 def _job_row(run_id: str, sighting: Sighting) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     Float,
     Index,
     Integer,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    event,
     text,
 )
 
@@ -89,14 +91,22 @@ outcomes = Table(
     sqlite_with_rowid=False,
 )
 _NOT_COMPLETED = text("outcome <> 'completed'")
-Index(
+_FAILURES = Index(
     "failures",
     outcomes.c.run_id,
     outcomes.c.outcome,
     outcomes.c.position,
     sqlite_where=_NOT_COMPLETED,
-    postgresql_where=_NOT_COMPLETED,
 )
+
+
+@event.listens_for(metadata, "before_create")
+def _in_part_there_too(_metadata: MetaData, connection: Connection, **_: object) -> None:
+    """Said where it is needed: the bare word imports all of PostgreSQL's dialect at each start."""
+    if connection.dialect.name == "postgresql":
+        _FAILURES.dialect_options["postgresql"]["where"] = _NOT_COMPLETED
+
+
 # Both halves, so that the index is used: the first is what it holds, and a bound makes SQLite like
 # it better than the key. A million events that completed are not gone through for a few others.
 FAILED = and_(_NOT_COMPLETED, outcomes.c.outcome > "")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, inspect
 
 from runner.adapters.journal.store import Store
 from runner.model import RunRecord
@@ -46,3 +46,13 @@ def test_the_events_that_completed_are_not_gone_through(tmp_path: Path, question
     assert ways
     whole = {"SCAN outcomes", "SEARCH outcomes USING PRIMARY KEY (run_id=?)"}
     assert not whole & set(ways)
+
+
+def test_on_postgresql_the_index_of_failures_holds_the_failures_alone(
+    new_schema: Callable[[str], str],
+) -> None:
+    """A million events that completed would make it as large as their table."""
+    with Store(new_schema("indexes")) as store, store.engine.connect() as connection:
+        found = inspect(connection).get_indexes("outcomes")
+    failures = next(index for index in found if index["name"] == "failures")
+    assert "outcome <> 'completed'" in failures["dialect_options"]["postgresql_where"]
