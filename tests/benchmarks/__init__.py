@@ -1,11 +1,17 @@
-"""Benchmarks: the figures that issue 2 names, each against a yardstick measured beside it.
+"""Benchmarks: how fast, how large, and how that grows, each against something measured beside it.
 
-From the repository's root, with the package installed::
+From the repository's root, with the extra `dev` installed::
 
     python -m tests.benchmarks                     # all of them, one table
-    python -m tests.benchmarks --only start        # one of start, plan-inline, plan-csv, send
-    python -m tests.benchmarks --json figures.json
+    python -m tests.benchmarks --only send         # one of them; may be repeated
+    python -m tests.benchmarks --quick             # small sizes: does it work? no goal is judged
+    python -m tests.benchmarks --json FILE         # the figures, every single measurement, too
+    python -m tests.benchmarks --compare tests/benchmarks/figures.json   # what has become worse?
+    python -m tests.benchmarks --growth FILE.svg   # a picture from a thousand to a million events
 
-Each figure is a ratio of two things measured in the same run, in turn (A B A B ...), and the
-median over the pairs. They are figures to look at, no tests: pytest collects nothing here.
+Each figure is a ratio, ours to theirs. Theirs is a *limit*, what the work costs by itself (reading
+the YAML, posting bytes that are there already), or a *peer*, another way to have the same done.
+Both are measured in the same run, in turn (A B C A B C ...), as whole processes where a process is
+what a user runs; the ratio is the median over the rounds. They are figures to look at, no tests:
+pytest collects nothing here.
 """

@@ -1,100 +1,97 @@
-"""``python -m tests.benchmarks [--only NAME] [--json FILE]``."""
+"""``python -m tests.benchmarks``: see the package's own words."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
-from tests.benchmarks import journal, lookups, planning, seeing, send, start
-from tests.benchmarks.measure import BenchmarkFailed, Figure, Goal, say
+from tests.benchmarks import (
+    following,
+    journal,
+    lookups,
+    planning,
+    resume,
+    seeing,
+    send,
+    start,
+    validating,
+)
+from tests.benchmarks.compare import NotComparable, Stored
+from tests.benchmarks.measure import BenchmarkFailed, Figure, Sizes, say
+from tests.benchmarks.table import as_json, table
 
-BENCHMARKS: dict[str, Callable[[Path], list[Figure]]] = {
+BENCHMARKS: dict[str, Callable[[Path, Sizes], list[Figure]]] = {
     "start": start.measure,
+    "validate": validating.measure,
     "plan-inline": planning.measure_inline,
     "plan-csv": planning.measure_csv,
+    "plan-jsonl": planning.measure_jsonl,
     "send": send.measure,
     "journal": journal.measure,
+    "resume": resume.measure,
+    "follow": following.measure,
     "lookups": lookups.measure,
     "seeing": seeing.measure,
 }
-_PACKAGES = ("backfill", "click", "httpx", "pyyaml", "jinja2", "sqlalchemy")
-_HEAD = ("work", "ours", "yardstick", "against", "ratio", "goal", "reached")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
-    parser.add_argument("--only", choices=BENCHMARKS, help="run one of them")
+    parser.add_argument("--only", choices=BENCHMARKS, action="append", help="one; may be repeated")
+    parser.add_argument("--quick", action="store_true", help="small sizes; no goal is judged")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--compare", type=Path, metavar="FILE", help="with a run stored by --json")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="by how much a ratio may be worse than the stored one (default 0.2)",
+    )
+    parser.add_argument("--growth", type=Path, metavar="PICTURE", help="draw that, an .svg or .png")
     options = parser.parse_args()
-    figures: list[Figure] = []
-    failed = False
-    for name, measure in BENCHMARKS.items():
-        if options.only not in (None, name):
-            continue
-        say(f"{name} ...")
-        with tempfile.TemporaryDirectory(prefix="backfill-benchmark-") as folder:
-            try:
-                figures += measure(Path(folder))
-            except BenchmarkFailed as error:
-                failed = True
-                say(f"{name} could not be measured: {error}")
-    print(table(figures))
+    sizes = Sizes(options.quick)
+    for file in (options.json, options.growth):
+        if file and not file.absolute().parent.is_dir():
+            parser.error(f"there is no folder {file.parent}")
+    if options.growth:
+        if options.growth.suffix not in (".png", ".svg"):
+            parser.error(f"{options.growth}: a picture is an .svg or a .png")
+        from tests.benchmarks import growth  # and with it what draws
+
+        growth.draw(options.growth, sizes)
+        return 0
+    try:
+        stored = Stored.read(options.compare, quick=sizes.quick) if options.compare else None
+    except NotComparable as error:
+        parser.error(str(error))
+    figures, failed = _measure(options.only or list(BENCHMARKS), sizes)
+    print(table(figures, quick=sizes.quick))
     if options.json:
-        found = {"machine": _machine(), "figures": [figure.as_json() for figure in figures]}
-        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        options.json.write_text(as_json(figures, quick=sizes.quick), encoding="utf-8")
+    if stored:
+        text, worse = stored.beside(figures, options.tolerance)
+        print(f"\nBeside {options.compare}:\n\n{text}")
+        failed |= worse
     return int(failed)
 
 
-def table(figures: Sequence[Figure]) -> str:
-    rows = [_HEAD, *(_row(figure) for figure in figures)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    rows.insert(1, tuple("-" * width for width in widths))
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
-
-
-def _row(figure: Figure) -> tuple[str, ...]:
-    return (
-        figure.work,
-        _value(figure.ours, figure.unit),
-        _value(figure.yardstick, figure.unit),
-        figure.against,
-        f"{figure.ratio:.2f}",
-        _goal(figure.goal, figure.unit),
-        {None: "-", True: "yes", False: "NO"}[figure.reached],
-    )
-
-
-def _value(value: float, unit: str) -> str:
-    if unit == "s":
-        return f"{value * 1000:,.0f} ms" if value < 1 else f"{value:,.2f} s"
-    return f"{value:,.0f} {unit}"
-
-
-def _goal(goal: Goal | None, unit: str) -> str:
-    if goal is None:
-        return "-"
-    sign = {"at most": "<=", "at least": ">=", "under": "<"}[goal.bound]
-    return f"{sign} {goal.value:g}" + (f" {unit}" if goal.of == "ours" else "")
-
-
-def _machine() -> dict[str, object]:
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "load": os.getloadavg(),
-        "packages": {name: version(name) for name in _PACKAGES},
-    }
+def _measure(names: Sequence[str], sizes: Sizes) -> tuple[list[Figure], bool]:
+    """The figures, and whether some could not be had."""
+    figures: list[Figure] = []
+    failed = False
+    for name in names:
+        say(f"{name} ...")
+        with tempfile.TemporaryDirectory(prefix="backfill-benchmark-") as folder:
+            try:
+                figures += BENCHMARKS[name](Path(folder), sizes)
+            except BenchmarkFailed as error:
+                failed = True
+                say(f"{name} could not be measured: {error}")
+    return figures, failed
 
 
 if __name__ == "__main__":

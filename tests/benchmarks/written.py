@@ -1,0 +1,103 @@
+"""Journals written by the journal's own calls, without a server: what a run would leave behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+from runner.adapters.inngest.target import resolve
+from runner.adapters.journal.leases import holding
+from runner.adapters.journal.run_journal import RunJournal
+from runner.adapters.journal.store import Store
+from runner.execution.chunks import RequestLimits, Wire, cut, join
+from runner.execution.ports import Answer, Chunk, Sighting
+from runner.execution.seeds import internal_ids, make_seed
+from runner.model import ExecutionPlan, Job, SentEvent
+from runner.planning.build import build_execution_plan
+from runner.spec.load import load_plan
+
+RUN = "01K0000000000000000000000A"
+
+
+def planned(path: Path) -> ExecutionPlan:
+    return build_execution_plan(load_plan(str(path)))
+
+
+def chunks(plan: ExecutionPlan, first: int, limits: RequestLimits) -> list[Chunk]:
+    """The requests in which the first so many events of the plan's only stage are sent."""
+    stage, random = plan.stages[0], Random(1)  # noqa: S311
+    found: list[Chunk] = []
+    items: list[str] = []
+    bodies: list[bytes] = []
+    for names, events in Wire(RUN, 0.0, stage, 0).pages(0):
+        items += names
+        bodies += events
+        if len(bodies) >= first:
+            break
+    start = 0
+    while start < first:
+        taken = cut(bodies[start : min(first, start + limits.events)], limits)
+        end = start + taken
+        found.append(
+            Chunk(
+                number=len(found),
+                stage=1,
+                batch=1,
+                operation=stage.operation,
+                event=stage.event,
+                seed=make_seed(time.time(), random),
+                body=join(bodies[start:end]),
+                positions=range(start, end),
+                items=items[start:end],
+            )
+        )
+        start = end
+    return found
+
+
+def answers(requests: list[Chunk]) -> list[Answer]:
+    return [Answer(tuple(internal_ids(one.seed, len(one.items)))) for one in requests]
+
+
+@contextmanager
+def started(store: Store, plan: ExecutionPlan, url: str) -> Iterator[RunJournal]:
+    address = resolve(url, {}).address
+    with holding(store.lock(plan.name, address, RUN)) as lease:
+        record = {"target": url, "address": address, "variables": {}, "follow": True}
+        yield store.start(RUN, plan, lease, **record)
+
+
+def send(journal: RunJournal, chunk: Chunk, answer: Answer) -> None:
+    """What a run writes down of one request."""
+    journal.orders()
+    journal.begin_chunk(chunk)
+    journal.accept(chunk, answer)
+
+
+def completed(chunk: Chunk, answer: Answer, base: str) -> list[Sighting]:
+    """A job for each of the events, which completed."""
+    found = []
+    for position, item, id_ in zip(chunk.positions, chunk.items, answer.ids, strict=True):
+        job = f"01K{position:023}"
+        url = f"{base}/run?runID={job}"
+        event = SentEvent(
+            position, chunk.stage, chunk.operation, item, chunk.event, chunk.number, id_
+        )
+        jobs = (Job(job, "f", "Completed", ended=True, url=url),)
+        found.append(Sighting(event, jobs, "completed"))
+    return found
+
+
+def half_done(path: Path, state: Path, url: str, sent: int) -> None:
+    """The journal of a run that was killed between two requests: `sent` events have completed, the
+    others were not begun."""
+    plan = planned(path)
+    requests = chunks(plan, sent, RequestLimits())
+    with Store(str(state)) as store, started(store, plan, url) as journal:
+        for chunk, answer in zip(requests, answers(requests), strict=True):
+            send(journal, chunk, answer)
+            journal.record(completed(chunk, answer, url))
+        journal.settle()
