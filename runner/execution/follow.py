@@ -12,6 +12,7 @@ from runner.execution.progress import Tracker
 from runner.model import Job, Outcome, SentEvent
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
+_AT_ONCE = 5_000  # sightings that are written down together: more take memory, and no less time
 
 _ENDINGS: Mapping[str, Outcome] = {
     "completed": "completed",
@@ -46,7 +47,7 @@ class Follower:
     _last_life: float = 0.0
 
     def __post_init__(self) -> None:
-        self._looker = Looker(self.api, self.clock)
+        self._looker = Looker(self.api, self.clock, self._watched.__len__)
 
     def add(self, events: Iterable[SentEvent]) -> None:
         now = self.clock.monotonic()
@@ -92,9 +93,10 @@ class Follower:
         """Whether anything has changed, and whether there is more to look at at once."""
         looks, more = await self._looker.look(list(self._watched.values()), self._in_doubt)
         news = [sighting for sighting in map(self._sight, looks) if sighting is not None]
-        self.journal.record(news)
-        for sighting in news:
-            self._settle(sighting)
+        for start in range(0, len(news), _AT_ONCE):
+            some = news[start : start + _AT_ONCE]
+            self.journal.record(some)
+            self._settle([sighting for sighting in some if sighting.outcome])
         return bool(news), more
 
     def _in_doubt(self, one: Watched, now: float) -> bool:
@@ -125,15 +127,15 @@ class Follower:
             return Sighting(event, (), "no_job", message)
         return Sighting(event, one.jobs) if changed else None
 
-    def _settle(self, sighting: Sighting) -> None:
-        if sighting.outcome is None:
-            return
-        stage = sighting.event.stage
-        del self._watched[sighting.event.position]
-        self.ended += 1
-        failed = sighting.outcome != "completed"
-        self.failures += failed
-        self.tracker.settled(stage, failed=failed)
+    def _settle(self, ended: Sequence[Sighting]) -> None:
+        counts: dict[int, list[int]] = {}
+        for sighting in ended:
+            del self._watched[sighting.event.position]
+            counts.setdefault(sighting.event.stage, [0, 0])[sighting.outcome != "completed"] += 1
+        for stage, (completed, failed) in counts.items():
+            self.ended += completed + failed
+            self.failures += failed
+            self.tracker.settled(stage, completed, failed)
 
 
 async def _either(*events: asyncio.Event) -> None:

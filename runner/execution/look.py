@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ulid import ULID
 
-from runner.execution.ports import Clock, JobsApi
+from runner.execution.ports import Clock, JobsApi, ListsTooLong
 from runner.model import Job, SentEvent
 
 AT_ONCE = 16  # requests under way; so few events are simply asked about one by one
@@ -45,10 +45,13 @@ class Look:
 class Looker:
     """Lists are read from where the oldest open event began; where that takes more requests than
     asking about each open event by itself, or the server has no lists (they are a beta), each is.
+
+    `still_open`: how many events are, by now. While a sweep goes on, others are sent.
     """
 
     api: JobsApi
     clock: Clock
+    still_open: Callable[[], int]
     lists: bool = True
     _pages: int = 0  # that the lists took last
 
@@ -63,10 +66,14 @@ class Looker:
         many = len(watched) > max(AT_ONCE, self._pages)
         # An answer about one event of a batch may not know of the job that the batch has started.
         if self.lists and (many or any(not one.jobs and doubtful(one, now) for one in watched)):
-            found = await self._listed(watched)
-            if found is not None:
-                return await self._with_doubts(watched, found, doubtful)
-            self.lists = False
+            try:
+                found = await self._listed(watched)
+            except ListsTooLong:
+                self._pages = len(watched)  # not tried again before there are more events than that
+            else:
+                if found is not None:
+                    return await self._with_doubts(watched, found, doubtful)
+                self.lists = False
         return await self._alone(watched), False
 
     async def _with_doubts(
@@ -90,7 +97,7 @@ class Looker:
         at = self.clock.monotonic()
         oldest = min(one.event.internal_id for one in watched)
         since = ULID.from_str(oldest).timestamp - _OVERLAP
-        listed = await self.api.listed(since, len(watched))
+        listed = await self.api.listed(since, self.still_open)
         if listed is None:
             return None
         self._pages = len(listed) // _PAGE

@@ -68,6 +68,10 @@ class Listed(NamedTuple):
     job: Job
 
 
+class ListsTooLong(Exception):
+    """Reading on would take more requests than asking about each event by itself."""
+
+
 class JobsApi(Protocol):
     async def probe(self) -> None:
         """Raise `TargetError` or `KeyRefused` unless jobs can be asked for."""
@@ -75,10 +79,11 @@ class JobsApi(Protocol):
     async def jobs(self, internal_id: str, /) -> Sequence[Job]:
         """The jobs that an event has started so far, past any cache."""
 
-    async def listed(self, since: float, most: int, /) -> Sequence[Listed] | None:
+    async def listed(self, since: float, most: Callable[[], int], /) -> Sequence[Listed] | None:
         """The jobs that were queued since then (seconds since 1970), also those of others.
 
-        None where `most` requests do not get them: the server keeps no lists, or too long ones.
+        None where the server keeps no lists. `most` is asked before each request how many may be
+        made in all, for the lists grow while events are sent. Raises `ListsTooLong`.
         """
 
 

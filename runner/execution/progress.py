@@ -51,9 +51,9 @@ class Tracker:
         sent, failed = now.sent + accepted + rejected, now.failed + rejected
         self._tell(stage, sent=sent, failed=failed, waiting=None)
 
-    def settled(self, stage: int, *, failed: bool) -> None:
+    def settled(self, stage: int, completed: int, failed: int) -> None:
         now = self._progress[stage]
-        self._tell(stage, completed=now.completed + (not failed), failed=now.failed + failed)
+        self._tell(stage, completed=now.completed + completed, failed=now.failed + failed)
 
     def waiting(self, stage: int, reason: str | None) -> None:
         self._tell(stage, waiting=reason)

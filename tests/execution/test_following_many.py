@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -56,7 +56,7 @@ class Swept(HttpJobsApi):
 
     sweeps = 0
 
-    async def listed(self, since: float, most: int) -> list[Listed] | None:
+    async def listed(self, since: float, most: Callable[[], int]) -> list[Listed] | None:
         self.sweeps += 1
         return await HttpJobsApi.listed(self, since, most)
 

@@ -21,7 +21,7 @@ def test_rate_and_time_left_come_from_what_was_sent_and_the_pacing_to_come(tmp_p
     tracker.sent(1, 2, 0)
     assert (observer.progresses[-1].rate, observer.progresses[-1].left) == (0.1, 60.0)
     clock.now += 1000
-    tracker.settled(1, failed=False)
+    tracker.settled(1, completed=1, failed=0)
     last = observer.progresses[-1]
     assert (last.rate, last.running, last.completed) == (0.1, 3, 1)
 

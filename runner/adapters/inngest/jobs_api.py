@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -48,7 +48,7 @@ class HttpJobsApi:
         _, runs = await self._ask(internal_id)
         return [self._job(run) for run in runs]
 
-    async def listed(self, since: float, most: int) -> list[Listed] | None:
+    async def listed(self, since: float, most: Callable[[], int]) -> list[Listed] | None:
         """From ``/v2/runs``, a beta: None where a server does not have it."""
         return await self._lists.since(since, most)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ import orjson
 
 from runner.adapters.inngest.output import message_of
 from runner.adapters.inngest.target import Target
-from runner.execution.ports import Listed
+from runner.execution.ports import Listed, ListsTooLong
 from runner.model import Job
 
 PAGE = 100  # the most that a server gives
@@ -35,7 +36,7 @@ _STATUSES = {
 
 
 class _NoLists(Exception):
-    """The server does not answer as one that has them, or they are too long to be worth reading."""
+    """The server does not answer as one that has them."""
 
 
 @dataclass(slots=True)
@@ -48,31 +49,38 @@ class RunLists:
     target: Target
     _batches: dict[str, Sequence[str]] = field(default_factory=dict)
     _ahead: float | None = None  # seconds that the server's clock is ahead of ours
-    _pages_left: int = 0
 
-    async def since(self, moment: float, most: int) -> list[Listed] | None:
-        """What was queued since then; None where that cannot be had in `most` requests."""
-        self._pages_left = most
+    async def since(self, moment: float, most: Callable[[], int]) -> list[Listed] | None:
+        """What was queued since then; None where the server has no lists.
+
+        Raises `ListsTooLong` where more than `most` requests were needed.
+        """
+        pages = count()
+
+        def read_on() -> None:
+            if next(pages) >= most():
+                raise ListsTooLong
+
         try:
             if self._ahead is None:
                 before = time.time()
                 self._ahead = _fetched_at(await self._page({"limit": 1}), before) - before
             found: list[Listed] = []
             for query in _LISTS:
-                found += await self._all(query, moment + self._ahead)
+                found += await self._all(query, moment + self._ahead, read_on)
         except _NoLists:
             return None
         return found
 
-    async def _all(self, query: Mapping[str, Any], moment: float) -> list[Listed]:
+    async def _all(
+        self, query: Mapping[str, Any], moment: float, read_on: Callable[[], None]
+    ) -> list[Listed]:
         start = datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")
         found: list[Listed] = []
         asked = {**query, "timeField": "queuedAt", "from": start, "order": "asc", "limit": PAGE}
         cursor: str | None = None
         while True:
-            if not self._pages_left:
-                raise _NoLists
-            self._pages_left -= 1
+            read_on()
             page = await self._page({**asked, **({"cursor": cursor} if cursor else {})})
             for run in page.get("data") or ():
                 found += await self._listed(run)

@@ -17,7 +17,7 @@ from runner.adapters.inngest.http import Retry, open_client
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import resolve
 from runner.errors import KeyRefused, TargetDown
-from runner.execution.ports import Listed
+from runner.execution.ports import Listed, ListsTooLong
 from runner.model import Job
 
 ENV = {
@@ -38,7 +38,7 @@ def _retry() -> Retry:
     return Retry(_at_once, Random(0), lambda _: None)  # noqa: S311
 
 
-def listed(handler: Handler, most: int = 100) -> list[Listed] | None:
+def listed(handler: Handler, most: Callable[[], int] = lambda: 100) -> list[Listed] | None:
     async def main() -> list[Listed] | None:
         async with open_client(httpx.MockTransport(handler)) as client:
             api = HttpJobsApi(client, resolve("http://server", ENV), _retry())
@@ -169,8 +169,16 @@ def test_where_a_server_cannot_name_a_batch_the_one_event_that_it_names_is_told(
 
 def test_lists_that_are_too_long_to_be_worth_it_are_not_read_on() -> None:
     server = Server([run(str(n), "COMPLETED", **ENDED) for n in range(20)], page=1)
-    assert listed(server, most=5) is None
+    with pytest.raises(ListsTooLong):
+        listed(server, most=lambda: 5)
     assert len(server.asked) == 1 + 5
+
+
+def test_lists_that_grow_with_what_is_sent_meanwhile_are_read_to_their_end() -> None:
+    """A sweep begins with few events open; while it goes on, thousands more may be sent."""
+    server = Server([run(str(n), "COMPLETED", **ENDED) for n in range(20)], page=1)
+    found = listed(server, most=lambda: 2 + len(server.asked))
+    assert [event for event, _ in found or ()] == [f"event-of-{n}" for n in range(20)]
 
 
 def answering(answer: httpx.Response) -> Handler:
