@@ -13,7 +13,7 @@ from runner.adapters.inngest.target import Target, resolve
 from runner.adapters.journal.store import Store
 from runner.cli.common import open_store, state_option, take_lock
 from runner.cli.completion import complete_run
-from runner.cli.resume import refuse_another_address
+from runner.cli.resuming import refuse_another_address
 from runner.errors import Incomplete, PreflightRefused, UsageError
 from runner.execution.cancel import Cancelled, cancel_jobs
 from runner.execution.ports import Journal

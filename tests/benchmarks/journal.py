@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 
 from runner.adapters.journal.store import Store
-from runner.cli.resume import unchanged
+from runner.cli.resuming import unchanged
 from runner.execution.chunks import RequestLimits, Wire, cut, join
 from runner.execution.ports import Answer, Chunk, Sighting
 from runner.execution.seeds import internal_ids, make_seed
