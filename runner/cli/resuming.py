@@ -24,7 +24,7 @@ from runner.cli.common import (
 from runner.cli.resolve import restored
 from runner.cli.summary_file import summary_writer
 from runner.cli.wiring import Settings, check_keys, confirm
-from runner.errors import StalePlan, UsageError
+from runner.errors import LockHeld, StalePlan, UsageError
 from runner.execution.ports import Journal, Resolver
 from runner.execution.recover import Decision
 from runner.execution.seeds import make_seed
@@ -61,6 +61,9 @@ def resume(asked: Resume) -> int:
         store.order(record.id, wanted=None)
         click.echo(f"run {record.id} goes on: {holder} carries it out", err=True)
         return 0
+    if holder and store.is_parked(record.id):
+        hint = f"`backfill status {record.id} --watch` follows it, `backfill cancel` ends it"
+        raise LockHeld(f"run {record.id} goes on by itself: {holder} carries it on", hint=hint)
     lease = take_lock(store, record.plan, record.address, record.id, asked.sending.wait_lock)
     record = store.find(record.id)
     target = resolve(record.target, os.environ)

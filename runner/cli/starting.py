@@ -18,6 +18,7 @@ from runner.cli.approval import refuse_unapproved
 from runner.cli.carry_out import Sending, carry_out
 from runner.cli.common import Built, build, open_databases, open_store, past, source_of, take_lock
 from runner.cli.examine import examine_plan, examine_server, refuse
+from runner.cli.handing import hand_over, refuse_unheard
 from runner.cli.plan import DEFAULT_EVENTS, say_estimate, show
 from runner.cli.resolve import PlanResolver, remember
 from runner.cli.saved import Reviewed, load_saved, reviewed
@@ -91,6 +92,19 @@ def start(asked: Start, *, dry_run: bool = False) -> int:
     return carry_out(
         ready.plan, ready.target, lambda: write_down(asked, ready, lease), settings, form=asked.form
     )
+
+
+def submit(asked: Start) -> tuple[str, str]:
+    """Hand the run over to the workers; its id, and that of the event that asks for it."""
+    ready = plan_and_show(asked, dry_run=False)
+    refuse_unheard(ready.target)
+    ready = look_first(asked, ready)
+    lease = locked(asked, ready)
+    journal = write_down(asked, ready, lease)
+    for note in preflight_notes(asked):
+        journal.note(note)
+    event = hand_over(asked.store, lease, ready.target, ready.run_id, ready.plan.name)
+    return ready.run_id, event
 
 
 def plan_and_show(asked: Start, *, dry_run: bool) -> Ready:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -252,8 +252,7 @@ class Journal(Protocol):
 
     def note(self, message: str, /) -> None: ...
 
-    def waiting(self, stage: int, reason: str | None, /) -> None:
-        """From now on the stage waits for `reason`; None: no longer."""
+    def waiting(self, stage: int, reason: str | None, /) -> None: ...
 
     def keep_lease(self) -> None: ...
 
@@ -271,14 +270,15 @@ class Journal(Protocol):
 
     def unsettled(self) -> Sequence[Unsettled]: ...
 
-    def failed_in(self, stage: int, /) -> int:
-        """How many events of the stage have failed."""
+    def going_on(self) -> Mapping[int, tuple[Job, ...]]:
+        """What is known of the jobs of events without an outcome, by position."""
+
+    def failed_in(self, stage: int, /) -> int: ...
 
     def remember(self, name: str, value: Json, /) -> None:
         """Keep an answer of the user's database; a later one of that name goes over it."""
 
-    def remembered(self, name: str, /) -> Json:
-        """None where nothing is."""
+    def remembered(self, name: str, /) -> Json: ...
 
     def keep_check(self, result: CheckResult, /) -> None: ...
 
