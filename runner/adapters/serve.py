@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
 
-def serve(app: Starlette, host: str, port: int) -> None:
+def serve(
+    app: Starlette,
+    host: str,
+    port: int,
+    *,
+    patience: int = 1,
+    on_stop: Callable[[], None] = lambda: None,
+) -> None:
     """Serve until ^C (a KeyboardInterrupt) or SIGTERM. Prints nothing.
 
+    `on_stop` is called at the signal, and requests under way have `patience` seconds to end.
     Raises `OSError` where it cannot listen: uvicorn would log that and exit the process.
     """
     import uvicorn
 
+    class Server(uvicorn.Server):
+        def handle_exit(self, *signal: Any) -> None:
+            on_stop()
+            super().handle_exit(*signal)
+
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Without a log configuration only warnings and errors are shown, on stderr.
     # A page that listens for news would hold the end up.
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, timeout_graceful_shutdown=patience
+    )
     # asyncio turns Nagle's algorithm off only where the socket says TCP; with it, and the client's
     # delayed acknowledgements, each answer would take 40 ms. `create_server` does not say it.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
-        uvicorn.Server(config).run(sockets=[listening])
+        Server(config).run(sockets=[listening])

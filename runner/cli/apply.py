@@ -6,8 +6,8 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
@@ -16,6 +16,7 @@ from runner.adapters.inngest.target import resolve
 from runner.adapters.journal import DEFAULT_STATE
 from runner.adapters.journal.store import Store
 from runner.cli.applied import tell_applied
+from runner.cli.carry_out import Sending
 from runner.cli.common import (
     format_option,
     plan_options,
@@ -25,10 +26,9 @@ from runner.cli.common import (
 )
 from runner.cli.github import comment_option
 from runner.cli.ledger import find_plans, standing
-from runner.cli.plan import DEFAULT_EVENTS
 from runner.cli.plan_files import changed_option
-from runner.cli.resume import resume_command
-from runner.cli.run import run_command
+from runner.cli.resuming import Resume, resume
+from runner.cli.starting import Start, start
 from runner.errors import (
     BackfillError,
     Incomplete,
@@ -105,10 +105,11 @@ def apply_command(
     if unknown:
         raise UsageError(f"--again: there is no plan `{min(unknown)}` in {', '.join(paths)}")
     address = resolve(target, os.environ).address
-    running: dict[str, object] = {"state": state, "yes": yes, "summary_file": summary_file}
-    starting = {"variables": variables, "var_files": var_files, "target": target, "strict": strict}
+    asked = Start(
+        "", overrides, target, state, Sending(summary_file=summary_file), strict=strict, yes=yes
+    )
     applying = _Applying(
-        plans, overrides, state or DEFAULT_STATE, address, again, carry_on, running, starting, form
+        plans, overrides, state or DEFAULT_STATE, address, again, carry_on, asked, form
     )
     error: BackfillError | None = None
     status = 0
@@ -149,8 +150,7 @@ class _Applying:
     address: str
     again: Sequence[str]
     carry_on: bool
-    running: Mapping[str, object]  # options of `run` and `resume`
-    starting: Mapping[str, object]  # options of `run` alone
+    asked: Start  # how each is run
     form: str
     ran: list[str] = field(default_factory=list)
 
@@ -194,17 +194,17 @@ class _Applying:
         self.ran.append(plan.name)
         if resumed and not told_to:
             click.echo(f"carrying on {plan.name} ({visible(plan.path)})", err=True)
-            return self._quietly(resume_command, run=resumed.run_id, **self.running)
+            asked = self.asked
+            again = Resume(resumed.run_id, asked.state, asked.sending, yes=asked.yes)
+            return self._quietly(lambda: resume(again))
         click.echo(f"applying {plan.name} ({visible(plan.path)})", err=True)
         known = before.run and before.run.run_id
-        return self._quietly(
-            run_command,
+        new = replace(
+            self.asked,
             plan=plan.path,
-            events=DEFAULT_EVENTS,
             once_locked=lambda store: self._refuse_others(store, plan, known),
-            **self.running,
-            **self.starting,
         )
+        return self._quietly(lambda: start(new))
 
     def _refuse_others(self, store: Store, plan: BackfillPlan, known: str | None) -> None:
         """While the plan was planned, another process may have run it: the lock is held now."""
@@ -212,16 +212,19 @@ class _Applying:
         if latest and latest.run_id != known:
             raise _Meanwhile(latest.run_id)
 
-    def _quietly(self, command: click.Command, **arguments: object) -> int:
-        """As the command itself does it; with JSON, what it prints gives way to the ledger."""
-        arguments |= {"wait_lock": 0.0, "grace": None}
+    def _quietly(self, run: Callable[[], int]) -> int:
+        """As the command itself does it; with JSON, what it prints gives way to the ledger.
+
+        What it opens and locks is let go at its end: the next one has a lock of its own.
+        """
         with contextlib.ExitStack() as stack:
             if self.form == "json":
                 null = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
                 stack.enter_context(contextlib.redirect_stdout(null))
-            status = click.get_current_context().invoke(command, **arguments)
+            stack.enter_context(click.Context(click.get_current_context().command))
+            status = run()
         sys.stdout.flush()
-        return int(status or 0)
+        return status
 
     def _refuse_missing(self, plan: BackfillPlan) -> None:
         """What it depends on must have been applied, by this call or an earlier one."""

@@ -13,7 +13,7 @@ from runner.adapters.inngest.target import Target, resolve
 from runner.adapters.journal.store import Store
 from runner.cli.common import open_store, state_option, take_lock
 from runner.cli.completion import complete_run
-from runner.cli.resume import refuse_another_address
+from runner.cli.resuming import refuse_another_address
 from runner.errors import Incomplete, PreflightRefused, UsageError
 from runner.execution.cancel import Cancelled, cancel_jobs
 from runner.execution.ports import Journal
@@ -58,7 +58,8 @@ def cancel_command(run: str, state: str | None, *, jobs: bool) -> int:
 def _end(store: Store, record: RunRecord) -> None:
     """The process that carries the run out ends it; where there is none, this one does."""
     store.order(record.id, wanted="cancel")
-    if holder := store.holder_of(record.id):
+    holder = store.holder_of(record.id)
+    if holder and not store.is_parked(record.id):
         click.echo(f"waiting for the request in flight ({holder})", err=True)
         until = time.monotonic() + _PATIENCE
         while store.holder_of(record.id):

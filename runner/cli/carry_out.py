@@ -9,11 +9,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any
 
 import click
 
 from runner.adapters.inngest.target import Target
-from runner.cli.common import F, read_duration, wants_color
+from runner.cli.common import read_duration, wants_color
 from runner.cli.display import display
 from runner.cli.wiring import Settings, open_means, stop_on_signals
 from runner.errors import (
@@ -25,7 +28,7 @@ from runner.errors import (
     TargetDown,
     TargetError,
 )
-from runner.execution.chunks import MAX_BYTES, MAX_EVENTS
+from runner.execution.chunks import MAX_BYTES, MAX_EVENTS, RequestLimits
 from runner.execution.means import Ending
 from runner.execution.ports import Journal
 from runner.execution.run import execute
@@ -41,8 +44,29 @@ _STATUSES = {
 }
 
 
-def sending_options(command: F) -> F:
-    """How requests are cut and jobs are awaited; what `Settings` holds."""
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """How requests are cut and jobs are awaited; a grace of None is the target's own."""
+
+    grace: float | None = None
+    wait_lock: float = 0.0
+    limits: RequestLimits = field(default_factory=RequestLimits)
+    pause_file: str | None = None
+    summary_file: str | None = None
+
+
+def sending_options(command: Callable[..., int]) -> Callable[..., int]:
+    """The options of `Sending`, which the command is handed as `sending`."""
+
+    @wraps(command)
+    def with_sending(
+        *arguments: Any, request_events: int, request_bytes: int, **options: Any
+    ) -> int:
+        names = ("grace", "wait_lock", "pause_file", "summary_file")
+        chosen = {name: options.pop(name) for name in names}
+        limits = RequestLimits(request_events, request_bytes)
+        return command(*arguments, sending=Sending(limits=limits, **chosen), **options)
+
     for option in (
         click.option(
             "--request-bytes",
@@ -87,8 +111,8 @@ def sending_options(command: F) -> F:
             "function listens to.  [default: 20s]",
         ),
     ):
-        command = option(command)
-    return command
+        with_sending = option(with_sending)
+    return with_sending
 
 
 def carry_out(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from runner.cli.completion import complete_target
 from runner.errors import InvalidPlan, UsageError
@@ -62,6 +63,11 @@ def format_option(*formats: str) -> Callable[[F], F]:
         show_default=True,
         help="How to print the result.",
     )
+
+
+def given(name: str) -> bool:
+    """Was the option said, on the command line or in the environment?"""
+    return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
 def read_duration(

@@ -25,6 +25,8 @@ COMMANDS = {
     "plan": "Show exactly what a run would send; sends nothing",
     "diff": "Show what a change to a plan does",
     "run": "Send a plan's events and follow their jobs to the end",
+    "submit": "Hand a plan over to the workers, and be done",
+    "serve": "Carry out submitted runs, as a function of Inngest",
     "resume": "Carry on a run that was stopped, was paused or has crashed",
     "retry": "Send what failed in a run once more",
     "pause": "Hold a run that is under way; resume lets it go on",

@@ -8,7 +8,7 @@ import click
 from ulid import ULID
 
 from runner.adapters.inngest.target import resolve
-from runner.cli.carry_out import carry_out, sending_options
+from runner.cli.carry_out import Sending, carry_out, sending_options
 from runner.cli.common import (
     format_option,
     open_databases,
@@ -19,11 +19,10 @@ from runner.cli.common import (
 )
 from runner.cli.completion import complete_run
 from runner.cli.plan import show
-from runner.cli.resume import refuse_another_address
+from runner.cli.resuming import refuse_another_address
 from runner.cli.summary_file import summary_writer
 from runner.cli.wiring import Settings, check_keys, confirm
 from runner.errors import PreflightRefused, UsageError
-from runner.execution.chunks import RequestLimits
 from runner.execution.ports import Journal
 from runner.model import Outcome
 from runner.planning.subset import subset
@@ -54,12 +53,6 @@ def retry_command(
     run: str,
     state: str | None,
     patterns: tuple[str, ...],
-    grace: float | None,
-    wait_lock: float,
-    pause_file: str | None,
-    summary_file: str | None,
-    request_events: int,
-    request_bytes: int,
     form: str,
     *,
     failed: bool,
@@ -67,6 +60,7 @@ def retry_command(
     rejected: bool,
     dry_run: bool,
     yes: bool,
+    sending: Sending,
 ) -> int:
     """Send the events of RUN that failed once more, in a new run that is linked to it.
 
@@ -86,7 +80,7 @@ def retry_command(
     target = resolve(record.target, os.environ)
     refuse_another_address(record, target)
     run_id = str(ULID())
-    lease = take_lock(store, record.plan, record.address, run_id, wait_lock)
+    lease = take_lock(store, record.plan, record.address, run_id, sending.wait_lock)
     positions = store.failed_positions(record, outcomes or _ALL, patterns)
     if not positions:
         hint = f"`backfill resume {record.id}` sends what was not sent"
@@ -111,14 +105,13 @@ def retry_command(
             parent=record.id,
         )
 
-    limits = RequestLimits(request_events, request_bytes)
     database = open_databases(record.path) if plan.checks or plan.coverage else None
     settings = Settings(
         follow,
-        grace,
-        limits,
-        pause_file=pause_file,
-        summary=summary_writer(summary_file, lambda: store),
+        sending.grace,
+        sending.limits,
+        pause_file=sending.pause_file,
+        summary=summary_writer(sending.summary_file, lambda: store),
         database=database,
     )
     return carry_out(plan, target, start, settings, form=form)

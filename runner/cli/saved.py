@@ -136,7 +136,7 @@ def _built(saved: SavedPlan, plan: ExecutionPlan) -> Built:
 
 def _changed(saved: SavedPlan) -> Sequence[str]:
     """Which files are other than they were; and, where it can still be planned, what that means."""
-    from runner.cli.resume import changed_inputs
+    from runner.cli.resuming import changed_inputs
 
     found = changed_inputs(saved.plan.inputs)
     if not found:

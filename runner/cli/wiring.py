@@ -25,6 +25,7 @@ from runner.execution.chunks import RequestLimits
 from runner.execution.means import Means
 from runner.execution.ports import Clock, Guard, GuardUnanswered, Journal, Resolver
 from runner.execution.recover import Decision
+from runner.execution.waits import Portion, Waits
 from runner.model import Database, ExecutionPlan, FileGuard, Observer, StageProgress
 from runner.spec.secrets import redact
 
@@ -75,6 +76,8 @@ class Settings:
     database: Database | None = None
     resolver: Resolver | None = None
     summary: Callable[[str], None] | None = None  # writes down what a run, by its id, has come to
+    clock: Clock = field(default_factory=SystemClock)
+    portion: Callable[[Waits], Portion] | None = None  # where the run is carried out in portions
 
 
 @contextmanager
@@ -116,8 +119,7 @@ async def open_means(
 
     The journal is opened last: a target that cannot be followed leaves no run behind.
     """
-    clock: Clock = SystemClock()
-    random = SystemRandom()
+    clock, random = settings.clock, SystemRandom()
 
     async def sleep(seconds: float) -> None:
         await clock.sleep(seconds, stop.event)
@@ -135,7 +137,8 @@ async def open_means(
         jobs = HttpJobsApi(client, target, retry) if settings.follow else None
         if jobs:
             await _probe(jobs, target)
-        await _ask_once(guards)
+        if settings.portion is None:
+            await _ask_once(guards)
         noting.journal = journal = open_journal()
         for note in settings.notes:
             noting.note(note)
@@ -154,6 +157,8 @@ async def open_means(
             decision=settings.decision,
             database=settings.database,
             resolver=settings.resolver,
+            portion=settings.portion
+            and settings.portion(Waits(clock, stop.event, journal.keep_lease)),
         )
 
 

@@ -14,6 +14,7 @@ from runner.errors import PreflightRefused, TargetDown
 from runner.execution.judge import Verdict, compares, judge
 from runner.execution.ports import Clock, Journal
 from runner.execution.progress import Tracker
+from runner.execution.waits import Waits
 from runner.model import (
     Check,
     CheckResult,
@@ -29,7 +30,6 @@ from runner.model import (
 
 BEFORE, AFTER = "before", "after"
 _TRIES = 4  # at a database that is away
-_LONGEST = 15.0  # seconds: no wait may outlast a lease
 
 
 @dataclass(slots=True)
@@ -68,6 +68,7 @@ class Checker:
     journal: Journal
     questioner: Questioner
     tracker: Tracker
+    waits: Waits
     failed: bool = False
 
     async def before(self) -> bool:
@@ -130,8 +131,8 @@ class Checker:
 
     async def _asked(self, check: Check, stage: int | None) -> Verdict:
         """Asked until it holds or its time is up."""
-        clock, stop = self.questioner.clock, self.questioner.stop
-        until = clock.monotonic() + check.timeout
+        clock, stop, what = self.questioner.clock, self.questioner.stop, f"check {check.name}"
+        until = clock.monotonic() + check.timeout - self.waits.waited(what)
         while True:
             verdict = await self._once(check)
             left = until - clock.monotonic()
@@ -139,7 +140,7 @@ class Checker:
                 return verdict
             if stage is not None:
                 self.tracker.waiting(stage, f"for the check `{check.name}`: {verdict.seen}")
-            await self._sleep(min(check.every, left))
+            await self.waits.again(min(check.every, left), what, most=left)
 
     async def _once(self, check: Check) -> Verdict:
         before = self.journal.remembered(_before(check)) if compares(check) else None
@@ -149,13 +150,6 @@ class Checker:
             return Verdict("no answer", f"it cannot be asked: {error}")
         earlier = before and Table(tuple(before[0]), tuple(map(tuple, before[1])))
         return judge(check, now, earlier, self.journal.started_at)
-
-    async def _sleep(self, seconds: float) -> None:
-        clock, stop = self.questioner.clock, self.questioner.stop
-        while seconds > 0 and not stop.is_set():
-            await clock.sleep(min(seconds, _LONGEST), stop)
-            self.journal.keep_lease()
-            seconds -= _LONGEST
 
 
 def coverage_key(name: str, when: str) -> str:

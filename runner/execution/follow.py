@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ulid import ULID
+
 from runner.execution.look import Look, Looker, Watched
 from runner.execution.ports import Clock, JobsApi, Journal, Sighting
 from runner.execution.progress import Tracker
+from runner.execution.waits import Portion, Waits
 from runner.model import Job, Outcome, SentEvent
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
@@ -34,6 +37,7 @@ class Follower:
     api: JobsApi
     journal: Journal
     clock: Clock
+    waits: Waits
     tracker: Tracker
     stop: asyncio.Event
     grace: float
@@ -45,6 +49,10 @@ class Follower:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _added: asyncio.Event = field(default_factory=asyncio.Event)
     _last_life: float = 0.0
+    _last_sent: float = 0.0
+    _awaited: int | None = None  # the stage whose end the run waits for; 0: of all
+    _looked: bool = False  # since the latest event was added
+    _may_give_up: bool = True
 
     def __post_init__(self) -> None:
         self._looker = Looker(self.api, self.clock, self._watched.__len__)
@@ -53,14 +61,44 @@ class Follower:
         now = self.clock.monotonic()
         for event in events:
             self._watched[event.position] = Watched(event, now)
-        self._last_life = now
+        self._last_life, self._last_sent, self._looked = now, self.clock.time(), False
         self._added.set()
+
+    def restore(self, events: Iterable[SentEvent], portion: Portion | None) -> None:
+        """Watch what a run that is carried on has open. Its time starts anew, unless this is but
+        the next portion: that knows which jobs were there, and nothing is given up before a look.
+        """
+        self.add(events)
+        if portion is None or not self._watched:
+            return
+        known, wall = self.journal.going_on(), self.clock.time()
+        ahead = self.clock.monotonic() - wall
+        self._last_sent = portion.asked_at
+        for one in self._watched.values():
+            sent = max(ULID.from_str(one.event.internal_id).timestamp, portion.asked_at)
+            one.since, one.jobs = sent + ahead, known.get(one.event.position, ())
+            self._last_sent = max(self._last_sent, sent)
+        life = portion.before.life if portion.before else 0.0
+        self._last_life = max(life, self._last_sent) + ahead
+        self._may_give_up = False
 
     async def settled(self, stage: int | None = None) -> None:
         """Return when every event (of the stage) has an outcome, or the run is to stop."""
+        self._awaited = stage or 0
         while not self.stop.is_set() and self._open(stage):
             self._changed.clear()
             await _either(self._changed, self.stop)
+        self._awaited = None
+
+    async def look_once(self) -> None:
+        """Look at what was not looked at since it was added; nothing else must be looking."""
+        if self._watched and not self._looked:
+            await self._sweep()
+
+    @property
+    def last_life(self) -> float:
+        """In seconds since 1970."""
+        return self._last_life + self.clock.time() - self.clock.monotonic()
 
     async def run(self) -> None:
         """Sweep until cancelled; faster while things change, slower while they do not."""
@@ -76,9 +114,16 @@ class Follower:
             if self._watched and not more:
                 # A server that is slow to answer is not asked all the time.
                 wait = max(wait, min(_LONGEST_WAIT, self.clock.monotonic() - began))
-                await self.clock.sleep(wait, self.stop)
+                await self._rest(wait)
             wait = _FIRST_WAIT if moved else min(_LONGEST_WAIT, wait * 1.5)
         self._changed.set()
+
+    async def _rest(self, seconds: float) -> None:
+        """A run that waits for nothing but this may wait in its own way."""
+        if self._awaited is not None and self._open(self._awaited or None):
+            await self.waits.look(seconds, self._last_sent)
+        else:
+            await self.clock.sleep(seconds, self.stop)
 
     def open_in(self, stage: int) -> int:
         """How many events of the stage are being watched."""
@@ -97,13 +142,14 @@ class Follower:
             some = news[start : start + _AT_ONCE]
             self.journal.record(some)
             self._settle([sighting for sighting in some if sighting.outcome])
+        self._looked = self._may_give_up = True
         return bool(news), more
 
     def _in_doubt(self, one: Watched, now: float) -> bool:
         """Would it be given up, if it were as it was last seen?"""
         if one.jobs:
             return now - one.since >= self.timeouts[one.event.stage]
-        return now - max(self._last_life, one.since) >= self.grace
+        return self._may_give_up and now - max(self._last_life, one.since) >= self.grace
 
     def _sight(self, look: Look) -> Sighting | None:
         """What is new about an event, or None; judged by when it was asked, not by when the sweep

@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runner.execution.pace import Pace
-from runner.execution.ports import Clock, Guard, GuardUnanswered, Hold, Journal
+from runner.execution.ports import Guard, GuardUnanswered, Hold, Journal
 from runner.execution.progress import Tracker
+from runner.execution.waits import Waits
 from runner.model import Observer
 
 _ASK_AGAIN = 1.0  # seconds between two looks at an order, or at a guard that cannot be asked
-_LONGEST = 15.0  # seconds: no wait may outlast a lease
+_LONGEST = 15.0  # ... and at one that says when: orders may come meanwhile
 
 
 @dataclass(slots=True)
 class Gate:
     journal: Journal
-    clock: Clock
+    waits: Waits
     observer: Observer
     tracker: Tracker
     stop: asyncio.Event
@@ -52,8 +53,7 @@ class Gate:
                 said = hold.reason
                 self.observer.note(f"waiting: {hold.reason}")
                 self.tracker.waiting(stage, hold.reason)
-            await self.clock.sleep(min(hold.seconds, _LONGEST), self.stop)
-            self.journal.keep_lease()
+            await self.waits.again(min(hold.seconds, _LONGEST), "gate")
         return False
 
     async def _held(self) -> Hold | None:

@@ -12,6 +12,7 @@ from runner.errors import PreflightRefused
 from runner.execution.chunks import RequestLimits
 from runner.execution.ports import Clock, EventApi, Guard, JobsApi, Journal, Resolver
 from runner.execution.recover import Decision
+from runner.execution.waits import Portion
 from runner.model import Database, ExecutionPlan, Observer
 
 How = Literal["complete", "stopped", "cancelled", "limit", "failed"]
@@ -35,6 +36,7 @@ class Means:
     resolver: Resolver | None = None
     past_failures: bool = False  # go on although the plan stops on a failure and there were some
     decision: Decision = None  # about requests whose fate cannot be found out any more
+    portion: Portion | None = None  # where the run is not carried out in one go
 
 
 @dataclass(frozen=True, slots=True)

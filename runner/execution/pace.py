@@ -14,9 +14,17 @@ class Pace:
     """Additive increase, multiplicative decrease (TCP's rule, RFC 5681): trouble halves the batch
     and doubles the delay; every batch without trouble takes a tenth of that back."""
 
-    def __init__(self, pacing: Pacing) -> None:
+    def __init__(self, pacing: Pacing, kept: tuple[int, float, int, float] | None = None) -> None:
+        """`kept`: how it was, see below, where it goes on from there."""
         self._planned = self._normal = pacing
         self.size, self.delay = pacing.batch_size, pacing.delay
+        if kept:
+            self._normal, self.size, self.delay = Pacing(kept[0], kept[1]), kept[2], kept[3]
+
+    @property
+    def kept(self) -> tuple[int, float, int, float]:
+        """What it is without trouble, as the plan says or an operator, and what it is now."""
+        return (self._normal.batch_size, self._normal.delay, self.size, self.delay)
 
     @property
     def as_planned(self) -> bool:

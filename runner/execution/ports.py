@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -59,10 +59,8 @@ class EventApi(Protocol):
 
 
 class Listed(NamedTuple):
-    """A job as a list of jobs has it, with the internal id of the event that it names.
-
-    A job of a function that takes events in batches names one of them.
-    """
+    """A job as a list of jobs has it, with the internal id of the event that it names: one of them,
+    where a function takes events in batches."""
 
     event: str
     job: Job
@@ -82,8 +80,8 @@ class JobsApi(Protocol):
     async def listed(self, since: float, most: Callable[[], int], /) -> Sequence[Listed] | None:
         """The jobs that were queued since then (seconds since 1970), also those of others.
 
-        None where the server keeps no lists. `most` is asked before each request how many may be
-        made in all, for the lists grow while events are sent. Raises `ListsTooLong`.
+        None where the server keeps no lists. `most` requests, as it says before each: lists grow
+        while events are sent. Raises `ListsTooLong`.
         """
 
 
@@ -174,9 +172,7 @@ class CancelApi(Protocol):
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """One request, written down before it is made, so that it can be made again byte for byte.
-
-    `positions` count the events from 0 over the run, in order; `items` go with them.
-    """
+    `positions` count the events from 0 over the run, in order; `items` go with them."""
 
     number: int
     stage: int
@@ -190,10 +186,8 @@ class Chunk:
 
 
 class Unanswered(NamedTuple):
-    """A chunk as the journal holds it: its answer has not arrived. `sent_at`: since 1970.
-
-    `started_again`: it was answered, and what it started has died with an embedded target.
-    """
+    """A chunk whose answer has not arrived. `sent_at`: since 1970. `started_again`: it was answered,
+    and what it started has died with an embedded target."""
 
     number: int
     stage: int
@@ -257,8 +251,7 @@ class Journal(Protocol):
 
     def note(self, message: str, /) -> None: ...
 
-    def waiting(self, stage: int, reason: str | None, /) -> None:
-        """From now on the stage waits for `reason`; None: no longer."""
+    def waiting(self, stage: int, reason: str | None, /) -> None: ...
 
     def keep_lease(self) -> None: ...
 
@@ -276,14 +269,15 @@ class Journal(Protocol):
 
     def unsettled(self) -> Sequence[Unsettled]: ...
 
-    def failed_in(self, stage: int, /) -> int:
-        """How many events of the stage have failed."""
+    def going_on(self) -> Mapping[int, tuple[Job, ...]]:
+        """What is known of the jobs of events without an outcome, by position."""
+
+    def failed_in(self, stage: int, /) -> int: ...
 
     def remember(self, name: str, value: Json, /) -> None:
         """Keep an answer of the user's database; a later one of that name goes over it."""
 
-    def remembered(self, name: str, /) -> Json:
-        """None where nothing is."""
+    def remembered(self, name: str, /) -> Json: ...
 
     def keep_check(self, result: CheckResult, /) -> None: ...
 

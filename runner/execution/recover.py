@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from runner.errors import Incomplete
 from runner.execution.chunks import Wire, join, pick
 from runner.execution.ports import Chunk, JobsApi, Journal, RequestTooLarge, Unanswered
 from runner.execution.seeds import internal_ids
 from runner.execution.send import Sender, Sent
+from runner.execution.waits import Portion
 from runner.model import ExecutionPlan, SentEvent
 from runner.spec.units import format_duration
 
@@ -62,6 +63,28 @@ def watched(plan: ExecutionPlan, journal: Journal) -> Iterator[SentEvent]:
             event.chunk,
             event.internal_id,
         )
+
+
+class Counted(NamedTuple):
+    """Events that have failed, and ended, before: they count against the plan's limits."""
+
+    failed: int
+    ended: int
+
+
+def counted(
+    plan: ExecutionPlan, journal: Journal, portion: Portion | None, *, past: bool
+) -> Counted:
+    """A portion goes on counting where the last one ended; who resumes a run starts anew."""
+    if portion is None:
+        passed_over = past or plan.on_failure == "continue"
+        return Counted(0 if passed_over else len(journal.failures()), 0)
+    failed, ended = len(journal.failures()) - portion.failed, 0
+    if plan.max_failures:
+        unanswered = sum(len(chunk.positions) for chunk in journal.unanswered())
+        open_ = len(journal.unsettled()) + unanswered
+        ended = journal.next_position() - open_ - portion.ended
+    return Counted(failed, ended)
 
 
 def _rebuild(plan: ExecutionPlan, journal: Journal, lost: Unanswered) -> Chunk:

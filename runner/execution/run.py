@@ -13,9 +13,10 @@ from runner.execution.gate import Gate
 from runner.execution.means import Ending, How, Means
 from runner.execution.pace import Pace
 from runner.execution.progress import Tracker
-from runner.execution.recover import recover, watched
+from runner.execution.recover import counted, recover, watched
 from runner.execution.rounds import Rounds
 from runner.execution.send import Sender, Sent, batch_size
+from runner.execution.waits import Portion, Waits
 from runner.execution.watch import beside
 from runner.model import ExecutionPlan, FailureLimit, Stage
 from runner.spec.units import format_duration
@@ -38,6 +39,8 @@ async def execute(plan: ExecutionPlan, means: Means) -> Ending:
             await run.prove()
         else:
             await run.finish()
+    if means.portion:
+        await run.leave(means.portion)
     return run.ending()
 
 
@@ -53,8 +56,9 @@ class _Run:
             means.random,
             means.limits,
         )
+        self.waits = means.portion or Waits(means.clock, means.stop, means.journal.keep_lease)
         self.gate = Gate(
-            means.journal, means.clock, means.observer, self.tracker, means.stop, means.guards
+            means.journal, self.waits, means.observer, self.tracker, means.stop, means.guards
         )
         self.follower = (
             None
@@ -63,6 +67,7 @@ class _Run:
                 means.jobs,
                 means.journal,
                 means.clock,
+                self.waits,
                 self.tracker,
                 means.stop,
                 means.grace,
@@ -80,12 +85,11 @@ class _Run:
                 means.observer,
                 self.journal.started_at,
             )
-            self.checker = Checker(plan, self.journal, questioner, self.tracker)
+            self.checker = Checker(plan, self.journal, questioner, self.tracker, self.waits)
             if means.resolver:
                 self.rounds = Rounds(self.journal, means.resolver, questioner, means.clock)
         self.ended_as: How = "complete" if plan.max_failures is None else "limit"
-        past = means.past_failures or plan.on_failure == "continue"
-        self.failed_before = 0 if past else len(self.journal.failures())
+        self.before = counted(plan, means.journal, means.portion, past=means.past_failures)
         self.rejected = 0
         self.reason: str | None = None
 
@@ -95,7 +99,7 @@ class _Run:
         if self.follower is None:
             yield
             return
-        self.follower.add(watched(self.plan, self.journal))
+        self.follower.restore(watched(self.plan, self.journal), self.means.portion)
         async with beside(self.follower.run()):
             yield
 
@@ -125,13 +129,22 @@ class _Run:
 
     async def prove(self) -> None:
         """The checks at the end, once everything has been followed to its own."""
-        if self.checker and not self.means.stop.is_set() and not await self.checker.end():
+        stop = self.means.stop
+        if self.checker is None or stop.is_set() or await self.checker.end():
+            return
+        if not stop.is_set():  # else it was not given its time
             self.means.observer.note("a check at the end does not hold")
 
     async def finish(self) -> None:
         """What was sent is followed to its end, also where a failure has stopped the sending."""
         if self.follower and not self.gate.cancelled:
             await self.follower.settled()
+
+    async def leave(self, portion: Portion) -> None:
+        """A last look: until the next portion nobody looks at the jobs."""
+        if self.follower:
+            await self.follower.look_once()
+            portion.life = self.follower.last_life
 
     def ending(self) -> Ending:
         if self.journal.orders().wanted == "cancel":
@@ -201,18 +214,20 @@ class _Run:
 
     async def _send(self, stage: Stage, first: int, index: int) -> bool:
         wire = Wire(self.journal.run_id, self.journal.started_at, stage, first)
-        pace, events = Pace(stage.pacing), Ahead(wire, index)
+        pace, events = self.waits.pace_of(stage), Ahead(wire, index)
         paced = index > 0  # a run that is carried on keeps the pace that was reviewed
         while index < stage.total:
             if index and index == stage.canary and not await self._canary(stage):
                 return False
             if paced and stage.begins is None:
                 await self._pause(stage, pace)
+            self.waits.rested = True
             if self._must_stop() or not await self.gate.opened(stage.number, pace, batch=True):
                 return False
             sent = await self._batch(stage, index, events, pace)
             if not sent:
                 return False
+            self.waits.moved()
             index, paced = index + sent, True
         return not self.means.stop.is_set()
 
@@ -235,10 +250,10 @@ class _Run:
         return decided if decided == count else 0
 
     async def _pause(self, stage: Stage, pace: Pace) -> None:
-        if pace.delay:
+        if pace.delay and not self.waits.passed(self.journal.next_position):
             why = "between batches" if pace.as_planned else "between batches (slowed down)"
             self.tracker.waiting(stage.number, f"{format_duration(round(pace.delay, 1))} {why}")
-            await self.means.clock.sleep(pace.delay, self.means.stop)
+            await self.waits.pace(pace.delay)
 
     async def _canary(self, stage: Stage) -> bool:
         """The first events alone, to their end: the others follow only where they succeeded."""
@@ -261,12 +276,14 @@ class _Run:
             self.follower.add(sent.events())
 
     def _must_stop(self) -> bool:
-        failed = self.failed_before + self.rejected
+        failed = self.before.failed + self.rejected
         failed += self.follower.failures if self.follower else 0
         return self._over_limit() or (bool(failed) and self.plan.on_failure == "stop")
 
     def _over_limit(self) -> bool:
-        failed = ended = self.rejected
+        failed, ended = self.rejected, self.before.ended + self.rejected
+        if self.means.portion:
+            failed += self.before.failed
         if self.follower:
             failed += self.follower.failures
             ended += self.follower.ended

@@ -32,6 +32,7 @@ from runner.adapters.journal.tables import leases
 from runner.errors import LeaseLost, LockHeld
 from runner.spec.units import format_duration
 
+PARKED = "none"  # the machine of a lease that waits for its run to be carried on: see parking.py
 SECONDS = 60.0  # without a sign of life, after which anybody may take a lease over
 
 
@@ -80,7 +81,8 @@ def acquire(engine: Engine, name: str, run_id: str) -> Lease:
                 if connection.dialect.name == "sqlite":
                     connection.exec_driver_sql("BEGIN IMMEDIATE")
                 held = connection.execute(select(leases).where(leases.c.name == name)).first()
-                if held and not _is_dead(held, _now(connection)):
+                waits = held and (held.machine, held.run_id) == (PARKED, run_id)
+                if held and not waits and not _is_dead(held, _now(connection)):
                     raise _held(held, _now(connection))
                 _write(connection, lease, run_id, held)
         except IntegrityError:

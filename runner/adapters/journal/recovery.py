@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, and_, delete, func, select, update
 from runner.adapters.journal.tables import FAILED, chunks, jobs, outcomes
 from runner.execution.ports import Unanswered, Unsettled
 from runner.execution.seeds import internal_ids
+from runner.model import ENDED, Job
 
 
 def unanswered(connection: Connection, run_id: str) -> list[Unanswered]:
@@ -43,6 +44,22 @@ def unsettled(connection: Connection, run_id: str) -> list[Unsettled]:
             for position in open_positions(connection, run_id, chunk)
             if position in known
         ]
+    return found
+
+
+def going_on(connection: Connection, run_id: str) -> dict[int, tuple[Job, ...]]:
+    """The jobs that were seen of events without an outcome, by position."""
+    settled = (outcomes.c.run_id == jobs.c.run_id) & (outcomes.c.position == jobs.c.position)
+    query = (
+        select(jobs)
+        .outerjoin(outcomes, settled)
+        .where(jobs.c.run_id == run_id, outcomes.c.position.is_(None))
+    )
+    found: dict[int, tuple[Job, ...]] = {}
+    for row in connection.execute(query):
+        ended = row.status.lower() in ENDED
+        job = Job(row.job_id, row.function, row.status, ended, row.message, row.url)
+        found[row.position] = (*found.get(row.position, ()), job)
     return found
 
 

@@ -26,6 +26,7 @@ from runner.model import (
     CheckResult,
     ExecutionPlan,
     Failure,
+    Job,
     Json,
     Round,
     RunStatus,
@@ -196,6 +197,10 @@ class RunJournal:
     def unsettled(self) -> list[Unsettled]:
         with self._read() as connection:
             return recovery.unsettled(connection, self.run_id)
+
+    def going_on(self) -> dict[int, tuple[Job, ...]]:
+        with self._read() as connection:
+            return recovery.going_on(connection, self.run_id)
 
     def failed_in(self, stage: int) -> int:
         with self._read() as connection:

@@ -12,7 +12,16 @@ from typing import Any, Self
 
 from sqlalchemy import insert, select, update
 
-from runner.adapters.journal import DEFAULT_STATE, chains, leases, listing, plans, syncs, views
+from runner.adapters.journal import (
+    DEFAULT_STATE,
+    chains,
+    leases,
+    listing,
+    parking,
+    plans,
+    syncs,
+    views,
+)
 from runner.adapters.journal.connect import connect, parse_url
 from runner.adapters.journal.leases import Lease
 from runner.adapters.journal.migrations import migrate
@@ -264,6 +273,15 @@ class Store:
         """Who is carrying the run out just now."""
         with reachable(self.url), self.engine.connect() as connection:
             return leases.holder_of(connection, run_id)
+
+    def park(self, lease: Lease, until: float, holder: str) -> Lease:
+        """Leave a run to whoever carries it on at `until`; its lease, which is no longer ours."""
+        return parking.park(lease, until, holder)
+
+    def is_parked(self, run_id: str) -> bool:
+        """Is the run left to whoever carries it on next?"""
+        with reachable(self.url), self.engine.connect() as connection:
+            return parking.is_parked(connection, run_id)
 
     def syncs(self) -> list[SyncRecord]:
         with reachable(self.url), self.engine.connect() as connection:

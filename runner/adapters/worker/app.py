@@ -1,0 +1,129 @@
+"""The workers' ASGI application: Inngest's requests, and whether this process is well."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import inngest
+
+# The SDK serves FastAPI, Flask, Django and Tornado; this is the layer under all of them.
+from inngest._internal.comm_lib import CommHandler, CommRequest, CommResponse
+from inngest._internal.server_lib import Framework
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from runner.adapters.worker.function import APP_ID, Carrier, create_function
+
+PATH = "/api/inngest"
+_AGAIN = 2.0  # seconds between two tries to register
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """The application; `inngest` is where the SDK has found its server."""
+
+    app: Starlette
+    inngest: str
+
+
+def create_worker(
+    carrier: Carrier, ready: Callable[[], str | None], url: str | None, log: logging.Logger
+) -> Worker:
+    """`ready` says what is missing, if something is. The server is told that this is at `url`. The
+    SDK reads its settings and keys from the environment."""
+    quiet = logging.getLogger("backfill.sdk")
+    quiet.setLevel(logging.CRITICAL)  # what goes wrong in a portion is logged once, by ourselves
+    client = inngest.Inngest(app_id=APP_ID, logger=quiet)
+    handler = CommHandler(
+        client=client,
+        enable_unauthed_sync=None,
+        framework=Framework.FAST_API,
+        functions=[create_function(client, carrier)],
+        streaming=inngest.Streaming.DISABLE,
+    )
+
+    async def serve(request: Request) -> Response:
+        received = _request(
+            str(request.url),
+            body=await request.body(),
+            headers=dict(request.headers),
+            query_params=dict(request.query_params),
+        )
+        if request.method == "POST":
+            return _response(await handler.post(received))
+        if request.method == "PUT":
+            return _response(await handler.put(received))
+        return _response(handler.get_sync(received))
+
+    async def alive(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def is_ready(_: Request) -> Response:
+        missing = await run_in_threadpool(ready)
+        if missing is None:
+            return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "not ready", "why": missing}, 503)
+
+    routes = [
+        Route(PATH, serve, methods=["GET", "POST", "PUT"]),
+        Route("/healthz", alive),
+        Route("/readyz", is_ready),
+    ]
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        if url is None:
+            log.info("the server is not told of this process: --url does that")
+            yield
+            return
+        task = asyncio.create_task(_register(handler, url.rstrip("/") + PATH, log))
+        yield
+        task.cancel()
+
+    return Worker(Starlette(routes=routes, lifespan=lifespan), client.api_origin)
+
+
+async def _register(handler: CommHandler, url: str, log: logging.Logger) -> None:
+    """Either may start first."""
+    said = ""
+    while (answer := await handler.put(_request(url))).status_code != 200:
+        body = answer.body
+        reason = str(body.get("message") or body) if isinstance(body, dict) else str(body)
+        if reason != said:
+            log.warning("the server does not take the registration yet: %s", reason)
+        said = reason
+        await asyncio.sleep(_AGAIN)
+    log.info("the server knows this process as %s", url)
+
+
+def _request(
+    url: str,
+    *,
+    body: bytes = b"",
+    headers: dict[str, str] | None = None,
+    query_params: dict[str, str] | None = None,
+) -> CommRequest:
+    return CommRequest(
+        body=body,
+        headers=headers or {},
+        public_path=None,
+        query_params=query_params or {},
+        raw_request=None,
+        request_url=url,
+        serve_origin=None,
+        serve_path=None,
+    )
+
+
+def _response(answer: CommResponse) -> Response:
+    content = answer.body_bytes()
+    if isinstance(content, Exception):
+        return Response(str(content), status_code=500)
+    return Response(content, status_code=answer.status_code, headers=answer.headers)

@@ -1,0 +1,82 @@
+"""The durable function: portions of a run as steps, with the engine's sleeps between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import inngest
+
+from runner.adapters.worker.request import EVENT, event_of
+
+APP_ID, FUNCTION = "backfill", "run"
+RETRIES = 10  # of a step; the engine waits longer and longer between them
+MOST_PORTIONS = 200  # of one function run; the server takes 1,000 steps, and each may have a sleep
+_KEY = "event.data.plan + ' -> ' + event.data.address"
+
+
+class Carrier(Protocol):
+    """What carries runs on; a turn and a request are small JSON objects."""
+
+    def carry(
+        self, request: Mapping[str, Any], before: Mapping[str, Any] | None, /
+    ) -> Mapping[str, Any]:
+        """One portion: ``status``, ``why``, and ``until`` when the next one is due."""
+
+    def give_up(self, request: Mapping[str, Any], why: str, /) -> None: ...
+
+
+def create_function(client: inngest.Inngest, carrier: Carrier) -> inngest.Function[Any]:
+    @client.create_function(
+        fn_id=FUNCTION,
+        name="Carry out a backfill",
+        trigger=inngest.TriggerEvent(event=EVENT),
+        retries=RETRIES,
+        concurrency=[inngest.Concurrency(limit=1, key=_KEY)],
+    )
+    def run(ctx: inngest.ContextSync) -> dict[str, Any]:
+        request = dict(ctx.event.data)
+        before: Any = request.pop("before", None)
+        for number in range(1, MOST_PORTIONS + 1):
+            before = _portion(ctx, carrier, number, request, before)
+            if before["status"] != "running":
+                return _ended(request, before)
+            if before["until"]:
+                until = datetime.fromtimestamp(before["until"], UTC)
+                ctx.step.sleep_until(f"wait {number}", until)
+        part = int(str(request.get("part") or 0)) + 1
+        following = event_of({**request, "part": part, "before": before})
+        ctx.step.send_event(
+            "go on", inngest.Event(name=EVENT, id=following["id"], data=following["data"])
+        )
+        return {"run": request["run"], "goes_on_in": following["id"]}
+
+    return run
+
+
+def _portion(
+    ctx: inngest.ContextSync,
+    carrier: Carrier,
+    number: int,
+    request: Mapping[str, Any],
+    before: Mapping[str, Any] | None,
+) -> Any:
+    def carry() -> dict[str, Any]:
+        return dict(carrier.carry(request, before))
+
+    try:
+        return ctx.step.run(f"portion {number}", carry)
+    except inngest.StepError as error:
+        why = f"a portion failed {RETRIES + 1} times: {error.message}"
+        ctx.step.run("give up", lambda: carrier.give_up(request, why))
+        raise inngest.NonRetriableError(f"run {request['run']} is incomplete: {why}") from None
+
+
+def _ended(request: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, Any]:
+    """A run that has not completed fails the function, so that who watches those hears of it."""
+    run, status, why = request["run"], last["status"], last["why"]
+    if status not in ("completed", "cancelled"):
+        message = f"run {run} is {status}" + (f": {why}" if why else "")
+        raise inngest.NonRetriableError(message)
+    return {"run": run, "status": status}

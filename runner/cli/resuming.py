@@ -1,0 +1,173 @@
+"""What carries a run on in this process: `resume` and `apply --resume` share it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import SystemRandom
+
+import click
+
+from runner.adapters.inngest.target import Target, resolve
+from runner.adapters.journal.store import Store
+from runner.cli.carry_out import Sending, carry_out
+from runner.cli.common import (
+    build,
+    open_databases,
+    open_store,
+    take_lock,
+)
+from runner.cli.resolve import restored
+from runner.cli.summary_file import summary_writer
+from runner.cli.wiring import Settings, check_keys, confirm
+from runner.errors import LockHeld, StalePlan, UsageError
+from runner.execution.ports import Journal, Resolver
+from runner.execution.recover import Decision
+from runner.execution.seeds import make_seed
+from runner.model import Database, ExecutionPlan, Input, RunRecord
+from runner.planning.difference import first_difference
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """What was asked for: see `backfill resume --help`."""
+
+    run: str
+    state: str | None
+    sending: Sending
+    form: str = "text"
+    yes: bool = False
+    from_journal: bool = False
+    past_failures: bool = False
+    unanswered: Decision = None
+
+
+def resume(asked: Resume) -> int:
+    """Carry the run on in this process; the exit status."""
+    store = open_store(asked.state)
+    record = store.find(asked.run)
+    if record.status == "completed":
+        click.echo(f"run {record.id} has completed: there is nothing to resume", err=True)
+        return 0
+    if record.status == "cancelled":
+        hint = "start a new run, or send some of its events again with `backfill retry`"
+        raise UsageError(f"run {record.id} was cancelled, which is for good", hint=hint)
+    holder = store.holder_of(record.id)
+    if holder and record.wanted == "pause":
+        store.order(record.id, wanted=None)
+        click.echo(f"run {record.id} goes on: {holder} carries it out", err=True)
+        return 0
+    if holder and store.is_parked(record.id):
+        hint = f"`backfill status {record.id} --watch` follows it, `backfill cancel` ends it"
+        raise LockHeld(f"run {record.id} goes on by itself: {holder} carries it on", hint=hint)
+    lease = take_lock(store, record.plan, record.address, record.id, asked.sending.wait_lock)
+    record = store.find(record.id)
+    target = resolve(record.target, os.environ)
+    refuse_another_address(record, target)
+    plan = _plan_to_send(store, record, from_journal=asked.from_journal)
+    follow = check_keys(plan, target, follow=record.follow)
+    confirm(plan, target, yes=asked.yes)
+
+    def reopen() -> Journal:
+        journal = store.reopen(record, lease, plan)
+        if target.kind == "embedded":
+            random = SystemRandom()
+            journal.requeue(lambda: make_seed(time.time(), random))
+        return journal
+
+    settings = Settings(
+        follow,
+        asked.sending.grace,
+        asked.sending.limits,
+        past_failures=asked.past_failures,
+        pause_file=asked.sending.pause_file,
+        summary=summary_writer(asked.sending.summary_file, lambda: store),
+        decision=asked.unanswered,
+        database=open_databases(record.path),
+        resolver=resolver_of(store, record, plan, open_databases(record.path)),
+    )
+    return carry_out(plan, target, reopen, settings, form=asked.form)
+
+
+def resolver_of(
+    store: Store, record: RunRecord, plan: ExecutionPlan, database: Database
+) -> Resolver | None:
+    """What is left to find out is found out by the plan's files, which must be as they were."""
+    if not plan.deferred:
+        return None
+    if not unchanged(plan.inputs):
+        message = f"{plan.path} has changed, and stages of run {record.id} are resolved by it"
+        raise StalePlan(message, hint="restore it, or start a new run")
+    from runner.spec.load import load_plan
+
+    loaded = load_plan(plan.path, overrides=dict(record.variables))
+    return restored(store.reading(record), loaded, database)
+
+
+def _plan_to_send(store: Store, record: RunRecord, *, from_journal: bool) -> ExecutionPlan:
+    """The plan that the run goes on with.
+
+    Where the files are as they were, it is the one in the journal: planning gives the same again.
+    Raises `StalePlan` where what was sent is no longer what the plan begins with.
+    """
+    kept = store.plan_of(record)
+    if kept and (from_journal or record.parent or unchanged(kept.inputs)):
+        return kept
+    hint = "restore the plan, its catalog and its data files, or start a new run"
+    if kept is None:  # a run of an older backfill, which kept only the digest
+        built = build(record.path, dict(record.variables)).execution_plan
+        if built.digest != record.digest:
+            message = f"{record.path} no longer gives the plan that run {record.id} started with"
+            raise StalePlan(message, hint=hint)
+        return built
+    hint = (
+        "restore it, or send what the run was started with: "
+        f"`backfill resume {record.id} --from-journal`"
+    )
+    if not Path(record.path).exists():
+        raise StalePlan(f"the plan of run {record.id}, {record.path}, is gone", hint=hint)
+    built = build(record.path, dict(record.variables)).execution_plan
+    sent = store.reading(record).next_position()
+    if difference := first_difference(kept, built, sent):
+        raise StalePlan(
+            f"{record.path} no longer begins with what run {record.id} has sent: {difference}",
+            hint=hint,
+        )
+    if built.digest != kept.digest:
+        click.echo(
+            f"note: the plan has changed after what was sent: {built.events - sent:,} events are "
+            f"left to send now, {kept.events - sent:,} were before",
+            err=True,
+        )
+    return built
+
+
+def unchanged(inputs: Sequence[Input]) -> bool:
+    return not changed_inputs(inputs)
+
+
+def changed_inputs(inputs: Sequence[Input]) -> list[str]:
+    """The files that are not as they were read, or are gone."""
+    return [path for path, sha256 in inputs if digest_of(path) != sha256]
+
+
+def digest_of(path: str) -> str | None:
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def refuse_another_address(record: RunRecord, target: Target) -> None:
+    """`dev` and `cloud` mean what the environment says: the rest must not go elsewhere."""
+    if target.address != record.address:
+        raise StalePlan(
+            f"run {record.id} was started on {record.address}, and `{record.target}` is now "
+            f"{target.address}",
+            hint="set INNGEST_DEV, INNGEST_BASE_URL and INNGEST_ENV as they were",
+        )

@@ -1,0 +1,180 @@
+"""`backfill serve`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runner.adapters.journal import DEFAULT_STATE
+from runner.adapters.journal.reach import describe
+from runner.adapters.journal.store import Store
+from runner.adapters.serve import serve
+from runner.cli.carry_out import Sending
+from runner.cli.common import open_store, read_duration, state_file, state_option
+from runner.cli.portions import Portions, Request, Turn, read_turn
+from runner.errors import BackfillError, PreflightRefused, TargetError
+from runner.output.log import JsonLines, LogObserver, TextLines
+
+if TYPE_CHECKING:
+    from runner.adapters.worker.app import Worker
+
+_PATIENCE = 60  # seconds for a request in flight to end after SIGTERM
+_LOG = logging.getLogger("backfill.worker")
+
+
+@click.command(
+    "serve",
+    short_help="Carry out submitted runs, as a function of Inngest.",
+    epilog="\b\nExamples:\n  backfill serve --state postgresql://backfill@db/backfill plans/"
+    "\n  backfill serve --host 0.0.0.0 --url http://worker:8322 --log-format json",
+)
+@click.argument("plans", nargs=-1, type=click.Path(exists=True))
+@state_option
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", default=8322, show_default=True, type=click.IntRange(1, 65535))
+@click.option(
+    "--url",
+    envvar="INNGEST_SERVE_ORIGIN",
+    metavar="URL",
+    help="Where the Inngest server reaches this process; it is told so. "
+    "[env: INNGEST_SERVE_ORIGIN; default: this machine, where INNGEST_DEV is set]",
+)
+@click.option(
+    "--grace",
+    callback=read_duration,
+    metavar="DURATION",
+    help="How long to wait for an event's job to appear.  [default: 20s]",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to write on stderr what happens.",
+)
+def serve_command(
+    plans: tuple[str, ...],
+    state: str | None,
+    host: str,
+    port: int,
+    url: str | None,
+    grace: float | None,
+    log_format: str,
+) -> None:
+    """Carry out runs that were submitted: a function of the Inngest server that the environment
+    names, at /api/inngest; /healthz and /readyz say how this process is.
+
+    The engine waits between batches, and this process works only when something is to be sent or
+    looked at. Several share the work where they share the state; killed, their runs go on in
+    others. Plans that find things out while they run need their files: PLANS are files and folders
+    in which they are found again by their contents.
+    """
+    _log_to_stderr(log_format)
+    store = open_store(state)
+    where = state or DEFAULT_STATE
+    if state_file(where) is not None:
+        _LOG.warning("the state is a file: all that share it must be on this machine")
+    portions = Portions(where, lambda run: LogObserver(_LOG, run), plans, Sending(grace=grace))
+    worker = _worker(Carried(portions), lambda: _missing(where), _origin(url, host, port))
+    _LOG.info(
+        "serving runs of %s on http://%s:%d for %s", describe(store.url), host, port, worker.inngest
+    )
+    try:
+        serve(worker.app, host, port, patience=_PATIENCE, on_stop=portions.stop)
+    except OSError as error:
+        message = f"cannot listen on {host}:{port}: {error.strerror}"
+        raise TargetError(message, hint="--port names another") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """Meets `runner.adapters.worker.function.Carrier`: from JSON and to JSON, and into the log."""
+
+    portions: Portions
+
+    def carry(
+        self, request: Mapping[str, Any], before: Mapping[str, Any] | None
+    ) -> Mapping[str, Any]:
+        asked = _request(request)
+        try:
+            turn = self.portions.carry(asked, read_turn(before))
+        except BackfillError as error:
+            _LOG.warning("%s; it is tried again", error, extra={"run": asked.run})
+            raise
+        _LOG.info("%s", _told(turn), extra={"run": asked.run})
+        return turn.written()
+
+    def give_up(self, request: Mapping[str, Any], why: str) -> None:
+        asked = _request(request)
+        _LOG.error("incomplete: %s", why, extra={"run": asked.run})
+        self.portions.give_up(asked, why)
+
+
+def _told(turn: Turn) -> str:
+    if turn.status != "running":
+        return turn.status + (f": {turn.why}" if turn.why else "")
+    if not turn.until:
+        return "goes on at once"
+    at = datetime.fromtimestamp(turn.until, UTC).strftime("%H:%M:%S UTC")
+    return f"goes on at {at}: {turn.why}"
+
+
+def _request(data: Mapping[str, Any]) -> Request:
+    """What the event says; what it has for others is passed over."""
+    return Request(**{name: data[name] for name in Request.__slots__ if name in data})
+
+
+def _worker(carrier: Carried, ready: Callable[[], str | None], url: str | None) -> Worker:
+    """Raises `PreflightRefused` without the SDK, or without the key that it wants."""
+    if missing := _missing_key():
+        hint = "or INNGEST_DEV for a dev server, which asks for none"
+        raise PreflightRefused(f"{missing}: requests could not be told from forged ones", hint=hint)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the SDK's own, at its import
+            from runner.adapters.worker.app import create_worker
+    except ImportError:
+        hint = "install it: pip install 'backfill[inngest]'"
+        raise PreflightRefused("serving runs needs Inngest's SDK", hint=hint) from None
+    return create_worker(carrier, ready, url, _LOG)
+
+
+def _origin(url: str | None, host: str, port: int) -> str | None:
+    """Where the server is told to find this process; None: somebody else tells it."""
+    if url or not _dev():
+        return url
+    return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
+
+
+def _missing(state: str) -> str | None:
+    if key := _missing_key():
+        return key
+    try:
+        with Store(state):
+            return None
+    except BackfillError as error:
+        return str(error)
+
+
+def _missing_key() -> str | None:
+    return None if _dev() or os.environ.get("INNGEST_SIGNING_KEY") else "set INNGEST_SIGNING_KEY"
+
+
+def _dev() -> bool:
+    return os.environ.get("INNGEST_DEV", "0").lower() not in ("", "0", "false")
+
+
+def _log_to_stderr(form: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if form == "json" else TextLines())
+    _LOG.handlers[:] = [handler]
+    _LOG.setLevel(logging.INFO)
+    _LOG.propagate = False
