@@ -186,8 +186,8 @@ class Chunk:
 
 
 class Unanswered(NamedTuple):
-    """A chunk whose answer has not arrived. `sent_at`: since 1970. `started_again`: it was answered,
-    and what it started has died with an embedded target."""
+    """A chunk whose answer is missing. `sent_at`: since 1970. `started_again`: it was answered, and
+    what it started has died with an embedded target."""
 
     number: int
     stage: int
