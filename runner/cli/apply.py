@@ -27,8 +27,8 @@ from runner.cli.common import (
 from runner.cli.github import comment_option
 from runner.cli.ledger import find_plans, standing
 from runner.cli.plan_files import changed_option
-from runner.cli.resuming import Resume, resume
-from runner.cli.starting import Start, start
+from runner.cli.resuming import Resume, resubmit, resume
+from runner.cli.starting import Start, start, submit
 from runner.errors import (
     BackfillError,
     Incomplete,
@@ -74,6 +74,12 @@ from runner.planning.ledger import Entry
     type=click.Path(dir_okay=False),
     help="Add a summary of each run, and of the plans, in Markdown to this file.",
 )
+@click.option(
+    "--detach",
+    is_flag=True,
+    help="Hand the next one over to the workers, as `submit` does, and exit with 7 while it is "
+    "not at its end; said again, the one after it follows.",
+)
 @comment_option
 @format_option("text", "json")
 def apply_command(
@@ -91,6 +97,7 @@ def apply_command(
     yes: bool,
     carry_on: bool,
     comment: bool,
+    detach: bool,
 ) -> int:
     """Run the plans of PATHS that are pending on the target, in order, until one fails.
 
@@ -109,7 +116,7 @@ def apply_command(
         "", overrides, target, state, Sending(summary_file=summary_file), strict=strict, yes=yes
     )
     applying = _Applying(
-        plans, overrides, state or DEFAULT_STATE, address, again, carry_on, asked, form
+        plans, overrides, state or DEFAULT_STATE, address, again, carry_on, asked, form, detach
     )
     error: BackfillError | None = None
     status = 0
@@ -152,6 +159,7 @@ class _Applying:
     carry_on: bool
     asked: Start  # how each is run
     form: str
+    detach: bool = False
     ran: list[str] = field(default_factory=list)
 
     def apply(self) -> int:
@@ -187,6 +195,8 @@ class _Applying:
                             self.address)  # fmt: skip
 
     def _one(self, plan: BackfillPlan, before: Entry, *, told_to: bool) -> int:
+        if before.standing == "unfinished" and before.run and self._is_parked(before.run.run_id):
+            return _detached(before.run.run_id)
         resumed = before.run if before.standing == "unfinished" and self.carry_on else None
         if not told_to and not resumed:
             _refuse_unfinished(before)
@@ -196,6 +206,8 @@ class _Applying:
             click.echo(f"carrying on {plan.name} ({visible(plan.path)})", err=True)
             asked = self.asked
             again = Resume(resumed.run_id, asked.state, asked.sending, yes=asked.yes)
+            if self.detach:
+                return self._quietly(lambda: _detached(resubmit(again)))
             return self._quietly(lambda: resume(again))
         click.echo(f"applying {plan.name} ({visible(plan.path)})", err=True)
         known = before.run and before.run.run_id
@@ -204,7 +216,13 @@ class _Applying:
             plan=plan.path,
             once_locked=lambda store: self._refuse_others(store, plan, known),
         )
+        if self.detach:
+            return self._quietly(lambda: _detached(submit(new)[0]))
         return self._quietly(lambda: start(new))
+
+    def _is_parked(self, run_id: str) -> bool:
+        with Store(self.state) as store:
+            return store.is_parked(run_id)
 
     def _refuse_others(self, store: Store, plan: BackfillPlan, known: str | None) -> None:
         """While the plan was planned, another process may have run it: the lock is held now."""
@@ -240,6 +258,12 @@ class _Applying:
                     message = f"{plan.name} depends on `{name}`, which is neither here nor applied"
                     hint = "is its name right, and its file among these?"
                     raise PreflightRefused(message, hint=hint)
+
+
+def _detached(run_id: str | None) -> int:
+    """It is under way, and no more than that: what comes after it waits."""
+    click.echo(f"run {run_id} is with the workers: `backfill status {run_id} --watch`", err=True)
+    return Incomplete.exit_status
 
 
 class _Meanwhile(Exception):

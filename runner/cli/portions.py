@@ -210,7 +210,10 @@ class Portions:
                         if not stop.event.is_set():
                             raise
                         ending = Ending("stopped")  # the request in flight has no answer yet
-        journal = store.journal(record, lease)
+                    finally:
+                        with contextlib.suppress(LockHeld):
+                            means.journal.settle()  # the latest answer
+        journal = means.journal
         if ending.how == "stopped":
             assert means.portion  # noqa: S101 - made above
             now = means.portion.standing(journal.next_position())

@@ -7,7 +7,7 @@ import click
 from runner.cli.carry_out import Sending, sending_options
 from runner.cli.common import format_option, state_option, timings_option
 from runner.cli.completion import complete_run
-from runner.cli.resuming import Resume, resume
+from runner.cli.resuming import Resume, resubmit, resume
 from runner.execution.recover import Decision
 
 
@@ -35,6 +35,9 @@ from runner.execution.recover import Decision
     type=click.Choice(["send", "taken"]),
     help="What to do with requests whose answer was lost more than a day ago.",
 )
+@click.option(
+    "--detach", is_flag=True, help="Hand it over to the workers, as `backfill submit` does."
+)
 @sending_options
 @timings_option
 @format_option("text", "json")
@@ -47,6 +50,7 @@ def resume_command(
     yes: bool,
     from_journal: bool,
     past_failures: bool,
+    detach: bool,
     sending: Sending,
 ) -> int:
     """Carry on RUN (its id, the beginning of it, or `latest`) where it ended.
@@ -65,4 +69,11 @@ def resume_command(
         past_failures=past_failures,
         unanswered=unanswered,
     )
-    return resume(asked)
+    if not detach:
+        return resume(asked)
+    if run_id := resubmit(asked):
+        click.echo(
+            f"run {run_id} is handed over: a worker carries it on, and this command is done\n"
+            f"to follow it: backfill status {run_id} --watch"
+        )
+    return 0

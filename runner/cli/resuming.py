@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
+from typing import Any
 
 import click
 
 from runner.adapters.inngest.target import Target, resolve
+from runner.adapters.journal.leases import Lease
 from runner.adapters.journal.store import Store
 from runner.cli.carry_out import Sending, carry_out
 from runner.cli.common import (
@@ -21,6 +23,7 @@ from runner.cli.common import (
     open_store,
     take_lock,
 )
+from runner.cli.handing import hand_over, refuse_unheard
 from runner.cli.resolve import restored
 from runner.cli.summary_file import summary_writer
 from runner.cli.wiring import Settings, check_keys, confirm
@@ -49,26 +52,10 @@ class Resume:
 def resume(asked: Resume) -> int:
     """Carry the run on in this process; the exit status."""
     store = open_store(asked.state)
-    record = store.find(asked.run)
-    if record.status == "completed":
-        click.echo(f"run {record.id} has completed: there is nothing to resume", err=True)
+    still_open = _still_open(asked, store)
+    if still_open is None:
         return 0
-    if record.status == "cancelled":
-        hint = "start a new run, or send some of its events again with `backfill retry`"
-        raise UsageError(f"run {record.id} was cancelled, which is for good", hint=hint)
-    holder = store.holder_of(record.id)
-    if holder and record.wanted == "pause":
-        store.order(record.id, wanted=None)
-        click.echo(f"run {record.id} goes on: {holder} carries it out", err=True)
-        return 0
-    if holder and store.is_parked(record.id):
-        hint = f"`backfill status {record.id} --watch` follows it, `backfill cancel` ends it"
-        raise LockHeld(f"run {record.id} goes on by itself: {holder} carries it on", hint=hint)
-    lease = take_lock(store, record.plan, record.address, record.id, asked.sending.wait_lock)
-    record = store.find(record.id)
-    target = resolve(record.target, os.environ)
-    refuse_another_address(record, target)
-    plan = _plan_to_send(store, record, from_journal=asked.from_journal)
+    record, lease, target, plan = still_open
     follow = check_keys(plan, target, follow=record.follow)
     confirm(plan, target, yes=asked.yes)
 
@@ -91,6 +78,53 @@ def resume(asked: Resume) -> int:
         resolver=resolver_of(store, record, plan, open_databases(record.path)),
     )
     return carry_out(plan, target, reopen, settings, form=asked.form)
+
+
+def resubmit(asked: Resume) -> str | None:
+    """Hand the run over to the workers; its id, None where there is nothing to hand over."""
+    store = open_store(asked.state)
+    still_open = _still_open(asked, store)
+    if still_open is None:
+        return None
+    record, lease, target, plan = still_open
+    refuse_unheard(target)
+    check_keys(plan, target, follow=record.follow)
+    confirm(plan, target, yes=asked.yes)
+    journal = store.reopen(record, lease, plan)
+    options: dict[str, Any] = {"unanswered": asked.unanswered}
+    if asked.past_failures or plan.max_failures:  # what has failed before does not count
+        failed = len(journal.failures())
+        ended = journal.next_position() - len(journal.unsettled())
+        options |= {"failed": failed, "ended": ended, "past_failures": asked.past_failures}
+    hand_over(store, lease, target, record.id, plan.name, **options)
+    return record.id
+
+
+def _still_open(
+    asked: Resume, store: Store
+) -> tuple[RunRecord, Lease, Target, ExecutionPlan] | None:
+    """The run, locked, and what is left of it; None where there is nothing to do, which is said."""
+    record = store.find(asked.run)
+    if record.status == "completed":
+        click.echo(f"run {record.id} has completed: there is nothing to resume", err=True)
+        return None
+    if record.status == "cancelled":
+        hint = "start a new run, or send some of its events again with `backfill retry`"
+        raise UsageError(f"run {record.id} was cancelled, which is for good", hint=hint)
+    holder = store.holder_of(record.id)
+    if holder and record.wanted == "pause":
+        store.order(record.id, wanted=None)
+        click.echo(f"run {record.id} goes on: {holder} carries it out", err=True)
+        return None
+    if holder and store.is_parked(record.id):
+        hint = f"`backfill status {record.id} --watch` follows it, `backfill cancel` ends it"
+        raise LockHeld(f"run {record.id} goes on by itself: {holder} carries it on", hint=hint)
+    lease = take_lock(store, record.plan, record.address, record.id, asked.sending.wait_lock)
+    record = store.find(record.id)
+    target = resolve(record.target, os.environ)
+    refuse_another_address(record, target)
+    plan = _plan_to_send(store, record, from_journal=asked.from_journal)
+    return record, lease, target, plan
 
 
 def resolver_of(

@@ -85,7 +85,11 @@ def serve_command(
     portions = Portions(where, lambda run: LogObserver(_LOG, run), plans, Sending(grace=grace))
     worker = _worker(Carried(portions), lambda: _missing(where), _origin(url, host, port))
     _LOG.info(
-        "serving runs of %s on http://%s:%d for %s", describe(store.url), host, port, worker.inngest
+        "serving runs of %s on http://%s:%d for %s",
+        describe(store.url),
+        host,
+        port,
+        worker.client.api_origin,
     )
     try:
         serve(worker.app, host, port, patience=_PATIENCE, on_stop=portions.stop)

@@ -67,6 +67,9 @@ _SHORTEST = 1.0  # seconds between two looks
 @plan_options
 @target_option
 @state_option
+@click.option(
+    "--detach", is_flag=True, help="Hand the plans over to the workers, as `backfill submit` does."
+)
 @click.option("--yes", is_flag=True, help="Send to targets beyond this machine: nobody is asked.")
 def sync_command(
     repo: str,
@@ -83,6 +86,7 @@ def sync_command(
     signed: bool,
     allow_force_push: bool,
     strict: bool,
+    detach: bool,
     yes: bool,
 ) -> int:
     """Follow BRANCH of a git repository, and apply the plans of PATH that are pending.
@@ -110,7 +114,8 @@ def sync_command(
     arguments = ["--target", target, "--resume"]
     arguments += [f"--var={one}" for one in variables]
     arguments += [f"--var-file={Path(one).resolve()}" for one in var_files]
-    arguments += [flag for flag, given in (("--yes", yes), ("--strict", strict)) if given]
+    flags = {"--yes": yes, "--strict": strict, "--detach": detach}
+    arguments += [flag for flag, said in flags.items() if said]
     following = Following(mirror, path, signed or bool(allowed_signers), allowed_signers,
                           allow_force_push)  # fmt: skip
     with mirror.opened(), Store(url) as store:

@@ -31,7 +31,7 @@ from runner.model import SyncRecord
 from runner.output.escape import visible
 from runner.spec.secrets import redact
 
-_TELLING = re.compile(r"(error|changed|applying|carrying on)\b|.*:\d+:\d+: error: ")
+_TELLING = re.compile(r"(error|changed|applying|carrying on|run \S+ is with)\b|.*:\d+:\d+: error: ")
 
 
 class _Stopped(BaseException):
@@ -138,6 +138,8 @@ class Syncing:
         status = self._apply(folder)
         if status == 0:
             self._keep(outcome="applied", message=None, applied=commit, applied_at=time.time())
+        elif status == Incomplete.exit_status and "--detach" in self.arguments:
+            self._keep(message=self.said[-1] if self.said else None)  # the workers are at it
         else:
             said = self.said[-1] if self.said else "`backfill status` shows its run"
             self._keep(outcome="failed", message=f"apply has ended with {status}: {said}")

@@ -52,6 +52,7 @@ class Follower:
     _last_sent: float = 0.0
     _awaited: int | None = None  # the stage whose end the run waits for; 0: of all
     _looked: bool = False  # since the latest event was added
+    _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _may_give_up: bool = True
 
     def __post_init__(self) -> None:
@@ -91,9 +92,11 @@ class Follower:
         self._awaited = None
 
     async def look_once(self) -> None:
-        """Look at what was not looked at since it was added; nothing else must be looking."""
-        if self._watched and not self._looked:
-            await self._sweep()
+        """Look at what was not looked at since it was added."""
+        async with self._looking:
+            if not self._watched or self._looked:
+                return
+        await self._sweep()
 
     @property
     def last_life(self) -> float:
@@ -136,14 +139,18 @@ class Follower:
 
     async def _sweep(self) -> tuple[bool, bool]:
         """Whether anything has changed, and whether there is more to look at at once."""
-        looks, more = await self._looker.look(list(self._watched.values()), self._in_doubt)
-        news = [sighting for sighting in map(self._sight, looks) if sighting is not None]
-        for start in range(0, len(news), _AT_ONCE):
-            some = news[start : start + _AT_ONCE]
-            self.journal.record(some)
-            self._settle([sighting for sighting in some if sighting.outcome])
-        self._looked = self._may_give_up = True
-        return bool(news), more
+        async with self._looking:
+            self._looked, first = True, not self._may_give_up
+            looks, more = await self._looker.look(list(self._watched.values()), self._in_doubt)
+            news = [sighting for sighting in map(self._sight, looks) if sighting is not None]
+            for start in range(0, len(news), _AT_ONCE):
+                some = news[start : start + _AT_ONCE]
+                self.journal.record(some)
+                self._settle([sighting for sighting in some if sighting.outcome])
+            self._may_give_up = True
+            now = self.clock.monotonic()
+            more |= first and any(self._in_doubt(one, now) for one in self._watched.values())
+            return bool(news), more
 
     def _in_doubt(self, one: Watched, now: float) -> bool:
         """Would it be given up, if it were as it was last seen?"""

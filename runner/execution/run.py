@@ -39,8 +39,8 @@ async def execute(plan: ExecutionPlan, means: Means) -> Ending:
             await run.prove()
         else:
             await run.finish()
-    if means.portion:
-        await run.leave(means.portion)
+        if means.portion:
+            await run.leave(means.portion)
     return run.ending()
 
 

@@ -195,7 +195,7 @@ def test_what_another_process_applies_while_this_one_plans_is_not_sent_again(
             assert others.pop()().status == 0
         return lock(*arguments)
 
-    monkeypatch.setattr("runner.cli.run.take_lock", after_another)
+    monkeypatch.setattr("runner.cli.starting.take_lock", after_another)
     arguments = ["apply", str(tmp_path / "plans"), "--target", url]
     assert cli.main(arguments, prog_name="backfill", standalone_mode=False) == 0
     assert jobs.items == ["o/one", "o/two"]

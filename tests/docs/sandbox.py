@@ -39,7 +39,7 @@ _COMMAND = """\
 # Our command; one that serves or watches until it is ended goes on behind the page's back.
 case " $* " in
   *" --help "* | *" --once "*) ;;
-  " ui "* | " dev "*) set -- "$@" --port "$SANDBOX_PORT"; behind=1 ;;
+  " ui "* | " dev "* | " serve "*) set -- "$@" --port "$SANDBOX_PORT"; behind=1 ;;
   " sync "* | " status "*" --watch "*) behind=1 ;;
 esac
 if [ -z "${behind:-}" ]; then exec "$SANDBOX_PYTHON" -I -S "$SANDBOX/client.py" "$@"; fi
@@ -53,7 +53,7 @@ place=$(mktemp -d "$SANDBOX/behind.XXXXXX")
 ) >/dev/null 2>&1 &
 until [ -s "$place/output" ] || [ -e "$place/status" ]; do sleep 0.02; done
 case "$1" in
-  ui | dev) until (: <"/dev/tcp/127.0.0.1/$SANDBOX_PORT") 2>/dev/null || [ -e "$place/status" ]; do
+  ui | dev | serve) until (: <"/dev/tcp/127.0.0.1/$SANDBOX_PORT") 2>/dev/null || [ -e "$place/status" ]; do
     sleep 0.02
   done ;;
 esac

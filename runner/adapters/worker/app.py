@@ -27,10 +27,10 @@ _AGAIN = 2.0  # seconds between two tries to register
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """The application; `inngest` is where the SDK has found its server."""
+    """The application, and the SDK's client, which knows where the server is."""
 
     app: Starlette
-    inngest: str
+    client: inngest.Inngest
 
 
 def create_worker(
@@ -87,7 +87,7 @@ def create_worker(
         yield
         task.cancel()
 
-    return Worker(Starlette(routes=routes, lifespan=lifespan), client.api_origin)
+    return Worker(Starlette(routes=routes, lifespan=lifespan), client)
 
 
 async def _register(handler: CommHandler, url: str, log: logging.Logger) -> None:

@@ -1,0 +1,202 @@
+"""Runs as workers carry them out, in one process and on a clock that does not wait."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from runner.adapters.embedded.server import create_app
+from runner.adapters.inngest.target import resolve
+from runner.adapters.journal.store import Store
+from runner.adapters.worker.request import EVENT, event_of
+from runner.cli.carry_out import Sending
+from runner.cli.portions import Portions
+from runner.cli.wiring import Settings, Stop, open_means
+from runner.execution.chunks import RequestLimits
+from runner.execution.means import Ending
+from runner.execution.run import execute
+from runner.model import ExecutionPlan
+from runner.output.log import LogObserver
+from tests.cli.conftest import backfill, served, start
+from tests.support import EVENT_KEY, SIGNING_KEY, Recorder, state_url
+from tests.worker.engine import Engine, Ran, VirtualClock
+
+__all__ = ["backfill", "start"]  # fixtures of the command line
+
+LOG = logging.getLogger("test.worker")
+
+
+@dataclass
+class World:
+    """A server whose functions record what arrives and when; a state; workers."""
+
+    folder: Path
+    monkeypatch: pytest.MonkeyPatch
+    stack: ExitStack
+    clock: VirtualClock = field(default_factory=VirtualClock)
+    arrived: list[tuple[str, str, float]] = field(default_factory=list)  # name, item, when
+    started: list[str] = field(default_factory=list)  # ids of events that have started a job
+    failing: set[str] = field(default_factory=set)
+    held: set[str] = field(default_factory=set)
+    follow: bool = True
+    grace: float = 20.0
+    budget: float = 20.0
+    limits: RequestLimits = field(default_factory=RequestLimits)
+    silent: bool = False
+    let_go: threading.Event = field(default_factory=threading.Event)
+    url: str = ""
+
+    def __post_init__(self) -> None:
+        handlers: dict[str, Any] = {EVENT: self._asked}
+        if not self.silent:
+            handlers |= {"app/sync": self._job, "app/embed": self._job, "app/fire": self._job}
+        app = create_app(handlers, clock=self.clock.time)
+        self.url = self.stack.enter_context(served(self._recorded(app)))
+        for name, value in {
+            "INNGEST_BASE_URL": self.url,
+            "INNGEST_SIGNING_KEY": SIGNING_KEY,
+            "INNGEST_EVENT_KEY": EVENT_KEY,
+        }.items():
+            self.monkeypatch.setenv(name, value)
+        self.engine = Engine([], self.clock)
+
+    def _asked(self, event: Mapping[str, Any]) -> None:
+        self.engine.receive(event)
+
+    def _recorded(self, app: ASGIApp) -> ASGIApp:
+        """Whoever sends waits for the answer: the time of a request is its own."""
+
+        async def recording(scope: Scope, receive: Receive, send: Send) -> None:
+            body = b""
+            more = scope["type"] == "http" and scope["path"].startswith("/e/")
+            while more:
+                message = await receive()
+                body += message.get("body", b"")
+                more = message.get("more_body", False)
+            if not body:
+                await app(scope, receive, send)
+                return
+            for event in json.loads(body):
+                if event["name"] != EVENT:
+                    sent = (event["name"], event["data"]["repo"], self.clock.now)
+                    self.arrived.append(sent)
+
+            async def again() -> Message:
+                return {"type": "http.request", "body": body, "more_body": False}
+
+            await app(scope, again, send)
+
+        return recording
+
+    async def _job(self, event: Mapping[str, Any]) -> None:
+        item = event["data"]["repo"]
+        self.started.append(event["id"])
+        while item in self.held:
+            await asyncio.to_thread(self.let_go.wait, 0.05)
+        if item in self.failing:
+            raise ValueError(f"{item} is broken")
+
+    @property
+    def state(self) -> str:
+        return state_url(self.folder)
+
+    def write_down(self, plan: ExecutionPlan, run_id: str = "RUN1") -> None:
+        """As `submit` does it."""
+        target = resolve(self.url, {"INNGEST_EVENT_KEY": EVENT_KEY})
+        with Store(self.state) as store:
+            lease = store.lock(plan.name, target.address, run_id)
+            record = {"target": self.url, "address": target.address, "variables": {}}
+            store.start(run_id, plan, lease, follow=self.follow, **record)
+            store.park(lease, self.clock.now, "nobody yet")
+
+    def portions(self) -> Portions:
+        return Portions(
+            self.state,
+            lambda run: LogObserver(LOG, run),
+            sending=Sending(grace=self.grace, limits=self.limits),
+            clock=self.clock,
+            budget=self.budget,
+        )
+
+    def add_worker(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from runner.adapters.worker.app import create_worker
+            from runner.cli.serve import Carried
+        worker = create_worker(Carried(self.portions()), lambda: None, None, LOG)
+        sdk: Any = worker.client
+        self.stack.enter_context(closing(sdk._http_client._http_client_sync))  # it leaves it open
+        url = self.stack.enter_context(served(worker.app))
+        client = self.stack.enter_context(httpx.Client(base_url=url, timeout=60))
+        self.engine.clients.append(client)
+
+    def submit(self, plan: ExecutionPlan, run_id: str = "RUN1", **options: Any) -> list[Ran]:
+        """Write the run down, ask for it, and carry it out to its end."""
+        self.write_down(plan, run_id)
+        return self.carry_on(plan, run_id, **options)
+
+    def carry_on(self, plan: ExecutionPlan, run_id: str = "RUN1", **options: Any) -> list[Ran]:
+        if not self.engine.clients:
+            self.add_worker()
+        known = {"run": run_id, "plan": plan.name, "address": self.url, **options}
+        self.engine.events.append({**event_of(known), "ts": 0})
+        return self.engine.run_all()
+
+    def run(self, plan: ExecutionPlan, run_id: str = "RUN1") -> Ending:
+        """As `run` does it, in one go."""
+        return asyncio.run(self._run(plan, run_id))
+
+    async def _run(self, plan: ExecutionPlan, run_id: str) -> Ending:
+        target = resolve(self.url, {"INNGEST_EVENT_KEY": EVENT_KEY})
+        settings = Settings(self.follow, self.grace, self.limits, clock=self.clock)
+        with Store(self.state) as store:
+            lease = store.lock(plan.name, target.address, run_id)
+            record = {"target": self.url, "address": target.address, "variables": {}}
+            opened = open_means(
+                plan,
+                target,
+                lambda: store.start(run_id, plan, lease, follow=self.follow, **record),
+                Recorder(),
+                Stop(asyncio.Event(), []),
+                settings,
+            )
+            async with opened as means:
+                ending = await execute(plan, replace(means))
+            lease.release()
+            return ending
+
+    def status(self, run_id: str = "RUN1") -> str:
+        with Store(self.state) as store:
+            return store.find(run_id).status
+
+    def notes(self, run_id: str = "RUN1") -> list[str]:
+        with Store(self.state) as store:
+            return [note.message for note in store.story(store.find(run_id))[0]]
+
+    def order(self, run_id: str = "RUN1", **orders: Any) -> None:
+        with Store(self.state) as store:
+            store.order(run_id, **orders)
+
+
+@pytest.fixture
+def new_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., World]]:
+    with ExitStack() as stack:
+
+        def make(name: str = "world", **options: Any) -> World:
+            folder = tmp_path / name
+            folder.mkdir(exist_ok=True)
+            return World(folder, monkeypatch, stack, **options)
+
+        yield make

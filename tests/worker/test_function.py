@@ -1,0 +1,331 @@
+"""Runs carried out in portions, by the served function: as `run` would carry them out."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from runner.adapters.journal.store import Store
+from runner.adapters.worker import function
+from runner.execution.chunks import RequestLimits
+from tests.support import make_plan, repos
+from tests.worker.conftest import World
+from tests.worker.engine import Ran
+
+NewWorld = Callable[..., World]
+DONE = {"run": "RUN1", "status": "completed"}
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    count=st.integers(1, 12),
+    size=st.integers(1, 5),
+    delay=st.sampled_from(["0s", "1s", "2.5s", "7s", "1h"]),
+    operations=st.sampled_from(["[sync]", "[sync, embed]", "[fire, sync]", "[sync, fire]"]),
+    more=st.sampled_from(["", "on_failure: continue\n", "order_by: [-repo]\n"]),
+    request=st.integers(1, 3),
+    number=st.integers(),
+)
+def test_a_submitted_run_sends_what_run_sends_in_that_order_at_that_pace(
+    tmp_path: Path,
+    new_world: NewWorld,
+    count: int,
+    size: int,
+    delay: str,
+    operations: str,
+    more: str,
+    request: int,
+    number: int,
+) -> None:
+    body = f"{repos(count)}operations: {operations}\nbatch_size: {size}\ndelay: {delay}\n{more}"
+    plan = make_plan(tmp_path, body)
+    how: dict[str, Any] = {"follow": False, "limits": RequestLimits(events=request)}
+    name = f"{count} {size} {delay} {operations} {more.strip()} {request} {number}"
+    one = new_world(f"one {abs(hash(name))}", **how)
+    other = new_world(f"other {abs(hash(name))}", **how)
+    one.run(plan)
+    (ran,) = other.submit(plan)
+    assert ran.output == DONE, ran.error
+    assert other.arrived == one.arrived
+    assert len(other.arrived) == plan.events
+    portions = [step for step in ran.steps if step.startswith("portion")]
+    assert len(portions) <= plan.batches + len(plan.stages)
+    other.stack.close()
+
+
+def test_a_portion_that_is_cut_off_in_a_batch_owes_no_delay_there(
+    tmp_path: Path, new_world: NewWorld
+) -> None:
+    """However little time a portion has: one request each, and the pace of `run`."""
+    plan = make_plan(tmp_path, repos(7) + "operations: [sync]\nbatch_size: 4\ndelay: 90s\n")
+    how: dict[str, Any] = {"follow": False, "limits": RequestLimits(events=1)}
+    one, other = new_world("one", **how), new_world("other", **how, budget=0.0)
+    one.run(plan)
+    (ran,) = other.submit(plan)
+    assert ran.output == DONE, ran.error
+    assert other.arrived == one.arrived
+
+
+def test_jobs_are_followed_from_portion_to_portion(tmp_path: Path, new_world: NewWorld) -> None:
+    """A stage waits for the one before it, while nobody looks at its jobs meanwhile."""
+    plan = make_plan(tmp_path, repos(3) + "operations: [sync, embed]\nbatch_size: 2\ndelay: 20s\n")
+    world = new_world(held={"o/r1"})
+
+    def let_go(ran: Ran) -> None:
+        if world.clock.now > 2_000_000_000 + 400:
+            world.held.clear()
+
+    world.engine.between = let_go
+    (ran,) = world.submit(plan)
+    assert ran.output == DONE, ran.error
+    assert Counter(name for name, _, _ in world.arrived) == {"app/sync": 3, "app/embed": 3}
+    first = min(at for name, _, at in world.arrived if name == "app/embed")
+    assert 400 <= first - 2_000_000_000 <= 500
+    assert len(ran.steps) < 60
+
+
+def test_an_event_that_starts_no_job_is_found_out_by_the_time_of_its_send(
+    tmp_path: Path, new_world: NewWorld
+) -> None:
+    """Its grace does not begin anew with each portion."""
+    plan = make_plan(tmp_path, repos(2) + "operations: [sync]\n")
+    world = new_world(silent=True, grace=300.0)
+    (ran,) = world.submit(plan)
+    assert world.status() == "failed", ran
+    assert 300 <= world.clock.now - 2_000_000_000 <= 400
+
+
+def test_a_job_that_never_ends_is_given_up_by_the_time_of_its_send(
+    tmp_path: Path, new_world: NewWorld
+) -> None:
+    plan = make_plan(
+        tmp_path, repos(2) + "operations: [{use: sync, timeout: 10m}]\non_failure: continue\n"
+    )
+    world = new_world(held={"o/r1"})
+    world.submit(plan)
+    assert world.status() == "incomplete"
+    assert 600 <= world.clock.now - 2_000_000_000 <= 700
+    world.held.clear()
+
+
+def test_a_failure_in_one_portion_stops_the_run_in_the_next(
+    tmp_path: Path, new_world: NewWorld
+) -> None:
+    plan = make_plan(tmp_path, repos(9) + "operations: [sync]\nbatch_size: 1\ndelay: 60s\n")
+    world = new_world(failing={"o/r2"})
+    (ran,) = world.submit(plan)
+    assert world.status() == "failed"
+    assert [item for _, item, _ in world.arrived] == ["o/r0", "o/r1", "o/r2"]
+    assert "RUN1 is failed" in ran.error["message"]
+
+
+def test_failures_count_against_the_limit_over_all_portions(
+    tmp_path: Path, new_world: NewWorld
+) -> None:
+    body = "operations: [sync]\nbatch_size: 1\ndelay: 60s\nmax_failures: 3\n"
+    plan = make_plan(tmp_path, repos(9) + body)
+    world = new_world(failing={f"o/r{number}" for number in (0, 2, 4, 6)})
+    world.submit(plan)
+    assert world.status() == "incomplete"
+    assert len(world.arrived) == 5
+
+
+def test_a_paused_run_costs_little_and_goes_on_when_it_is_let(
+    tmp_path: Path, new_world: NewWorld
+) -> None:
+    plan = make_plan(tmp_path, repos(4) + "operations: [sync]\nbatch_size: 1\ndelay: 10s\n")
+    world = new_world()
+    start = world.clock.now
+
+    def pause(ran: Ran) -> None:
+        if len(world.arrived) == 2 and world.clock.now < start + 100:
+            world.order(wanted="pause")
+        if world.clock.now > start + 3600:
+            world.order(wanted=None)
+
+    world.engine.between = pause
+    (ran,) = world.submit(plan)
+    assert ran.output == DONE, ran.error
+    assert [item for _, item, _ in world.arrived] == ["o/r0", "o/r1", "o/r2", "o/r3"]
+    assert world.arrived[2][2] - world.arrived[1][2] >= 3500
+    assert len([step for step in ran.steps if step.startswith("portion")]) < 3600 / 60 + 30
+
+
+def test_a_run_that_is_tuned_between_two_portions_goes_at_that_pace(
+    tmp_path: Path, new_world: NewWorld
+) -> None:
+    plan = make_plan(tmp_path, repos(6) + "operations: [sync]\nbatch_size: 1\ndelay: 10s\n")
+    world = new_world(follow=False)
+
+    def tune(ran: Ran) -> None:
+        if len(ran.steps) == 2:
+            world.order(batch_size=2, delay=50.0)
+
+    world.engine.between = tune
+    (ran,) = world.submit(plan)
+    assert ran.output == DONE, ran.error
+    start = world.arrived[0][2]
+    assert [at - start for _, _, at in world.arrived] == [0, 10, 10, 60, 60, 110]
+    assert sum("tuned by an operator" in note for note in world.notes()) == 1
+
+
+def test_cancelled_while_it_waits_it_sends_nothing_more(
+    tmp_path: Path, new_world: NewWorld, backfill: Callable[..., Any]
+) -> None:
+    """By the command, which ends it at once: no worker is there to be waited for."""
+    plan = make_plan(tmp_path, repos(4) + "operations: [sync]\nbatch_size: 1\ndelay: 1h\n")
+    world = new_world()
+
+    def cancel(ran: Ran) -> None:
+        if len(world.arrived) == 1 and world.status() == "running":
+            done = backfill("cancel", "RUN1", "--state", world.state)
+            assert done.status == 0, done.err
+
+    world.engine.between = cancel
+    (ran,) = world.submit(plan)
+    assert ran.output == {"run": "RUN1", "status": "cancelled"}
+    assert len(world.arrived) == 1
+
+
+def test_a_long_run_goes_on_in_another_function_run(
+    tmp_path: Path, new_world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(function, "MOST_PORTIONS", 3)
+    plan = make_plan(tmp_path, repos(8) + "operations: [sync]\nbatch_size: 1\ndelay: 30s\n")
+    one, other = new_world("one", follow=False), new_world("other", follow=False)
+    one.run(plan)
+    ran = other.submit(plan)
+    assert [one.output for one in ran][-1] == DONE
+    assert len(ran) == 3
+    assert max(len(one.steps) for one in ran) <= 7
+    assert other.arrived == one.arrived
+
+
+def test_asked_for_twice_a_run_is_carried_out_once(tmp_path: Path, new_world: NewWorld) -> None:
+    plan = make_plan(tmp_path, repos(3) + "operations: [sync]\n")
+    world = new_world()
+    world.submit(plan)
+    (ran,) = world.carry_on(plan)
+    assert ran.output == DONE
+    assert len(world.arrived) == 3
+
+
+def test_while_somebody_else_holds_the_lock_it_waits(tmp_path: Path, new_world: NewWorld) -> None:
+    plan = make_plan(tmp_path, repos(2) + "operations: [sync]\n")
+    world = new_world()
+    world.write_down(plan)
+    with Store(world.state) as store:
+        lease = store.lock(plan.name, store.find("RUN1").address, "RUN1")
+
+        def release(ran: Ran) -> None:
+            if len(ran.steps) == 4:
+                lease.release()
+
+        world.engine.between = release
+        (ran,) = world.carry_on(plan)
+    assert ran.output == DONE, ran.error
+    assert ran.steps[:4] == ["portion 1", "wait 1", "portion 2", "wait 2"]
+    assert len(world.arrived) == 2
+
+
+def test_a_state_that_is_away_is_waited_for_and_then_the_run_is_incomplete(
+    tmp_path: Path, new_world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(tmp_path, repos(2) + "operations: [sync]\n")
+    world = new_world()
+    world.write_down(plan)
+    monkeypatch.setenv("INNGEST_SIGNING_KEY", "another-key")  # the run's own, not the SDK's
+    world.add_worker()
+    monkeypatch.setattr("tests.worker.engine.SIGNING_KEY", "another-key")
+    app_is_gone = httpx.ConnectError("refused")
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise app_is_gone
+
+    monkeypatch.setattr("httpx.AsyncClient.send", refuse)
+    monkeypatch.setattr("runner.adapters.inngest.http.MAX_TRIES", 1)
+    (ran,) = world.carry_on(plan)
+    assert "incomplete" in ran.error["message"]
+    assert ran.failed_requests > 5
+    assert world.status() == "incomplete"
+    assert any("a portion failed" in note for note in world.notes())
+
+
+def test_requests_that_are_not_signed_start_nothing(tmp_path: Path, new_world: NewWorld) -> None:
+    world = new_world()
+    world.add_worker()
+    (client,) = world.engine.clients
+    for headers in ({}, {"x-inngest-signature": "t=1&s=0000"}):
+        answer = client.post(
+            "/api/inngest",
+            params={"fnId": "backfill-run", "stepId": "step"},
+            content=b'{"event": {}}',
+            headers=headers,
+        )
+        assert answer.status_code in (401, 500)
+    assert world.arrived == []
+
+
+def test_checks_have_their_time_over_all_portions(
+    tmp_path: Path, new_world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BACKFILL_DATABASE_URL", f"sqlite:///{tmp_path / 'app.db'}")
+    body = """operations: [sync, embed]
+checks:
+  - name: never
+    after: sync
+    timeout: 20m
+    every: 10s
+    query: select 0 as n
+    expect: {column: n, at_least: 1}
+"""
+    (tmp_path / "app.db").touch()
+    plan = make_plan(tmp_path, repos(2) + body)
+    world = new_world()
+    (ran,) = world.submit(plan)
+    assert world.status() == "failed"
+    assert {name for name, _, _ in world.arrived} == {"app/sync"}
+    assert 1200 <= world.clock.now - 2_000_000_000 <= 1300
+    assert len(ran.steps) < 90
+
+
+def test_two_workers_take_turns(tmp_path: Path, new_world: NewWorld) -> None:
+    plan = make_plan(tmp_path, repos(6) + "operations: [sync]\nbatch_size: 1\ndelay: 30s\n")
+    world = new_world()
+    world.add_worker()
+    world.add_worker()
+    (ran,) = world.submit(plan)
+    assert ran.output == DONE, ran.error
+    assert len(set(world.started)) == len(world.started) == 6
+
+
+def test_portions_at_once_of_one_run_send_nothing_twice(
+    tmp_path: Path, new_world: NewWorld
+) -> None:
+    """An engine that has lost patience with a worker asks another one, while the first goes on."""
+    plan = make_plan(tmp_path, repos(40) + "operations: [sync]\nbatch_size: 1\ndelay: 0s\n")
+    world = new_world(limits=RequestLimits(events=1))
+    world.write_down(plan)
+    from runner.cli.portions import Request
+
+    threads = [
+        threading.Thread(target=world.portions().carry, args=(Request("RUN1"), None))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    world.carry_on(plan)
+    assert world.status() == "completed"
+    assert len(set(world.started)) == len(world.started) == 40

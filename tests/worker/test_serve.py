@@ -1,0 +1,295 @@
+"""`backfill serve` as processes: killed, several, stopped; and `submit`, which feeds them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from runner.adapters.embedded.server import create_app
+from runner.adapters.worker.request import EVENT
+from tests.cli.conftest import COMMAND, Result, served, until
+from tests.support import EVENT_KEY, SIGNING_KEY, repos, write_plan
+from tests.worker.engine import Engine, Ran, RealClock
+
+ROOT = Path(__file__).parents[2]
+Backfill = Callable[..., Result]
+
+
+class Site:
+    """A server that counts which events take effect, an engine, and `serve` processes."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.folder, self.stack = folder, stack
+        self.effects: Counter[str] = Counter()
+        self.order: list[str] = []
+        self.engine = Engine([], RealClock(), patience=0.2)
+        handlers = {"app/sync": self._job, EVENT: self.engine.receive}
+        self.url = stack.enter_context(served(create_app(handlers)))
+        self.state = f"sqlite:///{folder / 'state.db'}"
+        self.env = {
+            "INNGEST_BASE_URL": self.url,
+            "INNGEST_SIGNING_KEY": SIGNING_KEY,
+            "INNGEST_EVENT_KEY": EVENT_KEY,
+            "BACKFILL_STATE": self.state,
+        }
+        self.processes: list[subprocess.Popen[str]] = []
+
+    async def _job(self, event: Mapping[str, Any]) -> None:
+        self.effects[event["id"]] += 1
+        self.order.append(event["data"]["repo"])
+
+    def serve(self, *options: str) -> subprocess.Popen[str]:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        log = self.stack.enter_context((self.folder / f"serve-{port}.log").open("w"))
+        process = subprocess.Popen(
+            [*COMMAND, "serve", "--port", str(port), *options],
+            env={**os.environ, **self.env, "PYTHONPATH": str(ROOT)},
+            stderr=log,
+            text=True,
+        )
+        self.stack.callback(process.wait)
+        self.stack.callback(process.kill)
+        self.processes.append(process)
+        client = self.stack.enter_context(
+            httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
+        )
+        until(lambda: _answers(client))
+        self.engine.clients.append(client)
+        return process
+
+
+def _answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with ExitStack() as stack:
+        yield Site(tmp_path, stack)
+
+
+def submit(backfill: Backfill, site: Site, plan: Path) -> str:
+    done = backfill("submit", plan, "--target", site.url, "--format", "json", env=site.env)
+    assert done.status == 0, done.err
+    until(lambda: bool(site.engine.events))
+    return str(json.loads(done.out)["run_id"])
+
+
+def at(moment: Callable[[], bool], act: Callable[[], None]) -> threading.Thread:
+    """A thread that acts once it has come to this."""
+
+    def wait() -> None:
+        until(moment)
+        act()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def test_killed_in_its_middle_a_worker_loses_and_doubles_nothing(
+    tmp_path: Path, site: Site, backfill: Backfill
+) -> None:
+    """SIGKILL at a named point of a portion; another process carries the run on."""
+    plan = write_plan(tmp_path, repos(30) + "operations: [sync]\nbatch_size: 3\ndelay: 100ms\n")
+    victim = site.serve()
+    site.serve()
+
+    run_id = submit(backfill, site, plan)
+    watcher = at(lambda: len(site.order) >= 7, victim.kill)
+    (ran,) = site.engine.run_all()
+    watcher.join()
+    assert victim.wait() == -signal.SIGKILL
+    assert ran.output == {"run": run_id, "status": "completed"}, ran.error
+    assert site.order == [f"o/r{number}" for number in range(30)]
+    assert set(site.effects.values()) == {1}
+    shown = backfill("status", run_id, "--format", "json", env=site.env)
+    assert json.loads(shown.out)["status"] == "completed"
+
+
+def test_ten_thousand_events_by_two_workers_of_which_one_is_killed_half_way(
+    tmp_path: Path, site: Site, backfill: Backfill, record_property: Any
+) -> None:
+    body = repos(10_000) + "operations: [sync]\nbatch_size: 500\ndelay: 50ms\n"
+    plan = write_plan(tmp_path, body)
+    victim = site.serve()
+    site.serve()
+    submit(backfill, site, plan)
+    watcher = at(lambda: len(site.order) >= 5_000, victim.kill)
+    (ran,) = site.engine.run_all()
+    watcher.join()
+    lost = 10_000 - len(site.effects)
+    doubled = sum(count - 1 for count in site.effects.values())
+    record_property(
+        "workers: events, lost, doubled, steps", (10_000, lost, doubled, len(ran.steps))
+    )
+    assert ran.output["status"] == "completed", ran.error
+    assert (lost, doubled) == (0, 0)
+    assert len(ran.steps) <= 60  # 20 batches, and what waits for jobs
+
+
+def test_stopped_a_worker_ends_after_the_request_in_flight_and_another_goes_on(
+    tmp_path: Path, site: Site, backfill: Backfill
+) -> None:
+    plan = write_plan(tmp_path, repos(20) + "operations: [sync]\nbatch_size: 1\ndelay: 150ms\n")
+    first = site.serve()
+    run_id = submit(backfill, site, plan)
+    stopping = at(lambda: len(site.order) >= 3, first.terminate)
+
+    def replace_it(ran: Ran) -> None:
+        if first.poll() is not None and len(site.processes) == 1:
+            site.serve()
+
+    site.engine.between = replace_it
+    (ran,) = site.engine.run_all()
+    stopping.join()
+    assert first.wait() in (0, -signal.SIGTERM)
+    assert ran.output == {"run": run_id, "status": "completed"}, ran.error
+    assert site.order == [f"o/r{number}" for number in range(20)]
+    assert set(site.effects.values()) == {1}
+
+
+def test_a_submitted_run_is_shown_held_and_ended_before_a_worker_has_it(
+    tmp_path: Path, site: Site, backfill: Backfill
+) -> None:
+    plan = write_plan(tmp_path, repos(2) + "operations: [sync]\n")
+    run_id = submit(backfill, site, plan)
+    shown = backfill("status", run_id, env=site.env)
+    assert "RUNNING" in shown.out
+    assert "it waits for a worker" in shown.out
+    again = backfill("submit", plan, "--target", site.url, env=site.env)
+    assert again.status == 5
+    assert run_id in again.err
+    resumed = backfill("resume", run_id, env=site.env)
+    assert resumed.status == 5
+    assert "goes on by itself" in resumed.err
+    assert backfill("pause", run_id, env=site.env).status == 0
+    assert "PAUSED" in backfill("status", run_id, env=site.env).out
+    assert backfill("resume", run_id, env=site.env).status == 0
+    assert backfill("cancel", run_id, env=site.env).status == 0
+    assert "CANCELLED" in backfill("status", run_id, env=site.env).out
+    assert site.order == []
+
+
+def test_a_saved_plan_is_submitted_once(tmp_path: Path, site: Site, backfill: Backfill) -> None:
+    plan, saved = write_plan(tmp_path, repos(2) + "operations: [sync]\n"), tmp_path / "plan.json"
+    made = backfill("plan", plan, "--target", site.url, "--out", saved, env=site.env)
+    assert made.status == 0, made.err
+    run_id = submit(backfill, site, saved)
+    assert run_id in made.err
+    site.serve()
+    (ran,) = site.engine.run_all()
+    assert ran.output["status"] == "completed"
+    again = backfill("submit", saved, env=site.env)
+    assert again.status == 5
+    assert "was run already" in again.err
+
+
+def test_stopped_by_hand_a_run_goes_to_the_workers(
+    tmp_path: Path, site: Site, backfill: Backfill
+) -> None:
+    """`resume --detach`: what one process has begun, workers carry on."""
+    plan = write_plan(tmp_path, repos(12) + "operations: [sync]\nbatch_size: 2\ndelay: 300ms\n")
+    command = [sys.executable, "-m", "runner", "run", str(plan), "--target", site.url]
+    with subprocess.Popen(
+        command, env={**os.environ, **site.env, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        until(lambda: len(site.order) >= 4)
+        process.send_signal(signal.SIGINT)
+    site.serve()
+    handed = backfill("resume", "latest", "--detach", env=site.env)
+    assert handed.status == 0, handed.err
+    until(lambda: bool(site.engine.events))
+    (ran,) = site.engine.run_all()
+    assert ran.output["status"] == "completed", ran.error
+    assert site.order == [f"o/r{number}" for number in range(12)]
+    assert set(site.effects.values()) == {1}
+
+
+def test_apply_detached_hands_over_one_plan_after_the_other(
+    tmp_path: Path, site: Site, backfill: Backfill
+) -> None:
+    plans = tmp_path / "plans"
+    plans.mkdir()
+    first = write_plan(plans, repos(2) + "operations: [sync]\n")
+    text = first.read_text()
+    first.rename(plans / "1.yaml")
+    (plans / "2.yaml").write_text(text.replace("name: test", "name: two"))
+    apply = ("apply", plans, "--target", site.url, "--detach")
+    site.serve()
+    for _ in range(2):
+        done = backfill(*apply, env=site.env)
+        assert done.status == 7, done.err
+        assert backfill(*apply, env=site.env).status == 7  # it is not at its end yet
+        until(lambda: bool(site.engine.events))
+        site.engine.run_all()
+    assert backfill(*apply, env=site.env).status == 0
+    assert len(site.order) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (("submit", "plan.yaml"), 4, "the embedded target ends with its process"),
+        (("serve",), 4, "set INNGEST_SIGNING_KEY"),
+        (("resume", "latest", "--detach"), 2, "there is no run yet"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_words(
+    backfill: Backfill, arguments: tuple[str, ...], status: int, words: str
+) -> None:
+    write_plan(Path.cwd(), repos(1) + "operations: [sync]\n")
+    done = backfill(*arguments)
+    assert done.status == status, done.err
+    assert words in done.err
+    assert "hint: " in done.err
+
+
+def test_where_the_server_tells_that_no_worker_listens_nothing_is_submitted(
+    tmp_path: Path, backfill: Backfill
+) -> None:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse, Response
+    from starlette.routing import Route
+
+    async def functions(_: Request) -> Response:
+        return JSONResponse({"data": {"apps": []}})
+
+    plan = write_plan(tmp_path, repos(1) + "operations: [sync]\n")
+    with served(Starlette(routes=[Route("/v0/gql", functions)])) as url:
+        state = tmp_path / "state.db"
+        done = backfill("submit", plan, "--target", url, "--state", state)
+    assert done.status == 4
+    assert f"no worker listens for {EVENT}" in done.err
+    assert not state.exists()
+
+
+def test_its_log_is_json_for_who_wants_that(tmp_path: Path, site: Site, backfill: Backfill) -> None:
+    plan = write_plan(tmp_path, repos(2) + "operations: [sync]\n")
+    site.serve("--log-format", "json")
+    run_id = submit(backfill, site, plan)
+    site.engine.run_all()
+    (log,) = tmp_path.glob("serve-*.log")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {"time", "level", "run", "message"} <= set(lines[-1])
+    assert lines[-1]["run"] == run_id
+    assert SIGNING_KEY not in log.read_text()
