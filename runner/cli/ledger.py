@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import click
+
 from runner.adapters.journal.store import Store
 from runner.cli.plan_files import plan_files
 from runner.errors import InvalidPlan, UsageError
 from runner.model import BackfillPlan, Json, Problem
+from runner.output.escape import visible
 from runner.planning.ledger import Entry, entry, in_order
 
 
 def find_plans(
     paths: Sequence[str], overrides: dict[str, Json], changed_since: str | None, *, strict: bool
 ) -> list[BackfillPlan]:
-    """Every plan file, in the order in which they are applied; catalogs are passed over.
+    """Every plan file, in the order in which they are applied; catalogs are passed over, and plans
+    with a schedule, which workers start.
 
     Raises `InvalidPlan` with the problems of all of them.
     """
@@ -32,7 +36,11 @@ def find_plans(
         raise InvalidPlan(tuple(dict.fromkeys(problems)))
     if not plans and changed_since is None:  # nothing but catalogs
         raise UsageError(f"there is no plan in {', '.join(paths)}")
-    return in_order(plans)
+    for plan in (plan for plan in plans if plan.schedule):
+        click.echo(
+            f"note: {visible(plan.path)} has a schedule: `backfill serve` starts it", err=True
+        )
+    return [plan for plan in in_order(plans) if plan.schedule is None]
 
 
 def standing(

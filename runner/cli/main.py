@@ -38,6 +38,7 @@ COMMANDS = {
     "logs": "Tell what a run did, and why it waited",
     "ui": "Serve the runs as web pages, live",
     "report": "Write a run down: a page, Markdown, JSON, JUnit",
+    "schedules": "List the plans that have a schedule, and when they are due",
     "pending": "List the plans of a folder that are still to be applied",
     "apply": "Run the plans of a folder that have not been, once each",
     "sync": "Follow a git branch and apply its plans as they come",

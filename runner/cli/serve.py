@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ from runner.adapters.journal.store import Store
 from runner.adapters.serve import serve
 from runner.cli.carry_out import Sending
 from runner.cli.common import open_store, read_duration, state_file, state_option
+from runner.cli.completion import complete_target
+from runner.cli.firing import Firing, scheduled_plans
 from runner.cli.portions import Portions, Request, Turn, read_turn
 from runner.errors import BackfillError, PreflightRefused, TargetError
 from runner.output.log import JsonLines, LogObserver, TextLines
@@ -48,6 +50,12 @@ _LOG = logging.getLogger("backfill.worker")
     "[env: INNGEST_SERVE_ORIGIN; default: this machine, where INNGEST_DEV is set]",
 )
 @click.option(
+    "--target",
+    metavar="TARGET",
+    shell_complete=complete_target,
+    help="Where plans with a schedule send to.  [default: dev where INNGEST_DEV is set; or cloud]",
+)
+@click.option(
     "--grace",
     callback=read_duration,
     metavar="DURATION",
@@ -66,6 +74,7 @@ def serve_command(
     host: str,
     port: int,
     url: str | None,
+    target: str | None,
     grace: float | None,
     log_format: str,
 ) -> None:
@@ -76,14 +85,20 @@ def serve_command(
     looked at. Several share the work where they share the state; killed, their runs go on in
     others. Plans that find things out while they run need their files: PLANS are files and folders
     in which they are found again by their contents.
+
+    Those of PLANS that have a `schedule` are started when they are due.
     """
     _log_to_stderr(log_format)
     store = open_store(state)
     where = state or DEFAULT_STATE
     if state_file(where) is not None:
         _LOG.warning("the state is a file: all that share it must be on this machine")
+    firings = [
+        Firing(plan.name, plan.path, schedule, where, target or _default_target(), _LOG)
+        for plan, schedule in scheduled_plans(plans)
+    ]
     portions = Portions(where, lambda run: LogObserver(_LOG, run), plans, Sending(grace=grace))
-    worker = _worker(Carried(portions), lambda: _missing(where), _origin(url, host, port))
+    worker = _worker(Carried(portions), lambda: _missing(where), _origin(url, host, port), firings)
     _LOG.info(
         "serving runs of %s on http://%s:%d for %s",
         describe(store.url),
@@ -91,6 +106,8 @@ def serve_command(
         port,
         worker.client.api_origin,
     )
+    for firing in firings:
+        _LOG.info("%s is started at %s", firing.name, firing.cron)
     try:
         serve(worker.app, host, port, patience=_PATIENCE, on_stop=portions.stop)
     except OSError as error:
@@ -136,7 +153,16 @@ def _request(data: Mapping[str, Any]) -> Request:
     return Request(**{name: data[name] for name in Request.__slots__ if name in data})
 
 
-def _worker(carrier: Carried, ready: Callable[[], str | None], url: str | None) -> Worker:
+def _default_target() -> str:
+    return "dev" if _dev() else "cloud"
+
+
+def _worker(
+    carrier: Carried,
+    ready: Callable[[], str | None],
+    url: str | None,
+    firings: Sequence[Firing],
+) -> Worker:
     """Raises `PreflightRefused` without the SDK, or without the key that it wants."""
     if missing := _missing_key():
         hint = "or INNGEST_DEV for a dev server, which asks for none"
@@ -148,7 +174,7 @@ def _worker(carrier: Carried, ready: Callable[[], str | None], url: str | None) 
     except ImportError:
         hint = "install it: pip install 'backfill[inngest]'"
         raise PreflightRefused("serving runs needs Inngest's SDK", hint=hint) from None
-    return create_worker(carrier, ready, url, _LOG)
+    return create_worker(carrier, ready, url, _LOG, firings)
 
 
 def _origin(url: str | None, host: str, port: int) -> str | None:

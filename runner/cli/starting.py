@@ -47,6 +47,7 @@ class Start:
     yes: bool = False
     follow: bool = True
     skip_preflight: bool = False
+    run_id: str | None = None  # what asked for it may know it already
     once_locked: Callable[[Store], None] = lambda _: None
 
     @cached_property
@@ -116,7 +117,7 @@ def plan_and_show(asked: Start, *, dry_run: bool) -> Ready:
     if dry_run or asked.form == "text":
         show(built.execution_plan, target, form=asked.form, events=asked.events)
     variables = dict(review.saved.variables) if review else asked.overrides
-    run_id = review.saved.run_id if review else str(ULID())
+    run_id = review.saved.run_id if review else asked.run_id or str(ULID())
     return Ready(run_id, built, target, named, variables, asked.follow, review)
 
 

@@ -57,6 +57,7 @@ from runner.model.plan import (
     OrderKey,
     Pacing,
     Repositories,
+    Schedule,
     Skipped,
     Wait,
 )
@@ -174,6 +175,7 @@ __all__ = [
     "RunRecord",
     "RunStatus",
     "RunView",
+    "Schedule",
     "Selection",
     "SentBatch",
     "SentEvent",

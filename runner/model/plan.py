@@ -47,6 +47,14 @@ class FailureLimit:
 
 
 @dataclass(frozen=True, slots=True)
+class Schedule:
+    """When a plan is started, again and again: five fields of cron, in a zone of IANA's."""
+
+    cron: str
+    timezone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
 class Pacing:
     """`batch_size` events, then `delay` seconds."""
 
@@ -160,6 +168,7 @@ class BackfillPlan:
     approval: int | None = None  # more events than this need an approval; None: no number does
     canary: int = 0
     scheduled: bool = False
+    schedule: Schedule | None = None
     guards: tuple[GuardSpec, ...] = ()
     inputs: tuple[Input, ...] = ()
     lookups: tuple[Lookup, ...] = ()

@@ -14,6 +14,7 @@ from runner.spec.document import did_you_mean, echo
 from runner.spec.names import check_names, needs_left_out, select
 from runner.spec.operations import build_operation
 from runner.spec.order import find_cycle, stable_order
+from runner.spec.recurring import check_schedule, schedule
 from runner.spec.rows import Concatenated, RowError
 from runner.spec.values import fault
 
@@ -50,6 +51,7 @@ def build_plan(
         problems += _check_scope(checked, [operations[name] for name in order], repositories)
     problems += _check_handlers(checked, catalog)
     problems += check_control(checked, [operations[name] for name in order])
+    problems += check_schedule(checked)
     plan = BackfillPlan(
         name=str(value.get("metadata", {}).get("name", "")),
         path=checked.document.path,
@@ -66,6 +68,7 @@ def build_plan(
         approval=approval(value.get("approval")),
         canary=value.get("canary", 0),
         scheduled=value.get("pacing") == "scheduled",
+        schedule=schedule(value.get("schedule")),
         guards=guards(value.get("guards", [])),
         lookups=tuple(asking.lookups.values()),
         checks=tuple(asking.checks(operations)),

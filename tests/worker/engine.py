@@ -60,6 +60,8 @@ class RealClock:
 class Ran:
     """What a function run has come to: its output or error, and its steps by name in order."""
 
+    function: str = "run"
+    id: str = "01K000000000000000000000RN"
     output: Any = None
     error: Any = None
     steps: list[str] = field(default_factory=list)
@@ -91,8 +93,13 @@ class Engine:
                 until(lambda: bool(self.events))  # it comes by way of the server
         return ran
 
-    def run(self, event: Mapping[str, Any]) -> Ran:
-        ran, attempt = Ran(), 0
+    def fire(self, function: str, run_id: str) -> Ran:
+        """What the timer of a function with a cron trigger does."""
+        timer = {"name": "inngest/scheduled.timer", "id": run_id, "data": {}, "ts": 0}
+        return self.run(timer, Ran(function, run_id))
+
+    def run(self, event: Mapping[str, Any], ran: Ran | None = None) -> Ran:
+        ran, attempt = ran or Ran(), 0
         while True:
             self.between(ran)
             answer = self._ask(event, ran, attempt)
@@ -137,7 +144,7 @@ class Engine:
                 "attempt": attempt,
                 "disable_immediate_execution": False,
                 "max_attempts": ATTEMPTS,
-                "run_id": "01K000000000000000000000RN",
+                "run_id": ran.id,
                 "stack": {"stack": list(ran.memo), "current": len(ran.memo)},
             },
             "event": event,
@@ -158,7 +165,7 @@ class Engine:
         try:
             answer = client.post(
                 PATH,
-                params={"fnId": "backfill-run", "stepId": "step"},
+                params={"fnId": f"backfill-{ran.function}", "stepId": "step"},
                 content=raw,
                 headers=headers,
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -19,7 +19,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from runner.adapters.worker.function import APP_ID, Carrier, create_function
+from runner.adapters.worker.function import (
+    APP_ID,
+    Carrier,
+    Scheduled,
+    create_firing,
+    create_function,
+)
 
 PATH = "/api/inngest"
 _AGAIN = 2.0  # seconds between two tries to register
@@ -34,7 +40,11 @@ class Worker:
 
 
 def create_worker(
-    carrier: Carrier, ready: Callable[[], str | None], url: str | None, log: logging.Logger
+    carrier: Carrier,
+    ready: Callable[[], str | None],
+    url: str | None,
+    log: logging.Logger,
+    scheduled: Sequence[Scheduled] = (),
 ) -> Worker:
     """`ready` says what is missing, if something is. The server is told that this is at `url`. The
     SDK reads its settings and keys from the environment."""
@@ -45,7 +55,10 @@ def create_worker(
         client=client,
         enable_unauthed_sync=None,
         framework=Framework.FAST_API,
-        functions=[create_function(client, carrier)],
+        functions=[
+            create_function(client, carrier),
+            *(create_firing(client, plan) for plan in scheduled),
+        ],
         streaming=inngest.Streaming.DISABLE,
     )
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import inngest
 
 from runner.adapters.worker.request import EVENT, event_of
+from runner.errors import BackfillError, TargetError
 
 APP_ID, FUNCTION = "backfill", "run"
 RETRIES = 10  # of a step; the engine waits longer and longer between them
@@ -25,6 +26,42 @@ class Carrier(Protocol):
         """One portion: ``status``, ``why``, and ``until`` when the next one is due."""
 
     def give_up(self, request: Mapping[str, Any], why: str, /) -> None: ...
+
+
+class Scheduled(Protocol):
+    """A plan that is started again and again: `cron` as the engine takes it, with its zone."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def cron(self) -> str: ...
+
+    def start(self, run: str, /) -> Mapping[str, Any]:
+        """Hand a run with this id over; asked once more, the same run. A small JSON object."""
+
+
+def create_firing(client: inngest.Inngest, scheduled: Scheduled) -> inngest.Function[Any]:
+    """The run that a firing starts has the id of the firing: tried again, it is no second one."""
+
+    @client.create_function(
+        fn_id=f"scheduled-{scheduled.name}",
+        name=f"Start {scheduled.name}, as scheduled",
+        trigger=inngest.TriggerCron(cron=scheduled.cron),
+        retries=RETRIES,
+    )
+    def fire(ctx: inngest.ContextSync) -> dict[str, Any]:
+        def start() -> dict[str, Any]:
+            try:
+                return dict(scheduled.start(ctx.run_id))
+            except TargetError:
+                raise
+            except BackfillError as refused:
+                raise inngest.NonRetriableError(str(refused)) from None
+
+        return ctx.step.run("start", start)
+
+    return fire
 
 
 def create_function(client: inngest.Inngest, carrier: Carrier) -> inngest.Function[Any]:

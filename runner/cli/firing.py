@@ -1,0 +1,88 @@
+"""Plans with a schedule: found among files and folders, and started when they are due."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from runner.adapters.inngest.target import resolve
+from runner.adapters.journal.store import Store
+from runner.cli.carry_out import Sending
+from runner.cli.common import take_lock
+from runner.cli.handing import hand_over
+from runner.cli.plan_files import plan_files
+from runner.cli.starting import Start, submit
+from runner.errors import BackfillError, InvalidPlan
+from runner.model import BackfillPlan, Problem, Schedule
+
+_OTHERS = 70.0  # seconds after which the lock of a process that has died is anybody's
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """Meets `runner.adapters.worker.function.Scheduled`. What a firing sends is found out then."""
+
+    name: str
+    path: str
+    schedule: Schedule
+    state: str
+    target: str
+    log: logging.Logger
+
+    @property
+    def cron(self) -> str:
+        return f"TZ={self.schedule.timezone} {self.schedule.cron}"
+
+    def start(self, run: str) -> Mapping[str, Any]:
+        more = {"run": run}
+        try:
+            event = self._again(run) or self._submit(run)
+        except BackfillError as error:
+            self.log.warning("%s is due and is not started: %s", self.name, error, extra=more)
+            raise
+        self.log.info("%s is due: started", self.name, extra=more)
+        return {"run": run, "event": event}
+
+    def _submit(self, run: str) -> str:
+        asked = Start(
+            self.path, {}, self.target, self.state, Sending(), form="json", yes=True, run_id=run
+        )
+        with click.Context(click.Command("submit")):  # what is opened for it ends with it
+            return submit(asked)[1]
+
+    def _again(self, run: str) -> str | None:
+        """The run is written down, and whoever did that has died before it was handed over."""
+        with click.Context(click.Command("resume")), Store(self.state) as store:
+            record = store.known(run)
+            if record is None:
+                return None
+            lease = take_lock(store, record.plan, record.address, run, _OTHERS)
+            return hand_over(store, lease, resolve(self.target, os.environ), run, record.plan)
+
+
+def scheduled_plans(paths: Sequence[str]) -> list[tuple[BackfillPlan, Schedule]]:
+    """Those of the plans that have a schedule. Raises `InvalidPlan` with what is wrong with any."""
+    from runner.spec.load import check_catalog, load_plan
+
+    found: dict[str, tuple[BackfillPlan, Schedule]] = {}
+    problems: list[Problem] = []
+    for path in plan_files(paths, strictly=False):
+        try:
+            plan = None if check_catalog(path) is not None else load_plan(path)
+        except InvalidPlan as error:
+            problems += error.problems
+            continue
+        if plan is None or plan.schedule is None:
+            continue
+        if plan.name in found:
+            message = f"the name `{plan.name}` is that of {found[plan.name][0].path} already"
+            problems.append(Problem(message, plan.path))
+        found[plan.name] = plan, plan.schedule
+    if problems:
+        raise InvalidPlan(tuple(dict.fromkeys(problems)))
+    return list(found.values())

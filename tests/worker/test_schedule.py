@@ -1,0 +1,136 @@
+"""Plans with a schedule: what a firing starts, and what it does not."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.model import Schedule
+from runner.spec.recurring import due_after
+from tests.cli.conftest import Result, until
+from tests.support import repos, write_plan
+from tests.worker.test_serve import Site
+
+FIRST, SECOND = "01K0000000000000000000F1RS", "01K000000000000000000SEC0N"
+BODY = repos(3) + 'operations: [sync]\nschedule: {cron: "0 3 * * *", timezone: Europe/Berlin}\n'
+Backfill = Callable[..., Result]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with ExitStack() as stack:
+        yield Site(tmp_path, stack)
+
+
+def fire(site: Site, run_id: str) -> Any:
+    """The firing, and what it has started to its end."""
+    fired = site.engine.fire("scheduled-test", run_id)
+    if fired.error is None:
+        until(lambda: bool(site.engine.events))
+        (ran,) = site.engine.run_all()
+        assert ran.output == {"run": run_id, "status": "completed"}, ran.error
+    return fired
+
+
+def test_each_firing_is_a_run_of_its_own_with_what_is_there_by_then(
+    tmp_path: Path, site: Site, backfill: Backfill
+) -> None:
+    """The plan's files are read when it is due, and event ids are those of the firing."""
+    plan = write_plan(tmp_path, BODY)
+    site.serve(str(plan), "--target", site.url)
+
+    assert fire(site, FIRST).error is None
+    write_plan(tmp_path, BODY.replace("o/r2", "o/new"))
+    assert fire(site, SECOND).error is None
+
+    assert site.order == ["o/r0", "o/r1", "o/r2", "o/r0", "o/r1", "o/new"]
+    assert set(site.effects.values()) == {1}
+    assert Counter(id_.split(":")[0] for id_ in site.effects) == {FIRST: 3, SECOND: 3}
+    shown = backfill("runs", "--format", "json", env=site.env)
+    assert [run["run_id"] for run in json.loads(shown.out)] == [SECOND, FIRST]
+
+
+def test_a_firing_that_is_tried_again_starts_no_second_run(tmp_path: Path, site: Site) -> None:
+    site.serve(str(write_plan(tmp_path, BODY)), "--target", site.url)
+
+    assert site.engine.fire("scheduled-test", FIRST).error is None
+    assert site.engine.fire("scheduled-test", FIRST).error is None
+    until(lambda: bool(site.engine.events))
+    ran = site.engine.run_all()
+
+    assert {one.output["status"] for one in ran} == {"completed"}
+    assert site.order == ["o/r0", "o/r1", "o/r2"]
+    assert set(site.effects.values()) == {1}
+
+
+def test_while_the_run_before_goes_on_a_firing_fails_by_name(tmp_path: Path, site: Site) -> None:
+    """Twice the same work at once is never meant, and a firing that is left out is told of."""
+    site.serve(str(write_plan(tmp_path, BODY)), "--target", site.url)
+
+    assert site.engine.fire("scheduled-test", FIRST).error is None
+    fired = site.engine.fire("scheduled-test", SECOND)
+
+    assert f"run {FIRST} of this plan is under way" in json.dumps(fired.error)
+    until(lambda: bool(site.engine.events))
+    site.engine.run_all()
+    assert site.order == ["o/r0", "o/r1", "o/r2"]
+
+
+def test_the_engine_is_told_the_time_with_its_zone() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import inngest
+
+        from runner.adapters.worker.function import create_firing
+        from runner.cli.firing import Firing
+    firing = Firing("test", "p.yaml", Schedule("0 3 * * *", "Europe/Berlin"), "", "dev", Any)  # type: ignore[arg-type]
+    client = inngest.Inngest(app_id="backfill", is_production=False)
+    config = create_firing(client, firing).get_config("http://worker/api/inngest").main
+    assert config.id == "backfill-scheduled-test"
+    assert config.triggers == [inngest.TriggerCron(cron="TZ=Europe/Berlin 0 3 * * *")]
+
+
+def test_it_is_due_by_the_clocks_of_its_zone_also_when_they_change() -> None:
+    due = due_after(Schedule("0 3 * * *", "Europe/Berlin"), datetime(2026, 10, 24, 12, tzinfo=UTC))
+    assert due.astimezone(UTC) == datetime(2026, 10, 25, 2, tzinfo=UTC)
+    before = due_after(
+        Schedule("0 3 * * *", "Europe/Berlin"), datetime(2026, 10, 23, 12, tzinfo=UTC)
+    )
+    assert before.astimezone(UTC) == datetime(2026, 10, 24, 1, tzinfo=UTC)
+
+
+def test_schedules_lists_what_is_due_next_first(tmp_path: Path, backfill: Backfill) -> None:
+    write_plan(tmp_path, BODY)
+    daily = (tmp_path / "plan.yaml").read_text(encoding="utf-8")
+    minutely = daily.replace("name: test", "name: often").replace("0 3 * * *", "* * * * *")
+    (tmp_path / "often.yaml").write_text(minutely, encoding="utf-8")
+    (tmp_path / "once.yaml").write_text(
+        daily.split("schedule:")[0].replace("name: test", "name: once"), encoding="utf-8"
+    )
+
+    shown = backfill("schedules", tmp_path)
+    assert shown.status == 0, shown.err
+    assert [line.split()[-2] for line in shown.out.splitlines()] == ["often", "test"]
+    found = json.loads(backfill("schedules", tmp_path, "--format", "json").out)
+    assert [(one["name"], one["cron"], one["timezone"]) for one in found] == [
+        ("often", "* * * * *", "Europe/Berlin"),
+        ("test", "0 3 * * *", "Europe/Berlin"),
+    ]
+    assert datetime.fromisoformat(found[0]["next"]) > datetime.now(UTC)
+
+
+def test_apply_leaves_plans_with_a_schedule_to_the_workers(
+    tmp_path: Path, backfill: Backfill
+) -> None:
+    write_plan(tmp_path, BODY)
+    shown = backfill("pending", tmp_path, "--format", "json")
+    assert json.loads(shown.out) == []
+    assert "has a schedule: `backfill serve` starts it" in shown.err
