@@ -127,7 +127,7 @@ def test_killed_in_its_middle_a_worker_loses_and_doubles_nothing(
 def test_ten_thousand_events_by_two_workers_of_which_one_is_killed_half_way(
     tmp_path: Path, site: Site, backfill: Backfill, record_property: Any
 ) -> None:
-    body = repos(10_000) + "operations: [sync]\nbatch_size: 500\ndelay: 50ms\n"
+    body = repos(10_000) + "operations: [sync]\nbatch_size: 1000\ndelay: 900ms\n"
     plan = write_plan(tmp_path, body)
     victim = site.serve()
     site.serve()
@@ -142,7 +142,7 @@ def test_ten_thousand_events_by_two_workers_of_which_one_is_killed_half_way(
     )
     assert ran.output["status"] == "completed", ran.error
     assert (lost, doubled) == (0, 0)
-    assert len(ran.steps) <= 60  # 20 batches, and what waits for jobs
+    assert len(ran.steps) <= 30  # 10 batches, and what waits for jobs
 
 
 def test_stopped_a_worker_ends_after_the_request_in_flight_and_another_goes_on(
