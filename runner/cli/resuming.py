@@ -134,8 +134,9 @@ def resolver_of(
     if not plan.deferred:
         return None
     if not unchanged(plan.inputs):
-        message = f"{plan.path} has changed, and stages of run {record.id} are resolved by it"
-        raise StalePlan(message, hint="restore it, or start a new run")
+        hint = "restore it, or start a new run; `serve` looks in the folders that it is given"
+        message = f"{plan.path} is not as it was, and stages of run {record.id} are resolved by it"
+        raise StalePlan(message, hint=hint)
     from runner.spec.load import load_plan
 
     loaded = load_plan(plan.path, overrides=dict(record.variables))

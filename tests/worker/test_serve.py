@@ -263,6 +263,14 @@ def test_what_cannot_work_is_refused_in_words(
     assert "hint: " in done.err
 
 
+def test_without_the_sdk_it_says_what_to_install(tmp_path: Path, backfill: Backfill) -> None:
+    (tmp_path / "inngest.py").write_text("raise ImportError('not installed')")
+    path = f"{tmp_path}:{ROOT}"
+    done = backfill("serve", env={"PYTHONPATH": path, "INNGEST_DEV": "1"})
+    assert done.status == 4
+    assert "hint: install it: pip install 'backfill[inngest]'" in done.err
+
+
 def test_where_the_server_tells_that_no_worker_listens_nothing_is_submitted(
     tmp_path: Path, backfill: Backfill
 ) -> None:
