@@ -91,7 +91,8 @@ def resubmit(asked: Resume) -> str | None:
     check_keys(plan, target, follow=record.follow)
     confirm(plan, target, yes=asked.yes)
     journal = store.reopen(record, lease, plan)
-    options: dict[str, Any] = {"unanswered": asked.unanswered}
+    # Asked for anew, it is another event, and what is still open has its time from now on.
+    options: dict[str, Any] = {"asked_at": time.time(), "unanswered": asked.unanswered}
     if asked.past_failures or plan.max_failures:  # what has failed before does not count
         failed = len(journal.failures())
         ended = journal.next_position() - len(journal.unsettled())

@@ -194,6 +194,7 @@ def test_a_saved_plan_is_submitted_once(tmp_path: Path, site: Site, backfill: Ba
     assert made.status == 0, made.err
     run_id = submit(backfill, site, saved)
     assert run_id in made.err
+    assert site.engine.events[0]["id"] == f"backfill:{run_id}:0:0"  # of the run alone
     site.serve()
     (ran,) = site.engine.run_all()
     assert ran.output["status"] == "completed"
