@@ -47,10 +47,8 @@ def hand_over(
 
     Raises `TargetError` where it cannot be sent: the run is written down, and nobody has it.
     """
-    now = time.time()
-    known = {"run": run_id, "plan": plan, "address": target.address, "asked_at": now}
-    event = event_of({**known, **options})
-    parked = store.park(lease, now, NOBODY_YET)
+    event = event_of({"run": run_id, "plan": plan, "address": target.address, **options})
+    parked = store.park(lease, time.time(), NOBODY_YET)
     try:
         asyncio.run(_send(target, event))
     except BackfillError as error:

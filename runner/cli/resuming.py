@@ -91,7 +91,8 @@ def resubmit(asked: Resume) -> str | None:
     check_keys(plan, target, follow=record.follow)
     confirm(plan, target, yes=asked.yes)
     journal = store.reopen(record, lease, plan)
-    options: dict[str, Any] = {"unanswered": asked.unanswered}
+    # Asked for anew, it is another event, and what is still open has its time from now on.
+    options: dict[str, Any] = {"asked_at": time.time(), "unanswered": asked.unanswered}
     if asked.past_failures or plan.max_failures:  # what has failed before does not count
         failed = len(journal.failures())
         ended = journal.next_position() - len(journal.unsettled())
@@ -134,8 +135,9 @@ def resolver_of(
     if not plan.deferred:
         return None
     if not unchanged(plan.inputs):
-        message = f"{plan.path} has changed, and stages of run {record.id} are resolved by it"
-        raise StalePlan(message, hint="restore it, or start a new run")
+        hint = "restore it, or start a new run; `serve` looks in the folders that it is given"
+        message = f"{plan.path} is not as it was, and stages of run {record.id} are resolved by it"
+        raise StalePlan(message, hint=hint)
     from runner.spec.load import load_plan
 
     loaded = load_plan(plan.path, overrides=dict(record.variables))

@@ -53,9 +53,10 @@ place=$(mktemp -d "$SANDBOX/behind.XXXXXX")
 ) >/dev/null 2>&1 &
 until [ -s "$place/output" ] || [ -e "$place/status" ]; do sleep 0.02; done
 case "$1" in
-  ui | dev | serve) until (: <"/dev/tcp/127.0.0.1/$SANDBOX_PORT") 2>/dev/null || [ -e "$place/status" ]; do
-    sleep 0.02
-  done ;;
+  ui | dev | serve)
+    until (: <"/dev/tcp/127.0.0.1/$SANDBOX_PORT") 2>/dev/null || [ -e "$place/status" ]; do
+      sleep 0.02
+    done ;;
 esac
 cat "$place/output"
 if [ -e "$place/status" ]; then exit "$(cat "$place/status")"; fi
