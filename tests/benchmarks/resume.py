@@ -10,6 +10,7 @@ second line, and what ours takes inside the process.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -114,6 +115,8 @@ class Resumed:
         for suffix in ("-wal", "-shm"):
             self.state.with_name(self.state.name + suffix).unlink(missing_ok=True)
         shutil.copyfile(self.journal, self.state)
+        with self.state.open("rb") as copy:  # else who is measured waits for the copy to be written
+            os.fsync(copy.fileno())
 
 
 @contextmanager
