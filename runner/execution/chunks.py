@@ -72,6 +72,7 @@ class Ahead:
         self.bodies: list[bytes] = []
         self.position = wire.first + start
         self._pages = wire.pages(start)
+        self._prepared = -1, 0, b""  # the first event's position, how many they are, the body
 
     def make(self, count: int) -> None:
         """Have the next `count` events ready, or all that are left."""
@@ -83,6 +84,21 @@ class Ahead:
         """These were dealt with."""
         del self.items[:count], self.bodies[:count]
         self.position += count
+
+    def prepare(self, skipped: int, limits: RequestLimits) -> None:
+        """Have the request ready that follows the next `skipped` events."""
+        self.make(skipped + limits.events)
+        bodies = self.bodies[skipped : skipped + limits.events]
+        count = cut(bodies, limits) if bodies else 0
+        self._prepared = self.position + skipped, count, join(bodies[:count])
+
+    def request(self, limits: RequestLimits) -> tuple[int, bytes]:
+        """How many events go into the next request, and its body."""
+        position, count, body = self._prepared
+        if position == self.position and 0 < count <= limits.events:
+            return count, body
+        self.prepare(0, limits)
+        return self._prepared[1:]
 
 
 def stage_at(plan: ExecutionPlan, position: int) -> tuple[Stage, int]:

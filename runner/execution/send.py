@@ -9,7 +9,7 @@ from functools import partial
 from random import Random
 
 from runner.errors import Incomplete, TargetDown, TargetError
-from runner.execution.chunks import Ahead, RequestLimits, cut, join
+from runner.execution.chunks import Ahead, RequestLimits
 from runner.execution.pace import Pace
 from runner.execution.ports import Answer, Chunk, Clock, EventApi, Journal, RequestTooLarge
 from runner.execution.seeds import make_seed
@@ -91,7 +91,7 @@ class Sender:
     def _meanwhile(self, events: Ahead, under_way: int) -> None:
         """While the server is at work: the answer before is written down, the next events made."""
         self.journal.settle()
-        events.make(under_way + self._most)
+        events.prepare(under_way, replace(self.limits, events=self._most))
 
     async def _post(self, chunk: Chunk, meanwhile: Callable[[], object] | None = None) -> Answer:
         """Raises `Incomplete` where a server that has answered this process is gone."""
@@ -113,8 +113,7 @@ class Sender:
         return Sent(chunk, answer)
 
     def _next_chunk(self, stage: Stage, events: Ahead, most: int, batch: int) -> Chunk:
-        events.make(most)
-        taken = cut(events.bodies, replace(self.limits, events=most))
+        taken, body = events.request(replace(self.limits, events=most))
         self._chunks += 1
         return Chunk(
             number=self._chunks - 1,
@@ -123,7 +122,7 @@ class Sender:
             operation=stage.operation,
             event=stage.event,
             seed=make_seed(self.clock.time(), self.random),
-            body=join(events.bodies[:taken]),
+            body=body,
             positions=range(events.position, events.position + taken),
             items=events.items[:taken],
         )

@@ -83,6 +83,28 @@ def test_events_made_ahead_are_those_of_the_stage_wherever_it_begins(
         ahead.drop(there)
 
 
+@given(
+    st.integers(1, 60),
+    st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20), st.integers(0, 25)), max_size=12),
+)
+def test_a_request_made_ready_is_the_one_that_would_be_made_now(
+    count: int, steps: list[tuple[int, int, int]]
+) -> None:
+    """Whatever became of the request before it, and however many events the next may hold."""
+    wire = _wire([(f"i{n}", b"{}") for n in range(count)])
+    ahead, every = Ahead(wire, 0), _bodies(wire)
+    for most, before, dropped in steps:
+        if ahead.position == count:
+            break
+        ahead.prepare(min(before, count - ahead.position), RequestLimits(events=before))
+        ahead.drop(min(dropped, count - ahead.position))
+        if ahead.position == count:
+            break
+        taken, body = ahead.request(RequestLimits(events=most))
+        assert 1 <= taken <= most
+        assert body == join(every[ahead.position : ahead.position + taken])
+
+
 def test_a_scheduled_event_has_the_time_of_its_batch() -> None:
     """Counted from the start of the run, so that it is the same whenever it is sent."""
     wire = _wire([(f"i{n}", b"{}") for n in range(3)], begins=10.0)
