@@ -15,10 +15,12 @@ from runner.adapters.journal.store import Store
 from runner.cli.carry_out import Sending
 from runner.cli.common import take_lock
 from runner.cli.handing import hand_over
+from runner.cli.ledger import load_plans
 from runner.cli.plan_files import plan_files
 from runner.cli.starting import Start, submit
-from runner.errors import BackfillError, InvalidPlan
-from runner.model import BackfillPlan, Problem, Schedule
+from runner.errors import BackfillError
+from runner.model import BackfillPlan, Schedule
+from runner.planning.ledger import in_order
 
 _OTHERS = 70.0  # seconds after which the lock of a process that has died is anybody's
 
@@ -67,22 +69,6 @@ class Firing:
 
 def scheduled_plans(paths: Sequence[str]) -> list[tuple[BackfillPlan, Schedule]]:
     """Those of the plans that have a schedule. Raises `InvalidPlan` with what is wrong with any."""
-    from runner.spec.load import check_catalog, load_plan
-
-    found: dict[str, tuple[BackfillPlan, Schedule]] = {}
-    problems: list[Problem] = []
-    for path in plan_files(paths, strictly=False):
-        try:
-            plan = None if check_catalog(path) is not None else load_plan(path)
-        except InvalidPlan as error:
-            problems += error.problems
-            continue
-        if plan is None or plan.schedule is None:
-            continue
-        if plan.name in found:
-            message = f"the name `{plan.name}` is that of {found[plan.name][0].path} already"
-            problems.append(Problem(message, plan.path))
-        found[plan.name] = plan, plan.schedule
-    if problems:
-        raise InvalidPlan(tuple(dict.fromkeys(problems)))
-    return list(found.values())
+    plans = load_plans(plan_files(paths, strictly=False), {})
+    found = in_order([plan for plan in plans if plan.schedule])
+    return [(plan, plan.schedule) for plan in found if plan.schedule]

@@ -22,18 +22,7 @@ def find_plans(
 
     Raises `InvalidPlan` with the problems of all of them.
     """
-    from runner.spec.load import check_catalog, load_plan
-
-    plans: list[BackfillPlan] = []
-    problems: list[Problem] = []
-    for path in plan_files(paths, changed_since):
-        try:
-            if check_catalog(path) is None:
-                plans.append(load_plan(path, overrides=overrides, strict=strict))
-        except InvalidPlan as error:
-            problems += error.problems
-    if problems:
-        raise InvalidPlan(tuple(dict.fromkeys(problems)))
+    plans = load_plans(plan_files(paths, changed_since), overrides, strict=strict)
     if not plans and changed_since is None:  # nothing but catalogs
         raise UsageError(f"there is no plan in {', '.join(paths)}")
     for plan in (plan for plan in plans if plan.schedule):
@@ -41,6 +30,25 @@ def find_plans(
             f"note: {visible(plan.path)} has a schedule: `backfill serve` starts it", err=True
         )
     return [plan for plan in in_order(plans) if plan.schedule is None]
+
+
+def load_plans(
+    files: Sequence[str], overrides: dict[str, Json], *, strict: bool = False
+) -> list[BackfillPlan]:
+    """Those of the files that are no catalogs. Raises `InvalidPlan` with the problems of all."""
+    from runner.spec.load import check_catalog, load_plan
+
+    plans: list[BackfillPlan] = []
+    problems: list[Problem] = []
+    for path in files:
+        try:
+            if check_catalog(path) is None:
+                plans.append(load_plan(path, overrides=overrides, strict=strict))
+        except InvalidPlan as error:
+            problems += error.problems
+    if problems:
+        raise InvalidPlan(tuple(dict.fromkeys(problems)))
+    return plans
 
 
 def standing(
