@@ -55,6 +55,16 @@ class Sending:
     summary_file: str | None = None
 
 
+wait_lock_option = click.option(
+    "--wait-lock",
+    callback=read_duration,
+    default="0s",
+    show_default=True,
+    metavar="DURATION",
+    help="How long to wait while another run of the plan is under way.",
+)
+
+
 def sending_options(command: Callable[..., int]) -> Callable[..., int]:
     """The options of `Sending`, which the command is handed as `sending`."""
 
@@ -95,14 +105,7 @@ def sending_options(command: Callable[..., int]) -> Callable[..., int]:
             type=click.Path(dir_okay=False),
             help="Send nothing while this file exists.",
         ),
-        click.option(
-            "--wait-lock",
-            callback=read_duration,
-            default="0s",
-            show_default=True,
-            metavar="DURATION",
-            help="How long to wait while another run of the plan is under way.",
-        ),
+        wait_lock_option,
         click.option(
             "--grace",
             callback=read_duration,

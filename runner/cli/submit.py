@@ -6,13 +6,12 @@ import json
 
 import click
 
-from runner.cli.carry_out import Sending
+from runner.cli.carry_out import Sending, wait_lock_option
 from runner.cli.common import (
     format_option,
     given,
     plan_argument,
     plan_options,
-    read_duration,
     read_variables,
     state_option,
     target_option,
@@ -38,14 +37,7 @@ from runner.cli.starting import Start, submit
     help="Submit although something would be refused: see `backfill doctor`.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask before submitting.")
-@click.option(
-    "--wait-lock",
-    callback=read_duration,
-    default="0s",
-    show_default=True,
-    metavar="DURATION",
-    help="How long to wait while another run of the plan is under way.",
-)
+@wait_lock_option
 @timings_option
 @events_option
 @format_option("text", "json")
