@@ -23,7 +23,7 @@ from runner.adapters.inngest.target import Target, resolve
 from runner.adapters.journal.run_journal import RunJournal
 from runner.adapters.journal.store import Store
 from runner.adapters.journal.tables import leases
-from runner.execution.chunks import RequestLimits
+from runner.execution.limits import RequestLimits
 from runner.execution.means import Means
 from runner.execution.ports import Guard
 from runner.model import ExecutionPlan, Observer, StageProgress

@@ -1,12 +1,17 @@
-"""Approvals: files that name the very digest of what may be sent."""
+"""What must be given before anything is sent: an approval, the keys, a yes."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from runner.errors import PreflightRefused
-from runner.model import ExecutionPlan
+import click
+
+from runner.adapters.inngest.target import Target
+from runner.errors import PreflightRefused, StalePlan
+from runner.model import ExecutionPlan, RunRecord
 
 FOLDER = "approvals"
 _LARGEST = 64 * 1024  # bytes of a file that is looked into
@@ -39,3 +44,62 @@ def _names(file: Path, digest: str) -> bool:
         return digest in file.read_text(encoding="utf-8", errors="replace").split()
     except OSError:
         return False
+
+
+def check_keys(plan: ExecutionPlan, target: Target, *, follow: bool) -> bool:
+    """Whether the run can follow. Refuses, before anything is sent, what is bound to fail."""
+    if not target.event_key:
+        hint = "set INNGEST_EVENT_KEY, or INNGEST_PRODUCTION_EVENT_KEY"
+        raise PreflightRefused(f"{target.name} needs an event key, and none is set", hint=hint)
+    if plan.scheduled:
+        follow = False  # its jobs start when the command has long ended
+    drained = next((stage for stage in plan.stages if stage.until), None)
+    if not follow and drained:
+        message = (
+            f"`{drained.operation}` is sent in rounds until its backlog is empty, and without "
+            "following nobody knows when a round is done"
+        )
+        raise PreflightRefused(message, hint="leave --no-wait out")
+    if not follow and target.kind == "embedded":
+        message = (
+            "the embedded target ends with this process, and jobs that are not followed with it"
+        )
+        raise PreflightRefused(message, hint="follow them, or choose a server with --target")
+    if not follow or target.kind != "cloud" or target.signing_keys:
+        return follow
+    barrier = next((stage for stage in plan.stages if stage.wait == "completed"), None)
+    if barrier is None:
+        return False
+    message = (
+        f"`{barrier.operation}` waits for its jobs to complete, and following them on "
+        f"{target.name} needs a signing key"
+    )
+    hint = "set INNGEST_SIGNING_KEY, or send without following: --no-wait"
+    raise PreflightRefused(message, hint=hint)
+
+
+def confirm(
+    plan: ExecutionPlan, target: Target, *, yes: bool, warn: Callable[[], None] = lambda: None
+) -> None:
+    """Ask before events leave this machine; without a terminal, --yes must have been said.
+
+    `warn` says what should be known before the answer.
+    """
+    ask = not (yes or target.local)
+    events = f"{plan.events:,} event{'' if plan.events == 1 else 's'}"
+    if ask and not (sys.stdin.isatty() and sys.stderr.isatty()):
+        message = f"{events} would go to {target.name}, and there is no terminal to ask"
+        raise PreflightRefused(message, hint="say --yes")
+    warn()
+    if ask and not click.confirm(f"Send {events} to {target.name}?", err=True):
+        raise PreflightRefused("not confirmed; nothing was sent")
+
+
+def refuse_another_address(record: RunRecord, target: Target) -> None:
+    """`dev` and `cloud` mean what the environment says: the rest must not go elsewhere."""
+    if target.address != record.address:
+        raise StalePlan(
+            f"run {record.id} was started on {record.address}, and `{record.target}` is now "
+            f"{target.address}",
+            hint="set INNGEST_DEV, INNGEST_BASE_URL and INNGEST_ENV as they were",
+        )

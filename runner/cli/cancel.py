@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from random import SystemRandom
+from typing import TYPE_CHECKING
 
 import click
 
 from runner.adapters.inngest.target import Target, resolve
-from runner.adapters.journal.store import Store
+from runner.cli.approval import refuse_another_address
 from runner.cli.common import open_store, state_option, take_lock
 from runner.cli.completion import complete_run
-from runner.cli.resuming import refuse_another_address
 from runner.errors import Incomplete, PreflightRefused, UsageError
-from runner.execution.cancel import Cancelled, cancel_jobs
-from runner.execution.ports import Journal
 from runner.model import ExecutionPlan, RunRecord
+
+if TYPE_CHECKING:
+    from runner.adapters.journal.store import Store
+    from runner.execution.cancel import Cancelled
+    from runner.execution.ports import Journal
 
 _PATIENCE = 60.0  # seconds for the request in flight to end
 _OPEN = ("running", "incomplete")
@@ -73,6 +75,8 @@ def _end(store: Store, record: RunRecord) -> None:
 
 
 def _cancel_jobs(store: Store, record: RunRecord) -> Cancelled:
+    import asyncio
+
     plan, target = store.plan_of(record), resolve(record.target, os.environ)
     refuse_another_address(record, target)
     if target.kind == "embedded":
@@ -84,9 +88,12 @@ def _cancel_jobs(store: Store, record: RunRecord) -> Cancelled:
 
 
 async def _ask(plan: ExecutionPlan, journal: Journal, target: Target) -> Cancelled:
+    import asyncio
+
     from runner.adapters.inngest.cancel_api import HttpCancelApi
     from runner.adapters.inngest.http import Retry, open_client
     from runner.adapters.inngest.jobs_api import HttpJobsApi
+    from runner.execution.cancel import cancel_jobs
 
     retry = Retry(asyncio.sleep, SystemRandom(), lambda note: click.echo(note, err=True))
     async with open_client(None) as client:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,13 +15,12 @@ from runner.adapters.git import below, checked_out, parted, top_of
 from runner.cli.common import build, format_option, plan_options, read_variables, wants_color
 from runner.cli.github import chosen_format, comment_option, say_in_comment, tell_github
 from runner.cli.plan_files import changed_option
-from runner.cli.review import commits, reviews
-from runner.cli.saved import load_saved
 from runner.errors import InvalidPlan, UsageError
 from runner.model import ExecutionPlan, Json, Problem
-from runner.output.markdown import MAX_COMMENT
-from runner.planning.compare import Difference, compare
-from runner.planning.review import Review
+
+if TYPE_CHECKING:
+    from runner.planning.compare import Difference
+    from runner.planning.review import Review
 
 _DIFFERENT = 2
 
@@ -58,6 +58,9 @@ def diff_command(
     that this branch has added, changed, renamed or removed. Nothing is sent; a database that a
     plan asks is asked.
     """
+    from runner.cli.review import commits, reviews
+    from runner.planning.compare import compare
+
     overrides = read_variables(variables, var_files)
     form = chosen_format(form)
     if changed_since is not None:
@@ -116,6 +119,8 @@ def _told(found: Sequence[Review], form: str, *, comment: bool, exit_code: bool)
         problems = [problem for review in found for problem in review.problems]
         tell_github(problems, reviews_markdown(found))
     if comment:
+        from runner.output.markdown import MAX_COMMENT
+
         say_in_comment("diff", reviews_markdown(found, MAX_COMMENT), anew=differs)
     if any(review.fate == "invalid" for review in found):
         return InvalidPlan.exit_status
@@ -123,6 +128,8 @@ def _told(found: Sequence[Review], form: str, *, comment: bool, exit_code: bool)
 
 
 def _plan(path: str, overrides: dict[str, Json], *, strict: bool) -> ExecutionPlan:
+    from runner.cli.saved import load_saved
+
     if saved := load_saved(path):
         return saved.plan
     return build(path, overrides, strict=strict).execution_plan
@@ -131,6 +138,8 @@ def _plan(path: str, overrides: dict[str, Json], *, strict: bool) -> ExecutionPl
 def _revisions(
     revisions: str, path: str, overrides: dict[str, Json], *, strict: bool
 ) -> tuple[ExecutionPlan, ExecutionPlan]:
+    from runner.cli.review import commits
+
     top = top_of(path)
     first, second = commits(top, revisions)
     before = _at(first, top, path, overrides, strict=strict, named=revisions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,10 +22,11 @@ from runner.cli.common import (
     timings_option,
     wants_color,
 )
-from runner.cli.examine import examine_plan, examine_server
 from runner.errors import BackfillError, InvalidPlan, PreflightRefused, UsageError
-from runner.execution.ports import Seen
 from runner.model import ExecutionPlan, Finding, Json
+
+if TYPE_CHECKING:
+    from runner.execution.ports import Seen
 
 
 @click.command(
@@ -54,6 +56,8 @@ def doctor_command(
     Nothing is sent and no work is started. The exit status is 4 where a run would be refused,
     or could not do its work; `backfill run` looks at the same before it sends.
     """
+    from runner.cli.examine import examine_plan, examine_server
+
     resolved = resolve(target, os.environ)
     findings: list[Finding] = []
     built = None
@@ -98,6 +102,7 @@ def _read(
 def _seen(state: str | None, event: str, target: Target) -> Seen | None:
     """From a journal that is there; looking for one must not make one."""
     from runner.adapters.journal import DEFAULT_STATE
+    from runner.execution.ports import Seen
 
     file = state_file(state or DEFAULT_STATE)
     if file is not None and not file.exists():

@@ -1,10 +1,10 @@
-"""Plans with a schedule: found among files and folders, and started when they are due."""
+"""Plans with a schedule, started when they are due."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +12,12 @@ import click
 
 from runner.adapters.inngest.target import resolve
 from runner.adapters.journal.store import Store
-from runner.cli.carry_out import Sending
 from runner.cli.common import take_lock
 from runner.cli.handing import hand_over
-from runner.cli.ledger import load_plans
-from runner.cli.plan_files import plan_files
+from runner.cli.sending import Sending
 from runner.cli.starting import Start, submit
 from runner.errors import BackfillError
-from runner.model import BackfillPlan, Schedule
-from runner.planning.ledger import in_order
+from runner.model import Schedule
 
 _OTHERS = 70.0  # seconds after which the lock of a process that has died is anybody's
 
@@ -65,10 +62,3 @@ class Firing:
                 return None
             lease = take_lock(store, record.plan, record.address, run, _OTHERS)
             return hand_over(store, lease, resolve(self.target, os.environ), run, record.plan)
-
-
-def scheduled_plans(paths: Sequence[str]) -> list[tuple[BackfillPlan, Schedule]]:
-    """Those of the plans that have a schedule. Raises `InvalidPlan` with what is wrong with any."""
-    plans = load_plans(plan_files(paths, strictly=False), {})
-    found = in_order([plan for plan in plans if plan.schedule])
-    return [(plan, plan.schedule) for plan in found if plan.schedule]

@@ -1,17 +1,20 @@
-"""What `pending` and `apply` share: the plans of folders, and how each stands on a target."""
+"""The plans of folders: which have a schedule, and how each of the others stands on a target."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from runner.adapters.journal.store import Store
 from runner.cli.plan_files import plan_files
 from runner.errors import InvalidPlan, UsageError
-from runner.model import BackfillPlan, Json, Problem
+from runner.model import BackfillPlan, Json, Problem, Schedule
 from runner.output.escape import visible
 from runner.planning.ledger import Entry, entry, in_order
+
+if TYPE_CHECKING:
+    from runner.adapters.journal.store import Store
 
 
 def find_plans(
@@ -30,6 +33,13 @@ def find_plans(
             f"note: {visible(plan.path)} has a schedule: `backfill serve` starts it", err=True
         )
     return [plan for plan in in_order(plans) if plan.schedule is None]
+
+
+def scheduled_plans(paths: Sequence[str]) -> list[tuple[BackfillPlan, Schedule]]:
+    """Those of the plans that have a schedule. Raises `InvalidPlan` with what is wrong with any."""
+    plans = load_plans(plan_files(paths, strictly=False), {})
+    found = in_order([plan for plan in plans if plan.schedule])
+    return [(plan, plan.schedule) for plan in found if plan.schedule]
 
 
 def load_plans(

@@ -9,7 +9,8 @@ import os
 import sys
 import threading
 from importlib import import_module
-from typing import TYPE_CHECKING, NoReturn
+from types import ModuleType
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import click
 
@@ -102,6 +103,8 @@ def main() -> NoReturn:
             stream.reconfigure(errors="replace")  # an arrow must not break a latin-1 terminal
     # What a plan is made of stays to the end: looking through it for garbage finds none.
     gc.set_threshold(50_000, 20, 20)
+    # httpx would load its own command line, and with that rich and pygments: 0.1 s.
+    sys.modules.setdefault("httpx._main", cast(ModuleType, None))
     status = _guarded(sys.argv[1:])
     if _handlers_at_work():
         sys.stdout.flush()

@@ -9,7 +9,6 @@ import click
 from runner.cli.plan_files import plan_files
 from runner.errors import InvalidPlan, UsageError
 from runner.model import Problem
-from runner.spec.migrate import CURRENT, migrated
 
 _OLD = 1
 
@@ -26,6 +25,8 @@ def migrate_command(plans: tuple[str, ...], *, check: bool) -> int:
 
     What is of the form of today is left as it is. Nothing is written where any has problems.
     """
+    from runner.spec.migrate import CURRENT, migrated
+
     rewritten: dict[str, str] = {}
     problems: list[Problem] = []
     for path in plan_files(plans):

@@ -18,9 +18,7 @@ from runner.cli.common import (
     target_option,
     wants_color,
 )
-from runner.cli.ledger import find_plans, standing
 from runner.cli.plan_files import changed_option
-from runner.output.ledger import ledger_json, ledger_text
 
 
 @click.command(
@@ -49,6 +47,9 @@ def pending_command(
     everything: bool,
 ) -> None:
     """List what `backfill apply PATHS` would run, in its order; and what has changed or failed."""
+    from runner.cli.ledger import find_plans, standing
+    from runner.output.ledger import ledger_json, ledger_text
+
     overrides = read_variables(variables, var_files)
     plans = find_plans(paths, overrides, changed_since, strict=strict)
     address = resolve(target, os.environ).address

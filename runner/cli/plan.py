@@ -28,7 +28,6 @@ from runner.cli.common import (
 )
 from runner.cli.github import chosen_format, tell_github
 from runner.cli.plan_files import changed_option, plan_files
-from runner.cli.saved import load_saved, save
 from runner.errors import UsageError
 from runner.model import ExecutionPlan, Problem
 
@@ -118,6 +117,8 @@ def plan_command(
     sends these very events. Of a folder, every plan is shown, and the exit status is the worst
     of them.
     """
+    from runner.cli.saved import load_saved, save
+
     form = chosen_format(form)
     if changed_since is not None or len(plans) > 1 or Path(plans[0]).is_dir():
         if html or out or form == "jsonl":

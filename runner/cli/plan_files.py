@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.errors import UsageError
-from runner.spec.project import NAME as PROJECT
 
 if TYPE_CHECKING:
     from runner.adapters.git import Changes
@@ -49,6 +48,8 @@ def plan_files(
 
 
 def _may_be_a_plan(file: Path) -> bool:
+    from runner.spec.project import NAME as PROJECT
+
     if file.suffix not in _SUFFIXES or file.name == PROJECT or file.is_dir():
         return False
     try:

@@ -15,10 +15,11 @@ from runner.adapters.database.open import Databases
 from runner.adapters.inngest.target import resolve
 from runner.adapters.journal.leases import Lease, holding
 from runner.adapters.journal.store import Store
-from runner.cli.carry_out import Sending
+from runner.cli.approval import check_keys, refuse_another_address
 from runner.cli.relocated import relocated
-from runner.cli.resuming import refuse_another_address, resolver_of
-from runner.cli.wiring import Settings, Stop, SystemClock, check_keys, open_means
+from runner.cli.resuming import resolver_of
+from runner.cli.sending import Sending
+from runner.cli.wiring import Settings, Stop, SystemClock, open_means
 from runner.errors import (
     BackfillError,
     Incomplete,

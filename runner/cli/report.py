@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from runner.adapters.journal.store import Store
 from runner.cli.common import format_option, open_store, state_option
 from runner.cli.completion import complete_run
-from runner.cli.view import failed_events, view_of
 from runner.errors import UsageError
 from runner.model import RunView
-from runner.output.page import MAX_ROWS, run_page
-from runner.output.run_json import events_csv, view_json
-from runner.output.run_junit import write_junit
-from runner.output.run_markdown import run_markdown
+
+if TYPE_CHECKING:
+    from runner.adapters.journal.store import Store
 
 
 @click.command(
@@ -38,19 +36,31 @@ from runner.output.run_markdown import run_markdown
 @format_option("markdown", "json", "junit")
 def report_command(run: str, state: str | None, html: str | None, form: str) -> None:
     """Write RUN down: as one page that can be sent round, for a pull request, or for a machine."""
+    from runner.cli.view import view_of
+
     store = open_store(state, only_reads=True)
     view = view_of(store, store.find(run))
     if html:
         _write_page(store, view, Path(html))
     elif form == "json":
+        from runner.output.run_json import view_json
+
         click.echo(json.dumps(view_json(view), indent=2))
     elif form == "junit":
+        from runner.output.run_junit import write_junit
+
         sys.stdout.writelines(write_junit(view, store.events(view.record)))
     else:
+        from runner.output.run_markdown import run_markdown
+
         click.echo(run_markdown(view), nl=False)
 
 
 def _write_page(store: Store, view: RunView, path: Path) -> None:
+    from runner.cli.view import failed_events
+    from runner.output.page import MAX_ROWS, run_page
+    from runner.output.run_json import events_csv
+
     csv = path.with_name(f"{path.name}.csv")
     cut = sum(view.outcomes.values()) > MAX_ROWS
     failed = failed_events(store, view)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from runner.cli.carry_out import Sending, sending_options
 from runner.cli.common import format_option, state_option, timings_option
 from runner.cli.completion import complete_run
-from runner.cli.resuming import Resume, resubmit, resume
-from runner.execution.recover import Decision
+from runner.cli.sending import Sending, sending_options
+
+if TYPE_CHECKING:
+    from runner.execution.recover import Decision
 
 
 @click.command(
@@ -59,6 +62,8 @@ def resume_command(
     ids, which the server takes once. What was sent must still be what the plan begins with. A run
     that is paused, in whatever terminal, goes on there.
     """
+    from runner.cli.resuming import Resume, resubmit, resume
+
     asked = Resume(
         run,
         state,

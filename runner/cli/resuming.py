@@ -16,7 +16,8 @@ import click
 from runner.adapters.inngest.target import Target, resolve
 from runner.adapters.journal.leases import Lease
 from runner.adapters.journal.store import Store
-from runner.cli.carry_out import Sending, carry_out
+from runner.cli.approval import check_keys, confirm, refuse_another_address
+from runner.cli.carry_out import carry_out
 from runner.cli.common import (
     build,
     open_databases,
@@ -25,8 +26,9 @@ from runner.cli.common import (
 )
 from runner.cli.handing import hand_over, refuse_unheard
 from runner.cli.resolve import restored
+from runner.cli.sending import Sending
 from runner.cli.summary_file import summary_writer
-from runner.cli.wiring import Settings, check_keys, confirm
+from runner.cli.wiring import Settings
 from runner.errors import LockHeld, StalePlan, UsageError
 from runner.execution.ports import Journal, Resolver
 from runner.execution.recover import Decision
@@ -197,13 +199,3 @@ def digest_of(path: str) -> str | None:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
-
-
-def refuse_another_address(record: RunRecord, target: Target) -> None:
-    """`dev` and `cloud` mean what the environment says: the rest must not go elsewhere."""
-    if target.address != record.address:
-        raise StalePlan(
-            f"run {record.id} was started on {record.address}, and `{record.target}` is now "
-            f"{target.address}",
-            hint="set INNGEST_DEV, INNGEST_BASE_URL and INNGEST_ENV as they were",
-        )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
-from ulid import ULID
 
 from runner.adapters.inngest.target import resolve
-from runner.cli.carry_out import Sending, carry_out, sending_options
 from runner.cli.common import (
     format_option,
     open_databases,
@@ -19,13 +18,13 @@ from runner.cli.common import (
 )
 from runner.cli.completion import complete_run
 from runner.cli.plan import show
-from runner.cli.resuming import refuse_another_address
+from runner.cli.sending import Sending, sending_options
 from runner.cli.summary_file import summary_writer
-from runner.cli.wiring import Settings, check_keys, confirm
 from runner.errors import PreflightRefused, UsageError
-from runner.execution.ports import Journal
 from runner.model import Outcome
-from runner.planning.subset import subset
+
+if TYPE_CHECKING:
+    from runner.execution.ports import Journal
 
 _ALL: frozenset[Outcome] = frozenset({"failed", "cancelled", "timed_out", "no_job", "rejected"})
 
@@ -68,6 +67,11 @@ def retry_command(
     a choice, everything that failed is sent; what a later retry has already done, or still has to
     do, is left out.
     """
+    from ulid import ULID
+
+    from runner.cli.approval import check_keys, confirm, refuse_another_address
+    from runner.planning.subset import subset
+
     store = open_store(state)
     record = store.find(run)
     plan = store.plan_of(record)
@@ -90,6 +94,9 @@ def retry_command(
         show(plan, target, form=form, events=3)
     if dry_run:
         return 0
+    from runner.cli.carry_out import carry_out
+    from runner.cli.wiring import Settings
+
     follow = check_keys(plan, target, follow=record.follow)
     confirm(plan, target, yes=yes)
 

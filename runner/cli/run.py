@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from runner.cli.carry_out import Sending, sending_options
 from runner.cli.common import (
     format_option,
     given,
@@ -16,7 +15,7 @@ from runner.cli.common import (
     timings_option,
 )
 from runner.cli.plan import events_option
-from runner.cli.starting import Start, start
+from runner.cli.sending import Sending, sending_options
 
 
 @click.command(
@@ -69,6 +68,8 @@ def run_command(
 
     Every send is written to a journal first: after ^C or a crash, `backfill resume` carries on.
     """
+    from runner.cli.starting import Start, start
+
     asked = Start(
         plan,
         read_variables(variables, var_files),

@@ -22,7 +22,7 @@ def schedules_command(paths: tuple[str, ...], form: str) -> None:
 
     `backfill serve PATHS` starts them; nothing else does.
     """
-    from runner.cli.firing import scheduled_plans
+    from runner.cli.ledger import scheduled_plans
     from runner.output.escape import visible
     from runner.spec.recurring import due_after
 

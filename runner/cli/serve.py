@@ -6,27 +6,20 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from runner.adapters.journal import DEFAULT_STATE
-from runner.adapters.journal.reach import describe
-from runner.adapters.journal.store import Store
-from runner.adapters.serve import serve
-from runner.cli.carry_out import Sending
 from runner.cli.common import open_store, read_duration, state_file, state_option
 from runner.cli.completion import complete_target
-from runner.cli.firing import Firing, scheduled_plans
-from runner.cli.portions import Portions, Request, Turn, read_turn
 from runner.errors import BackfillError, PreflightRefused, TargetError
-from runner.output.log import JsonLines, LogObserver, TextLines
 
 if TYPE_CHECKING:
     from runner.adapters.worker.app import Worker
+    from runner.cli.firing import Firing
+    from runner.cli.serving import Carried
 
 _PATIENCE = 60  # seconds for a request in flight to end after SIGTERM
 _LOG = logging.getLogger("backfill.worker")
@@ -88,6 +81,15 @@ def serve_command(
 
     Those of PLANS that have a `schedule` are started when they are due.
     """
+    from runner.adapters.journal.reach import describe
+    from runner.adapters.serve import serve
+    from runner.cli.firing import Firing
+    from runner.cli.ledger import scheduled_plans
+    from runner.cli.portions import Portions
+    from runner.cli.sending import Sending
+    from runner.cli.serving import Carried
+    from runner.output.log import LogObserver
+
     _log_to_stderr(log_format)
     store = open_store(state)
     where = state or DEFAULT_STATE
@@ -113,44 +115,6 @@ def serve_command(
     except OSError as error:
         message = f"cannot listen on {host}:{port}: {error.strerror}"
         raise TargetError(message, hint="--port names another") from None
-
-
-@dataclass(frozen=True, slots=True)
-class Carried:
-    """Meets `runner.adapters.worker.function.Carrier`: from JSON and to JSON, and into the log."""
-
-    portions: Portions
-
-    def carry(
-        self, request: Mapping[str, Any], before: Mapping[str, Any] | None
-    ) -> Mapping[str, Any]:
-        asked = _request(request)
-        try:
-            turn = self.portions.carry(asked, read_turn(before))
-        except BackfillError as error:
-            _LOG.warning("%s; it is tried again", error, extra={"run": asked.run})
-            raise
-        _LOG.info("%s", _told(turn), extra={"run": asked.run})
-        return turn.written()
-
-    def give_up(self, request: Mapping[str, Any], why: str) -> None:
-        asked = _request(request)
-        _LOG.error("incomplete: %s", why, extra={"run": asked.run})
-        self.portions.give_up(asked, why)
-
-
-def _told(turn: Turn) -> str:
-    if turn.status != "running":
-        return turn.status + (f": {turn.why}" if turn.why else "")
-    if not turn.until:
-        return "goes on at once"
-    at = datetime.fromtimestamp(turn.until, UTC).strftime("%H:%M:%S UTC")
-    return f"goes on at {at}: {turn.why}"
-
-
-def _request(data: Mapping[str, Any]) -> Request:
-    """What the event says; what it has for others is passed over."""
-    return Request(**{name: data[name] for name in Request.__slots__ if name in data})
 
 
 def _default_target() -> str:
@@ -185,6 +149,8 @@ def _origin(url: str | None, host: str, port: int) -> str | None:
 
 
 def _missing(state: str) -> str | None:
+    from runner.adapters.journal.store import Store
+
     if key := _missing_key():
         return key
     try:
@@ -203,6 +169,8 @@ def _dev() -> bool:
 
 
 def _log_to_stderr(form: str) -> None:
+    from runner.output.log import JsonLines, TextLines
+
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
     _LOG.handlers[:] = [handler]

@@ -7,27 +7,27 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from ulid import ULID
 
 from runner.adapters.inngest.target import Target, resolve
-from runner.adapters.journal.leases import Lease
-from runner.adapters.journal.store import Store
-from runner.cli.approval import refuse_unapproved
-from runner.cli.carry_out import Sending, carry_out
+from runner.cli.approval import check_keys, confirm, refuse_unapproved
 from runner.cli.common import Built, build, open_databases, open_store, past, source_of, take_lock
 from runner.cli.examine import examine_plan, examine_server, refuse
-from runner.cli.handing import hand_over, refuse_unheard
 from runner.cli.plan import DEFAULT_EVENTS, say_estimate, show
 from runner.cli.resolve import PlanResolver, remember
 from runner.cli.saved import Reviewed, load_saved, reviewed
+from runner.cli.sending import Sending
 from runner.cli.summary_file import summary_writer
-from runner.cli.wiring import Settings, check_keys, confirm
 from runner.errors import UsageError
 from runner.execution.means import preflight
-from runner.execution.ports import Journal
 from runner.model import ExecutionPlan, Json
+
+if TYPE_CHECKING:
+    from runner.adapters.journal.leases import Lease
+    from runner.adapters.journal.store import Store
+    from runner.execution.ports import Journal
 
 DEFAULT_TARGET = "embedded"
 
@@ -78,6 +78,9 @@ def start(asked: Start, *, dry_run: bool = False) -> int:
     ready = plan_and_show(asked, dry_run=dry_run)
     if dry_run:
         return 0
+    from runner.cli.carry_out import carry_out
+    from runner.cli.wiring import Settings
+
     ready = look_first(asked, ready)
     settings = Settings(
         ready.follow,
@@ -97,6 +100,8 @@ def start(asked: Start, *, dry_run: bool = False) -> int:
 
 def submit(asked: Start) -> tuple[str, str]:
     """Hand the run over to the workers; its id, and that of the event that asks for it."""
+    from runner.cli.handing import hand_over, refuse_unheard
+
     ready = plan_and_show(asked, dry_run=False)
     refuse_unheard(ready.target)
     ready = look_first(asked, ready)
@@ -110,6 +115,8 @@ def submit(asked: Start) -> tuple[str, str]:
 
 def plan_and_show(asked: Start, *, dry_run: bool) -> Ready:
     """The plan of now, or the one that was saved; shown as `backfill plan` does."""
+    from ulid import ULID
+
     review = _reviewed(asked)
     built = review.built if review else build(asked.plan, asked.overrides, strict=asked.strict)
     named = review.saved.target if review else asked.target or DEFAULT_TARGET

@@ -7,10 +7,10 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
-from runner.adapters.journal.store import Store
 from runner.cli.common import format_option, open_store, state_option, wants_color
 from runner.cli.completion import complete_run
 from runner.cli.display import display
@@ -20,6 +20,9 @@ from runner.output.run_json import view_json
 from runner.output.run_text import write_view
 from runner.output.sync import syncs_json, write_syncs
 from runner.planning.estimate import of_stage
+
+if TYPE_CHECKING:
+    from runner.adapters.journal.store import Store
 
 _EVERY = 1.0  # seconds
 _STATUSES = {

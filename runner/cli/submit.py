@@ -6,7 +6,6 @@ import json
 
 import click
 
-from runner.cli.carry_out import Sending, wait_lock_option
 from runner.cli.common import (
     format_option,
     given,
@@ -18,7 +17,7 @@ from runner.cli.common import (
     timings_option,
 )
 from runner.cli.plan import events_option
-from runner.cli.starting import Start, submit
+from runner.cli.sending import Sending, wait_lock_option
 
 
 @click.command(
@@ -61,6 +60,8 @@ def submit_command(
     this command has ended, on whatever machine. `status`, `pause`, `tune`, `cancel` and the others
     work on it as on any run.
     """
+    from runner.cli.starting import Start, submit
+
     asked = Start(
         plan,
         read_variables(variables, var_files),

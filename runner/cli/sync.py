@@ -12,8 +12,6 @@ import click
 from runner.adapters.git_mirror import Mirror
 from runner.adapters.inngest.target import resolve
 from runner.adapters.journal import DEFAULT_STATE
-from runner.adapters.journal.leases import who
-from runner.adapters.journal.store import Store
 from runner.cli.common import (
     plan_options,
     read_duration,
@@ -22,7 +20,6 @@ from runner.cli.common import (
     state_option,
     target_option,
 )
-from runner.cli.syncing import Following, Syncing
 from runner.errors import PreflightRefused, UsageError
 from runner.model import SyncRecord
 
@@ -97,6 +94,10 @@ def sync_command(
     without a signature where one is demanded (4). SIGTERM and ^C end it after the request in
     flight.
     """
+    from runner.adapters.journal.leases import who
+    from runner.adapters.journal.store import Store
+    from runner.cli.syncing import Following, Syncing
+
     if every < _SHORTEST:
         raise UsageError("--every is at least 1s")
     read_variables(variables, var_files)

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import click
 
-from runner.adapters.journal.reach import describe
-from runner.adapters.journal.store import Store
-from runner.adapters.serve import serve
-from runner.adapters.web.app import Mark, create_app
 from runner.cli.common import open_store, state_option
-from runner.cli.view import failed_events, view_of
 from runner.errors import TargetError, UsageError
-from runner.output.page import asset, run_page, runs_page
-from runner.output.run_json import events_csv
 
-_RUNS = 200  # the latest ones, in the list
 _SHORTEST = 16  # characters of a token
 
 
@@ -52,6 +42,12 @@ def ui_command(
     It only reads. It listens on this machine alone, unless --host says otherwise; beyond this
     machine a token is demanded.
     """
+    from runner.adapters.journal.reach import describe
+    from runner.adapters.serve import serve
+    from runner.adapters.web.app import create_app
+    from runner.cli.pages import Journals
+    from runner.output.page import asset
+
     token = _token(host, token_env)
     store = open_store(state)
     assets = {name: asset(name) for name in ("page.css", "live.js")}
@@ -66,31 +62,6 @@ def ui_command(
     except OSError as error:
         message = f"cannot listen on {host}:{port}: {error.strerror}"
         raise TargetError(message, hint="--port names another") from None
-
-
-@dataclass(frozen=True, slots=True)
-class Journals:
-    """Meets `runner.adapters.web.app.Pages`."""
-
-    store: Store
-
-    def runs(self) -> str:
-        return runs_page(self.store.runs(limit=_RUNS), describe(self.store.url))
-
-    def run(self, run_id: str) -> str:
-        view = view_of(self.store, self.store.find(run_id))
-        csv = f"/runs/{view.record.id}/events.csv" if view.plan else None
-        failed = failed_events(self.store, view)
-        return run_page(view, standalone=False, failed=failed, csv=csv)
-
-    def events(self, run_id: str) -> Iterator[str]:
-        return events_csv(self.store.events(self.store.find(run_id)))
-
-    def mark(self, run_id: str | None) -> Mark:
-        if run_id is None:
-            return Mark(self.store.mark(None), final=False)
-        record = self.store.find(run_id)
-        return Mark(self.store.mark(record), final=record.status != "running")
 
 
 def _token(host: str, name: str | None) -> str | None:

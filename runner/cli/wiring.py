@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
@@ -21,7 +20,7 @@ from runner.adapters.inngest.http import Retry, open_client
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, PreflightRefused, TargetDown
-from runner.execution.chunks import RequestLimits
+from runner.execution.limits import RequestLimits
 from runner.execution.means import Means
 from runner.execution.ports import Clock, Guard, GuardUnanswered, Journal, Resolver
 from runner.execution.recover import Decision
@@ -240,54 +239,3 @@ def load_plan_handlers(handlers: Mapping[str, str], plan_path: str) -> Mapping[s
     from runner.adapters.embedded.handlers import load_handlers
 
     return load_handlers(handlers, Path(plan_path).resolve().parent)
-
-
-def check_keys(plan: ExecutionPlan, target: Target, *, follow: bool) -> bool:
-    """Whether the run can follow. Refuses, before anything is sent, what is bound to fail."""
-    if not target.event_key:
-        hint = "set INNGEST_EVENT_KEY, or INNGEST_PRODUCTION_EVENT_KEY"
-        raise PreflightRefused(f"{target.name} needs an event key, and none is set", hint=hint)
-    if plan.scheduled:
-        follow = False  # its jobs start when the command has long ended
-    drained = next((stage for stage in plan.stages if stage.until), None)
-    if not follow and drained:
-        message = (
-            f"`{drained.operation}` is sent in rounds until its backlog is empty, and without "
-            "following nobody knows when a round is done"
-        )
-        raise PreflightRefused(message, hint="leave --no-wait out")
-    if not follow and target.kind == "embedded":
-        message = (
-            "the embedded target ends with this process, and jobs that are not followed with it"
-        )
-        raise PreflightRefused(message, hint="follow them, or choose a server with --target")
-    if not follow or target.kind != "cloud" or target.signing_keys:
-        return follow
-    barrier = next((stage for stage in plan.stages if stage.wait == "completed"), None)
-    if barrier is None:
-        return False
-    message = (
-        f"`{barrier.operation}` waits for its jobs to complete, and following them on "
-        f"{target.name} needs a signing key"
-    )
-    hint = "set INNGEST_SIGNING_KEY, or send without following: --no-wait"
-    raise PreflightRefused(message, hint=hint)
-
-
-def confirm(
-    plan: ExecutionPlan, target: Target, *, yes: bool, warn: Callable[[], None] = lambda: None
-) -> None:
-    """Ask before events leave this machine; without a terminal, --yes must have been said.
-
-    `warn` says what should be known before the answer.
-    """
-    import click
-
-    ask = not (yes or target.local)
-    events = f"{plan.events:,} event{'' if plan.events == 1 else 's'}"
-    if ask and not (sys.stdin.isatty() and sys.stderr.isatty()):
-        message = f"{events} would go to {target.name}, and there is no terminal to ask"
-        raise PreflightRefused(message, hint="say --yes")
-    warn()
-    if ask and not click.confirm(f"Send {events} to {target.name}?", err=True):
-        raise PreflightRefused("not confirmed; nothing was sent")

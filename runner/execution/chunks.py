@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, count
 
 import orjson
 
+from runner.execution.limits import RequestLimits
 from runner.execution.seeds import event_id
 from runner.model import ExecutionPlan, Stage
-
-MAX_EVENTS = 5_000  # the Event API's own limit (protocol page, section 1)
-MAX_BYTES = 450_000  # one documentation page says a request may be "up to 512kb" in all
-
-
-@dataclass(frozen=True, slots=True)
-class RequestLimits:
-    """The most that one request may hold: events, and bytes of its body."""
-
-    events: int = MAX_EVENTS
-    bytes: int = MAX_BYTES
 
 
 class Wire:

@@ -9,7 +9,7 @@ from random import Random
 from typing import Literal
 
 from runner.errors import PreflightRefused
-from runner.execution.chunks import RequestLimits
+from runner.execution.limits import RequestLimits
 from runner.execution.ports import Clock, EventApi, Guard, JobsApi, Journal, Resolver
 from runner.execution.recover import Decision
 from runner.execution.waits import Portion

@@ -9,7 +9,8 @@ from functools import partial
 from random import Random
 
 from runner.errors import Incomplete, TargetDown, TargetError
-from runner.execution.chunks import Ahead, RequestLimits
+from runner.execution.chunks import Ahead
+from runner.execution.limits import RequestLimits
 from runner.execution.pace import Pace
 from runner.execution.ports import Answer, Chunk, Clock, EventApi, Journal, RequestTooLarge
 from runner.execution.seeds import make_seed

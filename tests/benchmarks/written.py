@@ -12,7 +12,8 @@ from runner.adapters.inngest.target import resolve
 from runner.adapters.journal.leases import holding
 from runner.adapters.journal.run_journal import RunJournal
 from runner.adapters.journal.store import Store
-from runner.execution.chunks import RequestLimits, Wire, cut, join
+from runner.execution.chunks import Wire, cut, join
+from runner.execution.limits import RequestLimits
 from runner.execution.ports import Answer, Chunk, Sighting
 from runner.execution.seeds import internal_ids, make_seed
 from runner.model import ExecutionPlan, Job, SentEvent

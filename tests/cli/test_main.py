@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -70,29 +68,3 @@ def test_our_own_mistake_is_one_line_and_a_log_without_keys(
     log.unlink()
     assert "broken near <INNGEST_EVENT_KEY>" in text
     assert "very-secret-key" not in text + err
-
-
-def test_a_start_imports_only_what_it_needs(backfill: Backfill) -> None:
-    """The command line must start fast: the heavy libraries wait for the commands that use them."""
-    code = (
-        "import sys; sys.argv = ['backfill', '--help']\n"
-        "from runner.cli.main import _guarded\n"
-        "_guarded(['--help'])\n"
-        "heavy = {'httpx', 'jinja2', 'jsonschema', 'jsonschema_rs', 'rich', 'sqlalchemy', 'yaml',"
-        " 'orjson', 'starlette', 'uvicorn', 'tenacity', 'asyncio'}\n"
-        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr.strip() == "[]"
-
-
-def test_a_plan_that_asks_no_database_loads_nothing_for_one(quickstart: Path) -> None:
-    code = (
-        "import sys\nfrom runner.cli.main import cli\n"
-        f"cli.main(['plan', {str(quickstart)!r}], standalone_mode=False)\n"
-        "print(*{'sqlalchemy', 'httpx'} & set(sys.modules), file=sys.stderr)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stderr.strip() == ""

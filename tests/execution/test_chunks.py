@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ulid import ULID
 
-from runner.execution.chunks import Ahead, RequestLimits, Wire, cut, join
+from runner.execution.chunks import Ahead, Wire, cut, join
+from runner.execution.limits import RequestLimits
 from runner.execution.seeds import internal_ids, make_seed
 from runner.model import Pacing, Stage
 from runner.planning.sealed import seal

@@ -20,7 +20,7 @@ from runner.adapters.inngest.target import Target, resolve
 from runner.adapters.journal.run_journal import RunJournal
 from runner.cli.wiring import SystemClock
 from runner.execution import look
-from runner.execution.chunks import RequestLimits
+from runner.execution.limits import RequestLimits
 from runner.execution.means import Means
 from runner.execution.ports import Listed
 from runner.execution.run import execute

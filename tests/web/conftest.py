@@ -11,7 +11,7 @@ import pytest
 
 from runner.adapters.embedded.server import create_app as create_target
 from runner.adapters.web.app import create_app
-from runner.cli.ui import Journals
+from runner.cli.pages import Journals
 from runner.output.page import asset
 from tests.cli.conftest import Jobs, backfill, served, start
 from tests.support import new_store, repos, write_plan

@@ -21,10 +21,10 @@ from runner.adapters.embedded.server import create_app
 from runner.adapters.inngest.target import resolve
 from runner.adapters.journal.store import Store
 from runner.adapters.worker.request import EVENT, event_of
-from runner.cli.carry_out import Sending
 from runner.cli.portions import Portions
+from runner.cli.sending import Sending
 from runner.cli.wiring import Settings, Stop, open_means
-from runner.execution.chunks import RequestLimits
+from runner.execution.limits import RequestLimits
 from runner.execution.means import Ending
 from runner.execution.run import execute
 from runner.model import ExecutionPlan
@@ -134,7 +134,7 @@ class World:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from runner.adapters.worker.app import create_worker
-            from runner.cli.serve import Carried
+            from runner.cli.serving import Carried
         worker = create_worker(Carried(self.portions()), lambda: None, None, LOG)
         sdk: Any = worker.client
         self.stack.enter_context(closing(sdk._http_client._http_client_sync))  # it leaves it open

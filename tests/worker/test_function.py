@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from runner.adapters.journal.store import Store
 from runner.adapters.worker import function
-from runner.execution.chunks import RequestLimits
+from runner.execution.limits import RequestLimits
 from tests.support import make_plan, repos
 from tests.worker.conftest import World
 from tests.worker.engine import Ran

@@ -1,0 +1,112 @@
+"""A command starts fast: it loads the libraries that its work takes, and its help none of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = [
+    "anyio",
+    "asyncio",
+    "cronsim",
+    "httpx",
+    "inngest",
+    "jinja2",
+    "jsonschema",
+    "jsonschema_rs",
+    "orjson",
+    "pydantic",
+    "rich",
+    "ruamel",
+    "sqlalchemy",
+    "starlette",
+    "tenacity",
+    "ulid",
+    "uvicorn",
+    "yaml",
+]
+
+_READING = "jsonschema_rs orjson yaml"
+_STATE = "asyncio orjson sqlalchemy ulid"  # SQLAlchemy loads asyncio itself
+_SENDING = f"{_READING} {_STATE} anyio httpx tenacity"
+_EMBEDDED = "starlette"
+
+# What each may load, beside click, for a plan whose templates are plain references.
+MAY_LOAD = {
+    "init new.yaml": "",
+    "schema": "",
+    "completion bash": "",
+    "operations plan.yaml": "jsonschema_rs yaml",
+    "format plan.yaml --check": "jsonschema_rs yaml",
+    "migrate plan.yaml": "ruamel",
+    "validate plan.yaml": _READING,
+    "diff plan.yaml plan.yaml": _READING,
+    "schedules plan.yaml": _READING,
+    "plan plan.yaml --format json": _READING,
+    "run plan.yaml --dry-run": f"{_READING} asyncio rich ulid",
+    "doctor plan.yaml": f"{_READING} asyncio",
+    "run plan.yaml --format json": f"{_SENDING} {_EMBEDDED}",
+    "runs": f"{_STATE} rich",
+    "status": _STATE,
+    "events latest": _STATE,
+    "logs latest": _STATE,
+    "pending plan.yaml": f"{_READING} {_STATE}",
+    "report latest": f"{_STATE} jinja2 tenacity",
+    "resume latest": f"{_SENDING} {_EMBEDDED}",
+    "apply plan.yaml": _SENDING,
+    "retry latest --dry-run": f"{_STATE} rich tenacity",
+}
+
+
+def run(code: str, *arguments: str, within: Path) -> str:
+    """What is on the last line of stderr."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=within,
+        stdin=subprocess.DEVNULL,
+    )
+    return done.stderr.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With a plan, and a state in which it was run."""
+    folder = tmp_path_factory.mktemp("imports")
+    for arguments in ("init plan.yaml", "run plan.yaml"):
+        command = [sys.executable, "-m", "runner", *arguments.split()]
+        subprocess.run(command, cwd=folder, check=False, capture_output=True, timeout=60)
+    assert (folder / ".backfill" / "state.db").exists()
+    return folder
+
+
+def test_no_help_loads_any_of_them(tmp_path: Path) -> None:
+    """One process says them all: what the first loads would still be there at the last."""
+    code = (
+        "import sys\nfrom runner.cli.main import COMMANDS, _guarded\n"
+        "for name in ['', *COMMANDS]:\n"
+        "    _guarded([*name.split(), '--help'])\n"
+        f"    loaded = set(sys.modules) & set({HEAVY!r})\n"
+        "    assert not loaded, (name, loaded)\n"
+        "print('none', file=sys.stderr)"
+    )
+    assert run(code, within=tmp_path) == "none"
+
+
+@pytest.mark.parametrize("command", MAY_LOAD)
+def test_a_command_loads_no_more_than_its_work_takes(command: str, folder: Path) -> None:
+    code = (
+        "import atexit, sys\nfrom runner.cli.main import main\n"
+        f"heavy = set({HEAVY!r})\n"
+        "atexit.register(lambda: print('loaded', *heavy & set(sys.modules), file=sys.stderr))\n"
+        "main()"
+    )
+    said, *loaded = run(code, *command.split(), within=folder).split()
+    assert said == "loaded"
+    assert set(loaded) <= set(MAY_LOAD[command].split())
