@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from runner.cli.resuming import digest_of
+from runner.cli.inputs import digest_of
 from runner.model import ExecutionPlan, Input
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
@@ -25,6 +23,7 @@ from runner.cli.common import (
     take_lock,
 )
 from runner.cli.handing import hand_over, refuse_unheard
+from runner.cli.inputs import unchanged
 from runner.cli.resolve import restored
 from runner.cli.sending import Sending
 from runner.cli.summary_file import summary_writer
@@ -33,7 +32,7 @@ from runner.errors import LockHeld, StalePlan, UsageError
 from runner.execution.ports import Journal, Resolver
 from runner.execution.recover import Decision
 from runner.execution.seeds import make_seed
-from runner.model import Database, ExecutionPlan, Input, RunRecord
+from runner.model import Database, ExecutionPlan, RunRecord
 from runner.planning.difference import first_difference
 
 
@@ -182,20 +181,3 @@ def _plan_to_send(store: Store, record: RunRecord, *, from_journal: bool) -> Exe
             err=True,
         )
     return built
-
-
-def unchanged(inputs: Sequence[Input]) -> bool:
-    return not changed_inputs(inputs)
-
-
-def changed_inputs(inputs: Sequence[Input]) -> list[str]:
-    """The files that are not as they were read, or are gone."""
-    return [path for path, sha256 in inputs if digest_of(path) != sha256]
-
-
-def digest_of(path: str) -> str | None:
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None

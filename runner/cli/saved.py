@@ -15,8 +15,9 @@ import click
 from runner import __version__
 from runner.adapters.inngest.target import Target, resolve
 from runner.cli.common import Built, open_databases
+from runner.cli.inputs import changed_inputs
 from runner.errors import StalePlan, UsageError
-from runner.model import ExecutionPlan, Input, Json
+from runner.model import BackfillPlan, ExecutionPlan, Input, Json
 from runner.planning.saved import SavedPlan, Tampered, read_saved, write_saved
 
 if TYPE_CHECKING:
@@ -85,10 +86,11 @@ def load_saved(path: str) -> SavedPlan | None:
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
-    """A saved plan that may be run, and where to."""
+    """A saved plan that may be run, and where to; `files`: see `starting.Ready`."""
 
     saved: SavedPlan
-    built: Built
+    plan: ExecutionPlan
+    files: BackfillPlan | None
     target: Target
 
     def refuse_used(self, store: Store) -> None:
@@ -119,25 +121,22 @@ def reviewed(saved: SavedPlan, path: str, target: str | None) -> Reviewed:
         saved.plan,
         inputs=tuple(Input(str(Path(read).resolve()), sha) for read, sha in saved.plan.inputs),
     )
-    return Reviewed(saved, _built(saved, plan), resolved)
+    return Reviewed(saved, plan, _files(saved, plan.path) if plan.deferred else None, resolved)
 
 
-def _built(saved: SavedPlan, plan: ExecutionPlan) -> Built:
-    """With the plan file as it was read: deferred stages are resolved by it."""
+def _files(saved: SavedPlan, path: str) -> BackfillPlan:
+    """The plan file as it was read, with what the database said then."""
     from runner.planning.facts import gather, remembered
     from runner.spec.load import load_plan
 
-    loaded = load_plan(plan.path, overrides=dict(saved.variables))
-    if saved.items is not None:
-        known = remembered(loaded, saved.items)
-        loaded = gather(known, open_databases(plan.path), datetime.now(UTC))
-    return Built(loaded, plan)
+    loaded = load_plan(path, overrides=dict(saved.variables))
+    if saved.items is None:
+        return loaded
+    return gather(remembered(loaded, saved.items), open_databases(path), datetime.now(UTC))
 
 
 def _changed(saved: SavedPlan) -> Sequence[str]:
     """Which files are other than they were; and, where it can still be planned, what that means."""
-    from runner.cli.resuming import changed_inputs
-
     found = changed_inputs(saved.plan.inputs)
     if not found:
         return ()

@@ -13,7 +13,7 @@ import click
 
 from runner.adapters.inngest.target import Target, resolve
 from runner.cli.approval import check_keys, confirm, refuse_unapproved
-from runner.cli.common import Built, build, open_databases, open_store, past, source_of, take_lock
+from runner.cli.common import build, open_databases, open_store, past, source_of, take_lock
 from runner.cli.examine import examine_plan, examine_server, refuse
 from runner.cli.plan import DEFAULT_EVENTS, say_estimate, show
 from runner.cli.resolve import PlanResolver, remember
@@ -22,7 +22,7 @@ from runner.cli.sending import Sending
 from runner.cli.summary_file import summary_writer
 from runner.errors import UsageError
 from runner.execution.means import preflight
-from runner.model import ExecutionPlan, Json
+from runner.model import BackfillPlan, ExecutionPlan, Json
 
 if TYPE_CHECKING:
     from runner.adapters.journal.leases import Lease
@@ -58,19 +58,20 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A run that may begin: `named` is its target as it was named."""
+    """A run that may begin: `named` is its target as it was named.
+
+    `files`: the plan as its files have it, by which deferred stages are resolved; those of a saved
+    plan without such stages are not read again, however many rows they have.
+    """
 
     run_id: str
-    built: Built
+    plan: ExecutionPlan
+    files: BackfillPlan | None
     target: Target
     named: str
     variables: dict[str, Json]
     follow: bool
-    review: Reviewed | None
-
-    @property
-    def plan(self) -> ExecutionPlan:
-        return self.built.execution_plan
+    review: Reviewed | None = None
 
 
 def start(asked: Start, *, dry_run: bool = False) -> int:
@@ -90,7 +91,7 @@ def start(asked: Start, *, dry_run: bool = False) -> int:
         summary=summary_writer(asked.sending.summary_file, lambda: asked.store),
         notes=preflight_notes(asked),
         database=open_databases(ready.plan.path),
-        resolver=PlanResolver(ready.built.plan, open_databases(ready.plan.path)),
+        resolver=_resolver(ready),
     )
     lease = locked(asked, ready)
     return carry_out(
@@ -115,17 +116,41 @@ def submit(asked: Start) -> tuple[str, str]:
 
 def plan_and_show(asked: Start, *, dry_run: bool) -> Ready:
     """The plan of now, or the one that was saved; shown as `backfill plan` does."""
+    review = _reviewed(asked)
+    ready = _as_reviewed(asked, review) if review else _as_of_now(asked)
+    if dry_run or asked.form == "text":
+        show(ready.plan, ready.target, form=asked.form, events=asked.events)
+    return ready
+
+
+def _as_of_now(asked: Start) -> Ready:
     from ulid import ULID
 
-    review = _reviewed(asked)
-    built = review.built if review else build(asked.plan, asked.overrides, strict=asked.strict)
-    named = review.saved.target if review else asked.target or DEFAULT_TARGET
-    target = review.target if review else resolve(named, os.environ)
-    if dry_run or asked.form == "text":
-        show(built.execution_plan, target, form=asked.form, events=asked.events)
-    variables = dict(review.saved.variables) if review else asked.overrides
-    run_id = review.saved.run_id if review else asked.run_id or str(ULID())
-    return Ready(run_id, built, target, named, variables, asked.follow, review)
+    built = build(asked.plan, asked.overrides, strict=asked.strict)
+    named = asked.target or DEFAULT_TARGET
+    return Ready(
+        asked.run_id or str(ULID()),
+        built.execution_plan,
+        built.plan,
+        resolve(named, os.environ),
+        named,
+        asked.overrides,
+        asked.follow,
+    )
+
+
+def _as_reviewed(asked: Start, review: Reviewed) -> Ready:
+    saved = review.saved
+    return Ready(
+        saved.run_id,
+        review.plan,
+        review.files,
+        review.target,
+        saved.target,
+        dict(saved.variables),
+        asked.follow,
+        review,
+    )
 
 
 def look_first(asked: Start, ready: Ready) -> Ready:
@@ -168,9 +193,13 @@ def write_down(asked: Start, ready: Ready, lease: Lease) -> Journal:
         follow=ready.follow,
         source=source_of(record),
     )
-    if record.deferred:
-        remember(journal, ready.built.plan)
+    if record.deferred and ready.files:
+        remember(journal, ready.files)
     return journal
+
+
+def _resolver(ready: Ready) -> PlanResolver | None:
+    return PlanResolver(ready.files, open_databases(ready.plan.path)) if ready.files else None
 
 
 def preflight_notes(asked: Start) -> tuple[str, ...]:

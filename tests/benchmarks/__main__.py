@@ -17,6 +17,7 @@ from tests.benchmarks import (
     seeing,
     send,
     start,
+    submitting,
     validating,
 )
 from tests.benchmarks.compare import NotComparable, Stored
@@ -32,6 +33,7 @@ BENCHMARKS: dict[str, Callable[[Path, Sizes], list[Figure]]] = {
     "send": send.measure,
     "journal": journal.measure,
     "resume": resume.measure,
+    "submit": submitting.measure,
     "follow": following.measure,
     "lookups": lookups.measure,
     "seeing": seeing.measure,

@@ -21,7 +21,7 @@ from pathlib import Path
 from runner.adapters.embedded.server import create_app
 from runner.adapters.journal.leases import holding
 from runner.adapters.journal.store import Store
-from runner.cli.resuming import unchanged
+from runner.cli.inputs import unchanged
 from tests.benchmarks.held import Begun, Held
 from tests.benchmarks.inputs import plan_send
 from tests.benchmarks.measure import (

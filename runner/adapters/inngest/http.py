@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -86,6 +89,12 @@ def _stop(state: RetryCallState) -> bool:
     return _BOUNDS(state) or (_error(state).wait or 0) > LONGEST_WAIT
 
 
+@cache
+def _certificates(_file: str | None, _folder: str | None) -> ssl.SSLContext:
+    """Read once, where the environment says: one client after the other would take its time."""
+    return httpx.create_ssl_context()
+
+
 @asynccontextmanager
 async def open_client(
     transport: httpx.AsyncBaseTransport | None,
@@ -99,6 +108,7 @@ async def open_client(
             timeout=_TIMEOUT,
             follow_redirects=False,
             trust_env=transport is None,
+            verify=_certificates(*map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR"))),
         )
     except (ImportError, ValueError, OSError) as error:
         hint = "look at HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE"
