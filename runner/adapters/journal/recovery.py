@@ -48,18 +48,19 @@ def unsettled(connection: Connection, run_id: str) -> list[Unsettled]:
 
 
 def going_on(connection: Connection, run_id: str) -> dict[int, tuple[Job, ...]]:
-    """The jobs that were seen of events without an outcome, by position."""
-    settled = (outcomes.c.run_id == jobs.c.run_id) & (outcomes.c.position == jobs.c.position)
-    query = (
-        select(jobs)
-        .outerjoin(outcomes, settled)
-        .where(jobs.c.run_id == run_id, outcomes.c.position.is_(None))
-    )
+    """The jobs that were seen of events without an outcome, by position; found as `unsettled` finds
+    those, so that what has ended costs nothing."""
     found: dict[int, tuple[Job, ...]] = {}
-    for row in connection.execute(query):
-        ended = row.status.lower() in ENDED
-        job = Job(row.job_id, row.function, row.status, ended, row.message, row.url)
-        found[row.position] = (*found.get(row.position, ()), job)
+    for chunk in _open_chunks(connection, run_id):
+        still = set(open_positions(connection, run_id, chunk))
+        query = select(jobs).where(
+            jobs.c.run_id == run_id, jobs.c.position.between(chunk.first, chunk.last)
+        )
+        for row in connection.execute(query):
+            if row.position in still:
+                ended = row.status.lower() in ENDED
+                job = Job(row.job_id, row.function, row.status, ended, row.message, row.url)
+                found[row.position] = (*found.get(row.position, ()), job)
     return found
 
 
