@@ -74,7 +74,7 @@ class Applying:
                             self.address)  # fmt: skip
 
     def _one(self, plan: BackfillPlan, before: Entry, *, told_to: bool) -> int:
-        if before.standing == "unfinished" and before.run and self._is_parked(before.run.run_id):
+        if before.standing == "unfinished" and before.run and self._waits(before.run.run_id):
             return _detached(before.run.run_id)
         resumed = before.run if before.standing == "unfinished" and self.carry_on else None
         if not told_to and not resumed:
@@ -99,9 +99,11 @@ class Applying:
             return self._quietly(lambda: _detached(submit(new)[0]))
         return self._quietly(lambda: start(new))
 
-    def _is_parked(self, run_id: str) -> bool:
+    def _waits(self, run_id: str) -> bool:
+        """Is it left to the workers, and not for so long that anybody may take it?"""
         with Store(self.state) as store:
-            return store.is_parked(run_id)
+            handed = store.handed(run_id)
+            return bool(handed and handed.waits and store.holder_of(run_id))
 
     def _refuse_others(self, store: Store, plan: BackfillPlan, known: str | None) -> None:
         """While the plan was planned, another process may have run it: the lock is held now."""

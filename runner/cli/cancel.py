@@ -60,8 +60,8 @@ def cancel_command(run: str, state: str | None, *, jobs: bool) -> int:
 def _end(store: Store, record: RunRecord) -> None:
     """The process that carries the run out ends it; where there is none, this one does."""
     store.order(record.id, wanted="cancel")
-    holder = store.holder_of(record.id)
-    if holder and not store.is_parked(record.id):
+    holder, handed = store.holder_of(record.id), store.handed(record.id)
+    if holder and not (handed and handed.waits):
         click.echo(f"waiting for the request in flight ({holder})", err=True)
         until = time.monotonic() + _PATIENCE
         while store.holder_of(record.id):

@@ -61,4 +61,5 @@ class Firing:
             if record is None:
                 return None
             lease = take_lock(store, record.plan, record.address, run, _OTHERS)
-            return hand_over(store, lease, resolve(self.target, os.environ), run, record.plan)
+            target, limits = resolve(self.target, os.environ), Sending().limits
+            return hand_over(store, lease, target, run, record.plan, limits)

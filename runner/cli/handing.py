@@ -17,6 +17,7 @@ from runner.adapters.journal.leases import Lease, holding
 from runner.adapters.journal.store import Store
 from runner.adapters.worker.request import EVENT, event_of
 from runner.errors import BackfillError, PreflightRefused, TargetError
+from runner.execution.limits import RequestLimits
 from runner.execution.ports import Listener
 from runner.execution.seeds import make_seed
 
@@ -41,13 +42,21 @@ def refuse_unheard(target: Target) -> None:
 
 
 def hand_over(
-    store: Store, lease: Lease, target: Target, run_id: str, plan: str, **options: Any
+    store: Store,
+    lease: Lease,
+    target: Target,
+    run_id: str,
+    plan: str,
+    limits: RequestLimits,
+    **options: Any,
 ) -> str:
-    """The id of the event that asks for the run.
+    """The id of the event that asks for the run, whose requests are to keep to the limits.
 
     Raises `TargetError` where it cannot be sent: the run is written down, and nobody has it.
     """
-    event = event_of({"run": run_id, "plan": plan, "address": target.address, **options})
+    cut = {"request_events": limits.events, "request_bytes": limits.bytes}
+    known = {"run": run_id, "plan": plan, "address": target.address, **cut}
+    event = event_of({**known, **options})
     parked = store.park(lease, time.time(), NOBODY_YET)
     try:
         asyncio.run(_send(target, event))

@@ -18,7 +18,6 @@ from runner.adapters.journal.store import Store
 from runner.cli.approval import check_keys, refuse_another_address
 from runner.cli.relocated import relocated
 from runner.cli.resuming import resolver_of
-from runner.cli.sending import Sending
 from runner.cli.wiring import Settings, Stop, SystemClock, open_means
 from runner.errors import (
     BackfillError,
@@ -29,6 +28,7 @@ from runner.errors import (
     TargetDown,
     TargetError,
 )
+from runner.execution.limits import MAX_BYTES, MAX_EVENTS, RequestLimits
 from runner.execution.means import Ending
 from runner.execution.ports import Clock
 from runner.execution.recover import Decision
@@ -54,6 +54,8 @@ class Request:
     ended: int = 0
     past_failures: bool = False
     unanswered: Decision = None
+    request_events: int = MAX_EVENTS
+    request_bytes: int = MAX_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class Portions:
     state: str
     observer: Callable[[str], Observer]  # of a run, by its id
     plans: Sequence[str] = ()  # files and folders in which what plans need is found again
-    sending: Sending = field(default_factory=Sending)
+    grace: float | None = None  # how long a job may take to appear; None: the target's own
     clock: Clock = field(default_factory=SystemClock)
     budget: float = BUDGET
     _stops: set[Callable[[], None]] = field(default_factory=set)
@@ -106,7 +108,7 @@ class Portions:
                 return Turn(record.status)
             standing = before.standing if before else None
             try:
-                lease = store.lock(record.plan, record.address, record.id)
+                lease = store.lock(record.plan, record.address, record.id, worker=True)
             except LockHeld as held:
                 return Turn("running", str(held), self.clock.time() + _LOCKED, standing)
             with _left(store, lease) as leave:
@@ -185,8 +187,8 @@ class Portions:
         with contextlib.closing(database):
             settings = Settings(
                 record.follow,
-                self.sending.grace,
-                self.sending.limits,
+                self.grace,
+                RequestLimits(request.request_events, request.request_bytes),
                 past_failures=request.past_failures,
                 decision=request.unanswered,
                 database=database,
@@ -254,21 +256,24 @@ class Portions:
 @contextlib.contextmanager
 def _left(store: Store, lease: Lease) -> Iterator[Callable[[Turn], None]]:
     """The lease waits for the next portion, also where this one fails; at the end it is let go."""
-    last = [Turn("running", until=time.time())]
+    told: list[Turn] = []
     try:
-        yield last.append
+        yield told.append
     finally:
-        turn = last[-1]
-        if turn.status == "running":
+        turn = told[-1] if told else None
+        if turn is None or turn.status == "running":
+            until = max(turn.until, time.time()) if turn else time.time()
             with contextlib.suppress(LockHeld):  # somebody has taken the run over
-                store.park(lease, max(turn.until, time.time()), _holder(turn.until))
+                store.park(lease, until, _holder(turn))
         else:
             with holding(lease):
                 pass
 
 
-def _holder(until: float) -> str:
-    at = datetime.fromtimestamp(until or time.time(), UTC).strftime("%H:%M:%S UTC")
+def _holder(turn: Turn | None) -> str:
+    if turn is None:
+        return "the workers, once the engine tries again what has just failed"
+    at = datetime.fromtimestamp(turn.until or time.time(), UTC).strftime("%H:%M:%S UTC")
     return f"the workers, next at {at}"
 
 

@@ -8,7 +8,7 @@ import click
 
 from runner.cli.common import format_option, state_option, timings_option
 from runner.cli.completion import complete_run
-from runner.cli.sending import Sending, sending_options
+from runner.cli.sending import Sending, refuse_detached, sending_options
 
 if TYPE_CHECKING:
     from runner.execution.recover import Decision
@@ -76,6 +76,7 @@ def resume_command(
     )
     if not detach:
         return resume(asked)
+    refuse_detached()
     if run_id := resubmit(asked):
         click.echo(
             f"run {run_id} is handed over: a worker carries it on, and this command is done\n"

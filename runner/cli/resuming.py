@@ -98,7 +98,7 @@ def resubmit(asked: Resume) -> str | None:
         failed = len(journal.failures())
         ended = journal.next_position() - len(journal.unsettled())
         options |= {"failed": failed, "ended": ended, "past_failures": asked.past_failures}
-    hand_over(store, lease, target, record.id, plan.name, **options)
+    hand_over(store, lease, target, record.id, plan.name, asked.sending.limits, **options)
     return record.id
 
 
@@ -118,9 +118,10 @@ def _still_open(
         store.order(record.id, wanted=None)
         click.echo(f"run {record.id} goes on: {holder} carries it out", err=True)
         return None
-    if holder and store.is_parked(record.id):
+    handed = store.handed(record.id)
+    if holder and handed and handed.waits and not handed.late:
         hint = f"`backfill status {record.id} --watch` follows it, `backfill cancel` ends it"
-        raise LockHeld(f"run {record.id} goes on by itself: {holder} carries it on", hint=hint)
+        raise LockHeld(f"run {record.id} goes on by itself ({holder})", hint=hint)
     lease = take_lock(store, record.plan, record.address, record.id, asked.sending.wait_lock)
     record = store.find(record.id)
     target = resolve(record.target, os.environ)

@@ -15,7 +15,7 @@ from runner.cli.common import (
     timings_option,
 )
 from runner.cli.plan import events_option
-from runner.cli.sending import Sending, sending_options
+from runner.cli.sending import Sending, no_wait_option, sending_options
 
 
 @click.command(
@@ -36,11 +36,7 @@ from runner.cli.sending import Sending, sending_options
     help="Send although something would be refused: see `backfill doctor`.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask before sending.")
-@click.option(
-    "--no-wait",
-    is_flag=True,
-    help="Send without following: no job is looked at, no stage waited for.",
-)
+@no_wait_option
 @sending_options
 @timings_option
 @events_option

@@ -86,7 +86,6 @@ def serve_command(
     from runner.cli.firing import Firing
     from runner.cli.ledger import scheduled_plans
     from runner.cli.portions import Portions
-    from runner.cli.sending import Sending
     from runner.cli.serving import Carried
     from runner.output.log import LogObserver
 
@@ -99,7 +98,7 @@ def serve_command(
         Firing(plan.name, plan.path, schedule, where, target or _default_target(), _LOG)
         for plan, schedule in scheduled_plans(plans)
     ]
-    portions = Portions(where, lambda run: LogObserver(_LOG, run), plans, Sending(grace=grace))
+    portions = Portions(where, lambda run: LogObserver(_LOG, run), plans, grace)
     worker = _worker(Carried(portions), lambda: _missing(where), _origin(url, host, port), firings)
     _LOG.info(
         "serving runs of %s on http://%s:%d for %s",

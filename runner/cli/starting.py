@@ -110,7 +110,8 @@ def submit(asked: Start) -> tuple[str, str]:
     journal = write_down(asked, ready, lease)
     for note in preflight_notes(asked):
         journal.note(note)
-    event = hand_over(asked.store, lease, ready.target, ready.run_id, ready.plan.name)
+    limits = asked.sending.limits
+    event = hand_over(asked.store, lease, ready.target, ready.run_id, ready.plan.name, limits)
     return ready.run_id, event
 
 

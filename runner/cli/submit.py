@@ -17,7 +17,7 @@ from runner.cli.common import (
     timings_option,
 )
 from runner.cli.plan import events_option
-from runner.cli.sending import Sending, wait_lock_option
+from runner.cli.sending import Sending, detached_options, no_wait_option
 
 
 @click.command(
@@ -36,7 +36,8 @@ from runner.cli.sending import Sending, wait_lock_option
     help="Submit although something would be refused: see `backfill doctor`.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask before submitting.")
-@wait_lock_option
+@no_wait_option
+@detached_options
 @timings_option
 @events_option
 @format_option("text", "json")
@@ -46,13 +47,14 @@ def submit_command(
     var_files: tuple[str, ...],
     target: str,
     state: str | None,
-    wait_lock: float,
     events: int | None,
     form: str,
     *,
     strict: bool,
     yes: bool,
+    no_wait: bool,
     skip_preflight: bool,
+    sending: Sending,
 ) -> int:
     """Hand PLAN over to the workers: processes of `backfill serve`, with the same state.
 
@@ -67,11 +69,12 @@ def submit_command(
         read_variables(variables, var_files),
         target if given("target") else None,
         state,
-        Sending(wait_lock=wait_lock),
+        sending,
         form=form,
         events=events,
         strict=strict,
         yes=yes,
+        follow=not no_wait,
         skip_preflight=skip_preflight,
     )
     run_id, event = submit(asked)

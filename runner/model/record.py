@@ -135,6 +135,14 @@ class StageRecord:
         return self.sent - self.completed - self.failed
 
 
+class Handed(NamedTuple):
+    """A run that is left to the workers. `waits`: none of them is at it just now; `late`: ...
+    although it is due."""
+
+    waits: bool
+    late: bool
+
+
 @dataclass(frozen=True, slots=True)
 class RunLine:
     """A run in a list of runs: how many of its events were sent, and what came of them."""
@@ -148,7 +156,8 @@ class RunLine:
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """A run as its journal has it. `holder`: who carries it out, None where no process does."""
+    """A run as its journal has it. `holder`: who carries it out, None where nobody does; `handed`:
+    None where it is not left to the workers."""
 
     record: RunRecord
     holder: str | None
@@ -166,3 +175,4 @@ class RunView:
     skipped: tuple[SkippedGroup, ...] = ()
     source: str | None = None
     retries: tuple[str, ...] = ()
+    handed: Handed | None = None

@@ -40,7 +40,9 @@ def run_markdown(view: RunView, room: int = MAX_CHARACTERS) -> str:
         if kept:
             blocks += [title] if title else []
             blocks.append(with_more(kept, total, "- " if title else ""))
-    if view.failures and state in ("failed", "completed"):
+    if unattended := words.unattended(view):
+        blocks.append(unattended)
+    elif view.failures and state in ("failed", "completed"):
         blocks.append(f"To send what failed once more: `backfill retry {record.id}`")
     elif state in ("incomplete", "dead", "paused"):
         blocks.append(f"To go on: `backfill resume {record.id}`")

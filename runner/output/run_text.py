@@ -151,7 +151,9 @@ def _hints(view: RunView, state: str) -> list[str]:
         lines.append(f"it retries run {visible(view.record.parent)}")
     if view.retries:
         lines.append(f"retried by {', '.join(view.retries)}")
-    if state == "dead":
+    if unattended := words.unattended(view):
+        lines.append(unattended)
+    elif state == "dead":
         lines.append(f"no process carries it out: backfill resume {run_id}")
     elif state in ("incomplete", "paused"):
         lines.append(f"to go on: backfill resume {run_id}")

@@ -14,6 +14,7 @@ from runner.model import (
     Needs,
     Outcome,
     RunRecord,
+    RunView,
     SqlGuard,
     Stage,
 )
@@ -37,6 +38,17 @@ def state(record: RunRecord, holder: str | None) -> str:
     if holder is None:
         return "dead"
     return "paused" if record.wanted == "pause" else "running"
+
+
+def unattended(view: RunView) -> str | None:
+    """What to do where a run is left to the workers, is due, and none of them is at it."""
+    if view.record.status != "running" or view.handed is None or not view.handed.late:
+        return None
+    begin = "no worker has come" if view.holder is None else "if none comes"
+    return (
+        f"{begin}: is `backfill serve` running, with this state, and does the server reach it? "
+        f"`backfill resume {view.record.id} --detach` asks for the run once more"
+    )
 
 
 def counted(number: int, noun: str) -> str:

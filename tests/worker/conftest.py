@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import threading
 import warnings
@@ -15,14 +14,12 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runner.adapters.embedded.server import create_app
 from runner.adapters.inngest.target import resolve
 from runner.adapters.journal.store import Store
 from runner.adapters.worker.request import EVENT, event_of
 from runner.cli.portions import Portions
-from runner.cli.sending import Sending
 from runner.cli.wiring import Settings, Stop, open_means
 from runner.execution.limits import RequestLimits
 from runner.execution.means import Ending
@@ -31,7 +28,7 @@ from runner.model import ExecutionPlan
 from runner.output.log import LogObserver
 from tests.cli.conftest import backfill, served, start
 from tests.support import EVENT_KEY, SIGNING_KEY, Recorder, state_url
-from tests.worker.engine import Engine, Ran, VirtualClock
+from tests.worker.engine import Engine, Ran, VirtualClock, recorded
 
 __all__ = ["backfill", "start"]  # fixtures of the command line
 
@@ -47,6 +44,7 @@ class World:
     stack: ExitStack
     clock: VirtualClock = field(default_factory=VirtualClock)
     arrived: list[tuple[str, str, float]] = field(default_factory=list)  # name, item, when
+    requests: list[int] = field(default_factory=list)  # how many events each had
     started: list[str] = field(default_factory=list)  # ids of events that have started a job
     failing: set[str] = field(default_factory=set)
     held: set[str] = field(default_factory=set)
@@ -63,7 +61,7 @@ class World:
         if not self.silent:
             handlers |= {"app/sync": self._job, "app/embed": self._job, "app/fire": self._job}
         app = create_app(handlers, clock=self.clock.time)
-        self.url = self.stack.enter_context(served(self._recorded(app)))
+        self.url = self.stack.enter_context(served(recorded(app, self._noted)))
         for name, value in {
             "INNGEST_BASE_URL": self.url,
             "INNGEST_SIGNING_KEY": SIGNING_KEY,
@@ -75,30 +73,11 @@ class World:
     def _asked(self, event: Mapping[str, Any]) -> None:
         self.engine.receive(event)
 
-    def _recorded(self, app: ASGIApp) -> ASGIApp:
+    def _noted(self, events: list[dict[str, Any]]) -> None:
         """Whoever sends waits for the answer: the time of a request is its own."""
-
-        async def recording(scope: Scope, receive: Receive, send: Send) -> None:
-            body = b""
-            more = scope["type"] == "http" and scope["path"].startswith("/e/")
-            while more:
-                message = await receive()
-                body += message.get("body", b"")
-                more = message.get("more_body", False)
-            if not body:
-                await app(scope, receive, send)
-                return
-            for event in json.loads(body):
-                if event["name"] != EVENT:
-                    sent = (event["name"], event["data"]["repo"], self.clock.now)
-                    self.arrived.append(sent)
-
-            async def again() -> Message:
-                return {"type": "http.request", "body": body, "more_body": False}
-
-            await app(scope, again, send)
-
-        return recording
+        ours = [event for event in events if event["name"] != EVENT]
+        self.arrived += [(one["name"], one["data"]["repo"], self.clock.now) for one in ours]
+        self.requests += [len(ours)] if ours else []
 
     async def _job(self, event: Mapping[str, Any]) -> None:
         item = event["data"]["repo"]
@@ -125,7 +104,7 @@ class World:
         return Portions(
             self.state,
             lambda run: LogObserver(LOG, run),
-            sending=Sending(grace=self.grace, limits=self.limits),
+            grace=self.grace,
             clock=self.clock,
             budget=self.budget,
         )
@@ -150,7 +129,8 @@ class World:
     def carry_on(self, plan: ExecutionPlan, run_id: str = "RUN1", **options: Any) -> list[Ran]:
         if not self.engine.clients:
             self.add_worker()
-        known = {"run": run_id, "plan": plan.name, "address": self.url, **options}
+        cut = {"request_events": self.limits.events, "request_bytes": self.limits.bytes}
+        known = {"run": run_id, "plan": plan.name, "address": self.url, **cut, **options}
         self.engine.events.append({**event_of(known), "ts": 0})
         return self.engine.run_all()
 

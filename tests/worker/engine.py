@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 import httpx
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -180,3 +181,26 @@ class Engine:
             )
             assert not isinstance(proof, Exception), proof
         return answer
+
+
+def recorded(app: ASGIApp, note: Callable[[list[dict[str, Any]]], None]) -> ASGIApp:
+    """The application, with `note` told of the events of each request before it answers."""
+
+    async def recording(scope: Scope, receive: Receive, send: Send) -> None:
+        body = b""
+        more = scope["type"] == "http" and scope["path"].startswith("/e/")
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        if not body:
+            await app(scope, receive, send)
+            return
+        note(json.loads(body))
+
+        async def again() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await app(scope, again, send)
+
+    return recording

@@ -57,6 +57,7 @@ def test_a_submitted_run_sends_what_run_sends_in_that_order_at_that_pace(
     (ran,) = other.submit(plan)
     assert ran.output == DONE, ran.error
     assert other.arrived == one.arrived
+    assert other.requests == one.requests
     assert len(other.arrived) == plan.events
     portions = [step for step in ran.steps if step.startswith("portion")]
     assert len(portions) <= plan.batches + len(plan.stages)
@@ -201,14 +202,16 @@ def test_a_long_run_goes_on_in_another_function_run(
     tmp_path: Path, new_world: NewWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(function, "MOST_PORTIONS", 3)
-    plan = make_plan(tmp_path, repos(8) + "operations: [sync]\nbatch_size: 1\ndelay: 30s\n")
-    one, other = new_world("one", follow=False), new_world("other", follow=False)
+    plan = make_plan(tmp_path, repos(32) + "operations: [sync]\nbatch_size: 4\ndelay: 30s\n")
+    how: dict[str, Any] = {"follow": False, "limits": RequestLimits(events=3)}
+    one, other = new_world("one", **how), new_world("other", **how)
     one.run(plan)
     ran = other.submit(plan)
     assert [one.output for one in ran][-1] == DONE
     assert len(ran) == 3
     assert max(len(one.steps) for one in ran) <= 7
     assert other.arrived == one.arrived
+    assert other.requests == [3, 1] * 8
 
 
 def test_asked_for_twice_a_run_is_carried_out_once(tmp_path: Path, new_world: NewWorld) -> None:
@@ -319,7 +322,9 @@ def test_portions_at_once_of_one_run_send_nothing_twice(
     from runner.cli.portions import Request
 
     threads = [
-        threading.Thread(target=world.portions().carry, args=(Request("RUN1"), None))
+        threading.Thread(
+            target=world.portions().carry, args=(Request("RUN1", request_events=1), None)
+        )
         for _ in range(3)
     ]
     for thread in threads:

@@ -22,7 +22,7 @@ from runner.adapters.embedded.server import create_app
 from runner.adapters.worker.request import EVENT
 from tests.cli.conftest import COMMAND, Result, served, until
 from tests.support import EVENT_KEY, SIGNING_KEY, repos, write_plan
-from tests.worker.engine import Engine, Ran, RealClock
+from tests.worker.engine import Engine, Ran, RealClock, recorded
 
 ROOT = Path(__file__).parents[2]
 Backfill = Callable[..., Result]
@@ -31,14 +31,16 @@ Backfill = Callable[..., Result]
 class Site:
     """A server that counts which events take effect, an engine, and `serve` processes."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, state: str | None = None) -> None:
         self.folder, self.stack = folder, stack
         self.effects: Counter[str] = Counter()
         self.order: list[str] = []
         self.engine = Engine([], RealClock(), patience=0.2)
         handlers = {"app/sync": self._job, EVENT: self.engine.receive}
-        self.url = stack.enter_context(served(create_app(handlers)))
-        self.state = f"sqlite:///{folder / 'state.db'}"
+        self.failing: set[str] = set()
+        self.requests: list[int] = []  # how many events each had
+        self.url = stack.enter_context(served(recorded(create_app(handlers), self._noted)))
+        self.state = state or f"sqlite:///{folder / 'state.db'}"
         self.env = {
             "INNGEST_BASE_URL": self.url,
             "INNGEST_SIGNING_KEY": SIGNING_KEY,
@@ -47,9 +49,15 @@ class Site:
         }
         self.processes: list[subprocess.Popen[str]] = []
 
+    def _noted(self, events: list[dict[str, Any]]) -> None:
+        if events[0]["name"] != EVENT:
+            self.requests.append(len(events))
+
     async def _job(self, event: Mapping[str, Any]) -> None:
         self.effects[event["id"]] += 1
         self.order.append(event["data"]["repo"])
+        if self.order[-1] in self.failing:
+            raise ValueError("broken")
 
     def serve(self, *options: str) -> subprocess.Popen[str]:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -85,8 +93,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield Site(tmp_path, stack)
 
 
-def submit(backfill: Backfill, site: Site, plan: Path) -> str:
-    done = backfill("submit", plan, "--target", site.url, "--format", "json", env=site.env)
+def submit(backfill: Backfill, site: Site, plan: Path, *options: str) -> str:
+    asked = ("submit", plan, "--target", site.url, "--format", "json", *options)
+    done = backfill(*asked, env=site.env)
     assert done.status == 0, done.err
     until(lambda: bool(site.engine.events))
     return str(json.loads(done.out)["run_id"])
@@ -104,23 +113,26 @@ def at(moment: Callable[[], bool], act: Callable[[], None]) -> threading.Thread:
     return thread
 
 
+@pytest.mark.parametrize("state", ["sqlite", "postgresql"])
 def test_killed_in_its_middle_a_worker_loses_and_doubles_nothing(
-    tmp_path: Path, site: Site, backfill: Backfill
+    state: str, tmp_path: Path, backfill: Backfill, request: pytest.FixtureRequest
 ) -> None:
-    """SIGKILL at a named point of a portion; another process carries the run on."""
+    """SIGKILL in a portion; another process carries the run on."""
+    shared = request.getfixturevalue("new_schema")("state") if state == "postgresql" else None
     plan = write_plan(tmp_path, repos(30) + "operations: [sync]\nbatch_size: 3\ndelay: 100ms\n")
-    victim = site.serve()
-    site.serve()
-
-    run_id = submit(backfill, site, plan)
-    watcher = at(lambda: len(site.order) >= 7, victim.kill)
-    (ran,) = site.engine.run_all()
-    watcher.join()
-    assert victim.wait() == -signal.SIGKILL
+    with ExitStack() as stack:
+        site = Site(tmp_path, stack, shared)
+        victim = site.serve()
+        site.serve()
+        run_id = submit(backfill, site, plan)
+        watcher = at(lambda: len(site.order) >= 7, victim.kill)
+        (ran,) = site.engine.run_all()
+        watcher.join()
+        assert victim.wait() == -signal.SIGKILL
+        shown = backfill("status", run_id, "--format", "json", env=site.env)
     assert ran.output == {"run": run_id, "status": "completed"}, ran.error
     assert site.order == [f"o/r{number}" for number in range(30)]
     assert set(site.effects.values()) == {1}
-    shown = backfill("status", run_id, "--format", "json", env=site.env)
     assert json.loads(shown.out)["status"] == "completed"
 
 
@@ -201,6 +213,49 @@ def test_a_saved_plan_is_submitted_once(tmp_path: Path, site: Site, backfill: Ba
     again = backfill("submit", saved, env=site.env)
     assert again.status == 5
     assert "was run already" in again.err
+
+
+def test_how_a_run_is_to_be_sent_goes_with_it_to_the_workers(
+    tmp_path: Path, site: Site, backfill: Backfill
+) -> None:
+    """Requests as small as was said, in each portion; and no job is waited for."""
+    plan = write_plan(
+        tmp_path,
+        repos(9) + "operations: [{use: sync, wait: completed}]\nbatch_size: 3\ndelay: 1h\n",
+    )
+    site.engine.clock.wait_until = lambda _: None
+    site.serve()
+    submit(backfill, site, plan, "--no-wait", "--request-events", "2")
+    (ran,) = site.engine.run_all()
+    assert ran.output["status"] == "completed", ran.error
+    assert "portion 2" in ran.steps
+    assert site.requests == [2, 1] * 3
+    shown = backfill("status", "--format", "json", env=site.env)
+    assert json.loads(shown.out)["stages"][0]["running"] is None, "its jobs are not followed"
+
+
+def test_handed_over_once_more_it_is_sent_as_was_said_then(
+    tmp_path: Path, site: Site, backfill: Backfill
+) -> None:
+    plan = write_plan(tmp_path, repos(6) + "operations: [sync]\nbatch_size: 3\ndelay: 1h\n")
+    run = ("run", plan, "--target", site.url, "--request-events", "3")
+    with subprocess.Popen(
+        [*COMMAND, *map(str, run)], env={**os.environ, **site.env, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        until(lambda: len(site.order) >= 3)
+        process.send_signal(signal.SIGINT)
+    again = ("resume", "latest", "--detach", "--request-bytes", "1")
+    refused = backfill(*again, "--pause-file", "hold", env=site.env)
+    assert refused.status == 2
+    assert "--pause-file does nothing with --detach" in refused.err
+    assert backfill(*again, env=site.env).status == 0
+    site.engine.clock.wait_until = lambda _: None
+    site.serve()
+    until(lambda: bool(site.engine.events))
+    (ran,) = site.engine.run_all()
+    assert ran.output["status"] == "completed", ran.error
+    assert site.requests == [3, 1, 1, 1]
 
 
 def test_stopped_by_hand_a_run_goes_to_the_workers(

@@ -30,9 +30,11 @@ from ulid import ULID
 from runner.adapters.journal.reach import reachable
 from runner.adapters.journal.tables import leases
 from runner.errors import LeaseLost, LockHeld
+from runner.model import Handed
 from runner.spec.units import format_duration
 
 PARKED = "none"  # the machine of a lease that waits for its run to be carried on: see parking.py
+LATE = 900.0  # seconds that workers may be late for a run that is left to them
 SECONDS = 60.0  # without a sign of life, after which anybody may take a lease over
 
 
@@ -69,8 +71,10 @@ class Lease:
             )
 
 
-def acquire(engine: Engine, name: str, run_id: str) -> Lease:
+def acquire(engine: Engine, name: str, run_id: str, *, worker: bool = False) -> Lease:
     """Take the lease, also from a holder that is dead. Raises `LockHeld`, which names the holder.
+
+    `worker`: others go on with the run where this process dies.
 
     Two that try at once cannot both get it: the row's key, or the token it is taken from, decides.
     """
@@ -81,10 +85,11 @@ def acquire(engine: Engine, name: str, run_id: str) -> Lease:
                 if connection.dialect.name == "sqlite":
                     connection.exec_driver_sql("BEGIN IMMEDIATE")
                 held = connection.execute(select(leases).where(leases.c.name == name)).first()
-                waits = held and (held.machine, held.run_id) == (PARKED, run_id)
-                if held and not waits and not _is_dead(held, _now(connection)):
-                    raise _held(held, _now(connection))
-                _write(connection, lease, run_id, held)
+                now = _now(connection)
+                ours = held is not None and held.run_id == run_id and _waits(held, now)
+                if held and not ours and not _is_free(held, now):
+                    raise _held(held, now)
+                _write(connection, lease, run_id, held, workers=worker)
         except IntegrityError:
             raise LockHeld("another run of this plan has just begun") from None
     return lease
@@ -100,9 +105,23 @@ def holding(lease: Lease) -> Iterator[Lease]:
 
 
 def holder_of(connection: Connection, run_id: str) -> str | None:
-    """Who is carrying the run out just now."""
+    """Who is carrying the run out just now, for people; None where anybody may."""
+    return standing_of(connection, run_id)[0]
+
+
+def standing_of(connection: Connection, run_id: str) -> tuple[str | None, Handed | None]:
+    """The same, and how it is with a run that is left to the workers."""
     held = connection.execute(select(leases).where(leases.c.run_id == run_id)).first()
-    return held.holder if held and not _is_dead(held, _now(connection)) else None
+    if held is None:
+        return None, None
+    now = _now(connection)
+    handed = Handed(_waits(held, now), _is_silent(held, now)) if held.workers else None
+    return None if _is_free(held, now) else _described(held, now), handed
+
+
+def _waits(held: Row[Any], now: float) -> bool:
+    """Is it left to the workers, and none of them at it just now?"""
+    return held.workers and (held.machine == PARKED or _is_silent(held, now))
 
 
 def who() -> str:
@@ -110,7 +129,9 @@ def who() -> str:
     return f"{_user()}@{platform.node()} (process {os.getpid()})"
 
 
-def _write(connection: Connection, lease: Lease, run_id: str, held: Row[Any] | None) -> None:
+def _write(
+    connection: Connection, lease: Lease, run_id: str, held: Row[Any] | None, *, workers: bool
+) -> None:
     now = _now(connection)
     values = {
         "token": lease.token,
@@ -120,6 +141,7 @@ def _write(connection: Connection, lease: Lease, run_id: str, held: Row[Any] | N
         "pid": os.getpid(),
         "taken_at": now,
         "expires_at": now + SECONDS,
+        "workers": workers,
     }
     if held is None:
         connection.execute(insert(leases).values(name=lease.name, **values))
@@ -135,14 +157,29 @@ def _write(connection: Connection, lease: Lease, run_id: str, held: Row[Any] | N
 
 def _held(held: Row[Any], now: float) -> LockHeld:
     since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(held.taken_at))
-    message = f"run {held.run_id} of this plan is under way: {held.holder} holds it since {since}"
+    holder = _described(held, now)
+    message = f"run {held.run_id} of this plan is under way: {holder} holds it since {since}"
     quiet = SECONDS - (held.expires_at - now)
     alive = f"its last sign of life was {format_duration(max(0, round(quiet)))} ago"
     hint = f"{alive}; wait for it with --wait-lock 10m, or `backfill cancel {held.run_id}`"
     return LockHeld(message, hint=hint)
 
 
-def _is_dead(held: Row[Any], now: float) -> bool:
+def _described(held: Row[Any], now: float) -> str:
+    if not (held.workers and _is_silent(held, now)):
+        return str(held.holder)
+    if held.machine == PARKED:
+        return f"{held.holder}; none has come yet"
+    return f"nobody just now, since its worker, {held.holder}, has gone: the engine asks another"
+
+
+def _is_free(held: Row[Any], now: float) -> bool:
+    """May anybody take it? The engine asks one worker after the other, for a while."""
+    return held.expires_at + LATE < now if held.workers else _is_silent(held, now)
+
+
+def _is_silent(held: Row[Any], now: float) -> bool:
+    """Its process has died, or has given no sign of life for too long."""
     if held.expires_at < now:
         return True
     if held.machine != _machine() or os.name != "posix":

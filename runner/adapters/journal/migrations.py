@@ -9,7 +9,7 @@ from sqlalchemy import Connection, insert, inspect, select, text, update
 from runner.adapters.journal.tables import metadata, versions
 from runner.errors import TargetError
 
-VERSION = 5
+VERSION = 6
 
 # Before the tables that are missing are made, and after.
 _BEFORE: Mapping[int, Sequence[str]] = {
@@ -32,6 +32,7 @@ _BEFORE: Mapping[int, Sequence[str]] = {
         "DROP TABLE jobs",
     ),
     5: (),  # syncs is new
+    6: ("ALTER TABLE leases ADD COLUMN workers BOOLEAN NOT NULL DEFAULT FALSE",),
 }
 _AFTER: Mapping[int, Sequence[str]] = {
     2: (
@@ -52,6 +53,7 @@ _AFTER: Mapping[int, Sequence[str]] = {
                      AND o.chunk = chunks.number AND o.outcome <> 'completed')""",
     ),
     5: (),
+    6: ("UPDATE leases SET workers = TRUE WHERE machine = 'none'",),
 }
 _LOCK = 7_163_204_211  # any number of our own: PostgreSQL's advisory locks are told apart by one
 

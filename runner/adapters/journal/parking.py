@@ -1,18 +1,17 @@
 """A run's lease while no process holds it: before its first portion, and between two of them.
 
-Nobody else may send for its plan meanwhile; `leases.acquire` gives it to who carries the run on.
+Nobody else may send for its plan meanwhile; `leases.acquire` gives it to who carries the run on. A
+worker that is killed leaves it as one that parks it does.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import update
 from ulid import ULID
 
-from runner.adapters.journal.leases import PARKED, Lease
+from runner.adapters.journal.leases import PARKED, SECONDS, Lease
 from runner.adapters.journal.reach import reachable
 from runner.adapters.journal.tables import leases
-
-LATE = 900.0  # seconds that a portion may come late; after that anybody may take the lease
 
 
 def park(lease: Lease, until: float, holder: str) -> Lease:
@@ -31,12 +30,8 @@ def park(lease: Lease, until: float, holder: str) -> Lease:
                 machine=PARKED,
                 pid=0,
                 holder=holder,
-                expires_at=until + LATE,
+                expires_at=until + SECONDS,
+                workers=True,
             )
         )
     return parked
-
-
-def is_parked(connection: Connection, run_id: str) -> bool:
-    query = select(leases.c.name).where(leases.c.run_id == run_id, leases.c.machine == PARKED)
-    return connection.execute(query).first() is not None

@@ -33,6 +33,7 @@ from runner.errors import TargetError, UsageError
 from runner.model import (
     EventRecord,
     ExecutionPlan,
+    Handed,
     Note,
     Outcome,
     RunLine,
@@ -68,9 +69,9 @@ class Store:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def lock(self, plan: str, address: str, run_id: str) -> Lease:
+    def lock(self, plan: str, address: str, run_id: str, *, worker: bool = False) -> Lease:
         """The right to send this plan to this address. Raises `LockHeld`."""
-        return leases.acquire(self.engine, f"{plan} -> {address}", run_id)
+        return leases.acquire(self.engine, f"{plan} -> {address}", run_id, worker=worker)
 
     def start(self, run_id: str, plan: ExecutionPlan, lease: Lease, **record: Any) -> RunJournal:
         """Write down a new run; `record` has target, address, variables, follow, parent, source."""
@@ -278,10 +279,10 @@ class Store:
         """Leave a run to whoever carries it on at `until`; its lease, which is no longer ours."""
         return parking.park(lease, until, holder)
 
-    def is_parked(self, run_id: str) -> bool:
-        """Is the run left to whoever carries it on next?"""
+    def handed(self, run_id: str) -> Handed | None:
+        """How it is with a run that is left to the workers."""
         with reachable(self.url), self.engine.connect() as connection:
-            return parking.is_parked(connection, run_id)
+            return leases.standing_of(connection, run_id)[1]
 
     def syncs(self) -> list[SyncRecord]:
         with reachable(self.url), self.engine.connect() as connection:

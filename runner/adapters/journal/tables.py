@@ -184,6 +184,8 @@ leases = Table(
     Column("pid", Integer, nullable=False),
     Column("taken_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
+    # The run is left to the workers: see parking.py.
+    Column("workers", Boolean, nullable=False, default=False, server_default=text("FALSE")),
 )
 
 # Git branches whose plans are applied as they come: see runner.model.SyncRecord.

@@ -51,9 +51,11 @@ def glance(connection: Connection, record: RunRecord) -> RunView:
     """Where the run stands: stages, outcomes, failures, checks."""
     text = connection.execute(select(runs.c.head).where(runs.c.id == record.id)).scalar_one()
     plan = plan_of(text, {}) if text else None
+    holder, handed = leases.standing_of(connection, record.id)
     return RunView(
         record=record,
-        holder=leases.holder_of(connection, record.id),
+        holder=holder,
+        handed=handed,
         plan=plan,
         now=time.time(),
         stages=_stages(connection, record, plan),

@@ -17,6 +17,7 @@ from runner.adapters.embedded.server import create_app
 from runner.adapters.journal.migrations import VERSION
 from runner.adapters.journal.store import Store
 from runner.errors import TargetError
+from runner.model import Handed
 from tests.cli.conftest import served
 from tests.support import make_plan, new_store, repos, start_journal, write_plan
 
@@ -172,3 +173,20 @@ def test_a_store_of_the_first_version_is_brought_forward(state: str, tmp_path: P
     with new_store(tmp_path).engine.connect() as connection:
         version = connection.exec_driver_sql("SELECT version FROM backfill_version").scalar()
     assert version == VERSION
+
+
+def test_a_run_that_was_left_to_the_workers_by_an_older_version_still_is(
+    state: str,
+    tmp_path: Path,
+) -> None:
+    store = new_store(tmp_path)
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE leases DROP COLUMN workers")
+        connection.exec_driver_sql("UPDATE backfill_version SET version = 5")
+        for name, machine in (("a", "none"), ("b", "here")):
+            connection.exec_driver_sql(
+                f"INSERT INTO leases VALUES ('{name}','t','{name}','who','{machine}',0,0,9e9)"
+            )
+    store.close()
+    handed = [new_store(tmp_path).handed(run_id) for run_id in ("a", "b")]
+    assert handed == [Handed(waits=True, late=False), None]

@@ -1,0 +1,168 @@
+"""What an operator reads of a submitted run in each of its phases: what is true just then."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from runner.adapters.journal.leases import LATE, SECONDS
+from runner.adapters.journal.store import Store
+from runner.adapters.journal.tables import leases
+from tests.cli.conftest import Result, until
+from tests.support import repos, write_plan
+from tests.worker.engine import Ran
+from tests.worker.test_serve import Site, at, submit
+
+Backfill = Callable[..., Result]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with ExitStack() as stack:
+        yield Site(tmp_path, stack)
+
+
+class Told:
+    """What each form says of the latest run."""
+
+    def __init__(self, backfill: Backfill, site: Site) -> None:
+        def say(*arguments: str) -> str:
+            said = backfill(*arguments, env=site.env)
+            assert said.status == 0, said.err
+            return said.out
+
+        self.text = say("status")
+        self.json = json.loads(say("status", "--format", "json"))
+        self.list = say("runs")
+        self.page = say("report", "--format", "markdown")
+
+
+def silent(site: Site, seconds: float) -> None:
+    """As if nobody had come for so long after the run was due."""
+    with Store(site.state) as store, store.engine.begin() as connection:
+        connection.execute(update(leases).values(expires_at=time.time() - seconds))
+
+
+def test_waiting_for_a_first_worker(tmp_path: Path, site: Site, backfill: Backfill) -> None:
+    run_id = submit(backfill, site, write_plan(tmp_path, repos(2) + "operations: [sync]\n"))
+    told = Told(backfill, site)
+    assert told.text.startswith("RUNNING")
+    assert told.json["carried_out_by"] == "nobody yet: it waits for a worker"
+    assert "--detach" not in told.text + told.page
+
+    silent(site, 60)
+    told = Told(backfill, site)
+    assert told.text.startswith("RUNNING")
+    assert "it waits for a worker; none has come yet" in told.text
+    for form in (told.text, told.page):
+        assert "if none comes: is `backfill serve` running" in form
+        assert f"`backfill resume {run_id} --detach` asks for the run once more" in form
+
+    silent(site, LATE + 1)
+    told = Told(backfill, site)
+    assert told.text.startswith("DEAD")
+    assert told.json["state"] == "dead"
+    assert "no worker has come: is `backfill serve` running" in told.text
+    assert backfill("status", "--watch", env=site.env).status == 7
+
+
+@pytest.mark.parametrize("seconds", [1, LATE + 1])
+def test_a_run_that_nobody_comes_for_is_asked_for_once_more(
+    seconds: float, tmp_path: Path, site: Site, backfill: Backfill
+) -> None:
+    run_id = submit(backfill, site, write_plan(tmp_path, repos(2) + "operations: [sync]\n"))
+    assert backfill("resume", run_id, "--detach", env=site.env).status == 5, "it is not due yet"
+    lost = site.engine.events.pop()
+    silent(site, seconds)
+
+    again = backfill("resume", run_id, "--detach", env=site.env)
+    assert again.status == 0, again.err
+    assert Told(backfill, site).json["carried_out_by"] == "nobody yet: it waits for a worker"
+    until(lambda: bool(site.engine.events))
+    site.engine.events.append(lost)  # late, and not lost
+    site.serve()
+    ran = site.engine.run_all()
+    assert [one.output["status"] for one in ran] == ["completed", "completed"]
+    assert site.order == ["o/r0", "o/r1"]
+    assert set(site.effects.values()) == {1}
+
+
+def test_under_way_it_is_the_workers_process_and_between_two_portions_the_workers(
+    tmp_path: Path, site: Site, backfill: Backfill
+) -> None:
+    plan = write_plan(tmp_path, repos(8) + "operations: [sync]\nbatch_size: 1\ndelay: 900ms\n")
+    between: list[Told] = []
+    wait = site.engine.clock.wait_until
+
+    def look_and_wait(at: float) -> None:
+        between.append(Told(backfill, site))
+        wait(at)
+
+    site.engine.clock.wait_until = look_and_wait
+    worker = site.serve()
+    submit(backfill, site, plan)
+    ran: list[Ran] = []
+    engine = threading.Thread(target=lambda: ran.extend(site.engine.run_all()))
+    engine.start()
+    until(lambda: len(site.order) >= 1)
+    under_way = backfill("status", "--format", "json", env=site.env)
+    engine.join()
+    assert ran[0].output["status"] == "completed", ran[0].error
+    assert f"(process {worker.pid})" in json.loads(under_way.out)["carried_out_by"]
+    assert between
+    for told in between:
+        assert told.json["carried_out_by"].startswith("the workers, next at ")
+        assert "--detach" not in told.text
+
+
+def test_killed_the_worker_has_gone_and_another_one_is_asked(
+    tmp_path: Path, site: Site, backfill: Backfill
+) -> None:
+    plan = write_plan(tmp_path, repos(6) + "operations: [sync]\nbatch_size: 1\ndelay: 500ms\n")
+    victim = site.serve()
+    run_id = submit(backfill, site, plan)
+    seen: list[Any] = []
+
+    def gone(ran: Ran) -> None:
+        if not ran.failed_requests or seen:
+            return
+        assert victim.wait()
+        seen.append(Told(backfill, site))
+        seen.append(backfill("run", plan, "--target", site.url, env=site.env))
+        site.serve()
+
+    site.engine.between = gone
+    killing = at(lambda: len(site.order) >= 2, victim.kill)
+    (ran,) = site.engine.run_all()
+    killing.join()
+    told, another = seen
+    assert ran.output == {"run": run_id, "status": "completed"}, ran.error
+    assert told.text.startswith("RUNNING")
+    assert " running " in told.list
+    assert "nobody just now, since its worker, " in told.text
+    assert f"(process {victim.pid}), has gone: the engine asks another" in told.text
+    assert "if none comes: is `backfill serve` running" in told.text
+    assert another.status == 5, "its lock is still the run's"
+    assert f"run {run_id} of this plan is under way: nobody just now" in another.err
+    assert site.order == [f"o/r{number}" for number in range(6)]
+    assert set(site.effects.values()) == {1}
+
+
+def test_a_worker_that_has_gone_keeps_no_run_from_being_ended(
+    tmp_path: Path, site: Site, backfill: Backfill
+) -> None:
+    run_id = submit(backfill, site, write_plan(tmp_path, repos(2) + "operations: [sync]\n"))
+    with Store(site.state) as store:
+        store.lock("test", store.find(run_id).address, run_id, worker=True)
+    silent(site, SECONDS)
+    assert "has gone" in Told(backfill, site).text
+    assert backfill("cancel", run_id, env=site.env).status == 0
+    assert Told(backfill, site).text.startswith("CANCELLED")
