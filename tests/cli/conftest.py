@@ -22,9 +22,11 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from runner.adapters.embedded.server import create_app
+from tests.forked import call
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "runner"]
+_PATIENCE = 60.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -35,24 +37,40 @@ class Result:
 
 
 @pytest.fixture
-def backfill() -> Callable[..., Result]:
-    """Run `backfill ARGUMENTS`; a traceback is never part of an answer."""
+def backfill(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Result]:
+    """Run `backfill ARGUMENTS`; a traceback is never part of an answer.
+
+    Python's own variables are for a Python that starts anew; else it is forked.
+    """
 
     def run(*arguments: str | Path, env: dict[str, str] | None = None) -> Result:
-        done = subprocess.run(
-            [*COMMAND, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env={**os.environ, **(env or {})},
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-        assert "Traceback" not in done.stderr
-        assert "Traceback" not in done.stdout
-        return Result(done.returncode, done.stdout, done.stderr)
+        begin = _started if any(name.startswith("PYTHON") for name in env or {}) else _forked
+        folder = tmp_path_factory.mktemp("output")
+        result = begin([str(one) for one in arguments], {**os.environ, **(env or {})}, folder)
+        assert "Traceback" not in result.err
+        assert "Traceback" not in result.out
+        return result
 
     return run
+
+
+def _forked(arguments: Sequence[str], env: dict[str, str], folder: Path) -> Result:
+    status = call(arguments, env, folder, _PATIENCE)
+    out, err = ((folder / name).read_text(encoding="utf-8") for name in ("out", "err"))
+    return Result(status, out, err)
+
+
+def _started(arguments: Sequence[str], env: dict[str, str], _folder: Path) -> Result:
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture
