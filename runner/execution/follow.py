@@ -15,6 +15,7 @@ from runner.execution.waits import Portion, Waits
 from runner.model import Job, Outcome, SentEvent
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
+_MOMENT = 10  # characters of an internal id that say when it was made
 _AT_ONCE = 5_000  # sightings that are written down together: more take memory, and no less time
 
 _ENDINGS: Mapping[str, Outcome] = {
@@ -75,8 +76,12 @@ class Follower:
         known, wall = self.journal.going_on(), self.clock.time()
         ahead = self.clock.monotonic() - wall
         self._last_sent = portion.asked_at
+        moments: dict[str, float] = {}  # a request's events have theirs in common
         for one in self._watched.values():
-            sent = max(ULID.from_str(one.event.internal_id).timestamp, portion.asked_at)
+            id_ = one.event.internal_id
+            if (moment := moments.get(id_[:_MOMENT])) is None:
+                moment = moments[id_[:_MOMENT]] = ULID.from_str(id_).timestamp
+            sent = max(moment, portion.asked_at)
             one.since, one.jobs = sent + ahead, known.get(one.event.position, ())
             self._last_sent = max(self._last_sent, sent)
         life = portion.before.life if portion.before else 0.0

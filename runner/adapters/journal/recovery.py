@@ -50,17 +50,24 @@ def unsettled(connection: Connection, run_id: str) -> list[Unsettled]:
 def going_on(connection: Connection, run_id: str) -> dict[int, tuple[Job, ...]]:
     """The jobs that were seen of events without an outcome, by position; found as `unsettled` finds
     those, so that what has ended costs nothing."""
+    seen = (
+        jobs.c.position,
+        jobs.c.job_id,
+        jobs.c.function,
+        jobs.c.status,
+        jobs.c.message,
+        jobs.c.url,
+    )
     found: dict[int, tuple[Job, ...]] = {}
     for chunk in _open_chunks(connection, run_id):
         still = set(open_positions(connection, run_id, chunk))
-        query = select(jobs).where(
+        query = select(*seen).where(
             jobs.c.run_id == run_id, jobs.c.position.between(chunk.first, chunk.last)
         )
-        for row in connection.execute(query):
-            if row.position in still:
-                ended = row.status.lower() in ENDED
-                job = Job(row.job_id, row.function, row.status, ended, row.message, row.url)
-                found[row.position] = (*found.get(row.position, ()), job)
+        for position, id_, function, status, message, url in connection.execute(query):
+            if position in still:
+                job = Job(id_, function, status, status.lower() in ENDED, message, url)
+                found[position] = (*found.get(position, ()), job)
     return found
 
 
