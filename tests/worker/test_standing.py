@@ -42,7 +42,9 @@ class Told:
         self.text = say("status")
         self.json = json.loads(say("status", "--format", "json"))
         self.list = say("runs")
-        self.page = say("report", "--format", "markdown")
+        self.markdown = say("report", "--format", "markdown")
+        say("report", "--html", str(site.folder / "run.html"))  # as `ui` shows it
+        self.page = (site.folder / "run.html").read_text(encoding="utf-8")
 
 
 def silent(site: Site, seconds: float) -> None:
@@ -62,7 +64,7 @@ def test_waiting_for_a_first_worker(tmp_path: Path, site: Site, backfill: Backfi
     told = Told(backfill, site)
     assert told.text.startswith("RUNNING")
     assert "it waits for a worker; none has come yet" in told.text
-    for form in (told.text, told.page):
+    for form in (told.text, told.markdown, told.page):
         assert "if none comes: is `backfill serve` running" in form
         assert f"`backfill resume {run_id} --detach` asks for the run once more" in form
 
@@ -148,6 +150,7 @@ def test_killed_the_worker_has_gone_and_another_one_is_asked(
     assert told.text.startswith("RUNNING")
     assert " running " in told.list
     assert "nobody just now, since its worker, " in told.text
+    assert "nobody just now, since its worker, " in told.page
     assert f"(process {victim.pid}), has gone: the engine asks another" in told.text
     assert "if none comes: is `backfill serve` running" in told.text
     assert another.status == 5, "its lock is still the run's"
