@@ -249,6 +249,8 @@ def _record_offsets(raw: bytes, blank: bytes, *, quoted: bool) -> array[int]:
 
 
 def _encoding_problem(path: str, raw: bytes) -> Problem | None:
+    if raw.isascii():  # which takes no second copy of a large file
+        return None
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -17,7 +17,7 @@ from runner.spec.plan import build_plan
 from runner.spec.questions import Asking
 from runner.spec.repositories import check_repositories
 from runner.spec.rows import Concatenated, DocumentRows, Rows, SelectedRows, complete
-from runner.spec.secrets import Scrubber, find, mask
+from runner.spec.secrets import Scrubber, find, mask, suspect
 from runner.spec.strict_yaml import parse
 from runner.spec.text import MAX_BYTES, key_problems
 
@@ -259,6 +259,8 @@ class _Reading:
         self.inputs.append(Input(str(path.resolve()), hashlib.sha256(raw).hexdigest()))
 
     def _find_keys(self, raw: bytes, path: str) -> None:
+        if not suspect(raw):
+            return
         text = raw.decode("utf-8", "replace")
         spans = find(text)
         self.keys += [text[start:end] for start, end in spans]

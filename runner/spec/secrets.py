@@ -32,6 +32,7 @@ _SIGNS = (
     *("glpat-", "sk-", "sk_", "xox", "akia", "asia", "aiza", "eyj", "://"),
 )
 _RUN = re.compile(r"(?<![0-9A-Za-z_+-])[0-9A-Za-z_+-]{80}")
+_PART, _OVERLAP = 1 << 20, 128  # bytes; a sign or a run is shorter than the overlap
 _NAMED = (
     r"(?<![0-9A-Za-z])"
     r"(?i:(?:event|signing|api|access|service_role|private|secret)[_-]?key|token|password|secret)"
@@ -53,10 +54,18 @@ _SHORTEST_PART = 8  # characters of a key that are worth hiding where only its b
 
 def find(text: str) -> list[tuple[int, int]]:
     """The spans of `text` that look like a key or token."""
+    return [_span(match) for match in _SECRET.finditer(text)] if _is_suspect(text) else []
+
+
+def suspect(raw: bytes) -> bool:
+    """Is there anything in the file for `find` to look at? Told without a copy of all of it."""
+    parts = (raw[start : start + _PART + _OVERLAP] for start in range(0, len(raw), _PART))
+    return any(_is_suspect(part.decode("utf-8", "replace")) for part in parts)
+
+
+def _is_suspect(text: str) -> bool:
     lowered = text.lower()
-    if not any(sign in lowered for sign in _SIGNS) and not _RUN.search(text):
-        return []
-    return [_span(match) for match in _SECRET.finditer(text)]
+    return any(sign in lowered for sign in _SIGNS) or _RUN.search(text) is not None
 
 
 def redact(text: str) -> str:

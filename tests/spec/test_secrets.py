@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 import string
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.errors import InvalidPlan
+from runner.spec.load import load_plan
 from runner.spec.secrets import Scrubber, find, mask, redact
 from runner.spec.strict_yaml import parse
 
@@ -106,6 +109,28 @@ def test_a_mask_keeps_every_line_and_column() -> None:
     assert masked.startswith("a: ***")
     assert "# b" in masked
     assert "MIIF" not in masked
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("of_it_in_the_first_part", [0, 1, 2, 7, 40, 85])
+def test_a_key_is_found_in_a_large_file_wherever_its_parts_meet(
+    key: str, of_it_in_the_first_part: int, tmp_path: Path
+) -> None:
+    """A file is looked through a mebibyte at a time."""
+    row = b'{"repo": "acme/%07d"}\n'
+    begin = b'{"repo": "acme/mobile", "x": "'
+    room = (1 << 20) - min(of_it_in_the_first_part, len(key)) - len(begin)
+    rows = b"".join(row % number for number in range(room // len(row % 0)))
+    rows += b" " * (room - len(rows)) + begin + key.encode() + b'"}\n' + rows[:300]
+    (tmp_path / "rows.jsonl").write_bytes(rows)
+    (tmp_path / "plan.yaml").write_text(
+        "apiVersion: backfill/v1\nkind: BackfillPlan\nmetadata: {name: large}\n"
+        "repos: [{file: rows.jsonl}]\noperations: []\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(InvalidPlan) as refused:
+        load_plan(str(tmp_path / "plan.yaml"))
+    assert "secret" in {problem.rule for problem in refused.value.problems}
 
 
 def test_even_the_beginning_of_a_key_is_scrubbed() -> None:
