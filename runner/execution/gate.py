@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runner.execution.pace import Pace
-from runner.execution.ports import Guard, GuardUnanswered, Hold, Journal
+from runner.execution.ports import Guard, GuardUnanswered, Hold, Journal, Orders
 from runner.execution.progress import Tracker
 from runner.execution.waits import Waits
 from runner.model import Observer
@@ -38,8 +38,7 @@ class Gate:
             if orders.wanted == "cancel":
                 self.cancelled = True
                 return False
-            if tuned := pace.tune(orders):
-                self.observer.note(tuned)
+            self._tune(pace, orders)
             hold = Hold("paused by an operator", _ASK_AGAIN)
             if orders.wanted != "pause":
                 found = await self._held() if batch or said else None
@@ -55,6 +54,14 @@ class Gate:
                 self.tracker.waiting(stage, hold.reason)
             await self.waits.again(min(hold.seconds, _LONGEST), "gate")
         return False
+
+    def tune(self, pace: Pace) -> None:
+        """Take over the pace that was ordered."""
+        self._tune(pace, self.journal.orders())
+
+    def _tune(self, pace: Pace, orders: Orders) -> None:
+        if tuned := pace.tune(orders):
+            self.observer.note(tuned)
 
     async def _held(self) -> Hold | None:
         for guard in self.guards:

@@ -34,11 +34,10 @@ async def execute(plan: ExecutionPlan, means: Means) -> Ending:
     means.observer.started(means.journal.run_id, plan)
     async with run.following():
         await run.send_unanswered()
-        if await run.may_begin() and await run.stages():
-            await run.finish()
+        all_sent = await run.may_begin() and await run.stages()
+        await run.finish()
+        if all_sent:
             await run.prove()
-        else:
-            await run.finish()
         if means.portion:
             await run.leave(means.portion)
     return run.ending()
@@ -251,6 +250,7 @@ class _Run:
 
     async def _pause(self, stage: Stage, pace: Pace) -> None:
         if pace.delay and not self.waits.passed(self.journal.next_position):
+            self.gate.tune(pace)  # a run that is carried on waits by what was ordered meanwhile
             why = "between batches" if pace.as_planned else "between batches (slowed down)"
             self.tracker.waiting(stage.number, f"{format_duration(round(pace.delay, 1))} {why}")
             await self.waits.pace(pace.delay)

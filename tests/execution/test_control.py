@@ -166,6 +166,20 @@ def test_a_resume_after_max_failures_counts_anew(tmp_path: Path) -> None:
     assert len(server.received) == 9
 
 
+def test_a_run_that_was_tuned_while_it_stood_still_waits_by_the_new_delay_at_once(
+    tmp_path: Path,
+) -> None:
+    """Else a delay of an hour would pass once more before the order to shorten it counts."""
+    server, clock = StandIn(bad={"o/r1"}), FakeClock()
+    plan = make_plan(tmp_path, repos(6) + SYNC + "batch_size: 2\nmax_failures: 1\ndelay: 1h\n")
+    store = new_store(tmp_path)
+    assert carry_out(server, plan, start_journal(store, plan)).how == "limit"
+    store.order("RUN1", delay=7.0)
+    assert carry_out(server, plan, reopen(store, plan), clock=clock).how == "complete"
+    assert clock.slept.count(7.0) == 2
+    assert 3600.0 not in clock.slept
+
+
 def test_a_canary_goes_alone_and_the_rest_only_after_it_succeeded(tmp_path: Path) -> None:
     server = StandIn()
     body = repos(7) + "operations: [sync, embed]\nbatch_size: 3\ncanary: 1\n"

@@ -89,6 +89,9 @@ def _stop(state: RetryCallState) -> bool:
     return _BOUNDS(state) or (_error(state).wait or 0) > LONGEST_WAIT
 
 
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
 @cache
 def _certificates(_file: str | None, _folder: str | None) -> ssl.SSLContext:
     """Read once, where the environment says: one client after the other would take its time."""
@@ -100,6 +103,7 @@ async def open_client(
     transport: httpx.AsyncBaseTransport | None,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """`transport` is the embedded server's; None is the network."""
+    network = transport is None
     for name in ("httpx", "httpcore"):  # httpx logs full URLs, and the event key is part of one
         logging.getLogger(name).disabled = True
     try:
@@ -107,8 +111,8 @@ async def open_client(
             transport=transport,
             timeout=_TIMEOUT,
             follow_redirects=False,
-            trust_env=transport is None,
-            verify=_certificates(*map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR"))),
+            trust_env=network,
+            verify=not network or _certificates(*map(os.environ.get, _CERTIFICATES)),
         )
     except (ImportError, ValueError, OSError) as error:
         hint = "look at HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE"
