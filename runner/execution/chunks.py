@@ -24,8 +24,10 @@ class Wire:
         self.stage, self.first = stage, first
         self._run_id, self._started_at = run_id, started_at
         self._head = b'{"name":' + orjson.dumps(stage.event) + b',"data":'
-        # Of an item that comes once, all of the id but the item; its closing quote is the item's.
-        self._before_item = b',"id":' + orjson.dumps(event_id(run_id, stage, "", 0))[:-1]
+        # Of an item that comes once: its payload, and the item as JSON without its first quote.
+        before_item = orjson.dumps(event_id(run_id, stage, "", 0))[:-1]
+        fixed = [part.replace(b"%", b"%%") for part in (self._head, b',"id":' + before_item)]
+        self._form = b"%b".join((*fixed, b"}"))
         self._plain = not stage.numbered and stage.begins is None
 
     def encode(self, index: int, item: str, data: bytes) -> bytes:
@@ -41,9 +43,8 @@ class Wire:
             items = orjson.loads(b"[" + b",".join(names) + b"]")
             if self._plain:
                 # As `encode` writes it, without its calls: this is done a million times.
-                head, middle = self._head, self._before_item
-                pairs = zip(names, payloads, strict=True)
-                yield items, [head + data + middle + name[1:] + b"}" for name, data in pairs]
+                form, pairs = self._form, zip(names, payloads, strict=True)
+                yield items, [form % (data, name[1:]) for name, data in pairs]
             else:
                 numbered = zip(count(start), items, payloads, strict=False)
                 yield items, [self.encode(*event) for event in numbered]
@@ -61,7 +62,8 @@ class Ahead:
         self.bodies: list[bytes] = []
         self.position = wire.first + start
         self._pages = wire.pages(start)
-        self._prepared = -1, 0, b""  # the first event's position, how many they are, the body
+        self._ready: tuple[int, RequestLimits] | None = None  # where it begins, what it may hold
+        self._request = 0, b""
 
     def make(self, count: int) -> None:
         """Have the next `count` events ready, or all that are left."""
@@ -79,15 +81,14 @@ class Ahead:
         self.make(skipped + limits.events)
         bodies = self.bodies[skipped : skipped + limits.events]
         count = cut(bodies, limits) if bodies else 0
-        self._prepared = self.position + skipped, count, join(bodies[:count])
+        self._ready = self.position + skipped, limits
+        self._request = count, join(bodies[:count])
 
     def request(self, limits: RequestLimits) -> tuple[int, bytes]:
         """How many events go into the next request, and its body."""
-        position, count, body = self._prepared
-        if position == self.position and 0 < count <= limits.events:
-            return count, body
-        self.prepare(0, limits)
-        return self._prepared[1:]
+        if self._ready != (self.position, limits):
+            self.prepare(0, limits)
+        return self._request
 
 
 def stage_at(plan: ExecutionPlan, position: int) -> tuple[Stage, int]:

@@ -53,8 +53,9 @@ class Sender:
             chunk = self._next_chunk(stage, events, min(count, self._most), number)
             self.journal.begin_chunk(chunk)
             taken = len(chunk.positions)
+            most = min(self._most, count - taken or pace.size)
             try:
-                answer = await self._post(chunk, partial(self._meanwhile, events, taken))
+                answer = await self._post(chunk, partial(self._meanwhile, events, taken, most))
             except RequestTooLarge as refusal:
                 if refusal.maybe_taken:
                     raise _contradicted(chunk, refusal) from None
@@ -89,10 +90,10 @@ class Sender:
         """The server has the chunk already: its events have started jobs, or so it was decided."""
         return self._accept(chunk, Answer(tuple(ids)))
 
-    def _meanwhile(self, events: Ahead, under_way: int) -> None:
+    def _meanwhile(self, events: Ahead, under_way: int, most: int) -> None:
         """While the server is at work: the answer before is written down, the next events made."""
         self.journal.settle()
-        events.prepare(under_way, replace(self.limits, events=self._most))
+        events.prepare(under_way, replace(self.limits, events=most))
 
     async def _post(self, chunk: Chunk, meanwhile: Callable[[], object] | None = None) -> Answer:
         """Raises `Incomplete` where a server that has answered this process is gone."""

@@ -74,7 +74,9 @@ class HttpEventApi:
                 ids = []
             else:
                 raise self._not_inngest(status)
-        taken = tuple(id_ for id_ in ids if isinstance(id_, str) and id_)
+        if not {*map(type, ids)} <= {str}:
+            raise self._not_inngest(status)
+        taken = tuple(filter(None, ids))
         if status == 200 and len(taken) != count:
             message = f"{self.target.name} answered with {len(taken)} ids for {count} events"
             hint = "what it took is not known; `backfill resume` sends the same request again"
