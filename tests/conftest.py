@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from runner.adapters.journal.connect import parse_url
+from tests.warm import serving
 
 _KEPT = (
     "BACKFILL_TEST_INNGEST_URL",
@@ -44,6 +45,13 @@ def closed_stores() -> Iterator[None]:
     from tests.support import close_stores
 
     close_stores()
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[str]:
+    """The socket of a process that runs commands at once: see tests/warm.py."""
+    with serving() as path:
+        yield path
 
 
 @pytest.fixture(scope="session")

@@ -22,11 +22,11 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from runner.adapters.embedded.server import create_app
-from tests.forked import call
+from tests.warm import CLIENT
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "runner"]
-_PATIENCE = 60.0  # seconds
+_WARM = [sys.executable, "-I", "-S", str(CLIENT)]
 
 
 @dataclass(frozen=True)
@@ -37,40 +37,28 @@ class Result:
 
 
 @pytest.fixture
-def backfill(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Result]:
+def backfill(warm: str) -> Callable[..., Result]:
     """Run `backfill ARGUMENTS`; a traceback is never part of an answer.
 
-    Python's own variables are for a Python that starts anew; else it is forked.
+    Python's own variables are for a Python that starts anew; else it has its imports behind it.
     """
 
     def run(*arguments: str | Path, env: dict[str, str] | None = None) -> Result:
-        begin = _started if any(name.startswith("PYTHON") for name in env or {}) else _forked
-        folder = tmp_path_factory.mktemp("output")
-        result = begin([str(one) for one in arguments], {**os.environ, **(env or {})}, folder)
-        assert "Traceback" not in result.err
-        assert "Traceback" not in result.out
-        return result
+        anew = any(name.startswith("PYTHON") for name in env or {})
+        done = subprocess.run(
+            [*(COMMAND if anew else _WARM), *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, "SANDBOX_WARM": warm, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr
+        assert "Traceback" not in done.stdout
+        return Result(done.returncode, done.stdout, done.stderr)
 
     return run
-
-
-def _forked(arguments: Sequence[str], env: dict[str, str], folder: Path) -> Result:
-    status = call(arguments, env, folder, _PATIENCE)
-    out, err = ((folder / name).read_text(encoding="utf-8") for name in ("out", "err"))
-    return Result(status, out, err)
-
-
-def _started(arguments: Sequence[str], env: dict[str, str], _folder: Path) -> Result:
-    done = subprocess.run(
-        [*COMMAND, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=_PATIENCE,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
-    return Result(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,6 @@ from tests.contributor_info import handlers
 from tests.contributor_info.conftest import Application, application, backfill, faster
 from tests.docs.pages import ROOT, Fence, fences
 from tests.docs.sandbox import Sandbox
-from tests.docs.warm import READY
 
 __all__ = ["application", "backfill"]
 
@@ -71,19 +67,6 @@ def _served_events(page: list[Fence]) -> dict[str, Any]:
     texts.append((ROOT / "runner/catalogs/builtin.yaml").read_text("utf-8"))
     found = {event: _nothing for text in texts for event in _EVENT.findall(text)}
     return {**found, "capture/repository.sync": _Flaky(), **_WORK}
-
-
-@pytest.fixture(scope="session")
-def warm() -> Iterator[str]:
-    """The socket of a process that runs commands at once."""
-    with tempfile.TemporaryDirectory(prefix="warm-") as folder:
-        path = f"{folder}/socket"
-        command = [sys.executable, "-m", "tests.docs.warm", path]
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout
-            assert process.stdout.readline().strip() == READY
-            yield path
-            process.terminate()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from runner.errors import Incomplete
 from tests.docs.pages import ROOT, Fence
-from tests.docs.warm import CLIENT
+from tests.warm import CLIENT
 
 # What cannot run here: its first word, and why. It succeeds, and does nothing.
 CANNOT_RUN = {
@@ -185,7 +185,7 @@ class Sandbox:
         return "\n".join(parts)
 
     def _tools(self) -> None:
-        (self.folder / "client.py").write_text(CLIENT, "utf-8")
+        shutil.copy(CLIENT, self.folder / "client.py")
         tools = self.folder / "bin"
         tools.mkdir()
         scripts = {name: f"#!/bin/sh\n# {reason}\n" for name, reason in CANNOT_RUN.items()}

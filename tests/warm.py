@@ -1,8 +1,8 @@
 """Runs commands in forks of one process that has imported everything: most of the time that a
-command takes is its imports, and pages have a hundred of them.
+command takes is its imports, and tests have a thousand of them.
 
-`python -m tests.docs.warm SOCKET` serves; CLIENT, with the same socket in SANDBOX_WARM, stands for
-the command: it hands over its arguments, folder, environment and files, and ends as the fork does.
+`python -m tests.warm SOCKET` serves; CLIENT, with the same socket in SANDBOX_WARM, stands for the
+command: it hands over its arguments, folder, environment and files, and ends as the fork does.
 """
 
 from __future__ import annotations
@@ -10,23 +10,20 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import pkgutil
 import signal
 import socket
+import subprocess
 import sys
+import tempfile
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import NoReturn
 
-CLIENT = """\
-import json, os, socket, sys
-server = socket.socket(socket.AF_UNIX)
-server.connect(os.environ["SANDBOX_WARM"])
-asked = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
-socket.send_fds(server, [b"%8d" % len(asked)], [0, 1, 2])
-server.sendall(asked)
-sys.exit(int(server.recv(8) or b"70"))
-"""
-READY = "ready"
+CLIENT = Path(__file__).with_name("warm_client.py")
+_READY = "ready"
 _IMPORTED = (
     "httpx",
     "jinja2",
@@ -38,16 +35,33 @@ _IMPORTED = (
 )
 
 
-def serve(path: str) -> NoReturn:
-    from runner.cli.main import COMMANDS
+@contextmanager
+def serving() -> Iterator[str]:
+    """The socket of a process that serves until the block ends."""
+    with tempfile.TemporaryDirectory(prefix="warm-") as folder:
+        path = f"{folder}/socket"
+        command = [sys.executable, "-m", "tests.warm", path]
+        root = Path(__file__).parents[1]
+        with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout
+            assert process.stdout.readline().strip() == _READY
+            yield path
+            process.terminate()
 
-    for name in (*(f"runner.cli.{command}" for command in COMMANDS), *_IMPORTED):
+
+def serve(path: str) -> NoReturn:
+    from runner import cli
+
+    for name in (
+        *(f"runner.cli.{one.name}" for one in pkgutil.iter_modules(cli.__path__)),
+        *_IMPORTED,
+    ):
         importlib.import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
         listening.listen()
-        print(READY, flush=True)
+        print(_READY, flush=True)
         while True:
             client, _ = listening.accept()
             if os.fork() == 0:
