@@ -61,6 +61,7 @@ class Ahead:
         self.items: list[str] = []
         self.bodies: list[bytes] = []
         self.position = wire.first + start
+        self._spent: list[bytes] = []
         self._pages = wire.pages(start)
         self._ready: tuple[int, RequestLimits] | None = None  # where it begins, what it may hold
         self._request = 0, b""
@@ -72,12 +73,14 @@ class Ahead:
             self.bodies += page[1]
 
     def drop(self, count: int) -> None:
-        """These were dealt with."""
+        """These were dealt with. What they took is given back while a server is at work."""
+        self._spent = self.bodies[:count]
         del self.items[:count], self.bodies[:count]
         self.position += count
 
     def prepare(self, skipped: int, limits: RequestLimits) -> None:
         """Have the request ready that follows the next `skipped` events."""
+        self._spent = []
         self.make(skipped + limits.events)
         bodies = self.bodies[skipped : skipped + limits.events]
         count = cut(bodies, limits) if bodies else 0
