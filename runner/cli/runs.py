@@ -11,11 +11,12 @@ import click
 
 from runner.cli.common import format_option, open_store, read_duration, state_option, wants_color
 from runner.cli.completion import complete_plan_name, complete_target
-from runner.model import RunStatus
 from runner.output.run_json import line_json
 from runner.output.run_text import write_lines
+from runner.output.words import state as state_of
 
-_STATES = ("running", "completed", "failed", "incomplete", "cancelled")
+_STATES = ("running", "paused", "dead", "completed", "failed", "incomplete", "cancelled")
+_UNDER_WAY = {"running", "paused", "dead"}  # what the status `running` comes to
 
 
 @click.command(
@@ -56,7 +57,7 @@ def runs_command(
     state: str | None,
     plan: str | None,
     target: str | None,
-    states: tuple[RunStatus, ...],
+    states: tuple[str, ...],
     since: float | None,
     limit: int,
     form: str,
@@ -64,7 +65,11 @@ def runs_command(
     """List the runs that the state store has, the latest first."""
     store = open_store(state, only_reads=True)
     began = 0.0 if since is None else time.time() - since
-    lines = store.runs(plan=plan, target=target, states=states, since=began, limit=limit)
+    statuses = {"running" if state in _UNDER_WAY else state for state in states}
+    most = None if _UNDER_WAY & set(states) else limit  # few are, of however many
+    found = store.runs(plan=plan, target=target, states=statuses, since=began, limit=most)
+    lines = [one for one in found if not states or state_of(one.record, one.holder) in states]
+    del lines[limit:]
     if form == "json":
         click.echo(json.dumps([line_json(line) for line in lines], indent=2))
     elif lines:

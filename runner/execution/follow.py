@@ -55,6 +55,7 @@ class Follower:
     _looked: bool = False  # since the latest event was added
     _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _may_give_up: bool = True
+    _heard: set[str] = field(default_factory=set)  # names of events that have started jobs
 
     def __post_init__(self) -> None:
         self._looker = Looker(self.api, self.clock, self._watched.__len__)
@@ -169,6 +170,8 @@ class Follower:
         """
         one, jobs = look.watched, look.jobs
         event = one.event
+        if jobs:
+            self._heard.add(event.name)
         changed = bool(jobs) and _essence(jobs) != _essence(one.jobs)
         if changed:
             if len(jobs) > len(one.jobs):
@@ -182,6 +185,8 @@ class Follower:
                 message = f"its job has not ended after {self.timeouts[event.stage]:g}s"
                 return Sighting(event, one.jobs, "timed_out", message)
             message = f"no function listens to `{event.name}`: no job started"
+            if event.name in self._heard:
+                message = f"no job started for it, though other events `{event.name}` have theirs"
             return Sighting(event, (), "no_job", message)
         return Sighting(event, one.jobs) if changed else None
 

@@ -30,6 +30,11 @@ class Pace:
     def as_planned(self) -> bool:
         return (self.size, self.delay) == (self._planned.batch_size, self._planned.delay)
 
+    @property
+    def slowed(self) -> bool:
+        """Is it slower than the plan, or an operator, has it: for trouble?"""
+        return (self.size, self.delay) != (self._normal.batch_size, self._normal.delay)
+
     def tune(self, orders: Orders) -> str | None:
         """Take over what an operator has set; what has changed, in words."""
         size = orders.batch_size or self._planned.batch_size
@@ -48,9 +53,9 @@ class Pace:
 
     def speed_up(self) -> str | None:
         """After a batch without trouble; None where the pace is as it should be."""
-        normal = self._normal
-        if (self.size, self.delay) == (normal.batch_size, normal.delay):
+        if not self.slowed:
             return None
+        normal = self._normal
         self.size = min(normal.batch_size, self.size + max(1, normal.batch_size // 10))
         step = max(_FIRST_DELAY, (self.delay - normal.delay) / 10)
         self.delay = max(normal.delay, self.delay - step)

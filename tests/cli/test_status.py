@@ -50,8 +50,12 @@ def test_a_run_in_another_process_is_seen_while_it_goes_on_and_afterwards(
         said = backfill("status").out
         assert said.startswith("RUNNING  test → http://127.0.0.1:")
         assert "1. sync: 4/4 sent, 1 running, 3 completed; waiting: for its jobs to end" in said
+        assert "running" in backfill("runs", "--state-is", "running").out
+        assert backfill("runs", "--state-is", "dead").err == "no runs\n"
         process.kill()
         process.wait()
+        assert " dead " in backfill("runs", "--state-is", "dead").out
+        assert backfill("runs", "--state-is", "running").err == "no runs\n"
         dead = backfill("status").out
         assert dead.startswith("DEAD  test")
         assert "no process carries it out: backfill resume" in dead
@@ -150,6 +154,7 @@ class TestAfterwards:
         ]
         assert "test" in backfill("runs", "--plan", "te*", "--state-is", "failed").out
         assert backfill("runs", "--plan", "te*", "--state-is", "completed").err == "no runs\n"
+        assert backfill("runs", "--state-is", "running", "--state-is", "dead").err == "no runs\n"
         assert backfill("runs", "--since", "1h", "--target", "elsewhere").out == ""
 
     @pytest.mark.parametrize("form", ["markdown", "json", "junit"])

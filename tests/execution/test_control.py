@@ -180,6 +180,19 @@ def test_a_run_that_was_tuned_while_it_stood_still_waits_by_the_new_delay_at_onc
     assert 3600.0 not in clock.slept
 
 
+def test_only_trouble_is_called_slowed_down(tmp_path: Path) -> None:
+    """An operator's order is the pace that is wanted, whatever the plan says."""
+    server, observer = StandIn(faults=[answers(503)]), Recorder()
+    plan = make_plan(tmp_path, repos(200) + FIRE + "batch_size: 20\ndelay: 4s\n")
+    store = new_store(tmp_path)
+    journal = start_journal(store, plan)
+    store.order("RUN1", delay=2.0)
+    carry_out(server, plan, journal, observer=observer)
+    waits = [one.waiting for one in observer.progresses if one.waiting]
+    assert waits[0] == "4s between batches (slowed down)"
+    assert waits[-1] == "2s between batches"
+
+
 def test_a_canary_goes_alone_and_the_rest_only_after_it_succeeded(tmp_path: Path) -> None:
     server = StandIn()
     body = repos(7) + "operations: [sync, embed]\nbatch_size: 3\ncanary: 1\n"

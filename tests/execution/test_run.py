@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -112,6 +113,20 @@ def test_an_event_that_starts_no_job_fails_by_name(tmp_path: Path) -> None:
     assert summary.totals.no_job == 2
     assert summary.failures[0].outcome == "no_job"
     assert summary.failures[0].message == "no function listens to `app/sync`: no job started"
+
+
+def test_an_event_that_the_server_has_lost_is_not_said_to_have_no_listener(tmp_path: Path) -> None:
+    """Others with its name have started jobs, so a function does listen."""
+
+    class Losing(StandIn):
+        def _start(self, internal_id: str, event: dict[str, Any]) -> None:
+            if event["data"]["repo"] != "o/r1":
+                super()._start(internal_id, event)
+
+    summary = run(tmp_path, repos(3) + SYNC, Losing())
+    assert summary.totals.no_job == 1
+    message = "no job started for it, though other events `app/sync` have theirs"
+    assert [(one.item, one.message) for one in summary.failures] == [("o/r1", message)]
 
 
 def test_a_failed_job_shows_its_own_message(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ class Store:
         *,
         plan: str | None = None,
         target: str | None = None,
-        states: Collection[RunStatus] = (),
+        states: Collection[str] = (),
         since: float = 0.0,
         limit: int | None = None,
     ) -> list[RunLine]:
