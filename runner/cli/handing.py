@@ -25,7 +25,8 @@ NOBODY_YET = "nobody yet: it waits for a worker"
 
 
 def refuse_unheard(target: Target) -> None:
-    """Raises `PreflightRefused` where a submitted run would wait for ever."""
+    """Raises `PreflightRefused` where a submitted run would wait for ever; `TargetDown` or
+    `KeyRefused` where it could not be asked for. Nothing is written down yet."""
     if target.kind == "embedded":
         message = "the embedded target ends with its process, and no worker could send to it"
         raise PreflightRefused(message, hint="choose a server: --target dev, cloud, or its URL")
@@ -75,7 +76,9 @@ async def _listeners(target: Target) -> Sequence[Listener] | None:
 
     retry = Retry(asyncio.sleep, SystemRandom(), lambda _: None, stopped=lambda: True)
     async with open_client(None) as client:
-        return await HttpProbe(client, target, HttpJobsApi(client, target, retry)).listeners()
+        probe = HttpProbe(client, target, HttpJobsApi(client, target, retry))
+        await probe.accept()
+        return await probe.listeners()
 
 
 async def _send(target: Target, event: dict[str, Any]) -> None:

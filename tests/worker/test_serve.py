@@ -338,12 +338,30 @@ def test_where_the_server_tells_that_no_worker_listens_nothing_is_submitted(
     async def functions(_: Request) -> Response:
         return JSONResponse({"data": {"apps": []}})
 
+    async def accept(request: Request) -> Response:
+        assert await request.json() == []
+        return JSONResponse({"ids": [""], "status": 200})
+
     plan = write_plan(tmp_path, repos(1) + "operations: [sync]\n")
-    with served(Starlette(routes=[Route("/v0/gql", functions)])) as url:
+    routes = [Route("/v0/gql", functions), Route("/e/{key}", accept, methods=["POST"])]
+    with served(Starlette(routes=routes)) as url:
         state = tmp_path / "state.db"
         done = backfill("submit", plan, "--target", url, "--state", state)
     assert done.status == 4
     assert f"no worker listens for {EVENT}" in done.err
+    assert not state.exists()
+
+
+def test_where_the_server_is_away_nothing_is_written_down(
+    tmp_path: Path, backfill: Backfill
+) -> None:
+    """Else a run would stand there that nobody was ever asked for."""
+    plan, state = write_plan(tmp_path, repos(1) + "operations: [sync]\n"), tmp_path / "state.db"
+    with served(create_app({})) as url:
+        pass
+    done = backfill("submit", plan, "--target", url, "--state", state)
+    assert done.status == 6
+    assert f"{url} cannot be reached" in done.err
     assert not state.exists()
 
 
