@@ -28,7 +28,10 @@ _HINTS: Sequence[tuple[str, str]] = (
     ("unable to open", "is the folder there and writable? --state names another place"),
 )
 _OTHERWISE = f"{_SENT}; free the disk or the lock, or name another with --state"
-_SERVER = "nothing is sent while it is away; once it is back, `backfill resume` carries the run on"
+_SERVER = (
+    "nothing is sent while it is away; once it is back, `backfill resume` carries on a run that was "
+    "under way"
+)
 
 
 @contextmanager
