@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from fnmatch import fnmatchcase
+from itertools import chain
 
 import click
 
@@ -66,11 +67,15 @@ def events_command(
             raise UsageError(f"run {record.id} has no operation `{name}`", hint=hint)
     stages = {stage.number for stage in view.stages if stage.operation in operations}
     wanted = {*outcomes, *(FAILURES if failed else ())}
-    found = (
+    chosen = (
         event
         for event in store.events(record, stages, wanted)
         if not patterns or any(fnmatchcase(event.item, pattern) for pattern in patterns)
     )
+    first = next(chosen, None)
+    if first is None:
+        click.echo("no events", err=True)
+    found = chain([first] if first else [], chosen)
     if form != "text":
         write_events(found, sys.stdout, form)
         return

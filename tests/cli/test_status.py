@@ -132,6 +132,8 @@ class TestAfterwards:
         assert [row["item"] for row in rows] == ["o/r1", "o/r3"]
         some = backfill("events", "--item", "*r[01]", "--outcome", "completed").out
         assert some.split()[:3] == ["completed", "sync", "o/r0"]
+        none = backfill("events", "--item", "[")
+        assert (none.status, none.out, none.err) == (0, "", "no events\n")
         unknown = backfill("events", "--operation", "sing")
         assert unknown.status == 2
         assert "has no operation `sing`" in unknown.err

@@ -29,7 +29,7 @@ _HINTS: Sequence[tuple[str, str]] = (
 )
 _OTHERWISE = f"{_SENT}; free the disk or the lock, or name another with --state"
 _SERVER = (
-    "nothing is sent while it is away; once it is back, `backfill resume` carries on a run that was "
+    "nothing is sent while it is away; once it is back, `backfill resume` carries on what was "
     "under way"
 )
 
