@@ -7,15 +7,20 @@ from collections.abc import Iterable, Iterator
 from xml.sax.saxutils import escape, quoteattr
 
 from runner.model import FAILURES, EventRecord, RunView
+from runner.output import words
 from runner.spec.secrets import redact
 
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write_junit(view: RunView, events: Iterable[EventRecord]) -> Iterator[str]:
-    """Piece by piece. An event that has not come to its end counts as skipped."""
+    """Piece by piece. An event that has not come to its end counts as skipped; a run that has not,
+    as a failure of its own: skipped tests alone leave a CI system green."""
+    state = words.state(view.record, view.holder)
+    cut_short = state not in ("completed", "failed")
     failed = sum(stage.failed for stage in view.stages) + sum(not c.ok for c in view.checks)
     total = sum(stage.total for stage in view.stages) + len(view.checks)
+    total, failed = total + cut_short, failed + cut_short
     yield '<?xml version="1.0" encoding="UTF-8"?>\n'
     yield f'<testsuites name={_attribute(view.record.plan)} tests="{total}" failures="{failed}">\n'
     stage = 0
@@ -34,6 +39,11 @@ def write_junit(view: RunView, events: Iterable[EventRecord]) -> Iterator[str]:
             why = _attribute(redact(check.message or check.seen))
             yield f"{case}/>\n" if check.ok else f"{case}><failure message={why}/></testcase>\n"
         yield "</testsuite>\n"
+    if cut_short:
+        case = f'<testcase classname="run" name={_attribute(view.record.id)}'
+        why = _attribute(f"the run is {state}")
+        yield '<testsuite name="run" tests="1" failures="1">\n'
+        yield f"{case}><failure message={why}/></testcase>\n</testsuite>\n"
     yield "</testsuites>\n"
 
 

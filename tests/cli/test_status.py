@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -56,6 +57,10 @@ def test_a_run_in_another_process_is_seen_while_it_goes_on_and_afterwards(
         process.wait()
         assert " dead " in backfill("runs", "--state-is", "dead").out
         assert backfill("runs", "--state-is", "running").err == "no runs\n"
+        suites = ElementTree.fromstring(backfill("report", "--format", "junit").out)  # noqa: S314
+        failures = [one.get("message") for one in suites.iter("failure")]
+        assert failures == ["the run is dead"], "skipped tests alone leave a CI system green"
+        assert (suites.get("tests"), suites.get("failures")) == ("5", "1")
         dead = backfill("status").out
         assert dead.startswith("DEAD  test")
         assert "no process carries it out: backfill resume" in dead
@@ -164,8 +169,6 @@ class TestAfterwards:
         report = backfill("report", "--format", form).out
         assert "broken" in report
         if form == "junit":
-            from xml.etree import ElementTree
-
             suite = ElementTree.fromstring(report)[0]  # noqa: S314 - our own
             assert (suite.get("tests"), suite.get("failures")) == ("5", "2")
             assert [case.get("name") for case in suite if len(case)] == ["o/r1", "o/r3"]
