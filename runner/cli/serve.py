@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from runner.cli.serving import Carried
 
 _PATIENCE = 60  # seconds for a request in flight to end after SIGTERM
+_SIGNING_KEY = re.compile(r"((signkey-\w+-)?([0-9a-fA-F]{2})+)?")  # as server and SDK take it
 _LOG = logging.getLogger("backfill.worker")
 
 
@@ -126,10 +128,14 @@ def _worker(
     url: str | None,
     firings: Sequence[Firing],
 ) -> Worker:
-    """Raises `PreflightRefused` without the SDK, or without the key that it wants."""
+    """Raises `PreflightRefused` without the SDK, or without a key that it can use."""
     if missing := _missing_key():
         hint = "or INNGEST_DEV for a dev server, which asks for none"
         raise PreflightRefused(f"{missing}: requests could not be told from forged ones", hint=hint)
+    for name in ("INNGEST_SIGNING_KEY", "INNGEST_SIGNING_KEY_FALLBACK"):
+        if not _SIGNING_KEY.fullmatch(os.environ.get(name, "")):
+            hint = "it is hexadecimal, with or without signkey-...- before: `openssl rand -hex 32`"
+            raise PreflightRefused(f"{name} has not the form of a signing key", hint=hint)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the SDK's own, at its import

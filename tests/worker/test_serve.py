@@ -59,7 +59,7 @@ class Site:
         if self.order[-1] in self.failing:
             raise ValueError("broken")
 
-    def serve(self, *options: str) -> subprocess.Popen[str]:
+    def serve(self, *options: str, ready: bool = True) -> subprocess.Popen[str]:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         log = self.stack.enter_context((self.folder / f"serve-{port}.log").open("w"))
@@ -75,14 +75,14 @@ class Site:
         client = self.stack.enter_context(
             httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
         )
-        until(lambda: _answers(client))
+        until(lambda: _answers(client, "/readyz" if ready else "/healthz"))
         self.engine.clients.append(client)
         return process
 
 
-def _answers(client: httpx.Client) -> bool:
+def _answers(client: httpx.Client, path: str) -> bool:
     try:
-        return client.get("/readyz").status_code == 200
+        return client.get(path).status_code == 200
     except httpx.TransportError:
         return False
 
