@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runner.adapters.inngest.target import read_origin
 from runner.adapters.journal import DEFAULT_STATE
 from runner.cli.common import open_store, read_duration, state_file, state_option
 from runner.cli.completion import complete_target
@@ -148,8 +149,10 @@ def _worker(
 
 def _origin(url: str | None, host: str, port: int) -> str | None:
     """Where the server is told to find this process; None: somebody else tells it."""
-    if url or not _dev():
-        return url
+    if url:
+        return read_origin(url, "--url")
+    if not _dev():
+        return None
     return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
 
 

@@ -76,6 +76,17 @@ def test_a_key_that_cannot_be_one_is_refused_before_anything_and_not_shown(
     assert "serving" not in done.err
 
 
+@pytest.mark.parametrize("url", ["notaurl", "worker:8322", "ftp://worker", "http://", "http://w:0"])
+def test_what_is_no_url_is_not_registered(
+    url: str, server: Server, site: Site, backfill: Backfill
+) -> None:
+    done = backfill("serve", "--url", url, env=site.env)
+    assert done.status == 2, done.err
+    assert "--url" in done.err
+    assert "hint: write http://host:port" in done.err
+    assert not server.urls
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
