@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +16,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from runner.adapters.worker import registration
+    from runner.adapters.worker.app import create_worker
 from tests.cli.conftest import Result, served, until
 from tests.support import SIGNING_KEY
 from tests.worker.test_serve import Site
@@ -118,3 +125,32 @@ def test_until_the_server_knows_it_the_process_is_not_ready_and_says_why(
     until(lambda: why()[0] == 200)
     assert server.urls == ["http://worker:8322/api/inngest"]
     assert "the server knows this process as http://worker:8322/api/inngest" in log_of(site)
+
+
+def test_who_lives_gets_the_function_back_and_names_who_had_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another URL of this very process, as a server writes it, is none to warn of."""
+    ours, other = "http://127.0.0.1:8322/api/inngest", "http://other:8322/api/inngest"
+    monkeypatch.setenv("INNGEST_SIGNING_KEY", SIGNING_KEY)
+    monkeypatch.setattr(registration, "_EVERY", (0.001, 0.002))
+    log = logging.getLogger("test.registration")
+    caplog.set_level(logging.INFO, log.name)
+
+    async def live() -> None:
+        worker = create_worker(Any, lambda: None, "http://127.0.0.1:8322", log)  # type: ignore[arg-type]
+        async with worker.app.router.lifespan_context(worker.app):
+            await asyncio.to_thread(until, lambda: server.urls[-1:] == [ours])
+            server.urls.append("http://localhost:8322/api/inngest")
+            await asyncio.to_thread(until, lambda: len(server.urls) > 5)
+            assert not [one for one in caplog.records if one.levelno > logging.INFO]
+            server.urls.append(other)
+            await asyncio.to_thread(
+                until, lambda: f"the server calls {other} instead of this process" in caplog.text
+            )
+            assert server.urls[-1] == ours
+
+    with served(server.app) as url:
+        monkeypatch.setenv("INNGEST_BASE_URL", url)
+        asyncio.run(live())
+    assert caplog.text.count("the server knows this process") == 1

@@ -61,7 +61,9 @@ def create_worker(
         ],
         streaming=inngest.Streaming.DISABLE,
     )
-    registration = Registration(handler, url.rstrip("/") + PATH, log) if url else None
+    registration = (
+        Registration(handler, client.api_origin, url.rstrip("/") + PATH, log) if url else None
+    )
 
     async def serve(request: Request) -> Response:
         received = request_at(
