@@ -16,7 +16,7 @@ from runner.adapters.inngest.target import read_origin
 from runner.adapters.journal import DEFAULT_STATE
 from runner.cli.common import open_store, read_duration, state_file, state_option
 from runner.cli.completion import complete_target
-from runner.errors import BackfillError, PreflightRefused, TargetError
+from runner.errors import BackfillError, PreflightRefused
 
 if TYPE_CHECKING:
     from runner.adapters.worker.app import Worker
@@ -103,20 +103,14 @@ def serve_command(
     ]
     portions = Portions(where, lambda run: LogObserver(_LOG, run), plans, grace)
     worker = _worker(Carried(portions), lambda: _missing(where), _origin(url, host, port), firings)
-    _LOG.info(
-        "serving runs of %s on http://%s:%d for %s",
-        describe(store.url),
-        host,
-        port,
-        worker.client.api_origin,
-    )
-    for firing in firings:
-        _LOG.info("%s is started at %s", firing.name, firing.cron)
-    try:
-        serve(worker.app, host, port, patience=_PATIENCE, on_stop=portions.stop)
-    except OSError as error:
-        message = f"cannot listen on {host}:{port}: {error.strerror}"
-        raise TargetError(message, hint="--port names another") from None
+
+    def say() -> None:
+        served = f"http://{host}:{port} for {worker.client.api_origin}"
+        _LOG.info("serving runs of %s on %s", describe(store.url), served)
+        for firing in firings:
+            _LOG.info("%s is started at %s", firing.name, firing.cron)
+
+    serve(worker.app, host, port, patience=_PATIENCE, on_listening=say, on_stop=portions.stop)
 
 
 def _default_target() -> str:
