@@ -108,7 +108,8 @@ def serve_command(
         served = f"http://{host}:{port} for {worker.client.api_origin}"
         _LOG.info("serving runs of %s on %s", describe(store.url), served)
         for firing in firings:
-            _LOG.info("%s is started at %s", firing.name, firing.cron)
+            when = firing.schedule
+            _LOG.info("%s is started at %s, %s", firing.name, when.cron, when.timezone)
 
     serve(worker.app, host, port, patience=_PATIENCE, on_listening=say, on_stop=portions.stop)
 

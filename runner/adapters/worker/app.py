@@ -98,10 +98,11 @@ def create_worker(
         if registration is None:
             log.info("the server is not told of this process: --url does that")
             yield
-            return
-        task = asyncio.create_task(registration.keep())
-        yield
-        task.cancel()
+        else:
+            task = asyncio.create_task(registration.keep())
+            yield
+            task.cancel()
+        log.info("stopped: no request is in flight, and runs wait for another worker")
 
     return Worker(Starlette(routes=routes, lifespan=lifespan), client)
 
