@@ -31,7 +31,7 @@ from runner.planning.build import build_execution_plan
 from runner.spec.load import load_plan
 
 EVENT_KEY = "test-event-key"
-SIGNING_KEY = "test-signing-key"
+SIGNING_KEY = "7e57" * 8
 ORIGIN = "http://inngest.test"
 
 CATALOG = """\

@@ -6,6 +6,8 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from runner.errors import TargetError
+
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
@@ -16,12 +18,13 @@ def serve(
     port: int,
     *,
     patience: int = 1,
+    on_listening: Callable[[], None] = lambda: None,
     on_stop: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until ^C (a KeyboardInterrupt) or SIGTERM. Prints nothing.
 
-    `on_stop` is called at the signal, and requests under way have `patience` seconds to end.
-    Raises `OSError` where it cannot listen: uvicorn would log that and exit the process.
+    `on_listening` is called once who connects is let in; `on_stop` at the signal, and requests
+    under way have `patience` seconds to end. Raises `TargetError` where it cannot listen.
     """
     import uvicorn
 
@@ -40,5 +43,11 @@ def serve(
     # delayed acknowledgements, each answer would take 40 ms. `create_server` does not say it.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
+        try:
+            listening.bind((host, port))
+            listening.listen(config.backlog)
+        except OSError as error:
+            message = f"cannot listen on {host}:{port}: {error.strerror}"
+            raise TargetError(message, hint="--port names another") from None
+        on_listening()
         Server(config).run(sockets=[listening])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import click
 
-from runner.errors import TargetError
-
 
 @click.command(
     "dev",
@@ -15,7 +13,13 @@ from runner.errors import TargetError
 )
 @click.argument("plan", required=False, type=click.Path(dir_okay=False))
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
-@click.option("--port", default=8288, show_default=True, help="As an Inngest dev server's.")
+@click.option(
+    "--port",
+    default=8288,
+    show_default=True,
+    type=click.IntRange(1, 65535),
+    help="As an Inngest dev server's.",
+)
 def dev_command(plan: str | None, host: str, port: int) -> None:
     """Serve the embedded target on this machine: the Event API and REST API of an Inngest server.
 
@@ -31,8 +35,5 @@ def dev_command(plan: str | None, host: str, port: int) -> None:
     if plan:
         loaded = load_plan(plan)
         handlers = dict(load_plan_handlers(loaded.handlers, loaded.path))
-    click.echo(f"serving {len(handlers)} functions on http://{host}:{port}; ^C ends it", err=True)
-    try:
-        serve(create_app(handlers), host, port)
-    except OSError as error:
-        raise TargetError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    said = f"serving {len(handlers)} functions on http://{host}:{port}; ^C ends it"
+    serve(create_app(handlers), host, port, on_listening=lambda: click.echo(said, err=True))

@@ -178,6 +178,7 @@ class Portions:
                 waits.clock,
                 waits.stop,
                 waits.keep_lease,
+                held=standing.held if standing else "",
                 before=standing,
                 asked_at=request.asked_at,
                 failed=request.failed,
@@ -221,7 +222,9 @@ class Portions:
             assert means.portion  # noqa: S101 - made above
             now = means.portion.standing(journal.next_position())
             until = means.portion.until
-            why = now.what or ("its pace, or its jobs" if until else "more is to be done")
+            why = (
+                now.held or now.what or ("its pace, or its jobs" if until else "more is to be done")
+            )
             return Turn("running", why, until, now)
         summary = summarise(
             journal,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runner.adapters.inngest.target import read_origin
 from runner.adapters.journal import DEFAULT_STATE
 from runner.cli.common import open_store, read_duration, state_file, state_option
 from runner.cli.completion import complete_target
-from runner.errors import BackfillError, PreflightRefused, TargetError
+from runner.errors import BackfillError, PreflightRefused
 
 if TYPE_CHECKING:
     from runner.adapters.worker.app import Worker
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from runner.cli.serving import Carried
 
 _PATIENCE = 60  # seconds for a request in flight to end after SIGTERM
+_SIGNING_KEY = re.compile(r"((signkey-\w+-)?([0-9a-fA-F]{2})+)?")  # as server and SDK take it
 _LOG = logging.getLogger("backfill.worker")
 
 
@@ -100,20 +103,15 @@ def serve_command(
     ]
     portions = Portions(where, lambda run: LogObserver(_LOG, run), plans, grace)
     worker = _worker(Carried(portions), lambda: _missing(where), _origin(url, host, port), firings)
-    _LOG.info(
-        "serving runs of %s on http://%s:%d for %s",
-        describe(store.url),
-        host,
-        port,
-        worker.client.api_origin,
-    )
-    for firing in firings:
-        _LOG.info("%s is started at %s", firing.name, firing.cron)
-    try:
-        serve(worker.app, host, port, patience=_PATIENCE, on_stop=portions.stop)
-    except OSError as error:
-        message = f"cannot listen on {host}:{port}: {error.strerror}"
-        raise TargetError(message, hint="--port names another") from None
+
+    def say() -> None:
+        served = f"http://{host}:{port} for {worker.client.api_origin}"
+        _LOG.info("serving runs of %s on %s", describe(store.url), served)
+        for firing in firings:
+            when = firing.schedule
+            _LOG.info("%s is started at %s, %s", firing.name, when.cron, when.timezone)
+
+    serve(worker.app, host, port, patience=_PATIENCE, on_listening=say, on_stop=portions.stop)
 
 
 def _default_target() -> str:
@@ -126,10 +124,14 @@ def _worker(
     url: str | None,
     firings: Sequence[Firing],
 ) -> Worker:
-    """Raises `PreflightRefused` without the SDK, or without the key that it wants."""
+    """Raises `PreflightRefused` without the SDK, or without a key that it can use."""
     if missing := _missing_key():
         hint = "or INNGEST_DEV for a dev server, which asks for none"
         raise PreflightRefused(f"{missing}: requests could not be told from forged ones", hint=hint)
+    for name in ("INNGEST_SIGNING_KEY", "INNGEST_SIGNING_KEY_FALLBACK"):
+        if not _SIGNING_KEY.fullmatch(os.environ.get(name, "")):
+            hint = "it is hexadecimal, with or without signkey-...- before: `openssl rand -hex 32`"
+            raise PreflightRefused(f"{name} has not the form of a signing key", hint=hint)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the SDK's own, at its import
@@ -142,8 +144,10 @@ def _worker(
 
 def _origin(url: str | None, host: str, port: int) -> str | None:
     """Where the server is told to find this process; None: somebody else tells it."""
-    if url or not _dev():
-        return url
+    if url:
+        return read_origin(url, "--url")
+    if not _dev():
+        return None
     return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
 
 

@@ -8,7 +8,7 @@ import os
 import click
 
 from runner.cli.common import open_store, state_option
-from runner.errors import TargetError, UsageError
+from runner.errors import UsageError
 
 _SHORTEST = 16  # characters of a token
 
@@ -54,14 +54,8 @@ def ui_command(
     named = () if _is_address(host) else (host,)
     app = create_app(Journals(store), assets, hosts=(*hosts, *named), token=token)
     shown = f"[{host}]" if ":" in host else host
-    click.echo(
-        f"the runs in {describe(store.url)}: http://{shown}:{port}/   (^C ends it)", err=True
-    )
-    try:
-        serve(app, host, port)
-    except OSError as error:
-        message = f"cannot listen on {host}:{port}: {error.strerror}"
-        raise TargetError(message, hint="--port names another") from None
+    said = f"the runs in {describe(store.url)}: http://{shown}:{port}/   (^C ends it)"
+    serve(app, host, port, on_listening=lambda: click.echo(said, err=True))
 
 
 def _token(host: str, name: str | None) -> str | None:

@@ -32,7 +32,9 @@ class Gate:
         Orders count before each request, guards (`batch`) before each batch. A guard that cannot
         be asked holds, like one that says so.
         """
-        said: str | None = None
+        said = self.waits.held
+        if said:  # in the portion before
+            self.tracker.waiting(stage, said)
         while not self.stop.is_set():
             orders = self.journal.orders()
             if orders.wanted == "cancel":
@@ -46,10 +48,11 @@ class Gate:
                     if said:
                         self.observer.note("going on")
                         self.tracker.waiting(stage, None)
+                        self.waits.held = ""
                     return True
                 hold = found
             if hold.reason != said:
-                said = hold.reason
+                said = self.waits.held = hold.reason
                 self.observer.note(f"waiting: {hold.reason}")
                 self.tracker.waiting(stage, hold.reason)
             await self.waits.again(min(hold.seconds, _LONGEST), "gate")

@@ -37,6 +37,7 @@ class Standing:
     what: str = ""
     since: float = 0.0
     life: float = 0.0
+    held: str = ""
 
 
 @dataclass(slots=True)
@@ -47,6 +48,7 @@ class Waits:
     stop: asyncio.Event
     keep_lease: Callable[[], None]
     rested: bool = False  # is nothing owed before the next event?
+    held: str = ""  # see `Standing`
 
     async def pace(self, seconds: float) -> None:
         """The delay before the next event."""
@@ -145,6 +147,7 @@ class Portion(Waits):
             self._what,
             self._since,
             self.life,
+            self.held,
         )
 
     def _patient(self, seconds: float, since: float) -> float:

@@ -1,4 +1,4 @@
-"""Serving over TCP: quiet, and an OSError where it cannot listen."""
+"""Serving over TCP: quiet, and an error in words where it cannot listen."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 
 from runner.adapters.embedded.server import create_app
 from runner.adapters.serve import serve
+from runner.errors import TargetError
 
 SERVER = """
 import sys
@@ -55,6 +56,11 @@ def test_a_served_app_runs_handlers_and_prints_nothing() -> None:
     assert output == (b"", b"")
 
 
-def test_a_taken_port_is_an_oserror() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
-        serve(create_app({}), "127.0.0.1", taken.getsockname()[1])
+def test_a_taken_port_is_an_error_with_a_mend_and_nothing_is_said_to_be_served() -> None:
+    said: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(TargetError, match=r"cannot listen on .* in use") as raised:
+            serve(create_app({}), "127.0.0.1", port, on_listening=lambda: said.append("serving"))
+    assert raised.value.hint == "--port names another"
+    assert not said

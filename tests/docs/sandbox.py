@@ -110,7 +110,7 @@ class Sandbox:
             "INNGEST_EVENT_API_BASE_URL": url,
             "INNGEST_API_BASE_URL": url,
             "INNGEST_EVENT_KEY": "an-event-key",
-            "INNGEST_SIGNING_KEY": "a-signing-key",
+            "INNGEST_SIGNING_KEY": "7e57" * 8,
             "BACKFILL_UI_TOKEN": "a-token-of-more-than-16-characters",
             "GITHUB_STEP_SUMMARY": str(folder / "summary.md"),
             **env,

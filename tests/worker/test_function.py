@@ -160,6 +160,12 @@ def test_a_paused_run_costs_little_and_goes_on_when_it_is_let(
     assert [item for _, item, _ in world.arrived] == ["o/r0", "o/r1", "o/r2", "o/r3"]
     assert world.arrived[2][2] - world.arrived[1][2] >= 3500
     assert len([step for step in ran.steps if step.startswith("portion")]) < 3600 / 60 + 30
+    assert [note for note in world.notes() if "waiting" in note or "going on" in note] == [
+        "waiting: paused by an operator",
+        "going on",
+    ]
+    turns = [turn for turn in ran.memo.values() if turn]
+    assert "paused by an operator" in {turn.get("why") for turn in turns}, turns
 
 
 def test_a_run_that_is_tuned_between_two_portions_goes_at_that_pace(

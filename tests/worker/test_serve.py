@@ -59,7 +59,7 @@ class Site:
         if self.order[-1] in self.failing:
             raise ValueError("broken")
 
-    def serve(self, *options: str) -> subprocess.Popen[str]:
+    def serve(self, *options: str, ready: bool = True) -> subprocess.Popen[str]:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         log = self.stack.enter_context((self.folder / f"serve-{port}.log").open("w"))
@@ -75,14 +75,14 @@ class Site:
         client = self.stack.enter_context(
             httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
         )
-        until(lambda: _answers(client))
+        until(lambda: _answers(client, "/readyz" if ready else "/healthz"))
         self.engine.clients.append(client)
         return process
 
 
-def _answers(client: httpx.Client) -> bool:
+def _answers(client: httpx.Client, path: str) -> bool:
     try:
-        return client.get("/readyz").status_code == 200
+        return client.get(path).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -173,6 +173,8 @@ def test_stopped_a_worker_ends_after_the_request_in_flight_and_another_goes_on(
     (ran,) = site.engine.run_all()
     stopping.join()
     assert first.wait() in (0, -signal.SIGTERM)
+    logs = [log.read_text() for log in tmp_path.glob("serve-*.log")]
+    assert sum("info stopped: no request is in flight" in log for log in logs) == 1
     assert ran.output == {"run": run_id, "status": "completed"}, ran.error
     assert site.order == [f"o/r{number}" for number in range(20)]
     assert set(site.effects.values()) == {1}
@@ -375,3 +377,21 @@ def test_its_log_is_json_for_who_wants_that(tmp_path: Path, site: Site, backfill
     assert {"time", "level", "run", "message"} <= set(lines[-1])
     assert lines[-1]["run"] == run_id
     assert SIGNING_KEY not in log.read_text()
+
+
+def test_submit_says_which_state_the_workers_must_have(
+    tmp_path: Path, site: Site, backfill: Backfill
+) -> None:
+    plan = write_plan(tmp_path, repos(1) + "operations: [sync]\n")
+    done = backfill("submit", plan, "--target", site.url, "--yes", env=site.env)
+    assert done.status == 0, done.err
+    assert f"it is in {tmp_path / 'state.db'}: workers must have the same state" in done.out
+
+
+def test_the_times_of_a_schedule_are_logged_as_the_plan_has_them(
+    tmp_path: Path, site: Site
+) -> None:
+    schedule = 'schedule: {cron: "0 3 * * *", timezone: Europe/Berlin}\n'
+    site.serve(str(write_plan(tmp_path, repos(1) + "operations: [sync]\n" + schedule)))
+    (log,) = tmp_path.glob("serve-*.log")
+    assert "test is started at 0 3 * * *, Europe/Berlin" in log.read_text()

@@ -92,7 +92,7 @@ def resolve(name: str, env: Mapping[str, str]) -> Target:
     if name == "dev":
         events, api = _origins(env, *(_dev_url(env),) * 2)
         return Target(f"dev ({events})", "dev", events, api, key or NO_EVENT_KEY, signing)
-    origin = _origin(name, "--target")
+    origin = read_origin(name, "--target")
     environment = env.get("INNGEST_ENV")
     return Target(origin, "server", origin, origin, key or NO_EVENT_KEY, signing, environment)
 
@@ -120,22 +120,22 @@ def _origins(env: Mapping[str, str], events: str, api: str) -> tuple[str, str]:
     ):
         value = env.get(name)
         if value:
-            found.append(_origin(value, name))
+            found.append(read_origin(value, name))
         else:
-            found.append(_origin(base, "INNGEST_BASE_URL") if base else default)
+            found.append(read_origin(base, "INNGEST_BASE_URL") if base else default)
     return found[0], found[1]
 
 
 def _dev_url(env: Mapping[str, str]) -> str:
     value = env.get("INNGEST_DEV", "")
-    return _origin(value, "INNGEST_DEV") if "://" in value else DEV_ORIGIN
+    return read_origin(value, "INNGEST_DEV") if "://" in value else DEV_ORIGIN
 
 
 def _label(name: str, origin: str, usual: str) -> str:
     return name if origin == usual else f"{name} ({origin})"
 
 
-def _origin(text: str, source: str) -> str:
+def read_origin(text: str, source: str) -> str:
     """A base URL without its trailing slash; what is wrong with it is said without echoing keys."""
     try:
         parts = urlsplit(text)
@@ -143,9 +143,11 @@ def _origin(text: str, source: str) -> str:
     except ValueError:
         valid = False
     if not valid:
-        hint = did_you_mean(text, NAMES) or "write embedded, dev, cloud, or http://host:port"
         named = f" `{text}`" if text.replace("-", "").isalnum() and len(text) <= 20 else ""
-        what = "is not a target" if source == "--target" else "is not a URL"
+        what, hint = "is not a URL", "write http://host:port"
+        if source == "--target":
+            what = "is not a target"
+            hint = did_you_mean(text, NAMES) or "write embedded, dev, cloud, or http://host:port"
         raise UsageError(f"{source}{named} {what}", hint=hint)
     if parts.username or parts.password or parts.query or parts.fragment:
         hint = "keys come from INNGEST_EVENT_KEY and INNGEST_SIGNING_KEY"

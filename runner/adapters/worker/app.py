@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import inngest
 
 # The SDK serves FastAPI, Flask, Django and Tornado; this is the layer under all of them.
-from inngest._internal.comm_lib import CommHandler, CommRequest, CommResponse
+from inngest._internal.comm_lib import CommHandler, CommResponse
 from inngest._internal.server_lib import Framework
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -26,9 +26,9 @@ from runner.adapters.worker.function import (
     create_firing,
     create_function,
 )
+from runner.adapters.worker.registration import Registration, request_at
 
 PATH = "/api/inngest"
-_AGAIN = 2.0  # seconds between two tries to register
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,12 @@ def create_worker(
         ],
         streaming=inngest.Streaming.DISABLE,
     )
+    registration = (
+        Registration(handler, client.api_origin, url.rstrip("/") + PATH, log) if url else None
+    )
 
     async def serve(request: Request) -> Response:
-        received = _request(
+        received = request_at(
             str(request.url),
             body=await request.body(),
             headers=dict(request.headers),
@@ -79,7 +82,7 @@ def create_worker(
         return JSONResponse({"status": "ok"})
 
     async def is_ready(_: Request) -> Response:
-        missing = await run_in_threadpool(ready)
+        missing = await run_in_threadpool(ready) or (registration and registration.trouble)
         if missing is None:
             return JSONResponse({"status": "ready"})
         return JSONResponse({"status": "not ready", "why": missing}, 503)
@@ -92,47 +95,16 @@ def create_worker(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        if url is None:
+        if registration is None:
             log.info("the server is not told of this process: --url does that")
             yield
-            return
-        task = asyncio.create_task(_register(handler, url.rstrip("/") + PATH, log))
-        yield
-        task.cancel()
+        else:
+            task = asyncio.create_task(registration.keep())
+            yield
+            task.cancel()
+        log.info("stopped: no request is in flight, and runs wait for another worker")
 
     return Worker(Starlette(routes=routes, lifespan=lifespan), client)
-
-
-async def _register(handler: CommHandler, url: str, log: logging.Logger) -> None:
-    """Either may start first."""
-    said = ""
-    while (answer := await handler.put(_request(url))).status_code != 200:
-        body = answer.body
-        reason = str(body.get("message") or body) if isinstance(body, dict) else str(body)
-        if reason != said:
-            log.warning("the server does not take the registration yet: %s", reason)
-        said = reason
-        await asyncio.sleep(_AGAIN)
-    log.info("the server knows this process as %s", url)
-
-
-def _request(
-    url: str,
-    *,
-    body: bytes = b"",
-    headers: dict[str, str] | None = None,
-    query_params: dict[str, str] | None = None,
-) -> CommRequest:
-    return CommRequest(
-        body=body,
-        headers=headers or {},
-        public_path=None,
-        query_params=query_params or {},
-        raw_request=None,
-        request_url=url,
-        serve_origin=None,
-        serve_path=None,
-    )
 
 
 def _response(answer: CommResponse) -> Response:

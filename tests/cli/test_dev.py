@@ -1,0 +1,31 @@
+"""`backfill dev`, and what it has in common with `serve` and `ui`: where they listen."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import pytest
+
+from tests.cli.conftest import Result
+
+Backfill = Callable[..., Result]
+SERVERS = ("dev", "ui", "serve")
+
+
+@pytest.mark.parametrize("command", SERVERS)
+def test_a_port_that_there_cannot_be_is_a_usage_error(command: str, backfill: Backfill) -> None:
+    done = backfill(command, "--port", "99999", env={"INNGEST_DEV": "1"})
+    assert done.status == 2, done.err
+    assert "99999 is not in the range" in done.err
+
+
+@pytest.mark.parametrize("command", SERVERS)
+def test_a_taken_port_is_said_in_place_of_an_address(command: str, backfill: Backfill) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = backfill(command, "--port", str(port), env={"INNGEST_DEV": "1"})
+    assert done.status == 6, done.err
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in done.err
+    assert "hint: --port names another" in done.err
+    assert "http://" not in done.err

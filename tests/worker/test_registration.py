@@ -1,0 +1,156 @@
+"""How `backfill serve` makes itself known to a server, and what it says where that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from runner.adapters.worker import registration
+    from runner.adapters.worker.app import create_worker
+from tests.cli.conftest import Result, served, until
+from tests.support import SIGNING_KEY
+from tests.worker.test_serve import Site
+
+Backfill = Callable[..., Result]
+
+
+class Server:
+    """Takes registrations, as a server does: one URL for an app. `answer`: what it says instead."""
+
+    def __init__(self) -> None:
+        self.urls: list[str] = []
+        self.answer: Response | None = None
+        self.app = Starlette(
+            routes=[
+                Route("/fn/register", self._register, methods=["POST"]),
+                Route("/v0/gql", self._functions),
+            ]
+        )
+
+    async def _register(self, request: Request) -> Response:
+        if self.answer:
+            return self.answer
+        self.urls.append((await request.json())["url"])
+        return JSONResponse({"ok": True, "modified": True})
+
+    async def _functions(self, _: Request) -> Response:
+        apps = [{"url": url, "functions": [{"slug": "backfill-run"}]} for url in self.urls[-1:]]
+        return JSONResponse({"data": {"apps": apps}})
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+@pytest.fixture
+def site(tmp_path: Path, server: Server) -> Iterator[Site]:
+    """Its `serve` processes are for `server`."""
+    with ExitStack() as stack:
+        site = Site(tmp_path, stack)
+        site.env["INNGEST_BASE_URL"] = stack.enter_context(served(server.app))
+        yield site
+
+
+def log_of(site: Site) -> str:
+    return "".join(path.read_text() for path in site.folder.glob("serve-*.log"))
+
+
+@pytest.mark.parametrize("name", ["INNGEST_SIGNING_KEY", "INNGEST_SIGNING_KEY_FALLBACK"])
+@pytest.mark.parametrize("key", ["nothexkey", "signkey-prod-nothexkey", SIGNING_KEY + "0"])
+def test_a_key_that_cannot_be_one_is_refused_before_anything_and_not_shown(
+    name: str, key: str, backfill: Backfill
+) -> None:
+    done = backfill("serve", env={"INNGEST_SIGNING_KEY": SIGNING_KEY, name: key})
+    assert done.status == 4, done.err
+    assert f"{name} has not the form of a signing key" in done.err
+    assert "hint: it is hexadecimal" in done.err
+    assert "nothexkey" not in done.err
+    assert SIGNING_KEY not in done.err
+    assert "serving" not in done.err
+
+
+@pytest.mark.parametrize("url", ["notaurl", "worker:8322", "ftp://worker", "http://", "http://w:0"])
+def test_what_is_no_url_is_not_registered(
+    url: str, server: Server, site: Site, backfill: Backfill
+) -> None:
+    done = backfill("serve", "--url", url, env=site.env)
+    assert done.status == 2, done.err
+    assert "--url" in done.err
+    assert "hint: write http://host:port" in done.err
+    assert not server.urls
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (
+            PlainTextResponse("Authentication failed", 401),
+            "the server refuses the signing key (401)",
+        ),
+        (JSONResponse({"error": "no"}, 401), "the server refuses the signing key (401)"),
+        (JSONResponse({"error": "app is odd"}, 400), "the server answers 400: app is odd"),
+        (PlainTextResponse("hello"), "the server answers 200: is it an Inngest server?"),
+    ],
+)
+def test_until_the_server_knows_it_the_process_is_not_ready_and_says_why(
+    answer: Response, words: str, server: Server, site: Site
+) -> None:
+    server.answer = answer
+    site.serve("--url", "http://worker:8322", ready=False)
+    (client,) = site.engine.clients
+
+    def why() -> Any:
+        told = client.get("/readyz")
+        return told.status_code, told.json().get("why", "")
+
+    until(lambda: words in why()[1])
+    assert why()[0] == 503
+    assert why()[1].startswith("not registered: ")
+    assert log_of(site).count(words) == 1
+    server.answer = None
+    until(lambda: why()[0] == 200)
+    assert server.urls == ["http://worker:8322/api/inngest"]
+    assert "the server knows this process as http://worker:8322/api/inngest" in log_of(site)
+
+
+def test_who_lives_gets_the_function_back_and_names_who_had_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another URL of this very process, as a server writes it, is none to warn of."""
+    ours, other = "http://127.0.0.1:8322/api/inngest", "http://other:8322/api/inngest"
+    monkeypatch.setenv("INNGEST_SIGNING_KEY", SIGNING_KEY)
+    monkeypatch.setattr(registration, "_EVERY", (0.001, 0.002))
+    log = logging.getLogger("test.registration")
+    caplog.set_level(logging.INFO, log.name)
+
+    async def live() -> None:
+        worker = create_worker(Any, lambda: None, "http://127.0.0.1:8322", log)  # type: ignore[arg-type]
+        async with worker.app.router.lifespan_context(worker.app):
+            await asyncio.to_thread(until, lambda: server.urls[-1:] == [ours])
+            server.urls.append("http://localhost:8322/api/inngest")
+            await asyncio.to_thread(until, lambda: len(server.urls) > 5)
+            assert not [one for one in caplog.records if one.levelno > logging.INFO]
+            server.urls.append(other)
+            await asyncio.to_thread(
+                until, lambda: f"the server calls {other} instead of this process" in caplog.text
+            )
+            assert server.urls[-1] == ours
+
+    with served(server.app) as url:
+        monkeypatch.setenv("INNGEST_BASE_URL", url)
+        asyncio.run(live())
+    assert caplog.text.count("the server knows this process") == 1
