@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from runner.adapters.embedded.server import create_app
-from tests.cli.conftest import Jobs, Start, served
+from tests.cli.conftest import Jobs, Start, served, until
 from tests.support import repos, write_plan
 from tests.types import Backfill
 
@@ -79,6 +79,22 @@ def test_cancel_ends_the_jobs_that_go_on_and_says_what_had_run_anyway(
         second = backfill("cancel", "latest", "--jobs")
     assert "0 jobs cancelled" in second.out
     assert process.returncode == 7
+
+
+def test_cancel_ends_the_jobs_of_a_run_whose_process_was_killed(
+    backfill: Backfill, start: Start, tmp_path: Path
+) -> None:
+    jobs = Jobs(held=["o/r1", "o/r3"])
+    with served(create_app({"app/sync": jobs})) as url:
+        process = start(*_run(write_plan(tmp_path, repos(4) + "operations: [sync]\n"), url))
+        jobs.wait_for(4)
+        # What is not acknowledged yet may not be known as sent.
+        until(lambda: json.loads(backfill("status", "--format", "json").out)["stages"][0]["sent"])
+        process.kill()
+        process.communicate(timeout=30)
+        done = backfill("cancel", "latest", "--jobs")
+    assert done.status == 0, done.err
+    assert "2 jobs cancelled" in done.out
 
 
 def test_a_tuned_run_takes_the_new_pace_from_its_next_batch_on(

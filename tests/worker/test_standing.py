@@ -169,3 +169,12 @@ def test_a_worker_that_has_gone_keeps_no_run_from_being_ended(
     assert "has gone" in Told(backfill, site).text
     assert backfill("cancel", run_id, env=site.env).status == 0
     assert Told(backfill, site).text.startswith("CANCELLED")
+
+
+def test_a_run_that_waits_for_a_worker_is_cancelled_with_its_jobs(
+    tmp_path: Path, site: Site, backfill: Backfill
+) -> None:
+    run_id = submit(backfill, site, write_plan(tmp_path, repos(2) + "operations: [sync]\n"))
+    done = backfill("cancel", run_id, "--jobs", env=site.env)
+    assert done.status == 0, done.err
+    assert "0 jobs cancelled" in done.out
