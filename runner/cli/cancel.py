@@ -53,7 +53,7 @@ def cancel_command(run: str, state: str | None, *, jobs: bool) -> int:
         count = sum(len(chunk.positions) for chunk in lost)
         click.echo(f"note: {count:,} events more may have been taken: their answer was lost")
     if jobs:
-        _say(_cancel_jobs(store, record, lease))
+        _say(_cancel_jobs(store, record, lease), record.id)
     return 0
 
 
@@ -105,10 +105,21 @@ async def _ask(plan: ExecutionPlan, journal: Journal, target: Target) -> Cancell
         return await cancel_jobs(plan, journal, jobs, HttpCancelApi(client, target, retry))
 
 
-def _say(done: Cancelled) -> None:
+def _say(done: Cancelled, run_id: str) -> None:
+    """Raises `Incomplete` where jobs go on."""
     click.echo(f"{done.jobs:,} jobs cancelled; {done.had_ended:,} had run to their end anyway")
     if done.without_job:
         click.echo(
             f"note: {done.without_job:,} events have started no job yet; if one starts late, "
             "`backfill cancel --jobs` finds it"
         )
+    if done.going_on:
+        answers = ", ".join(done.refusals)
+        some = "jobs go on: the server did not cancel them"
+        one = "job goes on: the server did not cancel it"
+        hint = (
+            f"ask once more with `backfill cancel {run_id} --jobs`; `backfill events {run_id} "
+            "--outcome running` lists them, to be cancelled where the server shows them"
+        )
+        message = f"{done.going_on:,} {some if done.going_on > 1 else one} ({answers})"
+        raise Incomplete(message, hint=hint)

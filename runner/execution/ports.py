@@ -165,8 +165,8 @@ class Probe(Protocol):
 class CancelApi(Protocol):
     """Ends jobs that were started already."""
 
-    async def cancel(self, job_id: str, /) -> bool:
-        """Whether the job was still going on; False where it had ended, or is not known."""
+    async def cancel(self, job_id: str, /) -> str | None:
+        """None where the job is cancelled; else the server's refusal, in a word: look again."""
 
 
 @dataclass(frozen=True, slots=True)

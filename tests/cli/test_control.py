@@ -5,7 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runner.adapters.embedded.server import create_app
 from tests.cli.conftest import Jobs, Start, served, until
@@ -95,6 +100,48 @@ def test_cancel_ends_the_jobs_of_a_run_whose_process_was_killed(
         done = backfill("cancel", "latest", "--jobs")
     assert done.status == 0, done.err
     assert "2 jobs cancelled" in done.out
+
+
+def _refusing(app: ASGIApp, ended: Callable[[], None]) -> ASGIApp:
+    """The server without its DELETE: it says 404 of every job, after `ended`."""
+
+    async def without(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "DELETE":
+            ended()
+            body = {"error": "Unable to load function run", "data": None, "status": 404}
+            await JSONResponse(body, 404)(scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    return without
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["it goes on", "it has ended meanwhile"])
+def test_a_job_that_the_server_does_not_cancel_has_ended_only_where_it_has(
+    backfill: Backfill, start: Start, tmp_path: Path, ends: bool
+) -> None:
+    """A server was seen to answer 404 of jobs that it showed as running."""
+    engine = create_app({"app/sync": (jobs := Jobs(held=["o/r0"]))})
+
+    def end() -> None:
+        for run in engine.state.engine.runs_of(sent[0]) if ends else ():
+            engine.state.engine.cancel(run)
+
+    with served(_refusing(engine, end)) as url:
+        process = start(*_run(write_plan(tmp_path, repos(1) + "operations: [sync]\n"), url))
+        jobs.wait_for(1)
+        backfill("cancel", "latest")
+        process.communicate(timeout=30)
+        listed = backfill("events", "latest", "--format", "jsonl").out
+        sent = [json.loads(listed)["internal_id"]]
+        done = backfill("cancel", "latest", "--jobs")
+    if ends:
+        assert done.status == 0, done.err
+        assert "0 jobs cancelled; 1 had run to their end anyway" in done.out
+    else:
+        assert done.status == 7
+        assert "0 jobs cancelled; 0 had run to their end anyway" in done.out
+        assert "1 job goes on: the server did not cancel it (404)" in done.err
 
 
 def test_a_tuned_run_takes_the_new_pace_from_its_next_batch_on(
