@@ -137,10 +137,11 @@ class StageRecord:
 
 class Handed(NamedTuple):
     """A run that is left to the workers. `waits`: none of them is at it just now; `late`: ...
-    although it is due."""
+    although it has been for a while; `told`: when they are due, for people, in brackets."""
 
     waits: bool
     late: bool
+    told: str
 
 
 @dataclass(frozen=True, slots=True)
