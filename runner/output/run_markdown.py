@@ -41,7 +41,7 @@ def run_markdown(view: RunView, room: int = MAX_CHARACTERS) -> str:
             blocks += [title] if title else []
             blocks.append(with_more(kept, total, "- " if title else ""))
     if unattended := words.unattended(view):
-        blocks.append(unattended)
+        blocks.append(unattended[0].upper() + unattended[1:])
     elif view.failures and state in ("failed", "completed"):
         blocks.append(f"To send what failed once more: `backfill retry {record.id}`")
     elif state in ("incomplete", "dead", "paused"):

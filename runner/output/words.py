@@ -31,6 +31,9 @@ OUTCOMES: Mapping[Outcome, str] = {
 }
 
 
+_NONE_JUST_NOW = "no worker is at it just now; if none comes"
+
+
 def state(record: RunRecord, holder: str | None) -> str:
     """The run's status, but ``dead`` where it should be under way and no process carries it out."""
     if record.status != "running":
@@ -44,7 +47,7 @@ def unattended(view: RunView) -> str | None:
     """What to do where a run is left to the workers, is due, and none of them is at it."""
     if view.record.status != "running" or view.handed is None or not view.handed.late:
         return None
-    begin = "no worker has come" if view.holder is None else "if none comes"
+    begin = "no worker has come" if view.holder is None else _NONE_JUST_NOW
     return (
         f"{begin}: is `backfill serve` running, with this state, and does the server reach it? "
         f"`backfill resume {view.record.id} --detach` asks for the run once more"

@@ -17,7 +17,7 @@ from sqlalchemy import update
 from runner.adapters.journal.leases import LATE, SECONDS, WORKERS
 from runner.adapters.journal.store import Store
 from runner.adapters.journal.tables import leases
-from tests.cli.conftest import Result, until
+from tests.cli.conftest import Result, Start, until
 from tests.support import repos, write_plan
 from tests.worker.engine import Ran
 from tests.worker.test_serve import Site, at, submit
@@ -65,6 +65,7 @@ def test_waiting_for_a_first_worker(tmp_path: Path, site: Site, backfill: Backfi
     told = Told(backfill, site)
     assert told.text.startswith("RUNNING")
     assert "it waits for a worker; none has come yet" in told.text
+    assert "\n\nNo worker is at it just now; if none comes: is " in told.markdown
     for form in (told.text, told.markdown, told.page):
         assert "if none comes: is `backfill serve` running" in form
         assert f"`backfill resume {run_id} --detach` asks for the run once more" in form
@@ -118,6 +119,40 @@ def test_sentences_about_a_run_that_no_worker_is_at_do_not_speak_of_a_process(
     paused = backfill("pause", run_id, env=site.env)
     assert f"run {run_id} is paused: it is {left}" in paused.out
     assert f"goes on: it is {left}" in backfill("resume", run_id, env=site.env).err
+
+
+def test_a_pause_that_is_taken_back_is_not_what_the_run_waits_for(
+    tmp_path: Path, site: Site, backfill: Backfill
+) -> None:
+    run_id = submit(backfill, site, write_plan(tmp_path, repos(2) + "operations: [sync]\n"))
+    assert backfill("pause", run_id, env=site.env).status == 0
+    with Store(site.state) as store:  # as the portion that meets the order leaves it
+        store.reading(store.find(run_id)).waiting(1, "paused by an operator")
+    assert "; waiting: paused by an operator" in Told(backfill, site).text
+    assert backfill("resume", run_id, env=site.env).status == 0
+    told = Told(backfill, site)
+    assert "waiting: " not in told.text + told.page
+    assert told.json["stages"][0]["waiting"] is None
+
+
+def test_who_watches_is_told_that_no_worker_has_come(
+    tmp_path: Path,
+    site: Site,
+    backfill: Backfill,
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run_id = submit(backfill, site, write_plan(tmp_path, repos(2) + "operations: [sync]\n"))
+    silent(site, 60)
+    monkeypatch.setenv("BACKFILL_STATE", site.state)
+    watching = start("status", run_id, "--watch")
+    assert watching.stderr
+    begin = watching.stderr.readline()  # of what it has seen first, it says the rest too
+    assert backfill("cancel", run_id, env=site.env).status == 0
+    _, rest = watching.communicate(timeout=30)
+    assert watching.returncode == 7
+    assert "note: nobody yet: it waits for a worker; none has come yet\n" in begin + rest
+    assert rest.count("if none comes: is `backfill serve` running") == 1
 
 
 @pytest.mark.parametrize("seconds", [1, LATE + 1])
