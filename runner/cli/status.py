@@ -104,17 +104,20 @@ def _watch(store: Store, record: RunRecord, form: str) -> RunView:
 
 
 def _progress(view: RunView) -> list[StageProgress]:
-    found = []
+    """A run that has ended has no pace, nothing left, and nobody who follows what runs."""
+    found, goes_on = [], view.record.status == "running"
     for index, stage in enumerate(view.stages):
-        span = (stage.last_sent or 0.0) - (stage.began or 0.0)
-        left = view.plan and of_stage(stage, view.plan.stages[index], view.record.follow)
+        span = (stage.last_sent or 0.0) - (stage.began or 0.0) if goes_on else 0.0
+        left = (
+            goes_on and view.plan and of_stage(stage, view.plan.stages[index], view.record.follow)
+        )
         done = stage.sent >= stage.total and not (view.record.follow and stage.running)
         progress = StageProgress(
             stage.number,
             stage.operation,
             stage.total,
             stage.sent,
-            stage.running,
+            stage.running if goes_on else 0,
             stage.completed,
             stage.failed,
             stage.sent / span if span else 0.0,

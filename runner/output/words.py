@@ -17,6 +17,7 @@ from runner.model import (
     RunView,
     SqlGuard,
     Stage,
+    StageRecord,
 )
 from runner.output.escape import shortened
 from runner.planning.left_out import MAX_NAMED
@@ -41,6 +42,15 @@ def state(record: RunRecord, holder: str | None) -> str:
     if holder is None:
         return "dead"
     return "paused" if record.wanted == "pause" else "running"
+
+
+def still_open(view: RunView, stage: StageRecord) -> str | None:
+    """The stage's events whose jobs have not come to an end, as far as the run has followed them;
+    None where there are none, or where it follows none."""
+    if not (view.record.follow and stage.running):
+        return None
+    what = "running" if view.record.status == "running" else "not followed to their end"
+    return f"{stage.running:,} {what}"
 
 
 def unattended(view: RunView) -> str | None:

@@ -86,6 +86,31 @@ def test_cancel_ends_the_jobs_that_go_on_and_says_what_had_run_anyway(
     assert process.returncode == 7
 
 
+def test_what_a_cancelled_run_has_left_alone_is_neither_running_nor_left_to_do(
+    backfill: Backfill, start: Start, tmp_path: Path
+) -> None:
+    jobs = Jobs(held=[f"o/r{number}" for number in range(1, 60)])
+    body = repos(60) + "operations: [sync]\nbatch_size: 1\ndelay: 100ms\n"
+    with served(create_app({"app/sync": jobs})) as url:
+        process = start(*_run(write_plan(tmp_path, body), url))
+        jobs.wait_for(4)
+        until(lambda: "1 completed" in backfill("status").out)
+        backfill("cancel", "latest")
+        process.communicate(timeout=30)
+    told = json.loads(backfill("status", "--format", "json").out)
+    (stage,) = told["stages"]
+    open_ = stage["sent"] - stage["completed"]
+    assert open_ >= 3
+    assert (stage["running"], stage["not_followed"], told["left"]) == (0, open_, None)
+    words = f"{stage['sent']}/60 sent, {open_} not followed to their end, 1 completed"
+    assert f"1. sync: {words}\n" in backfill("status").out
+    backfill("report", "--html", "run.html")
+    page = Path("run.html").read_text("utf-8")
+    assert f"{open_} not followed to their end" in page
+    assert f"{open_} running" not in page
+    assert backfill("status", "--watch").err == f"1. sync: {stage['sent']}/60 sent, 1 completed\n"
+
+
 def test_cancel_ends_the_jobs_of_a_run_whose_process_was_killed(
     backfill: Backfill, start: Start, tmp_path: Path
 ) -> None:
