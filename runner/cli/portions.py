@@ -123,7 +123,7 @@ class Portions:
                 with holding(store.lock(record.plan, record.address, record.id)) as lease:
                     journal = store.journal(record, lease)
                     journal.note(redact(why))
-                    journal.end("incomplete")
+                    journal.end("incomplete", redact(why))
 
     def stop(self) -> None:
         """Portions end after the request in flight; others carry their runs on. Thread-safe."""
@@ -151,7 +151,7 @@ class Portions:
             why = _why(refused)
         journal = store.journal(record, lease)
         journal.note(redact(why))
-        journal.end("incomplete")
+        journal.end("incomplete", redact(why))
         return Turn("incomplete", redact(why))
 
     async def _execute(
@@ -230,7 +230,7 @@ class Portions:
             ending=ending,
             duration=time.monotonic() - began,
         )
-        journal.end(summary.status)
+        journal.end(summary.status, ending.reason)
         return Turn(summary.status)
 
     @contextlib.contextmanager

@@ -14,7 +14,7 @@ from runner.model.run import CheckResult, Job, Outcome, RunStatus
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What a run was started with."""
+    """What a run was started with; `reason`: why it ended before its plan did, where known."""
 
     id: str
     plan: str
@@ -33,6 +33,7 @@ class RunRecord:
     wanted: Literal["pause", "cancel"] | None
     batch_size: int | None
     delay: float | None
+    reason: str | None = None
 
 
 class Waited(NamedTuple):

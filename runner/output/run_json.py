@@ -141,6 +141,7 @@ def _record(record: RunRecord, holder: str | None) -> dict[str, Any]:
         "started_at": _time(record.started_at),
         "ended_at": _time(record.ended_at),
         "carried_out_by": holder,
+        "reason": record.reason and redact(record.reason),
         "parent": record.parent,
     }
 

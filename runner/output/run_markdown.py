@@ -29,6 +29,8 @@ def run_markdown(view: RunView, room: int = MAX_CHARACTERS) -> str:
     if estimate := left(view):
         about += f"; time left: {estimate.words}"
     blocks = [head, about]
+    if record.reason:
+        blocks.append(f"Why it ended: {cell(shortened(redact(record.reason), LINE))}")
     room -= _RESERVE + sum(len(block) + 2 for block in blocks)
     for title, lines, total, share in (
         ("", _stages(view), len(view.stages) + 2, room // 4),

@@ -44,6 +44,8 @@ def write_view(view: RunView, out: TextIO, *, color: bool) -> None:
         f"{shown}  {visible(record.plan)} → {visible(record.target)}, {_since(view)} ({took})",
         *(_stage(view, stage) for stage in view.stages),
     ]
+    if record.reason:
+        lines.append(f"why it ended: {visible(redact(record.reason))}")
     if estimate := left(view):
         lines.append(f"time left: {estimate.words}")
     if view.outcomes:

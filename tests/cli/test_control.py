@@ -102,6 +102,7 @@ def test_what_a_cancelled_run_has_left_alone_is_neither_running_nor_left_to_do(
     open_ = stage["sent"] - stage["completed"]
     assert open_ >= 3
     assert (stage["running"], stage["not_followed"], told["left"]) == (0, open_, None)
+    assert told["reason"] == "cancelled by an operator"
     words = f"{stage['sent']}/60 sent, {open_} not followed to their end, 1 completed"
     assert f"1. sync: {words}\n" in backfill("status").out
     backfill("report", "--html", "run.html")
