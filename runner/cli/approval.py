@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from runner.adapters.inngest.target import Target
+from runner.adapters.inngest.target import Target, shown
 from runner.errors import PreflightRefused, StalePlan
 from runner.model import ExecutionPlan, RunRecord
 
@@ -99,7 +99,7 @@ def refuse_another_address(record: RunRecord, target: Target) -> None:
     """`dev` and `cloud` mean what the environment says: the rest must not go elsewhere."""
     if target.address != record.address:
         raise StalePlan(
-            f"run {record.id} was started on {record.address}, and `{record.target}` is now "
-            f"{target.address}",
+            f"run {record.id} was started on {shown(record.address)}, and `{record.target}` is now "
+            f"{shown(target.address)}",
             hint="set INNGEST_DEV, INNGEST_BASE_URL and INNGEST_ENV as they were",
         )

@@ -17,6 +17,7 @@ from runner.errors import Incomplete, PreflightRefused, UsageError
 from runner.model import ExecutionPlan, RunRecord
 
 if TYPE_CHECKING:
+    from runner.adapters.journal.leases import Lease
     from runner.adapters.journal.store import Store
     from runner.execution.cancel import Cancelled
     from runner.execution.ports import Journal
@@ -41,8 +42,7 @@ def cancel_command(run: str, state: str | None, *, jobs: bool) -> int:
     record = store.find(run)
     if record.status not in _OPEN and not jobs:
         raise UsageError(f"run {record.id} has ended: it is {record.status}")
-    if record.status in _OPEN:
-        _end(store, record)
+    lease = _end(store, record) if record.status in _OPEN else None
     journal = store.reading(record)
     totals = journal.totals()
     click.echo(
@@ -53,12 +53,14 @@ def cancel_command(run: str, state: str | None, *, jobs: bool) -> int:
         count = sum(len(chunk.positions) for chunk in lost)
         click.echo(f"note: {count:,} events more may have been taken: their answer was lost")
     if jobs:
-        _say(_cancel_jobs(store, record))
+        _say(_cancel_jobs(store, record, lease), record.id)
     return 0
 
 
-def _end(store: Store, record: RunRecord) -> None:
-    """The process that carries the run out ends it; where there is none, this one does."""
+def _end(store: Store, record: RunRecord) -> Lease | None:
+    """The process that carries the run out ends it; where there is none, this one does, and has
+    the run's lock from then on.
+    """
     store.order(record.id, wanted="cancel")
     holder, handed = store.holder_of(record.id), store.handed(record.id)
     if holder and not (handed and handed.waits):
@@ -69,12 +71,14 @@ def _end(store: Store, record: RunRecord) -> None:
                 message = f"run {record.id} is ordered to end, and its process has not done so yet"
                 raise Incomplete(message, hint=f"look at it: {holder}")
             time.sleep(0.2)
-    if store.find(record.id).status in _OPEN:
-        take_lock(store, record.plan, record.address, record.id, 0)
-        store.end(record.id, "cancelled")
+    if store.find(record.id).status not in _OPEN:
+        return None
+    lease = take_lock(store, record.plan, record.address, record.id, 0)
+    store.end(record.id, "cancelled")
+    return lease
 
 
-def _cancel_jobs(store: Store, record: RunRecord) -> Cancelled:
+def _cancel_jobs(store: Store, record: RunRecord, lease: Lease | None) -> Cancelled:
     import asyncio
 
     plan, target = store.plan_of(record), resolve(record.target, os.environ)
@@ -83,7 +87,7 @@ def _cancel_jobs(store: Store, record: RunRecord) -> Cancelled:
         raise PreflightRefused("the jobs of the embedded target have ended with its process")
     if plan is None:
         raise UsageError(f"run {record.id} is of an older backfill, which kept no events")
-    lease = take_lock(store, record.plan, record.address, record.id, 0)
+    lease = lease or take_lock(store, record.plan, record.address, record.id, 0)
     return asyncio.run(_ask(plan, store.journal(record, lease), target))
 
 
@@ -101,10 +105,21 @@ async def _ask(plan: ExecutionPlan, journal: Journal, target: Target) -> Cancell
         return await cancel_jobs(plan, journal, jobs, HttpCancelApi(client, target, retry))
 
 
-def _say(done: Cancelled) -> None:
+def _say(done: Cancelled, run_id: str) -> None:
+    """Raises `Incomplete` where jobs go on."""
     click.echo(f"{done.jobs:,} jobs cancelled; {done.had_ended:,} had run to their end anyway")
     if done.without_job:
         click.echo(
             f"note: {done.without_job:,} events have started no job yet; if one starts late, "
             "`backfill cancel --jobs` finds it"
         )
+    if done.going_on:
+        answers = ", ".join(done.refusals)
+        some = "jobs go on: the server did not cancel them"
+        one = "job goes on: the server did not cancel it"
+        hint = (
+            f"ask once more with `backfill cancel {run_id} --jobs`; `backfill events {run_id} "
+            "--outcome running` lists them, to be cancelled where the server shows them"
+        )
+        message = f"{done.going_on:,} {some if done.going_on > 1 else one} ({answers})"
+        raise Incomplete(message, hint=hint)

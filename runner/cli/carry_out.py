@@ -31,6 +31,7 @@ from runner.execution.run import execute
 from runner.execution.summary import summarise
 from runner.execution.watch import beside, watch
 from runner.model import ExecutionPlan, Observer, Summary
+from runner.spec.secrets import redact
 
 _STATUSES = {
     "completed": 0,
@@ -81,7 +82,8 @@ def carry_out(
                 duration=time.monotonic() - started,
             )
             if not isinstance(error, LeaseLost):
-                journal.end(summary.status)
+                why = redact(str(error)) if error else ending.reason
+                journal.end(summary.status, why)
             _print(summary, form)
             if settings.summary:
                 settings.summary(journal.run_id)

@@ -25,13 +25,13 @@ def pause_command(run: str, state: str | None) -> int:
     record = store.find(run)
     if record.status != "running":
         raise UsageError(f"run {record.id} is not under way: it is {record.status}")
-    holder = store.holder_of(record.id)
+    holder, handed = store.holder_of(record.id), store.handed(record.id)
     if holder is None:
         hint = f"`backfill resume {record.id}` carries it on"
         raise UsageError(f"run {record.id} is not under way: no process holds it", hint=hint)
     store.order(record.id, wanted="pause")
-    click.echo(
-        f"run {record.id} is paused after the request in flight ({holder}); "
-        f"`backfill resume {record.id}` lets it go on"
-    )
+    when = f"is paused after the request in flight ({holder})"
+    if handed and handed.waits:
+        when = f"is paused: it is left to the workers ({handed.told}), and they send nothing more"
+    click.echo(f"run {record.id} {when}; `backfill resume {record.id}` lets it go on")
     return 0

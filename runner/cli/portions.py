@@ -8,12 +8,11 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from runner.adapters.database.open import Databases
 from runner.adapters.inngest.target import resolve
-from runner.adapters.journal.leases import Lease, holding
+from runner.adapters.journal.leases import WORKERS, Lease, holding
 from runner.adapters.journal.store import Store
 from runner.cli.approval import check_keys, refuse_another_address
 from runner.cli.relocated import relocated
@@ -124,7 +123,7 @@ class Portions:
                 with holding(store.lock(record.plan, record.address, record.id)) as lease:
                     journal = store.journal(record, lease)
                     journal.note(redact(why))
-                    journal.end("incomplete")
+                    journal.end("incomplete", redact(why))
 
     def stop(self) -> None:
         """Portions end after the request in flight; others carry their runs on. Thread-safe."""
@@ -152,7 +151,7 @@ class Portions:
             why = _why(refused)
         journal = store.journal(record, lease)
         journal.note(redact(why))
-        journal.end("incomplete")
+        journal.end("incomplete", redact(why))
         return Turn("incomplete", redact(why))
 
     async def _execute(
@@ -234,7 +233,7 @@ class Portions:
             ending=ending,
             duration=time.monotonic() - began,
         )
-        journal.end(summary.status)
+        journal.end(summary.status, ending.reason)
         return Turn(summary.status)
 
     @contextlib.contextmanager
@@ -274,10 +273,7 @@ def _left(store: Store, lease: Lease) -> Iterator[Callable[[Turn], None]]:
 
 
 def _holder(turn: Turn | None) -> str:
-    if turn is None:
-        return "the workers, once the engine tries again what has just failed"
-    at = datetime.fromtimestamp(turn.until or time.time(), UTC).strftime("%H:%M:%S UTC")
-    return f"the workers, next at {at}"
+    return WORKERS if turn else f"{WORKERS}, once the engine tries again what has just failed"
 
 
 def _why(error: BackfillError) -> str:

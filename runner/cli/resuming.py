@@ -113,15 +113,17 @@ def _still_open(
     if record.status == "cancelled":
         hint = "start a new run, or send some of its events again with `backfill retry`"
         raise UsageError(f"run {record.id} was cancelled, which is for good", hint=hint)
-    holder = store.holder_of(record.id)
+    holder, handed = store.holder_of(record.id), store.handed(record.id)
+    left = f"it is left to the workers ({handed.told})" if handed and handed.waits else None
     if holder and record.wanted == "pause":
         store.order(record.id, wanted=None)
-        click.echo(f"run {record.id} goes on: {holder} carries it out", err=True)
+        if left:  # the next portion says what it waits for; until then nothing holds it back
+            store.reading(record).waiting(0, None)
+        click.echo(f"run {record.id} goes on: {left or f'{holder} carries it out'}", err=True)
         return None
-    handed = store.handed(record.id)
     if holder and handed and handed.waits and not handed.late:
         hint = f"`backfill status {record.id} --watch` follows it, `backfill cancel` ends it"
-        raise LockHeld(f"run {record.id} goes on by itself ({holder})", hint=hint)
+        raise LockHeld(f"run {record.id} goes on by itself: {left}", hint=hint)
     lease = take_lock(store, record.plan, record.address, record.id, asked.sending.wait_lock)
     record = store.find(record.id)
     target = resolve(record.target, os.environ)

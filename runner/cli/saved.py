@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from runner import __version__
-from runner.adapters.inngest.target import Target, resolve
+from runner.adapters.inngest.target import Target, resolve, shown
 from runner.cli.common import Built, open_databases
 from runner.cli.inputs import changed_inputs
 from runner.errors import StalePlan, UsageError
@@ -113,7 +113,8 @@ def reviewed(saved: SavedPlan, path: str, target: str | None) -> Reviewed:
         faults.append(f"it was made for --target {saved.target}, not {target}")
     resolved = resolve(saved.target, os.environ)
     if resolved.address != saved.address:
-        faults.append(f"`{saved.target}` was {saved.address}, and is now {resolved.address}")
+        was, now = shown(saved.address), shown(resolved.address)
+        faults.append(f"`{saved.target}` was {was}, and is now {now}")
     faults += _changed(saved)
     if faults:
         raise StalePlan(f"{path} is stale: {'; '.join(faults)}", hint=_AGAIN)

@@ -16,6 +16,7 @@ from runner.cli.completion import complete_run
 from runner.cli.display import display
 from runner.errors import Incomplete, RunFailed
 from runner.model import RunRecord, RunView, StageProgress, SyncRecord
+from runner.output import words
 from runner.output.run_json import view_json
 from runner.output.run_text import write_view
 from runner.output.sync import syncs_json, write_syncs
@@ -77,7 +78,7 @@ def _print(view: RunView | None, syncs: Sequence[SyncRecord], form: str) -> None
 def _watch(store: Store, record: RunRecord, form: str) -> RunView:
     """Tell of every change, as the process that carries the run out does."""
     told: dict[int, StageProgress] = {}
-    noted = 0
+    noted, unattended = 0, None
     with display(form) as observer:
         view = store.glance(record)
         if view.plan and view.record.status == "running":
@@ -91,6 +92,10 @@ def _watch(store: Store, record: RunRecord, form: str) -> RunView:
             for note in notes[noted:]:
                 observer.note(note.message)
             noted = len(notes)
+            if (hint := words.unattended(view)) and view.holder and view.holder != unattended:
+                unattended = view.holder
+                observer.note(view.holder)
+                observer.note(hint)
             if view.record.status != "running" or view.holder is None:
                 return view
             time.sleep(_EVERY)
@@ -99,17 +104,20 @@ def _watch(store: Store, record: RunRecord, form: str) -> RunView:
 
 
 def _progress(view: RunView) -> list[StageProgress]:
-    found = []
+    """A run that has ended has no pace, nothing left, and nobody who follows what runs."""
+    found, goes_on = [], view.record.status == "running"
     for index, stage in enumerate(view.stages):
-        span = (stage.last_sent or 0.0) - (stage.began or 0.0)
-        left = view.plan and of_stage(stage, view.plan.stages[index], view.record.follow)
+        span = (stage.last_sent or 0.0) - (stage.began or 0.0) if goes_on else 0.0
+        left = (
+            goes_on and view.plan and of_stage(stage, view.plan.stages[index], view.record.follow)
+        )
         done = stage.sent >= stage.total and not (view.record.follow and stage.running)
         progress = StageProgress(
             stage.number,
             stage.operation,
             stage.total,
             stage.sent,
-            stage.running,
+            stage.running if goes_on else 0,
             stage.completed,
             stage.failed,
             stage.sent / span if span else 0.0,

@@ -3,49 +3,87 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from runner.execution.follow import verdict
 from runner.execution.look import AT_ONCE
 from runner.execution.ports import CancelApi, JobsApi, Journal, Sighting
 from runner.execution.recover import watched
-from runner.model import ExecutionPlan, Job, SentEvent
+from runner.model import ENDED, ExecutionPlan, Job, SentEvent
 
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """What came of it: jobs that were ended, jobs that had run anyway, events without a job."""
+    """What came of it: jobs that were ended, jobs that had run anyway, jobs that go on although the
+    server was asked (and what it answered), events without a job."""
 
     jobs: int
     had_ended: int
+    going_on: int
+    refusals: tuple[str, ...]
     without_job: int
+
+
+@dataclass(slots=True)
+class _Tally:
+    cancelled: int = 0
+    going_on: int = 0
+    refusals: set[str] = field(default_factory=set)
 
 
 async def cancel_jobs(
     plan: ExecutionPlan, journal: Journal, jobs: JobsApi, cancel: CancelApi
 ) -> Cancelled:
     """One by one: the bulk call of the hosted service cannot be kept to the jobs of one run."""
-    gate = asyncio.Semaphore(AT_ONCE)
+    gate, tally = asyncio.Semaphore(AT_ONCE), _Tally()
 
-    async def end(event: SentEvent) -> tuple[Sighting, int]:
+    async def end(event: SentEvent) -> Sighting:
         async with gate:
-            after, ended = [], 0
-            for job in await jobs.jobs(event.internal_id):
-                if not job.ended and await cancel.cancel(job.id):
-                    ended += 1
-                    after.append(_as_cancelled(job))
-                else:
-                    after.append(job)
+            after = await _end_jobs(event, jobs, cancel, tally)
         if after and all(job.ended for job in after):
             outcome, message = verdict(after)
-            return Sighting(event, tuple(after), outcome, message), ended
-        return Sighting(event, tuple(after)), ended
+            return Sighting(event, after, outcome, message)
+        return Sighting(event, after)
 
     found = await asyncio.gather(*[end(event) for event in watched(plan, journal)])
-    journal.record([sighting for sighting, _ in found])
-    ended = sum(count for _, count in found)
-    seen = sum(len(sighting.jobs) for sighting, _ in found)
-    return Cancelled(ended, seen - ended, sum(not sighting.jobs for sighting, _ in found))
+    journal.record(found)
+    seen = sum(len(sighting.jobs) for sighting in found)
+    return Cancelled(
+        tally.cancelled,
+        seen - tally.cancelled - tally.going_on,
+        tally.going_on,
+        tuple(sorted(tally.refusals)),
+        sum(not sighting.jobs for sighting in found),
+    )
+
+
+async def _end_jobs(
+    event: SentEvent, jobs: JobsApi, cancel: CancelApi, tally: _Tally
+) -> tuple[Job, ...]:
+    """The event's jobs as they are afterwards."""
+    found = {job.id: job for job in await jobs.jobs(event.internal_id)}
+    refused: dict[str, str] = {}
+    for job in found.values():
+        if job.ended:
+            continue
+        refusal = await cancel.cancel(job.id)
+        if refusal is None:
+            found[job.id] = _as_cancelled(job)
+            tally.cancelled += 1
+        else:
+            refused[job.id] = refusal
+    if refused:  # it had ended meanwhile, or the server did not find what it has shown
+        found |= {job.id: job for job in await jobs.jobs(event.internal_id) if job.id in refused}
+    for job_id, refusal in refused.items():
+        if not _has_ended(found[job_id]):
+            tally.going_on += 1
+            tally.refusals.add(refusal)
+    return tuple(found.values())
+
+
+def _has_ended(job: Job) -> bool:
+    """Also where its output is not there yet."""
+    return job.ended or job.status.lower() in ENDED
 
 
 def _as_cancelled(job: Job) -> Job:

@@ -165,8 +165,8 @@ class Probe(Protocol):
 class CancelApi(Protocol):
     """Ends jobs that were started already."""
 
-    async def cancel(self, job_id: str, /) -> bool:
-        """Whether the job was still going on; False where it had ended, or is not known."""
+    async def cancel(self, job_id: str, /) -> str | None:
+        """None where the job is cancelled; else the server's refusal, in a word: look again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +257,7 @@ class Journal(Protocol):
 
     def orders(self) -> Orders: ...
 
-    def end(self, status: RunStatus, /) -> None: ...
+    def end(self, status: RunStatus, reason: str | None = None, /) -> None: ...
 
     def next_position(self) -> int:
         """How many events have been decided; the next one to send."""

@@ -14,7 +14,7 @@ from runner.model.run import CheckResult, Job, Outcome, RunStatus
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What a run was started with."""
+    """What a run was started with; `reason`: why it ended before its plan did, where known."""
 
     id: str
     plan: str
@@ -33,6 +33,7 @@ class RunRecord:
     wanted: Literal["pause", "cancel"] | None
     batch_size: int | None
     delay: float | None
+    reason: str | None = None
 
 
 class Waited(NamedTuple):
@@ -137,10 +138,11 @@ class StageRecord:
 
 class Handed(NamedTuple):
     """A run that is left to the workers. `waits`: none of them is at it just now; `late`: ...
-    although it is due."""
+    although it has been for a while; `told`: when they are due, for people, in brackets."""
 
     waits: bool
     late: bool
+    told: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ _FIELDS = (
 
 
 def view_json(view: RunView) -> dict[str, Any]:
-    estimate = left(view)
+    estimate, ended = left(view), view.record.status != "running"
     return {
         **_record(view.record, view.holder),
         "stages": [
@@ -43,7 +43,8 @@ def view_json(view: RunView) -> dict[str, Any]:
                 "events": stage.total,
                 "sent": stage.sent,
                 "batches": stage.batches,
-                "running": stage.running if view.record.follow else None,
+                "running": (0 if ended else stage.running) if view.record.follow else None,
+                "not_followed": stage.running if ended and view.record.follow else 0,
                 "completed": stage.completed,
                 "failed": stage.failed,
                 "began_at": _time(stage.began),
@@ -140,6 +141,7 @@ def _record(record: RunRecord, holder: str | None) -> dict[str, Any]:
         "started_at": _time(record.started_at),
         "ended_at": _time(record.ended_at),
         "carried_out_by": holder,
+        "reason": record.reason and redact(record.reason),
         "parent": record.parent,
     }
 

@@ -29,6 +29,8 @@ def run_markdown(view: RunView, room: int = MAX_CHARACTERS) -> str:
     if estimate := left(view):
         about += f"; time left: {estimate.words}"
     blocks = [head, about]
+    if record.reason:
+        blocks.append(f"Why it ended: {cell(shortened(redact(record.reason), LINE))}")
     room -= _RESERVE + sum(len(block) + 2 for block in blocks)
     for title, lines, total, share in (
         ("", _stages(view), len(view.stages) + 2, room // 4),
@@ -41,7 +43,7 @@ def run_markdown(view: RunView, room: int = MAX_CHARACTERS) -> str:
             blocks += [title] if title else []
             blocks.append(with_more(kept, total, "- " if title else ""))
     if unattended := words.unattended(view):
-        blocks.append(unattended)
+        blocks.append(unattended[0].upper() + unattended[1:])
     elif view.failures and state in ("failed", "completed"):
         blocks.append(f"To send what failed once more: `backfill retry {record.id}`")
     elif state in ("incomplete", "dead", "paused"):

@@ -42,8 +42,10 @@ def write_view(view: RunView, out: TextIO, *, color: bool) -> None:
     took = format_duration(round((record.ended_at or view.now) - record.started_at))
     lines = [
         f"{shown}  {visible(record.plan)} → {visible(record.target)}, {_since(view)} ({took})",
-        *(_stage(stage, follow=record.follow) for stage in view.stages),
+        *(_stage(view, stage) for stage in view.stages),
     ]
+    if record.reason:
+        lines.append(f"why it ended: {visible(redact(record.reason))}")
     if estimate := left(view):
         lines.append(f"time left: {estimate.words}")
     if view.outcomes:
@@ -125,11 +127,12 @@ def failures_text(groups: Sequence[FailureGroup]) -> list[str]:
     return ["failures:", *lines] if lines else []
 
 
-def _stage(stage: StageRecord, *, follow: bool) -> str:
+def _stage(view: RunView, stage: StageRecord) -> str:
     parts = [f"{stage.sent:,}/{stage.total:,} sent"]
-    if follow:
-        parts += [f"{stage.running:,} running"] if stage.running else []
-        parts += [f"{stage.completed:,} completed"] if stage.completed else []
+    if still_open := words.still_open(view, stage):
+        parts.append(still_open)
+    if view.record.follow and stage.completed:
+        parts.append(f"{stage.completed:,} completed")
     parts += [f"{stage.failed:,} failed"] if stage.failed else []
     waiting = f"; waiting: {visible(stage.waiting.reason)}" if stage.waiting else ""
     return f"  {stage.number}. {visible(stage.operation)}: {', '.join(parts)}{waiting}"

@@ -17,6 +17,7 @@ from runner.model import (
     RunView,
     SqlGuard,
     Stage,
+    StageRecord,
 )
 from runner.output.escape import shortened
 from runner.planning.left_out import MAX_NAMED
@@ -31,6 +32,9 @@ OUTCOMES: Mapping[Outcome, str] = {
 }
 
 
+_NONE_JUST_NOW = "no worker is at it just now; if none comes"
+
+
 def state(record: RunRecord, holder: str | None) -> str:
     """The run's status, but ``dead`` where it should be under way and no process carries it out."""
     if record.status != "running":
@@ -40,11 +44,20 @@ def state(record: RunRecord, holder: str | None) -> str:
     return "paused" if record.wanted == "pause" else "running"
 
 
+def still_open(view: RunView, stage: StageRecord) -> str | None:
+    """The stage's events whose jobs have not come to an end, as far as the run has followed them;
+    None where there are none, or where it follows none."""
+    if not (view.record.follow and stage.running):
+        return None
+    what = "running" if view.record.status == "running" else "not followed to their end"
+    return f"{stage.running:,} {what}"
+
+
 def unattended(view: RunView) -> str | None:
     """What to do where a run is left to the workers, is due, and none of them is at it."""
     if view.record.status != "running" or view.handed is None or not view.handed.late:
         return None
-    begin = "no worker has come" if view.holder is None else "if none comes"
+    begin = "no worker has come" if view.holder is None else _NONE_JUST_NOW
     return (
         f"{begin}: is `backfill serve` running, with this state, and does the server reach it? "
         f"`backfill resume {view.record.id} --detach` asks for the run once more"

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
 from runner.adapters.embedded.server import create_app
-from tests.cli.conftest import Jobs, Start, served
+from tests.cli.conftest import Jobs, Start, served, until
 from tests.support import repos, write_plan
 from tests.types import Backfill
 
@@ -79,6 +84,90 @@ def test_cancel_ends_the_jobs_that_go_on_and_says_what_had_run_anyway(
         second = backfill("cancel", "latest", "--jobs")
     assert "0 jobs cancelled" in second.out
     assert process.returncode == 7
+
+
+def test_what_a_cancelled_run_has_left_alone_is_neither_running_nor_left_to_do(
+    backfill: Backfill, start: Start, tmp_path: Path
+) -> None:
+    jobs = Jobs(held=[f"o/r{number}" for number in range(1, 60)])
+    body = repos(60) + "operations: [sync]\nbatch_size: 1\ndelay: 100ms\n"
+    with served(create_app({"app/sync": jobs})) as url:
+        process = start(*_run(write_plan(tmp_path, body), url))
+        jobs.wait_for(4)
+        until(lambda: "1 completed" in backfill("status").out)
+        backfill("cancel", "latest")
+        process.communicate(timeout=30)
+    told = json.loads(backfill("status", "--format", "json").out)
+    (stage,) = told["stages"]
+    open_ = stage["sent"] - stage["completed"]
+    assert open_ >= 3
+    assert (stage["running"], stage["not_followed"], told["left"]) == (0, open_, None)
+    assert told["reason"] == "cancelled by an operator"
+    words = f"{stage['sent']}/60 sent, {open_} not followed to their end, 1 completed"
+    assert f"1. sync: {words}\n" in backfill("status").out
+    backfill("report", "--html", "run.html")
+    page = Path("run.html").read_text("utf-8")
+    assert f"{open_} not followed to their end" in page
+    assert f"{open_} running" not in page
+    assert backfill("status", "--watch").err == f"1. sync: {stage['sent']}/60 sent, 1 completed\n"
+
+
+def test_cancel_ends_the_jobs_of_a_run_whose_process_was_killed(
+    backfill: Backfill, start: Start, tmp_path: Path
+) -> None:
+    jobs = Jobs(held=["o/r1", "o/r3"])
+    with served(create_app({"app/sync": jobs})) as url:
+        process = start(*_run(write_plan(tmp_path, repos(4) + "operations: [sync]\n"), url))
+        jobs.wait_for(4)
+        # What is not acknowledged yet may not be known as sent.
+        until(lambda: json.loads(backfill("status", "--format", "json").out)["stages"][0]["sent"])
+        process.kill()
+        process.communicate(timeout=30)
+        done = backfill("cancel", "latest", "--jobs")
+    assert done.status == 0, done.err
+    assert "2 jobs cancelled" in done.out
+
+
+def _refusing(app: ASGIApp, ended: Callable[[], None]) -> ASGIApp:
+    """The server without its DELETE: it says 404 of every job, after `ended`."""
+
+    async def without(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "DELETE":
+            ended()
+            body = {"error": "Unable to load function run", "data": None, "status": 404}
+            await JSONResponse(body, 404)(scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    return without
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["it goes on", "it has ended meanwhile"])
+def test_a_job_that_the_server_does_not_cancel_has_ended_only_where_it_has(
+    backfill: Backfill, start: Start, tmp_path: Path, ends: bool
+) -> None:
+    """A server was seen to answer 404 of jobs that it showed as running."""
+    engine = create_app({"app/sync": (jobs := Jobs(held=["o/r0"]))})
+
+    def end() -> None:
+        for run in engine.state.engine.runs_of(sent[0]) if ends else ():
+            engine.state.engine.cancel(run)
+
+    with served(_refusing(engine, end)) as url:
+        process = start(*_run(write_plan(tmp_path, repos(1) + "operations: [sync]\n"), url))
+        jobs.wait_for(1)
+        backfill("cancel", "latest")
+        process.communicate(timeout=30)
+        listed = backfill("events", "latest", "--format", "jsonl").out
+        sent = [json.loads(listed)["internal_id"]]
+        done = backfill("cancel", "latest", "--jobs")
+    if ends:
+        assert done.status == 0, done.err
+        assert "0 jobs cancelled; 1 had run to their end anyway" in done.out
+    else:
+        assert done.status == 7
+        assert "0 jobs cancelled; 0 had run to their end anyway" in done.out
+        assert "1 job goes on: the server did not cancel it (404)" in done.err
 
 
 def test_a_tuned_run_takes_the_new_pace_from_its_next_batch_on(

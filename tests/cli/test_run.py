@@ -327,7 +327,7 @@ def test_resume_goes_where_the_run_was_started(backfill: Backfill, tmp_path: Pat
     connection.close()
     result = backfill("resume", "latest", env={"INNGEST_DEV": "http://127.0.0.1:9"})
     assert result.status == 5
-    assert f"was started on {url}" in result.err
+    assert f"was started on {url}, and `dev` is now http://127.0.0.1:9\n" in result.err
 
 
 def test_an_interrupt_does_not_wait_for_a_handler_that_is_at_work(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from collections import Counter
@@ -75,5 +76,13 @@ def test_without_the_files_the_run_is_incomplete_and_says_why(
     site.serve()
     (ran,) = site.engine.run_all()
     assert "stages of run" in ran.error["message"]
-    assert "INCOMPLETE" in backfill("status", env=site.env).out
+    shown = backfill("status", env=site.env).out
+    assert "INCOMPLETE" in shown
+    reason = json.loads(backfill("status", "--format", "json", env=site.env).out)["reason"]
+    assert "stages of run" in reason
+    assert f"why it ended: {reason}\n" in shown
+    assert "\n\nWhy it ended: " in backfill("report", env=site.env).out
+    backfill("report", "--html", str(site.folder / "run.html"), env=site.env)
+    page = (site.folder / "run.html").read_text("utf-8")
+    assert "Why it ended: " in page
     assert not seen

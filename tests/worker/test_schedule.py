@@ -78,7 +78,7 @@ def test_while_the_run_before_goes_on_a_firing_fails_by_name(tmp_path: Path, sit
     assert site.engine.fire("scheduled-test", FIRST).error is None
     fired = site.engine.fire("scheduled-test", SECOND)
 
-    assert f"run {FIRST} of this plan is under way" in json.dumps(fired.error)
+    assert f"run {FIRST} of this plan is left to the workers" in json.dumps(fired.error)
     until(lambda: bool(site.engine.events))
     site.engine.run_all()
     assert site.order == ["o/r0", "o/r1", "o/r2"]

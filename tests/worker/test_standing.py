@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,10 +14,10 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from runner.adapters.journal.leases import LATE, SECONDS
+from runner.adapters.journal.leases import LATE, SECONDS, WORKERS
 from runner.adapters.journal.store import Store
 from runner.adapters.journal.tables import leases
-from tests.cli.conftest import Result, until
+from tests.cli.conftest import Result, Start, until
 from tests.support import repos, write_plan
 from tests.worker.engine import Ran
 from tests.worker.test_serve import Site, at, submit
@@ -64,6 +65,7 @@ def test_waiting_for_a_first_worker(tmp_path: Path, site: Site, backfill: Backfi
     told = Told(backfill, site)
     assert told.text.startswith("RUNNING")
     assert "it waits for a worker; none has come yet" in told.text
+    assert "\n\nNo worker is at it just now; if none comes: is " in told.markdown
     for form in (told.text, told.markdown, told.page):
         assert "if none comes: is `backfill serve` running" in form
         assert f"`backfill resume {run_id} --detach` asks for the run once more" in form
@@ -74,6 +76,83 @@ def test_waiting_for_a_first_worker(tmp_path: Path, site: Site, backfill: Backfi
     assert told.json["state"] == "dead"
     assert "no worker has come: is `backfill serve` running" in told.text
     assert backfill("status", "--watch", env=site.env).status == 7
+
+
+def between_two_portions(site: Site, run_id: str, due: float) -> None:
+    """As a worker leaves the run, whose next portion is due so many seconds from now."""
+    with Store(site.state) as store:
+        lease = store.lock("test", store.find(run_id).address, run_id, worker=True)
+        store.park(lease, time.time() + due, WORKERS)
+
+
+def moment(seconds: float) -> str:
+    return time.strftime("%H:%M:%S UTC", time.gmtime(time.time() + seconds))
+
+
+def test_from_the_moment_it_is_due_on_a_run_is_said_to_be_due(
+    tmp_path: Path, site: Site, backfill: Backfill
+) -> None:
+    run_id = submit(backfill, site, write_plan(tmp_path, repos(2) + "operations: [sync]\n"))
+    for due, words in ((3600, "next at"), (-1, "due since"), (-59, "due since")):
+        times = {moment(due)}
+        between_two_portions(site, run_id, due)
+        times.add(moment(due))
+        said = backfill("status", "--format", "json", env=site.env).out
+        assert json.loads(said)["carried_out_by"] in {f"the workers, {words} {at}" for at in times}
+
+
+def test_sentences_about_a_run_that_no_worker_is_at_do_not_speak_of_a_process(
+    tmp_path: Path, site: Site, backfill: Backfill
+) -> None:
+    plan = write_plan(tmp_path, repos(2) + "operations: [sync]\n")
+    run_id = submit(backfill, site, plan)
+    another = ("run", plan, "--target", site.url)
+    says = [backfill(*another, env=site.env)]
+    assert f"run {run_id} of this plan is left to the workers (nobody yet: it" in says[0].err
+    between_two_portions(site, run_id, 3600)
+    left = "left to the workers (next at "
+    says.append(backfill(*another, env=site.env))
+    assert f"run {run_id} of this plan is {left}" in says[1].err
+    assert "sign of life" not in says[0].err + says[1].err
+    assert [one.status for one in says] == [5, 5]
+    assert f"goes on by itself: it is {left}" in backfill("resume", run_id, env=site.env).err
+    paused = backfill("pause", run_id, env=site.env)
+    assert f"run {run_id} is paused: it is {left}" in paused.out
+    assert f"goes on: it is {left}" in backfill("resume", run_id, env=site.env).err
+
+
+def test_a_pause_that_is_taken_back_is_not_what_the_run_waits_for(
+    tmp_path: Path, site: Site, backfill: Backfill
+) -> None:
+    run_id = submit(backfill, site, write_plan(tmp_path, repos(2) + "operations: [sync]\n"))
+    assert backfill("pause", run_id, env=site.env).status == 0
+    with Store(site.state) as store:  # as the portion that meets the order leaves it
+        store.reading(store.find(run_id)).waiting(1, "paused by an operator")
+    assert "; waiting: paused by an operator" in Told(backfill, site).text
+    assert backfill("resume", run_id, env=site.env).status == 0
+    told = Told(backfill, site)
+    assert "waiting: " not in told.text + told.page
+    assert told.json["stages"][0]["waiting"] is None
+
+
+def test_who_watches_is_told_that_no_worker_has_come(
+    tmp_path: Path,
+    site: Site,
+    backfill: Backfill,
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run_id = submit(backfill, site, write_plan(tmp_path, repos(2) + "operations: [sync]\n"))
+    silent(site, 60)
+    monkeypatch.setenv("BACKFILL_STATE", site.state)
+    watching = start("status", run_id, "--watch")
+    assert watching.stderr
+    begin = watching.stderr.readline()  # of what it has seen first, it says the rest too
+    assert backfill("cancel", run_id, env=site.env).status == 0
+    _, rest = watching.communicate(timeout=30)
+    assert watching.returncode == 7
+    assert "note: nobody yet: it waits for a worker; none has come yet\n" in begin + rest
+    assert rest.count("if none comes: is `backfill serve` running") == 1
 
 
 @pytest.mark.parametrize("seconds", [1, LATE + 1])
@@ -121,7 +200,7 @@ def test_under_way_it_is_the_workers_process_and_between_two_portions_the_worker
     assert f"(process {worker.pid})" in json.loads(under_way.out)["carried_out_by"]
     assert between
     for told in between:
-        assert told.json["carried_out_by"].startswith("the workers, next at ")
+        assert re.match(r"the workers, (next at|due since) ", told.json["carried_out_by"])
         assert "--detach" not in told.text
 
 
@@ -154,7 +233,9 @@ def test_killed_the_worker_has_gone_and_another_one_is_asked(
     assert f"(process {victim.pid}), has gone: the engine asks another" in told.text
     assert "if none comes: is `backfill serve` running" in told.text
     assert another.status == 5, "its lock is still the run's"
-    assert f"run {run_id} of this plan is under way: nobody just now" in another.err
+    assert (
+        f"run {run_id} of this plan is left to the workers (nobody just now, since" in another.err
+    )
     assert site.order == [f"o/r{number}" for number in range(6)]
     assert set(site.effects.values()) == {1}
 
@@ -169,3 +250,12 @@ def test_a_worker_that_has_gone_keeps_no_run_from_being_ended(
     assert "has gone" in Told(backfill, site).text
     assert backfill("cancel", run_id, env=site.env).status == 0
     assert Told(backfill, site).text.startswith("CANCELLED")
+
+
+def test_a_run_that_waits_for_a_worker_is_cancelled_with_its_jobs(
+    tmp_path: Path, site: Site, backfill: Backfill
+) -> None:
+    run_id = submit(backfill, site, write_plan(tmp_path, repos(2) + "operations: [sync]\n"))
+    done = backfill("cancel", run_id, "--jobs", env=site.env)
+    assert done.status == 0, done.err
+    assert "0 jobs cancelled" in done.out

@@ -24,17 +24,19 @@ class HttpCancelApi:
     target: Target
     retry: Retry
 
-    async def cancel(self, job_id: str) -> bool:
-        """Whether the job was still going on; False where it had ended, or is not known."""
+    async def cancel(self, job_id: str) -> str | None:
+        """None where the server does it, else what it says instead: that the job has ended, or is
+        not known, which servers say of jobs that go on, too."""
 
-        async def attempt() -> bool:
+        async def attempt() -> str | None:
             status, says = await self._ask("DELETE", f"/v1/runs/{quote(job_id, safe='')}")
             if status in (404, 409):
-                return False
+                return str(status)
             self._check(status, says, (200, 202, 204))
-            return True
+            return None
 
-        return bool(await self.retry(f"cancelling at {self.target.name}", attempt))
+        refusal: str | None = await self.retry(f"cancelling at {self.target.name}", attempt)
+        return refusal
 
     async def cancel_all(
         self, app_id: str, function_id: str, started_after: float, started_before: float

@@ -68,6 +68,11 @@ class Target:
         return f"{self.api}/run?runID={job_id}"
 
 
+def shown(address: str) -> str:
+    """An address for people: origins that are the same are said once."""
+    return " ".join(dict.fromkeys(address.split(" ")))
+
+
 def resolve(name: str, env: Mapping[str, str]) -> Target:
     """The target called `name`: embedded, dev, cloud, or the base URL of a self-hosted server.
 

@@ -33,6 +33,7 @@ from runner.errors import LeaseLost, LockHeld
 from runner.model import Handed
 from runner.spec.units import format_duration
 
+WORKERS = "the workers"  # the holder of a lease that waits for its next portion
 PARKED = "none"  # the machine of a lease that waits for its run to be carried on: see parking.py
 LATE = 900.0  # seconds that workers may be late for a run that is left to them
 SECONDS = 60.0  # without a sign of life, after which anybody may take a lease over
@@ -115,7 +116,9 @@ def standing_of(connection: Connection, run_id: str) -> tuple[str | None, Handed
     if held is None:
         return None, None
     now = _now(connection)
-    handed = Handed(_waits(held, now), _is_silent(held, now)) if held.workers else None
+    handed = None
+    if held.workers:
+        handed = Handed(_waits(held, now), _is_silent(held, now), _in_brackets(held, now))
     return None if _is_free(held, now) else _described(held, now), handed
 
 
@@ -156,21 +159,39 @@ def _write(
 
 
 def _held(held: Row[Any], now: float) -> LockHeld:
+    wait = f"wait for it with --wait-lock 10m, or `backfill cancel {held.run_id}`"
+    if _waits(held, now):
+        left = f"run {held.run_id} of this plan is left to the workers ({_in_brackets(held, now)})"
+        return LockHeld(left, hint=wait)
     since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(held.taken_at))
-    holder = _described(held, now)
-    message = f"run {held.run_id} of this plan is under way: {holder} holds it since {since}"
+    message = f"run {held.run_id} of this plan is under way: {held.holder} holds it since {since}"
     quiet = SECONDS - (held.expires_at - now)
     alive = f"its last sign of life was {format_duration(max(0, round(quiet)))} ago"
-    hint = f"{alive}; wait for it with --wait-lock 10m, or `backfill cancel {held.run_id}`"
-    return LockHeld(message, hint=hint)
+    return LockHeld(message, hint=f"{alive}; {wait}")
 
 
 def _described(held: Row[Any], now: float) -> str:
+    """Who carries the run out, or is to."""
+    if held.machine == PARKED:
+        none_came = "; none has come yet" if _is_silent(held, now) else ""
+        return f"{held.holder}{_due(held, now)}{none_came}"
     if not (held.workers and _is_silent(held, now)):
         return str(held.holder)
-    if held.machine == PARKED:
-        return f"{held.holder}; none has come yet"
     return f"nobody just now, since its worker, {held.holder}, has gone: the engine asks another"
+
+
+def _in_brackets(held: Row[Any], now: float) -> str:
+    """The same, after a word of the workers."""
+    return _described(held, now).removeprefix(f"{WORKERS}, ")
+
+
+def _due(held: Row[Any], now: float) -> str:
+    """When the next portion is, or was; the same text until it is, and until somebody comes."""
+    if held.holder != WORKERS:
+        return ""
+    due = held.expires_at - SECONDS
+    at = time.strftime("%H:%M:%S UTC", time.gmtime(due))
+    return f", next at {at}" if now < due else f", due since {at}"
 
 
 def _is_free(held: Row[Any], now: float) -> bool:

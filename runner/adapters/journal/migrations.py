@@ -9,7 +9,7 @@ from sqlalchemy import Connection, insert, inspect, select, text, update
 from runner.adapters.journal.tables import metadata, versions
 from runner.errors import TargetError
 
-VERSION = 6
+VERSION = 7
 
 # Before the tables that are missing are made, and after.
 _BEFORE: Mapping[int, Sequence[str]] = {
@@ -33,6 +33,7 @@ _BEFORE: Mapping[int, Sequence[str]] = {
     ),
     5: (),  # syncs is new
     6: ("ALTER TABLE leases ADD COLUMN workers BOOLEAN NOT NULL DEFAULT FALSE",),
+    7: ("ALTER TABLE runs ADD COLUMN reason TEXT",),
 }
 _AFTER: Mapping[int, Sequence[str]] = {
     2: (
@@ -54,6 +55,7 @@ _AFTER: Mapping[int, Sequence[str]] = {
     ),
     5: (),
     6: ("UPDATE leases SET workers = TRUE WHERE machine = 'none'",),
+    7: (),
 }
 _LOCK = 7_163_204_211  # any number of our own: PostgreSQL's advisory locks are told apart by one
 

@@ -173,9 +173,9 @@ class RunJournal:
         with self._transaction() as connection:
             return Orders(*connection.execute(_ORDERS, {"run": self.run_id}).one())
 
-    def end(self, status: RunStatus) -> None:
+    def end(self, status: RunStatus, reason: str | None = None) -> None:
         with self._write() as connection:
-            ended = {"status": status, "ended_at": time.time()}
+            ended = {"status": status, "ended_at": time.time(), "reason": reason}
             connection.execute(update(runs).where(runs.c.id == self.run_id).values(**ended))
             still = (waits.c.run_id == self.run_id) & waits.c.ended.is_(None)
             connection.execute(update(waits).where(still).values(ended=ended["ended_at"]))

@@ -245,13 +245,10 @@ class Store:
         """The journal of a run that is carried on with `plan`, no longer paused."""
         with reachable(self.url), self.engine.begin() as connection:
             lease.renew(connection)
-            values: dict[str, Any] = {"status": "running", "ended_at": None, "wanted": None}
+            values: dict[str, Any] = dict.fromkeys(("ended_at", "reason", "wanted"))
+            values["status"] = "running"
             if plan.digest != record.digest or record.head is None:
-                values |= {
-                    "digest": plan.digest,
-                    "planned": plan.events,
-                    "head": head_of(plan),
-                }
+                values |= {"digest": plan.digest, "planned": plan.events, "head": head_of(plan)}
                 plans.write_events(connection, record.id, plan)
             connection.execute(update(runs).where(runs.c.id == record.id).values(**values))
             # A process that was killed has told no end: it was not waiting while it was dead.
@@ -268,7 +265,7 @@ class Store:
 
     def end(self, run_id: str, status: RunStatus) -> None:
         """Close a run that no process carries out."""
-        self.order(run_id, status=status, ended_at=time.time())
+        self.order(run_id, status=status, ended_at=time.time(), reason=None)
 
     def holder_of(self, run_id: str) -> str | None:
         """Who is carrying the run out just now."""

@@ -44,6 +44,7 @@ runs = Table(
     Column("batch_size", Integer),  # ... and how the run was tuned
     Column("delay", Float),
     Column("source", Text),  # the plan file as it was read
+    Column("reason", Text),  # why it ended before its plan did
 )
 
 blocks = Table(

@@ -56,8 +56,8 @@ def call(
 
 def cancel(
     *answers: httpx.Response | Exception, env: Mapping[str, str] = ENV
-) -> tuple[bool, list[httpx.Request]]:
-    async def use(api: CancelApi) -> bool:
+) -> tuple[str | None, list[httpx.Request]]:
+    async def use(api: CancelApi) -> str | None:
         return await api.cancel("01JOB")
 
     done, seen = call(use, answers, env)
@@ -98,21 +98,27 @@ def hidden(status: object, error: str = "it has a reason") -> httpx.Response:
 )
 def test_a_job_that_went_on_is_cancelled(answer: httpx.Response) -> None:
     done, seen = cancel(answer)
-    assert done is True
+    assert done is None
     assert keys(seen) == ["Bearer old-key"]
 
 
 @pytest.mark.parametrize(
-    "answer", [httpx.Response(404), httpx.Response(409), hidden(404), hidden(409)]
+    ("answer", "said"),
+    [
+        (httpx.Response(404), "404"),
+        (httpx.Response(409), "409"),
+        (hidden(404), "404"),
+        (hidden(409), "409"),
+    ],
 )
-def test_a_job_that_had_ended_or_is_unknown_is_not(answer: httpx.Response) -> None:
-    assert cancel(answer)[0] is False
+def test_a_job_that_had_ended_or_is_unknown_is_not(answer: httpx.Response, said: str) -> None:
+    assert cancel(answer)[0] == said
 
 
 @pytest.mark.parametrize("answer", [httpx.Response(401), httpx.Response(403), hidden(401)])
 def test_the_fallback_key_is_tried_after_a_rotation(answer: httpx.Response) -> None:
     done, seen = cancel(answer, httpx.Response(200))
-    assert done is True
+    assert done is None
     assert keys(seen) == ["Bearer old-key", "Bearer new-key"]
 
 
@@ -142,7 +148,7 @@ def test_the_branch_environment_and_an_escaped_id_are_sent() -> None:
     [httpx.Response(503), httpx.Response(429), hidden(500), httpx.ReadTimeout("slow")],
 )
 def test_a_passing_fault_is_tried_again(fault: httpx.Response | Exception) -> None:
-    assert cancel(fault, httpx.Response(200))[0] is True
+    assert cancel(fault, httpx.Response(200))[0] is None
 
 
 def test_a_server_that_stays_away_is_an_error_after_the_last_try() -> None:
@@ -188,7 +194,7 @@ def test_cancelling_a_span_on_a_server_that_cannot_is_an_error(answer: httpx.Res
 
 
 def test_the_embedded_server_does_not_know_a_job_of_another_process() -> None:
-    async def main() -> bool:
+    async def main() -> str | None:
         app = create_app({})
         try:
             async with open_client(httpx.ASGITransport(app)) as client:
@@ -197,4 +203,4 @@ def test_the_embedded_server_does_not_know_a_job_of_another_process() -> None:
         finally:
             await app.state.engine.aclose()
 
-    assert asyncio.run(main()) is False
+    assert asyncio.run(main()) == "404"

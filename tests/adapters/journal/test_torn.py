@@ -189,4 +189,4 @@ def test_a_run_that_was_left_to_the_workers_by_an_older_version_still_is(
             )
     store.close()
     handed = [new_store(tmp_path).handed(run_id) for run_id in ("a", "b")]
-    assert handed == [Handed(waits=True, late=False), None]
+    assert handed == [Handed(waits=True, late=False, told="who"), None]
