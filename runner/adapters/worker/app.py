@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -99,9 +98,8 @@ def create_worker(
             log.info("the server is not told of this process: --url does that")
             yield
         else:
-            task = asyncio.create_task(registration.keep())
-            yield
-            task.cancel()
+            async with registration.kept():
+                yield
         log.info("stopped: no request is in flight, and runs wait for another worker")
 
     return Worker(Starlette(routes=routes, lifespan=lifespan), client)

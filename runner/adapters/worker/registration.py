@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import SystemRandom
 from urllib.parse import urlsplit
@@ -33,7 +35,18 @@ class Registration:
     log: logging.Logger
     trouble: str | None = "not registered: the server is asked for the first time"
 
-    async def keep(self) -> None:
+    @asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Within the block; at its end the SDK's connections are closed, which it leaves open."""
+        task = asyncio.create_task(self._keep())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            await self.handler._http_client._http_client.aclose()  # noqa: SLF001
+
+    async def _keep(self) -> None:
         """Either may start first. Once more now and then: whoever has taken the runs over may have
         ended since, and a server that started anew may have forgotten."""
         said: str | None = ""
