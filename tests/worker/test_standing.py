@@ -149,8 +149,8 @@ def test_who_watches_is_told_that_no_worker_has_come(
     assert watching.stderr
     begin = watching.stderr.readline()  # of what it has seen first, it says the rest too
     assert backfill("cancel", run_id, env=site.env).status == 0
-    _, rest = watching.communicate(timeout=30)
-    assert watching.returncode == 7
+    rest = watching.stderr.read()  # `communicate` would pass over what came with the first line
+    assert watching.wait(30) == 7
     assert "note: nobody yet: it waits for a worker; none has come yet\n" in begin + rest
     assert rest.count("if none comes: is `backfill serve` running") == 1
 
