@@ -40,7 +40,7 @@ class Gate:
             if orders.wanted == "cancel":
                 self.cancelled = True
                 return False
-            self._tune(pace, orders)
+            self.tune(pace, orders)
             hold = Hold("paused by an operator", _ASK_AGAIN)
             if orders.wanted != "pause":
                 found = await self._held() if batch or said else None
@@ -58,11 +58,8 @@ class Gate:
             await self.waits.again(min(hold.seconds, _LONGEST), "gate")
         return False
 
-    def tune(self, pace: Pace) -> None:
+    def tune(self, pace: Pace, orders: Orders) -> None:
         """Take over the pace that was ordered."""
-        self._tune(pace, self.journal.orders())
-
-    def _tune(self, pace: Pace, orders: Orders) -> None:
         if tuned := pace.tune(orders):
             self.observer.note(tuned)
 
