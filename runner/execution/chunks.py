@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, count
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, count, islice
 
 import orjson
 
@@ -61,37 +62,55 @@ class Ahead:
         self.items: list[str] = []
         self.bodies: list[bytes] = []
         self.position = wire.first + start
+        self._ends = array("Q")  # of each, counted in bytes from the first that was made
+        self._dropped = 0  # bytes
         self._spent: list[bytes] = []
         self._pages = wire.pages(start)
         self._ready: tuple[int, RequestLimits] | None = None  # where it begins, what it may hold
         self._request = 0, b""
 
-    def make(self, count: int) -> None:
-        """Have the next `count` events ready, or all that are left."""
-        while len(self.bodies) < count and (page := next(self._pages, None)):
-            self.items += page[0]
-            self.bodies += page[1]
-
     def drop(self, count: int) -> None:
         """These were dealt with. What they took is given back while a server is at work."""
+        self._dropped = self._ends[count - 1] if count else self._dropped
         self._spent = self.bodies[:count]
-        del self.items[:count], self.bodies[:count]
+        del self.items[:count], self.bodies[:count], self._ends[:count]
         self.position += count
 
     def prepare(self, skipped: int, limits: RequestLimits) -> None:
-        """Have the request ready that follows the next `skipped` events."""
+        """Have the request ready that follows the next `skipped` events, which one has taken."""
         self._spent = []
-        self.make(skipped + limits.events)
-        bodies = self.bodies[skipped : skipped + limits.events]
-        count = cut(bodies, limits) if bodies else 0
+        count = self._fitting(skipped, limits)
+        while skipped + count == len(self.bodies) and count < limits.events and self._make():
+            count = self._fitting(skipped, limits)
         self._ready = self.position + skipped, limits
-        self._request = count, join(bodies[:count])
+        self._request = count, join(self.bodies[skipped : skipped + count])
 
     def request(self, limits: RequestLimits) -> tuple[int, bytes]:
         """How many events go into the next request, and its body."""
         if self._ready != (self.position, limits):
             self.prepare(0, limits)
         return self._request
+
+    def _make(self) -> bool:
+        """Make as many more as lie together; False where there are none."""
+        items, bodies = next(self._pages, ((), ()))
+        last = self._ends[-1] if self._ends else self._dropped
+        self.items += items
+        self.bodies += bodies
+        self._ends.extend(islice(accumulate(map(len, bodies), initial=last), 1, None))
+        return bool(bodies)
+
+    def _fitting(self, skipped: int, limits: RequestLimits) -> int:
+        """How many of those that are made go into one request; at least one of them."""
+        before = self._ends[skipped - 1] if skipped else self._dropped
+        following = range(skipped, min(len(self._ends), skipped + limits.events))
+        # After the n-th event come n commas and two brackets.
+        within = bisect_right(
+            following,
+            limits.bytes + before - 2,
+            key=lambda last: self._ends[last] + last - skipped,
+        )
+        return max(within, min(1, len(following)))
 
 
 def stage_at(plan: ExecutionPlan, position: int) -> tuple[Stage, int]:
@@ -120,15 +139,6 @@ def pick(plan: ExecutionPlan, positions: Iterable[int]) -> Iterator[tuple[Stage,
         item, data = next(items)
         index += 1
         yield stage, index - 1, item, data
-
-
-def cut(bodies: Sequence[bytes], limits: RequestLimits) -> int:
-    """How many of the events go into the next request; at least one."""
-    most = min(len(bodies), limits.events)
-    ends = list(accumulate(map(len, bodies[:most])))
-    # After the n-th event come n commas and two brackets.
-    within = bisect_right(range(most), limits.bytes, key=lambda last: ends[last] + last + 2)
-    return max(1, within)
 
 
 def join(bodies: Iterable[bytes]) -> bytes:

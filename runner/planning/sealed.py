@@ -14,6 +14,7 @@ from runner.model import Event
 
 BLOCK = 2_000  # events in each block but the last
 _LEVEL = 1  # payloads are alike: more effort saves little and costs much
+_ROOM = 2**18  # bytes of a block: a buffer that need not grow halves the time it takes to unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class SealedItems:
     def pages(self, start: int = 0) -> Iterator[tuple[Sequence[bytes], Sequence[bytes]]]:
         first, skipped = divmod(start, BLOCK)
         for block in self.blocks[first:]:
-            cells = zlib.decompress(block).replace(b"\n", b"\t").split(b"\t")
+            cells = zlib.decompress(block, bufsize=_ROOM).replace(b"\n", b"\t").split(b"\t")
             yield cells[2 * skipped :: 2], cells[2 * skipped + 1 :: 2]
             skipped = 0
 

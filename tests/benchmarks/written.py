@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -12,7 +13,7 @@ from runner.adapters.inngest.target import resolve
 from runner.adapters.journal.leases import holding
 from runner.adapters.journal.run_journal import RunJournal
 from runner.adapters.journal.store import Store
-from runner.execution.chunks import Wire, cut, join
+from runner.execution.chunks import Ahead, Wire
 from runner.execution.limits import RequestLimits
 from runner.execution.ports import Answer, Chunk, Sighting
 from runner.execution.seeds import internal_ids, make_seed
@@ -30,18 +31,10 @@ def planned(path: Path) -> ExecutionPlan:
 def chunks(plan: ExecutionPlan, first: int, limits: RequestLimits) -> list[Chunk]:
     """The requests in which the first so many events of the plan's only stage are sent."""
     stage, random = plan.stages[0], Random(1)  # noqa: S311
-    found: list[Chunk] = []
-    items: list[str] = []
-    bodies: list[bytes] = []
-    for names, events in Wire(RUN, 0.0, stage, 0).pages(0):
-        items += names
-        bodies += events
-        if len(bodies) >= first:
-            break
-    start = 0
-    while start < first:
-        taken = cut(bodies[start : min(first, start + limits.events)], limits)
-        end = start + taken
+    events, found = Ahead(Wire(RUN, 0.0, stage, 0), 0), list[Chunk]()
+    while events.position < first:
+        most = min(limits.events, first - events.position)
+        taken, body = events.request(replace(limits, events=most))
         found.append(
             Chunk(
                 number=len(found),
@@ -50,12 +43,12 @@ def chunks(plan: ExecutionPlan, first: int, limits: RequestLimits) -> list[Chunk
                 operation=stage.operation,
                 event=stage.event,
                 seed=make_seed(time.time(), random),
-                body=join(bodies[start:end]),
-                positions=range(start, end),
-                items=items[start:end],
+                body=body,
+                positions=range(events.position, events.position + taken),
+                items=events.items[:taken],
             )
         )
-        start = end
+        events.drop(taken)
     return found
 
 

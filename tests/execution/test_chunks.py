@@ -10,16 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ulid import ULID
 
-from runner.execution.chunks import Ahead, Wire, cut, join
+from runner.execution.chunks import Ahead, Wire, join
 from runner.execution.limits import RequestLimits
 from runner.execution.seeds import internal_ids, make_seed
 from runner.model import Pacing, Stage
 from runner.planning.sealed import seal
 
 
-def _events(sizes: list[int]) -> list[bytes]:
-    payloads = [(f"i{n}", json.dumps({"x": "y" * size}).encode()) for n, size in enumerate(sizes)]
-    return _bodies(_wire(payloads))
+def _sized(sizes: list[int]) -> Wire:
+    return _wire(
+        [(f"i{n}", json.dumps({"x": "y" * size}).encode()) for n, size in enumerate(sizes)]
+    )
 
 
 def _bodies(wire: Wire) -> list[bytes]:
@@ -42,16 +43,17 @@ def test_requests_hold_all_events_in_order_within_both_limits(
     sizes: list[int], max_events: int, max_bytes: int
 ) -> None:
     """Only an event that is too large by itself may exceed the byte limit, and it goes alone."""
-    pending = encoded = _events(sizes)
-    sent: list[object] = []
-    while pending:
-        count = cut(pending, RequestLimits(max_events, max_bytes))
+    wire = _sized(sizes)
+    encoded, ahead, limits = _bodies(wire), Ahead(wire, 0), RequestLimits(max_events, max_bytes)
+    while ahead.position < len(sizes):
+        count, body = ahead.request(limits)
         assert 1 <= count <= max_events
-        body = join(pending[:count])
         assert len(body) <= max_bytes or count == 1
-        sent += json.loads(body)
-        pending = pending[count:]
-    assert sent == [json.loads(body) for body in encoded]
+        following = encoded[ahead.position :]
+        assert body == join(following[:count])
+        more = following[: count + 1]
+        assert len(more) in (count, max_events + 1) or len(join(more)) > max_bytes
+        ahead.drop(count)
 
 
 def test_the_event_on_the_wire_has_name_data_and_a_readable_id() -> None:
@@ -76,9 +78,10 @@ def test_events_made_ahead_are_those_of_the_stage_wherever_it_begins(
     wire = _wire([(f"i{n}", b"{}") for n in range(count)])
     ahead, every = Ahead(wire, start), _bodies(wire)
     for step in steps:
-        ahead.make(step)
-        there = min(step, count - ahead.position)
-        assert len(ahead.bodies) >= there
+        if ahead.position == count:
+            break
+        there, _ = ahead.request(RequestLimits(events=step))
+        assert there == min(step, count - ahead.position)
         assert ahead.bodies == every[ahead.position : ahead.position + len(ahead.bodies)]
         assert ahead.items[:1] == [f"i{ahead.position}"][: len(ahead.items)]
         ahead.drop(there)
@@ -97,7 +100,8 @@ def test_a_request_made_ready_is_the_one_that_would_be_made_now(
     for most, before, dropped in steps:
         if ahead.position == count:
             break
-        ahead.prepare(min(before, count - ahead.position), RequestLimits(events=before))
+        taken, _ = ahead.request(RequestLimits(events=before))
+        ahead.prepare(taken, RequestLimits(events=before))
         ahead.drop(min(dropped, count - ahead.position))
         if ahead.position == count:
             break
