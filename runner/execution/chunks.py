@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, count, islice
 
 import orjson
@@ -12,6 +12,8 @@ import orjson
 from runner.execution.limits import RequestLimits
 from runner.execution.seeds import event_id
 from runner.model import ExecutionPlan, Stage
+
+_PART = 500  # events
 
 
 class Wire:
@@ -39,8 +41,8 @@ class Wire:
         return b"".join((self._head, data, b',"id":', id_, time, b"}"))
 
     def pages(self, start: int) -> Iterator[tuple[list[str], list[bytes]]]:
-        """Items and events of the stage from the `start`-th on, as many at once as lie together."""
-        for names, payloads in self.stage.items.pages(start):
+        """Items and events of the stage from the `start`-th on, some hundreds at once."""
+        for names, payloads in _parts(self.stage.items.pages(start)):
             items = orjson.loads(b"[" + b",".join(names) + b"]")
             if self._plain:
                 # As `encode` writes it, without its calls: this is done a million times.
@@ -50,6 +52,16 @@ class Wire:
                 numbered = zip(count(start), items, payloads, strict=False)
                 yield items, [self.encode(*event) for event in numbered]
             start += len(items)
+
+
+def _parts(
+    pages: Iterable[tuple[Sequence[bytes], Sequence[bytes]]],
+) -> Iterator[tuple[Sequence[bytes], Sequence[bytes]]]:
+    """Less than a request at once, so that while one is under way no more is made than the next
+    one asks for."""
+    for names, payloads in pages:
+        for at in range(0, len(names), _PART):
+            yield names[at : at + _PART], payloads[at : at + _PART]
 
 
 class Ahead:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from runner.execution.pace import Pace
 from runner.execution.ports import Guard, GuardUnanswered, Hold, Journal, Orders
@@ -25,18 +25,19 @@ class Gate:
     stop: asyncio.Event
     guards: Sequence[Guard]
     cancelled: bool = False
+    seen: Orders = field(default_factory=Orders)
 
     async def opened(self, stage: int, pace: Pace, *, batch: bool) -> bool:
         """Return True once the next request may go out, False where the run is to end.
 
-        Orders count before each request, guards (`batch`) before each batch. A guard that cannot
-        be asked holds, like one that says so.
+        Guards count before each batch (`batch`); one that cannot be asked holds, like one that says
+        so. Orders count before each request, which is not written down past others than `seen`.
         """
         said = self.waits.held
         if said:  # in the portion before
             self.tracker.waiting(stage, said)
         while not self.stop.is_set():
-            orders = self.journal.orders()
+            orders = self.seen = self.journal.orders()
             if orders.wanted == "cancel":
                 self.cancelled = True
                 return False

@@ -234,7 +234,8 @@ class Journal(Protocol):
     run_id: str
     started_at: float
 
-    def begin_chunk(self, chunk: Chunk, /) -> None: ...
+    def begin_chunk(self, chunk: Chunk, seen: Orders, /) -> bool:
+        """Write down a request; False, and nothing is, where the orders are not those `seen`."""
 
     def accept(self, chunk: Chunk, answer: Answer, /) -> None:
         """Keep what was taken and what was refused; forget the events after that.

@@ -48,12 +48,7 @@ class _Run:
         self.plan, self.means, self.journal = plan, means, means.journal
         self.tracker = Tracker(plan.stages, means.observer, means.clock)
         self.sender = Sender(
-            means.events,
-            means.journal,
-            means.clock,
-            means.observer,
-            means.random,
-            means.limits,
+            means.events, means.journal, means.clock, means.observer, means.random, means.limits
         )
         self.waits = means.portion or Waits(means.clock, means.stop, means.journal.keep_lease)
         self.gate = Gate(
@@ -234,19 +229,20 @@ class _Run:
         """How many events of the batch are decided; 0 where the run must end within it."""
         number, decided, size = stage.batch_of(index), 0, pace.size
         count = batch_size(stage, index, pace)
-        sending = self.sender.send_batch(stage, events, count, number, pace, self.means.stop)
-        async for sent in sending:
-            self._take(stage.number, sent)
-            decided += sent.accepted + sent.rejected
-            if decided == count:
-                break
-            if self._over_limit() or not await self.gate.opened(stage.number, pace, batch=False):
+        while decided < count:
+            left, seen, stop = count - decided, self.gate.seen, self.means.stop
+            async for sent in self.sender.send_batch(stage, events, left, number, pace, seen, stop):
+                self._take(stage.number, sent)
+                decided += sent.accepted + sent.rejected
+                if decided < count and self._over_limit():
+                    return 0
+            if decided < count and not await self.gate.opened(stage.number, pace, batch=False):
                 return 0
         if pace.delay:
             self.journal.settle()  # nothing is owed while nothing is sent
         if pace.size >= size and (faster := pace.speed_up()):
             self.means.observer.note(faster)
-        return decided if decided == count else 0
+        return count
 
     async def _pause(self, stage: Stage, pace: Pace) -> None:
         if pace.delay and not self.waits.passed(self.journal.next_position):

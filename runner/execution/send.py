@@ -12,7 +12,7 @@ from runner.errors import Incomplete, TargetDown, TargetError
 from runner.execution.chunks import Ahead
 from runner.execution.limits import RequestLimits
 from runner.execution.pace import Pace
-from runner.execution.ports import Answer, Chunk, Clock, EventApi, Journal, RequestTooLarge
+from runner.execution.ports import Answer, Chunk, Clock, EventApi, Journal, Orders, RequestTooLarge
 from runner.execution.seeds import make_seed
 from runner.model import Observer, SentEvent, Stage
 
@@ -40,10 +40,11 @@ class Sender:
         count: int,
         number: int,
         pace: Pace,
+        seen: Orders,
         stop: asyncio.Event,
     ) -> AsyncIterator[Sent]:
         """Send one batch, the next `count` events, in as many requests as they ask for; ends early
-        on `stop`.
+        on `stop`, and where the orders are no longer those `seen`.
 
         While a request is under way the events after it are made. Trouble on the way slows the
         pace down.
@@ -51,7 +52,9 @@ class Sender:
         self._most = min(self.limits.events, self._most * 2)  # one large event must not slow all
         while count and not stop.is_set():
             chunk = self._next_chunk(stage, events, min(count, self._most), number)
-            self.journal.begin_chunk(chunk)
+            if not self.journal.begin_chunk(chunk, seen):
+                return
+            self._chunks += 1
             taken = len(chunk.positions)
             most = min(self._most, count - taken or pace.size)
             try:
@@ -116,9 +119,8 @@ class Sender:
 
     def _next_chunk(self, stage: Stage, events: Ahead, most: int, batch: int) -> Chunk:
         taken, body = events.request(replace(self.limits, events=most))
-        self._chunks += 1
         return Chunk(
-            number=self._chunks - 1,
+            number=self._chunks,
             stage=stage.number,
             batch=batch,
             operation=stage.operation,

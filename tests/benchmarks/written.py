@@ -15,7 +15,7 @@ from runner.adapters.journal.run_journal import RunJournal
 from runner.adapters.journal.store import Store
 from runner.execution.chunks import Ahead, Wire
 from runner.execution.limits import RequestLimits
-from runner.execution.ports import Answer, Chunk, Sighting
+from runner.execution.ports import Answer, Chunk, Orders, Sighting
 from runner.execution.seeds import internal_ids, make_seed
 from runner.model import ExecutionPlan, Job, SentEvent
 from runner.planning.build import build_execution_plan
@@ -66,8 +66,7 @@ def started(store: Store, plan: ExecutionPlan, url: str) -> Iterator[RunJournal]
 
 def send(journal: RunJournal, chunk: Chunk, answer: Answer) -> None:
     """What a run writes down of one request."""
-    journal.orders()
-    journal.begin_chunk(chunk)
+    assert journal.begin_chunk(chunk, Orders())
     journal.accept(chunk, answer)
 
 

@@ -20,7 +20,7 @@ from runner.execution.ports import Guard, GuardUnanswered, Hold, Orders
 from runner.execution.recover import Decision
 from runner.execution.run import execute
 from runner.execution.summary import summarise
-from runner.model import ExecutionPlan, Observer, Pacing
+from runner.model import ExecutionPlan, Observer, Pacing, StageProgress
 from tests.support import (
     FakeClock,
     Recorder,
@@ -178,6 +178,22 @@ def test_a_run_that_was_tuned_while_it_stood_still_waits_by_the_new_delay_at_onc
     assert carry_out(server, plan, reopen(store, plan), clock=clock).how == "complete"
     assert clock.slept.count(7.0) == 2
     assert 3600.0 not in clock.slept
+
+
+def test_an_order_to_cancel_counts_within_a_batch(tmp_path: Path) -> None:
+    """It is asked about by the very statement that writes the next request down."""
+    plan = make_plan(tmp_path, repos(6_000) + FIRE + "batch_size: 6000\n")
+    store, server = new_store(tmp_path), StandIn()
+    journal = start_journal(store, plan)
+
+    class Operator(Recorder):
+        def progress(self, progress: StageProgress) -> None:
+            if progress.sent:
+                store.order("RUN1", wanted="cancel")
+
+    assert carry_out(server, plan, journal, observer=Operator()).how == "cancelled"
+    assert _sizes(server) == [5_000]
+    assert journal.next_position() == 5_000
 
 
 def test_only_trouble_is_called_slowed_down(tmp_path: Path) -> None:

@@ -74,8 +74,10 @@ class HttpEventApi:
                 ids = []
             else:
                 raise self._not_inngest(status)
-        if not {*map(type, ids)} <= {str}:
-            raise self._not_inngest(status)
+        try:
+            "".join(ids)  # the quickest way to know that all are strings: there are thousands
+        except TypeError:
+            raise self._not_inngest(status) from None
         taken = tuple(filter(None, ids))
         if status == 200 and len(taken) != count:
             message = f"{self.target.name} answered with {len(taken)} ids for {count} events"

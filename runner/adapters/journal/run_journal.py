@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, update
 
-from runner.adapters.journal import accepting, chains, figures, proofs, recovery
+from runner.adapters.journal import accepting, beginning, chains, figures, proofs, recovery
 from runner.adapters.journal.leases import Lease
 from runner.adapters.journal.reach import reachable
 from runner.adapters.journal.tables import chunks, jobs, notes, outcomes, runs, waits
@@ -33,8 +33,7 @@ from runner.model import (
     Totals,
 )
 
-# Made once: they go with every request.
-_BEGUN = insert(chunks)
+# Made once: it goes with every batch.
 _ORDERS = select(runs.c.wanted, runs.c.batch_size, runs.c.delay).where(
     runs.c.id == bindparam("run")
 )
@@ -79,26 +78,9 @@ class RunJournal:
             with self._read():
                 pass
 
-    def begin_chunk(self, chunk: Chunk) -> None:
+    def begin_chunk(self, chunk: Chunk, seen: Orders) -> bool:
         with self._transaction() as connection:
-            self._lease.renew(connection)
-            connection.execute(
-                _BEGUN,
-                {
-                    "run_id": self.run_id,
-                    "number": chunk.number,
-                    "stage": chunk.stage,
-                    "batch": chunk.batch,
-                    "operation": chunk.operation,
-                    "event": chunk.event,
-                    "first": chunk.positions[0],
-                    "last": chunk.positions[-1],
-                    "seed": chunk.seed,
-                    "state": "sending",
-                    "resent": False,
-                    "sent_at": time.time(),
-                },
-            )
+            return beginning.begin(connection, self.run_id, self._lease, chunk, seen)
 
     def accept(self, chunk: Chunk, answer: Answer) -> None:
         self.settle()

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event, inspect
 
 from runner.adapters.journal.store import Store
-from runner.execution.ports import Answer, Chunk
+from runner.execution.ports import Answer, Chunk, Orders
 from runner.model import RunRecord
 from tests.support import make_plan, new_store, repos, start_journal
 
@@ -37,7 +37,7 @@ def test_the_events_that_completed_are_not_gone_through(tmp_path: Path, question
     plan = make_plan(tmp_path, repos(1) + "operations: [sync]\n")
     journal = start_journal(store, plan, "01AAA")
     sent = Chunk(0, 1, 1, "sync", "app/sync", "1,AAAAAAAAAAAAAA==", b"[]", range(1), ["o/r0"])
-    journal.begin_chunk(sent)
+    assert journal.begin_chunk(sent, Orders())
     journal.accept(sent, Answer(("01BBB",)))  # and it has not ended
     journal.settle()
     ways: list[str] = []

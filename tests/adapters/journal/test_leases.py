@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 
+from runner.adapters.journal.beginning import begin
 from runner.adapters.journal.leases import SECONDS
 from runner.adapters.journal.tables import leases
 from runner.errors import LeaseLost, LockHeld, TargetError
-from tests.support import make_plan, new_store, repos, start_journal
+from runner.execution.ports import Chunk, Orders
+from tests.support import ORIGIN, make_plan, new_store, repos, start_journal
 
 pytestmark = pytest.mark.usefixtures("state")
 
@@ -98,3 +102,44 @@ def test_an_unreachable_lock_store_fails_closed(tmp_path: Path) -> None:
 def _change(store: object, **values: object) -> None:
     with store.engine.begin() as connection:  # type: ignore[attr-defined]
         connection.execute(update(leases).values(**values))
+
+
+def _request() -> Chunk:
+    return Chunk(0, 1, 1, "sync", "app/sync", "1,AAAAAAAAAAAAAA==", b"[]", range(1), ["o/r0"])
+
+
+def test_who_has_lost_the_lock_cannot_begin_a_request(tmp_path: Path) -> None:
+    store, plan = new_store(tmp_path), make_plan(tmp_path, BODY)
+    journal = start_journal(store, plan)
+    _change(store, expires_at=0)
+    start_journal(store, plan, "RUN2")
+    with pytest.raises(LeaseLost):
+        journal.begin_chunk(_request(), Orders())
+    assert store.reading(store.find("RUN1")).next_chunk() == 0
+
+
+@pytest.mark.parametrize("ordered", [{"wanted": "cancel"}, {"batch_size": 3}, {"delay": 0.5}])
+def test_a_request_is_not_written_down_past_an_order_that_was_not_seen(
+    tmp_path: Path, ordered: dict[str, Any]
+) -> None:
+    store = new_store(tmp_path)
+    journal = start_journal(store, make_plan(tmp_path, BODY))
+    store.order("RUN1", **ordered)
+    assert not journal.begin_chunk(_request(), Orders())
+    assert journal.unanswered() == []
+    assert journal.begin_chunk(_request(), journal.orders())
+    assert len(journal.unanswered()) == 1
+
+
+def test_a_lock_cannot_be_taken_while_its_holder_begins_a_request(tmp_path: Path) -> None:
+    """Else the one that takes it would not see the request, and would send its events again."""
+    store, plan = new_store(tmp_path), make_plan(tmp_path, BODY)
+    start_journal(store, plan)
+    _change(store, expires_at=0)
+    lease = store.lock(plan.name, ORIGIN, "RUN1")
+    with store.engine.connect() as holder, store.engine.connect() as other:
+        assert begin(holder, "RUN1", lease, _request(), Orders())
+        sqlite = other.dialect.name == "sqlite"
+        other.exec_driver_sql("PRAGMA busy_timeout=0" if sqlite else "SET lock_timeout = '100ms'")
+        with pytest.raises(OperationalError):
+            other.execute(update(leases).values(token="theirs"))  # noqa: S106 - not a secret
