@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from configparser import RawConfigParser
 from contextlib import ExitStack
@@ -16,9 +17,11 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 from psycopg.pq import Conninfo
 
 from runner.cli.serve import serve_command
+from runner.cli.submit import submit_command
 from tests.worker.engine import PATH
 from tests.worker.test_serve import Site
 
@@ -87,6 +90,39 @@ def test_every_variable_is_one_that_somebody_reads(compose: Any) -> None:
     assert set(compose["volumes"]) == {
         volume.partition(":")[0] for one in services.values() for volume in one.get("volumes", ())
     }
+
+
+def test_a_service_waits_for_a_database_that_takes_connections_and_comes_back(compose: Any) -> None:
+    """While its image sets it up, PostgreSQL answers on its socket only, and ends once more."""
+    services = compose["services"]
+    _, command, *asked = services["postgres"]["healthcheck"]["test"]
+    assert command == "pg_isready"
+    assert asked[asked.index("--host") + 1] == "127.0.0.1"
+    for name, service in services.items():
+        assert service["restart"] == "unless-stopped", name
+    assert services["worker"]["init"] is True
+
+
+def test_a_run_is_handed_over_to_the_server_that_the_worker_serves(compose: Any) -> None:
+    """Elsewhere it would end as incomplete: the worker would send to another server."""
+    text = (FOLDER / "compose.yaml").read_text(encoding="utf-8")
+    (said,) = [line for line in text.splitlines() if "backfill submit" in line]
+    service, *command = shlex.split(said.partition("docker compose exec ")[2])
+    assert command[:2] == ["backfill", "submit"]
+    target = submit_command.make_context("submit", command[2:]).params["target"]
+    assert target == compose["services"][service]["environment"]["INNGEST_BASE_URL"]
+
+
+def test_the_image_installs_this_project_with_what_a_worker_needs() -> None:
+    (argument,) = dockerfile("ARG")
+    name, _, default = argument.partition("=")
+    assert f'"${name}"' in dockerfile("RUN")[0]
+    wanted = Requirement(shlex.split(default)[0])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert wanted.name == project["name"]
+    assert wanted.extras == {"inngest", "postgres"} <= set(project["optional-dependencies"])
+    python = dockerfile("FROM")[0].removeprefix("python:").removesuffix("-slim")
+    assert f"Programming Language :: Python :: {python}" in project["classifiers"]
 
 
 def test_the_image_starts_a_worker_that_others_reach_and_is_asked_how_it_is(
