@@ -118,7 +118,7 @@ def test_who_has_lost_the_lock_cannot_begin_a_request(tmp_path: Path) -> None:
     assert store.reading(store.find("RUN1")).next_chunk() == 0
 
 
-@pytest.mark.parametrize("ordered", [{"wanted": "cancel"}, {"batch_size": 3}, {"delay": 0.5}])
+@pytest.mark.parametrize("ordered", [{"wanted": "cancel"}, {"batch_size": 3}, {"delay": 0.1}])
 def test_a_request_is_not_written_down_past_an_order_that_was_not_seen(
     tmp_path: Path, ordered: dict[str, Any]
 ) -> None:
