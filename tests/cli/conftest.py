@@ -155,8 +155,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 Start = Callable[..., subprocess.Popen[str]]
 
 
-def until(what: Callable[[], bool]) -> None:
-    latest = time.monotonic() + 30
+def until(what: Callable[[], bool], seconds: float = 30) -> None:
+    latest = time.monotonic() + seconds
     while not what():
-        assert time.monotonic() < latest, "it has not come to this in 30 s"
+        assert time.monotonic() < latest, f"it has not come to this in {seconds} s"
         time.sleep(0.02)

@@ -51,14 +51,21 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session")
-def live_url() -> Iterator[str]:
+def live_jobs() -> Iterator[set[tuple[str, str]]]:
+    """What the live server's functions have run: the event's id, and the job's."""
     # Imported here: only a live server needs the SDK, and the SDK warns when it is imported.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from tests.contract.sdk_app import serve_functions
 
-    with serve_functions(LIVE_URL):
-        yield LIVE_URL
+    with serve_functions(LIVE_URL) as ran:
+        yield ran
+
+
+@pytest.fixture(scope="session")
+def live_url(live_jobs: set[tuple[str, str]]) -> str:
+    """The live server, whose functions are served."""
+    return LIVE_URL
 
 
 @pytest.fixture(params=["embedded", *(["live"] if LIVE_URL else [])])

@@ -23,10 +23,13 @@ from starlette.routing import Route
 
 from tests.contract.target import COMPLETES, FAILS, HOLDS, STARTS_TWO
 
+Ran = set[tuple[str, str]]  # the event's id, and that of the job
+
 
 @contextmanager
-def serve_functions(server: str) -> Iterator[None]:
-    """Serve the contract's functions to the Inngest server at `server`."""
+def serve_functions(server: str) -> Iterator[Ran]:
+    """Serve the contract's functions to the Inngest server at `server`; what COMPLETES has run."""
+    ran: Ran = set()
     quiet = logging.getLogger("inngest.contract")
     quiet.setLevel(logging.CRITICAL)
     client = inngest.Inngest(
@@ -36,11 +39,13 @@ def serve_functions(server: str) -> Iterator[None]:
         is_production=False,
         logger=quiet,
     )
-    with closing(client._http_client._http_client_sync):  # the SDK leaves it open
-        yield from _serve(_handler(client))
+    left_open = client._http_client._http_client_sync  # by the SDK
+    with closing(left_open), _served(_handler(client, ran)):
+        yield ran
 
 
-def _serve(handler: CommHandler) -> Iterator[None]:
+@contextmanager
+def _served(handler: CommHandler) -> Iterator[None]:
     async def answer(request: Request) -> Response:
         body, headers = await request.body(), request.headers
         received = _request(str(request.url), body, headers, request.query_params)
@@ -64,11 +69,12 @@ def _serve(handler: CommHandler) -> Iterator[None]:
             thread.join()
 
 
-def _handler(client: inngest.Inngest) -> CommHandler:
+def _handler(client: inngest.Inngest, ran: Ran) -> CommHandler:
     @client.create_function(
         fn_id="completes", trigger=inngest.TriggerEvent(event=COMPLETES), retries=0
     )
     async def completes(ctx: inngest.Context) -> Mapping[str, Any]:
+        ran.add((str(ctx.event.id), ctx.run_id))
         return {"echo": dict(ctx.event.data)}
 
     @client.create_function(fn_id="fails", trigger=inngest.TriggerEvent(event=FAILS), retries=0)

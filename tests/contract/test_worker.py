@@ -1,21 +1,30 @@
-"""A submitted run on the live Inngest server at BACKFILL_TEST_INNGEST_URL, by a `serve` process."""
+"""Submitted runs on the live Inngest server at BACKFILL_TEST_INNGEST_URL, by `serve` processes."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
-from tests.cli.conftest import COMMAND, backfill, until
+from tests.cli.conftest import COMMAND, backfill, served, until
 from tests.contract.conftest import LIVE_URL
 from tests.contract.target import COMPLETES
-from tests.support import write_plan
+from tests.support import repos, write_plan
 
 __all__ = ["backfill"]  # a fixture of the command line
 
@@ -27,29 +36,88 @@ apiVersion: backfill/v1
 kind: OperationCatalog
 operations:
   echo: {{event: {COMPLETES}, for_each: repo, payload: {{repo: "{{{{ repo.repo }}}}"}}}}
+  again:
+    {{event: {COMPLETES}, for_each: repo, after: [echo], payload: {{repo: "{{{{ repo.repo }}}}"}}}}
 """
 
 
+class Workers:
+    """`serve` processes of one state, each at a port of its own."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.folder, self.stack = folder, stack
+        self.processes: dict[int, subprocess.Popen[bytes]] = {}
+
+    def start(self, *options: str) -> None:
+        """One more; the server has been told of it."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port: int = free.getsockname()[1]
+        log = self.stack.enter_context((self.folder / f"serve-{port}.log").open("w"))
+        command = [*COMMAND, "serve", "--port", str(port), *options]
+        process = subprocess.Popen(command, stderr=log)
+        self.stack.callback(process.wait)
+        self.stack.callback(process.terminate)
+        self.processes[port] = process
+        until(lambda: _is_ready(port))
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/readyz").is_success
+    except httpx.TransportError:
+        return False
+
+
+class Front:
+    """The workers' one address: the server's calls go to them in turn, and to one that lives."""
+
+    def __init__(self, workers: Workers) -> None:
+        self.workers = workers
+        self.busy: int | None = None  # the port of the worker that is called just now
+        self.calls: Counter[int] = Counter()
+        self.steps = 0  # that the function has carried out, the engine's sleeps apart
+
+    async def answer(self, request: Request) -> Response:
+        headers = _passed_on(request.headers)
+        body, path = await request.body(), f"{request.url.path}?{request.url.query}"
+        async with httpx.AsyncClient(timeout=60) as client:
+            for port in sorted(self.workers.processes, key=lambda port: self.calls[port]):
+                self.busy = port
+                url = f"http://127.0.0.1:{port}{path}"
+                try:
+                    answer = await client.post(url, content=body, headers=headers)
+                except httpx.ConnectError:
+                    continue
+                except httpx.TransportError:
+                    return Response(status_code=502)
+                finally:
+                    self.busy = None
+                    self.calls[port] += 1
+                if answer.status_code == 206:
+                    self.steps += sum(one["op"] == "StepRun" for one in answer.json())
+                return Response(answer.content, answer.status_code, _passed_on(answer.headers))
+        return Response(status_code=503)
+
+
+def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
+    """All but those of one connection, or of one form of the body."""
+    own = ("host", "connection", "content-length", "content-encoding", "transfer-encoding")
+    return {name: value for name, value in headers.items() if name not in own}
+
+
 @pytest.fixture
-def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workers]:
     monkeypatch.setenv("INNGEST_DEV", LIVE_URL)
     monkeypatch.setenv("BACKFILL_STATE", f"sqlite:///{tmp_path / 'state.db'}")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with (tmp_path / "serve.log").open("w+") as log:
-        process = subprocess.Popen([*COMMAND, "serve", "--port", str(port)], stderr=log)
-        try:
-            until(lambda: "the server knows" in (tmp_path / "serve.log").read_text())
-            yield
-        finally:
-            process.terminate()
-            process.wait()
+    with ExitStack() as stack:
+        yield Workers(tmp_path, stack)
 
 
-@pytest.mark.usefixtures("worker", "live_url")
+@pytest.mark.usefixtures("live_url")
 def test_the_engine_waits_and_the_run_completes(
-    tmp_path: Path, backfill: Callable[..., Any]
+    tmp_path: Path, workers: Workers, backfill: Callable[..., Any]
 ) -> None:
+    workers.start()
     body = "repos: [o/a, o/b, o/c]\noperations: [{use: echo, wait: completed}]\n"
     plan = write_plan(tmp_path, body + "batch_size: 1\ndelay: 4s\n", catalog=CATALOG)
     done = backfill("submit", plan, "--target", "dev", "--format", "json", "--yes")
@@ -61,3 +129,44 @@ def test_the_engine_waits_and_the_run_completes(
     assert [stage["completed"] for stage in stages] == [3]
     waits = backfill("logs", run_id).out.count("waiting 4s between batches")
     assert waits == 2
+
+
+def test_ten_thousand_events_by_two_workers_of_which_one_is_killed_half_way(
+    tmp_path: Path,
+    workers: Workers,
+    live_jobs: set[tuple[str, str]],
+    backfill: Callable[..., Any],
+    record_property: Callable[[str, object], None],
+) -> None:
+    """Every event starts one job, and the function takes a step a batch and a few a stage. It
+    takes three minutes: the engine does the waiting between batches, and runs all jobs."""
+    body = repos(5_000) + "operations: [{use: echo, wait: completed}, again]\n"
+    plan = write_plan(tmp_path, body + "batch_size: 200\ndelay: 3100ms\n", catalog=CATALOG)
+    front, began = Front(workers), time.monotonic()
+    with served(Starlette(routes=[Route("/api/inngest", front.answer, methods=["POST"])])) as url:
+        workers.start("--url", url)
+        workers.start("--url", url)
+        asked = ("submit", plan, "--target", "dev", "--format", "json", "--yes")
+        done = backfill(*asked)
+        assert done.status == 0, done.err
+        run_id = json.loads(done.out)["run_id"]
+        ours = _starting_with(live_jobs, run_id)
+        until(lambda: len(ours()) >= 4_500 and front.busy is not None, seconds=200)
+        victim = workers.processes[front.busy or 0]
+        victim.kill()
+        assert victim.wait() == -signal.SIGKILL
+        watching = [*COMMAND, "status", run_id, "--watch"]
+        assert subprocess.run(watching, timeout=300, check=False).returncode == 0
+    jobs = Counter(event for event, _ in ours())
+    lost, doubled = 10_000 - len(jobs), sum(jobs.values()) - len(jobs)
+    name = "live workers: events, lost, doubled, batches, steps, seconds"
+    figures = (10_000, lost, doubled, 50, front.steps, round(time.monotonic() - began))
+    record_property(name, figures)
+    assert (lost, doubled) == (0, 0)
+    assert all(front.calls.values()), "both have carried it"
+    assert front.steps <= 50 + 2 * 3
+
+
+def _starting_with(jobs: set[tuple[str, str]], run_id: str) -> Callable[[], list[tuple[str, str]]]:
+    """The jobs of this run so far; the server adds to them meanwhile."""
+    return lambda: [one for one in list(jobs) if one[0].startswith(run_id)]
