@@ -25,19 +25,25 @@ class Gate:
     stop: asyncio.Event
     guards: Sequence[Guard]
     cancelled: bool = False
+    asked: bool = False
     seen: Orders = field(default_factory=Orders)
 
     async def opened(self, stage: int, pace: Pace, *, batch: bool) -> bool:
         """Return True once the next request may go out, False where the run is to end.
 
         Guards count before each batch (`batch`); one that cannot be asked holds, like one that says
-        so. Orders count before each request, which is not written down past others than `seen`.
+        so. Orders count before each request, which is not written down past others than `seen`:
+        they are read where that was refused, and at first.
         """
         said = self.waits.held
+        if batch and self.asked and not said and not self.guards:
+            self.tune(pace, self.seen)  # of another stage, it may be
+            return not self.stop.is_set()
         if said:  # in the portion before
             self.tracker.waiting(stage, said)
         while not self.stop.is_set():
-            orders = self.seen = self.journal.orders()
+            orders, self.asked = self.journal.orders(), True
+            self.seen = orders
             if orders.wanted == "cancel":
                 self.cancelled = True
                 return False

@@ -238,6 +238,8 @@ class _Run:
                     return 0
             if decided < count and not await self.gate.opened(stage.number, pace, batch=False):
                 return 0
+            if not decided:  # orders have come before the batch
+                size, count = pace.size, batch_size(stage, index, pace)
         if pace.delay:
             self.journal.settle()  # nothing is owed while nothing is sent
         if pace.size >= size and (faster := pace.speed_up()):

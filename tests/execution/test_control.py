@@ -22,6 +22,7 @@ from runner.execution.run import execute
 from runner.execution.summary import summarise
 from runner.model import ExecutionPlan, Observer, Pacing, StageProgress
 from tests.support import (
+    CATALOG,
     FakeClock,
     Recorder,
     StandIn,
@@ -194,6 +195,24 @@ def test_an_order_to_cancel_counts_within_a_batch(tmp_path: Path) -> None:
     assert carry_out(server, plan, journal, observer=Operator()).how == "cancelled"
     assert _sizes(server) == [5_000]
     assert journal.next_position() == 5_000
+
+
+def test_a_pace_that_was_ordered_counts_from_the_next_batch_and_in_the_stages_after(
+    tmp_path: Path,
+) -> None:
+    body = repos(8) + "operations: [fire, fire_again]\nbatch_size: 4\n"
+    again = "{event: app/fire, for_each: repo, after: [fire], payload: {repo: x}, done: sent}"
+    plan = make_plan(tmp_path, body, catalog=f"{CATALOG}  fire_again: {again}\n")
+    store, server = new_store(tmp_path), StandIn()
+    journal = start_journal(store, plan)
+
+    class Operator(Recorder):
+        def progress(self, progress: StageProgress) -> None:
+            if progress.sent == 4 and progress.stage == 1:
+                store.order("RUN1", batch_size=2)
+
+    assert carry_out(server, plan, journal, observer=Operator()).how == "complete"
+    assert _sizes(server) == [4, 2, 2, 2, 2, 2, 2]
 
 
 def test_only_trouble_is_called_slowed_down(tmp_path: Path) -> None:

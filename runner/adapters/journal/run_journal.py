@@ -33,7 +33,7 @@ from runner.model import (
     Totals,
 )
 
-# Made once: it goes with every batch.
+# Made once: building it costs more than carrying it out.
 _ORDERS = select(runs.c.wanted, runs.c.batch_size, runs.c.delay).where(
     runs.c.id == bindparam("run")
 )
