@@ -98,11 +98,15 @@ class Figure:
 
 
 def in_turn(rounds: int, *works: Callable[[], T]) -> list[tuple[T, ...]]:
-    """A B C A B C ...; what each has come to, by work. One round to warm up is thrown away
-    (bytecode, the disk's cache)."""
+    """A B C C B A A B C ...: whom one comes after must not tell; what each has come to, by work.
+    One round to warm up is thrown away (bytecode, the disk's cache)."""
     for work in works:
         work()
-    found = [tuple(work() for work in works) for _ in range(rounds)]
+    found: list[list[T]] = []
+    for number in range(rounds):
+        order = works[::-1] if number % 2 else works
+        come = [work() for work in order]
+        found.append(come[::-1] if number % 2 else come)
     return list(zip(*found, strict=True))
 
 
