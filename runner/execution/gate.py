@@ -37,19 +37,17 @@ class Gate:
         """
         said = self.waits.held
         if batch and self.asked and not said and not self.guards:
-            self.tune(pace, self.seen)  # of another stage, it may be
+            self._tune(pace)  # of another stage, it may be
             return not self.stop.is_set()
         if said:  # in the portion before
             self.tracker.waiting(stage, said)
         while not self.stop.is_set():
-            orders, self.asked = self.journal.orders(), True
-            self.seen = orders
-            if orders.wanted == "cancel":
+            self.look(pace)
+            if self.seen.wanted == "cancel":
                 self.cancelled = True
                 return False
-            self.tune(pace, orders)
             hold = Hold("paused by an operator", _ASK_AGAIN)
-            if orders.wanted != "pause":
+            if self.seen.wanted != "pause":
                 found = await self._held() if batch or said else None
                 if found is None:
                     if said:
@@ -65,9 +63,13 @@ class Gate:
             await self.waits.again(min(hold.seconds, _LONGEST), "gate")
         return False
 
-    def tune(self, pace: Pace, orders: Orders) -> None:
-        """Take over the pace that was ordered."""
-        if tuned := pace.tune(orders):
+    def look(self, pace: Pace) -> None:
+        """Read what was ordered, and take over its pace."""
+        self.asked, self.seen = True, self.journal.orders()
+        self._tune(pace)
+
+    def _tune(self, pace: Pace) -> None:
+        if tuned := pace.tune(self.seen):
             self.observer.note(tuned)
 
     async def _held(self) -> Hold | None:

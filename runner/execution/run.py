@@ -248,7 +248,7 @@ class _Run:
 
     async def _pause(self, stage: Stage, pace: Pace) -> None:
         if pace.delay and not self.waits.passed(self.journal.next_position):
-            self.gate.tune(pace, self.journal.orders())  # also those given while it stood still
+            self.gate.look(pace)  # also at orders given while it stood still
             why = "between batches (slowed down)" if pace.slowed else "between batches"
             self.tracker.waiting(stage.number, f"{format_duration(round(pace.delay, 1))} {why}")
             await self.waits.pace(pace.delay)

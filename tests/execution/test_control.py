@@ -215,6 +215,23 @@ def test_a_pace_that_was_ordered_counts_from_the_next_batch_and_in_the_stages_af
     assert _sizes(server) == [4, 2, 2, 2, 2, 2, 2]
 
 
+def test_an_order_that_is_found_before_a_delay_is_taken_over_once(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path, repos(8) + FIRE + "batch_size: 4\ndelay: 1h\n")
+    store, server, clock = new_store(tmp_path), StandIn(), FakeClock()
+    journal = start_journal(store, plan)
+
+    class Operator(Recorder):
+        def progress(self, progress: StageProgress) -> None:
+            if progress.sent == 4:
+                store.order("RUN1", batch_size=2, delay=7.0)
+
+    observer = Operator()
+    assert carry_out(server, plan, journal, observer=observer, clock=clock).how == "complete"
+    assert _sizes(server) == [4, 2, 2]
+    assert clock.slept.count(7.0) == 2
+    assert observer.notes == ["batches of 2, 7s apart: tuned by an operator"]
+
+
 def test_only_trouble_is_called_slowed_down(tmp_path: Path) -> None:
     """An operator's order is the pace that is wanted, whatever the plan says."""
     server, observer = StandIn(faults=[answers(503)]), Recorder()
