@@ -25,7 +25,7 @@ from runner.adapters.journal.store import Store
 from runner.adapters.journal.tables import leases
 from runner.execution.limits import RequestLimits
 from runner.execution.means import Means
-from runner.execution.ports import Guard
+from runner.execution.ports import Chunk, Guard
 from runner.model import ExecutionPlan, Observer, StageProgress
 from runner.planning.build import build_execution_plan
 from runner.spec.load import load_plan
@@ -60,6 +60,9 @@ def make_plan(folder: Path, body: str, *, catalog: str = CATALOG) -> ExecutionPl
 def repos(count: int) -> str:
     return "repos: [" + ", ".join(f"o/r{number}" for number in range(count)) + "]\n"
 
+
+# The first request of a run that sends `sync`.
+REQUEST = Chunk(0, 1, 1, "sync", "app/sync", "1,AAAAAAAAAAAAAA==", b"[]", range(1), ["o/r0"])
 
 open_stores: list[Store] = []
 

@@ -45,6 +45,7 @@ def test_requests_hold_all_events_in_order_within_both_limits(
     """Only an event that is too large by itself may exceed the byte limit, and it goes alone."""
     wire = _sized(sizes)
     encoded, ahead, limits = _bodies(wire), Ahead(wire, 0), RequestLimits(max_events, max_bytes)
+    sent: list[object] = []
     while ahead.position < len(sizes):
         count, body = ahead.request(limits)
         assert 1 <= count <= max_events
@@ -53,7 +54,9 @@ def test_requests_hold_all_events_in_order_within_both_limits(
         assert body == join(following[:count])
         more = following[: count + 1]
         assert len(more) in (count, max_events + 1) or len(join(more)) > max_bytes
+        sent += json.loads(body)
         ahead.drop(count)
+    assert sent == [json.loads(body) for body in encoded]
 
 
 def test_the_event_on_the_wire_has_name_data_and_a_readable_id() -> None:

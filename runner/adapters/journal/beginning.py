@@ -14,7 +14,7 @@ from runner.execution.ports import Chunk, Orders
 # asks whether the lease is held and the orders are those that were seen, and keeps the lease from
 # being taken over until the request is written.
 _ROW = [column for column in chunks.c if column.name not in ("ids", "completed", "failed")]
-_ORDERS = (runs.c.wanted, runs.c.batch_size, runs.c.delay)
+ORDERS = [runs.c[name] for name in Orders._fields]
 _BEGUN = (
     insert(chunks)
     .from_select(
@@ -22,7 +22,7 @@ _BEGUN = (
         select(*(bindparam(f"new_{column.name}", type_=column.type) for column in _ROW))
         .select_from(leases.join(runs, leases.c.run_id == runs.c.id))
         .where(leases.c.name == bindparam("held"), leases.c.token == bindparam("by"))
-        .where(*(order.is_not_distinct_from(bindparam(order.name)) for order in _ORDERS))
+        .where(*(order.is_not_distinct_from(bindparam(order.name)) for order in ORDERS))
         .with_for_update(of=leases),
     )
     .execution_options(preserve_rowcount=True)

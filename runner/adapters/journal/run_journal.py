@@ -34,9 +34,7 @@ from runner.model import (
 )
 
 # Made once: building it costs more than carrying it out.
-_ORDERS = select(runs.c.wanted, runs.c.batch_size, runs.c.delay).where(
-    runs.c.id == bindparam("run")
-)
+_ORDERS = select(*beginning.ORDERS).where(runs.c.id == bindparam("run"))
 
 
 class RunJournal:

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import event, inspect
 
 from runner.adapters.journal.store import Store
-from runner.execution.ports import Answer, Chunk, Orders
+from runner.execution.ports import Answer, Orders
 from runner.model import RunRecord
-from tests.support import make_plan, new_store, repos, start_journal
+from tests.support import REQUEST, make_plan, new_store, repos, start_journal
 
 QUESTIONS: dict[str, Callable[[Store, RunRecord], object]] = {
     "failures": lambda store, run: store.reading(run).failures(),
@@ -36,9 +36,8 @@ def test_the_events_that_completed_are_not_gone_through(tmp_path: Path, question
     store = new_store(tmp_path)
     plan = make_plan(tmp_path, repos(1) + "operations: [sync]\n")
     journal = start_journal(store, plan, "01AAA")
-    sent = Chunk(0, 1, 1, "sync", "app/sync", "1,AAAAAAAAAAAAAA==", b"[]", range(1), ["o/r0"])
-    assert journal.begin_chunk(sent, Orders())
-    journal.accept(sent, Answer(("01BBB",)))  # and it has not ended
+    assert journal.begin_chunk(REQUEST, Orders())
+    journal.accept(REQUEST, Answer(("01BBB",)))  # and it has not ended
     journal.settle()
     ways: list[str] = []
 

@@ -15,8 +15,8 @@ from runner.adapters.journal.beginning import begin
 from runner.adapters.journal.leases import SECONDS
 from runner.adapters.journal.tables import leases
 from runner.errors import LeaseLost, LockHeld, TargetError
-from runner.execution.ports import Chunk, Orders
-from tests.support import ORIGIN, make_plan, new_store, repos, start_journal
+from runner.execution.ports import Orders
+from tests.support import ORIGIN, REQUEST, make_plan, new_store, repos, start_journal
 
 pytestmark = pytest.mark.usefixtures("state")
 
@@ -104,17 +104,13 @@ def _change(store: object, **values: object) -> None:
         connection.execute(update(leases).values(**values))
 
 
-def _request() -> Chunk:
-    return Chunk(0, 1, 1, "sync", "app/sync", "1,AAAAAAAAAAAAAA==", b"[]", range(1), ["o/r0"])
-
-
 def test_who_has_lost_the_lock_cannot_begin_a_request(tmp_path: Path) -> None:
     store, plan = new_store(tmp_path), make_plan(tmp_path, BODY)
     journal = start_journal(store, plan)
     _change(store, expires_at=0)
     start_journal(store, plan, "RUN2")
     with pytest.raises(LeaseLost):
-        journal.begin_chunk(_request(), Orders())
+        journal.begin_chunk(REQUEST, Orders())
     assert store.reading(store.find("RUN1")).next_chunk() == 0
 
 
@@ -125,9 +121,9 @@ def test_a_request_is_not_written_down_past_an_order_that_was_not_seen(
     store = new_store(tmp_path)
     journal = start_journal(store, make_plan(tmp_path, BODY))
     store.order("RUN1", **ordered)
-    assert not journal.begin_chunk(_request(), Orders())
+    assert not journal.begin_chunk(REQUEST, Orders())
     assert journal.unanswered() == []
-    assert journal.begin_chunk(_request(), journal.orders())
+    assert journal.begin_chunk(REQUEST, journal.orders())
     assert len(journal.unanswered()) == 1
 
 
@@ -138,7 +134,7 @@ def test_a_lock_cannot_be_taken_while_its_holder_begins_a_request(tmp_path: Path
     _change(store, expires_at=0)
     lease = store.lock(plan.name, ORIGIN, "RUN1")
     with store.engine.connect() as holder, store.engine.connect() as other:
-        assert begin(holder, "RUN1", lease, _request(), Orders())
+        assert begin(holder, "RUN1", lease, REQUEST, Orders())
         sqlite = other.dialect.name == "sqlite"
         other.exec_driver_sql("PRAGMA busy_timeout=0" if sqlite else "SET lock_timeout = '100ms'")
         with pytest.raises(OperationalError):
