@@ -36,7 +36,7 @@ class Gate:
         they are read where that was refused, and at first.
         """
         said = self.waits.held
-        if batch and self.asked and not said and not self.guards:
+        if batch and self.asked and not (self.seen.wanted or said or self.guards):
             self._tune(pace)  # of another stage, it may be
             return not self.stop.is_set()
         if said:  # in the portion before

@@ -215,6 +215,22 @@ def test_a_pace_that_was_ordered_counts_from_the_next_batch_and_in_the_stages_af
     assert _sizes(server) == [4, 2, 2, 2, 2, 2, 2]
 
 
+@pytest.mark.parametrize("delay", ["0s", "1h"])
+def test_an_order_to_cancel_counts_before_the_next_batch(tmp_path: Path, delay: str) -> None:
+    """Also where it is read before the delay, together with the pace."""
+    plan = make_plan(tmp_path, repos(8) + FIRE + f"batch_size: 4\ndelay: {delay}\n")
+    store, server = new_store(tmp_path), StandIn()
+    journal = start_journal(store, plan)
+
+    class Operator(Recorder):
+        def progress(self, progress: StageProgress) -> None:
+            if progress.sent:
+                store.order("RUN1", wanted="cancel")
+
+    assert carry_out(server, plan, journal, observer=Operator()).how == "cancelled"
+    assert _sizes(server) == [4]
+
+
 def test_an_order_that_is_found_before_a_delay_is_taken_over_once(tmp_path: Path) -> None:
     plan = make_plan(tmp_path, repos(8) + FIRE + "batch_size: 4\ndelay: 1h\n")
     store, server, clock = new_store(tmp_path), StandIn(), FakeClock()
