@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import URL, Engine, create_engine, event
 
-from runner.adapters.driver import postgresql
+from runner.adapters import driver
+from runner.adapters.database.url import FORM, DatabaseUrl
+from runner.adapters.database.url import parse_url as database_url
 from runner.errors import TargetError, UsageError
-
-_HINT = "write it like sqlite:///path/to/state.db, or postgresql://user@host/database"
 
 
 def parse_url(text: str) -> URL:
     """A path alone is a SQLite file. Raises `UsageError`, which never echoes the URL."""
-    try:
-        url = make_url(text if "://" in text else f"sqlite:///{text}")
-    except (ArgumentError, ValueError):
-        raise UsageError("--state is not a URL", hint=_HINT) from None
-    if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
-        return url.set(drivername="postgresql+psycopg")
-    if url.drivername != "sqlite" or not url.database:
-        raise UsageError(f"--state: {url.drivername} cannot hold a state", hint=_HINT)
-    return url
+    return _for_sqlalchemy(_read(text))
 
 
 def connect(url: URL) -> Engine:
     if url.drivername != "sqlite":
-        # One process holds one connection, and a server that is away is known in seconds.
-        return postgresql(
-            url, pool_size=1, max_overflow=1, pool_pre_ping=True, connect_args=_NETWORK
+        driver.load()
+        read = _read(
+            url.render_as_string(hide_password=False).replace("+", "%20").replace("%20", "+", 1)
         )
+        # One process holds one connection, and a server that is away is known in seconds.
+        engine = create_engine(
+            url,
+            pool_size=1,
+            max_overflow=1,
+            pool_pre_ping=True,
+            creator=lambda: driver.connect(read, **_NETWORK),
+        )
+        if wanted := driver.settings(read):
+
+            def begin(connection: Any) -> None:
+                connection.exec_driver_sql(wanted.replace("%", "%%"))
+
+            event.listen(engine, "begin", begin)
+        return engine
     path = Path(str(url.database))
     try:
         if not path.parent.exists():
@@ -46,9 +53,34 @@ def connect(url: URL) -> Engine:
     return engine
 
 
-_NETWORK = {
-    "connect_timeout": 10,
-    "application_name": "backfill",
+def _read(text: str) -> DatabaseUrl:
+    read = database_url(text, "--state", paths=True)
+    if read.kind == "sqlite" and not read.path:
+        raise UsageError("--state: a database in memory cannot hold a state", hint=FORM)
+    return read
+
+
+def _for_sqlalchemy(read: DatabaseUrl) -> URL:
+    if read.kind == "sqlite":
+        return URL.create("sqlite", database=read.path)
+    query = dict(read.options)
+    plain = {key: query.pop(key, None) for key in ("password", "dbname")}
+    if read.settings:
+        given = (
+            f"-c{name}=" + re.sub(r"([\\\\\s])", r"\\\1", value)
+            for name, value in read.settings.items()
+        )
+        query["options"] = " ".join(given)
+    return URL.create(
+        "postgresql+psycopg",
+        username=query.pop("user", None),
+        password=plain["password"],
+        database=plain["dbname"],
+        query=query,
+    )
+
+
+_NETWORK: dict[str, Any] = {
     "keepalives_idle": 30,
     "tcp_user_timeout": 30_000,
 }

@@ -52,7 +52,7 @@ def describe(url: URL) -> str:
     """Where the state is, without a password."""
     if url.drivername == "sqlite":
         return url.database or str(url)
-    return f"postgresql://{url.host or 'localhost'}/{url.database or ''}"
+    return f"postgresql://{url.query.get('host', 'localhost')}/{url.database or ''}"
 
 
 def _hint(url: URL, why: str) -> str:
