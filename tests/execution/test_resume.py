@@ -18,6 +18,7 @@ from runner.execution.run import execute
 from runner.execution.seeds import make_seed
 from runner.execution.summary import summarise
 from runner.model import ExecutionPlan
+from tests.depth import depth
 from tests.support import (
     CATALOG,
     FakeClock,
@@ -77,7 +78,9 @@ def _resume(folder: Path, server: StandIn, plan: ExecutionPlan) -> RunJournal:
 
 
 @settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=depth(30, 120),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(at=st.integers(1, 30), after=st.booleans(), bad=st.sampled_from([set(), {"o/r0"}, {"o/r4"}]))
 def test_killed_at_any_write_and_resumed_each_event_takes_effect_once(

@@ -6,19 +6,25 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pytest
+
+from tests.depth import depth
 from tests.faults.schedules import come_through, lost_and_doubled
 from tests.support import make_plan, new_store, repos
 
-SCHEDULES = 1_000
+PARTS = 8  # of the schedules: tests of their own, so that all cores are at work
+SCHEDULES = depth(200, 1_000) // PARTS
+SOAKED = depth(2_000, 10_000)
 
 
-def test_over_a_thousand_random_schedules_nothing_is_lost_and_nothing_doubled(
-    tmp_path: Path, record_property: Any
+@pytest.mark.parametrize("part", range(PARTS))
+def test_over_random_schedules_of_faults_nothing_is_lost_and_nothing_doubled(
+    tmp_path: Path, record_property: Any, part: int
 ) -> None:
     plan = make_plan(tmp_path, repos(5) + "operations: [sync, embed]\nbatch_size: 2\n")
     store = new_store(tmp_path)
     lost = doubled = processes = 0
-    for number in range(SCHEDULES):
+    for number in range(part * SCHEDULES, (part + 1) * SCHEDULES):
         random = Random(number)  # noqa: S311 - a schedule that fails can be run again
         run_id = f"RUN{number}."
         server, took = come_through(store, plan, random, faulty=0.3, deadly=0.04, run_id=run_id)
@@ -31,10 +37,8 @@ def test_over_a_thousand_random_schedules_nothing_is_lost_and_nothing_doubled(
     assert processes > SCHEDULES, "some of them must have died"
 
 
-def test_soak_ten_thousand_events_through_random_faults(
-    tmp_path: Path, record_property: Any
-) -> None:
-    plan = make_plan(tmp_path, repos(10_000) + "operations: [fire]\nbatch_size: 40\n")
+def test_soak_many_events_through_random_faults(tmp_path: Path, record_property: Any) -> None:
+    plan = make_plan(tmp_path, repos(SOAKED) + "operations: [fire]\nbatch_size: 40\n")
     server, processes = come_through(
         new_store(tmp_path),
         plan,
@@ -43,5 +47,5 @@ def test_soak_ten_thousand_events_through_random_faults(
         deadly=0.01,
     )
     lost, doubled = lost_and_doubled(server, plan)
-    record_property("soak: events, processes, lost, doubled", (10_000, processes, lost, doubled))
+    record_property("soak: events, processes, lost, doubled", (SOAKED, processes, lost, doubled))
     assert (lost, doubled) == (0, 0)

@@ -15,6 +15,7 @@ from runner.adapters.journal.run_journal import RunJournal
 from runner.execution.summary import summarise
 from runner.model import Outcome
 from runner.planning.subset import subset
+from tests.depth import depth
 from tests.faults.schedules import FAULTS, Mortal, attempt
 from tests.support import (
     StandIn,
@@ -122,4 +123,4 @@ class Runs(RuleBasedStateMachine):
 
 
 TestRuns = Runs.TestCase
-TestRuns.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestRuns.settings = settings(max_examples=depth(15, 60), stateful_step_count=25, deadline=None)

@@ -17,6 +17,7 @@ from runner.adapters.journal.store import Store
 from runner.adapters.worker import function
 from runner.execution.limits import RequestLimits
 from tests.cli.conftest import until
+from tests.depth import depth
 from tests.support import make_plan, repos
 from tests.worker.conftest import World
 from tests.worker.engine import Ran
@@ -26,7 +27,9 @@ DONE = {"run": "RUN1", "status": "completed"}
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=depth(8, 25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     count=st.integers(1, 12),

@@ -21,6 +21,7 @@ import pytest
 from runner.adapters.embedded.server import create_app
 from runner.adapters.worker.request import EVENT
 from tests.cli.conftest import COMMAND, Result, served, until
+from tests.depth import depth
 from tests.support import EVENT_KEY, SIGNING_KEY, repos, write_plan
 from tests.worker.engine import Engine, Ran, RealClock, recorded
 
@@ -136,22 +137,21 @@ def test_killed_in_its_middle_a_worker_loses_and_doubles_nothing(
     assert json.loads(shown.out)["status"] == "completed"
 
 
-def test_ten_thousand_events_by_two_workers_of_which_one_is_killed_half_way(
+def test_many_events_by_two_workers_of_which_one_is_killed_half_way(
     tmp_path: Path, site: Site, backfill: Backfill, record_property: Any
 ) -> None:
-    body = repos(10_000) + "operations: [sync]\nbatch_size: 1000\ndelay: 900ms\n"
+    count = depth(1_000, 10_000)
+    body = f"{repos(count)}operations: [sync]\nbatch_size: {count // 10}\ndelay: 900ms\n"
     plan = write_plan(tmp_path, body)
     victim = site.serve()
     site.serve()
     submit(backfill, site, plan)
-    watcher = at(lambda: len(site.order) >= 5_000, victim.kill)
+    watcher = at(lambda: len(site.order) >= count // 2, victim.kill)
     (ran,) = site.engine.run_all()
     watcher.join()
-    lost = 10_000 - len(site.effects)
+    lost = count - len(site.effects)
     doubled = sum(count - 1 for count in site.effects.values())
-    record_property(
-        "workers: events, lost, doubled, steps", (10_000, lost, doubled, len(ran.steps))
-    )
+    record_property("workers: events, lost, doubled, steps", (count, lost, doubled, len(ran.steps)))
     assert ran.output["status"] == "completed", ran.error
     assert (lost, doubled) == (0, 0)
     assert len(ran.steps) <= 30  # 10 batches, and what waits for jobs
