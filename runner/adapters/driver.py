@@ -8,18 +8,16 @@ the connection is made that a pooler refuses. What a session is to be set to, ea
 from __future__ import annotations
 
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 from runner.errors import PreflightRefused, UsageError
 
 if TYPE_CHECKING:
     from psycopg import Connection
-    from sqlalchemy import URL, Engine
 
     from runner.adapters.database.url import DatabaseUrl
 
 PATIENCE = 10  # seconds until a server that does not answer counts as away
-_C = TypeVar("_C", bound="Connection[Any]")
 
 
 def load() -> ModuleType:
@@ -32,7 +30,9 @@ def load() -> ModuleType:
     return psycopg
 
 
-def connect(url: DatabaseUrl, kind: type[_C] | None = None, **options: Any) -> _C:
+def connect(
+    url: DatabaseUrl, kind: type[Connection[Any]] | None = None, **options: Any
+) -> Connection[Any]:
     """A connection to PostgreSQL; `options` are libpq's and psycopg's, and the URL's go over them.
 
     Raises `PreflightRefused` without the driver, `UsageError` where the driver cannot read what
@@ -48,14 +48,14 @@ def connect(url: DatabaseUrl, kind: type[_C] | None = None, **options: Any) -> _
         "prepare_threshold": None,
     }
     try:
-        connection = (kind or psycopg.Connection).connect(**given)
+        connection: Connection[Any] = (kind or psycopg.Connection).connect(**given)
     except psycopg.ProgrammingError as error:  # an option that this libpq does not know
         raise UsageError(f"{url.name}: {url.clean(first_line(error))}") from None
     from psycopg.types.string import TextLoader
 
     # As the server sends them: a UUID object for each would only be made to be written out.
     connection.adapters.register_loader("uuid", TextLoader)
-    return cast("_C", connection)
+    return connection
 
 
 def settings(url: DatabaseUrl) -> str:
@@ -76,11 +76,3 @@ def first_line(error: BaseException) -> str:
 def _literal(text: str) -> str:
     """A string in SQL, whatever the server holds of backslashes."""
     return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
-
-
-def postgresql(url: URL, **arguments: Any) -> Engine:
-    """An engine by psycopg 3, however the URL names it. Raises `PreflightRefused` without it."""
-    from sqlalchemy import create_engine
-
-    load()
-    return create_engine(url.set(drivername="postgresql+psycopg"), **arguments)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runner.adapters.database.connect import database_engine
+from runner.adapters.database.connect import configured_url
 from runner.adapters.journal.store import Store
 from runner.errors import PreflightRefused
 
@@ -31,7 +31,7 @@ def _no_psycopg(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_missing_driver_is_named_with_its_extra_and_without_the_url() -> None:
     for connect in (
-        lambda: database_engine({"BACKFILL_DATABASE_URL": URL}),
+        lambda: configured_url({"BACKFILL_DATABASE_URL": URL}),
         lambda: Store(URL),
     ):
         with pytest.raises(PreflightRefused, match="psycopg 3") as refused:
@@ -41,4 +41,4 @@ def test_a_missing_driver_is_named_with_its_extra_and_without_the_url() -> None:
 
 
 def test_sqlite_needs_no_driver() -> None:
-    assert database_engine({"BACKFILL_DATABASE_URL": "sqlite:///x.db"}).dialect.name == "sqlite"
+    assert configured_url({"BACKFILL_DATABASE_URL": "sqlite:///x.db"}).kind == "sqlite"

@@ -53,7 +53,7 @@ class Databases:
             database.close()
 
     def _connect(self, name: str | None) -> SqlDatabase | Rest:
-        from runner.adapters.database.connect import NAMES, database_engine, named
+        from runner.adapters.database.connect import NAMES, configured_url, named
         from runner.adapters.database.sql import SqlDatabase
 
         variable = named(self.env)
@@ -73,4 +73,4 @@ class Databases:
                 hint += f", or {' and '.join(REST)} for Supabase's REST interface"
             message = "the plan asks a database, and no database is named"
             raise PreflightRefused(message, hint=hint)
-        return SqlDatabase(database_engine(self.env, variable), variable)
+        return SqlDatabase(configured_url(self.env, variable))

@@ -78,12 +78,12 @@ class _Opener:
             raise UsageError("the guard `http` has something else than a URL", hint=hint) from None
 
     def _sql(self, spec: SqlGuard) -> Guard:
-        from runner.adapters.database.connect import database_engine
+        from runner.adapters.database.connect import configured_url
         from runner.adapters.database.open import Databases
         from runner.adapters.guards.sql import Sql
 
         if self._databases is None:
-            database_engine(self.env)  # what is wrong with the URL is known before the run
+            configured_url(self.env)  # what is wrong with the URL is known before the run
             self._databases = Databases(self.env)
             self.stack.callback(self._databases.close)
         return Sql(spec, self._databases)

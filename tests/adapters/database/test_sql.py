@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
-from runner.adapters.database.connect import database_engine
+from runner.adapters.database.connect import configured_url
 from runner.adapters.database.open import Databases
 from runner.adapters.database.rest import Rest
 from runner.adapters.database.sql import SqlDatabase
@@ -47,7 +47,7 @@ def change(url: str, *statements: str) -> None:
 
 
 def ask(url: str, query: str | Selection, *, max_rows: int = 100, **parameters: Json) -> Table:
-    database = SqlDatabase(database_engine({NAME: url}), NAME)
+    database = SqlDatabase(configured_url({NAME: url}))
     try:
         return database.ask(Query(query, max_rows=max_rows), parameters)
     finally:
@@ -181,7 +181,7 @@ def test_values_are_those_of_json(postgresql: str, written: str, value: Json) ->
 def test_bytes_are_no_json(postgresql: str) -> None:
     with pytest.raises(QueryRefused, match="bytes") as refused:
         ask(postgresql, "SELECT '\\x00'::bytea AS raw")
-    assert refused.value.hint == "leave the column out, or cast it to text"
+    assert refused.value.hint == "leave it out, or encode(COLUMN, 'hex')"
 
 
 def test_a_role_without_the_right_is_told_which(postgresql: str) -> None:
@@ -202,7 +202,7 @@ def test_a_role_without_the_right_is_told_which(postgresql: str) -> None:
 
 
 def test_a_question_has_its_time(postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runner.adapters.database.sql.PATIENCE", 1)
+    monkeypatch.setattr("runner.adapters.database.bounds.PATIENCE", 1)
     with pytest.raises(QueryRefused, match="no answer within 1 s"):
         ask(postgresql, "SELECT pg_sleep(60)::text AS slept")
 

@@ -1,0 +1,213 @@
+"""PostgreSQL, behind a pooler or not: one read-only transaction a question, bounded as it is read.
+
+libpq tells of a failed connection in words alone, without a SQLSTATE. What is known then is how
+far it came: whether the server has asked for a password.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import socket
+import termios
+import time
+from collections.abc import Generator, Sequence
+from functools import cache
+from typing import Any, TypeVar, cast
+
+import psycopg
+from psycopg import errors
+from psycopg.adapt import AdaptersMap
+from psycopg.types.string import TextLoader
+
+from runner.adapters import driver
+from runner.adapters.database import bounds, values
+from runner.adapters.database.statement import LIMIT, Statement
+from runner.adapters.database.url import DatabaseUrl
+from runner.errors import BackfillError, KeyRefused, TargetDown, TargetError
+from runner.model import QueryRefused
+
+_T = TypeVar("_T")
+_AWAY = ("08", "53", "57P", "58")  # connection, no room for us, shutdown, the server's system
+_REFUSED = "28"
+_NO_DATABASE = "3D"
+_GRACE = 5  # seconds after which a server that does not end a question itself is left
+_CHUNK = 32  # rows that libpq gives at once
+# What may arrive before a chunk is there. Told by what waits in the socket, so a rough figure: what
+# is not read at once counts again.
+_MAX_WAITING = 8 * bounds.MAX_BYTES
+# Python's own values for these; all else comes as PostgreSQL writes it.
+_OWN = frozenset(("bool", "int2", "int4", "int8", "oid", "float4", "float8"))
+# As it writes them by default, which a role may have changed.
+_WRITING = "SET LOCAL DateStyle = ISO; SET LOCAL IntervalStyle = postgres;"
+
+
+class _Unbounded(Exception):
+    """More than an answer may hold, or later than it may come."""
+
+
+class _Connection(psycopg.Connection[Any]):
+    """Looks at the clock and at what arrives whenever libpq waits."""
+
+    end = float("inf")
+    waiting = 0
+
+    def wait(self, gen: Generator[Any, Any, _T], *args: Any, **kwargs: Any) -> _T:
+        return super().wait(self._watched(gen), *args, **kwargs)
+
+    def _watched(self, gen: Generator[Any, Any, _T]) -> Generator[Any, Any, _T]:
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if ready:
+                    self.waiting += _arrived(self.fileno())
+                if self.waiting > _MAX_WAITING or time.monotonic() > self.end:
+                    self.close()
+                    raise _Unbounded
+                wanted = gen.send(ready)
+        except StopIteration as done:
+            found: _T = done.value
+            return found
+
+
+def read(
+    url: DatabaseUrl, asked: Statement
+) -> tuple[list[str], list[tuple[Any, ...]], Sequence[values.Convert | None]]:
+    """The columns, the rows, and what makes JSON of each column.
+
+    Raises what `runner.model.Database` says.
+    """
+    try:
+        opened = driver.connect(url, _Connection, autocommit=True, context=_adapters())
+        connection = cast("_Connection", opened)
+    except psycopg.Error as error:
+        raise _unconnected(error, url) from None
+    rows: list[tuple[Any, ...]] = []
+    try:
+        with connection:
+            connection.end = time.monotonic() + bounds.PATIENCE + _GRACE
+            limit = f"SET LOCAL statement_timeout = '{bounds.PATIENCE}s';"
+            begin = f"BEGIN READ ONLY; {driver.settings(url)} {_WRITING} {limit}"
+            connection.execute(begin.encode())
+            cursor = connection.cursor()
+            _stream(connection, cursor, asked, rows)
+            if not rows:  # of which the stream says nothing, not even the columns
+                cursor.execute(asked.sql.encode(), {**asked.bound, LIMIT: 0})
+            described = cursor.description or ()
+            connection.execute("ROLLBACK")
+    except _Unbounded:
+        if time.monotonic() > connection.end:
+            raise _too_late() from None
+        raise QueryRefused(bounds.too_large(), bounds.NARROW) from None
+    except psycopg.Error as error:
+        raise _refusal(error, url) from None
+    except UnicodeDecodeError:
+        message = f"a text of it, after row {len(rows):,}, is not UTF-8"
+        hint = "leave the column out, or encode(COLUMN::bytea, 'hex')"
+        raise QueryRefused(message, hint) from None
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise QueryRefused(f"a parameter is not one that PostgreSQL takes: {error}") from None
+    converts = _by_number()
+    return (
+        [column.name for column in described],
+        rows,
+        [converts.get(column.type_code) for column in described],
+    )
+
+
+def _stream(
+    connection: _Connection,
+    cursor: psycopg.Cursor[Any],
+    asked: Statement,
+    rows: list[tuple[Any, ...]],
+) -> None:
+    size = _CHUNK if psycopg.capabilities.has_stream_chunked() else 1
+    weight = 0
+    for row in cursor.stream(asked.sql.encode(), asked.bound, size=size):
+        connection.waiting = 0
+        rows.append(row)
+        weight += bounds.ROW + sum(map(_weight, row))
+        if weight > bounds.MAX_BYTES:
+            connection.close()
+            raise _Unbounded
+
+
+def _weight(value: Any) -> int:
+    if isinstance(value, list):
+        return bounds.VALUE + sum(map(_weight, value))
+    return bounds.VALUE + (len(value) if isinstance(value, str) else 0)
+
+
+def _arrived(descriptor: int) -> int:
+    """The bytes that wait to be read."""
+    count = array.array("i", [0])
+    fcntl.ioctl(descriptor, termios.FIONREAD, count)
+    return count[0]
+
+
+@cache
+def _adapters() -> AdaptersMap:
+    adapters = AdaptersMap(psycopg.adapters)
+    for info in psycopg.adapters.types:
+        if info.name not in _OWN:
+            adapters.register_loader(info.oid, TextLoader)
+    return adapters
+
+
+def _by_number() -> dict[int, values.Convert]:
+    found: dict[int, values.Convert] = {}
+    for name, convert in values.by_type().items():
+        info = psycopg.adapters.types[name]
+        found[info.oid] = convert
+        found[info.array_oid] = values.each(convert)
+    return found
+
+
+def _too_late() -> QueryRefused:
+    return QueryRefused(
+        f"it has no answer within {bounds.PATIENCE} s", "narrow it, or add an index"
+    )
+
+
+def _unconnected(error: psycopg.Error, url: DatabaseUrl) -> BackfillError:
+    words = url.clean(driver.first_line(error))
+    pgconn = error.pgconn
+    if pgconn is not None and pgconn.needs_password:
+        message = f"the database of {url.name} refuses us: {words}"
+        return KeyRefused(message, hint=f"{url.name} has no password, and the server wants one")
+    if pgconn is not None and pgconn.used_password:
+        hint = f"it asks for a password: are user, password and database of {url.name} right?"
+        return KeyRefused(f"the database of {url.name} refuses us: {words}", hint=hint)
+    message = f"the database of {url.name} cannot be reached: {words}"
+    return TargetDown(message, hint=_unreached(url, words))
+
+
+def _unreached(url: DatabaseUrl, words: str) -> str:
+    """The words only choose what is advised, never how the fault counts."""
+    host = url.options.get("host", "")
+    if host and not host.startswith(("/", "@")) and "," not in host:
+        try:
+            socket.getaddrinfo(host, None)
+        except OSError:
+            return f"no address is known for {host}: is it written right in {url.name}?"
+    if "certificate" in words or "SSL" in words:
+        return "sslrootcert=FILE in the URL names who has signed the server's certificate"
+    return f"look at {url.name} and at the network"
+
+
+def _refusal(error: psycopg.Error, url: DatabaseUrl) -> BackfillError | QueryRefused:
+    state, words = error.sqlstate or "", url.clean(driver.first_line(error))
+    if isinstance(error, errors.QueryCanceled):
+        return _too_late()
+    if state.startswith(_REFUSED):
+        return KeyRefused(f"the database of {url.name} refuses us: {words}")
+    lost = not state and isinstance(error, psycopg.OperationalError)
+    message = f"the database of {url.name} cannot be reached: {words}"
+    if lost or state.startswith(_AWAY):
+        return TargetDown(message, hint=f"look at {url.name} and at the network")
+    if state.startswith(_NO_DATABASE):
+        return TargetError(message, hint=f"{url.name} names the database after the host")
+    if isinstance(error, errors.InsufficientPrivilege):
+        return QueryRefused(words, "grant the role SELECT on it")
+    return QueryRefused(words, error.diag.message_hint)

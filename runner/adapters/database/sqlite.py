@@ -1,0 +1,119 @@
+"""A SQLite file: opened to be read, and for a bounded time."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from runner.adapters.database import bounds, values
+from runner.adapters.database.statement import Statement
+from runner.adapters.database.url import DatabaseUrl
+from runner.errors import BackfillError, TargetDown, TargetError
+from runner.model import QueryRefused
+
+_RENAMED = re.compile(r":\d+$")  # SQLite calls the second `id` of a subquery `id:1`
+_AWAY = {  # codes, and what to do about them
+    sqlite3.SQLITE_BUSY: "another process writes to it for long; asking again may help",
+    sqlite3.SQLITE_LOCKED: "another process writes to it for long; asking again may help",
+    sqlite3.SQLITE_IOERR: "look at the disk",
+    sqlite3.SQLITE_FULL: "free some disk: sorting needs room",
+    sqlite3.SQLITE_CANTOPEN: "may it be read, and is its folder there? One in WAL mode needs its "
+    "-shm file, or a folder that may be written",
+    sqlite3.SQLITE_PERM: "may it be read?",
+}
+_NO_DATABASE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+_INSTRUCTIONS = 10_000  # of SQLite's machine between two looks at the clock
+_PATTERN = 1_000  # bytes of a LIKE pattern: what it takes grows with its length
+
+
+def read(
+    url: DatabaseUrl, asked: Statement
+) -> tuple[list[str], list[tuple[Any, ...]], Sequence[values.Convert | None]]:
+    """The columns, the rows, and what makes JSON of each column.
+
+    Raises what `runner.model.Database` says.
+    """
+    try:
+        with closing(_opened(url)) as connection:
+            cursor = connection.execute(*asked)
+            names = [_RENAMED.sub("", column[0]) for column in cursor.description]
+            rows = _rows(connection, cursor, names, asked)
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        raise _refusal(error, url) from None
+    except (OverflowError, UnicodeError) as error:  # a parameter, or a column's name
+        raise QueryRefused(f"a value of it is not one that SQLite takes: {error}") from None
+    return names, rows, [values.of_sqlite] * len(names)
+
+
+def _opened(url: DatabaseUrl) -> sqlite3.Connection:
+    if url.path:
+        path = Path(url.path)
+        if not path.is_file():
+            what = "is no file" if path.exists() else "is not there"
+            message = f"the database of {url.name} cannot be reached: {path} {what}"
+            raise TargetDown(message, hint="a path without a leading / begins where you are")
+        where = f"{path.absolute().as_uri()}?mode=ro"  # else a wrong path makes an empty file
+    else:
+        where = "file::memory:"
+    connection = sqlite3.connect(where, uri=True, timeout=10, isolation_level=None)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, bounds.MAX_BYTES)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, _PATTERN)
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute("PRAGMA trusted_schema = OFF")
+    end = time.monotonic() + bounds.PATIENCE
+    connection.set_progress_handler(lambda: int(time.monotonic() > end), _INSTRUCTIONS)
+    return connection
+
+
+def _rows(
+    connection: sqlite3.Connection, cursor: sqlite3.Cursor, names: Sequence[str], asked: Statement
+) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = []
+    weight = 0
+    try:
+        for row in cursor:
+            rows.append(row)
+            weight += bounds.ROW + bounds.VALUE * len(row)
+            weight += sum(len(value) for value in row if isinstance(value, str | bytes))
+            if weight > bounds.MAX_BYTES:
+                raise QueryRefused(bounds.too_large(), bounds.NARROW)
+    except sqlite3.OperationalError as error:
+        if hasattr(error, "sqlite_errorcode"):
+            raise
+        # Python's own: a text that is not UTF-8. Which one, the same row tells as bytes.
+        connection.text_factory = bytes
+        again = connection.execute(*asked)
+        for _ in rows:
+            again.fetchone()
+        spoiled = zip(names, again.fetchone() or (), strict=False)
+        column = next((name for name, value in spoiled if not _is_text(value)), "?")
+        why = "holds text that is not UTF-8"
+        raise values.unfit(column, len(rows) + 1, why, "leave it out, or hex(COLUMN)") from None
+    return rows
+
+
+def _is_text(value: Any) -> bool:
+    try:
+        return not isinstance(value, bytes) or value.decode() is not None
+    except UnicodeDecodeError:
+        return False
+
+
+def _refusal(error: Exception, url: DatabaseUrl) -> BackfillError | QueryRefused:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    words = url.clean(str(error))
+    if code == sqlite3.SQLITE_INTERRUPT:
+        return QueryRefused(f"it has no answer within {bounds.PATIENCE} s", "narrow it")
+    if code == sqlite3.SQLITE_TOOBIG:
+        return QueryRefused(bounds.too_large(), bounds.NARROW)
+    message = f"the database of {url.name} cannot be reached: {words}"
+    if code in _AWAY:
+        return TargetDown(message, hint=_AWAY[code])
+    if code in _NO_DATABASE:
+        return TargetError(message, hint=f"{url.path} is no SQLite database, or a damaged one")
+    return QueryRefused(words)

@@ -1,0 +1,109 @@
+"""A question as its database wants to read it: parameters bound, and lists as each has them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+from runner.model import Json, Query, QueryRefused, Selection
+from runner.spec.questions import parameters_of
+
+Dialect = Literal["sqlite", "postgresql"]
+_MEMBER = re.compile(
+    r"(?:\b(?P<no>NOT\s+)?IN\s*(?:\(\s*:(?P<a>\w+)\s*\)|:(?P<b>\w+))|=\s*ANY\s*\(\s*:(?P<c>\w+)\s*\))",
+    re.IGNORECASE,
+)
+_LITERALS = re.compile(r"('(?:[^']|'')*'|--[^\n]*|/\*.*?\*/)", re.DOTALL)
+_PARAMETER = re.compile(r"(?<![:\w\\]):([A-Za-z_]\w*)")
+LIMIT = "question_limit"
+
+
+class Statement(NamedTuple):
+    sql: str
+    bound: Mapping[str, Json]
+
+
+def statement(query: Query, parameters: Mapping[str, Json], dialect: Dialect) -> Statement:
+    """One row more than allowed is asked for: it tells of too many.
+
+    Raises `QueryRefused` for a parameter that nobody gives, or that is no list where one must be.
+    """
+    if isinstance(query.ask, Selection):
+        sql, given = _selected(query.ask, parameters)
+    else:
+        # As a subquery it can be one statement only, and one that reads.
+        question = query.ask.strip().rstrip(";").rstrip()
+        sql, given = f"SELECT * FROM (\n{question}\n) AS question", dict(parameters)  # noqa: S608
+    sql += f" LIMIT :{LIMIT}"  # bound, which makes PostgreSQL hold to one statement
+    bound = _bound(sql, {**given, LIMIT: query.max_rows + 1})
+    spell = _in_postgresql if dialect == "postgresql" else _in_sqlite
+    # Every other part is a literal or a comment.
+    parts = enumerate(_LITERALS.split(sql))
+    if dialect == "postgresql":
+        sql = "".join(
+            text.replace("%", "%%") if odd % 2 else _named(text.replace("%", "%%"))
+            for odd, text in parts
+        )
+        return Statement(sql, bound)
+    sql = "".join(text if odd % 2 else _MEMBER.sub(spell, text) for odd, text in parts)
+    try:
+        lists = {k: json.dumps(value) for k, value in bound.items() if isinstance(value, list)}
+    except (TypeError, ValueError):
+        raise QueryRefused("one of its parameters is no list of plain values") from None
+    return Statement(sql, {**bound, **lists})
+
+
+def _bound(sql: str, given: Mapping[str, Json]) -> dict[str, Json]:
+    names = dict.fromkeys(parameters_of(sql))
+    missing = next((name for name in names if name not in given), None)
+    if missing:
+        known = ", ".join(f":{name}" for name in given if name != LIMIT) or "none"
+        message = f"nothing is given for its parameter :{missing}"
+        raise QueryRefused(message, f"there are: {known}; `params` adds others")
+    members = {name for found in _MEMBER.finditer(sql) for name in found.group("a", "b", "c")}
+    for name in names:
+        if name in members and not isinstance(given[name], list | str):
+            raise QueryRefused(f"its parameter :{name} is no list")
+    return {name: given[name] for name in names}
+
+
+def _selected(selection: Selection, parameters: Mapping[str, Json]) -> tuple[str, dict[str, Json]]:
+    columns = ", ".join(f"{_quoted(name)} AS {_quoted(called)}" for name, called in selection.named)
+    if selection.columns == ("count",):
+        columns = "count(*) AS count"
+    conditions, given = [], {}
+    for number, (name, value) in enumerate(selection.where.items()):
+        if isinstance(value, str) and value.startswith(":"):
+            if value[1:] not in parameters:
+                raise QueryRefused(f"nothing is given for its parameter {value}")
+            value = parameters[value[1:]]
+        place = f"where_{number}"
+        if value is None:
+            conditions.append(f"{_quoted(name)} IS NULL")
+            continue
+        given[place] = value
+        how = f"IN :{place}" if isinstance(value, list) else f"= :{place}"
+        conditions.append(f"{_quoted(name)} {how}")
+    source = ".".join(map(_quoted, selection.table.split(".")))
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    return f"SELECT {columns} FROM {source}{where}", given  # noqa: S608 - quoted names
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _named(text: str) -> str:
+    return _PARAMETER.sub(r"%(\1)s", _MEMBER.sub(_in_postgresql, text))
+
+
+def _in_postgresql(found: re.Match[str]) -> str:
+    name = found["a"] or found["b"] or found["c"]
+    return f"<> ALL(:{name})" if found["no"] else f"= ANY(:{name})"
+
+
+def _in_sqlite(found: re.Match[str]) -> str:
+    name = found["a"] or found["b"] or found["c"]
+    return f"{found['no'] or ''}IN (SELECT value FROM json_each(:{name}))"  # noqa: S608 - a name

@@ -1,0 +1,157 @@
+"""What a database answers -> JSON, by the rules of docs/database.md.
+
+PostgreSQL's values come as it writes them, and are told by their type's number; arrays of them come
+as lists. What has no rule is text.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import orjson
+
+from runner.model import Json, QueryRefused
+
+Convert: TypeAlias = Callable[[Any], Json]
+_TEXT = "leave the column out, or cast it to text"
+_WIDEST = 1 << 64
+_DIGITS = 20  # of the widest whole number
+_MAX_MADE = 256 << 20  # bytes that the JSON in an answer may become
+_INTERVAL = re.compile(
+    r"(?:(?P<years>[-+]?\d+) years? ?)?(?:(?P<months>[-+]?\d+) mons? ?)?"
+    r"(?:(?P<days>[-+]?\d+) days? ?)?"
+    r"(?:(?P<sign>[-+]?)(?P<h>\d+):(?P<m>\d\d):(?P<s>\d\d(?:\.\d+)?))?"
+)
+_DAY, _MONTH, _YEAR = 86_400, 30, 365  # as PostgreSQL's driver and its extract(epoch) nearly do
+
+
+class Unfit(ValueError):
+    """A value that no JSON stands for; says what is wrong, then what to do."""
+
+
+def columns(
+    names: Sequence[str], values: Sequence[Sequence[Any]], converts: Sequence[Convert | None]
+) -> list[Sequence[Json]]:
+    """Column by column, most need nothing done: a value by itself costs more than its row."""
+    return [
+        column if convert is None else _converted(name, column, convert)
+        for name, column, convert in zip(names, values, converts, strict=True)
+    ]
+
+
+def _converted(name: str, column: Sequence[Any], convert: Convert) -> Sequence[Json]:
+    found: list[Json] = []
+    try:
+        for value in column:
+            found.append(None if value is None else convert(value))  # noqa: PERF401 - its length
+    except Unfit as error:
+        raise unfit(name, len(found) + 1, str(error.args[0]), error.args[1]) from None
+    return found
+
+
+def unfit(column: str, row: int, why: str, hint: str = _TEXT) -> QueryRefused:
+    return QueryRefused(f"its column `{column}` in row {row:,} {why}", hint)
+
+
+def of_sqlite(value: Any) -> Json:
+    if isinstance(value, bytes):
+        return refuse_bytes(value)
+    return finite(value) if isinstance(value, float) else value
+
+
+def finite(value: float) -> Json:
+    """NaN and infinities are no figures, so they are no data."""
+    return value if math.isfinite(value) else None
+
+
+def refuse_bytes(_value: Any) -> Json:
+    raise Unfit("holds bytes, which are not JSON's", "leave it out, or encode(COLUMN, 'hex')")
+
+
+def number(text: str) -> Json:
+    """A whole number whole, whatever its scale; others as near as a JSON number comes."""
+    whole, _, fraction = text.partition(".")
+    if fraction.strip("0"):
+        return _near(text)
+    if len(whole) <= _DIGITS and whole.lstrip("-").isdigit():
+        value = int(whole)
+        if -(_WIDEST >> 1) <= value < _WIDEST:
+            return value
+    elif not whole.lstrip("-").isdigit():
+        return None  # NaN and the infinities
+    hint = "cast it to text for its digits, or to float8 for its size"
+    raise Unfit("holds a whole number of more than 64 bits", hint)
+
+
+def _near(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise Unfit("holds a number that is too large for JSON", _TEXT)
+    return value
+
+
+def moment(text: str) -> str:
+    """ISO 8601, in UTC where there is a zone; what lies beyond its years as the database says."""
+    try:
+        value = datetime.fromisoformat(text)
+        return (value.astimezone(UTC) if value.tzinfo else value).isoformat()
+    except (ValueError, OverflowError):  # infinity, BC, years of five digits
+        return text
+
+
+def seconds(text: str) -> Json:
+    """An interval's length: a month has 30 days, a year 365."""
+    found = _INTERVAL.fullmatch(text)
+    if not text or found is None:
+        return None  # infinity
+    parts = {key: int(found[key] or 0) for key in ("years", "months", "days", "h", "m")}
+    days = parts["years"] * _YEAR + parts["months"] * _MONTH + parts["days"]
+    time = parts["h"] * 3600 + parts["m"] * 60 + float(found["s"] or 0)
+    return days * _DAY + (-time if found["sign"] == "-" else time)
+
+
+class Parsed:
+    """JSON in a column, for one answer: it may become so much and not more."""
+
+    def __init__(self) -> None:
+        self._made = 0
+
+    def __call__(self, text: str) -> Json:
+        self._made += len(text) + 60 * text.count(",") + 240 * (text.count("{") + text.count("["))
+        if self._made > _MAX_MADE:
+            raise Unfit("has more JSON than there is room for", "narrow the query, or cast to text")
+        try:
+            return orjson.loads(text)
+        except orjson.JSONDecodeError:
+            raise Unfit("holds JSON that cannot be read: too deep, or not UTF-8", _TEXT) from None
+
+
+def each(convert: Convert) -> Convert:
+    """The same for an array, of any dimensions."""
+
+    def nested(value: Any) -> Json:
+        if isinstance(value, list):
+            return [nested(member) for member in value]
+        return None if value is None else convert(value)
+
+    return nested
+
+
+def by_type() -> dict[str, Convert]:
+    """By PostgreSQL's name of the type, for one answer."""
+    parsed = Parsed()
+    return {
+        "bytea": refuse_bytes,
+        "float4": finite,
+        "float8": finite,
+        "numeric": number,
+        "timestamp": moment,
+        "timestamptz": moment,
+        "interval": seconds,
+        "json": parsed,
+        "jsonb": parsed,
+    }
