@@ -1,4 +1,4 @@
-"""Serving the application over TCP."""
+"""Serving an application over TCP, behind its door."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 from runner.errors import TargetError
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
+    from starlette.types import ASGIApp
+
+    from runner.adapters.door import Door
 
 
 def serve(
-    app: Starlette,
+    app: ASGIApp,
     host: str,
     port: int,
+    door: Door,
     *,
     patience: int = 1,
     on_listening: Callable[[], None] = lambda: None,
@@ -28,17 +31,15 @@ def serve(
     """
     import uvicorn
 
+    from runner.adapters.door import configured
+
     class Server(uvicorn.Server):
         def handle_exit(self, *signal: Any) -> None:
             on_stop()
             super().handle_exit(*signal)
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Without a log configuration only warnings and errors are shown, on stderr.
-    # A page that listens for news would hold the end up.
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, timeout_graceful_shutdown=patience
-    )
+    config = configured(app, door, patience=patience)
     # asyncio turns Nagle's algorithm off only where the socket says TCP; with it, and the client's
     # delayed acknowledgements, each answer would take 40 ms. `create_server` does not say it.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+_MAX_BODY = 16 * 1024 * 1024  # of a request with events
+
 
 @click.command(
     "dev",
@@ -20,11 +22,19 @@ import click
     type=click.IntRange(1, 65535),
     help="As an Inngest dev server's.",
 )
-def dev_command(plan: str | None, host: str, port: int) -> None:
+@click.option(
+    "--allow-host",
+    "hosts",
+    multiple=True,
+    metavar="NAME",
+    help="A name under which it is reached, beside its address and localhost.",
+)
+def dev_command(plan: str | None, host: str, port: int, hosts: tuple[str, ...]) -> None:
     """Serve the embedded target on this machine: the Event API and REST API of an Inngest server.
 
     With PLAN, its `handlers` are the functions that run; without one, events start no job.
     """
+    from runner.adapters.door import Door, hosts_of
     from runner.adapters.embedded.engine import Handler
     from runner.adapters.embedded.server import create_app
     from runner.adapters.serve import serve
@@ -36,4 +46,5 @@ def dev_command(plan: str | None, host: str, port: int) -> None:
         loaded = load_plan(plan)
         handlers = dict(load_plan_handlers(loaded.handlers, loaded.path))
     said = f"serving {len(handlers)} functions on http://{host}:{port}; ^C ends it"
-    serve(create_app(handlers), host, port, on_listening=lambda: click.echo(said, err=True))
+    door = Door(_MAX_BODY, hosts_of((host, *hosts)))
+    serve(create_app(handlers), host, port, door, on_listening=lambda: click.echo(said, err=True))

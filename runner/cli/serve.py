@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 
@@ -19,10 +20,12 @@ from runner.cli.completion import complete_target
 from runner.errors import BackfillError, PreflightRefused
 
 if TYPE_CHECKING:
+    from runner.adapters.door import Door
     from runner.adapters.worker.app import Worker
     from runner.cli.firing import Firing
     from runner.cli.serving import Carried
 
+_MAX_BODY = 4 * 1024 * 1024  # as the engine sends at most: it has the rest fetched
 _PATIENCE = 60  # seconds for a request in flight to end after SIGTERM
 _SIGNING_KEY = re.compile(r"((signkey-\w+-)?([0-9a-fA-F]{2})+)?")  # as server and SDK take it
 _LOG = logging.getLogger("backfill.worker")
@@ -40,7 +43,7 @@ _LOG = logging.getLogger("backfill.worker")
 @click.option("--port", default=8322, show_default=True, type=click.IntRange(1, 65535))
 @click.option(
     "--url",
-    envvar="INNGEST_SERVE_ORIGIN",
+    envvar=["INNGEST_SERVE_ORIGIN", "INNGEST_SERVE_HOST"],
     metavar="URL",
     help="Where the Inngest server reaches this process; it is told so. "
     "[env: INNGEST_SERVE_ORIGIN; default: this machine, where INNGEST_DEV is set]",
@@ -102,7 +105,9 @@ def serve_command(
         for plan, schedule in scheduled_plans(plans)
     ]
     portions = Portions(where, lambda run: LogObserver(_LOG, run), plans, grace)
-    worker = _worker(Carried(portions), lambda: _missing(where), _origin(url, host, port), firings)
+    place = _origin(url, host, port)
+    worker = _worker(Carried(portions), lambda: _missing(where), place, firings)
+    door = _door(place, host)
 
     def say() -> None:
         served = f"http://{host}:{port} for {worker.client.api_origin}"
@@ -111,7 +116,7 @@ def serve_command(
             when = firing.schedule
             _LOG.info("%s is started at %s, %s", firing.name, when.cron, when.timezone)
 
-    serve(worker.app, host, port, patience=_PATIENCE, on_listening=say, on_stop=portions.stop)
+    serve(worker.app, host, port, door, patience=_PATIENCE, on_listening=say, on_stop=portions.stop)
 
 
 def _default_target() -> str:
@@ -151,11 +156,19 @@ def _origin(url: str | None, host: str, port: int) -> str | None:
     return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
 
 
+def _door(place: str | None, host: str) -> Door:
+    """Without signatures, as at a dev server, the name that is asked for is what there is."""
+    from runner.adapters.door import Door, hosts_of
+
+    if not _dev():
+        return Door(_MAX_BODY)
+    named = urlsplit(place).hostname if place else None
+    return Door(_MAX_BODY, hosts_of(filter(None, (host, named))), "--url")
+
+
 def _missing(state: str) -> str | None:
     from runner.adapters.journal.store import Store
 
-    if key := _missing_key():
-        return key
     try:
         with Store(state):
             return None

@@ -42,6 +42,7 @@ def ui_command(
     It only reads. It listens on this machine alone, unless --host says otherwise; beyond this
     machine a token is demanded.
     """
+    from runner.adapters.door import Door, hosts_of
     from runner.adapters.journal.reach import describe
     from runner.adapters.serve import serve
     from runner.adapters.web.app import create_app
@@ -51,11 +52,11 @@ def ui_command(
     token = _token(host, token_env)
     store = open_store(state)
     assets = {name: asset(name) for name in ("page.css", "live.js")}
-    named = () if _is_address(host) else (host,)
-    app = create_app(Journals(store), assets, hosts=(*hosts, *named), token=token)
+    app = create_app(Journals(store), assets, token=token)
+    door = Door(max_body=0, hosts=hosts_of((host, *hosts)))
     shown = f"[{host}]" if ":" in host else host
     said = f"the runs in {describe(store.url)}: http://{shown}:{port}/   (^C ends it)"
-    serve(app, host, port, on_listening=lambda: click.echo(said, err=True))
+    serve(app, host, port, door, on_listening=lambda: click.echo(said, err=True))
 
 
 def _token(host: str, name: str | None) -> str | None:

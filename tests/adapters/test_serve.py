@@ -11,15 +11,18 @@ import time
 import httpx
 import pytest
 
+from runner.adapters.door import Door
 from runner.adapters.embedded.server import create_app
 from runner.adapters.serve import serve
 from runner.errors import TargetError
 
 SERVER = """
 import sys
-from runner.adapters.serve import serve
+from runner.adapters.door import Door
 from runner.adapters.embedded.server import create_app
-serve(create_app({"app/x": lambda event: event["data"]}), "127.0.0.1", int(sys.argv[1]))
+from runner.adapters.serve import serve
+app = create_app({"app/x": lambda event: event["data"]})
+serve(app, "127.0.0.1", int(sys.argv[1]), Door(1_000_000))
 """
 
 
@@ -60,7 +63,10 @@ def test_a_taken_port_is_an_error_with_a_mend_and_nothing_is_said_to_be_served()
     said: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
+        door = Door(1)
         with pytest.raises(TargetError, match=r"cannot listen on .* in use") as raised:
-            serve(create_app({}), "127.0.0.1", port, on_listening=lambda: said.append("serving"))
+            serve(
+                create_app({}), "127.0.0.1", port, door, on_listening=lambda: said.append("serving")
+            )
     assert raised.value.hint == "--port names another"
     assert not said

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from runner.adapters.door import Bounded, Door, hosts_of
 from runner.adapters.embedded.server import create_app as create_target
 from runner.adapters.web.app import create_app
 from runner.cli.pages import Journals
@@ -37,8 +38,9 @@ def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journals:
     return Journals(new_store(tmp_path))
 
 
-def web(pages: Journals, **options: Any) -> Any:
-    return create_app(pages, {name: asset(name) for name in ("page.css", "live.js")}, **options)
+def web(pages: Journals, hosts: Iterable[str] = (), **options: Any) -> Any:
+    app = create_app(pages, {name: asset(name) for name in ("page.css", "live.js")}, **options)
+    return Bounded(app, Door(0, hosts_of(hosts)))
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 import anyio
@@ -41,9 +41,7 @@ class Pages(Protocol):
         """Of a run's page, or of the list of runs."""
 
 
-def create_app(
-    pages: Pages, assets: Mapping[str, str], *, hosts: Iterable[str] = (), token: str | None = None
-) -> Starlette:
+def create_app(pages: Pages, assets: Mapping[str, str], *, token: str | None = None) -> Starlette:
     """`assets`: stylesheets and scripts by their names; `token`: None asks for none."""
     types = {"css": "text/css", "js": "text/javascript"}
 
@@ -82,7 +80,7 @@ def create_app(
             Route("/live/", live),
             Route("/live/runs/{run}", live),
         ],
-        middleware=[Middleware(Guard, hosts=hosts, token=token)],
+        middleware=[Middleware(Guard, token=token)],
         exception_handlers={BackfillError: _say},
     )
 

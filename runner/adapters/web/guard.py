@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import secrets
-from collections.abc import Iterable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -26,16 +25,14 @@ _HEADERS = {
 
 
 class Guard:
-    """Answers nothing but GET and HEAD, no foreign Host, and with a token nobody without it.
+    """Answers nothing but GET and HEAD, and with a token nobody without it.
 
-    A page of somebody else's whose name was made to point here (DNS rebinding) comes with that
-    name as its Host: only addresses, ``localhost`` and `hosts` are answered. The token is the
-    password of HTTP Basic, whatever the user, so that browsers can ask for it; or a bearer.
+    The token is the password of HTTP Basic, whatever the user, so that browsers can ask for it; or
+    a bearer.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str], token: str | None) -> None:
+    def __init__(self, app: ASGIApp, token: str | None) -> None:
         self._app, self._token = app, token
-        self._hosts = {"localhost", *(host.lower() for host in hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,25 +51,12 @@ class Guard:
 
     def _refusal(self, scope: MutableMapping[str, Any]) -> ASGIApp | None:
         headers = Headers(scope=scope)
-        if not self._is_ours(headers.get("host", "")):
-            return PlainTextResponse("This name is not served here: see --allow-host.", 421)
         if self._token is not None and not self._is_known(headers.get("authorization", "")):
             asks = {"www-authenticate": 'Basic realm="backfill", charset="UTF-8"'}
             return PlainTextResponse("The token is asked for, as the password.", 401, asks)
         if scope["method"] not in ("GET", "HEAD"):
             return PlainTextResponse("Read-only.", 405, {"allow": "GET, HEAD"})
         return None
-
-    def _is_ours(self, host: str) -> bool:
-        name = host.lower()
-        name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
-        if name in self._hosts:
-            return True
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return True
 
     def _is_known(self, authorization: str) -> bool:
         scheme, _, given = authorization.partition(" ")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 import inngest
+from anyio import CapacityLimiter, to_thread
 
-# The SDK serves FastAPI, Flask, Django and Tornado; this is the layer under all of them.
-from inngest._internal.comm_lib import CommHandler, CommResponse
-from inngest._internal.server_lib import Framework
+# The SDK's one way in that asks for no web framework: it takes a request as a mapping.
+from inngest import digital_ocean
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -25,9 +30,15 @@ from runner.adapters.worker.function import (
     create_firing,
     create_function,
 )
-from runner.adapters.worker.registration import Registration, request_at
+from runner.adapters.worker.registration import SDK, Registration
+from runner.adapters.worker.signature import Signatures
 
 PATH = "/api/inngest"
+_AT_ONCE = 32  # requests that are carried out; each has a thread
+_SAID_AGAIN = 60.0  # seconds after which a reason to refuse is logged once more
+_LOOKED = 1.0  # ... for which what /readyz has found out is good: anybody may ask it
+
+_Sdk: TypeAlias = Callable[[dict[str, object], Any], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,53 +55,31 @@ def create_worker(
     url: str | None,
     log: logging.Logger,
     scheduled: Sequence[Scheduled] = (),
+    clock: Callable[[], float] = time.time,
 ) -> Worker:
     """`ready` says what is missing, if something is. The server is told that this is at `url`. The
     SDK reads its settings and keys from the environment."""
     quiet = logging.getLogger("backfill.sdk")
     quiet.setLevel(logging.CRITICAL)  # what goes wrong in a portion is logged once, by ourselves
     client = inngest.Inngest(app_id=APP_ID, logger=quiet)
-    handler = CommHandler(
-        client=client,
-        enable_unauthed_sync=None,
-        framework=Framework.FAST_API,
-        functions=[
-            create_function(client, carrier),
-            *(create_firing(client, plan) for plan in scheduled),
-        ],
-        streaming=inngest.Streaming.DISABLE,
-    )
-    registration = (
-        Registration(handler, client.api_origin, url.rstrip("/") + PATH, log) if url else None
-    )
-
-    async def serve(request: Request) -> Response:
-        received = request_at(
-            str(request.url),
-            body=await request.body(),
-            headers=dict(request.headers),
-            query_params=dict(request.query_params),
-        )
-        if request.method == "POST":
-            return _response(await handler.post(received))
-        if request.method == "PUT":
-            return _response(await handler.put(received))
-        return _response(handler.get_sync(received))
-
-    async def alive(_: Request) -> Response:
-        return JSONResponse({"status": "ok"})
-
-    async def is_ready(_: Request) -> Response:
-        missing = await run_in_threadpool(ready) or (registration and registration.trouble)
-        if missing is None:
-            return JSONResponse({"status": "ready"})
-        return JSONResponse({"status": "not ready", "why": missing}, 503)
-
-    routes = [
-        Route(PATH, serve, methods=["GET", "POST", "PUT"]),
-        Route("/healthz", alive),
-        Route("/readyz", is_ready),
+    functions = [
+        create_function(client, carrier),
+        *(create_firing(client, plan) for plan in scheduled),
     ]
+    place = url.rstrip("/") + PATH if url else None
+    parts = urlsplit(place or "")
+    sdk = digital_ocean.serve(
+        client,
+        functions,
+        enable_unauthed_sync=False,
+        # What a signed request to register is answered; a request's own address is never taken.
+        serve_origin=f"{parts.scheme}://{parts.netloc}" if place else None,
+        serve_path=parts.path if place else None,
+    )
+    registration = Registration(client, functions, place, log) if place else None
+    keys = [key for key in (client.signing_key, client.signing_key_fallback) if key]
+    door = _Door(sdk, registration, Signatures(keys, clock), not client.is_production, log)
+    health = _Health(ready, registration, log)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -102,11 +91,114 @@ def create_worker(
                 yield
         log.info("stopped: no request is in flight, and runs wait for another worker")
 
+    routes = [
+        Route(PATH, door.answer, methods=["GET", "POST", "PUT"]),
+        Route("/healthz", health.alive),
+        Route("/readyz", health.ready),
+    ]
     return Worker(Starlette(routes=routes, lifespan=lifespan), client)
 
 
-def _response(answer: CommResponse) -> Response:
-    content = answer.body_bytes()
-    if isinstance(content, Exception):
-        return Response(str(content), status_code=500)
-    return Response(content, status_code=answer.status_code, headers=answer.headers)
+@dataclass
+class _Door:
+    """A dev server has no key and signs nothing, so `unsigned` requests are carried out there; to
+    register is another matter: where there is a key, nobody without it starts that."""
+
+    sdk: _Sdk
+    registration: Registration | None
+    signatures: Signatures
+    unsigned: bool
+    log: logging.Logger
+    _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_AT_ONCE))
+    _one: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _said: dict[str, float] = field(default_factory=dict)
+
+    async def answer(self, request: Request) -> Response:
+        body, method = await request.body(), "GET" if request.method == "HEAD" else request.method
+        signature = request.headers.get("x-inngest-signature")
+        if not self._is_open(method) and (why := await self._refusal(signature, body)):
+            self._say(method, why)
+            return _answer({"message": "Unauthorized"}, 401)
+        # In band, the engine is answered with the functions; else it is told of them by ourselves.
+        in_band = request.headers.get("x-inngest-sync-kind") == "in_band" and not self.unsigned
+        if method == "PUT" and not in_band:
+            return await self._register()
+        return await self._carried_out(method, request, body)
+
+    def _is_open(self, method: str) -> bool:
+        return self.unsigned and not (method == "PUT" and self.signatures.keys)
+
+    async def _refusal(self, signature: str | None, body: bytes) -> str | None:
+        """In a thread, since a large body takes a second; one after the other."""
+        async with self._one:
+            return await to_thread.run_sync(self.signatures.refusal, signature, body)
+
+    def _say(self, method: str, why: str) -> None:
+        now = time.monotonic()
+        kind = why.partition(" is ")[0]  # an age changes with each request
+        if now - self._said.get(kind, -_SAID_AGAIN) >= _SAID_AGAIN:
+            self._said[kind] = now
+            self.log.warning("refused a %s request: %s", method, why)
+
+    async def _register(self) -> Response:
+        """Anew, at the address that this process was given: the request says nothing of it."""
+        if self.registration is None:
+            message = "This worker was not told where it is: start it with --url."
+            return _answer({"message": message}, 400)
+        if await self.registration.anew():
+            return _answer({"message": "Not registered: the log of this process says why."}, 500)
+        return _answer({"message": "Registered at the address that this process was given."}, 200)
+
+    async def _carried_out(self, method: str, request: Request, body: bytes) -> Response:
+        given: dict[str, object] = {
+            "http": {
+                "method": method,
+                "headers": dict(request.headers),
+                "queryString": request.url.query,
+                "body": body.decode(errors="replace"),
+            }
+        }
+        nowhere = SimpleNamespace(api_host="", function_name="")
+        answer = await to_thread.run_sync(self.sdk, given, nowhere, limiter=self._threads)
+        # As the SDK writes what it has signed.
+        content = json.dumps(answer["body"]).encode()
+        return Response(content, answer["statusCode"], answer["headers"])
+
+
+@dataclass
+class _Health:
+    """Anybody may ask: the answers are words of ours, and what they stand for is in the log."""
+
+    missing: Callable[[], str | None]
+    registration: Registration | None
+    log: logging.Logger
+    _one: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _looked: float = -_LOOKED
+    _found: str | None = None
+
+    async def alive(self, _: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def ready(self, _: Request) -> Response:
+        why = await self._why()
+        if why is None:
+            return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "not ready", "why": f"{why}: see this process's log"}, 503)
+
+    async def _why(self) -> str | None:
+        async with self._one:
+            if time.monotonic() - self._looked >= _LOOKED:
+                found = await to_thread.run_sync(self.missing)
+                if found is not None and found != self._found:
+                    self.log.warning("not ready: %s", found)
+                self._found, self._looked = found, time.monotonic()
+        if self._found is not None:
+            return "the state cannot be used"
+        if self.registration is not None and self.registration.trouble is not None:
+            return "not registered with the Inngest server"
+        return None
+
+
+def _answer(body: Mapping[str, object], status: int) -> Response:
+    """With the header by which the server knows that an SDK has answered, and no proxy."""
+    return JSONResponse(body, status, {"x-inngest-sdk": SDK})

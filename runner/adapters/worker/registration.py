@@ -3,137 +3,159 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from random import SystemRandom
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-from inngest._internal.comm_lib import CommHandler, CommRequest, CommResponse
-from inngest._internal.comm_lib.handler import Syncer
-from inngest._internal.net import fetch_with_auth_fallback
+import inngest
 
+from runner.adapters.inngest.http import open_client, request
 from runner.adapters.worker.function import APP_ID, FUNCTION
+from runner.adapters.worker.signature import bearer
 from runner.spec.secrets import redact
 
+SDK = f"inngest-py:v{version('inngest')}"  # as it calls itself in headers
 _AGAIN = 2.0  # seconds between two tries
 _EVERY = (45.0, 75.0)  # ... and between two registrations, at least and at most
-_TIMEOUT = 5.0  # seconds
+_TIMEOUT = 10.0  # seconds for an exchange
 _APPS = "{apps{url functions{slug}}}"
 
 
 @dataclass(slots=True)
 class Registration:
-    """`server` is its API, `url` where this process is. `trouble`: why the server has never known
-    it; None once it has."""
+    """`url` is where this process is, the only address that is ever registered. `trouble`: why the
+    server has never known it; None once it has."""
 
-    handler: CommHandler
-    server: str
+    client: inngest.Inngest
+    functions: Sequence[inngest.Function[Any]]
     url: str
     log: logging.Logger
-    trouble: str | None = "not registered: the server is asked for the first time"
+    trouble: str | None = "the server is asked for the first time"
+    _one: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _refused: str | None = ""  # why the latest one was; None: it was not; "": there was none
+    _tried: float = 0.0
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
-        """Within the block; at its end the SDK's connections are closed, which it leaves open."""
+        """Within the block."""
         task = asyncio.create_task(self._keep())
         try:
             yield
         finally:
             task.cancel()
             await asyncio.wait([task])
-            await self.handler._http_client._http_client.aclose()  # noqa: SLF001
+
+    async def anew(self) -> str | None:
+        """Register now, unless that was tried a moment ago: anybody may ask for it where there is
+        no key. Why the server does not take it, if so."""
+        async with self._one:
+            if self._refused == "" or time.monotonic() - self._tried >= _AGAIN:
+                await self._register()
+            return self._refused
 
     async def _keep(self) -> None:
         """Either may start first. Once more now and then: whoever has taken the runs over may have
         ended since, and a server that started anew may have forgotten."""
-        said: str | None = ""
         while True:
-            other = await self._called_instead()
-            why = await self._refused()
-            if why is None:
-                self.trouble = None
-                if other:
-                    self.log.warning(
-                        "the server calls %s instead of this process: registered again as "
-                        "%s; workers take the runs from each other unless they have one --url",
-                        other,
-                        self.url,
-                    )
-                elif said is not None:
-                    self.log.info("the server knows this process as %s", self.url)
-            elif why != said:
-                self.log.warning("not registered: %s", why)
-                if self.trouble:
-                    self.trouble = f"not registered: {why}"
-            said = why
-            await asyncio.sleep(SystemRandom().uniform(*_EVERY) if why is None else _AGAIN)
+            async with self._one:
+                await self._register()
+            known = self._refused is None
+            await asyncio.sleep(SystemRandom().uniform(*_EVERY) if known else _AGAIN)
+
+    async def _register(self) -> None:
+        before, other = self._refused, await self._called_instead()
+        why = self._refused = await self._why_refused()
+        self._tried = time.monotonic()
+        if why is None:
+            self.trouble = None
+            if other:
+                self.log.warning(
+                    "the server calls %s instead of this process: registered again as "
+                    "%s; workers take the runs from each other unless they have one --url",
+                    other,
+                    self.url,
+                )
+            elif before is not None:
+                self.log.info("the server knows this process as %s", self.url)
+        elif why != before:
+            self.log.warning("not registered: %s", why)
+            if self.trouble:
+                self.trouble = why
 
     async def _called_instead(self) -> str | None:
         """The other URL that the server has for the runs, where it has one and tells: see
         `HttpProbe.listeners`."""
         try:
-            async with httpx.AsyncClient(timeout=_TIMEOUT) as client:
-                url = f"{self.server.rstrip('/')}/v0/gql"
-                answer = await client.get(url, params={"query": _APPS})
+            body = (await self._exchange("GET", "/v0/gql", params={"query": _APPS}))[1]
             urls = [
                 str(app["url"])
-                for app in answer.json()["data"]["apps"]
+                for app in json.loads(body)["data"]["apps"]
                 if any(one["slug"] == f"{APP_ID}-{FUNCTION}" for one in app["functions"])
             ]
             ours = any(_place(url) == _place(self.url) for url in urls)
-        except (httpx.HTTPError, ValueError, LookupError, TypeError):
+        except Exception:  # noqa: BLE001 - it is an extra, and not every server tells
             return None
         return None if ours or not urls else urls[0]
 
-    async def _refused(self) -> str | None:
-        """Why the server does not take the registration. A failure of any kind is said, and tried
-        again: nobody waits for this task."""
+    async def _why_refused(self) -> str | None:
+        """A failure of any kind is said, and tried again: nobody waits for this task."""
         try:
-            return _judged(await self._send())
+            return _judged(*await self._send())
+        except TimeoutError:
+            return "no answer in time"
         except Exception as error:  # noqa: BLE001
-            return redact(f"{type(error).__name__}: {error}")
+            return redact(str(error) or type(error).__name__)
 
-    async def _send(self) -> httpx.Response:
-        """As the SDK does it, whose own answer keeps the server's status to itself."""
-        handler, asked = self.handler, request_at(self.url)
-        syncer = Syncer(logger=handler._client.logger)  # noqa: SLF001
-        prepared = syncer._create_out_of_band_request(handler, asked)  # noqa: SLF001
-        if isinstance(prepared, Exception):
-            raise prepared
-        if isinstance(prepared, CommResponse):
-            raise TypeError(str(prepared.body))
-        answer = await fetch_with_auth_fallback(
-            handler._http_client._http_client,  # noqa: SLF001
-            handler._http_client._http_client_sync,  # noqa: SLF001
-            prepared,
-            signing_key=handler._signing_key,  # noqa: SLF001
-            signing_key_fallback=handler._signing_key_fallback,  # noqa: SLF001
-        )
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+    async def _send(self) -> tuple[httpx.Response, bytes]:
+        """The request that the SDK makes itself where a framework has it do so: it takes the
+        address of whoever asks for that, and keeps the server's status to itself."""
+        told = {
+            "appname": APP_ID,
+            "deploytype": "ping",
+            "framework": "starlette",
+            "functions": [_config(one, self.url) for one in self.functions],
+            "sdk": SDK.removeprefix("inngest-"),
+            "url": self.url,
+            "v": "0.1",
+        }
+        headers = {"x-inngest-sdk": SDK, "x-inngest-framework": "starlette"}
+        if self.client.env is not None:
+            headers["x-inngest-env"] = self.client.env
+        keys = [one for one in (self.client.signing_key, self.client.signing_key_fallback) if one]
+        for key in keys or [""]:
+            shown = {"authorization": f"Bearer {bearer(key)}"} if key else {}
+            answer, body = await self._exchange(
+                "POST", "/fn/register", json=told, headers=headers | shown
+            )
+            if answer.status_code not in (401, 403):
+                break
+        return answer, body
+
+    async def _exchange(self, method: str, path: str, **more: Any) -> tuple[httpx.Response, bytes]:
+        async with asyncio.timeout(_TIMEOUT), open_client(None) as client:
+            return await request(client, method, self.client.api_origin.rstrip("/") + path, **more)
 
 
-def request_at(
-    url: str,
-    *,
-    body: bytes = b"",
-    headers: dict[str, str] | None = None,
-    query_params: dict[str, str] | None = None,
-) -> CommRequest:
-    return CommRequest(
-        body=body,
-        headers=headers or {},
-        public_path=None,
-        query_params=query_params or {},
-        raw_request=None,
-        request_url=url,
-        serve_origin=None,
-        serve_path=None,
-    )
+def _config(function: inngest.Function[Any], url: str) -> Any:
+    config = function.get_config(url).main.to_dict()
+    if isinstance(config, Exception):
+        raise config
+    return _bare(config)
+
+
+def _bare(value: Any) -> Any:
+    """Without what is None: a Go server takes that for a value."""
+    if isinstance(value, dict):
+        return {key: _bare(one) for key, one in value.items() if one is not None}
+    return [_bare(one) for one in value] if isinstance(value, list) else value
 
 
 def _place(url: str) -> tuple[str | None, int | None, str]:
@@ -144,14 +166,14 @@ def _place(url: str) -> tuple[str | None, int | None, str]:
     return "localhost" if here else parts.hostname, port, parts.path
 
 
-def _judged(answer: httpx.Response) -> str | None:
+def _judged(answer: httpx.Response, content: bytes) -> str | None:
     if answer.status_code in (401, 403):
         return (
             f"the server refuses the signing key ({answer.status_code}); "
             "set INNGEST_SIGNING_KEY to that of the server"
         )
     try:
-        body = answer.json()
+        body = json.loads(content)
     except ValueError:
         body = None
     if answer.is_success and isinstance(body, dict):

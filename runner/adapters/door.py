@@ -1,0 +1,218 @@
+"""What every listener of ours lets in: one middleware and one protocol, whatever is behind them.
+
+The protocol bounds time: a request must be there whole within the door's seconds, and a client that
+takes nothing of its answer for as long is cut. The middleware bounds memory, and looks at the Host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import uvicorn
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+MIB = 1024 * 1024
+_HELD = 64 * MIB  # of all bodies that are held at a time
+_CONNECTIONS = 500
+_SAFE = ("GET", "HEAD", "OPTIONS")
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """`hosts`: the names that are answered, beside addresses and ``localhost``; None: any, where
+    something better than a name says who asks. `option`: what names them."""
+
+    max_body: int
+    hosts: frozenset[str] | None = None
+    option: str = "--allow-host"
+    seconds: float = 20.0
+
+
+def hosts_of(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(name.lower() for name in names) | {"localhost"}
+
+
+class Bounded:
+    """A body is held whole before the application sees it, and never more than `max_body` of it.
+
+    A page of somebody else's whose name was made to point here (DNS rebinding) comes with that name
+    as its Host; one that posts a form comes with its own Origin. Neither is answered.
+    """
+
+    def __init__(self, app: ASGIApp, door: Door) -> None:
+        self._app, self._door, self._held = app, door, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        if refusal := self._refusal(scope["method"], headers):
+            await refusal(scope, receive, send)
+        elif "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
+            await self._with_body(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _refusal(self, method: str, headers: Headers) -> ASGIApp | None:
+        door = self._door
+        if door.hosts is not None:
+            if not _is_ours(headers.get("host", ""), door.hosts):
+                message = f"This name is not served here: see {door.option}."
+                return PlainTextResponse(message, 421)
+            origin = headers.get("origin")
+            if origin is not None and method not in _SAFE and not _is_from(origin, door.hosts):
+                return PlainTextResponse("A page of another site asks for this.", 403)
+        if int(headers.get("content-length", "0")) > door.max_body:
+            return _too_large(door.max_body)
+        return None
+
+    async def _with_body(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = bytearray()
+        counted = 0
+        try:
+            more = True
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return
+                part = message.get("body", b"")
+                if len(body) + len(part) > self._door.max_body:
+                    await _too_large(self._door.max_body)(scope, receive, send)
+                    return
+                if self._held + len(part) > _HELD:
+                    await _busy()(scope, receive, send)
+                    return
+                body += part
+                counted += len(part)
+                self._held += len(part)
+                more = message.get("more_body", False)
+            await self._app(scope, _replayed(bytes(body), receive), send)
+        finally:
+            self._held -= counted
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return replay
+
+
+def _too_large(most: int) -> PlainTextResponse:
+    message = f"The body is larger than {most:,} bytes."
+    return PlainTextResponse(message, 413, {"connection": "close"})
+
+
+def _busy() -> PlainTextResponse:
+    headers = {"connection": "close", "retry-after": "1"}
+    return PlainTextResponse("Too much is being received.", 503, headers)
+
+
+def _is_ours(host: str, hosts: frozenset[str]) -> bool:
+    name = host.lower()
+    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+    if name in hosts:
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_from(origin: str, hosts: frozenset[str]) -> bool:
+    """A page that this very process, or another of this machine, has served by a name of ours."""
+    try:
+        return _is_ours(urlsplit(origin).netloc, hosts)
+    except ValueError:
+        return False
+
+
+def configured(app: ASGIApp, door: Door, *, patience: int = 1, **more: Any) -> uvicorn.Config:
+    """How uvicorn serves `app` behind `door`; no listener of ours is configured elsewhere."""
+
+    class Timed(_Timed):
+        seconds = door.seconds
+
+    return uvicorn.Config(
+        Bounded(app, door),
+        http=Timed,
+        ws="none",
+        limit_concurrency=_CONNECTIONS,
+        # Without a log configuration only warnings and errors are shown, on stderr.
+        log_config=None,
+        access_log=False,
+        # A page that listens for news would hold the end up.
+        timeout_graceful_shutdown=patience,
+        **more,
+    )
+
+
+class _Timed(H11Protocol):
+    """uvicorn gives up on a connection between two requests only, and never within one."""
+
+    seconds: float
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._arriving = _Limit(self.loop, self.seconds, self._cut)
+        self._leaving = _Limit(self.loop, self.seconds, transport.abort)
+        self._arriving.start()
+
+    def data_received(self, data: bytes) -> None:
+        self._arriving.start()
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.more_body:
+            self._arriving.stop()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.more_body:  # the next request, of which a part came while this one was busy
+            self._arriving.start()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._leaving.start()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._leaving.stop()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._arriving.stop()
+        self._leaving.stop()
+        super().connection_lost(exc)
+
+    def _cut(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n")
+        self.transport.close()
+
+
+@dataclass(slots=True)
+class _Limit:
+    loop: asyncio.AbstractEventLoop
+    seconds: float
+    act: Callable[[], None]
+    _timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """It goes on where it runs already: what drips does not begin anew."""
+        if self._timer is None:
+            self._timer = self.loop.call_later(self.seconds, self.act)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
