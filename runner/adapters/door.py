@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+import h11
 import uvicorn
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
@@ -173,12 +174,14 @@ class _Timed(H11Protocol):
     def data_received(self, data: bytes) -> None:
         self._arriving.start()
         super().data_received(data)
-        if self.cycle is not None and not self.cycle.more_body:
+        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
             self._arriving.stop()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.cycle.more_body:  # the next request, of which a part came while this one was busy
+        if (
+            self.conn.their_state is h11.SEND_BODY
+        ):  # the next request, of which a part came while this one was busy
             self._arriving.start()
 
     def pause_writing(self) -> None:

@@ -40,6 +40,7 @@ from runner.spec.project import read_project
 from runner.spec.secrets import redact
 
 BUDGET = 20.0  # seconds that a portion works
+_UNKNOWN = 60.0  # seconds for which a worker that lacks a run's state is not ready
 _LOCKED = 15.0  # seconds until a lock that somebody holds is asked for again
 
 
@@ -95,14 +96,25 @@ class Portions:
     budget: float = BUDGET
     _stops: set[Callable[[], None]] = field(default_factory=set)
     _stopping: bool = False
+    _unknown_at: float | None = None
+
+    def unknown(self) -> str | None:
+        """Why another worker had better be asked: the latest request was for a run that is not in
+        this state, a moment ago."""
+        at = self._unknown_at
+        if at is None or self.clock.monotonic() - at > _UNKNOWN:
+            return None
+        return "it is asked for a run that is not in its state"
 
     def carry(self, request: Request, before: Turn | None) -> Turn:
         """Carry the run on until it waits. Raises `TargetError` and `Incomplete` for what may pass
         by itself; the run, as it stands, is in its journal."""
         with Store(self.state) as store:
             record = store.known(request.run)
-            if record is None:
-                return Turn("unknown", f"there is no run {request.run} in this state")
+            self._unknown_at = self.clock.monotonic() if record is None else None
+            if record is None:  # another worker may have it: the engine asks again
+                hint = "workers must have the state of whoever handed it over"
+                raise TargetError(f"there is no run {request.run} in this state; {hint}", hint=hint)
             if record.status != "running":
                 return Turn(record.status)
             standing = before.standing if before else None

@@ -106,7 +106,9 @@ def serve_command(
     ]
     portions = Portions(where, lambda run: LogObserver(_LOG, run), plans, grace)
     place = _origin(url, host, port)
-    worker = _worker(Carried(portions), lambda: _missing(where), place, firings)
+    worker = _worker(
+        Carried(portions), lambda: _missing(where) or portions.unknown(), place, firings
+    )
     door = _door(place, host)
 
     def say() -> None:

@@ -21,6 +21,7 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp
 
+from runner.adapters.door import Door, configured
 from runner.adapters.embedded.server import create_app
 from tests.warm import CLIENT
 
@@ -72,14 +73,14 @@ def quickstart(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def served(app: ASGIApp) -> Iterator[str]:
-    """`app` on a loopback port of its own, until the block ends."""
+def served(app: ASGIApp, door: Door = Door(1 << 30)) -> Iterator[str]:  # noqa: B008 - frozen
+    """`app` on a loopback port of its own, until the block ends; every body gets through, unless
+    the test is of the door."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
+        listener.listen()  # who connects before the server runs is not refused
         port = listener.getsockname()[1]
-        config = uvicorn.Config(
-            app, log_level="critical", lifespan="off", timeout_graceful_shutdown=1
-        )
+        config = configured(app, door, log_level="critical", lifespan="off")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()

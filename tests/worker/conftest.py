@@ -100,26 +100,28 @@ class World:
             store.start(run_id, plan, lease, follow=self.follow, **record)
             store.park(lease, self.clock.now, "nobody yet")
 
-    def portions(self) -> Portions:
+    def portions(self, state: str | None = None) -> Portions:
         return Portions(
-            self.state,
+            state or self.state,
             lambda run: LogObserver(LOG, run),
             grace=self.grace,
             clock=self.clock,
             budget=self.budget,
         )
 
-    def add_worker(self) -> None:
+    def add_worker(self, state: str | None = None) -> httpx.Client:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from runner.adapters.worker.app import create_worker
             from runner.cli.serving import Carried
-        worker = create_worker(Carried(self.portions()), lambda: None, None, LOG)
+        portions = self.portions(state)
+        worker = create_worker(Carried(portions), portions.unknown, None, LOG)
         sdk: Any = worker.client
         self.stack.enter_context(closing(sdk._http_client._http_client_sync))  # it leaves it open
         url = self.stack.enter_context(served(worker.app))
         client = self.stack.enter_context(httpx.Client(base_url=url, timeout=60))
         self.engine.clients.append(client)
+        return client
 
     def submit(self, plan: ExecutionPlan, run_id: str = "RUN1", **options: Any) -> list[Ran]:
         """Write the run down, ask for it, and carry it out to its end."""

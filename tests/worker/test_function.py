@@ -20,7 +20,7 @@ from tests.cli.conftest import until
 from tests.depth import depth
 from tests.support import make_plan, repos
 from tests.worker.conftest import World
-from tests.worker.engine import Ran
+from tests.worker.engine import ATTEMPTS, Ran
 
 NewWorld = Callable[..., World]
 DONE = {"run": "RUN1", "status": "completed"}
@@ -351,3 +351,27 @@ def test_portions_at_once_of_one_run_send_nothing_twice(
     world.carry_on(plan)
     assert world.status() == "completed"
     assert len(set(world.started)) == len(world.started) == 40
+
+
+def test_a_worker_that_has_another_state_gives_the_request_back_and_is_not_ready(
+    tmp_path: Path, new_world: NewWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = new_world()
+    plan = make_plan(tmp_path, repos(3) + "operations: [sync]\n")
+    elsewhere = f"sqlite:///{tmp_path / 'elsewhere.db'}"
+    stranger = world.add_worker(elsewhere)
+    assert stranger.get("/readyz").status_code == 200
+    world.write_down(plan)
+    (given_back,) = world.carry_on(plan)
+    assert "there is no run RUN1 in this state" in str(given_back.error)
+    assert given_back.failed_requests == ATTEMPTS, "each was to be tried again"
+    assert world.status() == "running", "nobody has ended it"
+    assert "there is no run RUN1 in this state; workers must have the state" in caplog.text
+    until(lambda: stranger.get("/readyz").status_code == 503)
+    world.add_worker()
+    (ran,) = world.carry_on(plan)
+    assert ran.output == {"run": "RUN1", "status": "completed"}, ran.error
+    assert ran.failed_requests > 0
+    assert [item for _, item, _ in world.arrived] == ["o/r0", "o/r1", "o/r2"]
+    world.clock.now += 61
+    until(lambda: stranger.get("/readyz").status_code == 200)

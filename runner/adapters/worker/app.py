@@ -32,6 +32,7 @@ from runner.adapters.worker.function import (
 )
 from runner.adapters.worker.registration import SDK, Registration
 from runner.adapters.worker.signature import Signatures
+from runner.spec.secrets import redact
 
 PATH = "/api/inngest"
 _AT_ONCE = 32  # requests that are carried out; each has a thread
@@ -190,10 +191,10 @@ class _Health:
             if time.monotonic() - self._looked >= _LOOKED:
                 found = await to_thread.run_sync(self.missing)
                 if found is not None and found != self._found:
-                    self.log.warning("not ready: %s", found)
+                    self.log.warning("not ready: %s", redact(found))
                 self._found, self._looked = found, time.monotonic()
         if self._found is not None:
-            return "the state cannot be used"
+            return "the state cannot be reached, or is not that of the runs"
         if self.registration is not None and self.registration.trouble is not None:
             return "not registered with the Inngest server"
         return None

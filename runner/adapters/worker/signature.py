@@ -16,6 +16,7 @@ import jcs  # type: ignore[import-untyped]
 _OLDEST = 5 * 60.0  # seconds
 _EARLIEST = 60.0  # ... that the engine's clock may be ahead of this one
 _REMEMBERED = 100_000  # signatures; as many requests in five minutes are more than a worker takes
+_VALUES = 200_000  # in a body: its canonical form is made before anybody is known to have signed it
 _SIGNATURE = re.compile(r"t=([0-9]{1,12})&s=([0-9a-f]{64})")
 _PREFIX = re.compile(r"signkey-\w+-")
 
@@ -54,6 +55,8 @@ class Signatures:
             return f"its signature is {age:.0f} s old; five minutes are the most: are clocks right?"
         if age < -_EARLIEST:
             return f"its signature is {-age:.0f} s in the future: are clocks right?"
+        if sum(body.count(mark) for mark in b",:[{") > _VALUES:
+            return f"its body has more than {_VALUES:,} values"
         try:
             canonical = jcs.canonicalize(json.loads(body)) if body else b""
         except (ValueError, RecursionError, OverflowError):
