@@ -32,10 +32,10 @@ _AWAY = ("08", "53", "57P", "58")  # connection, no room for us, shutdown, the s
 _REFUSED = "28"
 _NO_DATABASE = "3D"
 _GRACE = 5  # seconds after which a server that does not end a question itself is left
-_CHUNK = 32  # rows that libpq gives at once
+_CHUNK = 16  # rows that libpq gives at once
 # What may arrive before a chunk is there. Told by what waits in the socket, so a rough figure: what
 # is not read at once counts again.
-_MAX_WAITING = 8 * bounds.MAX_BYTES
+_MAX_WAITING = 4 * bounds.MAX_BYTES
 # Python's own values for these; all else comes as PostgreSQL writes it.
 _OWN = frozenset(("bool", "int2", "int4", "int8", "oid", "float4", "float8"))
 # As it writes them by default, which a role may have changed.
