@@ -74,7 +74,7 @@ def _end(store: Store, record: RunRecord) -> Lease | None:
     if store.find(record.id).status not in _OPEN:
         return None
     lease = take_lock(store, record.plan, record.address, record.id, 0)
-    store.end(record.id, "cancelled")
+    store.journal(record, lease).end("cancelled")
     return lease
 
 
@@ -85,8 +85,6 @@ def _cancel_jobs(store: Store, record: RunRecord, lease: Lease | None) -> Cancel
     refuse_another_address(record, target)
     if target.kind == "embedded":
         raise PreflightRefused("the jobs of the embedded target have ended with its process")
-    if plan is None:
-        raise UsageError(f"run {record.id} is of an older backfill, which kept no events")
     lease = lease or take_lock(store, record.plan, record.address, record.id, 0)
     return asyncio.run(_ask(plan, store.journal(record, lease), target))
 

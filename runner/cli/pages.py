@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from runner.adapters.journal.reach import describe
 from runner.adapters.journal.store import Store
 from runner.adapters.web.app import Mark
 from runner.cli.view import failed_events, view_of
@@ -22,7 +21,7 @@ class Journals:
     store: Store
 
     def runs(self) -> str:
-        return runs_page(self.store.runs(limit=_RUNS), describe(self.store.url))
+        return runs_page(self.store.runs(limit=_RUNS), self.store.where)
 
     def run(self, run_id: str) -> str:
         view = view_of(self.store, self.store.find(run_id))

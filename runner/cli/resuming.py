@@ -116,9 +116,10 @@ def _still_open(
     holder, handed = store.holder_of(record.id), store.handed(record.id)
     left = f"it is left to the workers ({handed.told})" if handed and handed.waits else None
     if holder and record.wanted == "pause":
-        store.order(record.id, wanted=None)
         if left:  # the next portion says what it waits for; until then nothing holds it back
-            store.reading(record).waiting(0, None)
+            store.go_on(record.id)
+        else:
+            store.order(record.id, wanted=None)
         click.echo(f"run {record.id} goes on: {left or f'{holder} carries it out'}", err=True)
         return None
     if holder and handed and handed.waits and not handed.late:

@@ -87,7 +87,6 @@ def serve_command(
 
     Those of PLANS that have a `schedule` are started when they are due.
     """
-    from runner.adapters.journal.reach import describe
     from runner.adapters.serve import serve
     from runner.cli.firing import Firing
     from runner.cli.ledger import scheduled_plans
@@ -113,7 +112,7 @@ def serve_command(
 
     def say() -> None:
         served = f"http://{host}:{port} for {worker.client.api_origin}"
-        _LOG.info("serving runs of %s on %s", describe(store.url), served)
+        _LOG.info("serving runs of %s on %s", store.where, served)
         for firing in firings:
             when = firing.schedule
             _LOG.info("%s is started at %s, %s", firing.name, when.cron, when.timezone)

@@ -62,7 +62,6 @@ def submit_command(
     this command has ended, on whatever machine. `status`, `pause`, `tune`, `cancel` and the others
     work on it as on any run.
     """
-    from runner.adapters.journal.reach import describe
     from runner.cli.starting import Start, submit
 
     asked = Start(
@@ -84,7 +83,7 @@ def submit_command(
     else:
         click.echo(
             f"run {run_id} is submitted: a worker carries it out, and this command is done\n"
-            f"it is in {describe(asked.store.url)}: workers must have the same state\n"
+            f"it is in {asked.store.where}: workers must have the same state\n"
             f"to follow it: backfill status {run_id} --watch"
         )
     return 0

@@ -43,7 +43,6 @@ def ui_command(
     machine a token is demanded.
     """
     from runner.adapters.door import Door, hosts_of
-    from runner.adapters.journal.reach import describe
     from runner.adapters.serve import serve
     from runner.adapters.web.app import create_app
     from runner.cli.pages import Journals
@@ -55,7 +54,7 @@ def ui_command(
     app = create_app(Journals(store), assets, token=token)
     door = Door(max_body=0, hosts=hosts_of((host, *hosts)))
     shown = f"[{host}]" if ":" in host else host
-    said = f"the runs in {describe(store.url)}: http://{shown}:{port}/   (^C ends it)"
+    said = f"the runs in {store.where}: http://{shown}:{port}/   (^C ends it)"
     serve(app, host, port, door, on_listening=lambda: click.echo(said, err=True))
 
 

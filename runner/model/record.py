@@ -28,7 +28,7 @@ class RunRecord:
     status: RunStatus
     started_at: float
     ended_at: float | None
-    head: str | None
+    head: str
     parent: str | None
     wanted: Literal["pause", "cancel"] | None
     batch_size: int | None
@@ -163,7 +163,7 @@ class RunView:
 
     record: RunRecord
     holder: str | None
-    plan: ExecutionPlan | None
+    plan: ExecutionPlan
     now: float
     stages: tuple[StageRecord, ...]
     outcomes: Mapping[Outcome, int]

@@ -1,45 +1,108 @@
-"""What a run has come to, counted from its journal alone."""
+"""What a run, and a run with its retries, has come to: counted from the journal alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import astuple
+from fnmatch import fnmatchcase
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, case, distinct, func, select, update
+from runner.adapters.journal import plans
+from runner.adapters.journal.database import Connection, listed
+from runner.execution.ports import Sighting
+from runner.model import Chain, Failure, Outcome, RunRecord, Totals
 
-from runner.adapters.journal.tables import FAILED, FAILED_ORDER, chunks, jobs, outcomes, runs
-from runner.model import Failure, Totals
+# Both halves, so that the index is used: the first is what it holds, and a bound makes SQLite like
+# it better than the key. A million events that completed are not gone through for a few others.
+FAILED = "outcomes.outcome <> 'completed' AND outcomes.outcome > ''"
+# The order of failures: by the bare column, SQLite would take the key for the order's sake.
+FAILED_ORDER = "outcomes.position + 0"
+WITH_CHUNK = """outcomes
+JOIN chunks ON chunks.run_id = outcomes.run_id AND chunks.number = outcomes.chunk"""
 
 _FAILED_JOBS = ("failed", "cancelled", "overflowed", "skipped")
 
 
+def record(connection: Connection, run_id: str, sightings: Sequence[Sighting]) -> None:
+    """Keep what was seen of the jobs of events, and which events have ended."""
+    connection.change_each(
+        """INSERT INTO jobs (run_id, job_id, position, function, status, message, url)
+        VALUES (:run, :job, :position, :function, :status, :message, :url)
+        ON CONFLICT (run_id, job_id, position)
+        DO UPDATE SET status = excluded.status, message = excluded.message""",
+        [
+            {
+                "run": run_id,
+                "job": job.id,
+                "position": sighting.event.position,
+                "function": job.function,
+                "status": job.status,
+                "message": job.message,
+                "url": job.url,
+            }
+            for sighting in sightings
+            for job in sighting.jobs
+        ],
+    )
+    now = time.time()
+    ended = [sighting for sighting in sightings if sighting.outcome]
+    connection.change_each(
+        """INSERT INTO outcomes (run_id, position, chunk, item, outcome, message, at)
+        VALUES (:run, :position, :chunk, :item, :outcome, :message, :at)""",
+        [
+            {
+                "run": run_id,
+                "position": sighting.event.position,
+                "chunk": sighting.event.chunk,
+                "item": sighting.event.item,
+                "outcome": sighting.outcome,
+                "message": sighting.message,
+                "at": now,
+            }
+            for sighting in ended
+        ],
+    )
+    more: dict[int, dict[str, Any]] = {}
+    for sighting in ended:
+        number = sighting.event.chunk
+        row = more.setdefault(number, {"run": run_id, "number": number, "good": 0, "bad": 0})
+        row["good" if sighting.outcome == "completed" else "bad"] += 1
+    connection.change_each(
+        """UPDATE chunks SET completed = completed + :good, failed = failed + :bad
+        WHERE run_id = :run AND number = :number""",
+        list(more.values()),
+    )
+
+
 def totals(connection: Connection, run_id: str) -> Totals:
-    """What the run has come to, from the journal alone."""
-    planned = connection.execute(select(runs.c.planned).where(runs.c.id == run_id)).scalar_one()
-    size = chunks.c.last - chunks.c.first + 1
-    taken, resent = connection.execute(
-        select(func.sum(size), func.sum(case((chunks.c.resent, size), else_=0))).where(
-            chunks.c.run_id == run_id, chunks.c.state == "accepted"
-        )
-    ).one()
-    ended = dict(
-        map(
-            tuple,
-            connection.execute(
-                select(outcomes.c.outcome, func.count())
-                .where(outcomes.c.run_id == run_id, FAILED)
-                .group_by(outcomes.c.outcome)
-            ),
-        )
+    planned = connection.value("SELECT planned FROM runs WHERE id = :run", run=run_id)
+    taken, resent = connection.row(
+        """SELECT sum(last - first + 1) AS taken,
+        sum(CASE WHEN resent THEN last - first + 1 ELSE 0 END) AS resent
+        FROM chunks WHERE run_id = :run AND state = 'accepted'""",
+        run=run_id,
     )
-    by_status = connection.execute(
-        select(func.lower(jobs.c.status), func.count(distinct(jobs.c.job_id)))
-        .where(jobs.c.run_id == run_id)
-        .group_by(func.lower(jobs.c.status))
+    ended = _pairs(
+        connection,
+        f"""SELECT outcome, count(*) AS events FROM outcomes
+        WHERE run_id = :run AND {FAILED} GROUP BY outcome""",
+        run_id,
     )
-    statuses = dict(map(tuple, by_status))
+    statuses = _pairs(
+        connection,
+        """SELECT lower(status) AS status, count(DISTINCT job_id) AS jobs FROM jobs
+        WHERE run_id = :run GROUP BY lower(status)""",
+        run_id,
+    )
     rejected = ended.get("rejected", 0)
-    refused_again = _refused_again(connection, run_id)
+    # Events that were refused by a request that was made again were taken neither time.
+    refused_again = connection.value(
+        f"""SELECT count(*) FROM {WITH_CHUNK}
+        WHERE outcomes.run_id = :run AND {FAILED}
+        AND outcomes.outcome = 'rejected' AND chunks.resent""",
+        run=run_id,
+    )
     return Totals(
         planned=planned,
         accepted=int(taken or 0) - rejected,
@@ -52,89 +115,114 @@ def totals(connection: Connection, run_id: str) -> Totals:
     )
 
 
-def _refused_again(connection: Connection, run_id: str) -> int:
-    """Events that were refused by a request that was made again: they were taken neither time."""
-    query = (
-        select(func.count())
-        .select_from(outcomes)
-        .join(chunks, chunk_of_outcome())
-        .where(outcomes.c.run_id == run_id, FAILED)
-        .where(outcomes.c.outcome == "rejected", chunks.c.resent)
-    )
-    return connection.execute(query).scalar_one()
-
-
 def failures(connection: Connection, run_id: str) -> list[Failure]:
     """The events that did not take effect as planned, in sending order."""
-    query = (
-        select(outcomes, chunks.c.operation, chunks.c.event, jobs.c.job_id, jobs.c.url)
-        .join(chunks, chunk_of_outcome())
-        .outerjoin(
-            jobs,
-            (jobs.c.run_id == outcomes.c.run_id)
-            & (jobs.c.position == outcomes.c.position)
-            & (func.lower(jobs.c.status) != "completed"),
-        )
-        .where(outcomes.c.run_id == run_id, FAILED)
-        .order_by(FAILED_ORDER, jobs.c.job_id)
-    )
-    first = {row["position"]: row for row in reversed(connection.execute(query).mappings().all())}
+    query = f"""SELECT outcomes.*, chunks.operation, chunks.event, jobs.job_id, jobs.url
+    FROM {WITH_CHUNK}
+    LEFT JOIN jobs ON jobs.run_id = outcomes.run_id AND jobs.position = outcomes.position
+      AND lower(jobs.status) <> 'completed'
+    WHERE outcomes.run_id = :run AND {FAILED}
+    ORDER BY {FAILED_ORDER}, jobs.job_id"""
+    first = {row.position: row for row in reversed(connection.rows(query, run=run_id))}
     return [
         Failure(
-            operation=row["operation"],
-            item=row["item"],
-            event=row["event"],
-            outcome=row["outcome"],
-            message=row["message"] or row["outcome"],
-            job=row["job_id"],
-            url=row["url"],
+            operation=row.operation,
+            item=row.item,
+            event=row.event,
+            outcome=row.outcome,
+            message=row.message or row.outcome,
+            job=row.job_id,
+            url=row.url,
         )
-        for row in sorted(first.values(), key=lambda row: row["position"])
+        for row in reversed(first.values())
     ]
 
 
 def failed_in(connection: Connection, run_id: str, stage: int) -> int:
-    mine = (chunks.c.run_id == run_id) & (chunks.c.stage == stage)
-    query = select(func.coalesce(func.sum(chunks.c.failed), 0)).where(mine)
-    return int(connection.execute(query).scalar_one())
-
-
-def count(connection: Connection, run_id: str, settled: Sequence[Mapping[str, Any]]) -> None:
-    """Add outcomes to the figures of their chunks."""
-    chunk = chunks.c.number == bindparam("chunk")
-    connection.execute(
-        update(chunks)
-        .where(chunks.c.run_id == run_id, chunk)
-        .values(
-            completed=chunks.c.completed + bindparam("more_completed"),
-            failed=chunks.c.failed + bindparam("more_failed"),
-        ),
-        [
-            {"chunk": number, "more_completed": good, "more_failed": all_ - good}
-            for number, (good, all_) in _by_chunk(settled).items()
-        ],
-    )
-
-
-def _by_chunk(settled: Sequence[Mapping[str, Any]]) -> Mapping[int, tuple[int, int]]:
-    """Of each chunk how many have completed, and how many there are."""
-    found: dict[int, tuple[int, int]] = {}
-    for row in settled:
-        good, all_ = found.get(row["chunk"], (0, 0))
-        found[row["chunk"]] = good + (row["outcome"] == "completed"), all_ + 1
-    return found
+    query = "SELECT sum(failed) FROM chunks WHERE run_id = :run AND stage = :stage"
+    return int(connection.value(query, run=run_id, stage=stage) or 0)
 
 
 def links(connection: Connection, run_id: str, limit: int) -> list[str]:
     """Dashboard links of the first jobs; their ids where there is no dashboard."""
-    query = (
-        select(func.coalesce(jobs.c.url, jobs.c.job_id))
-        .where(jobs.c.run_id == run_id)
-        .order_by(jobs.c.position)
-        .limit(limit)
+    query = """SELECT coalesce(url, job_id) FROM jobs WHERE run_id = :run
+    ORDER BY position LIMIT :limit"""
+    return connection.values(query, run=run_id, limit=limit)
+
+
+def failed_positions(
+    connection: Connection, run_id: str, kinds: Collection[Outcome], patterns: Collection[str]
+) -> list[int]:
+    """The events of a run that failed, but for those that a later retry has taken care of."""
+    within, given = listed("kind", kinds)
+    query = f"""SELECT outcomes.position, outcomes.item, chunks.operation FROM {WITH_CHUNK}
+    WHERE outcomes.run_id = :run AND {FAILED} AND outcomes.outcome IN ({within})
+    ORDER BY {FAILED_ORDER}"""
+    taken_care_of = _taken_care_of(connection, run_id)
+    return [
+        position
+        for position, item, operation in connection.rows(query, run=run_id, **given)
+        if (operation, item) not in taken_care_of
+        and (not patterns or any(fnmatchcase(item, pattern) for pattern in patterns))
+    ]
+
+
+def chain_of(connection: Connection, run_id: str) -> Chain | None:
+    """The figures of a run and all its retries, added up; None where there is just one run."""
+    parents = _parents(connection)
+    root = run_id
+    while parent := parents.get(root):
+        root = parent
+    members = [root, *_descendants(root, parents)]
+    if len(members) == 1:
+        return None
+    each = [totals(connection, member) for member in members]
+    planned, *added = map(sum, zip(*map(astuple, each), strict=True))
+    planned = each[0].planned
+    within, given = listed("member", members)
+    done = connection.value(
+        f"""SELECT count(*) FROM (
+          SELECT DISTINCT chunks.operation, outcomes.item FROM {WITH_CHUNK}
+          WHERE outcomes.run_id IN ({within}) AND outcomes.outcome = 'completed'
+        ) AS done""",
+        **given,
     )
-    return [url for (url,) in connection.execute(query)]
+    return Chain(tuple(members), Totals(planned, *added), outstanding=planned - done)
 
 
-def chunk_of_outcome() -> ColumnElement[bool]:
-    return (chunks.c.run_id == outcomes.c.run_id) & (chunks.c.number == outcomes.c.chunk)
+def is_done(connection: Connection, record: RunRecord) -> bool:
+    """Has every event of the run taken effect, in it or in a retry?"""
+    if record.status == "completed":
+        return True
+    chain = chain_of(connection, record.id) if record.status == "failed" else None
+    return chain is not None and not chain.outstanding
+
+
+def _pairs(connection: Connection, query: str, run_id: str) -> dict[str, int]:
+    return dict(map(tuple, connection.rows(query, run=run_id)))
+
+
+def _parents(connection: Connection) -> dict[str, str | None]:
+    return dict(map(tuple, connection.rows("SELECT id, parent FROM runs ORDER BY started_at")))
+
+
+def _taken_care_of(connection: Connection, run_id: str) -> set[tuple[str, str]]:
+    """What later retries have done or are still to do: all of their events but what failed."""
+    found: set[tuple[str, str]] = set()
+    for member in _descendants(run_id, _parents(connection)):
+        head = connection.value("SELECT head FROM runs WHERE id = :run", run=member)
+        plan = plans.read(connection, member, head)
+        found |= {(s.operation, item) for s in plan.stages for item, _ in s.items.raw()}
+        again = f"""SELECT chunks.operation, outcomes.item FROM {WITH_CHUNK}
+        WHERE outcomes.run_id = :run AND {FAILED}"""
+        found -= set(map(tuple, connection.rows(again, run=member)))
+    return found
+
+
+def _descendants(run_id: str, parents: dict[str, str | None]) -> Iterable[str]:
+    """In the order in which they were started."""
+    family = {run_id}
+    for id_, parent in parents.items():
+        if parent in family:
+            family.add(id_)
+            yield id_

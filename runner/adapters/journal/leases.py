@@ -12,37 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Engine,
-    Row,
-    bindparam,
-    delete,
-    func,
-    insert,
-    select,
-    text,
-    update,
-)
-from sqlalchemy.exc import IntegrityError
 from ulid import ULID
 
-from runner.adapters.journal.reach import reachable
-from runner.adapters.journal.tables import leases
+from runner.adapters.journal.database import Connection, Database
 from runner.errors import LeaseLost, LockHeld
 from runner.model import Handed
 from runner.spec.units import format_duration
 
 WORKERS = "the workers"  # the holder of a lease that waits for its next portion
-PARKED = "none"  # the machine of a lease that waits for its run to be carried on: see parking.py
+PARKED = "none"  # the machine of a lease that waits for its run to be carried on: see `park`
 LATE = 900.0  # seconds that workers may be late for a run that is left to them
 SECONDS = 60.0  # without a sign of life, after which anybody may take a lease over
 
-
-# Made once: they go with every request, and building one costs more than carrying it out.
-_OURS = update(leases).where(leases.c.name == bindparam("held"), leases.c.token == bindparam("by"))
-_RENEW = _OURS.values(expires_at=bindparam("at"))
-_RENEW_THERE = _OURS.values(expires_at=func.extract("epoch", text("now()")) + SECONDS)
+_RENEW = f"""
+UPDATE leases SET expires_at = {{now}} + {SECONDS} WHERE name = :name AND token = :token
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,50 +34,82 @@ class Lease:
     """The right to send. Every write of a run renews it, and so finds out that it is lost: a
     machine that slept through its lease cannot send beside the one that took over."""
 
-    engine: Engine
+    database: Database
     name: str
     token: str
 
     def renew(self, connection: Connection) -> None:
         """Raises `LeaseLost`."""
-        held: dict[str, Any] = {"held": self.name, "by": self.token}
-        if connection.dialect.name == "sqlite":
-            renewed = connection.execute(_RENEW, held | {"at": time.time() + SECONDS})
-        else:
-            renewed = connection.execute(_RENEW_THERE, held)
-        if not renewed.rowcount:
+        if not connection.change(_RENEW, name=self.name, token=self.token):
             message = "another process has taken this run's lock: nothing more was sent"
             raise LeaseLost(message, hint="this one was silent for too long; see `backfill resume`")
 
     def release(self) -> None:
-        with reachable(self.engine.url), self.engine.begin() as connection:
-            connection.execute(
-                delete(leases).where(leases.c.name == self.name, leases.c.token == self.token)
+        with self.database.write() as connection:
+            connection.change(
+                "DELETE FROM leases WHERE name = :name AND token = :token",
+                name=self.name,
+                token=self.token,
             )
 
 
-def acquire(engine: Engine, name: str, run_id: str, *, worker: bool = False) -> Lease:
+def acquire(database: Database, name: str, run_id: str, *, worker: bool = False) -> Lease:
     """Take the lease, also from a holder that is dead. Raises `LockHeld`, which names the holder.
 
     `worker`: others go on with the run where this process dies.
 
     Two that try at once cannot both get it: the row's key, or the token it is taken from, decides.
     """
-    lease = Lease(engine, name, str(ULID()))
-    with reachable(engine.url):
-        try:
-            with engine.begin() as connection:
-                if connection.dialect.name == "sqlite":
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")
-                held = connection.execute(select(leases).where(leases.c.name == name)).first()
-                now = _now(connection)
-                ours = held is not None and held.run_id == run_id and _waits(held, now)
-                if held and not ours and not _is_free(held, now):
-                    raise _held(held, now)
-                _write(connection, lease, run_id, held, workers=worker)
-        except IntegrityError:
-            raise LockHeld("another run of this plan has just begun") from None
+    lease = Lease(database, name, str(ULID()))
+    with database.write() as connection:
+        held = connection.row("SELECT *, {now} AS now FROM leases WHERE name = :name", name=name)
+        ours = held is not None and held.run_id == run_id and _waits(held)
+        if held and not ours and not _is_free(held):
+            raise _held(held)
+        taken = connection.change(
+            """INSERT INTO leases
+            (name, token, run_id, holder, machine, pid, taken_at, expires_at, workers)
+            VALUES (:name, :token, :run, :holder, :machine, :pid, {now}, {now} + :seconds, :workers)
+            ON CONFLICT (name) DO UPDATE SET
+            token = excluded.token, run_id = excluded.run_id, holder = excluded.holder,
+            machine = excluded.machine, pid = excluded.pid, taken_at = excluded.taken_at,
+            expires_at = excluded.expires_at, workers = excluded.workers
+            WHERE leases.token = :before""",
+            name=name,
+            token=lease.token,
+            run=run_id,
+            holder=who(),
+            machine=_machine(),
+            pid=os.getpid(),
+            seconds=SECONDS,
+            workers=worker,
+            before=held.token if held else "",
+        )
+        if not taken:
+            raise LockHeld("another run of this plan has just begun")
     return lease
+
+
+def park(lease: Lease, until: float, holder: str) -> Lease:
+    """Leave the lease to whoever carries the run on, at `until` (seconds since 1970): nobody else
+    may send for its plan meanwhile, and `acquire` gives it to who does.
+
+    As it is then: whoever parks it has lost it. Raises `LeaseLost`.
+    """
+    parked = Lease(lease.database, lease.name, str(ULID()))
+    with lease.database.write() as connection:
+        lease.renew(connection)
+        connection.change(
+            """UPDATE leases SET token = :parked, machine = :machine, pid = 0, holder = :holder,
+            expires_at = :until, workers = TRUE WHERE name = :name AND token = :token""",
+            parked=parked.token,
+            machine=PARKED,
+            holder=holder,
+            until=until + SECONDS,
+            name=lease.name,
+            token=lease.token,
+        )
+    return parked
 
 
 @contextmanager
@@ -105,26 +121,19 @@ def holding(lease: Lease) -> Iterator[Lease]:
             lease.release()
 
 
-def holder_of(connection: Connection, run_id: str) -> str | None:
-    """Who is carrying the run out just now, for people; None where anybody may."""
-    return standing_of(connection, run_id)[0]
-
-
-def standing_of(connection: Connection, run_id: str) -> tuple[str | None, Handed | None]:
-    """The same, and how it is with a run that is left to the workers."""
-    held = connection.execute(select(leases).where(leases.c.run_id == run_id)).first()
-    if held is None:
-        return None, None
-    now = _now(connection)
+def standing_of(held: Any) -> tuple[str | None, Handed | None]:
+    """Who is carrying the run out just now, for people, None where anybody may; and how it is with
+    a run that is left to the workers. `held`: its lease, with the `now` of the clock that it is of.
+    """
     handed = None
     if held.workers:
-        handed = Handed(_waits(held, now), _is_silent(held, now), _in_brackets(held, now))
-    return None if _is_free(held, now) else _described(held, now), handed
+        handed = Handed(_waits(held), _is_silent(held), _in_brackets(held))
+    return None if _is_free(held) else _described(held), handed
 
 
-def _waits(held: Row[Any], now: float) -> bool:
+def _waits(held: Any) -> bool:
     """Is it left to the workers, and none of them at it just now?"""
-    return held.workers and (held.machine == PARKED or _is_silent(held, now))
+    return held.workers and (held.machine == PARKED or _is_silent(held))
 
 
 def who() -> str:
@@ -132,76 +141,50 @@ def who() -> str:
     return f"{_user()}@{platform.node()} (process {os.getpid()})"
 
 
-def _write(
-    connection: Connection, lease: Lease, run_id: str, held: Row[Any] | None, *, workers: bool
-) -> None:
-    now = _now(connection)
-    values = {
-        "token": lease.token,
-        "run_id": run_id,
-        "holder": who(),
-        "machine": _machine(),
-        "pid": os.getpid(),
-        "taken_at": now,
-        "expires_at": now + SECONDS,
-        "workers": workers,
-    }
-    if held is None:
-        connection.execute(insert(leases).values(name=lease.name, **values))
-        return
-    taken = connection.execute(
-        update(leases)
-        .where(leases.c.name == lease.name, leases.c.token == held.token)
-        .values(**values)
-    )
-    if not taken.rowcount:
-        raise LockHeld("another run of this plan has just begun")
-
-
-def _held(held: Row[Any], now: float) -> LockHeld:
+def _held(held: Any) -> LockHeld:
     wait = f"wait for it with --wait-lock 10m, or `backfill cancel {held.run_id}`"
-    if _waits(held, now):
-        left = f"run {held.run_id} of this plan is left to the workers ({_in_brackets(held, now)})"
+    if _waits(held):
+        left = f"run {held.run_id} of this plan is left to the workers ({_in_brackets(held)})"
         return LockHeld(left, hint=wait)
     since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(held.taken_at))
     message = f"run {held.run_id} of this plan is under way: {held.holder} holds it since {since}"
-    quiet = SECONDS - (held.expires_at - now)
+    quiet = SECONDS - (held.expires_at - held.now)
     alive = f"its last sign of life was {format_duration(max(0, round(quiet)))} ago"
     return LockHeld(message, hint=f"{alive}; {wait}")
 
 
-def _described(held: Row[Any], now: float) -> str:
+def _described(held: Any) -> str:
     """Who carries the run out, or is to."""
     if held.machine == PARKED:
-        none_came = "; none has come yet" if _is_silent(held, now) else ""
-        return f"{held.holder}{_due(held, now)}{none_came}"
-    if not (held.workers and _is_silent(held, now)):
+        none_came = "; none has come yet" if _is_silent(held) else ""
+        return f"{held.holder}{_due(held)}{none_came}"
+    if not (held.workers and _is_silent(held)):
         return str(held.holder)
     return f"nobody just now, since its worker, {held.holder}, has gone: the engine asks another"
 
 
-def _in_brackets(held: Row[Any], now: float) -> str:
+def _in_brackets(held: Any) -> str:
     """The same, after a word of the workers."""
-    return _described(held, now).removeprefix(f"{WORKERS}, ")
+    return _described(held).removeprefix(f"{WORKERS}, ")
 
 
-def _due(held: Row[Any], now: float) -> str:
+def _due(held: Any) -> str:
     """When the next portion is, or was; the same text until it is, and until somebody comes."""
     if held.holder != WORKERS:
         return ""
     due = held.expires_at - SECONDS
     at = time.strftime("%H:%M:%S UTC", time.gmtime(due))
-    return f", next at {at}" if now < due else f", due since {at}"
+    return f", next at {at}" if held.now < due else f", due since {at}"
 
 
-def _is_free(held: Row[Any], now: float) -> bool:
+def _is_free(held: Any) -> bool:
     """May anybody take it? The engine asks one worker after the other, for a while."""
-    return held.expires_at + LATE < now if held.workers else _is_silent(held, now)
+    return held.expires_at + LATE < held.now if held.workers else _is_silent(held)
 
 
-def _is_silent(held: Row[Any], now: float) -> bool:
+def _is_silent(held: Any) -> bool:
     """Its process has died, or has given no sign of life for too long."""
-    if held.expires_at < now:
+    if held.expires_at < held.now:
         return True
     if held.machine != _machine() or os.name != "posix":
         return False
@@ -212,13 +195,6 @@ def _is_silent(held: Row[Any], now: float) -> bool:
     except OSError:
         return False
     return False
-
-
-def _now(connection: Connection) -> float:
-    """The clock of the server that all holders share; on SQLite they share a machine."""
-    if connection.dialect.name == "sqlite":
-        return time.time()
-    return float(connection.execute(select(func.extract("epoch", text("now()")))).scalar_one())
 
 
 def _user() -> str:

@@ -5,36 +5,26 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, select
-
-from runner.adapters.journal import leases
-from runner.adapters.journal.figures import chunk_of_outcome
-from runner.adapters.journal.recovery import known_ids
-from runner.adapters.journal.tables import FAILED, FAILED_ORDER, chunks, jobs, outcomes
+from runner.adapters.journal.database import Connection, listed
+from runner.adapters.journal.figures import FAILED, FAILED_ORDER, WITH_CHUNK
+from runner.adapters.journal.requests import jobs_between, known_ids
 from runner.execution.seeds import event_id
-from runner.model import ENDED, EventRecord, ExecutionPlan, Job, RunLine, RunRecord, Stage
+from runner.model import EventRecord, ExecutionPlan, Job, RunLine, RunRecord, Stage
 
 
-def lines(connection: Connection, records: Sequence[RunRecord]) -> list[RunLine]:
-    """Each run with how far it has come."""
-    query = (
-        select(
-            chunks.c.run_id,
-            func.sum(chunks.c.last - chunks.c.first + 1),
-            func.sum(chunks.c.completed),
-            func.sum(chunks.c.failed),
-        )
-        .where(chunks.c.run_id.in_([record.id for record in records]))
-        .group_by(chunks.c.run_id)
-    )
-    figures = {run_id: tuple(map(int, rest)) for run_id, *rest in connection.execute(query)}
+def lines(connection: Connection, found: Sequence[tuple[RunRecord, str | None]]) -> list[RunLine]:
+    """Each run, and who carries it out, with how far it has come."""
+    within, given = listed("run", [record.id for record, _ in found])
+    query = f"""SELECT run_id, sum(last - first + 1) AS sent, sum(completed) AS completed,
+    sum(failed) AS failed FROM chunks WHERE run_id IN ({within}) GROUP BY run_id"""
+    figures = {run_id: map(int, rest) for run_id, *rest in connection.rows(query, **given)}
     return [
         RunLine(
             record,
-            leases.holder_of(connection, record.id) if record.status == "running" else None,
+            holder if record.status == "running" else None,
             *figures.get(record.id, (0, 0, 0)),
         )
-        for record in records
+        for record, holder in found
     ]
 
 
@@ -62,23 +52,9 @@ def events(
 
 def failed(connection: Connection, run_id: str, limit: int) -> list[EventRecord]:
     """The first events that did not take effect, from the outcomes alone."""
-    query = (
-        select(
-            outcomes,
-            chunks.c.stage,
-            chunks.c.operation,
-            chunks.c.batch,
-            chunks.c.event,
-            chunks.c.sent_at,
-        )
-        .join(chunks, chunk_of_outcome())
-        .where(outcomes.c.run_id == run_id, FAILED)
-        .order_by(FAILED_ORDER)
-        .limit(limit)
-    )
-    rows = connection.execute(query).all()
-    at = [row.position for row in rows]
-    found = _jobs(connection, run_id, jobs.c.position.in_(at)) if at else {}
+    query = f"""SELECT outcomes.*, chunks.stage, chunks.operation, chunks.batch, chunks.event,
+    chunks.sent_at FROM {WITH_CHUNK}
+    WHERE outcomes.run_id = :run AND {FAILED} ORDER BY {FAILED_ORDER} LIMIT :limit"""
     return [
         EventRecord(
             position=row.position,
@@ -93,33 +69,19 @@ def failed(connection: Connection, run_id: str, limit: int) -> list[EventRecord]
             ended_at=row.at,
             outcome=row.outcome,
             message=row.message,
-            jobs=tuple(found.get(row.position, ())),
+            jobs=tuple(
+                job for _, job in jobs_between(connection, run_id, row.position, row.position)
+            ),
         )
-        for row in rows
+        for row in connection.rows(query, run=run_id, limit=limit)
     ]
-
-
-def _jobs(connection: Connection, run_id: str, which: ColumnElement[bool]) -> dict[int, list[Job]]:
-    """By the position of the event."""
-    found: dict[int, list[Job]] = {}
-    query = select(jobs).where(jobs.c.run_id == run_id, which).order_by(jobs.c.job_id)
-    for row in connection.execute(query):
-        ended = row.status.lower() in ENDED
-        job = Job(row.job_id, row.function, row.status, ended, row.message, row.url)
-        found.setdefault(row.position, []).append(job)
-    return found
 
 
 def _of_stage(
     connection: Connection, record: RunRecord, stage: Stage, first: int
 ) -> Iterator[EventRecord]:
-    sent = iter(
-        connection.execute(
-            select(chunks)
-            .where(chunks.c.run_id == record.id, chunks.c.stage == stage.number)
-            .order_by(chunks.c.first)
-        ).all()
-    )
+    query = "SELECT * FROM chunks WHERE run_id = :run AND stage = :stage ORDER BY first"
+    sent = iter(connection.rows(query, run=record.id, stage=stage.number))
     chunk: Any = next(sent, None)
     known: _Known | None = None
     for index, (item, _) in enumerate(stage.items.raw()):
@@ -143,15 +105,12 @@ class _Known:
     def __init__(self, connection: Connection, run_id: str, chunk: Any) -> None:
         self._chunk = chunk
         self._ids = known_ids(chunk) if chunk.state == "accepted" else {}
-        of_outcome = outcomes.c.position.between(chunk.first, chunk.last)
-        self._outcomes = {
-            row.position: row
-            for row in connection.execute(
-                select(outcomes).where(outcomes.c.run_id == run_id, of_outcome)
-            )
-        }
-        of_chunk = jobs.c.position.between(chunk.first, chunk.last)
-        self._jobs = _jobs(connection, run_id, of_chunk)
+        query = "SELECT * FROM outcomes WHERE run_id = :run AND position BETWEEN :first AND :last"
+        found = connection.rows(query, run=run_id, first=chunk.first, last=chunk.last)
+        self._outcomes = {row.position: row for row in found}
+        self._jobs: dict[int, list[Job]] = {}
+        for position, job in jobs_between(connection, run_id, chunk.first, chunk.last):
+            self._jobs.setdefault(position, []).append(job)
 
     def of(self, position: int) -> tuple[Any, ...]:
         """internal id, sent at, ended at, outcome, message, jobs"""

@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
-from sqlalchemy import ColumnElement, Connection, Float, Integer, and_, case, cast, func, select
-
-from runner.adapters.journal import leases, proofs
-from runner.adapters.journal.figures import chunk_of_outcome
-from runner.adapters.journal.tables import (
-    FAILED,
-    FAILED_ORDER,
-    answers,
-    chunks,
-    jobs,
-    notes,
-    outcomes,
-    runs,
-    waits,
-)
+from runner.adapters.journal import answers
+from runner.adapters.journal.database import Connection
+from runner.adapters.journal.figures import FAILED, FAILED_ORDER, WITH_CHUNK
+from runner.adapters.journal.leases import standing_of
 from runner.model import (
     ITEM,
     Bucket,
@@ -41,17 +28,16 @@ MAX_BATCHES, MAX_WAITS, MAX_NOTES = 2_000, 2_000, 2_000  # a page can show no mo
 _BUCKETS = 120
 
 # Of a chunk that is to be sent again only what has ended counts as sent.
-_SENT = case(
-    (chunks.c.state == "accepted", chunks.c.last - chunks.c.first + 1),
-    else_=chunks.c.completed + chunks.c.failed,
-)
+_SENT = """sum(CASE WHEN chunks.state = 'accepted' THEN chunks.last - chunks.first + 1
+ELSE chunks.completed + chunks.failed END)"""
+_GROUPED = f"replace(outcomes.message, outcomes.item, '{ITEM}')"
 
 
 def glance(connection: Connection, record: RunRecord) -> RunView:
     """Where the run stands: stages, outcomes, failures, checks."""
-    text = connection.execute(select(runs.c.head).where(runs.c.id == record.id)).scalar_one()
-    plan = plan_of(text, {}) if text else None
-    holder, handed = leases.standing_of(connection, record.id)
+    held = connection.row("SELECT *, {now} AS now FROM leases WHERE run_id = :run", run=record.id)
+    holder, handed = standing_of(held) if held else (None, None)
+    plan = plan_of(record.head, {})
     return RunView(
         record=record,
         holder=holder,
@@ -61,35 +47,44 @@ def glance(connection: Connection, record: RunRecord) -> RunView:
         stages=_stages(connection, record, plan),
         outcomes=_outcomes(connection, record.id),
         failures=_failures(connection, record.id),
-        checks=tuple(proofs.checks_of(connection, record.id)),
+        checks=tuple(answers.checks_of(connection, record.id)),
         retries=tuple(
-            connection.execute(
-                select(runs.c.id).where(runs.c.parent == record.id).order_by(runs.c.started_at)
-            ).scalars()
+            connection.values(
+                "SELECT id FROM runs WHERE parent = :run ORDER BY started_at", run=record.id
+            )
         ),
-        skipped=skipped_in(text) if text else (),
+        skipped=skipped_in(record.head),
     )
 
 
 def mark(connection: Connection, record: RunRecord | None) -> str:
     """Changes whenever what there is to show of a run, or of all, does; much cheaper than that."""
-    of_run = runs.c.id == record.id if record else runs.c.status == "running"
-    sent = select(
-        func.count(),
-        func.sum(chunks.c.completed),
-        func.sum(chunks.c.failed),
-        func.sum(case((chunks.c.state == "accepted", 1), else_=0)),
-    ).where(chunks.c.run_id.in_(select(runs.c.id).where(of_run)))
-    state = select(func.count(), func.max(runs.c.started_at), func.max(runs.c.ended_at))
-    values: list[Any] = [*connection.execute(sent).one(), *connection.execute(state).one()]
+    of_runs = (
+        "run_id = :run" if record else "run_id IN (SELECT id FROM runs WHERE status = 'running')"
+    )
+    given = {"run": record.id} if record else {}
+    values: list[Any] = [
+        connection.row(
+            f"""SELECT count(*) AS chunks, sum(completed) AS completed, sum(failed) AS failed,
+            sum(CASE WHEN state = 'accepted' THEN 1 ELSE 0 END) AS accepted
+            FROM chunks WHERE {of_runs}""",
+            **given,
+        ),
+        connection.row(
+            """SELECT count(*) AS runs, max(started_at) AS started, max(ended_at) AS ended
+            FROM runs"""
+        ),
+    ]
     if record:
-        waited = select(func.max(waits.c.number), func.count(waits.c.ended))
-        noted = select(func.max(notes.c.number))
-        asked = select(func.max(answers.c.at))
-        values += connection.execute(waited.where(waits.c.run_id == record.id)).one()
-        values += connection.execute(noted.where(notes.c.run_id == record.id)).one()
-        values += connection.execute(asked.where(answers.c.run_id == record.id)).one()
-        values += [record.status, record.wanted, leases.holder_of(connection, record.id)]
+        values += connection.row(
+            """SELECT (SELECT max(number) FROM waits WHERE run_id = :run) AS waited,
+            (SELECT count(ended) FROM waits WHERE run_id = :run) AS waited_for,
+            (SELECT max(number) FROM notes WHERE run_id = :run) AS noted,
+            (SELECT max(at) FROM answers WHERE run_id = :run) AS answered""",
+            **given,
+        )
+        held = connection.row("SELECT *, {now} AS now FROM leases WHERE run_id = :run", **given)
+        values += [record.status, record.wanted, held and standing_of(held)[0]]
     return repr(values)
 
 
@@ -100,64 +95,42 @@ def timeline(connection: Connection, run_id: str) -> dict[str, Any]:
         "batches": _batches(connection, run_id),
         "rates": _rates(connection, run_id),
         "notes": tuple(notes_of(connection, run_id)),
-        "source": connection.execute(select(runs.c.source).where(runs.c.id == run_id)).scalar(),
+        "source": connection.value("SELECT source FROM runs WHERE id = :run", run=run_id),
     }
-
-
-def answers_of(connection: Connection, run_id: str) -> Mapping[str, Any]:
-    """What the user's database has answered in the run, by name."""
-    return {name: orjson.loads(value) for name, value in proofs.all_of(connection, run_id)}
 
 
 def notes_of(connection: Connection, run_id: str) -> list[Note]:
-    query = select(notes.c.at, notes.c.message).where(notes.c.run_id == run_id)
-    found = connection.execute(query.order_by(notes.c.number).limit(MAX_NOTES))
-    return [Note(*row) for row in found]
+    query = "SELECT at, message FROM notes WHERE run_id = :run ORDER BY number LIMIT :limit"
+    return [Note(*row) for row in connection.rows(query, run=run_id, limit=MAX_NOTES)]
 
 
 def waits_of(connection: Connection, run_id: str) -> list[Waited]:
-    query = select(waits.c.stage, waits.c.reason, waits.c.began, waits.c.ended)
-    mine = query.where(waits.c.run_id == run_id).order_by(waits.c.number).limit(MAX_WAITS)
-    return [Waited(*row) for row in connection.execute(mine)]
+    query = """SELECT stage, reason, began, ended FROM waits WHERE run_id = :run
+    ORDER BY number LIMIT :limit"""
+    return [Waited(*row) for row in connection.rows(query, run=run_id, limit=MAX_WAITS)]
 
 
 def _stages(
-    connection: Connection, record: RunRecord, plan: ExecutionPlan | None
+    connection: Connection, record: RunRecord, plan: ExecutionPlan
 ) -> tuple[StageRecord, ...]:
-    sent = {
-        row.stage: row
-        for row in connection.execute(
-            select(
-                chunks.c.stage,
-                chunks.c.operation,
-                func.sum(_SENT).label("sent"),
-                func.max(chunks.c.batch).label("batches"),
-                func.sum(chunks.c.completed).label("completed"),
-                func.sum(chunks.c.failed).label("failed"),
-                func.min(chunks.c.sent_at).label("began"),
-                func.max(chunks.c.sent_at).label("last_sent"),
-            )
-            .where(chunks.c.run_id == record.id)
-            .group_by(chunks.c.stage, chunks.c.operation)
-        )
-    }
+    query = f"""SELECT stage, {_SENT} AS sent, max(batch) AS batches, sum(completed) AS completed,
+    sum(failed) AS failed, min(sent_at) AS began, max(sent_at) AS last_sent
+    FROM chunks WHERE run_id = :run GROUP BY stage"""
+    sent = {row.stage: row for row in connection.rows(query, run=record.id)}
     ended = _ended(connection, record.id)
-    now = {wait.stage: wait for wait in _open_waits(connection, record.id)}
-    known: Sequence[tuple[int, str, int]] = (
-        [(stage.number, stage.operation, stage.total) for stage in plan.stages]
-        if plan
-        else [(row.stage, row.operation, int(row.sent)) for row in sent.values()]
-    )
+    query = """SELECT stage, reason, began, ended FROM waits
+    WHERE run_id = :run AND ended IS NULL ORDER BY number"""
+    now = {row.stage: Waited(*row) for row in connection.rows(query, run=record.id)}
     return tuple(
         StageRecord(
-            number,
-            operation,
-            total,
-            *_figures(sent.get(number)),
-            *ended.get(number, (None, None)),
-            now.get(number) if record.status == "running" else None,
+            stage.number,
+            stage.operation,
+            stage.total,
+            *_figures(sent.get(stage.number)),
+            *ended.get(stage.number, (None, None)),
+            now.get(stage.number) if record.status == "running" else None,
         )
-        for number, operation, total in known
+        for stage in plan.stages
     )
 
 
@@ -170,123 +143,94 @@ def _figures(row: Any) -> tuple[int, int, int, int, float | None, float | None]:
 
 def _ended(connection: Connection, run_id: str) -> dict[int, tuple[float | None, float | None]]:
     """When the last event of each stage ended, and how long one took; each sweep ends many."""
-    moments = (
-        select(
-            outcomes.c.chunk,
-            func.max(outcomes.c.at).label("last"),
-            func.avg(outcomes.c.at).label("at"),
-            func.count().label("many"),
-        )
-        .where(outcomes.c.run_id == run_id, outcomes.c.at.is_not(None))
-        .group_by(outcomes.c.chunk)
-        .subquery()
-    )
-    took = func.sum((moments.c.at - chunks.c.sent_at) * moments.c.many)
-    query = (
-        select(
-            chunks.c.stage, func.max(moments.c.last), took / cast(func.sum(moments.c.many), Float)
-        )
-        .join(moments, and_(chunks.c.run_id == run_id, chunks.c.number == moments.c.chunk))
-        .group_by(chunks.c.stage)
-    )
-    return {stage: (last, took) for stage, last, took in connection.execute(query)}
-
-
-def _open_waits(connection: Connection, run_id: str) -> list[Waited]:
-    query = select(waits.c.stage, waits.c.reason, waits.c.began, waits.c.ended)
-    still = query.where(waits.c.run_id == run_id, waits.c.ended.is_(None))
-    return [Waited(*row) for row in connection.execute(still.order_by(waits.c.number))]
+    query = """SELECT chunks.stage, max(moments.last) AS last,
+    sum((moments.at - chunks.sent_at) * moments.events)
+      / CAST(sum(moments.events) AS DOUBLE PRECISION) AS took
+    FROM chunks JOIN (
+      SELECT chunk, max(at) AS last, avg(at) AS at, count(*) AS events
+      FROM outcomes WHERE run_id = :run AND at IS NOT NULL GROUP BY chunk
+    ) AS moments ON chunks.number = moments.chunk
+    WHERE chunks.run_id = :run GROUP BY chunks.stage"""
+    return {stage: (last, took) for stage, last, took in connection.rows(query, run=run_id)}
 
 
 def _outcomes(connection: Connection, run_id: str) -> dict[Any, int]:
-    query = (
-        select(outcomes.c.outcome, func.count())
-        .where(outcomes.c.run_id == run_id, FAILED)
-        .group_by(outcomes.c.outcome)
-        .order_by(outcomes.c.outcome)
-    )
-    return dict(map(tuple, connection.execute(query)))
+    query = f"""SELECT outcome, count(*) AS events FROM outcomes
+    WHERE run_id = :run AND {FAILED} GROUP BY outcome ORDER BY outcome"""
+    return dict(map(tuple, connection.rows(query, run=run_id)))
 
 
 def _failures(connection: Connection, run_id: str) -> tuple[FailureGroup, ...]:
     """The largest groups first. Messages that differ in the item's name alone are the same."""
-    message = func.replace(outcomes.c.message, outcomes.c.item, ITEM).label("message")
-    first = func.min(outcomes.c.position)
-    query = (
-        select(chunks.c.operation, outcomes.c.outcome, message, func.count(), first)
-        .join(chunks, chunk_of_outcome())
-        .where(outcomes.c.run_id == run_id, FAILED)
-        .group_by(chunks.c.operation, outcomes.c.outcome, message)
-        .order_by(func.count().desc(), first)
-        .limit(MAX_GROUPS)
-    )
-    groups = connection.execute(query).all()
-    return tuple(_group(connection, run_id, message, *group) for group in groups)
+    query = f"""SELECT chunks.operation, outcomes.outcome, {_GROUPED} AS said, count(*) AS events,
+    min(outcomes.position) AS first
+    FROM {WITH_CHUNK}
+    WHERE outcomes.run_id = :run AND {FAILED}
+    GROUP BY chunks.operation, outcomes.outcome, {_GROUPED}
+    ORDER BY events DESC, first LIMIT :limit"""
+    groups = connection.rows(query, run=run_id, limit=MAX_GROUPS)
+    return tuple(_group(connection, run_id, *group) for group in groups)
 
 
 def _group(
     connection: Connection,
     run_id: str,
-    message: ColumnElement[str],
     operation: str,
     outcome: Any,
     said: str | None,
     events: int,
     first: int,
 ) -> FailureGroup:
-    query = (
-        select(outcomes.c.item)
-        .join(chunks, chunk_of_outcome())
-        .where(outcomes.c.run_id == run_id, FAILED, outcomes.c.outcome == outcome)
-        .where(message == said if said else outcomes.c.message.is_(None))
-        .where(chunks.c.operation == operation, outcomes.c.position >= first)
-        .order_by(FAILED_ORDER)
-        .limit(MAX_NAMED)
+    items = connection.values(
+        f"""SELECT outcomes.item FROM {WITH_CHUNK}
+        WHERE outcomes.run_id = :run AND {FAILED} AND outcomes.outcome = :outcome
+          AND coalesce({_GROUPED}, '') = :said
+          AND chunks.operation = :operation AND outcomes.position >= :first
+        ORDER BY {FAILED_ORDER} LIMIT :limit""",
+        run=run_id,
+        outcome=outcome,
+        said=said or "",
+        operation=operation,
+        first=first,
+        limit=MAX_NAMED,
     )
-    items = tuple(connection.execute(query).scalars())
-    job = connection.execute(
-        select(jobs.c.job_id, jobs.c.url)
-        .where(jobs.c.run_id == run_id, jobs.c.position == first)
-        .order_by(func.lower(jobs.c.status) == "completed", jobs.c.job_id)
-        .limit(1)
-    ).first()
+    job = connection.row(
+        """SELECT job_id, url FROM jobs WHERE run_id = :run AND position = :first
+        ORDER BY lower(status) = 'completed', job_id LIMIT 1""",
+        run=run_id,
+        first=first,
+    )
     if said and events == 1:
         said = said.replace(ITEM, items[0])
-    return FailureGroup(operation, outcome, said or outcome, events, items, *(job or (None, None)))
+    return FailureGroup(
+        operation, outcome, said or outcome, events, tuple(items), *(job or (None, None))
+    )
 
 
 def _batches(connection: Connection, run_id: str) -> tuple[SentBatch, ...]:
-    began = func.min(chunks.c.sent_at)
-    query = (
-        select(
-            chunks.c.stage,
-            chunks.c.batch,
-            began,
-            func.sum(_SENT),
-            func.sum(chunks.c.completed),
-            func.sum(chunks.c.failed),
-        )
-        .where(chunks.c.run_id == run_id)
-        .group_by(chunks.c.stage, chunks.c.batch)
-        .order_by(chunks.c.stage, chunks.c.batch)
-        .limit(MAX_BATCHES)
-    )
+    query = f"""SELECT stage, batch, min(sent_at) AS at, {_SENT} AS sent,
+    sum(completed) AS completed, sum(failed) AS failed
+    FROM chunks WHERE run_id = :run GROUP BY stage, batch ORDER BY stage, batch LIMIT :limit"""
     return tuple(
         SentBatch(stage, batch, at, int(sent), int(good), int(bad))
-        for stage, batch, at, sent, good, bad in connection.execute(query)
+        for stage, batch, at, sent, good, bad in connection.rows(
+            query, run=run_id, limit=MAX_BATCHES
+        )
     )
 
 
 def _rates(connection: Connection, run_id: str) -> tuple[Bucket, ...]:
     """A sweep ends all its events at one moment, so there are few moments to read."""
-    sent = connection.execute(
-        select(chunks.c.sent_at, cast(_SENT, Integer)).where(chunks.c.run_id == run_id)
-    ).all()
-    ended = connection.execute(
-        select(outcomes.c.at, func.count())
-        .where(outcomes.c.run_id == run_id, outcomes.c.at.is_not(None))
-        .group_by(outcomes.c.at)
-    ).all()
+    sent = connection.rows(
+        f"""SELECT sent_at, {_SENT} AS events FROM chunks
+        WHERE run_id = :run GROUP BY number, sent_at""",
+        run=run_id,
+    )
+    ended = connection.rows(
+        """SELECT at, count(*) AS events FROM outcomes
+        WHERE run_id = :run AND at IS NOT NULL GROUP BY at""",
+        run=run_id,
+    )
     moments = [at for at, _ in (*sent, *ended)]
     if not moments:
         return ()
@@ -296,5 +240,5 @@ def _rates(connection: Connection, run_id: str) -> tuple[Bucket, ...]:
     figures = [[0, 0] for _ in range(many)]
     for which, found in enumerate((sent, ended)):
         for at, number in found:
-            figures[int((at - start) / width)][which] += number
+            figures[int((at - start) / width)][which] += int(number)
     return tuple(Bucket(start + index * width, *pair) for index, pair in enumerate(figures))

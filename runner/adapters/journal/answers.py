@@ -1,0 +1,78 @@
+"""What the user's database has answered in a run, and the rounds that followed from it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import orjson
+
+from runner.adapters.journal import plans
+from runner.adapters.journal.database import Connection
+from runner.model import CheckResult, ExecutionPlan, Json, Round
+from runner.planning.written import head_of
+from runner.spec.secrets import redact
+
+_CHECK = "check "
+
+
+def remember(connection: Connection, run_id: str, name: str, value: Json) -> None:
+    connection.change(
+        """INSERT INTO answers (run_id, name, value, at) VALUES (:run, :name, :value, :at)
+        ON CONFLICT (run_id, name) DO UPDATE SET value = excluded.value, at = excluded.at""",
+        run=run_id,
+        name=name,
+        value=orjson.dumps(value).decode(),
+        at=time.time(),
+    )
+
+
+def remembered(connection: Connection, run_id: str, name: str) -> Json:
+    found = connection.value(
+        "SELECT value FROM answers WHERE run_id = :run AND name = :name", run=run_id, name=name
+    )
+    return None if found is None else orjson.loads(found)
+
+
+def all_of(connection: Connection, run_id: str) -> Mapping[str, Any]:
+    """Every answer by its name."""
+    query = "SELECT name, value FROM answers WHERE run_id = :run ORDER BY at"
+    return {name: orjson.loads(value) for name, value in connection.rows(query, run=run_id)}
+
+
+def keep_check(connection: Connection, run_id: str, result: CheckResult) -> None:
+    if result.message:
+        result = replace(result, message=redact(result.message))
+    remember(connection, run_id, _CHECK + result.name, asdict(result))
+
+
+def checks_of(connection: Connection, run_id: str) -> list[CheckResult]:
+    query = """SELECT value FROM answers
+    WHERE run_id = :run AND substr(name, 1, 6) = :check ORDER BY at"""
+    found = connection.values(query, run=run_id, check=_CHECK)
+    return [CheckResult(**orjson.loads(value)) for value in found]
+
+
+def rounds_of(connection: Connection, run_id: str, stage: int) -> list[Round]:
+    query = """SELECT stage, number, first, events, backlog, at FROM rounds
+    WHERE run_id = :run AND stage = :stage ORDER BY number"""
+    return [Round(*row) for row in connection.rows(query, run=run_id, stage=stage)]
+
+
+def begin_round(connection: Connection, run_id: str, plan: ExecutionPlan, begun: Round) -> None:
+    """The round's events are part of `plan` already; both are written down together."""
+    connection.change(
+        """INSERT INTO rounds (run_id, stage, number, first, events, backlog, at)
+        VALUES (:run, :stage, :number, :first, :events, :left, :at)""",
+        run=run_id,
+        **asdict(begun),
+    )
+    plans.rewrite_stage(connection, run_id, plan.stages[begun.stage - 1])
+    connection.change(
+        "UPDATE runs SET head = :head, planned = :planned WHERE id = :run",
+        run=run_id,
+        head=head_of(plan),
+        planned=plan.events,
+    )

@@ -1,0 +1,320 @@
+"""The database that holds the state: SQLite or PostgreSQL, and all that differs between them.
+
+Statements are plain SQL that both understand. Parameters go by name, as `:name`; `{now}`, `{lock}`,
+`{bytes}`, `{serial}` and `{rowless}` stand for what each has a word of its own for.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import time
+from collections import namedtuple
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from runner.adapters import driver
+from runner.adapters.database.url import FORM, DatabaseUrl, parse_url
+from runner.errors import TargetError, UsageError
+from runner.spec.secrets import redact
+
+_IDLE = 2  # connections that are kept; one statement or stream of rows at a time takes each
+
+
+class Connection:
+    """Statements of one transaction.
+
+    What comes from outside is redacted here, on its way in: it stands in the columns `message` and
+    `reason`, and in no others.
+    """
+
+    def __init__(self, raw: Any, spell: Callable[[str], str]) -> None:
+        self._raw, self._spell = raw, spell
+
+    def change(self, statement: str, **given: Any) -> int:
+        """How many rows it has changed."""
+        return int(self._raw.execute(self._spell(statement), _redacted(given)).rowcount)
+
+    def change_each(self, statement: str, rows: Collection[dict[str, Any]]) -> None:
+        """The same statement with each of the `rows`."""
+        if rows:
+            each = [_redacted(row) for row in rows]
+            self._raw.cursor().executemany(self._spell(statement), each)
+
+    def rows(self, query: str, **given: Any) -> list[Any]:
+        """Named tuples."""
+        found = self._raw.execute(self._spell(query), given)
+        return list(map(_named(tuple(column[0] for column in found.description)), found))
+
+    def row(self, query: str, **given: Any) -> Any:
+        """The first one, or None."""
+        return next(iter(self.rows(query, **given)), None)
+
+    def values(self, query: str, **given: Any) -> list[Any]:
+        """The first column."""
+        return [value for value, *_ in self._raw.execute(self._spell(query), given)]
+
+    def value(self, query: str, **given: Any) -> Any:
+        """The first column of the first row; None where there is no row."""
+        found = self._raw.execute(self._spell(query), given).fetchone()
+        return None if found is None else found[0]
+
+
+def _redacted(given: dict[str, Any]) -> dict[str, Any]:
+    for name in ("message", "reason"):
+        if given.get(name):
+            given[name] = redact(given[name])
+    return given
+
+
+def listed(name: str, values: Collection[Any]) -> tuple[str, dict[str, Any]]:
+    """The inside of an ``IN (...)``, and its parameters."""
+    given = {f"{name}_{number}": value for number, value in enumerate(values)}
+    return ", ".join(f":{key}" for key in given) or "NULL", given
+
+
+@cache
+def _named(columns: tuple[str, ...]) -> Callable[[Any], Any]:
+    row: Any = namedtuple("Row", columns)  # noqa: PYI024 - its fields are known when it runs
+    made: Callable[[Any], Any] = row._make
+    return made
+
+
+class Dialect(Protocol):
+    """What differs."""
+
+    where: str  # for people, without a password
+    errors: type[Exception]
+    words: Mapping[str, str]
+    begin_read: str
+    begin_write: str
+    one_at_a_time: str | None  # said first in a transaction that makes the tables
+    has_table: str
+
+    def open(self) -> tuple[Any, bool]:
+        """A connection, and whether it may be used again."""
+
+    def spell(self, statement: str) -> str: ...
+
+    def is_gone(self, connection: Any) -> bool: ...
+
+    def explain(self, error: Exception) -> tuple[str, str]:
+        """What is wrong, and a hint."""
+
+
+class Database:
+    """Raises `TargetError` where it cannot be reached, read or written.
+
+    `only_reads`: it is opened without a write, also where nothing may be written.
+    """
+
+    def __init__(self, url: str, *, only_reads: bool = False) -> None:
+        self.dialect = _dialect(url, only_reads=only_reads)
+        self.where = self.dialect.where
+        self._idle: list[Any] = []
+
+    def read(self) -> AbstractContextManager[Connection]:
+        """All that is read in it is of one moment."""
+        return self._transaction(self.dialect.begin_read)
+
+    def write(self) -> AbstractContextManager[Connection]:
+        return self._transaction(self.dialect.begin_write)
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[Connection]:
+        try:
+            raw, again = self._begun(begin)
+            try:
+                yield Connection(raw, self.dialect.spell)
+                raw.execute("COMMIT")
+            except BaseException:
+                again = again and self._rolled_back(raw)
+                raise
+            finally:
+                if again and len(self._idle) < _IDLE:
+                    self._idle.append(raw)
+                else:
+                    raw.close()
+        except self.dialect.errors as error:
+            why, hint = self.dialect.explain(error)
+            raise TargetError(
+                f"the state in {self.where} cannot be used: {why}", hint=hint
+            ) from error
+
+    def _begun(self, begin: str) -> tuple[Any, bool]:
+        """One that broke while nobody used it has been asked nothing: another is opened."""
+        while raw := self._kept():
+            try:
+                raw.execute(begin)
+            except self.dialect.errors:
+                gone = self.dialect.is_gone(raw)
+                raw.close()
+                if not gone:
+                    raise
+            else:
+                return raw, True
+        raw, again = self.dialect.open()
+        try:
+            raw.execute(begin)
+        except BaseException:
+            raw.close()
+            raise
+        return raw, again
+
+    def _kept(self) -> Any:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    def _rolled_back(self, raw: Any) -> bool:
+        try:
+            raw.execute("ROLLBACK")
+        except self.dialect.errors:
+            return False
+        return True
+
+
+_SENT = "what was sent is in it"
+_DISK = f"free some disk; {_SENT}, and `backfill resume` carries the run on"
+_OTHERWISE = f"{_SENT}; free the disk or the lock, or name another with --state"
+_HINTS = {
+    "full": _DISK,
+    "disk i/o": _DISK,
+    "readonly": "make the file and its folder writable, or name another with --state",
+    "locked": "another process holds it for long: end that one, or name another with --state",
+    "malformed": (
+        "the file is damaged: `sqlite3 FILE .recover | sqlite3 NEW` saves what can be read of it; "
+        "a run found there can be resumed with --state sqlite:///NEW"
+    ),
+    "not a database": "this file is no state: restore it from a backup, or name another",
+    "unable to open": "is the folder there and writable? --state names another place",
+}
+
+
+class _Sqlite:
+    errors: type[Exception] = sqlite3.Error
+    words: Mapping[str, str] = {
+        "{now}": "epoch_now()",
+        "{lock}": "",
+        "{bytes}": "BLOB",
+        "{serial}": "INTEGER PRIMARY KEY AUTOINCREMENT",
+        "{rowless}": "WITHOUT ROWID",
+    }
+    begin_read = "BEGIN"
+    # A transaction that reads before it writes would find out too late that another has written.
+    begin_write = "BEGIN IMMEDIATE"
+    one_at_a_time: str | None = None
+    has_table = "SELECT 1 FROM sqlite_master WHERE name = :name"
+    spell = staticmethod(cache(lambda statement: _spelled(statement, _Sqlite.words)))
+
+    def __init__(self, file: str, *, only_reads: bool) -> None:
+        self.where, self._file, self._only_reads = file, Path(file), only_reads
+
+    def open(self) -> tuple[Any, bool]:
+        """WAL lets others read a running run. A power cut may take back the last commits; what is
+        then sent again has the same event ids, which the server dedupes."""
+        if self._only_reads:
+            return self._open_to_read()
+        self._make_folder()
+        connection = self._connect("mode=rwc")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        return connection, True
+
+    def _open_to_read(self) -> tuple[Any, bool]:
+        if os.access(self._file, os.W_OK) and os.access(self._file.parent, os.W_OK):
+            # As those who write do it: SQLite's own `mode=ro` leaves files behind here.
+            connection = self._connect("mode=rw")
+            connection.execute("PRAGMA query_only=ON")
+            return connection, True
+        if Path(f"{self._file}-wal").exists():
+            return self._connect("mode=ro"), True
+        # Nobody writes just now. Somebody may soon, and is not seen by this connection.
+        return self._connect("immutable=1"), False
+
+    def _connect(self, how: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"{self._file.absolute().as_uri()}?{how}",
+            uri=True,
+            timeout=30,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        connection.create_function("epoch_now", 0, time.time)
+        return connection
+
+    def _make_folder(self) -> None:
+        folder = self._file.parent
+        try:
+            if not folder.exists():
+                folder.mkdir(parents=True)
+                (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+        except OSError as error:
+            message = f"the folder {folder} for the state cannot be made: {error.strerror}"
+            raise TargetError(message, hint="--state names another place") from None
+
+    def is_gone(self, _connection: Any) -> bool:
+        return False
+
+    def explain(self, error: Exception) -> tuple[str, str]:
+        why = str(error).lower()
+        return str(error), next((hint for word, hint in _HINTS.items() if word in why), _OTHERWISE)
+
+
+class _Postgresql:
+    words: Mapping[str, str] = {
+        "{now}": "CAST(extract(epoch FROM now()) AS DOUBLE PRECISION)",
+        "{lock}": "FOR UPDATE OF leases",
+        "{bytes}": "BYTEA",
+        "{serial}": "BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY",
+        "{rowless}": "",
+    }
+    one_at_a_time: str | None = "SELECT pg_advisory_xact_lock(7163204211)"  # a number of our own
+    has_table = "SELECT 1 FROM pg_class WHERE oid = to_regclass(:name)"
+    spell = staticmethod(cache(lambda statement: _spelled(statement, _Postgresql.words, r"%(\1)s")))
+
+    def __init__(self, url: DatabaseUrl) -> None:
+        self._url, self.where = url, url.shown
+        self.errors: type[Exception] = driver.load().Error
+        # Nothing is set for a session: behind a pooler, the next transaction is in another one.
+        settings = driver.settings(url)
+        self.begin_read = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {settings}"
+        self.begin_write = f"BEGIN; {settings}"
+
+    def open(self) -> tuple[Any, bool]:
+        network: dict[str, Any] = {"keepalives_idle": 30, "tcp_user_timeout": 30_000}
+        return driver.connect(self._url, autocommit=True, **network), True
+
+    def is_gone(self, connection: Any) -> bool:
+        return bool(connection.closed)
+
+    def explain(self, error: Exception) -> tuple[str, str]:
+        return self._url.clean(driver.first_line(error)), (
+            "nothing is sent while it is away; once it is back, `backfill resume` carries on what "
+            "was under way"
+        )
+
+
+def _spelled(statement: str, words: Mapping[str, str], parameter: str = r":\1") -> str:
+    for word, meaning in words.items():
+        statement = statement.replace(word, meaning)
+    return re.sub(r":([a-z]\w*)", parameter, statement)
+
+
+def _dialect(text: str, *, only_reads: bool) -> Dialect:
+    """A path alone is a SQLite file. Raises `UsageError`, which never echoes the URL."""
+    url = parse_url(text, "--state", paths=True)
+    if url.kind == "postgresql":
+        return _Postgresql(url)
+    if not url.path:
+        raise UsageError("--state: a database in memory cannot hold a state", hint=FORM)
+    return _Sqlite(url.path, only_reads=only_reads)

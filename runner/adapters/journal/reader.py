@@ -1,0 +1,80 @@
+"""The journal of one run, for whoever reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+from runner.adapters.journal import answers, figures, requests
+from runner.adapters.journal.database import Connection, Database
+from runner.execution.ports import Orders, Unanswered, Unsettled
+from runner.model import Chain, CheckResult, Failure, Job, Json, Round, Totals
+
+T = TypeVar("T")
+
+
+class JournalReader:
+    """Each method reads what is of one moment; none writes."""
+
+    def __init__(self, database: Database, run_id: str, started_at: float) -> None:
+        self._database, self.run_id, self.started_at = database, run_id, started_at
+
+    def _reading(self) -> AbstractContextManager[Connection]:
+        return self._database.read()
+
+    def _read(self, query: Callable[..., T], *given: object) -> T:
+        with self._reading() as connection:
+            return query(connection, self.run_id, *given)
+
+    def _value(self, query: str) -> int:
+        with self._reading() as connection:
+            return int(connection.value(query, run=self.run_id))
+
+    def orders(self) -> Orders:
+        with self._database.read() as connection:
+            return Orders(*connection.row(requests.ORDERS, run=self.run_id))
+
+    def next_position(self) -> int:
+        return self._value("SELECT coalesce(max(last) + 1, 0) FROM chunks WHERE run_id = :run")
+
+    def next_chunk(self) -> int:
+        return self._value("SELECT coalesce(max(number) + 1, 0) FROM chunks WHERE run_id = :run")
+
+    def notes(self) -> list[str]:
+        with self._reading() as connection:
+            query = "SELECT message FROM notes WHERE run_id = :run ORDER BY number"
+            return connection.values(query, run=self.run_id)
+
+    def unanswered(self) -> list[Unanswered]:
+        return self._read(requests.unanswered)
+
+    def unsettled(self) -> list[Unsettled]:
+        return self._read(requests.unsettled)
+
+    def going_on(self) -> dict[int, tuple[Job, ...]]:
+        return self._read(requests.going_on)
+
+    def failed_in(self, stage: int) -> int:
+        return self._read(figures.failed_in, stage)
+
+    def remembered(self, name: str) -> Json:
+        return self._read(answers.remembered, name)
+
+    def checks(self) -> list[CheckResult]:
+        return self._read(answers.checks_of)
+
+    def rounds(self, stage: int) -> list[Round]:
+        return self._read(answers.rounds_of, stage)
+
+    def totals(self) -> Totals:
+        return self._read(figures.totals)
+
+    def failures(self) -> list[Failure]:
+        return self._read(figures.failures)
+
+    def chain(self) -> Chain | None:
+        return self._read(figures.chain_of)
+
+    def links(self, limit: int) -> list[str]:
+        return self._read(figures.links, limit)

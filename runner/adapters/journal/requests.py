@@ -1,0 +1,249 @@
+"""Requests: written down before they are made, answered, and what a resumed run finds open."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from runner.adapters.journal.database import Connection
+from runner.adapters.journal.leases import Lease
+from runner.execution.ports import Answer, Chunk, Orders, Unanswered, Unsettled
+from runner.execution.seeds import internal_ids
+from runner.model import ENDED, Job
+
+ORDERS = "SELECT wanted, batch_size, delay FROM runs WHERE id = :run"
+
+# One statement, as each costs a round trip to a server: it asks whether the lease is held and the
+# orders are those that were seen, and keeps the lease from being taken over until the request is
+# written.
+_BEGIN = """
+INSERT INTO chunks
+  (run_id, number, stage, batch, operation, event, first, last, seed, state, sent_at)
+SELECT :run, :number, :stage, :batch, :operation, :event, :first, :last, :seed, 'sending', :sent_at
+FROM leases JOIN runs ON runs.id = leases.run_id
+WHERE leases.name = :name AND leases.token = :token
+  AND coalesce(runs.wanted, '') = :wanted
+  AND coalesce(runs.batch_size, -1) = :batch_size
+  AND coalesce(runs.delay, -1) = :delay
+{lock}
+"""
+
+_ACCEPT = """
+UPDATE chunks SET state = 'accepted', resent = :resent, ids = :ids
+WHERE run_id = :run AND number = :number AND state = 'sending'
+"""
+
+# Only chunks that have open events are looked into: all others are counted.
+_OPEN = """
+SELECT * FROM chunks
+WHERE run_id = :run AND state = 'accepted' AND completed + failed < last - first + 1
+ORDER BY number
+"""
+
+
+def begin(connection: Connection, run_id: str, lease: Lease, chunk: Chunk, seen: Orders) -> bool:
+    """False where the orders are others than those `seen`. Raises `LeaseLost`."""
+    written = connection.change(
+        _BEGIN,
+        run=run_id,
+        number=chunk.number,
+        stage=chunk.stage,
+        batch=chunk.batch,
+        operation=chunk.operation,
+        event=chunk.event,
+        first=chunk.positions[0],
+        last=chunk.positions[-1],
+        seed=chunk.seed,
+        sent_at=time.time(),
+        name=lease.name,
+        token=lease.token,
+        wanted=seen.wanted or "",
+        batch_size=-1 if seen.batch_size is None else seen.batch_size,
+        delay=-1.0 if seen.delay is None else seen.delay,
+    )
+    if written == 1:
+        return True
+    lease.renew(connection)
+    return False
+
+
+def accept(connection: Connection, run_id: str, chunk: Chunk, answer: Answer) -> None:
+    """Keep what the server took of a request, and what it refused."""
+    this = {"run": run_id, "number": chunk.number}
+    if answer.refused is None:
+        ids = _odd_ids(chunk, answer, derived=True)
+        if connection.change(_ACCEPT, **this, resent=answer.resent, ids=ids):
+            return
+    of_this = "FROM chunks WHERE run_id = :run AND number = :number"
+    before = connection.value(f"SELECT state {of_this}", **this)
+    again, taken = before == "requeued", len(answer.ids)
+    state, last, failed = "accepted", chunk.positions[-1], 0
+    if answer.refused is not None:
+        connection.change(
+            """INSERT INTO outcomes (run_id, position, chunk, item, outcome, message, at)
+            VALUES (:run, :position, :number, :item, 'rejected', :message, :at)""",
+            **this,
+            position=chunk.positions[taken],
+            item=chunk.items[taken],
+            message=answer.refused,
+            at=time.time(),
+        )
+        failed = 1
+        # Of a chunk with gaps the events after the refused one stay to be sent again.
+        state, last = (before, last) if again else (state, chunk.positions[taken])
+    connection.change(
+        """UPDATE chunks SET state = :state, resent = :resent, ids = :ids,
+        failed = failed + :failed, last = CASE WHEN :again THEN last ELSE :last END
+        WHERE run_id = :run AND number = :number""",
+        **this,
+        state=state,
+        resent=answer.resent and not again,
+        ids=_odd_ids(chunk, answer, derived=not again),
+        failed=failed,
+        again=again,
+        last=last,
+    )
+
+
+def withdraw(connection: Connection, run_id: str, chunk: Chunk) -> None:
+    connection.change(
+        "DELETE FROM chunks WHERE run_id = :run AND number = :number",
+        run=run_id,
+        number=chunk.number,
+    )
+
+
+def unanswered(connection: Connection, run_id: str) -> list[Unanswered]:
+    query = """SELECT * FROM chunks WHERE run_id = :run AND state IN ('sending', 'requeued')
+    ORDER BY number"""
+    return [
+        Unanswered(
+            chunk.number,
+            chunk.stage,
+            chunk.batch,
+            chunk.seed,
+            _open_positions(connection, chunk),
+            chunk.sent_at,
+            started_again=chunk.state == "requeued",
+        )
+        for chunk in connection.rows(query, run=run_id)
+    ]
+
+
+def unsettled(connection: Connection, run_id: str) -> list[Unsettled]:
+    found: list[Unsettled] = []
+    for chunk in connection.rows(_OPEN, run=run_id):
+        known = known_ids(chunk)
+        found += [
+            Unsettled(position, chunk.number, known[position])
+            for position in _open_positions(connection, chunk)
+            if position in known
+        ]
+    return found
+
+
+def going_on(connection: Connection, run_id: str) -> dict[int, tuple[Job, ...]]:
+    """The jobs that were seen of events without an outcome, by position; found as `unsettled` finds
+    those, so that what has ended costs nothing."""
+    found: dict[int, tuple[Job, ...]] = {}
+    for chunk in connection.rows(_OPEN, run=run_id):
+        still = set(_open_positions(connection, chunk))
+        for position, job in jobs_between(connection, run_id, chunk.first, chunk.last):
+            if position in still:
+                found[position] = (*found.get(position, ()), job)
+    return found
+
+
+def reopen_timed_out(connection: Connection, run_id: str) -> None:
+    """A run that is carried on looks again at the jobs it had given up waiting for."""
+    connection.change(
+        """UPDATE chunks SET failed = failed - (
+          SELECT count(*) FROM outcomes
+          WHERE outcomes.run_id = :run AND outcomes.outcome = 'timed_out'
+            AND outcomes.outcome <> 'completed' AND outcomes.chunk = chunks.number
+        ) WHERE run_id = :run AND failed > 0""",
+        run=run_id,
+    )
+    connection.change(
+        """DELETE FROM outcomes
+        WHERE run_id = :run AND outcome = 'timed_out' AND outcome <> 'completed'""",
+        run=run_id,
+    )
+
+
+def requeue(connection: Connection, run_id: str, make_seed: Callable[[], str]) -> None:
+    """Turn accepted events without an outcome into unanswered ones, to be sent again.
+
+    For a target that does not outlive the process (the embedded one): the jobs died with it.
+    """
+    for chunk in connection.rows(_OPEN, run=run_id):
+        connection.change(
+            """UPDATE chunks SET state = 'requeued', seed = :seed, ids = NULL
+            WHERE run_id = :run AND number = :number""",
+            run=run_id,
+            number=chunk.number,
+            seed=make_seed(),
+        )
+        connection.change(
+            """DELETE FROM jobs WHERE run_id = :run AND position BETWEEN :first AND :last
+            AND NOT EXISTS (SELECT 1 FROM outcomes WHERE outcomes.run_id = jobs.run_id
+                            AND outcomes.position = jobs.position)""",
+            run=run_id,
+            first=chunk.first,
+            last=chunk.last,
+        )
+
+
+def jobs_between(
+    connection: Connection, run_id: str, first: int, last: int
+) -> list[tuple[int, Job]]:
+    """The jobs of the events at these positions."""
+    found = connection.rows(
+        """SELECT position, job_id, function, status, message, url FROM jobs
+        WHERE run_id = :run AND position BETWEEN :first AND :last ORDER BY job_id""",
+        run=run_id,
+        first=first,
+        last=last,
+    )
+    return [
+        (position, Job(id_, function, status, status.lower() in ENDED, message, url))
+        for position, id_, function, status, message, url in found
+    ]
+
+
+def known_ids(chunk: Any) -> dict[int, str]:
+    """The internal id of each position of the chunk that was taken."""
+    if chunk.ids:
+        return {int(position): id_ for position, id_ in orjson.loads(chunk.ids).items()}
+    positions = range(chunk.first, chunk.last + 1)
+    return dict(zip(positions, internal_ids(chunk.seed, len(positions)), strict=True))
+
+
+def _open_positions(connection: Connection, chunk: Any) -> list[int]:
+    ended = connection.values(
+        "SELECT position FROM outcomes WHERE run_id = :run AND position BETWEEN :first AND :last",
+        run=chunk.run_id,
+        first=chunk.first,
+        last=chunk.last,
+    )
+    return sorted(set(range(chunk.first, chunk.last + 1)).difference(ended))
+
+
+def _odd_ids(chunk: Chunk, answer: Answer, *, derived: bool) -> str | None:
+    """The ids that the seed does not give; the server's word counts where it differs.
+
+    It counts up from the seed or does not use it at all: where the first and the last are the
+    seed's, all are.
+    """
+    ids, last = answer.ids, len(answer.ids) - 1
+    if derived and (not ids or [ids[0], ids[-1]] == [_id(chunk, 0), _id(chunk, last)]):
+        return None
+    known = zip(map(str, chunk.positions), answer.ids, strict=False)
+    return orjson.dumps(dict(known)).decode()
+
+
+def _id(chunk: Chunk, index: int) -> str:
+    return next(internal_ids(chunk.seed, 1, index))

@@ -1,0 +1,193 @@
+"""The state's tables: the same in SQLite and in PostgreSQL."""
+
+from __future__ import annotations
+
+from runner.adapters.journal.database import Connection, Database
+from runner.errors import TargetError, UsageError
+
+VERSION = 1
+
+_TABLES = """
+CREATE TABLE backfill_version (version INTEGER PRIMARY KEY);
+
+CREATE TABLE runs (
+  id TEXT PRIMARY KEY,
+  plan TEXT NOT NULL,
+  path TEXT NOT NULL,
+  digest TEXT NOT NULL,
+  target TEXT NOT NULL,               -- as it was named
+  address TEXT NOT NULL,              -- what that meant: see Target.address
+  variables TEXT NOT NULL,            -- JSON: the --var overrides
+  planned BIGINT NOT NULL,
+  follow BOOLEAN NOT NULL,
+  status TEXT NOT NULL,
+  started_at DOUBLE PRECISION NOT NULL,
+  ended_at DOUBLE PRECISION,
+  head TEXT NOT NULL,                 -- JSON: the execution plan without its events
+  parent TEXT,                        -- the run that this one retries
+  wanted TEXT,                        -- what an operator asks for: pause | cancel
+  batch_size INTEGER,                 -- ... and how the run is tuned
+  delay DOUBLE PRECISION,
+  source TEXT,                        -- the plan file as it was read
+  reason TEXT                         -- why it ended before its plan did
+);
+
+CREATE TABLE blocks (
+  run_id TEXT,
+  stage INTEGER,
+  number INTEGER,
+  body {bytes} NOT NULL,              -- see runner.planning.sealed
+  PRIMARY KEY (run_id, stage, number)
+);
+
+CREATE TABLE chunks (
+  run_id TEXT,
+  number INTEGER,
+  stage INTEGER NOT NULL,
+  batch INTEGER NOT NULL,
+  operation TEXT NOT NULL,
+  event TEXT NOT NULL,
+  first BIGINT NOT NULL,              -- positions of its events
+  last BIGINT NOT NULL,
+  seed TEXT NOT NULL,                 -- gives the internal ids
+  state TEXT NOT NULL,                -- sending | accepted | requeued
+  resent BOOLEAN NOT NULL DEFAULT FALSE,
+  sent_at DOUBLE PRECISION NOT NULL,
+  ids TEXT,                           -- JSON, position -> internal id: those the seed does not give
+  -- Of its events, how many have come to which end: counted here, so that nobody has to count the
+  -- outcomes of a million events.
+  completed INTEGER NOT NULL DEFAULT 0,
+  failed INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (run_id, number)
+);
+
+-- Only events that have come to an end have a row: what an event is lies in its block.
+CREATE TABLE outcomes (
+  run_id TEXT,
+  position BIGINT,
+  chunk INTEGER NOT NULL,
+  item TEXT NOT NULL,
+  outcome TEXT NOT NULL,
+  message TEXT,
+  at DOUBLE PRECISION,
+  PRIMARY KEY (run_id, position)
+) {rowless};
+-- Of the failures alone: a million events that completed would make it as large as their table.
+CREATE INDEX failures ON outcomes (run_id, outcome, position) WHERE outcome <> 'completed';
+
+CREATE TABLE jobs (
+  run_id TEXT,
+  job_id TEXT,
+  position BIGINT,                    -- a function that takes events in batches has several
+  function TEXT NOT NULL,
+  status TEXT NOT NULL,
+  message TEXT,
+  url TEXT,
+  PRIMARY KEY (run_id, job_id, position)
+);
+CREATE INDEX jobs_by_event ON jobs (run_id, position);
+
+CREATE TABLE notes (
+  number {serial},
+  run_id TEXT NOT NULL,
+  at DOUBLE PRECISION NOT NULL,
+  message TEXT NOT NULL
+);
+CREATE INDEX notes_by_run ON notes (run_id, number);
+
+-- What a stage was waiting for, and how long; `ended` is missing while it still is.
+CREATE TABLE waits (
+  number {serial},
+  run_id TEXT NOT NULL,
+  stage INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  began DOUBLE PRECISION NOT NULL,
+  ended DOUBLE PRECISION
+);
+CREATE INDEX waits_by_run ON waits (run_id, number);
+
+-- What the database has answered: figures before the work, and what checks came to.
+CREATE TABLE answers (
+  run_id TEXT,
+  name TEXT,
+  value TEXT NOT NULL,                -- JSON
+  at DOUBLE PRECISION NOT NULL,
+  PRIMARY KEY (run_id, name)
+);
+
+-- Stages whose events are found out when they start, or that are sent until a goal is met.
+CREATE TABLE rounds (
+  run_id TEXT,
+  stage INTEGER,
+  number INTEGER,
+  first BIGINT NOT NULL,              -- of the stage's events, from 0
+  events BIGINT NOT NULL,
+  backlog DOUBLE PRECISION,           -- before it
+  at DOUBLE PRECISION NOT NULL,
+  PRIMARY KEY (run_id, stage, number)
+);
+
+CREATE TABLE leases (
+  name TEXT PRIMARY KEY,              -- a plan and an address
+  token TEXT NOT NULL,
+  run_id TEXT NOT NULL,
+  holder TEXT NOT NULL,               -- who, for people
+  machine TEXT NOT NULL,
+  pid INTEGER NOT NULL,
+  taken_at DOUBLE PRECISION NOT NULL,
+  expires_at DOUBLE PRECISION NOT NULL,
+  workers BOOLEAN NOT NULL            -- the run is left to the workers
+);
+
+-- Git branches whose plans are applied as they come: see runner.model.SyncRecord.
+CREATE TABLE syncs (
+  id TEXT PRIMARY KEY,
+  repository TEXT NOT NULL,
+  branch TEXT NOT NULL,
+  path TEXT NOT NULL,
+  target TEXT NOT NULL,
+  every DOUBLE PRECISION NOT NULL,
+  holder TEXT NOT NULL,
+  checked_at DOUBLE PRECISION NOT NULL,
+  outcome TEXT NOT NULL,
+  message TEXT,
+  seen TEXT,
+  applied TEXT,
+  applied_at DOUBLE PRECISION,
+  ended_at DOUBLE PRECISION
+)
+"""
+
+
+def make(database: Database) -> None:
+    """The tables, where there are none; several first runs at once take turns."""
+    with database.read() as connection:
+        if _is_made(connection, database):
+            return
+    with database.write() as connection:
+        if database.dialect.one_at_a_time:
+            connection.value(database.dialect.one_at_a_time)
+        if _is_made(connection, database):
+            return
+        for statement in _TABLES.split(";"):
+            connection.change(statement)
+        connection.change("INSERT INTO backfill_version VALUES (:version)", version=VERSION)
+
+
+def expect(database: Database) -> None:
+    """Raises `UsageError` where nothing was written yet."""
+    with database.read() as connection:
+        if not _is_made(connection, database):
+            hint = "`backfill run` makes one; --state names another"
+            raise UsageError(f"there is no state in {database.where}, and so no run", hint=hint)
+
+
+def _is_made(connection: Connection, database: Database) -> bool:
+    """Raises `TargetError` for a state that a newer backfill has written."""
+    if not connection.value(database.dialect.has_table, name="backfill_version"):
+        return False
+    version = connection.value("SELECT version FROM backfill_version")
+    if version != VERSION:
+        message = f"the state in {database.where} is of a newer version ({version})"
+        raise TargetError(message, hint="install the backfill that wrote it, or a newer one")
+    return True

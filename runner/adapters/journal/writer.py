@@ -1,0 +1,131 @@
+"""The journal of one run, for the process that carries it out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from runner.adapters.journal import answers, figures, requests
+from runner.adapters.journal.database import Connection
+from runner.adapters.journal.leases import Lease
+from runner.adapters.journal.reader import JournalReader
+from runner.execution.ports import Answer, Chunk, Orders, Sighting
+from runner.model import CheckResult, ExecutionPlan, Json, Round, RunStatus
+
+END_WAITS = "UPDATE waits SET ended = :now WHERE run_id = :run AND ended IS NULL"
+
+
+class JournalWriter(JournalReader):
+    """Meets `runner.execution.ports.Journal`; each method is one transaction.
+
+    Every write renews the lease in its transaction, and raises `LeaseLost`, writing nothing, where
+    another process has taken the run over.
+    """
+
+    def __init__(self, lease: Lease, run_id: str, started_at: float) -> None:
+        super().__init__(lease.database, run_id, started_at)
+        self._lease = lease
+        # The latest answer, until it is written: lost, its request is made again with the same ids.
+        self._owed: tuple[Chunk, Answer] | None = None
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """What is owed is written first: nobody reads, or writes, past it."""
+        with self._writing() if self._owed else self._database.read() as connection:
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        owed = self._owed
+        with self._database.write() as connection:
+            self._lease.renew(connection)
+            if owed:
+                requests.accept(connection, self.run_id, *owed)
+            yield connection
+        if self._owed is owed:
+            self._owed = None
+
+    def settle(self) -> None:
+        if self._owed:
+            self.keep_lease()
+
+    def keep_lease(self) -> None:
+        with self._writing():
+            pass
+
+    def begin_chunk(self, chunk: Chunk, seen: Orders) -> bool:
+        with self._database.write() as connection:
+            return requests.begin(connection, self.run_id, self._lease, chunk, seen)
+
+    def accept(self, chunk: Chunk, answer: Answer) -> None:
+        self.settle()
+        self._owed = chunk, answer
+        if answer.refused is not None:
+            self.settle()
+
+    def withdraw(self, chunk: Chunk) -> None:
+        with self._writing() as connection:
+            requests.withdraw(connection, self.run_id, chunk)
+
+    def record(self, sightings: Sequence[Sighting]) -> None:
+        if any(sighting.jobs or sighting.outcome for sighting in sightings):
+            with self._writing() as connection:
+                figures.record(connection, self.run_id, sightings)
+
+    def note(self, message: str) -> None:
+        with self._writing() as connection:
+            connection.change(
+                "INSERT INTO notes (run_id, at, message) VALUES (:run, :now, :message)",
+                run=self.run_id,
+                now=time.time(),
+                message=message,
+            )
+
+    def waiting(self, stage: int, reason: str | None) -> None:
+        """The stage waits for `reason` from now on; None: it waits no longer."""
+        now = time.time()
+        with self._writing() as connection:
+            connection.change(END_WAITS, run=self.run_id, now=now)
+            if reason:
+                connection.change(
+                    """INSERT INTO waits (run_id, stage, reason, began)
+                    VALUES (:run, :stage, :reason, :now)""",
+                    run=self.run_id,
+                    stage=stage,
+                    reason=reason,
+                    now=now,
+                )
+
+    def end(self, status: RunStatus, reason: str | None = None) -> None:
+        now = time.time()
+        with self._writing() as connection:
+            connection.change(
+                """UPDATE runs SET status = :status, ended_at = :now, reason = :reason
+                WHERE id = :run""",
+                run=self.run_id,
+                status=status,
+                now=now,
+                reason=reason,
+            )
+            connection.change(END_WAITS, run=self.run_id, now=now)
+
+    def remember(self, name: str, value: Json) -> None:
+        with self._writing() as connection:
+            answers.remember(connection, self.run_id, name, value)
+
+    def keep_check(self, result: CheckResult) -> None:
+        with self._writing() as connection:
+            answers.keep_check(connection, self.run_id, result)
+
+    def begin_round(self, plan: ExecutionPlan, begun: Round) -> None:
+        with self._writing() as connection:
+            answers.begin_round(connection, self.run_id, plan, begun)
+
+    def reopen_timed_out(self) -> None:
+        with self._writing() as connection:
+            requests.reopen_timed_out(connection, self.run_id)
+
+    def requeue(self, make_seed: Callable[[], str]) -> None:
+        with self._writing() as connection:
+            requests.requeue(connection, self.run_id, make_seed)
