@@ -13,9 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from sqlalchemy import create_engine, text
 
-from runner.adapters.journal.connect import parse_url
 from tests.depth import FULL
 from tests.warm import serving
 
@@ -109,22 +107,22 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def new_schema(database_url: str) -> Iterator[Callable[[str], str]]:
+def new_schema(database_url: str) -> Callable[[str], str]:
     """The URL of a schema of the test's own, made when it is first asked for by that name."""
-    engine = create_engine(parse_url(database_url))
+    import psycopg
+
     made: dict[str, str] = {}
 
     def make(name: str) -> str:
         if name not in made:
             schema = f"backfill_{os.getpid()}_{time.monotonic_ns()}"
-            with engine.begin() as connection:
-                connection.execute(text(f"CREATE SCHEMA {schema}"))
+            with psycopg.connect(database_url) as connection:
+                connection.execute(f"CREATE SCHEMA {schema}")
             mark = "&" if "?" in database_url else "?"
             made[name] = f"{database_url}{mark}options={quote(f'-csearch_path={schema}')}"
         return made[name]
 
-    yield make
-    engine.dispose()
+    return make
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -13,16 +13,14 @@ from random import Random
 from typing import Any
 
 import httpx
-from sqlalchemy import update
 from ulid import ULID
 
 from runner.adapters.inngest.event_api import HttpEventApi
 from runner.adapters.inngest.http import Retry, open_client
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target, resolve
-from runner.adapters.journal.run_journal import RunJournal
 from runner.adapters.journal.store import Store
-from runner.adapters.journal.tables import leases
+from runner.adapters.journal.writer import JournalWriter
 from runner.execution.limits import RequestLimits
 from runner.execution.means import Means
 from runner.execution.ports import Chunk, Guard
@@ -221,7 +219,7 @@ def server_target() -> Target:
 @asynccontextmanager
 async def connect(
     server: StandIn,
-    journal: RunJournal,
+    journal: JournalWriter,
     *,
     clock: FakeClock | None = None,
     observer: Observer | None = None,
@@ -276,7 +274,7 @@ def close_stores() -> None:
         open_stores.pop().close()
 
 
-def start_journal(store: Store, plan: ExecutionPlan, run_id: str = "RUN1") -> RunJournal:
+def start_journal(store: Store, plan: ExecutionPlan, run_id: str = "RUN1") -> JournalWriter:
     lease = store.lock(plan.name, ORIGIN, run_id)
     record = {"target": ORIGIN, "address": ORIGIN, "variables": {}, "follow": True}
     return store.start(run_id, plan, lease, **record)
@@ -284,11 +282,16 @@ def start_journal(store: Store, plan: ExecutionPlan, run_id: str = "RUN1") -> Ru
 
 def let_go(store: Store) -> None:
     """The processes that held locks are gone: the locks are there for the taking."""
-    with store.engine.begin() as connection:
-        connection.execute(update(leases).values(expires_at=0))
+    change_leases(store, "expires_at = 0")
 
 
-def reopen(store: Store, plan: ExecutionPlan, run_id: str = "RUN1") -> RunJournal:
+def change_leases(store: Store, what: str, **given: object) -> None:
+    """As time, or another machine, would."""
+    with store._database.write() as connection:
+        connection.change(f"UPDATE leases SET {what}", **given)
+
+
+def reopen(store: Store, plan: ExecutionPlan, run_id: str = "RUN1") -> JournalWriter:
     """The journal of a run whose process has died."""
     let_go(store)
     record = store.find(run_id)

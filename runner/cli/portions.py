@@ -23,7 +23,6 @@ from runner.errors import (
     Incomplete,
     KeyRefused,
     LockHeld,
-    StalePlan,
     TargetDown,
     TargetError,
 )
@@ -175,8 +174,6 @@ class Portions:
         standing: Standing | None,
     ) -> Turn:
         began, plan = time.monotonic(), store.plan_of(record)
-        if plan is None:
-            raise StalePlan(f"run {record.id} was made by a backfill that kept no events")
         plan = relocated(plan, self.plans)
         target = resolve(record.target, os.environ)
         refuse_another_address(record, target)

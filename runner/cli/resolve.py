@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from runner.execution.ports import Journal
+from runner.execution.ports import Journal, JournalReads
 from runner.model import BackfillPlan, Database, Stage
 
 _ITEMS = "items"
@@ -19,7 +19,7 @@ def remember(journal: Journal, plan: BackfillPlan) -> None:
     journal.remember(_ITEMS, to_remember(plan))
 
 
-def restored(journal: Journal, loaded: BackfillPlan, database: Database) -> PlanResolver:
+def restored(journal: JournalReads, loaded: BackfillPlan, database: Database) -> PlanResolver:
     """The resolver of a run that is carried on."""
     from runner.planning.facts import gather, remembered
 

@@ -156,15 +156,8 @@ def _plan_to_send(store: Store, record: RunRecord, *, from_journal: bool) -> Exe
     Raises `StalePlan` where what was sent is no longer what the plan begins with.
     """
     kept = store.plan_of(record)
-    if kept and (from_journal or record.parent or unchanged(kept.inputs)):
+    if from_journal or record.parent or unchanged(kept.inputs):
         return kept
-    hint = "restore the plan, its catalog and its data files, or start a new run"
-    if kept is None:  # a run of an older backfill, which kept only the digest
-        built = build(record.path, dict(record.variables)).execution_plan
-        if built.digest != record.digest:
-            message = f"{record.path} no longer gives the plan that run {record.id} started with"
-            raise StalePlan(message, hint=hint)
-        return built
     hint = (
         "restore it, or send what the run was started with: "
         f"`backfill resume {record.id} --from-journal`"

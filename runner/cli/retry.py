@@ -20,7 +20,7 @@ from runner.cli.completion import complete_run
 from runner.cli.plan import show
 from runner.cli.sending import Sending, sending_options
 from runner.cli.summary_file import summary_writer
-from runner.errors import PreflightRefused, UsageError
+from runner.errors import PreflightRefused
 from runner.model import Outcome
 
 if TYPE_CHECKING:
@@ -75,8 +75,6 @@ def retry_command(
     store = open_store(state)
     record = store.find(run)
     plan = store.plan_of(record)
-    if plan is None:
-        raise UsageError(f"run {record.id} is of an older backfill, which kept no events")
     outcomes: set[Outcome] = set()
     outcomes |= {"failed", "cancelled", "timed_out"} if failed else set()
     outcomes |= {"no_job"} if no_job else set()

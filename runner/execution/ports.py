@@ -224,15 +224,53 @@ class Sighting:
     message: str | None = None
 
 
-class Journal(Protocol):
-    """The record of one run, written ahead of every send.
-
-    Every method raises `TargetError` where the state cannot be used, and those that write raise
-    `LeaseLost` where another process has taken the run over.
-    """
+class JournalReads(Protocol):
+    """What the record of one run tells. Every method raises `TargetError` where the state cannot be
+    used."""
 
     run_id: str
     started_at: float
+
+    def orders(self) -> Orders: ...
+
+    def next_position(self) -> int:
+        """How many events have been decided; the next one to send."""
+
+    def next_chunk(self) -> int: ...
+
+    def unanswered(self) -> Sequence[Unanswered]:
+        """Chunks whose answer never arrived."""
+
+    def unsettled(self) -> Sequence[Unsettled]: ...
+
+    def going_on(self) -> Mapping[int, tuple[Job, ...]]:
+        """What is known of the jobs of events without an outcome, by position."""
+
+    def failed_in(self, stage: int, /) -> int: ...
+
+    def remembered(self, name: str, /) -> Json: ...
+
+    def checks(self) -> Sequence[CheckResult]: ...
+
+    def rounds(self, stage: int, /) -> Sequence[Round]: ...
+
+    def totals(self) -> Totals: ...
+
+    def failures(self) -> Sequence[Failure]: ...
+
+    def chain(self) -> Chain | None:
+        """The run and its retries together; None where it is alone."""
+
+    def links(self, limit: int, /) -> Sequence[str]:
+        """Dashboard links of the first jobs; their ids where there is no dashboard."""
+
+
+class Journal(JournalReads, Protocol):
+    """The record of one run, written ahead of every send.
+
+    Every method that writes raises `LeaseLost`, and writes nothing, where another process has
+    taken the run over.
+    """
 
     def begin_chunk(self, chunk: Chunk, seen: Orders, /) -> bool:
         """Write down a request; False, and nothing is, where the orders are not those `seen`."""
@@ -256,45 +294,12 @@ class Journal(Protocol):
 
     def keep_lease(self) -> None: ...
 
-    def orders(self) -> Orders: ...
-
     def end(self, status: RunStatus, reason: str | None = None, /) -> None: ...
-
-    def next_position(self) -> int:
-        """How many events have been decided; the next one to send."""
-
-    def next_chunk(self) -> int: ...
-
-    def unanswered(self) -> Sequence[Unanswered]:
-        """Chunks whose answer never arrived."""
-
-    def unsettled(self) -> Sequence[Unsettled]: ...
-
-    def going_on(self) -> Mapping[int, tuple[Job, ...]]:
-        """What is known of the jobs of events without an outcome, by position."""
-
-    def failed_in(self, stage: int, /) -> int: ...
 
     def remember(self, name: str, value: Json, /) -> None:
         """Keep an answer of the user's database; a later one of that name goes over it."""
 
-    def remembered(self, name: str, /) -> Json: ...
-
     def keep_check(self, result: CheckResult, /) -> None: ...
-
-    def checks(self) -> Sequence[CheckResult]: ...
-
-    def rounds(self, stage: int, /) -> Sequence[Round]: ...
 
     def begin_round(self, plan: ExecutionPlan, begun: Round, /) -> None:
         """Write down a round and its events, which are the last ones of its stage in `plan`."""
-
-    def totals(self) -> Totals: ...
-
-    def failures(self) -> Sequence[Failure]: ...
-
-    def chain(self) -> Chain | None:
-        """The run and its retries together; None where it is alone."""
-
-    def links(self, limit: int, /) -> Sequence[str]:
-        """Dashboard links of the first jobs; their ids where there is no dashboard."""

@@ -62,7 +62,7 @@ def past_of(views: Iterable[RunView]) -> Mapping[str, Past]:
 
 def left(view: RunView) -> Estimate | None:
     """What is left of a run that is under way; None where there is nothing to tell it from."""
-    if view.plan is None or view.record.status != "running":
+    if view.record.status != "running":
         return None
     seconds, bases = 0.0, list[str]()
     for record, stage in zip(view.stages, view.plan.stages, strict=True):

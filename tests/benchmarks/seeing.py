@@ -118,24 +118,16 @@ def _page(
     pages: Journals, store: Store, rounds: int
 ) -> tuple[tuple[tuple[float, float], ...], int]:
     """The page and the bare SQL that it took, in turn; and the page's bytes."""
-    from sqlalchemy import event
-
-    asked: list[tuple[str, Any]] = []
-
-    def remember(_c: Any, _cursor: Any, statement: str, given: Any, *_: Any) -> None:
-        asked.append((statement, given))
-
-    event.listen(store.engine, "before_cursor_execute", remember)
+    asked: list[str] = []
+    with store._database.read() as connection:
+        bare_connection = connection._raw  # the one that the page is read by, too
+    bare_connection.set_trace_callback(asked.append)
     page = pages.run("latest")
-    event.remove(store.engine, "before_cursor_execute", remember)
+    bare_connection.set_trace_callback(None)
 
     def bare() -> None:
-        connection = store.engine.raw_connection()
-        try:
-            for statement, given in asked:
-                connection.cursor().execute(statement, given).fetchall()
-        finally:
-            connection.close()
+        for statement in asked:
+            bare_connection.execute(statement).fetchall()
 
     pairs = tuple((timed(lambda: pages.run("latest")), timed(bare)) for _ in range(rounds))
     return pairs, len(page.encode())

@@ -11,8 +11,8 @@ from random import Random
 
 from runner.adapters.inngest.target import resolve
 from runner.adapters.journal.leases import holding
-from runner.adapters.journal.run_journal import RunJournal
 from runner.adapters.journal.store import Store
+from runner.adapters.journal.writer import JournalWriter
 from runner.execution.chunks import Ahead, Wire
 from runner.execution.limits import RequestLimits
 from runner.execution.ports import Answer, Chunk, Orders, Sighting
@@ -57,14 +57,14 @@ def answers(requests: list[Chunk]) -> list[Answer]:
 
 
 @contextmanager
-def started(store: Store, plan: ExecutionPlan, url: str) -> Iterator[RunJournal]:
+def started(store: Store, plan: ExecutionPlan, url: str) -> Iterator[JournalWriter]:
     address = resolve(url, {}).address
     with holding(store.lock(plan.name, address, RUN)) as lease:
         record = {"target": url, "address": address, "variables": {}, "follow": True}
         yield store.start(RUN, plan, lease, **record)
 
 
-def send(journal: RunJournal, chunk: Chunk, answer: Answer) -> None:
+def send(journal: JournalWriter, chunk: Chunk, answer: Answer) -> None:
     """What a run writes down of one request."""
     assert journal.begin_chunk(chunk, Orders())
     journal.accept(chunk, answer)

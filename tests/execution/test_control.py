@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.adapters.journal.run_journal import RunJournal
+from runner.adapters.journal.writer import JournalWriter
 from runner.cli.wiring import Noting
 from runner.errors import Incomplete
 from runner.execution.means import Ending
@@ -43,7 +43,7 @@ SYNC = "operations: [sync]\n"
 def carry_out(
     server: StandIn,
     plan: ExecutionPlan,
-    journal: RunJournal,
+    journal: JournalWriter,
     *,
     clock: FakeClock | None = None,
     observer: Observer | None = None,
@@ -71,7 +71,7 @@ def run(
     clock: FakeClock | None = None,
     observer: Recorder | None = None,
     guards: Sequence[Guard] = (),
-) -> tuple[Ending, RunJournal]:
+) -> tuple[Ending, JournalWriter]:
     plan = make_plan(folder, body)
     journal = start_journal(new_store(folder), plan)
     ending = carry_out(server, plan, journal, clock=clock, observer=observer, guards=guards)

@@ -17,7 +17,7 @@ from runner.adapters.inngest.event_api import HttpEventApi
 from runner.adapters.inngest.http import Retry, open_client
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target, resolve
-from runner.adapters.journal.run_journal import RunJournal
+from runner.adapters.journal.writer import JournalWriter
 from runner.cli.wiring import SystemClock
 from runner.execution import look
 from runner.execution.limits import RequestLimits
@@ -61,7 +61,7 @@ class Swept(HttpJobsApi):
         return await HttpJobsApi.listed(self, since, most)
 
 
-def follow(tmp_path: Path, server: Counting, grace: float = 0.5) -> tuple[RunJournal, int]:
+def follow(tmp_path: Path, server: Counting, grace: float = 0.5) -> tuple[JournalWriter, int]:
     """A run of MANY events; its journal, and how many sweeps it took."""
     plan = make_plan(tmp_path, BODY)
     journal = start_journal(new_store(tmp_path), plan)

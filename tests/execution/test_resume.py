@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runner.adapters.journal.run_journal import RunJournal
+from runner.adapters.journal.reader import JournalReader
+from runner.adapters.journal.writer import JournalWriter
 from runner.errors import TargetError
 from runner.execution.means import Ending
 from runner.execution.run import execute
@@ -46,7 +47,7 @@ class Crash(Exception):
 class Dying:
     """A journal that dies before or after its n-th write."""
 
-    def __init__(self, journal: RunJournal, at: int, *, after: bool) -> None:
+    def __init__(self, journal: JournalWriter, at: int, *, after: bool) -> None:
         self._journal, self._left, self._after = journal, at, after
 
     def __getattr__(self, name: str) -> Any:
@@ -71,7 +72,7 @@ async def _execute(server: StandIn, plan: ExecutionPlan, journal: Any, seed: int
         await execute(plan, means)
 
 
-def _resume(folder: Path, server: StandIn, plan: ExecutionPlan) -> RunJournal:
+def _resume(folder: Path, server: StandIn, plan: ExecutionPlan) -> JournalWriter:
     journal = reopen(new_store(folder), plan)
     asyncio.run(_execute(server, plan, journal, seed=99))
     return journal
@@ -92,7 +93,7 @@ def test_killed_at_any_write_and_resumed_each_event_takes_effect_once(
     try:
         asyncio.run(_execute(server, plan, dying, seed=1))
     except Crash:
-        journal = _resume(folder, server, plan)
+        journal: JournalReader = _resume(folder, server, plan)
     else:
         store = new_store(folder)
         journal = store.reading(store.find("RUN1"))

@@ -13,24 +13,24 @@ from collections.abc import Callable
 from typing import Any
 
 from runner.adapters.inngest.event_api import HttpEventApi
-from runner.adapters.journal.run_journal import RunJournal
 from runner.adapters.journal.store import Store
+from runner.adapters.journal.writer import JournalWriter
 from runner.cli.main import main
 from runner.execution.progress import Tracker
 
 POINTS: dict[str, tuple[type[Any], str]] = {
     "run-record": (Store, "start"),
-    "chunk-record": (RunJournal, "begin_chunk"),
+    "chunk-record": (JournalWriter, "begin_chunk"),
     "request": (HttpEventApi, "_post"),
     "answer": (HttpEventApi, "send"),
-    "accepted": (RunJournal, "accept"),
-    "accepted-record": (RunJournal, "settle"),
-    "job-record": (RunJournal, "record"),
+    "accepted": (JournalWriter, "accept"),
+    "accepted-record": (JournalWriter, "settle"),
+    "job-record": (JournalWriter, "record"),
     "stage-end": (Tracker, "ended"),
-    "run-end": (RunJournal, "end"),
-    "round-record": (RunJournal, "begin_round"),
-    "check-record": (RunJournal, "keep_check"),
-    "answer-record": (RunJournal, "remember"),
+    "run-end": (JournalWriter, "end"),
+    "round-record": (JournalWriter, "begin_round"),
+    "check-record": (JournalWriter, "keep_check"),
+    "answer-record": (JournalWriter, "remember"),
 }
 OF_DRAINS = ("round-record", "check-record", "answer-record")  # plain runs do not pass them
 

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from runner.adapters.journal.run_journal import RunJournal
+from runner.adapters.journal.reader import JournalReader
 from runner.execution.summary import summarise
 from runner.model import Outcome
 from runner.planning.subset import subset
@@ -88,7 +88,7 @@ class Runs(RuleBasedStateMachine):
         assert ending is None or ending.how == "cancelled"
         unanswered = before < len(self.server.received)
         assert not unanswered or journal.totals().deduplicated, "only lost requests go out again"
-        self.store.end(self.run_id, "cancelled")
+        journal.end("cancelled")
         self.status = "none"
 
     @precondition(lambda self: self.status == "failed")
@@ -115,7 +115,7 @@ class Runs(RuleBasedStateMachine):
         counts = Counter(self.server.effects)
         assert all(count == 1 for count in counts.values())
 
-    def _journal(self) -> RunJournal:
+    def _journal(self) -> JournalReader:
         return self.store.reading(self.store.find(self.run_id))
 
     def teardown(self) -> None:

@@ -15,7 +15,7 @@ from tests.support import make_plan, repos
 RECORD = RunRecord(
     id="01RUN", plan="test", path="plan.yaml", digest="sha256:0", target="dev", address="x",
     variables={}, planned=100, follow=True, status="running", started_at=1000.0, ended_at=None,
-    head=None, parent=None, wanted=None, batch_size=None, delay=None,
+    head="", parent=None, wanted=None, batch_size=None, delay=None,
 )  # fmt: skip
 NOTHING = StageRecord(1, "sync", 100, 0, 0, 0, 0, None, None, None, None, None)
 
@@ -26,7 +26,7 @@ def plan(tmp_path: Path) -> ExecutionPlan:
     return make_plan(tmp_path, repos(100) + "operations: [sync]\nbatch_size: 10\ndelay: 5s\n")
 
 
-def view(plan: ExecutionPlan | None, **stage: object) -> RunView:
+def view(plan: ExecutionPlan, **stage: object) -> RunView:
     record = replace(NOTHING, **stage)  # type: ignore[arg-type]
     return RunView(RECORD, "somebody", plan, 1100.0, (record,), {}, (), ())
 
@@ -45,11 +45,11 @@ def test_an_earlier_run_tells_how_long_the_jobs_take(plan: ExecutionPlan) -> Non
     assert fast.seconds == 46.0, "it is not faster than its pacing"
 
 
-def test_what_earlier_runs_have_shown_is_the_latest_ones() -> None:
-    told = view(None, sent=100, completed=100, began=1000.0, ended=1050.0, took=2.5)
+def test_what_earlier_runs_have_shown_is_the_latest_ones(plan: ExecutionPlan) -> None:
+    told = view(plan, sent=100, completed=100, began=1000.0, ended=1050.0, took=2.5)
     older = replace(told, record=replace(RECORD, id="01OLDER"))
     assert past_of([told, older]) == {"sync": Past("01RUN", 2.0, 2.5)}
-    assert past_of([view(None), view(None, sent=100, failed=100)]) == {}, "nothing completed"
+    assert past_of([view(plan), view(plan, sent=100, failed=100)]) == {}, "nothing completed"
 
 
 def test_what_is_left_is_told_by_the_pacing_until_jobs_are_slower(plan: ExecutionPlan) -> None:
@@ -66,7 +66,6 @@ def test_what_is_left_is_told_by_the_pacing_until_jobs_are_slower(plan: Executio
 
 
 def test_nothing_is_guessed(plan: ExecutionPlan) -> None:
-    assert left(view(None)) is None
     done = view(plan, sent=100, completed=100, began=1000.0, ended=1050.0)
     assert left(done) is None
     ended = replace(view(plan), record=replace(RECORD, status="completed"))

@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
 
 from runner.adapters.journal.leases import LATE, SECONDS, WORKERS
 from runner.adapters.journal.store import Store
-from runner.adapters.journal.tables import leases
 from tests.cli.conftest import Result, Start, until
-from tests.support import repos, write_plan
+from tests.support import change_leases, repos, write_plan
 from tests.worker.engine import Ran
 from tests.worker.test_serve import Site, at, submit
 
@@ -50,8 +48,8 @@ class Told:
 
 def silent(site: Site, seconds: float) -> None:
     """As if nobody had come for so long after the run was due."""
-    with Store(site.state) as store, store.engine.begin() as connection:
-        connection.execute(update(leases).values(expires_at=time.time() - seconds))
+    with Store(site.state) as store:
+        change_leases(store, "expires_at = :at", at=time.time() - seconds)
 
 
 def test_waiting_for_a_first_worker(tmp_path: Path, site: Site, backfill: Backfill) -> None:
@@ -127,7 +125,10 @@ def test_a_pause_that_is_taken_back_is_not_what_the_run_waits_for(
     run_id = submit(backfill, site, write_plan(tmp_path, repos(2) + "operations: [sync]\n"))
     assert backfill("pause", run_id, env=site.env).status == 0
     with Store(site.state) as store:  # as the portion that meets the order leaves it
-        store.reading(store.find(run_id)).waiting(1, "paused by an operator")
+        record = store.find(run_id)
+        lease = store.lock(record.plan, record.address, run_id, worker=True)
+        store.journal(record, lease).waiting(1, "paused by an operator")
+        store.park(lease, time.time(), WORKERS)
     assert "; waiting: paused by an operator" in Told(backfill, site).text
     assert backfill("resume", run_id, env=site.env).status == 0
     told = Told(backfill, site)

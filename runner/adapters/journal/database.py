@@ -79,8 +79,8 @@ def listed(name: str, values: Collection[Any]) -> tuple[str, dict[str, Any]]:
 
 @cache
 def _named(columns: tuple[str, ...]) -> Callable[[Any], Any]:
-    row: Any = namedtuple("Row", columns)  # noqa: PYI024 - its fields are known when it runs
-    made: Callable[[Any], Any] = row._make
+    kind: Any = namedtuple("Row", columns)  # type: ignore[misc]  # noqa: PYI024
+    made: Callable[[Any], Any] = kind._make
     return made
 
 

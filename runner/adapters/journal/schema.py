@@ -169,7 +169,7 @@ def make(database: Database) -> None:
             connection.value(database.dialect.one_at_a_time)
         if _is_made(connection, database):
             return
-        for statement in _TABLES.split(";"):
+        for statement in _TABLES.split(";\n"):
             connection.change(statement)
         connection.change("INSERT INTO backfill_version VALUES (:version)", version=VERSION)
 

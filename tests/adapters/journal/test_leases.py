@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
-from sqlalchemy.exc import OperationalError
 
-from runner.adapters.journal.beginning import begin
 from runner.adapters.journal.leases import SECONDS
-from runner.adapters.journal.tables import leases
+from runner.adapters.journal.requests import begin
 from runner.errors import LeaseLost, LockHeld, TargetError
 from runner.execution.ports import Orders
-from tests.support import ORIGIN, REQUEST, make_plan, new_store, repos, start_journal
+from tests.support import ORIGIN, REQUEST, change_leases, make_plan, new_store, repos, start_journal
 
 pytestmark = pytest.mark.usefixtures("state")
 
@@ -54,7 +51,7 @@ def test_a_dead_process_on_this_machine_loses_its_lock_at_once(tmp_path: Path) -
     if child == 0:
         os._exit(0)
     os.waitpid(child, 0)
-    _change(store, pid=child)
+    change_leases(store, "pid = :pid", pid=child)
     store.lock("plan", "http://x", "01BBB")
 
 
@@ -63,10 +60,10 @@ def test_a_silent_holder_on_another_machine_loses_its_lock_when_the_lease_runs_o
 ) -> None:
     store = new_store(tmp_path)
     store.lock("plan", "http://x", "01AAA")
-    _change(store, machine="elsewhere", pid=1)
+    change_leases(store, "machine = 'elsewhere', pid = 1")
     with pytest.raises(LockHeld):
         store.lock("plan", "http://x", "01BBB")
-    _change(store, expires_at=leases.c.expires_at - SECONDS - 1)
+    change_leases(store, "expires_at = expires_at - :lease - 1", lease=SECONDS)
     store.lock("plan", "http://x", "01BBB")
 
 
@@ -74,7 +71,7 @@ def test_who_has_lost_the_lock_can_write_nothing_more(tmp_path: Path) -> None:
     """A laptop that slept through its lease wakes up beside the run that took over."""
     store, plan = new_store(tmp_path), make_plan(tmp_path, BODY)
     journal = start_journal(store, plan)
-    _change(store, expires_at=0)
+    change_leases(store, "expires_at = 0")
     start_journal(store, plan, "RUN2")
     for write in (journal.keep_lease, lambda: journal.end("completed")):
         with pytest.raises(LeaseLost):
@@ -85,7 +82,7 @@ def test_who_has_lost_the_lock_can_write_nothing_more(tmp_path: Path) -> None:
 def test_every_write_is_a_sign_of_life(tmp_path: Path) -> None:
     store, plan = new_store(tmp_path), make_plan(tmp_path, BODY)
     journal = start_journal(store, plan)
-    _change(store, expires_at=0, machine="elsewhere")
+    change_leases(store, "expires_at = 0, machine = 'elsewhere'")
     journal.keep_lease()
     with pytest.raises(LockHeld):
         start_journal(store, replace(plan), "RUN2")
@@ -93,21 +90,16 @@ def test_every_write_is_a_sign_of_life(tmp_path: Path) -> None:
 
 def test_an_unreachable_lock_store_fails_closed(tmp_path: Path) -> None:
     store = new_store(tmp_path)
-    with store.engine.begin() as connection:
-        leases.drop(connection)
+    with store._database.write() as connection:
+        connection.change("DROP TABLE leases")
     with pytest.raises(TargetError, match="cannot be used"):
         store.lock("plan", "http://x", "01AAA")
-
-
-def _change(store: object, **values: object) -> None:
-    with store.engine.begin() as connection:  # type: ignore[attr-defined]
-        connection.execute(update(leases).values(**values))
 
 
 def test_who_has_lost_the_lock_cannot_begin_a_request(tmp_path: Path) -> None:
     store, plan = new_store(tmp_path), make_plan(tmp_path, BODY)
     journal = start_journal(store, plan)
-    _change(store, expires_at=0)
+    change_leases(store, "expires_at = 0")
     start_journal(store, plan, "RUN2")
     with pytest.raises(LeaseLost):
         journal.begin_chunk(REQUEST, Orders())
@@ -127,15 +119,26 @@ def test_a_request_is_not_written_down_past_an_order_that_was_not_seen(
     assert len(journal.unanswered()) == 1
 
 
-def test_a_lock_cannot_be_taken_while_its_holder_begins_a_request(tmp_path: Path) -> None:
+def test_a_lock_cannot_be_taken_while_its_holder_begins_a_request(
+    tmp_path: Path, state: str
+) -> None:
     """Else the one that takes it would not see the request, and would send its events again."""
     store, plan = new_store(tmp_path), make_plan(tmp_path, BODY)
     start_journal(store, plan)
-    _change(store, expires_at=0)
+    change_leases(store, "expires_at = 0")
     lease = store.lock(plan.name, ORIGIN, "RUN1")
-    with store.engine.connect() as holder, store.engine.connect() as other:
+    other = new_store(tmp_path)
+    if state == "sqlite":
+        with other._database.read() as connection:
+            connection.value("PRAGMA busy_timeout=0")
+
+    def take() -> None:
+        with other._database.write() as connection:
+            if state == "postgresql":
+                connection.change("SET LOCAL lock_timeout = '100ms'")
+            connection.change("UPDATE leases SET token = 'theirs'")
+
+    with store._database.write() as holder:
         assert begin(holder, "RUN1", lease, REQUEST, Orders())
-        sqlite = other.dialect.name == "sqlite"
-        other.exec_driver_sql("PRAGMA busy_timeout=0" if sqlite else "SET lock_timeout = '100ms'")
-        with pytest.raises(OperationalError):
-            other.execute(update(leases).values(token="theirs"))  # noqa: S106 - not a secret
+        with pytest.raises(TargetError, match="lock"):
+            take()
