@@ -30,7 +30,6 @@ _IMPORTED = (
     "jsonschema_rs",
     "psycopg",
     "rich.console",
-    "ruamel.yaml",
     "uvicorn",
 )
 

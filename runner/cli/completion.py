@@ -64,7 +64,7 @@ def complete_operation(
     """Those of the latest run."""
     from runner.planning.written import plan_of
 
-    head = next((record.head for record in _records(context) if record.head), None)
+    head = next((record.head for record in _records(context)), None)
     stages = plan_of(head, {}).stages if head else ()
     names = (stage.operation for stage in stages)
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]

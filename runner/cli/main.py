@@ -47,7 +47,6 @@ COMMANDS = {
     "coverage": "Show how much of the data is there, before and after",
     "operations": "List the operations that plans can use",
     "dev": "Serve the embedded target on this machine, for trying things out",
-    "migrate": "Rewrite older plan files in the form of today",
     "format": "Rewrite plan files in their one form",
     "completion": "Print what completes commands, runs and targets in a shell",
     "schema": "Print a JSON Schema, for editors and other tools",

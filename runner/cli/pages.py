@@ -25,7 +25,7 @@ class Journals:
 
     def run(self, run_id: str) -> str:
         view = view_of(self.store, self.store.find(run_id))
-        csv = f"/runs/{view.record.id}/events.csv" if view.plan else None
+        csv = f"/runs/{view.record.id}/events.csv"
         failed = failed_events(self.store, view)
         return run_page(view, standalone=False, failed=failed, csv=csv)
 

@@ -81,7 +81,7 @@ def _watch(store: Store, record: RunRecord, form: str) -> RunView:
     noted, unattended = 0, None
     with display(form) as observer:
         view = store.glance(record)
-        if view.plan and view.record.status == "running":
+        if view.record.status == "running":
             observer.started(record.id, view.plan)
         while True:
             for progress in _progress(view):
@@ -108,9 +108,7 @@ def _progress(view: RunView) -> list[StageProgress]:
     found, goes_on = [], view.record.status == "running"
     for index, stage in enumerate(view.stages):
         span = (stage.last_sent or 0.0) - (stage.began or 0.0) if goes_on else 0.0
-        left = (
-            goes_on and view.plan and of_stage(stage, view.plan.stages[index], view.record.follow)
-        )
+        left = goes_on and of_stage(stage, view.plan.stages[index], view.record.follow)
         done = stage.sent >= stage.total and not (view.record.follow and stage.running)
         progress = StageProgress(
             stage.number,

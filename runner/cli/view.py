@@ -16,21 +16,21 @@ from runner.output.page import MAX_ROWS
 def view_of(store: Store, record: RunRecord) -> RunView:
     """All that there is, with the coverage before and after where the run has measured it."""
     view = store.view(record)
-    if view.plan is None or not view.plan.coverage:
+    if not view.plan.coverage:
         return view
     return replace(view, coverage=_coverage(view, store.answers(record)))
 
 
 def failed_events(store: Store, view: RunView) -> list[EventRecord]:
     """The events that a page lists one by one."""
-    if not view.outcomes or view.plan is None:
+    if not view.outcomes:
         return []
     return store.failed_events(view.record, MAX_ROWS)
 
 
 def _coverage(view: RunView, answers: Mapping[str, Any]) -> Mapping[str, tuple[Covered, ...]]:
     found = {}
-    for measure in view.plan.coverage if view.plan else ():
+    for measure in view.plan.coverage:
         before, after = (
             _table(answers.get(coverage_key(measure.name, when))) for when in (BEFORE, AFTER)
         )

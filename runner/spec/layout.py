@@ -12,7 +12,6 @@ from runner.spec.document import Document
 from runner.spec.edits import Edit, applied
 from runner.spec.key_order import Lines, reordered
 from runner.spec.load import parse_clean
-from runner.spec.migrate import ALPHA
 from runner.spec.nodes import Node, Scalar, Sequence, read_nodes
 from runner.spec.schema import form_problem, published
 from runner.spec.shape import Shape, shape_of
@@ -56,8 +55,6 @@ def _read(raw: bytes, path: str) -> Document:
 def _schema_of(value: Json) -> str | None:
     if not isinstance(value, dict):
         return None
-    if value.get("apiVersion") == ALPHA:
-        return "plan.v1"
     kind = value.get("kind")
     return _SCHEMAS.get(kind) if isinstance(kind, str) else None
 

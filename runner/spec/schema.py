@@ -158,8 +158,6 @@ def form_problem(document: Document, schema: Json) -> Problem | None:
     version = schema["properties"]["apiVersion"]["const"]
     if value.get("apiVersion", version) != version:
         hint = newer_form(value["apiVersion"]) or f"write `apiVersion: {version}`"
-        if value["apiVersion"] == "backfill/v1alpha1":
-            hint = f"`backfill migrate {document.path}` rewrites it; comments stay"
         message = (
             f"{subject_of(('apiVersion',), value['apiVersion'])}; this backfill reads {version}"
         )

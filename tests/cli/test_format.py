@@ -93,14 +93,14 @@ def test_all_problems_are_said_at_once_and_nothing_is_written(
     backfill: Backfill, plans: Path
 ) -> None:
     (plans / "broken.yaml").write_text("kind: [\n")
-    (plans / "flat.yaml").write_text("apiVersion: backfill/v1alpha1\nrepos: [a/b]\n")
+    (plans / "other.yaml").write_text("apiVersion: backfill/v0\nkind: BackfillPlan\n")
     (plans / "newer.yaml").write_text("apiVersion: backfill/v2\nkind: OperationCatalog\n")
     for arguments in ([plans], [plans, "--check"]):
         done = backfill("format", *arguments)
         assert (done.status, done.out) == (3, "")
         assert f"{plans / 'broken.yaml'}:2:1: error:" in done.err
-        assert f"{plans / 'flat.yaml'}:1:13: error:" in done.err
-        assert f"backfill migrate {plans / 'flat.yaml'}" in done.err
+        assert f"{plans / 'other.yaml'}:1:13: error:" in done.err
+        assert "write `apiVersion: backfill/v1`" in done.err
         assert f"{plans / 'newer.yaml'}:1:13: error:" in done.err
     assert (plans / "nightly.yaml").read_text() == PLAN
     assert (plans / "catalog.yml").read_text() == CATALOG

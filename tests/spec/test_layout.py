@@ -410,10 +410,10 @@ def test_what_is_neither_a_plan_nor_a_catalog_is_passed_over(text: str) -> None:
         (HEAD + "vars: {<<: {a: 1}}\n", (3, 8), "merge keys (`<<`)", "write the keys out"),
         (HEAD + "---\n" + HEAD, (3, 1), "a second document starts here", "a file of its own"),
         (
-            "apiVersion: backfill/v1alpha1\nrepos: []\n",
+            "apiVersion: backfill/v0\nkind: BackfillPlan\nrepos: []\n",
             (1, 13),
-            "backfill/v1alpha1",
-            "`backfill migrate plan.yaml` rewrites it",
+            "this backfill reads backfill/v1",
+            "write `apiVersion: backfill/v1`",
         ),
         (
             "kind: OperationCatalog\napiVersion: backfill/v2\n",
