@@ -23,7 +23,7 @@ from runner.model import BackfillPlan, ExecutionPlan, Json
 if TYPE_CHECKING:
     from runner.adapters.database.open import Databases
     from runner.adapters.journal.leases import Lease
-    from runner.adapters.journal.store import Store
+    from runner.adapters.journal.store import StateReader, Store
     from runner.planning.estimate import Past
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -180,17 +180,20 @@ _MAX_SOURCE = 256 * 1024  # characters
 _PAST_RUNS = 5
 
 
-def open_store(state: str | None, *, only_reads: bool = False) -> Store:
-    """The state store, closed when the command ends; what only reads makes no new one."""
+def open_store(state: str | None) -> Store:
+    """The state store, closed when the command ends; made where there is none."""
     from runner.adapters.journal import DEFAULT_STATE
     from runner.adapters.journal.store import Store
 
-    where = state or DEFAULT_STATE
-    file = state_file(where)
-    if only_reads and file is not None and not file.exists():
-        hint = "`backfill run` makes one; --state names another"
-        raise UsageError(f"there is no state in {file}, and so no run", hint=hint)
-    return click.get_current_context().with_resource(Store(where))
+    return click.get_current_context().with_resource(Store(state or DEFAULT_STATE))
+
+
+def open_to_read(state: str | None) -> StateReader:
+    """The same for a command that only reads: none is made, and it may be one that is read-only."""
+    from runner.adapters.journal import DEFAULT_STATE
+    from runner.adapters.journal.store import StateReader
+
+    return click.get_current_context().with_resource(StateReader(state or DEFAULT_STATE))
 
 
 def state_file(state: str) -> Path | None:
@@ -209,7 +212,7 @@ def source_of(plan: ExecutionPlan) -> str | None:
     return raw.decode("utf-8", "replace")[:_MAX_SOURCE] if same else None
 
 
-def past(plan: ExecutionPlan, store: Store) -> Mapping[str, Past]:
+def past(plan: ExecutionPlan, store: StateReader) -> Mapping[str, Past]:
     """What the latest runs of the plan have shown of how long its jobs take."""
     from runner.planning.estimate import past_of
 
@@ -225,10 +228,10 @@ def local_past(plan: ExecutionPlan) -> Mapping[str, Past]:
     file = state_file(os.environ.get("BACKFILL_STATE") or DEFAULT_STATE)
     if file is None or not file.is_file():
         return {}
-    from runner.adapters.journal.store import Store
+    from runner.adapters.journal.store import StateReader
 
     try:
-        with Store(str(file)) as store:
+        with StateReader(str(file)) as store:
             return past(plan, store)
     except BackfillError:
         return {}  # a preview is no less true without it

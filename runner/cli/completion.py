@@ -79,10 +79,10 @@ def _records(context: click.Context) -> list[RunRecord]:
     file = state_file(str(state))
     if file is None or not file.is_file():
         return []
-    from runner.adapters.journal.store import Store
+    from runner.adapters.journal.store import StateReader
 
     try:
-        with Store(str(file)) as store:
+        with StateReader(str(file)) as store:
             return [line.record for line in store.runs(limit=_MOST)]
     except BackfillError:
         return []

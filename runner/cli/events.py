@@ -8,7 +8,7 @@ from itertools import chain
 
 import click
 
-from runner.cli.common import format_option, open_store, state_option
+from runner.cli.common import format_option, open_to_read, state_option
 from runner.cli.completion import complete_operation, complete_run
 from runner.errors import UsageError
 from runner.model import FAILURES
@@ -57,7 +57,7 @@ def events_command(
 
     An event without an outcome is `unsent`, `sending` (its answer has not arrived) or `running`.
     """
-    store = open_store(state, only_reads=True)
+    store = open_to_read(state)
     record = store.find(run)
     view = store.glance(record)
     known = {stage.operation for stage in view.stages}

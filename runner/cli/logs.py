@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from runner.cli.common import open_store, state_option
+from runner.cli.common import open_to_read, state_option
 from runner.cli.completion import complete_run
 from runner.output.run_text import write_story
 
@@ -20,7 +20,7 @@ from runner.output.run_text import write_story
 @state_option
 def logs_command(run: str, state: str | None) -> None:
     """Tell the story of RUN from its journal: what it did, what it noted, what it waited for."""
-    store = open_store(state, only_reads=True)
+    store = open_to_read(state)
     record = store.find(run)
     notes, waits = store.story(record)
     write_story(store.glance(record), notes, waits, sys.stdout)

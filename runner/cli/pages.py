@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from runner.adapters.journal.store import Store
+from runner.adapters.journal.store import StateReader
 from runner.adapters.web.app import Mark
 from runner.cli.view import failed_events, view_of
 from runner.output.page import run_page, runs_page
@@ -18,7 +18,7 @@ _RUNS = 200  # the latest ones, in the list
 class Journals:
     """Meets `runner.adapters.web.app.Pages`."""
 
-    store: Store
+    store: StateReader
 
     def runs(self) -> str:
         return runs_page(self.store.runs(limit=_RUNS), self.store.where)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runner.cli.common import format_option, open_store, state_option
+from runner.cli.common import format_option, open_to_read, state_option
 from runner.cli.completion import complete_run
 from runner.errors import UsageError
 from runner.model import RunView
 
 if TYPE_CHECKING:
-    from runner.adapters.journal.store import Store
+    from runner.adapters.journal.store import StateReader
 
 
 @click.command(
@@ -38,7 +38,7 @@ def report_command(run: str, state: str | None, html: str | None, form: str) -> 
     """Write RUN down: as one page that can be sent round, for a pull request, or for a machine."""
     from runner.cli.view import view_of
 
-    store = open_store(state, only_reads=True)
+    store = open_to_read(state)
     view = view_of(store, store.find(run))
     if html:
         _write_page(store, view, Path(html))
@@ -56,7 +56,7 @@ def report_command(run: str, state: str | None, html: str | None, form: str) -> 
         click.echo(run_markdown(view), nl=False)
 
 
-def _write_page(store: Store, view: RunView, path: Path) -> None:
+def _write_page(store: StateReader, view: RunView, path: Path) -> None:
     from runner.cli.view import failed_events
     from runner.output.page import MAX_ROWS, run_page
     from runner.output.run_json import events_csv

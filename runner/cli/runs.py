@@ -9,7 +9,7 @@ import time
 
 import click
 
-from runner.cli.common import format_option, open_store, read_duration, state_option, wants_color
+from runner.cli.common import format_option, open_to_read, read_duration, state_option, wants_color
 from runner.cli.completion import complete_plan_name, complete_target
 from runner.output.run_json import line_json
 from runner.output.run_text import write_lines
@@ -63,7 +63,7 @@ def runs_command(
     form: str,
 ) -> None:
     """List the runs that the state store has, the latest first."""
-    store = open_store(state, only_reads=True)
+    store = open_to_read(state)
     began = 0.0 if since is None else time.time() - since
     statuses = {"running" if state in _UNDER_WAY else state for state in states}
     most = None if _UNDER_WAY & set(states) else limit  # few are, of however many

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runner.cli.common import format_option, open_store, state_option, wants_color
+from runner.cli.common import format_option, open_to_read, state_option, wants_color
 from runner.cli.completion import complete_run
 from runner.cli.display import display
 from runner.errors import Incomplete, RunFailed
@@ -23,7 +23,7 @@ from runner.output.sync import syncs_json, write_syncs
 from runner.planning.estimate import of_stage
 
 if TYPE_CHECKING:
-    from runner.adapters.journal.store import Store
+    from runner.adapters.journal.store import StateReader
 
 _EVERY = 1.0  # seconds
 _STATUSES = {
@@ -53,7 +53,7 @@ def status_command(run: str, state: str | None, form: str, *, watch: bool) -> in
     machine that writes to this state store. Without --watch the exit status is 0; with it, it is
     that of the run (7 where no process carries it out any more).
     """
-    store = open_store(state, only_reads=True)
+    store = open_to_read(state)
     syncs = store.syncs()
     if syncs and run == "latest" and not watch and not store.runs(limit=1):
         _print(None, syncs, form)
@@ -75,7 +75,7 @@ def _print(view: RunView | None, syncs: Sequence[SyncRecord], form: str) -> None
     write_syncs(syncs, now, sys.stdout, color=wants_color(sys.stdout))
 
 
-def _watch(store: Store, record: RunRecord, form: str) -> RunView:
+def _watch(store: StateReader, record: RunRecord, form: str) -> RunView:
     """Tell of every change, as the process that carries the run out does."""
     told: dict[int, StageProgress] = {}
     noted, unattended = 0, None

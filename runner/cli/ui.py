@@ -7,7 +7,7 @@ import os
 
 import click
 
-from runner.cli.common import open_store, state_option
+from runner.cli.common import open_to_read, state_option
 from runner.errors import UsageError
 
 _SHORTEST = 16  # characters of a token
@@ -49,7 +49,7 @@ def ui_command(
     from runner.output.page import asset
 
     token = _token(host, token_env)
-    store = open_store(state)
+    store = open_to_read(state)
     assets = {name: asset(name) for name in ("page.css", "live.js")}
     app = create_app(Journals(store), assets, token=token)
     door = Door(max_body=0, hosts=hosts_of((host, *hosts)))

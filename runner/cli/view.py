@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from runner.adapters.journal.store import Store
+from runner.adapters.journal.store import StateReader
 from runner.execution.check import AFTER, BEFORE, coverage_key
 from runner.execution.coverage import covered
 from runner.model import Covered, EventRecord, RunRecord, RunView, Table
 from runner.output.page import MAX_ROWS
 
 
-def view_of(store: Store, record: RunRecord) -> RunView:
+def view_of(store: StateReader, record: RunRecord) -> RunView:
     """All that there is, with the coverage before and after where the run has measured it."""
     view = store.view(record)
     if not view.plan.coverage:
@@ -21,7 +21,7 @@ def view_of(store: Store, record: RunRecord) -> RunView:
     return replace(view, coverage=_coverage(view, store.answers(record)))
 
 
-def failed_events(store: Store, view: RunView) -> list[EventRecord]:
+def failed_events(store: StateReader, view: RunView) -> list[EventRecord]:
     """The events that a page lists one by one."""
     if not view.outcomes:
         return []

@@ -200,6 +200,11 @@ _HINTS = {
 }
 
 
+def no_state(where: str) -> UsageError:
+    hint = "`backfill run` makes one; --state names another"
+    return UsageError(f"there is no state in {where}, and so no run", hint=hint)
+
+
 class _Sqlite:
     errors: type[Exception] = sqlite3.Error
     words: Mapping[str, str] = {
@@ -231,6 +236,8 @@ class _Sqlite:
         return connection, True
 
     def _open_to_read(self) -> tuple[Any, bool]:
+        if not self._file.exists():
+            raise no_state(self.where)
         if os.access(self._file, os.W_OK) and os.access(self._file.parent, os.W_OK):
             # As those who write do it: SQLite's own `mode=ro` leaves files behind here.
             connection = self._connect("mode=rw")

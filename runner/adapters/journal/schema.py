@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runner.adapters.journal.database import Connection, Database
-from runner.errors import TargetError, UsageError
+from runner.adapters.journal.database import Connection, Database, no_state
+from runner.errors import TargetError
 
 VERSION = 1
 
@@ -178,8 +178,7 @@ def expect(database: Database) -> None:
     """Raises `UsageError` where nothing was written yet."""
     with database.read() as connection:
         if not _is_made(connection, database):
-            hint = "`backfill run` makes one; --state names another"
-            raise UsageError(f"there is no state in {database.where}, and so no run", hint=hint)
+            raise no_state(database.where)
 
 
 def _is_made(connection: Connection, database: Database) -> bool:

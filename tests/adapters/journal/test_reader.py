@@ -1,0 +1,136 @@
+"""Who reads a state cannot write it, and need not be able to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from runner.adapters.journal.reader import JournalReader
+from runner.adapters.journal.store import StateReader, Store
+from runner.adapters.journal.writer import JournalWriter
+from runner.errors import TargetError, UsageError
+from tests import support
+from tests.support import make_plan, new_store, repos, start_journal
+
+BODY = repos(3) + "operations: [sync]\n"
+NOBODY = 65534
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that every user may look into, unlike those of pytest."""
+    folder = Path(tempfile.mkdtemp(prefix="backfill-"))
+    folder.chmod(0o755)
+    yield folder
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def as_reader(folder: Path, read: Callable[[], object]) -> str:
+    """What it comes to for a user who may write neither the folder nor a file in it."""
+    for file in folder.iterdir():
+        file.chmod(0o444)
+    folder.chmod(0o555)
+    out, into = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.getuid() == 0:
+                os.setgid(NOBODY)
+                os.setuid(NOBODY)
+            os.write(into, str(read()).encode())
+        except BaseException as error:  # noqa: BLE001 - the parent shows it
+            os.write(into, repr(error).encode())
+        finally:
+            os._exit(0)
+    os.close(into)
+    with os.fdopen(out) as answer:
+        found = answer.read()
+    os.waitpid(child, 0)
+    return found
+
+
+def told(folder: Path) -> str:
+    """All that the reading commands ask."""
+    with StateReader(str(folder / "state.db")) as state:
+        record = state.find("latest")
+        state.view(record), state.mark(record), state.story(record), state.failed_events(record, 9)
+        items = [event.item for event in state.events(record)]
+        return f"{len(state.runs())} {record.id} {items}"
+
+
+def test_a_state_that_may_not_be_written_is_read(shared: Path, tmp_path: Path) -> None:
+    store = new_store(shared)
+    start_journal(store, make_plan(tmp_path, BODY))
+    store.close()
+    assert [file.name for file in shared.iterdir()] == ["state.db"], "WAL has ended"
+    assert as_reader(shared, lambda: told(shared)) == "1 RUN1 ['o/r0', 'o/r1', 'o/r2']"
+    assert [file.name for file in shared.iterdir()] == ["state.db"]
+
+
+def test_it_is_read_while_another_writes_it_too(shared: Path, tmp_path: Path) -> None:
+    """Also what stands in the WAL alone."""
+    store = new_store(shared)
+    start_journal(store, make_plan(tmp_path, BODY))
+    assert (shared / "state.db-wal").stat().st_size > 0
+    assert as_reader(shared, lambda: told(shared)) == "1 RUN1 ['o/r0', 'o/r1', 'o/r2']"
+
+
+def test_a_reader_leaves_nothing_behind(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    start_journal(store, make_plan(tmp_path, BODY))
+    store.close()
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir() if "state" in file.name}
+    told(tmp_path)
+    after = {file.name: file.read_bytes() for file in tmp_path.iterdir() if "state" in file.name}
+    assert before == after
+
+
+@pytest.mark.usefixtures("state")
+def test_the_database_itself_refuses_a_readers_write(tmp_path: Path) -> None:
+    new_store(tmp_path).close()
+    with (
+        StateReader(support.state_url(tmp_path)) as state,
+        pytest.raises(TargetError, match=r"read-?only"),
+        state._database.read() as connection,
+    ):
+        connection.change("DELETE FROM runs")
+
+
+def test_a_reader_has_no_method_that_writes() -> None:
+    for reader, writer in ((JournalReader, JournalWriter), (StateReader, Store)):
+        assert issubclass(writer, reader)
+        for name in ("start", "reopen", "order", "lock", "note", "waiting", "end", "begin_chunk"):
+            assert not hasattr(reader, name)
+
+
+def test_where_there_is_no_state_a_reader_makes_none(tmp_path: Path, state: str) -> None:
+    with pytest.raises(UsageError, match="there is no state in"):
+        StateReader(support.state_url(tmp_path))
+    assert state == "postgresql" or not (tmp_path / "state.db").exists()
+
+
+def test_a_wal_without_its_index_is_said(shared: Path, tmp_path: Path) -> None:
+    """As a copy of a running state may be; SQLite reads it only where it may write."""
+    store = new_store(tmp_path)
+    start_journal(store, make_plan(tmp_path, BODY))
+    for name in ("state.db", "state.db-wal"):
+        shutil.copy(tmp_path / name, shared / name)
+    found = as_reader(shared, lambda: told(shared))
+    assert found.startswith("TargetError(")
+    assert "unable to open" in found
+
+
+def test_a_state_of_another_version_is_refused_by_readers_too(tmp_path: Path) -> None:
+    new_store(tmp_path).close()
+    with sqlite3.connect(tmp_path / "state.db") as connection:
+        connection.execute("UPDATE backfill_version SET version = 2")
+    connection.close()
+    with pytest.raises(TargetError, match="newer version"):
+        StateReader(str(tmp_path / "state.db"))
