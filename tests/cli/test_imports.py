@@ -29,8 +29,8 @@ HEAVY = [
 ]
 
 _READING = "jsonschema_rs orjson yaml"
-_STATE = "asyncio orjson sqlalchemy ulid"  # SQLAlchemy loads asyncio itself
-_SENDING = f"{_READING} {_STATE} anyio httpx tenacity"
+_STATE = "orjson ulid"
+_SENDING = f"{_READING} {_STATE} anyio asyncio httpx tenacity"
 _EMBEDDED = "starlette"
 
 # What each may load, beside click, for a plan whose templates are plain references.
@@ -52,10 +52,10 @@ MAY_LOAD = {
     "events latest": _STATE,
     "logs latest": _STATE,
     "pending plan.yaml": f"{_READING} {_STATE}",
-    "report latest": f"{_STATE} jinja2 tenacity",
+    "report latest": f"{_STATE} asyncio jinja2 tenacity",
     "resume latest": f"{_SENDING} {_EMBEDDED}",
     "apply plan.yaml": _SENDING,
-    "retry latest --dry-run": f"{_STATE} rich tenacity",
+    "retry latest --dry-run": f"{_STATE} asyncio rich tenacity",
 }
 
 
