@@ -46,9 +46,9 @@ class Rounds:
                 until.expect.column or "",
                 await self.questioner.ask(until.query, until.parameters),
             )
-        except (QueryRefused, ValueError) as error:
+        except ValueError as error:  # an answer that is none is a failure; no answer ends it early
             reason = f"`{stage.operation}`: its backlog cannot be told: {error}"
-            return Next("stalled", reason=reason)
+            return Next("limit" if isinstance(error, QueryRefused) else "stalled", reason=reason)
         return self._judged(stage.operation, until, rounds, left)
 
     async def begin(self, plan: ExecutionPlan, stage: Stage, left: float | None) -> ExecutionPlan:

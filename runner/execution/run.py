@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from runner.errors import PreflightRefused
+from runner.errors import InvalidPlan, PreflightRefused
 from runner.execution.check import Checker, Questioner
 from runner.execution.chunks import Ahead, Wire
 from runner.execution.follow import Follower
@@ -186,7 +186,12 @@ class _Run:
                 return False
             if begun:
                 await self._pause(stage, Pace(stage.pacing))
-            self.plan = await self.rounds.begin(self.plan, stage, following.left)
+            try:
+                self.plan = await self.rounds.begin(self.plan, stage, following.left)
+            except InvalidPlan as error:  # the plan was valid: what it asks has changed since
+                why = error.problems[0].message
+                self._end("limit", f"`{stage.operation}` cannot be resolved: {why}")
+                return False
             stage, begun = self.plan.stages[number - 1], True
             self.tracker.resolved(stage)
 

@@ -215,8 +215,32 @@ def test_a_backlog_that_cannot_be_asked_is_not_clear(
     plan = write_plan(tmp_path, body, catalog=CATALOG)
     with served(create_app({"app/drain": spoil})) as url:
         result = backfill("run", plan, "--target", url)
-    assert result.status == 1
+    assert result.status == 7
     assert "its backlog cannot be told: no such column: pending" in result.out
+
+
+def test_a_question_that_fails_in_a_later_round_leaves_the_run_incomplete(
+    backfill: Backfill, tmp_path: Path, database: Path
+) -> None:
+    """The lookup's table is gone once the first round is done: the plan was not invalid."""
+
+    def change(statement: str) -> None:
+        with closing(sqlite3.connect(database, timeout=30)) as db, db:
+            db.execute(statement)
+
+    def work_and_spoil(event: Mapping[str, Any]) -> None:
+        worker(event)
+        change("DROP TABLE IF EXISTS labels")
+
+    worker, labels = Worker(database), "CREATE TABLE labels AS SELECT id, name FROM repositories"
+    change(labels)
+    catalog = CATALOG.replace("id from repositories", "id from labels")
+    plan = write_plan(tmp_path, BODY, catalog=catalog)
+    with served(create_app({"app/drain": work_and_spoil})) as url:
+        result = backfill("run", plan, "--target", url)
+    assert result.status == 7, result.err
+    assert "`drain` cannot be resolved: the database refuses the query: no such table" in result.out
+    assert len(worker.ids) == 2, "of the first round"
 
 
 def test_a_dry_run_shows_the_queries_their_rows_and_what_is_found_out_later(
