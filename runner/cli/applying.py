@@ -102,8 +102,7 @@ class Applying:
     def _waits(self, run_id: str) -> bool:
         """Is it left to the workers, and not for so long that anybody may take it?"""
         with Store(self.state) as store:
-            handed = store.handed(run_id)
-            return bool(handed and handed.waits and store.holder_of(run_id))
+            return store.run_state(run_id).parked
 
     def _refuse_others(self, store: Store, plan: BackfillPlan, known: str | None) -> None:
         """While the plan was planned, another process may have run it: the lock is held now."""

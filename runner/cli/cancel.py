@@ -62,14 +62,14 @@ def _end(store: Store, record: RunRecord) -> Lease | None:
     the run's lock from then on.
     """
     store.order(record.id, wanted="cancel")
-    holder, handed = store.holder_of(record.id), store.handed(record.id)
-    if holder and not (handed and handed.waits):
-        click.echo(f"waiting for the request in flight ({holder})", err=True)
+    state = store.run_state(record.id)
+    if state.holder and not state.parked:
+        click.echo(f"waiting for the request in flight ({state.holder})", err=True)
         until = time.monotonic() + _PATIENCE
-        while store.holder_of(record.id):
+        while store.run_state(record.id).holder:
             if time.monotonic() > until:
                 message = f"run {record.id} is ordered to end, and its process has not done so yet"
-                raise Incomplete(message, hint=f"look at it: {holder}")
+                raise Incomplete(message, hint=f"look at it: {state.holder}")
             time.sleep(0.2)
     if store.find(record.id).status not in _OPEN:
         return None

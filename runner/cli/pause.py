@@ -22,16 +22,16 @@ def pause_command(run: str, state: str | None) -> int:
     Jobs that were started go on and are followed; `backfill resume` lets the run go on.
     """
     store = open_store(state)
-    record = store.find(run)
+    state_of_run = store.run_state(run)
+    record, holder = state_of_run.record, state_of_run.holder
     if record.status != "running":
         raise UsageError(f"run {record.id} is not under way: it is {record.status}")
-    holder, handed = store.holder_of(record.id), store.handed(record.id)
     if holder is None:
         hint = f"`backfill resume {record.id}` carries it on"
         raise UsageError(f"run {record.id} is not under way: no process holds it", hint=hint)
     store.order(record.id, wanted="pause")
     when = f"is paused after the request in flight ({holder})"
-    if handed and handed.waits:
-        when = f"is paused: it is left to the workers ({handed.told}), and they send nothing more"
+    if state_of_run.parked and (left := state_of_run.submission):
+        when = f"is paused: it is left to the workers ({left.due}), and they send nothing more"
     click.echo(f"run {record.id} {when}; `backfill resume {record.id}` lets it go on")
     return 0

@@ -106,15 +106,15 @@ def _still_open(
     asked: Resume, store: Store
 ) -> tuple[RunRecord, Lease, Target, ExecutionPlan] | None:
     """The run, locked, and what is left of it; None where there is nothing to do, which is said."""
-    record = store.find(asked.run)
+    state = store.run_state(asked.run)
+    record, holder, submission = state.record, state.holder, state.submission
     if record.status == "completed":
         click.echo(f"run {record.id} has completed: there is nothing to resume", err=True)
         return None
     if record.status == "cancelled":
         hint = "start a new run, or send some of its events again with `backfill retry`"
         raise UsageError(f"run {record.id} was cancelled, which is for good", hint=hint)
-    holder, handed = store.holder_of(record.id), store.handed(record.id)
-    left = f"it is left to the workers ({handed.told})" if handed and handed.waits else None
+    left = f"it is left to the workers ({submission.due})" if submission and state.parked else None
     if holder and record.wanted == "pause":
         if left:  # the next portion says what it waits for; until then nothing holds it back
             store.go_on(record.id)
@@ -122,7 +122,7 @@ def _still_open(
             store.order(record.id, wanted=None)
         click.echo(f"run {record.id} goes on: {left or f'{holder} carries it out'}", err=True)
         return None
-    if holder and handed and handed.waits and not handed.late:
+    if left and submission and not submission.late:
         hint = f"`backfill status {record.id} --watch` follows it, `backfill cancel` ends it"
         raise LockHeld(f"run {record.id} goes on by itself: {left}", hint=hint)
     lease = take_lock(store, record.plan, record.address, record.id, asked.sending.wait_lock)

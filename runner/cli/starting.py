@@ -223,9 +223,9 @@ def _warn(store: Store, plan: ExecutionPlan, target: Target) -> None:
     would be sent once more."""
     say_estimate(plan, past(plan, store))
     before = store.unfinished(plan.name, target.address)
-    if before and not store.holder_of(before.id):
+    if before and not before.holder:
         click.echo(
-            f"note: run {before.id} of this plan has not come to its end: `backfill resume "
-            f"{before.id}` carries it on; this is a new run, which sends everything again",
+            f"note: run {before.record.id} of this plan has not come to its end: `backfill resume "
+            f"{before.record.id}` carries it on; this is a new run, which sends everything again",
             err=True,
         )

@@ -136,13 +136,28 @@ class StageRecord:
         return self.sent - self.completed - self.failed
 
 
-class Handed(NamedTuple):
-    """A run that is left to the workers. `waits`: none of them is at it just now; `late`: ...
-    although it has been for a while; `told`: when they are due, for people, in brackets."""
+class Submission(NamedTuple):
+    """How it is with a run that is left to the workers. `waits`: none of them is at it just now;
+    `late`: ... although it has been for a while; `due`: when they are, for people, in brackets."""
 
     waits: bool
     late: bool
-    told: str
+    due: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """A run, `holder`: who carries it out, None where nobody does; `submission`: None where it is
+    not left to the workers."""
+
+    record: RunRecord
+    holder: str | None
+    submission: Submission | None
+
+    @property
+    def parked(self) -> bool:
+        """Is it left to the workers, with none of them at it just now?"""
+        return bool(self.holder and self.submission and self.submission.waits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +173,7 @@ class RunLine:
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """A run as its journal has it. `holder`: who carries it out, None where nobody does; `handed`:
-    None where it is not left to the workers."""
+    """A run as its journal has it; `holder` and `submission` as in `RunState`."""
 
     record: RunRecord
     holder: str | None
@@ -177,4 +191,4 @@ class RunView:
     skipped: tuple[SkippedGroup, ...] = ()
     source: str | None = None
     retries: tuple[str, ...] = ()
-    handed: Handed | None = None
+    submission: Submission | None = None

@@ -55,7 +55,7 @@ def still_open(view: RunView, stage: StageRecord) -> str | None:
 
 def unattended(view: RunView) -> str | None:
     """What to do where a run is left to the workers, is due, and none of them is at it."""
-    if view.record.status != "running" or view.handed is None or not view.handed.late:
+    if view.record.status != "running" or view.submission is None or not view.submission.late:
         return None
     begin = "no worker has come" if view.holder is None else _NONE_JUST_NOW
     return (

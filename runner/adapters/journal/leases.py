@@ -16,7 +16,7 @@ from ulid import ULID
 
 from runner.adapters.journal.database import Connection, Database
 from runner.errors import LeaseLost, LockHeld
-from runner.model import Handed
+from runner.model import Submission
 from runner.spec.units import format_duration
 
 WORKERS = "the workers"  # the holder of a lease that waits for its next portion
@@ -121,14 +121,14 @@ def holding(lease: Lease) -> Iterator[Lease]:
             lease.release()
 
 
-def standing_of(held: Any) -> tuple[str | None, Handed | None]:
+def standing_of(held: Any) -> tuple[str | None, Submission | None]:
     """Who is carrying the run out just now, for people, None where anybody may; and how it is with
     a run that is left to the workers. `held`: its lease, with the `now` of the clock that it is of.
     """
-    handed = None
+    submission = None
     if held.workers:
-        handed = Handed(_waits(held), _is_silent(held), _in_brackets(held))
-    return None if _is_free(held) else _described(held), handed
+        submission = Submission(_waits(held), _is_silent(held), _in_brackets(held))
+    return None if _is_free(held) else _described(held), submission
 
 
 def _waits(held: Any) -> bool:

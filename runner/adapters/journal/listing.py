@@ -9,22 +9,22 @@ from runner.adapters.journal.database import Connection, listed
 from runner.adapters.journal.figures import FAILED, FAILED_ORDER, WITH_CHUNK
 from runner.adapters.journal.requests import jobs_between, known_ids
 from runner.execution.seeds import event_id
-from runner.model import EventRecord, ExecutionPlan, Job, RunLine, RunRecord, Stage
+from runner.model import EventRecord, ExecutionPlan, Job, RunLine, RunRecord, RunState, Stage
 
 
-def lines(connection: Connection, found: Sequence[tuple[RunRecord, str | None]]) -> list[RunLine]:
-    """Each run, and who carries it out, with how far it has come."""
-    within, given = listed("run", [record.id for record, _ in found])
+def lines(connection: Connection, states: Sequence[RunState]) -> list[RunLine]:
+    """Each run with how far it has come."""
+    within, given = listed("run", [state.record.id for state in states])
     query = f"""SELECT run_id, sum(last - first + 1) AS sent, sum(completed) AS completed,
     sum(failed) AS failed FROM chunks WHERE run_id IN ({within}) GROUP BY run_id"""
     figures = {run_id: map(int, rest) for run_id, *rest in connection.rows(query, **given)}
     return [
         RunLine(
-            record,
-            holder if record.status == "running" else None,
-            *figures.get(record.id, (0, 0, 0)),
+            state.record,
+            state.holder if state.record.status == "running" else None,
+            *figures.get(state.record.id, (0, 0, 0)),
         )
-        for record, holder in found
+        for state in states
     ]
 
 

@@ -29,11 +29,11 @@ from runner.errors import UsageError
 from runner.model import (
     EventRecord,
     ExecutionPlan,
-    Handed,
     Note,
     Outcome,
     RunLine,
     RunRecord,
+    RunState,
     RunView,
     SyncRecord,
     Waited,
@@ -85,9 +85,13 @@ class StateReader:
 
     def find(self, run_id: str) -> RunRecord:
         """A run by its id, a unique beginning of it, or ``latest``; else a `UsageError`."""
+        return self.run_state(run_id).record
+
+    def run_state(self, run_id: str) -> RunState:
+        """The same, with who carries it out, and how it is where it is left to the workers."""
         beginning = "" if run_id == "latest" else run_id.upper()
-        query = f"""{_RECORD} WHERE substr(id, 1, :length) = :beginning
-        ORDER BY started_at DESC LIMIT 2"""
+        query = f"""{_STATE} WHERE substr(runs.id, 1, :length) = :beginning
+        ORDER BY runs.started_at DESC LIMIT 2"""
         with self._database.read() as connection:
             found = connection.rows(query, length=len(beginning), beginning=beginning)
         if not found:
@@ -96,7 +100,7 @@ class StateReader:
             raise UsageError(f"there is no run {which}", hint=hint)
         if len(found) > 1 and run_id != "latest":
             raise UsageError(f"more than one run begins with {run_id}", hint="give more of its id")
-        return _record(found[0])
+        return _state(found[0])
 
     def runs(
         self,
@@ -117,8 +121,7 @@ class StateReader:
         with self._database.read() as connection:
             found = iter(connection.rows(f"{query} ORDER BY runs.started_at DESC", **given))
             chosen = (row for row in found if plan is None or fnmatchcase(row.plan, plan))
-            pairs = [(_record(row), _standing(row)[0]) for row in islice(chosen, limit)]
-            return listing.lines(connection, pairs)
+            return listing.lines(connection, list(map(_state, islice(chosen, limit))))
 
     def glance(self, record: RunRecord) -> RunView:
         """Where a run stands, for a terminal."""
@@ -183,14 +186,14 @@ class StateReader:
             found = connection.row(f"{_RECORD} WHERE id = :run", run=run_id)
         return _record(found) if found else None
 
-    def unfinished(self, plan: str, address: str) -> RunRecord | None:
+    def unfinished(self, plan: str, address: str) -> RunState | None:
         """The latest run of the plan there, where it has not come to its end."""
-        query = f"""{_RECORD} WHERE plan = :plan AND address = :address
-        ORDER BY started_at DESC LIMIT 1"""
+        query = f"""{_STATE} WHERE runs.plan = :plan AND runs.address = :address
+        ORDER BY runs.started_at DESC LIMIT 1"""
         with self._database.read() as connection:
             found = connection.row(query, plan=plan, address=address)
-        record = _record(found) if found else None
-        return record if record and record.status in ("running", "incomplete") else None
+        state = _state(found) if found else None
+        return state if state and state.record.status in ("running", "incomplete") else None
 
     def last_seen(self, event: str, address: str) -> tuple[str, bool] | None:
         """The latest run that followed the event there, and whether it has started a job."""
@@ -223,22 +226,9 @@ class StateReader:
     def reading(self, record: RunRecord) -> JournalReader:
         return JournalReader(self._database, record.id, record.started_at)
 
-    def holder_of(self, run_id: str) -> str | None:
-        """Who is carrying the run out just now."""
-        return self._standing_of(run_id)[0]
-
-    def handed(self, run_id: str) -> Handed | None:
-        """How it is with a run that is left to the workers."""
-        return self._standing_of(run_id)[1]
-
     def syncs(self) -> list[SyncRecord]:
         with self._database.read() as connection:
             return control.syncs(connection)
-
-    def _standing_of(self, run_id: str) -> tuple[str | None, Handed | None]:
-        with self._database.read() as connection:
-            found = connection.row(f"{_STATE} WHERE runs.id = :run", run=run_id)
-        return _standing(found) if found else (None, None)
 
 
 class Store(StateReader):
@@ -332,5 +322,6 @@ def _record(row: Any) -> RunRecord:
     return RunRecord(**found)
 
 
-def _standing(row: Any) -> tuple[str | None, Handed | None]:
-    return (None, None) if row.token is None else leases.standing_of(row)
+def _state(row: Any) -> RunState:
+    standing = (None, None) if row.token is None else leases.standing_of(row)
+    return RunState(_record(row), *standing)

@@ -36,12 +36,12 @@ _GROUPED = f"replace(outcomes.message, outcomes.item, '{ITEM}')"
 def glance(connection: Connection, record: RunRecord) -> RunView:
     """Where the run stands: stages, outcomes, failures, checks."""
     held = connection.row("SELECT *, {now} AS now FROM leases WHERE run_id = :run", run=record.id)
-    holder, handed = standing_of(held) if held else (None, None)
+    holder, submission = standing_of(held) if held else (None, None)
     plan = plan_of(record.head, {})
     return RunView(
         record=record,
         holder=holder,
-        handed=handed,
+        submission=submission,
         plan=plan,
         now=time.time(),
         stages=_stages(connection, record, plan),

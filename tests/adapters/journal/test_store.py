@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import pytest
 
 from runner.adapters.journal.store import Store
 from runner.errors import TargetError, UsageError
-from tests.support import make_plan, new_store, repos, start_journal
+from runner.model import Submission
+from tests.support import ORIGIN, change_leases, make_plan, new_store, repos, start_journal
 
 BODY = repos(1) + "operations: [sync]\n"
 
@@ -66,3 +69,33 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(TargetError, match="cannot be made"):
         Store(str(tmp_path / "file" / "deeper" / "state.db"))
+
+
+def test_a_run_with_who_carries_it_out_is_one_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, plan = new_store(tmp_path), make_plan(tmp_path, BODY)
+    start_journal(store, plan, "01AAA")
+    asked: list[str] = []
+    spell = store._database.dialect.spell
+
+    def remember(statement: str) -> str:
+        asked.append(statement)
+        return spell(statement)
+
+    monkeypatch.setattr(store._database.dialect, "spell", remember)
+    state = store.run_state("01A")
+    assert len(asked) == 1
+    assert (state.record.id, state.parked, state.submission) == ("01AAA", False, None)
+    assert state.holder is not None
+    assert f"process {os.getpid()}" in state.holder
+
+
+def test_a_run_that_is_left_to_the_workers_says_so(tmp_path: Path) -> None:
+    store, plan = new_store(tmp_path), make_plan(tmp_path, BODY)
+    start_journal(store, plan, "01AAA").note("begun")
+    change_leases(store, "expires_at = 0")
+    store.park(store.lock(plan.name, ORIGIN, "01AAA"), time.time(), "somebody")
+    state = store.run_state("01AAA")
+    assert state.parked
+    assert (state.holder, state.submission) == ("somebody", Submission(True, False, "somebody"))
