@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from runner.model import RUN_STARTED, Check, Expect, Json, Table
+from runner.model.json import as_compared
 
 _NAMED = 5
 _UNCHANGED = " (`unchanged: allow` where that is fine)"
@@ -116,17 +117,18 @@ def _why(expect: Expect, value: Json, before: Json, started_at: float) -> str | 
     if isinstance(value, bool) or not isinstance(value, int | float):
         return f"`{column}` is no number: {value!r}"
     if expect.at_least is not None and value < expect.at_least:
-        return f"`{column}` is {value:g}, below {expect.at_least:g}"
+        return f"`{column}` is {as_compared(value)}, below {as_compared(expect.at_least)}"
     if expect.at_most is not None and value > expect.at_most:
-        return f"`{column}` is {value:g}, above {expect.at_most:g}"
+        return f"`{column}` is {as_compared(value)}, above {as_compared(expect.at_most)}"
     if expect.change:
         if not isinstance(before, int | float):
             return None if expect.change == "increased" else f"`{column}` was not there before"
         moved = value - before if expect.change == "increased" else before - value
         if moved == 0:
-            return f"completed but nothing changed: `{column}` is {value:g} as before"
+            return f"completed but nothing changed: `{column}` is {as_compared(value)} as before"
         if moved < 0:
-            return f"`{column}` was {before:g} and is {value:g}: not {expect.change}"
+            moves = f"was {as_compared(before)} and is {as_compared(value)}"
+            return f"`{column}` {moves}: not {expect.change}"
     return None
 
 
@@ -166,7 +168,7 @@ def _seen(column: str, figures: Mapping[str, Json]) -> str:
 def _shown(value: Json) -> str:
     if value is None:
         return "NULL"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return as_compared(value) if isinstance(value, float) else str(value)
 
 
 def _of(labels: list[str]) -> str:

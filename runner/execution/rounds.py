@@ -13,6 +13,7 @@ from runner.execution.check import Questioner
 from runner.execution.judge import figure
 from runner.execution.ports import Clock, Journal, Resolver
 from runner.model import ExecutionPlan, QueryRefused, Round, Stage, Until
+from runner.model.json import as_compared
 from runner.planning.sealed import SealedItems, extended, seal
 from runner.spec.units import format_duration
 
@@ -69,7 +70,8 @@ class Rounds:
         if after.what != "done" or self.journal.rounds(stage.number) or stage.until is None:
             return plan
         column = stage.until.expect.column
-        message = f"`{stage.operation}` has nothing to do: `{column}` is {after.left:g} already"
+        left = as_compared(after.left or 0)
+        message = f"`{stage.operation}` has nothing to do: `{column}` is {left} already"
         self.questioner.observer.note(message)
         return self._written(plan, replace(stage, items=seal(stage.event, [])), 0, 0, after.left)
 
@@ -91,7 +93,7 @@ class Rounds:
             expect.at_least is None or left >= expect.at_least
         ):
             return Next("done", left)
-        column = f"`{expect.column}` is {left:g}"
+        column = f"`{expect.column}` is {as_compared(left)}"
         if _stalled(until, [*(r.left for r in rounds if r.left is not None), left]):
             count = until.stalled_after
             which = "its last round" if count == 1 else f"its last {count:,} rounds"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from runner.model.json import Data, Json
+from runner.model.json import Data, Json, as_compared
 from runner.model.problem import Payload, Problem
 from runner.model.question import Query, Table
 
@@ -66,9 +66,9 @@ class Expect:
         low = self.at_least if self.column else self.rows_at_least
         high = self.at_most if self.column else self.rows_at_most
         if low is not None and low == high:
-            return f"{said[0]} {low:g}"
-        said += [f"at least {low:g}"] if low is not None else []
-        said += [f"at most {high:g}"] if high is not None else []
+            return f"{said[0]} {as_compared(low)}"
+        said += [f"at least {as_compared(low)}"] if low is not None else []
+        said += [f"at most {as_compared(high)}"] if high is not None else []
         said += [f"equal to {self.equals}"] if self.equals is not None else []
         said += [self.change] if self.change else []
         said += [f"newer than {self.newer_than}"] if self.newer_than else []

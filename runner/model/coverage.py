@@ -23,11 +23,21 @@ class Covered:
 
     @property
     def missing(self) -> int:
-        return self.total - self.done
+        return max(0, self.total - self.done)
 
     @property
     def percent(self) -> float | None:
-        return 100.0 * self.done / self.total if self.total else None
+        """Rounded down: 100 is all, and nothing is more than that."""
+        return self._rounded(100)
+
+    @property
+    def percent_text(self) -> str:
+        return f"{self._rounded(10) or 0.0:.1f}"
+
+    def _rounded(self, parts: int) -> float | None:
+        if not self.total:
+            return None
+        return min(self.done, self.total) * 100 * parts // self.total / parts
 
     @property
     def gained(self) -> int | None:
@@ -36,13 +46,14 @@ class Covered:
     @classmethod
     def total_of(cls, rows: Sequence[Covered]) -> Covered:
         """All rows of one coverage as one."""
-        befores = [row.before for row in rows if row.before is not None]
+        # What one has too much of is not what another lacks.
+        befores = [min(row.before, row.total) for row in rows if row.before is not None]
         pendings = [row.pending for row in rows if row.pending is not None]
         return cls(
             rows[0].of,
             "all",
             sum(row.total for row in rows),
-            sum(row.done for row in rows),
+            sum(min(row.done, row.total) for row in rows),
             sum(pendings) if pendings else None,
             max((row.last_sync for row in rows if row.last_sync), default=None),
             sum(befores) if befores else None,

@@ -39,7 +39,7 @@ def write_coverage_text(
             table.add_column("gained", justify="right", no_wrap=True)
         table.add_column("last sync", overflow="fold")
         for row in [*rows, *([Covered.total_of(rows)] if len(rows) > 1 else [])]:
-            cells = [visible(row.item), *_counts(row), _bar(row.percent)]
+            cells = [visible(row.item), *_counts(row), _bar(row)]
             cells += [_gained(row)] if compared else []
             table.add_row(*map(Text, [*cells, visible(row.last_sync or "-")[:19]]))
         console.print(table)
@@ -65,7 +65,7 @@ def coverage_json(found: Mapping[str, Sequence[Covered]]) -> dict[str, object]:
 
 def _values(row: Covered) -> dict[str, object]:
     values = {name: getattr(row, name) for name in _FIELDS}
-    return values | {"percent": None if row.percent is None else round(row.percent, 2)}
+    return values | {"percent": row.percent}
 
 
 def _counts(row: Covered) -> list[str]:
@@ -73,11 +73,11 @@ def _counts(row: Covered) -> list[str]:
     return [f"{row.total:,}", f"{row.done:,}", f"{row.missing:,}", pending]
 
 
-def _bar(percent: float | None) -> str:
-    if percent is None:
+def _bar(row: Covered) -> str:
+    if row.percent is None:
         return "no data"
-    full = min(_BAR, max(0, int(percent / 100 * _BAR)))  # rounded down: full means all
-    return f"{'█' * full}{'░' * (_BAR - full)} {percent:5.1f} %"
+    full = max(0, int(row.percent / 100 * _BAR))  # rounded down: full means all
+    return f"{'█' * full}{'░' * (_BAR - full)} {row.percent_text:>5} %"
 
 
 def _gained(row: Covered) -> str:

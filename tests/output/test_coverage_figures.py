@@ -1,0 +1,40 @@
+"""Coverage never says more than there is, and figures are shown as they are compared."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.execution.judge import judge
+from runner.model import Check, Covered, Expect, Query, Table
+
+
+@given(st.integers(1, 10**12), st.integers(0, 2 * 10**12))
+def test_a_hundred_per_cent_is_all_and_nothing_is_more(total: int, done: int) -> None:
+    row = Covered("of", "item", total, done)
+    assert row.percent is not None
+    assert (row.percent == 100, row.percent_text == "100.0") == (done >= total,) * 2
+    assert 0 <= row.percent <= 100
+    assert (row.missing == 0) == (done >= total)
+
+
+def test_what_one_item_has_too_much_of_does_not_hide_what_another_lacks() -> None:
+    found = Covered.total_of([Covered("of", "a", 10, 15), Covered("of", "b", 10, 5)])
+    assert (found.done, found.missing, found.percent) == (15, 5, 75.0)
+
+
+@pytest.mark.parametrize(
+    ("bound", "value", "words"),
+    [
+        ({"at_most": 1_000_000}, 1_000_001, "`n` is 1000001, above 1000000"),
+        ({"at_least": 95}, 94.9999999, "`n` is 94.9999999, below 95"),
+        ({"at_most": 0.5}, 0.50000001, "`n` is 0.50000001, above 0.5"),
+        ({"at_least": 10**18}, 10**17, "`n` is 100000000000000000, below"),
+    ],
+)
+def test_a_figure_is_shown_as_it_is_compared(
+    bound: dict[str, float], value: float, words: str
+) -> None:
+    check = Check("c", Query("q"), {}, Expect("n", **bound), "end")  # type: ignore[arg-type]
+    assert str(judge(check, Table(("n",), ((value,),)), None, 0.0).message).startswith(words)
