@@ -31,6 +31,7 @@ from runner.planning.order import ordered
 from runner.planning.render import render
 from runner.planning.sealed import SealedItems
 from runner.spec.document import ranked
+from runner.spec.rendering import BUDGET
 
 _FORM = "backfill/v1"
 
@@ -41,6 +42,7 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
     Every event is rendered here, once, and checked against its contract. Raises `InvalidPlan`
     with the problems of all items; `strict` makes warnings errors.
     """
+    BUDGET.begin()
     order, unknown = ordered(plan.repositories, plan.order_by)
     warnings = [*plan.warnings, *_order_warnings(plan, unknown)]
     sources = _sources(plan, order)
@@ -109,6 +111,7 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
 
 def stage_as_of_now(plan: BackfillPlan, stage: Stage) -> Stage:
     """A deferred stage of a plan whose facts were gathered again. Raises `InvalidPlan`."""
+    BUDGET.begin()
     operation = next(known for known in plan.operations if known.name == stage.operation)
     order, _ = ordered(plan.repositories, plan.order_by)
     source = _source(plan, _sources(plan, order), operation)

@@ -32,6 +32,7 @@ from runner.planning.items import find_workspaces
 from runner.planning.joined import Kept, Remembered, joined, unjoined, without_nulls
 from runner.planning.narrow import fits_age, fits_name
 from runner.spec.document import ranked
+from runner.spec.rendering import BUDGET
 from runner.spec.rows import Concatenated, SelectedRows, complete
 
 KEYS = 10_000  # of items, bound to one query
@@ -50,6 +51,7 @@ def gather(plan: BackfillPlan, database: Database, now: datetime) -> BackfillPla
 
     Raises `InvalidPlan` with all that the database refuses, and what `database` raises.
     """
+    BUDGET.begin()
     asker = _Asker(plan, database)
     repositories, left_out = asker.repositories()
     workspaces = plan.found.workspaces or asker.workspaces()
@@ -83,6 +85,7 @@ def to_remember(plan: BackfillPlan) -> Data:
 
 def gather_again(plan: BackfillPlan, operation: Operation, database: Database) -> BackfillPlan:
     """A plan that was gathered, with what `operation` looks up and runs for as it is now."""
+    BUDGET.begin()
     asker = _Asker(plan, database)
     wanted = _used(plan, [operation])
     rows = plan.repositories

@@ -7,14 +7,9 @@ from dataclasses import dataclass
 
 from runner.model import Data, Json, Problem
 from runner.spec.document import Document, Path, echo
+from runner.spec.rendering import TemplateError
 from runner.spec.schema import explain_contract
-from runner.spec.templates import (
-    Context,
-    Render,
-    TemplateError,
-    compile_condition,
-    compile_value,
-)
+from runner.spec.templates import Context, Render, compile_condition, compile_value
 
 MAX_REPEAT = 10_000  # events for one item; more is a mistake in an expression
 

@@ -1,56 +1,112 @@
-"""Jinja without reach: attributes are items of data, nothing can be called, results stay small.
+"""Jinja without reach: attributes are items of data, nothing can be called, and what a template
+makes or looks at is counted against its budget.
 
 Imported only where a template is more than a reference: Jinja takes longer to start than we do.
 """
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
+import operator
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, wraps
 from typing import Any
 
-from jinja2 import StrictUndefined, Undefined, pass_environment
-from jinja2.exceptions import SecurityError
-from jinja2.filters import do_round, make_attrgetter
+from jinja2 import (
+    StrictUndefined,
+    TemplateSyntaxError,
+    Undefined,
+    UndefinedError,
+    nodes,
+    pass_environment,
+)
+from jinja2.compiler import CodeGenerator
+from jinja2.environment import TemplateExpression
+from jinja2.exceptions import SecurityError, TemplateRuntimeError
+from jinja2.filters import do_int, do_round, make_attrgetter
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from runner.model import Json
-from runner.spec.templates import TemplateError
+from runner.spec.document import did_you_mean, echo
+from runner.spec.rendering import BUDGET, CALL, MAX_OUTPUT, MEMBER, TemplateError, undefined
 from runner.spec.values import MAX_DEPTH, fault
 
-MAX_OUTPUT = 256 * 1024  # characters; the Event API's smallest event limit (protocol page, 1)
-MAX_WORK = 64 * MAX_OUTPUT  # characters made on the way to one result
 _MAX_BITS = 4096  # of a number on the way
-_FILTERS = (
-    *("abs", "capitalize", "count", "d", "default", "first", "float", "int", "items", "last"),
-    *("length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "reverse", "select"),
-    *("selectattr", "sort", "title", "trim", "truncate", "unique", "upper", "urlencode"),
+_MAX_ATTRIBUTE = 200  # characters of a path such as `attribute="owner.name"`
+_MAX_TRIMMED = 100
+
+# The filters, by what they look at of their subject: nothing but its head, its text, each member
+# when it is asked for, or all members at once.
+_HEAD = ("abs", "count", "d", "default", "first", "float", "items", "last", "length")
+_TEXT = {"capitalize": 1, "lower": 1, "title": 8, "truncate": 1, "upper": 1, "urlencode": 16}
+_EACH = ("list", "map", "reject", "rejectattr", "select", "selectattr", "unique")
+_WHOLE = ("max", "min", "sort")
+_TESTS = (
+    *("boolean", "defined", "divisibleby", "even", "false", "float", "integer", "iterable"),
+    *("lower", "mapping", "none", "number", "odd", "sequence", "string", "true", "undefined"),
+    "upper",
+)
+_COMPARED: dict[str, Callable[[Any, Any], Any]] = {
+    **dict.fromkeys(("eq", "==", "equalto"), operator.eq),
+    **dict.fromkeys(("ne", "!="), operator.ne),
+    **dict.fromkeys(("gt", ">", "greaterthan"), operator.gt),
+    **dict.fromkeys(("gteq", "ge", ">="), operator.ge),
+    **dict.fromkeys(("lt", "<", "lessthan"), operator.lt),
+    **dict.fromkeys(("lteq", "le", "<="), operator.le),
+}
+# What filters and operators raise on data that they are not made for.
+_OF_FILTERS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
 )
 
+Context = Mapping[str, Json]
 
-class Budget:
-    """What one rendering may still make: an expression can grow what it is given only so far."""
 
-    def __init__(self) -> None:
-        self.left = MAX_WORK
+class _Counting(CodeGenerator):
+    """Jinja writes comparisons, slices and ``~`` as Python's own; here they are asked for."""
 
-    def refill(self) -> None:
-        self.left = MAX_WORK
+    def visit_Compare(self, node: nodes.Compare, frame: Any) -> None:  # noqa: N802 - Jinja's name
+        self.write("environment.compare(")
+        self.visit(node.expr, frame)
+        for operand in node.ops:
+            self.write(f", {operand.op!r}, ")
+            self.visit(operand.expr, frame)
+        self.write(")")
 
-    def spend(self, amount: int) -> None:
-        self.left -= amount
-        if self.left < 0:
-            raise TemplateError("the template makes more text than an event may hold")
+    def visit_Getitem(self, node: nodes.Getitem, frame: Any) -> None:  # noqa: N802
+        self.write("environment.getitem(")
+        self.visit(node.node, frame)
+        self.write(", ")
+        self.visit(node.arg, frame)
+        self.write(")")
+
+    def visit_Slice(self, node: nodes.Slice, frame: Any) -> None:  # noqa: N802
+        self.write("slice(")
+        for bound in (node.start, node.stop, node.step):
+            self.visit(bound or nodes.Const(None), frame)
+            self.write(", ")
+        self.write(")")
+
+    def visit_Concat(self, node: nodes.Concat, frame: Any) -> None:  # noqa: N802
+        self.write("environment.concatenated((")
+        for part in node.nodes:
+            self.visit(part, frame)
+            self.write(", ")
+        self.write("))")
 
 
 class DataOnly(ImmutableSandboxedEnvironment):
-    """The environment of all templates; its budget is that of the rendering under way."""
+    """The environment of all templates."""
 
+    code_generator_class = _Counting
     intercepted_binops = frozenset({"*", "**", "+", "%"})
-    budget: Budget
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         return self.getitem(obj, attribute)
@@ -59,6 +115,9 @@ class DataOnly(ImmutableSandboxedEnvironment):
         if isinstance(obj, Undefined):
             str(obj)  # StrictUndefined: raises, naming what is missing
         if isinstance(obj, Mapping | list | tuple | str):
+            if isinstance(argument, slice) and not isinstance(obj, Mapping):
+                BUDGET.spend(len(obj))
+                return obj[argument]
             try:
                 return obj[argument]
             except (KeyError, IndexError, TypeError):
@@ -70,33 +129,155 @@ class DataOnly(ImmutableSandboxedEnvironment):
         raise SecurityError(f"`{name}` cannot be called: use a filter, such as | upper")
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        if _too_large(operator, left, right, self.budget):
+        if _too_large(operator, left, right):
             raise SecurityError(f"the result of `{operator}` would be too large")
         return super().call_binop(context, operator, left, right)
+
+    def compare(self, left: Any, *compared: Any) -> Any:
+        """``left < middle <= right``: an operator and its right side for each link."""
+        holds: Any = True
+        for name, right in zip(compared[::2], compared[1::2], strict=True):
+            if name == "in":
+                holds = _within(left, right)
+            elif name == "notin":
+                holds = not _within(left, right)
+            else:
+                BUDGET.spend(_compared(left, right))
+                holds = _COMPARED[name](left, right)
+            if not holds:
+                return holds
+            left = right
+        return holds
+
+    def concatenated(self, parts: Iterable[Any]) -> str:
+        texts = []
+        for part in parts:
+            BUDGET.weigh(part)
+            texts.append(str(part))
+        return "".join(texts)
 
 
 @cache
 def sandbox() -> DataOnly:
-    budget = Budget()
     environment = DataOnly(
         undefined=StrictUndefined,
         optimized=False,  # nothing is computed before it is rendered, under its budget
         cache_size=0,
-        finalize=_written(budget),
+        finalize=_written,
     )
-    environment.budget = budget
     environment.globals.clear()
-    filters: dict[str, Callable[..., Any]] = {n: environment.filters[n] for n in _FILTERS}
-    filters |= {
+    known = environment.filters
+    environment.filters = {
+        **{name: _counted(known[name], None) for name in _HEAD},
+        **{name: _of_text(known[name], dear) for name, dear in _TEXT.items()},
+        **{name: _counted(known[name], _each) for name in _EACH},
+        **{name: _counted(known[name], _whole) for name in _WHOLE},
         "ceil": _ceil,
+        "int": _counted(_int, None),
         "join": _join,
-        "replace": _replacer(budget),
+        "replace": _replace,
+        "reverse": _counted(known["reverse"], _copied),
         "round": _round,
+        "string": _written,
         "sum": _sum,
+        "tojson": _tojson,
+        "trim": _trim,
     }
-    filters |= {"string": _written(budget), "tojson": _tojson(budget)}
-    environment.filters = {name: _charged(made, budget) for name, made in filters.items()}
+    environment.tests = {
+        **{name: environment.tests[name] for name in _TESTS},
+        **{name: _comparing(compare) for name, compare in _COMPARED.items()},
+        "in": _within,
+        **{name: _of_numbers(environment.tests[name]) for name in ("divisibleby", "even", "odd")},
+        **{name: _of_text(environment.tests[name], 1) for name in ("lower", "upper")},
+    }
     return environment
+
+
+def compiled(source: str, *, single: bool) -> Callable[[Context], Json]:
+    """A function that renders `source`; TemplateError where it does not compile."""
+    environment = sandbox()
+    evaluate = _compile_or_explain(environment, source, single=single)
+
+    def render(context: Context) -> Json:
+        BUDGET.refill()
+        try:
+            return result(evaluate(context), environment)
+        except UndefinedError as error:
+            raise _in_our_words(str(error.message), context) from None
+        except (SecurityError, TemplateRuntimeError) as error:
+            raise TemplateError(str(error.message)) from None
+        except TemplateError:
+            raise
+        except _OF_FILTERS as error:
+            raise TemplateError((str(error) or type(error).__name__)[:200]) from None
+        except (RecursionError, MemoryError):
+            raise TemplateError("it nests too deeply, or grows too large") from None
+
+    return render
+
+
+def _compile_or_explain(
+    environment: DataOnly, source: str, *, single: bool
+) -> Callable[[Context], Json]:
+    try:
+        return _compiled(environment, source, single=single)
+    except TemplateSyntaxError as error:
+        raise _syntax(str(error.message), environment) from None
+    except TemplateError:
+        raise
+    except (RecursionError, MemoryError, SyntaxError, OverflowError, ValueError):
+        message = "the template does not compile: it nests too deeply, or a number is too large"
+        raise TemplateError(message) from None
+
+
+def _compiled(environment: DataOnly, source: str, *, single: bool) -> Callable[[Context], Json]:
+    """The value of a template that is one expression; the text of any other."""
+    tree = environment.parse(source)
+    _refuse_statements(tree)
+    outputs = [output for output in tree.body if isinstance(output, nodes.Output)]
+    parts = [part for output in outputs for part in output.nodes]
+    if len(parts) == len(tree.body) == 1 and not isinstance(parts[0], nodes.TemplateData):
+        keep = nodes.Assign(nodes.Name("result", "store"), parts[0], lineno=1)
+        template = environment.from_string(nodes.Template([keep], lineno=1))
+        return TemplateExpression(template, undefined_to_none=False)
+    if single:
+        message = "a condition is one expression"
+        raise TemplateError(message, "write it without braces: repo.stars > 10 and repo.public")
+    return environment.from_string(source).render
+
+
+def _refuse_statements(tree: Any) -> None:
+    for statement in tree.find_all(nodes.Stmt):
+        if not isinstance(statement, nodes.Output | nodes.If):
+            kind = type(statement).__name__.lower()
+            hint = "templates have expressions and {% if %}, no loops, macros or includes"
+            raise TemplateError(f"`{kind}` is not allowed", hint)
+
+
+def _syntax(message: str, environment: DataOnly) -> TemplateError:
+    if found := re.match(r"No (filter|test) named '(.*)'", message):
+        kind, name = found.groups()
+        known = sorted(environment.filters if kind == "filter" else environment.tests)
+        return TemplateError(
+            f"there is no {kind} {echo(name)}",
+            did_you_mean(name, known)
+            or (f"there are {', '.join(known)}" if kind == "filter" else None),
+        )
+    if "end of template" in message.lower():
+        return TemplateError("the template is never closed", "close it, as in {{ repo.owner }}")
+    if message == "unexpected 'end of print statement'":
+        return TemplateError("the expression ends too early")
+    return TemplateError(f"the template does not parse: {message[:200]}")
+
+
+def _in_our_words(message: str, context: Context) -> TemplateError:
+    """Jinja's words about what is undefined, without the Python classes in them."""
+    if found := re.match(r"'(\w+)' is undefined", message):
+        return undefined(found[1], context)
+    if found := re.match(r"'?[\w. ]+ object'? has no (?:attribute|element) '?(.*?)'?\Z", message):
+        hint = "where it may be missing, write `| default(...)` behind it"
+        return TemplateError(f"there is no {echo(found[1])}", hint)
+    return TemplateError(message[:200])
 
 
 def result(value: Json, environment: DataOnly) -> Json:
@@ -108,99 +289,230 @@ def result(value: Json, environment: DataOnly) -> Json:
     plain = _plain(value)
     if wrong := fault(plain):
         raise TemplateError(f"the result is {wrong}")
-    if _weight(plain) > MAX_OUTPUT:
-        raise TemplateError(f"the result has more than {MAX_OUTPUT:,} characters")
     return plain
 
 
-def _plain(value: Any, depth: int = 0) -> Json:
-    if isinstance(value, str):
-        return str(value)
-    if depth > MAX_DEPTH:
-        raise TemplateError(f"the result is nested more than {MAX_DEPTH} levels deep")
-    if isinstance(value, Mapping):
-        return {str(key): _plain(member, depth + 1) for key, member in value.items()}
-    if isinstance(value, list | tuple | Iterator):
-        return [_plain(member, depth + 1) for member in value]
-    if isinstance(value, Undefined):
-        str(value)
-    return value
+def _plain(value: Any) -> Json:
+    return _Plain().of(value)
 
 
-def _weight(value: Any) -> int:
-    """Characters in `value`, about; shared parts count each time, as they would when written."""
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, Mapping):
-        return sum(len(str(key)) + _weight(member) + 1 for key, member in value.items())
-    if isinstance(value, list | tuple):
-        return sum(_weight(member) + 1 for member in value)
-    return 1
+class _Plain:
+    """A value as plain JSON; it ends where the result grows larger than one may be."""
+
+    def __init__(self) -> None:
+        self.left = MAX_OUTPUT
+
+    def of(self, value: Any, depth: int = 0) -> Json:
+        self.left -= 1
+        if isinstance(value, str):
+            self._take(len(value) - 1)
+            return str(value)
+        if depth > MAX_DEPTH:
+            raise TemplateError(f"the result is nested more than {MAX_DEPTH} levels deep")
+        if isinstance(value, Mapping):
+            return {
+                self.of(str(key), depth): self.of(member, depth + 1)
+                for key, member in value.items()
+            }
+        if isinstance(value, list | tuple | Iterator):
+            return [self.of(member, depth + 1) for member in value]
+        if isinstance(value, Undefined):
+            str(value)
+        self._take(0)
+        return value
+
+    def _take(self, amount: int) -> None:
+        self.left -= amount
+        if self.left < 0:
+            raise TemplateError(f"the result has more than {MAX_OUTPUT:,} characters")
 
 
-def _too_large(operator: str, left: Any, right: Any, budget: Budget) -> bool:
+def _too_large(operator: str, left: Any, right: Any) -> bool:
     sized = [x for x in (left, right) if isinstance(x, str | list | tuple)]
     numbers = [x for x in (left, right) if isinstance(x, int)]
     if operator == "%":
         return isinstance(left, str)
     if operator == "+":
-        budget.spend(sum(map(_weight, sized)))
+        for one in sized:
+            BUDGET.weigh(one)
         return False
     if operator == "**":
         return len(numbers) == 2 and numbers[0].bit_length() * max(1, numbers[1]) > _MAX_BITS
     if len(numbers) == 2:
         return sum(number.bit_length() for number in numbers) > _MAX_BITS
     if sized and numbers:
-        weight = max(1, _weight(sized[0])) * max(0, numbers[0])
-        if weight <= MAX_OUTPUT:
-            budget.spend(weight)
-        return weight > MAX_OUTPUT
+        weight = BUDGET.weigh(sized[0] or " ") * max(0, numbers[0])
+        if weight <= MAX_OUTPUT * MEMBER:
+            BUDGET.spend(weight)
+        return weight > MAX_OUTPUT * MEMBER
     return False
 
 
-def _charged(made: Callable[..., Any], budget: Budget) -> Callable[..., Any]:
-    """The filter, with what it gives taken from the budget: a list when it is whole, an
-    iterator member by member."""
+def _size(value: Any) -> int:
+    """What comparing `value` once takes at most."""
+    if isinstance(value, str):
+        return 1 + len(value) // 16
+    return BUDGET.weigh(value) if isinstance(value, Mapping | list | tuple) else 1
 
-    def members(values: Iterator[Any]) -> Iterator[Any]:
-        for value in values:
-            budget.spend(_weight(value) + 1)
-            yield value
+
+def _compared(left: Any, right: Any) -> int:
+    """What comparing the two takes: unlike kinds are told apart at once."""
+    if isinstance(left, str) and isinstance(right, str):
+        return 1 + min(len(left), len(right)) // 16
+    both = all(isinstance(side, Mapping | list | tuple) for side in (left, right))
+    return _size(left) if both else 1
+
+
+def _within(value: Any, container: Any) -> bool:
+    if isinstance(container, str):
+        BUDGET.spend(1 + len(container))
+    elif isinstance(container, list | tuple):
+        BUDGET.spend(1 + len(container) * _size(value))
+    elif isinstance(container, Iterator):
+        size = _size(value)
+        return any(_is(value, member, size) for member in container)
+    else:
+        BUDGET.spend(_size(value))
+    found: bool = value in container
+    return found
+
+
+def _is(value: Any, member: Any, size: int) -> bool:
+    BUDGET.spend(size)
+    return bool(value == member)
+
+
+def _comparing(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def test(left: Any, right: Any) -> Any:
+        BUDGET.spend(CALL + _compared(left, right))
+        return compare(left, right)
+
+    return test
+
+
+def _of_numbers(test: Any) -> Callable[..., bool]:
+    """``%`` formats where its left side is text."""
+
+    @wraps(test)
+    def tested(*numbers: Any) -> bool:
+        if not all(isinstance(number, int | float) for number in numbers):
+            raise TemplateError("it is asked of something that is no number")
+        return bool(test(*numbers))
+
+    return tested
+
+
+def _of_text(made: Any, dear: int) -> Callable[..., Any]:
+    """A filter or test that reads all of its text; `dear`: what a character of it takes."""
+    at = int(hasattr(made, "jinja_pass_arg"))
+
+    @wraps(made)
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        BUDGET.spend(CALL)
+        for argument in (*args[at:], *kwargs.values()):
+            if not isinstance(argument, Undefined):
+                BUDGET.spend((dear - 1) * BUDGET.weigh(argument))
+        value = made(*args, **kwargs)
+        BUDGET.weigh(value)
+        return value
+
+    return counted
+
+
+def _counted(made: Callable[..., Any], looked_at: Callable[..., Any] | None) -> Callable[..., Any]:
+    """The filter, with what it looks at and what it gives taken from the budget: a list when it is
+    whole, an iterator member by member."""
+    at = int(hasattr(made, "jinja_pass_arg"))
 
     @wraps(made)
     def filtered(*args: Any, **kwargs: Any) -> Any:
-        value = made(*args, **kwargs)
-        if inspect.isgenerator(value) or isinstance(value, Iterator):
-            return members(value)
-        budget.spend(_weight(value))
-        return value
+        BUDGET.spend(CALL)
+        subject = args[at]
+        if isinstance(subject, Undefined):
+            return made(*args, **kwargs)
+        if looked_at is None:
+            return _given(made(*args, **kwargs), copied=False)
+        steps = _steps(args[at + 1 :], kwargs)
+        args = (*args[:at], looked_at(subject, steps), *args[at + 1 :])
+        return _given(made(*args, **kwargs), copied=True)
 
     return filtered
 
 
-def _written(budget: Budget) -> Callable[[Any], Any]:
+def _given(value: Any, *, copied: bool) -> Any:
+    if isinstance(value, Iterator):
+        return _members(value)
+    if copied or isinstance(value, str):
+        BUDGET.weigh(value)
+    return value
+
+
+def _members(values: Iterator[Any]) -> Iterator[Any]:
+    for value in values:
+        BUDGET.weigh(value)
+        yield value
+
+
+def _steps(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
+    """How many lookups a filter makes of each member: ``attribute="a.b,c"`` makes three."""
+    named = (kwargs.get("attribute"), *args[:1])
+    paths = [path for path in named if isinstance(path, str)]
+    if any(len(path) > _MAX_ATTRIBUTE for path in paths):
+        raise TemplateError(f"an attribute has more than {_MAX_ATTRIBUTE} characters")
+    return 1 + sum(path.count(".") + path.count(",") for path in paths)
+
+
+def _iterated(subject: Any) -> bool:
+    return isinstance(subject, Mapping | list | tuple | str | Iterator)
+
+
+def _each(subject: Any, steps: int) -> Any:
+    """Its members, each of them counted when it is asked for."""
+
+    def members() -> Iterator[Any]:
+        for member in subject:
+            if isinstance(member, str):
+                BUDGET.spend(MEMBER * steps + len(member))
+            else:
+                BUDGET.spend(MEMBER * steps + BUDGET.weigh(member))
+            yield member
+
+    return members() if _iterated(subject) else subject
+
+
+def _whole(subject: Any, steps: int) -> Any:
+    """Its members at once: they are compared with one another, and their text is copied."""
+    if not _iterated(subject):
+        return subject
+    members = list(_each(subject, steps))
+    longest = max((len(m) if isinstance(m, str) else 1 for m in members), default=0)
+    each = steps * (1 + longest // 16) if steps == 1 else steps * MEMBER
+    BUDGET.spend(len(members) * each * len(members).bit_length())
+    return members
+
+
+def _copied(subject: Any, _steps: int) -> Any:
+    if isinstance(subject, str):
+        BUDGET.weigh(subject)
+    return subject
+
+
+def _written(value: Any) -> Any:
     """How a value stands in text: as JSON has it, and a null not at all."""
-
-    def written(value: Any) -> Any:
-        if isinstance(value, Undefined):
-            return value
-        if value is None:
-            message = "a null cannot stand in text"
-            raise TemplateError(message, "give it another value, as in {{ x or 'none' }}")
-        plain = _plain(value)
-        budget.spend(_weight(plain))
-        return plain if isinstance(plain, str) else _json(plain)
-
-    return written
+    if isinstance(value, Undefined):
+        return value
+    if value is None:
+        message = "a null cannot stand in text"
+        raise TemplateError(message, "give it another value, as in {{ x or 'none' }}")
+    plain = _plain(value)
+    BUDGET.weigh(plain)
+    return plain if isinstance(plain, str) else _json(plain)
 
 
-def _tojson(budget: Budget) -> Callable[[Any], str]:
-    def tojson(value: Any) -> str:
-        plain = _plain(value)
-        budget.spend(_weight(plain))
-        return _json(plain)
-
-    return tojson
+def _tojson(value: Any) -> str:
+    plain = _plain(value)
+    BUDGET.weigh(plain)
+    return _json(plain)
 
 
 def _json(plain: Json) -> str:
@@ -209,36 +521,49 @@ def _json(plain: Json) -> str:
     return json.dumps(plain, ensure_ascii=False)
 
 
-def _replacer(budget: Budget) -> Callable[..., str]:
-    def replace(text: Any, old: Any, new: Any) -> str:
-        whole, gone, put = str(text), str(old), str(new)
-        budget.spend(len(whole) + whole.count(gone) * len(put))
-        return whole.replace(gone, put)
+def _replace(text: Any, old: Any, new: Any) -> str:
+    for one in (text, old, new):
+        BUDGET.weigh(one)
+    whole, gone, put = str(text), str(old), str(new)
+    BUDGET.spend(len(whole) + whole.count(gone) * len(put))
+    return whole.replace(gone, put)
 
-    return replace
+
+def _trim(value: Any, chars: Any = None) -> str:
+    if chars is not None and len(str(chars)) > _MAX_TRIMMED:
+        raise TemplateError(f"`trim` takes at most {_MAX_TRIMMED} characters to trim")
+    BUDGET.weigh(value)
+    return str(value).strip(chars)
 
 
 @pass_environment
 def _join(environment: DataOnly, values: Iterable[Any], d: str = "", attribute: Any = None) -> str:
+    steps = _steps((), {"attribute": attribute})
     get = make_attrgetter(environment, attribute) if attribute is not None else None
-    written = _written(environment.budget)
     parts = []
-    for value in values:
-        environment.budget.spend(len(str(d)))
-        parts.append(str(written(get(value) if get else value)))
+    for value in _each(values, steps) if not isinstance(values, Undefined) else values:
+        BUDGET.spend(CALL + len(str(d)))
+        parts.append(str(_written(get(value) if get else value)))
     return str(d).join(parts)
 
 
 @pass_environment
 def _sum(environment: DataOnly, values: Iterable[Any], attribute: Any = None) -> Any:
+    steps = _steps((), {"attribute": attribute})
     get = make_attrgetter(environment, attribute) if attribute is not None else None
     total: Any = 0
-    for value in values:
+    for value in _each(values, steps) if not isinstance(values, Undefined) else values:
         number = get(value) if get else value
         if not isinstance(number, int | float):
             raise TemplateError("`sum` adds numbers only")
         total += number
     return total
+
+
+def _int(value: Any, default: Any = 0, base: int = 10) -> Any:
+    if isinstance(value, str) and len(value) > _MAX_BITS // 4:
+        raise TemplateError(f"`int` reads at most {_MAX_BITS // 4:,} digits")
+    return do_int(value, default, base)
 
 
 def _ceil(value: Any) -> int:

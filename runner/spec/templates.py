@@ -10,13 +10,11 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from runner.model import Json
 from runner.spec.document import did_you_mean, echo
-
-if TYPE_CHECKING:
-    from runner.spec.sandbox import DataOnly
+from runner.spec.rendering import TemplateError, undefined
 
 Context: TypeAlias = Mapping[str, Json]
 Render: TypeAlias = Callable[[Context], Json]
@@ -25,24 +23,6 @@ MAX_SOURCE = 16 * 1024  # characters of one template
 _REFERENCE = re.compile(r"\{\{\s*([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)\s*\}\}\Z")
 _WITHIN = re.compile(r"\{\{ ?((?:repo|workspace|row|vars)\.[a-z_]+) ?\}\}")
 _KEYWORDS = ("and", "else", "if", "in", "is", "not", "or")
-
-# What filters and operators raise on data that they are not made for.
-_OF_FILTERS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    TypeError,
-    ValueError,
-)
-
-
-class TemplateError(ValueError):
-    """What is wrong with a template, or with rendering it, in one line."""
-
-    def __init__(self, message: str, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.hint = hint
 
 
 def compile_value(value: Json) -> Render | None:
@@ -147,7 +127,7 @@ def _missing(context: Context, names: list[str]) -> TemplateError:
         if not isinstance(value, Mapping) or name not in value:
             known = list(value) if isinstance(value, Mapping) else []
             if depth == 0:
-                return _undefined(name, context)
+                return undefined(name, context)
             return TemplateError(
                 f"`{'.'.join(names[:depth])}` has no `{name}`", did_you_mean(name, known)
             )
@@ -155,107 +135,9 @@ def _missing(context: Context, names: list[str]) -> TemplateError:
     return TemplateError(f"`{'.'.join(names)}` is not defined")
 
 
-def _undefined(name: str, context: Context) -> TemplateError:
-    hint = did_you_mean(name, context) or f"there are {', '.join(context)}"
-    return TemplateError(f"`{name}` is not defined here", hint)
-
-
 def _compile_jinja(source: str, *, single: bool) -> Render:
-    from jinja2 import UndefinedError
-    from jinja2.exceptions import SecurityError, TemplateRuntimeError
-
-    from runner.spec.sandbox import result, sandbox
-
-    environment = sandbox()
-    evaluate = _compile_or_explain(environment, source, single=single)
-
-    def render(context: Context) -> Json:
-        environment.budget.refill()
-        try:
-            return result(evaluate(context), environment)
-        except UndefinedError as error:
-            raise _in_our_words(str(error.message), context) from None
-        except (SecurityError, TemplateRuntimeError) as error:
-            raise TemplateError(str(error.message)) from None
-        except TemplateError:
-            raise
-        except _OF_FILTERS as error:
-            raise TemplateError((str(error) or type(error).__name__)[:200]) from None
-        except (RecursionError, MemoryError):
-            raise TemplateError("it nests too deeply, or grows too large") from None
-
-    return render
-
-
-def _compile_or_explain(
-    environment: DataOnly, source: str, *, single: bool
-) -> Callable[[Context], Json]:
-    from jinja2 import TemplateSyntaxError
+    from runner.spec.sandbox import compiled  # Jinja takes longer to start than we do
 
     if len(source) > MAX_SOURCE:
         raise TemplateError(f"the template has more than {MAX_SOURCE:,} characters")
-    environment.budget.refill()
-    try:
-        return _compiled(environment, source, single=single)
-    except TemplateSyntaxError as error:
-        raise _syntax(str(error.message), environment) from None
-    except TemplateError:
-        raise
-    except (RecursionError, MemoryError, SyntaxError, OverflowError, ValueError):
-        message = "the template does not compile: it nests too deeply, or a number is too large"
-        raise TemplateError(message) from None
-
-
-def _compiled(environment: DataOnly, source: str, *, single: bool) -> Callable[[Context], Json]:
-    """The value of a template that is one expression; the text of any other."""
-    from jinja2 import nodes
-    from jinja2.environment import TemplateExpression
-
-    tree = environment.parse(source)
-    _refuse_statements(tree)
-    outputs = [output for output in tree.body if isinstance(output, nodes.Output)]
-    parts = [part for output in outputs for part in output.nodes]
-    if len(parts) == len(tree.body) == 1 and not isinstance(parts[0], nodes.TemplateData):
-        keep = nodes.Assign(nodes.Name("result", "store"), parts[0], lineno=1)
-        template = environment.from_string(nodes.Template([keep], lineno=1))
-        return TemplateExpression(template, undefined_to_none=False)
-    if single:
-        message = "a condition is one expression"
-        raise TemplateError(message, "write it without braces: repo.stars > 10 and repo.public")
-    return environment.from_string(source).render
-
-
-def _refuse_statements(tree: Any) -> None:
-    from jinja2 import nodes
-
-    for statement in tree.find_all(nodes.Stmt):
-        if not isinstance(statement, nodes.Output | nodes.If):
-            kind = type(statement).__name__.lower()
-            hint = "templates have expressions and {% if %}, no loops, macros or includes"
-            raise TemplateError(f"`{kind}` is not allowed", hint)
-
-
-def _syntax(message: str, environment: DataOnly) -> TemplateError:
-    if found := re.match(r"No (filter|test) named '(.*)'", message):
-        kind, name = found.groups()
-        known = sorted(environment.filters if kind == "filter" else environment.tests)
-        return TemplateError(
-            f"there is no {kind} {echo(name)}",
-            did_you_mean(name, known)
-            or (f"there are {', '.join(known)}" if kind == "filter" else None),
-        )
-    if "end of template" in message.lower():
-        return TemplateError("the template is never closed", "close it, as in {{ repo.owner }}")
-    if message == "unexpected 'end of print statement'":
-        return TemplateError("the expression ends too early")
-    return TemplateError(f"the template does not parse: {message[:200]}")
-
-
-def _in_our_words(message: str, context: Context) -> TemplateError:
-    """Jinja's words about what is undefined, without the Python classes in them."""
-    if found := re.match(r"'(\w+)' is undefined", message):
-        return _undefined(found[1], context)
-    if found := re.match(r"'?[\w. ]+ object'? has no (?:attribute|element) '?(.*?)'?\Z", message):
-        hint = "where it may be missing, write `| default(...)` behind it"
-        return TemplateError(f"there is no {echo(found[1])}", hint)
-    return TemplateError(message[:200])
+    return compiled(source, single=single)

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.model import Json
-from runner.spec.sandbox import MAX_OUTPUT, sandbox
+from runner.spec.rendering import BUDGET, MAX_OUTPUT, TemplateError
+from runner.spec.sandbox import sandbox
 from runner.spec.templates import (
     MAX_SOURCE,
-    TemplateError,
     _compile_jinja,
     compile_condition,
     compile_value,
@@ -52,6 +52,11 @@ VALUES = st.recursive(
     ),
     max_leaves=8,
 )
+
+
+@pytest.fixture(autouse=True)
+def _as_for_a_new_plan() -> None:
+    BUDGET.begin()
 
 
 def render(value: Json, context: dict[str, Json] | None = None) -> Any:
