@@ -10,7 +10,7 @@ from runner.model import Data, ForEach, Json, Load, Problem, Wait
 from runner.spec.document import Document, Path, did_you_mean, echo
 from runner.spec.order import find_cycle
 from runner.spec.payload import Origin, compile_payload, compile_when
-from runner.spec.schema import SchemaError, check, compile_schema
+from runner.spec.schema import SchemaError, check, compile_contract
 from runner.spec.units import parse_duration
 
 BUILTIN = "builtin"
@@ -101,7 +101,7 @@ def _entry(document: Document, name: str, spec: Data) -> tuple[CatalogEntry, lis
     if "contract" in spec:
         path = ("operations", name, "contract")
         try:
-            accepts = compile_schema(spec["contract"])
+            accepts = compile_contract(spec["contract"])
         except SchemaError as error:
             message = f"the contract is not a JSON Schema that can be used: {error}"
             problems.append(document.problem(message, (*path, *error.path), hint=error.hint))

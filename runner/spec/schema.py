@@ -1,10 +1,14 @@
-"""JSON Schema: a fast verdict first, an explanation in the user's words only where it fails."""
+"""JSON Schema: a fast verdict first, an explanation in the user's words only where it fails.
+
+Patterns run on an engine whose time is linear in the text, for the verdict and for the explanation:
+both are jsonschema-rs's. What is wrong with a contract itself is told by jsonschema."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path as FilePath
@@ -12,10 +16,13 @@ from typing import Any
 
 from runner.model import Json, Problem
 from runner.spec.document import Document, Path, did_you_mean, echo
+from runner.spec.unfold import TooMuch, check_unfolding
 from runner.spec.words import hint_of, kind_of, subject_of, words_of
 
 SCHEMAS = ("plan.v1", "catalog.v1", "project.v1", "execution-plan.v1", "saved-plan.v1")
 MAX_EXPLAINED = 100
+_PATTERN = 2**20  # bytes that a pattern may take when it is compiled
+_LOOKS_ABOUT = re.compile(r"\(\?(?:[=!]|<[=!]|P=)|\\[1-9]|\\k<")
 
 
 class SchemaError(ValueError):
@@ -47,7 +54,7 @@ def check(document: Document, name: str) -> tuple[list[Problem], list[Path]]:
         return [], []
     problems: list[Problem] = []
     wrong: list[Path] = []
-    for error in _errors(schema, document.value):
+    for error in findings(schema, document.value):
         meant = _meant(error)
         wrong += [path for path in (_place(meant),) if path and not _about_unknown_keys(meant)]
         if len(problems) < MAX_EXPLAINED:
@@ -64,12 +71,27 @@ def check_row(row: Json) -> Iterator[tuple[Path, str, str | None]]:
     """What is wrong with a row of a data file: where in it, what, and what to do."""
     if _row_verdict()(row):
         return
-    for error in _errors(_row_schema(), row):
+    for error in findings(_row_schema(), row):
         yield _place(error), words_of(error), hint_of(error)
 
 
 def compile_schema(schema: Json) -> Callable[[Json], bool]:
     """A fast verdict; SchemaError where `schema` is no JSON Schema or reaches outside itself."""
+    accepts: Callable[[Json], bool] = _validator(schema).is_valid
+    return accepts
+
+
+def compile_contract(schema: Json) -> Callable[[Json], bool]:
+    """The same for a schema that somebody else wrote: its work is bounded too."""
+    accepts = compile_schema(schema)
+    try:
+        check_unfolding(schema)
+    except TooMuch as error:
+        raise SchemaError(str(error), hint=error.hint) from None
+    return accepts
+
+
+def _validator(schema: Json) -> Any:
     import jsonschema_rs
 
     outside: list[str] = []
@@ -78,50 +100,59 @@ def compile_schema(schema: Json) -> Callable[[Json], bool]:
         outside.append(uri)
         raise ValueError(uri)
 
+    engine = jsonschema_rs.RegexOptions(size_limit=_PATTERN, dfa_size_limit=_PATTERN)
     try:
-        validator = jsonschema_rs.validator_for(schema, retriever=refuse)
+        return jsonschema_rs.validator_for(schema, retriever=refuse, pattern_options=engine)
     except jsonschema_rs.ValidationError as error:
         if outside:
             message = f"it refers to {outside[0]}"
             raise SchemaError(message, (), "only references within it are followed") from None
-        raise SchemaError(error.message[:200], tuple(error.instance_path)) from None
+        raise _refused(schema, error) from None
     except (ValueError, RecursionError) as error:
         raise SchemaError(str(error).strip().split("\n")[0][:200]) from None
-    return validator.is_valid
+
+
+def _refused(schema: Json, error: Any) -> SchemaError:
+    path = tuple(error.instance_path)
+    if error.kind.name == "format" and error.kind.format == "regex":
+        return _no_pattern(str(error.instance), path)
+    return _metaschema_fault(schema) or SchemaError(error.message[:200], path)
+
+
+def _no_pattern(pattern: str, path: Path) -> SchemaError:
+    if _LOOKS_ABOUT.search(pattern):
+        message = f"the pattern {echo(pattern)} looks ahead or behind, or back at a group"
+        hint = "patterns run in linear time, so these are not there: use `not`, `anyOf` or `enum`"
+        return SchemaError(message, path, hint)
+    message = f"{echo(pattern)} is not a pattern that can be used"
+    return SchemaError(message, path, "it does not parse, or its repetitions make it too large")
+
+
+def _metaschema_fault(schema: Json) -> SchemaError | None:
+    """What jsonschema has against the contract: it knows which of several faults says most."""
+    from jsonschema.exceptions import best_match
+    from jsonschema.validators import validator_for
+
+    named = schema.get("$schema") if isinstance(schema, dict) else None
+    kind = validator_for({"$schema": named} if isinstance(named, str) else True)
+    try:
+        found = best_match(kind(kind.META_SCHEMA).iter_errors(schema))
+    except RecursionError:
+        return None
+    return found and SchemaError(str(found.message)[:200], tuple(found.absolute_path))
 
 
 def explain_contract(
     schema: Json, data: Json
 ) -> Iterator[tuple[tuple[str | int, ...], str, str | None]]:
-    """Path into `data`, what is wrong there, and what to do; at least one, for what is refused.
-
-    The words are jsonschema's errors in ours; where that library cannot follow (it reads regular
-    expressions otherwise), they are those of the one that refused the data.
-    """
-    found: list[tuple[tuple[str | int, ...], str, str | None]] = []
-    try:
-        for error in _errors(schema, data):
-            path = tuple(error.absolute_path)
-            if _about_unknown_keys(error):
-                for key, hint in _unknown_keys(error):
-                    found.append(((*path, key), f"{echo(key)} is not a key that it knows", hint))
-            else:
-                found.append((path, words_of(error), None))
-    except (re.error, RecursionError):
-        found = []
-    yield from found or _plain_errors(schema, data)
-
-
-def _plain_errors(
-    schema: Json, data: Json
-) -> Iterator[tuple[tuple[str | int, ...], str, str | None]]:
-    import jsonschema_rs
-
-    errors = list(jsonschema_rs.validator_for(schema).iter_errors(data))
-    for error in errors[:MAX_EXPLAINED]:
-        yield tuple(error.instance_path), error.message[:200], None
-    if not errors:
-        yield (), "the contract does not accept it", None
+    """Path into `data`, what is wrong there, and what to do; at least one, for what is refused."""
+    for finding in findings(schema, data):
+        path = finding.absolute_path
+        if _about_unknown_keys(finding):
+            for key, hint in _unknown_keys(finding):
+                yield (*path, key), f"{echo(key)} is not a key that it knows", hint
+        else:
+            yield path, words_of(finding), None
 
 
 @cache
@@ -179,50 +210,96 @@ def newer_form(version: Json) -> str | None:
     )
 
 
-def _errors(schema: Json, value: Json) -> Iterator[Any]:
-    from jsonschema.validators import validator_for
-    from referencing import Registry
+def findings(schema: Json, value: Json) -> list[Finding]:
+    """What is wrong with `value`, in the order of the places in it."""
+    found = {
+        (finding.absolute_path, finding.absolute_schema_path, finding.name): finding
+        for finding in (
+            Finding.of(schema, value, error) for error in _validator(schema).iter_errors(value)
+        )
+    }
+    return sorted(found.values(), key=lambda finding: list(map(str, finding.absolute_path)))
 
-    validator = validator_for(schema)(schema, registry=Registry())
-    yield from sorted(validator.iter_errors(value), key=lambda error: list(map(str, error.path)))
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One rule of a schema that one value breaks. Of `anyOf`, `context` has what each way to fit
+    would have wanted; `name` is the key where the rule is about a key."""
+
+    validator: str
+    validator_value: Json
+    schema: Mapping[str, Json]
+    instance: Json
+    absolute_path: tuple[str | int, ...]
+    absolute_schema_path: tuple[str | int, ...]
+    message: str
+    name: str | None = None
+    context: tuple[Finding, ...] = ()
+
+    @classmethod
+    def of(cls, schema: Json, value: Json, error: Any) -> Finding:
+        kind, path = error.kind, tuple(error.instance_path)
+        if kind.name == "propertyNames":
+            named = cls.of(schema, value, kind.error)
+            return replace(named, instance=str(kind.error.instance), name=str(kind.error.instance))
+        *steps, rule = error.schema_path or ("",)
+        node = _at(schema, steps)
+        branches = kind.context if kind.name in ("anyOf", "oneOf") else ()
+        return cls(
+            validator=str(rule),
+            validator_value=node.get(rule) if isinstance(node, dict) else None,
+            schema=node if isinstance(node, dict) else {},
+            instance=_at(value, path),
+            absolute_path=path,
+            absolute_schema_path=tuple(error.schema_path),
+            message=error.message,
+            context=tuple(cls.of(schema, value, one) for branch in branches for one in branch),
+        )
 
 
-def _explain(document: Document, error: Any) -> Iterator[Problem]:
-    path = tuple(error.absolute_path)
+def _at(value: Json, path: Iterable[str | int]) -> Json:
+    """The part of `value` at `path`; None where there is none."""
+    for step in path:
+        try:
+            value = value[step]
+        except (LookupError, TypeError):
+            return None
+    return value
+
+
+def _explain(document: Document, error: Finding) -> Iterator[Problem]:
+    path = error.absolute_path
     if _about_unknown_keys(error):
         for key, hint in _unknown_keys(error):
             message, rule = f"unknown key {echo(key)}", "unknown-key"
             yield document.problem(message, (*path, key), key=True, hint=hint, rule=rule)
         return
-    at_key = bool(_property_name(error)) or (error.validator in ("required", "not") and bool(path))
+    at_key = bool(error.name) or (
+        bool(path) and (error.validator == "required" or error.validator_value == {})
+    )
     rule = str(error.validator)
     hint = hint_of(error)
     yield document.problem(words_of(error), _place(error), key=at_key, hint=hint, rule=rule)
 
 
-def _meant(error: Any) -> Any:
+def _meant(error: Finding) -> Finding:
     """Of the branches that were tried, the one whose own type fits is the one that was meant."""
-    fitting = [m for m in error.context or () if m.validator != "type" or m.relative_path]
+    here = len(error.absolute_path)
+    fitting = [m for m in error.context if m.validator != "type" or len(m.absolute_path) > here]
     if error.validator != "anyOf" or not fitting:
         return error
-    return _meant(max(fitting, key=lambda member: len(member.path)))
+    return _meant(max(fitting, key=lambda member: len(member.absolute_path)))
 
 
-def _place(error: Any) -> tuple[str | int, ...]:
-    path, name = tuple(error.absolute_path), _property_name(error)
-    return (*path, name) if name else path
+def _place(error: Finding) -> tuple[str | int, ...]:
+    return (*error.absolute_path, error.name) if error.name else error.absolute_path
 
 
-def _about_unknown_keys(error: Any) -> bool:
+def _about_unknown_keys(error: Finding) -> bool:
     return error.validator == "additionalProperties" and error.validator_value is False
 
 
-def _property_name(error: Any) -> str | None:
-    """The key that an error is about, where it is about a key and not about a value."""
-    return str(error.instance) if "propertyNames" in list(error.absolute_schema_path)[-2:] else None
-
-
-def _unknown_keys(error: Any) -> Iterator[tuple[str, str | None]]:
+def _unknown_keys(error: Finding) -> Iterator[tuple[str, str | None]]:
     known = error.schema.get("properties", {})
     for key in error.instance:
         if key not in known:

@@ -19,9 +19,12 @@ _KINDS = {
     "null": "empty",
 }
 
+_SHOWN = ("type", "pattern", "not", "minimum", "maximum", "minItems")  # by the schema's examples
+_LISTED = 30  # of the values that are allowed
+
 
 def words_of(error: Any) -> str:
-    """What a `ValidationError` of jsonschema says."""
+    """What a finding says."""
     value, rule, wanted = error.instance, error.validator, error.validator_value
     path = tuple(error.absolute_path)
     if rule == "required":
@@ -29,10 +32,10 @@ def words_of(error: Any) -> str:
         return f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
     if rule == "type":
         return f"{_subject(path)} is {kind_of(value)}; expected {_kinds(wanted, error.schema)}"
-    if rule == "pattern" and "description" in error.schema:
-        return f"{echo(value)} is not {_name(error.schema['description'])}"
     if rule == "not" and path and path[-1] in ("owner", "name"):
         return f"`{path[-1]}` is not written by hand: it comes from `repo`"
+    if rule in ("pattern", "not") and "description" in error.schema:
+        return f"{echo(value)} is not {_name(error.schema['description'])}"
     if rule in ("minItems", "minProperties", "minLength") and not value:
         return f"{_subject(path)} is empty"
     if rule == "minProperties":
@@ -48,7 +51,8 @@ def _tail(rule: str, wanted: Json) -> str | None:
     """What a value should have been, where one sentence fits all of them."""
     match rule:
         case "enum":
-            return f"; expected one of {', '.join(map(str, wanted))}"
+            more = ", …" if len(wanted) > _LISTED else ""
+            return f"; expected one of {', '.join(map(str, wanted[:_LISTED]))}{more}"
         case "const":
             return f"; expected {wanted}"
         case "pattern":
@@ -86,7 +90,9 @@ def hint_of(error: Any) -> str | None:
         return f"write it without quotes: {value}" if len(value) < 20 else None
     if rule == "type" and wanted == "array" and isinstance(value, str):
         return f"write it as a list: [{value[:60]}]"
-    if rule in ("type", "pattern", "minimum", "maximum", "minItems") and schema.get("examples"):
+    if rule in ("type", "pattern", "not", "minimum", "maximum", "minItems") and schema.get(
+        "examples"
+    ):
         return f"write it like {', '.join(map(_written, schema['examples'][:3]))}"
     return None
 

@@ -1,0 +1,132 @@
+"""How often a contract would have to look at one value: what its references come to.
+
+Each reference is short, and all of them together may be exponential: of thirty definitions that
+each name the next one twice, a validator looks at the last a thousand million times.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from runner.model import Json
+from runner.spec.document import echo
+from runner.spec.values import MAX_DEPTH
+
+MAX_LOOKS = 10_000  # schemas that one value of a payload is held against
+MAX_SCHEMAS = 10_000
+
+_HERE_ONE = ("not", "if", "then", "else")
+_HERE_LIST = ("allOf", "anyOf", "oneOf")
+_HERE_MAP = ("dependentSchemas", "dependencies")
+_ALL_BELOW = (
+    *("additionalProperties", "additionalItems", "contains"),
+    *("propertyNames", "unevaluatedItems", "unevaluatedProperties"),
+)
+_PATHS = "refer by a path within the contract, as in #/$defs/name"
+_ANY = ""  # stands for every name
+_OPEN = ("$dynamicRef", "$recursiveRef")
+
+
+class TooMuch(ValueError):
+    """The contract is too much work, or refers where it cannot be followed."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def check_unfolding(schema: Json) -> None:
+    """TooMuch where some value may have to be held against more schemas than is sensible."""
+    unfolding = _Unfolding(schema)
+    looks = unfolding.here(Counter({(): 1}))
+    for _ in range(MAX_DEPTH):
+        before, looks = looks, unfolding.below(looks)
+        if looks in (before, Counter()):
+            return
+
+
+class _Unfolding:
+    """Schemas are known by their place, a tuple of steps from the root."""
+
+    def __init__(self, root: Json) -> None:
+        self.root = root
+        self.links: dict[Any, tuple[list[Any], dict[str, list[Any]]]] = {}
+
+    def here(self, level: Counter[Any]) -> Counter[Any]:
+        """All that one value is held against, where it is held against `level`."""
+        looks: Counter[Any] = Counter()
+        waiting = list(level.items())
+        while waiting:
+            place, count = waiting.pop()
+            looks[place] += count
+            if looks.total() > MAX_LOOKS or len(self.links) > MAX_SCHEMAS:
+                raise TooMuch("its references and alternatives come to too many schemas")
+            waiting += [(other, count) for other in self._links(place)[0]]
+        return looks
+
+    def below(self, looks: Counter[Any]) -> Counter[Any]:
+        """All that any one value within it is held against. It has one name among its siblings,
+        so what other names are held against is no work for it."""
+        named: dict[str, Counter[Any]] = {}
+        for place, count in looks.items():
+            for name, others in self._links(place)[1].items():
+                for other in others:
+                    named.setdefault(name, Counter())[other] += count
+        of_all = named.pop(_ANY, Counter())
+        most: Counter[Any] = Counter()
+        for level in (*named.values(), Counter[Any]()):
+            most |= self.here(level + of_all)
+        return most
+
+    def _links(self, place: Any) -> tuple[list[Any], Counter[Any]]:
+        if place not in self.links:
+            node: Any = self.root
+            for step in place:
+                node = node[step]
+            plain = node if isinstance(node, dict) else {}
+            self.links[place] = list(self._same(place, plain)), self._within(place, plain)
+        return self.links[place]
+
+    def _same(self, place: Any, node: dict[str, Any]) -> Iterator[Any]:
+        if any(key in node for key in _OPEN):
+            raise TooMuch("it has a dynamic reference", _PATHS)
+        if isinstance(node.get("$ref"), str):
+            yield self._target(node["$ref"])
+        yield from ((*place, key) for key in _HERE_ONE if key in node)
+        for key in _HERE_LIST:
+            yield from ((*place, key, n) for n in range(len(node.get(key, ()))))
+        for key in _HERE_MAP:
+            members = node.get(key, {})
+            yield from ((*place, key, k) for k, v in members.items() if isinstance(v, dict))
+
+    def _within(self, place: Any, node: dict[str, Any]) -> dict[str, list[Any]]:
+        """By the name of a value in it, what the value is held against."""
+        found: dict[str, list[Any]] = {}
+        for name in node.get("properties", {}):
+            found[name] = [(*place, "properties", name)]
+        every = [(*place, "patternProperties", name) for name in node.get("patternProperties", {})]
+        for key in ("items", "prefixItems"):
+            if isinstance(node.get(key), list):
+                found |= {f"{n}": [(*place, key, n)] for n in range(len(node[key]))}
+            elif key in node:
+                every.append((*place, key))
+        found[_ANY] = [*every, *((*place, key) for key in _ALL_BELOW if key in node)]
+        return found
+
+    def _target(self, ref: str) -> Any:
+        if ref == "#":
+            return ()
+        if not ref.startswith("#/"):
+            raise TooMuch(f"it refers to {echo(ref)}", _PATHS)
+        node, place = self.root, []
+        for step in ref[2:].split("/"):
+            name = step.replace("~1", "/").replace("~0", "~")
+            key: Any = int(name) if isinstance(node, list) and name.isdecimal() else name
+            try:
+                node = node[key]
+            except (LookupError, TypeError):
+                raise TooMuch(f"it refers to {echo(ref)}, which is not in it") from None
+            place.append(key)
+        return tuple(place)
