@@ -34,3 +34,6 @@ class Payload(Protocol):
 
     def problem(self, message: str, /) -> Problem:
         """A problem at the place where the payload is written."""
+
+    def largest(self, data: Data, message: str, hint: str, /) -> Problem:
+        """A problem at the key that has most of `data`."""

@@ -22,10 +22,10 @@ from runner.planning.given import Given
 from runner.planning.items import (
     Once,
     RepositorySource,
-    RowItems,
     Source,
     Workspaces,
     find_workspaces,
+    row_items,
 )
 from runner.planning.order import ordered
 from runner.planning.render import render
@@ -62,7 +62,9 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
     skipped: list[Skipped] = list(plan.left_out)
     problems: list[Problem] = []
     given = Given(plan)
-    pairs = [(operation, _source(plan, sources, operation)) for operation in plan.operations]
+    pairs = [
+        (operation, _source(plan, sources, operation, problems)) for operation in plan.operations
+    ]
     for operation, rendered in zip(plan.operations, render(plan, pairs), strict=True):
         skipped += rendered.skipped
         problems += rendered.problems
@@ -114,10 +116,11 @@ def stage_as_of_now(plan: BackfillPlan, stage: Stage) -> Stage:
     BUDGET.begin()
     operation = next(known for known in plan.operations if known.name == stage.operation)
     order, _ = ordered(plan.repositories, plan.order_by)
-    source = _source(plan, _sources(plan, order), operation)
+    problems: list[Problem] = []
+    source = _source(plan, _sources(plan, order), operation, problems)
     (rendered,) = render(plan, [(operation, source)])
-    if rendered.problems:
-        raise InvalidPlan(ranked(rendered.problems))
+    if problems := [*problems, *rendered.problems]:
+        raise InvalidPlan(ranked(problems))
     return replace(stage, items=rendered.items)
 
 
@@ -159,10 +162,18 @@ def _sources(plan: BackfillPlan, order: Sequence[int]) -> dict[str, Source]:
     return sources
 
 
-def _source(plan: BackfillPlan, sources: Mapping[str, Source], operation: Operation) -> Source:
+def _source(
+    plan: BackfillPlan,
+    sources: Mapping[str, Source],
+    operation: Operation,
+    problems: list[Problem],
+) -> Source:
     if operation.rows is None:
         return sources[operation.for_each]
-    return RowItems(plan.found.rows.get(operation.name, Table((), ())), operation.rows.item)
+    table = plan.found.rows.get(operation.name, Table((), ()))
+    items, wrong = row_items(plan, operation.name, table, operation.rows.item)
+    problems += wrong
+    return items
 
 
 def _order_warnings(plan: BackfillPlan, unknown: Iterable[str]) -> list[Problem]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
-from runner.model import BackfillPlan, Data, Json, Payload, Repositories, Table
+from runner.model import BackfillPlan, Data, Json, Payload, Problem, Repositories, Table
+from runner.planning.faults import Faults
 from runner.planning.joined import without_nulls
+from runner.spec.document import echo
+from runner.spec.values import MAX_ITEM, text_fault
 
 Context = dict[str, Json]
 
@@ -102,22 +106,62 @@ class _Workspace(dict[str, Json]):
 
 @dataclass(frozen=True, slots=True)
 class RowItems:
-    """The rows of a query, each called what `name` makes of it."""
+    """The rows of a query that have a name, and their names."""
 
-    table: Table
-    name: Payload
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Json]]
+    names: Sequence[str]
 
     def __len__(self) -> int:
-        return len(self.table.rows)
+        return len(self.rows)
 
     def contexts(self, base: Context, chosen: Iterable[int]) -> Iterator[tuple[str, Context]]:
-        context, columns, rows = dict(base), self.table.columns, self.table.rows
+        context = dict(base)
         for index in chosen:
-            context["row"] = dict(zip(columns, rows[index], strict=True))
-            yield str(self.name(context)["item"]), context
+            context["row"] = dict(zip(self.columns, self.rows[index], strict=True))
+            yield self.names[index], context
 
     def skips(self, index: int, context: Context, operation: str) -> str | None:  # noqa: ARG002
         return None
+
+
+def row_items(
+    plan: BackfillPlan, operation: str, table: Table, name: Payload
+) -> tuple[RowItems, list[Problem]]:
+    """The rows with what `name` calls each of them; a problem where it cannot."""
+    faults = Faults(operation)
+    rows, names = [], []
+    for number, row in enumerate(table.rows, 1):
+        values = dict(zip(table.columns, row, strict=True))
+        context: Context = {"vars": plan.variables, "plan": plan.metadata, "row": values}
+        which = f"row {number:,}"
+        try:
+            called = name(context)["item"]
+        except ValueError:
+            faults.add(which, partial(name.explain, context, which))
+            continue
+        if wrong := _no_name(called):
+            faults.add(which, partial(_refused, name, f"the item of {which} {wrong}"))
+            continue
+        rows.append(row)
+        names.append(str(called))
+    return RowItems(table.columns, rows, names), faults.problems()
+
+
+def _refused(name: Payload, message: str) -> Iterable[Problem]:
+    return (name.problem(message),)
+
+
+def _no_name(value: Json) -> str | None:
+    if value is None or value == "":
+        return "is empty"
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return f"is {echo(value)}; expected text or a number"
+    text = str(value)
+    if len(text) > MAX_ITEM:
+        return f"has {len(text):,} characters, more than {MAX_ITEM:,}"
+    wrong = text_fault(text)
+    return wrong and f"is {wrong}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ def ordered(rows: Repositories, keys: Sequence[OrderKey]) -> tuple[array[int], l
 
 def _comparable(attribute: str, value: Json) -> Json:
     if attribute == "priority":
-        return PRIORITIES.get(value)
+        return PRIORITIES.get(value) if isinstance(value, str) else None
     if value is None or isinstance(value, int | float | str):
         return value
     return str(value)

@@ -8,11 +8,12 @@ from functools import partial
 
 import orjson
 
-from runner.model import Amount, BackfillPlan, Condition, Data, Operation, Problem, Skipped
+from runner.model import Amount, BackfillPlan, Condition, Data, Operation, Payload, Problem, Skipped
 from runner.planning.faults import Faults
 from runner.planning.items import Context, Source
 from runner.planning.missing import Missing
 from runner.planning.sealed import SealedItems, Sealing
+from runner.spec.values import MAX_EVENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ class _Rendering:
         self.faults = Faults(operation.name)
         self.skipped: list[Skipped] = []
         self.sealing = Sealing(operation.event)
+        self.large, self.full = 0, False
+        self.repeated = 0
         attributes, ambiguous = plan.found.attributes, plan.found.ambiguous
         self.missing = [
             Missing(lookup, attributes.get(lookup.name, {}), ambiguous.get(lookup.name, _NONE))
@@ -73,6 +76,8 @@ class _Rendering:
 
     def item(self, item: str, named: bytes, context: Context) -> None:
         """`named`: the item as JSON."""
+        if self.full:
+            return
         if self.missing and sum(missing.lacks(item, context) for missing in self.missing):
             return
         when, repeat = self.when, self.operation.repeat
@@ -87,6 +92,21 @@ class _Rendering:
             self._event(item, named, context)
         else:
             self._repeated(item, named, context, repeat)
+
+    def _room(self, item: str, data: Data, size: int) -> bool:
+        """Is there room for an event that is larger than most?"""
+        self.large += size
+        if size > MAX_EVENT:
+            message = f"the event for {item} has {size:,} bytes, more than {MAX_EVENT:,}"
+            hint = "no server takes it: send ids, and let the job read the rest"
+        elif self.large > _LARGE:
+            message = f"up to {item} the events have more than {_LARGE:,} bytes"
+            hint = "send ids, and let the job read the rest; or split the plan"
+        else:
+            return True
+        self.full = self.large > _LARGE
+        self.faults.add(item, partial(_too_large, self.payload, data, message, hint))
+        return False
 
     def rendered(self) -> Rendered:
         name = self.operation.name
@@ -103,6 +123,12 @@ class _Rendering:
             return
         if not count:
             self.skip(item, "`repeat` gives 0")
+        self.repeated += count
+        if self.repeated > _MOST_REPEATED:
+            many = ValueError(f"the operation comes to more than {_MOST_REPEATED:,} events")
+            self.faults.add(item, partial(_undecided, repeat, many, item))
+            self.full = True
+            return
         for index in range(1, count + 1):
             context["repeat"] = {"index": index, "count": count}
             if not self._event(item, named, context):
@@ -116,6 +142,8 @@ class _Rendering:
         except (ValueError, TypeError):
             self.faults.add(item, partial(self.payload.explain, context, item))
             return False
+        if len(sealed) > _ORDINARY and not self._room(item, data, len(sealed)):
+            return False
         if not self.accepts(data):
             self.faults.add(item, partial(self.contract.explain, data, item))
             return False
@@ -124,6 +152,13 @@ class _Rendering:
 
 
 _NONE: frozenset[object] = frozenset()
+_ORDINARY = 16 * 1024  # bytes of an event: the larger ones of an operation are counted
+_LARGE = 128 * 1024 * 1024  # bytes that they may have together: a plan is held in memory
+_MOST_REPEATED = 1_000_000  # events of an operation with `repeat`
+
+
+def _too_large(payload: Payload, data: Data, message: str, hint: str) -> Iterable[Problem]:
+    return (payload.largest(data, message, hint),)
 
 
 def _undecided(when: Condition | Amount | None, error: ValueError, item: str) -> Iterable[Problem]:

@@ -20,7 +20,7 @@ from runner.spec.document import Path, did_you_mean, echo, problem_at
 from runner.spec.rows import Fault, RowError, complete, schema_faults
 from runner.spec.text import not_utf8
 from runner.spec.units import PRIORITIES
-from runner.spec.values import MAX_DEPTH, fault, fits
+from runner.spec.values import MAX_DEPTH, MAX_NAME, fault, fits
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+\Z")
 _DIGITS = 15  # the most that a number has on a side of its point; what is longer is text
@@ -66,6 +66,10 @@ class CsvRows:
         if not _NAME.match(repo):
             message = f"{echo(repo)} is not a repository" if repo else "`repo` is empty"
             faults.append(Fault(("repo",), message, "write it as owner/name"))
+        for column in ("repo", "workspace"):
+            if len(row.get(column) or "") > MAX_NAME:
+                message = f"`{column}` has more than {MAX_NAME} characters"
+                faults.append(Fault((column,), message))
         if priority is not None and priority not in PRIORITIES:
             message = f"the priority {echo(priority)} is not one of {', '.join(PRIORITIES)}"
             faults.append(Fault(("priority",), message, did_you_mean(priority, PRIORITIES)))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from runner.model import Data, Json, Problem
 from runner.spec.document import Document, Path, echo
-from runner.spec.rendering import TemplateError
+from runner.spec.rendering import BUDGET, TemplateError
 from runner.spec.schema import explain_contract
 from runner.spec.templates import Context, Render, compile_condition, compile_value
 
+_FEW_TEMPLATES = 8
 MAX_REPEAT = 10_000  # events for one item; more is a mistake in an expression
 
 
@@ -34,11 +37,15 @@ class Payload:
     templates: tuple[tuple[str, Render], ...]
     origins: Mapping[str, Origin]
     whole: Origin
+    wide: bool = False  # it has many templates, which together may hold more than each of them
 
     def __call__(self, context: Context) -> Data:
         data = dict(self.constants)
         for key, render in self.templates:
             data[key] = render(context)
+        if self.wide:
+            BUDGET.refill()
+            BUDGET.weigh(data)
         return data
 
     def explain(self, context: Context, item: str) -> tuple[Problem, ...]:
@@ -50,11 +57,16 @@ class Payload:
             except TemplateError as error:
                 message = f"{echo(key)} cannot be rendered for {item}: {error}"
                 problems.append(self.origins[key].problem(message, hint=error.hint))
-        written = self.problem(f"the payload cannot be written as JSON for {item}")
+        why = "holds more than it may" if self.wide else "cannot be written as JSON"
+        written = self.problem(f"the payload for {item} {why}")
         return tuple(problems) or (written,)
 
     def problem(self, message: str) -> Problem:
         return self.whole.problem(message)
+
+    def largest(self, data: Data, message: str, hint: str) -> Problem:
+        key = max(data, key=lambda name: len(json.dumps(data[name])))
+        return self.origins.get(key, self.whole).problem(message, hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +97,7 @@ class Amount:
     def __call__(self, context: Context) -> int:
         value = self.number(context)
         whole = isinstance(value, int | float) and not isinstance(value, bool)
-        if not whole or value != int(value):
+        if not whole or not math.isfinite(value) or value != int(value):
             raise TemplateError(f"it gives {echo(value)}, no whole number", "round it: | ceil")
         if not 0 <= value <= MAX_REPEAT:
             raise TemplateError(f"it gives {value:,}; from 0 to {MAX_REPEAT:,} is allowed")
@@ -141,7 +153,14 @@ def compile_payload(parts: list[tuple[Json, Origin]]) -> tuple[Payload, list[Pro
         if render:
             templates.append((key, render))
     origins = {key: origin for key, (_, origin) in merged.items()}
-    return Payload(constants, tuple(templates), origins, parts[0][1]), problems
+    wide = sum(_templates(value) for value, _ in merged.values()) > _FEW_TEMPLATES
+    return Payload(constants, tuple(templates), origins, parts[0][1], wide), problems
+
+
+def _templates(value: Json) -> int:
+    if isinstance(value, dict | list):
+        return sum(map(_templates, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, str) and "{{" in value
 
 
 def compile_when(source: str, origin: Origin) -> tuple[Condition | None, list[Problem]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -16,7 +17,7 @@ from runner.spec.operations import build_operation
 from runner.spec.order import find_cycle, stable_order
 from runner.spec.recurring import check_schedule, schedule
 from runner.spec.rows import Concatenated, RowError
-from runner.spec.values import fault
+from runner.spec.values import MAX_EVENT, fault
 
 _VARIABLE = re.compile(r"""\bvars(?:\.|\[["'])([A-Za-z_]\w*)""")
 
@@ -100,6 +101,12 @@ def _check_variables(
         elif wrong := fault(value):
             message = f"the variable {echo(name)} is given {wrong}"
             yield checked.error(message, ("vars", name), key=True)
+    for name, value in {**written, **overrides}.items():
+        size = len(json.dumps(value, ensure_ascii=False, default=str))
+        if size > MAX_EVENT:
+            message = f"the variable {echo(name)} has {size:,} characters, more than {MAX_EVENT:,}"
+            hint = "no event holds so much: keep it in the database, or in a data file"
+            yield checked.error(message, ("vars", name), key=True, hint=hint)
     for name, value in written.items():
         if _has_template(value):
             message = f"the variable {echo(name)} holds a template, which is not rendered here"

@@ -15,7 +15,7 @@ from runner.spec.document import did_you_mean
 
 MAX_OUTPUT = 256 * 1024  # characters of one result: more than a page of any payload has
 MAX_WORK = 64 * MAX_OUTPUT  # units of one rendering
-MAX_TOTAL = 4 * MAX_WORK  # units of all renderings of a plan, beyond what each has free
+MAX_TOTAL = 8 * MAX_WORK  # units of all renderings of a plan, beyond what each has free
 CALL = 64  # and a call of a filter or test
 FREE = 4096  # units of a rendering that are not counted for the plan: its items are
 MEMBER = 32  # units that a member of a list or mapping costs, besides its characters

@@ -56,7 +56,7 @@ def check(document: Document, name: str) -> tuple[list[Problem], list[Path]]:
     wrong: list[Path] = []
     for error in findings(schema, document.value):
         meant = _meant(error)
-        wrong += [path for path in (_place(meant),) if path and not _about_unknown_keys(meant)]
+        wrong += [path for path in _wrong(meant) if path]
         if len(problems) < MAX_EXPLAINED:
             problems += _explain(document, meant)
         elif len(problems) == MAX_EXPLAINED:
@@ -131,10 +131,10 @@ def _no_pattern(pattern: str, path: Path) -> SchemaError:
 def _metaschema_fault(schema: Json) -> SchemaError | None:
     """What jsonschema has against the contract: it knows which of several faults says most."""
     from jsonschema.exceptions import best_match
-    from jsonschema.validators import validator_for
+    from jsonschema.validators import Draft202012Validator, validator_for
 
     named = schema.get("$schema") if isinstance(schema, dict) else None
-    kind = validator_for({"$schema": named} if isinstance(named, str) else True)
+    kind = validator_for({"$schema": str(named)}, default=Draft202012Validator)
     try:
         found = best_match(kind(kind.META_SCHEMA).iter_errors(schema))
     except RecursionError:
@@ -293,6 +293,13 @@ def _meant(error: Finding) -> Finding:
 
 def _place(error: Finding) -> tuple[str | int, ...]:
     return (*error.absolute_path, error.name) if error.name else error.absolute_path
+
+
+def _wrong(error: Finding) -> list[Path]:
+    """The places that no later check may rely on."""
+    if _about_unknown_keys(error):
+        return [(*error.absolute_path, key) for key, _ in _unknown_keys(error)]
+    return [_place(error)]
 
 
 def _about_unknown_keys(error: Finding) -> bool:

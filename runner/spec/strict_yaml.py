@@ -26,6 +26,7 @@ except ImportError as missing:  # PyYAML built from source without libyaml
     raise ImportError("PyYAML has no libyaml here; install its wheel from PyPI") from missing
 
 MAX_ALIASED_NODES = 100_000
+_TEXT_OF_A_NODE = 100  # characters that count as one more value
 MAX_PROBLEMS = 100
 _LONGEST_INTEGER = 40  # digits, well over those of 64 bits
 
@@ -133,9 +134,10 @@ class _Builder:
                 elif plain and (not value or value[0] in _FIRST_OF_OTHERS):
                     value = self._plain(value, mark)
                 node = mark
-                self._nodes += 1
+                size = 1 + len(event.value) // _TEXT_OF_A_NODE
+                self._nodes += size
                 if event.anchor:
-                    self._anchors[event.anchor] = value, node, 1, 0
+                    self._anchors[event.anchor] = value, node, size, 0
             elif kind is mapping or kind is sequence:
                 if event.tag is not None and event.tag not in _STANDARD_TAGS:
                     self._tag(event)

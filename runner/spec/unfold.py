@@ -25,7 +25,7 @@ _ALL_BELOW = (
     *("propertyNames", "unevaluatedItems", "unevaluatedProperties"),
 )
 _PATHS = "refer by a path within the contract, as in #/$defs/name"
-_ANY = ""  # stands for every name
+_ANY = "\0"  # stands for every name
 _OPEN = ("$dynamicRef", "$recursiveRef")
 
 
@@ -80,7 +80,7 @@ class _Unfolding:
             most |= self.here(level + of_all)
         return most
 
-    def _links(self, place: Any) -> tuple[list[Any], Counter[Any]]:
+    def _links(self, place: Any) -> tuple[list[Any], dict[str, list[Any]]]:
         if place not in self.links:
             node: Any = self.root
             for step in place:
@@ -99,7 +99,7 @@ class _Unfolding:
             yield from ((*place, key, n) for n in range(len(node.get(key, ()))))
         for key in _HERE_MAP:
             members = node.get(key, {})
-            yield from ((*place, key, k) for k, v in members.items() if isinstance(v, dict))
+            yield from ((*place, key, name) for name, v in members.items() if isinstance(v, dict))
 
     def _within(self, place: Any, node: dict[str, Any]) -> dict[str, list[Any]]:
         """By the name of a value in it, what the value is held against."""
@@ -120,7 +120,8 @@ class _Unfolding:
             return ()
         if not ref.startswith("#/"):
             raise TooMuch(f"it refers to {echo(ref)}", _PATHS)
-        node, place = self.root, []
+        node: Any = self.root
+        place: list[Any] = []
         for step in ref[2:].split("/"):
             name = step.replace("~1", "/").replace("~0", "~")
             key: Any = int(name) if isinstance(node, list) and name.isdecimal() else name

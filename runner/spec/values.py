@@ -7,6 +7,9 @@ import math
 from runner.model import Json
 
 MAX_DEPTH = 64
+MAX_NAME = 200  # characters of a repository or workspace, as the plan's schema has it
+MAX_ITEM = 1_024  # characters of an item's name
+MAX_EVENT = 3 * 1024 * 1024  # bytes of an event's data: the most that a server takes
 _LEAST, _MOST = -(2**63), 2**64 - 1
 
 

@@ -57,6 +57,8 @@ def _tail(rule: str, wanted: Json) -> str | None:
             return f"; expected {wanted}"
         case "pattern":
             return f", which does not match {echo(wanted)}"
+        case "maxLength":
+            return f"; at most {wanted:,} characters are allowed"
         case "minimum":
             return f"; at least {wanted:,} is allowed"
         case "maximum":
