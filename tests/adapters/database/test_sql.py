@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import make_url
 
+from runner.adapters import driver
 from runner.adapters.database.connect import configured_url
 from runner.adapters.database.open import Databases
 from runner.adapters.database.rest import Rest
 from runner.adapters.database.sql import SqlDatabase
+from runner.adapters.database.url import parse_url
 from runner.errors import PreflightRefused, TargetDown
 from runner.model import Json, Query, QueryRefused, Selection, Table
 
@@ -39,11 +41,16 @@ def postgresql(new_schema: Callable[[str], str]) -> str:
 
 
 def change(url: str, *statements: str) -> None:
-    engine = create_engine(make_url(url.replace("postgresql://", "postgresql+psycopg://")))
-    with engine.begin() as connection:
-        for statement in statements:
-            connection.execute(text(statement.replace(":", r"\:")))
-    engine.dispose()
+    read = parse_url(url, NAME)
+    if read.kind == "sqlite":
+        with closing(sqlite3.connect(read.path)) as db, db:
+            for statement in statements:
+                db.execute(statement)
+        return
+    with driver.connect(read) as connection:
+        for statement in (driver.settings(read), *statements):
+            if statement:
+                connection.execute(statement.encode())
 
 
 def ask(url: str, query: str | Selection, *, max_rows: int = 100, **parameters: Json) -> Table:
