@@ -14,7 +14,6 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg
 import pytest
-from sqlalchemy.engine import make_url
 
 from tests.cli.conftest import backfill
 from tests.types import Backfill, Result
@@ -67,7 +66,7 @@ class Application:
 def application(database_url: str, tmp_path: Path, backfill: Backfill) -> Iterator[Application]:
     """A schema and a role of the test's own; the plans are the real ones, with faster pacing."""
     name = f"info_{os.getpid()}_{time.monotonic_ns()}"
-    url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    url = f"postgresql://{database_url.partition('://')[2]}"
     options = f"options={quote(f'-csearch_path={name},public')}"
     owner = f"{url}{'&' if '?' in url else '?'}{options}"
     with psycopg.connect(url, autocommit=True) as db:
