@@ -15,8 +15,9 @@ from typing import Any
 import httpx
 from ulid import ULID
 
+from runner.adapters.http import open_client
 from runner.adapters.inngest.event_api import HttpEventApi
-from runner.adapters.inngest.http import Retry, open_client
+from runner.adapters.inngest.http import Retry
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target, resolve
 from runner.adapters.journal.store import Store
@@ -181,7 +182,7 @@ class StandIn:
         self.effects.append(event["id"])
         repo = event["data"].get("repo")
         run = {
-            "run_id": f"run-{self.first_run + len(self.effects)}",
+            "run_id": f"{self.first_run + len(self.effects):026d}",
             "function_id": event["name"],
             "status": "Completed",
             "ended_at": "2026-01-01T00:00:00Z",

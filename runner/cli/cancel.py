@@ -92,8 +92,9 @@ def _cancel_jobs(store: Store, record: RunRecord, lease: Lease | None) -> Cancel
 async def _ask(plan: ExecutionPlan, journal: Journal, target: Target) -> Cancelled:
     import asyncio
 
+    from runner.adapters.http import open_client
     from runner.adapters.inngest.cancel_api import HttpCancelApi
-    from runner.adapters.inngest.http import Retry, open_client
+    from runner.adapters.inngest.http import Retry
     from runner.adapters.inngest.jobs_api import HttpJobsApi
     from runner.execution.cancel import cancel_jobs
 

@@ -95,7 +95,8 @@ async def _server(
     *,
     thorough: bool,
 ) -> list[Finding]:
-    from runner.adapters.inngest.http import Retry, open_client
+    from runner.adapters.http import open_client
+    from runner.adapters.inngest.http import Retry
     from runner.adapters.inngest.jobs_api import HttpJobsApi
     from runner.adapters.inngest.probe import HttpProbe
 

@@ -70,7 +70,8 @@ def hand_over(
 
 
 async def _listeners(target: Target) -> Sequence[Listener] | None:
-    from runner.adapters.inngest.http import Retry, open_client
+    from runner.adapters.http import open_client
+    from runner.adapters.inngest.http import Retry
     from runner.adapters.inngest.jobs_api import HttpJobsApi
     from runner.adapters.inngest.probe import HttpProbe
 
@@ -82,8 +83,9 @@ async def _listeners(target: Target) -> Sequence[Listener] | None:
 
 
 async def _send(target: Target, event: dict[str, Any]) -> None:
+    from runner.adapters.http import open_client
     from runner.adapters.inngest.event_api import HttpEventApi, trace_context
-    from runner.adapters.inngest.http import Retry, open_client
+    from runner.adapters.inngest.http import Retry
 
     random = SystemRandom()
     retry = Retry(asyncio.sleep, random, lambda note: click.echo(f"note: {note}", err=True))

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from runner.adapters.http import open_client
 from runner.adapters.inngest.event_api import HttpEventApi, trace_context
-from runner.adapters.inngest.http import Retry, open_client
+from runner.adapters.inngest.http import Retry
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, PreflightRefused, TargetDown

@@ -43,6 +43,7 @@ from runner.model.json import (
     Data,
     Json,
 )
+from runner.model.patience import Patience
 from runner.model.plan import (
     Amount,
     BackfillPlan,
@@ -164,6 +165,7 @@ __all__ = [
     "OrderKey",
     "Outcome",
     "Pacing",
+    "Patience",
     "Payload",
     "PlannedEvent",
     "Problem",

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import inngest
 
-from runner.adapters.inngest.http import open_client
+from runner.adapters.http import open_client
 
 _PATH = "/e/benchmark"
 
@@ -25,7 +25,7 @@ async def same_client(url: str, folder: Path) -> None:
     """The client that `backfill` itself has, with bodies that are there already."""
     async with open_client(None) as client:
         for body, headers in _requests(folder):
-            answer = await client.post(url + _PATH, content=body, headers=headers)
+            answer, _ = await client.exchange("POST", url + _PATH, content=body, headers=headers)
             answer.raise_for_status()
 
 

@@ -13,8 +13,9 @@ import httpx
 import pytest
 
 from runner.adapters.embedded.server import create_app
+from runner.adapters.http import open_client
 from runner.adapters.inngest.event_api import HttpEventApi
-from runner.adapters.inngest.http import Retry, open_client
+from runner.adapters.inngest.http import Retry
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target, resolve
 from runner.adapters.journal.writer import JournalWriter

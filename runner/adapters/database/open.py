@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from runner.adapters.database.rest import Rest
     from runner.adapters.database.sql import SqlDatabase
 
-REST = ("SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY")
+REST_URL = "SUPABASE_URL"
+REST_KEYS = ("SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY")  # the first that is set holds
 
 
 class Timing(NamedTuple):
@@ -57,20 +58,20 @@ class Databases:
         from runner.adapters.database.sql import SqlDatabase
 
         variable = named(self.env)
+        key = next((one for one in REST_KEYS if self.env.get(one)), None)
         if name is not None:
             variable = self.names.get(name)
             if variable is None:
                 hint = did_you_mean(name, self.names) or "backfill.yaml names databases"
                 raise QueryRefused(f"no database is called `{name}`", hint)
-        elif variable is None and all(self.env.get(key) for key in REST):
+        elif variable is None and self.env.get(REST_URL) and key:
             from runner.adapters.database.rest import Rest
 
-            url, key = (self.env[name] for name in REST)
-            return Rest(url, key)
+            return Rest(self.env[REST_URL], self.env[key], variable=key, env=self.env)
         if variable is None or not self.env.get(variable):
             hint = f"set {variable or NAMES[0]}, as in postgresql://user@host/database"
             if variable is None:
-                hint += f", or {' and '.join(REST)} for Supabase's REST interface"
+                hint += f", or {REST_URL} and {REST_KEYS[0]} for Supabase's REST interface"
             message = "the plan asks a database, and no database is named"
             raise PreflightRefused(message, hint=hint)
         return SqlDatabase(configured_url(self.env, variable))

@@ -7,29 +7,40 @@ that it names in Content-Range: an answer is whole when that many rows are there
 from __future__ import annotations
 
 import json
-import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from base64 import urlsafe_b64decode
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TypeAlias
 from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
-import orjson
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from runner.adapters.http import (
+    Answer,
+    AnswerTooLarge,
+    BlockingClient,
+    open_blocking_client,
+    parsed,
+)
+from runner.adapters.http_faults import Unanswered
 from runner.errors import BackfillError, KeyRefused, TargetDown, TargetError, UsageError
 from runner.model import Json, Query, QueryRefused, Selection, Table
 from runner.spec.secrets import redact
 
 URL = "SUPABASE_URL"
-KEY = "SUPABASE_SERVICE_ROLE_KEY"
 PAGE = 1000  # rows; also what Supabase cuts answers at unless it is told otherwise
 MAX_TRIES = 3
 MAX_FILTERS = 5_500  # characters, of about 8,000 that proxies let a URL have
-_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
-_RANGE = re.compile(r"(?:(\d+)-(\d+)|\*)/(\d+)")  # an unknown total is written *
+_MOST = 64 * 1024 * 1024  # bytes of all pages of an answer
+_QUESTION = 120.0  # seconds for all of them
+_DEEPEST = 64  # levels of a column that is JSON
+_LARGEST = 2.0**63  # beyond it a number of a JSON answer has lost its last digits
+_RANGE = re.compile(r"(?:(\d{1,15})-(\d{1,15})|\*)/(\d{1,15})")  # an unknown total is written *
+_LONGEST_URL = 65_536  # characters: httpx takes no longer one
 _LONGEST_WORDS = 300  # characters
 # What PostgREST, or the gateway before it, takes for its own unless it is quoted.
 _RESERVED = frozenset(
@@ -43,35 +54,41 @@ Filters: TypeAlias = dict[str, str | list[str]]
 Row: TypeAlias = tuple[Json, ...]
 
 
-class _Unanswered(Exception):
-    """A try that may be made again: every question only reads."""
-
-
 @dataclass(slots=True)
 class Rest:
     """Meets `runner.model.Database`. Nothing of the URL or the key ever reaches a message."""
 
     url: str = field(repr=False)
     key: str = field(repr=False)
-    transport: httpx.BaseTransport | None = field(default=None, repr=False)
+    transport: httpx.AsyncBaseTransport | None = field(default=None, repr=False)
+    variable: str = "SUPABASE_SECRET_KEY"  # that holds the key
+    env: Mapping[str, str] | None = field(default=None, repr=False)  # None: this process's
+    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
-    _client: httpx.Client = field(init=False, repr=False)
+    _client: BlockingClient = field(init=False, repr=False)
+    _close: ExitStack = field(default_factory=ExitStack, repr=False)
+    _left: int = _MOST  # bytes that the answer to the present question may still have
+    _until: float = 0.0
 
     def __post_init__(self) -> None:
         self.url, self.key = _origin(self.url), self.key.strip()
         # httpx and h11 would echo a header's value that they cannot send.
         if not re.fullmatch(r"[!-~]+", self.key):
             hint = "copy it anew from the project's API settings"
-            raise UsageError(f"{KEY} has characters that no key has", hint=hint)
-        for name in ("httpx", "httpcore"):  # they log full URLs, and filters are data
-            logging.getLogger(name).disabled = True
-        self._client = self._connect()
+            raise UsageError(f"{self.variable} has characters that no key has", hint=hint)
+        if _is_public(self.key):
+            hint = "take a secret key (sb_secret_...) or the service_role key"
+            message = f"{self.variable} has a key for browsers, which sees no more than anybody may"
+            raise UsageError(message, hint=hint)
+        opened = open_blocking_client(self.transport, env=self.env, headers=_headers(self.key))
+        self._client = self._close.enter_context(opened)
 
     def ask(self, query: Query, parameters: Mapping[str, Json]) -> Table:
         if isinstance(query.ask, str):
             hint = f"write it as `table`, `columns` and `where`, or {_OTHERWISE}"
             raise QueryRefused("the REST interface cannot run SQL", hint)
         selection = query.ask
+        self._left, self._until = _MOST, self.clock() + _QUESTION
         parts = list(_fitting(_filters(selection.where, parameters)))
         if selection.columns == ("count",):
             return Table(("count",), ((sum(self._count(selection, part) for part in parts),),))
@@ -81,30 +98,10 @@ class Rest:
         return Table(tuple(called for _, called in selection.named), tuple(rows))
 
     def close(self) -> None:
-        self._client.close()
-
-    def _connect(self) -> httpx.Client:
-        try:
-            return httpx.Client(
-                headers={
-                    "accept": "application/json",
-                    "apikey": self.key,
-                    "authorization": f"Bearer {self.key}",
-                    "prefer": "count=exact",
-                    "range-unit": "items",
-                },
-                transport=self.transport,
-                timeout=_TIMEOUT,
-                follow_redirects=False,
-                trust_env=self.transport is None,
-            )
-        except (ImportError, ValueError, OSError) as error:
-            hint = "look at HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE"
-            message = f"the proxy or certificates cannot be used ({type(error).__name__})"
-            raise UsageError(message, hint=hint) from None
+        self._close.close()
 
     def _count(self, selection: Selection, part: Filters) -> int:
-        return _range(self._answer("HEAD", selection.table, _encoded(part), "0-0"))[1]
+        return _range(self._answer("HEAD", selection.table, _encoded(part), "0-0")[0])[1]
 
     def _read(self, selection: Selection, part: Filters, taken: int, max_rows: int) -> list[Row]:
         """All rows of one part, page by page; `taken` rows of the answer are there already."""
@@ -128,14 +125,14 @@ class Rest:
         order = ",".join(column for column, _ in selection.named)
         wanted = ",".join(f"{a}:{c}" if a != c else c for c, a in selection.named)
         query = _encoded({"select": wanted}, part, {"order": order})
-        response = self._answer("GET", selection.table, query, f"{start}-{start + PAGE - 1}")
-        rows = _rows(response.content, [called for _, called in selection.named])
+        response, body = self._answer("GET", selection.table, query, f"{start}-{start + PAGE - 1}")
+        rows = _rows(body, [called for _, called in selection.named])
         sent, total = _range(response)
         if sent != range(start, start + len(rows)):
             raise QueryRefused("the rows are not those that its Content-Range names", _OTHERWISE)
         return rows, total
 
-    def _answer(self, method: str, table: str, query: str, items: str) -> httpx.Response:
+    def _answer(self, method: str, table: str, query: str, items: str) -> Answer:
         """What is sent back with success; a few tries for what may pass by itself."""
         schema, _, name = table.rpartition(".")
         url = f"{self.url}/rest/v1/{quote(name, safe='')}" + (query and f"?{query}")
@@ -144,42 +141,55 @@ class Rest:
             sleep=self.sleep,
             stop=stop_after_attempt(MAX_TRIES),
             wait=wait_random_exponential(multiplier=0.5, max=3),
-            retry=retry_if_exception_type(_Unanswered),
+            retry=retry_if_exception_type(Unanswered),
             reraise=True,
         )
         try:
             return tries(self._try, method, url, headers)
-        except _Unanswered as error:
+        except Unanswered as error:
             hint = f"look at {URL} and at the network"
             raise TargetDown(f"the database cannot be reached: {error}", hint=hint) from None
 
-    def _try(self, method: str, url: str, headers: Mapping[str, str]) -> httpx.Response:
-        try:
-            response = self._client.request(method, url, headers=headers)
-            if method == "HEAD" and response.is_error:  # it has no body to say why
-                response = self._client.get(url, headers=headers)
-        except httpx.RequestError as error:
-            raise _Unanswered(f"no answer ({type(error).__name__})") from None
-        except httpx.InvalidURL:
-            raise QueryRefused("a value of it does not fit into a URL") from None
+    def _try(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
+        response, body = self._exchange(method, url, headers)
+        if method == "HEAD" and response.is_error:  # it has no body to say why
+            response, body = self._exchange("GET", url, headers)
         if not response.is_success:
-            raise self._refusal(response)
-        return response
+            raise self._refusal(response, body)
+        self._left -= len(body)
+        return response, body
 
-    def _refusal(self, response: httpx.Response) -> QueryRefused | BackfillError | _Unanswered:
-        status, said = response.status_code, self._said(response.content)
+    def _exchange(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
+        if len(url) > _LONGEST_URL:
+            raise QueryRefused("a value of it does not fit into a URL")
+        seconds = self._until - self.clock()
+        if seconds <= 0:
+            message = f"it has no answer within {_QUESTION:g} s"
+            raise QueryRefused(message, "narrow it, or add an index")
+        try:
+            return self._client.exchange(
+                method, url, headers=headers, seconds=seconds, most=max(1, self._left)
+            )
+        except AnswerTooLarge:
+            message = f"it gives more than {_MOST // 1024 // 1024} MiB"
+            raise QueryRefused(message, "narrow it, or ask for fewer columns") from None
+
+    def _refusal(
+        self, response: httpx.Response, body: bytes
+    ) -> QueryRefused | BackfillError | Unanswered:
+        status, said = response.status_code, self._said(body)
         code, message = said.get("code"), said.get("message", "")
         hint = said.get("hint") or said.get("details")
         words = f"{status}: {message}" if message else f"{status}"
         if code == _TOO_LONG:
             return QueryRefused(message, "narrow it, or add an index")
-        if status == 429 or status >= 500:
-            return _Unanswered(f"it answers {words}")
+        if status in (408, 429) or status >= 500:
+            return Unanswered(f"it answers {words}", maybe_taken=False)
         if status == 403 and code == _FORBIDDEN:
             return QueryRefused(message, hint or "grant the key's role SELECT on it")
         if status in (401, 403):
-            hint = f"look at {KEY} and {URL}: they must be of one project"
-            return KeyRefused(f"the database refuses {KEY} ({words})", hint=hint)
+            hint = f"look at {self.variable} and {URL}: they must be of one project"
+            return KeyRefused(f"the database refuses {self.variable} ({words})", hint=hint)
         if status < 400:
             hint = f"set {URL} to the address that it redirects to"
             return TargetError(f"{URL} redirects ({status}), and a key is never sent on", hint=hint)
@@ -283,16 +293,66 @@ def _range(response: httpx.Response) -> tuple[range, int]:
 def _rows(body: bytes, columns: Sequence[str]) -> list[Row]:
     found = _parsed(body)
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
-        raise QueryRefused("the REST interface's answer is no list of rows", f"look at {URL}")
+        message = "the REST interface's answer is no list of rows in JSON"
+        raise TargetError(message, hint=f"look at {URL}, and at a number such as 1e400 or NaN")
     try:
-        return [tuple(row[column] for column in columns) for row in found]
+        rows = [tuple(row[column] for column in columns) for row in found]
     except KeyError as missing:
         message = f"the REST interface's answer has no column `{missing.args[0]}`"
         raise QueryRefused(message) from None
+    for row in rows:
+        for column, value in zip(columns, row, strict=True):
+            _check_value(column, value)
+    return rows
+
+
+def _check_value(column: str, value: Json) -> None:
+    """What would not come through whole is refused, by its column."""
+    if isinstance(value, float) and abs(value) >= _LARGEST:
+        message = f"`{column}` has a number with too many digits ({value:g})"
+        raise QueryRefused(message, "give it as text, by a view with a cast")
+    level: list[Json] = [value]
+    for _ in range(_DEEPEST):
+        below = (_members(one) for one in level if isinstance(one, dict | list))
+        level = [one for some in below for one in some]
+        if not level:
+            return
+    raise QueryRefused(f"`{column}` has more than {_DEEPEST} levels in it", "take a part of it")
+
+
+def _members(value: Json) -> Iterable[Json]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _parsed(body: bytes) -> Json:
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
+        found: Json = parsed(body)
+    except ValueError:
         return None
+    return found
+
+
+def _headers(key: str) -> dict[str, str]:
+    """A key of the new kind is no token, and is refused as a Bearer; the old ones are both."""
+    bearer = {} if key.startswith("sb_") else {"authorization": f"Bearer {key}"}
+    return {
+        "accept": "application/json",
+        "apikey": key,
+        "prefer": "count=exact",
+        "range-unit": "items",
+        **bearer,
+    }
+
+
+def _is_public(key: str) -> bool:
+    """A publishable key, or the old `anon` one, whose token says so."""
+    if key.startswith("sb_publishable_"):
+        return True
+    claims = key.split(".")[1:2]
+    try:
+        found = _parsed(urlsafe_b64decode(claims[0] + "==")) if claims else None
+    except ValueError:
+        return False
+    return isinstance(found, dict) and found.get("role") == "anon"

@@ -8,21 +8,26 @@ REST interface, version 2022-11-28. A comment is found again by a mark that its 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-import httpx
+import orjson
 
+from runner.adapters.http import BlockingClient, open_blocking_client, parsed
+from runner.adapters.http_faults import Unanswered
 from runner.errors import KeyRefused, TargetError, UsageError
 
 _ORIGIN = "https://api.github.com"
-_TIMEOUT = 20.0  # seconds
+_MOST_BODY = 16 * 1024 * 1024  # bytes: a page of comments has 6 at most
 _PAGE = 100
 _MOST_PAGES = 50
 _TRIES = 3  # of a connection
+_AGAIN = 1.0  # seconds between them
+_ADDRESS = 500  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +80,8 @@ def comment(request: PullRequest, kind: str, text: str, *, anew: bool = True) ->
         "authorization": f"Bearer {request.token}",
         "accept": "application/vnd.github+json",
         "x-github-api-version": "2022-11-28",
-        "user-agent": "backfill",
     }
-    transport = httpx.HTTPTransport(retries=_TRIES)  # of connecting alone: no comment is doubled
-    with httpx.Client(headers=headers, timeout=_TIMEOUT, transport=transport) as client:
+    with open_blocking_client(headers=headers) as client:
         base = f"{request.origin}/repos/{quote(request.repository)}"
         number = request.number or _of_commit(client, base, request.commit)
         if number is None:
@@ -92,20 +95,21 @@ def comment(request: PullRequest, kind: str, text: str, *, anew: bool = True) ->
         return _address(_ask(client, "POST", f"{base}/issues/{number}/comments", body))
 
 
-def _of_commit(client: httpx.Client, base: str, commit: str) -> int | None:
-    found = _ask(client, "GET", f"{base}/commits/{quote(commit)}/pulls")
-    return next((int(one["number"]) for one in found), None)
+def _of_commit(client: BlockingClient, base: str, commit: str) -> int | None:
+    found = _list(client, f"{base}/commits/{quote(commit, safe='')}/pulls")
+    return next((one["number"] for one in found if _is_number(one.get("number"))), None)
 
 
-def _find(client: httpx.Client, origin: str, url: str, mark: str) -> int | None:
+def _find(client: BlockingClient, origin: str, url: str, mark: str) -> int | None:
     """Our own comment with the mark: anybody else can write the mark too, and change theirs."""
     own: str | None = None
     for page in range(1, _MOST_PAGES + 1):
-        found = _ask(client, "GET", f"{url}?per_page={_PAGE}&page={page}")
+        found = _list(client, f"{url}?per_page={_PAGE}&page={page}")
         for one in found:
-            if str(one.get("body") or "").startswith(mark):
+            if str(one.get("body") or "").startswith(mark) and _is_number(one.get("id")):
                 own = _own_login(client, origin) if own is None else own
-                user = one.get("user") or {}
+                user = one.get("user")
+                user = user if isinstance(user, dict) else {}
                 if user.get("login") == own if own else user.get("type") == "Bot":
                     return int(one["id"])
         if len(found) < _PAGE:
@@ -113,36 +117,74 @@ def _find(client: httpx.Client, origin: str, url: str, mark: str) -> int | None:
     return None
 
 
-def _own_login(client: httpx.Client, origin: str) -> str:
+def _own_login(client: BlockingClient, origin: str) -> str:
     """Whose the token is; empty for that of an Actions job, which may not ask and is a bot's."""
     try:
-        return str(_ask(client, "GET", f"{origin}/user").get("login") or "")
+        answer = _ask(client, "GET", f"{origin}/user")
     except KeyRefused:
         return ""
+    login = answer.get("login") if isinstance(answer, dict) else None
+    return login if isinstance(login, str) else ""
+
+
+def _is_number(value: object) -> bool:
+    """An id that may stand in a path."""
+    return type(value) is int and value > 0
 
 
 def _address(answer: Any) -> str:
-    return str(answer.get("html_url") or answer.get("url") or "")
+    found = (answer.get("html_url") or answer.get("url")) if isinstance(answer, dict) else None
+    plain = isinstance(found, str) and found.isascii() and found.isprintable()
+    return found[:_ADDRESS] if isinstance(found, str) and plain else ""
 
 
-def _ask(client: httpx.Client, method: str, url: str, body: object = None) -> Any:
-    try:
-        response = client.request(method, url, json=body)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise TargetError(f"GitHub does not answer ({type(error).__name__})") from None
-    if response.status_code in (401, 403, 404):
-        message = f"GitHub refuses {method} {httpx.URL(url).path} ({response.status_code})"
+def _list(client: BlockingClient, url: str) -> list[dict[str, Any]]:
+    found = _ask(client, "GET", url)
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise TargetError(f"GitHub answers GET {_path(url)} with something else than a list")
+    return found
+
+
+def _ask(client: BlockingClient, method: str, url: str, body: object = None) -> Any:
+    status, answer = _connected(client, method, url, body)
+    what = f"{method} {_path(url)}"
+    if status in (401, 403, 404):
+        message = f"GitHub refuses {what} ({status})"
         hint = (
             "the job needs permissions: {pull-requests: write}; a pull request from a fork has a "
             "token that only reads"
         )
         raise KeyRefused(message, hint=hint)
-    if response.status_code >= 300:
-        raise TargetError(f"GitHub answers {response.status_code} to {method} {url}")
+    if status >= 300:
+        raise TargetError(f"GitHub answers {status} to {what}")
     try:
-        return response.json()
+        return parsed(answer)
     except ValueError:
-        raise TargetError(f"GitHub answers {method} {url} with something else than JSON") from None
+        raise TargetError(f"GitHub answers {what} with something else than JSON") from None
+
+
+def _connected(client: BlockingClient, method: str, url: str, body: object) -> tuple[int, bytes]:
+    """Tried again where nothing was sent: no comment is doubled."""
+    for left in reversed(range(_TRIES)):
+        try:
+            response, answer = client.exchange(
+                method,
+                url,
+                most=_MOST_BODY,
+                content=None if body is None else orjson.dumps(body),
+                headers={} if body is None else {"content-type": "application/json"},
+            )
+        except Unanswered as error:
+            if left and not error.maybe_taken:
+                time.sleep(_AGAIN)
+                continue
+            raise TargetError(f"GitHub does not answer: {error}") from None
+        return response.status_code, answer
+    raise AssertionError  # the last try returns or raises
+
+
+def _path(url: str) -> str:
+    return urlsplit(url).path[:_ADDRESS]
 
 
 def _event(path: str | None) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def without_keys(env: Mapping[str, str]) -> dict[str, str]:
 
 def _is_key(name: str) -> bool:
     inngest = name.startswith("INNGEST_") and "KEY" in name.removeprefix("INNGEST_")
-    kept_back = name in ("SUPABASE_SERVICE_ROLE_KEY", "BACKFILL_STATE")
+    kept_back = name in ("SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY", "BACKFILL_STATE")
     return inngest or kept_back or name.endswith("_SIGNING_KEY")
 
 

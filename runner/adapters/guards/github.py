@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-import httpx
-import orjson
-
+from runner.adapters.http import AnswerTooLarge, Client, parsed
+from runner.adapters.http_faults import Unanswered
+from runner.errors import TargetError
 from runner.execution.ports import GuardUnanswered, Hold
 from runner.model import GithubGuard
 
@@ -31,7 +30,7 @@ class Rate(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Github:
     spec: GithubGuard
-    client: httpx.AsyncClient
+    client: Client
     origin: str
     token: str = field(repr=False)
     clock: Callable[[], float] = time.time
@@ -63,27 +62,21 @@ class Github:
         }
         url = f"{self.origin}/rate_limit"
         try:
-            async with (
-                asyncio.timeout(_TIMEOUT),
-                self.client.stream("GET", url, headers=headers, timeout=_TIMEOUT) as response,
-            ):
-                if response.status_code != 200:
-                    raise GuardUnanswered(f"it answers {response.status_code}")
-                body = bytearray()
-                async for part in response.aiter_bytes():
-                    body += part
-                    if len(body) > _MAX_BODY:
-                        raise GuardUnanswered("its answer has no rate limit in it")
-                return bytes(body)
-        except TimeoutError:
-            raise GuardUnanswered("no answer in time") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise GuardUnanswered(f"no answer ({type(error).__name__})") from None
+            response, body = await self.client.exchange(
+                "GET", url, headers=headers, seconds=_TIMEOUT, most=_MAX_BODY
+            )
+        except AnswerTooLarge:
+            raise GuardUnanswered("its answer has no rate limit in it") from None
+        except (Unanswered, TargetError) as error:
+            raise GuardUnanswered(str(error)) from None
+        if response.status_code != 200:
+            raise GuardUnanswered(f"it answers {response.status_code}")
+        return body
 
 
 def _core(body: bytes) -> Rate:
     try:
-        core = orjson.loads(body)["resources"]["core"]
+        core = parsed(body)["resources"]["core"]
         found = core["remaining"], core["limit"], core["reset"]
     except (ValueError, KeyError, TypeError):
         found = None, None, None

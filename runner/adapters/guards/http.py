@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 
 import httpx
 
-from runner.adapters.inngest.http import retry_after
+from runner.adapters.http import Client, retry_after
+from runner.adapters.http_faults import Unanswered
+from runner.errors import TargetError
 from runner.execution.ports import GuardUnanswered, Hold
 from runner.model import HttpGuard
 
 _AGAIN = 5.0  # seconds
 _TIMEOUT = 10.0  # seconds
+_LONGEST = 3_600.0  # seconds: what it asks for beyond that is asked again
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class Http:
     """Raises `httpx.InvalidURL` where the URL is none. Its name leaves out what may be a key."""
 
     spec: HttpGuard = field(repr=False)
-    client: httpx.AsyncClient
+    client: Client
     name: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -30,17 +32,14 @@ class Http:
 
     async def ask(self) -> Hold | None:
         try:
-            async with (
-                asyncio.timeout(_TIMEOUT),
-                # Its body is no news, and stays unread.
-                self.client.stream("GET", self.spec.url, timeout=_TIMEOUT) as response,
-            ):
-                if response.is_success:
-                    return None
-                wait = retry_after(response.headers)
-                reason = f"{self.name} answers {response.status_code}"
-                return Hold(reason, _AGAIN if wait is None else max(1.0, wait))
-        except TimeoutError:
-            raise GuardUnanswered("no answer in time") from None
-        except httpx.HTTPError as error:
-            raise GuardUnanswered(f"no answer ({type(error).__name__})") from None
+            # Its body is no news, and stays unread.
+            response, _ = await self.client.exchange(
+                "GET", self.spec.url, seconds=_TIMEOUT, unread=True
+            )
+        except (Unanswered, TargetError) as error:
+            raise GuardUnanswered(str(error)) from None
+        if response.is_success:
+            return None
+        wait = retry_after(response.headers)
+        reason = f"{self.name} answers {response.status_code}"
+        return Hold(reason, _AGAIN if wait is None else min(_LONGEST, max(1.0, wait)))

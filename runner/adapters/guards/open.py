@@ -16,10 +16,9 @@ from runner.execution.ports import Guard
 from runner.model import CommandGuard, FileGuard, GithubGuard, GuardSpec, HttpGuard, SqlGuard
 
 if TYPE_CHECKING:
-    import httpx
-
     from runner.adapters.database.open import Databases
     from runner.adapters.guards.github import Rate
+    from runner.adapters.http import Client
 
 GITHUB = "https://api.github.com"
 
@@ -44,7 +43,7 @@ class _Opener:
     env: Mapping[str, str] = field(repr=False)
     folder: Path
     stack: AsyncExitStack
-    _client: httpx.AsyncClient | None = None
+    _client: Client | None = None
     _databases: Databases | None = None
 
     async def open(self, spec: GuardSpec) -> Guard:
@@ -88,20 +87,20 @@ class _Opener:
             self.stack.callback(self._databases.close)
         return Sql(spec, self._databases)
 
-    async def _shared_client(self) -> httpx.AsyncClient:
-        from runner.adapters.inngest.http import open_client
+    async def _shared_client(self) -> Client:
+        from runner.adapters.http import open_client
 
         if self._client is None:  # it follows no redirects, honours proxies, and logs no URL
-            self._client = await self.stack.enter_async_context(open_client(None))
+            self._client = await self.stack.enter_async_context(open_client(env=self.env))
         return self._client
 
 
 async def github_rate(env: Mapping[str, str]) -> Rate:
     """Raises `GuardUnanswered`, and what `open_guards` raises."""
     from runner.adapters.guards.github import Github
-    from runner.adapters.inngest.http import open_client
+    from runner.adapters.http import open_client
 
-    async with open_client(None) as client:
+    async with open_client(env=env) as client:
         github = Github(GithubGuard(0), client, _github_origin(env), _github_token(env))
         return await github.rate()
 

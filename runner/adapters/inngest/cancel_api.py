@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import quote
 
-import httpx
 import orjson
 
-from runner.adapters.inngest.http import Retry, Unanswered, request
+from runner.adapters.http import Client
+from runner.adapters.http_faults import Unanswered
+from runner.adapters.inngest.answers import object_of, words
+from runner.adapters.inngest.http import Retry, request
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, TargetError
 
@@ -20,7 +21,7 @@ _REFUSED = (401, 403)
 
 @dataclass(frozen=True, slots=True)
 class HttpCancelApi:
-    client: httpx.AsyncClient
+    client: Client
     target: Target
     retry: Retry
 
@@ -90,16 +91,13 @@ class HttpCancelApi:
 
 def _meant(status: int, body: bytes) -> tuple[int, str]:
     """Errors hide behind 200 (protocol page, section 6); one without a status stays an error."""
-    try:
-        answer: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return status, ""
-    if not (isinstance(answer, dict) and answer.get("error")):
+    answer = object_of(body)
+    if not answer.get("error"):
         return status, ""
     hidden = answer.get("status")
     if status < 300 and type(hidden) is int:
         status = hidden
-    return status, str(answer["error"])
+    return status, words(answer["error"], 10 * _MESSAGE_LENGTH) or "an error without words"
 
 
 def _rfc3339(seconds: float) -> str:

@@ -9,19 +9,22 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-import orjson
 
-from runner.adapters.inngest.http import Retry, Unanswered, request
+from runner.adapters.http import Client
+from runner.adapters.http_faults import Unanswered
+from runner.adapters.inngest.answers import are_ids, not_inngests, object_of, words
+from runner.adapters.inngest.http import Retry, request
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, TargetError
 from runner.execution.ports import Answer, RequestTooLarge
 
 _MESSAGE_LENGTH = 300
+_READ = 4_000  # characters in which a key is looked for
 
 
 @dataclass(frozen=True, slots=True)
 class HttpEventApi:
-    client: httpx.AsyncClient
+    client: Client
     target: Target
     retry: Retry
     trace: Mapping[str, str] = field(default_factory=dict)  # see `trace_context`
@@ -41,6 +44,7 @@ class HttpEventApi:
             return self._read(response, answer, count, resent=resent)
 
         found: Answer = await self.retry(f"sending to {self.target.name}", attempt)
+        self.retry.patience.begun = True
         return replace(found, trouble=trouble)
 
     async def _post(
@@ -67,18 +71,17 @@ class HttpEventApi:
             )
         if status == 413:
             raise RequestTooLarge("the request is too large (413)", maybe_taken=resent)
-        answer = _object(body)
+        answer = object_of(body)
         ids = answer.get("ids")
         if status not in (200, 400) or not isinstance(ids, list):
             if status == 400 and isinstance(answer.get("error"), str):
                 ids = []
             else:
-                raise self._not_inngest(status)
-        try:
-            "".join(ids)  # the quickest way to know that all are strings: there are thousands
-        except TypeError:
-            raise self._not_inngest(status) from None
-        taken = tuple(filter(None, ids))
+                raise not_inngests(self.target.name, status)
+        taken = tuple(filter(lambda one: one != "", ids))
+        if not are_ids(taken) or len(taken) > count:
+            what = f"ids that are none, or not one for each of {count} events"
+            raise not_inngests(self.target.name, status, what)
         if status == 200 and len(taken) != count:
             message = f"{self.target.name} answered with {len(taken)} ids for {count} events"
             hint = "what it took is not known; `backfill resume` sends the same request again"
@@ -89,12 +92,8 @@ class HttpEventApi:
         return Answer(taken, refused, resent)
 
     def _message(self, answer: dict[str, Any]) -> str:
-        return self.target.clean(str(answer.get("error") or "no reason given"))[:_MESSAGE_LENGTH]
-
-    def _not_inngest(self, status: int) -> TargetError:
-        message = f"{self.target.name} answers {status} with a body that is not Inngest's"
-        hint = "is there a proxy in between, or another server at this address?"
-        return TargetError(message, hint=hint)
+        said = self.target.clean(words(answer.get("error"), _READ))
+        return said[:_MESSAGE_LENGTH] or "no reason given"
 
 
 async def _then(body: bytes, meanwhile: Callable[[], object]) -> AsyncIterator[bytes]:
@@ -111,12 +110,3 @@ def trace_context(env: Mapping[str, str]) -> dict[str, str]:
         return {}
     plain = state.isascii() and state.isprintable()
     return {"traceparent": parent, **({"tracestate": state} if state and plain else {})}
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    """Servers answer as text/plain: only the body says what it is."""
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return value if isinstance(value, dict) else {}

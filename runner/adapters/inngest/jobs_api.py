@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
+from urllib.parse import quote
 
 import httpx
-import orjson
 
-from runner.adapters.inngest.http import Retry, Unanswered, request
+from runner.adapters.http import Answer, Client
+from runner.adapters.http_faults import Unanswered
+from runner.adapters.inngest.answers import are_ids, is_id, json_of, not_inngests, words
+from runner.adapters.inngest.http import Retry, request
 from runner.adapters.inngest.output import MESSAGE_LENGTH, message_of
 from runner.adapters.inngest.run_lists import RunLists
 from runner.adapters.inngest.target import Target
@@ -20,14 +22,14 @@ from runner.errors import KeyRefused, TargetError
 from runner.execution.ports import Listed
 from runner.model import ENDED, Job
 
-_ULID = re.compile("[0-9A-HJKMNP-TV-Z]{26}")
 _TRIGGER = 'query{runTrigger(runID:"%s"){IDs}}'
+_NAME = 200  # characters of a function's name
 _NO_EVENT = "0" * 26  # a well-formed internal id that no event has
 
 
 @dataclass(slots=True)
 class HttpJobsApi:
-    client: httpx.AsyncClient
+    client: Client
     target: Target
     retry: Retry
     _keys: list[str] = field(init=False)
@@ -41,6 +43,7 @@ class HttpJobsApi:
 
     async def probe(self) -> None:
         response, _ = await self._ask(_NO_EVENT)
+        self.retry.patience.begun = True
         if response.status_code == 404 and "json" not in response.headers.get("content-type", ""):
             self.retry.note(f"{self.target.name} knows no /v1/events (404): is its REST API there?")
 
@@ -55,7 +58,7 @@ class HttpJobsApi:
     async def _ask(self, internal_id: str) -> tuple[httpx.Response, list[dict[str, Any]]]:
         # The server caches this answer for 15 s, an early empty one too; a query it does not
         # know passes the cache by (protocol page, section 6).
-        path = f"/v1/events/{internal_id}/runs"
+        path = f"/v1/events/{quote(internal_id, safe='')}/runs"
 
         async def attempt() -> tuple[httpx.Response, list[dict[str, Any]]]:
             response, body = await self._get(path, {"fresh": str(next(self._cache_buster))})
@@ -64,28 +67,29 @@ class HttpJobsApi:
         found: tuple[httpx.Response, list[dict[str, Any]]] = await self.retry(self._what, attempt)
         return found
 
-    async def _list(self, query: Mapping[str, Any]) -> tuple[httpx.Response, bytes]:
+    async def _list(self, query: Mapping[str, Any]) -> Answer:
         """With the key that holds for single events: one that it is refused with here, where a
         server guards its beta, is no reason to turn to another."""
 
-        async def attempt() -> tuple[httpx.Response, bytes]:
+        async def attempt() -> Answer:
             return await self._request("/v2/runs", query, self._keys[0] if self._keys else None)
 
-        found: tuple[httpx.Response, bytes] = await self.retry(self._what, attempt)
+        found: Answer = await self.retry(self._what, attempt)
         return found
 
     async def _events_of(self, job_id: str) -> list[str]:
         """All events of a batch, from the dashboard's own API; none where a server has no such."""
 
-        async def attempt() -> tuple[httpx.Response, bytes]:
+        async def attempt() -> Answer:
             return await self._request("/v0/gql", {"query": _TRIGGER % job_id}, None)
 
         found: list[str] = []
-        if _ULID.fullmatch(job_id):
-            response, body = await self.retry(self._what, attempt)
-            with suppress(orjson.JSONDecodeError, KeyError, TypeError):
-                if response.status_code == 200:
-                    found = [str(id_) for id_ in orjson.loads(body)["data"]["runTrigger"]["IDs"]]
+        response, body = await self.retry(self._what, attempt)
+        with suppress(KeyError, TypeError):
+            if response.status_code == 200:
+                found = list(json_of(body)["data"]["runTrigger"]["IDs"])
+        if not are_ids(found):
+            raise not_inngests(self.target.name, response.status_code, "ids that are none")
         if not found and not self._said_of_batches:
             self._said_of_batches = True
             self.retry.note(
@@ -98,7 +102,7 @@ class HttpJobsApi:
     def _what(self) -> str:
         return f"asking {self.target.name} for jobs"
 
-    async def _get(self, path: str, query: Mapping[str, Any]) -> tuple[httpx.Response, bytes]:
+    async def _get(self, path: str, query: Mapping[str, Any]) -> Answer:
         """Keys are tried in turn: after a rotation the fallback may be the one that holds."""
         while True:
             key = self._keys[0] if self._keys else None
@@ -110,9 +114,7 @@ class HttpJobsApi:
             if key == self._keys[0]:  # else another request has moved on already
                 self._keys.pop(0)
 
-    async def _request(
-        self, path: str, query: Mapping[str, Any], key: str | None
-    ) -> tuple[httpx.Response, bytes]:
+    async def _request(self, path: str, query: Mapping[str, Any], key: str | None) -> Answer:
         url = f"{self.target.api}{path}"
         headers = {"authorization": f"Bearer {key}"} if key else {}
         if self.target.environment:
@@ -127,18 +129,16 @@ class HttpJobsApi:
             raise KeyRefused(f"{self.target.name} {what} ({status})", hint=hint)
         if status == 404:
             return []
-        try:
-            answer = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            answer = None
+        answer = json_of(body)
         if isinstance(answer, dict) and answer.get("error"):
             return self._hidden_error(answer)
         runs = answer
         if isinstance(answer, dict) and "data" in answer:
             runs = answer["data"] or []
         if status != 200 or not (isinstance(runs, list) and all(isinstance(r, dict) for r in runs)):
-            message = f"{self.target.name} answers {status} with a body that is not Inngest's"
-            raise TargetError(message, hint="is there another server at this address?")
+            raise not_inngests(self.target.name, status)
+        if not all(is_id(run.get("run_id")) for run in runs):
+            raise not_inngests(self.target.name, status, "ids that are none")
         return runs
 
     def _hidden_error(self, answer: dict[str, Any]) -> list[dict[str, Any]]:
@@ -146,25 +146,29 @@ class HttpJobsApi:
         status = answer.get("status")
         if status == 404:
             return []
-        says = f"it says: {self.target.clean(str(answer['error']))[:MESSAGE_LENGTH]}"
+        says = f"it says: {self._said(answer['error'])}"
         if isinstance(status, int) and (status == 429 or status >= 500):
             raise Unanswered(says, maybe_taken=False)
         raise TargetError(f"asking {self.target.name} for jobs: {says}")
 
     def _job(self, run: dict[str, Any]) -> Job:
-        job_id, status = str(run.get("run_id", "")), str(run.get("status", "Unknown"))
+        job_id, status = str(run["run_id"]), words(run.get("status")) or "Unknown"
+        original = run.get("original_run_id")
         # The status turns terminal up to 160 ms before the output and `ended_at` appear; a server
         # that has no such key is taken at its status.
         ended = status.lower() in ENDED and bool(run.get("ended_at", True))
         return Job(
             id=job_id,
-            function=str(run.get("function_id", "")),
+            function=words(run.get("function_id"), _NAME),
             status=status,
             ended=ended,
             message=self._message(run) if status.lower() != "completed" else None,
             url=self.target.job_url(job_id),
-            original=run.get("original_run_id"),
+            original=original if is_id(original) else None,
         )
+
+    def _said(self, error: object) -> str:
+        return self.target.clean(words(error, 10 * MESSAGE_LENGTH))[:MESSAGE_LENGTH]
 
     def _message(self, run: dict[str, Any]) -> str | None:
         return message_of(run.get("output"), self.target)

@@ -6,9 +6,11 @@ from typing import Any
 
 import orjson
 
+from runner.adapters.inngest.answers import words
 from runner.adapters.inngest.target import Target
 
 MESSAGE_LENGTH = 500
+_READ = 100_000  # characters in which a key is looked for
 
 
 def message_of(output: Any, target: Target) -> str | None:
@@ -23,12 +25,13 @@ def _own_words(output: Any) -> str | None:
         try:
             output = orjson.loads(output)
         except orjson.JSONDecodeError:
-            return output or None
+            return words(output, _READ) or None
     if not isinstance(output, dict):
         return None
     if isinstance(output.get("error"), dict):  # as the lists of /v2 have it
         output = output["error"]
     name, message = output.get("name"), output.get("message")
     if not message:
-        return str(name) if name else None
-    return f"{name}: {message}" if name else str(message)
+        return words(name, _READ) or None
+    parts = words(name, _READ), words(message, _READ)
+    return ": ".join(filter(None, parts)) or None

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
 import httpx
-import orjson
 
-from runner.adapters.inngest.http import Unanswered, request
+from runner.adapters.http import Answer, Client
+from runner.adapters.inngest.answers import object_of, words
+from runner.adapters.inngest.http import request
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, TargetDown, TargetError
 from runner.execution.ports import Hello, Listener
 
 _TIMEOUT = 10.0  # seconds
+_NAME = 256  # characters
 _FUNCTIONS = "{apps{functions{slug triggers{type value}}}}"
 
 
@@ -26,7 +28,7 @@ _FUNCTIONS = "{apps{functions{slug triggers{type value}}}}"
 class HttpProbe:
     """Meets `runner.execution.ports.Probe`."""
 
-    client: httpx.AsyncClient
+    client: Client
     target: Target
     follower: HttpJobsApi
     clock: Callable[[], float] = time.time
@@ -35,8 +37,8 @@ class HttpProbe:
         """``/dev`` tells the version where the server is one of ours; any answer will do."""
         began = self.clock()
         response, body = await self._ask("GET", f"{self.target.api}/dev", headers=self._bearer())
-        version = _object(body).get("version") if response.status_code == 200 else None
-        return Hello(version if isinstance(version, str) else None, self._skew(response, began))
+        version = object_of(body).get("version") if response.status_code == 200 else None
+        return Hello(words(version) or None, self._skew(response, began))
 
     async def accept(self) -> None:
         """An empty array starts nothing, and is refused only with a wrong key: a server answers
@@ -65,16 +67,21 @@ class HttpProbe:
             response, body = await self._ask("GET", url, params={"query": _FUNCTIONS})
         except TargetError:
             return None
-        data = _object(body).get("data") if response.status_code == 200 else None
+        data = object_of(body).get("data") if response.status_code == 200 else None
         apps = data.get("apps") if isinstance(data, dict) else None
         return None if apps is None else list(_listeners(apps))
 
-    async def _ask(self, method: str, url: str, **arguments: Any) -> tuple[httpx.Response, bytes]:
+    async def _ask(self, method: str, url: str, **arguments: Any) -> Answer:
+        async def attempt() -> Answer:
+            return await request(self.client, method, url, seconds=_TIMEOUT, **arguments)
+
         try:
-            return await request(self.client, method, url, timeout=_TIMEOUT, **arguments)
-        except Unanswered as error:
-            hint = "is it running, and is its address right?"
-            raise TargetDown(f"{self.target.name} cannot be reached: {error}", hint=hint) from None
+            answer: Answer = await self.follower.retry(
+                f"{self.target.name} cannot be reached", attempt
+            )
+        except TargetDown as error:
+            raise TargetDown(str(error), hint="is it running, and is its address right?") from None
+        return answer
 
     def _bearer(self) -> dict[str, str]:
         keys = self.target.signing_keys
@@ -84,23 +91,21 @@ class HttpProbe:
         """How far the server's clock is ahead, in seconds; its header has whole ones."""
         try:
             theirs = parsedate_to_datetime(response.headers["date"]).timestamp()
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, TypeError, OverflowError):
             return None
         ours = (began + self.clock()) / 2
         return theirs + 0.5 - ours
 
 
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        found = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _listeners(apps: Any) -> Any:
-    for app in apps:
-        for function in app.get("functions") or ():
-            for trigger in function.get("triggers") or ():
+def _listeners(apps: object) -> Iterator[Listener]:
+    """What has another form than the server's tells nothing."""
+    for app in _objects(apps):
+        for function in _objects(app.get("functions")):
+            slug = words(function.get("slug"), _NAME)
+            for trigger in _objects(function.get("triggers")):
                 if trigger.get("type") == "EVENT":
-                    yield Listener(str(trigger.get("value")), str(function.get("slug")))
+                    yield Listener(words(trigger.get("value"), _NAME), slug)
+
+
+def _objects(found: object) -> list[dict[str, Any]]:
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []

@@ -9,15 +9,16 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
-import httpx
-import orjson
-
+from runner.adapters.http import Answer, AnswerTooLarge
+from runner.adapters.inngest.answers import are_ids, is_id, json_of, not_inngests, words
 from runner.adapters.inngest.output import message_of
 from runner.adapters.inngest.target import Target
 from runner.execution.ports import Listed, ListsTooLong
 from runner.model import Job
 
 PAGE = 100  # the most that a server gives
+_CURSOR, _NAME = 4_096, 200  # characters
+_SKEW = 86_400.0  # seconds: a clock that is further off is not believed
 # Jobs that go on come first: one that ends meanwhile is then in the lists of those that have ended.
 # Each job is in one list. (Skipped and overflowed ones are in none: they have no status there.) By
 # the time that they were queued, since the lists by the time of the end leave most of them out.
@@ -44,10 +45,11 @@ class RunLists:
     """`get` makes a request for a list, which raises `TargetError`; `batch` names the events that
     a job of a function with batches was started by: the lists name one of them."""
 
-    get: Callable[[Mapping[str, Any]], Awaitable[tuple[httpx.Response, bytes]]]
+    get: Callable[[Mapping[str, Any]], Awaitable[Answer]]
     batch: Callable[[str], Awaitable[Sequence[str]]]
     target: Target
     _batches: dict[str, Sequence[str]] = field(default_factory=dict)
+    _limit: int = PAGE  # of pages with outputs: what has fitted
     _ahead: float | None = None  # seconds that the server's clock is ahead of ours
 
     async def since(self, moment: float, most: Callable[[], int]) -> list[Listed] | None:
@@ -64,10 +66,11 @@ class RunLists:
         try:
             if self._ahead is None:
                 before = time.time()
-                self._ahead = _fetched_at(await self._page({"limit": 1}), before) - before
+                ahead = _fetched_at(await self._page({"limit": 1}), before) - before
+                self._ahead = ahead if abs(ahead) < _SKEW else 0.0
             found: list[Listed] = []
             for query in _LISTS:
-                found += await self._all(query, moment + self._ahead, read_on)
+                found += await self._all(query, min(moment, time.time()) + self._ahead, read_on)
         except _NoLists:
             return None
         return found
@@ -77,35 +80,54 @@ class RunLists:
     ) -> list[Listed]:
         start = datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")
         found: list[Listed] = []
-        asked = {**query, "timeField": "queuedAt", "from": start, "order": "asc", "limit": PAGE}
+        asked = {**query, "timeField": "queuedAt", "from": start, "order": "asc"}
         cursor: str | None = None
         while True:
-            read_on()
-            page = await self._page({**asked, **({"cursor": cursor} if cursor else {})})
+            page = await self._fitting({**asked, **({"cursor": cursor} if cursor else {})}, read_on)
             for run in page.get("data") or ():
                 found += await self._listed(run)
-            paging = page.get("page") or {}
+            paging = page["page"]
             following = paging.get("cursor") if paging.get("hasMore") else None
             if not following or following == cursor:
                 return found
+            if not isinstance(following, str) or len(following) > _CURSOR:
+                raise not_inngests(self.target.name, 200, "a cursor that is none")
             cursor = following
+
+    async def _fitting(
+        self, query: Mapping[str, Any], read_on: Callable[[], None]
+    ) -> dict[str, Any]:
+        """A page that is too large is halved; one job that is, is asked about without output."""
+        limit = self._limit if "includeOutput" in query else PAGE
+        while True:
+            read_on()
+            try:
+                return await self._page({**query, "limit": limit})
+            except AnswerTooLarge:
+                if limit == 1 and "includeOutput" not in query:
+                    raise
+            if limit > 1:
+                self._limit = limit = limit // 2
+            else:
+                query = {name: value for name, value in query.items() if name != "includeOutput"}
 
     async def _page(self, query: Mapping[str, Any]) -> dict[str, Any]:
         response, body = await self.get(query)
-        try:
-            answer = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            answer = None
-        if response.status_code != 200 or not isinstance(answer, dict) or "page" not in answer:
+        answer = json_of(body)
+        if response.status_code != 200 or not isinstance(answer, dict):
+            raise _NoLists
+        if not isinstance(answer.get("page"), dict) or not _objects(answer.get("data")):
             raise _NoLists
         return answer
 
     async def _listed(self, run: dict[str, Any]) -> list[Listed]:
         status = _STATUSES.get(str(run.get("status")))
-        trigger = run.get("trigger") or {}
-        events = trigger.get("eventIds") or []
-        if status is None or not run.get("id"):
+        trigger, function = run.get("trigger") or {}, run.get("function") or {}
+        if status is None or not isinstance(trigger, dict) or not isinstance(function, dict):
             raise _NoLists
+        events = trigger.get("eventIds") or []
+        if not is_id(run.get("id")) or not isinstance(events, list) or not are_ids(events):
+            raise not_inngests(self.target.name, 200, "ids that are none")
         ended = bool(run.get("endedAt"))
         if ended and status in ("Scheduled", "Running"):
             return []  # it was skipped, or overflowed: an answer about its event says which
@@ -117,7 +139,7 @@ class RunLists:
         failed = ended and status != "Completed"
         job = Job(
             id=job_id,
-            function=str((run.get("function") or {}).get("id", "")),
+            function=words(function.get("id"), _NAME),
             status=status,
             ended=ended,
             message=message_of(run.get("output"), self.target) if failed else None,
@@ -130,5 +152,11 @@ def _fetched_at(page: Mapping[str, Any], otherwise: float) -> float:
     """The server's time; a page that does not tell it is taken to have ours."""
     try:
         return datetime.fromisoformat(page["metadata"]["fetchedAt"]).timestamp()
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return otherwise
+
+
+def _objects(found: Any) -> bool:
+    if found is None:
+        return True
+    return isinstance(found, list) and all(isinstance(one, dict) for one in found)

@@ -112,7 +112,7 @@ def check(request: httpx.Request, table: str = "repositories") -> None:
     assert request.method in ("GET", "HEAD")
     assert str(request.url).partition("?")[0] == f"{SITE}/rest/v1/{table}"
     assert request.headers["apikey"] == SECRET
-    assert request.headers["authorization"] == f"Bearer {SECRET}"
+    assert "authorization" not in request.headers, "a key of the new kind is no token"
     assert request.headers["accept"] == "application/json"
     assert request.headers["prefer"] == "count=exact"
     assert request.headers["range-unit"] == "items"
@@ -478,7 +478,7 @@ def test_a_key_that_is_refused_is_named_by_its_variable(
 ) -> None:
     with pytest.raises(KeyRefused, match=words) as refused:
         ask(fails(status, body), column)
-    assert "SUPABASE_SERVICE_ROLE_KEY" in str(refused.value)
+    assert "SUPABASE_SECRET_KEY" in str(refused.value)
     told = f"{refused.value} {refused.value.hint}"
     assert SECRET not in told
     assert "abcdefgh" not in told
@@ -490,9 +490,9 @@ def test_a_key_that_is_refused_is_named_by_its_variable(
         (httpx.Response(503, json=NO_ROOM), "it answers 503: Could not query the database"),
         (httpx.Response(540, text="paused"), "it answers 540"),
         (httpx.Response(429), "it answers 429"),
-        (httpx.ConnectError(f"no route to {SITE}"), r"no answer \(ConnectError\)"),
-        (httpx.ReadTimeout("slow"), r"no answer \(ReadTimeout\)"),
-        (httpx.RemoteProtocolError("cut"), r"no answer \(RemoteProtocolError\)"),
+        (httpx.ConnectError(f"no route to {SITE}"), "no connection"),
+        (httpx.ReadTimeout("slow"), "no answer in time"),
+        (httpx.RemoteProtocolError("cut"), "the connection broke"),
     ],
 )
 def test_what_may_pass_is_tried_again_and_then_told(
@@ -535,7 +535,7 @@ def test_a_redirect_is_not_followed_because_the_key_would_go_along() -> None:
 )
 def test_a_success_that_is_no_list_of_rows_is_no_answer(body: str) -> None:
     headers = {"content-range": "0-0/1"}
-    with pytest.raises(QueryRefused, match="no list of rows"):
+    with pytest.raises(TargetError, match="no list of rows"):
         ask(lambda _: httpx.Response(200, headers=headers, text=body))
 
 
@@ -561,7 +561,7 @@ def test_a_url_that_is_no_plain_address_is_named_by_its_variable_and_not_echoed(
 
 @pytest.mark.parametrize("key", ["", " ", f"{SECRET}\nx", f"{SECRET}ü", f"a {SECRET}"])
 def test_a_key_that_no_header_may_hold_is_named_by_its_variable_and_not_echoed(key: str) -> None:
-    with pytest.raises(UsageError, match="SUPABASE_SERVICE_ROLE_KEY has characters") as wrong:
+    with pytest.raises(UsageError, match="SUPABASE_SECRET_KEY has characters") as wrong:
         Rest(SITE, key)
     assert SECRET not in "".join(traceback.format_exception(wrong.value))
 
@@ -594,7 +594,8 @@ def test_the_key_is_in_no_repr_message_or_tracebacks_locals(
 def test_httpx_logs_nothing_of_a_request(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         ask(Server([{"id": 1}]), where={"email": "someone@example.com"})
-    assert not caplog.records
+    assert not [one for one in caplog.records if one.name.startswith("http")]
+    assert "someone" not in caplog.text
 
 
 def test_one_connection_serves_all_questions_and_closes() -> None:
@@ -602,5 +603,5 @@ def test_one_connection_serves_all_questions_and_closes() -> None:
     query = Query(Selection("repositories", ("id",)))
     assert database.ask(query, {}) == database.ask(query, {})
     database.close()
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(RuntimeError, match="not running"):
         database.ask(query, {})

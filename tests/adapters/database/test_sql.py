@@ -269,12 +269,12 @@ def test_databases_have_names_and_remember_what_they_were_asked(tmp_path: Path) 
 def test_without_a_database_what_to_set_is_said(env: dict[str, str]) -> None:
     with pytest.raises(PreflightRefused) as refused:
         Databases(env).ask(Query("SELECT 1"), {})
-    for name in (NAME, "SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY"):
+    for name in (NAME, "SUPABASE_URL", "SUPABASE_SECRET_KEY"):
         assert name in str(refused.value.hint)
 
 
 def test_the_rest_interface_is_used_where_there_is_nothing_else(tmp_path: Path) -> None:
-    keys = {"SUPABASE_URL": "https://x.supabase.co", "SUPABASE_SERVICE_ROLE_KEY": "k"}
+    keys = {"SUPABASE_URL": "https://x.supabase.co", "SUPABASE_SECRET_KEY": "k"}
     assert isinstance(Databases(keys).connection(None), Rest)
     both = {**keys, NAME: f"sqlite:///{tmp_path}/1.db"}
     assert isinstance(Databases(both).connection(None), SqlDatabase)

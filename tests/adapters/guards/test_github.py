@@ -11,6 +11,7 @@ import pytest
 
 from runner.adapters.guards.github import Github
 from runner.adapters.guards.open import open_guards
+from runner.adapters.http import open_client
 from runner.errors import UsageError
 from runner.execution.ports import GuardUnanswered, Hold
 from runner.model import GithubGuard
@@ -30,7 +31,7 @@ def ask(answer: httpx.Response | Exception, needs: int = 500) -> Hold | None:
         return answer
 
     async def main() -> Hold | None:
-        async with httpx.AsyncClient(transport=httpx.MockTransport(handle)) as client:
+        async with open_client(httpx.MockTransport(handle)) as client:
             spec = GithubGuard(needs)
             guard = Github(spec, client, "https://gh.test/api", TOKEN, lambda: NOW)
             assert TOKEN not in repr(guard)
@@ -107,7 +108,7 @@ def origin_with(env: dict[str, str], folder: Path) -> str:
         async with open_guards([GithubGuard(1)], {"GITHUB_TOKEN": TOKEN, **env}, folder) as guards:
             (guard,) = guards
             assert isinstance(guard, Github)
-            assert not guard.client.follow_redirects
+            assert not guard.client.http.follow_redirects
             return guard.origin
 
     return asyncio.run(main())

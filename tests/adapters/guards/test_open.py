@@ -50,10 +50,9 @@ def test_one_client_serves_all_and_is_closed_at_the_end(tmp_path: Path) -> None:
             assert isinstance(github, Github)
             assert isinstance(http, Http)
             assert github.client is http.client
-            assert not http.client.is_closed
-            assert not http.client.follow_redirects
-            assert http.client.trust_env
-        assert http.client.is_closed
+            assert not http.client.http.is_closed
+            assert not http.client.http.follow_redirects
+        assert http.client.http.is_closed
 
     asyncio.run(main())
 

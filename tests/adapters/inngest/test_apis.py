@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -14,16 +15,20 @@ from typing import Any
 import httpx
 import pytest
 
+from runner.adapters.http import open_client, retry_after
+from runner.adapters.http_faults import Unanswered
 from runner.adapters.inngest.event_api import HttpEventApi
-from runner.adapters.inngest.http import MAX_TRIES, Retry, open_client, retry_after
+from runner.adapters.inngest.http import Retry
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target, resolve
-from runner.errors import BackfillError, KeyRefused, TargetError, UsageError
+from runner.errors import BackfillError, KeyRefused, TargetDown, TargetError
 from runner.execution.ports import Answer
-from runner.model import Job
+from runner.model import Job, Patience
 
 KEY = "super-secret-event-key"
 SIGNING = "super-secret-signing-key"
+ID = "01" + "A" * 24
+JOB = "01J" + "B" * 23
 ENV = {"INNGEST_EVENT_KEY": KEY, "INNGEST_SIGNING_KEY": SIGNING, "INNGEST_ENV": "branch"}
 Handler = Callable[[httpx.Request], httpx.Response]
 
@@ -55,7 +60,7 @@ def ask(handler: Handler, target: Target | None = None) -> list[Job]:
 
 
 def ok(request: httpx.Request) -> httpx.Response:
-    return httpx.Response(200, text='{"ids":["01A"],"status":200}')
+    return httpx.Response(200, text=f'{{"ids":["{ID}"],"status":200}}')
 
 
 def test_a_send_is_one_post_with_key_seed_environment_and_body() -> None:
@@ -65,7 +70,7 @@ def test_a_send_is_one_post_with_key_seed_environment_and_body() -> None:
         seen.append(request)
         return ok(request)
 
-    assert send(handler) == Answer(("01A",))
+    assert send(handler) == Answer((ID,))
     (request,) = seen
     assert request.method == "POST"
     assert str(request.url) == f"http://server/e/{KEY}"
@@ -76,20 +81,24 @@ def test_a_send_is_one_post_with_key_seed_environment_and_body() -> None:
     assert "authorization" not in request.headers
 
 
-def test_no_answer_in_time_is_bounded_in_tries_and_marked_as_maybe_taken() -> None:
+def test_no_answer_in_time_is_tried_again_and_marked_as_maybe_taken() -> None:
     tries = 0
 
     def handler(request: httpx.Request) -> httpx.Response:
         nonlocal tries
         tries += 1
-        if tries < MAX_TRIES:
+        if tries < 4:
             raise httpx.ReadTimeout("slow", request=request)
         return ok(request)
 
     notes: list[str] = []
     assert send(handler, notes=notes).resent
-    assert tries == MAX_TRIES
-    assert notes[0].startswith("sending to http://server: no answer in time; trying again in ")
+    assert tries == 4
+    assert re.fullmatch(
+        r"sending to http://server: no answer in time; "
+        r"trying again in 0\.\ds \(try 2, for 10s more\)",
+        notes[0],
+    )
 
 
 def test_a_refused_connection_has_taken_nothing() -> None:
@@ -103,12 +112,54 @@ def test_a_refused_connection_has_taken_nothing() -> None:
     assert not send(handler).resent
 
 
-def test_waits_grow_and_have_jitter() -> None:
+def test_waits_grow_have_jitter_and_end_with_the_patience() -> None:
     slept: list[float] = []
-    with pytest.raises(TargetError):
+    with pytest.raises(TargetDown):
         send(lambda _: httpx.Response(503), slept=slept)
-    assert len(slept) == MAX_TRIES - 1
-    assert all(0.5 * 0.2 * 2**n <= wait <= 0.2 * 2**n for n, wait in enumerate(slept, 1))
+    assert sum(slept) == pytest.approx(10, abs=0.2)
+    *grown, _ = slept
+    assert all(0.5 * 0.2 * 2**n <= wait <= 0.2 * 2**n for n, wait in enumerate(grown, 1))
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503, 599])
+@pytest.mark.parametrize(("given", "until"), [(None, 600.0), (60.0, 60.0)])
+def test_once_a_request_was_taken_patience_is_long_and_no_wait_is_over_ten_seconds(
+    status: int, given: float | None, until: float
+) -> None:
+    slept: list[float] = []
+    answers = [httpx.Response(200, text=f'{{"ids":["{ID}"]}}')]
+
+    async def main() -> None:
+        def handler(_: httpx.Request) -> httpx.Response:
+            return answers.pop() if answers else httpx.Response(status)
+
+        retry = _retry(slept)
+        retry.patience = Patience() if given is None else Patience(given)
+        async with open_client(httpx.MockTransport(handler)) as client:
+            api = HttpEventApi(client, resolve("http://server", ENV), retry)
+            await api.send(b"[{}]", 1, "1,AAAAAAAAAAAAAA==")
+            await api.send(b"[{}]", 1, "1,AAAAAAAAAAAAAA==")
+
+    with pytest.raises(TargetDown):
+        asyncio.run(main())
+    assert sum(slept) == pytest.approx(until, abs=0.5)
+    assert max(slept) <= 10
+
+
+def test_requests_that_fail_side_by_side_are_noted_once_a_wait() -> None:
+    notes: list[str] = []
+    faults = [Unanswered("no connection", maybe_taken=False)] * 16
+
+    async def attempt() -> None:
+        if faults:
+            raise faults.pop()
+
+    async def main() -> None:
+        retry = _retry(notes=notes)
+        await asyncio.gather(*(retry("asking", attempt) for _ in range(16)))
+
+    asyncio.run(main())
+    assert len(notes) == 1
 
 
 def test_a_retry_after_beyond_the_bound_ends_the_tries() -> None:
@@ -148,8 +199,8 @@ def test_an_unreadable_retry_after_is_none(headers: dict[str, str]) -> None:
         (httpx.Response(200, text="[]"), "not Inngest's"),
         (httpx.Response(404, text="nope"), "not Inngest's"),
         (httpx.Response(200, text='{"ids":["",""],"status":200}'), "0 ids for 1 events"),
-        (httpx.Response(200, text='{"ids":[1],"status":200}'), "not Inngest's"),
-        (httpx.Response(400, text='{"ids":["01A"],"error":"x"}'), "refuses the request"),
+        (httpx.Response(200, text='{"ids":[1],"status":200}'), "ids that are none"),
+        (httpx.Response(400, text=f'{{"ids":["{ID}"],"error":"x"}}'), "refuses the request"),
         (httpx.Response(401, text="{}"), "refuses the event key"),
         (httpx.Response(503, text="busy"), "the server answers 503"),
     ],
@@ -181,7 +232,7 @@ def test_empty_ids_of_a_refused_first_event_are_dropped() -> None:
 
 
 def run(**fields: Any) -> dict[str, Any]:
-    return {"run_id": "R", "function_id": "F", "status": "Completed", "ended_at": "t"} | fields
+    return {"run_id": JOB, "function_id": "F", "status": "Completed", "ended_at": "t"} | fields
 
 
 def jobs_of(*runs: dict[str, Any]) -> list[Job]:
@@ -210,7 +261,7 @@ def test_a_terminal_status_without_its_end_is_not_the_end() -> None:
 
 
 def test_a_server_that_does_not_tell_when_a_job_ended_is_taken_at_its_status() -> None:
-    (job,) = ask(lambda _: httpx.Response(200, json=[{"run_id": "R", "status": "Completed"}]))
+    (job,) = ask(lambda _: httpx.Response(200, json=[{"run_id": JOB, "status": "Completed"}]))
     assert job.ended
 
 
@@ -315,23 +366,6 @@ def test_no_further_try_is_made_once_the_run_is_to_stop() -> None:
     with pytest.raises(TargetError):
         asyncio.run(main())
     assert len(tries) == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("ALL_PROXY", "foo://proxy"), ("SSL_CERT_FILE", "/nowhere/cert.pem")],
-)
-def test_an_unusable_proxy_or_certificate_is_a_usage_error(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str
-) -> None:
-    monkeypatch.setenv(name, value)
-
-    async def main() -> None:
-        async with open_client(None):
-            pass
-
-    with pytest.raises(UsageError, match="proxy or certificates"):
-        asyncio.run(main())
 
 
 def test_a_page_of_html_is_never_taken_for_no_jobs() -> None:

@@ -6,8 +6,9 @@ import asyncio
 import threading
 from random import Random
 
+from runner.adapters.http import open_client
 from runner.adapters.inngest.event_api import HttpEventApi
-from runner.adapters.inngest.http import Retry, open_client
+from runner.adapters.inngest.http import Retry
 from runner.adapters.inngest.target import resolve
 from runner.execution.ports import Answer
 
@@ -26,7 +27,8 @@ def test_the_server_has_the_whole_request_while_the_sender_does_other_things() -
         arrived.set()
         await asyncio.to_thread(done.wait, 30)
         writer.write(
-            b"HTTP/1.1 200 OK\r\ncontent-length: 28\r\n\r\n" + b'{"ids":["01A"],"status":200}'
+            b"HTTP/1.1 200 OK\r\ncontent-length: 51\r\n\r\n"
+            b'{"ids":["00000000000000000000000001"],"status":200}'
         )
         await writer.drain()
         writer.close()
@@ -61,7 +63,7 @@ def test_the_server_has_the_whole_request_while_the_sender_does_other_things() -
     thread.start()
     try:
         assert ready.wait(30)
-        assert asyncio.run(main(ports[0])) == Answer(("01A",))
+        assert asyncio.run(main(ports[0])) == Answer(("00000000000000000000000001",))
     finally:
         loops[0].call_soon_threadsafe(over.set)
         thread.join(30)

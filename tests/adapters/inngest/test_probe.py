@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from runner.adapters.inngest.http import Retry, open_client
+from runner.adapters.http import open_client
+from runner.adapters.inngest.http import Retry
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.probe import HttpProbe
 from runner.errors import KeyRefused, TargetDown, TargetError

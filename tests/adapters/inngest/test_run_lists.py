@@ -12,8 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
+from runner.adapters.http import open_client
 from runner.adapters.inngest.event_api import HttpEventApi, trace_context
-from runner.adapters.inngest.http import Retry, open_client
+from runner.adapters.inngest.http import Retry
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import resolve
 from runner.errors import KeyRefused, TargetDown
@@ -49,12 +50,21 @@ def listed(handler: Handler, most: Callable[[], int] = lambda: 100) -> list[List
     return asyncio.run(main())
 
 
+def job_id(name: str) -> str:
+    """A ULID that ends like this."""
+    return f"{name.upper():0>26}"
+
+
+def event_id(name: str) -> str:
+    return f"0E{name.upper():0>24}"[:26]
+
+
 def run(id_: str, status: str, **more: Any) -> dict[str, Any]:
     return {
-        "id": id_,
+        "id": job_id(id_),
         "status": status,
         "function": {"id": "sync"},
-        "trigger": {"eventIds": [f"event-of-{id_}"]},
+        "trigger": {"eventIds": [event_id(id_)]},
         **more,
     }
 
@@ -105,14 +115,14 @@ def test_all_pages_of_all_lists_are_read_with_the_key_that_holds() -> None:
     assert found is not None
     said = [(e, job.id, job.status, job.ended, job.message) for e, job in found]
     assert said == [
-        ("event-of-a", "a", "Scheduled", False, None),
-        ("event-of-b", "b", "Running", False, None),
-        ("event-of-c", "c", "Running", False, None),
-        ("event-of-d", "d", "Completed", True, None),
-        ("event-of-e", "e", "Failed", True, "E: no"),
-        ("event-of-f", "f", "Cancelled", True, None),
+        (event_id("a"), job_id("a"), "Scheduled", False, None),
+        (event_id("b"), job_id("b"), "Running", False, None),
+        (event_id("c"), job_id("c"), "Running", False, None),
+        (event_id("d"), job_id("d"), "Completed", True, None),
+        (event_id("e"), job_id("e"), "Failed", True, "E: no"),
+        (event_id("f"), job_id("f"), "Cancelled", True, None),
     ]
-    assert found[0].job.url == "http://server/run?runID=a"
+    assert found[0].job.url == f"http://server/run?runID={job_id('a')}"
     first, *others = server.asked
     assert dict(first) == {"limit": "1"}
     for query in others:
@@ -143,16 +153,19 @@ def test_all_events_of_a_batch_are_told_of_its_job() -> None:
     batched = run(BATCH, "COMPLETED", **ENDED)
     batched["trigger"] |= {"isBatch": True, "batchId": "01B"}
     server, questions = Server([batched]), []
+    events = [event_id(name) for name in ("1", "2", "3")]
 
     def handler(request: httpx.Request) -> httpx.Response:
         if request.url.path != "/v0/gql":
             return server(request)
         questions.append(request.url.params["query"])
         assert "authorization" not in request.headers, "the dashboard asks for no key"
-        return httpx.Response(200, json={"data": {"runTrigger": {"IDs": ["e1", "e2", "e3"]}}})
+        return httpx.Response(200, json={"data": {"runTrigger": {"IDs": events}}})
 
     found = listed(handler)
-    assert [(event, job.id) for event, job in found or ()] == [(f"e{n}", BATCH) for n in (1, 2, 3)]
+    assert [(event, job.id) for event, job in found or ()] == [
+        (event_id(f"{n}"), BATCH) for n in (1, 2, 3)
+    ]
     assert questions == [f'query{{runTrigger(runID:"{BATCH}"){{IDs}}}}']
 
 
@@ -164,7 +177,7 @@ def test_where_a_server_cannot_name_a_batch_the_one_event_that_it_names_is_told(
     def handler(request: httpx.Request) -> httpx.Response:
         return httpx.Response(404) if request.url.path == "/v0/gql" else server(request)
 
-    assert [event for event, _ in listed(handler) or ()] == [f"event-of-{BATCH}"]
+    assert [event for event, _ in listed(handler) or ()] == [event_id(BATCH)]
 
 
 def test_lists_that_are_too_long_to_be_worth_it_are_not_read_on() -> None:
@@ -178,7 +191,7 @@ def test_lists_that_grow_with_what_is_sent_meanwhile_are_read_to_their_end() -> 
     """A sweep begins with few events open; while it goes on, thousands more may be sent."""
     server = Server([run(str(n), "COMPLETED", **ENDED) for n in range(20)], page=1)
     found = listed(server, most=lambda: 2 + len(server.asked))
-    assert [event for event, _ in found or ()] == [f"event-of-{n}" for n in range(20)]
+    assert [event for event, _ in found or ()] == [event_id(f"{n}") for n in range(20)]
 
 
 def answering(answer: httpx.Response) -> Handler:
@@ -219,7 +232,7 @@ def test_a_429_is_waited_for() -> None:
         return refused.pop() if refused and request.url.path == "/v2/runs" else server(request)
 
     found = listed(handler)
-    assert [one.job.id for one in found or ()] == ["a"]
+    assert [one.job.id for one in found or ()] == [job_id("a")]
 
 
 def test_a_key_that_is_refused_for_the_lists_alone_is_kept_for_single_events() -> None:
@@ -269,7 +282,7 @@ def test_events_are_sent_with_the_trace_that_the_environment_carries(
 
     def handler(request: httpx.Request) -> httpx.Response:
         seen.append(request)
-        return httpx.Response(200, text='{"ids":["01A"],"status":200}')
+        return httpx.Response(200, text='{"ids":["01AAAAAAAAAAAAAAAAAAAAAAAA"],"status":200}')
 
     async def main() -> None:
         async with open_client(httpx.MockTransport(handler)) as client:

@@ -1,0 +1,273 @@
+"""The one maker of HTTP clients, and the one way to make an exchange.
+
+A server may be a stranger's: an exchange has a deadline as a whole, its answer is bounded while it
+is decoded, no redirect is followed, no cookie kept. What goes wrong is told by the type of the
+error, down to its cause, and never with a key, a URL's secret part or an answer's bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import ssl
+import zlib
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cache, partial
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import httpx
+import orjson
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from runner import __version__
+from runner.adapters.http_faults import asks_for_password, explained
+from runner.adapters.http_proxies import Proxies, Proxy, read_proxies
+from runner.errors import TargetError, UsageError
+
+MAX_BODY = 64 * 1024 * 1024  # bytes, decoded
+SECONDS = 30.0  # of one exchange, from the connection to the answer's last byte
+_TIMEOUT = httpx.Timeout(30.0, connect=10.0)  # of each read, write and connection in it
+_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=5.0)
+_HEADERS = {"user-agent": f"backfill/{__version__}", "accept-encoding": "gzip"}
+_LARGE = 4 * 1024 * 1024  # bytes beyond which answers are read one after the other
+_MOST_VALUES = 3_000_000  # in a large answer: a value takes some 100 bytes, and may be written in 3
+_SHOWN = 40  # characters of a header's value
+_HTTPX_LOGGERS = ("httpx", "httpcore")
+
+Answer: TypeAlias = tuple[httpx.Response, bytes]
+
+
+class AnswerTooLarge(TargetError):
+    """Where the answer is a page of something, a smaller page may do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """`seconds`: what an exchange has in all; None where the server is this process."""
+
+    http: httpx.AsyncClient
+    seconds: float | None = SECONDS
+    most: int = MAX_BODY
+    proxies: Proxies | None = field(default=None, repr=False)
+    _large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+
+    async def exchange(
+        self,
+        method: str,
+        url: str,
+        *,
+        seconds: float | None = None,
+        most: int | None = None,
+        unread: bool = False,
+        **arguments: Any,
+    ) -> Answer:
+        """One try. Raises `Unanswered` for what may pass by itself, `TargetError` for what not.
+
+        `seconds` and `most` are narrower bounds; with `unread` the body is not looked at.
+        """
+        limits = [limit for limit in (self.seconds, seconds) if limit is not None]
+        response: httpx.Response | None = None
+        try:
+            async with (
+                asyncio.timeout(min(limits, default=None)),
+                self.http.stream(method, url, **arguments) as response,
+            ):
+                body = b"" if unread else await self._read(response, most or self.most)
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, UnicodeError) as error:
+            place, proxy = self._place(url)
+            raise explained(error, place, answered=response is not None, proxy=proxy) from None
+        if response.status_code == 407:
+            raise asks_for_password(self._place(url)[1])
+        return response, body
+
+    def _place(self, url: str) -> tuple[str, str | None]:
+        """Host and port of a URL, and of the proxy that it is reached by."""
+        try:
+            parts = httpx.URL(url)
+        except httpx.InvalidURL:
+            return "the server", None
+        proxy = self.proxies and self.proxies.of(parts.scheme, parts.host, parts.port)
+        return parts.netloc.decode("ascii"), proxy.place if proxy else None
+
+    async def _read(self, response: httpx.Response, most: int) -> bytes:
+        """Decoded by ourselves, since httpx bounds neither the encodings nor what comes of them."""
+        if response.is_stream_consumed:  # by the transport: a stand-in that answers in one piece
+            _check_size(len(response.content), most)
+            return response.content
+        unzip = _decoder(response.headers)
+        body, sent, alone = bytearray(), 0, False
+        try:
+            async for part in response.aiter_raw():
+                sent += len(part)
+                body += unzip.decompress(part, most + 1 - len(body)) if unzip else part
+                _check_size(max(len(body), sent), most)
+                if len(body) > _LARGE and not alone:
+                    alone = await self._large.acquire()
+        except zlib.error:
+            raise TargetError("the server's answer is not the gzip that it is said to be") from None
+        finally:
+            if alone:
+                self._large.release()
+        if unzip and sent and not unzip.eof:
+            raise TargetError("the server's answer ends within its gzip")
+        return bytes(body)
+
+
+@asynccontextmanager
+async def open_client(
+    transport: httpx.AsyncBaseTransport | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    seconds: float | None = None,
+) -> AsyncIterator[Client]:
+    """`transport` is the embedded server's, or a stand-in's; None is the network, by the proxies
+    and certificates that `env` names. Raises `UsageError`, which names a variable that is broken.
+    """
+    for name in _HTTPX_LOGGERS:  # it logs full URLs, and keys are part of some
+        logging.getLogger(name).disabled = True
+    proxies = None
+    if transport is None:
+        env = os.environ if env is None else env
+        seconds = SECONDS if seconds is None else seconds
+        proxies = read_proxies(env)
+        verify = _certificates(env.get("SSL_CERT_FILE"), env.get("SSL_CERT_DIR"))
+        transport = _Network(verify, proxies)
+    client = httpx.AsyncClient(
+        transport=transport,
+        headers={**_HEADERS, **(headers or {})},
+        timeout=_TIMEOUT,
+        follow_redirects=False,
+        trust_env=False,  # what it says is read here, and told where it is wrong
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+    )
+    async with client:
+        yield Client(client, seconds, proxies=proxies)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockingClient:
+    """The same for callers without an event loop, which runs in a thread of its own."""
+
+    client: Client
+    portal: BlockingPortal
+
+    def exchange(self, method: str, url: str, **arguments: Any) -> Answer:
+        return self.portal.call(partial(self.client.exchange, method, url, **arguments))
+
+
+@contextmanager
+def open_blocking_client(
+    transport: httpx.AsyncBaseTransport | None = None, **how: Any
+) -> Iterator[BlockingClient]:
+    """See `open_client`."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(open_client(transport, **how)) as client,
+    ):
+        yield BlockingClient(client, portal)
+
+
+def parsed(body: bytes) -> Any:
+    """A JSON answer; `ValueError` where it is none: not UTF-8, too deep, a number without end."""
+    if len(body) > _LARGE and sum(map(body.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+        raise AnswerTooLarge(f"the server's answer has more than {_MOST_VALUES:,} values")
+    return orjson.loads(body)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a Retry-After header asks for, in either of its two forms."""
+    value = headers.get("retry-after", "").strip()
+    if value.isdecimal():
+        return float(value[:10])
+    try:
+        until = parsedate_to_datetime(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=UTC)
+    return max(0.0, (until - datetime.now(UTC)).total_seconds())
+
+
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        shown = f"{most // 1024 // 1024} MiB" if most >= 1024 * 1024 else f"{most // 1024} KiB"
+        raise AnswerTooLarge(f"the server's answer is larger than {shown}")
+
+
+def _decoder(headers: httpx.Headers) -> Any:
+    encodings = [one.strip().lower() for one in headers.get("content-encoding", "").split(",")]
+    match [one for one in encodings if one not in ("", "identity")]:
+        case []:
+            return None
+        case ["gzip" | "x-gzip"]:
+            return zlib.decompressobj(16 + zlib.MAX_WBITS)
+        case others:
+            shown = "".join(c if c.isprintable() else "?" for c in ", ".join(others))[:_SHOWN]
+            message = f"the server's answer is encoded as `{shown}`, and gzip once is the most"
+            raise TargetError(message, hint="is there a proxy in between that encodes it again?")
+
+
+class _Network(httpx.AsyncBaseTransport):
+    """Each address by its own way: directly, or by a proxy."""
+
+    def __init__(self, verify: ssl.SSLContext, proxies: Proxies | None) -> None:
+        self._proxies = proxies
+        found = set(proxies.by_scheme.values()) if proxies else set()
+        self._ways = {proxy: _way(verify, proxy) for proxy in (None, *found)}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self._proxies is None:
+            return await self._ways[None].handle_async_request(request)
+        url = request.url
+        way = self._ways[self._proxies.of(url.scheme, url.host, url.port)]
+        return await way.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        for way in self._ways.values():
+            await way.aclose()
+
+
+def _way(verify: ssl.SSLContext, proxy: Proxy | None) -> httpx.AsyncHTTPTransport:
+    try:
+        return httpx.AsyncHTTPTransport(
+            verify=verify,
+            limits=_LIMITS,
+            trust_env=False,
+            proxy=httpx.Proxy(proxy.url) if proxy else None,
+        )
+    except ImportError:
+        message = f"{proxy and proxy.variable} is a SOCKS proxy, and the package socksio is missing"
+        raise UsageError(message, hint="pip install socksio, or name an http:// proxy") from None
+    except (ValueError, httpx.InvalidURL):
+        raise UsageError(f"{proxy and proxy.variable} is not a proxy's address") from None
+
+
+@cache  # read once: one client after the other would take its time
+def _certificates(file: str | None, folder: str | None) -> ssl.SSLContext:
+    if file:
+        return _context("SSL_CERT_FILE", "file", file, Path(file).is_file())
+    if folder:
+        return _context("SSL_CERT_DIR", "folder", folder, Path(folder).is_dir())
+    return httpx.create_ssl_context(trust_env=False)
+
+
+def _context(variable: str, kind: str, path: str, there: bool) -> ssl.SSLContext:
+    """Where its certificates cannot be read, nothing could be trusted."""
+    hint = f"name a {kind} of certificates (PEM), or unset {variable}"
+    if not there:
+        raise UsageError(f"{variable} names a {kind} that is not there: {path!r}", hint=hint)
+    try:
+        if kind == "file":
+            return ssl.create_default_context(cafile=path)
+        return ssl.create_default_context(capath=path)
+    except (OSError, ValueError):
+        message = f"{variable} names a {kind} without certificates that can be read: {path!r}"
+        raise UsageError(message, hint=hint) from None
