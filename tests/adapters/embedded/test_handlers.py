@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -151,7 +150,6 @@ class TestMistakes:
     def test_a_module_with_the_name_of_an_installed_one_in_use(
         self, tmp_path: Path, name: str
     ) -> None:
-        import_module(name)
         folder_with(tmp_path, **{name: WORKER})
         message, hint = refusal({EVENT: f"{name}:sync"}, tmp_path)
         expected = f"the module `{name}` in {tmp_path} has the name of an installed one in use"
