@@ -273,7 +273,7 @@ def test_a_state_that_is_away_is_waited_for_and_then_the_run_is_incomplete(
         raise app_is_gone
 
     monkeypatch.setattr("httpx.AsyncClient.send", refuse)
-    monkeypatch.setattr("runner.adapters.inngest.http.MAX_TRIES", 1)
+    monkeypatch.setattr("runner.model.patience.FIRST", 0.0)
     (ran,) = world.carry_on(plan)
     assert "incomplete" in ran.error["message"]
     assert ran.failed_requests > 5

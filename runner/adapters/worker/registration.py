@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -17,7 +16,9 @@ from urllib.parse import urlsplit
 import httpx
 import inngest
 
-from runner.adapters.inngest.http import open_client, request
+from runner.adapters.http import open_client, parsed
+from runner.adapters.inngest.answers import words
+from runner.adapters.inngest.http import request
 from runner.adapters.worker.function import APP_ID, FUNCTION
 from runner.adapters.worker.signature import bearer
 from runner.spec.secrets import redact
@@ -26,6 +27,7 @@ SDK = f"inngest-py:v{version('inngest')}"  # as it calls itself in headers
 _AGAIN = 2.0  # seconds between two tries
 _EVERY = (45.0, 75.0)  # ... and between two registrations, at least and at most
 _TIMEOUT = 10.0  # seconds for an exchange
+_URL = 300  # characters
 _APPS = "{apps{url functions{slug}}}"
 
 
@@ -96,8 +98,8 @@ class Registration:
         try:
             body = (await self._exchange("GET", "/v0/gql", params={"query": _APPS}))[1]
             urls = [
-                str(app["url"])
-                for app in json.loads(body)["data"]["apps"]
+                words(app["url"], _URL)
+                for app in parsed(body)["data"]["apps"]
                 if any(one["slug"] == f"{APP_ID}-{FUNCTION}" for one in app["functions"])
             ]
             ours = any(_place(url) == _place(self.url) for url in urls)
@@ -109,8 +111,6 @@ class Registration:
         """A failure of any kind is said, and tried again: nobody waits for this task."""
         try:
             return _judged(*await self._send())
-        except TimeoutError:
-            return "no answer in time"
         except Exception as error:  # noqa: BLE001
             return redact(str(error) or type(error).__name__)
 
@@ -140,7 +140,7 @@ class Registration:
         return answer, body
 
     async def _exchange(self, method: str, path: str, **more: Any) -> tuple[httpx.Response, bytes]:
-        async with asyncio.timeout(_TIMEOUT), open_client(None) as client:
+        async with open_client(seconds=_TIMEOUT) as client:
             return await request(client, method, self.client.api_origin.rstrip("/") + path, **more)
 
 
@@ -173,7 +173,7 @@ def _judged(answer: httpx.Response, content: bytes) -> str | None:
             "set INNGEST_SIGNING_KEY to that of the server"
         )
     try:
-        body = json.loads(content)
+        body = parsed(content)
     except ValueError:
         body = None
     if answer.is_success and isinstance(body, dict):

@@ -154,7 +154,7 @@ def test_a_passing_fault_is_tried_again(fault: httpx.Response | Exception) -> No
 
 def test_a_server_that_stays_away_is_an_error_after_ten_seconds() -> None:
     with pytest.raises(TargetDown, match=r"cancelling at http://inngest\.test: the server answers"):
-        cancel(*[httpx.Response(503)] * 6)
+        cancel(*[httpx.Response(503)] * 7)
 
 
 @pytest.mark.parametrize(

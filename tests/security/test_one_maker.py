@@ -1,0 +1,42 @@
+"""HTTP clients are made in one place, where proxies, certificates and deadlines are read."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+RUNNER = Path(__file__).parents[2] / "runner"
+MAKERS = {
+    "httpx": {
+        "Client", "AsyncClient", "HTTPTransport", "AsyncHTTPTransport", "get", "post", "put",
+        "patch", "delete", "head", "options", "request", "stream", "create_ssl_context",
+    },
+    "urllib.request": {"urlopen", "build_opener", "urlretrieve"},
+    "http.client": {"HTTPConnection", "HTTPSConnection"},
+    "requests": {"get", "post", "put", "request", "Session"},
+    "aiohttp": {"ClientSession"},
+}  # fmt: skip
+
+
+def _makes(source: str) -> set[str]:
+    """The makers that a module names, by `httpx.Client` or `from httpx import Client`."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            names = MAKERS.get(node.module or "", set())
+            found |= {alias.name for alias in node.names if alias.name in names}
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            owner = ast.unparse(node.func.value)
+            if node.func.attr in MAKERS.get(owner, set()):
+                found.add(f"{owner}.{node.func.attr}")
+    return found
+
+
+def test_no_module_but_one_makes_an_http_client() -> None:
+    makers = {
+        str(path.relative_to(RUNNER)): found
+        for path in RUNNER.rglob("*.py")
+        if (found := _makes(path.read_text(encoding="utf-8")))
+    }
+    assert set(makers) == {"adapters/http.py"}
+    assert {"httpx.AsyncClient", "httpx.AsyncHTTPTransport"} <= makers["adapters/http.py"]
