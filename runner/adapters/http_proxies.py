@@ -17,6 +17,7 @@ from runner.errors import UsageError
 _SCHEMES = ("http", "https", "socks5", "socks5h")
 _HINT = "write it like http://proxy.example.com:3128"
 _PORTED = re.compile(r"(\[[^\]]*\]|[^:\[\]]*):(\d{1,5})")
+_BRACKETED = re.compile(r"\[([^\]]*)\]$")
 _SHOWN = 60  # characters
 _Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -45,7 +46,8 @@ class _Direct:
             address = ip_address(host)
         except ValueError:
             return False
-        return address in self.network or getattr(address, "ipv4_mapped", None) in self.network
+        mapped = getattr(address, "ipv4_mapped", None) or address
+        return address in self.network or mapped in self.network
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +98,13 @@ def _entry(variable: str, text: str) -> _Direct:
     host, port = entry, None
     if ported := _PORTED.fullmatch(entry):
         host, port = ported[1], int(ported[2])
-    host = host.replace("[", "").replace("]", "").lower()
+    host = (bracketed[1] if (bracketed := _BRACKETED.match(host)) else host).lower()
     try:
         return _Direct(ip_network(host, strict=False), "", port)
     except ValueError:
         pass
     domain = host.removeprefix("*").strip(".")
-    if not domain or (port or 0) > 65_535 or re.search(r"[/:*]", domain):
+    if not domain or (port or 0) > 65_535 or re.search(r"[][/:*]", domain):
         shown = "".join(c if c.isprintable() else "?" for c in text)[:_SHOWN]
         hint = (
             "write names, addresses and ranges with commas between: .example.com,10.0.0.0/8,[::1]"

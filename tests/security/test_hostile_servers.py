@@ -167,7 +167,7 @@ def test_what_is_not_the_protocol_ends_at_once_with_6(answer: Answer, words: str
 
 
 def test_one_id_for_ten_events_is_not_believed() -> None:
-    words = "ids that are none, or not one for each of 10"
+    words = "ids that are none, or not one for each event"
     same = json_answer({"ids": [EVENT] * 10})
     with serving(same) as origin, pytest.raises(TargetError, match=words):
         send(origin, 10)

@@ -39,9 +39,8 @@ _MOST = 64 * 1024 * 1024  # bytes of all pages of an answer
 _QUESTION = 120.0  # seconds for all of them
 _DEEPEST = 64  # levels of a column that is JSON
 _LARGEST = 2.0**63  # beyond it a number of a JSON answer has lost its last digits
-_RANGE = re.compile(
-    r"(?:([0-9]{1,15})-([0-9]{1,15})|\*)/([0-9]{1,15})"
-)  # an unknown total is written *
+# Which rows were sent, and of how many; an unknown total is written *.
+_RANGE = re.compile(r"(?:([0-9]{1,15})-([0-9]{1,15})|\*)/([0-9]{1,15})")
 _LONGEST_URL = 65_536  # characters: httpx takes no longer one
 _LONGEST_WORDS = 300  # characters
 # What PostgREST, or the gateway before it, takes for its own unless it is quoted.

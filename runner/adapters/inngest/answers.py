@@ -12,6 +12,7 @@ from runner.errors import TargetError
 _ALPHABET = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's
 _ID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 _SHOWN = 60  # characters
+_HINT = "is there a proxy in between, or another server at this address?"
 
 
 def is_id(value: object) -> bool:
@@ -51,7 +52,11 @@ def words(value: object, most: int = _SHOWN) -> str:
     return str(value)[:most].replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def not_inngests(name: str, status: int, what: str = "a body that is not Inngest's") -> TargetError:
+def not_inngests(name: str, status: int) -> TargetError:
     """It is not tried again: what answers so once answers so again."""
-    hint = "is there a proxy in between, or another server at this address?"
-    return TargetError(f"{name} answers {status} with {what}", hint=hint)
+    return TargetError(f"{name} answers {status} with a body that is not Inngest's", hint=_HINT)
+
+
+def no_ids(name: str, status: int) -> TargetError:
+    message = f"{name} answers {status} with ids that are none, or not one for each event"
+    return TargetError(message, hint=_HINT)

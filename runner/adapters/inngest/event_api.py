@@ -12,7 +12,7 @@ import httpx
 
 from runner.adapters.http import Client
 from runner.adapters.http_faults import Unanswered
-from runner.adapters.inngest.answers import are_ids, not_inngests, object_of, words
+from runner.adapters.inngest.answers import are_ids, no_ids, not_inngests, object_of, words
 from runner.adapters.inngest.http import Retry, request
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, TargetError
@@ -80,8 +80,7 @@ class HttpEventApi:
                 raise not_inngests(self.target.name, status)
         taken = tuple(filter(lambda one: one != "", ids))
         if not are_ids(taken) or len(taken) > count:
-            what = f"ids that are none, or not one for each of {count} events"
-            raise not_inngests(self.target.name, status, what)
+            raise no_ids(self.target.name, status)
         if status == 200 and len(taken) != count:
             message = f"{self.target.name} answered with {len(taken)} ids for {count} events"
             hint = "what it took is not known; `backfill resume` sends the same request again"

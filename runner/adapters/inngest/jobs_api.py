@@ -13,7 +13,7 @@ import httpx
 
 from runner.adapters.http import Answer, Client
 from runner.adapters.http_faults import Unanswered
-from runner.adapters.inngest.answers import are_ids, is_id, json_of, not_inngests, words
+from runner.adapters.inngest.answers import are_ids, is_id, json_of, no_ids, not_inngests, words
 from runner.adapters.inngest.http import Retry, request
 from runner.adapters.inngest.output import MESSAGE_LENGTH, message_of
 from runner.adapters.inngest.run_lists import RunLists
@@ -89,7 +89,7 @@ class HttpJobsApi:
             if response.status_code == 200:
                 found = list(json_of(body)["data"]["runTrigger"]["IDs"])
         if not are_ids(found):
-            raise not_inngests(self.target.name, response.status_code, "ids that are none")
+            raise no_ids(self.target.name, response.status_code)
         if not found and not self._said_of_batches:
             self._said_of_batches = True
             self.retry.note(
@@ -138,7 +138,7 @@ class HttpJobsApi:
         if status != 200 or not (isinstance(runs, list) and all(isinstance(r, dict) for r in runs)):
             raise not_inngests(self.target.name, status)
         if not all(is_id(run.get("run_id")) for run in runs):
-            raise not_inngests(self.target.name, status, "ids that are none")
+            raise no_ids(self.target.name, status)
         return runs
 
     def _hidden_error(self, answer: dict[str, Any]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 from runner.adapters.http import Answer, AnswerTooLarge
-from runner.adapters.inngest.answers import are_ids, is_id, json_of, not_inngests, words
+from runner.adapters.inngest.answers import are_ids, is_id, json_of, no_ids, not_inngests, words
 from runner.adapters.inngest.output import message_of
 from runner.adapters.inngest.target import Target
 from runner.execution.ports import Listed, ListsTooLong
@@ -91,7 +91,7 @@ class RunLists:
             if not following or following == cursor:
                 return found
             if not isinstance(following, str) or len(following) > _CURSOR:
-                raise not_inngests(self.target.name, 200, "a cursor that is none")
+                raise not_inngests(self.target.name, 200)
             cursor = following
 
     async def _fitting(
@@ -127,7 +127,7 @@ class RunLists:
             raise _NoLists
         events = trigger.get("eventIds") or []
         if not is_id(run.get("id")) or not isinstance(events, list) or not are_ids(events):
-            raise not_inngests(self.target.name, 200, "ids that are none")
+            raise no_ids(self.target.name, 200)
         ended = bool(run.get("endedAt"))
         if ended and status in ("Scheduled", "Running"):
             return []  # it was skipped, or overflowed: an answer about its event says which
