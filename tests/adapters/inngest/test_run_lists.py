@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -293,3 +294,39 @@ def test_events_are_sent_with_the_trace_that_the_environment_carries(
     asyncio.run(main())
     got = {k: v for k, v in seen[0].headers.items() if k.startswith("trace")}
     assert got == sent
+
+
+def test_a_page_that_is_too_large_is_halved_and_one_job_that_is_comes_without_its_output() -> None:
+    """100 failed jobs with 1 MB of output each exceed what an answer may have."""
+    names = [f"{number:02}" for number in range(20)]
+    sizes = {job_id(name): 90 if name == "07" else 20 for name in names}
+    asked: list[tuple[int, bool]] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path != "/v2/runs":
+            return httpx.Response(200, json={"data": []})
+        query = request.url.params
+        start, limit = int(query.get("cursor", 0)), int(query["limit"])
+        failed = "FAILED" in query.get_list("status")
+        runs = [run(name, "FAILED", **ENDED) for name in names[start : start + limit] if failed]
+        with_output = "includeOutput" in query
+        if failed:
+            asked.append((limit, with_output))
+        size = sum(sizes[one["id"]] for one in runs) if with_output else 0
+        page = {"cursor": str(start + limit), "hasMore": failed and start + limit < len(names)}
+        answer = {"page": page, "data": runs}
+        padding = b" " * (size * 1024 * 1024)
+        return httpx.Response(200, content=json.dumps(answer).encode() + padding)
+
+    found = listed(handler)
+    assert sorted(one.job.id for one in found or ()) == sorted(map(job_id, names))
+    assert asked[:7] == [
+        (100, True),
+        (50, True),
+        (25, True),
+        (12, True),
+        (6, True),
+        (3, True),
+        (3, True),
+    ]
+    assert asked.count((1, False)) == 1
