@@ -7,6 +7,7 @@ from dataclasses import dataclass
 FIRST = 10.0  # seconds, until the run has made its first request, and in commands that only ask
 GIVE_UP_AFTER = 600.0  # seconds, from then on
 LONGEST_WAIT = 10.0  # seconds between two tries, unless a server asks for more
+ASKED = 60.0  # seconds that a server which answers may ask for, however short the patience
 _SHORTEST = 0.4
 
 
@@ -33,6 +34,6 @@ class Patience:
         if left <= 0:
             return None
         if asked is not None:
-            return asked if asked <= left else None
+            return asked if asked <= max(left, ASKED) else None
         backoff = min(LONGEST_WAIT, _SHORTEST * 2.0 ** min(tries - 1, 10))
         return min(left, backoff * (0.5 + 0.5 * jitter))
