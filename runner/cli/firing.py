@@ -18,6 +18,7 @@ from runner.cli.sending import Sending
 from runner.cli.starting import Start, submit
 from runner.errors import BackfillError
 from runner.model import Schedule
+from runner.spec.recurring import firing_id
 
 _OTHERS = 70.0  # seconds after which the lock of a process that has died is anybody's
 
@@ -37,9 +38,14 @@ class Firing:
     def cron(self) -> str:
         return f"TZ={self.schedule.timezone} {self.schedule.cron}"
 
-    def start(self, run: str) -> Mapping[str, Any]:
+    def start(self, run: str, fired_at: float | None) -> Mapping[str, Any]:
+        if fired_at is not None:
+            run = firing_id(self.schedule, self.name, self.target, fired_at) or run
         more = {"run": run}
         try:
+            if self._has_ended(run):
+                self.log.info("%s was started at this time already", self.name, extra=more)
+                return {"run": run, "event": None}
             event = self._again(run) or self._submit(run)
         except BackfillError as error:
             self.log.warning("%s is due and is not started: %s", self.name, error, extra=more)
@@ -53,6 +59,11 @@ class Firing:
         )
         with click.Context(click.Command("submit")):  # what is opened for it ends with it
             return submit(asked)[1]
+
+    def _has_ended(self, run: str) -> bool:
+        with Store(self.state) as store:
+            record = store.known(run)
+            return record is not None and record.status != "running"
 
     def _again(self, run: str) -> str | None:
         """The run is written down, and whoever did that has died before it was handed over."""

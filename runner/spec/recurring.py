@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from hashlib import sha256
 
 from runner.model import Json, Problem, Schedule
 from runner.spec.checked import Checked
+from runner.spec.cron import BadCron, changes, firings, parse
 from runner.spec.document import Path, did_you_mean, echo
+
+_ANY_TIME = datetime(2026, 1, 1, tzinfo=UTC)  # the same problems on every day
+_HOURS = 24
+_TOLD = {0: "not due", 2: "due twice"}
+_EARLY, _LATE = timedelta(seconds=5), timedelta(minutes=10)  # that a firing may be
 
 
 def schedule(written: Json) -> Schedule | None:
@@ -21,42 +28,80 @@ def check_schedule(checked: Checked) -> Iterator[Problem]:
     found = schedule(checked.value.get("schedule"))
     if found is None:
         return
-    from cronsim import CronSim, CronSimError  # here: few plans have a schedule
-
     short = isinstance(checked.value["schedule"], str)
     here: Path = ("schedule",) if short else ("schedule", "cron")
     hint = "minute hour day month weekday, as in: 0 3 * * mon-fri"
+    zone = _zone(found.timezone)
     try:
-        next(CronSim(found.cron, datetime(2026, 1, 1)))  # noqa: DTZ001 - any day
-    except CronSimError as error:
-        yield checked.error(f"{echo(found.cron)} is no time: {str(error).lower()}", here, hint=hint)
-    except StopIteration:
-        yield checked.error(f"{echo(found.cron)} is never due", here, hint=hint)
-    if not _is_zone(found.timezone):
+        due = next(firings(parse(found.cron), zone or UTC, _ANY_TIME), None)
+    except BadCron as error:
+        yield checked.error(f"{echo(found.cron)} is no time: {error}", here, hint=hint)
+        due = None
+    else:
+        if due is None:
+            yield checked.error(f"{echo(found.cron)} is never due", here, hint=hint)
+    if zone is None:
         from zoneinfo import available_timezones
 
         near = did_you_mean(found.timezone, available_timezones())
         message = f"there is no time zone {echo(found.timezone)}"
         yield checked.error(message, ("schedule", "timezone"), hint=near or "Europe/Berlin")
+    elif due is not None and (changed := _changed(found, zone)):
+        hint = (
+            "take an hour in which no clock changes, or UTC; the second time starts no second run"
+        )
+        yield checked.warning(changed, here, hint=hint, rule="clock-change")
     if checked.value.get("approval", {}).get("required"):
         message = "`approval` asks somebody before each run, and a schedule starts runs by itself"
         yield checked.error(message, ("approval",), key=True, hint="leave one of them out")
 
 
+def _changed(schedule: Schedule, zone: tzinfo) -> str | None:
+    """What a change of the clock does to its times. What is due every hour is due again soon."""
+    cron = parse(schedule.cron)
+    if len(cron.hours) == _HOURS:
+        return None
+    days = dict[int, date]()
+    for day, count in changes(cron, zone, _ANY_TIME.year):
+        days.setdefault(count, day)
+    told = [f"{_TOLD[count]} on {day}" for count, day in sorted(days.items())]
+    if not told:
+        return None
+    return (
+        f"{echo(schedule.cron)} in {schedule.timezone} is {', and '.join(told)}: the clock changes"
+    )
+
+
 def due_after(schedule: Schedule, moment: datetime) -> datetime:
     """When it is due next, in its own zone; `moment` has a zone."""
-    from zoneinfo import ZoneInfo
-
-    from cronsim import CronSim
-
-    return next(CronSim(schedule.cron, moment.astimezone(ZoneInfo(schedule.timezone))))
+    return next(firings(parse(schedule.cron), _zone(schedule.timezone) or UTC, moment))
 
 
-def _is_zone(name: str) -> bool:
+def firing_id(schedule: Schedule, plan: str, target: str, fired_at: float) -> str | None:
+    """The run that a firing at this time starts, by the local time at which it was due: a repeated
+    hour has the same one again. None where nothing was due then, so that it is another's firing."""
+    from ulid import ULID
+
+    zone = _zone(schedule.timezone) or UTC
+    fired = datetime.fromtimestamp(fired_at, UTC)
+    soon = fired + _EARLY
+    found = None
+    for due in firings(parse(schedule.cron), zone, fired - _LATE):
+        if due > soon:
+            break
+        found = due
+    if found is None:
+        return None
+    first = found.replace(fold=0)
+    named = f"{plan} {target} {schedule.timezone} {first:%Y-%m-%d %H:%M}"
+    at = int(first.timestamp() * 1000).to_bytes(6, "big")
+    return str(ULID.from_bytes(at + sha256(named.encode()).digest()[:10]))
+
+
+def _zone(name: str) -> tzinfo | None:
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
     try:
-        ZoneInfo(name)
+        return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        return False
-    return True
+        return None

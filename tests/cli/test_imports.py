@@ -11,7 +11,6 @@ import pytest
 HEAVY = [
     "anyio",
     "asyncio",
-    "cronsim",
     "httpx",
     "inngest",
     "jinja2",

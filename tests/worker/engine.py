@@ -94,9 +94,10 @@ class Engine:
                 until(lambda: bool(self.events))  # it comes by way of the server
         return ran
 
-    def fire(self, function: str, run_id: str) -> Ran:
-        """What the timer of a function with a cron trigger does."""
-        timer = {"name": "inngest/scheduled.timer", "id": run_id, "data": {}, "ts": 0}
+    def fire(self, function: str, run_id: str, at: float = 0) -> Ran:
+        """What the timer of a function with a cron trigger does, at a time of its own."""
+        milliseconds = round(at * 1000)
+        timer = {"name": "inngest/scheduled.timer", "id": run_id, "data": {}, "ts": milliseconds}
         return self.run(timer, Ran(function, run_id))
 
     def run(self, event: Mapping[str, Any], ran: Ran | None = None) -> Ran:

@@ -84,6 +84,59 @@ def test_while_the_run_before_goes_on_a_firing_fails_by_name(tmp_path: Path, sit
     assert site.order == ["o/r0", "o/r1", "o/r2"]
 
 
+def test_the_second_firing_of_an_hour_that_the_clock_repeats_sends_nothing(
+    tmp_path: Path, site: Site, backfill: Backfill
+) -> None:
+    body = BODY.replace("0 3 * * *", "30 1 * * *").replace("Europe/Berlin", "America/New_York")
+    site.serve(str(write_plan(tmp_path, body)), "--target", site.url)
+    first = datetime(2026, 11, 1, 5, 30, tzinfo=UTC).timestamp()
+
+    def at(seconds: float, engines: str) -> Any:
+        fired = site.engine.fire("scheduled-test", engines, first + seconds)
+        assert fired.error is None
+        return fired.output["run"]
+
+    run = at(0.4, FIRST)
+    until(lambda: bool(site.engine.events))
+    (ran,) = site.engine.run_all()
+    assert ran.output == {"run": run, "status": "completed"}
+    assert at(3600.2, SECOND) == run
+    assert at(0.4, FIRST) == run, "tried again"
+    assert site.engine.events == []
+    assert site.order == ["o/r0", "o/r1", "o/r2"]
+    next_day = at(25 * 3600 + 0.1, "01K0000000000000000000TH1RD")
+    assert next_day not in (run, FIRST, SECOND)
+    until(lambda: bool(site.engine.events))
+    site.engine.run_all()
+    assert len(site.order) == 6
+    log = "".join(path.read_text() for path in tmp_path.glob("serve-*.log"))
+    assert "test was started at this time already" in log
+
+
+@pytest.mark.parametrize(
+    ("cron", "zone", "words"),
+    [
+        ("30 2 * * *", "America/New_York", "is not due on 2026-03-08: the clock changes"),
+        ("30 1 * * *", "America/New_York", "is due twice on 2026-11-01: the clock changes"),
+        ("0,30 1-2 * * *", "America/New_York", "not due on 2026-03-08, and due twice on 2026-11"),
+        ("0 0 * * *", "Africa/Cairo", "is not due on 2026-04-24: the clock changes"),
+        ("0 3 * * *", "America/New_York", ""),
+        ("30 2 * * mon-fri", "America/New_York", ""),  # clocks change on Sundays
+        ("30 * * * *", "America/New_York", ""),
+        ("30 2 * * *", "UTC", ""),
+        ("30 2 * * *", "Asia/Kolkata", ""),
+    ],
+)
+def test_validate_warns_of_times_within_a_change_of_the_clock(
+    tmp_path: Path, backfill: Backfill, cron: str, zone: str, words: str
+) -> None:
+    body = BODY.replace("0 3 * * *", cron).replace("Europe/Berlin", zone)
+    shown = backfill("validate", write_plan(tmp_path, body))
+    assert shown.status == 0
+    assert ("the clock changes" in shown.err + shown.out) == bool(words)
+    assert words in (shown.err + shown.out).replace("\n", " ")
+
+
 def test_the_engine_is_told_the_time_with_its_zone() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

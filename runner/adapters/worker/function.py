@@ -14,6 +14,7 @@ from runner.errors import BackfillError, TargetError
 APP_ID, FUNCTION = "backfill", "run"
 RETRIES = 10  # of a step; the engine waits longer and longer between them
 MOST_PORTIONS = 200  # of one function run; the server takes 1,000 steps, and each may have a sleep
+_TIMER = "inngest/scheduled.timer"
 _KEY = "event.data.plan + ' -> ' + event.data.address"
 
 
@@ -37,12 +38,13 @@ class Scheduled(Protocol):
     @property
     def cron(self) -> str: ...
 
-    def start(self, run: str, /) -> Mapping[str, Any]:
-        """Hand a run with this id over; asked once more, the same run. A small JSON object."""
+    def start(self, run: str, fired_at: float | None, /) -> Mapping[str, Any]:
+        """Hand a run over: that of the firing at this time, or one with this id where none is due
+        then. Asked once more, the same run. A small JSON object."""
 
 
 def create_firing(client: inngest.Inngest, scheduled: Scheduled) -> inngest.Function[Any]:
-    """The run that a firing starts has the id of the firing: tried again, it is no second one."""
+    """Tried again, a firing is no second one. By hand, it is the engine's id that names it."""
 
     @client.create_function(
         fn_id=f"scheduled-{scheduled.name}",
@@ -51,9 +53,12 @@ def create_firing(client: inngest.Inngest, scheduled: Scheduled) -> inngest.Func
         retries=RETRIES,
     )
     def fire(ctx: inngest.ContextSync) -> dict[str, Any]:
+        timed = ctx.event.name == _TIMER and ctx.event.ts
+        fired_at = ctx.event.ts / 1000 if timed else None
+
         def start() -> dict[str, Any]:
             try:
-                return dict(scheduled.start(ctx.run_id))
+                return dict(scheduled.start(ctx.run_id, fired_at))
             except TargetError:
                 raise
             except BackfillError as refused:
