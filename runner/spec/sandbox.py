@@ -286,7 +286,8 @@ def result(value: Json, environment: DataOnly) -> Json:
         if type(value) is environment.undefined:
             str(value)  # StrictUndefined: raises, naming what is missing
         raise TemplateError("the expression has no value: an `if` without `else`?")
-    plain = _plain(value)
+    scalar = value is None or isinstance(value, bool | int | float)
+    plain = value if scalar else _plain(value)
     if wrong := fault(plain):
         raise TemplateError(f"the result is {wrong}")
     return plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import jsonschema_rs
 from hypothesis import given
@@ -18,7 +19,7 @@ _EVENT = re.compile(r"(?![iI][nN][nN][gG][eE][sS][tT]/).{1,256}")
 _ENGINE = jsonschema_rs.RegexOptions()
 
 
-def accepts(schema: object, text: str) -> bool:
+def accepts(schema: dict[str, Any], text: str) -> bool:
     return jsonschema_rs.validator_for(schema, pattern_options=_ENGINE).is_valid(text)
 
 
