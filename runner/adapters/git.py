@@ -1,154 +1,227 @@
-"""git, as it is installed: plan files as they were at a revision, and what has changed since."""
+"""git, as it is installed. This module alone runs it, and asks it about commits and objects only.
+
+A checkout may be a stranger's: its configuration, attributes and hooks can name programs. So git
+never looks at the files of the work tree (we read and hash them ourselves), what could run a
+program is switched off, and the repository is the one that the working directory is in: a folder
+of plans can look like a repository too.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from runner.errors import UsageError
 
-SECONDS = 120.0  # of one call: a server that does not answer must not hold a command for ever
+SECONDS = 30.0  # of one call that asks this machine only
 
-_OF_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
+# Where CI has checked out what it is about, for a command that runs in another folder.
+_CHECKOUTS = ("GITHUB_WORKSPACE", "CI_PROJECT_DIR")
+
+# All that git gets of the environment: where it is, and where the user's own configuration is.
+_VARIABLES = (
+    "PATH",
+    "HOME",
+    "XDG_CONFIG_HOME",
+    "GIT_CONFIG_GLOBAL",
+    "GIT_CONFIG_SYSTEM",
+    "GIT_CONFIG_NOSYSTEM",
+    "SUDO_UID",
+    "TMPDIR",
+)
+_ALWAYS = {
+    "LC_ALL": "C",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_GRAFT_FILE": f"{os.devnull}/none",
+    "GIT_ATTR_NOSYSTEM": "1",
+}
+# Command line values go over those of every file, and over what these include.
+OFF = (
+    "safe.bareRepository=explicit",
+    "core.fsmonitor=false",
+    f"core.hooksPath={os.devnull}",
+    f"core.attributesFile={os.devnull}",
+    "core.pager=cat",
+    "core.alternateRefsCommand=true",
+    "core.gitProxy=",
+    "protocol.ext.allow=never",
+    "submodule.recurse=false",
+    "fetch.recurseSubmodules=false",
+    "diff.external=",
+)
+# Nothing is fetched or signed where a checkout is reviewed.
+_OFFLINE = (
+    "protocol.allow=never",
+    "core.sshCommand=false",
+    "core.askPass=",
+    "credential.helper=",
+    "gpg.program=false",
+    "gpg.ssh.program=false",
+    "gpg.x509.program=false",
+)
 
 
 class GitFailed(UsageError):
-    """git itself says no."""
+    """git itself says no; what it advises is the hint. `reason`: its own words, if it has any."""
+
+    def __init__(self, message: str, *, hint: str | None = None, reason: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """Paths below one root: `files` are there now and differ, those of `gone` are there no more;
-    `was` has, for a renamed one, its earlier path, which is gone as well."""
+class Git:
+    """How git is called: its options, and all of its environment."""
 
-    files: frozenset[Path]
-    was: Mapping[Path, Path]
-    gone: frozenset[Path]
+    options: tuple[str, ...]
+    variables: Mapping[str, str]
+
+    def __call__(self, *arguments: str, seconds: float = SECONDS) -> str:
+        """What git prints, with names of files that are no UTF-8 as Python has them.
+
+        Raises `GitFailed`. It asks nobody for a password: there may be nobody.
+        """
+        process = self.start(*arguments)
+        try:
+            out, said = process.communicate(timeout=seconds)
+        except BaseException as error:
+            # Programs that git has started hold its pipes: all of them end.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if isinstance(error, subprocess.TimeoutExpired):
+                message = f"git {arguments[0]}: no answer within {seconds:g}s"
+                raise GitFailed(message) from None
+            raise
+        if process.returncode:
+            raise failed(said)
+        return out.decode(errors="surrogateescape")
+
+    def start(self, *arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+        """In a session of its own: no program that it starts finds a terminal to ask at."""
+        command = ["git", "--no-pager", *self.options, *arguments]
+        try:
+            return subprocess.Popen(  # noqa: S603 - no shell
+                command,
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=dict(self.variables),
+                start_new_session=True,
+            )
+        except OSError:
+            raise UsageError("git is not installed, and a revision is git's") from None
+
+
+def failed(said: bytes) -> GitFailed:
+    """The first line that says why, or the last one; what follows it is advice, kept whole."""
+    lines = [line.strip() for line in said.decode(errors="replace").splitlines() if line.strip()]
+    starts = ("fatal: ", "error: ")
+    first = next((n for n, line in enumerate(lines) if line.startswith(starts)), len(lines) - 1)
+    if not lines:
+        return GitFailed("git: it failed")
+    advice = " ".join(lines[first + 1 :]) or None
+    return GitFailed(f"git: {lines[first]}", hint=advice, reason=lines[first])
+
+
+def configured(values: Sequence[str]) -> tuple[str, ...]:
+    return tuple(word for value in values for word in ("-c", value))
+
+
+def variables_of(environ: Mapping[str, str], more: Sequence[str] = ()) -> dict[str, str]:
+    """Those that git gets, by name: no key is among them unless `more` names it."""
+    named = (*_VARIABLES, *more)
+    return {name: environ[name] for name in named if name in environ} | _ALWAYS
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """`top` is the root of the work tree, `folder` where git keeps its own things; `hash` names the
+    digest that objects go by."""
+
+    top: Path
+    folder: Path
+    git: Git
+    hash: str
+    shallow: bool
+
+    def below(self, path: str | Path) -> PurePosixPath:
+        """The path from the root on; the file itself is not followed if it is a link.
+
+        Raises `UsageError` for one outside.
+        """
+        place = place_of(path)
+        if not place.is_relative_to(self.top):
+            raise UsageError(f"{path} is not in the repository {self.top}")
+        return PurePosixPath(place.relative_to(self.top))
+
+    def commit_of(self, revision: str) -> str:
+        """Raises `UsageError` where the revision is not there."""
+        words = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+        try:
+            return self.git(*words).strip()
+        except GitFailed as error:
+            if error.reason:  # more than that it is not there
+                raise
+            hint = "OLD is a plan file, a saved plan, or git revisions as in main..HEAD"
+            if self.shallow:
+                hint = f"this clone is shallow: {_WHOLE}"
+            message = f"there is no file and no git revision `{revision}`"
+            raise UsageError(message, hint=hint) from None
+
+    def parted(self, revision: str, branch: str = "HEAD") -> str:
+        """The commit at which the branch has left the revision: what came there since is not its
+        own. Raises `UsageError` where the two have none in common."""
+        commits = self.commit_of(revision), self.commit_of(branch)
+        try:
+            return self.git("merge-base", *commits).strip()
+        except GitFailed as error:
+            if error.reason:
+                raise
+            message = f"`{revision}` and `{branch}` have no commit in common"
+            where = " in this shallow clone" if self.shallow else ""
+            raise UsageError(message + where, hint=_WHOLE) from None
+
+
+_WHOLE = "fetch the whole history: `fetch-depth: 0` of actions/checkout, or `git fetch --unshallow`"
+
+
+def repository_here(environ: Mapping[str, str]) -> Repository:
+    """The repository that the working directory is in, else the one that CI names.
+
+    Only `.git` makes a repository, which git lets nobody commit. Raises `UsageError`.
+    """
+    named = [Path(environ[name]) for name in _CHECKOUTS if environ.get(name)]
+    for place in (Path.cwd(), *named):
+        folder = place.resolve()
+        for top in (folder, *folder.parents):
+            if os.path.lexists(top / ".git"):
+                return _opened(top, environ)
+    message = f"{Path.cwd()} is in no git repository, and a revision is one of its repository's"
+    raise UsageError(message, hint="run it in the checkout")
+
+
+def _opened(top: Path, environ: Mapping[str, str]) -> Repository:
+    """git looks for itself once, since it then also asks whose the repository is."""
+    variables = variables_of(environ) | {"GIT_ALLOW_PROTOCOL": ""}
+    options = configured((*OFF, *_OFFLINE))
+    look = Git(("-C", str(top), *options), variables | {"GIT_CEILING_DIRECTORIES": str(top.parent)})
+    folder = look("rev-parse", "--absolute-git-dir").removesuffix("\n")
+    git = Git((f"--git-dir={folder}", f"--work-tree={top}", *options), variables)
+    asked = ("--show-object-format", "--is-shallow-repository", "--git-common-dir")
+    algorithm, shallow, common = git("rev-parse", *asked).removesuffix("\n").split("\n", 2)
+    return Repository(top, top / common, git, algorithm, shallow == "true")
 
 
 def place_of(path: str | Path) -> Path:
     """Where a file stands: its folder is looked up, and the file itself not followed if a link."""
     named = Path.cwd() / path
     return named.resolve() if named.name == ".." else named.parent.resolve() / named.name
-
-
-def top_of(path: str | Path) -> Path:
-    """The root of the work tree that the file or folder is in. Raises `UsageError`."""
-    place = place_of(path)
-    folder = place if place.is_dir() and not place.is_symlink() else place.parent
-    try:
-        return Path(git(folder, "rev-parse", "--show-toplevel").strip()).resolve()
-    except GitFailed as error:
-        raise UsageError(f"{path}: {error}", hint="a revision is one of its repository's") from None
-
-
-def below(top: Path, path: str | Path) -> Path:
-    """The path from the root of the work tree on. Raises `UsageError` for one outside of it."""
-    place = place_of(path)
-    if not place.is_relative_to(top):
-        raise UsageError(f"{path} is not in the repository {top}")
-    return place.relative_to(top)
-
-
-@contextmanager
-def checked_out(revision: str, top: Path) -> Iterator[Path]:
-    """The repository's files as they were at the revision, in a folder that goes with the block.
-
-    By an index of its own, so that nothing of the repository changes, and git brings what a
-    partial clone lacks. Raises `UsageError` where there is no git or no such revision.
-    """
-    commit = commit_of(top, revision)
-    with tempfile.TemporaryDirectory(prefix="backfill-") as folder:
-        tree, index = Path(folder).resolve() / "tree", Path(folder) / "index"
-        tree.mkdir()
-        own = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree)}
-        git(top, "read-tree", commit, variables=own)
-        git(top, "checkout-index", "--all", "--quiet", variables=own)
-        yield tree
-
-
-def parted(top: Path, revision: str, branch: str = "HEAD") -> str:
-    """The commit at which the branch has left the revision: what came there since is not its own.
-
-    The revision itself where nothing is common, as in a shallow clone.
-    """
-    commit = commit_of(top, revision)
-    try:
-        return git(top, "merge-base", commit, commit_of(top, branch)).strip()
-    except GitFailed:
-        return commit
-
-
-def changes(top: Path, before: str, after: str | None, root: Path) -> Changes:
-    """From one commit to another, or to the files as they are, also those not committed yet."""
-    between = [before] if after is None else [before, after]
-    changed: dict[str, list[str]] = {}
-    parts = iter(git(top, "diff", "--name-status", "--find-renames", "-z", *between).split("\0"))
-    for status in parts:
-        if status:
-            count = 2 if status[0] == "R" else 1
-            changed.setdefault(status[0], []).extend(next(parts) for _ in range(count))
-    if after is None:
-        new = git(top, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
-        changed["?"] = [name for name in new if name]
-    renamed = iter(changed.pop("R", []))
-    was = {root / now: root / then for then, now in zip(renamed, renamed, strict=True)}
-    gone = frozenset(root / name for name in changed.pop("D", [])) | {*was.values()}
-    files = {root / name for names in changed.values() for name in names} | set(was)
-    files |= {one.resolve() for one in files if one.is_symlink()}  # it leads to another one now
-    return Changes(frozenset(files), was, gone)
-
-
-def commit_of(top: Path, revision: str) -> str:
-    try:
-        return git(
-            top, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"
-        ).strip()
-    except GitFailed:
-        hint = "OLD is a plan file, a saved plan, or git revisions as in main..HEAD"
-        message = f"there is no file and no git revision `{revision}`"
-        raise UsageError(message, hint=hint) from None
-
-
-def git(
-    folder: Path,
-    *arguments: str,
-    seconds: float = SECONDS,
-    variables: Mapping[str, str] | None = None,
-) -> str:
-    """What git prints, with names of files that are no UTF-8 as Python has them.
-
-    Raises `GitFailed`. It asks nobody for a password: there may be nobody.
-    """
-    command = ["git", "-C", str(folder), *arguments]
-    # A hook of git's has its own repository in the environment; `folder` is meant here.
-    env = {name: value for name, value in os.environ.items() if name not in _OF_HOOKS}
-    env |= {
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_OPTIONAL_LOCKS": "0",
-        "LC_ALL": "C",
-        **(variables or {}),
-    }
-    try:
-        done = subprocess.run(  # noqa: S603 - no shell
-            command, capture_output=True, check=False, env=env, timeout=seconds
-        )
-    except subprocess.TimeoutExpired:
-        raise GitFailed(f"git {arguments[0]}: no answer within {seconds:g}s") from None
-    except OSError:
-        raise UsageError("git is not installed, and a revision is git's") from None
-    if done.returncode:
-        raise GitFailed(f"git: {_reason(done.stderr.decode(errors='replace'))}")
-    return done.stdout.decode(errors="surrogateescape")
-
-
-def _reason(said: str) -> str:
-    """The first line that says so; else the last one."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    fatal = (line for line in lines if line.startswith(("fatal: ", "error: ")))
-    return next(fatal, lines[-1] if lines else "it failed")

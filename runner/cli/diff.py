@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runner.adapters.git import below, checked_out, parted, top_of
+from runner.adapters.git import Repository, repository_here
+from runner.adapters.git_files import trail
 from runner.cli.common import build, format_option, plan_options, read_variables, wants_color
 from runner.cli.github import chosen_format, comment_option, say_in_comment, tell_github
 from runner.cli.plan_files import changed_option
@@ -64,8 +66,9 @@ def diff_command(
     overrides = read_variables(variables, var_files)
     form = chosen_format(form)
     if changed_since is not None:
-        base = parted(top_of(paths[0]), changed_since)
-        found = reviews(base, None, paths, overrides, strict=strict)
+        repository = repository_here(os.environ)
+        base = repository.parted(changed_since)
+        found = reviews(repository, base, None, paths, overrides, strict=strict)
         return _told(found, form, comment=comment, exit_code=exit_code)
     if len(paths) != 2:
         hint = "as in `backfill diff old.yaml new.yaml`, or --changed-since REV PATH..."
@@ -73,7 +76,9 @@ def diff_command(
     old, new = paths
     between = not Path(old).exists()
     if between and Path(new).is_dir():
-        found = reviews(*commits(top_of(new), old), [new], overrides, strict=strict)
+        repository = repository_here(os.environ)
+        between_commits = commits(repository, old)
+        found = reviews(repository, *between_commits, [new], overrides, strict=strict)
         return _told(found, form, comment=comment, exit_code=exit_code)
     if comment or form == "github":
         hint = "--changed-since REV PATH..., or git revisions and a folder"
@@ -140,26 +145,37 @@ def _revisions(
 ) -> tuple[ExecutionPlan, ExecutionPlan]:
     from runner.cli.review import commits
 
-    top = top_of(path)
-    first, second = commits(top, revisions)
-    before = _at(first, top, path, overrides, strict=strict, named=revisions)
+    repository = repository_here(os.environ)
+    first, second = commits(repository, revisions)
+    before = _at(repository, first, path, overrides, strict=strict, named=revisions)
     if second is None:
         return before, build(path, overrides, strict=strict).execution_plan
-    return before, _at(second, top, path, overrides, strict=strict, named=revisions)
+    return before, _at(repository, second, path, overrides, strict=strict, named=revisions)
 
 
 def _at(
-    commit: str, top: Path, path: str, overrides: dict[str, Json], *, strict: bool, named: str
+    repository: Repository,
+    commit: str,
+    path: str,
+    overrides: dict[str, Json],
+    *,
+    strict: bool,
+    named: str,
 ) -> ExecutionPlan:
-    with checked_out(commit, top) as tree:
-        there = tree / below(top, path)
+    from runner.cli.review import bring, sides
+
+    place = repository.below(path).parts
+    with sides(repository, commit, None) as (tree, disk):
+        trail(disk, place)  # a folder that is another repository is refused
+        there = bring(tree, place)
         if not there.is_file():
             hint = "was it named otherwise? `--changed-since` finds renamed plans"
             raise UsageError(f"{path} is not there in {named} ({commit[:12]})", hint=hint)
         try:
             return build(str(there), overrides, strict=strict).execution_plan
         except InvalidPlan as error:
-            raise InvalidPlan(tuple(_placed(one, tree, named) for one in error.problems)) from None
+            placed = tuple(_placed(one, tree.root, named) for one in error.problems)
+            raise InvalidPlan(placed) from None
 
 
 def _placed(problem: Problem, tree: Path, named: str) -> Problem:

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from runner.adapters.git import repository_here
+from runner.adapters.git_files import (
+    Commit,
+    Disk,
+    Names,
+    Side,
+    differs,
+    names_of,
+    objects_of,
+    trail,
+)
 from runner.errors import UsageError
+from runner.model import Json
+from runner.spec.strict_yaml import parse
+from runner.spec.text import MAX_BYTES
 
-if TYPE_CHECKING:
-    from runner.adapters.git import Changes
-
-_SUFFIXES = (".yaml", ".yml")
+SUFFIXES = (".yaml", ".yml")
+_BEGINNING = 64 * 1024  # bytes, in which it shows whether a file is a list
+_NAMING = ("catalog", "file")  # the keys of a plan whose values are names of files
 
 changed_option: Callable[[Any], Any] = click.option(
     "--changed-since",
@@ -41,22 +55,33 @@ def plan_files(
         if not found and strictly:
             raise UsageError(f"there is no plan in {', '.join(paths)}")
         return found
-    from runner.adapters.git import changes, parted, top_of
-
-    top = top_of(paths[0])
-    return changed_plans(found, changes(top, parted(top, changed_since), None, top))
+    repository = repository_here(os.environ)
+    base = repository.parted(changed_since)
+    with objects_of(repository) as objects:
+        old, new = Commit(objects, base, repository.top), Disk(repository)
+        named = [(file, repository.below(file).parts) for file in [*paths, *found]]
+        for _, place in named:  # a folder that is another repository is refused
+            trail(new, place)
+        return [
+            file
+            for file, place in named[len(paths) :]
+            if not os.path.lexists(file) or has_changed(old, new, place)
+        ]
 
 
 def _may_be_a_plan(file: Path) -> bool:
     from runner.spec.project import NAME as PROJECT
 
-    if file.suffix not in _SUFFIXES or file.name == PROJECT or file.is_dir():
+    if file.suffix not in SUFFIXES or file.name == PROJECT or file.is_dir():
         return False
     try:
-        with file.open("rb") as lines:
-            first = next((line for line in lines if line.strip() and line[:1] not in b"#%"), b"")
-    except OSError:  # whoever reads it says why
+        if not file.is_file():  # whoever reads it says why
+            return True
+        with file.open("rb") as begun:
+            lines = begun.read(_BEGINNING).splitlines()
+    except OSError:
         return True
+    first = next((line for line in lines if line.strip() and line[:1] not in b"#%"), b"")
     return first[:1] not in (b"-", b"[") or first.startswith(b"---")
 
 
@@ -67,38 +92,33 @@ def _refuse_strange(path: str) -> None:
         raise UsageError(f"the name of {path!r} is no UTF-8", hint="rename the file") from None
 
 
-def changed_plans(files: Sequence[str], changes: Changes) -> list[str]:
-    return [file for file in files if _has_changed(file, changes)]
+def has_changed(old: Side, new: Side, plan: Names) -> bool:
+    """The file itself, or a catalog or data file that it names."""
+    return differs(old, new, plan) or any(differs(old, new, path) for path in named_by(new, plan))
 
 
-def _has_changed(file: str, changes: Changes) -> bool:
-    """The file itself, or the catalogs and data files that it names, as far as they are read."""
-    from runner.errors import InvalidPlan
-    from runner.spec.load import check_catalog, load_plan
-
-    if _is_among(file, changes.files):
-        return True
-    try:
-        if check_catalog(file) is not None:
-            return False
-        return any(_is_among(path, changes.files) for path, _ in load_plan(file).inputs)
-    except InvalidPlan as error:
-        # A file that is gone is among those that it names, as far as anybody can tell.
-        named = (_is_among(problem.path, changes.files) for problem in error.problems)
-        return bool(changes.gone) or any(named)
+def named_by(side: Side, plan: Names) -> list[Names]:
+    """The files that a plan file names, as far as it can be read."""
+    at = trail(side, plan)
+    raw = side.read(at[-1][0], MAX_BYTES) if at else None
+    if raw is None or at is None:
+        return []
+    document, _, _ = parse(raw, "/".join(plan))
+    folder = at[-1][0][:-1]
+    return [(*folder, *names_of(name)) for name in _file_names(document.value)]
 
 
-def _is_among(path: str, files: Collection[Path]) -> bool:
-    """The file, what it links to, or the submodule that it is in."""
-    from runner.adapters.git import place_of
+def _file_names(value: Json) -> Iterator[str]:
+    """Whatever stands under a key that names files, at any depth."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from _file_names(inner)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if key in _NAMING:
+                yield from (one for one in _listed(inner) if isinstance(one, str) and one)
+            yield from _file_names(inner)
 
-    places = (place_of(path), Path(path).resolve())
-    return any(one in files for place in places for one in (place, *place.parents))
 
-
-def lies_in(file: Path, paths: Sequence[Path]) -> bool:
-    """Would `plan_files` find the file, if it were there?"""
-    from runner.adapters.git import place_of
-
-    named = [place_of(path) for path in paths]
-    return file in named or (file.suffix in _SUFFIXES and file.parent in named)
+def _listed(value: Json) -> Sequence[Json]:
+    return value if isinstance(value, list) else [value]

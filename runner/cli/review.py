@@ -2,32 +2,61 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from runner.adapters.git import below, changes, checked_out, commit_of, parted, place_of, top_of
+from runner.adapters.git import Repository, place_of
+from runner.adapters.git_files import Commit, Disk, Names, Side, gone, objects_of, trail
 from runner.cli.common import build
-from runner.cli.plan_files import changed_plans, lies_in, plan_files
+from runner.cli.plan_files import SUFFIXES, has_changed, named_by, plan_files
 from runner.errors import InvalidPlan, UsageError
 from runner.model import ExecutionPlan, Json, Problem
 from runner.planning.review import Review, review
+from runner.spec.project import NAME as PROJECT
+from runner.spec.text import MAX_BYTES
+
+_HALF = 0.5  # of a file that must be the same for it to be a renamed one
 
 
-def commits(top: Path, revisions: str) -> tuple[str, str | None]:
+def commits(repository: Repository, revisions: str) -> tuple[str, str | None]:
     """As git reads them: ``main..HEAD``, ``main...HEAD`` (since HEAD has left main), or ``main``
     and the files as they are, which is None."""
     first, dots, second = revisions.partition("..")
     if not dots:
-        return commit_of(top, first), None
+        return repository.commit_of(first), None
     branch = second.removeprefix(".") or "HEAD"
-    since = parted if second.startswith(".") else (lambda top, first, _: commit_of(top, first))
-    return since(top, first or "HEAD", branch), commit_of(top, branch)
+    if second.startswith("."):
+        return repository.parted(first or "HEAD", branch), repository.commit_of(branch)
+    return repository.commit_of(first or "HEAD"), repository.commit_of(branch)
+
+
+@contextmanager
+def sides(repository: Repository, before: str, after: str | None) -> Iterator[tuple[Side, Side]]:
+    """The files of one commit and those of the other (None: as they are), until the block ends."""
+    with objects_of(repository) as objects, TemporaryDirectory(prefix="backfill-") as folder:
+        root = Path(folder).resolve()
+        old = Commit(objects, before, root / "old")
+        yield old, Commit(objects, after, root / "new") if after else Disk(repository)
+
+
+def bring(side: Side, plan: Names) -> Path:
+    """See to it that a plan file and all that it is made of can be read; where it is."""
+    side.bring(plan)
+    at = trail(side, plan)
+    folder = at[-1][0][:-1] if at else ()
+    for path in named_by(side, plan):
+        side.bring(path)
+    for end in range(len(folder) + 1):
+        side.bring((*folder[:end], PROJECT))
+    return side.root.joinpath(*plan)
 
 
 def reviews(
+    repository: Repository,
     before: str,
     after: str | None,
     paths: Sequence[str],
@@ -39,44 +68,92 @@ def reviews(
 
     `after`: None for the files as they are.
     """
-    top = top_of(paths[0])
-    new_tree = checked_out(after, top) if after else nullcontext(top)
-    with checked_out(before, top) as old, new_tree as new:
-        sides = _Sides(top, old, new, overrides, strict)
-        found = changes(top, before, after, new)
-        named = [new / below(top, path) for path in paths]
-        for path, place in zip(paths, named, strict=True):
-            if not (os.path.lexists(place) or os.path.lexists(old / place.relative_to(new))):
+    named = [(path, repository.below(path).parts) for path in paths]
+    for _, place in named:
+        trail(Disk(repository), place)  # a folder that is another repository is refused
+    with sides(repository, before, after) as (old, new):
+        for path, place in named:
+            if not (_is_there(old, place) or _is_there(new, place)):
                 raise UsageError(f"there is no {path}, now or before")
-        there = [str(place) for place in named if os.path.lexists(place)]
-        plans = [Path(file) for file in changed_plans(plan_files(there, strictly=False), found)]
-        told = [sides.review(file, found.was.get(file, file)) for file in plans]
-        renamed = {found.was[file] for file in plans if file in found.was}
-        gone = (file for file in sorted(found.gone - renamed) if lies_in(file, named))
-        told += [sides.removed(file) for file in gone]
+        places = [place for _, place in named]
+        plans = [plan for plan in _plans(new, places) if has_changed(old, new, plan)]
+        gone_here = [plan for plan in _plans(old, places) if not _is_there(new, plan)]
+        was = _renamed(old, new, [plan for plan in plans if not _is_there(old, plan)])
+        compared = _Sides(repository.top, old, new, overrides, strict)
+        told = [compared.review(plan, was.get(plan, plan)) for plan in plans]
+        told += [compared.removed(plan) for plan in gone_here if plan not in was.values()]
         return [one for one in told if one]
+
+
+def _is_there(side: Side, path: Names) -> bool:
+    return side.entry(path) is not None
+
+
+def _plans(side: Side, places: Sequence[Names]) -> list[Names]:
+    """What `plan_files` finds there, in its order."""
+    found: list[str] = []
+    for place in places:
+        at = trail(side, place)
+        end = at[-1][1] if at else side.entry(place)
+        if end and end.kind == "folder" and at:
+            for name in side.names(at[-1][0]):
+                if name.endswith(SUFFIXES):
+                    side.bring((*at[-1][0], name))
+            side.bring(place)
+            if side.root.joinpath(*place).is_dir():
+                found.append(str(side.root.joinpath(*place)))
+        elif side.entry(place):
+            side.bring(place)
+            found.append(str(side.root.joinpath(*place)))
+    files = plan_files(found, strictly=False)
+    return [Path(file).relative_to(side.root).parts for file in files]
+
+
+def _renamed(old: Side, new: Side, added: Sequence[Names]) -> dict[Names, Names]:
+    """Where new plans stood before: at what is gone, and is the same or half of it at least."""
+    left = (
+        {path: old.read(path, MAX_BYTES) or b"" for path in gone(old, new, SUFFIXES)}
+        if added
+        else {}
+    )
+    was: dict[Names, Names] = {}
+    for plan in added:
+        now = new.read(plan, MAX_BYTES)
+        alike = {path: _alike(raw, now) for path, raw in left.items()} if now else {}
+        best = max(alike, key=lambda path: alike[path], default=None)
+        if best and alike[best] >= _HALF:
+            was[plan] = best
+            del left[best]
+    return was
+
+
+def _alike(before: bytes, now: bytes) -> float:
+    """How much of the larger one is in lines that both have."""
+    both = Counter(before.splitlines(keepends=True)) & Counter(now.splitlines(keepends=True))
+    shared = sum(len(line) * count for line, count in both.items())
+    return shared / max(len(before), len(now), 1)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sides:
-    """Builds plans as they were and as they are. Files are below `new`, and shown below `top`."""
+    """Builds plans as they were and as they are, which are shown below `top`."""
 
     top: Path
-    old: Path
-    new: Path
+    old: Side
+    new: Side
     overrides: dict[str, Json]
     strict: bool
 
-    def review(self, file: Path, was: Path) -> Review | None:
+    def review(self, plan: Names, was: Names) -> Review | None:
         """None for a catalog."""
-        shown, before, note = self._shown(file), None, None
-        earlier = self._shown(was) if was != file else None
+        shown, before, note = self._shown(self.top.joinpath(*plan)), None, None
+        earlier = self._shown(self.top.joinpath(*was)) if was != plan else None
         try:
-            before = self._built(self._earlier(was))
+            before = self._built(bring(self.old, was))
         except InvalidPlan:
             note = "It was not valid before, so the two are not compared."
         try:
-            after = self._built(file)
+            after = self._built(bring(self.new, plan))
         except InvalidPlan as error:
             return Review(shown, "invalid", was=earlier, problems=self._placed(error.problems))
         if after is None:
@@ -84,15 +161,13 @@ class _Sides:
         after = replace(after, path=shown, warnings=self._placed(after.warnings))
         return review(shown, before, after, was=earlier, note=note)
 
-    def removed(self, file: Path) -> Review | None:
+    def removed(self, plan: Names) -> Review | None:
         try:
-            before = self._built(self._earlier(file))
+            before = self._built(bring(self.old, plan))
         except InvalidPlan:
             return None
-        return review(self._shown(file), before, None) if before else None
-
-    def _earlier(self, file: Path) -> Path:
-        return self.old / file.relative_to(self.new)
+        shown = self._shown(self.top.joinpath(*plan))
+        return review(shown, before, None) if before else None
 
     def _built(self, file: Path) -> ExecutionPlan | None:
         """None for a catalog, and where there is no file. Raises `InvalidPlan`."""
@@ -111,6 +186,7 @@ class _Sides:
 
     def _shown(self, file: Path) -> str:
         """As it would be written here."""
-        place = self.top / file.relative_to(self.new) if file.is_relative_to(self.new) else file
+        root = self.new.root
+        place = self.top / file.relative_to(root) if file.is_relative_to(root) else file
         here = Path.cwd().resolve()
         return str(place.relative_to(here)) if place.is_relative_to(here) else str(place)

@@ -109,7 +109,7 @@ def sync_command(
     # By address, so that `dev` here and `dev` there are two.
     named = "\n".join((repo, branch, path, resolved.address))
     sync_id = hashlib.sha256(named.encode()).hexdigest()[:16]
-    mirror = Mirror(Path(_FOLDER).resolve() / sync_id, repo, branch)
+    mirror = Mirror(Path(_FOLDER).resolve() / sync_id, repo, branch, os.environ)
     url = _absolute(state or DEFAULT_STATE)
     record = SyncRecord(sync_id, repo, branch, path, target, every, who(), time.time())
     arguments = ["--target", target, "--resume"]
