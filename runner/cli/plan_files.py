@@ -22,8 +22,6 @@ from runner.adapters.git_files import (
 )
 from runner.errors import UsageError
 from runner.model import Json
-from runner.spec.strict_yaml import parse
-from runner.spec.text import MAX_BYTES
 
 SUFFIXES = (".yaml", ".yml")
 _BEGINNING = 64 * 1024  # bytes, in which it shows whether a file is a list
@@ -99,6 +97,9 @@ def has_changed(old: Side, new: Side, plan: Names) -> bool:
 
 def named_by(side: Side, plan: Names) -> list[Names]:
     """The files that a plan file names, as far as it can be read."""
+    from runner.spec.strict_yaml import parse
+    from runner.spec.text import MAX_BYTES
+
     at = trail(side, plan)
     raw = side.read(at[-1][0], MAX_BYTES) if at else None
     if raw is None or at is None:
