@@ -205,9 +205,10 @@ def git(folder: Path, *arguments: str) -> None:
 
 
 def test_only_plans_that_have_changed_are_checked(
-    backfill: Backfill, plan: Path, tmp_path: Path
+    backfill: Backfill, plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the plan file itself, or in a file that it is made of; in Actions as annotations."""
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
     (tmp_path / "repos.csv").write_text("repo\no/r0\n")
     other = tmp_path / "other.yaml"
     other.write_text(plan.read_text().replace("name: test", "name: other"))
@@ -234,9 +235,10 @@ def test_only_plans_that_have_changed_are_checked(
 
 
 def test_a_diff_of_git_revisions_sees_the_files_as_they_were(
-    backfill: Backfill, plan: Path, tmp_path: Path
+    backfill: Backfill, plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the catalog of that time, whatever lies in the folder now."""
+    monkeypatch.chdir(tmp_path)
     git(tmp_path, "init", "-q", "-b", "main")
     git(tmp_path, "add", "plan.yaml", "catalog.yaml")
     git(tmp_path, "commit", "-q", "-m", "one")
