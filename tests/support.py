@@ -25,7 +25,7 @@ from runner.adapters.journal.writer import JournalWriter
 from runner.execution.limits import RequestLimits
 from runner.execution.means import Means
 from runner.execution.ports import Chunk, Guard
-from runner.model import ExecutionPlan, Observer, StageProgress
+from runner.model import ExecutionPlan, Observer, RunHead, StageProgress
 from runner.planning.build import build_execution_plan
 from runner.spec.load import load_plan
 
@@ -94,7 +94,7 @@ class Recorder:
     progresses: list[StageProgress] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def started(self, run_id: str, plan: ExecutionPlan) -> None:  # noqa: ARG002
+    def started(self, run_id: str, plan: ExecutionPlan | RunHead) -> None:  # noqa: ARG002
         self.run_id = run_id
 
     def progress(self, progress: StageProgress) -> None:

@@ -26,7 +26,14 @@ from runner.execution.means import Means
 from runner.execution.ports import Clock, Guard, GuardUnanswered, Journal, Resolver
 from runner.execution.recover import Decision
 from runner.execution.waits import Portion, Waits
-from runner.model import Database, ExecutionPlan, FileGuard, Observer, StageProgress
+from runner.model import (
+    Database,
+    ExecutionPlan,
+    FileGuard,
+    Observer,
+    RunHead,
+    StageProgress,
+)
 from runner.spec.secrets import redact
 
 if TYPE_CHECKING:
@@ -170,7 +177,7 @@ class Noting:
     journal: Journal | None = None
     waits: dict[int, str | None] = field(default_factory=dict)
 
-    def started(self, run_id: str, plan: ExecutionPlan) -> None:
+    def started(self, run_id: str, plan: ExecutionPlan | RunHead) -> None:
         self.observer.started(run_id, plan)
 
     def progress(self, progress: StageProgress) -> None:

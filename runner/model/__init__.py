@@ -28,7 +28,11 @@ from runner.model.execution_plan import (
     ExecutionPlan,
     Items,
     PlannedEvent,
+    RunHead,
+    SkippedGroup,
     Stage,
+    StageHead,
+    StageSpec,
 )
 from runner.model.finding import Finding, Level
 from runner.model.guard import (
@@ -86,7 +90,6 @@ from runner.model.record import (
     RunState,
     RunView,
     SentBatch,
-    SkippedGroup,
     StageRecord,
     Submission,
     Waited,
@@ -175,6 +178,7 @@ __all__ = [
     "Repositories",
     "Round",
     "RowSource",
+    "RunHead",
     "RunLine",
     "RunRecord",
     "RunState",
@@ -189,8 +193,10 @@ __all__ = [
     "SkippedGroup",
     "SqlGuard",
     "Stage",
+    "StageHead",
     "StageProgress",
     "StageRecord",
+    "StageSpec",
     "Submission",
     "Summary",
     "SyncOutcome",

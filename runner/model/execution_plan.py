@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -45,8 +46,8 @@ class Items(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """All events of one operation; the next stage starts when this one is done."""
+class StageSpec(ABC):
+    """How the events of one operation are sent."""
 
     number: int
     operation: str
@@ -55,7 +56,6 @@ class Stage:
     pacing: Pacing
     wait: Wait
     timeout: float
-    items: Items
     canary: int = 0  # events that go first, as a batch of their own
     begins: float | None = None  # where pacing is scheduled: seconds from the start of the run
     numbered: bool = False  # an item may come more than once
@@ -65,8 +65,9 @@ class Stage:
     needs: Needs | None = None  # of each of its events
 
     @property
+    @abstractmethod
     def total(self) -> int:
-        return len(self.items)
+        """How many events it has."""
 
     @property
     def batches(self) -> int:
@@ -93,10 +94,32 @@ class Stage:
         """When a batch is to start, in seconds from the start of the run; None: once sent."""
         return None if self.begins is None else self.begins + (batch - 1) * self.pacing.delay
 
+
+@dataclass(frozen=True, slots=True)
+class Stage(StageSpec):
+    """All events of one operation; the next stage starts when this one is done."""
+
+    items: Items = field(kw_only=True)
+
+    @property
+    def total(self) -> int:
+        return len(self.items)
+
     def planned(self, start: int = 0) -> Iterator[PlannedEvent]:
         """The stage's events from the `start`-th on (0-based), in sending order."""
         for index, (item, event) in enumerate(self.items.events(start), start):
             yield PlannedEvent(self.number, self.operation, self.batch_of(index), item, event)
+
+
+@dataclass(frozen=True, slots=True)
+class StageHead(StageSpec):
+    """A stage without its events."""
+
+    count: int = field(kw_only=True)
+
+    @property
+    def total(self) -> int:
+        return self.count
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,3 +193,23 @@ class ExecutionPlan:
     def planned(self) -> Iterator[PlannedEvent]:
         for stage in self.stages:
             yield from stage.planned()
+
+
+class SkippedGroup(NamedTuple):
+    """`items`: the first of so many, which are 0 where the whole operation is left out."""
+
+    operation: str
+    reason: str
+    total: int
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunHead:
+    """The execution plan of a run without its events, which a journal of millions keeps apart."""
+
+    name: str
+    stages: tuple[StageHead, ...]
+    skipped: tuple[SkippedGroup, ...]
+    inputs: tuple[Input, ...]
+    coverage: tuple[Measure, ...]

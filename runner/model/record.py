@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from runner.model.coverage import Covered
-from runner.model.execution_plan import ExecutionPlan
+from runner.model.execution_plan import RunHead
 from runner.model.json import Json
 from runner.model.run import CheckResult, Job, Outcome, RunStatus
 
@@ -102,15 +102,6 @@ class EventRecord(NamedTuple):
     jobs: tuple[Job, ...]
 
 
-class SkippedGroup(NamedTuple):
-    """`items`: the first of so many, which are 0 where the whole operation is left out."""
-
-    operation: str
-    reason: str
-    total: int
-    items: tuple[str, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class StageRecord:
     """Where a stage stands. `failed` includes events that were refused or started no job.
@@ -177,7 +168,7 @@ class RunView:
 
     record: RunRecord
     holder: str | None
-    plan: ExecutionPlan
+    plan: RunHead
     now: float
     stages: tuple[StageRecord, ...]
     outcomes: Mapping[Outcome, int]
@@ -188,7 +179,6 @@ class RunView:
     rates: tuple[Bucket, ...] = ()
     notes: tuple[Note, ...] = ()
     coverage: Mapping[str, tuple[Covered, ...]] = field(default_factory=dict)
-    skipped: tuple[SkippedGroup, ...] = ()
     source: str | None = None
     retries: tuple[str, ...] = ()
     submission: Submission | None = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 from runner.model.asking import Moment
-from runner.model.execution_plan import ExecutionPlan
+from runner.model.execution_plan import ExecutionPlan, RunHead
 
 RunStatus = Literal["running", "completed", "failed", "cancelled", "incomplete"]
 Outcome = Literal["sent", "completed", "failed", "cancelled", "rejected", "no_job", "timed_out"]
@@ -151,7 +151,7 @@ class StageProgress:
 class Observer(Protocol):
     """Told what a run does, as it does it; decides nothing."""
 
-    def started(self, run_id: str, plan: ExecutionPlan, /) -> None: ...
+    def started(self, run_id: str, plan: ExecutionPlan | RunHead, /) -> None: ...
 
     def progress(self, progress: StageProgress, /) -> None: ...
 

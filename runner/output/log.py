@@ -6,7 +6,7 @@ import json
 import logging
 import time
 
-from runner.model import ExecutionPlan, StageProgress
+from runner.model import ExecutionPlan, RunHead, StageProgress
 from runner.output.escape import visible
 from runner.spec.secrets import redact
 
@@ -30,7 +30,7 @@ class LogObserver:
     def __init__(self, log: logging.Logger, run: str) -> None:
         self._log, self._run = log, {"run": run}
 
-    def started(self, run_id: str, plan: ExecutionPlan) -> None: ...
+    def started(self, run_id: str, plan: ExecutionPlan | RunHead) -> None: ...
 
     def progress(self, progress: StageProgress) -> None:
         if progress.ended:

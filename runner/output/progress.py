@@ -8,7 +8,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
-from runner.model import ExecutionPlan, StageProgress
+from runner.model import ExecutionPlan, RunHead, StageProgress
 from runner.output.escape import visible
 from runner.spec.secrets import redact
 from runner.spec.units import format_duration
@@ -33,7 +33,7 @@ class PlainLines:
         self._out, self._clock, self._every = out, clock, every
         self._said: dict[int, float] = {}
 
-    def started(self, run_id: str, plan: ExecutionPlan) -> None:
+    def started(self, run_id: str, plan: ExecutionPlan | RunHead) -> None:
         self._print(
             f"run {run_id} of {visible(plan.name)} (backfill resume {run_id} carries it on)"
         )
@@ -78,7 +78,7 @@ class LiveDisplay:
     ) -> None:
         self._live.stop()
 
-    def started(self, run_id: str, plan: ExecutionPlan) -> None:
+    def started(self, run_id: str, plan: ExecutionPlan | RunHead) -> None:
         self._console.print(f"run {run_id} (^C stops it, backfill resume {run_id} carries it on)")
         self._stages = {
             stage.number: StageProgress(stage.number, stage.operation, stage.total)

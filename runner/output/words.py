@@ -18,6 +18,7 @@ from runner.model import (
     SqlGuard,
     Stage,
     StageRecord,
+    StageSpec,
 )
 from runner.output.escape import shortened
 from runner.planning.left_out import MAX_NAMED
@@ -76,7 +77,7 @@ def runs_for(stage: Stage) -> str:
     return counts + (" today" if stage.deferred else "")
 
 
-def pacing(stage: Stage) -> str:
+def pacing(stage: StageSpec) -> str:
     if stage.batches == 1:
         return "1 batch"
     size, delay = stage.pacing.batch_size, format_duration(stage.pacing.delay)
@@ -87,7 +88,7 @@ def pacing(stage: Stage) -> str:
     return f"{canary}{batches:,} x {size:,}, {delay} apart"
 
 
-def until(stage: Stage) -> str:
+def until(stage: StageSpec) -> str:
     if stage.begins is not None:
         return f"scheduled, {offset(stage, 1)} to {offset(stage, stage.batches)}"
     if stage.wait == "sent":
@@ -123,7 +124,7 @@ def deferred(plan: ExecutionPlan) -> str | None:
     return f"{', '.join(names)} {verb} {when}"
 
 
-def offset(stage: Stage, batch: int) -> str:
+def offset(stage: StageSpec, batch: int) -> str:
     """When a batch of a scheduled stage starts, counted from the start of the run."""
     return f"+{format_duration(stage.at(batch) or 0.0)}"
 

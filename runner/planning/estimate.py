@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from runner.model import ExecutionPlan, RunView, Stage, StageRecord
+from runner.model import ExecutionPlan, RunView, StageRecord, StageSpec
 from runner.spec.units import format_duration
 
 
@@ -73,7 +73,7 @@ def left(view: RunView) -> Estimate | None:
     return Estimate(seconds, ", then ".join(bases)) if bases else None
 
 
-def of_stage(record: StageRecord, stage: Stage, follow: bool) -> Estimate | None:
+def of_stage(record: StageRecord, stage: StageSpec, follow: bool) -> Estimate | None:
     """None for a stage that has come to its end, or of which nothing is known yet."""
     unsent, running = max(0, record.total - record.sent), record.running if follow else 0
     if not unsent and not running:

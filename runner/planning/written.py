@@ -23,10 +23,12 @@ from runner.model import (
     Needs,
     Pacing,
     Query,
+    RunHead,
     Selection,
     SkippedGroup,
     SqlGuard,
     Stage,
+    StageHead,
     Until,
 )
 from runner.planning.left_out import grouped
@@ -83,20 +85,26 @@ def _stage_head(stage: Stage) -> dict[str, Any]:
     }
 
 
-def inputs_in(text: str) -> list[Input]:
-    """The files that the plan was made of."""
-    return [Input(*read) for read in orjson.loads(text)["inputs"]]
-
-
-def skipped_in(text: str) -> tuple[SkippedGroup, ...]:
-    return tuple(
-        SkippedGroup(operation, reason, total, tuple(items))
-        for operation, reason, total, items in orjson.loads(text).get("skipped", ())
+def run_head(text: str) -> RunHead:
+    """The plan without its events."""
+    value = orjson.loads(text)
+    return RunHead(
+        name=value["name"],
+        stages=tuple(
+            StageHead(**_stage_fields(written), count=written["count"])
+            for written in value["stages"]
+        ),
+        skipped=tuple(
+            SkippedGroup(operation, reason, total, tuple(items))
+            for operation, reason, total, items in value["skipped"]
+        ),
+        inputs=_inputs(value),
+        coverage=_coverage(value),
     )
 
 
 def plan_of(text: str, bodies: Mapping[int, Sequence[bytes]]) -> ExecutionPlan:
-    """`bodies`: the blocks of each stage by its number; without them it has the figures alone."""
+    """`bodies`: the blocks of each stage by its number."""
     value = orjson.loads(text)
     limit = value["max_failures"]
     return ExecutionPlan(
@@ -110,14 +118,12 @@ def plan_of(text: str, bodies: Mapping[int, Sequence[bytes]]) -> ExecutionPlan:
         metadata=value["metadata"],
         handlers=value["handlers"],
         max_failures=limit and FailureLimit(**limit),
-        approval=value.get("approval"),
+        approval=value["approval"],
         guards=tuple(_guard(*written) for written in value["guards"]),
-        inputs=tuple(Input(*read) for read in value["inputs"]),
-        checks=tuple(Check(**_asked(written)) for written in value.get("checks", ())),
-        coverage=tuple(
-            Measure(name, _query(query), given) for name, query, given in value.get("coverage", ())
-        ),
-        facts=tuple(Fact(*fact) for fact in value.get("facts", ())),
+        inputs=_inputs(value),
+        checks=tuple(Check(**_asked(written)) for written in value["checks"]),
+        coverage=_coverage(value),
+        facts=tuple(Fact(*fact) for fact in value["facts"]),
     )
 
 
@@ -127,16 +133,28 @@ def _guard(kind: str, fields: dict[str, Any]) -> Any:
     return _GUARDS[kind](**fields)
 
 
+def _inputs(value: Mapping[str, Any]) -> tuple[Input, ...]:
+    return tuple(Input(*read) for read in value["inputs"])
+
+
+def _coverage(value: Mapping[str, Any]) -> tuple[Measure, ...]:
+    return tuple(Measure(name, _query(query), given) for name, query, given in value["coverage"])
+
+
 def _stage(written: dict[str, Any], bodies: Mapping[int, Sequence[bytes]]) -> Stage:
-    count = written.pop("count")
-    items = SealedItems(written["event"], count, tuple(bodies.get(written["number"], ())))
-    until, needs = written.get("until"), written.get("needs")
-    typed = {
-        "pacing": Pacing(**written["pacing"]),
+    blocks = tuple(bodies.get(written["number"], ()))
+    items = SealedItems(written["event"], written["count"], blocks)
+    return Stage(**_stage_fields(written), items=items)
+
+
+def _stage_fields(written: dict[str, Any]) -> dict[str, Any]:
+    fields = {name: value for name, value in written.items() if name != "count"}
+    until, needs = fields["until"], fields["needs"]
+    return fields | {
+        "pacing": Pacing(**fields["pacing"]),
         "until": until and Until(**_asked(until)),
         "needs": needs and Needs(*needs),
     }
-    return Stage(**{**written, **typed}, items=items)
 
 
 def _asked(written: dict[str, Any]) -> dict[str, Any]:

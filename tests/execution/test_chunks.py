@@ -30,7 +30,7 @@ def _bodies(wire: Wire) -> list[bytes]:
 def _wire(payloads: list[tuple[str, bytes]], *, begins: float | None = None) -> Wire:
     items = seal("app/sync", payloads)
     pacing = Pacing(batch_size=2, delay=5.0)
-    stage = Stage(1, "sync", "app/sync", "repo", pacing, "sent", 60.0, items, begins=begins)
+    stage = Stage(1, "sync", "app/sync", "repo", pacing, "sent", 60.0, items=items, begins=begins)
     return Wire("01RUN", 1_750_000_000.5, stage, 0)
 
 

@@ -39,7 +39,7 @@ from runner.model import (
     Waited,
 )
 from runner.planning.ledger import Applied, seal_of
-from runner.planning.written import head_of, inputs_in
+from runner.planning.written import head_of, run_head
 
 # Without `source`: the plan file's text is read where it is shown.
 _COLUMNS = (
@@ -173,7 +173,7 @@ class StateReader:
                 Applied(
                     record.id,
                     record.status,
-                    seal_of(inputs_in(record.head), record.variables),
+                    seal_of(run_head(record.head).inputs, record.variables),
                     figures.is_done(connection, record),
                     record.started_at,
                 )

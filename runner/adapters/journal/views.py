@@ -12,16 +12,16 @@ from runner.adapters.journal.leases import standing_of
 from runner.model import (
     ITEM,
     Bucket,
-    ExecutionPlan,
     FailureGroup,
     Note,
+    RunHead,
     RunRecord,
     RunView,
     SentBatch,
     StageRecord,
     Waited,
 )
-from runner.planning.written import plan_of, skipped_in
+from runner.planning.written import run_head
 
 MAX_GROUPS, MAX_NAMED = 50, 5
 MAX_BATCHES, MAX_WAITS, MAX_NOTES = 2_000, 2_000, 2_000  # a page can show no more
@@ -37,7 +37,7 @@ def glance(connection: Connection, record: RunRecord) -> RunView:
     """Where the run stands: stages, outcomes, failures, checks."""
     held = connection.row("SELECT *, {now} AS now FROM leases WHERE run_id = :run", run=record.id)
     holder, submission = standing_of(held) if held else (None, None)
-    plan = plan_of(record.head, {})
+    plan = run_head(record.head)
     return RunView(
         record=record,
         holder=holder,
@@ -53,7 +53,6 @@ def glance(connection: Connection, record: RunRecord) -> RunView:
                 "SELECT id FROM runs WHERE parent = :run ORDER BY started_at", run=record.id
             )
         ),
-        skipped=skipped_in(record.head),
     )
 
 
@@ -110,9 +109,7 @@ def waits_of(connection: Connection, run_id: str) -> list[Waited]:
     return [Waited(*row) for row in connection.rows(query, run=run_id, limit=MAX_WAITS)]
 
 
-def _stages(
-    connection: Connection, record: RunRecord, plan: ExecutionPlan
-) -> tuple[StageRecord, ...]:
+def _stages(connection: Connection, record: RunRecord, plan: RunHead) -> tuple[StageRecord, ...]:
     query = f"""SELECT stage, {_SENT} AS sent, max(batch) AS batches, sum(completed) AS completed,
     sum(failed) AS failed, min(sent_at) AS began, max(sent_at) AS last_sent
     FROM chunks WHERE run_id = :run GROUP BY stage"""
