@@ -107,9 +107,14 @@ def test_no_reviewing_command_runs_what_a_configuration_with_all_the_keys_names(
     shutil.copytree(evil.hooks, git.folder / ".git" / "hooks", dirs_exist_ok=True)
     done = backfill(*arguments)
     assert done.status == 0, done.err
-    told = "1 event added: o/r2" if arguments[:2] == ("diff", "main") else "one"
-    assert told in done.out + done.err
-    assert ("two" in done.out + done.err) == ("--changed-since" in arguments)
+    told = done.out + done.err
+    if arguments[0] == "validate":
+        assert told == "2 plans are valid\n"
+    elif arguments[:2] == ("diff", "main"):
+        assert "1 event added: o/r2" in told
+    else:
+        assert "one" in told
+        assert ("two" in told) == ("--changed-since" in arguments)
     assert not evil.ran
 
 
