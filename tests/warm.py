@@ -3,6 +3,7 @@ command takes is its imports, and tests have a thousand of them.
 
 `python -m tests.warm SOCKET` serves; CLIENT, with the same socket in SANDBOX_WARM, stands for the
 command: it hands over its arguments, folder, environment and files, and ends as the fork does.
+SANDBOX_LIMITS bounds the fork: JSON of a limit's name, as `resource` has it, to a number.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import importlib
 import json
 import os
 import pkgutil
+import resource
 import signal
 import socket
 import subprocess
@@ -90,6 +92,8 @@ def _run(client: socket.socket) -> NoReturn:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(env)
+    for name, limit in json.loads(os.environ.pop("SANDBOX_LIMITS", "{}")).items():
+        resource.setrlimit(getattr(resource, name), (limit, limit))
     sys.argv[1:] = arguments
     from runner.cli.main import main
 

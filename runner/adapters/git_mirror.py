@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from runner.adapters.files import make_folder, open_lock
 from runner.adapters.git import OFF, Git, GitFailed, Repository, configured, variables_of
 from runner.adapters.git_files import Commit, Disk, Entry, Names, objects_of, trail
 from runner.errors import LockHeld, PreflightRefused, UsageError
@@ -66,8 +67,8 @@ class Mirror:
         """
         _refuse_keys(self.repository)
         transport_of(self.repository)
-        self._git_folder.mkdir(parents=True, exist_ok=True)
-        with (self._git_folder / "lock").open("w") as lock:
+        make_folder(self._git_folder)
+        with open_lock(self._git_folder / "lock") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

@@ -7,6 +7,7 @@ import os
 
 import click
 
+from runner.adapters.files import refuse_inputs
 from runner.adapters.inngest.target import resolve
 from runner.adapters.journal import DEFAULT_STATE
 from runner.cli.common import (
@@ -91,6 +92,8 @@ def apply_command(
 
     overrides = read_variables(variables, var_files)
     plans = find_plans(paths, overrides, changed_since, strict=strict)
+    read = [path for plan in plans for path, _ in plan.inputs]
+    refuse_inputs({"--summary-file": summary_file}, [*read, *var_files])
     unknown = set(again) - {plan.name for plan in plans}
     if unknown:
         raise UsageError(f"--again: there is no plan `{min(unknown)}` in {', '.join(paths)}")

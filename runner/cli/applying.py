@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import io
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import click
 
@@ -117,8 +116,7 @@ class Applying:
         """
         with contextlib.ExitStack() as stack:
             if self.form == "json":
-                null = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
-                stack.enter_context(contextlib.redirect_stdout(null))
+                stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
             stack.enter_context(click.Context(click.get_current_context().command))
             status = run()
         sys.stdout.flush()

@@ -12,6 +12,7 @@ import click
 from runner.adapters.inngest.target import Target, shown
 from runner.errors import PreflightRefused, StalePlan
 from runner.model import ExecutionPlan, RunRecord
+from runner.spec.files import Refused, read_named
 
 FOLDER = "approvals"
 _LARGEST = 64 * 1024  # bytes of a file that is looked into
@@ -27,7 +28,7 @@ def refuse_unapproved(plan: ExecutionPlan) -> None:
     if not plan.needs_approval:
         return
     folder = Path(plan.path).parent / FOLDER
-    if folder.is_dir() and any(_names(file, plan.digest) for file in folder.iterdir()):
+    if folder.is_dir() and any(_names(file, plan) for file in folder.iterdir()):
         return
     shown = os.path.relpath(folder)
     message = (
@@ -37,13 +38,12 @@ def refuse_unapproved(plan: ExecutionPlan) -> None:
     raise PreflightRefused(message, hint=hint)
 
 
-def _names(file: Path, digest: str) -> bool:
+def _names(file: Path, plan: ExecutionPlan) -> bool:
     try:
-        if not file.is_file() or file.stat().st_size > _LARGEST:
-            return False
-        return digest in file.read_text(encoding="utf-8", errors="replace").split()
-    except OSError:
+        raw = read_named(file.absolute(), plan.path, limit=_LARGEST)[1]
+    except Refused:
         return False
+    return plan.digest in raw.decode("utf-8", "replace").split()
 
 
 def check_keys(plan: ExecutionPlan, target: Target, *, follow: bool) -> bool:

@@ -15,6 +15,7 @@ import click
 from runner.adapters.inngest.target import Target
 from runner.cli.common import wants_color
 from runner.cli.display import display
+from runner.cli.streams import outcome_decides
 from runner.cli.wiring import Settings, open_means, stop_on_signals
 from runner.errors import (
     BackfillError,
@@ -53,6 +54,7 @@ def carry_out(
 
     Raises what ended the run early, after the summary has said how far it came.
     """
+    outcome_decides()
     started = time.monotonic()
     journal: Journal | None = None
     error: BackfillError | None = None

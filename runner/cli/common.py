@@ -19,6 +19,7 @@ from click.core import ParameterSource
 from runner.cli.completion import complete_target
 from runner.errors import InvalidPlan, UsageError
 from runner.model import BackfillPlan, ExecutionPlan, Json
+from runner.spec.files import Refused, read_given, read_plan
 
 if TYPE_CHECKING:
     from runner.adapters.database.open import Databases
@@ -147,16 +148,24 @@ class Built:
     execution_plan: ExecutionPlan
 
 
-def build(plan: str, variables: dict[str, Json], *, strict: bool = False) -> Built:
+def build(
+    plan: str,
+    variables: dict[str, Json],
+    *,
+    strict: bool = False,
+    once_loaded: Callable[[BackfillPlan], None] = lambda _: None,
+) -> Built:
     """Plan file -> facts -> execution plan, with all problems at once.
 
     A plan that asks a database is asked for here, also in a dry run: nothing is sent by it.
+    `once_loaded` may refuse it before that.
     """
     from runner.planning.build import build_execution_plan
     from runner.planning.facts import gather
     from runner.spec.load import load_plan
 
     loaded = load_plan(plan, overrides=variables, strict=strict)
+    once_loaded(loaded)
     known = gather(loaded, open_databases(plan), datetime.now(UTC))
     return Built(known, build_execution_plan(known, strict=strict))
 
@@ -205,8 +214,8 @@ def state_file(state: str) -> Path | None:
 def source_of(plan: ExecutionPlan) -> str | None:
     """The plan file as it was reviewed; None where it is not what the plan was made of any more."""
     try:
-        raw = Path(plan.path).read_bytes()
-    except OSError:
+        raw = read_plan(plan.path)
+    except Refused:
         return None
     same = any(read.sha256 == sha256(raw).hexdigest() for read in plan.inputs)
     return raw.decode("utf-8", "replace")[:_MAX_SOURCE] if same else None
@@ -278,9 +287,10 @@ def _read_var_file(name: str) -> dict[str, Json]:
     from runner.spec.load import parse_clean
 
     try:
-        raw = Path(name).read_bytes()
-    except OSError as error:
-        raise UsageError(f"--var-file {name} cannot be read: {error.strerror}") from None
+        raw = read_given(name)
+    except Refused as error:
+        message = f"--var-file {name} cannot be read: {error}"
+        raise UsageError(message, hint=error.hint) from None
     document, problems = parse_clean(raw, name)
     if not problems and not isinstance(document.value, dict):
         problems = [document.problem("expected a mapping of variables", hint="window_days: 30")]

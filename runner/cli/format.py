@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from tempfile import NamedTemporaryFile
-
 import click
 
+from runner.adapters.files import write_file
 from runner.cli.plan_files import plan_files
 from runner.errors import InvalidPlan, UsageError
 from runner.model import Problem
+from runner.output.escape import visible
+from runner.spec.files import Refused, read_plan
 
 _OTHERWISE = 1
 
@@ -46,8 +46,8 @@ def format_command(plans: tuple[str, ...], *, check: bool) -> int:
     changed = {path: new for path, (old, new) in files.items() if new != old}
     for path, new in changed.items():
         if not check:
-            _replace(path, new)
-        click.echo(f"{path}: {'would be formatted' if check else 'formatted'}")
+            write_file(path, new)
+        click.echo(f"{visible(path)}: {'would be formatted' if check else 'formatted'}")
     if not changed:
         count = len(files)
         click.echo(f"nothing to do: {count} {'file is' if count == 1 else 'files are'} in form")
@@ -56,24 +56,6 @@ def format_command(plans: tuple[str, ...], *, check: bool) -> int:
 
 def _read(path: str) -> bytes:
     try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def _replace(path: str, raw: bytes) -> None:
-    """Whole or not at all; of a link, the file that it leads to."""
-    real = Path(path).resolve()
-    try:
-        mode = real.stat().st_mode
-        with NamedTemporaryFile(dir=real.parent, prefix=f".{real.name}.", delete=False) as new:
-            beside = Path(new.name)
-            new.write(raw)
-        try:
-            beside.chmod(mode)
-            beside.replace(real)
-        except OSError:
-            beside.unlink()
-            raise
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+        return read_plan(path)
+    except Refused as error:
+        raise UsageError(f"{path} cannot be read: {error}", hint=error.hint) from None

@@ -16,10 +16,12 @@ from runner.adapters.inngest.target import Target
 from runner.adapters.journal.leases import Lease, holding
 from runner.adapters.journal.store import Store
 from runner.adapters.worker.request import EVENT, event_of
+from runner.cli.streams import outcome_decides
 from runner.errors import BackfillError, PreflightRefused, TargetError
 from runner.execution.limits import RequestLimits
 from runner.execution.ports import Listener
 from runner.execution.seeds import make_seed
+from runner.output.escape import visible
 
 NOBODY_YET = "nobody yet: it waits for a worker"
 
@@ -55,6 +57,7 @@ def hand_over(
 
     Raises `TargetError` where it cannot be sent: the run is written down, and nobody has it.
     """
+    outcome_decides()
     cut = {"request_events": limits.events, "request_bytes": limits.bytes}
     known = {"run": run_id, "plan": plan, "address": target.address, **cut}
     event = event_of({**known, **options})
@@ -88,7 +91,9 @@ async def _send(target: Target, event: dict[str, Any]) -> None:
     from runner.adapters.inngest.http import Retry
 
     random = SystemRandom()
-    retry = Retry(asyncio.sleep, random, lambda note: click.echo(f"note: {note}", err=True))
+    retry = Retry(
+        asyncio.sleep, random, lambda note: click.echo(f"note: {visible(note)}", err=True)
+    )
     async with open_client(None) as client:
         api = HttpEventApi(client, target, retry, trace_context(os.environ))
         answer = await api.send(orjson.dumps([event]), 1, make_seed(time.time(), random))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
-from runner.errors import UsageError
+from runner.adapters.files import ExistsAlready, make_folder, write_file
+from runner.output.escape import visible
 
 _PLAN = """\
 # yaml-language-server: $schema={schema}
@@ -51,14 +53,9 @@ def init_command(path: str) -> None:
     plan = Path(path)
     schema = plan.with_name(_SCHEMA)
     name = "".join(c if c.isalnum() or c in "-_" else "-" for c in plan.stem).strip("-_") or "plan"
-    try:
-        plan.parent.mkdir(parents=True, exist_ok=True)
-        with plan.open("x", encoding="utf-8") as file:
-            file.write(_PLAN.format(schema=_SCHEMA, name=name))
-        if not schema.exists():
-            schema.write_text(schema_text("plan.v1"), encoding="utf-8")
-    except FileExistsError:
-        raise UsageError(f"{path} exists already", hint="give another name") from None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
-    click.echo(f"wrote {plan} and {schema}; next: backfill plan {plan}")
+    make_folder(plan.parent)
+    write_file(plan, _PLAN.format(schema=_SCHEMA, name=name), anew=True)
+    with suppress(ExistsAlready):
+        write_file(schema, schema_text("plan.v1"), anew=True)
+    shown = visible(str(plan))
+    click.echo(f"wrote {shown} and {visible(str(schema))}; next: backfill plan {shown}")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 from runner.model import Input
+from runner.spec.files import MAX_DATA, Refused, read_given
 
 
 def unchanged(inputs: Sequence[Input]) -> bool:
@@ -20,7 +20,6 @@ def changed_inputs(inputs: Sequence[Input]) -> list[str]:
 
 def digest_of(path: str) -> str | None:
     try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+        return hashlib.sha256(read_given(path, limit=MAX_DATA)).hexdigest()
+    except Refused:
         return None

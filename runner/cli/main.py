@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import gc
-import io
 import os
 import sys
 import threading
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, NoReturn, cast
 import click
 
 from runner import __version__
-from runner.errors import BackfillError, Interrupted, InvalidPlan
+from runner.cli import streams
+from runner.errors import BackfillError, Interrupted, InvalidPlan, UsageError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -97,16 +97,13 @@ def cli() -> None:
 
 
 def main() -> NoReturn:
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # an arrow must not break a latin-1 terminal
+    streams.install()
     # What a plan is made of stays to the end: looking through it for garbage finds none.
     gc.set_threshold(50_000, 20, 20)
     # httpx would load its own command line, and with that rich and pygments: 0.1 s.
     sys.modules.setdefault("httpx._main", cast(ModuleType, None))
-    status = _guarded(sys.argv[1:])
+    status = streams.flushed(_guarded(sys.argv[1:]))
     if _handlers_at_work():
-        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
@@ -120,6 +117,13 @@ def _handlers_at_work() -> bool:
 
 def _guarded(arguments: list[str]) -> int:
     """Run one command; every error becomes words on stderr and an exit status."""
+    try:
+        return _ended(arguments)
+    except streams.StdoutLost:
+        return 0  # `flushed` says what that comes to
+
+
+def _ended(arguments: list[str]) -> int:
     try:
         status = cli.main(arguments, prog_name="backfill", standalone_mode=False)
     except click.ClickException as error:
@@ -139,10 +143,8 @@ def _guarded(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return Interrupted.exit_status
-    except BrokenPipeError:
-        # The reader has gone, as with `| head`; the interpreter must not flush into it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except streams.StdoutLost:
+        raise
     except Exception:  # noqa: BLE001 - the one boundary: our own mistake
         return _our_mistake()
     return status if isinstance(status, int) else 0
@@ -162,20 +164,22 @@ def _our_mistake() -> int:
     import platform
     import tempfile
     import traceback
+    from secrets import token_hex
 
+    from runner.adapters.files import write_file
     from runner.spec.secrets import redact
 
-    text = redact(_without_keys(traceback.format_exc()))
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="backfill-", suffix=".log", delete=False, encoding="utf-8"
-    ) as log:
-        log.write(f"backfill {__version__}, Python {platform.python_version()}\n{text}")
     error = sys.exc_info()[0]
     name = error.__name__ if error else "error"
-    click.echo(
-        f"error: a mistake of backfill's, not yours ({name}); the details are in {log.name}",
-        err=True,
-    )
+    said = redact(_without_keys(traceback.format_exc()))
+    text = f"backfill {__version__}, Python {platform.python_version()}\n{said}"
+    try:
+        log = os.path.join(tempfile.gettempdir(), f"backfill-{token_hex(4)}.log")  # noqa: PTH118
+        write_file(log, text, anew=True, private=True)
+        where = f"the details are in {log}"
+    except (OSError, UsageError):  # a full disk: there is no other place for them
+        where = f"these are the details:\n{text}"
+    click.echo(f"error: a mistake of backfill's, not yours ({name}); {where}", err=True)
     return _INTERNAL
 
 

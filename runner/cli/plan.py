@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runner.adapters.files import refuse_inputs, write_file
 from runner.adapters.inngest.target import Target, resolve
 from runner.cli.common import (
     Built,
@@ -29,7 +30,7 @@ from runner.cli.common import (
 from runner.cli.github import chosen_format, tell_github
 from runner.cli.plan_files import changed_option, plan_files
 from runner.errors import UsageError
-from runner.model import ExecutionPlan, Problem
+from runner.model import BackfillPlan, ExecutionPlan, Problem
 
 if TYPE_CHECKING:
     from runner.planning.estimate import Past
@@ -135,11 +136,17 @@ def plan_command(
         )
         return _EVENTS_TO_SEND if detailed_exitcode and sends and not status else status
     (plan,) = plans
+    written = {"--out": out, "--html": html}
+    refuse_inputs(written, [plan, *var_files])
     if saved := load_saved(plan):
         show(saved.plan, resolve(saved.target, os.environ), form=form, events=events)
         return _EVENTS_TO_SEND if detailed_exitcode else 0
     overrides = read_variables(variables, var_files)
-    built = build(plan, overrides, strict=strict)
+
+    def refuse_own(loaded: BackfillPlan) -> None:
+        refuse_inputs(written, [path for path, _ in loaded.inputs])
+
+    built = build(plan, overrides, strict=strict, once_loaded=refuse_own)
     execution_plan = built.execution_plan
     resolved = resolve(target, os.environ)
     if html:
@@ -164,6 +171,7 @@ def _tell_github(plan: ExecutionPlan, target: Target, events: int | None) -> Non
 
 
 def _write_page(built: Built, target: Target, path: str, events: int | None) -> None:
+    from runner.output.escape import visible
     from runner.output.page import plan_page
     from runner.planning.estimate import before
     from runner.planning.schedule import simulate
@@ -176,11 +184,8 @@ def _write_page(built: Built, target: Target, path: str, events: int | None) -> 
         estimate=before(plan, local_past(plan)),
         events=MAX_SAMPLES if events is None else min(events, MAX_SAMPLES),
     )
-    try:
-        Path(path).write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
-    click.echo(f"wrote {path} ({Path(path).stat().st_size / 1024:,.0f} KiB)", err=True)
+    size = write_file(path, page)
+    click.echo(f"wrote {visible(path)} ({size / 1024:,.0f} KiB)", err=True)
 
 
 def say_estimate(plan: ExecutionPlan, past: Mapping[str, Past]) -> None:

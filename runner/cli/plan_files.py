@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,9 +23,9 @@ from runner.adapters.git_files import (
 )
 from runner.errors import UsageError
 from runner.model import Json
+from runner.spec.files import Refused, read_plan, strange_name
 
 SUFFIXES = (".yaml", ".yml")
-_BEGINNING = 64 * 1024  # bytes, in which it shows whether a file is a list
 _NAMING = ("catalog", "file")  # the keys of a plan whose values are names of files
 
 changed_option: Callable[[Any], Any] = click.option(
@@ -73,21 +74,16 @@ def _may_be_a_plan(file: Path) -> bool:
     if file.suffix not in SUFFIXES or file.name == PROJECT or file.is_dir():
         return False
     try:
-        if not file.is_file():  # whoever reads it says why
-            return True
-        with file.open("rb") as begun:
-            lines = begun.read(_BEGINNING).splitlines()
-    except OSError:
+        lines = io.BytesIO(read_plan(file))
+    except Refused:  # whoever reads it says why
         return True
     first = next((line for line in lines if line.strip() and line[:1] not in b"#%"), b"")
     return first[:1] not in (b"-", b"[") or first.startswith(b"---")
 
 
 def _refuse_strange(path: str) -> None:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise UsageError(f"the name of {path!r} is no UTF-8", hint="rename the file") from None
+    if wrong := strange_name(path):
+        raise UsageError(f"{path!r} cannot be read: {wrong}", hint="rename the file")
 
 
 def has_changed(old: Side, new: Side, plan: Names) -> bool:
@@ -97,11 +93,11 @@ def has_changed(old: Side, new: Side, plan: Names) -> bool:
 
 def named_by(side: Side, plan: Names) -> list[Names]:
     """The files that a plan file names, as far as it can be read."""
+    from runner.spec.files import MAX_YAML
     from runner.spec.strict_yaml import parse
-    from runner.spec.text import MAX_BYTES
 
     at = trail(side, plan)
-    raw = side.read(at[-1][0], MAX_BYTES) if at else None
+    raw = side.read(at[-1][0], MAX_YAML) if at else None
     if raw is None or at is None:
         return []
     document, _, _ = parse(raw, "/".join(plan))

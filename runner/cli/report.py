@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runner.cli.common import format_option, open_to_read, state_option
+from runner.adapters.files import refuse_inputs, write_file
+from runner.adapters.journal import DEFAULT_STATE
+from runner.cli.common import format_option, open_to_read, state_file, state_option
 from runner.cli.completion import complete_run
-from runner.errors import UsageError
 from runner.model import RunView
+from runner.output.escape import visible
 
 if TYPE_CHECKING:
     from runner.adapters.journal.store import StateReader
@@ -39,6 +41,8 @@ def report_command(run: str, state: str | None, html: str | None, form: str) -> 
     from runner.cli.view import view_of
 
     store = open_to_read(state)
+    if (file := state_file(state or DEFAULT_STATE)) and html:
+        refuse_inputs({"--html": html, "--html, and its CSV,": f"{html}.csv"}, [str(file)])
     view = view_of(store, store.find(run))
     if html:
         _write_page(store, view, Path(html))
@@ -65,12 +69,8 @@ def _write_page(store: StateReader, view: RunView, path: Path) -> None:
     cut = sum(view.outcomes.values()) > MAX_ROWS
     failed = failed_events(store, view)
     page = run_page(view, standalone=True, failed=failed, csv=csv.name if cut else None)
-    try:
-        path.write_text(page, encoding="utf-8")
-        if cut:
-            with csv.open("w", encoding="utf-8", newline="") as out:
-                out.writelines(events_csv(store.events(view.record)))
-    except OSError as error:
-        raise UsageError(f"{error.filename} cannot be written: {error.strerror}") from None
-    also = f", and all events in {csv}" if cut else ""
-    click.echo(f"wrote {path} ({path.stat().st_size / 1024:,.0f} KiB){also}", err=True)
+    if cut:  # first: the page leads there
+        write_file(csv, events_csv(store.events(view.record)))
+    size = write_file(path, page)
+    also = f", and all events in {visible(str(csv))}" if cut else ""
+    click.echo(f"wrote {visible(str(path))} ({size / 1024:,.0f} KiB){also}", err=True)

@@ -73,7 +73,7 @@ def resume(asked: Resume) -> int:
         asked.sending.limits,
         past_failures=asked.past_failures,
         pause_file=asked.sending.pause_file,
-        summary=summary_writer(asked.sending.summary_file, lambda: store),
+        summary=summary_writer(asked.sending.summary_file, lambda: store, plan),
         decision=asked.unanswered,
         database=open_databases(record.path),
         resolver=resolver_of(store, record, plan, open_databases(record.path)),

@@ -116,7 +116,7 @@ def retry_command(
         sending.grace,
         sending.limits,
         pause_file=sending.pause_file,
-        summary=summary_writer(sending.summary_file, lambda: store),
+        summary=summary_writer(sending.summary_file, lambda: store, plan),
         database=database,
     )
     return carry_out(plan, target, start, settings, form=form)

@@ -16,8 +16,8 @@ from runner.cli.plan_files import SUFFIXES, has_changed, named_by, plan_files
 from runner.errors import InvalidPlan, UsageError
 from runner.model import ExecutionPlan, Json, Problem
 from runner.planning.review import Review, review
+from runner.spec.files import MAX_YAML
 from runner.spec.project import NAME as PROJECT
-from runner.spec.text import MAX_BYTES
 
 _HALF = 0.5  # of a file that must be the same for it to be a renamed one
 
@@ -39,6 +39,8 @@ def sides(repository: Repository, before: str, after: str | None) -> Iterator[tu
     """The files of one commit and those of the other (None: as they are), until the block ends."""
     with objects_of(repository) as objects, TemporaryDirectory(prefix="backfill-") as folder:
         root = Path(folder).resolve()
+        for side in ("old", "new"):  # each is one repository: see `spec.files`
+            (root / side / ".git").mkdir(parents=True)
         old = Commit(objects, before, root / "old")
         yield old, Commit(objects, after, root / "new") if after else Disk(repository)
 
@@ -112,13 +114,13 @@ def _plans(side: Side, places: Sequence[Names]) -> list[Names]:
 def _renamed(old: Side, new: Side, added: Sequence[Names]) -> dict[Names, Names]:
     """Where new plans stood before: at what is gone, and is the same or half of it at least."""
     left = (
-        {path: old.read(path, MAX_BYTES) or b"" for path in gone(old, new, SUFFIXES)}
+        {path: old.read(path, MAX_YAML) or b"" for path in gone(old, new, SUFFIXES)}
         if added
         else {}
     )
     was: dict[Names, Names] = {}
     for plan in added:
-        now = new.read(plan, MAX_BYTES)
+        now = new.read(plan, MAX_YAML)
         alike = {path: _alike(raw, now) for path, raw in left.items()} if now else {}
         best = max(alike, key=lambda path: alike[path], default=None)
         if best and alike[best] >= _HALF:

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 import click
 
 from runner import __version__
+from runner.adapters.files import write_file
 from runner.adapters.inngest.target import Target, resolve, shown
 from runner.cli.common import Built, open_databases
 from runner.cli.inputs import changed_inputs
-from runner.errors import StalePlan, UsageError
+from runner.errors import StalePlan
 from runner.model import BackfillPlan, ExecutionPlan, Input, Json
+from runner.output.escape import visible
 from runner.planning.saved import SavedPlan, Tampered, read_saved, write_saved
+from runner.spec.files import MAX_DATA, Refused, read_given
 
 if TYPE_CHECKING:
     from runner.adapters.journal.store import Store
@@ -52,14 +55,12 @@ def save(
         ),
     )
     raw = write_saved(saved)
-    try:
-        Path(path).write_bytes(raw)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+    write_file(path, raw)
+    safe = visible(path)
     until = datetime.fromtimestamp(saved.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     click.echo(
-        f"saved in {path} ({len(raw) / 1024:,.0f} KiB), as run {saved.run_id}, until {until}: "
-        f"`backfill run {path}` sends exactly this, once",
+        f"saved in {safe} ({len(raw) / 1024:,.0f} KiB), as run {saved.run_id}, until {until}: "
+        f"`backfill run {safe}` sends exactly this, once",
         err=True,
     )
 
@@ -70,12 +71,10 @@ def load_saved(path: str) -> SavedPlan | None:
     Raises `StalePlan` for one that was changed by hand.
     """
     try:
-        with Path(path).open("rb") as file:
-            if not file.read(1).startswith(b"{"):
-                return None
-            file.seek(0)
-            raw = file.read()
-    except OSError:
+        raw = read_given(path, limit=MAX_DATA)
+    except Refused:
+        return None
+    if not raw.startswith(b"{"):
         return None
     try:
         return read_saved(raw)

@@ -19,6 +19,7 @@ from runner.cli.plan import DEFAULT_EVENTS, say_estimate, show
 from runner.cli.resolve import PlanResolver, remember
 from runner.cli.saved import Reviewed, load_saved, reviewed
 from runner.cli.sending import Sending
+from runner.cli.streams import outcome_decides
 from runner.cli.summary_file import summary_writer
 from runner.errors import UsageError
 from runner.execution.means import preflight
@@ -76,6 +77,8 @@ class Ready:
 
 def start(asked: Start, *, dry_run: bool = False) -> int:
     """Send the plan's events from this process; the exit status."""
+    if not dry_run:
+        outcome_decides()
     ready = plan_and_show(asked, dry_run=dry_run)
     if dry_run:
         return 0
@@ -88,7 +91,7 @@ def start(asked: Start, *, dry_run: bool = False) -> int:
         asked.sending.grace,
         asked.sending.limits,
         pause_file=asked.sending.pause_file,
-        summary=summary_writer(asked.sending.summary_file, lambda: asked.store),
+        summary=summary_writer(asked.sending.summary_file, lambda: asked.store, ready.plan),
         notes=preflight_notes(asked),
         database=open_databases(ready.plan.path),
         resolver=_resolver(ready),

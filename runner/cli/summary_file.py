@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from runner.adapters.files import CannotWrite, append_file, refuse_inputs
+from runner.model import ExecutionPlan
+from runner.output.escape import visible
 
 if TYPE_CHECKING:
     from runner.adapters.journal.store import Store
@@ -15,10 +18,16 @@ if TYPE_CHECKING:
 _MAX_BYTES = 1024 * 1024
 
 
-def summary_writer(path: str | None, store: Callable[[], Store]) -> Callable[[str], None] | None:
-    """What adds the summary of a run to the file; a file that cannot be written ends no run."""
+def summary_writer(
+    path: str | None, store: Callable[[], Store], plan: ExecutionPlan
+) -> Callable[[str], None] | None:
+    """What adds the summary of a run to the file; a file that cannot be written ends no run.
+
+    Raises `UsageError` where the plan is made of that file.
+    """
     if path is None:
         return None
+    refuse_inputs({"--summary-file": path}, [plan.path, *(read for read, _ in plan.inputs)])
 
     def write(run_id: str) -> None:
         from runner.cli.view import view_of
@@ -32,14 +41,9 @@ def summary_writer(path: str | None, store: Callable[[], Store]) -> Callable[[st
 
 def append_summary(path: str, text: str, elsewhere: str) -> None:
     """Add the Markdown to the file, whole or not at all; `elsewhere` has it in any case."""
-    file = Path(path)
     try:
-        there = file.stat().st_size if file.exists() else 0
-        if there + len(text.encode()) + 1 > _MAX_BYTES:
+        if not append_file(path, text, limit=_MAX_BYTES):
             message = f"{path} is full: GitHub takes no summary larger than 1 MiB"
-            click.echo(f"note: {message}; {elsewhere}", err=True)
-            return
-        with file.open("a", encoding="utf-8") as out:
-            out.write(("\n" if there else "") + text)
-    except OSError as error:
-        click.echo(f"note: {path} cannot be written: {error.strerror}", err=True)
+            click.echo(f"note: {visible(message)}; {elsewhere}", err=True)
+    except CannotWrite as error:
+        click.echo(f"note: {visible(str(error))} ({error.hint}); {elsewhere}", err=True)

@@ -101,6 +101,7 @@ def sync_command(
     if every < _SHORTEST:
         raise UsageError("--every is at least 1s")
     read_variables(variables, var_files)
+    _refuse_unreadable(allowed_signers, var_files)
     resolved = resolve(target, os.environ)
     if not (yes or resolved.local):
         raise PreflightRefused(f"nobody is asked before events go to {target}", hint="say --yes")
@@ -127,3 +128,17 @@ def _absolute(state: str) -> str:
     """The same state for the processes that apply, wherever they run."""
     file = state_file(state)
     return state if file is None else f"sqlite:///{file.resolve()}"
+
+
+def _refuse_unreadable(allowed_signers: str | None, var_files: tuple[str, ...]) -> None:
+    """Before the first look: git would call every signature bad, and stdin is read once."""
+    from runner.spec.files import Refused, read_given
+
+    if "-" in var_files:
+        raise UsageError("--var-file - is read once, and `sync` goes on", hint="name a file")
+    try:
+        if allowed_signers:
+            read_given(allowed_signers)
+    except Refused as error:
+        message = f"--allowed-signers {allowed_signers} cannot be read: {error}"
+        raise UsageError(message, hint=error.hint) from None

@@ -134,7 +134,7 @@ class Syncing:
             self._say(error)
             return error.exit_status
         self._keep(outcome="applying", message=None, seen=commit)
-        click.echo(f"{commit[:12]}: applying {self.record.path}", err=True)
+        click.echo(f"{commit[:12]}: applying {visible(self.record.path)}", err=True)
         status = self._apply(folder)
         if status == 0:
             self._keep(outcome="applied", message=None, applied=commit, applied_at=time.time())

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from runner.model import Covered
-from runner.output.escape import visible
+from runner.output.escape import csv_lines, visible
 
 _BAR = 20  # characters
 _FIELDS = ("of", "item", "total", "done", "missing", "percent", "pending", "last_sync", "gained")
@@ -46,11 +45,9 @@ def write_coverage_text(
 
 
 def write_coverage_csv(found: Mapping[str, Sequence[Covered]], out: TextIO) -> None:
-    writer = csv.writer(out)
-    writer.writerow(_FIELDS)
-    for rows in found.values():
-        for row in rows:
-            writer.writerow(["" if value is None else value for value in _values(row).values()])
+    covered = (row for rows in found.values() for row in rows)
+    out.writelines(csv_lines([_FIELDS]))
+    out.writelines(csv_lines(_values(row).values() for row in covered))
 
 
 def coverage_json(found: Mapping[str, Sequence[Covered]]) -> dict[str, object]:

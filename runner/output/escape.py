@@ -1,14 +1,21 @@
-"""Text from elsewhere, made safe for a terminal."""
+"""Text from elsewhere, made safe for a terminal, a CI's log and a spreadsheet."""
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator
 
-# What a CI's log takes for a command of its own: `::name::` at a line's beginning, `##[name]`.
-_COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#\[)")
+# What a CI's log takes for a command of its own: GitHub's `::name::` at a line's beginning, and
+# `##[name]`, Azure's `##vso[name]` and their kin anywhere in it.
+_COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#\w*\[)")
 # Control characters (C0, DEL, C1), line separators, and the marks that reorder text.
-_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029]")
+_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\u2028\u2029]")
+# What a spreadsheet takes for a formula, also after blanks and in their full width.
+_FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r]")
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 def visible(text: str) -> str:
@@ -22,6 +29,27 @@ def visible(text: str) -> str:
 def _spelled(match: re.Match[str]) -> str:
     code = ord(match[0])
     return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"
+
+
+def csv_lines(rows: Iterable[Iterable[object]]) -> Iterator[str]:
+    """The rows as CSV, line by line. What a spreadsheet would take for a formula is told apart by
+    a ``'``; numbers stay numbers, and a missing value is an empty cell."""
+    line = io.StringIO()
+    writer = csv.writer(line)
+    for row in rows:
+        writer.writerow([_cell(value) for value in row])
+        yield line.getvalue()
+        line.seek(0)
+        line.truncate()
+
+
+def _cell(value: object) -> object:
+    if not isinstance(value, str):
+        return "" if value is None else value
+    shown = visible(value)
+    if _FORMULA.match(value) and not _NUMBER.fullmatch(value):
+        return f"'{shown}"
+    return shown
 
 
 def columns(text: str) -> int:

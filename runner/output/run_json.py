@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -13,6 +11,7 @@ from typing import Any, TextIO
 from runner.model import EventRecord, RunLine, RunRecord, RunView
 from runner.output import words
 from runner.output.coverage import coverage_json
+from runner.output.escape import csv_lines
 from runner.planning.estimate import left
 from runner.spec.secrets import redact
 
@@ -108,24 +107,14 @@ def event_json(event: EventRecord) -> dict[str, Any]:
 
 
 def events_csv(events: Iterable[EventRecord]) -> Iterator[str]:
-    """Line by line. What a spreadsheet would take for a formula is told apart by a ``'``."""
-    line = io.StringIO()
-    writer = csv.writer(line)
-    writer.writerow(_FIELDS)
-    for event in events:
-        yield line.getvalue()
-        line.seek(0)
-        line.truncate()
-        row = event_json(event)
-        row["jobs"] = " ".join(job.id for job in event.jobs)
-        writer.writerow([_cell(row[name]) for name in _FIELDS])
-    yield line.getvalue()
+    """Line by line, in a form that a spreadsheet may open."""
+    yield from csv_lines([_FIELDS])
+    yield from csv_lines(map(_cells, events))
 
 
-def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"
-    return "" if value is None else value
+def _cells(event: EventRecord) -> Iterator[object]:
+    row = event_json(event) | {"jobs": " ".join(job.id for job in event.jobs)}
+    return (row[name] for name in _FIELDS)
 
 
 def _record(record: RunRecord, holder: str | None) -> dict[str, Any]:

@@ -13,13 +13,16 @@ from runner.spec.catalog import BUILTIN, Catalog, build_catalog, builtin_source
 from runner.spec.checked import Checked, check_plan
 from runner.spec.data_files import read_csv, read_jsonl
 from runner.spec.document import Document, Path, echo, ranked
+from runner.spec.files import MAX_DATA, MAX_YAML, Refused, TooLarge, read_named, read_plan
 from runner.spec.plan import build_plan
 from runner.spec.questions import Asking
 from runner.spec.repositories import check_repositories
 from runner.spec.rows import Concatenated, DocumentRows, Rows, SelectedRows, complete
 from runner.spec.secrets import Scrubber, find, mask, suspect
 from runner.spec.strict_yaml import parse
-from runner.spec.text import MAX_BYTES, key_problems
+from runner.spec.text import key_problems, too_large
+
+_STREAMED = (".csv", ".jsonl")
 
 
 def load_plan(
@@ -119,12 +122,13 @@ class _Reading:
 
     def plan(self, path: str) -> Document:
         try:
-            with FilePath(path).open("rb") as file:
-                raw = file.read(MAX_BYTES + 1)
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or str(error)
+            raw = read_plan(path)
+        except TooLarge:
+            self.problems.append(too_large(path))
+            return Document(path, "", None, None)
+        except Refused as error:
             hint = "give the path of a plan file; `backfill init` writes a first one"
-            raise UsageError(f"{path} cannot be read: {why}", hint=hint) from None
+            raise UsageError(f"{path} cannot be read: {error}", hint=error.hint or hint) from None
         self._remember(FilePath(path), raw)
         return self.yaml(raw, path)
 
@@ -210,7 +214,7 @@ class _Reading:
         if raw is None:
             return None
         path = _beside(document, name)
-        if name.endswith((".csv", ".jsonl")):
+        if name.endswith(_STREAMED):
             read = read_csv if name.endswith(".csv") else read_jsonl
             self._find_keys(raw, path)
             rows, problems = read(path, raw, workspace)
@@ -234,26 +238,16 @@ class _Reading:
         return DocumentRows(listed, rows, [(n,) for n in range(len(rows))], checked=False)
 
     def _named(self, document: Document, name: str, at: Path) -> bytes | None:
-        """The bytes of a file that a plan names, which must lie in the plan's folder or below."""
+        limit = MAX_DATA if name.endswith(_STREAMED) else MAX_YAML
         try:
-            folder = FilePath(document.path).resolve().parent
-            path = (folder / name).resolve()
-            if not path.is_relative_to(folder):
-                message, hint = f"{echo(name)} leaves the plan's folder", "keep it beside the plan"
-            elif path.exists() and not path.is_file():
-                message, hint = f"{echo(name)} is not a file", "name a file beside the plan"
-            else:
-                raw = path.read_bytes()
-                self._remember(path, raw)
-                return raw
-        except (OSError, ValueError, RuntimeError) as error:
-            why = getattr(error, "strerror", None) or str(error)
-            message, hint = (
-                f"{echo(name)} cannot be read: {why}",
-                "paths are relative to the plan file",
-            )
-        self.problems.append(document.problem(message, at, hint=hint))
-        return None
+            path, raw = read_named(name, document.path, limit=limit)
+        except Refused as error:
+            message = f"{echo(name)} cannot be read: {error}"
+            hint = error.hint or "paths are relative to the plan file"
+            self.problems.append(document.problem(message, at, hint=hint))
+            return None
+        self._remember(path, raw)
+        return raw
 
     def _remember(self, path: FilePath, raw: bytes) -> None:
         self.inputs.append(Input(str(path.resolve()), hashlib.sha256(raw).hexdigest()))

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runner.errors import InvalidPlan
+from runner.model import Problem
 from runner.spec.document import ranked
+from runner.spec.files import Refused, read_plan, repository_of
 from runner.spec.schema import check
 from runner.spec.strict_yaml import parse
 
@@ -33,18 +35,26 @@ class Project:
 def read_project(plan: str) -> Project:
     """The nearest project file at or above the plan's folder; without one, the defaults.
 
-    Raises `InvalidPlan`.
+    Nothing above a repository belongs to it. Raises `InvalidPlan`.
     """
     folder = Path(plan).resolve().parent
+    top = repository_of(folder)
     for place in (folder, *folder.parents):
         path = place / NAME
-        if path.is_file():
+        if path.exists() or path.is_symlink():
             return _read(path)
+        if place == top:
+            break
     return Project()
 
 
 def _read(path: Path) -> Project:
-    document, problems, _ = parse(path.read_bytes(), str(path))
+    try:
+        raw = read_plan(path)
+    except Refused as error:
+        problem = Problem(f"{NAME} cannot be read: {error}", str(path), hint=error.hint)
+        raise InvalidPlan((problem,)) from None
+    document, problems, _ = parse(raw, str(path))
     if not problems:
         problems, _ = check(document, "project.v1")
     if problems:

@@ -6,8 +6,8 @@ import re
 
 from runner.model import Problem
 from runner.spec.document import problem_at
+from runner.spec.files import MAX_YAML
 
-MAX_BYTES = 64 * 1024 * 1024
 MAX_KEYS = 10
 _OTHER_BREAKS = re.compile("\r(?!\n)|[\x85\u2028\u2029]")
 
@@ -29,14 +29,18 @@ def excerpts(text: str) -> str:
 
 
 def decode(raw: bytes, path: str) -> tuple[str, Problem | None]:
-    if len(raw) > MAX_BYTES:
-        hint = "keep the repositories in a .csv or .jsonl file, which is streamed"
-        message = f"the file has more than {MAX_BYTES // 1024 // 1024} MiB"
-        return "", Problem(message, path, hint=hint, rule="too-large")
+    if len(raw) > MAX_YAML:
+        return "", too_large(path)
     try:
         return raw.decode("utf-8-sig"), None
     except UnicodeDecodeError as error:
         return "", not_utf8(raw, error, path)
+
+
+def too_large(path: str) -> Problem:
+    hint = "keep the repositories in a .csv or .jsonl file, which is streamed"
+    message = f"the file has more than {MAX_YAML // 1024 // 1024} MiB"
+    return Problem(message, path, hint=hint, rule="too-large")
 
 
 def not_utf8(raw: bytes, error: UnicodeDecodeError, path: str) -> Problem:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from runner.errors import InvalidPlan, UsageError
 from runner.model import Problem
 from runner.planning.build import build_execution_plan
+from runner.spec.files import MAX_YAML
 from runner.spec.load import load_plan
-from runner.spec.text import MAX_BYTES
 
 HEAD = "apiVersion: backfill/v1\nkind: BackfillPlan\nmetadata: {name: x}\n"
 BODY = "repos: [o/r]\noperations: [repository-sync]\n"
@@ -41,7 +41,7 @@ def test_a_path_that_cannot_be_read_is_a_usage_error(tmp_path: Path, name: str) 
 def test_a_file_that_is_too_large_is_not_read_to_its_end(tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
     with path.open("wb") as file:
-        file.truncate(100 * 1024 * MAX_BYTES)  # a sparse file of several terabytes
+        file.truncate(100 * 1024 * MAX_YAML)  # a sparse file of several terabytes
     with pytest.raises(InvalidPlan) as caught:
         load_plan(str(path))
     (problem,) = caught.value.problems
@@ -61,11 +61,11 @@ def test_a_plan_may_come_through_a_pipe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("../out.yaml", "leaves the plan's folder"),
-        ("/etc/out.yaml", "leaves the plan's folder"),
-        ("sub/../../out.yaml", "leaves the plan's folder"),
-        ("link.yaml", "leaves the plan's folder"),
-        ("linked/out.yaml", "leaves the plan's folder"),
+        ("../out.yaml", "outside the plan's repository or folder"),
+        ("/etc/out.yaml", "outside the plan's repository or folder"),
+        ("sub/../../out.yaml", "outside the plan's repository or folder"),
+        ("link.yaml", "outside the plan's repository or folder"),
+        ("linked/out.yaml", "outside the plan's repository or folder"),
         ("loop.yaml", "cannot be read"),
         ("folder.yaml", "is not a file"),
         ("pipe.yaml", "is not a file"),
@@ -74,7 +74,7 @@ def test_a_plan_may_come_through_a_pipe(tmp_path: Path) -> None:
         ("x" * 300 + ".yaml", "cannot be read"),
     ],
 )
-def test_files_are_read_from_the_plans_folder_only(
+def test_files_are_read_from_the_plans_folder_only_where_there_is_no_repository(
     tmp_path: Path, key: str, name: str, words: str
 ) -> None:
     folder = tmp_path / "plans"

@@ -14,6 +14,7 @@ from types import ModuleType
 
 from runner.adapters.embedded.engine import Handler
 from runner.errors import PreflightRefused
+from runner.spec.files import Refused, within
 
 _SCHEMES = ("stdlib", "platstdlib", "purelib", "platlib")
 _PACKAGE = Path(__file__).parents[2]
@@ -86,7 +87,15 @@ def _import(module: str, name: str, folder: Path) -> ModuleType:
 def _make_way(root: str, folder: Path) -> None:
     """Let the folder's own `root` be imported where another folder's was loaded before it."""
     spec, loaded = PathFinder.find_spec(root, [str(folder)]), sys.modules.get(root)
-    if spec is None or loaded is None:
+    if spec is None:
+        return
+    try:
+        if spec.origin is not None:
+            within(spec.origin, folder / root)
+    except Refused as error:
+        message = f"the module `{root}` in {folder} cannot be imported: {error}"
+        raise PreflightRefused(message, hint=error.hint) from None
+    if loaded is None:
         return
     origin = _origin(loaded)
     if spec.origin in (None, origin):  # None: a folder without code, which no import stops at

@@ -11,7 +11,6 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -20,6 +19,7 @@ import orjson
 from runner.adapters.http import BlockingClient, open_blocking_client, parsed
 from runner.adapters.http_faults import Unanswered
 from runner.errors import KeyRefused, TargetError, UsageError
+from runner.spec.files import Refused, read_given
 
 _ORIGIN = "https://api.github.com"
 _MOST_BODY = 16 * 1024 * 1024  # bytes: a page of comments has 6 at most
@@ -191,7 +191,7 @@ def _event(path: str | None) -> dict[str, Any]:
     if not path:
         return {}
     try:
-        found = json.loads(Path(path).read_bytes())
-    except (OSError, ValueError):
+        found = json.loads(read_given(path))
+    except (Refused, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from runner.adapters import driver
 from runner.adapters.database.url import FORM, DatabaseUrl, parse_url
+from runner.adapters.files import CannotWrite, make_folder, write_file
 from runner.errors import TargetError, UsageError
 from runner.spec.secrets import redact
 
@@ -263,10 +264,10 @@ class _Sqlite:
         folder = self._file.parent
         try:
             if not folder.exists():
-                folder.mkdir(parents=True)
-                (folder / ".gitignore").write_text("*\n", encoding="utf-8")
-        except OSError as error:
-            message = f"the folder {folder} for the state cannot be made: {error.strerror}"
+                make_folder(folder)
+                write_file(folder / ".gitignore", "*\n")
+        except CannotWrite as error:
+            message = f"the folder for the state cannot be made: {error}"
             raise TargetError(message, hint="--state names another place") from None
 
     def is_gone(self, _connection: Any) -> bool:

@@ -1,0 +1,163 @@
+"""Writes the files that a command makes: whole or not at all, and never over what it has read."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from secrets import token_hex
+from typing import IO
+
+from runner.errors import UsageError
+from runner.spec.files import Refused, followed
+
+_HINTS = {
+    errno.ENOSPC: "free some space, or name a file on another disk",
+    errno.EDQUOT: "free some space, or name a file on another disk",
+    errno.EFBIG: "raise the limit to a file's size, or name a file elsewhere",
+    errno.ENOENT: "make its folder first, or name a file elsewhere",
+    errno.ENOTDIR: "make its folder first, or name a file elsewhere",
+}
+_FOLDER_HINT = "name a file in a folder that you may write to"
+_LINKED = "name the file itself"
+
+
+class CannotWrite(UsageError):
+    """Names the path, the reason and a way out; what was there is as it was."""
+
+
+class ExistsAlready(CannotWrite):
+    pass
+
+
+def write_file(
+    path: str | Path,
+    content: bytes | str | Iterable[str],
+    *,
+    anew: bool = False,
+    private: bool = False,
+) -> int:
+    """The size. A sibling takes its place once all of it is on the disk; of a link, the file that
+    it leads to is replaced. `anew`: only where nothing is there. `private`: for its owner alone.
+
+    Raises `CannotWrite`.
+    """
+    with _in_words(path):
+        real = followed(path)
+        mode = _mode_of(real)
+        beside = real.with_name(f".{real.name[:200]}.{token_hex(4)}")
+        try:
+            file = os.open(
+                beside,
+                os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC,
+                0o600 if private else 0o666,
+            )
+            with os.fdopen(file, "wb") as out:
+                if mode is not None:
+                    os.fchmod(file, mode)
+                for part in _encoded(content):
+                    out.write(part)
+                out.flush()
+                os.fsync(file)
+                size = os.fstat(file).st_size
+            if anew:
+                real.hardlink_to(beside)
+            else:
+                beside.replace(real)
+        finally:
+            with suppress(OSError):  # gone, where it has taken the place
+                beside.unlink()
+    return size
+
+
+def append_file(path: str | Path, text: str, *, limit: int) -> bool:
+    """Add the text, after an empty line, whole or not at all; False where the file would grow
+    beyond the limit. Raises `CannotWrite`."""
+    with _in_words(path):
+        real = followed(path)
+        _mode_of(real)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC
+        file = os.open(real, flags, 0o666)
+        with os.fdopen(file, "wb", buffering=0) as out:
+            there = os.fstat(file).st_size
+            raw = (("\n" if there else "") + text).encode()
+            if there + len(raw) > limit:
+                return False
+            try:
+                if out.write(raw) < len(raw):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file)
+            except OSError:
+                os.ftruncate(file, there)
+                raise
+    return True
+
+
+def make_folder(path: Path) -> None:
+    """With those above it. Raises `CannotWrite`."""
+    with _in_words(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def open_lock(path: Path) -> IO[str]:
+    """A file to lock, which holds nothing. Raises `CannotWrite`."""
+    with _in_words(path):
+        return path.open("w", encoding="utf-8")
+
+
+def refuse_inputs(written: Mapping[str, str | None], read: Iterable[str]) -> None:
+    """Raises `UsageError` where an option names a file to write that the command reads, or that
+    another option names too. `written`: by option."""
+    named = {option: path for option, path in written.items() if path}
+    read = list(read)
+    for option, path in named.items():
+        for other in read:
+            if _same(path, other):
+                message = f"{option} {path} would overwrite {os.path.relpath(other)}, which is read"
+                raise UsageError(message, hint="name another file")
+        for twin, other in named.items():
+            if twin != option and _same(path, other):
+                raise UsageError(f"{option} and {twin} name one file", hint="name two")
+
+
+def _same(one: str, other: str) -> bool:
+    try:
+        return Path(one).samefile(other)
+    except OSError:  # one of them is not there yet
+        return Path(one).resolve() == Path(other).resolve()
+
+
+def _mode_of(real: Path) -> int | None:
+    """None where nothing is there yet. A device, a pipe or a folder is never replaced."""
+    try:
+        found = real.stat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        raise Refused("it is there, and no file", "name a file; `> FILE` takes what is printed")
+    return stat.S_IMODE(found.st_mode)
+
+
+def _encoded(content: bytes | str | Iterable[str]) -> Iterator[bytes]:
+    if isinstance(content, bytes):
+        yield content
+        return
+    for part in [content] if isinstance(content, str) else content:
+        yield part.encode("utf-8", "replace")
+
+
+@contextmanager
+def _in_words(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except Refused as refused:
+        message = f"{path} cannot be written: {refused}"
+        raise CannotWrite(message, hint=refused.hint or _LINKED) from None
+    except FileExistsError:
+        raise ExistsAlready(f"{path} exists already", hint="give another name") from None
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror or error}"
+        raise CannotWrite(message, hint=_HINTS.get(error.errno or 0, _FOLDER_HINT)) from None

@@ -1,0 +1,194 @@
+"""Opens the files that a plan, a folder or an option names; nothing else opens a user's file.
+
+A path is looked at before it is opened, what was opened is looked at again, and a file that is
+refused gives none of its bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+MAX_YAML = 64 * 1024 * 1024
+MAX_DATA = 128 * 1024 * 1024  # of a file of rows, and of a saved plan
+_MIB = 1024 * 1024
+_CHUNK = 64 * 1024
+
+# A descriptor that the caller's shell has opened for us, as in `backfill plan <(render)`.
+_HANDED = re.compile(r"/(?:dev|proc/self)/fd/(\d{1,5})|/dev/stdin|-")
+_LFS = b"version https://git-lfs.github.com/spec/"
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Refused(Exception):
+    """`str()` goes on from "NAME cannot be read: ", and `hint` says what to do."""
+
+    def __init__(self, why: str, hint: str | None = None) -> None:
+        super().__init__(why)
+        self.hint = hint
+
+
+class TooLarge(Refused):
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the file has more than {limit // _MIB or 1} MiB", "make it smaller")
+
+
+def read_plan(path: str | Path, *, limit: int = MAX_YAML) -> bytes:
+    """A plan, or what else a stranger may have put where it is: see `within`. Raises `Refused`."""
+    if (handed := _HANDED.fullmatch(str(path))) and str(path) != "-":
+        return _from_descriptor(int(handed[1] or 0), limit)
+    return _read(within(path), limit)
+
+
+def read_named(name: str | Path, plan: str | Path, *, limit: int = MAX_YAML) -> tuple[Path, bytes]:
+    """The file that a plan names, and where it is: names are relative to the plan. The same
+    repository holds both. Raises `Refused`."""
+    real = within(_real(plan).parent / name, plan)
+    return real, _read(real, limit)
+
+
+def read_given(path: str | Path, *, limit: int = MAX_YAML) -> bytes:
+    """What an option names, wherever it lies; `-` is stdin. Raises `Refused`."""
+    if handed := _HANDED.fullmatch(str(path)):
+        return _from_descriptor(int(handed[1] or 0), limit)
+    return _read(_real(path), limit)
+
+
+def within(path: str | Path, plan: str | Path | None = None) -> Path:
+    """The file itself, after all links, which the plan's repository holds (without a plan, its
+    own): the nearest folder above with a `.git`, else the folder that it is in. Raises `Refused`.
+    """
+    real = _real(path)
+    with _refusing():
+        if not real.is_relative_to(_root(path if plan is None else plan)):
+            raise _outside()
+    return real
+
+
+def followed(path: str | Path) -> Path:
+    """What is written under this name: after all links, of which none leaves the repository that
+    it is in. Raises `Refused`."""
+    real = _real(path)
+    with _refusing():
+        _root(path)
+    return real
+
+
+def repository_of(folder: Path) -> Path | None:
+    """The nearest folder with a `.git`, this one or above it, as the path is written."""
+    places = (folder, *folder.parents)
+    return next((place for place in places if os.path.lexists(place / ".git")), None)
+
+
+def strange_name(path: str | Path) -> str | None:
+    """What is wrong with a name that no file of ours can have."""
+    name = str(path)
+    if "\0" in name:
+        return "its name holds a zero byte"
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "its name is no UTF-8"
+    return None
+
+
+def _root(path: str | Path) -> Path:
+    """Also refuses a way there that leaves a repository by one of the repository's own links."""
+    absolute = Path.cwd() / path
+    walked = Path(absolute.anchor)
+    for part in absolute.parts[1:]:
+        walked = _real(walked).parent if part == ".." else walked / part
+        if walked.is_symlink():
+            holder = repository_of(walked.parent)
+            if holder and not _real(walked).is_relative_to(_real(holder)):
+                raise _outside()
+    return _real(repository_of(walked.parent) or walked.parent)
+
+
+def _outside() -> Refused:
+    hint = "keep it in the plan's repository or, without one, in the plan's folder"
+    return Refused("it lies outside the plan's repository or folder", hint)
+
+
+def _real(path: str | Path) -> Path:
+    if wrong := strange_name(path):
+        raise Refused(wrong, "rename the file")
+    with _refusing():
+        return Path(path).resolve()
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # the latter for links that go round
+        raise Refused(getattr(error, "strerror", None) or str(error)) from None
+
+
+def _read(real: Path, limit: int) -> bytes:
+    with _refusing():
+        _refuse_odd(real.stat(), limit)
+        file = os.open(real, _FLAGS)
+        try:
+            there = os.fstat(file)
+            _refuse_odd(there, limit)
+            if real.resolve() != real or not os.path.samestat(there, real.stat()):
+                raise Refused("it was moved while it was opened", "try again")
+            return _content(file, there.st_size)
+        finally:
+            os.close(file)
+
+
+def _content(file: int, size: int) -> bytes:
+    raw = os.read(file, size + 1)
+    while 0 < len(raw) <= size and (more := os.read(file, _CHUNK)):
+        raw += more
+    if len(raw) > size:  # as in /proc, where files without a size have no end
+        raise Refused("it holds more than its size says", "name a file on a disk, at rest")
+    if raw.startswith(_LFS):
+        raise Refused("it is a Git LFS pointer", "`git lfs pull` brings the file itself")
+    return raw
+
+
+def _refuse_odd(found: os.stat_result, limit: int) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+        raise Refused(f"it is not a file but {kind}", "name a file")
+    if found.st_size > limit:
+        raise TooLarge(limit)
+
+
+def _from_descriptor(number: int, limit: int) -> bytes:
+    with _refusing():
+        found = os.fstat(number)
+        if stat.S_ISREG(found.st_mode):
+            _refuse_odd(found, limit)
+            os.lseek(number, 0, os.SEEK_SET)
+            return _content(number, found.st_size)
+        if not stat.S_ISFIFO(found.st_mode) and not stat.S_ISSOCK(found.st_mode):
+            raise Refused("it is neither a file nor a pipe", "pipe a file into it")
+        raw = _drained(number, found.st_dev, found.st_ino)
+    if len(raw) > limit:
+        raise TooLarge(limit)
+    return raw
+
+
+@cache
+def _drained(number: int, _device: int, _inode: int) -> bytes:
+    """A pipe gives its bytes once, and a plan is looked at more than once."""
+    raw = bytearray()
+    while len(raw) <= MAX_DATA and (chunk := os.read(number, _CHUNK)):
+        raw += chunk
+    return bytes(raw)

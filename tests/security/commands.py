@@ -1,0 +1,74 @@
+"""Commands with limits: a hostile file may cost them a few seconds and no more than 1 GiB."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.warm import CLIENT
+
+SECONDS = 5  # of the processor; a busy machine may take longer by the clock
+PATIENCE = 60  # by the clock: what waits for an odd file waits for ever
+MEMORY = 1 << 30
+SECRET = "s3cret-of-somebody-else"  # noqa: S105 - what must not be printed
+CATALOG = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  sync: {event: app/sync, for_each: repo, payload: {repo: "{{ repo.repo }}"}, done: sent}
+"""
+HEAD = "apiVersion: backfill/v1\nkind: BackfillPlan\nmetadata: {name: test}\n"
+PLAN = HEAD + "catalog: catalog.yaml\nrepos: [{file: repos.csv}]\noperations: [sync]\n"
+
+
+@dataclass(frozen=True)
+class Done:
+    status: int
+    out: str
+    err: str
+
+
+def run(
+    warm: str,
+    folder: Path,
+    *arguments: str | Path,
+    env: Mapping[str, str] | None = None,
+    limits: Mapping[str, int] | None = None,
+    stdin: bytes | None = None,
+) -> Done:
+    """`backfill ARGUMENTS` in the folder. Raises where it takes longer than it may; more memory
+    than it may have is a crash, and that is never its answer."""
+    bounds = {"RLIMIT_AS": MEMORY, "RLIMIT_CPU": SECONDS, **(limits or {})}
+    given = {"SANDBOX_WARM": warm, "SANDBOX_LIMITS": json.dumps(bounds), "ANY": SECRET}
+    names = [os.fsencode(argument) for argument in arguments]
+    done = subprocess.run(
+        [sys.executable.encode(), b"-I", b"-S", os.fsencode(CLIENT), *names],
+        capture_output=True,
+        cwd=folder,
+        env={**os.environ, **given, **(env or {})},
+        input=stdin,
+        stdin=subprocess.DEVNULL if stdin is None else None,
+        timeout=PATIENCE,
+        check=False,
+    )
+    out, err = (raw.decode(errors="replace") for raw in (done.stdout, done.stderr))
+    assert done.returncode != 70, err
+    assert "Traceback" not in out + err
+    assert SECRET not in out + err
+    return Done(done.returncode, out, err)
+
+
+def repository(folder: Path) -> Path:
+    """A plan of ordinary shape in a repository; the plan's path."""
+    plans = folder / "repository" / "plans"
+    plans.mkdir(parents=True)
+    (folder / "repository" / ".git").mkdir()
+    (plans / "catalog.yaml").write_text(CATALOG, encoding="utf-8")
+    (plans / "repos.csv").write_text("repo\nacme/x\n", encoding="utf-8")
+    (plans / "plan.yaml").write_text(PLAN, encoding="utf-8")
+    return plans / "plan.yaml"

@@ -1,0 +1,300 @@
+"""Odd files in a checkout, and behind options: none is waited for, read to its end, or shown."""
+
+from __future__ import annotations
+
+import ast
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.security.commands import PLAN, SECRET, repository, run
+
+ROOT = Path(__file__).parents[2]
+LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 12\n"
+
+
+def _secret(path: Path) -> Path:
+    """A file beside the repository, which nobody of the repository's may read."""
+    outside = path.parents[2] / "outside"
+    outside.mkdir(exist_ok=True)
+    for name in (path.name, "secret"):
+        (outside / name).write_text(f"repo\n{SECRET}: {{\n", encoding="utf-8")
+    return outside / "secret"
+
+
+def _linked_folder(path: Path) -> None:
+    """Under another name, since a folder is not a file's: see `LINKED`."""
+    _secret(path)
+    path.unlink(missing_ok=True)
+    path.parent.rename(path.parent.with_name("moved"))
+    path.parent.symlink_to("../outside")
+
+
+def _socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        here = Path.cwd()
+        os.chdir(path.parent)  # an address is short
+        try:
+            listening.bind(path.name)
+        finally:
+            os.chdir(here)
+
+
+def _sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(100 << 30)
+
+
+# What a stranger can put where a file is expected, and the words for it.
+HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "link to a file outside": (lambda path: path.symlink_to(_secret(path)), "lies outside"),
+    "link to passwd": (lambda path: path.symlink_to("/etc/passwd"), "lies outside"),
+    "link to a process's environment": (
+        lambda path: path.symlink_to("/proc/self/environ"),
+        "lies outside",
+    ),
+    "link to an endless device": (lambda path: path.symlink_to("/dev/zero"), "lies outside"),
+    "link to stdin": (lambda path: path.symlink_to("/dev/stdin"), "lies outside"),
+    "link to itself": (lambda path: path.symlink_to(path.name), "oop"),
+    "pipe": (os.mkfifo, "not a file but a pipe"),
+    "socket": (_socket, "not a file but a socket"),
+    "folder": (lambda path: path.mkdir(), "not a file but a folder"),
+    "sparse": (_sparse, "MiB"),
+    "LFS pointer": (lambda path: path.write_text(LFS), "`git lfs pull`"),
+}
+# What an option names may lie anywhere; the rest it may be as little.
+ODD = {name: HOSTILE[name] for name in ("pipe", "socket", "folder", "sparse", "LFS pointer")}
+ODD["device"] = (lambda path: path.symlink_to("/dev/zero"), "not a file but a device")
+ODD["environment"] = (
+    lambda path: path.symlink_to("/proc/self/environ"),
+    "holds more than its size says",
+)
+
+COMMANDS = {
+    "validate": ["validate", "plans/plan.yaml"],
+    "validate a folder": ["validate", "plans"],
+    "plan": ["plan", "plans/plan.yaml"],
+    "diff": ["diff", "plans/plan.yaml", "plans/plan.yaml"],
+    "run": ["run", "plans/plan.yaml"],
+    "apply": ["apply", "plans"],
+    "pending": ["pending", "plans"],
+    "schedules": ["schedules", "plans"],
+    "doctor": ["doctor", "plans/plan.yaml"],
+    "coverage": ["coverage", "plans/plan.yaml"],
+    "operations": ["operations", "plans/plan.yaml"],
+    "submit": ["submit", "plans/plan.yaml", "--target", "dev"],
+    "dev": ["dev", "plans/plan.yaml", "--port", "18288"],
+    "format": ["format", "plans/plan.yaml"],
+}
+
+
+def replaced(path: Path, make: Callable[[Path], object]) -> None:
+    path.unlink(missing_ok=True)
+    make(path)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize(
+    ("file", "command", "status"),
+    [
+        ("plan.yaml", "validate", 2),
+        ("plan.yaml", "plan", 2),
+        ("catalog.yaml", "plan", 3),
+        ("repos.csv", "plan", 3),
+        ("backfill.yaml", "plan", 3),
+    ],
+)
+def test_an_odd_file_is_refused_in_words(
+    warm: str, tmp_path: Path, name: str, file: str, command: str, status: int
+) -> None:
+    plan = repository(tmp_path)
+    make, words = HOSTILE[name]
+    replaced(plan.with_name(file), make)
+    done = run(warm, plan.parents[1], *COMMANDS[command])
+    if (file, name) == ("plan.yaml", "folder"):  # a folder of plans, without one
+        assert done.status == 2, done
+        return
+    too_large = (file, name) == ("plan.yaml", "sparse")  # a problem of the plan, with its rule
+    assert done.status == (3 if too_large else status), done
+    assert words in done.err + done.out
+    assert file in done.err + done.out
+
+
+@pytest.mark.parametrize("name", ["link to a file outside", "pipe"])
+@pytest.mark.parametrize("command", sorted({*COMMANDS} - {"plan", "validate"}))
+def test_no_command_reads_an_odd_plan(warm: str, tmp_path: Path, command: str, name: str) -> None:
+    plan = repository(tmp_path)
+    make, words = HOSTILE[name]
+    replaced(plan, make)
+    done = run(warm, plan.parents[1], *COMMANDS[command])
+    assert done.status == 2, done
+    assert words in done.err
+
+
+@pytest.mark.parametrize("command", sorted({*COMMANDS} - {"dev", "submit"}))
+def test_an_ordinary_plan_is_read_by_each_of_them(warm: str, tmp_path: Path, command: str) -> None:
+    """The control. `dev` would go on, and `submit` needs a server."""
+    plan = repository(tmp_path)
+    done = run(warm, plan.parents[1], *COMMANDS[command])
+    assert "cannot be read" not in done.err
+    # Its event has no handler, it has no coverage, and what `doctor` finds is not the subject.
+    expected = {"run": 1, "apply": 1, "coverage": 2, "doctor": done.status}
+    assert done.status == expected.get(command, 0), done
+
+
+@pytest.mark.parametrize("command", ["validate", "plan", "format"])
+def test_a_folder_that_leads_out_of_the_repository_is_not_followed(
+    warm: str, tmp_path: Path, command: str
+) -> None:
+    plan = repository(tmp_path)
+    _linked_folder(plan)
+    done = run(warm, plan.parents[1], command, "plans/plan.yaml")
+    assert (done.status, "lies outside" in done.err) == (2, True), done
+
+
+def test_another_repository_behind_a_link_is_outside_too(warm: str, tmp_path: Path) -> None:
+    plan = repository(tmp_path)
+    _linked_folder(plan)
+    (tmp_path / "outside" / ".git").mkdir()
+    done = run(warm, plan.parents[1], "validate", "plans/plan.yaml")
+    assert (done.status, "lies outside" in done.err) == (2, True), done
+
+
+def test_what_the_repository_holds_is_read_through_its_own_links(warm: str, tmp_path: Path) -> None:
+    plan = repository(tmp_path)
+    shared = plan.parents[1] / "shared"
+    shared.mkdir()
+    for name in ("repos.csv", "catalog.yaml"):
+        plan.with_name(name).rename(shared / name)
+    plan.with_name("repos.csv").symlink_to("../shared/repos.csv")
+    plan.write_text(PLAN.replace("catalog.yaml", "../shared/catalog.yaml"), encoding="utf-8")
+    done = run(warm, plan.parents[1], "plan", "plans/plan.yaml", "--format", "jsonl")
+    assert (done.status, done.out.count("acme/x") > 0) == (0, True), done
+
+
+def test_a_project_file_above_the_repository_is_not_its_own(warm: str, tmp_path: Path) -> None:
+    plan = repository(tmp_path)
+    (tmp_path / "backfill.yaml").write_text(f"{SECRET}: [", encoding="utf-8")
+    assert run(warm, plan.parents[1], "plan", "plans/plan.yaml").status == 0
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("option", ["--var-file", "saved plan"])
+def test_what_an_option_names_is_a_bounded_file(
+    warm: str, tmp_path: Path, name: str, option: str
+) -> None:
+    plan = repository(tmp_path)
+    given = plan.parents[1] / "deep" / "given"
+    given.parent.mkdir()
+    make, words = ODD[name]
+    make(given)
+    arguments: list[str | Path] = (
+        ["run", given] if option == "saved plan" else ["plan", plan, option, given]
+    )
+    done = run(warm, plan.parents[1], *arguments)
+    if option == "saved plan" and name == "sparse":  # it is read as a plan file, and is none
+        assert done.status == 3
+        return
+    assert done.status == 2, done
+    if option == "--var-file":
+        assert words in done.err
+
+
+def test_variables_come_from_anywhere_and_from_stdin(warm: str, tmp_path: Path) -> None:
+    plan = repository(tmp_path)
+    plan.write_text(PLAN + "vars: {x: 1}\n", encoding="utf-8")
+    elsewhere = tmp_path / "variables.yaml"
+    elsewhere.write_text("x: 2\n", encoding="utf-8")
+    for name, stdin in ((str(elsewhere), None), ("-", b"x: 3\n"), ("/dev/stdin", b"x: 3\n")):
+        done = run(warm, plan.parents[1], "plan", plan, "--var-file", name, stdin=stdin)
+        assert done.status == 0, done
+    done = run(warm, plan.parents[1], "plan", plan, "--var-file", "-", stdin=b"y: 3\n")
+    assert (done.status, "`y`" in done.err) == (3, True), done
+
+
+def test_a_plan_that_a_shell_pipes_in_is_read_by_commands_that_look_twice(
+    warm: str, tmp_path: Path
+) -> None:
+    plan = PLAN.replace("catalog: catalog.yaml\n", "workspace: w\n")
+    plan = plan.replace("[{file: repos.csv}]", "[a/b]")
+    raw = plan.replace("[sync]", "[repository-sync]").encode()
+    for command in ("validate", "plan"):
+        done = run(warm, tmp_path, command, "/dev/stdin", stdin=raw)
+        assert done.status == 0, done
+
+
+@pytest.mark.parametrize("command", ["validate", "plan", "run", "format", "pending"])
+def test_a_name_that_is_no_utf_8_is_refused_in_words(
+    warm: str, tmp_path: Path, command: str
+) -> None:
+    plan = repository(tmp_path)
+    name = os.fsdecode(b"plans/\xff.yaml")
+    (plan.parents[1] / name).write_text(PLAN, encoding="utf-8")
+    done = run(warm, plan.parents[1], command, name)
+    assert (done.status, "no UTF-8" in done.err) == (2, True), done
+
+
+@pytest.mark.parametrize("name", ["link to a file outside", "pipe", "sparse", "socket"])
+def test_an_approval_that_is_no_file_approves_nothing(warm: str, tmp_path: Path, name: str) -> None:
+    plan = repository(tmp_path)
+    plan.write_text(PLAN + "approval: {required: true}\n", encoding="utf-8")
+    folder = plan.with_name("approvals")
+    folder.mkdir()
+    HOSTILE[name][0](folder / "test.yaml")
+    done = run(warm, plan.parents[1], "run", plan, "--yes")
+    assert (done.status, "demands an approval" in done.err) == (4, True), done
+
+
+def test_handlers_outside_the_repository_are_not_imported(warm: str, tmp_path: Path) -> None:
+    plan = repository(tmp_path)
+    (tmp_path / "stranger.py").write_text(f"print('{SECRET}')\n", encoding="utf-8")
+    plan.with_name("stranger.py").symlink_to("../../stranger.py")
+    plan.write_text(PLAN + "handlers: {app/sync: stranger:f}\n", encoding="utf-8")
+    done = run(warm, plan.parents[1], "run", plan)
+    assert (done.status, "lies outside" in done.err) == (4, True), done
+
+
+# Not a user's: parts of our own package, the machine's boot id, git's trees and our mirror of one,
+# which have an opener of their own.
+OWN = {
+    "runner/adapters/git_files.py",
+    "runner/cli/review.py",
+    "runner/adapters/git_mirror.py",
+    "runner/adapters/journal/leases.py",
+    "runner/output/page.py",
+    "runner/spec/catalog.py",
+    "runner/spec/schema.py",
+}
+OPENER, WRITERS = "runner/spec/files.py", {"runner/adapters/files.py", "runner/cli/streams.py"}
+READS = {"read_bytes", "read_text", "open", "fdopen", "open_code"}
+WRITES = {"write_bytes", "write_text", "NamedTemporaryFile", "mkstemp", "mkdir", "makedirs"}
+WRITES |= {"touch", "copyfile", "symlink_to", "hardlink_to"}
+
+
+def _calls(path: Path) -> set[str]:
+    """The names of `x.NAME(...)`, and `open(...)`; not where that is a method of ours."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Attribute):
+                if ast.unparse(node.func.value) not in {"opener", "self.dialect"}:
+                    names.add(node.func.attr)
+            elif isinstance(node.func, ast.Name) and node.func.id == "open":
+                names.add("open")
+    return names
+
+
+def test_one_module_opens_users_files_and_one_writes_them() -> None:
+    found = {}
+    for path in sorted((ROOT / "runner").rglob("*.py")):
+        name = str(path.relative_to(ROOT))
+        if name in OWN or name in WRITERS:
+            continue
+        if calls := _calls(path) & (WRITES if name == OPENER else READS | WRITES):
+            found[name] = calls
+    assert found == {}
+    assert _calls(ROOT / OPENER) & READS
+    assert _calls(ROOT / "runner/adapters/files.py") & WRITES

@@ -1,0 +1,250 @@
+"""What a command writes is there whole, or as it was; nothing that it reads is written over."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runner.adapters.files import CannotWrite, append_file, write_file
+from tests.security.commands import repository, run
+from tests.warm import CLIENT
+
+INPUTS = ("plan.yaml", "catalog.yaml", "repos.csv", "hard.yaml", "link.yaml", "vars.yaml")
+
+
+@pytest.mark.parametrize("option", ["--out", "--html"])
+@pytest.mark.parametrize("name", INPUTS)
+def test_plan_writes_over_nothing_that_it_reads(
+    warm: str, tmp_path: Path, option: str, name: str
+) -> None:
+    plan = repository(tmp_path)
+    plan.with_name("hard.yaml").hardlink_to(plan)
+    plan.with_name("link.yaml").symlink_to("catalog.yaml")
+    plan.with_name("vars.yaml").write_text("{}\n", encoding="utf-8")
+    before = {path: path.read_bytes() for path in plan.parent.iterdir()}
+    variables = ["--var-file", "vars.yaml"]
+    done = run(warm, plan.parent, "plan", "plan.yaml", *variables, option, name)
+    assert (done.status, done.out) == (2, "")
+    assert "would overwrite" in done.err
+    assert {path: path.read_bytes() for path in plan.parent.iterdir()} == before
+
+
+def test_two_options_do_not_share_a_file(warm: str, tmp_path: Path) -> None:
+    plan = repository(tmp_path)
+    done = run(warm, plan.parent, "plan", "plan.yaml", "--out", "new", "--html", "./new")
+    assert (done.status, "name one file" in done.err) == (2, True)
+    assert not plan.with_name("new").exists()
+
+
+@pytest.mark.parametrize("name", INPUTS[:3])
+@pytest.mark.parametrize("command", ["run", "apply"])
+def test_a_summary_is_not_added_to_what_is_read(
+    warm: str, tmp_path: Path, command: str, name: str
+) -> None:
+    plan = repository(tmp_path)
+    before = plan.with_name(name).read_bytes()
+    done = run(warm, plan.parent, command, "plan.yaml", "--summary-file", name)
+    assert (done.status, "would overwrite" in done.err) == (2, True), done
+    assert plan.with_name(name).read_bytes() == before
+    assert "sent" not in done.err
+
+
+def test_a_report_is_not_written_over_the_state(warm: str, tmp_path: Path) -> None:
+    plan = repository(tmp_path)
+    run(warm, plan.parent, "run", "plan.yaml")
+    done = run(warm, plan.parent, "report", "--html", ".backfill/state.db")
+    assert (done.status, "would overwrite" in done.err) == (2, True), done
+    assert run(warm, plan.parent, "report", "--html", "run.html").status == 0
+
+
+WRITING = {
+    "plan --out": ("plan", "plan.yaml", "--out"),
+    "plan --html": ("plan", "plan.yaml", "--html"),
+    "report --html": ("report", "--html"),
+}
+
+
+@pytest.mark.parametrize("command", ["plan --out", "plan --html"])
+def test_a_full_disk_leaves_what_was_there(warm: str, tmp_path: Path, command: str) -> None:
+    plan = repository(tmp_path)
+    there = plan.with_name("there")
+    there.write_text("as it was", encoding="utf-8")
+    before = {*plan.parent.iterdir()}
+    full = {"RLIMIT_FSIZE": 500}
+    done = run(warm, plan.parent, *WRITING[command], "there", limits=full)
+    assert done.status == 2, done
+    assert "there cannot be written: File too large" in done.err
+    assert "hint: " in done.err
+    assert there.read_text(encoding="utf-8") == "as it was"
+    assert {*plan.parent.iterdir()} == before
+    assert run(warm, plan.parent, *WRITING[command], "there").status == 0  # the control
+    assert there.read_text(encoding="utf-8") != "as it was"
+
+
+@pytest.mark.parametrize("command", WRITING)
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nowhere/file", "nowhere/file cannot be written: No such file or directory"),
+        ("plan.yaml/file", "plan.yaml/file cannot be written: Not a directory"),
+        ("pipe", "pipe cannot be written: it is there, and no file"),
+        ("outside", "outside cannot be written: it lies outside"),
+    ],
+)
+def test_a_place_that_takes_no_file_is_named(
+    warm: str, tmp_path: Path, command: str, name: str, words: str
+) -> None:
+    plan = repository(tmp_path)
+    run(warm, plan.parent, "run", "plan.yaml")
+    os.mkfifo(plan.with_name("pipe"))
+    plan.with_name("outside").symlink_to(tmp_path / "victim")
+    done = run(warm, plan.parent, *WRITING[command], name)
+    assert (done.status, words in done.err) == (2, True), done
+    assert not (tmp_path / "victim").exists()
+
+
+def test_a_run_ends_as_it_does_where_its_summary_has_no_place(warm: str, tmp_path: Path) -> None:
+    plan = repository(tmp_path)
+    done = run(warm, plan.parent, "run", "plan.yaml", "--summary-file", "nowhere/summary.md")
+    control = run(warm, plan.parent, "run", "plan.yaml", "--summary-file", "summary.md")
+    assert done.status == control.status
+    assert "note: nowhere/summary.md cannot be written: No such file or directory" in done.err
+    assert "cannot be written" not in control.err
+    assert plan.with_name("summary.md").read_text(encoding="utf-8")
+
+
+def test_init_overwrites_nothing_and_names_what_it_cannot_make(warm: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    assert run(warm, tmp_path, "init", "file").status == 2
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
+    done = run(warm, tmp_path, "init", "file/plan.yaml")
+    assert (done.status, "file" in done.err) == (2, True)
+    full = run(warm, tmp_path, "init", "new.yaml", limits={"RLIMIT_FSIZE": 100})
+    assert (full.status, "new.yaml cannot be written" in full.err) == (2, True)
+    assert {path.name for path in tmp_path.iterdir()} == {"file"}
+    assert run(warm, tmp_path, "init", "new.yaml").status == 0
+
+
+def test_a_state_without_a_place_is_named(warm: str, tmp_path: Path) -> None:
+    plan = repository(tmp_path)
+    done = run(warm, plan.parent, "run", "plan.yaml", "--state", "plan.yaml/x/state.db")
+    assert (done.status, "folder for the state cannot be made" in done.err) == (6, True), done
+
+
+def test_sync_names_a_folder_that_it_cannot_make(warm: str, tmp_path: Path) -> None:
+    (tmp_path / ".backfill").write_text("in the way", encoding="utf-8")
+    done = run(warm, tmp_path, "sync", "--repo", str(tmp_path), "--once", "--branch", "main")
+    assert (done.status, ".backfill" in done.err) == (2, True), done
+
+
+def test_a_file_keeps_its_mode_and_a_new_one_has_that_of_the_umask(tmp_path: Path) -> None:
+    kept, new, own = tmp_path / "kept", tmp_path / "new", tmp_path / "own"
+    kept.write_bytes(b"")
+    kept.chmod(0o640)
+    before = os.umask(0o027)
+    try:
+        write_file(kept, "a")
+        write_file(new, ["a", "b"])
+        write_file(own, b"a", private=True)
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (kept, new, own)]
+    assert modes == [0o640, 0o640, 0o600]
+    assert new.read_text(encoding="utf-8") == "ab"
+
+
+def test_a_disk_that_is_full_when_all_is_written_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_file: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "file"
+    path.write_text("as it was", encoding="utf-8")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CannotWrite, match="file cannot be written: No space left") as caught:
+        write_file(path, "new")
+    with pytest.raises(CannotWrite, match="file cannot be written: No space left"):
+        append_file(path, "more", limit=100)
+    assert "free some space" in str(caught.value.hint)
+    assert path.read_text(encoding="utf-8") == "as it was"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_breaks_off_half_way_leaves_nothing(tmp_path: Path) -> None:
+    def broken() -> object:
+        yield "half"
+        raise KeyError("the state is gone")
+
+    path = tmp_path / "file"
+    with pytest.raises(KeyError):
+        write_file(path, broken())  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_does_not_fit_is_not_added_in_part(tmp_path: Path) -> None:
+    path = tmp_path / "summary"
+    assert append_file(path, "one\n", limit=10)
+    assert not append_file(path, "and more than there is room for", limit=10)
+    assert append_file(path, "two\n", limit=10)
+    assert path.read_text(encoding="utf-8") == "one\n\ntwo\n"
+    with pytest.raises(CannotWrite, match="it is there, and no file"):
+        append_file(tmp_path, "x", limit=10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "full", "left"),
+    [
+        (["run", "plan.yaml"], 1, 1),  # as it ends: its event has no handler
+        (["run", "plan.yaml", "--format", "json"], 1, 1),
+        (["validate", "nowhere.yaml"], 2, 2),
+        (["validate", "plan.yaml", "--format", "json"], 2, 141),
+        (["plan", "plan.yaml"], 2, 141),
+        (["schema", "plan"], 2, 141),
+    ],
+)
+def test_a_lost_stdout_has_a_status_of_its_own_where_no_run_has_one(
+    warm: str, tmp_path: Path, arguments: list[str], full: int, left: int
+) -> None:
+    plan = repository(tmp_path)
+    with Path("/dev/full").open("wb") as nowhere:
+        status, err = _printing(warm, plan.parent, arguments, nowhere.fileno())
+    assert status == full
+    assert ("stdout cannot be written: No space left" in err) == (arguments[1] != "nowhere.yaml")
+    read, write = os.pipe()
+    os.close(read)
+    status, err = _printing(warm, plan.parent, arguments, write)
+    os.close(write)
+    assert (status, "stdout" in err) == (left, False)
+
+
+def _printing(warm: str, folder: Path, arguments: list[str], out: int) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(CLIENT), *arguments],
+        cwd=folder,
+        env={**os.environ, "SANDBOX_WARM": warm},
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=subprocess.PIPE,
+        timeout=30,
+        check=False,
+        text=True,
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr
+
+
+def test_closed_streams_are_not_the_next_file_that_is_opened(tmp_path: Path) -> None:
+    plan = repository(tmp_path)
+    command = f"exec {sys.executable} -m runner run plan.yaml <&- >&- 2>&-"
+    done = subprocess.run(["sh", "-c", command], cwd=plan.parent, timeout=60, check=False)
+    assert done.returncode == 1  # as the run ends
+    state = (plan.parent / ".backfill" / "state.db").read_bytes()
+    assert state.startswith(b"SQLite format 3\0")
+    assert b"Plan test" not in state[:4096]
