@@ -24,7 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from runner.model import Problem
+    from runner.model import Finding, Problem
 
 
 class BackfillError(Exception):
@@ -57,11 +57,25 @@ class InvalidPlan(BackfillError):
 
 
 class PreflightRefused(BackfillError):
+    """`findings`: all that would keep the run from doing its work."""
+
     exit_status = 4
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, findings: tuple[Finding, ...] = ()
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.findings = findings
 
 
 class StalePlan(BackfillError):
+    """`difference`: a `runner.planning.compare.Difference`, where it is known."""
+
     exit_status = 5
+
+    def __init__(self, message: str, *, hint: str | None = None, difference: object = None) -> None:
+        super().__init__(message, hint=hint)
+        self.difference = difference
 
 
 class LockHeld(BackfillError):

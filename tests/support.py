@@ -22,8 +22,7 @@ from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target, resolve
 from runner.adapters.journal.store import Store
 from runner.adapters.journal.writer import JournalWriter
-from runner.execution.limits import RequestLimits
-from runner.execution.means import Means
+from runner.execution.context import RunContext
 from runner.execution.ports import Chunk, Guard
 from runner.model import ExecutionPlan, Observer, RunHead, StageProgress
 from runner.planning.build import build_execution_plan
@@ -229,7 +228,7 @@ async def connect(
     seed: int = 0,
     stop: asyncio.Event | None = None,
     guards: Sequence[Guard] = (),
-) -> AsyncIterator[Means]:
+) -> AsyncIterator[RunContext]:
     """The real adapters over the stand-in, with a clock that does not wait."""
     clock, observer, target = (
         clock or FakeClock(),
@@ -243,7 +242,7 @@ async def connect(
 
     retry = Retry(sleep, random, observer.note)
     async with open_client(httpx.MockTransport(server.handle)) as client:
-        yield Means(
+        yield RunContext(
             events=HttpEventApi(client, target, retry),
             jobs=HttpJobsApi(client, target, retry) if follow else None,
             journal=journal,
@@ -252,7 +251,6 @@ async def connect(
             random=random,
             stop=stop,
             grace=20.0,
-            limits=RequestLimits(),
             guards=guards,
         )
 

@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "adapters": {"planning", "spec", "model", "errors"},
     "output": {"planning", "spec", "model", "errors"},
     "__main__": {"cli"},
-    "cli": {"output", "execution", "adapters", "planning", "spec", "model", "errors"},
+    "app": {"execution", "adapters", "planning", "spec", "model", "errors"},
+    "cli": {"app", "output", "execution", "adapters", "planning", "spec", "model", "errors"},
 }
 # Adapters meet the Protocols of execution, and agree with it on how ids follow from a seed.
 ADAPTERS_MEET = {"runner.execution.ports", "runner.execution.seeds"}

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
 
 import click
 
 from runner.adapters.files import refuse_inputs
-from runner.adapters.inngest.target import resolve
-from runner.adapters.journal import DEFAULT_STATE
-from runner.cli.common import (
+from runner.app.session import Session
+from runner.cli.options import (
+    comment_option,
     format_option,
+    pass_session,
     plan_options,
     read_variables,
     state_option,
+    summary_file,
+    summary_file_option,
     target_option,
 )
-from runner.cli.github import comment_option
 from runner.cli.plan_files import changed_option
-from runner.cli.sending import Sending
+from runner.cli.printing import Terminal
 from runner.errors import BackfillError, TargetError, UsageError
+from runner.execution.options import RunOptions
 
 
 @click.command(
     "apply",
-    short_help="Run the plans of a folder that have not been, once each.",
     epilog="\b\nExamples:\n  backfill apply plans/\n  backfill apply plans/ --target cloud --yes"
     "\n  backfill apply plans/ --again refresh-after-schema-change",
 )
@@ -47,12 +48,7 @@ from runner.errors import BackfillError, TargetError, UsageError
     is_flag=True,
     help="Carry on a run that has not come to its end, in place of stopping there.",
 )
-@click.option(
-    "--summary-file",
-    metavar="FILE",
-    type=click.Path(dir_okay=False),
-    help="Add a summary of each run, and of the plans, in Markdown to this file.",
-)
+@summary_file_option("Add a summary of each run, and of the plans, in Markdown to this file.")
 @click.option(
     "--detach",
     is_flag=True,
@@ -61,14 +57,14 @@ from runner.errors import BackfillError, TargetError, UsageError
 )
 @comment_option
 @format_option("text", "json")
+@pass_session
 def apply_command(
+    session: Session,
     paths: tuple[str, ...],
     variables: tuple[str, ...],
     var_files: tuple[str, ...],
     target: str,
-    state: str | None,
     again: tuple[str, ...],
-    summary_file: str | None,
     form: str,
     changed_since: str | None,
     *,
@@ -87,22 +83,19 @@ def apply_command(
     """
     from runner.cli.applying import Applying
     from runner.cli.ledger import find_plans
-    from runner.cli.starting import Start
     from runner.output.ledger import ledger_json
 
     overrides = read_variables(variables, var_files)
     plans = find_plans(paths, overrides, changed_since, strict=strict)
+    file = summary_file()
     read = [path for plan in plans for path, _ in plan.inputs]
-    refuse_inputs({"--summary-file": summary_file}, [*read, *var_files])
+    refuse_inputs({"--summary-file": file}, [*read, *var_files])
     unknown = set(again) - {plan.name for plan in plans}
     if unknown:
         raise UsageError(f"--again: there is no plan `{min(unknown)}` in {', '.join(paths)}")
-    address = resolve(target, os.environ).address
-    asked = Start(
-        "", overrides, target, state, Sending(summary_file=summary_file), strict=strict, yes=yes
-    )
+    session.reporter = Terminal(session, "text", summary_file=file, results=form == "text")
     applying = Applying(
-        plans, overrides, state or DEFAULT_STATE, address, again, carry_on, asked, form, detach
+        session, plans, overrides, target, again, carry_on, RunOptions(yes=yes), strict, detach
     )
     error: BackfillError | None = None
     status = 0
@@ -114,16 +107,16 @@ def apply_command(
         entries = applying.standing()
     except TargetError as away:
         entries, error = [], error or away
-    if summary_file or comment:
+    if file or comment:
         from runner.cli.applied import tell_applied
 
         tell_applied(
+            session,
             entries,
             applying.ran,
             error,
-            applying.state,
             target=target,
-            summary_file=summary_file,
+            summary_file=file,
             comment=comment,
         )
     if error:

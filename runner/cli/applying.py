@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import click
 
-from runner.adapters.journal.store import Store
+from runner.app.session import Session
 from runner.cli.ledger import standing
-from runner.cli.resuming import Resume, resubmit, resume
-from runner.cli.starting import Start, start, submit
-from runner.errors import (
-    Incomplete,
-    PreflightRefused,
-    RunFailed,
-    StalePlan,
-)
+from runner.cli.main import ERROR_STATUS, status_of
+from runner.errors import Incomplete, PreflightRefused, RunFailed, StalePlan
+from runner.execution.options import RunOptions
 from runner.model import BackfillPlan, Json
 from runner.output.escape import visible
 from runner.planning.ledger import Entry
@@ -29,16 +21,20 @@ from runner.planning.ledger import Entry
 class Applying:
     """The plans in their order, how they are run, and which have been by this call."""
 
+    session: Session
     plans: Sequence[BackfillPlan]
     overrides: dict[str, Json]
-    state: str
-    address: str
+    target: str
     again: Sequence[str]
     carry_on: bool
-    asked: Start  # how each is run
-    form: str
+    options: RunOptions
+    strict: bool = False
     detach: bool = False
     ran: list[str] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        return self.session.target(self.target).address
 
     def apply(self) -> int:
         """The exit status of the first that fails; else 5 where one has changed."""
@@ -58,7 +54,7 @@ class Applying:
             return 0, True
         if before.standing == "changed" and not told_to:
             _say_changed(before)
-            return StalePlan.exit_status, True
+            return ERROR_STATUS[StalePlan], True
         try:
             ended = self._one(plan, before, told_to=told_to)
         except _Meanwhile as other:
@@ -68,9 +64,8 @@ class Applying:
 
     def standing(self, plans: Sequence[BackfillPlan] | None = None) -> list[Entry]:
         """Asked anew for each: the runs in between use the state by themselves."""
-        with Store(self.state) as store:
-            return standing(self.plans if plans is None else plans, self.overrides, store,
-                            self.address)  # fmt: skip
+        plans = self.plans if plans is None else plans
+        return standing(plans, self.overrides, self.session.store, self.address)
 
     def _one(self, plan: BackfillPlan, before: Entry, *, told_to: bool) -> int:
         if before.standing == "unfinished" and before.run and self._waits(before.run.run_id):
@@ -82,45 +77,44 @@ class Applying:
         self.ran.append(plan.name)
         if resumed and not told_to:
             click.echo(f"carrying on {plan.name} ({visible(plan.path)})", err=True)
-            asked = self.asked
-            again = Resume(resumed.run_id, asked.state, asked.sending, yes=asked.yes)
-            if self.detach:
-                return self._quietly(lambda: _detached(resubmit(again)))
-            return self._quietly(lambda: resume(again))
+            return self._resume(resumed.run_id)
         click.echo(f"applying {plan.name} ({visible(plan.path)})", err=True)
         known = before.run and before.run.run_id
-        new = replace(
-            self.asked,
-            plan=plan.path,
-            once_locked=lambda store: self._refuse_others(store, plan, known),
+        return self._run(plan, lambda: self._refuse_others(plan, known))
+
+    def _resume(self, run_id: str) -> int:
+        from runner.app.run import resubmit, resume
+
+        if self.detach:
+            submitted = resubmit(self.session, run_id, self.options)
+            return _detached(submitted.run_id if submitted else None)
+        summary = resume(self.session, run_id, self.options)
+        return status_of(summary) if summary else 0
+
+    def _run(self, plan: BackfillPlan, once_locked: Callable[[], None]) -> int:
+        from runner.app.run import prepare, run, submit
+
+        prepared = prepare(
+            self.session,
+            plan.path,
+            target=self.target,
+            variables=self.overrides,
+            strict=self.strict,
         )
         if self.detach:
-            return self._quietly(lambda: _detached(submit(new)[0]))
-        return self._quietly(lambda: start(new))
+            submitted = submit(self.session, prepared, self.options, once_locked=once_locked)
+            return _detached(submitted.run_id)
+        return status_of(run(self.session, prepared, self.options, once_locked=once_locked))
 
     def _waits(self, run_id: str) -> bool:
         """Is it left to the workers, and not for so long that anybody may take it?"""
-        with Store(self.state) as store:
-            return store.run_state(run_id).parked
+        return self.session.store.run_state(run_id).parked
 
-    def _refuse_others(self, store: Store, plan: BackfillPlan, known: str | None) -> None:
+    def _refuse_others(self, plan: BackfillPlan, known: str | None) -> None:
         """While the plan was planned, another process may have run it: the lock is held now."""
-        latest = next(iter(store.ledger(plan.name, self.address)), None)
+        latest = next(iter(self.session.store.ledger(plan.name, self.address)), None)
         if latest and latest.run_id != known:
             raise _Meanwhile(latest.run_id)
-
-    def _quietly(self, run: Callable[[], int]) -> int:
-        """As the command itself does it; with JSON, what it prints gives way to the ledger.
-
-        What it opens and locks is let go at its end: the next one has a lock of its own.
-        """
-        with contextlib.ExitStack() as stack:
-            if self.form == "json":
-                stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-            stack.enter_context(click.Context(click.get_current_context().command))
-            status = run()
-        sys.stdout.flush()
-        return status
 
     def _refuse_missing(self, plan: BackfillPlan) -> None:
         """What it depends on must have been applied, by this call or an earlier one."""
@@ -129,19 +123,18 @@ class Applying:
         for entry in self.standing(known):
             if entry.standing not in ("applied", "changed"):
                 raise PreflightRefused(f"{plan.name} depends on {entry.name}, which is not applied")
-        with Store(self.state) as store:
-            for name in sorted(wanted - {other.name for other in known}):
-                runs = store.ledger(name, self.address)
-                if not runs or not runs[0].done:
-                    message = f"{plan.name} depends on `{name}`, which is neither here nor applied"
-                    hint = "is its name right, and its file among these?"
-                    raise PreflightRefused(message, hint=hint)
+        for name in sorted(wanted - {other.name for other in known}):
+            runs = self.session.store.ledger(name, self.address)
+            if not runs or not runs[0].done:
+                message = f"{plan.name} depends on `{name}`, which is neither here nor applied"
+                hint = "is its name right, and its file among these?"
+                raise PreflightRefused(message, hint=hint)
 
 
 def _detached(run_id: str | None) -> int:
     """It is under way, and no more than that: what comes after it waits."""
     click.echo(f"run {run_id} is with the workers: `backfill status {run_id} --watch`", err=True)
-    return Incomplete.exit_status
+    return ERROR_STATUS[Incomplete]
 
 
 class _Meanwhile(Exception):

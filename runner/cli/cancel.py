@@ -2,106 +2,51 @@
 
 from __future__ import annotations
 
-import os
-import time
-from random import SystemRandom
 from typing import TYPE_CHECKING
 
 import click
 
-from runner.adapters.inngest.target import Target, resolve
-from runner.cli.approval import refuse_another_address
-from runner.cli.common import open_store, state_option, take_lock
+from runner.app.session import Session
 from runner.cli.completion import complete_run
-from runner.errors import Incomplete, PreflightRefused, UsageError
-from runner.model import ExecutionPlan, RunRecord
+from runner.cli.options import pass_session, state_option
+from runner.errors import Incomplete, PreflightRefused
 
 if TYPE_CHECKING:
-    from runner.adapters.journal.leases import Lease
-    from runner.adapters.journal.store import Store
     from runner.execution.cancel import Cancelled
-    from runner.execution.ports import Journal
-
-_PATIENCE = 60.0  # seconds for the request in flight to end
-_OPEN = ("running", "incomplete")
 
 
 @click.command(
     "cancel",
-    short_help="End a run for good.",
     epilog="\b\nExamples:\n  backfill cancel latest\n  backfill cancel latest --jobs",
 )
 @click.argument("run", shell_complete=complete_run)
 @state_option
 @click.option("--jobs", is_flag=True, help="Cancel the jobs it has started too, one by one.")
-def cancel_command(run: str, state: str | None, *, jobs: bool) -> int:
+@click.option("--yes", "-y", is_flag=True, help="Do not ask before ending it.")
+@pass_session
+def cancel_command(session: Session, run: str, *, jobs: bool, yes: bool) -> int:
     """End RUN for good, from whatever terminal or machine: nothing is sent after the request in
     flight. What was sent stays sent; with --jobs what it started is cancelled, where it goes on.
+
+    At a terminal it asks first.
     """
-    store = open_store(state)
-    record = store.find(run)
-    if record.status not in _OPEN and not jobs:
-        raise UsageError(f"run {record.id} has ended: it is {record.status}")
-    lease = _end(store, record) if record.status in _OPEN else None
-    journal = store.reading(record)
-    totals = journal.totals()
+    from runner.app.control import cancel
+
+    if session.confirm and not yes:
+        record = session.store.find(run)
+        also = ", and cancel its jobs" if jobs else ""
+        if not session.confirm(f"End run {record.id} of {record.plan} for good{also}?"):
+            raise PreflightRefused(f"not confirmed; run {record.id} is as it was")
+    record, totals, unanswered, cancelled = cancel(session, run, jobs=jobs)
     click.echo(
         f"run {record.id} is cancelled: {totals.accepted:,} of {totals.planned:,} events were "
         f"sent, {totals.completed:,} of their jobs had completed, {totals.failed:,} had failed"
     )
-    if lost := journal.unanswered():
-        count = sum(len(chunk.positions) for chunk in lost)
-        click.echo(f"note: {count:,} events more may have been taken: their answer was lost")
-    if jobs:
-        _say(_cancel_jobs(store, record, lease), record.id)
+    if unanswered:
+        click.echo(f"note: {unanswered:,} events more may have been taken: their answer was lost")
+    if cancelled:
+        _say(cancelled, record.id)
     return 0
-
-
-def _end(store: Store, record: RunRecord) -> Lease | None:
-    """The process that carries the run out ends it; where there is none, this one does, and has
-    the run's lock from then on.
-    """
-    store.order(record.id, wanted="cancel")
-    state = store.run_state(record.id)
-    if state.holder and not state.parked:
-        click.echo(f"waiting for the request in flight ({state.holder})", err=True)
-        until = time.monotonic() + _PATIENCE
-        while store.run_state(record.id).holder:
-            if time.monotonic() > until:
-                message = f"run {record.id} is ordered to end, and its process has not done so yet"
-                raise Incomplete(message, hint=f"look at it: {state.holder}")
-            time.sleep(0.2)
-    if store.find(record.id).status not in _OPEN:
-        return None
-    lease = take_lock(store, record.plan, record.address, record.id, 0)
-    store.journal(record, lease).end("cancelled")
-    return lease
-
-
-def _cancel_jobs(store: Store, record: RunRecord, lease: Lease | None) -> Cancelled:
-    import asyncio
-
-    plan, target = store.plan_of(record), resolve(record.target, os.environ)
-    refuse_another_address(record, target)
-    if target.kind == "embedded":
-        raise PreflightRefused("the jobs of the embedded target have ended with its process")
-    lease = lease or take_lock(store, record.plan, record.address, record.id, 0)
-    return asyncio.run(_ask(plan, store.journal(record, lease), target))
-
-
-async def _ask(plan: ExecutionPlan, journal: Journal, target: Target) -> Cancelled:
-    import asyncio
-
-    from runner.adapters.http import open_client
-    from runner.adapters.inngest.cancel_api import HttpCancelApi
-    from runner.adapters.inngest.http import Retry
-    from runner.adapters.inngest.jobs_api import HttpJobsApi
-    from runner.execution.cancel import cancel_jobs
-
-    retry = Retry(asyncio.sleep, SystemRandom(), lambda note: click.echo(note, err=True))
-    async with open_client(None) as client:
-        jobs = HttpJobsApi(client, target, retry)
-        return await cancel_jobs(plan, journal, jobs, HttpCancelApi(client, target, retry))
 
 
 def _say(done: Cancelled, run_id: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
@@ -19,7 +17,6 @@ _MOST = 50
 
 @click.command(
     "completion",
-    short_help="Print what completes commands, runs and targets in a shell.",
     epilog="\b\nExamples:\n  " + "\n  ".join(_SHELLS.values()),
 )
 @click.argument("shell", type=click.Choice(list(_SHELLS)))
@@ -71,18 +68,14 @@ def complete_operation(
 
 
 def _records(context: click.Context) -> list[RunRecord]:
-    from runner.adapters.journal import DEFAULT_STATE
-    from runner.cli.common import state_file
+    from runner.app.session import Session
     from runner.errors import BackfillError
 
-    state = context.params.get("state") or os.environ.get("BACKFILL_STATE") or DEFAULT_STATE
-    file = state_file(str(state))
-    if file is None or not file.is_file():
-        return []
-    from runner.adapters.journal.store import StateReader
-
-    try:
-        with StateReader(str(file)) as store:
-            return [line.record for line in store.runs(limit=_MOST)]
-    except BackfillError:
-        return []
+    state = context.params.get("state")
+    with Session(str(state) if state else None) as session:
+        if session.state_file is None or not session.state_file.is_file():
+            return []
+        try:
+            return [line.record for line in session.reader.runs(limit=_MOST)]
+        except BackfillError:
+            return []

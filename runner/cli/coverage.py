@@ -9,25 +9,22 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from runner.cli.common import (
-    build,
+from runner.app.session import Session
+from runner.cli.options import (
     format_option,
-    open_databases,
-    open_store,
+    pass_session,
     plan_argument,
     plan_options,
     read_variables,
     state_option,
     timings_option,
-    wants_color,
 )
-from runner.errors import PreflightRefused, RunFailed, UsageError
-from runner.model import Covered, ExecutionPlan, QueryRefused, Table
+from runner.cli.printing import wants_color
+from runner.model import Covered
 
 
 @click.command(
     "coverage",
-    short_help="Show how much of the data is there.",
     epilog="\b\nExamples:\n  backfill coverage plan.yaml\n"
     "  backfill coverage plan.yaml --run latest\n"
     "  backfill coverage plan.yaml --format csv > coverage.csv",
@@ -38,11 +35,12 @@ from runner.model import Covered, ExecutionPlan, QueryRefused, Table
 @timings_option
 @click.option("--run", "run", metavar="RUN", help="What this run has gained: before and after it.")
 @format_option("text", "json", "csv")
+@pass_session
 def coverage_command(
+    session: Session,
     plan: str,
     variables: tuple[str, ...],
     var_files: tuple[str, ...],
-    state: str | None,
     run: str | None,
     form: str,
     *,
@@ -53,51 +51,11 @@ def coverage_command(
     The questions are the `coverage` of the plan and its catalogs. Nothing is sent. With --run, the
     figures are those from before and after that run; without those of after, of before and now.
     """
-    built = build(plan, read_variables(variables, var_files), strict=strict)
-    if not built.execution_plan.coverage:
-        hint = "add `coverage: {name: {query: ...}}` to the catalog or the plan"
-        raise UsageError(f"{plan} has no coverage to ask for", hint=hint)
-    before, after = _kept(run, state, built.execution_plan) if run else ({}, {})
-    _print(_covered(plan, built.execution_plan, before, after), form)
+    from runner.app.queries import coverage
 
-
-def _covered(
-    path: str, plan: ExecutionPlan, before: Mapping[str, Table], after: Mapping[str, Table]
-) -> Mapping[str, Sequence[Covered]]:
-    from runner.execution.coverage import covered
-
-    database, found = open_databases(path), {}
-    for name, query, parameters in plan.coverage:
-        try:
-            now = after[name] if name in after else database.ask(query, parameters)
-            found[name] = covered(name, now, before.get(name))
-        except QueryRefused as error:
-            message = f"the database refuses the coverage `{name}`: {error}"
-            raise PreflightRefused(message, hint=error.hint) from None
-        except ValueError as error:
-            raise RunFailed(str(error)) from None
-    return found
-
-
-def _kept(
-    run: str, state: str | None, plan: ExecutionPlan
-) -> tuple[Mapping[str, Table], Mapping[str, Table]]:
-    """What the journal has of before and after the run."""
-    from runner.execution.check import AFTER, BEFORE, coverage_key
-
-    store = open_store(state)
-    journal = store.reading(store.find(run))
-    before, after = (
-        {
-            measure.name: Table(tuple(kept[0]), tuple(map(tuple, kept[1])))
-            for measure in plan.coverage
-            if (kept := journal.remembered(coverage_key(measure.name, when))) is not None
-        }
-        for when in (BEFORE, AFTER)
-    )
-    if not before:
-        raise UsageError(f"run {run} has not written down what the coverage was before it")
-    return before, after
+    overrides = read_variables(variables, var_files)
+    found = coverage(session, plan, variables=overrides, strict=strict, run=run)
+    _print(found, form)
 
 
 def _print(found: Mapping[str, Sequence[Covered]], form: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 _MAX_BODY = 16 * 1024 * 1024  # of a request with events
@@ -9,7 +11,6 @@ _MAX_BODY = 16 * 1024 * 1024  # of a request with events
 
 @click.command(
     "dev",
-    short_help="Serve the embedded target.",
     epilog="\b\nExamples:\n  backfill dev plans/quickstart/plan.yaml"
     "\n  backfill run plan.yaml --target http://127.0.0.1:8288    (in another terminal)",
 )
@@ -36,15 +37,15 @@ def dev_command(plan: str | None, host: str, port: int, hosts: tuple[str, ...]) 
     """
     from runner.adapters.door import Door, hosts_of
     from runner.adapters.embedded.engine import Handler
+    from runner.adapters.embedded.handlers import load_handlers
     from runner.adapters.embedded.server import create_app
     from runner.adapters.serve import serve
-    from runner.cli.wiring import load_plan_handlers
     from runner.spec.load import load_plan
 
     handlers: dict[str, Handler] = {}
     if plan:
         loaded = load_plan(plan)
-        handlers = dict(load_plan_handlers(loaded.handlers, loaded.path))
+        handlers = load_handlers(loaded.handlers, Path(loaded.path).parent)
     said = f"serving {len(handlers)} functions on http://{host}:{port}; ^C ends it"
     door = Door(_MAX_BODY, hosts_of((host, *hosts)))
     serve(create_app(handlers), host, port, door, on_listening=lambda: click.echo(said, err=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,9 +13,23 @@ import click
 
 from runner.adapters.git import Repository, repository_here
 from runner.adapters.git_files import trail
-from runner.cli.common import build, format_option, plan_options, read_variables, wants_color
-from runner.cli.github import chosen_format, comment_option, say_in_comment, tell_github
+from runner.app.prepare import build
+from runner.app.session import Session
+from runner.cli.main import ERROR_STATUS
+from runner.cli.options import (
+    comment_option,
+    format_option,
+    pass_session,
+    plan_options,
+    read_variables,
+)
 from runner.cli.plan_files import changed_option
+from runner.cli.printing import (
+    chosen_format,
+    say_in_comment,
+    tell_github,
+    wants_color,
+)
 from runner.errors import InvalidPlan, UsageError
 from runner.model import ExecutionPlan, Json, Problem
 
@@ -29,7 +42,6 @@ _DIFFERENT = 2
 
 @click.command(
     "diff",
-    short_help="Show what a change to a plan does.",
     epilog="\b\nExamples:\n  backfill diff old.yaml new.yaml"
     "\n  backfill diff main..HEAD plans/refresh.yaml --format markdown"
     "\n  backfill diff saved.json plans/refresh.yaml --exit-code"
@@ -41,7 +53,9 @@ _DIFFERENT = 2
 @format_option("text", "json", "markdown", "github")
 @comment_option
 @click.option("--exit-code", is_flag=True, help="Exit 0: the same; 2: different.")
+@pass_session
 def diff_command(
+    session: Session,
     paths: tuple[str, ...],
     variables: tuple[str, ...],
     var_files: tuple[str, ...],
@@ -66,9 +80,9 @@ def diff_command(
     overrides = read_variables(variables, var_files)
     form = chosen_format(form)
     if changed_since is not None:
-        repository = repository_here(os.environ)
+        repository = repository_here(session.environ)
         base = repository.parted(changed_since)
-        found = reviews(repository, base, None, paths, overrides, strict=strict)
+        found = reviews(session, repository, base, None, paths, overrides, strict=strict)
         return _told(found, form, comment=comment, exit_code=exit_code)
     if len(paths) != 2:
         hint = "as in `backfill diff old.yaml new.yaml`, or --changed-since REV PATH..."
@@ -76,19 +90,19 @@ def diff_command(
     old, new = paths
     between = not Path(old).exists()
     if between and Path(new).is_dir():
-        repository = repository_here(os.environ)
+        repository = repository_here(session.environ)
         between_commits = commits(repository, old)
-        found = reviews(repository, *between_commits, [new], overrides, strict=strict)
+        found = reviews(session, repository, *between_commits, [new], overrides, strict=strict)
         return _told(found, form, comment=comment, exit_code=exit_code)
     if comment or form == "github":
         hint = "--changed-since REV PATH..., or git revisions and a folder"
         raise UsageError("a comment is about the plans of a branch", hint=hint)
     if between:
-        difference = compare(*_revisions(old, new, overrides, strict=strict))
+        difference = compare(*_revisions(session, old, new, overrides, strict=strict))
         first, _, second = old.partition("..")
         names = (f"{first}:{new}", f"{second.lstrip('.')}:{new}" if second else new)
     else:
-        difference = compare(*(_plan(path, overrides, strict=strict) for path in paths))
+        difference = compare(*(_plan(session, path, overrides, strict=strict) for path in paths))
         names = (old, new)
     _show(difference, names, form)
     return _DIFFERENT if exit_code and difference.changes else 0
@@ -128,32 +142,35 @@ def _told(found: Sequence[Review], form: str, *, comment: bool, exit_code: bool)
 
         say_in_comment("diff", reviews_markdown(found, MAX_COMMENT), anew=differs)
     if any(review.fate == "invalid" for review in found):
-        return InvalidPlan.exit_status
+        return ERROR_STATUS[InvalidPlan]
     return _DIFFERENT if exit_code and differs else 0
 
 
-def _plan(path: str, overrides: dict[str, Json], *, strict: bool) -> ExecutionPlan:
-    from runner.cli.saved import load_saved
+def _plan(
+    session: Session, path: str, overrides: dict[str, Json], *, strict: bool
+) -> ExecutionPlan:
+    from runner.app.saved import load_saved
 
     if saved := load_saved(path):
         return saved.plan
-    return build(path, overrides, strict=strict).execution_plan
+    return build(session, path, overrides, strict=strict).execution_plan
 
 
 def _revisions(
-    revisions: str, path: str, overrides: dict[str, Json], *, strict: bool
+    session: Session, revisions: str, path: str, overrides: dict[str, Json], *, strict: bool
 ) -> tuple[ExecutionPlan, ExecutionPlan]:
     from runner.cli.review import commits
 
-    repository = repository_here(os.environ)
+    repository = repository_here(session.environ)
     first, second = commits(repository, revisions)
-    before = _at(repository, first, path, overrides, strict=strict, named=revisions)
+    before = _at(session, repository, first, path, overrides, strict=strict, named=revisions)
     if second is None:
-        return before, build(path, overrides, strict=strict).execution_plan
-    return before, _at(repository, second, path, overrides, strict=strict, named=revisions)
+        return before, build(session, path, overrides, strict=strict).execution_plan
+    return before, _at(session, repository, second, path, overrides, strict=strict, named=revisions)
 
 
 def _at(
+    session: Session,
     repository: Repository,
     commit: str,
     path: str,
@@ -172,7 +189,7 @@ def _at(
             hint = "was it named otherwise? `--changed-since` finds renamed plans"
             raise UsageError(f"{path} is not there in {named} ({commit[:12]})", hint=hint)
         try:
-            return build(str(there), overrides, strict=strict).execution_plan
+            return build(session, str(there), overrides, strict=strict).execution_plan
         except InvalidPlan as error:
             placed = tuple(_placed(one, tree.root, named) for one in error.problems)
             raise InvalidPlan(placed) from None

@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from runner.adapters.inngest.target import Target, resolve
-from runner.cli.common import (
-    build,
+from runner.app.session import Session
+from runner.cli.main import ERROR_STATUS
+from runner.cli.options import (
     format_option,
-    open_store,
+    pass_session,
     plan_options,
     read_variables,
-    state_file,
     state_option,
     target_option,
     timings_option,
-    wants_color,
 )
-from runner.errors import BackfillError, InvalidPlan, PreflightRefused, UsageError
-from runner.model import ExecutionPlan, Finding, Json
+from runner.cli.printing import wants_color
+from runner.errors import PreflightRefused
+from runner.model import Finding
 
 if TYPE_CHECKING:
-    from runner.execution.ports import Seen
+    pass
 
 
 @click.command(
     "doctor",
-    short_help="Find what would go wrong, before anything is sent.",
     epilog="\b\nExamples:\n  backfill doctor --target dev\n  backfill doctor plan.yaml"
     "\n  backfill doctor plan.yaml --target cloud --format json",
 )
@@ -41,12 +38,13 @@ if TYPE_CHECKING:
 @state_option
 @timings_option
 @format_option("text", "json")
+@pass_session
 def doctor_command(
+    session: Session,
     plan: str | None,
     variables: tuple[str, ...],
     var_files: tuple[str, ...],
     target: str,
-    state: str | None,
     form: str,
     *,
     strict: bool,
@@ -56,59 +54,13 @@ def doctor_command(
     Nothing is sent and no work is started. The exit status is 4 where a run would be refused,
     or could not do its work; `backfill run` looks at the same before it sends.
     """
-    from runner.cli.examine import examine_plan, examine_server
+    from runner.app.check import examine
 
-    resolved = resolve(target, os.environ)
-    findings: list[Finding] = []
-    built = None
-    if plan is not None:
-        built, findings = _read(plan, read_variables(variables, var_files), strict=strict)
-    findings += examine_server(built, resolved, lambda e: _seen(state, e, resolved), thorough=True)
-    if built:
-        findings += examine_plan(built.path, built, thorough=True)
+    overrides = read_variables(variables, var_files)
+    findings = examine(session, plan, session.target(target), variables=overrides, strict=strict)
     _print(findings, form)
     failed = any(finding.level == "fail" for finding in findings)
-    return PreflightRefused.exit_status if failed else 0
-
-
-def _read(
-    path: str, variables: dict[str, Json], *, strict: bool
-) -> tuple[ExecutionPlan | None, list[Finding]]:
-    """The plan as a run would build it; what keeps it from being built is found, not raised."""
-    try:
-        plan = build(path, variables, strict=strict).execution_plan
-    except InvalidPlan as error:
-        return None, [
-            Finding(
-                "plan",
-                "fail" if problem.severity == "error" else "warn",
-                f"{problem.path}:{problem.line}: {problem.message}",
-                problem.hint,
-            )
-            for problem in error.problems
-        ]
-    except UsageError:
-        raise
-    except BackfillError as error:
-        return None, [Finding("plan", "fail", str(error), error.hint)]
-    stages = f"{len(plan.stages):,} stage{'' if len(plan.stages) == 1 else 's'}"
-    message = f"{plan.name}: {plan.events:,} event{'' if plan.events == 1 else 's'}, {stages}"
-    if plan.may_send:
-        return plan, [Finding("plan", "ok", f"{message}; every payload fits its contract")]
-    mend = "`backfill plan` shows what is skipped and why"
-    return plan, [Finding("plan", "fail", f"{message}: there is nothing to send", mend)]
-
-
-def _seen(state: str | None, event: str, target: Target) -> Seen | None:
-    """From a journal that is there; looking for one must not make one."""
-    from runner.adapters.journal import DEFAULT_STATE
-    from runner.execution.ports import Seen
-
-    file = state_file(state or DEFAULT_STATE)
-    if file is not None and not file.exists():
-        return None
-    found = open_store(state).last_seen(event, target.address)
-    return found and Seen(*found)
+    return ERROR_STATUS[PreflightRefused] if failed else 0
 
 
 def _print(findings: list[Finding], form: str) -> None:

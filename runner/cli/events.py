@@ -8,8 +8,9 @@ from itertools import chain
 
 import click
 
-from runner.cli.common import format_option, open_to_read, state_option
+from runner.app.session import Session
 from runner.cli.completion import complete_operation, complete_run
+from runner.cli.options import format_option, pass_session, state_option
 from runner.errors import UsageError
 from runner.model import FAILURES
 from runner.output.escape import shortened, visible
@@ -22,7 +23,6 @@ _MESSAGE = 200
 
 @click.command(
     "events",
-    short_help="List the events of a run.",
     epilog="\b\nExamples:\n  backfill events latest --failed"
     "\n  backfill events 01M8 --operation embeddings --format csv > events.csv"
     "\n  backfill events latest --item 'vercel/*' --format jsonl | jq .jobs",
@@ -43,9 +43,10 @@ _MESSAGE = 200
 )
 @click.option("--failed", is_flag=True, help="Only events that did not take effect.")
 @format_option("text", "json", "jsonl", "csv")
+@pass_session
 def events_command(
+    session: Session,
     run: str,
-    state: str | None,
     operations: tuple[str, ...],
     patterns: tuple[str, ...],
     outcomes: tuple[str, ...],
@@ -57,7 +58,7 @@ def events_command(
 
     An event without an outcome is `unsent`, `sending` (its answer has not arrived) or `running`.
     """
-    store = open_to_read(state)
+    store = session.reader
     record = store.find(run)
     view = store.glance(record)
     known = {stage.operation for stage in view.stages}

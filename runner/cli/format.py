@@ -16,7 +16,6 @@ _OTHERWISE = 1
 
 @click.command(
     "format",
-    short_help="Rewrite plan files in their one form.",
     epilog="\b\nExamples:\n  backfill format plans/\n  backfill format plans/ --check",
 )
 @click.argument("plans", nargs=-1, required=True, type=click.Path(exists=True))

@@ -39,7 +39,6 @@ _SCHEMA = "plan.v1.schema.json"
 
 @click.command(
     "init",
-    short_help="Write a first plan file.",
     epilog="\b\nExamples:\n  backfill init plan.yaml && backfill plan plan.yaml",
 )
 @click.argument("path", default="plan.yaml", type=click.Path(dir_okay=False))

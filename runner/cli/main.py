@@ -15,42 +15,87 @@ import click
 
 from runner import __version__
 from runner.cli import streams
-from runner.errors import BackfillError, Interrupted, InvalidPlan, UsageError
+from runner.cli.printing import print_error
+from runner.errors import (
+    BackfillError,
+    Incomplete,
+    InvalidPlan,
+    LockHeld,
+    PreflightRefused,
+    RunFailed,
+    StalePlan,
+    TargetError,
+    UsageError,
+)
+from runner.model import RunStatus, Summary
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-COMMANDS = {
-    "init": "Write a first plan file",
-    "validate": "Check plan files; every problem with its file, line and column",
-    "plan": "Show exactly what a run would send; sends nothing",
-    "diff": "Show what a change to a plan does",
-    "run": "Send a plan's events and follow their jobs to the end",
-    "submit": "Hand a plan over to the workers, and be done",
-    "serve": "Carry out submitted runs, as a function of Inngest",
-    "resume": "Carry on a run that was stopped, was paused or has crashed",
-    "retry": "Send what failed in a run once more",
-    "pause": "Hold a run that is under way; resume lets it go on",
-    "cancel": "End a run for good, and with --jobs what it started",
-    "tune": "Change the pace of a run that is under way",
-    "status": "Show where a run stands; --watch goes on until its end",
-    "runs": "List the runs",
-    "events": "List the events of a run: ids, jobs, outcomes, messages",
-    "logs": "Tell what a run did, and why it waited",
-    "ui": "Serve the runs as web pages, live",
-    "report": "Write a run down: a page, Markdown, JSON, JUnit",
-    "schedules": "List the plans that have a schedule, and when they are due",
-    "pending": "List the plans of a folder that are still to be applied",
-    "apply": "Run the plans of a folder that have not been, once each",
-    "sync": "Follow a git branch and apply its plans as they come",
-    "doctor": "Find what would go wrong, before anything is sent",
-    "coverage": "Show how much of the data is there, before and after",
-    "operations": "List the operations that plans can use",
-    "dev": "Serve the embedded target on this machine, for trying things out",
-    "format": "Rewrite plan files in their one form",
-    "completion": "Print what completes commands, runs and targets in a shell",
-    "schema": "Print a JSON Schema, for editors and other tools",
+# What the commands are for: the one home of their summaries, under the headings of --help.
+HEADINGS: dict[str, dict[str, str]] = {
+    "Write": {
+        "init": "Write a first plan file",
+        "validate": "Check plan files; every problem with its file, line and column",
+        "format": "Rewrite plan files in their one form",
+        "operations": "List the operations that plans can use",
+        "schema": "Print a JSON Schema, for editors and other tools",
+    },
+    "Review": {
+        "plan": "Show exactly what a run would send; sends nothing",
+        "diff": "Show what a change to a plan does",
+        "coverage": "Show how much of the data is there, before and after",
+        "doctor": "Find what would go wrong, before anything is sent",
+    },
+    "Run": {
+        "run": "Send a plan's events and follow their jobs; --detach leaves it to the workers",
+        "resume": "Carry on a run that was stopped, was paused or has crashed",
+        "retry": "Send what failed in a run once more",
+        "apply": "Run the plans of a folder that have not been, once each",
+        "pending": "List the plans of a folder that are still to be applied",
+        "sync": "Follow a git branch and apply its plans as they come",
+    },
+    "Watch": {
+        "status": "Show where a run stands; --watch goes on until its end",
+        "runs": "List the runs",
+        "events": "List the events of a run: ids, jobs, outcomes, messages",
+        "logs": "Tell what a run did, and why it waited",
+        "report": "Write a run down: a page, Markdown, JSON, JUnit",
+        "ui": "Serve the runs as web pages, live",
+    },
+    "Operate": {
+        "pause": "Hold a run that is under way; resume lets it go on",
+        "tune": "Change the pace of a run that is under way",
+        "cancel": "End a run for good, and with --jobs what it started",
+    },
+    "Serve": {
+        "serve": "Work on submitted runs, as a function of Inngest; --list shows schedules",
+        "dev": "Serve the embedded target on this machine, for trying things out",
+    },
+    "Tools": {
+        "completion": "Print what completes commands, runs and targets in a shell",
+    },
 }
+COMMANDS = {name: about for group in HEADINGS.values() for name, about in group.items()}
+# How a command ends. An error that is not here ends it with 1.
+ERROR_STATUS: dict[type[BackfillError], int] = {
+    RunFailed: 1,
+    UsageError: 2,
+    InvalidPlan: 3,
+    PreflightRefused: 4,
+    StalePlan: 5,
+    LockHeld: 5,
+    TargetError: 6,
+    Incomplete: 7,
+}
+RUN_STATUS: dict[RunStatus, int] = {
+    "completed": 0,
+    "failed": 1,
+    "running": 7,
+    "incomplete": 7,
+    "cancelled": 7,
+}
+INTERRUPTED = 130
 _EPILOG = """\b
 Examples:
   backfill init plan.yaml               write a first plan
@@ -84,8 +129,10 @@ class LazyGroup(click.Group):
         return [*items, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        wide = max(map(len, COMMANDS))
+        for heading, commands in HEADINGS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(wide), said) for name, said in commands.items()])
 
 
 @click.group(
@@ -129,20 +176,12 @@ def _ended(arguments: list[str]) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except InvalidPlan as error:
-        from runner.cli.github import annotate, in_actions
-        from runner.output.problems import format_problems
-
-        if in_actions():
-            annotate(error.problems)
-        click.echo(format_problems(error.problems, color=_color()), err=True)
-        return error.exit_status
     except BackfillError as error:
-        _say(error)
-        return error.exit_status
+        print_error(error)
+        return status_of(error)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
-        return Interrupted.exit_status
+        return INTERRUPTED
     except streams.StdoutLost:
         raise
     except Exception:  # noqa: BLE001 - the one boundary: our own mistake
@@ -150,14 +189,14 @@ def _ended(arguments: list[str]) -> int:
     return status if isinstance(status, int) else 0
 
 
-def _say(error: BackfillError) -> None:
-    from runner.output.escape import visible
-    from runner.spec.secrets import redact
-
-    head = click.style("error:", fg="red", bold=True) if _color() else "error:"
-    click.echo(f"{head} {visible(redact(str(error)))}", err=True)
-    if error.hint:
-        click.echo(f"hint: {visible(redact(error.hint))}", err=True)
+def status_of(what: BackfillError | Summary | RunStatus) -> int:
+    """How a command ends that has come to this."""
+    if isinstance(what, BackfillError):
+        kinds = type(what).__mro__
+        return next((ERROR_STATUS[kind] for kind in kinds if kind in ERROR_STATUS), 1)
+    if isinstance(what, Summary):
+        return INTERRUPTED if what.interrupted else RUN_STATUS[what.status]
+    return RUN_STATUS[what]
 
 
 def _our_mistake() -> int:
@@ -189,7 +228,3 @@ def _without_keys(text: str) -> str:
         if len(value) >= 8 and name.endswith(("_KEY", "_TOKEN", "_KEY_FALLBACK", "_URL")):
             text = text.replace(value, f"<{name}>")
     return text
-
-
-def _color() -> bool:
-    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")

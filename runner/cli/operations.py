@@ -7,14 +7,14 @@ import sys
 
 import click
 
-from runner.cli.common import format_option, wants_color
+from runner.cli.options import format_option
+from runner.cli.printing import wants_color
 from runner.errors import InvalidPlan
 from runner.spec.catalog import CatalogEntry
 
 
 @click.command(
     "operations",
-    short_help="List the operations that plans can use.",
     epilog="\b\nExamples:\n  backfill operations\n  backfill operations plan.yaml --format json",
 )
 @click.argument("plan", required=False, type=click.Path(dir_okay=False))

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 
 import click
 
-from runner.adapters.inngest.target import resolve
-from runner.cli.common import (
+from runner.app.session import Session
+from runner.cli.options import (
     format_option,
-    open_store,
+    pass_session,
     plan_options,
     read_variables,
     state_option,
     target_option,
-    wants_color,
 )
 from runner.cli.plan_files import changed_option
+from runner.cli.printing import wants_color
 
 
 @click.command(
     "pending",
-    short_help="List the plans that are still to be applied.",
     epilog="\b\nExamples:\n  backfill pending plans/\n"
     "  backfill pending plans/ --target cloud --all --format json",
 )
@@ -34,12 +32,13 @@ from runner.cli.plan_files import changed_option
 @state_option
 @click.option("--all", "everything", is_flag=True, help="Applied ones too.")
 @format_option("text", "json")
+@pass_session
 def pending_command(
+    session: Session,
     paths: tuple[str, ...],
     variables: tuple[str, ...],
     var_files: tuple[str, ...],
     target: str,
-    state: str | None,
     form: str,
     changed_since: str | None,
     *,
@@ -52,8 +51,8 @@ def pending_command(
 
     overrides = read_variables(variables, var_files)
     plans = find_plans(paths, overrides, changed_since, strict=strict)
-    address = resolve(target, os.environ).address
-    entries = standing(plans, overrides, open_store(state), address)
+    address = session.target(target).address
+    entries = standing(plans, overrides, session.store, address)
     shown = [entry for entry in entries if everything or entry.standing != "applied"]
     if form == "json":
         click.echo(json.dumps(ledger_json(shown), indent=2))

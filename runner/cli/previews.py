@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import click
 
 from runner.adapters.inngest.target import Target
-from runner.cli.common import build, wants_color
-from runner.cli.github import tell_github
-from runner.cli.plan import show, warned
+from runner.app.prepare import build
+from runner.app.session import Session
+from runner.cli.main import status_of
+from runner.cli.printing import show, tell_github, wants_color, warned
 from runner.errors import BackfillError, InvalidPlan
 from runner.model import ExecutionPlan, Json, Problem
 from runner.output.escape import visible
@@ -19,6 +20,7 @@ from runner.spec.secrets import redact
 
 
 def preview_all(
+    session: Session,
     files: Sequence[str],
     overrides: dict[str, Json],
     target: Target,
@@ -40,13 +42,13 @@ def preview_all(
         try:
             if check_catalog(file) is not None:
                 continue
-            plan = build(file, overrides, strict=strict).execution_plan
+            plan = build(session, file, overrides, strict=strict).execution_plan
         except InvalidPlan as error:
             problems += error.problems
-            status = max(status, error.exit_status)
+            status = max(status, status_of(error))
         except BackfillError as error:
             click.echo(f"error: {visible(file)}: {visible(redact(str(error)))}", err=True)
-            status = max(status, error.exit_status)
+            status = max(status, status_of(error))
         else:
             plans.append(plan)
     _print(plans, target, form, events)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from runner.adapters.files import refuse_inputs, write_file
-from runner.adapters.journal import DEFAULT_STATE
-from runner.cli.common import format_option, open_to_read, state_file, state_option
+from runner.app.session import Session
 from runner.cli.completion import complete_run
+from runner.cli.options import format_option, pass_session, state_option
 from runner.model import RunView
 from runner.output.escape import visible
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 @click.command(
     "report",
-    short_help="Write a run down.",
     epilog="\b\nExamples:\n  backfill report latest --html run.html"
     "\n  backfill report 01M8 --format markdown | gh pr comment 12 --body-file -"
     "\n  backfill report latest --format junit > backfill.xml",
@@ -36,13 +35,15 @@ if TYPE_CHECKING:
     help="Write one page that needs nothing else; what its tables leave out, as FILE.csv.",
 )
 @format_option("markdown", "json", "junit")
-def report_command(run: str, state: str | None, html: str | None, form: str) -> None:
+@pass_session
+def report_command(session: Session, run: str, html: str | None, form: str) -> None:
     """Write RUN down: as one page that can be sent round, for a pull request, or for a machine."""
-    from runner.cli.view import view_of
+    from runner.app.queries import view_of
 
-    store = open_to_read(state)
-    if (file := state_file(state or DEFAULT_STATE)) and html:
-        refuse_inputs({"--html": html, "--html, and its CSV,": f"{html}.csv"}, [str(file)])
+    store = session.reader
+    if html and session.state_file:
+        written = {"--html": html, "--html, and its CSV,": f"{html}.csv"}
+        refuse_inputs(written, [str(session.state_file)])
     view = view_of(store, store.find(run))
     if html:
         _write_page(store, view, Path(html))
@@ -61,13 +62,13 @@ def report_command(run: str, state: str | None, html: str | None, form: str) -> 
 
 
 def _write_page(store: StateReader, view: RunView, path: Path) -> None:
-    from runner.cli.view import failed_events
+    from runner.app.queries import failed_events
     from runner.output.page import MAX_ROWS, run_page
     from runner.output.run_json import events_csv
 
     csv = path.with_name(f"{path.name}.csv")
     cut = sum(view.outcomes.values()) > MAX_ROWS
-    failed = failed_events(store, view)
+    failed = failed_events(store, view, MAX_ROWS)
     page = run_page(view, standalone=True, failed=failed, csv=csv.name if cut else None)
     if cut:  # first: the page leads there
         write_file(csv, events_csv(store.events(view.record)))

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
-from runner.cli.common import format_option, state_option, timings_option
+from runner.app.session import Session
 from runner.cli.completion import complete_run
-from runner.cli.sending import Sending, refuse_detached, sending_options
-
-if TYPE_CHECKING:
-    from runner.execution.recover import Decision
+from runner.cli.main import status_of
+from runner.cli.options import (
+    format_option,
+    pass_session,
+    refuse_detached,
+    run_options,
+    state_option,
+    timings_option,
+    yes_option,
+)
+from runner.cli.streams import outcome_decides
+from runner.execution.options import RunOptions
 
 
 @click.command(
     "resume",
-    short_help="Carry on a run that was stopped or paused.",
     epilog="\b\nExamples:\n  backfill resume latest\n  backfill resume 01KB3Q"
     "\n  backfill resume latest --from-journal    (whatever the plan file says by now)",
 )
 @click.argument("run", shell_complete=complete_run)
 @state_option
-@click.option("--yes", is_flag=True, help="Do not ask before sending.")
+@yes_option
 @click.option(
     "--from-journal",
     is_flag=True,
@@ -38,23 +43,19 @@ if TYPE_CHECKING:
     type=click.Choice(["send", "taken"]),
     help="What to do with requests whose answer was lost more than a day ago.",
 )
-@click.option(
-    "--detach", is_flag=True, help="Hand it over to the workers, as `backfill submit` does."
-)
-@sending_options
+@click.option("--detach", is_flag=True, help="Leave the rest of it to the workers.")
+@run_options
 @timings_option
 @format_option("text", "json")
+@pass_session
 def resume_command(
+    session: Session,
     run: str,
-    state: str | None,
-    unanswered: Decision,
-    form: str,
+    form: str,  # noqa: ARG001 - the session's reporter has it
     *,
-    yes: bool,
     from_journal: bool,
-    past_failures: bool,
     detach: bool,
-    sending: Sending,
+    options: RunOptions,
 ) -> int:
     """Carry on RUN (its id, the beginning of it, or `latest`) where it ended.
 
@@ -62,24 +63,17 @@ def resume_command(
     ids, which the server takes once. What was sent must still be what the plan begins with. A run
     that is paused, in whatever terminal, goes on there.
     """
-    from runner.cli.resuming import Resume, resubmit, resume
+    from runner.app.run import resubmit, resume
 
-    asked = Resume(
-        run,
-        state,
-        sending,
-        form=form,
-        yes=yes,
-        from_journal=from_journal,
-        past_failures=past_failures,
-        unanswered=unanswered,
-    )
     if not detach:
-        return resume(asked)
+        summary = resume(session, run, options, from_journal=from_journal)
+        return status_of(summary) if summary else 0
     refuse_detached()
-    if run_id := resubmit(asked):
+    outcome_decides()
+    if submitted := resubmit(session, run, options, from_journal=from_journal):
         click.echo(
-            f"run {run_id} is handed over: a worker carries it on, and this command is done\n"
-            f"to follow it: backfill status {run_id} --watch"
+            f"run {submitted.run_id} is handed over: a worker carries it on, and this command is "
+            "done\n"
+            f"to follow it: backfill status {submitted.run_id} --watch"
         )
     return 0

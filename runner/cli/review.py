@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 
 from runner.adapters.git import Repository, place_of
 from runner.adapters.git_files import Commit, Disk, Names, Side, gone, objects_of, trail
-from runner.cli.common import build
+from runner.app.prepare import build
+from runner.app.session import Session
 from runner.cli.plan_files import SUFFIXES, has_changed, named_by, plan_files
 from runner.errors import InvalidPlan, UsageError
 from runner.model import ExecutionPlan, Json, Problem
@@ -58,6 +59,7 @@ def bring(side: Side, plan: Names) -> Path:
 
 
 def reviews(
+    session: Session,
     repository: Repository,
     before: str,
     after: str | None,
@@ -81,7 +83,7 @@ def reviews(
         plans = [plan for plan in _plans(new, places) if has_changed(old, new, plan)]
         gone_here = [plan for plan in _plans(old, places) if not _is_there(new, plan)]
         was = _renamed(old, new, [plan for plan in plans if not _is_there(old, plan)])
-        compared = _Sides(repository.top, old, new, overrides, strict)
+        compared = _Sides(session, repository.top, old, new, overrides, strict)
         told = [compared.review(plan, was.get(plan, plan)) for plan in plans]
         told += [compared.removed(plan) for plan in gone_here if plan not in was.values()]
         return [one for one in told if one]
@@ -140,6 +142,7 @@ def _alike(before: bytes, now: bytes) -> float:
 class _Sides:
     """Builds plans as they were and as they are, which are shown below `top`."""
 
+    session: Session
     top: Path
     old: Side
     new: Side
@@ -181,7 +184,7 @@ class _Sides:
             if any(problem.severity == "error" for problem in problems):
                 raise InvalidPlan(problems)
             return None
-        return build(str(file), self.overrides, strict=self.strict).execution_plan
+        return build(self.session, str(file), self.overrides, strict=self.strict).execution_plan
 
     def _placed(self, problems: Sequence[Problem]) -> tuple[Problem, ...]:
         return tuple(replace(one, path=self._shown(place_of(one.path))) for one in problems)

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
-from runner.cli.common import (
+from runner.app.session import Session
+from runner.cli.main import status_of
+from runner.cli.options import (
+    events_option,
     format_option,
     given,
+    no_wait_option,
+    pass_session,
     plan_argument,
     plan_options,
     read_variables,
+    refuse_detached,
+    run_options,
+    skip_preflight_option,
     state_option,
     target_option,
     timings_option,
+    yes_option,
 )
-from runner.cli.plan import events_option
-from runner.cli.sending import Sending, no_wait_option, sending_options
+from runner.errors import UsageError
+from runner.execution.options import RunOptions
 
 
 @click.command(
     "run",
-    short_help="Send a plan's events and follow their jobs.",
     epilog="\b\nExamples:\n  backfill run plan.yaml\n  backfill run plan.yaml --dry-run"
     "\n  backfill run plan.yaml --target dev"
-    "\n  INNGEST_EVENT_KEY=… INNGEST_SIGNING_KEY=… backfill run plan.yaml --target cloud --yes",
+    "\n  INNGEST_EVENT_KEY=… INNGEST_SIGNING_KEY=… backfill run plan.yaml --target cloud --yes"
+    "\n  backfill run plan.yaml --target cloud --yes --detach",
 )
 @plan_argument
 @plan_options
@@ -31,31 +42,29 @@ from runner.cli.sending import Sending, no_wait_option, sending_options
 @state_option
 @click.option("--dry-run", is_flag=True, help="Only show the plan, as `backfill plan` does.")
 @click.option(
-    "--skip-preflight",
-    is_flag=True,
-    help="Send although something would be refused: see `backfill doctor`.",
+    "--detach", is_flag=True, help="Leave it to the workers (`backfill serve`), and be done."
 )
-@click.option("--yes", is_flag=True, help="Do not ask before sending.")
+@skip_preflight_option
+@yes_option
 @no_wait_option
-@sending_options
+@run_options
 @timings_option
 @events_option
 @format_option("text", "json")
+@pass_session
 def run_command(
+    session: Session,
     plan: str,
     variables: tuple[str, ...],
     var_files: tuple[str, ...],
     target: str,
-    state: str | None,
     events: int | None,
     form: str,
     *,
     strict: bool,
     dry_run: bool,
-    yes: bool,
-    no_wait: bool,
-    skip_preflight: bool,
-    sending: Sending,
+    detach: bool,
+    options: RunOptions,
 ) -> int:
     """Send the events of PLAN, stage by stage, and follow their jobs to the end.
 
@@ -63,20 +72,44 @@ def run_command(
     was reviewed, once, and refused (5) where it has expired or anything it was made of has changed.
 
     Every send is written to a journal first: after ^C or a crash, `backfill resume` carries on.
-    """
-    from runner.cli.starting import Start, start
 
-    asked = Start(
+    With --detach it is checked, previewed and refused in the same way; then it is a run of the
+    workers, processes of `backfill serve` with the same state, and goes on when this command has
+    ended. `status`, `pause`, `tune`, `cancel` and the others work on it as on any run.
+    """
+    from runner.app.run import prepare, run, submit
+
+    if detach:
+        refuse_detached()
+        if dry_run:
+            raise UsageError("--detach does nothing with --dry-run", hint="choose one of them")
+    prepared = prepare(
+        session,
         plan,
-        read_variables(variables, var_files),
-        target if given("target") else None,
-        state,
-        sending,
-        form=form,
-        events=events,
+        target=target if given("target") else None,
+        variables=read_variables(variables, var_files),
         strict=strict,
-        yes=yes,
-        follow=not no_wait,
-        skip_preflight=skip_preflight,
     )
-    return start(asked, dry_run=dry_run)
+    if dry_run:
+        from runner.cli.printing import show
+
+        show(prepared.plan, prepared.target, form=form, events=events)
+        return 0
+    if not detach:
+        return status_of(run(session, prepared, options))
+    submitted = submit(session, prepared, options)
+    if form == "json":
+        found = {
+            "run_id": submitted.run_id,
+            "status": "running",
+            "event_id": submitted.event_id,
+        }
+        click.echo(json.dumps(found, indent=2))
+    else:
+        click.echo(
+            f"run {submitted.run_id} is submitted: a worker carries it out, and this command is "
+            "done\n"
+            f"it is in {session.store.where}: workers must have the same state\n"
+            f"to follow it: backfill status {submitted.run_id} --watch"
+        )
+    return 0

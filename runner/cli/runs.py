@@ -9,8 +9,10 @@ import time
 
 import click
 
-from runner.cli.common import format_option, open_to_read, read_duration, state_option, wants_color
+from runner.app.session import Session
 from runner.cli.completion import complete_plan_name, complete_target
+from runner.cli.options import format_option, pass_session, read_duration, state_option
+from runner.cli.printing import wants_color
 from runner.output.run_json import line_json
 from runner.output.run_text import write_lines
 from runner.output.words import state as state_of
@@ -21,7 +23,6 @@ _UNDER_WAY = {"running", "paused", "dead"}  # what the status `running` comes to
 
 @click.command(
     "runs",
-    short_help="List the runs.",
     epilog="\b\nExamples:\n  backfill runs\n  backfill runs --state-is running"
     "\n  backfill runs --plan 'refresh-*' --since 7d --format json",
 )
@@ -53,8 +54,9 @@ _UNDER_WAY = {"running", "paused", "dead"}  # what the status `running` comes to
 )
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
 @format_option("text", "json")
+@pass_session
 def runs_command(
-    state: str | None,
+    session: Session,
     plan: str | None,
     target: str | None,
     states: tuple[str, ...],
@@ -63,7 +65,7 @@ def runs_command(
     form: str,
 ) -> None:
     """List the runs that the state store has, the latest first."""
-    store = open_to_read(state)
+    store = session.reader
     began = 0.0 if since is None else time.time() - since
     statuses = {"running" if state in _UNDER_WAY else state for state in states}
     most = None if _UNDER_WAY & set(states) else limit  # few are, of however many

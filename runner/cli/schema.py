@@ -11,7 +11,6 @@ from runner.spec.schema import SCHEMAS, schema_text
 
 @click.command(
     "schema",
-    short_help="Print a JSON Schema.",
     epilog="\b\nExamples:\n  backfill schema\n  backfill schema plan > plan.v1.schema.json",
 )
 @click.argument(

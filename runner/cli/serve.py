@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import os
 import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
 
 from runner.adapters.inngest.target import read_origin
-from runner.adapters.journal import DEFAULT_STATE
-from runner.cli.common import open_store, read_duration, state_file, state_option
+from runner.app.session import Session
 from runner.cli.completion import complete_target
-from runner.errors import BackfillError, PreflightRefused
+from runner.cli.options import format_option, given, pass_session, read_duration, state_option
+from runner.errors import BackfillError, PreflightRefused, UsageError
+from runner.model import Observer
 
 if TYPE_CHECKING:
     from runner.adapters.door import Door
     from runner.adapters.worker.app import Worker
-    from runner.cli.firing import Firing
-    from runner.cli.serving import Carried
+    from runner.app.worker import Firing
+    from runner.app.worker import Worker as StepWorker
 
 _MAX_BODY = 4 * 1024 * 1024  # as the engine sends at most: it has the rest fetched
 _PATIENCE = 60  # seconds for a request in flight to end after SIGTERM
@@ -33,9 +35,9 @@ _LOG = logging.getLogger("backfill.worker")
 
 @click.command(
     "serve",
-    short_help="Carry out submitted runs, as a function of Inngest.",
     epilog="\b\nExamples:\n  backfill serve --state postgresql://backfill@db/backfill plans/"
-    "\n  backfill serve --host 0.0.0.0 --url http://worker:8322 --log-format json",
+    "\n  backfill serve --host 0.0.0.0 --url http://worker:8322 --log-format json"
+    "\n  backfill serve --list plans/",
 )
 @click.argument("plans", nargs=-1, type=click.Path(exists=True))
 @state_option
@@ -67,15 +69,26 @@ _LOG = logging.getLogger("backfill.worker")
     show_default=True,
     help="How to write on stderr what happens.",
 )
+@click.option(
+    "--list",
+    "listed",
+    is_flag=True,
+    help="Only list the PLANS that have a schedule, the next one first, and when each is due.",
+)
+@format_option("text", "json")
+@pass_session
 def serve_command(
+    session: Session,
     plans: tuple[str, ...],
-    state: str | None,
     host: str,
     port: int,
     url: str | None,
     target: str | None,
     grace: float | None,
     log_format: str,
+    form: str,
+    *,
+    listed: bool,
 ) -> None:
     """Carry out runs that were submitted: a function of the Inngest server that the environment
     names, at /api/inngest; /healthz and /readyz say how this process is.
@@ -87,28 +100,41 @@ def serve_command(
 
     Those of PLANS that have a `schedule` are started when they are due.
     """
+    if listed:
+        _list(plans, form)
+        return
+    if given("form"):
+        raise UsageError("--format does nothing without --list", hint="see --log-format")
     from runner.adapters.serve import serve
-    from runner.cli.firing import Firing
+    from runner.app.worker import Firing
+    from runner.app.worker import Worker as StepWorker
     from runner.cli.ledger import scheduled_plans
-    from runner.cli.portions import Portions
-    from runner.cli.serving import Carried
     from runner.output.log import LogObserver
 
     _log_to_stderr(log_format)
-    store = open_store(state)
-    where = state or DEFAULT_STATE
-    if state_file(where) is not None:
+    store = session.store
+    if session.state_file is not None:
         _LOG.warning("the state is a file: all that share it must be on this machine")
+
+    def observer(run: str) -> Observer:
+        return LogObserver(_LOG, run)
+
     firings = [
-        Firing(plan.name, plan.path, schedule, where, target or _default_target(), _LOG)
+        Firing(
+            plan.name,
+            plan.path,
+            schedule,
+            session.state,
+            target or _default_target(session),
+            session.environ,
+            observer,
+        )
         for plan, schedule in scheduled_plans(plans)
     ]
-    portions = Portions(where, lambda run: LogObserver(_LOG, run), plans, grace)
-    place = _origin(url, host, port)
-    worker = _worker(
-        Carried(portions), lambda: _missing(where) or portions.unknown(), place, firings
-    )
-    door = _door(place, host)
+    steps = StepWorker(session.state, session.environ, observer, plans, grace)
+    place = _origin(session, url, host, port)
+    worker = _worker(session, steps, lambda: _missing(session) or steps.unknown(), place, firings)
+    door = _door(session, place, host)
 
     def say() -> None:
         served = f"http://{host}:{port} for {worker.client.api_origin}"
@@ -117,25 +143,57 @@ def serve_command(
             when = firing.schedule
             _LOG.info("%s is started at %s, %s", firing.name, when.cron, when.timezone)
 
-    serve(worker.app, host, port, door, patience=_PATIENCE, on_listening=say, on_stop=portions.stop)
+    serve(worker.app, host, port, door, patience=_PATIENCE, on_listening=say, on_stop=steps.stop)
 
 
-def _default_target() -> str:
-    return "dev" if _dev() else "cloud"
+def _list(paths: Sequence[str], form: str) -> None:
+    from runner.cli.ledger import scheduled_plans
+    from runner.output.escape import visible
+    from runner.spec.recurring import due_after
+
+    if not paths:
+        raise UsageError("--list wants PLANS", hint="as in `backfill serve --list plans/`")
+    now = datetime.now(UTC)
+    lines = sorted(
+        (due_after(schedule, now), plan.name, plan.path, schedule)
+        for plan, schedule in scheduled_plans(paths)
+    )
+    if form == "json":
+        found = [
+            {
+                "name": name,
+                "path": path,
+                "cron": schedule.cron,
+                "timezone": schedule.timezone,
+                "next": due.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+            }
+            for due, name, path, schedule in lines
+        ]
+        click.echo(json.dumps(found, indent=2))
+    elif not lines:
+        click.echo("no plan here has a schedule")
+    for due, name, path, schedule in lines if form == "text" else ():
+        when = f"{due:%Y-%m-%d %H:%M} {schedule.timezone}"
+        click.echo(f"{when}  {schedule.cron:15}  {visible(name)}  {visible(path)}")
+
+
+def _default_target(session: Session) -> str:
+    return "dev" if _dev(session) else "cloud"
 
 
 def _worker(
-    carrier: Carried,
+    session: Session,
+    carrier: StepWorker,
     ready: Callable[[], str | None],
     url: str | None,
     firings: Sequence[Firing],
 ) -> Worker:
     """Raises `PreflightRefused` without the SDK, or without a key that it can use."""
-    if missing := _missing_key():
+    if missing := _missing_key(session):
         hint = "or INNGEST_DEV for a dev server, which asks for none"
         raise PreflightRefused(f"{missing}: requests could not be told from forged ones", hint=hint)
     for name in ("INNGEST_SIGNING_KEY", "INNGEST_SIGNING_KEY_FALLBACK"):
-        if not _SIGNING_KEY.fullmatch(os.environ.get(name, "")):
+        if not _SIGNING_KEY.fullmatch(session.environ.get(name, "")):
             hint = "it is hexadecimal, with or without signkey-...- before: `openssl rand -hex 32`"
             raise PreflightRefused(f"{name} has not the form of a signing key", hint=hint)
     try:
@@ -148,41 +206,45 @@ def _worker(
     return create_worker(carrier, ready, url, _LOG, firings)
 
 
-def _origin(url: str | None, host: str, port: int) -> str | None:
+def _origin(session: Session, url: str | None, host: str, port: int) -> str | None:
     """Where the server is told to find this process; None: somebody else tells it."""
     if url:
         return read_origin(url, "--url")
-    if not _dev():
+    if not _dev(session):
         return None
     return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
 
 
-def _door(place: str | None, host: str) -> Door:
+def _door(session: Session, place: str | None, host: str) -> Door:
     """Without signatures, as at a dev server, the name that is asked for is what there is."""
     from runner.adapters.door import Door, hosts_of
 
-    if not _dev():
+    if not _dev(session):
         return Door(_MAX_BODY)
     named = urlsplit(place).hostname if place else None
     return Door(_MAX_BODY, hosts_of(filter(None, (host, named))), "--url")
 
 
-def _missing(state: str) -> str | None:
+def _missing(session: Session) -> str | None:
     from runner.adapters.journal.store import Store
 
     try:
-        with Store(state):
+        with Store(session.state):
             return None
     except BackfillError as error:
         return str(error)
 
 
-def _missing_key() -> str | None:
-    return None if _dev() or os.environ.get("INNGEST_SIGNING_KEY") else "set INNGEST_SIGNING_KEY"
+def _missing_key(session: Session) -> str | None:
+    return (
+        None
+        if _dev(session) or session.environ.get("INNGEST_SIGNING_KEY")
+        else "set INNGEST_SIGNING_KEY"
+    )
 
 
-def _dev() -> bool:
-    return os.environ.get("INNGEST_DEV", "0").lower() not in ("", "0", "false")
+def _dev(session: Session) -> bool:
+    return session.environ.get("INNGEST_DEV", "0").lower() not in ("", "0", "false")
 
 
 def _log_to_stderr(form: str) -> None:

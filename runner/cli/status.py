@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runner.cli.common import format_option, open_to_read, state_option, wants_color
+from runner.app.session import Session
 from runner.cli.completion import complete_run
-from runner.cli.display import display
-from runner.errors import Incomplete, RunFailed
+from runner.cli.main import status_of
+from runner.cli.options import format_option, pass_session, state_option
+from runner.cli.printing import display, wants_color
 from runner.model import RunRecord, RunView, StageProgress, SyncRecord
 from runner.output import words
 from runner.output.run_json import view_json
@@ -26,18 +27,10 @@ if TYPE_CHECKING:
     from runner.adapters.journal.store import StateReader
 
 _EVERY = 1.0  # seconds
-_STATUSES = {
-    "completed": 0,
-    "failed": RunFailed.exit_status,
-    "incomplete": Incomplete.exit_status,
-    "cancelled": Incomplete.exit_status,
-    "running": Incomplete.exit_status,
-}
 
 
 @click.command(
     "status",
-    short_help="Show where a run stands.",
     epilog="\b\nExamples:\n  backfill status\n  backfill status 01M8 --watch"
     "\n  backfill status latest --format json | jq .left",
 )
@@ -45,7 +38,8 @@ _STATUSES = {
 @state_option
 @click.option("--watch", is_flag=True, help="Go on until the run has ended; exit as it has.")
 @format_option("text", "json")
-def status_command(run: str, state: str | None, form: str, *, watch: bool) -> int:
+@pass_session
+def status_command(session: Session, run: str, form: str, *, watch: bool) -> int:
     """Show where RUN stands: its stages, what it waits for, how long it will take, what failed;
     and how every `backfill sync` that writes to this state is.
 
@@ -53,7 +47,7 @@ def status_command(run: str, state: str | None, form: str, *, watch: bool) -> in
     machine that writes to this state store. Without --watch the exit status is 0; with it, it is
     that of the run (7 where no process carries it out any more).
     """
-    store = open_to_read(state)
+    store = session.reader
     syncs = store.syncs()
     if syncs and run == "latest" and not watch and not store.runs(limit=1):
         _print(None, syncs, form)
@@ -61,7 +55,7 @@ def status_command(run: str, state: str | None, form: str, *, watch: bool) -> in
     record = store.find(run)
     view = _watch(store, record, form) if watch else store.glance(record)
     _print(view, syncs, form)
-    return _STATUSES[view.record.status] if watch else 0
+    return status_of(view.record.status) if watch else 0
 
 
 def _print(view: RunView | None, syncs: Sequence[SyncRecord], form: str) -> None:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from pathlib import Path
 
 import click
 
 from runner.adapters.git_mirror import Mirror
-from runner.adapters.inngest.target import resolve
-from runner.adapters.journal import DEFAULT_STATE
-from runner.cli.common import (
+from runner.app.session import Session
+from runner.cli.options import (
+    pass_session,
     plan_options,
     read_duration,
     read_variables,
-    state_file,
     state_option,
     target_option,
 )
@@ -29,7 +27,6 @@ _SHORTEST = 1.0  # seconds between two looks
 
 @click.command(
     "sync",
-    short_help="Follow a git branch and apply its plans as they come.",
     epilog="\b\nExamples:"
     "\n  backfill sync --repo git@github.com:acme/plans --target cloud --yes"
     "\n  backfill sync --repo . --branch main --path plans/ --every 30s"
@@ -68,7 +65,9 @@ _SHORTEST = 1.0  # seconds between two looks
     "--detach", is_flag=True, help="Hand the plans over to the workers, as `backfill submit` does."
 )
 @click.option("--yes", is_flag=True, help="Send to targets beyond this machine: nobody is asked.")
+@pass_session
 def sync_command(
+    session: Session,
     repo: str,
     branch: str,
     path: str,
@@ -76,7 +75,6 @@ def sync_command(
     variables: tuple[str, ...],
     var_files: tuple[str, ...],
     target: str,
-    state: str | None,
     allowed_signers: str | None,
     *,
     once: bool,
@@ -102,7 +100,7 @@ def sync_command(
         raise UsageError("--every is at least 1s")
     read_variables(variables, var_files)
     _refuse_unreadable(allowed_signers, var_files)
-    resolved = resolve(target, os.environ)
+    resolved = session.target(target)
     if not (yes or resolved.local):
         raise PreflightRefused(f"nobody is asked before events go to {target}", hint="say --yes")
     if Path(repo).is_dir():
@@ -110,8 +108,8 @@ def sync_command(
     # By address, so that `dev` here and `dev` there are two.
     named = "\n".join((repo, branch, path, resolved.address))
     sync_id = hashlib.sha256(named.encode()).hexdigest()[:16]
-    mirror = Mirror(Path(_FOLDER).resolve() / sync_id, repo, branch, os.environ)
-    url = _absolute(state or DEFAULT_STATE)
+    mirror = Mirror(Path(_FOLDER).resolve() / sync_id, repo, branch, session.environ)
+    url = _absolute(session)
     record = SyncRecord(sync_id, repo, branch, path, target, every, who(), time.time())
     arguments = ["--target", target, "--resume"]
     arguments += [f"--var={one}" for one in variables]
@@ -124,10 +122,10 @@ def sync_command(
         return Syncing(following, store, url, record, arguments).run(once=once)
 
 
-def _absolute(state: str) -> str:
+def _absolute(session: Session) -> str:
     """The same state for the processes that apply, wherever they run."""
-    file = state_file(state)
-    return state if file is None else f"sqlite:///{file.resolve()}"
+    file = session.state_file
+    return session.state if file is None else f"sqlite:///{file.resolve()}"
 
 
 def _refuse_unreadable(allowed_signers: str | None, var_files: tuple[str, ...]) -> None:

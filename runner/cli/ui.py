@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import ipaddress
-import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
-from runner.cli.common import open_to_read, state_option
+from runner.app.session import Session
+from runner.cli.options import pass_session, state_option
 from runner.errors import UsageError
 
+if TYPE_CHECKING:
+    from runner.adapters.journal.store import StateReader
+    from runner.adapters.web.app import Mark
+
+_RUNS = 200  # the latest ones, in the list
 _SHORTEST = 16  # characters of a token
 
 
 @click.command(
     "ui",
-    short_help="Serve the runs as web pages, live.",
     epilog="\b\nExamples:\n  backfill ui\n  BACKFILL_UI_TOKEN=... backfill ui --host 0.0.0.0 "
     "--token-env BACKFILL_UI_TOKEN --allow-host backfill.example.com",
 )
@@ -34,8 +41,13 @@ _SHORTEST = 16  # characters of a token
     metavar="NAME",
     help="A name under which browsers reach it, beside its address and localhost.",
 )
+@pass_session
 def ui_command(
-    state: str | None, host: str, port: int, token_env: str | None, hosts: tuple[str, ...]
+    session: Session,
+    host: str,
+    port: int,
+    token_env: str | None,
+    hosts: tuple[str, ...],
 ) -> None:
     """Serve the runs as web pages that follow what happens: progress, timeline, failures.
 
@@ -45,11 +57,10 @@ def ui_command(
     from runner.adapters.door import Door, hosts_of
     from runner.adapters.serve import serve
     from runner.adapters.web.app import create_app
-    from runner.cli.pages import Journals
     from runner.output.page import asset
 
-    token = _token(host, token_env)
-    store = open_to_read(state)
+    token = _token(session, host, token_env)
+    store = session.reader
     assets = {name: asset(name) for name in ("page.css", "live.js")}
     app = create_app(Journals(store), assets, token=token)
     door = Door(max_body=0, hosts=hosts_of((host, *hosts)))
@@ -58,13 +69,13 @@ def ui_command(
     serve(app, host, port, door, on_listening=lambda: click.echo(said, err=True))
 
 
-def _token(host: str, name: str | None) -> str | None:
+def _token(session: Session, host: str, name: str | None) -> str | None:
     if name is None:
         if not _is_loopback(host):
             message = f"{host} can be reached from other machines, and no token is asked for"
             raise UsageError(message, hint="--token-env NAME names the variable that holds one")
         return None
-    token = os.environ.get(name, "")
+    token = session.environ.get(name, "")
     if len(token) < _SHORTEST:
         message = f"{name} holds no token of {_SHORTEST} characters or more"
         raise UsageError(message, hint="as `openssl rand -hex 16` makes one")
@@ -81,3 +92,37 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class Journals:
+    """What the pages show of a state. Meets `runner.adapters.web.app.Pages`."""
+
+    store: StateReader
+
+    def runs(self) -> str:
+        from runner.output.page import runs_page
+
+        return runs_page(self.store.runs(limit=_RUNS), self.store.where)
+
+    def run(self, run_id: str) -> str:
+        from runner.app.queries import failed_events, view_of
+        from runner.output.page import MAX_ROWS, run_page
+
+        view = view_of(self.store, self.store.find(run_id))
+        csv = f"/runs/{view.record.id}/events.csv"
+        failed = failed_events(self.store, view, MAX_ROWS)
+        return run_page(view, standalone=False, failed=failed, csv=csv)
+
+    def events(self, run_id: str) -> Iterator[str]:
+        from runner.output.run_json import events_csv
+
+        return events_csv(self.store.events(self.store.find(run_id)))
+
+    def mark(self, run_id: str | None) -> Mark:
+        from runner.adapters.web.app import Mark
+
+        if run_id is None:
+            return Mark(self.store.mark(None), final=False)
+        record = self.store.find(run_id)
+        return Mark(self.store.mark(record), final=record.status != "running")

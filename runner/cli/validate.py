@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import click
 
-from runner.cli.common import format_option, plan_options, read_variables, wants_color
-from runner.cli.github import annotate, chosen_format
+from runner.cli.main import ERROR_STATUS
+from runner.cli.options import format_option, plan_options, read_variables
 from runner.cli.plan_files import changed_option, plan_files
+from runner.cli.printing import annotate, chosen_format, wants_color
 from runner.errors import InvalidPlan
 from runner.model import Json, Problem
 from runner.output.escape import visible
@@ -17,7 +18,6 @@ from runner.output.escape import visible
 
 @click.command(
     "validate",
-    short_help="Check plan files.",
     epilog="\b\nExamples:\n  backfill validate plans/*.yaml"
     "\n  backfill validate plan.yaml --strict --format json",
 )
@@ -55,7 +55,7 @@ def validate_command(
     problems = list(dict.fromkeys(problems))  # of a catalog that several plans share
     _report(plans, problems, form)
     invalid = any(problem.severity == "error" for problem in problems)
-    return InvalidPlan.exit_status if invalid else 0
+    return ERROR_STATUS[InvalidPlan] if invalid else 0
 
 
 def _problems(plan: str, overrides: dict[str, Json], *, strict: bool) -> Sequence[Problem]:

@@ -9,7 +9,7 @@ from itertools import accumulate, count, islice
 
 import orjson
 
-from runner.execution.limits import RequestLimits
+from runner.execution.options import RequestLimits
 from runner.execution.seeds import event_id
 from runner.model import ExecutionPlan, Stage
 

@@ -11,7 +11,7 @@ from ulid import ULID
 from runner.execution.look import Look, Looker, Watched
 from runner.execution.ports import Clock, JobsApi, Journal, Sighting
 from runner.execution.progress import Tracker
-from runner.execution.waits import Portion, Waits
+from runner.execution.waits import Step, Waits
 from runner.model import Job, Outcome, SentEvent
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
@@ -67,25 +67,25 @@ class Follower:
         self._last_life, self._last_sent, self._looked = now, self.clock.time(), False
         self._added.set()
 
-    def restore(self, events: Iterable[SentEvent], portion: Portion | None) -> None:
+    def restore(self, events: Iterable[SentEvent], step: Step | None) -> None:
         """Watch what a run that is carried on has open. Its time starts anew, unless this is but
-        the next portion: that knows which jobs were there, and nothing is given up before a look.
+        the next step: that knows which jobs were there, and nothing is given up before a look.
         """
         self.add(events)
-        if portion is None or not self._watched:
+        if step is None or not self._watched:
             return
         known, wall = self.journal.going_on(), self.clock.time()
         ahead = self.clock.monotonic() - wall
-        self._last_sent = portion.asked_at
+        self._last_sent = step.asked_at
         moments: dict[str, float] = {}  # a request's events have theirs in common
         for one in self._watched.values():
             id_ = one.event.internal_id
             if (moment := moments.get(id_[:_MOMENT])) is None:
                 moment = moments[id_[:_MOMENT]] = ULID.from_str(id_).timestamp
-            sent = max(moment, portion.asked_at)
+            sent = max(moment, step.asked_at)
             one.since, one.jobs = sent + ahead, known.get(one.event.position, ())
             self._last_sent = max(self._last_sent, sent)
-        life = portion.before.life if portion.before else 0.0
+        life = step.before.life if step.before else 0.0
         self._last_life = max(life, self._last_sent) + ahead
         self._may_give_up = False
 

@@ -39,7 +39,7 @@ class Gate:
         if batch and self.asked and not (self.seen.wanted or said or self.guards):
             self._tune(pace)  # of another stage, it may be
             return not self.stop.is_set()
-        if said:  # in the portion before
+        if said:  # in the step before
             self.tracker.waiting(stage, said)
         while not self.stop.is_set():
             self.look(pace)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from runner.errors import Incomplete
 from runner.execution.chunks import Wire, join, pick
+from runner.execution.options import Decision
 from runner.execution.ports import Chunk, JobsApi, Journal, RequestTooLarge, Unanswered
 from runner.execution.seeds import internal_ids
 from runner.execution.send import Sender, Sent
-from runner.execution.waits import Portion
+from runner.execution.waits import Step
 from runner.model import ExecutionPlan, SentEvent
 from runner.spec.units import format_duration
-
-Decision: TypeAlias = Literal["send", "taken"] | None
 
 # The server knows an event's id again for 24 h (protocol page, section 2); an hour is left for
 # clocks that differ and for the request itself.
@@ -72,18 +71,16 @@ class Counted(NamedTuple):
     ended: int
 
 
-def counted(
-    plan: ExecutionPlan, journal: Journal, portion: Portion | None, *, past: bool
-) -> Counted:
-    """A portion goes on counting where the last one ended; who resumes a run starts anew."""
-    if portion is None:
+def counted(plan: ExecutionPlan, journal: Journal, step: Step | None, *, past: bool) -> Counted:
+    """A step goes on counting where the last one ended; who resumes a run starts anew."""
+    if step is None:
         passed_over = past or plan.on_failure == "continue"
         return Counted(0 if passed_over else len(journal.failures()), 0)
-    failed, ended = len(journal.failures()) - portion.failed, 0
+    failed, ended = len(journal.failures()) - step.failed, 0
     if plan.max_failures:
         unanswered = sum(len(chunk.positions) for chunk in journal.unanswered())
         open_ = len(journal.unsettled()) + unanswered
-        ended = journal.next_position() - open_ - portion.ended
+        ended = journal.next_position() - open_ - step.ended
     return Counted(failed, ended)
 
 

@@ -8,15 +8,15 @@ from contextlib import asynccontextmanager
 from runner.errors import InvalidPlan, PreflightRefused
 from runner.execution.check import Checker, Questioner
 from runner.execution.chunks import Ahead, Wire
+from runner.execution.context import Ending, How, RunContext
 from runner.execution.follow import Follower
 from runner.execution.gate import Gate
-from runner.execution.means import Ending, How, Means
 from runner.execution.pace import Pace
 from runner.execution.progress import Tracker
 from runner.execution.recover import counted, recover, watched
 from runner.execution.rounds import Rounds
 from runner.execution.send import Sender, Sent, batch_size
-from runner.execution.waits import Portion, Waits
+from runner.execution.waits import Step, Waits
 from runner.execution.watch import beside
 from runner.model import ExecutionPlan, FailureLimit, Stage
 from runner.spec.units import format_duration
@@ -24,66 +24,78 @@ from runner.spec.units import format_duration
 _FEWEST = 20  # events that must have ended before a ratio of them says anything
 
 
-async def execute(plan: ExecutionPlan, means: Means) -> Ending:
+async def execute(plan: ExecutionPlan, context: RunContext) -> Ending:
     """Send what the journal says is still unsent and follow all that is open.
 
     What came of it is in the journal. Raises `TargetError`, `KeyRefused`, `Incomplete` and
     `LeaseLost`; whatever happens, the journal can be resumed from.
     """
-    run = _Run(plan, means)
-    means.observer.started(means.journal.run_id, plan)
+    run = _Run(plan, context)
+    context.observer.started(context.journal.run_id, plan)
     async with run.following():
         await run.send_unanswered()
         all_sent = await run.may_begin() and await run.stages()
         await run.finish()
         if all_sent:
             await run.prove()
-        if means.portion:
-            await run.leave(means.portion)
+        if context.step:
+            await run.leave(context.step)
     return run.ending()
 
 
 class _Run:
-    def __init__(self, plan: ExecutionPlan, means: Means) -> None:
-        self.plan, self.means, self.journal = plan, means, means.journal
-        self.tracker = Tracker(plan.stages, means.observer, means.clock)
+    def __init__(self, plan: ExecutionPlan, context: RunContext) -> None:
+        self.plan, self.context, self.journal = plan, context, context.journal
+        self.tracker = Tracker(plan.stages, context.observer, context.clock)
         self.sender = Sender(
-            means.events, means.journal, means.clock, means.observer, means.random, means.limits
+            context.events,
+            context.journal,
+            context.clock,
+            context.observer,
+            context.random,
+            context.options.limits,
         )
-        self.waits = means.portion or Waits(means.clock, means.stop, means.journal.keep_lease)
+        self.waits = context.step or Waits(context.clock, context.stop, context.journal.keep_lease)
         self.gate = Gate(
-            means.journal, self.waits, means.observer, self.tracker, means.stop, means.guards
+            context.journal,
+            self.waits,
+            context.observer,
+            self.tracker,
+            context.stop,
+            context.guards,
         )
         self.follower = (
             None
-            if means.jobs is None
+            if context.jobs is None
             else Follower(
-                means.jobs,
-                means.journal,
-                means.clock,
+                context.jobs,
+                context.journal,
+                context.clock,
                 self.waits,
                 self.tracker,
-                means.stop,
-                means.grace,
+                context.stop,
+                context.grace,
                 {stage.number: stage.timeout for stage in plan.stages},
             )
         )
         self.checker: Checker | None = None
         self.rounds: Rounds | None = None
-        if means.database:
+        if context.database:
             questioner = Questioner(
-                means.database,
-                means.clock,
-                means.stop,
-                means.random,
-                means.observer,
+                context.database,
+                context.clock,
+                context.stop,
+                context.random,
+                context.observer,
                 self.journal.started_at,
             )
             self.checker = Checker(plan, self.journal, questioner, self.tracker, self.waits)
-            if means.resolver:
-                self.rounds = Rounds(self.journal, means.resolver, questioner, means.clock)
+            if context.resolver:
+                self.rounds = Rounds(self.journal, context.resolver, questioner, context.clock)
         self.ended_as: How = "complete" if plan.max_failures is None else "limit"
-        self.before = counted(plan, means.journal, means.portion, past=means.past_failures)
+        self.before = counted(
+            plan, context.journal, context.step, past=context.options.past_failures
+        )
         self.rejected = 0
         self.reason: str | None = None
 
@@ -93,12 +105,14 @@ class _Run:
         if self.follower is None:
             yield
             return
-        self.follower.restore(watched(self.plan, self.journal), self.means.portion)
+        self.follower.restore(watched(self.plan, self.journal), self.context.step)
         async with beside(self.follower.run()):
             yield
 
     async def send_unanswered(self) -> None:
-        async for sent in recover(self.plan, self.sender, self.means.jobs, self.means.decision):
+        async for sent in recover(
+            self.plan, self.sender, self.context.jobs, self.context.options.unanswered
+        ):
             self._take(sent.chunk.stage, sent)
 
     async def may_begin(self) -> bool:
@@ -123,41 +137,41 @@ class _Run:
 
     async def prove(self) -> None:
         """The checks at the end, once everything has been followed to its own."""
-        stop = self.means.stop
+        stop = self.context.stop
         if self.checker is None or stop.is_set() or await self.checker.end():
             return
         if not stop.is_set():  # else it was not given its time
-            self.means.observer.note("a check at the end does not hold")
+            self.context.observer.note("a check at the end does not hold")
 
     async def finish(self) -> None:
         """What was sent is followed to its end, also where a failure has stopped the sending."""
         if self.follower and not self.gate.cancelled:
             await self.follower.settled()
 
-    async def leave(self, portion: Portion) -> None:
-        """A last look: until the next portion nobody looks at the jobs."""
+    async def leave(self, step: Step) -> None:
+        """A last look: until the next step nobody looks at the jobs."""
         if self.follower:
             await self.follower.look_once()
-            portion.life = self.follower.last_life
+            step.life = self.follower.last_life
 
     def ending(self) -> Ending:
         if self.journal.orders().wanted == "cancel":
             return Ending("cancelled", "cancelled by an operator")
-        if self.means.stop.is_set():
+        if self.context.stop.is_set():
             return Ending("stopped")
         return Ending("complete" if self.reason is None else self.ended_as, self.reason)
 
     def _end(self, how: How, reason: str) -> None:
         self.ended_as, self.reason = how, reason
-        self.means.observer.note(f"{reason}; nothing more is sent")
+        self.context.observer.note(f"{reason}; nothing more is sent")
 
     async def _proved(self, stage: Stage) -> bool:
         """The checks after the stage; where one fails, the plan says whether to go on."""
         if self.checker is None or await self.checker.after(stage.operation, stage.number):
             return True
-        if self.means.stop.is_set():
+        if self.context.stop.is_set():
             return False
-        if self.plan.on_failure == "stop" and not self.means.past_failures:
+        if self.plan.on_failure == "stop" and not self.context.options.past_failures:
             self._end("failed", f"a check after `{stage.operation}` does not hold")
             return False
         return True
@@ -176,10 +190,10 @@ class _Run:
                 if self.follower:  # the backlog is told when the work is done, not when it is sent
                     await self.follower.settled(number)
             following = await self.rounds.next(stage)
-            if following.what == "done" or self.means.stop.is_set():
+            if following.what == "done" or self.context.stop.is_set():
                 self.plan = self.rounds.close(self.plan, stage, following)
                 self.tracker.ended(number)
-                return not self.means.stop.is_set()
+                return not self.context.stop.is_set()
             if following.what != "round":
                 stalled = following.what == "stalled"
                 self._end("failed" if stalled else "limit", following.reason or "")
@@ -206,7 +220,7 @@ class _Run:
         if self.follower and stage.wait == "completed":
             self.tracker.waiting(stage.number, "for its jobs to end")
             await self.follower.settled(stage.number)
-        if self.means.stop.is_set():
+        if self.context.stop.is_set():
             return False
         self.tracker.ended(stage.number)
         return not self._must_stop()
@@ -228,14 +242,14 @@ class _Run:
                 return False
             self.waits.moved()
             index, paced = index + sent, True
-        return not self.means.stop.is_set()
+        return not self.context.stop.is_set()
 
     async def _batch(self, stage: Stage, index: int, events: Ahead, pace: Pace) -> int:
         """How many events of the batch are decided; 0 where the run must end within it."""
         number, decided, size = stage.batch_of(index), 0, pace.size
         count = batch_size(stage, index, pace)
         while decided < count:
-            left, seen, stop = count - decided, self.gate.seen, self.means.stop
+            left, seen, stop = count - decided, self.gate.seen, self.context.stop
             async for sent in self.sender.send_batch(stage, events, left, number, pace, seen, stop):
                 self._take(stage.number, sent)
                 decided += sent.accepted + sent.rejected
@@ -248,7 +262,7 @@ class _Run:
         if pace.delay:
             self.journal.settle()  # nothing is owed while nothing is sent
         if pace.size >= size and (faster := pace.speed_up()):
-            self.means.observer.note(faster)
+            self.context.observer.note(faster)
         return count
 
     async def _pause(self, stage: Stage, pace: Pace) -> None:
@@ -260,16 +274,16 @@ class _Run:
 
     async def _canary(self, stage: Stage) -> bool:
         """The first events alone, to their end: the others follow only where they succeeded."""
-        if self.follower is None or self.means.past_failures:
+        if self.follower is None or self.context.options.past_failures:
             return True
         self.tracker.waiting(stage.number, "for its canary to end")
         await self.follower.settled(stage.number)
-        if self.means.stop.is_set():
+        if self.context.stop.is_set():
             return False
         failed = self.journal.failed_in(stage.number)
         if failed:
             self.reason = f"the canary of `{stage.operation}` failed"
-            self.means.observer.note(f"{self.reason}: nothing more is sent")
+            self.context.observer.note(f"{self.reason}: nothing more is sent")
         return not failed
 
     def _take(self, stage: int, sent: Sent) -> None:
@@ -285,7 +299,7 @@ class _Run:
 
     def _over_limit(self) -> bool:
         failed, ended = self.rejected, self.before.ended + self.rejected
-        if self.means.portion:
+        if self.context.step:
             failed += self.before.failed
         if self.follower:
             failed += self.follower.failures
@@ -293,7 +307,7 @@ class _Run:
         limit = self.plan.max_failures
         if limit and self.reason is None and _exceeds(limit, failed, ended):
             self.reason = f"{failed:,} of {ended:,} events have failed: `max_failures` is reached"
-            self.means.observer.note(f"{self.reason}; nothing more is sent")
+            self.context.observer.note(f"{self.reason}; nothing more is sent")
         return self.reason is not None
 
 

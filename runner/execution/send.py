@@ -10,7 +10,7 @@ from random import Random
 
 from runner.errors import Incomplete, TargetDown, TargetError
 from runner.execution.chunks import Ahead
-from runner.execution.limits import RequestLimits
+from runner.execution.options import RequestLimits
 from runner.execution.pace import Pace
 from runner.execution.ports import Answer, Chunk, Clock, EventApi, Journal, Orders, RequestTooLarge
 from runner.execution.seeds import make_seed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runner.execution.means import Ending
+from runner.execution.context import Ending
 from runner.execution.ports import Journal
 from runner.model import RunStatus, Summary
 

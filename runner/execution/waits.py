@@ -1,7 +1,7 @@
 """What a run itself waits for: its pace, orders, guards, checks, the end of jobs.
 
-A run in a process of its own sleeps. One that is carried out in portions sleeps through what is
-short; what is longer ends the portion, and the next one begins when the wait is over.
+A run in a process of its own sleeps. One that is carried out in steps sleeps through what is
+short; what is longer ends the step, and the next one begins when the wait is over.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from runner.execution.pace import Pace
 from runner.execution.ports import Clock
 from runner.model import Stage
 
-SHORT, MOST = 3.0, 5.0  # seconds that a portion sleeps by itself: in one wait, in all of them
+SHORT, MOST = 3.0, 5.0  # seconds that a step sleeps by itself: in one wait, in all of them
 PATIENCE = 60.0  # seconds between two looks at what does not change, at most
 _SHARE = 4  # ... which grow with the time that has been waited already: a quarter of it
 _LONGEST = 15.0  # seconds: no wait may outlast a lease
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Checkpoint:
     """Where a run stands while no process carries it out. Times: seconds since 1970.
 
     `rested`: the delay before the event at `position` has passed, or will have with the wait.
@@ -48,7 +48,7 @@ class Waits:
     stop: asyncio.Event
     keep_lease: Callable[[], None]
     rested: bool = False  # is nothing owed before the next event?
-    held: str = ""  # see `Standing`
+    held: str = ""  # see `Checkpoint`
 
     async def pace(self, seconds: float) -> None:
         """The delay before the next event."""
@@ -75,7 +75,7 @@ class Waits:
         return 0.0
 
     def passed(self, position: Callable[[], int]) -> bool:  # noqa: ARG002
-        """Has the delay before this event passed already, between two portions?"""
+        """Has the delay before this event passed already, between two steps?"""
         return False
 
     def pace_of(self, stage: Stage) -> Pace:
@@ -83,18 +83,18 @@ class Waits:
 
 
 @dataclass(slots=True)
-class Portion(Waits):
-    """The waits of a run that is carried out in portions; `before` is where the last one ended.
+class Step(Waits):
+    """The waits of a run that is carried out in steps; `before` is where the last one ended.
 
     `asked_at`: when the run was handed over, since 1970; `failed` and `ended`: what had come of its
     events before that, which does not count against its limits.
     """
 
-    before: Standing | None = None
+    before: Checkpoint | None = None
     asked_at: float = 0.0
     failed: int = 0
     ended: int = 0
-    until: float = 0.0  # when the next portion is due
+    until: float = 0.0  # when the next step is due
     life: float = 0.0
     _slept: float = 0.0
     _first: bool = True
@@ -136,10 +136,10 @@ class Portion(Waits):
         self._pace = stage.number, pace
         return pace
 
-    def standing(self, position: int) -> Standing:
-        """Where the portion has left the run."""
+    def checkpoint(self, position: int) -> Checkpoint:
+        """Where the step has left the run."""
         stage, pace = self._pace or (0, None)
-        return Standing(
+        return Checkpoint(
             position,
             self.rested,
             stage,
@@ -160,5 +160,5 @@ class Portion(Waits):
         else:
             self._slept += seconds
             await self.clock.sleep(seconds, self.stop)
-        if self.stop.is_set():  # also where the portion is over for another reason
+        if self.stop.is_set():  # also where the step is over for another reason
             self.until = max(self.until, due)

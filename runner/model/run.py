@@ -108,7 +108,7 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How a run ended; `duration` in seconds.
+    """How a run ended; `duration` in seconds; `interrupted`: by ^C.
 
     `links` lead to the first jobs (their ids, where the target has no dashboard); `notes` say what
     a caller must know besides the figures.
@@ -125,6 +125,7 @@ class Summary:
     notes: tuple[str, ...] = ()
     chain: Chain | None = None
     checks: tuple[CheckResult, ...] = ()
+    interrupted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

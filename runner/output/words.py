@@ -11,7 +11,6 @@ from runner.model import (
     GithubGuard,
     GuardSpec,
     HttpGuard,
-    Needs,
     Outcome,
     RunRecord,
     RunView,
@@ -21,6 +20,7 @@ from runner.model import (
     StageSpec,
 )
 from runner.output.escape import shortened
+from runner.planning.estimate import needed
 from runner.planning.left_out import MAX_NAMED
 from runner.spec.units import format_duration
 
@@ -137,19 +137,11 @@ def control(plan: ExecutionPlan) -> list[str]:
         lines.append(f"ends once {most} of its events have failed")
     if plan.needs_approval:
         lines.append(f"needs an approval of {plan.digest}")
-    if needs := estimate(plan.needs):
+    if needs := needed(plan.needs):
         lines.append(f"takes about {needs}")
     if plan.guards:
         lines.append(f"before each batch asks: {', '.join(map(guard, plan.guards))}")
     return lines
-
-
-def estimate(needs: Needs) -> str:
-    """What the catalog declares that a plan takes; empty where it declares nothing."""
-    said = [f"{needs.github_points:,.0f} GitHub points"] if needs.github_points else []
-    said += [f"${needs.usd:,.2f}"] if needs.usd else []
-    said += [f"{format_duration(round(needs.seconds))} of jobs"] if needs.seconds else []
-    return ", ".join(said)
 
 
 def guard(spec: GuardSpec) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from runner.model import ExecutionPlan, RunView, StageRecord, StageSpec
+from runner.model import ExecutionPlan, Needs, RunView, StageRecord, StageSpec
 from runner.spec.units import format_duration
 
 
@@ -92,3 +92,11 @@ def of_stage(record: StageRecord, stage: StageSpec, follow: bool) -> Estimate | 
 
 def _span(stage: StageRecord) -> float:
     return stage.ended - stage.began if stage.ended and stage.began else 0.0
+
+
+def needed(needs: Needs) -> str:
+    """What the catalog declares that a plan takes; empty where it declares nothing."""
+    said = [f"{needs.github_points:,.0f} GitHub points"] if needs.github_points else []
+    said += [f"${needs.usd:,.2f}"] if needs.usd else []
+    said += [f"{format_duration(round(needs.seconds))} of jobs"] if needs.seconds else []
+    return ", ".join(said)

@@ -18,7 +18,7 @@ import httpx
 from runner.adapters.embedded.server import create_app as create_target
 from runner.adapters.journal.store import Store
 from runner.adapters.web.app import create_app
-from runner.cli.pages import Journals
+from runner.cli.ui import Journals
 from runner.output.page import asset
 from tests.benchmarks.inputs import plan_followed
 from tests.benchmarks.measure import BenchmarkFailed, Figure, Goal, Sizes, timed

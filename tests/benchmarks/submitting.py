@@ -61,7 +61,7 @@ class _Submission:
 
     def ours(self) -> float:
         state = f"sqlite:///{self._state()}"
-        return self._run(backfill("submit", self._saved, "--yes", "--state", state))
+        return self._run(backfill("run", "--detach", self._saved, "--yes", "--state", state))
 
     def stored(self) -> float:
         return self._run(script("stored.py", self._saved, self._state()))

@@ -14,7 +14,7 @@ from runner.adapters.journal.leases import holding
 from runner.adapters.journal.store import Store
 from runner.adapters.journal.writer import JournalWriter
 from runner.execution.chunks import Ahead, Wire
-from runner.execution.limits import RequestLimits
+from runner.execution.options import RequestLimits
 from runner.execution.ports import Answer, Chunk, Orders, Sighting
 from runner.execution.seeds import internal_ids, make_seed
 from runner.model import ExecutionPlan, Job, SentEvent

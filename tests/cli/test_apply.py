@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from runner.cli.common import take_lock
+from runner.app.session import Session
 from runner.cli.main import cli
 from tests.cli.conftest import Jobs
 from tests.support import CATALOG
@@ -188,14 +188,14 @@ def test_what_another_process_applies_while_this_one_plans_is_not_sent_again(
     """The other one comes and goes between this one's look at the ledger and its lock."""
     write("1.yaml", "one", "o/one")
     write("2.yaml", "two", "o/two")
-    lock, others = take_lock, [apply]
+    lock, others = Session.lock, [apply]
 
     def after_another(*arguments: Any) -> Any:
         while others:
             assert others.pop()().status == 0
         return lock(*arguments)
 
-    monkeypatch.setattr("runner.cli.starting.take_lock", after_another)
+    monkeypatch.setattr(Session, "lock", after_another)
     arguments = ["apply", str(tmp_path / "plans"), "--target", url]
     assert cli.main(arguments, prog_name="backfill", standalone_mode=False) == 0
     assert jobs.items == ["o/one", "o/two"]

@@ -41,7 +41,7 @@ MAY_LOAD = {
     "format plan.yaml --check": "jsonschema_rs yaml",
     "validate plan.yaml": _READING,
     "diff plan.yaml plan.yaml": _READING,
-    "schedules plan.yaml": _READING,
+    "serve --list plan.yaml": _READING,
     "plan plan.yaml --format json": _READING,
     "run plan.yaml --dry-run": f"{_READING} asyncio rich ulid",
     "doctor plan.yaml": f"{_READING} asyncio",

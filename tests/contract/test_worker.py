@@ -120,7 +120,7 @@ def test_the_engine_waits_and_the_run_completes(
     workers.start()
     body = "repos: [o/a, o/b, o/c]\noperations: [{use: echo, wait: completed}]\n"
     plan = write_plan(tmp_path, body + "batch_size: 1\ndelay: 4s\n", catalog=CATALOG)
-    done = backfill("submit", plan, "--target", "dev", "--format", "json", "--yes")
+    done = backfill("run", "--detach", plan, "--target", "dev", "--format", "json", "--yes")
     assert done.status == 0, done.err
     run_id = json.loads(done.out)["run_id"]
     shown = backfill("status", run_id, "--watch", "--format", "json", env=dict(os.environ))
@@ -146,7 +146,7 @@ def test_ten_thousand_events_by_two_workers_of_which_one_is_killed_half_way(
     with served(Starlette(routes=[Route("/api/inngest", front.answer, methods=["POST"])])) as url:
         workers.start("--url", url)
         workers.start("--url", url)
-        asked = ("submit", plan, "--target", "dev", "--format", "json", "--yes")
+        asked = ("run", "--detach", plan, "--target", "dev", "--format", "json", "--yes")
         done = backfill(*asked)
         assert done.status == 0, done.err
         run_id = json.loads(done.out)["run_id"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from runner.errors import TargetDown
-from runner.execution.means import Ending
+from runner.execution.context import Ending
 from runner.execution.run import execute
 from runner.execution.summary import summarise
 from runner.model import ExecutionPlan, Json, Query, QueryRefused, Summary, Table
@@ -64,8 +64,8 @@ class Run:
 
         async def main() -> Ending:
             opened = connect(server, journal, clock=self.clock, observer=self.observer)
-            async with opened as means:
-                return await execute(self.plan, replace(means, database=self.database))
+            async with opened as context:
+                return await execute(self.plan, replace(context, database=self.database))
 
         ending = asyncio.run(main())
         return summarise(

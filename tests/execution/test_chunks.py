@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ulid import ULID
 
 from runner.execution.chunks import Ahead, Wire, join
-from runner.execution.limits import RequestLimits
+from runner.execution.options import RequestLimits
 from runner.execution.seeds import internal_ids, make_seed
 from runner.model import Pacing, Stage
 from runner.planning.sealed import seal

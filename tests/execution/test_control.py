@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.adapters.journal.writer import JournalWriter
-from runner.cli.wiring import Noting
+from runner.app.drive import Noting
 from runner.errors import Incomplete
-from runner.execution.means import Ending
+from runner.execution.context import Ending
+from runner.execution.options import Decision, RunOptions
 from runner.execution.pace import LONGEST_DELAY, Pace
 from runner.execution.ports import Guard, GuardUnanswered, Hold, Orders
-from runner.execution.recover import Decision
 from runner.execution.run import execute
 from runner.execution.summary import summarise
 from runner.model import ExecutionPlan, Observer, Pacing, StageProgress
@@ -55,9 +55,13 @@ def carry_out(
     async def main() -> Ending:
         async with connect(
             server, journal, clock=clock, observer=observer, guards=guards, follow=follow
-        ) as means:
+        ) as context:
             return await execute(
-                plan, replace(means, decision=decision, past_failures=past_failures)
+                plan,
+                replace(
+                    context,
+                    options=RunOptions(unanswered=decision, past_failures=past_failures),
+                ),
             )
 
     return asyncio.run(main())

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from runner.adapters.clock import SystemClock
 from runner.adapters.embedded.server import create_app
 from runner.adapters.http import open_client
 from runner.adapters.inngest.event_api import HttpEventApi
@@ -19,10 +20,8 @@ from runner.adapters.inngest.http import Retry
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target, resolve
 from runner.adapters.journal.writer import JournalWriter
-from runner.cli.wiring import SystemClock
 from runner.execution import look
-from runner.execution.limits import RequestLimits
-from runner.execution.means import Means
+from runner.execution.context import RunContext
 from runner.execution.ports import Listed
 from runner.execution.run import execute
 from runner.model import Totals
@@ -78,7 +77,7 @@ def follow(tmp_path: Path, server: Counting, grace: float = 0.5) -> tuple[Journa
         retry = Retry(sleep, random, lambda _: None)
         async with open_client(server) as client:
             jobs = Swept(client, target, retry)
-            means = Means(
+            context = RunContext(
                 HttpEventApi(client, target, retry),
                 jobs,
                 journal,
@@ -87,9 +86,8 @@ def follow(tmp_path: Path, server: Counting, grace: float = 0.5) -> tuple[Journa
                 random,
                 stop,
                 grace,
-                RequestLimits(),
             )
-            await execute(plan, means)
+            await execute(plan, context)
             sweeps.append(jobs.sweeps)
         await server.app.state.engine.aclose()
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from runner.adapters.journal.reader import JournalReader
 from runner.adapters.journal.writer import JournalWriter
 from runner.errors import TargetError
-from runner.execution.means import Ending
+from runner.execution.context import Ending
+from runner.execution.options import RunOptions
 from runner.execution.run import execute
 from runner.execution.seeds import make_seed
 from runner.execution.summary import summarise
@@ -68,8 +69,8 @@ class Dying:
 
 
 async def _execute(server: StandIn, plan: ExecutionPlan, journal: Any, seed: int) -> None:
-    async with connect(server, journal, seed=seed) as means:
-        await execute(plan, means)
+    async with connect(server, journal, seed=seed) as context:
+        await execute(plan, context)
 
 
 def _resume(folder: Path, server: StandIn, plan: ExecutionPlan) -> JournalWriter:
@@ -167,8 +168,8 @@ def test_a_clean_stop_ends_after_the_request_in_flight(tmp_path: Path) -> None:
     server.faults = [stopping]
 
     async def main() -> Ending:
-        async with connect(server, journal, stop=stop) as means:
-            return await execute(plan, means)
+        async with connect(server, journal, stop=stop) as context:
+            return await execute(plan, context)
 
     assert asyncio.run(main()).how == "stopped"
     assert len(server.received) == 3
@@ -191,8 +192,8 @@ def test_a_plan_that_stops_on_a_failure_still_stops_when_resumed(
     assert len(server.received) == before
 
     async def past_failures() -> None:
-        async with connect(server, journal, seed=5) as means:
-            await execute(plan, replace(means, past_failures=True))
+        async with connect(server, journal, seed=5) as context:
+            await execute(plan, replace(context, options=RunOptions(past_failures=True)))
 
     server.failing, server.bad = set(), set()
     asyncio.run(past_failures())
@@ -218,8 +219,8 @@ def test_a_run_that_is_carried_on_keeps_its_pace(tmp_path: Path) -> None:
     journal = reopen(new_store(tmp_path), plan)
 
     async def main() -> None:
-        async with connect(server, journal, clock=clock, follow=False) as means:
-            await execute(plan, means)
+        async with connect(server, journal, clock=clock, follow=False) as context:
+            await execute(plan, context)
 
     asyncio.run(main())
     assert clock.slept == [9.0]
@@ -231,8 +232,8 @@ def test_a_stopped_run_with_open_jobs_is_incomplete_whatever_has_failed(tmp_path
     journal = start_journal(new_store(tmp_path), plan)
 
     async def main() -> Ending:
-        async with connect(server, journal, stop=stop) as means:
-            task = asyncio.create_task(execute(plan, means))
+        async with connect(server, journal, stop=stop) as context:
+            task = asyncio.create_task(execute(plan, context))
             while not journal.failures():  # noqa: ASYNC110
                 await asyncio.sleep(0)
             stop.set()

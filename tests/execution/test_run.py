@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from runner.app.preflight import refuse_empty
 from runner.errors import KeyRefused, PreflightRefused, TargetError
-from runner.execution.means import Ending, preflight
+from runner.execution.context import Ending
 from runner.execution.run import execute
 from runner.execution.summary import summarise
 from runner.model import Summary
@@ -48,8 +49,10 @@ def run(
     journal = start_journal(new_store(folder), plan)
 
     async def main() -> Ending:
-        async with connect(server, journal, clock=clock, observer=observer, follow=follow) as means:
-            return await execute(plan, means)
+        async with connect(
+            server, journal, clock=clock, observer=observer, follow=follow
+        ) as context:
+            return await execute(plan, context)
 
     ending = asyncio.run(main())
     return summarise(
@@ -266,7 +269,7 @@ def test_without_following_nothing_is_claimed(tmp_path: Path) -> None:
 def test_a_plan_with_no_events_is_refused_by_name(tmp_path: Path) -> None:
     plan = make_plan(tmp_path, "repos: [{repo: o/r, skip: [sync]}]\n" + SYNC)
     with pytest.raises(PreflightRefused, match="nothing to send"):
-        preflight(plan)
+        refuse_empty(plan)
 
 
 def test_one_large_event_does_not_slow_all_that_follow(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import httpx
 
 from runner.adapters.journal.store import Store
 from runner.errors import BackfillError
-from runner.execution.means import Ending
+from runner.execution.context import Ending
 from runner.execution.run import execute
 from runner.model import ExecutionPlan
 from tests.support import (
@@ -81,8 +81,8 @@ def attempt(server: StandIn, plan: ExecutionPlan, journal: Any, seed: int) -> En
     """One process's part of a run; None where it ended with an error, or died."""
 
     async def main() -> Ending:
-        async with connect(server, journal, seed=seed) as means:
-            return await execute(plan, means)
+        async with connect(server, journal, seed=seed) as context:
+            return await execute(plan, context)
 
     try:
         return asyncio.run(main())

@@ -12,7 +12,7 @@ import pytest
 from runner.adapters.door import Bounded, Door, hosts_of
 from runner.adapters.embedded.server import create_app as create_target
 from runner.adapters.web.app import create_app
-from runner.cli.pages import Journals
+from runner.cli.ui import Journals
 from runner.output.page import asset
 from tests.cli.conftest import Jobs, backfill, served, start
 from tests.support import new_store, repos, write_plan

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from runner.cli.pages import Journals
+from runner.cli.ui import Journals
 from tests.cli.conftest import Jobs, Start, served
 from tests.types import Backfill
 from tests.web.conftest import HOSTILE, Hostile, web

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ from runner.adapters.embedded.server import create_app
 from runner.adapters.inngest.target import resolve
 from runner.adapters.journal.store import Store
 from runner.adapters.worker.request import EVENT, event_of
-from runner.cli.portions import Portions
-from runner.cli.wiring import Settings, Stop, open_means
-from runner.execution.limits import RequestLimits
-from runner.execution.means import Ending
-from runner.execution.run import execute
+from runner.app.drive import Drive, drive
+from runner.app.session import Session
+from runner.app.worker import Worker
+from runner.execution.context import Ending
+from runner.execution.options import RequestLimits, RunOptions
 from runner.model import ExecutionPlan
 from runner.output.log import LogObserver
 from tests.cli.conftest import backfill, served, start
@@ -100,9 +101,10 @@ class World:
             store.start(run_id, plan, lease, follow=self.follow, **record)
             store.park(lease, self.clock.now, "nobody yet")
 
-    def portions(self, state: str | None = None) -> Portions:
-        return Portions(
+    def steps(self, state: str | None = None) -> Worker:
+        return Worker(
             state or self.state,
+            os.environ,
             lambda run: LogObserver(LOG, run),
             grace=self.grace,
             clock=self.clock,
@@ -112,10 +114,10 @@ class World:
     def add_worker(self, state: str | None = None) -> httpx.Client:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+
             from runner.adapters.worker.app import create_worker
-            from runner.cli.serving import Carried
-        portions = self.portions(state)
-        worker = create_worker(Carried(portions), portions.unknown, None, LOG)
+        steps = self.steps(state)
+        worker = create_worker(steps, steps.unknown, None, LOG)
         sdk: Any = worker.client
         self.stack.enter_context(closing(sdk._http_client._http_client_sync))  # it leaves it open
         url = self.stack.enter_context(served(worker.app))
@@ -142,20 +144,17 @@ class World:
 
     async def _run(self, plan: ExecutionPlan, run_id: str) -> Ending:
         target = resolve(self.url, {"INNGEST_EVENT_KEY": EVENT_KEY})
-        settings = Settings(self.follow, self.grace, self.limits, clock=self.clock)
-        with Store(self.state) as store:
-            lease = store.lock(plan.name, target.address, run_id)
+        options = RunOptions(follow=self.follow, grace=self.grace, limits=self.limits)
+        with Session(self.state, clock=self.clock) as session:
+            lease = session.store.lock(plan.name, target.address, run_id)
             record = {"target": self.url, "address": target.address, "variables": {}}
-            opened = open_means(
+            what = Drive(
                 plan,
                 target,
-                lambda: store.start(run_id, plan, lease, follow=self.follow, **record),
-                Recorder(),
-                Stop(asyncio.Event(), []),
-                settings,
+                lambda: session.store.start(run_id, plan, lease, follow=self.follow, **record),
+                options,
             )
-            async with opened as means:
-                ending = await execute(plan, replace(means))
+            ending, _ = await drive(session, what, Recorder(), asyncio.Event())
             lease.release()
             return ending
 

@@ -20,8 +20,8 @@ import yaml
 from packaging.requirements import Requirement
 from psycopg.pq import Conninfo
 
+from runner.cli.run import run_command
 from runner.cli.serve import serve_command
-from runner.cli.submit import submit_command
 from tests.worker.engine import PATH
 from tests.worker.test_serve import Site
 
@@ -108,8 +108,8 @@ def test_a_run_is_handed_over_to_the_server_that_the_worker_serves(compose: Any)
     text = (FOLDER / "compose.yaml").read_text(encoding="utf-8")
     (said,) = [line for line in text.splitlines() if "backfill submit" in line]
     service, *command = shlex.split(said.partition("docker compose exec ")[2])
-    assert command[:2] == ["backfill", "submit"]
-    target = submit_command.make_context("submit", command[2:]).params["target"]
+    assert command[:2] == ["backfill", "run"]
+    target = run_command.make_context("run", command[2:]).params["target"]
     assert target == compose["services"][service]["environment"]["INNGEST_BASE_URL"]
 
 

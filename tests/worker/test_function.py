@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from runner.adapters.journal.store import Store
 from runner.adapters.worker import function
-from runner.execution.limits import RequestLimits
+from runner.execution.options import RequestLimits
 from tests.cli.conftest import until
 from tests.depth import depth
 from tests.support import make_plan, repos
@@ -336,11 +336,11 @@ def test_portions_at_once_of_one_run_send_nothing_twice(
     plan = make_plan(tmp_path, repos(40) + "operations: [sync]\nbatch_size: 1\ndelay: 0s\n")
     world = new_world(limits=RequestLimits(events=1))
     world.write_down(plan)
-    from runner.cli.portions import Request
+    from runner.app.worker import StepRequest
 
     threads = [
         threading.Thread(
-            target=world.portions().carry, args=(Request("RUN1", request_events=1), None)
+            target=world.steps().step, args=(StepRequest("RUN1", request_events=1), None)
         )
         for _ in range(3)
     ]

@@ -16,7 +16,7 @@ import pytest
 from runner.model import Schedule
 from runner.spec.recurring import due_after
 from tests.cli.conftest import Result, until
-from tests.support import repos, write_plan
+from tests.support import Recorder, repos, write_plan
 from tests.worker.test_serve import Site
 
 FIRST, SECOND = "01K0000000000000000000F1RS", "01K000000000000000000SEC0N"
@@ -143,8 +143,16 @@ def test_the_engine_is_told_the_time_with_its_zone() -> None:
         import inngest
 
         from runner.adapters.worker.function import create_firing
-        from runner.cli.firing import Firing
-    firing = Firing("test", "p.yaml", Schedule("0 3 * * *", "Europe/Berlin"), "", "dev", Any)  # type: ignore[arg-type]
+        from runner.app.worker import Firing
+    firing = Firing(
+        "test",
+        "p.yaml",
+        Schedule("0 3 * * *", "Europe/Berlin"),
+        "",
+        "dev",
+        {},
+        lambda _: Recorder(),
+    )
     client = inngest.Inngest(app_id="backfill", is_production=False)
     config = create_firing(client, firing).get_config("http://worker/api/inngest").main
     assert config.id == "backfill-scheduled-test"
@@ -169,10 +177,10 @@ def test_schedules_lists_what_is_due_next_first(tmp_path: Path, backfill: Backfi
         daily.split("schedule:")[0].replace("name: test", "name: once"), encoding="utf-8"
     )
 
-    shown = backfill("schedules", tmp_path)
+    shown = backfill("serve", "--list", tmp_path)
     assert shown.status == 0, shown.err
     assert [line.split()[-2] for line in shown.out.splitlines()] == ["often", "test"]
-    found = json.loads(backfill("schedules", tmp_path, "--format", "json").out)
+    found = json.loads(backfill("serve", "--list", tmp_path, "--format", "json").out)
     assert [(one["name"], one["cron"], one["timezone"]) for one in found] == [
         ("often", "* * * * *", "Europe/Berlin"),
         ("test", "0 3 * * *", "Europe/Berlin"),

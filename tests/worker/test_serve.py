@@ -95,7 +95,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def submit(backfill: Backfill, site: Site, plan: Path, *options: str) -> str:
-    asked = ("submit", plan, "--target", site.url, "--format", "json", *options)
+    asked = ("run", "--detach", plan, "--target", site.url, "--format", "json", *options)
     done = backfill(*asked, env=site.env)
     assert done.status == 0, done.err
     until(lambda: bool(site.engine.events))
@@ -188,7 +188,7 @@ def test_a_submitted_run_is_shown_held_and_ended_before_a_worker_has_it(
     shown = backfill("status", run_id, env=site.env)
     assert "RUNNING" in shown.out
     assert "it waits for a worker" in shown.out
-    again = backfill("submit", plan, "--target", site.url, env=site.env)
+    again = backfill("run", "--detach", plan, "--target", site.url, env=site.env)
     assert again.status == 5
     assert run_id in again.err
     resumed = backfill("resume", run_id, env=site.env)
@@ -212,7 +212,7 @@ def test_a_saved_plan_is_submitted_once(tmp_path: Path, site: Site, backfill: Ba
     site.serve()
     (ran,) = site.engine.run_all()
     assert ran.output["status"] == "completed"
-    again = backfill("submit", saved, env=site.env)
+    again = backfill("run", "--detach", saved, env=site.env)
     assert again.status == 5
     assert "was run already" in again.err
 
@@ -306,7 +306,7 @@ def test_apply_detached_hands_over_one_plan_after_the_other(
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (("submit", "plan.yaml"), 4, "the embedded target ends with its process"),
+        (("run", "--detach", "plan.yaml"), 4, "the embedded target ends with its process"),
         (("serve",), 4, "set INNGEST_SIGNING_KEY"),
         (("resume", "latest", "--detach"), 2, "there is no run yet"),
     ],
@@ -348,7 +348,7 @@ def test_where_the_server_tells_that_no_worker_listens_nothing_is_submitted(
     routes = [Route("/v0/gql", functions), Route("/e/{key}", accept, methods=["POST"])]
     with served(Starlette(routes=routes)) as url:
         state = tmp_path / "state.db"
-        done = backfill("submit", plan, "--target", url, "--state", state)
+        done = backfill("run", "--detach", plan, "--target", url, "--state", state)
     assert done.status == 4
     assert f"no worker listens for {EVENT}" in done.err
     assert not state.exists()
@@ -361,7 +361,7 @@ def test_where_the_server_is_away_nothing_is_written_down(
     plan, state = write_plan(tmp_path, repos(1) + "operations: [sync]\n"), tmp_path / "state.db"
     with served(create_app({})) as url:
         pass
-    done = backfill("submit", plan, "--target", url, "--state", state)
+    done = backfill("run", "--detach", plan, "--target", url, "--state", state)
     assert done.status == 6
     assert f"{url} cannot be reached" in done.err
     assert not state.exists()
@@ -383,7 +383,7 @@ def test_submit_says_which_state_the_workers_must_have(
     tmp_path: Path, site: Site, backfill: Backfill
 ) -> None:
     plan = write_plan(tmp_path, repos(1) + "operations: [sync]\n")
-    done = backfill("submit", plan, "--target", site.url, "--yes", env=site.env)
+    done = backfill("run", "--detach", plan, "--target", site.url, "--yes", env=site.env)
     assert done.status == 0, done.err
     assert f"it is in {tmp_path / 'state.db'}: workers must have the same state" in done.out
 

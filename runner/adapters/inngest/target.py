@@ -46,6 +46,13 @@ class Target:
         return self.kind == "embedded" or hosts <= _LOCAL_HOSTS
 
     @property
+    def grace(self) -> float:
+        """How long without any sign of life before an event without a job counts as one that no
+        function listens to. The embedded server starts jobs as it takes events; a real one starts
+        them seconds later under load, and its job lists may be 15 s old (protocol page, 6)."""
+        return 0.5 if self.kind == "embedded" else 20.0
+
+    @property
     def address(self) -> str:
         """Where events really go; a run is carried on only where this is the same."""
         return " ".join(filter(None, (self.events, self.api, self.environment)))

@@ -1,13 +1,30 @@
-"""A plan's files on a machine where they lie elsewhere: found again by what is in them."""
+"""The files that a plan was made of: as they were read, changed, or somewhere else by now."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from runner.cli.inputs import digest_of
 from runner.model import ExecutionPlan, Input
+from runner.spec.files import MAX_DATA, Refused, read_given
+
+
+def unchanged(inputs: Sequence[Input]) -> bool:
+    return not changed_inputs(inputs)
+
+
+def changed_inputs(inputs: Sequence[Input]) -> list[str]:
+    """The files that are not as they were read, or are gone."""
+    return [path for path, sha256 in inputs if digest_of(path) != sha256]
+
+
+def digest_of(path: str) -> str | None:
+    try:
+        return hashlib.sha256(read_given(path, limit=MAX_DATA)).hexdigest()
+    except Refused:
+        return None
 
 
 def relocated(plan: ExecutionPlan, places: Sequence[str]) -> ExecutionPlan:

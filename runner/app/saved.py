@@ -4,34 +4,31 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from runner import __version__
 from runner.adapters.files import write_file
-from runner.adapters.inngest.target import Target, resolve, shown
-from runner.cli.common import Built, open_databases
-from runner.cli.inputs import changed_inputs
-from runner.errors import StalePlan
+from runner.adapters.inngest.target import Target, shown
+from runner.app.inputs import changed_inputs
+from runner.app.prepare import Built, build
+from runner.app.session import Session
+from runner.errors import BackfillError, StalePlan
 from runner.model import BackfillPlan, ExecutionPlan, Input, Json
-from runner.output.escape import visible
 from runner.planning.saved import SavedPlan, Tampered, read_saved, write_saved
 from runner.spec.files import MAX_DATA, Refused, read_given
 
 if TYPE_CHECKING:
-    from runner.adapters.journal.store import Store
+    from runner.planning.compare import Difference
 
 _AGAIN = "review it anew: `backfill plan PLAN --out FILE`"
 
 
 def save(
     built: Built, target: Target, named: str, variables: dict[str, Json], path: str, seconds: float
-) -> None:
+) -> SavedPlan:
     """Write the plan down as it was reviewed; it can be run for `seconds` from now."""
     from ulid import ULID
 
@@ -54,15 +51,8 @@ def save(
             inputs=tuple(Input(os.path.relpath(read), sha) for read, sha in plan.inputs),
         ),
     )
-    raw = write_saved(saved)
-    write_file(path, raw)
-    safe = visible(path)
-    until = datetime.fromtimestamp(saved.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    click.echo(
-        f"saved in {safe} ({len(raw) / 1024:,.0f} KiB), as run {saved.run_id}, until {until}: "
-        f"`backfill run {safe}` sends exactly this, once",
-        err=True,
-    )
+    write_file(path, write_saved(saved))
+    return saved
 
 
 def load_saved(path: str) -> SavedPlan | None:
@@ -85,22 +75,23 @@ def load_saved(path: str) -> SavedPlan | None:
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
-    """A saved plan that may be run, and where to; `files`: see `starting.Ready`."""
+    """A saved plan that may be run, and where to; `files`: see `runner.app.run.Prepared`."""
 
     saved: SavedPlan
     plan: ExecutionPlan
     files: BackfillPlan | None
     target: Target
 
-    def refuse_used(self, store: Store) -> None:
-        """Raises `StalePlan` where the state knows its run."""
-        if record := store.known(self.saved.run_id):
-            message = f"this plan was run already: run {record.id} is {record.status}"
-            hint = f"see `backfill status {record.id}`, or {_AGAIN}"
-            raise StalePlan(message, hint=hint)
+
+def refuse_used(session: Session, run_id: str) -> None:
+    """Raises `StalePlan` where the state knows the run of a saved plan."""
+    if record := session.store.known(run_id):
+        message = f"this plan was run already: run {record.id} is {record.status}"
+        hint = f"see `backfill status {record.id}`, or {_AGAIN}"
+        raise StalePlan(message, hint=hint)
 
 
-def reviewed(saved: SavedPlan, path: str, target: str | None) -> Reviewed:
+def reviewed(session: Session, saved: SavedPlan, path: str, target: str | None) -> Reviewed:
     """Refuses, all at once, what is no longer as it was reviewed. Raises `StalePlan`."""
     faults = []
     if saved.expires_at < time.time():
@@ -110,21 +101,30 @@ def reviewed(saved: SavedPlan, path: str, target: str | None) -> Reviewed:
         faults.append(f"backfill {saved.tool} has made it, and this is {__version__}")
     if target is not None and target != saved.target:
         faults.append(f"it was made for --target {saved.target}, not {target}")
-    resolved = resolve(saved.target, os.environ)
+    resolved = session.target(saved.target)
     if resolved.address != saved.address:
         was, now = shown(saved.address), shown(resolved.address)
         faults.append(f"`{saved.target}` was {was}, and is now {now}")
-    faults += _changed(saved)
+    changed = changed_inputs(saved.plan.inputs)
+    faults += [f"{one} has changed" if Path(one).exists() else f"{one} is gone" for one in changed]
+    difference = None
+    if changed:
+        try:
+            difference = _difference(session, saved)
+        except BackfillError as error:
+            faults.append(f"it can no longer be planned ({error})")
     if faults:
-        raise StalePlan(f"{path} is stale: {'; '.join(faults)}", hint=_AGAIN)
+        message = f"{path} is stale: {'; '.join(faults)}"
+        raise StalePlan(message, hint=_AGAIN, difference=difference)
     plan = replace(
         saved.plan,
         inputs=tuple(Input(str(Path(read).resolve()), sha) for read, sha in saved.plan.inputs),
     )
-    return Reviewed(saved, plan, _files(saved, plan.path) if plan.deferred else None, resolved)
+    files = _files(session, saved, plan.path) if plan.deferred else None
+    return Reviewed(saved, plan, files, resolved)
 
 
-def _files(saved: SavedPlan, path: str) -> BackfillPlan:
+def _files(session: Session, saved: SavedPlan, path: str) -> BackfillPlan:
     """The plan file as it was read, with what the database said then."""
     from runner.planning.facts import gather, remembered
     from runner.spec.load import load_plan
@@ -132,26 +132,11 @@ def _files(saved: SavedPlan, path: str) -> BackfillPlan:
     loaded = load_plan(path, overrides=dict(saved.variables))
     if saved.items is None:
         return loaded
-    return gather(remembered(loaded, saved.items), open_databases(path), datetime.now(UTC))
+    return gather(remembered(loaded, saved.items), session.databases(path), datetime.now(UTC))
 
 
-def _changed(saved: SavedPlan) -> Sequence[str]:
-    """Which files are other than they were; and, where it can still be planned, what that means."""
-    found = changed_inputs(saved.plan.inputs)
-    if not found:
-        return ()
-    faults = [f"{name} has changed" if Path(name).exists() else f"{name} is gone" for name in found]
-    return faults + _difference(saved)
-
-
-def _difference(saved: SavedPlan) -> list[str]:
-    from runner.cli.common import build
-    from runner.errors import BackfillError
-    from runner.output.difference import lines_of
+def _difference(session: Session, saved: SavedPlan) -> Difference:
     from runner.planning.compare import compare
 
-    try:
-        now = build(saved.plan.path, dict(saved.variables)).execution_plan
-    except BackfillError as error:
-        return [f"it can no longer be planned ({error})"]
-    return lines_of(compare(saved.plan, now), 5)
+    now = build(session, saved.plan.path, dict(saved.variables)).execution_plan
+    return compare(saved.plan, now)

@@ -1,0 +1,110 @@
+"""What an operator does to a run from any terminal or machine: pause, tune, cancel."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from runner.app.preflight import refuse_another_address
+from runner.app.session import Session
+from runner.errors import Incomplete, PreflightRefused, UsageError
+from runner.model import RunRecord, RunState, Totals
+
+if TYPE_CHECKING:
+    from runner.adapters.journal.leases import Lease
+    from runner.execution.cancel import Cancelled
+
+_PATIENCE = 60.0  # seconds for the request in flight to end
+_OPEN = ("running", "incomplete")
+
+
+def pause(session: Session, run: str) -> RunState:
+    """Send nothing more of a run for now; the run, and who drives it."""
+    state = session.store.run_state(run)
+    record = state.record
+    if record.status != "running":
+        raise UsageError(f"run {record.id} is not under way: it is {record.status}")
+    if state.holder is None:
+        hint = f"`backfill resume {record.id}` carries it on"
+        raise UsageError(f"run {record.id} is not under way: no process holds it", hint=hint)
+    session.store.order(record.id, wanted="pause")
+    return state
+
+
+def tune(
+    session: Session, run: str, *, batch_size: int | None = None, delay: float | None = None
+) -> RunRecord:
+    """Change the pace of a run from its next batch on; `delay` in seconds."""
+    given: dict[str, Any] = {"batch_size": batch_size, "delay": delay}
+    wanted = {name: value for name, value in given.items() if value is not None}
+    if not wanted:
+        raise UsageError("nothing to change", hint="say --batch-size, --delay, or both")
+    record = session.store.find(run)
+    if record.status in ("completed", "failed", "cancelled"):
+        raise UsageError(f"run {record.id} is not under way: it is {record.status}")
+    session.store.order(record.id, **wanted)
+    return record
+
+
+def cancel(
+    session: Session, run: str, *, jobs: bool = False
+) -> tuple[RunRecord, Totals, int, Cancelled | None]:
+    """End a run for good, and with `jobs` what it started.
+
+    What it had come to; how many more events may have been taken, since their answer was lost; and
+    what came of its jobs. The process that drives the run ends it; where there is none, this one
+    does, and has the run's lock from then on. Raises `Incomplete` where it does not end.
+    """
+    store = session.store
+    record = store.find(run)
+    if record.status not in _OPEN and not jobs:
+        raise UsageError(f"run {record.id} has ended: it is {record.status}")
+    with ExitStack() as stack:
+        lease = _end(session, record, stack) if record.status in _OPEN else None
+        journal = store.reading(record)
+        totals = journal.totals()
+        unanswered = sum(len(chunk.positions) for chunk in journal.unanswered())
+        cancelled = _cancel_jobs(session, record, lease, stack) if jobs else None
+    return record, totals, unanswered, cancelled
+
+
+def _end(session: Session, record: RunRecord, stack: ExitStack) -> Lease | None:
+    store = session.store
+    store.order(record.id, wanted="cancel")
+    state = store.run_state(record.id)
+    if state.holder and not state.parked:
+        session.reporter.say(f"waiting for the request in flight ({state.holder})")
+        until = time.monotonic() + _PATIENCE
+        while store.run_state(record.id).holder:
+            if time.monotonic() > until:
+                message = f"run {record.id} is ordered to end, and its process has not done so yet"
+                raise Incomplete(message, hint=f"look at it: {state.holder}")
+            time.sleep(0.2)
+    if store.find(record.id).status not in _OPEN:
+        return None
+    lease = stack.enter_context(session.lock(record.plan, record.address, record.id))
+    store.journal(record, lease).end("cancelled")
+    return lease
+
+
+def _cancel_jobs(
+    session: Session, record: RunRecord, lease: Lease | None, stack: ExitStack
+) -> Cancelled:
+    from runner.execution.cancel import cancel_jobs
+
+    store, target = session.store, session.target(record.target)
+    plan = store.plan_of(record)
+    refuse_another_address(record, target)
+    if target.kind == "embedded":
+        raise PreflightRefused("the jobs of the embedded target have ended with its process")
+    if lease is None:
+        lease = stack.enter_context(session.lock(record.plan, record.address, record.id))
+    journal = store.journal(record, lease)
+
+    async def ask() -> Cancelled:
+        async with session.connect(target, note=session.reporter.say) as server:
+            return await cancel_jobs(plan, journal, server.jobs, server.cancel)
+
+    return asyncio.run(ask())

@@ -1,0 +1,266 @@
+"""The one driver of a run, in a process of its own and in a worker's step."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import SystemRandom
+from typing import TYPE_CHECKING
+
+from runner.adapters.inngest.connection import Connection
+from runner.adapters.inngest.target import Target
+from runner.app.session import Session
+from runner.errors import (
+    BackfillError,
+    Incomplete,
+    KeyRefused,
+    LeaseLost,
+    LockHeld,
+    PreflightRefused,
+    TargetDown,
+    TargetError,
+)
+from runner.execution.context import Ending, RunContext
+from runner.execution.options import RunOptions
+from runner.execution.ports import Guard, GuardUnanswered, Journal, Resolver
+from runner.execution.run import execute
+from runner.execution.summary import summarise
+from runner.execution.waits import Step, Waits
+from runner.execution.watch import beside, watch
+from runner.model import (
+    Database,
+    ExecutionPlan,
+    FileGuard,
+    Observer,
+    RunHead,
+    StageProgress,
+    Summary,
+)
+from runner.spec.secrets import redact
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """What is driven. `journal` opens the run's journal, after the target has answered: a target
+    that cannot be followed leaves no run behind. `notes`: what the journal should say of how the
+    run was asked for. `step`: a worker's, where it drives the run step by step."""
+
+    plan: ExecutionPlan
+    target: Target
+    journal: Callable[[], Journal]
+    options: RunOptions
+    database: Database | None = None
+    resolver: Resolver | None = None
+    notes: tuple[str, ...] = ()
+    step: Callable[[Waits], Step] | None = None
+
+
+async def drive(
+    session: Session, what: Drive, observer: Observer, stop: asyncio.Event
+) -> tuple[Ending, RunContext]:
+    """Execute the plan until it ends, or until `stop` is set.
+
+    Raises what ended it early; the run can be resumed from its journal.
+    """
+    async with _opened(session, what, observer, stop) as context:
+        try:
+            async with beside(watch(context.journal, stop)):
+                return await execute(what.plan, context), context
+        except (TargetDown, Incomplete):
+            if not stop.is_set():
+                raise
+            return Ending("stopped"), context  # the request in flight has no answer yet
+        finally:
+            with suppress(LockHeld):
+                context.journal.settle()  # the latest answer
+
+
+def drive_here(session: Session, what: Drive) -> Summary:
+    """Drive the run in this process, until it ends or a signal stops it.
+
+    Raises what ended the run early, after the reporter has heard how far it came.
+    """
+    began = time.monotonic()
+    journal: Journal | None = None
+    error: BackfillError | None = None
+    ending, interrupted = Ending("stopped"), False
+
+    def opened() -> Journal:
+        nonlocal journal
+        journal = what.journal()
+        return journal
+
+    async def here(observer: Observer) -> tuple[Ending, bool]:
+        gc.freeze()  # the plan stays as it is: looking through it again and again finds nothing
+        with _stopped_by_signals(observer) as (stop, signals):
+            ended, _ = await drive(session, replace(what, journal=opened), observer, stop)
+        return ended, signal.SIGINT in signals
+
+    with session.reporter.driving() as observer:
+        try:
+            ending, interrupted = asyncio.run(here(observer))
+        except BackfillError as caught:
+            error = caught
+        except KeyboardInterrupt:
+            interrupted = True
+    if journal is None:
+        raise error or KeyboardInterrupt
+    try:
+        summary = end(journal, what, ending, began, error)
+        session.reporter.ended(summary)
+    except TargetError as unreachable:
+        raise error or unreachable from None  # a journal that fails cannot say how far it came
+    if error:
+        raise error
+    return replace(summary, interrupted=interrupted)
+
+
+def end(
+    journal: Journal, what: Drive, ending: Ending, began: float, error: BackfillError | None = None
+) -> Summary:
+    """Write down how the run ended, unless another process has taken it over.
+
+    `began`: the monotonic time at which the driving did.
+    """
+    summary = summarise(
+        journal,
+        plan=what.plan.name,
+        target=what.target.name,
+        followed=what.options.follow,
+        ending=ending,
+        duration=time.monotonic() - began,
+    )
+    if not isinstance(error, LeaseLost):
+        journal.end(summary.status, redact(str(error)) if error else ending.reason)
+    return summary
+
+
+@asynccontextmanager
+async def _opened(
+    session: Session, what: Drive, observer: Observer, stop: asyncio.Event
+) -> AsyncIterator[RunContext]:
+    """Everything that the run needs, connected; the journal is opened last."""
+    noting, options = Noting(observer), what.options
+    connection = session.connect(what.target, what.plan, note=noting.note, stop=stop)
+    async with connection as server, _guards(session, what) as guards:
+        if options.follow:
+            await _probe(server)
+        if what.step is None:
+            await _ask_once(guards)
+        noting.journal = journal = what.journal()
+        for note in what.notes:
+            noting.note(note)
+        yield RunContext(
+            events=server.events,
+            jobs=server.jobs if options.follow else None,
+            journal=journal,
+            clock=session.clock,
+            observer=noting,
+            random=SystemRandom(),
+            stop=stop,
+            grace=what.target.grace if options.grace is None else options.grace,
+            options=options,
+            guards=guards,
+            database=what.database,
+            resolver=what.resolver,
+            step=what.step and what.step(Waits(session.clock, stop, journal.keep_lease)),
+        )
+
+
+@dataclass(slots=True)
+class Noting:
+    """An observer whose notes and waits are kept in the journal too, once there is one."""
+
+    observer: Observer
+    journal: Journal | None = None
+    waits: dict[int, str | None] = field(default_factory=dict)
+
+    def started(self, run_id: str, plan: ExecutionPlan | RunHead) -> None:
+        self.observer.started(run_id, plan)
+
+    def progress(self, progress: StageProgress) -> None:
+        self.observer.progress(progress)
+        before = self.waits.get(progress.stage)
+        if self.journal and progress.waiting != before:
+            self.waits[progress.stage] = progress.waiting
+            self.journal.waiting(progress.stage, progress.waiting)
+
+    def note(self, message: str) -> None:
+        self.observer.note(message)
+        if self.journal:
+            self.journal.note(redact(message))
+
+
+def _guards(session: Session, what: Drive) -> AbstractAsyncContextManager[Sequence[Guard]]:
+    specs = list(what.plan.guards)
+    if what.options.pause_file:
+        specs.append(FileGuard(str(Path(what.options.pause_file).resolve())))
+    if not specs:
+        return nullcontext(())
+    from runner.adapters.guards.open import open_guards
+
+    return open_guards(specs, session.environ, Path(what.plan.path).resolve().parent)
+
+
+async def _ask_once(guards: Sequence[Guard]) -> None:
+    """A guard that cannot be asked is better known before the run than in its middle."""
+    for guard in guards:
+        try:
+            await guard.ask()
+        except GuardUnanswered as error:
+            message = f"the guard `{guard.name}` cannot be asked: {error}"
+            raise PreflightRefused(message, hint="nothing was sent") from None
+
+
+async def _probe(server: Connection) -> None:
+    """Following must work before the first event is sent."""
+    try:
+        await server.jobs.probe()
+    except TargetDown as error:
+        hint = "nothing was sent; once it answers, say the same again"
+        raise TargetDown(str(error), hint=hint) from None
+    except KeyRefused as error:
+        if server.target.signing_keys:
+            raise
+        raise PreflightRefused(str(error), hint=error.hint) from None
+
+
+@contextmanager
+def _stopped_by_signals(
+    observer: Observer,
+) -> Iterator[tuple[asyncio.Event, list[signal.Signals]]]:
+    """What ^C, SIGTERM and SIGHUP set, and which of them came; only a main thread gets any."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    came: list[signal.Signals] = []
+
+    def handle(number: signal.Signals) -> None:
+        if stop.is_set():
+            # A second ^C means now: the journal is written ahead, so nothing is lost by it.
+            loop.remove_signal_handler(number)
+            raise KeyboardInterrupt
+        came.append(number)
+        stop.set()
+        observer.note("stopping after the request in flight")
+
+    numbers = []
+    if threading.current_thread() is threading.main_thread():
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)  # else `nohup` has asked for it to be passed over
+    for number in numbers:
+        loop.add_signal_handler(number, handle, number)
+    try:
+        yield stop, came
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,261 @@
+"""Everything that may refuse a run before anything is sent, and the question whether to send."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from runner.adapters.files import refuse_inputs
+from runner.adapters.inngest.target import Target, shown
+from runner.app.session import Session
+from runner.errors import BackfillError, PreflightRefused, StalePlan
+from runner.execution.doctor import examine_keys, examine_target, listening
+from runner.execution.examine import (
+    examine_facts,
+    examine_github,
+    examine_migrations,
+    examine_questions,
+)
+from runner.execution.options import RunOptions
+from runner.execution.ports import Seen
+from runner.model import ExecutionPlan, Finding, Problem, RunRecord
+from runner.planning.estimate import needed
+from runner.spec.files import Refused, read_named
+
+FOLDER = "approvals"
+_LARGEST = 64 * 1024  # bytes of a file that is looked into
+
+
+def preflight(
+    session: Session, plan: ExecutionPlan, target: Target, options: RunOptions
+) -> RunOptions:
+    """The options that a run can have. Raises `PreflightRefused` for what is bound to fail."""
+    refuse_empty(plan)
+    refuse_own_files(plan, options)
+    refuse_unapproved(plan)
+    options = followed(plan, target, options)
+    if not options.skip_preflight:
+        findings = examine_server(session, plan, target, thorough=False)
+        findings += examine_plan(session, plan, thorough=False)
+        fails = tuple(finding for finding in findings if finding.level == "fail")
+        if fails:
+            message = "the preflight refuses this run, and nothing was sent"
+            hint = "`backfill doctor` shows more; --skip-preflight sends all the same"
+            raise PreflightRefused(message, hint=hint, findings=fails)
+    return options
+
+
+def confirm(
+    session: Session,
+    plan: ExecutionPlan,
+    target: Target,
+    options: RunOptions,
+    before: Callable[[], None] = lambda: None,
+) -> None:
+    """Ask before events leave this machine; where nobody can be asked, a yes must have been given.
+
+    `before` says what should be known before the answer.
+    """
+    ask = not (options.yes or target.local)
+    events = f"{plan.events:,} event{'' if plan.events == 1 else 's'}"
+    if ask and session.confirm is None:
+        message = f"{events} would go to {target.name}, and there is no terminal to ask"
+        raise PreflightRefused(message, hint="say --yes")
+    before()
+    if ask and session.confirm and not session.confirm(f"Send {events} to {target.name}?"):
+        raise PreflightRefused("not confirmed; nothing was sent")
+
+
+def refuse_own_files(plan: ExecutionPlan, options: RunOptions) -> None:
+    """Raises `UsageError` where a file that is written is one that the plan is made of."""
+    read = [plan.path, *(path for path, _ in plan.inputs)]
+    refuse_inputs({"--summary-file": options.summary_file}, read)
+
+
+def refuse_empty(plan: ExecutionPlan) -> None:
+    """Refuse what cannot be what anybody wanted."""
+    if not plan.may_send:
+        hint = "`backfill plan` shows what is skipped and why"
+        raise PreflightRefused("there is nothing to send: the plan has no events", hint=hint)
+
+
+def refuse_unapproved(plan: ExecutionPlan) -> None:
+    """Raises `PreflightRefused` where the plan demands an approval and no file gives it.
+
+    The digest covers everything that decides what is sent: whoever approves it approves that, and
+    nothing that the plan may become later. Any file of the folder `approvals` beside the plan does
+    that has the digest in it.
+    """
+    if not plan.needs_approval:
+        return
+    folder = Path(plan.path).parent / FOLDER
+    if folder.is_dir() and any(_names(file, plan) for file in folder.iterdir()):
+        return
+    shown = os.path.relpath(folder)
+    message = (
+        f"{plan.name} demands an approval of what it sends, and no file in {shown} names its digest"
+    )
+    hint = f"whoever has reviewed it adds {shown}/{plan.name}.yaml with: digest: {plan.digest}"
+    raise PreflightRefused(message, hint=hint)
+
+
+def _names(file: Path, plan: ExecutionPlan) -> bool:
+    try:
+        raw = read_named(file.absolute(), plan.path, limit=_LARGEST)[1]
+    except Refused:
+        return False
+    return plan.digest in raw.decode("utf-8", "replace").split()
+
+
+def followed(plan: ExecutionPlan, target: Target, options: RunOptions) -> RunOptions:
+    """The options, without following where nothing can be followed.
+
+    Raises `PreflightRefused` where a key is missing, or the plan needs what cannot be.
+    """
+    if not target.event_key:
+        hint = "set INNGEST_EVENT_KEY, or INNGEST_PRODUCTION_EVENT_KEY"
+        raise PreflightRefused(f"{target.name} needs an event key, and none is set", hint=hint)
+    follow = options.follow and not plan.scheduled  # its jobs start when the command has long ended
+    drained = next((stage for stage in plan.stages if stage.until), None)
+    if not follow and drained:
+        message = (
+            f"`{drained.operation}` is sent in rounds until its backlog is empty, and without "
+            "following nobody knows when a round is done"
+        )
+        raise PreflightRefused(message, hint="leave --no-wait out")
+    if not follow and target.kind == "embedded":
+        message = (
+            "the embedded target ends with this process, and jobs that are not followed with it"
+        )
+        raise PreflightRefused(message, hint="follow them, or choose a server with --target")
+    if not follow or target.kind != "cloud" or target.signing_keys:
+        return replace(options, follow=follow)
+    barrier = next((stage for stage in plan.stages if stage.wait == "completed"), None)
+    if barrier is None:
+        return replace(options, follow=False)
+    message = (
+        f"`{barrier.operation}` waits for its jobs to complete, and following them on "
+        f"{target.name} needs a signing key"
+    )
+    hint = "set INNGEST_SIGNING_KEY, or send without following: --no-wait"
+    raise PreflightRefused(message, hint=hint)
+
+
+def refuse_another_address(record: RunRecord, target: Target) -> None:
+    """`dev` and `cloud` mean what the environment says: the rest must not go elsewhere."""
+    if target.address != record.address:
+        raise StalePlan(
+            f"run {record.id} was started on {shown(record.address)}, and `{record.target}` is now "
+            f"{shown(target.address)}",
+            hint="set INNGEST_DEV, INNGEST_BASE_URL and INNGEST_ENV as they were",
+        )
+
+
+def examine_plan(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Finding]:
+    """What the plan asks, and what it takes; `thorough`: its warnings as well.
+
+    Raises `TargetError` and `PreflightRefused` for a database that is not there, unless `thorough`.
+    """
+    found = [
+        Finding("plan", "warn", f"{warning.message} ({warning.path})", warning.hint)
+        for warning in plan.warnings
+        if thorough
+    ]
+    found += examine_facts(plan.facts)
+    found += _asked(session, plan, thorough=thorough)
+    if thorough and (needs := needed(plan.needs)):
+        found.append(Finding("needs", "ok", f"the plan takes about {needs}"))
+    return found + _github(session, plan, thorough=thorough)
+
+
+def examine_server(
+    session: Session, plan: ExecutionPlan | None, target: Target, *, thorough: bool
+) -> list[Finding]:
+    """`thorough`: its keys are tried too; else a run does that by itself, with more patience."""
+    import asyncio
+
+    if target.kind != "embedded":
+        return asyncio.run(_server(session, plan, target, thorough=thorough))
+    found = [Finding("target", "ok", "embedded: handlers run in this process")] if thorough else []
+    warnings = handler_warnings(plan, target) if plan and thorough else []
+    return [*found, *(Finding("listeners", "warn", w.message, w.hint) for w in warnings)]
+
+
+def handler_warnings(plan: ExecutionPlan, target: Target) -> list[Problem]:
+    """On the embedded target an event without a handler starts no job, as on a real server."""
+    silent = {stage.event for stage in plan.stages} - set(plan.handlers)
+    if target.kind != "embedded" or not silent:
+        return []
+    names = ", ".join(f"`{event}`" for event in sorted(silent))
+    return [
+        Problem(
+            f"the embedded target has no handler for {names}: no job will start",
+            plan.path,
+            hint="name one in the plan's `handlers`, or choose a server with --target",
+            severity="warning",
+            rule="no-handler",
+        )
+    ]
+
+
+def _asked(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Finding]:
+    """A question that cannot be asked is better known now than when the work is done."""
+    from runner.spec.project import read_project
+
+    until = any(stage.until for stage in plan.stages)
+    if not (plan.checks or plan.coverage or plan.facts or until):
+        return []
+    database, migrations = session.databases(plan.path), read_project(plan.path).migrations
+    try:
+        found = examine_questions(plan, database, datetime.now(UTC))
+        return [*found, *examine_migrations(plan, database, migrations.table, migrations.column)]
+    except BackfillError as error:
+        if not thorough:
+            raise
+        return [Finding("database", "fail", str(error), error.hint)]
+
+
+async def _server(
+    session: Session, plan: ExecutionPlan | None, target: Target, *, thorough: bool
+) -> list[Finding]:
+    def seen(event: str) -> Seen | None:
+        """From a journal that is there; looking for one must not make one."""
+        found = session.reader.last_seen(event, target.address) if session.has_state else None
+        return found and Seen(*found)
+
+    found = examine_keys(target.event_key, target.signing_keys)
+    async with session.connect(target, patient=False) as server:
+        if thorough and not found:
+            follows = bool(target.signing_keys) or target.kind != "cloud"
+            found += await examine_target(server.probe, target.name, follows=follows)
+        reached = not any(one.about == "target" and one.level == "fail" for one in found)
+        if plan and reached:
+            listeners = await server.probe.listeners()
+            if thorough or listeners is not None:
+                found += listening(plan, listeners, seen)
+    return found
+
+
+def _github(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Finding]:
+    import asyncio
+
+    if not plan.needs.github_points:
+        return []
+    if not session.environ.get("GITHUB_TOKEN"):
+        if not thorough:
+            return []
+        mend = "set GITHUB_TOKEN to the worker's token, to compare its points with the plan's"
+        return [Finding("github", "warn", "no token: its rate limit is not known", mend)]
+    from runner.adapters.guards.open import github_rate
+    from runner.execution.ports import GuardUnanswered
+
+    try:
+        rate = asyncio.run(github_rate(session.environ))
+        reset = datetime.fromtimestamp(rate.reset, UTC).strftime("%H:%M UTC")
+    except (GuardUnanswered, ValueError, OverflowError, OSError) as error:
+        mend = "look at GITHUB_TOKEN and the network"
+        return [Finding("github", "warn", f"its rate limit cannot be told: {error}", mend)]
+    return [examine_github(plan, rate.remaining, rate.limit, reset)]

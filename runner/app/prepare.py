@@ -1,0 +1,122 @@
+"""From a plan file to what a run of it would send."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from glob import escape
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from runner.app.session import Session
+from runner.errors import BackfillError
+from runner.model import BackfillPlan, Database, ExecutionPlan, Json, Stage
+from runner.spec.files import Refused, read_plan
+
+if TYPE_CHECKING:
+    from runner.adapters.journal.store import StateReader
+    from runner.execution.ports import Journal, JournalReads
+    from runner.planning.estimate import Past
+
+_MAX_SOURCE = 256 * 1024  # characters
+_PAST_RUNS = 5
+_ITEMS = "items"
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A plan file with what the database says of it, and what a run of it would send."""
+
+    plan: BackfillPlan
+    execution_plan: ExecutionPlan
+
+
+def build(
+    session: Session,
+    path: str,
+    variables: dict[str, Json],
+    *,
+    strict: bool = False,
+    once_loaded: Callable[[BackfillPlan], None] = lambda _: None,
+) -> Built:
+    """Plan file -> facts -> execution plan. Raises `InvalidPlan` with all problems at once.
+
+    A plan that asks a database is asked for here, also in a dry run: nothing is sent by it.
+    `once_loaded` may refuse it before that.
+    """
+    from runner.planning.build import build_execution_plan
+    from runner.planning.facts import gather
+    from runner.spec.load import load_plan
+
+    loaded = load_plan(path, overrides=variables, strict=strict)
+    once_loaded(loaded)
+    known = gather(loaded, session.databases(path), datetime.now(UTC))
+    return Built(known, build_execution_plan(known, strict=strict))
+
+
+def source_of(plan: ExecutionPlan) -> str | None:
+    """The plan file as it was reviewed; None where it is no longer what the plan was made of."""
+    try:
+        raw = read_plan(plan.path)
+    except Refused:
+        return None
+    same = any(read.sha256 == sha256(raw).hexdigest() for read in plan.inputs)
+    return raw.decode("utf-8", "replace")[:_MAX_SOURCE] if same else None
+
+
+def past(store: StateReader, plan: ExecutionPlan) -> Mapping[str, Past]:
+    """What the latest runs of the plan show of how long its jobs take."""
+    from runner.planning.estimate import past_of
+
+    lines = store.runs(plan=escape(plan.name), limit=_PAST_RUNS)
+    return past_of(store.glance(line.record) for line in lines)
+
+
+def local_past(session: Session, plan: ExecutionPlan) -> Mapping[str, Past]:
+    """The same for a dry run, which reaches nothing: from a file that is there, if it is one."""
+    if session.state_file is None or not session.state_file.is_file():
+        return {}
+    try:
+        return past(session.reader, plan)
+    except BackfillError:
+        return {}  # a preview is no less true without it
+
+
+def remember(journal: Journal, plan: BackfillPlan) -> None:
+    """Write down what the plan runs for, for a resume: the run may change what a query gives."""
+    from runner.planning.facts import to_remember
+
+    journal.remember(_ITEMS, to_remember(plan))
+
+
+def restored(journal: JournalReads, loaded: BackfillPlan, database: Database) -> PlanResolver:
+    """The resolver of a run that is resumed."""
+    from runner.planning.facts import gather, remembered
+
+    items = journal.remembered(_ITEMS)
+    plan = loaded if items is None else remembered(loaded, items)
+    return PlanResolver(gather(plan, database, datetime.now(UTC)), database)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanResolver:
+    """Deferred stages: the plan's questions asked again when a stage starts.
+
+    Meets `runner.execution.ports.Resolver`.
+    """
+
+    plan: BackfillPlan
+    database: Database
+
+    async def resolve(self, stage: Stage) -> Stage:
+        import asyncio
+
+        return await asyncio.to_thread(self._resolve, stage)
+
+    def _resolve(self, stage: Stage) -> Stage:
+        from runner.planning.build import stage_as_of_now
+        from runner.planning.facts import gather_again
+
+        operation = next(o for o in self.plan.operations if o.name == stage.operation)
+        return stage_as_of_now(gather_again(self.plan, operation, self.database), stage)

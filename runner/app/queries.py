@@ -1,0 +1,104 @@
+"""What is asked about runs, without changing any."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from runner.adapters.journal.store import StateReader
+from runner.app.prepare import build
+from runner.app.session import Session
+from runner.errors import PreflightRefused, RunFailed, UsageError
+from runner.execution.check import AFTER, BEFORE, coverage_key
+from runner.execution.coverage import covered
+from runner.model import (
+    Covered,
+    EventRecord,
+    ExecutionPlan,
+    Json,
+    QueryRefused,
+    RunRecord,
+    RunView,
+    Table,
+)
+
+
+def view_of(store: StateReader, record: RunRecord) -> RunView:
+    """All that there is, with the coverage before and after where the run has measured it."""
+    view = store.view(record)
+    if not view.plan.coverage:
+        return view
+    return replace(view, coverage=_coverage(view, store.answers(record)))
+
+
+def failed_events(store: StateReader, view: RunView, most: int) -> list[EventRecord]:
+    """The first events that did not take effect."""
+    if not view.outcomes:
+        return []
+    return store.failed_events(view.record, most)
+
+
+def _coverage(view: RunView, answers: Mapping[str, Any]) -> Mapping[str, tuple[Covered, ...]]:
+    found = {}
+    for measure in view.plan.coverage:
+        before, after = (
+            _table(answers.get(coverage_key(measure.name, when))) for when in (BEFORE, AFTER)
+        )
+        latest = after or before
+        if latest:
+            found[measure.name] = tuple(covered(measure.name, latest, before if after else None))
+    return found
+
+
+def _table(kept: Any) -> Table | None:
+    return kept and Table(tuple(kept[0]), tuple(map(tuple, kept[1])))
+
+
+def coverage(
+    session: Session,
+    path: str,
+    *,
+    variables: dict[str, Json] | None = None,
+    strict: bool = False,
+    run: str | None = None,
+) -> Mapping[str, Sequence[Covered]]:
+    """How much of the data is there by the coverage questions of a plan, by their names.
+
+    With a `run`, the figures are those from before and after it; without those of after, of before
+    and now. Raises `PreflightRefused` where a database refuses a question.
+    """
+    plan = build(session, path, variables or {}, strict=strict).execution_plan
+    if not plan.coverage:
+        hint = "add `coverage: {name: {query: ...}}` to the catalog or the plan"
+        raise UsageError(f"{path} has no coverage to ask for", hint=hint)
+    before, after = _measured(session, run, plan) if run else ({}, {})
+    database, found = session.databases(path), {}
+    for name, query, parameters in plan.coverage:
+        try:
+            now = after[name] if name in after else database.ask(query, parameters)
+            found[name] = covered(name, now, before.get(name))
+        except QueryRefused as error:
+            message = f"the database refuses the coverage `{name}`: {error}"
+            raise PreflightRefused(message, hint=error.hint) from None
+        except ValueError as error:
+            raise RunFailed(str(error)) from None
+    return found
+
+
+def _measured(
+    session: Session, run: str, plan: ExecutionPlan
+) -> tuple[Mapping[str, Table], Mapping[str, Table]]:
+    """What the journal has of before and after the run."""
+    journal = session.reader.reading(session.reader.find(run))
+    before, after = (
+        {
+            measure.name: table
+            for measure in plan.coverage
+            if (table := _table(journal.remembered(coverage_key(measure.name, when)))) is not None
+        }
+        for when in (BEFORE, AFTER)
+    )
+    if not before:
+        raise UsageError(f"run {run} has not written down what the coverage was before it")
+    return before, after

@@ -1,0 +1,453 @@
+"""The ways to begin a run, or to go on with one: prepare, refuse, ask, lock, record, send.
+
+`run`, `resume` and `retry` drive it in this process; `submit` and `resubmit` leave it to the
+workers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import SystemRandom
+from typing import TYPE_CHECKING, Any
+
+from runner.adapters.inngest.target import Target
+from runner.app.inputs import unchanged
+from runner.app.preflight import (
+    confirm,
+    followed,
+    preflight,
+    refuse_another_address,
+    refuse_own_files,
+)
+from runner.app.prepare import PlanResolver, build, past, remember, restored, source_of
+from runner.app.saved import load_saved, refuse_used, reviewed
+from runner.app.session import Session
+from runner.errors import LockHeld, PreflightRefused, StalePlan, UsageError
+from runner.execution.options import RunOptions
+from runner.execution.seeds import make_seed
+from runner.model import (
+    BackfillPlan,
+    Database,
+    ExecutionPlan,
+    Json,
+    Outcome,
+    RunRecord,
+    RunState,
+    Summary,
+)
+from runner.planning.difference import first_difference
+
+if TYPE_CHECKING:
+    from runner.adapters.journal.leases import Lease
+    from runner.execution.ports import Journal, Resolver
+
+DEFAULT_TARGET = "embedded"
+RETRIED: frozenset[Outcome] = frozenset({"failed", "cancelled", "timed_out", "no_job", "rejected"})
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A run that may begin: what it sends, and where to; `named` is its target as it was named.
+
+    `files`: the plan as its files have it, by which deferred stages are resolved; those of a saved
+    plan without such stages are not read again, however many rows they have. `parent`: the run that
+    it sends events of once more.
+    """
+
+    run_id: str
+    plan: ExecutionPlan
+    target: Target
+    named: str
+    variables: dict[str, Json]
+    files: BackfillPlan | None = None
+    saved: bool = False
+    parent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A run that is left to the workers, and the id of the event that asks for it."""
+
+    run_id: str
+    event_id: str
+
+
+def prepare(
+    session: Session,
+    path: str,
+    *,
+    target: str | None = None,
+    variables: dict[str, Json] | None = None,
+    strict: bool = False,
+    run_id: str | None = None,
+) -> Prepared:
+    """What a run of a plan file would send now, or what a saved plan does.
+
+    Raises `InvalidPlan`; `StalePlan` where a saved plan may no longer be run.
+    """
+    from ulid import ULID
+
+    overrides, saved = variables or {}, load_saved(path)
+    if saved:
+        if overrides and overrides != saved.variables:
+            hint = "it has its variables with it"
+            raise UsageError("--var does nothing for a saved plan", hint=hint)
+        found = reviewed(session, saved, path, target)
+        kept = dict(saved.variables)
+        return Prepared(
+            saved.run_id, found.plan, found.target, saved.target, kept, found.files, saved=True
+        )
+    built = build(session, path, overrides, strict=strict)
+    named = target or DEFAULT_TARGET
+    return Prepared(
+        run_id or str(ULID()),
+        built.execution_plan,
+        session.target(named),
+        named,
+        overrides,
+        built.plan,
+    )
+
+
+def run(
+    session: Session,
+    prepared: Prepared,
+    options: RunOptions,
+    *,
+    once_locked: Callable[[], None] = lambda: None,
+) -> Summary:
+    """Send the plan's events from this process, and follow their jobs to the end.
+
+    `once_locked` may still refuse, when nobody else can begin a run of the plan. Raises what ended
+    the run early, after the session's reporter has heard how far it came.
+    """
+    from runner.app.drive import Drive, drive_here
+
+    plan, target = prepared.plan, prepared.target
+    session.reporter.planned(plan, target)
+    options = preflight(session, plan, target, options)
+    confirm(session, plan, target, options, lambda: _before_answer(session, plan, target))
+    with _locked(session, prepared, options, once_locked) as lease:
+        what = Drive(
+            plan,
+            target,
+            lambda: _record(session, prepared, options, lease),
+            options,
+            database=session.databases(plan.path),
+            resolver=_resolver(session, prepared),
+            notes=_notes(options),
+        )
+        return drive_here(session, what)
+
+
+def submit(
+    session: Session,
+    prepared: Prepared,
+    options: RunOptions,
+    *,
+    once_locked: Callable[[], None] = lambda: None,
+) -> Submitted:
+    """Leave the run to the workers; see `run`."""
+    from runner.app.submit import enqueue, refuse_unheard
+
+    plan, target = prepared.plan, prepared.target
+    session.reporter.planned(plan, target)
+    refuse_unheard(session, target)
+    options = preflight(session, plan, target, options)
+    confirm(session, plan, target, options, lambda: _before_answer(session, plan, target))
+    with _locked(session, prepared, options, once_locked) as lease:
+        journal = _record(session, prepared, options, lease)
+        for note in _notes(options):
+            journal.note(note)
+        event = enqueue(session, lease, target, prepared.run_id, plan.name, options)
+    return Submitted(prepared.run_id, event)
+
+
+def resume(
+    session: Session, run: str, options: RunOptions, *, from_journal: bool = False
+) -> Summary | None:
+    """Go on with a run in this process; None where there is nothing to do, which is reported.
+
+    `from_journal`: send what it was started with, whatever its plan file says by now.
+    """
+    from runner.app.drive import Drive, drive_here
+
+    with _still_open(session, run, options, from_journal=from_journal) as found:
+        if found is None:
+            return None
+        record, target, plan, lease = found.record, found.target, found.plan, found.lease
+        options = followed(plan, target, replace(options, follow=record.follow))
+        refuse_own_files(plan, options)
+        confirm(session, plan, target, options)
+
+        def reopen() -> Journal:
+            journal = session.store.reopen(record, lease, plan)
+            if target.kind == "embedded":
+                random = SystemRandom()
+                journal.requeue(lambda: make_seed(time.time(), random))
+            return journal
+
+        database = session.databases(record.path)
+        resolver = resolver_of(session, record, plan, database)
+        return drive_here(
+            session, Drive(plan, target, reopen, options, database=database, resolver=resolver)
+        )
+
+
+def resubmit(
+    session: Session, run: str, options: RunOptions, *, from_journal: bool = False
+) -> Submitted | None:
+    """Leave the rest of a run to the workers; None where there is nothing to leave to them."""
+    from runner.app.submit import enqueue, refuse_unheard
+
+    with _still_open(session, run, options, from_journal=from_journal) as found:
+        if found is None:
+            return None
+        record, target, plan, lease = found.record, found.target, found.plan, found.lease
+        refuse_unheard(session, target)
+        options = followed(plan, target, replace(options, follow=record.follow))
+        confirm(session, plan, target, options)
+        journal = session.store.reopen(record, lease, plan)
+        # Asked for anew, it is another event, and what is still open has its time from now on.
+        more: dict[str, Any] = {"asked_at": time.time(), "unanswered": options.unanswered}
+        if options.past_failures or plan.max_failures:  # what has failed before does not count
+            failed = len(journal.failures())
+            ended = journal.next_position() - len(journal.unsettled())
+            more |= {"failed": failed, "ended": ended, "past_failures": options.past_failures}
+        event = enqueue(session, lease, target, record.id, plan.name, options, **more)
+        return Submitted(record.id, event)
+
+
+def retry(
+    session: Session,
+    run: str,
+    options: RunOptions,
+    *,
+    outcomes: Collection[Outcome] = RETRIED,
+    items: Sequence[str] = (),
+) -> Summary:
+    """Send the events of a run with these outcomes, and items like these patterns, once more.
+
+    They are a run of their own, linked to it.
+    """
+    from runner.app.drive import Drive, drive_here
+
+    with _failed_events(session, run, options, outcomes, items) as (prepared, record, lease):
+        plan, target = prepared.plan, prepared.target
+        session.reporter.planned(plan, target)
+        options = followed(plan, target, replace(options, follow=record.follow))
+        refuse_own_files(plan, options)
+        confirm(session, plan, target, options)
+        what = Drive(
+            plan,
+            target,
+            lambda: _record(session, prepared, options, lease),
+            options,
+            database=session.databases(record.path) if plan.checks or plan.coverage else None,
+        )
+        return drive_here(session, what)
+
+
+def plan_retry(
+    session: Session,
+    run: str,
+    options: RunOptions,
+    *,
+    outcomes: Collection[Outcome] = RETRIED,
+    items: Sequence[str] = (),
+) -> Prepared:
+    """What `retry` would send; nothing is sent."""
+    with _failed_events(session, run, options, outcomes, items) as (prepared, _, _):
+        return prepared
+
+
+def resolver_of(
+    session: Session, record: RunRecord, plan: ExecutionPlan, database: Database
+) -> Resolver | None:
+    """What is left to find out is found out by the plan's files, which must be as they were."""
+    if not plan.deferred:
+        return None
+    if not unchanged(plan.inputs):
+        hint = "restore it, or start a new run; `serve` looks in the folders that it is given"
+        message = f"{plan.path} is not as it was, and stages of run {record.id} are resolved by it"
+        raise StalePlan(message, hint=hint)
+    from runner.spec.load import load_plan
+
+    loaded = load_plan(plan.path, overrides=dict(record.variables))
+    return restored(session.store.reading(record), loaded, database)
+
+
+@contextmanager
+def _locked(
+    session: Session, prepared: Prepared, options: RunOptions, once_locked: Callable[[], None]
+) -> Iterator[Lease]:
+    """The right to begin the run, once nobody else is at it."""
+    plan, address = prepared.plan.name, prepared.target.address
+    with session.lock(plan, address, prepared.run_id, options.wait_lock) as lease:
+        if prepared.saved:
+            refuse_used(session, prepared.run_id)
+        once_locked()
+        yield lease
+
+
+def _record(session: Session, prepared: Prepared, options: RunOptions, lease: Lease) -> Journal:
+    """Write the run down, before anything is sent."""
+    plan = replace(prepared.plan, path=str(Path(prepared.plan.path).resolve()))
+    journal = session.store.start(
+        prepared.run_id,
+        plan,
+        lease,
+        target=prepared.named,
+        address=prepared.target.address,
+        variables=prepared.variables,
+        follow=options.follow,
+        parent=prepared.parent,
+        source=None if prepared.parent else source_of(plan),
+    )
+    if plan.deferred and prepared.files:
+        remember(journal, prepared.files)
+    return journal
+
+
+def _resolver(session: Session, prepared: Prepared) -> PlanResolver | None:
+    files = prepared.files
+    return PlanResolver(files, session.databases(prepared.plan.path)) if files else None
+
+
+def _notes(options: RunOptions) -> tuple[str, ...]:
+    """What the journal should say of how the run was asked for."""
+    return ("the preflight was skipped (--skip-preflight)",) if options.skip_preflight else ()
+
+
+def _before_answer(session: Session, plan: ExecutionPlan, target: Target) -> None:
+    """How long it will take; and that a new run has new event ids: what an unfinished one has sent
+    would be sent once more."""
+    from runner.planning.estimate import before
+
+    if known := past(session.store, plan):
+        session.reporter.say(f"time: {before(plan, known).words}")
+    unfinished = session.store.unfinished(plan.name, target.address)
+    if unfinished and not unfinished.holder:
+        run_id = unfinished.record.id
+        session.reporter.note(
+            f"run {run_id} of this plan has not come to its end: `backfill resume {run_id}` "
+            "carries it on; this is a new run, which sends everything again"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A run that is not at its end, locked, and what is left of it."""
+
+    record: RunRecord
+    target: Target
+    plan: ExecutionPlan
+    lease: Lease
+
+
+@contextmanager
+def _still_open(
+    session: Session, run: str, options: RunOptions, *, from_journal: bool
+) -> Iterator[_Open | None]:
+    """None where there is nothing to do, which is reported."""
+    state = session.store.run_state(run)
+    record = state.record
+    if not _may_go_on(session, state):
+        yield None
+        return
+    with session.lock(record.plan, record.address, record.id, options.wait_lock) as lease:
+        record = session.store.find(record.id)
+        target = session.target(record.target)
+        refuse_another_address(record, target)
+        plan = _plan_to_send(session, record, from_journal=from_journal)
+        yield _Open(record, target, plan, lease)
+
+
+def _may_go_on(session: Session, state: RunState) -> bool:
+    """Is it left to this process? A run that is paused elsewhere goes on there."""
+    record, holder, submission = state.record, state.holder, state.submission
+    store, say = session.store, session.reporter.say
+    if record.status == "completed":
+        say(f"run {record.id} has completed: there is nothing to resume")
+        return False
+    if record.status == "cancelled":
+        hint = "start a new run, or send some of its events again with `backfill retry`"
+        raise UsageError(f"run {record.id} was cancelled, which is for good", hint=hint)
+    left = f"it is left to the workers ({submission.due})" if submission and state.parked else None
+    if holder and record.wanted == "pause":
+        if left:  # the next step says what it waits for; until then nothing holds it back
+            store.go_on(record.id)
+        else:
+            store.order(record.id, wanted=None)
+        say(f"run {record.id} goes on: {left or f'{holder} carries it out'}")
+        return False
+    if left and submission and not submission.late:
+        hint = f"`backfill status {record.id} --watch` follows it, `backfill cancel` ends it"
+        raise LockHeld(f"run {record.id} goes on by itself: {left}", hint=hint)
+    return True
+
+
+def _plan_to_send(session: Session, record: RunRecord, *, from_journal: bool) -> ExecutionPlan:
+    """The plan that the run goes on with.
+
+    Where the files are as they were, it is the one in the journal: planning gives the same again.
+    Raises `StalePlan` where what was sent is no longer what the plan begins with.
+    """
+    store = session.store
+    kept = store.plan_of(record)
+    if from_journal or record.parent or unchanged(kept.inputs):
+        return kept
+    hint = (
+        "restore it, or send what the run was started with: "
+        f"`backfill resume {record.id} --from-journal`"
+    )
+    if not Path(record.path).exists():
+        raise StalePlan(f"the plan of run {record.id}, {record.path}, is gone", hint=hint)
+    built = build(session, record.path, dict(record.variables)).execution_plan
+    sent = store.reading(record).next_position()
+    if difference := first_difference(kept, built, sent):
+        raise StalePlan(
+            f"{record.path} no longer begins with what run {record.id} has sent: {difference}",
+            hint=hint,
+        )
+    if built.digest != kept.digest:
+        session.reporter.note(
+            f"the plan has changed after what was sent: {built.events - sent:,} events are left to "
+            f"send now, {kept.events - sent:,} were before"
+        )
+    return built
+
+
+@contextmanager
+def _failed_events(
+    session: Session,
+    run: str,
+    options: RunOptions,
+    outcomes: Collection[Outcome],
+    items: Sequence[str],
+) -> Iterator[tuple[Prepared, RunRecord, Lease]]:
+    """A run of the events that are to be retried, whose lock is held."""
+    from ulid import ULID
+
+    from runner.planning.subset import subset
+
+    record = session.store.find(run)
+    plan = session.store.plan_of(record)
+    target = session.target(record.target)
+    refuse_another_address(record, target)
+    run_id = str(ULID())
+    with session.lock(record.plan, record.address, run_id, options.wait_lock) as lease:
+        positions = session.store.failed_positions(record, outcomes, items)
+        if not positions:
+            hint = f"`backfill resume {record.id}` sends what was not sent"
+            raise PreflightRefused(f"nothing of run {record.id} is there to retry", hint=hint)
+        part, variables = subset(plan, positions), dict(record.variables)
+        yield (
+            Prepared(run_id, part, target, record.target, variables, parent=record.id),
+            record,
+            lease,
+        )

@@ -1,0 +1,241 @@
+"""The session of a command or a program: the one place that opens what use cases need.
+
+The state, the users' databases and the connections to targets are opened when they are first asked
+for, and closed with the session.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from runner.adapters.journal import DEFAULT_STATE
+from runner.model import ExecutionPlan, Observer, RunHead, StageProgress, Summary
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from runner.adapters.database.open import Databases, Timing
+    from runner.adapters.inngest.connection import Connection
+    from runner.adapters.inngest.target import Target
+    from runner.adapters.journal.leases import Lease
+    from runner.adapters.journal.store import StateReader, Store
+    from runner.execution.ports import Clock
+
+
+class Reporter(Protocol):
+    """Hears what a use case does while it works, and decides nothing."""
+
+    def note(self, message: str, /) -> None:
+        """Something that the user should know."""
+
+    def say(self, message: str, /) -> None:
+        """What is being done just now, or was done."""
+
+    def planned(self, plan: ExecutionPlan, target: Target, /) -> None:
+        """The plan that is about to be sent."""
+
+    def driving(self) -> AbstractContextManager[Observer]:
+        """Who observes a run while this process drives it."""
+
+    def ended(self, summary: Summary, /) -> None:
+        """What a run came to, also where an error follows."""
+
+
+class Silent:
+    """Meets `Reporter` and `Observer`: what happens goes to an observer, if there is one."""
+
+    def __init__(self, observer: Observer | None = None) -> None:
+        self._observer = observer
+
+    def note(self, message: str) -> None:
+        if self._observer:
+            self._observer.note(message)
+
+    def say(self, message: str) -> None:
+        self.note(message)
+
+    def planned(self, plan: ExecutionPlan, target: Target) -> None: ...
+
+    def started(self, run_id: str, plan: ExecutionPlan | RunHead) -> None: ...
+
+    def progress(self, progress: StageProgress) -> None: ...
+
+    def driving(self) -> AbstractContextManager[Observer]:
+        return nullcontext(self._observer or self)
+
+    def ended(self, summary: Summary) -> None: ...
+
+
+class Session:
+    """Where use cases find the state, databases and targets; close it, or use it with `with`.
+
+    `state`: a path or URL; the default is `BACKFILL_STATE`, or a file in `.backfill`. `environ`:
+    the variables with keys and addresses. `confirm`: asks the user a question; without it nobody is
+    asked, and what needs a yes is refused unless it was given.
+    """
+
+    def __init__(
+        self,
+        state: str | None = None,
+        *,
+        environ: Mapping[str, str] | None = None,
+        reporter: Reporter | None = None,
+        confirm: Callable[[str], bool] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.environ: Mapping[str, str] = os.environ if environ is None else environ
+        self.state = state or self.environ.get("BACKFILL_STATE") or DEFAULT_STATE
+        self.reporter: Reporter = Silent() if reporter is None else reporter
+        self.confirm = confirm
+        self._clock = clock
+        self._open = ExitStack()
+        self._store: Store | None = None
+        self._reader: StateReader | None = None
+        self._databases: dict[tuple[tuple[str, str], ...], Databases] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close everything. What was measured, such as `timings`, can still be read."""
+        self._open.close()
+        self._store = self._reader = None
+
+    @property
+    def state_file(self) -> Path | None:
+        """The file of the state; None where a server has it."""
+        file = self.state.removeprefix("sqlite:///")
+        return None if "://" in file else Path(file)
+
+    @property
+    def has_state(self) -> bool:
+        """Is there a state already? One on a server counts as there."""
+        return self.state_file is None or self.state_file.exists()
+
+    @property
+    def store(self) -> Store:
+        """The state store, which is made where there is none. Raises `TargetError`."""
+        if self._store is None:
+            from runner.adapters.journal.store import Store
+
+            self._store = self._open.enter_context(Store(self.state))
+        return self._store
+
+    @property
+    def reader(self) -> StateReader:
+        """The same for what only reads: none is made, and it may be one that is read-only.
+
+        Raises `UsageError` where there is no state.
+        """
+        if self._store is not None:
+            return self._store
+        if self._reader is None:
+            from runner.adapters.journal.store import StateReader
+
+            self._reader = self._open.enter_context(StateReader(self.state))
+        return self._reader
+
+    def databases(self, plan: str) -> Databases:
+        """The databases that the plan file may ask; each is connected when it is first asked."""
+        from runner.adapters.database.open import Databases
+        from runner.spec.project import read_project
+
+        names = read_project(plan).databases
+        key = tuple(sorted(names.items()))
+        if key not in self._databases:
+            self._databases[key] = found = Databases(self.environ, names)
+            self._open.callback(found.close)
+        return self._databases[key]
+
+    @property
+    def timings(self) -> Sequence[Timing]:
+        """How long each question to a database took."""
+        return [timing for database in self._databases.values() for timing in database.timings]
+
+    def target(self, name: str) -> Target:
+        """Where events go, with its keys. Raises `UsageError`."""
+        from runner.adapters.inngest.target import resolve
+
+        return resolve(name, self.environ)
+
+    @property
+    def clock(self) -> Clock:
+        if self._clock is None:
+            from runner.adapters.clock import SystemClock
+
+            self._clock = SystemClock()
+        return self._clock
+
+    @asynccontextmanager
+    async def connect(
+        self,
+        target: Target,
+        plan: ExecutionPlan | None = None,
+        *,
+        note: Callable[[str], None] = lambda _: None,
+        stop: asyncio.Event | None = None,
+        patient: bool = True,
+    ) -> AsyncIterator[Connection]:
+        """The target's server, until the block ends; the embedded one runs the handlers of `plan`.
+
+        What gets no answer is tried again, which `note` hears, until `stop` is set; once only where
+        nobody is `patient`.
+        """
+        import asyncio
+        from random import SystemRandom
+
+        from runner.adapters.inngest.connection import connected, embedded
+        from runner.adapters.inngest.http import Retry
+
+        until = stop or asyncio.Event()
+
+        async def sleep(seconds: float) -> None:
+            await self.clock.sleep(seconds, until)
+
+        retry = Retry(sleep, SystemRandom(), note, lambda: not patient or until.is_set())
+        async with AsyncExitStack() as stack:
+            transport = None
+            if target.kind == "embedded" and plan is not None:
+                server = embedded(plan.handlers, plan.path)
+                transport = await stack.enter_async_context(server)
+            connection = connected(target, retry, self.environ, transport)
+            yield await stack.enter_async_context(connection)
+
+    @contextmanager
+    def lock(self, plan: str, address: str, run_id: str, wait: float = 0.0) -> Iterator[Lease]:
+        """The right to send for a plan, until the block ends; waits `wait` seconds for it.
+
+        Raises `LockHeld`.
+        """
+        from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+        from runner.adapters.journal.leases import holding
+        from runner.errors import LockHeld
+
+        def say(state: Any) -> None:
+            if state.attempt_number == 1:
+                self.reporter.say(f"waiting for the lock: {state.outcome.exception()}")
+
+        tries = Retrying(
+            retry=retry_if_exception_type(LockHeld),
+            stop=stop_after_delay(wait),
+            wait=wait_fixed(min(1.0, wait)),
+            before_sleep=say,
+            reraise=True,
+        )
+        with holding(tries(self.store.lock, plan, address, run_id)) as lease:
+            yield lease

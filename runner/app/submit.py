@@ -1,0 +1,81 @@
+"""Leaving a run to the workers: it is in the state, and one event asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from random import SystemRandom
+from typing import Any
+
+import orjson
+
+from runner.adapters.inngest.target import Target
+from runner.adapters.journal.leases import Lease, holding
+from runner.adapters.worker.request import EVENT, event_of
+from runner.app.session import Session
+from runner.errors import BackfillError, PreflightRefused, TargetError
+from runner.execution.options import RunOptions
+from runner.execution.ports import Listener
+from runner.execution.seeds import make_seed
+
+NOBODY_YET = "nobody yet: it waits for a worker"
+
+
+def refuse_unheard(session: Session, target: Target) -> None:
+    """Raises `PreflightRefused` where a submitted run would wait for ever; `TargetDown` or
+    `KeyRefused` where it could not be asked for. Nothing is written down yet."""
+    if target.kind == "embedded":
+        message = "the embedded target ends with its process, and no worker could send to it"
+        raise PreflightRefused(message, hint="choose a server: --target dev, cloud, or its URL")
+
+    async def listeners() -> Sequence[Listener] | None:
+        async with session.connect(target, patient=False) as server:
+            await server.probe.accept()
+            return await server.probe.listeners()
+
+    found = asyncio.run(listeners())
+    if found is None:
+        session.reporter.note(
+            f"{target.name} does not tell whether a worker listens for {EVENT}; `backfill status` "
+            "shows whether one has taken the run up"
+        )
+    elif not any(listener.hears(EVENT) for listener in found):
+        hint = "start one: `backfill serve`, with this state and for this server"
+        raise PreflightRefused(f"no worker listens for {EVENT} on {target.name}", hint=hint)
+
+
+def enqueue(
+    session: Session,
+    lease: Lease,
+    target: Target,
+    run_id: str,
+    plan: str,
+    options: RunOptions,
+    **more: Any,
+) -> str:
+    """The id of the event that asks for the run, with the options that count for a worker.
+
+    Raises `TargetError` where it cannot be sent: the run is written down, and nobody has it.
+    """
+    limits = options.limits
+    cut = {"request_events": limits.events, "request_bytes": limits.bytes}
+    known = {"run": run_id, "plan": plan, "address": target.address, **cut}
+    event = event_of({**known, **more})
+    parked = session.store.park(lease, time.time(), NOBODY_YET)
+    try:
+        asyncio.run(_send(session, target, event))
+    except BackfillError as error:
+        with holding(parked):  # nobody waits for it
+            pass
+        hint = f"`backfill resume {run_id} --detach` asks for it once more"
+        raise TargetError(f"run {run_id} is not handed over: {error}", hint=hint) from None
+    return str(event["id"])
+
+
+async def _send(session: Session, target: Target, event: dict[str, Any]) -> None:
+    async with session.connect(target, note=session.reporter.note) as server:
+        seed = make_seed(time.time(), SystemRandom())
+        answer = await server.events.send(orjson.dumps([event]), 1, seed)
+    if answer.refused:
+        raise TargetError(answer.refused)

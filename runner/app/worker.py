@@ -1,0 +1,357 @@
+"""A worker's part of runs: what it does between two waits that the engine does for it.
+
+From JSON and to JSON, as the engine keeps it, and into the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from runner.adapters.clock import SystemClock
+from runner.adapters.journal.leases import WORKERS, Lease, holding
+from runner.adapters.journal.store import Store
+from runner.app.drive import Drive, drive, end
+from runner.app.inputs import relocated
+from runner.app.preflight import followed, refuse_another_address
+from runner.app.run import prepare, resolver_of, submit
+from runner.app.session import Session, Silent
+from runner.app.submit import enqueue
+from runner.errors import (
+    BackfillError,
+    Incomplete,
+    KeyRefused,
+    LockHeld,
+    TargetError,
+)
+from runner.execution.options import MAX_BYTES, MAX_EVENTS, Decision, RequestLimits, RunOptions
+from runner.execution.ports import Clock
+from runner.execution.waits import Checkpoint, Step, Waits
+from runner.model import Observer, RunRecord, Schedule
+from runner.spec.recurring import firing_id
+from runner.spec.secrets import redact
+
+BUDGET = 20.0  # seconds that a step works
+_UNKNOWN = 60.0  # seconds for which a worker that lacks a run's state is not ready
+_LOCKED = 15.0  # seconds until a lock that somebody holds is asked for again
+_OTHERS = 70.0  # seconds after which the lock of a process that has died is anybody's
+_LOG = logging.getLogger("backfill.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class StepRequest:
+    """What a run was submitted with; see `runner.execution.waits.Step`."""
+
+    run: str
+    asked_at: float = 0.0
+    failed: int = 0
+    ended: int = 0
+    past_failures: bool = False
+    unanswered: Decision = None
+    request_events: int = MAX_EVENTS
+    request_bytes: int = MAX_BYTES
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> StepRequest:
+        """What the event says; what it has for others is passed over."""
+        return cls(**{name: data[name] for name in cls.__slots__ if name in data})
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a step has come to; `until` is when the next one is due, while `status` is running.
+
+    It is kept by whoever does the waiting, so it is small.
+    """
+
+    status: str
+    why: str = ""
+    until: float = 0.0
+    checkpoint: Checkpoint | None = None
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> StepResult:
+        checkpoint = data.get("checkpoint")
+        if checkpoint is not None:
+            pace = checkpoint.get("pace")
+            checkpoint = Checkpoint(**{**checkpoint, "pace": tuple(pace) if pace else None})
+        return cls(**{**data, "checkpoint": checkpoint})
+
+
+@dataclass
+class Worker:
+    """Drives runs of one state step by step, each step in the thread that it is called in.
+
+    Meets `runner.adapters.worker.function.Carrier`. `observer`: of a run, by its id. `plans`: files
+    and folders in which what plans need is found again. `grace`: how long a job may take to appear;
+    None: the target's own.
+    """
+
+    state: str
+    environ: Mapping[str, str] = field(repr=False)
+    observer: Callable[[str], Observer]
+    plans: Sequence[str] = ()
+    grace: float | None = None
+    clock: Clock = field(default_factory=SystemClock)
+    budget: float = BUDGET
+    _stops: set[Callable[[], None]] = field(default_factory=set)
+    _stopping: bool = False
+    _unknown_at: float | None = None
+
+    def unknown(self) -> str | None:
+        """Why another worker had better be asked: the latest request was for a run that is not in
+        this state, a moment ago."""
+        at = self._unknown_at
+        if at is None or self.clock.monotonic() - at > _UNKNOWN:
+            return None
+        return "it is asked for a run that is not in its state"
+
+    def carry(
+        self, request: Mapping[str, Any], before: Mapping[str, Any] | None
+    ) -> Mapping[str, Any]:
+        """Drive the run until it waits. Raises `TargetError` and `Incomplete` for what may pass by
+        itself; the run, as it stands, is in its journal."""
+        asked = StepRequest.read(request)
+        try:
+            result = self.step(asked, StepResult.read(before) if before else None)
+        except BackfillError as error:
+            _LOG.warning("%s; it is tried again", error, extra={"run": asked.run})
+            raise
+        _LOG.info("%s", _in_words(result), extra={"run": asked.run})
+        return asdict(result)
+
+    def give_up(self, request: Mapping[str, Any], why: str) -> None:
+        """End a run that could not be driven on, however often it was tried."""
+        run = StepRequest.read(request).run
+        _LOG.error("incomplete: %s", why, extra={"run": run})
+        with Store(self.state) as store:
+            record = store.known(run)
+            if record and record.status == "running":
+                with holding(store.lock(record.plan, record.address, record.id)) as lease:
+                    _give_up(store, record, lease, why)
+
+    def step(self, request: StepRequest, before: StepResult | None) -> StepResult:
+        """The same as `carry`, as values."""
+        with Session(self.state, environ=self.environ, clock=self.clock) as session:
+            record = session.store.known(request.run)
+            self._unknown_at = self.clock.monotonic() if record is None else None
+            if record is None:  # another worker may have it: the engine asks again
+                hint = "workers must have the state of whoever handed it over"
+                raise TargetError(f"there is no run {request.run} in this state; {hint}", hint=hint)
+            if record.status != "running":
+                return StepResult(record.status)
+            checkpoint = before.checkpoint if before else None
+            try:
+                lease = session.store.lock(record.plan, record.address, record.id, worker=True)
+            except LockHeld as held:
+                return self._locked(session, held, checkpoint)
+            with _left(session.store, lease) as leave:
+                result = self._step(session, record, lease, request, checkpoint)
+                leave(result)
+                return result
+
+    def stop(self) -> None:
+        """Steps end after the request in flight; others drive their runs on. Thread-safe."""
+        self._stopping = True
+        for stop in list(self._stops):
+            stop()
+
+    def _locked(
+        self, session: Session, held: LockHeld, checkpoint: Checkpoint | None
+    ) -> StepResult:
+        return StepResult("running", str(held), session.clock.time() + _LOCKED, checkpoint)
+
+    def _step(
+        self,
+        session: Session,
+        record: RunRecord,
+        lease: Lease,
+        request: StepRequest,
+        checkpoint: Checkpoint | None,
+    ) -> StepResult:
+        try:
+            what = self._prepared(session, record, lease, request, checkpoint)
+            return asyncio.run(self._driven(session, record, what))
+        except LockHeld as lost:
+            return self._locked(session, lost, checkpoint)
+        except KeyRefused as refused:
+            why = _why(refused)
+        except (TargetError, Incomplete):
+            raise
+        except BackfillError as refused:
+            why = _why(refused)
+        return _give_up(session.store, record, lease, why)
+
+    def _prepared(
+        self,
+        session: Session,
+        record: RunRecord,
+        lease: Lease,
+        request: StepRequest,
+        checkpoint: Checkpoint | None,
+    ) -> Drive:
+        plan = session.store.plan_of(record)
+        plan = relocated(plan, self.plans)
+        target = session.target(record.target)
+        refuse_another_address(record, target)
+        options = RunOptions(
+            follow=record.follow,
+            grace=self.grace,
+            limits=RequestLimits(request.request_events, request.request_bytes),
+            past_failures=request.past_failures,
+            unanswered=request.unanswered,
+        )
+        followed(plan, target, options)
+        database = session.databases(plan.path)
+
+        def step(waits: Waits) -> Step:
+            return Step(
+                waits.clock,
+                waits.stop,
+                waits.keep_lease,
+                held=checkpoint.held if checkpoint else "",
+                before=checkpoint,
+                asked_at=request.asked_at,
+                failed=request.failed,
+                ended=request.ended,
+            )
+
+        return Drive(
+            plan,
+            target,
+            lambda: session.store.journal(record, lease),
+            options,
+            database=database,
+            resolver=resolver_of(session, record, plan, database),
+            step=step,
+        )
+
+    async def _driven(self, session: Session, record: RunRecord, what: Drive) -> StepResult:
+        began, stop = time.monotonic(), asyncio.Event()
+        with self._stoppable(stop):
+            ending, context = await drive(session, what, self.observer(record.id), stop)
+        if ending.how != "stopped":
+            return StepResult(end(context.journal, what, ending, began).status)
+        step = context.step
+        assert step  # noqa: S101 - made above
+        now = step.checkpoint(context.journal.next_position())
+        why = "its pace, or its jobs" if step.until else "more is to be done"
+        return StepResult("running", now.held or now.what or why, step.until, now)
+
+    @contextlib.contextmanager
+    def _stoppable(self, stop: asyncio.Event) -> Iterator[None]:
+        """Ended by the budget, or by a signal to the process."""
+        loop = asyncio.get_running_loop()
+
+        def from_outside() -> None:
+            loop.call_soon_threadsafe(stop.set)
+
+        self._stops.add(from_outside)
+        if self._stopping:
+            stop.set()
+        timer = loop.call_later(self.budget, stop.set)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self._stops.discard(from_outside)
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """A plan with a schedule, started when it is due; what it sends is found out then.
+
+    Meets `runner.adapters.worker.function.Scheduled`.
+    """
+
+    name: str
+    path: str
+    schedule: Schedule
+    state: str
+    target: str
+    environ: Mapping[str, str] = field(repr=False)
+    observer: Callable[[str], Observer]
+
+    @property
+    def cron(self) -> str:
+        return f"TZ={self.schedule.timezone} {self.schedule.cron}"
+
+    def start(self, run: str, fired_at: float | None) -> Mapping[str, Any]:
+        """Submit the run of the firing at this time, or one with this id where none is due then;
+        or submit it again."""
+        if fired_at is not None:
+            run = firing_id(self.schedule, self.name, self.target, fired_at) or run
+        more = {"run": run}
+        reporter = Silent(self.observer(run))
+        try:
+            with Session(self.state, environ=self.environ, reporter=reporter) as session:
+                record = session.store.known(run)
+                if record and record.status != "running":
+                    _LOG.info("%s was started at this time already", self.name, extra=more)
+                    return {"run": run, "event": None}
+                event = self._again(session, run) or self._submit(session, run)
+        except BackfillError as error:
+            _LOG.warning("%s is due and is not started: %s", self.name, error, extra=more)
+            raise
+        _LOG.info("%s is due: started", self.name, extra=more)
+        return {"run": run, "event": event}
+
+    def _submit(self, session: Session, run: str) -> str:
+        prepared = prepare(session, self.path, target=self.target, run_id=run)
+        return submit(session, prepared, RunOptions(yes=True)).event_id
+
+    def _again(self, session: Session, run: str) -> str | None:
+        """The run is written down, and whoever did that has died before it was submitted."""
+        record = session.store.known(run)
+        if record is None:
+            return None
+        with session.lock(record.plan, record.address, run, _OTHERS) as lease:
+            target = session.target(self.target)
+            return enqueue(session, lease, target, run, record.plan, RunOptions())
+
+
+def _give_up(store: Store, record: RunRecord, lease: Lease, why: str) -> StepResult:
+    journal, why = store.journal(record, lease), redact(why)
+    journal.note(why)
+    journal.end("incomplete", why)
+    return StepResult("incomplete", why)
+
+
+@contextlib.contextmanager
+def _left(store: Store, lease: Lease) -> Iterator[Callable[[StepResult], None]]:
+    """The lease waits for the next step, also where this one fails; at the end it is let go."""
+    results: list[StepResult] = []
+    try:
+        yield results.append
+    finally:
+        result = results[-1] if results else None
+        if result is None or result.status == "running":
+            until = max(result.until, time.time()) if result else time.time()
+            with contextlib.suppress(LockHeld):  # somebody has taken the run over
+                store.park(lease, until, _holder(result))
+        else:
+            with holding(lease):
+                pass
+
+
+def _holder(result: StepResult | None) -> str:
+    return WORKERS if result else f"{WORKERS}, once the engine tries again what has just failed"
+
+
+def _why(error: BackfillError) -> str:
+    return f"{error}; {error.hint}" if error.hint else str(error)
+
+
+def _in_words(result: StepResult) -> str:
+    if result.status != "running":
+        return result.status + (f": {result.why}" if result.why else "")
+    if not result.until:
+        return "goes on at once"
+    at = datetime.fromtimestamp(result.until, UTC).strftime("%H:%M:%S UTC")
+    return f"goes on at {at}: {result.why}"

@@ -1,0 +1,312 @@
+"""Options that several commands share, and what their values come to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from runner.app.session import Session
+from runner.cli.completion import complete_target
+from runner.cli.printing import DEFAULT_EVENTS, Terminal, asker
+from runner.errors import InvalidPlan, UsageError
+from runner.execution.options import MAX_BYTES, MAX_EVENTS, RequestLimits, RunOptions
+from runner.model import Json
+from runner.spec.files import Refused, read_given
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+plan_argument = click.argument("plan", type=click.Path(dir_okay=False))
+
+
+def plan_options(command: F) -> F:
+    """What decides how a plan file is read."""
+    for option in (
+        click.option("--strict", is_flag=True, help="Warnings count as errors."),
+        click.option(
+            "--var-file",
+            "var_files",
+            multiple=True,
+            metavar="FILE",
+            help="A YAML file of template variables; --var goes over it.",
+        ),
+        click.option(
+            "--var",
+            "variables",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="Set a template variable; VALUE is JSON, or else text.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def format_option(*formats: str) -> Callable[[F], F]:
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(formats),
+        default=formats[0],
+        show_default=True,
+        help="How to print the result.",
+    )
+
+
+def given(name: str) -> bool:
+    """Was the option said, on the command line or in the environment?"""
+    return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
+
+
+def read_duration(
+    _context: click.Context, parameter: click.Parameter, value: str | None
+) -> float | None:
+    """The callback of an option that takes a duration: seconds, None where it was not given."""
+    from runner.spec.units import parse_duration
+
+    try:
+        return None if value is None else parse_duration(value)
+    except ValueError as error:
+        raise UsageError(f"{parameter.opts[0]}: {error}") from None
+
+
+target_option = click.option(
+    "--target",
+    default="embedded",
+    show_default=True,
+    metavar="TARGET",
+    shell_complete=complete_target,
+    help="embedded, dev, cloud, or the base URL of a self-hosted server.",
+)
+
+state_option = click.option(
+    "--state",
+    envvar="BACKFILL_STATE",
+    default=None,
+    metavar="URL",
+    help="Where the journal is.  [default: sqlite:///.backfill/state.db; env: BACKFILL_STATE]",
+)
+
+
+def pass_session(command: Callable[..., T]) -> Callable[..., T]:
+    """Hand the command the session that it works in, closed when the command ends."""
+
+    @wraps(command)
+    def with_session(*arguments: Any, state: str | None = None, **given: Any) -> T:
+        context = click.get_current_context()
+        context.obj = session = context.with_resource(Session(state, confirm=asker()))
+        session.reporter = Terminal(
+            session,
+            str(given.get("form", "text")),
+            given.get("events", DEFAULT_EVENTS),
+            context.meta.get(_SUMMARY_FILE),
+        )
+        return command(*arguments, session=session, **given)
+
+    return with_session
+
+
+def _say_timings(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    def say() -> None:
+        session = context.obj
+        timings = session.timings if isinstance(session, Session) else ()
+        seconds = sum(timing.seconds for timing in timings)
+        click.echo(f"database: {len(timings):,} questions in {seconds:.3f}s", err=True)
+        for timing in timings:
+            query = " ".join(timing.query.split())[:80]
+            click.echo(f"  {timing.seconds:8.3f}s {timing.rows:9,} rows  {query}", err=True)
+
+    if value:
+        context.call_on_close(say)
+
+
+timings_option = click.option(
+    "--timings",
+    is_flag=True,
+    expose_value=False,
+    callback=_say_timings,
+    help="Say on stderr how long each question to the database took.",
+)
+
+
+def read_variables(assignments: tuple[str, ...], var_files: tuple[str, ...]) -> dict[str, Json]:
+    """`--var-file` first, `--var` over it."""
+    variables: dict[str, Json] = {}
+    for name in var_files:
+        variables.update(_read_var_file(name))
+    for assignment in assignments:
+        name, separator, value = assignment.partition("=")
+        if not separator or not name.isidentifier():
+            raise UsageError("--var wants NAME=VALUE", hint="as in --var window_days=30")
+        variables[name] = _value(value)
+        _refuse_secret(name, value)
+    return variables
+
+
+def _value(text: str) -> Json:
+    try:
+        return json.loads(text, parse_constant=lambda _: text)
+    except ValueError:
+        return text
+
+
+def _read_var_file(name: str) -> dict[str, Json]:
+    from runner.spec.load import parse_clean
+
+    try:
+        raw = read_given(name)
+    except Refused as error:
+        message = f"--var-file {name} cannot be read: {error}"
+        raise UsageError(message, hint=error.hint) from None
+    document, problems = parse_clean(raw, name)
+    if not problems and not isinstance(document.value, dict):
+        problems = [document.problem("expected a mapping of variables", hint="window_days: 30")]
+    if problems:
+        raise InvalidPlan(tuple(problems))
+    return dict(document.value)
+
+
+def _refuse_secret(name: str, value: str) -> None:
+    from runner.spec.secrets import find
+
+    if find(f"{name}={value}"):
+        hint = "keys come from the environment only; a payload is kept in journals and logs"
+        raise UsageError(f"--var {name} looks like a key or token", hint=hint)
+
+
+def read_events(_context: click.Context, _parameter: click.Parameter, value: str) -> int | None:
+    """A count, or None for `all`."""
+    if value == "all":
+        return None
+    if not value.isdecimal():
+        raise UsageError("--events wants a number, or all")
+    return int(value)
+
+
+events_option = click.option(
+    "--events",
+    default=str(DEFAULT_EVENTS),
+    show_default=True,
+    callback=read_events,
+    metavar="N|all",
+    help="How many events of each stage to show.",
+)
+comment_option: Callable[[Any], Any] = click.option(
+    "--comment",
+    is_flag=True,
+    help="Say it in a comment on the pull request, and bring that up to date from then on. "
+    "[env: GITHUB_TOKEN, and what Actions sets]",
+)
+yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask before sending.")
+skip_preflight_option = click.option(
+    "--skip-preflight",
+    is_flag=True,
+    help="Send although something would be refused: see `backfill doctor`.",
+)
+
+
+def _keep_summary_file(
+    context: click.Context, _parameter: click.Parameter, value: str | None
+) -> None:
+    context.meta[_SUMMARY_FILE] = value
+
+
+def summary_file_option(help_: str) -> Callable[[F], F]:
+    """What the session's reporter adds summaries to; see `summary_file`."""
+    return click.option(
+        "--summary-file",
+        metavar="FILE",
+        type=click.Path(dir_okay=False),
+        expose_value=False,
+        callback=_keep_summary_file,
+        help=help_,
+    )
+
+
+def summary_file() -> str | None:
+    """What --summary-file names."""
+    found: str | None = click.get_current_context().meta.get(_SUMMARY_FILE)
+    return found
+
+
+_SUMMARY_FILE = "runner.summary_file"
+wait_lock_option = click.option(
+    "--wait-lock",
+    callback=read_duration,
+    default="0s",
+    show_default=True,
+    metavar="DURATION",
+    help="How long to wait while another run of the plan is under way.",
+)
+no_wait_option = click.option(
+    "--no-wait",
+    is_flag=True,
+    help="Send without following: no job is looked at, no stage waited for.",
+)
+_ANYWHERE = (
+    click.option(
+        "--request-bytes",
+        type=click.IntRange(1),
+        default=MAX_BYTES,
+        show_default=True,
+        help="The most bytes that one request may have.",
+    ),
+    click.option(
+        "--request-events",
+        type=click.IntRange(1, MAX_EVENTS),
+        default=MAX_EVENTS,
+        show_default=True,
+        help="The most events that one request may hold.",
+    ),
+    wait_lock_option,
+)
+_HERE = (
+    summary_file_option(
+        'Add a summary in Markdown to this file, as in --summary-file "$GITHUB_STEP_SUMMARY".'
+    ),
+    click.option(
+        "--pause-file",
+        metavar="FILE",
+        type=click.Path(dir_okay=False),
+        help="Send nothing while this file exists.",
+    ),
+    click.option(
+        "--grace",
+        callback=read_duration,
+        metavar="DURATION",
+        help="How long to wait for an event's job to appear before it counts as one that no "
+        "function listens to.  [default: 20s]",
+    ),
+)
+
+
+def run_options(command: Callable[..., T]) -> Callable[..., T]:
+    """The options of a run; with the others of them that the command has, one `RunOptions`."""
+
+    @wraps(command)
+    def with_options(*arguments: Any, **given: Any) -> T:
+        limits = RequestLimits(given.pop("request_events"), given.pop("request_bytes"))
+        known = {name: given.pop(name) for name in RunOptions.__slots__ if name in given}
+        if "no_wait" in given:
+            known["follow"] = not given.pop("no_wait")
+        options = RunOptions(limits=limits, summary_file=summary_file(), **known)
+        return command(*arguments, options=options, **given)
+
+    for option in _ANYWHERE + _HERE:
+        with_options = option(with_options)
+    return with_options
+
+
+def refuse_detached() -> None:
+    """Raises `UsageError` for what this process was given and means nothing to a worker."""
+    for name in ("summary_file", "pause_file", "grace"):
+        if given(name):
+            option = f"--{name.replace('_', '-')}"
+            message = f"{option} does nothing with --detach: the run is carried out elsewhere"
+            hint = "`backfill pause` holds it there; `serve --grace` is the workers'"
+            raise UsageError(message, hint=hint)

@@ -1,0 +1,220 @@
+"""What commands print of results that the use cases give them, and where."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from runner.cli.streams import outcome_decides
+from runner.model import ExecutionPlan, Observer, Problem, Summary
+from runner.output.escape import visible
+from runner.spec.secrets import redact
+
+if TYPE_CHECKING:
+    from runner.adapters.inngest.target import Target
+    from runner.app.session import Session
+    from runner.errors import BackfillError
+    from runner.planning.estimate import Past
+
+DEFAULT_EVENTS = 3
+# GitHub drops a step's summary that is larger, and with it all that other steps have written.
+_MAX_SUMMARY = 1024 * 1024  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """Meets `runner.app.session.Reporter`. `events`: how many of a plan to show a stage.
+
+    `summary_file`: what the summary of each run is added to, in Markdown. `results`: whether plans
+    and summaries are printed, or are told in another way.
+    """
+
+    session: Session
+    form: str
+    events: int | None = DEFAULT_EVENTS
+    summary_file: str | None = None
+    results: bool = True
+
+    def note(self, message: str) -> None:
+        self.say(f"note: {message}")
+
+    def say(self, message: str) -> None:
+        click.echo(visible(redact(message)), err=True)
+
+    def planned(self, plan: ExecutionPlan, target: Target) -> None:
+        outcome_decides()
+        if self.form == "text" and self.results:
+            show(plan, target, form=self.form, events=self.events)
+
+    @contextmanager
+    def driving(self) -> Iterator[Observer]:
+        outcome_decides()
+        with display(self.form) as observer:
+            yield observer
+
+    def ended(self, summary: Summary) -> None:
+        from runner.output.summary import summary_json, write_summary_text
+
+        if not self.results:
+            pass
+        elif self.form == "json":
+            click.echo(json.dumps(summary_json(summary), indent=2))
+        else:
+            write_summary_text(summary, sys.stdout, color=wants_color(sys.stdout))
+        if self.summary_file:
+            from runner.app.queries import view_of
+            from runner.output.run_markdown import run_markdown
+
+            store = self.session.store
+            text = run_markdown(view_of(store, store.find(summary.run_id)))
+            elsewhere = f"`backfill report {summary.run_id}` has it"
+            append_summary(self.summary_file, text, elsewhere)
+
+
+def asker() -> Callable[[str], bool] | None:
+    """What asks at the terminal; None where there is none."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    return lambda question: click.confirm(question, err=True)
+
+
+def wants_color(stream: Any) -> bool:
+    return bool(stream.isatty()) and not os.environ.get("NO_COLOR")
+
+
+@contextmanager
+def display(form: str) -> Iterator[Observer]:
+    """A live display where there is a terminal, plain lines where there is none."""
+    from runner.output.progress import LiveDisplay, PlainLines
+
+    if sys.stderr.isatty() and form == "text" and os.environ.get("TERM") != "dumb":
+        with LiveDisplay(sys.stderr) as live:
+            yield live
+    else:
+        yield PlainLines(sys.stderr)
+
+
+def say_estimate(plan: ExecutionPlan, past: Mapping[str, Past]) -> None:
+    """On stderr, where earlier runs tell more than the pacing: the same plan prints the same."""
+    from runner.planning.estimate import before
+
+    if past:
+        click.echo(f"time: {before(plan, past).words}", err=True)
+
+
+def show(plan: ExecutionPlan, target: Target, *, form: str, events: int | None) -> None:
+    """Print the preview on stdout, and its warnings on stderr where it does not hold them."""
+    plan = warned(plan, target)
+    out: Any = sys.stdout
+    if form == "json":
+        from runner.output.preview_json import write_json
+
+        write_json(plan, out, target=target.name)
+    elif form == "jsonl":
+        from runner.output.preview_json import write_jsonl
+
+        write_jsonl(plan, out)
+    elif form == "markdown":
+        from runner.output.preview_markdown import write_markdown
+
+        write_markdown(plan, out, target=target.name, events=events)
+        return
+    else:
+        from runner.output.preview_text import write_text
+
+        width = shutil.get_terminal_size((80, 24)).columns if out.isatty() else 80
+        color = wants_color(out)
+        write_text(plan, out, target=target.name, events=events, color=color, width=width)
+    if plan.warnings:
+        from runner.output.problems import format_problems
+
+        click.echo(format_problems(plan.warnings, color=wants_color(sys.stderr)), err=True)
+
+
+def warned(plan: ExecutionPlan, target: Target) -> ExecutionPlan:
+    """With what is unwise about the plan on this target."""
+    from runner.app.preflight import handler_warnings
+
+    return replace(plan, warnings=(*plan.warnings, *handler_warnings(plan, target)))
+
+
+def append_summary(path: str, text: str, elsewhere: str) -> None:
+    """Add the Markdown to the file, whole or not at all; `elsewhere` has it in any case."""
+    from runner.adapters.files import CannotWrite, append_file
+
+    try:
+        if not append_file(path, text, limit=_MAX_SUMMARY):
+            message = f"{path} is full: GitHub takes no summary larger than 1 MiB"
+            click.echo(f"note: {visible(message)}; {elsewhere}", err=True)
+    except CannotWrite as error:
+        click.echo(f"note: {visible(str(error))} ({error.hint}); {elsewhere}", err=True)
+
+
+def in_actions() -> bool:
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
+def chosen_format(given: str) -> str:
+    """In Actions `github` by itself, where no other was asked for."""
+    source = click.get_current_context().get_parameter_source("form")
+    return "github" if in_actions() and source is ParameterSource.DEFAULT else given
+
+
+def annotate(problems: Sequence[Problem]) -> None:
+    from runner.output.annotations import annotations_of
+
+    for line in annotations_of(problems):
+        click.echo(line)
+
+
+def tell_github(problems: Sequence[Problem], markdown: str) -> None:
+    """Annotations on stdout, and the Markdown in the step's summary."""
+    annotate(problems)
+    if path := os.environ.get("GITHUB_STEP_SUMMARY"):
+        append_summary(path, markdown, "the log above has it")
+
+
+def say_in_comment(kind: str, text: str, *, anew: bool = True) -> None:
+    """`kind` tells the comments of several commands apart; see `comment`."""
+    from runner.adapters.github.comments import comment, pull_request
+
+    where = comment(pull_request(os.environ), kind, text, anew=anew)
+    click.echo(f"commented: {where}" if where else "no comment: there is nothing to say", err=True)
+
+
+def print_error(error: BackfillError) -> None:
+    """On stderr: what is wrong, all that was found, and what to do."""
+    from runner.errors import InvalidPlan, PreflightRefused, StalePlan
+
+    color = wants_color(sys.stderr)
+    if isinstance(error, InvalidPlan):
+        from runner.output.problems import format_problems
+
+        if in_actions():
+            annotate(error.problems)
+        click.echo(format_problems(error.problems, color=color), err=True)
+        return
+    text = str(error)
+    if isinstance(error, PreflightRefused) and error.findings:
+        from runner.output.findings import findings_text
+
+        click.echo(findings_text(error.findings, color=color), err=True)
+    if isinstance(error, StalePlan) and error.difference:
+        from runner.output.difference import lines_of
+        from runner.planning.compare import Difference
+
+        assert isinstance(error.difference, Difference)  # noqa: S101 - see the class
+        text = "; ".join([text, *lines_of(error.difference, 5)])
+    head = click.style("error:", fg="red", bold=True) if color else "error:"
+    click.echo(f"{head} {visible(redact(text))}", err=True)
+    if error.hint:
+        click.echo(f"hint: {visible(redact(error.hint))}", err=True)
