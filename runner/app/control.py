@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from runner.app.preflight import refuse_another_address
 from runner.app.session import Session
@@ -29,7 +29,7 @@ def pause(session: Session, run: str) -> RunState:
     if state.holder is None:
         hint = f"`backfill resume {record.id}` carries it on"
         raise UsageError(f"run {record.id} is not under way: no process holds it", hint=hint)
-    session.store.order(record.id, wanted="pause")
+    session.store.request_pause(record.id)
     return state
 
 
@@ -37,14 +37,12 @@ def tune(
     session: Session, run: str, *, batch_size: int | None = None, delay: float | None = None
 ) -> RunRecord:
     """Change the pace of a run from its next batch on; `delay` in seconds."""
-    given: dict[str, Any] = {"batch_size": batch_size, "delay": delay}
-    wanted = {name: value for name, value in given.items() if value is not None}
-    if not wanted:
+    if batch_size is None and delay is None:
         raise UsageError("nothing to change", hint="say --batch-size, --delay, or both")
     record = session.store.find(run)
     if record.status in ("completed", "failed", "cancelled"):
         raise UsageError(f"run {record.id} is not under way: it is {record.status}")
-    session.store.order(record.id, **wanted)
+    session.store.set_pace(record.id, batch_size=batch_size, delay=delay)
     return record
 
 
@@ -72,7 +70,7 @@ def cancel(
 
 def _end(session: Session, record: RunRecord, stack: ExitStack) -> Lease | None:
     store = session.store
-    store.order(record.id, wanted="cancel")
+    store.request_cancel(record.id)
     state = store.run_state(record.id)
     if state.holder and not state.parked:
         session.reporter.say(f"waiting for the request in flight ({state.holder})")

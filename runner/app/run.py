@@ -379,10 +379,7 @@ def _may_go_on(session: Session, state: RunState) -> bool:
         raise UsageError(f"run {record.id} was cancelled, which is for good", hint=hint)
     left = f"it is left to the workers ({submission.due})" if submission and state.parked else None
     if holder and record.wanted == "pause":
-        if left:  # the next step says what it waits for; until then nothing holds it back
-            store.go_on(record.id)
-        else:
-            store.order(record.id, wanted=None)
+        store.withdraw_pause(record.id)
         say(f"run {record.id} goes on: {left or f'{holder} carries it out'}")
         return False
     if left and submission and not submission.late:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from runner.execution.follow import verdict
 from runner.execution.look import AT_ONCE
-from runner.execution.ports import CancelApi, JobsApi, Journal, Sighting
+from runner.execution.ports import CancelApi, JobsApi, Journal, Observation
 from runner.execution.recover import watched
 from runner.model import ENDED, ExecutionPlan, Job, SentEvent
 
@@ -37,23 +37,23 @@ async def cancel_jobs(
     """One by one: the bulk call of the hosted service cannot be kept to the jobs of one run."""
     gate, tally = asyncio.Semaphore(AT_ONCE), _Tally()
 
-    async def end(event: SentEvent) -> Sighting:
+    async def end(event: SentEvent) -> Observation:
         async with gate:
             after = await _end_jobs(event, jobs, cancel, tally)
         if after and all(job.ended for job in after):
             outcome, message = verdict(after)
-            return Sighting(event, after, outcome, message)
-        return Sighting(event, after)
+            return Observation(event, after, outcome, message)
+        return Observation(event, after)
 
     found = await asyncio.gather(*[end(event) for event in watched(plan, journal)])
     journal.record(found)
-    seen = sum(len(sighting.jobs) for sighting in found)
+    seen = sum(len(observation.jobs) for observation in found)
     return Cancelled(
         tally.cancelled,
         seen - tally.cancelled - tally.going_on,
         tally.going_on,
         tuple(sorted(tally.refusals)),
-        sum(not sighting.jobs for sighting in found),
+        sum(not observation.jobs for observation in found),
     )
 
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from ulid import ULID
 
 from runner.execution.look import Look, Looker, Watched
-from runner.execution.ports import Clock, JobsApi, Journal, Sighting
+from runner.execution.ports import Clock, JobsApi, Journal, Observation
 from runner.execution.progress import Tracker
 from runner.execution.waits import Step, Waits
 from runner.model import Job, Outcome, SentEvent
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 _MOMENT = 10  # characters of an internal id that say when it was made
-_AT_ONCE = 5_000  # sightings that are written down together: more take memory, and no less time
+_AT_ONCE = 5_000  # observations that are written down together: more take memory, and no less time
 
 _ENDINGS: Mapping[str, Outcome] = {
     "completed": "completed",
@@ -148,11 +148,13 @@ class Follower:
         async with self._looking:
             self._looked, first = True, not self._may_give_up
             looks, more = await self._looker.look(list(self._watched.values()), self._in_doubt)
-            news = [sighting for sighting in map(self._sight, looks) if sighting is not None]
+            news = [
+                observation for observation in map(self._observe, looks) if observation is not None
+            ]
             for start in range(0, len(news), _AT_ONCE):
                 some = news[start : start + _AT_ONCE]
                 self.journal.record(some)
-                self._settle([sighting for sighting in some if sighting.outcome])
+                self._settle([observation for observation in some if observation.outcome])
             self._may_give_up = True
             now = self.clock.monotonic()
             more |= first and any(self._in_doubt(one, now) for one in self._watched.values())
@@ -164,7 +166,7 @@ class Follower:
             return now - one.since >= self.timeouts[one.event.stage]
         return self._may_give_up and now - max(self._last_life, one.since) >= self.grace
 
-    def _sight(self, look: Look) -> Sighting | None:
+    def _observe(self, look: Look) -> Observation | None:
         """What is new about an event, or None; judged by when it was asked, not by when the sweep
         was over. A job that was seen stays seen: a server that forgot it leaves it to its timeout.
         """
@@ -179,22 +181,24 @@ class Follower:
             one.jobs = jobs
         if one.jobs and all(job.ended for job in one.jobs):
             outcome, message = verdict(one.jobs)
-            return Sighting(event, one.jobs, outcome, message)
+            return Observation(event, one.jobs, outcome, message)
         if look.alone and self._in_doubt(one, look.at):
             if one.jobs:
                 message = f"its job has not ended after {self.timeouts[event.stage]:g}s"
-                return Sighting(event, one.jobs, "timed_out", message)
+                return Observation(event, one.jobs, "timed_out", message)
             message = f"no function listens to `{event.name}`: no job started"
             if event.name in self._heard:
                 message = f"no job started for it, though other events `{event.name}` have theirs"
-            return Sighting(event, (), "no_job", message)
-        return Sighting(event, one.jobs) if changed else None
+            return Observation(event, (), "no_job", message)
+        return Observation(event, one.jobs) if changed else None
 
-    def _settle(self, ended: Sequence[Sighting]) -> None:
+    def _settle(self, ended: Sequence[Observation]) -> None:
         counts: dict[int, list[int]] = {}
-        for sighting in ended:
-            del self._watched[sighting.event.position]
-            counts.setdefault(sighting.event.stage, [0, 0])[sighting.outcome != "completed"] += 1
+        for observation in ended:
+            del self._watched[observation.event.position]
+            counts.setdefault(observation.event.stage, [0, 0])[
+                observation.outcome != "completed"
+            ] += 1
         for stage, (completed, failed) in counts.items():
             self.ended += completed + failed
             self.failures += failed

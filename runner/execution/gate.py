@@ -1,4 +1,4 @@
-"""Whether the next request may go out: what operators have ordered, and what guards say."""
+"""Whether the next request may go out: what operators have requested, and what guards say."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from runner.execution.pace import Pace
-from runner.execution.ports import Guard, GuardUnanswered, Hold, Journal, Orders
+from runner.execution.ports import Control, Guard, GuardUnanswered, Hold, Journal
 from runner.execution.progress import Tracker
 from runner.execution.waits import Waits
 from runner.model import Observer
 
-_ASK_AGAIN = 1.0  # seconds between two looks at an order, or at a guard that cannot be asked
-_LONGEST = 15.0  # ... and at one that says when: orders may come meanwhile
+_ASK_AGAIN = 1.0  # seconds between two looks at a request, or at a guard that cannot be asked
+_LONGEST = 15.0  # ... and at one that says when: requests may come meanwhile
 
 
 @dataclass(slots=True)
@@ -26,14 +26,14 @@ class Gate:
     guards: Sequence[Guard]
     cancelled: bool = False
     asked: bool = False
-    seen: Orders = field(default_factory=Orders)
+    seen: Control = field(default_factory=Control)
 
     async def opened(self, stage: int, pace: Pace, *, batch: bool) -> bool:
         """Return True once the next request may go out, False where the run is to end.
 
         Guards count before each batch (`batch`); one that cannot be asked holds, like one that says
-        so. Orders count before each request, which is not written down past others than `seen`:
-        they are read where that was refused, and at first.
+        so. What operators request counts before each request, which is not written down past other
+        requests of theirs than `seen`: they are read where that was refused, and at first.
         """
         said = self.waits.held
         if batch and self.asked and not (self.seen.wanted or said or self.guards):
@@ -64,8 +64,8 @@ class Gate:
         return False
 
     def look(self, pace: Pace) -> None:
-        """Read what was ordered, and take over its pace."""
-        self.asked, self.seen = True, self.journal.orders()
+        """Read what was requested, and take over its pace."""
+        self.asked, self.seen = True, self.journal.control()
         self._tune(pace)
 
     def _tune(self, pace: Pace) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runner.execution.ports import Orders
+from runner.execution.ports import Control
 from runner.model import Pacing
 from runner.spec.units import format_duration
 
@@ -35,10 +35,10 @@ class Pace:
         """Is it slower than the plan, or an operator, has it: for trouble?"""
         return (self.size, self.delay) != (self._normal.batch_size, self._normal.delay)
 
-    def tune(self, orders: Orders) -> str | None:
+    def tune(self, control: Control) -> str | None:
         """Take over what an operator has set; what has changed, in words."""
-        size = orders.batch_size or self._planned.batch_size
-        delay = self._planned.delay if orders.delay is None else orders.delay
+        size = control.batch_size or self._planned.batch_size
+        delay = self._planned.delay if control.delay is None else control.delay
         if Pacing(size, delay) == self._normal:
             return None
         self._normal = Pacing(size, delay)

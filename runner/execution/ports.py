@@ -208,8 +208,8 @@ class Unsettled(NamedTuple):
     internal_id: str
 
 
-class Orders(NamedTuple):
-    """What operators have ordered, from whatever terminal; None where they have not."""
+class Control(NamedTuple):
+    """What operators have requested, from whatever terminal; None where they have not."""
 
     wanted: Literal["pause", "cancel"] | None = None
     batch_size: int | None = None
@@ -217,7 +217,7 @@ class Orders(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class Observation:
     """What one look at an event's jobs has shown; `outcome` is None while they go on."""
 
     event: SentEvent
@@ -233,7 +233,7 @@ class JournalReads(Protocol):
     run_id: str
     started_at: float
 
-    def orders(self) -> Orders: ...
+    def control(self) -> Control: ...
 
     def next_position(self) -> int:
         """How many events have been decided; the next one to send."""
@@ -274,8 +274,8 @@ class Journal(JournalReads, Protocol):
     taken the run over.
     """
 
-    def begin_chunk(self, chunk: Chunk, seen: Orders, /) -> bool:
-        """Write down a request; False, and nothing is, where the orders are not those `seen`."""
+    def begin_chunk(self, chunk: Chunk, seen: Control, /) -> bool:
+        """Write down a request; False, and nothing is, where others have come than `seen`."""
 
     def accept(self, chunk: Chunk, answer: Answer, /) -> None:
         """Keep what was taken and what was refused; forget the events after that.
@@ -288,7 +288,7 @@ class Journal(JournalReads, Protocol):
     def withdraw(self, chunk: Chunk, /) -> None:
         """Nothing of the chunk was taken, and it will be cut differently."""
 
-    def record(self, sightings: Sequence[Sighting], /) -> None: ...
+    def record(self, observations: Sequence[Observation], /) -> None: ...
 
     def note(self, message: str, /) -> None: ...
 

@@ -155,7 +155,7 @@ class _Run:
             step.life = self.follower.last_life
 
     def ending(self) -> Ending:
-        if self.journal.orders().wanted == "cancel":
+        if self.journal.control().wanted == "cancel":
             return Ending("cancelled", "cancelled by an operator")
         if self.context.stop.is_set():
             return Ending("stopped")
@@ -257,7 +257,7 @@ class _Run:
                     return 0
             if decided < count and not await self.gate.opened(stage.number, pace, batch=False):
                 return 0
-            if not decided:  # orders have come before the batch
+            if not decided:  # control requests have come before the batch
                 size, count = pace.size, batch_size(stage, index, pace)
         if pace.delay:
             self.journal.settle()  # nothing is owed while nothing is sent
@@ -267,7 +267,7 @@ class _Run:
 
     async def _pause(self, stage: Stage, pace: Pace) -> None:
         if pace.delay and not self.waits.passed(self.journal.next_position):
-            self.gate.look(pace)  # also at orders given while it stood still
+            self.gate.look(pace)  # also at requests made while it stood still
             why = "between batches (slowed down)" if pace.slowed else "between batches"
             self.tracker.waiting(stage.number, f"{format_duration(round(pace.delay, 1))} {why}")
             await self.waits.pace(pace.delay)

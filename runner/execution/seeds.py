@@ -6,8 +6,6 @@ import base64
 from collections.abc import Iterator
 from random import Random
 
-from ulid import ULID
-
 from runner.model import Stage
 
 _LOW = 0xFFFFFFFF
@@ -38,6 +36,8 @@ def internal_ids(seed: str, count: int, start: int = 0) -> Iterator[str]:
     Only the last 7 of the 26 characters differ, so only they are made anew: a library's ULID for
     each would cost more than rendering, journaling and sending the event.
     """
+    from ulid import ULID  # most that read a journal need no ids
+
     milliseconds, _, encoded = seed.partition(",")
     entropy = base64.b64decode(encoded)
     common = str(ULID(int(milliseconds).to_bytes(6, "big") + entropy))[:19]

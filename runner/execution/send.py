@@ -12,7 +12,7 @@ from runner.errors import Incomplete, TargetDown, TargetError
 from runner.execution.chunks import Ahead
 from runner.execution.options import RequestLimits
 from runner.execution.pace import Pace
-from runner.execution.ports import Answer, Chunk, Clock, EventApi, Journal, Orders, RequestTooLarge
+from runner.execution.ports import Answer, Chunk, Clock, Control, EventApi, Journal, RequestTooLarge
 from runner.execution.seeds import make_seed
 from runner.model import Observer, SentEvent, Stage
 
@@ -40,11 +40,11 @@ class Sender:
         count: int,
         number: int,
         pace: Pace,
-        seen: Orders,
+        seen: Control,
         stop: asyncio.Event,
     ) -> AsyncIterator[Sent]:
         """Send one batch, the next `count` events, in as many requests as they ask for; ends early
-        on `stop`, and where the orders are no longer those `seen`.
+        on `stop`, and where other control requests have come than `seen`.
 
         While a request is under way the events after it are made. Trouble on the way slows the
         pace down.

@@ -1,4 +1,4 @@
-"""What a run itself waits for: its pace, orders, guards, checks, the end of jobs.
+"""What a run itself waits for: its pace, control requests, guards, checks, the end of jobs.
 
 A run in a process of its own sleeps. One that is carried out in steps sleeps through what is
 short; what is longer ends the step, and the next one begins when the wait is over.

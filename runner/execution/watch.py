@@ -1,4 +1,4 @@
-"""Keeps a run's lock, and listens for an order to cancel it, while the run waits or works."""
+"""Keeps a run's lock, and listens for a request to cancel it, while the run waits or works."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def watch(journal: Journal, stop: asyncio.Event) -> None:
     """Sets `stop` once the run is to be cancelled. Raises `LeaseLost` and `TargetError`."""
     while not stop.is_set():
         for _ in range(_LEASE_EVERY):
-            if journal.orders().wanted == "cancel":
+            if journal.control().wanted == "cancel":
                 stop.set()
                 break
             await asyncio.sleep(_EVERY)

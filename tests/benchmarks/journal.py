@@ -46,7 +46,7 @@ class _Benchmark:
         self.plan = written.planned(plan_send(folder, events, 5_000))
         self.chunks = written.chunks(self.plan, events, RequestLimits(events=_REQUEST))
         self.answers = written.answers(self.chunks)
-        self.sightings = [
+        self.observations = [
             written.completed(chunk, answer, _ADDRESS)
             for chunk, answer in zip(self.chunks, self.answers, strict=True)
         ]
@@ -62,14 +62,20 @@ class _Benchmark:
                 written.send(journal, chunk, answer)
             journal.settle()
             sent = time.perf_counter()
-            for sightings in self.sightings:
-                journal.record(sightings)
+            for observations in self.observations:
+                journal.record(observations)
             return sent - began, time.perf_counter() - sent
 
     def theirs(self) -> tuple[float, float]:
         now = time.time()
-        events = [sighting.event for sightings in self.sightings for sighting in sightings]
-        jobs = [sighting.jobs[0] for sightings in self.sightings for sighting in sightings]
+        events = [
+            observation.event for observations in self.observations for observation in observations
+        ]
+        jobs = [
+            observation.jobs[0]
+            for observations in self.observations
+            for observation in observations
+        ]
         outcomes = [
             (written.RUN, event.position, event.chunk, event.item, "completed", None, now)
             for event in events

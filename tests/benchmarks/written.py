@@ -15,7 +15,7 @@ from runner.adapters.journal.store import Store
 from runner.adapters.journal.writer import JournalWriter
 from runner.execution.chunks import Ahead, Wire
 from runner.execution.options import RequestLimits
-from runner.execution.ports import Answer, Chunk, Orders, Sighting
+from runner.execution.ports import Answer, Chunk, Control, Observation
 from runner.execution.seeds import internal_ids, make_seed
 from runner.model import ExecutionPlan, Job, SentEvent
 from runner.planning.build import build_execution_plan
@@ -66,11 +66,11 @@ def started(store: Store, plan: ExecutionPlan, url: str) -> Iterator[JournalWrit
 
 def send(journal: JournalWriter, chunk: Chunk, answer: Answer) -> None:
     """What a run writes down of one request."""
-    assert journal.begin_chunk(chunk, Orders())
+    assert journal.begin_chunk(chunk, Control())
     journal.accept(chunk, answer)
 
 
-def completed(chunk: Chunk, answer: Answer, base: str) -> list[Sighting]:
+def completed(chunk: Chunk, answer: Answer, base: str) -> list[Observation]:
     """A job for each of the events, which completed."""
     found = []
     for position, item, id_ in zip(chunk.positions, chunk.items, answer.ids, strict=True):
@@ -80,7 +80,7 @@ def completed(chunk: Chunk, answer: Answer, base: str) -> list[Sighting]:
             position, chunk.stage, chunk.operation, item, chunk.event, chunk.number, id_
         )
         jobs = (Job(job, "f", "Completed", ended=True, url=url),)
-        found.append(Sighting(event, jobs, "completed"))
+        found.append(Observation(event, jobs, "completed"))
     return found
 
 

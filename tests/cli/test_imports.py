@@ -28,7 +28,7 @@ HEAVY = [
 ]
 
 _READING = "jsonschema_rs orjson yaml"
-_STATE = "orjson ulid"
+_STATE = "orjson"
 _SENDING = f"{_READING} {_STATE} anyio asyncio httpx tenacity"
 _EMBEDDED = "starlette"
 
@@ -48,7 +48,7 @@ MAY_LOAD = {
     "run plan.yaml --format json": f"{_SENDING} {_EMBEDDED}",
     "runs": f"{_STATE} rich",
     "status": _STATE,
-    "events latest": _STATE,
+    "events latest": f"{_STATE} ulid",
     "logs latest": _STATE,
     "pending plan.yaml": f"{_READING} {_STATE}",
     "report latest": f"{_STATE} asyncio jinja2 tenacity",

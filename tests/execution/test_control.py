@@ -17,7 +17,7 @@ from runner.errors import Incomplete
 from runner.execution.context import Ending
 from runner.execution.options import Decision, RunOptions
 from runner.execution.pace import LONGEST_DELAY, Pace
-from runner.execution.ports import Guard, GuardUnanswered, Hold, Orders
+from runner.execution.ports import Control, Guard, GuardUnanswered, Hold
 from runner.execution.run import execute
 from runner.execution.summary import summarise
 from runner.model import ExecutionPlan, Observer, Pacing, StageProgress
@@ -127,8 +127,8 @@ def test_the_pace_stays_within_its_bounds_and_comes_back(
 
 def test_a_tuned_pace_is_the_new_normal() -> None:
     pace = Pace(Pacing(10, 5.0))
-    assert pace.tune(Orders(batch_size=40)) == "batches of 40, 5s apart: tuned by an operator"
-    assert pace.tune(Orders(batch_size=40)) is None
+    assert pace.tune(Control(batch_size=40)) == "batches of 40, 5s apart: tuned by an operator"
+    assert pace.tune(Control(batch_size=40)) is None
     pace.slow_down("x")
     for _ in range(50):
         pace.speed_up()
@@ -179,7 +179,7 @@ def test_a_run_that_was_tuned_while_it_stood_still_waits_by_the_new_delay_at_onc
     plan = make_plan(tmp_path, repos(6) + SYNC + "batch_size: 2\nmax_failures: 1\ndelay: 1h\n")
     store = new_store(tmp_path)
     assert carry_out(server, plan, start_journal(store, plan)).how == "limit"
-    store.order("RUN1", delay=7.0)
+    store.set_pace("RUN1", delay=7.0)
     assert carry_out(server, plan, reopen(store, plan), clock=clock).how == "complete"
     assert clock.slept.count(7.0) == 2
     assert 3600.0 not in clock.slept
@@ -194,7 +194,7 @@ def test_an_order_to_cancel_counts_within_a_batch(tmp_path: Path) -> None:
     class Operator(Recorder):
         def progress(self, progress: StageProgress) -> None:
             if progress.sent:
-                store.order("RUN1", wanted="cancel")
+                store.request_cancel("RUN1")
 
     assert carry_out(server, plan, journal, observer=Operator()).how == "cancelled"
     assert _sizes(server) == [5_000]
@@ -213,7 +213,7 @@ def test_a_pace_that_was_ordered_counts_from_the_next_batch_and_in_the_stages_af
     class Operator(Recorder):
         def progress(self, progress: StageProgress) -> None:
             if progress.sent == 4 and progress.stage == 1:
-                store.order("RUN1", batch_size=2)
+                store.set_pace("RUN1", batch_size=2)
 
     assert carry_out(server, plan, journal, observer=Operator()).how == "complete"
     assert _sizes(server) == [4, 2, 2, 2, 2, 2, 2]
@@ -229,7 +229,7 @@ def test_an_order_to_cancel_counts_before_the_next_batch(tmp_path: Path, delay: 
     class Operator(Recorder):
         def progress(self, progress: StageProgress) -> None:
             if progress.sent:
-                store.order("RUN1", wanted="cancel")
+                store.request_cancel("RUN1")
 
     assert carry_out(server, plan, journal, observer=Operator()).how == "cancelled"
     assert _sizes(server) == [4]
@@ -243,7 +243,7 @@ def test_an_order_that_is_found_before_a_delay_is_taken_over_once(tmp_path: Path
     class Operator(Recorder):
         def progress(self, progress: StageProgress) -> None:
             if progress.sent == 4:
-                store.order("RUN1", batch_size=2, delay=7.0)
+                store.set_pace("RUN1", batch_size=2, delay=7.0)
 
     observer = Operator()
     assert carry_out(server, plan, journal, observer=observer, clock=clock).how == "complete"
@@ -258,7 +258,7 @@ def test_only_trouble_is_called_slowed_down(tmp_path: Path) -> None:
     plan = make_plan(tmp_path, repos(200) + FIRE + "batch_size: 20\ndelay: 4s\n")
     store = new_store(tmp_path)
     journal = start_journal(store, plan)
-    store.order("RUN1", delay=2.0)
+    store.set_pace("RUN1", delay=2.0)
     carry_out(server, plan, journal, observer=observer)
     waits = [one.waiting for one in observer.progresses if one.waiting]
     assert waits[0] == "4s between batches (slowed down)"

@@ -81,7 +81,7 @@ class Runs(RuleBasedStateMachine):
     def cancel(self) -> None:
         """As an operator does where no process is left."""
         journal = reopen(self.store, self.plan, self.run_id)
-        self.store.order(self.run_id, wanted="cancel")
+        self.store.request_cancel(self.run_id)
         self.server.faults = []
         before = len(self.server.received)
         ending = attempt(self.server, self.plan, journal, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from runner.app.queries import failed_events, view_of
-from runner.execution.ports import Answer, Chunk, Orders, Sighting
+from runner.execution.ports import Answer, Chunk, Control, Observation
 from runner.execution.seeds import internal_ids
 from runner.model import Job, SentEvent
 from runner.output.markdown import MAX_CHARACTERS
@@ -29,11 +29,11 @@ def test_it_is_under_a_megabyte_although_every_event_failed_in_its_own_way(tmp_p
             number, 1, number + 1, "sync", "app/sync", SEED, b"", positions,
             names[first : first + BATCH],
         )  # fmt: skip
-        journal.begin_chunk(chunk, Orders())
+        journal.begin_chunk(chunk, Control())
         journal.accept(chunk, Answer(tuple(internal_ids(SEED, BATCH))))
         journal.record(
             [
-                Sighting(
+                Observation(
                     SentEvent(at, 1, "sync", names[at], "app/sync", number, "i"),
                     (Job(f"job-{at}", "f", "Failed", True, "x", f"https://x.test/{at}"),),
                     "failed",

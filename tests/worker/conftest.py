@@ -166,9 +166,9 @@ class World:
         with Store(self.state) as store:
             return [note.message for note in store.story(store.find(run_id))[0]]
 
-    def order(self, run_id: str = "RUN1", **orders: Any) -> None:
+    def store(self, change: Callable[[Store], object]) -> None:
         with Store(self.state) as store:
-            store.order(run_id, **orders)
+            change(store)
 
 
 @pytest.fixture

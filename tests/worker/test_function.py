@@ -161,9 +161,9 @@ def test_a_paused_run_costs_little_and_goes_on_when_it_is_let(
 
     def pause(ran: Ran) -> None:
         if len(world.arrived) == 2 and world.clock.now < start + 100:
-            world.order(wanted="pause")
+            world.store(lambda store: store.request_pause("RUN1"))
         if world.clock.now > start + 3600:
-            world.order(wanted=None)
+            world.store(lambda store: store.withdraw_pause("RUN1"))
 
     world.engine.between = pause
     (ran,) = world.submit(plan)
@@ -187,7 +187,7 @@ def test_a_run_that_is_tuned_between_two_portions_goes_at_that_pace(
 
     def tune(ran: Ran) -> None:
         if len(ran.steps) == 2:
-            world.order(batch_size=2, delay=50.0)
+            world.store(lambda store: store.set_pace("RUN1", batch_size=2, delay=50.0))
 
     world.engine.between = tune
     (ran,) = world.submit(plan)

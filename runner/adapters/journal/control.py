@@ -5,24 +5,40 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from typing import Any
+from typing import Literal
 
+from runner.adapters.journal import leases
 from runner.adapters.journal.database import Connection
 from runner.model import SyncRecord
 
 
-def order(connection: Connection, run_id: str, orders: dict[str, Any]) -> None:
-    """`wanted`, `batch_size`, `delay`: what is named replaces what was asked before."""
-    settings = ", ".join(f"{name} = :{name}" for name in orders)
-    connection.change(f"UPDATE runs SET {settings} WHERE id = :run", run=run_id, **orders)
+def request(connection: Connection, run_id: str, wanted: Literal["pause", "cancel"]) -> None:
+    connection.change("UPDATE runs SET wanted = :wanted WHERE id = :run", run=run_id, wanted=wanted)
 
 
-def go_on(connection: Connection, run_id: str) -> None:
-    """A run that nobody is at just now waits for nothing any more: its next portion says anew."""
+def withdraw_pause(connection: Connection, run_id: str) -> None:
+    """A run that is parked waits for nothing from then on: its next step says anew for what."""
+    connection.change("UPDATE runs SET wanted = NULL WHERE id = :run", run=run_id)
+    held = connection.row("SELECT *, {now} AS now FROM leases WHERE run_id = :run", run=run_id)
+    submission = leases.standing_of(held)[1] if held else None
+    if submission and submission.waits:
+        connection.change(
+            "UPDATE waits SET ended = :now WHERE run_id = :run AND ended IS NULL",
+            run=run_id,
+            now=time.time(),
+        )
+
+
+def set_pace(
+    connection: Connection, run_id: str, batch_size: int | None, delay: float | None
+) -> None:
+    """What is not given stays as it is."""
     connection.change(
-        "UPDATE waits SET ended = :now WHERE run_id = :run AND ended IS NULL",
+        """UPDATE runs SET batch_size = coalesce(:batch_size, batch_size),
+        delay = coalesce(:delay, delay) WHERE id = :run""",
         run=run_id,
-        now=time.time(),
+        batch_size=batch_size,
+        delay=delay,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from runner.adapters.journal import plans
 from runner.adapters.journal.database import Connection, listed
-from runner.execution.ports import Sighting
+from runner.execution.ports import Observation
 from runner.model import Chain, Failure, Outcome, RunRecord, Totals
 
 # Both halves, so that the index is used: the first is what it holds, and a bound makes SQLite like
@@ -24,7 +24,7 @@ JOIN chunks ON chunks.run_id = outcomes.run_id AND chunks.number = outcomes.chun
 _FAILED_JOBS = ("failed", "cancelled", "overflowed", "skipped")
 
 
-def record(connection: Connection, run_id: str, sightings: Sequence[Sighting]) -> None:
+def record(connection: Connection, run_id: str, observations: Sequence[Observation]) -> None:
     """Keep what was seen of the jobs of events, and which events have ended."""
     connection.change_each(
         """INSERT INTO jobs (run_id, job_id, position, function, status, message, url)
@@ -35,39 +35,39 @@ def record(connection: Connection, run_id: str, sightings: Sequence[Sighting]) -
             {
                 "run": run_id,
                 "job": job.id,
-                "position": sighting.event.position,
+                "position": observation.event.position,
                 "function": job.function,
                 "status": job.status,
                 "message": job.message,
                 "url": job.url,
             }
-            for sighting in sightings
-            for job in sighting.jobs
+            for observation in observations
+            for job in observation.jobs
         ],
     )
     now = time.time()
-    ended = [sighting for sighting in sightings if sighting.outcome]
+    ended = [observation for observation in observations if observation.outcome]
     connection.change_each(
         """INSERT INTO outcomes (run_id, position, chunk, item, outcome, message, at)
         VALUES (:run, :position, :chunk, :item, :outcome, :message, :at)""",
         [
             {
                 "run": run_id,
-                "position": sighting.event.position,
-                "chunk": sighting.event.chunk,
-                "item": sighting.event.item,
-                "outcome": sighting.outcome,
-                "message": sighting.message,
+                "position": observation.event.position,
+                "chunk": observation.event.chunk,
+                "item": observation.event.item,
+                "outcome": observation.outcome,
+                "message": observation.message,
                 "at": now,
             }
-            for sighting in ended
+            for observation in ended
         ],
     )
     more: dict[int, dict[str, Any]] = {}
-    for sighting in ended:
-        number = sighting.event.chunk
+    for observation in ended:
+        number = observation.event.chunk
         row = more.setdefault(number, {"run": run_id, "number": number, "good": 0, "bad": 0})
-        row["good" if sighting.outcome == "completed" else "bad"] += 1
+        row["good" if observation.outcome == "completed" else "bad"] += 1
     connection.change_each(
         """UPDATE chunks SET completed = completed + :good, failed = failed + :bad
         WHERE run_id = :run AND number = :number""",

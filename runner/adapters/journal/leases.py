@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ulid import ULID
-
 from runner.adapters.journal.database import Connection, Database
 from runner.errors import LeaseLost, LockHeld
 from runner.model import Submission
@@ -60,7 +58,7 @@ def acquire(database: Database, name: str, run_id: str, *, worker: bool = False)
 
     Two that try at once cannot both get it: the row's key, or the token it is taken from, decides.
     """
-    lease = Lease(database, name, str(ULID()))
+    lease = Lease(database, name, os.urandom(16).hex())
     with database.write() as connection:
         held = connection.row("SELECT *, {now} AS now FROM leases WHERE name = :name", name=name)
         ours = held is not None and held.run_id == run_id and _waits(held)
@@ -96,7 +94,7 @@ def park(lease: Lease, until: float, holder: str) -> Lease:
 
     As it is then: whoever parks it has lost it. Raises `LeaseLost`.
     """
-    parked = Lease(lease.database, lease.name, str(ULID()))
+    parked = Lease(lease.database, lease.name, os.urandom(16).hex())
     with lease.database.write() as connection:
         lease.renew(connection)
         connection.change(

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from runner.adapters.journal import answers, figures, requests
 from runner.adapters.journal.database import Connection, Database
-from runner.execution.ports import Orders, Unanswered, Unsettled
+from runner.execution.ports import Control, Unanswered, Unsettled
 from runner.model import Chain, CheckResult, Failure, Job, Json, Round, Totals
 
 T = TypeVar("T")
@@ -31,9 +31,9 @@ class JournalReader:
         with self._reading() as connection:
             return int(connection.value(query, run=self.run_id))
 
-    def orders(self) -> Orders:
+    def control(self) -> Control:
         with self._database.read() as connection:
-            return Orders(*connection.row(requests.ORDERS, run=self.run_id))
+            return Control(*connection.row(requests.CONTROL, run=self.run_id))
 
     def next_position(self) -> int:
         return self._value("SELECT coalesce(max(last) + 1, 0) FROM chunks WHERE run_id = :run")

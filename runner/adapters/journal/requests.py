@@ -10,15 +10,14 @@ import orjson
 
 from runner.adapters.journal.database import Connection
 from runner.adapters.journal.leases import Lease
-from runner.execution.ports import Answer, Chunk, Orders, Unanswered, Unsettled
+from runner.execution.ports import Answer, Chunk, Control, Unanswered, Unsettled
 from runner.execution.seeds import internal_ids
 from runner.model import ENDED, Job
 
-ORDERS = "SELECT wanted, batch_size, delay FROM runs WHERE id = :run"
+CONTROL = "SELECT wanted, batch_size, delay FROM runs WHERE id = :run"
 
-# One statement, as each costs a round trip to a server: it asks whether the lease is held and the
-# orders are those that were seen, and keeps the lease from being taken over until the request is
-# written.
+# One statement, as each costs a round trip to a server: it asks whether the lease is held and what
+# operators request is what was seen, and keeps the lease from being taken over until it is written.
 _BEGIN = """
 INSERT INTO chunks
   (run_id, number, stage, batch, operation, event, first, last, seed, state, sent_at)
@@ -44,8 +43,8 @@ ORDER BY number
 """
 
 
-def begin(connection: Connection, run_id: str, lease: Lease, chunk: Chunk, seen: Orders) -> bool:
-    """False where the orders are others than those `seen`. Raises `LeaseLost`."""
+def begin(connection: Connection, run_id: str, lease: Lease, chunk: Chunk, seen: Control) -> bool:
+    """False where other control requests have come than those `seen`. Raises `LeaseLost`."""
     written = connection.change(
         _BEGIN,
         run=run_id,

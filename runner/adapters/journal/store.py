@@ -282,16 +282,26 @@ class Store(StateReader):
         journal.reopen_timed_out()
         return journal
 
-    def order(self, run_id: str, **orders: Any) -> None:
-        """What a running process must do: `wanted`, `batch_size`, `delay`."""
+    def request_pause(self, run_id: str) -> None:
+        """Nothing is sent after the request in flight, until `withdraw_pause`."""
         with self._database.write() as connection:
-            control.order(connection, run_id, orders)
+            control.request(connection, run_id, "pause")
 
-    def go_on(self, run_id: str) -> None:
-        """Let a paused run that is left to the workers go on."""
+    def withdraw_pause(self, run_id: str) -> None:
         with self._database.write() as connection:
-            control.order(connection, run_id, {"wanted": None})
-            control.go_on(connection, run_id)
+            control.withdraw_pause(connection, run_id)
+
+    def request_cancel(self, run_id: str) -> None:
+        """Nothing is sent after the request in flight, for good."""
+        with self._database.write() as connection:
+            control.request(connection, run_id, "cancel")
+
+    def set_pace(
+        self, run_id: str, *, batch_size: int | None = None, delay: float | None = None
+    ) -> None:
+        """From the next batch on; `delay` in seconds. What is not given stays as it is."""
+        with self._database.write() as connection:
+            control.set_pace(connection, run_id, batch_size, delay)
 
     def keep_sync(self, record: SyncRecord) -> None:
         with self._database.write() as connection:

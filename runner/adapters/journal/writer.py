@@ -10,7 +10,7 @@ from runner.adapters.journal import answers, figures, requests
 from runner.adapters.journal.database import Connection
 from runner.adapters.journal.leases import Lease
 from runner.adapters.journal.reader import JournalReader
-from runner.execution.ports import Answer, Chunk, Orders, Sighting
+from runner.execution.ports import Answer, Chunk, Control, Observation
 from runner.model import CheckResult, ExecutionPlan, Json, Round, RunStatus
 
 END_WAITS = "UPDATE waits SET ended = :now WHERE run_id = :run AND ended IS NULL"
@@ -54,7 +54,7 @@ class JournalWriter(JournalReader):
         with self._writing():
             pass
 
-    def begin_chunk(self, chunk: Chunk, seen: Orders) -> bool:
+    def begin_chunk(self, chunk: Chunk, seen: Control) -> bool:
         with self._database.write() as connection:
             return requests.begin(connection, self.run_id, self._lease, chunk, seen)
 
@@ -68,10 +68,10 @@ class JournalWriter(JournalReader):
         with self._writing() as connection:
             requests.withdraw(connection, self.run_id, chunk)
 
-    def record(self, sightings: Sequence[Sighting]) -> None:
-        if any(sighting.jobs or sighting.outcome for sighting in sightings):
+    def record(self, observations: Sequence[Observation]) -> None:
+        if any(observation.jobs or observation.outcome for observation in observations):
             with self._writing() as connection:
-                figures.record(connection, self.run_id, sightings)
+                figures.record(connection, self.run_id, observations)
 
     def note(self, message: str) -> None:
         with self._writing() as connection:

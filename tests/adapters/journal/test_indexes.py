@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runner.adapters.journal.store import Store
-from runner.execution.ports import Answer, Orders
+from runner.execution.ports import Answer, Control
 from runner.model import RunRecord
 from tests.support import REQUEST, make_plan, new_store, repos, start_journal
 
@@ -23,7 +23,7 @@ QUESTIONS: dict[str, Callable[[Store, RunRecord], object]] = {
         store.reading(run).going_on(),
         store.reading(run).next_position(),
         store.reading(run).failed_in(1),
-        store.reading(run).orders(),
+        store.reading(run).control(),
     ),
     "has it changed?": lambda store, run: store.mark(run),
 }
@@ -37,7 +37,7 @@ def test_the_events_that_completed_are_not_gone_through(
     store = new_store(tmp_path)
     plan = make_plan(tmp_path, repos(1) + "operations: [sync]\n")
     journal = start_journal(store, plan, "01AAA")
-    assert journal.begin_chunk(REQUEST, Orders())
+    assert journal.begin_chunk(REQUEST, Control())
     journal.accept(REQUEST, Answer(("01BBB",)))  # and it has not ended
     journal.settle()
     asked: list[str] = []

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from runner.adapters.journal.leases import SECONDS
 from runner.adapters.journal.requests import begin
+from runner.adapters.journal.store import Store
 from runner.errors import LeaseLost, LockHeld, TargetError
-from runner.execution.ports import Orders
+from runner.execution.ports import Control
 from tests.support import ORIGIN, REQUEST, change_leases, make_plan, new_store, repos, start_journal
 
 pytestmark = pytest.mark.usefixtures("state")
@@ -102,20 +103,28 @@ def test_who_has_lost_the_lock_cannot_begin_a_request(tmp_path: Path) -> None:
     change_leases(store, "expires_at = 0")
     start_journal(store, plan, "RUN2")
     with pytest.raises(LeaseLost):
-        journal.begin_chunk(REQUEST, Orders())
+        journal.begin_chunk(REQUEST, Control())
     assert store.reading(store.find("RUN1")).next_chunk() == 0
 
 
-@pytest.mark.parametrize("ordered", [{"wanted": "cancel"}, {"batch_size": 3}, {"delay": 0.1}])
-def test_a_request_is_not_written_down_past_an_order_that_was_not_seen(
-    tmp_path: Path, ordered: dict[str, Any]
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda store: store.request_pause("RUN1"),
+        lambda store: store.request_cancel("RUN1"),
+        lambda store: store.set_pace("RUN1", batch_size=3),
+        lambda store: store.set_pace("RUN1", delay=0.1),
+    ],
+)
+def test_a_request_is_not_written_down_past_a_control_request_that_was_not_seen(
+    tmp_path: Path, ask: Callable[[Store], None]
 ) -> None:
     store = new_store(tmp_path)
     journal = start_journal(store, make_plan(tmp_path, BODY))
-    store.order("RUN1", **ordered)
-    assert not journal.begin_chunk(REQUEST, Orders())
+    ask(store)
+    assert not journal.begin_chunk(REQUEST, Control())
     assert journal.unanswered() == []
-    assert journal.begin_chunk(REQUEST, journal.orders())
+    assert journal.begin_chunk(REQUEST, journal.control())
     assert len(journal.unanswered()) == 1
 
 
@@ -139,6 +148,6 @@ def test_a_lock_cannot_be_taken_while_its_holder_begins_a_request(
             connection.change("UPDATE leases SET token = 'theirs'")
 
     with store._database.write() as holder:
-        assert begin(holder, "RUN1", lease, REQUEST, Orders())
+        assert begin(holder, "RUN1", lease, REQUEST, Control())
         with pytest.raises(TargetError, match="lock"):
             take()

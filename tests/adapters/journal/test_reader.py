@@ -106,7 +106,16 @@ def test_the_database_itself_refuses_a_readers_write(tmp_path: Path) -> None:
 def test_a_reader_has_no_method_that_writes() -> None:
     for reader, writer in ((JournalReader, JournalWriter), (StateReader, Store)):
         assert issubclass(writer, reader)
-        for name in ("start", "reopen", "order", "lock", "note", "waiting", "end", "begin_chunk"):
+        for name in (
+            "start",
+            "reopen",
+            "request_pause",
+            "lock",
+            "note",
+            "waiting",
+            "end",
+            "begin_chunk",
+        ):
             assert not hasattr(reader, name)
 
 

@@ -10,7 +10,7 @@ import pytest
 from runner.adapters.journal.reader import JournalReader
 from runner.adapters.journal.writer import JournalWriter
 from runner.errors import LeaseLost
-from runner.execution.ports import Answer, Orders, Sighting
+from runner.execution.ports import Answer, Control, Observation
 from runner.execution.seeds import internal_ids
 from runner.model import CheckResult, ExecutionPlan, Job, Round, SentEvent, SyncRecord
 from tests.support import REQUEST, change_leases, make_plan, new_store, repos, start_journal
@@ -21,7 +21,7 @@ BODY = repos(1) + "operations: [sync]\n"
 KEY = "signkey-prod-0123456789abcdef"
 JOB = Job("j", "f", "Failed", ended=True, message=f"401 for {KEY}")
 EVENT = SentEvent(0, 1, "sync", "o/r0", "app/sync", 0, next(internal_ids(REQUEST.seed, 1)))
-SEEN = Sighting(EVENT, (JOB,), "failed", f"401 for {KEY}")
+SEEN = Observation(EVENT, (JOB,), "failed", f"401 for {KEY}")
 CHECK = CheckResult("c", "after", None, ok=False, expected="1", seen="0", message=f"with {KEY}")
 
 
@@ -33,7 +33,7 @@ def _accept_and_settle(journal: JournalWriter) -> None:
 PLAN: list[ExecutionPlan] = []
 
 WRITES: dict[str, Callable[[JournalWriter], object]] = {
-    "begin_chunk": lambda journal: journal.begin_chunk(REQUEST, Orders()),
+    "begin_chunk": lambda journal: journal.begin_chunk(REQUEST, Control()),
     "accept": lambda journal: journal.accept(REQUEST, Answer((), "no")),
     "settle": _accept_and_settle,
     "withdraw": lambda journal: journal.withdraw(REQUEST),
@@ -61,7 +61,7 @@ def test_who_has_lost_a_run_writes_nothing_more(tmp_path: Path, write: str) -> N
     PLAN[:] = [plan]
     journal = start_journal(store, plan)
     if write != "begin_chunk":
-        assert journal.begin_chunk(REQUEST, Orders())
+        assert journal.begin_chunk(REQUEST, Control())
     change_leases(store, "token = 'another'")
     before = _all(store)
     with pytest.raises(LeaseLost):
@@ -72,7 +72,7 @@ def test_who_has_lost_a_run_writes_nothing_more(tmp_path: Path, write: str) -> N
 def test_no_key_that_a_server_or_a_database_repeats_is_kept(tmp_path: Path) -> None:
     store, plan = new_store(tmp_path), make_plan(tmp_path, BODY)
     journal = start_journal(store, plan)
-    assert journal.begin_chunk(REQUEST, Orders())
+    assert journal.begin_chunk(REQUEST, Control())
     journal.accept(REQUEST, Answer((EVENT.internal_id,)))
     journal.record([SEEN])
     journal.note(f"retried with {KEY}")
