@@ -29,7 +29,7 @@ HEAVY = [
 
 _READING = "jsonschema_rs orjson yaml"
 _STATE = "orjson"
-_SENDING = f"{_READING} {_STATE} anyio asyncio httpx tenacity"
+_SENDING = f"{_READING} {_STATE} anyio asyncio httpx tenacity ulid"
 _EMBEDDED = "starlette"
 
 # What each may load, beside click, for a plan whose templates are plain references.
@@ -54,7 +54,7 @@ MAY_LOAD = {
     "report latest": f"{_STATE} asyncio jinja2 tenacity",
     "resume latest": f"{_SENDING} {_EMBEDDED}",
     "apply plan.yaml": _SENDING,
-    "retry latest --dry-run": f"{_STATE} asyncio rich tenacity",
+    "retry latest --dry-run": f"{_STATE} asyncio rich tenacity ulid",
 }
 
 
