@@ -5,6 +5,7 @@
     BackfillError                  one line, and a hint on how to go on
      ├─ RunFailed             1    the run ended with failures
      ├─ UsageError            2    the call's words are off
+     │   └─ NoState           2    ... or nothing was ever run there
      ├─ InvalidPlan           3    the plan, catalog or data file has problems
      ├─ PreflightRefused      4    something is missing; nothing was sent
      ├─ StalePlan             5    the plan is no longer the one the run started with
@@ -43,6 +44,10 @@ class RunFailed(BackfillError):
 
 class UsageError(BackfillError):
     exit_status = 2
+
+
+class NoState(UsageError):
+    """There is no state where one is to be read."""
 
 
 class InvalidPlan(BackfillError):

@@ -139,7 +139,7 @@ class Session:
     def reader(self) -> StateReader:
         """The same for what only reads: none is made, and it may be one that is read-only.
 
-        Raises `UsageError` where there is no state.
+        Raises `NoState` where there is none.
         """
         if self._store is not None:
             return self._store

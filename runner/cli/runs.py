@@ -9,10 +9,12 @@ import time
 
 import click
 
+from runner.adapters.journal import DEFAULT_STATE
 from runner.app.session import Session
 from runner.cli.completion import complete_plan_name, complete_target
 from runner.cli.options import format_option, pass_session, read_duration, state_option
 from runner.cli.printing import wants_color
+from runner.errors import NoState
 from runner.output.run_json import line_json
 from runner.output.run_text import write_lines
 from runner.output.words import state as state_of
@@ -65,11 +67,17 @@ def runs_command(
     form: str,
 ) -> None:
     """List the runs that the state store has, the latest first."""
-    store = session.reader
     began = 0.0 if since is None else time.time() - since
     statuses = {"running" if state in _UNDER_WAY else state for state in states}
     most = None if _UNDER_WAY & set(states) else limit  # few are, of however many
-    found = store.runs(plan=plan, target=target, states=statuses, since=began, limit=most)
+    try:
+        store = session.reader
+    except NoState:
+        if session.state != DEFAULT_STATE:
+            raise
+        found = []  # nothing yet is an answer
+    else:
+        found = store.runs(plan=plan, target=target, states=statuses, since=began, limit=most)
     lines = [one for one in found if not states or state_of(one.record, one.holder) in states]
     del lines[limit:]
     if form == "json":

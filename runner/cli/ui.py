@@ -11,7 +11,7 @@ import click
 
 from runner.app.session import Session
 from runner.cli.options import pass_session, state_option
-from runner.errors import UsageError
+from runner.errors import NoState, UsageError
 
 if TYPE_CHECKING:
     from runner.adapters.journal.store import StateReader
@@ -60,13 +60,21 @@ def ui_command(
     from runner.output.page import asset
 
     token = _token(session, host, token_env)
-    store = session.reader
+    store = _state(session)
     assets = {name: asset(name) for name in ("page.css", "live.js")}
     app = create_app(Journals(store), assets, token=token)
     door = Door(max_body=0, hosts=hosts_of((host, *hosts)))
     shown = f"[{host}]" if ":" in host else host
     said = f"the runs in {store.where}: http://{shown}:{port}/   (^C ends it)"
     serve(app, host, port, door, on_listening=lambda: click.echo(said, err=True))
+
+
+def _state(session: Session) -> StateReader:
+    """Made where there is none: the page may be opened before the first run."""
+    try:
+        return session.reader
+    except NoState:
+        return session.store
 
 
 def _token(session: Session, host: str, name: str | None) -> str | None:

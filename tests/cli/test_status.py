@@ -97,12 +97,20 @@ def test_the_time_left_is_told_with_its_basis(
         assert "time left: about 8m10s (by the pacing)" in backfill("status").out
 
 
-@pytest.mark.parametrize("command", ["status", "runs", "events", "logs", "report"])
+@pytest.mark.parametrize(
+    "command", ["status", "runs --state .backfill/state.db", "events", "logs", "report"]
+)
 def test_what_only_reads_makes_no_state(backfill: Backfill, command: str) -> None:
     """A mistyped --state is an error, and no empty list of runs."""
-    done = backfill(command)
+    done = backfill(*command.split())
     assert done.status == 2
     assert "there is no state in .backfill/state.db, and so no run" in done.err
+    assert not (Path.cwd() / ".backfill").exists()
+
+
+def test_before_the_first_run_there_are_no_runs(backfill: Backfill) -> None:
+    done = backfill("runs", "--format", "json")
+    assert (done.status, json.loads(done.out)) == (0, [])
     assert not (Path.cwd() / ".backfill").exists()
 
 

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from runner.adapters import driver
 from runner.adapters.database.url import FORM, DatabaseUrl, parse_url
 from runner.adapters.files import CannotWrite, make_folder, write_file
-from runner.errors import TargetError, UsageError
+from runner.errors import NoState, TargetError, UsageError
 from runner.spec.secrets import redact
 
 _IDLE = 2  # connections that are kept; one statement or stream of rows at a time takes each
@@ -201,9 +201,9 @@ _HINTS = {
 }
 
 
-def no_state(where: str) -> UsageError:
+def no_state(where: str) -> NoState:
     hint = "`backfill run` makes one; --state names another"
-    return UsageError(f"there is no state in {where}, and so no run", hint=hint)
+    return NoState(f"there is no state in {where}, and so no run", hint=hint)
 
 
 class _Sqlite:

@@ -175,7 +175,7 @@ def make(database: Database) -> None:
 
 
 def expect(database: Database) -> None:
-    """Raises `UsageError` where nothing was written yet."""
+    """Raises `NoState` where nothing was written yet."""
     with database.read() as connection:
         if not _is_made(connection, database):
             raise no_state(database.where)

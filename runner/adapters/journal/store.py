@@ -57,7 +57,7 @@ leases.holder, leases.machine, leases.pid, leases.taken_at, leases.expires_at, l
 class StateReader:
     """What may be asked of a state; nothing is written, also where nothing may be.
 
-    Raises `TargetError` where it cannot be reached or read, and `UsageError` where there is none.
+    Raises `TargetError` where it cannot be reached or read, and `NoState` where there is none.
     """
 
     def __init__(self, url: str = DEFAULT_STATE) -> None:
