@@ -43,7 +43,6 @@ from runner.model import (
     StageProgress,
     Summary,
 )
-from runner.spec.secrets import redact
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -141,7 +140,7 @@ def end(
         duration=time.monotonic() - began,
     )
     if not isinstance(error, LeaseLost):
-        journal.end(summary.status, redact(str(error)) if error else ending.reason)
+        journal.end(summary.status, str(error) if error else ending.reason)
     return summary
 
 
@@ -198,7 +197,7 @@ class Noting:
     def note(self, message: str) -> None:
         self.observer.note(message)
         if self.journal:
-            self.journal.note(redact(message))
+            self.journal.note(message)
 
 
 def _guards(session: Session, what: Drive) -> AbstractAsyncContextManager[Sequence[Guard]]:
