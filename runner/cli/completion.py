@@ -59,10 +59,10 @@ def complete_operation(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Those of the latest run."""
-    from runner.planning.written import run_head
+    from runner.planning.serialize import load_head
 
     head = next((record.head for record in _records(context)), None)
-    stages = run_head(head).stages if head else ()
+    stages = load_head(head).stages if head else ()
     names = (stage.operation for stage in stages)
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 

@@ -14,7 +14,7 @@ from runner.execution.judge import figure
 from runner.execution.ports import Clock, Journal, Resolver
 from runner.model import ExecutionPlan, QueryRefused, Round, Stage, Until
 from runner.model.json import as_compared
-from runner.planning.sealed import SealedItems, extended, seal
+from runner.planning.event_blocks import EventBlocks, extended, pack
 from runner.spec.units import format_duration
 
 
@@ -56,8 +56,8 @@ class Rounds:
         """The plan with another round of the stage, written down; the same where it has none."""
         now = await self.resolver.resolve(stage)
         items, more = stage.items, now.items
-        assert isinstance(items, SealedItems)  # noqa: S101 - what runs was planned by us
-        assert isinstance(more, SealedItems)  # noqa: S101
+        assert isinstance(items, EventBlocks)  # noqa: S101 - what runs was planned by us
+        assert isinstance(more, EventBlocks)  # noqa: S101
         if not more:
             self.questioner.observer.note(f"`{stage.operation}` has no items, as its stage starts")
         rounds = self.journal.rounds(stage.number)
@@ -73,7 +73,7 @@ class Rounds:
         left = as_compared(after.left or 0)
         message = f"`{stage.operation}` has nothing to do: `{column}` is {left} already"
         self.questioner.observer.note(message)
-        return self._written(plan, replace(stage, items=seal(stage.event, [])), 0, 0, after.left)
+        return self._written(plan, replace(stage, items=pack(stage.event, [])), 0, 0, after.left)
 
     def _written(
         self, plan: ExecutionPlan, stage: Stage, first: int, count: int, left: float | None

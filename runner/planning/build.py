@@ -1,4 +1,4 @@
-"""BackfillPlan -> ExecutionPlan: select, order, render, check, seal. Pure."""
+"""BackfillPlan -> ExecutionPlan: select, order, render, check, pack. Pure."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from runner.model import (
     Stage,
     Table,
 )
+from runner.planning.event_blocks import EventBlocks
 from runner.planning.given import Given
 from runner.planning.items import (
     Once,
@@ -29,7 +30,6 @@ from runner.planning.items import (
 )
 from runner.planning.order import ordered
 from runner.planning.render import render
-from runner.planning.sealed import SealedItems
 from runner.spec.document import ranked
 from runner.spec.rendering import BUDGET
 
@@ -46,7 +46,7 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
     order, unknown = ordered(plan.repositories, plan.order_by)
     warnings = [*plan.warnings, *_order_warnings(plan, unknown)]
     sources = _sources(plan, order)
-    seal = hashlib.sha256(
+    digest = hashlib.sha256(
         orjson.dumps(
             [
                 _FORM,
@@ -72,8 +72,8 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
             stage = _stage(len(stages) + 1, operation, rendered.items, plan.canary, begins)
             if operation.until:
                 stage = replace(stage, until=given.until(operation.until))
-            seal.update(_header(stage))
-            seal.update(rendered.digest)
+            digest.update(_header(stage))
+            digest.update(rendered.digest)
             stages.append(stage)
             if begins is not None:
                 begins += stage.batches * stage.pacing.delay
@@ -81,7 +81,7 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
     checks = given.checks([check for check in plan.checks if check.operation in ran])
     coverage = given.coverage(plan.coverage)
     problems += given.problems
-    seal.update(orjson.dumps([checks, [list(fact) for fact in plan.found.facts]]))
+    digest.update(orjson.dumps([checks, [list(fact) for fact in plan.found.facts]]))
     warnings += _scope_warnings(plan, sources.get("workspace"))
     if not any(stage.total for stage in stages) and not problems:
         later = " today" if any(stage.deferred for stage in stages) else ""
@@ -94,7 +94,7 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
     return ExecutionPlan(
         name=plan.name,
         path=plan.path,
-        digest=f"sha256:{seal.hexdigest()}",
+        digest=f"sha256:{digest.hexdigest()}",
         stages=tuple(stages),
         skipped=tuple(skipped),
         warnings=tuple(warnings),
@@ -132,7 +132,7 @@ def _header(stage: Stage) -> bytes:
 
 
 def _stage(
-    number: int, operation: Operation, items: SealedItems, canary: int, begins: float | None
+    number: int, operation: Operation, items: EventBlocks, canary: int, begins: float | None
 ) -> Stage:
     return Stage(
         number=number,

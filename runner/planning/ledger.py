@@ -37,7 +37,7 @@ class Entry:
     depends_on: tuple[str, ...]
 
 
-def seal_of(inputs: Iterable[Input], variables: Mapping[str, Json]) -> str:
+def inputs_digest(inputs: Iterable[Input], variables: Mapping[str, Json]) -> str:
     """Of the contents alone: the same files elsewhere are the same plan."""
     value = [[read.sha256 for read in inputs], dict(variables)]
     dumped = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
@@ -46,7 +46,7 @@ def seal_of(inputs: Iterable[Input], variables: Mapping[str, Json]) -> str:
 
 def entry(plan: BackfillPlan, variables: Mapping[str, Json], runs: Sequence[Applied]) -> Entry:
     """`runs`: those of the plan on the target, the latest first; retries are part of theirs."""
-    seal, latest = seal_of(plan.inputs, variables), next(iter(runs), None)
+    seal, latest = inputs_digest(plan.inputs, variables), next(iter(runs), None)
     standing: Standing = "pending"
     if latest is not None:
         if latest.done:

@@ -1,4 +1,4 @@
-"""The operations of a plan -> their events, rendered, checked and sealed."""
+"""The operations of a plan -> their events, rendered, checked and packed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from functools import partial
 import orjson
 
 from runner.model import Amount, BackfillPlan, Condition, Data, Operation, Payload, Problem, Skipped
+from runner.planning.event_blocks import EventBlocks, Packing
 from runner.planning.faults import Faults
 from runner.planning.items import Context, Source
 from runner.planning.missing import Missing
-from runner.planning.sealed import SealedItems, Sealing
 from runner.spec.values import MAX_EVENT
 
 
@@ -20,7 +20,7 @@ from runner.spec.values import MAX_EVENT
 class Rendered:
     """What one operation comes to; `digest` covers its events."""
 
-    items: SealedItems
+    items: EventBlocks
     digest: bytes
     skipped: Sequence[Skipped]
     problems: Sequence[Problem]
@@ -61,7 +61,7 @@ class _Rendering:
         self.accepts, self.when = operation.contract.accepts, operation.when
         self.faults = Faults(operation.name)
         self.skipped: list[Skipped] = []
-        self.sealing = Sealing(operation.event)
+        self.packing = Packing(operation.event)
         self.large, self.full = 0, False
         self.repeated = 0
         attributes, ambiguous = plan.found.attributes, plan.found.ambiguous
@@ -112,7 +112,7 @@ class _Rendering:
         name = self.operation.name
         problems = self.faults.problems()
         problems += [problem for missing in self.missing for problem in missing.problems(name)]
-        items, digest = self.sealing.sealed()
+        items, digest = self.packing.packed()
         return Rendered(items, digest, self.skipped, problems)
 
     def _repeated(self, item: str, named: bytes, context: Context, repeat: Amount) -> None:
@@ -138,16 +138,16 @@ class _Rendering:
     def _event(self, item: str, named: bytes, context: Context) -> bool:
         try:
             data = self.payload(context)
-            sealed = orjson.dumps(data)
+            encoded = orjson.dumps(data)
         except (ValueError, TypeError):
             self.faults.add(item, partial(self.payload.explain, context, item))
             return False
-        if len(sealed) > _ORDINARY and not self._room(item, data, len(sealed)):
+        if len(encoded) > _ORDINARY and not self._room(item, data, len(encoded)):
             return False
         if not self.accepts(data):
             self.faults.add(item, partial(self.contract.explain, data, item))
             return False
-        self.sealing.add(named, sealed)
+        self.packing.add(named, encoded)
         return True
 
 

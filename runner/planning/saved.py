@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from runner.model import ExecutionPlan, Json, Skipped
-from runner.planning.sealed import SealedItems
-from runner.planning.written import head_of, plan_of
+from runner.planning.event_blocks import EventBlocks
+from runner.planning.serialize import dump_head, load_plan
 
 FORM, KIND = "backfill/v1", "SavedPlan"
 
@@ -44,7 +44,7 @@ def write_saved(saved: SavedPlan) -> bytes:
     """Compact JSON, its keys sorted: the same plan, saved twice, differs in its own data alone."""
     stages: dict[str, list[str]] = {}
     for stage in saved.plan.stages:
-        if not isinstance(stage.items, SealedItems):
+        if not isinstance(stage.items, EventBlocks):
             raise TypeError("only sealed items can be written down")
         blocks = [base64.b64encode(block).decode() for block in stage.items.blocks]
         stages[str(stage.number)] = blocks
@@ -61,7 +61,7 @@ def write_saved(saved: SavedPlan) -> bytes:
         "variables": dict(saved.variables),
         "items": saved.items,
         "skipped": [[one.operation, one.item, one.reason] for one in saved.plan.skipped],
-        "plan": orjson.loads(head_of(saved.plan)),
+        "plan": orjson.loads(dump_head(saved.plan)),
         "events": stages,
     }
     return _dump({**value, "seal": _seal(value)}) + b"\n"
@@ -100,7 +100,7 @@ def _saved(value: Mapping[str, Any]) -> SavedPlan:
         variables=value["variables"],
         items=value["items"],
         plan=replace(
-            plan_of(orjson.dumps(value["plan"]).decode(), bodies),
+            load_plan(orjson.dumps(value["plan"]).decode(), bodies),
             skipped=tuple(Skipped(*one) for one in value["skipped"]),
         ),
     )

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from runner.model import ExecutionPlan, Stage
-from runner.planning.sealed import seal
+from runner.planning.event_blocks import pack
 
 
 def subset(plan: ExecutionPlan, positions: Collection[int]) -> ExecutionPlan:
@@ -27,7 +27,7 @@ def subset(plan: ExecutionPlan, positions: Collection[int]) -> ExecutionPlan:
         made = replace(
             stage,
             number=len(stages) + 1,
-            items=seal(stage.event, kept),
+            items=pack(stage.event, kept),
             canary=min(stage.canary, len(kept)),
             begins=begins,
             deferred=False,

@@ -14,7 +14,7 @@ from runner.execution.chunks import Ahead, Wire, join
 from runner.execution.options import RequestLimits
 from runner.execution.seeds import internal_ids, make_seed
 from runner.model import Pacing, Stage
-from runner.planning.sealed import seal
+from runner.planning.event_blocks import pack
 
 
 def _sized(sizes: list[int]) -> Wire:
@@ -28,7 +28,7 @@ def _bodies(wire: Wire) -> list[bytes]:
 
 
 def _wire(payloads: list[tuple[str, bytes]], *, begins: float | None = None) -> Wire:
-    items = seal("app/sync", payloads)
+    items = pack("app/sync", payloads)
     pacing = Pacing(batch_size=2, delay=5.0)
     stage = Stage(1, "sync", "app/sync", "repo", pacing, "sent", 60.0, items=items, begins=begins)
     return Wire("01RUN", 1_750_000_000.5, stage, 0)

@@ -10,7 +10,7 @@ import pytest
 from runner.model import ExecutionPlan, RunRecord, RunView, StageRecord, Waited
 from runner.planning.estimate import Past, before, left, past_of, rough
 from runner.planning.schedule import simulate
-from runner.planning.written import head_of, run_head
+from runner.planning.serialize import dump_head, load_head
 from tests.support import make_plan, repos
 
 RECORD = RunRecord(
@@ -29,7 +29,7 @@ def plan(tmp_path: Path) -> ExecutionPlan:
 
 def view(plan: ExecutionPlan, **stage: object) -> RunView:
     record = replace(NOTHING, **stage)  # type: ignore[arg-type]
-    return RunView(RECORD, "somebody", run_head(head_of(plan)), 1100.0, (record,), {}, (), ())
+    return RunView(RECORD, "somebody", load_head(dump_head(plan)), 1100.0, (record,), {}, (), ())
 
 
 def test_before_anything_is_sent_the_pacing_is_all_that_is_known(plan: ExecutionPlan) -> None:

@@ -12,7 +12,7 @@ import orjson
 from runner.adapters.journal import plans
 from runner.adapters.journal.database import Connection
 from runner.model import CheckResult, ExecutionPlan, Json, Round
-from runner.planning.written import head_of
+from runner.planning.serialize import dump_head
 from runner.spec.secrets import redact
 
 _CHECK = "check "
@@ -73,6 +73,6 @@ def begin_round(connection: Connection, run_id: str, plan: ExecutionPlan, begun:
     connection.change(
         "UPDATE runs SET head = :head, planned = :planned WHERE id = :run",
         run=run_id,
-        head=head_of(plan),
+        head=dump_head(plan),
         planned=plan.events,
     )

@@ -17,7 +17,7 @@ from runner.errors import LeaseLost, LockHeld
 from runner.model import Submission
 from runner.spec.units import format_duration
 
-WORKERS = "the workers"  # the holder of a lease that waits for its next portion
+WORKERS = "the workers"  # the holder of a lease that waits for its next step
 PARKED = "none"  # the machine of a lease that waits for its run to be carried on: see `park`
 LATE = 900.0  # seconds that workers may be late for a run that is left to them
 SECONDS = 60.0  # without a sign of life, after which anybody may take a lease over
@@ -167,7 +167,7 @@ def _in_brackets(held: Any) -> str:
 
 
 def _due(held: Any) -> str:
-    """When the next portion is, or was; the same text until it is, and until somebody comes."""
+    """When the next step is, or was; the same text until it is, and until somebody comes."""
     if held.holder != WORKERS:
         return ""
     due = held.expires_at - SECONDS

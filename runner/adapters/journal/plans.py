@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from runner.adapters.journal.database import Connection
 from runner.model import ExecutionPlan, Stage
-from runner.planning.sealed import SealedItems
-from runner.planning.written import plan_of
+from runner.planning.event_blocks import EventBlocks
+from runner.planning.serialize import load_plan
 
 
 def write_events(connection: Connection, run_id: str, plan: ExecutionPlan) -> None:
@@ -22,8 +22,8 @@ def rewrite_stage(connection: Connection, run_id: str, stage: Stage) -> None:
 
 
 def _write_stage(connection: Connection, run_id: str, stage: Stage) -> None:
-    if not isinstance(stage.items, SealedItems):
-        raise TypeError("only sealed items can be written down")
+    if not isinstance(stage.items, EventBlocks):
+        raise TypeError("only items in blocks can be written down")
     connection.change_each(
         "INSERT INTO blocks (run_id, stage, number, body) VALUES (:run, :stage, :number, :body)",
         [
@@ -39,4 +39,4 @@ def read(connection: Connection, run_id: str, text: str) -> ExecutionPlan:
     bodies: dict[int, list[bytes]] = {}
     for stage, body in connection.rows(query, run=run_id):
         bodies.setdefault(stage, []).append(bytes(body))
-    return plan_of(text, bodies)
+    return load_plan(text, bodies)

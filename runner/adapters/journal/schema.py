@@ -36,7 +36,7 @@ CREATE TABLE blocks (
   run_id TEXT,
   stage INTEGER,
   number INTEGER,
-  body {bytes} NOT NULL,              -- see runner.planning.sealed
+  body {bytes} NOT NULL,              -- see runner.planning.event_blocks
   PRIMARY KEY (run_id, stage, number)
 );
 

@@ -38,8 +38,8 @@ from runner.model import (
     SyncRecord,
     Waited,
 )
-from runner.planning.ledger import Applied, seal_of
-from runner.planning.written import head_of, run_head
+from runner.planning.ledger import Applied, inputs_digest
+from runner.planning.serialize import dump_head, load_head
 
 # Without `source`: the plan file's text is read where it is shown.
 _COLUMNS = (
@@ -173,7 +173,7 @@ class StateReader:
                 Applied(
                     record.id,
                     record.status,
-                    seal_of(run_head(record.head).inputs, record.variables),
+                    inputs_digest(load_head(record.head).inputs, record.variables),
                     figures.is_done(connection, record),
                     record.started_at,
                 )
@@ -261,7 +261,7 @@ class Store(StateReader):
             "status": "running",
             "variables": json.dumps(record["variables"]),
             "started_at": started_at,
-            "head": head_of(plan),
+            "head": dump_head(plan),
         }
         names, given = ", ".join(values), ", ".join(f":{name}" for name in values)
         with self._database.write() as connection:
@@ -315,7 +315,7 @@ def _reopen(connection: Connection, record: RunRecord, plan: ExecutionPlan) -> N
         run=record.id,
         digest=plan.digest,
         planned=plan.events,
-        head=head_of(plan),
+        head=dump_head(plan),
     )
     if plan.digest != record.digest:
         plans.write_events(connection, record.id, plan)

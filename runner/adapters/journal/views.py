@@ -21,7 +21,7 @@ from runner.model import (
     StageRecord,
     Waited,
 )
-from runner.planning.written import run_head
+from runner.planning.serialize import load_head
 
 MAX_GROUPS, MAX_NAMED = 50, 5
 MAX_BATCHES, MAX_WAITS, MAX_NOTES = 2_000, 2_000, 2_000  # a page can show no more
@@ -37,7 +37,7 @@ def glance(connection: Connection, record: RunRecord) -> RunView:
     """Where the run stands: stages, outcomes, failures, checks."""
     held = connection.row("SELECT *, {now} AS now FROM leases WHERE run_id = :run", run=record.id)
     holder, submission = standing_of(held) if held else (None, None)
-    plan = run_head(record.head)
+    plan = load_head(record.head)
     return RunView(
         record=record,
         holder=holder,

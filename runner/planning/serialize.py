@@ -1,4 +1,4 @@
-"""An execution plan written down: a head in JSON, and the events of each stage in sealed blocks."""
+"""An execution plan as text and bytes: a head in JSON, and the events of each stage in blocks."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from runner.model import (
     StageHead,
     Until,
 )
+from runner.planning.event_blocks import EventBlocks
 from runner.planning.left_out import grouped
-from runner.planning.sealed import SealedItems
 
 _GUARDS: dict[str, type[Any]] = {
     kind.__name__: kind for kind in (GithubGuard, HttpGuard, SqlGuard, CommandGuard, FileGuard)
 }
 
 
-def head_of(plan: ExecutionPlan) -> str:
+def dump_head(plan: ExecutionPlan) -> str:
     """All that decides how the plan is sent, but its events."""
     return orjson.dumps(
         {
@@ -85,7 +85,7 @@ def _stage_head(stage: Stage) -> dict[str, Any]:
     }
 
 
-def run_head(text: str) -> RunHead:
+def load_head(text: str) -> RunHead:
     """The plan without its events."""
     value = orjson.loads(text)
     return RunHead(
@@ -103,7 +103,7 @@ def run_head(text: str) -> RunHead:
     )
 
 
-def plan_of(text: str, bodies: Mapping[int, Sequence[bytes]]) -> ExecutionPlan:
+def load_plan(text: str, bodies: Mapping[int, Sequence[bytes]]) -> ExecutionPlan:
     """`bodies`: the blocks of each stage by its number."""
     value = orjson.loads(text)
     limit = value["max_failures"]
@@ -143,7 +143,7 @@ def _coverage(value: Mapping[str, Any]) -> tuple[Measure, ...]:
 
 def _stage(written: dict[str, Any], bodies: Mapping[int, Sequence[bytes]]) -> Stage:
     blocks = tuple(bodies.get(written["number"], ()))
-    items = SealedItems(written["event"], written["count"], blocks)
+    items = EventBlocks(written["event"], written["count"], blocks)
     return Stage(**_stage_fields(written), items=items)
 
 

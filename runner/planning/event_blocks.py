@@ -18,7 +18,7 @@ _ROOM = 2**18  # bytes of a block: a buffer that need not grow halves the time i
 
 
 @dataclass(frozen=True, slots=True)
-class SealedItems:
+class EventBlocks:
     """Items and payloads as compressed lines, ``"item"<TAB>{payload}``: neither holds a raw tab or
     line end, since both are JSON. What is previewed, journaled and sent are these very bytes."""
 
@@ -45,7 +45,7 @@ class SealedItems:
             skipped = 0
 
 
-class Sealing:
+class Packing:
     """Takes the events of a stage in sending order. Their digest covers the event's name, and each
     item and payload as JSON."""
 
@@ -62,11 +62,11 @@ class Sealing:
         if len(lines) == BLOCK:
             self._close()
 
-    def sealed(self) -> tuple[SealedItems, bytes]:
+    def packed(self) -> tuple[EventBlocks, bytes]:
         """The items, and their digest."""
         count = self._whole + len(self._lines)
         self._close()
-        return SealedItems(self._event, count, tuple(self._blocks)), self._digest.digest()
+        return EventBlocks(self._event, count, tuple(self._blocks)), self._digest.digest()
 
     def _close(self) -> None:
         if self._lines:
@@ -77,17 +77,17 @@ class Sealing:
             self._lines.clear()
 
 
-def extended(items: SealedItems, more: SealedItems) -> SealedItems:
+def extended(items: EventBlocks, more: EventBlocks) -> EventBlocks:
     """The one's events and then the other's, in blocks that are full but for the last."""
     whole = items.count // BLOCK
-    rest = seal(items.event, chain(items.raw(whole * BLOCK), more.raw()))
+    rest = pack(items.event, chain(items.raw(whole * BLOCK), more.raw()))
     blocks = items.blocks[:whole] + rest.blocks
-    return SealedItems(items.event, items.count + more.count, blocks)
+    return EventBlocks(items.event, items.count + more.count, blocks)
 
 
-def seal(event: str, items: Iterable[tuple[str, bytes]]) -> SealedItems:
+def pack(event: str, items: Iterable[tuple[str, bytes]]) -> EventBlocks:
     """Items and payloads that are JSON already."""
-    sealing = Sealing(event)
+    packing = Packing(event)
     for item, data in items:
-        sealing.add(orjson.dumps(item), data)
-    return sealing.sealed()[0]
+        packing.add(orjson.dumps(item), data)
+    return packing.packed()[0]
