@@ -26,10 +26,10 @@ import httpx
 import orjson
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from runner import __version__
 from runner.adapters.http_faults import asks_for_password, explained
 from runner.adapters.http_proxies import Proxies, Proxy, read_proxies
 from runner.errors import TargetError, UsageError
+from runner.version import __version__
 
 MAX_BODY = 64 * 1024 * 1024  # bytes, decoded
 SECONDS = 30.0  # of one exchange, from the connection to the answer's last byte

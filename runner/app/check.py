@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
 from runner.adapters.inngest.target import Target
 from runner.app.preflight import examine_plan, examine_server
 from runner.app.prepare import build
+from runner.app.queries import covered_now
 from runner.app.session import Session
-from runner.errors import BackfillError, InvalidPlan, UsageError
-from runner.model import ExecutionPlan, Finding, Json
+from runner.errors import BackfillError, InvalidPlan, PreflightRefused, UsageError
+from runner.execution.check import result_of
+from runner.execution.judge import compares, judge
+from runner.model import CheckResult, Covered, ExecutionPlan, Finding, Json, QueryRefused
 
 
 def examine(
@@ -55,3 +62,41 @@ def _read(
         return plan, [Finding("plan", "ok", f"{message}; every payload fits its contract")]
     hint = "`backfill plan` shows what is skipped and why"
     return plan, [Finding("plan", "fail", f"{message}: there is nothing to send", hint)]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What the checks and the coverage of a plan say now; `skipped`: checks that need a run."""
+
+    checks: tuple[CheckResult, ...]
+    coverage: Mapping[str, Sequence[Covered]]
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Do all checks hold that could be asked?"""
+        return all(check.ok for check in self.checks)
+
+
+def check(
+    session: Session, path: str, *, variables: dict[str, Json] | None = None, strict: bool = False
+) -> Checked:
+    """Ask the checks and the coverage of a plan now; nothing is sent.
+
+    Raises `PreflightRefused` where a database refuses a question.
+    """
+    plan = build(session, path, variables or {}, strict=strict).execution_plan
+    database, now = session.databases(path), session.clock.time()
+    started = {"run_started_at": datetime.fromtimestamp(now, UTC).isoformat()}
+    results, skipped = [], []
+    for one in plan.checks:
+        if compares(one):
+            skipped.append(one.name)
+            continue
+        try:
+            table = database.ask(one.query, {**started, **one.parameters})
+        except QueryRefused as error:
+            message = f"the check `{one.name}` cannot be asked: {error}"
+            raise PreflightRefused(message, hint=error.hint) from None
+        results.append(result_of(one, judge(one, table, None, now)))
+    return Checked(tuple(results), covered_now(session, path, plan), tuple(skipped))

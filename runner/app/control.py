@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from runner.app.preflight import refuse_another_address
-from runner.app.session import Session
+from runner.app.session import Session, blocking
 from runner.errors import Incomplete, PreflightRefused, UsageError
 from runner.model import RunRecord, RunState, Totals
 
@@ -105,4 +104,4 @@ def _cancel_jobs(
         async with session.connect(target, note=session.reporter.say) as server:
             return await cancel_jobs(plan, journal, server.jobs, server.cancel)
 
-    return asyncio.run(ask())
+    return blocking(ask())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import threading
 import time
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from runner.adapters.inngest.connection import Connection
 from runner.adapters.inngest.target import Target
-from runner.app.session import Session
+from runner.app.session import Session, blocking
 from runner.errors import (
     BackfillError,
     Incomplete,
@@ -100,14 +99,13 @@ def drive_here(session: Session, what: Drive) -> Summary:
         return journal
 
     async def here(observer: Observer) -> tuple[Ending, bool]:
-        gc.freeze()  # the plan stays as it is: looking through it again and again finds nothing
         with _stopped_by_signals(observer) as (stop, signals):
             ended, _ = await drive(session, replace(what, journal=opened), observer, stop)
         return ended, signal.SIGINT in signals
 
     with session.reporter.driving() as observer:
         try:
-            ending, interrupted = asyncio.run(here(observer))
+            ending, interrupted = blocking(here(observer))
         except BackfillError as caught:
             error = caught
         except KeyboardInterrupt:

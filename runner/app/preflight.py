@@ -10,7 +10,7 @@ from pathlib import Path
 
 from runner.adapters.files import refuse_inputs
 from runner.adapters.inngest.target import Target, shown
-from runner.app.session import Session
+from runner.app.session import Session, blocking
 from runner.errors import BackfillError, PreflightRefused, StalePlan
 from runner.execution.doctor import examine_keys, examine_target, listening
 from runner.execution.examine import (
@@ -175,10 +175,8 @@ def examine_server(
     session: Session, plan: ExecutionPlan | None, target: Target, *, thorough: bool
 ) -> list[Finding]:
     """`thorough`: its keys are tried too; else a run does that by itself, with more patience."""
-    import asyncio
-
     if target.kind != "embedded":
-        return asyncio.run(_server(session, plan, target, thorough=thorough))
+        return blocking(_server(session, plan, target, thorough=thorough))
     found = [Finding("target", "ok", "embedded: handlers run in this process")] if thorough else []
     warnings = handler_warnings(plan, target) if plan and thorough else []
     return [*found, *(Finding("listeners", "warn", w.message, w.hint) for w in warnings)]
@@ -240,8 +238,6 @@ async def _server(
 
 
 def _github(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Finding]:
-    import asyncio
-
     if not plan.needs.github_points:
         return []
     if not session.environ.get("GITHUB_TOKEN"):
@@ -253,7 +249,7 @@ def _github(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Fi
     from runner.execution.ports import GuardUnanswered
 
     try:
-        rate = asyncio.run(github_rate(session.environ))
+        rate = blocking(github_rate(session.environ))
         reset = datetime.fromtimestamp(rate.reset, UTC).strftime("%H:%M UTC")
     except (GuardUnanswered, ValueError, OverflowError, OSError) as error:
         mend = "look at GITHUB_TOKEN and the network"

@@ -23,6 +23,8 @@ from runner.model import (
     Table,
 )
 
+NONE: Mapping[str, Table] = {}
+
 
 def view_of(store: StateReader, record: RunRecord) -> RunView:
     """All that there is, with the coverage before and after where the run has measured it."""
@@ -73,6 +75,17 @@ def coverage(
         hint = "add `coverage: {name: {query: ...}}` to the catalog or the plan"
         raise UsageError(f"{path} has no coverage to ask for", hint=hint)
     before, after = _measured(session, run, plan) if run else ({}, {})
+    return covered_now(session, path, plan, before, after)
+
+
+def covered_now(
+    session: Session,
+    path: str,
+    plan: ExecutionPlan,
+    before: Mapping[str, Table] = NONE,
+    after: Mapping[str, Table] = NONE,
+) -> Mapping[str, Sequence[Covered]]:
+    """The figures of now, unless those of `after` are known, beside those of `before`."""
     database, found = session.databases(path), {}
     for name, query, parameters in plan.coverage:
         try:

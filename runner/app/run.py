@@ -35,6 +35,7 @@ from runner.model import (
     ExecutionPlan,
     Json,
     Outcome,
+    PlannedEvent,
     RunRecord,
     RunState,
     Summary,
@@ -64,8 +65,11 @@ class Prepared:
     named: str
     variables: dict[str, Json]
     files: BackfillPlan | None = None
-    saved: bool = False
     parent: str | None = None
+
+    def events(self) -> Iterator[PlannedEvent]:
+        """Every event that would be sent, in sending order: its operation is that of the stage."""
+        return (event for stage in self.plan.stages for event in stage.planned())
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +102,7 @@ def prepare(
             raise UsageError("--var does nothing for a saved plan", hint=hint)
         found = reviewed(session, saved, path, target)
         kept = dict(saved.variables)
-        return Prepared(
-            saved.run_id, found.plan, found.target, saved.target, kept, found.files, saved=True
-        )
+        return Prepared(saved.run_id, found.plan, found.target, saved.target, kept, found.files)
     built = build(session, path, overrides, strict=strict)
     named = target or DEFAULT_TARGET
     return Prepared(
@@ -288,8 +290,7 @@ def _locked(
     """The right to begin the run, once nobody else is at it."""
     plan, address = prepared.plan.name, prepared.target.address
     with session.lock(plan, address, prepared.run_id, options.wait_lock) as lease:
-        if prepared.saved:
-            refuse_used(session, prepared.run_id)
+        refuse_used(session, prepared.run_id)
         once_locked()
         yield lease
 

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import __version__
 from runner.adapters.files import write_file
 from runner.adapters.inngest.target import Target, shown
 from runner.app.inputs import changed_inputs
@@ -19,6 +18,7 @@ from runner.errors import BackfillError, StalePlan
 from runner.model import BackfillPlan, ExecutionPlan, Input, Json
 from runner.planning.saved import SavedPlan, Tampered, read_saved, write_saved
 from runner.spec.files import MAX_DATA, Refused, read_given
+from runner.version import __version__
 
 if TYPE_CHECKING:
     from runner.planning.compare import Difference
@@ -84,7 +84,7 @@ class Reviewed:
 
 
 def refuse_used(session: Session, run_id: str) -> None:
-    """Raises `StalePlan` where the state knows the run of a saved plan."""
+    """Raises `StalePlan` where the state knows the run: a plan is sent once."""
     if record := session.store.known(run_id):
         message = f"this plan was run already: run {record.id} is {record.status}"
         hint = f"see `backfill status {record.id}`, or {_AGAIN}"

@@ -7,7 +7,7 @@ for, and closed with the session.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import (
     AbstractContextManager,
     AsyncExitStack,
@@ -17,7 +17,7 @@ from contextlib import (
     nullcontext,
 )
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from runner.adapters.journal import DEFAULT_STATE
 from runner.model import ExecutionPlan, Observer, RunHead, StageProgress, Summary
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from runner.adapters.journal.leases import Lease
     from runner.adapters.journal.store import StateReader, Store
     from runner.execution.ports import Clock
+
+T = TypeVar("T")
 
 
 class Reporter(Protocol):
@@ -239,3 +241,17 @@ class Session:
         )
         with holding(tries(self.store.lock, plan, address, run_id)) as lease:
             yield lease
+
+
+def blocking(work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, also where an event loop runs in this thread already, as in a
+    notebook."""
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from random import SystemRandom
@@ -13,7 +12,7 @@ import orjson
 from runner.adapters.inngest.target import Target
 from runner.adapters.journal.leases import Lease, holding
 from runner.adapters.worker.request import EVENT, event_of
-from runner.app.session import Session
+from runner.app.session import Session, blocking
 from runner.errors import BackfillError, PreflightRefused, TargetError
 from runner.execution.options import RunOptions
 from runner.execution.ports import Listener
@@ -34,7 +33,7 @@ def refuse_unheard(session: Session, target: Target) -> None:
             await server.probe.accept()
             return await server.probe.listeners()
 
-    found = asyncio.run(listeners())
+    found = blocking(listeners())
     if found is None:
         session.reporter.note(
             f"{target.name} does not tell whether a worker listens for {EVENT}; `backfill status` "
@@ -64,7 +63,7 @@ def enqueue(
     event = event_of({**known, **more})
     parked = session.store.park(lease, time.time(), NOBODY_YET)
     try:
-        asyncio.run(_send(session, target, event))
+        blocking(_send(session, target, event))
     except BackfillError as error:
         with holding(parked):  # nobody waits for it
             pass

@@ -52,7 +52,7 @@ from runner.execution.options import RunOptions
 @click.option(
     "--detach",
     is_flag=True,
-    help="Hand the next one over to the workers, as `submit` does, and exit with 7 while it is "
+    help="Leave the next one to the workers, as `run --detach` does, and exit with 7 while it is "
     "not at its end; said again, the one after it follows.",
 )
 @comment_option

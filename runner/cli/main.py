@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NoReturn, cast
 
 import click
 
-from runner import __version__
 from runner.cli import streams
 from runner.cli.printing import print_error
 from runner.errors import (
@@ -28,55 +27,82 @@ from runner.errors import (
     UsageError,
 )
 from runner.model import RunStatus, Summary
+from runner.version import __version__
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-# What the commands are for: the one home of their summaries, under the headings of --help.
-HEADINGS: dict[str, dict[str, str]] = {
-    "Write": {
-        "init": "Write a first plan file",
-        "validate": "Check plan files; every problem with its file, line and column",
-        "format": "Rewrite plan files in their one form",
-        "operations": "List the operations that plans can use",
-        "schema": "Print a JSON Schema, for editors and other tools",
-    },
-    "Review": {
-        "plan": "Show exactly what a run would send; sends nothing",
-        "diff": "Show what a change to a plan does",
-        "coverage": "Show how much of the data is there, before and after",
-        "doctor": "Find what would go wrong, before anything is sent",
-    },
-    "Run": {
-        "run": "Send a plan's events and follow their jobs; --detach leaves it to the workers",
-        "resume": "Carry on a run that was stopped, was paused or has crashed",
-        "retry": "Send what failed in a run once more",
-        "apply": "Run the plans of a folder that have not been, once each",
-        "pending": "List the plans of a folder that are still to be applied",
-        "sync": "Follow a git branch and apply its plans as they come",
-    },
-    "Watch": {
-        "status": "Show where a run stands; --watch goes on until its end",
-        "runs": "List the runs",
-        "events": "List the events of a run: ids, jobs, outcomes, messages",
-        "logs": "Tell what a run did, and why it waited",
-        "report": "Write a run down: a page, Markdown, JSON, JUnit",
-        "ui": "Serve the runs as web pages, live",
-    },
-    "Operate": {
-        "pause": "Hold a run that is under way; resume lets it go on",
-        "tune": "Change the pace of a run that is under way",
-        "cancel": "End a run for good, and with --jobs what it started",
-    },
-    "Serve": {
-        "serve": "Work on submitted runs, as a function of Inngest; --list shows schedules",
-        "dev": "Serve the embedded target on this machine, for trying things out",
-    },
-    "Tools": {
-        "completion": "Print what completes commands, runs and targets in a shell",
-    },
+# The one home of their summaries.
+COMMANDS = {
+    "init": "Write a first plan file",
+    "validate": "Check plan files; every problem with its file, line and column",
+    "format": "Rewrite plan files in their one form",
+    "operations": "List the operations that plans can use",
+    "schema": "Print a JSON Schema, for editors and other tools",
+    "plan": "Show exactly what a run would send; sends nothing",
+    "diff": "Show what a change to a plan does",
+    "coverage": "Show how much of the data is there, before and after",
+    "doctor": "Find what would go wrong, before anything is sent",
+    "run": "Send a plan's events and follow their jobs; --detach leaves it to the workers",
+    "resume": "Carry on a run that was stopped, was paused or has crashed",
+    "retry": "Send what failed in a run once more",
+    "apply": "Run the plans of a folder that have not been, once each",
+    "pending": "List the plans of a folder that are still to be applied",
+    "sync": "Follow a git branch and apply its plans as they come",
+    "status": "Show where a run stands; --watch goes on until its end",
+    "runs": "List the runs",
+    "events": "List the events of a run: ids, jobs, outcomes, messages",
+    "logs": "Tell what a run did, and why it waited",
+    "report": "Write a run down: a page, Markdown, JSON, JUnit",
+    "ui": "Serve the runs as web pages, live",
+    "pause": "Hold a run that is under way; resume lets it go on",
+    "tune": "Change the pace of a run that is under way",
+    "cancel": "End a run for good, and with --jobs what it started",
+    "serve": "Work on submitted runs, as a function of Inngest; --list shows schedules",
+    "dev": "Serve the embedded target on this machine, for trying things out",
+    "completion": "Print what completes commands, runs and targets in a shell",
 }
-COMMANDS = {name: about for group in HEADINGS.values() for name, about in group.items()}
+_HEADINGS = {
+    "Write": (
+        "init",
+        "validate",
+        "format",
+        "operations",
+        "schema",
+    ),
+    "Review": (
+        "plan",
+        "diff",
+        "coverage",
+        "doctor",
+    ),
+    "Run": (
+        "run",
+        "resume",
+        "retry",
+        "apply",
+        "pending",
+        "sync",
+    ),
+    "Watch": (
+        "status",
+        "runs",
+        "events",
+        "logs",
+        "report",
+        "ui",
+    ),
+    "Operate": (
+        "pause",
+        "tune",
+        "cancel",
+    ),
+    "Serve": (
+        "serve",
+        "dev",
+    ),
+    "Tools": ("completion",),
+}
 # How a command ends. An error that is not here ends it with 1.
 ERROR_STATUS: dict[type[BackfillError], int] = {
     RunFailed: 1,
@@ -130,9 +156,9 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         wide = max(map(len, COMMANDS))
-        for heading, commands in HEADINGS.items():
+        for heading, names in _HEADINGS.items():
             with formatter.section(heading):
-                formatter.write_dl([(name.ljust(wide), said) for name, said in commands.items()])
+                formatter.write_dl([(name.ljust(wide), COMMANDS[name]) for name in names])
 
 
 @click.group(

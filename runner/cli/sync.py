@@ -62,7 +62,7 @@ _SHORTEST = 1.0  # seconds between two looks
 @target_option
 @state_option
 @click.option(
-    "--detach", is_flag=True, help="Hand the plans over to the workers, as `backfill submit` does."
+    "--detach", is_flag=True, help="Hand the plans over to the workers, as `run --detach` does."
 )
 @click.option("--yes", is_flag=True, help="Send to targets beyond this machine: nobody is asked.")
 @pass_session

@@ -122,7 +122,7 @@ class Checker:
             verdict = await self._asked(check, stage)
             if self.questioner.stop.is_set() and not verdict.holds:
                 return False  # it was not given its time: a resume asks again
-            self.journal.keep_check(_result(check, verdict))
+            self.journal.keep_check(result_of(check, verdict))
             if not verdict.holds:
                 self.questioner.observer.note(f"the check `{check.name}`: {verdict.message}")
                 holds = False
@@ -161,7 +161,7 @@ def _before(check: Check) -> str:
     return f"before {check.name}"
 
 
-def _result(check: Check, verdict: Verdict) -> CheckResult:
+def result_of(check: Check, verdict: Verdict) -> CheckResult:
     return CheckResult(
         check.name,
         check.moment,

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from urllib.parse import quote
 
-from runner import __version__
 from runner.model import Problem
 from runner.output.escape import visible
+from runner.version import __version__
 
 MOST_OF_A_LEVEL = 10  # annotations that GitHub shows of a step: it hides the others silently
 MOST_RESULTS = 25_000  # results that GitHub takes in one SARIF file

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TextIO
 
-import click
-
 from runner.output import words
+from runner.output.colors import styled
 from runner.output.escape import shortened, visible
 from runner.output.markdown import MAX_CHARACTERS, cell, code, fitting, with_more
 from runner.planning.compare import Change, Difference
@@ -21,7 +20,7 @@ def write_difference(found: Difference, out: TextIO, *, color: bool) -> None:
     for change in found.changes:
         sign = _SIGNS[change.kind]
         if color:
-            sign = click.style(sign, fg=_COLORS[change.kind], bold=True)
+            sign = styled(sign, _COLORS[change.kind], bold=True)
         out.write(f"{sign} {visible(_line(change))}\n")
     out.write(totals(found) + "\n")
 

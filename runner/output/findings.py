@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import click
-
 from runner.model import Finding
+from runner.output.colors import styled
 from runner.output.escape import visible
 from runner.output.words import counted
 
@@ -19,7 +18,7 @@ def findings_text(findings: Sequence[Finding], *, color: bool) -> str:
     lines = []
     for about, level, message, mend in findings:
         mark, paint = _MARKS[level]
-        mark = click.style(mark, fg=paint, bold=True) if color else mark
+        mark = styled(mark, paint, bold=True) if color else mark
         lines.append(f" {mark} {about:<{wide}}  {visible(message)}")
         if mend and level != "ok":
             lines.append(f"   {'':<{wide}}  → {visible(mend)}")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import click
-
 from runner.errors import BackfillError
 from runner.output import words
+from runner.output.colors import styled
 from runner.output.escape import visible
 from runner.output.markdown import MAX_CHARACTERS, cell, code, fitting, with_more
 from runner.output.run_text import moment
@@ -22,7 +21,7 @@ def ledger_text(entries: Sequence[Entry], *, color: bool) -> str:
     lines = []
     for entry in entries:
         word = f"{entry.standing:10}"
-        word = click.style(word, fg=_COLORS[entry.standing]) if color else word
+        word = styled(word, _COLORS[entry.standing]) if color else word
         run = f"  run {entry.run.run_id}, {moment(entry.run.at)} UTC" if entry.run else ""
         lines.append(f"{word}  {visible(entry.name)}  {visible(entry.path)}{run}")
     return "\n".join(lines)

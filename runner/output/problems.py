@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import click
-
 from runner.model import Problem
+from runner.output.colors import styled
 from runner.output.escape import columns, shortened, visible
 
 _COLORS = {"error": "red", "warning": "yellow"}
@@ -39,7 +38,7 @@ def _block(problem: Problem, *, color: bool) -> str:
     place = [problem.path, *[str(n) for n in (problem.line, problem.column) if n is not None]]
     severity = f"{problem.severity}:"
     if color:
-        severity = click.style(severity, fg=_COLORS[problem.severity], bold=True)
+        severity = styled(severity, _COLORS[problem.severity], bold=True)
     lines = [f"{visible(':'.join(place))}: {severity} {visible(problem.message)}"]
     if problem.source is not None and problem.line is not None:
         lines += _excerpt(problem.line, problem.column or 1, problem.source)

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TextIO
 
-import click
-
 from runner.output import words
+from runner.output.colors import styled
 from runner.output.difference import bullets, difference_json, totals, write_difference
 from runner.output.escape import shortened, visible
 from runner.output.markdown import (
@@ -38,7 +37,7 @@ _SECTION = 300  # what a section may take at least
 
 def write_reviews(reviews: Sequence[Review], out: TextIO, *, color: bool) -> None:
     for review in reviews:
-        fate = click.style(review.fate, fg=_COLORS[review.fate]) if color else review.fate
+        fate = styled(review.fate, _COLORS[review.fate]) if color else review.fate
         out.write(f"{fate}  {visible(_name(review))}\n")
         if review.note:
             out.write(f"{visible(review.note)}\n")

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
-import click
-
 from runner.model import FailureGroup, Note, RunLine, RunView, StageRecord, Waited
 from runner.output import words
+from runner.output.colors import styled
 from runner.output.escape import shortened, visible
 from runner.output.summary import checks_text
 from runner.planning.estimate import left
@@ -38,7 +37,7 @@ def write_view(view: RunView, out: TextIO, *, color: bool) -> None:
     state = words.state(record, view.holder)
     shown = state.upper()
     if color:
-        shown = click.style(shown, fg=COLORS[state], bold=True)
+        shown = styled(shown, COLORS[state], bold=True)
     took = format_duration(round((record.ended_at or view.now) - record.started_at))
     lines = [
         f"{shown}  {visible(record.plan)} → {visible(record.target)}, {_since(view)} ({took})",

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TextIO
 
-import click
-
 from runner.model import ITEM, Chain, CheckResult, Failure, Summary
 from runner.output import words
+from runner.output.colors import styled
 from runner.output.escape import shortened, visible
 from runner.spec.secrets import redact
 from runner.spec.units import format_duration
@@ -22,7 +21,7 @@ def write_summary_text(summary: Summary, out: TextIO, *, color: bool) -> None:
     """Status, figures, failures by message, links, and how to go on."""
     status = summary.status.upper()
     if color:
-        status = click.style(status, fg=_COLORS.get(summary.status), bold=True)
+        status = styled(status, _COLORS.get(summary.status), bold=True)
     took = format_duration(round(summary.duration, 1))
     lines = [
         "",
@@ -98,7 +97,7 @@ def checks_text(checks: Sequence[CheckResult], *, color: bool) -> list[str]:
     for check in checks:
         mark = "holds" if check.ok else "FAILS"
         if color:
-            mark = click.style(mark, fg="green" if check.ok else "red", bold=not check.ok)
+            mark = styled(mark, "green" if check.ok else "red", bold=not check.ok)
         when = f"after {check.operation}" if check.moment == "after" else check.moment
         said = check.seen if check.ok else redact(check.message or check.seen)
         about = f"{visible(check.name)} ({visible(when)}): {visible(shortened(said, _MESSAGE))}"

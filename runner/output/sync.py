@@ -7,9 +7,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-import click
-
 from runner.model import Health, SyncRecord
+from runner.output.colors import styled
 from runner.output.escape import visible
 from runner.spec.secrets import redact
 from runner.spec.units import format_duration
@@ -28,7 +27,7 @@ _TIMES = ("checked_at", "applied_at", "ended_at")
 def write_syncs(syncs: Sequence[SyncRecord], now: float, out: TextIO, *, color: bool) -> None:
     for sync in syncs:
         health = sync.health(now)
-        shown = click.style(health, fg=_COLORS[health]) if color else health
+        shown = styled(health, _COLORS[health]) if color else health
         where = f"{redact(sync.repository)} {sync.branch} {sync.path} → {sync.target}"
         out.write(f"sync {visible(where)}: {shown}\n")
         applied = f"{sync.applied[:12]} is applied" if sync.applied else "nothing is applied yet"

@@ -1,6 +1,6 @@
 """Handing a saved plan of 1,000,000 events over to the workers: how soon the command is done.
 
-Ours is `backfill submit` from start to end, on a fresh state and against a server that says that a
+Ours is `run --detach` from start to end, on a fresh state and against a server that says that a
 worker listens: the files compared with what was reviewed, preview, preflight, lock, the run written
 down, one event sent. The limit is a process that reads the same saved plan with our own reader, and
 writes it down with our own store; the peer, one that has SQLite copy the same bytes.

@@ -136,7 +136,7 @@ def test_no_command_reads_an_odd_plan(warm: str, tmp_path: Path, command: str, n
 
 @pytest.mark.parametrize("command", sorted({*COMMANDS} - {"dev", "submit"}))
 def test_an_ordinary_plan_is_read_by_each_of_them(warm: str, tmp_path: Path, command: str) -> None:
-    """The control. `dev` would go on, and `submit` needs a server."""
+    """The control. `dev` would go on, and `run --detach` needs a server."""
     plan = repository(tmp_path)
     done = run(warm, plan.parents[1], *COMMANDS[command])
     assert "cannot be read" not in done.err

@@ -93,7 +93,7 @@ class World:
         return state_url(self.folder)
 
     def write_down(self, plan: ExecutionPlan, run_id: str = "RUN1") -> None:
-        """As `submit` does it."""
+        """As `run --detach` does it."""
         target = resolve(self.url, {"INNGEST_EVENT_KEY": EVENT_KEY})
         with Store(self.state) as store:
             lease = store.lock(plan.name, target.address, run_id)

@@ -106,7 +106,7 @@ def test_a_service_waits_for_a_database_that_takes_connections_and_comes_back(co
 def test_a_run_is_handed_over_to_the_server_that_the_worker_serves(compose: Any) -> None:
     """Elsewhere it would end as incomplete: the worker would send to another server."""
     text = (FOLDER / "compose.yaml").read_text(encoding="utf-8")
-    (said,) = [line for line in text.splitlines() if "backfill submit" in line]
+    (said,) = [line for line in text.splitlines() if "backfill run" in line]
     service, *command = shlex.split(said.partition("docker compose exec ")[2])
     assert command[:2] == ["backfill", "run"]
     target = run_command.make_context("run", command[2:]).params["target"]

@@ -1,4 +1,4 @@
-"""`backfill serve` as processes: killed, several, stopped; and `submit`, which feeds them."""
+"""`backfill serve` as processes: killed, several, stopped; and `run --detach`, which feeds them."""
 
 from __future__ import annotations
 
