@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 import click
 
 from runner.cli import streams
-from runner.cli.printing import print_error
+from runner.cli.printing import environment, print_error
 from runner.errors import (
     BackfillError,
     Incomplete,
@@ -250,7 +250,7 @@ def _our_mistake() -> int:
 
 def _without_keys(text: str) -> str:
     """The environment's own keys, in case one of them found its way into a traceback."""
-    for name, value in os.environ.items():
+    for name, value in environment().items():
         if len(value) >= 8 and name.endswith(("_KEY", "_TOKEN", "_KEY_FALLBACK", "_URL")):
             text = text.replace(value, f"<{name}>")
     return text

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ import click
 
 from runner.adapters.files import refuse_inputs, write_file
 from runner.app.session import Session
+from runner.cli.main import status_of
 from runner.cli.options import (
     events_option,
     format_option,
@@ -22,9 +25,9 @@ from runner.cli.options import (
     timings_option,
 )
 from runner.cli.plan_files import changed_option, plan_files
-from runner.cli.printing import chosen_format, say_estimate, show, tell_github, warned
-from runner.errors import UsageError
-from runner.model import BackfillPlan, ExecutionPlan
+from runner.cli.printing import chosen_format, say_estimate, show, tell_github, wants_color, warned
+from runner.errors import BackfillError, InvalidPlan, UsageError
+from runner.model import BackfillPlan, ExecutionPlan, Json, Problem
 
 if TYPE_CHECKING:
     from runner.adapters.inngest.target import Target
@@ -102,9 +105,7 @@ def plan_command(
     if changed_since is not None or len(plans) > 1 or Path(plans[0]).is_dir():
         if html or out or form == "jsonl":
             raise UsageError("--out, --html and --format jsonl are for one plan at a time")
-        from runner.cli.previews import preview_all
-
-        status, sends = preview_all(
+        status, sends = _preview_all(
             session,
             plan_files(plans, changed_since),
             read_variables(variables, var_files),
@@ -181,3 +182,70 @@ def _write_page(
     )
     size = write_file(path, page)
     click.echo(f"wrote {visible(path)} ({size / 1024:,.0f} KiB)", err=True)
+
+
+def _preview_all(
+    session: Session,
+    files: Sequence[str],
+    overrides: dict[str, Json],
+    target: Target,
+    *,
+    form: str,
+    events: int | None,
+    strict: bool,
+) -> tuple[int, bool]:
+    """The exit status, and whether any of them sends something.
+
+    Those that cannot be planned are told of on stderr, and are no part of JSON and Markdown.
+    """
+    from runner.app.prepare import build
+    from runner.output.escape import visible
+    from runner.output.preview_markdown import previews_markdown
+    from runner.spec.load import check_catalog
+    from runner.spec.secrets import redact
+
+    plans: list[ExecutionPlan] = []
+    problems: list[Problem] = []
+    status = 0
+    for file in files:
+        try:
+            if check_catalog(file) is not None:
+                continue
+            plan = build(session, file, overrides, strict=strict).execution_plan
+        except InvalidPlan as error:
+            problems += error.problems
+            status = max(status, status_of(error))
+        except BackfillError as error:
+            click.echo(f"error: {visible(file)}: {visible(redact(str(error)))}", err=True)
+            status = max(status, status_of(error))
+        else:
+            plans.append(plan)
+    _print_all(plans, target, form, events)
+    if form == "github":
+        told = [warned(plan, target) for plan in plans]
+        warnings = [warning for plan in told for warning in plan.warnings]
+        tell_github([*problems, *warnings], previews_markdown(told, target.name, events))
+    if problems:
+        from runner.output.problems import format_problems
+
+        click.echo(format_problems(problems, color=wants_color(sys.stderr)), err=True)
+    return status, any(plan.may_send for plan in plans)
+
+
+def _print_all(
+    plans: Sequence[ExecutionPlan], target: Target, form: str, events: int | None
+) -> None:
+    if form == "markdown":
+        from runner.output.preview_markdown import previews_markdown
+
+        told = [warned(plan, target) for plan in plans]
+        click.echo(previews_markdown(told, target.name, events), nl=False)
+        return
+    if form == "json":
+        click.echo("[")
+    for index, plan in enumerate(plans):
+        if index:
+            click.echo("," if form == "json" else "")
+        show(plan, target, form=form, events=events)
+    if form == "json":
+        click.echo("]")

@@ -89,8 +89,13 @@ def asker() -> Callable[[str], bool] | None:
     return lambda question: click.confirm(question, err=True)
 
 
+def environment() -> Mapping[str, str]:
+    """Of this process; what a session works with is its own."""
+    return os.environ
+
+
 def wants_color(stream: Any) -> bool:
-    return bool(stream.isatty()) and not os.environ.get("NO_COLOR")
+    return bool(stream.isatty()) and not environment().get("NO_COLOR")
 
 
 @contextmanager
@@ -98,7 +103,7 @@ def display(form: str) -> Iterator[Observer]:
     """A live display where there is a terminal, plain lines where there is none."""
     from runner.output.progress import LiveDisplay, PlainLines
 
-    if sys.stderr.isatty() and form == "text" and os.environ.get("TERM") != "dumb":
+    if sys.stderr.isatty() and form == "text" and environment().get("TERM") != "dumb":
         with LiveDisplay(sys.stderr) as live:
             yield live
     else:
@@ -162,7 +167,7 @@ def append_summary(path: str, text: str, elsewhere: str) -> None:
 
 
 def in_actions() -> bool:
-    return os.environ.get("GITHUB_ACTIONS") == "true"
+    return environment().get("GITHUB_ACTIONS") == "true"
 
 
 def chosen_format(given: str) -> str:
@@ -181,7 +186,7 @@ def annotate(problems: Sequence[Problem]) -> None:
 def tell_github(problems: Sequence[Problem], markdown: str) -> None:
     """Annotations on stdout, and the Markdown in the step's summary."""
     annotate(problems)
-    if path := os.environ.get("GITHUB_STEP_SUMMARY"):
+    if path := environment().get("GITHUB_STEP_SUMMARY"):
         append_summary(path, markdown, "the log above has it")
 
 
@@ -189,7 +194,7 @@ def say_in_comment(kind: str, text: str, *, anew: bool = True) -> None:
     """`kind` tells the comments of several commands apart; see `comment`."""
     from runner.adapters.github.comments import comment, pull_request
 
-    where = comment(pull_request(os.environ), kind, text, anew=anew)
+    where = comment(pull_request(environment()), kind, text, anew=anew)
     click.echo(f"commented: {where}" if where else "no comment: there is nothing to say", err=True)
 
 
