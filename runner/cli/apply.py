@@ -35,7 +35,7 @@ from runner.execution.options import RunOptions
 @changed_option
 @target_option
 @state_option
-@click.option("--yes", is_flag=True, help="Do not ask before sending.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask before sending.")
 @click.option(
     "--again",
     multiple=True,

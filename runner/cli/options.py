@@ -77,6 +77,7 @@ def read_duration(
 
 target_option = click.option(
     "--target",
+    "-t",
     default="embedded",
     show_default=True,
     metavar="TARGET",
@@ -105,6 +106,7 @@ def pass_session(command: Callable[..., T]) -> Callable[..., T]:
             str(given.get("form", "text")),
             given.get("events", DEFAULT_EVENTS),
             context.meta.get(_SUMMARY_FILE),
+            quiet=context.meta.get(_QUIET, False),
         )
         return command(*arguments, session=session, **given)
 
@@ -234,7 +236,19 @@ def summary_file() -> str | None:
     return found
 
 
-_SUMMARY_FILE = "runner.summary_file"
+def _keep_quiet(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    context.meta[_QUIET] = value
+
+
+quiet_option: Callable[[Any], Any] = click.option(
+    "--quiet",
+    "-q",
+    is_flag=True,
+    expose_value=False,
+    callback=_keep_quiet,
+    help="No preview and no progress: only notes, errors and the result.",
+)
+_SUMMARY_FILE, _QUIET = "runner.summary_file", "runner.quiet"
 wait_lock_option = click.option(
     "--wait-lock",
     callback=read_duration,
@@ -266,6 +280,7 @@ _ANYWHERE = (
     wait_lock_option,
 )
 _HERE = (
+    quiet_option,
     summary_file_option(
         'Add a summary in Markdown to this file, as in --summary-file "$GITHUB_STEP_SUMMARY".'
     ),

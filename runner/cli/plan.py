@@ -54,6 +54,7 @@ _EVENTS_TO_SEND = 2
 @format_option("text", "json", "jsonl", "markdown", "github")
 @click.option(
     "--out",
+    "-o",
     metavar="FILE",
     type=click.Path(dir_okay=False, writable=True),
     help="Save the plan: `backfill run FILE` sends exactly this, once.",

@@ -36,7 +36,7 @@ class Terminal:
     """Meets `runner.app.session.Reporter`. `events`: how many of a plan to show a stage.
 
     `summary_file`: what the summary of each run is added to, in Markdown. `results`: whether plans
-    and summaries are printed, or are told in another way.
+    and summaries are printed, or are told in another way. `quiet`: no plan and no progress either.
     """
 
     session: Session
@@ -44,6 +44,7 @@ class Terminal:
     events: int | None = DEFAULT_EVENTS
     summary_file: str | None = None
     results: bool = True
+    quiet: bool = False
 
     def note(self, message: str) -> None:
         self.say(f"note: {message}")
@@ -53,14 +54,14 @@ class Terminal:
 
     def planned(self, plan: ExecutionPlan, target: Target) -> None:
         outcome_decides()
-        if self.form == "text" and self.results:
+        if self.form == "text" and self.results and not self.quiet:
             show(plan, target, form=self.form, events=self.events)
 
     @contextmanager
     def driving(self) -> Iterator[Observer]:
         outcome_decides()
         gc.freeze()  # the plan stays as it is: looking through it again and again finds nothing
-        with display(self.form) as observer:
+        with display(self.form, quiet=self.quiet) as observer:
             yield observer
 
     def ended(self, summary: Summary) -> None:
@@ -99,11 +100,14 @@ def wants_color(stream: Any) -> bool:
 
 
 @contextmanager
-def display(form: str) -> Iterator[Observer]:
-    """A live display where there is a terminal, plain lines where there is none."""
-    from runner.output.progress import LiveDisplay, PlainLines
+def display(form: str, *, quiet: bool = False) -> Iterator[Observer]:
+    """A live display where there is a terminal, plain lines where there is none; notes alone where
+    it is to be `quiet`."""
+    from runner.output.progress import LiveDisplay, Notes, PlainLines
 
-    if sys.stderr.isatty() and form == "text" and environment().get("TERM") != "dumb":
+    if quiet:
+        yield Notes(sys.stderr)
+    elif sys.stderr.isatty() and form == "text" and environment().get("TERM") != "dumb":
         with LiveDisplay(sys.stderr) as live:
             yield live
     else:

@@ -37,6 +37,7 @@ _UNDER_WAY = {"running", "paused", "dead"}  # what the status `running` comes to
 )
 @click.option(
     "--target",
+    "-t",
     metavar="TARGET",
     help="Only runs on this target.",
     shell_complete=complete_target,

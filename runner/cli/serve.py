@@ -52,6 +52,7 @@ _LOG = logging.getLogger("backfill.worker")
 )
 @click.option(
     "--target",
+    "-t",
     metavar="TARGET",
     shell_complete=complete_target,
     help="Where plans with a schedule send to.  [default: dev where INNGEST_DEV is set; or cloud]",

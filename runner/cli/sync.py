@@ -64,7 +64,9 @@ _SHORTEST = 1.0  # seconds between two looks
 @click.option(
     "--detach", is_flag=True, help="Hand the plans over to the workers, as `run --detach` does."
 )
-@click.option("--yes", is_flag=True, help="Send to targets beyond this machine: nobody is asked.")
+@click.option(
+    "--yes", "-y", is_flag=True, help="Send to targets beyond this machine: nobody is asked."
+)
 @pass_session
 def sync_command(
     session: Session,

@@ -20,7 +20,26 @@ _EVERY = 5.0  # seconds between plain lines
 _REFRESH = 8  # frames a second
 
 
-class PlainLines:
+class Notes:
+    """Every note, and nothing else."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def started(self, run_id: str, plan: ExecutionPlan | RunHead) -> None: ...
+
+    def progress(self, progress: StageProgress) -> None: ...
+
+    def note(self, message: str) -> None:
+        self._print(f"note: {visible(redact(message))}")
+
+    def _print(self, line: str) -> None:
+        with suppress(BrokenPipeError):  # nobody reads along: no reason to stop sending
+            self._out.write(line + "\n")
+            self._out.flush()
+
+
+class PlainLines(Notes):
     """A line where a stage begins, every few seconds, and where it ends; and every note."""
 
     def __init__(
@@ -30,7 +49,8 @@ class PlainLines:
         clock: Callable[[], float] = time.monotonic,
         every: float = _EVERY,
     ) -> None:
-        self._out, self._clock, self._every = out, clock, every
+        super().__init__(out)
+        self._clock, self._every = clock, every
         self._said: dict[int, float] = {}
 
     def started(self, run_id: str, plan: ExecutionPlan | RunHead) -> None:
@@ -43,14 +63,6 @@ class PlainLines:
         if said is None or progress.ended or now - said >= self._every:
             self._said[progress.stage] = now
             self._print(_line(progress))
-
-    def note(self, message: str) -> None:
-        self._print(f"note: {visible(redact(message))}")
-
-    def _print(self, line: str) -> None:
-        with suppress(BrokenPipeError):  # nobody reads along: no reason to stop sending
-            self._out.write(line + "\n")
-            self._out.flush()
 
 
 class LiveDisplay:
