@@ -26,11 +26,12 @@ from runner.errors import (
     TargetError,
     UsageError,
 )
-from runner.model import RunStatus, Summary
 from runner.version import __version__
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+    from runner.model import RunStatus, Summary
 
 # The one home of their summaries.
 COMMANDS = {
@@ -220,9 +221,9 @@ def status_of(what: BackfillError | Summary | RunStatus) -> int:
     if isinstance(what, BackfillError):
         kinds = type(what).__mro__
         return next((ERROR_STATUS[kind] for kind in kinds if kind in ERROR_STATUS), 1)
-    if isinstance(what, Summary):
-        return INTERRUPTED if what.interrupted else RUN_STATUS[what.status]
-    return RUN_STATUS[what]
+    if isinstance(what, str):
+        return RUN_STATUS[what]
+    return INTERRUPTED if what.interrupted else RUN_STATUS[what.status]
 
 
 def _our_mistake() -> int:

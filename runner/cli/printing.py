@@ -16,7 +16,6 @@ import click
 from click.core import ParameterSource
 
 from runner.cli.streams import outcome_decides
-from runner.model import ExecutionPlan, Observer, Problem, Summary
 from runner.output.escape import visible
 from runner.spec.secrets import redact
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from runner.adapters.inngest.target import Target
     from runner.app.session import Session
     from runner.errors import BackfillError
+    from runner.model import ExecutionPlan, Observer, Problem, Summary
     from runner.planning.estimate import Past
 
 DEFAULT_EVENTS = 3
