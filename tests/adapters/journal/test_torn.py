@@ -7,6 +7,7 @@ import resource
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,20 @@ def test_a_postgresql_that_is_away_is_said_without_its_password(tmp_path: Path) 
     said = f"{error.value} {error.value.hint}"
     assert "the state in postgresql://127.0.0.1/nowhere cannot be used" in said
     assert "s3cret-word" not in said
+
+
+def test_a_connection_that_broke_while_it_was_idle_is_opened_anew(
+    new_schema: Callable[[str], str], tmp_path: Path
+) -> None:
+    """As after a restart of the server; what was under way in it is not done twice."""
+    url = new_schema("broken")
+    end = "SELECT pg_terminate_backend(:pid)"
+    with Store(url) as store, Store(url) as other:
+        journal = start_journal(store, make_plan(tmp_path, BODY))
+        for work in (lambda: journal.note("a note"), lambda: store.find("RUN1")):
+            with store._database.read() as connection:
+                pid = connection.value("SELECT pg_backend_pid()")
+            with other._database.read() as connection:
+                assert connection.value(end, pid=pid)
+            work()
+        assert journal.notes() == ["a note"]
