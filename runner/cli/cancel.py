@@ -10,6 +10,7 @@ from runner.app.session import Session
 from runner.cli.completion import complete_run
 from runner.cli.options import pass_session, state_option
 from runner.errors import Incomplete, PreflightRefused
+from runner.output import words
 
 if TYPE_CHECKING:
     from runner.execution.cancel import Cancelled
@@ -38,9 +39,10 @@ def cancel_command(session: Session, run: str, *, jobs: bool, yes: bool) -> int:
         if not session.confirm(f"End run {record.id} of {record.plan} for good{also}?"):
             raise PreflightRefused(f"not confirmed; run {record.id} is as it was")
     record, totals, unanswered, cancelled = cancel(session, run, jobs=jobs)
+    ended = ", ".join(words.outcomes(totals.outcomes)) or "none had ended"
     click.echo(
         f"run {record.id} is cancelled: {totals.accepted:,} of {totals.planned:,} events were "
-        f"sent, {totals.completed:,} of their jobs had completed, {totals.failed:,} had failed"
+        f"sent; {ended}"
     )
     if unanswered:
         click.echo(f"note: {unanswered:,} events more may have been taken: their answer was lost")

@@ -30,6 +30,14 @@ from runner.model import Outcome
 @click.option("--no-job", is_flag=True, help="Events that started no job.")
 @click.option("--rejected", is_flag=True, help="Events that the server refused.")
 @click.option(
+    "--dropped", is_flag=True, help="Events that a limit, filter or debounce of a function dropped."
+)
+@click.option(
+    "--unknown",
+    is_flag=True,
+    help="Events of which the server cannot tell what came of them: some may have run.",
+)
+@click.option(
     "--item", "patterns", multiple=True, metavar="PATTERN", help="Only items like `acme/*`."
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be sent.")
@@ -47,14 +55,16 @@ def retry_command(
     failed: bool,
     no_job: bool,
     rejected: bool,
+    dropped: bool,
+    unknown: bool,
     dry_run: bool,
     options: RunOptions,
 ) -> int:
     """Send the events of RUN that failed once more, in a new run that is linked to it.
 
     They have the payloads that RUN had, and fresh ids: the server takes them as new events. Without
-    a choice, everything that failed is sent; what a later retry has already done, or still has to
-    do, is left out.
+    a choice, everything that failed is sent, but for what a function dropped on purpose and what
+    may have run. What a later attempt has made good, or still has to do, is left out.
     """
     from runner.app.run import RETRIED, plan_retry, retry
 
@@ -62,6 +72,8 @@ def retry_command(
     outcomes |= {"failed", "cancelled", "timed_out"} if failed else set()
     outcomes |= {"no_job"} if no_job else set()
     outcomes |= {"rejected"} if rejected else set()
+    outcomes |= {"dropped"} if dropped else set()
+    outcomes |= {"unknown"} if unknown else set()
     chosen = outcomes or RETRIED
     if not dry_run:
         return status_of(retry(session, run, options, outcomes=chosen, items=patterns))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -134,10 +135,6 @@ class Follower:
         else:
             await self.clock.sleep(seconds, self.stop)
 
-    def open_in(self, stage: int) -> int:
-        """How many events of the stage are being watched."""
-        return sum(watched.event.stage == stage for watched in self._watched.values())
-
     def _open(self, stage: int | None) -> bool:
         if stage is None:
             return bool(self._watched)
@@ -193,16 +190,15 @@ class Follower:
         return Observation(event, one.jobs) if changed else None
 
     def _settle(self, ended: Sequence[Observation]) -> None:
-        counts: dict[int, list[int]] = {}
+        counts: dict[int, Counter[Outcome]] = {}
         for observation in ended:
             del self._watched[observation.event.position]
-            counts.setdefault(observation.event.stage, [0, 0])[
-                observation.outcome != "completed"
-            ] += 1
-        for stage, (completed, failed) in counts.items():
-            self.ended += completed + failed
-            self.failures += failed
-            self.tracker.settled(stage, completed, failed)
+            if observation.outcome:
+                counts.setdefault(observation.event.stage, Counter())[observation.outcome] += 1
+        for stage, outcomes in counts.items():
+            self.ended += outcomes.total()
+            self.failures += outcomes.total() - outcomes["completed"]
+            self.tracker.settled(stage, outcomes)
 
 
 async def _either(*events: asyncio.Event) -> None:

@@ -18,6 +18,7 @@ from runner.model import (
     RunStatus,
     SentEvent,
     Stage,
+    StageFigures,
     Totals,
 )
 
@@ -247,6 +248,9 @@ class JournalReads(Protocol):
 
     def going_on(self) -> Mapping[int, tuple[Job, ...]]:
         """What is known of the jobs of events without an outcome, by position."""
+
+    def by_stage(self) -> Mapping[int, StageFigures]:
+        """The figures of each stage that was begun."""
 
     def failed_in(self, stage: int, /) -> int: ...
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from runner.execution.ports import Clock
-from runner.model import Observer, Stage, StageProgress
+from runner.model import Observer, Outcome, Stage, StageFigures, StageProgress
 
 
 @dataclass(slots=True)
@@ -25,10 +25,30 @@ class _Pace:
 
 
 class Tracker:
-    def __init__(self, stages: Sequence[Stage], observer: Observer, clock: Clock) -> None:
+    """Begins where the journal stands: `known`, what was sent in each stage and what came of it.
+
+    `followed`: the jobs of what is sent are looked at.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        known: Mapping[int, StageFigures],
+        observer: Observer,
+        clock: Clock,
+        *,
+        followed: bool,
+    ) -> None:
+        self._followed = followed
         self._stages = {stage.number: stage for stage in stages}
         self._progress = {
-            stage.number: StageProgress(stage.number, stage.operation, stage.total)
+            stage.number: StageProgress(
+                stage.number,
+                stage.operation,
+                stage.total,
+                (figures := known.get(stage.number, StageFigures())).sent,
+                outcomes=figures.outcomes,
+            )
             for stage in stages
         }
         now = clock.monotonic()
@@ -40,20 +60,19 @@ class Tracker:
         self._stages[stage.number] = stage
         self._tell(stage.number, total=stage.total, ended=False)
 
-    def begin(self, stage: int, already_sent: int, settled: int, failed: int) -> None:
+    def begin(self, stage: int) -> None:
         self._paces[stage] = _Pace(self._clock.monotonic())
-        self._tell(stage, sent=already_sent, completed=settled - failed, failed=failed)
+        self._tell(stage)
 
     def sent(self, stage: int, accepted: int, rejected: int) -> None:
         now, pace = self._progress[stage], self._paces[stage]
         pace.sent += accepted + rejected
         pace.latest = self._clock.monotonic()
-        sent, failed = now.sent + accepted + rejected, now.failed + rejected
-        self._tell(stage, sent=sent, failed=failed, waiting=None)
+        outcomes = _added(now.outcomes, {"rejected": rejected} if rejected else {})
+        self._tell(stage, sent=now.sent + accepted + rejected, outcomes=outcomes, waiting=None)
 
-    def settled(self, stage: int, completed: int, failed: int) -> None:
-        now = self._progress[stage]
-        self._tell(stage, completed=now.completed + completed, failed=now.failed + failed)
+    def settled(self, stage: int, outcomes: Mapping[Outcome, int]) -> None:
+        self._tell(stage, outcomes=_added(self._progress[stage].outcomes, outcomes))
 
     def waiting(self, stage: int, reason: str | None) -> None:
         self._tell(stage, waiting=reason)
@@ -66,7 +85,7 @@ class Tracker:
         rate = self._paces[stage].rate
         progress = replace(
             progress,
-            running=progress.sent - progress.completed - progress.failed,
+            running=progress.sent - progress.settled if self._followed else 0,
             rate=rate,
             left=self._left(progress, rate),
         )
@@ -82,3 +101,7 @@ class Tracker:
         batches = -(-unsent // pacing.batch_size)
         delays = (batches if progress.sent else batches - 1) * pacing.delay
         return max(delays, unsent / rate if rate else 0.0)
+
+
+def _added(known: Mapping[Outcome, int], more: Mapping[Outcome, int]) -> Mapping[Outcome, int]:
+    return {**known, **{name: known.get(name, 0) + number for name, number in more.items()}}

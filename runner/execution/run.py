@@ -46,7 +46,13 @@ async def execute(plan: ExecutionPlan, context: RunContext) -> Ending:
 class _Run:
     def __init__(self, plan: ExecutionPlan, context: RunContext) -> None:
         self.plan, self.context, self.journal = plan, context, context.journal
-        self.tracker = Tracker(plan.stages, context.observer, context.clock)
+        self.tracker = Tracker(
+            plan.stages,
+            self.journal.by_stage(),
+            context.observer,
+            context.clock,
+            followed=context.jobs is not None,
+        )
         self.sender = Sender(
             context.events,
             context.journal,
@@ -212,9 +218,7 @@ class _Run:
     async def _stage(self, stage: Stage, first: int) -> bool:
         """Send the stage and wait for it as it asks; False where the run must end here."""
         start = min(max(0, self.journal.next_position() - first), stage.total)
-        failed = self.journal.failed_in(stage.number)
-        settled = start - self.follower.open_in(stage.number) if self.follower else failed
-        self.tracker.begin(stage.number, start, settled, failed)
+        self.tracker.begin(stage.number)
         if start < stage.total and not await self._send(stage, first, start):
             return False
         if self.follower and stage.wait == "completed":

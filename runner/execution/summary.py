@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runner.execution.context import Ending
 from runner.execution.ports import Journal
-from runner.model import RunStatus, Summary
+from runner.model import UNDECIDED, RunStatus, Summary
 
 _LINKS = 5
 
@@ -32,7 +32,7 @@ def summarise(
             f"{totals.deduplicated:,} events were sent again with the same ids after an answer was "
             "lost; each takes effect once"
         )
-    lost = [failure for failure in failures if failure.outcome != "timed_out"]
+    lost = [failure for failure in failures if failure.outcome not in UNDECIDED]
     status: RunStatus = "completed"
     still_open = followed and bool(journal.unsettled())
     if ending.how == "cancelled":

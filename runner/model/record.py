@@ -53,7 +53,7 @@ class SentBatch(NamedTuple):
     sent_at: float
     events: int
     completed: int
-    failed: int
+    lost: int
 
 
 ITEM = "{item}"  # stands for the item's name in a message that several events have
@@ -104,18 +104,14 @@ class EventRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StageRecord:
-    """Where a stage stands. `failed` includes events that were refused or started no job.
-
-    `took`: how long its events took from the send to their end, on average.
-    """
+    """Where a stage stands. `took`: from the send of its events to their end, on average."""
 
     number: int
     operation: str
     total: int
     sent: int
     batches: int
-    completed: int
-    failed: int
+    outcomes: Mapping[Outcome, int]
     began: float | None
     last_sent: float | None
     ended: float | None
@@ -124,7 +120,20 @@ class StageRecord:
 
     @property
     def running(self) -> int:
-        return self.sent - self.completed - self.failed
+        return self.sent - self.settled
+
+    @property
+    def settled(self) -> int:
+        return sum(self.outcomes.values())
+
+    @property
+    def completed(self) -> int:
+        return self.outcomes.get("completed", 0)
+
+    @property
+    def lost(self) -> int:
+        """Events that did not take effect."""
+        return self.settled - self.completed
 
 
 class Submission(NamedTuple):
@@ -158,8 +167,7 @@ class RunLine:
     record: RunRecord
     holder: str | None
     sent: int
-    completed: int
-    failed: int
+    outcomes: Mapping[Outcome, int]
 
 
 @dataclass(frozen=True, slots=True)

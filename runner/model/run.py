@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol, get_args
 
 from runner.model.asking import Moment
 from runner.model.execution_plan import ExecutionPlan, RunHead
 
-RunStatus = Literal["running", "completed", "failed", "cancelled", "incomplete"]
-Outcome = Literal["sent", "completed", "failed", "cancelled", "rejected", "no_job", "timed_out"]
+RunStatus = Literal["running", "completed", "failed", "cancelled", "incomplete", "sent"]
+Outcome = Literal[
+    "completed", "failed", "cancelled", "timed_out", "rejected", "dropped", "no_job", "unknown"
+]
 
 # What a job has come to its end with, in lower case (protocol page, section 3).
 ENDED = frozenset({"completed", "failed", "cancelled", "overflowed", "skipped"})
-FAILURES: frozenset[Outcome] = frozenset({"failed", "cancelled", "rejected", "no_job", "timed_out"})
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)  # in the order in which they are shown
+FAILURES: frozenset[Outcome] = frozenset(OUTCOMES) - {"completed"}
+# No verdict yet: a run that is carried on looks again.
+UNDECIDED: frozenset[Outcome] = frozenset({"timed_out", "unknown"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,8 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
+    """Events, but for `jobs`: each that has ended stands under one outcome."""
+
     planned: int = 0
     accepted: int = 0
     deduplicated: int = 0
@@ -91,7 +99,24 @@ class Totals:
     jobs: int = 0
     completed: int = 0
     failed: int = 0
+    cancelled: int = 0
+    timed_out: int = 0
+    dropped: int = 0
     no_job: int = 0
+    unknown: int = 0
+
+    @property
+    def outcomes(self) -> Mapping[Outcome, int]:
+        """Those that there are."""
+        found: dict[Outcome, int] = {name: getattr(self, name) for name in OUTCOMES}
+        return {name: number for name, number in found.items() if number}
+
+
+class StageFigures(NamedTuple):
+    """How many events of a stage were sent, and what has come of them."""
+
+    sent: int = 0
+    outcomes: Mapping[Outcome, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +157,8 @@ class Summary:
 class StageProgress:
     """Where a stage stands; `rate` is events a second, times are in seconds.
 
-    `sent` counts accepted events; `running`, `completed` and `failed` count events by what their
-    jobs have come to. `waiting` says what the run is waiting for just now, if it is.
+    `sent` counts accepted and rejected events, `running` those that are followed and have no
+    outcome yet. `waiting` says what the run is waiting for just now, if it is.
     """
 
     stage: int
@@ -141,12 +166,15 @@ class StageProgress:
     total: int
     sent: int = 0
     running: int = 0
-    completed: int = 0
-    failed: int = 0
+    outcomes: Mapping[Outcome, int] = field(default_factory=dict)
     rate: float = 0.0
     left: float | None = None
     waiting: str | None = None
     ended: bool = False
+
+    @property
+    def settled(self) -> int:
+        return sum(self.outcomes.values())
 
 
 class Observer(Protocol):

@@ -55,7 +55,7 @@ def timeline(view: RunView) -> Chart:
     # Batches that would lie on each other are one.
     sent = {(batch.stage, int(x(batch.sent_at))): batch for batch in view.batches}
     bars += [
-        Bar(at, rows[stage], 2, BAR, "bad" if batch.failed else "sent")
+        Bar(at, rows[stage], 2, BAR, "bad" if batch.lost else "sent")
         for (stage, at), batch in sent.items()
         if stage in rows
     ]

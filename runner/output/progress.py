@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
 from runner.model import ExecutionPlan, RunHead, StageProgress
+from runner.output import words
 from runner.output.escape import visible
 from runner.spec.secrets import redact
 from runner.spec.units import format_duration
@@ -109,12 +110,11 @@ class LiveDisplay:
 
         table = Table.grid(padding=(0, 1), expand=False)
         for progress in self._stages.values():
-            done, pace = progress.completed + progress.failed, _pace(progress)
-            counts = _counts(progress)
+            counts, pace = _counts(progress), _pace(progress)
             table.add_row(
                 f"{progress.stage}.",
                 visible(progress.operation),
-                ProgressBar(progress.total, max(done, progress.sent) or 0, width=16),
+                ProgressBar(progress.total, max(progress.settled, progress.sent), width=16),
                 # Beside each other they would be too wide for 80 columns.
                 f"{counts}\n{pace}" if pace and not progress.ended else counts,
             )
@@ -130,14 +130,9 @@ def _line(progress: StageProgress) -> str:
 
 def _counts(progress: StageProgress) -> str:
     parts = [f"{progress.sent:,}/{progress.total:,} sent"]
-    for number, what in (
-        (progress.running, "running"),
-        (progress.completed, "completed"),
-        (progress.failed, "failed"),
-    ):
-        if number:
-            parts.append(f"{number:,} {what}")
-    return ", ".join(parts)
+    if progress.running:
+        parts.append(f"{progress.running:,} running")
+    return ", ".join([*parts, *words.outcomes(progress.outcomes)])
 
 
 def _pace(progress: StageProgress) -> str:

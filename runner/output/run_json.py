@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from runner.model import EventRecord, RunLine, RunRecord, RunView
+from runner.model import OUTCOMES, EventRecord, Outcome, RunLine, RunRecord, RunView
 from runner.output import words
 from runner.output.coverage import coverage_json
 from runner.output.escape import csv_lines
@@ -44,8 +44,7 @@ def view_json(view: RunView) -> dict[str, Any]:
                 "batches": stage.batches,
                 "running": (0 if ended else stage.running) if view.record.follow else None,
                 "not_followed": stage.running if ended and view.record.follow else 0,
-                "completed": stage.completed,
-                "failed": stage.failed,
+                **_outcomes(stage.outcomes),
                 "began_at": _time(stage.began),
                 "ended_at": _time(stage.ended),
                 "waiting": stage.waiting and stage.waiting.reason,
@@ -67,8 +66,7 @@ def view_json(view: RunView) -> dict[str, Any]:
 
 
 def line_json(line: RunLine) -> dict[str, Any]:
-    figures = {"sent": line.sent, "completed": line.completed, "failed": line.failed}
-    return _record(line.record, line.holder) | figures
+    return _record(line.record, line.holder) | {"sent": line.sent, **_outcomes(line.outcomes)}
 
 
 def write_events(events: Iterable[EventRecord], out: TextIO, form: str) -> None:
@@ -115,6 +113,11 @@ def events_csv(events: Iterable[EventRecord]) -> Iterator[str]:
 def _cells(event: EventRecord) -> Iterator[object]:
     row = event_json(event) | {"jobs": " ".join(job.id for job in event.jobs)}
     return (row[name] for name in _FIELDS)
+
+
+def _outcomes(found: Mapping[Outcome, int]) -> dict[str, int]:
+    """Every outcome, as in a run's totals."""
+    return {name: found.get(name, 0) for name in OUTCOMES}
 
 
 def _record(record: RunRecord, holder: str | None) -> dict[str, Any]:

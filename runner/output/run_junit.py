@@ -18,7 +18,7 @@ def write_junit(view: RunView, events: Iterable[EventRecord]) -> Iterator[str]:
     as a failure of its own: skipped tests alone leave a CI system green."""
     state = words.state(view.record, view.holder)
     cut_short = state not in ("completed", "failed")
-    failed = sum(stage.failed for stage in view.stages) + sum(not c.ok for c in view.checks)
+    failed = sum(stage.lost for stage in view.stages) + sum(not c.ok for c in view.checks)
     total = sum(stage.total for stage in view.stages) + len(view.checks)
     total, failed = total + cut_short, failed + cut_short
     yield '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -49,8 +49,8 @@ def write_junit(view: RunView, events: Iterable[EventRecord]) -> Iterator[str]:
 
 def _counts(view: RunView, number: int) -> str:
     stage = next(stage for stage in view.stages if stage.number == number)
-    waiting = stage.total - stage.completed - stage.failed
-    return f' tests="{stage.total}" failures="{stage.failed}" skipped="{waiting}"'
+    waiting = stage.total - stage.settled
+    return f' tests="{stage.total}" failures="{stage.lost}" skipped="{waiting}"'
 
 
 def _case(event: EventRecord) -> str:

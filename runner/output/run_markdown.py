@@ -53,13 +53,15 @@ def run_markdown(view: RunView, room: int = MAX_CHARACTERS) -> str:
 
 
 def _stages(view: RunView) -> Iterable[str]:
-    yield "| # | operation | events | sent | completed | failed |"
-    yield "|--:|---|--:|--:|--:|--:|"
+    yield "| # | operation | events | sent | completed | not completed |"
+    yield "|--:|---|--:|--:|--:|---|"
     for stage in view.stages:
-        completed = f"{stage.completed:,}" if view.record.follow else "not followed"
+        known = view.record.follow or stage.completed
+        completed = f"{stage.completed:,}" if known else "not followed"
+        lost = ", ".join(words.lost(stage.outcomes))
         yield (
             f"| {stage.number} | {cell(stage.operation)} | {stage.total:,} | {stage.sent:,} "
-            f"| {completed} | {stage.failed:,} |"
+            f"| {completed} | {lost} |"
         )
 
 

@@ -48,8 +48,7 @@ def write_view(view: RunView, out: TextIO, *, color: bool) -> None:
     if estimate := left(view):
         lines.append(f"time left: {estimate.words}")
     if view.outcomes:
-        kinds = (f"{number:,} {words.OUTCOMES[kind]}" for kind, number in view.outcomes.items())
-        lines.append(f"did not take effect: {', '.join(kinds)}")
+        lines.append(f"did not take effect: {', '.join(words.lost(view.outcomes))}")
     lines += checks_text(view.checks, color=color)
     lines += failures_text(view.failures)
     lines += _hints(view, state)
@@ -70,7 +69,7 @@ def write_lines(lines: Sequence[RunLine], out: TextIO, *, color: bool, width: in
     for heading in ("started (UTC)", "state"):
         table.add_column(heading, no_wrap=True)
     table.add_column("events", justify="right", no_wrap=True)
-    table.add_column("failed", justify="right", no_wrap=True)
+    table.add_column("not completed", justify="right", no_wrap=True)
     table.add_column("plan", overflow="fold")
     table.add_column("target", overflow="fold")
     for line in lines:
@@ -80,7 +79,7 @@ def write_lines(lines: Sequence[RunLine], out: TextIO, *, color: bool, width: in
             moment(record.started_at)[:16],
             Text(state, style=COLORS[state]),
             f"{line.sent:,}/{record.planned:,}",
-            f"{line.failed:,}",
+            f"{sum(line.outcomes.values()) - line.outcomes.get('completed', 0):,}",
             Text(visible(record.plan)),
             Text(visible(record.target)),
         )
@@ -99,7 +98,7 @@ def write_story(view: RunView, notes: Iterable[Note], waits: Iterable[Waited], o
         if stage.last_sent is not None and stage.sent >= stage.total:
             told.append((stage.last_sent, f"{stage.operation}: all {stage.total:,} sent"))
         if stage.ended is not None and not stage.running and stage.sent >= stage.total:
-            end = f"{stage.completed:,} completed, {stage.failed:,} failed"
+            end = ", ".join(words.outcomes(stage.outcomes))
             told.append((stage.ended, f"{stage.operation}: {end}"))
     if view.record.ended_at is not None:
         told.append((view.record.ended_at, f"ended: {view.record.status}"))
@@ -130,9 +129,7 @@ def _stage(view: RunView, stage: StageRecord) -> str:
     parts = [f"{stage.sent:,}/{stage.total:,} sent"]
     if still_open := words.still_open(view, stage):
         parts.append(still_open)
-    if view.record.follow and stage.completed:
-        parts.append(f"{stage.completed:,} completed")
-    parts += [f"{stage.failed:,} failed"] if stage.failed else []
+    parts += words.outcomes(stage.outcomes)
     waiting = f"; waiting: {visible(stage.waiting.reason)}" if stage.waiting else ""
     return f"  {stage.number}. {visible(stage.operation)}: {', '.join(parts)}{waiting}"
 

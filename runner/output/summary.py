@@ -71,16 +71,9 @@ def summary_json(summary: Summary) -> dict[str, object]:
 def _figures(summary: Summary) -> str:
     totals = summary.totals
     parts = [f"{totals.accepted:,} of {words.counted(totals.planned, 'event')} accepted"]
-    if totals.rejected:
-        parts.append(f"{totals.rejected:,} rejected")
-    if totals.jobs or totals.no_job:
+    if totals.jobs:
         parts.append(words.counted(totals.jobs, "job"))
-        parts.append(f"{totals.completed:,} completed")
-    if totals.failed:
-        parts.append(f"{totals.failed:,} failed")
-    if totals.no_job:
-        parts.append(f"{words.counted(totals.no_job, 'event')} started no job")
-    return ", ".join(parts)
+    return ", ".join([*parts, *words.outcomes(totals.outcomes)])
 
 
 def _chain(chain: Chain | None) -> list[str]:

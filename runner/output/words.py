@@ -25,11 +25,14 @@ from runner.planning.left_out import MAX_NAMED
 from runner.spec.units import format_duration
 
 OUTCOMES: Mapping[Outcome, str] = {
+    "completed": "completed",
     "failed": "failed",
-    "cancelled": "were cancelled",
-    "rejected": "were rejected",
+    "cancelled": "cancelled",
+    "timed_out": "timed out",
+    "rejected": "rejected",
+    "dropped": "dropped",
     "no_job": "started no job",
-    "timed_out": "did not end in time",
+    "unknown": "unknown",
 }
 
 
@@ -43,6 +46,16 @@ def state(record: RunRecord, holder: str | None) -> str:
     if holder is None:
         return "dead"
     return "paused" if record.wanted == "pause" else "running"
+
+
+def outcomes(found: Mapping[Outcome, int]) -> list[str]:
+    """Each outcome that there is, and how many events have it."""
+    return [f"{found[name]:,} {word}" for name, word in OUTCOMES.items() if found.get(name)]
+
+
+def lost(found: Mapping[Outcome, int]) -> list[str]:
+    """The same, but for `completed`."""
+    return outcomes({name: number for name, number in found.items() if name != "completed"})
 
 
 def still_open(view: RunView, stage: StageRecord) -> str | None:

@@ -54,7 +54,7 @@ def past_of(views: Iterable[RunView]) -> Mapping[str, Past]:
     found: dict[str, Past] = {}
     for view in views:
         for stage in view.stages:
-            ended, span = stage.completed + stage.failed, _span(stage)
+            ended, span = stage.settled, _span(stage)
             if stage.operation not in found and stage.completed and span and stage.took is not None:
                 found[stage.operation] = Past(view.record.id, ended / span, stage.took)
     return found
@@ -80,7 +80,7 @@ def of_stage(record: StageRecord, stage: StageSpec, follow: bool) -> Estimate | 
         return None
     batches = -(-unsent // stage.pacing.batch_size)
     paced = max(0, batches - (not record.sent)) * stage.pacing.delay
-    span, ended = _span(record), record.completed + record.failed
+    span, ended = _span(record), record.settled
     if follow and ended and span:
         rate = ended / span
         if (unsent + running) / rate >= paced:

@@ -12,8 +12,17 @@ from runner.output.progress import LiveDisplay, PlainLines
 from tests.output.fakes import DANGEROUS, HOSTILE
 
 BEGUN = StageProgress(1, "sync", 3_000)
-UNDERWAY = replace(BEGUN, sent=1_200, running=199, completed=1_000, failed=1, rate=12.34, left=90.4)
-ENDED = replace(BEGUN, sent=3_000, completed=2_999, failed=1, rate=12.0, ended=True)
+UNDERWAY = replace(
+    BEGUN,
+    sent=1_200,
+    running=199,
+    outcomes={"completed": 1_000, "failed": 1},
+    rate=12.34,
+    left=90.4,
+)
+ENDED = replace(
+    BEGUN, sent=3_000, outcomes={"completed": 2_999, "failed": 1}, rate=12.0, ended=True
+)
 _STYLES = re.compile("\x1b\\[[0-9;?]*[A-Za-z]")
 
 

@@ -18,7 +18,7 @@ RECORD = RunRecord(
     variables={}, planned=100, follow=True, status="running", started_at=1000.0, ended_at=None,
     head="", parent=None, wanted=None, batch_size=None, delay=None,
 )  # fmt: skip
-NOTHING = StageRecord(1, "sync", 100, 0, 0, 0, 0, None, None, None, None, None)
+NOTHING = StageRecord(1, "sync", 100, 0, 0, {}, None, None, None, None, None)
 
 
 @pytest.fixture
@@ -47,10 +47,12 @@ def test_an_earlier_run_tells_how_long_the_jobs_take(plan: ExecutionPlan) -> Non
 
 
 def test_what_earlier_runs_have_shown_is_the_latest_ones(plan: ExecutionPlan) -> None:
-    told = view(plan, sent=100, completed=100, began=1000.0, ended=1050.0, took=2.5)
+    told = view(plan, sent=100, outcomes={"completed": 100}, began=1000.0, ended=1050.0, took=2.5)
     older = replace(told, record=replace(RECORD, id="01OLDER"))
     assert past_of([told, older]) == {"sync": Past("01RUN", 2.0, 2.5)}
-    assert past_of([view(plan), view(plan, sent=100, failed=100)]) == {}, "nothing completed"
+    assert past_of([view(plan), view(plan, sent=100, outcomes={"failed": 100})]) == {}, (
+        "nothing completed"
+    )
 
 
 def test_what_is_left_is_told_by_the_pacing_until_jobs_are_slower(plan: ExecutionPlan) -> None:
@@ -58,16 +60,16 @@ def test_what_is_left_is_told_by_the_pacing_until_jobs_are_slower(plan: Executio
     assert none_sent is not None
     assert (none_sent.seconds, none_sent.basis) == (45.0, "by the pacing")
     half = {"sent": 50, "batches": 5, "began": 1000.0, "last_sent": 1020.0}
-    fast = left(view(plan, **half, completed=50, ended=1020.5))
+    fast = left(view(plan, **half, outcomes={"completed": 50}, ended=1020.5))
     assert fast is not None
     assert (fast.seconds, fast.basis) == (25.0, "by the pacing")
-    slow = left(view(plan, **half, completed=10, ended=1020.0))
+    slow = left(view(plan, **half, outcomes={"completed": 10}, ended=1020.0))
     assert slow is not None
     assert (slow.seconds, slow.basis) == (180.0, "at 0.5 events a second so far")
 
 
 def test_nothing_is_guessed(plan: ExecutionPlan) -> None:
-    done = view(plan, sent=100, completed=100, began=1000.0, ended=1050.0)
+    done = view(plan, sent=100, outcomes={"completed": 100}, began=1000.0, ended=1050.0)
     assert left(done) is None
     ended = replace(view(plan), record=replace(RECORD, status="completed"))
     assert left(ended) is None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple
 from fnmatch import fnmatchcase
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from runner.adapters.journal import plans
 from runner.adapters.journal.database import Connection, listed
 from runner.execution.ports import Observation
-from runner.model import Chain, Failure, Outcome, RunRecord, Totals
+from runner.model import OUTCOMES, Chain, Failure, Outcome, RunRecord, StageFigures, Totals
 
 # Both halves, so that the index is used: the first is what it holds, and a bound makes SQLite like
 # it better than the key. A million events that completed are not gone through for a few others.
@@ -21,7 +22,9 @@ FAILED_ORDER = "outcomes.position + 0"
 WITH_CHUNK = """outcomes
 JOIN chunks ON chunks.run_id = outcomes.run_id AND chunks.number = outcomes.chunk"""
 
-_FAILED_JOBS = ("failed", "cancelled", "overflowed", "skipped")
+# Of a request that is to be made again only what has ended counts as sent.
+SENT = """sum(CASE WHEN chunks.state = 'accepted' THEN chunks.last - chunks.first + 1
+ELSE chunks.completed + chunks.failed END)"""
 
 
 def record(connection: Connection, run_id: str, observations: Sequence[Observation]) -> None:
@@ -75,27 +78,39 @@ def record(connection: Connection, run_id: str, observations: Sequence[Observati
     )
 
 
+def by_stage(connection: Connection, run_id: str) -> dict[int, StageFigures]:
+    """The figures of each stage that was begun."""
+    outcomes: dict[int, dict[Outcome, int]] = {}
+    sent: dict[int, int] = {}
+    query = f"""SELECT stage, {SENT} AS sent, sum(completed) AS completed
+    FROM chunks WHERE run_id = :run GROUP BY stage"""
+    for stage, number, completed in connection.rows(query, run=run_id):
+        sent[stage] = int(number)
+        outcomes[stage] = {"completed": int(completed)} if completed else {}
+    query = f"""SELECT chunks.stage, outcomes.outcome, count(*) AS events FROM {WITH_CHUNK}
+    WHERE outcomes.run_id = :run AND {FAILED} GROUP BY chunks.stage, outcomes.outcome"""
+    for stage, outcome, number in connection.rows(query, run=run_id):
+        outcomes[stage][outcome] = int(number)
+    return {stage: StageFigures(number, outcomes[stage]) for stage, number in sent.items()}
+
+
+def added(outcomes: Iterable[Mapping[Outcome, int]]) -> dict[Outcome, int]:
+    """In the order in which they are shown."""
+    found = Counter[Outcome]()
+    for one in outcomes:
+        found.update(one)
+    return {name: found[name] for name in OUTCOMES if found[name]}
+
+
 def totals(connection: Connection, run_id: str) -> Totals:
     planned = connection.value("SELECT planned FROM runs WHERE id = :run", run=run_id)
-    taken, resent = connection.row(
-        """SELECT sum(last - first + 1) AS taken,
-        sum(CASE WHEN resent THEN last - first + 1 ELSE 0 END) AS resent
-        FROM chunks WHERE run_id = :run AND state = 'accepted'""",
+    stages = by_stage(connection, run_id).values()
+    outcomes = added(stage.outcomes for stage in stages)
+    resent = connection.value(
+        """SELECT sum(last - first + 1) FROM chunks
+        WHERE run_id = :run AND state = 'accepted' AND resent""",
         run=run_id,
     )
-    ended = _pairs(
-        connection,
-        f"""SELECT outcome, count(*) AS events FROM outcomes
-        WHERE run_id = :run AND {FAILED} GROUP BY outcome""",
-        run_id,
-    )
-    statuses = _pairs(
-        connection,
-        """SELECT lower(status) AS status, count(DISTINCT job_id) AS jobs FROM jobs
-        WHERE run_id = :run GROUP BY lower(status)""",
-        run_id,
-    )
-    rejected = ended.get("rejected", 0)
     # Events that were refused by a request that was made again were taken neither time.
     refused_again = connection.value(
         f"""SELECT count(*) FROM {WITH_CHUNK}
@@ -103,15 +118,15 @@ def totals(connection: Connection, run_id: str) -> Totals:
         AND outcomes.outcome = 'rejected' AND chunks.resent""",
         run=run_id,
     )
+    jobs = connection.value(
+        "SELECT count(DISTINCT job_id) FROM jobs WHERE run_id = :run", run=run_id
+    )
     return Totals(
         planned=planned,
-        accepted=int(taken or 0) - rejected,
+        accepted=sum(stage.sent for stage in stages) - outcomes.get("rejected", 0),
         deduplicated=int(resent or 0) - refused_again,
-        rejected=rejected,
-        jobs=sum(statuses.values()),
-        completed=statuses.get("completed", 0),
-        failed=sum(statuses.get(name, 0) for name in _FAILED_JOBS),
-        no_job=ended.get("no_job", 0),
+        jobs=jobs,
+        **outcomes,
     )
 
 
@@ -196,10 +211,6 @@ def is_done(connection: Connection, record: RunRecord) -> bool:
         return True
     chain = chain_of(connection, record.id) if record.status == "failed" else None
     return chain is not None and not chain.outstanding
-
-
-def _pairs(connection: Connection, query: str, run_id: str) -> dict[str, int]:
-    return dict(map(tuple, connection.rows(query, run=run_id)))
 
 
 def _parents(connection: Connection) -> dict[str, str | None]:

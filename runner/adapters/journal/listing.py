@@ -6,23 +6,41 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from runner.adapters.journal.database import Connection, listed
-from runner.adapters.journal.figures import FAILED, FAILED_ORDER, WITH_CHUNK
+from runner.adapters.journal.figures import FAILED, FAILED_ORDER, SENT, WITH_CHUNK, added
 from runner.adapters.journal.requests import jobs_between, known_ids
 from runner.execution.seeds import event_id
-from runner.model import EventRecord, ExecutionPlan, Job, RunLine, RunRecord, RunState, Stage
+from runner.model import (
+    EventRecord,
+    ExecutionPlan,
+    Job,
+    Outcome,
+    RunLine,
+    RunRecord,
+    RunState,
+    Stage,
+)
 
 
 def lines(connection: Connection, states: Sequence[RunState]) -> list[RunLine]:
     """Each run with how far it has come."""
     within, given = listed("run", [state.record.id for state in states])
-    query = f"""SELECT run_id, sum(last - first + 1) AS sent, sum(completed) AS completed,
-    sum(failed) AS failed FROM chunks WHERE run_id IN ({within}) GROUP BY run_id"""
-    figures = {run_id: map(int, rest) for run_id, *rest in connection.rows(query, **given)}
+    query = f"""SELECT run_id, {SENT} AS sent, sum(completed) AS completed
+    FROM chunks WHERE run_id IN ({within}) GROUP BY run_id"""
+    sent = {run_id: (int(n), int(good)) for run_id, n, good in connection.rows(query, **given)}
+    query = f"""SELECT run_id, outcome, count(*) AS events FROM outcomes
+    WHERE run_id IN ({within}) AND {FAILED} GROUP BY run_id, outcome"""
+    lost: dict[str, dict[Outcome, int]] = {}
+    for run_id, outcome, number in connection.rows(query, **given):
+        lost.setdefault(run_id, {})[outcome] = int(number)
+    figures: dict[str, tuple[int, dict[Outcome, int]]] = {
+        run_id: (number, added([{"completed": good}, lost.get(run_id, {})]))
+        for run_id, (number, good) in sent.items()
+    }
     return [
         RunLine(
             state.record,
             state.holder if state.record.status == "running" else None,
-            *figures.get(state.record.id, (0, 0, 0)),
+            *figures.get(state.record.id, (0, {})),
         )
         for state in states
     ]

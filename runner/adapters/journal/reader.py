@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from runner.adapters.journal import answers, figures, requests
 from runner.adapters.journal.database import Connection, Database
 from runner.execution.ports import Control, Unanswered, Unsettled
-from runner.model import Chain, CheckResult, Failure, Job, Json, Round, Totals
+from runner.model import Chain, CheckResult, Failure, Job, Json, Round, StageFigures, Totals
 
 T = TypeVar("T")
 
@@ -54,6 +54,9 @@ class JournalReader:
 
     def going_on(self) -> dict[int, tuple[Job, ...]]:
         return self._read(requests.going_on)
+
+    def by_stage(self) -> Mapping[int, StageFigures]:
+        return self._read(figures.by_stage)
 
     def failed_in(self, stage: int) -> int:
         return self._read(figures.failed_in, stage)

@@ -8,11 +8,11 @@ from typing import Any
 
 import orjson
 
-from runner.adapters.journal.database import Connection
+from runner.adapters.journal.database import Connection, listed
 from runner.adapters.journal.leases import Lease
 from runner.execution.ports import Answer, Chunk, Control, Unanswered, Unsettled
 from runner.execution.seeds import internal_ids
-from runner.model import ENDED, Job
+from runner.model import ENDED, UNDECIDED, Job
 
 CONTROL = "SELECT wanted, batch_size, delay FROM runs WHERE id = :run"
 
@@ -156,20 +156,23 @@ def going_on(connection: Connection, run_id: str) -> dict[int, tuple[Job, ...]]:
     return found
 
 
-def reopen_timed_out(connection: Connection, run_id: str) -> None:
+def reopen_undecided(connection: Connection, run_id: str) -> None:
     """A run that is carried on looks again at the jobs it had given up waiting for."""
+    within, given = listed("kind", UNDECIDED)
     connection.change(
-        """UPDATE chunks SET failed = failed - (
+        f"""UPDATE chunks SET failed = failed - (
           SELECT count(*) FROM outcomes
-          WHERE outcomes.run_id = :run AND outcomes.outcome = 'timed_out'
+          WHERE outcomes.run_id = :run AND outcomes.outcome IN ({within})
             AND outcomes.outcome <> 'completed' AND outcomes.chunk = chunks.number
         ) WHERE run_id = :run AND failed > 0""",
         run=run_id,
+        **given,
     )
     connection.change(
-        """DELETE FROM outcomes
-        WHERE run_id = :run AND outcome = 'timed_out' AND outcome <> 'completed'""",
+        f"""DELETE FROM outcomes
+        WHERE run_id = :run AND outcome IN ({within}) AND outcome <> 'completed'""",
         run=run_id,
+        **given,
     )
 
 

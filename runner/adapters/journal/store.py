@@ -279,7 +279,7 @@ class Store(StateReader):
             lease.renew(connection)
             _reopen(connection, record, plan)
         journal = self.journal(record, lease)
-        journal.reopen_timed_out()
+        journal.reopen_undecided()
         return journal
 
     def request_pause(self, run_id: str) -> None:

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from runner.adapters.journal import answers
 from runner.adapters.journal.database import Connection
-from runner.adapters.journal.figures import FAILED, FAILED_ORDER, WITH_CHUNK
+from runner.adapters.journal.figures import (
+    FAILED,
+    FAILED_ORDER,
+    SENT,
+    WITH_CHUNK,
+    added,
+    by_stage,
+)
 from runner.adapters.journal.leases import standing_of
 from runner.model import (
     ITEM,
     Bucket,
     FailureGroup,
     Note,
+    Outcome,
     RunHead,
     RunRecord,
     RunView,
     SentBatch,
+    StageFigures,
     StageRecord,
     Waited,
 )
@@ -27,9 +37,6 @@ MAX_GROUPS, MAX_NAMED = 50, 5
 MAX_BATCHES, MAX_WAITS, MAX_NOTES = 2_000, 2_000, 2_000  # a page can show no more
 _BUCKETS = 120
 
-# Of a chunk that is to be sent again only what has ended counts as sent.
-_SENT = """sum(CASE WHEN chunks.state = 'accepted' THEN chunks.last - chunks.first + 1
-ELSE chunks.completed + chunks.failed END)"""
 _GROUPED = f"replace(outcomes.message, outcomes.item, '{ITEM}')"
 
 
@@ -38,14 +45,16 @@ def glance(connection: Connection, record: RunRecord) -> RunView:
     held = connection.row("SELECT *, {now} AS now FROM leases WHERE run_id = :run", run=record.id)
     holder, submission = standing_of(held) if held else (None, None)
     plan = load_head(record.head)
+    stages = _stages(connection, record, plan)
+    outcomes = added(stage.outcomes for stage in stages)
     return RunView(
         record=record,
         holder=holder,
         submission=submission,
         plan=plan,
         now=time.time(),
-        stages=_stages(connection, record, plan),
-        outcomes=_outcomes(connection, record.id),
+        stages=stages,
+        outcomes={name: number for name, number in outcomes.items() if name != "completed"},
         failures=_failures(connection, record.id),
         checks=tuple(answers.checks_of(connection, record.id)),
         retries=tuple(
@@ -110,10 +119,10 @@ def waits_of(connection: Connection, run_id: str) -> list[Waited]:
 
 
 def _stages(connection: Connection, record: RunRecord, plan: RunHead) -> tuple[StageRecord, ...]:
-    query = f"""SELECT stage, {_SENT} AS sent, max(batch) AS batches, sum(completed) AS completed,
-    sum(failed) AS failed, min(sent_at) AS began, max(sent_at) AS last_sent
-    FROM chunks WHERE run_id = :run GROUP BY stage"""
-    sent = {row.stage: row for row in connection.rows(query, run=record.id)}
+    query = """SELECT stage, max(batch) AS batches, min(sent_at) AS began,
+    max(sent_at) AS last_sent FROM chunks WHERE run_id = :run GROUP BY stage"""
+    begun = {row.stage: row for row in connection.rows(query, run=record.id)}
+    known = by_stage(connection, record.id)
     ended = _ended(connection, record.id)
     query = """SELECT stage, reason, began, ended FROM waits
     WHERE run_id = :run AND ended IS NULL ORDER BY number"""
@@ -123,7 +132,7 @@ def _stages(connection: Connection, record: RunRecord, plan: RunHead) -> tuple[S
             stage.number,
             stage.operation,
             stage.total,
-            *_figures(sent.get(stage.number)),
+            *_figures(begun.get(stage.number), known.get(stage.number)),
             *ended.get(stage.number, (None, None)),
             now.get(stage.number) if record.status == "running" else None,
         )
@@ -131,11 +140,12 @@ def _stages(connection: Connection, record: RunRecord, plan: RunHead) -> tuple[S
     )
 
 
-def _figures(row: Any) -> tuple[int, int, int, int, float | None, float | None]:
-    if row is None:
-        return 0, 0, 0, 0, None, None
-    whole = (int(row.sent), int(row.batches), int(row.completed), int(row.failed))
-    return *whole, row.began, row.last_sent
+def _figures(
+    begun: Any, known: StageFigures | None
+) -> tuple[int, int, Mapping[Outcome, int], float | None, float | None]:
+    if begun is None or known is None:
+        return 0, 0, {}, None, None
+    return known.sent, int(begun.batches), known.outcomes, begun.began, begun.last_sent
 
 
 def _ended(connection: Connection, run_id: str) -> dict[int, tuple[float | None, float | None]]:
@@ -149,12 +159,6 @@ def _ended(connection: Connection, run_id: str) -> dict[int, tuple[float | None,
     ) AS moments ON chunks.number = moments.chunk
     WHERE chunks.run_id = :run GROUP BY chunks.stage"""
     return {stage: (last, took) for stage, last, took in connection.rows(query, run=run_id)}
-
-
-def _outcomes(connection: Connection, run_id: str) -> dict[Any, int]:
-    query = f"""SELECT outcome, count(*) AS events FROM outcomes
-    WHERE run_id = :run AND {FAILED} GROUP BY outcome ORDER BY outcome"""
-    return dict(map(tuple, connection.rows(query, run=run_id)))
 
 
 def _failures(connection: Connection, run_id: str) -> tuple[FailureGroup, ...]:
@@ -205,7 +209,7 @@ def _group(
 
 
 def _batches(connection: Connection, run_id: str) -> tuple[SentBatch, ...]:
-    query = f"""SELECT stage, batch, min(sent_at) AS at, {_SENT} AS sent,
+    query = f"""SELECT stage, batch, min(sent_at) AS at, {SENT} AS sent,
     sum(completed) AS completed, sum(failed) AS failed
     FROM chunks WHERE run_id = :run GROUP BY stage, batch ORDER BY stage, batch LIMIT :limit"""
     return tuple(
@@ -219,7 +223,7 @@ def _batches(connection: Connection, run_id: str) -> tuple[SentBatch, ...]:
 def _rates(connection: Connection, run_id: str) -> tuple[Bucket, ...]:
     """A sweep ends all its events at one moment, so there are few moments to read."""
     sent = connection.rows(
-        f"""SELECT sent_at, {_SENT} AS events FROM chunks
+        f"""SELECT sent_at, {SENT} AS events FROM chunks
         WHERE run_id = :run GROUP BY number, sent_at""",
         run=run_id,
     )

@@ -122,9 +122,9 @@ class JournalWriter(JournalReader):
         with self._writing() as connection:
             answers.begin_round(connection, self.run_id, plan, begun)
 
-    def reopen_timed_out(self) -> None:
+    def reopen_undecided(self) -> None:
         with self._writing() as connection:
-            requests.reopen_timed_out(connection, self.run_id)
+            requests.reopen_undecided(connection, self.run_id)
 
     def requeue(self, make_seed: Callable[[], str]) -> None:
         with self._writing() as connection:

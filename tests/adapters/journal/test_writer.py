@@ -45,7 +45,7 @@ WRITES: dict[str, Callable[[JournalWriter], object]] = {
     "remember": lambda journal: journal.remember("a", 1),
     "keep_check": lambda journal: journal.keep_check(CHECK),
     "begin_round": lambda journal: journal.begin_round(PLAN[0], Round(1, 1, 0, 1, None, 0.0)),
-    "reopen_timed_out": lambda journal: journal.reopen_timed_out(),
+    "reopen_undecided": lambda journal: journal.reopen_undecided(),
     "requeue": lambda journal: journal.requeue(lambda: "2,AAAAAAAAAAAAAA=="),
 }
 
