@@ -58,7 +58,7 @@ def _stages(view: RunView) -> Iterable[str]:
     for stage in view.stages:
         known = view.record.follow or stage.completed
         completed = f"{stage.completed:,}" if known else "not followed"
-        lost = ", ".join(words.lost(stage.outcomes))
+        lost = ", ".join(words.lost(stage.outcomes)) or "0"
         yield (
             f"| {stage.number} | {cell(stage.operation)} | {stage.total:,} | {stage.sent:,} "
             f"| {completed} | {lost} |"

@@ -115,7 +115,11 @@ def test_machines_get_exactly_the_promised_keys() -> None:
             "jobs": 1_003,
             "completed": 1_001,
             "failed": 2,
+            "cancelled": 0,
+            "timed_out": 0,
+            "dropped": 0,
             "no_job": 0,
+            "unknown": 0,
         },
         "failures": [
             {
