@@ -239,6 +239,12 @@ def _stopped_by_signals(
     """What ^C, SIGTERM and SIGHUP set, and which of them came; only a main thread gets any."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     came: list[signal.Signals] = []
+    numbers = []
+    if threading.current_thread() is threading.main_thread():
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)  # else `nohup` has asked for it to be passed over
+    before = {number: signal.getsignal(number) for number in numbers}
 
     def handle(number: signal.Signals) -> None:
         if stop.is_set():
@@ -248,16 +254,16 @@ def _stopped_by_signals(
         came.append(number)
         stop.set()
         observer.note("stopping after the request in flight")
+        outer = before[number]
+        if callable(outer) and outer is not signal.default_int_handler:
+            outer(number, None)  # whoever drives one run after the other ends too
 
-    numbers = []
-    if threading.current_thread() is threading.main_thread():
-        numbers = [signal.SIGINT, signal.SIGTERM]
-        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            numbers.append(signal.SIGHUP)  # else `nohup` has asked for it to be passed over
     for number in numbers:
         loop.add_signal_handler(number, handle, number)
     try:
         yield stop, came
     finally:
-        for number in numbers:
+        for number, handler in before.items():
             loop.remove_signal_handler(number)
+            if handler is not None:
+                signal.signal(number, handler)

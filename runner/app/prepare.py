@@ -16,6 +16,7 @@ from runner.spec.files import Refused, read_plan
 
 if TYPE_CHECKING:
     from runner.adapters.journal.store import StateReader
+    from runner.app.plan_files import PlanFile
     from runner.execution.ports import Journal, JournalReads
     from runner.planning.estimate import Past
 
@@ -34,24 +35,29 @@ class Built:
 
 def build(
     session: Session,
-    path: str,
-    variables: dict[str, Json],
+    source: str | PlanFile | BackfillPlan,
+    variables: Mapping[str, Json],
     *,
     strict: bool = False,
     once_loaded: Callable[[BackfillPlan], None] = lambda _: None,
 ) -> Built:
     """Plan file -> facts -> execution plan. Raises `InvalidPlan` with all problems at once.
 
-    A plan that asks a database is asked for here, also in a dry run: nothing is sent by it.
+    `source`: a path, a file that was read, or a plan that was loaded with these variables. A plan
+    that asks a database is asked for here, also in a dry run: nothing is sent by it.
     `once_loaded` may refuse it before that.
     """
     from runner.planning.build import build_execution_plan
     from runner.planning.facts import gather
     from runner.spec.load import load_plan
 
-    loaded = load_plan(path, overrides=variables, strict=strict)
+    if isinstance(source, BackfillPlan):
+        loaded = source
+    else:
+        opened = source if isinstance(source, str) else source.opened
+        loaded = load_plan(opened, overrides=variables, strict=strict)
     once_loaded(loaded)
-    known = gather(loaded, session.databases(path), datetime.now(UTC))
+    known = gather(loaded, session.databases(loaded.path), datetime.now(UTC))
     return Built(known, build_execution_plan(known, strict=strict))
 
 

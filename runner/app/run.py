@@ -82,7 +82,7 @@ class Submitted:
 
 def prepare(
     session: Session,
-    path: str,
+    source: str | BackfillPlan,
     *,
     target: str | None = None,
     variables: dict[str, Json] | None = None,
@@ -91,19 +91,21 @@ def prepare(
 ) -> Prepared:
     """What a run of a plan file would send now, or what a saved plan does.
 
+    `source`: the path of either, or a plan file that was loaded with these variables.
     Raises `InvalidPlan`; `StalePlan` where a saved plan may no longer be run.
     """
     from ulid import ULID
 
-    overrides, saved = variables or {}, load_saved(path)
-    if saved:
+    overrides = variables or {}
+    saved = load_saved(source) if isinstance(source, str) else None
+    if saved and isinstance(source, str):
         if overrides and overrides != saved.variables:
             hint = "it has its variables with it"
             raise UsageError("--var does nothing for a saved plan", hint=hint)
-        found = reviewed(session, saved, path, target)
+        found = reviewed(session, saved, source, target)
         kept = dict(saved.variables)
         return Prepared(saved.run_id, found.plan, found.target, saved.target, kept, found.files)
-    built = build(session, path, overrides, strict=strict)
+    built = build(session, source, overrides, strict=strict)
     named = target or DEFAULT_TARGET
     return Prepared(
         run_id or str(ULID()),

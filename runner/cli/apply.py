@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from runner.adapters.files import refuse_inputs
 from runner.app.session import Session
+from runner.cli.main import status_of
 from runner.cli.options import (
+    changed_option,
     comment_option,
     format_option,
+    given,
     pass_session,
     plan_options,
     read_variables,
@@ -18,16 +24,20 @@ from runner.cli.options import (
     summary_file,
     summary_file_option,
     target_option,
+    yes_option,
 )
-from runner.cli.plan_files import changed_option
-from runner.cli.printing import Terminal
-from runner.errors import BackfillError, TargetError, UsageError
+from runner.cli.printing import Terminal, append_summary, say_in_comment, wants_color
+from runner.errors import BackfillError, UsageError
 from runner.execution.options import RunOptions
+
+if TYPE_CHECKING:
+    from runner.app.apply import Applied
 
 
 @click.command(
     "apply",
     epilog="\b\nExamples:\n  backfill apply plans/\n  backfill apply plans/ --target cloud --yes"
+    "\n  backfill apply plans/ --dry-run"
     "\n  backfill apply plans/ --again refresh-after-schema-change",
 )
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True))
@@ -35,7 +45,13 @@ from runner.execution.options import RunOptions
 @changed_option
 @target_option
 @state_option
-@click.option("--yes", "-y", is_flag=True, help="Do not ask before sending.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Only list what is pending, in its order, and what has changed or failed.",
+)
+@click.option("--all", "everything", is_flag=True, help="With --dry-run: applied ones too.")
+@yes_option
 @click.option(
     "--again",
     multiple=True,
@@ -44,16 +60,16 @@ from runner.execution.options import RunOptions
 )
 @click.option(
     "--resume",
-    "carry_on",
+    "go_on",
     is_flag=True,
-    help="Carry on a run that has not come to its end, in place of stopping there.",
+    help="Resume a run that has not come to its end, in place of stopping there.",
 )
 @summary_file_option("Add a summary of each run, and of the plans, in Markdown to this file.")
 @click.option(
     "--detach",
     is_flag=True,
     help="Leave the next one to the workers, as `run --detach` does, and exit with 7 while it is "
-    "not at its end; said again, the one after it follows.",
+    "not at its end; called again, the one after it follows.",
 )
 @comment_option
 @format_option("text", "json")
@@ -69,8 +85,10 @@ def apply_command(
     changed_since: str | None,
     *,
     strict: bool,
+    dry_run: bool,
+    everything: bool,
     yes: bool,
-    carry_on: bool,
+    go_on: bool,
     comment: bool,
     detach: bool,
 ) -> int:
@@ -81,48 +99,90 @@ def apply_command(
     --again names it. Plans go by `metadata.version`, then by file name, after those of their
     `metadata.depends_on`.
     """
-    from runner.cli.applying import Applying
-    from runner.cli.ledger import find_plans
-    from runner.output.ledger import ledger_json
+    from runner.app.apply import ApplyOptions, apply, pending
+    from runner.app.plan_files import plans_to_apply
+    from runner.output.ledger import ledger_json, ledger_text
 
     overrides = read_variables(variables, var_files)
-    plans = find_plans(paths, overrides, changed_since, strict=strict)
+    if dry_run:
+        _refuse("--dry-run", ("yes", "again", "go_on", "detach", "comment"))
+    elif everything:
+        raise UsageError("--all does nothing without --dry-run")
+    plans = plans_to_apply(session, paths, overrides, changed_since, strict=strict)
     file = summary_file()
     read = [path for plan in plans for path, _ in plan.inputs]
     refuse_inputs({"--summary-file": file}, [*read, *var_files])
     unknown = set(again) - {plan.name for plan in plans}
     if unknown:
         raise UsageError(f"--again: there is no plan `{min(unknown)}` in {', '.join(paths)}")
+    options = ApplyOptions(target, overrides, again, go_on, detach, RunOptions(yes=yes))
+    if dry_run:
+        entries = pending(session, plans, options)
+        shown = [entry for entry in entries if everything or entry.standing != "applied"]
+        if form == "json":
+            click.echo(json.dumps(ledger_json(shown), indent=2))
+        else:
+            color = wants_color(sys.stdout)
+            click.echo(ledger_text(shown, color=color) if shown else _nothing(len(entries)))
+        return 0
     session.reporter = Terminal(session, "text", summary_file=file, results=form == "text")
-    applying = Applying(
-        session, plans, overrides, target, again, carry_on, RunOptions(yes=yes), strict, detach
-    )
-    error: BackfillError | None = None
-    status = 0
-    try:
-        status = applying.apply()
-    except BackfillError as caught:
-        error = caught
-    try:
-        entries = applying.standing()
-    except TargetError as away:
-        entries, error = [], error or away
+    applied = apply(session, plans, options)
     if file or comment:
-        from runner.cli.applied import tell_applied
-
-        tell_applied(
-            session,
-            entries,
-            applying.ran,
-            error,
-            target=target,
-            summary_file=file,
-            comment=comment,
-        )
-    if error:
-        raise error
+        _tell(session, applied, target, file, comment=comment)
+    if applied.error:
+        raise applied.error
     if form == "json":
-        click.echo(json.dumps(ledger_json(entries), indent=2))
-    elif not applying.ran and not status:
-        click.echo(f"nothing is pending: {len(entries)} plans are applied")
-    return status
+        click.echo(json.dumps(ledger_json(applied.entries), indent=2))
+    elif not applied.ran and not applied.open:
+        click.echo(_nothing(len(applied.entries)))
+    return status_of(applied.open) if applied.open else 0
+
+
+def _refuse(option: str, others: Sequence[str]) -> None:
+    names = {"go_on": "resume"}
+    for name in others:
+        if given(name):
+            raise UsageError(f"--{names.get(name, name)} does nothing with {option}")
+
+
+def _nothing(count: int) -> str:
+    return f"nothing is pending: {count} {'plan is' if count == 1 else 'plans are'} applied"
+
+
+def _tell(
+    session: Session, applied: Applied, target: str, file: str | None, *, comment: bool
+) -> None:
+    """Where those who reviewed the plans look. That it cannot be told ends nothing."""
+    from runner.output.ledger import ledger_markdown
+    from runner.output.markdown import MAX_COMMENT
+
+    names = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
+    server, repository, job = map(session.environ.get, names)
+    link = f"{server}/{repository}/actions/runs/{job}" if server and repository and job else None
+    table = ledger_markdown(applied.entries, target, applied.error, link=link)
+    if file:
+        append_summary(file, table, "the log has it")
+    if not comment:
+        return
+    changed = any(entry.standing == "changed" for entry in applied.entries)
+    parts = [table, *_runs(session, applied, MAX_COMMENT - len(table))]
+    try:
+        say_in_comment(
+            "apply", "\n".join(parts), anew=bool(applied.ran or applied.error or changed)
+        )
+    except BackfillError as refused:
+        click.echo(f"note: no comment: {refused}", err=True)
+
+
+def _runs(session: Session, applied: Applied, room: int) -> list[str]:
+    from runner.app.queries import view_of
+    from runner.output.run_markdown import run_markdown
+
+    runs = [
+        entry.run.run_id for entry in applied.entries if entry.run and entry.name in applied.ran
+    ]
+    if not runs:
+        return []
+    views = [view_of(session.reader, session.reader.find(run)) for run in runs]
+    share = room // len(views) - 1
+    return [text for view in views if len(text := run_markdown(view, share)) <= share]

@@ -5,25 +5,21 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from runner.adapters.git import Repository, repository_here
-from runner.adapters.git_files import trail
-from runner.app.prepare import build
 from runner.app.session import Session
 from runner.cli.main import ERROR_STATUS
 from runner.cli.options import (
+    changed_option,
     comment_option,
     format_option,
     pass_session,
     plan_options,
     read_variables,
 )
-from runner.cli.plan_files import changed_option
 from runner.cli.printing import (
     chosen_format,
     say_in_comment,
@@ -31,7 +27,6 @@ from runner.cli.printing import (
     wants_color,
 )
 from runner.errors import InvalidPlan, UsageError
-from runner.model import ExecutionPlan, Json, Problem
 
 if TYPE_CHECKING:
     from runner.planning.compare import Difference
@@ -74,38 +69,26 @@ def diff_command(
     that this branch has added, changed, renamed or removed. Nothing is sent; a database that a
     plan asks is asked.
     """
-    from runner.cli.review import commits, reviews
-    from runner.planning.compare import compare
+    from runner.app.review import difference, review_between, review_since
 
     overrides = read_variables(variables, var_files)
     form = chosen_format(form)
     if changed_since is not None:
-        repository = repository_here(session.environ)
-        base = repository.parted(changed_since)
-        found = reviews(session, repository, base, None, paths, overrides, strict=strict)
+        found = review_since(session, paths, changed_since, overrides, strict=strict)
         return _told(found, form, comment=comment, exit_code=exit_code)
     if len(paths) != 2:
         hint = "as in `backfill diff old.yaml new.yaml`, or --changed-since REV PATH..."
         raise UsageError("diff wants OLD and NEW", hint=hint)
     old, new = paths
-    between = not Path(old).exists()
-    if between and Path(new).is_dir():
-        repository = repository_here(session.environ)
-        between_commits = commits(repository, old)
-        found = reviews(session, repository, *between_commits, [new], overrides, strict=strict)
+    if not Path(old).exists() and Path(new).is_dir():
+        found = review_between(session, [new], old, overrides, strict=strict)
         return _told(found, form, comment=comment, exit_code=exit_code)
     if comment or form == "github":
         hint = "--changed-since REV PATH..., or git revisions and a folder"
         raise UsageError("a comment is about the plans of a branch", hint=hint)
-    if between:
-        difference = compare(*_revisions(session, old, new, overrides, strict=strict))
-        first, _, second = old.partition("..")
-        names = (f"{first}:{new}", f"{second.lstrip('.')}:{new}" if second else new)
-    else:
-        difference = compare(*(_plan(session, path, overrides, strict=strict) for path in paths))
-        names = (old, new)
-    _show(difference, names, form)
-    return _DIFFERENT if exit_code and difference.changes else 0
+    differs, names = difference(session, old, new, overrides, strict=strict)
+    _show(differs, names, form)
+    return _DIFFERENT if exit_code and differs.changes else 0
 
 
 def _show(found: Difference, names: tuple[str, str], form: str) -> None:
@@ -144,59 +127,3 @@ def _told(found: Sequence[Review], form: str, *, comment: bool, exit_code: bool)
     if any(review.fate == "invalid" for review in found):
         return ERROR_STATUS[InvalidPlan]
     return _DIFFERENT if exit_code and differs else 0
-
-
-def _plan(
-    session: Session, path: str, overrides: dict[str, Json], *, strict: bool
-) -> ExecutionPlan:
-    from runner.app.saved import load_saved
-
-    if saved := load_saved(path):
-        return saved.plan
-    return build(session, path, overrides, strict=strict).execution_plan
-
-
-def _revisions(
-    session: Session, revisions: str, path: str, overrides: dict[str, Json], *, strict: bool
-) -> tuple[ExecutionPlan, ExecutionPlan]:
-    from runner.cli.review import commits
-
-    repository = repository_here(session.environ)
-    first, second = commits(repository, revisions)
-    before = _at(session, repository, first, path, overrides, strict=strict, named=revisions)
-    if second is None:
-        return before, build(session, path, overrides, strict=strict).execution_plan
-    return before, _at(session, repository, second, path, overrides, strict=strict, named=revisions)
-
-
-def _at(
-    session: Session,
-    repository: Repository,
-    commit: str,
-    path: str,
-    overrides: dict[str, Json],
-    *,
-    strict: bool,
-    named: str,
-) -> ExecutionPlan:
-    from runner.cli.review import bring, sides
-
-    place = repository.below(path).parts
-    with sides(repository, commit, None) as (tree, disk):
-        trail(disk, place)  # a folder that is another repository is refused
-        there = bring(tree, place)
-        if not there.is_file():
-            hint = "was it named otherwise? `--changed-since` finds renamed plans"
-            raise UsageError(f"{path} is not there in {named} ({commit[:12]})", hint=hint)
-        try:
-            return build(session, str(there), overrides, strict=strict).execution_plan
-        except InvalidPlan as error:
-            placed = tuple(_placed(one, tree.root, named) for one in error.problems)
-            raise InvalidPlan(placed) from None
-
-
-def _placed(problem: Problem, tree: Path, named: str) -> Problem:
-    """Without the folder that the revision was checked out into for a while."""
-    path = Path(problem.path)
-    inside = path.relative_to(tree) if path.is_relative_to(tree) else path
-    return replace(problem, path=f"{named}:{inside}")

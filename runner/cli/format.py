@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from runner.adapters.files import write_file
-from runner.cli.plan_files import plan_files
+from runner.app.plan_files import paths_of
 from runner.errors import InvalidPlan, UsageError
 from runner.model import Problem
 from runner.output.escape import visible
@@ -31,7 +31,7 @@ def format_command(plans: tuple[str, ...], *, check: bool) -> int:
 
     files: dict[str, tuple[bytes, bytes]] = {}
     problems: list[Problem] = []
-    for path in plan_files(plans):
+    for path in paths_of(plans):
         old = _read(path)
         try:
             new = formatted(old, path)

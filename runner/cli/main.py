@@ -47,8 +47,7 @@ COMMANDS = {
     "run": "Send a plan's events and follow their jobs; --detach leaves it to the workers",
     "resume": "Carry on a run that was stopped, was paused or has crashed",
     "retry": "Send what failed in a run once more",
-    "apply": "Run the plans of a folder that have not been, once each",
-    "pending": "List the plans of a folder that are still to be applied",
+    "apply": "Run the plans of a folder that have not been, once each; --dry-run lists them",
     "sync": "Follow a git branch and apply its plans as they come",
     "status": "Show where a run stands; --watch goes on until its end",
     "runs": "List the runs",
@@ -82,7 +81,6 @@ _HEADINGS = {
         "resume",
         "retry",
         "apply",
-        "pending",
         "sync",
     ),
     "Watch": (

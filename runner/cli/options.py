@@ -75,6 +75,12 @@ def read_duration(
         raise UsageError(f"{parameter.opts[0]}: {error}") from None
 
 
+changed_option: Callable[[Any], Any] = click.option(
+    "--changed-since",
+    metavar="REV",
+    help="Only plans that have changed, in a file that they are made of, since this branch has "
+    "left the git revision.",
+)
 target_option = click.option(
     "--target",
     "-t",

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import click
 
 from runner.adapters.files import refuse_inputs, write_file
+from runner.app.plan_files import PlanFile, plan_files
 from runner.app.session import Session
 from runner.cli.main import status_of
 from runner.cli.options import (
+    changed_option,
     events_option,
     format_option,
     pass_session,
@@ -24,7 +26,6 @@ from runner.cli.options import (
     target_option,
     timings_option,
 )
-from runner.cli.plan_files import changed_option, plan_files
 from runner.cli.printing import chosen_format, say_estimate, show, tell_github, wants_color, warned
 from runner.errors import BackfillError, InvalidPlan, UsageError
 from runner.model import BackfillPlan, ExecutionPlan, Json, Problem
@@ -108,7 +109,7 @@ def plan_command(
             raise UsageError("--out, --html and --format jsonl are for one plan at a time")
         status, sends = _preview_all(
             session,
-            plan_files(plans, changed_since),
+            plan_files(session, plans, changed_since),
             read_variables(variables, var_files),
             session.target(target),
             form=form,
@@ -187,7 +188,7 @@ def _write_page(
 
 def _preview_all(
     session: Session,
-    files: Sequence[str],
+    files: Sequence[PlanFile],
     overrides: dict[str, Json],
     target: Target,
     *,
@@ -202,7 +203,6 @@ def _preview_all(
     from runner.app.prepare import build
     from runner.output.escape import visible
     from runner.output.preview_markdown import previews_markdown
-    from runner.spec.load import check_catalog
     from runner.spec.secrets import redact
 
     plans: list[ExecutionPlan] = []
@@ -210,14 +210,14 @@ def _preview_all(
     status = 0
     for file in files:
         try:
-            if check_catalog(file) is not None:
+            if file.is_catalog:
                 continue
             plan = build(session, file, overrides, strict=strict).execution_plan
         except InvalidPlan as error:
             problems += error.problems
             status = max(status, status_of(error))
         except BackfillError as error:
-            click.echo(f"error: {visible(file)}: {visible(redact(str(error)))}", err=True)
+            click.echo(f"error: {visible(file.path)}: {visible(redact(str(error)))}", err=True)
             status = max(status, status_of(error))
         else:
             plans.append(plan)

@@ -107,9 +107,9 @@ def serve_command(
     if given("form"):
         raise UsageError("--format does nothing without --list", hint="see --log-format")
     from runner.adapters.serve import serve
+    from runner.app.plan_files import scheduled_plans
     from runner.app.worker import Firing
     from runner.app.worker import Worker as StepWorker
-    from runner.cli.ledger import scheduled_plans
     from runner.output.log import LogObserver
 
     _log_to_stderr(log_format)
@@ -148,7 +148,7 @@ def serve_command(
 
 
 def _list(paths: Sequence[str], form: str) -> None:
-    from runner.cli.ledger import scheduled_plans
+    from runner.app.plan_files import scheduled_plans
     from runner.output.escape import visible
     from runner.spec.recurring import due_after
 

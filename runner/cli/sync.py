@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
-from pathlib import Path
+import signal
 
 import click
 
-from runner.adapters.git_mirror import Mirror
 from runner.app.session import Session
+from runner.cli.main import INTERRUPTED, status_of
 from runner.cli.options import (
     pass_session,
     plan_options,
@@ -18,11 +16,11 @@ from runner.cli.options import (
     state_option,
     target_option,
 )
-from runner.errors import PreflightRefused, UsageError
-from runner.model import SyncRecord
+from runner.cli.printing import print_error
+from runner.errors import UsageError
+from runner.execution.options import RunOptions
 
-_FOLDER = ".backfill/sync"
-_SHORTEST = 1.0  # seconds between two looks
+_STOPPED = 7
 
 
 @click.command(
@@ -61,9 +59,7 @@ _SHORTEST = 1.0  # seconds between two looks
 @plan_options
 @target_option
 @state_option
-@click.option(
-    "--detach", is_flag=True, help="Hand the plans over to the workers, as `run --detach` does."
-)
+@click.option("--detach", is_flag=True, help="Leave the runs to the workers, as `run --detach`.")
 @click.option(
     "--yes", "-y", is_flag=True, help="Send to targets beyond this machine: nobody is asked."
 )
@@ -89,45 +85,36 @@ def sync_command(
     """Follow BRANCH of a git repository, and apply the plans of PATH that are pending.
 
     Each look fetches the branch and does what `backfill apply --resume` does with the files of its
-    latest commit. What cannot be fetched, is refused or fails is said, kept for `backfill status`,
-    and tried again at the next look. A branch that was rewritten is refused (5), as is a commit
-    without a signature where one is demanded (4). SIGTERM and ^C end it after the request in
+    latest commit. What cannot be fetched, is refused or fails is reported, kept for `backfill
+    status`, and tried again at the next look. A branch that was rewritten is refused (5), as is a
+    commit without a signature where one is demanded (4). SIGTERM and ^C end it after the request in
     flight.
     """
-    from runner.adapters.journal.leases import who
-    from runner.adapters.journal.store import Store
-    from runner.cli.syncing import Following, Syncing
+    from runner.app.apply import ApplyOptions
+    from runner.app.sync import SyncOptions, sync
 
-    if every < _SHORTEST:
-        raise UsageError("--every is at least 1s")
-    read_variables(variables, var_files)
     _refuse_unreadable(allowed_signers, var_files)
-    resolved = session.target(target)
-    if not (yes or resolved.local):
-        raise PreflightRefused(f"nobody is asked before events go to {target}", hint="say --yes")
-    if Path(repo).is_dir():
-        repo = str(Path(repo).resolve())
-    # By address, so that `dev` here and `dev` there are two.
-    named = "\n".join((repo, branch, path, resolved.address))
-    sync_id = hashlib.sha256(named.encode()).hexdigest()[:16]
-    mirror = Mirror(Path(_FOLDER).resolve() / sync_id, repo, branch, session.environ)
-    url = _absolute(session)
-    record = SyncRecord(sync_id, repo, branch, path, target, every, who(), time.time())
-    arguments = ["--target", target, "--resume"]
-    arguments += [f"--var={one}" for one in variables]
-    arguments += [f"--var-file={Path(one).resolve()}" for one in var_files]
-    flags = {"--yes": yes, "--strict": strict, "--detach": detach}
-    arguments += [flag for flag, said in flags.items() if said]
-    following = Following(mirror, path, signed or bool(allowed_signers), allowed_signers,
-                          allow_force_push)  # fmt: skip
-    with mirror.opened(), Store(url) as store:
-        return Syncing(following, store, url, record, arguments).run(once=once)
-
-
-def _absolute(session: Session) -> str:
-    """The same state for the processes that apply, wherever they run."""
-    file = session.state_file
-    return session.state if file is None else f"sqlite:///{file.resolve()}"
+    session.confirm = None  # nobody may be there
+    how = ApplyOptions(
+        target,
+        read_variables(variables, var_files),
+        resume=True,
+        detach=detach,
+        run=RunOptions(yes=yes),
+    )
+    options = SyncOptions(
+        repo, branch, path, every, how, strict, signed, allowed_signers, allow_force_push
+    )
+    found = sync(session, options, once=once, report=print_error)
+    if found.stopped is signal.SIGINT:
+        return INTERRUPTED
+    if found.error and not found.stopped:
+        raise found.error
+    if once and found.commit and found.applied is None:
+        click.echo(f"nothing is pending: {found.commit[:12]} is applied")
+    if found.applied and found.applied.open:
+        return status_of(found.applied.open)
+    return _STOPPED if found.amid else 0
 
 
 def _refuse_unreadable(allowed_signers: str | None, var_files: tuple[str, ...]) -> None:

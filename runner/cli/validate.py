@@ -7,9 +7,16 @@ from collections.abc import Sequence
 
 import click
 
+from runner.app.plan_files import PlanFile, plan_files
+from runner.app.session import Session
 from runner.cli.main import ERROR_STATUS
-from runner.cli.options import format_option, plan_options, read_variables
-from runner.cli.plan_files import changed_option, plan_files
+from runner.cli.options import (
+    changed_option,
+    format_option,
+    pass_session,
+    plan_options,
+    read_variables,
+)
 from runner.cli.printing import annotate, chosen_format, wants_color
 from runner.errors import InvalidPlan
 from runner.model import Json, Problem
@@ -25,7 +32,9 @@ from runner.output.escape import visible
 @plan_options
 @format_option("text", "json", "github", "sarif")
 @changed_option
+@pass_session
 def validate_command(
+    session: Session,
     plans: tuple[str, ...],
     variables: tuple[str, ...],
     var_files: tuple[str, ...],
@@ -42,40 +51,41 @@ def validate_command(
     """
     form = chosen_format(form)
     overrides = read_variables(variables, var_files)
-    plans = tuple(plan_files(plans, changed_since))
-    if not plans and changed_since and form in ("text", "github"):
+    files = plan_files(session, plans, changed_since)
+    if not files and changed_since and form in ("text", "github"):
         click.echo(f"no plan has changed since {changed_since}")
         return 0
     problems: list[Problem] = []
-    for plan in plans:
+    for file in files:
         try:
-            problems += _problems(plan, overrides, strict=strict)
+            problems += _problems(session, file, overrides, strict=strict)
         except InvalidPlan as error:
             problems += error.problems
     problems = list(dict.fromkeys(problems))  # of a catalog that several plans share
-    _report(plans, problems, form)
+    _report([file.path for file in files], problems, form)
     invalid = any(problem.severity == "error" for problem in problems)
     return ERROR_STATUS[InvalidPlan] if invalid else 0
 
 
-def _problems(plan: str, overrides: dict[str, Json], *, strict: bool) -> Sequence[Problem]:
+def _problems(
+    session: Session, file: PlanFile, overrides: dict[str, Json], *, strict: bool
+) -> Sequence[Problem]:
     """No database is asked: where one has to be, events are not known and not checked."""
     from runner.planning.build import build_execution_plan
     from runner.planning.facts import asks
-    from runner.spec.load import check_catalog, load_plan
 
-    if (found := check_catalog(plan)) is not None:
-        return found
-    loaded = load_plan(plan, overrides=overrides, strict=strict)
+    loaded = file.load(overrides, strict=strict)
+    if loaded is None:
+        return file.problems()
     if asks(loaded):
         message = "its events depend on the database, which `validate` does not ask"
         hint = "`backfill plan` asks it, and checks every event"
-        click.echo(f"note: {visible(plan)}: {message}: {hint}", err=True)
+        session.reporter.note(f"{file.path}: {message}: {hint}")
         return loaded.warnings
     return build_execution_plan(loaded, strict=strict).warnings
 
 
-def _report(plans: tuple[str, ...], problems: list[Problem], form: str) -> None:
+def _report(plans: Sequence[str], problems: list[Problem], form: str) -> None:
     from runner.output.problems import format_problems, problems_json
 
     valid = not any(problem.severity == "error" for problem in problems)

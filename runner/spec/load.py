@@ -25,16 +25,37 @@ from runner.spec.text import key_problems, too_large
 _STREAMED = (".csv", ".jsonl")
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A plan file or a catalog that was read and parsed."""
+
+    document: Document
+    problems: tuple[Problem, ...]
+    keys: tuple[str, ...]  # which it should not hold
+    inputs: tuple[Input, ...]  # the file itself, with its digest
+
+    @property
+    def is_catalog(self) -> bool:
+        value = self.document.value
+        return isinstance(value, dict) and value.get("kind") == "OperationCatalog"
+
+
+def open_plan(path: str, raw: bytes | None = None) -> Opened:
+    """`raw`: what was read of it already. Raises `UsageError` where there is no such file."""
+    reading = _Reading()
+    document = reading.plan(path, raw)
+    return Opened(document, tuple(reading.problems), tuple(reading.keys), tuple(reading.inputs))
+
+
 def load_plan(
-    path: str, *, overrides: Mapping[str, Json] | None = None, strict: bool = False
+    source: str | Opened, *, overrides: Mapping[str, Json] | None = None, strict: bool = False
 ) -> BackfillPlan:
-    """The plan at `path`, ready for planning.
+    """The plan at a path, or one that was opened, ready for planning.
 
     Raises `InvalidPlan` with every problem at once (`strict`: warnings count as errors) and
     `UsageError` where there is no such file.
     """
-    reading = _Reading()
-    document = reading.plan(path)
+    reading, document = _Reading.of(source)
     if document.value is None and reading.problems:
         raise InvalidPlan(reading.ranked())
     checked = reading.check(document)
@@ -59,15 +80,9 @@ def load_plan(
     return replace(plan, warnings=problems, inputs=tuple(reading.inputs))
 
 
-def check_catalog(path: str) -> tuple[Problem, ...] | None:
-    """What is wrong with the catalog at `path`; None where the file is no catalog.
-
-    Raises `UsageError` where there is no such file.
-    """
-    reading = _Reading()
-    document = reading.plan(path)
-    if not isinstance(document.value, dict) or document.value.get("kind") != "OperationCatalog":
-        return None
+def check_catalog(opened: Opened) -> tuple[Problem, ...]:
+    """What is wrong with the catalog."""
+    reading, document = _Reading.of(opened)
     problems = build_catalog([document])[1]
     if problems:  # it may go on from the built-in one, as in `catalog: [builtin, catalog.yaml]`
         problems = build_catalog([parse_clean(builtin_source(), BUILTIN)[0], document])[1]
@@ -105,6 +120,11 @@ class _Reading:
     keys: list[str] = field(default_factory=list)
     inputs: list[Input] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, source: str | Opened) -> tuple[_Reading, Document]:
+        opened = open_plan(source) if isinstance(source, str) else source
+        return cls([*opened.problems], [*opened.keys], [*opened.inputs]), opened.document
+
     def ranked(self) -> tuple[Problem, ...]:
         """The problems, best first, without any part of a key."""
         if not self.keys:
@@ -120,9 +140,9 @@ class _Reading:
             for problem in self.problems
         )
 
-    def plan(self, path: str) -> Document:
+    def plan(self, path: str, raw: bytes | None = None) -> Document:
         try:
-            raw = read_plan(path)
+            raw = read_plan(path) if raw is None else raw
         except TooLarge:
             self.problems.append(too_large(path))
             return Document(path, "", None, None)

@@ -17,7 +17,7 @@ from runner.planning.build import build_execution_plan
 from runner.planning.facts import asks
 from runner.spec import layout
 from runner.spec.layout import formatted
-from runner.spec.load import check_catalog, load_plan
+from runner.spec.load import check_catalog, load_plan, open_plan
 from runner.spec.schema import schema_text
 from runner.spec.strict_yaml import parse
 from runner.spec.units import parse_duration
@@ -474,8 +474,8 @@ def test_our_own_files_say_the_same_and_send_the_same(name: str, tmp_path: Path)
 def _sent(path: Path) -> object:
     """What the plan at `path` sends, or what is wrong with a catalog; None where a database says
     it, or a file is no plan."""
-    if (problems := check_catalog(str(path))) is not None:
-        return [problem.message for problem in problems]
+    if (opened := open_plan(str(path))).is_catalog:
+        return [problem.message for problem in check_catalog(opened)]
     head = path.read_bytes().split(b"\n")[0]
     given = json.loads(head[8:])["vars"] if head.startswith(b"# with: ") else {}
     if isinstance(value_of(path.read_text("utf-8")), list):

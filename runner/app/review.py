@@ -1,21 +1,22 @@
-"""What becomes of the plans of a folder between two revisions, or on a branch."""
+"""What becomes of plans between two revisions, or on a branch."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from runner.adapters.git import Repository, place_of
+from runner.adapters.git import Repository, place_of, repository_here
 from runner.adapters.git_files import Commit, Disk, Names, Side, gone, objects_of, trail
+from runner.app.plan_files import SUFFIXES, PlanFile, has_changed, paths_of, places_named, plan_file
 from runner.app.prepare import build
 from runner.app.session import Session
-from runner.cli.plan_files import SUFFIXES, has_changed, named_by, plan_files
 from runner.errors import InvalidPlan, UsageError
 from runner.model import ExecutionPlan, Json, Problem
+from runner.planning.compare import Difference, compare
 from runner.planning.review import Review, review
 from runner.spec.files import MAX_YAML
 from runner.spec.project import NAME as PROJECT
@@ -23,7 +24,67 @@ from runner.spec.project import NAME as PROJECT
 _HALF = 0.5  # of a file that must be the same for it to be a renamed one
 
 
-def commits(repository: Repository, revisions: str) -> tuple[str, str | None]:
+def review_since(
+    session: Session,
+    paths: Sequence[str],
+    revision: str,
+    variables: Mapping[str, Json],
+    *,
+    strict: bool = False,
+) -> list[Review]:
+    """What this branch makes of the plans of files and folders since it has left the revision."""
+    repository = repository_here(session.environ)
+    base = repository.parted(revision)
+    return _reviews(session, repository, (base, None), paths, variables, strict=strict)
+
+
+def review_between(
+    session: Session,
+    paths: Sequence[str],
+    revisions: str,
+    variables: Mapping[str, Json],
+    *,
+    strict: bool = False,
+) -> list[Review]:
+    """The same between two revisions, as git has them: ``main..HEAD``."""
+    repository = repository_here(session.environ)
+    commits = _commits(repository, revisions)
+    return _reviews(session, repository, commits, paths, variables, strict=strict)
+
+
+def difference(
+    session: Session, old: str, new: str, variables: Mapping[str, Json], *, strict: bool = False
+) -> tuple[Difference, tuple[str, str]]:
+    """What the plan `new` sends otherwise, and what the two are called.
+
+    Each is a plan file or a saved plan; `old` may be revisions, between which `new` is compared.
+    """
+
+    def built(path: str) -> ExecutionPlan:
+        return build(session, path, variables, strict=strict).execution_plan
+
+    def loaded(path: str) -> ExecutionPlan:
+        from runner.app.saved import load_saved
+
+        saved = load_saved(path)
+        return saved.plan if saved else built(path)
+
+    if Path(old).exists():
+        return compare(loaded(old), loaded(new)), (old, new)
+    repository = repository_here(session.environ)
+    commits = _commits(repository, old)
+    plans = [
+        _as_of(session, repository, commit, new, variables, strict=strict, named=old)
+        if commit
+        else built(new)
+        for commit in commits
+    ]
+    first, _, second = old.partition("..")
+    names = (f"{first}:{new}", f"{second.lstrip('.')}:{new}" if second else new)
+    return compare(*plans), names
+
+
+def _commits(repository: Repository, revisions: str) -> tuple[str, str | None]:
     """As git reads them: ``main..HEAD``, ``main...HEAD`` (since HEAD has left main), or ``main``
     and the files as they are, which is None."""
     first, dots, second = revisions.partition("..")
@@ -36,7 +97,7 @@ def commits(repository: Repository, revisions: str) -> tuple[str, str | None]:
 
 
 @contextmanager
-def sides(repository: Repository, before: str, after: str | None) -> Iterator[tuple[Side, Side]]:
+def _sides(repository: Repository, before: str, after: str | None) -> Iterator[tuple[Side, Side]]:
     """The files of one commit and those of the other (None: as they are), until the block ends."""
     with objects_of(repository) as objects, TemporaryDirectory(prefix="backfill-") as folder:
         root = Path(folder).resolve()
@@ -46,47 +107,82 @@ def sides(repository: Repository, before: str, after: str | None) -> Iterator[tu
         yield old, Commit(objects, after, root / "new") if after else Disk(repository)
 
 
-def bring(side: Side, plan: Names) -> Path:
-    """See to it that a plan file and all that it is made of can be read; where it is."""
-    side.bring(plan)
-    at = trail(side, plan)
-    folder = at[-1][0][:-1] if at else ()
-    for path in named_by(side, plan):
-        side.bring(path)
-    for end in range(len(folder) + 1):
-        side.bring((*folder[:end], PROJECT))
-    return side.root.joinpath(*plan)
-
-
-def reviews(
+def _as_of(
     session: Session,
     repository: Repository,
-    before: str,
-    after: str | None,
+    commit: str,
+    path: str,
+    variables: Mapping[str, Json],
+    *,
+    strict: bool,
+    named: str,
+) -> ExecutionPlan:
+    """The plan as it was in the commit; its problems are placed in the revisions `named`."""
+    place = repository.below(path).parts
+    with _sides(repository, commit, None) as (tree, disk):
+        trail(disk, place)  # a folder that is another repository is refused
+        file = _opened(tree, place)
+        if file is None:
+            hint = "was it named otherwise? `--changed-since` finds renamed plans"
+            raise UsageError(f"{path} is not there in {named} ({commit[:12]})", hint=hint)
+        _bring_all(tree, place, file)
+        try:
+            return build(session, file, variables, strict=strict).execution_plan
+        except InvalidPlan as error:
+
+            def placed(problem: Problem) -> Problem:
+                there = Path(problem.path)
+                inside = there.relative_to(tree.root) if there.is_relative_to(tree.root) else there
+                return replace(problem, path=f"{named}:{inside}")
+
+            raise InvalidPlan(tuple(map(placed, error.problems))) from None
+
+
+def _opened(side: Side, plan: Names) -> PlanFile | None:
+    """None where no regular file is."""
+    side.bring(plan)
+    place = side.root.joinpath(*plan)
+    return plan_file(str(place)) if place.is_file() else None
+
+
+def _bring_all(side: Side, plan: Names, file: PlanFile) -> None:
+    """See to it that what a plan file is made of can be read."""
+    for path in places_named(side, plan, file):
+        side.bring(path)
+    at = trail(side, plan)
+    folder = at[-1][0][:-1] if at else ()
+    for end in range(len(folder) + 1):
+        side.bring((*folder[:end], PROJECT))
+
+
+def _reviews(
+    session: Session,
+    repository: Repository,
+    commits: tuple[str, str | None],
     paths: Sequence[str],
-    overrides: dict[str, Json],
+    variables: Mapping[str, Json],
     *,
     strict: bool,
 ) -> list[Review]:
-    """Every plan of the files and folders that is another from one commit to the other.
-
-    `after`: None for the files as they are.
-    """
+    """Every plan of the files and folders that is another from one commit to the other."""
     named = [(path, repository.below(path).parts) for path in paths]
     for _, place in named:
         trail(Disk(repository), place)  # a folder that is another repository is refused
-    with sides(repository, before, after) as (old, new):
+    with _sides(repository, *commits) as (old, new):
         for path, place in named:
             if not (_is_there(old, place) or _is_there(new, place)):
                 raise UsageError(f"there is no {path}, now or before")
         places = [place for _, place in named]
-        plans = [plan for plan in _plans(new, places) if has_changed(old, new, plan)]
-        gone_here = [plan for plan in _plans(old, places) if not _is_there(new, plan)]
+        there = {plan: _opened(new, plan) for plan in _plans(new, places)}
+        plans = {
+            plan: file for plan, file in there.items() if file and has_changed(old, new, plan, file)
+        }
+        lost = [plan for plan in _plans(old, places) if not _is_there(new, plan)]
         was = _renamed(old, new, [plan for plan in plans if not _is_there(old, plan)])
-        compared = _Sides(session, repository.top, old, new, overrides, strict)
-        told = [compared.review(plan, was.get(plan, plan)) for plan in plans]
-        told += [compared.removed(plan) for plan in gone_here if plan not in was.values()]
-        return [one for one in told if one]
+        compared = _Compared(session, repository.top, old, new, variables, strict)
+        found = [compared.review(plan, file, was.get(plan, plan)) for plan, file in plans.items()]
+        found += [compared.removed(plan) for plan in lost if plan not in was.values()]
+        return [one for one in found if one]
 
 
 def _is_there(side: Side, path: Names) -> bool:
@@ -94,7 +190,7 @@ def _is_there(side: Side, path: Names) -> bool:
 
 
 def _plans(side: Side, places: Sequence[Names]) -> list[Names]:
-    """What `plan_files` finds there, in its order."""
+    """What `paths_of` finds there, in its order."""
     found: list[str] = []
     for place in places:
         at = trail(side, place)
@@ -109,7 +205,7 @@ def _plans(side: Side, places: Sequence[Names]) -> list[Names]:
         elif side.entry(place):
             side.bring(place)
             found.append(str(side.root.joinpath(*place)))
-    files = plan_files(found, strictly=False)
+    files = paths_of(found, strictly=False)
     return [Path(file).relative_to(side.root).parts for file in files]
 
 
@@ -139,26 +235,26 @@ def _alike(before: bytes, now: bytes) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sides:
+class _Compared:
     """Builds plans as they were and as they are, which are shown below `top`."""
 
     session: Session
     top: Path
     old: Side
     new: Side
-    overrides: dict[str, Json]
+    variables: Mapping[str, Json]
     strict: bool
 
-    def review(self, plan: Names, was: Names) -> Review | None:
+    def review(self, plan: Names, file: PlanFile, was: Names) -> Review | None:
         """None for a catalog."""
         shown, before, note = self._shown(self.top.joinpath(*plan)), None, None
         earlier = self._shown(self.top.joinpath(*was)) if was != plan else None
         try:
-            before = self._built(bring(self.old, was))
+            before = self._built(self.old, was, _opened(self.old, was))
         except InvalidPlan:
             note = "It was not valid before, so the two are not compared."
         try:
-            after = self._built(bring(self.new, plan))
+            after = self._built(self.new, plan, file)
         except InvalidPlan as error:
             return Review(shown, "invalid", was=earlier, problems=self._placed(error.problems))
         if after is None:
@@ -168,23 +264,21 @@ class _Sides:
 
     def removed(self, plan: Names) -> Review | None:
         try:
-            before = self._built(bring(self.old, plan))
+            before = self._built(self.old, plan, _opened(self.old, plan))
         except InvalidPlan:
             return None
         shown = self._shown(self.top.joinpath(*plan))
         return review(shown, before, None) if before else None
 
-    def _built(self, file: Path) -> ExecutionPlan | None:
+    def _built(self, side: Side, plan: Names, file: PlanFile | None) -> ExecutionPlan | None:
         """None for a catalog, and where there is no file. Raises `InvalidPlan`."""
-        from runner.spec.load import check_catalog
-
-        if not file.is_file():
+        if file is None:
             return None
-        if (problems := check_catalog(str(file))) is not None:
-            if any(problem.severity == "error" for problem in problems):
-                raise InvalidPlan(problems)
+        if file.is_catalog:
+            file.load({})
             return None
-        return build(self.session, str(file), self.overrides, strict=self.strict).execution_plan
+        _bring_all(side, plan, file)
+        return build(self.session, file, self.variables, strict=self.strict).execution_plan
 
     def _placed(self, problems: Sequence[Problem]) -> tuple[Problem, ...]:
         return tuple(replace(one, path=self._shown(place_of(one.path))) for one in problems)

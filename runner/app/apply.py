@@ -1,0 +1,206 @@
+"""The plans of a folder, run in their order, once each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from runner.app.run import prepare, resubmit, resume, run, submit
+from runner.app.session import Session
+from runner.errors import (
+    BackfillError,
+    Incomplete,
+    PreflightRefused,
+    RunFailed,
+    StalePlan,
+    TargetError,
+)
+from runner.execution.options import RunOptions
+from runner.model import BackfillPlan, Json, Summary
+from runner.planning.ledger import Entry, entry
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyOptions:
+    """How plans are applied. `variables`: those that they were loaded with. `again`: names of plans
+    to run whatever the ledger says. `resume`: go on with a run that is not at its end. `detach`:
+    leave the next run to the workers."""
+
+    target: str
+    variables: dict[str, Json] = field(default_factory=dict)
+    again: Sequence[str] = ()
+    resume: bool = False
+    detach: bool = False
+    run: RunOptions = field(default_factory=RunOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What applying has come to.
+
+    `entries`: how the plans stand now. `ran`: the names of those that were begun or gone on with.
+    `error`: what ended it early. `open`: why not all of them are applied, where that is no error:
+    the summary of a run that did not complete; a run that is with the workers; plans that have
+    changed since they were applied.
+    """
+
+    entries: Sequence[Entry]
+    ran: Sequence[str]
+    error: BackfillError | None = None
+    open: Summary | Incomplete | StalePlan | None = None
+
+
+def pending(session: Session, plans: Sequence[BackfillPlan], options: ApplyOptions) -> list[Entry]:
+    """How each of the plans stands on the target. Nothing is changed, and no state made."""
+    address = session.target(options.target).address
+    if not session.has_state:
+        return [entry(plan, options.variables, ()) for plan in plans]
+    ledger = session.reader.ledger
+    return [entry(plan, options.variables, ledger(plan.name, address)) for plan in plans]
+
+
+def apply(session: Session, plans: Sequence[BackfillPlan], options: ApplyOptions) -> Applied:
+    """Run the plans that are pending, in their order, until one does not complete."""
+    applying = _Applying(session, plans, options)
+    left: Summary | Incomplete | StalePlan | None = None
+    error: BackfillError | None = None
+    try:
+        left = applying.all()
+    except BackfillError as caught:
+        error = caught
+    try:
+        entries = pending(session, plans, options)
+    except TargetError as away:
+        entries, error = [], error or away
+    return Applied(entries, applying.ran, error, left)
+
+
+@dataclass(slots=True)
+class _Applying:
+    """The plans in their order, and which have been run by this call."""
+
+    session: Session
+    plans: Sequence[BackfillPlan]
+    options: ApplyOptions
+    ran: list[str] = field(default_factory=list)
+
+    def all(self) -> Summary | Incomplete | StalePlan | None:
+        """What keeps them from being applied, all of them: the first that does not complete, else
+        one that has changed."""
+        changed: StalePlan | None = None
+        for plan in self.plans:
+            found = self._decide(plan)
+            if isinstance(found, StalePlan):
+                changed = found
+            elif found is not None:
+                return found
+        return changed
+
+    def _decide(self, plan: BackfillPlan) -> Summary | Incomplete | StalePlan | None:
+        """None where it is applied; what it is run again for is asked anew."""
+        before = self._entry(plan)
+        again = plan.name in self.options.again
+        if before.standing == "applied" and not again:
+            return None
+        if before.standing == "changed" and not again:
+            return self._changed(before)
+        try:
+            return self._one(plan, before, again=again)
+        except _Meanwhile as other:
+            self.session.reporter.say(f"{plan.name} was run meanwhile: run {other}")
+            return self._decide(plan)
+
+    def _entry(self, plan: BackfillPlan) -> Entry:
+        return pending(self.session, [plan], self.options)[0]
+
+    def _changed(self, before: Entry) -> StalePlan:
+        run_id = before.run and before.run.run_id
+        message = (
+            f"changed: {before.name} was applied by run {run_id}, and its files are others now: "
+            f"`--again {before.name}` runs it"
+        )
+        self.session.reporter.say(message)
+        return StalePlan(message)
+
+    def _one(
+        self, plan: BackfillPlan, before: Entry, *, again: bool
+    ) -> Summary | Incomplete | None:
+        unfinished = before.run if before.standing == "unfinished" else None
+        if unfinished and self.session.store.run_state(unfinished.run_id).parked:
+            return self._submitted(unfinished.run_id)
+        if not again and not (unfinished and self.options.resume):
+            _refuse_open(before)
+        self._refuse_missing(plan)
+        self.ran.append(plan.name)
+        if unfinished and self.options.resume and not again:
+            self.session.reporter.say(f"resuming {plan.name} ({plan.path})")
+            return self._resume(unfinished.run_id)
+        self.session.reporter.say(f"applying {plan.name} ({plan.path})")
+        known = before.run and before.run.run_id
+        return self._run(plan, lambda: self._refuse_others(plan, known))
+
+    def _resume(self, run_id: str) -> Summary | Incomplete | None:
+        if not self.options.detach:
+            return _unless_completed(resume(self.session, run_id, self.options.run))
+        submitted = resubmit(self.session, run_id, self.options.run)
+        return self._submitted(submitted.run_id if submitted else run_id)
+
+    def _run(
+        self, plan: BackfillPlan, once_locked: Callable[[], None]
+    ) -> Summary | Incomplete | None:
+        options = self.options
+        prepared = prepare(
+            self.session, plan, target=options.target, variables=dict(options.variables)
+        )
+        if not options.detach:
+            found = run(self.session, prepared, options.run, once_locked=once_locked)
+            return _unless_completed(found)
+        submitted = submit(self.session, prepared, options.run, once_locked=once_locked)
+        return self._submitted(submitted.run_id)
+
+    def _submitted(self, run_id: str) -> Incomplete:
+        """It is under way, and no more than that: what comes after it waits."""
+        message = f"run {run_id} is with the workers: `backfill status {run_id} --watch`"
+        self.session.reporter.say(message)
+        return Incomplete(message)
+
+    def _refuse_others(self, plan: BackfillPlan, known: str | None) -> None:
+        """While the plan was planned, another process may have run it: the lock is held now."""
+        latest = self._entry(plan).run
+        if latest and latest.run_id != known:
+            raise _Meanwhile(latest.run_id)
+
+    def _refuse_missing(self, plan: BackfillPlan) -> None:
+        """What it depends on must have been applied, by this call or an earlier one."""
+        wanted = {str(name) for name in plan.metadata.get("depends_on") or ()}
+        known = [other for other in self.plans if other.name in wanted]
+        for found in pending(self.session, known, self.options):
+            if found.standing not in ("applied", "changed"):
+                raise PreflightRefused(f"{plan.name} depends on {found.name}, which is not applied")
+        address = self.session.target(self.options.target).address
+        for name in sorted(wanted - {other.name for other in known}):
+            runs = self.session.store.ledger(name, address)
+            if not runs or not runs[0].done:
+                message = f"{plan.name} depends on `{name}`, which is neither here nor applied"
+                hint = "is its name right, and its file among these?"
+                raise PreflightRefused(message, hint=hint)
+
+
+class _Meanwhile(Exception):
+    """Another process has run the plan: its run."""
+
+
+def _unless_completed(summary: Summary | None) -> Summary | None:
+    return summary if summary and (summary.interrupted or summary.status != "completed") else None
+
+
+def _refuse_open(found: Entry) -> None:
+    if found.run is None:
+        return
+    run_id = found.run.run_id
+    if found.standing == "unfinished":
+        message = f"{found.name}: run {run_id} has not come to its end"
+        raise Incomplete(message, hint=f"`backfill resume {run_id}` goes on with it")
+    if found.standing == "failed":
+        hint = f"`backfill retry {run_id}` sends what failed; `--again {found.name}` runs all of it"
+        raise RunFailed(f"{found.name}: run {run_id} is {found.run.status}", hint=hint)

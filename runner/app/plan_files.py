@@ -1,0 +1,210 @@
+"""Which plan files a command is about: files, folders, and of these the ones that have changed.
+
+Each file is read and parsed once.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.adapters.git import repository_here
+from runner.adapters.git_files import (
+    Commit,
+    Disk,
+    Names,
+    Side,
+    differs,
+    names_of,
+    objects_of,
+    trail,
+)
+from runner.errors import InvalidPlan, UsageError
+from runner.model import BackfillPlan, Json, Problem, Schedule
+from runner.planning.ledger import in_order
+from runner.spec.files import Refused, read_plan, strange_name
+
+if TYPE_CHECKING:
+    from runner.app.session import Session
+    from runner.spec.load import Opened
+
+SUFFIXES = (".yaml", ".yml")
+_NAMING = ("catalog", "file")  # the keys of a plan whose values are names of files
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFile:
+    """A plan file or a catalog, as it was read."""
+
+    path: str
+    opened: Opened
+
+    @property
+    def is_catalog(self) -> bool:
+        return self.opened.is_catalog
+
+    @property
+    def names(self) -> list[str]:
+        """The files that it names, as far as it could be parsed."""
+        return [] if self.is_catalog else list(_file_names(self.opened.document.value))
+
+    def problems(self) -> tuple[Problem, ...]:
+        """Of a catalog."""
+        from runner.spec.load import check_catalog
+
+        return check_catalog(self.opened)
+
+    def load(self, variables: Mapping[str, Json], *, strict: bool = False) -> BackfillPlan | None:
+        """The plan, with the files that it names; None for a catalog. Raises `InvalidPlan`."""
+        from runner.spec.load import load_plan
+
+        if not self.is_catalog:
+            return load_plan(self.opened, overrides=variables, strict=strict)
+        found = self.problems()
+        if any(problem.severity == "error" for problem in found):
+            raise InvalidPlan(found)
+        return None
+
+
+def plan_file(path: str, raw: bytes | None = None) -> PlanFile:
+    """`raw`: what was read of it already. Raises `UsageError` where it cannot be read."""
+    from runner.spec.load import open_plan
+
+    return PlanFile(path, open_plan(path, raw))
+
+
+def plan_files(
+    session: Session, paths: Sequence[str], changed_since: str | None = None
+) -> list[PlanFile]:
+    """The plan files and catalogs of `paths`; see `paths_of`.
+
+    `changed_since`: those only that have changed, in the file itself or in one that it names, since
+    the branch has left that git revision. Raises `UsageError`.
+    """
+    found = _found(paths, strictly=changed_since is None)
+    if changed_since is None:
+        return [plan_file(path, raw) for path, raw in found.items()]
+    repository = repository_here(session.environ)
+    base = repository.parted(changed_since)
+    with objects_of(repository) as objects:
+        old, new = Commit(objects, base, repository.top), Disk(repository)
+        for path in paths:  # a folder that is another repository is refused
+            trail(new, repository.below(path).parts)
+        files = [plan_file(path, raw) for path, raw in found.items()]
+        return [
+            file for file in files if has_changed(old, new, repository.below(file.path).parts, file)
+        ]
+
+
+def paths_of(paths: Sequence[str], *, strictly: bool = True) -> list[str]:
+    """Of a folder its .yaml and .yml files, by name; not those of folders in it, nor lists (which
+    are data) and the project file. Raises `UsageError` where there is none (`strictly`)."""
+    return list(_found(paths, strictly=strictly))
+
+
+def _found(paths: Sequence[str], *, strictly: bool) -> dict[str, bytes | None]:
+    """The paths, with what was read of them in a folder."""
+    found: dict[str, bytes | None] = {}
+    for path in paths:
+        if not Path(path).is_dir():
+            found.setdefault(path, None)
+            continue
+        for file in sorted(map(str, Path(path).iterdir())):
+            may_be, raw = _may_be_a_plan(Path(file))
+            if may_be:
+                found.setdefault(file, raw)
+    for path in found:
+        if wrong := strange_name(path):
+            raise UsageError(f"{path!r} cannot be read: {wrong}", hint="rename the file")
+    if not found and strictly:
+        raise UsageError(f"there is no plan in {', '.join(paths)}")
+    return found
+
+
+def has_changed(old: Side, new: Side, place: Names, file: PlanFile) -> bool:
+    """The file itself, or a catalog or data file that it names."""
+    named = places_named(new, place, file)
+    return differs(old, new, place) or any(differs(old, new, path) for path in named)
+
+
+def places_named(side: Side, place: Names, file: PlanFile) -> list[Names]:
+    """Where the files are that the plan names: relative to what it links to, if it is a link."""
+    at = trail(side, place)
+    folder = at[-1][0][:-1] if at else ()
+    return [(*folder, *names_of(name)) for name in file.names]
+
+
+def load_plans(
+    files: Sequence[PlanFile], variables: Mapping[str, Json], *, strict: bool = False
+) -> list[BackfillPlan]:
+    """Those of the files that are no catalogs. Raises `InvalidPlan` with the problems of all."""
+    plans: list[BackfillPlan] = []
+    problems: list[Problem] = []
+    for file in files:
+        try:
+            plan = file.load(variables, strict=strict)
+        except InvalidPlan as error:
+            problems += error.problems
+        else:
+            plans += [plan] if plan else []
+    if problems:
+        raise InvalidPlan(tuple(dict.fromkeys(problems)))
+    return plans
+
+
+def plans_to_apply(
+    session: Session,
+    paths: Sequence[str],
+    variables: Mapping[str, Json],
+    changed_since: str | None = None,
+    *,
+    strict: bool = False,
+) -> list[BackfillPlan]:
+    """In the order in which they are applied, without those with a schedule, which workers start.
+
+    Raises `InvalidPlan` with the problems of all of them.
+    """
+    plans = load_plans(plan_files(session, paths, changed_since), variables, strict=strict)
+    if not plans and changed_since is None:  # nothing but catalogs
+        raise UsageError(f"there is no plan in {', '.join(paths)}")
+    for plan in (plan for plan in plans if plan.schedule):
+        session.reporter.note(f"{plan.path} has a schedule: `backfill serve` starts it")
+    return [plan for plan in in_order(plans) if plan.schedule is None]
+
+
+def scheduled_plans(paths: Sequence[str]) -> list[tuple[BackfillPlan, Schedule]]:
+    """Those of the plans that have a schedule. Raises `InvalidPlan` with what is wrong with any."""
+    plans = load_plans([plan_file(*one) for one in _found(paths, strictly=False).items()], {})
+    found = in_order([plan for plan in plans if plan.schedule])
+    return [(plan, plan.schedule) for plan in found if plan.schedule]
+
+
+def _may_be_a_plan(file: Path) -> tuple[bool, bytes | None]:
+    """Also what was read of it to know that."""
+    from runner.spec.project import NAME as PROJECT
+
+    if file.suffix not in SUFFIXES or file.name == PROJECT or file.is_dir():
+        return False, None
+    try:
+        raw = read_plan(file)
+    except Refused:  # whoever reads it says why
+        return True, None
+    lines = io.BytesIO(raw)
+    first = next((line for line in lines if line.strip() and line[:1] not in b"#%"), b"")
+    return first[:1] not in (b"-", b"[") or first.startswith(b"---"), raw
+
+
+def _file_names(value: Json) -> Iterator[str]:
+    """Whatever stands under a key that names files, at any depth."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from _file_names(inner)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if key in _NAMING:
+                named = inner if isinstance(inner, list) else [inner]
+                yield from (one for one in named if isinstance(one, str) and one)
+            yield from _file_names(inner)

@@ -1,0 +1,280 @@
+"""A git branch is followed: look, decide, apply, write down, and look again."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from runner.adapters.git import GitFailed
+from runner.adapters.git_mirror import Mirror
+from runner.adapters.journal.leases import who
+from runner.adapters.journal.store import Store
+from runner.app.apply import Applied, ApplyOptions, apply
+from runner.app.plan_files import plans_to_apply
+from runner.app.session import Session
+from runner.errors import (
+    BackfillError,
+    Incomplete,
+    InvalidPlan,
+    PreflightRefused,
+    StalePlan,
+    TargetError,
+    UsageError,
+)
+from runner.model import Json, Summary, SyncRecord
+from runner.spec.secrets import redact
+
+_FOLDER = ".backfill/sync"
+_SHORTEST = 1.0  # seconds between two looks
+
+
+@dataclass(frozen=True, slots=True)
+class SyncOptions:
+    """What is followed, what its commits must be, and how their plans are applied.
+
+    `path`: the folder of plans in the repository. `every`: seconds between two looks. `signed`: a
+    commit needs a signature that git knows, by a key of `allowed_signers` where that names a file.
+    """
+
+    repository: str
+    branch: str
+    path: str
+    every: float
+    apply: ApplyOptions
+    strict: bool = False
+    signed: bool = False
+    allowed_signers: str | None = None
+    allow_force_push: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What the last look has come to. `applied`: None where it did not come to that, or there was
+    nothing to apply at `commit`. `stopped`: the signal that has ended it, and whether it came while
+    plans were applied."""
+
+    commit: str | None = None
+    applied: Applied | None = None
+    error: BackfillError | None = None
+    stopped: signal.Signals | None = None
+    amid: bool = False
+
+
+class Stopped(BaseException):
+    """A signal, while no run is being driven that would have to end first."""
+
+
+def sync(
+    session: Session,
+    options: SyncOptions,
+    *,
+    once: bool = False,
+    report: Callable[[BackfillError], None] = lambda _: None,
+) -> Synced:
+    """Follow the branch until SIGINT or SIGTERM, or look `once`.
+
+    `report` hears what is wrong, once as long as it stays the same; with `once`, that is in what is
+    returned. Raises `UsageError`, `PreflightRefused`, and `LockHeld` where another process of this
+    machine follows the same.
+    """
+    if options.every < _SHORTEST:
+        raise UsageError("--every is at least 1s")
+    target = session.target(options.apply.target)
+    if not (options.apply.run.yes or target.local):
+        hint = "say --yes"
+        raise PreflightRefused(f"nobody is asked before events go to {target.name}", hint=hint)
+    repository = options.repository
+    if Path(repository).is_dir():
+        repository = str(Path(repository).resolve())
+    # By address, so that `dev` here and `dev` there are two.
+    named = "\n".join((repository, options.branch, options.path, target.address))
+    sync_id = hashlib.sha256(named.encode()).hexdigest()[:16]
+    folder = Path(_FOLDER).resolve() / sync_id
+    mirror = Mirror(folder, repository, options.branch, session.environ)
+    record = SyncRecord(
+        sync_id, repository, options.branch, options.path, options.apply.target, options.every,
+        who(), time.time(),
+    )  # fmt: skip
+    with mirror.opened():
+        return _Syncing(session, options, mirror, record, report).run(once=once)
+
+
+@dataclass
+class _Syncing:
+    """`record` tells what came of the last look; every change of it is kept in the state."""
+
+    session: Session
+    options: SyncOptions
+    mirror: Mirror
+    record: SyncRecord
+    report: Callable[[BackfillError], None]
+    stopped: signal.Signals | None = None
+    applying: bool = False
+    reported: list[str] = field(default_factory=list)
+
+    def run(self, *, once: bool) -> Synced:
+        before = {one.id: one for one in self.session.store.syncs()}.get(self.record.id)
+        if before:
+            self.record = replace(
+                self.record, seen=before.seen, applied=before.applied, applied_at=before.applied_at
+            )
+        found = Synced()
+        with self._signals():
+            try:
+                while True:
+                    found = self._look()
+                    if once or self.stopped:
+                        break
+                    self._once(found)
+                    time.sleep(self.record.every)
+            except Stopped:
+                found = Synced(amid=self.applying)
+            found = replace(found, stopped=self.stopped)
+        self._keep(ended_at=time.time())
+        return found
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self._signalled) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        """Without a frame: from the driver of a run, which ends the run in order."""
+        first, self.stopped = self.stopped is None, signal.Signals(number)
+        if frame and first:
+            raise Stopped
+
+    def _look(self) -> Synced:
+        try:
+            commit = self._commit()
+            if commit == self.record.applied:
+                self._keep(outcome="applied", message=None)
+                return Synced(commit)
+            folder = self._folder(commit)
+        except BackfillError as error:
+            refused = isinstance(error, (StalePlan, PreflightRefused, UsageError))
+            self._keep(outcome="refused" if refused else "unreachable", message=_words(error))
+            return Synced(error=error)
+        self._keep(outcome="applying", message=None, seen=commit)
+        self.session.reporter.say(f"{commit[:12]}: applying {self.record.path}")
+        return self._apply(commit, folder)
+
+    def _commit(self) -> str:
+        """The commit that the branch is at, which goes on from the one seen before.
+
+        Raises `TargetError`, `StalePlan` and `PreflightRefused`.
+        """
+        options, seen = self.options, self.record.seen
+        try:
+            found = self.mirror.fetch()
+        except GitFailed as error:
+            hint = error.hint or "are its address, the branch and git's own credentials right?"
+            raise TargetError(f"{self.mirror.repository}: {error}", hint=hint) from None
+        if seen and not options.allow_force_push and not self.mirror.leads_to(seen, found):
+            message = (
+                f"{options.branch} was rewritten: it was at {seen[:12]}, and {found[:12]} does "
+                "not go on from there"
+            )
+            hint = "--allow-force-push takes it as it is; plans that were applied stay applied"
+            raise StalePlan(message, hint=hint)
+        if options.signed or options.allowed_signers:
+            self.mirror.refuse_unsigned(found, options.allowed_signers)
+        return found
+
+    def _folder(self, commit: str) -> Path:
+        """The folder of plans, as it is in the commit. Raises `UsageError`."""
+        tree = self.mirror.check_out(commit).resolve()
+        folder = (tree / self.options.path).resolve()
+        if not folder.is_relative_to(tree) or not folder.exists():
+            message = f"there is no {self.options.path} in {commit[:12]} of {self.options.branch}"
+            raise UsageError(message)
+        _forget_modules(tree)
+        return folder
+
+    def _apply(self, commit: str, folder: Path) -> Synced:
+        options = self.options
+        self.applying = True
+        with self._beating():
+            try:
+                variables: dict[str, Json] = options.apply.variables
+                plans = plans_to_apply(
+                    self.session, [str(folder)], variables, strict=options.strict
+                )
+                applied = apply(self.session, plans, options.apply)
+            except BackfillError as error:
+                self.applying = False
+                self._keep(outcome="failed", message=_words(error))
+                return Synced(commit, error=error)
+        self.applying = False
+        left = applied.error or applied.open
+        if left is None:
+            self._keep(outcome="applied", message=None, applied=commit, applied_at=time.time())
+        elif isinstance(left, Summary):
+            self._keep(outcome="failed", message=f"run {left.run_id} is {left.status}")
+        elif left is applied.open and isinstance(left, Incomplete):
+            self._keep(message=_words(left))  # the workers are at it
+        else:
+            self._keep(outcome="failed", message=_words(left))
+        return Synced(commit, applied, applied.error, amid=self.stopped is not None)
+
+    @contextmanager
+    def _beating(self) -> Iterator[None]:
+        """While plans are applied, the record says that this process is there."""
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(self.record.every):
+                with suppress(TargetError), Store(self.session.state) as store:
+                    store.keep_sync(replace(self.record, checked_at=time.time()))
+
+        beating = threading.Thread(target=beat, daemon=True)
+        beating.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            beating.join()
+
+    def _keep(self, **changes: Any) -> None:
+        self.record = replace(self.record, checked_at=time.time(), **changes)
+        try:
+            self.session.store.keep_sync(self.record)
+        except TargetError as error:  # what applies will refuse by itself; this goes on looking
+            self.session.reporter.note(str(error))
+
+    def _once(self, found: Synced) -> None:
+        """Report what is wrong once, as long as it stays the same."""
+        words = [_words(found.error)] if found.error else []
+        if found.error and self.reported != words:
+            self.report(found.error)
+        self.reported = words
+
+
+def _words(error: BackfillError) -> str:
+    """One line, also of a plan with problems: of these, the first."""
+    if isinstance(error, InvalidPlan) and error.problems:
+        first = error.problems[0]
+        return redact(f"{first.path}:{first.line}:{first.column}: error: {first.message}")
+    return redact(str(error))
+
+
+def _forget_modules(folder: Path) -> None:
+    """Handlers of an earlier commit are not those of this one."""
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and Path(file).is_relative_to(folder):
+            del sys.modules[name]
