@@ -40,8 +40,8 @@ def write(tmp_path: Path) -> Write:
 
 @pytest.fixture
 def apply(backfill: Backfill, tmp_path: Path, url: str) -> Callable[..., Result]:
-    def run(*arguments: str, command: str = "apply") -> Result:
-        return backfill(command, tmp_path / "plans", "--target", url, *arguments)
+    def run(*arguments: str) -> Result:
+        return backfill("apply", tmp_path / "plans", "--target", url, *arguments)
 
     return run
 
@@ -50,14 +50,14 @@ Apply = Callable[..., Result]
 
 
 def states(apply: Apply) -> dict[str, str]:
-    shown = json.loads(apply("--all", "--format", "json", command="pending").out)
+    shown = json.loads(apply("--dry-run", "--all", "--format", "json").out)
     return {entry["name"]: entry["state"] for entry in shown}
 
 
 def test_pending_plans_are_run_in_order_and_once(apply: Apply, write: Write, jobs: Jobs) -> None:
     write("10-later.yaml", "later", "o/second")
     write("2-first.yaml", "first", "o/first")
-    pending = apply(command="pending")
+    pending = apply("--dry-run")
     assert [line.split()[:2] for line in pending.out.splitlines()] == [
         ["pending", "first"],
         ["pending", "later"],
@@ -68,7 +68,7 @@ def test_pending_plans_are_run_in_order_and_once(apply: Apply, write: Write, job
     again = apply()
     assert (again.status, again.out) == (0, "nothing is pending: 2 plans are applied\n")
     assert len(jobs.items) == 2
-    assert apply(command="pending").out == "nothing is pending: 2 plans are applied\n"
+    assert apply("--dry-run").out == "nothing is pending: 2 plans are applied\n"
 
 
 def test_versions_and_what_a_plan_depends_on_go_over_file_names(
@@ -123,7 +123,9 @@ def test_applied_on_one_target_is_pending_on_another(
 ) -> None:
     write("1.yaml", "one", "o/one")
     assert apply().status == 0
-    elsewhere = backfill("pending", tmp_path / "plans", "--target", "http://127.0.0.1:1")
+    elsewhere = backfill(
+        "apply", tmp_path / "plans", "--target", "http://127.0.0.1:1", "--dry-run"
+    )
     assert elsewhere.out.startswith("pending     one")
 
 

@@ -50,7 +50,7 @@ MAY_LOAD = {
     "status": _STATE,
     "events latest": f"{_STATE} ulid",
     "logs latest": _STATE,
-    "pending plan.yaml": f"{_READING} {_STATE}",
+    "apply plan.yaml --dry-run": f"{_READING} {_STATE}",
     "report latest": f"{_STATE} asyncio jinja2 tenacity",
     "resume latest": f"{_SENDING} {_EMBEDDED}",
     "apply plan.yaml": _SENDING,

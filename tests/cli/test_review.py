@@ -175,7 +175,7 @@ def test_a_partial_clone_tells_what_has_changed_and_names_what_it_lacks(
     assert fates(backfill, *only) == {"plans/one.yaml": "changed"}
 
 
-@pytest.mark.parametrize("command", ["validate", "plan", "diff", "pending", "apply"])
+@pytest.mark.parametrize("command", ["validate", "plan", "diff", "apply --dry-run", "apply"])
 def test_a_shallow_clone_without_the_common_commit_is_refused(
     backfill: Backfill, git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
@@ -186,11 +186,11 @@ def test_a_shallow_clone_without_the_common_commit_is_refused(
     git.commit()
     clone = cloned(git, tmp_path / "clone", "--depth=1", "--no-single-branch")
     monkeypatch.chdir(clone.folder)
-    done = backfill(command, "plans/", "--changed-since", "origin/main")
+    done = backfill(*command.split(), "plans/", "--changed-since", "origin/main")
     assert (done.status, done.out) == (2, "")
     assert "`origin/main` and `HEAD` have no commit in common in this shallow clone" in done.err
     assert "fetch-depth: 0" in done.err
-    missing = backfill(command, "plans/", "--changed-since", "origin/gone")
+    missing = backfill(*command.split(), "plans/", "--changed-since", "origin/gone")
     assert (missing.status, missing.out) == (2, "")
     assert "no git revision `origin/gone`" in missing.err
     assert "fetch-depth: 0" in missing.err

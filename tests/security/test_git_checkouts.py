@@ -32,7 +32,7 @@ COMMANDS = (
     ("diff", "plans/", "--changed-since", "main"),
     ("diff", "main..HEAD", "plans/"),
     ("diff", "main", "plans/one.yaml"),
-    ("pending", "plans/", "--changed-since", "main"),
+    ("apply", "--dry-run", "plans/", "--changed-since", "main"),
     ("apply", "plans/", "--changed-since", "main"),
 )
 

@@ -192,6 +192,6 @@ def test_apply_leaves_plans_with_a_schedule_to_the_workers(
     tmp_path: Path, backfill: Backfill
 ) -> None:
     write_plan(tmp_path, BODY)
-    shown = backfill("pending", tmp_path, "--format", "json")
+    shown = backfill("apply", "--dry-run", tmp_path, "--format", "json")
     assert json.loads(shown.out) == []
     assert "has a schedule: `backfill serve` starts it" in shown.err
