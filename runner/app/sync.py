@@ -182,7 +182,8 @@ class _Syncing:
         try:
             found = self.mirror.fetch()
         except GitFailed as error:
-            hint = error.hint or "are its address, the branch and git's own credentials right?"
+            hint = "are its address, the branch and git's own credentials right?"
+            hint = f"{hint} {error.hint}" if error.hint else hint
             raise TargetError(f"{self.mirror.repository}: {error}", hint=hint) from None
         if seen and not options.allow_force_push and not self.mirror.leads_to(seen, found):
             message = (

@@ -123,9 +123,7 @@ def test_applied_on_one_target_is_pending_on_another(
 ) -> None:
     write("1.yaml", "one", "o/one")
     assert apply().status == 0
-    elsewhere = backfill(
-        "apply", tmp_path / "plans", "--target", "http://127.0.0.1:1", "--dry-run"
-    )
+    elsewhere = backfill("apply", tmp_path / "plans", "--target", "http://127.0.0.1:1", "--dry-run")
     assert elsewhere.out.startswith("pending     one")
 
 

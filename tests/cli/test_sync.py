@@ -238,6 +238,23 @@ def test_a_plan_that_fails_is_a_sync_that_fails_until_it_is_retried(
     assert jobs.items == ["o/a", "o/a"]
 
 
+def test_what_a_handler_prints_is_no_cause_of_a_failure(backfill: Backfill, remote: Git) -> None:
+    remote.write(
+        "plans/jobs.py",
+        "import sys\n\ndef sync(event):\n"
+        "    print('error: 401 with signkey-test-1234', file=sys.stderr)\n"
+        "    raise ValueError('no such repository')\n",
+    )
+    remote.write("plans/1-one.yaml", plan("one", "o/a", "handlers: {app/sync: 'jobs:sync'}\n"))
+    remote.commit()
+    done = backfill("sync", "--repo", remote.folder, "--once")
+    assert done.status == 1
+    assert "signkey-test-1234" in done.err, "as the handler prints it"
+    message = status(backfill)["message"]
+    assert message.startswith("run ")
+    assert message.endswith(" is failed")
+
+
 def test_it_follows_until_sigterm_and_status_tells_how_it_is(
     start: Start, remote: Git, url: str, jobs: Jobs, backfill: Backfill
 ) -> None:

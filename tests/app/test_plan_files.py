@@ -1,0 +1,100 @@
+"""Files of plans by a session, in process: each is read and parsed once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.app.apply import ApplyOptions, apply, pending
+from runner.app.plan_files import plan_files, plans_to_apply
+from runner.app.session import Session
+from runner.errors import UsageError
+from runner.spec import load, strict_yaml
+from tests.support import CATALOG
+
+PLAN = """\
+apiVersion: backfill/v1
+kind: BackfillPlan
+metadata: {name: %s}
+catalog: catalog.yaml
+repos: [o/a, {file: more.csv}]
+operations: [fire]
+handlers: {app/fire: "jobs:fire"}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "plans"
+    folder.mkdir()
+    (folder / "catalog.yaml").write_text(CATALOG)
+    (folder / "more.csv").write_text("repo\no/b\n")
+    (folder / "jobs.py").write_text("def fire(event):\n    pass\n")
+    (folder / "rows.yaml").write_text("# repositories\n- o/c\n")
+    for name in ("one", "two"):
+        (folder / f"{name}.yaml").write_text(PLAN % name)
+    return folder
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each file was parsed."""
+    found: Counter[str] = Counter()
+    real = strict_yaml.parse
+
+    def counted(raw: bytes, path: str) -> Any:
+        found[Path(path).name] += 1
+        return real(raw, path)
+
+    monkeypatch.setattr(load, "parse", counted)
+    return found
+
+
+def test_applying_a_plan_parses_its_file_once_and_its_catalog_once(
+    folder: Path, parsed: Counter[str]
+) -> None:
+    with Session() as session:
+        plans = plans_to_apply(session, [str(folder / "one.yaml")], {})
+        applied = apply(session, plans, ApplyOptions("embedded"))
+    assert (applied.error, applied.open, applied.ran) == (None, None, ["one"])
+    assert parsed == {"one.yaml": 1, "catalog.yaml": 1}
+
+
+def test_each_plan_of_a_folder_is_parsed_once_and_lists_are_data(
+    folder: Path, parsed: Counter[str]
+) -> None:
+    with Session() as session:
+        found = plan_files(session, [str(folder)])
+        assert [Path(file.path).name for file in found] == ["catalog.yaml", "one.yaml", "two.yaml"]
+        assert [file.names for file in found] == [[], *[["catalog.yaml", "more.csv"]] * 2]
+        plans = [plan for file in found if (plan := file.load({}))]
+    assert [plan.name for plan in plans] == ["one", "two"]
+    assert parsed["one.yaml"] == parsed["two.yaml"] == 1
+
+
+def test_every_file_that_a_plan_was_made_of_is_one_that_it_names(folder: Path) -> None:
+    """Else a change to it would not be a change of the plan."""
+    with Session() as session:
+        for file in plan_files(session, [str(folder)]):
+            if plan := file.load({}):
+                named = {str((folder / name).resolve()) for name in file.names}
+                assert {path for path, _ in plan.inputs} == named | {str(Path(file.path).resolve())}
+
+
+def test_what_is_pending_is_told_without_making_a_state(folder: Path) -> None:
+    with Session() as session:
+        plans = plans_to_apply(session, [str(folder)], {})
+        entries = pending(session, plans, ApplyOptions("embedded"))
+        assert [(entry.name, entry.standing) for entry in entries] == [
+            ("one", "pending"),
+            ("two", "pending"),
+        ]
+        assert not session.has_state
+
+
+def test_a_folder_without_a_plan_is_refused(tmp_path: Path) -> None:
+    with Session() as session, pytest.raises(UsageError, match="there is no plan in"):
+        plans_to_apply(session, [str(tmp_path)], {})
