@@ -80,12 +80,12 @@ COMMANDS = {
     "diff": ["diff", "plans/plan.yaml", "plans/plan.yaml"],
     "run": ["run", "plans/plan.yaml"],
     "apply": ["apply", "plans"],
-    "pending": ["pending", "plans"],
-    "schedules": ["schedules", "plans"],
+    "apply --dry-run": ["apply", "--dry-run", "plans"],
+    "serve --list": ["serve", "--list", "plans"],
     "doctor": ["doctor", "plans/plan.yaml"],
     "coverage": ["coverage", "plans/plan.yaml"],
     "operations": ["operations", "plans/plan.yaml"],
-    "submit": ["submit", "plans/plan.yaml", "--target", "dev"],
+    "run --detach": ["run", "--detach", "plans/plan.yaml", "--target", "dev"],
     "dev": ["dev", "plans/plan.yaml", "--port", "18288"],
     "format": ["format", "plans/plan.yaml"],
 }
@@ -134,7 +134,7 @@ def test_no_command_reads_an_odd_plan(warm: str, tmp_path: Path, command: str, n
     assert words in done.err
 
 
-@pytest.mark.parametrize("command", sorted({*COMMANDS} - {"dev", "submit"}))
+@pytest.mark.parametrize("command", sorted({*COMMANDS} - {"dev", "run --detach"}))
 def test_an_ordinary_plan_is_read_by_each_of_them(warm: str, tmp_path: Path, command: str) -> None:
     """The control. `dev` would go on, and `run --detach` needs a server."""
     plan = repository(tmp_path)
@@ -226,7 +226,7 @@ def test_a_plan_that_a_shell_pipes_in_is_read_by_commands_that_look_twice(
         assert done.status == 0, done
 
 
-@pytest.mark.parametrize("command", ["validate", "plan", "run", "format", "pending"])
+@pytest.mark.parametrize("command", ["validate", "plan", "run", "format", "apply"])
 def test_a_name_that_is_no_utf_8_is_refused_in_words(
     warm: str, tmp_path: Path, command: str
 ) -> None:
