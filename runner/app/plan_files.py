@@ -24,7 +24,6 @@ from runner.adapters.git_files import (
 )
 from runner.errors import InvalidPlan, UsageError
 from runner.model import BackfillPlan, Json, Problem, Schedule
-from runner.planning.ledger import in_order
 from runner.spec.files import Refused, read_plan, strange_name
 
 if TYPE_CHECKING:
@@ -167,6 +166,8 @@ def plans_to_apply(
 
     Raises `InvalidPlan` with the problems of all of them.
     """
+    from runner.planning.ledger import in_order
+
     plans = load_plans(plan_files(session, paths, changed_since), variables, strict=strict)
     if not plans and changed_since is None:  # nothing but catalogs
         raise UsageError(f"there is no plan in {', '.join(paths)}")
@@ -177,6 +178,8 @@ def plans_to_apply(
 
 def scheduled_plans(paths: Sequence[str]) -> list[tuple[BackfillPlan, Schedule]]:
     """Those of the plans that have a schedule. Raises `InvalidPlan` with what is wrong with any."""
+    from runner.planning.ledger import in_order
+
     plans = load_plans([plan_file(*one) for one in _found(paths, strictly=False).items()], {})
     found = in_order([plan for plan in plans if plan.schedule])
     return [(plan, plan.schedule) for plan in found if plan.schedule]
