@@ -329,6 +329,7 @@ def spoil(random: Random, git: Git, evil: Evil) -> None:
         lambda: link("c.yaml", "/dev/zero"),
         lambda: link("d.yaml", "../../outside.yaml"),
         lambda: link("catalog.yaml", "one.yaml"),
+        lambda: os.mkfifo(plans / "pipe.yaml"),
         lambda: (plans / "folder.yaml").mkdir(exist_ok=True),
         lambda: (plans / "bytes.yaml").write_bytes(random.randbytes(200)),
         lambda: (plans / "x\ny.yaml").write_text(plan("x", repos(1))),
@@ -373,6 +374,7 @@ def test_fuzz_whatever_a_git_folder_holds_ends_in_words_and_runs_nothing(
     assert status in (0, 2, 3), err
     assert out or err
     assert "Traceback" not in err
+    assert "root:x:0:0" not in out + err
     assert not evil.ran
 
 
