@@ -60,7 +60,8 @@ def repos(count: int) -> str:
 
 
 # The first request of a run that sends `sync`.
-REQUEST = Chunk(0, 1, 1, "sync", "app/sync", "1,AAAAAAAAAAAAAA==", b"[]", range(1), ["o/r0"])
+_SEED = "1,AAAAAAAAAAAAAA=="
+REQUEST = Chunk(0, 1, 1, "sync", "app/sync", _SEED, b"[]", range(1), ["o/r0"], 1.0, 1.0)
 
 open_stores: list[Store] = []
 

@@ -240,7 +240,7 @@ class Worker:
             return StepResult(end(context.journal, what, ending, began).status)
         step = context.step
         assert step  # noqa: S101 - made above
-        now = step.checkpoint(context.journal.next_position())
+        now = step.checkpoint()
         why = "its pace, or its jobs" if step.until else "more is to be done"
         return StepResult("running", now.held or now.what or why, step.until, now)
 

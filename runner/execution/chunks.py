@@ -19,13 +19,13 @@ _PART = 500  # events
 class Wire:
     """How a run writes the events of a stage.
 
-    `started_at` is what the times of scheduled events count from, so that they are the same
-    whenever they are sent.
+    `base` is what the times of scheduled events count from: with it, a request that is made again
+    has the same bytes.
     """
 
-    def __init__(self, run_id: str, started_at: float, stage: Stage, first: int) -> None:
-        self.stage, self.first = stage, first
-        self._run_id, self._started_at = run_id, started_at
+    def __init__(self, run_id: str, base: float, stage: Stage, first: int) -> None:
+        self.stage, self.first, self.base = stage, first, base
+        self._run_id = run_id
         self._head = b'{"name":' + orjson.dumps(stage.event) + b',"data":'
         # Of an item that comes once: its payload, and the item as JSON without its first quote.
         before_item = orjson.dumps(event_id(run_id, stage, "", 0))[:-1]
@@ -37,7 +37,7 @@ class Wire:
         """The `index`-th event of the stage as it is sent, with its idempotency key."""
         id_ = orjson.dumps(event_id(self._run_id, self.stage, item, index))
         at = self.stage.at(self.stage.batch_of(index))
-        time = b"" if at is None else b',"ts":%d' % ((self._started_at + at) * 1000)
+        time = b"" if at is None else b',"ts":%d' % ((self.base + at) * 1000)
         return b"".join((self._head, data, b',"id":', id_, time, b"}"))
 
     def pages(self, start: int) -> Iterator[tuple[list[str], list[bytes]]]:
@@ -73,7 +73,7 @@ class Ahead:
     def __init__(self, wire: Wire, start: int) -> None:
         self.items: list[str] = []
         self.bodies: list[bytes] = []
-        self.position = wire.first + start
+        self.position, self.base = wire.first + start, wire.base
         self._ends = array("Q")  # of each, counted in bytes from the first that was made
         self._dropped = 0  # bytes
         self._spent: list[bytes] = []

@@ -186,6 +186,16 @@ class Chunk:
     body: bytes
     positions: Sequence[int]
     items: Sequence[str]
+    sent_at: float  # since 1970
+    base: float  # ... and what the times of its events count from, where they have any
+
+
+class Latest(NamedTuple):
+    """The latest request of a run: its stage, when it was made, since 1970, and its base."""
+
+    stage: int
+    sent_at: float
+    base: float
 
 
 class Unanswered(NamedTuple):
@@ -198,6 +208,7 @@ class Unanswered(NamedTuple):
     seed: str
     positions: Sequence[int]
     sent_at: float
+    base: float
     started_again: bool
 
 
@@ -240,6 +251,9 @@ class JournalReads(Protocol):
         """How many events have been decided; the next one to send."""
 
     def next_chunk(self) -> int: ...
+
+    def latest(self) -> Latest | None:
+        """None before the first request."""
 
     def unanswered(self) -> Sequence[Unanswered]:
         """Chunks whose answer never arrived."""

@@ -87,7 +87,7 @@ def counted(plan: ExecutionPlan, journal: Journal, step: Step | None, *, past: b
 def _rebuild(plan: ExecutionPlan, journal: Journal, lost: Unanswered) -> Chunk:
     picked = list(pick(plan, lost.positions))
     stage = picked[0][0]
-    wire = Wire(journal.run_id, journal.started_at, stage, lost.positions[0] - picked[0][1])
+    wire = Wire(journal.run_id, lost.base, stage, lost.positions[0] - picked[0][1])
     return Chunk(
         number=lost.number,
         stage=stage.number,
@@ -98,6 +98,8 @@ def _rebuild(plan: ExecutionPlan, journal: Journal, lost: Unanswered) -> Chunk:
         body=join([wire.encode(index, item, data) for _, index, item, data in picked]),
         positions=lost.positions,
         items=[item for _, _, item, _ in picked],
+        sent_at=lost.sent_at,
+        base=lost.base,
     )
 
 

@@ -12,6 +12,7 @@ from runner.execution.context import Ending, How, RunContext
 from runner.execution.follow import Follower
 from runner.execution.gate import Gate
 from runner.execution.pace import Pace
+from runner.execution.pacer import Pacer
 from runner.execution.progress import Tracker
 from runner.execution.recover import counted, recover, watched
 from runner.execution.rounds import Rounds
@@ -62,6 +63,7 @@ class _Run:
             context.options.limits,
         )
         self.waits = context.step or Waits(context.clock, context.stop, context.journal.keep_lease)
+        self.pacer = Pacer(context.clock, context.journal, self.waits)
         self.gate = Gate(
             context.journal,
             self.waits,
@@ -189,31 +191,43 @@ class _Run:
             raise PreflightRefused(message)
         number, begun = stage.number, bool(self.journal.rounds(stage.number))
         while True:
-            if begun:
-                stage = self.plan.stages[number - 1]
-                if not await self._stage(stage, first):
-                    return False
-                if self.follower:  # the backlog is told when the work is done, not when it is sent
-                    await self.follower.settled(number)
+            if begun and not await self._round(number, first):
+                return False
+            stage = self.plan.stages[number - 1]
             following = await self.rounds.next(stage)
-            if following.what == "done" or self.context.stop.is_set():
+            if self.context.stop.is_set():
+                return False
+            if following.what == "done":
                 self.plan = self.rounds.close(self.plan, stage, following)
                 self.tracker.ended(number)
-                return not self.context.stop.is_set()
+                return True
             if following.what != "round":
                 stalled = following.what == "stalled"
                 self._end("failed" if stalled else "limit", following.reason or "")
                 return False
-            if begun:
-                await self._pause(stage, Pace(stage.pacing))
-            try:
-                self.plan = await self.rounds.begin(self.plan, stage, following.left)
-            except InvalidPlan as error:  # the plan was valid: what it asks has changed since
-                why = error.problems[0].message
-                self._end("limit", f"`{stage.operation}` cannot be resolved: {why}")
+            if begun and not await self._rest(stage, "between rounds"):
                 return False
-            stage, begun = self.plan.stages[number - 1], True
-            self.tracker.resolved(stage)
+            if not await self._begin_round(self.rounds, stage, following.left):
+                return False
+            begun = True
+
+    async def _round(self, number: int, first: int) -> bool:
+        """Send the round and follow it to its end: only then does the backlog say anything."""
+        if not await self._stage(self.plan.stages[number - 1], first):
+            return False
+        if self.follower:
+            await self.follower.settled(number)
+        return True
+
+    async def _begin_round(self, rounds: Rounds, stage: Stage, left: float | None) -> bool:
+        try:
+            self.plan = await rounds.begin(self.plan, stage, left)
+        except InvalidPlan as error:  # the plan was valid: what it asks has changed since
+            why = error.problems[0].message
+            self._end("limit", f"`{stage.operation}` cannot be resolved: {why}")
+            return False
+        self.tracker.resolved(self.plan.stages[stage.number - 1])
+        return True
 
     async def _stage(self, stage: Stage, first: int) -> bool:
         """Send the stage and wait for it as it asks; False where the run must end here."""
@@ -226,37 +240,44 @@ class _Run:
             await self.follower.settled(stage.number)
         if self.context.stop.is_set():
             return False
-        self.tracker.ended(stage.number)
+        if not stage.deferred:  # else another round may follow
+            self.tracker.ended(stage.number)
         return not self._must_stop()
 
     async def _send(self, stage: Stage, first: int, index: int) -> bool:
-        wire = Wire(self.journal.run_id, self.journal.started_at, stage, first)
-        pace, events = self.waits.pace_of(stage), Ahead(wire, index)
-        paced = index > 0  # a run that is carried on keeps the pace that was reviewed
+        pace, events = self.pacer.of(stage), self._ahead(stage, first, index)
+        fresh = stage.deferred and index == self.journal.rounds(stage.number)[-1].first
+        self.waits.left = self.pacer.left_of_batch(stage, index, fresh=fresh)
         while index < stage.total:
             if index and index == stage.canary and not await self._canary(stage):
                 return False
-            if paced and stage.begins is None:
-                await self._pause(stage, pace)
-            self.waits.rested = True
+            if not self.waits.left and not await self._rest(stage, "between batches"):
+                return False
             if self._must_stop() or not await self.gate.opened(stage.number, pace, batch=True):
                 return False
+            if events.base != self.pacer.base(stage, index):  # it has come to be late
+                events = self._ahead(stage, first, index)
             sent = await self._batch(stage, index, events, pace)
             if not sent:
                 return False
             self.waits.moved()
-            index, paced = index + sent, True
+            index += sent
         return not self.context.stop.is_set()
+
+    def _ahead(self, stage: Stage, first: int, index: int) -> Ahead:
+        base = self.pacer.base(stage, index)
+        return Ahead(Wire(self.journal.run_id, base, stage, first), index)
 
     async def _batch(self, stage: Stage, index: int, events: Ahead, pace: Pace) -> int:
         """How many events of the batch are decided; 0 where the run must end within it."""
         number, decided, size = stage.batch_of(index), 0, pace.size
-        count = batch_size(stage, index, pace)
+        count = self.waits.left or batch_size(stage, index, pace)
         while decided < count:
             left, seen, stop = count - decided, self.gate.seen, self.context.stop
             async for sent in self.sender.send_batch(stage, events, left, number, pace, seen, stop):
                 self._take(stage.number, sent)
                 decided += sent.accepted + sent.rejected
+                self.waits.left = count - decided
                 if decided < count and self._over_limit():
                     return 0
             if decided < count and not await self.gate.opened(stage.number, pace, batch=False):
@@ -269,12 +290,15 @@ class _Run:
             self.context.observer.note(faster)
         return count
 
-    async def _pause(self, stage: Stage, pace: Pace) -> None:
-        if pace.delay and not self.waits.passed(self.journal.next_position):
+    async def _rest(self, stage: Stage, between: str) -> bool:
+        """The delay, or what is left of it; False where the run is to end meanwhile."""
+        if self.pacer.owed(stage):
+            pace = self.pacer.of(stage)
             self.gate.look(pace)  # also at requests made while it stood still
-            why = "between batches (slowed down)" if pace.slowed else "between batches"
+            why = f"{between} (slowed down)" if pace.slowed else between
             self.tracker.waiting(stage.number, f"{format_duration(round(pace.delay, 1))} {why}")
-            await self.waits.pace(pace.delay)
+            await self.waits.pace(self.pacer.owed(stage))
+        return not self.context.stop.is_set()
 
     async def _canary(self, stage: Stage) -> bool:
         """The first events alone, to their end: the others follow only where they succeeded."""
@@ -292,6 +316,7 @@ class _Run:
 
     def _take(self, stage: int, sent: Sent) -> None:
         self.rejected += sent.rejected
+        self.pacer.sent(stage)
         self.tracker.sent(stage, sent.accepted, sent.rejected)
         if self.follower:
             self.follower.add(sent.events())

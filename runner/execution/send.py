@@ -119,16 +119,19 @@ class Sender:
 
     def _next_chunk(self, stage: Stage, events: Ahead, most: int, batch: int) -> Chunk:
         taken, body = events.request(replace(self.limits, events=most))
+        now = self.clock.time()
         return Chunk(
             number=self._chunks,
             stage=stage.number,
             batch=batch,
             operation=stage.operation,
             event=stage.event,
-            seed=make_seed(self.clock.time(), self.random),
+            seed=make_seed(now, self.random),
             body=body,
             positions=range(events.position, events.position + taken),
             items=events.items[:taken],
+            sent_at=now,
+            base=events.base,
         )
 
     def _shrink(self, chunk: Chunk, reason: str) -> None:

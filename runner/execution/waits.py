@@ -25,14 +25,13 @@ _LONGEST = 15.0  # seconds: no wait may outlast a lease
 class Checkpoint:
     """Where a run stands while no process carries it out. Times: seconds since 1970.
 
-    `rested`: the delay before the event at `position` has passed, or will have with the wait.
-    `stage`, `pace`: how fast a stage goes, see `Pace.kept`. `what`, `since`: what is asked again
-    and again, and since when. `life`: the latest sign of life from the jobs.
+    `stage`, `pace`: how fast a stage goes, see `Pace.kept`; `left`: how many events are left of a
+    batch that was begun. `what`, `since`: what is asked again and again, and since when. `life`:
+    the latest sign of life from the jobs.
     """
 
-    position: int = 0
-    rested: bool = False
     stage: int = 0
+    left: int = 0
     pace: tuple[int, float, int, float] | None = None
     what: str = ""
     since: float = 0.0
@@ -47,17 +46,15 @@ class Waits:
     clock: Clock
     stop: asyncio.Event
     keep_lease: Callable[[], None]
-    rested: bool = False  # is nothing owed before the next event?
     held: str = ""  # see `Checkpoint`
+    left: int = 0
 
     async def pace(self, seconds: float) -> None:
-        """The delay before the next event."""
-        self.rested = True
+        """What is left of the delay before the next event."""
         await self.clock.sleep(seconds, self.stop)
 
     def moved(self) -> None:
-        """A batch was sent: what comes next is owed its delay."""
-        self.rested = False
+        """A batch was sent: what was asked about before has come to its end."""
 
     async def again(self, seconds: float, what: str, *, most: float = inf) -> None:  # noqa: ARG002
         """Until `what` is to be asked about again; `most`: by when it must be."""
@@ -74,12 +71,13 @@ class Waits:
         """For how many seconds `what` was asked about before this process began."""
         return 0.0
 
-    def passed(self, position: Callable[[], int]) -> bool:  # noqa: ARG002
-        """Has the delay before this event passed already, between two steps?"""
-        return False
-
     def pace_of(self, stage: Stage) -> Pace:
         return Pace(stage.pacing)
+
+    def left_of_batch(self, stage: Stage) -> int | None:  # noqa: ARG002
+        """How many events are left of a batch that was begun before this process; None where that
+        is not known."""
+        return None
 
 
 @dataclass(slots=True)
@@ -97,14 +95,12 @@ class Step(Waits):
     until: float = 0.0  # when the next step is due
     life: float = 0.0
     _slept: float = 0.0
-    _first: bool = True
     _moved: bool = False
     _what: str = ""
     _since: float = 0.0
     _pace: tuple[int, Pace] | None = field(default=None)
 
     async def pace(self, seconds: float) -> None:
-        self.rested = True
         await self._wait(seconds)
 
     async def again(self, seconds: float, what: str, *, most: float = inf) -> None:
@@ -117,17 +113,12 @@ class Step(Waits):
         await self._wait(self._patient(seconds, last_sent))
 
     def moved(self) -> None:
-        self.rested, self._moved, self._what = False, True, ""
+        self._moved, self._what = True, ""
 
     def waited(self, what: str) -> float:
         if self.before is None or self.before.what != what or self._moved:
             return 0.0
         return max(0.0, self.clock.time() - self.before.since)
-
-    def passed(self, position: Callable[[], int]) -> bool:
-        first, self._first = self._first, False
-        before = self.before if first else None
-        return before is not None and before.rested and before.position == position()
 
     def pace_of(self, stage: Stage) -> Pace:
         before = self.before
@@ -136,13 +127,16 @@ class Step(Waits):
         self._pace = stage.number, pace
         return pace
 
-    def checkpoint(self, position: int) -> Checkpoint:
+    def left_of_batch(self, stage: Stage) -> int | None:
+        before = self.before
+        return before.left if before and before.stage == stage.number else None
+
+    def checkpoint(self) -> Checkpoint:
         """Where the step has left the run."""
         stage, pace = self._pace or (0, None)
         return Checkpoint(
-            position,
-            self.rested,
             stage,
+            self.left,
             pace.kept if pace else None,
             self._what,
             self._since,

@@ -84,6 +84,11 @@ class StageSpec(ABC):
             return 1
         return (index - self.canary) // self.pacing.batch_size + 1 + bool(self.canary)
 
+    def begins_batch(self, index: int) -> bool:
+        return index in (0, self.canary) or (
+            index > self.canary and (index - self.canary) % self.pacing.batch_size == 0
+        )
+
     def left_of_batch(self, index: int) -> int:
         """How many events are left of a batch that has come to its `index`-th event."""
         if index < self.canary:

@@ -46,6 +46,8 @@ def chunks(plan: ExecutionPlan, first: int, limits: RequestLimits) -> list[Chunk
                 body=body,
                 positions=range(events.position, events.position + taken),
                 items=events.items[:taken],
+                sent_at=time.time(),
+                base=0.0,
             )
         )
         events.drop(taken)

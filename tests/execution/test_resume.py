@@ -201,7 +201,7 @@ def test_a_plan_that_stops_on_a_failure_still_stops_when_resumed(
 
 
 def test_a_lost_request_that_is_too_large_when_made_again_is_cut_anew(tmp_path: Path) -> None:
-    server = StandIn(faults=[answers(503)] * 6)
+    server = StandIn(faults=[answers(503)] * 50)
     plan = make_plan(tmp_path, BODY)
     with pytest.raises(TargetError):
         asyncio.run(_execute(server, plan, start_journal(new_store(tmp_path), plan), seed=1))

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from runner.adapters.journal import answers, figures, requests
 from runner.adapters.journal.database import Connection, Database
-from runner.execution.ports import Control, Unanswered, Unsettled
+from runner.execution.ports import Control, Latest, Unanswered, Unsettled
 from runner.model import Chain, CheckResult, Failure, Job, Json, Round, StageFigures, Totals
 
 T = TypeVar("T")
@@ -40,6 +40,9 @@ class JournalReader:
 
     def next_chunk(self) -> int:
         return self._value("SELECT coalesce(max(number) + 1, 0) FROM chunks WHERE run_id = :run")
+
+    def latest(self) -> Latest | None:
+        return self._read(requests.latest)
 
     def notes(self) -> list[str]:
         with self._reading() as connection:

@@ -10,7 +10,7 @@ import orjson
 
 from runner.adapters.journal.database import Connection, listed
 from runner.adapters.journal.leases import Lease
-from runner.execution.ports import Answer, Chunk, Control, Unanswered, Unsettled
+from runner.execution.ports import Answer, Chunk, Control, Latest, Unanswered, Unsettled
 from runner.execution.seeds import internal_ids
 from runner.model import ENDED, UNDECIDED, Job
 
@@ -20,8 +20,9 @@ CONTROL = "SELECT wanted, batch_size, delay FROM runs WHERE id = :run"
 # operators request is what was seen, and keeps the lease from being taken over until it is written.
 _BEGIN = """
 INSERT INTO chunks
-  (run_id, number, stage, batch, operation, event, first, last, seed, state, sent_at)
-SELECT :run, :number, :stage, :batch, :operation, :event, :first, :last, :seed, 'sending', :sent_at
+  (run_id, number, stage, batch, operation, event, first, last, seed, state, sent_at, base)
+SELECT :run, :number, :stage, :batch, :operation, :event, :first, :last, :seed, 'sending', :sent_at,
+  :base
 FROM leases JOIN runs ON runs.id = leases.run_id
 WHERE leases.name = :name AND leases.token = :token
   AND coalesce(runs.wanted, '') = :wanted
@@ -56,7 +57,8 @@ def begin(connection: Connection, run_id: str, lease: Lease, chunk: Chunk, seen:
         first=chunk.positions[0],
         last=chunk.positions[-1],
         seed=chunk.seed,
-        sent_at=time.time(),
+        sent_at=chunk.sent_at,
+        base=chunk.base,
         name=lease.name,
         token=lease.token,
         wanted=seen.wanted or "",
@@ -115,6 +117,14 @@ def withdraw(connection: Connection, run_id: str, chunk: Chunk) -> None:
     )
 
 
+def latest(connection: Connection, run_id: str) -> Latest | None:
+    found = connection.row(
+        "SELECT stage, sent_at, base FROM chunks WHERE run_id = :run ORDER BY number DESC LIMIT 1",
+        run=run_id,
+    )
+    return found and Latest(*found)
+
+
 def unanswered(connection: Connection, run_id: str) -> list[Unanswered]:
     query = """SELECT * FROM chunks WHERE run_id = :run AND state IN ('sending', 'requeued')
     ORDER BY number"""
@@ -126,6 +136,7 @@ def unanswered(connection: Connection, run_id: str) -> list[Unanswered]:
             chunk.seed,
             _open_positions(connection, chunk),
             chunk.sent_at,
+            chunk.base,
             started_again=chunk.state == "requeued",
         )
         for chunk in connection.rows(query, run=run_id)

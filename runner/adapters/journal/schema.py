@@ -53,6 +53,7 @@ CREATE TABLE chunks (
   state TEXT NOT NULL,                -- sending | accepted | requeued
   resent BOOLEAN NOT NULL DEFAULT FALSE,
   sent_at DOUBLE PRECISION NOT NULL,
+  base DOUBLE PRECISION NOT NULL,     -- what the times of scheduled events count from
   ids TEXT,                           -- JSON, position -> internal id: those the seed does not give
   -- Of its events, how many have come to which end: counted here, so that nobody has to count the
   -- outcomes of a million events.

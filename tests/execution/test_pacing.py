@@ -1,0 +1,272 @@
+"""The time between two sends of a stage is its delay, whatever boundary lies between them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from runner.adapters.journal.writer import JournalWriter
+from runner.execution.context import Ending, RunContext
+from runner.execution.options import RequestLimits, RunOptions
+from runner.execution.ports import Guard, Hold
+from runner.execution.run import execute
+from runner.execution.waits import Checkpoint, Step
+from runner.model import ExecutionPlan, Json, Query, Stage, Table
+from tests.depth import depth
+from tests.support import (
+    CATALOG,
+    StandIn,
+    close_stores,
+    connect,
+    lost_after,
+    make_plan,
+    new_store,
+    reopen,
+    repos,
+    start_journal,
+)
+from tests.virtual_time import VirtualClock
+
+DRAIN = """\
+  drain:
+    event: app/sync
+    for_each: repo
+    payload: {repo: "{{ repo.repo }}"}
+    until: {query: backlog, expect: {column: pending, at_most: 0}}
+"""
+
+
+@dataclass
+class Timed(StandIn):
+    """It knows when each request came, and which events it had."""
+
+    clock: VirtualClock = field(default_factory=VirtualClock)
+    came: list[tuple[float, str, int]] = field(default_factory=list)  # when, event, how many
+    seconds: float = 0.0  # that it takes to answer
+
+    async def handle(self, request: httpx.Request) -> httpx.Response:  # type: ignore[override]
+        answer = super().handle(request)
+        await asyncio.sleep(self.seconds if request.method == "POST" else 0.0)
+        return answer
+
+    def accept(self, request: httpx.Request) -> httpx.Response:
+        answer = super().accept(request)
+        self.came.append((self.clock.now, self.posts[-1][0]["name"], len(self.posts[-1])))
+        return answer
+
+
+@dataclass
+class Backlog:
+    """The user's database: after so many rounds the backlog is gone."""
+
+    rounds: int
+
+    def ask(self, query: Query, parameters: Mapping[str, Json]) -> Table:  # noqa: ARG002
+        assert query.ask == "backlog"
+        self.rounds -= 1
+        return Table(("pending",), ((self.rounds + 1,),))
+
+
+@dataclass
+class SameItems:
+    """Each round has the items of today."""
+
+    plan: ExecutionPlan
+
+    async def resolve(self, stage: Stage) -> Stage:
+        return self.plan.stages[stage.number - 1]
+
+
+@dataclass
+class World:
+    """A run that is driven for a while, and then again, each time until it is stopped or ends."""
+
+    folder: Path
+    plan: ExecutionPlan
+    limits: RequestLimits = field(default_factory=RequestLimits)
+    rounds: int = 0
+    guards: Sequence[Guard] = ()
+    clock: VirtualClock = field(default_factory=VirtualClock)
+    server: Timed = field(init=False)
+    driven_from: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.server = Timed(clock=self.clock)
+        self._backlog = Backlog(self.rounds)
+        self._journal: JournalWriter | None = None
+
+    def drive(
+        self, seconds: float = 1e9, step: Callable[[RunContext], Step] | None = None
+    ) -> tuple[Ending, Step | None]:
+        store = new_store(self.folder)
+        begin = reopen if self._journal else start_journal
+        self._journal = begin(store, self.plan)
+        self.plan = store.plan_of(store.find("RUN1"))
+        self.driven_from.append(self.clock.now)
+        return self.clock.run(self._drive(self._journal, seconds, step))
+
+    async def _drive(
+        self, journal: Any, seconds: float, step: Callable[[RunContext], Step] | None
+    ) -> tuple[Ending, Step | None]:
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_later(seconds, stop.set)
+        opened = connect(self.server, journal, clock=self.clock, stop=stop)  # type: ignore[arg-type]
+        async with opened as context:
+            context = replace(
+                context,
+                guards=self.guards,
+                options=RunOptions(limits=self.limits),
+                database=self._backlog,
+                resolver=SameItems(self.plan),
+            )
+            context = replace(context, step=step and step(context))
+            return await execute(self.plan, context), context.step
+
+    def drive_in_steps(self, budgets: Sequence[float], late: float) -> None:
+        """As a worker does: step by step, each begun when the engine wakes it."""
+        before: Checkpoint | None = None
+        for number in range(1_000):
+            made = before
+
+            def step(context: RunContext, made: Checkpoint | None = made) -> Step:
+                return Step(context.clock, context.stop, context.journal.keep_lease, before=made)
+
+            ending, driven = self.drive(budgets[number % len(budgets)], step)
+            if ending.how != "stopped":
+                return
+            assert driven
+            before = driven.checkpoint()
+            self.clock.now = max(self.clock.now, driven.until) + late
+        raise AssertionError("it never ends")
+
+    def check(self, delay: float) -> None:
+        """Each gap between two batches is the delay, or as long as nobody drove the run."""
+        by_event: dict[str, list[tuple[float, int]]] = {}
+        for at, event, events in self.server.came:
+            by_event.setdefault(event, []).append((at, events))
+        for came in by_event.values():
+            for (last, _), (at, _) in pairwise(came):
+                begun = [start for start in self.driven_from if last < start <= at]
+                due = max([last + delay, *begun[-1:]])
+                assert at == pytest.approx(due, abs=1e-3), (last, at, begun, came)
+
+
+_BUDGETS = st.lists(st.sampled_from([0.5, 1.0, 2.9, 3.0, 7.0, 20.0]), min_size=1, max_size=4)
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> tuple[str, float, int]:
+    """A plan's body, its delay, and after how many questions a backlog is gone."""
+    delay = draw(st.sampled_from([2.0, 3.0, 9.5]))
+    operation = draw(st.sampled_from(["fire", "sync", "drain"]))
+    canary = draw(st.integers(0, 2)) if operation == "sync" else 0
+    body = repos(draw(st.integers(1, 9))) + f"operations: [{operation}]\n"
+    body += f"batch_size: {draw(st.integers(1, 4))}\ndelay: {delay}s\n"
+    body += f"canary: {canary}\n" if canary else ""
+    return body, delay, draw(st.integers(1, 3))
+
+
+def world(folder: Path, body: str, rounds: int) -> World:
+    return World(folder, make_plan(folder, body, catalog=CATALOG + DRAIN), rounds=rounds)
+
+
+_PROPERTY = settings(
+    max_examples=depth(25, 200),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@_PROPERTY
+@given(plan=plans(), stops=st.lists(st.tuples(st.floats(0, 30), st.floats(0, 30)), max_size=3))
+def test_batches_rounds_canaries_and_resumes_keep_the_delay(
+    tmp_path_factory: pytest.TempPathFactory,
+    plan: tuple[str, float, int],
+    stops: Sequence[tuple[float, float]],
+) -> None:
+    body, delay, rounds = plan
+    made = world(tmp_path_factory.mktemp("paced"), body, rounds)
+    for seconds, standstill in stops:
+        if made.drive(seconds)[0].how == "complete":
+            break
+        made.clock.now += standstill
+    else:
+        assert made.drive()[0].how == "complete"
+    made.check(delay)
+    close_stores()
+
+
+@_PROPERTY
+@given(plan=plans(), budgets=_BUDGETS, late=st.sampled_from([0.0, 0.2, 5.0]))
+def test_a_workers_steps_keep_the_delay(
+    tmp_path_factory: pytest.TempPathFactory,
+    plan: tuple[str, float, int],
+    budgets: Sequence[float],
+    late: float,
+) -> None:
+    body, delay, rounds = plan
+    made = world(tmp_path_factory.mktemp("paced"), body, rounds)
+    made.drive_in_steps(budgets, late)
+    assert len(made.server.received) == len(set(made.server.effects)) > 0
+    made.check(delay)
+    close_stores()
+
+
+def test_a_long_batch_that_a_step_has_begun_is_not_paced_within(tmp_path: Path) -> None:
+    """Else a batch of many requests would wait its delay anew in each step."""
+    made = world(tmp_path, repos(9) + "operations: [fire]\nbatch_size: 8\ndelay: 1h\n", 0)
+    made.limits = RequestLimits(events=2)
+    made.server.seconds = 15.0
+    made.drive_in_steps([20.0], 0.0)
+    assert len(made.driven_from) == 3, "the second step begins within the batch"
+    times = [at for at, _, _ in made.server.came]
+    assert times[3] - times[0] == pytest.approx(45), "the batch"
+    assert times[4] - times[3] == pytest.approx(3600)
+
+
+@dataclass
+class HoldsOnce:
+    """A guard that holds the third batch for ten minutes."""
+
+    name: str = "once"
+    asked: int = 0
+
+    async def ask(self) -> Hold | None:
+        self.asked += 1
+        return Hold("busy", 15.0) if 3 <= self.asked < 43 else None
+
+
+@pytest.mark.parametrize("how", ["resumed", "held"])
+def test_what_a_scheduled_stage_has_not_sent_keeps_its_distances_from_now(
+    tmp_path: Path, how: str
+) -> None:
+    """Its times count from the start of the run: all of those that are left would be past."""
+    body = "operations: [fire]\nbatch_size: 2\ndelay: 1m\npacing: scheduled\n"
+    made = world(tmp_path, repos(10) + body, 0)
+    made.clock.now, made.server.seconds = time.time(), 0.1
+    if how == "held":
+        made.guards = [HoldsOnce()]
+        made.drive()
+    else:
+        made.drive(0.15)
+        made.clock.now += 600
+        made.server.faults = [lost_after]
+        made.drive(0.15)
+        made.clock.now += 50  # what was sent keeps its times: it is made again byte for byte
+    made.drive()
+    times = [event["ts"] / 1000 for event in made.server.received]
+    began = made.driven_from[0]
+    if how == "resumed":
+        assert made.server.bodies[2] == made.server.bodies[3]
+    at = [round(when - began) for when in dict.fromkeys(times)]
+    assert at == [0, 60, 600, 660, 720]
