@@ -37,9 +37,9 @@ class _Loop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._passed  # counted from 0, so that no timer is lost to rounding
 
-    def run_in_executor(self, executor: Any, function: Any, *arguments: Any) -> Any:
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         self._threads += 1
-        future = super().run_in_executor(executor, function, *arguments)
+        future = super().run_in_executor(executor, func, *args)
         future.add_done_callback(self._done)
         return future
 
