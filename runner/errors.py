@@ -1,4 +1,5 @@
-"""The errors a user can meet; each class owns its exit status and says the mend.
+"""The errors a user can meet; each class says its hint; the numbers are
+the exit statuses that `runner.cli.main` gives them.
 
 ::
 
@@ -22,7 +23,7 @@ Only ``runner.cli`` turns them into words and an exit status.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from runner.model import Finding, Problem
@@ -31,19 +32,17 @@ if TYPE_CHECKING:
 class BackfillError(Exception):
     """A user's error: `str()` says what is wrong, `hint` what to do about it."""
 
-    exit_status: ClassVar[int] = 1
-
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
 
 
 class RunFailed(BackfillError):
-    exit_status = 1
+    """The run ended with failures."""
 
 
 class UsageError(BackfillError):
-    exit_status = 2
+    """The call's words are off."""
 
 
 class NoState(UsageError):
@@ -53,8 +52,6 @@ class NoState(UsageError):
 class InvalidPlan(BackfillError):
     """All problems of the input at once, best first."""
 
-    exit_status = 3
-
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         errors = sum(problem.severity == "error" for problem in problems)
         super().__init__(f"{errors} problem{'' if errors == 1 else 's'} found")
@@ -63,8 +60,6 @@ class InvalidPlan(BackfillError):
 
 class PreflightRefused(BackfillError):
     """`findings`: all that would keep the run from doing its work."""
-
-    exit_status = 4
 
     def __init__(
         self, message: str, *, hint: str | None = None, findings: tuple[Finding, ...] = ()
@@ -76,15 +71,13 @@ class PreflightRefused(BackfillError):
 class StalePlan(BackfillError):
     """`difference`: a `runner.planning.compare.Difference`, where it is known."""
 
-    exit_status = 5
-
     def __init__(self, message: str, *, hint: str | None = None, difference: object = None) -> None:
         super().__init__(message, hint=hint)
         self.difference = difference
 
 
 class LockHeld(BackfillError):
-    exit_status = 5
+    """Another run of the plan is under way."""
 
 
 class LeaseLost(LockHeld):
@@ -92,7 +85,7 @@ class LeaseLost(LockHeld):
 
 
 class TargetError(BackfillError):
-    exit_status = 6
+    """The target, the state or a database cannot be reached, or refuses."""
 
 
 class TargetDown(TargetError):
@@ -104,8 +97,8 @@ class KeyRefused(TargetError):
 
 
 class Incomplete(BackfillError):
-    exit_status = 7
+    """The run stopped, or timed out, before its end."""
 
 
 class Interrupted(BackfillError):
-    exit_status = 130
+    """^C."""

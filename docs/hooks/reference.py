@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from runner import errors
+from runner.cli.main import status_of_kind
 from runner.spec.schema import schema_text
 
 _MARKER = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
@@ -230,7 +231,7 @@ def exit_statuses(module: Any) -> str:
     tree = re.findall(r"─ (\w+) +(\d+) +(.+)", module.__doc__)
     above = ""
     for name, status, words in tree:
-        if getattr(module, name).exit_status != int(status):
+        if status_of_kind(getattr(module, name)) != int(status):
             raise ValueError(f"the tree of errors says {status} of {name}")
         above = above if words.startswith("...") else words
         meaning = words.replace("...", above)

@@ -18,6 +18,7 @@ from runner.cli.printing import environment, print_error
 from runner.errors import (
     BackfillError,
     Incomplete,
+    Interrupted,
     InvalidPlan,
     LockHeld,
     PreflightRefused,
@@ -112,6 +113,7 @@ ERROR_STATUS: dict[type[BackfillError], int] = {
     LockHeld: 5,
     TargetError: 6,
     Incomplete: 7,
+    Interrupted: 130,
 }
 RUN_STATUS: dict[RunStatus, int] = {
     "completed": 0,
@@ -120,7 +122,6 @@ RUN_STATUS: dict[RunStatus, int] = {
     "incomplete": 7,
     "cancelled": 7,
 }
-INTERRUPTED = 130
 _EPILOG = """\b
 Examples:
   backfill init plan.yaml               write a first plan
@@ -174,7 +175,7 @@ def main() -> NoReturn:
     gc.set_threshold(50_000, 20, 20)
     # httpx would load its own command line, and with that rich and pygments: 0.1 s.
     sys.modules.setdefault("httpx._main", cast(ModuleType, None))
-    status = streams.flushed(_guarded(sys.argv[1:]))
+    status = streams.flushed(_guarded(sys.argv[1:]), lost=ERROR_STATUS[UsageError])
     if _handlers_at_work():
         sys.stderr.flush()
         os._exit(status)
@@ -206,7 +207,7 @@ def _ended(arguments: list[str]) -> int:
         return status_of(error)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
-        return INTERRUPTED
+        return ERROR_STATUS[Interrupted]
     except streams.StdoutLost:
         raise
     except Exception:  # noqa: BLE001 - the one boundary: our own mistake
@@ -214,14 +215,17 @@ def _ended(arguments: list[str]) -> int:
     return status if isinstance(status, int) else 0
 
 
+def status_of_kind(kind: type[BackfillError]) -> int:
+    return next((ERROR_STATUS[one] for one in kind.__mro__ if one in ERROR_STATUS), 1)
+
+
 def status_of(what: BackfillError | Summary | RunStatus) -> int:
     """How a command ends that has come to this."""
     if isinstance(what, BackfillError):
-        kinds = type(what).__mro__
-        return next((ERROR_STATUS[kind] for kind in kinds if kind in ERROR_STATUS), 1)
+        return status_of_kind(type(what))
     if isinstance(what, str):
         return RUN_STATUS[what]
-    return INTERRUPTED if what.interrupted else RUN_STATUS[what.status]
+    return ERROR_STATUS[Interrupted] if what.interrupted else RUN_STATUS[what.status]
 
 
 def _our_mistake() -> int:

@@ -16,8 +16,6 @@ from typing import Any
 
 import click
 
-from runner.errors import UsageError
-
 READER_LEFT = 141  # 128 + SIGPIPE
 
 
@@ -78,8 +76,8 @@ def outcome_decides() -> None:
         _stdout.raises = False
 
 
-def flushed(status: int) -> int:
-    """The exit status of a command that has ended with `status`, with all of it printed or lost."""
+def flushed(status: int, lost: int) -> int:
+    """The exit status of a command that ended with `status`: all of it printed, or `lost`."""
     with suppress(StdoutLost):
         sys.stdout.flush()
     if _stdout is None or _stdout.lost is None:
@@ -90,7 +88,7 @@ def flushed(status: int) -> int:
         click.echo("hint: what was printed is incomplete: print it elsewhere", err=True)
     if status or not _stdout.raises:
         return status
-    return READER_LEFT if left else UsageError.exit_status
+    return READER_LEFT if left else lost
 
 
 def _fill() -> None:

@@ -7,7 +7,7 @@ import signal
 import click
 
 from runner.app.session import Session
-from runner.cli.main import INTERRUPTED, status_of
+from runner.cli.main import ERROR_STATUS, status_of
 from runner.cli.options import (
     pass_session,
     plan_options,
@@ -17,7 +17,7 @@ from runner.cli.options import (
     target_option,
 )
 from runner.cli.printing import print_error
-from runner.errors import UsageError
+from runner.errors import Interrupted, UsageError
 from runner.execution.options import RunOptions
 
 _STOPPED = 7
@@ -107,7 +107,7 @@ def sync_command(
     )
     found = sync(session, options, once=once, report=print_error)
     if found.stopped is signal.SIGINT:
-        return INTERRUPTED
+        return ERROR_STATUS[Interrupted]
     if found.error and not found.stopped:
         raise found.error
     if once and found.commit and found.applied is None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from runner.cli.main import ERROR_STATUS
 from runner.errors import Incomplete
 from tests.docs.pages import ROOT, Fence
 from tests.warm import CLIENT
@@ -32,7 +33,7 @@ ASSUMED = dict.fromkeys(
 )
 PATIENCE = 180  # seconds for all of a page
 # What serves ends as by SIGTERM; what applies ends well, or as stopped in the middle of a run.
-ENDED = {0, Incomplete.exit_status, 128 + signal.SIGTERM}
+ENDED = {0, ERROR_STATUS[Incomplete], 128 + signal.SIGTERM}
 
 _COMMAND = """\
 #!/bin/bash

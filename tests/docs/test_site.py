@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from runner import errors
-from runner.cli.main import COMMANDS
+from runner.cli.main import COMMANDS, status_of_kind
 from tests.docs.pages import ROOT
 
 NO_NETWORK = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
@@ -87,7 +87,7 @@ def test_every_exit_status_is_in_its_page(site: Path) -> None:
     known = [one for one in classes if issubclass(one, errors.BackfillError)]
     for error in known:
         if error is not errors.BackfillError:
-            row = rf"<td[^>]*>{error.exit_status}</td>\s*<td>\s*<code>{error.__name__}</code>"
+            row = rf"<td[^>]*>{status_of_kind(error)}</td>\s*<td>\s*<code>{error.__name__}</code>"
             assert re.search(row, html), error
 
 

@@ -90,7 +90,6 @@ async def _open(env: dict[str, str]) -> None:
 def test_a_variable_that_is_broken_is_named_and_its_secrets_are_not(name: str, value: str) -> None:
     with pytest.raises(UsageError, match=name) as error:
         asyncio.run(_open({name: value}))
-    assert error.value.exit_status == 2
     assert "s3cret" not in f"{error.value} {error.value.hint}"
 
 
