@@ -38,10 +38,6 @@ MAY_IMPORT = {
 ADAPTERS_MEET = {"runner.execution.ports", "runner.execution.seeds"}
 
 
-# Use cases that are on their way from cli/ to app/.
-MOVING = {"applied", "applying", "ledger", "plan_files", "review", "syncing"}
-
-
 def text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
@@ -101,7 +97,7 @@ def test_imports_go_round_in_no_circle() -> None:
 def test_the_command_line_is_commands_and_what_they_share() -> None:
     shared = {"main", "options", "printing", "completion", "streams", "__init__"}
     names = {path.stem for path in (ROOT / "runner" / "cli").glob("*.py")}
-    assert sorted(names - shared - set(COMMANDS) - MOVING) == []
+    assert sorted(names - shared - set(COMMANDS)) == []
 
 
 def test_nothing_below_the_command_line_knows_click() -> None:
@@ -112,7 +108,6 @@ def test_nothing_below_the_command_line_knows_click() -> None:
 def test_the_environment_is_read_where_it_comes_in() -> None:
     """Everywhere else it is handed on."""
     allowed = {"runner/app/session.py", "runner/cli/printing.py", "runner/adapters/http.py"}
-    allowed |= {f"runner/cli/{name}.py" for name in MOVING}
     found = {
         name_of(path) for path in FILES if re.search(r"os\.(environ|getenv)\b[^`]", text(path))
     }
