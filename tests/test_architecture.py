@@ -95,7 +95,7 @@ def test_imports_go_round_in_no_circle() -> None:
 
 
 def test_the_command_line_is_commands_and_what_they_share() -> None:
-    shared = {"main", "options", "printing", "completion", "streams", "__init__"}
+    shared = {"main", "options", "printing", "completion", "__init__"}
     names = {path.stem for path in (ROOT / "runner" / "cli").glob("*.py")}
     assert sorted(names - shared - set(COMMANDS)) == []
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 
 import click
 
-from runner.cli import streams
+from runner.cli import printing
 from runner.cli.printing import environment, print_error
 from runner.errors import (
     BackfillError,
@@ -170,12 +170,12 @@ def cli() -> None:
 
 
 def main() -> NoReturn:
-    streams.install()
+    printing.install()
     # What a plan is made of stays to the end: looking through it for garbage finds none.
     gc.set_threshold(50_000, 20, 20)
     # httpx would load its own command line, and with that rich and pygments: 0.1 s.
     sys.modules.setdefault("httpx._main", cast(ModuleType, None))
-    status = streams.flushed(_guarded(sys.argv[1:]), lost=ERROR_STATUS[UsageError])
+    status = printing.flushed(_guarded(sys.argv[1:]), lost=ERROR_STATUS[UsageError])
     if _handlers_at_work():
         sys.stderr.flush()
         os._exit(status)
@@ -192,7 +192,7 @@ def _guarded(arguments: list[str]) -> int:
     """Run one command; every error becomes words on stderr and an exit status."""
     try:
         return _ended(arguments)
-    except streams.StdoutLost:
+    except printing.StdoutLost:
         return 0  # `flushed` says what that comes to
 
 
@@ -208,7 +208,7 @@ def _ended(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return ERROR_STATUS[Interrupted]
-    except streams.StdoutLost:
+    except printing.StdoutLost:
         raise
     except Exception:  # noqa: BLE001 - the one boundary: our own mistake
         return _our_mistake()

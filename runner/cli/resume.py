@@ -16,7 +16,7 @@ from runner.cli.options import (
     timings_option,
     yes_option,
 )
-from runner.cli.streams import outcome_decides
+from runner.cli.printing import outcome_decides
 from runner.execution.options import RunOptions
 
 

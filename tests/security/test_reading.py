@@ -268,7 +268,7 @@ OWN = {
     "runner/spec/catalog.py",
     "runner/spec/schema.py",
 }
-OPENER, WRITERS = "runner/spec/files.py", {"runner/adapters/files.py", "runner/cli/streams.py"}
+OPENER, WRITERS = "runner/spec/files.py", {"runner/adapters/files.py", "runner/cli/printing.py"}
 READS = {"read_bytes", "read_text", "open", "fdopen", "open_code"}
 WRITES = {"write_bytes", "write_text", "NamedTemporaryFile", "mkstemp", "mkdir", "makedirs"}
 WRITES |= {"touch", "copyfile", "symlink_to", "hardlink_to"}
