@@ -9,11 +9,8 @@ from datetime import UTC, datetime
 from runner.adapters.inngest.target import Target
 from runner.app.preflight import examine_plan, examine_server
 from runner.app.prepare import build
-from runner.app.queries import covered_now
 from runner.app.session import Session
 from runner.errors import BackfillError, InvalidPlan, PreflightRefused, UsageError
-from runner.execution.check import result_of
-from runner.execution.judge import compares, judge
 from runner.model import CheckResult, Covered, ExecutionPlan, Finding, Json, QueryRefused
 
 
@@ -85,6 +82,10 @@ def check(
 
     Raises `PreflightRefused` where a database refuses a question.
     """
+    from runner.app.queries import covered_now
+    from runner.execution.check import result_of
+    from runner.execution.judge import compares, judge
+
     plan = build(session, path, variables or {}, strict=strict).execution_plan
     database, now = session.databases(path), session.clock.time()
     started = {"run_started_at": datetime.fromtimestamp(now, UTC).isoformat()}

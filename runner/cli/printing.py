@@ -86,8 +86,8 @@ class Terminal:
 
 def asker() -> Callable[[str], bool] | None:
     """What asks at the terminal; None where there is none."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return None
+    if not all(stream and stream.isatty() for stream in (sys.stdin, sys.stderr)):
+        return None  # a closed one is None
     return lambda question: click.confirm(question, err=True)
 
 
