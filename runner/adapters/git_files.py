@@ -392,6 +392,13 @@ class Commit:
         return self._folders[oid]
 
 
+def snapshot(objects: Objects, commit: str, folder: Path) -> Commit:
+    """Written below a folder of its own, which is marked as a repository's: what a plan names is
+    looked for within it."""
+    (folder / ".git").mkdir(parents=True)
+    return Commit(objects, commit, folder)
+
+
 def _entries(raw: bytes, algorithm: str) -> Iterator[tuple[str, Entry]]:
     """Of a tree object: ``MODE NAME NUL DIGEST``, one after the other."""
     size, at = hashlib.new(algorithm, usedforsecurity=False).digest_size, 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from runner.adapters.git import Repository, place_of, repository_here
-from runner.adapters.git_files import Commit, Disk, Names, Side, gone, objects_of, trail
+from runner.adapters.git_files import Disk, Names, Side, gone, objects_of, snapshot, trail
 from runner.app.plan_files import SUFFIXES, PlanFile, has_changed, paths_of, places_named, plan_file
 from runner.app.prepare import build
 from runner.app.session import Session
@@ -101,10 +101,8 @@ def _sides(repository: Repository, before: str, after: str | None) -> Iterator[t
     """The files of one commit and those of the other (None: as they are), until the block ends."""
     with objects_of(repository) as objects, TemporaryDirectory(prefix="backfill-") as folder:
         root = Path(folder).resolve()
-        for side in ("old", "new"):  # each is one repository: see `spec.files`
-            (root / side / ".git").mkdir(parents=True)
-        old = Commit(objects, before, root / "old")
-        yield old, Commit(objects, after, root / "new") if after else Disk(repository)
+        old = snapshot(objects, before, root / "old")
+        yield old, snapshot(objects, after, root / "new") if after else Disk(repository)
 
 
 def _as_of(

@@ -261,7 +261,6 @@ def test_handlers_outside_the_repository_are_not_imported(warm: str, tmp_path: P
 # which have an opener of their own.
 OWN = {
     "runner/adapters/git_files.py",
-    "runner/cli/review.py",
     "runner/adapters/git_mirror.py",
     "runner/adapters/journal/leases.py",
     "runner/output/page.py",
