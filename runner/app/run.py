@@ -40,7 +40,7 @@ from runner.model import (
     RunState,
     Summary,
 )
-from runner.planning.difference import first_difference
+from runner.planning.compare import first_difference
 
 if TYPE_CHECKING:
     from runner.adapters.journal.leases import Lease

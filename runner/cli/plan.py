@@ -172,7 +172,7 @@ def _write_page(
     from runner.output.escape import visible
     from runner.output.page import plan_page
     from runner.planning.estimate import before
-    from runner.planning.schedule import simulate
+    from runner.planning.timeline import simulate
 
     plan = warned(built.execution_plan, target)
     page = plan_page(

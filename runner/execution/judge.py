@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from runner.model import RUN_STARTED, Check, Expect, Json, Table
 from runner.model.json import as_compared
+from runner.spec.units import parse_time
 
 _NAMED = 5
 _UNCHANGED = " (`unchanged: allow` where that is fine)"
@@ -145,12 +146,10 @@ def _not_newer(expect: Expect, value: Json, started_at: float) -> str | None:
 
 
 def _instant(written: Json) -> datetime | None:
-    """In UTC where it has no zone."""
     try:
-        found = datetime.fromisoformat(str(written))
+        return parse_time(written)
     except ValueError:
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _seen(column: str, figures: Mapping[str, Json]) -> str:

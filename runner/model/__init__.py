@@ -24,6 +24,7 @@ from runner.model.asking import (
 )
 from runner.model.coverage import Covered
 from runner.model.execution_plan import (
+    MAX_NAMED,
     Event,
     ExecutionPlan,
     Items,
@@ -33,6 +34,7 @@ from runner.model.execution_plan import (
     Stage,
     StageHead,
     StageSpec,
+    group_skipped,
 )
 from runner.model.finding import Finding, Level
 from runner.model.guard import (
@@ -119,6 +121,7 @@ __all__ = [
     "ENDED",
     "FAILURES",
     "ITEM",
+    "MAX_NAMED",
     "MAX_ROWS",
     "OUTCOMES",
     "RUN_STARTED",
@@ -212,4 +215,5 @@ __all__ = [
     "Until",
     "Wait",
     "Waited",
+    "group_skipped",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -12,6 +12,8 @@ from runner.model.guard import GuardSpec
 from runner.model.json import Data
 from runner.model.plan import FailureLimit, ForEach, Input, OnFailure, Pacing, Skipped, Wait
 from runner.model.problem import Problem
+
+MAX_NAMED = 5  # items that a group names
 
 
 class Event(NamedTuple):
@@ -201,12 +203,27 @@ class ExecutionPlan:
 
 
 class SkippedGroup(NamedTuple):
-    """`items`: the first of so many, which are 0 where the whole operation is left out."""
+    """`items`: the first of `total`, which is 0 where the whole operation is skipped."""
 
     operation: str
     reason: str
     total: int
     items: tuple[str, ...]
+
+
+def group_skipped(skipped: Iterable[Skipped]) -> list[SkippedGroup]:
+    """By operation and reason, in first-seen order: a thousand of a kind are one group."""
+    groups: dict[tuple[str, str], tuple[int, list[str]]] = {}
+    for entry in skipped:
+        total, items = groups.get((entry.operation, entry.reason), (0, []))
+        if entry.item is not None:
+            total += 1
+            items += [entry.item] if len(items) < MAX_NAMED else []
+        groups[entry.operation, entry.reason] = total, items
+    return [
+        SkippedGroup(operation, reason, total, tuple(items))
+        for (operation, reason), (total, items) in groups.items()
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,12 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from runner.model import EventRecord, ExecutionPlan, RunLine, RunView
+from runner.model import EventRecord, ExecutionPlan, RunLine, RunView, group_skipped
 from runner.output import charts, words
 from runner.output.escape import visible
 from runner.output.run_text import moment
 from runner.planning.estimate import Estimate, left
-from runner.planning.left_out import grouped
-from runner.planning.schedule import Schedule
+from runner.planning.timeline import Schedule
 from runner.spec.secrets import redact
 from runner.spec.units import format_duration
 
@@ -64,7 +63,7 @@ def plan_page(
         schedule=schedule,
         estimate=estimate,
         events=events,
-        skipped=grouped(plan.skipped),
+        skipped=group_skipped(plan.skipped),
     )
 
 

@@ -10,7 +10,7 @@ from typing import TextIO
 
 import orjson
 
-from runner.model import ExecutionPlan, PlannedEvent, SkippedGroup, Stage
+from runner.model import ExecutionPlan, PlannedEvent, SkippedGroup, Stage, group_skipped
 from runner.output import words
 from runner.output.escape import shortened, visible
 from runner.output.markdown import (
@@ -25,7 +25,6 @@ from runner.output.markdown import (
     shared_out,
     with_more,
 )
-from runner.planning.left_out import grouped
 
 _RESERVE = 2_000  # kept free for the closing lines
 _PART = 3_000  # what one of several plans may take at least
@@ -138,7 +137,7 @@ def _warnings(plan: ExecutionPlan, room: int) -> str:
 
 
 def _skipped(plan: ExecutionPlan, room: int) -> str:
-    groups = grouped(plan.skipped)
+    groups = group_skipped(plan.skipped)
     if not groups:
         return ""
     text = with_more(fitting(map(_group, groups), room), len(groups), "- ")

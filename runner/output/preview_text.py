@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, TextIO
 
 import orjson
 
-from runner.model import ExecutionPlan, PlannedEvent, Stage
+from runner.model import ExecutionPlan, PlannedEvent, Stage, group_skipped
 from runner.output import words
 from runner.output.escape import shortened, visible
-from runner.planning.left_out import grouped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -138,7 +137,7 @@ def _skipped(console: Console, plan: ExecutionPlan, width: int) -> None:
     if not plan.skipped:
         return
     console.print(Text("Skipped", style="bold"))
-    for operation, reason, total, items in grouped(plan.skipped):
+    for operation, reason, total, items in group_skipped(plan.skipped):
         which = f"{words.counted(total, 'item')}, " if total else ""
         console.print(Text(f"   {visible(operation)}: {which}{visible(reason)}"))
         if items:

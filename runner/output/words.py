@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from runner.model import (
+    MAX_NAMED,
     CommandGuard,
     ExecutionPlan,
     FileGuard,
@@ -21,7 +22,6 @@ from runner.model import (
 )
 from runner.output.escape import shortened
 from runner.planning.estimate import needed
-from runner.planning.left_out import MAX_NAMED
 from runner.spec.units import format_duration
 
 OUTCOMES: Mapping[Outcome, str] = {

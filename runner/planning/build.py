@@ -18,8 +18,8 @@ from runner.model import (
     Stage,
     Table,
 )
+from runner.planning.binding import Binder
 from runner.planning.event_blocks import EventBlocks
-from runner.planning.given import Given
 from runner.planning.items import (
     Once,
     RepositorySource,
@@ -28,8 +28,8 @@ from runner.planning.items import (
     find_workspaces,
     row_items,
 )
-from runner.planning.order import ordered
 from runner.planning.render import render
+from runner.planning.repositories import ordered
 from runner.spec.document import ranked
 from runner.spec.rendering import BUDGET
 
@@ -61,7 +61,7 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
     begins = 0.0 if plan.scheduled else None
     skipped: list[Skipped] = list(plan.left_out)
     problems: list[Problem] = []
-    given = Given(plan)
+    binder = Binder(plan)
     pairs = [
         (operation, _source(plan, sources, operation, problems)) for operation in plan.operations
     ]
@@ -71,16 +71,16 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
         if rendered.items.count or operation.deferred or operation.until:
             stage = _stage(len(stages) + 1, operation, rendered.items, plan.canary, begins)
             if operation.until:
-                stage = replace(stage, until=given.until(operation.until))
+                stage = replace(stage, until=binder.until(operation.until))
             digest.update(_header(stage))
             digest.update(rendered.digest)
             stages.append(stage)
             if begins is not None:
                 begins += stage.batches * stage.pacing.delay
     ran = {None, *(stage.operation for stage in stages)}
-    checks = given.checks([check for check in plan.checks if check.operation in ran])
-    coverage = given.coverage(plan.coverage)
-    problems += given.problems
+    checks = binder.checks([check for check in plan.checks if check.operation in ran])
+    coverage = binder.coverage(plan.coverage)
+    problems += binder.problems
     digest.update(orjson.dumps([checks, [list(fact) for fact in plan.found.facts]]))
     warnings += _scope_warnings(plan, sources.get("workspace"))
     if not any(stage.total for stage in stages) and not problems:

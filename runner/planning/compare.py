@@ -10,8 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from runner.model import ExecutionPlan, Json, Stage
-from runner.planning.left_out import MAX_NAMED, grouped
+from runner.model import MAX_NAMED, ExecutionPlan, Json, Stage, group_skipped
 from runner.spec.units import format_duration
 
 _OF_PLAN = (
@@ -185,7 +184,7 @@ def _of_skipped(old: ExecutionPlan, new: ExecutionPlan) -> Iterable[Change]:
         ("added", [one for one in new.skipped if one not in before], "newly skipped"),
         ("removed", [one for one in old.skipped if one not in after], "no longer skipped"),
     ):
-        for group in grouped(skipped):
+        for group in group_skipped(skipped):
             what = f"{word}: {group.reason}"
             yield Change(kind, group.operation, what, group.total, group.items)  # type: ignore[arg-type]
 
@@ -211,3 +210,44 @@ def _shown(value: Any) -> str:
         return "nothing"
     text = value if isinstance(value, str) else orjson.dumps(value).decode()
     return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def first_difference(before: ExecutionPlan, after: ExecutionPlan, sent: int) -> str | None:
+    """The first of the first `sent` events of `before` that `after` does not have in its place,
+    in words; None where what was sent is a prefix of both."""
+    first = 0
+    for index, old in enumerate(before.stages):
+        if first >= sent:
+            break
+        if index >= len(after.stages):
+            return f"`{old.operation}` is no longer in the plan, and its events were sent"
+        new, count = after.stages[index], min(old.total, sent - first)
+        if (old.operation, old.event) != (new.operation, new.event):
+            return (
+                f"stage {index + 1} was `{old.operation}` ({old.event}) and is now "
+                f"`{new.operation}` ({new.event})"
+            )
+        if different := _in_stage(old, new, first, count):
+            return different
+        first += old.total
+        if first < sent and new.total != old.total:
+            return (
+                f"`{old.operation}` had {old.total:,} events and now has {new.total:,}, and events "
+                "that come after it were sent"
+            )
+    return None
+
+
+def _in_stage(old: Stage, new: Stage, first: int, count: int) -> str | None:
+    others = new.items.raw()
+    for index, (item, data) in zip(range(count), old.items.raw(), strict=False):
+        label = f"event {first + index + 1:,} of the plan, `{old.operation}` of"
+        other = next(others, None)
+        if other is None:
+            return f"{label} {item}, was sent and is no longer there"
+        if other[0] != item:
+            return f"{label} {item}, is now that of {other[0]}"
+        if other[1] != data:
+            changes = _payload(orjson.loads(data), orjson.loads(other[1]))
+            return f"{label} {item}: {next(iter(changes))}"
+    return None

@@ -29,8 +29,15 @@ from runner.model import (
 )
 from runner.planning.binding import bound, implicit
 from runner.planning.items import find_workspaces
-from runner.planning.joined import Kept, Remembered, joined, unjoined, without_nulls
-from runner.planning.narrow import fits_age, fits_name
+from runner.planning.repositories import (
+    Kept,
+    Remembered,
+    fits_age,
+    fits_name,
+    joined,
+    unjoined,
+    without_nulls,
+)
 from runner.spec.document import ranked
 from runner.spec.rendering import BUDGET
 from runner.spec.rows import Concatenated, SelectedRows, complete

@@ -9,8 +9,8 @@ from functools import partial
 from typing import Protocol
 
 from runner.model import BackfillPlan, Data, Json, Payload, Problem, Repositories, Table
-from runner.planning.faults import Faults
-from runner.planning.joined import without_nulls
+from runner.planning.problems import ProblemGroups
+from runner.planning.repositories import without_nulls
 from runner.spec.document import echo
 from runner.spec.values import MAX_ITEM, text_fault
 
@@ -129,7 +129,7 @@ def row_items(
     plan: BackfillPlan, operation: str, table: Table, name: Payload
 ) -> tuple[RowItems, list[Problem]]:
     """The rows with what `name` calls each of them; a problem where it cannot."""
-    faults = Faults(operation)
+    groups = ProblemGroups(operation)
     rows, names = [], []
     for number, row in enumerate(table.rows, 1):
         values = dict(zip(table.columns, row, strict=True))
@@ -138,14 +138,14 @@ def row_items(
         try:
             called = name(context)["item"]
         except ValueError:
-            faults.add(which, partial(name.explain, context, which))
+            groups.add(which, partial(name.explain, context, which))
             continue
         if wrong := _no_name(called):
-            faults.add(which, partial(_refused, name, f"the item of {which} {wrong}"))
+            groups.add(which, partial(_refused, name, f"the item of {which} {wrong}"))
             continue
         rows.append(row)
         names.append(str(called))
-    return RowItems(table.columns, rows, names), faults.problems()
+    return RowItems(table.columns, rows, names), groups.problems()
 
 
 def _refused(name: Payload, message: str) -> Iterable[Problem]:

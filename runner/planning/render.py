@@ -10,9 +10,8 @@ import orjson
 
 from runner.model import Amount, BackfillPlan, Condition, Data, Operation, Payload, Problem, Skipped
 from runner.planning.event_blocks import EventBlocks, Packing
-from runner.planning.faults import Faults
 from runner.planning.items import Context, Source
-from runner.planning.missing import Missing
+from runner.planning.problems import LookupErrors, ProblemGroups
 from runner.spec.values import MAX_EVENT
 
 
@@ -59,14 +58,14 @@ class _Rendering:
         self.operation, self.described = operation, _described(operation)
         self.payload, self.contract = operation.payload, operation.contract
         self.accepts, self.when = operation.contract.accepts, operation.when
-        self.faults = Faults(operation.name)
+        self.groups = ProblemGroups(operation.name)
         self.skipped: list[Skipped] = []
         self.packing = Packing(operation.event)
         self.large, self.full = 0, False
         self.repeated = 0
         attributes, ambiguous = plan.found.attributes, plan.found.ambiguous
-        self.missing = [
-            Missing(lookup, attributes.get(lookup.name, {}), ambiguous.get(lookup.name, _NONE))
+        self.lookup_errors = [
+            LookupErrors(lookup, attributes.get(lookup.name, {}), ambiguous.get(lookup.name, _NONE))
             for lookup in plan.lookups
             if lookup.name in operation.lookups
         ]
@@ -78,7 +77,7 @@ class _Rendering:
         """`named`: the item as JSON."""
         if self.full:
             return
-        if self.missing and sum(missing.lacks(item, context) for missing in self.missing):
+        if self.lookup_errors and sum(errors.lacks(item, context) for errors in self.lookup_errors):
             return
         when, repeat = self.when, self.operation.repeat
         try:
@@ -86,7 +85,7 @@ class _Rendering:
                 self.skip(item, f"`when: {when.source}` is false")
                 return
         except ValueError as error:
-            self.faults.add(item, partial(_undecided, when, error, item))
+            self.groups.add(item, partial(_undecided, when, error, item))
             return
         if repeat is None:
             self._event(item, named, context)
@@ -105,13 +104,13 @@ class _Rendering:
         else:
             return True
         self.full = self.large > _LARGE
-        self.faults.add(item, partial(_too_large, self.payload, data, message, hint))
+        self.groups.add(item, partial(_too_large, self.payload, data, message, hint))
         return False
 
     def rendered(self) -> Rendered:
         name = self.operation.name
-        problems = self.faults.problems()
-        problems += [problem for missing in self.missing for problem in missing.problems(name)]
+        problems = self.groups.problems()
+        problems += [problem for errors in self.lookup_errors for problem in errors.problems(name)]
         items, digest = self.packing.packed()
         return Rendered(items, digest, self.skipped, problems)
 
@@ -119,14 +118,14 @@ class _Rendering:
         try:
             count = repeat(context)
         except ValueError as error:
-            self.faults.add(item, partial(_undecided, repeat, error, item))
+            self.groups.add(item, partial(_undecided, repeat, error, item))
             return
         if not count:
             self.skip(item, "`repeat` gives 0")
         self.repeated += count
         if self.repeated > _MOST_REPEATED:
             many = ValueError(f"the operation comes to more than {_MOST_REPEATED:,} events")
-            self.faults.add(item, partial(_undecided, repeat, many, item))
+            self.groups.add(item, partial(_undecided, repeat, many, item))
             self.full = True
             return
         for index in range(1, count + 1):
@@ -140,12 +139,12 @@ class _Rendering:
             data = self.payload(context)
             encoded = orjson.dumps(data)
         except (ValueError, TypeError):
-            self.faults.add(item, partial(self.payload.explain, context, item))
+            self.groups.add(item, partial(self.payload.explain, context, item))
             return False
         if len(encoded) > _ORDINARY and not self._room(item, data, len(encoded)):
             return False
         if not self.accepts(data):
-            self.faults.add(item, partial(self.contract.explain, data, item))
+            self.groups.add(item, partial(self.contract.explain, data, item))
             return False
         self.packing.add(named, encoded)
         return True

@@ -30,9 +30,9 @@ from runner.model import (
     Stage,
     StageHead,
     Until,
+    group_skipped,
 )
 from runner.planning.event_blocks import EventBlocks
-from runner.planning.left_out import grouped
 
 _GUARDS: dict[str, type[Any]] = {
     kind.__name__: kind for kind in (GithubGuard, HttpGuard, SqlGuard, CommandGuard, FileGuard)
@@ -59,7 +59,7 @@ def dump_head(plan: ExecutionPlan) -> str:
             "facts": [list(fact) for fact in plan.facts],
             "skipped": [
                 [group.operation, group.reason, group.total, group.items]
-                for group in grouped(plan.skipped)
+                for group in group_skipped(plan.skipped)
             ],
         }
     ).decode()

@@ -1,8 +1,9 @@
-"""Durations and priorities, typed once."""
+"""Durations, times and priorities, typed once."""
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Literal, get_args
 
 Priority = Literal["critical", "high", "medium", "low"]
@@ -37,3 +38,12 @@ def format_duration(seconds: float) -> str:
     parts = (f"{hours}h" if hours else "", f"{minutes}m" if minutes else "")
     tail = f"{rest / 1000:g}s" if rest or not (hours or minutes) else ""
     return "".join(parts) + tail
+
+
+def parse_time(written: object) -> datetime:
+    """A time in ISO 8601, in UTC where it has no zone; ValueError for anything else."""
+    try:
+        time = datetime.fromisoformat(str(written))
+    except ValueError:
+        raise ValueError(f"`{written}` is not a time in ISO 8601") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -9,8 +9,8 @@ import pytest
 
 from runner.model import ExecutionPlan, RunRecord, RunView, StageRecord, Waited
 from runner.planning.estimate import Past, before, left, past_of, rough
-from runner.planning.schedule import simulate
 from runner.planning.serialize import dump_head, load_head
+from runner.planning.timeline import simulate
 from tests.support import make_plan, repos
 
 RECORD = RunRecord(

@@ -1,12 +1,49 @@
-"""The items of an operation for which a lookup has no proper answer."""
+"""What is wrong with an operation's items, by kind: one problem for the items that share it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from runner.model import Data, Json, Lookup, Problem
-from runner.planning.items import Context
+
+MAX_EXPLAINED = 100  # items whose faults are explained; the others are counted
+
+
+@dataclass(slots=True)
+class ProblemGroups:
+    """Ten thousand items with the same fault are one problem, not ten thousand."""
+
+    operation: str
+    _first: dict[Problem, tuple[Problem, int]] = field(default_factory=dict)
+    _explained: int = 0
+    _unexplained: int = 0
+
+    def add(self, item: str, explain: Callable[[], Iterable[Problem]]) -> None:
+        if self._explained == MAX_EXPLAINED:
+            self._unexplained += 1
+            return
+        self._explained += 1
+        for problem in explain():
+            kind = replace(problem, message=problem.message.replace(item, ""))
+            first, count = self._first.get(kind, (problem, 0))
+            self._first[kind] = (first, count + 1)
+
+    def problems(self) -> list[Problem]:
+        problems = [_counted(first, count - 1) for first, count in self._first.values()]
+        if self._unexplained:
+            last = problems[-1]
+            message = f"`{self.operation}`: {self._unexplained:,} more items have such problems"
+            problems.append(Problem(message, last.path, last.line, last.column, rule=last.rule))
+        return problems
+
+
+def _counted(problem: Problem, others: int) -> Problem:
+    if not others:
+        return problem
+    others_too = f"{others:,} other item{'' if others == 1 else 's'} too"
+    return replace(problem, message=f"{problem.message} (and for {others_too})")
+
 
 _NAMED = 1_000  # items that are listed by name
 
@@ -14,7 +51,7 @@ _HINTS = {
     "finds more than one row for": "make the query give one row for each key",
     "finds nothing for": "names are compared letter by letter: add them there, or skip them here",
 }
-_NULL_HINT = "mend the data, or name the columns that must not be NULL: `required: [id]`"
+_NULL_HINT = "fill in the data, or name the columns that must not be NULL: `required: [id]`"
 _BLIND = (
     "it finds nothing at all: may this role read the table? Row-level security hides rows "
     "without an error"
@@ -22,13 +59,13 @@ _BLIND = (
 
 
 @dataclass(slots=True)
-class Missing:
+class LookupErrors:
     lookup: Lookup
     found: Mapping[Json, Data]
     ambiguous: frozenset[Json]
     items: dict[str, list[str]] = field(default_factory=dict)
 
-    def lacks(self, item: str, context: Context) -> bool:
+    def lacks(self, item: str, context: Data) -> bool:
         """Is what the item needs not there? It is noted then."""
         scope = context.get(self.lookup.scope)
         by = "id" if self.lookup.scope == "workspace" else self.lookup.key

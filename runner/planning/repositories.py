@@ -1,0 +1,156 @@
+"""A plan's repositories: which of them its filter keeps, what lookups add, and their order."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import fnmatchcase
+
+from runner.model import Data, Json, Lookup, Narrowing, OrderKey, Problem, Repositories
+from runner.spec.units import PRIORITIES, parse_time
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Some repositories of others."""
+
+    rows: Repositories
+    kept: Sequence[int]
+    asked: bool = False
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def __getitem__(self, index: int) -> Data:
+        return self.rows[self.kept[index]]
+
+    def __iter__(self) -> Iterator[Data]:
+        return (self.rows[index] for index in self.kept)
+
+    def place(self, index: int) -> Problem:
+        return self.rows.place(self.kept[index])
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Repositories with what lookups have found; what is written goes over it."""
+
+    rows: Repositories
+    joins: Sequence[tuple[str, Mapping[Json, Data]]]
+    asked: bool = False
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Data:
+        return self._with(self.rows[index])
+
+    def __iter__(self) -> Iterator[Data]:
+        return map(self._with, self.rows)
+
+    def place(self, index: int) -> Problem:
+        return self.rows.place(index)
+
+    def _with(self, row: Data) -> Data:
+        for key, found in self.joins:
+            more = found.get(row.get(key))
+            if more:
+                row = {**without_nulls(more), **row}
+        return row
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """The repositories that a run began with, whatever a query would give by now."""
+
+    rows: Sequence[Data]
+    path: str
+    asked: bool = False
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Data:
+        return self.rows[index]
+
+    def __iter__(self) -> Iterator[Data]:
+        return iter(self.rows)
+
+    def place(self, index: int) -> Problem:  # noqa: ARG002
+        return Problem("", self.path)
+
+
+def unjoined(rows: Repositories) -> Repositories:
+    """As they were before lookups gave them more."""
+    return rows.rows if isinstance(rows, Joined) else rows
+
+
+def joined(
+    rows: Repositories, lookups: Sequence[Lookup], found: Mapping[str, Mapping[Json, Data]]
+) -> Repositories:
+    joins = [
+        (lookup.key, found[lookup.name])
+        for lookup in lookups
+        if lookup.scope == "repo" and lookup.name in found
+    ]
+    return Joined(unjoined(rows), joins) if joins else rows
+
+
+def without_nulls(row: Data) -> Data:
+    """A NULL is a missing value, as an empty cell is."""
+    return {key: value for key, value in row.items() if value is not None}
+
+
+def fits_name(narrowing: Narrowing, repo: str) -> bool:
+    """One of the globs fits, where there are any without ``!``, and none of those with it does."""
+    out = [glob[1:] for glob in narrowing.globs if glob.startswith("!")]
+    into = [glob for glob in narrowing.globs if not glob.startswith("!")]
+    wanted = not into or any(fnmatchcase(repo, glob) for glob in into)
+    return wanted and not any(fnmatchcase(repo, glob) for glob in out)
+
+
+def fits_age(narrowing: Narrowing, row: Data, now: datetime) -> bool:
+    """ValueError where the repository has no such time: its age is not known."""
+    written = row.get(narrowing.column)
+    if written is None:
+        raise ValueError(f"{row['repo']} has no `{narrowing.column}`, so its age is not known")
+    age = (now - parse_time(written)).total_seconds()
+    newer, older = narrowing.newer_than, narrowing.older_than
+    return (newer is None or age <= newer) and (older is None or age > older)
+
+
+def ordered(rows: Repositories, keys: Sequence[OrderKey]) -> tuple[array[int], list[str]]:
+    """Indexes of `rows` by `keys`, and the attributes that no row has.
+
+    Priorities order by rank, numbers before text, missing values come last whichever way a key
+    points, ties keep the written order.
+    """
+    columns: list[list[Json]] = [[] for _ in keys]
+    if keys:
+        for row in rows:
+            for key, column in zip(keys, columns, strict=True):
+                column.append(_comparable(key.attribute, row.get(key.attribute)))
+    indexes = list(range(len(rows)))
+    unknown = []
+    for key, column in reversed(list(zip(keys, columns, strict=True))):
+        kinds = {type(value) is str for value in column if value is not None}
+        if not kinds:
+            unknown.append(key.attribute)
+            continue
+        if len(kinds) == 2:
+            column = [None if value is None else (type(value) is str, value) for value in column]
+        present = [index for index in indexes if column[index] is not None]
+        missing = [index for index in indexes if column[index] is None]
+        present.sort(key=column.__getitem__, reverse=key.descending)
+        indexes = present + missing
+    return array("L", indexes), list(reversed(unknown))
+
+
+def _comparable(attribute: str, value: Json) -> Json:
+    if attribute == "priority":
+        return PRIORITIES.get(value) if isinstance(value, str) else None
+    if value is None or isinstance(value, int | float | str):
+        return value
+    return str(value)
