@@ -119,6 +119,9 @@ class StandIn:
     silent: set[str] = field(default_factory=set)  # event names that nothing listens to
     failing: set[str] = field(default_factory=set)  # repositories whose jobs fail
     bad: set[str] = field(default_factory=set)  # repositories whose event is refused
+    # What comes of an event, where that is not told by its repository: `completed`, `failed`,
+    # `cancelled`, `no_job` or `rejected`.
+    fate: Callable[[dict[str, Any]], str] | None = None
     slow_jobs: set[str] = field(default_factory=set)  # repositories whose jobs never end
     event_key: str = EVENT_KEY
     signing_key: str | None = SIGNING_KEY
@@ -165,7 +168,7 @@ class StandIn:
         entropy = base64.b64decode(encoded)
         ids: list[str] = []
         for index, event in enumerate(events):
-            if event["data"].get("repo") in self.bad:
+            if event["data"].get("repo") in self.bad or self._fate(event) == "rejected":
                 answer = {"ids": ids or [""], "status": 400, "error": "bad event"}
                 return httpx.Response(400, text=json.dumps(answer))
             low = (int.from_bytes(entropy[6:], "big") + index + 1) & 0xFFFFFFFF
@@ -176,8 +179,14 @@ class StandIn:
             self._start(internal_id, event)
         return httpx.Response(200, text=json.dumps({"ids": ids, "status": 200}))
 
+    def _fate(self, event: dict[str, Any]) -> str:
+        return self.fate(event) if self.fate else "completed"
+
     def _start(self, internal_id: str, event: dict[str, Any]) -> None:
         if event["name"] in self.silent or event["id"] in self.effects:
+            return
+        fate = self._fate(event)
+        if fate == "no_job":
             return
         self.effects.append(event["id"])
         repo = event["data"].get("repo")
@@ -188,7 +197,9 @@ class StandIn:
             "ended_at": "2026-01-01T00:00:00Z",
             "output": None,
         }
-        if repo in self.failing:
+        if fate == "cancelled":
+            run |= {"status": "Cancelled"}
+        if repo in self.failing or fate == "failed":
             run |= {"status": "Failed", "output": {"name": "ValueError", "message": "no such repo"}}
         if repo in self.slow_jobs:
             run |= {"status": "Running", "ended_at": None}

@@ -125,7 +125,7 @@ class _Applying:
     def _one(
         self, plan: BackfillPlan, before: Entry, *, again: bool
     ) -> Summary | Incomplete | None:
-        unfinished = before.run if before.standing == "unfinished" else None
+        unfinished = before.run if before.standing in ("unfinished", "sent") else None
         if unfinished and self.session.store.run_state(unfinished.run_id).parked:
             return self._submitted(unfinished.run_id)
         if not again and not (unfinished and self.options.resume):
@@ -201,6 +201,9 @@ def _refuse_open(found: Entry) -> None:
     if found.standing == "unfinished":
         message = f"{found.name}: run {run_id} has not come to its end"
         raise Incomplete(message, hint=f"`backfill resume {run_id}` goes on with it")
+    if found.standing == "sent":
+        message = f"{found.name}: run {run_id} was sent and not followed: how it ended is not known"
+        raise Incomplete(message, hint=f"`backfill resume {run_id}` follows it to its end")
     if found.standing == "failed":
         hint = f"`backfill retry {run_id}` sends what failed; `--again {found.name}` runs all of it"
         raise RunFailed(f"{found.name}: run {run_id} is {found.run.status}", hint=hint)

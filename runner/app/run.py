@@ -7,9 +7,9 @@ workers.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
@@ -56,7 +56,7 @@ class Prepared:
 
     `files`: the plan as its files have it, by which deferred stages are resolved; those of a saved
     plan without such stages are not read again, however many rows they have. `parent`: the run that
-    it sends events of once more.
+    it sends events of once more; `origins`: what these stand for, by their positions.
     """
 
     run_id: str
@@ -66,6 +66,7 @@ class Prepared:
     variables: dict[str, Json]
     files: BackfillPlan | None = None
     parent: str | None = None
+    origins: Mapping[int, int] = field(default_factory=dict)
 
     def events(self) -> Iterator[PlannedEvent]:
         """Every event that would be sent, in sending order: its operation is that of the stage."""
@@ -184,12 +185,12 @@ def resume(
         if found is None:
             return None
         record, target, plan, lease = found.record, found.target, found.plan, found.lease
-        options = followed(plan, target, replace(options, follow=record.follow))
+        options = followed(plan, target, replace(options, follow=_follows(record)))
         refuse_own_files(plan, options)
         confirm(session, plan, target, options)
 
         def reopen() -> Journal:
-            journal = session.store.reopen(record, lease, plan)
+            journal = session.store.reopen(record, lease, plan, follow=options.follow)
             if target.kind == "embedded":
                 random = SystemRandom()
                 journal.requeue(lambda: make_seed(time.time(), random))
@@ -213,13 +214,13 @@ def resubmit(
             return None
         record, target, plan, lease = found.record, found.target, found.plan, found.lease
         refuse_unheard(session, target)
-        options = followed(plan, target, replace(options, follow=record.follow))
+        options = followed(plan, target, replace(options, follow=_follows(record)))
         confirm(session, plan, target, options)
-        journal = session.store.reopen(record, lease, plan)
+        journal = session.store.reopen(record, lease, plan, follow=options.follow)
         # Asked for anew, it is another event, and what is still open has its time from now on.
         more: dict[str, Any] = {"asked_at": time.time(), "unanswered": options.unanswered}
         if options.past_failures or plan.max_failures:  # what has failed before does not count
-            failed = len(journal.failures())
+            failed = sum(figures.lost for figures in journal.by_stage().values())
             ended = journal.next_position() - len(journal.unsettled())
             more |= {"failed": failed, "ended": ended, "past_failures": options.past_failures}
         event = enqueue(session, lease, target, record.id, plan.name, options, **more)
@@ -309,6 +310,7 @@ def _record(session: Session, prepared: Prepared, options: RunOptions, lease: Le
         variables=prepared.variables,
         follow=options.follow,
         parent=prepared.parent,
+        origins=prepared.origins,
         source=None if prepared.parent else source_of(plan),
     )
     if plan.deferred and prepared.files:
@@ -441,13 +443,36 @@ def _failed_events(
     refuse_another_address(record, target)
     run_id = str(ULID())
     with session.lock(record.plan, record.address, run_id, options.wait_lock) as lease:
-        positions = session.store.failed_positions(record, outcomes, items)
-        if not positions:
-            hint = f"`backfill resume {record.id}` sends what was not sent"
-            raise PreflightRefused(f"nothing of run {record.id} is there to retry", hint=hint)
-        part, variables = subset(plan, positions), dict(record.variables)
+        found = session.store.retriable(record, outcomes, items)
+        if not found:
+            raise _nothing_to_retry(record)
+        prepared = Prepared(
+            run_id,
+            subset(plan, found),
+            target,
+            record.target,
+            dict(record.variables),
+            parent=record.id,
+            origins=dict(enumerate(found.values())),
+        )
         yield (
-            Prepared(run_id, part, target, record.target, variables, parent=record.id),
+            prepared,
             record,
             lease,
         )
+
+
+def _follows(record: RunRecord) -> bool:
+    """A run that was sent and not followed, and is carried on all the same, is followed now."""
+    return record.follow or record.status in ("sent", "failed")
+
+
+def _nothing_to_retry(record: RunRecord) -> PreflightRefused:
+    message = f"nothing of run {record.id} is there to retry"
+    if record.status == "sent":
+        hint = f"`backfill resume {record.id}` follows its jobs: then it is known what failed"
+    elif record.status == "incomplete":
+        hint = f"`backfill resume {record.id}` sends what was not sent"
+    else:
+        hint = f"`backfill status {record.id}` shows what came of it, and which runs retry it"
+    return PreflightRefused(message, hint=hint)

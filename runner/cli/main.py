@@ -120,6 +120,7 @@ RUN_STATUS: dict[RunStatus, int] = {
     "failed": 1,
     "running": 7,
     "incomplete": 7,
+    "sent": 0,
     "cancelled": 7,
 }
 _EPILOG = """\b

@@ -19,7 +19,7 @@ from runner.output.run_json import line_json
 from runner.output.run_text import write_lines
 from runner.output.words import state as state_of
 
-_STATES = ("running", "paused", "dead", "completed", "failed", "incomplete", "cancelled")
+_STATES = ("running", "paused", "dead", "completed", "sent", "failed", "incomplete", "cancelled")
 _UNDER_WAY = {"running", "paused", "dead"}  # what the status `running` comes to
 
 

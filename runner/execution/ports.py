@@ -276,7 +276,14 @@ class JournalReads(Protocol):
 
     def totals(self) -> Totals: ...
 
-    def failures(self) -> Sequence[Failure]: ...
+    def failures(self) -> Sequence[Failure]:
+        """The events that did not take effect, but for those that a later attempt made good."""
+
+    def made_good(self) -> Mapping[int, int]:
+        """How many events failed whose work a later attempt has done, by stage."""
+
+    def reached(self) -> frozenset[int]:
+        """The stages that have reached their goal."""
 
     def chain(self) -> Chain | None:
         """The run and its retries together; None where it is alone."""
@@ -321,5 +328,9 @@ class Journal(JournalReads, Protocol):
 
     def keep_check(self, result: CheckResult, /) -> None: ...
 
-    def begin_round(self, plan: ExecutionPlan, begun: Round, /) -> None:
-        """Write down a round and its events, which are the last ones of its stage in `plan`."""
+    def begin_round(self, plan: ExecutionPlan, begun: Round, origins: Mapping[int, int], /) -> None:
+        """Write down a round and its events, which are the last ones of its stage in `plan`, and
+        which of them were sent for before: by position, that of the first attempt."""
+
+    def reach(self, stage: int, left: float | None, /) -> None:
+        """The stage has reached its goal, with so much left."""

@@ -60,6 +60,13 @@ class Tracker:
         self._stages[stage.number] = stage
         self._tell(stage.number, total=stage.total, ended=False)
 
+    def lost(self) -> dict[int, int]:
+        """How many events of each stage did not take effect."""
+        return {
+            stage: progress.settled - progress.outcomes.get("completed", 0)
+            for stage, progress in self._progress.items()
+        }
+
     def begin(self, stage: int) -> None:
         self._paces[stage] = _Pace(self._clock.monotonic())
         self._tell(stage)

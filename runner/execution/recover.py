@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import NamedTuple
 
 from runner.errors import Incomplete
@@ -65,23 +65,33 @@ def watched(plan: ExecutionPlan, journal: Journal) -> Iterator[SentEvent]:
 
 
 class Counted(NamedTuple):
-    """Events that have failed, and ended, before: they count against the plan's limits."""
+    """Events that have failed, and ended, before: they count against the plan's limit."""
 
     failed: int
     ended: int
 
 
-def counted(plan: ExecutionPlan, journal: Journal, step: Step | None, *, past: bool) -> Counted:
+def counted(plan: ExecutionPlan, journal: Journal, step: Step | None) -> Counted:
     """A step goes on counting where the last one ended; who resumes a run starts anew."""
+    if step is None or not plan.max_failures:
+        return Counted(0, 0)
+    unanswered = sum(len(chunk.positions) for chunk in journal.unanswered())
+    open_ = len(journal.unsettled()) + unanswered
+    failed = sum(figures.lost for figures in journal.by_stage().values()) - step.failed
+    return Counted(failed, journal.next_position() - open_ - step.ended)
+
+
+def passed_over(journal: Journal, step: Step | None, *, past: bool) -> Mapping[int, int]:
+    """How many failures of each stage do not keep the run from going on: those that another attempt
+    has made good, and those that whoever resumed it has passed over, which are the first ones."""
+    lost = {stage: figures.lost for stage, figures in journal.by_stage().items()}
     if step is None:
-        passed_over = past or plan.on_failure == "continue"
-        return Counted(0 if passed_over else len(journal.failures()), 0)
-    failed, ended = len(journal.failures()) - step.failed, 0
-    if plan.max_failures:
-        unanswered = sum(len(chunk.positions) for chunk in journal.unanswered())
-        open_ = len(journal.unsettled()) + unanswered
-        ended = journal.next_position() - open_ - step.ended
-    return Counted(failed, ended)
+        return lost if past else journal.made_good()
+    left, found = step.failed, dict(journal.made_good())
+    for stage in sorted(lost):
+        found[stage] = max(found.get(stage, 0), min(left, lost[stage]))
+        left -= min(left, lost[stage])
+    return found
 
 
 def _rebuild(plan: ExecutionPlan, journal: Journal, lost: Unanswered) -> Chunk:

@@ -5,8 +5,9 @@ A round is written down with its events before any of them is sent: a resume goe
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from runner.execution.check import Questioner
@@ -31,11 +32,22 @@ class Next:
 
 
 @dataclass(slots=True)
+class _Tried:
+    """The first tries of a stage's work, among so many of its events: which of an item's, and the
+    event's position."""
+
+    count: int = 0
+    first: dict[tuple[str, int], int] = field(default_factory=dict)
+    in_round: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
 class Rounds:
     journal: Journal
     resolver: Resolver
     questioner: Questioner
     clock: Clock
+    _tried: dict[int, _Tried] = field(default_factory=dict)
 
     async def next(self, stage: Stage) -> Next:
         """Whether another round is due. Without a goal there is one, and only one."""
@@ -67,7 +79,10 @@ class Rounds:
     def close(self, plan: ExecutionPlan, stage: Stage, after: Next) -> ExecutionPlan:
         """The plan at the end of the stage: where its goal was reached before any round, what the
         preview showed for today is not sent, and that is no longer planned."""
-        if after.what != "done" or self.journal.rounds(stage.number) or stage.until is None:
+        if after.what != "done" or stage.until is None:
+            return plan
+        self.journal.reach(stage.number, after.left)
+        if self.journal.rounds(stage.number):
             return plan
         column = stage.until.expect.column
         left = as_compared(after.left or 0)
@@ -80,12 +95,30 @@ class Rounds:
     ) -> ExecutionPlan:
         """The plan with the stage as it is now, and its new round in the journal with it."""
         number = len(self.journal.rounds(stage.number)) + 1
+        origins = self._origins(plan, stage, first) if stage.until else {}
         stages = tuple(stage if known.number == stage.number else known for known in plan.stages)
         plan = replace(plan, stages=stages)
-        self.journal.begin_round(
-            plan, Round(stage.number, number, first, count, left, self.clock.time())
-        )
+        begun = Round(stage.number, number, first, count, left, self.clock.time())
+        self.journal.begin_round(plan, begun, origins)
         return plan
+
+    def _origins(self, plan: ExecutionPlan, stage: Stage, first: int) -> dict[int, int]:
+        """Of the events from the stage's `first`-th on, those whose work earlier rounds have tried,
+        and the event of the first try, both by their position in the run. Where an item comes more
+        than once in a round, the first is the first's again, and so on."""
+        before = sum(other.total for other in plan.stages if other.number < stage.number)
+        tried, origins = self._tried.setdefault(stage.number, _Tried()), dict[int, int]()
+        ends = [known.first for known in self.journal.rounds(stage.number)] + [first]
+        for index, (item, _) in enumerate(stage.items.raw(tried.count), tried.count):
+            if index in ends:
+                tried.in_round.clear()
+            tried.in_round[item] += 1
+            work = item, tried.in_round[item]
+            origin = tried.first.setdefault(work, before + index)
+            if index >= first and origin != before + index:
+                origins[before + index] = origin
+        tried.count = stage.total
+        return origins
 
     def _judged(self, operation: str, until: Until, rounds: Sequence[Round], left: float) -> Next:
         expect = until.expect

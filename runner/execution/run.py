@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,9 +14,10 @@ from runner.execution.follow import Follower
 from runner.execution.gate import Gate
 from runner.execution.pace import Pace
 from runner.execution.pacer import Pacer
+from runner.execution.ports import Observation
 from runner.execution.progress import Tracker
-from runner.execution.recover import counted, recover, watched
-from runner.execution.rounds import Rounds
+from runner.execution.recover import counted, passed_over, recover, watched
+from runner.execution.rounds import Next, Rounds
 from runner.execution.send import Sender, Sent, batch_size
 from runner.execution.waits import Step, Waits
 from runner.execution.watch import beside
@@ -101,8 +103,10 @@ class _Run:
             if context.resolver:
                 self.rounds = Rounds(self.journal, context.resolver, questioner, context.clock)
         self.ended_as: How = "complete" if plan.max_failures is None else "limit"
-        self.before = counted(
-            plan, context.journal, context.step, past=context.options.past_failures
+        self.before = counted(plan, context.journal, context.step)
+        self.reached = set(self.journal.reached())
+        self.passed_over = passed_over(
+            context.journal, context.step, past=context.options.past_failures
         )
         self.rejected = 0
         self.reason: str | None = None
@@ -153,8 +157,22 @@ class _Run:
 
     async def finish(self) -> None:
         """What was sent is followed to its end, also where a failure has stopped the sending."""
-        if self.follower and not self.gate.cancelled:
+        if self.follower is None:
+            self._settle_sent()
+        elif not self.gate.cancelled:
             await self.follower.settled()
+
+    def _settle_sent(self) -> None:
+        """Where nothing is followed, what is done when sent has completed, and no more is known."""
+        done = {stage.number for stage in self.plan.stages if stage.wait == "sent"}
+        ended = [
+            Observation(event, (), "completed")
+            for event in watched(self.plan, self.journal)
+            if event.stage in done
+        ]
+        self.journal.record(ended)
+        for stage, number in Counter(one.event.stage for one in ended).items():
+            self.tracker.settled(stage, {"completed": number})
 
     async def leave(self, step: Step) -> None:
         """A last look: until the next step nobody looks at the jobs."""
@@ -189,39 +207,51 @@ class _Run:
         if self.rounds is None:
             message = f"`{stage.operation}` is resolved when it starts, and nothing resolves it"
             raise PreflightRefused(message)
-        number, begun = stage.number, bool(self.journal.rounds(stage.number))
-        while True:
-            if begun and not await self._round(number, first):
-                return False
+        number, goes_on = stage.number, True
+        begun = bool(self.journal.rounds(number))
+        while number not in self.reached:
+            if begun:
+                goes_on = await self._round(number, first)
+                if not goes_on and not self._is_through(number, first):
+                    return False
             stage = self.plan.stages[number - 1]
             following = await self.rounds.next(stage)
             if self.context.stop.is_set():
                 return False
             if following.what == "done":
                 self.plan = self.rounds.close(self.plan, stage, following)
-                self.tracker.ended(number)
-                return True
-            if following.what != "round":
-                stalled = following.what == "stalled"
-                self._end("failed" if stalled else "limit", following.reason or "")
-                return False
-            if begun and not await self._rest(stage, "between rounds"):
-                return False
-            if not await self._begin_round(self.rounds, stage, following.left):
+                break
+            # Where the plan stops on a failure, a goal that is not reached is not worked on.
+            if not goes_on or not await self._begin_round(self.rounds, stage, following, begun):
                 return False
             begun = True
+        if stage.until:
+            self.reached.add(number)
+        self.tracker.ended(number)
+        return not self._must_stop()
 
     async def _round(self, number: int, first: int) -> bool:
         """Send the round and follow it to its end: only then does the backlog say anything."""
-        if not await self._stage(self.plan.stages[number - 1], first):
-            return False
-        if self.follower:
+        goes_on = await self._stage(self.plan.stages[number - 1], first)
+        if self.follower and goes_on:
             await self.follower.settled(number)
-        return True
+        return goes_on
 
-    async def _begin_round(self, rounds: Rounds, stage: Stage, left: float | None) -> bool:
+    def _is_through(self, number: int, first: int) -> bool:
+        """Has a round come to its end, so that its goal may be reached whatever has failed?"""
+        if self.context.stop.is_set() or self.gate.cancelled or self.reason:
+            return False
+        stage = self.plan.stages[number - 1]
+        return stage.until is not None and self.journal.next_position() - first >= stage.total
+
+    async def _begin_round(self, rounds: Rounds, stage: Stage, due: Next, begun: bool) -> bool:
+        if due.what != "round":
+            self._end("failed" if due.what == "stalled" else "limit", due.reason or "")
+            return False
+        if begun and not await self._rest(stage, "between rounds"):
+            return False
         try:
-            self.plan = await rounds.begin(self.plan, stage, left)
+            self.plan = await rounds.begin(self.plan, stage, due.left)
         except InvalidPlan as error:  # the plan was valid: what it asks has changed since
             why = error.problems[0].message
             self._end("limit", f"`{stage.operation}` cannot be resolved: {why}")
@@ -322,9 +352,16 @@ class _Run:
             self.follower.add(sent.events())
 
     def _must_stop(self) -> bool:
-        failed = self.before.failed + self.rejected
-        failed += self.follower.failures if self.follower else 0
-        return self._over_limit() or (bool(failed) and self.plan.on_failure == "stop")
+        return self._over_limit() or (self.plan.on_failure == "stop" and self._has_failed())
+
+    def _has_failed(self) -> bool:
+        """Of the stages that have reached no goal, one event that was not passed over."""
+        lost = self.tracker.lost()
+        return any(
+            number > self.passed_over.get(stage, 0)
+            for stage, number in lost.items()
+            if stage not in self.reached
+        )
 
     def _over_limit(self) -> bool:
         failed, ended = self.rejected, self.before.ended + self.rejected

@@ -172,7 +172,8 @@ class RunLine:
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """A run as its journal has it; `holder` and `submission` as in `RunState`."""
+    """A run as its journal has it; `holder` and `submission` as in `RunState`. `made_good`: the
+    events, by position, that failed and whose work a later attempt has done."""
 
     record: RunRecord
     holder: str | None
@@ -190,3 +191,9 @@ class RunView:
     source: str | None = None
     retries: tuple[str, ...] = ()
     submission: Submission | None = None
+    made_good: frozenset[int] = frozenset()
+
+    @property
+    def outstanding(self) -> int:
+        """How many events failed whose work no other attempt has done."""
+        return sum(self.outcomes.values()) - len(self.made_good)

@@ -118,6 +118,11 @@ class StageFigures(NamedTuple):
     sent: int = 0
     outcomes: Mapping[Outcome, int] = {}
 
+    @property
+    def lost(self) -> int:
+        """Those that did not take effect."""
+        return sum(self.outcomes.values()) - self.outcomes.get("completed", 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Chain:

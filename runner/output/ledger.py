@@ -14,7 +14,7 @@ from runner.planning.ledger import Entry, Standing
 from runner.spec.secrets import redact
 
 _COLORS = {"pending": "cyan", "applied": "green", "changed": "yellow", "failed": "red",
-           "unfinished": "yellow"}  # fmt: skip
+           "unfinished": "yellow", "sent": "yellow"}  # fmt: skip
 
 
 def ledger_text(entries: Sequence[Entry], *, color: bool) -> str:
@@ -66,4 +66,4 @@ def ledger_markdown(
     return "\n\n".join(blocks) + "\n"
 
 
-_ORDER: tuple[Standing, ...] = ("failed", "unfinished", "changed", "pending", "applied")
+_ORDER: tuple[Standing, ...] = ("failed", "unfinished", "sent", "changed", "pending", "applied")

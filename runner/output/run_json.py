@@ -52,6 +52,7 @@ def view_json(view: RunView) -> dict[str, Any]:
             for stage in view.stages
         ],
         "outcomes": dict(view.outcomes),
+        "made_good": len(view.made_good),
         "failures": [
             group._asdict() | {"message": redact(group.message)} for group in view.failures
         ],

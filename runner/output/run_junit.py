@@ -14,11 +14,12 @@ _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write_junit(view: RunView, events: Iterable[EventRecord]) -> Iterator[str]:
-    """Piece by piece. An event that has not come to its end counts as skipped; a run that has not,
-    as a failure of its own: skipped tests alone leave a CI system green."""
+    """Piece by piece. An event that has not come to its end counts as skipped, and so does one
+    whose work a later attempt has done; a run that has not, as a failure of its own: skipped tests
+    alone leave a CI system green."""
     state = words.state(view.record, view.holder)
     cut_short = state not in ("completed", "failed")
-    failed = sum(stage.lost for stage in view.stages) + sum(not c.ok for c in view.checks)
+    failed = view.outstanding + sum(not c.ok for c in view.checks)
     total = sum(stage.total for stage in view.stages) + len(view.checks)
     total, failed = total + cut_short, failed + cut_short
     yield '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -29,7 +30,7 @@ def write_junit(view: RunView, events: Iterable[EventRecord]) -> Iterator[str]:
             yield "</testsuite>\n" if stage else ""
             stage = event.stage
             yield f"<testsuite name={_attribute(event.operation)}{_counts(view, stage)}>\n"
-        yield _case(event)
+        yield _case(event, made_good=event.position in view.made_good)
     yield "</testsuite>\n" if stage else ""
     if view.checks:
         bad = sum(not check.ok for check in view.checks)
@@ -49,11 +50,13 @@ def write_junit(view: RunView, events: Iterable[EventRecord]) -> Iterator[str]:
 
 def _counts(view: RunView, number: int) -> str:
     stage = next(stage for stage in view.stages if stage.number == number)
-    waiting = stage.total - stage.settled
-    return f' tests="{stage.total}" failures="{stage.lost}" skipped="{waiting}"'
+    first = sum(other.total for other in view.stages if other.number < number)
+    good = sum(first <= position < first + stage.total for position in view.made_good)
+    waiting = stage.total - stage.settled + good
+    return f' tests="{stage.total}" failures="{stage.lost - good}" skipped="{waiting}"'
 
 
-def _case(event: EventRecord) -> str:
+def _case(event: EventRecord, *, made_good: bool) -> str:
     took = (event.ended_at or 0.0) - (event.sent_at or 0.0) if event.ended_at else 0.0
     case = (
         f"<testcase classname={_attribute(event.operation)} name={_attribute(event.item)} "
@@ -62,7 +65,9 @@ def _case(event: EventRecord) -> str:
     if event.outcome == "completed":
         return f"{case}/>\n"
     message = _attribute(redact(event.message or event.outcome or ""))
-    if event.outcome in FAILURES:
+    if made_good:
+        inner = f"<skipped message={_attribute(f'{event.outcome}; a later attempt did the work')}/>"
+    elif event.outcome in FAILURES:
         links = escape(" ".join(_clean(job.url or job.id) for job in event.jobs))
         kind = _attribute(event.outcome)
         inner = f"<failure type={kind} message={message}>{links}</failure>"

@@ -44,8 +44,10 @@ def run_markdown(view: RunView, room: int = MAX_CHARACTERS) -> str:
             blocks.append(with_more(kept, total, "- " if title else ""))
     if unattended := words.unattended(view):
         blocks.append(unattended[0].upper() + unattended[1:])
-    elif view.failures and state in ("failed", "completed"):
+    elif view.outstanding and state in ("failed", "completed"):
         blocks.append(f"To send what failed once more: `backfill retry {record.id}`")
+    elif state == "sent":
+        blocks.append(f"To follow its jobs: `backfill resume {record.id}`")
     elif state in ("incomplete", "dead", "paused"):
         blocks.append(f"To go on: `backfill resume {record.id}`")
     blocks.append(f"<sub>{record.digest}</sub>")

@@ -24,6 +24,7 @@ COLORS = {
     "failed": "red",
     "dead": "red",
     "incomplete": "yellow",
+    "sent": "yellow",
     "cancelled": "yellow",
     "paused": "yellow",
 }
@@ -48,7 +49,9 @@ def write_view(view: RunView, out: TextIO, *, color: bool) -> None:
     if estimate := left(view):
         lines.append(f"time left: {estimate.words}")
     if view.outcomes:
-        lines.append(f"did not take effect: {', '.join(words.lost(view.outcomes))}")
+        good = words.made_good(view)
+        lost = ", ".join(words.lost(view.outcomes))
+        lines.append(f"did not take effect: {lost}{f'; {good}' if good else ''}")
     lines += checks_text(view.checks, color=color)
     lines += failures_text(view.failures)
     lines += _hints(view, state)
@@ -154,8 +157,10 @@ def _hints(view: RunView, state: str) -> list[str]:
         lines.append(unattended)
     elif state == "dead":
         lines.append(f"no process carries it out: backfill resume {run_id}")
+    elif state == "sent":
+        lines.append(f"to follow its jobs: backfill resume {run_id}")
     elif state in ("incomplete", "paused"):
         lines.append(f"to go on: backfill resume {run_id}")
-    elif view.failures and state in ("failed", "completed"):
+    elif view.outstanding and state in ("failed", "completed"):
         lines.append(f"to send what failed once more: backfill retry {run_id}")
     return lines

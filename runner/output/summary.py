@@ -13,7 +13,13 @@ from runner.output.escape import shortened, visible
 from runner.spec.secrets import redact
 from runner.spec.units import format_duration
 
-_COLORS = {"completed": "green", "failed": "red", "incomplete": "yellow", "cancelled": "yellow"}
+_COLORS = {
+    "completed": "green",
+    "failed": "red",
+    "incomplete": "yellow",
+    "cancelled": "yellow",
+    "sent": "yellow",
+}
 _MESSAGE = 400
 
 
@@ -39,7 +45,9 @@ def write_summary_text(summary: Summary, out: TextIO, *, color: bool) -> None:
         lines += [f"  +{more:,} more"] if more > 0 else []
     run_id = visible(summary.run_id)
     lines.append(f"run {run_id}")
-    if summary.status == "incomplete":
+    if summary.status == "sent":
+        lines.append(f"to follow its jobs: backfill resume {run_id}")
+    elif summary.status == "incomplete":
         lines.append(f"to go on: backfill resume {run_id}")
     elif summary.failures and summary.status in ("failed", "completed"):
         lines.append(f"to send what failed once more: backfill retry {run_id}")

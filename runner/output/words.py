@@ -67,6 +67,12 @@ def still_open(view: RunView, stage: StageRecord) -> str | None:
     return f"{stage.running:,} {what}"
 
 
+def made_good(view: RunView) -> str | None:
+    if not view.made_good:
+        return None
+    return f"{len(view.made_good):,} of them were made good by later attempts"
+
+
 def unattended(view: RunView) -> str | None:
     """What to do where a run is left to the workers, is due, and none of them is at it."""
     if view.record.status != "running" or view.submission is None or not view.submission.late:

@@ -13,7 +13,7 @@ import orjson
 from runner.errors import InvalidPlan
 from runner.model import BackfillPlan, Input, Json, Problem, RunStatus
 
-Standing = Literal["pending", "applied", "changed", "failed", "unfinished"]
+Standing = Literal["pending", "applied", "changed", "sent", "failed", "unfinished"]
 
 
 class Applied(NamedTuple):
@@ -51,6 +51,8 @@ def entry(plan: BackfillPlan, variables: Mapping[str, Json], runs: Sequence[Appl
     if latest is not None:
         if latest.done:
             standing = "applied" if latest.seal == seal else "changed"
+        elif latest.status == "sent":
+            standing = "sent"
         elif latest.status in ("running", "incomplete"):
             standing = "unfinished"
         else:

@@ -261,7 +261,7 @@ def test_a_job_that_never_ends_times_out(tmp_path: Path) -> None:
 
 def test_without_following_nothing_is_claimed(tmp_path: Path) -> None:
     summary = run(tmp_path, repos(2) + SYNC, StandIn(silent={"app/sync"}), follow=False)
-    assert summary.status == "completed"
+    assert summary.status == "sent"
     assert (summary.totals.accepted, summary.totals.jobs) == (2, 0)
     assert any("is not known" in note for note in summary.notes)
 

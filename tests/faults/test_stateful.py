@@ -6,18 +6,20 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from runner.adapters.journal.reader import JournalReader
 from runner.execution.summary import summarise
 from runner.model import Outcome
 from runner.planning.subset import subset
 from tests.depth import depth
 from tests.faults.schedules import FAULTS, Mortal, attempt
 from tests.support import (
+    CATALOG,
+    ORIGIN,
     StandIn,
     close_stores,
     let_go,
@@ -28,99 +30,148 @@ from tests.support import (
     start_journal,
 )
 
-_KINDS: tuple[Outcome, ...] = ("failed", "cancelled", "timed_out", "no_job", "rejected")
+_KINDS: tuple[Outcome, ...] = ("failed", "cancelled", "no_job", "rejected")
+_ITEMS, _REPEAT = 4, 2
+_ALL = _ITEMS * _REPEAT
+_FATES = st.sampled_from(["completed", "completed", "failed", "cancelled", "no_job", "rejected"])
 
 
 class Runs(RuleBasedStateMachine):
-    """One run at a time: carried on through faults until it ends, cancelled, or retried."""
+    """A run whose items come twice, and retries of any run of its family, some events at a time.
+
+    What an item needs is two jobs that complete, whichever events have started them: it must never
+    have more, and where nothing is open any more, the family's figures must say how many it has.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
-        body = repos(6) + "operations: [sync]\nbatch_size: 2\non_failure: continue\n"
-        self.first = self.plan = make_plan(self.folder, body)
-        self.store, self.server = new_store(self.folder), StandIn()
-        self.number, self.status = 0, "none"
+        body = repos(_ITEMS) + "operations: [sync]\nbatch_size: 3\non_failure: continue\n"
+        catalog = CATALOG.replace("done: completed}", f"done: completed, repeat: {_REPEAT}}}")
+        self.plan = make_plan(self.folder, body, catalog=catalog)
+        assert self.plan.events == _ALL
+        self.store, self.server = new_store(self.folder), StandIn(fate=self.fate)
+        self.fates: dict[str, str] = {}
+        self.coming: list[str] = []
+        self.ended: dict[str, str] = {}  # run: status
+        self.open: str | None = None
 
-    @property
-    def run_id(self) -> str:
-        return f"RUN{self.number}"
+    def fate(self, event: dict[str, Any]) -> str:
+        """Decided once: a request that is made again meets the same."""
+        return self.fates.setdefault(event["id"], self.coming.pop() if self.coming else "completed")
 
-    @precondition(lambda self: self.status == "none")
-    @rule(failing=st.sets(st.sampled_from([f"o/r{n}" for n in range(6)]), max_size=3))
-    def start(self, failing: set[str]) -> None:
-        self.number, self.plan = self.number + 1, self.first
-        self.server.failing = failing
+    @precondition(lambda self: not self.open and not self.ended)
+    @rule()
+    def start(self) -> None:
         let_go(self.store)
-        start_journal(self.store, self.plan, self.run_id)
-        self.status = "open"
+        start_journal(self.store, self.plan, "RUN1")
+        self.open = "RUN1"
 
-    @precondition(lambda self: self.status == "open")
+    @precondition(lambda self: self.open)
     @rule(
         seed=st.integers(0, 1 << 30),
         faulty=st.sampled_from([0.0, 0.3, 0.8]),
         deadly=st.sampled_from([0.0, 0.1]),
+        coming=st.lists(_FATES, max_size=_ALL),
     )
-    def carry_on(self, seed: int, faulty: float, deadly: float) -> None:
+    def carry_on(self, seed: int, faulty: float, deadly: float, coming: list[str]) -> None:
         random = Random(seed)  # noqa: S311 - hypothesis repeats it
+        assert self.open
+        self.coming = coming
         self.server.faults = [
             random.choice(FAULTS) if random.random() < faulty else None for _ in range(30)
         ]
-        journal = reopen(self.store, self.plan, self.run_id)
-        ending = attempt(self.server, self.plan, Mortal(journal, random, deadly), seed)
+        plan = self.store.plan_of(self.store.find(self.open))
+        journal = reopen(self.store, plan, self.open)
+        ending = attempt(self.server, plan, Mortal(journal, random, deadly), seed)
         if ending and ending.how == "complete":
             summary = summarise(
                 journal, plan="p", target="t", followed=True, ending=ending, duration=0
             )
             journal.end(summary.status)
             assert summary.status in ("completed", "failed")
-            self.status = summary.status
+            assert sum(summary.totals.outcomes.values()) == summary.totals.planned
+            self.ended[self.open], self.open = summary.status, None
 
-    @precondition(lambda self: self.status == "open")
+    @precondition(lambda self: self.open)
     @rule()
     def cancel(self) -> None:
         """As an operator does where no process is left."""
-        journal = reopen(self.store, self.plan, self.run_id)
-        self.store.request_cancel(self.run_id)
+        assert self.open
+        plan = self.store.plan_of(self.store.find(self.open))
+        journal = reopen(self.store, plan, self.open)
+        self.store.request_cancel(self.open)
         self.server.faults = []
         before = len(self.server.received)
-        ending = attempt(self.server, self.plan, journal, 1)
+        ending = attempt(self.server, plan, journal, 1)
         assert ending is None or ending.how == "cancelled"
         unanswered = before < len(self.server.received)
         assert not unanswered or journal.totals().deduplicated, "only lost requests go out again"
         journal.end("cancelled")
-        self.status = "none"
+        self.ended[self.open], self.open = "cancelled", None
 
-    @precondition(lambda self: self.status == "failed")
-    @rule(mended=st.booleans())
-    def retry(self, mended: bool) -> None:
-        record = self.store.find(self.run_id)
-        positions = self.store.failed_positions(record, _KINDS, ())
-        assert len(positions) == len(self._journal().failures())
-        self.plan, self.number = subset(self.plan, positions), self.number + 1
-        self.server.failing = set() if mended else self.server.failing
+    @precondition(lambda self: self.ended and not self.open)
+    @rule(
+        choice=st.integers(0, 100),
+        kinds=st.sets(st.sampled_from(_KINDS), min_size=1),
+        item=st.sampled_from(["*", "o/r0", "o/r1"]),
+    )
+    def retry(self, choice: int, kinds: set[Outcome], item: str) -> None:
+        of = sorted(self.ended)[choice % len(self.ended)]
+        record = self.store.find(of)
+        found = self.store.retriable(record, kinds, [item])
+        if not found:
+            return
+        part = subset(self.store.plan_of(record), found)
+        run_id = f"RUN{len(self.ended) + 1}"
         let_go(self.store)
-        start_journal(self.store, self.plan, self.run_id)
-        self.status = "open"
+        self.store.start(
+            run_id,
+            part,
+            self.store.lock(part.name, ORIGIN, run_id),
+            target=ORIGIN,
+            address=ORIGIN,
+            variables={},
+            follow=True,
+            parent=of,
+            origins=dict(enumerate(found.values())),
+        )
+        self.open = run_id
 
-    @precondition(lambda self: self.status == "completed")
+    @precondition(lambda self: self.ended and not self.open)
     @rule()
-    def done(self) -> None:
-        wanted = {f"{self.run_id}:{e.operation}:{e.item}" for e in self.plan.planned()}
-        assert wanted <= set(self.server.effects), "nothing is missing"
-        self.status = "none"
+    def everything_that_failed_is_there_to_retry_until_it_is_good(self) -> None:
+        if "cancelled" in self.ended.values():
+            return  # what was not sent then is given up for good
+        found = self.store.retriable(self.store.find("RUN1"), _KINDS, ())
+        assert len(found) == _ALL - self.good().total()
 
     @invariant()
     def nothing_takes_effect_twice(self) -> None:
-        counts = Counter(self.server.effects)
-        assert all(count == 1 for count in counts.values())
+        assert all(count == 1 for count in Counter(self.server.effects).values())
+        assert all(count <= _REPEAT for count in self.good().values())
 
-    def _journal(self) -> JournalReader:
-        return self.store.reading(self.store.find(self.run_id))
+    @invariant()
+    def the_familys_figures_are_those_of_the_work(self) -> None:
+        if self.open or len(self.ended) < 2 or "cancelled" in self.ended.values():
+            return
+        chain = self.store.reading(self.store.find("latest")).chain()
+        assert chain
+        good = self.good().total()
+        assert (chain.totals.planned, chain.totals.completed) == (_ALL, good)
+        assert sum(chain.totals.outcomes.values()) == _ALL
+        assert chain.outstanding == _ALL - good
+        ledger = self.store.ledger(self.plan.name, ORIGIN)
+        assert [run.done for run in ledger] == [good == _ALL]
+
+    def good(self) -> Counter[str]:
+        """Jobs that completed, by item."""
+        done = (id_ for id_ in self.server.effects if self.fates[id_] == "completed")
+        return Counter(id_.split(":")[2].partition("#")[0] for id_ in done)
 
     def teardown(self) -> None:
         close_stores()
 
 
 TestRuns = Runs.TestCase
-TestRuns.settings = settings(max_examples=depth(15, 60), stateful_step_count=25, deadline=None)
+TestRuns.settings = settings(max_examples=depth(25, 100), stateful_step_count=25, deadline=None)

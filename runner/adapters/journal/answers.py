@@ -15,7 +15,7 @@ from runner.model import CheckResult, ExecutionPlan, Json, Round
 from runner.planning.serialize import dump_head
 from runner.spec.secrets import redact
 
-_CHECK = "check "
+_CHECK, _GOAL = "check ", "goal "
 
 
 def remember(connection: Connection, run_id: str, name: str, value: Json) -> None:
@@ -55,14 +55,32 @@ def checks_of(connection: Connection, run_id: str) -> list[CheckResult]:
     return [CheckResult(**orjson.loads(value)) for value in found]
 
 
+def reach(connection: Connection, run_id: str, stage: int, left: float | None) -> None:
+    """The stage has reached its goal, with so much left."""
+    remember(connection, run_id, f"{_GOAL}{stage}", left)
+
+
+def reached(connection: Connection, run_id: str) -> frozenset[int]:
+    """The stages that have reached their goal."""
+    query = "SELECT name FROM answers WHERE run_id = :run AND substr(name, 1, 5) = :goal"
+    found = connection.values(query, run=run_id, goal=_GOAL)
+    return frozenset(int(name.removeprefix(_GOAL)) for name in found)
+
+
 def rounds_of(connection: Connection, run_id: str, stage: int) -> list[Round]:
     query = """SELECT stage, number, first, events, backlog, at FROM rounds
     WHERE run_id = :run AND stage = :stage ORDER BY number"""
     return [Round(*row) for row in connection.rows(query, run=run_id, stage=stage)]
 
 
-def begin_round(connection: Connection, run_id: str, plan: ExecutionPlan, begun: Round) -> None:
-    """The round's events are part of `plan` already; both are written down together."""
+def begin_round(
+    connection: Connection,
+    run_id: str,
+    plan: ExecutionPlan,
+    begun: Round,
+    origins: Mapping[int, int],
+) -> None:
+    """The round's events are part of `plan` already; all is written down together."""
     connection.change(
         """INSERT INTO rounds (run_id, stage, number, first, events, backlog, at)
         VALUES (:run, :stage, :number, :first, :events, :left, :at)""",
@@ -75,4 +93,16 @@ def begin_round(connection: Connection, run_id: str, plan: ExecutionPlan, begun:
         run=run_id,
         head=dump_head(plan),
         planned=plan.events,
+    )
+    keep_origins(connection, run_id, origins)
+
+
+def keep_origins(connection: Connection, run_id: str, origins: Mapping[int, int]) -> None:
+    """Of events that are not the first attempt at their work, by position: see `chains`."""
+    connection.change_each(
+        "INSERT INTO origins (run_id, position, origin) VALUES (:run, :position, :origin)",
+        [
+            {"run": run_id, "position": position, "origin": origin}
+            for position, origin in origins.items()
+        ],
     )

@@ -5,14 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import astuple
-from fnmatch import fnmatchcase
 from typing import Any
 
-from runner.adapters.journal import plans
-from runner.adapters.journal.database import Connection, listed
+from runner.adapters.journal.database import Connection
 from runner.execution.ports import Observation
-from runner.model import OUTCOMES, Chain, Failure, Outcome, RunRecord, StageFigures, Totals
+from runner.model import OUTCOMES, Failure, Outcome, StageFigures, Totals
 
 # Both halves, so that the index is used: the first is what it holds, and a bound makes SQLite like
 # it better than the key. A million events that completed are not gone through for a few others.
@@ -130,8 +127,9 @@ def totals(connection: Connection, run_id: str) -> Totals:
     )
 
 
-def failures(connection: Connection, run_id: str) -> list[Failure]:
-    """The events that did not take effect as planned, in sending order."""
+def failures(connection: Connection, run_id: str, good: Collection[int]) -> list[Failure]:
+    """The events that did not take effect as planned, in sending order, but for those whose work
+    a later attempt has made `good`."""
     query = f"""SELECT outcomes.*, chunks.operation, chunks.event, jobs.job_id, jobs.url
     FROM {WITH_CHUNK}
     LEFT JOIN jobs ON jobs.run_id = outcomes.run_id AND jobs.position = outcomes.position
@@ -150,6 +148,7 @@ def failures(connection: Connection, run_id: str) -> list[Failure]:
             url=row.url,
         )
         for row in reversed(first.values())
+        if row.position not in good
     ]
 
 
@@ -163,77 +162,3 @@ def links(connection: Connection, run_id: str, limit: int) -> list[str]:
     query = """SELECT coalesce(url, job_id) FROM jobs WHERE run_id = :run
     ORDER BY position LIMIT :limit"""
     return connection.values(query, run=run_id, limit=limit)
-
-
-def failed_positions(
-    connection: Connection, run_id: str, kinds: Collection[Outcome], patterns: Collection[str]
-) -> list[int]:
-    """The events of a run that failed, but for those that a later retry has taken care of."""
-    within, given = listed("kind", kinds)
-    query = f"""SELECT outcomes.position, outcomes.item, chunks.operation FROM {WITH_CHUNK}
-    WHERE outcomes.run_id = :run AND {FAILED} AND outcomes.outcome IN ({within})
-    ORDER BY {FAILED_ORDER}"""
-    taken_care_of = _taken_care_of(connection, run_id)
-    return [
-        position
-        for position, item, operation in connection.rows(query, run=run_id, **given)
-        if (operation, item) not in taken_care_of
-        and (not patterns or any(fnmatchcase(item, pattern) for pattern in patterns))
-    ]
-
-
-def chain_of(connection: Connection, run_id: str) -> Chain | None:
-    """The figures of a run and all its retries, added up; None where there is just one run."""
-    parents = _parents(connection)
-    root = run_id
-    while parent := parents.get(root):
-        root = parent
-    members = [root, *_descendants(root, parents)]
-    if len(members) == 1:
-        return None
-    each = [totals(connection, member) for member in members]
-    planned, *added = map(sum, zip(*map(astuple, each), strict=True))
-    planned = each[0].planned
-    within, given = listed("member", members)
-    done = connection.value(
-        f"""SELECT count(*) FROM (
-          SELECT DISTINCT chunks.operation, outcomes.item FROM {WITH_CHUNK}
-          WHERE outcomes.run_id IN ({within}) AND outcomes.outcome = 'completed'
-        ) AS done""",
-        **given,
-    )
-    return Chain(tuple(members), Totals(planned, *added), outstanding=planned - done)
-
-
-def is_done(connection: Connection, record: RunRecord) -> bool:
-    """Has every event of the run taken effect, in it or in a retry?"""
-    if record.status == "completed":
-        return True
-    chain = chain_of(connection, record.id) if record.status == "failed" else None
-    return chain is not None and not chain.outstanding
-
-
-def _parents(connection: Connection) -> dict[str, str | None]:
-    return dict(map(tuple, connection.rows("SELECT id, parent FROM runs ORDER BY started_at")))
-
-
-def _taken_care_of(connection: Connection, run_id: str) -> set[tuple[str, str]]:
-    """What later retries have done or are still to do: all of their events but what failed."""
-    found: set[tuple[str, str]] = set()
-    for member in _descendants(run_id, _parents(connection)):
-        head = connection.value("SELECT head FROM runs WHERE id = :run", run=member)
-        plan = plans.read(connection, member, head)
-        found |= {(s.operation, item) for s in plan.stages for item, _ in s.items.raw()}
-        again = f"""SELECT chunks.operation, outcomes.item FROM {WITH_CHUNK}
-        WHERE outcomes.run_id = :run AND {FAILED}"""
-        found -= set(map(tuple, connection.rows(again, run=member)))
-    return found
-
-
-def _descendants(run_id: str, parents: dict[str, str | None]) -> Iterable[str]:
-    """In the order in which they were started."""
-    family = {run_id}
-    for id_, parent in parents.items():
-        if parent in family:
-            family.add(id_)
-            yield id_

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
-from runner.adapters.journal import answers, figures, requests
+from runner.adapters.journal import answers, chains, figures, requests
 from runner.adapters.journal.database import Connection, Database
 from runner.execution.ports import Control, Latest, Unanswered, Unsettled
 from runner.model import Chain, CheckResult, Failure, Job, Json, Round, StageFigures, Totals
@@ -77,10 +77,18 @@ class JournalReader:
         return self._read(figures.totals)
 
     def failures(self) -> list[Failure]:
-        return self._read(figures.failures)
+        with self._reading() as connection:
+            good = chains.made_good(connection, self.run_id)
+            return figures.failures(connection, self.run_id, good)
+
+    def made_good(self) -> Mapping[int, int]:
+        return self._read(chains.made_good_in)
+
+    def reached(self) -> frozenset[int]:
+        return self._read(answers.reached)
 
     def chain(self) -> Chain | None:
-        return self._read(figures.chain_of)
+        return self._read(chains.chain_of)
 
     def links(self, limit: int) -> list[str]:
         return self._read(figures.links, limit)

@@ -128,6 +128,15 @@ CREATE TABLE rounds (
   PRIMARY KEY (run_id, stage, number)
 );
 
+-- Events that are not the first attempt at their work, in later rounds and in retries, and the
+-- position in the first run of the event that was.
+CREATE TABLE origins (
+  run_id TEXT,
+  position BIGINT,
+  origin BIGINT NOT NULL,
+  PRIMARY KEY (run_id, position)
+) {rowless};
+
 CREATE TABLE leases (
   name TEXT PRIMARY KEY,              -- a plan and an address
   token TEXT NOT NULL,

@@ -13,8 +13,8 @@ from typing import Any, Self
 from runner.adapters.journal import (
     DEFAULT_STATE,
     answers,
+    chains,
     control,
-    figures,
     leases,
     listing,
     plans,
@@ -174,7 +174,7 @@ class StateReader:
                     record.id,
                     record.status,
                     inputs_digest(load_head(record.head).inputs, record.variables),
-                    figures.is_done(connection, record),
+                    chains.is_done(connection, record),
                     record.started_at,
                 )
                 for record in records
@@ -193,7 +193,7 @@ class StateReader:
         with self._database.read() as connection:
             found = connection.row(query, plan=plan, address=address)
         state = _state(found) if found else None
-        return state if state and state.record.status in ("running", "incomplete") else None
+        return state if state and state.record.status in ("running", "incomplete", "sent") else None
 
     def last_seen(self, event: str, address: str) -> tuple[str, bool] | None:
         """The latest run that followed the event there, and whether it has started a job."""
@@ -216,12 +216,14 @@ class StateReader:
         with self._database.read() as connection:
             return plans.read(connection, record.id, record.head)
 
-    def failed_positions(
+    def retriable(
         self, record: RunRecord, kinds: Collection[Outcome], patterns: Collection[str]
-    ) -> list[int]:
-        """The events of a run that failed, but for what a later retry has taken care of."""
+    ) -> dict[int, int]:
+        """The events of a run that failed so, by position, and what they stand for: the position of
+        the first attempt in the first run. What another attempt has made good, or still has to do,
+        is left out."""
         with self._database.read() as connection:
-            return figures.failed_positions(connection, record.id, kinds, patterns)
+            return chains.retriable(connection, record.id, kinds, patterns)
 
     def reading(self, record: RunRecord) -> JournalReader:
         return JournalReader(self._database, record.id, record.started_at)
@@ -249,7 +251,9 @@ class Store(StateReader):
         return leases.park(lease, until, holder)
 
     def start(self, run_id: str, plan: ExecutionPlan, lease: Lease, **record: Any) -> JournalWriter:
-        """Write down a new run; `record` has target, address, variables, follow, parent, source."""
+        """Write down a new run; `record` has target, address, variables, follow, parent, source,
+        and `origins`: of a retry, what its events stand for, by position (see `retriable`)."""
+        origins = record.pop("origins", {})
         started_at = time.time()
         values = {"parent": None, "source": None} | record
         values |= {
@@ -268,16 +272,25 @@ class Store(StateReader):
             lease.renew(connection)
             connection.change(f"INSERT INTO runs ({names}) VALUES ({given})", **values)
             plans.write_events(connection, run_id, plan)
+            answers.keep_origins(connection, run_id, origins)
         return JournalWriter(lease, run_id, started_at)
 
     def journal(self, record: RunRecord, lease: Lease) -> JournalWriter:
         return JournalWriter(lease, record.id, record.started_at)
 
-    def reopen(self, record: RunRecord, lease: Lease, plan: ExecutionPlan) -> JournalWriter:
-        """The journal of a run that is carried on with `plan`, no longer paused."""
+    def reopen(
+        self,
+        record: RunRecord,
+        lease: Lease,
+        plan: ExecutionPlan,
+        *,
+        follow: bool | None = None,
+    ) -> JournalWriter:
+        """The journal of a run that is carried on with `plan`, no longer paused; `follow`: from now
+        on its jobs are followed, or not; None: as before."""
         with self._database.write() as connection:
             lease.renew(connection)
-            _reopen(connection, record, plan)
+            _reopen(connection, record, plan, follow=record.follow if follow is None else follow)
         journal = self.journal(record, lease)
         journal.reopen_undecided()
         return journal
@@ -308,14 +321,17 @@ class Store(StateReader):
             control.keep_sync(connection, record)
 
 
-def _reopen(connection: Connection, record: RunRecord, plan: ExecutionPlan) -> None:
+def _reopen(
+    connection: Connection, record: RunRecord, plan: ExecutionPlan, *, follow: bool
+) -> None:
     connection.change(
         """UPDATE runs SET status = 'running', ended_at = NULL, reason = NULL, wanted = NULL,
-        digest = :digest, planned = :planned, head = :head WHERE id = :run""",
+        digest = :digest, planned = :planned, head = :head, follow = :follow WHERE id = :run""",
         run=record.id,
         digest=plan.digest,
         planned=plan.events,
         head=dump_head(plan),
+        follow=follow,
     )
     if plan.digest != record.digest:
         plans.write_events(connection, record.id, plan)

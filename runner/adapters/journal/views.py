@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from runner.adapters.journal import answers
+from runner.adapters.journal import answers, chains
 from runner.adapters.journal.database import Connection
 from runner.adapters.journal.figures import (
     FAILED,
@@ -57,6 +57,7 @@ def glance(connection: Connection, record: RunRecord) -> RunView:
         outcomes={name: number for name, number in outcomes.items() if name != "completed"},
         failures=_failures(connection, record.id),
         checks=tuple(answers.checks_of(connection, record.id)),
+        made_good=chains.made_good(connection, record.id),
         retries=tuple(
             connection.values(
                 "SELECT id FROM runs WHERE parent = :run ORDER BY started_at", run=record.id

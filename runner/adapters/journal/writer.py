@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from runner.adapters.journal import answers, figures, requests
@@ -118,9 +118,13 @@ class JournalWriter(JournalReader):
         with self._writing() as connection:
             answers.keep_check(connection, self.run_id, result)
 
-    def begin_round(self, plan: ExecutionPlan, begun: Round) -> None:
+    def begin_round(self, plan: ExecutionPlan, begun: Round, origins: Mapping[int, int]) -> None:
         with self._writing() as connection:
-            answers.begin_round(connection, self.run_id, plan, begun)
+            answers.begin_round(connection, self.run_id, plan, begun, origins)
+
+    def reach(self, stage: int, left: float | None) -> None:
+        with self._writing() as connection:
+            answers.reach(connection, self.run_id, stage, left)
 
     def reopen_undecided(self) -> None:
         with self._writing() as connection:

@@ -16,7 +16,7 @@ from tests.support import REQUEST, make_plan, new_store, repos, start_journal
 QUESTIONS: dict[str, Callable[[Store, RunRecord], object]] = {
     "failures": lambda store, run: store.reading(run).failures(),
     "failed events": lambda store, run: store.failed_events(run, 10),
-    "failed positions": lambda store, run: store.failed_positions(run, ["failed"], []),
+    "what to retry": lambda store, run: store.retriable(run, ["failed"], []),
     "what a resume needs": lambda store, run: (
         store.reading(run).unanswered(),
         store.reading(run).unsettled(),

@@ -44,7 +44,8 @@ WRITES: dict[str, Callable[[JournalWriter], object]] = {
     "end": lambda journal: journal.end("completed"),
     "remember": lambda journal: journal.remember("a", 1),
     "keep_check": lambda journal: journal.keep_check(CHECK),
-    "begin_round": lambda journal: journal.begin_round(PLAN[0], Round(1, 1, 0, 1, None, 0.0)),
+    "begin_round": lambda journal: journal.begin_round(PLAN[0], Round(1, 1, 0, 1, None, 0.0), {}),
+    "reach": lambda journal: journal.reach(1, 0.0),
     "reopen_undecided": lambda journal: journal.reopen_undecided(),
     "requeue": lambda journal: journal.requeue(lambda: "2,AAAAAAAAAAAAAA=="),
 }

@@ -1,0 +1,260 @@
+"""A run and its retries: what has come of each unit of work, whichever attempt it took.
+
+A unit of work is known by the position of its first event in the first run. Each event that is
+another attempt at it, of a later round or of a retry, has that position in `origins`. The attempt
+that was sent last counts; where a stage has reached its goal, all its work is done.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from math import inf
+from typing import NamedTuple
+
+from runner.adapters.journal import answers, figures, requests
+from runner.adapters.journal.database import Connection, listed
+from runner.adapters.journal.figures import FAILED, FAILED_ORDER, WITH_CHUNK
+from runner.model import OUTCOMES, Chain, Outcome, RunHead, RunRecord, Totals
+from runner.planning.serialize import load_head
+
+_NEXT = "SELECT coalesce(max(last) + 1, 0) FROM chunks WHERE run_id = :run"
+
+
+class _Attempt(NamedTuple):
+    """`outcome` is None while it is open: it goes on, or is still to be sent."""
+
+    sent_at: float
+    run: str
+    position: int
+    unit: int
+    outcome: Outcome | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """`latest`: of each unit of work, but for those that took one attempt and completed. `own`: the
+    latest of one run."""
+
+    members: Sequence[str]
+    head: RunHead
+    reached: frozenset[int]
+    latest: Mapping[int, _Attempt]
+    own: Mapping[int, _Attempt]
+
+    def is_good(self, unit: int) -> bool:
+        attempt = self.latest.get(unit)
+        return attempt is None or attempt.outcome == "completed" or self.is_reached(unit)
+
+    def is_reached(self, unit: int) -> bool:
+        """Is it of a stage that has reached its goal?"""
+        if not self.reached:
+            return False
+        first = 0
+        for stage in self.head.stages:
+            if unit < first + stage.total:
+                return stage.number in self.reached
+            first += stage.total
+        return False
+
+
+def retriable(
+    connection: Connection, run_id: str, kinds: Collection[Outcome], patterns: Collection[str]
+) -> dict[int, int]:
+    """The events of a run that failed so, and the units of work they stand for: one for each that
+    no other attempt has made good, or still has to do."""
+    family = _family(connection, run_id)
+    found: dict[int, int] = {}
+    query = f"""SELECT outcomes.position, outcomes.item, origins.origin FROM outcomes
+    LEFT JOIN origins ON origins.run_id = outcomes.run_id AND origins.position = outcomes.position
+    WHERE outcomes.run_id = :run AND {FAILED} ORDER BY {FAILED_ORDER}"""
+    for position, item, origin in connection.rows(query, run=run_id):
+        unit = position if origin is None else origin
+        own, latest = family.own[unit], family.latest[unit]
+        if (
+            own.position == position
+            and own.outcome in kinds
+            and latest.outcome is not None
+            and not family.is_good(unit)
+            and (not patterns or any(fnmatchcase(item, pattern) for pattern in patterns))
+        ):
+            found[position] = unit
+    return found
+
+
+def made_good(connection: Connection, run_id: str) -> frozenset[int]:
+    """The events of a run that failed, and whose work a later attempt has done."""
+    if not _may_be_good(connection, run_id):
+        return frozenset()
+    family = _family(connection, run_id)
+    query = f"""SELECT outcomes.position, origins.origin FROM outcomes
+    LEFT JOIN origins ON origins.run_id = outcomes.run_id AND origins.position = outcomes.position
+    WHERE outcomes.run_id = :run AND {FAILED}"""
+    return frozenset(
+        position
+        for position, origin in connection.rows(query, run=run_id)
+        if family.is_good(position if origin is None else origin)
+    )
+
+
+def made_good_in(connection: Connection, run_id: str) -> dict[int, int]:
+    """How many there are of them, by stage."""
+    good = made_good(connection, run_id)
+    if not good:
+        return {}
+    query = f"""SELECT outcomes.position, chunks.stage FROM {WITH_CHUNK}
+    WHERE outcomes.run_id = :run AND {FAILED}"""
+    return Counter(
+        stage for position, stage in connection.rows(query, run=run_id) if position in good
+    )
+
+
+def chain_of(connection: Connection, run_id: str) -> Chain | None:
+    """A run and all its retries, each unit of work under what its last attempt came to; None where
+    there is just one run."""
+    members = _members(connection, run_id)
+    if len(members) == 1:
+        return None
+    family = _family(connection, run_id)
+    root, each = members[0], [figures.totals(connection, member) for member in members]
+    again = sum(not family.is_reached(unit) for unit in _again(connection, root))
+    stages = figures.by_stage(connection, root)
+    counted = [stage for stage in family.head.stages if stage.number not in family.reached]
+    numbers = {stage.number for stage in counted}
+    units = sum(stage.total for stage in counted) - again
+    sent = sum(stages[number].sent for number in numbers & stages.keys()) - again
+    ended = Counter[Outcome](
+        attempt.outcome
+        for unit, attempt in family.latest.items()
+        if attempt.outcome and not family.is_reached(unit)
+    )
+    ended["completed"] += _at_once(connection, root, family)
+    done = sum(stage.total for stage in family.head.stages if stage.number in family.reached)
+    done -= sum(family.is_reached(unit) for unit in _again(connection, root))
+    outcomes = {name: ended[name] for name in OUTCOMES if name != "completed"}
+    totals = Totals(
+        planned=units + done,
+        accepted=sent + done - outcomes["rejected"],
+        deduplicated=sum(one.deduplicated for one in each),
+        jobs=sum(one.jobs for one in each),
+        completed=ended["completed"] + done,
+        **outcomes,
+    )
+    return Chain(tuple(members), totals, outstanding=units - ended["completed"])
+
+
+def is_done(connection: Connection, record: RunRecord) -> bool:
+    """Has all the work of the run been done and proved, by it or by its retries?"""
+    if record.status == "completed":
+        return True
+    if record.status in ("running", "sent"):
+        return False
+    chain = chain_of(connection, record.id)
+    if chain is None or chain.outstanding:
+        return False
+    reached = answers.reached(connection, record.id)
+    for stage in load_head(record.head).stages:
+        if stage.until and stage.number not in reached:
+            return False
+        if stage.deferred and not answers.rounds_of(connection, record.id, stage.number):
+            return False
+    checks = {
+        check.name: check.ok
+        for member in chain.runs
+        for check in answers.checks_of(connection, member)
+    }
+    return all(checks.values())
+
+
+def _may_be_good(connection: Connection, run_id: str) -> bool:
+    """Are there other attempts at its work, or goals? Most runs have none."""
+    if len(_members(connection, run_id)) > 1 or answers.reached(connection, run_id):
+        return True
+    query = "SELECT 1 FROM origins WHERE run_id = :run LIMIT 1"
+    return connection.value(query, run=run_id) is not None
+
+
+def _family(connection: Connection, run_id: str) -> _Family:
+    members = _members(connection, run_id)
+    root = members[0]
+    latest: dict[int, _Attempt] = {}
+    own: dict[int, _Attempt] = {}
+    for attempt in sorted(_attempts(connection, members)):
+        latest[attempt.unit] = attempt
+        if attempt.run == run_id:
+            own[attempt.unit] = attempt
+    for going_on in requests.unsettled(connection, root):
+        if going_on.position in latest:  # a run that is carried on has taken it up again
+            latest[going_on.position] = _Attempt(
+                inf, root, going_on.position, going_on.position, None
+            )
+    head = load_head(connection.value("SELECT head FROM runs WHERE id = :run", run=root))
+    return _Family(members, head, answers.reached(connection, root), latest, own)
+
+
+def _attempts(connection: Connection, members: Sequence[str]) -> Iterator[_Attempt]:
+    """Those that failed, and those that are not the first: the others have completed or go on."""
+    within, given = listed("member", members)
+    failed = f"""SELECT outcomes.run_id, outcomes.position, outcomes.outcome, chunks.sent_at,
+    origins.origin FROM {WITH_CHUNK}
+    LEFT JOIN origins ON origins.run_id = outcomes.run_id AND origins.position = outcomes.position
+    WHERE outcomes.run_id IN ({within}) AND {FAILED}"""
+    for run, position, outcome, at, origin in connection.rows(failed, **given):
+        yield _Attempt(at, run, position, position if origin is None else origin, outcome)
+    query = f"""SELECT origins.run_id, origins.position, origins.origin, outcomes.outcome,
+    chunks.sent_at FROM origins
+    LEFT JOIN outcomes ON outcomes.run_id = origins.run_id AND outcomes.position = origins.position
+    LEFT JOIN chunks ON chunks.run_id = outcomes.run_id AND chunks.number = outcomes.chunk
+    WHERE origins.run_id IN ({within})
+      AND (outcomes.outcome IS NULL OR outcomes.outcome = 'completed')"""
+    query_ended = f"SELECT id FROM runs WHERE id IN ({within}) AND status = 'cancelled'"
+    never_sent = {
+        run: connection.value(_NEXT, run=run) for run in connection.values(query_ended, **given)
+    }
+    for run, position, origin, outcome, at in connection.rows(query, **given):
+        if outcome:
+            yield _Attempt(at, run, position, origin, outcome)
+        elif position < never_sent.get(run, inf):
+            yield _Attempt(inf, run, position, origin, None)
+
+
+def _at_once(connection: Connection, root: str, family: _Family) -> int:
+    """The units of work that took one attempt and completed."""
+    skipped, stages = listed("stage", family.reached or {0})  # stages count from 1
+    query = f"""SELECT sum(completed) FROM chunks
+    WHERE run_id = :run AND stage NOT IN ({skipped})"""
+    completed = int(connection.value(query, run=root, **stages) or 0)
+    within, given = listed("member", family.members)
+    query = f"""SELECT count(*) FROM {WITH_CHUNK}
+    WHERE outcomes.run_id = :run AND outcomes.outcome = 'completed'
+      AND chunks.stage NOT IN ({skipped})
+      AND (EXISTS (SELECT 1 FROM origins
+                   WHERE origins.run_id = :run AND origins.position = outcomes.position)
+        OR outcomes.position IN (SELECT origin FROM origins WHERE run_id IN ({within})))"""
+    return completed - int(connection.value(query, run=root, **stages, **given))
+
+
+def _again(connection: Connection, root: str) -> list[int]:
+    """The units of work of the first run's events that are not their first attempts."""
+    return connection.values("SELECT origin FROM origins WHERE run_id = :run", run=root)
+
+
+def _members(connection: Connection, run_id: str) -> list[str]:
+    """The first run, and all its retries in the order in which they were started."""
+    parents: dict[str, str | None] = dict(
+        map(tuple, connection.rows("SELECT id, parent FROM runs ORDER BY started_at"))
+    )
+    root = run_id
+    while parent := parents.get(root):
+        root = parent
+    return [root, *_descendants(root, parents)]
+
+
+def _descendants(run_id: str, parents: Mapping[str, str | None]) -> Iterable[str]:
+    family = {run_id}
+    for id_, parent in parents.items():
+        if parent in family:
+            family.add(id_)
+            yield id_
