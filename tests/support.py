@@ -137,7 +137,7 @@ class StandIn:
         if path.startswith("/e/"):
             return self._post(request)
         assert request.method == "GET"
-        if path == "/v2/runs":
+        if path in ("/v2/runs", "/v2/apps", "/v0/gql"):
             return httpx.Response(404, text="404 page not found")
         assert path.startswith("/v1/events/")
         assert path.endswith("/runs")

@@ -38,13 +38,17 @@ def preflight(
     refuse_unapproved(plan)
     options = followed(plan, target, options)
     if not options.skip_preflight:
-        findings = examine_server(session, plan, target, thorough=False)
-        findings += examine_plan(session, plan, thorough=False)
+        of_server = examine_server(session, plan, target, thorough=False)
+        findings = of_server + examine_plan(session, plan, thorough=False)
         fails = tuple(finding for finding in findings if finding.level == "fail")
         if fails:
             message = "the preflight refuses this run, and nothing was sent"
             hint = "`backfill doctor` shows more; --skip-preflight sends all the same"
             raise PreflightRefused(message, hint=hint, findings=fails)
+        for finding in of_server:
+            if finding.level == "warn":
+                hint = f" ({finding.mend})" if finding.mend else ""
+                session.reporter.note(f"{finding.about}: {finding.message}{hint}")
     return options
 
 
@@ -231,9 +235,9 @@ async def _server(
             found += await examine_target(server.probe, target.name, follows=follows)
         reached = not any(one.about == "target" and one.level == "fail" for one in found)
         if plan and reached:
-            listeners = await server.probe.listeners()
-            if thorough or listeners is not None:
-                found += listening(plan, listeners, seen)
+            functions = await server.probe.functions()
+            if thorough or functions is not None:
+                found += listening(plan, functions, seen)
     return found
 
 

@@ -15,8 +15,8 @@ from runner.adapters.worker.request import EVENT, event_of
 from runner.app.session import Session, blocking
 from runner.errors import BackfillError, PreflightRefused, TargetError
 from runner.execution.options import RunOptions
-from runner.execution.ports import Listener
 from runner.execution.seeds import make_seed
+from runner.model import Function
 
 NOBODY_YET = "nobody yet: it waits for a worker"
 
@@ -28,20 +28,26 @@ def refuse_unheard(session: Session, target: Target) -> None:
         message = "the embedded target ends with its process, and no worker could send to it"
         raise PreflightRefused(message, hint="choose a server: --target dev, cloud, or its URL")
 
-    async def listeners() -> Sequence[Listener] | None:
+    async def functions() -> Sequence[Function] | None:
         async with session.connect(target, patient=False) as server:
             await server.probe.accept()
-            return await server.probe.listeners()
+            return await server.probe.functions()
 
-    found = blocking(listeners())
+    found = blocking(functions())
     if found is None:
         session.reporter.note(
             f"{target.name} does not tell whether a worker listens for {EVENT}; `backfill status` "
             "shows whether one has taken the run up"
         )
-    elif not any(listener.hears(EVENT) for listener in found):
+        return
+    hearing = [one for one in found if one.hears(EVENT)]
+    if not any(not one.paused for one in hearing):
         hint = "start one: `backfill serve`, with this state and for this server"
-        raise PreflightRefused(f"no worker listens for {EVENT} on {target.name}", hint=hint)
+        paused = f": {', '.join(one.name for one in hearing)} is paused" if hearing else ""
+        message = f"no worker listens for {EVENT} on {target.name}{paused}"
+        raise PreflightRefused(message, hint=hint)
+    names = ", ".join(one.name for one in hearing)
+    session.reporter.note(f"workers of {target.name} that listen for {EVENT}: {names}")
 
 
 def enqueue(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field, replace
 
-from runner.execution.follow import verdict
+from runner.execution.listeners import verdict
 from runner.execution.look import AT_ONCE
 from runner.execution.ports import CancelApi, JobsApi, Journal, Observation
 from runner.execution.recover import watched

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 
 from runner.errors import KeyRefused, TargetError
-from runner.execution.ports import Hello, Listener, Probe, Seen
-from runner.model import ExecutionPlan, Finding
+from runner.execution.ports import Hello, Probe, Seen
+from runner.model import ExecutionPlan, Finding, Function, Json, Level, Stage, span
+from runner.spec.units import format_duration
 
 MAX_SKEW = 30.0  # seconds; the protocol bears more, people who compare times do not
 _SIGNING = "signkey-"
+_PATH = re.compile(r"event\.data\.([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)")
 
 
 def examine_keys(event_key: str | None, signing_keys: Sequence[str]) -> list[Finding]:
@@ -44,6 +48,7 @@ async def examine_target(probe: Probe, name: str, *, follows: bool) -> list[Find
         found.append(Finding("event key", "ok", "accepted (asked without an event)"))
     except TargetError as error:
         found.append(Finding("event key", "fail", str(error), error.hint))
+    found += await _api_key(probe)
     if not follows:
         mend = "set INNGEST_SIGNING_KEY; without it, send with --no-wait"
         found.append(Finding("signing key", "warn", "none: jobs cannot be followed", mend))
@@ -58,23 +63,47 @@ async def examine_target(probe: Probe, name: str, *, follows: bool) -> list[Find
     return found
 
 
+async def _api_key(probe: Probe) -> list[Finding]:
+    """It is for the routes under /v2, by which functions and lists of jobs are asked for."""
+    try:
+        useful = await probe.api_key()
+    except KeyRefused as error:
+        message = f"{error}: the signing key is used in its place"
+        return [Finding("API key", "warn", message, error.hint)]
+    except TargetError as error:
+        return [Finding("API key", "warn", str(error), error.hint)]
+    if useful is None:
+        return []
+    if useful:
+        return [Finding("API key", "ok", "accepted: functions and jobs can be listed")]
+    mend = "nothing needs it there: the signing key is enough"
+    return [Finding("API key", "warn", "the server has no routes that take it", mend)]
+
+
 def listening(
     plan: ExecutionPlan,
-    listeners: Sequence[Listener] | None,
+    functions: Sequence[Function] | None,
     seen: Callable[[str], Seen | None] = lambda _: None,
 ) -> list[Finding]:
-    """Which functions the plan's events start; where the server cannot tell, what `seen` has."""
-    events = {stage.event: stage.operation for stage in plan.stages}
-    if listeners is None:
-        return [_from_the_past(event, seen(event)) for event in events]
-    return [_heard(event, listeners) for event in events]
+    """Which functions the plan's events start, and what those do with so many of them; where the
+    server cannot tell, what `seen` has."""
+    stages = {stage.event: stage for stage in plan.stages}
+    if functions is None:
+        return [_from_the_past(event, seen(event)) for event in stages]
+    found: list[Finding] = []
+    for event, stage in stages.items():
+        hearing = [one for one in functions if one.hears(event)]
+        found.append(_heard(event, hearing, functions))
+        for one in hearing:
+            found += _paused(one, event, hearing) or _limits(one, stage)
+    return found
 
 
-def _heard(event: str, listeners: Sequence[Listener]) -> Finding:
-    functions = sorted({one.function for one in listeners if one.hears(event)})
-    if functions:
-        return Finding("listeners", "ok", f"`{event}` starts {', '.join(functions)}")
-    known = sorted({one.event for one in listeners})
+def _heard(event: str, hearing: Sequence[Function], functions: Sequence[Function]) -> Finding:
+    if hearing:
+        names = ", ".join(sorted(one.name for one in hearing))
+        return Finding("listeners", "ok", f"`{event}` starts {names}")
+    known = sorted({trigger.event for one in functions for trigger in one.triggers})
     near = get_close_matches(event, known, n=1)
     if near:
         mend = f"did you mean `{near[0]}`?"
@@ -84,6 +113,85 @@ def _heard(event: str, listeners: Sequence[Listener]) -> Finding:
         mend = "no app is connected to this server: start your worker, and sync it"
     message = f"no function listens to `{event}`: it would be accepted, and nothing would run"
     return Finding("listeners", "fail", message, mend)
+
+
+def _paused(one: Function, event: str, hearing: Sequence[Function]) -> list[Finding]:
+    if not one.paused:
+        return []
+    level: Level = "fail" if all(other.paused for other in hearing) else "warn"
+    message = f"`{one.name}` is paused: `{event}` starts no job of it"
+    return [Finding("listeners", level, message, "unpause it in the server's dashboard")]
+
+
+def _limits(one: Function, stage: Stage) -> list[Finding]:
+    """What drops or delays events of the stage, as its pace is."""
+    found = []
+    for about, message, mend in _limited(one, stage):
+        found.append(Finding(about, "warn", f"`{one.name}`: {message}", mend))
+    return found
+
+
+def _limited(one: Function, stage: Stage) -> Iterator[tuple[str, str, str]]:
+    sent = _sent(stage)
+    for rate, drops in ((one.rate_limit, True), (one.throttle, False)):
+        if rate is None:
+            continue
+        most = _most(stage, rate.key)
+        lasts = (stage.batches - 1) * stage.pacing.delay
+        # A rate limit lets a tenth of itself pass at once, and the rest evenly.
+        passes = 1 + rate.limit // 10 if drops else rate.limit
+        if most is None or most <= passes + lasts * rate.limit / rate.period:
+            continue
+        each = f" of each `{rate.key}`" if rate.key else ""
+        figure = f"{rate.limit:,} in {span(rate.period)}{each}"
+        if drops:
+            mend = "raise it, or send more slowly: `batch_size` and `delay`"
+            yield "rate limit", f"its rate limit is {figure}, and drops more; {sent}", mend
+        else:
+            needs = format_duration(round(most / rate.limit * rate.period))
+            mend = f"expect about {needs}, and let `timeout` be longer than that"
+            yield "throttle", f"its throttle is {figure}; {sent}", mend
+    for name, key, keeps in (
+        ("debounce", one.debounce.key if one.debounce else None, one.debounce is not None),
+        ("singleton", one.singleton.key if one.singleton else None, one.singleton is not None),
+    ):
+        most = _most(stage, key) if keeps else None
+        if most is None or most < 2:
+            continue
+        each = f" of each `{key}`" if key else ""
+        what = {
+            "debounce": f"its debounce keeps the latest event{each}, and drops the others",
+            "singleton": f"it is a singleton: one job at a time{each}, and others are "
+            + ("cancelled" if one.singleton and one.singleton.cancels else "dropped"),
+        }[name]
+        yield name, f"{what}; {sent}", "send it fewer events, or change the function"
+
+
+def _sent(stage: Stage) -> str:
+    pacing = stage.pacing
+    if stage.batches < 2 or not pacing.delay:
+        return f"the plan sends {stage.total:,} at once"
+    return (
+        f"the plan sends {stage.total:,}, {pacing.batch_size:,} every "
+        f"{format_duration(pacing.delay)}"
+    )
+
+
+def _most(stage: Stage, key: str | None) -> int | None:
+    """How many of its events have one value of the key; None where that cannot be told."""
+    if key is None:
+        return stage.total
+    path = _PATH.fullmatch(key.strip())
+    if path is None:
+        return None
+    names = path[1].split(".")
+    values: Counter[str] = Counter()
+    for planned in stage.planned():
+        value: Json = planned.event.data
+        for name in names:
+            value = value.get(name) if isinstance(value, dict) else None
+        values[repr(value)] += 1
+    return max(values.values(), default=0)
 
 
 def _from_the_past(event: str, seen: Seen | None) -> Finding:

@@ -9,21 +9,18 @@ from dataclasses import dataclass, field
 
 from ulid import ULID
 
+from runner.execution.listeners import Listeners
 from runner.execution.look import Look, Looker, Watched
 from runner.execution.ports import Clock, JobsApi, Journal, Observation
 from runner.execution.progress import Tracker
 from runner.execution.waits import Step, Waits
-from runner.model import Job, Outcome, SentEvent
+from runner.model import Job, SentEvent
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 _MOMENT = 10  # characters of an internal id that say when it was made
 _AT_ONCE = 5_000  # observations that are written down together: more take memory, and no less time
 
-_ENDINGS: Mapping[str, Outcome] = {
-    "completed": "completed",
-    "failed": "failed",
-    "cancelled": "cancelled",
-}
+_AT_SAME_TIME = 2.0  # seconds within which the functions of an event start, but for their rest
 
 
 @dataclass(slots=True)
@@ -32,8 +29,9 @@ class Follower:
 
     `grace`: seconds without a sign of life from any event, after which an event that has started
     no job counts as `no_job`. (Servers take events in far faster than they start jobs, so the
-    time runs from the last job that appeared, not from the send.) `timeouts`: seconds by stage,
-    from the send, after which jobs that go on count as `timed_out`.
+    time runs from the last job that appeared, not from the send.) Where the server tells its
+    functions, what they may let an event rest is added, and each of them is waited for. `timeouts`:
+    seconds by stage, from the send and that rest, after which jobs that go on count as `timed_out`.
     """
 
     api: JobsApi
@@ -47,7 +45,9 @@ class Follower:
     failures: int = 0
     ended: int = 0
     _watched: dict[int, Watched] = field(default_factory=dict)
+    _listeners: Listeners = field(default_factory=Listeners)
     _looker: Looker = field(init=False)
+    _known_at: float | None = None  # when the server was asked for its functions last
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _added: asyncio.Event = field(default_factory=asyncio.Event)
     _last_life: float = 0.0
@@ -59,7 +59,7 @@ class Follower:
     _heard: set[str] = field(default_factory=set)  # names of events that have started jobs
 
     def __post_init__(self) -> None:
-        self._looker = Looker(self.api, self.clock, self._watched.__len__)
+        self._looker = Looker(self.api, self.clock, self._listeners, self._watched.__len__)
 
     def add(self, events: Iterable[SentEvent]) -> None:
         now = self.clock.monotonic()
@@ -85,6 +85,7 @@ class Follower:
                 moment = moments[id_[:_MOMENT]] = ULID.from_str(id_).timestamp
             sent = max(moment, step.asked_at)
             one.since, one.jobs = sent + ahead, known.get(one.event.position, ())
+            one.began = one.since if one.jobs else None
             self._last_sent = max(self._last_sent, sent)
         life = step.before.life if step.before else 0.0
         self._last_life = max(life, self._last_sent) + ahead
@@ -144,6 +145,7 @@ class Follower:
         """Whether anything has changed, and whether there is more to look at at once."""
         async with self._looking:
             self._looked, first = True, not self._may_give_up
+            await self._know()
             looks, more = await self._looker.look(list(self._watched.values()), self._in_doubt)
             news = [
                 observation for observation in map(self._observe, looks) if observation is not None
@@ -154,40 +156,77 @@ class Follower:
                 self._settle([observation for observation in some if observation.outcome])
             self._may_give_up = True
             now = self.clock.monotonic()
-            more |= first and any(self._in_doubt(one, now) for one in self._watched.values())
+            more |= first and any(
+                self._in_doubt(one, one.jobs, now) for one in self._watched.values()
+            )
             return bool(news), more
 
-    def _in_doubt(self, one: Watched, now: float) -> bool:
-        """Would it be given up, if it were as it was last seen?"""
-        if one.jobs:
-            return now - one.since >= self.timeouts[one.event.stage]
-        return self._may_give_up and now - max(self._last_life, one.since) >= self.grace
+    async def _know(self) -> None:
+        """Of the server's functions: again before anything is given up, since they may have come,
+        or have been deployed anew, meanwhile."""
+        now = self.clock.monotonic()
+        if self._known_at is not None and (
+            now - self._known_at < self.grace
+            or not any(self._in_doubt(one, one.jobs, now) for one in self._watched.values())
+        ):
+            return
+        self._listeners.know(await self.api.functions())
+        self._known_at = now
+
+    def _in_doubt(self, one: Watched, jobs: Sequence[Job], now: float) -> bool:
+        """Would it be given up, if these are all of its jobs?"""
+        if not jobs:
+            return self._waited(one, now)
+        if not all(job.ended for job in jobs):
+            rest = self._listeners.rest(one.event.name)
+            return now - one.since >= self.timeouts[one.event.stage] + rest
+        missing = self._listeners.missing(one.event.name, jobs)
+        if not missing or self._listeners.routed(one.event.name, missing):
+            return False
+        if self._listeners.at_once(one.event.name, missing):
+            return self._would_have_started(one, now)
+        return self._waited(one, now)
+
+    def _waited(self, one: Watched, now: float) -> bool:
+        waited = now - max(self._last_life, one.since)
+        return self._may_give_up and waited >= self.grace + self._listeners.rest(one.event.name)
+
+    def _would_have_started(self, one: Watched, now: float) -> bool:
+        return one.began is not None and now - one.began >= _AT_SAME_TIME
 
     def _observe(self, look: Look) -> Observation | None:
         """What is new about an event, or None; judged by when it was asked, not by when the sweep
         was over. A job that was seen stays seen: a server that forgot it leaves it to its timeout.
         """
-        one, jobs = look.watched, look.jobs
-        event = one.event
-        if jobs:
+        one, jobs, event = look.watched, look.jobs, look.watched.event
+        changed = _essence(jobs) != _essence(one.jobs)
+        if len(jobs) > len(one.jobs):
+            self._last_life = now = self.clock.monotonic()
+            one.began = now if one.began is None else one.began
             self._heard.add(event.name)
-        changed = bool(jobs) and _essence(jobs) != _essence(one.jobs)
-        if changed:
-            if len(jobs) > len(one.jobs):
-                self._last_life = self.clock.monotonic()
-            one.jobs = jobs
-        if one.jobs and all(job.ended for job in one.jobs):
-            outcome, message = verdict(one.jobs)
-            return Observation(event, one.jobs, outcome, message)
-        if look.alone and self._in_doubt(one, look.at):
-            if one.jobs:
+        one.jobs = jobs
+        ended = bool(jobs) and all(job.ended for job in jobs)
+        if ended:
+            missing = self._listeners.missing(event.name, jobs)
+            routed = self._listeners.routed(event.name, missing)
+            if not missing or (routed and self._would_have_started(one, look.at)):
+                return self._end(one)
+        if look.alone and self._in_doubt(one, jobs, look.at):
+            if jobs and not ended:
                 message = f"its job has not ended after {self.timeouts[event.stage]:g}s"
-                return Observation(event, one.jobs, "timed_out", message)
-            message = f"no function listens to `{event.name}`: no job started"
-            if event.name in self._heard:
-                message = f"no job started for it, though other events `{event.name}` have theirs"
-            return Observation(event, (), "no_job", message)
-        return Observation(event, one.jobs) if changed else None
+                return Observation(event, jobs, "timed_out", message)
+            return self._end(one)
+        return Observation(event, jobs) if changed else None
+
+    def _end(self, one: Watched) -> Observation:
+        end = self._listeners.ending(
+            one.event.name,
+            one.jobs,
+            self.grace + self._listeners.rest(one.event.name),
+            complete=self._looker.complete,
+            heard=one.event.name in self._heard,
+        )
+        return Observation(one.event, one.jobs, end.outcome, end.message)
 
     def _settle(self, ended: Sequence[Observation]) -> None:
         counts: dict[int, Counter[Outcome]] = {}
@@ -214,17 +253,3 @@ async def _either(*events: asyncio.Event) -> None:
 def _essence(jobs: Iterable[Job]) -> set[tuple[str, str, bool]]:
     """A list and an answer about one event differ in words that say nothing new."""
     return {(job.id, job.status.lower(), job.ended) for job in jobs}
-
-
-def verdict(jobs: Sequence[Job]) -> tuple[Outcome, str | None]:
-    """The outcome of an event whose jobs have all ended: the worst of them.
-
-    A job that somebody has rerun by hand is what its rerun came to.
-    """
-    rerun = {job.original for job in jobs}
-    for job in (job for job in jobs if job.id not in rerun):
-        outcome = _ENDINGS.get(job.status.lower(), "failed")
-        if outcome != "completed":
-            message = job.message or f"the job ended as {job.status}"
-            return outcome, message
-    return "completed", None

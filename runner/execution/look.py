@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf
 
 from ulid import ULID
 
+from runner.execution.listeners import Listeners
 from runner.execution.ports import Clock, JobsApi, ListsTooLong
 from runner.model import Job, SentEvent
 
@@ -20,17 +22,20 @@ _SHARE = 200  # of so many open events one is asked about by itself in a sweep, 
 
 @dataclass(slots=True)
 class Watched:
-    """An event without an outcome; `asked` is when it was last asked about by itself."""
+    """An event without an outcome; `asked` is when it was last asked about by itself, `began` when
+    its first job was seen."""
 
     event: SentEvent
     since: float
     jobs: tuple[Job, ...] = ()
     asked: float = 0.0
+    began: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen of an event, at a moment of the monotonic clock.
+    """What was seen of an event, at a moment of the monotonic clock: all of its jobs, also those
+    that were seen before.
 
     `alone`: the event was asked about by itself; only that says that it has started no job.
     """
@@ -41,84 +46,148 @@ class Look:
     alone: bool
 
 
+Doubtful = Callable[[Watched, Sequence[Job], float], bool]
+
+
 @dataclass(slots=True)
 class Looker:
     """Lists are read from where the oldest open event began; where that takes more requests than
     asking about each open event by itself, or the server has no lists (they are a beta), each is.
+    Where an event is about to be given up, lists are read to their end: what they cost changes no
+    outcome.
 
     `still_open`: how many events are, by now. While a sweep goes on, others are sent.
     """
 
     api: JobsApi
     clock: Clock
+    listeners: Listeners
     still_open: Callable[[], int]
     lists: bool = True
+    complete: bool = False  # were the lists read to their end, when they were read last?
     _pages: int = 0  # that the lists took last
+    _read_at: float = -inf
+    _took: float = 0.0  # seconds, to read them
 
     async def look(
-        self, watched: Collection[Watched], doubtful: Callable[[Watched, float], bool]
+        self, watched: Collection[Watched], doubtful: Doubtful
     ) -> tuple[list[Look], bool]:
         """One sweep, and whether events in doubt are left for the next one.
 
         `doubtful`: what to make of an event hangs on an answer about it alone.
         """
-        now = self.clock.monotonic()
-        many = len(watched) > max(AT_ONCE, self._pages)
-        # An answer about one event of a batch may not know of the job that the batch has started.
-        if self.lists and (many or any(not one.jobs and doubtful(one, now) for one in watched)):
+        seen = _Seen(watched, self.clock.monotonic())
+        doubts = any(doubtful(one, one.jobs, seen.at) for one in watched)
+        if doubts and self.complete and seen.at - self._read_at < self._took:
+            return await self._doubts(seen, doubtful)  # of which the last sweep has left some
+        if self.lists and (doubts or len(watched) > max(AT_ONCE, self._pages)):
             try:
-                found = await self._listed(watched)
+                self.lists = await self._read_lists(seen, inf if doubts else None)
             except ListsTooLong:
                 self._pages = len(watched)  # not tried again before there are more events than that
             else:
-                if found is not None:
-                    return await self._with_doubts(watched, found, doubtful)
-                self.lists = False
-        return await self._alone(watched), False
+                if self.lists:
+                    return await self._doubts(seen, doubtful)
+        self.complete = False
+        await self._ask(seen, watched)
+        return seen.looks(), False
 
-    async def _with_doubts(
-        self,
-        watched: Collection[Watched],
-        found: list[Look],
-        doubtful: Callable[[Watched, float], bool],
-    ) -> tuple[list[Look], bool]:
-        now, seen = self.clock.monotonic(), {look.watched.event.position for look in found}
+    async def _doubts(self, seen: _Seen, doubtful: Doubtful) -> tuple[list[Look], bool]:
+        """Ask about events of which nothing is known for certain, the longest ago first."""
+        now = self.clock.monotonic()
         doubts = [
             one
-            for one in watched
-            if one.event.position not in seen
-            and (doubtful(one, now) or now - max(one.since, one.asked) >= _STALE)
+            for one in seen.watched
+            if doubtful(one, seen.jobs_of(one), now)
+            or (not seen.tells_of(one) and now - max(one.since, one.asked) >= _STALE)
         ]
         doubts.sort(key=lambda one: one.asked)
-        share = max(AT_ONCE, len(watched) // _SHARE)
-        return found + await self._alone(doubts[:share]), len(doubts) > share
+        share = max(AT_ONCE, len(seen.watched) // _SHARE)
+        await self._ask(seen, doubts[:share])
+        return seen.looks(), len(doubts) > share
 
-    async def _listed(self, watched: Collection[Watched]) -> list[Look] | None:
-        at = self.clock.monotonic()
-        oldest = min(one.event.internal_id for one in watched)
-        since = ULID.from_str(oldest).timestamp - _OVERLAP
-        listed = await self.api.listed(since, self.still_open)
+    async def _read_lists(self, seen: _Seen, most: float | None) -> bool:
+        oldest = min(one.event.internal_id for one in seen.watched)
+        since, began = ULID.from_str(oldest).timestamp - _OVERLAP, self.clock.monotonic()
+        of = self.listeners.among(one.event.name for one in seen.watched)
+        self.complete = False
+        listed = await self.api.listed(since, of, self.still_open if most is None else lambda: most)
         if listed is None:
-            return None
+            return False
         self._pages = len(listed) // _PAGE
-        by_id = {one.event.internal_id: one for one in watched}
-        news: dict[str, dict[str, Job]] = {}
         for id_, job in listed:
-            if id_ in by_id:
-                known = news.setdefault(id_, {job.id: job for job in by_id[id_].jobs})
-                if job.id not in known or not known[job.id].ended:
-                    known[job.id] = job
-        return [Look(by_id[id_], tuple(jobs.values()), at, False) for id_, jobs in news.items()]
+            await self._add(seen, id_, job)
+        self.complete, self._read_at = True, began
+        self._took = self.clock.monotonic() - began
+        return True
 
-    async def _alone(self, watched: Collection[Watched]) -> list[Look]:
+    async def _ask(self, seen: _Seen, some: Iterable[Watched]) -> None:
         gate = asyncio.Semaphore(AT_ONCE)
 
-        async def ask(one: Watched) -> Look:
+        async def ask(one: Watched) -> tuple[Watched, float, Sequence[Job]]:
             async with gate:
-                one.asked = self.clock.monotonic()
-                jobs: Sequence[Job] = await self.api.jobs(one.event.internal_id)
-                return Look(one, tuple(jobs), one.asked, True)
+                one.asked = at = self.clock.monotonic()
+                return one, at, await self.api.jobs(one.event.internal_id)
 
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(ask(one)) for one in watched]
-        return [task.result() for task in tasks]
+            tasks = [group.create_task(ask(one)) for one in some]
+        for one, at, jobs in [task.result() for task in tasks]:
+            seen.alone[one.event.position] = at
+            for job in jobs:
+                await self._add(seen, one.event.internal_id, job, alone=True)
+
+    async def _add(self, seen: _Seen, id_: str, job: Job, *, alone: bool = False) -> None:
+        """A job is that of the event that it names, and of all others of its batch."""
+        members: Sequence[str] = (id_,)
+        if job.batch:
+            members = await self.api.batch(job.id)
+            if not members:
+                self.listeners.untold.add(job.function)
+        for member in {id_, *members}:
+            seen.add(member, job, alone=alone)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What a sweep has seen by now, by the events that are watched."""
+
+    watched: Collection[Watched]
+    at: float
+    alone: dict[int, float] = field(
+        default_factory=dict
+    )  # when those were asked about, by position
+    _by_id: dict[str, Watched] = field(init=False)
+    _jobs: dict[int, dict[str, Job]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._by_id = {one.event.internal_id: one for one in self.watched}
+
+    def add(self, id_: str, job: Job, *, alone: bool) -> None:
+        """What has ended stays so. An answer about one event names its function by another id than
+        lists and configurations do: theirs is kept."""
+        one = self._by_id.get(id_)
+        if one is None:
+            return
+        jobs = self._jobs.setdefault(one.event.position, {known.id: known for known in one.jobs})
+        known = jobs.get(job.id)
+        if known is None:
+            jobs[job.id] = job
+        elif job.ended or not known.ended:
+            function = known.function if alone else job.function
+            jobs[job.id] = replace(job, function=function, original=job.original or known.original)
+
+    def tells_of(self, one: Watched) -> bool:
+        return one.event.position in self._jobs
+
+    def jobs_of(self, one: Watched) -> Sequence[Job]:
+        found = self._jobs.get(one.event.position)
+        return one.jobs if found is None else tuple(found.values())
+
+    def looks(self) -> list[Look]:
+        found = []
+        for one in self.watched:
+            alone = self.alone.get(one.event.position)
+            if alone is not None or self.tells_of(one):
+                jobs, at = tuple(self.jobs_of(one)), self.at if alone is None else alone
+                found.append(Look(one, jobs, at, alone is not None))
+        return found

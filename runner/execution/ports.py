@@ -11,6 +11,7 @@ from runner.model import (
     CheckResult,
     ExecutionPlan,
     Failure,
+    Function,
     Job,
     Json,
     Outcome,
@@ -63,7 +64,7 @@ class EventApi(Protocol):
 
 class Listed(NamedTuple):
     """A job as a list of jobs has it, with the internal id of the event that it names: one of them,
-    where a function takes events in batches."""
+    where the job has a batch of events."""
 
     event: str
     job: Job
@@ -80,12 +81,22 @@ class JobsApi(Protocol):
     async def jobs(self, internal_id: str, /) -> Sequence[Job]:
         """The jobs that an event has started so far, past any cache."""
 
-    async def listed(self, since: float, most: Callable[[], int], /) -> Sequence[Listed] | None:
-        """The jobs that were queued since then (seconds since 1970), also those of others.
+    async def functions(self) -> Sequence[Function] | None:
+        """Those of the server; None where it does not tell."""
+
+    async def listed(
+        self, since: float, of: Sequence[Function] | None, most: Callable[[], float], /
+    ) -> Sequence[Listed] | None:
+        """The jobs that were queued since then (seconds since 1970), also those of others; `of`:
+        only the jobs of these functions are needed.
 
         None where the server keeps no lists. `most` requests, as it says before each: lists grow
         while events are sent. Raises `ListsTooLong`.
         """
+
+    async def batch(self, job_id: str, /) -> Sequence[str]:
+        """The internal ids of all events of a job that has a batch; none where the server does not
+        tell."""
 
 
 class Clock(Protocol):
@@ -132,18 +143,6 @@ class Hello(NamedTuple):
     skew: float | None
 
 
-class Listener(NamedTuple):
-    """A function and the event that starts it; the event may end in ``*``."""
-
-    event: str
-    function: str
-
-    def hears(self, event: str) -> bool:
-        if self.event.endswith("*"):
-            return event.startswith(self.event[:-1])
-        return event == self.event
-
-
 class Seen(NamedTuple):
     """What came of an event when it was last sent there."""
 
@@ -161,8 +160,12 @@ class Probe(Protocol):
     async def follow(self) -> None:
         """Raises `KeyRefused` or `TargetError` unless jobs can be asked for."""
 
-    async def listeners(self) -> Sequence[Listener] | None:
-        """None where the server cannot tell."""
+    async def api_key(self) -> bool | None:
+        """Whether the server has what API keys are for; None where there is no such key. Raises
+        `KeyRefused` or `TargetError`."""
+
+    async def functions(self) -> Sequence[Function] | None:
+        """Those of the server; None where it does not tell."""
 
 
 class CancelApi(Protocol):

@@ -37,6 +37,7 @@ from runner.model.execution_plan import (
     group_skipped,
 )
 from runner.model.finding import Finding, Level
+from runner.model.function import Function, Rate, Rest, Singleton, Trigger, span
 from runner.model.guard import (
     CommandGuard,
     FileGuard,
@@ -154,6 +155,7 @@ __all__ = [
     "Finding",
     "ForEach",
     "Found",
+    "Function",
     "GithubGuard",
     "GuardSpec",
     "Health",
@@ -183,7 +185,9 @@ __all__ = [
     "Query",
     "QueryRefused",
     "Question",
+    "Rate",
     "Repositories",
+    "Rest",
     "Round",
     "RowSource",
     "RunHead",
@@ -197,6 +201,7 @@ __all__ = [
     "SentBatch",
     "SentEvent",
     "Severity",
+    "Singleton",
     "Skipped",
     "SkippedGroup",
     "SqlGuard",
@@ -212,8 +217,10 @@ __all__ = [
     "SyncRecord",
     "Table",
     "Totals",
+    "Trigger",
     "Until",
     "Wait",
     "Waited",
     "group_skipped",
+    "span",
 ]

@@ -24,7 +24,8 @@ UNDECIDED: frozenset[Outcome] = frozenset({"timed_out", "unknown"})
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An Inngest run that one of our events started; `original`: the job that it is a rerun of."""
+    """An Inngest run that one of our events started; `original`: the job that it is a rerun of;
+    `batch`: it has several events."""
 
     id: str
     function: str
@@ -33,6 +34,7 @@ class Job:
     message: str | None = None
     url: str | None = None
     original: str | None = None
+    batch: bool = False
 
 
 class SentEvent(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TextIO
 
-from runner.model import ITEM, Chain, CheckResult, Failure, Summary
+from runner.model import ITEM, Chain, CheckResult, Failure, Summary, Totals
 from runner.output import words
 from runner.output.colors import styled
 from runner.output.escape import shortened, visible
@@ -49,8 +49,8 @@ def write_summary_text(summary: Summary, out: TextIO, *, color: bool) -> None:
         lines.append(f"to follow its jobs: backfill resume {run_id}")
     elif summary.status == "incomplete":
         lines.append(f"to go on: backfill resume {run_id}")
-    elif summary.failures and summary.status in ("failed", "completed"):
-        lines.append(f"to send what failed once more: backfill retry {run_id}")
+    elif summary.status in ("failed", "completed"):
+        lines += _advice(summary.totals, run_id)
     out.write("\n".join(lines) + "\n")
 
 
@@ -82,6 +82,20 @@ def _figures(summary: Summary) -> str:
     if totals.jobs:
         parts.append(words.counted(totals.jobs, "job"))
     return ", ".join([*parts, *words.outcomes(totals.outcomes)])
+
+
+def _advice(totals: Totals, run_id: str) -> list[str]:
+    """How to send once more what failed; what that does, where it may do work twice."""
+    lines, late = [], totals.no_job
+    if totals.failed or totals.cancelled or totals.timed_out or totals.rejected or late:
+        more = f" ({late:,} started no job: one that starts late then runs twice)" if late else ""
+        lines.append(f"to send what failed once more: backfill retry {run_id}{more}")
+    if totals.dropped:
+        lines.append(
+            f"to send what was dropped once more, which may drop it again: backfill retry {run_id}"
+            " --dropped"
+        )
+    return lines
 
 
 def _chain(chain: Chain | None) -> list[str]:

@@ -45,7 +45,11 @@ def test_the_summary_as_json_is_all_that_is_on_stdout(backfill: Backfill, quicks
         "jobs": 5,
         "completed": 5,
         "failed": 0,
+        "cancelled": 0,
+        "timed_out": 0,
+        "dropped": 0,
         "no_job": 0,
+        "unknown": 0,
     }
     assert len(summary["run_id"]) == 26
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -24,7 +24,7 @@ from runner.execution import look
 from runner.execution.context import RunContext
 from runner.execution.ports import Listed
 from runner.execution.run import execute
-from runner.model import Totals
+from runner.model import Function, Totals
 from tests.support import Recorder, make_plan, new_store, repos, start_journal
 
 MANY = 2_000
@@ -45,7 +45,7 @@ class Counting(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path
         if request.method == "GET":
-            self.asked.append("list" if path == "/v2/runs" else "event")
+            self.asked.append("event" if path.startswith("/v1/") else path)
         if path in self.hidden:
             return httpx.Response(404, text="404 page not found")
         return await self.server.handle_async_request(request)
@@ -56,9 +56,11 @@ class Swept(HttpJobsApi):
 
     sweeps = 0
 
-    async def listed(self, since: float, most: Callable[[], int]) -> list[Listed] | None:
+    async def listed(
+        self, since: float, of: Sequence[Function] | None, most: Callable[[], float]
+    ) -> Sequence[Listed] | None:
         self.sweeps += 1
-        return await HttpJobsApi.listed(self, since, most)
+        return await HttpJobsApi.listed(self, since, of, most)
 
 
 def follow(tmp_path: Path, server: Counting, grace: float = 0.5) -> tuple[JournalWriter, int]:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from runner.execution.listeners import Listeners
 from runner.execution.look import Looker, Watched
 from runner.execution.ports import Listed, ListsTooLong
 from runner.model import Job, SentEvent
@@ -28,7 +29,15 @@ class Busy:
         self.asked.append("event")
         return []
 
-    async def listed(self, _since: float, most: Callable[[], int]) -> Sequence[Listed]:
+    async def functions(self) -> None:
+        return None
+
+    async def batch(self, _job_id: str) -> Sequence[str]:
+        return []
+
+    async def listed(
+        self, _since: float, _of: object, most: Callable[[], float]
+    ) -> Sequence[Listed]:
         for page in range(self.pages):
             if page >= most():
                 raise ListsTooLong
@@ -43,14 +52,14 @@ def watched(count: int) -> list[Watched]:
     ]
 
 
-def looks(server: Busy, *counts: int) -> list[tuple[int, int]]:
+def looks(server: Busy, *counts: int, doubt: bool = False) -> list[tuple[int, int]]:
     """Of one look after the other, at so many events: requests of lists, and about one event."""
     now = 0
-    looker = Looker(server, FakeClock(), lambda: now)
+    looker = Looker(server, FakeClock(), Listeners(), lambda: now)
     found = []
     for now in counts:
         server.asked.clear()
-        asyncio.run(looker.look(watched(now), lambda _one, _now: False))
+        asyncio.run(looker.look(watched(now), lambda _one, _jobs, _now: doubt))
         found.append((server.asked.count("list"), server.asked.count("event")))
     return found
 
@@ -58,3 +67,8 @@ def looks(server: Busy, *counts: int) -> list[tuple[int, int]]:
 def test_lists_that_are_too_long_for_some_events_are_read_once_there_are_more() -> None:
     """They are left at what asking about each event takes, and not tried again for so few."""
     assert looks(Busy(pages=150), 100, 100, 200) == [(100, 100), (0, 100), (150, 0)]
+
+
+def test_lists_of_any_length_are_read_before_an_event_is_given_up() -> None:
+    """What they cost is never the reason for an outcome."""
+    assert looks(Busy(pages=150), 4, doubt=True) == [(150, 4)]

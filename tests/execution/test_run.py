@@ -115,7 +115,7 @@ def test_an_event_that_starts_no_job_fails_by_name(tmp_path: Path) -> None:
     assert summary.status == "failed"
     assert summary.totals.no_job == 2
     assert summary.failures[0].outcome == "no_job"
-    assert summary.failures[0].message == "no function listens to `app/sync`: no job started"
+    assert "no job started for it, and the server does not tell" in summary.failures[0].message
 
 
 def test_an_event_that_the_server_has_lost_is_not_said_to_have_no_listener(tmp_path: Path) -> None:
@@ -128,8 +128,9 @@ def test_an_event_that_the_server_has_lost_is_not_said_to_have_no_listener(tmp_p
 
     summary = run(tmp_path, repos(3) + SYNC, Losing())
     assert summary.totals.no_job == 1
-    message = "no job started for it, though other events `app/sync` have theirs"
-    assert [(one.item, one.message) for one in summary.failures] == [("o/r1", message)]
+    (lost,) = summary.failures
+    assert lost.item == "o/r1"
+    assert "though other events `app/sync` have theirs" in lost.message
 
 
 def test_a_failed_job_shows_its_own_message(tmp_path: Path) -> None:
@@ -303,7 +304,7 @@ def test_a_job_that_was_seen_and_is_gone_is_left_to_its_timeout(tmp_path: Path) 
     class Forgetful(StandIn):
         def handle(self, request: httpx.Request) -> httpx.Response:
             nonlocal asked
-            asked += request.method == "GET"
+            asked += request.url.path.startswith("/v1/")
             if asked > 1:
                 return httpx.Response(200, json={"data": []})
             return super().handle(request)

@@ -52,7 +52,7 @@ def follow(origin: str) -> object:
     async def main() -> object:
         async with open_client(env={}, seconds=SECONDS) as client:
             api = HttpJobsApi(client, resolve(origin, {}), _retry())
-            return await api.jobs(EVENT), await api.listed(time.time(), lambda: 20)
+            return await api.jobs(EVENT), await api.listed(time.time(), None, lambda: 20)
 
     return asyncio.run(main())
 
@@ -63,7 +63,7 @@ def look(origin: str) -> object:
             target = resolve(origin, {})
             probe = HttpProbe(client, target, HttpJobsApi(client, target, _retry()))
             await probe.hello()
-            return await probe.listeners()
+            return await probe.functions()
 
     return asyncio.run(main())
 

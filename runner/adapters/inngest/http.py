@@ -66,7 +66,7 @@ async def request(client: Client, method: str, url: str, **arguments: Any) -> An
     """One try. Raises `Unanswered` for what may be tried again, `TargetError` for what may not."""
     response, body = await client.exchange(method, url, **arguments)
     status = response.status_code
-    if status in (408, 429) or status >= 500:
+    if status in (408, 429) or (status >= 500 and status != 501):
         wait = retry_after(response.headers)
         raise Unanswered(f"the server answers {status}", maybe_taken=status != 429, wait=wait)
     if status < 200 or 300 <= status < 400:

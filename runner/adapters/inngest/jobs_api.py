@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -14,13 +14,14 @@ import httpx
 from runner.adapters.http import Answer, Client
 from runner.adapters.http_faults import Unanswered
 from runner.adapters.inngest.answers import are_ids, is_id, json_of, no_ids, not_inngests, words
+from runner.adapters.inngest.functions import functions
 from runner.adapters.inngest.http import Retry, request
 from runner.adapters.inngest.output import MESSAGE_LENGTH, message_of
 from runner.adapters.inngest.run_lists import RunLists
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, TargetError
 from runner.execution.ports import Listed
-from runner.model import ENDED, Job
+from runner.model import ENDED, Function, Job
 
 _TRIGGER = 'query{runTrigger(runID:"%s"){IDs}}'
 _NAME = 200  # characters of a function's name
@@ -35,11 +36,12 @@ class HttpJobsApi:
     _keys: list[str] = field(init=False)
     _lists: RunLists = field(init=False)
     _cache_buster: Any = field(default_factory=count)
+    _batches: dict[str, Sequence[str]] = field(default_factory=dict)
     _said_of_batches: bool = False
 
     def __post_init__(self) -> None:
         self._keys = list(self.target.signing_keys)
-        self._lists = RunLists(self._list, self._events_of, self.target)
+        self._lists = RunLists(self._list, self.target)
 
     async def probe(self) -> None:
         response, _ = await self._ask(_NO_EVENT)
@@ -51,9 +53,28 @@ class HttpJobsApi:
         _, runs = await self._ask(internal_id)
         return [self._job(run) for run in runs]
 
-    async def listed(self, since: float, most: Callable[[], int]) -> list[Listed] | None:
+    async def functions(self) -> Sequence[Function] | None:
+        return await functions(self._keyed)
+
+    async def listed(
+        self, since: float, of: Sequence[Function] | None, most: Callable[[], float]
+    ) -> Sequence[Listed] | None:
         """From ``/v2/runs``, a beta: None where a server does not have it."""
-        return await self._lists.since(since, most)
+        return await self._lists.since(since, of, most)
+
+    async def batch(self, job_id: str) -> Sequence[str]:
+        """From the dashboard's own API."""
+        if job_id not in self._batches:
+            self._batches[job_id] = await self._events_of(job_id)
+        return self._batches[job_id]
+
+    async def probe_api_key(self) -> bool:
+        """Whether the server has v2 routes. Raises `KeyRefused` for the API key."""
+        response, _ = await self._request("/v2/apps", {"limit": 1}, self.target.api_key)
+        if response.status_code in (401, 403):
+            message = f"{self.target.name} refuses the API key ({response.status_code})"
+            raise KeyRefused(message, hint="set INNGEST_API_KEY to one of this environment's")
+        return response.status_code == 200
 
     async def _ask(self, internal_id: str) -> tuple[httpx.Response, list[dict[str, Any]]]:
         # The server caches this answer for 15 s, an early empty one too; a query it does not
@@ -68,23 +89,27 @@ class HttpJobsApi:
         return found
 
     async def _list(self, query: Mapping[str, Any]) -> Answer:
-        """With the key that holds for single events: one that it is refused with here, where a
-        server guards its beta, is no reason to turn to another."""
+        return await self._patiently("/v2/runs", query)
 
-        async def attempt() -> Answer:
-            return await self._request("/v2/runs", query, self._keys[0] if self._keys else None)
-
-        found: Answer = await self.retry(self._what, attempt)
+    async def _patiently(self, path: str, query: Mapping[str, Any]) -> Answer:
+        found: Answer = await self.retry(self._what, lambda: self._keyed(path, query))
         return found
 
+    async def _keyed(self, path: str, query: Mapping[str, Any]) -> Answer:
+        """By the API key first, then by the key that holds for single events: one that it is
+        refused with here, where a server guards its beta, is no reason to turn to another."""
+        if not path.startswith("/v2/"):
+            return await self._request(path, query, None)
+        keys = [key for key in (self.target.api_key, *self._keys[:1]) if key]
+        for key in keys[:-1]:
+            response, body = await self._request(path, query, key)
+            if response.status_code not in (401, 403):
+                return response, body
+        return await self._request(path, query, keys[-1] if keys else None)
+
     async def _events_of(self, job_id: str) -> list[str]:
-        """All events of a batch, from the dashboard's own API; none where a server has no such."""
-
-        async def attempt() -> Answer:
-            return await self._request("/v0/gql", {"query": _TRIGGER % job_id}, None)
-
         found: list[str] = []
-        response, body = await self.retry(self._what, attempt)
+        response, body = await self._patiently("/v0/gql", {"query": _TRIGGER % job_id})
         with suppress(KeyError, TypeError):
             if response.status_code == 200:
                 found = list(json_of(body)["data"]["runTrigger"]["IDs"])
@@ -94,7 +119,7 @@ class HttpJobsApi:
             self._said_of_batches = True
             self.retry.note(
                 f"a function takes events in batches, and {self.target.name} names one event of "
-                "each batch: the others will look as if no job had started"
+                "each batch: what came of the others is not known"
             )
         return found
 
@@ -165,6 +190,7 @@ class HttpJobsApi:
             message=self._message(run) if status.lower() != "completed" else None,
             url=self.target.job_url(job_id),
             original=original if is_id(original) else None,
+            batch=is_id(run.get("batch_id")),
         )
 
     def _said(self, error: object) -> str:

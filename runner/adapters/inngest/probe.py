@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -17,11 +17,10 @@ from runner.adapters.inngest.http import request
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, TargetDown, TargetError
-from runner.execution.ports import Hello, Listener
+from runner.execution.ports import Hello
+from runner.model import Function
 
 _TIMEOUT = 10.0  # seconds
-_NAME = 256  # characters
-_FUNCTIONS = "{apps{functions{slug triggers{type value}}}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +58,11 @@ class HttpProbe:
     async def follow(self) -> None:
         await self.follower.probe()
 
-    async def listeners(self) -> list[Listener] | None:
-        """By GraphQL, which open-source servers have unless started with --no-ui (protocol page,
-        section 3); asked by GET, so that nothing can take it for an event."""
-        url = f"{self.target.api}/v0/gql"
-        try:
-            response, body = await self._ask("GET", url, params={"query": _FUNCTIONS})
-        except TargetError:
-            return None
-        data = object_of(body).get("data") if response.status_code == 200 else None
-        apps = data.get("apps") if isinstance(data, dict) else None
-        return None if apps is None else list(_listeners(apps))
+    async def api_key(self) -> bool | None:
+        return await self.follower.probe_api_key() if self.target.api_key else None
+
+    async def functions(self) -> Sequence[Function] | None:
+        return await self.follower.functions()
 
     async def _ask(self, method: str, url: str, **arguments: Any) -> Answer:
         async def attempt() -> Answer:
@@ -95,17 +88,3 @@ class HttpProbe:
             return None
         ours = (began + self.clock()) / 2
         return theirs + 0.5 - ours
-
-
-def _listeners(apps: object) -> Iterator[Listener]:
-    """What has another form than the server's tells nothing."""
-    for app in _objects(apps):
-        for function in _objects(app.get("functions")):
-            slug = words(function.get("slug"), _NAME)
-            for trigger in _objects(function.get("triggers")):
-                if trigger.get("type") == "EVENT":
-                    yield Listener(words(trigger.get("value"), _NAME), slug)
-
-
-def _objects(found: object) -> list[dict[str, Any]]:
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -14,7 +14,7 @@ from runner.adapters.inngest.answers import are_ids, is_id, json_of, no_ids, not
 from runner.adapters.inngest.output import message_of
 from runner.adapters.inngest.target import Target
 from runner.execution.ports import Listed, ListsTooLong
-from runner.model import Job
+from runner.model import Function, Job
 
 PAGE = 100  # the most that a server gives
 _CURSOR, _NAME = 4_096, 200  # characters
@@ -42,18 +42,18 @@ class _NoLists(Exception):
 
 @dataclass(slots=True)
 class RunLists:
-    """`get` makes a request for a list, which raises `TargetError`; `batch` names the events that
-    a job of a function with batches was started by: the lists name one of them."""
+    """`get` makes a request for a list, which raises `TargetError`."""
 
     get: Callable[[Mapping[str, Any]], Awaitable[Answer]]
-    batch: Callable[[str], Awaitable[Sequence[str]]]
     target: Target
-    _batches: dict[str, Sequence[str]] = field(default_factory=dict)
     _limit: int = PAGE  # of pages with outputs: what has fitted
     _ahead: float | None = None  # seconds that the server's clock is ahead of ours
 
-    async def since(self, moment: float, most: Callable[[], int]) -> list[Listed] | None:
-        """What was queued since then; None where the server has no lists.
+    async def since(
+        self, moment: float, of: Sequence[Function] | None, most: Callable[[], float]
+    ) -> list[Listed] | None:
+        """What was queued since then; None where the server has no lists. `of`: only the jobs of
+        these functions are needed.
 
         Raises `ListsTooLong` where more than `most` requests were needed.
         """
@@ -70,7 +70,8 @@ class RunLists:
                 self._ahead = ahead if abs(ahead) < _SKEW else 0.0
             found: list[Listed] = []
             for query in _LISTS:
-                found += await self._all(query, min(moment, time.time()) + self._ahead, read_on)
+                asked = {**query, **_only(of)}
+                found += await self._all(asked, min(moment, time.time()) + self._ahead, read_on)
         except _NoLists:
             return None
         return found
@@ -85,7 +86,7 @@ class RunLists:
         while True:
             page = await self._fitting({**asked, **({"cursor": cursor} if cursor else {})}, read_on)
             for run in page.get("data") or ():
-                found += await self._listed(run)
+                found += self._listed(run)
             paging = page["page"]
             following = paging.get("cursor") if paging.get("hasMore") else None
             if not following or following == cursor:
@@ -120,7 +121,7 @@ class RunLists:
             raise _NoLists
         return answer
 
-    async def _listed(self, run: dict[str, Any]) -> list[Listed]:
+    def _listed(self, run: dict[str, Any]) -> list[Listed]:
         status = _STATUSES.get(str(run.get("status")))
         trigger, function = run.get("trigger") or {}, run.get("function") or {}
         if status is None or not isinstance(trigger, dict) or not isinstance(function, dict):
@@ -132,10 +133,6 @@ class RunLists:
         if ended and status in ("Scheduled", "Running"):
             return []  # it was skipped, or overflowed: an answer about its event says which
         job_id = str(run["id"])
-        if trigger.get("isBatch"):
-            if job_id not in self._batches:
-                self._batches[job_id] = await self.batch(job_id)
-            events = self._batches[job_id] or events
         failed = ended and status != "Completed"
         job = Job(
             id=job_id,
@@ -144,8 +141,17 @@ class RunLists:
             ended=ended,
             message=message_of(run.get("output"), self.target) if failed else None,
             url=self.target.job_url(job_id),
+            batch=bool(trigger.get("isBatch")),
         )
         return [Listed(str(event), job) for event in events]
+
+
+def _only(of: Sequence[Function] | None) -> Mapping[str, Any]:
+    """What limits a list to functions; nothing where it is not known how lists name them."""
+    if not of or any(one.app is None for one in of):
+        return {}
+    apps = sorted({one.app for one in of if one.app})
+    return {"appId": apps, "functionId": sorted({one.names[-1] for one in of})}
 
 
 def _fetched_at(page: Mapping[str, Any], otherwise: float) -> float:

@@ -23,6 +23,7 @@ _KEYS = (
     "INNGEST_PRODUCTION_EVENT_KEY",
     "INNGEST_SIGNING_KEY",
     "INNGEST_SIGNING_KEY_FALLBACK",
+    "INNGEST_API_KEY",
 )
 _LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -38,6 +39,7 @@ class Target:
     event_key: str | None = field(repr=False)
     signing_keys: tuple[str, ...] = field(repr=False)
     environment: str | None = None
+    api_key: str | None = field(default=None, repr=False)
 
     @property
     def local(self) -> bool:
@@ -59,7 +61,7 @@ class Target:
 
     def clean(self, text: str) -> str:
         """What a server says, without the keys that it may have echoed."""
-        keys = [self.event_key, *self.signing_keys] if self.kind != "embedded" else []
+        keys = [self.event_key, *self.signing_keys, self.api_key] if self.kind != "embedded" else []
         for key in filter(None, keys):
             if key != NO_EVENT_KEY:
                 text = text.replace(quote(key, safe=""), "***").replace(key, "***")
@@ -89,6 +91,7 @@ def resolve(name: str, env: Mapping[str, str]) -> Target:
         return Target(name, "embedded", EMBEDDED_ORIGIN, EMBEDDED_ORIGIN, "embedded", ())
     _check_headers(env)
     key, signing = env.get("INNGEST_EVENT_KEY"), _signing_keys(env)
+    api_key = env.get("INNGEST_API_KEY") or None
     if name == "cloud":
         key = env.get("INNGEST_PRODUCTION_EVENT_KEY") or key
         events, api = _origins(env, CLOUD_EVENTS, CLOUD_API)
@@ -100,13 +103,16 @@ def resolve(name: str, env: Mapping[str, str]) -> Target:
             key,
             signing,
             env.get("INNGEST_ENV"),
+            api_key,
         )
     if name == "dev":
         events, api = _origins(env, *(_dev_url(env),) * 2)
-        return Target(f"dev ({events})", "dev", events, api, key or NO_EVENT_KEY, signing)
+        label = f"dev ({events})"
+        return Target(label, "dev", events, api, key or NO_EVENT_KEY, signing, api_key=api_key)
     origin = read_origin(name, "--target")
     environment = env.get("INNGEST_ENV")
-    return Target(origin, "server", origin, origin, key or NO_EVENT_KEY, signing, environment)
+    key = key or NO_EVENT_KEY
+    return Target(origin, "server", origin, origin, key, signing, environment, api_key)
 
 
 def _signing_keys(env: Mapping[str, str]) -> tuple[str, ...]:

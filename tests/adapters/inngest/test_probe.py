@@ -16,8 +16,8 @@ from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.probe import HttpProbe
 from runner.errors import KeyRefused, TargetDown, TargetError
 from runner.execution.doctor import examine_target
-from runner.execution.ports import Hello, Listener
-from runner.model import Finding
+from runner.execution.ports import Hello
+from runner.model import Finding, Function, Trigger
 from tests.support import EVENT_KEY, ORIGIN, SIGNING_KEY, server_target
 
 NOW = 1_750_068_000.0  # 2025-06-16T10:00:00Z
@@ -67,7 +67,8 @@ def test_a_clock_that_is_apart_is_a_warning_with_its_mend(
 
         async def accept(self) -> None: ...
         async def follow(self) -> None: ...
-        async def listeners(self) -> None: ...
+        async def api_key(self) -> None: ...
+        async def functions(self) -> None: ...
 
     found: list[Finding] = asyncio.run(examine_target(Probe(), "x", follows=True))
     (clock,) = [finding for finding in found if finding.about == "clock"]
@@ -122,35 +123,6 @@ def test_a_server_that_does_not_answer_is_down_at_once() -> None:
         ask(handle, lambda p: p.hello())
 
 
-APPS = {
-    "data": {
-        "apps": [
-            {"functions": None},
-            {
-                "functions": [
-                    {
-                        "slug": "a-sync",
-                        "triggers": [
-                            {"type": "EVENT", "value": "app/sync"},
-                            {"type": "CRON", "value": "* * * * *"},
-                        ],
-                    },
-                    {"slug": "a-none", "triggers": []},
-                ]
-            },
-        ]
-    }
-}
-
-
-def test_functions_are_listed_with_the_events_that_start_them() -> None:
-    def handle(request: httpx.Request) -> httpx.Response:
-        assert (request.method, request.url.path) == ("GET", "/v0/gql")
-        return httpx.Response(200, json=APPS)
-
-    assert ask(handle, lambda p: p.listeners()) == [Listener("app/sync", "a-sync")]
-
-
 @pytest.mark.parametrize(
     "handle",
     [
@@ -165,10 +137,10 @@ def test_functions_are_listed_with_the_events_that_start_them() -> None:
 def test_a_server_that_cannot_tell_its_functions_is_not_one_without_any(
     handle: Callable[[httpx.Request], httpx.Response],
 ) -> None:
-    assert ask(handle, lambda p: p.listeners()) is None
+    assert ask(handle, lambda p: p.functions()) is None
 
 
 def test_a_star_at_the_end_of_a_trigger_stands_for_anything() -> None:
-    assert Listener("app/*", "f").hears("app/sync")
-    assert not Listener("app/*", "f").hears("apps/sync")
-    assert not Listener("app/sync", "f").hears("app/sync.more")
+    assert Function(("f",), (Trigger("app/*"),)).hears("app/sync")
+    assert not Function(("f",), (Trigger("app/*"),)).hears("apps/sync")
+    assert not Function(("f",), (Trigger("app/sync"),)).hears("app/sync.more")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -18,9 +18,9 @@ from runner.adapters.inngest.event_api import HttpEventApi, trace_context
 from runner.adapters.inngest.http import Retry
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import resolve
-from runner.errors import KeyRefused, TargetDown
+from runner.errors import KeyRefused
 from runner.execution.ports import Listed, ListsTooLong
-from runner.model import Job
+from runner.model import Function, Job, Trigger
 
 ENV = {
     "INNGEST_EVENT_KEY": "super-secret-event-key",
@@ -40,13 +40,17 @@ def _retry() -> Retry:
     return Retry(_at_once, Random(0), lambda _: None)  # noqa: S311
 
 
-def listed(handler: Handler, most: Callable[[], int] = lambda: 100) -> list[Listed] | None:
-    async def main() -> list[Listed] | None:
+def listed(
+    handler: Handler,
+    most: Callable[[], int] = lambda: 100,
+    of: Sequence[Function] | None = None,
+) -> Sequence[Listed] | None:
+    async def main() -> Sequence[Listed] | None:
         async with open_client(httpx.MockTransport(handler)) as client:
             api = HttpJobsApi(client, resolve("http://server", ENV), _retry())
             with suppress(KeyRefused):
                 await api.probe()
-            return await api.listed(SINCE, most)
+            return await api.listed(SINCE, of, most)
 
     return asyncio.run(main())
 
@@ -149,36 +153,57 @@ def test_a_job_that_was_skipped_is_left_to_an_answer_about_its_event() -> None:
 BATCH = "01M8755KXN2SFHTDHPPGWYMSMP"
 
 
-def test_all_events_of_a_batch_are_told_of_its_job() -> None:
+def batch(handler: Handler) -> Sequence[str]:
+    async def main() -> Sequence[str]:
+        async with open_client(httpx.MockTransport(handler)) as client:
+            api = HttpJobsApi(client, resolve("http://server", ENV), _retry())
+            assert await api.batch(BATCH) == await api.batch(BATCH)
+            return await api.batch(BATCH)
+
+    return asyncio.run(main())
+
+
+def test_a_job_with_a_batch_says_so_and_the_dashboards_api_names_its_events_once() -> None:
     """As seen on a live server: either API names one event of a batch, the dashboard's all."""
     batched = run(BATCH, "COMPLETED", **ENDED)
     batched["trigger"] |= {"isBatch": True, "batchId": "01B"}
-    server, questions = Server([batched]), []
-    events = [event_id(name) for name in ("1", "2", "3")]
+    found = listed(Server([batched, run("b", "COMPLETED", **ENDED)])) or ()
+    assert [(event, job.batch) for event, job in found] == [
+        (event_id(BATCH), True),
+        (event_id("b"), False),
+    ]
+    questions, events = [], [event_id(name) for name in ("1", "2", "3")]
 
     def handler(request: httpx.Request) -> httpx.Response:
-        if request.url.path != "/v0/gql":
-            return server(request)
-        questions.append(request.url.params["query"])
+        assert request.url.path == "/v0/gql"
         assert "authorization" not in request.headers, "the dashboard asks for no key"
+        questions.append(request.url.params["query"])
         return httpx.Response(200, json={"data": {"runTrigger": {"IDs": events}}})
 
-    found = listed(handler)
-    assert [(event, job.id) for event, job in found or ()] == [
-        (event_id(f"{n}"), BATCH) for n in (1, 2, 3)
-    ]
+    assert batch(handler) == events
     assert questions == [f'query{{runTrigger(runID:"{BATCH}"){{IDs}}}}']
 
 
-def test_where_a_server_cannot_name_a_batch_the_one_event_that_it_names_is_told() -> None:
-    batched = run(BATCH, "COMPLETED", **ENDED)
-    batched["trigger"] |= {"isBatch": True, "batchId": "01B"}
-    server = Server([batched])
+def test_where_a_server_cannot_name_the_events_of_a_batch_there_are_none() -> None:
+    assert batch(lambda _: httpx.Response(404)) == []
 
-    def handler(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(404) if request.url.path == "/v0/gql" else server(request)
 
-    assert [event for event, _ in listed(handler) or ()] == [event_id(BATCH)]
+@pytest.mark.parametrize(
+    ("of", "asked"),
+    [
+        (None, None),
+        ([Function(("a-f", "f"), (Trigger("e"),), "a"), Function(("b-g", "g"), (), "b")], "ab fg"),
+        ([Function(("a-f", "f"), (), "a"), Function(("x-g", "uuid"))], None),
+    ],
+)
+def test_lists_are_of_the_functions_that_matter_where_it_is_known_how_they_name_them(
+    of: Sequence[Function] | None, asked: str | None
+) -> None:
+    server = Server([run("a", "RUNNING")])
+    assert listed(server, of=of)
+    for query in server.asked[1:]:
+        apps, functions = query.get_list("appId"), query.get_list("functionId")
+        assert (apps, functions) == (([], []) if asked is None else (["a", "b"], ["f", "g"]))
 
 
 def test_lists_that_are_too_long_to_be_worth_it_are_not_read_on() -> None:
@@ -218,11 +243,7 @@ def answering(answer: httpx.Response) -> Handler:
     ],
 )
 def test_a_server_without_such_lists_has_none(answer: httpx.Response) -> None:
-    if answer.status_code == 501:
-        with pytest.raises(TargetDown):  # 5xx is tried again, and a server that is away is said
-            listed(answering(answer))
-    else:
-        assert listed(answering(answer)) is None
+    assert listed(answering(answer)) is None
 
 
 def test_a_429_is_waited_for() -> None:
@@ -250,7 +271,7 @@ def test_a_key_that_is_refused_for_the_lists_alone_is_kept_for_single_events() -
 
 
 def test_a_job_that_was_rerun_by_hand_is_what_its_rerun_came_to() -> None:
-    from runner.execution.follow import verdict
+    from runner.execution.listeners import verdict
 
     failed = Job("a", "sync", "Failed", True, "no")
     again = Job("b", "sync", "Completed", True, original="a")

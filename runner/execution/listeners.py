@@ -1,0 +1,168 @@
+"""What comes of an event whose jobs have ended, or that started none: by what the server's
+functions are configured to do with it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from runner.model import Function, Job, Outcome
+
+_ENDINGS: Mapping[str, Outcome] = {
+    "completed": "completed",
+    "failed": "failed",
+    "cancelled": "cancelled",
+    "skipped": "dropped",
+}
+_MAYBE = (
+    "and the server does not tell its functions: it may be that none listens, or that a debounce, "
+    "a batch, a rate limit, a singleton or a filter keeps it"
+)
+
+
+class Ending(NamedTuple):
+    outcome: Outcome
+    message: str | None = None
+
+
+@dataclass(slots=True)
+class Listeners:
+    """`functions`: None where the server does not tell them. `untold`: jobs with a batch of events
+    were seen that name one of them, and the server does not tell the others: whose they are, as far
+    as the jobs name it."""
+
+    functions: Sequence[Function] | None = None
+    untold: set[str] = field(default_factory=set)
+    _of: dict[str, tuple[Function, ...]] = field(default_factory=dict)
+
+    def know(self, functions: Sequence[Function] | None) -> None:
+        """What is known stays so while the server does not tell."""
+        if functions is not None:
+            self.functions = functions
+            self._of.clear()
+
+    def of(self, event: str) -> tuple[Function, ...]:
+        """Those that the event starts; the ones that may drop it come last."""
+        if event not in self._of:
+            heard = [one for one in self.functions or () if one.hears(event)]
+            heard.sort(key=lambda one: any(one.droppers(event)))
+            self._of[event] = tuple(heard)
+        return self._of[event]
+
+    def among(self, events: Iterable[str]) -> Sequence[Function] | None:
+        """Those whose jobs are of interest; None where it is not known."""
+        if self.functions is None:
+            return None
+        found = [one for event in set(events) for one in self.of(event)]
+        return found or None
+
+    def rest(self, event: str) -> float:
+        """Seconds for which such an event may wait in a function before its job starts."""
+        return max((one.rest for one in self._active(event)), default=0.0)
+
+    def missing(self, event: str, jobs: Sequence[Job]) -> list[Function]:
+        """Those that owe the event a job. A job that does not tell whose it is is that of one which
+        has none, a function that drops nothing before others."""
+        waiting, strangers = list(self._active(event)), 0
+        rerun = {job.original for job in jobs}
+        for job in (job for job in jobs if job.id not in rerun):
+            its = next((one for one in waiting if job.function in one.names), None)
+            if its is not None:
+                waiting.remove(its)
+            elif not any(job.function in one.names for one in self.functions or ()):
+                strangers += 1
+        return waiting[strangers:]
+
+    def at_once(self, event: str, missing: Sequence[Function]) -> bool:
+        """Would they have started by now, where another function of the event has? What a filter,
+        a rate limit or a singleton lets pass starts at once."""
+        return all(not one.rest and any(one.droppers(event)) for one in missing)
+
+    def routed(self, event: str, missing: Sequence[Function]) -> bool:
+        """Is it by their filters alone that they have no job of it? Then it is for others."""
+        return all(not one.rest and one.routes(event) for one in missing)
+
+    def ending(
+        self, event: str, jobs: Sequence[Job], seconds: float, *, complete: bool, heard: bool
+    ) -> Ending:
+        """`seconds`: for how long a job was waited for; `complete`: all jobs were looked at, also
+        those that name none of our events; `heard`: other such events have started jobs."""
+        began = verdict(jobs) if jobs else None
+        if began and began.outcome != "completed":
+            return self._worded(event, began)
+        missing = self.missing(event, jobs)
+        ends = [self._absent(one, event, seconds, complete=complete) for one in missing]
+        if began:
+            ends = [end for end, one in zip(ends, missing, strict=True) if not one.routes(event)]
+        for kind in ("no_job", "unknown", "dropped"):
+            if worst := next((end for end in ends if end.outcome == kind), None):
+                return worst
+        return began or self._silent(event, heard=heard)
+
+    def _absent(self, one: Function, event: str, seconds: float, *, complete: bool) -> Ending:
+        """A function that owes the event a job, and has none to show."""
+        if one.batch and (not complete or self.untold.intersection(one.names)):
+            return Ending(
+                "unknown",
+                f"`{one.name}` takes its events in batches, and the server names one event of each:"
+                " whether a job had this one is not known",
+            )
+        if droppers := list(one.droppers(event)):
+            return Ending(
+                "dropped", f"dropped by `{one.name}`: by its {', or its '.join(droppers)}"
+            )
+        return Ending(
+            "no_job",
+            f"`{one.name}` listens to `{event}`, and no job started for it within {seconds:g}s: is "
+            "the server behind, or was its id seen within the last 24 hours?",
+        )
+
+    def _silent(self, event: str, *, heard: bool) -> Ending:
+        """No job, and no function that owes it one."""
+        if self.functions is None and self.untold:
+            return Ending(
+                "unknown",
+                "the server names one event of each batch, and not the functions that take batches:"
+                " whether a job had this one is not known",
+            )
+        if self.functions is None:
+            others = f", though other events `{event}` have theirs" if heard else ""
+            return Ending("no_job", f"no job started for it{others}, {_MAYBE}")
+        if paused := [f"`{one.name}`" for one in self.of(event)]:
+            return Ending("no_job", f"no job started: {', '.join(paused)} paused on the server")
+        return Ending("no_job", f"no function listens to `{event}`: no job started")
+
+    def _worded(self, event: str, end: Ending) -> Ending:
+        """With what the configuration of its functions tells of it."""
+        single = [one for one in self.of(event) if one.singleton]
+        names = ", ".join(f"`{one.name}`" for one in single)
+        if end.outcome == "dropped" and single:
+            return Ending("dropped", f"skipped: {names} has one job at a time (singleton)")
+        if end.outcome == "cancelled" and any(
+            one.singleton.cancels for one in single if one.singleton
+        ):
+            by = (
+                f"{end.message}; a later event does that, since {names} is a singleton that cancels"
+            )
+            return Ending("cancelled", by)
+        return end
+
+    def _active(self, event: str) -> list[Function]:
+        return [one for one in self.of(event) if not one.paused]
+
+
+def verdict(jobs: Sequence[Job]) -> Ending:
+    """What an event has come to whose jobs have all ended: the worst of them.
+
+    A job that somebody has rerun by hand is what its rerun came to.
+    """
+    rerun = {job.original for job in jobs}
+    for job in (job for job in jobs if job.id not in rerun):
+        outcome = _ENDINGS.get(job.status.lower(), "failed")
+        if outcome == "dropped":
+            why = "its function is paused, a singleton, or has too long a backlog"
+            return Ending(outcome, f"the server skipped its job: {why}")
+        if outcome != "completed":
+            return Ending(outcome, job.message or f"the job ended as {job.status}")
+    return Ending("completed")
