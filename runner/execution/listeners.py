@@ -15,6 +15,7 @@ _ENDINGS: Mapping[str, Outcome] = {
     "cancelled": "cancelled",
     "skipped": "dropped",
 }
+_WORSE: Sequence[Outcome] = ("completed", "dropped", "cancelled", "failed")
 _MAYBE = (
     "and the server does not tell its functions: it may be that none listens, or that a debounce, "
     "a batch, a rate limit, a singleton or a filter keeps it"
@@ -43,10 +44,10 @@ class Listeners:
             self._of.clear()
 
     def of(self, event: str) -> tuple[Function, ...]:
-        """Those that the event starts; the ones that may drop it come last."""
+        """Those that the event starts: first what takes each, then what has only a filter."""
         if event not in self._of:
             heard = [one for one in self.functions or () if one.hears(event)]
-            heard.sort(key=lambda one: any(one.droppers(event)))
+            heard.sort(key=lambda one: (any(one.droppers(event)), not one.routes(event)))
             self._of[event] = tuple(heard)
         return self._of[event]
 
@@ -62,8 +63,9 @@ class Listeners:
         return max((one.rest for one in self._active(event)), default=0.0)
 
     def missing(self, event: str, jobs: Sequence[Job]) -> list[Function]:
-        """Those that owe the event a job. A job that does not tell whose it is is that of one which
-        has none, a function that drops nothing before others."""
+        """Those that owe the event a job. A job that does not tell whose it is (an answer about one
+        event does not) is that of one which has none: what may have dropped it is then the last, and
+        in doubt until lists name it."""
         waiting, strangers = list(self._active(event)), 0
         rerun = {job.original for job in jobs}
         for job in (job for job in jobs if job.id not in rerun):
@@ -158,11 +160,15 @@ def verdict(jobs: Sequence[Job]) -> Ending:
     A job that somebody has rerun by hand is what its rerun came to.
     """
     rerun = {job.original for job in jobs}
-    for job in (job for job in jobs if job.id not in rerun):
-        outcome = _ENDINGS.get(job.status.lower(), "failed")
-        if outcome == "dropped":
-            why = "its function is paused, a singleton, or has too long a backlog"
-            return Ending(outcome, f"the server skipped its job: {why}")
-        if outcome != "completed":
-            return Ending(outcome, job.message or f"the job ended as {job.status}")
-    return Ending("completed")
+    ends = [_end(job) for job in jobs if job.id not in rerun]
+    return max(ends, key=lambda end: _WORSE.index(end.outcome), default=Ending("completed"))
+
+
+def _end(job: Job) -> Ending:
+    outcome = _ENDINGS.get(job.status.lower(), "failed")
+    if outcome == "completed":
+        return Ending(outcome)
+    if outcome == "dropped":
+        why = "its function is paused, a singleton, or has too long a backlog"
+        return Ending(outcome, f"the server skipped its job: {why}")
+    return Ending(outcome, job.message or f"the job ended as {job.status}")

@@ -37,7 +37,8 @@ class Look:
     """What was seen of an event, at a moment of the monotonic clock: all of its jobs, also those
     that were seen before.
 
-    `alone`: the event was asked about by itself; only that says that it has started no job.
+    `alone`: the event was asked about by itself, and lists were read, where there are any; only
+    that says that it has started no job.
     """
 
     watched: Watched
@@ -90,7 +91,12 @@ class Looker:
                     return await self._doubts(seen, doubtful)
         self.complete = False
         await self._ask(seen, watched)
-        return seen.looks(), False
+        if not self.lists:
+            return seen.looks(), False
+        # What has come into doubt by these answers is for a sweep that reads the lists as well.
+        now = self.clock.monotonic()
+        doubts = any(doubtful(one, seen.jobs_of(one), now) for one in watched)
+        return [replace(look, alone=False) for look in seen.looks()], doubts
 
     async def _doubts(self, seen: _Seen, doubtful: Doubtful) -> tuple[list[Look], bool]:
         """Ask about events of which nothing is known for certain, the longest ago first."""
