@@ -172,7 +172,7 @@ class Engine(StandIn):
     def _graphql(self, query: str) -> httpx.Response:
         if "runTrigger" in query:
             id_ = query.split('"')[1]
-            events = next((job["events"] for job in self.jobs if job["id"] == id_), [])
+            events: list[str] = next((job["events"] for job in self.jobs if job["id"] == id_), [])
             return httpx.Response(200, json={"data": {"runTrigger": {"IDs": events}}})
         functions = [
             {

@@ -14,7 +14,7 @@ from runner.execution.look import Look, Looker, Watched
 from runner.execution.ports import Clock, JobsApi, Journal, Observation
 from runner.execution.progress import Tracker
 from runner.execution.waits import Step, Waits
-from runner.model import Job, SentEvent
+from runner.model import Job, Outcome, SentEvent
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 _MOMENT = 10  # characters of an internal id that say when it was made

@@ -63,9 +63,8 @@ class Listeners:
         return max((one.rest for one in self._active(event)), default=0.0)
 
     def missing(self, event: str, jobs: Sequence[Job]) -> list[Function]:
-        """Those that owe the event a job. A job that does not tell whose it is (an answer about one
-        event does not) is that of one which has none: what may have dropped it is then the last, and
-        in doubt until lists name it."""
+        """Those that owe the event a job. A job that does not tell whose it is (as answers about
+        one event) is that of a function which has none: of what may have dropped it last of all."""
         waiting, strangers = list(self._active(event)), 0
         rerun = {job.original for job in jobs}
         for job in (job for job in jobs if job.id not in rerun):

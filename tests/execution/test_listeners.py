@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -177,22 +178,21 @@ def test_lists_are_read_of_the_functions_that_hear_the_plan(tmp_path: Path) -> N
 def test_outcomes_are_those_of_the_engine_for_any_functions(tmp_path: Path, seed: int) -> None:
     random = Random(seed)  # noqa: S311 - tests repeat
     items = [f"o/r{number}" for number in range(6)]
+    kinds: list[dict[str, Any]] = [
+        {},
+        {"debounce": random.choice([3.0, 70.0])},
+        {"batch": random.choice([3.0, 70.0])},
+        {"rate_limit": random.randint(1, 6)},
+        {"singleton": True},
+        {"only": tuple(random.sample(items, 3))},
+        {"paused": True},
+    ]
     functions = [
         Fn(
             f"f{number}",
             takes=random.choice([1.0, 4.0, 30.0]),
             fails=random.random() < 0.2,
-            **random.choice(
-                [
-                    {},
-                    {"debounce": random.choice([3.0, 70.0])},
-                    {"batch": random.choice([3.0, 70.0])},
-                    {"rate_limit": random.randint(1, 6)},
-                    {"singleton": True},
-                    {"only": tuple(random.sample(items, 3))},
-                    {"paused": True},
-                ]
-            ),
+            **random.choice(kinds),
         )
         for number in range(random.randint(1, 3))
     ]
