@@ -61,7 +61,7 @@ def connect(
 def settings(url: DatabaseUrl) -> str:
     """The SQL by which a transaction sets what the URL wants to be set; empty for nothing."""
     calls = (
-        f"set_config({_literal(name)}, {_literal(value)}, true)"
+        f"set_config({literal(name)}, {literal(value)}, true)"
         for name, value in url.settings.items()
     )
     wanted = ", ".join(calls)
@@ -73,6 +73,6 @@ def first_line(error: BaseException) -> str:
     return words[0] if words else type(error).__name__
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """A string in SQL, whatever the server holds of backslashes."""
     return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from runner.adapters.inngest.target import Target
 from runner.app.preflight import examine_plan, examine_server
@@ -83,21 +82,17 @@ def check(
     Raises `PreflightRefused` where a database refuses a question.
     """
     from runner.app.queries import covered_now
-    from runner.execution.check import result_of
-    from runner.execution.judge import compares, judge
+    from runner.execution.check import ask_now, needs_run, result_of
 
     plan = build(session, path, variables or {}, strict=strict).execution_plan
-    database, now = session.databases(path), session.clock.time()
-    started = {"run_started_at": datetime.fromtimestamp(now, UTC).isoformat()}
-    results, skipped = [], []
+    database, results, skipped = session.databases(path), [], []
     for one in plan.checks:
-        if compares(one):
+        if needs_run(one):
             skipped.append(one.name)
             continue
         try:
-            table = database.ask(one.query, {**started, **one.parameters})
+            results.append(result_of(one, ask_now(one, database)))
         except QueryRefused as error:
             message = f"the check `{one.name}` cannot be asked: {error}"
             raise PreflightRefused(message, hint=error.hint) from None
-        results.append(result_of(one, judge(one, table, None, now)))
     return Checked(tuple(results), covered_now(session, path, plan), tuple(skipped))

@@ -34,9 +34,9 @@ from runner.execution.summary import summarise
 from runner.execution.waits import Step, Waits
 from runner.execution.watch import beside, watch
 from runner.model import (
-    Database,
     ExecutionPlan,
     FileGuard,
+    LiveDatabase,
     Observer,
     RunHead,
     StageProgress,
@@ -57,7 +57,7 @@ class Drive:
     target: Target
     journal: Callable[[], Journal]
     options: RunOptions
-    database: Database | None = None
+    database: LiveDatabase | None = None
     resolver: Resolver | None = None
     notes: tuple[str, ...] = ()
     step: Callable[[Waits], Step] | None = None

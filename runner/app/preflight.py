@@ -14,6 +14,7 @@ from runner.app.session import Session, blocking
 from runner.errors import BackfillError, PreflightRefused, StalePlan
 from runner.execution.doctor import examine_keys, examine_target, listening
 from runner.execution.examine import (
+    examine_clocks,
     examine_facts,
     examine_github,
     examine_migrations,
@@ -212,7 +213,8 @@ def _asked(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Fin
         return []
     database, migrations = session.databases(plan.path), read_project(plan.path).migrations
     try:
-        found = examine_questions(plan, database, datetime.now(UTC))
+        found = examine_clocks(plan, database) if thorough else []
+        found += examine_questions(plan, database, datetime.now(UTC))
         return [*found, *examine_migrations(plan, database, migrations.table, migrations.column)]
     except BackfillError as error:
         if not thorough:

@@ -49,7 +49,7 @@ def _coverage(view: RunView, answers: Mapping[str, Any]) -> Mapping[str, tuple[C
         )
         latest = after or before
         if latest:
-            found[measure.name] = tuple(covered(measure.name, latest, before if after else None))
+            found[measure.name] = tuple(covered(measure, latest, before if after else None))
     return found
 
 
@@ -87,10 +87,13 @@ def covered_now(
 ) -> Mapping[str, Sequence[Covered]]:
     """The figures of now, unless those of `after` are known, beside those of `before`."""
     database, found = session.databases(path), {}
-    for name, query, parameters in plan.coverage:
+    for measure in plan.coverage:
+        name, question = measure
         try:
-            now = after[name] if name in after else database.ask(query, parameters)
-            found[name] = covered(name, now, before.get(name))
+            now = (
+                after[name] if name in after else database.ask(question.query, question.parameters)
+            )
+            found[name] = covered(measure, now, before.get(name))
         except QueryRefused as error:
             message = f"the database refuses the coverage `{name}`: {error}"
             raise PreflightRefused(message, hint=error.hint) from None

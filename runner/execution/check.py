@@ -3,49 +3,82 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from random import Random
+from typing import TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 
 from runner.errors import PreflightRefused, TargetDown
-from runner.execution.judge import Verdict, compares, judge
+from runner.execution.judge import Since, Verdict, compares, judge
 from runner.execution.ports import Clock, Journal
 from runner.execution.progress import Tracker
 from runner.execution.waits import Waits
 from runner.model import (
+    RUN_STARTED,
+    BoundQuestion,
     Check,
     CheckResult,
-    Database,
+    DatabaseClock,
     ExecutionPlan,
-    Json,
+    LiveDatabase,
     Moment,
     Observer,
-    Query,
     QueryRefused,
+    RowSecurity,
+    Stage,
     Table,
 )
+from runner.spec.questions import OF_RUNS, names_of
 
 BEFORE, AFTER = "before", "after"
 _TRIES = 4  # at a database that is away
+_CLOCK = "clock"  # in the journal: what it said as the run began
+_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
 class Questioner:
     """The database, asked beside the event loop, and again where it is away for a moment."""
 
-    database: Database
+    database: LiveDatabase
     clock: Clock
     stop: asyncio.Event
     random: Random
     observer: Observer
-    started_at: float
+    journal: Journal
+    _began: dict[str | None, DatabaseClock] = field(default_factory=dict)
 
-    async def ask(self, query: Query, parameters: Mapping[str, Json]) -> Table:
+    async def begin(self, questions: Sequence[BoundQuestion], checks: Sequence[Check]) -> None:
+        """Ask each database for the time as the run begins, and write it down: what is newer than
+        the run's start is told by the clock that wrote it. A resumed run keeps its start."""
+        timed = [one for one in questions if OF_RUNS[0] in names_of(one.query)]
+        timed += [check.question for check in checks if check.expect.newer_than]
+        for name in dict.fromkeys(one.query.database for one in timed):
+            key = f"{_CLOCK} {name or ''}".strip()
+            kept = self.journal.remembered(key)
+            if kept is None:
+                kept = await self._patiently(self.database.clock, name)
+                self.journal.remember(key, list(kept))
+            self._began[name] = DatabaseClock(*kept)
+
+    def since(self, question: BoundQuestion) -> Since | None:
+        clock = self._began.get(question.query.database)
+        return clock and Since.of(clock, question.query.timezone)
+
+    async def ask(self, question: BoundQuestion) -> Table:
         """Raises `QueryRefused` and `TargetError`: an error is never an empty answer."""
-        since = datetime.fromtimestamp(self.started_at, UTC).isoformat()
+        clock = self._began.get(question.query.database)
+        started = {OF_RUNS[0]: clock.now} if clock else {}
+        given = {**started, **question.parameters}
+        return await self._patiently(self.database.ask, question.query, given)
+
+    async def row_security(self, question: BoundQuestion) -> Sequence[RowSecurity] | None:
+        ask = self.database.row_security
+        return await self._patiently(ask, question.query, question.parameters)
+
+    async def _patiently(self, what: Callable[..., _T], *given: object) -> _T:
         tries = AsyncRetrying(
             sleep=lambda seconds: self.clock.sleep(seconds, self.stop),
             stop=stop_after_attempt(_TRIES),
@@ -56,10 +89,8 @@ class Questioner:
             ),
             reraise=True,
         )
-        table: Table = await tries(
-            asyncio.to_thread, self.database.ask, query, {"run_started_at": since, **parameters}
-        )
-        return table
+        found: _T = await tries(asyncio.to_thread, what, *given)
+        return found
 
 
 @dataclass(slots=True)
@@ -77,25 +108,28 @@ class Checker:
         A resumed run keeps the figures that it began with. Raises `PreflightRefused` for a check
         that cannot be asked.
         """
+        untils = [stage.until.question for stage in self.plan.stages if stage.until]
+        questions = [*(check.question for check in self.plan.checks), *untils]
+        await self.questioner.begin(questions, self.plan.checks)
         for check in self.plan.checks:
             if compares(check) and self.journal.remembered(_before(check)) is None:
                 try:
-                    table = await self.questioner.ask(check.query, check.parameters)
+                    table = await self.questioner.ask(check.question)
                 except QueryRefused as error:
                     message = f"the check `{check.name}` cannot be asked: {error}"
                     raise PreflightRefused(message, hint=error.hint or "mend its query") from None
                 self.journal.remember(_before(check), list(table))
         await self.measure(BEFORE)
-        return await self._all("before", None, None)
+        return await self._all("before", [])
 
     async def measure(self, when: str) -> None:
         """Keep the coverage of now; that of before stays what it was when the run began."""
-        for name, query, parameters in self.plan.coverage:
+        for name, question in self.plan.coverage:
             key = coverage_key(name, when)
             if when == BEFORE and self.journal.remembered(key) is not None:
                 continue
             try:
-                table = await self.questioner.ask(query, parameters)
+                table = await self.questioner.ask(question)
             except QueryRefused as error:
                 message = f"the coverage `{name}` cannot be asked: {error}"
                 if when == BEFORE:
@@ -104,22 +138,24 @@ class Checker:
             else:
                 self.journal.remember(key, list(table))
 
-    async def after(self, operation: str, stage: int) -> bool:
-        return await self._all("after", operation, stage)
+    async def after(self, stage: Stage) -> bool:
+        return await self._all("after", [stage])
 
-    async def end(self) -> bool:
+    async def end(self, stages: Sequence[Stage]) -> bool:
         await self.measure(AFTER)
-        return await self._all("end", None, None)
+        return await self._all("end", stages)
 
-    async def _all(self, moment: Moment, operation: str | None, stage: int | None) -> bool:
-        """Whether all of them hold; a check that held before a resume is not asked again."""
+    async def _all(self, moment: Moment, stages: Sequence[Stage]) -> bool:
+        """Whether all of them hold; a check that held before a resume is not asked again.
+
+        `stages`: those whose work it is to prove."""
         held = {result.name for result in self.journal.checks() if result.ok}
         holds = True
         for check in self.plan.checks:
-            mine = moment != "after" or check.operation == operation
+            mine = moment != "after" or check.operation == stages[0].operation
             if check.moment != moment or not mine or check.name in held:
                 continue
-            verdict = await self._asked(check, stage)
+            verdict = await self._asked(_as_sent(check, stages), stages)
             if self.questioner.stop.is_set() and not verdict.holds:
                 return False  # it was not given its time: a resume asks again
             self.journal.keep_check(result_of(check, verdict))
@@ -129,27 +165,63 @@ class Checker:
         self.failed |= not holds
         return holds
 
-    async def _asked(self, check: Check, stage: int | None) -> Verdict:
+    async def _asked(self, check: Check, stages: Sequence[Stage]) -> Verdict:
         """Asked until it holds or its time is up."""
         clock, stop, what = self.questioner.clock, self.questioner.stop, f"check {check.name}"
         until = clock.monotonic() + check.timeout - self.waits.waited(what)
         while True:
-            verdict = await self._once(check)
+            verdict = await self._once(check, sent=any(stage.total for stage in stages))
             left = until - clock.monotonic()
             if verdict.holds or left <= 0 or stop.is_set():
                 return verdict
-            if stage is not None:
-                self.tracker.waiting(stage, f"for the check `{check.name}`: {verdict.seen}")
+            if check.moment == "after":
+                reason = f"for the check `{check.name}`: {verdict.seen}"
+                self.tracker.waiting(stages[0].number, reason)
             await self.waits.again(min(check.every, left), what, most=left)
 
-    async def _once(self, check: Check) -> Verdict:
+    async def _once(self, check: Check, *, sent: bool) -> Verdict:
         before = self.journal.remembered(_before(check)) if compares(check) else None
         try:
-            now = await self.questioner.ask(check.query, check.parameters)
+            now = await self.questioner.ask(check.question)
+            earlier = before and Table(tuple(before[0]), tuple(map(tuple, before[1])))
+            since = self.questioner.since(check.question)
+            verdict = judge(check, now, earlier, since, sent=sent)
+            if not (verdict.holds and verdict.blank):
+                return verdict
+            return verdict.under(await self.questioner.row_security(check.question))
         except QueryRefused as error:
             return Verdict("no answer", f"it cannot be asked: {error}")
-        earlier = before and Table(tuple(before[0]), tuple(map(tuple, before[1])))
-        return judge(check, now, earlier, self.journal.started_at)
+
+
+def needs_run(check: Check) -> bool:
+    """Is it about what a run has changed, or about when it started?"""
+    expect = check.expect
+    started = expect.newer_than == RUN_STARTED or OF_RUNS[0] in names_of(check.question.query)
+    return started or expect.change is not None
+
+
+def ask_now(check: Check, database: LiveDatabase) -> Verdict:
+    """A check without a run. Raises `QueryRefused` and `TargetError`."""
+    query, given = check.question.query, check.question.parameters
+    clock = database.clock(query.database) if check.expect.newer_than else None
+    since = clock and Since.of(clock, query.timezone)
+    verdict = judge(check, database.ask(query, given), None, since)
+    if not (verdict.holds and verdict.blank):
+        return verdict
+    return verdict.under(database.row_security(query, given))
+
+
+def _as_sent(check: Check, stages: Sequence[Stage]) -> Check:
+    """Where a stage finds out its items as it starts, they are what it is to be proved for."""
+    question = check.question
+    if check.moment != "after" or question.of is None or not stages[0].deferred:
+        return check
+    names: Collection[str] = {item for item, _ in stages[0].items.raw()}
+    if question.of != stages[0].for_each:
+        return check
+    if question.of == "row" and question.key:
+        return replace(check, question=replace(question, items=tuple(names)))
+    return replace(check, question=question.only(names, question.of))
 
 
 def coverage_key(name: str, when: str) -> str:
@@ -170,4 +242,5 @@ def result_of(check: Check, verdict: Verdict) -> CheckResult:
         check.expect.words,
         verdict.seen,
         verdict.message,
+        verdict.note,
     )

@@ -11,7 +11,7 @@ from typing import Literal
 from runner.execution.options import RunOptions
 from runner.execution.ports import Clock, EventApi, Guard, JobsApi, Journal, Resolver
 from runner.execution.waits import Step
-from runner.model import Database, Observer
+from runner.model import LiveDatabase, Observer
 
 How = Literal["complete", "stopped", "cancelled", "limit", "failed"]
 
@@ -30,7 +30,7 @@ class RunContext:
     grace: float
     options: RunOptions = field(default_factory=RunOptions)
     guards: Sequence[Guard] = ()
-    database: Database | None = None
+    database: LiveDatabase | None = None
     resolver: Resolver | None = None
     step: Step | None = None  # where a worker drives the run, step by step
 

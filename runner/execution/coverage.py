@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from runner.model import Covered, Json, Table
+from runner.model import Covered, Json, Measure, Table
 
 NEEDED = ("item", "total", "done")
 
 
-def covered(of: str, now: Table, before: Table | None = None) -> list[Covered]:
-    """Raises ValueError, in words, where the answer is not of the form that coverage has."""
+def covered(measure: Measure, now: Table, before: Table | None = None) -> list[Covered]:
+    """Each item that the question was meant for is there: one without a row is no data.
+
+    Raises ValueError, in words, where the answer is not of the form that coverage has."""
+    of, question = measure.name, measure.question
     missing = [name for name in NEEDED if name not in now.columns]
     if missing:
         names = ", ".join(f"`{name}`" for name in missing)
         raise ValueError(f"the coverage `{of}` gives no column {names}; name them with `as`")
     earlier = {row["item"]: row["done"] for row in before.dicts()} if before else {}
-    return [_row(of, row, earlier) for row in now.dicts()]
+    found = [_row(of, row, earlier) for row in now.dicts()]
+    if question.key is None:
+        return found
+    called = question.by_key()
+    there = {called.get(row.item) for row in found}
+    return [*found, *(Covered.unknown(of, item) for item in question.items if item not in there)]
 
 
 def _row(of: str, row: Mapping[str, Json], earlier: Mapping[str, Json]) -> Covered:

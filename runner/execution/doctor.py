@@ -211,5 +211,5 @@ def _skew(hello: Hello) -> list[Finding]:
     if abs(hello.skew) <= MAX_SKEW:
         return [Finding("clock", "ok", f"within {MAX_SKEW:.0f} s of the server's")]
     which = "behind" if hello.skew > 0 else "ahead of"
-    mend = "set this machine's clock by NTP: what is newer than the run is told by it"
+    mend = "set this machine's clock by NTP: records of a run and of its jobs are told by it"
     return [Finding("clock", "warn", f"{apart} {which} the server's", mend)]

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from runner.execution.coverage import NEEDED
+from runner.execution.sight import GRANT, blinded
 from runner.model import (
+    BoundQuestion,
     Database,
     ExecutionPlan,
     Fact,
     Finding,
     GithubGuard,
-    Measure,
+    LiveDatabase,
     Query,
     QueryRefused,
+    RowSecurity,
     Selection,
     Table,
 )
 
+MAX_SKEW = 2.0  # seconds: people compare what a run and a database say of the time
 _BLIND = "grant its role SELECT, or a policy that shows rows: an anonymous key reads none"
 
 
@@ -35,17 +40,19 @@ def examine_facts(facts: Sequence[Fact]) -> list[Finding]:
     return found
 
 
-def examine_questions(plan: ExecutionPlan, database: Database, now: datetime) -> list[Finding]:
+def examine_questions(plan: ExecutionPlan, database: LiveDatabase, now: datetime) -> list[Finding]:
     """Every check, goal and coverage asked once, as by a run that starts `now`: what it names must
-    be there.
+    be there, and what it counts must be visible.
 
     Raises `TargetError` and `PreflightRefused` where the database cannot be asked at all.
     """
     found, blank = [], 0
     started = {"run_started_at": now.isoformat()}
-    for name, measure, columns in _questions(plan):
+    for name, question, columns in _questions(plan):
+        query, parameters = question.query, question.parameters
         try:
-            table = database.ask(measure.query, {**started, **measure.parameters})
+            table = database.ask(query, {**started, **parameters})
+            security = database.row_security(query, {**started, **parameters}) or ()
         except QueryRefused as error:
             found.append(Finding("database", "fail", f"{name}: {error}", error.hint))
             continue
@@ -58,6 +65,7 @@ def examine_questions(plan: ExecutionPlan, database: Database, now: datetime) ->
         else:
             rows = f"{len(table.rows):,} row{'' if len(table.rows) == 1 else 's'}"
             found.append(Finding("database", "ok", f"{name}: {rows}"))
+            found += _secured(name, security, _blank(table))
     asked = sum(finding.level == "ok" for finding in found)
     if asked > 1 and blank == asked and not any(fact.rows for fact in plan.facts):
         found.append(Finding("database", "fail", "nothing but zeros everywhere", _BLIND))
@@ -99,17 +107,41 @@ def examine_github(plan: ExecutionPlan, remaining: int, limit: int, reset: str) 
     return Finding("github", "fail", said, mend)
 
 
-def _questions(plan: ExecutionPlan) -> Iterator[tuple[str, Measure, Sequence[str]]]:
+def examine_clocks(plan: ExecutionPlan, database: LiveDatabase) -> list[Finding]:
+    """How far the clocks of the databases that it asks are from this machine's."""
+    found = []
+    asked = (question.query.database for _, question, _ in _questions(plan))
+    for name in dict.fromkeys(asked):
+        clock = database.clock(name)
+        whose = f"the clock of the database{f' `{name}`' if name else ''}"
+        zone = f"its session's zone is {clock.zone}"
+        if abs(clock.ahead) <= MAX_SKEW:
+            message = f"{whose} is within {MAX_SKEW:g} s of this machine's; {zone}"
+            found.append(Finding("clock", "ok", message))
+            continue
+        which = "ahead of" if clock.ahead > 0 else "behind"
+        message = f"{whose} is {abs(clock.ahead):,.1f} s {which} this machine's; {zone}"
+        found.append(Finding("clock", "warn", message, "set both clocks by NTP"))
+    return found
+
+
+def _secured(name: str, security: Sequence[RowSecurity], blank: bool) -> Iterator[Finding]:
+    if blank and (blind := blinded(security)):
+        yield Finding("database", "fail", f"{name}: {blind}: 0 would prove nothing", GRANT)
+    elif tables := [f"`{one.table}`" for one in security]:
+        message = f"{name}: row-level security filters {', '.join(tables)}"
+        yield Finding("database", "warn", message, "what this role does not see is not counted")
+
+
+def _questions(plan: ExecutionPlan) -> Iterator[tuple[str, BoundQuestion, Sequence[str]]]:
     for check in plan.checks:
-        columns = [check.expect.column] if check.expect.column else []
-        name = f"check {check.name}"
-        yield name, Measure(name, check.query, check.parameters), columns
+        columns = [name for name in (check.question.key, check.expect.column) if name]
+        yield f"check {check.name}", check.question, columns
     for stage in plan.stages:
         if until := stage.until:
-            name = f"until of {stage.operation}"
-            yield name, Measure(name, until.query, until.parameters), [until.expect.column or ""]
+            yield f"until of {stage.operation}", until.question, [until.expect.column or ""]
     for measure in plan.coverage:
-        yield f"coverage {measure.name}", measure, ("item", "total", "done")
+        yield f"coverage {measure.name}", measure.question, NEEDED
 
 
 def _blank(table: Table) -> bool:

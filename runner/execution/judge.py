@@ -1,56 +1,125 @@
 """Whether an answer of the database is what a check expects. Pure.
 
-No rows, NULL and what is no figure are "no data", never 0 or 100 %.
+No rows, NULL and what is no figure are "no data", never 0 or 100 %. A check that must hold for each
+item is judged item by item: one without a row has not been proved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from runner.model import RUN_STARTED, Check, Expect, Json, Table
+from runner.execution.sight import UNTOLD, blinded
+from runner.model import RUN_STARTED, Check, DatabaseClock, Expect, Json, RowSecurity, Table
 from runner.model.json import as_compared
 from runner.spec.units import parse_time
 
 _NAMED = 5
+_REASONS = 3
 _UNCHANGED = " (`unchanged: allow` where that is fine)"
+Groups = Mapping[str, Sequence[Json]]  # the figures of each item, or of each row
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`seen` in words; `message` says why the check does not hold."""
+    """`seen` in words; `message` says why the check does not hold; `note`, what to know of it where
+    it does. `blank`: there is no figure but zeros, which is what a blind role would see as well."""
 
     seen: str
     message: str | None = None
+    note: str | None = None
+    blank: bool = False
 
     @property
     def holds(self) -> bool:
         return self.message is None
 
+    def under(self, security: Sequence[RowSecurity] | None) -> Verdict:
+        """What a zero is worth, where policies may hide rows."""
+        blind = blinded(security)
+        note = self.note or (UNTOLD if security is None else None)
+        return replace(self, message=blind and f"no data: {blind}", note=note)
 
-def judge(check: Check, now: Table, before: Table | None, started_at: float) -> Verdict:
-    """`before`: the answer before the work, where it was asked for; `started_at`: since 1970."""
-    expect = check.expect
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """The run's start by the database's own clock, and where its times without a zone are read."""
+
+    at: datetime
+    zone: tzinfo = UTC
+    called: str = "UTC"
+
+    @classmethod
+    def of(cls, clock: DatabaseClock, zone: str | None = None) -> Since:
+        """`zone`: the check's own, in place of the session's."""
+        called = zone or clock.zone
+        try:
+            found: tzinfo = ZoneInfo(called)
+        except (ZoneInfoNotFoundError, ValueError, OSError):  # PostgreSQL has others: `<+03>-03`
+            found = timezone(timedelta(seconds=clock.offset))
+        return cls(datetime.fromisoformat(clock.now), found, called)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """An answer by item; `names` are those that it must have, in order; None: by row."""
+
+    figures: Groups
+    names: Sequence[str] | None = None
+
+    @property
+    def all(self) -> list[Json]:
+        return [value for values in self.figures.values() for value in values]
+
+    @property
+    def missing(self) -> list[str]:
+        return [name for name in self.names or () if not self.figures.get(name)]
+
+
+@dataclass(slots=True)
+class _Notes:
+    """What to know of a check that holds."""
+
+    zoneless: bool = False
+    full: list[str] = field(default_factory=list)
+
+
+def judge(
+    check: Check, now: Table, before: Table | None, since: Since | None, *, sent: bool = True
+) -> Verdict:
+    """`before`: the answer before the work, where it was asked for; `since`: where times are
+    compared; `sent`: was there anything that could have changed the figures?"""
+    expect, question = check.expect, check.question
+    if question.key and not question.items:
+        return Verdict("no item", note="nothing was sent for it, so there is nothing to prove")
+    wanted = [name for name in (question.key, expect.column) if name]
+    if gap := next((name for name in wanted if name not in now.columns), None):
+        which = ", by which items are told apart" if gap == question.key else ""
+        return Verdict("no data", f"the query gives no column `{gap}`{which}")
+    rows = _rows(check, now)
     if expect.column is None:
-        return _judge_rows(expect, len(now.rows))
-    if expect.column not in now.columns:
-        return Verdict("no data", f"the query gives no column `{expect.column}`")
-    if not now.rows:
-        return Verdict("no data", "no data: the query gives no rows")
-    figures = dict(_figures(expect.column, now))
-    seen = _seen(expect.column, figures)
-    null = [label for label, value in figures.items() if value is None]
+        return _judge_counts(check, rows, len(now.rows))
+    if not rows.all:
+        return Verdict("no data", f"no data: the query gives no rows{_of(rows.missing)}")
+    seen = _seen(expect.column, rows.all)
+    earlier = _rows(check, before) if before and set(wanted) <= set(before.columns) else None
+    if rows.missing:
+        return Verdict(seen, _missing(check, rows, earlier))
+    null = [name for name, values in rows.figures.items() if None in values]
     if null:
         return Verdict(seen, f"no data: `{expect.column}` is NULL{_of(null)}")
-    if wrong := [*_wrong(expect, figures, _figures_before(expect.column, before), started_at)]:
-        reason = wrong[0][1]
-        return Verdict(seen, f"{reason}{_of([label for label, why in wrong])}")
-    if before is not None and check.unchanged == "fail" and not expect.change:
-        earlier = _figures_before(expect.column, before)
-        if earlier and all(figures[label] == earlier.get(label) for label in figures):
-            return Verdict(seen, f"completed but nothing changed: {seen}, as before{_UNCHANGED}")
-    return Verdict(seen)
+    notes = _Notes()
+    if wrong := [*_wrong(check, rows, earlier, since, notes)]:
+        return Verdict(seen, _reasons(wrong))
+    compared = sent and check.unchanged == "fail" and not expect.change
+    unmoved = _unmoved(check, rows, earlier, notes) if compared and earlier else []
+    if unmoved:
+        message = f"completed but nothing changed: {seen}, as before{_of(unmoved)}{_UNCHANGED}"
+        return Verdict(seen, message)
+    blank = all(_is_number(value) and value == 0 for value in rows.all)
+    return Verdict(seen, note=_noted(check, notes, since), blank=blank)
 
 
 def compares(check: Check) -> bool:
@@ -68,22 +137,27 @@ def figure(column: str, table: Table) -> float:
     if len(table.rows) != 1:
         raise ValueError(f"the query gives {len(table.rows):,} rows where one is needed")
     value = table.rows[0][table.columns.index(column)]
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return value
+    if _is_number(value):
+        return float(value) if isinstance(value, float) else int(value)
     raise ValueError(f"`{column}` is {'NULL' if value is None else 'no number'}")
 
 
-def _judge_rows(expect: Expect, count: int) -> Verdict:
-    seen = f"{count:,} row{'' if count == 1 else 's'}"
-    low, high = expect.rows_at_least, expect.rows_at_most
-    if (low is not None and count < low) or (high is not None and count > high):
-        return Verdict(seen, f"{seen}; expected {expect.words}")
-    return Verdict(seen)
+def _rows(check: Check, table: Table) -> _Rows:
+    question, column = check.question, check.expect.column
+    place = table.columns.index(column) if column else None
+    if question.key is None:
+        return _Rows({} if place is None else dict(_by_row(table, place)))
+    key, names = table.columns.index(question.key), question.by_key()
+    found: dict[str, list[Json]] = {}
+    for row in table.rows:
+        name = names.get(str(row[key]))
+        if name is not None:  # a row of another item neither proves nor disproves
+            found.setdefault(name, []).append(None if place is None else row[place])
+    return _Rows(found, question.items)
 
 
-def _figures(column: str, table: Table) -> Iterator[tuple[str, Json]]:
-    """The column's value by what tells the rows apart: their texts, or else their number."""
-    place = table.columns.index(column)
+def _by_row(table: Table, place: int) -> Iterator[tuple[str, Sequence[Json]]]:
+    """Rows by what tells them apart: their texts, or else their number."""
     labels: set[str] = set()
     for number, row in enumerate(table.rows, 1):
         others = [v for i, v in enumerate(row) if i != place and isinstance(v, str)]
@@ -91,38 +165,96 @@ def _figures(column: str, table: Table) -> Iterator[tuple[str, Json]]:
         while label in labels:
             label = f"{label} (row {number})"
         labels.add(label)
-        yield label, row[place]
+        yield label, (row[place],)
 
 
-def _figures_before(column: str, before: Table | None) -> Mapping[str, Json]:
-    if before is None or column not in before.columns:
-        return {}
-    return dict(_figures(column, before))
+def _judge_counts(check: Check, rows: _Rows, count: int) -> Verdict:
+    expect = check.expect
+    low, high = expect.rows_at_least, expect.rows_at_most
+    names = rows.names
+    counts = {"": count} if names is None else {n: len(rows.figures.get(n, ())) for n in names}
+    total = sum(counts.values())
+    seen = f"{total:,} row{'' if total == 1 else 's'}"
+    wrong = [
+        name
+        for name, number in counts.items()
+        if (low is not None and number < low) or (high is not None and number > high)
+    ]
+    if wrong:
+        return Verdict(seen, f"{seen}; expected {expect.words}{_of(wrong)}")
+    return Verdict(seen, blank=not total)
+
+
+def _missing(check: Check, rows: _Rows, earlier: _Rows | None) -> str:
+    """Vanished is worse than never there, so it is told first."""
+    gone = [name for name in rows.missing if earlier and earlier.figures.get(name)]
+    if gone:
+        return f"a row that was there before is gone{_of(gone)}"
+    total = len(check.question.items)
+    return f"no row for {len(rows.missing):,} of {total:,} items{_of(rows.missing)}"
+
+
+def _unmoved(check: Check, rows: _Rows, earlier: _Rows, notes: _Notes) -> list[str]:
+    """What could have changed and has not: items; or, of a figure of the whole, all of its rows."""
+    same = [
+        name
+        for name, values in rows.figures.items()
+        if _sorted(values) == _sorted(earlier.figures.get(name, ()))
+    ]
+    if rows.names is None and len(same) < len(rows.figures):
+        return []
+    free = [name for name in same if not all(_is_full(check, one) for one in rows.figures[name])]
+    notes.full += [name for name in same if name not in free]
+    return free
+
+
+def _is_full(check: Check, value: Json) -> bool:
+    """A figure that is where it must be and can go no further: a backlog of 0, a percentage of 100,
+    a count of all items."""
+    expect = check.expect
+    if not _is_number(value):
+        return False
+    if (expect.at_most is not None or expect.equals is not None) and value == 0:
+        return True
+    if expect.at_least is not None or expect.equals is not None:
+        if expect.full is not None and value >= expect.full:
+            return True
+        question = check.question
+        return question.key is None and bool(question.items) and value == len(question.items)
+    return False
 
 
 def _wrong(
-    expect: Expect, figures: Mapping[str, Json], before: Mapping[str, Json], started_at: float
+    check: Check, rows: _Rows, earlier: _Rows | None, since: Since | None, notes: _Notes
 ) -> Iterator[tuple[str, str]]:
-    for label, value in figures.items():
-        why = _why(expect, value, before.get(label), started_at)
-        if why:
-            yield label, why
+    for label, values in rows.figures.items():
+        before = earlier.figures.get(label, ()) if earlier else ()
+        if check.expect.change and max(len(values), len(before)) > 1:
+            yield label, f"{len(values):,} rows where one is compared with one before"
+            continue
+        for value in values:
+            why = _why(check.expect, value, before[0] if before else None, since, notes)
+            if why:
+                yield label, why
+                break
 
 
-def _why(expect: Expect, value: Json, before: Json, started_at: float) -> str | None:
+def _why(
+    expect: Expect, value: Json, before: Json, since: Since | None, notes: _Notes
+) -> str | None:
     column = expect.column
     if expect.newer_than:
-        return _not_newer(expect, value, started_at)
+        return _not_newer(expect, value, since, notes)
     if expect.equals is not None:
         return None if value == expect.equals else f"`{column}` is {value}, not {expect.equals}"
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not _is_number(value):
         return f"`{column}` is no number: {value!r}"
     if expect.at_least is not None and value < expect.at_least:
         return f"`{column}` is {as_compared(value)}, below {as_compared(expect.at_least)}"
     if expect.at_most is not None and value > expect.at_most:
         return f"`{column}` is {as_compared(value)}, above {as_compared(expect.at_most)}"
     if expect.change:
-        if not isinstance(before, int | float):
+        if not _is_number(before):
             return None if expect.change == "increased" else f"`{column}` was not there before"
         moved = value - before if expect.change == "increased" else before - value
         if moved == 0:
@@ -133,27 +265,63 @@ def _why(expect: Expect, value: Json, before: Json, started_at: float) -> str | 
     return None
 
 
-def _not_newer(expect: Expect, value: Json, started_at: float) -> str | None:
+def _not_newer(expect: Expect, value: Json, since: Since | None, notes: _Notes) -> str | None:
     run = expect.newer_than == RUN_STARTED
-    bound = datetime.fromtimestamp(started_at, UTC) if run else _instant(expect.newer_than)
-    seen = _instant(value)
+    zone = since.zone if since else UTC
+    bound = (since.at if since else None) if run else _instant(expect.newer_than, zone)
+    seen = _instant(value, zone, notes)
     if seen is None or bound is None:
         return f"`{expect.column}` is no time: {value!r}"
     if seen > bound:
         return None
-    since = "the run's start" if run else str(expect.newer_than)
-    return f"`{expect.column}` is {value}, not newer than {since}"
+    when = f"the run's start, {bound:%Y-%m-%d %H:%M:%S%z}" if run else str(expect.newer_than)
+    return f"`{expect.column}` is {value}, not newer than {when}"
 
 
-def _instant(written: Json) -> datetime | None:
+def _instant(written: Json, zone: tzinfo, notes: _Notes | None = None) -> datetime | None:
+    """Of an hour that a change of the clock repeats, the first: it proves less."""
     try:
-        return parse_time(written)
-    except ValueError:
+        found = parse_time(written, None)
+        if found.tzinfo:
+            return found
+        if notes:
+            notes.zoneless = True
+        return found.replace(tzinfo=zone).astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
 
 
-def _seen(column: str, figures: Mapping[str, Json]) -> str:
-    values = list(figures.values())
+def _noted(check: Check, notes: _Notes, since: Since | None) -> str | None:
+    said = []
+    if notes.zoneless:
+        whose = "as `timezone` says" if check.question.query.timezone else "the session's"
+        zone = f"{since.called if since else 'UTC'}, {whose}"
+        said.append(f"`{check.expect.column}` has no zone and was read in {zone}")
+    if notes.full:
+        said.append(f"unchanged, and it can go no further{_of(notes.full)}")
+    return "; ".join(said) or None
+
+
+def _sorted(values: Sequence[Json]) -> list[Json]:
+    return sorted(values, key=lambda value: (type(value).__name__, str(value)))
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _reasons(wrong: Sequence[tuple[str, str]]) -> str:
+    """Each with its items, the first of them: one item's figure is not another's."""
+    alike: dict[str, list[str]] = {}
+    for label, why in wrong:
+        alike.setdefault(why, []).append(label)
+    shown = list(alike.items())[:_REASONS]
+    rest = len(wrong) - sum(len(labels) for _, labels in shown)
+    said = "; ".join(f"{why}{_of(labels)}" for why, labels in shown)
+    return f"{said}; and {rest:,} more" if rest else said
+
+
+def _seen(column: str, values: Sequence[Json]) -> str:
     if len(values) == 1:
         return f"{column} {_shown(values[0])}"
     known = [value for value in values if value is not None]
@@ -170,7 +338,7 @@ def _shown(value: Json) -> str:
     return as_compared(value) if isinstance(value, float) else str(value)
 
 
-def _of(labels: list[str]) -> str:
+def _of(labels: Sequence[str]) -> str:
     named = [label for label in labels if label]
     if not named:
         return ""

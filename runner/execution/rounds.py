@@ -13,6 +13,7 @@ from typing import Literal
 from runner.execution.check import Questioner
 from runner.execution.judge import figure
 from runner.execution.ports import Clock, Journal, Resolver
+from runner.execution.sight import UNTOLD, blinded
 from runner.model import ExecutionPlan, QueryRefused, Round, Stage, Until
 from runner.model.json import as_compared
 from runner.planning.event_blocks import EventBlocks, extended, pack
@@ -21,7 +22,8 @@ from runner.spec.units import format_duration
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """What a stage with a goal does next; `reason` says why, where it ends short of the goal.
+    """What a stage with a goal does next; `reason` says why, where it ends short of the goal, or
+    what to know of a goal that was reached.
 
     `left` is the backlog as it was just counted.
     """
@@ -57,12 +59,19 @@ class Rounds:
         try:
             left = figure(
                 until.expect.column or "",
-                await self.questioner.ask(until.query, until.parameters),
+                await self.questioner.ask(until.question),
             )
+            first_zero = not rounds and left == 0
+            seen = await self.questioner.row_security(until.question) if first_zero else ()
         except ValueError as error:  # an answer that is none is a failure; no answer ends it early
             reason = f"`{stage.operation}`: its backlog cannot be told: {error}"
             return Next("limit" if isinstance(error, QueryRefused) else "stalled", reason=reason)
-        return self._judged(stage.operation, until, rounds, left)
+        if blind := blinded(seen):
+            column = f"`{until.expect.column}` is {as_compared(left)}"
+            return Next("stalled", reason=f"`{stage.operation}`: {column}, but {blind}")
+        following = self._judged(stage.operation, until, rounds, left)
+        untold = seen is None and following.what == "done"
+        return replace(following, reason=UNTOLD) if untold else following
 
     async def begin(self, plan: ExecutionPlan, stage: Stage, left: float | None) -> ExecutionPlan:
         """The plan with another round of the stage, written down; the same where it has none."""
@@ -87,6 +96,7 @@ class Rounds:
         column = stage.until.expect.column
         left = as_compared(after.left or 0)
         message = f"`{stage.operation}` has nothing to do: `{column}` is {left} already"
+        message += f"; {after.reason}" if after.reason else ""
         self.questioner.observer.note(message)
         return self._written(plan, replace(stage, items=pack(stage.event, [])), 0, 0, after.left)
 

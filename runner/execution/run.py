@@ -97,7 +97,7 @@ class _Run:
                 context.stop,
                 context.random,
                 context.observer,
-                self.journal.started_at,
+                self.journal,
             )
             self.checker = Checker(plan, self.journal, questioner, self.tracker, self.waits)
             if context.resolver:
@@ -142,7 +142,7 @@ class _Run:
             ended = await (
                 self._rounds(stage, first) if stage.deferred else self._stage(stage, first)
             )
-            if not ended or not await self._proved(stage):
+            if not ended or not await self._proved(self.plan.stages[number - 1]):
                 return False
             first += self.plan.stages[number - 1].total
         return True
@@ -150,7 +150,7 @@ class _Run:
     async def prove(self) -> None:
         """The checks at the end, once everything has been followed to its own."""
         stop = self.context.stop
-        if self.checker is None or stop.is_set() or await self.checker.end():
+        if self.checker is None or stop.is_set() or await self.checker.end(self.plan.stages):
             return
         if not stop.is_set():  # else it was not given its time
             self.context.observer.note("a check at the end does not hold")
@@ -193,7 +193,7 @@ class _Run:
 
     async def _proved(self, stage: Stage) -> bool:
         """The checks after the stage; where one fails, the plan says whether to go on."""
-        if self.checker is None or await self.checker.after(stage.operation, stage.number):
+        if self.checker is None or await self.checker.after(stage):
             return True
         if self.context.stop.is_set():
             return False

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from runner.model.json import Data, Json, as_compared
@@ -12,16 +12,51 @@ from runner.model.question import Query, Table
 
 Moment = Literal["before", "after", "end"]
 Change = Literal["increased", "decreased"]
+ItemKind = Literal["repo", "workspace", "row"]
 RUN_STARTED = "run.started_at"
+_SHARES = frozenset(("pct", "perc", "percent", "percentage", "coverage"))  # of a column's words
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A query as it is written: its parameters are templates still; `place` has no message."""
+    """A query as it is written: its parameters are templates still; `place` has no message.
+
+    `of` is what it asks about: the items of that kind for which the operation runs. `key` is the
+    column that names them, where the answer must hold for each; without one its figures are the
+    whole's.
+    """
 
     query: Query
     parameters: Payload
     place: Problem
+    of: ItemKind | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BoundQuestion:
+    """A question that can be asked as it is. `items`: those it was meant for, each by its name;
+    `ids`, where they are known, go with them: rows name an item by the one or the other."""
+
+    query: Query
+    parameters: Mapping[str, Json]
+    of: ItemKind | None = None
+    key: str | None = None
+    items: tuple[str, ...] = ()
+    ids: tuple[Json, ...] = ()
+
+    def by_key(self) -> dict[str, str]:
+        """The item's name by what a row may call it."""
+        others = zip(map(str, self.ids), self.items, strict=True) if self.ids else ()
+        return {**dict(others), **{name: name for name in self.items}}
+
+    def only(self, names: Collection[str], kind: ItemKind) -> BoundQuestion:
+        """For some of its items, where those of `kind` are what it must hold for."""
+        if self.key is None or self.of != kind:
+            return self
+        kept = [index for index, name in enumerate(self.items) if name in names]
+        ids = tuple(self.ids[index] for index in kept) if self.ids else ()
+        return replace(self, items=tuple(self.items[index] for index in kept), ids=ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +93,14 @@ class Expect:
     newer_than: str | None = None  # ISO 8601, or RUN_STARTED
     rows_at_least: int | None = None
     rows_at_most: int | None = None
+    maximum: float | None = None  # what the figure can be at most, where that is written
+
+    @property
+    def full(self) -> float | None:
+        """The figure beyond which the column cannot rise, where that is known."""
+        if self.maximum is None and _SHARES & set((self.column or "").lower().split("_")):
+            return 100.0
+        return self.maximum
 
     @property
     def words(self) -> str:
@@ -99,8 +142,7 @@ class Check:
     """
 
     name: str
-    query: Query
-    parameters: Mapping[str, Json]
+    question: BoundQuestion
     expect: Expect
     moment: Moment
     operation: str | None = None
@@ -126,8 +168,7 @@ class Draining:
 class Until:
     """When a stage that is sent in rounds is done; `max_time` in seconds."""
 
-    query: Query
-    parameters: Mapping[str, Json]
+    question: BoundQuestion
     expect: Expect
     stalled_after: int
     max_rounds: int
@@ -155,8 +196,7 @@ class Measure(NamedTuple):
     """A coverage question, ready to be asked."""
 
     name: str
-    query: Query
-    parameters: Mapping[str, Json]
+    question: BoundQuestion
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Covered:
-    """One item: `percent` is None where there is nothing to cover, never 0 or 100.
+    """One item: `percent` is None where there is nothing to cover, never 0 or 100; `there`: has
+    the database any row of it?
 
     `before` is `done` before the run, where that is known.
     """
@@ -20,6 +21,7 @@ class Covered:
     pending: int | None = None
     last_sync: str | None = None
     before: int | None = None
+    there: bool = True
 
     @property
     def missing(self) -> int:
@@ -35,13 +37,17 @@ class Covered:
         return f"{self._rounded(10) or 0.0:.1f}"
 
     def _rounded(self, parts: int) -> float | None:
-        if not self.total:
+        if not self.total or not self.there:
             return None
         return min(self.done, self.total) * 100 * parts // self.total / parts
 
     @property
     def gained(self) -> int | None:
         return None if self.before is None else self.done - self.before
+
+    @classmethod
+    def unknown(cls, of: str, item: str) -> Covered:
+        return cls(of, item, 0, 0, there=False)
 
     @classmethod
     def total_of(cls, rows: Sequence[Covered]) -> Covered:
@@ -57,4 +63,5 @@ class Covered:
             sum(pendings) if pendings else None,
             max((row.last_sync for row in rows if row.last_sync), default=None),
             sum(befores) if befores else None,
+            all(row.there for row in rows),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -32,12 +32,14 @@ class Query:
     """SQL with parameters written ``:name``, which are bound and never pasted; or a `Selection`.
 
     `database` is a name from the project file; None is the default one. More than `max_rows` rows
-    are an error, never a silent cut.
+    are an error, never a silent cut. `timezone` is where times without a zone are read; None: in
+    the session's.
     """
 
     ask: str | Selection
     database: str | None = None
     max_rows: int = MAX_ROWS
+    timezone: str | None = None
 
     @property
     def text(self) -> str:
@@ -70,6 +72,27 @@ class QueryRefused(ValueError):
         self.hint = hint
 
 
+class DatabaseClock(NamedTuple):
+    """What a database says the time is.
+
+    `now` is ISO 8601 in UTC. `zone` is the session's, where times without one are read, and
+    `offset` how many seconds it is ahead of UTC now. `ahead`: by how many seconds at least the
+    clock is ahead of this machine's, negative where it is behind.
+    """
+
+    now: str
+    zone: str
+    offset: float
+    ahead: float
+
+
+class RowSecurity(NamedTuple):
+    """A table of which policies show a role some rows only; `blind`: none, though it has some."""
+
+    table: str
+    blind: bool
+
+
 class Database(Protocol):
     def ask(self, query: Query, parameters: Mapping[str, Json], /) -> Table:
         """The answer, read only. `parameters` may hold more than the query uses.
@@ -77,3 +100,15 @@ class Database(Protocol):
         Raises `QueryRefused`, and `runner.errors.TargetError` where the database cannot be
         reached or refuses the key; `PreflightRefused` where none is configured.
         """
+
+
+class LiveDatabase(Database, Protocol):
+    """What a run asks beside its questions. Both raise what `ask` does."""
+
+    def clock(self, name: str | None, /) -> DatabaseClock:
+        """Of the database of that name."""
+
+    def row_security(
+        self, query: Query, parameters: Mapping[str, Json], /
+    ) -> Sequence[RowSecurity] | None:
+        """Of the tables that a query reads; None where it cannot be told."""

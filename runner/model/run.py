@@ -64,7 +64,8 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What came of a check: `expected` and `seen` in words, `message` where it does not hold."""
+    """What came of a check: `expected` and `seen` in words, `message` where it does not hold, and
+    `note`, what to know of it where it does."""
 
     name: str
     moment: Moment
@@ -73,6 +74,13 @@ class CheckResult:
     expected: str
     seen: str
     message: str | None = None
+    note: str | None = None
+
+    @property
+    def words(self) -> str:
+        if self.ok:
+            return f"{self.seen}: {self.note}" if self.note else self.seen
+        return self.message or self.seen
 
 
 @dataclass(frozen=True, slots=True)

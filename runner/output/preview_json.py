@@ -77,7 +77,7 @@ def _control(plan: ExecutionPlan) -> dict[str, object]:
                 "name": check.name,
                 "at": check.moment,
                 "operation": check.operation,
-                "query": check.query.text,
+                "query": check.question.query.text,
                 "expect": check.expect.words,
                 "timeout_s": check.timeout,
             }

@@ -37,7 +37,7 @@ def write_junit(view: RunView, events: Iterable[EventRecord]) -> Iterator[str]:
         yield f'<testsuite name="checks" tests="{len(view.checks)}" failures="{bad}">\n'
         for check in view.checks:
             case = f'<testcase classname="checks" name={_attribute(check.name)}'
-            why = _attribute(redact(check.message or check.seen))
+            why = _attribute(redact(check.words))
             yield f"{case}/>\n" if check.ok else f"{case}><failure message={why}/></testcase>\n"
         yield "</testsuite>\n"
     if cut_short:

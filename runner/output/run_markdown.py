@@ -69,7 +69,7 @@ def _stages(view: RunView) -> Iterable[str]:
 
 def _checks(view: RunView) -> Iterable[str]:
     for check in view.checks:
-        seen = check.seen if check.ok else redact(check.message or check.seen)
+        seen = redact(check.words)
         mark = "holds" if check.ok else "**fails**"
         yield f"- {mark}: {cell(check.name)}: {cell(seen)}; expected {cell(check.expected)}"
 

@@ -114,7 +114,7 @@ def checks_text(checks: Sequence[CheckResult], *, color: bool) -> list[str]:
         if color:
             mark = styled(mark, "green" if check.ok else "red", bold=not check.ok)
         when = f"after {check.operation}" if check.moment == "after" else check.moment
-        said = check.seen if check.ok else redact(check.message or check.seen)
+        said = redact(check.words)
         about = f"{visible(check.name)} ({visible(when)}): {visible(shortened(said, _MESSAGE))}"
         lines.append(f"  {mark}  {about}; expected {visible(check.expected)}")
     return ["checks:", *lines] if lines else []

@@ -125,12 +125,12 @@ def asked(plan: ExecutionPlan) -> list[tuple[str, str]]:
     for stage in plan.stages:
         if stage.until:
             goal = f"until {stage.until.expect.words}, {stage.until.max_rounds:,} rounds at most"
-            lines.append((f"{stage.operation}: {goal}", stage.until.query.text))
+            lines.append((f"{stage.operation}: {goal}", stage.until.question.query.text))
     for check in plan.checks:
         when = f"after {check.operation}" if check.moment == "after" else check.moment
         limit = f", within {format_duration(check.timeout)}" if check.timeout else ""
         head = f"check {check.name} ({when}{limit}): {check.expect.words}"
-        lines.append((head, check.query.text))
+        lines.append((head, check.question.query.text))
     return lines
 
 

@@ -1,26 +1,74 @@
-"""Questions bound to their parameters: values are bound to a query, never pasted into it."""
+"""Questions and their parameters: values are bound to them, never pasted into them. What
+comes of it can be asked as it is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from runner.model import (
     BackfillPlan,
+    BoundQuestion,
     Check,
     CheckSpec,
     Coverage,
     Data,
     Draining,
     Expect,
+    ItemKind,
     Json,
     Measure,
+    Operation,
     Problem,
     Question,
+    Skipped,
     Until,
 )
-from runner.planning.items import find_workspaces
-from runner.spec.questions import OF_RUNS, names_of
+from runner.planning.event_blocks import EventBlocks
+from runner.planning.items import Workspaces, find_workspaces
+from runner.spec.document import echo
+from runner.spec.questions import OF_ITEMS, OF_RUNS, names_of
+
+_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ItemsOf:
+    """What a question is about: the repositories, the workspaces and the rows that an operation
+    runs for; without an operation, those that any of them does."""
+
+    repositories: Sequence[Data]
+    workspaces: Sequence[str]
+    rows: Sequence[str] = ()
+
+    @property
+    def parameters(self) -> Data:
+        return {
+            "repos": self.names("repo"),
+            "ids": [row["id"] for row in self.repositories if "id" in row],
+            "workspaces": self.names("workspace"),
+        }
+
+    def names(self, kind: ItemKind) -> Sequence[str]:
+        if kind == "repo":
+            return [row["repo"] for row in self.repositories]
+        return list(self.workspaces if kind == "workspace" else self.rows)
+
+    def ids(self, kind: ItemKind) -> Sequence[Json]:
+        """Those that go with the names; none where some have none."""
+        found = [row.get("id") for row in self.repositories] if kind == "repo" else []
+        return [] if None in found else found
+
+    def lacking(self, question: Question) -> Problem | None:
+        """A question that goes by ids speaks of no repository that has none."""
+        without = [row["repo"] for row in self.repositories if row.get("id") is None]
+        if not without or "ids" not in names_of(question.query):
+            return None
+        more = f" and {len(without) - _NAMED:,} more" if len(without) > _NAMED else ""
+        which = f"{', '.join(map(echo, without[:_NAMED]))}{more}"
+        message = f"the query goes by :ids, and there is no `id` of {which}"
+        hint = "look it up: `lookups` with `required: [id]`; or go by :repos"
+        return replace(question.place, message=message, hint=hint)
 
 
 def bound(question: Question, plan: BackfillPlan, given: Mapping[str, Json]) -> Data:
@@ -33,31 +81,73 @@ def bound(question: Question, plan: BackfillPlan, given: Mapping[str, Json]) -> 
     return {name: known[name] for name in names_of(question.query) if name in known}
 
 
-def implicit(plan: BackfillPlan) -> Data:
-    """What every question may use of the plan's items."""
-    rows = list(plan.repositories)
-    return {
-        "repos": [row["repo"] for row in rows],
-        "ids": [row["id"] for row in rows if "id" in row],
-        "workspaces": list(find_workspaces(plan, range(len(rows))).names),
-    }
+def uses_items(question: Question) -> bool:
+    return question.of is not None or not frozenset(OF_ITEMS).isdisjoint(names_of(question.query))
+
+
+def items_of(
+    plan: BackfillPlan,
+    operation: Operation | None,
+    skipped: Collection[str] = (),
+    rows: Sequence[str] = (),
+) -> ItemsOf:
+    """`skipped`: items of the operation that it leaves out for another reason than what the plan
+    says of them; `rows`: those that it runs for, where these are rows."""
+    all_rows = list(plan.repositories)
+    known = find_workspaces(plan, range(len(all_rows)))
+    if operation is None:
+        scoped = [one for one in plan.operations if one.for_each == "repo"] or plan.operations
+        names = [one.name for one in scoped]
+        kept = [row for row in all_rows if not set(names) <= set(row.get("skip") or ())]
+        every = [one.name for one in plan.operations]
+        return ItemsOf(kept, _workspaces(known, every), rows)
+    name = operation.name
+    kept = [row for row in all_rows if name not in (row.get("skip") or ())]
+    workspaces = _workspaces(known, [name])
+    if operation.for_each == "repo":
+        kept = [row for row in kept if row["repo"] not in skipped]
+        theirs = {row.get("workspace") for row in kept}
+        workspaces = [one for one in workspaces if one in theirs]
+    elif operation.for_each == "workspace":
+        workspaces = [one for one in workspaces if one not in skipped]
+        among = set(workspaces)
+        kept = [row for row in kept if row.get("workspace") in among]
+    return ItemsOf(kept, workspaces, rows)
+
+
+def _workspaces(known: Workspaces, operations: Sequence[str]) -> list[str]:
+    """Those that do not skip all of the operations."""
+    return [
+        name
+        for index, name in enumerate(known.names)
+        if not all(known.skips(index, {}, operation) for operation in operations)
+    ]
 
 
 @dataclass(slots=True)
 class Binder:
-    """What a plan's questions may use; made once, when the first of them is bound."""
+    """What a plan's questions may use; made when the first that asks about an operation's items
+    is bound."""
 
     plan: BackfillPlan
     problems: list[Problem] = field(default_factory=list)
-    _implicit: Data | None = None
+    _skipped: dict[str, Collection[str]] = field(default_factory=dict)
+    _rows: dict[str, Sequence[str]] = field(default_factory=dict)
+    _items: dict[str | None, ItemsOf] = field(default_factory=dict)
+
+    def runs(self, operation: Operation, items: EventBlocks, skipped: Sequence[Skipped]) -> None:
+        """What an operation comes to. One that is deferred may yet run for what it skips today."""
+        if not (operation.deferred or operation.until):
+            self._skipped[operation.name] = {one.item for one in skipped if one.item is not None}
+        if operation.for_each == "row":
+            self._rows[operation.name] = list(dict.fromkeys(items.names()))
 
     def checks(self, specs: Sequence[CheckSpec]) -> tuple[Check, ...]:
         return tuple(self._check(spec) for spec in specs)
 
-    def until(self, spec: Draining) -> Until:
+    def until(self, spec: Draining, operation: str) -> Until:
         return Until(
-            spec.question.query,
-            self._bound(spec.question),
+            self._bound(spec.question, operation),
             self._expect(spec),
             spec.stalled_after,
             spec.max_rounds,
@@ -65,15 +155,12 @@ class Binder:
         )
 
     def coverage(self, ones: Sequence[Coverage]) -> tuple[Measure, ...]:
-        return tuple(
-            Measure(one.name, one.question.query, self._bound(one.question)) for one in ones
-        )
+        return tuple(Measure(one.name, self._bound(one.question, None)) for one in ones)
 
     def _check(self, spec: CheckSpec) -> Check:
         return Check(
             spec.name,
-            spec.question.query,
-            self._bound(spec.question),
+            self._bound(spec.question, spec.operation),
             self._expect(spec),
             spec.moment,
             spec.operation,
@@ -98,14 +185,32 @@ class Binder:
                 self.problems.append(spec.bounds.problem(message))
         return replace(spec.expect, **found)
 
-    def _bound(self, question: Question) -> Data:
+    def _bound(self, question: Question, operation: str | None) -> BoundQuestion:
         """``:run_started_at`` is left open: it is bound when the run has started."""
-        if self._implicit is None:
-            self._implicit = implicit(self.plan)
+        items = self._items_of(operation) if uses_items(question) else ItemsOf((), ())
+        given = {**items.parameters, **dict.fromkeys(OF_RUNS)}
         try:
-            found = bound(question, self.plan, {**self._implicit, **dict.fromkeys(OF_RUNS)})
+            found = bound(question, self.plan, given)
         except ValueError:
-            context = {"vars": self.plan.variables, "plan": self.plan.metadata, **self._implicit}
+            context = {"vars": self.plan.variables, "plan": self.plan.metadata, **given}
             self.problems += question.parameters.explain(context, "the query")
-            return {}
-        return {name: value for name, value in found.items() if name not in OF_RUNS}
+            return BoundQuestion(question.query, {})
+        if lacking := items.lacking(question):
+            self.problems.append(lacking)
+        kind = question.of
+        return BoundQuestion(
+            question.query,
+            {name: value for name, value in found.items() if name not in OF_RUNS},
+            kind,
+            question.key,
+            tuple(items.names(kind)) if kind else (),
+            tuple(items.ids(kind)) if kind and question.key else (),
+        )
+
+    def _items_of(self, operation: str | None) -> ItemsOf:
+        if operation not in self._items:
+            found = next((one for one in self.plan.operations if one.name == operation), None)
+            skipped = self._skipped.get(operation or "", ())
+            rows = self._rows.get(operation or "", ())
+            self._items[operation] = items_of(self.plan, found, skipped, rows)
+        return self._items[operation]

@@ -68,10 +68,11 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
     for operation, rendered in zip(plan.operations, render(plan, pairs), strict=True):
         skipped += rendered.skipped
         problems += rendered.problems
+        binder.runs(operation, rendered.items, rendered.skipped)
         if rendered.items.count or operation.deferred or operation.until:
             stage = _stage(len(stages) + 1, operation, rendered.items, plan.canary, begins)
             if operation.until:
-                stage = replace(stage, until=binder.until(operation.until))
+                stage = replace(stage, until=binder.until(operation.until, operation.name))
             digest.update(_header(stage))
             digest.update(rendered.digest)
             stages.append(stage)

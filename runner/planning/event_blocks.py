@@ -33,6 +33,10 @@ class EventBlocks:
         for names, payloads in self.pages(start):
             yield from zip(orjson.loads(b"[" + b",".join(names) + b"]"), payloads, strict=True)
 
+    def names(self) -> Iterator[str]:
+        for item, _ in self.raw():
+            yield item
+
     def events(self, start: int = 0) -> Iterator[tuple[str, Event]]:
         for item, data in self.raw(start):
             yield item, Event(self.event, orjson.loads(data))

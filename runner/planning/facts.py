@@ -27,7 +27,7 @@ from runner.model import (
     Skipped,
     Table,
 )
-from runner.planning.binding import bound, implicit
+from runner.planning.binding import bound, items_of
 from runner.planning.items import find_workspaces
 from runner.planning.repositories import (
     Kept,
@@ -179,7 +179,10 @@ class _Asker:
             if operation.rows:
                 name = f"rows of {operation.name}"
                 question = operation.rows.question
-                parameters = self._bound(question, implicit(plan))
+                items = items_of(plan, operation)
+                if lacking := items.lacking(question):
+                    self.problems.append(lacking)
+                parameters = self._bound(question, items.parameters)
                 table = self._ask(name, question, parameters, deferred=operation.deferred)
                 found[operation.name] = table or Table((), ())
         return found

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from runner.model import (
+    BoundQuestion,
     Check,
     CommandGuard,
     ExecutionPlan,
@@ -55,7 +56,7 @@ def dump_head(plan: ExecutionPlan) -> str:
             "guards": [[type(guard).__name__, guard] for guard in plan.guards],
             "stages": [_stage_head(stage) for stage in plan.stages],
             "checks": plan.checks,
-            "coverage": [[name, query, given] for name, query, given in plan.coverage],
+            "coverage": [list(measure) for measure in plan.coverage],
             "facts": [list(fact) for fact in plan.facts],
             "skipped": [
                 [group.operation, group.reason, group.total, group.items]
@@ -138,7 +139,7 @@ def _inputs(value: Mapping[str, Any]) -> tuple[Input, ...]:
 
 
 def _coverage(value: Mapping[str, Any]) -> tuple[Measure, ...]:
-    return tuple(Measure(name, _query(query), given) for name, query, given in value["coverage"])
+    return tuple(Measure(name, _question(asked)) for name, asked in value["coverage"])
 
 
 def _stage(written: dict[str, Any], bodies: Mapping[int, Sequence[bytes]]) -> Stage:
@@ -158,9 +159,18 @@ def _stage_fields(written: dict[str, Any]) -> dict[str, Any]:
 
 
 def _asked(written: dict[str, Any]) -> dict[str, Any]:
-    """A question of a check or a goal, typed again."""
-    typed = {"query": _query(written["query"]), "expect": Expect(**written["expect"])}
+    """A check or a goal, typed again."""
+    typed = {"question": _question(written["question"]), "expect": Expect(**written["expect"])}
     return {**written, **typed}
+
+
+def _question(written: dict[str, Any]) -> BoundQuestion:
+    typed = {
+        "query": _query(written["query"]),
+        "items": tuple(written["items"]),
+        "ids": tuple(written["ids"]),
+    }
+    return BoundQuestion(**{**written, **typed})
 
 
 def _query(written: dict[str, Any]) -> Query:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from runner.model import ExecutionPlan, Stage
+from runner.model import Check, ExecutionPlan, Stage
 from runner.planning.event_blocks import pack
 
 
@@ -44,5 +44,17 @@ def subset(plan: ExecutionPlan, positions: Collection[int]) -> ExecutionPlan:
         digest=f"sha256:{digest}",
         skipped=(),
         warnings=(),
-        checks=tuple(check for check in plan.checks if check.operation in ran),
+        checks=tuple(_of_these(check, stages) for check in plan.checks if check.operation in ran),
     )
+
+
+def _of_these(check: Check, stages: Sequence[Stage]) -> Check:
+    """What is not sent again need not be proved again."""
+    question = check.question
+    names: dict[str, set[str]] = {}
+    for stage in stages:
+        if check.operation in (None, stage.operation):
+            names.setdefault(stage.for_each, set()).update(item for item, _ in stage.items.raw())
+    if question.of is None or question.of not in names:
+        return check
+    return replace(check, question=question.only(names[question.of], question.of))

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
-from runner.model import CheckSpec, Coverage, Data, Json, Lookup, Narrowing, Problem, Question
+from runner.model import (
+    CheckSpec,
+    Coverage,
+    Data,
+    ForEach,
+    Json,
+    Lookup,
+    Narrowing,
+    Problem,
+    Question,
+)
 from runner.spec.catalog import Catalog
 from runner.spec.checked import Checked
 from runner.spec.document import Document, Path, did_you_mean, echo
@@ -47,7 +57,7 @@ class Askings:
             entry = self.catalog[name]
             for index, written in enumerate(entry.spec.get("checks", ())):
                 path = ("operations", name, "checks", index)
-                yield self._once(entry.document, written, path, name)
+                yield self._once(entry.document, written, path, name, entry.for_each)
         asking = self.of(self.checked.document)
         for index, written in enumerate(self.checked.value.get("checks", ())):
             if written is None:
@@ -58,10 +68,16 @@ class Askings:
                 message = f"the check comes after {echo(after)}, which this plan does not run"
                 place = ("checks", index, "after")
                 asking.problems.append(self.checked.error(message, place, hint=hint))
-            yield self._once(self.checked.document, written, ("checks", index), None)
+            runs_for = self.catalog[after].for_each if after in operations else None
+            yield self._once(self.checked.document, written, ("checks", index), None, runs_for)
 
     def _once(
-        self, document: Document, written: Data, path: Path, operation: str | None
+        self,
+        document: Document,
+        written: Data,
+        path: Path,
+        operation: str | None,
+        runs_for: ForEach | None,
     ) -> CheckSpec:
         """Results are kept by name: a second check of that name would never be asked."""
         asking, name = self.of(document), written["name"]
@@ -70,7 +86,7 @@ class Askings:
             hint = "give one of them another name"
             asking.problems.append(document.problem(message, (*path, "name"), hint=hint))
         self._named.add(name)
-        return asking.check(written, path, operation)
+        return asking.check(written, path, operation, runs_for)
 
     def coverage(self) -> tuple[Coverage, ...]:
         documents = [*reversed(self.catalog.documents), self.checked.document]

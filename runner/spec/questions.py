@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from runner.model import (
     MAX_ROWS,
+    RUN_STARTED,
     CheckSpec,
     Coverage,
     Data,
     Draining,
     Expect,
+    ForEach,
+    ItemKind,
     Lookup,
     Payload,
     Problem,
@@ -21,6 +24,7 @@ from runner.model import (
     RowSource,
     Selection,
 )
+from runner.spec.columns import columns_of
 from runner.spec.document import Document, Path, did_you_mean, echo
 from runner.spec.payload import Origin, compile_payload
 from runner.spec.units import parse_duration
@@ -28,6 +32,8 @@ from runner.spec.units import parse_duration
 # What every question may use beside the plan's variables and its own `params`.
 OF_ITEMS = ("repos", "ids", "workspaces")
 OF_RUNS = ("run_started_at",)
+_KIND: Mapping[str, ItemKind] = {"repos": "repo", "ids": "repo", "workspaces": "workspace"}
+_KEYS: Mapping[ItemKind, str] = {"repo": "repo", "workspace": "workspace_id", "row": "item"}
 _LITERALS = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _PARAMETER = re.compile(r"(?<![:\w\\]):([A-Za-z_]\w*)")
 
@@ -58,7 +64,9 @@ class Asking:
         query = Query(ask, written.get("database"), written.get("max_rows", MAX_ROWS))
         if isinstance(ask, Selection):
             self._check_names(names_of(query), place, (*given, *own))
-        return Question(query, parameters, self.document.problem("", place, rule="query"))
+        bounded = next((_KIND[name] for name in names_of(query) if name in _KIND), None)
+        place_of_it = self.document.problem("", place, rule="query")
+        return Question(query, parameters, place_of_it, bounded)
 
     def lookups(self, written: Mapping[str, Data], path: Path) -> dict[str, Lookup]:
         found = {}
@@ -73,13 +81,17 @@ class Asking:
             )
         return found
 
-    def check(self, written: Data, path: Path, operation: str | None) -> CheckSpec:
-        """`operation`: whose check it is; a plan's own names one by `after`."""
+    def check(
+        self, written: Data, path: Path, operation: str | None, runs_for: ForEach | None
+    ) -> CheckSpec:
+        """`operation`: whose check it is; a plan's own names one by `after`. `runs_for`: what that
+        operation runs for."""
         moment = written.get("at", "after" if operation or "after" in written else "end")
         expect, bounds = self.expect(written["expect"], (*path, "expect"))
+        question = self._timed(written, path)
         return CheckSpec(
             name=written["name"],
-            question=self.question(written, path, (*OF_ITEMS, *OF_RUNS)),
+            question=self._of_each(question, written, path, runs_for),
             expect=expect,
             bounds=bounds,
             moment="after" if "after" in written else moment,
@@ -97,7 +109,7 @@ class Asking:
             hint = "expect: {column: pending, at_most: 0}"
             self.problems.append(self.document.problem(message, (*path, "expect"), hint=hint))
         return Draining(
-            self.question(written, path, (*OF_ITEMS, *OF_RUNS)),
+            self._timed(written, path),
             expect,
             bounds,
             written.get("stalled_after", 3),
@@ -112,10 +124,66 @@ class Asking:
         return RowSource(self.question(written, path, OF_ITEMS), name)
 
     def coverage(self, written: Mapping[str, Data], path: Path) -> list[Coverage]:
-        return [
-            Coverage(name, self.question(entry, (*path, name), OF_ITEMS))
-            for name, entry in written.items()
-        ]
+        found = []
+        for name, entry in written.items():
+            question = self.question(entry, (*path, name), OF_ITEMS)
+            key = "item" if question.of and entry.get("each", True) else None
+            found.append(Coverage(name, replace(question, key=key)))
+        return found
+
+    def _timed(self, written: Data, path: Path) -> Question:
+        """A question whose answer may be compared with the run's start."""
+        zone = written.get("timezone")
+        if zone is not None and not zone_of(zone):
+            from zoneinfo import available_timezones
+
+            message = f"there is no time zone {echo(zone)}"
+            hint = did_you_mean(zone, available_timezones()) or "Europe/Berlin"
+            place = (*path, "timezone")
+            self.problems.append(self.document.problem(message, place, hint=hint))
+        question = self.question(written, path, (*OF_ITEMS, *OF_RUNS))
+        if zone and not (
+            "newer_than" in written["expect"] or OF_RUNS[0] in names_of(question.query)
+        ):
+            message = "`timezone` changes nothing: no time is compared here"
+            place = (*path, "timezone")
+            hint = f"it goes with `newer_than: {RUN_STARTED}` and :{OF_RUNS[0]}"
+            self.problems.append(self.document.problem(message, place, key=True, hint=hint))
+        return replace(question, query=replace(question.query, timezone=zone))
+
+    def _of_each(
+        self, question: Question, written: Data, path: Path, runs_for: ForEach | None
+    ) -> Question:
+        """The check with the column that names the item, where it must hold for each of them."""
+        each, key = written.get("each"), written.get("key")
+        if each is False:
+            if key is not None:
+                message = "`key` changes nothing beside `each: false`"
+                self.problems.append(self.document.problem(message, (*path, "key"), key=True))
+            return question
+        if question.of is None and not each and key is None:
+            return question
+        kinds = _kinds(question, runs_for, key)
+        names = [key] if key else [_KEYS[kind] for kind in kinds]
+        there = _columns(question.query)
+        if there is None:
+            return replace(question, of=kinds[-1], key=names[-1])
+        for kind, name in zip(kinds, names, strict=True):
+            if name.lower() in there:
+                return replace(question, of=kind, key=name)
+        message = (
+            f"the check is for each {_CALLED[kinds[-1]]}, and its query gives no column "
+            f"`{names[-1]}` to tell them apart"
+        )
+        hint = (
+            f"select it, as in `select full_name as {names[-1]}, ...`; `key` names another column; "
+            "`each: false` where the figure is the whole's"
+        )
+        if key:
+            hint = f"it gives: {', '.join(filter(None, there))}"
+        place = (*path, "key") if key else (*path, "query")
+        self.problems.append(self.document.problem(message, place, hint=hint))
+        return question
 
     def expect(self, written: Data, path: Path) -> tuple[Expect, Payload]:
         """What is expected, and what of it is a template: a number until then is 0."""
@@ -126,7 +194,7 @@ class Asking:
                 "rows_at_least": rows if exact else rows.get("at_least"),
                 "rows_at_most": rows if exact else rows.get("at_most"),
             }
-        about = [key for key in written if key not in ("rows", "column")]
+        about = [key for key in written if key not in ("rows", "column", "maximum")]
         if ("column" in written) != bool(about):
             missing = "a `column`" if about else "what the column must be, such as `at_least`"
             self.problems.append(self.document.problem(f"`expect` needs {missing}", path))
@@ -135,6 +203,9 @@ class Asking:
             hint = "write two checks"
             self.problems.append(self.document.problem(message, path, hint=hint))
         change = next((key for key in ("increased", "decreased") if key in written), None)
+        if "maximum" in written and "at_least" not in written:
+            message = "`maximum` changes nothing without `at_least`"
+            self.problems.append(self.document.problem(message, (*path, "maximum"), key=True))
         plain = {key: written[key] for key in _PLAIN if key in written}
         templates = {key: text for key, text in plain.items() if "{{" in str(text)}
         bounds, wrong = compile_payload([(templates, Origin(self.document, path))])
@@ -164,7 +235,38 @@ class Asking:
                 self.problems.append(self.document.problem(message, place, hint=hint))
 
 
-_PLAIN = ("column", "at_least", "at_most", "equals", "newer_than")
+_PLAIN = ("column", "at_least", "at_most", "equals", "newer_than", "maximum")
+_CALLED: Mapping[ItemKind, str] = {"repo": "repository", "workspace": "workspace", "row": "item"}
+
+
+def _kinds(question: Question, runs_for: ForEach | None, key: str | None) -> list[ItemKind]:
+    """What the check may be for, the likeliest last: what its operation runs for, or else what
+    bounds its query. A `key` of its own may be any column's name."""
+    bounded = question.of
+    own: ItemKind | None = runs_for if runs_for in ("repo", "workspace", "row") else None
+    if key in _KEYS.values():
+        return [kind for kind, name in _KEYS.items() if name == key]
+    if own == "row" and bounded and key is None:
+        return ["row", bounded]
+    names = names_of(question.query)
+    bounds_own = any(_KIND.get(name) == own for name in names)
+    return [own if own and (bounded is None or bounds_own) else bounded or "repo"]
+
+
+def _columns(query: Query) -> list[str] | None:
+    if isinstance(query.ask, str):
+        return columns_of(query.ask)
+    return [called.lower() for _, called in query.ask.named]
+
+
+def zone_of(name: str) -> bool:
+    """Is it the name of a time zone?"""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        return bool(ZoneInfo(name))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
 
 
 def names_of(query: Query) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Literal, get_args
 
 Priority = Literal["critical", "high", "medium", "low"]
@@ -40,10 +40,10 @@ def format_duration(seconds: float) -> str:
     return "".join(parts) + tail
 
 
-def parse_time(written: object) -> datetime:
-    """A time in ISO 8601, in UTC where it has no zone; ValueError for anything else."""
+def parse_time(written: object, zone: tzinfo | None = UTC) -> datetime:
+    """A time in ISO 8601, in `zone` where it has none; ValueError for anything else."""
     try:
         time = datetime.fromisoformat(str(written))
     except ValueError:
         raise ValueError(f"`{written}` is not a time in ISO 8601") from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    return time if time.tzinfo else time.replace(tzinfo=zone)

@@ -284,6 +284,7 @@ checks:
   - name: small
     at: before
     query: select sum(pending) as pending from repositories where name in :workspaces
+    each: false
     expect: {column: pending, at_most: "{{ vars.most }}"}
 """
 

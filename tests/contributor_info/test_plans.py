@@ -115,7 +115,8 @@ def test_half_a_repair_does_not_pass_for_one(application: Application) -> None:
     )
     result = application("run", plan="repair-pull-requests", handlers="half")
     assert result.status == 1
-    assert "`missing` is 140" in result.out
+    assert "`missing` is 125, above 0 (continuedev/continue)" in result.out
+    assert "`missing` is 15, above 0 (vercel/ai)" in result.out
 
 
 def test_a_database_that_goes_away_in_mid_run_ends_it_with_6_and_a_resume_ends_it_well(
@@ -238,3 +239,79 @@ def test_every_plan_is_the_same_as_itself_and_other_than_another(
     other.write_text(path.read_text() + "approval: {required: true}\n")
     found = application.run("diff", path, other, "--exit-code", env=env)
     assert (found.status, found.out.splitlines()[0]) == (2, "~ approval: nothing → 0"), found.err
+
+
+HIDDEN = ("pull_requests", "issues", "discussions")
+
+
+def _hide(application: Application, policy: str = "") -> None:
+    for table in HIDDEN:
+        application.sql(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+        if policy:
+            application.sql(f"CREATE POLICY p ON {table} TO {application.role} USING ({policy})")
+
+
+def test_a_role_that_sees_no_rows_has_no_backlog_of_zero(application: Application) -> None:
+    """Refused before anything is sent, and a failure where that is skipped."""
+    _hide(application)
+    doctor = application("doctor", plan="drain-embeddings")
+    assert doctor.status == 4
+    words = "row-level security shows this role no row of `pull_requests`"
+    assert words in doctor.out
+    refused = application("run", plan="drain-embeddings")
+    assert refused.status == 4
+    assert words in refused.err
+    run = application("run", "--skip-preflight", plan="drain-embeddings")
+    assert run.status == 1, run.err
+    assert f"`pending` is 0, but {words}" in run.err + run.out
+    assert "has nothing to do" not in run.err
+
+
+def test_a_policy_that_shows_all_rows_is_a_warning_and_no_hindrance(
+    application: Application,
+) -> None:
+    _hide(application, "true")
+    doctor = application("doctor", plan="drain-embeddings")
+    assert doctor.status == 0, doctor.out
+    assert "row-level security filters `discussions`, `issues`, `pull_requests`" in doctor.out
+    assert application("run", plan="drain-embeddings").status == 0
+
+
+def test_one_repository_that_was_not_synced_is_named_beside_two_that_were(
+    application: Application,
+) -> None:
+    application.sql(
+        "CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
+    )
+    application.sql(
+        "CREATE TRIGGER skip BEFORE UPDATE ON repositories FOR EACH ROW"
+        " WHEN (OLD.owner = 'vercel') EXECUTE FUNCTION skip()"
+    )
+    application.sql("UPDATE repositories SET last_synced_at = now() - interval '1 second'")
+    result = application("run", "--format", "json", plan="aggressive-backfill")
+    assert result.status == 1
+    checks = {check["name"]: check for check in json.loads(result.out)["checks"]}
+    assert checks["synced"]["message"].endswith("(vercel/ai)")
+    assert "last_synced_at" in checks["synced"]["message"]
+
+
+def test_times_without_a_zone_are_read_in_the_roles_session_which_is_noted(
+    application: Application,
+) -> None:
+    """Kiritimati's clocks show 14 hours more: as UTC, any time of the last 14 hours were newer."""
+    application.sql(f"ALTER ROLE {application.role} SET timezone = 'Pacific/Kiritimati'")
+    application.sql("ALTER TABLE repositories ALTER last_synced_at TYPE timestamp")
+    for zone, status in (("UTC", 1), ("Pacific/Kiritimati", 0)):
+        application.sql(
+            "ALTER TABLE repositories ALTER last_synced_at DROP DEFAULT,"
+            " ALTER last_synced_at TYPE timestamp USING NULL"
+        )
+        owner = application.owner
+        application.owner = f"{owner}%20-ctimezone%3D{zone.replace('/', '%2F')}"
+        result = application("run", "--format", "json", plan="onboard-repositories")
+        application.owner = owner
+        assert result.status == status, result.err
+        (check,) = (c for c in json.loads(result.out)["checks"] if c["name"] == "synced")
+        assert check["ok"] == (status == 0)
+        if check["ok"]:
+            assert "has no zone and was read in Pacific/Kiritimati, the session's" in check["note"]

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from runner.execution.judge import compares, figure, judge
-from runner.model import Check, Expect, Query, Table
+from runner.execution.judge import Since, compares, figure, judge
+from runner.model import BoundQuestion, Check, Expect, Query, Table
 
-STARTED = 1_750_000_000.0  # 2025-06-15T15:06:40Z
+STARTED = Since(datetime(2025, 6, 15, 15, 6, 40, tzinfo=UTC))
 
 
 def check(**expect: Any) -> Check:
     options = {key: expect.pop(key) for key in ("unchanged", "moment") if key in expect}
-    return Check("c", Query("q"), {}, Expect(**expect), options.pop("moment", "end"), **options)
+    return Check(
+        "c",
+        BoundQuestion(Query("q"), {}),
+        Expect(**expect),
+        options.pop("moment", "end"),
+        **options,
+    )
 
 
 def table(*values: Any) -> Table:

@@ -21,7 +21,7 @@ from runner.execution.options import RequestLimits, RunOptions
 from runner.execution.ports import Guard, Hold
 from runner.execution.run import execute
 from runner.execution.waits import Checkpoint, Step
-from runner.model import ExecutionPlan, Json, Query, Stage, Table
+from runner.model import DatabaseClock, ExecutionPlan, Json, Query, Stage, Table
 from tests.depth import depth
 from tests.support import (
     CATALOG,
@@ -75,6 +75,12 @@ class Backlog:
         assert query.ask == "backlog"
         self.rounds -= 1
         return Table(("pending",), ((self.rounds + 1,),))
+
+    def clock(self, name: str | None) -> DatabaseClock:
+        raise AssertionError(f"no time is compared in {name}")
+
+    def row_security(self, query: Query, parameters: Mapping[str, Json]) -> tuple[()]:  # noqa: ARG002
+        return ()
 
 
 @dataclass

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.execution.judge import judge
-from runner.model import Check, Covered, Expect, Query, Table
+from runner.model import BoundQuestion, Check, Covered, Expect, Query, Table
 
 
 @given(st.integers(1, 10**12), st.integers(0, 2 * 10**12))
@@ -36,5 +36,5 @@ def test_what_one_item_has_too_much_of_does_not_hide_what_another_lacks() -> Non
 def test_a_figure_is_shown_as_it_is_compared(
     bound: dict[str, float], value: float, words: str
 ) -> None:
-    check = Check("c", Query("q"), {}, Expect("n", **bound), "end")  # type: ignore[arg-type]
-    assert str(judge(check, Table(("n",), ((value,),)), None, 0.0).message).startswith(words)
+    check = Check("c", BoundQuestion(Query("q"), {}), Expect("n", **bound), "end")  # type: ignore[arg-type]
+    assert str(judge(check, Table(("n",), ((value,),)), None, None).message).startswith(words)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import PreflightRefused
-from runner.model import Database, Json, Query, QueryRefused, Table
+from runner.model import DatabaseClock, Json, Query, QueryRefused, RowSecurity, Table
 from runner.spec.document import did_you_mean
 
 if TYPE_CHECKING:
@@ -44,7 +44,15 @@ class Databases:
         self.timings.append(Timing(query.text, time.perf_counter() - began, len(table.rows)))
         return table
 
-    def connection(self, name: str | None) -> Database:
+    def clock(self, name: str | None) -> DatabaseClock:
+        return self.connection(name).clock()
+
+    def row_security(
+        self, query: Query, parameters: Mapping[str, Json]
+    ) -> Sequence[RowSecurity] | None:
+        return self.connection(query.database).row_security(query, parameters)
+
+    def connection(self, name: str | None) -> SqlDatabase | Rest:
         if name not in self._open:
             self._open[name] = self._connect(name)
         return self._open[name]

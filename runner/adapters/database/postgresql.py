@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import fcntl
+import re
 import socket
 import termios
 import time
@@ -25,7 +26,7 @@ from runner.adapters.database import bounds, values
 from runner.adapters.database.statement import LIMIT, Statement
 from runner.adapters.database.url import DatabaseUrl
 from runner.errors import BackfillError, KeyRefused, TargetDown, TargetError
-from runner.model import QueryRefused
+from runner.model import QueryRefused, RowSecurity
 
 _T = TypeVar("_T")
 _AWAY = ("08", "53", "57P", "58")  # connection, no room for us, shutdown, the server's system
@@ -38,6 +39,19 @@ _CHUNK = 16  # rows that libpq gives at once
 _MAX_WAITING = 4 * bounds.MAX_BYTES
 # Python's own values for these; all else comes as PostgreSQL writes it.
 _OWN = frozenset(("bool", "int2", "int4", "int8", "oid", "float4", "float8"))
+_QUOTED = re.compile(r'["«„](.+?)["»“]')  # as its messages quote names
+# Tables that a question names, or that the refusal did: a view's own stand in no query. A table's
+# size is told to everybody; a partitioned one has none of its own.
+_FILTERED = """
+SELECT c.relname, c.oid::regclass::text, (
+    SELECT coalesce(sum(pg_relation_size(t.relid)), 0) FROM pg_partition_tree(c.oid) t
+  ) + pg_relation_size(c.oid)
+FROM pg_class c
+WHERE c.relrowsecurity AND row_security_active(c.oid)
+  AND has_table_privilege(c.oid, 'SELECT')
+  AND (c.relname = ANY(%(named)s) OR %(sql)s ~* ('\\m' || c.relname || '\\M'))
+ORDER BY c.relname
+"""
 # As it writes them by default, which a role may have changed.
 _WRITING = "SET LOCAL DateStyle = ISO; SET LOCAL IntervalStyle = postgres;"
 
@@ -86,10 +100,7 @@ def read(
     rows: list[tuple[Any, ...]] = []
     try:
         with connection:
-            connection.end = time.monotonic() + bounds.PATIENCE + _GRACE
-            limit = f"SET LOCAL statement_timeout = '{bounds.PATIENCE}s';"
-            begin = f"BEGIN READ ONLY; {driver.settings(url)} {_WRITING} {limit}"
-            connection.execute(begin.encode())
+            _begin(connection, url, asked)
             cursor = connection.cursor()
             _stream(connection, cursor, asked, rows)
             if not rows:  # of which the stream says nothing, not even the columns
@@ -114,6 +125,48 @@ def read(
         rows,
         [converts.get(column.type_code) for column in described],
     )
+
+
+def row_security(url: DatabaseUrl, asked: Statement) -> list[RowSecurity]:
+    """The tables of a question that policies filter for this role.
+
+    PostgreSQL itself tells, table by table: with `row_security` off it refuses what a policy would
+    cut. Raises what `read` does.
+    """
+    opened = driver.connect(url, _Connection, autocommit=True)
+    connection = cast("_Connection", opened)
+    with connection:
+        _begin(connection, url, asked)
+        cursor = connection.cursor()
+        connection.execute("SET LOCAL row_security = off")
+        try:
+            cursor.execute(asked.sql.encode(), {**asked.bound, LIMIT: 0})
+        except errors.InsufficientPrivilege as error:
+            named = _QUOTED.findall(driver.first_line(error))
+        else:
+            return []
+        finally:
+            connection.execute("ROLLBACK")
+        _begin(connection, url, asked)
+        tables = cursor.execute(_FILTERED, {"named": named, "sql": asked.sql}).fetchall()
+        found = [RowSecurity(name, _is_blind(cursor, where, size)) for name, where, size in tables]
+        connection.execute("ROLLBACK")
+    return found
+
+
+def _is_blind(cursor: psycopg.Cursor[Any], table: str, size: int) -> bool:
+    """Has it rows, and is none of them shown? `size` tells of the rows of others."""
+    seen = cursor.execute(f"SELECT EXISTS (SELECT FROM {table})".encode()).fetchone()  # noqa: S608
+    return bool(size) and seen == (False,)
+
+
+def _begin(connection: _Connection, url: DatabaseUrl, asked: Statement) -> None:
+    connection.end = time.monotonic() + bounds.PATIENCE + _GRACE
+    limit = f"SET LOCAL statement_timeout = '{bounds.PATIENCE}s';"
+    begin = f"BEGIN READ ONLY; {driver.settings(url)} {_WRITING} {limit}"
+    if asked.timezone:
+        begin += f" SET LOCAL TimeZone = {driver.literal(asked.timezone)};"
+    connection.execute(begin.encode())
 
 
 def _stream(

@@ -13,12 +13,15 @@ from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from typing import TypeAlias
 from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from runner.adapters.database.clocks import ahead
 from runner.adapters.http import (
     Answer,
     AnswerTooLarge,
@@ -28,7 +31,15 @@ from runner.adapters.http import (
 )
 from runner.adapters.http_faults import Unanswered
 from runner.errors import BackfillError, KeyRefused, TargetDown, TargetError, UsageError
-from runner.model import Json, Query, QueryRefused, Selection, Table
+from runner.model import (
+    DatabaseClock,
+    Json,
+    Query,
+    QueryRefused,
+    RowSecurity,
+    Selection,
+    Table,
+)
 from runner.spec.secrets import redact
 
 URL = "SUPABASE_URL"
@@ -64,7 +75,7 @@ class Rest:
     transport: httpx.AsyncBaseTransport | None = field(default=None, repr=False)
     variable: str = "SUPABASE_SECRET_KEY"  # that holds the key
     env: Mapping[str, str] | None = field(default=None, repr=False)  # None: this process's
-    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
+    monotonic: Callable[[], float] = field(default=time.monotonic, repr=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
     _client: BlockingClient = field(init=False, repr=False)
     _close: ExitStack = field(default_factory=ExitStack, repr=False)
@@ -89,7 +100,7 @@ class Rest:
             hint = f"write it as `table`, `columns` and `where`, or {_OTHERWISE}"
             raise QueryRefused("the REST interface cannot run SQL", hint)
         selection = query.ask
-        self._left, self._until = _MOST, self.clock() + _QUESTION
+        self._left, self._until = _MOST, self.monotonic() + _QUESTION
         parts = list(_fitting(_filters(selection.where, parameters)))
         if selection.columns == ("count",):
             return Table(("count",), ((sum(self._count(selection, part) for part in parts),),))
@@ -97,6 +108,32 @@ class Rest:
         for part in parts:
             rows += self._read(selection, part, len(rows), query.max_rows)
         return Table(tuple(called for _, called in selection.named), tuple(rows))
+
+    def clock(self) -> DatabaseClock:
+        """The server's, told in whole seconds; the later end of one, lest a time before count as
+        after."""
+        self._left, self._until = _MOST, self.monotonic() + _QUESTION
+        began = time.time()
+        response = self._patiently(self._exchange, "HEAD", f"{self.url}/rest/v1/", {})[0]
+        try:
+            said = parsedate_to_datetime(response.headers["date"])
+        except (KeyError, ValueError):
+            raise QueryRefused(
+                "the REST interface does not say what the time is", _OTHERWISE
+            ) from None
+        now = said + timedelta(seconds=1)
+        apart = ahead(said.timestamp(), began - 1, time.time())
+        return DatabaseClock(now.isoformat(), "UTC", 0.0, apart)
+
+    def row_security(
+        self,
+        query: Query,  # noqa: ARG002
+        parameters: Mapping[str, Json],  # noqa: ARG002
+    ) -> Sequence[RowSecurity] | None:
+        """A secret key sees all, and what another sees cannot be told."""
+        return (
+            () if self.key.startswith("sb_secret_") or _role(self.key) == "service_role" else None
+        )
 
     def close(self) -> None:
         self._close.close()
@@ -138,6 +175,11 @@ class Rest:
         schema, _, name = table.rpartition(".")
         url = f"{self.url}/rest/v1/{quote(name, safe='')}" + (query and f"?{query}")
         headers = {"range": items} | ({"accept-profile": schema} if schema else {})
+        return self._patiently(self._try, method, url, headers)
+
+    def _patiently(
+        self, what: Callable[..., Answer], method: str, url: str, headers: Mapping[str, str]
+    ) -> Answer:
         tries = Retrying(
             sleep=self.sleep,
             stop=stop_after_attempt(MAX_TRIES),
@@ -146,7 +188,7 @@ class Rest:
             reraise=True,
         )
         try:
-            return tries(self._try, method, url, headers)
+            return tries(what, method, url, headers)
         except Unanswered as error:
             hint = f"look at {URL} and at the network"
             raise TargetDown(f"the database cannot be reached: {error}", hint=hint) from None
@@ -163,7 +205,7 @@ class Rest:
     def _exchange(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
         if len(url) > _LONGEST_URL:
             raise QueryRefused("a value of it does not fit into a URL")
-        seconds = self._until - self.clock()
+        seconds = self._until - self.monotonic()
         if seconds <= 0:
             message = f"it has no answer within {_QUESTION:g} s"
             raise QueryRefused(message, "narrow it, or add an index")
@@ -349,11 +391,14 @@ def _headers(key: str) -> dict[str, str]:
 
 def _is_public(key: str) -> bool:
     """A publishable key, or the old `anon` one, whose token says so."""
-    if key.startswith("sb_publishable_"):
-        return True
+    return key.startswith("sb_publishable_") or _role(key) == "anon"
+
+
+def _role(key: str) -> Json:
+    """What the old keys, which are tokens, say of theirs."""
     claims = key.split(".")[1:2]
     try:
         found = _parsed(urlsafe_b64decode(claims[0] + "==")) if claims else None
     except ValueError:
-        return False
-    return isinstance(found, dict) and found.get("role") == "anon"
+        return None
+    return found.get("role") if isinstance(found, dict) else None

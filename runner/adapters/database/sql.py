@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from runner.adapters.database import values
+from runner.adapters.database.clocks import ahead
 from runner.adapters.database.statement import statement
 from runner.adapters.database.url import DatabaseUrl
-from runner.model import Json, Query, QueryRefused, Table
+from runner.model import DatabaseClock, Json, Query, QueryRefused, RowSecurity, Table
+
+_CLOCK = {
+    "postgresql": """SELECT clock_timestamp() AS now, current_setting('TimeZone') AS zone,
+        extract(timezone FROM clock_timestamp())::float8 AS offset""",
+    "sqlite": """SELECT strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now') AS now, 'UTC' AS zone,
+        0.0 AS offset""",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +26,7 @@ class SqlDatabase:
     """Meets `runner.model.Database`. Each question has a connection of its own."""
 
     url: DatabaseUrl
+    time: Callable[[], float] = field(default=time.time, repr=False)
 
     def ask(self, query: Query, parameters: Mapping[str, Json]) -> Table:
         if self.url.kind == "sqlite":
@@ -33,6 +44,22 @@ class SqlDatabase:
             raise QueryRefused(message, "narrow it, or raise its `max_rows`")
         found = values.columns(names, list(zip(*rows, strict=True)), converts) if rows else []
         return Table(tuple(names), tuple(zip(*found, strict=True)))
+
+    def clock(self) -> DatabaseClock:
+        began = self.time()
+        table = self.ask(Query(_CLOCK[self.url.kind]), {})
+        (row,) = table.dicts()
+        now = datetime.fromisoformat(row["now"]).timestamp()
+        return DatabaseClock(**row, ahead=ahead(now, began, self.time()))
+
+    def row_security(
+        self, query: Query, parameters: Mapping[str, Json]
+    ) -> Sequence[RowSecurity] | None:
+        if self.url.kind == "sqlite":  # which has no roles
+            return ()
+        from runner.adapters.database.postgresql import row_security
+
+        return row_security(self.url, statement(query, parameters, self.url.kind))
 
     def close(self) -> None:
         """Nothing is kept open."""

@@ -40,7 +40,7 @@ def read(
     """
     try:
         with closing(_opened(url)) as connection:
-            cursor = connection.execute(*asked)
+            cursor = connection.execute(asked.sql, asked.bound)
             names = [_RENAMED.sub("", column[0]) for column in cursor.description]
             rows = _rows(connection, cursor, names, asked)
     except (sqlite3.Error, sqlite3.Warning) as error:
@@ -87,7 +87,7 @@ def _rows(
             raise
         # Python's own: a text that is not UTF-8. Which one, the same row tells as bytes.
         connection.text_factory = bytes
-        again = connection.execute(*asked)
+        again = connection.execute(asked.sql, asked.bound)
         for _ in rows:
             again.fetchone()
         spoiled = zip(names, again.fetchone() or (), strict=False)

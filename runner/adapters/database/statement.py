@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from runner.model import Json, Query, QueryRefused, Selection
-from runner.spec.questions import parameters_of
+from runner.spec.questions import OF_RUNS, parameters_of
 
 Dialect = Literal["sqlite", "postgresql"]
 _MEMBER = re.compile(
@@ -21,8 +21,11 @@ LIMIT = "question_limit"
 
 
 class Statement(NamedTuple):
+    """`timezone`: the session's while it is asked; None: as it is."""
+
     sql: str
     bound: Mapping[str, Json]
+    timezone: str | None = None
 
 
 def statement(query: Query, parameters: Mapping[str, Json], dialect: Dialect) -> Statement:
@@ -46,7 +49,7 @@ def statement(query: Query, parameters: Mapping[str, Json], dialect: Dialect) ->
             text.replace("%", "%%") if odd % 2 else _named(text.replace("%", "%%"))
             for odd, text in parts
         )
-        return Statement(sql, bound)
+        return Statement(sql, bound, query.timezone)
     sql = "".join(text if odd % 2 else _MEMBER.sub(spell, text) for odd, text in parts)
     try:
         lists = {k: json.dumps(value) for k, value in bound.items() if isinstance(value, list)}
@@ -96,7 +99,11 @@ def _quoted(name: str) -> str:
 
 
 def _named(text: str) -> str:
-    return _PARAMETER.sub(r"%(\1)s", _MEMBER.sub(_in_postgresql, text))
+    """The run's start is a moment; as a text it would lose its zone beside a time without one."""
+    text = _MEMBER.sub(_in_postgresql, text)
+    for moment in OF_RUNS:
+        text = re.sub(rf"(?<![:\w\\]):{moment}\b", f"%({moment})s::timestamptz", text)
+    return _PARAMETER.sub(r"%(\1)s", text)
 
 
 def _in_postgresql(found: re.Match[str]) -> str:
