@@ -159,7 +159,7 @@ class BackfillPlan:
     repositories: Repositories
     workspace: str | None
     operations: tuple[Operation, ...]
-    left_out: tuple[Skipped, ...]
+    skipped: tuple[Skipped, ...]
     order_by: tuple[OrderKey, ...]
     on_failure: OnFailure
     handlers: Mapping[str, str]

@@ -59,7 +59,7 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
     )
     stages: list[Stage] = []
     begins = 0.0 if plan.scheduled else None
-    skipped: list[Skipped] = list(plan.left_out)
+    skipped: list[Skipped] = list(plan.skipped)
     problems: list[Problem] = []
     binder = Binder(plan)
     pairs = [

@@ -60,7 +60,7 @@ def gather(plan: BackfillPlan, database: Database, now: datetime) -> BackfillPla
     """
     BUDGET.begin()
     asker = _Asker(plan, database)
-    repositories, left_out = asker.repositories()
+    repositories, skipped = asker.repositories()
     workspaces = plan.found.workspaces or asker.workspaces()
     asker.plan = plan = replace(plan, repositories=repositories, found=Found(workspaces=workspaces))
     attributes = asker.lookups(_used(plan, plan.operations), repositories)
@@ -70,7 +70,7 @@ def gather(plan: BackfillPlan, database: Database, now: datetime) -> BackfillPla
     if asker.problems:
         raise InvalidPlan(ranked(asker.problems))
     found = Found(attributes, asker.ambiguous, rows, workspaces, tuple(asker.facts))
-    return replace(known, left_out=(*plan.left_out, *left_out, *old), found=found)
+    return replace(known, skipped=(*plan.skipped, *skipped, *old), found=found)
 
 
 def remembered(plan: BackfillPlan, items: Data) -> BackfillPlan:

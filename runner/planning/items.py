@@ -12,7 +12,7 @@ from runner.model import BackfillPlan, Data, Json, Payload, Problem, Repositorie
 from runner.planning.problems import ProblemGroups
 from runner.planning.repositories import without_nulls
 from runner.spec.document import echo
-from runner.spec.values import MAX_ITEM, text_fault
+from runner.spec.json_limits import MAX_ITEM, text_fault
 
 Context = dict[str, Json]
 

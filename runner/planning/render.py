@@ -12,7 +12,7 @@ from runner.model import Amount, BackfillPlan, Condition, Data, Operation, Paylo
 from runner.planning.event_blocks import EventBlocks, Packing
 from runner.planning.items import Context, Source
 from runner.planning.problems import LookupErrors, ProblemGroups
-from runner.spec.values import MAX_EVENT
+from runner.spec.json_limits import MAX_EVENT
 
 
 @dataclass(frozen=True, slots=True)

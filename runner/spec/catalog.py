@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from runner.model import Data, ForEach, Json, Load, Problem, Wait
+from runner.spec.dependencies import find_cycle
 from runner.spec.document import Document, Path, did_you_mean, echo
-from runner.spec.order import find_cycle
 from runner.spec.payload import Origin, compile_payload, compile_when
 from runner.spec.schema import SchemaError, check, compile_contract
 from runner.spec.units import parse_duration

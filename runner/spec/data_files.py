@@ -17,10 +17,10 @@ from typing import Any
 
 from runner.model import Data, Json, Problem
 from runner.spec.document import Path, did_you_mean, echo, problem_at
+from runner.spec.file_text import not_utf8
+from runner.spec.json_limits import MAX_DEPTH, MAX_NAME, fault, fits
 from runner.spec.rows import Fault, RowError, complete, schema_faults
-from runner.spec.text import not_utf8
 from runner.spec.units import PRIORITIES
-from runner.spec.values import MAX_DEPTH, MAX_NAME, fault, fits
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+\Z")
 _DIGITS = 15  # the most that a number has on a side of its point; what is longer is text

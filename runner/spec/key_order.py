@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise, zip_longest
 
-from runner.spec.edits import Edit, Span
-from runner.spec.nodes import Mapping, Node, Scalar
+from runner.spec.yaml_text import Edit, MappingNode, Node, ScalarNode, Span
 
 _MODELINE = re.compile(r"\s*# yaml-language-server:")
 _OF_THE_FILE = ("apiVersion", "kind")  # a comment above them is about the file
@@ -73,7 +72,7 @@ class _Entry:
     end: int
 
 
-def reordered(lines: Lines, mapping: Mapping, keys: Sequence[str]) -> Edit | None:
+def reordered(lines: Lines, mapping: MappingNode, keys: Sequence[str]) -> Edit | None:
     """The mapping with `keys` first, in their order, and then all others as they are written.
 
     None where nothing is to be done, or nothing can be.
@@ -86,7 +85,7 @@ def reordered(lines: Lines, mapping: Mapping, keys: Sequence[str]) -> Edit | Non
     return (_flow if mapping.flow else _block)(lines, mapping, order)
 
 
-def _flow(lines: Lines, mapping: Mapping, order: Sequence[int]) -> Edit | None:
+def _flow(lines: Lines, mapping: MappingNode, order: Sequence[int]) -> Edit | None:
     """Pairs change places; what stands between them stays. None where that is a comment."""
     text = lines.text
     pairs = [(key.start, value.end) for key, value in mapping.entries]
@@ -111,7 +110,7 @@ def _may_move(text: str, key: Node, value: Node) -> bool:
     return colon is not None and text[value.start : value.end] not in ("", "-")
 
 
-def _block(lines: Lines, mapping: Mapping, order: Sequence[int]) -> Edit | None:
+def _block(lines: Lines, mapping: MappingNode, order: Sequence[int]) -> Edit | None:
     before = lines.before(mapping.entries[0][0].start)
     inline, column = bool(before.strip(" ")), len(before)
     entries = _entries(lines, mapping, column, inline=inline)
@@ -130,7 +129,9 @@ def _block(lines: Lines, mapping: Mapping, order: Sequence[int]) -> Edit | None:
     return Edit(entries[0].lead, entries[-1].end, tuple(parts))
 
 
-def _entries(lines: Lines, mapping: Mapping, column: int, *, inline: bool) -> list[_Entry] | None:
+def _entries(
+    lines: Lines, mapping: MappingNode, column: int, *, inline: bool
+) -> list[_Entry] | None:
     """None where a key does not begin a line as it should, or comments have no place to go to.
 
     `inline`: the first key stands behind the `-` of a list, where no comment can be above it.
@@ -155,7 +156,7 @@ def _entries(lines: Lines, mapping: Mapping, column: int, *, inline: bool) -> li
     return found
 
 
-def _head(lines: Lines, key: Scalar, column: int) -> int:
+def _head(lines: Lines, key: ScalarNode, column: int) -> int:
     """The line of the first key, or of the block of comments directly above it."""
     line = lines.at(key.start)
     if not column and key.value in _OF_THE_FILE:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
 
 from runner.errors import InvalidPlan
-from runner.model import Json
+from runner.model import Data, Json
 from runner.spec.document import Document
-from runner.spec.edits import Edit, applied
 from runner.spec.key_order import Lines, reordered
 from runner.spec.load import parse_clean
-from runner.spec.nodes import Node, Scalar, Sequence, read_nodes
-from runner.spec.schema import form_problem, published
-from runner.spec.shape import Shape, shape_of
+from runner.spec.schema import compile_schema, form_problem, published
 from runner.spec.units import format_duration, parse_duration
+from runner.spec.yaml_text import Edit, Node, ScalarNode, SequenceNode, applied, read_nodes
 
 _SCHEMAS = {"BackfillPlan": "plan.v1", "OperationCatalog": "catalog.v1"}
 _BYTE_ORDER_MARK = "\ufeff"
@@ -74,10 +74,10 @@ def _edits(text: str, node: Node, value: Json, shape: Shape, lines: Lines | None
     """Without `lines` nothing is moved. What is shared may be no duration elsewhere."""
     if node.shared:
         return
-    if isinstance(node, Scalar):
+    if isinstance(node, ScalarNode):
         if shape.is_duration and (edit := _shortened(text, node)):
             yield edit
-    elif isinstance(node, Sequence):
+    elif isinstance(node, SequenceNode):
         for index, (item, inner) in enumerate(zip(node.items, value, strict=True)):
             yield from _edits(text, item, inner, shape.member(index, inner), lines)
     else:
@@ -89,7 +89,7 @@ def _edits(text: str, node: Node, value: Json, shape: Shape, lines: Lines | None
                 yield from _edits(text, item, inner, shape.member(key.value, inner), lines)
 
 
-def _shortened(text: str, node: Scalar) -> Edit | None:
+def _shortened(text: str, node: ScalarNode) -> Edit | None:
     written = text[node.start : node.end]
     shortest = _shortest(node.value)
     if shortest == node.value or written.strip("'\"") != node.value:
@@ -125,3 +125,50 @@ def _in_seconds(value: Json, shape: Shape) -> Json:
         return parse_duration(value)
     except (TypeError, ValueError):
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The part of a schema that holds for one value, its references and conditions resolved."""
+
+    part: Data
+    definitions: Data
+
+    def member(self, step: str | int, value: Json) -> Shape:
+        """The shape of the member `value`, at a key or an index."""
+        if isinstance(step, int):
+            part = self.part.get("items")
+        else:
+            others = self.part.get("additionalProperties")
+            part = self.part.get("properties", {}).get(step, others)
+        return _resolved(part if isinstance(part, dict) else {}, value, self.definitions)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that the schema names, in its order; none where they are the user's own."""
+        return tuple(self.part.get("properties", ()))
+
+    @property
+    def is_duration(self) -> bool:
+        return self.part is self.definitions["duration"]
+
+
+def shape_of(value: Json, name: str) -> Shape:
+    """The shape of a whole document by the published schema `name`."""
+    schema = published(name)
+    return _resolved(schema, value, schema["definitions"])
+
+
+def _resolved(part: Data, value: Json, definitions: Data) -> Shape:
+    while "$ref" in part or "if" in part:
+        if "$ref" in part:
+            part = definitions[part["$ref"].removeprefix("#/definitions/")]
+        else:
+            holds = _condition(json.dumps(part["if"]))(value)
+            part = part["then" if holds else "else"]
+    return Shape(part, definitions)
+
+
+@cache
+def _condition(schema: str) -> Callable[[Json], bool]:
+    return compile_schema(json.loads(schema))

@@ -10,17 +10,17 @@ from pathlib import Path as FilePath
 from runner.errors import InvalidPlan, UsageError
 from runner.model import BackfillPlan, Data, Input, Json, Problem
 from runner.spec.catalog import BUILTIN, Catalog, build_catalog, builtin_source
-from runner.spec.checked import Checked, check_plan
 from runner.spec.data_files import read_csv, read_jsonl
 from runner.spec.document import Document, Path, echo, ranked
+from runner.spec.file_text import key_problems, too_large
 from runner.spec.files import MAX_DATA, MAX_YAML, Refused, TooLarge, read_named, read_plan
 from runner.spec.plan import build_plan
+from runner.spec.plan_document import PlanDocument, check_plan
 from runner.spec.questions import Asking
 from runner.spec.repositories import check_repositories
 from runner.spec.rows import Concatenated, DocumentRows, Rows, SelectedRows, complete
 from runner.spec.secrets import Scrubber, find, mask, suspect
 from runner.spec.strict_yaml import parse
-from runner.spec.text import key_problems, too_large
 
 _STREAMED = (".csv", ".jsonl")
 
@@ -158,12 +158,12 @@ class _Reading:
         self.keys += keys
         return document
 
-    def check(self, document: Document) -> Checked:
+    def check(self, document: Document) -> PlanDocument:
         checked = check_plan(document)
         self.problems += checked.problems
         return checked
 
-    def catalog(self, checked: Checked) -> tuple[Catalog, bool]:
+    def catalog(self, checked: PlanDocument) -> tuple[Catalog, bool]:
         """The operations of the catalogs that the plan names, by default the built-in one.
 
         False where something is wrong with them, so that operations may be missing.
@@ -186,7 +186,7 @@ class _Reading:
         return catalog, len(self.problems) == before and "catalog" not in checked.pruned
 
     def repositories(
-        self, checked: Checked, variables: Collection[str]
+        self, checked: PlanDocument, variables: Collection[str]
     ) -> tuple[Concatenated, bool]:
         """The sources of repositories in written order; neighbours written inline share one.
 
@@ -214,7 +214,7 @@ class _Reading:
         return Concatenated(parts), whole and len(self.problems) == before
 
     def _selected(
-        self, checked: Checked, index: int, entry: Data, variables: Collection[str]
+        self, checked: PlanDocument, index: int, entry: Data, variables: Collection[str]
     ) -> Rows | None:
         workspace = entry.get("workspace", checked.value.get("workspace"))
         path: Path = ("repos", index)

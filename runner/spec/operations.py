@@ -1,15 +1,14 @@
-"""Catalog entry and the plan's own words -> Operation."""
+"""Which operations a plan runs, and how: the catalog's entries and what the plan says of each."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from runner.model import Data, Draining, Needs, Operation, Pacing, Problem, RowSource
-from runner.spec.advice import advise
-from runner.spec.asked import Askings
-from runner.spec.catalog import CatalogEntry
-from runner.spec.checked import Checked
-from runner.spec.document import Path, did_you_mean, echo
+from runner.model import Data, Draining, Load, Needs, Operation, Pacing, Problem, RowSource, Skipped
+from runner.spec.catalog import Catalog, CatalogEntry
+from runner.spec.document import Document, Path, did_you_mean, echo
 from runner.spec.payload import (
     Amount,
     Condition,
@@ -19,6 +18,8 @@ from runner.spec.payload import (
     compile_repeat,
     compile_when,
 )
+from runner.spec.plan_document import PlanDocument
+from runner.spec.plan_questions import Askings
 from runner.spec.units import format_duration, parse_duration
 
 DEFAULT_BATCH_SIZE = 50
@@ -26,7 +27,7 @@ DEFAULT_DELAY = "5s"
 
 
 def build_operation(
-    checked: Checked, path: Path, use: Data, entry: CatalogEntry, asking: Askings
+    checked: PlanDocument, path: Path, use: Data, entry: CatalogEntry, asking: Askings
 ) -> tuple[Operation, list[Problem]]:
     """The operation as the plan's entry at `path` uses it, and what is wrong or unwise about it."""
     parts = [entry.payload]
@@ -64,7 +65,7 @@ def build_operation(
 
 
 def _repeat(
-    checked: Checked, path: Path, use: Data, entry: CatalogEntry
+    checked: PlanDocument, path: Path, use: Data, entry: CatalogEntry
 ) -> tuple[Amount | None, list[Problem]]:
     written, origin = entry.written(use, checked.document, path, "repeat")
     return (None, []) if written is None else compile_repeat(written, origin)
@@ -78,14 +79,14 @@ def _rows(entry: CatalogEntry, asking: Askings) -> RowSource | None:
 
 
 def _until(
-    checked: Checked, path: Path, use: Data, entry: CatalogEntry, asking: Askings
+    checked: PlanDocument, path: Path, use: Data, entry: CatalogEntry, asking: Askings
 ) -> Draining | None:
     written, origin = entry.written(use, checked.document, path, "until")
     return written and asking.of(origin.document).draining(written, origin.path)
 
 
 def _lookups(
-    checked: Checked, path: Path, use: Data, entry: CatalogEntry, asking: Askings
+    checked: PlanDocument, path: Path, use: Data, entry: CatalogEntry, asking: Askings
 ) -> tuple[str, ...]:
     """Those that it names, or else all that fit what it runs for."""
     written, origin = entry.written(use, checked.document, path, "lookups")
@@ -104,7 +105,7 @@ def _lookups(
 
 
 def _condition(
-    checked: Checked, path: Path, use: Data, entry: CatalogEntry
+    checked: PlanDocument, path: Path, use: Data, entry: CatalogEntry
 ) -> tuple[Condition | None, list[Problem]]:
     """The plan's condition in place of the catalog's, whose faults the catalog has told."""
     if "when" in use:
@@ -113,7 +114,7 @@ def _condition(
 
 
 def _pacing(
-    checked: Checked, path: Path, use: Data, entry: CatalogEntry
+    checked: PlanDocument, path: Path, use: Data, entry: CatalogEntry
 ) -> tuple[Pacing, list[Problem]]:
     """The entry's own pacing, else the plan's, else the catalog's; never under its `min_delay`."""
     plan = checked.value
@@ -151,10 +152,121 @@ def _least_delay(entry: CatalogEntry, size: int, delay: float) -> tuple[float, s
     return entry.min_delay, "the delay is raised to {least}, the least its catalog allows"
 
 
-def _place(checked: Checked, path: Path, use: Data, key: str) -> Path:
+def _place(checked: PlanDocument, path: Path, use: Data, key: str) -> Path:
     """Where the pacing that holds is written: at the operation, at the top, or nowhere."""
     return (*path, key) if key in use else (key,) if key in checked.value else path
 
 
 def _first(*values: Any) -> Any:
     return next(value for value in values if value is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenOperations:
+    """The operations that the plan runs, each with its entry and its place; the others, and why."""
+
+    kept: Mapping[str, tuple[Path, Data]]
+    skipped: tuple[Skipped, ...]
+
+
+def check_names(checked: PlanDocument, catalog: Catalog) -> Iterator[Problem]:
+    """Operations that no catalog has, or that are listed twice; `skip` and `only` at odds."""
+    yield from _check_uses(checked, catalog)
+    used = [use["use"] for _, use in checked.uses()]
+    only = {name for _, name in checked.names("only")}
+    for key in ("skip", "only"):
+        for path, name in checked.names(key):
+            if name not in catalog:
+                yield _unknown(checked, catalog, name, path)
+            elif name not in used:
+                message = f"`{key}` names `{name}`, which this plan never uses"
+                known = [use for use in used if use in catalog]
+                hint = did_you_mean(name, known) or "take it out, or add it to `operations`"
+                yield checked.error(message, path, hint=hint)
+            elif key == "skip" and name in only:
+                message = f"`{name}` is in `skip` and in `only`, which contradict each other"
+                yield checked.error(message, path, hint="take it out of one of them")
+
+
+def choose_operations(checked: PlanDocument, catalog: Catalog) -> ChosenOperations:
+    skip = {name for _, name in checked.names("skip")}
+    only = {name for _, name in checked.names("only")}
+    kept: dict[str, tuple[Path, Data]] = {}
+    skipped: dict[str, Skipped] = {}
+    for path, use in checked.uses():
+        name = use["use"]
+        if name not in catalog or name in kept:
+            continue
+        if name in skip:
+            skipped[name] = Skipped(name, None, "skipped by the plan")
+        elif only and name not in only:
+            skipped[name] = Skipped(name, None, "not in the plan's `only`")
+        else:
+            kept[name] = (path, use)
+    return ChosenOperations(kept, tuple(skipped.values()))
+
+
+def check_needs(
+    checked: PlanDocument, catalog: Catalog, chosen: ChosenOperations
+) -> Iterator[Problem]:
+    """Warnings: an operation runs without the one it comes after."""
+    out = {skipped.operation for skipped in chosen.skipped}
+    for name, (path, _) in chosen.kept.items():
+        for need in catalog[name].after:
+            if need in out:
+                message = f"`{name}` comes after `{need}`, which this plan skips"
+                hint = f"it works on what the last `{need}` left"
+                yield checked.warning(message, path, hint=hint, rule="needs-skipped")
+
+
+def _check_uses(checked: PlanDocument, catalog: Catalog) -> Iterator[Problem]:
+    seen: dict[str, Path] = {}
+    for path, use in checked.uses():
+        name, place = use["use"], (*path, "use")
+        if name not in catalog:
+            yield _unknown(checked, catalog, name, place)
+        elif name in seen:
+            line = checked.document.position(seen[name])[0]
+            message = f"the operation `{name}` is listed twice (first on line {line})"
+            yield checked.error(message, place, hint="keep one of them")
+        seen.setdefault(name, path)
+
+
+def _unknown(checked: PlanDocument, catalog: Catalog, name: str, path: Path) -> Problem:
+    hint = did_you_mean(name, catalog) or f"the catalog has: {', '.join(catalog)}"
+    message = f"unknown operation {echo(name)}"
+    return checked.error(message, path, hint=hint, rule="unknown-operation")
+
+
+# Batch sizes and delays in seconds that go well, by what the work leans on.
+_BATCHES: dict[Load, tuple[int, str]] = {
+    "internal": (100, "over 100 risks timeouts"),
+    "external": (50, "APIs with rate limits take 10-50"),
+    "heavy": (100, "over 100 risks timeouts"),
+}
+_DELAYS: dict[Load, tuple[float, str]] = {
+    "internal": (1, "internal work wants 1-5s"),
+    "external": (5, "external APIs with rate limits want 5-15s"),
+    "heavy": (15, "heavy work wants 15-30s"),
+}
+
+
+def advise(
+    operation: Operation, document: Document, places: Mapping[str, Path]
+) -> Iterator[Problem]:
+    size, delay = operation.pacing.batch_size, operation.pacing.delay
+    most, why = _BATCHES[operation.load]
+    if size > most:
+        message = f"`{operation.name}`: a batch of {size:,} is large; {why}"
+        yield _advice(
+            document, message, places["batch_size"], f"write `batch_size: {most}` or less"
+        )
+    least, why = _DELAYS[operation.load]
+    if delay < least:
+        message = f"`{operation.name}`: a delay of {format_duration(delay)} is short; {why}"
+        hint = f"write `delay: {format_duration(least)}` or more"
+        yield _advice(document, message, places["delay"], hint)
+
+
+def _advice(document: Document, message: str, path: Path, hint: str) -> Problem:
+    return document.problem(message, path, hint=hint, severity="warning", rule="advice")

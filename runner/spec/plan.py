@@ -7,23 +7,22 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from runner.model import BackfillPlan, Json, Operation, OrderKey, Problem
-from runner.spec.asked import Askings, narrowing
 from runner.spec.catalog import Catalog
-from runner.spec.checked import Checked
-from runner.spec.control import approval, check_control, failure_limit, guards
+from runner.spec.dependencies import find_cycle, stable_order
 from runner.spec.document import did_you_mean, echo
-from runner.spec.names import check_names, needs_left_out, select
-from runner.spec.operations import build_operation
-from runner.spec.order import find_cycle, stable_order
+from runner.spec.json_limits import MAX_EVENT, fault
+from runner.spec.operations import build_operation, check_names, check_needs, choose_operations
+from runner.spec.plan_document import PlanDocument
+from runner.spec.plan_questions import Askings, narrowing
 from runner.spec.recurring import check_schedule, schedule
 from runner.spec.rows import Concatenated, RowError
-from runner.spec.values import MAX_EVENT, fault
+from runner.spec.safeguards import approval, check_control, failure_limit, guards
 
 _VARIABLE = re.compile(r"""\bvars(?:\.|\[["'])([A-Za-z_]\w*)""")
 
 
 def build_plan(
-    checked: Checked,
+    checked: PlanDocument,
     catalog: Catalog,
     repositories: Concatenated,
     overrides: Mapping[str, Json],
@@ -37,12 +36,12 @@ def build_plan(
     where they do, that something is missing from them is no news.
     """
     value = checked.value
-    selection = select(checked, catalog)
+    chosen = choose_operations(checked, catalog)
     problems = list(check_names(checked, catalog)) if every_operation else []
-    problems += needs_left_out(checked, catalog, selection)
+    problems += check_needs(checked, catalog, chosen)
     operations: dict[str, Operation] = {}
     asking = Askings(checked, catalog, [*value.get("vars", {}), *overrides])
-    for name, (path, use) in selection.kept.items():
+    for name, (path, use) in chosen.kept.items():
         operations[name], found = build_operation(checked, path, use, catalog[name], asking)
         problems += found
     needs = {name: entry.after for name, entry in catalog.items()}
@@ -61,7 +60,7 @@ def build_plan(
         repositories=repositories,
         workspace=value.get("workspace"),
         operations=tuple(operations[name] for name in order),
-        left_out=selection.left_out,
+        skipped=chosen.skipped,
         order_by=_order_keys(value.get("order_by", "priority")),
         on_failure=value.get("on_failure", "continue" if "max_failures" in value else "stop"),
         handlers=value.get("handlers", {}),
@@ -87,7 +86,7 @@ def _order_keys(written: Json) -> tuple[OrderKey, ...]:
 
 
 def _check_variables(
-    checked: Checked, catalog: Catalog, overrides: Mapping[str, Json]
+    checked: PlanDocument, catalog: Catalog, overrides: Mapping[str, Json]
 ) -> Iterator[Problem]:
     """A variable from outside is one that the plan or a template knows; none holds a template."""
     written = checked.value.get("vars", {})
@@ -115,7 +114,7 @@ def _check_variables(
 
 
 def _check_scope(
-    checked: Checked, operations: Sequence[Operation], repositories: Concatenated
+    checked: PlanDocument, operations: Sequence[Operation], repositories: Concatenated
 ) -> Iterator[Problem]:
     """Each operation has something to run for."""
     first = {operation.for_each: operation.name for operation in reversed(operations)}
@@ -136,7 +135,7 @@ def _check_scope(
         yield checked.error(message, path, hint=hint, rule="no-workspace")
 
 
-def _check_handlers(checked: Checked, catalog: Catalog) -> Iterator[Problem]:
+def _check_handlers(checked: PlanDocument, catalog: Catalog) -> Iterator[Problem]:
     sent = {entry.event: None for entry in catalog.values()}
     for event in checked.value.get("handlers", {}):
         if event not in sent:

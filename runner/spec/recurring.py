@@ -7,9 +7,9 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from hashlib import sha256
 
 from runner.model import Json, Problem, Schedule
-from runner.spec.checked import Checked
 from runner.spec.cron import BadCron, changes, firings, parse
 from runner.spec.document import Path, did_you_mean, echo
+from runner.spec.plan_document import PlanDocument
 
 _ANY_TIME = datetime(2026, 1, 1, tzinfo=UTC)  # the same problems on every day
 _HOURS = 24
@@ -24,7 +24,7 @@ def schedule(written: Json) -> Schedule | None:
     return Schedule(**written) if isinstance(written, dict) and "cron" in written else None
 
 
-def check_schedule(checked: Checked) -> Iterator[Problem]:
+def check_schedule(checked: PlanDocument) -> Iterator[Problem]:
     found = schedule(checked.value.get("schedule"))
     if found is None:
         return

@@ -30,8 +30,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from runner.model import Json
 from runner.spec.document import did_you_mean, echo
+from runner.spec.json_limits import MAX_DEPTH, fault
 from runner.spec.rendering import BUDGET, CALL, MAX_OUTPUT, MEMBER, TemplateError, undefined
-from runner.spec.values import MAX_DEPTH, fault
 
 _MAX_BITS = 4096  # of a number on the way
 _MAX_ATTRIBUTE = 200  # characters of a path such as `attribute="owner.name"`

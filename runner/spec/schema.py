@@ -16,8 +16,8 @@ from typing import Any
 
 from runner.model import Json, Problem
 from runner.spec.document import Document, Path, did_you_mean, echo
+from runner.spec.schema_messages import hint_of, kind_of, message_of, subject_of
 from runner.spec.unfold import TooMuch, check_unfolding
-from runner.spec.words import hint_of, kind_of, subject_of, words_of
 
 SCHEMAS = ("plan.v1", "catalog.v1", "project.v1", "execution-plan.v1", "saved-plan.v1")
 MAX_EXPLAINED = 100
@@ -72,7 +72,7 @@ def check_row(row: Json) -> Iterator[tuple[Path, str, str | None]]:
     if _row_verdict()(row):
         return
     for error in findings(_row_schema(), row):
-        yield _place(error), words_of(error), hint_of(error)
+        yield _place(error), message_of(error), hint_of(error)
 
 
 def compile_schema(schema: Json) -> Callable[[Json], bool]:
@@ -152,7 +152,7 @@ def explain_contract(
             for key, hint in _unknown_keys(finding):
                 yield (*path, key), f"{echo(key)} is not a key that it knows", hint
         else:
-            yield path, words_of(finding), None
+            yield path, message_of(finding), None
 
 
 @cache
@@ -279,7 +279,7 @@ def _explain(document: Document, error: Finding) -> Iterator[Problem]:
     )
     rule = str(error.validator)
     hint = hint_of(error)
-    yield document.problem(words_of(error), _place(error), key=at_key, hint=hint, rule=rule)
+    yield document.problem(message_of(error), _place(error), key=at_key, hint=hint, rule=rule)
 
 
 def _meant(error: Finding) -> Finding:

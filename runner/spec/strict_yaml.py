@@ -16,9 +16,9 @@ import yaml
 
 from runner.model import Json, Problem
 from runner.spec.document import Document, Marks, echo, line_of, problem_at
+from runner.spec.file_text import decode, excerpts, key_problems
+from runner.spec.json_limits import MAX_DEPTH, fits
 from runner.spec.secrets import find, mask
-from runner.spec.text import decode, excerpts, key_problems
-from runner.spec.values import MAX_DEPTH, fits
 
 try:
     from yaml.cyaml import CParser as _Parser  # type: ignore[attr-defined]
@@ -54,7 +54,7 @@ _AMBIGUOUS = (
     (re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"), "not a number that JSON has"),
 )
 _TOO_DEEP = f"values are nested more than {MAX_DEPTH} levels deep"
-_LEFT_OUT: Any = object()  # in place of a key that was refused; its value is dropped
+_OMITTED: Any = object()  # in place of a key that was refused; its value is dropped
 _STANDARD_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "seq", "map")}
 
 
@@ -87,7 +87,7 @@ class _Builder:
         self._anchors: dict[str, tuple[Json, Marks, int, int] | None] = {}
         self._aliased = 0
         self._nodes = 0
-        self._left_out = False
+        self._omitted = False
 
     def build(self) -> None:
         try:
@@ -156,8 +156,8 @@ class _Builder:
                 value, children = values, places
                 values, places, in_mapping, key, key_mark, opened, first = stack.pop()
                 node = (opened.start_mark, children)
-                if self._left_out and kind is mapping_end and _LEFT_OUT in value:
-                    del value[_LEFT_OUT], children[_LEFT_OUT]
+                if self._omitted and kind is mapping_end and _OMITTED in value:
+                    del value[_OMITTED], children[_OMITTED]
                 if opened.anchor:
                     size, height = self._nodes - first, _height(value, {})
                     self._anchors[opened.anchor] = (value, node, size, height)
@@ -188,7 +188,7 @@ class _Builder:
                 key, key_mark = value, node[0] if type(node) is tuple else node
                 if type(key) is not str or (key == "<<" and kind is scalar and plain):
                     self._refuse_key(key, key_mark, event)
-                    key = _LEFT_OUT
+                    key = _OMITTED
                 elif key in values:
                     first = places[key][0].line + 1
                     message = f"the key {echo(key)} is written twice (first on line {first})"
@@ -242,7 +242,7 @@ class _Builder:
         self._at(event.start_mark, f"the tag {tag} is not allowed", hint="write plain JSON values")
 
     def _refuse_key(self, key: Json, mark: Any, event: Any) -> None:
-        self._left_out = True
+        self._omitted = True
         if key == "<<":
             self._at(mark, "merge keys (`<<`) are not supported", hint="write the keys out")
         elif not isinstance(key, dict | list):

@@ -12,7 +12,7 @@ from typing import Any
 
 from runner.model import Json
 from runner.spec.document import echo
-from runner.spec.values import MAX_DEPTH
+from runner.spec.json_limits import MAX_DEPTH
 
 MAX_LOOKS = 10_000  # schemas that one value of a payload is held against
 MAX_SCHEMAS = 10_000

@@ -104,7 +104,7 @@ def test_operations_run_in_the_catalogs_order_and_ties_in_the_written_one(tmp_pa
 def test_what_is_left_out_is_said_with_its_reason(tmp_path: Path) -> None:
     plan = load(tmp_path, "repos: [o/r]\noperations: [a, b, c]\nskip: [b]\nonly: [a, a]\n")
     assert [operation.name for operation in plan.operations] == ["a"]
-    assert [(s.operation, s.item, s.reason) for s in plan.left_out] == [
+    assert [(s.operation, s.item, s.reason) for s in plan.skipped] == [
         ("b", None, "skipped by the plan"),
         ("c", None, "not in the plan's `only`"),
     ]

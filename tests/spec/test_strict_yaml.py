@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from runner.model import Json, Problem
 from runner.spec.document import Document
+from runner.spec.json_limits import MAX_DEPTH
 from runner.spec.strict_yaml import MAX_ALIASED_NODES, MAX_PROBLEMS, parse
-from runner.spec.values import MAX_DEPTH
 
 # Text that YAML can hold: no surrogates, no control characters, and not too long for a key.
 TEXT = st.text(

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.model import Json
+from runner.spec.json_limits import fault
 from runner.spec.rendering import BUDGET, MAX_OUTPUT, TemplateError
 from runner.spec.sandbox import sandbox
 from runner.spec.templates import (
@@ -20,7 +21,6 @@ from runner.spec.templates import (
     compile_condition,
     compile_value,
 )
-from runner.spec.values import fault
 
 CONTEXT: dict[str, Json] = {
     "repo": {

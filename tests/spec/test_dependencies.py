@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.spec.order import closure, find_cycle, stable_order
+from runner.spec.dependencies import closure, find_cycle, stable_order
 
 NAMES = "abcdef"
 

@@ -1,4 +1,4 @@
-"""What JSON Schema found, in the words of the person who wrote the file."""
+"""What JSON Schema finds, as messages for the person who wrote the file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHOWN = ("type", "pattern", "not", "minimum", "maximum", "minItems")  # by the 
 _LISTED = 30  # of the values that are allowed
 
 
-def words_of(error: Any) -> str:
+def message_of(error: Any) -> str:
     """What a finding says."""
     value, rule, wanted = error.instance, error.validator, error.validator_value
     path = tuple(error.absolute_path)

@@ -17,7 +17,7 @@ from runner.model import (
     Problem,
     SqlGuard,
 )
-from runner.spec.checked import Checked
+from runner.spec.plan_document import PlanDocument
 
 _GUARDS: Mapping[str, Callable[[Json], GuardSpec]] = {
     "github": lambda written: GithubGuard(**written),
@@ -46,7 +46,7 @@ def guards(written: Sequence[Data]) -> tuple[GuardSpec, ...]:
     return tuple(_GUARDS[kind](entry[kind]) for entry in written for kind in entry or ())
 
 
-def check_control(checked: Checked, operations: Sequence[Operation]) -> Iterator[Problem]:
+def check_control(checked: PlanDocument, operations: Sequence[Operation]) -> Iterator[Problem]:
     """Settings that each are fine and contradict each other."""
     value = checked.value
     if "max_failures" in value and value.get("on_failure") == "stop":

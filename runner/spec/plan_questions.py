@@ -1,4 +1,4 @@
-"""The questions of a plan and its catalogs together: whose word holds, and what is used."""
+"""The questions of a plan and its catalogs together: which of them hold, and which are used."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from runner.model import (
     Question,
 )
 from runner.spec.catalog import Catalog
-from runner.spec.checked import Checked
 from runner.spec.document import Document, Path, did_you_mean, echo
+from runner.spec.plan_document import PlanDocument
 from runner.spec.questions import Asking
 from runner.spec.units import parse_duration
 
@@ -27,7 +27,7 @@ from runner.spec.units import parse_duration
 class Askings:
     """One `Asking` a document; a plan's lookups and coverage go over a catalog's of that name."""
 
-    checked: Checked
+    checked: PlanDocument
     catalog: Catalog
     variables: Collection[str]
     lookups: dict[str, Lookup] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What JSON can hold, and our workers can read: the bounds of every value that is sent."""
+"""What JSON can hold, and workers can read: the limits of every value that is sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plan document that has met its schema: what later steps may rely on."""
+"""A plan document checked against its schema: what later steps may rely on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runner.spec.schema import check
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class PlanDocument:
     """`value` is the document's without what failed, so that the rest can still be checked."""
 
     document: Document
@@ -40,11 +40,11 @@ class Checked:
         return self.document.problem(message, path, severity="warning", **more)
 
 
-def check_plan(document: Document) -> Checked:
+def check_plan(document: Document) -> PlanDocument:
     problems, wrong = check(document, "plan.v1")
     value = {} if () in wrong else _without(document.value, map(_whole, wrong))
     pruned = frozenset(str(path[0]) for path in wrong if path)
-    return Checked(document, value, tuple(problems), pruned)
+    return PlanDocument(document, value, tuple(problems), pruned)
 
 
 def _whole(path: Path) -> Path:

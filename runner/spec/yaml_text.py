@@ -1,9 +1,10 @@
-"""A YAML text as it is written: where each of its values starts and ends."""
+"""A YAML text as it is written: the place of each of its values, and edits by these places."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -29,22 +30,22 @@ class _Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Scalar(_Node):
+class ScalarNode(_Node):
     value: str
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence(_Node):
+class SequenceNode(_Node):
     items: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping(_Node):
+class MappingNode(_Node):
     flow: bool
-    entries: tuple[tuple[Scalar, Node], ...]
+    entries: tuple[tuple[ScalarNode, Node], ...]
 
 
-Node: TypeAlias = Scalar | Sequence | Mapping
+Node: TypeAlias = ScalarNode | SequenceNode | MappingNode
 
 
 def read_nodes(text: str) -> Node:
@@ -67,17 +68,49 @@ def _node(text: str, event: Any, events: Iterator[Any]) -> Node:
     pinned = shared or any(child.pinned for child in children)
     blocks = any(child.blocks for child in children)
     if isinstance(event, yaml.SequenceStartEvent):
-        return Sequence(start, end, shared, pinned, blocks, tuple(children))
-    keys = [key for key in children[::2] if isinstance(key, Scalar)]
+        return SequenceNode(start, end, shared, pinned, blocks, tuple(children))
+    keys = [key for key in children[::2] if isinstance(key, ScalarNode)]
     entries = tuple(zip(keys, children[1::2], strict=True))
-    return Mapping(start, end, shared, pinned, blocks, flow, entries)
+    return MappingNode(start, end, shared, pinned, blocks, flow, entries)
 
 
-def _scalar(text: str, event: Any) -> Scalar:
+def _scalar(text: str, event: Any) -> ScalarNode:
     """A scalar, or an alias, which has no value of its own here."""
     start, end, shared = event.start_mark.index, event.end_mark.index, event.anchor is not None
     block = getattr(event, "style", None) in ("|", ">")
     if block:
         end = start + len(text[start:end].rstrip(_SPACE))
     pinned = shared or (block and _KEEPS_BREAKS.match(text, start) is not None)
-    return Scalar(start, end, shared, pinned, block, getattr(event, "value", ""))
+    return ScalarNode(start, end, shared, pinned, block, getattr(event, "value", ""))
+
+
+Span: TypeAlias = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """In place of text[start:end] its parts: new text, or spans of the old, which may have edits
+    of their own."""
+
+    start: int
+    end: int
+    parts: tuple[str | Span, ...]
+
+
+def applied(text: str, edits: Iterable[Edit]) -> str:
+    """The text with the edits made; of two that meet, one lies within a part of the other."""
+    outer_first = sorted(edits, key=lambda edit: (edit.start, -edit.end))
+    starts = [edit.start for edit in outer_first]
+
+    def written(start: int, end: int, first: int) -> Iterator[str]:
+        at, index = start, bisect_left(starts, start, first)
+        while index < len(starts) and starts[index] < end:
+            edit = outer_first[index]
+            yield text[at : edit.start]
+            for part in edit.parts:
+                yield from [part] if isinstance(part, str) else written(*part, index + 1)
+            at = edit.end
+            index = bisect_left(starts, at, index + 1)
+        yield text[at:end]
+
+    return "".join(written(0, len(text), 0))
