@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -272,9 +273,9 @@ def state_url(folder: Path) -> str:
     return f"sqlite:///{folder / 'state.db'}"
 
 
-def new_store(folder: Path) -> Store:
+def new_store(folder: Path, clock: Callable[[], float] = time.time) -> Store:
     """A store beside the plan; the fixture `closed_stores` closes it."""
-    store = Store(state_url(folder))
+    store = Store(state_url(folder), clock)
     open_stores.append(store)
     return store
 

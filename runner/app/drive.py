@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import SystemRandom
@@ -21,7 +20,6 @@ from runner.errors import (
     Incomplete,
     KeyRefused,
     LeaseLost,
-    LockHeld,
     PreflightRefused,
     TargetDown,
     TargetError,
@@ -78,9 +76,6 @@ async def drive(
             if not stop.is_set():
                 raise
             return Ending("stopped"), context  # the request in flight has no answer yet
-        finally:
-            with suppress(LockHeld):
-                context.journal.settle()  # the latest answer
 
 
 def drive_here(session: Session, what: Drive) -> Summary:
@@ -88,7 +83,6 @@ def drive_here(session: Session, what: Drive) -> Summary:
 
     Raises what ended the run early, after the reporter has heard how far it came.
     """
-    began = time.monotonic()
     journal: Journal | None = None
     error: BackfillError | None = None
     ending, interrupted = Ending("stopped"), False
@@ -113,7 +107,7 @@ def drive_here(session: Session, what: Drive) -> Summary:
     if journal is None:
         raise error or KeyboardInterrupt
     try:
-        summary = end(journal, what, ending, began, error)
+        summary = end(journal, what, ending, error)
         session.reporter.ended(summary)
     except TargetError as unreachable:
         raise error or unreachable from None  # a journal that fails cannot say how far it came
@@ -123,19 +117,15 @@ def drive_here(session: Session, what: Drive) -> Summary:
 
 
 def end(
-    journal: Journal, what: Drive, ending: Ending, began: float, error: BackfillError | None = None
+    journal: Journal, what: Drive, ending: Ending, error: BackfillError | None = None
 ) -> Summary:
-    """Write down how the run ended, unless another process has taken it over.
-
-    `began`: the monotonic time at which the driving did.
-    """
+    """Write down how the run ended, unless another process has taken it over."""
     summary = summarise(
         journal,
         plan=what.plan.name,
         target=what.target.name,
         followed=what.options.follow,
         ending=ending,
-        duration=time.monotonic() - began,
     )
     if not isinstance(error, LeaseLost):
         journal.end(summary.status, str(error) if error else ending.reason)

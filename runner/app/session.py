@@ -134,7 +134,7 @@ class Session:
         if self._store is None:
             from runner.adapters.journal.store import Store
 
-            self._store = self._open.enter_context(Store(self.state))
+            self._store = self._open.enter_context(Store(self.state, self.clock.time))
         return self._store
 
     @property
@@ -148,7 +148,7 @@ class Session:
         if self._reader is None:
             from runner.adapters.journal.store import StateReader
 
-            self._reader = self._open.enter_context(StateReader(self.state))
+            self._reader = self._open.enter_context(StateReader(self.state, self.clock.time))
         return self._reader
 
     def databases(self, plan: str) -> Databases:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -83,6 +82,11 @@ class StepResult:
             checkpoint = Checkpoint(**{**checkpoint, "pace": tuple(pace) if pace else None})
         return cls(**{**data, "checkpoint": checkpoint})
 
+    def resumed(self, now: float) -> Checkpoint | None:
+        """Where the next step begins: what it waits for was not waited for while no worker came."""
+        checkpoint, late = self.checkpoint, max(0.0, now - self.until) if self.until else 0.0
+        return checkpoint and replace(checkpoint, since=checkpoint.since + late)
+
 
 @dataclass
 class Worker:
@@ -146,12 +150,12 @@ class Worker:
                 raise TargetError(f"there is no run {request.run} in this state; {hint}", hint=hint)
             if record.status != "running":
                 return StepResult(record.status)
-            checkpoint = before.checkpoint if before else None
+            checkpoint = before.resumed(self.clock.time()) if before else None
             try:
                 lease = session.store.lock(record.plan, record.address, record.id, worker=True)
             except LockHeld as held:
                 return self._locked(session, held, checkpoint)
-            with _left(session.store, lease) as leave:
+            with _left(session, lease) as leave:
                 result = self._step(session, record, lease, request, checkpoint)
                 leave(result)
                 return result
@@ -233,11 +237,11 @@ class Worker:
         )
 
     async def _driven(self, session: Session, record: RunRecord, what: Drive) -> StepResult:
-        began, stop = time.monotonic(), asyncio.Event()
+        stop = asyncio.Event()
         with self._stoppable(stop):
             ending, context = await drive(session, what, self.observer(record.id), stop)
         if ending.how != "stopped":
-            return StepResult(end(context.journal, what, ending, began).status)
+            return StepResult(end(context.journal, what, ending).status)
         step = context.step
         assert step  # noqa: S101 - made above
         now = step.checkpoint()
@@ -324,7 +328,7 @@ def _give_up(store: Store, record: RunRecord, lease: Lease, why: str) -> StepRes
 
 
 @contextlib.contextmanager
-def _left(store: Store, lease: Lease) -> Iterator[Callable[[StepResult], None]]:
+def _left(session: Session, lease: Lease) -> Iterator[Callable[[StepResult], None]]:
     """The lease waits for the next step, also where this one fails; at the end it is let go."""
     results: list[StepResult] = []
     try:
@@ -332,9 +336,10 @@ def _left(store: Store, lease: Lease) -> Iterator[Callable[[StepResult], None]]:
     finally:
         result = results[-1] if results else None
         if result is None or result.status == "running":
-            until = max(result.until, time.time()) if result else time.time()
+            now = session.clock.time()
+            until = max(result.until, now) if result else now
             with contextlib.suppress(LockHeld):  # somebody has taken the run over
-                store.park(lease, until, _holder(result))
+                session.store.park(lease, until, _holder(result))
         else:
             with holding(lease):
                 pass

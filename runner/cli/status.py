@@ -101,8 +101,8 @@ def _progress(view: RunView) -> list[StageProgress]:
     """A run that has ended has no pace, nothing left, and nobody who follows what runs."""
     found, goes_on = [], view.record.status == "running"
     for index, stage in enumerate(view.stages):
-        span = (stage.last_sent or 0.0) - (stage.began or 0.0) if goes_on else 0.0
-        left = goes_on and of_stage(stage, view.plan.stages[index], view.record.follow)
+        span = view.driven.between(stage.began or 0.0, stage.last_sent or 0.0) if goes_on else 0.0
+        left = goes_on and of_stage(view, stage, view.plan.stages[index])
         done = stage.sent >= stage.total and not (view.record.follow and stage.running)
         progress = StageProgress(
             stage.number,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 from runner.model import (
     Chain,
     CheckResult,
+    Driven,
     ExecutionPlan,
     Failure,
     Function,
@@ -255,6 +256,9 @@ class JournalReads(Protocol):
 
     def next_chunk(self) -> int: ...
 
+    def driven(self) -> Driven:
+        """When somebody drove the run, up to now."""
+
     def latest(self) -> Latest | None:
         """None before the first request."""
 
@@ -323,6 +327,11 @@ class Journal(JournalReads, Protocol):
     def waiting(self, stage: int, reason: str | None, /) -> None: ...
 
     def keep_lease(self) -> None: ...
+
+    def drive(self) -> None:
+        """From now on somebody drives the run: what is written says so too, until `rest`."""
+
+    def rest(self) -> None: ...
 
     def end(self, status: RunStatus, reason: str | None = None, /) -> None: ...
 

@@ -130,6 +130,9 @@ class Rounds:
         tried.count = stage.total
         return origins
 
+    def _worked(self, since: float) -> float:
+        return self.journal.driven().between(since, self.clock.time())
+
     def _judged(self, operation: str, until: Until, rounds: Sequence[Round], left: float) -> Next:
         expect = until.expect
         if (expect.at_most is None or left <= expect.at_most) and (
@@ -148,7 +151,7 @@ class Rounds:
         if len(rounds) >= until.max_rounds:
             reason = f"`{operation}` has had its {len(rounds):,} rounds, and {column}"
             return Next("limit", left, reason)
-        if rounds and self.clock.time() - rounds[0].at >= until.max_time:
+        if rounds and self._worked(rounds[0].at) >= until.max_time:
             spent = format_duration(until.max_time)
             return Next("limit", left, f"`{operation}` has had its {spent}, and {column}")
         return Next("round", left)

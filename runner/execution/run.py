@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
-from runner.errors import InvalidPlan, PreflightRefused
+from runner.errors import InvalidPlan, LockHeld, PreflightRefused
 from runner.execution.check import Checker, Questioner
 from runner.execution.chunks import Ahead, Wire
 from runner.execution.context import Ending, How, RunContext
@@ -33,6 +33,16 @@ async def execute(plan: ExecutionPlan, context: RunContext) -> Ending:
     What came of it is in the journal. Raises `TargetError`, `KeyRefused`, `Incomplete` and
     `LeaseLost`; whatever happens, the journal can be resumed from.
     """
+    journal = context.journal
+    journal.drive()
+    try:
+        return await _driven(plan, context)
+    finally:
+        with suppress(LockHeld):  # another process has taken the run over
+            journal.rest()
+
+
+async def _driven(plan: ExecutionPlan, context: RunContext) -> Ending:
     run = _Run(plan, context)
     context.observer.started(context.journal.run_id, plan)
     async with run.following():

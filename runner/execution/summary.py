@@ -12,9 +12,8 @@ _LINKS = 5
 
 
 def summarise(
-    journal: Journal, *, plan: str, target: str, followed: bool, ending: Ending, duration: float
+    journal: Journal, *, plan: str, target: str, followed: bool, ending: Ending
 ) -> Summary:
-    """`duration` in seconds."""
     totals, failures = journal.totals(), tuple(journal.failures())
     checks = tuple(journal.checks())
     unsent = totals.planned - totals.accepted - totals.rejected
@@ -27,7 +26,7 @@ def summarise(
         status=_status(ending, failures, checks, unsent, still_open, followed),
         totals=totals,
         failures=failures,
-        duration=duration,
+        duration=journal.driven().seconds,
         links=tuple(journal.links(_LINKS)),
         notes=tuple(notes),
         chain=journal.chain(),

@@ -90,6 +90,7 @@ from runner.model.question import (
 from runner.model.record import (
     ITEM,
     Bucket,
+    Driven,
     EventRecord,
     FailureGroup,
     Note,
@@ -150,6 +151,7 @@ __all__ = [
     "Database",
     "DatabaseClock",
     "Draining",
+    "Driven",
     "Event",
     "EventRecord",
     "ExecutionPlan",

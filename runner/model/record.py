@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
+from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from runner.model.coverage import Covered
@@ -136,6 +139,28 @@ class StageRecord:
         return self.settled - self.completed
 
 
+@dataclass(frozen=True, slots=True)
+class Driven:
+    """When somebody drove a run, in intervals one after the other: only that counts as work."""
+
+    intervals: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        return sum(until - since for since, until in self.intervals)
+
+    def between(self, start: float, end: float) -> float:
+        """How many seconds of these."""
+        intervals = self.intervals
+        first = max(0, bisect_right(intervals, start, key=itemgetter(0)) - 1)
+        found = 0.0
+        for since, until in islice(intervals, first, None):
+            if since >= end:
+                break
+            found += max(0.0, min(until, end) - max(since, start))
+        return found
+
+
 class Submission(NamedTuple):
     """How it is with a run that is left to the workers. `waits`: none of them is at it just now;
     `late`: ... although it has been for a while; `due`: when they are, for people, in brackets."""
@@ -192,8 +217,15 @@ class RunView:
     retries: tuple[str, ...] = ()
     submission: Submission | None = None
     made_good: frozenset[int] = frozenset()
+    driven: Driven = field(default_factory=Driven)
 
     @property
     def outstanding(self) -> int:
         """How many events failed whose work no other attempt has done."""
         return sum(self.outcomes.values()) - len(self.made_good)
+
+    def worked(self, stage: StageRecord) -> float:
+        """Seconds from the stage's first event to the latest end of one."""
+        if stage.began is None or stage.ended is None:
+            return 0.0
+        return self.driven.between(stage.began, stage.ended)

@@ -35,6 +35,7 @@ def view_json(view: RunView) -> dict[str, Any]:
     estimate, ended = left(view), view.record.status != "running"
     return {
         **_record(view.record, view.holder),
+        "duration_s": round(view.driven.seconds, 3),
         "stages": [
             {
                 "stage": stage.number,

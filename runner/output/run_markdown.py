@@ -20,7 +20,7 @@ _SIGNS = {"completed": "✅", "failed": "❌", "dead": "❌"}
 def run_markdown(view: RunView, room: int = MAX_CHARACTERS) -> str:
     """At most `room` characters: failures give way first, and what is left out is counted."""
     record, state = view.record, words.state(view.record, view.holder)
-    took = format_duration(round((record.ended_at or view.now) - record.started_at))
+    took = format_duration(round(view.driven.seconds, 1))
     head = (
         f"### {_SIGNS.get(state, '⚠️')} Backfill {code(record.plan)} → {code(record.target)}: "
         f"**{state}**"

@@ -39,7 +39,7 @@ def write_view(view: RunView, out: TextIO, *, color: bool) -> None:
     shown = state.upper()
     if color:
         shown = styled(shown, COLORS[state], bold=True)
-    took = format_duration(round((record.ended_at or view.now) - record.started_at))
+    took = format_duration(round(view.driven.seconds, 1))
     lines = [
         f"{shown}  {visible(record.plan)} → {visible(record.target)}, {_since(view)} ({took})",
         *(_stage(view, stage) for stage in view.stages),

@@ -54,7 +54,7 @@ def past_of(views: Iterable[RunView]) -> Mapping[str, Past]:
     found: dict[str, Past] = {}
     for view in views:
         for stage in view.stages:
-            ended, span = stage.settled, _span(stage)
+            ended, span = stage.settled, view.worked(stage)
             if stage.operation not in found and stage.completed and span and stage.took is not None:
                 found[stage.operation] = Past(view.record.id, ended / span, stage.took)
     return found
@@ -66,21 +66,22 @@ def left(view: RunView) -> Estimate | None:
         return None
     seconds, bases = 0.0, list[str]()
     for record, stage in zip(view.stages, view.plan.stages, strict=True):
-        one = of_stage(record, stage, view.record.follow)
+        one = of_stage(view, record, stage)
         if one:
             seconds += one.seconds
             bases += [one.basis] if one.basis not in bases else []
     return Estimate(seconds, ", then ".join(bases)) if bases else None
 
 
-def of_stage(record: StageRecord, stage: StageSpec, follow: bool) -> Estimate | None:
+def of_stage(view: RunView, record: StageRecord, stage: StageSpec) -> Estimate | None:
     """None for a stage that has come to its end, or of which nothing is known yet."""
+    follow = view.record.follow
     unsent, running = max(0, record.total - record.sent), record.running if follow else 0
     if not unsent and not running:
         return None
     batches = -(-unsent // stage.pacing.batch_size)
     paced = max(0, batches - (not record.sent)) * stage.pacing.delay
-    span, ended = _span(record), record.settled
+    span, ended = view.worked(record), record.settled
     if follow and ended and span:
         rate = ended / span
         if (unsent + running) / rate >= paced:
@@ -88,10 +89,6 @@ def of_stage(record: StageRecord, stage: StageSpec, follow: bool) -> Estimate | 
     if unsent and paced:
         return Estimate(paced, "by the pacing")
     return None
-
-
-def _span(stage: StageRecord) -> float:
-    return stage.ended - stage.began if stage.ended and stage.began else 0.0
 
 
 def needed(needs: Needs) -> str:

@@ -74,9 +74,7 @@ class Run:
                 return await execute(self.plan, replace(context, database=self.database))
 
         ending = asyncio.run(main())
-        return summarise(
-            journal, plan="test", target="test", followed=True, ending=ending, duration=0.0
-        )
+        return summarise(journal, plan="test", target="test", followed=True, ending=ending)
 
 
 def run(folder: Path, check: str, *answers: Answer, body: str = BODY) -> tuple[Summary, Run]:

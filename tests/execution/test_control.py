@@ -149,7 +149,7 @@ def test_max_failures_ends_the_run_as_incomplete_and_says_how_to_go_on(
     assert "`max_failures` is reached" in ending.reason
     assert 5 <= len(journal.failures()) < 20
     assert len(server.received) < 40
-    summary = summarise(journal, plan="p", target="t", followed=True, ending=ending, duration=0)
+    summary = summarise(journal, plan="p", target="t", followed=True, ending=ending)
     assert summary.status == "incomplete"
 
 
@@ -279,7 +279,7 @@ def test_a_canary_that_fails_ends_the_run(tmp_path: Path) -> None:
     ending, journal = run(tmp_path, body, server)
     assert ending.reason == "the canary of `sync` failed"
     assert _sizes(server) == [2]
-    summary = summarise(journal, plan="p", target="t", followed=True, ending=ending, duration=0)
+    summary = summarise(journal, plan="p", target="t", followed=True, ending=ending)
     assert summary.status == "failed"
 
 

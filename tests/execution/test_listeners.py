@@ -41,7 +41,7 @@ def run(tmp_path: Path, server: Engine, count: int = 4, body: str = SYNC) -> Sum
     async def main() -> Summary:
         async with connect(server, journal, clock=server.clock) as context:
             ending = await execute(plan, context)
-        return summarise(journal, plan="p", target="t", followed=True, ending=ending, duration=0.0)
+        return summarise(journal, plan="p", target="t", followed=True, ending=ending)
 
     return asyncio.run(main())
 

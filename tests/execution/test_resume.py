@@ -240,5 +240,5 @@ def test_a_stopped_run_with_open_jobs_is_incomplete_whatever_has_failed(tmp_path
             return await task
 
     ending = asyncio.run(main())
-    summary = summarise(journal, plan="p", target="t", followed=True, ending=ending, duration=0)
+    summary = summarise(journal, plan="p", target="t", followed=True, ending=ending)
     assert summary.status == "incomplete"

@@ -55,9 +55,7 @@ def run(
             return await execute(plan, context)
 
     ending = asyncio.run(main())
-    return summarise(
-        journal, plan=plan.name, target="test", followed=follow, ending=ending, duration=0.0
-    )
+    return summarise(journal, plan=plan.name, target="test", followed=follow, ending=ending)
 
 
 def test_every_event_arrives_once_and_its_job_is_followed_to_its_end(tmp_path: Path) -> None:

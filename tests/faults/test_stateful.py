@@ -85,9 +85,7 @@ class Runs(RuleBasedStateMachine):
         journal = reopen(self.store, plan, self.open)
         ending = attempt(self.server, plan, Mortal(journal, random, deadly), seed)
         if ending and ending.how == "complete":
-            summary = summarise(
-                journal, plan="p", target="t", followed=True, ending=ending, duration=0
-            )
+            summary = summarise(journal, plan="p", target="t", followed=True, ending=ending)
             journal.end(summary.status)
             assert summary.status in ("completed", "failed")
             assert sum(summary.totals.outcomes.values()) == summary.totals.planned

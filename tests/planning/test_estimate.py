@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.model import ExecutionPlan, RunRecord, RunView, StageRecord, Waited
+from runner.model import Driven, ExecutionPlan, RunRecord, RunView, StageRecord, Waited
 from runner.planning.estimate import Past, before, left, past_of, rough
 from runner.planning.serialize import dump_head, load_head
 from runner.planning.timeline import simulate
@@ -18,6 +18,7 @@ RECORD = RunRecord(
     variables={}, planned=100, follow=True, status="running", started_at=1000.0, ended_at=None,
     head="", parent=None, wanted=None, batch_size=None, delay=None,
 )  # fmt: skip
+DRIVEN = Driven(((1000.0, 1100.0),))
 NOTHING = StageRecord(1, "sync", 100, 0, 0, {}, None, None, None, None, None)
 
 
@@ -29,7 +30,9 @@ def plan(tmp_path: Path) -> ExecutionPlan:
 
 def view(plan: ExecutionPlan, **stage: object) -> RunView:
     record = replace(NOTHING, **stage)  # type: ignore[arg-type]
-    return RunView(RECORD, "somebody", load_head(dump_head(plan)), 1100.0, (record,), {}, (), ())
+    return RunView(
+        RECORD, "somebody", load_head(dump_head(plan)), 1100.0, (record,), {}, (), (), driven=DRIVEN
+    )
 
 
 def test_before_anything_is_sent_the_pacing_is_all_that_is_known(plan: ExecutionPlan) -> None:

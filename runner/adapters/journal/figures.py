@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -24,7 +23,9 @@ SENT = """sum(CASE WHEN chunks.state = 'accepted' THEN chunks.last - chunks.firs
 ELSE chunks.completed + chunks.failed END)"""
 
 
-def record(connection: Connection, run_id: str, observations: Sequence[Observation]) -> None:
+def record(
+    connection: Connection, run_id: str, observations: Sequence[Observation], now: float
+) -> None:
     """Keep what was seen of the jobs of events, and which events have ended."""
     connection.change_each(
         """INSERT INTO jobs (run_id, job_id, position, function, status, message, url)
@@ -45,7 +46,6 @@ def record(connection: Connection, run_id: str, observations: Sequence[Observati
             for job in observation.jobs
         ],
     )
-    now = time.time()
     ended = [observation for observation in observations if observation.outcome]
     connection.change_each(
         """INSERT INTO outcomes (run_id, position, chunk, item, outcome, message, at)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runner.adapters.journal import drives
 from runner.adapters.journal.database import Connection, Database
 from runner.errors import LeaseLost, LockHeld
 from runner.model import Submission
@@ -107,6 +108,8 @@ def park(lease: Lease, until: float, holder: str) -> Lease:
             name=lease.name,
             token=lease.token,
         )
+        run_id = connection.value("SELECT run_id FROM leases WHERE name = :name", name=lease.name)
+        drives.keep(connection, run_id, until)
     return parked
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
-from runner.adapters.journal import answers, chains, figures, requests
+from runner.adapters.journal import answers, chains, drives, figures, requests
 from runner.adapters.journal.database import Connection, Database
 from runner.execution.ports import Control, Latest, Unanswered, Unsettled
-from runner.model import Chain, CheckResult, Failure, Job, Json, Round, StageFigures, Totals
+from runner.model import Chain, CheckResult, Driven, Failure, Job, Json, Round, StageFigures, Totals
 
 T = TypeVar("T")
 
@@ -17,8 +17,11 @@ T = TypeVar("T")
 class JournalReader:
     """Each method reads what is of one moment; none writes."""
 
-    def __init__(self, database: Database, run_id: str, started_at: float) -> None:
+    def __init__(
+        self, database: Database, run_id: str, started_at: float, clock: Callable[[], float]
+    ) -> None:
         self._database, self.run_id, self.started_at = database, run_id, started_at
+        self._clock = clock
 
     def _reading(self) -> AbstractContextManager[Connection]:
         return self._database.read()
@@ -40,6 +43,13 @@ class JournalReader:
 
     def next_chunk(self) -> int:
         return self._value("SELECT coalesce(max(number) + 1, 0) FROM chunks WHERE run_id = :run")
+
+    def driven(self) -> Driven:
+        with self._reading() as connection:
+            return drives.of(connection, self.run_id, self._clock(), driven=self._is_driven())
+
+    def _is_driven(self) -> bool:
+        return False
 
     def latest(self) -> Latest | None:
         return self._read(requests.latest)

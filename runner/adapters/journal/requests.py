@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -71,7 +70,7 @@ def begin(connection: Connection, run_id: str, lease: Lease, chunk: Chunk, seen:
     return False
 
 
-def accept(connection: Connection, run_id: str, chunk: Chunk, answer: Answer) -> None:
+def accept(connection: Connection, run_id: str, chunk: Chunk, answer: Answer, now: float) -> None:
     """Keep what the server took of a request, and what it refused."""
     this = {"run": run_id, "number": chunk.number}
     if answer.refused is None:
@@ -90,7 +89,7 @@ def accept(connection: Connection, run_id: str, chunk: Chunk, answer: Answer) ->
             position=chunk.positions[taken],
             item=chunk.items[taken],
             message=answer.refused,
-            at=time.time(),
+            at=now,
         )
         failed = 1
         # Of a chunk with gaps the events after the refused one stay to be sent again.

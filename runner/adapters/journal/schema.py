@@ -107,6 +107,15 @@ CREATE TABLE waits (
 );
 CREATE INDEX waits_by_run ON waits (run_id, number);
 
+-- When somebody drove the run: see runner.adapters.journal.drives.
+CREATE TABLE drives (
+  number {serial},
+  run_id TEXT NOT NULL,
+  since DOUBLE PRECISION NOT NULL,
+  until DOUBLE PRECISION NOT NULL
+);
+CREATE INDEX drives_by_run ON drives (run_id, number);
+
 -- What the database has answered: figures before the work, and what checks came to.
 CREATE TABLE answers (
   run_id TEXT,

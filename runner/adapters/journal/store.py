@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -60,7 +60,8 @@ class StateReader:
     Raises `TargetError` where it cannot be reached or read, and `NoState` where there is none.
     """
 
-    def __init__(self, url: str = DEFAULT_STATE) -> None:
+    def __init__(self, url: str = DEFAULT_STATE, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._open(Database(url, only_reads=True))
 
     def _open(self, database: Database) -> None:
@@ -126,14 +127,13 @@ class StateReader:
     def glance(self, record: RunRecord) -> RunView:
         """Where a run stands, for a terminal."""
         with self._database.read() as connection:
-            return views.glance(connection, record)
+            return views.glance(connection, record, self._clock())
 
     def view(self, record: RunRecord) -> RunView:
         """All that a page shows of a run; the coverage is in `answers`."""
         with self._database.read() as connection:
-            return replace(
-                views.glance(connection, record), **views.timeline(connection, record.id)
-            )
+            view = views.glance(connection, record, self._clock())
+            return replace(view, **views.timeline(connection, record.id))
 
     def mark(self, record: RunRecord | None) -> str:
         """Changes whenever what there is to show of a run does, or (None) of the list of runs."""
@@ -226,7 +226,7 @@ class StateReader:
             return chains.retriable(connection, record.id, kinds, patterns)
 
     def reading(self, record: RunRecord) -> JournalReader:
-        return JournalReader(self._database, record.id, record.started_at)
+        return JournalReader(self._database, record.id, record.started_at, self._clock)
 
     def syncs(self) -> list[SyncRecord]:
         with self._database.read() as connection:
@@ -236,7 +236,8 @@ class StateReader:
 class Store(StateReader):
     """A state that is written too; it is made where there is none."""
 
-    def __init__(self, url: str = DEFAULT_STATE) -> None:
+    def __init__(self, url: str = DEFAULT_STATE, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._open(Database(url))
 
     def _prepare(self) -> None:
@@ -254,7 +255,7 @@ class Store(StateReader):
         """Write down a new run; `record` has target, address, variables, follow, parent, source,
         and `origins`: of a retry, what its events stand for, by position (see `retriable`)."""
         origins = record.pop("origins", {})
-        started_at = time.time()
+        started_at = self._clock()
         values = {"parent": None, "source": None} | record
         values |= {
             "id": run_id,
@@ -273,10 +274,10 @@ class Store(StateReader):
             connection.change(f"INSERT INTO runs ({names}) VALUES ({given})", **values)
             plans.write_events(connection, run_id, plan)
             answers.keep_origins(connection, run_id, origins)
-        return JournalWriter(lease, run_id, started_at)
+        return JournalWriter(lease, run_id, started_at, self._clock)
 
     def journal(self, record: RunRecord, lease: Lease) -> JournalWriter:
-        return JournalWriter(lease, record.id, record.started_at)
+        return JournalWriter(lease, record.id, record.started_at, self._clock)
 
     def reopen(
         self,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
-from runner.adapters.journal import answers, chains
+from runner.adapters.journal import answers, chains, drives
 from runner.adapters.journal.database import Connection
 from runner.adapters.journal.figures import (
     FAILED,
@@ -20,6 +19,7 @@ from runner.adapters.journal.leases import standing_of
 from runner.model import (
     ITEM,
     Bucket,
+    Driven,
     FailureGroup,
     Note,
     Outcome,
@@ -40,20 +40,29 @@ _BUCKETS = 120
 _GROUPED = f"replace(outcomes.message, outcomes.item, '{ITEM}')"
 
 
-def glance(connection: Connection, record: RunRecord) -> RunView:
+def glance(connection: Connection, record: RunRecord, now: float) -> RunView:
     """Where the run stands: stages, outcomes, failures, checks."""
     held = connection.row("SELECT *, {now} AS now FROM leases WHERE run_id = :run", run=record.id)
     holder, submission = standing_of(held) if held else (None, None)
     plan = load_head(record.head)
-    stages = _stages(connection, record, plan)
+    driven = drives.of(
+        connection,
+        record.id,
+        now,
+        driven=record.status == "running"
+        and holder is not None
+        and not (submission and submission.waits),
+    )
+    stages = _stages(connection, record, plan, driven)
     outcomes = added(stage.outcomes for stage in stages)
     return RunView(
         record=record,
         holder=holder,
         submission=submission,
         plan=plan,
-        now=time.time(),
+        now=now,
         stages=stages,
+        driven=driven,
         outcomes={name: number for name, number in outcomes.items() if name != "completed"},
         failures=_failures(connection, record.id),
         checks=tuple(answers.checks_of(connection, record.id)),
@@ -119,12 +128,14 @@ def waits_of(connection: Connection, run_id: str) -> list[Waited]:
     return [Waited(*row) for row in connection.rows(query, run=run_id, limit=MAX_WAITS)]
 
 
-def _stages(connection: Connection, record: RunRecord, plan: RunHead) -> tuple[StageRecord, ...]:
+def _stages(
+    connection: Connection, record: RunRecord, plan: RunHead, driven: Driven
+) -> tuple[StageRecord, ...]:
     query = """SELECT stage, max(batch) AS batches, min(sent_at) AS began,
     max(sent_at) AS last_sent FROM chunks WHERE run_id = :run GROUP BY stage"""
     begun = {row.stage: row for row in connection.rows(query, run=record.id)}
     known = by_stage(connection, record.id)
-    ended = _ended(connection, record.id)
+    ended = _ended(connection, record.id, driven)
     query = """SELECT stage, reason, began, ended FROM waits
     WHERE run_id = :run AND ended IS NULL ORDER BY number"""
     now = {row.stage: Waited(*row) for row in connection.rows(query, run=record.id)}
@@ -149,17 +160,22 @@ def _figures(
     return known.sent, int(begun.batches), known.outcomes, begun.began, begun.last_sent
 
 
-def _ended(connection: Connection, run_id: str) -> dict[int, tuple[float | None, float | None]]:
+def _ended(
+    connection: Connection, run_id: str, driven: Driven
+) -> dict[int, tuple[float | None, float | None]]:
     """When the last event of each stage ended, and how long one took; each sweep ends many."""
-    query = """SELECT chunks.stage, max(moments.last) AS last,
-    sum((moments.at - chunks.sent_at) * moments.events)
-      / CAST(sum(moments.events) AS DOUBLE PRECISION) AS took
+    query = """SELECT chunks.stage, chunks.sent_at, moments.last, moments.at, moments.events
     FROM chunks JOIN (
       SELECT chunk, max(at) AS last, avg(at) AS at, count(*) AS events
       FROM outcomes WHERE run_id = :run AND at IS NOT NULL GROUP BY chunk
     ) AS moments ON chunks.number = moments.chunk
-    WHERE chunks.run_id = :run GROUP BY chunks.stage"""
-    return {stage: (last, took) for stage, last, took in connection.rows(query, run=run_id)}
+    WHERE chunks.run_id = :run"""
+    found: dict[int, tuple[float, float, int]] = {}
+    for stage, sent_at, last, at, events in connection.rows(query, run=run_id):
+        latest, sum_, count = found.get(stage, (last, 0.0, 0))
+        took = driven.between(sent_at, at) * events
+        found[stage] = max(latest, last), sum_ + took, count + events
+    return {stage: (last, sum_ / count) for stage, (last, sum_, count) in found.items()}
 
 
 def _failures(connection: Connection, run_id: str) -> tuple[FailureGroup, ...]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from runner.adapters.journal import answers, figures, requests
+from runner.adapters.journal import answers, drives, figures, requests
 from runner.adapters.journal.database import Connection
 from runner.adapters.journal.leases import Lease
 from runner.adapters.journal.reader import JournalReader
 from runner.execution.ports import Answer, Chunk, Control, Observation
 from runner.model import CheckResult, ExecutionPlan, Json, Round, RunStatus
 
+_KEEP_EVERY = 1.0  # seconds
 END_WAITS = "UPDATE waits SET ended = :now WHERE run_id = :run AND ended IS NULL"
 
 
@@ -23,9 +23,12 @@ class JournalWriter(JournalReader):
     another process has taken the run over.
     """
 
-    def __init__(self, lease: Lease, run_id: str, started_at: float) -> None:
-        super().__init__(lease.database, run_id, started_at)
+    def __init__(
+        self, lease: Lease, run_id: str, started_at: float, clock: Callable[[], float]
+    ) -> None:
+        super().__init__(lease.database, run_id, started_at, clock)
         self._lease = lease
+        self._kept: float | None = None  # until when it is written that the run is driven
         # The latest answer, until it is written: lost, its request is made again with the same ids.
         self._owed: tuple[Chunk, Answer] | None = None
 
@@ -40,11 +43,32 @@ class JournalWriter(JournalReader):
         owed = self._owed
         with self._database.write() as connection:
             self._lease.renew(connection)
+            self._keep_drive(connection)
             if owed:
-                requests.accept(connection, self.run_id, *owed)
+                requests.accept(connection, self.run_id, *owed, self._clock())
             yield connection
         if self._owed is owed:
             self._owed = None
+
+    def _keep_drive(self, connection: Connection) -> None:
+        now = self._clock()
+        if self._kept is not None and not 0 <= now - self._kept < _KEEP_EVERY:
+            drives.keep(connection, self.run_id, now)
+            self._kept = now
+
+    def drive(self) -> None:
+        with self._writing() as connection:
+            self._kept = self._clock()
+            drives.begin(connection, self.run_id, self._kept)
+
+    def rest(self) -> None:
+        with self._writing() as connection:
+            if self._kept is not None:
+                drives.keep(connection, self.run_id, self._clock())
+        self._kept = None
+
+    def _is_driven(self) -> bool:
+        return self._kept is not None
 
     def settle(self) -> None:
         if self._owed:
@@ -71,20 +95,20 @@ class JournalWriter(JournalReader):
     def record(self, observations: Sequence[Observation]) -> None:
         if any(observation.jobs or observation.outcome for observation in observations):
             with self._writing() as connection:
-                figures.record(connection, self.run_id, observations)
+                figures.record(connection, self.run_id, observations, self._clock())
 
     def note(self, message: str) -> None:
         with self._writing() as connection:
             connection.change(
                 "INSERT INTO notes (run_id, at, message) VALUES (:run, :now, :message)",
                 run=self.run_id,
-                now=time.time(),
+                now=self._clock(),
                 message=message,
             )
 
     def waiting(self, stage: int, reason: str | None) -> None:
         """The stage waits for `reason` from now on; None: it waits no longer."""
-        now = time.time()
+        now = self._clock()
         with self._writing() as connection:
             connection.change(END_WAITS, run=self.run_id, now=now)
             if reason:
@@ -98,7 +122,7 @@ class JournalWriter(JournalReader):
                 )
 
     def end(self, status: RunStatus, reason: str | None = None) -> None:
-        now = time.time()
+        now = self._clock()
         with self._writing() as connection:
             connection.change(
                 """UPDATE runs SET status = :status, ended_at = :now, reason = :reason
@@ -109,6 +133,7 @@ class JournalWriter(JournalReader):
                 reason=reason,
             )
             connection.change(END_WAITS, run=self.run_id, now=now)
+            drives.end(connection, self.run_id, now)
 
     def remember(self, name: str, value: Json) -> None:
         with self._writing() as connection:

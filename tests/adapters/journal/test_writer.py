@@ -36,6 +36,8 @@ WRITES: dict[str, Callable[[JournalWriter], object]] = {
     "begin_chunk": lambda journal: journal.begin_chunk(REQUEST, Control()),
     "accept": lambda journal: journal.accept(REQUEST, Answer((), "no")),
     "settle": _accept_and_settle,
+    "drive": lambda journal: journal.drive(),
+    "rest": lambda journal: journal.rest(),
     "withdraw": lambda journal: journal.withdraw(REQUEST),
     "record": lambda journal: journal.record([SEEN]),
     "note": lambda journal: journal.note("a note"),

@@ -1,0 +1,104 @@
+"""Only time in which somebody drove the run counts as work, the same wherever it is told."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from runner.execution.summary import summarise
+from runner.model import RunView
+from runner.output.run_json import view_json
+from runner.output.run_text import write_view
+from runner.planning.estimate import before, left, past_of
+from runner.spec.units import format_duration
+from tests.execution.test_pacing import DRAIN, World
+from tests.support import CATALOG, make_plan, new_store, reopen, repos
+
+BODY = repos(4) + "operations: [sync]\nbatch_size: 1\ndelay: 10s\n"
+DAY = 86_400.0
+
+
+def view(made: World) -> RunView:
+    store = new_store(made.folder, made.clock.time)
+    return store.glance(store.find("RUN1"))
+
+
+def interrupted(folder: Path) -> World:
+    """Two events are sent within 15 s; a day later, the others."""
+    made = World(folder, make_plan(folder, BODY))
+    made.drive(15)
+    made.clock.now += DAY
+    return made
+
+
+def test_a_standstill_is_no_part_of_the_duration_on_any_surface(tmp_path: Path) -> None:
+    made = interrupted(tmp_path)
+    assert view(made).driven.seconds == pytest.approx(15, abs=0.2)
+    ending, _ = made.drive()
+    summary = summarise(made.journal, plan="p", target="t", followed=True, ending=ending)
+    assert summary.duration == pytest.approx(15 + 10, abs=0.5)
+    reopen(new_store(tmp_path, made.clock.time), made.plan).end(summary.status)
+    made.clock.now += DAY
+    shown = view(made)
+    assert view_json(shown)["duration_s"] == round(summary.duration, 3)
+    out = io.StringIO()
+    write_view(shown, out, color=False)
+    assert f"({format_duration(round(summary.duration, 1))})" in out.getvalue().splitlines()[0]
+
+
+def test_nor_of_rates_and_estimates(tmp_path: Path) -> None:
+    made = interrupted(tmp_path)
+    made.drive()
+    shown = view(made)
+    past = past_of([shown])["sync"]
+    assert past.rate == pytest.approx(4 / 25, rel=0.05)
+    assert past.took < 1
+    assert before(made.plan, {"sync": past}).seconds == pytest.approx(30, abs=2)
+
+
+def test_jobs_that_ran_on_while_nobody_drove_the_run_took_what_was_seen_of_them(
+    tmp_path: Path,
+) -> None:
+    made = World(tmp_path, make_plan(tmp_path, repos(1) + "operations: [sync]\n"))
+    made.server.slow_jobs = {"o/r0"}
+    made.drive(5)
+    made.clock.now += DAY
+    made.server.finish()
+    made.drive()
+    assert past_of([view(made)])["sync"].took == pytest.approx(5, abs=1)
+
+
+def test_a_process_that_was_killed_has_driven_until_its_last_word(tmp_path: Path) -> None:
+    made = World(tmp_path, make_plan(tmp_path, BODY))
+    made.drive(15)
+    store = new_store(tmp_path, made.clock.time)
+    with store._database.write() as connection:  # as if it had not told its end
+        connection.change("UPDATE drives SET until = until - 0.5")
+    made.clock.now += DAY
+    assert view(made).driven.seconds == pytest.approx(14.5, abs=0.2)
+    assert left(view(made)) is not None
+
+
+def drain(folder: Path, rounds: int, limits: str) -> World:
+    catalog = CATALOG + DRAIN.replace("at_most: 0}}", "at_most: 0}, " + limits + "}")
+    body = repos(1) + "operations: [drain]\ndelay: 1m\n"
+    return World(folder, make_plan(folder, body, catalog=catalog), rounds=rounds)
+
+
+def test_a_drain_uses_up_its_time_only_while_it_is_driven(tmp_path: Path) -> None:
+    made = drain(tmp_path, 8, "max_time: 8m")
+    made.drive(90)
+    made.clock.now += DAY
+    assert made.drive()[0].how == "complete"
+    assert len(made.server.received) == 8
+
+
+def test_a_drain_ends_when_it_has_been_driven_for_its_time(tmp_path: Path) -> None:
+    made = drain(tmp_path, 100, "max_time: 5m")
+    made.drive(90)
+    made.clock.now += DAY
+    ending, _ = made.drive()
+    assert ending.how == "limit"
+    assert len(made.server.received) == 7
