@@ -116,15 +116,16 @@ class World:
     def __post_init__(self) -> None:
         self.server = Timed(clock=self.clock)
         self._backlog = Backlog(self.server, self.rounds * self.plan.events)
-        self._begun = False
+        self._items, self._begun = SameItems(self.plan), False
 
     def drive(
         self, seconds: float = 1e9, step: Callable[[RunContext], Step] | None = None
     ) -> tuple[Ending, Step | None]:
         store = new_store(self.folder, self.clock.time)
+        if self._begun:
+            self.plan = store.plan_of(store.find("RUN1"))
         begin = reopen if self._begun else start_journal
         self.journal, self._begun = begin(store, self.plan), True
-        self.plan = store.plan_of(store.find("RUN1"))
         self.driven_from.append(self.clock.now)
         driven = self.clock.run(self._drive(self.journal, seconds, step))
         let_go(store)
@@ -142,7 +143,7 @@ class World:
                 guards=self.guards,
                 options=RunOptions(limits=self.limits),
                 database=self._backlog,
-                resolver=SameItems(self.plan),
+                resolver=self._items,
             )
             context = replace(context, step=step and step(context))
             return await execute(self.plan, context), context.step
