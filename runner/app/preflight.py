@@ -48,7 +48,7 @@ def preflight(
             raise PreflightRefused(message, hint=hint, findings=fails)
         for finding in of_server:
             if finding.level == "warn":
-                hint = f" ({finding.mend})" if finding.mend else ""
+                hint = f" ({finding.hint})" if finding.hint else ""
                 session.reporter.note(f"{finding.about}: {finding.message}{hint}")
     return options
 
@@ -249,8 +249,8 @@ def _github(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Fi
     if not session.environ.get("GITHUB_TOKEN"):
         if not thorough:
             return []
-        mend = "set GITHUB_TOKEN to the worker's token, to compare its points with the plan's"
-        return [Finding("github", "warn", "no token: its rate limit is not known", mend)]
+        hint = "set GITHUB_TOKEN to the worker's token, to compare its points with the plan's"
+        return [Finding("github", "warn", "no token: its rate limit is not known", hint)]
     from runner.adapters.guards.open import github_rate
     from runner.execution.ports import GuardUnanswered
 
@@ -258,6 +258,6 @@ def _github(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Fi
         rate = blocking(github_rate(session.environ))
         reset = datetime.fromtimestamp(rate.reset, UTC).strftime("%H:%M UTC")
     except (GuardUnanswered, ValueError, OverflowError, OSError) as error:
-        mend = "look at GITHUB_TOKEN and the network"
-        return [Finding("github", "warn", f"its rate limit cannot be told: {error}", mend)]
+        hint = "look at GITHUB_TOKEN and the network"
+        return [Finding("github", "warn", f"its rate limit cannot be told: {error}", hint)]
     return [examine_github(plan, rate.remaining, rate.limit, reset)]

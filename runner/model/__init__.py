@@ -38,16 +38,7 @@ from runner.model.execution_plan import (
     StageSpec,
     group_skipped,
 )
-from runner.model.finding import Finding, Level
 from runner.model.function import Function, Rate, Rest, Singleton, Trigger, span
-from runner.model.guard import (
-    CommandGuard,
-    FileGuard,
-    GithubGuard,
-    GuardSpec,
-    HttpGuard,
-    SqlGuard,
-)
 from runner.model.json import (
     Data,
     Json,
@@ -56,10 +47,15 @@ from runner.model.patience import Patience
 from runner.model.plan import (
     Amount,
     BackfillPlan,
+    CommandGuard,
     Condition,
     Contract,
     FailureLimit,
+    FileGuard,
     ForEach,
+    GithubGuard,
+    GuardSpec,
+    HttpGuard,
     Input,
     Load,
     OnFailure,
@@ -69,9 +65,12 @@ from runner.model.plan import (
     Repositories,
     Schedule,
     Skipped,
+    SqlGuard,
     Wait,
 )
 from runner.model.problem import (
+    Finding,
+    Level,
     Payload,
     Problem,
     Severity,

@@ -8,9 +8,17 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from runner.model.asking import Check, Fact, Measure, Needs, Until
-from runner.model.guard import GuardSpec
 from runner.model.json import Data
-from runner.model.plan import FailureLimit, ForEach, Input, OnFailure, Pacing, Skipped, Wait
+from runner.model.plan import (
+    FailureLimit,
+    ForEach,
+    GuardSpec,
+    Input,
+    OnFailure,
+    Pacing,
+    Skipped,
+    Wait,
+)
 from runner.model.problem import Problem
 
 MAX_NAMED = 5  # items that a group names

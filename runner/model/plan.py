@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from runner.model.asking import (
     CheckSpec,
@@ -21,7 +21,6 @@ from runner.model.asking import (
     Question,
     RowSource,
 )
-from runner.model.guard import GuardSpec
 from runner.model.json import Data, Json
 from runner.model.problem import Payload, Problem
 
@@ -178,3 +177,44 @@ class BackfillPlan:
     workspaces: tuple[str | Question, ...] = ()
     workspace_repos: Question | None = None  # how a workspace's repositories are found
     found: Found = field(default_factory=Found)
+
+
+@dataclass(frozen=True, slots=True)
+class GithubGuard:
+    """Hold while fewer than `remaining` points of GitHub's hourly rate limit are left."""
+
+    remaining: int
+
+
+@dataclass(frozen=True, slots=True)
+class HttpGuard:
+    """Hold unless a GET of `url` answers 2xx."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class SqlGuard:
+    """Hold unless the one value that `query` gives lies within the bounds; without bounds, while
+    it is false."""
+
+    query: str
+    at_most: float | None = None
+    at_least: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommandGuard:
+    """Hold unless the program exits with 0; no shell is involved."""
+
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileGuard:
+    """Hold while the file exists."""
+
+    path: str
+
+
+GuardSpec: TypeAlias = GithubGuard | HttpGuard | SqlGuard | CommandGuard | FileGuard

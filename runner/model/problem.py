@@ -1,10 +1,10 @@
-"""What is wrong in a file, and where; and what knows its own place in one."""
+"""What is wrong in a file, and where; what a check of the setup has found."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from runner.model.json import Data, Json
 
@@ -37,3 +37,15 @@ class Payload(Protocol):
 
     def largest(self, data: Data, message: str, hint: str, /) -> Problem:
         """A problem at the key that has most of `data`."""
+
+
+Level = Literal["ok", "warn", "fail"]
+
+
+class Finding(NamedTuple):
+    """What a check of the setup has found: about what, how bad, and what to do."""
+
+    about: str
+    level: Level
+    message: str
+    hint: str | None = None

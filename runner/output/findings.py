@@ -13,15 +13,15 @@ _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red"
 
 
 def findings_text(findings: Sequence[Finding], *, color: bool) -> str:
-    """A line each, its mend below it, and a verdict at the end."""
+    """A line each, its hint below it, and a verdict at the end."""
     wide = max((len(finding.about) for finding in findings), default=0)
     lines = []
-    for about, level, message, mend in findings:
+    for about, level, message, hint in findings:
         mark, paint = _MARKS[level]
         mark = styled(mark, paint, bold=True) if color else mark
         lines.append(f" {mark} {about:<{wide}}  {visible(message)}")
-        if mend and level != "ok":
-            lines.append(f"   {'':<{wide}}  → {visible(mend)}")
+        if hint and level != "ok":
+            lines.append(f"   {'':<{wide}}  → {visible(hint)}")
     return "\n".join([*lines, "", verdict(findings)])
 
 

@@ -1,4 +1,4 @@
-"""`backfill doctor`, and the same before a run: each fault with its mend, and nothing sent."""
+"""`backfill doctor`, and the same before a run: each fault with its hint, and nothing sent."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_wrong_keys_are_told_apart_and_never_shown(backfill: Backfill) -> None:
     assert result.status == 4
     found = findings(result)
     assert found["event key"][0]["level"] == found["signing key"][0]["level"] == "fail"
-    assert "INNGEST_EVENT_KEY" in found["event key"][0]["mend"]
+    assert "INNGEST_EVENT_KEY" in found["event key"][0]["hint"]
     for key in wrong.values():
         assert key not in result.out + result.err
 
@@ -138,7 +138,7 @@ def test_a_target_that_is_not_there_has_one_fault_and_its_mend(backfill: Backfil
 
 
 @pytest.mark.parametrize(
-    ("functions", "mend"),
+    ("functions", "hint"),
     [
         ({"f": "app/synk"}, "did you mean `app/synk`?"),
         ({"f": "quite/another"}, "functions listen to: quite/another"),
@@ -147,7 +147,7 @@ def test_a_target_that_is_not_there_has_one_fault_and_its_mend(backfill: Backfil
 )
 @pytest.mark.parametrize("command", ["doctor", "run"])
 def test_an_event_that_no_function_listens_to_is_a_fault_and_refuses_the_run(
-    backfill: Backfill, tmp_path: Path, functions: dict[str, str], mend: str, command: str
+    backfill: Backfill, tmp_path: Path, functions: dict[str, str], hint: str, command: str
 ) -> None:
     server = Server(functions)
     plan = write_plan(tmp_path, repos(1) + SYNC)
@@ -156,7 +156,7 @@ def test_an_event_that_no_function_listens_to_is_a_fault_and_refuses_the_run(
     assert result.status == 4
     said = result.out if command == "doctor" else result.err
     assert "no function listens to `app/sync`: it would be accepted, and nothing would run" in said
-    assert mend in said
+    assert hint in said
     assert all(body in (b"[]", b"") for _, _, body in server.requests), "nothing was sent"
     assert not Path(".backfill").exists()
 

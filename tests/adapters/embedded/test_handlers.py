@@ -1,4 +1,4 @@
-"""Loading handlers: from the plan's folder first, and every mistake named with its mend."""
+"""Loading handlers: from the plan's folder first, and every mistake named with its hint."""
 
 from __future__ import annotations
 

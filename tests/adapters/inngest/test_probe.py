@@ -73,7 +73,7 @@ def test_a_clock_that_is_apart_is_a_warning_with_its_mend(
     found: list[Finding] = asyncio.run(examine_target(Probe(), "x", follows=True))
     (clock,) = [finding for finding in found if finding.about == "clock"]
     assert (clock.level, words in clock.message) == (level, True)
-    assert (level == "warn") == bool(clock.mend)
+    assert (level == "warn") == bool(clock.hint)
 
 
 @pytest.mark.parametrize("status", [401, 404])
