@@ -36,8 +36,11 @@ from runner.model import (
     Json,
     Outcome,
     PlannedEvent,
+    Problem,
     RunRecord,
     RunState,
+    Skipped,
+    Stage,
     Summary,
 )
 from runner.planning.compare import first_difference
@@ -71,6 +74,22 @@ class Prepared:
     def events(self) -> Iterator[PlannedEvent]:
         """Every event that would be sent, in sending order: its operation is that of the stage."""
         return (event for stage in self.plan.stages for event in stage.planned())
+
+    @property
+    def digest(self) -> str:
+        return self.plan.digest
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return self.plan.stages
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        return self.plan.skipped
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        return self.plan.warnings
 
 
 @dataclass(frozen=True, slots=True)
