@@ -131,16 +131,13 @@ class Binder:
 
     plan: BackfillPlan
     problems: list[Problem] = field(default_factory=list)
-    _skipped: dict[str, Collection[str]] = field(default_factory=dict)
-    _rows: dict[str, Sequence[str]] = field(default_factory=dict)
+    _ran: dict[str, tuple[EventBlocks, Sequence[Skipped]]] = field(default_factory=dict)
     _items: dict[str | None, ItemsOf] = field(default_factory=dict)
 
     def runs(self, operation: Operation, items: EventBlocks, skipped: Sequence[Skipped]) -> None:
         """What an operation comes to. One that is deferred may yet run for what it skips today."""
-        if not (operation.deferred or operation.until):
-            self._skipped[operation.name] = {one.item for one in skipped if one.item is not None}
-        if operation.for_each == "row":
-            self._rows[operation.name] = list(dict.fromkeys(items.names()))
+        later = operation.deferred or operation.until
+        self._ran[operation.name] = (items, () if later else skipped)
 
     def checks(self, specs: Sequence[CheckSpec]) -> tuple[Check, ...]:
         return tuple(self._check(spec) for spec in specs)
@@ -210,7 +207,9 @@ class Binder:
     def _items_of(self, operation: str | None) -> ItemsOf:
         if operation not in self._items:
             found = next((one for one in self.plan.operations if one.name == operation), None)
-            skipped = self._skipped.get(operation or "", ())
-            rows = self._rows.get(operation or "", ())
-            self._items[operation] = items_of(self.plan, found, skipped, rows)
+            items, skipped = self._ran.get(operation or "", (None, ()))
+            of_rows = found is not None and found.for_each == "row"
+            rows = list(dict.fromkeys(items.names())) if items and of_rows else ()
+            left_out = {one.item for one in skipped if one.item is not None}
+            self._items[operation] = items_of(self.plan, found, left_out, rows)
         return self._items[operation]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from runner.errors import TargetDown
+from runner.execution.check import Questioner
 from runner.execution.context import Ending
 from runner.execution.run import execute
 from runner.execution.summary import summarise
@@ -152,3 +155,65 @@ def test_a_database_that_is_away_for_a_moment_is_asked_again(tmp_path: Path) -> 
 def test_a_database_that_stays_away_ends_the_run_and_is_no_verdict(tmp_path: Path) -> None:
     with pytest.raises(TargetDown):
         run(tmp_path, ALLOW, AWAY)
+
+
+@dataclass
+class Timed:
+    """A database whose clock is `ahead` of the runner's, and whose rows say when they were written:
+    by its own clock, `late` seconds after the run began."""
+
+    clock_: FakeClock
+    ahead: float
+    late: float
+    names: list[str | None] = field(default_factory=list)
+    started: list[Json] = field(default_factory=list)
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock_.time() + self.ahead, UTC)
+
+    def clock(self, name: str | None) -> DatabaseClock:
+        self.names.append(name)
+        self.began = self.now()
+        return DatabaseClock(self.began.isoformat(), "UTC", 0.0, self.ahead)
+
+    def ask(self, query: Query, parameters: Mapping[str, Json]) -> Table:  # noqa: ARG002
+        self.started.append(parameters["run_started_at"])
+        at = (self.began + timedelta(seconds=self.late)).isoformat()
+        return Table(("repo", "at"), (("o/r0", at), ("o/r1", at)))
+
+    def row_security(self, query: Query, parameters: Mapping[str, Json]) -> tuple[()]:
+        raise AssertionError(f"no figure is 0 of {query.text} with {parameters}")
+
+
+NEWER = """  - name: c
+    after: sync
+    query: {table: r, columns: [repo, at], where: {x: ":repos"}}
+    expect: {column: at, newer_than: run.started_at}
+"""
+
+
+@pytest.mark.parametrize("ahead", [-3600.0, -20.0, 0.0, 20.0, 3600.0])
+@pytest.mark.parametrize(("late", "status"), [(-1, "failed"), (0, "failed"), (1, "completed")])
+def test_a_runner_ahead_or_behind_proves_neither_more_nor_less(
+    tmp_path: Path, ahead: float, late: float, status: str
+) -> None:
+    made = Run(tmp_path, make_plan(tmp_path, BODY + NEWER), Database([]))
+    made.database = database = Timed(made.clock, ahead, late)  # type: ignore[assignment]
+    assert made().status == status
+    assert database.names == [None], "once, as the run begins"
+    assert set(database.started) == {database.began.isoformat()}
+
+
+def test_a_resumed_run_keeps_the_start_that_its_database_told(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path, BODY + NEWER)
+    journal, clock = start_journal(new_store(tmp_path), plan), FakeClock()
+    database, starts = Timed(clock, 20.0, 0.0), []
+    for _ in range(2):
+        questioner = Questioner(database, clock, asyncio.Event(), Random(0), Recorder(), journal  # noqa: S311)
+        asyncio.run(questioner.begin([], plan.checks))
+        since = questioner.since(plan.checks[0].question)
+        assert since is not None
+        starts.append(since.at)
+        asyncio.run(clock.sleep(60, asyncio.Event()))
+    assert starts[0] == starts[1]
+    assert database.names == [None]

@@ -1,0 +1,235 @@
+"""What questions are asked about: the items that their operation runs for, and no others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runner.errors import InvalidPlan
+from runner.model import ExecutionPlan, Json, Query, Stage, Table
+from runner.planning.build import build_execution_plan
+from runner.planning.facts import gather
+from runner.planning.serialize import dump_head, load_plan
+from runner.planning.subset import subset
+from runner.spec.load import load_plan as read_plan
+from tests.support import make_plan, write_plan
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+OPERATIONS = ("sync", "deep", "rank", "rows", "drain", "tidy")
+QUERY = "select full_name as repo, id as workspace_id, 1 as item, n from r where full_name"
+CATALOG = f"""\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  sync:
+    event: a/sync
+    for_each: repo
+    payload: {{}}
+    checks: [{{name: sync, query: "{QUERY} in :repos", expect: {{column: n, at_least: 1}}}}]
+  deep:
+    event: a/deep
+    for_each: repo
+    when: repo.deep | default(true)
+    payload: {{}}
+    checks: [{{name: deep, query: "{QUERY} in :repos", expect: {{column: n, at_least: 1}}}}]
+  rank:
+    event: a/rank
+    for_each: workspace
+    payload: {{}}
+    checks:
+      - {{name: rank, query: "{QUERY} in :workspaces", expect: {{column: n, at_least: 1}}}}
+      - {{name: members, query: "{QUERY} in :repos", key: repo, expect: {{column: n, at_least: 1}}}}
+  rows:
+    event: a/rows
+    for_each: {{query: "select n as item from r where x in :repos", item: "{{{{ row.item }}}}"}}
+    payload: {{}}
+    checks: [{{name: rows, each: true, query: "select item, n from r", expect: {{rows: 1}}}}]
+  drain:
+    event: a/drain
+    for_each: repo
+    when: repo.deep | default(true)
+    payload: {{}}
+    until: {{query: "select 1 as n where x in :repos", expect: {{column: n, at_most: 0}}}}
+  tidy: {{event: a/tidy, for_each: once, payload: {{}}}}
+coverage:
+  all: {{query: "select full_name as item, 1 as total, 1 as done from r where x in :repos"}}
+"""
+
+
+class Rows:
+    """Gives a row for each repository that it is asked about."""
+
+    def __init__(self) -> None:
+        self.repos: list[str] = []
+
+    def ask(self, query: Query, parameters: Mapping[str, Json]) -> Table:
+        assert "select n as item" in str(query.ask)
+        self.repos = list(parameters["repos"])
+        return Table(("item",), tuple((f"row of {repo}",) for repo in self.repos))
+
+
+REPOSITORIES = st.lists(
+    st.fixed_dictionaries(
+        {
+            "skip": st.lists(st.sampled_from(OPERATIONS), unique=True),
+            "workspace": st.sampled_from(["w1", "w2", "w3"]),
+            "deep": st.booleans(),
+        }
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(deadline=None, max_examples=25)
+@given(REPOSITORIES)
+def test_an_operations_questions_are_about_exactly_what_it_sends(
+    written: list[dict[str, Json]],
+) -> None:
+    rows = [{"repo": f"o/r{number}", **row} for number, row in enumerate(written)]
+    database = Rows()
+    with TemporaryDirectory() as folder:
+        lines = "".join(f"  - {json.dumps(row)}\n" for row in rows)
+        body = f"repos:\n{lines}operations: [{', '.join(OPERATIONS)}]\n"
+        plan = read_plan(str(write_plan(Path(folder), body, catalog=CATALOG)))
+        built = build_execution_plan(gather(plan, database, NOW))
+
+    def skipped(row: Mapping[str, Json], operation: str) -> bool:
+        return operation in row["skip"]
+
+    sent = {stage.operation: {item for item, _ in stage.items.raw()} for stage in built.stages}
+    checks = {check.name: check for check in built.checks}
+    assert set(checks) >= {name for name in ("sync", "deep", "rank", "rows") if name in sent}
+    for name in ("sync", "deep", "rank", "rows"):
+        if name in checks:
+            assert set(checks[name].question.items) == sent[name]
+    for name in ("sync", "deep"):
+        if name in checks:
+            assert checks[name].question.parameters["repos"] == list(checks[name].question.items)
+    if "members" in checks:
+        members = [row["repo"] for row in rows if not skipped(row, "rank")]
+        assert checks["members"].question.parameters["repos"] == members
+    assert database.repos == [row["repo"] for row in rows if not skipped(row, "rows")]
+    for stage in built.stages:
+        if stage.until:  # it may yet run for what it skips only today
+            goal = [row["repo"] for row in rows if not skipped(row, "drain")]
+            assert stage.until.question.parameters == {"repos": goal}
+    of_repos = {"sync", "deep", "drain"}
+    any_of_them = [row["repo"] for row in rows if not of_repos <= set(row["skip"])]
+    assert list(built.coverage[0].question.items) == any_of_them
+    bodies = {stage.number: stage.items.blocks for stage in built.stages}  # type: ignore[attr-defined]
+    again = load_plan(dump_head(built), bodies)
+    assert (again.checks, again.coverage) == (built.checks, built.coverage)
+
+
+def _only(stage: Stage, item: str) -> int:
+    return next(index for index, (name, _) in enumerate(stage.items.raw()) if name == item)
+
+
+def test_a_retry_proves_what_it_sends_again(tmp_path: Path) -> None:
+    body = "repos: [o/a, {repo: o/b, skip: [deep]}, o/c]\noperations: [sync, deep]\n"
+    plan = make_plan(tmp_path, body, catalog=CATALOG)
+    again = subset(plan, [_only(plan.stages[0], "o/b"), plan.stages[0].total])
+    items = {check.name: check.question.items for check in again.checks}
+    assert items == {"sync": ("o/b",), "deep": ("o/a",)}
+
+
+BOUND = "where x in :repos"
+REFUSED: list[tuple[dict[str, Json], str, str]] = [
+    ({"query": f"select n from r {BOUND}"}, "repository", "repo"),
+    ({"query": f"select count(*) as n from r {BOUND}"}, "repository", "repo"),
+    ({"query": f"select repository as it, n from r {BOUND}"}, "repository", "repo"),
+    ({"query": "select n from r where id = any(:ids)"}, "repository", "repo"),
+    ({"query": "select n from r where id in :workspaces"}, "workspace", "workspace_id"),
+    ({"query": {"table": "r", "columns": ["n"], "where": {"x": ":repos"}}}, "repository", "repo"),
+    ({"query": f"select repo, n from r {BOUND}", "key": "name"}, "repository", "name"),
+    ({"query": "select n from r", "each": True}, "repository", "repo"),
+    ({"query": f"with repo as (select 1 as repo) select n from r {BOUND}"}, "repository", "repo"),
+    ({"query": f"select 'repo' as x, n -- repo\nfrom r {BOUND}"}, "repository", "repo"),
+]
+
+
+def built(folder: Path, check: Mapping[str, Json]) -> ExecutionPlan:
+    written = json.dumps({"name": "c", "expect": {"column": "n", "at_least": 1}, **check})
+    head = "repos: [{repo: o/a, id: 7, workspace: w}]\noperations: [sync]\n"
+    return make_plan(folder, f"{head}checks:\n  - {written}\n")
+
+
+@pytest.mark.parametrize(("check", "each", "key"), REFUSED)
+def test_a_check_of_items_without_a_column_that_names_them_is_refused_at_its_line(
+    tmp_path: Path, check: dict[str, Json], each: str, key: str
+) -> None:
+    with pytest.raises(InvalidPlan) as refused:
+        built(tmp_path, check)
+    (problem,) = refused.value.problems
+    words = f"the check is for each {each}, and its query gives no column `{key}`"
+    assert problem.message.startswith(words)
+    assert problem.line == 8
+    whole = {"query": check["query"], "each": False}
+    assert built(tmp_path, whole).checks[0].question.key is None
+
+
+@pytest.mark.parametrize(
+    ("check", "key", "items", "ids"),
+    [
+        ({"query": f"select repo, n from r {BOUND}"}, "repo", ("o/a",), (7,)),
+        ({"query": f"select r.name as Repo, n from r {BOUND}"}, "repo", ("o/a",), (7,)),
+        ({"query": f"select * from r {BOUND}"}, "repo", ("o/a",), (7,)),
+        ({"query": f"select name, n from r {BOUND}", "key": "name"}, "name", ("o/a",), (7,)),
+        ({"query": "select id, n from r where id in :ids", "key": "id"}, "id", ("o/a",), (7,)),
+        (
+            {"query": "select workspace_id, n from r where id in :workspaces"},
+            "workspace_id",
+            ("w",),
+            (),
+        ),
+        ({"query": "select repo, n from r", "each": True}, "repo", ("o/a",), (7,)),
+        ({"query": "select n from r"}, None, (), ()),
+        ({"query": f"select repo, n from r {BOUND}", "each": False}, None, ("o/a",), ()),
+    ],
+)
+def test_the_column_with_the_item_is_found_or_named(
+    tmp_path: Path,
+    check: dict[str, Json],
+    key: str | None,
+    items: tuple[str, ...],
+    ids: tuple[Json, ...],
+) -> None:
+    question = built(tmp_path, check).checks[0].question
+    assert (question.key, question.items, question.ids) == (key, items, ids)
+
+
+def test_a_question_that_goes_by_ids_speaks_of_no_repository_without_one(tmp_path: Path) -> None:
+    body = (
+        "repos: [{repo: o/a, id: 1}, o/b, {repo: o/c, skip: [sync]}]\noperations: [sync]\nchecks:\n"
+        '  - {name: c, query: "select repo, n from r where id in :ids", expect: {rows: 1}}\n'
+    )
+    with pytest.raises(InvalidPlan) as refused:
+        make_plan(tmp_path, body)
+    (problem,) = refused.value.problems
+    assert problem.message == "the query goes by :ids, and there is no `id` of `o/b`"
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"key": "repo", "each": False}, "`key` changes nothing beside `each: false`"),
+        ({"timezone": "Europe/Berlin"}, "`timezone` changes nothing: no time is compared here"),
+        ({"timezone": "Europe/Berlim"}, "there is no time zone `Europe/Berlim`"),
+        (
+            {"expect": {"column": "n", "at_most": 1, "maximum": 5}},
+            "`maximum` changes nothing without `at_least`",
+        ),
+    ],
+)
+def test_keys_without_effect_are_errors(tmp_path: Path, more: dict[str, Json], words: str) -> None:
+    with pytest.raises(InvalidPlan) as refused:
+        built(tmp_path, {"query": "select repo, n from r", **more})
+    assert words in [problem.message for problem in refused.value.problems]
