@@ -402,3 +402,27 @@ def test_a_database_that_is_not_there_is_6_and_none_is_made(
     result = backfill("plan", write_plan(tmp_path, BODY, catalog=CATALOG), env=env)
     assert result.status == 6
     assert not (tmp_path / "none.db").exists()
+
+
+def test_a_check_after_a_drain_is_for_the_items_that_the_drain_has_sent(
+    backfill: Backfill, tmp_path: Path, database: Path
+) -> None:
+    """What had nothing to do when the stage started could not move either."""
+    catalog = CATALOG.replace("as repo, id from", "as repo, id, pending from").replace(
+        "    payload:", "    when: repo.pending > 0\n    payload:"
+    )
+    body = """\
+repos: [o/a, o/b, o/c]
+operations: [drain]
+checks:
+  - name: less
+    after: drain
+    query: select name as repo, pending from repositories where name in :repos
+    expect: {column: pending, decreased: true}
+"""
+    plan = write_plan(tmp_path, body, catalog=catalog)
+    with served(create_app({"app/drain": Worker(database)})) as url:
+        result = backfill("run", plan, "--target", url, "--format", "json")
+    assert result.status == 0, result.err
+    (check,) = json.loads(result.out)["checks"]
+    assert (check["ok"], check["seen"]) == (True, "pending 0 in 2 rows")

@@ -209,7 +209,8 @@ def test_a_resumed_run_keeps_the_start_that_its_database_told(tmp_path: Path) ->
     journal, clock = start_journal(new_store(tmp_path), plan), FakeClock()
     database, starts = Timed(clock, 20.0, 0.0), []
     for _ in range(2):
-        questioner = Questioner(database, clock, asyncio.Event(), Random(0), Recorder(), journal  # noqa: S311)
+        random = Random(0)  # noqa: S311
+        questioner = Questioner(database, clock, asyncio.Event(), random, Recorder(), journal)
         asyncio.run(questioner.begin([], plan.checks))
         since = questioner.since(plan.checks[0].question)
         assert since is not None
