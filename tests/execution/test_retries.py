@@ -1,0 +1,157 @@
+"""Retries know events by their ids: two events of one item are two units of work."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.adapters.journal.store import Store
+from runner.execution.summary import summarise
+from runner.model import ExecutionPlan, Outcome, Summary
+from runner.planning.subset import subset
+from tests.faults.schedules import attempt
+from tests.support import (
+    CATALOG,
+    ORIGIN,
+    StandIn,
+    let_go,
+    make_plan,
+    new_store,
+    repos,
+    start_journal,
+)
+
+pytestmark = pytest.mark.usefixtures("state")
+
+ALL: tuple[Outcome, ...] = ("failed", "cancelled", "no_job", "rejected")
+TWICE = CATALOG.replace("done: completed}", "done: completed, repeat: 2}")
+
+
+class Family:
+    """A run and its retries; `coming` says what comes of the next events, in sending order."""
+
+    def __init__(self, folder: Path, items: int = 1) -> None:
+        body = repos(items) + "operations: [sync]\non_failure: continue\n"
+        self.plan = make_plan(folder, body, catalog=TWICE)
+        self.store: Store = new_store(folder)
+        self.server = StandIn(fate=self._fate)
+        self.coming: list[str] = []
+        self._fates: dict[str, str] = {}
+
+    def _fate(self, event: dict[str, Any]) -> str:
+        known = self._fates
+        if event["id"] not in known:
+            known[event["id"]] = self.coming.pop(0) if self.coming else "completed"
+        return known[event["id"]]
+
+    def run(self, *coming: str) -> Summary:
+        return self._drive(self.plan, "RUN1", coming)
+
+    def retry(self, of: str, run: str, kinds: Sequence[Outcome], *coming: str) -> Summary | None:
+        """None where there is nothing to retry."""
+        record = self.store.find(of)
+        found = self.store.retriable(record, kinds, ())
+        if not found:
+            return None
+        part = subset(self.store.plan_of(record), found)
+        return self._drive(part, run, coming, of, dict(enumerate(found.values())))
+
+    def left(self, of: str = "RUN1") -> int:
+        return len(self.store.retriable(self.store.find(of), ALL, ()))
+
+    def is_done(self) -> bool:
+        (first,) = self.store.ledger(self.plan.name, ORIGIN)
+        return first.done
+
+    def _drive(
+        self,
+        plan: ExecutionPlan,
+        run: str,
+        coming: Sequence[str],
+        parent: str | None = None,
+        origins: dict[int, int] | None = None,
+    ) -> Summary:
+        self.coming = list(coming)
+        let_go(self.store)
+        if parent is None:
+            journal = start_journal(self.store, plan, run)
+        else:
+            journal = self.store.start(
+                run,
+                plan,
+                self.store.lock(plan.name, ORIGIN, run),
+                target=ORIGIN,
+                address=ORIGIN,
+                variables={},
+                follow=True,
+                parent=parent,
+                origins=origins,
+            )
+        ending = attempt(self.server, plan, journal, int(run.removeprefix("RUN")))
+        assert ending
+        summary = summarise(
+            journal, plan=plan.name, target="t", followed=True, ending=ending, duration=0
+        )
+        journal.end(summary.status)
+        return summary
+
+
+@pytest.mark.parametrize(("one", "other"), [*itertools.permutations(ALL, 2)])
+def test_two_events_of_one_item_are_retried_each_by_its_own_outcome(
+    tmp_path: Path, one: Outcome, other: Outcome
+) -> None:
+    family = Family(tmp_path)
+    first = family.run(one, other)
+    assert (first.status, first.totals.planned) == ("failed", 2)
+    assert (getattr(first.totals, one), getattr(first.totals, other)) == (1, 1)
+    second = family.retry("RUN1", "RUN2", [one])
+    assert second
+    assert (second.status, second.totals.planned) == ("completed", 1)
+    assert not family.is_done(), "the other event is still not good"
+    third = family.retry("RUN1", "RUN3", [other])
+    assert third
+    assert (third.status, third.totals.planned) == ("completed", 1)
+    assert third.chain
+    assert (third.chain.totals.completed, third.chain.outstanding) == (2, 0)
+    assert family.is_done()
+    assert family.retry("RUN1", "RUN4", ALL) is None
+
+
+@pytest.mark.parametrize("bad", ALL)
+def test_after_a_retry_that_succeeded_in_part_only_the_rest_is_sent(
+    tmp_path: Path, bad: Outcome
+) -> None:
+    family = Family(tmp_path, items=3)
+    family.run(*[bad] * 6)
+    second = family.retry("RUN1", "RUN2", ALL, "completed", bad, bad, "completed", bad, "completed")
+    assert second
+    assert second.chain
+    assert (second.chain.totals.planned, second.chain.totals.completed) == (6, 3)
+    assert getattr(second.chain.totals, bad) == 3
+    assert family.left("RUN1") == family.left("RUN2") == 3
+    third = family.retry("RUN2", "RUN3", ALL, bad)
+    assert third
+    assert third.totals.planned == 3
+    assert family.left("RUN1") == family.left("RUN2") == family.left("RUN3") == 1
+    fourth = family.retry("RUN1", "RUN4", ALL)
+    assert fourth
+    assert fourth.chain
+    assert (fourth.totals.planned, fourth.chain.outstanding) == (1, 0)
+    assert family.is_done()
+    assert [family.left(run) for run in ("RUN1", "RUN2", "RUN3", "RUN4")] == [0] * 4
+    assert len(family.server.effects) == len(set(family.server.effects))
+
+
+def test_a_failure_that_a_retry_made_good_is_no_failure_of_the_run_any_more(tmp_path: Path) -> None:
+    family = Family(tmp_path)
+    family.run("failed")
+    family.retry("RUN1", "RUN2", ALL)
+    journal = family.store.reading(family.store.find("RUN1"))
+    assert journal.failures() == []
+    assert journal.made_good() == {1: 1}
+    view = family.store.glance(family.store.find("RUN1"))
+    assert (view.outcomes, view.outstanding) == ({"failed": 1}, 0)
