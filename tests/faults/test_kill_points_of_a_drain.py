@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from runner.adapters.embedded.server import create_app
+from runner.adapters.journal.store import Store
 from tests.cli.conftest import served
 from tests.faults.test_kill_points import finish, killed
 from tests.support import write_plan
@@ -82,3 +84,57 @@ def test_every_round_is_sent_once_and_the_goal_is_reached(
         assert finish(plan, url)["status"] == "completed"
     assert set(seen.values()) == {1}
     assert len(seen) == 8
+
+
+_KILLS_AMONG_FAILURES = [
+    (point, when, number)
+    for when in ("before", "after")
+    for point, number in (
+        ("round-record", 2),
+        ("round-record", 3),
+        ("chunk-record", 3),
+        ("request", 2),
+        ("job-record", 3),
+        ("run-end", 1),
+    )
+]
+
+
+@pytest.mark.parametrize(("point", "when", "number"), _KILLS_AMONG_FAILURES)
+def test_what_fails_on_the_way_is_made_good_by_later_rounds_whenever_it_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str, when: str, number: int
+) -> None:
+    """Three rounds, in each of which a repository has two events; one of each fails on the way."""
+    database, seen, failed = tmp_path / "app.db", Counter[str](), Counter[str]()
+    one_at_a_time = threading.Lock()
+
+    def handler(event: Mapping[str, Any]) -> None:
+        name = event["data"]["name"]
+        with one_at_a_time:
+            seen[event["id"]] += 1
+            attempts = sum(n for id_, n in seen.items() if id_.split(":")[2].startswith(name))
+            if attempts == {"o/a": 1, "o/b": 3}[name]:
+                failed[event["id"]] += 1
+                raise ValueError("not now")
+            with closing(sqlite3.connect(database, timeout=30)) as db, db:
+                db.execute(
+                    "UPDATE repositories SET pending = max(0, pending - 10) WHERE name = ?", [name]
+                )
+
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute("CREATE TABLE repositories (name TEXT, pending INTEGER)")
+        db.executemany("INSERT INTO repositories VALUES (?, ?)", [("o/a", 35), ("o/b", 40)])
+    monkeypatch.setenv("BACKFILL_DATABASE_URL", f"sqlite:///{database}")
+    body = BODY.replace("operations: [drain]", "operations: [{use: drain, repeat: 2}]")
+    plan = write_plan(tmp_path, body + "on_failure: continue\n", catalog=CATALOG)
+    with served(create_app({"app/drain": handler})) as url:
+        arguments = ("run", plan, "--target", url, "--format", "json")
+        assert killed(point, when, number, *arguments) == -9
+        assert finish(plan, url)["status"] == "completed"
+    assert set(seen.values()) == {1}
+    assert len(failed) == 2
+    with Store() as store:
+        (record,) = (line.record for line in store.runs())
+        assert store.retriable(record, ["failed"], ()) == {}
+        assert store.reading(record).totals().failed == 2
+        assert store.reading(record).failures() == []
