@@ -93,9 +93,7 @@ class Family:
             )
         ending = attempt(self.server, plan, journal, int(run.removeprefix("RUN")))
         assert ending
-        summary = summarise(
-            journal, plan=plan.name, target="t", followed=True, ending=ending, duration=0
-        )
+        summary = summarise(journal, plan=plan.name, target="t", followed=True, ending=ending)
         journal.end(summary.status)
         return summary
 

@@ -94,7 +94,7 @@ _KILLS_AMONG_FAILURES = [
         ("round-record", 3),
         ("chunk-record", 3),
         ("request", 2),
-        ("job-record", 3),
+        ("job-record", 2),
         ("run-end", 1),
     )
 ]

@@ -28,7 +28,7 @@ _KILLS = [
         ("chunk-record", 2),
         ("request", 1),
         ("accepted", 2),
-        ("job-record", 2),
+        ("job-record", 1),
         ("run-end", 1),
     )
 ]
@@ -70,5 +70,5 @@ def test_nothing_is_lost_and_nothing_doubled_by_a_retry_that_is_killed(
         chain = store.reading(store.find(run)).chain()
         assert chain
         assert (chain.totals.planned, chain.totals.completed) == (6, 6)
-        (ledger,) = store.ledger("test", url)
+        (ledger,) = store.ledger("test", store.find(run).address)
         assert ledger.done
