@@ -12,7 +12,7 @@ from secrets import token_hex
 from typing import IO
 
 from runner.errors import UsageError
-from runner.spec.files import Refused, followed
+from runner.spec.files import FileRefused, followed
 
 _HINTS = {
     errno.ENOSPC: "free some space, or name a file on another disk",
@@ -137,7 +137,7 @@ def _mode_of(real: Path) -> int | None:
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(found.st_mode):
-        raise Refused("it is there, and no file", "name a file; `> FILE` takes what is printed")
+        raise FileRefused("it is there, and no file", "name a file; `> FILE` takes what is printed")
     return stat.S_IMODE(found.st_mode)
 
 
@@ -153,7 +153,7 @@ def _encoded(content: bytes | str | Iterable[str]) -> Iterator[bytes]:
 def _in_words(path: str | Path) -> Iterator[None]:
     try:
         yield
-    except Refused as refused:
+    except FileRefused as refused:
         message = f"{path} cannot be written: {refused}"
         raise CannotWrite(message, hint=refused.hint or _LINKED) from None
     except FileExistsError:

@@ -17,7 +17,7 @@ from runner.errors import (
 )
 from runner.execution.options import RunOptions
 from runner.model import BackfillPlan, Json, Summary
-from runner.planning.ledger import Entry, entry
+from runner.planning.ledger import LedgerEntry, entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,15 @@ class Applied:
     changed since they were applied.
     """
 
-    entries: Sequence[Entry]
+    entries: Sequence[LedgerEntry]
     ran: Sequence[str]
     error: BackfillError | None = None
     open: Summary | Incomplete | StalePlan | None = None
 
 
-def pending(session: Session, plans: Sequence[BackfillPlan], options: ApplyOptions) -> list[Entry]:
+def pending(
+    session: Session, plans: Sequence[BackfillPlan], options: ApplyOptions
+) -> list[LedgerEntry]:
     """How each of the plans stands on the target. Nothing is changed, and no state made."""
     address = session.target(options.target).address
     if not session.has_state:
@@ -100,9 +102,9 @@ class _Applying:
         """None where it is applied; what it is run again for is asked anew."""
         before = self._entry(plan)
         again = plan.name in self.options.again
-        if before.standing == "applied" and not again:
+        if before.state == "applied" and not again:
             return None
-        if before.standing == "changed" and not again:
+        if before.state == "changed" and not again:
             return self._changed(before)
         try:
             return self._one(plan, before, again=again)
@@ -110,10 +112,10 @@ class _Applying:
             self.session.reporter.say(f"{plan.name} was run meanwhile: run {other}")
             return self._decide(plan)
 
-    def _entry(self, plan: BackfillPlan) -> Entry:
+    def _entry(self, plan: BackfillPlan) -> LedgerEntry:
         return pending(self.session, [plan], self.options)[0]
 
-    def _changed(self, before: Entry) -> StalePlan:
+    def _changed(self, before: LedgerEntry) -> StalePlan:
         run_id = before.run and before.run.run_id
         message = (
             f"changed: {before.name} was applied by run {run_id}, and its files are others now: "
@@ -123,9 +125,9 @@ class _Applying:
         return StalePlan(message)
 
     def _one(
-        self, plan: BackfillPlan, before: Entry, *, again: bool
+        self, plan: BackfillPlan, before: LedgerEntry, *, again: bool
     ) -> Summary | Incomplete | None:
-        unfinished = before.run if before.standing in ("unfinished", "sent") else None
+        unfinished = before.run if before.state in ("unfinished", "sent") else None
         if unfinished and self.session.store.run_state(unfinished.run_id).parked:
             return self._submitted(unfinished.run_id)
         if not again and not (unfinished and self.options.resume):
@@ -175,7 +177,7 @@ class _Applying:
         wanted = {str(name) for name in plan.metadata.get("depends_on") or ()}
         known = [other for other in self.plans if other.name in wanted]
         for found in pending(self.session, known, self.options):
-            if found.standing not in ("applied", "changed"):
+            if found.state not in ("applied", "changed"):
                 raise PreflightRefused(f"{plan.name} depends on {found.name}, which is not applied")
         address = self.session.target(self.options.target).address
         for name in sorted(wanted - {other.name for other in known}):
@@ -194,16 +196,16 @@ def _unless_completed(summary: Summary | None) -> Summary | None:
     return summary if summary and (summary.interrupted or summary.status != "completed") else None
 
 
-def _refuse_open(found: Entry) -> None:
+def _refuse_open(found: LedgerEntry) -> None:
     if found.run is None:
         return
     run_id = found.run.run_id
-    if found.standing == "unfinished":
+    if found.state == "unfinished":
         message = f"{found.name}: run {run_id} has not come to its end"
         raise Incomplete(message, hint=f"`backfill resume {run_id}` goes on with it")
-    if found.standing == "sent":
+    if found.state == "sent":
         message = f"{found.name}: run {run_id} was sent and not followed: how it ended is not known"
         raise Incomplete(message, hint=f"`backfill resume {run_id}` follows it to its end")
-    if found.standing == "failed":
+    if found.state == "failed":
         hint = f"`backfill retry {run_id}` sends what failed; `--again {found.name}` runs all of it"
         raise RunFailed(f"{found.name}: run {run_id} is {found.run.status}", hint=hint)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from runner.model import ExecutionPlan, Input
-from runner.spec.files import MAX_DATA, Refused, read_given
+from runner.spec.files import MAX_DATA, FileRefused, read_given
 
 
 def unchanged(inputs: Sequence[Input]) -> bool:
@@ -23,7 +23,7 @@ def changed_inputs(inputs: Sequence[Input]) -> list[str]:
 def digest_of(path: str) -> str | None:
     try:
         return hashlib.sha256(read_given(path, limit=MAX_DATA)).hexdigest()
-    except Refused:
+    except FileRefused:
         return None
 
 

@@ -24,7 +24,7 @@ from runner.adapters.git_files import (
 )
 from runner.errors import InvalidPlan, UsageError
 from runner.model import BackfillPlan, Json, Problem, Schedule
-from runner.spec.files import Refused, read_plan, strange_name
+from runner.spec.files import FileRefused, read_plan, strange_name
 
 if TYPE_CHECKING:
     from runner.app.session import Session
@@ -193,7 +193,7 @@ def _may_be_a_plan(file: Path) -> tuple[bool, bytes | None]:
         return False, None
     try:
         raw = read_plan(file)
-    except Refused:  # whoever reads it says why
+    except FileRefused:  # whoever reads it says why
         return True, None
     lines = io.BytesIO(raw)
     first = next((line for line in lines if line.strip() and line[:1] not in b"#%"), b"")

@@ -24,7 +24,7 @@ from runner.execution.options import RunOptions
 from runner.execution.ports import Seen
 from runner.model import ExecutionPlan, Finding, Problem, RunRecord
 from runner.planning.estimate import needed
-from runner.spec.files import Refused, read_named
+from runner.spec.files import FileRefused, read_named
 
 FOLDER = "approvals"
 _LARGEST = 64 * 1024  # bytes of a file that is looked into
@@ -110,7 +110,7 @@ def refuse_unapproved(plan: ExecutionPlan) -> None:
 def _names(file: Path, plan: ExecutionPlan) -> bool:
     try:
         raw = read_named(file.absolute(), plan.path, limit=_LARGEST)[1]
-    except Refused:
+    except FileRefused:
         return False
     return plan.digest in raw.decode("utf-8", "replace").split()
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from runner.app.session import Session
 from runner.errors import BackfillError
 from runner.model import BackfillPlan, Database, ExecutionPlan, Json, Stage
-from runner.spec.files import Refused, read_plan
+from runner.spec.files import FileRefused, read_plan
 
 if TYPE_CHECKING:
     from runner.adapters.journal.store import StateReader
@@ -65,7 +65,7 @@ def source_of(plan: ExecutionPlan) -> str | None:
     """The plan file as it was reviewed; None where it is no longer what the plan was made of."""
     try:
         raw = read_plan(plan.path)
-    except Refused:
+    except FileRefused:
         return None
     same = any(read.sha256 == sha256(raw).hexdigest() for read in plan.inputs)
     return raw.decode("utf-8", "replace")[:_MAX_SOURCE] if same else None

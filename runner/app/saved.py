@@ -17,7 +17,7 @@ from runner.app.session import Session
 from runner.errors import BackfillError, StalePlan
 from runner.model import BackfillPlan, ExecutionPlan, Input, Json
 from runner.planning.saved import SavedPlan, Tampered, read_saved, write_saved
-from runner.spec.files import MAX_DATA, Refused, read_given
+from runner.spec.files import MAX_DATA, FileRefused, read_given
 from runner.version import __version__
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def load_saved(path: str) -> SavedPlan | None:
     """
     try:
         raw = read_given(path, limit=MAX_DATA)
-    except Refused:
+    except FileRefused:
         return None
     if not raw.startswith(b"{"):
         return None

@@ -118,7 +118,7 @@ def apply_command(
     options = ApplyOptions(target, overrides, again, go_on, detach, RunOptions(yes=yes))
     if dry_run:
         entries = pending(session, plans, options)
-        shown = [entry for entry in entries if everything or entry.standing != "applied"]
+        shown = [entry for entry in entries if everything or entry.state != "applied"]
         if form == "json":
             click.echo(json.dumps(ledger_json(shown), indent=2))
         else:
@@ -164,7 +164,7 @@ def _tell(
         append_summary(file, table, "the log has it")
     if not comment:
         return
-    changed = any(entry.standing == "changed" for entry in applied.entries)
+    changed = any(entry.state == "changed" for entry in applied.entries)
     parts = [table, *_runs(session, applied, MAX_COMMENT - len(table))]
     try:
         say_in_comment(

@@ -9,7 +9,7 @@ from runner.app.plan_files import paths_of
 from runner.errors import InvalidPlan, UsageError
 from runner.model import Problem
 from runner.output.escape import visible
-from runner.spec.files import Refused, read_plan
+from runner.spec.files import FileRefused, read_plan
 
 _OTHERWISE = 1
 
@@ -56,5 +56,5 @@ def format_command(plans: tuple[str, ...], *, check: bool) -> int:
 def _read(path: str) -> bytes:
     try:
         return read_plan(path)
-    except Refused as error:
+    except FileRefused as error:
         raise UsageError(f"{path} cannot be read: {error}", hint=error.hint) from None

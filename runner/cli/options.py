@@ -16,7 +16,7 @@ from runner.cli.printing import DEFAULT_EVENTS, Terminal, asker
 from runner.errors import InvalidPlan, UsageError
 from runner.execution.options import MAX_BYTES, MAX_EVENTS, RequestLimits, RunOptions
 from runner.model import Json
-from runner.spec.files import Refused, read_given
+from runner.spec.files import FileRefused, read_given
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -168,7 +168,7 @@ def _read_var_file(name: str) -> dict[str, Json]:
 
     try:
         raw = read_given(name)
-    except Refused as error:
+    except FileRefused as error:
         message = f"--var-file {name} cannot be read: {error}"
         raise UsageError(message, hint=error.hint) from None
     document, problems = parse_clean(raw, name)

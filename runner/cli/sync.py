@@ -119,13 +119,13 @@ def sync_command(
 
 def _refuse_unreadable(allowed_signers: str | None, var_files: tuple[str, ...]) -> None:
     """Before the first look: git would call every signature bad, and stdin is read once."""
-    from runner.spec.files import Refused, read_given
+    from runner.spec.files import FileRefused, read_given
 
     if "-" in var_files:
         raise UsageError("--var-file - is read once, and `sync` goes on", hint="name a file")
     try:
         if allowed_signers:
             read_given(allowed_signers)
-    except Refused as error:
+    except FileRefused as error:
         message = f"--allowed-signers {allowed_signers} cannot be read: {error}"
         raise UsageError(message, hint=error.hint) from None

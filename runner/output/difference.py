@@ -8,7 +8,7 @@ from runner.output import words
 from runner.output.colors import styled
 from runner.output.escape import shortened, visible
 from runner.output.markdown import MAX_CHARACTERS, cell, code, fitting, with_more
-from runner.planning.compare import Change, Difference
+from runner.planning.compare import Difference, PlanChange
 from runner.spec.units import format_duration
 
 _SIGNS = {"added": "+", "removed": "-", "moved": "~", "changed": "~"}
@@ -53,7 +53,7 @@ def difference_json(found: Difference) -> dict[str, object]:
     }
 
 
-def _line(change: Change) -> str:
+def _line(change: PlanChange) -> str:
     whose = f"{change.operation}: " if change.operation else ""
     what = change.what
     if change.what in ("events", "the operation"):

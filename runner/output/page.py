@@ -15,7 +15,7 @@ from runner.output import charts, words
 from runner.output.escape import visible
 from runner.output.run_text import moment
 from runner.planning.estimate import Estimate, left
-from runner.planning.timeline import Schedule
+from runner.planning.timeline import Timeline
 from runner.spec.secrets import redact
 from runner.spec.units import format_duration
 
@@ -51,7 +51,7 @@ def runs_page(lines: Sequence[RunLine], where: str) -> str:
 
 
 def plan_page(
-    plan: ExecutionPlan, *, target: str, schedule: Schedule, estimate: Estimate, events: int
+    plan: ExecutionPlan, *, target: str, schedule: Timeline, estimate: Estimate, events: int
 ) -> str:
     """The preview, with the first `events` events of each stage."""
     return _render(

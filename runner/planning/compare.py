@@ -24,17 +24,17 @@ _OF_PLAN = (
     "handlers",
 )
 
-Kind = Literal["added", "removed", "moved", "changed"]
+ChangeKind = Literal["added", "removed", "moved", "changed"]
 
 
-class Change(NamedTuple):
+class PlanChange(NamedTuple):
     """One thing that is other than it was.
 
     `operation` is None where it concerns the whole plan. `total` counts the items that it concerns,
     of which `items` are the first; it is 0 where it concerns none by itself.
     """
 
-    kind: Kind
+    kind: ChangeKind
     operation: str | None
     what: str
     total: int = 0
@@ -45,7 +45,7 @@ class Change(NamedTuple):
 class Difference:
     """All changes from one plan to another; none exactly where both send the same."""
 
-    changes: tuple[Change, ...]
+    changes: tuple[PlanChange, ...]
     events: tuple[int, int]
     batches: tuple[int, int]
     duration: tuple[float, float]
@@ -59,7 +59,7 @@ def compare(old: ExecutionPlan, new: ExecutionPlan) -> Difference:
             changes += _of_stage(known, stage)
     changes += _of_skipped(old, new)
     if not changes and old.digest != new.digest:
-        changes.append(Change("changed", None, "what the database answers, or is asked"))
+        changes.append(PlanChange("changed", None, "what the database answers, or is asked"))
     return Difference(
         tuple(changes),
         (old.events, new.events),
@@ -68,7 +68,7 @@ def compare(old: ExecutionPlan, new: ExecutionPlan) -> Difference:
     )
 
 
-def _of_plan(old: ExecutionPlan, new: ExecutionPlan) -> Iterable[Change]:
+def _of_plan(old: ExecutionPlan, new: ExecutionPlan) -> Iterable[PlanChange]:
     for name in _OF_PLAN:
         yield from _changed(None, name, _plain(getattr(old, name)), _plain(getattr(new, name)))
     for key in dict.fromkeys([*old.metadata, *new.metadata]):
@@ -76,22 +76,22 @@ def _of_plan(old: ExecutionPlan, new: ExecutionPlan) -> Iterable[Change]:
             yield from _changed(None, key, old.metadata.get(key), new.metadata.get(key))
 
 
-def _of_operations(old: ExecutionPlan, new: ExecutionPlan) -> Iterable[Change]:
+def _of_operations(old: ExecutionPlan, new: ExecutionPlan) -> Iterable[PlanChange]:
     before = {stage.operation: stage for stage in old.stages}
     after = {stage.operation: stage for stage in new.stages}
     for name in [name for name in before if name not in after]:
         items = [item for item, _ in before[name].items.raw()]
-        yield Change("removed", name, "the operation", len(items), tuple(items[:MAX_NAMED]))
+        yield PlanChange("removed", name, "the operation", len(items), tuple(items[:MAX_NAMED]))
     for name in [name for name in after if name not in before]:
         items = [item for item, _ in after[name].items.raw()]
-        yield Change("added", name, "the operation", len(items), tuple(items[:MAX_NAMED]))
+        yield PlanChange("added", name, "the operation", len(items), tuple(items[:MAX_NAMED]))
     common = [name for name in before if name in after]
     if common != [name for name in after if name in before]:
         order = ", ".join(after)
-        yield Change("moved", None, f"the order of the operations, which is now {order}")
+        yield PlanChange("moved", None, f"the order of the operations, which is now {order}")
 
 
-def _of_stage(old: Stage, new: Stage) -> Iterable[Change]:
+def _of_stage(old: Stage, new: Stage) -> Iterable[PlanChange]:
     name = new.operation
     for what in ("event", "for_each", "wait", "canary", "numbered", "repeated", "deferred"):
         yield from _changed(name, what.replace("_", " "), getattr(old, what), getattr(new, what))
@@ -105,30 +105,32 @@ def _of_stage(old: Stage, new: Stage) -> Iterable[Change]:
     if asdict(old.pacing) != asdict(new.pacing) and (
         (old.pacing.batch_size, old.pacing.delay) == (new.pacing.batch_size, new.pacing.delay)
     ):
-        yield Change("changed", name, "the pacing")
+        yield PlanChange("changed", name, "the pacing")
     yield from _changed(name, "until", _plain(old.until), _plain(new.until))
     yield from _changed(name, "needs", _plain(old.needs), _plain(new.needs))
     yield from _of_items(name, _payloads(old), _payloads(new))
 
 
-def _of_items(name: str, old: Mapping[str, bytes], new: Mapping[str, bytes]) -> Iterable[Change]:
+def _of_items(
+    name: str, old: Mapping[str, bytes], new: Mapping[str, bytes]
+) -> Iterable[PlanChange]:
     for kind, items in (
         ("removed", [item for item in old if item not in new]),
         ("added", [item for item in new if item not in old]),
     ):
         if items:
-            yield Change(kind, name, "events", len(items), tuple(items[:MAX_NAMED]))  # type: ignore[arg-type]
+            yield PlanChange(kind, name, "events", len(items), tuple(items[:MAX_NAMED]))  # type: ignore[arg-type]
     place = {item: at for at, item in enumerate(new)}
     moved = _moved([item for item in old if item in new], place)
     if moved:
-        yield Change("moved", name, "in the order", len(moved), tuple(moved[:MAX_NAMED]))
+        yield PlanChange("moved", name, "in the order", len(moved), tuple(moved[:MAX_NAMED]))
     groups: dict[str, list[str]] = {}
     for item, data in old.items():
         if item in new and new[item] != data:
             for what in _payload(orjson.loads(data), orjson.loads(new[item])):
                 groups.setdefault(what, []).append(item)
     for what, items in groups.items():
-        yield Change("changed", name, what, len(items), tuple(items[:MAX_NAMED]))
+        yield PlanChange("changed", name, what, len(items), tuple(items[:MAX_NAMED]))
 
 
 def _moved(common: Sequence[str], place: Mapping[str, int]) -> list[str]:
@@ -178,7 +180,7 @@ def _payload(old: dict[str, Json], new: dict[str, Json]) -> Iterable[str]:
         yield "the payload's keys are in another order"
 
 
-def _of_skipped(old: ExecutionPlan, new: ExecutionPlan) -> Iterable[Change]:
+def _of_skipped(old: ExecutionPlan, new: ExecutionPlan) -> Iterable[PlanChange]:
     before, after = set(old.skipped), set(new.skipped)
     for kind, skipped, word in (
         ("added", [one for one in new.skipped if one not in before], "newly skipped"),
@@ -186,12 +188,12 @@ def _of_skipped(old: ExecutionPlan, new: ExecutionPlan) -> Iterable[Change]:
     ):
         for group in group_skipped(skipped):
             what = f"{word}: {group.reason}"
-            yield Change(kind, group.operation, what, group.total, group.items)  # type: ignore[arg-type]
+            yield PlanChange(kind, group.operation, what, group.total, group.items)  # type: ignore[arg-type]
 
 
-def _changed(operation: str | None, what: str, old: Any, new: Any) -> Iterable[Change]:
+def _changed(operation: str | None, what: str, old: Any, new: Any) -> Iterable[PlanChange]:
     if old != new:
-        yield Change("changed", operation, f"{what}: {_shown(old)} → {_shown(new)}")
+        yield PlanChange("changed", operation, f"{what}: {_shown(old)} → {_shown(new)}")
 
 
 def _plain(value: Any) -> Any:

@@ -14,18 +14,16 @@ from runner.planning.repositories import without_nulls
 from runner.spec.document import echo
 from runner.spec.json_limits import MAX_ITEM, text_fault
 
-Context = dict[str, Json]
-
 
 class Source(Protocol):
     """Everything an operation could run for, in order, before anything is skipped."""
 
     def __len__(self) -> int: ...
 
-    def contexts(self, base: Context, chosen: Iterable[int]) -> Iterator[tuple[str, Context]]:
+    def contexts(self, base: Data, chosen: Iterable[int]) -> Iterator[tuple[str, Data]]:
         """Name and rendering context of each chosen item; the context is reused, not kept."""
 
-    def skips(self, index: int, context: Context, operation: str) -> str | None:
+    def skips(self, index: int, context: Data, operation: str) -> str | None:
         """Why the item leaves out the operation, or None."""
 
 
@@ -37,7 +35,7 @@ class RepositorySource:
     def __len__(self) -> int:
         return len(self.order)
 
-    def contexts(self, base: Context, chosen: Iterable[int]) -> Iterator[tuple[str, Context]]:
+    def contexts(self, base: Data, chosen: Iterable[int]) -> Iterator[tuple[str, Data]]:
         rows, order, workspaces = self.rows, self.order, dict[str, Data]()
         context = dict(base)
         for index in chosen:
@@ -50,7 +48,7 @@ class RepositorySource:
                 context.pop("workspace", None)
             yield row["repo"], context
 
-    def skips(self, index: int, context: Context, operation: str) -> str | None:  # noqa: ARG002
+    def skips(self, index: int, context: Data, operation: str) -> str | None:  # noqa: ARG002
         skip = context["repo"].get("skip")
         return "skipped by the repository" if skip and operation in skip else None
 
@@ -69,14 +67,14 @@ class Workspaces:
     def __len__(self) -> int:
         return len(self.names)
 
-    def contexts(self, base: Context, chosen: Iterable[int]) -> Iterator[tuple[str, Context]]:
+    def contexts(self, base: Data, chosen: Iterable[int]) -> Iterator[tuple[str, Data]]:
         context = dict(base)
         for index in chosen:
             name = self.names[index]
             context["workspace"] = _Workspace(name, self)
             yield name, context
 
-    def skips(self, index: int, context: Context, operation: str) -> str | None:  # noqa: ARG002
+    def skips(self, index: int, context: Data, operation: str) -> str | None:  # noqa: ARG002
         name = self.names[index]
         count = self.skipping.get(name, {}).get(operation, 0)
         if count and count == len(self.members[name]):
@@ -115,13 +113,13 @@ class RowItems:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def contexts(self, base: Context, chosen: Iterable[int]) -> Iterator[tuple[str, Context]]:
+    def contexts(self, base: Data, chosen: Iterable[int]) -> Iterator[tuple[str, Data]]:
         context = dict(base)
         for index in chosen:
             context["row"] = dict(zip(self.columns, self.rows[index], strict=True))
             yield self.names[index], context
 
-    def skips(self, index: int, context: Context, operation: str) -> str | None:  # noqa: ARG002
+    def skips(self, index: int, context: Data, operation: str) -> str | None:  # noqa: ARG002
         return None
 
 
@@ -133,7 +131,7 @@ def row_items(
     rows, names = [], []
     for number, row in enumerate(table.rows, 1):
         values = dict(zip(table.columns, row, strict=True))
-        context: Context = {"vars": plan.variables, "plan": plan.metadata, "row": values}
+        context: Data = {"vars": plan.variables, "plan": plan.metadata, "row": values}
         which = f"row {number:,}"
         try:
             called = name(context)["item"]
@@ -171,11 +169,11 @@ class Once:
     def __len__(self) -> int:
         return 1
 
-    def contexts(self, base: Context, chosen: Iterable[int]) -> Iterator[tuple[str, Context]]:
+    def contexts(self, base: Data, chosen: Iterable[int]) -> Iterator[tuple[str, Data]]:
         for _ in chosen:
             yield self.plan, dict(base)
 
-    def skips(self, index: int, context: Context, operation: str) -> str | None:  # noqa: ARG002
+    def skips(self, index: int, context: Data, operation: str) -> str | None:  # noqa: ARG002
         return None
 
 

@@ -13,10 +13,10 @@ import orjson
 from runner.errors import InvalidPlan
 from runner.model import BackfillPlan, Input, Json, Problem, RunStatus
 
-Standing = Literal["pending", "applied", "changed", "sent", "failed", "unfinished"]
+PlanState = Literal["pending", "applied", "changed", "sent", "failed", "unfinished"]
 
 
-class Applied(NamedTuple):
+class PlanRun(NamedTuple):
     """A run of a plan: `seal` is that of the files it was made of; `done` with all its retries."""
 
     run_id: str
@@ -27,13 +27,13 @@ class Applied(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LedgerEntry:
     """A plan file and how it stands on one target. `run`: the run that this is told from."""
 
     name: str
     path: str
-    standing: Standing
-    run: Applied | None
+    state: PlanState
+    run: PlanRun | None
     depends_on: tuple[str, ...]
 
 
@@ -44,22 +44,24 @@ def inputs_digest(inputs: Iterable[Input], variables: Mapping[str, Json]) -> str
     return f"sha256:{hashlib.sha256(dumped).hexdigest()}"
 
 
-def entry(plan: BackfillPlan, variables: Mapping[str, Json], runs: Sequence[Applied]) -> Entry:
+def entry(
+    plan: BackfillPlan, variables: Mapping[str, Json], runs: Sequence[PlanRun]
+) -> LedgerEntry:
     """`runs`: those of the plan on the target, the latest first; retries are part of theirs."""
     seal, latest = inputs_digest(plan.inputs, variables), next(iter(runs), None)
-    standing: Standing = "pending"
+    state: PlanState = "pending"
     if latest is not None:
         if latest.done:
-            standing = "applied" if latest.seal == seal else "changed"
+            state = "applied" if latest.seal == seal else "changed"
         elif latest.status == "sent":
-            standing = "sent"
+            state = "sent"
         elif latest.status in ("running", "incomplete"):
-            standing = "unfinished"
+            state = "unfinished"
         else:
-            standing = "failed"
+            state = "failed"
     names = plan.metadata.get("depends_on") or []
     depends_on = tuple(map(str, names)) if isinstance(names, list) else ()
-    return Entry(plan.name, plan.path, standing, latest, depends_on)
+    return LedgerEntry(plan.name, plan.path, state, latest, depends_on)
 
 
 def in_order(plans: Sequence[BackfillPlan]) -> list[BackfillPlan]:

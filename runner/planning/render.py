@@ -10,7 +10,7 @@ import orjson
 
 from runner.model import Amount, BackfillPlan, Condition, Data, Operation, Payload, Problem, Skipped
 from runner.planning.event_blocks import EventBlocks, Packing
-from runner.planning.items import Context, Source
+from runner.planning.items import Source
 from runner.planning.problems import LookupErrors, ProblemGroups
 from runner.spec.json_limits import MAX_EVENT
 
@@ -41,7 +41,7 @@ def render(
 
 
 def _one_pass(plan: BackfillPlan, source: Source, renderings: Sequence[_Rendering]) -> None:
-    base: Context = {"vars": plan.variables, "plan": plan.metadata, "operation": None}
+    base: Data = {"vars": plan.variables, "plan": plan.metadata, "operation": None}
     for index, (item, context) in enumerate(source.contexts(base, range(len(source)))):
         named = orjson.dumps(item)
         for rendering in renderings:
@@ -73,7 +73,7 @@ class _Rendering:
     def skip(self, item: str, reason: str) -> None:
         self.skipped.append(Skipped(self.operation.name, item, reason))
 
-    def item(self, item: str, named: bytes, context: Context) -> None:
+    def item(self, item: str, named: bytes, context: Data) -> None:
         """`named`: the item as JSON."""
         if self.full:
             return
@@ -114,7 +114,7 @@ class _Rendering:
         items, digest = self.packing.packed()
         return Rendered(items, digest, self.skipped, problems)
 
-    def _repeated(self, item: str, named: bytes, context: Context, repeat: Amount) -> None:
+    def _repeated(self, item: str, named: bytes, context: Data, repeat: Amount) -> None:
         try:
             count = repeat(context)
         except ValueError as error:
@@ -134,7 +134,7 @@ class _Rendering:
                 break
         context.pop("repeat", None)
 
-    def _event(self, item: str, named: bytes, context: Context) -> bool:
+    def _event(self, item: str, named: bytes, context: Data) -> bool:
         try:
             data = self.payload(context)
             encoded = orjson.dumps(data)

@@ -25,7 +25,7 @@ class Starved(NamedTuple):
     waits: float
 
 
-class Schedule(NamedTuple):
+class Timeline(NamedTuple):
     slots: tuple[Slot, ...]
     starved: Starved | None
 
@@ -34,14 +34,14 @@ class Schedule(NamedTuple):
         return max((slot.ends for slot in self.slots), default=0.0)
 
 
-def simulate(plan: ExecutionPlan, written: Sequence[str]) -> Schedule:
+def simulate(plan: ExecutionPlan, written: Sequence[str]) -> Timeline:
     """`written`: the repositories in the order in which the plan has them."""
     slots, now = [], 0.0
     for stage in plan.stages:
         begins = now if stage.begins is None else stage.begins
         slots.append(Slot(stage, begins, begins + stage.duration))
         now = begins + stage.duration + (stage.pacing.delay if stage.begins is not None else 0.0)
-    return Schedule(tuple(slots), _starved(slots, {item: at for at, item in enumerate(written)}))
+    return Timeline(tuple(slots), _starved(slots, {item: at for at, item in enumerate(written)}))
 
 
 def _starved(slots: Sequence[Slot], written: dict[str, int]) -> Starved | None:

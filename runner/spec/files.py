@@ -32,7 +32,7 @@ _KINDS = {
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Refused(Exception):
+class FileRefused(Exception):
     """`str()` goes on from "NAME cannot be read: ", and `hint` says what to do."""
 
     def __init__(self, why: str, hint: str | None = None) -> None:
@@ -40,13 +40,16 @@ class Refused(Exception):
         self.hint = hint
 
 
-class TooLarge(Refused):
+class TooLarge(FileRefused):
     def __init__(self, limit: int) -> None:
         super().__init__(f"the file has more than {limit // _MIB or 1} MiB", "make it smaller")
 
 
 def read_plan(path: str | Path, *, limit: int = MAX_YAML) -> bytes:
-    """A plan, or what else a stranger may have put where it is: see `within`. Raises `Refused`."""
+    """A plan, or what else a stranger may have put where it is: see `within`.
+
+    Raises `FileRefused`.
+    """
     if (handed := _HANDED.fullmatch(str(path))) and str(path) != "-":
         return _from_descriptor(int(handed[1] or 0), limit)
     return _read(within(path), limit)
@@ -54,13 +57,13 @@ def read_plan(path: str | Path, *, limit: int = MAX_YAML) -> bytes:
 
 def read_named(name: str | Path, plan: str | Path, *, limit: int = MAX_YAML) -> tuple[Path, bytes]:
     """The file that a plan names, and where it is: names are relative to the plan. The same
-    repository holds both. Raises `Refused`."""
+    repository holds both. Raises `FileRefused`."""
     real = within(_real(plan).parent / name, plan)
     return real, _read(real, limit)
 
 
 def read_given(path: str | Path, *, limit: int = MAX_YAML) -> bytes:
-    """What an option names, wherever it lies; `-` is stdin. Raises `Refused`."""
+    """What an option names, wherever it lies; `-` is stdin. Raises `FileRefused`."""
     if handed := _HANDED.fullmatch(str(path)):
         return _from_descriptor(int(handed[1] or 0), limit)
     return _read(_real(path), limit)
@@ -68,7 +71,9 @@ def read_given(path: str | Path, *, limit: int = MAX_YAML) -> bytes:
 
 def within(path: str | Path, plan: str | Path | None = None) -> Path:
     """The file itself, after all links, which the plan's repository holds (without a plan, its
-    own): the nearest folder above with a `.git`, else the folder that it is in. Raises `Refused`.
+    own): the nearest folder above with a `.git`, else the folder that it is in.
+
+    Raises `FileRefused`.
     """
     real = _real(path)
     with _refusing():
@@ -79,7 +84,7 @@ def within(path: str | Path, plan: str | Path | None = None) -> Path:
 
 def followed(path: str | Path) -> Path:
     """What is written under this name: after all links, of which none leaves the repository that
-    it is in. Raises `Refused`."""
+    it is in. Raises `FileRefused`."""
     real = _real(path)
     with _refusing():
         _root(path)
@@ -117,14 +122,14 @@ def _root(path: str | Path) -> Path:
     return _real(repository_of(walked.parent) or walked.parent)
 
 
-def _outside() -> Refused:
+def _outside() -> FileRefused:
     hint = "keep it in the plan's repository or, without one, in the plan's folder"
-    return Refused("it lies outside the plan's repository or folder", hint)
+    return FileRefused("it lies outside the plan's repository or folder", hint)
 
 
 def _real(path: str | Path) -> Path:
     if wrong := strange_name(path):
-        raise Refused(wrong, "rename the file")
+        raise FileRefused(wrong, "rename the file")
     with _refusing():
         return Path(path).resolve()
 
@@ -134,7 +139,7 @@ def _refusing() -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:  # the latter for links that go round
-        raise Refused(getattr(error, "strerror", None) or str(error)) from None
+        raise FileRefused(getattr(error, "strerror", None) or str(error)) from None
 
 
 def _read(real: Path, limit: int) -> bytes:
@@ -145,7 +150,7 @@ def _read(real: Path, limit: int) -> bytes:
             there = os.fstat(file)
             _refuse_odd(there, limit)
             if real.resolve() != real or not os.path.samestat(there, real.stat()):
-                raise Refused("it was moved while it was opened", "try again")
+                raise FileRefused("it was moved while it was opened", "try again")
             return _content(file, there.st_size)
         finally:
             os.close(file)
@@ -156,16 +161,16 @@ def _content(file: int, size: int) -> bytes:
     while 0 < len(raw) <= size and (more := os.read(file, _CHUNK)):
         raw += more
     if len(raw) > size:  # as in /proc, where files without a size have no end
-        raise Refused("it holds more than its size says", "name a file on a disk, at rest")
+        raise FileRefused("it holds more than its size says", "name a file on a disk, at rest")
     if raw.startswith(_LFS):
-        raise Refused("it is a Git LFS pointer", "`git lfs pull` brings the file itself")
+        raise FileRefused("it is a Git LFS pointer", "`git lfs pull` brings the file itself")
     return raw
 
 
 def _refuse_odd(found: os.stat_result, limit: int) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
-        raise Refused(f"it is not a file but {kind}", "name a file")
+        raise FileRefused(f"it is not a file but {kind}", "name a file")
     if found.st_size > limit:
         raise TooLarge(limit)
 
@@ -178,7 +183,7 @@ def _from_descriptor(number: int, limit: int) -> bytes:
             os.lseek(number, 0, os.SEEK_SET)
             return _content(number, found.st_size)
         if not stat.S_ISFIFO(found.st_mode) and not stat.S_ISSOCK(found.st_mode):
-            raise Refused("it is neither a file nor a pipe", "pipe a file into it")
+            raise FileRefused("it is neither a file nor a pipe", "pipe a file into it")
         raw = _drained(number, found.st_dev, found.st_ino)
     if len(raw) > limit:
         raise TooLarge(limit)

@@ -13,7 +13,7 @@ from runner.spec.catalog import BUILTIN, Catalog, build_catalog, builtin_source
 from runner.spec.data_files import read_csv, read_jsonl
 from runner.spec.document import Document, Path, echo, ranked
 from runner.spec.file_text import key_problems, too_large
-from runner.spec.files import MAX_DATA, MAX_YAML, Refused, TooLarge, read_named, read_plan
+from runner.spec.files import MAX_DATA, MAX_YAML, FileRefused, TooLarge, read_named, read_plan
 from runner.spec.plan import build_plan
 from runner.spec.plan_document import PlanDocument, check_plan
 from runner.spec.questions import Asking
@@ -146,7 +146,7 @@ class _Reading:
         except TooLarge:
             self.problems.append(too_large(path))
             return Document(path, "", None, None)
-        except Refused as error:
+        except FileRefused as error:
             hint = "give the path of a plan file; `backfill init` writes a first one"
             raise UsageError(f"{path} cannot be read: {error}", hint=error.hint or hint) from None
         self._remember(FilePath(path), raw)
@@ -261,7 +261,7 @@ class _Reading:
         limit = MAX_DATA if name.endswith(_STREAMED) else MAX_YAML
         try:
             path, raw = read_named(name, document.path, limit=limit)
-        except Refused as error:
+        except FileRefused as error:
             message = f"{echo(name)} cannot be read: {error}"
             hint = error.hint or "paths are relative to the plan file"
             self.problems.append(document.problem(message, at, hint=hint))

@@ -10,10 +10,10 @@ from runner.model import Data, Draining, Load, Needs, Operation, Pacing, Problem
 from runner.spec.catalog import Catalog, CatalogEntry
 from runner.spec.document import Document, Path, did_you_mean, echo
 from runner.spec.payload import (
-    Amount,
-    Condition,
-    Contract,
+    AmountTemplate,
+    ConditionTemplate,
     Origin,
+    PayloadContract,
     compile_payload,
     compile_repeat,
     compile_when,
@@ -44,7 +44,7 @@ def build_operation(
         event=entry.event,
         for_each=entry.for_each,
         payload=payload,
-        contract=Contract(entry.contract, entry.accepts, payload),
+        contract=PayloadContract(entry.contract, entry.accepts, payload),
         after=entry.after,
         pacing=pacing,
         load=entry.load,
@@ -66,7 +66,7 @@ def build_operation(
 
 def _repeat(
     checked: PlanDocument, path: Path, use: Data, entry: CatalogEntry
-) -> tuple[Amount | None, list[Problem]]:
+) -> tuple[AmountTemplate | None, list[Problem]]:
     written, origin = entry.written(use, checked.document, path, "repeat")
     return (None, []) if written is None else compile_repeat(written, origin)
 
@@ -106,7 +106,7 @@ def _lookups(
 
 def _condition(
     checked: PlanDocument, path: Path, use: Data, entry: CatalogEntry
-) -> tuple[Condition | None, list[Problem]]:
+) -> tuple[ConditionTemplate | None, list[Problem]]:
     """The plan's condition in place of the catalog's, whose faults the catalog has told."""
     if "when" in use:
         return compile_when(use["when"], Origin(checked.document, (*path, "when")))

@@ -30,7 +30,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Payload:
+class PayloadTemplate:
     """The keys of `data` in written order, the catalog's first, then those of `with`."""
 
     constants: Mapping[str, Json]
@@ -70,7 +70,7 @@ class Payload:
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class ConditionTemplate:
     """A `when`: true keeps the item. `source` is what people wrote."""
 
     source: str
@@ -87,7 +87,7 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class Amount:
+class AmountTemplate:
     """A `repeat`: a number or an expression that gives one."""
 
     source: str
@@ -110,12 +110,12 @@ class Amount:
 
 
 @dataclass(frozen=True, slots=True)
-class Contract:
+class PayloadContract:
     """What a rendered payload must meet, as the catalog's JSON Schema says."""
 
     schema: Json
     accepts: Callable[[Json], bool]
-    payload: Payload
+    payload: PayloadTemplate
 
     def explain(self, data: Data, item: str) -> tuple[Problem, ...]:
         """Never empty: what is not accepted has a reason."""
@@ -134,7 +134,7 @@ class Contract:
         return origin.problem(message, below=path[1:], hint=hint)
 
 
-def compile_payload(parts: list[tuple[Json, Origin]]) -> tuple[Payload, list[Problem]]:
+def compile_payload(parts: list[tuple[Json, Origin]]) -> tuple[PayloadTemplate, list[Problem]]:
     """One payload of several mappings, a later one's keys over an earlier one's."""
     merged: dict[str, tuple[Json, Origin]] = {}
     for mapping, origin in parts:
@@ -154,7 +154,7 @@ def compile_payload(parts: list[tuple[Json, Origin]]) -> tuple[Payload, list[Pro
             templates.append((key, render))
     origins = {key: origin for key, (_, origin) in merged.items()}
     wide = sum(_templates(value) for value, _ in merged.values()) > _FEW_TEMPLATES
-    return Payload(constants, tuple(templates), origins, parts[0][1], wide), problems
+    return PayloadTemplate(constants, tuple(templates), origins, parts[0][1], wide), problems
 
 
 def _templates(value: Json) -> int:
@@ -163,21 +163,23 @@ def _templates(value: Json) -> int:
     return isinstance(value, str) and "{{" in value
 
 
-def compile_when(source: str, origin: Origin) -> tuple[Condition | None, list[Problem]]:
+def compile_when(source: str, origin: Origin) -> tuple[ConditionTemplate | None, list[Problem]]:
     try:
-        return Condition(source.strip(), compile_condition(source), origin), []
+        return ConditionTemplate(source.strip(), compile_condition(source), origin), []
     except TemplateError as error:
         return None, [origin.problem(str(error), hint=error.hint)]
 
 
-def compile_repeat(written: int | str, origin: Origin) -> tuple[Amount | None, list[Problem]]:
+def compile_repeat(
+    written: int | str, origin: Origin
+) -> tuple[AmountTemplate | None, list[Problem]]:
     text = str(written).strip()
     bare = text.removeprefix("{{").removesuffix("}}").strip()
     try:
         render = compile_value("{{ " + bare + " }}")
     except TemplateError as error:
         return None, [origin.problem(str(error), hint=error.hint)]
-    return Amount(bare, render or (lambda _: written), origin), []
+    return AmountTemplate(bare, render or (lambda _: written), origin), []
 
 
 def _where_it_is(value: Json, origin: Origin, error: TemplateError) -> Problem:

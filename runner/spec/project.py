@@ -9,7 +9,7 @@ from pathlib import Path
 from runner.errors import InvalidPlan
 from runner.model import Problem
 from runner.spec.document import ranked
-from runner.spec.files import Refused, read_plan, repository_of
+from runner.spec.files import FileRefused, read_plan, repository_of
 from runner.spec.schema import check
 from runner.spec.strict_yaml import parse
 
@@ -51,7 +51,7 @@ def read_project(plan: str) -> Project:
 def _read(path: Path) -> Project:
     try:
         raw = read_plan(path)
-    except Refused as error:
+    except FileRefused as error:
         problem = Problem(f"{NAME} cannot be read: {error}", str(path), hint=error.hint)
         raise InvalidPlan((problem,)) from None
     document, problems, _ = parse(raw, str(path))

@@ -210,19 +210,20 @@ def newer_form(version: Json) -> str | None:
     )
 
 
-def findings(schema: Json, value: Json) -> list[Finding]:
+def findings(schema: Json, value: Json) -> list[SchemaFinding]:
     """What is wrong with `value`, in the order of the places in it."""
     found = {
         (finding.absolute_path, finding.absolute_schema_path, finding.name): finding
         for finding in (
-            Finding.of(schema, value, error) for error in _validator(schema).iter_errors(value)
+            SchemaFinding.of(schema, value, error)
+            for error in _validator(schema).iter_errors(value)
         )
     }
     return sorted(found.values(), key=lambda finding: list(map(str, finding.absolute_path)))
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class SchemaFinding:
     """One rule of a schema that one value breaks. Of `anyOf`, `context` has what each way to fit
     would have wanted; `name` is the key where the rule is about a key."""
 
@@ -234,10 +235,10 @@ class Finding:
     absolute_schema_path: tuple[str | int, ...]
     message: str
     name: str | None = None
-    context: tuple[Finding, ...] = ()
+    context: tuple[SchemaFinding, ...] = ()
 
     @classmethod
-    def of(cls, schema: Json, value: Json, error: Any) -> Finding:
+    def of(cls, schema: Json, value: Json, error: Any) -> SchemaFinding:
         kind, path = error.kind, tuple(error.instance_path)
         if kind.name == "propertyNames":
             named = cls.of(schema, value, kind.error)
@@ -267,7 +268,7 @@ def _at(value: Json, path: Iterable[str | int]) -> Json:
     return value
 
 
-def _explain(document: Document, error: Finding) -> Iterator[Problem]:
+def _explain(document: Document, error: SchemaFinding) -> Iterator[Problem]:
     path = error.absolute_path
     if _about_unknown_keys(error):
         for key, hint in _unknown_keys(error):
@@ -282,7 +283,7 @@ def _explain(document: Document, error: Finding) -> Iterator[Problem]:
     yield document.problem(message_of(error), _place(error), key=at_key, hint=hint, rule=rule)
 
 
-def _meant(error: Finding) -> Finding:
+def _meant(error: SchemaFinding) -> SchemaFinding:
     """Of the branches that were tried, the one whose own type fits is the one that was meant."""
     here = len(error.absolute_path)
     fitting = [m for m in error.context if m.validator != "type" or len(m.absolute_path) > here]
@@ -291,22 +292,22 @@ def _meant(error: Finding) -> Finding:
     return _meant(max(fitting, key=lambda member: len(member.absolute_path)))
 
 
-def _place(error: Finding) -> tuple[str | int, ...]:
+def _place(error: SchemaFinding) -> tuple[str | int, ...]:
     return (*error.absolute_path, error.name) if error.name else error.absolute_path
 
 
-def _wrong(error: Finding) -> list[Path]:
+def _wrong(error: SchemaFinding) -> list[Path]:
     """The places that no later check may rely on."""
     if _about_unknown_keys(error):
         return [(*error.absolute_path, key) for key, _ in _unknown_keys(error)]
     return [_place(error)]
 
 
-def _about_unknown_keys(error: Finding) -> bool:
+def _about_unknown_keys(error: SchemaFinding) -> bool:
     return error.validator == "additionalProperties" and error.validator_value is False
 
 
-def _unknown_keys(error: Finding) -> Iterator[tuple[str, str | None]]:
+def _unknown_keys(error: SchemaFinding) -> Iterator[tuple[str, str | None]]:
     known = error.schema.get("properties", {})
     for key in error.instance:
         if key not in known:

@@ -88,7 +88,7 @@ def test_what_is_pending_is_told_without_making_a_state(folder: Path) -> None:
     with Session() as session:
         plans = plans_to_apply(session, [str(folder)], {})
         entries = pending(session, plans, ApplyOptions("embedded"))
-        assert [(entry.name, entry.standing) for entry in entries] == [
+        assert [(entry.name, entry.state) for entry in entries] == [
             ("one", "pending"),
             ("two", "pending"),
         ]

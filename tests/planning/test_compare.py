@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runner.model import ExecutionPlan
-from runner.planning.compare import Change, compare
+from runner.planning.compare import PlanChange, compare
 from tests.support import make_plan
 
 NAMES = [f"o/r{number}" for number in range(6)]
@@ -58,42 +58,47 @@ def test_there_is_no_difference_exactly_where_the_plans_are_equal(
         (
             BASE.replace("o/r3]", "o/r4, o/r5]"),
             [
-                Change("removed", "sync", "events", 1, ("o/r3",)),
-                Change("added", "sync", "events", 2, ("o/r4", "o/r5")),
-                Change("removed", "embed", "events", 1, ("o/r3",)),
-                Change("added", "embed", "events", 2, ("o/r4", "o/r5")),
+                PlanChange("removed", "sync", "events", 1, ("o/r3",)),
+                PlanChange("added", "sync", "events", 2, ("o/r4", "o/r5")),
+                PlanChange("removed", "embed", "events", 1, ("o/r3",)),
+                PlanChange("added", "embed", "events", 2, ("o/r4", "o/r5")),
             ],
         ),
         (
             BASE.replace("[o/r0, o/r1, o/r2, o/r3]", "[o/r3, o/r0, o/r1, o/r2]"),
             [
-                Change("moved", "sync", "in the order", 1, ("o/r3",)),
-                Change("moved", "embed", "in the order", 1, ("o/r3",)),
+                PlanChange("moved", "sync", "in the order", 1, ("o/r3",)),
+                PlanChange("moved", "embed", "in the order", 1, ("o/r3",)),
             ],
         ),
         (
             BASE.replace("delay: 5s", "delay: 10s"),
             [
-                Change("changed", "sync", "delay: 5s → 10s"),
-                Change("changed", "embed", "delay: 5s → 10s"),
+                PlanChange("changed", "sync", "delay: 5s → 10s"),
+                PlanChange("changed", "embed", "delay: 5s → 10s"),
             ],
         ),
         (
             BASE.replace("[sync, embed]", "[sync]"),
-            [Change("removed", "embed", "the operation", 4, tuple(NAMES[:4]))],
+            [PlanChange("removed", "embed", "the operation", 4, tuple(NAMES[:4]))],
         ),
-        (BASE + "on_failure: continue\n", [Change("changed", None, "on_failure: stop → continue")]),
+        (
+            BASE + "on_failure: continue\n",
+            [PlanChange("changed", None, "on_failure: stop → continue")],
+        ),
         (
             BASE.replace("[o/r0,", "[{repo: o/r0, skip: [embed]},"),
             [
-                Change("removed", "embed", "events", 1, ("o/r0",)),
-                Change("added", "embed", "newly skipped: the repository skips it", 1, ("o/r0",)),
+                PlanChange("removed", "embed", "events", 1, ("o/r0",)),
+                PlanChange(
+                    "added", "embed", "newly skipped: the repository skips it", 1, ("o/r0",)
+                ),
             ],
         ),
     ],
 )
 def test_a_change_is_told_in_the_fields_words(
-    tmp_path: Path, body: str, changes: list[Change]
+    tmp_path: Path, body: str, changes: list[PlanChange]
 ) -> None:
     found = compare(make_plan(tmp_path, BASE), make_plan(tmp_path, body)).changes
     told = [change for change in found if "skipped" not in change.what]

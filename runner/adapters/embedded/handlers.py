@@ -14,7 +14,7 @@ from types import ModuleType
 
 from runner.adapters.embedded.engine import Handler
 from runner.errors import PreflightRefused
-from runner.spec.files import Refused, within
+from runner.spec.files import FileRefused, within
 
 _SCHEMES = ("stdlib", "platstdlib", "purelib", "platlib")
 _PACKAGE = Path(__file__).parents[2]
@@ -92,7 +92,7 @@ def _make_way(root: str, folder: Path) -> None:
     try:
         if spec.origin is not None:
             within(spec.origin, folder / root)
-    except Refused as error:
+    except FileRefused as error:
         message = f"the module `{root}` in {folder} cannot be imported: {error}"
         raise PreflightRefused(message, hint=error.hint) from None
     if loaded is None:

@@ -19,7 +19,7 @@ import orjson
 from runner.adapters.http import BlockingClient, open_blocking_client, parsed
 from runner.adapters.http_faults import Unanswered
 from runner.errors import KeyRefused, TargetError, UsageError
-from runner.spec.files import Refused, read_given
+from runner.spec.files import FileRefused, read_given
 
 _ORIGIN = "https://api.github.com"
 _MOST_BODY = 16 * 1024 * 1024  # bytes: a page of comments has 6 at most
@@ -192,6 +192,6 @@ def _event(path: str | None) -> dict[str, Any]:
         return {}
     try:
         found = json.loads(read_given(path))
-    except (Refused, ValueError):
+    except (FileRefused, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -38,7 +38,7 @@ from runner.model import (
     SyncRecord,
     Waited,
 )
-from runner.planning.ledger import Applied, inputs_digest
+from runner.planning.ledger import PlanRun, inputs_digest
 from runner.planning.serialize import dump_head, load_head
 
 # Without `source`: the plan file's text is read where it is shown.
@@ -163,14 +163,14 @@ class StateReader:
         with self._database.read() as connection:
             return listing.failed(connection, record.id, limit)
 
-    def ledger(self, plan: str, address: str) -> list[Applied]:
+    def ledger(self, plan: str, address: str) -> list[PlanRun]:
         """The runs of a plan on an address, the latest first; retries are part of theirs."""
         query = f"""{_RECORD} WHERE plan = :plan AND address = :address AND parent IS NULL
         ORDER BY started_at DESC"""
         with self._database.read() as connection:
             records = map(_record, connection.rows(query, plan=plan, address=address))
             return [
-                Applied(
+                PlanRun(
                     record.id,
                     record.status,
                     inputs_digest(load_head(record.head).inputs, record.variables),
