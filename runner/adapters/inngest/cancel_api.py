@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from urllib.parse import quote
-
-import orjson
 
 from runner.adapters.http import Client
 from runner.adapters.http_faults import Unanswered
@@ -16,6 +13,7 @@ from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, TargetError
 
 _MESSAGE_LENGTH = 300
+_DONE = (200, 202, 204)
 _REFUSED = (401, 403)
 
 
@@ -30,34 +28,16 @@ class HttpCancelApi:
         not known, which servers say of jobs that go on, too."""
 
         async def attempt() -> str | None:
-            status, says = await self._ask("DELETE", f"/v1/runs/{quote(job_id, safe='')}")
+            status, says = await self._delete(f"/v1/runs/{quote(job_id, safe='')}")
             if status in (404, 409):
                 return str(status)
-            self._check(status, says, (200, 202, 204))
+            self._check(status, says)
             return None
 
         refusal: str | None = await self.retry(f"cancelling at {self.target.name}", attempt)
         return refusal
 
-    async def cancel_all(
-        self, app_id: str, function_id: str, started_after: float, started_before: float
-    ) -> None:
-        """Every job of the function that started in between, whoever started it; the hosted
-        service alone knows this."""
-        body = {
-            "app_id": app_id,
-            "function_id": function_id,
-            "started_after": _rfc3339(started_after),
-            "started_before": _rfc3339(started_before),
-        }
-
-        async def attempt() -> None:
-            status, says = await self._ask("POST", "/v1/cancellations", orjson.dumps(body))
-            self._check(status, says, (200, 201))
-
-        await self.retry(f"cancelling at {self.target.name}", attempt)
-
-    async def _ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, str]:
+    async def _delete(self, path: str) -> tuple[int, str]:
         """The status that the server means, and its words; keys are tried in turn, as after a
         rotation the fallback may be the one that holds."""
         url, status, says = f"{self.target.api}{path}", 0, ""
@@ -65,18 +45,14 @@ class HttpCancelApi:
             headers = {"authorization": f"Bearer {key}"} if key else {}
             if self.target.environment:
                 headers["x-inngest-env"] = self.target.environment
-            if body is not None:
-                headers["content-type"] = "application/json"
-            response, answer = await request(
-                self.client, method, url, headers=headers, content=body
-            )
+            response, answer = await request(self.client, "DELETE", url, headers=headers)
             status, says = _meant(response.status_code, answer)
             if status not in _REFUSED:
                 break
         return status, self.target.clean(says)[:_MESSAGE_LENGTH]
 
-    def _check(self, status: int, says: str, fine: tuple[int, ...]) -> None:
-        if status in fine and not says:
+    def _check(self, status: int, says: str) -> None:
+        if status in _DONE and not says:
             return
         if status in _REFUSED:
             what = "refuses the signing key" if self.target.signing_keys else "asks for a key"
@@ -98,7 +74,3 @@ def _meant(status: int, body: bytes) -> tuple[int, str]:
     if status < 300 and type(hidden) is int:
         status = hidden
     return status, words(answer["error"], 10 * _MESSAGE_LENGTH) or "an error without words"
-
-
-def _rfc3339(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

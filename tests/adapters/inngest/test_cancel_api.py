@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 from typing import Any
@@ -67,22 +66,6 @@ def cancel(
         assert str(request.url) == "http://inngest.test/v1/runs/01JOB"
         assert request.content == b""
     return done, seen
-
-
-def cancel_all(*answers: httpx.Response | Exception) -> list[httpx.Request]:
-    found, seen = call(lambda api: api.cancel_all("app", "fn", 1.5, 1_800_000_000), answers)
-    assert found is None
-    for request in seen:
-        assert request.method == "POST"
-        assert str(request.url) == "http://inngest.test/v1/cancellations"
-        assert request.headers["content-type"] == "application/json"
-        assert json.loads(request.content) == {
-            "app_id": "app",
-            "function_id": "fn",
-            "started_after": "1970-01-01T00:00:01.500000Z",
-            "started_before": "2027-01-15T08:00:00Z",
-        }
-    return seen
 
 
 def keys(seen: list[httpx.Request]) -> list[str | None]:
@@ -176,22 +159,6 @@ def test_any_other_answer_is_an_error_and_never_a_job_that_had_ended(
     with pytest.raises(TargetError, match=words) as error:
         cancel(answer)
     assert "old-key" not in str(error.value)
-
-
-@pytest.mark.parametrize("status", [200, 201])
-def test_the_hosted_service_cancels_all_jobs_of_a_function_in_a_span(status: int) -> None:
-    seen = cancel_all(httpx.Response(status, json={"data": {"id": "01C"}}))
-    assert keys(seen) == ["Bearer old-key"]
-    assert keys(cancel_all(httpx.Response(401), httpx.Response(status))) == [
-        "Bearer old-key",
-        "Bearer new-key",
-    ]
-
-
-@pytest.mark.parametrize("answer", [httpx.Response(404), httpx.Response(400), hidden(404)])
-def test_cancelling_a_span_on_a_server_that_cannot_is_an_error(answer: httpx.Response) -> None:
-    with pytest.raises(TargetError):
-        cancel_all(answer)
 
 
 def test_the_embedded_server_does_not_know_a_job_of_another_process() -> None:
