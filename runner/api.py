@@ -172,7 +172,7 @@ class Session(base.Session):
         pause(self, run)
 
     def cancel(self, run: str, *, jobs: bool = False) -> None:
-        """End a run for good, and with `jobs` what it started."""
+        """End a run, which cannot be resumed, and with `jobs` the jobs it started."""
         cancel(self, run, jobs=jobs)
 
     def status(self, run: str = "latest") -> RunView:

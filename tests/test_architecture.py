@@ -36,6 +36,7 @@ MAY_IMPORT = {
 }
 # Adapters meet the Protocols of execution, and agree with it on how ids follow from a seed.
 ADAPTERS_MEET = {"runner.execution.ports", "runner.execution.seeds"}
+MOST_IMPORTS = 18  # of ours, by one module that composes nothing
 
 
 def text(path: Path) -> str:
@@ -92,6 +93,28 @@ def test_imports_go_round_in_no_circle() -> None:
     while leaves := {name for name, others in graph.items() if not others & set(graph)}:
         graph = {name: others for name, others in graph.items() if name not in leaves}
     assert sorted(graph) == []
+
+
+def test_no_module_but_those_that_compose_others_imports_many() -> None:
+    """Commands and use cases put the rooms together; every other module has one subject."""
+    modules = {module_of(path) for path in FILES}
+    found = []
+    for path in FILES:
+        if room_of(module_of(path)) not in ("cli", "app"):
+            others = set(imports_of(path)) & modules - {module_of(path), "runner"}
+            found += [f"{name_of(path)}: {len(others)}"] if len(others) > MOST_IMPORTS else []
+    assert found == []
+
+
+def test_no_public_name_means_two_things_in_the_pure_rooms() -> None:
+    """One word a thing: a class of model, spec, planning or output has its name to itself."""
+    homes: dict[str, list[str]] = {}
+    for path in FILES:
+        if room_of(module_of(path)) in ("model", "spec", "planning", "output"):
+            for node in ast.parse(text(path)).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    homes.setdefault(node.name, []).append(name_of(path))
+    assert {name: files for name, files in homes.items() if len(files) > 1} == {}
 
 
 def test_the_command_line_is_commands_and_what_they_share() -> None:

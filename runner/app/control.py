@@ -48,7 +48,7 @@ def tune(
 def cancel(
     session: Session, run: str, *, jobs: bool = False
 ) -> tuple[RunRecord, Totals, int, Cancelled | None]:
-    """End a run for good, and with `jobs` what it started.
+    """End a run, which cannot be resumed, and with `jobs` the jobs it started.
 
     What it had come to; how many more events may have been taken, since their answer was lost; and
     what came of its jobs. The process that drives the run ends it; where there is none, this one

@@ -74,7 +74,7 @@ def enqueue(
         with holding(parked):  # nobody waits for it
             pass
         hint = f"`backfill resume {run_id} --detach` asks for it once more"
-        raise TargetError(f"run {run_id} is not handed over: {error}", hint=hint) from None
+        raise TargetError(f"run {run_id} is not submitted: {error}", hint=hint) from None
     return str(event["id"])
 
 

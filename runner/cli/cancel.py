@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 )
 @click.argument("run", shell_complete=complete_run)
 @state_option
-@click.option("--jobs", is_flag=True, help="Cancel the jobs it has started too, one by one.")
+@click.option("--jobs", is_flag=True, help="Also cancel the jobs that it started, one by one.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before ending it.")
 @pass_session
 def cancel_command(session: Session, run: str, *, jobs: bool, yes: bool) -> int:
-    """End RUN for good, from whatever terminal or machine: nothing is sent after the request in
-    flight. What was sent stays sent; with --jobs what it started is cancelled, where it goes on.
+    """End RUN, from any terminal or machine. It cannot be resumed.
+
+    Nothing is sent after the request in flight. What was sent stays sent; --jobs also cancels the
+    jobs that are still running.
 
     At a terminal it asks first.
     """

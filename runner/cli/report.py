@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @format_option("markdown", "json", "junit")
 @pass_session
 def report_command(session: Session, run: str, html: str | None, form: str) -> None:
-    """Write RUN down: as one page that can be sent round, for a pull request, or for a machine."""
+    """Report on RUN: as one page to send round, for a pull request, or for a machine."""
     from runner.app.queries import view_of
 
     store = session.reader

@@ -72,7 +72,7 @@ def resume_command(
     outcome_decides()
     if submitted := resubmit(session, run, options, from_journal=from_journal):
         click.echo(
-            f"run {submitted.run_id} is handed over: a worker carries it on, and this command is "
+            f"run {submitted.run_id} is submitted: a worker goes on with it, and this command is "
             "done\n"
             f"to follow it: backfill status {submitted.run_id} --watch"
         )

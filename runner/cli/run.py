@@ -107,8 +107,7 @@ def run_command(
         click.echo(json.dumps(found, indent=2))
     else:
         click.echo(
-            f"run {submitted.run_id} is submitted: a worker carries it out, and this command is "
-            "done\n"
+            f"run {submitted.run_id} is submitted: a worker drives it, this command is done\n"
             f"it is in {session.store.where}: workers must have the same state\n"
             f"to follow it: backfill status {submitted.run_id} --watch"
         )
