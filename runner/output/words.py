@@ -129,7 +129,9 @@ def asked(plan: ExecutionPlan) -> list[tuple[str, str]]:
     for check in plan.checks:
         when = f"after {check.operation}" if check.moment == "after" else check.moment
         limit = f", within {format_duration(check.timeout)}" if check.timeout else ""
-        head = f"check {check.name} ({when}{limit}): {check.expect.words}"
+        question = check.question
+        each = f", for each of {counted(len(question.items), 'item')}" if question.key else ""
+        head = f"check {check.name} ({when}{limit}): {check.expect.words}{each}"
         lines.append((head, check.question.query.text))
     return lines
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.execution.coverage import covered
+from runner.execution.examine import examine_clocks
 from runner.execution.judge import Since, judge
 from runner.model import (
     BoundQuestion,
@@ -21,6 +24,7 @@ from runner.model import (
     Query,
     Table,
 )
+from tests.support import make_plan, repos
 
 ITEMS = ("o/a", "o/b", "o/c", "o/d")
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -240,3 +244,36 @@ def test_coverage_is_a_hundred_only_where_each_item_has_a_row(
         assert (row.percent is None) == (total == 0)
     if not set(ITEMS) <= set(figures):
         assert Covered.total_of(found).percent is None
+
+
+@pytest.mark.parametrize(
+    ("ahead", "level", "words"),
+    [
+        (0.0, "ok", "is within 2 s of this machine's; its session's zone is Europe/Berlin"),
+        (-2.0, "ok", "is within 2 s"),
+        (2.5, "warn", "is 2.5 s ahead of this machine's"),
+        (-3600.0, "warn", "is 3,600.0 s behind this machine's"),
+    ],
+)
+def test_clocks_that_are_far_apart_are_a_warning_and_no_hindrance(
+    tmp_path: Path, ahead: float, level: str, words: str
+) -> None:
+    """One line a database, however many questions go to it."""
+
+    class Clocks:
+        def ask(self, query: Query, parameters: Mapping[str, Json]) -> Table:
+            raise AssertionError(f"{query.text} is asked with {parameters}")
+
+        def row_security(self, query: Query, parameters: Mapping[str, Json]) -> tuple[()]:
+            raise AssertionError(f"{query.text} is asked with {parameters}")
+
+        def clock(self, name: str | None) -> DatabaseClock:
+            return DatabaseClock(START.isoformat(), "Europe/Berlin", 3600.0, 0.0 if name else ahead)
+
+    one = "{name: %s, query: select 1 as n, expect: {rows: 1}%s}"
+    checks = [one % ("a", ""), one % ("b", ""), one % ("c", ", database: other")]
+    plan = make_plan(tmp_path, f"{repos(1)}operations: [sync]\nchecks: [{', '.join(checks)}]\n")
+    found, other = examine_clocks(plan, Clocks())
+    assert (found.about, found.level) == ("clock", level)
+    assert found.message.startswith(f"the clock of the database {words}")
+    assert other.message.startswith("the clock of the database `other` is within 2 s")
