@@ -47,7 +47,7 @@ from runner.planning.compare import first_difference
 
 if TYPE_CHECKING:
     from runner.adapters.journal.leases import Lease
-    from runner.execution.ports import Journal, Resolver
+    from runner.execution.ports import Journal, JournalReads, Resolver
 
 DEFAULT_TARGET = "embedded"
 RETRIED: frozenset[Outcome] = frozenset({"failed", "cancelled", "timed_out", "no_job", "rejected"})
@@ -388,6 +388,7 @@ def _still_open(
         target = session.target(record.target)
         refuse_another_address(record, target)
         plan = _plan_to_send(session, record, from_journal=from_journal)
+        plan = _raised(plan, options)
         yield _Open(record, target, plan, lease)
 
 
@@ -429,7 +430,8 @@ def _plan_to_send(session: Session, record: RunRecord, *, from_journal: bool) ->
     if not Path(record.path).exists():
         raise StalePlan(f"the plan of run {record.id}, {record.path}, is gone", hint=hint)
     built = build(session, record.path, dict(record.variables)).execution_plan
-    sent = store.reading(record).next_position()
+    journal = store.reading(record)
+    built, sent = _with_rounds(built, kept, journal), journal.next_position()
     if difference := first_difference(kept, built, sent):
         raise StalePlan(
             f"{record.path} no longer begins with what run {record.id} has sent: {difference}",
@@ -441,6 +443,42 @@ def _plan_to_send(session: Session, record: RunRecord, *, from_journal: bool) ->
             f"send now, {kept.events - sent:,} were before"
         )
     return built
+
+
+def _with_rounds(built: ExecutionPlan, kept: ExecutionPlan, journal: JournalReads) -> ExecutionPlan:
+    """The plan as its files have it now, with the events of the rounds that were begun: those were
+    resolved when they were, and are not what the files give today."""
+    known = {
+        stage.number: stage.items
+        for stage in kept.stages
+        if stage.deferred and journal.rounds(stage.number)
+    }
+    stages = tuple(
+        replace(stage, items=known[stage.number])
+        if stage.deferred and stage.number in known
+        else stage
+        for stage in built.stages
+    )
+    return replace(built, stages=stages)
+
+
+def _raised(plan: ExecutionPlan, options: RunOptions) -> ExecutionPlan:
+    """The plan with more rounds and time for its drains."""
+    given: dict[str, Any] = {
+        name: value
+        for name, value in (("max_rounds", options.max_rounds), ("max_time", options.max_time))
+        if value is not None
+    }
+    if not given:
+        return plan
+    if not any(stage.until for stage in plan.stages):
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        hint = "they are for operations that are sent in rounds `until` a goal is met"
+        raise UsageError(f"{named}: this run has no drain", hint=hint)
+    stages = tuple(
+        replace(stage, until=stage.until and replace(stage.until, **given)) for stage in plan.stages
+    )
+    return replace(plan, stages=stages)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from runner.cli.main import status_of
 from runner.cli.options import (
     format_option,
     pass_session,
+    read_duration,
     refuse_detached,
     run_options,
     state_option,
@@ -43,6 +44,18 @@ from runner.execution.options import RunOptions
     type=click.Choice(["send", "taken"]),
     help="What to do with requests whose answer was lost more than a day ago.",
 )
+@click.option(
+    "--max-rounds",
+    type=click.IntRange(1),
+    metavar="N",
+    help="How many rounds its drains may have from now on, those before included.",
+)
+@click.option(
+    "--max-time",
+    callback=read_duration,
+    metavar="DURATION",
+    help="... and how long they may be driven.",
+)
 @click.option("--detach", is_flag=True, help="Leave the rest of it to the workers.")
 @run_options
 @timings_option
@@ -60,8 +73,9 @@ def resume_command(
     """Carry on RUN (its id, the beginning of it, or `latest`) where it ended.
 
     What was sent is not sent again; a request whose answer was lost is made again with the same
-    ids, which the server takes once. What was sent must still be what the plan begins with. A run
-    that is paused, in whatever terminal, goes on there.
+    ids, which the server takes once. What was sent must still be what the plan begins with; limits
+    that the plan file has raised since are taken over. A run that is paused, in whatever terminal,
+    goes on there.
     """
     from runner.app.run import resubmit, resume
 

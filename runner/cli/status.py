@@ -114,6 +114,7 @@ def _progress(view: RunView) -> list[StageProgress]:
             stage.sent / span if span else 0.0,
             left.seconds if left else None,
             stage.waiting.reason if stage.waiting else None,
+            stage.round,
         )
         found.append(replace(progress, ended=done))
     return found

@@ -37,7 +37,9 @@ class RunContext:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run came to its end; `reason` says why it did not go further, where the plan did."""
+    """How a run came to its end; `reason` says why it did not go further, where the plan did, and
+    `option` what a resume needs to go on."""
 
     how: How
     reason: str | None = None
+    option: str | None = None

@@ -29,7 +29,7 @@ class RunOptions:
     what the caller adds summaries to, which no plan may be made of. `yes`: nobody is
     asked before events leave this machine. `past_failures`: go on although the plan stops on a
     failure and there were some. `unanswered`: what to do with requests whose fate cannot be found
-    out any more.
+    out any more. `max_rounds`, `max_time`: more for the drains of a run that is resumed.
     """
 
     follow: bool = True
@@ -42,3 +42,5 @@ class RunOptions:
     skip_preflight: bool = False
     past_failures: bool = False
     unanswered: Decision = None
+    max_rounds: int | None = None
+    max_time: float | None = None

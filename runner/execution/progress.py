@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from runner.execution.ports import Clock
-from runner.model import Observer, Outcome, Stage, StageFigures, StageProgress
+from runner.model import Observer, Outcome, Round, Stage, StageFigures, StageProgress
 
 
 @dataclass(slots=True)
@@ -66,6 +66,9 @@ class Tracker:
             stage: progress.settled - progress.outcomes.get("completed", 0)
             for stage, progress in self._progress.items()
         }
+
+    def in_round(self, begun: Round) -> None:
+        self._tell(begun.stage, round=begun)
 
     def begin(self, stage: int) -> None:
         self._paces[stage] = _Pace(self._clock.monotonic())

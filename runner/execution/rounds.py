@@ -17,6 +17,7 @@ from runner.execution.sight import UNTOLD, blinded
 from runner.model import ExecutionPlan, QueryRefused, Round, Stage, Until
 from runner.model.json import as_compared
 from runner.planning.event_blocks import EventBlocks, extended, pack
+from runner.planning.limits import to_raise
 from runner.spec.units import format_duration
 
 
@@ -31,6 +32,7 @@ class Next:
     what: Literal["round", "done", "stalled", "limit"]
     left: float | None = None
     reason: str | None = None
+    option: str | None = None
 
 
 @dataclass(slots=True)
@@ -148,12 +150,14 @@ class Rounds:
         if rounds and not rounds[-1].events:
             reason = f"`{operation}` is stalled: {column}, and no item is left to send for"
             return Next("stalled", left, reason)
-        if len(rounds) >= until.max_rounds:
-            reason = f"`{operation}` has had its {len(rounds):,} rounds, and {column}"
-            return Next("limit", left, reason)
-        if rounds and self._worked(rounds[0].at) >= until.max_time:
-            spent = format_duration(until.max_time)
-            return Next("limit", left, f"`{operation}` has had its {spent}, and {column}")
+        worked = self._worked(rounds[0].at) if rounds else 0.0
+        if option := to_raise(until, rounds, worked):
+            had = (
+                f"{len(rounds):,} rounds"
+                if len(rounds) >= until.max_rounds
+                else format_duration(until.max_time)
+            )
+            return Next("limit", left, f"`{operation}` has had its {had}, and {column}", option)
         return Next("round", left)
 
 

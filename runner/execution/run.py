@@ -120,6 +120,7 @@ class _Run:
         )
         self.rejected = 0
         self.reason: str | None = None
+        self.option: str | None = None
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
@@ -195,10 +196,11 @@ class _Run:
             return Ending("cancelled", "cancelled by an operator")
         if self.context.stop.is_set():
             return Ending("stopped")
-        return Ending("complete" if self.reason is None else self.ended_as, self.reason)
+        how = "complete" if self.reason is None else self.ended_as
+        return Ending(how, self.reason, self.option)
 
-    def _end(self, how: How, reason: str) -> None:
-        self.ended_as, self.reason = how, reason
+    def _end(self, how: How, reason: str, option: str | None = None) -> None:
+        self.ended_as, self.reason, self.option = how, reason, option
         self.context.observer.note(f"{reason}; nothing more is sent")
 
     async def _proved(self, stage: Stage) -> bool:
@@ -242,7 +244,10 @@ class _Run:
 
     async def _round(self, number: int, first: int) -> bool:
         """Send the round and follow it to its end: only then does the backlog say anything."""
-        goes_on = await self._stage(self.plan.stages[number - 1], first)
+        stage = self.plan.stages[number - 1]
+        if stage.until:
+            self.tracker.in_round(self.journal.rounds(number)[-1])
+        goes_on = await self._stage(stage, first)
         if self.follower and goes_on:
             await self.follower.settled(number)
         return goes_on
@@ -256,7 +261,8 @@ class _Run:
 
     async def _begin_round(self, rounds: Rounds, stage: Stage, due: Next, begun: bool) -> bool:
         if due.what != "round":
-            self._end("failed" if due.what == "stalled" else "limit", due.reason or "")
+            how: How = "failed" if due.what == "stalled" else "limit"
+            self._end(how, due.reason or "", due.option)
             return False
         if begun and not await self._rest(stage, "between rounds"):
             return False

@@ -31,6 +31,7 @@ def summarise(
         notes=tuple(notes),
         chain=journal.chain(),
         checks=checks,
+        option=ending.option,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from runner.model.coverage import Covered
 from runner.model.execution_plan import RunHead
 from runner.model.json import Json
-from runner.model.run import CheckResult, Job, Outcome, RunStatus
+from runner.model.run import CheckResult, Job, Outcome, Round, RunStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,11 @@ class StageRecord:
     ended: float | None
     took: float | None
     waiting: Waited | None
+    rounds: tuple[Round, ...] = ()
+
+    @property
+    def round(self) -> Round | None:
+        return self.rounds[-1] if self.rounds else None
 
     @property
     def running(self) -> int:

@@ -151,7 +151,7 @@ class Summary:
     """How a run ended; `duration` in seconds; `interrupted`: by ^C.
 
     `links` lead to the first jobs (their ids, where the target has no dashboard); `notes` say what
-    a caller must know besides the figures.
+    a caller must know besides the figures; `option`: what a resume needs to go on.
     """
 
     run_id: str
@@ -165,6 +165,7 @@ class Summary:
     notes: tuple[str, ...] = ()
     chain: Chain | None = None
     checks: tuple[CheckResult, ...] = ()
+    option: str | None = None
     interrupted: bool = False
 
 
@@ -173,7 +174,8 @@ class StageProgress:
     """Where a stage stands; `rate` is events a second, times are in seconds.
 
     `sent` counts accepted and rejected events, `running` those that are followed and have no
-    outcome yet. `waiting` says what the run is waiting for just now, if it is.
+    outcome yet. `waiting` says what the run is waiting for just now, if it is; `round`: where
+    a drain is.
     """
 
     stage: int
@@ -185,6 +187,7 @@ class StageProgress:
     rate: float = 0.0
     left: float | None = None
     waiting: str | None = None
+    round: Round | None = None
     ended: bool = False
 
     @property

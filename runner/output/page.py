@@ -15,6 +15,7 @@ from runner.output import charts, words
 from runner.output.escape import visible
 from runner.output.run_text import moment
 from runner.planning.estimate import Estimate, left
+from runner.planning.limits import resume_command
 from runner.planning.timeline import Timeline
 from runner.spec.secrets import redact
 from runner.spec.units import format_duration
@@ -87,6 +88,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals |= {"asset": lambda name: Markup(asset(name)), "MAX_ROWS": MAX_ROWS}  # noqa: S704 - ours
+    environment.globals["resume_command"] = resume_command
     environment.globals |= {"words": words, "share": charts.share, "charts": charts}
     filters: dict[str, Callable[..., Any]] = {
         "moment": moment,

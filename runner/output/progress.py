@@ -129,7 +129,7 @@ def _line(progress: StageProgress) -> str:
 
 
 def _counts(progress: StageProgress) -> str:
-    parts = [f"{progress.sent:,}/{progress.total:,} sent"]
+    parts = [*words.in_round(progress.round), f"{progress.sent:,}/{progress.total:,} sent"]
     if progress.running:
         parts.append(f"{progress.running:,} running")
     return ", ".join([*parts, *words.outcomes(progress.outcomes)])

@@ -49,6 +49,8 @@ def view_json(view: RunView) -> dict[str, Any]:
                 "began_at": _time(stage.began),
                 "ended_at": _time(stage.ended),
                 "waiting": stage.waiting and stage.waiting.reason,
+                "round": stage.round and stage.round.number,
+                "backlog": stage.round and stage.round.left,
             }
             for stage in view.stages
         ],

@@ -10,6 +10,7 @@ from runner.output.escape import shortened
 from runner.output.markdown import LINE, MAX_CHARACTERS, cell, code, fitting, with_more
 from runner.output.run_text import moment
 from runner.planning.estimate import left
+from runner.planning.limits import resume_command
 from runner.spec.secrets import redact
 from runner.spec.units import format_duration
 
@@ -49,7 +50,7 @@ def run_markdown(view: RunView, room: int = MAX_CHARACTERS) -> str:
     elif state == "sent":
         blocks.append(f"To follow its jobs: `backfill resume {record.id}`")
     elif state in ("incomplete", "dead", "paused"):
-        blocks.append(f"To go on: `backfill resume {record.id}`")
+        blocks.append(f"To go on: `{resume_command(view)}`")
     blocks.append(f"<sub>{record.digest}</sub>")
     return "\n\n".join(blocks) + "\n"
 

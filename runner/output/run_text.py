@@ -12,6 +12,7 @@ from runner.output.colors import styled
 from runner.output.escape import shortened, visible
 from runner.output.summary import checks_text
 from runner.planning.estimate import left
+from runner.planning.limits import resume_command
 from runner.spec.secrets import redact
 from runner.spec.units import format_duration
 
@@ -129,7 +130,7 @@ def failures_text(groups: Sequence[FailureGroup]) -> list[str]:
 
 
 def _stage(view: RunView, stage: StageRecord) -> str:
-    parts = [f"{stage.sent:,}/{stage.total:,} sent"]
+    parts = [*words.in_round(stage.round), f"{stage.sent:,}/{stage.total:,} sent"]
     if still_open := words.still_open(view, stage):
         parts.append(still_open)
     parts += words.outcomes(stage.outcomes)
@@ -160,7 +161,7 @@ def _hints(view: RunView, state: str) -> list[str]:
     elif state == "sent":
         lines.append(f"to follow its jobs: backfill resume {run_id}")
     elif state in ("incomplete", "paused"):
-        lines.append(f"to go on: backfill resume {run_id}")
+        lines.append(f"to go on: {resume_command(view)}")
     elif view.outstanding and state in ("failed", "completed"):
         lines.append(f"to send what failed once more: backfill retry {run_id}")
     return lines

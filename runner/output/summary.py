@@ -48,7 +48,8 @@ def write_summary_text(summary: Summary, out: TextIO, *, color: bool) -> None:
     if summary.status == "sent":
         lines.append(f"to follow its jobs: backfill resume {run_id}")
     elif summary.status == "incomplete":
-        lines.append(f"to go on: backfill resume {run_id}")
+        option = f" {summary.option}" if summary.option else ""
+        lines.append(f"to go on: backfill resume {run_id}{option}")
     elif summary.status in ("failed", "completed"):
         lines += _advice(summary.totals, run_id)
     out.write("\n".join(lines) + "\n")

@@ -13,6 +13,7 @@ from runner.model import (
     GuardSpec,
     HttpGuard,
     Outcome,
+    Round,
     RunRecord,
     RunView,
     SqlGuard,
@@ -20,6 +21,7 @@ from runner.model import (
     StageRecord,
     StageSpec,
 )
+from runner.model.json import as_compared
 from runner.output.escape import shortened
 from runner.planning.estimate import needed
 from runner.spec.units import format_duration
@@ -82,6 +84,14 @@ def unattended(view: RunView) -> str | None:
         f"{begin}: is `backfill serve` running, with this state, and does the server reach it? "
         f"`backfill resume {view.record.id} --detach` asks for the run once more"
     )
+
+
+def in_round(begun: Round | None) -> list[str]:
+    """Where a drain is: its round, and what was left before it."""
+    if begun is None or begun.left is None:
+        return []
+    left = f"{int(begun.left):,}" if float(begun.left).is_integer() else as_compared(begun.left)
+    return [f"round {begun.number:,}", f"{left} left"]
 
 
 def counted(number: int, noun: str) -> str:

@@ -196,6 +196,54 @@ def test_a_drain_that_reaches_its_limit_is_incomplete(
     assert result.status == 7
     assert "INCOMPLETE" in result.out
     assert pending(database) > 0
+    option = "--max-rounds 4" if "rounds" in limit else "--max-time 2s"
+    run_id = re.search(r"run (\w+)$", result.out, re.MULTILINE)[1]  # type: ignore[index]
+    advice = f"to go on: backfill resume {run_id} {option}"
+    assert advice in result.out
+    assert advice in backfill("status").out
+    assert advice.removeprefix("to go on: ") in backfill("report").out
+
+
+@pytest.mark.parametrize("how", ["by an option", "in the plan's files"])
+@pytest.mark.parametrize(
+    ("few", "more", "option"),
+    [
+        ("max_rounds: 2", "max_rounds: 9", ["--max-rounds", "9"]),
+        ("max_time: 0s", "max_time: 1h", ["--max-time", "1h"]),
+    ],
+)
+def test_a_drain_that_is_given_more_goes_on(
+    backfill: Backfill,
+    tmp_path: Path,
+    database: Path,
+    few: str,
+    more: str,
+    option: list[str],
+    how: str,
+) -> None:
+    plan = write_plan(tmp_path, BODY, catalog=CATALOG.replace("stalled_after: 2", few))
+    worker = Worker(database)
+    with served(create_app({"app/drain": worker})) as url:
+        assert backfill("run", plan, "--target", url).status == 7
+        assert backfill("resume", "latest").status == 7, "it has no more than before"
+        if how == "by an option":
+            result = backfill("resume", "latest", *option)
+        else:
+            write_plan(tmp_path, BODY, catalog=CATALOG.replace("stalled_after: 2", more))
+            result = backfill("resume", "latest")
+    assert result.status == 0, result.err + result.out
+    assert pending(database) == 0
+    assert set(worker.ids.values()) == {1}
+    assert result.err.count("; done") == 1, result.err
+
+
+def test_a_run_without_a_drain_is_given_no_rounds(backfill: Backfill, tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, "repos: [o/r]\noperations: [sync]\n")
+    with served(create_app({"app/sync": lambda _event: 1 / 0})) as url:
+        assert backfill("run", plan, "--target", url).status == 1
+        result = backfill("resume", "latest", "--max-rounds", "9", "--max-time", "1h")
+    assert result.status == 2
+    assert "--max-rounds, --max-time: this run has no drain" in result.err
 
 
 def test_a_backlog_that_cannot_be_asked_is_not_clear(

@@ -9,6 +9,7 @@ import pytest
 
 from runner.execution.summary import summarise
 from runner.model import RunView
+from runner.output.progress import PlainLines
 from runner.output.run_json import view_json
 from runner.output.run_text import write_view
 from runner.planning.estimate import before, left, past_of
@@ -102,3 +103,22 @@ def test_a_drain_ends_when_it_has_been_driven_for_its_time(tmp_path: Path) -> No
     ending, _ = made.drive()
     assert ending.how == "limit"
     assert len(made.server.received) == 7
+
+
+def test_a_drain_says_its_round_what_is_left_and_that_it_is_done_once(tmp_path: Path) -> None:
+    made = drain(tmp_path, 3, "max_rounds: 9")
+    out = io.StringIO()
+    made.observer = PlainLines(out)
+    made.drive(90)
+    assert "  1. drain: round 2, 2 left, 2/2 sent" in status(made)
+    made.drive()
+    lines = [line for line in out.getvalue().splitlines() if line.startswith("1. drain")]
+    assert any(line.startswith("1. drain: round 3, 1 left, ") for line in lines)
+    assert [line.endswith("; done") for line in lines].count(True) == 1
+    assert lines[-1].endswith("; done")
+
+
+def status(made: World) -> str:
+    out = io.StringIO()
+    write_view(view(made), out, color=False)
+    return out.getvalue()

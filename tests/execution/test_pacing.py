@@ -20,10 +20,11 @@ from runner.execution.options import RequestLimits, RunOptions
 from runner.execution.ports import Guard, Hold
 from runner.execution.run import execute
 from runner.execution.waits import Checkpoint, Step
-from runner.model import DatabaseClock, ExecutionPlan, Json, Query, Stage, Table
+from runner.model import DatabaseClock, ExecutionPlan, Json, Observer, Query, Stage, Table
 from tests.depth import depth
 from tests.support import (
     CATALOG,
+    Recorder,
     StandIn,
     close_stores,
     connect,
@@ -108,6 +109,7 @@ class World:
     limits: RequestLimits = field(default_factory=RequestLimits)
     rounds: int = 0
     guards: Sequence[Guard] = ()
+    observer: Observer = field(default_factory=Recorder)
     clock: VirtualClock = field(default_factory=VirtualClock)
     server: Timed = field(init=False)
     journal: JournalWriter = field(init=False)
@@ -136,7 +138,8 @@ class World:
     ) -> tuple[Ending, Step | None]:
         stop = asyncio.Event()
         asyncio.get_running_loop().call_later(seconds, stop.set)
-        opened = connect(self.server, journal, clock=self.clock, stop=stop)  # type: ignore[arg-type]
+        clock: Any = self.clock
+        opened = connect(self.server, journal, clock=clock, observer=self.observer, stop=stop)
         async with opened as context:
             context = replace(
                 context,

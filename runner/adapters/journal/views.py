@@ -147,6 +147,7 @@ def _stages(
             *_figures(begun.get(stage.number), known.get(stage.number)),
             *ended.get(stage.number, (None, None)),
             now.get(stage.number) if record.status == "running" else None,
+            tuple(answers.rounds_of(connection, record.id, stage.number)) if stage.deferred else (),
         )
         for stage in plan.stages
     )
