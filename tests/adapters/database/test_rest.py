@@ -605,3 +605,26 @@ def test_one_connection_serves_all_questions_and_closes() -> None:
     database.close()
     with pytest.raises(RuntimeError, match="not running"):
         database.ask(query, {})
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_the_time_is_the_servers_and_the_later_end_of_its_second(status: int) -> None:
+    """Whatever the root answers: what was written before a run must not count as after it."""
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        assert (request.method, request.url.path) == ("HEAD", "/rest/v1/")
+        return httpx.Response(status, headers={"date": "Sun, 01 Mar 2026 12:00:00 GMT"})
+
+    clock = rest(handle).clock()
+    assert (clock.now, clock.zone, clock.offset) == ("2026-03-01T12:00:01+00:00", "UTC", 0.0)
+
+
+def test_without_a_date_the_time_is_not_known_and_no_clock_takes_its_place() -> None:
+    with pytest.raises(QueryRefused, match="does not say what the time is"):
+        rest(lambda _: httpx.Response(200)).clock()
+
+
+@pytest.mark.parametrize(("key", "seen"), [(SECRET, ()), ("some.other.key", None)])
+def test_only_a_secret_key_is_known_to_see_all_rows(key: str, seen: Json) -> None:
+    database = Rest(SITE, key, httpx.MockTransport(lambda _: httpx.Response(200)))
+    assert database.row_security(Query(Selection("items", ("count",))), {}) == seen
