@@ -505,7 +505,7 @@ def _failed_events(
             raise _nothing_to_retry(record)
         prepared = Prepared(
             run_id,
-            subset(plan, found),
+            subset(plan, found, session.store.unproved(record)),
             target,
             record.target,
             dict(record.variables),

@@ -10,10 +10,13 @@ from runner.model import Check, ExecutionPlan, Stage
 from runner.planning.event_blocks import pack
 
 
-def subset(plan: ExecutionPlan, positions: Collection[int]) -> ExecutionPlan:
+def subset(
+    plan: ExecutionPlan, positions: Collection[int], unproved: Collection[str] = ()
+) -> ExecutionPlan:
     """The events at these positions (from 0, over the whole plan), in the plan's order and pace.
 
-    They are known, so nothing is found out when a stage starts, and no goal is worked towards.
+    They are known, so nothing is found out when a stage starts, and no goal is worked towards. The
+    checks that are `unproved` are for all of their items still.
     """
     wanted, stages, first = frozenset(positions), list[Stage](), 0
     begins = 0.0 if plan.scheduled else None
@@ -44,12 +47,16 @@ def subset(plan: ExecutionPlan, positions: Collection[int]) -> ExecutionPlan:
         digest=f"sha256:{digest}",
         skipped=(),
         warnings=(),
-        checks=tuple(_of_these(check, stages) for check in plan.checks if check.operation in ran),
+        checks=tuple(
+            check if check.name in unproved else _of_these(check, stages)
+            for check in plan.checks
+            if check.operation in ran
+        ),
     )
 
 
 def _of_these(check: Check, stages: Sequence[Stage]) -> Check:
-    """What is not sent again need not be proved again."""
+    """What is proved and not sent again need not be proved again."""
     question = check.question
     names: dict[str, set[str]] = {}
     for stage in stages:

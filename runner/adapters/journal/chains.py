@@ -18,7 +18,7 @@ from runner.adapters.journal import answers, figures, requests
 from runner.adapters.journal.database import Connection, listed
 from runner.adapters.journal.figures import FAILED, FAILED_ORDER, WITH_CHUNK
 from runner.model import OUTCOMES, Chain, Outcome, RunHead, RunRecord, Totals
-from runner.planning.serialize import load_head
+from runner.planning.serialize import load_head, load_plan
 
 _NEXT = "SELECT coalesce(max(last) + 1, 0) FROM chunks WHERE run_id = :run"
 
@@ -160,12 +160,20 @@ def is_done(connection: Connection, record: RunRecord) -> bool:
             return False
         if stage.deferred and not answers.rounds_of(connection, record.id, stage.number):
             return False
-    checks = {
+    return not unproved(connection, record.id)
+
+
+def unproved(connection: Connection, run_id: str) -> frozenset[str]:
+    """The checks of the first run that did not hold when a run of its family asked them last, or
+    that none has asked."""
+    members = _members(connection, run_id)
+    head = connection.value("SELECT head FROM runs WHERE id = :run", run=members[0])
+    held = {
         check.name: check.ok
-        for member in chain.runs
+        for member in members
         for check in answers.checks_of(connection, member)
     }
-    return all(checks.values())
+    return frozenset(check.name for check in load_plan(head, {}).checks if not held.get(check.name))
 
 
 def _may_be_good(connection: Connection, run_id: str) -> bool:

@@ -225,6 +225,11 @@ class StateReader:
         with self._database.read() as connection:
             return chains.retriable(connection, record.id, kinds, patterns)
 
+    def unproved(self, record: RunRecord) -> frozenset[str]:
+        """The checks that did not hold, or were not asked, in a run and its retries."""
+        with self._database.read() as connection:
+            return chains.unproved(connection, record.id)
+
     def reading(self, record: RunRecord) -> JournalReader:
         return JournalReader(self._database, record.id, record.started_at, self._clock)
 

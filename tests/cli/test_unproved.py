@@ -1,0 +1,71 @@
+"""What a run has not proved stays unproved until something has proved it, for all of its items."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.adapters.embedded.server import create_app
+from tests.cli.conftest import served
+from tests.support import write_plan
+from tests.types import Backfill
+
+CATALOG = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  sync:
+    event: app/sync
+    for_each: repo
+    payload: {repo: "{{ repo.repo }}"}
+    checks:
+      - name: synced
+        query: select name as repo, pending from repositories where name in :repos
+        expect: {column: pending, at_most: 0}
+"""
+BODY = "repos: [o/a, o/b]\noperations: [sync]\non_failure: continue\n"
+
+
+@pytest.mark.parametrize("lazy", [True, False])
+def test_a_retry_does_not_prove_an_item_whose_job_completed_and_did_nothing(
+    backfill: Backfill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lazy: bool
+) -> None:
+    """The job of o/a fails at first; that of o/b completes, and where it is lazy nothing moves."""
+    database, failing = tmp_path / "app.db", [True]
+
+    def change(statement: str) -> None:
+        with closing(sqlite3.connect(database, timeout=30)) as db, db:
+            db.execute(statement)
+
+    def work(event: Mapping[str, Any]) -> None:
+        repo = event["data"]["repo"]
+        if repo == "o/a" and failing[0]:
+            raise ValueError("not now")
+        if repo == "o/a" or not lazy:
+            change(f"UPDATE repositories SET pending = 0 WHERE name = '{repo}'")
+
+    change("CREATE TABLE repositories (name TEXT, pending INTEGER)")
+    change("INSERT INTO repositories VALUES ('o/a', 3), ('o/b', 3)")
+    monkeypatch.setenv("BACKFILL_DATABASE_URL", f"sqlite:///{database}")
+    plan = write_plan(tmp_path, BODY, catalog=CATALOG)
+    with served(create_app({"app/sync": work})) as url:
+        assert backfill("run", plan, "--target", url).status == 1
+        failing[0] = False
+        retried = backfill("retry", "latest", "--format", "json")
+        summary = json.loads(retried.out)
+        assert summary["totals"]["planned"] == summary["totals"]["completed"] == 1
+        assert [check["ok"] for check in summary["checks"]] == [not lazy]
+        applied = ("apply", plan, "--target", url)
+        (entry,) = json.loads(backfill(*applied, "--dry-run", "--all", "--format", "json").out)
+        assert entry["state"] == ("failed" if lazy else "applied")
+        assert backfill(*applied).status == (1 if lazy else 0)
+        if lazy:
+            change("UPDATE repositories SET pending = 0")
+            assert backfill("resume", entry["run_id"]).status == 0, "it asks again"
+            assert backfill(*applied).status == 0
