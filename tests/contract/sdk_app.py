@@ -6,7 +6,7 @@ import datetime
 import logging
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -22,6 +22,31 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tests.contract.target import COMPLETES, FAILS, HOLDS, STARTS_TWO
+
+_FOUR = datetime.timedelta(seconds=4)
+# The functions that drop events, or let them rest: each by an event of its own, `late` beside
+# another.
+LIMITED: Sequence[tuple[str, str, dict[str, Any]]] = (
+    ("debounced", "contract/debounced", {"debounce": inngest.Debounce(period=_FOUR)}),
+    (
+        "batched",
+        "contract/batched",
+        {"batch_events": inngest.Batch(max_size=50, timeout=_FOUR)},
+    ),
+    (
+        "limited",
+        "contract/limited",
+        {
+            "rate_limit": inngest.RateLimit(
+                limit=1, period=datetime.timedelta(hours=1), key="event.data.test"
+            )
+        },
+    ),
+    ("singleton", "contract/singleton", {"singleton": inngest.Singleton(mode="skip")}),
+    ("filtered", "contract/filtered", {"only": "event.data.repo == 'o/r0'"}),
+    ("prompt", "contract/two", {}),
+    ("late", "contract/two", {"debounce": inngest.Debounce(period=_FOUR)}),
+)
 
 Ran = set[tuple[str, str]]  # the event's id, and that of the job
 
@@ -97,13 +122,35 @@ def _handler(client: inngest.Inngest, ran: Ran) -> CommHandler:
     async def second(ctx: inngest.Context) -> str:
         return "second"
 
+    limited = [_limited(client, fn_id, event, **limits) for fn_id, event, limits in LIMITED]
     return CommHandler(
         client=client,
         enable_unauthed_sync=None,
         framework=Framework.FAST_API,
-        functions=[completes, fails, holds, first, second],
+        functions=[completes, fails, holds, first, second, *limited],
         streaming=inngest.Streaming.DISABLE,
     )
+
+
+def _limited(
+    client: inngest.Inngest, fn_id: str, event: str, *, only: str | None = None, **limits: Any
+) -> inngest.Function[Any]:
+    """It fails where its name says so, and takes two seconds where others are to come meanwhile."""
+
+    @client.create_function(
+        fn_id=fn_id,
+        trigger=inngest.TriggerEvent(event=event, expression=only),
+        retries=0,
+        **limits,
+    )
+    async def limited(ctx: inngest.Context) -> str:
+        if "singleton" in limits:
+            await ctx.step.sleep("busy", datetime.timedelta(seconds=2))
+        if fn_id == "late":
+            raise ValueError("late, and failing")
+        return "done"
+
+    return limited
 
 
 def _request(
