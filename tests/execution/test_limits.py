@@ -59,7 +59,7 @@ def test_a_throttle_slower_than_the_plan_is_said_with_the_time_that_it_takes(
 ) -> None:
     found = warned(plan(tmp_path, 40, pace), Function(("f",), HEARS, throttle=limit))
     assert [finding.about for finding in found] == (["throttle"] if says else [])
-    assert says is None or (says[0] in found[0].message and says[1] in str(found[0].mend))
+    assert says is None or (says[0] in found[0].message and says[1] in str(found[0].hint))
 
 
 @pytest.mark.parametrize(
