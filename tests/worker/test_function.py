@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -23,7 +24,9 @@ from tests.worker.conftest import World
 from tests.worker.engine import ATTEMPTS, Ran
 
 NewWorld = Callable[..., World]
+NUMBERS = itertools.count()
 DONE = {"run": "RUN1", "status": "completed"}
+SENT = {"run": "RUN1", "status": "sent"}
 
 
 @settings(
@@ -38,7 +41,6 @@ DONE = {"run": "RUN1", "status": "completed"}
     operations=st.sampled_from(["[sync]", "[sync, embed]", "[fire, sync]", "[sync, fire]"]),
     more=st.sampled_from(["", "on_failure: continue\n", "order_by: [-repo]\n"]),
     request=st.integers(1, 3),
-    number=st.integers(),
 )
 def test_a_submitted_run_sends_what_run_sends_in_that_order_at_that_pace(
     tmp_path: Path,
@@ -49,17 +51,15 @@ def test_a_submitted_run_sends_what_run_sends_in_that_order_at_that_pace(
     operations: str,
     more: str,
     request: int,
-    number: int,
 ) -> None:
     body = f"{repos(count)}operations: {operations}\nbatch_size: {size}\ndelay: {delay}\n{more}"
     plan = make_plan(tmp_path, body)
     how: dict[str, Any] = {"follow": False, "limits": RequestLimits(events=request)}
-    name = f"{count} {size} {delay} {operations} {more.strip()} {request} {number}"
-    one = new_world(f"one {abs(hash(name))}", **how)
-    other = new_world(f"other {abs(hash(name))}", **how)
+    number = next(NUMBERS)  # the same example may be tried more than once
+    one, other = new_world(f"one {number}", **how), new_world(f"other {number}", **how)
     one.run(plan)
     (ran,) = other.submit(plan)
-    assert ran.output == DONE, ran.error
+    assert ran.output == (SENT if "sync" in operations else DONE), ran.error
     assert other.arrived == one.arrived
     assert other.requests == one.requests
     assert len(other.arrived) == plan.events
@@ -77,7 +77,7 @@ def test_a_portion_that_is_cut_off_in_a_batch_owes_no_delay_there(
     one, other = new_world("one", **how), new_world("other", **how, budget=0.0)
     one.run(plan)
     (ran,) = other.submit(plan)
-    assert ran.output == DONE, ran.error
+    assert ran.output == SENT, ran.error
     assert other.arrived == one.arrived
 
 
@@ -179,6 +179,27 @@ def test_a_paused_run_costs_little_and_goes_on_when_it_is_let(
     assert "paused by an operator" in {turn.get("why") for turn in turns}, turns
 
 
+@pytest.mark.parametrize("late", [0.0, 3600.0])
+def test_the_engines_waits_are_driven_and_a_time_without_a_worker_is_not(
+    tmp_path: Path, new_world: NewWorld, late: float
+) -> None:
+    """Nor does it count as work where no worker comes when the next step is due."""
+    plan = make_plan(tmp_path, repos(3) + "operations: [fire]\nbatch_size: 1\ndelay: 100s\n")
+    world = new_world()
+
+    def come_late(ran: Ran) -> None:
+        if len(ran.steps) == 2:
+            world.clock.now += late
+
+    world.engine.between = come_late
+    (ran,) = world.submit(plan)
+    assert ran.output == DONE, ran.error
+    assert world.arrived[-1][2] - world.arrived[0][2] == pytest.approx(200 + late, abs=1)
+    with Store(world.state, world.clock.time) as store:
+        driven = store.glance(store.find("RUN1")).driven
+    assert driven.seconds == pytest.approx(200, abs=1), driven
+
+
 def test_a_run_that_is_tuned_between_two_portions_goes_at_that_pace(
     tmp_path: Path, new_world: NewWorld
 ) -> None:
@@ -191,7 +212,7 @@ def test_a_run_that_is_tuned_between_two_portions_goes_at_that_pace(
 
     world.engine.between = tune
     (ran,) = world.submit(plan)
-    assert ran.output == DONE, ran.error
+    assert ran.output == SENT, ran.error
     start = world.arrived[0][2]
     assert [at - start for _, _, at in world.arrived] == [0, 10, 10, 60, 60, 110]
     assert sum("tuned by an operator" in note for note in world.notes()) == 1

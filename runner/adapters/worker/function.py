@@ -118,7 +118,7 @@ def _portion(
 def _ended(request: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, Any]:
     """A run that has not completed fails the function, so that who watches those hears of it."""
     run, status, why = request["run"], last["status"], last["why"]
-    if status not in ("completed", "cancelled"):
+    if status not in ("completed", "sent", "cancelled"):
         message = f"run {run} is {status}" + (f": {why}" if why else "")
         raise inngest.NonRetriableError(message)
     return {"run": run, "status": status}
