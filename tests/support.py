@@ -25,7 +25,7 @@ from runner.adapters.journal.store import Store
 from runner.adapters.journal.writer import JournalWriter
 from runner.execution.context import RunContext
 from runner.execution.ports import Chunk, Guard
-from runner.model import ExecutionPlan, Observer, RunHead, StageProgress
+from runner.model import ExecutionPlan, Observer, RunHead, StageRecord
 from runner.planning.build import build_execution_plan
 from runner.spec.load import load_plan
 
@@ -92,13 +92,13 @@ class Recorder:
     """An observer that remembers."""
 
     run_id: str = ""
-    progresses: list[StageProgress] = field(default_factory=list)
+    progresses: list[StageRecord] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def started(self, run_id: str, plan: ExecutionPlan | RunHead) -> None:  # noqa: ARG002
         self.run_id = run_id
 
-    def progress(self, progress: StageProgress) -> None:
+    def progress(self, progress: StageRecord) -> None:
         self.progresses.append(progress)
 
     def note(self, message: str) -> None:

@@ -18,10 +18,14 @@ _WORDS = 100  # characters of what a TLS library says
 
 
 class Unanswered(Exception):
-    """A try that may be made again. `maybe_taken`: the request may have had its effect."""
+    """A try that may be made again. `maybe_taken`: the request may have had its effect.
+    `answered`: the server is there, and says that it cannot."""
 
-    def __init__(self, why: str, *, maybe_taken: bool, wait: float | None = None) -> None:
+    def __init__(
+        self, why: str, *, maybe_taken: bool, wait: float | None = None, answered: bool = False
+    ) -> None:
         super().__init__(why)
+        self.answered = answered
         self.maybe_taken = maybe_taken
         self.wait = wait
 

@@ -37,8 +37,9 @@ from runner.model import (
     LiveDatabase,
     Observer,
     RunHead,
-    StageProgress,
+    StageRecord,
     Summary,
+    Waiting,
 )
 
 if TYPE_CHECKING:
@@ -138,7 +139,9 @@ async def _opened(
 ) -> AsyncIterator[RunContext]:
     """Everything that the run needs, connected; the journal is opened last."""
     noting, options = Noting(observer), what.options
-    connection = session.connect(what.target, what.plan, note=noting.note, stop=stop)
+    connection = session.connect(
+        what.target, what.plan, note=noting.note, away=noting.away, stop=stop
+    )
     async with connection as server, _guards(session, what) as guards:
         if options.follow:
             await _probe(server)
@@ -170,17 +173,26 @@ class Noting:
 
     observer: Observer
     journal: Journal | None = None
-    waits: dict[int, str | None] = field(default_factory=dict)
+    waits: dict[int, Waiting | None] = field(default_factory=dict)
+    latest: StageRecord | None = None  # what the run is at
+    without: Waiting | None = None  # a server that does not answer: nothing else counts meanwhile
 
     def started(self, run_id: str, plan: ExecutionPlan | RunHead) -> None:
         self.observer.started(run_id, plan)
 
-    def progress(self, progress: StageProgress) -> None:
+    def progress(self, progress: StageRecord) -> None:
+        self.latest = progress
+        if self.without and not progress.done:
+            progress = replace(progress, waiting=self.without, left=None)
         self.observer.progress(progress)
-        before = self.waits.get(progress.stage)
-        if self.journal and progress.waiting != before:
-            self.waits[progress.stage] = progress.waiting
-            self.journal.waiting(progress.stage, progress.waiting)
+        if self.journal and progress.waiting != self.waits.get(progress.number):
+            self.waits[progress.number] = progress.waiting
+            self.journal.waiting(progress.number, progress.waiting)
+
+    def away(self, wait: Waiting | None) -> None:
+        self.without = wait
+        if self.latest:
+            self.progress(self.latest)
 
     def note(self, message: str) -> None:
         self.observer.note(message)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from runner.adapters.journal import DEFAULT_STATE
-from runner.model import ExecutionPlan, Observer, RunHead, StageProgress, Summary
+from runner.model import ExecutionPlan, Observer, RunHead, StageRecord, Summary, Waiting
 
 if TYPE_CHECKING:
     import asyncio
@@ -71,7 +71,7 @@ class Silent:
 
     def started(self, run_id: str, plan: ExecutionPlan | RunHead) -> None: ...
 
-    def progress(self, progress: StageProgress) -> None: ...
+    def progress(self, progress: StageRecord) -> None: ...
 
     def driving(self) -> AbstractContextManager[Observer]:
         return nullcontext(self._observer or self)
@@ -189,13 +189,14 @@ class Session:
         plan: ExecutionPlan | None = None,
         *,
         note: Callable[[str], None] = lambda _: None,
+        away: Callable[[Waiting | None], None] = lambda _: None,
         stop: asyncio.Event | None = None,
         patient: bool = True,
     ) -> AsyncIterator[Connection]:
         """The target's server, until the block ends; the embedded one runs the handlers of `plan`.
 
-        What gets no answer is tried again, which `note` hears, until `stop` is set; once only where
-        nobody is `patient`.
+        What gets no answer is tried again, which `note` and `away` hear, until `stop` is set; once
+        only where nobody is `patient`.
         """
         import asyncio
         from random import SystemRandom
@@ -208,7 +209,7 @@ class Session:
         async def sleep(seconds: float) -> None:
             await self.clock.sleep(seconds, until)
 
-        retry = Retry(sleep, SystemRandom(), note, lambda: not patient or until.is_set())
+        retry = Retry(sleep, SystemRandom(), note, lambda: not patient or until.is_set(), away)
         async with AsyncExitStack() as stack:
             transport = None
             if target.kind == "embedded" and plan is not None:

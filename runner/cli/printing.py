@@ -112,7 +112,8 @@ def display(form: str, *, quiet: bool = False) -> Iterator[Observer]:
         with LiveDisplay(sys.stderr) as live:
             yield live
     else:
-        yield PlainLines(sys.stderr)
+        with PlainLines(sys.stderr) as lines:
+            yield lines
 
 
 def say_estimate(plan: ExecutionPlan, past: Mapping[str, Past]) -> None:

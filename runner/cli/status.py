@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -16,12 +15,11 @@ from runner.cli.completion import complete_run
 from runner.cli.main import status_of
 from runner.cli.options import format_option, pass_session, state_option
 from runner.cli.printing import display, wants_color
-from runner.model import RunRecord, RunView, StageProgress, SyncRecord
+from runner.model import RunRecord, RunView, StageRecord, SyncRecord
 from runner.output import words
 from runner.output.run_json import view_json
 from runner.output.run_text import write_view
 from runner.output.sync import syncs_json, write_syncs
-from runner.planning.estimate import of_stage
 
 if TYPE_CHECKING:
     from runner.adapters.journal.store import StateReader
@@ -71,16 +69,16 @@ def _print(view: RunView | None, syncs: Sequence[SyncRecord], form: str) -> None
 
 def _watch(store: StateReader, record: RunRecord, form: str) -> RunView:
     """Tell of every change, as the process that carries the run out does."""
-    told: dict[int, StageProgress] = {}
+    told: dict[int, StageRecord] = {}
     noted, unattended = 0, None
     with display(form) as observer:
         view = store.glance(record)
         if view.record.status == "running":
             observer.started(record.id, view.plan)
         while True:
-            for progress in _progress(view):
-                if told.get(progress.stage) != progress:
-                    told[progress.stage] = progress
+            for progress in view.stages:
+                if told.get(progress.number) != progress:
+                    told[progress.number] = progress
                     observer.progress(progress)
             notes, _ = store.story(record)
             for note in notes[noted:]:
@@ -95,26 +93,3 @@ def _watch(store: StateReader, record: RunRecord, form: str) -> RunView:
             time.sleep(_EVERY)
             record = store.find(record.id)
             view = store.glance(record)
-
-
-def _progress(view: RunView) -> list[StageProgress]:
-    """A run that has ended has no pace, nothing left, and nobody who follows what runs."""
-    found, goes_on = [], view.record.status == "running"
-    for index, stage in enumerate(view.stages):
-        span = view.driven.between(stage.began or 0.0, stage.last_sent or 0.0) if goes_on else 0.0
-        left = goes_on and of_stage(view, stage, view.plan.stages[index])
-        done = stage.sent >= stage.total and not (view.record.follow and stage.running)
-        progress = StageProgress(
-            stage.number,
-            stage.operation,
-            stage.total,
-            stage.sent,
-            stage.running if goes_on else 0,
-            stage.outcomes,
-            stage.sent / span if span else 0.0,
-            left.seconds if left else None,
-            stage.waiting.reason if stage.waiting else None,
-            stage.round,
-        )
-        found.append(replace(progress, ended=done))
-    return found

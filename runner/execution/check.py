@@ -29,6 +29,7 @@ from runner.model import (
     RowSecurity,
     Stage,
     Table,
+    Waiting,
 )
 from runner.spec.questions import OF_RUNS, names_of
 
@@ -176,7 +177,7 @@ class Checker:
                 return verdict
             if check.moment == "after":
                 reason = f"for the check `{check.name}`: {verdict.seen}"
-                self.tracker.waiting(stages[0].number, reason)
+                self.tracker.waiting(stages[0].number, Waiting(reason))
             await self.waits.again(min(check.every, left), what, most=left)
 
     async def _once(self, check: Check, *, sent: bool) -> Verdict:

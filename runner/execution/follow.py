@@ -156,10 +156,20 @@ class Follower:
                 self._settle([observation for observation in some if observation.outcome])
             self._may_give_up = True
             now = self.clock.monotonic()
+            self._say_longest(now)
             more |= first and any(
                 self._in_doubt(one, one.jobs, now) for one in self._watched.values()
             )
             return bool(news), more
+
+    def _say_longest(self, now: float) -> None:
+        """Of the stage that is waited for the event that was sent first: what hangs has a name."""
+        for one in self._watched.values():
+            if one.event.stage == self._awaited:
+                ago = now - one.since
+                left = self.timeouts[self._awaited] - ago
+                self.tracker.longest(self._awaited, one.event.item, ago, left)
+                return
 
     async def _know(self) -> None:
         """Of the server's functions: again before anything is given up, since they may have come,

@@ -10,7 +10,7 @@ from runner.execution.pace import Pace
 from runner.execution.ports import Control, Guard, GuardUnanswered, Hold, Journal
 from runner.execution.progress import Tracker
 from runner.execution.waits import Waits
-from runner.model import Observer
+from runner.model import Observer, Waiting
 
 _ASK_AGAIN = 1.0  # seconds between two looks at a request, or at a guard that cannot be asked
 _LONGEST = 15.0  # ... and at one that says when: requests may come meanwhile
@@ -40,7 +40,7 @@ class Gate:
             self._tune(pace)  # of another stage, it may be
             return not self.stop.is_set()
         if said:  # in the step before
-            self.tracker.waiting(stage, said)
+            self.tracker.waiting(stage, Waiting(said))
         while not self.stop.is_set():
             self.look(pace)
             if self.seen.wanted == "cancel":
@@ -59,7 +59,7 @@ class Gate:
             if hold.reason != said:
                 said = self.waits.held = hold.reason
                 self.observer.note(f"waiting: {hold.reason}")
-                self.tracker.waiting(stage, hold.reason)
+                self.tracker.waiting(stage, Waiting(hold.reason))
             await self.waits.again(min(hold.seconds, _LONGEST), "gate")
         return False
 

@@ -22,6 +22,7 @@ from runner.model import (
     Stage,
     StageFigures,
     Totals,
+    Waiting,
 )
 
 if TYPE_CHECKING:
@@ -324,7 +325,7 @@ class Journal(JournalReads, Protocol):
 
     def note(self, message: str, /) -> None: ...
 
-    def waiting(self, stage: int, reason: str | None, /) -> None: ...
+    def waiting(self, stage: int, wait: Waiting | None, /) -> None: ...
 
     def keep_lease(self) -> None: ...
 

@@ -6,22 +6,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from runner.execution.ports import Clock
-from runner.model import Observer, Outcome, Round, Stage, StageFigures, StageProgress
+from runner.model import Observer, Outcome, Round, Stage, StageFigures, StageRecord, Waiting
+from runner.planning.estimate import of_stage
+
+_LONG = 10.0  # seconds that a job may take until it is named
 
 
 @dataclass(slots=True)
 class _Pace:
-    """How fast this process has sent: a resumed run's rate starts anew."""
+    """How fast this process has sent, or has seen events end: a resumed run's rate starts anew."""
 
     began: float
-    sent: int = 0
+    events: int = 0
     latest: float = 0.0
+
+    def add(self, events: int, now: float) -> None:
+        self.events += events
+        self.latest = now
 
     @property
     def rate(self) -> float:
-        """Events a second up to the latest send; 0 while that says nothing yet."""
+        """Events a second up to the latest; 0 while that says nothing yet."""
         elapsed = self.latest - self.began
-        return self.sent / elapsed if elapsed > 0 else 0.0
+        return self.events / elapsed if elapsed > 0 else 0.0
 
 
 class Tracker:
@@ -39,26 +46,27 @@ class Tracker:
         *,
         followed: bool,
     ) -> None:
-        self._followed = followed
         self._stages = {stage.number: stage for stage in stages}
         self._progress = {
-            stage.number: StageProgress(
+            stage.number: StageRecord(
                 stage.number,
                 stage.operation,
                 stage.total,
                 (figures := known.get(stage.number, StageFigures())).sent,
-                outcomes=figures.outcomes,
+                figures.outcomes,
+                followed=followed,
             )
             for stage in stages
         }
         now = clock.monotonic()
-        self._paces = {stage.number: _Pace(now) for stage in stages}
+        self._sends = {stage.number: _Pace(now) for stage in stages}
+        self._ends = {stage.number: _Pace(now) for stage in stages}
         self._observer, self._clock = observer, clock
 
     def resolved(self, stage: Stage) -> None:
         """A deferred stage has the events of now."""
         self._stages[stage.number] = stage
-        self._tell(stage.number, total=stage.total, ended=False)
+        self._tell(stage.number, total=stage.total, done=False)
 
     def lost(self) -> dict[int, int]:
         """How many events of each stage did not take effect."""
@@ -68,49 +76,46 @@ class Tracker:
         }
 
     def in_round(self, begun: Round) -> None:
-        self._tell(begun.stage, round=begun)
+        self._tell(begun.stage, rounds=(begun,))
 
     def begin(self, stage: int) -> None:
-        self._paces[stage] = _Pace(self._clock.monotonic())
+        now = self._clock.monotonic()
+        self._sends[stage], self._ends[stage] = _Pace(now), _Pace(now)
         self._tell(stage)
 
     def sent(self, stage: int, accepted: int, rejected: int) -> None:
-        now, pace = self._progress[stage], self._paces[stage]
-        pace.sent += accepted + rejected
-        pace.latest = self._clock.monotonic()
+        now = self._progress[stage]
+        self._sends[stage].add(accepted + rejected, self._clock.monotonic())
         outcomes = _added(now.outcomes, {"rejected": rejected} if rejected else {})
         self._tell(stage, sent=now.sent + accepted + rejected, outcomes=outcomes, waiting=None)
 
     def settled(self, stage: int, outcomes: Mapping[Outcome, int]) -> None:
-        self._tell(stage, outcomes=_added(self._progress[stage].outcomes, outcomes))
+        self._ends[stage].add(sum(outcomes.values()), self._clock.monotonic())
+        known = self._progress[stage].outcomes
+        self._tell(stage, outcomes=_added(known, outcomes), ended=self._clock.time())
 
-    def waiting(self, stage: int, reason: str | None) -> None:
+    def waiting(self, stage: int, reason: Waiting | None) -> None:
         self._tell(stage, waiting=reason)
 
+    def longest(self, stage: int, item: str, ago: float, until: float) -> None:
+        """Where the end of jobs is waited for: the first of them goes on since so many seconds, and
+        is given up after so many more."""
+        wait, now = self._progress[stage].waiting, self._clock.time()
+        if wait and wait.kind == "jobs" and wait.item != item and ago >= _LONG:
+            wait = wait._replace(item=item, since=now - ago, until=now + until)
+            self._tell(stage, waiting=wait)
+
     def ended(self, stage: int) -> None:
-        self._tell(stage, waiting=None, ended=True)
+        self._tell(stage, waiting=None, done=True)
 
     def _tell(self, stage: int, **changes: object) -> None:
         progress = replace(self._progress[stage], **changes)  # type: ignore[arg-type]
-        rate = self._paces[stage].rate
-        progress = replace(
-            progress,
-            running=progress.sent - progress.settled if self._followed else 0,
-            rate=rate,
-            left=self._left(progress, rate),
-        )
+        rate, ends = self._sends[stage].rate, self._ends[stage].rate
+        progress = replace(progress, rate=rate, ends=ends)
+        left = of_stage(progress, self._stages[stage], self._clock.time())
+        progress = replace(progress, left=left and left.seconds)
         self._progress[stage] = progress
         self._observer.progress(progress)
-
-    def _left(self, progress: StageProgress, rate: float) -> float | None:
-        """Seconds until all is sent: by the delays to come, or by the rate so far if slower."""
-        unsent = progress.total - progress.sent
-        if not unsent:
-            return None
-        pacing = self._stages[progress.stage].pacing
-        batches = -(-unsent // pacing.batch_size)
-        delays = (batches if progress.sent else batches - 1) * pacing.delay
-        return max(delays, unsent / rate if rate else 0.0)
 
 
 def _added(known: Mapping[Outcome, int], more: Mapping[Outcome, int]) -> Mapping[Outcome, int]:

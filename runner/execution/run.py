@@ -21,7 +21,7 @@ from runner.execution.rounds import Next, Rounds
 from runner.execution.send import Sender, Sent, batch_size
 from runner.execution.waits import Step, Waits
 from runner.execution.watch import beside
-from runner.model import ExecutionPlan, FailureLimit, Stage
+from runner.model import ExecutionPlan, FailureLimit, Stage, Waiting
 from runner.spec.units import format_duration
 
 _FEWEST = 20  # events that must have ended before a ratio of them says anything
@@ -282,7 +282,7 @@ class _Run:
         if start < stage.total and not await self._send(stage, first, start):
             return False
         if self.follower and stage.wait == "completed":
-            self.tracker.waiting(stage.number, "for its jobs to end")
+            self.tracker.waiting(stage.number, Waiting("for its jobs to end", "jobs"))
             await self.follower.settled(stage.number)
         if self.context.stop.is_set():
             return False
@@ -342,7 +342,8 @@ class _Run:
             pace = self.pacer.of(stage)
             self.gate.look(pace)  # also at requests made while it stood still
             why = f"{between} (slowed down)" if pace.slowed else between
-            self.tracker.waiting(stage.number, f"{format_duration(round(pace.delay, 1))} {why}")
+            reason = f"{format_duration(round(pace.delay, 1))} {why}"
+            self.tracker.waiting(stage.number, Waiting(reason, "pace"))
             await self.waits.pace(self.pacer.owed(stage))
         return not self.context.stop.is_set()
 
@@ -350,7 +351,7 @@ class _Run:
         """The first events alone, to their end: the others follow only where they succeeded."""
         if self.follower is None or self.context.options.past_failures:
             return True
-        self.tracker.waiting(stage.number, "for its canary to end")
+        self.tracker.waiting(stage.number, Waiting("for its canary to end", "jobs"))
         await self.follower.settled(stage.number)
         if self.context.stop.is_set():
             return False

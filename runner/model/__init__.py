@@ -98,7 +98,6 @@ from runner.model.record import (
     RunState,
     RunView,
     SentBatch,
-    StageRecord,
     Submission,
     Waited,
 )
@@ -117,9 +116,10 @@ from runner.model.run import (
     RunStatus,
     SentEvent,
     StageFigures,
-    StageProgress,
+    StageRecord,
     Summary,
     Totals,
+    Waiting,
 )
 from runner.model.sync import Health, SyncOutcome, SyncRecord
 
@@ -219,7 +219,6 @@ __all__ = [
     "Stage",
     "StageFigures",
     "StageHead",
-    "StageProgress",
     "StageRecord",
     "StageSpec",
     "Submission",
@@ -232,6 +231,7 @@ __all__ = [
     "Until",
     "Wait",
     "Waited",
+    "Waiting",
     "group_skipped",
     "span",
 ]

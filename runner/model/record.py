@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from runner.model.coverage import Covered
 from runner.model.execution_plan import RunHead
 from runner.model.json import Json
-from runner.model.run import CheckResult, Job, Outcome, Round, RunStatus
+from runner.model.run import CheckResult, Job, Outcome, RunStatus, StageRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,45 +106,6 @@ class EventRecord(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class StageRecord:
-    """Where a stage stands. `took`: from the send of its events to their end, on average."""
-
-    number: int
-    operation: str
-    total: int
-    sent: int
-    batches: int
-    outcomes: Mapping[Outcome, int]
-    began: float | None
-    last_sent: float | None
-    ended: float | None
-    took: float | None
-    waiting: Waited | None
-    rounds: tuple[Round, ...] = ()
-
-    @property
-    def round(self) -> Round | None:
-        return self.rounds[-1] if self.rounds else None
-
-    @property
-    def running(self) -> int:
-        return self.sent - self.settled
-
-    @property
-    def settled(self) -> int:
-        return sum(self.outcomes.values())
-
-    @property
-    def completed(self) -> int:
-        return self.outcomes.get("completed", 0)
-
-    @property
-    def lost(self) -> int:
-        """Events that did not take effect."""
-        return self.settled - self.completed
-
-
-@dataclass(frozen=True, slots=True)
 class Driven:
     """When somebody drove a run, in intervals one after the other: only that counts as work."""
 
@@ -203,7 +164,8 @@ class RunLine:
 @dataclass(frozen=True, slots=True)
 class RunView:
     """A run as its journal has it; `holder` and `submission` as in `RunState`. `made_good`: the
-    events, by position, that failed and whose work a later attempt has done."""
+    events, by position, that failed and whose work a later attempt has done. `silent`: since when
+    nobody carries out a run that is not at its end, as far as that is known."""
 
     record: RunRecord
     holder: str | None
@@ -221,6 +183,7 @@ class RunView:
     source: str | None = None
     retries: tuple[str, ...] = ()
     submission: Submission | None = None
+    silent: float | None = None
     made_good: frozenset[int] = frozenset()
     driven: Driven = field(default_factory=Driven)
 

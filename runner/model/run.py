@@ -169,30 +169,71 @@ class Summary:
     interrupted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StageProgress:
-    """Where a stage stands; `rate` is events a second, times are in seconds.
+class Waiting(NamedTuple):
+    """What a stage waits for. Times: seconds since 1970.
 
-    `sent` counts accepted and rejected events, `running` those that are followed and have no
-    outcome yet. `waiting` says what the run is waiting for just now, if it is; `round`: where
-    a drain is.
+    `kind`: ``pace`` is foreseen by the plan, ``jobs`` ends with them, ``away`` is a server that
+    does not answer, ``held`` everything else. `item`: of the events that are waited for the one
+    that was sent first, at `since`. `again`: when it is tried next; `until`: ... and given up.
     """
 
-    stage: int
+    reason: str
+    kind: Literal["pace", "jobs", "held", "away"] = "held"
+    item: str | None = None
+    since: float | None = None
+    again: float | None = None
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecord:
+    """Where a stage stands: what every display and report of it shows. Times: since 1970.
+
+    `sent` counts accepted and rejected events; `followed`: their jobs are looked at. `ended`: when
+    the latest event did; `took`: from the send of an event to its end, on average. `rate` and
+    `ends`: events sent and ended a second; `left`: seconds until all have, None where nobody knows.
+    """
+
+    number: int
     operation: str
     total: int
     sent: int = 0
-    running: int = 0
     outcomes: Mapping[Outcome, int] = field(default_factory=dict)
+    batches: int = 0
+    began: float | None = None
+    last_sent: float | None = None
+    ended: float | None = None
+    took: float | None = None
+    waiting: Waiting | None = None
+    followed: bool = True
     rate: float = 0.0
+    ends: float = 0.0
     left: float | None = None
-    waiting: str | None = None
-    round: Round | None = None
-    ended: bool = False
+    done: bool = False
+    rounds: tuple[Round, ...] = ()
+
+    @property
+    def round(self) -> Round | None:
+        """Where a drain is."""
+        return self.rounds[-1] if self.rounds else None
+
+    @property
+    def running(self) -> int:
+        """Events that are followed and have no outcome yet."""
+        return self.sent - self.settled if self.followed else 0
 
     @property
     def settled(self) -> int:
         return sum(self.outcomes.values())
+
+    @property
+    def completed(self) -> int:
+        return self.outcomes.get("completed", 0)
+
+    @property
+    def lost(self) -> int:
+        """Events that did not take effect."""
+        return self.settled - self.completed
 
 
 class Observer(Protocol):
@@ -200,6 +241,6 @@ class Observer(Protocol):
 
     def started(self, run_id: str, plan: ExecutionPlan | RunHead, /) -> None: ...
 
-    def progress(self, progress: StageProgress, /) -> None: ...
+    def progress(self, progress: StageRecord, /) -> None: ...
 
     def note(self, message: str, /) -> None: ...

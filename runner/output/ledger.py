@@ -9,7 +9,6 @@ from runner.output import words
 from runner.output.colors import styled
 from runner.output.escape import visible
 from runner.output.markdown import MAX_CHARACTERS, cell, code, fitting, with_more
-from runner.output.run_text import moment
 from runner.planning.ledger import LedgerEntry, PlanState
 from runner.spec.secrets import redact
 
@@ -22,7 +21,7 @@ def ledger_text(entries: Sequence[LedgerEntry], *, color: bool) -> str:
     for entry in entries:
         word = f"{entry.state:10}"
         word = styled(word, _COLORS[entry.state]) if color else word
-        run = f"  run {entry.run.run_id}, {moment(entry.run.at)} UTC" if entry.run else ""
+        run = f"  run {entry.run.run_id}, {words.moment(entry.run.at)} UTC" if entry.run else ""
         lines.append(f"{word}  {visible(entry.name)}  {visible(entry.path)}{run}")
     return "\n".join(lines)
 

@@ -6,7 +6,7 @@ import json
 import logging
 import time
 
-from runner.model import ExecutionPlan, RunHead, StageProgress
+from runner.model import ExecutionPlan, RunHead, StageRecord
 from runner.output.escape import visible
 from runner.spec.secrets import redact
 
@@ -32,8 +32,8 @@ class LogObserver:
 
     def started(self, run_id: str, plan: ExecutionPlan | RunHead) -> None: ...
 
-    def progress(self, progress: StageProgress) -> None:
-        if progress.ended:
+    def progress(self, progress: StageRecord) -> None:
+        if progress.done:
             self._log.info("%s is done", progress.operation, extra=self._run)
 
     def note(self, message: str) -> None:

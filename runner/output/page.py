@@ -13,7 +13,6 @@ from markupsafe import Markup
 from runner.model import EventRecord, ExecutionPlan, RunLine, RunView, group_skipped
 from runner.output import charts, words
 from runner.output.escape import visible
-from runner.output.run_text import moment
 from runner.planning.estimate import Estimate, left
 from runner.planning.limits import resume_command
 from runner.planning.timeline import Timeline
@@ -91,7 +90,7 @@ def _environment() -> Environment:
     environment.globals["resume_command"] = resume_command
     environment.globals |= {"words": words, "share": charts.share, "charts": charts}
     filters: dict[str, Callable[..., Any]] = {
-        "moment": moment,
+        "moment": words.moment,
         "duration": _duration,
         "count": lambda number: f"{number:,}",
         "link": _link,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
-from runner.model import ExecutionPlan, RunHead, StageProgress
+from runner.model import ExecutionPlan, RunHead, StageRecord
 from runner.output import words
 from runner.output.escape import visible
 from runner.spec.secrets import redact
@@ -17,7 +18,9 @@ from runner.spec.units import format_duration
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_EVERY = 5.0  # seconds between plain lines
+_EVERY = 2.0  # seconds between two plain lines of a stage, at least
+_HEARTBEAT = 30.0  # ... and between any two, at most
+_TICK = 0.5
 _REFRESH = 8  # frames a second
 
 
@@ -29,7 +32,7 @@ class Notes:
 
     def started(self, run_id: str, plan: ExecutionPlan | RunHead) -> None: ...
 
-    def progress(self, progress: StageProgress) -> None: ...
+    def progress(self, progress: StageRecord) -> None: ...
 
     def note(self, message: str) -> None:
         self._print(f"note: {visible(redact(message))}")
@@ -41,29 +44,73 @@ class Notes:
 
 
 class PlainLines(Notes):
-    """A line where a stage begins, every few seconds, and where it ends; and every note."""
+    """A line at each change of a stage, at most one every two seconds, and one now and then where
+    nothing changes: so that silence always means that something is wrong.
+
+    `tick` says what has come to be due; within a `with` block a thread does that.
+    """
 
     def __init__(
         self,
         out: TextIO,
         *,
         clock: Callable[[], float] = time.monotonic,
-        every: float = _EVERY,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(out)
-        self._clock, self._every = clock, every
-        self._said: dict[int, float] = {}
+        self._clock, self._wall = clock, wall
+        self._said: dict[int, tuple[float, str]] = {}  # when, and what but for how long it takes
+        self._latest: dict[int, StageRecord] = {}
+        self._now: int | None = None  # the stage that the run is at
+        self._spoke = clock()
+        self._lock, self._over = threading.RLock(), threading.Event()
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._tick_on, daemon=True).start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._over.set()
+        with self._lock:
+            for stage in list(self._latest):
+                self._say(stage)
 
     def started(self, run_id: str, plan: ExecutionPlan | RunHead) -> None:
         self._print(
             f"run {run_id} of {visible(plan.name)} (backfill resume {run_id} carries it on)"
         )
 
-    def progress(self, progress: StageProgress) -> None:
-        now, said = self._clock(), self._said.get(progress.stage)
-        if said is None or progress.ended or now - said >= self._every:
-            self._said[progress.stage] = now
-            self._print(_line(progress))
+    def progress(self, progress: StageRecord) -> None:
+        with self._lock:
+            self._latest[progress.number], self._now = progress, progress.number
+            if progress.done or self._is_due(progress.number):
+                self._say(progress.number)
+
+    def tick(self) -> None:
+        """A change that came too soon after another, or a sign of life."""
+        with self._lock:
+            for stage in list(self._latest):
+                if self._is_due(stage):
+                    self._say(stage)
+            if self._now and self._clock() - self._spoke >= _HEARTBEAT:
+                self._say(self._now, again=True)
+
+    def _is_due(self, stage: int) -> bool:
+        said = self._said.get(stage)
+        return said is None or self._clock() - said[0] >= _EVERY
+
+    def _say(self, stage: int, *, again: bool = False) -> None:
+        progress = self._latest[stage]
+        what = _essence(progress)
+        said = self._said.get(stage)
+        if again or said is None or said[1] != what:
+            self._spoke = self._clock()
+            self._said[stage] = self._spoke, what
+            self._print(_line(progress, self._wall()))
+
+    def _tick_on(self) -> None:
+        while not self._over.wait(_TICK):
+            self.tick()
 
 
 class LiveDisplay:
@@ -73,7 +120,7 @@ class LiveDisplay:
         from rich.console import Console
         from rich.live import Live
 
-        self._stages: dict[int, StageProgress] = {}  # `Live` draws as soon as it is made
+        self._stages: dict[int, StageRecord] = {}  # `Live` draws as soon as it is made
         self._console = Console(file=out, highlight=False, markup=False, emoji=False)
         self._live = Live(
             console=self._console, refresh_per_second=_REFRESH, get_renderable=self._draw
@@ -94,12 +141,12 @@ class LiveDisplay:
     def started(self, run_id: str, plan: ExecutionPlan | RunHead) -> None:
         self._console.print(f"run {run_id} (^C stops it, backfill resume {run_id} carries it on)")
         self._stages = {
-            stage.number: StageProgress(stage.number, stage.operation, stage.total)
+            stage.number: StageRecord(stage.number, stage.operation, stage.total)
             for stage in plan.stages
         }
 
-    def progress(self, progress: StageProgress) -> None:
-        self._stages[progress.stage] = progress
+    def progress(self, progress: StageRecord) -> None:
+        self._stages[progress.number] = progress
 
     def note(self, message: str) -> None:
         self._console.print(f"note: {visible(redact(message))}")
@@ -110,38 +157,44 @@ class LiveDisplay:
 
         table = Table.grid(padding=(0, 1), expand=False)
         for progress in self._stages.values():
-            counts, pace = _counts(progress), _pace(progress)
+            counts, pace = _counts(progress), _pace(progress, time.time())
             table.add_row(
-                f"{progress.stage}.",
+                f"{progress.number}.",
                 visible(progress.operation),
                 ProgressBar(progress.total, max(progress.settled, progress.sent), width=16),
                 # Beside each other they would be too wide for 80 columns.
-                f"{counts}\n{pace}" if pace and not progress.ended else counts,
+                f"{counts}\n{pace}" if pace and not progress.done else counts,
             )
         return table
 
 
-def _line(progress: StageProgress) -> str:
-    end = "; done" if progress.ended else ""
-    pace = _pace(progress)
-    tail = f"; {pace}" if pace and not progress.ended else ""
-    return f"{progress.stage}. {visible(progress.operation)}: {_counts(progress)}{tail}{end}"
+def _line(progress: StageRecord, now: float) -> str:
+    end = "; done" if progress.done else ""
+    pace = _pace(progress, now)
+    tail = f"; {pace}" if pace and not progress.done else ""
+    return f"{progress.number}. {visible(progress.operation)}: {_counts(progress)}{tail}{end}"
 
 
-def _counts(progress: StageProgress) -> str:
+def _essence(progress: StageRecord) -> str:
+    """What is a change: figures and reasons, and not how long they last."""
+    wait = progress.waiting
+    said = (_counts(progress), progress.done, wait and (wait.reason, wait.item, wait.again))
+    return repr(said)
+
+
+def _counts(progress: StageRecord) -> str:
     parts = [*words.in_round(progress.round), f"{progress.sent:,}/{progress.total:,} sent"]
     if progress.running:
         parts.append(f"{progress.running:,} running")
     return ", ".join([*parts, *words.outcomes(progress.outcomes)])
 
 
-def _pace(progress: StageProgress) -> str:
+def _pace(progress: StageRecord, now: float) -> str:
     parts = []
-    if progress.sent < progress.total:
-        if progress.rate:
-            parts.append(f"{progress.rate:,.1f}/s")
-        if progress.left is not None and progress.sent:
-            parts.append(f"{format_duration(round(progress.left))} left")
+    if progress.sent < progress.total and progress.rate:
+        parts.append(f"{progress.rate:,.1f}/s")
+    if progress.left is not None and progress.sent:
+        parts.append(f"{format_duration(round(progress.left))} left")
     if progress.waiting:
-        parts.append(f"waiting: {visible(progress.waiting)}")
+        parts.append(f"waiting: {visible(words.waiting(progress.waiting, now))}")
     return ", ".join(parts)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from runner.model import OUTCOMES, EventRecord, Outcome, RunLine, RunRecord, RunView
+from runner.model import OUTCOMES, EventRecord, Outcome, RunLine, RunRecord, RunView, Waiting
 from runner.output import words
 from runner.output.coverage import coverage_json
 from runner.output.escape import csv_lines
@@ -32,7 +32,8 @@ _FIELDS = (
 
 
 def view_json(view: RunView) -> dict[str, Any]:
-    estimate, ended = left(view), view.record.status != "running"
+    estimate = left(view)
+    ended = view.record.status != "running" or view.holder is None
     return {
         **_record(view.record, view.holder),
         "duration_s": round(view.driven.seconds, 3),
@@ -43,12 +44,13 @@ def view_json(view: RunView) -> dict[str, Any]:
                 "events": stage.total,
                 "sent": stage.sent,
                 "batches": stage.batches,
-                "running": (0 if ended else stage.running) if view.record.follow else None,
-                "not_followed": stage.running if ended and view.record.follow else 0,
+                "running": (0 if ended else stage.running) if stage.followed else None,
+                "not_followed": stage.running if ended else 0,
                 **_outcomes(stage.outcomes),
                 "began_at": _time(stage.began),
                 "ended_at": _time(stage.ended),
-                "waiting": stage.waiting and stage.waiting.reason,
+                "waiting": stage.waiting and words.waiting(stage.waiting, view.now),
+                "wait": stage.waiting and _wait(stage.waiting),
                 "round": stage.round and stage.round.number,
                 "backlog": stage.round and stage.round.left,
             }
@@ -64,6 +66,7 @@ def view_json(view: RunView) -> dict[str, Any]:
             for check in view.checks
         ],
         "left": estimate and {"seconds": round(estimate.seconds, 1), "basis": estimate.basis},
+        "silent_since": _time(view.silent),
         "retries": list(view.retries),
         **({"coverage": coverage_json(view.coverage)} if view.coverage else {}),
     }
@@ -117,6 +120,11 @@ def events_csv(events: Iterable[EventRecord]) -> Iterator[str]:
 def _cells(event: EventRecord) -> Iterator[object]:
     row = event_json(event) | {"jobs": " ".join(job.id for job in event.jobs)}
     return (row[name] for name in _FIELDS)
+
+
+def _wait(wait: Waiting) -> dict[str, Any]:
+    times = {name: _time(getattr(wait, name)) for name in ("since", "again", "until")}
+    return {"kind": wait.kind, "item": wait.item, **times}
 
 
 def _outcomes(found: Mapping[Outcome, int]) -> dict[str, int]:

@@ -8,7 +8,6 @@ from runner.model import FailureGroup, RunView
 from runner.output import words
 from runner.output.escape import shortened
 from runner.output.markdown import LINE, MAX_CHARACTERS, cell, code, fitting, with_more
-from runner.output.run_text import moment
 from runner.planning.estimate import left
 from runner.planning.limits import resume_command
 from runner.spec.secrets import redact
@@ -26,7 +25,7 @@ def run_markdown(view: RunView, room: int = MAX_CHARACTERS) -> str:
         f"### {_SIGNS.get(state, '⚠️')} Backfill {code(record.plan)} → {code(record.target)}: "
         f"**{state}**"
     )
-    about = f"Run {code(record.id)}, started {moment(record.started_at)} UTC, {took}"
+    about = f"Run {code(record.id)}, started {words.moment(record.started_at)} UTC, {took}"
     if estimate := left(view):
         about += f"; time left: {estimate.words}"
     blocks = [head, about]
@@ -49,7 +48,10 @@ def run_markdown(view: RunView, room: int = MAX_CHARACTERS) -> str:
         blocks.append(f"To send what failed once more: `backfill retry {record.id}`")
     elif state == "sent":
         blocks.append(f"To follow its jobs: `backfill resume {record.id}`")
-    elif state in ("incomplete", "dead", "paused"):
+    elif state == "dead":
+        said = words.nobody(view)
+        blocks.append(said[0].upper() + said[1:])
+    elif state in ("incomplete", "paused"):
         blocks.append(f"To go on: `{resume_command(view)}`")
     blocks.append(f"<sub>{record.digest}</sub>")
     return "\n\n".join(blocks) + "\n"
@@ -86,7 +88,7 @@ def _failure(group: FailureGroup) -> str:
 
 
 def _notes(view: RunView) -> Iterable[str]:
-    return (f"- {moment(note.at)} {cell(redact(note.message))}" for note in view.notes)
+    return (f"- {words.moment(note.at)} {cell(redact(note.message))}" for note in view.notes)
 
 
 def _is_plain(url: str) -> bool:

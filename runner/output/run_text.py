@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
 from runner.model import FailureGroup, Note, RunLine, RunView, StageRecord, Waited
@@ -80,7 +79,7 @@ def write_lines(lines: Sequence[RunLine], out: TextIO, *, color: bool, width: in
         record, state = line.record, words.state(line.record, line.holder)
         table.add_row(
             record.id,
-            moment(record.started_at)[:16],
+            words.moment(record.started_at)[:16],
             Text(state, style=COLORS[state]),
             f"{line.sent:,}/{record.planned:,}",
             f"{sum(line.outcomes.values()) - line.outcomes.get('completed', 0):,}",
@@ -107,11 +106,7 @@ def write_story(view: RunView, notes: Iterable[Note], waits: Iterable[Waited], o
     if view.record.ended_at is not None:
         told.append((view.record.ended_at, f"ended: {view.record.status}"))
     told.sort(key=lambda entry: entry[0])
-    out.writelines(f"{moment(at)}  {visible(redact(message))}\n" for at, message in told)
-
-
-def moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    out.writelines(f"{words.moment(at)}  {visible(redact(message))}\n" for at, message in told)
 
 
 def failures_text(groups: Sequence[FailureGroup]) -> list[str]:
@@ -134,12 +129,14 @@ def _stage(view: RunView, stage: StageRecord) -> str:
     if still_open := words.still_open(view, stage):
         parts.append(still_open)
     parts += words.outcomes(stage.outcomes)
-    waiting = f"; waiting: {visible(stage.waiting.reason)}" if stage.waiting else ""
+    waiting = (
+        f"; waiting: {visible(words.waiting(stage.waiting, view.now))}" if stage.waiting else ""
+    )
     return f"  {stage.number}. {visible(stage.operation)}: {', '.join(parts)}{waiting}"
 
 
 def _since(view: RunView) -> str:
-    return f"started {moment(view.record.started_at)} UTC"
+    return f"started {words.moment(view.record.started_at)} UTC"
 
 
 def _waited(wait: Waited, names: dict[int, str]) -> str:
@@ -157,7 +154,7 @@ def _hints(view: RunView, state: str) -> list[str]:
     if unattended := words.unattended(view):
         lines.append(unattended)
     elif state == "dead":
-        lines.append(f"no process carries it out: backfill resume {run_id}")
+        lines.append(words.nobody(view))
     elif state == "sent":
         lines.append(f"to follow its jobs: backfill resume {run_id}")
     elif state in ("incomplete", "paused"):

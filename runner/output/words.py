@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from runner.model import (
     MAX_NAMED,
@@ -20,6 +21,7 @@ from runner.model import (
     Stage,
     StageRecord,
     StageSpec,
+    Waiting,
 )
 from runner.model.json import as_compared
 from runner.output.escape import shortened
@@ -65,7 +67,8 @@ def still_open(view: RunView, stage: StageRecord) -> str | None:
     None where there are none, or where it follows none."""
     if not (view.record.follow and stage.running):
         return None
-    what = "running" if view.record.status == "running" else "not followed to their end"
+    followed = view.record.status == "running" and view.holder is not None
+    what = "running" if followed else "not followed to their end"
     return f"{stage.running:,} {what}"
 
 
@@ -73,6 +76,33 @@ def made_good(view: RunView) -> str | None:
     if not view.made_good:
         return None
     return f"{len(view.made_good):,} of them were made good by later attempts"
+
+
+def waiting(wait: Waiting, now: float) -> str:
+    """What a stage waits for: the event, and for how long; the next try, and how many more."""
+    text = wait.reason
+    if wait.item is not None:
+        text += f": {wait.item}"
+        text += f" for {_span(now - wait.since)}" if wait.since is not None else ""
+        text += f", times out in {_span(wait.until - now)}" if wait.until is not None else ""
+    elif wait.again is not None:
+        text += f": trying again in {_span(wait.again - now)}"
+        text += f", for {_span(wait.until - now)} more" if wait.until is not None else ""
+    return text
+
+
+def _span(seconds: float) -> str:
+    return format_duration(max(0, round(seconds)))
+
+
+def nobody(view: RunView) -> str:
+    """That no process carries the run out, since when, and what to do."""
+    since = f"; the last sign of life was at {moment(view.silent)} UTC" if view.silent else ""
+    return f"no process carries it out: backfill resume {view.record.id}{since}"
+
+
+def moment(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def unattended(view: RunView) -> str | None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
-from runner.model import ExecutionPlan, Needs, RunView, StageRecord, StageSpec
+from runner.model import Driven, ExecutionPlan, Needs, RunView, StageRecord, StageSpec
 from runner.spec.units import format_duration
+
+_QUIET = 10.0  # seconds without an end that say nothing
+_GAPS = 5  # ... and as many times what lies between two ends
 
 
 class Past(NamedTuple):
@@ -62,33 +66,56 @@ def past_of(views: Iterable[RunView]) -> Mapping[str, Past]:
 
 def left(view: RunView) -> Estimate | None:
     """What is left of a run that is under way; None where there is nothing to tell it from."""
-    if view.record.status != "running":
+    record = view.record
+    if record.status != "running" or view.holder is None or record.wanted == "pause":
         return None
     seconds, bases = 0.0, list[str]()
-    for record, stage in zip(view.stages, view.plan.stages, strict=True):
-        one = of_stage(view, record, stage)
+    for stage, spec in zip(view.stages, view.plan.stages, strict=True):
+        one = of_stage(stage, spec, view.now)
         if one:
             seconds += one.seconds
             bases += [one.basis] if one.basis not in bases else []
+        elif stage.sent and (stage.running or stage.sent < stage.total):
+            return None  # what comes after it cannot be known either
     return Estimate(seconds, ", then ".join(bases)) if bases else None
 
 
-def of_stage(view: RunView, record: StageRecord, stage: StageSpec) -> Estimate | None:
-    """None for a stage that has come to its end, or of which nothing is known yet."""
-    follow = view.record.follow
-    unsent, running = max(0, record.total - record.sent), record.running if follow else 0
+def of_stage(record: StageRecord, stage: StageSpec, now: float) -> Estimate | None:
+    """None for a stage that has come to its end, or of which nothing is known (yet): while it is
+    held, or where its jobs have ceased to end."""
+    unsent, running = max(0, record.total - record.sent), record.running
     if not unsent and not running:
+        return None
+    if record.waiting and record.waiting.kind in ("held", "away"):
         return None
     batches = -(-unsent // stage.pacing.batch_size)
     paced = max(0, batches - (not record.sent)) * stage.pacing.delay
-    span, ended = view.worked(record), record.settled
-    if follow and ended and span:
-        rate = ended / span
-        if (unsent + running) / rate >= paced:
-            return Estimate((unsent + running) / rate, f"at {rate:,.1f} events a second so far")
+    if record.ends and (unsent + running) / record.ends >= paced:
+        if _stands_still(record, now):
+            return None
+        seconds = (unsent + running) / record.ends
+        return Estimate(seconds, f"at {record.ends:,.1f} events a second so far")
+    if unsent and record.rate and unsent / record.rate > paced:
+        return Estimate(unsent / record.rate, f"at {record.rate:,.1f} events a second so far")
     if unsent and paced:
         return Estimate(paced, "by the pacing")
     return None
+
+
+def measured(record: StageRecord, driven: Driven) -> StageRecord:
+    """With its rates, over the time in which somebody drove the run."""
+    sending = driven.between(record.began or 0.0, record.last_sent or 0.0)
+    span = driven.between(record.began or 0.0, record.ended or 0.0)
+    return replace(
+        record,
+        rate=record.sent / sending if sending > 0 else 0.0,
+        ends=record.settled / span if record.followed and span > 0 else 0.0,
+    )
+
+
+def _stands_still(record: StageRecord, now: float) -> bool:
+    """Has nothing ended for much longer than it took so far from one end to the next?"""
+    return record.ended is not None and now - record.ended > max(_QUIET, _GAPS / record.ends)
 
 
 def needed(needs: Needs) -> str:

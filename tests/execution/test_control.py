@@ -20,7 +20,7 @@ from runner.execution.pace import LONGEST_DELAY, Pace
 from runner.execution.ports import Control, Guard, GuardUnanswered, Hold
 from runner.execution.run import execute
 from runner.execution.summary import summarise
-from runner.model import ExecutionPlan, Observer, Pacing, StageProgress
+from runner.model import ExecutionPlan, Observer, Pacing, StageRecord
 from tests.support import (
     CATALOG,
     FakeClock,
@@ -192,7 +192,7 @@ def test_an_order_to_cancel_counts_within_a_batch(tmp_path: Path) -> None:
     journal = start_journal(store, plan)
 
     class Operator(Recorder):
-        def progress(self, progress: StageProgress) -> None:
+        def progress(self, progress: StageRecord) -> None:
             if progress.sent:
                 store.request_cancel("RUN1")
 
@@ -211,8 +211,8 @@ def test_a_pace_that_was_ordered_counts_from_the_next_batch_and_in_the_stages_af
     journal = start_journal(store, plan)
 
     class Operator(Recorder):
-        def progress(self, progress: StageProgress) -> None:
-            if progress.sent == 4 and progress.stage == 1:
+        def progress(self, progress: StageRecord) -> None:
+            if progress.sent == 4 and progress.number == 1:
                 store.set_pace("RUN1", batch_size=2)
 
     assert carry_out(server, plan, journal, observer=Operator()).how == "complete"
@@ -227,7 +227,7 @@ def test_an_order_to_cancel_counts_before_the_next_batch(tmp_path: Path, delay: 
     journal = start_journal(store, plan)
 
     class Operator(Recorder):
-        def progress(self, progress: StageProgress) -> None:
+        def progress(self, progress: StageRecord) -> None:
             if progress.sent:
                 store.request_cancel("RUN1")
 
@@ -241,7 +241,7 @@ def test_an_order_that_is_found_before_a_delay_is_taken_over_once(tmp_path: Path
     journal = start_journal(store, plan)
 
     class Operator(Recorder):
-        def progress(self, progress: StageProgress) -> None:
+        def progress(self, progress: StageRecord) -> None:
             if progress.sent == 4:
                 store.set_pace("RUN1", batch_size=2, delay=7.0)
 
@@ -260,7 +260,7 @@ def test_only_trouble_is_called_slowed_down(tmp_path: Path) -> None:
     journal = start_journal(store, plan)
     store.set_pace("RUN1", delay=2.0)
     carry_out(server, plan, journal, observer=observer)
-    waits = [one.waiting for one in observer.progresses if one.waiting]
+    waits = [one.waiting.reason for one in observer.progresses if one.waiting]
     assert waits[0] == "4s between batches (slowed down)"
     assert waits[-1] == "2s between batches"
 

@@ -102,9 +102,9 @@ def test_the_delay_is_kept_between_batches_and_not_after_the_last(tmp_path: Path
 def test_a_barrier_holds_the_next_stage_until_the_jobs_have_ended(tmp_path: Path) -> None:
     server, observer = StandIn(), Recorder()
     run(tmp_path, repos(2) + "operations: [sync, embed]\n", server, observer=observer)
-    first_embed = next(i for i, p in enumerate(observer.progresses) if p.stage == 2)
+    first_embed = next(i for i, p in enumerate(observer.progresses) if p.number == 2)
     before = observer.progresses[first_embed - 1]
-    assert (before.operation, before.outcomes, before.ended) == ("sync", {"completed": 2}, True)
+    assert (before.operation, before.outcomes, before.done) == ("sync", {"completed": 2}, True)
 
 
 def test_an_event_that_starts_no_job_fails_by_name(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.model import Driven, ExecutionPlan, RunRecord, RunView, StageRecord, Waited
-from runner.planning.estimate import Past, before, left, past_of, rough
+from runner.model import Driven, ExecutionPlan, RunRecord, RunView, StageRecord, Waiting
+from runner.planning.estimate import Past, before, left, measured, past_of, rough
 from runner.planning.serialize import dump_head, load_head
 from runner.planning.timeline import simulate
 from tests.support import make_plan, repos
@@ -19,7 +19,7 @@ RECORD = RunRecord(
     head="", parent=None, wanted=None, batch_size=None, delay=None,
 )  # fmt: skip
 DRIVEN = Driven(((1000.0, 1100.0),))
-NOTHING = StageRecord(1, "sync", 100, 0, 0, {}, None, None, None, None, None)
+NOTHING = StageRecord(1, "sync", 100)
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def plan(tmp_path: Path) -> ExecutionPlan:
 
 
 def view(plan: ExecutionPlan, **stage: object) -> RunView:
-    record = replace(NOTHING, **stage)  # type: ignore[arg-type]
+    record = measured(replace(NOTHING, **stage), DRIVEN)  # type: ignore[arg-type]
     return RunView(
-        RECORD, "somebody", load_head(dump_head(plan)), 1100.0, (record,), {}, (), (), driven=DRIVEN
+        RECORD, "somebody", load_head(dump_head(plan)), 1022.0, (record,), {}, (), (), driven=DRIVEN
     )
 
 
@@ -76,7 +76,7 @@ def test_nothing_is_guessed(plan: ExecutionPlan) -> None:
     assert left(done) is None
     ended = replace(view(plan), record=replace(RECORD, status="completed"))
     assert left(ended) is None
-    waiting = {"sent": 100, "began": 1000.0, "waiting": Waited(1, "for its jobs", 1000.0, None)}
+    waiting = {"sent": 100, "began": 1000.0, "waiting": Waiting("for its jobs", "jobs")}
     assert left(view(plan, **waiting)) is None, "no job has ended yet"
 
 

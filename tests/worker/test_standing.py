@@ -15,6 +15,7 @@ import pytest
 
 from runner.adapters.journal.leases import LATE, SECONDS, WORKERS
 from runner.adapters.journal.store import Store
+from runner.model import Waiting
 from tests.cli.conftest import Result, Start, until
 from tests.support import change_leases, repos, write_plan
 from tests.worker.engine import Ran
@@ -127,7 +128,7 @@ def test_a_pause_that_is_taken_back_is_not_what_the_run_waits_for(
     with Store(site.state) as store:  # as the portion that meets the order leaves it
         record = store.find(run_id)
         lease = store.lock(record.plan, record.address, run_id, worker=True)
-        store.journal(record, lease).waiting(1, "paused by an operator")
+        store.journal(record, lease).waiting(1, Waiting("paused by an operator"))
         store.park(lease, time.time(), WORKERS)
     assert "; waiting: paused by an operator" in Told(backfill, site).text
     assert backfill("resume", run_id, env=site.env).status == 0

@@ -11,7 +11,7 @@ from typing import Any
 from runner.adapters.http import Answer, Client, retry_after
 from runner.adapters.http_faults import Unanswered
 from runner.errors import TargetDown, TargetError
-from runner.model import Patience
+from runner.model import Patience, Waiting
 
 
 @dataclass(slots=True)
@@ -22,8 +22,10 @@ class Retry:
     random: Random
     note: Callable[[str], None]
     stopped: Callable[[], bool] = lambda: False  # no further try once the run is to stop
+    away: Callable[[Waiting | None], None] = lambda _: None  # hears what is waited for meanwhile
     patience: Patience = field(default_factory=Patience)
     clock: Callable[[], float] = time.monotonic
+    _is_away: bool = False
     _noted: dict[str, float] = field(default_factory=dict)  # until when each has been said
 
     async def __call__(self, what: str, attempt: Callable[[], Awaitable[Any]]) -> Any:
@@ -31,20 +33,38 @@ class Retry:
         tries, waited, began = 0, 0.0, self.clock()
         while True:
             try:
-                return await attempt()
+                answer = await attempt()
             except Unanswered as error:
                 fault = error
+            except BaseException:
+                self._is_back()
+                raise
+            else:
+                self._is_back()
+                return answer
             tries += 1
             # A sleep that is over before its time, as a clock's in tests, has still been waited.
             spent = max(waited, self.clock() - began)
             wait = self.patience.wait(tries, spent, self.random.random(), fault.wait)
             if wait is not None and not self.stopped():
                 self._say(what, fault, tries + 1, wait, self.patience.seconds - spent)
+                self._tell(fault, wait, self.patience.seconds - spent)
                 waited += wait
                 await self.sleep(wait)
             if wait is None or self.stopped():
+                self._is_back()
                 hint = "once it answers again, `backfill resume` carries the run on"
                 raise TargetDown(f"{what}: {fault}", hint=hint) from None
+
+    def _tell(self, fault: Unanswered, wait: float, left: float) -> None:
+        now, self._is_away = time.time(), True
+        reason = str(fault) if fault.answered else f"the server does not answer ({fault})"
+        self.away(Waiting(reason, "away", again=now + wait, until=now + max(wait, left)))
+
+    def _is_back(self) -> None:
+        if self._is_away:
+            self._is_away = False
+            self.away(None)
 
     def _say(self, what: str, fault: Unanswered, tries: int, wait: float, left: float) -> None:
         """Of requests that fail side by side, the first speaks for the others."""
@@ -68,7 +88,9 @@ async def request(client: Client, method: str, url: str, **arguments: Any) -> An
     status = response.status_code
     if status in (408, 429) or (status >= 500 and status != 501):
         wait = retry_after(response.headers)
-        raise Unanswered(f"the server answers {status}", maybe_taken=status != 429, wait=wait)
+        raise Unanswered(
+            f"the server answers {status}", maybe_taken=status != 429, wait=wait, answered=True
+        )
     if status < 200 or 300 <= status < 400:
         message = f"the server redirects ({status}), and a key is never sent on"
         raise TargetError(message, hint="give --target the address that it redirects to")

@@ -132,6 +132,11 @@ def standing_of(held: Any) -> tuple[str | None, Submission | None]:
     return None if _is_free(held) else _described(held), submission
 
 
+def silent_since(held: Any) -> float:
+    """The latest sign of life of who holds the lease, since 1970."""
+    return float(held.expires_at) - SECONDS
+
+
 def _waits(held: Any) -> bool:
     """Is it left to the workers, and none of them at it just now?"""
     return held.workers and (held.machine == PARKED or _is_silent(held))

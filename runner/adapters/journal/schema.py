@@ -96,12 +96,18 @@ CREATE TABLE notes (
 );
 CREATE INDEX notes_by_run ON notes (run_id, number);
 
--- What a stage was waiting for, and how long; `ended` is missing while it still is.
+-- What a stage was waiting for, and how long; `ended` is missing while it still is. See
+-- runner.model.Waiting for the others.
 CREATE TABLE waits (
   number {serial},
   run_id TEXT NOT NULL,
   stage INTEGER NOT NULL,
   reason TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  item TEXT,
+  since DOUBLE PRECISION,
+  again DOUBLE PRECISION,
+  until DOUBLE PRECISION,
   began DOUBLE PRECISION NOT NULL,
   ended DOUBLE PRECISION
 );

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from runner.adapters.journal import answers, chains, drives
@@ -15,7 +16,7 @@ from runner.adapters.journal.figures import (
     added,
     by_stage,
 )
-from runner.adapters.journal.leases import standing_of
+from runner.adapters.journal.leases import silent_since, standing_of
 from runner.model import (
     ITEM,
     Bucket,
@@ -29,8 +30,11 @@ from runner.model import (
     SentBatch,
     StageFigures,
     StageRecord,
+    StageSpec,
     Waited,
+    Waiting,
 )
+from runner.planning.estimate import measured, of_stage
 from runner.planning.serialize import load_head
 
 MAX_GROUPS, MAX_NAMED = 50, 5
@@ -45,15 +49,14 @@ def glance(connection: Connection, record: RunRecord, now: float) -> RunView:
     held = connection.row("SELECT *, {now} AS now FROM leases WHERE run_id = :run", run=record.id)
     holder, submission = standing_of(held) if held else (None, None)
     plan = load_head(record.head)
+    goes_on = record.status == "running" and holder is not None
     driven = drives.of(
         connection,
         record.id,
         now,
-        driven=record.status == "running"
-        and holder is not None
-        and not (submission and submission.waits),
+        driven=goes_on and not (submission and submission.waits),
     )
-    stages = _stages(connection, record, plan, driven)
+    stages = _stages(connection, record, plan, driven, now if goes_on else None)
     outcomes = added(stage.outcomes for stage in stages)
     return RunView(
         record=record,
@@ -61,6 +64,7 @@ def glance(connection: Connection, record: RunRecord, now: float) -> RunView:
         submission=submission,
         plan=plan,
         now=now,
+        silent=silent_since(held) if held and not goes_on else None,
         stages=stages,
         driven=driven,
         outcomes={name: number for name, number in outcomes.items() if name != "completed"},
@@ -129,36 +133,62 @@ def waits_of(connection: Connection, run_id: str) -> list[Waited]:
 
 
 def _stages(
-    connection: Connection, record: RunRecord, plan: RunHead, driven: Driven
+    connection: Connection, record: RunRecord, plan: RunHead, driven: Driven, now: float | None
 ) -> tuple[StageRecord, ...]:
     query = """SELECT stage, max(batch) AS batches, min(sent_at) AS began,
     max(sent_at) AS last_sent FROM chunks WHERE run_id = :run GROUP BY stage"""
     begun = {row.stage: row for row in connection.rows(query, run=record.id)}
     known = by_stage(connection, record.id)
     ended = _ended(connection, record.id, driven)
-    query = """SELECT stage, reason, began, ended FROM waits
+    query = """SELECT stage, reason, kind, item, since, again, until FROM waits
     WHERE run_id = :run AND ended IS NULL ORDER BY number"""
-    now = {row.stage: Waited(*row) for row in connection.rows(query, run=record.id)}
+    waits = {row.stage: Waiting(*row[1:]) for row in connection.rows(query, run=record.id)}
     return tuple(
-        StageRecord(
-            stage.number,
-            stage.operation,
-            stage.total,
-            *_figures(begun.get(stage.number), known.get(stage.number)),
-            *ended.get(stage.number, (None, None)),
-            now.get(stage.number) if record.status == "running" else None,
-            tuple(answers.rounds_of(connection, record.id, stage.number)) if stage.deferred else (),
+        _stage(
+            StageRecord(
+                stage.number,
+                stage.operation,
+                stage.total,
+                *_figures(begun.get(stage.number), known.get(stage.number)),
+                *ended.get(stage.number, (None, None)),
+                followed=record.follow,
+                rounds=(
+                    tuple(answers.rounds_of(connection, record.id, stage.number))
+                    if stage.deferred
+                    else ()
+                ),
+            ),
+            stage,
+            waits.get(stage.number),
+            driven,
+            now,
         )
         for stage in plan.stages
     )
 
 
+def _stage(
+    record: StageRecord,
+    stage: StageSpec,
+    wait: Waiting | None,
+    driven: Driven,
+    now: float | None,
+) -> StageRecord:
+    """`now`: None where nobody carries the run out: nothing is waited for, and nothing is left."""
+    done = record.sent >= record.total and not record.running
+    if now is None:
+        return replace(record, done=done)
+    record = replace(measured(record, driven), waiting=wait, done=done)
+    left = of_stage(record, stage, now)
+    return replace(record, left=left and left.seconds)
+
+
 def _figures(
     begun: Any, known: StageFigures | None
-) -> tuple[int, int, Mapping[Outcome, int], float | None, float | None]:
+) -> tuple[int, Mapping[Outcome, int], int, float | None, float | None]:
     if begun is None or known is None:
-        return 0, 0, {}, None, None
-    return known.sent, int(begun.batches), known.outcomes, begun.began, begun.last_sent
+        return 0, {}, 0, None, None
+    return known.sent, known.outcomes, int(begun.batches), begun.began, begun.last_sent
 
 
 def _ended(

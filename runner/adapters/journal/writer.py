@@ -10,9 +10,12 @@ from runner.adapters.journal.database import Connection
 from runner.adapters.journal.leases import Lease
 from runner.adapters.journal.reader import JournalReader
 from runner.execution.ports import Answer, Chunk, Control, Observation
-from runner.model import CheckResult, ExecutionPlan, Json, Round, RunStatus
+from runner.model import CheckResult, ExecutionPlan, Json, Round, RunStatus, Waiting
 
 _KEEP_EVERY = 1.0  # seconds
+# One wait, however often what is said of it changes.
+GOES_ON = """UPDATE waits SET item = :item, since = :since, again = :again, until = :until
+WHERE run_id = :run AND stage = :stage AND ended IS NULL AND kind = :kind AND reason = :reason"""
 END_WAITS = "UPDATE waits SET ended = :now WHERE run_id = :run AND ended IS NULL"
 
 
@@ -106,18 +109,21 @@ class JournalWriter(JournalReader):
                 message=message,
             )
 
-    def waiting(self, stage: int, reason: str | None) -> None:
-        """The stage waits for `reason` from now on; None: it waits no longer."""
+    def waiting(self, stage: int, wait: Waiting | None) -> None:
+        """The stage waits for this from now on; None: it waits no longer."""
         now = self._clock()
         with self._writing() as connection:
+            if wait and connection.change(GOES_ON, run=self.run_id, stage=stage, **wait._asdict()):
+                return
             connection.change(END_WAITS, run=self.run_id, now=now)
-            if reason:
+            if wait:
                 connection.change(
-                    """INSERT INTO waits (run_id, stage, reason, began)
-                    VALUES (:run, :stage, :reason, :now)""",
+                    """INSERT INTO waits
+                    (run_id, stage, reason, kind, item, since, again, until, began)
+                    VALUES (:run, :stage, :reason, :kind, :item, :since, :again, :until, :now)""",
                     run=self.run_id,
                     stage=stage,
-                    reason=reason,
+                    **wait._asdict(),
                     now=now,
                 )
 

@@ -12,7 +12,7 @@ from runner.adapters.journal.writer import JournalWriter
 from runner.errors import LeaseLost
 from runner.execution.ports import Answer, Control, Observation
 from runner.execution.seeds import internal_ids
-from runner.model import CheckResult, ExecutionPlan, Job, Round, SentEvent, SyncRecord
+from runner.model import CheckResult, ExecutionPlan, Job, Round, SentEvent, SyncRecord, Waiting
 from tests.support import REQUEST, change_leases, make_plan, new_store, repos, start_journal
 
 pytestmark = pytest.mark.usefixtures("state")
@@ -41,7 +41,7 @@ WRITES: dict[str, Callable[[JournalWriter], object]] = {
     "withdraw": lambda journal: journal.withdraw(REQUEST),
     "record": lambda journal: journal.record([SEEN]),
     "note": lambda journal: journal.note("a note"),
-    "waiting": lambda journal: journal.waiting(1, "a reason"),
+    "waiting": lambda journal: journal.waiting(1, Waiting("a reason")),
     "keep_lease": lambda journal: journal.keep_lease(),
     "end": lambda journal: journal.end("completed"),
     "remember": lambda journal: journal.remember("a", 1),
@@ -79,7 +79,7 @@ def test_no_key_that_a_server_or_a_database_repeats_is_kept(tmp_path: Path) -> N
     journal.accept(REQUEST, Answer((EVENT.internal_id,)))
     journal.record([SEEN])
     journal.note(f"retried with {KEY}")
-    journal.waiting(1, f"for {KEY}")
+    journal.waiting(1, Waiting(f"for {KEY}"))
     journal.keep_check(CHECK)
     journal.end("incomplete", f"because of {KEY}")
     store.keep_sync(SyncRecord("s", "r", "b", "p", "t", 1.0, "h", 1.0, message=f"not {KEY}"))
