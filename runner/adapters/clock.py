@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class SystemClock:
@@ -16,6 +19,8 @@ class SystemClock:
         return time.monotonic()
 
     async def sleep(self, seconds: float, until: asyncio.Event) -> None:
+        import asyncio  # what only reads a state tells the time, and loads none of it
+
         try:
             await asyncio.wait_for(until.wait(), seconds)
         except TimeoutError:
