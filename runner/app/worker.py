@@ -92,7 +92,7 @@ class StepResult:
 class Worker:
     """Drives runs of one state step by step, each step in the thread that it is called in.
 
-    Meets `runner.adapters.worker.function.Carrier`. `observer`: of a run, by its id. `plans`: files
+    Meets `runner.adapters.worker.function.Driver`. `observer`: of a run, by its id. `plans`: files
     and folders in which what plans need is found again. `grace`: how long a job may take to appear;
     None: the target's own.
     """
@@ -116,7 +116,7 @@ class Worker:
             return None
         return "it is asked for a run that is not in its state"
 
-    def carry(
+    def drive_step(
         self, request: Mapping[str, Any], before: Mapping[str, Any] | None
     ) -> Mapping[str, Any]:
         """Drive the run until it waits. Raises `TargetError` and `Incomplete` for what may pass by
@@ -141,12 +141,12 @@ class Worker:
                     _give_up(store, record, lease, why)
 
     def step(self, request: StepRequest, before: StepResult | None) -> StepResult:
-        """The same as `carry`, as values."""
+        """The same as `drive_step`, as values."""
         with Session(self.state, environ=self.environ, clock=self.clock) as session:
             record = session.store.known(request.run)
             self._unknown_at = self.clock.monotonic() if record is None else None
             if record is None:  # another worker may have it: the engine asks again
-                hint = "workers must have the state of whoever handed it over"
+                hint = "workers must have the state that the run was submitted from"
                 raise TargetError(f"there is no run {request.run} in this state; {hint}", hint=hint)
             if record.status != "running":
                 return StepResult(record.status)

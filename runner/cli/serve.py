@@ -184,7 +184,7 @@ def _default_target(session: Session) -> str:
 
 def _worker(
     session: Session,
-    carrier: StepWorker,
+    worker: StepWorker,
     ready: Callable[[], str | None],
     url: str | None,
     firings: Sequence[Firing],
@@ -204,7 +204,7 @@ def _worker(
     except ImportError:
         hint = "install it: pip install 'backfill[inngest]'"
         raise PreflightRefused("serving runs needs Inngest's SDK", hint=hint) from None
-    return create_worker(carrier, ready, url, _LOG, firings)
+    return create_worker(worker, ready, url, _LOG, firings)
 
 
 def _origin(session: Session, url: str | None, host: str, port: int) -> str | None:

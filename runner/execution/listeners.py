@@ -128,8 +128,10 @@ class Listeners:
                 " whether a job had this one is not known",
             )
         if self.functions is None:
-            others = f", though other events `{event}` have theirs" if heard else ""
-            return Ending("no_job", f"no job started for it{others}, {_MAYBE}")
+            message = "no job started for it"
+            if heard:
+                message = f"no job started for it, though other events `{event}` have theirs"
+            return Ending("no_job", f"{message}, {_MAYBE}")
         if paused := [f"`{one.name}`" for one in self.of(event)]:
             return Ending("no_job", f"no job started: {', '.join(paused)} paused on the server")
         return Ending("no_job", f"no function listens to `{event}`: no job started")

@@ -36,11 +36,11 @@ ANY, NAMED = Door(4 << 20), Door(4 << 20, hosts_of(["worker"]), "--url")
 METHODS = ["GET", "POST", "PUT"]
 
 
-class Carrier:
+class Driver:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def carry(self, request: Mapping[str, Any], _: object) -> Mapping[str, Any]:
+    def drive_step(self, request: Mapping[str, Any], _: object) -> Mapping[str, Any]:
         self.asked.append(request["run"])
         return {"status": "completed", "why": "", "until": 0.0}
 
@@ -52,7 +52,7 @@ class Carrier:
 class Site:
     server: Server
     client: httpx.Client
-    carrier: Carrier
+    driver: Driver
     bodies: Iterator[str] = field(default_factory=lambda: (f"RUN{n}" for n in range(1000)))
 
     def ask(self, method: str, signed: Signed, host: str | None = None, **headers: str) -> Any:
@@ -81,7 +81,7 @@ class Site:
 
     @property
     def touched(self) -> bool:
-        return bool(self.server.urls or self.carrier.asked)
+        return bool(self.server.urls or self.driver.asked)
 
 
 Signed = Callable[[bytes], str | None]
@@ -123,14 +123,14 @@ def new_site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Site]]:
     with ExitStack() as stack:
 
         def make(*, url: str | None = OURS, door: Door = ANY, **env: str) -> Site:
-            server, carrier = Server(), Carrier()
+            server, driver = Server(), Driver()
             monkeypatch.setenv("INNGEST_BASE_URL", stack.enter_context(served(server.app)))
             for name, value in env.items():
                 monkeypatch.setenv(name, value)
-            worker = create_worker(carrier, lambda: None, url, LOG)
+            worker = create_worker(driver, lambda: None, url, LOG)
             address = stack.enter_context(served(worker.app, door))
             client = stack.enter_context(httpx.Client(base_url=address, timeout=20))
-            return Site(server, client, carrier)
+            return Site(server, client, driver)
 
         yield make
 
@@ -169,7 +169,7 @@ def test_what_the_engine_signed_is_taken_once(keyed: Site, method: str, name: st
     for other in METHODS:
         answer = keyed.send(other, content, {"x-inngest-signature": given, "host": EVIL})
         assert answer.status_code == 401, other
-    assert len(keyed.carrier.asked) == (method == "POST")
+    assert len(keyed.driver.asked) == (method == "POST")
     assert keyed.server.urls == ([f"{OURS}/api/inngest"] if method == "PUT" else [])
 
 
@@ -264,7 +264,7 @@ def test_the_pages_of_health_say_nothing_of_what_is_behind_them(
         asked.append(1)
         return "postgresql://user:secret@db.internal/runs: plan nightly, key abcd"
 
-    worker = create_worker(Carrier(), missing, OURS, LOG)
+    worker = create_worker(Driver(), missing, OURS, LOG)
     with served(worker.app) as url, httpx.Client(base_url=url) as client:
         answers = [client.get("/readyz") for _ in range(20)]
         alive = client.get("/healthz")

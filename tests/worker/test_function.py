@@ -1,4 +1,4 @@
-"""Runs carried out in portions, by the served function: as `run` would carry them out."""
+"""Runs carried out in steps, by the served function: as `run` would carry them out."""
 
 from __future__ import annotations
 
@@ -63,15 +63,15 @@ def test_a_submitted_run_sends_what_run_sends_in_that_order_at_that_pace(
     assert other.arrived == one.arrived
     assert other.requests == one.requests
     assert len(other.arrived) == plan.events
-    portions = [step for step in ran.steps if step.startswith("portion")]
-    assert len(portions) <= plan.batches + len(plan.stages)
+    steps = [step for step in ran.steps if step.startswith("step")]
+    assert len(steps) <= plan.batches + len(plan.stages)
     other.stack.close()
 
 
-def test_a_portion_that_is_cut_off_in_a_batch_owes_no_delay_there(
+def test_a_step_that_is_cut_off_in_a_batch_owes_no_delay_there(
     tmp_path: Path, new_world: NewWorld
 ) -> None:
-    """However little time a portion has: one request each, and the pace of `run`."""
+    """However little time a step has: one request each, and the pace of `run`."""
     plan = make_plan(tmp_path, repos(7) + "operations: [sync]\nbatch_size: 4\ndelay: 90s\n")
     how: dict[str, Any] = {"follow": False, "limits": RequestLimits(events=1)}
     one, other = new_world("one", **how), new_world("other", **how, budget=0.0)
@@ -87,7 +87,7 @@ def _jobs_go_on(world: World) -> bool:
     return "data" in answer.json()  # an empty list is left out
 
 
-def test_jobs_are_followed_from_portion_to_portion(tmp_path: Path, new_world: NewWorld) -> None:
+def test_jobs_are_followed_from_step_to_step(tmp_path: Path, new_world: NewWorld) -> None:
     """A stage waits for the one before it, while nobody looks at its jobs meanwhile."""
     plan = make_plan(tmp_path, repos(3) + "operations: [sync, embed]\nbatch_size: 2\ndelay: 20s\n")
     world = new_world(held={"o/r1"})
@@ -109,7 +109,7 @@ def test_jobs_are_followed_from_portion_to_portion(tmp_path: Path, new_world: Ne
 def test_an_event_that_starts_no_job_is_found_out_by_the_time_of_its_send(
     tmp_path: Path, new_world: NewWorld
 ) -> None:
-    """Its grace does not begin anew with each portion."""
+    """Its grace does not begin anew with each step."""
     plan = make_plan(tmp_path, repos(2) + "operations: [sync]\n")
     world = new_world(silent=True, grace=300.0)
     (ran,) = world.submit(plan)
@@ -130,7 +130,7 @@ def test_a_job_that_never_ends_is_given_up_by_the_time_of_its_send(
     world.held.clear()
 
 
-def test_a_failure_in_one_portion_stops_the_run_in_the_next(
+def test_a_failure_in_one_step_stops_the_run_in_the_next(
     tmp_path: Path, new_world: NewWorld
 ) -> None:
     plan = make_plan(tmp_path, repos(9) + "operations: [sync]\nbatch_size: 1\ndelay: 60s\n")
@@ -141,7 +141,7 @@ def test_a_failure_in_one_portion_stops_the_run_in_the_next(
     assert "RUN1 is failed" in ran.error["message"]
 
 
-def test_failures_count_against_the_limit_over_all_portions(
+def test_failures_count_against_the_limit_over_all_steps(
     tmp_path: Path, new_world: NewWorld
 ) -> None:
     body = "operations: [sync]\nbatch_size: 1\ndelay: 60s\nmax_failures: 3\n"
@@ -170,7 +170,7 @@ def test_a_paused_run_costs_little_and_goes_on_when_it_is_let(
     assert ran.output == DONE, ran.error
     assert [item for _, item, _ in world.arrived] == ["o/r0", "o/r1", "o/r2", "o/r3"]
     assert world.arrived[2][2] - world.arrived[1][2] >= 3500
-    assert len([step for step in ran.steps if step.startswith("portion")]) < 3600 / 60 + 30
+    assert len([step for step in ran.steps if step.startswith("step")]) < 3600 / 60 + 30
     assert [note for note in world.notes() if "waiting" in note or "going on" in note] == [
         "waiting: paused by an operator",
         "going on",
@@ -200,7 +200,7 @@ def test_the_engines_waits_are_driven_and_a_time_without_a_worker_is_not(
     assert driven.seconds == pytest.approx(200, abs=1), driven
 
 
-def test_a_run_that_is_tuned_between_two_portions_goes_at_that_pace(
+def test_a_run_that_is_tuned_between_two_steps_goes_at_that_pace(
     tmp_path: Path, new_world: NewWorld
 ) -> None:
     plan = make_plan(tmp_path, repos(6) + "operations: [sync]\nbatch_size: 1\ndelay: 10s\n")
@@ -239,13 +239,13 @@ def test_cancelled_while_it_waits_it_sends_nothing_more(
 def test_a_long_run_goes_on_in_another_function_run(
     tmp_path: Path, new_world: NewWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(function, "MOST_PORTIONS", 3)
+    monkeypatch.setattr(function, "MOST_STEPS", 3)
     plan = make_plan(tmp_path, repos(32) + "operations: [sync]\nbatch_size: 4\ndelay: 30s\n")
     how: dict[str, Any] = {"follow": False, "limits": RequestLimits(events=3)}
     one, other = new_world("one", **how), new_world("other", **how)
     one.run(plan)
     ran = other.submit(plan)
-    assert [one.output for one in ran][-1] == DONE
+    assert [one.output for one in ran][-1] == SENT
     assert len(ran) == 3
     assert max(len(one.steps) for one in ran) <= 7
     assert other.arrived == one.arrived
@@ -275,7 +275,7 @@ def test_while_somebody_else_holds_the_lock_it_waits(tmp_path: Path, new_world: 
         world.engine.between = release
         (ran,) = world.carry_on(plan)
     assert ran.output == DONE, ran.error
-    assert ran.steps[:4] == ["portion 1", "wait 1", "portion 2", "wait 2"]
+    assert ran.steps[:4] == ["step 1", "wait 1", "step 2", "wait 2"]
     assert len(world.arrived) == 2
 
 
@@ -299,7 +299,7 @@ def test_a_state_that_is_away_is_waited_for_and_then_the_run_is_incomplete(
     assert "incomplete" in ran.error["message"]
     assert ran.failed_requests > 5
     assert world.status() == "incomplete"
-    assert any("a portion failed" in note for note in world.notes())
+    assert any("a step failed" in note for note in world.notes())
 
 
 def test_requests_that_are_not_signed_start_nothing(tmp_path: Path, new_world: NewWorld) -> None:
@@ -317,7 +317,7 @@ def test_requests_that_are_not_signed_start_nothing(tmp_path: Path, new_world: N
     assert world.arrived == []
 
 
-def test_checks_have_their_time_over_all_portions(
+def test_checks_have_their_time_over_all_steps(
     tmp_path: Path, new_world: NewWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BACKFILL_DATABASE_URL", f"sqlite:///{tmp_path / 'app.db'}")
@@ -350,9 +350,7 @@ def test_two_workers_take_turns(tmp_path: Path, new_world: NewWorld) -> None:
     assert len(set(world.started)) == len(world.started) == 6
 
 
-def test_portions_at_once_of_one_run_send_nothing_twice(
-    tmp_path: Path, new_world: NewWorld
-) -> None:
+def test_steps_at_once_of_one_run_send_nothing_twice(tmp_path: Path, new_world: NewWorld) -> None:
     """An engine that has lost patience with a worker asks another one, while the first goes on."""
     plan = make_plan(tmp_path, repos(40) + "operations: [sync]\nbatch_size: 1\ndelay: 0s\n")
     world = new_world(limits=RequestLimits(events=1))

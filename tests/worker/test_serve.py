@@ -118,7 +118,7 @@ def at(moment: Callable[[], bool], act: Callable[[], None]) -> threading.Thread:
 def test_killed_in_its_middle_a_worker_loses_and_doubles_nothing(
     state: str, tmp_path: Path, backfill: Backfill, request: pytest.FixtureRequest
 ) -> None:
-    """SIGKILL in a portion; another process carries the run on."""
+    """SIGKILL in a step; another process carries the run on."""
     shared = request.getfixturevalue("new_schema")("state") if state == "postgresql" else None
     plan = write_plan(tmp_path, repos(30) + "operations: [sync]\nbatch_size: 3\ndelay: 100ms\n")
     with ExitStack() as stack:
@@ -220,7 +220,7 @@ def test_a_saved_plan_is_submitted_once(tmp_path: Path, site: Site, backfill: Ba
 def test_how_a_run_is_to_be_sent_goes_with_it_to_the_workers(
     tmp_path: Path, site: Site, backfill: Backfill
 ) -> None:
-    """Requests as small as was said, in each portion; and no job is waited for."""
+    """Requests as small as was said, in each step; and no job is waited for."""
     plan = write_plan(
         tmp_path,
         repos(9) + "operations: [{use: sync, wait: completed}]\nbatch_size: 3\ndelay: 1h\n",
@@ -230,7 +230,7 @@ def test_how_a_run_is_to_be_sent_goes_with_it_to_the_workers(
     submit(backfill, site, plan, "--no-wait", "--request-events", "2")
     (ran,) = site.engine.run_all()
     assert ran.output["status"] == "completed", ran.error
-    assert "portion 2" in ran.steps
+    assert "step 2" in ran.steps
     assert site.requests == [2, 1] * 3
     shown = backfill("status", "--format", "json", env=site.env)
     assert json.loads(shown.out)["stages"][0]["running"] is None, "its jobs are not followed"

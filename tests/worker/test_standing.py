@@ -77,8 +77,8 @@ def test_waiting_for_a_first_worker(tmp_path: Path, site: Site, backfill: Backfi
     assert backfill("status", "--watch", env=site.env).status == 7
 
 
-def between_two_portions(site: Site, run_id: str, due: float) -> None:
-    """As a worker leaves the run, whose next portion is due so many seconds from now."""
+def between_two_steps(site: Site, run_id: str, due: float) -> None:
+    """As a worker leaves the run, whose next step is due so many seconds from now."""
     with Store(site.state) as store:
         lease = store.lock("test", store.find(run_id).address, run_id, worker=True)
         store.park(lease, time.time() + due, WORKERS)
@@ -94,7 +94,7 @@ def test_from_the_moment_it_is_due_on_a_run_is_said_to_be_due(
     run_id = submit(backfill, site, write_plan(tmp_path, repos(2) + "operations: [sync]\n"))
     for due, words in ((3600, "next at"), (-1, "due since"), (-59, "due since")):
         times = {moment(due)}
-        between_two_portions(site, run_id, due)
+        between_two_steps(site, run_id, due)
         times.add(moment(due))
         said = backfill("status", "--format", "json", env=site.env).out
         assert json.loads(said)["carried_out_by"] in {f"the workers, {words} {at}" for at in times}
@@ -108,7 +108,7 @@ def test_sentences_about_a_run_that_no_worker_is_at_do_not_speak_of_a_process(
     another = ("run", plan, "--target", site.url)
     says = [backfill(*another, env=site.env)]
     assert f"run {run_id} of this plan is left to the workers (nobody yet: it" in says[0].err
-    between_two_portions(site, run_id, 3600)
+    between_two_steps(site, run_id, 3600)
     left = "left to the workers (next at "
     says.append(backfill(*another, env=site.env))
     assert f"run {run_id} of this plan is {left}" in says[1].err
@@ -125,7 +125,7 @@ def test_a_pause_that_is_taken_back_is_not_what_the_run_waits_for(
 ) -> None:
     run_id = submit(backfill, site, write_plan(tmp_path, repos(2) + "operations: [sync]\n"))
     assert backfill("pause", run_id, env=site.env).status == 0
-    with Store(site.state) as store:  # as the portion that meets the order leaves it
+    with Store(site.state) as store:  # as the step that meets the order leaves it
         record = store.find(run_id)
         lease = store.lock(record.plan, record.address, run_id, worker=True)
         store.journal(record, lease).waiting(1, Waiting("paused by an operator"))
@@ -178,7 +178,7 @@ def test_a_run_that_nobody_comes_for_is_asked_for_once_more(
     assert set(site.effects.values()) == {1}
 
 
-def test_under_way_it_is_the_workers_process_and_between_two_portions_the_workers(
+def test_under_way_it_is_the_workers_process_and_between_two_steps_the_workers(
     tmp_path: Path, site: Site, backfill: Backfill
 ) -> None:
     plan = write_plan(tmp_path, repos(8) + "operations: [sync]\nbatch_size: 1\ndelay: 900ms\n")

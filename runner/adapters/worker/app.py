@@ -25,7 +25,7 @@ from starlette.routing import Route
 
 from runner.adapters.worker.function import (
     APP_ID,
-    Carrier,
+    Driver,
     Scheduled,
     create_firing,
     create_function,
@@ -35,7 +35,7 @@ from runner.adapters.worker.signature import Signatures
 from runner.spec.secrets import redact
 
 PATH = "/api/inngest"
-_AT_ONCE = 32  # requests that are carried out; each has a thread
+_AT_ONCE = 32  # requests served at once; each has a thread
 _SAID_AGAIN = 60.0  # seconds after which a reason to refuse is logged once more
 _LOOKED = 1.0  # ... for which what /readyz has found out is good: anybody may ask it
 
@@ -51,7 +51,7 @@ class Worker:
 
 
 def create_worker(
-    carrier: Carrier,
+    driver: Driver,
     ready: Callable[[], str | None],
     url: str | None,
     log: logging.Logger,
@@ -61,10 +61,10 @@ def create_worker(
     """`ready` says what is missing, if something is. The server is told that this is at `url`. The
     SDK reads its settings and keys from the environment."""
     quiet = logging.getLogger("backfill.sdk")
-    quiet.setLevel(logging.CRITICAL)  # what goes wrong in a portion is logged once, by ourselves
+    quiet.setLevel(logging.CRITICAL)  # what goes wrong in a step is logged once, by ourselves
     client = inngest.Inngest(app_id=APP_ID, logger=quiet)
     functions = [
-        create_function(client, carrier),
+        create_function(client, driver),
         *(create_firing(client, plan) for plan in scheduled),
     ]
     place = url.rstrip("/") + PATH if url else None
@@ -102,7 +102,7 @@ def create_worker(
 
 @dataclass
 class _Door:
-    """A dev server has no key and signs nothing, so `unsigned` requests are carried out there; to
+    """A dev server has no key and signs nothing, so `unsigned` requests are served there; to
     register is another matter: where there is a key, nobody without it starts that."""
 
     sdk: _Sdk

@@ -1,4 +1,4 @@
-"""The durable function: portions of a run as steps, with the engine's sleeps between them."""
+"""The durable function: a run in steps, with the engine's sleeps between them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from runner.errors import BackfillError, TargetError
 
 APP_ID, FUNCTION = "backfill", "run"
 RETRIES = 10  # of a step; the engine waits longer and longer between them
-MOST_PORTIONS = 200  # of one function run; the server takes 1,000 steps, and each may have a sleep
+MOST_STEPS = (
+    200  # of work in one function run; the server takes 1,000 steps, and each may have a sleep
+)
 _TIMER = "inngest/scheduled.timer"
 _KEY = "event.data.plan + ' -> ' + event.data.address"
 
 
-class Carrier(Protocol):
-    """What carries runs on; a turn and a request are small JSON objects."""
+class Driver(Protocol):
+    """What drives runs, a step at a time; requests and results are small JSON objects."""
 
-    def carry(
+    def drive_step(
         self, request: Mapping[str, Any], before: Mapping[str, Any] | None, /
     ) -> Mapping[str, Any]:
-        """One portion: ``status``, ``why``, and ``until`` when the next one is due."""
+        """One step: ``status``, ``why``, and ``until`` when the next one is due."""
 
     def give_up(self, request: Mapping[str, Any], why: str, /) -> None: ...
 
@@ -39,8 +41,10 @@ class Scheduled(Protocol):
     def cron(self) -> str: ...
 
     def start(self, run: str, fired_at: float | None, /) -> Mapping[str, Any]:
-        """Hand a run over: that of the firing at this time, or one with this id where none is due
-        then. Asked once more, the same run. A small JSON object."""
+        """Submit the run of the firing at this time, or one with this id where none is due then.
+
+        Called again, it gives the same run. A small JSON object.
+        """
 
 
 def create_firing(client: inngest.Inngest, scheduled: Scheduled) -> inngest.Function[Any]:
@@ -69,10 +73,10 @@ def create_firing(client: inngest.Inngest, scheduled: Scheduled) -> inngest.Func
     return fire
 
 
-def create_function(client: inngest.Inngest, carrier: Carrier) -> inngest.Function[Any]:
+def create_function(client: inngest.Inngest, driver: Driver) -> inngest.Function[Any]:
     @client.create_function(
         fn_id=FUNCTION,
-        name="Carry out a backfill",
+        name="Drive a backfill run",
         trigger=inngest.TriggerEvent(event=EVENT),
         retries=RETRIES,
         concurrency=[inngest.Concurrency(limit=1, key=_KEY)],
@@ -80,8 +84,8 @@ def create_function(client: inngest.Inngest, carrier: Carrier) -> inngest.Functi
     def run(ctx: inngest.ContextSync) -> dict[str, Any]:
         request = dict(ctx.event.data)
         before: Any = request.pop("before", None)
-        for number in range(1, MOST_PORTIONS + 1):
-            before = _portion(ctx, carrier, number, request, before)
+        for number in range(1, MOST_STEPS + 1):
+            before = _step(ctx, driver, number, request, before)
             if before["status"] != "running":
                 return _ended(request, before)
             if before["until"]:
@@ -97,26 +101,26 @@ def create_function(client: inngest.Inngest, carrier: Carrier) -> inngest.Functi
     return run
 
 
-def _portion(
+def _step(
     ctx: inngest.ContextSync,
-    carrier: Carrier,
+    driver: Driver,
     number: int,
     request: Mapping[str, Any],
     before: Mapping[str, Any] | None,
 ) -> Any:
-    def carry() -> dict[str, Any]:
-        return dict(carrier.carry(request, before))
+    def drive() -> dict[str, Any]:
+        return dict(driver.drive_step(request, before))
 
     try:
-        return ctx.step.run(f"portion {number}", carry)
+        return ctx.step.run(f"step {number}", drive)
     except inngest.StepError as error:
-        why = f"a portion failed {RETRIES + 1} times: {error.message}"
-        ctx.step.run("give up", lambda: carrier.give_up(request, why))
+        why = f"a step failed {RETRIES + 1} times: {error.message}"
+        ctx.step.run("give up", lambda: driver.give_up(request, why))
         raise inngest.NonRetriableError(f"run {request['run']} is incomplete: {why}") from None
 
 
 def _ended(request: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, Any]:
-    """A run that has not completed fails the function, so that who watches those hears of it."""
+    """A run that did not come to its end fails the function, so that people notice."""
     run, status, why = request["run"], last["status"], last["why"]
     if status not in ("completed", "sent", "cancelled"):
         message = f"run {run} is {status}" + (f": {why}" if why else "")
