@@ -118,7 +118,7 @@ class Checker:
                     table = await self.questioner.ask(check.question)
                 except QueryRefused as error:
                     message = f"the check `{check.name}` cannot be asked: {error}"
-                    raise PreflightRefused(message, hint=error.hint or "mend its query") from None
+                    raise PreflightRefused(message, hint=error.hint or "fix its query") from None
                 self.journal.remember(_before(check), list(table))
         await self.measure(BEFORE)
         return await self._all("before", [])
@@ -134,7 +134,7 @@ class Checker:
             except QueryRefused as error:
                 message = f"the coverage `{name}` cannot be asked: {error}"
                 if when == BEFORE:
-                    raise PreflightRefused(message, hint=error.hint or "mend its query") from None
+                    raise PreflightRefused(message, hint=error.hint or "fix its query") from None
                 self.questioner.observer.note(message)
             else:
                 self.journal.remember(key, list(table))
