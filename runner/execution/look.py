@@ -81,9 +81,11 @@ class Looker:
         doubts = any(doubtful(one, one.jobs, seen.at) for one in watched)
         if doubts and self.complete and seen.at - self._read_at < self._took:
             return await self._doubts(seen, doubtful)  # of which the last sweep has left some
-        if self.lists and (doubts or len(watched) > max(AT_ONCE, self._pages)):
+        # How a batch's job goes on, an answer about one of its other events does not tell.
+        batched = any(job.batch and not job.ended for one in watched for job in one.jobs)
+        if self.lists and (doubts or batched or len(watched) > max(AT_ONCE, self._pages)):
             try:
-                self.lists = await self._read_lists(seen, inf if doubts else None)
+                self.lists = await self._read_lists(seen, inf if doubts or batched else None)
             except ListsTooLong:
                 self._pages = len(watched)  # not tried again before there are more events than that
             else:

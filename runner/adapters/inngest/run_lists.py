@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -18,6 +18,7 @@ from runner.model import Function, Job
 
 PAGE = 100  # the most that a server gives
 _CURSOR, _NAME = 4_096, 200  # characters
+_MOMENT = 1.0  # seconds
 _SKEW = 86_400.0  # seconds: a clock that is further off is not believed
 # Jobs that go on come first: one that ends meanwhile is then in the lists of those that have ended.
 # Each job is in one list. (Skipped and overflowed ones are in none: they have no status there.) By
@@ -46,6 +47,7 @@ class RunLists:
 
     get: Callable[[Mapping[str, Any]], Awaitable[Answer]]
     target: Target
+    _over: dict[str, float] = field(default_factory=dict)  # when a job without `endedAt` was seen
     _limit: int = PAGE  # of pages with outputs: what has fitted
     _ahead: float | None = None  # seconds that the server's clock is ahead of ours
 
@@ -129,7 +131,7 @@ class RunLists:
         events = trigger.get("eventIds") or []
         if not is_id(run.get("id")) or not isinstance(events, list) or not are_ids(events):
             raise no_ids(self.target.name, 200)
-        ended = bool(run.get("endedAt"))
+        ended = bool(run.get("endedAt")) or self._is_over(str(run["id"]), status)
         if ended and status in ("Scheduled", "Running"):
             return []  # it was skipped, or overflowed: an answer about its event says which
         job_id = str(run["id"])
@@ -144,6 +146,14 @@ class RunLists:
             batch=bool(trigger.get("isBatch")),
         )
         return [Listed(str(event), job) for event in events]
+
+    def _is_over(self, job_id: str, status: str) -> bool:
+        """A status turns final a moment before `endedAt` and the output appear; where they have not
+        by a second later, the server does not tell them, and the status is all there is."""
+        if status in ("Scheduled", "Running"):
+            return False
+        now = time.monotonic()
+        return now - self._over.setdefault(job_id, now) >= _MOMENT
 
 
 def _only(of: Sequence[Function] | None) -> Mapping[str, Any]:
