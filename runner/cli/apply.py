@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -26,7 +25,7 @@ from runner.cli.options import (
     target_option,
     yes_option,
 )
-from runner.cli.printing import Terminal, append_summary, say_in_comment, wants_color
+from runner.cli.printing import Terminal, append_summary, print_json, say_in_comment, wants_color
 from runner.errors import BackfillError, UsageError
 from runner.execution.options import RunOptions
 
@@ -120,7 +119,7 @@ def apply_command(
         entries = pending(session, plans, options)
         shown = [entry for entry in entries if everything or entry.state != "applied"]
         if form == "json":
-            click.echo(json.dumps(ledger_json(shown), indent=2))
+            print_json(ledger_json(shown))
         else:
             color = wants_color(sys.stdout)
             click.echo(ledger_text(shown, color=color) if shown else _nothing(len(entries)))
@@ -132,7 +131,7 @@ def apply_command(
     if applied.error:
         raise applied.error
     if form == "json":
-        click.echo(json.dumps(ledger_json(applied.entries), indent=2))
+        print_json(ledger_json(applied.entries))
     elif not applied.ran and not applied.open:
         click.echo(_nothing(len(applied.entries)))
     return status_of(applied.open) if applied.open else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from runner.cli.options import (
     state_option,
     timings_option,
 )
-from runner.cli.printing import wants_color
+from runner.cli.printing import print_json, wants_color
 from runner.model import Covered
 
 
@@ -62,7 +61,7 @@ def _print(found: Mapping[str, Sequence[Covered]], form: str) -> None:
     from runner.output.coverage import coverage_json, write_coverage_csv, write_coverage_text
 
     if form == "json":
-        click.echo(json.dumps(coverage_json(found), indent=2))
+        print_json(coverage_json(found))
     elif form == "csv":
         write_coverage_csv(found, sys.stdout)
     else:

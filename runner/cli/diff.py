@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from runner.cli.options import (
 )
 from runner.cli.printing import (
     chosen_format,
+    print_json,
     say_in_comment,
     tell_github,
     wants_color,
@@ -95,7 +95,7 @@ def _show(found: Difference, names: tuple[str, str], form: str) -> None:
     if form == "json":
         from runner.output.difference import difference_json
 
-        click.echo(json.dumps(difference_json(found), indent=2))
+        print_json(difference_json(found))
     elif form == "markdown":
         from runner.output.difference import difference_markdown
 
@@ -111,7 +111,7 @@ def _told(found: Sequence[Review], form: str, *, comment: bool, exit_code: bool)
     from runner.output.review import reviews_json, reviews_markdown, write_reviews
 
     if form == "json":
-        click.echo(json.dumps(reviews_json(found), indent=2))
+        print_json(reviews_json(found))
     elif form == "markdown":
         click.echo(reviews_markdown(found), nl=False)
     else:

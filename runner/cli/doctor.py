@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ from runner.cli.options import (
     target_option,
     timings_option,
 )
-from runner.cli.printing import wants_color
+from runner.cli.printing import print_json, wants_color
 from runner.errors import PreflightRefused
 from runner.model import Finding
 
@@ -67,6 +66,6 @@ def _print(findings: list[Finding], form: str) -> None:
     from runner.output.findings import findings_json, findings_text
 
     if form == "json":
-        click.echo(json.dumps(findings_json(findings), indent=2))
+        print_json(findings_json(findings))
     else:
         click.echo(findings_text(findings, color=wants_color(sys.stdout)))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 import click
 
 from runner.cli.options import format_option
-from runner.cli.printing import wants_color
+from runner.cli.printing import print_json, wants_color
 from runner.errors import InvalidPlan
 from runner.spec.catalog import CatalogEntry
 
@@ -28,7 +27,7 @@ def operations_command(plan: str | None, form: str) -> None:
         raise InvalidPlan(tuple(problems))
     entries = list(catalog.values())
     if form == "json":
-        click.echo(json.dumps([_described(entry) for entry in entries], indent=2))
+        print_json([_described(entry) for entry in entries])
         return
     color = wants_color(sys.stdout)
     for entry in entries:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from runner.adapters.files import refuse_inputs, write_file
 from runner.app.session import Session
 from runner.cli.completion import complete_run
 from runner.cli.options import format_option, pass_session, state_option
+from runner.cli.printing import print_json
 from runner.model import RunView
 from runner.output.escape import visible
 
@@ -50,7 +50,7 @@ def report_command(session: Session, run: str, html: str | None, form: str) -> N
     elif form == "json":
         from runner.output.run_json import view_json
 
-        click.echo(json.dumps(view_json(view), indent=2))
+        print_json(view_json(view))
     elif form == "junit":
         from runner.output.run_junit import write_junit
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from runner.app.session import Session
@@ -91,7 +89,7 @@ def run_command(
         strict=strict,
     )
     if dry_run:
-        from runner.cli.printing import show
+        from runner.cli.printing import print_json, show
 
         show(prepared.plan, prepared.target, form=form, events=events)
         return 0
@@ -104,7 +102,7 @@ def run_command(
             "status": "running",
             "event_id": submitted.event_id,
         }
-        click.echo(json.dumps(found, indent=2))
+        print_json(found)
     else:
         click.echo(
             f"run {submitted.run_id} is submitted: a worker drives it, this command is done\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -13,7 +12,7 @@ from runner.adapters.journal import DEFAULT_STATE
 from runner.app.session import Session
 from runner.cli.completion import complete_plan_name, complete_target
 from runner.cli.options import format_option, pass_session, read_duration, state_option
-from runner.cli.printing import wants_color
+from runner.cli.printing import print_json, wants_color
 from runner.errors import NoState
 from runner.output.run_json import line_json
 from runner.output.run_text import write_lines
@@ -82,7 +81,7 @@ def runs_command(
     lines = [one for one in found if not states or state_of(one.record, one.holder) in states]
     del lines[limit:]
     if form == "json":
-        click.echo(json.dumps([line_json(line) for line in lines], indent=2))
+        print_json([line_json(line) for line in lines])
     elif lines:
         out = sys.stdout
         width = shutil.get_terminal_size((120, 24)).columns if out.isatty() else 160

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import sys
@@ -18,6 +17,7 @@ from runner.adapters.inngest.target import read_origin
 from runner.app.session import Session
 from runner.cli.completion import complete_target
 from runner.cli.options import format_option, given, pass_session, read_duration, state_option
+from runner.cli.printing import print_json
 from runner.errors import BackfillError, PreflightRefused, UsageError
 from runner.model import Observer
 
@@ -170,7 +170,7 @@ def _list(paths: Sequence[str], form: str) -> None:
             }
             for due, name, path, schedule in lines
         ]
-        click.echo(json.dumps(found, indent=2))
+        print_json(found)
     elif not lines:
         click.echo("no plan here has a schedule")
     for due, name, path, schedule in lines if form == "text" else ():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from runner.app.session import Session
 from runner.cli.completion import complete_run
 from runner.cli.main import status_of
 from runner.cli.options import format_option, pass_session, state_option
-from runner.cli.printing import display, wants_color
+from runner.cli.printing import display, print_json, wants_color
 from runner.model import RunRecord, RunView, StageRecord, SyncRecord
 from runner.output import words
 from runner.output.run_json import view_json
@@ -60,7 +59,7 @@ def _print(view: RunView | None, syncs: Sequence[SyncRecord], form: str) -> None
     now = time.time()
     if form == "json":
         told = view_json(view) if view else {}
-        click.echo(json.dumps({**told, "syncs": syncs_json(syncs, now)}, indent=2))
+        print_json({**told, "syncs": syncs_json(syncs, now)})
         return
     if view:
         write_view(view, sys.stdout, color=wants_color(sys.stdout))

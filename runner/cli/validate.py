@@ -17,7 +17,7 @@ from runner.cli.options import (
     plan_options,
     read_variables,
 )
-from runner.cli.printing import annotate, chosen_format, wants_color
+from runner.cli.printing import annotate, chosen_format, print_json, wants_color
 from runner.errors import InvalidPlan
 from runner.model import Json, Problem
 from runner.output.escape import visible
@@ -90,16 +90,12 @@ def _report(plans: Sequence[str], problems: list[Problem], form: str) -> None:
 
     valid = not any(problem.severity == "error" for problem in problems)
     if form == "json":
-        import json
-
-        click.echo(json.dumps({"valid": valid, "problems": problems_json(problems)}, indent=2))
+        print_json({"valid": valid, "problems": problems_json(problems)})
         return
     if form == "sarif":
-        import json
-
         from runner.output.annotations import sarif
 
-        click.echo(json.dumps(sarif(problems), indent=2))
+        print_json(sarif(problems))
         return
     if form == "github":
         annotate(problems)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TextIO
 
@@ -21,6 +21,7 @@ _COLORS = {
     "sent": "yellow",
 }
 _MESSAGE = 400
+_MOST_GROUPS = 10
 
 
 def write_summary_text(summary: Summary, out: TextIO, *, color: bool) -> None:
@@ -36,7 +37,7 @@ def write_summary_text(summary: Summary, out: TextIO, *, color: bool) -> None:
     ]
     lines += _chain(summary.chain)
     lines += checks_text(summary.checks, color=color)
-    lines += _failures(summary.failures)
+    lines += _failures(summary)
     lines += [f"note: {visible(redact(note))}" for note in summary.notes]
     if summary.links:
         lines.append("jobs:")
@@ -121,17 +122,21 @@ def checks_text(checks: Sequence[CheckResult], *, color: bool) -> list[str]:
     return ["checks:", *lines] if lines else []
 
 
-def _failures(failures: Iterable[Failure]) -> list[str]:
+def _failures(summary: Summary) -> list[str]:
     """Grouped by operation and message: a thousand of a kind are one line."""
     groups: dict[tuple[str, str], list[Failure]] = {}
-    for failure in failures:
+    for failure in summary.failures:
         alike = failure.message.replace(failure.item, ITEM)
         groups.setdefault((failure.operation, alike), []).append(failure)
     lines = []
-    for (operation, message), members in groups.items():
+    largest = sorted(groups.items(), key=lambda group: -len(group[1]))
+    for (operation, message), members in largest[:_MOST_GROUPS]:
         said = message if len(members) > 1 else members[0].message
         head = f"  {visible(operation)}: {visible(shortened(redact(said), _MESSAGE))}"
         items = visible(words.named([m.item for m in members], len(members)))
         lines += [head, f"    {words.counted(len(members), 'event')}: {items}"]
         lines += [f"    {visible(url)}" for url in [member.url for member in members[:1]] if url]
+    if more := sum(len(members) for _, members in largest[_MOST_GROUPS:]):
+        events = f"`backfill events {visible(summary.run_id)} --failed`"
+        lines.append(f"  and {more:,} more, with other messages: {events}")
     return ["failures:", *lines] if lines else []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from runner import __version__
 from runner.cli.main import COMMANDS, _guarded
+from runner.cli.printing import print_json
 from tests.types import Backfill
 
 
@@ -68,3 +70,13 @@ def test_our_own_mistake_is_one_line_and_a_log_without_keys(
     log.unlink()
     assert "broken near <INNGEST_EVENT_KEY>" in text
     assert "very-secret-key" not in text + err
+
+
+def test_json_begins_no_command_to_the_ci_that_keeps_the_log(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said = ["##vso[task.setvariable]", "##[error]", "####"]
+    print_json(said)
+    out = capsys.readouterr().out
+    assert "##" not in out
+    assert json.loads(out) == said
