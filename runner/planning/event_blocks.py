@@ -11,9 +11,14 @@ from itertools import chain
 import orjson
 
 from runner.model import Event
+from runner.spec.json_limits import MAX_EVENT, MAX_ITEM
 
 BLOCK = 2_000  # events in each block but the last
 _LEVEL = 1  # payloads are alike: more effort saves little and costs much
+LARGE = 128 * 1024 * 1024  # bytes that the larger events of an operation may have together
+ORDINARY = 16 * 1024  # bytes of an event: the larger ones of an operation are counted
+_MOST_NAME = 6 * MAX_ITEM + 2  # bytes of an item in JSON, where each character may be escaped
+_MOST = LARGE + BLOCK * (ORDINARY + _MOST_NAME)  # bytes of a block when it is unpacked
 _ROOM = 2**18  # bytes of a block: a buffer that need not grow halves the time it takes to unpack
 
 
@@ -28,6 +33,17 @@ class EventBlocks:
 
     def __len__(self) -> int:
         return self.count
+
+    def check(self) -> None:
+        """For blocks that somebody may have edited: no more is unpacked than a plan can have
+        packed. Raises `ValueError` where they are not what `Packing` makes."""
+        left = self.count
+        for block in self.blocks:
+            lines = min(BLOCK, left)
+            _check(block, lines)
+            left -= lines
+        if left:
+            raise ValueError(f"{left} events are not there")
 
     def raw(self, start: int = 0) -> Iterator[tuple[str, bytes]]:
         for names, payloads in self.pages(start):
@@ -79,6 +95,22 @@ class Packing:
             self._blocks.append(zlib.compress(text, _LEVEL))
             self._whole += len(self._lines)
             self._lines.clear()
+
+
+def _check(block: bytes, lines: int) -> None:
+    unpacker = zlib.decompressobj()
+    try:
+        text = unpacker.decompress(block, _MOST)
+    except zlib.error as error:
+        raise ValueError(str(error)) from None
+    if not unpacker.eof or text.count(b"\n") != lines - 1 or text.count(b"\t") != lines:
+        raise ValueError(f"no block of {lines} events")
+    for line in text.split(b"\n"):
+        item, _, data = line.partition(b"\t")
+        if len(item) > _MOST_NAME or len(data) > MAX_EVENT:
+            raise ValueError("an event is larger than it may be")
+        if type(orjson.loads(item)) is not str or type(orjson.loads(data)) is not dict:
+            raise ValueError("an event is no item and payload")
 
 
 def extended(items: EventBlocks, more: EventBlocks) -> EventBlocks:

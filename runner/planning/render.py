@@ -9,7 +9,7 @@ from functools import partial
 import orjson
 
 from runner.model import Amount, BackfillPlan, Condition, Data, Operation, Payload, Problem, Skipped
-from runner.planning.event_blocks import EventBlocks, Packing
+from runner.planning.event_blocks import LARGE, ORDINARY, EventBlocks, Packing
 from runner.planning.items import Source
 from runner.planning.problems import LookupErrors, ProblemGroups
 from runner.spec.json_limits import MAX_EVENT
@@ -98,12 +98,12 @@ class _Rendering:
         if size > MAX_EVENT:
             message = f"the event for {item} has {size:,} bytes, more than {MAX_EVENT:,}"
             hint = "no server takes it: send ids, and let the job read the rest"
-        elif self.large > _LARGE:
-            message = f"up to {item} the events have more than {_LARGE:,} bytes"
+        elif self.large > LARGE:
+            message = f"up to {item} the events have more than {LARGE:,} bytes"
             hint = "send ids, and let the job read the rest; or split the plan"
         else:
             return True
-        self.full = self.large > _LARGE
+        self.full = self.large > LARGE
         self.groups.add(item, partial(_too_large, self.payload, data, message, hint))
         return False
 
@@ -141,7 +141,7 @@ class _Rendering:
         except (ValueError, TypeError):
             self.groups.add(item, partial(self.payload.explain, context, item))
             return False
-        if len(encoded) > _ORDINARY and not self._room(item, data, len(encoded)):
+        if len(encoded) > ORDINARY and not self._room(item, data, len(encoded)):
             return False
         if not self.accepts(data):
             self.groups.add(item, partial(self.contract.explain, data, item))
@@ -151,8 +151,6 @@ class _Rendering:
 
 
 _NONE: frozenset[object] = frozenset()
-_ORDINARY = 16 * 1024  # bytes of an event: the larger ones of an operation are counted
-_LARGE = 128 * 1024 * 1024  # bytes that they may have together: a plan is held in memory
 _MOST_REPEATED = 1_000_000  # events of an operation with `repeat`
 
 

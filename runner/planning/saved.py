@@ -13,6 +13,8 @@ import orjson
 from runner.model import ExecutionPlan, Json, Skipped
 from runner.planning.event_blocks import EventBlocks
 from runner.planning.serialize import dump_head, load_plan
+from runner.spec.files import strange_name
+from runner.spec.schema import has_form
 
 FORM, KIND = "backfill/v1", "SavedPlan"
 
@@ -77,12 +79,25 @@ def read_saved(raw: bytes) -> SavedPlan | None:
         return None
     if not isinstance(value, dict) or value.get("kind") != KIND:
         return None
-    if value.pop("seal", None) != _seal(value):
+    if not has_form(value, "saved-plan.v1") or value.pop("seal") != _seal(value):
         raise Tampered
     try:
-        return _saved(value)
+        saved = _saved(value)
+        _check(saved.plan)
     except (KeyError, TypeError, ValueError, AttributeError):  # sealed again, by hand
         raise Tampered from None
+    return saved
+
+
+def _check(plan: ExecutionPlan) -> None:
+    """Raises `ValueError` for what no schema can say."""
+    if [stage.number for stage in plan.stages] != list(range(1, len(plan.stages) + 1)):
+        raise ValueError("stages are numbered from 1")
+    if any(map(strange_name, (plan.path, *(read.path for read in plan.inputs)))):
+        raise ValueError("no file has such a name")
+    for stage in plan.stages:
+        assert isinstance(stage.items, EventBlocks)  # noqa: S101 - as they are read
+        stage.items.check()
 
 
 def _saved(value: Mapping[str, Any]) -> SavedPlan:

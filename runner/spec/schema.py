@@ -67,6 +67,11 @@ def check(document: Document, name: str) -> tuple[list[Problem], list[Path]]:
     return problems, wrong
 
 
+def has_form(value: Json, name: str) -> bool:
+    """Is it as the published schema says?"""
+    return _verdict(name)(value)
+
+
 def check_row(row: Json) -> Iterator[tuple[Path, str, str | None]]:
     """What is wrong with a row of a data file: where in it, what, and what to do."""
     if _row_verdict()(row):
