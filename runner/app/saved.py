@@ -6,6 +6,7 @@ import os
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,14 @@ from runner.app.session import Session
 from runner.errors import BackfillError, StalePlan
 from runner.model import BackfillPlan, ExecutionPlan, Input, Json
 from runner.planning.saved import SavedPlan, Tampered, read_saved, write_saved
-from runner.spec.files import MAX_DATA, FileRefused, read_given
+from runner.spec.files import MAX_DATA, FileRefused, read_given, strange_name
+from runner.spec.schema import has_form
 from runner.version import __version__
 
 if TYPE_CHECKING:
     from runner.planning.compare import Difference
 
+_FORM = "saved-plan.v1"  # its schema
 _AGAIN = "review it anew: `backfill plan PLAN --out FILE`"
 
 
@@ -67,10 +70,17 @@ def load_saved(path: str) -> SavedPlan | None:
     if not raw.startswith(b"{"):
         return None
     try:
-        return read_saved(raw)
+        saved = read_saved(raw, partial(has_form, name=_FORM))
+        if saved and any(map(strange_name, _names(saved.plan))):
+            raise Tampered
     except Tampered:
         message = f"{path} is no longer the plan that was saved: it was changed"
         raise StalePlan(message, hint=_AGAIN) from None
+    return saved
+
+
+def _names(plan: ExecutionPlan) -> list[str]:
+    return [plan.path, *(read.path for read in plan.inputs)]
 
 
 @dataclass(frozen=True, slots=True)

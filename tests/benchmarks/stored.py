@@ -10,11 +10,11 @@ from pathlib import Path
 
 from runner.adapters.journal.leases import holding
 from runner.adapters.journal.store import Store
-from runner.planning.saved import read_saved
+from runner.app.saved import load_saved
 
 
 def main(path: Path, state: str) -> None:
-    saved = read_saved(path.read_bytes())
+    saved = load_saved(str(path))
     assert saved is not None
     plan, run_id = saved.plan, saved.run_id
     record = {"target": saved.target, "address": saved.address, "variables": {}, "follow": True}
