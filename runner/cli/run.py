@@ -89,7 +89,7 @@ def run_command(
         strict=strict,
     )
     if dry_run:
-        from runner.cli.printing import print_json, show
+        from runner.cli.printing import show
 
         show(prepared.plan, prepared.target, form=form, events=events)
         return 0
@@ -97,6 +97,8 @@ def run_command(
         return status_of(run(session, prepared, options))
     submitted = submit(session, prepared, options)
     if form == "json":
+        from runner.cli.printing import print_json
+
         found = {
             "run_id": submitted.run_id,
             "status": "running",
