@@ -187,13 +187,22 @@ class Session(base.Session):
         """The runs that the state has, the latest first; of plans like the pattern `plan`."""
         return self.reader.runs(plan=plan, limit=limit)
 
-    def check(self, path: str, *, variables: Mapping[str, Json] | None = None) -> Checked:
+    def check(
+        self,
+        path: str,
+        *,
+        variables: Mapping[str, Json] | None = None,
+        applied: str | None = None,
+        wait: float = 0.0,
+    ) -> Checked:
         """Ask the checks and the coverage of a plan now; nothing is sent.
 
-        Checks that compare with figures from before a run are in `skipped`. Raises `InvalidPlan`,
-        `TargetError` where the database cannot be reached, `PreflightRefused` where it refuses.
+        Checks that compare with figures from before a run are in `skipped`. `applied`: the target
+        whose ledger must have the plan, unchanged and completed. `wait`: for how many seconds to
+        ask again while not all holds. Raises `InvalidPlan`, `TargetError` where the database cannot
+        be reached, `PreflightRefused` where it refuses and where there is nothing to ask.
         """
-        return check(self, path, variables=dict(variables or {}))
+        return check(self, path, variables=dict(variables or {}), applied=applied, wait=wait)
 
     def coverage(
         self, path: str, *, variables: Mapping[str, Json] | None = None

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Sequence
 
 from runner.adapters.inngest.target import Target
 from runner.app.preflight import examine_plan, examine_server
 from runner.app.prepare import build
-from runner.app.session import Session
-from runner.errors import BackfillError, InvalidPlan, PreflightRefused, UsageError
-from runner.model import CheckResult, Covered, ExecutionPlan, Finding, Json, QueryRefused
+from runner.app.session import Session, blocking
+from runner.errors import BackfillError, InvalidPlan, PreflightRefused, TargetDown, UsageError
+from runner.model import ExecutionPlan, Finding, Json, QueryRefused
+from runner.planning.checked import Checked
+from runner.spec.units import format_duration
+
+__all__ = ["Checked", "check", "examine"]
+_AGAIN = 10.0  # seconds between two questions of one who waits
 
 
 def examine(
@@ -60,39 +65,81 @@ def _read(
     return plan, [Finding("plan", "fail", f"{message}: there is nothing to send", hint)]
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What the checks and the coverage of a plan say now; `skipped`: checks that need a run."""
-
-    checks: tuple[CheckResult, ...]
-    coverage: Mapping[str, Sequence[Covered]]
-    skipped: tuple[str, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Do all checks hold that could be asked?"""
-        return all(check.ok for check in self.checks)
-
-
 def check(
-    session: Session, path: str, *, variables: dict[str, Json] | None = None, strict: bool = False
+    session: Session,
+    path: str,
+    *,
+    variables: dict[str, Json] | None = None,
+    strict: bool = False,
+    applied: str | None = None,
+    wait: float = 0.0,
 ) -> Checked:
     """Ask the checks and the coverage of a plan now; nothing is sent.
 
-    Raises `PreflightRefused` where a database refuses a question.
+    `applied`: the target whose ledger must have the plan, unchanged and completed. `wait`: for how
+    many seconds to ask again while not all holds; once there was an answer, a database that is away
+    is waited for as well. Raises `PreflightRefused` where a database refuses a question, and where
+    there is nothing to ask.
     """
+
+    def ask() -> Checked:
+        return _ask(session, path, variables or {}, strict=strict, applied=applied)
+
+    found, told = ask(), ""
+    until = session.clock.monotonic() + wait
+    while not found.ok and (left := until - session.clock.monotonic()) > 0:
+        if not told:
+            told = "; ".join(found.unmet)
+            session.reporter.say(f"waiting for {format_duration(wait)} at most: {told}")
+        blocking(session.clock.sleep(min(_AGAIN, left), asyncio.Event()))
+        try:
+            found = ask()
+            now = "; ".join(found.unmet)
+        except TargetDown as away:
+            if session.clock.monotonic() >= until:
+                raise
+            now = str(away)
+        if now not in ("", told):
+            told = now
+            session.reporter.say(f"still waiting: {told}")
+    return found
+
+
+def _ask(
+    session: Session, path: str, variables: dict[str, Json], *, strict: bool, applied: str | None
+) -> Checked:
+    from runner.app.apply import ApplyOptions, pending
     from runner.app.queries import covered_now
     from runner.execution.check import ask_now, needs_run, result_of
 
-    plan = build(session, path, variables or {}, strict=strict).execution_plan
-    database, results, skipped = session.databases(path), [], []
+    built = build(session, path, variables, strict=strict)
+    plan = built.execution_plan
+    skipped = tuple(one.name for one in plan.checks if needs_run(one))
+    if applied is None and not plan.coverage and len(skipped) == len(plan.checks):
+        raise _nothing(path, skipped)
+    database, results = session.databases(path), []
     for one in plan.checks:
-        if needs_run(one):
-            skipped.append(one.name)
+        if one.name in skipped:
             continue
         try:
             results.append(result_of(one, ask_now(one, database)))
         except QueryRefused as error:
             message = f"the check `{one.name}` cannot be asked: {error}"
             raise PreflightRefused(message, hint=error.hint) from None
-    return Checked(tuple(results), covered_now(session, path, plan), tuple(skipped))
+    coverage = covered_now(session, path, plan)
+    ledger = None
+    if applied is not None:
+        (ledger,) = pending(session, [built.plan], ApplyOptions(applied, variables))
+    return Checked(plan.name, tuple(results), coverage, skipped, applied, ledger)
+
+
+def _nothing(path: str, skipped: Sequence[str]) -> PreflightRefused:
+    """No answer is no success."""
+    if skipped:
+        message = f"{path} has only checks that need a run: {', '.join(skipped)}"
+        hint = "write one that asks for what is there now, or ask the ledger with --applied"
+    else:
+        message = f"{path} has no check and no coverage to ask"
+        hint = "add `checks:` or `coverage:` to the plan or its catalog, or ask the ledger with"
+        hint += " --applied"
+    return PreflightRefused(message, hint=hint)

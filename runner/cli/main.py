@@ -43,6 +43,7 @@ COMMANDS = {
     "schema": "Print a JSON Schema, for editors and other tools",
     "plan": "Show exactly what a run would send; sends nothing",
     "diff": "Show what a change to a plan does",
+    "check": "Ask a plan's checks and coverage now, as a gate; --wait asks again",
     "coverage": "Show how much of the data is there, before and after",
     "doctor": "Find what would go wrong, before anything is sent",
     "run": "Send a plan's events and follow their jobs; --detach leaves it to the workers",
@@ -74,6 +75,7 @@ _HEADINGS = {
     "Review": (
         "plan",
         "diff",
+        "check",
         "coverage",
         "doctor",
     ),

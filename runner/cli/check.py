@@ -1,0 +1,100 @@
+"""`backfill check`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from runner.app.session import Session
+from runner.cli.main import ERROR_STATUS
+from runner.cli.options import (
+    format_option,
+    given,
+    pass_session,
+    plan_argument,
+    plan_options,
+    read_duration,
+    read_variables,
+    state_option,
+    target_option,
+    timings_option,
+)
+from runner.cli.printing import print_json, wants_color
+from runner.errors import RunFailed
+
+if TYPE_CHECKING:
+    from runner.planning.checked import Checked
+
+
+@click.command(
+    "check",
+    epilog="\b\nExamples:\n  backfill check plan.yaml\n"
+    "  backfill check plan.yaml --applied --target cloud\n"
+    "  backfill check plan.yaml --wait 30m && alembic upgrade head",
+)
+@plan_argument
+@plan_options
+@target_option
+@state_option
+@timings_option
+@click.option(
+    "--applied",
+    is_flag=True,
+    help="The ledger must have this plan, unchanged, as completed on the target.",
+)
+@click.option(
+    "--wait",
+    callback=read_duration,
+    default="0s",
+    show_default=True,
+    metavar="DURATION",
+    help="How long to ask again, every 10 s, while not all holds.",
+)
+@format_option("text", "json")
+@pass_session
+def check_command(
+    session: Session,
+    plan: str,
+    variables: tuple[str, ...],
+    var_files: tuple[str, ...],
+    target: str,
+    wait: float,
+    form: str,
+    *,
+    strict: bool,
+    applied: bool,
+) -> int:
+    """Ask the checks and the coverage of PLAN now: the gate of a migration or a deploy.
+
+    Nothing is sent. The exit status is 0 where all hold, and 1 where one does not. Where no check
+    can be asked without a run, every item of the coverage is to be covered; with nothing to ask at
+    all it is 4.
+    """
+    from runner.app.check import check
+
+    if given("target") and not applied:
+        session.reporter.note("--target does nothing without --applied: the database is asked")
+    found = check(
+        session,
+        plan,
+        variables=read_variables(variables, var_files),
+        strict=strict,
+        applied=target if applied else None,
+        wait=wait,
+    )
+    _print(found, form)
+    return 0 if found.ok else ERROR_STATUS[RunFailed]
+
+
+def _print(found: Checked, form: str) -> None:
+    from runner.output.checked import checked_json, write_checked_text
+
+    if form == "json":
+        print_json(checked_json(found))
+    else:
+        out = sys.stdout
+        width = shutil.get_terminal_size((100, 24)).columns if out.isatty() else 120
+        write_checked_text(found, out, color=wants_color(out), width=width)
