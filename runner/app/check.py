@@ -115,12 +115,11 @@ def _ask(
     built = build(session, path, variables, strict=strict)
     plan = built.execution_plan
     skipped = tuple(one.name for one in plan.checks if needs_run(one))
-    if applied is None and not plan.coverage and len(skipped) == len(plan.checks):
+    asked = [one for one in plan.checks if not needs_run(one)]
+    if applied is None and not plan.coverage and not asked:
         raise _nothing(path, skipped)
     database, results = session.databases(path), []
-    for one in plan.checks:
-        if one.name in skipped:
-            continue
+    for one in asked:
         try:
             results.append(result_of(one, ask_now(one, database)))
         except QueryRefused as error:
