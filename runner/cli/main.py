@@ -27,6 +27,7 @@ from runner.errors import (
     TargetError,
     UsageError,
 )
+from runner.output.escape import shortened
 from runner.version import __version__
 
 if TYPE_CHECKING:
@@ -133,6 +134,8 @@ Examples:
   backfill run plan.yaml                run it on the embedded target
   backfill run plan.yaml --target dev   ... on an Inngest dev server
 """
+_OURS = ("BACKFILL_", "INNGEST_")  # names of variables
+_NAME = 200  # characters of a path that is refused
 _INTERNAL = 70  # sysexits.h: EX_SOFTWARE
 
 
@@ -201,6 +204,7 @@ def _guarded(arguments: list[str]) -> int:
 
 def _ended(arguments: list[str]) -> int:
     try:
+        _refuse_bytes(arguments)
         status = cli.main(arguments, prog_name="backfill", standalone_mode=False)
     except click.ClickException as error:
         error.show()
@@ -213,9 +217,35 @@ def _ended(arguments: list[str]) -> int:
         return ERROR_STATUS[Interrupted]
     except printing.StdoutLost:
         raise
+    except OSError as error:
+        if not (refused := _refused(error)):
+            return _our_mistake()
+        print_error(refused)
+        return status_of(refused)
     except Exception:  # noqa: BLE001 - the one boundary: our own mistake
         return _our_mistake()
     return status if isinstance(status, int) else 0
+
+
+def _refuse_bytes(arguments: list[str]) -> None:
+    """Text is UTF-8 wherever it goes from here: to a server, a state, git. Raises `UsageError`."""
+    ours = {name: value for name, value in environment().items() if name.startswith(_OURS)}
+    given = [(f"the argument {one!r}", one) for one in arguments]
+    for name, text in (*given, *ours.items()):  # a variable may be a key, and is not shown
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{name} is no UTF-8") from None
+
+
+def _refused(error: OSError) -> UsageError | None:
+    """What the system says of a path: it is too long, or locked, or gone."""
+    if error.filename is not None:
+        name = shortened(str(error.filename), _NAME)
+        return UsageError(f"{name} cannot be used: {error.strerror}", hint="name another path")
+    if isinstance(error, FileNotFoundError):  # which only `getcwd` says of no name
+        return UsageError("the working directory is gone", hint="go to one that is there")
+    return None
 
 
 def status_of_kind(kind: type[BackfillError]) -> int:

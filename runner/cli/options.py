@@ -17,6 +17,7 @@ from runner.errors import InvalidPlan, UsageError
 from runner.execution.options import MAX_BYTES, MAX_EVENTS, RequestLimits, RunOptions
 from runner.model import Json
 from runner.spec.files import FileRefused, read_given
+from runner.spec.json_limits import TOO_DEEP, fault
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -151,16 +152,23 @@ def read_variables(assignments: tuple[str, ...], var_files: tuple[str, ...]) -> 
         name, separator, value = assignment.partition("=")
         if not separator or not name.isidentifier():
             raise UsageError("--var wants NAME=VALUE", hint="as in --var window_days=30")
-        variables[name] = _value(value)
+        variables[name] = _value(name, value)
         _refuse_secret(name, value)
     return variables
 
 
-def _value(text: str) -> Json:
+def _value(name: str, text: str) -> Json:
     try:
-        return json.loads(text, parse_constant=lambda _: text)
+        value = json.loads(text, parse_constant=lambda _: text)
     except ValueError:
         return text
+    except RecursionError:
+        wrong: str | None = TOO_DEEP
+    else:
+        wrong = fault(value)
+    if wrong:
+        raise UsageError(f"--var {name} holds {wrong}")
+    return value
 
 
 def _read_var_file(name: str) -> dict[str, Json]:

@@ -7,6 +7,7 @@ import math
 from runner.model import Json
 
 MAX_DEPTH = 64
+TOO_DEEP = f"values nested more than {MAX_DEPTH} levels deep"
 MAX_NAME = 200  # characters of a repository or workspace, as the plan's schema has it
 MAX_ITEM = 1_024  # characters of an item's name
 MAX_EVENT = 3 * 1024 * 1024  # bytes of an event's data: the most that a server takes
@@ -24,7 +25,7 @@ def fault(value: Json, depth: int = 0) -> str | None:
     if isinstance(value, float):
         return None if math.isfinite(value) else "not a number that JSON has"
     if depth >= MAX_DEPTH:
-        return f"values nested more than {MAX_DEPTH} levels deep"
+        return TOO_DEEP
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             return "a mapping whose keys are not all strings"

@@ -201,6 +201,11 @@ _HINTS = {
 }
 
 
+# A file with tables, and none of them ours, which are made all at once.
+_FOREIGN = """SELECT 1 WHERE EXISTS (SELECT 1 FROM sqlite_master)
+AND NOT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'backfill_version')"""
+
+
 def no_state(where: str) -> NoState:
     hint = "`backfill run` makes one; --state names another"
     return NoState(f"there is no state in {where}, and so no run", hint=hint)
@@ -257,7 +262,14 @@ class _Sqlite:
             isolation_level=None,
             check_same_thread=False,
         )
-        connection.create_function("epoch_now", 0, time.time)
+        try:
+            connection.create_function("epoch_now", 0, time.time)
+            if connection.execute(_FOREIGN).fetchone():
+                message = f"--state: {self.where} is the database of another program"
+                raise UsageError(message, hint="name a file of its own: nothing was written to it")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _make_folder(self) -> None:

@@ -1,0 +1,97 @@
+"""What can be no path, no text or no state is refused in words, wherever it is given."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.security.commands import repository, run
+
+LONG = "x" * 3_000
+NO_TEXT = os.fsdecode(b"http://\xff")
+TOO_LONG, NO_UTF8, TOO_DEEP = "File name too long", "is no UTF-8", "levels deep"
+PLAN_FILE = "plan.yaml"
+ODD: dict[str, tuple[list[str], str]] = {
+    **{
+        " ".join(arguments): ([*arguments, LONG], TOO_LONG)
+        for arguments in (
+            ["validate"],
+            ["plan"],
+            ["coverage"],
+            ["doctor"],
+            ["run"],
+            ["runs", "--state"],
+            ["status", "x", "--state"],
+            ["events", "x", "--state"],
+            ["plan", PLAN_FILE, "--out"],
+            ["plan", PLAN_FILE, "--var-file"],
+        )
+    },
+    "two paths of diff": (["diff", PLAN_FILE, LONG], TOO_LONG),
+    "a target": (["run", PLAN_FILE, "--yes", "--target", NO_TEXT], NO_UTF8),
+    "a repository": (["sync", "--once", "--repo", NO_TEXT], NO_UTF8),
+    "a variable": (["plan", PLAN_FILE, "--var", f"a={NO_TEXT}"], NO_UTF8),
+    "a branch": (["sync", "--once", "--repo", ".", "--branch", NO_TEXT], NO_UTF8),
+    "lists without an end": (["plan", PLAN_FILE, "--var", "a=" + "[" * 3_000], TOO_DEEP),
+    "lists in lists": (["plan", PLAN_FILE, "--var", "a=" + "[" * 200 + "]" * 200], TOO_DEEP),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_argument_is_refused_in_words(warm: str, tmp_path: Path, name: str) -> None:
+    arguments, words = ODD[name]
+    done = run(warm, repository(tmp_path).parent, *arguments)
+    assert (done.status, words in done.err) == (2, True), done
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("BACKFILL_STATE", "x" * 5_000, TOO_LONG),
+        ("BACKFILL_STATE", NO_TEXT, NO_UTF8),
+        ("INNGEST_BASE_URL", NO_TEXT, NO_UTF8),
+        ("INNGEST_SIGNING_KEY", os.fsdecode(b"s3cret-of-somebody-else\xff"), NO_UTF8),
+    ],
+)
+def test_so_is_an_odd_variable(
+    warm: str, tmp_path: Path, variable: str, value: str, words: str
+) -> None:
+    done = run(warm, tmp_path, "runs", env={variable: value})
+    assert (done.status, words in done.err) == (2, True), done
+
+
+def test_so_is_a_command_where_the_working_directory_is_gone(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "runner", "sync", "--once", "--repo", "."]
+    gone = "import os, sys; os.rmdir(os.getcwd()); os.execv(sys.argv[1], sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", gone, *command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, "working directory is gone" in done.stderr) == (2, True), done
+
+
+@pytest.mark.parametrize(
+    "command", [["run", PLAN_FILE, "--yes"], ["runs"], ["status", "x"], ["events", "x"]]
+)
+def test_another_programs_database_is_no_state_and_stays_as_it_was(
+    warm: str, tmp_path: Path, command: list[str]
+) -> None:
+    other = tmp_path / "other.db"
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute("CREATE TABLE songs (name TEXT)")
+        connection.commit()
+    before = other.read_bytes()
+    done = run(warm, repository(tmp_path).parent, *command, "--state", other)
+    assert (done.status, "of another program" in done.err) == (2, True), done
+    assert other.read_bytes() == before
+    assert sorted(tmp_path.iterdir()) == [other, tmp_path / "repository"], "no log beside it"
