@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -75,7 +76,9 @@ def _watch(store: StateReader, record: RunRecord, form: str) -> RunView:
         if view.record.status == "running":
             observer.started(record.id, view.plan)
         while True:
-            for progress in view.stages:
+            driven = view.record.status == "running" and view.holder is not None
+            for stage in view.stages:
+                progress = stage if driven else replace(stage, followed=False)
                 if told.get(progress.number) != progress:
                     told[progress.number] = progress
                     observer.progress(progress)
@@ -87,7 +90,7 @@ def _watch(store: StateReader, record: RunRecord, form: str) -> RunView:
                 unattended = view.holder
                 observer.note(view.holder)
                 observer.note(hint)
-            if view.record.status != "running" or view.holder is None:
+            if not driven:
                 return view
             time.sleep(_EVERY)
             record = store.find(record.id)

@@ -75,7 +75,7 @@ def test_an_event_that_nothing_listens_to_fails_the_run(backfill: Backfill, tmp_
     plan = write_plan(tmp_path, repos(2) + SYNC)
     result = backfill("run", plan)
     assert result.status == 1
-    assert "no function listens to `app/sync`: no job started" in result.out
+    assert "no job started for it, " in result.out
     assert "2 started no job" in result.out
     assert "the embedded target has no handler for `app/sync`" in result.err
 

@@ -36,7 +36,7 @@ def test_the_document_as_one_plan_syncs_embeds_until_nothing_is_pending_and_prov
     }
     ((pending,),) = application.sql("SELECT count(*) FROM pull_requests WHERE embedding IS NULL")
     assert pending == 0
-    assert "embeddings: 5/5 sent" in result.err, "3 rounds for the one, 1 each for the others"
+    assert ", 5/5 sent" in result.err, "3 rounds for the one, 1 each for the others"
     slugs = "SELECT slug FROM aggregated JOIN workspaces ON id = workspace_id ORDER BY slug"
     assert application.sql(slugs) == [("ai-tools",), ("mine",)], "not the closed one"
 
@@ -96,7 +96,9 @@ def test_embeddings_that_never_come_are_a_stall(application: Application) -> Non
 def test_half_of_the_work_takes_twice_the_rounds(application: Application) -> None:
     result = application("run", plan="drain-embeddings", handlers="half")
     assert result.status == 0, result.err
-    assert "embeddings: 6/6 sent" in result.err, "250 by 50 are 5 rounds, 30 are one"
+    assert "embeddings: round 5, 50 left, 6/6 sent" in result.err, (
+        "250 by 50 are 5 rounds, 30 are one"
+    )
 
 
 def test_every_row_of_a_query_is_an_item_and_its_repair_is_proved(application: Application) -> None:
