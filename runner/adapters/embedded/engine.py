@@ -199,7 +199,8 @@ async def _call(handler: Handler, event: Event) -> Any:
     # A copy: what a handler does to its event is neither stored nor seen by the next handler.
     data = copy.deepcopy(event.data) or {}
     given = {"name": event.name, "data": data, "id": event.id, "ts": event.ts}
-    if inspect.iscoroutinefunction(handler):
+    # In a thread, the coroutine of a cancelled run would be dropped, and never awaited.
+    if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__):
         return await handler(given)
     # Abandoned on cancel: the run ends at once, whatever the thread is busy with.
     result = await to_thread.run_sync(handler, given, abandon_on_cancel=True)

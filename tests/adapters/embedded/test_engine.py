@@ -116,6 +116,14 @@ class TestStarting:
         assert int(in_thread.output or 0) != threading.get_ident()
         assert int(in_loop.output or 0) == threading.get_ident()
 
+    async def test_an_object_with_an_async_call_runs_on_the_loop(self) -> None:
+        class Work:
+            async def __call__(self, given: Mapping[str, Any]) -> int:
+                return threading.get_ident()
+
+        run = await only(engine({"app/x": Work()}), event())
+        assert int(run.output or 0) == threading.get_ident()
+
     async def test_a_callable_that_returns_a_coroutine_is_awaited(self) -> None:
         async def work(given: Mapping[str, Any]) -> str:
             return "done"
