@@ -118,7 +118,7 @@ class TestStarting:
 
     async def test_an_object_with_an_async_call_runs_on_the_loop(self) -> None:
         class Work:
-            async def __call__(self, given: Mapping[str, Any]) -> int:
+            async def __call__(self, _: Mapping[str, Any]) -> int:
                 return threading.get_ident()
 
         run = await only(engine({"app/x": Work()}), event())
