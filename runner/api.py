@@ -28,7 +28,7 @@ from runner.errors import (
     TargetError,
     UsageError,
 )
-from runner.execution.options import RequestLimits, RunOptions
+from runner.execution.context import RequestLimits, RunOptions
 from runner.model import (
     CheckResult,
     Covered,

@@ -15,7 +15,7 @@ from runner.errors import (
     StalePlan,
     TargetError,
 )
-from runner.execution.options import RunOptions
+from runner.execution.context import RunOptions
 from runner.model import BackfillPlan, Json, Summary
 from runner.planning.ledger import LedgerEntry, entry
 

@@ -24,13 +24,12 @@ from runner.errors import (
     TargetDown,
     TargetError,
 )
-from runner.execution.context import Ending, RunContext
-from runner.execution.options import RunOptions
+from runner.execution.context import Ending, RunContext, RunOptions
+from runner.execution.gate import beside, watch
+from runner.execution.pacing import Step, Waits
 from runner.execution.ports import Guard, GuardUnanswered, Journal, Resolver
+from runner.execution.progress import summarise
 from runner.execution.run import execute
-from runner.execution.summary import summarise
-from runner.execution.waits import Step, Waits
-from runner.execution.watch import beside, watch
 from runner.model import (
     ExecutionPlan,
     FileGuard,

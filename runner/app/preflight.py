@@ -12,15 +12,17 @@ from runner.adapters.files import refuse_inputs
 from runner.adapters.inngest.target import Target, shown
 from runner.app.session import Session, blocking
 from runner.errors import BackfillError, PreflightRefused, StalePlan
-from runner.execution.doctor import examine_keys, examine_target, listening
-from runner.execution.examine import (
+from runner.execution.context import RunOptions
+from runner.execution.doctor import (
     examine_clocks,
     examine_facts,
     examine_github,
+    examine_keys,
     examine_migrations,
     examine_questions,
+    examine_target,
+    listening,
 )
-from runner.execution.options import RunOptions
 from runner.execution.ports import Seen
 from runner.model import ExecutionPlan, Finding, Problem, RunRecord
 from runner.planning.estimate import needed

@@ -11,7 +11,7 @@ from runner.app.prepare import build
 from runner.app.session import Session
 from runner.errors import PreflightRefused, RunFailed, UsageError
 from runner.execution.check import AFTER, BEFORE, coverage_key
-from runner.execution.coverage import covered
+from runner.execution.judge import covered
 from runner.model import (
     Covered,
     EventRecord,

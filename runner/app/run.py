@@ -27,7 +27,7 @@ from runner.app.prepare import PlanResolver, build, past, remember, restored, so
 from runner.app.saved import load_saved, refuse_used, reviewed
 from runner.app.session import Session
 from runner.errors import LockHeld, PreflightRefused, StalePlan, UsageError
-from runner.execution.options import RunOptions
+from runner.execution.context import RunOptions
 from runner.execution.seeds import make_seed
 from runner.model import (
     BackfillPlan,

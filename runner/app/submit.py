@@ -14,7 +14,7 @@ from runner.adapters.journal.leases import Lease, holding
 from runner.adapters.worker.request import EVENT, event_of
 from runner.app.session import Session, blocking
 from runner.errors import BackfillError, PreflightRefused, TargetError
-from runner.execution.options import RunOptions
+from runner.execution.context import RunOptions
 from runner.execution.seeds import make_seed
 from runner.model import Function
 

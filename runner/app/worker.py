@@ -29,9 +29,9 @@ from runner.errors import (
     LockHeld,
     TargetError,
 )
-from runner.execution.options import MAX_BYTES, MAX_EVENTS, Decision, RequestLimits, RunOptions
+from runner.execution.context import MAX_BYTES, MAX_EVENTS, Decision, RequestLimits, RunOptions
+from runner.execution.pacing import Checkpoint, Step, Waits
 from runner.execution.ports import Clock
-from runner.execution.waits import Checkpoint, Step, Waits
 from runner.model import Observer, RunRecord, Schedule
 from runner.spec.recurring import firing_id
 from runner.spec.secrets import redact
@@ -45,7 +45,7 @@ _LOG = logging.getLogger("backfill.worker")
 
 @dataclass(frozen=True, slots=True)
 class StepRequest:
-    """What a run was submitted with; see `runner.execution.waits.Step`."""
+    """What a run was submitted with; see `runner.execution.pacing.Step`."""
 
     run: str
     asked_at: float = 0.0

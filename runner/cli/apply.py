@@ -27,7 +27,7 @@ from runner.cli.options import (
 )
 from runner.cli.printing import Terminal, append_summary, print_json, say_in_comment, wants_color
 from runner.errors import BackfillError, UsageError
-from runner.execution.options import RunOptions
+from runner.execution.context import RunOptions
 
 if TYPE_CHECKING:
     from runner.app.apply import Applied

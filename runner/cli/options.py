@@ -14,7 +14,7 @@ from runner.app.session import Session
 from runner.cli.completion import complete_target
 from runner.cli.printing import DEFAULT_EVENTS, Terminal, asker
 from runner.errors import InvalidPlan, UsageError
-from runner.execution.options import MAX_BYTES, MAX_EVENTS, RequestLimits, RunOptions
+from runner.execution.context import MAX_BYTES, MAX_EVENTS, RequestLimits, RunOptions
 from runner.model import Json
 from runner.spec.files import FileRefused, read_given
 from runner.spec.json_limits import TOO_DEEP, fault

@@ -18,7 +18,7 @@ from runner.cli.options import (
     yes_option,
 )
 from runner.cli.printing import outcome_decides
-from runner.execution.options import RunOptions
+from runner.execution.context import RunOptions
 
 
 @click.command(

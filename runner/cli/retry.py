@@ -15,7 +15,7 @@ from runner.cli.options import (
     timings_option,
     yes_option,
 )
-from runner.execution.options import RunOptions
+from runner.execution.context import RunOptions
 from runner.model import Outcome
 
 

@@ -24,7 +24,7 @@ from runner.cli.options import (
     yes_option,
 )
 from runner.errors import UsageError
-from runner.execution.options import RunOptions
+from runner.execution.context import RunOptions
 
 
 @click.command(

@@ -18,7 +18,7 @@ from runner.cli.options import (
 )
 from runner.cli.printing import print_error
 from runner.errors import Interrupted, UsageError
-from runner.execution.options import RunOptions
+from runner.execution.context import RunOptions
 
 _STOPPED = 7
 

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field, replace
 
 from runner.execution.listeners import verdict
-from runner.execution.look import AT_ONCE
+from runner.execution.poller import AT_ONCE
 from runner.execution.ports import CancelApi, JobsApi, Journal, Observation
 from runner.execution.recover import watched
 from runner.model import ENDED, ExecutionPlan, Job, SentEvent

@@ -12,9 +12,9 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 
 from runner.errors import PreflightRefused, TargetDown
 from runner.execution.judge import Since, Verdict, compares, judge
+from runner.execution.pacing import Waits
 from runner.execution.ports import Clock, Journal
 from runner.execution.progress import Tracker
-from runner.execution.waits import Waits
 from runner.model import (
     RUN_STARTED,
     BoundQuestion,

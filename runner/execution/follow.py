@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from ulid import ULID
 
 from runner.execution.listeners import Listeners
-from runner.execution.look import Look, Looker, Watched
+from runner.execution.pacing import Step, Waits
+from runner.execution.poller import OpenEvent, Polled, Poller
 from runner.execution.ports import Clock, JobsApi, Journal, Observation
 from runner.execution.progress import Tracker
-from runner.execution.waits import Step, Waits
 from runner.model import Job, Outcome, SentEvent
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
@@ -44,28 +44,28 @@ class Follower:
     timeouts: Mapping[int, float]
     failures: int = 0
     ended: int = 0
-    _watched: dict[int, Watched] = field(default_factory=dict)
+    _watched: dict[int, OpenEvent] = field(default_factory=dict)
     _listeners: Listeners = field(default_factory=Listeners)
-    _looker: Looker = field(init=False)
+    _poller: Poller = field(init=False)
     _known_at: float | None = None  # when the server was asked for its functions last
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _added: asyncio.Event = field(default_factory=asyncio.Event)
     _last_life: float = 0.0
     _last_sent: float = 0.0
     _awaited: int | None = None  # the stage whose end the run waits for; 0: of all
-    _looked: bool = False  # since the latest event was added
-    _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _polled: bool = False  # since the latest event was added
+    _polling: asyncio.Lock = field(default_factory=asyncio.Lock)
     _may_give_up: bool = True
     _heard: set[str] = field(default_factory=set)  # names of events that have started jobs
 
     def __post_init__(self) -> None:
-        self._looker = Looker(self.api, self.clock, self._listeners, self._watched.__len__)
+        self._poller = Poller(self.api, self.clock, self._listeners, self._watched.__len__)
 
     def add(self, events: Iterable[SentEvent]) -> None:
         now = self.clock.monotonic()
         for event in events:
-            self._watched[event.position] = Watched(event, now)
-        self._last_life, self._last_sent, self._looked = now, self.clock.time(), False
+            self._watched[event.position] = OpenEvent(event, now)
+        self._last_life, self._last_sent, self._polled = now, self.clock.time(), False
         self._added.set()
 
     def restore(self, events: Iterable[SentEvent], step: Step | None) -> None:
@@ -99,10 +99,10 @@ class Follower:
             await _either(self._changed, self.stop)
         self._awaited = None
 
-    async def look_once(self) -> None:
-        """Look at what was not looked at since it was added."""
-        async with self._looking:
-            if not self._watched or self._looked:
+    async def poll_once(self) -> None:
+        """Poll what was not polled since it was added."""
+        async with self._polling:
+            if not self._watched or self._polled:
                 return
         await self._sweep()
 
@@ -143,12 +143,12 @@ class Follower:
 
     async def _sweep(self) -> tuple[bool, bool]:
         """Whether anything has changed, and whether there is more to look at at once."""
-        async with self._looking:
-            self._looked, first = True, not self._may_give_up
+        async with self._polling:
+            self._polled, first = True, not self._may_give_up
             await self._know()
-            looks, more = await self._looker.look(list(self._watched.values()), self._in_doubt)
+            polled, more = await self._poller.poll(list(self._watched.values()), self._in_doubt)
             news = [
-                observation for observation in map(self._observe, looks) if observation is not None
+                observation for observation in map(self._observe, polled) if observation is not None
             ]
             for start in range(0, len(news), _AT_ONCE):
                 some = news[start : start + _AT_ONCE]
@@ -183,7 +183,7 @@ class Follower:
         self._listeners.know(await self.api.functions())
         self._known_at = now
 
-    def _in_doubt(self, one: Watched, jobs: Sequence[Job], now: float) -> bool:
+    def _in_doubt(self, one: OpenEvent, jobs: Sequence[Job], now: float) -> bool:
         """Would it be given up, if these are all of its jobs?"""
         if not jobs:
             return self._waited(one, now)
@@ -197,18 +197,18 @@ class Follower:
             return self._would_have_started(one, now)
         return self._waited(one, now)
 
-    def _waited(self, one: Watched, now: float) -> bool:
+    def _waited(self, one: OpenEvent, now: float) -> bool:
         waited = now - max(self._last_life, one.since)
         return self._may_give_up and waited >= self.grace + self._listeners.rest(one.event.name)
 
-    def _would_have_started(self, one: Watched, now: float) -> bool:
+    def _would_have_started(self, one: OpenEvent, now: float) -> bool:
         return one.began is not None and now - one.began >= _AT_SAME_TIME
 
-    def _observe(self, look: Look) -> Observation | None:
+    def _observe(self, polled: Polled) -> Observation | None:
         """What is new about an event, or None; judged by when it was asked, not by when the sweep
         was over. A job that was seen stays seen: a server that forgot it leaves it to its timeout.
         """
-        one, jobs, event = look.watched, look.jobs, look.watched.event
+        one, jobs, event = polled.open_event, polled.jobs, polled.open_event.event
         changed = _essence(jobs) != _essence(one.jobs)
         if len(jobs) > len(one.jobs):
             self._last_life = now = self.clock.monotonic()
@@ -219,21 +219,21 @@ class Follower:
         if ended:
             missing = self._listeners.missing(event.name, jobs)
             routed = self._listeners.routed(event.name, missing)
-            if not missing or (routed and self._would_have_started(one, look.at)):
+            if not missing or (routed and self._would_have_started(one, polled.at)):
                 return self._end(one)
-        if look.alone and self._in_doubt(one, jobs, look.at):
+        if polled.alone and self._in_doubt(one, jobs, polled.at):
             if jobs and not ended:
                 message = f"its job has not ended after {self.timeouts[event.stage]:g}s"
                 return Observation(event, jobs, "timed_out", message)
             return self._end(one)
         return Observation(event, jobs) if changed else None
 
-    def _end(self, one: Watched) -> Observation:
+    def _end(self, one: OpenEvent) -> Observation:
         end = self._listeners.ending(
             one.event.name,
             one.jobs,
             self.grace + self._listeners.rest(one.event.name),
-            complete=self._looker.complete,
+            complete=self._poller.complete,
             heard=one.event.name in self._heard,
         )
         return Observation(one.event, one.jobs, end.outcome, end.message)

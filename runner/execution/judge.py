@@ -1,4 +1,4 @@
-"""Whether an answer of the database is what a check expects. Pure.
+"""What an answer of the database proves: of a check, and of coverage. Pure.
 
 No rows, NULL and what is no figure are "no data", never 0 or 100 %. A check that must hold for each
 item is judged item by item: one without a row has not been proved.
@@ -11,10 +11,32 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from runner.execution.sight import UNTOLD, blinded
-from runner.model import RUN_STARTED, Check, DatabaseClock, Expect, Json, RowSecurity, Table
+from runner.model import (
+    RUN_STARTED,
+    Check,
+    Covered,
+    DatabaseClock,
+    Expect,
+    Json,
+    Measure,
+    RowSecurity,
+    Table,
+)
 from runner.model.json import as_compared
 from runner.spec.units import parse_time
+
+GRANT = "give the role a policy that shows it the rows, or BYPASSRLS"
+UNTOLD = "whether this key sees the rows cannot be told"
+
+
+def blinded(security: Sequence[RowSecurity] | None) -> str | None:
+    """Tables of which policies show a role nothing, though there are rows."""
+    tables = [one.table for one in security or () if one.blind]
+    if not tables:
+        return None
+    names = ", ".join(f"`{table}`" for table in tables)
+    return f"row-level security shows this role no row of {names}, though there are some"
+
 
 _NAMED = 5
 _REASONS = 3
@@ -344,3 +366,44 @@ def _of(labels: Sequence[str]) -> str:
         return ""
     more = len(named) - _NAMED
     return f" ({', '.join(named[:_NAMED])}{f' and {more:,} more' if more > 0 else ''})"
+
+
+NEEDED = ("item", "total", "done")
+
+
+def covered(measure: Measure, now: Table, before: Table | None = None) -> list[Covered]:
+    """Each item that the question was meant for is there: one without a row is no data.
+
+    Raises ValueError, in words, where the answer is not of the form that coverage has."""
+    of, question = measure.name, measure.question
+    missing = [name for name in NEEDED if name not in now.columns]
+    if missing:
+        names = ", ".join(f"`{name}`" for name in missing)
+        raise ValueError(f"the coverage `{of}` gives no column {names}; name them with `as`")
+    earlier = {row["item"]: row["done"] for row in before.dicts()} if before else {}
+    found = [_row(of, row, earlier) for row in now.dicts()]
+    if question.key is None:
+        return found
+    called = question.by_key()
+    there = {called.get(row.item) for row in found}
+    return [*found, *(Covered.unknown(of, item) for item in question.items if item not in there)]
+
+
+def _row(of: str, row: Mapping[str, Json], earlier: Mapping[str, Json]) -> Covered:
+    item = str(row["item"])
+    figures = {name: row.get(name) for name in ("total", "done", "pending")}
+    for name, value in figures.items():
+        if name in NEEDED and (isinstance(value, bool) or not isinstance(value, int | float)):
+            what = "NULL, which is no data" if value is None else "no number"
+            raise ValueError(f"the coverage `{of}` of {item}: `{name}` is {what}")
+    pending, last = figures["pending"], row.get("last_sync")
+    before = earlier.get(row["item"])
+    return Covered(
+        of,
+        item,
+        int(figures["total"] or 0),
+        int(figures["done"] or 0),
+        None if pending is None else int(pending),
+        None if last is None else str(last),
+        None if before is None else int(before),
+    )

@@ -1,12 +1,27 @@
-"""Counts what a run does, stage by stage, and tells the observer."""
+"""Counts what a run does, stage by stage, reports it to the observer, and sums up how it ended."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from runner.execution.ports import Clock
-from runner.model import Observer, Outcome, Round, Stage, StageFigures, StageRecord, Waiting
+from runner.execution.context import Ending
+from runner.execution.ports import Clock, Journal
+from runner.model import (
+    UNDECIDED,
+    CheckResult,
+    Failure,
+    Observer,
+    Outcome,
+    Round,
+    RunStatus,
+    Stage,
+    StageFigures,
+    StageRecord,
+    Summary,
+    Totals,
+    Waiting,
+)
 from runner.planning.estimate import of_stage
 
 _LONG = 10.0  # seconds that a job may take until it is named
@@ -120,3 +135,84 @@ class Tracker:
 
 def _added(known: Mapping[Outcome, int], more: Mapping[Outcome, int]) -> Mapping[Outcome, int]:
     return {**known, **{name: known.get(name, 0) + number for name, number in more.items()}}
+
+
+_LINKS = 5
+
+
+def summarise(
+    journal: Journal, *, plan: str, target: str, followed: bool, ending: Ending
+) -> Summary:
+    totals, failures = journal.totals(), tuple(journal.failures())
+    checks = tuple(journal.checks())
+    unsent = totals.planned - totals.accepted - totals.rejected
+    still_open = bool(journal.unsettled())
+    notes = _notes(journal, ending, totals, failures, unsent, still_open and not followed)
+    return Summary(
+        run_id=journal.run_id,
+        plan=plan,
+        target=target,
+        status=_status(ending, failures, checks, unsent, still_open, followed),
+        totals=totals,
+        failures=failures,
+        duration=journal.driven().seconds,
+        links=tuple(journal.links(_LINKS)),
+        notes=tuple(notes),
+        chain=journal.chain(),
+        checks=checks,
+        option=ending.option,
+    )
+
+
+def _status(
+    ending: Ending,
+    failures: Sequence[Failure],
+    checks: Sequence[CheckResult],
+    unsent: int,
+    still_open: bool,
+    followed: bool,
+) -> RunStatus:
+    lost = [failure for failure in failures if failure.outcome not in UNDECIDED]
+    open_ = unsent or (followed and still_open)
+    if ending.how == "cancelled" or ending.how == "failed":
+        return ending.how
+    if ending.how == "limit" or (ending.how == "stopped" and (open_ or not lost)):
+        return "incomplete"
+    if lost or any(not check.ok for check in checks):
+        return "failed"
+    if failures or unsent:
+        return "incomplete"
+    return "sent" if still_open and not followed else "completed"
+
+
+def _notes(
+    journal: Journal,
+    ending: Ending,
+    totals: Totals,
+    failures: Sequence[Failure],
+    unsent: int,
+    unknown: bool,
+) -> Iterator[str]:
+    if ending.reason:
+        yield f"{ending.reason}; nothing more was sent"
+    if unsent and failures and ending.how == "complete":
+        yield (
+            f"{unsent:,} event{' was' if unsent == 1 else 's were'} not sent, since the plan stops "
+            f"on a failure; `backfill resume {journal.run_id} --past-failures` sends them"
+        )
+    elif unsent:
+        yield f"{unsent:,} event{' is' if unsent == 1 else 's are'} not sent yet"
+    if unknown:
+        yield (
+            "sent without following: whether a job started, or how it ended, is not known; "
+            f"`backfill resume {journal.run_id}` follows them"
+        )
+    if totals.deduplicated:
+        yield (
+            f"{totals.deduplicated:,} events were sent again with the same ids after an answer was "
+            "lost; each takes effect once"
+        )
+    lost = sum(number for name, number in totals.outcomes.items() if name != "completed")
+    if good := lost - len(failures):
+        attempts = f"{good:,} attempt{'' if good == 1 else 's'}"
+        yield f"{attempts} did not take effect, and later ones have done the work"

@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import NamedTuple
 
 from runner.errors import Incomplete
-from runner.execution.chunks import Wire, join, pick
-from runner.execution.options import Decision
+from runner.execution.context import Decision
+from runner.execution.pacing import Step
 from runner.execution.ports import Chunk, JobsApi, Journal, RequestTooLarge, Unanswered
 from runner.execution.seeds import internal_ids
-from runner.execution.send import Sender, Sent
-from runner.execution.waits import Step
+from runner.execution.send import Sender, Sent, Wire, join, pick
 from runner.model import ExecutionPlan, SentEvent
 from runner.spec.units import format_duration
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from runner.execution.check import Questioner
-from runner.execution.judge import figure
+from runner.execution.judge import UNTOLD, blinded, figure
 from runner.execution.ports import Clock, Journal, Resolver
-from runner.execution.sight import UNTOLD, blinded
 from runner.model import ExecutionPlan, QueryRefused, Round, Stage, Until
 from runner.model.json import as_compared
 from runner.planning.event_blocks import EventBlocks, extended, pack

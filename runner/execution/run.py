@@ -8,19 +8,15 @@ from contextlib import asynccontextmanager, suppress
 
 from runner.errors import InvalidPlan, LockHeld, PreflightRefused
 from runner.execution.check import Checker, Questioner
-from runner.execution.chunks import Ahead, Wire
 from runner.execution.context import Ending, How, RunContext
 from runner.execution.follow import Follower
-from runner.execution.gate import Gate
-from runner.execution.pace import Pace
-from runner.execution.pacer import Pacer
+from runner.execution.gate import Gate, beside
+from runner.execution.pacing import Pace, Pacer, Step, Waits
 from runner.execution.ports import Observation
 from runner.execution.progress import Tracker
 from runner.execution.recover import counted, passed_over, recover, watched
 from runner.execution.rounds import Next, Rounds
-from runner.execution.send import Sender, Sent, batch_size
-from runner.execution.waits import Step, Waits
-from runner.execution.watch import beside
+from runner.execution.send import Ahead, Sender, Sent, Wire, batch_size
 from runner.model import ExecutionPlan, FailureLimit, Stage, Waiting
 from runner.spec.units import format_duration
 
@@ -188,7 +184,7 @@ class _Run:
     async def leave(self, step: Step) -> None:
         """A last look: until the next step nobody looks at the jobs."""
         if self.follower:
-            await self.follower.look_once()
+            await self.follower.poll_once()
             step.life = self.follower.last_life
 
     def ending(self) -> Ending:

@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 
 from runner.adapters.journal.store import Store
-from runner.execution.options import RequestLimits
+from runner.execution.context import RequestLimits
 from tests.benchmarks import written
 from tests.benchmarks.inputs import plan_send
 from tests.benchmarks.measure import Figure, Sizes, in_turn, timed

@@ -13,10 +13,10 @@ from runner.adapters.inngest.target import resolve
 from runner.adapters.journal.leases import holding
 from runner.adapters.journal.store import Store
 from runner.adapters.journal.writer import JournalWriter
-from runner.execution.chunks import Ahead, Wire
-from runner.execution.options import RequestLimits
+from runner.execution.context import RequestLimits
 from runner.execution.ports import Answer, Chunk, Control, Observation
 from runner.execution.seeds import internal_ids, make_seed
+from runner.execution.send import Ahead, Wire
 from runner.model import ExecutionPlan, Job, SentEvent
 from runner.planning.build import build_execution_plan
 from runner.spec.load import load_plan

@@ -15,8 +15,8 @@ import pytest
 from runner.errors import TargetDown
 from runner.execution.check import Questioner
 from runner.execution.context import Ending
+from runner.execution.progress import summarise
 from runner.execution.run import execute
-from runner.execution.summary import summarise
 from runner.model import DatabaseClock, ExecutionPlan, Json, Query, QueryRefused, Summary, Table
 from tests.support import (
     FakeClock,

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ulid import ULID
 
-from runner.execution.chunks import Ahead, Wire, join
-from runner.execution.options import RequestLimits
+from runner.execution.context import RequestLimits
 from runner.execution.seeds import internal_ids, make_seed
+from runner.execution.send import Ahead, Wire, join
 from runner.model import Pacing, Stage
 from runner.planning.event_blocks import pack
 

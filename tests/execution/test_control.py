@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 from runner.adapters.journal.writer import JournalWriter
 from runner.app.drive import Noting
 from runner.errors import Incomplete
-from runner.execution.context import Ending
-from runner.execution.options import Decision, RunOptions
-from runner.execution.pace import LONGEST_DELAY, Pace
+from runner.execution.context import Decision, Ending, RunOptions
+from runner.execution.pacing import LONGEST_DELAY, Pace
 from runner.execution.ports import Control, Guard, GuardUnanswered, Hold
+from runner.execution.progress import summarise
 from runner.execution.run import execute
-from runner.execution.summary import summarise
 from runner.model import ExecutionPlan, Observer, Pacing, StageRecord
 from tests.support import (
     CATALOG,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.execution.summary import summarise
+from runner.execution.progress import summarise
 from runner.model import RunView
 from runner.output.progress import PlainLines
 from runner.output.run_json import view_json

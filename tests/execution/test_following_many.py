@@ -20,7 +20,7 @@ from runner.adapters.inngest.http import Retry
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target, resolve
 from runner.adapters.journal.writer import JournalWriter
-from runner.execution import look
+from runner.execution import poller
 from runner.execution.context import RunContext
 from runner.execution.ports import Listed
 from runner.execution.run import execute
@@ -129,7 +129,7 @@ def test_a_job_that_the_lists_leave_out_is_found_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a live server leaves out skipped jobs, and all but one event of a batch."""
-    monkeypatch.setattr(look, "_STALE", 0.2)
+    monkeypatch.setattr(poller, "_STALE", 0.2)
 
     class Forgetful(Counting):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

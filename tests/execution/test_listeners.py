@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from runner.execution.progress import summarise
 from runner.execution.run import execute
-from runner.execution.summary import summarise
 from runner.model import Outcome, Summary
 from tests.engine import Engine, Fn
 from tests.support import connect, make_plan, new_store, repos, start_journal

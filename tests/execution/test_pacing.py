@@ -15,11 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runner.adapters.journal.writer import JournalWriter
-from runner.execution.context import Ending, RunContext
-from runner.execution.options import RequestLimits, RunOptions
+from runner.execution.context import Ending, RequestLimits, RunContext, RunOptions
+from runner.execution.pacing import Checkpoint, Step
 from runner.execution.ports import Guard, Hold
 from runner.execution.run import execute
-from runner.execution.waits import Checkpoint, Step
 from runner.model import DatabaseClock, ExecutionPlan, Json, Observer, Query, Stage, Table
 from tests.depth import depth
 from tests.support import (

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.execution.coverage import covered
-from runner.execution.examine import examine_clocks
-from runner.execution.judge import Since, judge
+from runner.execution.doctor import examine_clocks
+from runner.execution.judge import Since, covered, judge
 from runner.model import (
     BoundQuestion,
     Check,

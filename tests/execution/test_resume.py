@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from runner.adapters.journal.reader import JournalReader
 from runner.adapters.journal.writer import JournalWriter
 from runner.errors import TargetError
-from runner.execution.context import Ending
-from runner.execution.options import RunOptions
+from runner.execution.context import Ending, RunOptions
+from runner.execution.progress import summarise
 from runner.execution.run import execute
 from runner.execution.seeds import make_seed
-from runner.execution.summary import summarise
 from runner.model import ExecutionPlan
 from tests.depth import depth
 from tests.support import (

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from runner.adapters.journal.store import Store
-from runner.execution.summary import summarise
+from runner.execution.progress import summarise
 from runner.model import ExecutionPlan, Outcome, Summary
 from runner.planning.subset import subset
 from tests.faults.schedules import attempt

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from runner.app.preflight import refuse_empty
 from runner.errors import KeyRefused, PreflightRefused, TargetError
 from runner.execution.context import Ending
+from runner.execution.progress import summarise
 from runner.execution.run import execute
-from runner.execution.summary import summarise
 from runner.model import Summary
 from tests.support import (
     FakeClock,

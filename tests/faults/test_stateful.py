@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from runner.execution.summary import summarise
+from runner.execution.progress import summarise
 from runner.model import Outcome
 from runner.planning.subset import subset
 from tests.depth import depth

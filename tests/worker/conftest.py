@@ -23,8 +23,7 @@ from runner.adapters.worker.request import EVENT, event_of
 from runner.app.drive import Drive, drive
 from runner.app.session import Session
 from runner.app.worker import Worker
-from runner.execution.context import Ending
-from runner.execution.options import RequestLimits, RunOptions
+from runner.execution.context import Ending, RequestLimits, RunOptions
 from runner.model import ExecutionPlan
 from runner.output.log import LogObserver
 from tests.cli.conftest import backfill, served, start

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from runner.adapters.journal.store import Store
 from runner.adapters.worker import function
-from runner.execution.options import RequestLimits
+from runner.execution.context import RequestLimits
 from tests.cli.conftest import until
 from tests.depth import depth
 from tests.support import make_plan, repos

@@ -1,4 +1,4 @@
-"""Which questions a look at many events takes."""
+"""which questions a poll of many events takes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from runner.execution.listeners import Listeners
-from runner.execution.look import Looker, Watched
+from runner.execution.poller import OpenEvent, Poller
 from runner.execution.ports import Listed, ListsTooLong
 from runner.model import Job, SentEvent
 from tests.support import FakeClock
@@ -23,7 +23,7 @@ class Busy:
     asked: list[str] = field(default_factory=list)
 
     async def probe(self) -> None:
-        raise AssertionError("a look does not probe")
+        raise AssertionError("a poll does not probe")
 
     async def jobs(self, _internal_id: str) -> Sequence[Job]:
         self.asked.append("event")
@@ -45,9 +45,9 @@ class Busy:
         return []
 
 
-def watched(count: int) -> list[Watched]:
+def watched(count: int) -> list[OpenEvent]:
     return [
-        Watched(SentEvent(number, 1, "sync", f"o/r{number}", "app/sync", 0, ID), FakeClock().now)
+        OpenEvent(SentEvent(number, 1, "sync", f"o/r{number}", "app/sync", 0, ID), FakeClock().now)
         for number in range(count)
     ]
 
@@ -55,11 +55,11 @@ def watched(count: int) -> list[Watched]:
 def looks(server: Busy, *counts: int, doubt: bool = False) -> list[tuple[int, int]]:
     """Of one look after the other, at so many events: requests of lists, and about one event."""
     now = 0
-    looker = Looker(server, FakeClock(), Listeners(), lambda: now)
+    poller = Poller(server, FakeClock(), Listeners(), lambda: now)
     found = []
     for now in counts:
         server.asked.clear()
-        asyncio.run(looker.look(watched(now), lambda _one, _jobs, _now: doubt))
+        asyncio.run(poller.poll(watched(now), lambda _one, _jobs, _now: doubt))
         found.append((server.asked.count("list"), server.asked.count("event")))
     return found
 

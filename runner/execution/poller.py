@@ -1,4 +1,4 @@
-"""Looks at the jobs of many events with few requests: lists first, single events for the rest."""
+"""Polls the jobs of many events with few requests: lists first, single events for the rest."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _SHARE = 200  # of so many open events one is asked about by itself in a sweep, 
 
 
 @dataclass(slots=True)
-class Watched:
+class OpenEvent:
     """An event without an outcome; `asked` is when it was last asked about by itself, `began` when
-    its first job was seen."""
+    its first job was found."""
 
     event: SentEvent
     since: float
@@ -33,25 +33,25 @@ class Watched:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What was seen of an event, at a moment of the monotonic clock: all of its jobs, also those
-    that were seen before.
+class Polled:
+    """What a poll has shown of an event, at a moment of the monotonic clock: all of its jobs, also
+    those that were there before.
 
     `alone`: the event was asked about by itself, and lists were read, where there are any; only
     that says that it has started no job.
     """
 
-    watched: Watched
+    open_event: OpenEvent
     jobs: tuple[Job, ...]
     at: float
     alone: bool
 
 
-Doubtful = Callable[[Watched, Sequence[Job], float], bool]
+Doubtful = Callable[[OpenEvent, Sequence[Job], float], bool]
 
 
 @dataclass(slots=True)
-class Looker:
+class Poller:
     """Lists are read from where the oldest open event began; where that takes more requests than
     asking about each open event by itself, or the server has no lists (they are a beta), each is.
     Where an event is about to be given up, lists are read to their end: what they cost changes no
@@ -70,69 +70,69 @@ class Looker:
     _read_at: float = -inf
     _took: float = 0.0  # seconds, to read them
 
-    async def look(
-        self, watched: Collection[Watched], doubtful: Doubtful
-    ) -> tuple[list[Look], bool]:
+    async def poll(
+        self, watched: Collection[OpenEvent], doubtful: Doubtful
+    ) -> tuple[list[Polled], bool]:
         """One sweep, and whether events in doubt are left for the next one.
 
         `doubtful`: what to make of an event hangs on an answer about it alone.
         """
-        seen = _Seen(watched, self.clock.monotonic())
-        doubts = any(doubtful(one, one.jobs, seen.at) for one in watched)
-        if doubts and self.complete and seen.at - self._read_at < self._took:
-            return await self._doubts(seen, doubtful)  # of which the last sweep has left some
+        sweep = _Sweep(watched, self.clock.monotonic())
+        doubts = any(doubtful(one, one.jobs, sweep.at) for one in watched)
+        if doubts and self.complete and sweep.at - self._read_at < self._took:
+            return await self._doubts(sweep, doubtful)  # of which the last sweep has left some
         # How a batch's job goes on, an answer about one of its other events does not tell.
         batched = any(job.batch and not job.ended for one in watched for job in one.jobs)
         if self.lists and (doubts or batched or len(watched) > max(AT_ONCE, self._pages)):
             try:
-                self.lists = await self._read_lists(seen, inf if doubts or batched else None)
+                self.lists = await self._read_lists(sweep, inf if doubts or batched else None)
             except ListsTooLong:
                 self._pages = len(watched)  # not tried again before there are more events than that
             else:
                 if self.lists:
-                    return await self._doubts(seen, doubtful)
+                    return await self._doubts(sweep, doubtful)
         self.complete = False
-        await self._ask(seen, watched)
+        await self._ask(sweep, watched)
         if not self.lists:
-            return seen.looks(), False
+            return sweep.polled(), False
         # What has come into doubt by these answers is for a sweep that reads the lists as well.
         now = self.clock.monotonic()
-        doubts = any(doubtful(one, seen.jobs_of(one), now) for one in watched)
-        return [replace(look, alone=False) for look in seen.looks()], doubts
+        doubts = any(doubtful(one, sweep.jobs_of(one), now) for one in watched)
+        return [replace(one, alone=False) for one in sweep.polled()], doubts
 
-    async def _doubts(self, seen: _Seen, doubtful: Doubtful) -> tuple[list[Look], bool]:
+    async def _doubts(self, sweep: _Sweep, doubtful: Doubtful) -> tuple[list[Polled], bool]:
         """Ask about events of which nothing is known for certain, the longest ago first."""
         now = self.clock.monotonic()
         doubts = [
             one
-            for one in seen.watched
-            if doubtful(one, seen.jobs_of(one), now)
-            or (not seen.tells_of(one) and now - max(one.since, one.asked) >= _STALE)
+            for one in sweep.watched
+            if doubtful(one, sweep.jobs_of(one), now)
+            or (not sweep.tells_of(one) and now - max(one.since, one.asked) >= _STALE)
         ]
         doubts.sort(key=lambda one: one.asked)
-        share = max(AT_ONCE, len(seen.watched) // _SHARE)
-        await self._ask(seen, doubts[:share])
-        return seen.looks(), len(doubts) > share
+        share = max(AT_ONCE, len(sweep.watched) // _SHARE)
+        await self._ask(sweep, doubts[:share])
+        return sweep.polled(), len(doubts) > share
 
-    async def _read_lists(self, seen: _Seen, most: float | None) -> bool:
-        oldest = min(one.event.internal_id for one in seen.watched)
+    async def _read_lists(self, sweep: _Sweep, most: float | None) -> bool:
+        oldest = min(one.event.internal_id for one in sweep.watched)
         since, began = ULID.from_str(oldest).timestamp - _OVERLAP, self.clock.monotonic()
-        of = self.listeners.among(one.event.name for one in seen.watched)
+        of = self.listeners.among(one.event.name for one in sweep.watched)
         self.complete = False
         listed = await self.api.listed(since, of, self.still_open if most is None else lambda: most)
         if listed is None:
             return False
         self._pages = len(listed) // _PAGE
         for id_, job in listed:
-            await self._add(seen, id_, job)
+            await self._add(sweep, id_, job)
         self.complete, self._read_at = True, began
         self._took = self.clock.monotonic() - began
         return True
 
-    async def _ask(self, seen: _Seen, some: Iterable[Watched]) -> None:
+    async def _ask(self, sweep: _Sweep, some: Iterable[OpenEvent]) -> None:
         gate = asyncio.Semaphore(AT_ONCE)
 
-        async def ask(one: Watched) -> tuple[Watched, float, Sequence[Job]]:
+        async def ask(one: OpenEvent) -> tuple[OpenEvent, float, Sequence[Job]]:
             async with gate:
                 one.asked = at = self.clock.monotonic()
                 return one, at, await self.api.jobs(one.event.internal_id)
@@ -140,11 +140,11 @@ class Looker:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(ask(one)) for one in some]
         for one, at, jobs in [task.result() for task in tasks]:
-            seen.alone[one.event.position] = at
+            sweep.alone[one.event.position] = at
             for job in jobs:
-                await self._add(seen, one.event.internal_id, job, alone=True)
+                await self._add(sweep, one.event.internal_id, job, alone=True)
 
-    async def _add(self, seen: _Seen, id_: str, job: Job, *, alone: bool = False) -> None:
+    async def _add(self, sweep: _Sweep, id_: str, job: Job, *, alone: bool = False) -> None:
         """A job is that of the event that it names, and of all others of its batch."""
         members: Sequence[str] = (id_,)
         if job.batch:
@@ -152,19 +152,19 @@ class Looker:
             if not members:
                 self.listeners.untold.add(job.function)
         for member in {id_, *members}:
-            seen.add(member, job, alone=alone)
+            sweep.add(member, job, alone=alone)
 
 
 @dataclass(slots=True)
-class _Seen:
-    """What a sweep has seen by now, by the events that are watched."""
+class _Sweep:
+    """What a sweep has found by now, by the open events."""
 
-    watched: Collection[Watched]
+    watched: Collection[OpenEvent]
     at: float
     alone: dict[int, float] = field(
         default_factory=dict
     )  # when those were asked about, by position
-    _by_id: dict[str, Watched] = field(init=False)
+    _by_id: dict[str, OpenEvent] = field(init=False)
     _jobs: dict[int, dict[str, Job]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -184,18 +184,18 @@ class _Seen:
             function = known.function if alone else job.function
             jobs[job.id] = replace(job, function=function, original=job.original or known.original)
 
-    def tells_of(self, one: Watched) -> bool:
+    def tells_of(self, one: OpenEvent) -> bool:
         return one.event.position in self._jobs
 
-    def jobs_of(self, one: Watched) -> Sequence[Job]:
+    def jobs_of(self, one: OpenEvent) -> Sequence[Job]:
         found = self._jobs.get(one.event.position)
         return one.jobs if found is None else tuple(found.values())
 
-    def looks(self) -> list[Look]:
+    def polled(self) -> list[Polled]:
         found = []
         for one in self.watched:
             alone = self.alone.get(one.event.position)
             if alone is not None or self.tells_of(one):
                 jobs, at = tuple(self.jobs_of(one)), self.at if alone is None else alone
-                found.append(Look(one, jobs, at, alone is not None))
+                found.append(Polled(one, jobs, at, alone is not None))
         return found

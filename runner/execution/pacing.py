@@ -1,0 +1,281 @@
+"""When the next request goes out: the pace of a stage, and what a run itself waits for.
+
+A run in a process of its own sleeps. One that is driven in steps sleeps through what is short; what
+is longer ends the step, and the next one begins when the wait is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import inf
+from typing import TYPE_CHECKING
+
+from runner.execution.ports import Clock, Control, Journal
+from runner.model import Pacing, Stage
+from runner.spec.units import format_duration
+
+if TYPE_CHECKING:
+    import asyncio
+
+LONGEST_DELAY = 60.0  # seconds; a plan's own delay may be longer
+_FIRST_DELAY = 1.0
+
+
+class Pace:
+    """Additive increase, multiplicative decrease (TCP's rule, RFC 5681): trouble halves the batch
+    and doubles the delay; every batch without trouble takes a tenth of that back."""
+
+    def __init__(self, pacing: Pacing, kept: tuple[int, float, int, float] | None = None) -> None:
+        """`kept`: how it was, see below, where it goes on from there."""
+        self._planned = self._normal = pacing
+        self.size, self.delay = pacing.batch_size, pacing.delay
+        if kept:
+            self._normal, self.size, self.delay = Pacing(kept[0], kept[1]), kept[2], kept[3]
+
+    @property
+    def kept(self) -> tuple[int, float, int, float]:
+        """What it is without trouble, as the plan says or an operator, and what it is now."""
+        return (self._normal.batch_size, self._normal.delay, self.size, self.delay)
+
+    @property
+    def as_planned(self) -> bool:
+        return (self.size, self.delay) == (self._planned.batch_size, self._planned.delay)
+
+    @property
+    def slowed(self) -> bool:
+        """Is it slower than the plan, or an operator, has it: for trouble?"""
+        return (self.size, self.delay) != (self._normal.batch_size, self._normal.delay)
+
+    def tune(self, control: Control) -> str | None:
+        """Take over what an operator has set; what has changed, in words."""
+        size = control.batch_size or self._planned.batch_size
+        delay = self._planned.delay if control.delay is None else control.delay
+        if Pacing(size, delay) == self._normal:
+            return None
+        self._normal = Pacing(size, delay)
+        self.size, self.delay = size, delay
+        return f"{self}: tuned by an operator"
+
+    def slow_down(self, reason: str) -> str:
+        longest = max(LONGEST_DELAY, self._normal.delay)
+        self.size = max(1, self.size // 2)
+        self.delay = min(longest, max(self.delay * 2, _FIRST_DELAY))
+        return f"slower now, {self}: {reason}"
+
+    def speed_up(self) -> str | None:
+        """After a batch without trouble; None where the pace is as it should be."""
+        if not self.slowed:
+            return None
+        normal = self._normal
+        self.size = min(normal.batch_size, self.size + max(1, normal.batch_size // 10))
+        step = max(_FIRST_DELAY, (self.delay - normal.delay) / 10)
+        self.delay = max(normal.delay, self.delay - step)
+        return f"faster again, {self}: a batch went through without trouble"
+
+    def __str__(self) -> str:
+        return f"batches of {self.size:,}, {format_duration(round(self.delay, 1))} apart"
+
+
+_SHORT, _MOST = 3.0, 5.0  # seconds that a step sleeps by itself: in one wait, in all of them
+PATIENCE = 60.0  # seconds between two looks at what does not change, at most
+_SHARE = 4  # ... which grow with the time that has been waited already: a quarter of it
+_LONGEST_WAIT = 15.0  # seconds: no wait may outlast a lease
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where a run stands while no process carries it out. Times: seconds since 1970.
+
+    `stage`, `pace`: how fast a stage goes, see `Pace.kept`; `left`: how many events are left of a
+    batch that was begun. `what`, `since`: what is asked again and again, and since when. `life`:
+    the latest sign of life from the jobs.
+    """
+
+    stage: int = 0
+    left: int = 0
+    pace: tuple[int, float, int, float] | None = None
+    what: str = ""
+    since: float = 0.0
+    life: float = 0.0
+    held: str = ""
+
+
+@dataclass(slots=True)
+class Waits:
+    """The waits of a run in a process."""
+
+    clock: Clock
+    stop: asyncio.Event
+    keep_lease: Callable[[], None]
+    held: str = ""  # see `Checkpoint`
+    left: int = 0
+
+    async def pace(self, seconds: float) -> None:
+        """What is left of the delay before the next event."""
+        await self.clock.sleep(seconds, self.stop)
+
+    def moved(self) -> None:
+        """A batch was sent: what was asked about before has come to its end."""
+
+    async def again(self, seconds: float, what: str, *, most: float = inf) -> None:  # noqa: ARG002
+        """Until `what` is to be asked about again; `most`: by when it must be."""
+        while seconds > 0 and not self.stop.is_set():
+            await self.clock.sleep(min(seconds, _LONGEST_WAIT), self.stop)
+            self.keep_lease()
+            seconds -= _LONGEST_WAIT
+
+    async def look(self, seconds: float, last_sent: float) -> None:  # noqa: ARG002
+        """Until jobs are looked at again, where nothing but their end is waited for."""
+        await self.clock.sleep(seconds, self.stop)
+
+    def waited(self, what: str) -> float:  # noqa: ARG002
+        """For how many seconds `what` was asked about before this process began."""
+        return 0.0
+
+    def pace_of(self, stage: Stage) -> Pace:
+        return Pace(stage.pacing)
+
+    def left_of_batch(self, stage: Stage) -> int | None:  # noqa: ARG002
+        """How many events are left of a batch that was begun before this process; None where that
+        is not known."""
+        return None
+
+
+@dataclass(slots=True)
+class Step(Waits):
+    """The waits of a run that is carried out in steps; `before` is where the last one ended.
+
+    `asked_at`: when the run was handed over, since 1970; `failed` and `ended`: what had come of its
+    events before that, which does not count against its limits.
+    """
+
+    before: Checkpoint | None = None
+    asked_at: float = 0.0
+    failed: int = 0
+    ended: int = 0
+    until: float = 0.0  # when the next step is due
+    life: float = 0.0
+    _slept: float = 0.0
+    _moved: bool = False
+    _what: str = ""
+    _since: float = 0.0
+    _pace: tuple[int, Pace] | None = field(default=None)
+
+    async def pace(self, seconds: float) -> None:
+        await self._wait(seconds)
+
+    async def again(self, seconds: float, what: str, *, most: float = inf) -> None:
+        if what != self._what:
+            self._what, self._since = what, self.clock.time() - self.waited(what)
+        await self._wait(min(most, self._patient(seconds, self._since)))
+        self.keep_lease()
+
+    async def look(self, seconds: float, last_sent: float) -> None:
+        await self._wait(self._patient(seconds, last_sent))
+
+    def moved(self) -> None:
+        self._moved, self._what = True, ""
+
+    def waited(self, what: str) -> float:
+        if self.before is None or self.before.what != what or self._moved:
+            return 0.0
+        return max(0.0, self.clock.time() - self.before.since)
+
+    def pace_of(self, stage: Stage) -> Pace:
+        before = self.before
+        kept = before.pace if before and before.stage == stage.number else None
+        pace = Pace(stage.pacing, kept)
+        self._pace = stage.number, pace
+        return pace
+
+    def left_of_batch(self, stage: Stage) -> int | None:
+        before = self.before
+        return before.left if before and before.stage == stage.number else None
+
+    def checkpoint(self) -> Checkpoint:
+        """Where the step has left the run."""
+        stage, pace = self._pace or (0, None)
+        return Checkpoint(
+            stage,
+            self.left,
+            pace.kept if pace else None,
+            self._what,
+            self._since,
+            self.life,
+            self.held,
+        )
+
+    def _patient(self, seconds: float, since: float) -> float:
+        return max(seconds, min(PATIENCE, (self.clock.time() - since) / _SHARE))
+
+    async def _wait(self, seconds: float) -> None:
+        due = self.clock.time() + seconds
+        if seconds > _SHORT or self._slept + seconds > _MOST:
+            self.stop.set()
+        else:
+            self._slept += seconds
+            await self.clock.sleep(seconds, self.stop)
+        if self.stop.is_set():  # also where the step is over for another reason
+            self.until = max(self.until, due)
+
+
+_BEHIND = 1.0  # seconds that a scheduled stage may be late before its times are moved
+
+
+@dataclass(slots=True)
+class Pacer:
+    """Between a batch and the next of its stage lies `delay`, counted from when the server had the
+    batch, whatever else lies between: a round, a canary, a worker's step, another process. What
+    the run waits for meanwhile (jobs, guards, a pause) is not added to it.
+    """
+
+    clock: Clock
+    journal: Journal
+    waits: Waits
+    _paces: dict[int, Pace] = field(default_factory=dict)  # by stage
+    _sent: dict[int, float] = field(default_factory=dict)  # when each stage has last sent
+    _base: float = field(init=False)  # what the times of scheduled events count from
+
+    def __post_init__(self) -> None:
+        latest = self.journal.latest()
+        self._base = latest.base if latest else self.journal.started_at
+        if latest:
+            ago = self.clock.time() - latest.sent_at
+            self._sent[latest.stage] = self.clock.monotonic() - ago
+
+    def of(self, stage: Stage) -> Pace:
+        """It stays as it is from one round of the stage to the next."""
+        if stage.number not in self._paces:
+            self._paces[stage.number] = self.waits.pace_of(stage)
+        return self._paces[stage.number]
+
+    def sent(self, stage: int) -> None:
+        """The server has had a request of the stage."""
+        self._sent[stage] = self.clock.monotonic()
+
+    def owed(self, stage: Stage) -> float:
+        """Seconds until the next batch may go out. A clock that was put back adds nothing."""
+        delay = self.of(stage).delay
+        if stage.begins is not None or stage.number not in self._sent:
+            return 0.0
+        return min(delay, max(0.0, self._sent[stage.number] + delay - self.clock.monotonic()))
+
+    def left_of_batch(self, stage: Stage, index: int, *, fresh: bool) -> int:
+        """How many events are left of a batch that was begun before: they are not paced anew.
+
+        `fresh`: a round of the stage begins with the `index`-th event.
+        """
+        left = self.waits.left_of_batch(stage)
+        if left is None:
+            begun = not fresh and not stage.begins_batch(index)
+            left = stage.left_of_batch(index) if begun else 0
+        return min(left, stage.total - index)
+
+    def base(self, stage: Stage, index: int) -> float:
+        """What the times of a scheduled stage count from, from its `index`-th event on: the run's
+        start, or later where that is past already, so that what is left keeps its distances."""
+        at = stage.at(stage.batch_of(index))
+        if at is not None and (behind := self.clock.time() - self._base - at) > _BEHIND:
+            self._base += behind
+        return self._base
