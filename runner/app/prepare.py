@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from glob import escape
 from hashlib import sha256
@@ -57,8 +57,13 @@ def build(
         opened = source if isinstance(source, str) else source.opened
         loaded = load_plan(opened, overrides=variables, strict=strict)
     once_loaded(loaded)
-    known = gather(loaded, session.databases(loaded.path), datetime.now(UTC))
-    return Built(known, build_execution_plan(known, strict=strict))
+    facts = session.facts
+    now = datetime.fromisoformat(facts.recorded_at) if facts else datetime.now(UTC)
+    known = gather(loaded, session.query_runner(loaded.path), now)
+    execution_plan = build_execution_plan(known, strict=strict)
+    if facts and known.found.facts:
+        execution_plan = replace(execution_plan, answered_at=facts.recorded_at)
+    return Built(known, execution_plan)
 
 
 def source_of(plan: ExecutionPlan) -> str | None:

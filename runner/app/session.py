@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from runner.adapters.journal import DEFAULT_STATE
-from runner.model import ExecutionPlan, Observer, RunHead, StageRecord, Summary, Waiting
+from runner.model import Database, ExecutionPlan, Observer, RunHead, StageRecord, Summary, Waiting
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from runner.adapters.journal.leases import Lease
     from runner.adapters.journal.store import StateReader, Store
     from runner.execution.ports import Clock
+    from runner.planning.answers import Answer, Facts
 
 T = TypeVar("T")
 
@@ -101,6 +102,8 @@ class Session:
         self.reporter: Reporter = Silent() if reporter is None else reporter
         self.confirm = confirm
         self._clock = clock
+        self.facts: Facts | None = None
+        self.recorded: dict[bytes, Answer] | None = None
         self._open = ExitStack()
         self._store: Store | None = None
         self._reader: StateReader | None = None
@@ -162,6 +165,18 @@ class Session:
             self._databases[key] = found = Databases(self.environ, names)
             self._open.callback(found.close)
         return self._databases[key]
+
+    def query_runner(self, plan: str) -> Database:
+        """What answers the questions that a plan is built from: its databases, or `facts`. With
+        `recorded`, the answers are kept there."""
+        if self.facts is not None:
+            return self.facts
+        databases = self.databases(plan)
+        if self.recorded is None:
+            return databases
+        from runner.planning.answers import Recorder
+
+        return Recorder(databases, self.recorded)
 
     @property
     def timings(self) -> Sequence[Timing]:

@@ -14,6 +14,7 @@ from runner.cli.main import ERROR_STATUS
 from runner.cli.options import (
     changed_option,
     comment_option,
+    facts_option,
     format_option,
     pass_session,
     plan_options,
@@ -45,6 +46,7 @@ _DIFFERENT = 2
 @click.argument("paths", nargs=-1, required=True, metavar="OLD NEW | PATH...")
 @plan_options
 @changed_option
+@facts_option
 @format_option("text", "json", "markdown", "github")
 @comment_option
 @click.option("--exit-code", is_flag=True, help="Exit 0: the same; 2: different.")

@@ -101,13 +101,27 @@ state_option = click.option(
 )
 
 
+facts_option = click.option(
+    "--facts",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Plan from the answers in this file, which `plan --record` wrote, and ask no database.",
+)
+
+
 def pass_session(command: Callable[..., T]) -> Callable[..., T]:
     """Hand the command the session that it works in, closed when the command ends."""
 
     @wraps(command)
-    def with_session(*arguments: Any, state: str | None = None, **given: Any) -> T:
+    def with_session(
+        *arguments: Any, state: str | None = None, facts: str | None = None, **given: Any
+    ) -> T:
         context = click.get_current_context()
         context.obj = session = context.with_resource(Session(state, confirm=asker()))
+        if facts:
+            from runner.app.facts import read
+
+            session.facts = read(facts)
         session.reporter = Terminal(
             session,
             str(given.get("form", "text")),

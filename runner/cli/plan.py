@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from runner.cli.main import status_of
 from runner.cli.options import (
     changed_option,
     events_option,
+    facts_option,
     format_option,
     pass_session,
     plan_options,
@@ -51,6 +52,13 @@ _EVENTS_TO_SEND = 2
 @changed_option
 @target_option
 @timings_option
+@facts_option
+@click.option(
+    "--record",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, writable=True),
+    help="Write what the database answers to this file, for those who have none: see --facts.",
+)
 @events_option
 @format_option("text", "json", "jsonl", "markdown", "github")
 @click.option(
@@ -89,6 +97,7 @@ def plan_command(
     form: str,
     html: str | None,
     out: str | None,
+    record: str | None,
     expires: float,
     *,
     strict: bool,
@@ -100,10 +109,12 @@ def plan_command(
     sends these very events. Of a folder, every plan is shown, and the exit status is the worst
     of them.
     """
-    from runner.app.prepare import build, local_past
-    from runner.app.saved import load_saved, save
-
     form = chosen_format(form)
+    files = {"--out": out, "--html": html, "--record": record}
+    if session.facts and (out or record):
+        hint = "with a database that can be asked"
+        raise UsageError("--facts is for previews: no --out and no --record", hint=hint)
+    session.recorded = {} if record else None
     if changed_since is not None or len(plans) > 1 or Path(plans[0]).is_dir():
         if html or out or form == "jsonl":
             raise UsageError("--out, --html and --format jsonl are for one plan at a time")
@@ -116,38 +127,92 @@ def plan_command(
             events=events,
             strict=strict,
         )
-        return _EVENTS_TO_SEND if detailed_exitcode and sends and not status else status
-    (plan,) = plans
-    written = {"--out": out, "--html": html}
-    refuse_inputs(written, [plan, *var_files])
-    if saved := load_saved(plan):
+    elif saved := _saved(session, plans[0], files):
         show(saved.plan, session.target(saved.target), form=form, events=events)
-        return _EVENTS_TO_SEND if detailed_exitcode else 0
-    overrides = read_variables(variables, var_files)
+        status, sends = 0, True
+    else:
+        overrides = read_variables(variables, var_files)
+        refuse_inputs(files, [plans[0], *var_files])
+        built = _built(session, plans[0], overrides, files, strict=strict)
+        _preview(session, built, session.target(target), form, events, html)
+        if out:
+            _save(session, built, target, overrides, out, expires)
+        status, sends = 0, built.execution_plan.may_send
+    if record and not status:
+        _record(session, record)
+    return _EVENTS_TO_SEND if detailed_exitcode and sends and not status else status
+
+
+def _saved(session: Session, path: str, files: Mapping[str, str | None]) -> SavedPlan | None:
+    """None where the file is no saved plan. What would have no effect is refused."""
+    from runner.app.saved import load_saved
+
+    refuse_inputs(files, [path])
+    saved = load_saved(path)
+    if saved and (session.facts or any(files.values())):
+        options = ", ".join(name for name, file in files.items() if file) or "--facts"
+        message = f"{options} {'does' if ',' not in options else 'do'} nothing for a saved plan"
+        raise UsageError(message, hint="it is shown as it was reviewed")
+    return saved
+
+
+def _built(
+    session: Session,
+    path: str,
+    overrides: dict[str, Json],
+    files: Mapping[str, str | None],
+    *,
+    strict: bool,
+) -> Built:
+    from runner.app.prepare import build
 
     def refuse_own(loaded: BackfillPlan) -> None:
-        refuse_inputs(written, [path for path, _ in loaded.inputs])
+        refuse_inputs(files, [read for read, _ in loaded.inputs])
 
-    built = build(session, plan, overrides, strict=strict, once_loaded=refuse_own)
-    execution_plan = built.execution_plan
-    resolved = session.target(target)
+    built = build(session, path, overrides, strict=strict, once_loaded=refuse_own)
+    if session.facts and not built.execution_plan.answered_at:
+        session.reporter.note("--facts has no effect: the plan asks no database")
+    return built
+
+
+def _preview(
+    session: Session, built: Built, target: Target, form: str, events: int | None, html: str | None
+) -> None:
+    from runner.app.prepare import local_past
+
+    plan = built.execution_plan
     if html:
-        _write_page(session, built, resolved, html, events)
+        _write_page(session, built, target, html, events)
     else:
-        show(execution_plan, resolved, form=form, events=events)
+        show(plan, target, form=form, events=events)
         if form in ("text", "github"):
-            say_estimate(execution_plan, local_past(session, execution_plan))
-    if out:
-        saved = save(built, resolved, target, overrides, out, expires)
-        _say_saved(saved, out)
+            say_estimate(plan, local_past(session, plan))
     if form == "github":
-        _tell_github(warned(execution_plan, resolved), resolved, events)
-    return _EVENTS_TO_SEND if detailed_exitcode and execution_plan.may_send else 0
+        _tell_github(warned(plan, target), target, events)
 
 
-def _say_saved(saved: SavedPlan, path: str) -> None:
+def _record(session: Session, path: str) -> None:
+    from runner.app.facts import record
     from runner.output.escape import visible
 
+    answers = record(session, path)
+    number = f"{answers:,} answer{'' if answers == 1 else 's'}"
+    safe = visible(path)
+    click.echo(f"{number} in {safe}: `--facts {safe}` plans without a database", err=True)
+
+
+def _save(
+    session: Session,
+    built: Built,
+    target: str,
+    overrides: dict[str, Json],
+    path: str,
+    expires: float,
+) -> None:
+    from runner.app.saved import save
+    from runner.output.escape import visible
+
+    saved = save(built, session.target(target), target, overrides, path, expires)
     until = datetime.fromtimestamp(saved.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     safe = visible(path)
     click.echo(

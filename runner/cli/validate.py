@@ -12,6 +12,7 @@ from runner.app.session import Session
 from runner.cli.main import ERROR_STATUS
 from runner.cli.options import (
     changed_option,
+    facts_option,
     format_option,
     pass_session,
     plan_options,
@@ -32,6 +33,7 @@ from runner.output.escape import visible
 @plan_options
 @format_option("text", "json", "github", "sarif")
 @changed_option
+@facts_option
 @pass_session
 def validate_command(
     session: Session,
@@ -45,9 +47,9 @@ def validate_command(
 ) -> int:
     """Check PLANS, and catalogs: their form, their names, and every event that they would send.
 
-    Of a folder, its .yaml and .yml files. No database is asked. Every file is reported; the exit
-    status is 3 if any of them is invalid. In GitHub Actions problems become annotations by
-    themselves.
+    Of a folder, its .yaml and .yml files. No database is asked; --facts has its answers. Every
+    file is reported; the exit status is 3 if any of them is invalid. In GitHub Actions problems
+    become annotations by themselves.
     """
     form = chosen_format(form)
     overrides = read_variables(variables, var_files)
@@ -70,16 +72,20 @@ def validate_command(
 def _problems(
     session: Session, file: PlanFile, overrides: dict[str, Json], *, strict: bool
 ) -> Sequence[Problem]:
-    """No database is asked: where one has to be, events are not known and not checked."""
+    """No database is asked: where one has to be, and there are no facts, events are not known and
+    not checked."""
+    from runner.app.prepare import build
     from runner.planning.build import build_execution_plan
     from runner.planning.facts import asks
 
     loaded = file.load(overrides, strict=strict)
     if loaded is None:
         return file.problems()
+    if session.facts:
+        return build(session, loaded, overrides, strict=strict).execution_plan.warnings
     if asks(loaded):
         message = "its events depend on the database, which `validate` does not ask"
-        hint = "`backfill plan` asks it, and checks every event"
+        hint = "`backfill plan` asks it, and checks every event; so does `validate --facts FILE`"
         session.reporter.note(f"{file.path}: {message}: {hint}")
         return loaded.warnings
     return build_execution_plan(loaded, strict=strict).warnings

@@ -142,7 +142,8 @@ class ExecutionPlan:
     """Exactly what will be sent, in which order, at which pace, and what is left out and why.
 
     The preview prints it and the run sends it; `digest` covers everything that decides what
-    is sent. A value: building it or reading it does no I/O.
+    is sent. A value: building it or reading it does no I/O. `answered_at`: when (ISO 8601) the
+    answers were recorded that it was built from, where no database was asked.
     """
 
     name: str
@@ -161,6 +162,7 @@ class ExecutionPlan:
     checks: tuple[Check, ...] = ()
     facts: tuple[Fact, ...] = ()
     coverage: tuple[Measure, ...] = ()
+    answered_at: str | None = None
 
     @property
     def needs(self) -> Needs:

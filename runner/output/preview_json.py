@@ -71,6 +71,8 @@ def _control(plan: ExecutionPlan) -> dict[str, object]:
         found["guards"] = [words.guard(spec) for spec in plan.guards]
     if plan.facts:
         found["facts"] = [fact._asdict() for fact in plan.facts]
+    if plan.answered_at:
+        found["facts_recorded_at"] = plan.answered_at
     if plan.checks:
         found["checks"] = [
             {

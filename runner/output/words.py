@@ -191,8 +191,11 @@ def offset(stage: StageSpec, batch: int) -> str:
 
 
 def control(plan: ExecutionPlan) -> list[str]:
-    """What may hold the run back, or end it before its end."""
+    """What it is built from, where that is no database; what may hold the run back, or end it
+    before its end."""
     lines = []
+    if at := plan.answered_at:
+        lines.append(f"from answers of {moment(datetime.fromisoformat(at).timestamp())} UTC")
     if limit := plan.max_failures:
         most = f"{limit.count:,}" if limit.count else f"{(limit.ratio or 0) * 100:g}%"
         lines.append(f"ends once {most} of its events have failed")

@@ -27,6 +27,7 @@ from runner.model import (
     Skipped,
     Table,
 )
+from runner.planning.answers import NotRecorded
 from runner.planning.binding import bound, items_of
 from runner.planning.items import find_workspaces
 from runner.planning.repositories import (
@@ -271,7 +272,8 @@ class _Asker:
         try:
             table = self.database.ask(question.query, parameters)
         except QueryRefused as error:
-            message = f"the database refuses the query: {error}"
+            wrong = name if isinstance(error, NotRecorded) else "the database refuses the query"
+            message = f"{wrong}: {error}"
             self.problems.append(replace(question.place, message=message, hint=error.hint))
             return None
         self._remember(name, question.query, table, deferred=deferred)
