@@ -31,9 +31,14 @@ _LEADING = (__name__, "anyio.")
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A handler in its place; its id stays the same from one start of the server to the next."""
+    """A handler in its place; its id stays the same from one start of the server to the next.
+
+    `name`: how lists call it; `event`: what starts it.
+    """
 
     id: str
+    name: str
+    event: str
     handler: Handler
 
 
@@ -80,6 +85,10 @@ class Engine:
             if self._claims.get(claim, 0.0) <= event.received_at:
                 self._claims[claim] = event.received_at + CLAIM_SECONDS
                 self._schedule(function, event)
+
+    @property
+    def functions(self) -> Sequence[Function]:
+        return [function for found in self._functions.values() for function in found]
 
     def event(self, internal_id: str) -> Event | None:
         return self._events.get(internal_id)
@@ -183,7 +192,12 @@ class Engine:
 def _functions(name: str, given: Handler | Sequence[Handler]) -> tuple[Function, ...]:
     handlers = given if isinstance(given, Sequence) else (given,)
     return tuple(
-        Function(str(uuid5(NAMESPACE_OID, f"{name}#{index}")), handler)
+        Function(
+            str(uuid5(NAMESPACE_OID, f"{name}#{index}")),
+            f"{name}-{index + 1}" if index else name,
+            name,
+            handler,
+        )
         for index, handler in enumerate(handlers)
     )
 

@@ -1,12 +1,13 @@
-"""``GET /v2/runs``: lists of runs, as the open-source server gives them (protocol page, section 3).
+"""``/v2``: lists of runs, apps and functions, as the open-source server gives them (protocol page,
+sections 3 and 7).
 
-By the time that they were queued or started; the real one's lists by the time of the end leave
+Runs by the time that they were queued or started; the real one's lists by the time of the end leave
 runs out, so nothing follows by them, and they are not offered here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,8 +16,9 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from runner.adapters.embedded.engine import Engine, Run
+from runner.adapters.embedded.engine import Engine, Function, Run
 
+_APP = "embedded"
 _DEFAULT_LIMIT, _MAX_LIMIT = 20, 100
 _STATUSES = {
     "QUEUED": "Scheduled",
@@ -39,13 +41,39 @@ class RunsApi:
     clock: Callable[[], float]
 
     async def runs(self, request: Request) -> Response:
-        try:
-            return self._answer(request)
-        except _Refused as error:
-            fault = {"code": "invalid_field_format", "message": str(error)}
-            return _json({"errors": [fault]}, 400)
+        return _answered(self._runs, request)
 
-    def _answer(self, request: Request) -> Response:
+    async def apps(self, request: Request) -> Response:
+        return _answered(self._apps, request)
+
+    async def functions(self, request: Request) -> Response:
+        return _answered(self._functions, request)
+
+    def _apps(self, request: Request) -> Response:
+        limit, count = _limit(request.query_params.get("limit")), len(self.engine.functions)
+        app = {"functionCount": count, "id": _APP, "method": "SERVE", "name": _APP}
+        return self._page([app], {"limit": limit})
+
+    def _functions(self, request: Request) -> Response:
+        """An app that is not there has none."""
+        query = request.query_params
+        limit, cursor = _limit(query.get("limit")), query.get("cursor") or None
+        functions = self.engine.functions if request.path_params["app"] == _APP else ()
+        places = {function.id: place for place, function in enumerate(functions)}
+        if cursor and cursor not in places:
+            raise _Refused("Cursor is invalid")
+        first = places[cursor] + 1 if cursor else 0
+        found = functions[first : first + limit]
+        more = len(functions) > first + limit
+        page = {"limit": limit} | ({"cursor": found[-1].id, "hasMore": True} if more else {})
+        return self._page([_function_json(function) for function in found], page)
+
+    def _page(self, data: Sequence[dict[str, Any]], page: dict[str, Any]) -> Response:
+        """A protobuf list that is empty is left out."""
+        metadata = {"fetchedAt": _shown(self.clock())}
+        return _json({**({"data": data} if data else {}), "metadata": metadata, "page": page})
+
+    def _runs(self, request: Request) -> Response:
         query = request.query_params
         limit = _limit(query.get("limit"))
         wanted = {_status(name) for name in query.getlist("status")}
@@ -59,11 +87,13 @@ class RunsApi:
         cursor = query.get("cursor") or None
         if cursor and not self.engine.run(cursor):
             raise _Refused("Cursor is invalid")
+        apps, names = set(query.getlist("appId")), set(query.getlist("functionId"))
         found: list[Run] = []
         for run in self.engine.runs_from(begin, cursor, backward=order != "ASC"):
             if run.started_at < begin or len(found) > limit:
                 break
-            if run.started_at < end and (not wanted or run.status in wanted):
+            chosen = (not apps or _APP in apps) and (not names or run.function.name in names)
+            if chosen and run.started_at < end and (not wanted or run.status in wanted):
                 found.append(run)
         shown, more = found[:limit], len(found) > limit
         page = (
@@ -71,15 +101,32 @@ class RunsApi:
         )
         with_output = query.get("includeOutput") == "true"
         data = [_run_json(run, with_output=with_output) for run in shown]
-        metadata = {"fetchedAt": _shown(self.clock())}
-        # A protobuf list that is empty is left out.
-        return _json({**({"data": data} if data else {}), "metadata": metadata, "page": page})
+        return self._page(data, page)
+
+
+def _answered(answer: Callable[[Request], Response], request: Request) -> Response:
+    try:
+        return answer(request)
+    except _Refused as error:
+        fault = {"code": "invalid_field_format", "message": str(error)}
+        return _json({"errors": [fault]}, 400)
+
+
+def _function_json(function: Function) -> dict[str, Any]:
+    return {
+        "app": {"id": _APP},
+        "configuration": {"retries": {"isDefault": False}},
+        "id": function.name,
+        "name": function.name,
+        "slug": function.name,
+        "triggers": [{"type": "EVENT", "value": function.event}],
+    }
 
 
 def _run_json(run: Run, *, with_output: bool) -> dict[str, Any]:
     shown: dict[str, Any] = {
-        "app": {"id": "embedded"},
-        "function": {"id": run.function.id, "name": run.event.name},
+        "app": {"id": _APP},
+        "function": {"id": run.function.name, "name": run.function.name},
         "id": run.id,
         "queuedAt": _shown(run.started_at),
         "startedAt": _shown(run.started_at),

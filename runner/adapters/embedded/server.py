@@ -51,13 +51,18 @@ def create_app(
         Route("/runs/{id}", rest.run),
         Route("/runs/{id}", rest.cancel, methods=["DELETE"]),
     ]
+    list_routes = [
+        Route("/runs", lists.runs),
+        Route("/apps", lists.apps),
+        Route("/apps/{app}/functions", lists.functions),
+    ]
     guard = [Middleware(SigningKey, signing_key)] if signing_key else []
     app = Starlette(
         routes=[
             Route("/e/", _to_the_page, methods=["POST"]),
             Route("/e/{key}", events.receive, methods=["POST"]),
             Mount("/v1", routes=rest_routes, middleware=guard),
-            Mount("/v2", routes=[Route("/runs", lists.runs)], middleware=guard),
+            Mount("/v2", routes=list_routes, middleware=guard),
         ],
         exception_handlers={RestError: answer_error},
         lifespan=lifespan,
