@@ -46,6 +46,7 @@ class Server:
             Route("/v0/gql", self._gql, methods=["GET"]),
             Route("/dev", self._dev, methods=["GET"]),
             Route("/e/{key}", self._post, methods=["POST"]),
+            Route("/v2/apps", _not_there, methods=["GET"]),
             Mount("/", inner),
         ]
         with served(Starlette(routes=routes)) as url:
@@ -73,6 +74,11 @@ class Server:
         if request.path_params["key"] == KEYS["INNGEST_EVENT_KEY"]:
             return PlainTextResponse('{"ids":[""],"status":200}')
         return PlainTextResponse('{"status":401,"message":"","error":"Event key not found"}', 401)
+
+
+async def _not_there(_request: Request) -> Response:
+    """As servers before those that list functions."""
+    return PlainTextResponse("404 page not found", 404)
 
 
 def findings(result: Any) -> dict[str, list[dict[str, Any]]]:
@@ -173,7 +179,8 @@ def test_a_server_that_does_not_tell_is_known_from_the_last_run(
     """First nothing is known, then the journal knows that jobs came of the event."""
     plan = write_plan(tmp_path, repos(1) + SYNC)
     app = create_app({"app/sync": lambda _event: None}, event_key=KEYS["INNGEST_EVENT_KEY"])
-    with served(app) as url:
+    routes = [Route("/v2/apps", _not_there), Mount("/", app)]
+    with served(Starlette(routes=routes)) as url:
         before = findings(backfill("doctor", plan, "--target", url, "--format", "json", env=KEYS))[
             "listeners"
         ]
@@ -191,7 +198,8 @@ def test_skip_preflight_sends_all_the_same_and_is_written_down(
     plan = write_plan(tmp_path, repos(1) + SYNC)
     app = create_app({"app/sync": lambda _event: None}, event_key=KEYS["INNGEST_EVENT_KEY"])
     deaf = JSONResponse({"data": {"apps": []}})
-    routes = [Route("/v0/gql", lambda _request: deaf), Mount("/", app)]
+    told = [Route("/v2/apps", _not_there), Route("/v0/gql", lambda _request: deaf)]
+    routes = [*told, Mount("/", app)]
     with served(Starlette(routes=routes)) as url:
         assert backfill("run", plan, "--target", url, env=KEYS).status == 4
         result = backfill("run", plan, "--target", url, "--skip-preflight", env=KEYS)

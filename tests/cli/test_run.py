@@ -75,7 +75,7 @@ def test_an_event_that_nothing_listens_to_fails_the_run(backfill: Backfill, tmp_
     plan = write_plan(tmp_path, repos(2) + SYNC)
     result = backfill("run", plan)
     assert result.status == 1
-    assert "no job started for it, " in result.out
+    assert "no function listens to `app/sync`: no job started" in result.out
     assert "2 started no job" in result.out
     assert "the embedded target has no handler for `app/sync`" in result.err
 
@@ -146,7 +146,7 @@ def test_keys_appear_nowhere(backfill: Backfill, tmp_path: Path) -> None:
 
 def test_a_refused_event_key_exits_6_with_the_mend(backfill: Backfill, tmp_path: Path) -> None:
     plan = write_plan(tmp_path, repos(2) + SYNC)
-    with served(create_app({}, event_key="right")) as url:
+    with served(create_app({"app/sync": lambda _: None}, event_key="right")) as url:
         result = backfill("run", plan, "--target", url, env={"INNGEST_EVENT_KEY": "wrong"})
     assert result.status == 6
     assert "refuses the event key (401)" in result.err
