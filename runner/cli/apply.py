@@ -175,7 +175,7 @@ def _tell(
 
 def _runs(session: Session, applied: Applied, room: int) -> list[str]:
     from runner.app.queries import view_of
-    from runner.output.run_markdown import run_markdown
+    from runner.output.run import run_markdown
 
     runs = [
         entry.run.run_id for entry in applied.entries if entry.run and entry.name in applied.ran

@@ -90,7 +90,7 @@ def check_command(
 
 
 def _print(found: Checked, form: str) -> None:
-    from runner.output.checked import checked_json, write_checked_text
+    from runner.output.ledger import checked_json, write_checked_text
 
     if form == "json":
         print_json(checked_json(found))

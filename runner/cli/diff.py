@@ -95,15 +95,15 @@ def diff_command(
 
 def _show(found: Difference, names: tuple[str, str], form: str) -> None:
     if form == "json":
-        from runner.output.difference import difference_json
+        from runner.output.review import difference_json
 
         print_json(difference_json(found))
     elif form == "markdown":
-        from runner.output.difference import difference_markdown
+        from runner.output.review import difference_markdown
 
         click.echo(difference_markdown(found, *names), nl=False)
     else:
-        from runner.output.difference import write_difference
+        from runner.output.review import write_difference
 
         write_difference(found, sys.stdout, color=wants_color(sys.stdout))
 

@@ -63,7 +63,7 @@ def doctor_command(
 
 
 def _print(findings: list[Finding], form: str) -> None:
-    from runner.output.findings import findings_json, findings_text
+    from runner.output.problems import findings_json, findings_text
 
     if form == "json":
         print_json(findings_json(findings))

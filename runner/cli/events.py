@@ -13,8 +13,8 @@ from runner.cli.completion import complete_operation, complete_run
 from runner.cli.options import format_option, pass_session, state_option
 from runner.errors import UsageError
 from runner.model import FAILURES
-from runner.output.escape import shortened, visible
-from runner.output.run_json import write_events
+from runner.output.run import write_events
+from runner.output.text import shortened, visible
 from runner.spec.secrets import redact
 
 _OUTCOMES = ("unsent", "sending", "running", "completed", *sorted(FAILURES))

@@ -8,7 +8,7 @@ from runner.adapters.files import write_file
 from runner.app.plan_files import paths_of
 from runner.errors import InvalidPlan, UsageError
 from runner.model import Problem
-from runner.output.escape import visible
+from runner.output.text import visible
 from runner.spec.files import FileRefused, read_plan
 
 _OTHERWISE = 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from runner.adapters.files import ExistsAlready, make_folder, write_file
-from runner.output.escape import visible
+from runner.output.text import visible
 
 _PLAN = """\
 # yaml-language-server: $schema={schema}

@@ -9,7 +9,7 @@ import click
 from runner.app.session import Session
 from runner.cli.completion import complete_run
 from runner.cli.options import pass_session, state_option
-from runner.output.run_text import write_story
+from runner.output.run import write_story
 
 
 @click.command(

@@ -27,7 +27,7 @@ from runner.errors import (
     TargetError,
     UsageError,
 )
-from runner.output.escape import shortened
+from runner.output.text import shortened
 from runner.version import __version__
 
 if TYPE_CHECKING:

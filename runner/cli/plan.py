@@ -193,7 +193,7 @@ def _preview(
 
 def _record(session: Session, path: str) -> None:
     from runner.app.facts import record
-    from runner.output.escape import visible
+    from runner.output.text import visible
 
     answers = record(session, path)
     number = f"{answers:,} answer{'' if answers == 1 else 's'}"
@@ -210,7 +210,7 @@ def _save(
     expires: float,
 ) -> None:
     from runner.app.saved import save
-    from runner.output.escape import visible
+    from runner.output.text import visible
 
     saved = save(built, session.target(target), target, overrides, path, expires)
     until = datetime.fromtimestamp(saved.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
@@ -223,7 +223,7 @@ def _save(
 
 
 def _tell_github(plan: ExecutionPlan, target: Target, events: int | None) -> None:
-    from runner.output.preview_markdown import write_markdown
+    from runner.output.preview import write_markdown
 
     text = io.StringIO()
     write_markdown(plan, text, target=target.name, events=events)
@@ -234,8 +234,8 @@ def _write_page(
     session: Session, built: Built, target: Target, path: str, events: int | None
 ) -> None:
     from runner.app.prepare import local_past
-    from runner.output.escape import visible
     from runner.output.page import plan_page
+    from runner.output.text import visible
     from runner.planning.estimate import before
     from runner.planning.timeline import simulate
 
@@ -266,8 +266,8 @@ def _preview_all(
     Those that cannot be planned are told of on stderr, and are no part of JSON and Markdown.
     """
     from runner.app.prepare import build
-    from runner.output.escape import visible
-    from runner.output.preview_markdown import previews_markdown
+    from runner.output.preview import previews_markdown
+    from runner.output.text import visible
     from runner.spec.secrets import redact
 
     plans: list[ExecutionPlan] = []
@@ -302,7 +302,7 @@ def _print_all(
     plans: Sequence[ExecutionPlan], target: Target, form: str, events: int | None
 ) -> None:
     if form == "markdown":
-        from runner.output.preview_markdown import previews_markdown
+        from runner.output.preview import previews_markdown
 
         told = [warned(plan, target) for plan in plans]
         click.echo(previews_markdown(told, target.name, events), nl=False)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from runner.output.escape import visible
+from runner.output.text import visible
 from runner.spec.secrets import redact
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Terminal:
             write_summary_text(summary, sys.stdout, color=wants_color(sys.stdout))
         if self.summary_file:
             from runner.app.queries import view_of
-            from runner.output.run_markdown import run_markdown
+            from runner.output.run import run_markdown
 
             store = self.session.store
             text = run_markdown(view_of(store, store.find(summary.run_id)))
@@ -134,20 +134,20 @@ def show(plan: ExecutionPlan, target: Target, *, form: str, events: int | None) 
     plan = warned(plan, target)
     out: Any = sys.stdout
     if form == "json":
-        from runner.output.preview_json import write_json
+        from runner.output.preview import write_json
 
         write_json(plan, out, target=target.name)
     elif form == "jsonl":
-        from runner.output.preview_json import write_jsonl
+        from runner.output.preview import write_jsonl
 
         write_jsonl(plan, out)
     elif form == "markdown":
-        from runner.output.preview_markdown import write_markdown
+        from runner.output.preview import write_markdown
 
         write_markdown(plan, out, target=target.name, events=events)
         return
     else:
-        from runner.output.preview_text import write_text
+        from runner.output.preview import write_text
 
         width = shutil.get_terminal_size((80, 24)).columns if out.isatty() else 80
         color = wants_color(out)
@@ -188,7 +188,7 @@ def chosen_format(given: str) -> str:
 
 
 def annotate(problems: Sequence[Problem]) -> None:
-    from runner.output.annotations import annotations_of
+    from runner.output.problems import annotations_of
 
     for line in annotations_of(problems):
         click.echo(line)
@@ -223,11 +223,11 @@ def print_error(error: BackfillError) -> None:
         return
     text = str(error)
     if isinstance(error, PreflightRefused) and error.findings:
-        from runner.output.findings import findings_text
+        from runner.output.problems import findings_text
 
         click.echo(findings_text(error.findings, color=color), err=True)
     if isinstance(error, StalePlan) and error.difference:
-        from runner.output.difference import lines_of
+        from runner.output.review import lines_of
         from runner.planning.compare import Difference
 
         assert isinstance(error.difference, Difference)  # noqa: S101 - see the class

@@ -14,7 +14,7 @@ from runner.cli.completion import complete_run
 from runner.cli.options import format_option, pass_session, state_option
 from runner.cli.printing import print_json
 from runner.model import RunView
-from runner.output.escape import visible
+from runner.output.text import visible
 
 if TYPE_CHECKING:
     from runner.adapters.journal.store import StateReader
@@ -48,15 +48,15 @@ def report_command(session: Session, run: str, html: str | None, form: str) -> N
     if html:
         _write_page(store, view, Path(html))
     elif form == "json":
-        from runner.output.run_json import view_json
+        from runner.output.run import view_json
 
         print_json(view_json(view))
     elif form == "junit":
-        from runner.output.run_junit import write_junit
+        from runner.output.junit import write_junit
 
         sys.stdout.writelines(write_junit(view, store.events(view.record)))
     else:
-        from runner.output.run_markdown import run_markdown
+        from runner.output.run import run_markdown
 
         click.echo(run_markdown(view), nl=False)
 
@@ -64,7 +64,7 @@ def report_command(session: Session, run: str, html: str | None, form: str) -> N
 def _write_page(store: StateReader, view: RunView, path: Path) -> None:
     from runner.app.queries import failed_events
     from runner.output.page import MAX_ROWS, run_page
-    from runner.output.run_json import events_csv
+    from runner.output.run import events_csv
 
     csv = path.with_name(f"{path.name}.csv")
     cut = sum(view.outcomes.values()) > MAX_ROWS

@@ -14,8 +14,7 @@ from runner.cli.completion import complete_plan_name, complete_target
 from runner.cli.options import format_option, pass_session, read_duration, state_option
 from runner.cli.printing import print_json, wants_color
 from runner.errors import NoState
-from runner.output.run_json import line_json
-from runner.output.run_text import write_lines
+from runner.output.run import line_json, write_lines
 from runner.output.words import state as state_of
 
 _STATES = ("running", "paused", "dead", "completed", "sent", "failed", "incomplete", "cancelled")

@@ -110,7 +110,7 @@ def serve_command(
     from runner.app.plan_files import scheduled_plans
     from runner.app.worker import Firing
     from runner.app.worker import Worker as StepWorker
-    from runner.output.log import LogObserver
+    from runner.output.progress import LogObserver
 
     _log_to_stderr(log_format)
     store = session.store
@@ -149,7 +149,7 @@ def serve_command(
 
 def _list(paths: Sequence[str], form: str) -> None:
     from runner.app.plan_files import scheduled_plans
-    from runner.output.escape import visible
+    from runner.output.text import visible
     from runner.spec.recurring import due_after
 
     if not paths:
@@ -249,7 +249,7 @@ def _dev(session: Session) -> bool:
 
 
 def _log_to_stderr(form: str) -> None:
-    from runner.output.log import JsonLines, TextLines
+    from runner.output.progress import JsonLines, TextLines
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else TextLines())

@@ -17,8 +17,7 @@ from runner.cli.options import format_option, pass_session, state_option
 from runner.cli.printing import display, print_json, wants_color
 from runner.model import RunRecord, RunView, StageRecord, SyncRecord
 from runner.output import words
-from runner.output.run_json import view_json
-from runner.output.run_text import write_view
+from runner.output.run import view_json, write_view
 from runner.output.sync import syncs_json, write_syncs
 
 if TYPE_CHECKING:

@@ -123,7 +123,7 @@ class Journals:
         return run_page(view, standalone=False, failed=failed, csv=csv)
 
     def events(self, run_id: str) -> Iterator[str]:
-        from runner.output.run_json import events_csv
+        from runner.output.run import events_csv
 
         return events_csv(self.store.events(self.store.find(run_id)))
 

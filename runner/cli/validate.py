@@ -21,7 +21,7 @@ from runner.cli.options import (
 from runner.cli.printing import annotate, chosen_format, print_json, wants_color
 from runner.errors import InvalidPlan
 from runner.model import Json, Problem
-from runner.output.escape import visible
+from runner.output.text import visible
 
 
 @click.command(
@@ -99,7 +99,7 @@ def _report(plans: Sequence[str], problems: list[Problem], form: str) -> None:
         print_json({"valid": valid, "problems": problems_json(problems)})
         return
     if form == "sarif":
-        from runner.output.annotations import sarif
+        from runner.output.problems import sarif
 
         print_json(sarif(problems))
         return

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from runner.model import Covered
-from runner.output.escape import csv_lines, visible
+from runner.output.text import csv_lines, visible
 
 _BAR = 20  # characters
 _FIELDS = ("of", "item", "total", "done", "missing", "percent", "pending", "last_sync", "gained")

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from runner.model import Problem
-from runner.output.escape import shortened, visible
 from runner.output.problems import format_problems
+from runner.output.text import shortened, visible
 
 MAX_CHARACTERS = 65_536  # the most that a GitHub comment may have
 MAX_COMMENT = MAX_CHARACTERS - 100  # ... less the mark that a comment is found again by

@@ -1,7 +1,12 @@
-"""What a run is doing: live at a terminal, plain lines elsewhere. It formats, and never counts."""
+"""What a run is doing: live at a terminal, plain lines elsewhere, log lines in a worker.
+
+It formats, and never counts.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -11,12 +16,13 @@ from typing import TYPE_CHECKING, Self, TextIO
 
 from runner.model import ExecutionPlan, RunHead, StageRecord
 from runner.output import words
-from runner.output.escape import visible
+from runner.output.text import visible
 from runner.spec.secrets import redact
 from runner.spec.units import format_duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
 
 _EVERY = 2.0  # seconds between two plain lines of a stage, at least
 _HEARTBEAT = 30.0  # ... and between any two, at most
@@ -198,3 +204,46 @@ def _pace(progress: StageRecord, now: float) -> str:
     if progress.waiting:
         parts.append(f"waiting: {visible(words.waiting(progress.waiting, now))}")
     return ", ".join(parts)
+
+
+class TextLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{_moment(record)} {record.levelname.lower()} {_run(record)}{_message(record)}"
+
+
+class JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"time": _moment(record), "level": record.levelname.lower()}
+        if run := getattr(record, "run", None):
+            line["run"] = run
+        return json.dumps({**line, "message": _message(record)})
+
+
+class LogObserver:
+    """Meets `runner.model.Observer`: it logs what a run notes."""
+
+    def __init__(self, log: logging.Logger, run: str) -> None:
+        self._log, self._run = log, {"run": run}
+
+    def started(self, run_id: str, plan: ExecutionPlan | RunHead) -> None: ...
+
+    def progress(self, progress: StageRecord) -> None:
+        if progress.done:
+            self._log.info("%s is done", progress.operation, extra=self._run)
+
+    def note(self, message: str) -> None:
+        self._log.info(message, extra=self._run)
+
+
+def _moment(record: logging.LogRecord) -> str:
+    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+    return f"{seconds}.{record.msecs:03.0f}Z"
+
+
+def _run(record: logging.LogRecord) -> str:
+    run = getattr(record, "run", None)
+    return f"run {run}: " if run else ""
+
+
+def _message(record: logging.LogRecord) -> str:
+    return visible(redact(record.getMessage()))

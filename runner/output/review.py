@@ -1,4 +1,4 @@
-"""What a change does to the plans of a folder: text, Markdown and JSON of `Review`s."""
+"""What a change does to a plan (a Difference), and to the plans of a folder (Reviews)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from functools import partial
 from typing import TextIO
 
 from runner.output import words
-from runner.output.colors import styled
-from runner.output.difference import bullets, difference_json, totals, write_difference
-from runner.output.escape import shortened, visible
 from runner.output.markdown import (
     MAX_CHARACTERS,
     cell,
@@ -18,12 +15,81 @@ from runner.output.markdown import (
     folded,
     problems_block,
     shared_out,
+    with_more,
 )
-from runner.output.preview_markdown import details, summary_markdown
+from runner.output.preview import details, summary_markdown
 from runner.output.problems import format_problems, problems_json
+from runner.output.text import shortened, styled, visible
+from runner.planning.compare import Difference, PlanChange
 from runner.planning.review import Fate, Review
+from runner.spec.units import format_duration
 
-_COLORS: dict[Fate, str] = {
+_SIGNS = {"added": "+", "removed": "-", "moved": "~", "changed": "~"}
+_COLORS = {"added": "green", "removed": "red", "moved": "yellow", "changed": "yellow"}
+_RESERVE = 100  # for the closing line, that counts what is left out
+
+
+def write_difference(found: Difference, out: TextIO, *, color: bool) -> None:
+    for change in found.changes:
+        sign = _SIGNS[change.kind]
+        if color:
+            sign = styled(sign, _COLORS[change.kind], bold=True)
+        out.write(f"{sign} {visible(_line(change))}\n")
+    out.write(totals(found) + "\n")
+
+
+def difference_markdown(found: Difference, old: str, new: str) -> str:
+    """Within the limit of a GitHub comment: what does not fit is counted."""
+    head = f"### Backfill diff: {code(old)} → {code(new)}\n\n**{totals(found)}**\n"
+    if not found.changes:
+        return head
+    return f"{head}\n{bullets(found, MAX_CHARACTERS - len(head))}\n"
+
+
+def bullets(found: Difference, room: int) -> str:
+    """The changes as a list in at most `room` characters."""
+    lines = (f"- `{_SIGNS[change.kind]}` {cell(_line(change))}" for change in found.changes)
+    return with_more(fitting(lines, room - _RESERVE), len(found.changes), "- ")
+
+
+def lines_of(found: Difference, most: int) -> list[str]:
+    """The first changes, a line each."""
+    return [_line(change) for change in found.changes[:most]]
+
+
+def difference_json(found: Difference) -> dict[str, object]:
+    pairs = {"events": found.events, "batches": found.batches, "duration_s": found.duration}
+    return {
+        "same": not found.changes,
+        "changes": [change._asdict() | {"items": list(change.items)} for change in found.changes],
+        **{name: {"old": old, "new": new} for name, (old, new) in pairs.items()},
+    }
+
+
+def _line(change: PlanChange) -> str:
+    whose = f"{change.operation}: " if change.operation else ""
+    what = change.what
+    if change.what in ("events", "the operation"):
+        what = f"{change.what} is {change.kind}" if change.what != "events" else ""
+        count = words.counted(change.total, "event")
+        what = f"{what}, {count}" if what else f"{count} {change.kind}"
+    elif change.total:
+        what = f"{change.what} ({words.counted(change.total, 'item')})"
+    names = f": {words.named(change.items, change.total)}" if change.items else ""
+    return shortened(f"{whose}{what}{names}", 1_000)
+
+
+def totals(found: Difference) -> str:
+    if not found.changes:
+        return "The plans send the same."
+    (before, after), (first, then) = found.events, found.duration
+    more = f" ({after - before:+,})" if after != before else ""
+    takes = format_duration(round(then, 1))
+    was = f", was {format_duration(round(first, 1))}" if then != first else ""
+    return f"{words.counted(after, 'event')}{more}; {takes} of pacing{was}"
+
+
+_FATE_COLORS: dict[Fate, str] = {
     "added": "green",
     "removed": "red",
     "changed": "yellow",
@@ -31,13 +97,13 @@ _COLORS: dict[Fate, str] = {
     "invalid": "red",
 }
 _SAMPLES = 3
-_RESERVE = 500  # for the closing line
+_REVIEW_RESERVE = 500  # for the closing line
 _SECTION = 300  # what a section may take at least
 
 
 def write_reviews(reviews: Sequence[Review], out: TextIO, *, color: bool) -> None:
     for review in reviews:
-        fate = styled(review.fate, _COLORS[review.fate]) if color else review.fate
+        fate = styled(review.fate, _FATE_COLORS[review.fate]) if color else review.fate
         out.write(f"{fate}  {visible(_name(review))}\n")
         if review.note:
             out.write(f"{visible(review.note)}\n")
@@ -59,7 +125,7 @@ def reviews_json(reviews: Sequence[Review]) -> dict[str, object]:
 def reviews_markdown(reviews: Sequence[Review], room: int = MAX_CHARACTERS) -> str:
     """A comment: all plans in a table, then each plan's own changes, as far as they fit."""
     head = f"### Backfill: {headline(reviews)}\n"
-    room -= len(head) + _RESERVE
+    room -= len(head) + _REVIEW_RESERVE
     table = _table(reviews, room // 3)
     room -= len(table)
     told = [review for review in reviews if review.fate != "same"]

@@ -8,8 +8,7 @@ from typing import TextIO
 
 from runner.model import ITEM, Chain, CheckResult, Failure, Summary, Totals
 from runner.output import words
-from runner.output.colors import styled
-from runner.output.escape import shortened, visible
+from runner.output.text import shortened, styled, visible
 from runner.spec.secrets import redact
 from runner.spec.units import format_duration
 

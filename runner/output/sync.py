@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from runner.model import Health, SyncRecord
-from runner.output.colors import styled
-from runner.output.escape import visible
+from runner.output.text import styled, visible
 from runner.spec.secrets import redact
 from runner.spec.units import format_duration
 

@@ -24,7 +24,7 @@ from runner.model import (
     Waiting,
 )
 from runner.model.json import as_compared
-from runner.output.escape import shortened
+from runner.output.text import shortened
 from runner.planning.estimate import needed
 from runner.spec.units import format_duration
 

@@ -10,8 +10,7 @@ import pytest
 from runner.execution.progress import summarise
 from runner.model import RunView
 from runner.output.progress import PlainLines
-from runner.output.run_json import view_json
-from runner.output.run_text import write_view
+from runner.output.run import view_json, write_view
 from runner.planning.estimate import before, left, past_of
 from runner.spec.units import format_duration
 from tests.execution.test_pacing import DRAIN, World

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from runner.model import Problem
-from runner.output.annotations import MOST_OF_A_LEVEL, annotations_of, sarif
+from runner.output.problems import MOST_OF_A_LEVEL, annotations_of, sarif
 
 ERROR = Problem("no `name`", "plans/a.yaml", 3, 7, hint="add it", rule="schema")
 WARNING = Problem("short", "plans/b.yaml", severity="warning", rule="advice")

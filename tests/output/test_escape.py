@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.output.escape import columns, shortened, visible
+from runner.output.text import columns, shortened, visible
 
 
 @pytest.mark.parametrize(

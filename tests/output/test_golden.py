@@ -18,9 +18,13 @@ import pytest
 
 from runner.errors import InvalidPlan
 from runner.model import Problem
-from runner.output.annotations import sarif
-from runner.output.difference import difference_markdown, write_difference
-from runner.output.review import reviews_markdown, write_reviews
+from runner.output.problems import sarif
+from runner.output.review import (
+    difference_markdown,
+    reviews_markdown,
+    write_difference,
+    write_reviews,
+)
 from runner.planning.compare import compare
 from runner.planning.review import Review, review
 from runner.spec.load import load_plan

@@ -10,8 +10,7 @@ from runner.execution.seeds import internal_ids
 from runner.model import Job, SentEvent
 from runner.output.markdown import MAX_CHARACTERS
 from runner.output.page import MAX_ROWS, run_page
-from runner.output.run_json import events_csv
-from runner.output.run_markdown import run_markdown
+from runner.output.run import events_csv, run_markdown
 from tests.support import make_plan, new_store, repos, start_journal
 
 MANY, BATCH = 10_000, 50

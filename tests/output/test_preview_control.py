@@ -9,9 +9,7 @@ from pathlib import Path
 import jsonschema
 
 from runner.model import ExecutionPlan
-from runner.output.preview_json import write_json, write_jsonl
-from runner.output.preview_markdown import write_markdown
-from runner.output.preview_text import write_text
+from runner.output.preview import write_json, write_jsonl, write_markdown, write_text
 from runner.spec.schema import schema_text
 from tests.support import make_plan, repos
 

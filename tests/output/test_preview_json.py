@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from runner.model import ExecutionPlan, PlannedEvent, Problem
-from runner.output.preview_json import write_json, write_jsonl
+from runner.output.preview import write_json, write_jsonl
 from runner.planning.build import build_execution_plan
 from runner.spec.load import load_plan
 from tests.output.fakes import FakeItems

@@ -12,7 +12,7 @@ from markdown_it.token import Token
 
 from runner.model import ExecutionPlan, Problem, Skipped, Stage
 from runner.output.markdown import MAX_CHARACTERS
-from runner.output.preview_markdown import write_markdown
+from runner.output.preview import write_markdown
 from tests.output.fakes import DANGEROUS, HOSTILE, FakeItems
 from tests.support import make_plan, repos
 

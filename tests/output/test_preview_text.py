@@ -10,8 +10,8 @@ import pytest
 
 import runner
 from runner.model import ExecutionPlan, Problem, Skipped
-from runner.output.escape import columns
-from runner.output.preview_text import write_text
+from runner.output.preview import write_text
+from runner.output.text import columns
 from tests.output.fakes import DANGEROUS, HOSTILE, FakeItems
 from tests.support import make_plan, repos
 
@@ -138,7 +138,7 @@ def test_color_adds_styles_only_where_it_is_wanted(plan: ExecutionPlan) -> None:
 
 
 def test_the_machine_forms_never_load_rich() -> None:
-    names = "escape preview_json preview_markdown preview_text problems progress summary words"
+    names = "junit ledger markdown preview problems progress review run summary text words"
     modules = ", ".join(f"runner.output.{name}" for name in names.split())
     code = f"import sys, {modules}; sys.exit('rich' in sys.modules)"
     root = Path(runner.__file__).parents[1]

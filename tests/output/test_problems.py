@@ -5,8 +5,8 @@ import string
 import pytest
 
 from runner.model import Problem
-from runner.output.escape import columns
 from runner.output.problems import format_problems, problems_json
+from runner.output.text import columns
 from tests.output.fakes import DANGEROUS, HOSTILE
 
 UNKNOWN_KEY = Problem(

@@ -10,8 +10,8 @@ import pytest
 
 from runner.model import Covered, EventRecord
 from runner.output.coverage import write_coverage_csv
-from runner.output.escape import csv_lines, visible
-from runner.output.run_json import write_events
+from runner.output.run import write_events
+from runner.output.text import csv_lines, visible
 
 FORMULAS = [
     "=1+1",

@@ -25,7 +25,7 @@ from runner.app.session import Session
 from runner.app.worker import Worker
 from runner.execution.context import Ending, RequestLimits, RunOptions
 from runner.model import ExecutionPlan
-from runner.output.log import LogObserver
+from runner.output.progress import LogObserver
 from tests.cli.conftest import backfill, served, start
 from tests.support import EVENT_KEY, SIGNING_KEY, Recorder, state_url
 from tests.worker.engine import Engine, Ran, VirtualClock, recorded

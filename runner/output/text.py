@@ -1,4 +1,4 @@
-"""Text from elsewhere, made safe for a terminal, a CI's log and a spreadsheet."""
+"""Text from elsewhere, made safe for a terminal, a CI's log and a spreadsheet; and its colours."""
 
 from __future__ import annotations
 
@@ -71,3 +71,13 @@ def _columns(character: str) -> int:
     if unicodedata.category(character) in {"Mn", "Me", "Cf"}:
         return 0
     return 2 if unicodedata.east_asian_width(character) in {"W", "F"} else 1
+
+
+_CODES = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36, "white": 37}
+_CODES |= {f"bright_{name}": code + 60 for name, code in list(_CODES.items())}
+_BOLD, _RESET = "\x1b[1m", "\x1b[0m"
+
+
+def styled(text: str, color: str | None, *, bold: bool = False) -> str:
+    begin = f"\x1b[{_CODES[color]}m" if color else ""
+    return f"{begin}{_BOLD if bold else ''}{text}{_RESET}"

@@ -1,0 +1,407 @@
+"""A run, many runs and events: for people at a terminal, for machines, and for a pull request.
+
+Times for machines are RFC 3339 in UTC.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TextIO
+
+from runner.model import (
+    OUTCOMES,
+    EventRecord,
+    FailureGroup,
+    Note,
+    Outcome,
+    RunLine,
+    RunRecord,
+    RunView,
+    StageRecord,
+    Waited,
+    Waiting,
+)
+from runner.output import words
+from runner.output.coverage import coverage_json
+from runner.output.markdown import LINE, MAX_CHARACTERS, cell, code, fitting, with_more
+from runner.output.summary import checks_text
+from runner.output.text import csv_lines, shortened, styled, visible
+from runner.planning.estimate import left
+from runner.planning.limits import resume_command
+from runner.spec.secrets import redact
+from runner.spec.units import format_duration
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+COLORS = {
+    "completed": "green",
+    "running": "cyan",
+    "failed": "red",
+    "dead": "red",
+    "incomplete": "yellow",
+    "sent": "yellow",
+    "cancelled": "yellow",
+    "paused": "yellow",
+}
+_MESSAGE = 400
+_MOST_GROUPS = 10
+
+
+def write_view(view: RunView, out: TextIO, *, color: bool) -> None:
+    """Where the run stands, what it waits for, what went wrong, and how to go on."""
+    record = view.record
+    state = words.state(record, view.holder)
+    shown = state.upper()
+    if color:
+        shown = styled(shown, COLORS[state], bold=True)
+    took = format_duration(round(view.driven.seconds, 1))
+    lines = [
+        f"{shown}  {visible(record.plan)} → {visible(record.target)}, {_since(view)} ({took})",
+        *(_stage(view, stage) for stage in view.stages),
+    ]
+    if record.reason:
+        lines.append(f"why it ended: {visible(redact(record.reason))}")
+    if estimate := left(view):
+        lines.append(f"time left: {estimate.words}")
+    if view.outcomes:
+        good = words.made_good(view)
+        lost = ", ".join(words.lost(view.outcomes))
+        lines.append(f"did not take effect: {lost}{f'; {good}' if good else ''}")
+    lines += checks_text(view.checks, color=color)
+    lines += failures_text(view.failures)
+    lines += _hints(view, state)
+    out.write("\n".join(lines) + "\n")
+
+
+def write_lines(lines: Sequence[RunLine], out: TextIO, *, color: bool, width: int) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console: Console = Console(
+        file=out, width=width, force_terminal=color, no_color=not color, highlight=False
+    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column("run", no_wrap=True)
+    for heading in ("started (UTC)", "state"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("events", justify="right", no_wrap=True)
+    table.add_column("not completed", justify="right", no_wrap=True)
+    table.add_column("plan", overflow="fold")
+    table.add_column("target", overflow="fold")
+    for line in lines:
+        record, state = line.record, words.state(line.record, line.holder)
+        table.add_row(
+            record.id,
+            words.moment(record.started_at)[:16],
+            Text(state, style=COLORS[state]),
+            f"{line.sent:,}/{record.planned:,}",
+            f"{sum(line.outcomes.values()) - line.outcomes.get('completed', 0):,}",
+            Text(visible(record.plan)),
+            Text(visible(record.target)),
+        )
+    console.print(table)
+
+
+def write_story(view: RunView, notes: Iterable[Note], waits: Iterable[Waited], out: TextIO) -> None:
+    """The journal as a story: what was noted, and what was waited for, in order of time."""
+    names = {stage.number: stage.operation for stage in view.stages}
+    told = [(view.record.started_at, f"started: {view.record.plan} → {view.record.target}")]
+    told += [(note.at, note.message) for note in notes]
+    told += [(wait.began, _waited(wait, names)) for wait in waits]
+    for stage in view.stages:
+        if stage.began is not None:
+            told.append((stage.began, f"{stage.operation}: first events sent"))
+        if stage.last_sent is not None and stage.sent >= stage.total:
+            told.append((stage.last_sent, f"{stage.operation}: all {stage.total:,} sent"))
+        if stage.ended is not None and not stage.running and stage.sent >= stage.total:
+            end = ", ".join(words.outcomes(stage.outcomes))
+            told.append((stage.ended, f"{stage.operation}: {end}"))
+    if view.record.ended_at is not None:
+        told.append((view.record.ended_at, f"ended: {view.record.status}"))
+    told.sort(key=lambda entry: entry[0])
+    out.writelines(f"{words.moment(at)}  {visible(redact(message))}\n" for at, message in told)
+
+
+def failures_text(groups: Sequence[FailureGroup]) -> list[str]:
+    """A thousand of a kind are one line."""
+    lines = []
+    for group in groups[:_MOST_GROUPS]:
+        head = (
+            f"  {visible(group.operation)}: {visible(shortened(redact(group.message), _MESSAGE))}"
+        )
+        names = visible(words.named(group.items, group.events))
+        lines += [head, f"    {words.counted(group.events, 'event')}: {names}"]
+        lines += [f"    {visible(group.url)}"] if group.url else []
+    more = sum(group.events for group in groups[_MOST_GROUPS:])
+    lines += [f"  ... and {more:,} with other messages: backfill events --failed"] if more else []
+    return ["failures:", *lines] if lines else []
+
+
+def _stage(view: RunView, stage: StageRecord) -> str:
+    parts = [*words.in_round(stage.round), f"{stage.sent:,}/{stage.total:,} sent"]
+    if still_open := words.still_open(view, stage):
+        parts.append(still_open)
+    parts += words.outcomes(stage.outcomes)
+    waiting = (
+        f"; waiting: {visible(words.waiting(stage.waiting, view.now))}" if stage.waiting else ""
+    )
+    return f"  {stage.number}. {visible(stage.operation)}: {', '.join(parts)}{waiting}"
+
+
+def _since(view: RunView) -> str:
+    return f"started {words.moment(view.record.started_at)} UTC"
+
+
+def _waited(wait: Waited, names: dict[int, str]) -> str:
+    span = "" if wait.ended is None else f" ({format_duration(round(wait.ended - wait.began, 1))})"
+    return f"{names.get(wait.stage, wait.stage)}: waiting {wait.reason}{span}"
+
+
+def _hints(view: RunView, state: str) -> list[str]:
+    run_id = view.record.id
+    lines = [f"run {run_id}" + (f", carried out by {visible(view.holder)}" if view.holder else "")]
+    if view.record.parent:
+        lines.append(f"it retries run {visible(view.record.parent)}")
+    if view.retries:
+        lines.append(f"retried by {', '.join(view.retries)}")
+    if unattended := words.unattended(view):
+        lines.append(unattended)
+    elif state == "dead":
+        lines.append(words.nobody(view))
+    elif state == "sent":
+        lines.append(f"to follow its jobs: backfill resume {run_id}")
+    elif state in ("incomplete", "paused"):
+        lines.append(f"to go on: {resume_command(view)}")
+    elif view.outstanding and state in ("failed", "completed"):
+        lines.append(f"to send what failed once more: backfill retry {run_id}")
+    return lines
+
+
+_FIELDS = (
+    "stage",
+    "operation",
+    "batch",
+    "item",
+    "event",
+    "outcome",
+    "message",
+    "event_id",
+    "internal_id",
+    "sent_at",
+    "ended_at",
+    "jobs",
+)
+
+
+def view_json(view: RunView) -> dict[str, Any]:
+    estimate = left(view)
+    ended = view.record.status != "running" or view.holder is None
+    return {
+        **_record(view.record, view.holder),
+        "duration_s": round(view.driven.seconds, 3),
+        "stages": [
+            {
+                "stage": stage.number,
+                "operation": stage.operation,
+                "events": stage.total,
+                "sent": stage.sent,
+                "batches": stage.batches,
+                "running": (0 if ended else stage.running) if stage.followed else None,
+                "not_followed": stage.running if ended else 0,
+                **_outcomes(stage.outcomes),
+                "began_at": _time(stage.began),
+                "ended_at": _time(stage.ended),
+                "waiting": stage.waiting and words.waiting(stage.waiting, view.now),
+                "wait": stage.waiting and _wait(stage.waiting),
+                "round": stage.round and stage.round.number,
+                "backlog": stage.round and stage.round.left,
+            }
+            for stage in view.stages
+        ],
+        "outcomes": dict(view.outcomes),
+        "made_good": len(view.made_good),
+        "failures": [
+            group._asdict() | {"message": redact(group.message)} for group in view.failures
+        ],
+        "checks": [
+            asdict(check) | {"message": check.message and redact(check.message)}
+            for check in view.checks
+        ],
+        "left": estimate and {"seconds": round(estimate.seconds, 1), "basis": estimate.basis},
+        "silent_since": _time(view.silent),
+        "retries": list(view.retries),
+        **({"coverage": coverage_json(view.coverage)} if view.coverage else {}),
+    }
+
+
+def line_json(line: RunLine) -> dict[str, Any]:
+    return _record(line.record, line.holder) | {"sent": line.sent, **_outcomes(line.outcomes)}
+
+
+def write_events(events: Iterable[EventRecord], out: TextIO, form: str) -> None:
+    """`form`: json (an array), jsonl, or csv; streamed."""
+    rows = map(event_json, events)
+    if form == "csv":
+        out.writelines(events_csv(events))
+    elif form == "jsonl":
+        out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    else:
+        out.write("[")
+        for index, row in enumerate(rows):
+            out.write(",\n" if index else "\n")
+            out.write(json.dumps(row, ensure_ascii=False))
+        out.write("\n]\n")
+
+
+def event_json(event: EventRecord) -> dict[str, Any]:
+    return {
+        "stage": event.stage,
+        "operation": event.operation,
+        "batch": event.batch,
+        "item": event.item,
+        "event": event.event,
+        "outcome": event.outcome,
+        "message": event.message and redact(event.message),
+        "event_id": event.event_id,
+        "internal_id": event.internal_id,
+        "sent_at": _time(event.sent_at),
+        "ended_at": _time(event.ended_at),
+        "jobs": [
+            {"id": job.id, "function": job.function, "status": job.status, "url": job.url}
+            for job in event.jobs
+        ],
+    }
+
+
+def events_csv(events: Iterable[EventRecord]) -> Iterator[str]:
+    """Line by line, in a form that a spreadsheet may open."""
+    yield from csv_lines([_FIELDS])
+    yield from csv_lines(map(_cells, events))
+
+
+def _cells(event: EventRecord) -> Iterator[object]:
+    row = event_json(event) | {"jobs": " ".join(job.id for job in event.jobs)}
+    return (row[name] for name in _FIELDS)
+
+
+def _wait(wait: Waiting) -> dict[str, Any]:
+    times = {name: _time(getattr(wait, name)) for name in ("since", "again", "until")}
+    return {"kind": wait.kind, "item": wait.item, **times}
+
+
+def _outcomes(found: Mapping[Outcome, int]) -> dict[str, int]:
+    """Every outcome, as in a run's totals."""
+    return {name: found.get(name, 0) for name in OUTCOMES}
+
+
+def _record(record: RunRecord, holder: str | None) -> dict[str, Any]:
+    return {
+        "run_id": record.id,
+        "plan": record.plan,
+        "path": record.path,
+        "target": record.target,
+        "state": words.state(record, holder),
+        "status": record.status,
+        "digest": record.digest,
+        "planned": record.planned,
+        "started_at": _time(record.started_at),
+        "ended_at": _time(record.ended_at),
+        "carried_out_by": holder,
+        "reason": record.reason and redact(record.reason),
+        "parent": record.parent,
+    }
+
+
+def _time(at: float | None) -> str | None:
+    if at is None:
+        return None
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+_RESERVE = 2_000  # kept free for the closing lines
+_SIGNS = {"completed": "✅", "failed": "❌", "dead": "❌"}
+
+
+def run_markdown(view: RunView, room: int = MAX_CHARACTERS) -> str:
+    """At most `room` characters: failures give way first, and what is left out is counted."""
+    record, state = view.record, words.state(view.record, view.holder)
+    took = format_duration(round(view.driven.seconds, 1))
+    head = (
+        f"### {_SIGNS.get(state, '⚠️')} Backfill {code(record.plan)} → {code(record.target)}: "
+        f"**{state}**"
+    )
+    about = f"Run {code(record.id)}, started {words.moment(record.started_at)} UTC, {took}"
+    if estimate := left(view):
+        about += f"; time left: {estimate.words}"
+    blocks = [head, about]
+    if record.reason:
+        blocks.append(f"Why it ended: {cell(shortened(redact(record.reason), LINE))}")
+    room -= _RESERVE + sum(len(block) + 2 for block in blocks)
+    for title, lines, total, share in (
+        ("", _stages(view), len(view.stages) + 2, room // 4),
+        ("**Checks**", _checks(view), len(view.checks), room // 4),
+        ("**Failures**", map(_failure, view.failures), len(view.failures), room // 4),
+        ("**Notes**", _notes(view), len(view.notes), room // 8),
+    ):
+        kept = fitting(lines, share)
+        if kept:
+            blocks += [title] if title else []
+            blocks.append(with_more(kept, total, "- " if title else ""))
+    if unattended := words.unattended(view):
+        blocks.append(unattended[0].upper() + unattended[1:])
+    elif view.outstanding and state in ("failed", "completed"):
+        blocks.append(f"To send what failed once more: `backfill retry {record.id}`")
+    elif state == "sent":
+        blocks.append(f"To follow its jobs: `backfill resume {record.id}`")
+    elif state == "dead":
+        said = words.nobody(view)
+        blocks.append(said[0].upper() + said[1:])
+    elif state in ("incomplete", "paused"):
+        blocks.append(f"To go on: `{resume_command(view)}`")
+    blocks.append(f"<sub>{record.digest}</sub>")
+    return "\n\n".join(blocks) + "\n"
+
+
+def _stages(view: RunView) -> Iterable[str]:
+    yield "| # | operation | events | sent | completed | not completed |"
+    yield "|--:|---|--:|--:|--:|---|"
+    for stage in view.stages:
+        known = view.record.follow or stage.completed
+        completed = f"{stage.completed:,}" if known else "not followed"
+        lost = ", ".join(words.lost(stage.outcomes)) or "0"
+        yield (
+            f"| {stage.number} | {cell(stage.operation)} | {stage.total:,} | {stage.sent:,} "
+            f"| {completed} | {lost} |"
+        )
+
+
+def _checks(view: RunView) -> Iterable[str]:
+    for check in view.checks:
+        seen = redact(check.words)
+        mark = "holds" if check.ok else "**fails**"
+        yield f"- {mark}: {cell(check.name)}: {cell(seen)}; expected {cell(check.expected)}"
+
+
+def _failure(group: FailureGroup) -> str:
+    names = cell(words.named(group.items, group.events))
+    message = cell(shortened(redact(group.message), LINE))
+    where = f" ([job](<{group.url}>))" if group.url and _is_plain(group.url) else ""
+    return (
+        f"- {words.counted(group.events, 'event')} of {cell(group.operation)}: {message}{where}"
+        f"<br>{names}"
+    )
+
+
+def _notes(view: RunView) -> Iterable[str]:
+    return (f"- {words.moment(note.at)} {cell(redact(note.message))}" for note in view.notes)
+
+
+def _is_plain(url: str) -> bool:
+    return url.startswith(("http://", "https://")) and not set(url) & set(" <>()[]\n")
