@@ -17,7 +17,7 @@ from runner.errors import (
 )
 from runner.execution.context import RunOptions
 from runner.model import BackfillPlan, Json, Summary
-from runner.planning.ledger import LedgerEntry, entry
+from runner.planning.ledger import LedgerEntry, PlanRun, entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class ApplyOptions:
     to run whatever the ledger says. `resume`: go on with a run that is not at its end. `detach`:
     leave the next run to the workers."""
 
-    target: str
+    target: str | None
     variables: dict[str, Json] = field(default_factory=dict)
     again: Sequence[str] = ()
     resume: bool = False
@@ -54,11 +54,14 @@ def pending(
     session: Session, plans: Sequence[BackfillPlan], options: ApplyOptions
 ) -> list[LedgerEntry]:
     """How each of the plans stands on the target. Nothing is changed, and no state made."""
-    address = session.target(options.target).address
     if not session.has_state:
         return [entry(plan, options.variables, ()) for plan in plans]
-    ledger = session.reader.ledger
-    return [entry(plan, options.variables, ledger(plan.name, address)) for plan in plans]
+
+    def runs(plan: BackfillPlan) -> list[PlanRun]:
+        address = session.target(options.target, plan.path).address
+        return session.reader.ledger(plan.name, address)
+
+    return [entry(plan, options.variables, runs(plan)) for plan in plans]
 
 
 def apply(session: Session, plans: Sequence[BackfillPlan], options: ApplyOptions) -> Applied:
@@ -179,7 +182,7 @@ class _Applying:
         for found in pending(self.session, known, self.options):
             if found.state not in ("applied", "changed"):
                 raise PreflightRefused(f"{plan.name} depends on {found.name}, which is not applied")
-        address = self.session.target(self.options.target).address
+        address = self.session.target(self.options.target, plan.path).address
         for name in sorted(wanted - {other.name for other in known}):
             runs = self.session.store.ledger(name, address)
             if not runs or not runs[0].done:

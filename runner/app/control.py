@@ -91,7 +91,7 @@ def _cancel_jobs(
 ) -> Cancelled:
     from runner.execution.cancel import cancel_jobs
 
-    store, target = session.store, session.target(record.target)
+    store, target = session.store, session.target(record.target, record.path, record.environment)
     plan = store.plan_of(record)
     refuse_another_address(record, target)
     if target.kind == "embedded":

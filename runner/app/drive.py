@@ -48,14 +48,16 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Drive:
     """What is driven. `journal` opens the run's journal, after the target has answered: a target
-    that cannot be followed leaves no run behind. `notes`: what the journal should say of how the
-    run was asked for. `step`: a worker's, where it drives the run step by step."""
+    that cannot be followed leaves no run behind. `environment`: see `RunRecord`. `notes`: what the
+    journal should say of how the run was asked for. `step`: a worker's, where it drives the run
+    step by step."""
 
     plan: ExecutionPlan
     target: Target
     journal: Callable[[], Journal]
     options: RunOptions
     database: LiveDatabase | None = None
+    environment: str = ""
     resolver: Resolver | None = None
     notes: tuple[str, ...] = ()
     step: Callable[[Waits], Step] | None = None
@@ -207,7 +209,8 @@ def _guards(session: Session, what: Drive) -> AbstractAsyncContextManager[Sequen
         return nullcontext(())
     from runner.adapters.guards.open import open_guards
 
-    return open_guards(specs, session.environ, Path(what.plan.path).resolve().parent)
+    environ = session.environ_in(what.plan.path, what.environment)
+    return open_guards(specs, environ, Path(what.plan.path).resolve().parent)
 
 
 async def _ask_once(guards: Sequence[Guard]) -> None:

@@ -56,16 +56,34 @@ class PlanFile:
 
         return check_catalog(self.opened)
 
-    def load(self, variables: Mapping[str, Json], *, strict: bool = False) -> BackfillPlan | None:
+    def load(
+        self, session: Session, variables: Mapping[str, Json], *, strict: bool = False
+    ) -> BackfillPlan | None:
         """The plan, with the files that it names; None for a catalog. Raises `InvalidPlan`."""
-        from runner.spec.load import load_plan
-
         if not self.is_catalog:
-            return load_plan(self.opened, overrides=variables, strict=strict)
+            return load(session, self, variables, strict=strict)
         found = self.problems()
         if any(problem.severity == "error" for problem in found):
             raise InvalidPlan(found)
         return None
+
+
+def load(
+    session: Session,
+    source: str | PlanFile,
+    variables: Mapping[str, Json],
+    *,
+    strict: bool = False,
+    environment: str | None = None,
+) -> BackfillPlan:
+    """A plan with these variables, and those of the environment that it works in: see
+    `Session.environment`. Raises `InvalidPlan` and `UsageError`."""
+    from runner.spec.load import load_plan
+
+    path, opened = (source, source) if isinstance(source, str) else (source.path, source.opened)
+    found = session.environment(path, environment)
+    shared = found.variables if found else {}
+    return load_plan(opened, overrides=variables, shared=shared, strict=strict)
 
 
 def plan_file(path: str, raw: bytes | None = None) -> PlanFile:
@@ -137,14 +155,18 @@ def places_named(side: Side, place: Names, file: PlanFile) -> list[Names]:
 
 
 def load_plans(
-    files: Sequence[PlanFile], variables: Mapping[str, Json], *, strict: bool = False
+    session: Session,
+    files: Sequence[PlanFile],
+    variables: Mapping[str, Json],
+    *,
+    strict: bool = False,
 ) -> list[BackfillPlan]:
     """Those of the files that are no catalogs. Raises `InvalidPlan` with the problems of all."""
     plans: list[BackfillPlan] = []
     problems: list[Problem] = []
     for file in files:
         try:
-            plan = file.load(variables, strict=strict)
+            plan = file.load(session, variables, strict=strict)
         except InvalidPlan as error:
             problems += error.problems
         else:
@@ -168,7 +190,7 @@ def plans_to_apply(
     """
     from runner.planning.ledger import in_order
 
-    plans = load_plans(plan_files(session, paths, changed_since), variables, strict=strict)
+    plans = load_plans(session, plan_files(session, paths, changed_since), variables, strict=strict)
     if not plans and changed_since is None:  # nothing but catalogs
         raise UsageError(f"there is no plan in {', '.join(paths)}")
     for plan in (plan for plan in plans if plan.schedule):
@@ -176,11 +198,12 @@ def plans_to_apply(
     return [plan for plan in in_order(plans) if plan.schedule is None]
 
 
-def scheduled_plans(paths: Sequence[str]) -> list[tuple[BackfillPlan, Schedule]]:
+def scheduled_plans(session: Session, paths: Sequence[str]) -> list[tuple[BackfillPlan, Schedule]]:
     """Those of the plans that have a schedule. Raises `InvalidPlan` with what is wrong with any."""
     from runner.planning.ledger import in_order
 
-    plans = load_plans([plan_file(*one) for one in _found(paths, strictly=False).items()], {})
+    files = [plan_file(*one) for one in _found(paths, strictly=False).items()]
+    plans = load_plans(session, files, {})
     found = in_order([plan for plan in plans if plan.schedule])
     return [(plan, plan.schedule) for plan in found if plan.schedule]
 

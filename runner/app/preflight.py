@@ -208,12 +208,10 @@ def handler_warnings(plan: ExecutionPlan, target: Target) -> list[Problem]:
 
 def _asked(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Finding]:
     """A question that cannot be asked is better known now than when the work is done."""
-    from runner.spec.project import read_project
-
     until = any(stage.until for stage in plan.stages)
     if not (plan.checks or plan.coverage or plan.facts or until):
         return []
-    database, migrations = session.databases(plan.path), read_project(plan.path).migrations
+    database, migrations = session.databases(plan.path), session.project(plan.path).migrations
     try:
         found = examine_clocks(plan, database) if thorough else []
         found += examine_questions(plan, database, datetime.now(UTC))

@@ -39,30 +39,34 @@ def build(
     variables: Mapping[str, Json],
     *,
     strict: bool = False,
+    target: str | None = None,
+    environment: str | None = None,
     once_loaded: Callable[[BackfillPlan], None] = lambda _: None,
 ) -> Built:
     """Plan file -> facts -> execution plan. Raises `InvalidPlan` with all problems at once.
 
     `source`: a path, a file that was read, or a plan that was loaded with these variables. A plan
-    that asks a database is asked for here, also in a dry run: nothing is sent by it.
-    `once_loaded` may refuse it before that.
+    that asks a database is asked for here, also in a dry run: nothing is sent by it. `target`:
+    as it was named, for the policy. `environment`: see `Session.environment`. `once_loaded` may
+    refuse it before that.
     """
+    from runner.app.plan_files import load
+    from runner.app.policy import judged
     from runner.planning.build import build_execution_plan
     from runner.planning.facts import gather
-    from runner.spec.load import load_plan
 
     if isinstance(source, BackfillPlan):
         loaded = source
     else:
-        opened = source if isinstance(source, str) else source.opened
-        loaded = load_plan(opened, overrides=variables, strict=strict)
+        loaded = load(session, source, variables, strict=strict, environment=environment)
     once_loaded(loaded)
     facts = session.facts
     now = datetime.fromisoformat(facts.recorded_at) if facts else datetime.now(UTC)
-    known = gather(loaded, session.query_runner(loaded.path), now)
+    known = gather(loaded, session.query_runner(loaded.path, environment), now)
     execution_plan = build_execution_plan(known, strict=strict)
     if facts and known.found.facts:
         execution_plan = replace(execution_plan, answered_at=facts.recorded_at)
+    execution_plan = judged(session, execution_plan, target, environment, variables)
     return Built(known, execution_plan)
 
 

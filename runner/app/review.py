@@ -273,7 +273,7 @@ class _Compared:
         if file is None:
             return None
         if file.is_catalog:
-            file.load({})
+            file.load(self.session, {})
             return None
         _bring_all(side, plan, file)
         return build(self.session, file, self.variables, strict=self.strict).execution_plan

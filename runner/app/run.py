@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.adapters.inngest.target import Target
 from runner.app.inputs import unchanged
+from runner.app.policy import refuse_broken
 from runner.app.preflight import (
     confirm,
     followed,
@@ -49,13 +50,13 @@ if TYPE_CHECKING:
     from runner.adapters.journal.leases import Lease
     from runner.execution.ports import Journal, JournalReads, Resolver
 
-DEFAULT_TARGET = "embedded"
 RETRIED: frozenset[Outcome] = frozenset({"failed", "cancelled", "timed_out", "no_job", "rejected"})
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A run that may begin: what it sends, and where to; `named` is its target as it was named.
+    """A run that may begin: what it sends, and where to; `named` is its target as it was named,
+    `environment` the one of the project file that it works in, if any.
 
     `files`: the plan as its files have it, by which deferred stages are resolved; those of a saved
     plan without such stages are not read again, however many rows they have. `parent`: the run that
@@ -67,6 +68,7 @@ class Prepared:
     target: Target
     named: str
     variables: dict[str, Json]
+    environment: str = ""
     files: BackfillPlan | None = None
     parent: str | None = None
     origins: Mapping[int, int] = field(default_factory=dict)
@@ -124,15 +126,25 @@ def prepare(
             raise UsageError("--var does nothing for a saved plan", hint=hint)
         found = reviewed(session, saved, source, target)
         kept = dict(saved.variables)
-        return Prepared(saved.run_id, found.plan, found.target, saved.target, kept, found.files)
-    built = build(session, source, overrides, strict=strict)
-    named = target or DEFAULT_TARGET
+        return Prepared(
+            saved.run_id,
+            found.plan,
+            found.target,
+            saved.target,
+            kept,
+            saved.environment,
+            found.files,
+        )
+    built = build(session, source, overrides, strict=strict, target=target)
+    path = built.plan.path
+    environment = session.environment(path)
     return Prepared(
         run_id or str(ULID()),
         built.execution_plan,
-        session.target(named),
-        named,
+        session.target(target, path),
+        session.named_target(target, path),
         overrides,
+        environment.name if environment else "",
         built.plan,
     )
 
@@ -153,6 +165,7 @@ def run(
 
     plan, target = prepared.plan, prepared.target
     session.reporter.planned(plan, target)
+    refuse_broken(plan)
     options = preflight(session, plan, target, options)
     confirm(session, plan, target, options, lambda: _before_answer(session, plan, target))
     with _locked(session, prepared, options, once_locked) as lease:
@@ -161,7 +174,8 @@ def run(
             target,
             lambda: _record(session, prepared, options, lease),
             options,
-            database=session.databases(plan.path),
+            database=session.databases(plan.path, prepared.environment),
+            environment=prepared.environment,
             resolver=_resolver(session, prepared),
             notes=_notes(options),
         )
@@ -180,6 +194,7 @@ def submit(
 
     plan, target = prepared.plan, prepared.target
     session.reporter.planned(plan, target)
+    refuse_broken(plan)
     refuse_unheard(session, target)
     options = preflight(session, plan, target, options)
     confirm(session, plan, target, options, lambda: _before_answer(session, plan, target))
@@ -215,11 +230,17 @@ def resume(
                 journal.requeue(lambda: make_seed(time.time(), random))
             return journal
 
-        database = session.databases(record.path)
-        resolver = resolver_of(session, record, plan, database)
-        return drive_here(
-            session, Drive(plan, target, reopen, options, database=database, resolver=resolver)
+        database = session.databases(record.path, record.environment)
+        what = Drive(
+            plan,
+            target,
+            reopen,
+            options,
+            database=database,
+            environment=record.environment,
+            resolver=resolver_of(session, record, plan, database),
         )
+        return drive_here(session, what)
 
 
 def resubmit(
@@ -271,7 +292,10 @@ def retry(
             target,
             lambda: _record(session, prepared, options, lease),
             options,
-            database=session.databases(record.path) if plan.checks or plan.coverage else None,
+            database=session.databases(record.path, record.environment)
+            if plan.checks or plan.coverage
+            else None,
+            environment=record.environment,
         )
         return drive_here(session, what)
 
@@ -299,9 +323,9 @@ def resolver_of(
         hint = "restore it, or start a new run; `serve` looks in the folders that it is given"
         message = f"{plan.path} is not as it was, and stages of run {record.id} are resolved by it"
         raise StalePlan(message, hint=hint)
-    from runner.spec.load import load_plan
+    from runner.app.plan_files import load
 
-    loaded = load_plan(plan.path, overrides=dict(record.variables))
+    loaded = load(session, plan.path, record.variables, environment=record.environment)
     return restored(session.store.reading(record), loaded, database)
 
 
@@ -326,6 +350,7 @@ def _record(session: Session, prepared: Prepared, options: RunOptions, lease: Le
         lease,
         target=prepared.named,
         address=prepared.target.address,
+        environment=prepared.environment,
         variables=prepared.variables,
         follow=options.follow,
         parent=prepared.parent,
@@ -338,8 +363,9 @@ def _record(session: Session, prepared: Prepared, options: RunOptions, lease: Le
 
 
 def _resolver(session: Session, prepared: Prepared) -> PlanResolver | None:
-    files = prepared.files
-    return PlanResolver(files, session.databases(prepared.plan.path)) if files else None
+    if prepared.files is None:
+        return None
+    return PlanResolver(prepared.files, session.databases(prepared.plan.path, prepared.environment))
 
 
 def _notes(options: RunOptions) -> tuple[str, ...]:
@@ -385,7 +411,7 @@ def _still_open(
         return
     with session.lock(record.plan, record.address, record.id, options.wait_lock) as lease:
         record = session.store.find(record.id)
-        target = session.target(record.target)
+        target = session.target(record.target, record.path, record.environment)
         refuse_another_address(record, target)
         plan = _plan_to_send(session, record, from_journal=from_journal)
         plan = _raised(plan, options)
@@ -429,7 +455,9 @@ def _plan_to_send(session: Session, record: RunRecord, *, from_journal: bool) ->
     )
     if not Path(record.path).exists():
         raise StalePlan(f"the plan of run {record.id}, {record.path}, is gone", hint=hint)
-    built = build(session, record.path, dict(record.variables)).execution_plan
+    built = build(
+        session, record.path, dict(record.variables), environment=record.environment
+    ).execution_plan
     journal = store.reading(record)
     built, sent = _with_rounds(built, kept, journal), journal.next_position()
     if difference := first_difference(kept, built, sent):
@@ -496,7 +524,7 @@ def _failed_events(
 
     record = session.store.find(run)
     plan = session.store.plan_of(record)
-    target = session.target(record.target)
+    target = session.target(record.target, record.path, record.environment)
     refuse_another_address(record, target)
     run_id = str(ULID())
     with session.lock(record.plan, record.address, run_id, options.wait_lock) as lease:
@@ -509,6 +537,7 @@ def _failed_events(
             target,
             record.target,
             dict(record.variables),
+            record.environment,
             parent=record.id,
             origins=dict(enumerate(found.values())),
         )

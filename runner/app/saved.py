@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from runner.adapters.files import write_file
 from runner.adapters.inngest.target import Target, shown
 from runner.app.inputs import changed_inputs
+from runner.app.policy import judged
 from runner.app.prepare import Built, build
 from runner.app.session import Session
 from runner.errors import BackfillError, StalePlan
@@ -30,7 +31,13 @@ _AGAIN = "review it anew: `backfill plan PLAN --out FILE`"
 
 
 def save(
-    built: Built, target: Target, named: str, variables: dict[str, Json], path: str, seconds: float
+    built: Built,
+    target: Target,
+    named: str,
+    environment: str,
+    variables: dict[str, Json],
+    path: str,
+    seconds: float,
 ) -> SavedPlan:
     """Write the plan down as it was reviewed; it can be run for `seconds` from now."""
     from ulid import ULID
@@ -45,6 +52,7 @@ def save(
         created_at=now,
         expires_at=now + seconds,
         target=named,
+        environment=environment,
         address=target.address,
         variables=variables,
         items=to_remember(built.plan) if plan.deferred else None,
@@ -79,6 +87,10 @@ def load_saved(path: str) -> SavedPlan | None:
     return saved
 
 
+def _named(environment: str) -> str:
+    return f"environment {environment}" if environment else "no environment"
+
+
 def _names(plan: ExecutionPlan) -> list[str]:
     return [plan.path, *(read.path for read in plan.inputs)]
 
@@ -111,7 +123,9 @@ def reviewed(session: Session, saved: SavedPlan, path: str, target: str | None) 
         faults.append(f"backfill {saved.tool} has made it, and this is {__version__}")
     if target is not None and target != saved.target:
         faults.append(f"it was made for --target {saved.target}, not {target}")
-    resolved = session.target(saved.target)
+    if (chosen := session.environment_name) and chosen != saved.environment:
+        faults.append(f"it was made for {_named(saved.environment)}, not {_named(chosen)}")
+    resolved = session.target(saved.target, saved.plan.path, saved.environment)
     if resolved.address != saved.address:
         was, now = shown(saved.address), shown(resolved.address)
         faults.append(f"`{saved.target}` was {was}, and is now {now}")
@@ -126,8 +140,9 @@ def reviewed(session: Session, saved: SavedPlan, path: str, target: str | None) 
     if faults:
         message = f"{path} is stale: {'; '.join(faults)}"
         raise StalePlan(message, hint=_AGAIN, difference=difference)
+    judged_now = judged(session, saved.plan, saved.target, saved.environment, saved.variables)
     plan = replace(
-        saved.plan,
+        judged_now,
         inputs=tuple(Input(str(Path(read).resolve()), sha) for read, sha in saved.plan.inputs),
     )
     files = _files(session, saved, plan.path) if plan.deferred else None
@@ -136,17 +151,20 @@ def reviewed(session: Session, saved: SavedPlan, path: str, target: str | None) 
 
 def _files(session: Session, saved: SavedPlan, path: str) -> BackfillPlan:
     """The plan file as it was read, with what the database said then."""
+    from runner.app.plan_files import load
     from runner.planning.facts import gather, remembered
-    from runner.spec.load import load_plan
 
-    loaded = load_plan(path, overrides=dict(saved.variables))
+    loaded = load(session, path, saved.variables, environment=saved.environment)
     if saved.items is None:
         return loaded
-    return gather(remembered(loaded, saved.items), session.databases(path), datetime.now(UTC))
+    database = session.databases(path, saved.environment)
+    return gather(remembered(loaded, saved.items), database, datetime.now(UTC))
 
 
 def _difference(session: Session, saved: SavedPlan) -> Difference:
     from runner.planning.compare import compare
 
-    now = build(session, saved.plan.path, dict(saved.variables)).execution_plan
+    now = build(
+        session, saved.plan.path, dict(saved.variables), environment=saved.environment
+    ).execution_plan
     return compare(saved.plan, now)

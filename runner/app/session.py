@@ -16,6 +16,7 @@ from contextlib import (
     contextmanager,
     nullcontext,
 )
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
@@ -32,8 +33,11 @@ if TYPE_CHECKING:
     from runner.adapters.journal.store import StateReader, Store
     from runner.execution.ports import Clock
     from runner.planning.answers import Answer, Facts
+    from runner.spec.project import Environment, Project, Rule
 
 T = TypeVar("T")
+DEFAULT_TARGET = "embedded"
+HERE = "-"  # stands for a plan in the working directory
 
 
 class Reporter(Protocol):
@@ -84,8 +88,9 @@ class Session:
     """Where use cases find the state, databases and targets; close it, or use it with `with`.
 
     `state`: a path or URL; the default is `BACKFILL_STATE`, or a file in `.backfill`. `environ`:
-    the variables with keys and addresses. `confirm`: asks the user a question; without it nobody is
-    asked, and what needs a yes is refused unless it was given.
+    the variables with keys and addresses. `environment`: the one of the project file to work in;
+    the default is `BACKFILL_ENV`, or what the project file says. `confirm`: asks the user a
+    question; without it nobody is asked, and what needs a yes is refused unless it was given.
     """
 
     def __init__(
@@ -93,21 +98,26 @@ class Session:
         state: str | None = None,
         *,
         environ: Mapping[str, str] | None = None,
+        environment: str | None = None,
         reporter: Reporter | None = None,
         confirm: Callable[[str], bool] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.environ: Mapping[str, str] = os.environ if environ is None else environ
         self.state = state or self.environ.get("BACKFILL_STATE") or DEFAULT_STATE
+        self.environment_name = environment or self.environ.get("BACKFILL_ENV") or None
         self.reporter: Reporter = Silent() if reporter is None else reporter
         self.confirm = confirm
         self._clock = clock
         self.facts: Facts | None = None
         self.recorded: dict[bytes, Answer] | None = None
+        self.policy: Sequence[Rule] | None = None
+        self.reviewed_since: str | None = None
         self._open = ExitStack()
         self._store: Store | None = None
         self._reader: StateReader | None = None
-        self._databases: dict[tuple[tuple[str, str], ...], Databases] = {}
+        self._databases: dict[object, Databases] = {}
+        self._projects: dict[Path | None, Project] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -154,24 +164,48 @@ class Session:
             self._reader = self._open.enter_context(StateReader(self.state, self.clock.time))
         return self._reader
 
-    def databases(self, plan: str) -> Databases:
-        """The databases that the plan file may ask; each is connected when it is first asked."""
-        from runner.adapters.database.open import Databases
-        from runner.spec.project import read_project
+    def project(self, plan: str) -> Project:
+        """The project file that the plan belongs to; read once. Raises `InvalidPlan`."""
+        from runner.spec.project import Project, find_project, project_of
 
-        names = read_project(plan).databases
-        key = tuple(sorted(names.items()))
+        path = find_project(plan)
+        if path not in self._projects:
+            self._projects[path] = project_of(path) if path else Project()
+        return self._projects[path]
+
+    def environment(self, plan: str, name: str | None = None) -> Environment | None:
+        """The environment that the plan works in: `name`, which is that of a run that was begun
+        (`""`: in none), else the chosen one, else the project's default.
+
+        Raises `UsageError` where there is none of that name, and `InvalidPlan`.
+        """
+        if name == "":
+            return None
+        project = self.project(plan)
+        chosen = name or self.environment_name or project.default_environment
+        return project.environment(chosen) if chosen else None
+
+    def databases(self, plan: str, environment: str | None = None) -> Databases:
+        """The databases that the plan file may ask in an environment (see there); each is connected
+        when it is first asked."""
+        from runner.adapters.database.open import Databases
+
+        found = self.environment(plan, environment)
+        names = found.databases if found else self.project(plan).databases
+        default, foreign = (found.database, found.foreign) if found else (None, frozenset[str]())
+        key = (tuple(sorted(names.items())), default, foreign)
         if key not in self._databases:
-            self._databases[key] = found = Databases(self.environ, names)
-            self._open.callback(found.close)
+            opened = Databases(self.environ, names, default, foreign, found.name if found else None)
+            self._databases[key] = opened
+            self._open.callback(opened.close)
         return self._databases[key]
 
-    def query_runner(self, plan: str) -> Database:
+    def query_runner(self, plan: str, environment: str | None = None) -> Database:
         """What answers the questions that a plan is built from: its databases, or `facts`. With
         `recorded`, the answers are kept there."""
         if self.facts is not None:
             return self.facts
-        databases = self.databases(plan)
+        databases = self.databases(plan, environment)
         if self.recorded is None:
             return databases
         from runner.planning.answers import Recorder
@@ -183,11 +217,34 @@ class Session:
         """How long each question to a database took."""
         return [timing for database in self._databases.values() for timing in database.timings]
 
-    def target(self, name: str) -> Target:
-        """Where events go, with its keys. Raises `UsageError`."""
+    def environ_in(self, plan: str, environment: str | None = None) -> Mapping[str, str]:
+        """The variables with the keys and addresses of an environment (see there), under the names
+        that they have where there is none."""
+        found = self.environment(plan, environment)
+        if found is None:
+            return self.environ
+        environ = {name: value for name, value in self.environ.items() if name not in found.foreign}
+        environ |= {usual: self.environ.get(name, "") for usual, name in found.keys.items()}
+        if found.inngest_env:
+            environ["INNGEST_ENV"] = found.inngest_env
+        if found.database:
+            environ["BACKFILL_DATABASE_URL"] = self.environ.get(found.database, "")
+        return environ
+
+    def named_target(self, named: str | None, plan: str, environment: str | None = None) -> str:
+        """What a target is called that was given, or not: then it is the environment's."""
+        found = self.environment(plan, environment)
+        return named or (found.target if found else None) or DEFAULT_TARGET
+
+    def target(self, named: str | None, plan: str = HERE, environment: str | None = None) -> Target:
+        """Where events go in an environment (see there), with its keys. Raises `UsageError`."""
         from runner.adapters.inngest.target import resolve
 
-        return resolve(name, self.environ)
+        found = self.environment(plan, environment)
+        target = resolve(
+            self.named_target(named, plan, environment), self.environ_in(plan, environment)
+        )
+        return replace(target, name=f"{found.name}: {target.name}") if found else target
 
     @property
     def clock(self) -> Clock:

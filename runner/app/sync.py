@@ -20,7 +20,7 @@ from runner.adapters.journal.leases import who
 from runner.adapters.journal.store import Store
 from runner.app.apply import Applied, ApplyOptions, apply
 from runner.app.plan_files import plans_to_apply
-from runner.app.session import Session
+from runner.app.session import HERE, Session
 from runner.errors import (
     BackfillError,
     Incomplete,
@@ -89,6 +89,7 @@ def sync(
     if options.every < _SHORTEST:
         raise UsageError("--every is at least 1s")
     target = session.target(options.apply.target)
+    target_name = session.named_target(options.apply.target, HERE)
     if not (options.apply.run.yes or target.local):
         hint = "say --yes"
         raise PreflightRefused(f"nobody is asked before events go to {target.name}", hint=hint)
@@ -101,7 +102,7 @@ def sync(
     folder = Path(_FOLDER).resolve() / sync_id
     mirror = Mirror(folder, repository, options.branch, session.environ)
     record = SyncRecord(
-        sync_id, repository, options.branch, options.path, options.apply.target, options.every,
+        sync_id, repository, options.branch, options.path, target_name, options.every,
         who(), time.time(),
     )  # fmt: skip
     with mirror.opened():

@@ -202,7 +202,7 @@ class Worker:
     ) -> Drive:
         plan = session.store.plan_of(record)
         plan = relocated(plan, self.plans)
-        target = session.target(record.target)
+        target = session.target(record.target, plan.path, record.environment)
         refuse_another_address(record, target)
         options = RunOptions(
             follow=record.follow,
@@ -212,7 +212,7 @@ class Worker:
             unanswered=request.unanswered,
         )
         followed(plan, target, options)
-        database = session.databases(plan.path)
+        database = session.databases(plan.path, record.environment)
 
         def step(waits: Waits) -> Step:
             return Step(
@@ -232,6 +232,7 @@ class Worker:
             lambda: session.store.journal(record, lease),
             options,
             database=database,
+            environment=record.environment,
             resolver=resolver_of(session, record, plan, database),
             step=step,
         )
@@ -279,6 +280,7 @@ class Firing:
     schedule: Schedule
     state: str
     target: str
+    environment: str | None
     environ: Mapping[str, str] = field(repr=False)
     observer: Callable[[str], Observer]
 
@@ -294,7 +296,12 @@ class Firing:
         more = {"run": run}
         reporter = Silent(self.observer(run))
         try:
-            with Session(self.state, environ=self.environ, reporter=reporter) as session:
+            with Session(
+                self.state,
+                environ=self.environ,
+                environment=self.environment,
+                reporter=reporter,
+            ) as session:
                 record = session.store.known(run)
                 if record and record.status != "running":
                     _LOG.info("%s was started at this time already", self.name, extra=more)
@@ -316,7 +323,7 @@ class Firing:
         if record is None:
             return None
         with session.lock(record.plan, record.address, run, _OTHERS) as lease:
-            target = session.target(self.target)
+            target = session.target(record.target, self.path, record.environment)
             return enqueue(session, lease, target, run, record.plan, RunOptions())
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from runner.adapters.files import refuse_inputs
-from runner.app.session import Session
+from runner.app.session import HERE, Session
 from runner.cli.main import status_of
 from runner.cli.options import (
     changed_option,
@@ -18,6 +18,7 @@ from runner.cli.options import (
     given,
     pass_session,
     plan_options,
+    policy_option,
     read_variables,
     state_option,
     summary_file,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 )
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True))
 @plan_options
+@policy_option
 @changed_option
 @target_option
 @state_option
@@ -78,7 +80,7 @@ def apply_command(
     paths: tuple[str, ...],
     variables: tuple[str, ...],
     var_files: tuple[str, ...],
-    target: str,
+    target: str | None,
     again: tuple[str, ...],
     form: str,
     changed_since: str | None,
@@ -127,7 +129,8 @@ def apply_command(
     session.reporter = Terminal(session, "text", summary_file=file, results=form == "text")
     applied = apply(session, plans, options)
     if file or comment:
-        _tell(session, applied, target, file, comment=comment)
+        named = session.named_target(target, plans[0].path if plans else HERE)
+        _tell(session, applied, named, file, comment=comment)
     if applied.error:
         raise applied.error
     if form == "json":

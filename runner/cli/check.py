@@ -60,7 +60,7 @@ def check_command(
     plan: str,
     variables: tuple[str, ...],
     var_files: tuple[str, ...],
-    target: str,
+    target: str | None,
     wait: float,
     form: str,
     *,
@@ -82,7 +82,7 @@ def check_command(
         plan,
         variables=read_variables(variables, var_files),
         strict=strict,
-        applied=target if applied else None,
+        applied=session.named_target(target, plan) if applied else None,
         wait=wait,
     )
     _print(found, form)

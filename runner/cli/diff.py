@@ -18,6 +18,7 @@ from runner.cli.options import (
     format_option,
     pass_session,
     plan_options,
+    policy_option,
     read_variables,
 )
 from runner.cli.printing import (
@@ -45,6 +46,7 @@ _DIFFERENT = 2
 )
 @click.argument("paths", nargs=-1, required=True, metavar="OLD NEW | PATH...")
 @plan_options
+@policy_option
 @changed_option
 @facts_option
 @format_option("text", "json", "markdown", "github")

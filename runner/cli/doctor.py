@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runner.app.session import Session
+from runner.app.session import HERE, Session
 from runner.cli.main import ERROR_STATUS
 from runner.cli.options import (
     format_option,
@@ -43,7 +43,7 @@ def doctor_command(
     plan: str | None,
     variables: tuple[str, ...],
     var_files: tuple[str, ...],
-    target: str,
+    target: str | None,
     form: str,
     *,
     strict: bool,
@@ -56,7 +56,8 @@ def doctor_command(
     from runner.app.check import examine
 
     overrides = read_variables(variables, var_files)
-    findings = examine(session, plan, session.target(target), variables=overrides, strict=strict)
+    resolved = session.target(target, plan or HERE)
+    findings = examine(session, plan, resolved, variables=overrides, strict=strict)
     _print(findings, form)
     failed = any(finding.level == "fail" for finding in findings)
     return ERROR_STATUS[PreflightRefused] if failed else 0

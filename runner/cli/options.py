@@ -25,9 +25,18 @@ T = TypeVar("T")
 plan_argument = click.argument("plan", type=click.Path(dir_okay=False))
 
 
+env_option: Callable[[Any], Any] = click.option(
+    "--env",
+    metavar="NAME",
+    help="The environment to work in, as the project file names it: its target, database, "
+    "variables and keys.  [env: BACKFILL_ENV]",
+)
+
+
 def plan_options(command: F) -> F:
     """What decides how a plan file is read."""
     for option in (
+        env_option,
         click.option("--strict", is_flag=True, help="Warnings count as errors."),
         click.option(
             "--var-file",
@@ -85,11 +94,10 @@ changed_option: Callable[[Any], Any] = click.option(
 target_option = click.option(
     "--target",
     "-t",
-    default="embedded",
-    show_default=True,
     metavar="TARGET",
     shell_complete=complete_target,
-    help="embedded, dev, cloud, or the base URL of a self-hosted server.",
+    help="embedded, dev, cloud, or the base URL of a self-hosted server.  [default: the "
+    "environment's, or embedded]",
 )
 
 state_option = click.option(
@@ -101,6 +109,12 @@ state_option = click.option(
 )
 
 
+policy_option = click.option(
+    "--policy",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Judge plans by the `policy` of this file, and not by that of their project file.",
+)
 facts_option = click.option(
     "--facts",
     metavar="FILE",
@@ -114,10 +128,22 @@ def pass_session(command: Callable[..., T]) -> Callable[..., T]:
 
     @wraps(command)
     def with_session(
-        *arguments: Any, state: str | None = None, facts: str | None = None, **given: Any
+        *arguments: Any,
+        state: str | None = None,
+        env: str | None = None,
+        facts: str | None = None,
+        policy: str | None = None,
+        **given: Any,
     ) -> T:
         context = click.get_current_context()
-        context.obj = session = context.with_resource(Session(state, confirm=asker()))
+        context.obj = session = context.with_resource(
+            Session(state, environment=env, confirm=asker())
+        )
+        session.reviewed_since = given.get("changed_since")
+        if policy:
+            from runner.app.policy import read_policy
+
+            session.policy = read_policy(policy)
         if facts:
             from runner.app.facts import read
 

@@ -13,7 +13,7 @@ import click
 
 from runner.adapters.files import refuse_inputs, write_file
 from runner.app.plan_files import PlanFile, plan_files
-from runner.app.session import Session
+from runner.app.session import HERE, Session
 from runner.cli.main import status_of
 from runner.cli.options import (
     changed_option,
@@ -22,13 +22,22 @@ from runner.cli.options import (
     format_option,
     pass_session,
     plan_options,
+    policy_option,
     read_duration,
     read_variables,
     target_option,
     timings_option,
 )
-from runner.cli.printing import chosen_format, say_estimate, show, tell_github, wants_color, warned
-from runner.errors import BackfillError, InvalidPlan, UsageError
+from runner.cli.printing import (
+    chosen_format,
+    print_error,
+    say_estimate,
+    show,
+    tell_github,
+    wants_color,
+    warned,
+)
+from runner.errors import BackfillError, InvalidPlan, PreflightRefused, UsageError
 from runner.model import BackfillPlan, ExecutionPlan, Json, Problem
 
 if TYPE_CHECKING:
@@ -49,6 +58,7 @@ _EVENTS_TO_SEND = 2
 )
 @click.argument("plans", nargs=-1, required=True, type=click.Path())
 @plan_options
+@policy_option
 @changed_option
 @target_option
 @timings_option
@@ -92,7 +102,7 @@ def plan_command(
     variables: tuple[str, ...],
     var_files: tuple[str, ...],
     changed_since: str | None,
-    target: str,
+    target: str | None,
     events: int | None,
     form: str,
     html: str | None,
@@ -109,6 +119,8 @@ def plan_command(
     sends these very events. Of a folder, every plan is shown, and the exit status is the worst
     of them.
     """
+    from runner.app.policy import refuse_broken
+
     form = chosen_format(form)
     files = {"--out": out, "--html": html, "--record": record}
     if session.facts and (out or record):
@@ -122,19 +134,21 @@ def plan_command(
             session,
             plan_files(session, plans, changed_since),
             read_variables(variables, var_files),
-            session.target(target),
+            target,
             form=form,
             events=events,
             strict=strict,
         )
     elif saved := _saved(session, plans[0], files):
-        show(saved.plan, session.target(saved.target), form=form, events=events)
+        kept = session.target(saved.target, saved.plan.path, saved.environment)
+        show(saved.plan, kept, form=form, events=events)
         status, sends = 0, True
     else:
         overrides = read_variables(variables, var_files)
         refuse_inputs(files, [plans[0], *var_files])
-        built = _built(session, plans[0], overrides, files, strict=strict)
-        _preview(session, built, session.target(target), form, events, html)
+        built = _built(session, plans[0], target, overrides, files, strict=strict)
+        _preview(session, built, session.target(target, plans[0]), form, events, html)
+        refuse_broken(built.execution_plan)
         if out:
             _save(session, built, target, overrides, out, expires)
         status, sends = 0, built.execution_plan.may_send
@@ -159,6 +173,7 @@ def _saved(session: Session, path: str, files: Mapping[str, str | None]) -> Save
 def _built(
     session: Session,
     path: str,
+    target: str | None,
     overrides: dict[str, Json],
     files: Mapping[str, str | None],
     *,
@@ -169,7 +184,7 @@ def _built(
     def refuse_own(loaded: BackfillPlan) -> None:
         refuse_inputs(files, [read for read, _ in loaded.inputs])
 
-    built = build(session, path, overrides, strict=strict, once_loaded=refuse_own)
+    built = build(session, path, overrides, strict=strict, target=target, once_loaded=refuse_own)
     if session.facts and not built.execution_plan.answered_at:
         session.reporter.note("--facts has no effect: the plan asks no database")
     return built
@@ -204,7 +219,7 @@ def _record(session: Session, path: str) -> None:
 def _save(
     session: Session,
     built: Built,
-    target: str,
+    target: str | None,
     overrides: dict[str, Json],
     path: str,
     expires: float,
@@ -212,7 +227,16 @@ def _save(
     from runner.app.saved import save
     from runner.output.text import visible
 
-    saved = save(built, session.target(target), target, overrides, path, expires)
+    plan, environment = built.plan.path, session.environment(built.plan.path)
+    saved = save(
+        built,
+        session.target(target, plan),
+        session.named_target(target, plan),
+        environment.name if environment else "",
+        overrides,
+        path,
+        expires,
+    )
     until = datetime.fromtimestamp(saved.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     safe = visible(path)
     click.echo(
@@ -255,7 +279,7 @@ def _preview_all(
     session: Session,
     files: Sequence[PlanFile],
     overrides: dict[str, Json],
-    target: Target,
+    named: str | None,
     *,
     form: str,
     events: int | None,
@@ -265,19 +289,22 @@ def _preview_all(
 
     Those that cannot be planned are told of on stderr, and are no part of JSON and Markdown.
     """
+    from runner.app.policy import refuse_broken
     from runner.app.prepare import build
     from runner.output.preview import previews_markdown
     from runner.output.text import visible
     from runner.spec.secrets import redact
 
+    target = _target_of(session, named, files)
     plans: list[ExecutionPlan] = []
     problems: list[Problem] = []
+    broken: list[PreflightRefused] = []
     status = 0
     for file in files:
         try:
             if file.is_catalog:
                 continue
-            plan = build(session, file, overrides, strict=strict).execution_plan
+            plan = build(session, file, overrides, strict=strict, target=named).execution_plan
         except InvalidPlan as error:
             problems += error.problems
             status = max(status, status_of(error))
@@ -286,7 +313,14 @@ def _preview_all(
             status = max(status, status_of(error))
         else:
             plans.append(plan)
+            try:
+                refuse_broken(plan)
+            except PreflightRefused as error:
+                broken.append(error)
     _print_all(plans, target, form, events)
+    for refusal in broken:
+        print_error(refusal)
+        status = max(status, status_of(refusal))
     if form == "github":
         told = [warned(plan, target) for plan in plans]
         warnings = [warning for plan in told for warning in plan.warnings]
@@ -296,6 +330,17 @@ def _preview_all(
 
         click.echo(format_problems(problems, color=wants_color(sys.stderr)), err=True)
     return status, any(plan.may_send for plan in plans)
+
+
+def _target_of(session: Session, named: str | None, files: Sequence[PlanFile]) -> Target:
+    """Where the events of all of them go."""
+    paths = [file.path for file in files if not file.is_catalog]
+    found = {session.target(named, path) for path in paths or [HERE]}
+    if len(found) > 1:
+        names = ", ".join(sorted(target.name for target in found))
+        hint = "show them one project at a time, or give --target"
+        raise UsageError(f"these plans have several targets: {names}", hint=hint)
+    return found.pop()
 
 
 def _print_all(

@@ -9,11 +9,11 @@ from runner.cli.main import status_of
 from runner.cli.options import (
     events_option,
     format_option,
-    given,
     no_wait_option,
     pass_session,
     plan_argument,
     plan_options,
+    policy_option,
     read_variables,
     refuse_detached,
     run_options,
@@ -36,6 +36,7 @@ from runner.execution.context import RunOptions
 )
 @plan_argument
 @plan_options
+@policy_option
 @target_option
 @state_option
 @click.option("--dry-run", is_flag=True, help="Only show the plan, as `backfill plan` does.")
@@ -55,7 +56,7 @@ def run_command(
     plan: str,
     variables: tuple[str, ...],
     var_files: tuple[str, ...],
-    target: str,
+    target: str | None,
     events: int | None,
     form: str,
     *,
@@ -75,6 +76,7 @@ def run_command(
     workers, processes of `backfill serve` with the same state, and goes on when this command has
     ended. `status`, `pause`, `tune`, `cancel` and the others work on it as on any run.
     """
+    from runner.app.policy import refuse_broken
     from runner.app.run import prepare, run, submit
 
     if detach:
@@ -84,7 +86,7 @@ def run_command(
     prepared = prepare(
         session,
         plan,
-        target=target if given("target") else None,
+        target=target,
         variables=read_variables(variables, var_files),
         strict=strict,
     )
@@ -92,6 +94,7 @@ def run_command(
         from runner.cli.printing import show
 
         show(prepared.plan, prepared.target, form=form, events=events)
+        refuse_broken(prepared.plan)
         return 0
     if not detach:
         return status_of(run(session, prepared, options))

@@ -16,7 +16,14 @@ import click
 from runner.adapters.inngest.target import read_origin
 from runner.app.session import Session
 from runner.cli.completion import complete_target
-from runner.cli.options import format_option, given, pass_session, read_duration, state_option
+from runner.cli.options import (
+    env_option,
+    format_option,
+    given,
+    pass_session,
+    read_duration,
+    state_option,
+)
 from runner.cli.printing import print_json
 from runner.errors import BackfillError, PreflightRefused, UsageError
 from runner.model import Observer
@@ -40,6 +47,7 @@ _LOG = logging.getLogger("backfill.worker")
     "\n  backfill serve --list plans/",
 )
 @click.argument("plans", nargs=-1, type=click.Path(exists=True))
+@env_option
 @state_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", default=8322, show_default=True, type=click.IntRange(1, 65535))
@@ -102,7 +110,7 @@ def serve_command(
     Those of PLANS that have a `schedule` are started when they are due.
     """
     if listed:
-        _list(plans, form)
+        _list(session, plans, form)
         return
     if given("form"):
         raise UsageError("--format does nothing without --list", hint="see --log-format")
@@ -126,11 +134,12 @@ def serve_command(
             plan.path,
             schedule,
             session.state,
-            target or _default_target(session),
+            target or _default_target(session, plan.path),
+            session.environment_name,
             session.environ,
             observer,
         )
-        for plan, schedule in scheduled_plans(plans)
+        for plan, schedule in scheduled_plans(session, plans)
     ]
     steps = StepWorker(session.state, session.environ, observer, plans, grace)
     place = _origin(session, url, host, port)
@@ -147,7 +156,7 @@ def serve_command(
     serve(worker.app, host, port, door, patience=_PATIENCE, on_listening=say, on_stop=steps.stop)
 
 
-def _list(paths: Sequence[str], form: str) -> None:
+def _list(session: Session, paths: Sequence[str], form: str) -> None:
     from runner.app.plan_files import scheduled_plans
     from runner.output.text import visible
     from runner.spec.recurring import due_after
@@ -157,7 +166,7 @@ def _list(paths: Sequence[str], form: str) -> None:
     now = datetime.now(UTC)
     lines = sorted(
         (due_after(schedule, now), plan.name, plan.path, schedule)
-        for plan, schedule in scheduled_plans(paths)
+        for plan, schedule in scheduled_plans(session, paths)
     )
     if form == "json":
         found = [
@@ -178,7 +187,10 @@ def _list(paths: Sequence[str], form: str) -> None:
         click.echo(f"{when}  {schedule.cron:15}  {visible(name)}  {visible(path)}")
 
 
-def _default_target(session: Session) -> str:
+def _default_target(session: Session, plan: str) -> str:
+    environment = session.environment(plan)
+    if environment and environment.target:
+        return environment.target
     return "dev" if _dev(session) else "cloud"
 
 

@@ -11,6 +11,7 @@ from runner.cli.main import ERROR_STATUS, status_of
 from runner.cli.options import (
     pass_session,
     plan_options,
+    policy_option,
     read_duration,
     read_variables,
     state_option,
@@ -57,6 +58,7 @@ _STOPPED = 7
     help="Go on although the branch no longer leads on from what was applied.",
 )
 @plan_options
+@policy_option
 @target_option
 @state_option
 @click.option("--detach", is_flag=True, help="Leave the runs to the workers, as `run --detach`.")
@@ -72,7 +74,7 @@ def sync_command(
     every: float,
     variables: tuple[str, ...],
     var_files: tuple[str, ...],
-    target: str,
+    target: str | None,
     allowed_signers: str | None,
     *,
     once: bool,

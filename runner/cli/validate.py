@@ -16,10 +16,11 @@ from runner.cli.options import (
     format_option,
     pass_session,
     plan_options,
+    policy_option,
     read_variables,
 )
 from runner.cli.printing import annotate, chosen_format, print_json, wants_color
-from runner.errors import InvalidPlan
+from runner.errors import InvalidPlan, PreflightRefused
 from runner.model import Json, Problem
 from runner.output.text import visible
 
@@ -31,6 +32,7 @@ from runner.output.text import visible
 )
 @click.argument("plans", nargs=-1, required=True, type=click.Path())
 @plan_options
+@policy_option
 @format_option("text", "json", "github", "sarif")
 @changed_option
 @facts_option
@@ -48,7 +50,8 @@ def validate_command(
     """Check PLANS, and catalogs: their form, their names, and every event that they would send.
 
     Of a folder, its .yaml and .yml files. No database is asked; --facts has its answers. Every
-    file is reported; the exit status is 3 if any of them is invalid. In GitHub Actions problems
+    file is reported; the exit status is 3 if any of them is invalid, and 4 where only the policy
+    does not allow one. In GitHub Actions problems
     become annotations by themselves.
     """
     form = chosen_format(form)
@@ -65,8 +68,10 @@ def validate_command(
             problems += error.problems
     problems = list(dict.fromkeys(problems))  # of a catalog that several plans share
     _report([file.path for file in files], problems, form)
-    invalid = any(problem.severity == "error" for problem in problems)
-    return ERROR_STATUS[InvalidPlan] if invalid else 0
+    errors = [problem.rule for problem in problems if problem.severity == "error"]
+    if errors and all(rule.startswith("policy/") for rule in errors):
+        return ERROR_STATUS[PreflightRefused]
+    return ERROR_STATUS[InvalidPlan] if errors else 0
 
 
 def _problems(
@@ -75,20 +80,18 @@ def _problems(
     """No database is asked: where one has to be, and there are no facts, events are not known and
     not checked."""
     from runner.app.prepare import build
-    from runner.planning.build import build_execution_plan
     from runner.planning.facts import asks
 
-    loaded = file.load(overrides, strict=strict)
+    loaded = file.load(session, overrides, strict=strict)
     if loaded is None:
         return file.problems()
-    if session.facts:
-        return build(session, loaded, overrides, strict=strict).execution_plan.warnings
-    if asks(loaded):
+    if asks(loaded) and not session.facts:
         message = "its events depend on the database, which `validate` does not ask"
         hint = "`backfill plan` asks it, and checks every event; so does `validate --facts FILE`"
         session.reporter.note(f"{file.path}: {message}: {hint}")
         return loaded.warnings
-    return build_execution_plan(loaded, strict=strict).warnings
+    plan = build(session, loaded, overrides, strict=strict).execution_plan
+    return [*plan.warnings, *(verdict.problem for verdict in plan.broken)]
 
 
 def _report(plans: Sequence[str], problems: list[Problem], form: str) -> None:

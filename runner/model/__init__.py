@@ -36,6 +36,7 @@ from runner.model.execution_plan import (
     Stage,
     StageHead,
     StageSpec,
+    Verdict,
     group_skipped,
 )
 from runner.model.function import Function, Rate, Rest, Singleton, Trigger, span
@@ -229,6 +230,7 @@ __all__ = [
     "Totals",
     "Trigger",
     "Until",
+    "Verdict",
     "Wait",
     "Waited",
     "Waiting",

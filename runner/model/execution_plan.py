@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple, Protocol
 
 from runner.model.asking import Check, Fact, Measure, Needs, Until
 from runner.model.json import Data
@@ -137,13 +137,37 @@ class StageHead(StageSpec):
         return self.count
 
 
+class Verdict(NamedTuple):
+    """Whether a rule of the policy holds for a plan. `reason`: why it does not; `message`: what to
+    do then, in the words of the rule; `place`: where that is written."""
+
+    name: str
+    level: Literal["mandatory", "advisory"]
+    holds: bool
+    reason: str
+    message: str | None
+    place: Problem
+
+    @property
+    def problem(self) -> Problem:
+        """Of a rule that does not hold."""
+        return replace(
+            self.place,
+            message=f"the rule `{self.name}` does not hold: {self.reason}",
+            hint=self.message,
+            severity="error" if self.level == "mandatory" else "warning",
+            rule=f"policy/{self.name}",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class ExecutionPlan:
     """Exactly what will be sent, in which order, at which pace, and what is left out and why.
 
     The preview prints it and the run sends it; `digest` covers everything that decides what
     is sent. A value: building it or reading it does no I/O. `answered_at`: when (ISO 8601) the
-    answers were recorded that it was built from, where no database was asked.
+    answers were recorded that it was built from, where no database was asked. `verdicts`: of the
+    policy's rules, in their order. `requires`: the environment where it must have been proved.
     """
 
     name: str
@@ -163,6 +187,13 @@ class ExecutionPlan:
     facts: tuple[Fact, ...] = ()
     coverage: tuple[Measure, ...] = ()
     answered_at: str | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    requires: str | None = None
+
+    @property
+    def broken(self) -> tuple[Verdict, ...]:
+        """The rules of the policy that do not hold."""
+        return tuple(verdict for verdict in self.verdicts if not verdict.holds)
 
     @property
     def needs(self) -> Needs:

@@ -177,6 +177,7 @@ class BackfillPlan:
     workspaces: tuple[str | Question, ...] = ()
     workspace_repos: Question | None = None  # how a workspace's repositories are found
     found: Found = field(default_factory=Found)
+    requires: str | None = None  # the environment where it must have been proved before
 
 
 @dataclass(frozen=True, slots=True)

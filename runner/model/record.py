@@ -17,7 +17,8 @@ from runner.model.run import CheckResult, Job, Outcome, RunStatus, StageRecord
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What a run was started with; `reason`: why it ended before its plan did, where known."""
+    """What a run was started with; `reason`: why it ended before its plan did, where known;
+    `environment`: the one of the project file that it works in, empty for none."""
 
     id: str
     plan: str
@@ -37,6 +38,7 @@ class RunRecord:
     batch_size: int | None
     delay: float | None
     reason: str | None = None
+    environment: str = ""
 
 
 class Waited(NamedTuple):

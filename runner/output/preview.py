@@ -227,6 +227,17 @@ def _control(plan: ExecutionPlan) -> dict[str, object]:
         found["facts"] = [fact._asdict() for fact in plan.facts]
     if plan.answered_at:
         found["facts_recorded_at"] = plan.answered_at
+    if plan.verdicts:
+        found["policy"] = [
+            {
+                "name": verdict.name,
+                "level": verdict.level,
+                "holds": verdict.holds,
+                "reason": verdict.reason or None,
+                "message": verdict.message,
+            }
+            for verdict in plan.verdicts
+        ]
     if plan.checks:
         found["checks"] = [
             {

@@ -21,6 +21,7 @@ from runner.model import (
     Stage,
     StageRecord,
     StageSpec,
+    Verdict,
     Waiting,
 )
 from runner.model.json import as_compared
@@ -196,6 +197,7 @@ def control(plan: ExecutionPlan) -> list[str]:
     lines = []
     if at := plan.answered_at:
         lines.append(f"from answers of {moment(datetime.fromisoformat(at).timestamp())} UTC")
+    lines += [verdict(one) for one in plan.verdicts]
     if limit := plan.max_failures:
         most = f"{limit.count:,}" if limit.count else f"{(limit.ratio or 0) * 100:g}%"
         lines.append(f"ends once {most} of its events have failed")
@@ -206,6 +208,14 @@ def control(plan: ExecutionPlan) -> list[str]:
     if plan.guards:
         lines.append(f"before each batch asks: {', '.join(map(guard, plan.guards))}")
     return lines
+
+
+def verdict(one: Verdict) -> str:
+    if one.holds:
+        return f"rule {one.name} holds"
+    level = "" if one.level == "mandatory" else ", which is advice"
+    why = f": {one.message}" if one.message else ""
+    return f"rule {one.name} does not hold{level}: {one.reason}{why}"
 
 
 def guard(spec: GuardSpec) -> str:

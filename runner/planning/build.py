@@ -109,6 +109,7 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
         checks=checks,
         facts=plan.found.facts,
         coverage=coverage,
+        requires=plan.requires,
     )
 
 

@@ -34,6 +34,7 @@ class SavedPlan:
     created_at: float
     expires_at: float
     target: str
+    environment: str
     address: str
     variables: Mapping[str, Json]
     items: Json
@@ -56,6 +57,7 @@ def write_saved(saved: SavedPlan) -> bytes:
         "created_at": saved.created_at,
         "expires_at": saved.expires_at,
         "target": saved.target,
+        "environment": saved.environment,
         "address": saved.address,
         "digest": saved.plan.digest,
         "variables": dict(saved.variables),
@@ -108,6 +110,7 @@ def _saved(value: Mapping[str, Any]) -> SavedPlan:
         created_at=value["created_at"],
         expires_at=value["expires_at"],
         target=value["target"],
+        environment=value["environment"],
         address=value["address"],
         variables=value["variables"],
         items=value["items"],

@@ -14,7 +14,7 @@ from runner.spec.data_files import read_csv, read_jsonl
 from runner.spec.document import Document, Path, echo, ranked
 from runner.spec.file_text import key_problems, too_large
 from runner.spec.files import MAX_DATA, MAX_YAML, FileRefused, TooLarge, read_named, read_plan
-from runner.spec.plan import build_plan
+from runner.spec.plan import build_plan, known_of
 from runner.spec.plan_document import PlanDocument, check_plan
 from runner.spec.questions import Asking
 from runner.spec.repositories import check_repositories
@@ -48,7 +48,11 @@ def open_plan(path: str, raw: bytes | None = None) -> Opened:
 
 
 def load_plan(
-    source: str | Opened, *, overrides: Mapping[str, Json] | None = None, strict: bool = False
+    source: str | Opened,
+    *,
+    overrides: Mapping[str, Json] | None = None,
+    shared: Mapping[str, Json] | None = None,
+    strict: bool = False,
 ) -> BackfillPlan:
     """The plan at a path, or one that was opened, ready for planning.
 
@@ -60,14 +64,15 @@ def load_plan(
         raise InvalidPlan(reading.ranked())
     checked = reading.check(document)
     catalog, whole = reading.catalog(checked)
-    variables = [*checked.value.get("vars", {}), *(overrides or {})]
+    overrides = {**known_of(shared or {}, checked, catalog), **(overrides or {})}
+    variables = [*checked.value.get("vars", {}), *overrides]
     repositories, complete = reading.repositories(checked, variables)
     reading.problems += check_repositories(repositories, catalog if whole else None)
     plan, wrong = build_plan(
         checked,
         catalog,
         repositories,
-        overrides or {},
+        overrides,
         every_operation=whole,
         every_repository=complete,
     )

@@ -76,6 +76,7 @@ def build_plan(
         narrowing=narrowing(value.get("filter")),
         workspaces=tuple(asking.workspaces()),
         workspace_repos=asking.workspace_repos(),
+        requires=value.get("requires", {}).get("environment"),
     )
     return plan, [*problems, *asking.problems]
 
@@ -85,13 +86,26 @@ def _order_keys(written: Json) -> tuple[OrderKey, ...]:
     return tuple(OrderKey(key.removeprefix("-"), key.startswith("-")) for key in keys if key)
 
 
+def known_of(
+    shared: Mapping[str, Json], checked: PlanDocument, catalog: Catalog
+) -> dict[str, Json]:
+    """Of the variables that many plans share, those that this one or a template of it knows."""
+    known = _known_variables(checked, catalog) if shared else ()
+    return {name: value for name, value in shared.items() if name in known}
+
+
+def _known_variables(checked: PlanDocument, catalog: Catalog) -> set[str]:
+    texts = {checked.document.text, *(entry.document.text for entry in catalog.values())}
+    used = (name for text in texts for name in _VARIABLE.findall(text))
+    return {*checked.value.get("vars", {}), *used}
+
+
 def _check_variables(
     checked: PlanDocument, catalog: Catalog, overrides: Mapping[str, Json]
 ) -> Iterator[Problem]:
     """A variable from outside is one that the plan or a template knows; none holds a template."""
     written = checked.value.get("vars", {})
-    texts = {checked.document.text, *(entry.document.text for entry in catalog.values())}
-    known = {*written, *(name for text in texts for name in _VARIABLE.findall(text))}
+    known = _known_variables(checked, catalog)
     for name, value in overrides.items():
         if name not in known:
             hint = did_you_mean(name, sorted(known)) or "check --var"

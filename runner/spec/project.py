@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from runner.errors import InvalidPlan
-from runner.model import Problem
-from runner.spec.document import ranked
+from runner.errors import InvalidPlan, UsageError
+from runner.model import Json, Problem
+from runner.spec.document import Document, did_you_mean, ranked
 from runner.spec.files import FileRefused, read_plan, repository_of
+from runner.spec.payload import ConditionTemplate, Origin, compile_when
 from runner.spec.schema import check
 from runner.spec.strict_yaml import parse
 
@@ -25,34 +27,83 @@ class Migrations:
 
 
 @dataclass(frozen=True, slots=True)
+class Environment:
+    """Where events go, and what belongs to that. `database`, `databases` and `keys` are names of
+    environment variables; `keys` by what they are called where no environment is chosen.
+    `foreign`: the variables of other environments, which this one must not reach."""
+
+    name: str
+    target: str | None = None
+    inngest_env: str | None = None
+    database: str | None = None
+    databases: Mapping[str, str] = field(default_factory=dict)
+    keys: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, Json] = field(default_factory=dict)
+    foreign: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What must hold for a plan: `require`, or that it was proved in the environment `requires`.
+    `place` is where the rule is written, without a message."""
+
+    name: str
+    level: Literal["mandatory", "advisory"]
+    place: Problem
+    require: ConditionTemplate | None = None
+    requires: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Project:
     """`databases`: by name, the environment variables that hold their URLs."""
 
+    path: str | None = None
     databases: Mapping[str, str] = field(default_factory=dict)
     migrations: Migrations = field(default_factory=Migrations)
+    environments: Mapping[str, Environment] = field(default_factory=dict)
+    default_environment: str | None = None
+    policy: tuple[Rule, ...] = ()
+
+    def environment(self, name: str) -> Environment:
+        """Raises `UsageError`."""
+        if found := self.environments.get(name):
+            return found
+        hint = did_you_mean(name, self.environments)
+        if not hint:
+            known = ", ".join(self.environments)
+            hint = f"there are {known}" if known else f"`environments:` in {NAME} names them"
+        where = f"in {self.path}" if self.path else f"here: no {NAME} is found"
+        raise UsageError(f"there is no environment `{name}` {where}", hint=hint)
 
 
-def read_project(plan: str) -> Project:
-    """The nearest project file at or above the plan's folder; without one, the defaults.
-
-    Nothing above a repository belongs to it. Raises `InvalidPlan`.
-    """
+def find_project(plan: str) -> Path | None:
+    """The nearest project file at or above the plan's folder; nothing above a repository belongs
+    to it."""
     folder = Path(plan).resolve().parent
     top = repository_of(folder)
     for place in (folder, *folder.parents):
         path = place / NAME
         if path.exists() or path.is_symlink():
-            return _read(path)
+            return path
         if place == top:
             break
-    return Project()
+    return None
 
 
-def _read(path: Path) -> Project:
+def read_project(plan: str) -> Project:
+    """The project that the plan belongs to; without one, the defaults. Raises `InvalidPlan`."""
+    path = find_project(plan)
+    return project_of(path) if path else Project()
+
+
+def project_of(path: str | Path, raw: bytes | None = None) -> Project:
+    """Of a project file; `raw`: what was read of it already. Raises `InvalidPlan`."""
     try:
-        raw = read_plan(path)
+        raw = read_plan(path) if raw is None else raw
     except FileRefused as error:
-        problem = Problem(f"{NAME} cannot be read: {error}", str(path), hint=error.hint)
+        problem = Problem(f"{Path(path).name} cannot be read: {error}", str(path), hint=error.hint)
         raise InvalidPlan((problem,)) from None
     document, problems, _ = parse(raw, str(path))
     if not problems:
@@ -60,4 +111,85 @@ def _read(path: Path) -> Project:
     if problems:
         raise InvalidPlan(ranked(problems))
     written = document.value
-    return Project(written.get("databases", {}), Migrations(**written.get("migrations", {})))
+    policy, problems = _policy(document)
+    environments = _environments(written.get("environments", {}), written.get("databases", {}))
+    default = written.get("default_environment")
+    if default is not None and default not in environments:
+        hint = did_you_mean(default, environments) or "`environments:` names them"
+        message = f"there is no environment `{default}`"
+        problems.append(document.problem(message, ("default_environment",), hint=hint))
+    if problems:
+        raise InvalidPlan(ranked(problems))
+    return Project(
+        str(path),
+        written.get("databases", {}),
+        Migrations(**written.get("migrations", {})),
+        environments,
+        default,
+        policy,
+    )
+
+
+_KEYS = {
+    "event_key": ("INNGEST_EVENT_KEY", "INNGEST_PRODUCTION_EVENT_KEY"),
+    "signing_key": ("INNGEST_SIGNING_KEY",),
+    "api_key": ("INNGEST_API_KEY",),
+}
+
+
+def _environments(
+    written: Mapping[str, dict[str, Json]], shared: Mapping[str, str]
+) -> dict[str, Environment]:
+    variables = {name: _variables_of(value) for name, value in written.items()}
+    found = {}
+    for name, value in written.items():
+        others = frozenset[str]().union(*(variables[other] for other in written if other != name))
+        found[name] = Environment(
+            name,
+            value.get("target"),
+            value.get("inngest_env"),
+            value.get("database"),
+            {**shared, **value.get("databases", {})},
+            {usual: value[key] for key, names in _KEYS.items() if key in value for usual in names},
+            value.get("vars", {}),
+            others - variables[name],
+        )
+    return found
+
+
+def _variables_of(environment: Mapping[str, Json]) -> frozenset[str]:
+    """The environment variables that hold its databases and keys."""
+    own = [environment.get(key) for key in ("database", *_KEYS)]
+    databases = environment.get("databases", {})
+    return frozenset(filter(None, [*own, *databases.values()]))
+
+
+def _policy(document: Document) -> tuple[tuple[Rule, ...], list[Problem]]:
+    rules: list[Rule] = []
+    problems: list[Problem] = []
+    known = document.value.get("environments", {})
+    for index, written in enumerate(document.value.get("policy", [])):
+        key = "require" if "require" in written else "requires"
+        path = ("policy", index, key)
+        require, wrong = None, list[Problem]()
+        if key == "require":
+            require, wrong = compile_when(written["require"], Origin(document, path))
+        elif (name := written["requires"]["environment"]) not in known:
+            hint = did_you_mean(name, known) or "`environments:` names them"
+            message = f"there is no environment `{name}`"
+            wrong = [document.problem(message, (*path, "environment"), hint=hint)]
+        if any(rule.name == written["name"] for rule in rules):
+            message = f"there is a rule `{written['name']}` already"
+            wrong.append(document.problem(message, ("policy", index, "name")))
+        problems += wrong
+        rules.append(
+            Rule(
+                written["name"],
+                written.get("level", "mandatory"),
+                document.problem("", path),
+                require,
+                written["requires"]["environment"] if key == "requires" else None,
+                written.get("message"),
+            )
+        )
+    return tuple(rules), problems

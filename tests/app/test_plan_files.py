@@ -70,7 +70,7 @@ def test_each_plan_of_a_folder_is_parsed_once_and_lists_are_data(
         found = plan_files(session, [str(folder)])
         assert [Path(file.path).name for file in found] == ["catalog.yaml", "one.yaml", "two.yaml"]
         assert [file.names for file in found] == [[], *[["catalog.yaml", "more.csv"]] * 2]
-        plans = [plan for file in found if (plan := file.load({}))]
+        plans = [plan for file in found if (plan := file.load(Session(), {}))]
     assert [plan.name for plan in plans] == ["one", "two"]
     assert parsed["one.yaml"] == parsed["two.yaml"] == 1
 
@@ -79,7 +79,7 @@ def test_every_file_that_a_plan_was_made_of_is_one_that_it_names(folder: Path) -
     """Else a change to it would not be a change of the plan."""
     with Session() as session:
         for file in plan_files(session, [str(folder)]):
-            if plan := file.load({}):
+            if plan := file.load(Session(), {}):
                 named = {str((folder / name).resolve()) for name in file.names}
                 assert {path for path, _ in plan.inputs} == named | {str(Path(file.path).resolve())}
 

@@ -21,7 +21,10 @@ def test_the_nearest_file_at_or_above_the_plan_counts(tmp_path: Path) -> None:
     assert read_project(plan).databases == {"a": "A_URL"}
     text = HEAD + "migrations: {table: alembic_version, column: version_num}\n"
     (folder / "backfill.yaml").write_text(text, encoding="utf-8")
-    assert read_project(plan) == Project({}, Migrations("alembic_version", "version_num"))
+    nearest = Project(
+        str(folder / "backfill.yaml"), {}, Migrations("alembic_version", "version_num")
+    )
+    assert read_project(plan) == nearest
 
 
 @pytest.mark.parametrize(

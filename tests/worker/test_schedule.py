@@ -150,6 +150,7 @@ def test_the_engine_is_told_the_time_with_its_zone() -> None:
         Schedule("0 3 * * *", "Europe/Berlin"),
         "",
         "dev",
+        None,
         {},
         lambda _: Recorder(),
     )

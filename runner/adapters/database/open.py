@@ -30,10 +30,14 @@ class Timing(NamedTuple):
 @dataclass(slots=True)
 class Databases:
     """Meets `runner.model.Database`. `names`: what the project file calls its databases, and the
-    environment variables that hold their URLs."""
+    environment variables that hold their URLs. In an `environment`, `default` is the variable of
+    its default database, and `foreign` are those of others, which are not reached."""
 
     env: Mapping[str, str] = field(repr=False)
     names: Mapping[str, str] = field(default_factory=dict)
+    default: str | None = None
+    foreign: frozenset[str] = frozenset()
+    environment: str | None = None
     timings: list[Timing] = field(default_factory=list)
     _open: dict[str | None, SqlDatabase | Rest] = field(default_factory=dict)
 
@@ -65,7 +69,7 @@ class Databases:
         from runner.adapters.database.connect import NAMES, configured_url, named
         from runner.adapters.database.sql import SqlDatabase
 
-        variable = named(self.env)
+        variable = self.default or named(self.env)
         key = next((one for one in REST_KEYS if self.env.get(one)), None)
         if name is not None:
             variable = self.names.get(name)
@@ -82,4 +86,7 @@ class Databases:
                 hint += f", or {REST_URL} and {REST_KEYS[0]} for Supabase's REST interface"
             message = "the plan asks a database, and no database is named"
             raise PreflightRefused(message, hint=hint)
+        if variable in self.foreign:
+            message = f"{variable} belongs to another environment than `{self.environment}`"
+            raise PreflightRefused(message, hint="give this one a `database:` of its own")
         return SqlDatabase(configured_url(self.env, variable))

@@ -17,6 +17,7 @@ CREATE TABLE runs (
   digest TEXT NOT NULL,
   target TEXT NOT NULL,               -- as it was named
   address TEXT NOT NULL,              -- what that meant: see Target.address
+  environment TEXT NOT NULL,          -- of the project file; empty: none
   variables TEXT NOT NULL,            -- JSON: the --var overrides
   planned BIGINT NOT NULL,
   follow BOOLEAN NOT NULL,

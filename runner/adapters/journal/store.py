@@ -45,7 +45,7 @@ from runner.planning.serialize import dump_head, load_head
 _COLUMNS = (
     *("id", "plan", "path", "digest", "target", "address", "variables", "planned", "follow"),
     *("status", "started_at", "ended_at", "head", "parent", "wanted", "batch_size", "delay"),
-    "reason",
+    *("reason", "environment"),
 )
 _RECORD = f"SELECT {', '.join(_COLUMNS)} FROM runs"
 # With the run's lease, all of it NULL where there is none.
@@ -163,12 +163,18 @@ class StateReader:
         with self._database.read() as connection:
             return listing.failed(connection, record.id, limit)
 
-    def ledger(self, plan: str, address: str) -> list[PlanRun]:
-        """The runs of a plan on an address, the latest first; retries are part of theirs."""
-        query = f"""{_RECORD} WHERE plan = :plan AND address = :address AND parent IS NULL
+    def ledger(
+        self, plan: str, address: str | None = None, *, environment: str | None = None
+    ) -> list[PlanRun]:
+        """The runs of a plan on an address, or in an environment, the latest first; retries are
+        part of theirs."""
+        column, there = (
+            ("address", address) if environment is None else ("environment", environment)
+        )
+        query = f"""{_RECORD} WHERE plan = :plan AND {column} = :there AND parent IS NULL
         ORDER BY started_at DESC"""
         with self._database.read() as connection:
-            records = map(_record, connection.rows(query, plan=plan, address=address))
+            records = map(_record, connection.rows(query, plan=plan, there=there))
             return [
                 PlanRun(
                     record.id,

@@ -1,0 +1,121 @@
+"""The rules that a plan is judged by, and what they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+from runner.app.session import Session
+from runner.errors import InvalidPlan, PreflightRefused, UsageError
+from runner.model import ExecutionPlan, Json, Problem
+from runner.spec.project import NAME, Project, Rule, project_of
+
+
+def judged(
+    session: Session,
+    plan: ExecutionPlan,
+    target: str | None,
+    environment: str | None,
+    variables: Mapping[str, Json],
+) -> ExecutionPlan:
+    """The plan with its verdicts. `target` as it was named, `environment`: see
+    `Session.environment`. Raises `InvalidPlan` where a rule cannot be evaluated."""
+    rules = [*_rules(session, plan.path), *_own(plan)]
+    if not rules:
+        return plan
+    from runner.planning.ledger import inputs_digest
+    from runner.planning.policy import judge
+
+    known = session.project(plan.path).environments
+    unknown = [rule for rule in rules if rule.requires and rule.requires not in known]
+    if unknown:
+        raise InvalidPlan(tuple(map(_no_environment, unknown)))
+    found = session.environment(plan.path, environment)
+    digest = inputs_digest(plan.inputs, variables)
+
+    def proved(wanted: str) -> bool:
+        if not session.has_state:
+            return False
+        runs = session.reader.ledger(plan.name, environment=wanted)
+        return any(run.done and run.seal == digest for run in runs)
+
+    verdicts = judge(
+        plan,
+        rules,
+        target=session.named_target(target, plan.path, environment),
+        environment=found.name if found else "",
+        proved=proved,
+    )
+    return replace(plan, verdicts=verdicts)
+
+
+def refuse_broken(plan: ExecutionPlan) -> None:
+    """Raises `PreflightRefused` where a mandatory rule does not hold."""
+    broken = [verdict for verdict in plan.broken if verdict.level == "mandatory"]
+    if not broken:
+        return
+    reasons = "; ".join(f"`{one.name}`: {one.message or one.reason}" for one in broken)
+    message = f"the policy does not allow {plan.name}: {reasons}"
+    where = broken[0].place
+    raise PreflightRefused(message, hint=f"the rules are in {where.path}")
+
+
+def _rules(session: Session, plan: str) -> Sequence[Rule]:
+    """Of --policy; else, of a review, those of the revision that the branch has left, which no
+    branch can switch off; else those of the working tree."""
+    if session.policy is not None:
+        return session.policy
+    since = session.reviewed_since
+    project = _project_then(session, plan, since) if since is not None else None
+    return (project or session.project(plan)).policy
+
+
+def _own(plan: ExecutionPlan) -> list[Rule]:
+    """What the plan says itself: `requires`."""
+    if plan.requires is None:
+        return []
+    return [Rule("requires", "mandatory", Problem("", plan.path), requires=plan.requires)]
+
+
+def _project_then(session: Session, plan: str, revision: str) -> Project | None:
+    """The nearest project file as it was in a revision."""
+    from runner.adapters.git import repository_here
+    from runner.adapters.git_files import Commit, objects_of, trail
+    from runner.spec.files import MAX_YAML
+
+    repository = repository_here(session.environ)
+    try:
+        folder = PurePosixPath(repository.below(plan)).parent
+    except UsageError:  # a snapshot of an earlier commit: its own project is that one
+        return None
+    commit = repository.commit_of(revision)
+    with objects_of(repository) as objects:
+        side = Commit(objects, commit, repository.top)
+        for place in (folder, *folder.parents):
+            names = tuple(name for name in (*place.parts, NAME) if name not in ("", "."))
+            steps = trail(side, names)
+            raw = side.read(steps[-1][0], MAX_YAML) if steps and steps[-1][1] else None
+            if raw is not None:
+                return project_of(f"{revision}:{'/'.join(names)}", raw)
+    return None
+
+
+def read_policy(path: str) -> tuple[Rule, ...]:
+    """Of --policy FILE. Raises `InvalidPlan`, and `UsageError` where it cannot be read."""
+    from runner.spec.files import FileRefused, read_given
+
+    try:
+        raw = read_given(path)
+    except FileRefused as error:
+        raise UsageError(f"{path} cannot be read: {error}", hint=error.hint) from None
+    rules = project_of(path, raw).policy
+    if not rules:
+        hint = "policy: [{name: small, require: totals.events <= 5000}]"
+        raise UsageError(f"{path} has no rule", hint=hint)
+    return rules
+
+
+def _no_environment(rule: Rule) -> Problem:
+    hint = f"`environments:` in {NAME} names them"
+    return replace(rule.place, message=f"there is no environment `{rule.requires}`", hint=hint)

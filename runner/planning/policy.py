@@ -1,0 +1,84 @@
+"""Rules above the plan: expressions over the execution plan, in the plans' own language."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from runner.errors import InvalidPlan
+from runner.model import Data, ExecutionPlan, Problem, Verdict, group_skipped
+from runner.spec.document import ranked
+from runner.spec.project import Rule
+from runner.spec.rendering import TemplateError
+
+
+def judge(
+    plan: ExecutionPlan,
+    rules: Sequence[Rule],
+    *,
+    target: str,
+    environment: str,
+    proved: Callable[[str], bool],
+) -> tuple[Verdict, ...]:
+    """What each rule comes to. `proved`: whether the same plan was completed and proved in an
+    environment. Raises `InvalidPlan` with the rules that cannot be evaluated."""
+    context = _context(plan, target, environment)
+    verdicts: list[Verdict] = []
+    problems: list[Problem] = []
+    for rule in rules:
+        if rule.require is None:
+            wanted = rule.requires or ""
+            holds = environment == wanted or proved(wanted)
+            reason = f"it was not completed in `{wanted}` with the same files and variables"
+        else:
+            try:
+                holds = rule.require(context)
+            except ValueError as error:
+                message = f"the rule `{rule.name}` cannot be evaluated for {plan.name}: {error}"
+                hint = error.hint if isinstance(error, TemplateError) else None
+                problems.append(replace(rule.place, message=message, hint=hint))
+                continue
+            reason = rule.require.source
+        verdicts.append(
+            Verdict(rule.name, rule.level, holds, "" if holds else reason, rule.message, rule.place)
+        )
+    if problems:
+        raise InvalidPlan(ranked(problems))
+    return tuple(verdicts)
+
+
+def _context(plan: ExecutionPlan, target: str, environment: str) -> Data:
+    """What an expression can read."""
+    return {
+        "plan": {"name": plan.name, "metadata": plan.metadata},
+        "target": target,
+        "environment": environment,
+        "totals": {
+            "events": plan.events,
+            "batches": plan.batches,
+            "stages": len(plan.stages),
+            "duration_s": plan.duration,
+        },
+        "stages": [
+            {
+                "number": stage.number,
+                "operation": stage.operation,
+                "event": stage.event,
+                "for_each": stage.for_each,
+                "wait": stage.wait,
+                "timeout_s": stage.timeout,
+                "batch_size": stage.pacing.batch_size,
+                "delay_s": stage.pacing.delay,
+                "events": stage.total,
+                "batches": stage.batches,
+                "duration_s": stage.duration,
+                "deferred": stage.deferred,
+            }
+            for stage in plan.stages
+        ],
+        "skipped": [
+            {"operation": group.operation, "reason": group.reason, "items": group.total}
+            for group in group_skipped(plan.skipped)
+        ],
+        "warnings": [warning.rule for warning in plan.warnings],
+    }
