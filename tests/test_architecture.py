@@ -155,7 +155,7 @@ def test_the_pure_rooms_neither_read_nor_ask_nor_print(room: str) -> None:
         "load.py": {"pathlib"},
         "project.py": {"pathlib"},
         "units.py": {"datetime"},
-        "repositories.py": {"datetime"},
+        "rows.py": {"datetime"},
         "facts.py": {"datetime"},
         "recurring.py": {"datetime"},
         "cron.py": {"datetime"},

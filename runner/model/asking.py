@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from runner.model.json import Data, Json, as_compared
 from runner.model.problem import Payload, Problem
-from runner.model.question import Query, Table
+from runner.model.question import Query
 
 Moment = Literal["before", "after", "end"]
 Change = Literal["increased", "decreased"]
-ItemKind = Literal["repo", "workspace", "row"]
+ItemKind: TypeAlias = str  # as `for_each` has it
 RUN_STARTED = "run.started_at"
 _SHARES = frozenset(("pct", "perc", "percent", "percentage", "coverage"))  # of a column's words
 
@@ -71,14 +71,6 @@ class Lookup:
     question: Question
     key: str
     required: tuple[str, ...] | None = None  # () is every column
-
-
-@dataclass(frozen=True, slots=True)
-class RowSource:
-    """The rows that an operation runs for; `item` names each."""
-
-    question: Question
-    item: Payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,10 +213,8 @@ class Fact(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What lookups have found, by their name and the item's key, and rows by operation."""
+    """What lookups have found, by their name and the item's key."""
 
     attributes: Mapping[str, Mapping[Json, Data]] = field(default_factory=dict)
     ambiguous: Mapping[str, frozenset[Json]] = field(default_factory=dict)
-    rows: Mapping[str, Table] = field(default_factory=dict)
-    workspaces: Mapping[str, Data] = field(default_factory=dict)
     facts: tuple[Fact, ...] = ()

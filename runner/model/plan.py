@@ -19,12 +19,11 @@ from runner.model.asking import (
     Narrowing,
     Needs,
     Question,
-    RowSource,
 )
 from runner.model.json import Data, Json
 from runner.model.problem import Payload, Problem
 
-ForEach = Literal["repo", "workspace", "once", "row"]
+ForEach: TypeAlias = str  # repo, workspace, once, or row: those of the operation's own query
 Wait = Literal["sent", "completed"]
 Load = Literal["internal", "external", "heavy"]
 OnFailure = Literal["stop", "continue"]
@@ -80,7 +79,7 @@ class Operation:
     timeout: float
     when: Condition | None = None
     description: str = ""
-    rows: RowSource | None = None  # where it runs for each row of a query
+    collection: str = ""  # where its items are, in the plan's collections
     repeat: Amount | None = None  # how often its event is sent for each item
     lookups: tuple[str, ...] = ()  # those that its items need
     deferred: bool = False  # its lookups and rows are asked when its stage starts
@@ -114,22 +113,54 @@ class Contract(Protocol):
         """Why `data` is not accepted: the item, and the template's line."""
 
 
-class Repositories(Protocol):
-    """The repositories of a plan, in written order; rows are made when asked for."""
+class Rows(Protocol):
+    """The attributes of items, in written order; each row is made when asked for."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int, /) -> Data:
-        """The attributes of one repository: `repo`, `owner`, `name` and whatever is written."""
+    def __getitem__(self, index: int, /) -> Data: ...
 
     def __iter__(self) -> Iterator[Data]: ...
 
     def place(self, index: int, /) -> Problem:
-        """A problem with an empty message at the place where the repository is written."""
+        """A problem with an empty message at the place where the row is written."""
 
     @property
     def asked(self) -> bool:
         """Does the database have to be asked for some of them?"""
+
+
+class Kind(Protocol):
+    """What the items of a collection are."""
+
+    @property
+    def for_each(self) -> ForEach:
+        """The word by which operations run for them."""
+
+    @property
+    def called(self) -> str:
+        """What messages call one of them."""
+
+    @property
+    def parameter(self) -> str:
+        """What queries call them all: ``:repos``."""
+
+    @property
+    def skipping(self) -> str:
+        """Who says that an item leaves out an operation."""
+
+    def name_of(self, row: Data, /) -> str: ...
+
+    def show(self, row: Data, context: Data, /) -> None:
+        """Put what templates see of an item into their context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Items of one kind. Repositories and workspaces are built in; others are the plan's own."""
+
+    kind: Kind
+    rows: Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +186,7 @@ class BackfillPlan:
     path: str
     metadata: Data
     variables: Data
-    repositories: Repositories
+    collections: Mapping[str, Collection]
     workspace: str | None
     operations: tuple[Operation, ...]
     skipped: tuple[Skipped, ...]
@@ -174,10 +205,13 @@ class BackfillPlan:
     checks: tuple[CheckSpec, ...] = ()
     coverage: tuple[Coverage, ...] = ()
     narrowing: Narrowing | None = None
-    workspaces: tuple[str | Question, ...] = ()
     workspace_repos: Question | None = None  # how a workspace's repositories are found
     found: Found = field(default_factory=Found)
     requires: str | None = None  # the environment where it must have been proved before
+
+    @property
+    def repositories(self) -> Rows:
+        return self.collections["repo"].rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@ comes of it can be asked as it is."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from runner.model import (
@@ -11,6 +11,7 @@ from runner.model import (
     BoundQuestion,
     Check,
     CheckSpec,
+    Collection,
     Coverage,
     Data,
     Draining,
@@ -24,8 +25,7 @@ from runner.model import (
     Skipped,
     Until,
 )
-from runner.planning.event_blocks import EventBlocks
-from runner.planning.items import Workspaces, find_workspaces
+from runner.planning.items import workspace_collection
 from runner.spec.document import echo
 from runner.spec.questions import OF_ITEMS, OF_RUNS, names_of
 
@@ -34,34 +34,30 @@ _NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class ItemsOf:
-    """What a question is about: the repositories, the workspaces and the rows that an operation
-    runs for; without an operation, those that any of them does."""
+    """What a question is about: the items that an operation runs for, and the repositories and
+    workspaces that these are of; without an operation, those that any of them does.
 
-    repositories: Sequence[Data]
-    workspaces: Sequence[str]
-    rows: Sequence[str] = ()
+    By kind: their names, and with them their ids, None where one has none.
+    """
+
+    names: Mapping[ItemKind, Sequence[str]]
+    ids: Mapping[ItemKind, Sequence[Json]]
+    called: Mapping[ItemKind, str]  # the parameter with the names of each kind
 
     @property
     def parameters(self) -> Data:
-        return {
-            "repos": self.names("repo"),
-            "ids": [row["id"] for row in self.repositories if "id" in row],
-            "workspaces": self.names("workspace"),
-        }
+        given: Data = {self.called[kind]: list(names) for kind, names in self.names.items()}
+        return {**given, "ids": [one for one in self.ids.get("repo", ()) if one is not None]}
 
-    def names(self, kind: ItemKind) -> Sequence[str]:
-        if kind == "repo":
-            return [row["repo"] for row in self.repositories]
-        return list(self.workspaces if kind == "workspace" else self.rows)
-
-    def ids(self, kind: ItemKind) -> Sequence[Json]:
+    def ids_of(self, kind: ItemKind) -> Sequence[Json]:
         """Those that go with the names; none where some have none."""
-        found = [row.get("id") for row in self.repositories] if kind == "repo" else []
+        found = self.ids.get(kind, ())
         return [] if None in found else found
 
     def lacking(self, question: Question) -> Problem | None:
         """A question that goes by ids speaks of no repository that has none."""
-        without = [row["repo"] for row in self.repositories if row.get("id") is None]
+        pairs = zip(self.names.get("repo", ()), self.ids.get("repo", ()), strict=True)
+        without = [name for name, id_ in pairs if id_ is None]
         if not without or "ids" not in names_of(question.query):
             return None
         more = f" and {len(without) - _NAMED:,} more" if len(without) > _NAMED else ""
@@ -69,6 +65,9 @@ class ItemsOf:
         message = f"the query goes by :ids, and there is no `id` of {which}"
         hint = "look it up: `lookups` with `required: [id]`; or go by :repos"
         return replace(question.place, message=message, hint=hint)
+
+
+NO_ITEMS = ItemsOf({}, {}, {})
 
 
 def bound(question: Question, plan: BackfillPlan, given: Mapping[str, Json]) -> Data:
@@ -86,42 +85,46 @@ def uses_items(question: Question) -> bool:
 
 
 def items_of(
-    plan: BackfillPlan,
-    operation: Operation | None,
-    skipped: Collection[str] = (),
-    rows: Sequence[str] = (),
+    plan: BackfillPlan, operation: Operation | None, skipped: Container[str] = ()
 ) -> ItemsOf:
     """`skipped`: items of the operation that it leaves out for another reason than what the plan
-    says of them; `rows`: those that it runs for, where these are rows."""
-    all_rows = list(plan.repositories)
-    known = find_workspaces(plan, range(len(all_rows)))
+    says of them."""
+    every = [one.name for one in plan.operations]
+    rows = list(plan.repositories)
+    known = workspace_collection(plan, range(len(rows)))
+    own: Mapping[ItemKind, Sequence[str]] = {}
     if operation is None:
-        scoped = [one for one in plan.operations if one.for_each == "repo"] or plan.operations
-        names = [one.name for one in scoped]
-        kept = [row for row in all_rows if not set(names) <= set(row.get("skip") or ())]
-        every = [one.name for one in plan.operations]
-        return ItemsOf(kept, _workspaces(known, every), rows)
-    name = operation.name
-    kept = [row for row in all_rows if name not in (row.get("skip") or ())]
-    workspaces = _workspaces(known, [name])
-    if operation.for_each == "repo":
-        kept = [row for row in kept if row["repo"] not in skipped]
-        theirs = {row.get("workspace") for row in kept}
-        workspaces = [one for one in workspaces if one in theirs]
-    elif operation.for_each == "workspace":
-        workspaces = [one for one in workspaces if one not in skipped]
-        among = set(workspaces)
-        kept = [row for row in kept if row.get("workspace") in among]
-    return ItemsOf(kept, workspaces, rows)
+        scoped = [one.name for one in plan.operations if one.for_each == "repo"] or every
+        kept = [row for row in rows if not set(scoped) <= set(row.get("skip") or ())]
+        workspaces = _names(known, every)
+    else:
+        name = operation.name
+        kept = [row for row in rows if name not in (row.get("skip") or ())]
+        workspaces = _names(known, [name])
+        if operation.for_each == "repo":
+            kept = [row for row in kept if row["repo"] not in skipped]
+            theirs = {row.get("workspace") for row in kept}
+            workspaces = [one for one in workspaces if one in theirs]
+        elif operation.for_each == "workspace":
+            workspaces = [one for one in workspaces if one not in skipped]
+            among = set(workspaces)
+            kept = [row for row in kept if row.get("workspace") in among]
+        elif operation.for_each != "once":
+            items = plan.collections[operation.collection]
+            names = [one for one in _names(items, [name]) if one not in skipped]
+            own = {operation.for_each: list(dict.fromkeys(names))}
+    kinds = plan.collections.values()
+    return ItemsOf(
+        {"repo": [row["repo"] for row in kept], "workspace": workspaces, **own},
+        {"repo": [row.get("id") for row in kept]},
+        {items.kind.for_each: items.kind.parameter for items in kinds},
+    )
 
 
-def _workspaces(known: Workspaces, operations: Sequence[str]) -> list[str]:
+def _names(items: Collection, operations: Sequence[str]) -> list[str]:
     """Those that do not skip all of the operations."""
-    return [
-        name
-        for index, name in enumerate(known.names)
-        if not all(known.skips(index, {}, operation) for operation in operations)
-    ]
+    name_of, wanted = items.kind.name_of, set(operations)
+    return [name_of(row) for row in items.rows if not wanted <= set(row.get("skip") or ())]
 
 
 @dataclass(slots=True)
@@ -131,13 +134,13 @@ class Binder:
 
     plan: BackfillPlan
     problems: list[Problem] = field(default_factory=list)
-    _ran: dict[str, tuple[EventBlocks, Sequence[Skipped]]] = field(default_factory=dict)
+    _skipped: dict[str, Sequence[Skipped]] = field(default_factory=dict)
     _items: dict[str | None, ItemsOf] = field(default_factory=dict)
 
-    def runs(self, operation: Operation, items: EventBlocks, skipped: Sequence[Skipped]) -> None:
-        """What an operation comes to. One that is deferred may yet run for what it skips today."""
+    def runs(self, operation: Operation, skipped: Sequence[Skipped]) -> None:
+        """What an operation skips. One that is deferred may yet run for what it skips today."""
         later = operation.deferred or operation.until
-        self._ran[operation.name] = (items, () if later else skipped)
+        self._skipped[operation.name] = () if later else skipped
 
     def checks(self, specs: Sequence[CheckSpec]) -> tuple[Check, ...]:
         return tuple(self._check(spec) for spec in specs)
@@ -184,7 +187,7 @@ class Binder:
 
     def _bound(self, question: Question, operation: str | None) -> BoundQuestion:
         """``:run_started_at`` is left open: it is bound when the run has started."""
-        items = self._items_of(operation) if uses_items(question) else ItemsOf((), ())
+        items = self._items_of(operation) if uses_items(question) else NO_ITEMS
         given = {**items.parameters, **dict.fromkeys(OF_RUNS)}
         try:
             found = bound(question, self.plan, given)
@@ -200,16 +203,14 @@ class Binder:
             {name: value for name, value in found.items() if name not in OF_RUNS},
             kind,
             question.key,
-            tuple(items.names(kind)) if kind else (),
-            tuple(items.ids(kind)) if kind and question.key else (),
+            tuple(items.names.get(kind, ())) if kind else (),
+            tuple(items.ids_of(kind)) if kind and question.key else (),
         )
 
     def _items_of(self, operation: str | None) -> ItemsOf:
         if operation not in self._items:
             found = next((one for one in self.plan.operations if one.name == operation), None)
-            items, skipped = self._ran.get(operation or "", (None, ()))
-            of_rows = found is not None and found.for_each == "row"
-            rows = list(dict.fromkeys(items.names())) if items and of_rows else ()
+            skipped = self._skipped.get(operation or "", ())
             left_out = {one.item for one in skipped if one.item is not None}
-            self._items[operation] = items_of(self.plan, found, left_out, rows)
+            self._items[operation] = items_of(self.plan, found, left_out)
         return self._items[operation]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 
 import orjson
@@ -16,20 +16,11 @@ from runner.model import (
     Problem,
     Skipped,
     Stage,
-    Table,
 )
 from runner.planning.binding import Binder
 from runner.planning.event_blocks import EventBlocks
-from runner.planning.items import (
-    Once,
-    RepositorySource,
-    Source,
-    Workspaces,
-    find_workspaces,
-    row_items,
-)
+from runner.planning.items import Sources
 from runner.planning.render import render
-from runner.planning.repositories import ordered
 from runner.spec.document import ranked
 from runner.spec.rendering import BUDGET
 
@@ -43,9 +34,8 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
     with the problems of all items; `strict` makes warnings errors.
     """
     BUDGET.begin()
-    order, unknown = ordered(plan.repositories, plan.order_by)
-    warnings = [*plan.warnings, *_order_warnings(plan, unknown)]
-    sources = _sources(plan, order)
+    sources = Sources(plan)
+    warnings = [*plan.warnings, *_order_warnings(plan, sources.unknown)]
     digest = hashlib.sha256(
         orjson.dumps(
             [
@@ -62,13 +52,11 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
     skipped: list[Skipped] = list(plan.skipped)
     problems: list[Problem] = []
     binder = Binder(plan)
-    pairs = [
-        (operation, _source(plan, sources, operation, problems)) for operation in plan.operations
-    ]
+    pairs = [(operation, sources.of(operation)) for operation in plan.operations]
     for operation, rendered in zip(plan.operations, render(plan, pairs), strict=True):
         skipped += rendered.skipped
         problems += rendered.problems
-        binder.runs(operation, rendered.items, rendered.skipped)
+        binder.runs(operation, rendered.skipped)
         if rendered.items.count or operation.deferred or operation.until:
             stage = _stage(len(stages) + 1, operation, rendered.items, plan.canary, begins)
             if operation.until:
@@ -83,7 +71,7 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
     coverage = binder.coverage(plan.coverage)
     problems += binder.problems
     digest.update(orjson.dumps([checks, [list(fact) for fact in plan.found.facts]]))
-    warnings += _scope_warnings(plan, sources.get("workspace"))
+    warnings += _scope_warnings(plan, sources)
     if not any(stage.total for stage in stages) and not problems:
         later = " today" if any(stage.deferred for stage in stages) else ""
         message = f"there is nothing to send{later}: every item is skipped"
@@ -117,12 +105,9 @@ def stage_as_of_now(plan: BackfillPlan, stage: Stage) -> Stage:
     """A deferred stage of a plan whose facts were gathered again. Raises `InvalidPlan`."""
     BUDGET.begin()
     operation = next(known for known in plan.operations if known.name == stage.operation)
-    order, _ = ordered(plan.repositories, plan.order_by)
-    problems: list[Problem] = []
-    source = _source(plan, _sources(plan, order), operation, problems)
-    (rendered,) = render(plan, [(operation, source)])
-    if problems := [*problems, *rendered.problems]:
-        raise InvalidPlan(ranked(problems))
+    (rendered,) = render(plan, [(operation, Sources(plan).of(operation))])
+    if rendered.problems:
+        raise InvalidPlan(ranked(rendered.problems))
     return replace(stage, items=rendered.items)
 
 
@@ -147,35 +132,11 @@ def _stage(
         items=items,
         canary=min(canary, items.count),
         begins=begins,
-        numbered=bool(operation.repeat or operation.until or operation.rows),
+        numbered=bool(operation.repeat or operation.until or operation.for_each == "row"),
         repeated=operation.repeat is not None,
         deferred=operation.deferred or operation.until is not None,
         needs=operation.needs,
     )
-
-
-def _sources(plan: BackfillPlan, order: Sequence[int]) -> dict[str, Source]:
-    sources: dict[str, Source] = {"once": Once(plan.name)}
-    scopes = {operation.for_each for operation in plan.operations}
-    if "repo" in scopes:
-        sources["repo"] = RepositorySource(plan.repositories, order)
-    if "workspace" in scopes:
-        sources["workspace"] = find_workspaces(plan, order)
-    return sources
-
-
-def _source(
-    plan: BackfillPlan,
-    sources: Mapping[str, Source],
-    operation: Operation,
-    problems: list[Problem],
-) -> Source:
-    if operation.rows is None:
-        return sources[operation.for_each]
-    table = plan.found.rows.get(operation.name, Table((), ()))
-    items, wrong = row_items(plan, operation.name, table, operation.rows.item)
-    problems += wrong
-    return items
 
 
 def _order_warnings(plan: BackfillPlan, unknown: Iterable[str]) -> list[Problem]:
@@ -187,10 +148,10 @@ def _order_warnings(plan: BackfillPlan, unknown: Iterable[str]) -> list[Problem]
     ]
 
 
-def _scope_warnings(plan: BackfillPlan, workspaces: Source | None) -> list[Problem]:
-    if not isinstance(workspaces, Workspaces) or not workspaces.homeless:
+def _scope_warnings(plan: BackfillPlan, sources: Sources) -> list[Problem]:
+    count = sources.homeless
+    if not count:
         return []
-    count = workspaces.homeless
     which = "a repository belongs" if count == 1 else f"{count:,} repositories belong"
     message = f"{which} to no workspace, so no workspace operation covers "
     return [_warning(plan, message + ("it" if count == 1 else "them"), "no-workspace")]

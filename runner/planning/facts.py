@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 import orjson
 
 from runner.errors import InvalidPlan
 from runner.model import (
     BackfillPlan,
+    Collection,
     Data,
     Database,
     Fact,
@@ -23,25 +25,25 @@ from runner.model import (
     Query,
     QueryRefused,
     Question,
-    Repositories,
     Skipped,
     Table,
 )
 from runner.planning.answers import NotRecorded
-from runner.planning.binding import bound, items_of
+from runner.planning.binding import ItemsOf, bound, items_of
 from runner.planning.items import find_workspaces
-from runner.planning.repositories import (
+from runner.planning.problems import ProblemGroups
+from runner.planning.rows import (
     Kept,
-    Remembered,
+    Listed,
     fits_age,
     fits_name,
     joined,
     unjoined,
-    without_nulls,
 )
 from runner.spec.document import ranked
+from runner.spec.kinds import REPOSITORY, WORKSPACE
 from runner.spec.rendering import BUDGET
-from runner.spec.rows import Concatenated, SelectedRows, complete
+from runner.spec.rows import Concatenated, Fault, SelectedRows
 
 KEYS = 10_000  # of items, bound to one query
 _NAMED = 20
@@ -49,38 +51,40 @@ _NAMED = 20
 
 def asks(plan: BackfillPlan) -> bool:
     """Does the plan need the database before it can be built?"""
-    rows = any(operation.rows for operation in plan.operations)
-    workspaces = any(isinstance(entry, Question) for entry in plan.workspaces)
-    return plan.repositories.asked or workspaces or rows or bool(_used(plan, plan.operations))
+    asked = any(items.rows.asked for items in plan.collections.values())
+    return asked or bool(_used(plan, plan.operations))
 
 
 def gather(plan: BackfillPlan, database: Database, now: datetime) -> BackfillPlan:
-    """The plan with its repositories selected and narrowed, and everything it looks up found.
+    """The plan with its items selected and narrowed, and everything it looks up found.
 
     Raises `InvalidPlan` with all that the database refuses, and what `database` raises.
     """
     BUDGET.begin()
     asker = _Asker(plan, database)
-    repositories, skipped = asker.repositories()
-    workspaces = plan.found.workspaces or asker.workspaces()
-    asker.plan = plan = replace(plan, repositories=repositories, found=Found(workspaces=workspaces))
-    attributes = asker.lookups(_used(plan, plan.operations), repositories)
-    of_age, old = asker.aged(repositories, joined(repositories, plan.lookups, attributes), now)
-    known = replace(plan, repositories=joined(of_age, plan.lookups, attributes))
-    rows = asker.rows(known, plan.operations)
+    repositories, skipped = asker.named(asker.answered(plan.collections["repo"]))
+    asker.plan = plan = _with(plan, repo=repositories)
+    workspaces = asker.answered(plan.collections["workspace"])
+    asker.plan = plan = _with(plan, workspace=workspaces)
+    attributes = asker.lookups(_used(plan, plan.operations))
+    known = _joined(repositories, plan.lookups, attributes)
+    of_age, old = asker.aged(repositories, known, now)
+    known_plan = _with(plan, repo=_joined(of_age, plan.lookups, attributes))
+    known_plan = _with(known_plan, **asker.own(known_plan, plan.operations))
     if asker.problems:
         raise InvalidPlan(ranked(asker.problems))
-    found = Found(attributes, asker.ambiguous, rows, workspaces, tuple(asker.facts))
-    return replace(known, skipped=(*plan.skipped, *skipped, *old), found=found)
+    found = Found(attributes, asker.ambiguous, tuple(asker.facts))
+    return replace(known_plan, skipped=(*plan.skipped, *skipped, *old), found=found)
 
 
 def remembered(plan: BackfillPlan, items: Data) -> BackfillPlan:
     """The plan for the items that a run of it began with, as `to_remember` gave them."""
-    plan = replace(plan, found=Found(workspaces=items["workspaces"]))
+    workspaces = [{**row, "id": name} for name, row in items["workspaces"].items()]
+    plan = _with(plan, workspace=Collection(WORKSPACE, Listed(workspaces, plan.path)))
     if items["repositories"] is None:
         return plan
-    rows = Remembered(items["repositories"], plan.path)
-    return replace(plan, repositories=rows, narrowing=None)
+    rows = Listed(items["repositories"], plan.path)
+    return replace(_with(plan, repo=Collection(REPOSITORY, rows)), narrowing=None)
 
 
 def to_remember(plan: BackfillPlan) -> Data:
@@ -88,23 +92,35 @@ def to_remember(plan: BackfillPlan) -> Data:
     asked = any(fact.name.startswith("repositories") for fact in plan.found.facts)
     aged = plan.narrowing and (plan.narrowing.newer_than, plan.narrowing.older_than) != (None, None)
     rows = list(unjoined(plan.repositories)) if asked or aged else None
-    return {"repositories": rows, "workspaces": dict(plan.found.workspaces)}
+    workspaces = {
+        row["id"]: {key: value for key, value in row.items() if key != "id"}
+        for row in plan.collections["workspace"].rows
+    }
+    return {"repositories": rows, "workspaces": workspaces}
 
 
 def gather_again(plan: BackfillPlan, operation: Operation, database: Database) -> BackfillPlan:
     """A plan that was gathered, with what `operation` looks up and runs for as it is now."""
     BUDGET.begin()
     asker = _Asker(plan, database)
-    wanted = _used(plan, [operation])
-    rows = plan.repositories
-    attributes = {**plan.found.attributes, **asker.lookups(wanted, rows)}
+    attributes = {**plan.found.attributes, **asker.lookups(_used(plan, [operation]))}
     ambiguous = {**plan.found.ambiguous, **asker.ambiguous}
-    known = replace(plan, repositories=joined(rows, plan.lookups, attributes))
-    made = {**plan.found.rows, **asker.rows(known, [operation])}
+    known = _with(plan, repo=_joined(plan.collections["repo"], plan.lookups, attributes))
+    known = _with(known, **asker.own(known, [operation]))
     if asker.problems:
         raise InvalidPlan(ranked(asker.problems))
-    found = Found(attributes, ambiguous, made, plan.found.workspaces, tuple(asker.facts))
+    found = Found(attributes, ambiguous, tuple(asker.facts))
     return replace(known, found=found)
+
+
+def _with(plan: BackfillPlan, **collections: Collection) -> BackfillPlan:
+    return replace(plan, collections={**plan.collections, **collections})
+
+
+def _joined(
+    items: Collection, lookups: Sequence[Lookup], found: Mapping[str, Mapping[Json, Data]]
+) -> Collection:
+    return replace(items, rows=joined(items.rows, lookups, found, items.kind.for_each))
 
 
 def _used(plan: BackfillPlan, operations: Sequence[Operation]) -> list[Lookup]:
@@ -120,76 +136,63 @@ class _Asker:
     facts: list[Fact] = field(default_factory=list)
     ambiguous: dict[str, frozenset[Json]] = field(default_factory=dict)
 
-    def repositories(self) -> tuple[Repositories, list[Skipped]]:
-        rows, narrowing = self.plan.repositories, self.plan.narrowing
-        if isinstance(rows, Concatenated) and rows.asked:
-            seen = {
-                row["repo"]
-                for part in rows.parts
-                for row in map(part.__getitem__, range(len(part)))
-            }
-            rows = rows.answered(lambda part: self._select(part, seen))
+    def answered(
+        self, items: Collection, about: ItemsOf | None = None, *, deferred: bool = False
+    ) -> Collection:
+        """The items with what the database gives of them; `about`: whose items it is asked."""
+        rows = items.rows
+        if not isinstance(rows, Concatenated) or not any(
+            isinstance(part, SelectedRows) for part in rows.sources
+        ):
+            return items
+        seen = {items.kind.name_of(row) for row in rows} if not about else set[str]()
+        return replace(
+            items, rows=rows.answered(lambda part: self._select(part, seen, about, deferred))
+        )
+
+    def named(self, items: Collection) -> tuple[Collection, list[Skipped]]:
+        """The items whose names the filter keeps."""
+        narrowing = self.plan.narrowing
         if narrowing is None or not narrowing.globs:
-            return rows, []
-        kept = [i for i, row in enumerate(rows) if fits_name(narrowing, row["repo"])]
-        return self._kept(rows, kept)
+            return items, []
+        kind = items.kind
+        kept = [i for i, row in enumerate(items.rows) if fits_name(narrowing, kind.name_of(row))]
+        return self._kept(items, kept)
 
     def aged(
-        self, rows: Repositories, known: Repositories, now: datetime
-    ) -> tuple[Repositories, list[Skipped]]:
-        """`known`: the rows with what lookups have found."""
-        narrowing = self.plan.narrowing
+        self, items: Collection, known: Collection, now: datetime
+    ) -> tuple[Collection, list[Skipped]]:
+        """`known`: the items with what lookups have found."""
+        narrowing, kind = self.plan.narrowing, items.kind
         if narrowing is None or (narrowing.newer_than, narrowing.older_than) == (None, None):
-            return rows, []
+            return items, []
         kept = []
-        for index, row in enumerate(known):
+        for index, row in enumerate(known.rows):
             try:
-                kept += [index] if fits_age(narrowing, row, now) else []
+                kept += [index] if fits_age(narrowing, kind.name_of(row), row, now) else []
             except ValueError as error:
-                place = rows.place(index)
+                place = items.rows.place(index)
                 self.problems.append(replace(place, message=str(error)))
-        return self._kept(rows, kept)
+        return self._kept(items, kept)
 
-    def workspaces(self) -> dict[str, Data]:
-        """Those that the plan lists beside those of its repositories, in written order."""
-        found: dict[str, Data] = {}
-        for entry in self.plan.workspaces:
-            if isinstance(entry, str):
-                found.setdefault(entry, {})
-                continue
-            table = self._ask("workspaces", entry, self._bound(entry, {}))
-            for row in map(without_nulls, table.dicts()) if table else ():
-                if "workspace" not in row:
-                    message = "the query gives a row without `workspace`"
-                    hint = "name the column that has its id: `select id as workspace`"
-                    self.problems.append(replace(entry.place, message=message, hint=hint))
-                    break
-                found.setdefault(str(row["workspace"]), row)
-            if table and not table.rows:
-                self._nothing(entry)
-        return found
-
-    def lookups(
-        self, wanted: Sequence[Lookup], rows: Repositories
-    ) -> dict[str, Mapping[Json, Data]]:
-        return {lookup.name: self._look_up(lookup, rows) for lookup in wanted}
-
-    def rows(self, plan: BackfillPlan, operations: Sequence[Operation]) -> dict[str, Table]:
+    def own(self, plan: BackfillPlan, operations: Sequence[Operation]) -> dict[str, Collection]:
+        """The items of the operations that run for rows of a query of their own."""
         found = {}
         for operation in operations:
-            if operation.rows:
-                name = f"rows of {operation.name}"
-                question = operation.rows.question
-                items = items_of(plan, operation)
-                if lacking := items.lacking(question):
-                    self.problems.append(lacking)
-                parameters = self._bound(question, items.parameters)
-                table = self._ask(name, question, parameters, deferred=operation.deferred)
-                found[operation.name] = table or Table((), ())
+            items = plan.collections[operation.collection]
+            if operation.for_each not in ("repo", "workspace", "once"):
+                about = items_of(plan, operation)
+                deferred = operation.deferred
+                found[operation.collection] = self.answered(items, about, deferred=deferred)
         return found
 
-    def _select(self, part: SelectedRows, seen: set[str]) -> SelectedRows:
-        question, given = part.question, {}
+    def lookups(self, wanted: Sequence[Lookup]) -> dict[str, Mapping[Json, Data]]:
+        return {lookup.name: self._look_up(lookup) for lookup in wanted}
+
+    def _select(
+        self, part: SelectedRows, seen: set[str], about: ItemsOf | None, deferred: bool
+    ) -> SelectedRows:
+        question, given = part.question, about.parameters if about else Data()
         if question is None:
             question, given = self.plan.workspace_repos, {"workspace": part.workspace}
         if question is None:
@@ -197,32 +200,33 @@ class _Asker:
             hint = "add `workspace_repos: {query: ...}` to the catalog"
             self.problems.append(replace(part.place(0), message=message, hint=hint))
             return replace(part, answered=True)
-        name = f"repositories of {part.workspace}" if part.question is None else "repositories"
-        table = self._ask(name, question, self._bound(question, given))
+        if about and (lacking := about.lacking(question)):
+            self.problems.append(lacking)
+        parameters = self._bound(question, given)
+        table = self._ask(part.asked_as, question, parameters, deferred=deferred)
         rows: list[Data] = []
         for row in table.dicts() if table else ():
-            attributes = complete(without_nulls(row), part.workspace)
-            wrong = [*part.faults(attributes)]
+            attributes, wrong = part.kind.selected(row, question)
             if wrong:
-                message = f"the query gives a row that is no repository: {wrong[0].message}"
-                hint = "name the column that has owner/name: `select full_name as repo`"
-                place = question.place
-                self.problems.append(replace(place, message=message, hint=wrong[0].hint or hint))
+                self.problems.append(wrong)
                 break
-            if attributes["repo"] not in seen:  # what is written, or came earlier, goes over it
-                seen.add(attributes["repo"])
+            name = None if about else part.kind.name_of(attributes)
+            if name is None or name not in seen:  # what came earlier goes over it
+                seen.update([] if name is None else [name])
                 rows.append(attributes)
-        if table and not table.rows:
+        if table and not table.rows and part.kind.selects_some:
             self._nothing(question)
-        return replace(part, rows=rows, answered=True)
+        found = replace(part, rows=rows, answered=True)
+        self.problems += faults_of(found) if about else ()
+        return found
 
     def _nothing(self, question: Question) -> None:
         message = f"the query gives no rows: {question.query.text}"
         hint = "is there nothing to do, or may this role not read the table?"
         self.problems.append(replace(question.place, message=message, hint=hint))
 
-    def _look_up(self, lookup: Lookup, rows: Repositories) -> Mapping[Json, Data]:
-        keys = list(dict.fromkeys(self._keys(lookup, rows)))
+    def _look_up(self, lookup: Lookup) -> Mapping[Json, Data]:
+        keys = list(dict.fromkeys(self._keys(lookup)))
         found: dict[Json, Data] = {}
         twice: set[Json] = set()
         for first in range(0, len(keys), KEYS):
@@ -245,9 +249,10 @@ class _Asker:
         self.ambiguous[lookup.name] = frozenset(twice)
         return found
 
-    def _keys(self, lookup: Lookup, rows: Repositories) -> Iterator[Json]:
+    def _keys(self, lookup: Lookup) -> Iterator[Json]:
+        rows = self.plan.collections[lookup.scope].rows
         if lookup.scope == "workspace":
-            return iter(find_workspaces(self.plan, range(len(rows))).names)
+            return iter(find_workspaces(self.plan, range(len(self.plan.repositories))).names)
         return (row[lookup.key] for row in rows if row.get(lookup.key) is not None)
 
     def _bound(self, question: Question, given: Mapping[str, Json]) -> dict[str, Json] | None:
@@ -283,13 +288,28 @@ class _Asker:
         sha256 = hashlib.sha256(orjson.dumps(list(table))).hexdigest()
         self.facts.append(Fact(name, query.text, len(table.rows), sha256, deferred))
 
-    def _kept(self, rows: Repositories, kept: Sequence[int]) -> tuple[Repositories, list[Skipped]]:
-        staying = set(kept)
-        operations = [o.name for o in self.plan.operations if o.for_each == "repo"]
+    def _kept(self, items: Collection, kept: Sequence[int]) -> tuple[Collection, list[Skipped]]:
+        staying, kind = set(kept), items.kind
+        operations = [o.name for o in self.plan.operations if o.for_each == kind.for_each]
         out = [
-            Skipped(operation, row["repo"], "left out by `filter`")
-            for index, row in enumerate(rows)
+            Skipped(operation, kind.name_of(row), "left out by `filter`")
+            for index, row in enumerate(items.rows)
             if index not in staying
             for operation in operations
         ]
-        return Kept(rows, kept), out
+        return replace(items, rows=Kept(items.rows, kept)), out
+
+
+def faults_of(part: SelectedRows) -> list[Problem]:
+    """What is wrong with the rows of an answer, which have no place of their own."""
+    groups = ProblemGroups(part.asked_as)
+    for number, row in enumerate(part.rows, 1):
+        which = f"row {number:,}"
+        for fault in part.kind.faults(row):
+            groups.add(which, partial(_named_fault, part, fault, which))
+    return groups.problems()
+
+
+def _named_fault(part: SelectedRows, fault: Fault, which: str) -> Iterable[Problem]:
+    place = fault.origin or part.place(0)
+    return (replace(place, message=fault.message.replace("the row", which), hint=fault.hint),)

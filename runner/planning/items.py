@@ -5,85 +5,94 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Protocol
 
-from runner.model import BackfillPlan, Data, Json, Payload, Problem, Repositories, Table
-from runner.planning.problems import ProblemGroups
-from runner.planning.repositories import without_nulls
-from runner.spec.document import echo
-from runner.spec.json_limits import MAX_ITEM, text_fault
-
-
-class Source(Protocol):
-    """Everything an operation could run for, in order, before anything is skipped."""
-
-    def __len__(self) -> int: ...
-
-    def contexts(self, base: Data, chosen: Iterable[int]) -> Iterator[tuple[str, Data]]:
-        """Name and rendering context of each chosen item; the context is reused, not kept."""
-
-    def skips(self, index: int, context: Data, operation: str) -> str | None:
-        """Why the item leaves out the operation, or None."""
+from runner.model import BackfillPlan, Collection, Data, Json, Operation, Problem, Rows
+from runner.planning.rows import ordered
+from runner.spec.kinds import WORKSPACE
+from runner.spec.rows import without_nulls
 
 
 @dataclass(frozen=True, slots=True)
-class RepositorySource:
-    rows: Repositories
+class Source:
+    """Everything an operation could run for, in order, before anything is skipped."""
+
+    items: Collection
     order: Sequence[int]
 
     def __len__(self) -> int:
         return len(self.order)
 
-    def contexts(self, base: Data, chosen: Iterable[int]) -> Iterator[tuple[str, Data]]:
-        rows, order, workspaces = self.rows, self.order, dict[str, Data]()
-        context = dict(base)
-        for index in chosen:
-            row = rows[order[index]]
-            context["repo"] = row
-            workspace = row.get("workspace")
-            if workspace is not None:
-                context["workspace"] = workspaces.setdefault(workspace, {"id": workspace})
-            else:
-                context.pop("workspace", None)
-            yield row["repo"], context
+    def contexts(self, base: Data) -> Iterator[tuple[str, Data, Data]]:
+        """Name, row and rendering context of each item; the context is reused, not kept."""
+        rows, kind, context = self.items.rows, self.items.kind, dict(base)
+        for index in self.order:
+            row = rows[index]
+            kind.show(row, context)
+            yield kind.name_of(row), row, context
 
-    def skips(self, index: int, context: Data, operation: str) -> str | None:  # noqa: ARG002
-        skip = context["repo"].get("skip")
-        return "skipped by the repository" if skip and operation in skip else None
+    def skips(self, row: Data, operation: str) -> str | None:
+        """Why the item leaves out the operation, or None."""
+        skip = row.get("skip")
+        skipped = type(skip) is list and operation in skip
+        return self.items.kind.skipping if skipped else None
+
+
+class Sources:
+    """The items of a plan's collections in sending order, found when they are first asked for."""
+
+    def __init__(self, plan: BackfillPlan) -> None:
+        self._plan = plan
+        self._order, self.unknown = ordered(plan.repositories, plan.order_by)
+        self._found: dict[str, Source] = {}
+        self.homeless = 0  # repositories without a workspace, where workspaces are asked for
+
+    def of(self, operation: Operation) -> Source:
+        name = operation.collection
+        if name not in self._found:
+            self._found[name] = self._source(name)
+        return self._found[name]
+
+    def _source(self, name: str) -> Source:
+        items = self._plan.collections[name]
+        if name == "repo":
+            return Source(items, self._order)
+        if name == "workspace":
+            workspaces = find_workspaces(self._plan, self._order)
+            self.homeless = workspaces.homeless
+            items = Collection(items.kind, workspaces)
+        return Source(items, range(len(items.rows)))
 
 
 @dataclass(frozen=True, slots=True)
 class Workspaces:
-    """The workspaces of the repositories, in the order of each one's first repository."""
+    """The workspaces of the repositories, in the order of each one's first repository; then those
+    that the plan lists. Meets `runner.model.Rows`."""
 
-    rows: Repositories
+    repositories: Rows
     members: Mapping[str, array[int]]
     skipping: Mapping[str, Mapping[str, int]]  # workspace -> operation -> how many skip it
     homeless: int  # repositories that belong to no workspace
     names: tuple[str, ...]
     found: Sequence[Mapping[Json, Data]] = ()  # by lookups, by workspace
+    asked: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def contexts(self, base: Data, chosen: Iterable[int]) -> Iterator[tuple[str, Data]]:
-        context = dict(base)
-        for index in chosen:
-            name = self.names[index]
-            context["workspace"] = _Workspace(name, self)
-            yield name, context
+    def __getitem__(self, index: int) -> Data:
+        return _Workspace(self.names[index], self)
 
-    def skips(self, index: int, context: Data, operation: str) -> str | None:  # noqa: ARG002
-        name = self.names[index]
-        count = self.skipping.get(name, {}).get(operation, 0)
-        if count and count == len(self.members[name]):
-            return "skipped by all of its repositories"
-        return None
+    def __iter__(self) -> Iterator[Data]:
+        return (self[index] for index in range(len(self)))
+
+    def place(self, index: int) -> Problem:
+        first = self.members[self.names[index]]
+        return self.repositories.place(first[0]) if first else Problem("", "")
 
 
 class _Workspace(dict[str, Json]):
-    """`workspace` in templates: `id`, and `repos`, its repositories in order, made when read."""
+    """`workspace` in templates: `id`, and `repos`, its repositories in order, made when read.
+    It skips what all of its repositories skip."""
 
     def __init__(self, name: str, workspaces: Workspaces) -> None:
         super().__init__()
@@ -92,98 +101,28 @@ class _Workspace(dict[str, Json]):
         self["id"] = name
         self._workspaces = workspaces
         self._repos: list[str] | None = None
+        every, skipping = len(workspaces.members[name]), workspaces.skipping.get(name)
+        if skipping:
+            self["skip"] = [one for one, count in skipping.items() if count == every]
 
     def __missing__(self, key: str) -> Json:
         if key != "repos":
             raise KeyError(key)
         if self._repos is None:
             members = self._workspaces.members.get(self["id"], ())
-            self._repos = [self._workspaces.rows[index]["repo"] for index in members]
+            rows = self._workspaces.repositories
+            self._repos = [rows[index]["repo"] for index in members]
         return self._repos
 
 
-@dataclass(frozen=True, slots=True)
-class RowItems:
-    """The rows of a query that have a name, and their names."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Json]]
-    names: Sequence[str]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def contexts(self, base: Data, chosen: Iterable[int]) -> Iterator[tuple[str, Data]]:
-        context = dict(base)
-        for index in chosen:
-            context["row"] = dict(zip(self.columns, self.rows[index], strict=True))
-            yield self.names[index], context
-
-    def skips(self, index: int, context: Data, operation: str) -> str | None:  # noqa: ARG002
-        return None
-
-
-def row_items(
-    plan: BackfillPlan, operation: str, table: Table, name: Payload
-) -> tuple[RowItems, list[Problem]]:
-    """The rows with what `name` calls each of them; a problem where it cannot."""
-    groups = ProblemGroups(operation)
-    rows, names = [], []
-    for number, row in enumerate(table.rows, 1):
-        values = dict(zip(table.columns, row, strict=True))
-        context: Data = {"vars": plan.variables, "plan": plan.metadata, "row": values}
-        which = f"row {number:,}"
-        try:
-            called = name(context)["item"]
-        except ValueError:
-            groups.add(which, partial(name.explain, context, which))
-            continue
-        if wrong := _no_name(called):
-            groups.add(which, partial(_refused, name, f"the item of {which} {wrong}"))
-            continue
-        rows.append(row)
-        names.append(str(called))
-    return RowItems(table.columns, rows, names), groups.problems()
-
-
-def _refused(name: Payload, message: str) -> Iterable[Problem]:
-    return (name.problem(message),)
-
-
-def _no_name(value: Json) -> str | None:
-    if value is None or value == "":
-        return "is empty"
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return f"is {echo(value)}; expected text or a number"
-    text = str(value)
-    if len(text) > MAX_ITEM:
-        return f"has {len(text):,} characters, more than {MAX_ITEM:,}"
-    wrong = text_fault(text)
-    return wrong and f"is {wrong}"
-
-
-@dataclass(frozen=True, slots=True)
-class Once:
-    plan: str
-
-    def __len__(self) -> int:
-        return 1
-
-    def contexts(self, base: Data, chosen: Iterable[int]) -> Iterator[tuple[str, Data]]:
-        for _ in chosen:
-            yield self.plan, dict(base)
-
-    def skips(self, index: int, context: Data, operation: str) -> str | None:  # noqa: ARG002
-        return None
-
-
-def find_workspaces(plan: BackfillPlan, order: Sequence[int]) -> Workspaces:
+def find_workspaces(plan: BackfillPlan, order: Iterable[int]) -> Workspaces:
     """The plan's own workspace counts where it lists no repositories at all."""
+    rows = plan.repositories
     members: dict[str, array[int]] = {}
     skipping: dict[str, dict[str, int]] = {}
     homeless = 0
     for index in order:
-        row = plan.repositories[index]
+        row = rows[index]
         workspace = row.get("workspace")
         if workspace is None:
             homeless += 1
@@ -192,8 +131,7 @@ def find_workspaces(plan: BackfillPlan, order: Sequence[int]) -> Workspaces:
         for operation in dict.fromkeys(row.get("skip") or ()):
             counts = skipping.setdefault(workspace, {})
             counts[operation] = counts.get(operation, 0) + 1
-    written = {entry: Data() for entry in plan.workspaces if isinstance(entry, str)}
-    named = plan.found.workspaces or written
+    named = {row["id"]: row for row in plan.collections["workspace"].rows}
     for workspace in named:
         members.setdefault(workspace, array("L"))
     if not members and not homeless and plan.workspace is not None:
@@ -203,6 +141,9 @@ def find_workspaces(plan: BackfillPlan, order: Sequence[int]) -> Workspaces:
         for lookup in plan.lookups
         if lookup.scope == "workspace" and lookup.name in plan.found.attributes
     ]
-    names = tuple(members)
     found.append(named)
-    return Workspaces(plan.repositories, members, skipping, homeless, names, found)
+    return Workspaces(rows, members, skipping, homeless, tuple(members), found)
+
+
+def workspace_collection(plan: BackfillPlan, order: Iterable[int]) -> Collection:
+    return Collection(WORKSPACE, find_workspaces(plan, order))

@@ -42,11 +42,11 @@ def render(
 
 def _one_pass(plan: BackfillPlan, source: Source, renderings: Sequence[_Rendering]) -> None:
     base: Data = {"vars": plan.variables, "plan": plan.metadata, "operation": None}
-    for index, (item, context) in enumerate(source.contexts(base, range(len(source)))):
+    for item, row, context in source.contexts(base):
         named = orjson.dumps(item)
         for rendering in renderings:
             context["operation"] = rendering.described
-            reason = source.skips(index, context, rendering.operation.name)
+            reason = source.skips(row, rendering.operation.name)
             if reason:
                 rendering.skip(item, reason)
             else:

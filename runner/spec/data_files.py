@@ -1,4 +1,4 @@
-"""CSV and JSON Lines files of repositories.
+"""CSV and JSON Lines files of items.
 
 A data file of a million rows is kept as its bytes and one offset a row, so that it can be put
 into another order and read several times in little memory.
@@ -18,14 +18,11 @@ from typing import Any
 from runner.model import Data, Json, Problem
 from runner.spec.document import Path, did_you_mean, echo, problem_at
 from runner.spec.file_text import not_utf8
-from runner.spec.json_limits import MAX_DEPTH, MAX_NAME, fault, fits
-from runner.spec.rows import Fault, RowError, complete, schema_faults
-from runner.spec.units import PRIORITIES
+from runner.spec.json_limits import MAX_DEPTH, fault, fits
+from runner.spec.rows import Fault, RowError, RowKind
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+\Z")
 _DIGITS = 15  # the most that a number has on a side of its point; what is longer is text
 _NUMBER = re.compile(rf"-?(0|[1-9][0-9]{{0,{_DIGITS - 1}}})(\.[0-9]{{1,{_DIGITS}}})?\Z")
-_TEXT_COLUMNS = frozenset({"repo", "workspace", "priority", "owner", "name"})
 _BOOLEANS = {"true": True, "false": False}
 _BOM = b"\xef\xbb\xbf"
 _EXCERPT = 4096
@@ -39,7 +36,7 @@ class CsvRows:
     raw: bytes
     header: tuple[str, ...]
     offsets: array[int]
-    workspace: str | None
+    kind: RowKind
     typed: tuple[str, ...]  # the columns whose cells are more than text
 
     def __len__(self) -> int:
@@ -58,28 +55,13 @@ class CsvRows:
         for column in self.typed:
             if column in row:
                 row[column] = _cell(column, row[column])
-        return complete(row, self.workspace)
+        return self.kind.complete(row)
 
     def faults(self, row: Data) -> Iterable[Fault]:
-        repo, priority = row.get("repo", ""), row.get("priority")
-        faults = []
-        if not _NAME.match(repo):
-            message = f"{echo(repo)} is not a repository" if repo else "`repo` is empty"
-            faults.append(Fault(("repo",), message, "write it as owner/name"))
-        for column in ("repo", "workspace"):
-            if len(row.get(column) or "") > MAX_NAME:
-                message = f"`{column}` has more than {MAX_NAME} characters"
-                faults.append(Fault((column,), message))
-        if priority is not None and priority not in PRIORITIES:
-            message = f"the priority {echo(priority)} is not one of {', '.join(PRIORITIES)}"
-            faults.append(Fault(("priority",), message, did_you_mean(priority, PRIORITIES)))
-        if type(row.get("velocity")) is str:
-            message = f"the velocity {echo(row['velocity'])} is not a number"
-            faults.append(Fault(("velocity",), message))
-        return faults
+        return self.kind.cell_faults(row)
 
     def place(self, index: int, path: Path = ()) -> Problem:  # noqa: ARG002 - a row is one line
-        return _row_place(self.path, self.raw, self.offsets[index])
+        return _row_place(self, index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +71,7 @@ class JsonlRows:
     path: str
     raw: bytes
     offsets: array[int]
-    workspace: str | None
+    kind: RowKind
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -101,19 +83,19 @@ class JsonlRows:
         if suspect and (wrong := fault(row)):
             raise RowError(f"it holds {wrong}")
         if isinstance(row, str):
-            row = {"repo": row}
+            row = self.kind.named(row)
         if not isinstance(row, dict):
             raise RowError("expected an object with `repo`", '{"repo": "owner/name"}')
-        return complete(row, self.workspace)
+        return self.kind.complete(row)
 
     def faults(self, row: Data) -> Iterable[Fault]:
-        return schema_faults(row)
+        return self.kind.faults(row)
 
     def place(self, index: int, path: Path = ()) -> Problem:  # noqa: ARG002 - a row is one line
-        return _row_place(self.path, self.raw, self.offsets[index])
+        return _row_place(self, index)
 
 
-def read_csv(path: str, raw: bytes, workspace: str | None) -> tuple[CsvRows | None, list[Problem]]:
+def read_csv(path: str, raw: bytes, kind: RowKind) -> tuple[CsvRows | None, list[Problem]]:
     raw = raw.removeprefix(_BOM)
     if problem := _encoding_problem(path, raw):
         return None, [problem]
@@ -122,30 +104,30 @@ def read_csv(path: str, raw: bytes, workspace: str | None) -> tuple[CsvRows | No
     try:
         header = tuple(name.strip() for name in _quoted_cells(first))
     except RowError as error:
-        return None, [_header_problem(path, raw, offsets[0], str(error), error.fault.hint)]
-    if wrong := _header_fault(header, first):
-        return None, [_header_problem(path, raw, offsets[0], *wrong)]
-    typed = tuple(column for column in header if column not in _TEXT_COLUMNS)
-    return CsvRows(path, raw, header, offsets[1:], workspace, typed), []
+        return None, [_header_problem(path, raw, offsets[0], kind, str(error), error.fault.hint)]
+    if wrong := _header_fault(header, first, kind.column):
+        return None, [_header_problem(path, raw, offsets[0], kind, *wrong)]
+    typed = tuple(column for column in header if column not in kind.text_columns)
+    return CsvRows(path, raw, header, offsets[1:], kind, typed), []
 
 
-def read_jsonl(
-    path: str, raw: bytes, workspace: str | None
-) -> tuple[JsonlRows | None, list[Problem]]:
+def read_jsonl(path: str, raw: bytes, kind: RowKind) -> tuple[JsonlRows | None, list[Problem]]:
     raw = raw.removeprefix(_BOM)
     if problem := _encoding_problem(path, raw):
         return None, [problem]
-    return JsonlRows(path, raw, _record_offsets(raw, b" \t\r\n", quoted=False), workspace), []
+    return JsonlRows(path, raw, _record_offsets(raw, b" \t\r\n", quoted=False), kind), []
 
 
-def _header_fault(header: tuple[str, ...], line: str) -> tuple[str, str | None] | None:
-    if "repo" not in header:
-        hint = "the first line names the columns, as in: repo,priority,velocity"
+def _header_fault(
+    header: tuple[str, ...], line: str, column: str | None
+) -> tuple[str, str | None] | None:
+    if column is not None and column not in header:
+        hint = f"the first line names the columns, as in: {column},priority,velocity"
         if ";" in line or "\t" in line:
             hint = "separate the columns with commas"
-        elif near := did_you_mean("repo", header):
+        elif near := did_you_mean(column, header):
             hint = f"{near} {hint}"
-        return "the header line has no column `repo`", hint
+        return f"the header line has no column `{column}`", hint
     if "" in header:
         return (
             f"column {header.index('') + 1} has no name in the header line",
@@ -157,9 +139,11 @@ def _header_fault(header: tuple[str, ...], line: str) -> tuple[str, str | None] 
     return None
 
 
-def _header_problem(path: str, raw: bytes, offset: int, message: str, hint: str | None) -> Problem:
-    place = _row_place(path, raw, offset)
-    return Problem(message, path, place.line, 1, place.source, hint, rule="repository")
+def _header_problem(
+    path: str, raw: bytes, offset: int, kind: RowKind, message: str, hint: str | None
+) -> Problem:
+    place = _place(path, raw, offset, kind.called)
+    return Problem(message, path, place.line, 1, place.source, hint, rule=place.rule)
 
 
 def _quoted_cells(text: str) -> list[str]:
@@ -262,8 +246,12 @@ def _encoding_problem(path: str, raw: bytes) -> Problem | None:
     return None
 
 
-def _row_place(path: str, raw: bytes, offset: int) -> Problem:
+def _row_place(rows: CsvRows | JsonlRows, index: int) -> Problem:
+    return _place(rows.path, rows.raw, rows.offsets[index], rows.kind.called)
+
+
+def _place(path: str, raw: bytes, offset: int, rule: str) -> Problem:
     line = raw.count(b"\n", 0, offset) + 1
     text = raw[offset : offset + _EXCERPT].decode("utf-8", "replace").split("\n")[0].rstrip("\r")
-    problem = problem_at(path, text, 1, 1, "", rule="repository")
+    problem = problem_at(path, text, 1, 1, "", rule=rule)
     return Problem("", path, line, 1, problem.source, rule=problem.rule)

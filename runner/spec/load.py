@@ -10,15 +10,16 @@ from pathlib import Path as FilePath
 from runner.errors import InvalidPlan, UsageError
 from runner.model import BackfillPlan, Data, Input, Json, Problem
 from runner.spec.catalog import BUILTIN, Catalog, build_catalog, builtin_source
+from runner.spec.collections import check_rows
 from runner.spec.data_files import read_csv, read_jsonl
 from runner.spec.document import Document, Path, echo, ranked
 from runner.spec.file_text import key_problems, too_large
 from runner.spec.files import MAX_DATA, MAX_YAML, FileRefused, TooLarge, read_named, read_plan
+from runner.spec.kinds import REPOSITORY, RepositoryKind
 from runner.spec.plan import build_plan, known_of
 from runner.spec.plan_document import PlanDocument, check_plan
 from runner.spec.questions import Asking
-from runner.spec.repositories import check_repositories
-from runner.spec.rows import Concatenated, DocumentRows, Rows, SelectedRows, complete
+from runner.spec.rows import Concatenated, DocumentRows, Part, RowKind, SelectedRows
 from runner.spec.secrets import Scrubber, find, mask, suspect
 from runner.spec.strict_yaml import parse
 
@@ -67,7 +68,7 @@ def load_plan(
     overrides = {**known_of(shared or {}, checked, catalog), **(overrides or {})}
     variables = [*checked.value.get("vars", {}), *overrides]
     repositories, complete = reading.repositories(checked, variables)
-    reading.problems += check_repositories(repositories, catalog if whole else None)
+    reading.problems += check_rows(repositories, REPOSITORY, catalog if whole else None)
     plan, wrong = build_plan(
         checked,
         catalog,
@@ -197,57 +198,61 @@ class _Reading:
 
         False where something is wrong with them, so that repositories may be missing.
         """
-        parts: list[Rows] = []
+        parts: list[Part] = []
         inline: tuple[list[Data], list[Path]] = ([], [])
-        workspace = checked.value.get("workspace")
+        kind = RepositoryKind(checked.value.get("workspace"))
         written = checked.value.get("repos", [])
         before, whole = len(self.problems), "repos" not in checked.pruned
         for index, entry in enumerate(written):
             if isinstance(entry, dict) and ("file" in entry or "repo" not in entry):
-                parts.append(DocumentRows(checked.document, *inline, checked=True))
+                parts.append(DocumentRows(checked.document, *inline, kind, checked=True))
                 inline = ([], [])
+                own = RepositoryKind(entry.get("workspace", kind.workspace))
+                path: Path = ("repos", index)
                 if "file" in entry:
-                    rows = self._data_file(checked.document, index, entry, workspace)
+                    rows = self._data_file(checked.document, path, entry["file"], own)
                 else:
-                    rows = self._selected(checked, index, entry, variables)
+                    rows = self._selected(checked, path, entry, own, variables)
                 parts += [] if rows is None else [rows]
             elif entry is not None:
-                row = {"repo": entry} if isinstance(entry, str) else dict(entry)
-                inline[0].append(complete(row, workspace))
+                row = kind.named(entry) if isinstance(entry, str) else dict(entry)
+                inline[0].append(kind.complete(row))
                 inline[1].append(("repos", index))
-        parts.append(DocumentRows(checked.document, *inline, checked=True))
+        parts.append(DocumentRows(checked.document, *inline, kind, checked=True))
         return Concatenated(parts), whole and len(self.problems) == before
 
     def _selected(
-        self, checked: PlanDocument, index: int, entry: Data, variables: Collection[str]
-    ) -> Rows | None:
-        workspace = entry.get("workspace", checked.value.get("workspace"))
-        path: Path = ("repos", index)
-        if "query" not in entry:
-            known = "workspace" in entry
-            return SelectedRows(checked.document, path, None, workspace) if known else None
-        asking = Asking(checked.document, variables)
-        question = asking.question(entry, path)
-        self.problems += asking.problems
-        return SelectedRows(checked.document, path, question, workspace)
+        self,
+        checked: PlanDocument,
+        path: Path,
+        entry: Data,
+        kind: RepositoryKind,
+        variables: Collection[str],
+    ) -> Part | None:
+        if "query" in entry:
+            asking = Asking(checked.document, variables)
+            question = asking.question(entry, path)
+            self.problems += asking.problems
+            return SelectedRows(checked.document, path, kind, question, "repositories")
+        if "workspace" not in entry:
+            return None
+        name = f"repositories of {kind.workspace}"
+        return SelectedRows(checked.document, path, kind, None, name, kind.workspace)
 
-    def _data_file(
-        self, document: Document, index: int, entry: Data, workspace: str | None
-    ) -> Rows | None:
-        name, workspace = entry["file"], entry.get("workspace", workspace)
-        raw = self._named(document, name, ("repos", index, "file"))
+    def _data_file(self, document: Document, at: Path, name: str, kind: RowKind) -> Part | None:
+        raw = self._named(document, name, (*at, "file"))
         if raw is None:
             return None
         path = _beside(document, name)
         if name.endswith(_STREAMED):
             read = read_csv if name.endswith(".csv") else read_jsonl
             self._find_keys(raw, path)
-            rows, problems = read(path, raw, workspace)
+            rows, problems = read(path, raw, kind)
             self.problems += problems
             return rows
-        return self._yaml_rows(raw, path, workspace)
+        return self._yaml_rows(raw, path, kind)
 
-    def _yaml_rows(self, raw: bytes, path: str, workspace: str | None) -> Rows | None:
+    def _yaml_rows(self, raw: bytes, path: str, kind: RowKind) -> Part | None:
         count = len(self.problems)
         listed = self.yaml(raw, path)
         if listed.value is None and len(self.problems) > count:
@@ -257,10 +262,10 @@ class _Reading:
             self.problems.append(listed.problem(message, hint="- owner/name"))
             return None
         rows = [
-            complete(dict(entry) if isinstance(entry, dict) else {"repo": entry}, workspace)
+            kind.complete(dict(entry) if isinstance(entry, dict) else kind.named(entry))
             for entry in listed.value
         ]
-        return DocumentRows(listed, rows, [(n,) for n in range(len(rows))], checked=False)
+        return DocumentRows(listed, rows, [(n,) for n in range(len(rows))], kind)
 
     def _named(self, document: Document, name: str, at: Path) -> bytes | None:
         limit = MAX_DATA if name.endswith(_STREAMED) else MAX_YAML

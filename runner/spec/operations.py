@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runner.model import Data, Draining, Load, Needs, Operation, Pacing, Problem, RowSource, Skipped
+from runner.model import Data, Draining, Load, Needs, Operation, Pacing, Problem, Skipped
 from runner.spec.catalog import Catalog, CatalogEntry
 from runner.spec.document import Document, Path, did_you_mean, echo
 from runner.spec.payload import (
@@ -52,7 +52,7 @@ def build_operation(
         timeout=parse_duration(use["timeout"]) if "timeout" in use else entry.timeout,
         when=when,
         description=entry.description,
-        rows=_rows(entry, asking),
+        collection=entry.for_each if entry.for_each != "row" else own_rows(entry.name),
         repeat=repeat,
         lookups=_lookups(checked, path, use, entry, asking),
         deferred=resolve == "stage",
@@ -71,11 +71,9 @@ def _repeat(
     return (None, []) if written is None else compile_repeat(written, origin)
 
 
-def _rows(entry: CatalogEntry, asking: Askings) -> RowSource | None:
-    written = entry.spec["for_each"]
-    if not isinstance(written, dict):
-        return None
-    return asking.of(entry.document).rows(written, ("operations", entry.name, "for_each"))
+def own_rows(operation: str) -> str:
+    """What the rows of an operation's own query are called."""
+    return f"rows of {operation}"
 
 
 def _until(

@@ -6,16 +6,24 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from runner.model import BackfillPlan, Json, Operation, OrderKey, Problem
+from runner.model import BackfillPlan, Collection, Json, Operation, OrderKey, Problem
 from runner.spec.catalog import Catalog
 from runner.spec.dependencies import find_cycle, stable_order
 from runner.spec.document import did_you_mean, echo
 from runner.spec.json_limits import MAX_EVENT, fault
-from runner.spec.operations import build_operation, check_names, check_needs, choose_operations
+from runner.spec.kinds import REPOSITORY, WORKSPACE, OnceKind, OwnKind
+from runner.spec.operations import (
+    build_operation,
+    check_names,
+    check_needs,
+    choose_operations,
+    own_rows,
+)
 from runner.spec.plan_document import PlanDocument
 from runner.spec.plan_questions import Askings, narrowing
+from runner.spec.questions import OF_ITEMS
 from runner.spec.recurring import check_schedule, schedule
-from runner.spec.rows import Concatenated, RowError
+from runner.spec.rows import Concatenated, DocumentRows, Part, RowError, SelectedRows
 from runner.spec.safeguards import approval, check_control, failure_limit, guards
 
 _VARIABLE = re.compile(r"""\bvars(?:\.|\[["'])([A-Za-z_]\w*)""")
@@ -40,6 +48,7 @@ def build_plan(
     problems = list(check_names(checked, catalog)) if every_operation else []
     problems += check_needs(checked, catalog, chosen)
     operations: dict[str, Operation] = {}
+    variables = {**value.get("vars", {}), **overrides}
     asking = Askings(checked, catalog, [*value.get("vars", {}), *overrides])
     for name, (path, use) in chosen.kept.items():
         operations[name], found = build_operation(checked, path, use, catalog[name], asking)
@@ -56,8 +65,8 @@ def build_plan(
         name=str(value.get("metadata", {}).get("name", "")),
         path=checked.document.path,
         metadata=value.get("metadata", {}),
-        variables={**value.get("vars", {}), **overrides},
-        repositories=repositories,
+        variables=variables,
+        collections=_collections(checked, catalog, asking, operations, repositories, variables),
         workspace=value.get("workspace"),
         operations=tuple(operations[name] for name in order),
         skipped=chosen.skipped,
@@ -74,11 +83,54 @@ def build_plan(
         checks=tuple(asking.checks(operations)),
         coverage=asking.coverage(),
         narrowing=narrowing(value.get("filter")),
-        workspaces=tuple(asking.workspaces()),
         workspace_repos=asking.workspace_repos(),
         requires=value.get("requires", {}).get("environment"),
     )
     return plan, [*problems, *asking.problems]
+
+
+def _collections(
+    checked: PlanDocument,
+    catalog: Catalog,
+    asking: Askings,
+    operations: Mapping[str, Operation],
+    repositories: Concatenated,
+    variables: Mapping[str, Json],
+) -> dict[str, Collection]:
+    """All that operations can run for, by what `Operation.collection` calls it."""
+    metadata = checked.value.get("metadata", {})
+    once = DocumentRows(checked.document, [{}], [()], WORKSPACE, checked=True)
+    found = {
+        "repo": Collection(REPOSITORY, repositories),
+        "workspace": Collection(WORKSPACE, _workspaces(checked, asking)),
+        "once": Collection(OnceKind(str(metadata.get("name", ""))), Concatenated([once])),
+    }
+    shared = {"vars": variables, "plan": metadata}
+    for name, operation in operations.items():
+        if operation.for_each == "row":
+            entry = catalog[name]
+            path, written = ("operations", name, "for_each"), entry.spec["for_each"]
+            asked = asking.of(entry.document)
+            kind = OwnKind(asked.item(written, path), shared)
+            question = asked.question(written, path, OF_ITEMS)
+            rows = SelectedRows(entry.document, path, kind, question, own_rows(name))
+            found[own_rows(name)] = Collection(kind, Concatenated([rows]))
+    return found
+
+
+def _workspaces(checked: PlanDocument, asking: Askings) -> Concatenated:
+    """Those that the plan lists beside those of its repositories, in written order."""
+    parts: list[Part] = []
+    for index, written in enumerate(checked.value.get("workspaces", ())):
+        path = ("workspaces", index)
+        if isinstance(written, dict):
+            question = asking.of(checked.document).question(written, path)
+            name = "workspaces"
+            parts.append(SelectedRows(checked.document, path, WORKSPACE, question, name))
+        elif written is not None:
+            row = WORKSPACE.named(str(written))
+            parts.append(DocumentRows(checked.document, [row], [path], WORKSPACE, checked=True))
+    return Concatenated(parts)
 
 
 def _order_keys(written: Json) -> tuple[OrderKey, ...]:

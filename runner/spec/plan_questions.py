@@ -97,14 +97,6 @@ class Askings:
                 found[one.name] = one
         return tuple(found.values())
 
-    def workspaces(self) -> Iterator[str | Question]:
-        asking = self.of(self.checked.document)
-        for index, written in enumerate(self.checked.value.get("workspaces", ())):
-            if isinstance(written, dict):
-                yield asking.question(written, ("workspaces", index))
-            elif written is not None:
-                yield str(written)
-
     def workspace_repos(self) -> Question | None:
         for document in self.catalog.documents:
             if "workspace_repos" in document.value:

@@ -21,7 +21,6 @@ from runner.model import (
     Problem,
     Query,
     Question,
-    RowSource,
     Selection,
 )
 from runner.spec.columns import columns_of
@@ -117,11 +116,12 @@ class Asking:
             parse_duration(written.get("max_time", "24h")),
         )
 
-    def rows(self, written: Data, path: Path) -> RowSource:
+    def item(self, written: Data, path: Path) -> Payload:
+        """The template that names each of the items at `path`."""
         item = {"item": written["item"]}
         name, wrong = compile_payload([(item, Origin(self.document, path))])
         self.problems += wrong
-        return RowSource(self.question(written, path, OF_ITEMS), name)
+        return name
 
     def coverage(self, written: Mapping[str, Data], path: Path) -> list[Coverage]:
         found = []

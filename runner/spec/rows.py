@@ -1,4 +1,4 @@
-"""Repositories in written order, from the plan and its data files, made only when asked for."""
+"""Items in written order, from the plan, its data files and queries, made only when asked for."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from runner.model import Data, Json, Problem, Question
+from runner.model import Data, Json, Kind, Problem, Question
 from runner.spec.document import Document, Path
-from runner.spec.schema import check_row
 
 
-class Fault(NamedTuple):
-    """What is wrong with a row: where in it, what, and what to do."""
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with a row: where in it, what, and what to do. `origin`: where a template that
+    is at fault is written, where that is not in the row."""
 
     path: Path
     message: str
     hint: str | None = None
+    origin: Problem | None = None
 
 
 class RowError(ValueError):
@@ -29,7 +31,40 @@ class RowError(ValueError):
         self.fault = Fault((), message, hint)
 
 
-class Rows(Protocol):
+class RowKind(Kind, Protocol):
+    """What the rows of a collection are where they are read."""
+
+    @property
+    def column(self) -> str | None:
+        """The column that a table of them must have."""
+
+    @property
+    def text_columns(self) -> frozenset[str]:
+        """The columns of a CSV file that are text, whatever they look like."""
+
+    def named(self, name: Json, /) -> Data:
+        """The row of an item that is written as its name alone."""
+
+    def complete(self, row: Data, /) -> Data:
+        """The row with what follows from it; it may be changed in place."""
+
+    def faults(self, row: Data, /) -> Iterable[Fault]:
+        """What is wrong with the values of a row."""
+
+    def cell_faults(self, row: Data, /) -> Iterable[Fault]:
+        """The same of a row of CSV, whose cells hold no lists or mappings."""
+
+    def selected(self, row: Data, question: Question, /) -> tuple[Data, Problem | None]:
+        """A row of an answer, and why it is none of them."""
+
+    @property
+    def selects_some(self) -> bool:
+        """Is a query that gives no rows a fault?"""
+
+
+class Part(Protocol):
+    """One source of a collection's rows."""
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Data: ...
@@ -43,12 +78,13 @@ class Rows(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DocumentRows:
-    """Repositories written in a YAML document; those of the plan itself are `checked` with it."""
+    """Items written in a YAML document; what its schema has said of them is `checked`."""
 
     document: Document
     rows: Sequence[Data]
     paths: Sequence[Path]
-    checked: bool
+    kind: RowKind
+    checked: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -57,23 +93,27 @@ class DocumentRows:
         return self.rows[index]
 
     def faults(self, row: Data) -> Iterable[Fault]:
-        return () if self.checked else schema_faults(row)
+        return () if self.checked else self.kind.faults(row)
 
     def place(self, index: int, path: Path = ()) -> Problem:
-        return self.document.problem("", (*self.paths[index], *path), rule="repository")
+        return self.document.problem("", (*self.paths[index], *path), rule=self.kind.called)
 
 
 @dataclass(frozen=True, slots=True)
 class SelectedRows:
-    """Repositories that the database is asked for; none until it has been (`answered`).
+    """Items that the database is asked for; none until it has been (`answered`).
 
-    Without a question they are all those of `workspace`, by the catalog's `workspace_repos`.
+    Without a question they are all those of the workspace that is given, by the catalog's
+    `workspace_repos`. `asked_as` is what the question is called; `of_items`: it may ask about the
+    items of its operation.
     """
 
     document: Document
     path: Path
+    kind: RowKind
     question: Question | None
-    workspace: str | None
+    asked_as: str
+    workspace: str | None = None
     rows: Sequence[Data] = ()
     answered: bool = False
 
@@ -84,17 +124,17 @@ class SelectedRows:
         return self.rows[index]
 
     def faults(self, row: Data) -> Iterable[Fault]:
-        return schema_faults(row)
+        return self.kind.faults(row)
 
     def place(self, index: int, path: Path = ()) -> Problem:  # noqa: ARG002
         """Where the query is written: a row of its answer has no place of its own."""
-        return self.document.problem("", self.path, rule="repository")
+        return self.document.problem("", self.path, rule=self.kind.called)
 
 
 class Concatenated:
     """Several sources of rows as one."""
 
-    def __init__(self, parts: Sequence[Rows]) -> None:
+    def __init__(self, parts: Sequence[Part]) -> None:
         self.sources = tuple(parts)
         self.parts = [part for part in parts if len(part)]
         self._ends = list(accumulate(len(part) for part in self.parts))
@@ -125,23 +165,13 @@ class Concatenated:
         part, index = self._find(index)
         return part.place(index, path)
 
-    def _find(self, index: int) -> tuple[Rows, int]:
+    def _find(self, index: int) -> tuple[Part, int]:
         if index < self._ends[0]:
             return self.parts[0], index
         number = bisect_right(self._ends, index)
         return self.parts[number], index - self._ends[number - 1]
 
 
-def schema_faults(row: Json) -> Iterator[Fault]:
-    for path, message, hint in check_row(row):
-        yield Fault(path, message, hint)
-
-
-def complete(row: Data, workspace: str | None) -> Data:
-    """The row with `owner` and `name` taken from `repo`, and the default workspace."""
-    repo = row.get("repo")
-    if type(repo) is str:
-        row["owner"], _, row["name"] = repo.partition("/")
-    if workspace is not None:
-        row.setdefault("workspace", workspace)
-    return row
+def without_nulls(row: Data) -> Data:
+    """A NULL is a missing value, as an empty cell is."""
+    return {key: value for key, value in row.items() if value is not None}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.model import Data, Json, OrderKey, Problem
-from runner.planning.repositories import ordered
+from runner.planning.rows import ordered
 
 VALUES = (
     st.none() | st.integers(-3, 3) | st.sampled_from(["", "a", "b", "10"]) | st.booleans()

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.model import Data
+from runner.spec.collections import check_rows
 from runner.spec.data_files import CsvRows, JsonlRows, read_csv, read_jsonl
-from runner.spec.repositories import check_repositories
-from runner.spec.rows import Concatenated, RowError, Rows
+from runner.spec.kinds import REPOSITORY, RepositoryKind
+from runner.spec.rows import Concatenated, Part, RowError
 from tests.depth import depth
 
 # Cells that are text to us: neither numbers nor booleans.
@@ -25,29 +26,29 @@ CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\r\x00"), max_s
 
 def csv_rows(text: str | bytes, workspace: str | None = None) -> CsvRows:
     raw = text if isinstance(text, bytes) else text.encode()
-    rows, problems = read_csv("f.csv", raw, workspace)
+    rows, problems = read_csv("f.csv", raw, RepositoryKind(workspace))
     assert not problems
     assert rows is not None
     return rows
 
 
 def jsonl_rows(text: str, workspace: str | None = None) -> JsonlRows:
-    rows, problems = read_jsonl("f.jsonl", text.encode(), workspace)
+    rows, problems = read_jsonl("f.jsonl", text.encode(), RepositoryKind(workspace))
     assert not problems
     assert rows is not None
     return rows
 
 
-def listed(rows: Rows) -> list[Data]:
+def listed(rows: Part) -> list[Data]:
     return [{k: v for k, v in row.items() if k not in ("owner", "name")} for row in _all(rows)]
 
 
-def _all(rows: Rows) -> list[Data]:
+def _all(rows: Part) -> list[Data]:
     return [rows[index] for index in range(len(rows))]
 
 
-def faults(rows: Rows) -> list[tuple[int | None, str]]:
-    return [(p.line, p.message) for p in check_repositories(Concatenated([rows]), {"sync"})]
+def faults(rows: Part) -> list[tuple[int | None, str]]:
+    return [(p.line, p.message) for p in check_rows(Concatenated([rows]), REPOSITORY, {"sync"})]
 
 
 def test_cells_are_typed_and_empty_ones_are_missing() -> None:
@@ -116,7 +117,9 @@ def test_what_a_csv_writer_writes_is_read(cells: list[tuple[str, str]], end: str
     ],
 )
 def test_a_table_that_cannot_be_read_is_one_problem(text: str | bytes, words: str) -> None:
-    rows, (problem,) = read_csv("f.csv", text if isinstance(text, bytes) else text.encode(), None)
+    rows, (problem,) = read_csv(
+        "f.csv", text if isinstance(text, bytes) else text.encode(), REPOSITORY
+    )
     assert rows is None
     assert words in problem.message
     assert problem.hint
@@ -224,7 +227,7 @@ def test_what_json_writes_is_read(values: list[Data]) -> None:
 def test_a_repository_is_listed_once_in_whichever_file() -> None:
     one = csv_rows("repo\no/a\no/b\n")
     two = jsonl_rows('"o/c"\n"o/b"\n"o/b"\n')
-    problems = check_repositories(Concatenated([one, two]), set())
+    problems = check_rows(Concatenated([one, two]), REPOSITORY, set())
     assert [(p.path, p.line, p.message) for p in problems] == [
         ("f.jsonl", 2, "`o/b` is listed twice (first in f.csv:3)"),
         ("f.jsonl", 3, "`o/b` is listed twice (first in f.csv:3)"),
@@ -243,9 +246,9 @@ def test_many_rows_take_little_more_than_their_bytes() -> None:
     text = "repo,velocity\n" + "".join(f"owner/name-{n},{n}\n" for n in range(count))
     raw = text.encode()
     tracemalloc.start()
-    rows, _ = read_csv("f.csv", raw, None)
+    rows, _ = read_csv("f.csv", raw, REPOSITORY)
     assert rows is not None
-    check_repositories(Concatenated([rows]), set())
+    check_rows(Concatenated([rows]), REPOSITORY, set())
     held, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert held < 20 * count

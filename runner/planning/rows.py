@@ -1,4 +1,4 @@
-"""A plan's repositories: which of them its filter keeps, what lookups add, and their order."""
+"""The rows of items: which of them a filter keeps, what lookups add, and their order."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
 
-from runner.model import Data, Json, Lookup, Narrowing, OrderKey, Problem, Repositories
+from runner.model import Data, Json, Lookup, Narrowing, OrderKey, Problem, Rows
+from runner.spec.rows import without_nulls
 from runner.spec.units import PRIORITIES, parse_time
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Some repositories of others."""
+    """Some rows of others."""
 
-    rows: Repositories
+    rows: Rows
     kept: Sequence[int]
     asked: bool = False
 
@@ -35,9 +36,9 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Repositories with what lookups have found; what is written goes over it."""
+    """Rows with what lookups have found; what is written goes over it."""
 
-    rows: Repositories
+    rows: Rows
     joins: Sequence[tuple[str, Mapping[Json, Data]]]
     asked: bool = False
 
@@ -62,8 +63,8 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
-    """The repositories that a run began with, whatever a query would give by now."""
+class Listed:
+    """Rows at hand, as those that a run began with, whatever a query would give by now."""
 
     rows: Sequence[Data]
     path: str
@@ -82,46 +83,45 @@ class Remembered:
         return Problem("", self.path)
 
 
-def unjoined(rows: Repositories) -> Repositories:
+def unjoined(rows: Rows) -> Rows:
     """As they were before lookups gave them more."""
     return rows.rows if isinstance(rows, Joined) else rows
 
 
 def joined(
-    rows: Repositories, lookups: Sequence[Lookup], found: Mapping[str, Mapping[Json, Data]]
-) -> Repositories:
+    rows: Rows,
+    lookups: Sequence[Lookup],
+    found: Mapping[str, Mapping[Json, Data]],
+    scope: str,
+) -> Rows:
+    """`scope`: what the rows are of, as `for_each` has it."""
     joins = [
         (lookup.key, found[lookup.name])
         for lookup in lookups
-        if lookup.scope == "repo" and lookup.name in found
+        if lookup.scope == scope and lookup.name in found
     ]
     return Joined(unjoined(rows), joins) if joins else rows
 
 
-def without_nulls(row: Data) -> Data:
-    """A NULL is a missing value, as an empty cell is."""
-    return {key: value for key, value in row.items() if value is not None}
-
-
-def fits_name(narrowing: Narrowing, repo: str) -> bool:
+def fits_name(narrowing: Narrowing, name: str) -> bool:
     """One of the globs fits, where there are any without ``!``, and none of those with it does."""
     out = [glob[1:] for glob in narrowing.globs if glob.startswith("!")]
     into = [glob for glob in narrowing.globs if not glob.startswith("!")]
-    wanted = not into or any(fnmatchcase(repo, glob) for glob in into)
-    return wanted and not any(fnmatchcase(repo, glob) for glob in out)
+    wanted = not into or any(fnmatchcase(name, glob) for glob in into)
+    return wanted and not any(fnmatchcase(name, glob) for glob in out)
 
 
-def fits_age(narrowing: Narrowing, row: Data, now: datetime) -> bool:
-    """ValueError where the repository has no such time: its age is not known."""
+def fits_age(narrowing: Narrowing, name: str, row: Data, now: datetime) -> bool:
+    """ValueError where the item has no such time: its age is not known."""
     written = row.get(narrowing.column)
     if written is None:
-        raise ValueError(f"{row['repo']} has no `{narrowing.column}`, so its age is not known")
+        raise ValueError(f"{name} has no `{narrowing.column}`, so its age is not known")
     age = (now - parse_time(written)).total_seconds()
     newer, older = narrowing.newer_than, narrowing.older_than
     return (newer is None or age <= newer) and (older is None or age > older)
 
 
-def ordered(rows: Repositories, keys: Sequence[OrderKey]) -> tuple[array[int], list[str]]:
+def ordered(rows: Rows, keys: Sequence[OrderKey]) -> tuple[array[int], list[str]]:
     """Indexes of `rows` by `keys`, and the attributes that no row has.
 
     Priorities order by rank, numbers before text, missing values come last whichever way a key
