@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from runner.app.run import prepare, resubmit, resume, run, submit
 from runner.app.session import Session
@@ -16,8 +17,8 @@ from runner.errors import (
     TargetError,
 )
 from runner.execution.context import RunOptions
-from runner.model import BackfillPlan, Json, Summary
-from runner.planning.ledger import LedgerEntry, PlanRun, entry
+from runner.model import BackfillPlan, ExecutionPlan, Json, Summary
+from runner.planning.ledger import LedgerEntry, PlanRun, entry, inputs_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,50 @@ def apply(session: Session, plans: Sequence[BackfillPlan], options: ApplyOptions
     except TargetError as away:
         entries, error = [], error or away
     return Applied(entries, applying.ran, error, left)
+
+
+def adopt(
+    session: Session, plans: Sequence[BackfillPlan], options: ApplyOptions, why: str
+) -> list[LedgerEntry]:
+    """Put plans into the ledger that were carried out before it was kept; nothing is sent.
+
+    Raises `StalePlan` where one is applied already, and `Incomplete` where a run of it is open.
+    """
+    for plan in plans:
+        (before,) = pending(session, [plan], options)
+        if before.state in ("unfinished", "sent"):
+            _refuse_open(before)
+        if before.state == "applied":
+            raise StalePlan(
+                f"{plan.name} is applied already", hint="`backfill runs` lists its runs"
+            )
+        _adopt(session, plan, options, why)
+    return pending(session, plans, options)
+
+
+def _adopt(session: Session, plan: BackfillPlan, options: ApplyOptions, why: str) -> None:
+    from ulid import ULID
+
+    run_id, path = str(ULID()), str(Path(plan.path).resolve())
+    target = session.target(options.target, plan.path)
+    environment = session.environment(plan.path)
+    digest = inputs_digest(plan.inputs, options.variables)
+    nothing = ExecutionPlan(
+        plan.name, path, digest, (), (), (), metadata=plan.metadata, inputs=plan.inputs
+    )
+    with session.lock(plan.name, target.address, run_id) as lease:
+        journal = session.store.start(
+            run_id,
+            nothing,
+            lease,
+            target=session.named_target(options.target, plan.path),
+            address=target.address,
+            environment=environment.name if environment else "",
+            variables=options.variables,
+            follow=False,
+            baseline=why,
+        )
+        journal.end("completed", f"baseline: {why}")
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -29,9 +29,12 @@ from runner.cli.options import (
 from runner.cli.printing import Terminal, append_summary, print_json, say_in_comment, wants_color
 from runner.errors import BackfillError, UsageError
 from runner.execution.context import RunOptions
+from runner.spec.document import did_you_mean
 
 if TYPE_CHECKING:
     from runner.app.apply import Applied
+    from runner.model import BackfillPlan
+    from runner.planning.ledger import LedgerEntry
 
 
 @click.command(
@@ -65,6 +68,15 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Resume a run that has not come to its end, in place of stopping there.",
 )
+@click.option(
+    "--baseline",
+    multiple=True,
+    metavar="NAME",
+    help="Put this plan into the ledger as applied, and send nothing: it was carried out before.",
+)
+@click.option(
+    "--reason", metavar="TEXT", default="", help="With --baseline: why, for whoever asks later."
+)
 @summary_file_option("Add a summary of each run, and of the plans, in Markdown to this file.")
 @click.option(
     "--detach",
@@ -82,6 +94,8 @@ def apply_command(
     var_files: tuple[str, ...],
     target: str | None,
     again: tuple[str, ...],
+    baseline: tuple[str, ...],
+    reason: str,
     form: str,
     changed_since: str | None,
     *,
@@ -100,31 +114,27 @@ def apply_command(
     --again names it. Plans go by `metadata.version`, then by file name, after those of their
     `metadata.depends_on`.
     """
-    from runner.app.apply import ApplyOptions, apply, pending
+    from runner.app.apply import ApplyOptions, adopt, apply, pending
     from runner.app.plan_files import plans_to_apply
-    from runner.output.ledger import ledger_json, ledger_text
+    from runner.output.ledger import ledger_json
 
     overrides = read_variables(variables, var_files)
-    if dry_run:
-        _refuse("--dry-run", ("yes", "again", "go_on", "detach", "comment"))
-    elif everything:
-        raise UsageError("--all does nothing without --dry-run")
+    _refuse_without_effect()
     plans = plans_to_apply(session, paths, overrides, changed_since, strict=strict)
     file = summary_file()
     read = [path for plan in plans for path, _ in plan.inputs]
     refuse_inputs({"--summary-file": file}, [*read, *var_files])
-    unknown = set(again) - {plan.name for plan in plans}
-    if unknown:
-        raise UsageError(f"--again: there is no plan `{min(unknown)}` in {', '.join(paths)}")
+    _refuse_unknown({"--again": again, "--baseline": baseline}, plans, paths)
     options = ApplyOptions(target, overrides, again, go_on, detach, RunOptions(yes=yes))
+    if baseline:
+        adopted = [plan for plan in plans if plan.name in baseline]
+        entries = adopt(session, adopted, options, reason.strip())
+        _print(entries, entries, form)
+        return 0
     if dry_run:
         entries = pending(session, plans, options)
         shown = [entry for entry in entries if everything or entry.state != "applied"]
-        if form == "json":
-            print_json(ledger_json(shown))
-        else:
-            color = wants_color(sys.stdout)
-            click.echo(ledger_text(shown, color=color) if shown else _nothing(len(entries)))
+        _print(shown, entries, form)
         return 0
     session.reporter = Terminal(session, "text", summary_file=file, results=form == "text")
     applied = apply(session, plans, options)
@@ -140,11 +150,46 @@ def apply_command(
     return status_of(applied.open) if applied.open else 0
 
 
+def _refuse_without_effect() -> None:
+    """Raises `UsageError`."""
+    if given("dry_run"):
+        _refuse("--dry-run", ("yes", "again", "go_on", "detach", "comment"))
+    elif given("everything"):
+        raise UsageError("--all does nothing without --dry-run")
+    if given("baseline"):
+        _refuse("--baseline", ("dry_run", "yes", "again", "go_on", "detach", "comment"))
+        if not click.get_current_context().params["reason"].strip():
+            raise UsageError("--baseline wants --reason TEXT", hint="why it counts as applied")
+    elif given("reason"):
+        raise UsageError("--reason does nothing without --baseline")
+
+
 def _refuse(option: str, others: Sequence[str]) -> None:
-    names = {"go_on": "resume"}
+    names = {"go_on": "resume", "dry_run": "dry-run"}
     for name in others:
         if given(name):
             raise UsageError(f"--{names.get(name, name)} does nothing with {option}")
+
+
+def _refuse_unknown(
+    options: Mapping[str, Sequence[str]], plans: Sequence[BackfillPlan], paths: Sequence[str]
+) -> None:
+    known = [plan.name for plan in plans]
+    for option, names in options.items():
+        for name in names:
+            if name not in known:
+                message = f"{option}: there is no plan `{name}` in {', '.join(paths)}"
+                raise UsageError(message, hint=did_you_mean(name, known))
+
+
+def _print(shown: Sequence[LedgerEntry], entries: Sequence[LedgerEntry], form: str) -> None:
+    from runner.output.ledger import ledger_json, ledger_text
+
+    if form == "json":
+        print_json(ledger_json(shown))
+    else:
+        color = wants_color(sys.stdout)
+        click.echo(ledger_text(shown, color=color) if shown else _nothing(len(entries)))
 
 
 def _nothing(count: int) -> str:

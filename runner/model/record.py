@@ -18,7 +18,8 @@ from runner.model.run import CheckResult, Job, Outcome, RunStatus, StageRecord
 @dataclass(frozen=True, slots=True)
 class RunRecord:
     """What a run was started with; `reason`: why it ended before its plan did, where known;
-    `environment`: the one of the project file that it works in, empty for none."""
+    `environment`: the one of the project file that it works in, empty for none. `baseline`: why it
+    counts as applied though nothing was sent; None for a run that sends."""
 
     id: str
     plan: str
@@ -39,6 +40,12 @@ class RunRecord:
     delay: float | None
     reason: str | None = None
     environment: str = ""
+    baseline: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Where its events go, for people."""
+        return f"{self.environment}: {self.target}" if self.environment else self.target
 
 
 class Waited(NamedTuple):

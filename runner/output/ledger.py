@@ -25,9 +25,18 @@ def ledger_text(entries: Sequence[LedgerEntry], *, color: bool) -> str:
     for entry in entries:
         word = f"{entry.state:10}"
         word = styled(word, _COLORS[entry.state]) if color else word
-        run = f"  run {entry.run.run_id}, {words.moment(entry.run.at)} UTC" if entry.run else ""
-        lines.append(f"{word}  {visible(entry.name)}  {visible(entry.path)}{run}")
+        lines.append(f"{word}  {visible(entry.name)}  {visible(entry.path)}{_run(entry)}")
     return "\n".join(lines)
+
+
+def _run(entry: LedgerEntry) -> str:
+    run = entry.run
+    if run is None:
+        return ""
+    at = f"{words.moment(run.at)} UTC"
+    if run.baseline:
+        return f"  baseline of {at}: {visible(redact(run.baseline))}"
+    return f"  run {run.run_id}, {at}"
 
 
 def ledger_json(entries: Sequence[LedgerEntry]) -> list[dict[str, object]]:
@@ -39,6 +48,7 @@ def ledger_json(entries: Sequence[LedgerEntry]) -> list[dict[str, object]]:
             "depends_on": list(entry.depends_on),
             "run_id": entry.run.run_id if entry.run else None,
             "status": entry.run.status if entry.run else None,
+            "baseline": entry.run.baseline and redact(entry.run.baseline) if entry.run else None,
         }
         for entry in entries
     ]

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 COLORS = {
     "completed": "green",
+    "baseline": "green",
     "running": "cyan",
     "failed": "red",
     "dead": "red",
@@ -61,7 +62,7 @@ def write_view(view: RunView, out: TextIO, *, color: bool) -> None:
         shown = styled(shown, COLORS[state], bold=True)
     took = format_duration(round(view.driven.seconds, 1))
     lines = [
-        f"{shown}  {visible(record.plan)} → {visible(record.target)}, {_since(view)} ({took})",
+        f"{shown}  {visible(record.plan)} → {visible(record.place)}, {_since(view)} ({took})",
         *(_stage(view, stage) for stage in view.stages),
     ]
     if record.reason:
@@ -104,7 +105,7 @@ def write_lines(lines: Sequence[RunLine], out: TextIO, *, color: bool, width: in
             f"{line.sent:,}/{record.planned:,}",
             f"{sum(line.outcomes.values()) - line.outcomes.get('completed', 0):,}",
             Text(visible(record.plan)),
-            Text(visible(record.target)),
+            Text(visible(record.place)),
         )
     console.print(table)
 
@@ -112,7 +113,7 @@ def write_lines(lines: Sequence[RunLine], out: TextIO, *, color: bool, width: in
 def write_story(view: RunView, notes: Iterable[Note], waits: Iterable[Waited], out: TextIO) -> None:
     """The journal as a story: what was noted, and what was waited for, in order of time."""
     names = {stage.number: stage.operation for stage in view.stages}
-    told = [(view.record.started_at, f"started: {view.record.plan} → {view.record.target}")]
+    told = [(view.record.started_at, f"started: {view.record.plan} → {view.record.place}")]
     told += [(note.at, note.message) for note in notes]
     told += [(wait.began, _waited(wait, names)) for wait in waits]
     for stage in view.stages:
@@ -307,6 +308,7 @@ def _record(record: RunRecord, holder: str | None) -> dict[str, Any]:
         "plan": record.plan,
         "path": record.path,
         "target": record.target,
+        "environment": record.environment or None,
         "state": words.state(record, holder),
         "status": record.status,
         "digest": record.digest,
@@ -316,6 +318,7 @@ def _record(record: RunRecord, holder: str | None) -> dict[str, Any]:
         "carried_out_by": holder,
         "reason": record.reason and redact(record.reason),
         "parent": record.parent,
+        "baseline": record.baseline and redact(record.baseline),
     }
 
 
@@ -334,7 +337,7 @@ def run_markdown(view: RunView, room: int = MAX_CHARACTERS) -> str:
     record, state = view.record, words.state(view.record, view.holder)
     took = format_duration(round(view.driven.seconds, 1))
     head = (
-        f"### {_SIGNS.get(state, '⚠️')} Backfill {code(record.plan)} → {code(record.target)}: "
+        f"### {_SIGNS.get(state, '⚠️')} Backfill {code(record.plan)} → {code(record.place)}: "
         f"**{state}**"
     )
     about = f"Run {code(record.id)}, started {words.moment(record.started_at)} UTC, {took}"

@@ -45,7 +45,10 @@ _NONE_JUST_NOW = "no worker is at it just now; if none comes"
 
 
 def state(record: RunRecord, holder: str | None) -> str:
-    """The run's status, but ``dead`` where it should be under way and no process carries it out."""
+    """The run's status, but ``dead`` where it should be under way and no process carries it out,
+    and ``baseline`` where none was needed."""
+    if record.baseline:
+        return "baseline"
     if record.status != "running":
         return record.status
     if holder is None:

@@ -17,13 +17,15 @@ PlanState = Literal["pending", "applied", "changed", "sent", "failed", "unfinish
 
 
 class PlanRun(NamedTuple):
-    """A run of a plan: `seal` is that of the files it was made of; `done` with all its retries."""
+    """A run of a plan: `seal` is that of the files it was made of; `done` with all its retries.
+    `baseline`: see `runner.model.RunRecord`."""
 
     run_id: str
     status: RunStatus
     seal: str
     done: bool
     at: float
+    baseline: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

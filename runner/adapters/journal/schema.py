@@ -18,6 +18,7 @@ CREATE TABLE runs (
   target TEXT NOT NULL,               -- as it was named
   address TEXT NOT NULL,              -- what that meant: see Target.address
   environment TEXT NOT NULL,          -- of the project file; empty: none
+  baseline TEXT,                      -- why it counts as applied though nothing was sent
   variables TEXT NOT NULL,            -- JSON: the --var overrides
   planned BIGINT NOT NULL,
   follow BOOLEAN NOT NULL,

@@ -45,7 +45,7 @@ from runner.planning.serialize import dump_head, load_head
 _COLUMNS = (
     *("id", "plan", "path", "digest", "target", "address", "variables", "planned", "follow"),
     *("status", "started_at", "ended_at", "head", "parent", "wanted", "batch_size", "delay"),
-    *("reason", "environment"),
+    *("reason", "environment", "baseline"),
 )
 _RECORD = f"SELECT {', '.join(_COLUMNS)} FROM runs"
 # With the run's lease, all of it NULL where there is none.
@@ -182,6 +182,7 @@ class StateReader:
                     inputs_digest(load_head(record.head).inputs, record.variables),
                     chains.is_done(connection, record),
                     record.started_at,
+                    record.baseline,
                 )
                 for record in records
             ]
@@ -263,11 +264,12 @@ class Store(StateReader):
         return leases.park(lease, until, holder)
 
     def start(self, run_id: str, plan: ExecutionPlan, lease: Lease, **record: Any) -> JournalWriter:
-        """Write down a new run; `record` has target, address, variables, follow, parent, source,
-        and `origins`: of a retry, what its events stand for, by position (see `retriable`)."""
+        """Write down a new run; `record` has target, address, environment, variables, follow,
+        parent, source, baseline, and `origins`: of a retry, what its events stand for, by position
+        (see `retriable`)."""
         origins = record.pop("origins", {})
         started_at = self._clock()
-        values = {"parent": None, "source": None} | record
+        values = {"parent": None, "source": None, "baseline": None} | record
         values |= {
             "id": run_id,
             "plan": plan.name,
