@@ -8,6 +8,7 @@ SANDBOX_LIMITS bounds the fork: JSON of a limit's name, as `resource` has it, to
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -24,15 +25,25 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
+import runner
+
 CLIENT = Path(__file__).with_name("warm_client.py")
 _READY = "ready"
+# Beside all of ours: what others import only when they are used.
 _IMPORTED = (
-    "httpx",
-    "jinja2",
+    "anyio._backends._asyncio",
+    "concurrent.futures.thread",
+    "encodings.idna",
     "jsonschema_rs",
     "psycopg",
-    "rich.console",
-    "uvicorn",
+    "rich.live",
+    "rich.table",
+    "sqlalchemy.dialects.postgresql.psycopg",
+    "sqlalchemy.dialects.sqlite",
+    "statistics",
+    "uvicorn.lifespan.off",
+    "uvicorn.protocols.http.h11_impl",
+    "yaml",
 )
 
 
@@ -51,13 +62,11 @@ def serving() -> Iterator[str]:
 
 
 def serve(path: str) -> NoReturn:
-    from runner import cli
-
-    for name in (
-        *(f"runner.cli.{one.name}" for one in pkgutil.iter_modules(cli.__path__)),
-        *_IMPORTED,
-    ):
-        importlib.import_module(name)
+    ours = (one.name for one in pkgutil.walk_packages(runner.__path__, "runner."))
+    for name in (*ours, *_IMPORTED):
+        if name != "runner.__main__":
+            importlib.import_module(name)
+    gc.freeze()  # no fork looks through it, and copies it
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
