@@ -59,7 +59,7 @@ def _read(
         return None, [Finding("plan", "fail", str(error), error.hint)]
     stages = f"{len(plan.stages):,} stage{'' if len(plan.stages) == 1 else 's'}"
     message = f"{plan.name}: {plan.events:,} event{'' if plan.events == 1 else 's'}, {stages}"
-    if plan.may_send:
+    if plan.may_send or plan.if_empty == "ok":
         return plan, [Finding("plan", "ok", f"{message}; every payload fits its contract")]
     hint = "`backfill plan` shows what is skipped and why"
     return plan, [Finding("plan", "fail", f"{message}: there is nothing to send", hint)]

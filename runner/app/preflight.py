@@ -27,6 +27,7 @@ from runner.execution.ports import Seen
 from runner.model import ExecutionPlan, Finding, Problem, RunRecord
 from runner.planning.estimate import needed
 from runner.spec.files import FileRefused, read_named
+from runner.spec.warnings import accepted
 
 FOLDER = "approvals"
 _LARGEST = 64 * 1024  # bytes of a file that is looked into
@@ -66,7 +67,7 @@ def confirm(
 
     `before` says what should be known before the answer.
     """
-    ask = not (options.yes or target.local)
+    ask = plan.may_send and not (options.yes or target.local)
     events = f"{plan.events:,} event{'' if plan.events == 1 else 's'}"
     if ask and session.confirm is None:
         message = f"{events} would go to {target.name}, and there is no terminal to ask"
@@ -83,9 +84,9 @@ def refuse_own_files(plan: ExecutionPlan, options: RunOptions) -> None:
 
 
 def refuse_empty(plan: ExecutionPlan) -> None:
-    """Refuse what cannot be what anybody wanted."""
-    if not plan.may_send:
-        hint = "`backfill plan` shows what is skipped and why"
+    """Raises `PreflightRefused` where there is nothing to do, unless the plan says that it may."""
+    if not plan.may_send and plan.if_empty == "fail":
+        hint = "`backfill plan` shows what is skipped and why; `if_empty: ok` where that is fine"
         raise PreflightRefused("there is nothing to send: the plan has no events", hint=hint)
 
 
@@ -167,7 +168,12 @@ def examine_plan(session: Session, plan: ExecutionPlan, *, thorough: bool) -> li
     Raises `TargetError` and `PreflightRefused` for a database that is not there, unless `thorough`.
     """
     found = [
-        Finding("plan", "warn", f"{warning.message} ({warning.path})", warning.hint)
+        Finding(
+            "plan",
+            "ok" if warning.accepted else "warn",
+            f"{warning.message} ({warning.path})",
+            f"accepted: {warning.accepted}" if warning.accepted else warning.hint,
+        )
         for warning in plan.warnings
         if thorough
     ]
@@ -195,15 +201,14 @@ def handler_warnings(plan: ExecutionPlan, target: Target) -> list[Problem]:
     if target.kind != "embedded" or not silent:
         return []
     names = ", ".join(f"`{event}`" for event in sorted(silent))
-    return [
-        Problem(
-            f"the embedded target has no handler for {names}: no job will start",
-            plan.path,
-            hint="name one in the plan's `handlers`, or choose a server with --target",
-            severity="warning",
-            rule="no-handler",
-        )
-    ]
+    warning = Problem(
+        f"the embedded target has no handler for {names}: no job will start",
+        plan.path,
+        hint="name one in the plan's `handlers`, or choose a server with --target",
+        severity="warning",
+        rule="no-handler",
+    )
+    return list(accepted([warning], plan.accept))
 
 
 def _asked(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Finding]:

@@ -45,6 +45,7 @@ from runner.model.json import (
 )
 from runner.model.patience import Patience
 from runner.model.plan import (
+    Advice,
     Amount,
     BackfillPlan,
     Collection,
@@ -57,6 +58,7 @@ from runner.model.plan import (
     GithubGuard,
     GuardSpec,
     HttpGuard,
+    IfEmpty,
     Input,
     Kind,
     Load,
@@ -71,6 +73,7 @@ from runner.model.plan import (
     Wait,
 )
 from runner.model.problem import (
+    Acceptance,
     Finding,
     Level,
     Payload,
@@ -134,6 +137,8 @@ __all__ = [
     "OUTCOMES",
     "RUN_STARTED",
     "UNDECIDED",
+    "Acceptance",
+    "Advice",
     "Amount",
     "BackfillPlan",
     "BoundQuestion",
@@ -171,6 +176,7 @@ __all__ = [
     "GuardSpec",
     "Health",
     "HttpGuard",
+    "IfEmpty",
     "Input",
     "ItemKind",
     "Items",

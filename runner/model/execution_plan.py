@@ -13,6 +13,7 @@ from runner.model.plan import (
     FailureLimit,
     ForEach,
     GuardSpec,
+    IfEmpty,
     Input,
     OnFailure,
     Pacing,
@@ -187,6 +188,8 @@ class ExecutionPlan:
     facts: tuple[Fact, ...] = ()
     coverage: tuple[Measure, ...] = ()
     answered_at: str | None = None
+    if_empty: IfEmpty = "fail"
+    accept: Mapping[str, str] = field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
     requires: str | None = None
 

@@ -21,12 +21,13 @@ from runner.model.asking import (
     Question,
 )
 from runner.model.json import Data, Json
-from runner.model.problem import Payload, Problem
+from runner.model.problem import Acceptance, Payload, Problem
 
 ForEach: TypeAlias = str  # repo, workspace, once, or row: those of the operation's own query
 Wait = Literal["sent", "completed"]
 Load = Literal["internal", "external", "heavy"]
 OnFailure = Literal["stop", "continue"]
+IfEmpty = Literal["fail", "ok"]
 
 
 class Input(NamedTuple):
@@ -85,6 +86,17 @@ class Operation:
     deferred: bool = False  # its lookups and rows are asked when its stage starts
     until: Draining | None = None
     needs: Needs | None = None
+    advice: tuple[Advice, ...] = ()
+
+
+class Advice(NamedTuple):
+    """A catalog's own warning for items of which `condition` is true; `place` has no message."""
+
+    name: str
+    condition: Condition
+    message: str
+    hint: str | None
+    place: Problem
 
 
 class Condition(Protocol):
@@ -207,6 +219,8 @@ class BackfillPlan:
     narrowing: Narrowing | None = None
     workspace_repos: Question | None = None  # how a workspace's repositories are found
     found: Found = field(default_factory=Found)
+    if_empty: IfEmpty = "fail"
+    accept: Mapping[str, Acceptance] = field(default_factory=dict)
     requires: str | None = None  # the environment where it must have been proved before
 
     @property

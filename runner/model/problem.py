@@ -13,7 +13,10 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong (or unwise) in a file: what, where (1-based), and what to do."""
+    """Something wrong (or unwise) in a file: what, where (1-based), and what to do.
+
+    `rule`: the name of what it breaks, or of the warning. `accepted`: why the plan accepts it.
+    """
 
     message: str
     path: str
@@ -23,6 +26,14 @@ class Problem:
     hint: str | None = None
     severity: Severity = "error"
     rule: str = "plan"
+    accepted: str | None = None
+
+
+class Acceptance(NamedTuple):
+    """Why a plan accepts a warning; `place`: a problem with an empty message where it says so."""
+
+    reason: str
+    place: Problem
 
 
 class Payload(Protocol):

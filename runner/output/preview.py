@@ -199,6 +199,7 @@ def write_json(plan: ExecutionPlan, out: TextIO, *, target: str) -> None:
                 "column": warning.column,
                 "hint": warning.hint,
                 "rule": warning.rule,
+                "accepted": warning.accepted,
             }
             for warning in plan.warnings
         ],

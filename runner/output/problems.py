@@ -5,6 +5,7 @@ Those are annotations of lines, and SARIF for code scanning.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from urllib.parse import quote
@@ -14,7 +15,7 @@ from runner.output.text import columns, shortened, styled, visible
 from runner.output.words import counted
 from runner.version import __version__
 
-_COLORS = {"error": "red", "warning": "yellow"}
+_COLORS = {"error": "red", "warning": "yellow", "accepted": "green"}
 _EXCERPT = 68  # columns of a source line that are shown
 
 
@@ -35,20 +36,28 @@ def problems_json(problems: Iterable[Problem]) -> list[dict[str, object]]:
             "column": problem.column,
             "hint": problem.hint,
             "rule": problem.rule,
+            "accepted": problem.accepted,
         }
         for problem in problems
     ]
 
 
+def kind_of(problem: Problem) -> str:
+    """A warning that the plan accepts is none to act on."""
+    return "accepted" if problem.accepted else problem.severity
+
+
 def _block(problem: Problem, *, color: bool) -> str:
     place = [problem.path, *[str(n) for n in (problem.line, problem.column) if n is not None]]
-    severity = f"{problem.severity}:"
-    if color:
-        severity = styled(severity, _COLORS[problem.severity], bold=True)
-    lines = [f"{visible(':'.join(place))}: {severity} {visible(problem.message)}"]
+    word = kind_of(problem)
+    head = styled(f"{word}:", _COLORS[word], bold=True) if color else f"{word}:"
+    name = f" ({problem.rule})" if problem.severity == "warning" else ""
+    lines = [f"{visible(':'.join(place))}: {head} {visible(problem.message)}{name}"]
     if problem.source is not None and problem.line is not None:
         lines += _excerpt(problem.line, problem.column or 1, problem.source)
-    if problem.hint:
+    if problem.accepted:
+        lines.append(f"   accepted: {visible(problem.accepted)}")
+    elif problem.hint:
         lines.append(f"   hint: {visible(problem.hint)}")
     return "\n".join(lines)
 
@@ -66,12 +75,14 @@ def _excerpt(line: int, column: int, source: str) -> list[str]:
 
 
 def _count(problems: Sequence[Problem]) -> str:
-    counts = []
-    for severity in ("error", "warning"):
-        number = sum(problem.severity == severity for problem in problems)
-        if number:
-            counts.append(f"{number} {severity}{'' if number == 1 else 's'}")
-    return ", ".join(counts)
+    counts = Counter(map(kind_of, problems))
+    found = [
+        f"{counts[word]} {word}{'' if counts[word] == 1 else 's'}"
+        for word in ("error", "warning")
+        if counts[word]
+    ]
+    found += [f"{counts['accepted']} accepted"] if counts["accepted"] else []
+    return ", ".join(found)
 
 
 _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
@@ -85,7 +96,7 @@ def findings_text(findings: Sequence[Finding], *, color: bool) -> str:
         mark, paint = _MARKS[level]
         mark = styled(mark, paint, bold=True) if color else mark
         lines.append(f" {mark} {about:<{wide}}  {visible(message)}")
-        if hint and level != "ok":
+        if hint and (level != "ok" or hint.startswith("accepted: ")):
             lines.append(f"   {'':<{wide}}  → {visible(hint)}")
     return "\n".join([*lines, "", verdict(findings)])
 
@@ -109,14 +120,15 @@ def findings_json(findings: Sequence[Finding]) -> dict[str, object]:
 MOST_OF_A_LEVEL = 10  # annotations that GitHub shows of a step: it hides the others silently
 MOST_RESULTS = 25_000  # results that GitHub takes in one SARIF file
 _LEVELS = ("error", "warning")
+_NOTICE = {"error": "error", "warning": "warning", "accepted": "notice"}
 
 
 def annotations_of(problems: Iterable[Problem]) -> list[str]:
     """``::error file=,line=,col=::message``, errors first; what GitHub would hide is counted."""
     problems = list(problems)
     lines, hidden = [], 0
-    for level in _LEVELS:
-        of_level = [problem for problem in problems if problem.severity == level]
+    for level in _NOTICE:
+        of_level = [problem for problem in problems if kind_of(problem) == level]
         lines += [_annotation(problem) for problem in of_level[:MOST_OF_A_LEVEL]]
         hidden += max(0, len(of_level) - MOST_OF_A_LEVEL)
     if hidden:
@@ -149,7 +161,7 @@ def sarif(problems: Sequence[Problem]) -> dict[str, object]:
 def _annotation(problem: Problem) -> str:
     place = {"file": problem.path, "line": problem.line, "col": problem.column}
     given = ",".join(f"{key}={_property(value)}" for key, value in place.items() if value)
-    return f"::{problem.severity} {given}::{_data(_text(problem))}"
+    return f"::{_NOTICE[kind_of(problem)]} {given}::{_data(_text(problem))}"
 
 
 def _result(problem: Problem, rules: Sequence[str]) -> dict[str, object]:
@@ -159,18 +171,21 @@ def _result(problem: Problem, rules: Sequence[str]) -> dict[str, object]:
     if problem.line:
         start = {"startLine": problem.line, "startColumn": problem.column}
         location["region"] = {key: value for key, value in start.items() if value}
+    suppressed = {"kind": "inSource", "justification": problem.accepted}
     return {
         "ruleId": problem.rule,
         "ruleIndex": rules.index(problem.rule),
         "level": problem.severity,
         "message": {"text": _text(problem)},
         "locations": [{"physicalLocation": location}],
+        **({"suppressions": [suppressed]} if problem.accepted else {}),
     }
 
 
 def _text(problem: Problem) -> str:
     hint = f" ({problem.hint})" if problem.hint else ""
-    return visible(f"{problem.message}{hint}")
+    accepted = f" (accepted: {problem.accepted})" if problem.accepted else ""
+    return visible(f"{problem.message}{accepted or hint}")
 
 
 def _data(text: str) -> str:

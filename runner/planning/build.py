@@ -23,6 +23,7 @@ from runner.planning.items import Sources
 from runner.planning.render import render
 from runner.spec.document import ranked
 from runner.spec.rendering import BUDGET
+from runner.spec.warnings import accepted, not_occurring, reasons_of, strictly
 
 _FORM = "backfill/v1"
 
@@ -56,6 +57,7 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
     for operation, rendered in zip(plan.operations, render(plan, pairs), strict=True):
         skipped += rendered.skipped
         problems += rendered.problems
+        warnings += rendered.warnings
         binder.runs(operation, rendered.skipped)
         if rendered.items.count or operation.deferred or operation.until:
             stage = _stage(len(stages) + 1, operation, rendered.items, plan.canary, begins)
@@ -72,21 +74,22 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
     problems += binder.problems
     digest.update(orjson.dumps([checks, [list(fact) for fact in plan.found.facts]]))
     warnings += _scope_warnings(plan, sources)
-    if not any(stage.total for stage in stages) and not problems:
-        later = " today" if any(stage.deferred for stage in stages) else ""
-        message = f"there is nothing to send{later}: every item is skipped"
-        warnings.append(_warning(plan, message, "empty"))
-    if strict:
-        problems += [replace(warning, severity="error") for warning in warnings]
+    if not any(stage.total for stage in stages) and not problems and plan.if_empty == "fail":
+        warnings.append(_empty(plan, later=any(stage.deferred for stage in stages)))
+    warnings += not_occurring(warnings, plan.accept)
+    reasons = reasons_of(plan)
+    judged = accepted(warnings, reasons)
+    if strict and any(not warning.accepted for warning in judged):
+        problems += strictly(judged)
     if problems:
-        raise InvalidPlan(ranked([*problems, *([] if strict else warnings)]))
+        raise InvalidPlan(ranked(problems if strict else [*problems, *judged]))
     return ExecutionPlan(
         name=plan.name,
         path=plan.path,
         digest=f"sha256:{digest.hexdigest()}",
         stages=tuple(stages),
         skipped=tuple(skipped),
-        warnings=tuple(warnings),
+        warnings=judged,
         on_failure=plan.on_failure,
         metadata=plan.metadata,
         handlers=plan.handlers,
@@ -98,6 +101,8 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
         facts=plan.found.facts,
         coverage=coverage,
         requires=plan.requires,
+        if_empty=plan.if_empty,
+        accept=reasons,
     )
 
 
@@ -142,7 +147,7 @@ def _stage(
 def _order_warnings(plan: BackfillPlan, unknown: Iterable[str]) -> list[Problem]:
     """An attribute that no repository has orders nothing; `priority` is there by default."""
     return [
-        _warning(plan, f"order_by names `{name}`, which no repository has", "order")
+        _warning(plan, f"order_by names `{name}`, which no repository has", "order-by")
         for name in unknown
         if name != "priority"
     ]
@@ -155,6 +160,14 @@ def _scope_warnings(plan: BackfillPlan, sources: Sources) -> list[Problem]:
     which = "a repository belongs" if count == 1 else f"{count:,} repositories belong"
     message = f"{which} to no workspace, so no workspace operation covers "
     return [_warning(plan, message + ("it" if count == 1 else "them"), "no-workspace")]
+
+
+def _empty(plan: BackfillPlan, *, later: bool) -> Problem:
+    today = " today" if later else ""
+    hint = "where that is fine, write `if_empty: ok`"
+    return replace(
+        _warning(plan, f"there is nothing to send{today}", "empty"), hint=None if later else hint
+    )
 
 
 def _warning(plan: BackfillPlan, message: str, rule: str) -> Problem:

@@ -44,6 +44,7 @@ from runner.spec.document import ranked
 from runner.spec.kinds import REPOSITORY, WORKSPACE
 from runner.spec.rendering import BUDGET
 from runner.spec.rows import Concatenated, Fault, SelectedRows
+from runner.spec.warnings import accepted, reasons_of
 
 KEYS = 10_000  # of items, bound to one query
 _NAMED = 20
@@ -74,7 +75,13 @@ def gather(plan: BackfillPlan, database: Database, now: datetime) -> BackfillPla
     if asker.problems:
         raise InvalidPlan(ranked(asker.problems))
     found = Found(attributes, asker.ambiguous, tuple(asker.facts))
-    return replace(known_plan, skipped=(*plan.skipped, *skipped, *old), found=found)
+    warnings = accepted(asker.warnings, reasons_of(plan))
+    return replace(
+        known_plan,
+        skipped=(*plan.skipped, *skipped, *old),
+        warnings=(*plan.warnings, *warnings),
+        found=found,
+    )
 
 
 def remembered(plan: BackfillPlan, items: Data) -> BackfillPlan:
@@ -133,6 +140,7 @@ class _Asker:
     plan: BackfillPlan
     database: Database
     problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
     ambiguous: dict[str, frozenset[Json]] = field(default_factory=dict)
 
@@ -223,7 +231,8 @@ class _Asker:
     def _nothing(self, question: Question) -> None:
         message = f"the query gives no rows: {question.query.text}"
         hint = "is there nothing to do, or may this role not read the table?"
-        self.problems.append(replace(question.place, message=message, hint=hint))
+        warning = replace(question.place, message=message, hint=hint)
+        self.warnings.append(replace(warning, severity="warning", rule="no-rows"))
 
     def _look_up(self, lookup: Lookup) -> Mapping[Json, Data]:
         keys = list(dict.fromkeys(self._keys(lookup)))

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import orjson
 
-from runner.model import Amount, BackfillPlan, Condition, Data, Operation, Payload, Problem, Skipped
+from runner.model import (
+    Advice,
+    Amount,
+    BackfillPlan,
+    Condition,
+    Data,
+    Operation,
+    Payload,
+    Problem,
+    Skipped,
+)
 from runner.planning.event_blocks import LARGE, ORDINARY, EventBlocks, Packing
 from runner.planning.items import Source
 from runner.planning.problems import LookupErrors, ProblemGroups
@@ -23,6 +33,7 @@ class Rendered:
     digest: bytes
     skipped: Sequence[Skipped]
     problems: Sequence[Problem]
+    warnings: Sequence[Problem] = ()  # those of the catalog
 
 
 def render(
@@ -62,6 +73,8 @@ class _Rendering:
         self.skipped: list[Skipped] = []
         self.packing = Packing(operation.event)
         self.large, self.full = 0, False
+        self.advice = operation.advice
+        self.advised = dict.fromkeys((one.name for one in operation.advice), 0)
         self.repeated = 0
         attributes, ambiguous = plan.found.attributes, plan.found.ambiguous
         self.lookup_errors = [
@@ -87,10 +100,25 @@ class _Rendering:
         except ValueError as error:
             self.groups.add(item, partial(_undecided, when, error, item))
             return
+        for advice in self.advice:
+            self._advise(advice, item, context)
         if repeat is None:
             self._event(item, named, context)
         else:
             self._repeated(item, named, context, repeat)
+
+    def _advise(self, advice: Advice, item: str, context: Data) -> None:
+        try:
+            self.advised[advice.name] += advice.condition(context)
+        except ValueError as error:
+            self.groups.add(item, partial(_undecided, advice.condition, error, item))
+
+    def _warnings(self) -> Iterator[Problem]:
+        for name, _, message, hint, place in self.advice:
+            if count := self.advised[name]:
+                items = f"{count:,} item{'' if count == 1 else 's'}"
+                text = f"`{self.operation.name}`: {message} ({items})"
+                yield replace(place, message=text, hint=hint, severity="warning", rule=name)
 
     def _room(self, item: str, data: Data, size: int) -> bool:
         """Is there room for an event that is larger than most?"""
@@ -112,7 +140,7 @@ class _Rendering:
         problems = self.groups.problems()
         problems += [problem for errors in self.lookup_errors for problem in errors.problems(name)]
         items, digest = self.packing.packed()
-        return Rendered(items, digest, self.skipped, problems)
+        return Rendered(items, digest, self.skipped, problems, tuple(self._warnings()))
 
     def _repeated(self, item: str, named: bytes, context: Data, repeat: Amount) -> None:
         try:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from runner.model import Data, ForEach, Json, Load, Problem, Wait
+from runner.model import Advice, Data, ForEach, Json, Load, Problem, Wait
 from runner.spec.dependencies import find_cycle
 from runner.spec.document import Document, Path, did_you_mean, echo
 from runner.spec.payload import Origin, compile_payload, compile_when
 from runner.spec.schema import SchemaError, check, compile_contract
 from runner.spec.units import parse_duration
+from runner.spec.warnings import WARNINGS
 
 BUILTIN = "builtin"
 DEFAULT_TIMEOUT = "15m"
@@ -58,10 +59,25 @@ class CatalogEntry:
     def condition(self) -> tuple[str, Origin]:
         return self.when or "", Origin(self.document, self._path("when"))
 
+    @property
+    def advice(self) -> Sequence[Advice]:
+        """Its `warn`, as far as the conditions compile: what is wrong with them, was said."""
+        found = []
+        for name, written in self.spec.get("warn", {}).items():
+            origin = Origin(self.document, self._path("warn", name, "if"))
+            condition = compile_when(written["if"], origin, "if")[0]
+            if condition:
+                place = self.document.problem("", self._path("warn", name), key=True)
+                found.append(
+                    Advice(name, condition, written["message"], written.get("hint"), place)
+                )
+        return found
+
     def written(self, use: Data, plan: Document, path: Path, key: str) -> tuple[Json, Origin]:
-        """What the plan's entry at `path` says of `key`, or else the catalog; None: neither."""
+        """What the plan's entry at `path` says of `key`, or else the catalog; None: neither, or the
+        plan takes the catalog's word back."""
         if key in use:
-            return use[key], Origin(plan, (*path, key))
+            return None if use[key] is False else use[key], Origin(plan, (*path, key))
         return self.spec.get(key), Origin(self.document, self._path(key))
 
     @property
@@ -124,6 +140,12 @@ def _entry(document: Document, name: str, spec: Data) -> tuple[CatalogEntry, lis
     problems += compile_payload([entry.payload])[1]
     if entry.when is not None:
         problems += compile_when(*entry.condition)[1]
+    for advice, written in spec.get("warn", {}).items():
+        here = ("operations", name, "warn", advice)
+        if advice in WARNINGS:
+            message = f"{echo(advice)} is the name of one of backfill's own warnings"
+            problems.append(document.problem(message, here, key=True, hint="take another name"))
+        problems += compile_when(written["if"], Origin(document, (*here, "if")), "if")[1]
     if entry.delay is not None and entry.delay < entry.min_delay:
         message = "`delay` is shorter than `min_delay`"
         problems.append(document.problem(message, ("operations", name, "delay")))

@@ -22,6 +22,7 @@ from runner.spec.questions import Asking
 from runner.spec.rows import Concatenated, DocumentRows, Part, RowKind, SelectedRows
 from runner.spec.secrets import Scrubber, find, mask, suspect
 from runner.spec.strict_yaml import parse
+from runner.spec.warnings import accepted, reasons_of, strictly
 
 _STREAMED = (".csv", ".jsonl")
 
@@ -78,9 +79,10 @@ def load_plan(
         every_repository=complete,
     )
     reading.problems += wrong
-    problems = reading.ranked()
+    reasons = reasons_of(plan)
+    problems = accepted(reading.ranked(), reasons)
     if strict:
-        problems = ranked([replace(problem, severity="error") for problem in problems])
+        problems = ranked(strictly(problems))
     if any(problem.severity == "error" for problem in problems):
         raise InvalidPlan(problems)
     return replace(plan, warnings=problems, inputs=tuple(reading.inputs))

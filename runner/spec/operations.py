@@ -30,11 +30,14 @@ def build_operation(
     checked: PlanDocument, path: Path, use: Data, entry: CatalogEntry, asking: Askings
 ) -> tuple[Operation, list[Problem]]:
     """The operation as the plan's entry at `path` uses it, and what is wrong or unwise about it."""
-    parts = [entry.payload]
+    catalogs, origin = entry.payload
+    kept = {key: value for key, value in catalogs.items() if key not in use.get("without", ())}
+    parts = [(kept, origin)]
     if "with" in use:
         parts.append((use["with"], Origin(checked.document, (*path, "with"))))
     payload, found = compile_payload(parts)
     problems = [problem for problem in found if problem.path == checked.document.path]
+    problems += _taken_back(checked, path, use, entry)
     when, wrong = _condition(checked, path, use, entry)
     pacing, raised = _pacing(checked, path, use, entry)
     repeat, bad = _repeat(checked, path, use, entry)
@@ -58,10 +61,40 @@ def build_operation(
         deferred=resolve == "stage",
         until=_until(checked, path, use, entry, asking),
         needs=Needs(**entry.spec["needs"]) if "needs" in entry.spec else None,
+        advice=tuple(entry.advice),
     )
     places = {key: _place(checked, path, use, key) for key in ("batch_size", "delay")}
     advice = advise(operation, checked.document, places)
     return operation, [*problems, *wrong, *raised, *bad, *advice]
+
+
+def _taken_back(
+    checked: PlanDocument, path: Path, use: Data, entry: CatalogEntry
+) -> Iterator[Problem]:
+    """What is taken back is there to be taken back."""
+    name = entry.name
+    for key in ("when", "repeat", "until"):
+        if use.get(key) is False and key not in entry.spec:
+            message = f"`{key}: false` takes nothing back: the catalog's `{name}` has no `{key}`"
+            yield checked.error(message, (*path, key), hint="take it out")
+    payload = entry.payload[0]
+    for index, key in enumerate(use.get("without", ())):
+        place = (*path, "without", index)
+        if key is None:
+            continue
+        if key not in payload:
+            message = f"the payload of `{name}` in the catalog has no key {echo(key)}"
+            hint = did_you_mean(key, payload) or f"it has: {', '.join(payload) or 'none'}"
+            yield checked.error(message, place, hint=hint)
+        elif key in use.get("with", {}):
+            message = f"{echo(key)} is in `without` and in `with`, which contradict each other"
+            yield checked.error(message, place, hint="`with` alone goes over the catalog's key")
+    known = [check["name"] for check in entry.spec.get("checks", ())]
+    for check in use.get("checks", {}):
+        if check not in known:
+            message = f"the catalog's `{name}` has no check {echo(check)}"
+            hint = did_you_mean(check, known) or f"it has: {', '.join(known) or 'none'}"
+            yield checked.error(message, (*path, "checks", check), key=True, hint=hint)
 
 
 def _repeat(
@@ -106,6 +139,8 @@ def _condition(
     checked: PlanDocument, path: Path, use: Data, entry: CatalogEntry
 ) -> tuple[ConditionTemplate | None, list[Problem]]:
     """The plan's condition in place of the catalog's, whose faults the catalog has told."""
+    if use.get("when") is False:
+        return None, []
     if "when" in use:
         return compile_when(use["when"], Origin(checked.document, (*path, "when")))
     return (compile_when(*entry.condition)[0] if entry.when is not None else None), []
@@ -256,15 +291,14 @@ def advise(
     most, why = _BATCHES[operation.load]
     if size > most:
         message = f"`{operation.name}`: a batch of {size:,} is large; {why}"
-        yield _advice(
-            document, message, places["batch_size"], f"write `batch_size: {most}` or less"
+        hint = f"write `batch_size: {most}` or less"
+        yield document.problem(
+            message, places["batch_size"], hint=hint, severity="warning", rule="large-batch"
         )
     least, why = _DELAYS[operation.load]
     if delay < least:
         message = f"`{operation.name}`: a delay of {format_duration(delay)} is short; {why}"
         hint = f"write `delay: {format_duration(least)}` or more"
-        yield _advice(document, message, places["delay"], hint)
-
-
-def _advice(document: Document, message: str, path: Path, hint: str) -> Problem:
-    return document.problem(message, path, hint=hint, severity="warning", rule="advice")
+        yield document.problem(
+            message, places["delay"], hint=hint, severity="warning", rule="short-delay"
+        )

@@ -71,18 +71,20 @@ class PayloadTemplate:
 
 @dataclass(frozen=True, slots=True)
 class ConditionTemplate:
-    """A `when`: true keeps the item. `source` is what people wrote."""
+    """A condition on an item, such as `when`, which is what it is `called`. `source` is what people
+    wrote."""
 
     source: str
     decide: Callable[[Context], bool]
     origin: Origin
+    called: str = "when"
 
     def __call__(self, context: Context) -> bool:
         return self.decide(context)
 
     def explain(self, error: ValueError, item: str) -> tuple[Problem, ...]:
         hint = error.hint if isinstance(error, TemplateError) else None
-        message = f"`when` cannot be decided for {item}: {error}"
+        message = f"`{self.called}` cannot be decided for {item}: {error}"
         return (self.origin.problem(message, hint=hint),)
 
 
@@ -163,9 +165,11 @@ def _templates(value: Json) -> int:
     return isinstance(value, str) and "{{" in value
 
 
-def compile_when(source: str, origin: Origin) -> tuple[ConditionTemplate | None, list[Problem]]:
+def compile_when(
+    source: str, origin: Origin, called: str = "when"
+) -> tuple[ConditionTemplate | None, list[Problem]]:
     try:
-        return ConditionTemplate(source.strip(), compile_condition(source), origin), []
+        return ConditionTemplate(source.strip(), compile_condition(source), origin, called), []
     except TemplateError as error:
         return None, [origin.problem(str(error), hint=error.hint)]
 

@@ -6,7 +6,15 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from runner.model import BackfillPlan, Collection, Json, Operation, OrderKey, Problem
+from runner.model import (
+    Acceptance,
+    BackfillPlan,
+    Collection,
+    Json,
+    Operation,
+    OrderKey,
+    Problem,
+)
 from runner.spec.catalog import Catalog
 from runner.spec.dependencies import find_cycle, stable_order
 from runner.spec.document import did_you_mean, echo
@@ -25,6 +33,7 @@ from runner.spec.questions import OF_ITEMS
 from runner.spec.recurring import check_schedule, schedule
 from runner.spec.rows import Concatenated, DocumentRows, Part, RowError, SelectedRows
 from runner.spec.safeguards import approval, check_control, failure_limit, guards
+from runner.spec.warnings import WARNINGS
 
 _VARIABLE = re.compile(r"""\bvars(?:\.|\[["'])([A-Za-z_]\w*)""")
 
@@ -59,6 +68,8 @@ def build_plan(
     if every_repository:
         problems += _check_scope(checked, [operations[name] for name in order], repositories)
     problems += _check_handlers(checked, catalog)
+    if every_operation:
+        problems += _check_accept(checked, catalog)
     problems += check_control(checked, [operations[name] for name in order])
     problems += check_schedule(checked)
     plan = BackfillPlan(
@@ -80,11 +91,13 @@ def build_plan(
         schedule=schedule(value.get("schedule")),
         guards=guards(value.get("guards", [])),
         lookups=tuple(asking.lookups.values()),
-        checks=tuple(asking.checks(operations)),
+        checks=tuple(asking.checks({name: chosen.kept[name][1] for name in operations})),
         coverage=asking.coverage(),
         narrowing=narrowing(value.get("filter")),
         workspace_repos=asking.workspace_repos(),
         requires=value.get("requires", {}).get("environment"),
+        if_empty=value.get("if_empty", "fail"),
+        accept=_acceptances(checked),
     )
     return plan, [*problems, *asking.problems]
 
@@ -138,6 +151,26 @@ def _order_keys(written: Json) -> tuple[OrderKey, ...]:
     return tuple(OrderKey(key.removeprefix("-"), key.startswith("-")) for key in keys if key)
 
 
+def _acceptances(checked: PlanDocument) -> dict[str, Acceptance]:
+    return {
+        name: Acceptance(reason, checked.document.problem("", ("accept", name), key=True))
+        for name, reason in checked.value.get("accept", {}).items()
+    }
+
+
+def _check_accept(checked: PlanDocument, catalog: Catalog) -> Iterator[Problem]:
+    """Only warnings that there are can be accepted."""
+    known = {
+        **WARNINGS,
+        **{name: "" for entry in catalog.values() for name in entry.spec.get("warn", {})},
+    }
+    for name in checked.value.get("accept", {}):
+        if name not in known:
+            hint = did_you_mean(name, known) or f"there are: {', '.join(sorted(known))}"
+            message = f"no warning is called {echo(name)}"
+            yield checked.error(message, ("accept", name), key=True, hint=hint)
+
+
 def known_of(
     shared: Mapping[str, Json], checked: PlanDocument, catalog: Catalog
 ) -> dict[str, Json]:
@@ -182,13 +215,13 @@ def _check_variables(
 def _check_scope(
     checked: PlanDocument, operations: Sequence[Operation], repositories: Concatenated
 ) -> Iterator[Problem]:
-    """Each operation has something to run for."""
+    """Each operation says what it runs for; a list that has nothing in it says that."""
     first = {operation.for_each: operation.name for operation in reversed(operations)}
-    if "repo" in first and not len(repositories) and not repositories.asked:
-        state = "is empty" if "repos" in checked.value else "is missing"
-        state = "lists no repository" if checked.value.get("repos") else state
-        message = f"`repos` {state}, and `{first['repo']}` runs for each repository"
-        hint = "list at least one, as owner/name"
+    if "repos" in checked.value and not len(repositories):
+        return
+    if "repo" in first and "repos" not in {*checked.value, *checked.pruned}:
+        message = f"`repos` is missing, and `{first['repo']}` runs for each repository"
+        hint = "list some, as owner/name; or take the operation out"
         yield checked.error(message, ("repos",), key=True, hint=hint)
     named = {"workspace", "workspaces"} & {*checked.value, *checked.pruned}
     if repositories.asked:
@@ -208,7 +241,7 @@ def _check_handlers(checked: PlanDocument, catalog: Catalog) -> Iterator[Problem
             message = f"no operation of the catalog sends {echo(event)}"
             hint = did_you_mean(event, sent) or f"it sends: {', '.join(sent)}"
             yield checked.warning(
-                message, ("handlers", event), key=True, hint=hint, rule="handlers"
+                message, ("handlers", event), key=True, hint=hint, rule="unused-handler"
             )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from runner.model import (
@@ -51,11 +51,14 @@ class Askings:
             self._by_path[document.path] = Asking(document, self.variables)
         return self._by_path[document.path]
 
-    def checks(self, operations: Collection[str]) -> Iterator[CheckSpec]:
-        """The plan's own, and those of the catalog for the operations that it uses."""
-        for name in operations:
+    def checks(self, operations: Mapping[str, Data]) -> Iterator[CheckSpec]:
+        """The plan's own, and those of the catalog for the operations that it uses (each as it is
+        written there), but for those that it takes back."""
+        for name, use in operations.items():
             entry = self.catalog[name]
             for index, written in enumerate(entry.spec.get("checks", ())):
+                if written["name"] in use.get("checks", {}):
+                    continue
                 path = ("operations", name, "checks", index)
                 yield self._once(entry.document, written, path, name, entry.for_each)
         asking = self.of(self.checked.document)
@@ -93,7 +96,16 @@ class Askings:
         found: dict[str, Coverage] = {}
         for document in documents:
             value = self.checked.value if document is self.checked.document else document.value
-            for one in self.of(document).coverage(value.get("coverage", {}), ("coverage",)):
+            written = value.get("coverage", {})
+            for name in [name for name, asked in written.items() if asked is False]:
+                if found.pop(name, None) is None:
+                    message = f"the catalog has no coverage {echo(name)} to take back"
+                    hint = did_you_mean(name, found) or f"it has: {', '.join(found) or 'none'}"
+                    place = ("coverage", name)
+                    problem = self.checked.error(message, place, key=True, hint=hint)
+                    self.of(document).problems.append(problem)
+            asked = {name: one for name, one in written.items() if one is not False}
+            for one in self.of(document).coverage(asked, ("coverage",)):
                 found[one.name] = one
         return tuple(found.values())
 

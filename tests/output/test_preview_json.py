@@ -71,6 +71,7 @@ def test_the_whole_plan_is_as_promised(plan: ExecutionPlan) -> None:
                 "column": 4,
                 "hint": "hint",
                 "rule": "empty",
+                "accepted": None,
             }
         ],
         "totals": {"events": 5, "batches": 3, "stages": 2, "duration_s": 5.0},

@@ -87,6 +87,7 @@ def test_machines_get_every_field_but_the_source() -> None:
             "column": 3,
             "hint": "did you mean `batch_size`?",
             "rule": "plan",
+            "accepted": None,
         }
     ]
 

@@ -146,7 +146,7 @@ def test_the_plans_own_workspace_counts_where_no_repository_is_listed(tmp_path: 
 def test_nothing_to_send_is_said(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, "repos: [o/a]\noperations: [busy]\n")
     assert plan.stages == ()
-    assert [w.message for w in plan.warnings] == ["there is nothing to send: every item is skipped"]
+    assert [w.message for w in plan.warnings] == ["there is nothing to send"]
 
 
 def test_an_attribute_that_orders_nothing_is_said(tmp_path: Path) -> None:

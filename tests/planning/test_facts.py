@@ -104,7 +104,6 @@ def test_what_is_written_goes_over_what_is_selected_and_each_comes_once(tmp_path
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([], "the query gives no rows: select repos"),
         ([{"name": "o/a"}], "the query gives a row that is no repository"),
         ([{"repo": "not-a-name"}], "the query gives a row that is no repository"),
         (QueryRefused("no such table: repos", "look"), "refuses the query: no such table: repos"),
@@ -118,6 +117,19 @@ def test_a_selection_that_gives_no_repositories_is_a_problem_at_its_query(
     (problem,) = invalid.value.problems
     assert words in problem.message
     assert (Path(problem.path).name, problem.line) == ("plan.yaml", 5)
+
+
+@pytest.mark.parametrize("accept", ["", "accept: {no-rows: often so}\n"])
+def test_a_query_without_rows_warns_at_its_place_and_leaves_nothing_to_do(
+    tmp_path: Path, accept: str
+) -> None:
+    plan = built(tmp_path, SELECT + "operations: [sync]\n" + accept, Fake({"repos": []}))
+    assert plan.events == 0
+    rows, empty = plan.warnings
+    assert (rows.rule, Path(rows.path).name, rows.line) == ("no-rows", "plan.yaml", 5)
+    assert rows.message == "the query gives no rows: select repos"
+    assert (empty.rule, empty.accepted) == ("empty", None)
+    assert rows.accepted == ("often so" if accept else None)
 
 
 def test_the_repositories_of_a_workspace_are_found_by_the_catalogs_query(tmp_path: Path) -> None:

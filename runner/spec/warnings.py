@@ -1,0 +1,64 @@
+"""The warnings of plans. Each has a name, by which a plan may accept it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from runner.model import Acceptance, BackfillPlan, Problem
+
+# What each of them means; docs/reference/warnings.md has the same table.
+WARNINGS: Mapping[str, str] = {
+    "clock-change": "a schedule's time is skipped or comes twice when the clocks change",
+    "empty": "there is nothing to do",
+    "large-batch": "a batch is larger than what the work bears well",
+    "min-delay": "a delay is raised to the least that the catalog allows",
+    "needs-skipped": "an operation runs without one that it comes after",
+    "no-handler": "the embedded target has no handler for an event",
+    "no-rows": "a query gives no rows",
+    "no-workspace": "repositories belong to no workspace, and no workspace operation covers them",
+    "order-by": "`order_by` orders nothing",
+    "selects-all": "selectors leave nothing out",
+    "short-delay": "a delay is shorter than what the work bears well",
+    "unused-accept": "an accepted warning does not occur",
+    "unused-handler": "`handlers` names an event that no operation sends",
+}
+# Whether they occur depends on more than the plan.
+_ELSEWHERE = frozenset(("no-handler", "selects-all", "unused-accept", "empty", "no-rows"))
+
+
+def reasons_of(plan: BackfillPlan) -> dict[str, str]:
+    return {name: acceptance.reason for name, acceptance in plan.accept.items()}
+
+
+def accepted(problems: Iterable[Problem], reasons: Mapping[str, str]) -> tuple[Problem, ...]:
+    """The problems; the warnings that the plan accepts with its reason."""
+    return tuple(
+        replace(problem, accepted=reasons[problem.rule])
+        if problem.severity == "warning" and problem.rule in reasons
+        else problem
+        for problem in problems
+    )
+
+
+def strictly(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """The warnings that nobody has accepted count as errors."""
+    return tuple(
+        problem if problem.accepted else replace(problem, severity="error") for problem in problems
+    )
+
+
+def not_occurring(
+    problems: Iterable[Problem], accept: Mapping[str, Acceptance]
+) -> Iterable[Problem]:
+    """A warning for each that is accepted and does not occur."""
+    occurring = {problem.rule for problem in problems} | _ELSEWHERE
+    for name, (_, place) in accept.items():
+        if name not in occurring:
+            yield replace(
+                place,
+                message=f"the plan accepts the warning `{name}`, which does not occur",
+                hint="take it out: what is accepted by now may come back unseen",
+                severity="warning",
+                rule="unused-accept",
+            )
