@@ -1,9 +1,10 @@
 """Runs commands in forks of one process that has imported everything: most of the time that a
 command takes is its imports, and tests have a thousand of them.
 
-`python -m tests.warm SOCKET` serves; CLIENT, with the same socket in SANDBOX_WARM, stands for the
-command: it hands over its arguments, folder, environment and files, and ends as the fork does.
-SANDBOX_LIMITS bounds the fork: JSON of a limit's name, as `resource` has it, to a number.
+`python -m tests.warm SOCKET` serves. `Forked` stands for a command's process: it hands over
+arguments, folder, environment and files, and ends as the fork does. CLIENT does so for shells, with
+the socket in SANDBOX_WARM. SANDBOX_LIMITS bounds the fork: JSON of a limit's name, as `resource`
+has it, to a number; SANDBOX_KILLED says at which point it dies: see tests/faults/killed.py.
 """
 
 from __future__ import annotations
@@ -20,14 +21,18 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn, Self
 
 import runner
+from runner.cli.main import main
+from tests.faults.killed import killed_at
 
 CLIENT = Path(__file__).with_name("warm_client.py")
+PID = 10  # characters
 _READY = "ready"
 # Beside all of ours: what others import only when they are used.
 _IMPORTED = (
@@ -45,6 +50,93 @@ _IMPORTED = (
     "uvicorn.protocols.http.h11_impl",
     "yaml",
 )
+
+
+class Forked:
+    """Meets what tests use of `subprocess.Popen`: its output is text."""
+
+    def __init__(
+        self,
+        warm: str,
+        *arguments: object,
+        env: Mapping[str, str] | None = None,
+        stdout: IO[str] | int = subprocess.PIPE,
+        stderr: IO[str] | int = subprocess.PIPE,
+    ) -> None:
+        self.returncode: int | None = None
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.connect(warm)
+        self.stdout, out = _handed(stdout)
+        self.stderr, err = _handed(stderr)
+        null = os.open(os.devnull, os.O_RDONLY)
+        asked = json.dumps([[*map(str, arguments)], str(Path.cwd()), dict(env or os.environ)])
+        socket.send_fds(self._server, [b"%8d" % len(asked)], [null, out, err])
+        self._server.sendall(asked.encode())
+        for own in (null, out, err):
+            os.close(own)
+        self.pid = int(self._server.recv(PID))
+
+    def send_signal(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def poll(self) -> int | None:
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(0.001)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            self._server.settimeout(timeout)
+            try:
+                self.returncode = int(self._server.recv(8))
+            except TimeoutError:
+                raise subprocess.TimeoutExpired("backfill", timeout or 0) from None
+            self._server.close()
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """What is left of its output. Raises `TimeoutExpired` where it has not ended by then."""
+        with ThreadPoolExecutor(2) as threads:
+            ends = [threads.submit(one.read) for one in (self.stdout, self.stderr) if one]
+            try:
+                self.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise
+            read = iter(end.result() for end in ends)
+        out, err = (next(read) if one else "" for one in (self.stdout, self.stderr))
+        self._closed()
+        return out, err
+
+    def _closed(self) -> None:
+        for one in (self.stdout, self.stderr):
+            if one:
+                one.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wait()
+        self._closed()
+
+
+def _handed(file: IO[str] | int) -> tuple[IO[str] | None, int]:
+    """What this process reads of the output, and where the fork writes it to."""
+    if file == subprocess.PIPE:
+        read, write = os.pipe()
+        return os.fdopen(read, encoding="utf-8"), write
+    if file == subprocess.DEVNULL:
+        return None, os.open(os.devnull, os.O_WRONLY)
+    assert not isinstance(file, int)
+    return None, os.dup(file.fileno())
 
 
 @contextmanager
@@ -84,9 +176,11 @@ def _answer(client: socket.socket) -> NoReturn:
     child = os.fork()
     if child == 0:
         _run(client)
+    with suppress(BrokenPipeError):
+        client.send(b"%*d" % (PID, child))
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     with suppress(BrokenPipeError):
-        client.send(b"%d" % (status if status >= 0 else 128 - status))
+        client.send(b"%d" % status)
     os._exit(0)
 
 
@@ -103,8 +197,12 @@ def _run(client: socket.socket) -> NoReturn:
     os.environ.update(env)
     for name, limit in json.loads(os.environ.pop("SANDBOX_LIMITS", "{}")).items():
         resource.setrlimit(getattr(resource, name), (limit, limit))
+    for number in (signal.SIGHUP, signal.SIGTERM):  # whatever the tests were started with
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if point := os.environ.pop("SANDBOX_KILLED", None):
+        killed_at(*point.split())
     sys.argv[1:] = arguments
-    from runner.cli.main import main
 
     try:
         main()

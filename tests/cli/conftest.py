@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -23,11 +22,11 @@ from starlette.types import ASGIApp
 
 from runner.adapters.door import Door, configured
 from runner.adapters.embedded.server import create_app
-from tests.warm import CLIENT
+from tests.types import Backfill
+from tests.warm import Forked
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "runner"]
-_WARM = [sys.executable, "-I", "-S", str(CLIENT)]
 
 
 @dataclass(frozen=True)
@@ -38,28 +37,38 @@ class Result:
 
 
 @pytest.fixture
-def backfill(warm: str) -> Callable[..., Result]:
+def backfill(warm: str) -> Backfill:
     """Run `backfill ARGUMENTS`; a traceback is never part of an answer.
 
     Python's own variables are for a Python that starts anew; else it has its imports behind it.
     """
 
     def run(*arguments: str | Path, env: dict[str, str] | None = None) -> Result:
-        anew = any(name.startswith("PYTHON") for name in env or {})
-        done = subprocess.run(
-            [*(COMMAND if anew else _WARM), *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env={**os.environ, "SANDBOX_WARM": warm, **(env or {})},
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-        assert "Traceback" not in done.stderr
-        assert "Traceback" not in done.stdout
-        return Result(done.returncode, done.stdout, done.stderr)
+        given = {**os.environ, **(env or {})}
+        if any(name.startswith("PYTHON") for name in env or {}):
+            result = _anew(*map(str, arguments), env=given)
+        else:
+            process = Forked(warm, *arguments, env=given)
+            out, err = process.communicate(60)
+            result = Result(process.wait(), out, err)
+        assert "Traceback" not in result.err
+        assert "Traceback" not in result.out
+        return result
 
     return run
+
+
+def _anew(*arguments: str, env: dict[str, str]) -> Result:
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture
@@ -126,34 +135,24 @@ def url(jobs: Jobs) -> Iterator[str]:
         yield address
 
 
-def _default_hangup() -> None:
-    """Tests that run under `nohup` would hand its deaf ear on."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+Start = Callable[..., Forked]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    started: list[subprocess.Popen[str]] = []
+def start(warm: str) -> Iterator[Start]:
+    """Have `backfill ARGUMENTS` begun; what goes on is killed when the test ends."""
+    started: list[Forked] = []
 
-    def run(*arguments: object) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [*COMMAND, *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=dict(os.environ),
-            preexec_fn=_default_hangup,
-        )
+    def run(*arguments: object, **options: Any) -> Forked:
+        process = Forked(warm, *arguments, **options)
         started.append(process)
         return process
 
     yield run
     for process in started:
         process.kill()
-        process.communicate()
-
-
-Start = Callable[..., subprocess.Popen[str]]
+        with process:
+            pass
 
 
 def until(what: Callable[[], bool], seconds: float = 30) -> None:

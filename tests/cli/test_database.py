@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import sqlite3
-import subprocess
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -18,7 +16,7 @@ from typing import Any
 import pytest
 
 from runner.adapters.embedded.server import create_app
-from tests.cli.conftest import COMMAND, served
+from tests.cli.conftest import Start, served
 from tests.support import write_plan
 from tests.types import Backfill
 
@@ -101,15 +99,14 @@ def test_a_drain_sends_rounds_until_the_backlog_is_empty(
 
 @pytest.mark.parametrize("killed_in", [1, 3, 5])
 def test_a_run_that_is_killed_in_a_round_goes_on_in_it(
-    backfill: Backfill, tmp_path: Path, database: Path, killed_in: int
+    backfill: Backfill, start: Start, tmp_path: Path, database: Path, killed_in: int
 ) -> None:
     """Every event of every round takes effect once, and the repositories stay those of the start,
     although the query would give others by now."""
     worker = Worker(database, hold=killed_in)
     plan = write_plan(tmp_path, BODY, catalog=CATALOG)
     with served(create_app({"app/drain": worker})) as url:
-        arguments = [*COMMAND, "run", str(plan), "--target", url]
-        process = subprocess.Popen(arguments, env=dict(os.environ), stderr=subprocess.DEVNULL)
+        process = start("run", plan, "--target", url)
         assert worker.held.wait(60)
         process.send_signal(signal.SIGKILL)
         process.wait()

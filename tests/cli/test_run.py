@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from runner.adapters.embedded.server import create_app
-from tests.cli.conftest import COMMAND, served
+from tests.cli.conftest import COMMAND, Start, served
 from tests.support import repos, write_plan
 from tests.types import Backfill
 
@@ -220,9 +220,10 @@ def test_a_broken_state_is_said_before_anything_is_sent(backfill: Backfill, tmp_
     assert "cannot be made" in result.err
 
 
-def _start(plan: Path, url: str) -> subprocess.Popen[str]:
+def _anew(*arguments: object) -> subprocess.Popen[str]:
+    """A process of its own: a fork of the warm one waits for no thread at its end."""
     return subprocess.Popen(
-        [*COMMAND, "run", str(plan), "--target", url, "--format", "json"],
+        [*COMMAND, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -234,7 +235,7 @@ def _start(plan: Path, url: str) -> subprocess.Popen[str]:
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 7), (signal.SIGKILL, -9)]
 )
 def test_a_stopped_run_says_how_to_go_on_and_loses_and_doubles_nothing(
-    backfill: Backfill, tmp_path: Path, number: signal.Signals, status: int
+    backfill: Backfill, start: Start, tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
     received = Received()
     received.wanted = 4
@@ -243,7 +244,7 @@ def test_a_stopped_run_says_how_to_go_on_and_loses_and_doubles_nothing(
     )
     app = create_app({"app/sync": received, "app/embed": received})
     with served(app) as url:
-        process = _start(plan, url)
+        process = start("run", plan, "--target", url, "--format", "json")
         assert received.enough.wait(30)
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
@@ -285,7 +286,7 @@ def test_resume_of_an_unknown_run_is_a_usage_error(backfill: Backfill) -> None:
 
 
 def test_resume_on_the_embedded_target_starts_the_jobs_again_that_died_with_it(
-    backfill: Backfill, tmp_path: Path
+    backfill: Backfill, start: Start, tmp_path: Path
 ) -> None:
     (tmp_path / "worker.py").write_text(
         "import pathlib, time\n"
@@ -298,7 +299,7 @@ def test_resume_on_the_embedded_target_starts_the_jobs_again_that_died_with_it(
         encoding="utf-8",
     )
     plan = write_plan(tmp_path, repos(2) + SYNC + "handlers: {app/sync: 'worker:sync'}\n")
-    process = _start(plan, "embedded")
+    process = start("run", plan, "--target", "embedded", "--format", "json")
     for _ in range(3000):
         if (tmp_path / "stuck").exists():
             break
@@ -345,7 +346,7 @@ def test_an_interrupt_does_not_wait_for_a_handler_that_is_at_work(
         encoding="utf-8",
     )
     plan = write_plan(tmp_path, repos(1) + SYNC + "handlers: {app/sync: 'worker:sync'}\n")
-    process = _start(plan, "embedded")
+    process = _anew("run", plan, "--target", "embedded", "--format", "json")
     while not (tmp_path / "at-work").exists() and process.poll() is None:
         threading.Event().wait(0.01)
     process.send_signal(signal.SIGINT)

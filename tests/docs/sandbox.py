@@ -46,7 +46,7 @@ esac
 if [ -z "${behind:-}" ]; then exec "$SANDBOX_PYTHON" -I -S "$SANDBOX/client.py" "$@"; fi
 place=$(mktemp -d "$SANDBOX/behind.XXXXXX")
 (
-  "$SANDBOX_PYTHON" -m runner "$@" >"$place/output" 2>&1 &
+  "$SANDBOX_PYTHON" -I -S "$SANDBOX/client.py" "$@" >"$place/output" 2>&1 &
   echo $! >"$place/pid"
   wait $!
   echo $? >"$place/ended"

@@ -1,5 +1,50 @@
+"""Commands that are killed at a named point, and what finishes their work."""
+
 from __future__ import annotations
 
-from tests.cli.conftest import backfill
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-__all__ = ["backfill"]  # a fixture of the command line
+import pytest
+
+from tests.cli.conftest import Start, backfill, start
+from tests.types import Backfill
+
+__all__ = ["backfill", "start"]  # fixtures of the command line
+
+Kill = Callable[..., int]
+
+
+@pytest.fixture
+def killed(start: Start) -> Kill:
+    """What `backfill ARGUMENTS` ends with that is killed at a point."""
+
+    def run(point: str, when: str, number: int, *arguments: object) -> int:
+        process = start(
+            *arguments, env={**os.environ, "SANDBOX_KILLED": f"{point} {when} {number}"}
+        )
+        process.communicate(timeout=60)
+        return process.wait()
+
+    return run
+
+
+Finish = Callable[[Path, str], dict[str, Any]]
+
+
+@pytest.fixture
+def finish(backfill: Backfill) -> Finish:
+    """Resume; where the process died before there was a run, run."""
+
+    def run(plan: Path, url: str) -> dict[str, Any]:
+        options = ("--format", "json")
+        done = backfill("resume", "latest", *options)
+        if "there is no run yet" in done.err:
+            done = backfill("run", plan, "--target", url, *options)
+        assert done.status == 0, done.err
+        return dict(json.loads(done.out)) if done.out else {"status": "completed"}
+
+    return run

@@ -1,4 +1,4 @@
-"""`backfill` in a process that is killed at a named point: `killed.py POINT before|after N ARGS`.
+"""`backfill` in a process that is killed at a named point, before or after its Nth passage.
 
 SIGKILL, so that nothing is flushed, closed or said: what a power switch would do.
 """
@@ -8,14 +8,12 @@ from __future__ import annotations
 import inspect
 import os
 import signal
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from runner.adapters.inngest.event_api import HttpEventApi
 from runner.adapters.journal.store import Store
 from runner.adapters.journal.writer import JournalWriter
-from runner.cli.main import main
 from runner.execution.progress import Tracker
 
 POINTS: dict[str, tuple[type[Any], str]] = {
@@ -66,9 +64,7 @@ def _deadly(method: Callable[..., Any], when: str, left: int) -> Callable[..., A
     return call_later if inspect.iscoroutinefunction(method) else call
 
 
-if __name__ == "__main__":
-    point, when, number, *arguments = sys.argv[1:]
+def killed_at(point: str, when: str, number: str) -> None:
+    """This process, from now on."""
     owner, name = POINTS[point]
     setattr(owner, name, _deadly(getattr(owner, name), when, int(number)))
-    sys.argv[1:] = arguments
-    main()

@@ -15,7 +15,7 @@ import pytest
 from runner.adapters.embedded.server import create_app
 from runner.adapters.journal.store import Store
 from tests.cli.conftest import served
-from tests.faults.test_kill_points import finish, killed
+from tests.faults.conftest import Finish, Kill
 from tests.support import write_plan
 
 CATALOG = """\
@@ -59,7 +59,13 @@ _KILLS = [
 
 @pytest.mark.parametrize(("point", "when", "number"), _KILLS)
 def test_every_round_is_sent_once_and_the_goal_is_reached(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str, when: str, number: int
+    tmp_path: Path,
+    killed: Kill,
+    finish: Finish,
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
+    when: str,
+    number: int,
 ) -> None:
     """Four rounds of two repositories, and the figure of before is that of the run's start."""
     database, seen = tmp_path / "app.db", Counter[str]()
@@ -102,7 +108,13 @@ _KILLS_AMONG_FAILURES = [
 
 @pytest.mark.parametrize(("point", "when", "number"), _KILLS_AMONG_FAILURES)
 def test_what_fails_on_the_way_is_made_good_by_later_rounds_whenever_it_is_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str, when: str, number: int
+    tmp_path: Path,
+    killed: Kill,
+    finish: Finish,
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
+    when: str,
+    number: int,
 ) -> None:
     """Three rounds, in each of which a repository has two events; one of each fails on the way."""
     database, seen, failed = tmp_path / "app.db", Counter[str](), Counter[str]()

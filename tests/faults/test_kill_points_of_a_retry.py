@@ -15,7 +15,7 @@ from runner.adapters.embedded.server import create_app
 from runner.adapters.journal.store import Store
 from runner.app.run import RETRIED
 from tests.cli.conftest import served
-from tests.faults.test_kill_points import killed
+from tests.faults.conftest import Kill
 from tests.support import CATALOG, repos, write_plan
 from tests.types import Backfill
 
@@ -36,7 +36,7 @@ _KILLS = [
 
 @pytest.mark.parametrize(("point", "when", "number"), _KILLS)
 def test_nothing_is_lost_and_nothing_doubled_by_a_retry_that_is_killed(
-    backfill: Backfill, tmp_path: Path, point: str, when: str, number: int
+    backfill: Backfill, killed: Kill, tmp_path: Path, point: str, when: str, number: int
 ) -> None:
     """Of each item's two events one has failed, and of one item both."""
     good, seen, lock = Counter[str](), Counter[str](), threading.Lock()

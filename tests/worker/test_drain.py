@@ -22,7 +22,9 @@ from tests.worker.test_serve import Site, submit
 
 
 @pytest.fixture
-def drained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Site, Counter[str]]]:
+def drained(
+    warm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Site, Counter[str]]]:
     """A site whose jobs work a backlog off, ten at a time."""
     database, seen = tmp_path / "app.db", Counter[str]()
     with closing(sqlite3.connect(database)) as db, db:
@@ -39,7 +41,7 @@ def drained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[S
             )
 
     with ExitStack() as stack:
-        site = Site(tmp_path, stack)
+        site = Site(tmp_path, stack, warm)
         url = stack.enter_context(
             served(create_app({"app/drain": work, EVENT: site.engine.receive}))
         )

@@ -55,9 +55,9 @@ def compose() -> Any:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(tmp_path: Path, warm: str) -> Iterator[Site]:
     with ExitStack() as stack:
-        yield Site(tmp_path, stack)
+        yield Site(tmp_path, stack, warm)
 
 
 def test_the_compose_file_is_one_by_its_specification() -> None:

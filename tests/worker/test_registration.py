@@ -62,10 +62,10 @@ def server() -> Server:
 
 
 @pytest.fixture
-def site(tmp_path: Path, server: Server) -> Iterator[Site]:
+def site(tmp_path: Path, warm: str, server: Server) -> Iterator[Site]:
     """Its `serve` processes are for `server`."""
     with ExitStack() as stack:
-        site = Site(tmp_path, stack)
+        site = Site(tmp_path, stack, warm)
         site.env["INNGEST_BASE_URL"] = stack.enter_context(served(server.app))
         yield site
 

@@ -25,9 +25,9 @@ Backfill = Callable[..., Result]
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(tmp_path: Path, warm: str) -> Iterator[Site]:
     with ExitStack() as stack:
-        yield Site(tmp_path, stack)
+        yield Site(tmp_path, stack, warm)
 
 
 def fire(site: Site, run_id: str) -> Any:

@@ -7,22 +7,22 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 import pytest
 
 from runner.adapters.embedded.server import create_app
 from runner.adapters.worker.request import EVENT
-from tests.cli.conftest import COMMAND, Result, served, until
+from tests.cli.conftest import Result, served, until
 from tests.depth import depth
 from tests.support import EVENT_KEY, SIGNING_KEY, repos, write_plan
+from tests.warm import Forked
 from tests.worker.engine import Engine, Ran, RealClock, recorded
 
 ROOT = Path(__file__).parents[2]
@@ -32,8 +32,8 @@ Backfill = Callable[..., Result]
 class Site:
     """A server that counts which events take effect, an engine, and `serve` processes."""
 
-    def __init__(self, folder: Path, stack: ExitStack, state: str | None = None) -> None:
-        self.folder, self.stack = folder, stack
+    def __init__(self, folder: Path, stack: ExitStack, warm: str, state: str | None = None) -> None:
+        self.folder, self.stack, self.warm = folder, stack, warm
         self.effects: Counter[str] = Counter()
         self.order: list[str] = []
         self.engine = Engine([], RealClock(), patience=0.2)
@@ -48,7 +48,7 @@ class Site:
             "INNGEST_EVENT_KEY": EVENT_KEY,
             "BACKFILL_STATE": self.state,
         }
-        self.processes: list[subprocess.Popen[str]] = []
+        self.processes: list[Forked] = []
 
     def _noted(self, events: list[dict[str, Any]]) -> None:
         if events[0]["name"] != EVENT:
@@ -60,16 +60,15 @@ class Site:
         if self.order[-1] in self.failing:
             raise ValueError("broken")
 
-    def serve(self, *options: str, ready: bool = True) -> subprocess.Popen[str]:
+    def start(self, *arguments: object, stderr: IO[str] | int = subprocess.DEVNULL) -> Forked:
+        env = {**os.environ, **self.env}
+        return Forked(self.warm, *arguments, env=env, stdout=subprocess.DEVNULL, stderr=stderr)
+
+    def serve(self, *options: str, ready: bool = True) -> Forked:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         log = self.stack.enter_context((self.folder / f"serve-{port}.log").open("w"))
-        process = subprocess.Popen(
-            [*COMMAND, "serve", "--port", str(port), *options],
-            env={**os.environ, **self.env, "PYTHONPATH": str(ROOT)},
-            stderr=log,
-            text=True,
-        )
+        process = self.start("serve", "--port", port, *options, stderr=log)
         self.stack.callback(process.wait)
         self.stack.callback(process.kill)
         self.processes.append(process)
@@ -89,9 +88,9 @@ def _answers(client: httpx.Client, path: str) -> bool:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(tmp_path: Path, warm: str) -> Iterator[Site]:
     with ExitStack() as stack:
-        yield Site(tmp_path, stack)
+        yield Site(tmp_path, stack, warm)
 
 
 def submit(backfill: Backfill, site: Site, plan: Path, *options: str) -> str:
@@ -116,13 +115,13 @@ def at(moment: Callable[[], bool], act: Callable[[], None]) -> threading.Thread:
 
 @pytest.mark.parametrize("state", ["sqlite", "postgresql"])
 def test_killed_in_its_middle_a_worker_loses_and_doubles_nothing(
-    state: str, tmp_path: Path, backfill: Backfill, request: pytest.FixtureRequest
+    state: str, tmp_path: Path, warm: str, backfill: Backfill, request: pytest.FixtureRequest
 ) -> None:
     """SIGKILL in a step; another process carries the run on."""
     shared = request.getfixturevalue("new_schema")("state") if state == "postgresql" else None
     plan = write_plan(tmp_path, repos(30) + "operations: [sync]\nbatch_size: 3\ndelay: 100ms\n")
     with ExitStack() as stack:
-        site = Site(tmp_path, stack, shared)
+        site = Site(tmp_path, stack, warm, shared)
         victim = site.serve()
         site.serve()
         run_id = submit(backfill, site, plan)
@@ -240,10 +239,7 @@ def test_handed_over_once_more_it_is_sent_as_was_said_then(
 ) -> None:
     plan = write_plan(tmp_path, repos(6) + "operations: [sync]\nbatch_size: 3\ndelay: 3500ms\n")
     run = ("run", plan, "--target", site.url, "--request-events", "3")
-    with subprocess.Popen(
-        [*COMMAND, *map(str, run)], env={**os.environ, **site.env, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    ) as process:  # fmt: skip
+    with site.start(*run) as process:
         until(lambda: len(site.order) >= 3)
         process.send_signal(signal.SIGINT)
     again = ("resume", "latest", "--detach", "--request-bytes", "1")
@@ -263,11 +259,7 @@ def test_stopped_by_hand_a_run_goes_to_the_workers(
 ) -> None:
     """`resume --detach`: what one process has begun, workers carry on."""
     plan = write_plan(tmp_path, repos(12) + "operations: [sync]\nbatch_size: 2\ndelay: 300ms\n")
-    command = [sys.executable, "-m", "runner", "run", str(plan), "--target", site.url]
-    with subprocess.Popen(
-        command, env={**os.environ, **site.env, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:  # fmt: skip
+    with site.start("run", plan, "--target", site.url) as process:
         until(lambda: len(site.order) >= 4)
         process.send_signal(signal.SIGINT)
     site.serve()

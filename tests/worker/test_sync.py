@@ -27,9 +27,9 @@ Backfill = Callable[..., Result]
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(tmp_path: Path, warm: str) -> Iterator[Site]:
     with ExitStack() as stack:
-        yield Site(tmp_path, stack)
+        yield Site(tmp_path, stack, warm)
 
 
 def test_plans_of_a_branch_are_handed_over_one_after_the_other_and_then_it_is_applied(
