@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from runner.adapters.embedded.server import create_app
+from runner.adapters.worker.request import EVENT
 from tests.cli.conftest import served
 from tests.contributor_info import handlers
 from tests.contributor_info.conftest import Application, application, backfill, faster
@@ -66,7 +67,7 @@ def _served_events(page: list[Fence]) -> dict[str, Any]:
     texts = [fence.text for fence in page]
     texts.append((ROOT / "runner/catalogs/builtin.yaml").read_text("utf-8"))
     found = {event: _nothing for text in texts for event in _EVENT.findall(text)}
-    return {**found, "capture/repository.sync": _Flaky(), **_WORK}
+    return {**found, "capture/repository.sync": _Flaky(), EVENT: _nothing, **_WORK}
 
 
 @pytest.fixture
