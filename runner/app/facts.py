@@ -20,6 +20,11 @@ def read(path: str) -> Facts:
     except FileRefused as error:
         hint = error.hint or "`backfill plan PLAN --record FILE` writes one"
         raise UsageError(f"{path} cannot be read: {error}", hint=hint) from None
+    return facts_of(raw, path)
+
+
+def facts_of(raw: bytes, path: str) -> Facts:
+    """What a file holds. Raises `InvalidPlan`."""
     return read_facts(raw, path, _are_facts)
 
 

@@ -210,9 +210,12 @@ def scheduled_plans(session: Session, paths: Sequence[str]) -> list[tuple[Backfi
 
 def _may_be_a_plan(file: Path) -> tuple[bool, bytes | None]:
     """Also what was read of it to know that."""
+    from runner.spec.plan_test import ENDINGS
     from runner.spec.project import NAME as PROJECT
 
-    if file.suffix not in SUFFIXES or file.name == PROJECT or file.is_dir():
+    if file.suffix not in SUFFIXES or file.name == PROJECT or file.name.endswith(ENDINGS):
+        return False, None
+    if file.is_dir():
         return False, None
     try:
         raw = read_plan(file)

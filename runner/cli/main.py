@@ -44,6 +44,7 @@ COMMANDS = {
     "schema": "Print a JSON Schema, for editors and other tools",
     "plan": "Show exactly what a run would send; sends nothing",
     "diff": "Show what a change to a plan does",
+    "test": "Run the tests of plans: what they send for given rows, without a database",
     "check": "Ask a plan's checks and coverage now, as a gate; --wait asks again",
     "coverage": "Show how much of the data is there, before and after",
     "doctor": "Find what would go wrong, before anything is sent",
@@ -76,6 +77,7 @@ _HEADINGS = {
     "Review": (
         "plan",
         "diff",
+        "test",
         "check",
         "coverage",
         "doctor",

@@ -23,26 +23,26 @@ def write_junit(view: RunView, events: Iterable[EventRecord]) -> Iterator[str]:
     total = sum(stage.total for stage in view.stages) + len(view.checks)
     total, failed = total + cut_short, failed + cut_short
     yield '<?xml version="1.0" encoding="UTF-8"?>\n'
-    yield f'<testsuites name={_attribute(view.record.plan)} tests="{total}" failures="{failed}">\n'
+    yield f'<testsuites name={attribute(view.record.plan)} tests="{total}" failures="{failed}">\n'
     stage = 0
     for event in events:
         if event.stage != stage:
             yield "</testsuite>\n" if stage else ""
             stage = event.stage
-            yield f"<testsuite name={_attribute(event.operation)}{_counts(view, stage)}>\n"
+            yield f"<testsuite name={attribute(event.operation)}{_counts(view, stage)}>\n"
         yield _case(event, made_good=event.position in view.made_good)
     yield "</testsuite>\n" if stage else ""
     if view.checks:
         bad = sum(not check.ok for check in view.checks)
         yield f'<testsuite name="checks" tests="{len(view.checks)}" failures="{bad}">\n'
         for check in view.checks:
-            case = f'<testcase classname="checks" name={_attribute(check.name)}'
-            why = _attribute(redact(check.words))
+            case = f'<testcase classname="checks" name={attribute(check.name)}'
+            why = attribute(redact(check.words))
             yield f"{case}/>\n" if check.ok else f"{case}><failure message={why}/></testcase>\n"
         yield "</testsuite>\n"
     if cut_short:
-        case = f'<testcase classname="run" name={_attribute(view.record.id)}'
-        why = _attribute(f"the run is {state}")
+        case = f'<testcase classname="run" name={attribute(view.record.id)}'
+        why = attribute(f"the run is {state}")
         yield '<testsuite name="run" tests="1" failures="1">\n'
         yield f"{case}><failure message={why}/></testcase>\n</testsuite>\n"
     yield "</testsuites>\n"
@@ -59,24 +59,24 @@ def _counts(view: RunView, number: int) -> str:
 def _case(event: EventRecord, *, made_good: bool) -> str:
     took = (event.ended_at or 0.0) - (event.sent_at or 0.0) if event.ended_at else 0.0
     case = (
-        f"<testcase classname={_attribute(event.operation)} name={_attribute(event.item)} "
+        f"<testcase classname={attribute(event.operation)} name={attribute(event.item)} "
         f'time="{max(0.0, took):.3f}"'
     )
     if event.outcome == "completed":
         return f"{case}/>\n"
-    message = _attribute(redact(event.message or event.outcome or ""))
+    message = attribute(redact(event.message or event.outcome or ""))
     if made_good:
-        inner = f"<skipped message={_attribute(f'{event.outcome}; a later attempt did the work')}/>"
+        inner = f"<skipped message={attribute(f'{event.outcome}; a later attempt did the work')}/>"
     elif event.outcome in FAILURES:
         links = escape(" ".join(_clean(job.url or job.id) for job in event.jobs))
-        kind = _attribute(event.outcome)
+        kind = attribute(event.outcome)
         inner = f"<failure type={kind} message={message}>{links}</failure>"
     else:
-        inner = f"<skipped message={_attribute(event.outcome or '')}/>"
+        inner = f"<skipped message={attribute(event.outcome or '')}/>"
     return f"{case}>{inner}</testcase>\n"
 
 
-def _attribute(text: str) -> str:
+def attribute(text: str) -> str:
     return quoteattr(_clean(text))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import orjson
 
-from runner.model import Event, ExecutionPlan, PlannedEvent, SkippedGroup, Stage, group_skipped
+from runner.model import ExecutionPlan, PlannedEvent, SkippedGroup, Stage, group_skipped
 from runner.output import words
 from runner.output.markdown import (
     LINE,
@@ -29,6 +29,7 @@ from runner.output.markdown import (
     with_more,
 )
 from runner.output.text import shortened, visible
+from runner.planning.lines import line_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -211,7 +212,7 @@ def write_json(plan: ExecutionPlan, out: TextIO, *, target: str) -> None:
 def write_jsonl(plan: ExecutionPlan, out: TextIO) -> None:
     """One line an event, in sending order."""
     lines = (
-        orjson.dumps(_line(stage, event)) for stage in plan.stages for event in stage.planned()
+        orjson.dumps(line_of(stage, event)) for stage in plan.stages for event in stage.planned()
     )
     while block := list(islice(lines, _BLOCK)):
         out.write(b"\n".join(block).decode() + "\n")
@@ -284,30 +285,9 @@ def _stage(stage: Stage) -> dict[str, object]:
     }
 
 
-def _at(stage: Stage, planned: PlannedEvent) -> dict[str, object]:
-    """When a scheduled event is to start, in seconds from the start of the run."""
-    at = stage.at(planned.batch)
-    return {} if at is None else {"at_s": at}
-
-
 def _item(stage: Stage, planned: PlannedEvent) -> dict[str, object]:
-    event = _event_json(planned.event)
-    return {"batch": planned.batch, "item": planned.item, **_at(stage, planned), "event": event}
-
-
-def _line(stage: Stage, planned: PlannedEvent) -> dict[str, object]:
-    return {
-        "stage": planned.stage,
-        "operation": planned.operation,
-        "batch": planned.batch,
-        "item": planned.item,
-        **_at(stage, planned),
-        "event": _event_json(planned.event),
-    }
-
-
-def _event_json(event: Event) -> dict[str, object]:
-    return {"name": event.name, "data": event.data}
+    line = line_of(stage, planned)
+    return {key: line[key] for key in line if key not in ("stage", "operation")}
 
 
 def _write_joined(out: TextIO, values: Iterable[Any]) -> None:

@@ -19,7 +19,10 @@ from runner.spec.document import Document, Path, did_you_mean, echo
 from runner.spec.schema_messages import hint_of, kind_of, message_of, subject_of
 from runner.spec.unfold import TooMuch, check_unfolding
 
-SCHEMAS = ("plan.v1", "catalog.v1", "project.v1", "execution-plan.v1", "saved-plan.v1", "facts.v1")
+SCHEMAS = (
+    *("plan.v1", "catalog.v1", "project.v1", "execution-plan.v1", "saved-plan.v1", "facts.v1"),
+    "test.v1",
+)
 MAX_EXPLAINED = 100
 _PATTERN = 2**20  # bytes that a pattern may take when it is compiled
 _LOOKS_ABOUT = re.compile(r"\(\?(?:[=!]|<[=!]|P=)|\\[1-9]|\\k<")

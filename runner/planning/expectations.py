@@ -1,0 +1,177 @@
+"""What a test of a plan expects, and what has come: where they differ, in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from runner.model import Data, Json, Problem
+
+_WHOLE = ("data",)  # a key whose value is compared as a whole
+_WITHIN = ("message", "reason", "hint")  # keys whose text is looked for
+_SHOWN = 20  # differences of a list
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """What planning came to: events as lines, what is skipped, and problems, each as JSON."""
+
+    events: Sequence[Data]
+    skipped: Sequence[Data]
+    problems: Sequence[Data]
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """A case of a test and how it went; `differences` in words, none where it holds. `index`: in
+    the file's list of cases; `place`: where what is expected is written, without a message."""
+
+    file: str
+    case: str
+    index: int | None
+    place: Problem
+    expected: Data
+    differences: Sequence[str]
+    came: Came
+
+    @property
+    def problems(self) -> list[Problem]:
+        return [replace(self.place, message=f"{self.case}: {one}") for one in self.differences]
+
+
+def differences(expect: Data, came: Came) -> list[str]:
+    """Empty where all that is expected has come, and no error that is not expected."""
+    found = _of_problems(expect.get("problems", ()), came.problems)
+    if "events" in expect:
+        found += _of_list("event", expect["events"], came.events, ordered=True)
+    if "skipped" in expect:
+        found += _of_list("skipped item", expect["skipped"], came.skipped, ordered=False)
+    return found
+
+
+def _of_problems(expected: Sequence[Data], came: Sequence[Data]) -> list[str]:
+    missing, left = _matched(expected, came)
+    found = [f"no problem like {_text(one)}" for one in missing]
+    found += [
+        f"not expected: {one['path']}:{one['line']}:{one['column']}: error: {one['message']}"
+        for one in left
+        if one["severity"] == "error"
+    ]
+    return found
+
+
+def _of_list(what: str, expected: Json, came: Sequence[Data], *, ordered: bool) -> list[str]:
+    if isinstance(expected, list):
+        found = _in_order(what, expected, came) if ordered else _some(what, expected, came)
+    else:
+        found = []
+        if "count" in expected and len(came) != expected["count"]:
+            number = expected["count"]
+            plural = "" if number == 1 else "s"
+            found.append(f"{number:,} {what}{plural} expected, {len(came):,} came")
+        found += _some(what, expected.get("some", ()), came)
+        if "any_order" in expected:
+            missing, left = _matched(expected["any_order"], came)
+            found += [f"no {what} like {_text(one)}" for one in missing]
+            found += [f"not expected: {what} {_name(one)}" for one in left]
+    return [*found[:_SHOWN], "... and more"] if len(found) > _SHOWN else found
+
+
+def _some(what: str, expected: Sequence[Data], came: Sequence[Data]) -> list[str]:
+    return [f"no {what} like {_text(one)}" for one in _matched(expected, came)[0]]
+
+
+def _in_order(what: str, expected: Sequence[Data], came: Sequence[Data]) -> list[str]:
+    """Each with its counterpart. Where they part, the next that fits is looked for."""
+    found: list[str] = []
+    at = 0
+    for index, one in enumerate(expected):
+        if len(found) > _SHOWN:
+            return found
+        here = came[at] if at < len(came) else None
+        if here is not None and not _differs(one, here):
+            at += 1
+            continue
+        later = next((n for n in range(at, len(came)) if not _differs(one, came[n])), None)
+        if later is not None:
+            found += [f"not expected: {what} {_name(other)}" for other in came[at:later]]
+            at = later + 1
+        elif here is None or any(not _differs(other, here) for other in expected[index + 1 :]):
+            found.append(f"no {what} like {_text(one)}")
+        else:
+            found += [f"{what} {_name(here)}: {why}" for why in _differs(one, here)]
+            at += 1
+    found += [f"not expected: {what} {_name(other)}" for other in came[at:]]
+    return found
+
+
+def _matched(expected: Sequence[Data], came: Sequence[Data]) -> tuple[list[Data], list[Data]]:
+    """What is expected and has not come, and what has come beside it; each counts once."""
+    left, missing = list(came), list[Data]()
+    for one in expected:
+        index = next((n for n, other in enumerate(left) if not _differs(one, other)), None)
+        if index is None:
+            missing.append(one)
+        else:
+            del left[index]
+    return missing, left
+
+
+def _differs(expected: Mapping[str, Json], came: Mapping[str, Json], within: str = "") -> list[str]:
+    """Where `came` does not have what is expected of it."""
+    found: list[str] = []
+    for key, value in expected.items():
+        name = f"{within}{key}"
+        if key not in came:
+            found.append(f"there is no `{name}`")
+        elif key not in _WHOLE and isinstance(value, Mapping) and isinstance(came[key], Mapping):
+            found += _differs(value, came[key], f"{name}.")
+        elif not _same(key, value, came[key]):
+            found.append(f"`{name}` is {_text(came[key])}, not {_text(value)}")
+    return found
+
+
+def _same(key: str, expected: Json, came: Json) -> bool:
+    if key in _WITHIN and isinstance(expected, str) and isinstance(came, str):
+        return expected in came
+    if key == "path" and isinstance(expected, str) and isinstance(came, str):
+        return f"/{came}".endswith(f"/{expected}")
+    return expected == came and isinstance(expected, bool) == isinstance(came, bool)
+
+
+def _name(came: Data) -> str:
+    item = came.get("item")
+    return f"{came['operation']}" if item is None else f"{came['operation']} {item}"
+
+
+def _text(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def update(expect: Data, came: Came) -> Data:
+    """What would have held: the same keys with what has come, and the errors that have."""
+    errors = [
+        {"severity": one["severity"], "message": one["message"]}
+        for one in came.problems
+        if one["severity"] == "error"
+    ]
+    found: Data = {}
+    if not errors and ("events" in expect or "skipped" not in expect):
+        found["events"] = _updated(expect.get("events"), [_short(one) for one in came.events])
+    if not errors and "skipped" in expect:
+        found["skipped"] = _updated(expect["skipped"], came.skipped)
+    if errors:
+        found["problems"] = errors
+    return found
+
+
+def _updated(expected: Json, came: Sequence[Data]) -> Json:
+    if isinstance(expected, Mapping) and "count" in expected:
+        return {"count": len(came)}
+    return {"any_order": list(came)} if isinstance(expected, Mapping) else list(came)
+
+
+def _short(line: Data) -> Data:
+    """Without what pacing alone decides."""
+    return {key: line[key] for key in ("operation", "item", "event")}

@@ -1,0 +1,135 @@
+"""Tests of plans, `*.test.yaml`: what a plan sends for given rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+
+from runner.errors import InvalidPlan
+from runner.model import Data, Json
+from runner.spec.document import Document, Path, ranked
+from runner.spec.schema import check
+from runner.spec.strict_yaml import parse
+from runner.spec.yaml_text import Edit, MappingNode, Node, SequenceNode, applied, read_nodes
+
+ENDINGS = (".test.yaml", ".test.yml")
+_OF_A_CASE = ("vars", "only", "skip", "item", "now", "given", "expect")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case: `given` are rows by the name of what asks for them, or the name of a facts file.
+
+    `index`: in the list of cases, None where there is no list. `where` leads to the keys of the
+    case in its document.
+    """
+
+    name: str
+    index: int | None
+    variables: Mapping[str, Json]
+    only: Sequence[str]
+    skip: Sequence[str]
+    items: Sequence[str]
+    now: str | None
+    given: str | Mapping[str, Sequence[Data]]
+    expect: Data
+    where: Mapping[str, Path]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanTest:
+    """A file of tests; `plan` is the path of the plan that they are of."""
+
+    document: Document
+    plan: str
+    cases: tuple[Case, ...]
+
+
+def read_plan_test(raw: bytes, path: str) -> PlanTest:
+    """Raises `InvalidPlan` with all that is wrong with its form."""
+    document, faults, _ = parse(raw, path)
+    problems = list(faults or check(document, "test.v1")[0])
+    if problems:
+        raise InvalidPlan(ranked(problems))
+    written = document.value
+    cases = written.get("cases") or [{"name": FilePath(path).name.partition(".test.")[0]}]
+    found: list[Case] = []
+    for index, case in enumerate(cases):
+        if any(other.name == case["name"] for other in found):
+            message = f"there is a case `{case['name']}` already"
+            problems.append(document.problem(message, ("cases", index, "name")))
+        found.append(_case(written, case, index))
+    if problems:
+        raise InvalidPlan(ranked(problems))
+    return PlanTest(document, str(FilePath(path).parent / written["plan"]), tuple(found))
+
+
+def _case(defaults: Data, written: Data, index: int) -> Case:
+    """What the case does not say is as it stands above the cases."""
+    values = {key: written.get(key, defaults.get(key)) for key in _OF_A_CASE}
+    listed = "cases" in defaults
+    where = {key: ("cases", index, key) if key in written else (key,) for key in _OF_A_CASE}
+    return Case(
+        written["name"],
+        index if listed else None,
+        values["vars"] or {},
+        values["only"] or (),
+        values["skip"] or (),
+        values["item"] or (),
+        values["now"],
+        values["given"] or {},
+        values["expect"] or {},
+        where,
+    )
+
+
+def with_expectations(text: str, expected: Mapping[int | None, Data]) -> str:
+    """The text of a file of tests with what its cases expect replaced, by their index; None is what
+    stands above the cases. All else stays as it is written."""
+    top = read_nodes(text)
+    assert isinstance(top, MappingNode)  # noqa: S101 - it has the form
+    edits = []
+    for index, value in expected.items():
+        case: Node = top
+        if index is not None:
+            cases = _entry(top, "cases")
+            assert isinstance(cases, SequenceNode)  # noqa: S101 - it has the form
+            case = cases.items[index]
+        assert isinstance(case, MappingNode)  # noqa: S101 - it has the form
+        edits.append(_edit(text, case, value))
+    return applied(text, edits)
+
+
+def _entry(node: MappingNode, key: str) -> Node | None:
+    return next((value for name, value in node.entries if name.value == key), None)
+
+
+def _edit(text: str, case: MappingNode, value: Data) -> Edit:
+    key = next((name for name, _ in case.entries if name.value == "expect"), None)
+    old = _entry(case, "expect")
+    first = case.entries[0][0].start
+    indent = " " * (first - text.rfind("\n", 0, first) - 1)
+    written = f"expect: {_flow(value)}" if case.flow else f"expect:{_block(value, indent)}"
+    if key and old:
+        return Edit(key.start, old.end, (written,))
+    if case.flow:
+        return Edit(case.end - 1, case.end - 1, (f", {written}",))
+    return Edit(case.end, case.end, (f"\n{indent}{written}",))
+
+
+def _block(value: Data, indent: str) -> str:
+    lines = []
+    for key, entries in value.items():
+        if isinstance(entries, list) and entries:
+            lines.append(f"\n{indent}  {key}:")
+            lines += [f"\n{indent}    - {_flow(entry)}" for entry in entries]
+        else:
+            lines.append(f"\n{indent}  {key}: {_flow(entries)}")
+    return "".join(lines)
+
+
+def _flow(value: Json) -> str:
+    """JSON is YAML."""
+    return json.dumps(value, ensure_ascii=False)

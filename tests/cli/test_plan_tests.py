@@ -1,0 +1,234 @@
+"""`backfill test`: a plan's events for given rows, without a database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from runner.app.plan_tests import files_of, run_tests, update_tests
+from runner.app.session import Session
+from runner.errors import InvalidPlan, UsageError
+from tests.cli.conftest import Result
+
+PLAN = """\
+apiVersion: backfill/v1
+kind: BackfillPlan
+metadata: {name: stale}
+vars: {days: 30}
+workspace: w1
+catalog: catalog.yaml
+repos:
+  - {query: "select repo from r where age > :days", params: {days: "{{ vars.days }}"}}
+  - {repo: acme/fixed, skip: [other]}
+operations: [sync, other]
+"""
+CATALOG = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  sync:
+    event: app/sync
+    for_each: repo
+    payload: {repo: "{{ repo.repo }}", days: "{{ vars.days }}"}
+  other: {event: app/other, for_each: repo, payload: {repo: "{{ repo.repo }}"}, after: [sync]}
+"""
+HEAD = "apiVersion: backfill/v1\nkind: BackfillTest\nplan: stale.yaml\n"
+X = {"repos": [{"repo": "acme/x"}]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "stale.yaml").write_text(PLAN, encoding="utf-8")
+    (tmp_path / "catalog.yaml").write_text(CATALOG, encoding="utf-8")
+    return tmp_path
+
+
+def differences(folder: Path, **test: Any) -> list[str]:
+    """Of a file with one case."""
+    written = HEAD + yaml.safe_dump(test)
+    (folder / "stale.test.yaml").write_text(written, encoding="utf-8")
+    with Session(environ={}) as session:
+        (tested,) = run_tests(session, files_of([str(folder)]))
+    return list(tested.differences)
+
+
+def lines(*pairs: str) -> list[dict[str, str]]:
+    return [dict(zip(("operation", "item"), pair.split(), strict=True)) for pair in pairs]
+
+
+ALL = lines("sync acme/x", "sync acme/fixed", "other acme/x")
+
+
+@pytest.mark.parametrize(
+    ("expect", "wrong"),
+    [
+        ({"events": ALL}, []),
+        ({"events": ALL[:2]}, ["not expected: event other acme/x"]),
+        ({"events": [*ALL, *lines("other acme/fixed")]}, ["no event like"]),
+        (
+            {"events": [ALL[1], ALL[0], ALL[2]]},
+            ["not expected: event sync acme/x", "no event like"],
+        ),
+        ({"events": {"any_order": ALL[::-1]}}, []),
+        ({"events": {"any_order": ALL[1:]}}, ["not expected: event sync acme/x"]),
+        ({"events": {"some": ALL[2:]}}, []),
+        ({"events": {"some": [ALL[0], ALL[0]]}}, ["no event like"]),
+        ({"events": {"count": 3}}, []),
+        ({"events": {"count": 2, "some": ALL[1:]}}, ["2 events expected, 3 came"]),
+        ({"skipped": lines("other acme/fixed")}, []),
+        ({"skipped": lines("other acme/x")}, ["no skipped item like"]),
+        ({"skipped": {"count": 1}}, []),
+        ({"skipped": [{"item": "acme/fixed", "reason": "skip"}]}, []),
+        ({"problems": [{"severity": "error"}]}, ["no problem like"]),
+        ({}, []),
+    ],
+)
+def test_only_what_is_expected_is_compared(
+    folder: Path, expect: dict[str, Any], wrong: list[str]
+) -> None:
+    test = {"given": X} | ({"expect": expect} if expect else {})
+    found = differences(folder, **test)
+    assert len(found) == len(wrong)
+    assert all(part in one for part, one in zip(wrong, found, strict=True))
+
+
+def test_data_is_compared_whole_and_the_rest_in_part(folder: Path) -> None:
+    whole = {"repo": "acme/x", "days": 7}
+    for data, holds in ((whole, True), ({"repo": "acme/x"}, False), (whole | {"days": 8}, False)):
+        event = {"operation": "sync", "item": "acme/x", "event": {"data": data}}
+        found = differences(folder, given=X, vars={"days": 7}, expect={"events": {"some": [event]}})
+        assert (found == []) is holds
+    wrong = {"operation": "sync", "item": "acme/x", "event": {"data": whole | {"days": 8}}}
+    (first, *_) = differences(folder, given=X, vars={"days": 7}, expect={"events": [wrong]})
+    assert first.startswith("event sync acme/x: `event.data` is ")
+
+
+def test_an_error_is_expected_or_fails_the_case(folder: Path) -> None:
+    given = {"repos": [{"repo": "nonsense"}]}
+    (wrong,) = differences(folder, given=given)
+    assert "stale.yaml:8:13: error: " in wrong
+    expect = {"problems": [{"severity": "error", "message": "nonsense", "path": "stale.yaml"}]}
+    assert differences(folder, given=given, expect=expect) == []
+    expect = {"problems": [{"message": "something else"}]}
+    assert len(differences(folder, given=given, expect=expect)) == 2
+
+
+def test_a_query_without_rows_is_no_empty_answer(folder: Path) -> None:
+    (wrong,) = differences(folder, expect={"problems": []})
+    assert "the test gives no rows for `repos[0]`" in wrong
+
+
+def test_a_facts_file_answers_too(folder: Path) -> None:
+    answer = {
+        "query": "select repo from r where age > :days",
+        "database": None,
+        "timezone": None,
+        "parameters": {"days": 30},
+        "columns": ["repo"],
+        "rows": [["acme/x"]],
+    }
+    facts = {"apiVersion": "backfill/v1", "kind": "BackfillFacts", "answers": [answer]}
+    facts["recorded_at"] = "2026-11-01T00:00:00Z"
+    (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+    assert differences(folder, given="facts.json", expect={"events": ALL}) == []
+    assert len(differences(folder, given="facts.json", vars={"days": 7})) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("given: {repoz: []}\n", "`repoz` is asked for by no query of the plan"),
+        ("given: {'repos[1]': []}\n", "`repos[1]` is asked for by no query"),
+        ("given: none.json\n", "none.json cannot be read"),
+        ("given: ../../etc/passwd\n", "cannot be read"),
+        ("expect: {evnts: []}\n", "unknown key `evnts`"),
+        ("cases: [{name: a}, {name: a}]\n", "there is a case `a` already"),
+        ("cases: [{given: {}}]\n", "`name` is missing"),
+        ("now: yesterday\n", "no time with a zone"),
+    ],
+)
+def test_a_file_that_is_no_test_of_its_plan_is_refused_at_its_place(
+    folder: Path, text: str, words: str
+) -> None:
+    (folder / "stale.test.yaml").write_text(HEAD + text, encoding="utf-8")
+    with Session(environ={}) as session, pytest.raises(InvalidPlan) as caught:
+        list(run_tests(session, files_of([str(folder)])))
+    (problem,) = caught.value.problems
+    assert words in problem.message
+    assert problem.line == 4
+
+
+def test_a_plan_that_is_not_there_is_named(folder: Path) -> None:
+    text = HEAD.replace("stale.yaml", "gone.yaml")
+    (folder / "stale.test.yaml").write_text(text, encoding="utf-8")
+    with Session(environ={}) as session, pytest.raises(InvalidPlan) as caught:
+        list(run_tests(session, files_of([str(folder)])))
+    assert f"there is no plan {folder / 'gone.yaml'}" in caught.value.problems[0].message
+
+
+def test_no_test_at_all_is_no_success(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"no \*\.test\.yaml in"):
+        files_of([str(folder)])
+
+
+CASES = """\
+given:
+  repos: [{repo: acme/x}]   # as it was
+expect: {events: {count: 3}}
+cases:
+  - name: as-above
+  - {name: of-two, given: {repos: [{repo: acme/x}, {repo: acme/y}]}}
+  # what is written stays
+  - name: its-own
+    expect:
+      events:
+        - {operation: sync, item: acme/z}
+      skipped: []
+"""
+
+
+def test_a_case_goes_over_what_stands_above_it_and_update_writes_what_came(folder: Path) -> None:
+    path = folder / "stale.test.yaml"
+    path.write_text(HEAD + CASES, encoding="utf-8")
+    with Session(environ={}) as session:
+        tested = list(run_tests(session, [str(path)]))
+        assert [bool(one.differences) for one in tested] == [False, True, True]
+        assert update_tests(tested) == [str(path)]
+        text = path.read_text("utf-8")
+        assert not any(one.differences for one in run_tests(session, [str(path)]))
+    assert "# as it was" in text
+    assert "# what is written stays" in text
+    assert "expect: {events: {count: 3}}\ncases:" in text
+    cases = yaml.safe_load(text)["cases"]
+    assert cases[1]["expect"] == {"events": {"count": 5}}
+    assert [one["item"] for one in cases[2]["expect"]["events"]] == [
+        "acme/x",
+        "acme/fixed",
+        "acme/x",
+    ]
+
+
+def test_the_exit_status_says_how_it_went(
+    backfill: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    path = folder / "deep" / "er" / "stale.test.yaml"
+    path.parent.mkdir(parents=True)
+    text = HEAD.replace("stale.yaml", "../../stale.yaml") + "given: {repos: [{repo: acme/x}]}\n"
+    for expect, status in (("{events: {count: 3}}", 0), ("{events: {count: 9}}", 1), ("3", 3)):
+        path.write_text(f"{text}expect: {expect}\n", encoding="utf-8")
+        assert backfill("test").status == status
+    path.write_text(f"{text}expect: {{events: {{count: 9}}}}\n", encoding="utf-8")
+    junit = backfill("test", "--format", "junit")
+    assert (junit.status, 'failures="1"' in junit.out) == (1, True)
+    found = json.loads(backfill("test", "--format", "json").out)
+    assert (found["ok"], found["cases"][0]["case"]) == (False, "stale")
+    assert "9 events expected, 3 came" in backfill("test", "--format", "github").out
+    assert backfill("test", "--update").status == 0
+    assert backfill("test").status == 0
+    assert backfill("validate", "deep/er").status == 2  # a test is no plan
