@@ -9,79 +9,24 @@
 Importing it is cheap: what is used is loaded when it is first named.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from runner.version import __version__
+from runner.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from runner.api import (
-        BackfillError,
-        Checked,
-        CheckResult,
-        Covered,
-        EventRecord,
-        ExecutionPlan,
-        Failure,
-        Incomplete,
-        InvalidPlan,
-        KeyRefused,
-        LockHeld,
-        Observer,
-        PreflightRefused,
-        Prepared,
-        RequestLimits,
-        RunFailed,
-        RunLine,
-        RunOptions,
-        RunView,
-        Session,
-        StalePlan,
-        Submitted,
-        Summary,
-        TargetDown,
-        TargetError,
-        Totals,
-        UsageError,
-    )
-
-__all__ = [
-    "BackfillError",
-    "CheckResult",
-    "Checked",
-    "Covered",
-    "EventRecord",
-    "ExecutionPlan",
-    "Failure",
-    "Incomplete",
-    "InvalidPlan",
-    "KeyRefused",
-    "LockHeld",
-    "Observer",
-    "PreflightRefused",
-    "Prepared",
-    "RequestLimits",
-    "RunFailed",
-    "RunLine",
-    "RunOptions",
-    "RunView",
-    "Session",
-    "StalePlan",
-    "Submitted",
-    "Summary",
-    "TargetDown",
-    "TargetError",
-    "Totals",
-    "UsageError",
-    "__version__",
-]
+    from runner.api import *  # noqa: F403 - the list of names is there
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module `runner` has no attribute `{name}`")
-    return getattr(import_module("runner.api"), name)
+    if name == "__all__" or name[:1].isupper():
+        from runner import api
+
+        if name == "__all__":
+            return [*api.__all__, "__version__"]
+        if name in api.__all__:
+            return getattr(api, name)
+    raise AttributeError(f"module `runner` has no attribute `{name}`")
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return list(__getattr__("__all__"))

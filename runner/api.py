@@ -21,6 +21,7 @@ from runner.errors import (
     InvalidPlan,
     KeyRefused,
     LockHeld,
+    NoState,
     PreflightRefused,
     RunFailed,
     StalePlan,
@@ -184,8 +185,12 @@ class Session(base.Session):
         return self.reader.events(self.reader.find(run))
 
     def runs(self, *, plan: str | None = None, limit: int | None = None) -> list[RunLine]:
-        """The runs that the state has, the latest first; of plans like the pattern `plan`."""
-        return self.reader.runs(plan=plan, limit=limit)
+        """The runs that the state has, the latest first; of plans like the pattern `plan`. None
+        where there is no state yet: the first run makes it."""
+        try:
+            return self.reader.runs(plan=plan, limit=limit)
+        except NoState:
+            return []
 
     def check(
         self,

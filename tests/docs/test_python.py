@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 import runner
+from runner.model import StageRecord
 from tests.docs.pages import ROOT, fences
+from tests.support import Recorder
 
 PAGE = ROOT / "docs" / "python.md"
+ORCHESTRATORS = ROOT / "docs" / "airflow-dagster-notebooks.md"
 
 
 def programs(page: Path) -> list[str]:
@@ -61,3 +68,70 @@ def test_importing_it_loads_nothing_else() -> None:
     code = "import runner, sys; print(sum(name.startswith('runner') for name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert int(done.stdout) <= 2
+
+
+class _Failure(Exception):
+    """Stands for Dagster's."""
+
+
+def _same(*_: Any, **__: Any) -> Any:
+    """Stands for a decorator with arguments that runs what it is given."""
+    return lambda function: function
+
+
+@pytest.fixture
+def orchestrators(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """What the page's programs define, with `plans/refresh.yaml` run on the embedded target; of
+    Airflow and Dagster only what the page uses."""
+    sdk = SimpleNamespace(dag=_same, task=_same)
+    dagster = SimpleNamespace(
+        asset=lambda function: function, MaterializeResult=SimpleNamespace, Failure=_Failure
+    )
+    monkeypatch.setitem(sys.modules, "airflow", SimpleNamespace(sdk=sdk))
+    monkeypatch.setitem(sys.modules, "airflow.sdk", sdk)
+    monkeypatch.setitem(sys.modules, "dagster", dagster)
+    shutil.copytree(tmp_path / "plans" / "quickstart", tmp_path / "plans", dirs_exist_ok=True)
+    (tmp_path / "plans" / "plan.yaml").rename(tmp_path / "plans" / "refresh.yaml")
+    names: dict[str, Any] = {"__annotations__": {}}
+    for program in programs(ORCHESTRATORS):
+        for target in ("cloud", "dev"):
+            program = program.replace(f'"{target}"', '"embedded"')
+        exec(program, names)  # noqa: S102 - it is ours
+    return names
+
+
+def test_an_airflow_task_a_dagster_asset_and_a_cell_run_a_plan(
+    orchestrators: dict[str, Any],
+) -> None:
+    """Each has run it once by now: the DAG as it was defined, the cell, and here the asset."""
+    assert orchestrators["refreshed"]().metadata == {"completed": 5}
+    session = orchestrators["session"]
+    assert [line.record.status for line in session.runs()] == ["completed"] * 3
+    assert {one.outcome for one in session.events(orchestrators["outcome"].run_id)} == {"completed"}
+    session.close()
+
+
+class _Dies(Recorder):
+    """An observer that takes its process with it as the first progress is reported."""
+
+    def progress(self, progress: StageRecord) -> None:  # noqa: ARG002
+        raise RuntimeError("the node is gone")
+
+
+def test_a_task_that_is_tried_again_goes_on_with_its_run(orchestrators: dict[str, Any]) -> None:
+    with runner.Session() as session:
+        plan = session.plan("plans/refresh.yaml", target="embedded")
+        with pytest.raises(RuntimeError, match="the node is gone"):
+            session.run(plan, _Dies())
+        (begun,) = session.runs(limit=1)
+    again = orchestrators["backfill"]("plans/refresh.yaml", "embedded")
+    assert (again.run_id, again.status) == (begun.record.id, "completed")
+    assert len(orchestrators["session"].runs()) == 3, "the page's own, and this one"
+
+
+def test_a_notebook_has_an_event_loop_of_its_own() -> None:
+    async def cell() -> runner.Summary:
+        with runner.Session() as session:
+            return session.run(session.plan("plans/quickstart/plan.yaml", target="embedded"))
+
+    assert asyncio.run(cell()).status == "completed"
