@@ -41,6 +41,7 @@ from runner.model import (
     Outcome,
     RunLine,
     RunView,
+    Selectors,
     Summary,
     Totals,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "RunLine",
     "RunOptions",
     "RunView",
+    "Selectors",
     "Session",
     "StalePlan",
     "Submitted",
@@ -101,18 +103,28 @@ class Session(base.Session):
         target: str | None = None,
         variables: Mapping[str, Json] | None = None,
         strict: bool = False,
+        selectors: Selectors | None = None,
     ) -> Prepared:
         """What a run of the plan file would send; or what a saved plan does. Nothing is sent.
 
         `target`: `embedded` (the default), `dev`, `cloud` or a base URL. `variables` go over those
-        of the plan; with `strict`, its warnings are errors. The result has `plan` (an
+        of the plan; with `strict`, its warnings are errors. `selectors`: only a part of it, as in
+        `Selectors(only=("embeddings",), items=("acme/*",), limit=5)`; the run is partial, and never
+        counts as applied. The result has `plan` (an
         `ExecutionPlan`: stages, digest, skipped, warnings), `target`, `run_id`, and `events()` in
         sending order. It can be run once.
 
         Raises `InvalidPlan` with every problem, `StalePlan` for a saved plan that has expired or
         changed, `TargetError` where its database cannot be reached.
         """
-        return prepare(self, path, target=target, variables=dict(variables or {}), strict=strict)
+        return prepare(
+            self,
+            path,
+            target=target,
+            variables=dict(variables or {}),
+            strict=strict,
+            selectors=selectors,
+        )
 
     def run(
         self,
@@ -199,6 +211,7 @@ class Session(base.Session):
         variables: Mapping[str, Json] | None = None,
         applied: str | None = None,
         wait: float = 0.0,
+        selectors: Selectors | None = None,
     ) -> Checked:
         """Ask the checks and the coverage of a plan now; nothing is sent.
 
@@ -207,13 +220,24 @@ class Session(base.Session):
         ask again while not all holds. Raises `InvalidPlan`, `TargetError` where the database cannot
         be reached, `PreflightRefused` where it refuses and where there is nothing to ask.
         """
-        return check(self, path, variables=dict(variables or {}), applied=applied, wait=wait)
+        return check(
+            self,
+            path,
+            variables=dict(variables or {}),
+            applied=applied,
+            wait=wait,
+            selectors=selectors,
+        )
 
     def coverage(
-        self, path: str, *, variables: Mapping[str, Json] | None = None
+        self,
+        path: str,
+        *,
+        variables: Mapping[str, Json] | None = None,
+        selectors: Selectors | None = None,
     ) -> Mapping[str, Sequence[Covered]]:
         """How much of the data is there, item by item, for each coverage question of a plan."""
-        return coverage(self, path, variables=dict(variables or {}))
+        return coverage(self, path, variables=dict(variables or {}), selectors=selectors)
 
     @contextmanager
     def _observed(self, observer: Observer | None) -> Iterator[None]:

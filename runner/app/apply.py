@@ -230,7 +230,8 @@ class _Applying:
         address = self.session.target(self.options.target, plan.path).address
         for name in sorted(wanted - {other.name for other in known}):
             runs = self.session.store.ledger(name, address)
-            if not runs or not runs[0].done:
+            whole = [run for run in runs if not run.partial]
+            if not whole or not whole[0].done:
                 message = f"{plan.name} depends on `{name}`, which is neither here nor applied"
                 hint = "is its name right, and its file among these?"
                 raise PreflightRefused(message, hint=hint)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from runner.adapters.inngest.target import Target
 from runner.app.preflight import examine_plan, examine_server
-from runner.app.prepare import build
+from runner.app.prepare import Built, build
 from runner.app.session import Session, blocking
 from runner.errors import BackfillError, InvalidPlan, PreflightRefused, TargetDown, UsageError
-from runner.model import ExecutionPlan, Finding, Json, QueryRefused
+from runner.model import ExecutionPlan, Finding, Json, QueryRefused, Selectors
 from runner.planning.checked import Checked
 from runner.spec.units import format_duration
 
@@ -73,6 +73,7 @@ def check(
     strict: bool = False,
     applied: str | None = None,
     wait: float = 0.0,
+    selectors: Selectors | None = None,
 ) -> Checked:
     """Ask the checks and the coverage of a plan now; nothing is sent.
 
@@ -83,7 +84,8 @@ def check(
     """
 
     def ask() -> Checked:
-        return _ask(session, path, variables or {}, strict=strict, applied=applied)
+        built = build(session, path, variables or {}, strict=strict, selectors=selectors)
+        return _ask(session, path, built, variables or {}, applied)
 
     found, told = ask(), ""
     until = session.clock.monotonic() + wait
@@ -106,13 +108,12 @@ def check(
 
 
 def _ask(
-    session: Session, path: str, variables: dict[str, Json], *, strict: bool, applied: str | None
+    session: Session, path: str, built: Built, variables: dict[str, Json], applied: str | None
 ) -> Checked:
     from runner.app.apply import ApplyOptions, pending
     from runner.app.queries import covered_now
     from runner.execution.check import ask_now, needs_run, result_of
 
-    built = build(session, path, variables, strict=strict)
     plan = built.execution_plan
     skipped = tuple(one.name for one in plan.checks if needs_run(one))
     asked = [one for one in plan.checks if not needs_run(one)]

@@ -129,6 +129,8 @@ def end(
         followed=what.options.follow,
         ending=ending,
     )
+    if partial := what.plan.partial:
+        summary = replace(summary, partial=partial.selectors.words)
     if not isinstance(error, LeaseLost):
         journal.end(summary.status, str(error) if error else ending.reason)
     return summary

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 from runner.app.session import Session
 from runner.errors import BackfillError
-from runner.model import BackfillPlan, Database, ExecutionPlan, Json, Stage
+from runner.model import (
+    BackfillPlan,
+    Database,
+    ExecutionPlan,
+    Json,
+    Partial,
+    Selectors,
+    Stage,
+)
 from runner.spec.files import FileRefused, read_plan
 
 if TYPE_CHECKING:
@@ -41,19 +49,22 @@ def build(
     strict: bool = False,
     target: str | None = None,
     environment: str | None = None,
+    selectors: Selectors | None = None,
+    sure: bool = True,
     once_loaded: Callable[[BackfillPlan], None] = lambda _: None,
 ) -> Built:
     """Plan file -> facts -> execution plan. Raises `InvalidPlan` with all problems at once.
 
     `source`: a path, a file that was read, or a plan that was loaded with these variables. A plan
     that asks a database is asked for here, also in a dry run: nothing is sent by it. `target`:
-    as it was named, for the policy. `environment`: see `Session.environment`. `once_loaded` may
-    refuse it before that.
+    as it was named, for the policy. `environment`: see `Session.environment`. `selectors`, `sure`:
+    see `runner.planning.parts.select`. `once_loaded` may refuse it before that.
     """
     from runner.app.plan_files import load
     from runner.app.policy import judged
     from runner.planning.build import build_execution_plan
     from runner.planning.facts import gather
+    from runner.planning.parts import select
 
     if isinstance(source, BackfillPlan):
         loaded = source
@@ -64,6 +75,8 @@ def build(
     now = datetime.fromisoformat(facts.recorded_at) if facts else datetime.now(UTC)
     known = gather(loaded, session.query_runner(loaded.path, environment), now)
     execution_plan = build_execution_plan(known, strict=strict)
+    if selectors:
+        execution_plan = select(known, execution_plan, selectors, sure=sure, strict=strict)
     if facts and known.found.facts:
         execution_plan = replace(execution_plan, answered_at=facts.recorded_at)
     execution_plan = judged(session, execution_plan, target, environment, variables)
@@ -105,13 +118,15 @@ def remember(journal: Journal, plan: BackfillPlan) -> None:
     journal.remember(_ITEMS, to_remember(plan))
 
 
-def restored(journal: JournalReads, loaded: BackfillPlan, database: Database) -> PlanResolver:
+def restored(
+    journal: JournalReads, loaded: BackfillPlan, database: Database, partial: Partial | None
+) -> PlanResolver:
     """The resolver of a run that is resumed."""
     from runner.planning.facts import gather, remembered
 
     items = journal.remembered(_ITEMS)
     plan = loaded if items is None else remembered(loaded, items)
-    return PlanResolver(gather(plan, database, datetime.now(UTC)), database)
+    return PlanResolver(gather(plan, database, datetime.now(UTC)), database, partial)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +138,7 @@ class PlanResolver:
 
     plan: BackfillPlan
     database: Database
+    partial: Partial | None = None
 
     async def resolve(self, stage: Stage) -> Stage:
         import asyncio
@@ -132,6 +148,8 @@ class PlanResolver:
     def _resolve(self, stage: Stage) -> Stage:
         from runner.planning.build import stage_as_of_now
         from runner.planning.facts import gather_again
+        from runner.planning.parts import Choice
 
         operation = next(o for o in self.plan.operations if o.name == stage.operation)
-        return stage_as_of_now(gather_again(self.plan, operation, self.database), stage)
+        found = stage_as_of_now(gather_again(self.plan, operation, self.database), stage)
+        return Choice(self.partial).of(found) if self.partial else found

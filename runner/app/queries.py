@@ -20,6 +20,7 @@ from runner.model import (
     QueryRefused,
     RunRecord,
     RunView,
+    Selectors,
     Table,
 )
 
@@ -64,13 +65,15 @@ def coverage(
     variables: dict[str, Json] | None = None,
     strict: bool = False,
     run: str | None = None,
+    selectors: Selectors | None = None,
 ) -> Mapping[str, Sequence[Covered]]:
     """How much of the data is there by the coverage questions of a plan, by their names.
 
     With a `run`, the figures are those from before and after it; without those of after, of before
     and now. Raises `PreflightRefused` where a database refuses a question.
     """
-    plan = build(session, path, variables or {}, strict=strict).execution_plan
+    given = variables or {}
+    plan = build(session, path, given, strict=strict, selectors=selectors).execution_plan
     if not plan.coverage:
         hint = "add `coverage: {name: {query: ...}}` to the catalog or the plan"
         raise UsageError(f"{path} has no coverage to ask for", hint=hint)

@@ -15,7 +15,7 @@ from runner.app.plan_files import SUFFIXES, PlanFile, has_changed, paths_of, pla
 from runner.app.prepare import build
 from runner.app.session import Session
 from runner.errors import InvalidPlan, UsageError
-from runner.model import ExecutionPlan, Json, Problem
+from runner.model import ExecutionPlan, Json, Problem, Selectors
 from runner.planning.compare import Difference, compare
 from runner.planning.review import Review, review
 from runner.spec.files import MAX_YAML
@@ -53,28 +53,48 @@ def review_between(
 
 
 def difference(
-    session: Session, old: str, new: str, variables: Mapping[str, Json], *, strict: bool = False
+    session: Session,
+    old: str,
+    new: str,
+    variables: Mapping[str, Json],
+    *,
+    strict: bool = False,
+    selectors: Selectors | None = None,
 ) -> tuple[Difference, tuple[str, str]]:
     """What the plan `new` sends otherwise, and what the two are called.
 
     Each is a plan file or a saved plan; `old` may be revisions, between which `new` is compared.
+    `selectors`: only in a part, which need not have been there before.
     """
 
-    def built(path: str) -> ExecutionPlan:
-        return build(session, path, variables, strict=strict).execution_plan
+    def built(path: str, *, sure: bool = True) -> ExecutionPlan:
+        return build(
+            session, path, variables, strict=strict, selectors=selectors, sure=sure
+        ).execution_plan
 
-    def loaded(path: str) -> ExecutionPlan:
-        from runner.app.saved import load_saved
+    def loaded(path: str, *, sure: bool = True) -> ExecutionPlan:
+        from runner.app.saved import load_saved, refuse_selectors
 
         saved = load_saved(path)
-        return saved.plan if saved else built(path)
+        if saved:
+            refuse_selectors(selectors)
+        return saved.plan if saved else built(path, sure=sure)
 
     if Path(old).exists():
-        return compare(loaded(old), loaded(new)), (old, new)
+        return compare(loaded(old, sure=False), loaded(new)), (old, new)
     repository = repository_here(session.environ)
     commits = _commits(repository, old)
     plans = [
-        _as_of(session, repository, commit, new, variables, strict=strict, named=old)
+        _as_of(
+            session,
+            repository,
+            commit,
+            new,
+            variables,
+            strict=strict,
+            named=old,
+            selectors=selectors,
+        )
         if commit
         else built(new)
         for commit in commits
@@ -114,6 +134,7 @@ def _as_of(
     *,
     strict: bool,
     named: str,
+    selectors: Selectors | None,
 ) -> ExecutionPlan:
     """The plan as it was in the commit; its problems are placed in the revisions `named`."""
     place = repository.below(path).parts
@@ -125,7 +146,9 @@ def _as_of(
             raise UsageError(f"{path} is not there in {named} ({commit[:12]})", hint=hint)
         _bring_all(tree, place, file)
         try:
-            return build(session, file, variables, strict=strict).execution_plan
+            return build(
+                session, file, variables, strict=strict, selectors=selectors, sure=False
+            ).execution_plan
         except InvalidPlan as error:
 
             def placed(problem: Problem) -> Problem:

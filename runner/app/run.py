@@ -25,7 +25,7 @@ from runner.app.preflight import (
     refuse_own_files,
 )
 from runner.app.prepare import PlanResolver, build, past, remember, restored, source_of
-from runner.app.saved import load_saved, refuse_used, reviewed
+from runner.app.saved import load_saved, refuse_selectors, refuse_used, reviewed
 from runner.app.session import Session
 from runner.errors import LockHeld, PreflightRefused, StalePlan, UsageError
 from runner.execution.context import RunOptions
@@ -40,6 +40,7 @@ from runner.model import (
     Problem,
     RunRecord,
     RunState,
+    Selectors,
     Skipped,
     Stage,
     Summary,
@@ -110,10 +111,12 @@ def prepare(
     variables: dict[str, Json] | None = None,
     strict: bool = False,
     run_id: str | None = None,
+    selectors: Selectors | None = None,
 ) -> Prepared:
     """What a run of a plan file would send now, or what a saved plan does.
 
-    `source`: the path of either, or a plan file that was loaded with these variables.
+    `source`: the path of either, or a plan file that was loaded with these variables. `selectors`:
+    only a part of it.
     Raises `InvalidPlan`; `StalePlan` where a saved plan may no longer be run.
     """
     from ulid import ULID
@@ -124,6 +127,7 @@ def prepare(
         if overrides and overrides != saved.variables:
             hint = "it has its variables with it"
             raise UsageError("--var does nothing for a saved plan", hint=hint)
+        refuse_selectors(selectors)
         found = reviewed(session, saved, source, target)
         kept = dict(saved.variables)
         return Prepared(
@@ -135,7 +139,7 @@ def prepare(
             saved.environment,
             found.files,
         )
-    built = build(session, source, overrides, strict=strict, target=target)
+    built = build(session, source, overrides, strict=strict, target=target, selectors=selectors)
     path = built.plan.path
     environment = session.environment(path)
     return Prepared(
@@ -326,7 +330,7 @@ def resolver_of(
     from runner.app.plan_files import load
 
     loaded = load(session, plan.path, record.variables, environment=record.environment)
-    return restored(session.store.reading(record), loaded, database)
+    return restored(session.store.reading(record), loaded, database, plan.partial)
 
 
 @contextmanager
@@ -365,7 +369,8 @@ def _record(session: Session, prepared: Prepared, options: RunOptions, lease: Le
 def _resolver(session: Session, prepared: Prepared) -> PlanResolver | None:
     if prepared.files is None:
         return None
-    return PlanResolver(prepared.files, session.databases(prepared.plan.path, prepared.environment))
+    database = session.databases(prepared.plan.path, prepared.environment)
+    return PlanResolver(prepared.files, database, prepared.plan.partial)
 
 
 def _notes(options: RunOptions) -> tuple[str, ...]:
@@ -456,7 +461,11 @@ def _plan_to_send(session: Session, record: RunRecord, *, from_journal: bool) ->
     if not Path(record.path).exists():
         raise StalePlan(f"the plan of run {record.id}, {record.path}, is gone", hint=hint)
     built = build(
-        session, record.path, dict(record.variables), environment=record.environment
+        session,
+        record.path,
+        dict(record.variables),
+        environment=record.environment,
+        selectors=kept.partial.selectors if kept.partial else None,
     ).execution_plan
     journal = store.reading(record)
     built, sent = _with_rounds(built, kept, journal), journal.next_position()
@@ -520,7 +529,7 @@ def _failed_events(
     """A run of the events that are to be retried, whose lock is held."""
     from ulid import ULID
 
-    from runner.planning.subset import subset
+    from runner.planning.parts import subset
 
     record = session.store.find(run)
     plan = session.store.plan_of(record)

@@ -16,8 +16,8 @@ from runner.app.inputs import changed_inputs
 from runner.app.policy import judged
 from runner.app.prepare import Built, build
 from runner.app.session import Session
-from runner.errors import BackfillError, StalePlan
-from runner.model import BackfillPlan, ExecutionPlan, Input, Json
+from runner.errors import BackfillError, StalePlan, UsageError
+from runner.model import BackfillPlan, ExecutionPlan, Input, Json, Selectors
 from runner.planning.saved import SavedPlan, Tampered, read_saved, write_saved
 from runner.spec.files import MAX_DATA, FileRefused, read_given, strange_name
 from runner.spec.schema import has_form
@@ -105,6 +105,13 @@ class Reviewed:
     target: Target
 
 
+def refuse_selectors(selectors: Selectors | None) -> None:
+    """A saved plan is what was reviewed, no less."""
+    if selectors:
+        message = f"{selectors.words} does nothing for a saved plan: it is what was reviewed"
+        raise UsageError(message, hint="select when it is saved: `backfill plan PLAN --out FILE`")
+
+
 def refuse_used(session: Session, run_id: str) -> None:
     """Raises `StalePlan` where the state knows the run: a plan is sent once."""
     if record := session.store.known(run_id):
@@ -164,7 +171,12 @@ def _files(session: Session, saved: SavedPlan, path: str) -> BackfillPlan:
 def _difference(session: Session, saved: SavedPlan) -> Difference:
     from runner.planning.compare import compare
 
+    partial = saved.plan.partial
     now = build(
-        session, saved.plan.path, dict(saved.variables), environment=saved.environment
+        session,
+        saved.plan.path,
+        dict(saved.variables),
+        environment=saved.environment,
+        selectors=partial.selectors if partial else None,
     ).execution_plan
     return compare(saved.plan, now)

@@ -18,12 +18,14 @@ from runner.cli.options import (
     plan_options,
     read_duration,
     read_variables,
+    selector_options,
     state_option,
     target_option,
     timings_option,
 )
 from runner.cli.printing import print_json, wants_color
 from runner.errors import RunFailed
+from runner.model import Selectors
 
 if TYPE_CHECKING:
     from runner.planning.checked import Checked
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 )
 @plan_argument
 @plan_options
+@selector_options
 @target_option
 @state_option
 @timings_option
@@ -66,6 +69,7 @@ def check_command(
     *,
     strict: bool,
     applied: bool,
+    selectors: Selectors,
 ) -> int:
     """Ask the checks and the coverage of PLAN now: the gate of a migration or a deploy.
 
@@ -84,6 +88,7 @@ def check_command(
         strict=strict,
         applied=session.named_target(target, plan) if applied else None,
         wait=wait,
+        selectors=selectors,
     )
     _print(found, form)
     return 0 if found.ok else ERROR_STATUS[RunFailed]

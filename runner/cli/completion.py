@@ -67,6 +67,23 @@ def complete_operation(
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
+def complete_used_operation(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Those of the plan file that stands on the line already."""
+    from runner.errors import BackfillError
+    from runner.spec.load import open_plan
+    from runner.spec.plan_document import check_plan
+
+    given = context.params.get("plan") or context.params.get("plans") or context.params.get("paths")
+    path = given if isinstance(given, str) else next(iter(reversed(given or ())), None)
+    try:
+        found = [use["use"] for _, use in check_plan(open_plan(str(path)).document).uses()]
+    except BackfillError:
+        return []
+    return [CompletionItem(name) for name in found if name.startswith(incomplete)]
+
+
 def _records(context: click.Context) -> list[RunRecord]:
     from runner.app.session import Session
     from runner.errors import BackfillError

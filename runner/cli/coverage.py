@@ -15,11 +15,12 @@ from runner.cli.options import (
     plan_argument,
     plan_options,
     read_variables,
+    selector_options,
     state_option,
     timings_option,
 )
 from runner.cli.printing import print_json, wants_color
-from runner.model import Covered
+from runner.model import Covered, Selectors
 
 
 @click.command(
@@ -30,6 +31,7 @@ from runner.model import Covered
 )
 @plan_argument
 @plan_options
+@selector_options
 @state_option
 @timings_option
 @click.option("--run", "run", metavar="RUN", help="What this run has gained: before and after it.")
@@ -44,6 +46,7 @@ def coverage_command(
     form: str,
     *,
     strict: bool,
+    selectors: Selectors,
 ) -> None:
     """Ask the database how much is there, for each repository of PLAN.
 
@@ -53,7 +56,9 @@ def coverage_command(
     from runner.app.queries import coverage
 
     overrides = read_variables(variables, var_files)
-    found = coverage(session, plan, variables=overrides, strict=strict, run=run)
+    found = coverage(
+        session, plan, variables=overrides, strict=strict, run=run, selectors=selectors
+    )
     _print(found, form)
 
 

@@ -20,6 +20,8 @@ from runner.cli.options import (
     plan_options,
     policy_option,
     read_variables,
+    refuse_many,
+    selector_options,
 )
 from runner.cli.printing import (
     chosen_format,
@@ -29,6 +31,7 @@ from runner.cli.printing import (
     wants_color,
 )
 from runner.errors import InvalidPlan, UsageError
+from runner.model import Selectors
 
 if TYPE_CHECKING:
     from runner.planning.compare import Difference
@@ -46,6 +49,7 @@ _DIFFERENT = 2
 )
 @click.argument("paths", nargs=-1, required=True, metavar="OLD NEW | PATH...")
 @plan_options
+@selector_options
 @policy_option
 @changed_option
 @facts_option
@@ -64,6 +68,7 @@ def diff_command(
     strict: bool,
     comment: bool,
     exit_code: bool,
+    selectors: Selectors,
 ) -> int:
     """Show what would be sent otherwise: from the plan OLD to the plan NEW.
 
@@ -78,6 +83,7 @@ def diff_command(
     overrides = read_variables(variables, var_files)
     form = chosen_format(form)
     if changed_since is not None:
+        refuse_many(selectors)
         found = review_since(session, paths, changed_since, overrides, strict=strict)
         return _told(found, form, comment=comment, exit_code=exit_code)
     if len(paths) != 2:
@@ -85,12 +91,13 @@ def diff_command(
         raise UsageError("diff wants OLD and NEW", hint=hint)
     old, new = paths
     if not Path(old).exists() and Path(new).is_dir():
+        refuse_many(selectors)
         found = review_between(session, [new], old, overrides, strict=strict)
         return _told(found, form, comment=comment, exit_code=exit_code)
     if comment or form == "github":
         hint = "--changed-since REV PATH..., or git revisions and a folder"
         raise UsageError("a comment is about the plans of a branch", hint=hint)
-    differs, names = difference(session, old, new, overrides, strict=strict)
+    differs, names = difference(session, old, new, overrides, strict=strict, selectors=selectors)
     _show(differs, names, form)
     return _DIFFERENT if exit_code and differs.changes else 0
 

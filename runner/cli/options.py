@@ -11,11 +11,11 @@ import click
 from click.core import ParameterSource
 
 from runner.app.session import Session
-from runner.cli.completion import complete_target
+from runner.cli.completion import complete_target, complete_used_operation
 from runner.cli.printing import DEFAULT_EVENTS, Terminal, asker
 from runner.errors import InvalidPlan, UsageError
 from runner.execution.context import MAX_BYTES, MAX_EVENTS, RequestLimits, RunOptions
-from runner.model import Json
+from runner.model import Json, Selectors
 from runner.spec.files import FileRefused, read_given
 from runner.spec.json_limits import TOO_DEEP, fault
 
@@ -55,6 +55,76 @@ def plan_options(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+_SELECTORS = (
+    click.option(
+        "--seed",
+        type=int,
+        default=0,
+        show_default=True,
+        help="Another choice for --sample.",
+    ),
+    click.option(
+        "--sample",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Only a choice of N items of each collection, the same each time.",
+    ),
+    click.option(
+        "--limit",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Only the first N items of each collection.",
+    ),
+    click.option(
+        "--item",
+        "items",
+        multiple=True,
+        metavar="GLOB",
+        help="Only items whose names fit; !GLOB leaves them out. Workspaces follow from their "
+        "repositories.",
+    ),
+    click.option(
+        "--skip",
+        multiple=True,
+        metavar="OPERATION",
+        shell_complete=complete_used_operation,
+        help="Leave this operation out.",
+    ),
+    click.option(
+        "--only",
+        multiple=True,
+        metavar="OPERATION",
+        shell_complete=complete_used_operation,
+        help="Only this operation.",
+    ),
+)
+
+
+def selector_options(command: Callable[..., T]) -> Callable[..., T]:
+    """Which part of a plan is meant, as one `Selectors`."""
+
+    @wraps(command)
+    def with_selectors(*arguments: Any, **given_: Any) -> T:
+        names = ("only", "skip", "items", "limit", "sample", "seed")
+        selectors = Selectors(**{name: given_.pop(name) for name in names})
+        if selectors.limit is not None and selectors.sample is not None:
+            raise UsageError("--limit and --sample choose differently", hint="take one of them")
+        if selectors.sample is None and given("seed"):
+            raise UsageError("--seed does nothing without --sample")
+        return command(*arguments, selectors=selectors, **given_)
+
+    for option in _SELECTORS:
+        with_selectors = option(with_selectors)
+    return with_selectors
+
+
+def refuse_many(selectors: Selectors) -> None:
+    """Raises `UsageError`: the names of several plans are not the same."""
+    if selectors:
+        message = f"{selectors.words} is for one plan at a time"
+        raise UsageError(message, hint="name one plan file")
 
 
 def format_option(*formats: str) -> Callable[[F], F]:

@@ -25,6 +25,8 @@ from runner.cli.options import (
     policy_option,
     read_duration,
     read_variables,
+    refuse_many,
+    selector_options,
     target_option,
     timings_option,
 )
@@ -38,7 +40,7 @@ from runner.cli.printing import (
     warned,
 )
 from runner.errors import BackfillError, InvalidPlan, PreflightRefused, UsageError
-from runner.model import BackfillPlan, ExecutionPlan, Json, Problem
+from runner.model import BackfillPlan, ExecutionPlan, Json, Problem, Selectors
 
 if TYPE_CHECKING:
     from runner.adapters.inngest.target import Target
@@ -58,6 +60,7 @@ _EVENTS_TO_SEND = 2
 )
 @click.argument("plans", nargs=-1, required=True, type=click.Path())
 @plan_options
+@selector_options
 @policy_option
 @changed_option
 @target_option
@@ -112,6 +115,7 @@ def plan_command(
     *,
     strict: bool,
     detailed_exitcode: bool,
+    selectors: Selectors,
 ) -> int:
     """Show exactly what a run of a plan would send, in which order and at which pace.
 
@@ -120,6 +124,7 @@ def plan_command(
     of them.
     """
     from runner.app.policy import refuse_broken
+    from runner.app.saved import refuse_selectors
 
     form = chosen_format(form)
     files = {"--out": out, "--html": html, "--record": record}
@@ -130,6 +135,7 @@ def plan_command(
     if changed_since is not None or len(plans) > 1 or Path(plans[0]).is_dir():
         if html or out or form == "jsonl":
             raise UsageError("--out, --html and --format jsonl are for one plan at a time")
+        refuse_many(selectors)
         status, sends = _preview_all(
             session,
             plan_files(session, plans, changed_since),
@@ -140,13 +146,16 @@ def plan_command(
             strict=strict,
         )
     elif saved := _saved(session, plans[0], files):
+        refuse_selectors(selectors)
         kept = session.target(saved.target, saved.plan.path, saved.environment)
         show(saved.plan, kept, form=form, events=events)
         status, sends = 0, True
     else:
         overrides = read_variables(variables, var_files)
         refuse_inputs(files, [plans[0], *var_files])
-        built = _built(session, plans[0], target, overrides, files, strict=strict)
+        built = _built(
+            session, plans[0], target, overrides, files, strict=strict, selectors=selectors
+        )
         _preview(session, built, session.target(target, plans[0]), form, events, html)
         refuse_broken(built.execution_plan)
         if out:
@@ -178,13 +187,22 @@ def _built(
     files: Mapping[str, str | None],
     *,
     strict: bool,
+    selectors: Selectors,
 ) -> Built:
     from runner.app.prepare import build
 
     def refuse_own(loaded: BackfillPlan) -> None:
         refuse_inputs(files, [read for read, _ in loaded.inputs])
 
-    built = build(session, path, overrides, strict=strict, target=target, once_loaded=refuse_own)
+    built = build(
+        session,
+        path,
+        overrides,
+        strict=strict,
+        target=target,
+        selectors=selectors,
+        once_loaded=refuse_own,
+    )
     if session.facts and not built.execution_plan.answered_at:
         session.reporter.note("--facts has no effect: the plan asks no database")
     return built

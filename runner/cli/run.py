@@ -17,6 +17,7 @@ from runner.cli.options import (
     read_variables,
     refuse_detached,
     run_options,
+    selector_options,
     skip_preflight_option,
     state_option,
     target_option,
@@ -25,6 +26,7 @@ from runner.cli.options import (
 )
 from runner.errors import UsageError
 from runner.execution.context import RunOptions
+from runner.model import Selectors
 
 
 @click.command(
@@ -36,6 +38,7 @@ from runner.execution.context import RunOptions
 )
 @plan_argument
 @plan_options
+@selector_options
 @policy_option
 @target_option
 @state_option
@@ -64,6 +67,7 @@ def run_command(
     dry_run: bool,
     detach: bool,
     options: RunOptions,
+    selectors: Selectors,
 ) -> int:
     """Send the events of PLAN, stage by stage, and follow their jobs to the end.
 
@@ -89,6 +93,7 @@ def run_command(
         target=target,
         variables=read_variables(variables, var_files),
         strict=strict,
+        selectors=selectors,
     )
     if dry_run:
         from runner.cli.printing import show

@@ -126,6 +126,7 @@ from runner.model.run import (
     Totals,
     Waiting,
 )
+from runner.model.selectors import Partial, Selectors
 from runner.model.sync import Health, SyncOutcome, SyncRecord
 
 __all__ = [
@@ -198,6 +199,7 @@ __all__ = [
     "OrderKey",
     "Outcome",
     "Pacing",
+    "Partial",
     "Patience",
     "Payload",
     "PlannedEvent",
@@ -218,6 +220,7 @@ __all__ = [
     "RunView",
     "Schedule",
     "Selection",
+    "Selectors",
     "SentBatch",
     "SentEvent",
     "Severity",

@@ -21,6 +21,7 @@ from runner.model.plan import (
     Wait,
 )
 from runner.model.problem import Problem
+from runner.model.selectors import Partial
 
 MAX_NAMED = 5  # items that a group names
 
@@ -190,6 +191,7 @@ class ExecutionPlan:
     answered_at: str | None = None
     if_empty: IfEmpty = "fail"
     accept: Mapping[str, str] = field(default_factory=dict)
+    partial: Partial | None = None
     verdicts: tuple[Verdict, ...] = ()
     requires: str | None = None
 
@@ -279,3 +281,4 @@ class RunHead:
     skipped: tuple[SkippedGroup, ...]
     inputs: tuple[Input, ...]
     coverage: tuple[Measure, ...]
+    partial: Partial | None = None

@@ -19,7 +19,8 @@ from runner.model.run import CheckResult, Job, Outcome, RunStatus, StageRecord
 class RunRecord:
     """What a run was started with; `reason`: why it ended before its plan did, where known;
     `environment`: the one of the project file that it works in, empty for none. `baseline`: why it
-    counts as applied though nothing was sent; None for a run that sends."""
+    counts as applied though nothing was sent; None for a run that sends. `partial`: the selectors
+    of a run that is not for all of its plan."""
 
     id: str
     plan: str
@@ -41,6 +42,7 @@ class RunRecord:
     reason: str | None = None
     environment: str = ""
     baseline: str | None = None
+    partial: str | None = None
 
     @property
     def place(self) -> str:

@@ -151,7 +151,8 @@ class Summary:
     """How a run ended; `duration` in seconds; `interrupted`: by ^C.
 
     `links` lead to the first jobs (their ids, where the target has no dashboard); `notes` say what
-    a caller must know besides the figures; `option`: what a resume needs to go on.
+    a caller must know besides the figures; `option`: what a resume needs to go on; `partial`: see
+    `runner.model.RunRecord`.
     """
 
     run_id: str
@@ -167,6 +168,7 @@ class Summary:
     checks: tuple[CheckResult, ...] = ()
     option: str | None = None
     interrupted: bool = False
+    partial: str | None = None
 
 
 class Waiting(NamedTuple):

@@ -17,7 +17,7 @@ from runner.planning.ledger import LedgerEntry, PlanState
 from runner.spec.secrets import redact
 
 _COLORS = {"pending": "cyan", "applied": "green", "changed": "yellow", "failed": "red",
-           "unfinished": "yellow", "sent": "yellow"}  # fmt: skip
+           "unfinished": "yellow", "sent": "yellow", "partial": "cyan"}  # fmt: skip
 
 
 def ledger_text(entries: Sequence[LedgerEntry], *, color: bool) -> str:
@@ -36,7 +36,8 @@ def _run(entry: LedgerEntry) -> str:
     at = f"{words.moment(run.at)} UTC"
     if run.baseline:
         return f"  baseline of {at}: {visible(redact(run.baseline))}"
-    return f"  run {run.run_id}, {at}"
+    part = f" ({visible(run.partial)})" if run.partial else ""
+    return f"  run {run.run_id}, {at}{part}"
 
 
 def ledger_json(entries: Sequence[LedgerEntry]) -> list[dict[str, object]]:

@@ -221,6 +221,8 @@ def write_jsonl(plan: ExecutionPlan, out: TextIO) -> None:
 def _control(plan: ExecutionPlan) -> dict[str, object]:
     """Only what the plan says: most have none of it."""
     found: dict[str, object] = {}
+    if plan.partial:
+        found["partial"] = plan.partial.selectors.words
     if limit := plan.max_failures:
         found["max_failures"] = limit.count or f"{(limit.ratio or 0) * 100:g}%"
     if plan.guards:

@@ -63,6 +63,7 @@ def write_view(view: RunView, out: TextIO, *, color: bool) -> None:
     took = format_duration(round(view.driven.seconds, 1))
     lines = [
         f"{shown}  {visible(record.plan)} → {visible(record.place)}, {_since(view)} ({took})",
+        *([words.partial(visible(record.partial))] if record.partial else []),
         *(_stage(view, stage) for stage in view.stages),
     ]
     if record.reason:
@@ -104,7 +105,7 @@ def write_lines(lines: Sequence[RunLine], out: TextIO, *, color: bool, width: in
             Text(state, style=COLORS[state]),
             f"{line.sent:,}/{record.planned:,}",
             f"{sum(line.outcomes.values()) - line.outcomes.get('completed', 0):,}",
-            Text(visible(record.plan)),
+            Text(visible(record.plan) + (" (partial)" if record.partial else "")),
             Text(visible(record.place)),
         )
     console.print(table)
@@ -319,6 +320,7 @@ def _record(record: RunRecord, holder: str | None) -> dict[str, Any]:
         "reason": record.reason and redact(record.reason),
         "parent": record.parent,
         "baseline": record.baseline and redact(record.baseline),
+        "partial": record.partial,
     }
 
 
@@ -335,17 +337,11 @@ _SIGNS = {"completed": "✅", "failed": "❌", "dead": "❌"}
 def run_markdown(view: RunView, room: int = MAX_CHARACTERS) -> str:
     """At most `room` characters: failures give way first, and what is left out is counted."""
     record, state = view.record, words.state(view.record, view.holder)
-    took = format_duration(round(view.driven.seconds, 1))
     head = (
         f"### {_SIGNS.get(state, '⚠️')} Backfill {code(record.plan)} → {code(record.place)}: "
         f"**{state}**"
     )
-    about = f"Run {code(record.id)}, started {words.moment(record.started_at)} UTC, {took}"
-    if estimate := left(view):
-        about += f"; time left: {estimate.words}"
-    blocks = [head, about]
-    if record.reason:
-        blocks.append(f"Why it ended: {cell(shortened(redact(record.reason), LINE))}")
+    blocks = [head, *_about(view)]
     room -= _RESERVE + sum(len(block) + 2 for block in blocks)
     for title, lines, total, share in (
         ("", _stages(view), len(view.stages) + 2, room // 4),
@@ -370,6 +366,17 @@ def run_markdown(view: RunView, room: int = MAX_CHARACTERS) -> str:
         blocks.append(f"To go on: `{resume_command(view)}`")
     blocks.append(f"<sub>{record.digest}</sub>")
     return "\n\n".join(blocks) + "\n"
+
+
+def _about(view: RunView) -> Iterator[str]:
+    record, took = view.record, format_duration(round(view.driven.seconds, 1))
+    about = f"Run {code(record.id)}, started {words.moment(record.started_at)} UTC, {took}"
+    estimate = left(view)
+    yield f"{about}; time left: {estimate.words}" if estimate else about
+    if record.partial:
+        yield cell(words.partial(record.partial))
+    if record.reason:
+        yield f"Why it ended: {cell(shortened(redact(record.reason), LINE))}"
 
 
 def _stages(view: RunView) -> Iterable[str]:

@@ -33,6 +33,7 @@ def write_summary_text(summary: Summary, out: TextIO, *, color: bool) -> None:
         "",
         f"{status}  {visible(summary.plan)} → {visible(summary.target)}, in {took}",
         _figures(summary),
+        *([words.partial(summary.partial)] if summary.partial else []),
     ]
     lines += _chain(summary.chain)
     lines += checks_text(summary.checks, color=color)
@@ -62,6 +63,7 @@ def summary_json(summary: Summary) -> dict[str, object]:
         "plan": summary.plan,
         "target": summary.target,
         "status": summary.status,
+        **({"partial": summary.partial} if summary.partial else {}),
         "duration_s": round(summary.duration, 3),
         "totals": asdict(summary.totals),
         "failures": [

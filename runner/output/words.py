@@ -194,10 +194,14 @@ def offset(stage: StageSpec, batch: int) -> str:
     return f"+{format_duration(stage.at(batch) or 0.0)}"
 
 
+def partial(selectors: str) -> str:
+    return f"partial: {selectors}; it does not count as applied"
+
+
 def control(plan: ExecutionPlan) -> list[str]:
-    """What it is built from, where that is no database; what may hold the run back, or end it
-    before its end."""
-    lines = []
+    """What part it is, and what it is built from, where that is no database; what may hold the run
+    back, or end it before its end."""
+    lines = [partial(plan.partial.selectors.words)] if plan.partial else []
     if at := plan.answered_at:
         lines.append(f"from answers of {moment(datetime.fromisoformat(at).timestamp())} UTC")
     lines += [verdict(one) for one in plan.verdicts]

@@ -3,8 +3,9 @@ comes of it can be asked as it is."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from runner.model import (
     BackfillPlan,
@@ -30,6 +31,7 @@ from runner.spec.document import echo
 from runner.spec.questions import OF_ITEMS, OF_RUNS, names_of
 
 _NAMED = 5
+Keeps: TypeAlias = Callable[[str, str], bool]  # by what operations run for, and the name
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +87,13 @@ def uses_items(question: Question) -> bool:
 
 
 def items_of(
-    plan: BackfillPlan, operation: Operation | None, skipped: Container[str] = ()
+    plan: BackfillPlan,
+    operation: Operation | None,
+    skipped: Container[str] = (),
+    keeps: Keeps = lambda _for_each, _name: True,
 ) -> ItemsOf:
     """`skipped`: items of the operation that it leaves out for another reason than what the plan
-    says of them."""
+    says of them; `keeps`: which items count at all."""
     every = [one.name for one in plan.operations]
     rows = list(plan.repositories)
     known = workspace_collection(plan, range(len(rows)))
@@ -96,22 +101,24 @@ def items_of(
     if operation is None:
         scoped = [one.name for one in plan.operations if one.for_each == "repo"] or every
         kept = [row for row in rows if not set(scoped) <= set(row.get("skip") or ())]
-        workspaces = _names(known, every)
+        kept = [row for row in kept if keeps("repo", row["repo"])]
+        workspaces = [one for one in _names(known, every) if keeps("workspace", one)]
     else:
         name = operation.name
         kept = [row for row in rows if name not in (row.get("skip") or ())]
         workspaces = _names(known, [name])
         if operation.for_each == "repo":
-            kept = [row for row in kept if row["repo"] not in skipped]
+            kept = [r for r in kept if r["repo"] not in skipped and keeps("repo", r["repo"])]
             theirs = {row.get("workspace") for row in kept}
             workspaces = [one for one in workspaces if one in theirs]
         elif operation.for_each == "workspace":
-            workspaces = [one for one in workspaces if one not in skipped]
+            workspaces = [w for w in workspaces if w not in skipped and keeps("workspace", w)]
             among = set(workspaces)
             kept = [row for row in kept if row.get("workspace") in among]
         elif operation.for_each != "once":
             items = plan.collections[operation.collection]
             names = [one for one in _names(items, [name]) if one not in skipped]
+            names = [one for one in names if keeps(operation.for_each, one)]
             own = {operation.for_each: list(dict.fromkeys(names))}
     kinds = plan.collections.values()
     return ItemsOf(
@@ -133,6 +140,7 @@ class Binder:
     is bound."""
 
     plan: BackfillPlan
+    keeps: Keeps = lambda _for_each, _name: True
     problems: list[Problem] = field(default_factory=list)
     _skipped: dict[str, Sequence[Skipped]] = field(default_factory=dict)
     _items: dict[str | None, ItemsOf] = field(default_factory=dict)
@@ -212,5 +220,5 @@ class Binder:
             found = next((one for one in self.plan.operations if one.name == operation), None)
             skipped = self._skipped.get(operation or "", ())
             left_out = {one.item for one in skipped if one.item is not None}
-            self._items[operation] = items_of(self.plan, found, left_out)
+            self._items[operation] = items_of(self.plan, found, left_out, self.keeps)
         return self._items[operation]

@@ -62,5 +62,6 @@ def _stands(found: LedgerEntry) -> str:
         "changed": f"its files have changed since {run}",
         "sent": f"{run} was sent and not followed",
         "unfinished": f"{run} has not come to its end",
+        "partial": f"{run} was for a part of it",
     }
     return said.get(found.state, f"{run} is {found.run.status}")

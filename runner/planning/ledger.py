@@ -13,12 +13,12 @@ import orjson
 from runner.errors import InvalidPlan
 from runner.model import BackfillPlan, Input, Json, Problem, RunStatus
 
-PlanState = Literal["pending", "applied", "changed", "sent", "failed", "unfinished"]
+PlanState = Literal["pending", "partial", "applied", "changed", "sent", "failed", "unfinished"]
 
 
 class PlanRun(NamedTuple):
     """A run of a plan: `seal` is that of the files it was made of; `done` with all its retries.
-    `baseline`: see `runner.model.RunRecord`."""
+    `baseline`, `partial`: see `runner.model.RunRecord`."""
 
     run_id: str
     status: RunStatus
@@ -26,6 +26,7 @@ class PlanRun(NamedTuple):
     done: bool
     at: float
     baseline: str | None = None
+    partial: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,14 @@ def inputs_digest(inputs: Iterable[Input], variables: Mapping[str, Json]) -> str
 def entry(
     plan: BackfillPlan, variables: Mapping[str, Json], runs: Sequence[PlanRun]
 ) -> LedgerEntry:
-    """`runs`: those of the plan on the target, the latest first; retries are part of theirs."""
-    seal, latest = inputs_digest(plan.inputs, variables), next(iter(runs), None)
+    """`runs`: those of the plan on the target, the latest first; retries are part of theirs. A run
+    for a part of the plan tells nothing of the whole."""
+    seal, whole = inputs_digest(plan.inputs, variables), [run for run in runs if not run.partial]
+    latest = next(iter([*whole, *runs]), None)
     state: PlanState = "pending"
-    if latest is not None:
+    if latest is not None and latest.partial:
+        state = "partial"
+    elif latest is not None:
         if latest.done:
             state = "applied" if latest.seal == seal else "changed"
         elif latest.status == "sent":

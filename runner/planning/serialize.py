@@ -23,9 +23,11 @@ from runner.model import (
     Measure,
     Needs,
     Pacing,
+    Partial,
     Query,
     RunHead,
     Selection,
+    Selectors,
     SkippedGroup,
     SqlGuard,
     Stage,
@@ -52,6 +54,7 @@ def dump_head(plan: ExecutionPlan) -> str:
             "approval": plan.approval,
             "if_empty": plan.if_empty,
             "accept": dict(plan.accept),
+            "partial": plan.partial,
             "requires": plan.requires,
             "metadata": plan.metadata,
             "handlers": dict(plan.handlers),
@@ -104,6 +107,7 @@ def load_head(text: str) -> RunHead:
         ),
         inputs=_inputs(value),
         coverage=_coverage(value),
+        partial=_partial(value),
     )
 
 
@@ -126,12 +130,25 @@ def load_plan(text: str, bodies: Mapping[int, Sequence[bytes]]) -> ExecutionPlan
         approval=value["approval"],
         if_empty=value["if_empty"],
         accept=value["accept"],
+        partial=_partial(value),
         guards=tuple(_guard(*written) for written in value["guards"]),
         inputs=_inputs(value),
         checks=tuple(Check(**_asked(written)) for written in value["checks"]),
         coverage=_coverage(value),
         facts=tuple(Fact(*fact) for fact in value["facts"]),
     )
+
+
+def _partial(value: Mapping[str, Any]) -> Partial | None:
+    written = value["partial"]
+    if written is None:
+        return None
+    given: dict[str, Any] = {
+        name: tuple(one) if isinstance(one, list) else one
+        for name, one in written["selectors"].items()
+    }
+    chosen = {for_each: tuple(names) for for_each, names in written["chosen"].items()}
+    return Partial(Selectors(**given), chosen)
 
 
 def _guard(kind: str, fields: dict[str, Any]) -> Any:

@@ -12,7 +12,7 @@ import pytest
 from runner.adapters.journal.store import Store
 from runner.execution.progress import summarise
 from runner.model import ExecutionPlan, Outcome, Summary
-from runner.planning.subset import subset
+from runner.planning.parts import subset
 from tests.faults.schedules import attempt
 from tests.support import (
     CATALOG,

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from runner.execution.progress import summarise
 from runner.model import Outcome
-from runner.planning.subset import subset
+from runner.planning.parts import subset
 from tests.depth import depth
 from tests.faults.schedules import FAULTS, Mortal, attempt
 from tests.support import (

@@ -16,8 +16,8 @@ from runner.errors import InvalidPlan
 from runner.model import ExecutionPlan, Json, Query, Stage, Table
 from runner.planning.build import build_execution_plan
 from runner.planning.facts import gather
+from runner.planning.parts import subset
 from runner.planning.serialize import dump_head, load_plan
-from runner.planning.subset import subset
 from runner.spec.load import load_plan as read_plan
 from tests.support import make_plan, write_plan
 

@@ -19,6 +19,7 @@ CREATE TABLE runs (
   address TEXT NOT NULL,              -- what that meant: see Target.address
   environment TEXT NOT NULL,          -- of the project file; empty: none
   baseline TEXT,                      -- why it counts as applied though nothing was sent
+  partial TEXT,                       -- the selectors of a run that is not for all of its plan
   variables TEXT NOT NULL,            -- JSON: the --var overrides
   planned BIGINT NOT NULL,
   follow BOOLEAN NOT NULL,

@@ -45,7 +45,7 @@ from runner.planning.serialize import dump_head, load_head
 _COLUMNS = (
     *("id", "plan", "path", "digest", "target", "address", "variables", "planned", "follow"),
     *("status", "started_at", "ended_at", "head", "parent", "wanted", "batch_size", "delay"),
-    *("reason", "environment", "baseline"),
+    *("reason", "environment", "baseline", "partial"),
 )
 _RECORD = f"SELECT {', '.join(_COLUMNS)} FROM runs"
 # With the run's lease, all of it NULL where there is none.
@@ -180,9 +180,10 @@ class StateReader:
                     record.id,
                     record.status,
                     inputs_digest(load_head(record.head).inputs, record.variables),
-                    chains.is_done(connection, record),
+                    chains.is_done(connection, record) and not record.partial,
                     record.started_at,
                     record.baseline,
+                    record.partial,
                 )
                 for record in records
             ]
@@ -280,6 +281,7 @@ class Store(StateReader):
             "variables": json.dumps(record["variables"]),
             "started_at": started_at,
             "head": dump_head(plan),
+            "partial": plan.partial.selectors.words if plan.partial else None,
         }
         names, given = ", ".join(values), ", ".join(f":{name}" for name in values)
         with self._database.write() as connection:

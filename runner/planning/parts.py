@@ -1,0 +1,332 @@
+"""A part of an execution plan, as a plan of its own: what selectors choose, or what is retried."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from runner.errors import InvalidPlan, UsageError
+from runner.model import (
+    BackfillPlan,
+    Check,
+    ExecutionPlan,
+    Partial,
+    Problem,
+    Selectors,
+    Skipped,
+    Stage,
+)
+from runner.planning.binding import Binder
+from runner.planning.event_blocks import pack
+from runner.spec.document import did_you_mean, ranked
+from runner.spec.warnings import accepted, strictly
+
+_NOT_SELECTED = "not selected"
+
+
+def subset(
+    plan: ExecutionPlan, positions: Collection[int], unproved: Collection[str] = ()
+) -> ExecutionPlan:
+    """The events at these positions (from 0, over the whole plan), in the plan's order and pace.
+
+    They are known, so nothing is found out when a stage starts, and no goal is worked towards. The
+    checks that are `unproved` are for all of their items still.
+    """
+    wanted, made, first = frozenset(positions), list[Stage](), 0
+    for stage in plan.stages:
+        kept = [
+            event for position, event in enumerate(stage.items.raw(), first) if position in wanted
+        ]
+        first += stage.total
+        if kept:
+            items = pack(stage.event, kept)
+            made.append(replace(stage, items=items, deferred=False, until=None))
+    stages = _in_line(made)
+    ran = {None, *(stage.operation for stage in stages)}
+    return replace(
+        plan,
+        stages=stages,
+        digest=_digest(plan, str(sorted(wanted))),
+        skipped=(),
+        warnings=(),
+        checks=tuple(
+            check if check.name in unproved else _of_these(check, stages)
+            for check in plan.checks
+            if check.operation in ran
+        ),
+    )
+
+
+def select(
+    plan: BackfillPlan,
+    whole: ExecutionPlan,
+    selectors: Selectors,
+    *,
+    sure: bool = True,
+    strict: bool = False,
+) -> ExecutionPlan:
+    """The part of `whole` that the selectors choose; what they leave out is skipped.
+
+    `plan`: what it was built from. Raises `UsageError` for names that are not there, and where
+    nothing is left, unless it is not `sure` that there is anything; `InvalidPlan` for a warning
+    where that is an error.
+    """
+    part = _selected(plan, whole, selectors, sure=sure)
+    if strict and any(not warning.accepted for warning in part.warnings):
+        raise InvalidPlan(ranked(strictly(part.warnings)))
+    return part
+
+
+def _selected(
+    plan: BackfillPlan, whole: ExecutionPlan, selectors: Selectors, *, sure: bool
+) -> ExecutionPlan:
+    if sure:
+        _check_names(plan, whole, selectors)
+    stages = [stage for stage in whole.stages if _runs(selectors, stage.operation)]
+    choice = Choice(Partial(selectors, _chosen(plan, stages, selectors)))
+    skipped = [
+        Skipped(stage.operation, None, _NOT_SELECTED)
+        for stage in whole.stages
+        if not _runs(selectors, stage.operation)
+    ]
+    made: list[Stage] = []
+    for stage in stages:
+        kept = choice.of(stage)
+        skipped += _left_out(stage, kept)
+        if selectors.of_items:  # no part of it says whether the whole has reached its goal
+            deferred = stage.deferred and stage.until is None
+            kept = replace(kept, until=None, deferred=deferred)
+        made += [kept] if kept.total or kept.deferred else []
+    if not skipped and not any(stage.deferred for stage in whole.stages):
+        return _warned(whole, [_selects_all(whole, selectors)])
+    if sure and not made and whole.stages:
+        hint = "`backfill plan` without them shows what there is"
+        raise UsageError(f"{selectors.words} leaves nothing to send", hint=hint)
+    return _rebound(plan, whole, choice, _in_line(made), skipped)
+
+
+class Choice:
+    """Which items count."""
+
+    def __init__(self, partial: Partial) -> None:
+        self.partial, self._selectors = partial, partial.selectors
+        self._chosen = {kind: frozenset(names) for kind, names in partial.chosen.items()}
+
+    def keeps(self, for_each: str, name: str) -> bool:
+        chosen = self._chosen.get(for_each)
+        return _fits(self._selectors.items, name) if chosen is None else name in chosen
+
+    def of(self, stage: Stage) -> Stage:
+        """The stage with the items that count, also where it has others by now."""
+        if not self._selectors.of_items:
+            return stage
+        names = dict.fromkeys(item for item, _ in stage.items.raw())
+        fitting = [name for name in names if self.keeps(stage.for_each, name)]
+        if stage.for_each not in self._chosen:
+            fitting = [*_so_many(self._selectors, stage.for_each, fitting)]
+        kept = frozenset(fitting)
+        if len(kept) == len(names):
+            return stage
+        items = pack(stage.event, (event for event in stage.items.raw() if event[0] in kept))
+        return replace(stage, items=items, canary=min(stage.canary, len(items)))
+
+
+def _chosen(
+    plan: BackfillPlan, stages: Sequence[Stage], selectors: Selectors
+) -> dict[str, tuple[str, ...]]:
+    """Items are chosen once for all operations. Workspaces follow from the repositories, where
+    there are operations for both."""
+    if not selectors.of_items:
+        return {}
+    names: dict[str, dict[str, None]] = {}
+    for stage in stages:
+        names.setdefault(stage.for_each, {}).update((item, None) for item, _ in stage.items.raw())
+    home = {row["repo"]: row["workspace"] for row in plan.repositories if row.get("workspace")}
+    if "repo" in names:  # then those that no event is sent for, but for their workspaces
+        theirs = names.get("workspace", {})
+        names["repo"].update((repo, None) for repo, there in home.items() if there in theirs)
+    chosen = {
+        for_each: tuple(
+            _so_many(selectors, for_each, [n for n in found if _fits(selectors.items, n)])
+        )
+        for for_each, found in names.items()
+        if not any(stage.deferred and stage.for_each == for_each for stage in stages)
+        or for_each == "repo"
+    }
+    if "workspace" not in names or not home:
+        return chosen
+    so_many = selectors.limit is not None or selectors.sample is not None
+    if "repo" in names or not so_many:
+        fitting = [repo for repo in home if _fits(selectors.items, repo)]
+        of_these = chosen["repo"] if so_many else fitting
+        following = {home[repo] for repo in of_these if repo in home}
+        chosen["workspace"] = _followed(selectors, names["workspace"], home, following)
+    if "repo" not in names and "workspace" in chosen:
+        those = frozenset(chosen["workspace"])
+        chosen["repo"] = tuple(repo for repo, workspace in home.items() if workspace in those)
+    return chosen
+
+
+def _followed(
+    selectors: Selectors, names: Collection[str], home: Mapping[str, str], following: set[str]
+) -> tuple[str, ...]:
+    """Of the workspaces, those of the repositories that were chosen and those that are named; one
+    that has no repository here is chosen by its own name."""
+    globs, homes = selectors.items, set(home.values())
+    into = [glob for glob in globs if not glob.startswith("!")]
+    out = [glob for glob in globs if glob.startswith("!")]
+
+    def counts(name: str) -> bool:
+        if not _fits(out, name):
+            return False
+        if into and _fits(into, name):
+            return True
+        return name in following if name in homes else _fits(globs, name)
+
+    every = dict.fromkeys([*names, *homes])
+    return tuple(name for name in every if counts(name))
+
+
+def _so_many(selectors: Selectors, for_each: str, names: Sequence[str]) -> Sequence[str]:
+    """The first, or a choice of them that other names do not change, in their order."""
+    if selectors.limit is not None:
+        return names[: selectors.limit]
+    if selectors.sample is None:
+        return names
+
+    def rank(name: str) -> bytes:
+        return hashlib.sha256(f"{selectors.seed} {for_each} {name}".encode()).digest()
+
+    kept = set(sorted(names, key=rank)[: selectors.sample])
+    return [name for name in names if name in kept]
+
+
+def _fits(globs: Sequence[str], name: str) -> bool:
+    """One of the globs fits, where there are any without ``!``, and none of those with it does."""
+    into = [glob for glob in globs if not glob.startswith("!")]
+    if into and not any(fnmatchcase(name, glob) for glob in into):
+        return False
+    return not any(fnmatchcase(name, glob[1:]) for glob in globs if glob.startswith("!"))
+
+
+def _runs(selectors: Selectors, operation: str) -> bool:
+    return operation not in selectors.skip and (not selectors.only or operation in selectors.only)
+
+
+def _check_names(plan: BackfillPlan, whole: ExecutionPlan, selectors: Selectors) -> None:
+    used = [operation.name for operation in plan.operations]
+    skipped = {entry.operation: entry.reason for entry in plan.skipped if entry.item is None}
+    for option, names in (("--only", selectors.only), ("--skip", selectors.skip)):
+        for name in names:
+            if name in skipped:
+                message = f"{option} {name}: {skipped[name]}"
+                raise UsageError(message, hint="selectors choose from what the plan would send")
+            if name not in used:
+                hint = did_you_mean(name, used) or f"it runs: {', '.join(used)}"
+                message = f"{option} {name}: {whole.name} has no such operation"
+                raise UsageError(message, hint=hint)
+    if both := sorted({*selectors.only} & {*selectors.skip}):
+        raise UsageError(f"--only and --skip both name `{both[0]}`", hint="leave one of them out")
+    items = (item for stage in whole.stages for item, _ in stage.items.raw())
+    repositories = (row["repo"] for row in plan.repositories)
+    every = [*dict.fromkeys([*items, *repositories])] if selectors.items else []
+    for glob in selectors.items:
+        bare = glob.removeprefix("!")
+        if not any(fnmatchcase(name, bare) for name in every):
+            some = f"items are such as {', '.join(every[:3])}" if every else None
+            raise UsageError(
+                f"--item {glob} fits no item of the plan", hint=did_you_mean(bare, every) or some
+            )
+
+
+def _left_out(stage: Stage, kept: Stage) -> Iterator[Skipped]:
+    if kept.total == stage.total:
+        return
+    staying = {item for item, _ in kept.items.raw()}
+    for name in dict.fromkeys(item for item, _ in stage.items.raw()):
+        if name not in staying:
+            yield Skipped(stage.operation, name, _NOT_SELECTED)
+
+
+def _rebound(
+    plan: BackfillPlan,
+    whole: ExecutionPlan,
+    choice: Choice,
+    stages: Sequence[Stage],
+    skipped: Sequence[Skipped],
+) -> ExecutionPlan:
+    """Whatever is asked is asked of the items that were chosen."""
+    selectors = choice.partial.selectors
+    operations = tuple(one for one in plan.operations if _runs(selectors, one.name))
+    binder = Binder(replace(plan, operations=operations), choice.keeps)
+    reasons: dict[str, list[Skipped]] = {}
+    for entry in whole.skipped:
+        reasons.setdefault(entry.operation, []).append(entry)
+    for operation in operations:
+        binder.runs(operation, reasons.get(operation.name, ()))
+    ran = {None, *(stage.operation for stage in stages)}
+    running = {operation.name for operation in operations}
+    part = replace(
+        whole,
+        stages=tuple(stages),
+        digest=_digest(whole, repr(choice.partial)),
+        skipped=(
+            *(one for one in whole.skipped if one.item is None or one.operation in running),
+            *skipped,
+        ),
+        checks=binder.checks([check for check in plan.checks if check.operation in ran]),
+        coverage=binder.coverage(plan.coverage),
+        partial=choice.partial,
+    )
+    return _warned(part, list(_needs_left_out(plan, selectors)))
+
+
+def _needs_left_out(plan: BackfillPlan, selectors: Selectors) -> Iterator[Problem]:
+    out = {one.name for one in plan.operations if not _runs(selectors, one.name)}
+    for operation in plan.operations:
+        for need in operation.after:
+            if need in out and operation.name not in out:
+                message = f"`{operation.name}` comes after `{need}`, which is not selected"
+                hint = f"it works on what the last `{need}` left"
+                yield Problem(
+                    message, plan.path, hint=hint, severity="warning", rule="needs-skipped"
+                )
+
+
+def _selects_all(plan: ExecutionPlan, selectors: Selectors) -> Problem:
+    message = f"{selectors.words} leaves nothing out: this is the whole plan"
+    return Problem(message, plan.path, severity="warning", rule="selects-all")
+
+
+def _warned(plan: ExecutionPlan, warnings: Sequence[Problem]) -> ExecutionPlan:
+    return replace(plan, warnings=(*plan.warnings, *accepted(warnings, plan.accept)))
+
+
+def _in_line(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """One after the other, by numbers and by times."""
+    made: list[Stage] = []
+    begins = 0.0
+    for stage in stages:
+        timed = None if stage.begins is None else begins
+        canary = min(stage.canary, stage.total)
+        made.append(replace(stage, number=len(made) + 1, begins=timed, canary=canary))
+        begins += made[-1].batches * stage.pacing.delay
+    return tuple(made)
+
+
+def _digest(plan: ExecutionPlan, part: str) -> str:
+    return f"sha256:{hashlib.sha256(f'{plan.digest} {part}'.encode()).hexdigest()}"
+
+
+def _of_these(check: Check, stages: Sequence[Stage]) -> Check:
+    """What is proved and not sent again need not be proved again."""
+    question = check.question
+    names: dict[str, set[str]] = {}
+    for stage in stages:
+        if check.operation in (None, stage.operation):
+            names.setdefault(stage.for_each, set()).update(item for item, _ in stage.items.raw())
+    if question.of is None or question.of not in names:
+        return check
+    return replace(check, question=question.only(names[question.of], question.of))

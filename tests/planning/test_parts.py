@@ -1,0 +1,249 @@
+"""Selectors choose a part of an execution plan: the same events in the same order, without those
+that are left out, which are skipped by name."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from runner.errors import InvalidPlan, UsageError
+from runner.model import BackfillPlan, ExecutionPlan, Partial, Selectors
+from runner.planning.build import build_execution_plan, stage_as_of_now
+from runner.planning.facts import gather, gather_again
+from runner.planning.parts import Choice, select
+from runner.planning.saved import SavedPlan, read_saved, write_saved
+from runner.planning.serialize import dump_head, load_head
+from runner.spec.load import load_plan
+from tests.planning.test_facts import Fake
+from tests.support import write_plan
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+CATALOG = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  sync: {event: app/sync, for_each: repo, payload: {repo: "{{ repo.repo }}"}}
+  label:
+    event: app/label
+    for_each: repo
+    after: [sync]
+    payload: {repo: "{{ repo.repo }}"}
+    when: repo.priority | default("low") != "low"
+    checks:
+      - {name: labelled, query: "select repo from l where repo in :repos", expect: {rows: 1}}
+  embed:
+    event: app/embed
+    for_each: workspace
+    after: [sync]
+    payload: {id: "{{ workspace.id }}"}
+    checks:
+      - {name: embedded, query: "select 1 from e where w in :workspaces", expect: {rows: 1},
+         each: false}
+  tell: {event: app/tell, for_each: once, payload: {}}
+coverage:
+  issues: {query: "select item, total, done from c where repo in :repos"}
+"""
+BODY = """\
+repos:
+  - {repo: acme/a, workspace: w1}
+  - {repo: acme/b, workspace: w2, priority: high}
+  - {repo: other/c, workspace: w2, priority: medium}
+  - {repo: other/d, workspace: w3}
+  - {repo: acme/skips, workspace: w4, skip: [sync]}
+operations: [sync, label, embed, tell]
+"""
+EVERY = {
+    "sync": ["acme/b", "other/c", "acme/a", "other/d"],
+    "label": ["acme/b", "other/c"],
+    "embed": ["w2", "w1", "w3", "w4"],
+    "tell": ["test"],
+}
+
+
+def built(folder: Path, body: str = BODY, **selectors: Any) -> tuple[BackfillPlan, ExecutionPlan]:
+    plan = load_plan(str(write_plan(folder, body, catalog=CATALOG)))
+    whole = build_execution_plan(plan)
+    return plan, select(plan, whole, Selectors(**selectors)) if selectors else whole
+
+
+def sent(plan: ExecutionPlan) -> dict[str, list[str]]:
+    return {s.operation: [item for item, _ in s.items.raw()] for s in plan.stages}
+
+
+def left_out(plan: ExecutionPlan) -> set[tuple[str, str | None]]:
+    return {(s.operation, s.item) for s in plan.skipped if s.reason == "not selected"}
+
+
+@pytest.mark.parametrize(
+    ("selectors", "expected"),
+    [
+        ({"only": ("sync",)}, {"sync": EVERY["sync"]}),
+        ({"skip": ("sync", "tell")}, {"label": EVERY["label"], "embed": EVERY["embed"]}),
+        ({"limit": 2}, {"sync": ["acme/b", "other/c"], "label": ["acme/b", "other/c"],
+                        "embed": ["w2"], "tell": ["test"]}),
+        ({"limit": 1, "only": ("embed",)}, {"embed": ["w2"]}),
+        ({"items": ("acme/*",)}, {"sync": ["acme/b", "acme/a"], "label": ["acme/b"],
+                                  "embed": ["w2", "w1", "w4"]}),
+        ({"items": ("acme/*", "!*/b")}, {"sync": ["acme/a"], "embed": ["w1", "w4"]}),
+        ({"items": ("!other/*",)}, {"sync": ["acme/b", "acme/a"], "label": ["acme/b"],
+                                    "embed": ["w2", "w1", "w4"], "tell": ["test"]}),
+        ({"items": ("w3",)}, {"embed": ["w3"]}),
+        ({"items": ("other/*", "!w2")}, {"sync": ["other/c", "other/d"], "label": ["other/c"],
+                                         "embed": ["w3"]}),
+        ({"items": ("acme/*",), "limit": 1}, {"sync": ["acme/b"], "label": ["acme/b"],
+                                              "embed": ["w2"]}),
+        ({"sample": 1, "seed": 1}, {"sync": ["other/d"], "embed": ["w3"], "tell": ["test"]}),
+    ],
+)  # fmt: skip
+def test_repositories_are_chosen_once_and_workspaces_follow(
+    tmp_path: Path, selectors: dict[str, Any], expected: dict[str, list[str]]
+) -> None:
+    _, plan = built(tmp_path, **selectors)
+    assert sent(plan) == expected
+    gone = {(op, item) for op, items in EVERY.items() for item in items}
+    gone -= {(op, item) for op, items in expected.items() for item in items}
+    named = left_out(plan)
+    assert {(op, i) for op, i in gone if (op, None) not in named} == {e for e in named if e[1]}
+    assert plan.partial is not None
+    assert plan.partial.selectors == Selectors(**selectors)
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None
+)
+@given(
+    chosen=st.fixed_dictionaries(
+        {},
+        optional={
+            "only": st.sets(st.sampled_from([*EVERY]), min_size=1).map(tuple),
+            "items": st.lists(
+                st.sampled_from(["acme/*", "other/?", "!*/a", "!w2", "w*", "test", "*"]),
+                min_size=1,
+                max_size=3,
+            ).map(tuple),
+        },
+    ),
+    so_many=st.sampled_from([{}, {"limit": 1}, {"limit": 3}, {"sample": 2, "seed": 7}]),
+)
+def test_a_part_is_the_whole_without_what_is_left_out(
+    tmp_path: Path, chosen: dict[str, Any], so_many: dict[str, int]
+) -> None:
+    """Whatever the selectors: events, order and payloads are the whole's, each item that is gone is
+    named, and what is asked is asked of the rest. It is the same again, and after a journal."""
+    selectors = {**chosen, **so_many}
+    _, whole = built(tmp_path)
+    if not Selectors(**selectors):
+        return
+    plan = load_plan(str(tmp_path / "plan.yaml"))
+    part = select(plan, whole, Selectors(**selectors), sure=False)
+    events = [(p.operation, p.item, p.event) for p in part.planned()]
+    rest = {(op, item) for op, item in left_out(part) if item}
+    gone = {op for op, item in left_out(part) if item is None}
+    assert events == [
+        (p.operation, p.item, p.event)
+        for p in whole.planned()
+        if p.operation not in gone and (p.operation, p.item) not in rest
+    ]
+    assert [stage.number for stage in part.stages] == list(range(1, len(part.stages) + 1))
+    for check in part.checks:
+        of = {"labelled": ("label", "repos"), "embedded": ("embed", "workspaces")}[check.name]
+        assert sorted(check.question.parameters[of[1]]) == sorted(sent(part)[of[0]])
+    again = select(plan, build_execution_plan(plan), Selectors(**selectors), sure=False)
+    assert again.digest == part.digest
+    if part.partial:
+        assert part.digest != whole.digest
+        assert load_head(dump_head(part)).partial == part.partial
+
+
+def test_coverage_is_asked_of_what_is_selected(tmp_path: Path) -> None:
+    _, part = built(tmp_path, items=("acme/a",))
+    assert part.coverage[0].question.parameters == {"repos": ["acme/a"]}
+    _, of_workspaces = built(tmp_path, only=("embed",), limit=1)
+    assert of_workspaces.coverage[0].question.parameters == {"repos": ["acme/b", "other/c"]}
+
+
+@pytest.mark.parametrize(
+    ("selectors", "message", "hint"),
+    [
+        ({"only": ("synk",)}, "--only synk: test has no such operation", "`sync`"),
+        ({"skip": ("embd",)}, "--skip embd: test has no such operation", "`embed`"),
+        ({"items": ("acme/z*",)}, "--item acme/z* fits no item", "did you mean `acme/"),
+        ({"items": ("!acm/a",)}, "--item !acm/a fits no item", "did you mean `acme/a`?"),
+        ({"only": ("sync",), "skip": ("sync",)}, "both name `sync`", "leave one"),
+        ({"only": ("label",), "items": ("acme/a",)}, "leaves nothing to send", "without them"),
+    ],
+)
+def test_a_selector_that_fits_nothing_is_an_error_with_a_suggestion(
+    tmp_path: Path, selectors: dict[str, Any], message: str, hint: str
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        built(tmp_path, **selectors)
+    assert message in str(refused.value)
+    assert hint in (refused.value.hint or "")
+
+
+def test_an_operation_that_the_plan_skips_cannot_be_selected(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--only tell: skipped by the plan"):
+        built(tmp_path, BODY + "skip: [tell]\n", only=("tell",))
+
+
+def test_selectors_that_leave_nothing_out_say_that_it_is_the_whole(tmp_path: Path) -> None:
+    plan, part = built(tmp_path, limit=10)
+    whole = build_execution_plan(plan)
+    assert (part.digest, part.partial) == (whole.digest, None)
+    assert [warning.rule for warning in part.warnings] == ["selects-all"]
+    with pytest.raises(InvalidPlan, match="1 problem"):
+        select(plan, whole, Selectors(limit=10), strict=True)
+
+
+def test_an_operation_whose_need_is_not_selected_warns(tmp_path: Path) -> None:
+    _, part = built(tmp_path, only=("embed",))
+    assert [(w.rule, w.accepted) for w in part.warnings] == [("needs-skipped", None)]
+
+
+def test_what_is_found_out_when_a_stage_starts_is_selected_too(tmp_path: Path) -> None:
+    """Also where there are other items by then; a goal of the whole is none of a part."""
+    catalog = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  late:
+    event: app/late
+    for_each: {query: select rows, item: "{{ row.id }}"}
+    payload: {id: "{{ row.id }}"}
+    resolve: stage
+  drain:
+    event: app/drain
+    for_each: {query: select rows, item: "{{ row.id }}"}
+    payload: {}
+    until: {query: select left, expect: {column: left, at_most: 0}}
+"""
+    path = str(write_plan(tmp_path, "operations: [late, drain]\n", catalog=catalog))
+    plan = gather(load_plan(path), Fake({"rows": [{"id": "a"}, {"id": "b"}], "left": []}), NOW)
+    part = select(plan, build_execution_plan(plan), Selectors(items=("!b",), limit=1))
+    late, drain = part.stages
+    assert [(s.deferred, s.until is None) for s in (late, drain)] == [(True, True), (False, True)]
+    now = Fake({"rows": [{"id": "b"}, {"id": "c"}, {"id": "d"}]})
+    found = stage_as_of_now(gather_again(plan, plan.operations[0], now), late)
+    assert part.partial is not None
+    assert [item for item, _ in Choice(part.partial).of(found).items.raw()] == ["c"]
+
+
+def test_a_saved_part_is_the_same_part_when_it_is_read(tmp_path: Path) -> None:
+    _, part = built(tmp_path, items=("acme/*",), limit=1)
+    saved = SavedPlan("1", "0" * 26, 0, 1, "dev", "x", "", {}, None, part)
+    again = read_saved(write_saved(saved), lambda _: True)
+    assert again is not None
+    assert (
+        again.plan.partial
+        == part.partial
+        == Partial(
+            Selectors(items=("acme/*",), limit=1),
+            {"repo": ("acme/b",), "workspace": ("w2",), "once": ()},
+        )
+    )
