@@ -17,11 +17,13 @@ from runner.model import (
     BackfillPlan,
     Data,
     Database,
+    ExecutionPlan,
     Json,
     Problem,
     Query,
     QueryRefused,
     Question,
+    Selectors,
     Table,
 )
 from runner.planning.expectations import Came, Tested, differences
@@ -110,7 +112,8 @@ def _came(session: Session, test: PlanTest, case: Case) -> Came:
             now = datetime.fromisoformat(facts.recorded_at)
         else:
             answers = _Given.of(test, case, loaded)
-        plan = build_execution_plan(gather(loaded, answers, now))
+        known = gather(loaded, answers, now)
+        plan = _part(test, case, known, build_execution_plan(known))
     except _Misfit as misfit:
         raise InvalidPlan(misfit.problems) from None
     except InvalidPlan as error:
@@ -120,6 +123,21 @@ def _came(session: Session, test: PlanTest, case: Case) -> Came:
         list(map(asdict, plan.skipped)),
         list(map(asdict, plan.warnings)),
     )
+
+
+def _part(test: PlanTest, case: Case, known: BackfillPlan, whole: ExecutionPlan) -> ExecutionPlan:
+    from runner.planning.parts import select
+
+    selectors = Selectors(tuple(case.only), tuple(case.skip), tuple(case.items))
+    if not selectors:
+        return whole
+    try:
+        return select(known, whole, selectors)
+    except UsageError as refused:
+        written = {"only": case.only, "skip": case.skip, "item": case.items}
+        place = case.where[next(key for key, names in written.items() if names)]
+        problem = test.document.problem(str(refused), place, hint=refused.hint)
+        raise _Misfit((problem,)) from None
 
 
 def _now(test: PlanTest, case: Case) -> datetime:

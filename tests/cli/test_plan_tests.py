@@ -64,6 +64,15 @@ def lines(*pairs: str) -> list[dict[str, str]]:
 ALL = lines("sync acme/x", "sync acme/fixed", "other acme/x")
 
 
+def test_a_case_may_be_of_a_part_of_the_plan(folder: Path) -> None:
+    part = {"only": ["sync"], "item": ["acme/*", "!*/fixed"], "given": X}
+    assert differences(folder, **part, expect={"events": lines("sync acme/x")}) == []
+    with pytest.raises(InvalidPlan) as invalid:
+        differences(folder, item=["acme/z"], given=X, expect={"events": []})
+    (problem,) = invalid.value.problems
+    assert problem.message == "--item acme/z fits no item of the plan"
+
+
 @pytest.mark.parametrize(
     ("expect", "wrong"),
     [

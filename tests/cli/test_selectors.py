@@ -18,18 +18,18 @@ from tests.types import Backfill
 BODY = repos(4) + "operations: [sync, embed]\n"
 COVERAGE = "coverage: {all: {query: 'select name as item, 1 as total, 1 as done from r\n  "
 ASKED = COVERAGE + "where name in :repos'}}\n"
-WORDS = "partial: --only sync --limit 2; it does not count as applied"
+WORDS = "partial: --item '!*1' --limit 2; it does not count as applied"
 
 
 def test_a_partial_run_says_so_everywhere_and_never_counts_as_applied(
     backfill: Backfill, tmp_path: Path, url: str, jobs: Jobs
 ) -> None:
-    plan = write_plan(tmp_path, BODY)
-    chosen = ("--only", "sync", "--limit", "2")
+    plan = write_plan(tmp_path, repos(4) + "operations: [sync]\n")
+    chosen = ("--item", "!*1", "--limit", "2")
     shown = backfill("plan", plan, *chosen)
     done = backfill("run", plan, *chosen, "--target", url)
     assert done.status == 0, done.err
-    assert jobs.items == ["o/r0", "o/r1"]
+    assert jobs.items == ["o/r0", "o/r2"]
     assert WORDS in shown.out
     assert done.out.count(WORDS) == 2, "in the preview and in the summary"
     backfill("report", "--html", tmp_path / "page.html")
@@ -39,15 +39,15 @@ def test_a_partial_run_says_so_everywhere_and_never_counts_as_applied(
     assert "test (partial)" in backfill("runs").out
     for command in ("status", "runs"):
         found = json.loads(backfill(command, "--format", "json").out)
-        assert (found[0] if command == "runs" else found)["partial"] == "--only sync --limit 2"
+        assert (found[0] if command == "runs" else found)["partial"] == "--item '!*1' --limit 2"
     ledger = backfill("apply", plan, "--target", url, "--dry-run")
     assert ledger.out.startswith("partial")
     gate = backfill("check", plan, "--applied", "--target", url)
     assert gate.status == 1
     assert "was for a part of it" in gate.out
-    applied = backfill("apply", plan, "--target", url)
+    applied = backfill("apply", plan, "--target", url, "--yes")
     assert applied.status == 0, applied.err
-    assert len(jobs.items) == 10, "the whole of it"
+    assert len(jobs.items) == 6, "the whole of it"
     assert backfill("apply", plan, "--target", url, "--dry-run").out.startswith("nothing is")
 
 
