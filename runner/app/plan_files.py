@@ -25,6 +25,7 @@ from runner.adapters.git_files import (
 from runner.errors import InvalidPlan, UsageError
 from runner.model import BackfillPlan, Json, Problem, Schedule
 from runner.spec.files import FileRefused, read_plan, strange_name
+from runner.spec.plan_test import ENDINGS
 
 if TYPE_CHECKING:
     from runner.app.session import Session
@@ -118,7 +119,7 @@ def plan_files(
 
 def paths_of(paths: Sequence[str], *, strictly: bool = True) -> list[str]:
     """Of a folder its .yaml and .yml files, by name; not those of folders in it, nor lists (which
-    are data) and the project file. Raises `UsageError` where there is none (`strictly`)."""
+    are data), tests and the project file. Raises `UsageError` where there is none (`strictly`)."""
     return list(_found(paths, strictly=strictly))
 
 
@@ -127,7 +128,8 @@ def _found(paths: Sequence[str], *, strictly: bool) -> dict[str, bytes | None]:
     found: dict[str, bytes | None] = {}
     for path in paths:
         if not Path(path).is_dir():
-            found.setdefault(path, None)
+            if not path.endswith(ENDINGS):  # a shell's `plans/*.yaml` names tests too
+                found.setdefault(path, None)
             continue
         for file in sorted(map(str, Path(path).iterdir())):
             may_be, raw = _may_be_a_plan(Path(file))
@@ -210,7 +212,6 @@ def scheduled_plans(session: Session, paths: Sequence[str]) -> list[tuple[Backfi
 
 def _may_be_a_plan(file: Path) -> tuple[bool, bytes | None]:
     """Also what was read of it to know that."""
-    from runner.spec.plan_test import ENDINGS
     from runner.spec.project import NAME as PROJECT
 
     if file.suffix not in SUFFIXES or file.name == PROJECT or file.name.endswith(ENDINGS):

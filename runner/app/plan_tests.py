@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from runner.model import (
     Selectors,
     Table,
 )
+from runner.planning.answers import NotRecorded
 from runner.planning.expectations import Came, Tested, differences
 from runner.spec.document import did_you_mean, ranked
 from runner.spec.files import FileRefused, read_named, read_plan
@@ -53,6 +54,25 @@ def files_of(paths: Sequence[str]) -> list[str]:
         hint = "a test is a file beside its plan: see `backfill schema test`"
         raise UsageError(f"there is no *.test.yaml in {', '.join(paths)}", hint=hint)
     return list(found)
+
+
+def tests_beside(paths: Sequence[str]) -> list[str]:
+    """Of files those that are tests, and of folders those in them."""
+    found: list[str] = []
+    for path in paths:
+        folder = Path(path)
+        inside = sorted(map(str, folder.iterdir())) if folder.is_dir() else [path]
+        found += [file for file in inside if file.endswith(ENDINGS)]
+    return found
+
+
+def check_form(path: str) -> Sequence[Problem]:
+    """What is wrong with a test before it is run."""
+    try:
+        _read(path)
+    except InvalidPlan as error:
+        return error.problems
+    return ()
 
 
 def run_tests(session: Session, files: Sequence[str]) -> Iterator[Tested]:
@@ -92,10 +112,11 @@ def _read(path: str) -> PlanTest:
     except FileRefused as error:
         problem = Problem(f"the test cannot be read: {error}", path, hint=error.hint)
         raise InvalidPlan((problem,)) from None
-    if not Path(test.plan).is_file():
-        message = f"there is no plan {test.plan}"
+    plan = str(Path(path).parent / test.plan)
+    if not Path(plan).is_file():
+        message = f"there is no plan {plan}"
         raise InvalidPlan((test.document.problem(message, ("plan",)),))
-    return test
+    return replace(test, plan=plan)
 
 
 def _came(session: Session, test: PlanTest, case: Case) -> Came:
@@ -207,7 +228,7 @@ class _Given:
         if name is None:
             called = names[-1] if names else query.text
             hint = f"given: {{{called}: [...]}} in the test"
-            raise QueryRefused(f"the test gives no rows for `{called}`", hint)
+            raise NotRecorded(f"the test gives no rows for `{called}`", hint)
         rows = self.rows[name]
         if len(rows) > query.max_rows:
             raise QueryRefused(f"it gives more than {query.max_rows:,} rows")

@@ -51,8 +51,8 @@ def validate_command(
 
     Of a folder, its .yaml and .yml files. No database is asked; --facts has its answers. Every
     file is reported; the exit status is 3 if any of them is invalid, and 4 where only the policy
-    does not allow one. In GitHub Actions problems
-    become annotations by themselves.
+    does not allow one. Of tests, which `backfill test` runs, the form is checked. In GitHub Actions
+    problems become annotations by themselves.
     """
     form = chosen_format(form)
     overrides = read_variables(variables, var_files)
@@ -60,7 +60,7 @@ def validate_command(
     if not files and changed_since and form in ("text", "github"):
         click.echo(f"no plan has changed since {changed_since}")
         return 0
-    problems: list[Problem] = []
+    problems = _of_tests(plans)
     for file in files:
         try:
             problems += _problems(session, file, overrides, strict=strict)
@@ -72,6 +72,12 @@ def validate_command(
     if errors and all(rule.startswith("policy/") for rule in errors):
         return ERROR_STATUS[PreflightRefused]
     return ERROR_STATUS[InvalidPlan] if errors else 0
+
+
+def _of_tests(paths: Sequence[str]) -> list[Problem]:
+    from runner.app.plan_tests import check_form, tests_beside
+
+    return [problem for path in tests_beside(paths) for problem in check_form(path)]
 
 
 def _problems(

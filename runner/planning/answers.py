@@ -18,7 +18,7 @@ _AGAIN = "record them anew: `backfill plan PLAN --record FILE`"
 
 
 class NotRecorded(QueryRefused):
-    """The facts have no answer to this: another query, or other parameters."""
+    """Nothing that was kept answers this: it is another query, or has other parameters."""
 
 
 class Answer(NamedTuple):

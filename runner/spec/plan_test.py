@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path as FilePath
 
 from runner.errors import InvalidPlan
 from runner.model import Data, Json
@@ -40,7 +39,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class PlanTest:
-    """A file of tests; `plan` is the path of the plan that they are of."""
+    """A file of tests; `plan` is the plan that they are of, relative to the file."""
 
     document: Document
     plan: str
@@ -54,7 +53,7 @@ def read_plan_test(raw: bytes, path: str) -> PlanTest:
     if problems:
         raise InvalidPlan(ranked(problems))
     written = document.value
-    cases = written.get("cases") or [{"name": FilePath(path).name.partition(".test.")[0]}]
+    cases = written.get("cases") or [{"name": path.rpartition("/")[2].partition(".test.")[0]}]
     found: list[Case] = []
     for index, case in enumerate(cases):
         if any(other.name == case["name"] for other in found):
@@ -63,7 +62,7 @@ def read_plan_test(raw: bytes, path: str) -> PlanTest:
         found.append(_case(written, case, index))
     if problems:
         raise InvalidPlan(ranked(problems))
-    return PlanTest(document, str(FilePath(path).parent / written["plan"]), tuple(found))
+    return PlanTest(document, written["plan"], tuple(found))
 
 
 def _case(defaults: Data, written: Data, index: int) -> Case:

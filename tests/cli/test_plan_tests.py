@@ -13,7 +13,7 @@ import yaml
 from runner.app.plan_tests import files_of, run_tests, update_tests
 from runner.app.session import Session
 from runner.errors import InvalidPlan, UsageError
-from tests.cli.conftest import Result
+from tests.cli.conftest import ROOT, Result
 
 PLAN = """\
 apiVersion: backfill/v1
@@ -241,3 +241,10 @@ def test_the_exit_status_says_how_it_went(
     assert backfill("test", "--update").status == 0
     assert backfill("test").status == 0
     assert backfill("validate", "deep/er").status == 2  # a test is no plan
+
+
+def test_the_shipped_plans_hold_their_tests() -> None:
+    with Session(environ={}) as session:
+        tested = list(run_tests(session, files_of([str(ROOT / "plans")])))
+    assert {Path(one.file).parent.name for one in tested} >= {"plans", "contributor-info"}
+    assert [one.differences for one in tested if one.differences] == []
