@@ -84,7 +84,8 @@ def load(
     path, opened = (source, source) if isinstance(source, str) else (source.path, source.opened)
     found = session.environment(path, environment)
     shared = found.variables if found else {}
-    return load_plan(opened, overrides=variables, shared=shared, strict=strict)
+    replaced = session.collections
+    return load_plan(opened, overrides=variables, shared=shared, replaced=replaced, strict=strict)
 
 
 def plan_file(path: str, raw: bytes | None = None) -> PlanFile:

@@ -110,6 +110,7 @@ class Session:
         self.confirm = confirm
         self._clock = clock
         self.facts: Facts | None = None
+        self.collections: dict[str, str] = {}  # files in place of a plan's collections, by name
         self.recorded: dict[bytes, Answer] | None = None
         self.policy: Sequence[Rule] | None = None
         self.reviewed_since: str | None = None

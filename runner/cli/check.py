@@ -11,6 +11,7 @@ import click
 from runner.app.session import Session
 from runner.cli.main import ERROR_STATUS
 from runner.cli.options import (
+    collection_option,
     format_option,
     given,
     pass_session,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 @plan_argument
 @plan_options
 @selector_options
+@collection_option
 @target_option
 @state_option
 @timings_option

@@ -10,6 +10,7 @@ import click
 
 from runner.app.session import Session
 from runner.cli.options import (
+    collection_option,
     format_option,
     pass_session,
     plan_argument,
@@ -32,6 +33,7 @@ from runner.model import Covered, Selectors
 @plan_argument
 @plan_options
 @selector_options
+@collection_option
 @state_option
 @timings_option
 @click.option("--run", "run", metavar="RUN", help="What this run has gained: before and after it.")

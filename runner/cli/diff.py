@@ -13,6 +13,7 @@ from runner.app.session import Session
 from runner.cli.main import ERROR_STATUS
 from runner.cli.options import (
     changed_option,
+    collection_option,
     comment_option,
     facts_option,
     format_option,
@@ -50,6 +51,7 @@ _DIFFERENT = 2
 @click.argument("paths", nargs=-1, required=True, metavar="OLD NEW | PATH...")
 @plan_options
 @selector_options
+@collection_option
 @policy_option
 @changed_option
 @facts_option

@@ -127,6 +127,32 @@ def refuse_many(selectors: Selectors) -> None:
         raise UsageError(message, hint="name one plan file")
 
 
+def _read_collections(
+    _context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for assignment in given:
+        name, separator, path = assignment.partition("=")
+        if not separator or not name or not path:
+            message = f"{parameter.opts[0]} wants NAME=FILE"
+            raise UsageError(message, hint="as in --collection users=users.csv, or users=-")
+        if name in found:
+            raise UsageError(f"{parameter.opts[0]} names {name} twice")
+        found[name] = path
+    return found
+
+
+collection_option = click.option(
+    "--collection",
+    "collections",
+    multiple=True,
+    metavar="NAME=FILE",
+    callback=_read_collections,
+    help="Items of this file in place of those of a collection of the plan, or of its `repos`; "
+    "`-`: stdin, CSV with a header line or JSON Lines.",
+)
+
+
 def format_option(*formats: str) -> Callable[[F], F]:
     return click.option(
         "--format",
@@ -202,6 +228,7 @@ def pass_session(command: Callable[..., T]) -> Callable[..., T]:
         state: str | None = None,
         env: str | None = None,
         facts: str | None = None,
+        collections: dict[str, str] | None = None,
         policy: str | None = None,
         **given: Any,
     ) -> T:
@@ -214,6 +241,7 @@ def pass_session(command: Callable[..., T]) -> Callable[..., T]:
             from runner.app.policy import read_policy
 
             session.policy = read_policy(policy)
+        session.collections = collections or {}
         if facts:
             from runner.app.facts import read
 

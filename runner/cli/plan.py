@@ -17,6 +17,7 @@ from runner.app.session import HERE, Session
 from runner.cli.main import status_of
 from runner.cli.options import (
     changed_option,
+    collection_option,
     events_option,
     facts_option,
     format_option,
@@ -61,6 +62,7 @@ _EVENTS_TO_SEND = 2
 @click.argument("plans", nargs=-1, required=True, type=click.Path())
 @plan_options
 @selector_options
+@collection_option
 @policy_option
 @changed_option
 @target_option

@@ -7,6 +7,7 @@ import click
 from runner.app.session import Session
 from runner.cli.main import status_of
 from runner.cli.options import (
+    collection_option,
     events_option,
     format_option,
     no_wait_option,
@@ -39,6 +40,7 @@ from runner.model import Selectors
 @plan_argument
 @plan_options
 @selector_options
+@collection_option
 @policy_option
 @target_option
 @state_option

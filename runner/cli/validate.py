@@ -12,6 +12,7 @@ from runner.app.session import Session
 from runner.cli.main import ERROR_STATUS
 from runner.cli.options import (
     changed_option,
+    collection_option,
     facts_option,
     format_option,
     pass_session,
@@ -32,6 +33,7 @@ from runner.output.text import visible
 )
 @click.argument("plans", nargs=-1, required=True, type=click.Path())
 @plan_options
+@collection_option
 @policy_option
 @format_option("text", "json", "github", "sarif")
 @changed_option

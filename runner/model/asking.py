@@ -67,7 +67,7 @@ class Lookup:
     """
 
     name: str
-    scope: Literal["repo", "workspace"]
+    scope: ItemKind
     question: Question
     key: str
     required: tuple[str, ...] | None = None  # () is every column

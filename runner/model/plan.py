@@ -213,10 +213,11 @@ class BackfillPlan:
     schedule: Schedule | None = None
     guards: tuple[GuardSpec, ...] = ()
     inputs: tuple[Input, ...] = ()
+    replaced: tuple[Input, ...] = ()  # collections that a file was given for, by name
     lookups: tuple[Lookup, ...] = ()
     checks: tuple[CheckSpec, ...] = ()
     coverage: tuple[Coverage, ...] = ()
-    narrowing: Narrowing | None = None
+    narrowing: Mapping[ForEach, Narrowing] = field(default_factory=dict)
     workspace_repos: Question | None = None  # how a workspace's repositories are found
     found: Found = field(default_factory=Found)
     if_empty: IfEmpty = "fail"

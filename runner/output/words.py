@@ -136,7 +136,8 @@ def counted(number: int, noun: str) -> str:
 def runs_for(stage: Stage) -> str:
     if stage.for_each == "once":
         return "the plan"
-    counts = counted(stage.total, "event" if stage.repeated else stage.for_each)
+    noun = stage.for_each if stage.for_each in ("repo", "workspace", "row") else "item"
+    counts = counted(stage.total, "event" if stage.repeated else noun)
     return counts + (" today" if stage.deferred else "")
 
 

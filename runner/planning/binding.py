@@ -32,6 +32,7 @@ from runner.spec.questions import OF_ITEMS, OF_RUNS, names_of
 
 _NAMED = 5
 Keeps: TypeAlias = Callable[[str, str], bool]  # by what operations run for, and the name
+_BUILT_IN = ("repo", "workspace", "once")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,12 @@ class ItemsOf:
     names: Mapping[ItemKind, Sequence[str]]
     ids: Mapping[ItemKind, Sequence[Json]]
     called: Mapping[ItemKind, str]  # the parameter with the names of each kind
+    kind: ItemKind = "repo"  # whose ids `:ids` are
 
     @property
     def parameters(self) -> Data:
         given: Data = {self.called[kind]: list(names) for kind, names in self.names.items()}
-        return {**given, "ids": [one for one in self.ids.get("repo", ()) if one is not None]}
+        return {**given, "ids": [one for one in self.ids[self.kind] if one is not None]}
 
     def ids_of(self, kind: ItemKind) -> Sequence[Json]:
         """Those that go with the names; none where some have none."""
@@ -57,19 +59,20 @@ class ItemsOf:
         return [] if None in found else found
 
     def lacking(self, question: Question) -> Problem | None:
-        """A question that goes by ids speaks of no repository that has none."""
-        pairs = zip(self.names.get("repo", ()), self.ids.get("repo", ()), strict=True)
+        """A question that goes by ids speaks of no item that has none."""
+        pairs = zip(self.names.get(self.kind, ()), self.ids[self.kind], strict=True)
         without = [name for name, id_ in pairs if id_ is None]
         if not without or "ids" not in names_of(question.query):
             return None
         more = f" and {len(without) - _NAMED:,} more" if len(without) > _NAMED else ""
         which = f"{', '.join(map(echo, without[:_NAMED]))}{more}"
         message = f"the query goes by :ids, and there is no `id` of {which}"
-        hint = "look it up: `lookups` with `required: [id]`; or go by :repos"
+        by = self.called[self.kind]
+        hint = f"look it up: `lookups` with `required: [id]`; or go by :{by}"
         return replace(question.place, message=message, hint=hint)
 
 
-NO_ITEMS = ItemsOf({}, {}, {})
+NO_ITEMS = ItemsOf({}, {"repo": ()}, {})
 
 
 def bound(question: Question, plan: BackfillPlan, given: Mapping[str, Json]) -> Data:
@@ -94,44 +97,79 @@ def items_of(
 ) -> ItemsOf:
     """`skipped`: items of the operation that it leaves out for another reason than what the plan
     says of them; `keeps`: which items count at all."""
-    every = [one.name for one in plan.operations]
     rows = list(plan.repositories)
     known = workspace_collection(plan, range(len(rows)))
-    own: Mapping[ItemKind, Sequence[str]] = {}
     if operation is None:
-        scoped = [one.name for one in plan.operations if one.for_each == "repo"] or every
-        kept = [row for row in rows if not set(scoped) <= set(row.get("skip") or ())]
-        kept = [row for row in kept if keeps("repo", row["repo"])]
-        workspaces = [one for one in _names(known, every) if keeps("workspace", one)]
+        kept, workspaces, own = _of_any(plan, known, keeps)
     else:
-        name = operation.name
-        kept = [row for row in rows if name not in (row.get("skip") or ())]
-        workspaces = _names(known, [name])
-        if operation.for_each == "repo":
-            kept = [r for r in kept if r["repo"] not in skipped and keeps("repo", r["repo"])]
-            theirs = {row.get("workspace") for row in kept}
-            workspaces = [one for one in workspaces if one in theirs]
-        elif operation.for_each == "workspace":
-            workspaces = [w for w in workspaces if w not in skipped and keeps("workspace", w)]
-            among = set(workspaces)
-            kept = [row for row in kept if row.get("workspace") in among]
-        elif operation.for_each != "once":
-            items = plan.collections[operation.collection]
-            names = [one for one in _names(items, [name]) if one not in skipped]
-            names = [one for one in names if keeps(operation.for_each, one)]
-            own = {operation.for_each: list(dict.fromkeys(names))}
-    kinds = plan.collections.values()
+        kept, workspaces, own = _of_one(plan, known, operation, skipped, keeps)
+    kind = next(iter(own)) if operation and own else "repo"
+    kinds = {items.kind.for_each: items.kind for items in plan.collections.values()}
     return ItemsOf(
-        {"repo": [row["repo"] for row in kept], "workspace": workspaces, **own},
-        {"repo": [row.get("id") for row in kept]},
-        {items.kind.for_each: items.kind.parameter for items in kinds},
+        {
+            "repo": [row["repo"] for row in kept],
+            "workspace": workspaces,
+            **{of: [kinds[of].name_of(row) for row in rows] for of, rows in own.items()},
+        },
+        {of: [row.get("id") for row in rows] for of, rows in {"repo": kept, **own}.items()},
+        {of: one.parameter for of, one in kinds.items()},
+        kind,
     )
 
 
-def _names(items: Collection, operations: Sequence[str]) -> list[str]:
+_Found: TypeAlias = tuple[list[Data], list[str], dict[ItemKind, list[Data]]]
+
+
+def _of_any(plan: BackfillPlan, known: Collection, keeps: Keeps) -> _Found:
+    """Repositories, workspaces, and own items that any of the operations runs for."""
+    every = [one.name for one in plan.operations]
+    scoped = [one.name for one in plan.operations if one.for_each == "repo"] or every
+    kept = [row for row in _kept(plan.collections["repo"], scoped) if keeps("repo", row["repo"])]
+    workspaces = [one for one in _names(known, every) if keeps("workspace", one)]
+    own: dict[ItemKind, list[Data]] = {}
+    for kind in {one.for_each: None for one in plan.operations}:
+        if kind not in (*_BUILT_IN, "row"):
+            alike = [one.name for one in plan.operations if one.for_each == kind]
+            items = plan.collections[kind]
+            name_of = items.kind.name_of
+            own[kind] = [row for row in _kept(items, alike) if keeps(kind, name_of(row))]
+    return kept, workspaces, own
+
+
+def _of_one(
+    plan: BackfillPlan,
+    known: Collection,
+    operation: Operation,
+    skipped: Container[str],
+    keeps: Keeps,
+) -> _Found:
+    name, kind = operation.name, operation.for_each
+    kept = _kept(plan.collections["repo"], [name])
+    workspaces = _names(known, [name])
+    own: dict[ItemKind, list[Data]] = {}
+    if kind == "repo":
+        kept = [r for r in kept if r["repo"] not in skipped and keeps("repo", r["repo"])]
+        theirs = {row.get("workspace") for row in kept}
+        workspaces = [one for one in workspaces if one in theirs]
+    elif kind == "workspace":
+        workspaces = [w for w in workspaces if w not in skipped and keeps("workspace", w)]
+        among = set(workspaces)
+        kept = [row for row in kept if row.get("workspace") in among]
+    elif kind != "once":
+        items = plan.collections[operation.collection]
+        named = {items.kind.name_of(row): row for row in _kept(items, [name])}
+        own[kind] = [row for one, row in named.items() if one not in skipped and keeps(kind, one)]
+    return kept, workspaces, own
+
+
+def _kept(items: Collection, operations: Sequence[str]) -> list[Data]:
     """Those that do not skip all of the operations."""
-    name_of, wanted = items.kind.name_of, set(operations)
-    return [name_of(row) for row in items.rows if not wanted <= set(row.get("skip") or ())]
+    wanted = set(operations)
+    return [row for row in items.rows if not wanted <= set(row.get("skip") or ())]
+
+
+def _names(items: Collection, operations: Sequence[str]) -> list[str]:
+    return [items.kind.name_of(row) for row in _kept(items, operations)]
 
 
 @dataclass(slots=True)

@@ -41,6 +41,7 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
         orjson.dumps(
             [
                 _FORM,
+                *map(list, plan.replaced),
                 plan.name,
                 plan.on_failure,
                 plan.max_failures,

@@ -20,6 +20,7 @@ from runner.model import (
     Found,
     Json,
     Lookup,
+    Narrowing,
     Operation,
     Problem,
     Query,
@@ -30,7 +31,7 @@ from runner.model import (
 )
 from runner.planning.answers import NotRecorded
 from runner.planning.binding import ItemsOf, bound, items_of
-from runner.planning.items import find_workspaces
+from runner.planning.items import find_workspaces, workspace_collection
 from runner.planning.problems import ProblemGroups
 from runner.planning.rows import (
     Kept,
@@ -40,14 +41,16 @@ from runner.planning.rows import (
     joined,
     unjoined,
 )
+from runner.spec.collections import check_items
 from runner.spec.document import ranked
 from runner.spec.kinds import REPOSITORY, WORKSPACE
+from runner.spec.own import Product
 from runner.spec.rendering import BUDGET
 from runner.spec.rows import Concatenated, Fault, SelectedRows
 from runner.spec.warnings import accepted, reasons_of
 
 KEYS = 10_000  # of items, bound to one query
-_NAMED = 20
+_UNITED = ("repo", "workspace")  # what several sources give is one item
 
 
 def asks(plan: BackfillPlan) -> bool:
@@ -63,46 +66,66 @@ def gather(plan: BackfillPlan, database: Database, now: datetime) -> BackfillPla
     """
     BUDGET.begin()
     asker = _Asker(plan, database)
-    repositories, skipped = asker.named(asker.answered(plan.collections["repo"]))
-    asker.plan = plan = _with(plan, repo=repositories)
-    workspaces = asker.answered(plan.collections["workspace"])
-    asker.plan = plan = _with(plan, workspace=workspaces)
+    skipped: list[Skipped] = []
+    for name in ["repo", "workspace", *_own(plan)]:
+        kept, out = asker.named(asker.selected(name))
+        asker.plan = plan = _with(plan, **{name: kept})
+        skipped += out
     attributes = asker.lookups(_used(plan, plan.operations))
-    known = _joined(repositories, plan.lookups, attributes)
-    of_age, old = asker.aged(repositories, known, now)
-    known_plan = _with(plan, repo=_joined(of_age, plan.lookups, attributes))
-    known_plan = _with(known_plan, **asker.own(known_plan, plan.operations))
+    known = plan
+    for name in ["repo", *_own(plan)]:
+        items = plan.collections[name]
+        of_age, old = asker.aged(items, _joined(items, plan.lookups, attributes), now)
+        known = _with(known, **{name: _joined(of_age, plan.lookups, attributes)})
+        skipped += old
+    known = _with(known, **asker.own_rows(known, plan.operations))
     if asker.problems:
         raise InvalidPlan(ranked(asker.problems))
     found = Found(attributes, asker.ambiguous, tuple(asker.facts))
     warnings = accepted(asker.warnings, reasons_of(plan))
     return replace(
-        known_plan,
-        skipped=(*plan.skipped, *skipped, *old),
+        known,
+        skipped=(*plan.skipped, *skipped),
         warnings=(*plan.warnings, *warnings),
         found=found,
     )
+
+
+def _own(plan: BackfillPlan) -> list[str]:
+    """The plan's own collections, products after what they are made of."""
+    names = (name for name, items in plan.collections.items() if items.kind.for_each == name)
+    return [name for name in names if name not in ("repo", "workspace", "once")]
 
 
 def remembered(plan: BackfillPlan, items: Data) -> BackfillPlan:
     """The plan for the items that a run of it began with, as `to_remember` gave them."""
     workspaces = [{**row, "id": name} for name, row in items["workspaces"].items()]
     plan = _with(plan, workspace=Collection(WORKSPACE, Listed(workspaces, plan.path)))
+    for name, own in items.get("collections", {}).items():
+        rows = Listed(own, plan.path)
+        plan = _with(plan, **{name: replace(plan.collections[name], rows=rows)})
     if items["repositories"] is None:
         return plan
     rows = Listed(items["repositories"], plan.path)
-    return replace(_with(plan, repo=Collection(REPOSITORY, rows)), narrowing=None)
+    narrowing = {name: one for name, one in plan.narrowing.items() if name != "repo"}
+    return replace(_with(plan, repo=Collection(REPOSITORY, rows)), narrowing=narrowing)
 
 
 def to_remember(plan: BackfillPlan) -> Data:
     """The items of a gathered plan, where another gathering might not give them again."""
     asked = any(fact.name.startswith("repositories") for fact in plan.found.facts)
-    aged = plan.narrowing and (plan.narrowing.newer_than, plan.narrowing.older_than) != (None, None)
+    narrowing = plan.narrowing.get("repo", Narrowing())
+    aged = (narrowing.newer_than, narrowing.older_than) != (None, None)
     rows = list(unjoined(plan.repositories)) if asked or aged else None
     workspaces = {
         row["id"]: {key: value for key, value in row.items() if key != "id"}
         for row in plan.collections["workspace"].rows
     }
+    replaced = [one.path for one in plan.replaced if one.path != "repos"]
+    if plan.replaced and any(one.deferred or one.until for one in plan.operations):
+        own = {name: list(unjoined(plan.collections[name].rows)) for name in replaced}
+        rows = list(unjoined(plan.repositories))
+        return {"repositories": rows, "workspaces": workspaces, "collections": own}
     return {"repositories": rows, "workspaces": workspaces}
 
 
@@ -112,8 +135,14 @@ def gather_again(plan: BackfillPlan, operation: Operation, database: Database) -
     asker = _Asker(plan, database)
     attributes = {**plan.found.attributes, **asker.lookups(_used(plan, [operation]))}
     ambiguous = {**plan.found.ambiguous, **asker.ambiguous}
-    known = _with(plan, repo=_joined(plan.collections["repo"], plan.lookups, attributes))
-    known = _with(known, **asker.own(known, [operation]))
+    known = plan
+    if operation.for_each in _own(plan):
+        asker.plan = known = _with(plan, **{operation.collection: asker.again(operation)})
+        attributes |= asker.lookups(_used(plan, [operation]))
+    for name in ["repo", *_own(plan)]:
+        items = known.collections[name]
+        known = _with(known, **{name: _joined(items, plan.lookups, attributes)})
+    known = _with(known, **asker.own_rows(known, [operation]))
     if asker.problems:
         raise InvalidPlan(ranked(asker.problems))
     found = Found(attributes, ambiguous, tuple(asker.facts))
@@ -153,17 +182,42 @@ class _Asker:
             isinstance(part, SelectedRows) for part in rows.sources
         ):
             return items
-        seen = {items.kind.name_of(row) for row in rows} if not about else set[str]()
+        seen = set[str]()
+        if items.kind.for_each in _UNITED:
+            seen.update(items.kind.name_of(row) for row in rows)
         return replace(
             items, rows=rows.answered(lambda part: self._select(part, seen, about, deferred))
         )
 
+    def selected(self, name: str) -> Collection:
+        """A collection with what the database gives of it: one of what it is a product of."""
+        items = self.plan.collections[name]
+        if isinstance(items.rows, Product):
+            there = self.plan.collections
+            order = range(len(there["repo"].rows))
+            known = {**there, "workspace": workspace_collection(self.plan, order)}
+            return self._checked(replace(items, rows=items.rows.of(known)))
+        before = len(self.problems)
+        found = self.answered(items)
+        # Of rows that are wrong it has been said.
+        return found if found is items or len(self.problems) > before else self._checked(found)
+
+    def again(self, operation: Operation) -> Collection:
+        """A collection as it is now, for an operation that is resolved as its stage starts."""
+        kept, _ = self.named(self.selected(operation.collection))
+        return kept
+
+    def _checked(self, items: Collection) -> Collection:
+        """Of what was not known when the plan was read."""
+        self.problems += check_items(items)
+        return items
+
     def named(self, items: Collection) -> tuple[Collection, list[Skipped]]:
         """The items whose names the filter keeps."""
-        narrowing = self.plan.narrowing
+        kind = items.kind
+        narrowing = self.plan.narrowing.get(kind.for_each)
         if narrowing is None or not narrowing.globs:
             return items, []
-        kind = items.kind
         kept = [i for i, row in enumerate(items.rows) if fits_name(narrowing, kind.name_of(row))]
         return self._kept(items, kept)
 
@@ -171,7 +225,8 @@ class _Asker:
         self, items: Collection, known: Collection, now: datetime
     ) -> tuple[Collection, list[Skipped]]:
         """`known`: the items with what lookups have found."""
-        narrowing, kind = self.plan.narrowing, items.kind
+        kind = items.kind
+        narrowing = self.plan.narrowing.get(kind.for_each)
         if narrowing is None or (narrowing.newer_than, narrowing.older_than) == (None, None):
             return items, []
         kept = []
@@ -183,13 +238,14 @@ class _Asker:
                 self.problems.append(replace(place, message=str(error)))
         return self._kept(items, kept)
 
-    def own(self, plan: BackfillPlan, operations: Sequence[Operation]) -> dict[str, Collection]:
+    def own_rows(
+        self, plan: BackfillPlan, operations: Sequence[Operation]
+    ) -> dict[str, Collection]:
         """The items of the operations that run for rows of a query of their own."""
         found = {}
         for operation in operations:
-            items = plan.collections[operation.collection]
-            if operation.for_each not in ("repo", "workspace", "once"):
-                about = items_of(plan, operation)
+            if operation.for_each == "row":
+                items, about = plan.collections[operation.collection], items_of(plan, operation)
                 deferred = operation.deferred
                 found[operation.collection] = self.answered(items, about, deferred=deferred)
         return found
@@ -218,14 +274,15 @@ class _Asker:
             if wrong:
                 self.problems.append(wrong)
                 break
-            name = None if about else part.kind.name_of(attributes)
+            united = part.kind.for_each in _UNITED
+            name = part.kind.name_of(attributes) if united else None
             if name is None or name not in seen:  # what came earlier goes over it
                 seen.update([] if name is None else [name])
                 rows.append(attributes)
         if table and not table.rows and part.kind.selects_some:
             self._nothing(question)
         found = replace(part, rows=rows, answered=True)
-        self.problems += faults_of(found) if about else ()
+        self.problems += () if part.kind.for_each in _UNITED else faults_of(found)
         return found
 
     def _nothing(self, question: Question) -> None:

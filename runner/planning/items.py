@@ -37,12 +37,20 @@ class Source:
         return self.items.kind.skipping if skipped else None
 
 
+# Those that stand where the repositories are, and the rows of a query, which has its own order.
+_AS_IS = ("repo", "workspace", "once", "row")
+
+
 class Sources:
     """The items of a plan's collections in sending order, found when they are first asked for."""
 
     def __init__(self, plan: BackfillPlan) -> None:
         self._plan = plan
         self._order, self.unknown = ordered(plan.repositories, plan.order_by)
+        self._orders = {"repo": self._order}
+        for name in {one.collection: None for one in plan.operations if one.for_each not in _AS_IS}:
+            self._orders[name], unknown = ordered(plan.collections[name].rows, plan.order_by)
+            self.unknown = [one for one in self.unknown if one in unknown]
         self._found: dict[str, Source] = {}
         self.homeless = 0  # repositories without a workspace, where workspaces are asked for
 
@@ -54,8 +62,8 @@ class Sources:
 
     def _source(self, name: str) -> Source:
         items = self._plan.collections[name]
-        if name == "repo":
-            return Source(items, self._order)
+        if name in self._orders:
+            return Source(items, self._orders[name])
         if name == "workspace":
             workspaces = find_workspaces(self._plan, self._order)
             self.homeless = workspaces.homeless

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from runner.model import Data, Json, Lookup, Problem
+from runner.spec.collections import counted
 
 MAX_EXPLAINED = 100  # items whose faults are explained; the others are counted
 
@@ -30,19 +31,12 @@ class ProblemGroups:
             self._first[kind] = (first, count + 1)
 
     def problems(self) -> list[Problem]:
-        problems = [_counted(first, count - 1) for first, count in self._first.values()]
+        problems = [counted(first, count - 1) for first, count in self._first.values()]
         if self._unexplained:
             last = problems[-1]
             message = f"`{self.operation}`: {self._unexplained:,} more items have such problems"
             problems.append(Problem(message, last.path, last.line, last.column, rule=last.rule))
         return problems
-
-
-def _counted(problem: Problem, others: int) -> Problem:
-    if not others:
-        return problem
-    others_too = f"{others:,} other item{'' if others == 1 else 's'} too"
-    return replace(problem, message=f"{problem.message} (and for {others_too})")
 
 
 _NAMED = 1_000  # items that are listed by name
@@ -67,8 +61,9 @@ class LookupErrors:
 
     def lacks(self, item: str, context: Data) -> bool:
         """Is what the item needs not there? It is noted then."""
-        scope = context.get(self.lookup.scope)
-        by = "id" if self.lookup.scope == "workspace" else self.lookup.key
+        of = self.lookup.scope
+        scope = context.get(of if of in ("repo", "workspace") else "row")
+        by = "id" if of == "workspace" else self.lookup.key
         why = self._why(scope.get(by)) if scope is not None else None
         if why:
             self.items.setdefault(why, []).append(item)

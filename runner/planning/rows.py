@@ -150,7 +150,7 @@ def ordered(rows: Rows, keys: Sequence[OrderKey]) -> tuple[array[int], list[str]
 
 def _comparable(attribute: str, value: Json) -> Json:
     if attribute == "priority":
-        return PRIORITIES.get(value) if isinstance(value, str) else None
+        return PRIORITIES.get(value) if isinstance(value, str) else value
     if value is None or isinstance(value, int | float | str):
         return value
     return str(value)

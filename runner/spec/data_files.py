@@ -85,7 +85,9 @@ class JsonlRows:
         if isinstance(row, str):
             row = self.kind.named(row)
         if not isinstance(row, dict):
-            raise RowError("expected an object with `repo`", '{"repo": "owner/name"}')
+            if self.kind.column:
+                raise RowError("expected an object with `repo`", '{"repo": "owner/name"}')
+            raise RowError("expected an object, or a name", '{"id": 7}')
         return self.kind.complete(row)
 
     def faults(self, row: Data) -> Iterable[Fault]:

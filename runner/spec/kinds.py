@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Protocol
 
-from runner.model import Data, ForEach, Json, Payload, Problem, Question
+from runner.model import Data, ForEach, Json, Kind, Payload, Problem, Question
 from runner.spec.document import did_you_mean, echo
 from runner.spec.json_limits import MAX_ITEM, MAX_NAME, text_fault
 from runner.spec.rows import Fault, without_nulls
 from runner.spec.schema import check_row
 from runner.spec.units import PRIORITIES
 
+_THE_ROW = "the row"  # in messages about one that has no place of its own
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+\Z")
 
 
@@ -25,9 +27,12 @@ class RepositoryKind:
     called: str = "repository"
     parameter: str = "repos"
     skipping: str = "skipped by the repository"
+    several: str = "repositories"
+    example: str = "- owner/name"
     column: str | None = "repo"
     text_columns: frozenset[str] = frozenset({"repo", "workspace", "priority", "owner", "name"})
     selects_some: bool = True
+    unique: bool = True
 
     def name_of(self, row: Data) -> str:
         name: str = row["repo"]
@@ -90,9 +95,12 @@ class WorkspaceKind:
     called: str = "workspace"
     parameter: str = "workspaces"
     skipping: str = "skipped by all of its repositories"
+    several: str = "workspaces"
+    example: str = "- id"
     column: str | None = None
     text_columns: frozenset[str] = frozenset()
     selects_some: bool = True
+    unique: bool = True
 
     def name_of(self, row: Data) -> str:
         name: str = row["id"]
@@ -137,22 +145,97 @@ class OnceKind:
     def show(self, row: Data, context: Data) -> None: ...
 
 
+class Naming(Protocol):
+    """How the items of a collection are called."""
+
+    def __call__(self, row: Data, /) -> Json:
+        """ValueError where it cannot be told."""
+
+    def explain(self, row: Data, /) -> Iterable[Fault]:
+        """Why it cannot be told."""
+
+    def refused(self, message: str, /) -> Fault: ...
+
+
 @dataclass(frozen=True, slots=True)
-class OwnKind:
-    """Items of the plan's own: `item` names each, as a template over `row` and what is `shared`."""
+class ByTemplate:
+    """By a template over `row` and what is `shared`, at whose place it is said what is wrong."""
 
     item: Payload
-    shared: Mapping[str, Json] = field(default_factory=dict)
+    shared: Mapping[str, Json]
+
+    def __call__(self, row: Data) -> Json:
+        return self.item({**self.shared, "row": row})["item"]
+
+    def explain(self, row: Data) -> Iterable[Fault]:
+        for found in self.item.explain({**self.shared, "row": row}, _THE_ROW):
+            yield Fault((), found.message, found.hint, found)
+
+    def refused(self, message: str) -> Fault:
+        return Fault((), message, origin=self.item.problem(message))
+
+
+@dataclass(frozen=True, slots=True)
+class ByKey:
+    """By the first of the keys that a row has."""
+
+    keys: tuple[str, ...] = ("item", "name", "id")
+
+    def __call__(self, row: Data) -> Json:
+        for key in self.keys:
+            if row.get(key) is not None:
+                return row[key]
+        raise ValueError
+
+    def explain(self, row: Data) -> Iterable[Fault]:  # noqa: ARG002
+        named = ", ".join(f"`{key}`" for key in self.keys)
+        hint = 'name it: `item: "{{ row.KEY }}"` beside the file, query or list'
+        yield Fault((), f"nothing names the item: {_THE_ROW} has none of {named}", hint)
+
+    def refused(self, message: str) -> Fault:
+        return Fault((), message)
+
+
+@dataclass(frozen=True, slots=True)
+class ByParts:
+    """Items of a product by what its parts call theirs, as in ``acme/2026-01-01``."""
+
+    parts: Mapping[str, Kind]
+
+    def __call__(self, row: Data) -> Json:
+        return "/".join(
+            cell if isinstance(cell := row[name], str) else kind.name_of(cell)
+            for name, kind in self.parts.items()
+        )
+
+    def explain(self, row: Data) -> Iterable[Fault]:  # noqa: ARG002 - the parts have said it
+        return ()
+
+    def refused(self, message: str) -> Fault:
+        return Fault((), message)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnKind:
+    """Items of the plan's own: of a collection, or of an operation's own query."""
+
+    naming: Naming
     for_each: ForEach = "row"
     called: str = "item"
-    parameter: str = "items"
     skipping: str = "skipped by the item"
+    several: str = "items"
+    example: str = "- {name: x}"
     column: str | None = None
-    text_columns: frozenset[str] = frozenset({"priority"})
+    text_columns: frozenset[str] = frozenset()
     selects_some: bool = False
+    unique: bool = False
+
+    @property
+    def parameter(self) -> str:
+        return self.for_each
 
     def name_of(self, row: Data) -> str:
-        return str(self.item({**self.shared, "row": row})["item"])
+        return str(self.naming(row))
 
     def show(self, row: Data, context: Data) -> None:
         context["row"] = row
@@ -164,25 +247,26 @@ class OwnKind:
         return row
 
     def faults(self, row: Data) -> Iterable[Fault]:
-        """Those of its name: at the template where that is at fault."""
-        context = {**self.shared, "row": row}
         try:
-            name = self.item(context)["item"]
+            name = self.naming(row)
         except ValueError:
-            which = "the row"
-            return [
-                Fault((), found.message, found.hint, found)
-                for found in self.item.explain(context, which)
-            ]
+            return [*self.naming.explain(row)]
         if wrong := _no_name(name):
-            message = f"the item of the row {wrong}"
-            return [Fault((), message, origin=self.item.problem(message))]
-        return ()
+            return [self.naming.refused(f"the item of {_THE_ROW} {wrong}")]
+        return self._attribute_faults(row) if "skip" in row or "priority" in row else ()
 
     cell_faults = faults
 
+    def _attribute_faults(self, row: Data) -> Iterable[Fault]:
+        skip, priority = row.get("skip", []), row.get("priority")
+        if self.unique and not (isinstance(skip, list) and all(type(n) is str for n in skip)):
+            message = f"`skip` is {echo(skip)}; expected a list of operations"
+            yield Fault(("skip",), message, "skip: [embeddings]")
+        if self.unique and isinstance(priority, str) and priority not in PRIORITIES:
+            yield _no_priority(priority)
+
     def selected(self, row: Data, question: Question) -> tuple[Data, Problem | None]:  # noqa: ARG002
-        return row, None
+        return (without_nulls(row) if self.unique else row), None
 
 
 REPOSITORY, WORKSPACE = RepositoryKind(), WorkspaceKind()

@@ -9,13 +9,23 @@ from pathlib import Path as FilePath
 
 from runner.errors import InvalidPlan, UsageError
 from runner.model import BackfillPlan, Data, Input, Json, Problem
+from runner.model import Collection as Items
 from runner.spec.catalog import BUILTIN, Catalog, build_catalog, builtin_source
-from runner.spec.collections import check_rows
+from runner.spec.collections import check_items, check_rows
 from runner.spec.data_files import read_csv, read_jsonl
-from runner.spec.document import Document, Path, echo, ranked
+from runner.spec.document import Document, Path, did_you_mean, echo, ranked
 from runner.spec.file_text import key_problems, too_large
-from runner.spec.files import MAX_DATA, MAX_YAML, FileRefused, TooLarge, read_named, read_plan
+from runner.spec.files import (
+    MAX_DATA,
+    MAX_YAML,
+    FileRefused,
+    TooLarge,
+    read_given,
+    read_named,
+    read_plan,
+)
 from runner.spec.kinds import REPOSITORY, RepositoryKind
+from runner.spec.own import NO_WORKSPACES, OwnCollections
 from runner.spec.plan import build_plan, known_of
 from runner.spec.plan_document import PlanDocument, check_plan
 from runner.spec.questions import Asking
@@ -54,12 +64,13 @@ def load_plan(
     *,
     overrides: Mapping[str, Json] | None = None,
     shared: Mapping[str, Json] | None = None,
+    replaced: Mapping[str, str] | None = None,
     strict: bool = False,
 ) -> BackfillPlan:
     """The plan at a path, or one that was opened, ready for planning.
 
     Raises `InvalidPlan` with every problem at once (`strict`: warnings count as errors) and
-    `UsageError` where there is no such file.
+    `UsageError` where there is no such file. `replaced`: files in place of collections, by name.
     """
     reading, document = _Reading.of(source)
     if document.value is None and reading.problems:
@@ -68,12 +79,15 @@ def load_plan(
     catalog, whole = reading.catalog(checked)
     overrides = {**known_of(shared or {}, checked, catalog), **(overrides or {})}
     variables = [*checked.value.get("vars", {}), *overrides]
+    reading.replaced = replaced or {}
     repositories, complete = reading.repositories(checked, variables)
     reading.problems += check_rows(repositories, REPOSITORY, catalog if whole else None)
+    own = reading.own(checked, overrides, repositories, catalog if whole else None)
     plan, wrong = build_plan(
         checked,
         catalog,
         repositories,
+        own,
         overrides,
         every_operation=whole,
         every_repository=complete,
@@ -85,7 +99,8 @@ def load_plan(
         problems = ranked(strictly(problems))
     if any(problem.severity == "error" for problem in problems):
         raise InvalidPlan(problems)
-    return replace(plan, warnings=problems, inputs=tuple(reading.inputs))
+    pinned = tuple(reading.pinned)
+    return replace(plan, warnings=problems, inputs=tuple(reading.inputs), replaced=pinned)
 
 
 def check_catalog(opened: Opened) -> tuple[Problem, ...]:
@@ -127,6 +142,8 @@ class _Reading:
     problems: list[Problem] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     inputs: list[Input] = field(default_factory=list)
+    replaced: Mapping[str, str] = field(default_factory=dict)  # files in place of collections
+    pinned: list[Input] = field(default_factory=list)  # ... and what was in them, by collection
 
     @classmethod
     def of(cls, source: str | Opened) -> tuple[_Reading, Document]:
@@ -200,9 +217,12 @@ class _Reading:
 
         False where something is wrong with them, so that repositories may be missing.
         """
+        kind = RepositoryKind(checked.value.get("workspace"))
+        if "repos" in self.replaced:
+            rows = self._replacement("repos", kind)
+            return Concatenated([rows] if rows else []), rows is not None
         parts: list[Part] = []
         inline: tuple[list[Data], list[Path]] = ([], [])
-        kind = RepositoryKind(checked.value.get("workspace"))
         written = checked.value.get("repos", [])
         before, whole = len(self.problems), "repos" not in checked.pruned
         for index, entry in enumerate(written):
@@ -222,6 +242,60 @@ class _Reading:
                 inline[1].append(("repos", index))
         parts.append(DocumentRows(checked.document, *inline, kind, checked=True))
         return Concatenated(parts), whole and len(self.problems) == before
+
+    def own(
+        self,
+        checked: PlanDocument,
+        overrides: Mapping[str, Json],
+        repositories: Concatenated,
+        operations: Collection[str] | None,
+    ) -> dict[str, Items]:
+        """The plan's own collections in which nothing is wrong."""
+        variables = {**checked.value.get("vars", {}), **overrides}
+        asking = Asking(checked.document, variables)
+        own = OwnCollections(
+            checked,
+            asking,
+            {"vars": variables, "plan": checked.value.get("metadata", {})},
+            lambda path, name, kind: self._data_file(checked.document, path, name, kind),
+            self._replacement,
+            {"repo": Items(REPOSITORY, repositories), "workspace": NO_WORKSPACES},
+        )
+        found = own.read()
+        self.problems += [*own.problems, *asking.problems]
+        known = ["repos", *checked.value.get("collections", {})]
+        for name in self.replaced:
+            if name not in known:
+                message = f"--collection: the plan has no collection {echo(name)}"
+                hint = did_you_mean(name, known) or f"it has: {', '.join(known)}"
+                self.problems.append(checked.error(message, ("collections",), key=True, hint=hint))
+        for items in found.values():
+            self.problems += check_items(items, operations)
+        return found
+
+    def _replacement(self, name: str, kind: RowKind) -> Part | None:
+        """The rows of the file that goes in place of a collection; None where there is none."""
+        if name not in self.replaced:
+            return None
+        path = self.replaced[name]
+        try:
+            raw = read_given(path, limit=MAX_DATA)
+        except FileRefused as error:
+            message = f"--collection {name}: {path} cannot be read: {error}"
+            raise UsageError(message, hint=error.hint) from None
+        shown = "stdin" if path == "-" else path
+        self.pinned.append(Input(name, hashlib.sha256(raw).hexdigest()))
+        return self._rows_of(raw, shown, kind)
+
+    def _rows_of(self, raw: bytes, path: str, kind: RowKind) -> Part | None:
+        """By the name's ending; JSON Lines or CSV by what the first byte tells, without one."""
+        if path.endswith((".yaml", ".yml")):
+            return self._yaml_rows(raw, path, kind)
+        lines = path.endswith(".jsonl") or raw.lstrip()[:1] in (b"{", b'"')
+        self._find_keys(raw, path)
+        rows, problems = (read_jsonl if lines else read_csv)(path, raw, kind)
+        self.problems += problems
+        return rows
 
     def _selected(
         self,
@@ -245,14 +319,7 @@ class _Reading:
         raw = self._named(document, name, (*at, "file"))
         if raw is None:
             return None
-        path = _beside(document, name)
-        if name.endswith(_STREAMED):
-            read = read_csv if name.endswith(".csv") else read_jsonl
-            self._find_keys(raw, path)
-            rows, problems = read(path, raw, kind)
-            self.problems += problems
-            return rows
-        return self._yaml_rows(raw, path, kind)
+        return self._rows_of(raw, _beside(document, name), kind)
 
     def _yaml_rows(self, raw: bytes, path: str, kind: RowKind) -> Part | None:
         count = len(self.problems)
@@ -260,8 +327,8 @@ class _Reading:
         if listed.value is None and len(self.problems) > count:
             return None
         if not isinstance(listed.value, list):
-            message = "expected a list of repositories"
-            self.problems.append(listed.problem(message, hint="- owner/name"))
+            message = f"expected a list of {kind.several}"
+            self.problems.append(listed.problem(message, hint=kind.example))
             return None
         rows = [
             kind.complete(dict(entry) if isinstance(entry, dict) else kind.named(entry))

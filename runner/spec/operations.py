@@ -42,10 +42,11 @@ def build_operation(
     pacing, raised = _pacing(checked, path, use, entry)
     repeat, bad = _repeat(checked, path, use, entry)
     resolve, _ = entry.written(use, checked.document, path, "resolve")
+    for_each = use.get("for_each", entry.for_each)
     operation = Operation(
         name=entry.name,
         event=entry.event,
-        for_each=entry.for_each,
+        for_each=for_each,
         payload=payload,
         contract=PayloadContract(entry.contract, entry.accepts, payload),
         after=entry.after,
@@ -55,9 +56,9 @@ def build_operation(
         timeout=parse_duration(use["timeout"]) if "timeout" in use else entry.timeout,
         when=when,
         description=entry.description,
-        collection=entry.for_each if entry.for_each != "row" else own_rows(entry.name),
+        collection=own_rows(entry.name) if for_each == "row" else for_each,
         repeat=repeat,
-        lookups=_lookups(checked, path, use, entry, asking),
+        lookups=_lookups(checked, path, use, entry, for_each, asking),
         deferred=resolve == "stage",
         until=_until(checked, path, use, entry, asking),
         needs=Needs(**entry.spec["needs"]) if "needs" in entry.spec else None,
@@ -117,13 +118,18 @@ def _until(
 
 
 def _lookups(
-    checked: PlanDocument, path: Path, use: Data, entry: CatalogEntry, asking: Askings
+    checked: PlanDocument,
+    path: Path,
+    use: Data,
+    entry: CatalogEntry,
+    for_each: str,
+    asking: Askings,
 ) -> tuple[str, ...]:
     """Those that it names, or else all that fit what it runs for."""
     written, origin = entry.written(use, checked.document, path, "lookups")
     if written is None:
-        scopes = {entry.for_each}
-        return tuple(name for name, found in asking.lookups.items() if found.scope in scopes)
+        found = asking.lookups.items()
+        return tuple(name for name, lookup in found if lookup.scope == for_each)
     for index, name in enumerate(written):
         if name not in asking.lookups:
             known = ", ".join(asking.lookups) or "none"

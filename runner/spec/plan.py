@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from runner.model import (
     Acceptance,
@@ -19,7 +20,7 @@ from runner.spec.catalog import Catalog
 from runner.spec.dependencies import find_cycle, stable_order
 from runner.spec.document import did_you_mean, echo
 from runner.spec.json_limits import MAX_EVENT, fault
-from runner.spec.kinds import REPOSITORY, WORKSPACE, OnceKind, OwnKind
+from runner.spec.kinds import REPOSITORY, WORKSPACE, ByTemplate, OnceKind, OwnKind
 from runner.spec.operations import (
     build_operation,
     check_names,
@@ -42,6 +43,7 @@ def build_plan(
     checked: PlanDocument,
     catalog: Catalog,
     repositories: Concatenated,
+    own: Mapping[str, Collection],
     overrides: Mapping[str, Json],
     *,
     every_operation: bool = True,
@@ -58,7 +60,8 @@ def build_plan(
     problems += check_needs(checked, catalog, chosen)
     operations: dict[str, Operation] = {}
     variables = {**value.get("vars", {}), **overrides}
-    asking = Askings(checked, catalog, [*value.get("vars", {}), *overrides])
+    named = value.get("collections", {})
+    asking = Askings(checked, catalog, [*value.get("vars", {}), *overrides], named)
     for name, (path, use) in chosen.kept.items():
         operations[name], found = build_operation(checked, path, use, catalog[name], asking)
         problems += found
@@ -72,12 +75,17 @@ def build_plan(
         problems += _check_accept(checked, catalog)
     problems += check_control(checked, [operations[name] for name in order])
     problems += check_schedule(checked)
+    problems += _check_collections(checked, catalog)
+    problems += _check_scopes(checked, asking)
     plan = BackfillPlan(
         name=str(value.get("metadata", {}).get("name", "")),
         path=checked.document.path,
         metadata=value.get("metadata", {}),
         variables=variables,
-        collections=_collections(checked, catalog, asking, operations, repositories, variables),
+        collections={
+            **_collections(checked, catalog, asking, operations, repositories, variables),
+            **own,
+        },
         workspace=value.get("workspace"),
         operations=tuple(operations[name] for name in order),
         skipped=chosen.skipped,
@@ -91,9 +99,11 @@ def build_plan(
         schedule=schedule(value.get("schedule")),
         guards=guards(value.get("guards", [])),
         lookups=tuple(asking.lookups.values()),
-        checks=tuple(asking.checks({name: chosen.kept[name][1] for name in operations})),
+        checks=tuple(
+            asking.checks(operations, {name: chosen.kept[name][1] for name in operations})
+        ),
         coverage=asking.coverage(),
-        narrowing=narrowing(value.get("filter")),
+        narrowing=narrowing(value.get("filter", {})),
         workspace_repos=asking.workspace_repos(),
         requires=value.get("requires", {}).get("environment"),
         if_empty=value.get("if_empty", "fail"),
@@ -124,11 +134,53 @@ def _collections(
             entry = catalog[name]
             path, written = ("operations", name, "for_each"), entry.spec["for_each"]
             asked = asking.of(entry.document)
-            kind = OwnKind(asked.item(written, path), shared)
+            kind = OwnKind(ByTemplate(asked.item(written, path), shared))
             question = asked.question(written, path, OF_ITEMS)
             rows = SelectedRows(entry.document, path, kind, question, own_rows(name))
             found[own_rows(name)] = Collection(kind, Concatenated([rows]))
     return found
+
+
+def _check_collections(checked: PlanDocument, catalog: Catalog) -> Iterator[Problem]:
+    """Names that are no collection, and collections that nothing runs for."""
+    named, used = checked.value.get("collections", {}), set[str]()
+    there = ["repo", "workspace", "once", *named]
+    for path, use in checked.uses():
+        entry = catalog.get(use["use"])
+        if entry is None:
+            continue
+        written, origin = entry.written(use, checked.document, path, "for_each")
+        if isinstance(written, str):
+            used.add(written)
+            if written not in there:
+                hint = did_you_mean(written, there) or f"there are: {', '.join(there)}"
+                message = f"`{entry.name}` runs for each {echo(written)}, which is no collection"
+                yield replace(origin.problem(message, hint=hint), rule="plan")
+    for value in named.values():
+        used.update((value.get("matrix") or {}).values() if isinstance(value, dict) else ())
+    for name in named:
+        if name not in used:
+            message = f"nothing runs for the collection {echo(name)}"
+            hint = f"write `for_each: {name}` at an operation, or take it out"
+            place = ("collections", name)
+            yield checked.warning(message, place, key=True, hint=hint, rule="unused-collection")
+
+
+def _check_scopes(checked: PlanDocument, asking: Askings) -> Iterator[Problem]:
+    """A filter and a lookup are for a collection that is there."""
+    named = checked.value.get("collections", {})
+    known = ["repo", "age", *named]
+    for name in checked.value.get("filter", {}):
+        if name not in known:
+            hint = did_you_mean(name, known) or f"there are: {', '.join(known)}"
+            message = f"`filter` names {echo(name)}, which is no collection"
+            yield checked.error(message, ("filter", name), key=True, hint=hint)
+    scopes = ["repo", "workspace", *named]
+    for lookup in asking.lookups.values():
+        if lookup.scope not in scopes:
+            hint = did_you_mean(lookup.scope, scopes) or f"there are: {', '.join(scopes)}"
+            message = f"the lookup `{lookup.name}` is for {echo(lookup.scope)}, no collection"
+            yield replace(lookup.question.place, message=message, hint=hint)
 
 
 def _workspaces(checked: PlanDocument, asking: Askings) -> Concatenated:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from runner.model import (
@@ -10,9 +10,9 @@ from runner.model import (
     Coverage,
     Data,
     ForEach,
-    Json,
     Lookup,
     Narrowing,
+    Operation,
     Problem,
     Question,
 )
@@ -30,6 +30,7 @@ class Askings:
     checked: PlanDocument
     catalog: Catalog
     variables: Collection[str]
+    own: Collection[str] = ()  # the plan's own collections
     lookups: dict[str, Lookup] = field(default_factory=dict)
     _named: set[str] = field(default_factory=set)
     _by_path: dict[str, Asking] = field(default_factory=dict)
@@ -48,19 +49,22 @@ class Askings:
 
     def of(self, document: Document) -> Asking:
         if document.path not in self._by_path:
-            self._by_path[document.path] = Asking(document, self.variables)
+            self._by_path[document.path] = Asking(document, self.variables, self.own)
         return self._by_path[document.path]
 
-    def checks(self, operations: Mapping[str, Data]) -> Iterator[CheckSpec]:
-        """The plan's own, and those of the catalog for the operations that it uses (each as it is
+    def checks(
+        self, operations: Mapping[str, Operation], uses: Mapping[str, Data]
+    ) -> Iterator[CheckSpec]:
+        """The plan's own, and those of the catalog for the operations that it `uses` (each as it is
         written there), but for those that it takes back."""
-        for name, use in operations.items():
+        for name, use in uses.items():
             entry = self.catalog[name]
             for index, written in enumerate(entry.spec.get("checks", ())):
                 if written["name"] in use.get("checks", {}):
                     continue
                 path = ("operations", name, "checks", index)
-                yield self._once(entry.document, written, path, name, entry.for_each)
+                of = operations[name].for_each
+                yield self._once(entry.document, written, path, name, of)
         asking = self.of(self.checked.document)
         for index, written in enumerate(self.checked.value.get("checks", ())):
             if written is None:
@@ -71,7 +75,7 @@ class Askings:
                 message = f"the check comes after {echo(after)}, which this plan does not run"
                 place = ("checks", index, "after")
                 asking.problems.append(self.checked.error(message, place, hint=hint))
-            runs_for = self.catalog[after].for_each if after in operations else None
+            runs_for = operations[after].for_each if after in operations else None
             yield self._once(self.checked.document, written, ("checks", index), None, runs_for)
 
     def _once(
@@ -117,11 +121,20 @@ class Askings:
         return None
 
 
-def narrowing(written: Json) -> Narrowing | None:
-    """A plan's `filter`."""
-    if not written:
-        return None
-    globs, age = written.get("repo") or (), written.get("age") or {}
+def narrowing(written: Data) -> dict[ForEach, Narrowing]:
+    """A plan's `filter`, by what the items are."""
+    found: dict[ForEach, Narrowing] = {}
+    if written.get("repo") or written.get("age"):
+        found["repo"] = _narrowing(written.get("repo"), written.get("age"))
+    for name, own in written.items():
+        if name not in ("repo", "age") and own:
+            globs, age = (own.get("item"), own.get("age")) if isinstance(own, dict) else (own, None)
+            found[name] = _narrowing(globs, age)
+    return found
+
+
+def _narrowing(globs: str | Sequence[str] | None, age: Data | None) -> Narrowing:
+    globs = globs or ()
     found = Narrowing((globs,) if isinstance(globs, str) else tuple(globs))
     if not age:
         return found

@@ -48,6 +48,7 @@ class Asking:
 
     document: Document
     variables: Collection[str] | None
+    own: Collection[str] = ()  # the plan's own collections: each is a parameter, its items
     problems: list[Problem] = field(default_factory=list)
 
     def question(self, written: Data, path: Path, given: Collection[str] = ()) -> Question:
@@ -63,7 +64,8 @@ class Asking:
         query = Query(ask, written.get("database"), written.get("max_rows", MAX_ROWS))
         if isinstance(ask, Selection):
             self._check_names(names_of(query), place, (*given, *own))
-        bounded = next((_KIND[name] for name in names_of(query) if name in _KIND), None)
+        kinds = {**_KIND, **{name: name for name in self.own}}
+        bounded = next((kinds[name] for name in names_of(query) if name in kinds), None)
         place_of_it = self.document.problem("", place, rule="query")
         return Question(query, parameters, place_of_it, bounded)
 
@@ -126,7 +128,7 @@ class Asking:
     def coverage(self, written: Mapping[str, Data], path: Path) -> list[Coverage]:
         found = []
         for name, entry in written.items():
-            question = self.question(entry, (*path, name), OF_ITEMS)
+            question = self.question(entry, (*path, name), (*OF_ITEMS, *self.own))
             key = "item" if question.of and entry.get("each", True) else None
             found.append(Coverage(name, replace(question, key=key)))
         return found
@@ -141,7 +143,7 @@ class Asking:
             hint = did_you_mean(zone, available_timezones()) or "Europe/Berlin"
             place = (*path, "timezone")
             self.problems.append(self.document.problem(message, place, hint=hint))
-        question = self.question(written, path, (*OF_ITEMS, *OF_RUNS))
+        question = self.question(written, path, (*OF_ITEMS, *self.own, *OF_RUNS))
         if zone and not (
             "newer_than" in written["expect"] or OF_RUNS[0] in names_of(question.query)
         ):
@@ -164,15 +166,16 @@ class Asking:
         if question.of is None and not each and key is None:
             return question
         kinds = _kinds(question, runs_for, key)
-        names = [key] if key else [_KEYS[kind] for kind in kinds]
+        names = [key] if key else [_KEYS.get(kind, "item") for kind in kinds]
         there = _columns(question.query)
         if there is None:
             return replace(question, of=kinds[-1], key=names[-1])
         for kind, name in zip(kinds, names, strict=True):
             if name.lower() in there:
                 return replace(question, of=kind, key=name)
+        called = _CALLED.get(kinds[-1], "item")
         message = (
-            f"the check is for each {_CALLED[kinds[-1]]}, and its query gives no column "
+            f"the check is for each {called}, and its query gives no column "
             f"`{names[-1]}` to tell them apart"
         )
         hint = (
@@ -236,20 +239,23 @@ class Asking:
 
 
 _PLAIN = ("column", "at_least", "at_most", "equals", "newer_than", "maximum")
-_CALLED: Mapping[ItemKind, str] = {"repo": "repository", "workspace": "workspace", "row": "item"}
+_BUILT_IN = ("repo", "workspace")
+_CALLED: Mapping[ItemKind, str] = {"repo": "repository", "workspace": "workspace"}
 
 
 def _kinds(question: Question, runs_for: ForEach | None, key: str | None) -> list[ItemKind]:
     """What the check may be for, the likeliest last: what its operation runs for, or else what
     bounds its query. A `key` of its own may be any column's name."""
-    bounded = question.of
-    own: ItemKind | None = runs_for if runs_for in ("repo", "workspace", "row") else None
+    bounded, names = question.of, names_of(question.query)
+    own: ItemKind | None = None if runs_for == "once" else runs_for
+    if own not in (None, *_BUILT_IN) and _KIND.keys() & names == {"ids"}:
+        bounded = own
     if key in _KEYS.values():
-        return [kind for kind, name in _KEYS.items() if name == key]
-    if own == "row" and bounded and key is None:
-        return ["row", bounded]
-    names = names_of(question.query)
-    bounds_own = any(_KIND.get(name) == own for name in names)
+        found = [kind for kind, name in _KEYS.items() if name == key]
+        return [own] if own and key == "item" and own not in _BUILT_IN else found
+    if own and own not in _BUILT_IN and bounded and key is None:
+        return [own, bounded] if own != bounded else [own]
+    bounds_own = own in [_KIND.get(name, name) for name in names]
     return [own if own and (bounded is None or bounds_own) else bounded or "repo"]
 
 

@@ -58,6 +58,14 @@ class RowKind(Kind, Protocol):
         """A row of an answer, and why it is none of them."""
 
     @property
+    def several(self) -> str:
+        """What messages call many of them."""
+
+    @property
+    def example(self) -> str:
+        """One of them as an entry of a list in YAML, and as a line of JSON."""
+
+    @property
     def selects_some(self) -> bool:
         """Is a query that gives no rows a fault?"""
 

@@ -21,6 +21,7 @@ WARNINGS: Mapping[str, str] = {
     "selects-all": "selectors leave nothing out",
     "short-delay": "a delay is shorter than what the work bears well",
     "unused-accept": "an accepted warning does not occur",
+    "unused-collection": "no operation runs for a collection, and no product is made of it",
     "unused-handler": "`handlers` names an event that no operation sends",
 }
 # Whether they occur depends on more than the plan.

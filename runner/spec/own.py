@@ -1,0 +1,232 @@
+"""The collections of a plan's own: lists, files, queries, windows of time, and products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+
+from runner.model import Collection, Data, Json, Problem, Rows
+from runner.spec.dependencies import find_cycle, stable_order
+from runner.spec.document import Document, Path, did_you_mean, echo
+from runner.spec.kinds import WORKSPACE, ByKey, ByParts, ByTemplate, Naming, OwnKind
+from runner.spec.payload import Origin, compile_payload
+from runner.spec.plan_document import PlanDocument
+from runner.spec.questions import Asking
+from runner.spec.rows import Concatenated, DocumentRows, Fault, Part, RowKind, SelectedRows
+from runner.spec.windows import Windows, windows
+
+# By which a product, a filter and an option may name what is built in, and `for_each` does.
+BUILT_IN = {"repos": "repo", "workspaces": "workspace"}
+RESERVED = frozenset(
+    (*BUILT_IN, *BUILT_IN.values(), "once", "row", "rows", "item", "items", "ids", "keys", "age")
+)
+MAX_PRODUCT = 10_000_000
+NO_WORKSPACES = Collection(WORKSPACE, Concatenated([]))  # until the repositories tell theirs
+_SOURCES = ("file", "query", "dates", "matrix")
+
+ReadFile = Callable[[Path, str, RowKind], Part | None]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRows:
+    """Windows of time as items; they are written in one place."""
+
+    found: Windows
+    document: Document
+    path: Path
+    kind: OwnKind
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __getitem__(self, index: int) -> Data:
+        return self.found[index]
+
+    def faults(self, row: Data) -> Sequence[Fault]:
+        return [*self.kind.faults(row)]
+
+    def place(self, index: int, path: Path = ()) -> Problem:  # noqa: ARG002
+        return self.document.problem("", self.path, rule="item")
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """The product of collections, the first varying slowest. Meets `runner.model.Rows`."""
+
+    parts: Mapping[str, Collection]
+    origin: Problem
+    wanted: Mapping[str, str]  # the collections by what the product calls them
+
+    @property
+    def asked(self) -> bool:
+        return any(items.rows.asked for items in self.parts.values())
+
+    def __len__(self) -> int:
+        return prod(len(items.rows) for items in self.parts.values())
+
+    def __getitem__(self, index: int) -> Data:
+        row: Data = {}
+        for name, items in reversed(list(self.parts.items())):
+            index, at = divmod(index, len(items.rows))
+            row[name] = _cell(items.rows[at])
+        return {name: row[name] for name in self.parts}
+
+    def __iter__(self) -> Iterator[Data]:
+        return map(self.__getitem__, range(len(self)))
+
+    def place(self, index: int, path: Path = ()) -> Problem:  # noqa: ARG002
+        return self.origin
+
+    def of(self, collections: Mapping[str, Collection]) -> Product:
+        """The same of collections that the database has been asked for."""
+        found = {name: collections[BUILT_IN.get(of, of)] for name, of in self.wanted.items()}
+        return replace(self, parts=found)
+
+
+def _cell(row: Data) -> Json:
+    """A name where an item is nothing more than its name."""
+    return row["name"] if row.keys() == {"name"} else row
+
+
+@dataclass(slots=True)
+class OwnCollections:
+    """Reads `collections` of a plan; `replaced`: by `--collection`, in place of what is written."""
+
+    checked: PlanDocument
+    asking: Asking
+    shared: Mapping[str, Json]
+    read_file: ReadFile
+    replaced: Callable[[str, RowKind], Part | None]
+    built_in: Mapping[str, Collection]
+    problems: list[Problem] = field(default_factory=list)
+
+    def read(self) -> dict[str, Collection]:
+        """Those in which nothing is wrong, each after those that it is a product of."""
+        written = self.checked.value.get("collections", {})
+        parts = {name: _matrix(value) for name, value in written.items()}
+        needs = {
+            name: tuple(of for of in wanted.values() if of in written)
+            for name, wanted in parts.items()
+        }
+        if cycle := find_cycle(needs):
+            message = f"the collections are products of each other: {' -> '.join(cycle)}"
+            self._wrong(message, (cycle[0], "matrix"), "take one of them out")
+        found: dict[str, Collection] = {}
+        rest = {name: of for name, of in needs.items() if name not in (cycle or ())}
+        for name in list(rest) if find_cycle(rest) else stable_order(list(rest), rest):
+            if name in RESERVED:
+                self._wrong(
+                    f"`{name}` is no name for a collection: it means something here",
+                    (name,),
+                    "give it another name",
+                    key=True,
+                )
+            elif written[name] is not None and (made := self._read(name, written[name], found)):
+                found[name] = made
+        return found
+
+    def _read(self, name: str, written: Json, known: Mapping[str, Collection]) -> Collection | None:
+        if isinstance(written, list):
+            kind = self._kind(name, ByKey())
+            return Collection(kind, self._rows(name, kind, lambda: self._list(name, written, kind)))
+        sources = [key for key in _SOURCES if key in written]
+        if len(sources) != 1:
+            said = " and ".join(f"`{key}`" for key in sources) or "none of them"
+            message = f"a collection has one of {', '.join(_SOURCES)}, and `{name}` has {said}"
+            self._wrong(message, (name,), None)
+            return None
+        path = ("collections", name)
+        if sources == ["matrix"]:
+            return self._product(name, written, known)
+        naming: Naming = ByKey(("from",)) if sources == ["dates"] else ByKey()
+        kind = self._kind(name, self._naming(written, path) or naming)
+        for key in ("params", "database", "max_rows"):
+            if key in written and sources != ["query"]:
+                self._wrong(f"`{key}` goes with a `query`", (name, key), None, key=True)
+        readers: dict[str, Callable[[], Part | None]] = {
+            "file": lambda: self.read_file(path, written["file"], kind),
+            "query": lambda: self._selected(name, written, path, kind),
+            "dates": lambda: self._windows(written["dates"], (*path, "dates"), kind),
+        }
+        return Collection(kind, self._rows(name, kind, readers[sources[0]]))
+
+    def _rows(self, name: str, kind: OwnKind, read: Callable[[], Part | None]) -> Rows:
+        part = self.replaced(name, kind)
+        part = read() if part is None else part
+        return Concatenated([] if part is None else [part])
+
+    def _kind(self, name: str, naming: Naming) -> OwnKind:
+        return OwnKind(naming, for_each=name, unique=True)
+
+    def _naming(self, written: Data, path: Path) -> Naming | None:
+        if "item" not in written:
+            return None
+        item = {"item": written["item"]}
+        payload, wrong = compile_payload([(item, Origin(self.checked.document, path))])
+        self.problems += wrong
+        return ByTemplate(payload, self.shared)
+
+    def _list(self, name: str, written: Sequence[Json], kind: OwnKind) -> Part:
+        rows, paths = [], []
+        for index, entry in enumerate(written):
+            if entry is not None:
+                rows.append(dict(entry) if isinstance(entry, dict) else kind.named(entry))
+                paths.append(("collections", name, index))
+        return DocumentRows(self.checked.document, rows, paths, kind)
+
+    def _selected(self, name: str, written: Data, path: Path, kind: OwnKind) -> Part:
+        question = self.asking.question(written, path)
+        return SelectedRows(self.checked.document, path, kind, question, f"rows of {name}")
+
+    def _windows(self, written: Data, path: Path, kind: OwnKind) -> Part | None:
+        payload, wrong = compile_payload([(written, Origin(self.checked.document, path))])
+        self.problems += wrong
+        if wrong:
+            return None
+        try:
+            given = payload(self.shared)
+        except ValueError:
+            self.problems += payload.explain(self.shared, "the collection")
+            return None
+        try:
+            found = windows(*(str(given[key]) for key in ("from", "to", "every")))
+        except ValueError as error:
+            key, _, why = str(error).partition(": ")
+            self.problems.append(self.checked.error(why, (*path, key), rule="item"))
+            return None
+        return WindowRows(found, self.checked.document, path, kind)
+
+    def _product(
+        self, name: str, written: Data, known: Mapping[str, Collection]
+    ) -> Collection | None:
+        path, parts = ("collections", name, "matrix"), dict[str, Collection]()
+        there = {**known, **{word: self.built_in[of] for word, of in BUILT_IN.items()}}
+        for called, of in written["matrix"].items():
+            if of in there:
+                parts[called] = there[of]
+            elif of not in self.checked.value["collections"]:
+                hint = did_you_mean(of, there) or f"there are: {', '.join(there)}"
+                message = f"there is no collection {echo(of)}"
+                self.problems.append(self.checked.error(message, (*path, called), hint=hint))
+        if len(parts) < len(written["matrix"]):
+            return None
+        naming = self._naming(written, ("collections", name)) or ByParts(
+            {called: items.kind for called, items in parts.items()}
+        )
+        origin = self.checked.document.problem("", path, rule="item")
+        found = Product(parts, origin, written["matrix"])
+        if len(found) > MAX_PRODUCT:
+            message = f"the product has {len(found):,} items, more than {MAX_PRODUCT:,}"
+            self._wrong(message, (name, "matrix"), None)
+            return None
+        return Collection(self._kind(name, naming), found)
+
+    def _wrong(self, message: str, path: Path, hint: str | None, *, key: bool = False) -> None:
+        place = ("collections", *path)
+        self.problems.append(self.checked.error(message, place, key=key, hint=hint, rule="item"))
+
+
+def _matrix(written: Json) -> Mapping[str, str]:
+    found = written.get("matrix") if isinstance(written, dict) else None
+    return found or {}

@@ -1,0 +1,257 @@
+"""A plan's own collections: what each form gives, and that all works on them as on repositories."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.errors import InvalidPlan
+from runner.model import BackfillPlan, ExecutionPlan, Json, Query, Table
+from runner.planning.build import build_execution_plan
+from runner.planning.facts import gather, remembered, to_remember
+from runner.spec.load import load_plan
+from runner.spec.windows import windows
+from tests.support import write_plan
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+CATALOG = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  greet: {event: users/greet, for_each: users, payload: {row: "{{ row }}"}}
+  count: {event: users/count, for_each: users, payload: {id: "{{ row.id }}"}}
+"""
+
+
+class Answers:
+    """Gives these rows to a query that holds the word."""
+
+    def __init__(self, **tables: Table) -> None:
+        self.tables, self.given = tables, dict[str, Json]()
+
+    def ask(self, query: Query, parameters: Mapping[str, Json]) -> Table:
+        self.given |= parameters
+        return next(table for word, table in self.tables.items() if word in query.text)
+
+
+def plan_of(
+    folder: Path, body: str, *, catalog: str = CATALOG, replaced: Mapping[str, str] | None = None
+) -> BackfillPlan:
+    return load_plan(str(write_plan(folder, body, catalog=catalog)), replaced=replaced)
+
+
+def built(plan: BackfillPlan, database: Answers | None = None) -> ExecutionPlan:
+    return build_execution_plan(gather(plan, database or Answers(), NOW))
+
+
+def sent(folder: Path, body: str, database: Answers | None = None) -> list[tuple[str, Json]]:
+    plan = built(plan_of(folder, f"{body}\noperations: [greet]\n"), database)
+    return [(one.item, one.event.data["row"]) for one in plan.planned()]
+
+
+def test_a_list_has_names_or_mappings(tmp_path: Path) -> None:
+    body = "collections: {users: [acme, {id: 7, tier: gold}, {name: x, id: 8}, {item: y, id: 9}]}"
+    assert sent(tmp_path, body) == [
+        ("acme", {"name": "acme"}),
+        ("7", {"id": 7, "tier": "gold"}),
+        ("x", {"name": "x", "id": 8}),
+        ("y", {"item": "y", "id": 9}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("users.csv", "id,tier\n7,gold\n8,\n"),
+        ("users.jsonl", '{"id": 7, "tier": "gold"}\n{"id": 8}\n'),
+        ("users.yaml", "- {id: 7, tier: gold}\n- {id: 8}\n"),
+    ],
+)
+def test_a_file_has_any_columns(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    body = f'collections: {{users: {{file: {name}, item: "u{{{{ row.id }}}}"}}}}'
+    assert sent(tmp_path, body) == [("u7", {"id": 7, "tier": "gold"}), ("u8", {"id": 8})]
+
+
+def test_a_query_gives_items_without_its_nulls(tmp_path: Path) -> None:
+    body = 'collections: {users: {query: "select id from users", item: "{{ row.id }}"}}'
+    answers = Answers(users=Table(("id", "tier"), ((7, "gold"), (8, None))))
+    assert sent(tmp_path, body, answers) == [("7", {"id": 7, "tier": "gold"}), ("8", {"id": 8})]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (((7,), (8,), (7,)), "`7` is listed twice"),
+        (((7,), (None,)), "nothing names the item: row 2 has none of `item`, `name`, `id`"),
+        (((7,), ("",)), "the item of row 2 is empty"),
+    ],
+)
+def test_an_item_of_a_query_that_is_empty_or_twice_is_an_error(
+    tmp_path: Path, rows: tuple[tuple[Json]], words: str
+) -> None:
+    with pytest.raises(InvalidPlan) as caught:
+        sent(
+            tmp_path,
+            "collections: {users: {query: select id from users}}",
+            Answers(users=Table(("id",), rows)),
+        )
+    assert [problem.message.startswith(words) for problem in caught.value.problems] == [True]
+    assert caught.value.problems[0].line
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "every", "expected"),
+    [
+        ("2026-01-30", "2026-02-02", "1d", ["2026-01-30", "2026-01-31", "2026-02-01"]),
+        ("2026-01-01", "2026-01-04", "2d", ["2026-01-01", "2026-01-03"]),
+        ("2026-01-01", "2026-01-02", "12h", ["2026-01-01T00:00:00Z", "2026-01-01T12:00:00Z"]),
+        ("2026-03-29T01:00:00+02:00", "2026-03-29T00:00:00Z", "1h", ["2026-03-28T23:00:00Z"]),
+    ],
+)
+def test_windows_are_days_where_they_are_whole_days(
+    begins: str, ends: str, every: str, expected: list[str]
+) -> None:
+    assert [row["from"] for row in windows(begins, ends, every)] == expected
+
+
+@given(st.integers(1, 40), st.integers(1, 9))
+def test_windows_follow_each_other_and_the_last_is_cut_at_the_end(days: int, every: int) -> None:
+    ends = (date(2026, 1, 1) + timedelta(days=days)).isoformat()
+    rows = list(windows("2026-01-01", ends, f"{every}d"))
+    assert rows[0]["from"] == "2026-01-01"
+    assert rows[-1]["to"] == ends
+    assert [one["to"] for one in rows[:-1]] == [one["from"] for one in rows[1:]]
+    assert len(rows) == -(-days // every)
+
+
+def test_a_product_varies_its_first_part_slowest(tmp_path: Path) -> None:
+    body = """\
+collections:
+  tenants: [acme, globex]
+  tiers: [{name: gold, rank: 1}]
+  days: {dates: {from: "2026-01-01", to: "{{ vars.to }}", every: 1d}}
+  users: {matrix: {tenant: tenants, day: days, tier: tiers, repo: repos}}
+vars: {to: "2026-01-03"}
+repos: [a/b]"""
+    rows = sent(tmp_path, body)
+    assert [item for item, _ in rows] == [
+        "acme/2026-01-01/gold/a/b",
+        "acme/2026-01-02/gold/a/b",
+        "globex/2026-01-01/gold/a/b",
+        "globex/2026-01-02/gold/a/b",
+    ]
+    assert rows[1][1] == {
+        "tenant": "acme",
+        "day": {"from": "2026-01-02", "to": "2026-01-03"},
+        "tier": {"name": "gold", "rank": 1},
+        "repo": {"repo": "a/b", "owner": "a", "name": "b"},
+    }
+
+
+def test_a_product_follows_what_its_parts_are_asked_and_filtered(tmp_path: Path) -> None:
+    body = """\
+collections:
+  users: {matrix: {a: asked, b: others}}
+  asked: {query: select id from users}
+  others: [x, y]
+filter: {others: "x*"}"""
+    answers = Answers(users=Table(("id",), ((1,), (2,))))
+    assert [item for item, _ in sent(tmp_path, body, answers)] == ["1/x", "2/x"]
+
+
+def test_order_priority_skip_and_filter_work_on_any_collection(tmp_path: Path) -> None:
+    body = """\
+collections:
+  users:
+    - {id: a, rank: 1}
+    - {id: b, rank: 3, skip: [greet]}
+    - {id: c, rank: 2, priority: high}
+    - {id: d, rank: 9, seen: "2026-01-01"}
+    - {id: e, rank: 9}
+order_by: [priority, -rank]
+filter: {users: ["*", "!e"]}
+operations: [greet, count]
+"""
+    plan = built(plan_of(tmp_path, body))
+    assert [(one.operation, one.item) for one in plan.planned()] == [
+        *(("greet", item) for item in "cda"),
+        *(("count", item) for item in "cdba"),
+    ]
+    assert {(one.operation, one.item, one.reason) for one in plan.skipped} == {
+        ("greet", "b", "skipped by the item"),
+        ("greet", "e", "left out by `filter`"),
+        ("count", "e", "left out by `filter`"),
+    }
+
+
+def test_lookups_checks_and_coverage_are_about_a_collections_items(tmp_path: Path) -> None:
+    body = """\
+collections:
+  users: [{id: 7}, {id: 8, skip: [greet, count]}, {id: 9}]
+lookups: {tier: {for: users, key: id, query: "select id, tier from tiers where id in :keys"}}
+filter: {users: {age: {of: seen, older_than: 1d}}}
+checks:
+  - name: greeted
+    after: greet
+    query: select id as item, n from greeted where id in :users
+    expect: {column: n, at_least: 1}
+coverage: {all: {query: "select id as item, 1 as total, 1 as done from u where id in :users"}}
+operations: [greet, count]
+"""
+    seen = "2026-01-01"
+    rows = tuple((id_, "gold", seen) for id_ in (7, 8, 9))
+    answers = Answers(tiers=Table(("id", "tier", "seen"), rows))
+    plan = built(plan_of(tmp_path, body), answers)
+    assert answers.given["keys"] == [7, 8, 9]
+    assert [one.event.data["row"]["tier"] for one in plan.stages[0].planned()] == ["gold", "gold"]
+    (check,) = plan.checks
+    assert (check.question.of, check.question.key) == ("users", "item")
+    assert check.question.items == ("7", "9")
+    assert check.question.parameters["users"] == ["7", "9"]
+    assert plan.coverage[0].question.items == ("7", "9")
+
+
+def test_a_plan_says_what_an_operation_runs_for(tmp_path: Path) -> None:
+    body = """\
+collections: {users: [a], others: [b]}
+operations: [greet, {use: count, for_each: others, with: {id: "{{ row.name }}"}}]
+"""
+    plan = built(plan_of(tmp_path, body))
+    assert [(one.for_each, next(iter(one.planned())).item) for one in plan.stages] == [
+        ("users", "a"),
+        ("others", "b"),
+    ]
+
+
+def test_a_file_goes_in_place_of_a_collection_and_is_pinned(tmp_path: Path) -> None:
+    body = "collections: {users: [a, b]}\nrepos: [o/r]\noperations: [greet]\n"
+    given_rows = tmp_path / "given"
+    digests = set()
+    for text in ('{"id": 1}\n', "id\n1\n", "id\n2\n"):
+        given_rows.write_text(text)
+        plan = plan_of(tmp_path, body, replaced={"users": str(given_rows)})
+        execution_plan = built(plan)
+        digests.add(execution_plan.digest)
+        (event,) = execution_plan.planned()
+        assert event.item in text
+    assert len(digests) == 3
+    with pytest.raises(InvalidPlan) as caught:
+        plan_of(tmp_path, body, replaced={"user": str(given_rows)})
+    assert "no collection `user`" in caught.value.problems[0].message
+
+
+def test_a_run_goes_on_with_the_items_that_a_file_gave(tmp_path: Path) -> None:
+    (tmp_path / "given.csv").write_text("id\n1\n2\n")
+    body = "collections: {users: [a]}\noperations: [{use: greet, resolve: stage}]\n"
+    plan = gather(
+        plan_of(tmp_path, body, replaced={"users": f"{tmp_path}/given.csv"}), Answers(), NOW
+    )
+    again = gather(remembered(plan_of(tmp_path, body), to_remember(plan)), Answers(), NOW)
+    items = [one.item for one in build_execution_plan(again).planned()]
+    assert items == ["1", "2"]
