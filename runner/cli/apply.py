@@ -125,26 +125,26 @@ def apply_command(
     read = [path for plan in plans for path, _ in plan.inputs]
     refuse_inputs({"--summary-file": file}, [*read, *var_files])
     _refuse_unknown({"--again": again, "--baseline": baseline}, plans, paths)
+    named = session.named_target(target, plans[0].path if plans else HERE)
     options = ApplyOptions(target, overrides, again, go_on, detach, RunOptions(yes=yes))
     if baseline:
         adopted = [plan for plan in plans if plan.name in baseline]
         entries = adopt(session, adopted, options, reason.strip())
-        _print(entries, entries, form)
+        _print(entries, entries, named, form)
         return 0
     if dry_run:
         entries = pending(session, plans, options)
         shown = [entry for entry in entries if everything or entry.state != "applied"]
-        _print(shown, entries, form)
+        _print(shown, entries, named, form)
         return 0
     session.reporter = Terminal(session, "text", summary_file=file, results=form == "text")
     applied = apply(session, plans, options)
     if file or comment:
-        named = session.named_target(target, plans[0].path if plans else HERE)
         _tell(session, applied, named, file, comment=comment)
     if applied.error:
         raise applied.error
     if form == "json":
-        print_json(ledger_json(applied.entries))
+        print_json(ledger_json(applied.entries, named))
     elif not applied.ran and not applied.open:
         click.echo(_nothing(len(applied.entries)))
     return status_of(applied.open) if applied.open else 0
@@ -182,11 +182,13 @@ def _refuse_unknown(
                 raise UsageError(message, hint=did_you_mean(name, known))
 
 
-def _print(shown: Sequence[LedgerEntry], entries: Sequence[LedgerEntry], form: str) -> None:
+def _print(
+    shown: Sequence[LedgerEntry], entries: Sequence[LedgerEntry], target: str, form: str
+) -> None:
     from runner.output.ledger import ledger_json, ledger_text
 
     if form == "json":
-        print_json(ledger_json(shown))
+        print_json(ledger_json(shown, target))
     else:
         color = wants_color(sys.stdout)
         click.echo(ledger_text(shown, color=color) if shown else _nothing(len(entries)))

@@ -14,7 +14,7 @@ from runner.cli.options import format_option, pass_session, state_option
 from runner.errors import UsageError
 from runner.model import FAILURES
 from runner.output.run import write_events
-from runner.output.text import shortened, visible
+from runner.output.text import clipped, visible
 from runner.spec.secrets import redact
 
 _OUTCOMES = ("unsent", "sending", "running", "completed", *sorted(FAILURES))
@@ -78,10 +78,10 @@ def events_command(
         click.echo("no events", err=True)
     found = chain([first] if first else [], chosen)
     if form != "text":
-        write_events(found, sys.stdout, form)
+        write_events(record.id, found, sys.stdout, form)
         return
     for event in found:
-        message = shortened(redact(event.message or ""), _MESSAGE)
+        message = clipped(redact(event.message or ""), _MESSAGE)
         job = event.jobs[-1].url or event.jobs[-1].id if event.jobs else ""
         parts = (f"{event.outcome:9}", event.operation, event.item, job, message)
         sys.stdout.write("  ".join(visible(part) for part in parts if part) + "\n")

@@ -9,6 +9,7 @@ import click
 from runner.cli.options import format_option
 from runner.cli.printing import print_json, wants_color
 from runner.errors import InvalidPlan
+from runner.output.documents import document
 from runner.spec.catalog import CatalogEntry
 
 
@@ -27,7 +28,8 @@ def operations_command(plan: str | None, form: str) -> None:
         raise InvalidPlan(tuple(problems))
     entries = list(catalog.values())
     if form == "json":
-        print_json([_described(entry) for entry in entries])
+        described = [_described(entry) for entry in entries]
+        print_json(document("OperationList", operations=described))
         return
     color = wants_color(sys.stdout)
     for entry in entries:

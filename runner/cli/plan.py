@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -42,6 +43,7 @@ from runner.cli.printing import (
 )
 from runner.errors import BackfillError, InvalidPlan, PreflightRefused, UsageError
 from runner.model import BackfillPlan, ExecutionPlan, Json, Problem, Selectors
+from runner.output.documents import document
 
 if TYPE_CHECKING:
     from runner.adapters.inngest.target import Target
@@ -373,10 +375,11 @@ def _print_all(
         click.echo(previews_markdown(told, target.name, events), nl=False)
         return
     if form == "json":
-        click.echo("[")
+        head = json.dumps(document("ExecutionPlanList", plans=[]))
+        click.echo(head.removesuffix("]}"))
     for index, plan in enumerate(plans):
         if index:
             click.echo("," if form == "json" else "")
         show(plan, target, form=form, events=events)
     if form == "json":
-        click.echo("]")
+        click.echo("]}")

@@ -48,9 +48,9 @@ def report_command(session: Session, run: str, html: str | None, form: str) -> N
     if html:
         _write_page(store, view, Path(html))
     elif form == "json":
-        from runner.output.run import view_json
+        from runner.output.run import report_json
 
-        print_json(view_json(view))
+        print_json(report_json(view))
     elif form == "junit":
         from runner.output.junit import write_junit
 

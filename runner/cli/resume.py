@@ -17,8 +17,9 @@ from runner.cli.options import (
     timings_option,
     yes_option,
 )
-from runner.cli.printing import outcome_decides
+from runner.cli.printing import outcome_decides, print_json
 from runner.execution.context import RunOptions
+from runner.output.summary import submitted_json
 
 
 @click.command(
@@ -64,7 +65,7 @@ from runner.execution.context import RunOptions
 def resume_command(
     session: Session,
     run: str,
-    form: str,  # noqa: ARG001 - the session's reporter has it
+    form: str,
     *,
     from_journal: bool,
     detach: bool,
@@ -84,7 +85,10 @@ def resume_command(
         return status_of(summary) if summary else 0
     refuse_detached()
     outcome_decides()
-    if submitted := resubmit(session, run, options, from_journal=from_journal):
+    submitted = resubmit(session, run, options, from_journal=from_journal)
+    if submitted and form == "json":
+        print_json(submitted_json(submitted.run_id, submitted.event_id))
+    elif submitted:
         click.echo(
             f"run {submitted.run_id} is submitted: a worker goes on with it, and this command is "
             "done\n"

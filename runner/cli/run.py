@@ -108,13 +108,9 @@ def run_command(
     submitted = submit(session, prepared, options)
     if form == "json":
         from runner.cli.printing import print_json
+        from runner.output.summary import submitted_json
 
-        found = {
-            "run_id": submitted.run_id,
-            "status": "running",
-            "event_id": submitted.event_id,
-        }
-        print_json(found)
+        print_json(submitted_json(submitted.run_id, submitted.event_id))
     else:
         click.echo(
             f"run {submitted.run_id} is submitted: a worker drives it, this command is done\n"

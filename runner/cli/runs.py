@@ -14,7 +14,7 @@ from runner.cli.completion import complete_plan_name, complete_target
 from runner.cli.options import format_option, pass_session, read_duration, state_option
 from runner.cli.printing import print_json, wants_color
 from runner.errors import NoState
-from runner.output.run import line_json, write_lines
+from runner.output.run import runs_json, write_lines
 from runner.output.words import state as state_of
 
 _STATES = ("running", "paused", "dead", "completed", "sent", "failed", "incomplete", "cancelled")
@@ -80,7 +80,7 @@ def runs_command(
     lines = [one for one in found if not states or state_of(one.record, one.holder) in states]
     del lines[limit:]
     if form == "json":
-        print_json([line_json(line) for line in lines])
+        print_json(runs_json(lines))
     elif lines:
         out = sys.stdout
         width = shutil.get_terminal_size((120, 24)).columns if out.isatty() else 160

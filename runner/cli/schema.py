@@ -11,13 +11,14 @@ from runner.spec.schema import SCHEMAS, schema_text
 
 @click.command(
     "schema",
-    epilog="\b\nExamples:\n  backfill schema\n  backfill schema plan > plan.v1.schema.json",
+    epilog="\b\nExamples:\n  backfill schema\n  backfill schema plan > plan.v1.schema.json"
+    "\n  backfill schema status",
 )
 @click.argument(
     "name", required=False, type=click.Choice([name.removesuffix(".v1") for name in SCHEMAS])
 )
 def schema_command(name: str | None) -> None:
-    """Print the JSON Schema of plan files, catalogs, project files, and what is made of plans.
+    """Print the JSON Schema of plan files, catalogs, project files, and of what commands print.
 
     Without NAME, list them: name, `$id`, and what each is the form of.
     """

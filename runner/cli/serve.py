@@ -27,6 +27,7 @@ from runner.cli.options import (
 from runner.cli.printing import print_json
 from runner.errors import BackfillError, PreflightRefused, UsageError
 from runner.model import Observer
+from runner.output.documents import document
 
 if TYPE_CHECKING:
     from runner.adapters.door import Door
@@ -179,7 +180,7 @@ def _list(session: Session, paths: Sequence[str], form: str) -> None:
             }
             for due, name, path, schedule in lines
         ]
-        print_json(found)
+        print_json(document("ScheduleList", schedules=found))
     elif not lines:
         click.echo("no plan here has a schedule")
     for due, name, path, schedule in lines if form == "text" else ():

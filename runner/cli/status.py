@@ -17,8 +17,8 @@ from runner.cli.options import format_option, pass_session, state_option
 from runner.cli.printing import display, print_json, wants_color
 from runner.model import RunRecord, RunView, StageRecord, SyncRecord
 from runner.output import words
-from runner.output.run import view_json, write_view
-from runner.output.sync import syncs_json, write_syncs
+from runner.output.run import status_json, write_view
+from runner.output.sync import write_syncs
 
 if TYPE_CHECKING:
     from runner.adapters.journal.store import StateReader
@@ -58,8 +58,7 @@ def status_command(session: Session, run: str, form: str, *, watch: bool) -> int
 def _print(view: RunView | None, syncs: Sequence[SyncRecord], form: str) -> None:
     now = time.time()
     if form == "json":
-        told = view_json(view) if view else {}
-        print_json({**told, "syncs": syncs_json(syncs, now)})
+        print_json(status_json(view, syncs, now))
         return
     if view:
         write_view(view, sys.stdout, color=wants_color(sys.stdout))

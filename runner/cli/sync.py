@@ -6,9 +6,10 @@ import signal
 
 import click
 
-from runner.app.session import Session
+from runner.app.session import HERE, Session
 from runner.cli.main import ERROR_STATUS, status_of
 from runner.cli.options import (
+    format_option,
     pass_session,
     plan_options,
     policy_option,
@@ -17,9 +18,10 @@ from runner.cli.options import (
     state_option,
     target_option,
 )
-from runner.cli.printing import print_error
+from runner.cli.printing import Terminal, print_error, print_json
 from runner.errors import Interrupted, UsageError
 from runner.execution.context import RunOptions
+from runner.output.ledger import synced_json
 
 _STOPPED = 7
 
@@ -65,6 +67,7 @@ _STOPPED = 7
 @click.option(
     "--yes", "-y", is_flag=True, help="Send to targets beyond this machine: nobody is asked."
 )
+@format_option("text", "json")
 @pass_session
 def sync_command(
     session: Session,
@@ -76,6 +79,7 @@ def sync_command(
     var_files: tuple[str, ...],
     target: str | None,
     allowed_signers: str | None,
+    form: str,
     *,
     once: bool,
     signed: bool,
@@ -96,6 +100,9 @@ def sync_command(
     from runner.app.sync import SyncOptions, sync
 
     _refuse_unreadable(allowed_signers, var_files)
+    if form == "json" and not once:
+        raise UsageError("--format json is for one look", hint="say --once, or ask `status`")
+    session.reporter = Terminal(session, "text", results=form == "text")
     session.confirm = None  # nobody may be there
     how = ApplyOptions(
         target,
@@ -112,7 +119,10 @@ def sync_command(
         return ERROR_STATUS[Interrupted]
     if found.error and not found.stopped:
         raise found.error
-    if once and found.commit and found.applied is None:
+    if form == "json":
+        entries = found.applied.entries if found.applied else None
+        print_json(synced_json(found.commit, entries, session.named_target(target, HERE)))
+    elif once and found.commit and found.applied is None:
         click.echo(f"nothing is pending: {found.commit[:12]} is applied")
     if found.applied and found.applied.open:
         return status_of(found.applied.open)

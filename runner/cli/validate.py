@@ -103,11 +103,11 @@ def _problems(
 
 
 def _report(plans: Sequence[str], problems: list[Problem], form: str) -> None:
-    from runner.output.problems import format_problems, problems_json
+    from runner.output.problems import format_problems, validation_json
 
     valid = not any(problem.severity == "error" for problem in problems)
     if form == "json":
-        print_json({"valid": valid, "problems": problems_json(problems)})
+        print_json(validation_json(problems))
         return
     if form == "sarif":
         from runner.output.problems import sarif

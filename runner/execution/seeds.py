@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterator
 from random import Random
 
-from runner.model import Stage
+from runner.model import StageSpec
 
 _LOW = 0xFFFFFFFF
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -18,7 +18,7 @@ def make_seed(now: float, random: Random) -> str:
     return f"{int(now * 1000)},{base64.b64encode(random.randbytes(10)).decode()}"
 
 
-def event_id(run_id: str, stage: Stage, item: str, index: int) -> str:
+def event_id(run_id: str, stage: StageSpec, item: str, index: int) -> str:
     """The idempotency key of the `index`-th event of a stage.
 
     The server claims a run per function and id, whatever the event's name (protocol page, section

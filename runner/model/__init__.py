@@ -105,6 +105,8 @@ from runner.model.record import (
     SentBatch,
     Submission,
     Waited,
+    kind_of_failure,
+    of_item,
 )
 from runner.model.run import (
     ENDED,
@@ -246,5 +248,7 @@ __all__ = [
     "Waited",
     "Waiting",
     "group_skipped",
+    "kind_of_failure",
+    "of_item",
     "span",
 ]

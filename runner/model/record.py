@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -71,10 +73,39 @@ class SentBatch(NamedTuple):
 
 
 ITEM = "{item}"  # stands for the item's name in a message that several events have
+# What differs from event to event, ids and numbers; but for codes, which say what went wrong.
+_VARIES = re.compile(
+    r"(?P<code>\b(?i:https?|status(?:[ _]code)?|code|errno|sqlstate|exit|error)[ :=(#]{1,3}\d\w*"
+    r"|\b[1-5]\d\d(?= [A-Z][a-z]))"
+    r"|\b(?=[\w-]*\d)[\w-]{16,}"
+    r"|\b(?=[a-fA-F]*\d)[\da-fA-F]{6,}\b"
+    r"|\d+"
+)
+
+
+def of_item(message: str, item: str) -> str:
+    """The message with `ITEM` wherever it names the item, as a word of its own."""
+    parts, at = [], 0
+    while item and (found := message.find(item, at)) >= 0:
+        end = found + len(item)
+        inside = message[found - 1 : found].isalnum() or message[end : end + 1].isalnum()
+        parts += [message[at:found], item if inside else ITEM]
+        at = end
+    return "".join([*parts, message[at:]])
+
+
+def kind_of_failure(message: str | None, item: str) -> str:
+    """The same for messages that differ in the item's name, in ids and in numbers alone."""
+    said = message or ""
+    if _VARIES.sub("", item):  # else it is but a number as others are
+        said = of_item(said, item)
+    alike = _VARIES.sub(lambda found: found["code"] or "#", said)
+    return hashlib.blake2b(alike.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
 class FailureGroup(NamedTuple):
-    """Events that failed in the same way; `items` are the first of them, `url` the first job's."""
+    """Events that failed in the same way; `items` are the first of them; `message` and `url` are
+    the first one's."""
 
     operation: str
     outcome: Outcome

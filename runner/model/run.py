@@ -60,6 +60,7 @@ class Failure:
     message: str
     job: str | None = None
     url: str | None = None
+    event_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

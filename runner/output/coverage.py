@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from runner.model import Covered
+from runner.output.documents import document
 from runner.output.text import csv_lines, visible
 
 _BAR = 20  # characters
@@ -51,6 +52,10 @@ def write_coverage_csv(found: Mapping[str, Sequence[Covered]], out: TextIO) -> N
 
 
 def coverage_json(found: Mapping[str, Sequence[Covered]]) -> dict[str, object]:
+    return document("Coverage", coverage=figures_json(found))
+
+
+def figures_json(found: Mapping[str, Sequence[Covered]]) -> dict[str, object]:
     return {
         name: {
             "total": _values(Covered.total_of(rows)) if rows else None,

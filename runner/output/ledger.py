@@ -8,7 +8,8 @@ from typing import TextIO
 
 from runner.errors import BackfillError
 from runner.output import words
-from runner.output.coverage import coverage_json, write_coverage_text
+from runner.output.coverage import figures_json, write_coverage_text
+from runner.output.documents import document
 from runner.output.markdown import MAX_CHARACTERS, cell, code, fitting, with_more
 from runner.output.summary import checks_text
 from runner.output.text import styled, visible
@@ -40,19 +41,28 @@ def _run(entry: LedgerEntry) -> str:
     return f"  run {run.run_id}, {at}{part}"
 
 
-def ledger_json(entries: Sequence[LedgerEntry]) -> list[dict[str, object]]:
-    return [
-        {
-            "name": entry.name,
-            "path": entry.path,
-            "state": entry.state,
-            "depends_on": list(entry.depends_on),
-            "run_id": entry.run.run_id if entry.run else None,
-            "status": entry.run.status if entry.run else None,
-            "baseline": entry.run.baseline and redact(entry.run.baseline) if entry.run else None,
-        }
-        for entry in entries
-    ]
+def ledger_json(entries: Sequence[LedgerEntry], target: str) -> dict[str, object]:
+    return document("Ledger", target=target, plans=[_entry(entry) for entry in entries])
+
+
+def synced_json(
+    commit: str | None, entries: Sequence[LedgerEntry] | None, target: str
+) -> dict[str, object]:
+    """What one look of `sync` has come to; `entries`: None where nothing was pending."""
+    plans = None if entries is None else [_entry(entry) for entry in entries]
+    return document("SyncResult", commit=commit, target=target, plans=plans)
+
+
+def _entry(entry: LedgerEntry) -> dict[str, object]:
+    return {
+        "name": entry.name,
+        "path": entry.path,
+        "state": entry.state,
+        "depends_on": list(entry.depends_on),
+        "run_id": entry.run.run_id if entry.run else None,
+        "status": entry.run.status if entry.run else None,
+        "baseline": entry.run.baseline and redact(entry.run.baseline) if entry.run else None,
+    }
 
 
 def ledger_markdown(
@@ -105,18 +115,17 @@ def write_checked_text(found: Checked, out: TextIO, *, color: bool, width: int) 
 
 
 def checked_json(found: Checked) -> dict[str, object]:
-    return {
-        "apiVersion": "backfill/v1",
-        "kind": "CheckResult",
-        "plan": found.plan,
-        "ok": found.ok,
-        "unmet": [redact(one) for one in found.unmet],
-        "checks": [
+    return document(
+        "CheckResult",
+        plan=found.plan,
+        ok=found.ok,
+        unmet=[redact(one) for one in found.unmet],
+        checks=[
             asdict(check) | {"message": check.message and redact(check.message)}
             for check in found.checks
         ],
-        "skipped": [{"name": name, "reason": _NEEDS_RUN} for name in found.skipped],
-        "coverage": coverage_json(found.coverage),
-        "target": found.applied,
-        "ledger": ledger_json([found.ledger])[0] if found.ledger else None,
-    }
+        skipped=[{"name": name, "reason": _NEEDS_RUN} for name in found.skipped],
+        coverage=figures_json(found.coverage),
+        target=found.applied,
+        ledger=_entry(found.ledger) if found.ledger else None,
+    )

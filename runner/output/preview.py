@@ -16,6 +16,7 @@ import orjson
 
 from runner.model import ExecutionPlan, PlannedEvent, SkippedGroup, Stage, group_skipped
 from runner.output import words
+from runner.output.documents import document
 from runner.output.markdown import (
     LINE,
     MAX_CHARACTERS,
@@ -171,15 +172,14 @@ _BLOCK = 1000  # lines written at once
 
 def write_json(plan: ExecutionPlan, out: TextIO, *, target: str) -> None:
     """The whole plan, as `schemas/execution-plan.v1.schema.json` has it."""
-    head = {
-        "apiVersion": "backfill/v1",
-        "kind": "ExecutionPlan",
-        "name": plan.name,
-        "digest": plan.digest,
-        "target": target,
-        "on_failure": plan.on_failure,
+    head = document(
+        "ExecutionPlan",
+        name=plan.name,
+        digest=plan.digest,
+        target=target,
+        on_failure=plan.on_failure,
         **_control(plan),
-    }
+    )
     out.write(_text(head)[:-1])
     out.write(',"stages":[')
     for index, stage in enumerate(plan.stages):

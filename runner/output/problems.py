@@ -11,19 +11,28 @@ from pathlib import PurePath
 from urllib.parse import quote
 
 from runner.model import Finding, Problem
+from runner.output.documents import document
 from runner.output.text import columns, shortened, styled, visible
 from runner.output.words import counted
 from runner.version import __version__
 
 _COLORS = {"error": "red", "warning": "yellow", "accepted": "green"}
 _EXCERPT = 68  # columns of a source line that are shown
+_MOST = 100  # problems that people read; machines get all
 
 
 def format_problems(problems: Iterable[Problem], *, color: bool) -> str:
     """Each problem as ``file:line:column: severity: message``, its line, a caret, and its hint."""
     problems = list(problems)
-    blocks = [_block(problem, color=color) for problem in problems]
+    blocks = [_block(problem, color=color) for problem in problems[:_MOST]]
+    if more := len(problems) - _MOST:
+        blocks += [f"... and {more:,} more"] if more > 0 else []
     return "\n".join([*blocks, _count(problems)])
+
+
+def validation_json(problems: Sequence[Problem]) -> dict[str, object]:
+    valid = not any(problem.severity == "error" for problem in problems)
+    return document("Validation", valid=valid, problems=problems_json(problems))
 
 
 def problems_json(problems: Iterable[Problem]) -> list[dict[str, object]]:
@@ -77,7 +86,7 @@ def _excerpt(line: int, column: int, source: str) -> list[str]:
 def _count(problems: Sequence[Problem]) -> str:
     counts = Counter(map(kind_of, problems))
     found = [
-        f"{counts[word]} {word}{'' if counts[word] == 1 else 's'}"
+        f"{counts[word]:,} {word}{'' if counts[word] == 1 else 's'}"
         for word in ("error", "warning")
         if counts[word]
     ]
@@ -111,10 +120,11 @@ def verdict(findings: Sequence[Finding]) -> str:
 
 
 def findings_json(findings: Sequence[Finding]) -> dict[str, object]:
-    return {
-        "ok": not any(finding.level == "fail" for finding in findings),
-        "findings": [finding._asdict() for finding in findings],
-    }
+    return document(
+        "Findings",
+        ok=not any(finding.level == "fail" for finding in findings),
+        findings=[finding._asdict() for finding in findings],
+    )
 
 
 MOST_OF_A_LEVEL = 10  # annotations that GitHub shows of a step: it hides the others silently

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TextIO
 
 from runner.output import words
+from runner.output.documents import document
 from runner.output.markdown import (
     MAX_CHARACTERS,
     cell,
@@ -58,6 +59,10 @@ def lines_of(found: Difference, most: int) -> list[str]:
 
 
 def difference_json(found: Difference) -> dict[str, object]:
+    return document("PlanDifference", **_difference(found))
+
+
+def _difference(found: Difference) -> dict[str, object]:
     pairs = {"events": found.events, "batches": found.batches, "duration_s": found.duration}
     return {
         "same": not found.changes,
@@ -118,8 +123,8 @@ def write_reviews(reviews: Sequence[Review], out: TextIO, *, color: bool) -> Non
 
 
 def reviews_json(reviews: Sequence[Review]) -> dict[str, object]:
-    return {"same": all(review.fate == "same" for review in reviews),
-            "plans": [_review_json(review) for review in reviews]}  # fmt: skip
+    same = all(review.fate == "same" for review in reviews)
+    return document("PlanReview", same=same, plans=[_review_json(review) for review in reviews])
 
 
 def reviews_markdown(reviews: Sequence[Review], room: int = MAX_CHARACTERS) -> str:
@@ -209,7 +214,7 @@ def _name(review: Review) -> str:
 def _review_json(review: Review) -> dict[str, object]:
     found: dict[str, object] = {"path": review.path, "fate": review.fate, "was": review.was}
     if review.difference:
-        found |= difference_json(review.difference)
+        found |= _difference(review.difference)
     elif review.plan:
         sums = (review.plan.events, review.plan.batches, review.plan.duration)
         pairs = zip(("events", "batches", "duration_s"), sums, strict=True)

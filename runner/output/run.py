@@ -21,14 +21,17 @@ from runner.model import (
     RunRecord,
     RunView,
     StageRecord,
+    SyncRecord,
     Waited,
     Waiting,
 )
 from runner.output import words
-from runner.output.coverage import coverage_json
+from runner.output.coverage import figures_json
+from runner.output.documents import document
 from runner.output.markdown import LINE, MAX_CHARACTERS, cell, code, fitting, with_more
 from runner.output.summary import checks_text
-from runner.output.text import csv_lines, shortened, styled, visible
+from runner.output.sync import syncs_json
+from runner.output.text import clipped, csv_lines, styled, visible
 from runner.planning.estimate import left
 from runner.planning.limits import resume_command
 from runner.spec.secrets import redact
@@ -75,7 +78,7 @@ def write_view(view: RunView, out: TextIO, *, color: bool) -> None:
         lost = ", ".join(words.lost(view.outcomes))
         lines.append(f"did not take effect: {lost}{f'; {good}' if good else ''}")
     lines += checks_text(view.checks, color=color)
-    lines += failures_text(view.failures)
+    lines += _failures(view)
     lines += _hints(view, state)
     out.write("\n".join(lines) + "\n")
 
@@ -113,6 +116,20 @@ def write_lines(lines: Sequence[RunLine], out: TextIO, *, color: bool, width: in
 
 def write_story(view: RunView, notes: Iterable[Note], waits: Iterable[Waited], out: TextIO) -> None:
     """The journal as a story: what was noted, and what was waited for, in order of time."""
+    told = _story(view, notes, waits)
+    out.writelines(f"{words.moment(at)}  {visible(redact(message))}\n" for at, message in told)
+
+
+def story_json(view: RunView, notes: Iterable[Note], waits: Iterable[Waited]) -> dict[str, object]:
+    entries = [
+        {"at": _time(at), "message": redact(message)} for at, message in _story(view, notes, waits)
+    ]
+    return document("RunLog", run_id=view.record.id, entries=entries)
+
+
+def _story(
+    view: RunView, notes: Iterable[Note], waits: Iterable[Waited]
+) -> list[tuple[float, str]]:
     names = {stage.number: stage.operation for stage in view.stages}
     told = [(view.record.started_at, f"started: {view.record.plan} → {view.record.place}")]
     told += [(note.at, note.message) for note in notes]
@@ -127,22 +144,20 @@ def write_story(view: RunView, notes: Iterable[Note], waits: Iterable[Waited], o
             told.append((stage.ended, f"{stage.operation}: {end}"))
     if view.record.ended_at is not None:
         told.append((view.record.ended_at, f"ended: {view.record.status}"))
-    told.sort(key=lambda entry: entry[0])
-    out.writelines(f"{words.moment(at)}  {visible(redact(message))}\n" for at, message in told)
+    return sorted(told, key=lambda entry: entry[0])
 
 
-def failures_text(groups: Sequence[FailureGroup]) -> list[str]:
+def _failures(view: RunView) -> list[str]:
     """A thousand of a kind are one line."""
-    lines = []
-    for group in groups[:_MOST_GROUPS]:
-        head = (
-            f"  {visible(group.operation)}: {visible(shortened(redact(group.message), _MESSAGE))}"
-        )
+    lines, shown = [], view.failures[:_MOST_GROUPS]
+    for group in shown:
+        head = f"  {visible(group.operation)}: {visible(clipped(redact(group.message), _MESSAGE))}"
         names = visible(words.named(group.items, group.events))
         lines += [head, f"    {words.counted(group.events, 'event')}: {names}"]
         lines += [f"    {visible(group.url)}"] if group.url else []
-    more = sum(group.events for group in groups[_MOST_GROUPS:])
-    lines += [f"  ... and {more:,} with other messages: backfill events --failed"] if more else []
+    if more := sum(view.outcomes.values()) - sum(group.events for group in shown):
+        events = f"`backfill events {visible(view.record.id)} --failed`"
+        lines.append(f"  and {more:,} more, with other messages: {events}")
     return ["failures:", *lines] if lines else []
 
 
@@ -202,7 +217,18 @@ _FIELDS = (
 )
 
 
-def view_json(view: RunView) -> dict[str, Any]:
+def report_json(view: RunView) -> dict[str, object]:
+    """A run as `report` gives it."""
+    return document("RunReport", **_view(view))
+
+
+def status_json(view: RunView | None, syncs: Sequence[SyncRecord], now: float) -> dict[str, object]:
+    """... and as `status` does, with every `backfill sync` of its state."""
+    told = _view(view) if view else {}
+    return document("RunStatus", **told, syncs=syncs_json(syncs, now))
+
+
+def _view(view: RunView) -> dict[str, Any]:
     estimate = left(view)
     ended = view.record.status != "running" or view.holder is None
     return {
@@ -239,27 +265,32 @@ def view_json(view: RunView) -> dict[str, Any]:
         "left": estimate and {"seconds": round(estimate.seconds, 1), "basis": estimate.basis},
         "silent_since": _time(view.silent),
         "retries": list(view.retries),
-        **({"coverage": coverage_json(view.coverage)} if view.coverage else {}),
+        **({"coverage": figures_json(view.coverage)} if view.coverage else {}),
     }
 
 
-def line_json(line: RunLine) -> dict[str, Any]:
+def runs_json(lines: Iterable[RunLine]) -> dict[str, object]:
+    return document("RunList", runs=[_line(line) for line in lines])
+
+
+def _line(line: RunLine) -> dict[str, Any]:
     return _record(line.record, line.holder) | {"sent": line.sent, **_outcomes(line.outcomes)}
 
 
-def write_events(events: Iterable[EventRecord], out: TextIO, form: str) -> None:
-    """`form`: json (an array), jsonl, or csv; streamed."""
+def write_events(run_id: str, events: Iterable[EventRecord], out: TextIO, form: str) -> None:
+    """`form`: json (one document), jsonl, or csv; streamed."""
     rows = map(event_json, events)
     if form == "csv":
         out.writelines(events_csv(events))
     elif form == "jsonl":
         out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     else:
-        out.write("[")
+        head = json.dumps(document("EventList", run_id=run_id, events=[]))
+        out.write(head.removesuffix("]}"))
         for index, row in enumerate(rows):
             out.write(",\n" if index else "\n")
             out.write(json.dumps(row, ensure_ascii=False))
-        out.write("\n]\n")
+        out.write("\n]}\n")
 
 
 def event_json(event: EventRecord) -> dict[str, Any]:
@@ -376,7 +407,7 @@ def _about(view: RunView) -> Iterator[str]:
     if record.partial:
         yield cell(words.partial(record.partial))
     if record.reason:
-        yield f"Why it ended: {cell(shortened(redact(record.reason), LINE))}"
+        yield f"Why it ended: {cell(clipped(redact(record.reason), LINE))}"
 
 
 def _stages(view: RunView) -> Iterable[str]:
@@ -401,7 +432,7 @@ def _checks(view: RunView) -> Iterable[str]:
 
 def _failure(group: FailureGroup) -> str:
     names = cell(words.named(group.items, group.events))
-    message = cell(shortened(redact(group.message), LINE))
+    message = cell(clipped(redact(group.message), LINE))
     where = f" ([job](<{group.url}>))" if group.url and _is_plain(group.url) else ""
     return (
         f"- {words.counted(group.events, 'event')} of {cell(group.operation)}: {message}{where}"

@@ -6,9 +6,19 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TextIO
 
-from runner.model import ITEM, Chain, CheckResult, Failure, Summary, Totals
+from runner.model import (
+    Chain,
+    CheckResult,
+    Failure,
+    Outcome,
+    Summary,
+    Totals,
+    kind_of_failure,
+    of_item,
+)
 from runner.output import words
-from runner.output.text import shortened, styled, visible
+from runner.output.documents import document
+from runner.output.text import clipped, styled, visible
 from runner.spec.secrets import redact
 from runner.spec.units import format_duration
 
@@ -58,25 +68,31 @@ def write_summary_text(summary: Summary, out: TextIO, *, color: bool) -> None:
 
 def summary_json(summary: Summary) -> dict[str, object]:
     """What `run --format json` prints; whatever looks like a key is left out of the messages."""
-    return {
-        "run_id": summary.run_id,
-        "plan": summary.plan,
-        "target": summary.target,
-        "status": summary.status,
+    return document(
+        "RunSummary",
+        run_id=summary.run_id,
+        plan=summary.plan,
+        target=summary.target,
+        status=summary.status,
         **({"partial": summary.partial} if summary.partial else {}),
-        "duration_s": round(summary.duration, 3),
-        "totals": asdict(summary.totals),
-        "failures": [
+        duration_s=round(summary.duration, 3),
+        totals=asdict(summary.totals),
+        failures=[
             asdict(failure) | {"message": redact(failure.message)} for failure in summary.failures
         ],
         **({"chain": asdict(summary.chain)} if summary.chain else {}),
-        "checks": [
+        checks=[
             asdict(check) | {"message": check.message and redact(check.message)}
             for check in summary.checks
         ],
-        "links": list(summary.links),
-        "notes": [redact(note) for note in summary.notes],
-    }
+        links=list(summary.links),
+        notes=[redact(note) for note in summary.notes],
+    )
+
+
+def submitted_json(run_id: str, event_id: str) -> dict[str, object]:
+    """What `run --detach` prints: the run, and the event that asks the workers for it."""
+    return document("Submission", run_id=run_id, status="running", event_id=event_id)
 
 
 def _figures(summary: Summary) -> str:
@@ -118,26 +134,27 @@ def checks_text(checks: Sequence[CheckResult], *, color: bool) -> list[str]:
             mark = styled(mark, "green" if check.ok else "red", bold=not check.ok)
         when = f"after {check.operation}" if check.moment == "after" else check.moment
         said = redact(check.words)
-        about = f"{visible(check.name)} ({visible(when)}): {visible(shortened(said, _MESSAGE))}"
+        about = f"{visible(check.name)} ({visible(when)}): {visible(clipped(said, _MESSAGE))}"
         lines.append(f"  {mark}  {about}; expected {visible(check.expected)}")
     return ["checks:", *lines] if lines else []
 
 
 def _failures(summary: Summary) -> list[str]:
-    """Grouped by operation and message: a thousand of a kind are one line."""
-    groups: dict[tuple[str, str], list[Failure]] = {}
+    """Grouped by operation, outcome and message: a thousand of a kind are one line."""
+    groups: dict[tuple[str, Outcome, str], list[Failure]] = {}
     for failure in summary.failures:
-        alike = failure.message.replace(failure.item, ITEM)
-        groups.setdefault((failure.operation, alike), []).append(failure)
+        kind = kind_of_failure(failure.message, failure.item)
+        groups.setdefault((failure.operation, failure.outcome, kind), []).append(failure)
     lines = []
-    largest = sorted(groups.items(), key=lambda group: -len(group[1]))
-    for (operation, message), members in largest[:_MOST_GROUPS]:
-        said = message if len(members) > 1 else members[0].message
-        head = f"  {visible(operation)}: {visible(shortened(redact(said), _MESSAGE))}"
+    largest = sorted(groups.values(), key=lambda members: -len(members))
+    for members in largest[:_MOST_GROUPS]:
+        first = members[0]
+        said = of_item(first.message, first.item) if len(members) > 1 else first.message
+        head = f"  {visible(first.operation)}: {visible(clipped(redact(said), _MESSAGE))}"
         items = visible(words.named([m.item for m in members], len(members)))
         lines += [head, f"    {words.counted(len(members), 'event')}: {items}"]
-        lines += [f"    {visible(url)}" for url in [member.url for member in members[:1]] if url]
-    if more := sum(len(members) for _, members in largest[_MOST_GROUPS:]):
+        lines += [f"    {visible(url)}" for url in [first.url] if url]
+    if more := sum(map(len, largest[_MOST_GROUPS:])):
         events = f"`backfill events {visible(summary.run_id)} --failed`"
         lines.append(f"  and {more:,} more, with other messages: {events}")
     return ["failures:", *lines] if lines else []

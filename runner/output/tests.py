@@ -7,6 +7,7 @@ from itertools import groupby
 from operator import attrgetter
 
 from runner.output import words
+from runner.output.documents import document
 from runner.output.junit import attribute
 from runner.output.markdown import cell, code, fitting, with_more
 from runner.output.text import styled, visible
@@ -27,11 +28,10 @@ def tests_text(tested: Sequence[Tested], *, color: bool) -> str:
 
 
 def tests_json(tested: Sequence[Tested]) -> dict[str, object]:
-    return {
-        "apiVersion": "backfill/v1",
-        "kind": "TestResults",
-        "ok": not any(one.differences for one in tested),
-        "cases": [
+    return document(
+        "TestResults",
+        ok=not any(one.differences for one in tested),
+        cases=[
             {
                 "file": one.file,
                 "case": one.case,
@@ -41,7 +41,7 @@ def tests_json(tested: Sequence[Tested]) -> dict[str, object]:
             }
             for one in tested
         ],
-    }
+    )
 
 
 def tests_junit(tested: Sequence[Tested]) -> str:

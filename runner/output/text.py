@@ -67,6 +67,15 @@ def shortened(text: str, width: int) -> str:
     return text[:end] + "…"
 
 
+def clipped(text: str, width: int) -> str:
+    """The same for messages: what is missing is in the middle, since a cause stands at the end."""
+    if columns(text) <= width:
+        return text
+    first = shortened(text, width // 2)[:-1]
+    last = shortened(text[::-1], width - width // 2)[-2::-1]
+    return f"{first}…{last}"
+
+
 def _columns(character: str) -> int:
     if unicodedata.category(character) in {"Mn", "Me", "Cf"}:
         return 0

@@ -19,10 +19,31 @@ from runner.spec.document import Document, Path, did_you_mean, echo
 from runner.spec.schema_messages import hint_of, kind_of, message_of, subject_of
 from runner.spec.unfold import TooMuch, check_unfolding
 
-SCHEMAS = (
-    *("plan.v1", "catalog.v1", "project.v1", "execution-plan.v1", "saved-plan.v1", "facts.v1"),
-    "test.v1",
+FILES = ("plan.v1", "catalog.v1", "project.v1", "saved-plan.v1", "facts.v1", "test.v1")
+# What commands print, by their names.
+DOCUMENTS = (
+    "execution-plan.v1",
+    "plans.v1",
+    "run.v1",
+    "submission.v1",
+    "status.v1",
+    "report.v1",
+    "runs.v1",
+    "events.v1",
+    "logs.v1",
+    "apply.v1",
+    "sync.v1",
+    "check.v1",
+    "coverage.v1",
+    "doctor.v1",
+    "diff.v1",
+    "review.v1",
+    "validate.v1",
+    "test-results.v1",
+    "operations.v1",
+    "schedules.v1",
 )
+SCHEMAS = FILES + DOCUMENTS
 MAX_EXPLAINED = 100
 _PATTERN = 2**20  # bytes that a pattern may take when it is compiled
 _LOOKS_ABOUT = re.compile(r"\(\?(?:[=!]|<[=!]|P=)|\\[1-9]|\\k<")

@@ -23,7 +23,7 @@ from tests.benchmarks.measure import Figure, Sizes, in_turn, timed
 
 _EVENTS, _REQUEST, _ROUNDS = 100_000, 2_500, 5
 _ADDRESS = "http://127.0.0.1:1"
-_OUTCOMES = "INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)"
+_OUTCOMES = "INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _JOBS = "INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)"
 _LIMIT = "SQLite's executemany"
 
@@ -77,7 +77,7 @@ class _Benchmark:
             for observation in observations
         ]
         outcomes = [
-            (written.RUN, event.position, event.chunk, event.item, "completed", None, now)
+            (written.RUN, event.position, event.chunk, event.item, "completed", None, None, now)
             for event in events
         ]
         rows = [

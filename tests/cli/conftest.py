@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from starlette.types import ASGIApp
 
 from runner.adapters.door import Door, configured
 from runner.adapters.embedded.server import create_app
+from tests.documents import expect_form
 from tests.types import Backfill
 from tests.warm import Forked
 
@@ -38,7 +40,8 @@ class Result:
 
 @pytest.fixture
 def backfill(warm: str) -> Backfill:
-    """Run `backfill ARGUMENTS`; a traceback is never part of an answer.
+    """Run `backfill ARGUMENTS`; a traceback is never part of an answer, and each JSON document has
+    the form that is published.
 
     Python's own variables are for a Python that starts anew; else it has its imports behind it.
     """
@@ -53,6 +56,8 @@ def backfill(warm: str) -> Backfill:
             result = Result(process.wait(), out, err)
         assert "Traceback" not in result.err
         assert "Traceback" not in result.out
+        if ("--format", "json") in pairwise(map(str, arguments)):
+            expect_form(result.out)
         return result
 
     return run

@@ -50,7 +50,7 @@ Apply = Callable[..., Result]
 
 
 def states(apply: Apply) -> dict[str, str]:
-    shown = json.loads(apply("--dry-run", "--all", "--format", "json").out)
+    shown = json.loads(apply("--dry-run", "--all", "--format", "json").out)["plans"]
     return {entry["name"]: entry["state"] for entry in shown}
 
 
@@ -158,7 +158,7 @@ def test_plans_that_cannot_be_put_in_order_are_refused(
 def test_machines_get_the_ledger(apply: Apply, write: Write) -> None:
     write("1.yaml", "one", "o/one")
     done = apply("--format", "json")
-    (found,) = json.loads(done.out)
+    (found,) = json.loads(done.out)["plans"]
     assert (found["name"], found["state"], found["status"]) == ("one", "applied", "completed")
     assert len(found["run_id"]) == 26
 

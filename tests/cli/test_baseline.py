@@ -38,9 +38,9 @@ def test_a_baseline_counts_as_applied_and_sends_nothing(backfill: Backfill, plan
     listed = backfill("apply", plans, "--dry-run", "--all").out
     assert "baseline of " in listed
     assert "by hand in 2025" in listed
-    (entry,) = json.loads(backfill("apply", plans, "--dry-run", "--format", "json").out)
+    (entry,) = json.loads(backfill("apply", plans, "--dry-run", "--format", "json").out)["plans"]
     assert (entry["name"], entry["state"]) == ("new", "pending")
-    (line,) = json.loads(backfill("runs", "--format", "json").out)
+    (line,) = json.loads(backfill("runs", "--format", "json").out)["runs"]
     found = (line["plan"], line["state"], line["baseline"], line["planned"], line["sent"])
     assert found == ("old", "baseline", "by hand in 2025", 0, 0)
     assert "baseline" in backfill("runs").out

@@ -221,7 +221,7 @@ def test_a_bad_variable_is_refused(
 def test_operations_lists_what_a_plan_can_use(backfill: Backfill, tmp_path: Path) -> None:
     assert "repository-sync" in backfill("operations").out
     plan = write_plan(tmp_path, repos(1) + SYNC)
-    listed = json.loads(backfill("operations", plan, "--format", "json").out)
+    listed = json.loads(backfill("operations", plan, "--format", "json").out)["operations"]
     assert [entry["name"] for entry in listed] == ["sync", "embed", "fire"]
     assert listed[1]["after"] == ["sync"]
 

@@ -262,7 +262,7 @@ def test_every_plan_of_a_folder_is_previewed_and_the_worst_decides(
     done = backfill("plan", "plans/", "--format", "json")
     assert done.status == 3
     assert "plans/bad.yaml:5:9" in done.err
-    assert [one["name"] for one in json.loads(done.out)] == ["one", "two"]
+    assert [one["name"] for one in json.loads(done.out)["plans"]] == ["one", "two"]
     only = backfill("plan", "plans/", "--changed-since", "main")
     assert (only.status, only.out) == (3, "")
     one = backfill("plan", "plans/one.yaml", "--format", "json")

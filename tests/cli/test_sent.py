@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Jobs
+from runner.adapters.embedded.server import create_app
+from tests.cli.conftest import Jobs, served
 from tests.support import repos, write_plan
 from tests.types import Backfill
 
@@ -37,7 +38,7 @@ def test_sent_is_a_state_of_its_own_until_resume_has_followed_it(
     status = json.loads(backfill("status", "--format", "json").out)
     assert (status["state"], status["stages"][0]["sent"]) == ("sent", 3)
     assert f"to follow its jobs: backfill resume {run}" in backfill("status").out
-    (listed,) = json.loads(backfill("runs", "--state-is", "sent", "--format", "json").out)
+    (listed,) = json.loads(backfill("runs", "--state-is", "sent", "--format", "json").out)["runs"]
     assert listed["run_id"] == run
     assert "**sent**" in backfill("report", "--format", "markdown").out
     assert 'the run is sent"' in backfill("report", "--format", "junit").out
@@ -46,7 +47,7 @@ def test_sent_is_a_state_of_its_own_until_resume_has_followed_it(
     dependent = tmp_path / "later.yaml"
     dependent.write_text(DEPENDENT, encoding="utf-8")
     everything = ("apply", plan, dependent, "--target", url)
-    entries = json.loads(backfill(*everything, "--dry-run", "--format", "json").out)
+    entries = json.loads(backfill(*everything, "--dry-run", "--format", "json").out)["plans"]
     assert {entry["name"]: entry["state"] for entry in entries}["test"] == "sent"
     refused = backfill(*everything)
     assert refused.status == 7
@@ -78,16 +79,17 @@ def test_apply_follows_a_run_that_was_sent_when_it_is_told_to_resume(
 
 
 def test_what_is_done_when_sent_has_completed_when_it_is_accepted(
-    backfill: Backfill, tmp_path: Path, url: str
+    backfill: Backfill, tmp_path: Path, jobs: Jobs
 ) -> None:
-    plan = write_plan(tmp_path, repos(3) + "operations: [fire]\n")
-    done = backfill("run", plan, "--target", url, "--no-wait", "--format", "json")
-    summary = json.loads(done.out)
-    assert (summary["status"], summary["totals"]["completed"]) == ("completed", 3)
-    assert summary["notes"] == []
-    mixed = write_plan(tmp_path, repos(3) + "operations: [fire, sync]\n")
-    done = backfill("run", mixed, "--target", url, "--no-wait", "--format", "json")
-    summary = json.loads(done.out)
-    assert (summary["status"], summary["totals"]["completed"]) == ("sent", 3)
-    resumed = json.loads(backfill("resume", "latest", "--format", "json").out)
-    assert (resumed["status"], resumed["totals"]["completed"]) == ("completed", 6)
+    with served(create_app({"app/fire": jobs, "app/sync": jobs})) as url:
+        plan = write_plan(tmp_path, repos(3) + "operations: [fire]\n")
+        done = backfill("run", plan, "--target", url, "--no-wait", "--format", "json")
+        summary = json.loads(done.out)
+        assert (summary["status"], summary["totals"]["completed"]) == ("completed", 3)
+        assert summary["notes"] == []
+        mixed = write_plan(tmp_path, repos(3) + "operations: [fire, sync]\n")
+        done = backfill("run", mixed, "--target", url, "--no-wait", "--format", "json")
+        summary = json.loads(done.out)
+        assert (summary["status"], summary["totals"]["completed"]) == ("sent", 3)
+        resumed = json.loads(backfill("resume", "latest", "--format", "json").out)
+        assert (resumed["status"], resumed["totals"]["completed"]) == ("completed", 6)

@@ -110,7 +110,7 @@ def test_what_only_reads_makes_no_state(backfill: Backfill, command: str) -> Non
 
 def test_before_the_first_run_there_are_no_runs(backfill: Backfill) -> None:
     done = backfill("runs", "--format", "json")
-    assert (done.status, json.loads(done.out)) == (0, [])
+    assert (done.status, json.loads(done.out)["runs"]) == (0, [])
     assert not (Path.cwd() / ".backfill").exists()
 
 
@@ -130,7 +130,7 @@ class TestAfterwards:
         events = [json.loads(line) for line in lines]
         assert [event["item"] for event in events] == [f"o/r{n}" for n in range(5)]
         assert [event["batch"] for event in events] == [1, 1, 2, 2, 3]
-        assert events == json.loads(backfill("events", "--format", "json").out)
+        assert events == json.loads(backfill("events", "--format", "json").out)["events"]
         first, second = events[:2]
         assert (first["outcome"], first["message"]) == ("completed", None)
         assert (second["outcome"], second["message"]) == ("failed", "ValueError: o/r1 is broken")
@@ -163,7 +163,7 @@ class TestAfterwards:
         assert story.splitlines()[-1].endswith("ended: failed")
 
     def test_runs_are_listed_and_filtered(self, backfill: Backfill) -> None:
-        found = json.loads(backfill("runs", "--format", "json").out)
+        found = json.loads(backfill("runs", "--format", "json").out)["runs"]
         assert [(run["plan"], run["state"], run["failed"]) for run in found] == [
             ("test", "failed", 2)
         ]

@@ -62,7 +62,8 @@ def test_a_retry_does_not_prove_an_item_whose_job_completed_and_did_nothing(
         assert summary["totals"]["planned"] == summary["totals"]["completed"] == 1
         assert [check["ok"] for check in summary["checks"]] == [not lazy]
         applied = ("apply", plan, "--target", url)
-        (entry,) = json.loads(backfill(*applied, "--dry-run", "--all", "--format", "json").out)
+        shown = backfill(*applied, "--dry-run", "--all", "--format", "json").out
+        (entry,) = json.loads(shown)["plans"]
         assert entry["state"] == ("failed" if lazy else "applied")
         assert backfill(*applied).status == (1 if lazy else 0)
         if lazy:

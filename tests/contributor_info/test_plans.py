@@ -64,7 +64,7 @@ def test_a_count_over_a_view_with_a_limit_is_not_what_the_plan_shows(
     assert application.sql("SELECT count(*) FROM items_needing_embeddings") == [(200,)]
     covered = json.loads(
         application("coverage", "--format", "json", plan="aggressive-backfill").out
-    )
+    )["coverage"]
     assert covered["pull requests"]["total"]["pending"] == 280
     of = {item["item"]: item["percent"] for item in covered["pull requests"]["items"]}
     assert of["bdougie/contributor.info"] is None, "no data is neither 0 nor 100 %"
@@ -203,7 +203,7 @@ def test_doctor_smells_permissions_where_every_question_gives_nothing(
 def test_coverage_shows_what_a_run_has_gained(application: Application) -> None:
     assert application("run", plan="drain-embeddings").status == 0
     result = application("coverage", "--run", "latest", "--format", "json", plan="drain-embeddings")
-    covered = json.loads(result.out)
+    covered = json.loads(result.out)["coverage"]
     assert covered["pull requests"]["total"]["gained"] == 280
     page = application.folder / "run.html"
     assert application.run("report", "latest", "--html", page).status == 0

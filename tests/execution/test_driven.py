@@ -10,7 +10,7 @@ import pytest
 from runner.execution.progress import summarise
 from runner.model import RunView
 from runner.output.progress import PlainLines
-from runner.output.run import view_json, write_view
+from runner.output.run import report_json, write_view
 from runner.planning.estimate import before, left, past_of
 from runner.spec.units import format_duration
 from tests.execution.test_pacing import DRAIN, World
@@ -42,7 +42,7 @@ def test_a_standstill_is_no_part_of_the_duration_on_any_surface(tmp_path: Path) 
     reopen(new_store(tmp_path, made.clock.time), made.plan).end(summary.status)
     made.clock.now += DAY
     shown = view(made)
-    assert view_json(shown)["duration_s"] == round(summary.duration, 3)
+    assert report_json(shown)["duration_s"] == round(summary.duration, 3)
     out = io.StringIO()
     write_view(shown, out, color=False)
     assert f"({format_duration(round(summary.duration, 1))})" in out.getvalue().splitlines()[0]

@@ -11,7 +11,9 @@ from runner.output.summary import summary_json, write_summary_text
 from tests.output.fakes import DANGEROUS, HOSTILE
 
 KEY = "signkey-prod-" + "0123456789abcdef" * 2
-FAILURE = Failure("sync", "o/a", "app/sync", "failed", "no such repo", "job-1", "http://x/job-1")
+FAILURE = Failure(
+    "sync", "o/a", "app/sync", "failed", "no such repo", "job-1", "http://x/job-1", "RUN1:sync:o/a"
+)
 SUMMARY = Summary(
     run_id="RUN1",
     plan="test",
@@ -102,6 +104,8 @@ def test_color_marks_the_status_and_nothing_else() -> None:
 def test_machines_get_exactly_the_promised_keys() -> None:
     summary = replace(SUMMARY, failures=(FAILURE,))
     assert json.loads(json.dumps(summary_json(summary))) == {
+        "apiVersion": "backfill/v1",
+        "kind": "RunSummary",
         "run_id": "RUN1",
         "plan": "test",
         "target": "embedded",
@@ -130,6 +134,7 @@ def test_machines_get_exactly_the_promised_keys() -> None:
                 "message": "no such repo",
                 "job": "job-1",
                 "url": "http://x/job-1",
+                "event_id": "RUN1:sync:o/a",
             }
         ],
         "checks": [],

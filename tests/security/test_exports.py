@@ -57,7 +57,7 @@ def test_every_export_is_made_of_such_cells(value: str) -> None:
         0, 1, "sync", 1, value, "app/sync", None, None, None, None, "failed", value, ()
     )
     events, coverage = io.StringIO(), io.StringIO()
-    write_events([event], events, "csv")
+    write_events("RUN", [event], events, "csv")
     write_coverage_csv({value: [Covered(value, value, 1, 1)]}, coverage)
     for out in (events, coverage):
         rows = list(csv.reader(io.StringIO(out.getvalue(), newline="")))

@@ -55,7 +55,7 @@ def test_each_firing_is_a_run_of_its_own_with_what_is_there_by_then(
     assert set(site.effects.values()) == {1}
     assert Counter(id_.split(":")[0] for id_ in site.effects) == {FIRST: 3, SECOND: 3}
     shown = backfill("runs", "--format", "json", env=site.env)
-    assert [run["run_id"] for run in json.loads(shown.out)] == [SECOND, FIRST]
+    assert [run["run_id"] for run in json.loads(shown.out)["runs"]] == [SECOND, FIRST]
 
 
 def test_a_firing_that_is_tried_again_starts_no_second_run(tmp_path: Path, site: Site) -> None:
@@ -181,7 +181,7 @@ def test_schedules_lists_what_is_due_next_first(tmp_path: Path, backfill: Backfi
     shown = backfill("serve", "--list", tmp_path)
     assert shown.status == 0, shown.err
     assert [line.split()[-2] for line in shown.out.splitlines()] == ["often", "test"]
-    found = json.loads(backfill("serve", "--list", tmp_path, "--format", "json").out)
+    found = json.loads(backfill("serve", "--list", tmp_path, "--format", "json").out)["schedules"]
     assert [(one["name"], one["cron"], one["timezone"]) for one in found] == [
         ("often", "* * * * *", "Europe/Berlin"),
         ("test", "0 3 * * *", "Europe/Berlin"),
@@ -194,5 +194,5 @@ def test_apply_leaves_plans_with_a_schedule_to_the_workers(
 ) -> None:
     write_plan(tmp_path, BODY)
     shown = backfill("apply", "--dry-run", tmp_path, "--format", "json")
-    assert json.loads(shown.out) == []
+    assert json.loads(shown.out)["plans"] == []
     assert "has a schedule: `backfill serve` starts it" in shown.err

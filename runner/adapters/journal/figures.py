@@ -8,7 +8,17 @@ from typing import Any
 
 from runner.adapters.journal.database import Connection
 from runner.execution.ports import Observation
-from runner.model import OUTCOMES, Failure, Outcome, StageFigures, Totals
+from runner.execution.seeds import event_id
+from runner.model import (
+    OUTCOMES,
+    Failure,
+    Outcome,
+    StageFigures,
+    StageSpec,
+    Totals,
+    kind_of_failure,
+)
+from runner.planning.serialize import load_head
 
 # Both halves, so that the index is used: the first is what it holds, and a bound makes SQLite like
 # it better than the key. A million events that completed are not gone through for a few others.
@@ -48,8 +58,8 @@ def record(
     )
     ended = [observation for observation in observations if observation.outcome]
     connection.change_each(
-        """INSERT INTO outcomes (run_id, position, chunk, item, outcome, message, at)
-        VALUES (:run, :position, :chunk, :item, :outcome, :message, :at)""",
+        """INSERT INTO outcomes (run_id, position, chunk, item, outcome, message, kind, at)
+        VALUES (:run, :position, :chunk, :item, :outcome, :message, :kind, :at)""",
         [
             {
                 "run": run_id,
@@ -58,6 +68,9 @@ def record(
                 "item": observation.event.item,
                 "outcome": observation.outcome,
                 "message": observation.message,
+                "kind": None
+                if observation.outcome == "completed"
+                else kind_of_failure(observation.message, observation.event.item),
                 "at": now,
             }
             for observation in ended
@@ -130,7 +143,19 @@ def totals(connection: Connection, run_id: str) -> Totals:
 def failures(connection: Connection, run_id: str, good: Collection[int]) -> list[Failure]:
     """The events that did not take effect as planned, in sending order, but for those whose work
     a later attempt has made `good`."""
-    query = f"""SELECT outcomes.*, chunks.operation, chunks.event, jobs.job_id, jobs.url
+    head = load_head(connection.value("SELECT head FROM runs WHERE id = :run", run=run_id))
+    begins: dict[int, tuple[StageSpec, int]] = {}
+    position = 0
+    for stage in head.stages:
+        begins[stage.number] = stage, position
+        position += stage.total
+
+    def id_of(row: Any) -> str:
+        stage, begin = begins[row.stage]
+        return event_id(run_id, stage, row.item, row.position - begin)
+
+    query = f"""SELECT outcomes.*, chunks.stage, chunks.operation, chunks.event,
+      jobs.job_id, jobs.url
     FROM {WITH_CHUNK}
     LEFT JOIN jobs ON jobs.run_id = outcomes.run_id AND jobs.position = outcomes.position
       AND lower(jobs.status) <> 'completed'
@@ -146,6 +171,7 @@ def failures(connection: Connection, run_id: str, good: Collection[int]) -> list
             message=row.message or row.outcome,
             job=row.job_id,
             url=row.url,
+            event_id=id_of(row),
         )
         for row in reversed(first.values())
         if row.position not in good

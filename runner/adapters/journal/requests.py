@@ -11,7 +11,7 @@ from runner.adapters.journal.database import Connection, listed
 from runner.adapters.journal.leases import Lease
 from runner.execution.ports import Answer, Chunk, Control, Latest, Unanswered, Unsettled
 from runner.execution.seeds import internal_ids
-from runner.model import ENDED, UNDECIDED, Job
+from runner.model import ENDED, UNDECIDED, Job, kind_of_failure
 
 CONTROL = "SELECT wanted, batch_size, delay FROM runs WHERE id = :run"
 
@@ -83,12 +83,13 @@ def accept(connection: Connection, run_id: str, chunk: Chunk, answer: Answer, no
     state, last, failed = "accepted", chunk.positions[-1], 0
     if answer.refused is not None:
         connection.change(
-            """INSERT INTO outcomes (run_id, position, chunk, item, outcome, message, at)
-            VALUES (:run, :position, :number, :item, 'rejected', :message, :at)""",
+            """INSERT INTO outcomes (run_id, position, chunk, item, outcome, message, kind, at)
+            VALUES (:run, :position, :number, :item, 'rejected', :message, :kind, :at)""",
             **this,
             position=chunk.positions[taken],
             item=chunk.items[taken],
             message=answer.refused,
+            kind=kind_of_failure(answer.refused, chunk.items[taken]),
             at=now,
         )
         failed = 1

@@ -73,6 +73,7 @@ CREATE TABLE outcomes (
   item TEXT NOT NULL,
   outcome TEXT NOT NULL,
   message TEXT,
+  kind TEXT,                          -- of a failure: see runner.model.kind_of_failure
   at DOUBLE PRECISION,
   PRIMARY KEY (run_id, position)
 ) {rowless};

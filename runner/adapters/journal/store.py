@@ -270,7 +270,7 @@ class Store(StateReader):
         (see `retriable`)."""
         origins = record.pop("origins", {})
         started_at = self._clock()
-        values = {"parent": None, "source": None, "baseline": None} | record
+        values = {"parent": None, "source": None, "baseline": None, "environment": ""} | record
         values |= {
             "id": run_id,
             "plan": plan.name,

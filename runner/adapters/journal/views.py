@@ -18,7 +18,6 @@ from runner.adapters.journal.figures import (
 )
 from runner.adapters.journal.leases import silent_since, standing_of
 from runner.model import (
-    ITEM,
     Bucket,
     Driven,
     FailureGroup,
@@ -33,6 +32,7 @@ from runner.model import (
     StageSpec,
     Waited,
     Waiting,
+    of_item,
 )
 from runner.planning.estimate import measured, of_stage
 from runner.planning.serialize import load_head
@@ -40,8 +40,6 @@ from runner.planning.serialize import load_head
 MAX_GROUPS, MAX_NAMED = 50, 5
 MAX_BATCHES, MAX_WAITS, MAX_NOTES = 2_000, 2_000, 2_000  # a page can show no more
 _BUCKETS = 120
-
-_GROUPED = f"replace(outcomes.message, outcomes.item, '{ITEM}')"
 
 
 def glance(connection: Connection, record: RunRecord, now: float) -> RunView:
@@ -210,12 +208,12 @@ def _ended(
 
 
 def _failures(connection: Connection, run_id: str) -> tuple[FailureGroup, ...]:
-    """The largest groups first. Messages that differ in the item's name alone are the same."""
-    query = f"""SELECT chunks.operation, outcomes.outcome, {_GROUPED} AS said, count(*) AS events,
+    """The largest groups first."""
+    query = f"""SELECT chunks.operation, outcomes.outcome, outcomes.kind, count(*) AS events,
     min(outcomes.position) AS first
     FROM {WITH_CHUNK}
     WHERE outcomes.run_id = :run AND {FAILED}
-    GROUP BY chunks.operation, outcomes.outcome, {_GROUPED}
+    GROUP BY chunks.operation, outcomes.outcome, outcomes.kind
     ORDER BY events DESC, first LIMIT :limit"""
     groups = connection.rows(query, run=run_id, limit=MAX_GROUPS)
     return tuple(_group(connection, run_id, *group) for group in groups)
@@ -226,19 +224,19 @@ def _group(
     run_id: str,
     operation: str,
     outcome: Any,
-    said: str | None,
+    kind: str,
     events: int,
     first: int,
 ) -> FailureGroup:
-    items = connection.values(
-        f"""SELECT outcomes.item FROM {WITH_CHUNK}
+    found = connection.rows(
+        f"""SELECT outcomes.item, outcomes.message FROM {WITH_CHUNK}
         WHERE outcomes.run_id = :run AND {FAILED} AND outcomes.outcome = :outcome
-          AND coalesce({_GROUPED}, '') = :said
+          AND outcomes.kind = :kind
           AND chunks.operation = :operation AND outcomes.position >= :first
         ORDER BY {FAILED_ORDER} LIMIT :limit""",
         run=run_id,
         outcome=outcome,
-        said=said or "",
+        kind=kind,
         operation=operation,
         first=first,
         limit=MAX_NAMED,
@@ -249,11 +247,10 @@ def _group(
         run=run_id,
         first=first,
     )
-    if said and events == 1:
-        said = said.replace(ITEM, items[0])
-    return FailureGroup(
-        operation, outcome, said or outcome, events, tuple(items), *(job or (None, None))
-    )
+    items, said = tuple(item for item, _ in found), found[0].message or outcome
+    if events > 1:
+        said = of_item(said, items[0])
+    return FailureGroup(operation, outcome, said, events, items, *(job or (None, None)))
 
 
 def _batches(connection: Connection, run_id: str) -> tuple[SentBatch, ...]:
