@@ -39,7 +39,9 @@ def test_a_partial_run_says_so_everywhere_and_never_counts_as_applied(
     assert "test (partial)" in backfill("runs").out
     for command in ("status", "runs"):
         found = json.loads(backfill(command, "--format", "json").out)
-        assert (found[0] if command == "runs" else found)["partial"] == "--item '!*1' --limit 2"
+        assert (found["runs"][0] if command == "runs" else found)[
+            "partial"
+        ] == "--item '!*1' --limit 2"
     ledger = backfill("apply", plan, "--target", url, "--dry-run")
     assert ledger.out.startswith("partial")
     gate = backfill("check", plan, "--applied", "--target", url)
@@ -63,7 +65,7 @@ def test_selectors_mean_the_same_on_every_command(
     lines = backfill("plan", plan, *chosen, "--format", "jsonl").out.splitlines()
     items = [json.loads(line)["item"] for line in lines]
     assert len(items) == 2
-    covered = json.loads(backfill("coverage", plan, *chosen, "--format", "json").out)
+    covered = json.loads(backfill("coverage", plan, *chosen, "--format", "json").out)["coverage"]
     assert sorted(row["item"] for row in covered["all"]["items"]) == sorted(items)
     checked = json.loads(backfill("check", plan, *chosen, "--format", "json").out)
     assert sorted(row["item"] for row in checked["coverage"]["all"]["items"]) == sorted(items)
