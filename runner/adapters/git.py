@@ -91,7 +91,7 @@ class Git:
         """
         process = self.start(*arguments)
         try:
-            out, said = process.communicate(timeout=seconds)
+            out, stderr = process.communicate(timeout=seconds)
         except BaseException as error:
             # Programs that git has started hold its pipes: all of them end.
             with suppress(ProcessLookupError):
@@ -102,7 +102,7 @@ class Git:
                 raise GitFailed(message) from None
             raise
         if process.returncode:
-            raise failed(said)
+            raise failed(stderr)
         return out.decode(errors="surrogateescape")
 
     def start(self, *arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
@@ -121,9 +121,9 @@ class Git:
             raise UsageError("git is not installed, and a revision is git's") from None
 
 
-def failed(said: bytes) -> GitFailed:
+def failed(stderr: bytes) -> GitFailed:
     """The first line that says why, or the last one; what follows it is advice, kept whole."""
-    lines = [line.strip() for line in said.decode(errors="replace").splitlines() if line.strip()]
+    lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
     starts = ("fatal: ", "error: ")
     first = next((n for n, line in enumerate(lines) if line.startswith(starts)), len(lines) - 1)
     if not lines:

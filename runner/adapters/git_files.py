@@ -224,10 +224,10 @@ def _opened(place: Path) -> Iterator[BufferedReader]:
 def gone(old: Side, new: Side, suffixes: Sequence[str]) -> Iterator[Names]:
     """Files with one of the suffixes that are no more where they were, wherever that is."""
     folders: list[Names] = [()]
-    for looked in folders:
-        left = set(old.names(looked)) - set(new.names(looked))
-        for name in old.names(looked):
-            path = (*looked, name)
+    for folder in folders:
+        left = set(old.names(folder)) - set(new.names(folder))
+        for name in old.names(folder):
+            path = (*folder, name)
             entry = old.entry(path)
             if entry and entry.kind == "file" and name in left and name.endswith(tuple(suffixes)):
                 yield path
@@ -296,12 +296,12 @@ class Objects:
     def _lost(self, name: str) -> GitFailed:
         self.process.kill()
         assert self.process.stderr  # noqa: S101 - it is a pipe
-        said = self.process.stderr.read(_CHUNK)
-        if b"promisor" in said:
+        stderr = self.process.stderr.read(_CHUNK)
+        if b"promisor" in stderr:
             message = f"this partial clone lacks the object {name[:12]}"
             hint = "nothing is fetched while a checkout is reviewed: clone it without --filter"
             return GitFailed(message, hint=hint)
-        return failed(said) if said else GitFailed(f"git has no object {name[:12]}")
+        return failed(stderr) if stderr else GitFailed(f"git has no object {name[:12]}")
 
 
 @contextmanager

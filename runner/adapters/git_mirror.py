@@ -128,8 +128,8 @@ class Mirror:
         try:
             self._git("verify-commit", commit, options=configured(values))
         except GitFailed as error:
-            said = str(error).removeprefix("git: ")
-            message = f"{commit[:12]} has no signature that counts ({said})"
+            reason = str(error).removeprefix("git: ")
+            message = f"{commit[:12]} has no signature that counts ({reason})"
             raise PreflightRefused(message, hint="sign it with a key that is known here") from None
 
     def check_out(self, commit: str) -> Path:

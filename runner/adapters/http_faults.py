@@ -50,12 +50,12 @@ def asks_for_password(proxy: str | None) -> TargetError:
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
     left: list[BaseException] = [error]
-    seen: set[int] = set()
+    visited: set[int] = set()
     while left:
         one = left.pop(0)
-        if id(one) in seen:
+        if id(one) in visited:
             continue
-        seen.add(id(one))
+        visited.add(id(one))
         yield one
         left += [other for other in (one.__cause__, one.__context__) if other is not None]
         if isinstance(one, BaseExceptionGroup):

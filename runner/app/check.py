@@ -87,12 +87,12 @@ def check(
         built = build(session, path, variables or {}, strict=strict, selectors=selectors)
         return _ask(session, path, built, variables or {}, applied)
 
-    found, told = ask(), ""
+    found, reported = ask(), ""
     until = session.clock.monotonic() + wait
     while not found.ok and (left := until - session.clock.monotonic()) > 0:
-        if not told:
-            told = "; ".join(found.unmet)
-            session.reporter.say(f"waiting for {format_duration(wait)} at most: {told}")
+        if not reported:
+            reported = "; ".join(found.unmet)
+            session.reporter.say(f"waiting for {format_duration(wait)} at most: {reported}")
         blocking(session.clock.sleep(min(_AGAIN, left), asyncio.Event()))
         try:
             found = ask()
@@ -101,9 +101,9 @@ def check(
             if session.clock.monotonic() >= until:
                 raise
             now = str(away)
-        if now not in ("", told):
-            told = now
-            session.reporter.say(f"still waiting: {told}")
+        if now not in ("", reported):
+            reported = now
+            session.reporter.say(f"still waiting: {reported}")
     return found
 
 
@@ -116,11 +116,11 @@ def _ask(
 
     plan = built.execution_plan
     skipped = tuple(one.name for one in plan.checks if needs_run(one))
-    asked = [one for one in plan.checks if not needs_run(one)]
-    if applied is None and not plan.coverage and not asked:
+    ready = [one for one in plan.checks if not needs_run(one)]
+    if applied is None and not plan.coverage and not ready:
         raise _nothing(path, skipped)
     database, results = session.databases(path), []
-    for one in asked:
+    for one in ready:
         try:
             results.append(result_of(one, ask_now(one, database)))
         except QueryRefused as error:

@@ -23,7 +23,7 @@ from runner.execution.doctor import (
     examine_target,
     listening,
 )
-from runner.execution.ports import Seen
+from runner.execution.ports import LastSent
 from runner.model import ExecutionPlan, Finding, Problem, RunRecord
 from runner.planning.estimate import needed
 from runner.spec.files import FileRefused, read_named
@@ -178,7 +178,7 @@ def examine_plan(session: Session, plan: ExecutionPlan, *, thorough: bool) -> li
         if thorough
     ]
     found += examine_facts(plan.facts)
-    found += _asked(session, plan, thorough=thorough)
+    found += _of_database(session, plan, thorough=thorough)
     if thorough and (needs := needed(plan.needs)):
         found.append(Finding("needs", "ok", f"the plan takes about {needs}"))
     return found + _github(session, plan, thorough=thorough)
@@ -211,7 +211,7 @@ def handler_warnings(plan: ExecutionPlan, target: Target) -> list[Problem]:
     return list(accepted([warning], plan.accept))
 
 
-def _asked(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Finding]:
+def _of_database(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Finding]:
     """A question that cannot be asked is better known now than when the work is done."""
     until = any(stage.until for stage in plan.stages)
     if not (plan.checks or plan.coverage or plan.facts or until):
@@ -230,10 +230,10 @@ def _asked(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Fin
 async def _server(
     session: Session, plan: ExecutionPlan | None, target: Target, *, thorough: bool
 ) -> list[Finding]:
-    def seen(event: str) -> Seen | None:
+    def last_sent(event: str) -> LastSent | None:
         """From a journal that is there; looking for one must not make one."""
         found = session.reader.last_seen(event, target.address) if session.has_state else None
-        return found and Seen(*found)
+        return found and LastSent(*found)
 
     found = examine_keys(target.event_key, target.signing_keys)
     async with session.connect(target, patient=False) as server:
@@ -244,7 +244,7 @@ async def _server(
         if plan and reached:
             functions = await server.probe.functions()
             if thorough or functions is not None:
-                found += listening(plan, functions, seen)
+                found += listening(plan, functions, last_sent)
     return found
 
 

@@ -48,7 +48,7 @@ class StepRequest:
     """What a run was submitted with; see `runner.execution.pacing.Step`."""
 
     run: str
-    asked_at: float = 0.0
+    submitted_at: float = 0.0
     failed: int = 0
     ended: int = 0
     past_failures: bool = False
@@ -121,13 +121,13 @@ class Worker:
     ) -> Mapping[str, Any]:
         """Drive the run until it waits. Raises `TargetError` and `Incomplete` for what may pass by
         itself; the run, as it stands, is in its journal."""
-        asked = StepRequest.read(request)
+        wanted = StepRequest.read(request)
         try:
-            result = self.step(asked, StepResult.read(before) if before else None)
+            result = self.step(wanted, StepResult.read(before) if before else None)
         except BackfillError as error:
-            _LOG.warning("%s; it is tried again", error, extra={"run": asked.run})
+            _LOG.warning("%s; it is tried again", error, extra={"run": wanted.run})
             raise
-        _LOG.info("%s", _in_words(result), extra={"run": asked.run})
+        _LOG.info("%s", _in_words(result), extra={"run": wanted.run})
         return asdict(result)
 
     def give_up(self, request: Mapping[str, Any], why: str) -> None:
@@ -221,7 +221,7 @@ class Worker:
                 waits.keep_lease,
                 held=checkpoint.held if checkpoint else "",
                 before=checkpoint,
-                asked_at=request.asked_at,
+                submitted_at=request.submitted_at,
                 failed=request.failed,
                 ended=request.ended,
             )

@@ -46,6 +46,6 @@ def dev_command(plan: str | None, host: str, port: int, hosts: tuple[str, ...]) 
     if plan:
         loaded = load_plan(plan)
         handlers = load_handlers(loaded.handlers, Path(loaded.path).parent)
-    said = f"serving {len(handlers)} functions on http://{host}:{port}; ^C ends it"
+    ready = f"serving {len(handlers)} functions on http://{host}:{port}; ^C ends it"
     door = Door(_MAX_BODY, hosts_of((host, *hosts)))
-    serve(create_app(handlers), host, port, door, on_listening=lambda: click.echo(said, err=True))
+    serve(create_app(handlers), host, port, door, on_listening=lambda: click.echo(ready, err=True))

@@ -28,7 +28,7 @@ from runner.cli.printing import (
     chosen_format,
     print_json,
     say_in_comment,
-    tell_github,
+    show_github,
     wants_color,
 )
 from runner.errors import InvalidPlan, UsageError
@@ -87,7 +87,7 @@ def diff_command(
     if changed_since is not None:
         refuse_many(selectors)
         found = review_since(session, paths, changed_since, overrides, strict=strict)
-        return _told(found, form, comment=comment, exit_code=exit_code)
+        return _printed(found, form, comment=comment, exit_code=exit_code)
     if len(paths) != 2:
         hint = "as in `backfill diff old.yaml new.yaml`, or --changed-since REV PATH..."
         raise UsageError("diff wants OLD and NEW", hint=hint)
@@ -95,7 +95,7 @@ def diff_command(
     if not Path(old).exists() and Path(new).is_dir():
         refuse_many(selectors)
         found = review_between(session, [new], old, overrides, strict=strict)
-        return _told(found, form, comment=comment, exit_code=exit_code)
+        return _printed(found, form, comment=comment, exit_code=exit_code)
     if comment or form == "github":
         hint = "--changed-since REV PATH..., or git revisions and a folder"
         raise UsageError("a comment is about the plans of a branch", hint=hint)
@@ -119,7 +119,7 @@ def _show(found: Difference, names: tuple[str, str], form: str) -> None:
         write_difference(found, sys.stdout, color=wants_color(sys.stdout))
 
 
-def _told(found: Sequence[Review], form: str, *, comment: bool, exit_code: bool) -> int:
+def _printed(found: Sequence[Review], form: str, *, comment: bool, exit_code: bool) -> int:
     """Every plan is reported; 3 where any is invalid."""
     from runner.output.review import reviews_json, reviews_markdown, write_reviews
 
@@ -132,7 +132,7 @@ def _told(found: Sequence[Review], form: str, *, comment: bool, exit_code: bool)
     differs = any(review.fate != "same" for review in found)
     if form == "github":
         problems = [problem for review in found for problem in review.problems]
-        tell_github(problems, reviews_markdown(found))
+        show_github(problems, reviews_markdown(found))
     if comment:
         from runner.output.markdown import MAX_COMMENT
 

@@ -274,8 +274,8 @@ def _our_mistake() -> int:
 
     error = sys.exc_info()[0]
     name = error.__name__ if error else "error"
-    said = redact(_without_keys(traceback.format_exc()))
-    text = f"backfill {__version__}, Python {platform.python_version()}\n{said}"
+    trace = redact(_without_keys(traceback.format_exc()))
+    text = f"backfill {__version__}, Python {platform.python_version()}\n{trace}"
     try:
         log = os.path.join(tempfile.gettempdir(), f"backfill-{token_hex(4)}.log")  # noqa: PTH118
         write_file(log, text, anew=True, private=True)

@@ -37,7 +37,7 @@ from runner.cli.printing import (
     print_error,
     say_estimate,
     show,
-    tell_github,
+    show_github,
     wants_color,
     warned,
 )
@@ -225,7 +225,7 @@ def _preview(
         if form in ("text", "github"):
             say_estimate(plan, local_past(session, plan))
     if form == "github":
-        _tell_github(warned(plan, target), target, events)
+        _show_github(warned(plan, target), target, events)
 
 
 def _record(session: Session, path: str) -> None:
@@ -268,12 +268,12 @@ def _save(
     )
 
 
-def _tell_github(plan: ExecutionPlan, target: Target, events: int | None) -> None:
+def _show_github(plan: ExecutionPlan, target: Target, events: int | None) -> None:
     from runner.output.preview import write_markdown
 
     text = io.StringIO()
     write_markdown(plan, text, target=target.name, events=events)
-    tell_github(plan.warnings, text.getvalue())
+    show_github(plan.warnings, text.getvalue())
 
 
 def _write_page(
@@ -344,9 +344,9 @@ def _preview_all(
         print_error(refusal)
         status = max(status, status_of(refusal))
     if form == "github":
-        told = [warned(plan, target) for plan in plans]
-        warnings = [warning for plan in told for warning in plan.warnings]
-        tell_github([*problems, *warnings], previews_markdown(told, target.name, events))
+        shown = [warned(plan, target) for plan in plans]
+        warnings = [warning for plan in shown for warning in plan.warnings]
+        show_github([*problems, *warnings], previews_markdown(shown, target.name, events))
     if problems:
         from runner.output.problems import format_problems
 
@@ -371,8 +371,8 @@ def _print_all(
     if form == "markdown":
         from runner.output.preview import previews_markdown
 
-        told = [warned(plan, target) for plan in plans]
-        click.echo(previews_markdown(told, target.name, events), nl=False)
+        shown = [warned(plan, target) for plan in plans]
+        click.echo(previews_markdown(shown, target.name, events), nl=False)
         return
     if form == "json":
         head = json.dumps(document("ExecutionPlanList", plans=[]))

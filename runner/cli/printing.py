@@ -194,7 +194,7 @@ def annotate(problems: Sequence[Problem]) -> None:
         click.echo(line)
 
 
-def tell_github(problems: Sequence[Problem], markdown: str) -> None:
+def show_github(problems: Sequence[Problem], markdown: str) -> None:
     """Annotations on stdout, and the Markdown in the step's summary."""
     annotate(problems)
     if path := environment().get("GITHUB_STEP_SUMMARY"):

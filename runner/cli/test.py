@@ -47,7 +47,7 @@ def test_command(session: Session, paths: tuple[str, ...], form: str, *, update:
     else:
         click.echo(tests_text(tested, color=wants_color(sys.stdout)))
     if form == "github":
-        from runner.cli.printing import tell_github
+        from runner.cli.printing import show_github
 
-        tell_github([problem for one in tested for problem in one.problems], tests_markdown(tested))
+        show_github([problem for one in tested for problem in one.problems], tests_markdown(tested))
     return ERROR_STATUS[RunFailed] if any(one.differences for one in tested) else 0

@@ -65,8 +65,8 @@ def ui_command(
     app = create_app(Journals(store), assets, token=token)
     door = Door(max_body=0, hosts=hosts_of((host, *hosts)))
     shown = f"[{host}]" if ":" in host else host
-    said = f"the runs in {store.where}: http://{shown}:{port}/   (^C ends it)"
-    serve(app, host, port, door, on_listening=lambda: click.echo(said, err=True))
+    ready = f"the runs in {store.where}: http://{shown}:{port}/   (^C ends it)"
+    serve(app, host, port, door, on_listening=lambda: click.echo(ready, err=True))
 
 
 def _state(session: Session) -> StateReader:

@@ -47,10 +47,10 @@ async def cancel_jobs(
 
     found = await asyncio.gather(*[end(event) for event in watched(plan, journal)])
     journal.record(found)
-    seen = sum(len(observation.jobs) for observation in found)
+    found_jobs = sum(len(observation.jobs) for observation in found)
     return Cancelled(
         tally.cancelled,
-        seen - tally.cancelled - tally.going_on,
+        found_jobs - tally.cancelled - tally.going_on,
         tally.going_on,
         tuple(sorted(tally.refusals)),
         sum(not observation.jobs for observation in found),

@@ -40,7 +40,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(slots=True)
-class Questioner:
+class QueryRunner:
     """The database, asked beside the event loop, and again where it is away for a moment."""
 
     database: LiveDatabase
@@ -98,7 +98,7 @@ class Questioner:
 class Checker:
     plan: ExecutionPlan
     journal: Journal
-    questioner: Questioner
+    queries: QueryRunner
     tracker: Tracker
     waits: Waits
     failed: bool = False
@@ -111,11 +111,11 @@ class Checker:
         """
         untils = [stage.until.question for stage in self.plan.stages if stage.until]
         questions = [*(check.question for check in self.plan.checks), *untils]
-        await self.questioner.begin(questions, self.plan.checks)
+        await self.queries.begin(questions, self.plan.checks)
         for check in self.plan.checks:
             if compares(check) and self.journal.remembered(_before(check)) is None:
                 try:
-                    table = await self.questioner.ask(check.question)
+                    table = await self.queries.ask(check.question)
                 except QueryRefused as error:
                     message = f"the check `{check.name}` cannot be asked: {error}"
                     raise PreflightRefused(message, hint=error.hint or "fix its query") from None
@@ -130,12 +130,12 @@ class Checker:
             if when == BEFORE and self.journal.remembered(key) is not None:
                 continue
             try:
-                table = await self.questioner.ask(question)
+                table = await self.queries.ask(question)
             except QueryRefused as error:
                 message = f"the coverage `{name}` cannot be asked: {error}"
                 if when == BEFORE:
                     raise PreflightRefused(message, hint=error.hint or "fix its query") from None
-                self.questioner.observer.note(message)
+                self.queries.observer.note(message)
             else:
                 self.journal.remember(key, list(table))
 
@@ -156,19 +156,19 @@ class Checker:
             mine = moment != "after" or check.operation == stages[0].operation
             if check.moment != moment or not mine or check.name in held:
                 continue
-            verdict = await self._asked(_as_sent(check, stages), stages)
-            if self.questioner.stop.is_set() and not verdict.holds:
+            verdict = await self._until_held(_as_sent(check, stages), stages)
+            if self.queries.stop.is_set() and not verdict.holds:
                 return False  # it was not given its time: a resume asks again
             self.journal.keep_check(result_of(check, verdict))
             if not verdict.holds:
-                self.questioner.observer.note(f"the check `{check.name}`: {verdict.message}")
+                self.queries.observer.note(f"the check `{check.name}`: {verdict.message}")
                 holds = False
         self.failed |= not holds
         return holds
 
-    async def _asked(self, check: Check, stages: Sequence[Stage]) -> Verdict:
+    async def _until_held(self, check: Check, stages: Sequence[Stage]) -> Verdict:
         """Asked until it holds or its time is up."""
-        clock, stop, what = self.questioner.clock, self.questioner.stop, f"check {check.name}"
+        clock, stop, what = self.queries.clock, self.queries.stop, f"check {check.name}"
         until = clock.monotonic() + check.timeout - self.waits.waited(what)
         while True:
             verdict = await self._once(check, sent=any(stage.total for stage in stages))
@@ -183,13 +183,13 @@ class Checker:
     async def _once(self, check: Check, *, sent: bool) -> Verdict:
         before = self.journal.remembered(_before(check)) if compares(check) else None
         try:
-            now = await self.questioner.ask(check.question)
+            now = await self.queries.ask(check.question)
             earlier = before and Table(tuple(before[0]), tuple(map(tuple, before[1])))
-            since = self.questioner.since(check.question)
+            since = self.queries.since(check.question)
             verdict = judge(check, now, earlier, since, sent=sent)
             if not (verdict.holds and verdict.blank):
                 return verdict
-            return verdict.under(await self.questioner.row_security(check.question))
+            return verdict.under(await self.queries.row_security(check.question))
         except QueryRefused as error:
             return Verdict("no answer", f"it cannot be asked: {error}")
 

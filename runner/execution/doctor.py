@@ -12,7 +12,7 @@ from difflib import get_close_matches
 
 from runner.errors import KeyRefused, TargetError
 from runner.execution.judge import GRANT, NEEDED, blinded
-from runner.execution.ports import Hello, Probe, Seen
+from runner.execution.ports import Hello, LastSent, Probe
 from runner.model import (
     BoundQuestion,
     Database,
@@ -43,14 +43,14 @@ def examine_keys(event_key: str | None, signing_keys: Sequence[str]) -> list[Fin
     """Their form alone; no key is ever part of a finding."""
     found = []
     if not event_key:
-        mend = "set INNGEST_EVENT_KEY, or INNGEST_PRODUCTION_EVENT_KEY for cloud"
-        found.append(Finding("event key", "fail", "there is none", mend))
+        hint = "set INNGEST_EVENT_KEY, or INNGEST_PRODUCTION_EVENT_KEY for cloud"
+        found.append(Finding("event key", "fail", "there is none", hint))
     elif event_key.startswith(_SIGNING):
-        mend = "event keys are made under Manage > Event Keys"
-        found.append(Finding("event key", "fail", "it is a signing key", mend))
+        hint = "event keys are made under Manage > Event Keys"
+        found.append(Finding("event key", "fail", "it is a signing key", hint))
     if signing_keys and event_key in signing_keys:
-        mend = "set INNGEST_SIGNING_KEY to the signing key"
-        found.append(Finding("signing key", "fail", "it is the event key", mend))
+        hint = "set INNGEST_SIGNING_KEY to the signing key"
+        found.append(Finding("signing key", "fail", "it is the event key", hint))
     return found
 
 
@@ -72,8 +72,8 @@ async def examine_target(probe: Probe, name: str, *, follows: bool) -> list[Find
         found.append(Finding("event key", "fail", str(error), error.hint))
     found += await _api_key(probe)
     if not follows:
-        mend = "set INNGEST_SIGNING_KEY; without it, send with --no-wait"
-        found.append(Finding("signing key", "warn", "none: jobs cannot be followed", mend))
+        hint = "set INNGEST_SIGNING_KEY; without it, send with --no-wait"
+        found.append(Finding("signing key", "warn", "none: jobs cannot be followed", hint))
         return found
     try:
         await probe.follow()
@@ -98,20 +98,20 @@ async def _api_key(probe: Probe) -> list[Finding]:
         return []
     if useful:
         return [Finding("API key", "ok", "accepted: functions and jobs can be listed")]
-    mend = "nothing needs it there: the signing key is enough"
-    return [Finding("API key", "warn", "the server has no routes that take it", mend)]
+    hint = "nothing needs it there: the signing key is enough"
+    return [Finding("API key", "warn", "the server has no routes that take it", hint)]
 
 
 def listening(
     plan: ExecutionPlan,
     functions: Sequence[Function] | None,
-    seen: Callable[[str], Seen | None] = lambda _: None,
+    last_sent: Callable[[str], LastSent | None] = lambda _: None,
 ) -> list[Finding]:
     """Which functions the plan's events start, and what those do with so many of them; where the
-    server cannot tell, what `seen` has."""
+    server cannot tell, what `last_sent` has."""
     stages = {stage.event: stage for stage in plan.stages}
     if functions is None:
-        return [_from_the_past(event, seen(event)) for event in stages]
+        return [_from_the_past(event, last_sent(event)) for event in stages]
     found: list[Finding] = []
     for event, stage in stages.items():
         hearing = [one for one in functions if one.hears(event)]
@@ -128,13 +128,13 @@ def _heard(event: str, hearing: Sequence[Function], functions: Sequence[Function
     known = sorted({trigger.event for one in functions for trigger in one.triggers})
     near = get_close_matches(event, known, n=1)
     if near:
-        mend = f"did you mean `{near[0]}`?"
+        hint = f"did you mean `{near[0]}`?"
     elif known:
-        mend = f"functions listen to: {', '.join(known[:10])}"
+        hint = f"functions listen to: {', '.join(known[:10])}"
     else:
-        mend = "no app is connected to this server: start your worker, and sync it"
+        hint = "no app is connected to this server: start your worker, and sync it"
     message = f"no function listens to `{event}`: it would be accepted, and nothing would run"
-    return Finding("listeners", "fail", message, mend)
+    return Finding("listeners", "fail", message, hint)
 
 
 def _paused(one: Function, event: str, hearing: Sequence[Function]) -> list[Finding]:
@@ -148,8 +148,8 @@ def _paused(one: Function, event: str, hearing: Sequence[Function]) -> list[Find
 def _limits(one: Function, stage: Stage) -> list[Finding]:
     """What drops or delays events of the stage, as its pace is."""
     found = []
-    for about, message, mend in _limited(one, stage):
-        found.append(Finding(about, "warn", f"`{one.name}`: {message}", mend))
+    for about, message, hint in _limited(one, stage):
+        found.append(Finding(about, "warn", f"`{one.name}`: {message}", hint))
     return found
 
 
@@ -167,12 +167,12 @@ def _limited(one: Function, stage: Stage) -> Iterator[tuple[str, str, str]]:
         each = f" of each `{rate.key}`" if rate.key else ""
         figure = f"{rate.limit:,} in {span(rate.period)}{each}"
         if drops:
-            mend = "raise it, or send more slowly: `batch_size` and `delay`"
-            yield "rate limit", f"its rate limit is {figure}, and drops more; {sent}", mend
+            hint = "raise it, or send more slowly: `batch_size` and `delay`"
+            yield "rate limit", f"its rate limit is {figure}, and drops more; {sent}", hint
         else:
             needs = format_duration(round(most / rate.limit * rate.period))
-            mend = f"expect about {needs}, and let `timeout` be longer than that"
-            yield "throttle", f"its throttle is {figure}; {sent}", mend
+            hint = f"expect about {needs}, and let `timeout` be longer than that"
+            yield "throttle", f"its throttle is {figure}; {sent}", hint
     for name, key, keeps in (
         ("debounce", one.debounce.key if one.debounce else None, one.debounce is not None),
         ("singleton", one.singleton.key if one.singleton else None, one.singleton is not None),
@@ -216,13 +216,15 @@ def _most(stage: Stage, key: str | None) -> int | None:
     return max(values.values(), default=0)
 
 
-def _from_the_past(event: str, seen: Seen | None) -> Finding:
-    if seen is None:
-        mend = "`canary: 1` in the plan tries one event before the others"
-        return Finding("listeners", "warn", f"the server does not tell who hears `{event}`", mend)
-    if seen.jobs:
-        return Finding("listeners", "ok", f"`{event}` started jobs in run {seen.run_id}")
-    message = f"`{event}` started no job in run {seen.run_id}, and the server does not tell why"
+def _from_the_past(event: str, last_sent: LastSent | None) -> Finding:
+    if last_sent is None:
+        hint = "`canary: 1` in the plan tries one event before the others"
+        return Finding("listeners", "warn", f"the server does not tell who hears `{event}`", hint)
+    if last_sent.jobs:
+        return Finding("listeners", "ok", f"`{event}` started jobs in run {last_sent.run_id}")
+    message = (
+        f"`{event}` started no job in run {last_sent.run_id}, and the server does not tell why"
+    )
     return Finding("listeners", "warn", message, "look at whether its function is deployed")
 
 
@@ -233,8 +235,8 @@ def _skew(hello: Hello) -> list[Finding]:
     if abs(hello.skew) <= MAX_SKEW:
         return [Finding("clock", "ok", f"within {MAX_SKEW:.0f} s of the server's")]
     which = "behind" if hello.skew > 0 else "ahead of"
-    mend = "set this machine's clock by NTP: records of a run and of its jobs are told by it"
-    return [Finding("clock", "warn", f"{apart} {which} the server's", mend)]
+    hint = "set this machine's clock by NTP: records of a run and of its jobs are told by it"
+    return [Finding("clock", "warn", f"{apart} {which} the server's", hint)]
 
 
 _DATABASE_SKEW = 2.0  # seconds: people compare what a run and a database say of the time
@@ -249,9 +251,9 @@ def examine_facts(facts: Sequence[Fact]) -> list[Finding]:
     found = []
     for fact in facts:
         rows = f"{fact.rows:,} row{'' if fact.rows == 1 else 's'}"
-        mend = None if fact.rows else "is there nothing, or may this role not read it?"
+        hint = None if fact.rows else "is there nothing, or may this role not read it?"
         level = "ok" if fact.rows else "warn"
-        found.append(Finding("database", level, f"{fact.name}: {rows}", mend))  # type: ignore[arg-type]
+        found.append(Finding("database", level, f"{fact.name}: {rows}", hint))  # type: ignore[arg-type]
     return found
 
 
@@ -274,15 +276,15 @@ def examine_questions(plan: ExecutionPlan, database: LiveDatabase, now: datetime
         missing = [column for column in columns if column not in table.columns]
         blank += _blank(table)
         if missing:
-            mend = f"it gives: {', '.join(table.columns)}"
+            hint = f"it gives: {', '.join(table.columns)}"
             message = f"{name} gives no column `{missing[0]}`"
-            found.append(Finding("database", "fail", message, mend))
+            found.append(Finding("database", "fail", message, hint))
         else:
             rows = f"{len(table.rows):,} row{'' if len(table.rows) == 1 else 's'}"
             found.append(Finding("database", "ok", f"{name}: {rows}"))
             found += _secured(name, security, _blank(table))
-    asked = sum(finding.level == "ok" for finding in found)
-    if asked > 1 and blank == asked and not any(fact.rows for fact in plan.facts):
+    answered = sum(finding.level == "ok" for finding in found)
+    if answered > 1 and blank == answered and not any(fact.rows for fact in plan.facts):
         found.append(Finding("database", "fail", "nothing but zeros everywhere", _BLIND))
     return found
 
@@ -297,9 +299,9 @@ def examine_migrations(
         try:
             applied = database.ask(wanted, {}).rows
         except QueryRefused as error:
-            mend = "name its table in backfill.yaml: `migrations: {table: ..., column: ...}`"
+            hint = "name its table in backfill.yaml: `migrations: {table: ..., column: ...}`"
             message = f"whether {version} is applied cannot be told: {error}"
-            found.append(Finding("migration", "fail", message, mend))
+            found.append(Finding("migration", "fail", message, hint))
             continue
         if applied:
             found.append(Finding("migration", "ok", f"{version} is applied"))
@@ -312,21 +314,21 @@ def examine_migrations(
 def examine_github(plan: ExecutionPlan, remaining: int, limit: int, reset: str) -> Finding:
     """Whether the rate limit is enough for the plan; a guard waits where it is not."""
     points = plan.needs.github_points
-    said = f"{remaining:,} of {limit:,} points are left until {reset}"
+    left = f"{remaining:,} of {limit:,} points are left until {reset}"
     if points <= remaining:
-        return Finding("github", "ok", said)
-    said += f", and the plan needs about {points:,.0f}"
+        return Finding("github", "ok", left)
+    left += f", and the plan needs about {points:,.0f}"
     if any(isinstance(guard, GithubGuard) for guard in plan.guards):
-        return Finding("github", "ok", f"{said}; its guard waits for more")
-    mend = "add `guards: [{github: {remaining: 500}}]`, which waits for more, or send less"
-    return Finding("github", "fail", said, mend)
+        return Finding("github", "ok", f"{left}; its guard waits for more")
+    hint = "add `guards: [{github: {remaining: 500}}]`, which waits for more, or send less"
+    return Finding("github", "fail", left, hint)
 
 
 def examine_clocks(plan: ExecutionPlan, database: LiveDatabase) -> list[Finding]:
     """How far the clocks of the databases that it asks are from this machine's."""
     found = []
-    asked = (question.query.database for _, question, _ in _questions(plan))
-    for name in dict.fromkeys(asked):
+    answered = (question.query.database for _, question, _ in _questions(plan))
+    for name in dict.fromkeys(answered):
         clock = database.clock(name)
         whose = f"the clock of the database{f' `{name}`' if name else ''}"
         zone = f"its session's zone is {clock.zone}"

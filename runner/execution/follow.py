@@ -77,13 +77,13 @@ class Follower:
             return
         known, wall = self.journal.going_on(), self.clock.time()
         ahead = self.clock.monotonic() - wall
-        self._last_sent = step.asked_at
+        self._last_sent = step.submitted_at
         moments: dict[str, float] = {}  # a request's events have theirs in common
         for one in self._watched.values():
             id_ = one.event.internal_id
             if (moment := moments.get(id_[:_MOMENT])) is None:
                 moment = moments[id_[:_MOMENT]] = ULID.from_str(id_).timestamp
-            sent = max(moment, step.asked_at)
+            sent = max(moment, step.submitted_at)
             one.since, one.jobs = sent + ahead, known.get(one.event.position, ())
             one.began = one.since if one.jobs else None
             self._last_sent = max(self._last_sent, sent)

@@ -28,39 +28,39 @@ class Gate:
     stop: asyncio.Event
     guards: Sequence[Guard]
     cancelled: bool = False
-    asked: bool = False
-    seen: Control = field(default_factory=Control)
+    read: bool = False
+    control: Control = field(default_factory=Control)
 
     async def opened(self, stage: int, pace: Pace, *, batch: bool) -> bool:
         """Return True once the next request may go out, False where the run is to end.
 
         Guards count before each batch (`batch`); one that cannot be asked holds, like one that says
         so. What operators request counts before each request, which is not written down past other
-        requests of theirs than `seen`: they are read where that was refused, and at first.
+        requests of theirs than `control`: they are read where that was refused, and at first.
         """
-        said = self.waits.held
-        if batch and self.asked and not (self.seen.wanted or said or self.guards):
+        held = self.waits.held
+        if batch and self.read and not (self.control.wanted or held or self.guards):
             self._tune(pace)  # of another stage, it may be
             return not self.stop.is_set()
-        if said:  # in the step before
-            self.tracker.waiting(stage, Waiting(said))
+        if held:  # in the step before
+            self.tracker.waiting(stage, Waiting(held))
         while not self.stop.is_set():
             self.look(pace)
-            if self.seen.wanted == "cancel":
+            if self.control.wanted == "cancel":
                 self.cancelled = True
                 return False
             hold = Hold("paused by an operator", _ASK_AGAIN)
-            if self.seen.wanted != "pause":
-                found = await self._held() if batch or said else None
+            if self.control.wanted != "pause":
+                found = await self._held() if batch or held else None
                 if found is None:
-                    if said:
+                    if held:
                         self.observer.note("going on")
                         self.tracker.waiting(stage, None)
                         self.waits.held = ""
                     return True
                 hold = found
-            if hold.reason != said:
-                said = self.waits.held = hold.reason
+            if hold.reason != held:
+                held = self.waits.held = hold.reason
                 self.observer.note(f"waiting: {hold.reason}")
                 self.tracker.waiting(stage, Waiting(hold.reason))
             await self.waits.again(min(hold.seconds, _LONGEST), "gate")
@@ -68,11 +68,11 @@ class Gate:
 
     def look(self, pace: Pace) -> None:
         """Read what was requested, and take over its pace."""
-        self.asked, self.seen = True, self.journal.control()
+        self.read, self.control = True, self.journal.control()
         self._tune(pace)
 
     def _tune(self, pace: Pace) -> None:
-        if tuned := pace.tune(self.seen):
+        if tuned := pace.tune(self.control):
             self.observer.note(tuned)
 
     async def _held(self) -> Hold | None:

@@ -146,12 +146,12 @@ class Waits:
 class Step(Waits):
     """The waits of a run that is carried out in steps; `before` is where the last one ended.
 
-    `asked_at`: when the run was handed over, since 1970; `failed` and `ended`: what had come of its
+    `submitted_at`: when the run was submitted, since 1970; `failed` and `ended`: what had come of its
     events before that, which does not count against its limits.
     """
 
     before: Checkpoint | None = None
-    asked_at: float = 0.0
+    submitted_at: float = 0.0
     failed: int = 0
     ended: int = 0
     until: float = 0.0  # when the next step is due

@@ -22,13 +22,13 @@ _SHARE = 200  # of so many open events one is asked about by itself in a sweep, 
 
 @dataclass(slots=True)
 class OpenEvent:
-    """An event without an outcome; `asked` is when it was last asked about by itself, `began` when
+    """An event without an outcome; `polled_at` is when it was last polled by itself, `began` when
     its first job was found."""
 
     event: SentEvent
     since: float
     jobs: tuple[Job, ...] = ()
-    asked: float = 0.0
+    polled_at: float = 0.0
     began: float | None = None
 
 
@@ -107,9 +107,9 @@ class Poller:
             one
             for one in sweep.watched
             if doubtful(one, sweep.jobs_of(one), now)
-            or (not sweep.tells_of(one) and now - max(one.since, one.asked) >= _STALE)
+            or (not sweep.tells_of(one) and now - max(one.since, one.polled_at) >= _STALE)
         ]
-        doubts.sort(key=lambda one: one.asked)
+        doubts.sort(key=lambda one: one.polled_at)
         share = max(AT_ONCE, len(sweep.watched) // _SHARE)
         await self._ask(sweep, doubts[:share])
         return sweep.polled(), len(doubts) > share
@@ -134,7 +134,7 @@ class Poller:
 
         async def ask(one: OpenEvent) -> tuple[OpenEvent, float, Sequence[Job]]:
             async with gate:
-                one.asked = at = self.clock.monotonic()
+                one.polled_at = at = self.clock.monotonic()
                 return one, at, await self.api.jobs(one.event.internal_id)
 
         async with asyncio.TaskGroup() as group:

@@ -145,7 +145,7 @@ class Hello(NamedTuple):
     skew: float | None
 
 
-class Seen(NamedTuple):
+class LastSent(NamedTuple):
     """What came of an event when it was last sent there."""
 
     run_id: str
@@ -308,7 +308,7 @@ class Journal(JournalReads, Protocol):
     """
 
     def begin_chunk(self, chunk: Chunk, seen: Control, /) -> bool:
-        """Write down a request; False, and nothing is, where others have come than `seen`."""
+        """Write down a request; False, and nothing is, where others have come than `control`."""
 
     def accept(self, chunk: Chunk, answer: Answer, /) -> None:
         """Keep what was taken and what was refused; forget the events after that.

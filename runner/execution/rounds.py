@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from runner.execution.check import Questioner
+from runner.execution.check import QueryRunner
 from runner.execution.judge import UNTOLD, blinded, figure
 from runner.execution.ports import Clock, Journal, Resolver
 from runner.model import ExecutionPlan, QueryRefused, Round, Stage, Until
@@ -48,7 +48,7 @@ class _Tried:
 class Rounds:
     journal: Journal
     resolver: Resolver
-    questioner: Questioner
+    queries: QueryRunner
     clock: Clock
     _tried: dict[int, _Tried] = field(default_factory=dict)
 
@@ -60,18 +60,18 @@ class Rounds:
         try:
             left = figure(
                 until.expect.column or "",
-                await self.questioner.ask(until.question),
+                await self.queries.ask(until.question),
             )
             first_zero = not rounds and left == 0
-            seen = await self.questioner.row_security(until.question) if first_zero else ()
+            security = await self.queries.row_security(until.question) if first_zero else ()
         except ValueError as error:  # an answer that is none is a failure; no answer ends it early
             reason = f"`{stage.operation}`: its backlog cannot be told: {error}"
             return Next("limit" if isinstance(error, QueryRefused) else "stalled", reason=reason)
-        if blind := blinded(seen):
+        if blind := blinded(security):
             column = f"`{until.expect.column}` is {as_compared(left)}"
             return Next("stalled", reason=f"`{stage.operation}`: {column}, but {blind}")
         following = self._judged(stage.operation, until, rounds, left)
-        untold = seen is None and following.what == "done"
+        untold = security is None and following.what == "done"
         return replace(following, reason=UNTOLD) if untold else following
 
     async def begin(self, plan: ExecutionPlan, stage: Stage, left: float | None) -> ExecutionPlan:
@@ -81,7 +81,7 @@ class Rounds:
         assert isinstance(items, EventBlocks)  # noqa: S101 - what runs was planned by us
         assert isinstance(more, EventBlocks)  # noqa: S101
         if not more:
-            self.questioner.observer.note(f"`{stage.operation}` has no items, as its stage starts")
+            self.queries.observer.note(f"`{stage.operation}` has no items, as its stage starts")
         rounds = self.journal.rounds(stage.number)
         grown = replace(stage, items=extended(items, more) if rounds else more)
         return self._written(plan, grown, len(items) if rounds else 0, len(more), left)
@@ -98,7 +98,7 @@ class Rounds:
         left = as_compared(after.left or 0)
         message = f"`{stage.operation}` has nothing to do: `{column}` is {left} already"
         message += f"; {after.reason}" if after.reason else ""
-        self.questioner.observer.note(message)
+        self.queries.observer.note(message)
         return self._written(plan, replace(stage, items=pack(stage.event, [])), 0, 0, after.left)
 
     def _written(

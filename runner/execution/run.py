@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from runner.errors import InvalidPlan, LockHeld, PreflightRefused
-from runner.execution.check import Checker, Questioner
+from runner.execution.check import Checker, QueryRunner
 from runner.execution.context import Ending, How, RunContext
 from runner.execution.follow import Follower
 from runner.execution.gate import Gate, beside
@@ -97,7 +97,7 @@ class _Run:
         self.checker: Checker | None = None
         self.rounds: Rounds | None = None
         if context.database:
-            questioner = Questioner(
+            queries = QueryRunner(
                 context.database,
                 context.clock,
                 context.stop,
@@ -105,9 +105,9 @@ class _Run:
                 context.observer,
                 self.journal,
             )
-            self.checker = Checker(plan, self.journal, questioner, self.tracker, self.waits)
+            self.checker = Checker(plan, self.journal, queries, self.tracker, self.waits)
             if context.resolver:
-                self.rounds = Rounds(self.journal, context.resolver, questioner, context.clock)
+                self.rounds = Rounds(self.journal, context.resolver, queries, context.clock)
         self.ended_as: How = "complete" if plan.max_failures is None else "limit"
         self.before = counted(plan, context.journal, context.step)
         self.reached = set(self.journal.reached())
@@ -315,8 +315,10 @@ class _Run:
         number, decided, size = stage.batch_of(index), 0, pace.size
         count = self.waits.left or batch_size(stage, index, pace)
         while decided < count:
-            left, seen, stop = count - decided, self.gate.seen, self.context.stop
-            async for sent in self.sender.send_batch(stage, events, left, number, pace, seen, stop):
+            left, control, stop = count - decided, self.gate.control, self.context.stop
+            async for sent in self.sender.send_batch(
+                stage, events, left, number, pace, control, stop
+            ):
                 self._take(stage.number, sent)
                 decided += sent.accepted + sent.rejected
                 self.waits.left = count - decided

@@ -189,11 +189,11 @@ class Sender:
         count: int,
         number: int,
         pace: Pace,
-        seen: Control,
+        control: Control,
         stop: asyncio.Event,
     ) -> AsyncIterator[Sent]:
         """Send one batch, the next `count` events, in as many requests as they ask for; ends early
-        on `stop`, and where other control requests have come than `seen`.
+        on `stop`, and where other control requests have come than `control`.
 
         While a request is under way the events after it are made. Trouble on the way slows the
         pace down.
@@ -201,7 +201,7 @@ class Sender:
         self._most = min(self.limits.events, self._most * 2)  # one large event must not slow all
         while count and not stop.is_set():
             chunk = self._next_chunk(stage, events, min(count, self._most), number)
-            if not self.journal.begin_chunk(chunk, seen):
+            if not self.journal.begin_chunk(chunk, control):
                 return
             self._chunks += 1
             taken = len(chunk.positions)

@@ -97,17 +97,17 @@ class Expect:
     @property
     def words(self) -> str:
         """As people say it: ``coverage_pct at least 95``."""
-        said = [self.column] if self.column else ["rows"]
+        parts = [self.column] if self.column else ["rows"]
         low = self.at_least if self.column else self.rows_at_least
         high = self.at_most if self.column else self.rows_at_most
         if low is not None and low == high:
-            return f"{said[0]} {as_compared(low)}"
-        said += [f"at least {as_compared(low)}"] if low is not None else []
-        said += [f"at most {as_compared(high)}"] if high is not None else []
-        said += [f"equal to {self.equals}"] if self.equals is not None else []
-        said += [self.change] if self.change else []
-        said += [f"newer than {self.newer_than}"] if self.newer_than else []
-        return " ".join(said)
+            return f"{parts[0]} {as_compared(low)}"
+        parts += [f"at least {as_compared(low)}"] if low is not None else []
+        parts += [f"at most {as_compared(high)}"] if high is not None else []
+        parts += [f"equal to {self.equals}"] if self.equals is not None else []
+        parts += [self.change] if self.change else []
+        parts += [f"newer than {self.newer_than}"] if self.newer_than else []
+        return " ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,7 +143,7 @@ def _event_text(planned: PlannedEvent, width: int | None) -> str:
 def _questions_text(console: Console, plan: ExecutionPlan, width: int) -> None:
     from rich.text import Text
 
-    lines = words.asked(plan)
+    lines = words.queries(plan)
     if lines:
         console.print(Text("Database", style="bold"))
     for what, query in lines:
@@ -399,7 +399,7 @@ def _table(plan: ExecutionPlan, room: int) -> str:
 
 def _questions_markdown(plan: ExecutionPlan, room: int) -> str:
     """What the database has answered, and what it will be asked to prove the result."""
-    lines = words.asked(plan)
+    lines = words.queries(plan)
     if not lines:
         return ""
     bullets = [f"- {cell(what)}  \n  {code(shortened(query, LINE))}" for what, query in lines]

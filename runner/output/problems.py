@@ -114,8 +114,8 @@ def verdict(findings: Sequence[Finding]) -> str:
     fails = sum(finding.level == "fail" for finding in findings)
     warnings = sum(finding.level == "warn" for finding in findings)
     if fails:
-        said = f"{counted(fails, 'fault')} that would keep a run from doing its work"
-        return said + (f", {counted(warnings, 'warning')}" if warnings else "")
+        text = f"{counted(fails, 'fault')} that would keep a run from doing its work"
+        return text + (f", {counted(warnings, 'warning')}" if warnings else "")
     return f"Fit to run, with {counted(warnings, 'warning')}." if warnings else "Fit to run."
 
 

@@ -65,7 +65,9 @@ class PlainLines(Notes):
     ) -> None:
         super().__init__(out)
         self._clock, self._wall = clock, wall
-        self._said: dict[int, tuple[float, str]] = {}  # when, and what but for how long it takes
+        self._reported: dict[
+            int, tuple[float, str]
+        ] = {}  # when, and what but for how long it takes
         self._latest: dict[int, StageRecord] = {}
         self._now: int | None = None  # the stage that the run is at
         self._spoke = clock()
@@ -102,16 +104,16 @@ class PlainLines(Notes):
                 self._say(self._now, again=True)
 
     def _is_due(self, stage: int) -> bool:
-        said = self._said.get(stage)
-        return said is None or self._clock() - said[0] >= _EVERY
+        reported = self._reported.get(stage)
+        return reported is None or self._clock() - reported[0] >= _EVERY
 
     def _say(self, stage: int, *, again: bool = False) -> None:
         progress = self._latest[stage]
         what = _essence(progress)
-        said = self._said.get(stage)
-        if again or said is None or said[1] != what:
+        reported = self._reported.get(stage)
+        if again or reported is None or reported[1] != what:
             self._spoke = self._clock()
-            self._said[stage] = self._spoke, what
+            self._reported[stage] = self._spoke, what
             self._print(_line(progress, self._wall()))
 
     def _tick_on(self) -> None:
@@ -184,8 +186,8 @@ def _line(progress: StageRecord, now: float) -> str:
 def _essence(progress: StageRecord) -> str:
     """What is a change: figures and reasons, and not how long they last."""
     wait = progress.waiting
-    said = (_counts(progress), progress.done, wait and (wait.reason, wait.item, wait.again))
-    return repr(said)
+    reported = (_counts(progress), progress.done, wait and (wait.reason, wait.item, wait.again))
+    return repr(reported)
 
 
 def _counts(progress: StageRecord) -> str:

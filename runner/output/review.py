@@ -133,9 +133,9 @@ def reviews_markdown(reviews: Sequence[Review], room: int = MAX_CHARACTERS) -> s
     room -= len(head) + _REVIEW_RESERVE
     table = _table(reviews, room // 3)
     room -= len(table)
-    told = [review for review in reviews if review.fate != "same"]
-    told.sort(key=lambda review: review.fate != "invalid")
-    makers = [partial(_section, review, opened=len(told) == 1) for review in told]
+    shown = [review for review in reviews if review.fate != "same"]
+    shown.sort(key=lambda review: review.fate != "invalid")
+    makers = [partial(_section, review, opened=len(shown) == 1) for review in shown]
     sections, left_out = shared_out(makers, room, _SECTION)
     if left_out:
         more = words.counted(left_out, "plan")
@@ -147,8 +147,8 @@ def headline(reviews: Sequence[Review]) -> str:
     """How many plans do what, and what that comes to."""
     fates = [review.fate for review in reviews]
     counts = [
-        f"{words.counted(fates.count(fate), 'plan')} {said}"
-        for fate, said in _SAID.items()
+        f"{words.counted(fates.count(fate), 'plan')} {verb}"
+        for fate, verb in _VERBS.items()
         if fate in fates
     ]
     if not counts:
@@ -157,7 +157,7 @@ def headline(reviews: Sequence[Review]) -> str:
     return f"{', '.join(counts)}; events {events:+,}" if events else ", ".join(counts)
 
 
-_SAID: dict[Fate, str] = {
+_VERBS: dict[Fate, str] = {
     "invalid": "invalid",
     "added": "added",
     "removed": "removed",
@@ -171,7 +171,7 @@ def _table(reviews: Sequence[Review], room: int) -> str:
         return ""
     head = ["| plan | | events |", "|---|---|---|"]
     rows = (
-        f"| {cell(_name(review))} | {_SAID[review.fate]} | {cell(_totals(review))} |"
+        f"| {cell(_name(review))} | {_VERBS[review.fate]} | {cell(_totals(review))} |"
         for review in reviews
     )
     kept = fitting(rows, room - sum(map(len, head)) - 2)
@@ -181,7 +181,7 @@ def _table(reviews: Sequence[Review], room: int) -> str:
 
 
 def _section(review: Review, room: int, *, opened: bool) -> str:
-    title = f"{cell(shortened(_name(review), 200))}: {_SAID[review.fate]}"
+    title = f"{cell(shortened(_name(review), 200))}: {_VERBS[review.fate]}"
     room -= len(folded(title, "", opened=opened)) + len(review.note or "") * 8
     blocks = [cell(review.note)] if review.note else []
     if review.problems:

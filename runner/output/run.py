@@ -116,8 +116,8 @@ def write_lines(lines: Sequence[RunLine], out: TextIO, *, color: bool, width: in
 
 def write_story(view: RunView, notes: Iterable[Note], waits: Iterable[Waited], out: TextIO) -> None:
     """The journal as a story: what was noted, and what was waited for, in order of time."""
-    told = _story(view, notes, waits)
-    out.writelines(f"{words.moment(at)}  {visible(redact(message))}\n" for at, message in told)
+    entries = _story(view, notes, waits)
+    out.writelines(f"{words.moment(at)}  {visible(redact(message))}\n" for at, message in entries)
 
 
 def story_json(view: RunView, notes: Iterable[Note], waits: Iterable[Waited]) -> dict[str, object]:
@@ -131,20 +131,20 @@ def _story(
     view: RunView, notes: Iterable[Note], waits: Iterable[Waited]
 ) -> list[tuple[float, str]]:
     names = {stage.number: stage.operation for stage in view.stages}
-    told = [(view.record.started_at, f"started: {view.record.plan} → {view.record.place}")]
-    told += [(note.at, note.message) for note in notes]
-    told += [(wait.began, _waited(wait, names)) for wait in waits]
+    entries = [(view.record.started_at, f"started: {view.record.plan} → {view.record.place}")]
+    entries += [(note.at, note.message) for note in notes]
+    entries += [(wait.began, _waited(wait, names)) for wait in waits]
     for stage in view.stages:
         if stage.began is not None:
-            told.append((stage.began, f"{stage.operation}: first events sent"))
+            entries.append((stage.began, f"{stage.operation}: first events sent"))
         if stage.last_sent is not None and stage.sent >= stage.total:
-            told.append((stage.last_sent, f"{stage.operation}: all {stage.total:,} sent"))
+            entries.append((stage.last_sent, f"{stage.operation}: all {stage.total:,} sent"))
         if stage.ended is not None and not stage.running and stage.sent >= stage.total:
             end = ", ".join(words.outcomes(stage.outcomes))
-            told.append((stage.ended, f"{stage.operation}: {end}"))
+            entries.append((stage.ended, f"{stage.operation}: {end}"))
     if view.record.ended_at is not None:
-        told.append((view.record.ended_at, f"ended: {view.record.status}"))
-    return sorted(told, key=lambda entry: entry[0])
+        entries.append((view.record.ended_at, f"ended: {view.record.status}"))
+    return sorted(entries, key=lambda entry: entry[0])
 
 
 def _failures(view: RunView) -> list[str]:
@@ -391,8 +391,8 @@ def run_markdown(view: RunView, room: int = MAX_CHARACTERS) -> str:
     elif state == "sent":
         blocks.append(f"To follow its jobs: `backfill resume {record.id}`")
     elif state == "dead":
-        said = words.nobody(view)
-        blocks.append(said[0].upper() + said[1:])
+        sentence = words.nobody(view)
+        blocks.append(sentence[0].upper() + sentence[1:])
     elif state in ("incomplete", "paused"):
         blocks.append(f"To go on: `{resume_command(view)}`")
     blocks.append(f"<sub>{record.digest}</sub>")

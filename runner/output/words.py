@@ -161,7 +161,7 @@ def until(stage: StageSpec) -> str:
     return f"{done}; until {stage.until.expect.words}" if stage.until else done
 
 
-def asked(plan: ExecutionPlan) -> list[tuple[str, str]]:
+def queries(plan: ExecutionPlan) -> list[tuple[str, str]]:
     """What the database was asked for the plan, and what it will be asked: what, and the query."""
     lines = []
     for fact in plan.facts:

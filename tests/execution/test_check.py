@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from runner.errors import TargetDown
-from runner.execution.check import Questioner
+from runner.execution.check import QueryRunner
 from runner.execution.context import Ending
 from runner.execution.progress import summarise
 from runner.execution.run import execute
@@ -210,7 +210,7 @@ def test_a_resumed_run_keeps_the_start_that_its_database_told(tmp_path: Path) ->
     database, starts = Timed(clock, 20.0, 0.0), []
     for _ in range(2):
         random = Random(0)  # noqa: S311
-        questioner = Questioner(database, clock, asyncio.Event(), random, Recorder(), journal)
+        questioner = QueryRunner(database, clock, asyncio.Event(), random, Recorder(), journal)
         asyncio.run(questioner.begin([], plan.checks))
         since = questioner.since(plan.checks[0].question)
         assert since is not None

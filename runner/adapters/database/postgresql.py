@@ -86,7 +86,7 @@ class _Connection(psycopg.Connection[Any]):
 
 
 def read(
-    url: DatabaseUrl, asked: Statement
+    url: DatabaseUrl, statement: Statement
 ) -> tuple[list[str], list[tuple[Any, ...]], Sequence[values.Convert | None]]:
     """The columns, the rows, and what makes JSON of each column.
 
@@ -100,11 +100,11 @@ def read(
     rows: list[tuple[Any, ...]] = []
     try:
         with connection:
-            _begin(connection, url, asked)
+            _begin(connection, url, statement)
             cursor = connection.cursor()
-            _stream(connection, cursor, asked, rows)
+            _stream(connection, cursor, statement, rows)
             if not rows:  # of which the stream says nothing, not even the columns
-                cursor.execute(asked.sql.encode(), {**asked.bound, LIMIT: 0})
+                cursor.execute(statement.sql.encode(), {**statement.bound, LIMIT: 0})
             described = cursor.description or ()
             connection.execute("ROLLBACK")
     except _Unbounded:
@@ -127,7 +127,7 @@ def read(
     )
 
 
-def row_security(url: DatabaseUrl, asked: Statement) -> list[RowSecurity]:
+def row_security(url: DatabaseUrl, statement: Statement) -> list[RowSecurity]:
     """The tables of a question that policies filter for this role.
 
     PostgreSQL itself tells, table by table: with `row_security` off it refuses what a policy would
@@ -136,19 +136,19 @@ def row_security(url: DatabaseUrl, asked: Statement) -> list[RowSecurity]:
     opened = driver.connect(url, _Connection, autocommit=True)
     connection = cast("_Connection", opened)
     with connection:
-        _begin(connection, url, asked)
+        _begin(connection, url, statement)
         cursor = connection.cursor()
         connection.execute("SET LOCAL row_security = off")
         try:
-            cursor.execute(asked.sql.encode(), {**asked.bound, LIMIT: 0})
+            cursor.execute(statement.sql.encode(), {**statement.bound, LIMIT: 0})
         except errors.InsufficientPrivilege as error:
             named = _QUOTED.findall(driver.first_line(error))
         else:
             return []
         finally:
             connection.execute("ROLLBACK")
-        _begin(connection, url, asked)
-        tables = cursor.execute(_FILTERED, {"named": named, "sql": asked.sql}).fetchall()
+        _begin(connection, url, statement)
+        tables = cursor.execute(_FILTERED, {"named": named, "sql": statement.sql}).fetchall()
         found = [RowSecurity(name, _is_blind(cursor, where, size)) for name, where, size in tables]
         connection.execute("ROLLBACK")
     return found
@@ -160,24 +160,24 @@ def _is_blind(cursor: psycopg.Cursor[Any], table: str, size: int) -> bool:
     return bool(size) and seen == (False,)
 
 
-def _begin(connection: _Connection, url: DatabaseUrl, asked: Statement) -> None:
+def _begin(connection: _Connection, url: DatabaseUrl, statement: Statement) -> None:
     connection.end = time.monotonic() + bounds.PATIENCE + _GRACE
     limit = f"SET LOCAL statement_timeout = '{bounds.PATIENCE}s';"
     begin = f"BEGIN READ ONLY; {driver.settings(url)} {_WRITING} {limit}"
-    if asked.timezone:
-        begin += f" SET LOCAL TimeZone = {driver.literal(asked.timezone)};"
+    if statement.timezone:
+        begin += f" SET LOCAL TimeZone = {driver.literal(statement.timezone)};"
     connection.execute(begin.encode())
 
 
 def _stream(
     connection: _Connection,
     cursor: psycopg.Cursor[Any],
-    asked: Statement,
+    statement: Statement,
     rows: list[tuple[Any, ...]],
 ) -> None:
     size = _CHUNK if psycopg.capabilities.has_stream_chunked() else 1
     weight = 0
-    for row in cursor.stream(asked.sql.encode(), asked.bound, size=size):
+    for row in cursor.stream(statement.sql.encode(), statement.bound, size=size):
         connection.waiting = 0
         rows.append(row)
         weight += bounds.ROW + sum(map(_weight, row))

@@ -116,13 +116,13 @@ class Rest:
         began = time.time()
         response = self._patiently(self._exchange, "HEAD", f"{self.url}/rest/v1/", {})[0]
         try:
-            said = parsedate_to_datetime(response.headers["date"])
+            dated = parsedate_to_datetime(response.headers["date"])
         except (KeyError, ValueError):
             raise QueryRefused(
                 "the REST interface does not say what the time is", _OTHERWISE
             ) from None
-        now = said + timedelta(seconds=1)
-        apart = ahead(said.timestamp(), began - 1, time.time())
+        now = dated + timedelta(seconds=1)
+        apart = ahead(dated.timestamp(), began - 1, time.time())
         return DatabaseClock(now.isoformat(), "UTC", 0.0, apart)
 
     def row_security(
@@ -220,9 +220,9 @@ class Rest:
     def _refusal(
         self, response: httpx.Response, body: bytes
     ) -> QueryRefused | BackfillError | Unanswered:
-        status, said = response.status_code, self._said(body)
-        code, message = said.get("code"), said.get("message", "")
-        hint = said.get("hint") or said.get("details")
+        status, answer = response.status_code, self._words(body)
+        code, message = answer.get("code"), answer.get("message", "")
+        hint = answer.get("hint") or answer.get("details")
         words = f"{status}: {message}" if message else f"{status}"
         if code == _TOO_LONG:
             return QueryRefused(message, "narrow it, or add an index")
@@ -238,13 +238,13 @@ class Rest:
             return TargetError(f"{URL} redirects ({status}), and a key is never sent on", hint=hint)
         return QueryRefused(message or f"the REST interface answers {status}", hint)
 
-    def _said(self, body: bytes) -> dict[str, str]:
+    def _words(self, body: bytes) -> dict[str, str]:
         """PostgREST's own words: code, message, details and hint, of which most may be null."""
         found = _parsed(body)
         if not isinstance(found, dict):  # a proxy's page
             return {}
-        said = {name: text for name, text in found.items() if isinstance(text, str)}
-        clean = {name: redact(text.replace(self.key, "***")) for name, text in said.items()}
+        answer = {name: text for name, text in found.items() if isinstance(text, str)}
+        clean = {name: redact(text.replace(self.key, "***")) for name, text in answer.items()}
         return {name: " ".join(text.split())[:_LONGEST_WORDS] for name, text in clean.items()}
 
 

@@ -32,7 +32,7 @@ _PATTERN = 1_000  # bytes of a LIKE pattern: what it takes grows with its length
 
 
 def read(
-    url: DatabaseUrl, asked: Statement
+    url: DatabaseUrl, statement: Statement
 ) -> tuple[list[str], list[tuple[Any, ...]], Sequence[values.Convert | None]]:
     """The columns, the rows, and what makes JSON of each column.
 
@@ -40,9 +40,9 @@ def read(
     """
     try:
         with closing(_opened(url)) as connection:
-            cursor = connection.execute(asked.sql, asked.bound)
+            cursor = connection.execute(statement.sql, statement.bound)
             names = [_RENAMED.sub("", column[0]) for column in cursor.description]
-            rows = _rows(connection, cursor, names, asked)
+            rows = _rows(connection, cursor, names, statement)
     except (sqlite3.Error, sqlite3.Warning) as error:
         raise _refusal(error, url) from None
     except (OverflowError, UnicodeError) as error:  # a parameter, or a column's name
@@ -71,7 +71,10 @@ def _opened(url: DatabaseUrl) -> sqlite3.Connection:
 
 
 def _rows(
-    connection: sqlite3.Connection, cursor: sqlite3.Cursor, names: Sequence[str], asked: Statement
+    connection: sqlite3.Connection,
+    cursor: sqlite3.Cursor,
+    names: Sequence[str],
+    statement: Statement,
 ) -> list[tuple[Any, ...]]:
     rows: list[tuple[Any, ...]] = []
     weight = 0
@@ -87,7 +90,7 @@ def _rows(
             raise
         # Python's own: a text that is not UTF-8. Which one, the same row tells as bytes.
         connection.text_factory = bytes
-        again = connection.execute(asked.sql, asked.bound)
+        again = connection.execute(statement.sql, statement.bound)
         for _ in rows:
             again.fetchone()
         spoiled = zip(names, again.fetchone() or (), strict=False)

@@ -223,12 +223,14 @@ async def _call(handler: Handler, event: Event) -> Any:
 
 def _failure(error: BaseException) -> bytes:
     # This one copes with an exception whose own words fail.
-    told = traceback.TracebackException.from_exception(error.with_traceback(_own_traceback(error)))
+    described = traceback.TracebackException.from_exception(
+        error.with_traceback(_own_traceback(error))
+    )
     failure = {
         "code": "unknown",  # what the server says of an error outside of any step
-        "message": str(told),
+        "message": str(described),
         "name": type(error).__name__,
-        "stack": "".join(told.format()),
+        "stack": "".join(described.format()),
     }
     # Lone surrogates, as in the name of a file that is not UTF-8, are no JSON.
     return orjson.dumps({k: v.encode(errors="replace").decode() for k, v in failure.items()})

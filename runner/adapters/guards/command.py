@@ -51,8 +51,8 @@ class Command:
             raise GuardUnanswered(f"it ended with {status}")
         if status == 0:
             return None
-        said = f": {words}" if words else ""
-        return Hold(f"`{self.name}` exits with {status}{said}", _AGAIN)
+        printed = f": {words}" if words else ""
+        return Hold(f"`{self.name}` exits with {status}{printed}", _AGAIN)
 
     async def _run(self, output: IO[bytes]) -> int:
         process = await asyncio.create_subprocess_exec(

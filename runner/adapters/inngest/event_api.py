@@ -91,8 +91,8 @@ class HttpEventApi:
         return Answer(taken, refused, resent)
 
     def _message(self, answer: dict[str, Any]) -> str:
-        said = self.target.clean(words(answer.get("error"), _READ))
-        return said[:_MESSAGE_LENGTH] or "no reason given"
+        reason = self.target.clean(words(answer.get("error"), _READ))
+        return reason[:_MESSAGE_LENGTH] or "no reason given"
 
 
 async def _then(body: bytes, meanwhile: Callable[[], object]) -> AsyncIterator[bytes]:

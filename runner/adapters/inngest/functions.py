@@ -72,9 +72,9 @@ async def _by_graphql(get: Get) -> AsyncIterator[Function]:
 
 
 async def _paged(get: Get, path: str) -> AsyncIterator[dict[str, Any]]:
-    asked: dict[str, Any] = {"limit": _PAGE}
+    params: dict[str, Any] = {"limit": _PAGE}
     for _ in range(_PAGES):
-        response, body = await get(path, asked)
+        response, body = await get(path, params)
         page = object_of(body)
         data, paging = page.get("data") or [], page.get("page")
         if response.status_code != 200 or not isinstance(paging, dict):
@@ -82,9 +82,9 @@ async def _paged(get: Get, path: str) -> AsyncIterator[dict[str, Any]]:
         for one in _objects(data):
             yield one
         cursor = paging.get("cursor") if paging.get("hasMore") else None
-        if not isinstance(cursor, str) or len(cursor) > _CURSOR or cursor == asked.get("cursor"):
+        if not isinstance(cursor, str) or len(cursor) > _CURSOR or cursor == params.get("cursor"):
             return
-        asked["cursor"] = cursor
+        params["cursor"] = cursor
 
 
 def _function(

@@ -37,7 +37,7 @@ class HttpJobsApi:
     _lists: RunLists = field(init=False)
     _cache_buster: Any = field(default_factory=count)
     _batches: dict[str, Sequence[str]] = field(default_factory=dict)
-    _said_of_batches: bool = False
+    _warned_of_batches: bool = False
 
     def __post_init__(self) -> None:
         self._keys = list(self.target.signing_keys)
@@ -115,8 +115,8 @@ class HttpJobsApi:
                 found = list(json_of(body)["data"]["runTrigger"]["IDs"])
         if not are_ids(found):
             raise no_ids(self.target.name, response.status_code)
-        if not found and not self._said_of_batches:
-            self._said_of_batches = True
+        if not found and not self._warned_of_batches:
+            self._warned_of_batches = True
             self.retry.note(
                 f"a function takes events in batches, and {self.target.name} names one event of "
                 "each batch: what came of the others is not known"
@@ -171,7 +171,7 @@ class HttpJobsApi:
         status = answer.get("status")
         if status == 404:
             return []
-        says = f"it says: {self._said(answer['error'])}"
+        says = f"it says: {self._reason(answer['error'])}"
         if isinstance(status, int) and (status == 429 or status >= 500):
             raise Unanswered(says, maybe_taken=False)
         raise TargetError(f"asking {self.target.name} for jobs: {says}")
@@ -193,7 +193,7 @@ class HttpJobsApi:
             batch=is_id(run.get("batch_id")),
         )
 
-    def _said(self, error: object) -> str:
+    def _reason(self, error: object) -> str:
         return self.target.clean(words(error, 10 * MESSAGE_LENGTH))[:MESSAGE_LENGTH]
 
     def _message(self, run: dict[str, Any]) -> str | None:

@@ -72,8 +72,8 @@ class RunLists:
                 self._ahead = ahead if abs(ahead) < _SKEW else 0.0
             found: list[Listed] = []
             for query in _LISTS:
-                asked = {**query, **_only(of)}
-                found += await self._all(asked, min(moment, time.time()) + self._ahead, read_on)
+                params = {**query, **_only(of)}
+                found += await self._all(params, min(moment, time.time()) + self._ahead, read_on)
         except _NoLists:
             return None
         return found
@@ -83,10 +83,12 @@ class RunLists:
     ) -> list[Listed]:
         start = datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")
         found: list[Listed] = []
-        asked = {**query, "timeField": "queuedAt", "from": start, "order": "asc"}
+        params = {**query, "timeField": "queuedAt", "from": start, "order": "asc"}
         cursor: str | None = None
         while True:
-            page = await self._fitting({**asked, **({"cursor": cursor} if cursor else {})}, read_on)
+            page = await self._fitting(
+                {**params, **({"cursor": cursor} if cursor else {})}, read_on
+            )
             for run in page.get("data") or ():
                 found += self._listed(run)
             paging = page["page"]

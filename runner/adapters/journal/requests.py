@@ -43,8 +43,10 @@ ORDER BY number
 """
 
 
-def begin(connection: Connection, run_id: str, lease: Lease, chunk: Chunk, seen: Control) -> bool:
-    """False where other control requests have come than those `seen`. Raises `LeaseLost`."""
+def begin(
+    connection: Connection, run_id: str, lease: Lease, chunk: Chunk, control: Control
+) -> bool:
+    """False where other control requests have come than `control`. Raises `LeaseLost`."""
     written = connection.change(
         _BEGIN,
         run=run_id,
@@ -60,9 +62,9 @@ def begin(connection: Connection, run_id: str, lease: Lease, chunk: Chunk, seen:
         base=chunk.base,
         name=lease.name,
         token=lease.token,
-        wanted=seen.wanted or "",
-        batch_size=-1 if seen.batch_size is None else seen.batch_size,
-        delay=-1.0 if seen.delay is None else seen.delay,
+        wanted=control.wanted or "",
+        batch_size=-1 if control.batch_size is None else control.batch_size,
+        delay=-1.0 if control.delay is None else control.delay,
     )
     if written == 1:
         return True

@@ -81,9 +81,9 @@ class JournalWriter(JournalReader):
         with self._writing():
             pass
 
-    def begin_chunk(self, chunk: Chunk, seen: Control) -> bool:
+    def begin_chunk(self, chunk: Chunk, control: Control) -> bool:
         with self._database.write() as connection:
-            return requests.begin(connection, self.run_id, self._lease, chunk, seen)
+            return requests.begin(connection, self.run_id, self._lease, chunk, control)
 
     def accept(self, chunk: Chunk, answer: Answer) -> None:
         self.settle()

@@ -87,14 +87,14 @@ def create_app(pages: Pages, assets: Mapping[str, str], *, token: str | None = N
 
 async def _changes(pages: Pages, run_id: str | None) -> AsyncIterator[str]:
     """Server-sent events: ``change`` whenever the page has, ``end`` once it never will again."""
-    seen, silent = None, 0
+    shown, silent = None, 0
     while True:
         try:
             mark = await to_thread.run_sync(pages.mark, run_id)
         except BackfillError:
             return  # the browser connects again by itself
-        if mark != seen:
-            seen, silent = mark, 0
+        if mark != shown:
+            shown, silent = mark, 0
             yield "event: change\ndata: \n\n"
         if mark.final:
             yield "event: end\ndata: \n\n"

@@ -36,8 +36,8 @@ from runner.spec.secrets import redact
 
 PATH = "/api/inngest"
 _AT_ONCE = 32  # requests served at once; each has a thread
-_SAID_AGAIN = 60.0  # seconds after which a reason to refuse is logged once more
-_LOOKED = 1.0  # ... for which what /readyz has found out is good: anybody may ask it
+_LOG_AGAIN = 60.0  # seconds after which a reason to refuse is logged once more
+_CHECK_AGAIN = 1.0  # ... for which what /readyz has found out is good: anybody may ask it
 
 _Sdk: TypeAlias = Callable[[dict[str, object], Any], Mapping[str, Any]]
 
@@ -112,7 +112,7 @@ class _Door:
     log: logging.Logger
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_AT_ONCE))
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _said: dict[str, float] = field(default_factory=dict)
+    _logged_at: dict[str, float] = field(default_factory=dict)
 
     async def answer(self, request: Request) -> Response:
         body, method = await request.body(), "GET" if request.method == "HEAD" else request.method
@@ -124,7 +124,7 @@ class _Door:
         in_band = request.headers.get("x-inngest-sync-kind") == "in_band" and not self.unsigned
         if method == "PUT" and not in_band:
             return await self._register()
-        return await self._carried_out(method, request, body)
+        return await self._driven(method, request, body)
 
     def _is_open(self, method: str) -> bool:
         return self.unsigned and not (method == "PUT" and self.signatures.keys)
@@ -137,8 +137,8 @@ class _Door:
     def _say(self, method: str, why: str) -> None:
         now = time.monotonic()
         kind = why.partition(" is ")[0]  # an age changes with each request
-        if now - self._said.get(kind, -_SAID_AGAIN) >= _SAID_AGAIN:
-            self._said[kind] = now
+        if now - self._logged_at.get(kind, -_LOG_AGAIN) >= _LOG_AGAIN:
+            self._logged_at[kind] = now
             self.log.warning("refused a %s request: %s", method, why)
 
     async def _register(self) -> Response:
@@ -150,7 +150,7 @@ class _Door:
             return _answer({"message": "Not registered: the log of this process says why."}, 500)
         return _answer({"message": "Registered at the address that this process was given."}, 200)
 
-    async def _carried_out(self, method: str, request: Request, body: bytes) -> Response:
+    async def _driven(self, method: str, request: Request, body: bytes) -> Response:
         given: dict[str, object] = {
             "http": {
                 "method": method,
@@ -174,7 +174,7 @@ class _Health:
     registration: Registration | None
     log: logging.Logger
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _looked: float = -_LOOKED
+    _checked_at: float = -_CHECK_AGAIN
     _found: str | None = None
 
     async def alive(self, _: Request) -> Response:
@@ -188,11 +188,11 @@ class _Health:
 
     async def _why(self) -> str | None:
         async with self._one:
-            if time.monotonic() - self._looked >= _LOOKED:
+            if time.monotonic() - self._checked_at >= _CHECK_AGAIN:
                 found = await to_thread.run_sync(self.missing)
                 if found is not None and found != self._found:
                     self.log.warning("not ready: %s", redact(found))
-                self._found, self._looked = found, time.monotonic()
+                self._found, self._checked_at = found, time.monotonic()
         if self._found is not None:
             return "the state cannot be reached, or is not that of the runs"
         if self.registration is not None and self.registration.trouble is not None:

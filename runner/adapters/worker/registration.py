@@ -117,7 +117,7 @@ class Registration:
     async def _send(self) -> tuple[httpx.Response, bytes]:
         """The request that the SDK makes itself where a framework has it do so: it takes the
         address of whoever asks for that, and keeps the server's status to itself."""
-        told = {
+        registration = {
             "appname": APP_ID,
             "deploytype": "ping",
             "framework": "starlette",
@@ -133,7 +133,7 @@ class Registration:
         for key in keys or [""]:
             shown = {"authorization": f"Bearer {bearer(key)}"} if key else {}
             answer, body = await self._exchange(
-                "POST", "/fn/register", json=told, headers=headers | shown
+                "POST", "/fn/register", json=registration, headers=headers | shown
             )
             if answer.status_code not in (401, 403):
                 break
@@ -178,5 +178,7 @@ def _judged(answer: httpx.Response, content: bytes) -> str | None:
         body = None
     if answer.is_success and isinstance(body, dict):
         return None
-    said = body.get("error") if isinstance(body, dict) else None
-    return redact(f"the server answers {answer.status_code}: {said or 'is it an Inngest server?'}")
+    reason = body.get("error") if isinstance(body, dict) else None
+    return redact(
+        f"the server answers {answer.status_code}: {reason or 'is it an Inngest server?'}"
+    )
