@@ -84,7 +84,7 @@ def apply(session: Session, plans: Sequence[BackfillPlan], options: ApplyOptions
 def adopt(
     session: Session, plans: Sequence[BackfillPlan], options: ApplyOptions, why: str
 ) -> list[LedgerEntry]:
-    """Put plans into the ledger that were carried out before it was kept; nothing is sent.
+    """Put plans into the ledger whose work was done before it was kept; nothing is sent.
 
     Raises `StalePlan` where one is applied already, and `Incomplete` where a run of it is open.
     """

@@ -26,7 +26,7 @@ def pause(session: Session, run: str) -> RunState:
     if record.status != "running":
         raise UsageError(f"run {record.id} is not under way: it is {record.status}")
     if state.holder is None:
-        hint = f"`backfill resume {record.id}` carries it on"
+        hint = f"`backfill resume {record.id}` continues it"
         raise UsageError(f"run {record.id} is not under way: no process holds it", hint=hint)
     session.store.request_pause(record.id)
     return state

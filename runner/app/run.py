@@ -390,7 +390,7 @@ def _before_answer(session: Session, plan: ExecutionPlan, target: Target) -> Non
         run_id = unfinished.record.id
         session.reporter.note(
             f"run {run_id} of this plan has not come to its end: `backfill resume {run_id}` "
-            "carries it on; this is a new run, which sends everything again"
+            "continues it; this is a new run, which sends everything again"
         )
 
 
@@ -436,7 +436,7 @@ def _may_go_on(session: Session, state: RunState) -> bool:
     left = f"it is left to the workers ({submission.due})" if submission and state.parked else None
     if holder and record.wanted == "pause":
         store.withdraw_pause(record.id)
-        say(f"run {record.id} goes on: {left or f'{holder} carries it out'}")
+        say(f"run {record.id} goes on: {left or f'{holder} drives it'}")
         return False
     if left and submission and not submission.late:
         hint = f"`backfill status {record.id} --watch` follows it, `backfill cancel` ends it"
@@ -558,7 +558,7 @@ def _failed_events(
 
 
 def _follows(record: RunRecord) -> bool:
-    """A run that was sent and not followed, and is carried on all the same, is followed now."""
+    """A run that was sent and not followed, and is resumed all the same, is followed now."""
     return record.follow or record.status in ("sent", "failed")
 
 

@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     "--baseline",
     multiple=True,
     metavar="NAME",
-    help="Put this plan into the ledger as applied, and send nothing: it was carried out before.",
+    help="Put this plan into the ledger as applied, and send nothing: its work was done before.",
 )
 @click.option(
     "--reason", metavar="TEXT", default="", help="With --baseline: why, for whoever asks later."

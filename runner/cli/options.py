@@ -474,6 +474,6 @@ def refuse_detached() -> None:
     for name in ("summary_file", "pause_file", "grace"):
         if given(name):
             option = f"--{name.replace('_', '-')}"
-            message = f"{option} does nothing with --detach: the run is carried out elsewhere"
+            message = f"{option} does nothing with --detach: the run is driven elsewhere"
             hint = "`backfill pause` holds it there; `serve --grace` is the workers'"
             raise UsageError(message, hint=hint)

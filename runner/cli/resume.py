@@ -71,7 +71,7 @@ def resume_command(
     detach: bool,
     options: RunOptions,
 ) -> int:
-    """Carry on RUN (its id, the beginning of it, or `latest`) where it ended.
+    """Go on with RUN (its id, the beginning of it, or `latest`) where it ended.
 
     What was sent is not sent again; a request whose answer was lost is made again with the same
     ids, which the server takes once. What was sent must still be what the plan begins with; limits

@@ -76,7 +76,7 @@ def run_command(
     PLAN is a plan file, or a plan that `backfill plan --out` has saved: that is sent exactly as it
     was reviewed, once, and refused (5) where it has expired or anything it was made of has changed.
 
-    Every send is written to a journal first: after ^C or a crash, `backfill resume` carries on.
+    Every send is written to a journal first: after ^C or a crash, `backfill resume` goes on.
 
     With --detach it is checked, previewed and refused in the same way; then it is a run of the
     workers, processes of `backfill serve` with the same state, and goes on when this command has

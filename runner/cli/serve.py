@@ -100,7 +100,7 @@ def serve_command(
     *,
     listed: bool,
 ) -> None:
-    """Carry out runs that were submitted: a function of the Inngest server that the environment
+    """Drive runs that were submitted: a function of the Inngest server that the environment
     names, at /api/inngest; /healthz and /readyz say how this process is.
 
     The engine waits between batches, and this process works only when something is to be sent or

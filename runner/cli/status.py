@@ -40,9 +40,9 @@ def status_command(session: Session, run: str, form: str, *, watch: bool) -> int
     """Show where RUN stands: its stages, what it waits for, how long it will take, what failed;
     and how every `backfill sync` that writes to this state is.
 
-    RUN is an id, the beginning of one, or `latest`. It may be carried out by any process on any
+    RUN is an id, the beginning of one, or `latest`. It may be driven by any process on any
     machine that writes to this state store. Without --watch the exit status is 0; with it, it is
-    that of the run (7 where no process carries it out any more).
+    that of the run (7 where no process drives it any more).
     """
     store = session.reader
     syncs = store.syncs()
@@ -66,7 +66,7 @@ def _print(view: RunView | None, syncs: Sequence[SyncRecord], form: str) -> None
 
 
 def _watch(store: StateReader, record: RunRecord, form: str) -> RunView:
-    """Tell of every change, as the process that carries the run out does."""
+    """Tell of every change, as the process that drives the run does."""
     told: dict[int, StageRecord] = {}
     noted, unattended = 0, None
     with display(form) as observer:

@@ -69,7 +69,7 @@ class Follower:
         self._added.set()
 
     def restore(self, events: Iterable[SentEvent], step: Step | None) -> None:
-        """Watch what a run that is carried on has open. Its time starts anew, unless this is but
+        """Watch what a resumed run has open. Its time starts again, unless this is but
         the next step: that knows which jobs were there, and nothing is given up before a look.
         """
         self.add(events)

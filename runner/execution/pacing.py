@@ -85,7 +85,7 @@ _LONGEST_WAIT = 15.0  # seconds: no wait may outlast a lease
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Where a run stands while no process carries it out. Times: seconds since 1970.
+    """Where a run stands while no process drives it. Times: seconds since 1970.
 
     `stage`, `pace`: how fast a stage goes, see `Pace.kept`; `left`: how many events are left of a
     batch that was begun. `what`, `since`: what is asked again and again, and since when. `life`:
@@ -144,10 +144,10 @@ class Waits:
 
 @dataclass(slots=True)
 class Step(Waits):
-    """The waits of a run that is carried out in steps; `before` is where the last one ended.
+    """The waits of a run that is driven in steps; `before` is where the last one ended.
 
-    `submitted_at`: when the run was submitted, since 1970; `failed` and `ended`: what had come of its
-    events before that, which does not count against its limits.
+    `submitted_at`: when the run was submitted, since 1970; `failed` and `ended`: what had come of
+    its events before that, which does not count against its limits.
     """
 
     before: Checkpoint | None = None

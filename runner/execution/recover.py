@@ -1,4 +1,4 @@
-"""What a run that is carried on finds open: requests without an answer, events without an end."""
+"""What a resumed run finds open: requests without an answer, events without an end."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Counted(NamedTuple):
 
 
 def counted(plan: ExecutionPlan, journal: Journal, step: Step | None) -> Counted:
-    """A step goes on counting where the last one ended; who resumes a run starts anew."""
+    """A step goes on counting where the last one ended; a resume starts from 0."""
     if step is None or not plan.max_failures:
         return Counted(0, 0)
     unanswered = sum(len(chunk.positions) for chunk in journal.unanswered())

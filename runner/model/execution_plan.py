@@ -164,7 +164,7 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ExecutionPlan:
-    """Exactly what will be sent, in which order, at which pace, and what is left out and why.
+    """Exactly what will be sent, in which order, at which pace, and what is skipped and why.
 
     The preview prints it and the run sends it; `digest` covers everything that decides what
     is sent. A value: building it or reading it does no I/O. `answered_at`: when (ISO 8601) the

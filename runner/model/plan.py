@@ -183,7 +183,7 @@ class OrderKey:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """What is left out, and why; `item` is None where the whole operation is."""
+    """What is skipped, and why; `item` is None where the whole operation is."""
 
     operation: str
     item: str | None

@@ -1,4 +1,4 @@
-"""What a journal tells of a run to those who did not carry it out. Times: seconds since 1970."""
+"""What a journal tells of a run to those who did not drive it. Times: seconds since 1970."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ class Submission(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """A run, `holder`: who carries it out, None where nobody does; `submission`: None where it is
+    """A run, `holder`: who drives it, None where nobody does; `submission`: None where it is
     not left to the workers."""
 
     record: RunRecord
@@ -207,7 +207,7 @@ class RunLine:
 class RunView:
     """A run as its journal has it; `holder` and `submission` as in `RunState`. `made_good`: the
     events, by position, that failed and whose work a later attempt has done. `silent`: since when
-    nobody carries out a run that is not at its end, as far as that is known."""
+    nobody drives a run that is not at its end, as far as that is known."""
 
     record: RunRecord
     holder: str | None

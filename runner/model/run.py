@@ -18,7 +18,7 @@ Outcome = Literal[
 ENDED = frozenset({"completed", "failed", "cancelled", "overflowed", "skipped"})
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)  # in the order in which they are shown
 FAILURES: frozenset[Outcome] = frozenset(OUTCOMES) - {"completed"}
-# No verdict yet: a run that is carried on looks again.
+# No verdict yet: a resumed run looks again.
 UNDECIDED: frozenset[Outcome] = frozenset({"timed_out", "unknown"})
 
 

@@ -84,9 +84,7 @@ class PlainLines(Notes):
                 self._say(stage)
 
     def started(self, run_id: str, plan: ExecutionPlan | RunHead) -> None:
-        self._print(
-            f"run {run_id} of {visible(plan.name)} (backfill resume {run_id} carries it on)"
-        )
+        self._print(f"run {run_id} of {visible(plan.name)} (backfill resume {run_id} continues it)")
 
     def progress(self, progress: StageRecord) -> None:
         with self._lock:
@@ -147,7 +145,7 @@ class LiveDisplay:
         self._live.stop()
 
     def started(self, run_id: str, plan: ExecutionPlan | RunHead) -> None:
-        self._console.print(f"run {run_id} (^C stops it, backfill resume {run_id} carries it on)")
+        self._console.print(f"run {run_id} (^C stops it, backfill resume {run_id} continues it)")
         self._stages = {
             stage.number: StageRecord(stage.number, stage.operation, stage.total)
             for stage in plan.stages

@@ -183,7 +183,7 @@ def _waited(wait: Waited, names: dict[int, str]) -> str:
 
 def _hints(view: RunView, state: str) -> list[str]:
     run_id = view.record.id
-    lines = [f"run {run_id}" + (f", carried out by {visible(view.holder)}" if view.holder else "")]
+    lines = [f"run {run_id}" + (f", driven by {visible(view.holder)}" if view.holder else "")]
     if view.record.parent:
         lines.append(f"it retries run {visible(view.record.parent)}")
     if view.retries:
@@ -347,7 +347,7 @@ def _record(record: RunRecord, holder: str | None) -> dict[str, Any]:
         "planned": record.planned,
         "started_at": _time(record.started_at),
         "ended_at": _time(record.ended_at),
-        "carried_out_by": holder,
+        "driven_by": holder,
         "reason": record.reason and redact(record.reason),
         "parent": record.parent,
         "baseline": record.baseline and redact(record.baseline),

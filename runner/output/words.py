@@ -45,7 +45,7 @@ _NONE_JUST_NOW = "no worker is at it just now; if none comes"
 
 
 def state(record: RunRecord, holder: str | None) -> str:
-    """The run's status, but ``dead`` where it should be under way and no process carries it out,
+    """The run's status, but ``dead`` where it should be under way and no process drives it,
     and ``baseline`` where none was needed."""
     if record.baseline:
         return "baseline"
@@ -100,9 +100,9 @@ def _span(seconds: float) -> str:
 
 
 def nobody(view: RunView) -> str:
-    """That no process carries the run out, since when, and what to do."""
+    """That no process drives the run, since when, and what to do."""
     since = f"; the last sign of life was at {moment(view.silent)} UTC" if view.silent else ""
-    return f"no process carries it out: backfill resume {view.record.id}{since}"
+    return f"no process drives it: backfill resume {view.record.id}{since}"
 
 
 def moment(at: float) -> str:

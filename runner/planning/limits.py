@@ -19,7 +19,7 @@ def to_raise(until: Until, rounds: Sequence[Round], worked: float) -> str | None
 
 
 def resume_command(view: RunView) -> str:
-    """What carries the run on, also where a limit of it has been reached."""
+    """What continues the run, also where a limit of it has been reached."""
     command = f"backfill resume {view.record.id}"
     if view.record.status != "incomplete" or view.record.reason is None:
         return command

@@ -44,7 +44,7 @@ def test_a_run_in_another_process_is_seen_while_it_goes_on_and_afterwards(
         until(three_are_done)
         now = state_of(backfill)
         assert (now["state"], now["status"]) == ("running", "running")
-        assert str(process.pid) in str(now["carried_out_by"])
+        assert str(process.pid) in str(now["driven_by"])
         stage = now["stages"][0]  # type: ignore[index]
         assert (stage["sent"], stage["running"], stage["batches"]) == (4, 1, 2)
         assert stage["waiting"] == "for its jobs to end"
@@ -63,7 +63,7 @@ def test_a_run_in_another_process_is_seen_while_it_goes_on_and_afterwards(
         assert (suites.get("tests"), suites.get("failures")) == ("5", "1")
         dead = backfill("status").out
         assert dead.startswith("DEAD  test")
-        assert "no process carries it out: backfill resume" in dead
+        assert "no process drives it: backfill resume" in dead
         assert backfill("status", "--watch").status == 7
 
 

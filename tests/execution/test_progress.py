@@ -44,7 +44,7 @@ def test_rejected_events_are_not_running(tmp_path: Path) -> None:
 def test_what_ends_before_its_stage_is_gone_through_again_makes_nothing_negative(
     tmp_path: Path, followed: bool
 ) -> None:
-    """A run that is carried on has events open in stages that it has not come to yet."""
+    """A resumed run has events open in stages that it has not come to yet."""
     plan = make_plan(tmp_path, repos(3) + "operations: [fire]\n")
     observer = Recorder()
     known = {1: StageFigures(3, {"completed": 1})}

@@ -1,4 +1,4 @@
-"""Random schedules of faults, and runs that are carried on until they have come through them."""
+"""Random schedules of faults, and runs that are resumed until they have come through them."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def test_every_note_has_its_line() -> None:
 def test_the_start_says_how_to_carry_the_run_on(plan: ExecutionPlan) -> None:
     out = io.StringIO()
     PlainLines(out).started("RUN1", plan)
-    assert out.getvalue() == "run RUN1 of test (backfill resume RUN1 carries it on)\n"
+    assert out.getvalue() == "run RUN1 of test (backfill resume RUN1 continues it)\n"
 
 
 def test_the_live_display_leaves_the_final_state_of_every_stage(

@@ -137,7 +137,7 @@ def test_a_run_whose_process_died_says_how_to_go_on(
         page.goto(f"{site}/runs/latest")
         process.kill()
         process.wait()
-        page.get_by_text("No process carries this run out any more").wait_for(timeout=20_000)
+        page.get_by_text("No process drives this run any more").wait_for(timeout=20_000)
     assert "dead" in page.inner_text("h1")
 
 

@@ -125,7 +125,7 @@ class World:
         return client
 
     def submit(self, plan: ExecutionPlan, run_id: str = "RUN1", **options: Any) -> list[Ran]:
-        """Write the run down, ask for it, and carry it out to its end."""
+        """Write the run down, ask for it, and drive it to its end."""
         self.write_down(plan, run_id)
         return self.carry_on(plan, run_id, **options)
 

@@ -117,7 +117,7 @@ def at(moment: Callable[[], bool], act: Callable[[], None]) -> threading.Thread:
 def test_killed_in_its_middle_a_worker_loses_and_doubles_nothing(
     state: str, tmp_path: Path, warm: str, backfill: Backfill, request: pytest.FixtureRequest
 ) -> None:
-    """SIGKILL in a step; another process carries the run on."""
+    """SIGKILL in a step; another process continues the run."""
     shared = request.getfixturevalue("new_schema")("state") if state == "postgresql" else None
     plan = write_plan(tmp_path, repos(30) + "operations: [sync]\nbatch_size: 3\ndelay: 100ms\n")
     with ExitStack() as stack:

@@ -57,7 +57,7 @@ def test_waiting_for_a_first_worker(tmp_path: Path, site: Site, backfill: Backfi
     run_id = submit(backfill, site, write_plan(tmp_path, repos(2) + "operations: [sync]\n"))
     told = Told(backfill, site)
     assert told.text.startswith("RUNNING")
-    assert told.json["carried_out_by"] == "nobody yet: it waits for a worker"
+    assert told.json["driven_by"] == "nobody yet: it waits for a worker"
     assert "--detach" not in told.text + told.page
 
     silent(site, 60)
@@ -97,7 +97,7 @@ def test_from_the_moment_it_is_due_on_a_run_is_said_to_be_due(
         between_two_steps(site, run_id, due)
         times.add(moment(due))
         said = backfill("status", "--format", "json", env=site.env).out
-        assert json.loads(said)["carried_out_by"] in {f"the workers, {words} {at}" for at in times}
+        assert json.loads(said)["driven_by"] in {f"the workers, {words} {at}" for at in times}
 
 
 def test_sentences_about_a_run_that_no_worker_is_at_do_not_speak_of_a_process(
@@ -168,7 +168,7 @@ def test_a_run_that_nobody_comes_for_is_asked_for_once_more(
 
     again = backfill("resume", run_id, "--detach", env=site.env)
     assert again.status == 0, again.err
-    assert Told(backfill, site).json["carried_out_by"] == "nobody yet: it waits for a worker"
+    assert Told(backfill, site).json["driven_by"] == "nobody yet: it waits for a worker"
     until(lambda: bool(site.engine.events))
     site.engine.events.append(lost)  # late, and not lost
     site.serve()
@@ -199,10 +199,10 @@ def test_under_way_it_is_the_workers_process_and_between_two_steps_the_workers(
     under_way = backfill("status", "--format", "json", env=site.env)
     engine.join()
     assert ran[0].output["status"] == "completed", ran[0].error
-    assert f"(process {worker.pid})" in json.loads(under_way.out)["carried_out_by"]
+    assert f"(process {worker.pid})" in json.loads(under_way.out)["driven_by"]
     assert between
     for told in between:
-        assert re.match(r"the workers, (next at|due since) ", told.json["carried_out_by"])
+        assert re.match(r"the workers, (next at|due since) ", told.json["driven_by"])
         assert "--detach" not in told.text
 
 

@@ -53,7 +53,7 @@ class Retry:
                 await self.sleep(wait)
             if wait is None or self.stopped():
                 self._is_back()
-                hint = "once it answers again, `backfill resume` carries the run on"
+                hint = "once it answers again, `backfill resume` continues the run"
                 raise TargetDown(f"{what}: {fault}", hint=hint) from None
 
     def _tell(self, fault: Unanswered, wait: float, left: float) -> None:

@@ -56,7 +56,7 @@ class Target:
 
     @property
     def address(self) -> str:
-        """Where events really go; a run is carried on only where this is the same."""
+        """Where events really go; a run is resumed only where this is the same."""
         return " ".join(filter(None, (self.events, self.api, self.environment)))
 
     def clean(self, text: str) -> str:

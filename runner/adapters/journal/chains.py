@@ -194,7 +194,7 @@ def _family(connection: Connection, run_id: str) -> _Family:
         if attempt.run == run_id:
             own[attempt.unit] = attempt
     for going_on in requests.unsettled(connection, root):
-        if going_on.position in latest:  # a run that is carried on has taken it up again
+        if going_on.position in latest:  # a resumed run has taken it up again
             latest[going_on.position] = _Attempt(
                 inf, root, going_on.position, going_on.position, None
             )

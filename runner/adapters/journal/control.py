@@ -1,4 +1,4 @@
-"""What is written by those who do not carry a run out, and so by no lease: requests to a run, which
+"""What is written by those who do not drive a run, and so by no lease: requests to a run, which
 its process obeys, and what is followed in git."""
 
 from __future__ import annotations

@@ -185,7 +185,7 @@ class Database:
 
 
 _SENT = "what was sent is in it"
-_DISK = f"free some disk; {_SENT}, and `backfill resume` carries the run on"
+_DISK = f"free some disk; {_SENT}, and `backfill resume` continues the run"
 _OTHERWISE = f"{_SENT}; free the disk or the lock, or name another with --state"
 _HINTS = {
     "full": _DISK,
@@ -319,7 +319,7 @@ class _Postgresql:
 
     def explain(self, error: Exception) -> tuple[str, str]:
         return self._url.clean(driver.first_line(error)), (
-            "nothing is sent while it is away; once it is back, `backfill resume` carries on what "
+            "nothing is sent while it is away; once it is back, `backfill resume` continues what "
             "was under way"
         )
 

@@ -19,7 +19,7 @@ from runner.model import Submission
 from runner.spec.units import format_duration
 
 WORKERS = "the workers"  # the holder of a lease that waits for its next step
-PARKED = "none"  # the machine of a lease that waits for its run to be carried on: see `park`
+PARKED = "none"  # the machine of a lease that waits for its run to be continued: see `park`
 LATE = 900.0  # seconds that workers may be late for a run that is left to them
 SECONDS = 60.0  # without a sign of life, after which anybody may take a lease over
 
@@ -90,7 +90,7 @@ def acquire(database: Database, name: str, run_id: str, *, worker: bool = False)
 
 
 def park(lease: Lease, until: float, holder: str) -> Lease:
-    """Leave the lease to whoever carries the run on, at `until` (seconds since 1970): nobody else
+    """Leave the lease to whoever continues the run, at `until` (seconds since 1970): nobody else
     may send for its plan meanwhile, and `acquire` gives it to who does.
 
     As it is then: whoever parks it has lost it. Raises `LeaseLost`.
@@ -160,7 +160,7 @@ def _held(held: Any) -> LockHeld:
 
 
 def _described(held: Any) -> str:
-    """Who carries the run out, or is to."""
+    """Who drives the run, or is to."""
     if held.machine == PARKED:
         none_came = "; none has come yet" if _is_silent(held) else ""
         return f"{held.holder}{_due(held)}{none_came}"

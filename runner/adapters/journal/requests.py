@@ -170,7 +170,7 @@ def going_on(connection: Connection, run_id: str) -> dict[int, tuple[Job, ...]]:
 
 
 def reopen_undecided(connection: Connection, run_id: str) -> None:
-    """A run that is carried on looks again at the jobs it had given up waiting for."""
+    """A resumed run looks again at the jobs it had given up waiting for."""
     within, given = listed("kind", UNDECIDED)
     connection.change(
         f"""UPDATE chunks SET failed = failed - (

@@ -89,7 +89,7 @@ class StateReader:
         return self.run_state(run_id).record
 
     def run_state(self, run_id: str) -> RunState:
-        """The same, with who carries it out, and how it is where it is left to the workers."""
+        """The same, with who drives it, and how it is where it is left to the workers."""
         beginning = "" if run_id == "latest" else run_id.upper()
         query = f"""{_STATE} WHERE substr(runs.id, 1, :length) = :beginning
         ORDER BY runs.started_at DESC LIMIT 2"""
@@ -261,7 +261,7 @@ class Store(StateReader):
         return leases.acquire(self._database, f"{plan} -> {address}", run_id, worker=worker)
 
     def park(self, lease: Lease, until: float, holder: str) -> Lease:
-        """Leave a run to whoever carries it on at `until`; its lease, which is no longer ours."""
+        """Leave a run to whoever continues it at `until`; its lease, which is no longer ours."""
         return leases.park(lease, until, holder)
 
     def start(self, run_id: str, plan: ExecutionPlan, lease: Lease, **record: Any) -> JournalWriter:
@@ -302,7 +302,7 @@ class Store(StateReader):
         *,
         follow: bool | None = None,
     ) -> JournalWriter:
-        """The journal of a run that is carried on with `plan`, no longer paused; `follow`: from now
+        """The journal of a resumed run with `plan`, no longer paused; `follow`: from now
         on its jobs are followed, or not; None: as before."""
         with self._database.write() as connection:
             lease.renew(connection)

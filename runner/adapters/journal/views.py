@@ -172,7 +172,7 @@ def _stage(
     driven: Driven,
     now: float | None,
 ) -> StageRecord:
-    """`now`: None where nobody carries the run out: nothing is waited for, and nothing is left."""
+    """`now`: None where nobody drives the run: nothing is waited for, and nothing is left."""
     done = record.sent >= record.total and not record.running
     if now is None:
         return replace(record, done=done)

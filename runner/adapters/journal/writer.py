@@ -1,4 +1,4 @@
-"""The journal of one run, for the process that carries it out."""
+"""The journal of one run, for the process that drives it."""
 
 from __future__ import annotations
 

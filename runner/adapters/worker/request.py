@@ -9,7 +9,7 @@ EVENT = "backfill/run.requested"
 
 
 def event_of(data: Mapping[str, Any]) -> dict[str, Any]:
-    """As the Event API takes it. Its id says which run, for the how-manieth time, which part: asked
+    """As the Event API takes it. Its id says which run, for which time, which step: asked
     for once more, the server drops it."""
     id_ = f"backfill:{data['run']}:{data.get('asked_at') or 0:.0f}:{data.get('part') or 0}"
     return {"name": EVENT, "id": id_, "data": dict(data)}
