@@ -9,6 +9,7 @@
 Importing it is cheap: what is used is loaded when it is first named.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from runner.version import __version__ as __version__
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name == "__all__" or name[:1].isupper():
-        from runner import api
-
+        api = import_module("runner.api")
         if name == "__all__":
             return [*api.__all__, "__version__"]
         if name in api.__all__:
