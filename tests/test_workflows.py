@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -157,7 +158,7 @@ def test_a_pull_request_gets_one_comment_which_is_brought_up_to_date(
 def test_a_persons_token_finds_that_persons_comment(branch: Checkout, github: CommentApi) -> None:
     github.login = "a-person"
     github.add("<!-- backfill diff --> of another bot", author="somebody")
-    (_, tell, _) = steps("review-plans.yml")
+    (_, _, tell, _) = steps("review-plans.yml")
     for _ in range(2):
         assert branch.step(tell).returncode == 0
     assert len(github.comments) == 2
@@ -166,7 +167,7 @@ def test_a_persons_token_finds_that_persons_comment(branch: Checkout, github: Co
 def test_changes_that_are_taken_back_are_said_in_the_comment_that_is_there(
     branch: Checkout, github: CommentApi
 ) -> None:
-    (_, tell, _) = steps("review-plans.yml")
+    (_, _, tell, _) = steps("review-plans.yml")
     assert branch.step(tell).returncode == 0
     branch.git("reset", "-q", "--hard", "origin/main")
     assert branch.step(tell).returncode == 0
@@ -190,7 +191,7 @@ def test_an_invalid_plan_fails_the_check_with_an_annotation_and_is_in_the_commen
 ) -> None:
     write_plan(branch.plans, "repos: [nonsense]\n" + SYNC)
     branch.commit()
-    (check, tell, _) = steps("review-plans.yml")
+    (check, _, tell, _) = steps("review-plans.yml")
     done = branch.step(check)
     assert done.returncode == 3
     assert "::error file=plans/plan.yaml,line=5,col=" in done.stdout
@@ -198,6 +199,40 @@ def test_an_invalid_plan_fails_the_check_with_an_annotation_and_is_in_the_commen
     (comment,) = github.bodies()
     assert "1 plan invalid, 1 plan added" in comment
     assert "plans/plan.yaml:5:9: error: `nonsense` is not a repository" in comment
+
+
+def test_a_forks_pull_request_shows_without_a_database_what_main_then_sends(
+    checkout: Checkout, github: CommentApi, tmp_path: Path
+) -> None:
+    with sqlite3.connect(tmp_path / "app.db") as database:
+        database.execute("create table r (repo text)")
+        database.executemany("insert into r values (?)", [("o/b",), ("o/a",)])
+    database.close()
+    trusted = {"BACKFILL_DATABASE_URL": f"sqlite:///{tmp_path / 'app.db'}"}
+    asked = 'repos: [{query: "select repo from r"}]\nworkspace: w\n'
+    plan = write_plan(checkout.plans, asked + SYNC)
+    checkout.commit()
+    checkout.git("update-ref", "refs/remotes/origin/main", "HEAD")
+    (record,) = steps("record-facts.yml")
+    assert checkout.step(record, **trusted).returncode == 0
+    write_plan(checkout.plans, asked + SYNC.replace("delay: 1s", "delay: 2s"))
+    checkout.commit()
+    checkout.pull_request()
+    for script in steps("review-plans.yml"):
+        done = checkout.step(script)
+        assert done.returncode == 0, done.stderr
+    (comment,) = github.bodies()
+    assert "1 plan changed" in comment
+    assert "from answers of " in comment
+    assert "from answers of " in checkout.summary.read_text()
+    shown = checkout.step(f"backfill plan {plan} --format jsonl --facts facts.json").stdout
+    sent = checkout.step(f"backfill plan {plan} --format jsonl", **trusted).stdout
+    assert (shown, shown.count("\n")) == (sent, 2)
+    write_plan(checkout.plans, asked.replace("from r", "from r order by 1") + SYNC)
+    (check, _, tell, _) = steps("review-plans.yml")
+    assert checkout.step(check).returncode == 3
+    assert checkout.step(tell).returncode == 3
+    assert "the facts have no answer to this query" in github.bodies()[0]
 
 
 @pytest.mark.parametrize(
@@ -214,7 +249,7 @@ def test_a_comment_that_cannot_be_made_is_an_error_without_the_token(
     branch: Checkout, github: CommentApi, env: dict[str, str], status: int, said: str
 ) -> None:
     github.status = 403
-    (_, tell, _) = steps("review-plans.yml")
+    (_, _, tell, _) = steps("review-plans.yml")
     done = branch.step(tell, **env)
     assert done.returncode == status
     assert said in done.stderr

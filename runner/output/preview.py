@@ -232,16 +232,7 @@ def _control(plan: ExecutionPlan) -> dict[str, object]:
     if plan.answered_at:
         found["facts_recorded_at"] = plan.answered_at
     if plan.verdicts:
-        found["policy"] = [
-            {
-                "name": verdict.name,
-                "level": verdict.level,
-                "holds": verdict.holds,
-                "reason": verdict.reason or None,
-                "message": verdict.message,
-            }
-            for verdict in plan.verdicts
-        ]
+        found["policy"] = verdicts_json(plan)
     if plan.checks:
         found["checks"] = [
             {
@@ -255,6 +246,19 @@ def _control(plan: ExecutionPlan) -> dict[str, object]:
             for check in plan.checks
         ]
     return found
+
+
+def verdicts_json(plan: ExecutionPlan) -> list[dict[str, object]]:
+    return [
+        {
+            "name": verdict.name,
+            "level": verdict.level,
+            "holds": verdict.holds,
+            "reason": verdict.reason or None,
+            "message": verdict.message,
+        }
+        for verdict in plan.verdicts
+    ]
 
 
 def totals(plan: ExecutionPlan) -> dict[str, object]:

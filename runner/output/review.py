@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TextIO
 
+from runner.model import ExecutionPlan
 from runner.output import words
 from runner.output.documents import document
 from runner.output.markdown import (
@@ -18,7 +19,7 @@ from runner.output.markdown import (
     shared_out,
     with_more,
 )
-from runner.output.preview import details, summary_markdown
+from runner.output.preview import details, summary_markdown, verdicts_json
 from runner.output.problems import format_problems, problems_json
 from runner.output.text import shortened, styled, visible
 from runner.planning.compare import Difference, PlanChange
@@ -102,6 +103,7 @@ _FATE_COLORS: dict[Fate, str] = {
     "invalid": "red",
 }
 _SAMPLES = 3
+_OPEN = 3  # plans whose changes can be read without a click
 _REVIEW_RESERVE = 500  # for the closing line
 _SECTION = 300  # what a section may take at least
 
@@ -112,6 +114,10 @@ def write_reviews(reviews: Sequence[Review], out: TextIO, *, color: bool) -> Non
         out.write(f"{fate}  {visible(_name(review))}\n")
         if review.note:
             out.write(f"{visible(review.note)}\n")
+        if review.applied:
+            out.write(f"applied already by run {review.applied}: merging will not run it\n")
+        if review.plan and review.fate != "same":
+            out.writelines(f"{visible(line)}\n" for line in words.control(review.plan))
         if review.problems:
             out.write(format_problems(review.problems, color=color) + "\n")
         elif review.fate == "changed" and review.difference:
@@ -135,7 +141,7 @@ def reviews_markdown(reviews: Sequence[Review], room: int = MAX_CHARACTERS) -> s
     room -= len(table)
     shown = [review for review in reviews if review.fate != "same"]
     shown.sort(key=lambda review: review.fate != "invalid")
-    makers = [partial(_section, review, opened=len(shown) == 1) for review in shown]
+    makers = [partial(_section, review, opened=len(shown) <= _OPEN) for review in shown]
     sections, left_out = shared_out(makers, room, _SECTION)
     if left_out:
         more = words.counted(left_out, "plan")
@@ -186,14 +192,39 @@ def _section(review: Review, room: int, *, opened: bool) -> str:
     blocks = [cell(review.note)] if review.note else []
     if review.problems:
         blocks.append(problems_block(review.problems, room - 100))
-    elif review.fate == "changed" and review.difference:
-        blocks.append(bullets(review.difference, room))
+    elif review.fate == "changed" and review.difference and review.plan:
+        about = _about(review, review.plan, room // 4)
+        warned = _warned(review.plan, room // 4)
+        left = room - sum(map(len, [*about, *warned]))
+        blocks += [*about, bullets(review.difference, left), *warned]
     elif review.plan and review.fate == "added":
-        summary = summary_markdown(review.plan, room // 4)
-        blocks += [summary, *details(review.plan, _SAMPLES, room - len(summary) - 2)]
+        about = _about(review, review.plan, room // 4)
+        blocks += [*about, *details(review.plan, _SAMPLES, room - sum(map(len, about)) - 2)]
     elif review.plan:
         blocks.append(f"It sent {code(words.totals_line(review.plan))}.")
     return folded(title, "\n\n".join(blocks), opened=opened)
+
+
+def _about(review: Review, plan: ExecutionPlan, room: int) -> list[str]:
+    """Whose it is, why, where it goes, how long that takes, and what the rules say."""
+    said = [plan.metadata[key] for key in ("owner", "reason") if key in plan.metadata]
+    facts = [cell(": ".join(map(str, said)))] if said else []
+    facts += [f"→ {code(review.target)}"] if review.target else []
+    lines = [" ".join(facts)] if facts else []
+    if review.applied:
+        again = code(f"apply --again {plan.name}")
+        run = code(review.applied)
+        lines.append(
+            f"**It was applied already (run {run}): merging will not run it.** {again} does."
+        )
+    return [*lines, summary_markdown(plan, room)]
+
+
+def _warned(plan: ExecutionPlan, room: int) -> list[str]:
+    if not plan.warnings:
+        return []
+    title = words.counted(len(plan.warnings), "warning")
+    return [folded(title, problems_block(plan.warnings, room))]
 
 
 def _totals(review: Review) -> str:
@@ -225,6 +256,8 @@ def _review_json(review: Review) -> dict[str, object]:
         }
     if review.plan:
         found["digest"] = review.plan.digest
+        found["policy"] = verdicts_json(review.plan)
+    found |= {"target": review.target, "applied_by": review.applied}
     if review.note:
         found["note"] = review.note
     if review.problems:

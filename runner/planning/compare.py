@@ -28,7 +28,7 @@ ChangeKind = Literal["added", "removed", "moved", "changed"]
 
 
 class PlanChange(NamedTuple):
-    """One thing that is other than it was.
+    """One thing that is other than it was; those that add or remove events come first.
 
     `operation` is None where it concerns the whole plan. `total` counts the items that it concerns,
     of which `items` are the first; it is 0 where it concerns none by itself.
@@ -39,6 +39,11 @@ class PlanChange(NamedTuple):
     what: str
     total: int = 0
     items: tuple[str, ...] = ()
+
+    @property
+    def counts_events(self) -> bool:
+        """Are there more events by it, or fewer?"""
+        return self.what in ("events", "the operation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ def compare(old: ExecutionPlan, new: ExecutionPlan) -> Difference:
         if known := before.get(stage.operation):
             changes += _of_stage(known, stage)
     changes += _of_skipped(old, new)
+    changes.sort(key=lambda change: not change.counts_events)
     if not changes and old.digest != new.digest:
         changes.append(PlanChange("changed", None, "what the database answers, or is asked"))
     return Difference(
@@ -108,7 +114,26 @@ def _of_stage(old: Stage, new: Stage) -> Iterable[PlanChange]:
         yield PlanChange("changed", name, "the pacing")
     yield from _changed(name, "until", _plain(old.until), _plain(new.until))
     yield from _changed(name, "needs", _plain(old.needs), _plain(new.needs))
-    yield from _of_items(name, _payloads(old), _payloads(new))
+    travels = _travelling(old, new)
+    for change in _of_items(name, _payloads(old), _payloads(new)):
+        if change.what not in travels:
+            yield change
+
+
+def _travelling(old: Stage, new: Stage) -> set[str]:
+    """What a change of pacing makes of payloads that the worker's own pacing travels in: the same
+    change, which is said once."""
+    sizes, delays = (
+        (old.pacing.batch_size, new.pacing.batch_size),
+        (old.pacing.delay, new.pacing.delay),
+    )
+    found = set()
+    if sizes[0] != sizes[1]:
+        found.add(f"payload `batch_size`: {_shown(sizes[0])} → {_shown(sizes[1])}")
+    if delays[0] != delays[1]:
+        was, now = (round(delay * 1000) for delay in delays)
+        found.add(f"payload `delay_ms`: {_shown(was)} → {_shown(now)}")
+    return found
 
 
 def _of_items(

@@ -17,7 +17,8 @@ class Review:
 
     `plan` is what it sends from now on, or did so far where it is removed; None where it is
     invalid. `was`: where the file stood before, if it was renamed. `note` says what kept the two
-    from being compared.
+    from being compared. `target`: where its events go, for people. `applied`: the run that has
+    applied it as it was, so that merging does not run it.
     """
 
     path: str
@@ -27,6 +28,8 @@ class Review:
     was: str | None = None
     problems: tuple[Problem, ...] = ()
     note: str | None = None
+    target: str | None = None
+    applied: str | None = None
 
     @property
     def events(self) -> int:

@@ -17,7 +17,7 @@ import jsonschema
 import pytest
 
 from runner.errors import InvalidPlan
-from runner.model import Problem
+from runner.model import Problem, Verdict
 from runner.output.problems import sarif
 from runner.output.review import (
     difference_markdown,
@@ -51,8 +51,12 @@ def reviews(tmp_path: Path) -> list[Review]:
         "batch_size: 1\ndelay: 1m\non_failure: continue\n",
     )
     problems = (Problem("`x` is not a repository", "plans/bad.yaml", 1, 9, "repos: [x]", "write"),)
+    about = {"name": "test", "owner": "data-platform", "reason": "migration 20261120"}
+    verdict = Verdict("small", "advisory", False, "totals.events <= 5", "split it", problems[0])
+    owned = replace(new, metadata=about, verdicts=(verdict,), answered_at="2026-11-01T12:00:00Z")
+    changed = review("plans/changed.yaml", old, owned, was="plans/earlier.yaml")
     return [
-        review("plans/changed.yaml", old, new, was="plans/earlier.yaml"),
+        replace(changed, target="staging: dev", applied="01JDAAAAAAAAAAAAAAAAAAAAAA"),
         review("plans/added.yaml", None, replace(new, path="plans/added.yaml")),
         review("plans/removed.yaml", old, None),
         review("plans/same.yaml", old, old),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from runner.model import ExecutionPlan
 from runner.planning.compare import PlanChange, compare
+from runner.spec.catalog import builtin_source
 from tests.support import make_plan
 
 NAMES = [f"o/r{number}" for number in range(6)]
@@ -121,3 +122,17 @@ operations:
         "payload `gone` is gone",
         "payload `more` is new: true",
     ]
+
+
+def test_a_pacing_that_travels_in_payloads_is_one_change(tmp_path: Path) -> None:
+    def planned(use: str) -> ExecutionPlan:
+        text = builtin_source().decode()
+        body = f"repos: [o/r0]\nworkspace: w\noperations:\n  - {{use: embeddings, {use}}}\n"
+        return make_plan(tmp_path, body, catalog=text)
+
+    old, new = planned("batch_size: 50, delay: 5s"), planned("batch_size: 100, delay: 2s")
+    told = [change.what for change in compare(old, new).changes]
+    assert told == ["batch_size: 50 → 100", "delay: 5s → 2s"]
+    pinned = planned("batch_size: 50, delay: 5s, with: {batch_size: 7}")
+    told = [change.what for change in compare(old, pinned).changes]
+    assert told == ["payload `batch_size`: 50 → 7"]
