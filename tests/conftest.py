@@ -13,8 +13,9 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from hypothesis import settings
 
-from tests.depth import FULL
+from tests.depth import FULL, depth
 from tests.warm import serving
 
 _KEPT = (
@@ -33,6 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--full"):
         os.environ[FULL] = "1"  # xdist's workers have it from here, and read it as they import
+    settings.register_profile("depth", max_examples=depth(30, 100))
+    settings.load_profile("depth")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -199,7 +199,7 @@ def world(folder: Path, body: str, rounds: int) -> World:
 
 
 _PROPERTY = settings(
-    max_examples=depth(25, 200),
+    max_examples=depth(10, 200),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

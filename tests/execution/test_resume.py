@@ -79,7 +79,7 @@ def _resume(folder: Path, server: StandIn, plan: ExecutionPlan) -> JournalWriter
 
 
 @settings(
-    max_examples=depth(30, 120),
+    max_examples=depth(12, 120),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -17,6 +17,7 @@ from runner.execution.context import Ending
 from runner.execution.progress import summarise
 from runner.execution.run import execute
 from runner.model import Summary
+from tests.depth import depth
 from tests.support import (
     FakeClock,
     Recorder,
@@ -68,7 +69,9 @@ def test_every_event_arrives_once_and_its_job_is_followed_to_its_end(tmp_path: P
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=depth(12, 40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     count=st.integers(1, 30),

@@ -172,4 +172,4 @@ class Runs(RuleBasedStateMachine):
 
 
 TestRuns = Runs.TestCase
-TestRuns.settings = settings(max_examples=depth(25, 100), stateful_step_count=25, deadline=None)
+TestRuns.settings = settings(max_examples=depth(15, 100), stateful_step_count=25, deadline=None)

@@ -157,7 +157,9 @@ def test_an_attribute_that_orders_nothing_is_said(tmp_path: Path) -> None:
 
 
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=depth(15, 40),
+    deadline=None,
 )
 @given(st.integers(0, 60), st.integers(1, 25))
 def test_batches_cut_the_items_and_lose_none(tmp_path: Path, count: int, size: int) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from runner.model import ExecutionPlan
 from runner.planning.compare import PlanChange, compare
 from runner.spec.catalog import builtin_source
+from tests.depth import depth
 from tests.support import make_plan
 
 NAMES = [f"o/r{number}" for number in range(6)]
@@ -42,7 +43,9 @@ def _same(one: ExecutionPlan, other: ExecutionPlan) -> bool:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=depth(20, 60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(bodies(), bodies())
 def test_there_is_no_difference_exactly_where_the_plans_are_equal(

@@ -19,6 +19,7 @@ from runner.planning.facts import gather
 from runner.planning.parts import subset
 from runner.planning.serialize import dump_head, load_plan
 from runner.spec.load import load_plan as read_plan
+from tests.depth import depth
 from tests.support import make_plan, write_plan
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -88,7 +89,7 @@ REPOSITORIES = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=depth(10, 25))
 @given(REPOSITORIES)
 def test_an_operations_questions_are_about_exactly_what_it_sends(
     written: list[dict[str, Json]],

@@ -19,6 +19,7 @@ from runner.planning.parts import Choice, select
 from runner.planning.saved import SavedPlan, read_saved, write_saved
 from runner.planning.serialize import dump_head, load_head
 from runner.spec.load import load_plan
+from tests.depth import depth
 from tests.planning.test_facts import Fake
 from tests.support import write_plan
 
@@ -114,7 +115,9 @@ def test_repositories_are_chosen_once_and_workspaces_follow(
 
 
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=depth(20, 50),
+    deadline=None,
 )
 @given(
     chosen=st.fixed_dictionaries(

@@ -16,6 +16,7 @@ from runner.model import Problem
 from runner.planning.build import build_execution_plan
 from runner.spec.files import MAX_YAML
 from runner.spec.load import load_plan
+from tests.depth import depth
 
 HEAD = "apiVersion: backfill/v1\nkind: BackfillPlan\nmetadata: {name: x}\n"
 BODY = "repos: [o/r]\noperations: [repository-sync]\n"
@@ -261,7 +262,9 @@ def _survives(folder: Path, text: bytes) -> None:
 
 
 FUZZ = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=depth(75, 300),
+    deadline=None,
 )
 
 

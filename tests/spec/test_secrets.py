@@ -117,11 +117,11 @@ def test_a_key_is_found_in_a_large_file_wherever_its_parts_meet(
     key: str, of_it_in_the_first_part: int, tmp_path: Path
 ) -> None:
     """A file is looked through a mebibyte at a time."""
-    row = b'{"repo": "acme/%07d"}\n'
+    row = b'{"repo": "acme/%07d", "note": "' + b"some words " * 900 + b'"}\n'
     begin = b'{"repo": "acme/mobile", "x": "'
     room = (1 << 20) - min(of_it_in_the_first_part, len(key)) - len(begin)
     rows = b"".join(row % number for number in range(room // len(row % 0)))
-    rows += b" " * (room - len(rows)) + begin + key.encode() + b'"}\n' + rows[:300]
+    rows += b" " * (room - len(rows)) + begin + key.encode() + b'"}\n' + row % 0
     (tmp_path / "rows.jsonl").write_bytes(rows)
     (tmp_path / "plan.yaml").write_text(
         "apiVersion: backfill/v1\nkind: BackfillPlan\nmetadata: {name: large}\n"
