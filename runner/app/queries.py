@@ -23,6 +23,7 @@ from runner.model import (
     Selectors,
     Table,
 )
+from runner.planning.rehearsal import Rehearsal, rehearsal
 
 NONE: Mapping[str, Table] = {}
 
@@ -79,6 +80,20 @@ def coverage(
         raise UsageError(f"{path} has no coverage to ask for", hint=hint)
     before, after = _measured(session, run, plan) if run else ({}, {})
     return covered_now(session, path, plan, before, after)
+
+
+def rehearsed(session: Session, run: str, path: str) -> Rehearsal:
+    """What the run shows of a run of all of a plan, with its variables, where that is to run.
+
+    Raises `PreflightRefused` where the run is of another plan.
+    """
+    record = session.reader.find(run)
+    plan = build(session, path, dict(record.variables)).execution_plan
+    if plan.name != record.plan:
+        message = f"run {record.id} is of the plan {record.plan}, not of {plan.name}"
+        raise PreflightRefused(message, hint="`backfill runs` lists the runs")
+    view = view_of(session.reader, record)
+    return rehearsal(view, session.reader.events(record), plan)
 
 
 def covered_now(

@@ -11,8 +11,9 @@ import click
 from runner.adapters.files import refuse_inputs, write_file
 from runner.app.session import Session
 from runner.cli.completion import complete_run
-from runner.cli.options import format_option, pass_session, state_option
+from runner.cli.options import env_option, format_option, pass_session, state_option
 from runner.cli.printing import print_json
+from runner.errors import UsageError
 from runner.model import RunView
 from runner.output.text import visible
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     "report",
     epilog="\b\nExamples:\n  backfill report latest --html run.html"
     "\n  backfill report 01M8 --format markdown | gh pr comment 12 --body-file -"
-    "\n  backfill report latest --format junit > backfill.xml",
+    "\n  backfill report latest --format junit > backfill.xml"
+    "\n  backfill report latest --compare-with plan.yaml --env production",
 )
 @click.argument("run", default="latest", shell_complete=complete_run)
 @state_option
@@ -34,13 +36,31 @@ if TYPE_CHECKING:
     type=click.Path(dir_okay=False, writable=True),
     help="Write one page that needs nothing else; what its tables leave out, as FILE.csv.",
 )
+@click.option(
+    "--compare-with",
+    "plan",
+    metavar="PLAN",
+    type=click.Path(dir_okay=False),
+    help="Say what RUN, of some of its items, shows of a run of all of PLAN.",
+)
+@env_option
 @format_option("markdown", "json", "junit")
 @pass_session
-def report_command(session: Session, run: str, html: str | None, form: str) -> None:
-    """Report on RUN: as one page to send round, for a pull request, or for a machine."""
+def report_command(
+    session: Session, run: str, html: str | None, plan: str | None, form: str
+) -> None:
+    """Report on RUN: as one page to send round, for a pull request, or for a machine.
+
+    With --compare-with, RUN is the rehearsal of a plan (`run --sample 5 --env staging`): how many
+    of its events were sent, how long its jobs take, what the coverage has gained, and so how long
+    the whole will take, in the environment that --env names.
+    """
     from runner.app.queries import view_of
 
     store = session.reader
+    if plan:
+        _compare(session, run, plan, form, html)
+        return
     if html and session.state_file:
         written = {"--html": html, "--html, and its CSV,": f"{html}.csv"}
         refuse_inputs(written, [str(session.state_file)])
@@ -59,6 +79,19 @@ def report_command(session: Session, run: str, html: str | None, form: str) -> N
         from runner.output.run import run_markdown
 
         click.echo(run_markdown(view), nl=False)
+
+
+def _compare(session: Session, run: str, plan: str, form: str, html: str | None) -> None:
+    from runner.app.queries import rehearsed
+    from runner.output.rehearsal import rehearsal_json, rehearsal_markdown
+
+    if html or form == "junit":
+        raise UsageError("--compare-with reports as Markdown or JSON")
+    found = rehearsed(session, run, plan)
+    if form == "json":
+        print_json(rehearsal_json(found))
+    else:
+        click.echo(rehearsal_markdown(found), nl=False)
 
 
 def _write_page(store: StateReader, view: RunView, path: Path) -> None:

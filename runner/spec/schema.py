@@ -28,6 +28,7 @@ DOCUMENTS = (
     "submission.v1",
     "status.v1",
     "report.v1",
+    "rehearsal.v1",
     "runs.v1",
     "events.v1",
     "logs.v1",

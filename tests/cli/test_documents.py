@@ -38,6 +38,7 @@ def test_every_document_of_every_command_is_of_its_form(
         ("retry", "latest", "--dry-run", "ExecutionPlan"),
         ("status", "RunStatus"),
         ("report", "RunReport"),
+        ("report", "--compare-with", plan, "Rehearsal"),
         ("runs", "RunList"),
         ("events", "EventList"),
         ("events", "--item", "nobody/*", "EventList"),

@@ -1,0 +1,82 @@
+"""What a run of some of a plan's items shows of a run of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from runner.model import Covered, EventRecord, ExecutionPlan, RunView
+from runner.planning.estimate import Estimate, before, past_of
+
+
+@dataclass(frozen=True, slots=True)
+class OfOperation:
+    """`run` events of the operation were sent, and `plan` would be. `p50`, `p95`: seconds from the
+    sending of an event to its end, of those that completed; None where none has."""
+
+    operation: str
+    run: int
+    plan: int
+    completed: int
+    p50: float | None
+    p95: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """`whole`: how long the plan takes at its pace, with jobs that take as long as the run's did.
+    `coverage`: as the run left it, by the names of the questions."""
+
+    run_id: str
+    place: str
+    plan: str
+    operations: tuple[OfOperation, ...]
+    whole: Estimate
+    coverage: Mapping[str, Covered]
+
+    @property
+    def events(self) -> tuple[int, int]:
+        """Of the run, and of the plan."""
+        return (
+            sum(one.run for one in self.operations),
+            sum(one.plan for one in self.operations),
+        )
+
+
+def rehearsal(view: RunView, events: Iterable[EventRecord], plan: ExecutionPlan) -> Rehearsal:
+    took: dict[str, list[float]] = {}
+    sent: dict[str, int] = {}
+    for event in events:
+        if event.sent_at is None:
+            continue
+        sent[event.operation] = sent.get(event.operation, 0) + 1
+        if event.outcome == "completed" and event.ended_at is not None:
+            took.setdefault(event.operation, []).append(max(0.0, event.ended_at - event.sent_at))
+    planned = {stage.operation: stage.total for stage in plan.stages}
+    operations = []
+    for name in dict.fromkeys([*planned, *sent]):
+        times = sorted(took.get(name, ()))
+        operations.append(
+            OfOperation(
+                name,
+                sent.get(name, 0),
+                planned.get(name, 0),
+                len(times),
+                _percentile(times, 50),
+                _percentile(times, 95),
+            )
+        )
+    return Rehearsal(
+        view.record.id,
+        view.record.place,
+        plan.name,
+        tuple(operations),
+        before(plan, past_of([view])),
+        {name: Covered.total_of(rows) for name, rows in view.coverage.items() if rows},
+    )
+
+
+def _percentile(times: Sequence[float], share: int) -> float | None:
+    """The least time that so many of a hundred do not exceed; `times` are in order."""
+    return times[ceil(len(times) * share / 100) - 1] if times else None
