@@ -217,6 +217,9 @@ def _about(review: Review, plan: ExecutionPlan, room: int) -> list[str]:
         lines.append(
             f"**It was applied already (run {run}): merging will not run it.** {again} does."
         )
+    for migration in dict.fromkeys(check.migration for check in plan.checks if check.migration):
+        gate = code(f"backfill check {review.path} --applied")
+        lines.append(f"It belongs to the migration {code(migration)}: {gate} is its gate.")
     return [*lines, summary_markdown(plan, room)]
 
 

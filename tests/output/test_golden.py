@@ -52,8 +52,19 @@ def reviews(tmp_path: Path) -> list[Review]:
     )
     problems = (Problem("`x` is not a repository", "plans/bad.yaml", 1, 9, "repos: [x]", "write"),)
     about = {"name": "test", "owner": "data-platform", "reason": "migration 20261120"}
+    gated = make_plan(
+        tmp_path,
+        BASE + "checks:\n  - {name: done, query: select 1 as n, expect: {column: n, equals: 1},"
+        ' each: false, migration: "20261120"}\n',
+    )
     verdict = Verdict("small", "advisory", False, "totals.events <= 5", "split it", problems[0])
-    owned = replace(new, metadata=about, verdicts=(verdict,), answered_at="2026-11-01T12:00:00Z")
+    owned = replace(
+        new,
+        metadata=about,
+        checks=gated.checks,
+        verdicts=(verdict,),
+        answered_at="2026-11-01T12:00:00Z",
+    )
     changed = review("plans/changed.yaml", old, owned, was="plans/earlier.yaml")
     return [
         replace(changed, target="staging: dev", applied="01JDAAAAAAAAAAAAAAAAAAAAAA"),
