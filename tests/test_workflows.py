@@ -22,6 +22,7 @@ from runner.adapters.embedded.server import create_app
 from tests.cli.conftest import Jobs, served
 from tests.comment_api import REPOSITORY, TOKEN, CommentApi
 from tests.support import repos, write_plan
+from tests.warm import CLIENT
 
 ROOT = Path(__file__).parents[1]
 ACTION = ROOT / ".github/actions/backfill/action.yml"
@@ -52,7 +53,7 @@ def steps(name: str) -> Iterator[str]:
 class Checkout:
     """A repository of plans, and what Actions hands a step."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, warm: str) -> None:
         self.folder, self.plans = folder / "work", folder / "work" / "plans"
         self.plans.mkdir(parents=True)
         self.summary, self.outputs = folder / "summary.md", folder / "outputs"
@@ -60,11 +61,11 @@ class Checkout:
         self.event.write_text("{}")
         self.tools = folder / "bin"
         self.tools.mkdir()
-        self.tool("backfill", f'exec "{sys.executable}" -m runner "$@"')
+        self.tool("backfill", f'exec "{sys.executable}" -I -S "{CLIENT}" "$@"')
         self.env = {
             **os.environ,
             "PATH": f"{self.tools}:{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT),
+            "SANDBOX_WARM": warm,
             "GITHUB_ACTIONS": "true",
             "GITHUB_BASE_REF": "main",
             "GITHUB_EVENT_PATH": str(self.event),
@@ -106,8 +107,8 @@ class Checkout:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Checkout:
-    return Checkout(tmp_path)
+def checkout(tmp_path: Path, warm: str) -> Checkout:
+    return Checkout(tmp_path, warm)
 
 
 @pytest.fixture
