@@ -29,6 +29,7 @@ from runner.model import (
 from runner.planning.items import workspace_collection
 from runner.spec.document import echo
 from runner.spec.questions import OF_ITEMS, OF_RUNS, names_of
+from runner.spec.rows import leaves_out
 
 _NAMED = 5
 Keeps: TypeAlias = Callable[[str, str], bool]  # by what operations run for, and the name
@@ -164,8 +165,7 @@ def _of_one(
 
 def _kept(items: Collection, operations: Sequence[str]) -> list[Data]:
     """Those that do not skip all of the operations."""
-    wanted = set(operations)
-    return [row for row in items.rows if not wanted <= set(row.get("skip") or ())]
+    return [row for row in items.rows if not all(leaves_out(row, one) for one in operations)]
 
 
 def _names(items: Collection, operations: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from runner.model import BackfillPlan, Collection, Data, Json, Operation, Problem, Rows
 from runner.planning.rows import ordered
 from runner.spec.kinds import WORKSPACE
-from runner.spec.rows import without_nulls
+from runner.spec.rows import leaves_out, without_nulls
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,11 @@ class Source:
 
     def skips(self, row: Data, operation: str) -> str | None:
         """Why the item leaves out the operation, or None."""
-        skip = row.get("skip")
-        skipped = type(skip) is list and operation in skip
-        return self.items.kind.skipping if skipped else None
+        by = leaves_out(row, operation)
+        if by is None:
+            return None
+        kind = self.items.kind
+        return kind.skipping if by == "skip" else f"not in the `only` of the {kind.called}"
 
 
 # Those that stand where the repositories are, and the rows of a query, which has its own order.
@@ -128,7 +130,7 @@ def find_workspaces(plan: BackfillPlan, order: Iterable[int]) -> Workspaces:
     rows = plan.repositories
     members: dict[str, array[int]] = {}
     skipping: dict[str, dict[str, int]] = {}
-    homeless = 0
+    homeless, every = 0, [operation.name for operation in plan.operations]
     for index in order:
         row = rows[index]
         workspace = row.get("workspace")
@@ -136,9 +138,10 @@ def find_workspaces(plan: BackfillPlan, order: Iterable[int]) -> Workspaces:
             homeless += 1
             continue
         members.setdefault(workspace, array("L")).append(index)
-        for operation in dict.fromkeys(row.get("skip") or ()):
-            counts = skipping.setdefault(workspace, {})
-            counts[operation] = counts.get(operation, 0) + 1
+        for operation in every if "skip" in row or "only" in row else ():
+            if leaves_out(row, operation):
+                counts = skipping.setdefault(workspace, {})
+                counts[operation] = counts.get(operation, 0) + 1
     named = {row["id"]: row for row in plan.collections["workspace"].rows}
     for workspace in named:
         members.setdefault(workspace, array("L"))

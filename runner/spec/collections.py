@@ -11,18 +11,34 @@ from itertools import pairwise
 from runner.model import Collection, Data, Json, Problem, Rows
 from runner.spec.document import Path, did_you_mean, echo
 from runner.spec.kinds import OwnKind
-from runner.spec.rows import Concatenated, Fault, Part, RowError, RowKind
+from runner.spec.rows import (
+    LEAVING,
+    NOTHING,
+    Concatenated,
+    DocumentRows,
+    Fault,
+    Part,
+    RowError,
+    RowKind,
+    Uses,
+    leaves_out,
+)
 
 MAX_PROBLEMS = 50
 
 
 def check_rows(
-    rows: Concatenated, kind: RowKind, operations: Container[str] | None
+    rows: Concatenated,
+    kind: RowKind,
+    operations: Container[str] | None,
+    uses: Uses = NOTHING,
 ) -> list[Problem]:
     """Rows that cannot be read or hold wrong values, unknown operations, items listed twice.
 
-    `operations` are those of the catalog; None where it could not be read.
+    `operations` are those of the catalog; None where it could not be read. `uses`: what
+    the plan has of them.
     """
+    written = [_is_written_in(part, uses.path) for part in rows.sources]
     problems: list[Problem] = []
     alike: dict[str, tuple[int, int]] = {}  # of a template: its problem, and how many rows have it
     hashes = array("q")
@@ -37,9 +53,10 @@ def check_rows(
                 found = [*part.faults(row)]
                 problems += [_problem(part, index, fault) for fault in _new(found, alike, problems)]
                 name = None if found else kind.name_of(row)
-                if "skip" in row and operations is not None:
-                    unknown = _unknown_operations(row, kind, operations)
-                    problems += [_problem(part, index, fault) for fault in unknown]
+                if operations is not None and ("skip" in row or "only" in row):
+                    used = uses.operations if _is_written_in(part, uses.path) else ()
+                    faults = _leaving(row, kind, operations, used, alone=all(written))
+                    problems += [_problem(part, index, fault) for fault in faults]
             # A row that is wrong is compared with no other; 0 is the hash of no name.
             hashes.append(hash(name) if name is not None else 0)
             if len(problems) >= MAX_PROBLEMS:
@@ -69,13 +86,15 @@ def counted(problem: Problem, others: int) -> Problem:
     return replace(problem, message=f"{problem.message} (and for {others_too})")
 
 
-def check_items(items: Collection, operations: Container[str] | None = None) -> list[Problem]:
+def check_items(
+    items: Collection, operations: Container[str] | None = None, uses: Uses = NOTHING
+) -> list[Problem]:
     """The same of a plan's own collection, where its rows are known."""
     rows, kind = items.rows, items.kind
     if rows.asked or not isinstance(kind, OwnKind):
         return []
     known = rows if isinstance(rows, Concatenated) else Concatenated([_OnePart(rows, kind)])
-    return check_rows(known, kind, operations)
+    return check_rows(known, kind, operations, uses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +117,43 @@ class _OnePart:
         return self.rows.place(index)
 
 
-def _unknown_operations(row: Data, kind: RowKind, operations: Container[str]) -> Iterator[Fault]:
-    skip = row["skip"]
-    for index, name in enumerate(skip if isinstance(skip, list) else ()):
-        if isinstance(name, str) and name not in operations:
-            item = row.get("repo") if kind.for_each == "repo" else kind.name_of(row)
-            message = f"`skip` of {item} names the unknown operation {echo(name)}"
-            yield Fault(("skip", index), message, did_you_mean(name, operations))
+def _is_written_in(part: Part, plan: str) -> bool:
+    return isinstance(part, DocumentRows) and part.document.path == plan
+
+
+def _leaving(
+    row: Data,
+    kind: RowKind,
+    operations: Container[str],
+    used: Sequence[str],
+    *,
+    alone: bool,
+) -> Iterator[Fault]:
+    """What an item says of operations. `used`: those of a plan in which it is written itself: a
+    data file may be for several plans. `alone`: no other source could give the item, so that there
+    is no other reason to list it than to run something for it."""
+    item = row.get("repo") if kind.for_each == "repo" else kind.name_of(row)
+    if "skip" in row and "only" in row:
+        yield Fault(("skip",), f"{item} has `skip` and `only`", "keep one of them")
+        return
+    sound = True
+    for key in LEAVING:
+        names = row.get(key)
+        for index, name in enumerate(names if isinstance(names, list) else ()):
+            if not isinstance(name, str) or (name in operations and (not used or name in used)):
+                continue
+            sound = False
+            if name not in operations:
+                message = f"`{key}` of {item} names the unknown operation {echo(name)}"
+                yield Fault((key, index), message, did_you_mean(name, operations))
+            else:
+                message = f"`{key}` of {item} names `{name}`, which this plan never uses"
+                near = did_you_mean(name, used)
+                yield Fault((key, index), message, near or "take it out, or add it to `operations`")
+    if sound and used and alone and all(leaves_out(row, name) for name in used):
+        key = next(key for key in LEAVING if key in row)
+        message = f"`{key}` of {item} leaves it no operation of this plan"
+        yield Fault((key,), message, f"take {item} out of the list")
 
 
 def _duplicates(rows: Concatenated, kind: RowKind, hashes: array[int]) -> list[Problem]:

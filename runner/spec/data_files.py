@@ -19,7 +19,7 @@ from runner.model import Data, Json, Problem
 from runner.spec.document import Path, did_you_mean, echo, problem_at
 from runner.spec.file_text import not_utf8
 from runner.spec.json_limits import MAX_DEPTH, fault, fits
-from runner.spec.rows import Fault, RowError, RowKind
+from runner.spec.rows import LEAVING, Fault, RowError, RowKind
 
 _DIGITS = 15  # the most that a number has on a side of its point; what is longer is text
 _NUMBER = re.compile(rf"-?(0|[1-9][0-9]{{0,{_DIGITS - 1}}})(\.[0-9]{{1,{_DIGITS}}})?\Z")
@@ -169,7 +169,7 @@ def _quoted_cells(text: str) -> list[str]:
 
 
 def _cell(column: str, cell: str) -> Json:
-    if column == "skip":
+    if column in LEAVING:
         return [name for name in re.split(r"[;\s]+", cell) if name]
     if cell.isdecimal() and cell.isascii():
         plain = len(cell) <= _DIGITS and (cell[0] != "0" or len(cell) == 1)

@@ -10,7 +10,7 @@ from typing import Protocol
 from runner.model import Data, ForEach, Json, Kind, Payload, Problem, Question
 from runner.spec.document import did_you_mean, echo
 from runner.spec.json_limits import MAX_ITEM, MAX_NAME, text_fault
-from runner.spec.rows import Fault, without_nulls
+from runner.spec.rows import LEAVING, Fault, without_nulls
 from runner.spec.schema import check_row
 from runner.spec.units import PRIORITIES
 
@@ -253,15 +253,17 @@ class OwnKind:
             return [*self.naming.explain(row)]
         if wrong := _no_name(name):
             return [self.naming.refused(f"the item of {_THE_ROW} {wrong}")]
-        return self._attribute_faults(row) if "skip" in row or "priority" in row else ()
+        return self._attribute_faults(row) if row.keys() & _OWN_ATTRIBUTES else ()
 
     cell_faults = faults
 
     def _attribute_faults(self, row: Data) -> Iterable[Fault]:
-        skip, priority = row.get("skip", []), row.get("priority")
-        if self.unique and not (isinstance(skip, list) and all(type(n) is str for n in skip)):
-            message = f"`skip` is {echo(skip)}; expected a list of operations"
-            yield Fault(("skip",), message, "skip: [embeddings]")
+        priority = row.get("priority")
+        for key in LEAVING:
+            names = row.get(key, [])
+            if self.unique and not (isinstance(names, list) and all(type(n) is str for n in names)):
+                message = f"`{key}` is {echo(names)}; expected a list of operations"
+                yield Fault((key,), message, f"{key}: [embeddings]")
         if self.unique and isinstance(priority, str) and priority not in PRIORITIES:
             yield _no_priority(priority)
 
@@ -270,6 +272,7 @@ class OwnKind:
 
 
 REPOSITORY, WORKSPACE = RepositoryKind(), WorkspaceKind()
+_OWN_ATTRIBUTES = {*LEAVING, "priority"}
 
 
 def _no_priority(priority: str) -> Fault:

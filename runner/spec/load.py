@@ -25,11 +25,12 @@ from runner.spec.files import (
     read_plan,
 )
 from runner.spec.kinds import REPOSITORY, RepositoryKind
+from runner.spec.operations import used_in
 from runner.spec.own import NO_WORKSPACES, OwnCollections
 from runner.spec.plan import build_plan, known_of
 from runner.spec.plan_document import PlanDocument, check_plan
 from runner.spec.questions import Asking
-from runner.spec.rows import Concatenated, DocumentRows, Part, RowKind, SelectedRows
+from runner.spec.rows import Concatenated, DocumentRows, Part, RowKind, SelectedRows, Uses
 from runner.spec.secrets import Scrubber, find, mask, suspect
 from runner.spec.strict_yaml import parse
 from runner.spec.warnings import accepted, reasons_of, strictly
@@ -81,8 +82,10 @@ def load_plan(
     variables = [*checked.value.get("vars", {}), *overrides]
     reading.replaced = replaced or {}
     repositories, complete = reading.repositories(checked, variables)
-    reading.problems += check_rows(repositories, REPOSITORY, catalog if whole else None)
-    own = reading.own(checked, overrides, repositories, catalog if whole else None)
+    known = catalog if whole else None
+    uses = Uses(used_in(checked), document.path)
+    reading.problems += check_rows(repositories, REPOSITORY, known, uses)
+    own = reading.own(checked, overrides, repositories, known, uses)
     plan, wrong = build_plan(
         checked,
         catalog,
@@ -249,6 +252,7 @@ class _Reading:
         overrides: Mapping[str, Json],
         repositories: Concatenated,
         operations: Collection[str] | None,
+        uses: Uses,
     ) -> dict[str, Items]:
         """The plan's own collections in which nothing is wrong."""
         variables = {**checked.value.get("vars", {}), **overrides}
@@ -270,7 +274,7 @@ class _Reading:
                 hint = did_you_mean(name, known) or f"it has: {', '.join(known)}"
                 self.problems.append(checked.error(message, ("collections",), key=True, hint=hint))
         for items in found.values():
-            self.problems += check_items(items, operations)
+            self.problems += check_items(items, operations, uses)
         return found
 
     def _replacement(self, name: str, kind: RowKind) -> Part | None:

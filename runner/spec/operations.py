@@ -211,6 +211,7 @@ class ChosenOperations:
 def check_names(checked: PlanDocument, catalog: Catalog) -> Iterator[Problem]:
     """Operations that no catalog has, or that are listed twice; `skip` and `only` at odds."""
     yield from _check_uses(checked, catalog)
+    yield from _check_some_left(checked, catalog)
     used = [use["use"] for _, use in checked.uses()]
     only = {name for _, name in checked.names("only")}
     for key in ("skip", "only"):
@@ -243,6 +244,21 @@ def choose_operations(checked: PlanDocument, catalog: Catalog) -> ChosenOperatio
         else:
             kept[name] = (path, use)
     return ChosenOperations(kept, tuple(skipped.values()))
+
+
+def used_in(checked: PlanDocument) -> list[str]:
+    """The operations that the plan uses, whether it skips them or not."""
+    return list(dict.fromkeys(use["use"] for _, use in checked.uses()))
+
+
+def _check_some_left(checked: PlanDocument, catalog: Catalog) -> Iterator[Problem]:
+    """A plan that runs no operation is none."""
+    used = [use["use"] for _, use in checked.uses() if use["use"] in catalog]
+    chosen = choose_operations(checked, catalog)
+    if used and not chosen.kept:
+        key = "skip" if checked.value.get("skip") else "only"
+        message = f"`{key}` leaves the plan no operation"
+        yield checked.error(message, (key,), hint="take one out of it")
 
 
 def check_needs(

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from runner.model import Data, Json, Kind, Problem, Question
 from runner.spec.document import Document, Path
@@ -178,6 +178,27 @@ class Concatenated:
             return self.parts[0], index
         number = bisect_right(self._ends, index)
         return self.parts[number], index - self._ends[number - 1]
+
+
+LEAVING = ("skip", "only")  # the attributes by which an item leaves out operations
+
+
+class Uses(NamedTuple):
+    """What a plan uses: its operations, and its path, by which its own rows are known."""
+
+    operations: Sequence[str] = ()
+    path: str = ""
+
+
+NOTHING = Uses()
+
+
+def leaves_out(row: Data, operation: str) -> str | None:
+    """By which of its attributes an item leaves out the operation, or None."""
+    skip, only = row.get("skip"), row.get("only")
+    if type(skip) is list and operation in skip:
+        return "skip"
+    return "only" if type(only) is list and operation not in only else None
 
 
 def without_nulls(row: Data) -> Data:

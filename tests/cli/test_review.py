@@ -305,8 +305,9 @@ def test_twenty_thousand_repositories_fit_into_a_comment(backfill: Backfill, git
     names = [f"o/repository-{number:05}" for number in range(20_000)]
     git.write("plans/two.csv", "repo\n" + "\n".join(names) + "\n")
     git.commit()
-    text = "\n".join(f"  - {{repo: {name}, skip: [sync]}}" for name in names[:5_000])
-    git.write("plans/one.yaml", plan("one", f"repos:\n{text}\n  - o/r0\n"))
+    lines = "\n".join(f"{name},sync" for name in names[:5_000])
+    git.write("plans/one.csv", f"repo,skip\n{lines}\n")
+    git.write("plans/one.yaml", plan("one", "repos:\n  - {file: one.csv}\n  - o/r0\n"))
     git.write("plans/new.yaml", plan("new", "repos:\n  - {file: two.csv}\n"))
     for command in (["diff"], ["plan", "--events", "all"]):
         done = backfill(*command, "--changed-since", "main", "plans/", "--format", "markdown")

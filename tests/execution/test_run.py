@@ -269,7 +269,7 @@ def test_without_following_nothing_is_claimed(tmp_path: Path) -> None:
 
 
 def test_a_plan_with_no_events_is_refused_by_name(tmp_path: Path) -> None:
-    plan = make_plan(tmp_path, "repos: [{repo: o/r, skip: [sync]}]\n" + SYNC)
+    plan = make_plan(tmp_path, "repos: []\n" + SYNC)
     with pytest.raises(PreflightRefused, match="nothing to send"):
         refuse_empty(plan)
 

@@ -8,7 +8,7 @@ import pytest
 
 from runner.model import ExecutionPlan
 from tests.output.fakes import HOSTILE
-from tests.support import make_plan, repos
+from tests.support import make_plan
 
 BODY = """\
 batch_size: 2
@@ -26,7 +26,7 @@ def plan(tmp_path: Path) -> ExecutionPlan:
 
 @pytest.fixture
 def empty_plan(tmp_path: Path) -> ExecutionPlan:
-    return make_plan(tmp_path, f"{repos(2)}operations: [sync]\nskip: [sync]\n")
+    return make_plan(tmp_path, "repos: []\noperations: [sync, embed]\nskip: [sync]\n")
 
 
 @pytest.fixture

@@ -117,8 +117,26 @@ def test_what_is_skipped_has_its_reason(tmp_path: Path) -> None:
 
 
 def test_an_operation_listed_twice_in_one_skip_counts_once(tmp_path: Path) -> None:
-    body = "workspace: w\nrepos: [{repo: o/a, skip: [embed, embed]}, o/b]\noperations: [embed]\n"
-    assert [item for _, item, _ in sent(plan_of(tmp_path, body))] == ["w"]
+    body = (
+        "workspace: w\nrepos: [{repo: o/a, skip: [embed, embed]}, o/b]\noperations: [embed, sync]\n"
+    )
+    assert [item for name, item, _ in sent(plan_of(tmp_path, body)) if name == "embed"] == ["w"]
+
+
+def test_an_item_may_name_the_only_operations_that_run_for_it(tmp_path: Path) -> None:
+    body = (
+        "repos:\n  - {repo: o/a, workspace: w, only: [sync]}\n"
+        "  - {repo: o/b, workspace: v, only: [embed, sync]}\noperations: [sync, embed]\n"
+    )
+    plan = plan_of(tmp_path, body)
+    assert [(name, item) for name, item, _ in sent(plan)] == [
+        ("sync", "o/a"), ("sync", "o/b"), ("embed", "v"),
+    ]  # fmt: skip
+    (tmp_path / "repos.csv").write_text("repo,only\no/a,busy\no/b,sync; busy\n", "utf-8")
+    plan = plan_of(tmp_path, "repos: [{file: repos.csv}]\noperations: [sync]\n")
+    assert [(s.item, s.reason) for s in plan.skipped] == [
+        ("o/a", "not in the `only` of the repository")
+    ]
 
 
 def test_workspaces_come_in_the_order_of_their_first_repository(tmp_path: Path) -> None:

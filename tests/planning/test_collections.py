@@ -25,6 +25,7 @@ kind: OperationCatalog
 operations:
   greet: {event: users/greet, for_each: users, payload: {row: "{{ row }}"}}
   count: {event: users/count, for_each: users, payload: {id: "{{ row.id }}"}}
+  close: {event: users/close, for_each: once, payload: {}}
 """
 
 
@@ -202,7 +203,7 @@ checks:
     query: select id as item, n from greeted where id in :users
     expect: {column: n, at_least: 1}
 coverage: {all: {query: "select id as item, 1 as total, 1 as done from u where id in :users"}}
-operations: [greet, count]
+operations: [greet, count, close]
 """
     seen = "2026-01-01"
     rows = tuple((id_, "gold", seen) for id_ in (7, 8, 9))

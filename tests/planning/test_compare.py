@@ -23,12 +23,12 @@ BASE = "repos: [o/r0, o/r1, o/r2, o/r3]\noperations: [sync, embed]\nbatch_size: 
 def bodies(draw: Any) -> str:
     """Plans that differ in whatever a reviewer would have to see."""
     repos = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=6, unique=True))
-    skipped = draw(st.sampled_from(["", "skip: [embed]"]))
+    operations = draw(st.sampled_from(["[sync]", "[sync, embed]", "[sync, embed, fire]", "[fire]"]))
+    skipped = draw(st.sampled_from(["", "skip: [embed]"])) if "embed" in operations else ""
     rows = "".join(
         f"  - {{repo: {name}{', ' + skipped if skipped and index == 0 else ''}}}\n"
         for index, name in enumerate(repos)
     )
-    operations = draw(st.sampled_from(["[sync]", "[sync, embed]", "[sync, embed, fire]", "[fire]"]))
     size, delay = draw(st.sampled_from([1, 2])), draw(st.sampled_from(["1s", "5s"]))
     failing = draw(st.sampled_from(["stop", "continue"]))
     return (
