@@ -159,7 +159,7 @@ def _limited(one: Function, stage: Stage) -> Iterator[tuple[str, str, str]]:
         if rate is None:
             continue
         most = _most(stage, rate.key)
-        lasts = (stage.batches - 1) * stage.pacing.delay
+        lasts = (stage.batches - 1) * stage.pacing.mean
         # A rate limit lets a tenth of itself pass at once, and the rest evenly.
         passes = 1 + rate.limit // 10 if drops else rate.limit
         if most is None or most <= passes + lasts * rate.limit / rate.period:

@@ -7,8 +7,9 @@ is longer ends the step, and the next one begins when the wait is over.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
+from random import Random
 from typing import TYPE_CHECKING
 
 from runner.execution.ports import Clock, Control, Journal
@@ -31,7 +32,8 @@ class Pace:
         self._planned = self._normal = pacing
         self.size, self.delay = pacing.batch_size, pacing.delay
         if kept:
-            self._normal, self.size, self.delay = Pacing(kept[0], kept[1]), kept[2], kept[3]
+            self._normal = replace(pacing, batch_size=kept[0], delay=kept[1])
+            self.size, self.delay = kept[2], kept[3]
 
     @property
     def kept(self) -> tuple[int, float, int, float]:
@@ -51,9 +53,10 @@ class Pace:
         """Take over what an operator has set; what has changed, in words."""
         size = control.batch_size or self._planned.batch_size
         delay = self._planned.delay if control.delay is None else control.delay
-        if Pacing(size, delay) == self._normal:
+        wanted = replace(self._planned, batch_size=size, delay=delay)
+        if wanted == self._normal:
             return None
-        self._normal = Pacing(size, delay)
+        self._normal = wanted
         self.size, self.delay = size, delay
         return f"{self}: tuned by an operator"
 
@@ -235,6 +238,7 @@ class Pacer:
     waits: Waits
     _paces: dict[int, Pace] = field(default_factory=dict)  # by stage
     _sent: dict[int, float] = field(default_factory=dict)  # when each stage has last sent
+    _jitter: dict[int, float] = field(default_factory=dict)  # of the pause after that
     _base: float = field(init=False)  # what the times of scheduled events count from
 
     def __post_init__(self) -> None:
@@ -253,13 +257,29 @@ class Pacer:
     def sent(self, stage: int) -> None:
         """The server has had a request of the stage."""
         self._sent[stage] = self.clock.monotonic()
+        self._jitter.pop(stage, None)
 
     def owed(self, stage: Stage) -> float:
         """Seconds until the next batch may go out. A clock that was put back adds nothing."""
-        delay = self.of(stage).delay
         if stage.begins is not None or stage.number not in self._sent:
             return 0.0
+        delay = self.of(stage).delay + self._jitter_of(stage)
         return min(delay, max(0.0, self._sent[stage.number] + delay - self.clock.monotonic()))
+
+    def _jitter_of(self, stage: Stage) -> float:
+        """What a pause has more than `delay`: the same for a run, wherever it goes on from."""
+        if not stage.pacing.jitter:
+            return 0.0
+        if stage.number not in self._jitter:
+            position = self.journal.next_position()
+            self._jitter[stage.number] = self.chosen(self.journal.run_id, stage, position)
+        return self._jitter[stage.number]
+
+    @staticmethod
+    def chosen(run_id: str, stage: Stage, position: int) -> float:
+        """`position`: that of the event that comes after the pause."""
+        seed = f"{run_id}:{stage.number}:{position}"
+        return Random(seed).uniform(0.0, stage.pacing.jitter)  # noqa: S311 - no secret
 
     def left_of_batch(self, stage: Stage, index: int, *, fresh: bool) -> int:
         """How many events are left of a batch that was begun before: they are not paced anew.

@@ -18,15 +18,18 @@ def make_seed(now: float, random: Random) -> str:
     return f"{int(now * 1000)},{base64.b64encode(random.randbytes(10)).decode()}"
 
 
-def event_id(run_id: str, stage: StageSpec, item: str, index: int) -> str:
+def event_id(
+    run_id: str, stage: StageSpec, item: str, index: int, operation: str | None = None
+) -> str:
     """The idempotency key of the `index`-th event of a stage.
 
     The server claims a run per function and id, whatever the event's name (protocol page, section
     2): so the operation is part of the id, and the run, so that a second run is not a duplicate;
-    and the place in the stage, where an item may come more than once.
+    and the place in the stage, where an item may come more than once. `operation`: the event's
+    own, in a stage of several.
     """
     place = f"#{index + 1}" if stage.numbered else ""
-    return f"{run_id}:{stage.operation}:{item}{place}"
+    return f"{run_id}:{operation or stage.operation}:{item}{place}"
 
 
 def internal_ids(seed: str, count: int, start: int = 0) -> Iterator[str]:

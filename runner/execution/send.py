@@ -21,6 +21,7 @@ from runner.execution.pacing import Pace
 from runner.execution.ports import Answer, Chunk, Clock, Control, EventApi, Journal, RequestTooLarge
 from runner.execution.seeds import event_id, make_seed
 from runner.model import ExecutionPlan, Observer, SentEvent, Stage
+from runner.planning.event_blocks import parted
 
 _PART = 500  # events
 
@@ -40,14 +41,30 @@ class Wire:
         before_item = orjson.dumps(event_id(run_id, stage, "", 0))[:-1]
         fixed = [part.replace(b"%", b"%%") for part in (self._head, b',"id":' + before_item)]
         self._form = b"%b".join((*fixed, b"}"))
-        self._plain = not stage.numbered and stage.begins is None
+        self._plain = not (stage.numbered or stage.own) and stage.begins is None
 
     def encode(self, index: int, item: str, data: bytes) -> bytes:
         """The `index`-th event of the stage as it is sent, with its idempotency key."""
+        if self.stage.own:
+            return self._own(index, item, data)
         id_ = orjson.dumps(event_id(self._run_id, self.stage, item, index))
         at = self.stage.at(self.stage.batch_of(index))
         time = b"" if at is None else b',"ts":%d' % ((self.base + at) * 1000)
         return b"".join((self._head, data, b',"id":', id_, time, b"}"))
+
+    def _own(self, index: int, item: str, cell: bytes) -> bytes:
+        """An event with an id, a time or an operation of its own."""
+        found = parted(cell)
+        operation = found.get("operation")
+        known = event_id(self._run_id, self.stage, item, index, operation)
+        event = {
+            "name": found.get("name", self.stage.event),
+            "data": found["data"],
+            "id": found.get("id", known),
+        }
+        at = self.stage.at(self.stage.batch_of(index))
+        ts = found.get("ts") if at is None else int((self.base + at) * 1000)
+        return orjson.dumps(event if ts is None else {**event, "ts": ts})
 
     def pages(self, start: int) -> Iterator[tuple[list[str], list[bytes]]]:
         """Items and events of the stage from the `start`-th on, some hundreds at once."""

@@ -70,6 +70,7 @@ from runner.model.plan import (
     Schedule,
     Skipped,
     SqlGuard,
+    Throttle,
     Wait,
 )
 from runner.model.problem import (
@@ -240,6 +241,7 @@ __all__ = [
     "SyncOutcome",
     "SyncRecord",
     "Table",
+    "Throttle",
     "Totals",
     "Trigger",
     "Until",

@@ -31,6 +31,8 @@ class Event(NamedTuple):
 
     name: str
     data: Data
+    id: str | None = None  # where it has one of its own
+    ts: int | None = None
 
 
 class PlannedEvent(NamedTuple):
@@ -75,6 +77,7 @@ class StageSpec(ABC):
     deferred: bool = False  # its items are found out when it starts; these are those of today
     until: Until | None = None  # sent again, in rounds, until this holds
     needs: Needs | None = None  # of each of its events
+    own: bool = False  # events have ids, times or operations of their own
 
     @property
     @abstractmethod
@@ -88,7 +91,7 @@ class StageSpec(ABC):
     @property
     def duration(self) -> float:
         """Seconds that the pacing alone takes: the delays between the batches."""
-        return max(0, self.batches - 1) * self.pacing.delay
+        return max(0, self.batches - 1) * self.pacing.mean
 
     def batch_of(self, index: int) -> int:
         """The batch of the `index`-th event; batches count from 1, events from 0."""

@@ -55,10 +55,16 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Pacing:
-    """`batch_size` events, then `delay` seconds."""
+    """`batch_size` events, then `delay` seconds and up to `jitter` more, as the run chooses."""
 
     batch_size: int
     delay: float
+    jitter: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        """How long a pause is, of many."""
+        return self.delay + self.jitter / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,10 @@ class Operation:
     collection: str = ""  # where its items are, in the plan's collections
     repeat: Amount | None = None  # how often its event is sent for each item
     lookups: tuple[str, ...] = ()  # those that its items need
+    group: int = 1  # how many items go into one event
+    own_id: Payload | None = None  # the event's own id, under `id`
+    at: Payload | None = None  # the event's start time, under `at`
+    throttle: Throttle | None = None  # where it counts for each key
     deferred: bool = False  # its lookups and rows are asked when its stage starts
     until: Draining | None = None
     needs: Needs | None = None
@@ -97,6 +107,15 @@ class Advice(NamedTuple):
     message: str
     hint: str | None
     place: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle:
+    """At most `limit` events in `per` seconds with the same `key`; None: the item."""
+
+    limit: int
+    per: float
+    key: Payload | None
 
 
 class Condition(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -39,6 +39,17 @@ class Acceptance(NamedTuple):
 class Payload(Protocol):
     def __call__(self, context: Mapping[str, Json], /) -> Data:
         """The event's data; a ValueError where a template cannot be rendered."""
+
+    def leaving(self, context: Mapping[str, Json], known: Callable[[str, str], bool], /) -> Data:
+        """The data without the keys whose templates give a missing value; `known` says whether some
+        item has an attribute."""
+
+    def reading(self, name: str, /) -> tuple[Payload, Payload]:
+        """The keys whose templates read the name, and the others."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """In the order of the data."""
 
     def explain(self, context: Mapping[str, Json], item: str, /) -> tuple[Problem, ...]:
         """Why rendering failed: each template that does not render, and its line."""

@@ -14,6 +14,7 @@ from runner.model import (
     GuardSpec,
     HttpGuard,
     Outcome,
+    Pacing,
     Round,
     RunRecord,
     RunView,
@@ -141,10 +142,17 @@ def runs_for(stage: Stage) -> str:
     return counts + (" today" if stage.deferred else "")
 
 
+def delay_of(pacing: Pacing) -> str:
+    """As people read it: ``5s``, or ``80ms to 220ms``."""
+    if not pacing.jitter:
+        return format_duration(pacing.delay)
+    return f"{format_duration(pacing.delay)} to {format_duration(pacing.delay + pacing.jitter)}"
+
+
 def pacing(stage: StageSpec) -> str:
     if stage.batches == 1:
         return "1 batch"
-    size, delay = stage.pacing.batch_size, format_duration(stage.pacing.delay)
+    size, delay = stage.pacing.batch_size, delay_of(stage.pacing)
     if not stage.batches:
         return f"batches of {size:,}, {delay} apart"
     canary = f"{stage.canary:,} alone, then " if stage.canary else ""

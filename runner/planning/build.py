@@ -13,16 +13,17 @@ from runner.model import (
     BackfillPlan,
     ExecutionPlan,
     Operation,
+    Pacing,
     Problem,
     Skipped,
     Stage,
 )
 from runner.planning.binding import Binder
-from runner.planning.event_blocks import EventBlocks
 from runner.planning.items import Sources
-from runner.planning.render import render
+from runner.planning.render import Rendered, render
 from runner.spec.document import ranked
 from runner.spec.rendering import BUDGET
+from runner.spec.units import format_duration
 from runner.spec.warnings import accepted, not_occurring, reasons_of, strictly
 
 _FORM = "backfill/v1"
@@ -61,7 +62,8 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
         warnings += rendered.warnings
         binder.runs(operation, rendered.skipped)
         if rendered.items.count or operation.deferred or operation.until:
-            stage = _stage(len(stages) + 1, operation, rendered.items, plan.canary, begins)
+            stage = _stage(len(stages) + 1, operation, rendered, plan.canary, begins)
+            warnings += _throttle_warnings(plan, operation, rendered.pacing)
             if operation.until:
                 stage = replace(stage, until=binder.until(operation.until, operation.name))
             digest.update(_header(stage))
@@ -119,29 +121,30 @@ def stage_as_of_now(plan: BackfillPlan, stage: Stage) -> Stage:
 
 def _header(stage: Stage) -> bytes:
     """What decides how a stage's events are sent, besides the events."""
-    pacing = asdict(stage.pacing)
+    pacing = {key: value for key, value in asdict(stage.pacing).items() if value or key != "jitter"}
     parts = [stage.operation, pacing, stage.wait, stage.timeout, stage.canary, stage.begins]
     return orjson.dumps([*parts, stage.deferred, stage.until])
 
 
 def _stage(
-    number: int, operation: Operation, items: EventBlocks, canary: int, begins: float | None
+    number: int, operation: Operation, rendered: Rendered, canary: int, begins: float | None
 ) -> Stage:
     return Stage(
         number=number,
         operation=operation.name,
         event=operation.event,
         for_each=operation.for_each,
-        pacing=operation.pacing,
+        pacing=rendered.pacing,
         wait=operation.wait,
         timeout=operation.timeout,
-        items=items,
-        canary=min(canary, items.count),
+        items=rendered.items,
+        canary=min(canary, rendered.items.count),
         begins=begins,
         numbered=bool(operation.repeat or operation.until or operation.for_each == "row"),
-        repeated=operation.repeat is not None,
+        repeated=operation.repeat is not None or operation.group > 1,
         deferred=operation.deferred or operation.until is not None,
         needs=operation.needs,
+        own=bool(operation.own_id or operation.at),
     )
 
 
@@ -152,6 +155,19 @@ def _order_warnings(plan: BackfillPlan, unknown: Iterable[str]) -> list[Problem]
         for name in unknown
         if name != "priority"
     ]
+
+
+def _throttle_warnings(plan: BackfillPlan, operation: Operation, pacing: Pacing) -> list[Problem]:
+    """Its events of one key are spread, and that alone does not keep them apart."""
+    throttle = operation.throttle
+    if throttle is None or pacing == operation.pacing:
+        return []
+    per, delay = format_duration(throttle.per), format_duration(round(pacing.delay, 3))
+    message = (
+        f"`{operation.name}`: no more than {throttle.limit:,} events of one key in {per}: "
+        f"batches of {pacing.batch_size:,}, {delay} apart"
+    )
+    return [_warning(plan, message, "min-delay")]
 
 
 def _scope_warnings(plan: BackfillPlan, sources: Sources) -> list[Problem]:

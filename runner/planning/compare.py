@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import orjson
 
 from runner.model import MAX_NAMED, ExecutionPlan, Json, Stage, group_skipped
+from runner.planning.event_blocks import parted
 from runner.spec.units import format_duration
 
 _OF_PLAN = (
@@ -152,7 +153,7 @@ def _of_items(
     groups: dict[str, list[str]] = {}
     for item, data in old.items():
         if item in new and new[item] != data:
-            for what in _payload(orjson.loads(data), orjson.loads(new[item])):
+            for what in _payload(_members(data), _members(new[item])):
                 groups.setdefault(what, []).append(item)
     for what, items in groups.items():
         yield PlanChange("changed", name, what, len(items), tuple(items[:MAX_NAMED]))
@@ -187,6 +188,13 @@ def _payloads(stage: Stage) -> dict[str, bytes]:
         seen[item] += 1
         found[item if seen[item] == 1 else f"{item} #{seen[item]}"] = data
     return found
+
+
+def _members(cell: bytes) -> dict[str, Json]:
+    """Of a payload, and what its event has of its own."""
+    own = parted(cell)
+    data: dict[str, Json] = own.pop("data")
+    return {**data, **{f"event.{key}": value for key, value in own.items()}}
 
 
 def _payload(old: dict[str, Json], new: dict[str, Json]) -> Iterable[str]:
@@ -275,6 +283,6 @@ def _in_stage(old: Stage, new: Stage, first: int, count: int) -> str | None:
         if other[0] != item:
             return f"{label} {item}, is now that of {other[0]}"
         if other[1] != data:
-            changes = _payload(orjson.loads(data), orjson.loads(other[1]))
+            changes = _payload(_members(data), _members(other[1]))
             return f"{label} {item}: {next(iter(changes))}"
     return None

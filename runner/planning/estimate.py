@@ -89,7 +89,7 @@ def of_stage(record: StageRecord, stage: StageSpec, now: float) -> Estimate | No
     if record.waiting and record.waiting.kind in ("held", "away"):
         return None
     batches = -(-unsent // stage.pacing.batch_size)
-    paced = max(0, batches - (not record.sent)) * stage.pacing.delay
+    paced = max(0, batches - (not record.sent)) * stage.pacing.mean
     if record.ends and (unsent + running) / record.ends >= paced:
         if _stands_still(record, now):
             return None

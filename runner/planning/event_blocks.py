@@ -10,7 +10,7 @@ from itertools import chain
 
 import orjson
 
-from runner.model import Event
+from runner.model import Data, Event, Json
 from runner.spec.json_limits import MAX_EVENT, MAX_ITEM
 
 BLOCK = 2_000  # events in each block but the last
@@ -25,7 +25,11 @@ _ROOM = 2**18  # bytes of a block: a buffer that need not grow halves the time i
 @dataclass(frozen=True, slots=True)
 class EventBlocks:
     """Items and payloads as compressed lines, ``"item"<TAB>{payload}``: neither holds a raw tab or
-    line end, since both are JSON. What is previewed, journaled and sent are these very bytes."""
+    line end, since both are JSON. What is previewed, journaled and sent are these very bytes.
+
+    What an event has of its own follows its payload as the members that the event will have:
+    ``{payload},"id":"u-7","ts":1767225600000``; see `parted`.
+    """
 
     event: str
     count: int
@@ -55,7 +59,7 @@ class EventBlocks:
 
     def events(self, start: int = 0) -> Iterator[tuple[str, Event]]:
         for item, data in self.raw(start):
-            yield item, Event(self.event, orjson.loads(data))
+            yield item, event_of(self.event, data)
 
     def pages(self, start: int = 0) -> Iterator[tuple[Sequence[bytes], Sequence[bytes]]]:
         first, skipped = divmod(start, BLOCK)
@@ -109,8 +113,33 @@ def _check(block: bytes, lines: int) -> None:
         item, _, data = line.partition(b"\t")
         if len(item) > _MOST_NAME or len(data) > MAX_EVENT:
             raise ValueError("an event is larger than it may be")
-        if type(orjson.loads(item)) is not str or type(orjson.loads(data)) is not dict:
+        if type(orjson.loads(item)) is not str or type(event_of("", data).data) is not dict:
             raise ValueError("an event is no item and payload")
+
+
+def parted(cell: bytes) -> Data:
+    """`data`, and what an event has of its own: `id`, `ts`, `name`, `operation`."""
+    found: Data = orjson.loads(b'{"data":' + cell + b"}")
+    return found
+
+
+def event_of(name: str, cell: bytes) -> Event:
+    """`name`: that of the stage's events."""
+    found = parted(cell)
+    return Event(found.get("name", name), found["data"], found.get("id"), found.get("ts"))
+
+
+def with_own(data: bytes, **own: Json) -> bytes:
+    """A payload with what its event has of its own; None: nothing."""
+    members = {key: value for key, value in own.items() if value is not None}
+    return data + b"," + orjson.dumps(members)[1:-1] if members else data
+
+
+def without_id(cell: bytes) -> bytes:
+    """For an event that is sent once more: the server would drop a second one with its id."""
+    found = parted(cell)
+    found.pop("id", None)
+    return with_own(orjson.dumps(found.pop("data")), **found)
 
 
 def extended(items: EventBlocks, more: EventBlocks) -> EventBlocks:

@@ -281,7 +281,8 @@ class _Asker:
                 rows.append(attributes)
         if table and not table.rows and part.kind.selects_some:
             self._nothing(question)
-        found = replace(part, rows=rows, answered=True)
+        columns = table.columns if table else ()
+        found = replace(part, rows=rows, answered=True, columns=columns)
         self.problems += () if part.kind.for_each in _UNITED else faults_of(found)
         return found
 

@@ -7,17 +7,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from runner.model import BackfillPlan, Collection, Data, Json, Operation, Problem, Rows
-from runner.planning.rows import ordered
+from runner.planning.rows import attributes_of, ordered
 from runner.spec.kinds import WORKSPACE
 from runner.spec.rows import leaves_out, without_nulls
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Source:
     """Everything an operation could run for, in order, before anything is skipped."""
 
     items: Collection
     order: Sequence[int]
+    attributes: frozenset[str] | None = None  # once they are asked for
 
     def __len__(self) -> int:
         return len(self.order)
@@ -29,6 +30,18 @@ class Source:
             row = rows[index]
             kind.show(row, context)
             yield kind.name_of(row), row, context
+
+    def knows(self, root: str, name: str) -> bool:
+        """Has some item this attribute, or could have?"""
+        shown: Data = {}
+        for row in self.items.rows:
+            self.items.kind.show(row, shown)
+            break
+        if root not in shown:
+            return False
+        if self.attributes is None:
+            self.attributes = attributes_of(self.items.rows)
+        return name in self.attributes
 
     def skips(self, row: Data, operation: str) -> str | None:
         """Why the item leaves out the operation, or None."""

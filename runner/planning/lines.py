@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from runner.model import Data, PlannedEvent, Stage
+from runner.model import Data, Event, PlannedEvent, Stage
+
+
+def shown_event(event: Event) -> Data:
+    """As it is sent; an id is there where it is one of its own."""
+    shown: Data = {"name": event.name, "data": event.data}
+    shown |= {} if event.id is None else {"id": event.id}
+    return shown | ({} if event.ts is None else {"ts": event.ts})
 
 
 def line_of(stage: Stage, planned: PlannedEvent) -> Data:
@@ -14,5 +21,5 @@ def line_of(stage: Stage, planned: PlannedEvent) -> Data:
         "batch": planned.batch,
         "item": planned.item,
         **({} if seconds is None else {"at_s": seconds}),
-        "event": {"name": planned.event.name, "data": planned.event.data},
+        "event": shown_event(planned.event),
     }

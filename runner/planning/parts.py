@@ -19,7 +19,7 @@ from runner.model import (
     Stage,
 )
 from runner.planning.binding import Binder
-from runner.planning.event_blocks import pack
+from runner.planning.event_blocks import pack, without_id
 from runner.spec.document import did_you_mean, ranked
 from runner.spec.warnings import accepted, strictly
 
@@ -41,6 +41,8 @@ def subset(
         ]
         first += stage.total
         if kept:
+            if stage.own:
+                kept = [(item, without_id(cell)) for item, cell in kept]
             items = pack(stage.event, kept)
             made.append(replace(stage, items=items, deferred=False, until=None))
     stages = _in_line(made)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -14,15 +14,20 @@ from runner.model import (
     BackfillPlan,
     Condition,
     Data,
+    Json,
     Operation,
+    Pacing,
     Payload,
     Problem,
     Skipped,
 )
-from runner.planning.event_blocks import LARGE, ORDINARY, EventBlocks, Packing
+from runner.planning.event_blocks import LARGE, ORDINARY, EventBlocks, Packing, with_own
 from runner.planning.items import Source
 from runner.planning.problems import LookupErrors, ProblemGroups
+from runner.planning.throttling import throttled
 from runner.spec.json_limits import MAX_EVENT
+from runner.spec.kinds import name_fault
+from runner.spec.units import parse_start
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,8 @@ class Rendered:
     digest: bytes
     skipped: Sequence[Skipped]
     problems: Sequence[Problem]
-    warnings: Sequence[Problem] = ()  # those of the catalog
+    warnings: Sequence[Problem]  # those of the catalog
+    pacing: Pacing  # at which its throttle is kept
 
 
 def render(
@@ -47,6 +53,8 @@ def render(
         together.setdefault(id(source), []).append(rendering)
     sources = {id(source): source for _, source in operations}
     for known, source in sources.items():
+        for rendering in together[known]:
+            rendering.knows = source.knows
         _one_pass(plan, source, together[known])
     return [rendering.rendered() for rendering in renderings]
 
@@ -61,7 +69,9 @@ def _one_pass(plan: BackfillPlan, source: Source, renderings: Sequence[_Renderin
             if reason:
                 rendering.skip(item, reason)
             else:
-                rendering.item(item, named, context)
+                rendering.item(item, named, row, context)
+    for rendering in renderings:
+        rendering.close()
 
 
 class _Rendering:
@@ -71,7 +81,12 @@ class _Rendering:
         self.accepts, self.when = operation.contract.accepts, operation.when
         self.groups = ProblemGroups(operation.name)
         self.skipped: list[Skipped] = []
-        self.packing = Packing(operation.event)
+        self.events = _Spread(operation) if operation.throttle else _InOrder(operation)
+        self.knows: Callable[[str, str], bool] = lambda _root, _name: False
+        self.shared, self.each = operation.payload.reading("rows")
+        self.gathered: _Gathered | None = None
+        self.own = [one for one in (operation.own_id, operation.at) if one]
+        self.ids: set[int] = set()
         self.large, self.full = 0, False
         self.advice = operation.advice
         self.advised = dict.fromkeys((one.name for one in operation.advice), 0)
@@ -86,7 +101,7 @@ class _Rendering:
     def skip(self, item: str, reason: str) -> None:
         self.skipped.append(Skipped(self.operation.name, item, reason))
 
-    def item(self, item: str, named: bytes, context: Data) -> None:
+    def item(self, item: str, named: bytes, row: Data, context: Data) -> None:
         """`named`: the item as JSON."""
         if self.full:
             return
@@ -102,7 +117,9 @@ class _Rendering:
             return
         for advice in self.advice:
             self._advise(advice, item, context)
-        if repeat is None:
+        if self.operation.group > 1:
+            self._gather(item, row, context)
+        elif repeat is None:
             self._event(item, named, context)
         else:
             self._repeated(item, named, context, repeat)
@@ -139,8 +156,9 @@ class _Rendering:
         name = self.operation.name
         problems = self.groups.problems()
         problems += [problem for errors in self.lookup_errors for problem in errors.problems(name)]
-        items, digest = self.packing.packed()
-        return Rendered(items, digest, self.skipped, problems, tuple(self._warnings()))
+        items, digest = self.events.packed()
+        warnings = tuple(self._warnings())
+        return Rendered(items, digest, self.skipped, problems, warnings, self.events.pacing)
 
     def _repeated(self, item: str, named: bytes, context: Data, repeat: Amount) -> None:
         try:
@@ -164,18 +182,159 @@ class _Rendering:
 
     def _event(self, item: str, named: bytes, context: Data) -> bool:
         try:
-            data = self.payload(context)
-            encoded = orjson.dumps(data)
+            data = self._rendered(self.payload, context)
+            cell = orjson.dumps(data)
         except (ValueError, TypeError):
             self.groups.add(item, partial(self.payload.explain, context, item))
             return False
+        return self._put(item, named, data, cell, context)
+
+    def _put(self, item: str, named: bytes, data: Data, encoded: bytes, context: Data) -> bool:
         if len(encoded) > ORDINARY and not self._room(item, data, len(encoded)):
             return False
         if not self.accepts(data):
             self.groups.add(item, partial(self.contract.explain, data, item))
             return False
-        self.packing.add(named, encoded)
+        if self.own:
+            own = self._own(item, context)
+            if own is None:
+                return False
+            encoded = with_own(encoded, **own)
+        try:
+            self.events.add(item, named, encoded, context)
+        except ValueError:
+            throttle = self.operation.throttle
+            if throttle and throttle.key:
+                self.groups.add(item, partial(throttle.key.explain, context, item))
+            return False
         return True
+
+    def _rendered(self, payload: Payload, context: Data) -> Data:
+        """Without the keys whose templates give a missing value."""
+        try:
+            return payload(context)
+        except ValueError:
+            return payload.leaving(context, self.knows)
+
+    def _own(self, item: str, context: Data) -> Data | None:
+        """The event's own id and time; None where one of them is none."""
+        found: Data = {}
+        for template in self.own:
+            try:
+                found |= self._rendered(template, context)
+            except ValueError:
+                self.groups.add(item, partial(template.explain, context, item))
+                return None
+        if self.operation.own_id:
+            wrong = self._no_id(found.get("id"))
+            if wrong:
+                self.groups.add(
+                    item, partial(_at, self.operation.own_id, f"the id of {item} {wrong}")
+                )
+                return None
+            found["id"] = str(found["id"])
+        if self.operation.at and "at" in found:
+            try:
+                found["ts"] = parse_start(found.pop("at"))
+            except ValueError as error:
+                message = f"`at` cannot be told for {item}: {error}"
+                self.groups.add(item, partial(_at, self.operation.at, message))
+                return None
+        return found
+
+    def _no_id(self, value: Json) -> str | None:
+        if wrong := name_fault(value):
+            return wrong
+        known = hash(str(value))
+        if known in self.ids:
+            return f"is that of another event too: {value}"
+        self.ids.add(known)
+        return None
+
+    def _gather(self, item: str, row: Data, context: Data) -> None:
+        """Into the event of the neighbours that are alike in all that `rows` does not make."""
+        try:
+            data = self._rendered(self.each, context)
+            own: Data = {}
+            for template in self.own:
+                own |= self._rendered(template.reading("rows")[1], context)
+            alike = orjson.dumps([data, own])
+        except (ValueError, TypeError):
+            self.groups.add(item, partial(self.payload.explain, {**context, "rows": [row]}, item))
+            return
+        group = self.gathered
+        if group is None or group.alike != alike or len(group.rows) == self.operation.group:
+            self.close()
+            self.gathered = _Gathered(item, dict(context), data, alike, [row])
+        else:
+            group.rows.append(row)
+
+    def close(self) -> None:
+        """The last group has no more items to come."""
+        group, self.gathered = self.gathered, None
+        if group is None:
+            return
+        context = {**group.context, "rows": group.rows}
+        more = len(group.rows) - 1
+        item = f"{group.item} +{more:,}" if more else group.item
+        try:
+            found = {**group.data, **self._rendered(self.shared, context)}
+            data = {key: found[key] for key in self.payload.keys if key in found}
+            encoded = orjson.dumps(data)
+        except (ValueError, TypeError):
+            self.groups.add(item, partial(self.payload.explain, context, item))
+            return
+        self._put(item, orjson.dumps(item), data, encoded, context)
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """Items that go into one event: the first one's name, context and payload."""
+
+    item: str
+    context: Data
+    data: Data
+    alike: bytes
+    rows: list[Data]
+
+
+class _InOrder:
+    """The events of an operation in the order of its items."""
+
+    def __init__(self, operation: Operation) -> None:
+        self._packing = Packing(operation.event)
+        self.pacing = operation.pacing
+
+    def add(self, item: str, named: bytes, cell: bytes, context: Data) -> None:  # noqa: ARG002
+        self._packing.add(named, cell)
+
+    def packed(self) -> tuple[EventBlocks, bytes]:
+        return self._packing.packed()
+
+
+class _Spread:
+    """Events of one key are spread among the others, where there are more of it than its throttle
+    lets through at the operation's pace."""
+
+    def __init__(self, operation: Operation) -> None:
+        assert operation.throttle  # noqa: S101 - made for one that has one
+        self._operation, self._throttle = operation, operation.throttle
+        self.pacing = operation.pacing
+        self._events: list[tuple[bytes, bytes]] = []
+        self._keys: list[Json] = []
+
+    def add(self, item: str, named: bytes, cell: bytes, context: Data) -> None:
+        """ValueError where its key cannot be told."""
+        key = self._throttle.key
+        self._keys.append(str(key(context)["key"]) if key else item)
+        self._events.append((named, cell))
+
+    def packed(self) -> tuple[EventBlocks, bytes]:
+        packing = Packing(self._operation.event)
+        order, self.pacing = throttled(self._keys, self._throttle, self._operation.pacing)
+        for index in order:
+            packing.add(*self._events[index])
+        return packing.packed()
 
 
 _NONE: frozenset[object] = frozenset()
@@ -184,6 +343,10 @@ _MOST_REPEATED = 1_000_000  # events of an operation with `repeat`
 
 def _too_large(payload: Payload, data: Data, message: str, hint: str) -> Iterable[Problem]:
     return (payload.largest(data, message, hint),)
+
+
+def _at(payload: Payload, message: str) -> Iterable[Problem]:
+    return (payload.problem(message),)
 
 
 def _undecided(when: Condition | Amount | None, error: ValueError, item: str) -> Iterable[Problem]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 
 from runner.model import Data, Json, Lookup, Narrowing, OrderKey, Problem, Rows
-from runner.spec.rows import without_nulls
+from runner.spec.rows import Concatenated, without_nulls
 from runner.spec.units import PRIORITIES, parse_time
 
 
@@ -154,3 +154,18 @@ def _comparable(attribute: str, value: Json) -> Json:
     if value is None or isinstance(value, int | float | str):
         return value
     return str(value)
+
+
+def attributes_of(rows: Rows) -> frozenset[str]:
+    """Those that some row has, and the columns of the tables that they come from."""
+    found = {name for row in rows for name in row}
+    inner: Rows = rows
+    while isinstance(inner, Kept | Joined):
+        if isinstance(inner, Joined):
+            tables = (list(table.values())[:1] for _, table in inner.joins)
+            found.update(name for first in tables for row in first for name in row)
+        inner = inner.rows
+    sources = inner.sources if isinstance(inner, Concatenated) else ()
+    for part in sources:
+        found.update(getattr(part, "columns", ()))
+    return frozenset(found)

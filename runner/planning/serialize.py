@@ -89,6 +89,7 @@ def _stage_head(stage: Stage) -> dict[str, Any]:
         "deferred": stage.deferred,
         "until": stage.until,
         "needs": stage.needs and list(stage.needs),
+        "own": stage.own,
     }
 
 

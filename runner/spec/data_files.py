@@ -57,6 +57,10 @@ class CsvRows:
                 row[column] = _cell(column, row[column])
         return self.kind.complete(row)
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.header
+
     def faults(self, row: Data) -> Iterable[Fault]:
         return self.kind.cell_faults(row)
 

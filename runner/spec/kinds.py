@@ -251,7 +251,7 @@ class OwnKind:
             name = self.naming(row)
         except ValueError:
             return [*self.naming.explain(row)]
-        if wrong := _no_name(name):
+        if wrong := name_fault(name):
             return [self.naming.refused(f"the item of {_THE_ROW} {wrong}")]
         return self._attribute_faults(row) if row.keys() & _OWN_ATTRIBUTES else ()
 
@@ -280,7 +280,7 @@ def _no_priority(priority: str) -> Fault:
     return Fault(("priority",), message, did_you_mean(priority, PRIORITIES))
 
 
-def _no_name(value: Json) -> str | None:
+def name_fault(value: Json) -> str | None:
     if value is None or value == "":
         return "is empty"
     if isinstance(value, bool) or not isinstance(value, str | int | float):

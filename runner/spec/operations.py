@@ -6,7 +6,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runner.model import Data, Draining, Load, Needs, Operation, Pacing, Problem, Skipped
+from runner.model import (
+    Data,
+    Draining,
+    Load,
+    Needs,
+    Operation,
+    Pacing,
+    Payload,
+    Problem,
+    Skipped,
+    Throttle,
+)
 from runner.spec.catalog import Catalog, CatalogEntry
 from runner.spec.document import Document, Path, did_you_mean, echo
 from runner.spec.payload import (
@@ -20,7 +31,7 @@ from runner.spec.payload import (
 )
 from runner.spec.plan_document import PlanDocument
 from runner.spec.plan_questions import Askings
-from runner.spec.units import format_duration, parse_duration
+from runner.spec.units import format_duration, parse_delay, parse_duration
 
 DEFAULT_BATCH_SIZE = 50
 DEFAULT_DELAY = "5s"
@@ -43,6 +54,9 @@ def build_operation(
     repeat, bad = _repeat(checked, path, use, entry)
     resolve, _ = entry.written(use, checked.document, path, "resolve")
     for_each = use.get("for_each", entry.for_each)
+    own_id, at, origins, faulty = _own_of_events(checked, path, use, entry)
+    throttle, unkeyed = _throttle(entry)
+    problems += [*faulty, *unkeyed]
     operation = Operation(
         name=entry.name,
         event=entry.event,
@@ -63,7 +77,12 @@ def build_operation(
         until=_until(checked, path, use, entry, asking),
         needs=Needs(**entry.spec["needs"]) if "needs" in entry.spec else None,
         advice=tuple(entry.advice),
+        group=entry.written(use, checked.document, path, "group")[0] or 1,
+        own_id=own_id,
+        at=at,
+        throttle=throttle,
     )
+    problems += _of_events(operation, origins)
     places = {key: _place(checked, path, use, key) for key in ("batch_size", "delay")}
     advice = advise(operation, checked.document, places)
     return operation, [*problems, *wrong, *raised, *bad, *advice]
@@ -96,6 +115,48 @@ def _taken_back(
             message = f"the catalog's `{name}` has no check {echo(check)}"
             hint = did_you_mean(check, known) or f"it has: {', '.join(known) or 'none'}"
             yield checked.error(message, (*path, "checks", check), key=True, hint=hint)
+
+
+def _own_of_events(
+    checked: PlanDocument, path: Path, use: Data, entry: CatalogEntry
+) -> tuple[Payload | None, Payload | None, Mapping[str, Origin], list[Problem]]:
+    """The templates of `id` and `at`; where these and `group` are written, and what is wrong."""
+    found: dict[str, Payload | None] = {}
+    origins: dict[str, Origin] = {}
+    problems: list[Problem] = []
+    for key in ("id", "at", "group"):
+        written, origin = entry.written(use, checked.document, path, key)
+        if written not in (None, False):
+            origins[key] = origin
+        if key != "group" and key in origins:
+            above = Origin(origin.document, origin.path[:-1])
+            found[key], wrong = compile_payload([({key: written}, above)])
+            problems += wrong
+    return found.get("id"), found.get("at"), origins, problems
+
+
+def _of_events(operation: Operation, origins: Mapping[str, Origin]) -> Iterator[Problem]:
+    """Words that are fine by themselves, and contradict each other."""
+    if "id" in origins and operation.until:
+        message = "`until` sends items again, and the server drops a second event with an id"
+        yield origins["id"].problem(message, hint="leave `id` out: each event has one already")
+    if "group" in origins and operation.repeat:
+        message = "`group` makes one event of several items, and `repeat` several events of one"
+        yield origins["group"].problem(message, hint="leave one of them out")
+
+
+def _throttle(entry: CatalogEntry) -> tuple[Throttle | None, list[Problem]]:
+    """One that counts for each key; without a key, the delay is raised to it."""
+    written = entry.spec.get("throttle", {})
+    if "key" not in written:
+        return None, []
+    key, problems = None, list[Problem]()
+    if written["key"] != "item":
+        text = str(written["key"])
+        bare = text if "{{" in text else "{{ " + text + " }}"
+        place = Origin(entry.document, ("operations", entry.name, "throttle"))
+        key, problems = compile_payload([({"key": bare}, place)])
+    return Throttle(written["limit"], parse_duration(written["per"]), key), problems
 
 
 def _repeat(
@@ -162,9 +223,9 @@ def _pacing(
     )
     written = use.get("delay", plan.get("delay"))
     if written is None:
-        delay = _first(entry.delay, parse_duration(DEFAULT_DELAY))
+        delay, jitter = _first(entry.delay, parse_duration(DEFAULT_DELAY)), 0.0
     else:
-        delay = parse_duration(written)
+        delay, jitter = parse_delay(written)
         bound, why = _least_delay(entry, size, delay)
         if delay < bound:
             least = format_duration(bound)
@@ -173,8 +234,8 @@ def _pacing(
             warning = checked.warning(
                 message, place, hint=f"write `delay: {least}`", rule="min-delay"
             )
-            return Pacing(size, bound), [warning]
-    return Pacing(size, max(delay, _least_delay(entry, size, delay)[0])), []
+            return Pacing(size, bound, max(0.0, delay + jitter - bound)), [warning]
+    return Pacing(size, max(delay, _least_delay(entry, size, delay)[0]), jitter), []
 
 
 def _least_delay(entry: CatalogEntry, size: int, delay: float) -> tuple[float, str]:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, field, replace
 
 from runner.model import Data, Json, Problem
 from runner.spec.document import Document, Path, echo
 from runner.spec.rendering import BUDGET, TemplateError
 from runner.spec.schema import explain_contract
-from runner.spec.templates import Context, Render, compile_condition, compile_value
+from runner.spec.templates import (
+    LEFT_OUT,
+    Context,
+    Known,
+    Render,
+    compile_condition,
+    compile_value,
+    render_leaving,
+)
 
 _FEW_TEMPLATES = 8
 MAX_REPEAT = 10_000  # events for one item; more is a mistake in an expression
@@ -37,6 +46,7 @@ class PayloadTemplate:
     templates: tuple[tuple[str, Render], ...]
     origins: Mapping[str, Origin]
     whole: Origin
+    sources: Mapping[str, str] = field(default_factory=dict)  # the templates of a key, as text
     wide: bool = False  # it has many templates, which together may hold more than each of them
 
     def __call__(self, context: Context) -> Data:
@@ -47,6 +57,32 @@ class PayloadTemplate:
             BUDGET.refill()
             BUDGET.weigh(data)
         return data
+
+    def leaving(self, context: Context, known: Known) -> Data:
+        """Without the keys whose templates give a missing value: see `render_leaving`."""
+        data = dict(self.constants)
+        for key, render in self.templates:
+            data[key] = render_leaving(render, context, known)
+        data = {key: value for key, value in data.items() if value is not LEFT_OUT}
+        if self.wide:
+            BUDGET.refill()
+            BUDGET.weigh(data)
+        return data
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(self.constants)
+
+    def reading(self, name: str) -> tuple[PayloadTemplate, PayloadTemplate]:
+        """The part that reads the name, and the rest."""
+        word = re.compile(rf"\b{name}\b")
+        keys = {key for key, text in self.sources.items() if word.search(text)}
+        return self._only(keys), self._only(self.constants.keys() - keys)
+
+    def _only(self, keys: Container[str]) -> PayloadTemplate:
+        constants = {key: value for key, value in self.constants.items() if key in keys}
+        templates = tuple(one for one in self.templates if one[0] in keys)
+        return replace(self, constants=constants, templates=templates)
 
     def explain(self, context: Context, item: str) -> tuple[Problem, ...]:
         """A problem for each key that does not render; call it after `__call__` failed."""
@@ -156,7 +192,9 @@ def compile_payload(parts: list[tuple[Json, Origin]]) -> tuple[PayloadTemplate, 
             templates.append((key, render))
     origins = {key: origin for key, (_, origin) in merged.items()}
     wide = sum(_templates(value) for value, _ in merged.values()) > _FEW_TEMPLATES
-    return PayloadTemplate(constants, tuple(templates), origins, parts[0][1], wide), problems
+    sources = {key: json.dumps(value) for key, (value, _) in merged.items() if key in constants}
+    made = PayloadTemplate(constants, tuple(templates), origins, parts[0][1], sources, wide)
+    return made, problems
 
 
 def _templates(value: Json) -> int:

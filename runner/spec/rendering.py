@@ -29,6 +29,17 @@ class TemplateError(ValueError):
         self.hint = hint
 
 
+class Missing(TemplateError):
+    """A value that is not there: `root` and `name` say of what, `row` and `team`; without a name it
+    is missing by the template's own words, as in an `if` without `else`."""
+
+    def __init__(
+        self, message: str, hint: str | None = None, root: str = "", name: str | None = None
+    ) -> None:
+        super().__init__(message, hint)
+        self.root, self.name = root, name
+
+
 class Budget(threading.local):
     """What the rendering under way in this thread may still do, and what its plan may."""
 

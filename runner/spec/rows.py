@@ -124,6 +124,7 @@ class SelectedRows:
     workspace: str | None = None
     rows: Sequence[Data] = ()
     answered: bool = False
+    columns: Sequence[str] = ()  # of its answer
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -59,6 +59,10 @@ def check_control(checked: PlanDocument, operations: Sequence[Operation]) -> Ite
         yield checked.error(message, ("canary",), key=True, hint="leave one of them out")
     written = {use["use"]: path for path, use in checked.uses()}
     for operation in operations:
+        if operation.pacing.jitter or operation.at:
+            said = "`delay: {between: ...}`" if operation.pacing.jitter else "`at`"
+            message = f"{said} of `{operation.name}` and `pacing: scheduled` contradict"
+            yield checked.error(message, written[operation.name], hint="leave one of them out")
         if operation.until or operation.deferred:
             message = (
                 f"`{operation.name}` is resolved when its stage starts, and `pacing: scheduled` "

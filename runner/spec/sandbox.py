@@ -11,6 +11,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
 from functools import cache, wraps
 from typing import Any
 
@@ -31,11 +32,23 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from runner.model import Json
 from runner.spec.document import did_you_mean, echo
 from runner.spec.json_limits import MAX_DEPTH, fault
-from runner.spec.rendering import BUDGET, CALL, MAX_OUTPUT, MEMBER, TemplateError, undefined
+from runner.spec.rendering import (
+    BUDGET,
+    CALL,
+    MAX_OUTPUT,
+    MEMBER,
+    Missing,
+    TemplateError,
+    undefined,
+)
+from runner.spec.units import parse_time
 
 _MAX_BITS = 4096  # of a number on the way
 _MAX_ATTRIBUTE = 200  # characters of a path such as `attribute="owner.name"`
 _MAX_TRIMMED = 100
+_MAX_DAYS = 100_000
+_A_DAY = len("2026-01-31")
+_DATE_FORM = re.compile(r"(?:%[YymdHMSfjGVuaAbBps%z]|[^%]){1,100}")
 
 # The filters, by what they look at of their subject: nothing but its head, its text, each member
 # when it is asked for, or all members at once.
@@ -173,11 +186,14 @@ def sandbox() -> DataOnly:
         **{name: _counted(known[name], _each) for name in _EACH},
         **{name: _counted(known[name], _whole) for name in _WHOLE},
         "ceil": _ceil,
+        "date": _date,
+        "days": _days,
         "int": _counted(_int, None),
         "join": _join,
         "replace": _replace,
         "reverse": _counted(known["reverse"], _copied),
         "round": _round,
+        "split": _split,
         "string": _written,
         "sum": _sum,
         "tojson": _tojson,
@@ -285,7 +301,7 @@ def result(value: Json, environment: DataOnly) -> Json:
     if isinstance(value, Undefined):
         if type(value) is environment.undefined:
             str(value)  # StrictUndefined: raises, naming what is missing
-        raise TemplateError("the expression has no value: an `if` without `else`?")
+        raise Missing("the expression has no value: an `if` without `else`?")
     scalar = value is None or isinstance(value, bool | int | float)
     plain = value if scalar else _plain(value)
     if wrong := fault(plain):
@@ -528,6 +544,46 @@ def _replace(text: Any, old: Any, new: Any) -> str:
     whole, gone, put = str(text), str(old), str(new)
     BUDGET.spend(len(whole) + whole.count(gone) * len(put))
     return whole.replace(gone, put)
+
+
+def _split(value: Any, separator: Any = None, maxsplit: int = -1) -> list[str]:
+    """The parts of a text between separators, by default any blanks."""
+    text, by = str(value), None if separator is None else str(separator)
+    if by == "":
+        raise TemplateError("`split` wants a separator, or none for blanks")
+    BUDGET.spend(len(text) + MEMBER * (len(text.split()) if by is None else text.count(by) + 1))
+    return text.split(by, maxsplit)
+
+
+def _date(value: Any, form: Any = None) -> str:
+    """A day or time in ISO 8601 in another form, as strftime has them; by default the day."""
+    time = _time(value)
+    if form is None:
+        return time.date().isoformat()
+    if not isinstance(form, str) or not _DATE_FORM.fullmatch(form):
+        hint = "as in %Y-%m-%d, %H:%M:%S, %j, %G-W%V, %B, %A or %s (seconds since 1970)"
+        raise TemplateError(f"{echo(form)} is no form of a date", hint)
+    return time.strftime(form.replace("%s", str(int(time.timestamp()))))
+
+
+def _days(value: Any, number: Any) -> str:
+    """A day or time so many days later, or earlier: a day stays one."""
+    if isinstance(number, bool) or not isinstance(number, int) or abs(number) > _MAX_DAYS:
+        raise TemplateError(f"`days` adds up to {_MAX_DAYS:,} whole days, and is given {number}")
+    moved = _time(value) + timedelta(days=number)
+    return moved.date().isoformat() if len(value) == _A_DAY else moved.isoformat()
+
+
+def _time(value: Any) -> datetime:
+    BUDGET.spend(CALL)
+    if isinstance(value, Undefined):
+        str(value)  # StrictUndefined: raises, naming what is missing
+    if not isinstance(value, str) or len(value) > _MAX_TRIMMED:
+        raise TemplateError(f"{echo(value)} is no day or time", "as in 2026-01-31")
+    try:
+        return parse_time(value)
+    except ValueError as error:
+        raise TemplateError(str(error)) from None
 
 
 def _trim(value: Any, chars: Any = None) -> str:

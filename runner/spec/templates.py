@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from runner.model import Json
 from runner.spec.document import did_you_mean, echo
-from runner.spec.rendering import TemplateError, undefined
+from runner.spec.rendering import Missing, TemplateError, undefined
 
 Context: TypeAlias = Mapping[str, Json]
 Render: TypeAlias = Callable[[Context], Json]
+Known: TypeAlias = Callable[[str, str], bool]
 
 MAX_SOURCE = 16 * 1024  # characters of one template
 _REFERENCE = re.compile(r"\{\{\s*([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)\s*\}\}\Z")
@@ -33,15 +35,67 @@ def compile_value(value: Json) -> Render | None:
         fields = [(key, compile_value(member), member) for key, member in value.items()]
         if all(render is None for _, render, _ in fields):
             return None
-        return lambda context: {
-            key: render(context) if render else member for key, render, member in fields
-        }
+        return _Fields(fields)
     if isinstance(value, list):
         members = [(compile_value(member), member) for member in value]
         if all(render is None for render, _ in members):
             return None
-        return lambda context: [render(context) if render else member for render, member in members]
+        return _Members(members)
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Fields:
+    fields: Sequence[tuple[str, Render | None, Json]]
+
+    def __call__(self, context: Context) -> Json:
+        return {key: render(context) if render else one for key, render, one in self.fields}
+
+    def leaving(self, context: Context, known: Known) -> Json:
+        found = {
+            key: render_leaving(render, context, known) if render else one
+            for key, render, one in self.fields
+        }
+        return {key: value for key, value in found.items() if value is not LEFT_OUT}
+
+
+@dataclass(frozen=True, slots=True)
+class _Members:
+    members: Sequence[tuple[Render | None, Json]]
+
+    def __call__(self, context: Context) -> Json:
+        return [render(context) if render else one for render, one in self.members]
+
+    def leaving(self, context: Context, known: Known) -> Json:
+        return [
+            (
+                render_leaving(render, context, known)
+                if isinstance(render, _LEAVING)
+                else render(context)
+            )
+            if render
+            else one
+            for render, one in self.members
+        ]
+
+
+_LEAVING = (_Fields, _Members)
+LEFT_OUT: Any = object()  # in place of a value that is missing
+
+
+def render_leaving(render: Render, context: Context, known: Known) -> Json:
+    """The value without the keys whose templates give a missing value; `LEFT_OUT` where it is one.
+
+    `known` says whether some item has such an attribute: what none has is misspelt.
+    """
+    if isinstance(render, _LEAVING):
+        return render.leaving(context, known)
+    try:
+        return render(context)
+    except Missing as missing:
+        if missing.name is None or known(missing.root, missing.name):
+            return LEFT_OUT
+        raise
 
 
 def compile_condition(source: str) -> Callable[[Context], bool]:
@@ -128,8 +182,10 @@ def _missing(context: Context, names: list[str]) -> TemplateError:
             known = list(value) if isinstance(value, Mapping) else []
             if depth == 0:
                 return undefined(name, context)
-            return TemplateError(
-                f"`{'.'.join(names[:depth])}` has no `{name}`", did_you_mean(name, known)
+            message = f"`{'.'.join(names[:depth])}` has no `{name}`"
+            hint = did_you_mean(name, known)
+            return (
+                Missing(message, hint, *names) if len(names) == 2 else TemplateError(message, hint)
             )
         value = value[name]
     return TemplateError(f"`{'.'.join(names)}` is not defined")

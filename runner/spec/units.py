@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, tzinfo
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 Priority = Literal["critical", "high", "medium", "low"]
 PRIORITIES: dict[str, int] = {name: rank for rank, name in enumerate(get_args(Priority))}
@@ -28,6 +28,14 @@ def parse_duration(text: str) -> float:
     )
 
 
+def parse_delay(written: Any) -> tuple[float, float]:
+    """Seconds of ``5s``, or of ``{between: [80ms, 220ms]}``, and how many more they may be."""
+    if not isinstance(written, dict):
+        return parse_duration(written), 0.0
+    least, most = sorted(map(parse_duration, written["between"]))
+    return least, most - least
+
+
 def format_duration(seconds: float) -> str:
     """The shortest form that `parse_duration` reads: ``90.5`` is ``1m30.5s``."""
     milliseconds = round(seconds * 1000)
@@ -38,6 +46,20 @@ def format_duration(seconds: float) -> str:
     parts = (f"{hours}h" if hours else "", f"{minutes}m" if minutes else "")
     tail = f"{rest / 1000:g}s" if rest or not (hours or minutes) else ""
     return "".join(parts) + tail
+
+
+_EARLIEST, _LATEST = 315_532_800_000, 4_102_444_800_000  # ms of the years from 1980 to 2100
+
+
+def parse_start(written: object) -> int:
+    """An event's start in ms since 1970: of ISO 8601, or of such a number; else ValueError."""
+    if isinstance(written, int) and not isinstance(written, bool):
+        at = written
+    else:
+        at = round(parse_time(written).timestamp() * 1000)
+    if not _EARLIEST <= at < _LATEST:
+        raise ValueError(f"`{written}` is not a time in the years from 1980 to 2100")
+    return at
 
 
 def parse_time(written: object, zone: tzinfo | None = UTC) -> datetime:

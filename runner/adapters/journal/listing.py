@@ -19,6 +19,7 @@ from runner.model import (
     RunState,
     Stage,
 )
+from runner.planning.event_blocks import parted
 
 
 def lines(connection: Connection, states: Sequence[RunState]) -> list[RunLine]:
@@ -102,15 +103,17 @@ def _of_stage(
     sent = iter(connection.rows(query, run=record.id, stage=stage.number))
     chunk: Any = next(sent, None)
     known: _Known | None = None
-    for index, (item, _) in enumerate(stage.items.raw()):
+    for index, (item, cell) in enumerate(stage.items.raw()):
         position = first + index
         while chunk is not None and chunk.last < position:
             chunk, known = next(sent, None), None
         is_sent = chunk is not None and chunk.first <= position
         if is_sent and known is None:
             known = _Known(connection, record.id, chunk)
-        base = (position, stage.number, stage.operation, stage.batch_of(index), item, stage.event)
-        id_ = event_id(record.id, stage, item, index)
+        own = parted(cell) if stage.own else {}
+        operation, name = own.get("operation", stage.operation), own.get("name", stage.event)
+        base = (position, stage.number, operation, stage.batch_of(index), item, name)
+        id_ = own.get("id") or event_id(record.id, stage, item, index, own.get("operation"))
         if is_sent and known:
             yield EventRecord(*base, id_, *known.of(position))
         else:
