@@ -1,4 +1,8 @@
-"""Who may send for a plan to an address: one process at a time, as long as it is alive."""
+"""Who may send for a plan to an address, one process at a time; and when somebody drove a run.
+
+Only time in which somebody drives a run counts as work. A run that is paused is driven, and so is
+one that is left to the workers, until they are due.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.adapters.journal import drives
 from runner.adapters.journal.database import Connection, Database
 from runner.errors import LeaseLost, LockHeld
-from runner.model import Submission
+from runner.model import Driven, Submission
 from runner.spec.units import format_duration
 
 WORKERS = "the workers"  # the holder of a lease that waits for its next step
@@ -109,7 +112,7 @@ def park(lease: Lease, until: float, holder: str) -> Lease:
             token=lease.token,
         )
         run_id = connection.value("SELECT run_id FROM leases WHERE name = :name", name=lease.name)
-        drives.keep(connection, run_id, until)
+        keep_drive(connection, run_id, until)
     return parked
 
 
@@ -217,3 +220,39 @@ def _machine() -> str:
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
         parts.append(str(Path("/proc/self/ns/pid").readlink()))
     return " ".join(parts)
+
+
+def begin_drive(connection: Connection, run_id: str, now: float) -> None:
+    end_drive(connection, run_id, now)  # what was left to the workers until later
+    connection.change(
+        "INSERT INTO drives (run_id, since, until) VALUES (:run, :now, :now)", run=run_id, now=now
+    )
+
+
+def keep_drive(connection: Connection, run_id: str, until: float) -> None:
+    """The latest drive has gone on until then, or will."""
+    connection.change(
+        """UPDATE drives SET until = :until WHERE number = (
+          SELECT max(number) FROM drives WHERE run_id = :run
+        )""",
+        run=run_id,
+        until=until,
+    )
+
+
+def end_drive(connection: Connection, run_id: str, now: float) -> None:
+    """Nobody waits for the workers any more."""
+    connection.change(
+        "UPDATE drives SET until = :now WHERE run_id = :run AND until > :now", run=run_id, now=now
+    )
+
+
+def driven_until(connection: Connection, run_id: str, now: float, *, driven: bool) -> Driven:
+    """Up to now; `driven`: somebody is at it, and has kept the journal a moment ago."""
+    found = connection.rows(
+        "SELECT since, until FROM drives WHERE run_id = :run ORDER BY number", run=run_id
+    )
+    intervals = [(since, min(until, now)) for since, until in found]
+    if driven and intervals:
+        intervals[-1] = intervals[-1][0], now
+    return Driven(tuple(intervals))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
-from runner.adapters.journal import answers, chains, drives, figures, requests
+from runner.adapters.journal import answers, chains, figures, leases, requests
 from runner.adapters.journal.database import Connection, Database
 from runner.execution.ports import Control, Latest, Unanswered, Unsettled
 from runner.model import Chain, CheckResult, Driven, Failure, Job, Json, Round, StageFigures, Totals
@@ -46,7 +46,9 @@ class JournalReader:
 
     def driven(self) -> Driven:
         with self._reading() as connection:
-            return drives.of(connection, self.run_id, self._clock(), driven=self._is_driven())
+            return leases.driven_until(
+                connection, self.run_id, self._clock(), driven=self._is_driven()
+            )
 
     def _is_driven(self) -> bool:
         return False

@@ -117,7 +117,7 @@ CREATE TABLE waits (
 );
 CREATE INDEX waits_by_run ON waits (run_id, number);
 
--- When somebody drove the run: see runner.adapters.journal.drives.
+-- When somebody drove the run: see runner.adapters.journal.leases.
 CREATE TABLE drives (
   number {serial},
   run_id TEXT NOT NULL,

@@ -16,7 +16,6 @@ from runner.adapters.journal import (
     chains,
     control,
     leases,
-    listing,
     plans,
     schema,
     views,
@@ -122,7 +121,7 @@ class StateReader:
         with self._database.read() as connection:
             found = iter(connection.rows(f"{query} ORDER BY runs.started_at DESC", **given))
             chosen = (row for row in found if plan is None or fnmatchcase(row.plan, plan))
-            return listing.lines(connection, list(map(_state, islice(chosen, limit))))
+            return views.lines(connection, list(map(_state, islice(chosen, limit))))
 
     def glance(self, record: RunRecord) -> RunView:
         """Where a run stands, for a terminal."""
@@ -156,12 +155,12 @@ class StateReader:
         """Every event of a run; of `stages` alone, or with an `outcome` alone."""
         with self._database.read() as connection:
             plan = plans.read(connection, record.id, record.head)
-            yield from listing.events(connection, record, plan, stages=stages, outcome=outcome)
+            yield from views.events(connection, record, plan, stages=stages, outcome=outcome)
 
     def failed_events(self, record: RunRecord, limit: int) -> list[EventRecord]:
         """The first events that did not take effect; without the ids that only their plan gives."""
         with self._database.read() as connection:
-            return listing.failed(connection, record.id, limit)
+            return views.failed(connection, record.id, limit)
 
     def ledger(
         self, plan: str, address: str | None = None, *, environment: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from runner.adapters.journal import answers, drives, figures, requests
+from runner.adapters.journal import answers, figures, leases, requests
 from runner.adapters.journal.database import Connection
 from runner.adapters.journal.leases import Lease
 from runner.adapters.journal.reader import JournalReader
@@ -56,18 +56,18 @@ class JournalWriter(JournalReader):
     def _keep_drive(self, connection: Connection) -> None:
         now = self._clock()
         if self._kept is not None and not 0 <= now - self._kept < _KEEP_EVERY:
-            drives.keep(connection, self.run_id, now)
+            leases.keep_drive(connection, self.run_id, now)
             self._kept = now
 
     def drive(self) -> None:
         with self._writing() as connection:
             self._kept = self._clock()
-            drives.begin(connection, self.run_id, self._kept)
+            leases.begin_drive(connection, self.run_id, self._kept)
 
     def rest(self) -> None:
         with self._writing() as connection:
             if self._kept is not None:
-                drives.keep(connection, self.run_id, self._clock())
+                leases.keep_drive(connection, self.run_id, self._clock())
         self._kept = None
 
     def _is_driven(self) -> bool:
@@ -139,7 +139,7 @@ class JournalWriter(JournalReader):
                 reason=reason,
             )
             connection.change(END_WAITS, run=self.run_id, now=now)
-            drives.end(connection, self.run_id, now)
+            leases.end_drive(connection, self.run_id, now)
 
     def remember(self, name: str, value: Json) -> None:
         with self._writing() as connection:
