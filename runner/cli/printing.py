@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from runner.output.text import visible
+from runner.output.text import json_safe, visible
 from runner.spec.secrets import redact
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Terminal:
 
 def print_json(value: object) -> None:
     """On stdout; no text in it begins a command to the CI that keeps the log."""
-    click.echo(json.dumps(value, indent=2).replace("##", "#\\u0023"))
+    click.echo(json_safe(json.dumps(value, indent=2)))
 
 
 def asker() -> Callable[[str], bool] | None:

@@ -29,7 +29,7 @@ from runner.output.markdown import (
     shared_out,
     with_more,
 )
-from runner.output.text import shortened, visible
+from runner.output.text import json_safe, shortened, visible
 from runner.planning.lines import line_of
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def write_jsonl(plan: ExecutionPlan, out: TextIO) -> None:
         orjson.dumps(line_of(stage, event)) for stage in plan.stages for event in stage.planned()
     )
     while block := list(islice(lines, _BLOCK)):
-        out.write(b"\n".join(block).decode() + "\n")
+        out.write(json_safe(b"\n".join(block).decode()) + "\n")
 
 
 def _control(plan: ExecutionPlan) -> dict[str, object]:
@@ -305,7 +305,7 @@ def _write_joined(out: TextIO, values: Iterable[Any]) -> None:
 
 
 def _text(value: Any) -> str:
-    return orjson.dumps(value).decode()
+    return json_safe(orjson.dumps(value).decode())
 
 
 _RESERVE = 2_000  # kept free for the closing lines

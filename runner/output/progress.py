@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self, TextIO
 
 from runner.model import ExecutionPlan, RunHead, StageRecord
 from runner.output import words
-from runner.output.text import visible
+from runner.output.text import json_safe, visible
 from runner.spec.secrets import redact
 from runner.spec.units import format_duration
 
@@ -216,7 +216,7 @@ class JsonLines(logging.Formatter):
         line = {"time": _moment(record), "level": record.levelname.lower()}
         if run := getattr(record, "run", None):
             line["run"] = run
-        return json.dumps({**line, "message": _message(record)})
+        return json_safe(json.dumps({**line, "message": _message(record)}))
 
 
 class LogObserver:
@@ -242,7 +242,7 @@ def _moment(record: logging.LogRecord) -> str:
 
 def _run(record: logging.LogRecord) -> str:
     run = getattr(record, "run", None)
-    return f"run {run}: " if run else ""
+    return f"run {visible(run)}: " if run else ""
 
 
 def _message(record: logging.LogRecord) -> str:

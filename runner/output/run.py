@@ -31,7 +31,7 @@ from runner.output.documents import document
 from runner.output.markdown import LINE, MAX_CHARACTERS, cell, code, fitting, with_more
 from runner.output.summary import checks_text
 from runner.output.sync import syncs_json
-from runner.output.text import clipped, csv_lines, styled, visible
+from runner.output.text import clipped, csv_lines, json_safe, styled, visible
 from runner.planning.estimate import left
 from runner.planning.limits import resume_command
 from runner.spec.secrets import redact
@@ -283,14 +283,18 @@ def write_events(run_id: str, events: Iterable[EventRecord], out: TextIO, form: 
     if form == "csv":
         out.writelines(events_csv(events))
     elif form == "jsonl":
-        out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        out.writelines(_text(row) + "\n" for row in rows)
     else:
-        head = json.dumps(document("EventList", run_id=run_id, events=[]))
+        head = _text(document("EventList", run_id=run_id, events=[]))
         out.write(head.removesuffix("]}"))
         for index, row in enumerate(rows):
             out.write(",\n" if index else "\n")
-            out.write(json.dumps(row, ensure_ascii=False))
+            out.write(_text(row))
         out.write("\n]}\n")
+
+
+def _text(row: dict[str, Any]) -> str:
+    return json_safe(json.dumps(row, ensure_ascii=False))
 
 
 def event_json(event: EventRecord) -> dict[str, Any]:

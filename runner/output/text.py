@@ -11,8 +11,13 @@ from collections.abc import Iterable, Iterator
 # What a CI's log takes for a command of its own: GitHub's `::name::` at a line's beginning, and
 # `##[name]`, Azure's `##vso[name]` and their kin anywhere in it.
 _COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#\w*\[)")
-# Control characters (C0, DEL, C1), line separators, and the marks that reorder text.
-_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\u2028\u2029]")
+# Control characters (C0, DEL, C1), line separators, marks that reorder text, and what nobody sees:
+# soft hyphens, zero-width blanks, the byte order mark and Unicode's tags.
+_UNSEEN = (
+    r"\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f"
+)
+_HIDDEN = re.compile(rf"[\x00-\x1f{_UNSEEN}]")
+_UNSEEN_IN_JSON = re.compile(f"[{_UNSEEN}]")
 # What a spreadsheet takes for a formula, also after blanks and in their full width.
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r]")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
@@ -29,6 +34,25 @@ def visible(text: str) -> str:
 def _spelled(match: re.Match[str]) -> str:
     code = ord(match[0])
     return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"
+
+
+def json_safe(encoded: str) -> str:
+    """The same JSON, with nothing in its texts that the CI which keeps the log could take for a
+    command (`##vso[`, `##[`, `##teamcity[`, `::name::`), or a terminal for more than a character.
+
+    JSON may spell any character of a text as a number, and has neither ``##`` nor ``::`` outside
+    of texts: whoever reads it gets the same values.
+    """
+    if "##" in encoded or "::" in encoded:
+        encoded = encoded.replace("##", "#\\u0023").replace("::", ":\\u003a")
+    if encoded.isascii() and "\x7f" not in encoded:
+        return encoded
+    return _UNSEEN_IN_JSON.sub(_numbered, encoded)
+
+
+def _numbered(match: re.Match[str]) -> str:
+    raw = match[0].encode("utf-16-be").hex()
+    return "".join(f"\\u{raw[at : at + 4]}" for at in range(0, len(raw), 4))
 
 
 def csv_lines(rows: Iterable[Iterable[object]]) -> Iterator[str]:

@@ -6,13 +6,14 @@ from array import array
 from collections.abc import Collection as Container
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from runner.model import Collection, Data, Json, Problem, Rows
 from runner.spec.document import Path, did_you_mean, echo
 from runner.spec.kinds import OwnKind
 from runner.spec.rows import (
     LEAVING,
+    MAX_ITEMS,
     NOTHING,
     Concatenated,
     DocumentRows,
@@ -38,6 +39,9 @@ def check_rows(
     `operations` are those of the catalog; None where it could not be read. `uses`: what
     the plan has of them.
     """
+    if len(rows) > MAX_ITEMS:
+        message = f"there are {len(rows):,} {kind.several}, more than {MAX_ITEMS:,}"
+        return [_problem(rows, MAX_ITEMS, Fault((), message, "split the plan"))]
     written = [_is_written_in(part, uses.path) for part in rows.sources]
     problems: list[Problem] = []
     alike: dict[str, tuple[int, int]] = {}  # of a template: its problem, and how many rows have it
@@ -50,12 +54,13 @@ def check_rows(
             except RowError as error:
                 problems.append(_problem(part, index, error.fault))
             else:
-                found = [*part.faults(row)]
+                found = [*islice(part.faults(row), MAX_PROBLEMS)]
                 problems += [_problem(part, index, fault) for fault in _new(found, alike, problems)]
                 name = None if found else kind.name_of(row)
                 if operations is not None and ("skip" in row or "only" in row):
                     used = uses.operations if _is_written_in(part, uses.path) else ()
                     faults = _leaving(row, kind, operations, used, alone=all(written))
+                    faults = islice(faults, MAX_PROBLEMS)
                     problems += [_problem(part, index, fault) for fault in faults]
             # A row that is wrong is compared with no other; 0 is the hash of no name.
             hashes.append(hash(name) if name is not None else 0)

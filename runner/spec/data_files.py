@@ -11,14 +11,16 @@ import json
 import math
 import re
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from runner.model import Data, Json, Problem
 from runner.spec.document import Path, did_you_mean, echo, problem_at
 from runner.spec.file_text import not_utf8
-from runner.spec.json_limits import MAX_DEPTH, fault, fits
+from runner.spec.json_limits import MAX_DEPTH, MAX_EVENT, fault, fits
 from runner.spec.rows import LEAVING, Fault, RowError, RowKind
 
 _DIGITS = 15  # the most that a number has on a side of its point; what is longer is text
@@ -26,6 +28,9 @@ _NUMBER = re.compile(rf"-?(0|[1-9][0-9]{{0,{_DIGITS - 1}}})(\.[0-9]{{1,{_DIGITS}
 _BOOLEANS = {"true": True, "false": False}
 _BOM = b"\xef\xbb\xbf"
 _EXCERPT = 4096
+# A plan reads each row a few times: what a stranger's file can cost is bounded by these.
+MAX_COLUMNS = 1_000
+_MAX_ROW = MAX_EVENT  # bytes: no event could carry more
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,8 @@ def read_csv(path: str, raw: bytes, kind: RowKind) -> tuple[CsvRows | None, list
     if problem := _encoding_problem(path, raw):
         return None, [problem]
     offsets = _record_offsets(raw, b"\r\n", quoted=b'"' in raw)
+    if problem := _too_large_row(path, raw, offsets, "is a quote left open?"):
+        return None, [problem]
     first = raw[offsets[0] : offsets[1]].decode("utf-8").rstrip("\r\n") if len(offsets) > 1 else ""
     try:
         header = tuple(name.strip() for name in _quoted_cells(first))
@@ -121,12 +128,18 @@ def read_jsonl(path: str, raw: bytes, kind: RowKind) -> tuple[JsonlRows | None, 
     raw = raw.removeprefix(_BOM)
     if problem := _encoding_problem(path, raw):
         return None, [problem]
-    return JsonlRows(path, raw, _record_offsets(raw, b" \t\r\n", quoted=False), kind), []
+    offsets = _record_offsets(raw, b" \t\r\n", quoted=False)
+    if problem := _too_large_row(path, raw, offsets):
+        return None, [problem]
+    return JsonlRows(path, raw, offsets, kind), []
 
 
 def _header_fault(
     header: tuple[str, ...], line: str, column: str | None
 ) -> tuple[str, str | None] | None:
+    if len(header) > MAX_COLUMNS:
+        message = f"the header line names {len(header):,} columns, more than {MAX_COLUMNS:,}"
+        return message, "leave out the columns that the plan does not use"
     if column is not None and column not in header:
         hint = f"the first line names the columns, as in: {column},priority,velocity"
         if ";" in line or "\t" in line:
@@ -211,8 +224,8 @@ def _strict_decoder() -> Callable[[str], Json]:
     def mapping(pairs: list[tuple[str, Json]]) -> Data:
         members = dict(pairs)
         if len(members) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for index, name in enumerate(names) if name in names[:index])
+            times = Counter(name for name, _ in pairs)
+            twice = next(name for name in members if times[name] > 1)
             raise RowError(f"the key {echo(twice)} is written twice", "keep one of them")
         return members
 
@@ -240,6 +253,17 @@ def _record_offsets(raw: bytes, blank: bytes, *, quoted: bool) -> array[int]:
         start = end
     offsets.append(size)
     return offsets
+
+
+def _too_large_row(
+    path: str, raw: bytes, offsets: array[int], hint: str | None = None
+) -> Problem | None:
+    for start, end in pairwise(offsets):
+        if end - start > _MAX_ROW:
+            place = _place(path, raw, start, "too-large")
+            message = f"this row has more than {_MAX_ROW:,} bytes: no event could carry it"
+            return Problem(message, path, place.line, 1, place.source, hint, rule="too-large")
+    return None
 
 
 def _encoding_problem(path: str, raw: bytes) -> Problem | None:

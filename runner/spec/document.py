@@ -30,6 +30,7 @@ class Document:
     text: str
     value: Json
     marks: Marks
+    nodes: int = 0  # keys and values in it, a long text for several
 
     def position(self, path: Path, *, key: bool = False) -> tuple[int, int]:
         """Line and column, from 1, of the value at `path` (or of its key).

@@ -10,7 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -165,6 +165,14 @@ def _content(file: int, size: int) -> bytes:
     if raw.startswith(_LFS):
         raise FileRefused("it is a Git LFS pointer", "`git lfs pull` brings the file itself")
     return raw
+
+
+def odd_kind(path: Path) -> str | None:
+    """What stands there that is no file, after all links."""
+    with suppress(OSError):
+        mode = path.stat().st_mode
+        return None if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "something else")
+    return None  # nothing, or a way there that is none: who opens it will say
 
 
 def _refuse_odd(found: os.stat_result, limit: int) -> None:

@@ -32,10 +32,11 @@ from runner.spec.plan_document import PlanDocument, check_plan
 from runner.spec.questions import Asking
 from runner.spec.rows import Concatenated, DocumentRows, Part, RowKind, SelectedRows, Uses
 from runner.spec.secrets import Scrubber, find, mask, suspect
-from runner.spec.strict_yaml import parse
+from runner.spec.strict_yaml import MANY_HINT, MAX_NODES, TOO_MANY, parse
 from runner.spec.warnings import accepted, reasons_of, strictly
 
 _STREAMED = (".csv", ".jsonl")
+_MAX_CELLS = 5_000_000  # of a plan's data files together: cells, or members of lists and mappings
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,9 @@ class _Reading:
     inputs: list[Input] = field(default_factory=list)
     replaced: Mapping[str, str] = field(default_factory=dict)  # files in place of collections
     pinned: list[Input] = field(default_factory=list)  # ... and what was in them, by collection
+    _nodes: int = 0
+    _bytes: int = 0  # of the files that the plan names
+    _cells: int = 0
 
     @classmethod
     def of(cls, source: str | Opened) -> tuple[_Reading, Document]:
@@ -184,6 +188,10 @@ class _Reading:
         document, problems, keys = parse(raw, path)
         self.problems += problems
         self.keys += keys
+        self._nodes += document.nodes
+        if document.nodes <= MAX_NODES < self._nodes:
+            self.problems.append(Problem(TOO_MANY, path, hint=MANY_HINT, rule="too-large"))
+            return replace(document, value=None)
         return document
 
     def check(self, document: Document) -> PlanDocument:
@@ -295,6 +303,12 @@ class _Reading:
         """By the name's ending; JSON Lines or CSV by what the first byte tells, without one."""
         if path.endswith((".yaml", ".yml")):
             return self._yaml_rows(raw, path, kind)
+        self._cells += raw.count(b",") + raw.count(b"\n")
+        if self._cells > _MAX_CELLS:
+            message = f"the plan's data files have more than {_MAX_CELLS:,} cells or values"
+            hint = "leave out the columns that the plan does not use, or split the plan"
+            self.problems.append(Problem(message, path, hint=hint, rule="too-large"))
+            return None
         lines = path.endswith(".jsonl") or raw.lstrip()[:1] in (b"{", b'"')
         self._find_keys(raw, path)
         rows, problems = (read_jsonl if lines else read_csv)(path, raw, kind)
@@ -348,6 +362,11 @@ class _Reading:
             message = f"{echo(name)} cannot be read: {error}"
             hint = error.hint or "paths are relative to the plan file"
             self.problems.append(document.problem(message, at, hint=hint))
+            return None
+        self._bytes += len(raw)
+        if self._bytes > MAX_DATA:
+            message = f"the files that the plan names have more than {MAX_DATA >> 20} MiB together"
+            self.problems.append(document.problem(message, at, hint="split the plan"))
             return None
         self._remember(path, raw)
         return raw

@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol
 from runner.model import Data, Json, Kind, Problem, Question
 from runner.spec.document import Document, Path
 
+MAX_ITEMS = 1_000_000  # of a collection, wherever its rows are written
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:

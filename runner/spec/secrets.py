@@ -7,6 +7,7 @@ own (Inngest's event keys) is known by the name it is written under, or by its s
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from collections.abc import Callable, Iterable
 
 # A random text has small letters, capitals and digits; prose, rulers and digests lack one of them.
@@ -28,10 +29,12 @@ _SHAPES = (
 )
 # One of these (or a run of 80 characters) is in whatever the shapes and names can match.
 _SIGNS = (
-    *("key", "token", "password", "secret", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
-    *("glpat-", "sk-", "sk_", "xox", "akia", "asia", "aiza", "eyj", "://"),
+    *(b"key", b"token", b"password", b"secret", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_"),
+    *(b"github_pat_", b"glpat-", b"sk-", b"sk_", b"xox", b"akia", b"asia", b"aiza", b"eyj", b"://"),
 )
-_RUN = re.compile(r"(?<![0-9A-Za-z_+-])[0-9A-Za-z_+-]{80}")
+_RUN = b"x" * 80  # ... of what a key is made of, once all of that is an `x`
+_IN_A_RUN = bytes(ord("x") if chr(c).isalnum() or chr(c) in "_+-" else 0 for c in range(128))
+_IN_A_RUN += bytes(128)
 _PART, _OVERLAP = 1 << 20, 128  # bytes; a sign or a run is shorter than the overlap
 _NAMED = (
     r"(?<![0-9A-Za-z])"
@@ -42,7 +45,7 @@ _NAMED = (
 _SECRET = re.compile(
     "|".join(
         [
-            r"(?<![0-9A-Za-z])(?:" + "|".join(_SHAPES) + ")",
+            r"(?<![0-9A-Za-z])(?=[\w+-])(?:" + "|".join(_SHAPES) + ")",
             r"(?<=://)[^\s:/@]*:[^\s:/@{}]+(?=@)",  # user:password in a URL
             r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
             _NAMED,
@@ -54,18 +57,20 @@ _SHORTEST_PART = 8  # characters of a key that are worth hiding where only its b
 
 def find(text: str) -> list[tuple[int, int]]:
     """The spans of `text` that look like a key or token."""
-    return [_span(match) for match in _SECRET.finditer(text)] if _is_suspect(text) else []
+    if not _is_suspect(text.encode(errors="replace")):
+        return []
+    return [_span(match) for match in _SECRET.finditer(text)]
 
 
 def suspect(raw: bytes) -> bool:
     """Is there anything in the file for `find` to look at? Told without a copy of all of it."""
     parts = (raw[start : start + _PART + _OVERLAP] for start in range(0, len(raw), _PART))
-    return any(_is_suspect(part.decode("utf-8", "replace")) for part in parts)
+    return any(map(_is_suspect, parts))
 
 
-def _is_suspect(text: str) -> bool:
-    lowered = text.lower()
-    return any(sign in lowered for sign in _SIGNS) or _RUN.search(text) is not None
+def _is_suspect(raw: bytes) -> bool:
+    lowered = raw.lower()
+    return any(sign in lowered for sign in _SIGNS) or _RUN in lowered.translate(_IN_A_RUN)
 
 
 def redact(text: str) -> str:
@@ -82,25 +87,29 @@ class Scrubber:
     """Takes known keys out of texts, even where only the beginning of one is left of it."""
 
     def __init__(self, keys: Iterable[str]) -> None:
-        self._keys: dict[str, set[str]] = {}
-        for key in keys:
-            if len(key) >= _SHORTEST_PART:
-                self._keys.setdefault(key[:_SHORTEST_PART], set()).add(key)
+        self._keys = sorted({key for key in keys if len(key) >= _SHORTEST_PART})
+        self._starts = {key[:_SHORTEST_PART] for key in self._keys}
 
     def __call__(self, text: str) -> str:
         spans: list[tuple[int, int]] = []
         end = 0
         for start in range(len(text) - _SHORTEST_PART + 1) if self._keys else ():
-            keys = self._keys.get(text[start : start + _SHORTEST_PART], ())
-            if keys and start >= end:
-                end = start + max(_common(text[start : start + len(key)], key) for key in keys)
+            if start >= end and text[start : start + _SHORTEST_PART] in self._starts:
+                end = start + self._hidden(text[start:])
                 spans.append((start, end))
         return _replaced(text, spans, lambda _: "***")
+
+    def _hidden(self, text: str) -> int:
+        """How much of it is the beginning of a key: in order, the two next to it have most of it
+        in common."""
+        place = bisect(self._keys, text)
+        return max(_common(text, key) for key in self._keys[max(0, place - 1) : place + 1])
 
 
 def _common(text: str, key: str) -> int:
     """How many characters both begin with."""
-    return next((n for n, (a, b) in enumerate(zip(text, key, strict=False)) if a != b), len(text))
+    pairs = enumerate(zip(text, key, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(text), len(key)))
 
 
 def _replaced(text: str, spans: Iterable[tuple[int, int]], by: Callable[[str], str]) -> str:

@@ -26,6 +26,7 @@ except ImportError as missing:  # PyYAML built from source without libyaml
     raise ImportError("PyYAML has no libyaml here; install its wheel from PyPI") from missing
 
 MAX_ALIASED_NODES = 100_000
+MAX_NODES = 1_000_000  # keys and values of all documents that make a plan; one takes microseconds
 _TEXT_OF_A_NODE = 100  # characters that count as one more value
 MAX_PROBLEMS = 100
 _LONGEST_INTEGER = 40  # digits, well over those of 64 bits
@@ -54,6 +55,8 @@ _AMBIGUOUS = (
     (re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"), "not a number that JSON has"),
 )
 _TOO_DEEP = f"values are nested more than {MAX_DEPTH} levels deep"
+TOO_MANY = f"more than {MAX_NODES:,} keys and values stand in YAML"
+MANY_HINT = "keep the repositories in a .csv or .jsonl file, which is streamed"
 _OMITTED: Any = object()  # in place of a key that was refused; its value is dropped
 _STANDARD_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "seq", "map")}
 
@@ -72,7 +75,7 @@ def parse(raw: bytes, path: str) -> tuple[Document, Sequence[Problem], Sequence[
     builder = _Builder(path, text, excerpts(mask(text, spans)))
     builder.build()
     keys = [text[start:end] for start, end in spans]
-    document = Document(path, builder.shown, builder.value, builder.marks)
+    document = Document(path, builder.shown, builder.value, builder.marks, builder.nodes)
     return document, [*builder.problems, *key_problems(path, builder.shown, spans)], keys
 
 
@@ -86,7 +89,7 @@ class _Builder:
         self.problems: list[Problem] = []
         self._anchors: dict[str, tuple[Json, Marks, int, int] | None] = {}
         self._aliased = 0
-        self._nodes = 0
+        self.nodes = 0
         self._omitted = False
 
     def build(self) -> None:
@@ -125,6 +128,9 @@ class _Builder:
         documents = 0
         while (event := next_event()) is not None:
             kind = type(event)
+            if self.nodes > MAX_NODES:
+                self._at(event.start_mark, TOO_MANY, hint=MANY_HINT, rule="too-large")
+                return
             if kind is scalar:
                 mark = event.start_mark
                 plain = event.implicit[0]
@@ -135,7 +141,7 @@ class _Builder:
                     value = self._plain(value, mark)
                 node = mark
                 size = 1 + len(event.value) // _TEXT_OF_A_NODE
-                self._nodes += size
+                self.nodes += size
                 if event.anchor:
                     self._anchors[event.anchor] = value, node, size, 0
             elif kind is mapping or kind is sequence:
@@ -146,11 +152,11 @@ class _Builder:
                 if len(stack) >= MAX_DEPTH:
                     self._at(event.start_mark, _TOO_DEEP)
                     return
-                stack.append((values, places, in_mapping, key, key_mark, event, self._nodes))
+                stack.append((values, places, in_mapping, key, key_mark, event, self.nodes))
                 in_mapping = kind is mapping
                 values, places = ({}, {}) if in_mapping else ([], [])
                 key = key_mark = None
-                self._nodes += 1
+                self.nodes += 1
                 continue
             elif kind is mapping_end or kind is sequence_end:
                 value, children = values, places
@@ -159,7 +165,7 @@ class _Builder:
                 if self._omitted and kind is mapping_end and _OMITTED in value:
                     del value[_OMITTED], children[_OMITTED]
                 if opened.anchor:
-                    size, height = self._nodes - first, _height(value, {})
+                    size, height = self.nodes - first, _height(value, {})
                     self._anchors[opened.anchor] = (value, node, size, height)
             elif kind is alias:
                 mark = event.start_mark
@@ -230,7 +236,7 @@ class _Builder:
             self._at(mark, f"the anchor {echo(name)} {what}", hint="write the value out")
             return None, mark
         self._aliased += found[2]
-        self._nodes += found[2]
+        self.nodes += found[2]
         return found[0], found[1]
 
     def _height_of(self, name: str) -> int:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.security.commands import repository, run
+
+
+def a_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+
 
 LONG = "x" * 3_000
 NO_TEXT = os.fsdecode(b"http://\xff")
@@ -64,6 +72,73 @@ def test_so_is_an_odd_variable(
 ) -> None:
     done = run(warm, tmp_path, "runs", env={variable: value})
     assert (done.status, words in done.err) == (2, True), done
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (os.mkfifo, "not a file but a pipe"),
+        (Path.mkdir, "not a file but a folder"),
+        (a_socket, "not a file but a socket"),
+        (lambda path: path.symlink_to("/dev/zero"), "not a file but a device"),
+        (lambda path: path.symlink_to("/dev/null"), "not a file but a device"),
+    ],
+)
+@pytest.mark.parametrize("command", [["run", PLAN_FILE, "--yes"], ["runs"], ["status", "x"]])
+def test_a_state_that_is_no_file_is_refused_by_its_kind(
+    warm: str,
+    tmp_path: Path,
+    make: Callable[[Path], object],
+    words: str,
+    command: list[str],
+) -> None:
+    state = tmp_path / "state"
+    make(state)
+    done = run(warm, repository(tmp_path).parent, *command, env={"BACKFILL_STATE": str(state)})
+    assert (done.status, words in done.err) == (2, True), done
+
+
+FOR_EVER = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r)"
+PROGRAMS = {
+    "a view in a table's place": (
+        "ALTER TABLE runs RENAME TO runs_",
+        f"CREATE VIEW runs AS {FOR_EVER} SELECT runs_.* FROM runs_, r WHERE n < 0",
+    ),
+    "one in capitals": (
+        "ALTER TABLE runs RENAME TO runs_",
+        f"CREATE VIEW RUNS AS {FOR_EVER} SELECT runs_.* FROM runs_, r WHERE n < 0",
+    ),
+    "a view of the version": (
+        "DROP TABLE backfill_version",
+        f"CREATE VIEW backfill_version AS {FOR_EVER} SELECT n AS version FROM r WHERE n < 0",
+    ),
+    "a trigger": (
+        f"CREATE TRIGGER t BEFORE INSERT ON runs BEGIN {FOR_EVER} SELECT n FROM r; END",
+    ),
+    "a column that is computed": (
+        "DROP TABLE backfill_version",
+        "CREATE TABLE backfill_version (a INTEGER, version AS (length(zeroblob(900000000))))",
+        "INSERT INTO backfill_version (a) VALUES (1)",
+    ),
+    "an index that computes": ("CREATE INDEX i ON runs (length(plan))",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_state_of_a_checkout_runs_nothing(warm: str, tmp_path: Path, name: str) -> None:
+    """Whoever can commit plans can commit `.backfill/state.db`."""
+    folder = repository(tmp_path).parent
+    assert run(warm, folder, "run", PLAN_FILE, "--yes").status == 1  # nobody listens
+    assert run(warm, folder, "runs").status == 0
+    state = folder / ".backfill" / "state.db"
+    with closing(sqlite3.connect(state)) as connection:
+        for statement in PROGRAMS[name]:
+            connection.execute(statement)
+        connection.commit()
+    for command in (["runs"], ["status", "latest"], ["apply", "--dry-run", "."]):
+        done = run(warm, folder, *command)
+        assert (done.status, "is not as backfill makes it" in done.err) == (6, True), done
+    assert run(warm, folder, "plan", PLAN_FILE).status == 0
 
 
 def test_so_is_a_command_where_the_working_directory_is_gone(tmp_path: Path) -> None:

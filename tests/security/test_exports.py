@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import logging
 import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from runner.model import Covered, EventRecord
+from runner.cli.printing import print_json
+from runner.model import Covered, EventRecord, Job
 from runner.output.coverage import write_coverage_csv
+from runner.output.preview import write_json, write_jsonl
+from runner.output.progress import JsonLines
 from runner.output.run import write_events
 from runner.output.text import csv_lines, visible
+from tests.output.fakes import FakeItems
+from tests.support import make_plan
 
 FORMULAS = [
     "=1+1",
@@ -25,7 +35,10 @@ FORMULAS = [
     "\uff1d1",
 ]
 NUMBERS = ["5", "-5", "+5.25", "-1e-6", "-0"]
-HIDDEN = ["\0", "\x1b[2J", "\r\n", "\x7f", "\x9b", "\u202e", "\u200f", "\u061c", "\u2066", "\u2028"]
+HIDDEN = [
+    *("\0", "\x1b[2J", "\r\n", "\x7f", "\x9b", "\u202e", "\u200f", "\u061c", "\u2066", "\u2028"),
+    *("\xad", "\u200b", "\u2060", "\ufeff", "\U000e0041"),
+]
 COMMANDS = [
     "##vso[task.setvariable variable=x]y",
     "ok ##vso[task.complete]",
@@ -34,7 +47,9 @@ COMMANDS = [
     "::set-env name=x::y",
     "  ::error::x",
 ]
-CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\u2028\u2029]")
+CONTROL = re.compile(
+    "[\0-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]"
+)
 COMMAND = re.compile(r"^\s*::|##\w*\[")
 
 
@@ -79,6 +94,62 @@ def test_numbers_stay_numbers(value: str) -> None:
 def test_a_line_for_a_terminal_moves_nothing_and_commands_nobody(value: str) -> None:
     assert not CONTROL.search(visible(value))
     assert not COMMAND.search(visible(value))
+
+
+def written(value: str, form: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What a command prints as JSON where a stranger has written `value` into all of it."""
+    job = Job("J", value, value, ended=True, url=value)
+    event = EventRecord(
+        0, 1, value, 1, value, value, None, None, None, None, "failed", value, (job,)
+    )
+    out = io.StringIO()
+    if form.startswith("events"):
+        write_events("R", [event], out, form.removeprefix("events "))
+    elif form == "log":
+        record = logging.LogRecord("x", 20, "", 0, "%s", (value,), None)
+        record.run = value
+        return JsonLines().format(record)
+    elif form == "any document":
+        print_json({value: [value, {"nested": value}]})
+        return capsys.readouterr().out
+    else:
+        plan = make_plan(folder, "repos: [o/a]\noperations: [sync]\n")
+        (stage,) = plan.stages
+        stage = replace(stage, operation=value, items=FakeItems([value], data={value: value}))
+        plan = replace(plan, name=value, stages=(stage,))
+        if form == "plan jsonl":
+            write_jsonl(plan, out)
+        else:
+            write_json(plan, out, target=value)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "form", ["events json", "events jsonl", "plan json", "plan jsonl", "log", "any document"]
+)
+@pytest.mark.parametrize("value", [*HIDDEN, *COMMANDS, "a::b ##c", "\\##[x]", "naïve ☃ 漢字 😀"])
+def test_json_is_the_same_to_its_reader_and_commands_nobody(
+    value: str, form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = written(value, form, tmp_path, capsys)
+    assert not CONTROL.search(text.replace("\n", ""))
+    assert not any(COMMAND.search(line) for line in text.splitlines())
+    assert "##" not in text
+    assert "::" not in text
+    texts = set(texts_of(json.loads(text)))
+    assert (visible(value) if form == "log" else value) in texts
+
+
+def texts_of(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, member in value.items():
+            yield key
+            yield from texts_of(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from texts_of(member)
 
 
 @pytest.mark.parametrize("value", ["a::b", "# title", "C# [x]", "##", "[x]", "naïve ☃ 漢字"])

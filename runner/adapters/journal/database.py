@@ -21,6 +21,7 @@ from runner.adapters import driver
 from runner.adapters.database.url import FORM, DatabaseUrl, parse_url
 from runner.adapters.files import CannotWrite, make_folder, write_file
 from runner.errors import NoState, TargetError, UsageError
+from runner.spec.files import odd_kind
 from runner.spec.secrets import redact
 
 _IDLE = 2  # connections that are kept; one statement or stream of rows at a time takes each
@@ -95,6 +96,7 @@ class Dialect(Protocol):
     begin_write: str
     one_at_a_time: str | None  # said first in a transaction that makes the tables
     has_table: str
+    made_of: str | None  # what a file says its tables are: somebody may have put it there
 
     def open(self) -> tuple[Any, bool]:
         """A connection, and whether it may be used again."""
@@ -225,6 +227,7 @@ class _Sqlite:
     begin_write = "BEGIN IMMEDIATE"
     one_at_a_time: str | None = None
     has_table = "SELECT 1 FROM sqlite_master WHERE name = :name"
+    made_of: str | None = "SELECT name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL"
     spell = staticmethod(cache(lambda statement: _spelled(statement, _Sqlite.words)))
 
     def __init__(self, file: str, *, only_reads: bool) -> None:
@@ -233,6 +236,9 @@ class _Sqlite:
     def open(self) -> tuple[Any, bool]:
         """WAL lets others read a running run. A power cut may take back the last commits; what is
         then sent again has the same event ids, which the server dedupes."""
+        if kind := odd_kind(self._file):
+            message = f"--state: {self.where} is not a file but {kind}"
+            raise UsageError(message, hint="name a file, which is made where there is none")
         if self._only_reads:
             return self._open_to_read()
         self._make_folder()
@@ -300,6 +306,7 @@ class _Postgresql:
     }
     one_at_a_time: str | None = "SELECT pg_advisory_xact_lock(7163204211)"  # a number of our own
     has_table = "SELECT 1 FROM pg_class WHERE oid = to_regclass(:name)"
+    made_of: str | None = None
     spell = staticmethod(cache(lambda statement: _spelled(statement, _Postgresql.words, r"%(\1)s")))
 
     def __init__(self, url: DatabaseUrl) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from typing import Any
+
 from runner.adapters.journal.database import Connection, Database, no_state
 from runner.errors import TargetError
 
@@ -187,6 +192,8 @@ CREATE TABLE syncs (
 )
 """
 
+_STATEMENTS = _TABLES.split(";\n")
+
 
 def make(database: Database) -> None:
     """The tables, where there are none; several first runs at once take turns."""
@@ -198,7 +205,7 @@ def make(database: Database) -> None:
             connection.value(database.dialect.one_at_a_time)
         if _is_made(connection, database):
             return
-        for statement in _TABLES.split(";\n"):
+        for statement in _STATEMENTS:
             connection.change(statement)
         connection.change("INSERT INTO backfill_version VALUES (:version)", version=VERSION)
 
@@ -214,8 +221,24 @@ def _is_made(connection: Connection, database: Database) -> bool:
     """Raises `TargetError` for a state that a newer backfill has written."""
     if not connection.value(database.dialect.has_table, name="backfill_version"):
         return False
+    if database.dialect.made_of:
+        _refuse_others(connection.rows(database.dialect.made_of), database)
     version = connection.value("SELECT version FROM backfill_version")
     if version != VERSION:
         message = f"the state in {database.where} is of a newer version ({version})"
         raise TargetError(message, hint="install the backfill that wrote it, or a newer one")
     return True
+
+
+def _refuse_others(found: Iterable[Any], database: Database) -> None:
+    """A file in a checkout may have views in place of tables, and triggers: they are programs, and
+    no reader of ours is to run them."""
+    with closing(sqlite3.connect(":memory:")) as memory:
+        for statement in _STATEMENTS:
+            memory.execute(database.dialect.spell(statement))
+        ours = dict(memory.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+    for one in found:
+        name, table = one.name.lower(), one.tbl_name.lower()  # as SQLite compares them
+        if one.sql != ours[name] if name in ours else table in ours:
+            message = f"the state in {database.where} is not as backfill makes it: {one.name}"
+            raise TargetError(message, hint="name another with --state; a backup may be whole")
