@@ -98,7 +98,7 @@ CASES = {
         "x.csv",
         lambda n: f'repo,x\na/b,"{chr(10) * n}y"\n',
         10,
-        4_000_000,
+        3_200_000,
         "this row has more than 3,145,728 bytes",
         2,
     ),
