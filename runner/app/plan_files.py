@@ -157,6 +157,24 @@ def places_named(side: Side, place: Names, file: PlanFile) -> list[Names]:
     return [(*folder, *names_of(name)) for name in file.names]
 
 
+def names_twice(files: Sequence[PlanFile], paths: Sequence[str]) -> Iterator[Problem]:
+    """Of those that lie in the folders of `paths`, by which `apply` takes them together: runs,
+    locks and the ledger go by a plan's name."""
+    seen: dict[str, str] = {}
+    folders = {Path(path) for path in paths}
+    for file in (file for file in files if Path(file.path).parent in folders):
+        document = file.opened.document
+        metadata = document.value.get("metadata") if isinstance(document.value, dict) else None
+        name = metadata.get("name") if isinstance(metadata, dict) else None
+        if file.is_catalog or not isinstance(name, str):
+            continue
+        if name in seen:
+            message = f"the name `{name}` is that of {seen[name]} already"
+            hint = "give it another: runs, locks and the ledger go by the name"
+            yield document.problem(message, ("metadata", "name"), hint=hint)
+        seen.setdefault(name, file.path)
+
+
 def load_plans(
     session: Session,
     files: Sequence[PlanFile],

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from runner.app.plan_files import PlanFile, plan_files
+from runner.app.plan_files import PlanFile, names_twice, plan_files
 from runner.app.session import Session
 from runner.cli.main import ERROR_STATUS
 from runner.cli.options import (
@@ -62,7 +62,7 @@ def validate_command(
     if not files and changed_since and form in ("text", "github"):
         click.echo(f"no plan has changed since {changed_since}")
         return 0
-    problems = _of_tests(plans)
+    problems = [*_of_tests(plans), *names_twice(files, plans)]
     for file in files:
         try:
             problems += _problems(session, file, overrides, strict=strict)

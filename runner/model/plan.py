@@ -182,6 +182,9 @@ class Kind(Protocol):
 
     def name_of(self, row: Data, /) -> str: ...
 
+    def same(self, name: str, /) -> str:
+        """What is equal for two names of one item."""
+
     def show(self, row: Data, context: Data, /) -> None:
         """Put what templates see of an item into their context."""
 
@@ -240,6 +243,7 @@ class BackfillPlan:
     workspace_repos: Question | None = None  # how a workspace's repositories are found
     found: Found = field(default_factory=Found)
     if_empty: IfEmpty = "fail"
+    idle_order: Problem | None = None  # what to say of the order where there is one workspace
     accept: Mapping[str, Acceptance] = field(default_factory=dict)
     requires: str | None = None  # the environment where it must have been proved before
 

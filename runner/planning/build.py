@@ -77,6 +77,8 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
     problems += binder.problems
     digest.update(orjson.dumps([checks, [list(fact) for fact in plan.found.facts]]))
     warnings += _scope_warnings(plan, sources)
+    if plan.idle_order and all(stage.total < 2 for stage in stages):
+        warnings.append(plan.idle_order)
     if not any(stage.total for stage in stages) and not problems and plan.if_empty == "fail":
         warnings.append(_empty(plan, later=any(stage.deferred for stage in stages)))
     warnings += not_occurring(warnings, plan.accept)

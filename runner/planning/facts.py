@@ -184,7 +184,7 @@ class _Asker:
             return items
         seen = set[str]()
         if items.kind.for_each in _UNITED:
-            seen.update(items.kind.name_of(row) for row in rows)
+            seen.update(items.kind.same(items.kind.name_of(row)) for row in rows)
         return replace(
             items, rows=rows.answered(lambda part: self._select(part, seen, about, deferred))
         )
@@ -275,7 +275,7 @@ class _Asker:
                 self.problems.append(wrong)
                 break
             united = part.kind.for_each in _UNITED
-            name = part.kind.name_of(attributes) if united else None
+            name = part.kind.same(part.kind.name_of(attributes)) if united else None
             if name is None or name not in seen:  # what came earlier goes over it
                 seen.update([] if name is None else [name])
                 rows.append(attributes)

@@ -56,7 +56,7 @@ def check_rows(
             else:
                 found = [*islice(part.faults(row), MAX_PROBLEMS)]
                 problems += [_problem(part, index, fault) for fault in _new(found, alike, problems)]
-                name = None if found else kind.name_of(row)
+                name = None if found else kind.same(kind.name_of(row))
                 if operations is not None and ("skip" in row or "only" in row):
                     used = uses.operations if _is_written_in(part, uses.path) else ()
                     faults = _leaving(row, kind, operations, used, alone=all(written))
@@ -170,10 +170,14 @@ def _duplicates(rows: Concatenated, kind: RowKind, hashes: array[int]) -> list[P
     for index, digest in enumerate(hashes if suspects else ()):
         if digest not in suspects:
             continue
-        name = kind.name_of(rows[index])
+        called = kind.name_of(rows[index])
+        name = kind.same(called)
         if name in first:
             before = rows.place(first[name])
-            message = f"{echo(name)} is listed twice (first in {before.path}:{before.line})"
+            other = kind.name_of(rows[first[name]])
+            as_ = "" if other == called else f" as {echo(other)}, the same to GitHub,"
+            where = f"first{as_} in {before.path}:{before.line}"
+            message = f"{echo(called)} is listed twice ({where})"
             problems.append(_problem(rows, index, Fault((), message, "keep one of them")))
         else:
             first[name] = index

@@ -46,6 +46,10 @@ class RepositoryKind:
         else:
             context.pop("workspace", None)
 
+    def same(self, name: str) -> str:
+        """Equal for the names of one repository: GitHub takes no notice of the letters' case."""
+        return name.lower()
+
     def named(self, name: Json) -> Data:
         return {"repo": name}
 
@@ -109,6 +113,9 @@ class WorkspaceKind:
     def show(self, row: Data, context: Data) -> None:
         context["workspace"] = row
 
+    def same(self, name: str) -> str:
+        return name
+
     def named(self, name: Json) -> Data:
         return {"id": name}
 
@@ -141,6 +148,9 @@ class OnceKind:
 
     def name_of(self, row: Data) -> str:  # noqa: ARG002
         return self.plan
+
+    def same(self, name: str) -> str:
+        return name
 
     def show(self, row: Data, context: Data) -> None: ...
 
@@ -239,6 +249,9 @@ class OwnKind:
 
     def show(self, row: Data, context: Data) -> None:
         context["row"] = row
+
+    def same(self, name: str) -> str:
+        return name
 
     def named(self, name: Json) -> Data:
         return {"name": name}

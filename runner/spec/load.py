@@ -14,6 +14,7 @@ from runner.spec.catalog import BUILTIN, Catalog, build_catalog, builtin_source
 from runner.spec.collections import check_items, check_rows
 from runner.spec.data_files import read_csv, read_jsonl
 from runner.spec.document import Document, Path, did_you_mean, echo, ranked
+from runner.spec.effect import check_effect, orders_nothing
 from runner.spec.file_text import key_problems, too_large
 from runner.spec.files import (
     MAX_DATA,
@@ -97,6 +98,13 @@ def load_plan(
         every_repository=complete,
     )
     reading.problems += wrong
+    if whole:
+        known_items = {"repo": Items(REPOSITORY, repositories), **own}
+        found = list(check_effect(checked, catalog, known_items))
+        if reading.errors:  # what cannot be read yet may be what reads it
+            found = [problem for problem in found if problem.severity == "error"]
+        reading.problems += found
+        plan = replace(plan, idle_order=orders_nothing(checked, catalog))
     reasons = reasons_of(plan)
     problems = accepted(reading.ranked(), reasons)
     if strict:
@@ -156,6 +164,10 @@ class _Reading:
     def of(cls, source: str | Opened) -> tuple[_Reading, Document]:
         opened = open_plan(source) if isinstance(source, str) else source
         return cls([*opened.problems], [*opened.keys], [*opened.inputs]), opened.document
+
+    @property
+    def errors(self) -> bool:
+        return any(problem.severity == "error" for problem in self.problems)
 
     def ranked(self) -> tuple[Problem, ...]:
         """The problems, best first, without any part of a key."""

@@ -30,7 +30,7 @@ from runner.spec.operations import (
 )
 from runner.spec.plan_document import PlanDocument
 from runner.spec.plan_questions import Askings, narrowing
-from runner.spec.questions import OF_ITEMS
+from runner.spec.questions import OF_ITEMS, OF_RUNS
 from runner.spec.recurring import check_schedule, schedule
 from runner.spec.rows import Concatenated, DocumentRows, Part, RowError, SelectedRows
 from runner.spec.safeguards import approval, check_control, failure_limit, guards
@@ -251,7 +251,15 @@ def _check_variables(
         elif wrong := fault(value):
             message = f"the variable {echo(name)} is given {wrong}"
             yield checked.error(message, ("vars", name), key=True)
+    sources = [checked.value, *(document.value for document in catalog.documents)]
+    taken = {*OF_ITEMS, *OF_RUNS, *checked.value.get("collections", {})}
+    taken |= {"keys"} if any(source.get("lookups") for source in sources) else set()
+    taken |= {"workspace"} if any("workspace_repos" in source for source in sources) else set()
     for name, value in {**written, **overrides}.items():
+        if name in taken:
+            message = f"{echo(name)} is no name for a variable: queries have `:{name}` for another"
+            hint = "give it another name"
+            yield checked.error(message, ("vars", name), key=True, hint=hint)
         size = len(json.dumps(value, ensure_ascii=False, default=str))
         if size > MAX_EVENT:
             message = f"the variable {echo(name)} has {size:,} characters, more than {MAX_EVENT:,}"

@@ -57,6 +57,12 @@ class Asking:
         own = written.get("params", {})
         parameters, wrong = compile_payload([(own, Origin(self.document, (*path, "params")))])
         self.problems += wrong
+        for name in own:
+            if name in given:
+                message = f"{echo(name)} is no name for a parameter: `:{name}` is there already"
+                place = (*path, "params", name)
+                hint = "give it another name"
+                self.problems.append(self.document.problem(message, place, key=True, hint=hint))
         if isinstance(ask, str):
             self._check_sql(ask, place, (*given, *own))
         else:

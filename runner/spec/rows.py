@@ -67,6 +67,9 @@ class RowKind(Kind, Protocol):
     def example(self) -> str:
         """One of them as an entry of a list in YAML, and as a line of JSON."""
 
+    def same(self, name: str, /) -> str:
+        """What is equal for two names of one item."""
+
     @property
     def selects_some(self) -> bool:
         """Is a query that gives no rows a fault?"""

@@ -81,13 +81,7 @@ def hint_of(error: Any) -> str | None:
         key = next(key for key in wanted if key not in value)
         return _example(key, schema.get("properties", {}).get(key, {}))
     if rule == "type" and "string" in wanted:
-        if isinstance(value, bool):
-            return f'quote it: "{str(value).lower()}"'
-        if isinstance(value, int | float):
-            if "duration" in str(schema.get("description", "")).lower() and value >= 0:
-                return f"write it with a unit: {format_duration(float(value))}"
-            return f'quote it: "{value}"'
-        return None
+        return _as_text(value, wanted, schema)
     if rule == "type" and wanted == "integer" and isinstance(value, str) and value.isdigit():
         return f"write it without quotes: {value}" if len(value) < 20 else None
     if rule == "type" and wanted == "array" and isinstance(value, str):
@@ -97,6 +91,19 @@ def hint_of(error: Any) -> str | None:
     ):
         return f"write it like {', '.join(map(_written, schema['examples'][:3]))}"
     return None
+
+
+def _as_text(value: Json, wanted: Json, schema: Json) -> str | None:
+    """How a value is written that should have been text."""
+    if isinstance(value, float) and "integer" in wanted:
+        return 'quote it as it is written, as in "1.10"'
+    if isinstance(value, bool):
+        return f'quote it: "{str(value).lower()}"'
+    if not isinstance(value, int | float):
+        return None
+    if "duration" in str(schema.get("description", "")).lower() and value >= 0:
+        return f"write it with a unit: {format_duration(float(value))}"
+    return f'quote it: "{value}"'
 
 
 def subject_of(path: Path, value: Json) -> str:

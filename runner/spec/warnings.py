@@ -22,7 +22,9 @@ WARNINGS: Mapping[str, str] = {
     "short-delay": "a delay is shorter than what the work bears well",
     "unused-accept": "an accepted warning does not occur",
     "unused-collection": "no operation runs for a collection, and no product is made of it",
+    "unused-attribute": "nothing reads an attribute of an item that is written in the plan",
     "unused-handler": "`handlers` names an event that no operation sends",
+    "unused-variable": "nothing reads a variable of the plan",
 }
 # Whether they occur depends on more than the plan.
 _ELSEWHERE = frozenset(("no-handler", "selects-all", "unused-accept", "empty", "no-rows"))

@@ -125,3 +125,64 @@ def test_every_warning_in_the_code_is_in_the_table() -> None:
             found |= set(re.findall(r'rule="([a-z-]+)"', text))
     errors = {"query", "payload", "repository", "unknown-operation", "unknown-key", "lookup"}
     assert found - errors >= set(WARNINGS) - {"empty", "order-by", "no-workspace", "selects-all"}
+
+
+@pytest.mark.parametrize(
+    ("body", "rule", "words"),
+    [
+        ("repos: [{repo: o/a, tier: 1}, {repo: o/b, tier: 2}]\n", "unused-attribute",
+         "the attribute `tier` of the repository (and for 1 other item too)"),
+        ("order_by: [-velocity]\nrepos: [{repo: o/a, velocity: 1, priority: low}]\n",
+         "unused-attribute", "nothing reads the attribute `priority` of the repository"),
+        ("repos: [{repo: o/a, velocity: 1}]\nvars: {dayz: 1}\n", "unused-variable",
+         "nothing reads the variable `dayz`"),
+    ],
+)  # fmt: skip
+def test_what_nothing_reads_is_a_warning(tmp_path: Path, body: str, rule: str, words: str) -> None:
+    found = {w.rule: w.message for w in built(tmp_path, body + "operations: [sync]\n").warnings}
+    assert words in found[rule]
+
+
+@pytest.mark.parametrize(
+    "reads",
+    [
+        "operations: [{use: sync, with: {t: '{{ repo.tier }}'}}]\n",
+        "operations: [{use: sync, with: {t: '{{ repo[\"tier\"] | upper }}'}}]\n",
+        "operations: [{use: sync, with: {t: '{{ repo }}'}}]\n",
+        "operations: [{use: sync, when: repo.tier > 0}]\n",
+        "operations: [sync]\norder_by: [-tier]\n",
+        "operations: [sync]\nfilter: {age: {of: tier, newer_than: 1d}}\n",
+        "operations: [sync]\nlookups: {l: {query: select 1 as tier, key: tier}}\n",
+    ],
+)
+def test_an_attribute_that_something_reads_is_none(tmp_path: Path, reads: str) -> None:
+    path = write_plan(tmp_path, "repos: [{repo: o/a, tier: 5}]\n" + reads, catalog=CATALOG)
+    rules = [warning.rule for warning in load_plan(str(path)).warnings]
+    assert "unused-attribute" not in rules
+
+
+def test_a_data_file_may_have_columns_for_others(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("repo,tier,onyl\no/a,1,x\n", "utf-8")
+    plan = built(tmp_path, "repos: [{file: r.csv}]\noperations: [{use: sync, when: false}]\n")
+    assert [warning.rule for warning in plan.warnings] == []
+
+
+def test_an_order_of_one_workspace_whose_repositories_nobody_reads_is_a_warning(
+    tmp_path: Path,
+) -> None:
+    catalog = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  embed: {event: app/embed, for_each: workspace, payload: {id: "{{ workspace.id }}"}}
+  list: {event: app/list, for_each: workspace, payload: {repos: "{{ workspace.repos }}"}}
+"""
+    head = "order_by: [-velocity]\nworkspace: w\nrepos: [{repo: o/a, velocity: 1}, o/b]\n"
+
+    def rules(body: str) -> list[str]:
+        path = str(write_plan(tmp_path, head + body, catalog=catalog))
+        return [warning.rule for warning in build_execution_plan(load_plan(path)).warnings]
+
+    assert rules("operations: [embed]\n") == ["order-by"]
+    assert rules("operations: [embed, list]\n") == []
+    assert rules("operations: [embed]\nworkspaces: [v]\n") == []

@@ -1,0 +1,174 @@
+"""What a plan says and nothing reads: attributes of its items, variables, an order of one thing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from runner.model import Collection, Json, Problem
+from runner.spec.catalog import Catalog
+from runner.spec.collections import counted
+from runner.spec.document import did_you_mean, echo
+from runner.spec.plan_document import PlanDocument
+from runner.spec.questions import parameters_of
+from runner.spec.rows import LEAVING, Concatenated, DocumentRows
+
+_EXPRESSIONS = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_TEXTS = re.compile(r"'[^']*'|\"[^\"]*\"")
+_STEP = r"""(?:\.[A-Za-z_]\w*|\[["'][^"']+["']\])"""
+_NAMES = re.compile(r"[A-Za-z_]\w*")
+_ALWAYS = frozenset(LEAVING)
+_OF_REPOSITORIES = frozenset(("repo", "workspace", "owner", "name"))
+_ATTRIBUTES = ("repo", "priority", "velocity", *LEAVING, "workspace")
+_NAMING = frozenset(("name", "id", "item", "from", "to"))
+_CONDITIONS = ("when", "repeat", "if")
+
+
+def check_effect(
+    checked: PlanDocument, catalog: Catalog, collections: Mapping[str, Collection]
+) -> Iterator[Problem]:
+    """Warnings; an error where a key was meant. A data file may have columns for others."""
+    texts = list(_expressions(checked, catalog))
+    used = _read_of_items(checked, catalog, texts)
+    found: dict[tuple[str, str], tuple[Problem, int]] = {}
+    for name, items in collections.items():
+        kind = items.kind.called
+        known = _ALWAYS | (_OF_REPOSITORIES if name == "repo" else _NAMING)
+        for part, index in _written(items, checked.document.path):
+            for key in part[index]:
+                if key not in known and used is not None and key not in used:
+                    first = _unread(part.place(index, (key,)), key, kind)
+                    before, count = found.get((name, key), (first, 0))
+                    found[name, key] = before, count + 1
+    yield from (counted(problem, count - 1) for problem, count in found.values())
+    yield from _variables(checked, catalog, texts)
+
+
+def orders_nothing(checked: PlanDocument, catalog: Catalog) -> Problem | None:
+    """What to say of an `order_by` where there is one workspace."""
+    uses = [catalog[use["use"]] for _, use in checked.uses() if use["use"] in catalog]
+    if "order_by" not in checked.value or not uses:
+        return None
+    if any(entry.for_each not in ("workspace", "once") for entry in uses):
+        return None
+    read = _steps(_expressions(checked, catalog), "workspace")
+    if read is None or "repos" in read:
+        return None
+    return checked.warning(
+        "`order_by` orders nothing: there is one item, and nothing reads the order of its"
+        " repositories",
+        ("order_by",),
+        key=True,
+        hint="take it out",
+        rule="order-by",
+    )
+
+
+def _unread(place: Problem, key: str, kind: str) -> Problem:
+    near = None if key in _ATTRIBUTES else did_you_mean(key, _ATTRIBUTES)
+    message = f"nothing reads the attribute {echo(key)} of the {kind}"
+    if near:
+        return replace(place, message=message, hint=near, rule="unknown-key")
+    hint = "take it out; or use it in a payload, `order_by`, `filter` or a lookup"
+    return replace(place, message=message, hint=hint, severity="warning", rule="unused-attribute")
+
+
+def _written(items: Collection, plan: str) -> Iterator[tuple[DocumentRows, int]]:
+    """The rows that are written in the plan itself."""
+    rows = items.rows
+    for part in rows.parts if isinstance(rows, Concatenated) else ():
+        if isinstance(part, DocumentRows) and part.document.path == plan:
+            yield from ((part, index) for index in range(len(part)))
+
+
+def _expressions(checked: PlanDocument, catalog: Catalog) -> Iterator[str]:
+    """Those of all templates and conditions that the plan's operations have, and of its own."""
+    for _, use in checked.uses():
+        if entry := catalog.get(use["use"]):
+            yield from _of_value(entry.spec)
+            yield from _of_value(use)
+    plan = {key: value for key, value in checked.value.items() if key != "operations"}
+    yield from _of_value(plan)
+    for document in catalog.documents:
+        yield from _of_value({key: v for key, v in document.value.items() if key != "operations"})
+
+
+def _of_value(value: Json, key: str = "") -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _of_value(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _of_value(inner, key)
+    elif isinstance(value, str):
+        if key in _CONDITIONS:
+            yield _TEXTS.sub(_named, value)
+        yield from (_TEXTS.sub(_named, found) for found in _EXPRESSIONS.findall(value))
+
+
+def _named(text: re.Match[str]) -> str:
+    """Text in an expression, but for the name of a member: ``repo["velocity"]``."""
+    return text[0] if _NAMES.fullmatch(text[0][1:-1]) else "''"
+
+
+def _steps(texts: Iterable[str], *roots: str) -> set[str] | None:
+    """The members of `roots` that are read, at any depth; None where one is read as a whole."""
+    whole = re.compile(rf"\b(?:{'|'.join(roots)})\b(?!{_STEP})(?!\w*\()")
+    some = re.compile(rf"\b(?:{'|'.join(roots)})\b({_STEP}+)")
+    found: set[str] = set()
+    for text in texts:
+        bare = some.sub("", text)
+        if whole.search(re.sub(r"\.\w+|'[^']*'|\"[^\"]*\"", "", bare)):
+            return None
+        for steps in some.findall(text):
+            found.update(_NAMES.findall(steps))
+    return found
+
+
+def _read_of_items(
+    checked: PlanDocument, catalog: Catalog, texts: Sequence[str]
+) -> set[str] | None:
+    """The attributes that something reads; None where all may be."""
+    found = _steps(texts, "repo", "row")
+    if found is None:
+        return None
+    value = checked.value
+    order = value.get("order_by", "priority")
+    found.update(
+        str(key).removeprefix("-") for key in ([order] if isinstance(order, str) else order)
+    )
+    for one in (value.get("filter") or {}).values():
+        ages = [one, one.get("age")] if isinstance(one, dict) else []
+        found.update(str(age["of"]) for age in ages if isinstance(age, dict) and "of" in age)
+    for source in (value, *(document.value for document in catalog.documents)):
+        lookups = source.get("lookups") or {}
+        found.update(str(one["key"]) for one in lookups.values() if isinstance(one, dict))
+    if any(":ids" in text for text in _queries(checked, catalog)):
+        found.add("id")
+    return found
+
+
+def _queries(checked: PlanDocument, catalog: Catalog) -> Iterator[str]:
+    yield checked.document.text
+    yield from (document.text for document in catalog.documents)
+
+
+def _variables(checked: PlanDocument, catalog: Catalog, texts: Sequence[str]) -> Iterator[Problem]:
+    """A variable that no template and no query reads."""
+    read = _steps(texts, "vars")
+    if read is None:
+        return
+    for text in _queries(checked, catalog):
+        read.update(parameters_of(text))
+    for name in checked.value.get("vars", {}):
+        if name not in read:
+            message = f"nothing reads the variable {echo(name)}"
+            near = did_you_mean(name, sorted(read))
+            yield checked.warning(
+                message,
+                ("vars", name),
+                key=True,
+                hint=near or "take it out, or use it as `{{ vars." + name + " }}`",
+                rule="unused-variable",
+            )
