@@ -197,7 +197,7 @@ def examine_server(
 
 def handler_warnings(plan: ExecutionPlan, target: Target) -> list[Problem]:
     """On the embedded target an event without a handler starts no job, as on a real server."""
-    silent = {stage.event for stage in plan.stages} - set(plan.handlers)
+    silent = {event for stage in plan.stages for event in stage.event_names} - set(plan.handlers)
     if target.kind != "embedded" or not silent:
         return []
     names = ", ".join(f"`{event}`" for event in sorted(silent))

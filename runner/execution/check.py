@@ -153,7 +153,7 @@ class Checker:
         held = {result.name for result in self.journal.checks() if result.ok}
         holds = True
         for check in self.plan.checks:
-            mine = moment != "after" or check.operation == stages[0].operation
+            mine = moment != "after" or check.operation in stages[0].operations
             if check.moment != moment or not mine or check.name in held:
                 continue
             verdict = await self._until_held(_as_sent(check, stages), stages)
@@ -218,7 +218,7 @@ def _as_sent(check: Check, stages: Sequence[Stage]) -> Check:
     if check.moment != "after" or question.of is None or not stages[0].deferred:
         return check
     names: Collection[str] = {item for item, _ in stages[0].items.raw()}
-    if question.of != stages[0].for_each:
+    if question.of != stages[0].for_each or stages[0].grouped:
         return check
     if question.of == "row" and question.key:
         return replace(check, question=replace(question, items=tuple(names)))

@@ -109,7 +109,7 @@ def listening(
 ) -> list[Finding]:
     """Which functions the plan's events start, and what those do with so many of them; where the
     server cannot tell, what `last_sent` has."""
-    stages = {stage.event: stage for stage in plan.stages}
+    stages = {event: stage for stage in plan.stages for event in stage.event_names}
     if functions is None:
         return [_from_the_past(event, last_sent(event)) for event in stages]
     found: list[Finding] = []

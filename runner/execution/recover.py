@@ -10,7 +10,7 @@ from runner.execution.context import Decision
 from runner.execution.pacing import Step
 from runner.execution.ports import Chunk, JobsApi, Journal, RequestTooLarge, Unanswered
 from runner.execution.seeds import internal_ids
-from runner.execution.send import Sender, Sent, Wire, join, pick
+from runner.execution.send import Sender, Sent, Wire, join, pick, what_of
 from runner.model import ExecutionPlan, SentEvent
 from runner.spec.units import format_duration
 
@@ -51,13 +51,14 @@ def watched(plan: ExecutionPlan, journal: Journal) -> Iterator[SentEvent]:
     """The accepted events that have not ended."""
     unsettled = journal.unsettled()
     picked = pick(plan, (event.position for event in unsettled))
-    for event, (stage, _, item, _) in zip(unsettled, picked, strict=True):
+    for event, (stage, _, item, cell) in zip(unsettled, picked, strict=True):
+        operation, name = what_of(stage, cell)
         yield SentEvent(
             event.position,
             stage.number,
-            stage.operation,
+            operation,
             item,
-            stage.event,
+            name,
             event.chunk,
             event.internal_id,
         )
@@ -97,12 +98,13 @@ def _rebuild(plan: ExecutionPlan, journal: Journal, lost: Unanswered) -> Chunk:
     picked = list(pick(plan, lost.positions))
     stage = picked[0][0]
     wire = Wire(journal.run_id, lost.base, stage, lost.positions[0] - picked[0][1])
+    operation, event = what_of(stage, picked[0][3])
     return Chunk(
         number=lost.number,
         stage=stage.number,
         batch=lost.batch,
-        operation=stage.operation,
-        event=stage.event,
+        operation=operation,
+        event=event,
         seed=lost.seed,
         body=join([wire.encode(index, item, data) for _, index, item, data in picked]),
         positions=lost.positions,

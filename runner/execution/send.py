@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate, count, islice
 from random import Random
+from typing import TypeAlias
 
 import orjson
 
@@ -24,6 +25,15 @@ from runner.model import ExecutionPlan, Observer, SentEvent, Stage
 from runner.planning.event_blocks import parted
 
 _PART = 500  # events
+
+
+Kind: TypeAlias = tuple[str, str]  # an operation, and the name of its events
+
+
+def what_of(stage: Stage, cell: bytes) -> Kind:
+    """The operation that an event is of, and its name."""
+    own = parted(cell) if stage.members else {}
+    return own.get("operation", stage.operation), own.get("name", stage.event)
 
 
 class Wire:
@@ -66,17 +76,19 @@ class Wire:
         ts = found.get("ts") if at is None else int((self.base + at) * 1000)
         return orjson.dumps(event if ts is None else {**event, "ts": ts})
 
-    def pages(self, start: int) -> Iterator[tuple[list[str], list[bytes]]]:
-        """Items and events of the stage from the `start`-th on, some hundreds at once."""
+    def pages(self, start: int) -> Iterator[tuple[list[str], list[bytes], list[Kind]]]:
+        """Items and events of the stage from the `start`-th on, some hundreds at once; and what
+        each is of, in a stage of several operations."""
         for names, payloads in _parts(self.stage.items.pages(start)):
             items = orjson.loads(b"[" + b",".join(names) + b"]")
             if self._plain:
                 # As `encode` writes it, without its calls: this is done a million times.
                 form, pairs = self._form, zip(names, payloads, strict=True)
-                yield items, [form % (data, name[1:]) for name, data in pairs]
+                yield items, [form % (data, name[1:]) for name, data in pairs], []
             else:
                 numbered = zip(count(start), items, payloads, strict=False)
-                yield items, [self.encode(*event) for event in numbered]
+                kinds = [what_of(self.stage, cell) for cell in payloads if self.stage.members]
+                yield items, [self.encode(*event) for event in numbered], kinds
             start += len(items)
 
 
@@ -103,6 +115,8 @@ class Ahead:
         self._ends = array("Q")  # of each, counted in bytes from the first that was made
         self._dropped = 0  # bytes
         self._spent: list[bytes] = []
+        self._stage = wire.stage
+        self._kinds: list[Kind] = []  # of each event, where the stage has several operations
         self._pages = wire.pages(start)
         self._ready: tuple[int, RequestLimits] | None = None  # where it begins, what it may hold
         self._request = 0, b""
@@ -111,7 +125,7 @@ class Ahead:
         """These were dealt with. What they took is given back while a server is at work."""
         self._dropped = self._ends[count - 1] if count else self._dropped
         self._spent = self.bodies[:count]
-        del self.items[:count], self.bodies[:count], self._ends[:count]
+        del self.items[:count], self.bodies[:count], self._ends[:count], self._kinds[:count]
         self.position += count
 
     def prepare(self, skipped: int, limits: RequestLimits) -> None:
@@ -120,8 +134,19 @@ class Ahead:
         count = self._fitting(skipped, limits)
         while skipped + count == len(self.bodies) and count < limits.events and self._make():
             count = self._fitting(skipped, limits)
+        count = self._alike(skipped, count)
         self._ready = self.position + skipped, limits
         self._request = count, join(self.bodies[skipped : skipped + count])
+
+    @property
+    def kind(self) -> Kind:
+        """Of the next event."""
+        return self._kinds[0] if self._kinds else (self._stage.operation, self._stage.event)
+
+    def _alike(self, skipped: int, count: int) -> int:
+        """A request has the events of one operation, as the journal's figures count them."""
+        kinds = self._kinds[skipped : skipped + count]
+        return next((n for n, kind in enumerate(kinds) if kind != kinds[0]), count)
 
     def request(self, limits: RequestLimits) -> tuple[int, bytes]:
         """How many events go into the next request, and its body."""
@@ -131,7 +156,8 @@ class Ahead:
 
     def _make(self) -> bool:
         """Make as many more as lie together; False where there are none."""
-        items, bodies = next(self._pages, ((), ()))
+        items, bodies, kinds = next(self._pages, ((), (), ()))
+        self._kinds += kinds
         last = self._ends[-1] if self._ends else self._dropped
         self.items += items
         self.bodies += bodies
@@ -290,8 +316,8 @@ class Sender:
             number=self._chunks,
             stage=stage.number,
             batch=batch,
-            operation=stage.operation,
-            event=stage.event,
+            operation=events.kind[0],
+            event=events.kind[1],
             seed=make_seed(now, self.random),
             body=body,
             positions=range(events.position, events.position + taken),

@@ -33,6 +33,7 @@ class Event(NamedTuple):
     data: Data
     id: str | None = None  # where it has one of its own
     ts: int | None = None
+    operation: str | None = None  # in a stage of several
 
 
 class PlannedEvent(NamedTuple):
@@ -78,11 +79,21 @@ class StageSpec(ABC):
     until: Until | None = None  # sent again, in rounds, until this holds
     needs: Needs | None = None  # of each of its events
     own: bool = False  # events have ids, times or operations of their own
+    grouped: bool = False  # an event is for several items
+    members: tuple[tuple[str, str], ...] = ()  # of several operations: each, and its events' name
 
     @property
     @abstractmethod
     def total(self) -> int:
         """How many events it has."""
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.members) or (self.operation,)
+
+    @property
+    def event_names(self) -> tuple[str, ...]:
+        return tuple(event for _, event in self.members) or (self.event,)
 
     @property
     def batches(self) -> int:
@@ -128,7 +139,8 @@ class Stage(StageSpec):
     def planned(self, start: int = 0) -> Iterator[PlannedEvent]:
         """The stage's events from the `start`-th on (0-based), in sending order."""
         for index, (item, event) in enumerate(self.items.events(start), start):
-            yield PlannedEvent(self.number, self.operation, self.batch_of(index), item, event)
+            operation = event.operation or self.operation
+            yield PlannedEvent(self.number, operation, self.batch_of(index), item, event)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ ForEach: TypeAlias = str  # repo, workspace, once, or row: those of the operatio
 Wait = Literal["sent", "completed"]
 Load = Literal["internal", "external", "heavy"]
 OnFailure = Literal["stop", "continue"]
+Flow = Literal["stages", "items"]
 IfEmpty = Literal["fail", "ok"]
 
 
@@ -230,6 +231,7 @@ class BackfillPlan:
     warnings: tuple[Problem, ...] = ()
     max_failures: FailureLimit | None = None
     approval: int | None = None  # more events than this need an approval; None: no number does
+    flow: Flow = "stages"
     canary: int = 0
     scheduled: bool = False
     schedule: Schedule | None = None

@@ -128,15 +128,14 @@ def _events(console: Console, stage: Stage, events: int | None, width: int) -> N
             at = "" if stage.begins is None else f", at {words.offset(stage, batch)}"
             console.print(Text(f"   batch {batch:,}{at}", style="dim"))
         # Past the console: it takes half a minute for a million lines, and has nothing to add.
-        console.file.write(_event_text(planned, None if events is None else width) + "\n")
+        console.file.write(_event_text(stage, planned, None if events is None else width) + "\n")
     more = stage.total - (stage.total if events is None else events)
     if more > 0:
         console.print(Text(f"   ... and {more:,} more (--events all)", style="dim"))
 
 
-def _event_text(planned: PlannedEvent, width: int | None) -> str:
-    data = orjson.dumps(planned.event.data).decode()
-    line = f"   {visible(planned.item)}  {visible(data)}"
+def _event_text(stage: Stage, planned: PlannedEvent, width: int | None) -> str:
+    line = f"   {_one(stage, planned)}"
     return line if width is None else shortened(line, width)
 
 
@@ -436,11 +435,17 @@ def _group(group: SkippedGroup) -> str:
 
 def _samples(stage: Stage, events: int | None, room: int) -> str:
     title = f"{stage.number}. {cell(stage.operation)}: {words.counted(stage.total, 'event')}"
-    lines = (_sample(planned) for planned in islice(stage.planned(), events))
+    lines = (_sample(stage, planned) for planned in islice(stage.planned(), events))
     overhead = len(folded(title, fence(with_more([], stage.total))))
     return folded(title, fence(with_more(fitting(lines, room - overhead), stage.total)))
 
 
-def _sample(planned: PlannedEvent) -> str:
+def _sample(stage: Stage, planned: PlannedEvent) -> str:
+    return shortened(_one(stage, planned), LINE)
+
+
+def _one(stage: Stage, planned: PlannedEvent) -> str:
+    """An event's item and payload, with its operation where the stage has several."""
     data = orjson.dumps(planned.event.data).decode()
-    return shortened(f"{visible(planned.item)}  {visible(data)}", LINE)
+    of = f"{visible(planned.operation)} " if stage.members else ""
+    return f"{of}{visible(planned.item)}  {visible(data)}"

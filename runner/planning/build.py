@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 
 import orjson
@@ -19,6 +19,7 @@ from runner.model import (
     Stage,
 )
 from runner.planning.binding import Binder
+from runner.planning.flow import flow_of, merged
 from runner.planning.items import Sources
 from runner.planning.render import Rendered, render
 from runner.spec.document import ranked
@@ -56,22 +57,29 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
     problems: list[Problem] = []
     binder = Binder(plan)
     pairs = [(operation, sources.of(operation)) for operation in plan.operations]
-    for operation, rendered in zip(plan.operations, render(plan, pairs), strict=True):
+    made = {
+        operation.name: (operation, rendered)
+        for operation, rendered in zip(plan.operations, render(plan, pairs), strict=True)
+    }
+    for operation, rendered in made.values():
         skipped += rendered.skipped
         problems += rendered.problems
         warnings += rendered.warnings
+        warnings += _throttle_warnings(plan, operation, rendered.pacing)
         binder.runs(operation, rendered.skipped)
-        if rendered.items.count or operation.deferred or operation.until:
-            stage = _stage(len(stages) + 1, operation, rendered, plan.canary, begins)
-            warnings += _throttle_warnings(plan, operation, rendered.pacing)
-            if operation.until:
-                stage = replace(stage, until=binder.until(operation.until, operation.name))
-            digest.update(_header(stage))
-            digest.update(rendered.digest)
-            stages.append(stage)
-            if begins is not None:
-                begins += stage.batches * stage.pacing.delay
-    ran = {None, *(stage.operation for stage in stages)}
+    for names in flow_of(plan):
+        stage = _stage_of(len(stages) + 1, [made[name] for name in names], plan.canary, begins)
+        operation, rendered = made[names[0]]
+        if not (stage.total or operation.deferred or operation.until):
+            continue
+        if operation.until:
+            stage = replace(stage, until=binder.until(operation.until, operation.name))
+        digest.update(_header(stage))
+        digest.update(rendered.digest)
+        stages.append(stage)
+        if begins is not None:
+            begins += stage.batches * stage.pacing.delay
+    ran = {None, *(name for stage in stages for name in stage.operations)}
     checks = binder.checks([check for check in plan.checks if check.operation in ran])
     coverage = binder.coverage(plan.coverage)
     problems += binder.problems
@@ -125,7 +133,22 @@ def _header(stage: Stage) -> bytes:
     """What decides how a stage's events are sent, besides the events."""
     pacing = {key: value for key, value in asdict(stage.pacing).items() if value or key != "jitter"}
     parts = [stage.operation, pacing, stage.wait, stage.timeout, stage.canary, stage.begins]
-    return orjson.dumps([*parts, stage.deferred, stage.until])
+    return orjson.dumps([*parts, stage.deferred, stage.until, *stage.members])
+
+
+def _stage_of(
+    number: int,
+    members: Sequence[tuple[Operation, Rendered]],
+    canary: int,
+    begins: float | None,
+) -> Stage:
+    """The stage of one operation, or of several that share it."""
+    stages = [
+        (_stage(number, operation, rendered, canary, begins), rendered.count)
+        for operation, rendered in members
+    ]
+    first = stages[0][0]
+    return merged(first, stages) if len(stages) > 1 and first.total else first
 
 
 def _stage(
@@ -147,6 +170,7 @@ def _stage(
         deferred=operation.deferred or operation.until is not None,
         needs=operation.needs,
         own=bool(operation.own_id or operation.at),
+        grouped=operation.group > 1,
     )
 
 

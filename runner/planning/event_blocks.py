@@ -126,7 +126,13 @@ def parted(cell: bytes) -> Data:
 def event_of(name: str, cell: bytes) -> Event:
     """`name`: that of the stage's events."""
     found = parted(cell)
-    return Event(found.get("name", name), found["data"], found.get("id"), found.get("ts"))
+    return Event(
+        found.get("name", name),
+        found["data"],
+        found.get("id"),
+        found.get("ts"),
+        found.get("operation"),
+    )
 
 
 def with_own(data: bytes, **own: Json) -> bytes:

@@ -19,7 +19,7 @@ from runner.model import (
     Stage,
 )
 from runner.planning.binding import Binder
-from runner.planning.event_blocks import pack, without_id
+from runner.planning.event_blocks import pack, parted, without_id
 from runner.spec.document import did_you_mean, ranked
 from runner.spec.warnings import accepted, strictly
 
@@ -46,7 +46,7 @@ def subset(
             items = pack(stage.event, kept)
             made.append(replace(stage, items=items, deferred=False, until=None))
     stages = _in_line(made)
-    ran = {None, *(stage.operation for stage in stages)}
+    ran = {None, *(name for stage in stages for name in stage.operations)}
     return replace(
         plan,
         stages=stages,
@@ -86,12 +86,13 @@ def _selected(
 ) -> ExecutionPlan:
     if sure:
         _check_names(plan, whole, selectors)
-    stages = [stage for stage in whole.stages if _runs(selectors, stage.operation)]
+    stages = [kept for stage in whole.stages if (kept := _running(selectors, stage))]
     choice = Choice(Partial(selectors, _chosen(plan, stages, selectors)))
     skipped = [
-        Skipped(stage.operation, None, _NOT_SELECTED)
+        Skipped(name, None, _NOT_SELECTED)
         for stage in whole.stages
-        if not _runs(selectors, stage.operation)
+        for name in stage.operations
+        if not _runs(selectors, name)
     ]
     made: list[Stage] = []
     for stage in stages:
@@ -107,6 +108,23 @@ def _selected(
         hint = "`backfill plan` without them shows what there is"
         raise UsageError(f"{selectors.words} leaves nothing to send", hint=hint)
     return _rebound(plan, whole, choice, _in_line(made), skipped)
+
+
+def _running(selectors: Selectors, stage: Stage) -> Stage | None:
+    """The stage with the events of the operations that are selected; None without any."""
+    names = [name for name in stage.operations if _runs(selectors, name)]
+    if len(names) == len(stage.operations) or not names:
+        return stage if names else None
+    cells = ((item, cell) for item, cell in stage.items.raw() if parted(cell)["operation"] in names)
+    items = pack(stage.event, cells)
+    members = tuple(member for member in stage.members if member[0] in names)
+    return replace(
+        stage,
+        operation=" + ".join(names),
+        items=items,
+        members=members,
+        canary=min(stage.canary, len(items)),
+    )
 
 
 class Choice:
@@ -268,7 +286,7 @@ def _rebound(
         reasons.setdefault(entry.operation, []).append(entry)
     for operation in operations:
         binder.runs(operation, reasons.get(operation.name, ()))
-    ran = {None, *(stage.operation for stage in stages)}
+    ran = {None, *(name for stage in stages for name in stage.operations)}
     running = {operation.name for operation in operations}
     part = replace(
         whole,
@@ -327,7 +345,9 @@ def _of_these(check: Check, stages: Sequence[Stage]) -> Check:
     question = check.question
     names: dict[str, set[str]] = {}
     for stage in stages:
-        if check.operation in (None, stage.operation):
+        if check.operation in (None, *stage.operations):
+            if stage.grouped:
+                return check  # its events name the first of their items
             names.setdefault(stage.for_each, set()).update(item for item, _ in stage.items.raw())
     if question.of is None or question.of not in names:
         return check

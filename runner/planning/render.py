@@ -22,6 +22,7 @@ from runner.model import (
     Skipped,
 )
 from runner.planning.event_blocks import LARGE, ORDINARY, EventBlocks, Packing, with_own
+from runner.planning.flow import flow_of
 from runner.planning.items import Source
 from runner.planning.problems import LookupErrors, ProblemGroups
 from runner.planning.throttling import throttled
@@ -40,6 +41,7 @@ class Rendered:
     problems: Sequence[Problem]
     warnings: Sequence[Problem]  # those of the catalog
     pacing: Pacing  # at which its throttle is kept
+    count: int  # of its own events, in a stage of several operations
 
 
 def render(
@@ -48,6 +50,11 @@ def render(
     """What each of the operations comes to. Those over the same items share one pass over them:
     reading a row of a data file costs more than rendering an event of it."""
     renderings = [_Rendering(plan, operation) for operation, _ in operations]
+    for members in flow_of(plan):
+        shared = Packing(members[0])
+        for rendering in renderings:
+            if len(members) > 1 and rendering.operation.name in members:
+                rendering.events = _Among(rendering.operation, shared, members[0])
     together: dict[int, list[_Rendering]] = {}
     for rendering, (_, source) in zip(renderings, operations, strict=True):
         together.setdefault(id(source), []).append(rendering)
@@ -81,7 +88,9 @@ class _Rendering:
         self.accepts, self.when = operation.contract.accepts, operation.when
         self.groups = ProblemGroups(operation.name)
         self.skipped: list[Skipped] = []
-        self.events = _Spread(operation) if operation.throttle else _InOrder(operation)
+        self.events: _InOrder | _Spread | _Among = _InOrder(operation)
+        if operation.throttle:
+            self.events = _Spread(operation)
         self.knows: Callable[[str, str], bool] = lambda _root, _name: False
         self.shared, self.each = operation.payload.reading("rows")
         self.gathered: _Gathered | None = None
@@ -157,8 +166,9 @@ class _Rendering:
         problems = self.groups.problems()
         problems += [problem for errors in self.lookup_errors for problem in errors.problems(name)]
         items, digest = self.events.packed()
+        count = self.events.count if isinstance(self.events, _Among) else items.count
         warnings = tuple(self._warnings())
-        return Rendered(items, digest, self.skipped, problems, warnings, self.events.pacing)
+        return Rendered(items, digest, self.skipped, problems, warnings, self.events.pacing, count)
 
     def _repeated(self, item: str, named: bytes, context: Data, repeat: Amount) -> None:
         try:
@@ -310,6 +320,24 @@ class _InOrder:
 
     def packed(self) -> tuple[EventBlocks, bytes]:
         return self._packing.packed()
+
+
+class _Among:
+    """Events of an operation among those of others, item by item; the first one has them all."""
+
+    def __init__(self, operation: Operation, shared: Packing, first: str) -> None:
+        self._operation, self._shared = operation, shared
+        self._first = operation.name == first
+        self.pacing = operation.pacing
+        self.count = 0
+
+    def add(self, item: str, named: bytes, cell: bytes, context: Data) -> None:  # noqa: ARG002
+        own = {"name": self._operation.event, "operation": self._operation.name}
+        self._shared.add(named, with_own(cell, **own))
+        self.count += 1
+
+    def packed(self) -> tuple[EventBlocks, bytes]:
+        return self._shared.packed() if self._first else Packing("").packed()
 
 
 class _Spread:

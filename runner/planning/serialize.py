@@ -90,6 +90,8 @@ def _stage_head(stage: Stage) -> dict[str, Any]:
         "until": stage.until,
         "needs": stage.needs and list(stage.needs),
         "own": stage.own,
+        "grouped": stage.grouped,
+        "members": stage.members,
     }
 
 
@@ -179,6 +181,7 @@ def _stage_fields(written: dict[str, Any]) -> dict[str, Any]:
         "pacing": Pacing(**fields["pacing"]),
         "until": until and Until(**_asked(until)),
         "needs": needs and Needs(*needs),
+        "members": tuple(tuple(member) for member in fields["members"]),
     }
 
 

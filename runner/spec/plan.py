@@ -94,6 +94,7 @@ def build_plan(
         handlers=value.get("handlers", {}),
         max_failures=failure_limit(value.get("max_failures")),
         approval=approval(value.get("approval")),
+        flow=value.get("flow", "stages"),
         canary=value.get("canary", 0),
         scheduled=value.get("pacing") == "scheduled",
         schedule=schedule(value.get("schedule")),

@@ -24,7 +24,7 @@ def _sized(sizes: list[int]) -> Wire:
 
 
 def _bodies(wire: Wire) -> list[bytes]:
-    return [body for _, bodies in wire.pages(0) for body in bodies]
+    return [body for _, bodies, _ in wire.pages(0) for body in bodies]
 
 
 def _wire(payloads: list[tuple[str, bytes]], *, begins: float | None = None) -> Wire:
@@ -69,7 +69,7 @@ def test_the_short_way_writes_events_as_the_long_one_does(items: list[str]) -> N
     wire = _wire([(item, b'{"x":1}') for item in items])
     long = [wire.encode(index, item, b'{"x":1}') for index, item in enumerate(items)]
     assert _bodies(wire) == long
-    assert [item for names, _ in wire.pages(0) for item in names] == items
+    assert [item for names, _, _ in wire.pages(0) for item in names] == items
 
 
 @given(st.integers(1, 4_500), st.integers(0, 4_500), st.lists(st.integers(1, 3_000), max_size=6))

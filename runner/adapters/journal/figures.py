@@ -152,7 +152,7 @@ def failures(connection: Connection, run_id: str, good: Collection[int]) -> list
 
     def id_of(row: Any) -> str:
         stage, begin = begins[row.stage]
-        return event_id(run_id, stage, row.item, row.position - begin)
+        return event_id(run_id, stage, row.item, row.position - begin, row.operation)
 
     query = f"""SELECT outcomes.*, chunks.stage, chunks.operation, chunks.event,
       jobs.job_id, jobs.url

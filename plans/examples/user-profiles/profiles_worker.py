@@ -1,0 +1,35 @@
+"""A stand-in for the real worker: it writes down what it did, and may do it twice."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+
+def _write(table: str, columns: str, rows: list[tuple[Any, ...]]) -> None:
+    folder = Path(os.environ.get("EXAMPLES_FOLDER", ".backfill"))
+    folder.mkdir(exist_ok=True)
+    names = columns.split(", ")
+    with closing(sqlite3.connect(folder / "done.db", timeout=30)) as db, db:
+        keys = ", ".join(names[:2])
+        db.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns}, PRIMARY KEY ({keys}))")
+        marks = ", ".join("?" * len(names))
+        db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)  # noqa: S608
+
+
+def profile(event: Mapping[str, Any]) -> dict[str, Any]:
+    """`users/profile.requested {user, since, team?}`."""
+    data = event["data"]
+    row = data["user"], event["id"], data["since"], data.get("team")
+    _write("profiles", "user, event, since, team", [row])
+    return {"computed": 1}
+
+
+def welcome(event: Mapping[str, Any]) -> dict[str, Any]:
+    """`users/welcome.requested {user}`."""
+    _write("welcomes", "user, at", [(event["data"]["user"], event["ts"])])
+    return {"greeted": 1}
