@@ -25,31 +25,20 @@ from runner.spec.project import NAME as PROJECT
 _HALF = 0.5  # of a file that must be the same for it to be a renamed one
 
 
-def review_since(
-    session: Session,
-    paths: Sequence[str],
-    revision: str,
-    variables: Mapping[str, Json],
-    *,
-    strict: bool = False,
-) -> list[Review]:
-    """What this branch makes of the plans of files and folders since it has left the revision."""
-    repository = repository_here(session.environ)
-    base = repository.parted(revision)
-    return _reviews(session, repository, (base, None), paths, variables, strict=strict)
-
-
-def review_between(
+def review_plans(
     session: Session,
     paths: Sequence[str],
     revisions: str,
     variables: Mapping[str, Json],
     *,
+    of_branch: bool = False,
     strict: bool = False,
 ) -> list[Review]:
-    """The same between two revisions, as git has them: ``main..HEAD``."""
+    """What becomes of the plans of files and folders between two revisions, as ``main..HEAD``;
+    `of_branch`: since this branch has left the one revision."""
     repository = repository_here(session.environ)
-    commits = _commits(repository, revisions)
+    parted = (repository.parted(revisions), None) if of_branch else None
+    commits = parted or _commits(repository, revisions)
     return _reviews(session, repository, commits, paths, variables, strict=strict)
 
 

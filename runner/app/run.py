@@ -35,6 +35,7 @@ from runner.model import (
     Database,
     ExecutionPlan,
     Json,
+    LiveDatabase,
     Outcome,
     PlannedEvent,
     Problem,
@@ -217,34 +218,48 @@ def resume(
 
     `from_journal`: send what it was started with, whatever its plan file says by now.
     """
-    from runner.app.drive import Drive, drive_here
-
     with _still_open(session, run, options, from_journal=from_journal) as found:
         if found is None:
             return None
         record, target, plan, lease = found.record, found.target, found.plan, found.lease
-        options = followed(plan, target, replace(options, follow=_follows(record)))
-        refuse_own_files(plan, options)
-        confirm(session, plan, target, options)
 
-        def reopen() -> Journal:
+        def reopen(options: RunOptions) -> Journal:
             journal = session.store.reopen(record, lease, plan, follow=options.follow)
             if target.kind == "embedded":
                 random = SystemRandom()
                 journal.requeue(lambda: make_seed(time.time(), random))
             return journal
 
+        options = replace(options, follow=_follows(record))
         database = session.databases(record.path, record.environment)
-        what = Drive(
-            plan,
-            target,
-            reopen,
-            options,
-            database=database,
-            environment=record.environment,
-            resolver=resolver_of(session, record, plan, database),
-        )
-        return drive_here(session, what)
+        return _drive_more(session, record, plan, target, options, reopen, database)
+
+
+def _drive_more(
+    session: Session,
+    record: RunRecord,
+    plan: ExecutionPlan,
+    target: Target,
+    options: RunOptions,
+    journal: Callable[[RunOptions], Journal],
+    database: LiveDatabase | None,
+) -> Summary:
+    """What is left of a run, or what has failed in it: no preflight, the run had its own."""
+    from runner.app.drive import Drive, drive_here
+
+    options = followed(plan, target, options)
+    refuse_own_files(plan, options)
+    confirm(session, plan, target, options)
+    what = Drive(
+        plan,
+        target,
+        lambda: journal(options),
+        options,
+        database=database,
+        environment=record.environment,
+        resolver=resolver_of(session, record, plan, database) if database else None,
+    )
+    return drive_here(session, what)
 
 
 def resubmit(
@@ -283,25 +298,19 @@ def retry(
 
     They are a run of their own, linked to it.
     """
-    from runner.app.drive import Drive, drive_here
-
     with _failed_events(session, run, options, outcomes, items) as (prepared, record, lease):
         plan, target = prepared.plan, prepared.target
         session.reporter.planned(plan, target)
-        options = followed(plan, target, replace(options, follow=record.follow))
-        refuse_own_files(plan, options)
-        confirm(session, plan, target, options)
-        what = Drive(
+        database = session.databases(record.path, record.environment)
+        return _drive_more(
+            session,
+            record,
             plan,
             target,
-            lambda: _record(session, prepared, options, lease),
-            options,
-            database=session.databases(record.path, record.environment)
-            if plan.checks or plan.coverage
-            else None,
-            environment=record.environment,
+            replace(options, follow=record.follow),
+            lambda options: _record(session, prepared, options, lease),
+            database if plan.checks or plan.coverage else None,
         )
-        return drive_here(session, what)
 
 
 def plan_retry(

@@ -80,13 +80,15 @@ def diff_command(
     that this branch has added, changed, renamed or removed. Nothing is sent; a database that a
     plan asks is asked.
     """
-    from runner.app.review import difference, review_between, review_since
+    from runner.app.review import difference, review_plans
 
     overrides = read_variables(variables, var_files)
     form = chosen_format(form)
     if changed_since is not None:
         refuse_many(selectors)
-        found = review_since(session, paths, changed_since, overrides, strict=strict)
+        found = review_plans(
+            session, paths, changed_since, overrides, of_branch=True, strict=strict
+        )
         return _printed(found, form, comment=comment, exit_code=exit_code)
     if len(paths) != 2:
         hint = "as in `backfill diff old.yaml new.yaml`, or --changed-since REV PATH..."
@@ -94,7 +96,7 @@ def diff_command(
     old, new = paths
     if not Path(old).exists() and Path(new).is_dir():
         refuse_many(selectors)
-        found = review_between(session, [new], old, overrides, strict=strict)
+        found = review_plans(session, [new], old, overrides, strict=strict)
         return _printed(found, form, comment=comment, exit_code=exit_code)
     if comment or form == "github":
         hint = "--changed-since REV PATH..., or git revisions and a folder"

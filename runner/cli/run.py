@@ -25,6 +25,7 @@ from runner.cli.options import (
     timings_option,
     yes_option,
 )
+from runner.cli.printing import print_json, show
 from runner.errors import UsageError
 from runner.execution.context import RunOptions
 from runner.model import Selectors
@@ -98,8 +99,6 @@ def run_command(
         selectors=selectors,
     )
     if dry_run:
-        from runner.cli.printing import show
-
         show(prepared.plan, prepared.target, form=form, events=events)
         refuse_broken(prepared.plan)
         return 0
@@ -107,7 +106,6 @@ def run_command(
         return status_of(run(session, prepared, options))
     submitted = submit(session, prepared, options)
     if form == "json":
-        from runner.cli.printing import print_json
         from runner.output.summary import submitted_json
 
         print_json(submitted_json(submitted.run_id, submitted.event_id))
