@@ -284,6 +284,8 @@ def _stage(stage: Stage) -> dict[str, object]:
         "events": stage.total,
         "batches": stage.batches,
         "duration_s": stage.duration,
+        **({"operations": list(stage.operations)} if stage.members else {}),
+        **({"jitter_s": stage.pacing.jitter} if stage.pacing.jitter else {}),
         **({"canary": stage.canary} if stage.canary else {}),
         **({"deferred": True} if stage.deferred else {}),
         **({"until": stage.until.expect.words} if stage.until else {}),
@@ -292,7 +294,8 @@ def _stage(stage: Stage) -> dict[str, object]:
 
 def _item(stage: Stage, planned: PlannedEvent) -> dict[str, object]:
     line = line_of(stage, planned)
-    return {key: line[key] for key in line if key not in ("stage", "operation")}
+    known = ("stage",) if stage.members else ("stage", "operation")
+    return {key: line[key] for key in line if key not in known}
 
 
 def _write_joined(out: TextIO, values: Iterable[Any]) -> None:
