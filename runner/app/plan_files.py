@@ -24,8 +24,7 @@ from runner.adapters.git_files import (
 )
 from runner.errors import InvalidPlan, UsageError
 from runner.model import BackfillPlan, Json, Problem, Schedule
-from runner.spec.files import FileRefused, read_plan, strange_name
-from runner.spec.plan_test import ENDINGS
+from runner.spec.files import ENDINGS, FileRefused, read_plan, strange_name
 
 if TYPE_CHECKING:
     from runner.app.session import Session

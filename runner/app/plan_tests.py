@@ -29,8 +29,8 @@ from runner.model import (
 from runner.planning.answers import NotRecorded
 from runner.planning.expectations import Came, Tested, differences
 from runner.spec.document import did_you_mean, ranked
-from runner.spec.files import FileRefused, read_named, read_plan
-from runner.spec.plan_test import ENDINGS, Case, PlanTest, read_plan_test
+from runner.spec.files import ENDINGS, FileRefused, read_named, read_plan
+from runner.spec.plan_test import Case, PlanTest, read_plan_test
 
 _OWN_ROWS = "rows of "
 

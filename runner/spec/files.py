@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+ENDINGS = (".test.yaml", ".test.yml")  # of tests of plans
 MAX_YAML = 64 * 1024 * 1024
 MAX_DATA = 128 * 1024 * 1024  # of a file of rows, and of a saved plan
 _MIB = 1024 * 1024

@@ -13,7 +13,6 @@ from runner.spec.schema import check
 from runner.spec.strict_yaml import parse
 from runner.spec.yaml_text import Edit, MappingNode, Node, SequenceNode, applied, read_nodes
 
-ENDINGS = (".test.yaml", ".test.yml")
 _OF_A_CASE = ("vars", "only", "skip", "item", "now", "given", "expect")
 
 
