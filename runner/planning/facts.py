@@ -344,8 +344,9 @@ class _Asker:
         try:
             table = self.database.ask(question.query, parameters)
         except QueryRefused as error:
-            wrong = name if isinstance(error, NotRecorded) else "the database refuses the query"
-            message = f"{wrong}: {error}"
+            message = f"the database refuses the query: {error}"
+            if isinstance(error, NotRecorded):
+                message = f"{name}: {error}"
             self.problems.append(replace(question.place, message=message, hint=error.hint))
             return None
         self._remember(name, question.query, table, deferred=deferred)

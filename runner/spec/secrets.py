@@ -40,7 +40,9 @@ _NAMED = (
     r"(?<![0-9A-Za-z])"
     r"(?i:(?:event|signing|api|access|service_role|private|secret)[_-]?key|token|password|secret)"
     r"[\"']?[ \t]*[:=](?:[ \t]*[|>][-+]?[ \t]*\n)?[ \t\"']*"
-    r"(?P<value>(?=[\w+/=.-]{0,99}[A-Za-z])[0-9A-Za-z_+/=.-]{16,})"
+    # The name of an environment variable is none: `event_key: STAGING_EVENT_KEY`.
+    r"(?P<value>(?![A-Z][A-Z0-9]{0,60}(?:_[A-Z0-9]{1,60}){1,20}(?![\w+/=.-]))"
+    r"(?=[\w+/=.-]{0,99}[A-Za-z])[0-9A-Za-z_+/=.-]{16,})"
 )
 _SECRET = re.compile(
     "|".join(

@@ -23,7 +23,11 @@ def _is_run(fence: Fence) -> bool:
 
 
 OTHERS = [page for page in PAGES if page not in HOW_TOS and any(map(_is_run, fences(page)))]
-SCHEMAS = {"OperationCatalog": "catalog.v1", "BackfillProject": "project.v1"}
+SCHEMAS = {
+    "BackfillProject": "project.v1",
+    "BackfillTest": "test.v1",
+    "OperationCatalog": "catalog.v1",
+}
 
 
 @pytest.mark.parametrize("sandbox", OTHERS, indirect=True, ids=name_of)

@@ -95,6 +95,7 @@ def test_a_key_without_a_shape_is_known_by_its_name(line: str) -> None:
         "idempotency_key: repository-owner-and-name",
         "monkey: abcdefghijklmnopqrstuvwxyz",
         "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        "event_key: STAGING_INNGEST_EVENT_KEY",
     ],
 )
 def test_what_belongs_in_a_plan_is_no_key(text: str) -> None:

@@ -1,0 +1,39 @@
+"""A page of every part of a plan; what templates call is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from runner.output import words
+from runner.output.page import plan_page
+from runner.planning.estimate import before
+from runner.planning.timeline import simulate
+from tests.support import make_plan
+
+TEMPLATES = Path(words.__file__).parent / "templates"
+BODY = """\
+repos: [o/r0, {repo: o/r1, skip: [embed]}]
+operations: [sync, embed]
+checks:
+  - {name: done, query: select 1 as n, expect: {column: n, equals: 1}, each: false}
+"""
+
+
+def test_a_plans_page_says_what_the_database_is_asked(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path, BODY)
+    page = plan_page(
+        plan, target="dev", schedule=simulate(plan, ["o/r0"]), estimate=before(plan, {}), events=5
+    )
+    assert "select 1 as n" in page
+    assert "skipped by the repository" in page
+
+
+def test_templates_call_what_is_there() -> None:
+    called = {
+        name
+        for path in TEMPLATES.glob("*.j2")
+        for name in re.findall(r"\bwords\.(\w+)", path.read_text("utf-8"))
+    }
+    assert {name for name in called if not hasattr(words, name)} == set()
+    assert len(called) > 10
