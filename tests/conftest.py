@@ -52,6 +52,7 @@ def isolated(
         if name.startswith(("INNGEST_", "BACKFILL_", "SUPABASE_", "GITHUB_")) and name not in _KEPT:
             monkeypatch.delenv(name)
     monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr("runner.model.patience.FIRST", 0.5)  # a server that is away is away
     monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
     yield
     assert not (Path.home() / ".backfill").exists()

@@ -29,6 +29,7 @@ from typing import IO, NoReturn, Self
 
 import runner
 from runner.cli.main import main
+from runner.model import patience
 from tests.faults.killed import killed_at
 
 CLIENT = Path(__file__).with_name("warm_client.py")
@@ -158,6 +159,7 @@ def serve(path: str) -> NoReturn:
     for name in (*ours, *_IMPORTED):
         if name != "runner.__main__":
             importlib.import_module(name)
+    patience.FIRST = 0.5  # a server that is away is away
     gc.freeze()  # no fork looks through it, and copies it
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait
     with socket.socket(socket.AF_UNIX) as listening:

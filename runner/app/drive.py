@@ -35,6 +35,7 @@ from runner.model import (
     FileGuard,
     LiveDatabase,
     Observer,
+    Patience,
     RunHead,
     StageRecord,
     Summary,
@@ -49,8 +50,8 @@ if TYPE_CHECKING:
 class Drive:
     """What is driven. `journal` opens the run's journal, after the target has answered: a target
     that cannot be followed leaves no run behind. `environment`: see `RunRecord`. `notes`: what the
-    journal should say of how the run was asked for. `step`: a worker's, where it drives the run
-    step by step."""
+    journal should say of how the run was asked for. `begun`: it has made requests before.
+    `step`: a worker's, where it drives the run step by step."""
 
     plan: ExecutionPlan
     target: Target
@@ -60,6 +61,7 @@ class Drive:
     environment: str = ""
     resolver: Resolver | None = None
     notes: tuple[str, ...] = ()
+    begun: bool = False
     step: Callable[[Waits], Step] | None = None
 
 
@@ -142,10 +144,16 @@ async def _opened(
 ) -> AsyncIterator[RunContext]:
     """Everything that the run needs, connected; the journal is opened last."""
     noting, options = Noting(observer), what.options
+    given = (options.give_up_after, what.plan.give_up_after)
+    patience = Patience.of(*given, begun=what.begun)
     connection = session.connect(
-        what.target, what.plan, note=noting.note, away=noting.away, stop=stop
+        what.target, what.plan, note=noting.note, away=noting.away, stop=stop, patience=patience
     )
-    async with connection as server, _guards(session, what) as guards:
+    async with (
+        connection as server,
+        _guards(session, what) as guards,
+        _patient(session, patience, observer),
+    ):
         if options.follow:
             await _probe(server)
         if what.step is None:
@@ -166,8 +174,15 @@ async def _opened(
             guards=guards,
             database=what.database,
             resolver=what.resolver,
+            patiently=server.retry.patiently,
             step=what.step and what.step(Waits(session.clock, stop, journal.keep_lease)),
         )
+
+
+@asynccontextmanager
+async def _patient(session: Session, patience: Patience, observer: Observer) -> AsyncIterator[None]:
+    with session.store.patient(patience, observer.note):
+        yield
 
 
 @dataclass(slots=True)

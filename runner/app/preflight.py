@@ -236,7 +236,7 @@ async def _server(
         return found and LastSent(*found)
 
     found = examine_keys(target.event_key, target.signing_keys)
-    async with session.connect(target, patient=False) as server:
+    async with session.connect(target) as server:
         if thorough and not found:
             follows = bool(target.signing_keys) or target.kind != "cloud"
             found += await examine_target(server.probe, target.name, follows=follows)

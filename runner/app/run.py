@@ -232,7 +232,9 @@ def resume(
 
         options = replace(options, follow=_follows(record))
         database = session.databases(record.path, record.environment)
-        return _drive_more(session, record, plan, target, options, reopen, database)
+        return _drive_more(
+            session, record, plan, target, options, reopen, database, begun=True
+        )
 
 
 def _drive_more(
@@ -243,6 +245,8 @@ def _drive_more(
     options: RunOptions,
     journal: Callable[[RunOptions], Journal],
     database: LiveDatabase | None,
+    *,
+    begun: bool = False,
 ) -> Summary:
     """What is left of a run, or what has failed in it: no preflight, the run had its own."""
     from runner.app.drive import Drive, drive_here
@@ -258,6 +262,7 @@ def _drive_more(
         database=database,
         environment=record.environment,
         resolver=resolver_of(session, record, plan, database) if database else None,
+        begun=begun,
     )
     return drive_here(session, what)
 

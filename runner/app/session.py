@@ -21,7 +21,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from runner.adapters.journal import DEFAULT_STATE
-from runner.model import Database, ExecutionPlan, Observer, RunHead, StageRecord, Summary, Waiting
+from runner.model import (
+    Database,
+    ExecutionPlan,
+    Observer,
+    Patience,
+    RunHead,
+    StageRecord,
+    Summary,
+    Waiting,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -264,12 +273,12 @@ class Session:
         note: Callable[[str], None] = lambda _: None,
         away: Callable[[Waiting | None], None] = lambda _: None,
         stop: asyncio.Event | None = None,
-        patient: bool = True,
+        patience: Patience | None = None,
     ) -> AsyncIterator[Connection]:
         """The target's server, until the block ends; the embedded one runs the handlers of `plan`.
 
-        What gets no answer is tried again, which `note` and `away` hear, until `stop` is set; once
-        only where nobody is `patient`.
+        What gets no answer is tried again, which `note` and `away` hear, until `stop` is set; for
+        as long as a connection is tried, where no `patience` is given.
         """
         import asyncio
         from random import SystemRandom
@@ -282,7 +291,7 @@ class Session:
         async def sleep(seconds: float) -> None:
             await self.clock.sleep(seconds, until)
 
-        retry = Retry(sleep, SystemRandom(), note, lambda: not patient or until.is_set(), away)
+        retry = Retry(sleep, SystemRandom(), note, until.is_set, away, patience or Patience())
         async with AsyncExitStack() as stack:
             transport = None
             if target.kind == "embedded" and plan is not None:

@@ -29,7 +29,7 @@ def refuse_unheard(session: Session, target: Target) -> None:
         raise PreflightRefused(message, hint="choose a server: --target dev, cloud, or its URL")
 
     async def functions() -> Sequence[Function] | None:
-        async with session.connect(target, patient=False) as server:
+        async with session.connect(target) as server:
             await server.probe.accept()
             return await server.probe.functions()
 

@@ -234,6 +234,7 @@ class Worker:
             database=database,
             environment=record.environment,
             resolver=resolver_of(session, record, plan, database),
+            begun=True,
             step=step,
         )
 

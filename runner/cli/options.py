@@ -437,6 +437,13 @@ _HERE = (
         'Add a summary in Markdown to this file, as in --summary-file "$GITHUB_STEP_SUMMARY".'
     ),
     click.option(
+        "--give-up-after",
+        callback=read_duration,
+        metavar="DURATION",
+        help="How long to try what does not answer (server, state, database) once the run has "
+        "begun.  [default: the plan's, or 10m]",
+    ),
+    click.option(
         "--pause-file",
         metavar="FILE",
         type=click.Path(dir_okay=False),
@@ -471,7 +478,7 @@ def run_options(command: Callable[..., T]) -> Callable[..., T]:
 
 def refuse_detached() -> None:
     """Raises `UsageError` for what this process was given and means nothing to a worker."""
-    for name in ("summary_file", "pause_file", "grace"):
+    for name in ("summary_file", "pause_file", "grace", "give_up_after"):
         if given(name):
             option = f"--{name.replace('_', '-')}"
             message = f"{option} does nothing with --detach: the run is driven elsewhere"

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from random import Random
 from typing import TypeVar
 
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
-
-from runner.errors import PreflightRefused, TargetDown
+from runner.errors import PreflightRefused
 from runner.execution.judge import Since, Verdict, compares, judge
 from runner.execution.pacing import Waits
-from runner.execution.ports import Clock, Journal
+from runner.execution.ports import Clock, Journal, Patiently
 from runner.execution.progress import Tracker
 from runner.model import (
     RUN_STARTED,
@@ -34,7 +31,6 @@ from runner.model import (
 from runner.spec.questions import OF_RUNS, names_of
 
 BEFORE, AFTER = "before", "after"
-_TRIES = 4  # at a database that is away
 _CLOCK = "clock"  # in the journal: what it said as the run began
 _T = TypeVar("_T")
 
@@ -46,9 +42,10 @@ class QueryRunner:
     database: LiveDatabase
     clock: Clock
     stop: asyncio.Event
-    random: Random
     observer: Observer
     journal: Journal
+    patiently: Patiently | None = None
+    most: float | None = None  # seconds that the question at hand has, patience included
     _began: dict[str | None, DatabaseClock] = field(default_factory=dict)
 
     async def begin(self, questions: Sequence[BoundQuestion], checks: Sequence[Check]) -> None:
@@ -80,17 +77,12 @@ class QueryRunner:
         return await self._patiently(ask, question.query, question.parameters)
 
     async def _patiently(self, what: Callable[..., _T], *given: object) -> _T:
-        tries = AsyncRetrying(
-            sleep=lambda seconds: self.clock.sleep(seconds, self.stop),
-            stop=stop_after_attempt(_TRIES),
-            wait=lambda state: 2**state.attempt_number * self.random.uniform(0.5, 1.0),
-            retry=retry_if_exception_type(TargetDown),
-            before_sleep=lambda state: self.observer.note(
-                f"{state.outcome.exception() if state.outcome else ''}; asking again"
-            ),
-            reraise=True,
-        )
-        found: _T = await tries(asyncio.to_thread, what, *given)
+        async def attempt() -> _T:
+            return await asyncio.to_thread(what, *given)
+
+        if self.patiently is None:
+            return await attempt()
+        found: _T = await self.patiently("asking the database", attempt, self.most)
         return found
 
 
@@ -171,7 +163,7 @@ class Checker:
         clock, stop, what = self.queries.clock, self.queries.stop, f"check {check.name}"
         until = clock.monotonic() + check.timeout - self.waits.waited(what)
         while True:
-            verdict = await self._once(check, sent=any(stage.total for stage in stages))
+            verdict = await self._once(check, until, sent=any(stage.total for stage in stages))
             left = until - clock.monotonic()
             if verdict.holds or left <= 0 or stop.is_set():
                 return verdict
@@ -180,7 +172,16 @@ class Checker:
                 self.tracker.waiting(stages[0].number, Waiting(reason))
             await self.waits.again(min(check.every, left), what, most=left)
 
-    async def _once(self, check: Check, *, sent: bool) -> Verdict:
+    async def _once(self, check: Check, until: float, *, sent: bool) -> Verdict:
+        """A check with a time limit bounds its own questions."""
+        if check.timeout:
+            self.questioner.most = max(0.0, until - self.questioner.clock.monotonic())
+        try:
+            return await self._verdict(check, sent=sent)
+        finally:
+            self.questioner.most = None
+
+    async def _verdict(self, check: Check, *, sent: bool) -> Verdict:
         before = self.journal.remembered(_before(check)) if compares(check) else None
         try:
             now = await self.queries.ask(check.question)

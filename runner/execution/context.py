@@ -11,7 +11,15 @@ if TYPE_CHECKING:
     from random import Random
 
     from runner.execution.pacing import Step
-    from runner.execution.ports import Clock, EventApi, Guard, JobsApi, Journal, Resolver
+    from runner.execution.ports import (
+        Clock,
+        EventApi,
+        Guard,
+        JobsApi,
+        Journal,
+        Patiently,
+        Resolver,
+    )
     from runner.model import LiveDatabase, Observer
 
 MAX_EVENTS = 5_000  # the Event API's own limit (protocol page, section 1)
@@ -39,6 +47,7 @@ class RunOptions:
     asked before events leave this machine. `past_failures`: go on although the plan stops on a
     failure and there were some. `unanswered`: what to do with requests whose fate cannot be found
     out any more. `max_rounds`, `max_time`: more for the drains of a run that is resumed.
+    `give_up_after`: for how long what does not answer is tried again; None: as the plan says.
     """
 
     follow: bool = True
@@ -53,6 +62,7 @@ class RunOptions:
     unanswered: Decision = None
     max_rounds: int | None = None
     max_time: float | None = None
+    give_up_after: float | None = None
 
 
 How = Literal["complete", "stopped", "cancelled", "limit", "failed"]
@@ -75,6 +85,7 @@ class RunContext:
     database: LiveDatabase | None = None
     resolver: Resolver | None = None
     step: Step | None = None  # where a worker drives the run, step by step
+    patiently: Patiently | None = None  # asks again what is away; None: nothing is
 
 
 @dataclass(frozen=True, slots=True)

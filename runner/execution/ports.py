@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from runner.model import (
     Chain,
@@ -241,6 +241,14 @@ class Observation:
     jobs: tuple[Job, ...]
     outcome: Outcome | None = None
     message: str | None = None
+
+
+class Patiently(Protocol):
+    async def __call__(
+        self, what: str, attempt: Callable[[], Awaitable[Any]], most: float | None = None, /
+    ) -> Any:
+        """`attempt`, again while it raises `TargetDown`, for as long as the run is patient, and
+        `most` seconds."""
 
 
 class JournalReads(Protocol):

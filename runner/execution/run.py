@@ -101,9 +101,9 @@ class _Run:
                 context.database,
                 context.clock,
                 context.stop,
-                context.random,
                 context.observer,
                 self.journal,
+                context.patiently,
             )
             self.checker = Checker(plan, self.journal, queries, self.tracker, self.waits)
             if context.resolver:

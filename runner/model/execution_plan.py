@@ -194,6 +194,7 @@ class ExecutionPlan:
     skipped: tuple[Skipped, ...]
     warnings: tuple[Problem, ...]
     on_failure: OnFailure = "stop"
+    give_up_after: float | None = None  # seconds; None: the default
     metadata: Data = field(default_factory=dict)
     handlers: Mapping[str, str] = field(default_factory=dict)
     max_failures: FailureLimit | None = None

@@ -18,19 +18,30 @@ class Patience:
     give_up_after: float = GIVE_UP_AFTER
     begun: bool = False
 
+    @classmethod
+    def of(cls, *given: float | None, begun: bool) -> Patience:
+        """For as long as the first of these says that says anything."""
+        known = next((one for one in given if one is not None), GIVE_UP_AFTER)
+        return cls(known, begun)
+
     @property
     def seconds(self) -> float:
         return self.give_up_after if self.begun else min(FIRST, self.give_up_after)
 
     def wait(
-        self, tries: int, spent: float, jitter: float, asked: float | None = None
+        self,
+        tries: int,
+        spent: float,
+        jitter: float,
+        asked: float | None = None,
+        most: float | None = None,
     ) -> float | None:
         """Seconds until the next try, after so many in vain over `spent` seconds; None to give up.
 
-        `jitter` is between 0 and 1; `asked` is what a Retry-After says. The last try is made when
-        the time is up.
+        `jitter` is between 0 and 1; `asked` is what a Retry-After says; `most` bounds it all. The
+        last try is made when the time is up.
         """
-        left = self.seconds - spent
+        left = (self.seconds if most is None else min(self.seconds, most)) - spent
         if left <= 0:
             return None
         if asked is not None:

@@ -230,6 +230,7 @@ class BackfillPlan:
     handlers: Mapping[str, str]
     warnings: tuple[Problem, ...] = ()
     max_failures: FailureLimit | None = None
+    give_up_after: float | None = None
     approval: int | None = None  # more events than this need an approval; None: no number does
     flow: Flow = "stages"
     canary: int = 0

@@ -104,6 +104,7 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
         skipped=tuple(skipped),
         warnings=judged,
         on_failure=plan.on_failure,
+        give_up_after=plan.give_up_after,
         metadata=plan.metadata,
         handlers=plan.handlers,
         max_failures=plan.max_failures,

@@ -34,6 +34,7 @@ from runner.spec.questions import OF_ITEMS, OF_RUNS
 from runner.spec.recurring import check_schedule, schedule
 from runner.spec.rows import Concatenated, DocumentRows, Part, RowError, SelectedRows
 from runner.spec.safeguards import approval, check_control, failure_limit, guards
+from runner.spec.units import parse_duration
 from runner.spec.warnings import WARNINGS
 
 _VARIABLE = re.compile(r"""\bvars(?:\.|\[["'])([A-Za-z_]\w*)""")
@@ -91,6 +92,7 @@ def build_plan(
         skipped=chosen.skipped,
         order_by=_order_keys(value.get("order_by", "priority")),
         on_failure=value.get("on_failure", "continue" if "max_failures" in value else "stop"),
+        give_up_after=_seconds(value.get("give_up_after")),
         handlers=value.get("handlers", {}),
         max_failures=failure_limit(value.get("max_failures")),
         approval=approval(value.get("approval")),
@@ -111,6 +113,10 @@ def build_plan(
         accept=_acceptances(checked),
     )
     return plan, [*problems, *asking.problems]
+
+
+def _seconds(written: str | None) -> float | None:
+    return None if written is None else parse_duration(written)
 
 
 def _collections(

@@ -120,7 +120,7 @@ def _page(
     """The page and the bare SQL that it took, in turn; and the page's bytes."""
     asked: list[str] = []
     with store._database.read() as connection:
-        bare_connection = connection._raw  # the one that the page is read by, too
+        bare_connection = connection._do(lambda raw: raw)  # the one that the page is read by, too
     bare_connection.set_trace_callback(asked.append)
     page = pages.run("latest")
     bare_connection.set_trace_callback(None)

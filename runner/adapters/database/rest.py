@@ -19,8 +19,8 @@ from typing import TypeAlias
 from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from runner.adapters.database.bounds import tried
 from runner.adapters.database.clocks import ahead
 from runner.adapters.http import (
     Answer,
@@ -44,7 +44,6 @@ from runner.spec.secrets import redact
 
 URL = "SUPABASE_URL"
 PAGE = 1000  # rows; also what Supabase cuts answers at unless it is told otherwise
-MAX_TRIES = 3
 MAX_FILTERS = 5_500  # characters, of about 8,000 that proxies let a URL have
 _MOST = 64 * 1024 * 1024  # bytes of all pages of an answer
 _QUESTION = 120.0  # seconds for all of them
@@ -180,15 +179,14 @@ class Rest:
     def _patiently(
         self, what: Callable[..., Answer], method: str, url: str, headers: Mapping[str, str]
     ) -> Answer:
-        tries = Retrying(
-            sleep=self.sleep,
-            stop=stop_after_attempt(MAX_TRIES),
-            wait=wait_random_exponential(multiplier=0.5, max=3),
-            retry=retry_if_exception_type(Unanswered),
-            reraise=True,
-        )
         try:
-            return tries(what, method, url, headers)
+            return tried(
+                lambda: what(method, url, headers),
+                Unanswered,
+                sleep=self.sleep,
+                monotonic=self.monotonic,
+                until=self._until,
+            )
         except Unanswered as error:
             hint = f"look at {URL} and at the network"
             raise TargetDown(f"the database cannot be reached: {error}", hint=hint) from None

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from runner.adapters.database import values
+from runner.adapters.database.bounds import tried
 from runner.adapters.database.clocks import ahead
 from runner.adapters.database.statement import statement
 from runner.adapters.database.url import DatabaseUrl
+from runner.errors import TargetDown
 from runner.model import DatabaseClock, Json, Query, QueryRefused, RowSecurity, Table
 
 _CLOCK = {
@@ -34,7 +36,11 @@ class SqlDatabase:
         else:
             from runner.adapters.database.postgresql import read
 
-        names, rows, converts = read(self.url, statement(query, parameters, self.url.kind))
+        asked = statement(query, parameters, self.url.kind)
+        if self.url.kind == "sqlite":
+            names, rows, converts = read(self.url, asked)
+        else:
+            names, rows, converts = tried(lambda: read(self.url, asked), TargetDown)
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:
             raise QueryRefused(f"two of its columns are called `{twice}`", "name them with `as`")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from math import inf
 from random import Random
 from typing import Any
 
@@ -28,8 +29,11 @@ class Retry:
     _is_away: bool = False
     _noted: dict[str, float] = field(default_factory=dict)  # until when each has been said
 
-    async def __call__(self, what: str, attempt: Callable[[], Awaitable[Any]]) -> Any:
-        """`attempt`, again while it raises `Unanswered`; `TargetDown` when the time is up."""
+    async def __call__(
+        self, what: str, attempt: Callable[[], Awaitable[Any]], most: float | None = None
+    ) -> Any:
+        """`attempt`, again while it raises `Unanswered`; `TargetDown` when the time is up, or
+        `most` seconds."""
         tries, waited, began = 0, 0.0, self.clock()
         while True:
             try:
@@ -45,16 +49,35 @@ class Retry:
             tries += 1
             # A sleep that is over before its time, as a clock's in tests, has still been waited.
             spent = max(waited, self.clock() - began)
-            wait = self.patience.wait(tries, spent, self.random.random(), fault.wait)
+            wait = self.patience.wait(tries, spent, self.random.random(), fault.wait, most)
             if wait is not None and not self.stopped():
-                self._say(what, fault, tries + 1, wait, self.patience.seconds - spent)
-                self._tell(fault, wait, self.patience.seconds - spent)
+                left = min(self.patience.seconds, inf if most is None else most) - spent
+                self._say(what, fault, tries + 1, wait, left)
+                self._tell(fault, wait, left)
                 waited += wait
                 await self.sleep(wait)
             if wait is None or self.stopped():
                 self._is_back()
                 hint = "once it answers again, `backfill resume` continues the run"
                 raise TargetDown(f"{what}: {fault}", hint=hint) from None
+
+    async def patiently(
+        self, what: str, attempt: Callable[[], Awaitable[Any]], most: float | None = None
+    ) -> Any:
+        """The same for what is no Inngest server, and raises `TargetDown` where it is away."""
+        down: list[TargetDown] = []
+
+        async def once() -> Any:
+            try:
+                return await attempt()
+            except TargetDown as error:
+                down.append(error)
+                raise Unanswered(str(error), maybe_taken=False, answered=True) from None
+
+        try:
+            return await self(what, once, most)
+        except TargetDown as error:
+            raise down[-1] if down else error from None
 
     def _tell(self, fault: Unanswered, wait: float, left: float) -> None:
         now, self._is_away = time.time(), True

@@ -15,16 +15,23 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from runner.adapters import driver
 from runner.adapters.database.url import FORM, DatabaseUrl, parse_url
 from runner.adapters.files import CannotWrite, make_folder, write_file
+from runner.adapters.journal.outage import Kept, Outage
 from runner.errors import NoState, TargetError, UsageError
+from runner.model import Patience
 from runner.spec.files import odd_kind
 from runner.spec.secrets import redact
 
+T = TypeVar("T")
 _IDLE = 2  # connections that are kept; one statement or stream of rows at a time takes each
+
+
+class _Do(Protocol):
+    def __call__(self, statement: Callable[[Any], T], /) -> T: ...
 
 
 class Connection:
@@ -34,23 +41,29 @@ class Connection:
     `reason`, and in no others.
     """
 
-    def __init__(self, raw: Any, spell: Callable[[str], str]) -> None:
-        self._raw, self._spell = raw, spell
+    def __init__(self, do: _Do, spell: Callable[[str], str]) -> None:
+        self._do, self._spell = do, spell
 
     def change(self, statement: str, **given: Any) -> int:
         """How many rows it has changed."""
-        return int(self._raw.execute(self._spell(statement), _redacted(given)).rowcount)
+        spelled, clean = self._spell(statement), _redacted(given)
+        return self._do(lambda raw: int(raw.execute(spelled, clean).rowcount))
 
     def change_each(self, statement: str, rows: Collection[dict[str, Any]]) -> None:
         """The same statement with each of the `rows`."""
         if rows:
-            each = [_redacted(row) for row in rows]
-            self._raw.cursor().executemany(self._spell(statement), each)
+            spelled, each = self._spell(statement), [_redacted(row) for row in rows]
+            self._do(lambda raw: raw.cursor().executemany(spelled, each))
 
     def rows(self, query: str, **given: Any) -> list[Any]:
         """Named tuples."""
-        found = self._raw.execute(self._spell(query), given)
-        return list(map(_named(tuple(column[0] for column in found.description)), found))
+        spelled = self._spell(query)
+
+        def ask(raw: Any) -> list[Any]:
+            found = raw.execute(spelled, given)
+            return list(map(_named(tuple(column[0] for column in found.description)), found))
+
+        return self._do(ask)
 
     def row(self, query: str, **given: Any) -> Any:
         """The first one, or None."""
@@ -58,11 +71,13 @@ class Connection:
 
     def values(self, query: str, **given: Any) -> list[Any]:
         """The first column."""
-        return [value for value, *_ in self._raw.execute(self._spell(query), given)]
+        spelled = self._spell(query)
+        return self._do(lambda raw: [value for value, *_ in raw.execute(spelled, given)])
 
     def value(self, query: str, **given: Any) -> Any:
         """The first column of the first row; None where there is no row."""
-        found = self._raw.execute(self._spell(query), given).fetchone()
+        spelled = self._spell(query)
+        found = self._do(lambda raw: raw.execute(spelled, given).fetchone())
         return None if found is None else found[0]
 
 
@@ -105,6 +120,12 @@ class Dialect(Protocol):
 
     def is_gone(self, connection: Any) -> bool: ...
 
+    def token(self, connection: Any) -> Any:
+        """Of the transaction that writes; None where a commit has an answer in any case."""
+
+    def has_committed(self, connection: Any, token: Any) -> bool:
+        """Asked on another connection, where the answer was lost."""
+
     def explain(self, error: Exception) -> tuple[str, str]:
         """What is wrong, and a hint."""
 
@@ -119,40 +140,64 @@ class Database:
         self.dialect = _dialect(url, only_reads=only_reads)
         self.where = self.dialect.where
         self._idle: list[Any] = []
+        self._outage: Outage | None = None
+
+    @contextmanager
+    def patient(self, patience: Patience, note: Callable[[str], None]) -> Iterator[None]:
+        """Until the block ends, what is away is tried again."""
+        before, self._outage = self._outage, Outage(patience, note, self.where)
+        try:
+            yield
+        finally:
+            self._outage = before
 
     def read(self) -> AbstractContextManager[Connection]:
         """All that is read in it is of one moment."""
-        return self._transaction(self.dialect.begin_read)
+        return self._transaction(self.dialect.begin_read, writes=False)
 
     def write(self) -> AbstractContextManager[Connection]:
-        return self._transaction(self.dialect.begin_write)
+        return self._transaction(self.dialect.begin_write, writes=True)
 
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[Connection]:
+    def _transaction(self, begin: str, *, writes: bool) -> Iterator[Connection]:
         try:
-            raw, again = self._begun(begin)
+            transaction = _Transaction(self, begin, writes=writes)
             try:
-                yield Connection(raw, self.dialect.spell)
-                raw.execute("COMMIT")
+                yield Connection(transaction.do, self.dialect.spell)
+                transaction.commit()
             except BaseException:
-                again = again and self._rolled_back(raw)
+                transaction.again = transaction.again and self._rolled_back(transaction.raw)
                 raise
             finally:
-                if again and len(self._idle) < _IDLE:
-                    self._idle.append(raw)
-                else:
-                    raw.close()
+                self._put_back(transaction)
         except self.dialect.errors as error:
             why, hint = self.dialect.explain(error)
             raise TargetError(
                 f"the state in {self.where} cannot be used: {why}", hint=hint
             ) from error
 
-    def _begun(self, begin: str) -> tuple[Any, bool]:
+    def _put_back(self, transaction: _Transaction) -> None:
+        if transaction.again and len(self._idle) < _IDLE:
+            self._idle.append(transaction.raw)
+        else:
+            transaction.raw.close()
+
+    def outlast(self, attempt: Callable[[], T]) -> T:
+        """`attempt`, which opens or asks anew, again for as long as one is patient."""
+        if self._outage is None:
+            return attempt()
+        found: T = self._outage.over(attempt, self.dialect.errors)
+        return found
+
+    @property
+    def is_patient(self) -> bool:
+        return self._outage is not None
+
+    def begun(self, begin: str) -> tuple[Any, bool]:
         """One that broke while nobody used it has been asked nothing: another is opened."""
         while raw := self._kept():
             try:
@@ -184,6 +229,66 @@ class Database:
         except self.dialect.errors:
             return False
         return True
+
+
+class _Transaction:
+    """One that is made again where its connection breaks; a commit whose answer was lost is asked
+    about first, since it may have been."""
+
+    def __init__(self, database: Database, begin: str, *, writes: bool) -> None:
+        self._database, self._begin = database, begin
+        self._writes = writes and database.is_patient
+        self._kept = Kept()
+        self.raw, self.again = database.outlast(lambda: database.begun(begin))
+        self._token = self._new_token()
+
+    def do(self, statement: Callable[[Any], T]) -> T:
+        try:
+            found = statement(self.raw)
+        except self._database.dialect.errors:
+            if not self._broke():
+                raise
+            self._start_anew()
+            found = statement(self.raw)
+        if self._database.is_patient:
+            self._kept.add(statement, found)
+        return found
+
+    def commit(self) -> None:
+        try:
+            self.raw.execute("COMMIT")
+        except self._database.dialect.errors:
+            if not self._broke():
+                raise
+            token = self._token
+            self._start_anew(unless=token)
+            if self._token is not token:  # else it had been committed
+                self.raw.execute("COMMIT")
+
+    def _broke(self) -> bool:
+        return self._database.is_patient and self._database.dialect.is_gone(self.raw)
+
+    def _start_anew(self, unless: Any = None) -> None:
+        self.raw.close()
+        dialect = self._database.dialect
+
+        def attempt() -> bool:
+            self.raw, self.again = self._database.begun(self._begin)
+            if unless is not None and dialect.has_committed(self.raw, unless):
+                self.raw.execute("COMMIT")
+                return True
+            self._token = self._new_token()
+            if self._kept.again(self.raw):
+                return True
+            self.raw.execute("ROLLBACK")
+            return False
+
+        if not self._database.outlast(attempt):
+            message = f"the state in {self._database.where} was away, and has changed since"
+            raise TargetError(message, hint="`backfill resume` carries the run on")
+
+    def _new_token(self) -> Any:
+        return self._database.dialect.token(self.raw) if self._writes else None
 
 
 _SENT = "what was sent is in it"
@@ -291,6 +396,12 @@ class _Sqlite:
     def is_gone(self, _connection: Any) -> bool:
         return False
 
+    def token(self, _connection: Any) -> Any:
+        return None
+
+    def has_committed(self, _connection: Any, _token: Any) -> bool:
+        return False
+
     def explain(self, error: Exception) -> tuple[str, str]:
         why = str(error).lower()
         return str(error), next((hint for word, hint in _HINTS.items() if word in why), _OTHERWISE)
@@ -323,6 +434,13 @@ class _Postgresql:
 
     def is_gone(self, connection: Any) -> bool:
         return bool(connection.closed)
+
+    def token(self, connection: Any) -> Any:
+        return connection.execute("SELECT txid_current()").fetchone()[0]
+
+    def has_committed(self, connection: Any, token: Any) -> bool:
+        found = connection.execute("SELECT txid_status(%s)", [token]).fetchone()
+        return bool(found[0] == "committed")
 
     def explain(self, error: Exception) -> tuple[str, str]:
         return self._url.clean(driver.first_line(error)), (

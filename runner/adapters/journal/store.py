@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -30,6 +31,7 @@ from runner.model import (
     ExecutionPlan,
     Note,
     Outcome,
+    Patience,
     RunLine,
     RunRecord,
     RunState,
@@ -73,6 +75,12 @@ class StateReader:
 
     def _prepare(self) -> None:
         schema.expect(self._database)
+
+    def patient(
+        self, patience: Patience, note: Callable[[str], None]
+    ) -> AbstractContextManager[None]:
+        """Until the block ends, a state that is away is tried again."""
+        return self._database.patient(patience, note)
 
     def __enter__(self) -> Self:
         return self

@@ -33,6 +33,12 @@ ENV = {"INNGEST_EVENT_KEY": KEY, "INNGEST_SIGNING_KEY": SIGNING, "INNGEST_ENV": 
 Handler = Callable[[httpx.Request], httpx.Response]
 
 
+@pytest.fixture(autouse=True)
+def real_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sleeps take no time here."""
+    monkeypatch.setattr("runner.model.patience.FIRST", 10.0)
+
+
 def _retry(slept: list[float] | None = None, notes: list[str] | None = None) -> Retry:
     async def sleep(seconds: float) -> None:
         if slept is not None:

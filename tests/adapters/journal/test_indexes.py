@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,10 +53,11 @@ def test_the_events_that_completed_are_not_gone_through(
     QUESTIONS[question](store, store.find("01AAA"))
     assert asked
     with store._database.read() as connection:
+        raw: Any = connection._do(lambda raw: raw)
         ways = [
             way
             for statement in asked
-            for *_ids, way in connection._raw.execute(
+            for *_ids, way in raw.execute(
                 f"EXPLAIN QUERY PLAN {statement}", defaultdict[str, int](int)
             )
         ]

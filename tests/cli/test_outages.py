@@ -1,0 +1,151 @@
+"""The state's and the user's database are away in mid-run: nothing is lost, and the run goes on."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+import pytest
+
+from tests.cli.conftest import Jobs, Start, until
+from tests.support import repos, write_plan
+from tests.types import Backfill
+
+AWAY = 1.5  # seconds
+BATCHES = "operations: [sync]\nbatch_size: 1\ndelay: 300ms\n"
+
+
+class Proxy:
+    """In front of a PostgreSQL: what goes through it breaks, and is refused, while it is closed."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self.folder = parse_qs(parts.query).get("host", [""])[0]
+        self.place = (parts.hostname or "localhost", parts.port or 5432)
+        self.query = parts.query
+        self.user = parts.username or "postgres"
+        self.password = parts.password
+        self.port, self._open = 0, list[socket.socket]()
+        self._listening: socket.socket | None = None
+        self.listen()
+
+    @property
+    def url(self) -> str:
+        options = "&".join(part for part in self.query.split("&") if not part.startswith("host="))
+        user = f"{self.user}:{quote(self.password)}" if self.password else self.user
+        return f"postgresql://{user}@127.0.0.1:{self.port}/postgres?sslmode=disable&{options}"
+
+    def listen(self) -> None:
+        self._listening = socket.create_server(("127.0.0.1", self.port))
+        self.port = self._listening.getsockname()[1]
+        threading.Thread(target=self._accept, args=[self._listening], daemon=True).start()
+
+    def close(self) -> None:
+        if self._listening is not None:
+            with suppress(OSError):
+                self._listening.shutdown(socket.SHUT_RDWR)
+            self._listening.close()
+            self._listening = None
+        while self._open:
+            one = self._open.pop()
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def away(self, seconds: float = AWAY) -> None:
+        self.close()
+        time.sleep(seconds)
+        self.listen()
+
+    def _accept(self, listening: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = listening.accept()
+                server = self._reach()
+                self._open += [client, server]
+                for source, sink in ((client, server), (server, client)):
+                    threading.Thread(target=_pump, args=[source, sink], daemon=True).start()
+
+    def _reach(self) -> socket.socket:
+        if self.folder:
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(f"{self.folder}/.s.PGSQL.5432")
+            return server
+        return socket.create_connection(self.place)
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while received := source.recv(65_536):
+            sink.sendall(received)
+    for one in (source, sink):
+        with suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def proxy(new_schema: Callable[[str], str]) -> Iterator[Proxy]:
+    made = Proxy(new_schema("outages"))
+    yield made
+    made.close()
+
+
+def _ended(process: Any) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=60)
+    return process.wait(), out, err
+
+
+def test_a_state_that_is_away_in_mid_run_is_waited_for(
+    tmp_path: Path, start: Start, url: str, jobs: Jobs, proxy: Proxy, backfill: Backfill
+) -> None:
+    plan = write_plan(tmp_path, repos(12) + BATCHES)
+    process = start("run", plan, "--target", url, "--state", proxy.url)
+    jobs.wait_for(3)
+    proxy.away()
+    status, _, err = _ended(process)
+    assert status == 0, err
+    assert sorted(jobs.items) == sorted(f"o/r{n}" for n in range(12)), "each once"
+    assert re.search(r"the state in \S+ is away \(.*\); trying again in [\d.]+s \(try 2, for", err)
+    shown = backfill("status", "--state", proxy.url)
+    assert "COMPLETED" in shown.out
+    assert "12/12 sent, 12 completed" in shown.out
+
+
+def test_a_state_that_stays_away_ends_the_run_and_it_can_be_resumed(
+    tmp_path: Path, start: Start, url: str, jobs: Jobs, proxy: Proxy, backfill: Backfill
+) -> None:
+    plan = write_plan(tmp_path, repos(6) + BATCHES + "give_up_after: 500ms\n")
+    process = start("run", plan, "--target", url, "--state", proxy.url)
+    jobs.wait_for(2)
+    proxy.close()
+    status, _, err = _ended(process)
+    assert status == 6, err
+    assert "cannot be used" in err
+    proxy.listen()
+    until(lambda: backfill("resume", "latest", "--state", proxy.url).status == 0)
+    assert sorted(jobs.items) == sorted(f"o/r{n}" for n in range(6)), "each once"
+
+
+def test_a_users_database_that_is_away_as_it_is_asked_is_asked_again(
+    tmp_path: Path, start: Start, url: str, jobs: Jobs, proxy: Proxy, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("BACKFILL_DATABASE_URL", proxy.url)
+    check = "checks: [{name: there, query: SELECT 1 AS n, expect: {column: n, at_least: 1}}]\n"
+    plan = write_plan(tmp_path, repos(4) + BATCHES + check)
+    process = start("run", plan, "--target", url)
+    jobs.wait_for(2)
+    proxy.close()
+    jobs.wait_for(4)
+    time.sleep(AWAY)
+    proxy.listen()
+    status, out, err = _ended(process)
+    assert status == 0, err
+    assert "asking the database: " in err
+    assert "holds  there" in out
