@@ -175,11 +175,11 @@ class Checker:
     async def _once(self, check: Check, until: float, *, sent: bool) -> Verdict:
         """A check with a time limit bounds its own questions."""
         if check.timeout:
-            self.questioner.most = max(0.0, until - self.questioner.clock.monotonic())
+            self.queries.most = max(0.0, until - self.queries.clock.monotonic())
         try:
             return await self._verdict(check, sent=sent)
         finally:
-            self.questioner.most = None
+            self.queries.most = None
 
     async def _verdict(self, check: Check, *, sent: bool) -> Verdict:
         before = self.journal.remembered(_before(check)) if compares(check) else None
