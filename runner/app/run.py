@@ -232,9 +232,7 @@ def resume(
 
         options = replace(options, follow=_follows(record))
         database = session.databases(record.path, record.environment)
-        return _drive_more(
-            session, record, plan, target, options, reopen, database, begun=True
-        )
+        return _drive_more(session, record, plan, target, options, reopen, database, begun=True)
 
 
 def _drive_more(

@@ -137,11 +137,8 @@ def test_a_users_database_that_is_away_as_it_is_asked_is_asked_again(
     tmp_path: Path, start: Start, url: str, jobs: Jobs, proxy: Proxy, monkeypatch: Any
 ) -> None:
     monkeypatch.setenv("BACKFILL_DATABASE_URL", proxy.url)
-    check = (
-        "checks: [{name: there, query: SELECT 1 AS n, unchanged: allow, "
-        "expect: {column: n, at_least: 1}}]
-"
-    )
+    check = "{name: there, query: SELECT 1 AS n, unchanged: allow, "
+    check = f"checks: [{check}expect: {{column: n, at_least: 1}}}}]\n"
     plan = write_plan(tmp_path, repos(4) + BATCHES + check)
     process = start("run", plan, "--target", url)
     jobs.wait_for(2)
