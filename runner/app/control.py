@@ -10,6 +10,7 @@ from runner.app.preflight import refuse_another_address
 from runner.app.session import Session, blocking
 from runner.errors import Incomplete, PreflightRefused, UsageError
 from runner.model import RunRecord, RunState, Totals
+from runner.planning.serialize import load_head
 
 if TYPE_CHECKING:
     from runner.adapters.journal.leases import Lease
@@ -33,16 +34,36 @@ def pause(session: Session, run: str) -> RunState:
 
 
 def tune(
-    session: Session, run: str, *, batch_size: int | None = None, delay: float | None = None
+    session: Session,
+    run: str,
+    *,
+    batch_size: int | None = None,
+    delay: float | None = None,
+    max_in_flight: int | None = None,
 ) -> RunRecord:
     """Change the pace of a run from its next batch on; `delay` in seconds."""
-    if batch_size is None and delay is None:
-        raise UsageError("nothing to change", hint="say --batch-size, --delay, or both")
+    if batch_size is None and delay is None and max_in_flight is None:
+        hint = "say --batch-size, --delay, --max-in-flight, or several of them"
+        raise UsageError("nothing to change", hint=hint)
     record = session.store.find(run)
     if record.status in ("completed", "failed", "cancelled"):
         raise UsageError(f"run {record.id} is not under way: it is {record.status}")
-    session.store.set_pace(record.id, batch_size=batch_size, delay=delay)
+    if max_in_flight is not None:
+        _refuse_uncounted(record)
+    session.store.set_pace(
+        record.id, batch_size=batch_size, delay=delay, max_in_flight=max_in_flight
+    )
     return record
+
+
+def _refuse_uncounted(record: RunRecord) -> None:
+    """Raises `UsageError` where a cap on what is out would change nothing."""
+    if not record.follow:
+        hint = "it counts events whose jobs go on, as far as the run follows them"
+        raise UsageError(f"--max-in-flight: run {record.id} follows no jobs", hint=hint)
+    if not any(stage.waits for stage in load_head(record.head).stages):
+        hint = "it is for operations that wait for their jobs: `wait: completed`"
+        raise UsageError(f"--max-in-flight: run {record.id} waits for no jobs", hint=hint)
 
 
 def cancel(

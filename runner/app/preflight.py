@@ -11,7 +11,7 @@ from pathlib import Path
 from runner.adapters.files import refuse_inputs
 from runner.adapters.inngest.target import Target, shown
 from runner.app.session import Session, blocking
-from runner.errors import BackfillError, PreflightRefused, StalePlan
+from runner.errors import BackfillError, PreflightRefused, StalePlan, UsageError
 from runner.execution.context import RunOptions
 from runner.execution.doctor import (
     examine_clocks,
@@ -127,6 +127,13 @@ def followed(plan: ExecutionPlan, target: Target, options: RunOptions) -> RunOpt
         hint = "set INNGEST_EVENT_KEY, or INNGEST_PRODUCTION_EVENT_KEY"
         raise PreflightRefused(f"{target.name} needs an event key, and none is set", hint=hint)
     follow = options.follow and not plan.scheduled  # its jobs start when the command has long ended
+    capped = next((stage for stage in plan.stages if stage.cap and stage.cap.written), None)
+    if not options.follow and capped:
+        message = (
+            f"--no-wait follows no jobs, and `max_in_flight` of `{capped.operation}` counts those "
+            "that go on"
+        )
+        raise UsageError(message, hint="leave one of them out")
     drained = next((stage for stage in plan.stages if stage.until), None)
     if not follow and drained:
         message = (

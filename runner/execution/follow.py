@@ -47,6 +47,7 @@ class Follower:
     _watched: dict[int, OpenEvent] = field(default_factory=dict)
     _listeners: Listeners = field(default_factory=Listeners)
     _poller: Poller = field(init=False)
+    _out: Counter[int] = field(default_factory=Counter)  # how many are watched, by stage
     _known_at: float | None = None  # when the server was asked for its functions last
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _added: asyncio.Event = field(default_factory=asyncio.Event)
@@ -64,6 +65,7 @@ class Follower:
     def add(self, events: Iterable[SentEvent]) -> None:
         now = self.clock.monotonic()
         for event in events:
+            self._out[event.stage] += event.position not in self._watched
             self._watched[event.position] = OpenEvent(event, now)
         self._last_life, self._last_sent, self._polled = now, self.clock.time(), False
         self._added.set()
@@ -93,10 +95,18 @@ class Follower:
 
     async def settled(self, stage: int | None = None) -> None:
         """Return when every event (of the stage) has an outcome, or the run is to stop."""
-        self._awaited = stage or 0
         while not self.stop.is_set() and self._open(stage):
-            self._changed.clear()
-            await _either(self._changed, self.stop)
+            await self.looked(stage)
+
+    def out(self, stage: int) -> int:
+        """How many events of the stage have no outcome."""
+        return self._out[stage]
+
+    async def looked(self, stage: int | None) -> None:
+        """Return after the next look, or when the run is to stop: nothing else is waited for."""
+        self._awaited = stage or 0
+        self._changed.clear()
+        await _either(self._changed, self.stop)
         self._awaited = None
 
     async def poll_once(self) -> None:
@@ -137,9 +147,7 @@ class Follower:
             await self.clock.sleep(seconds, self.stop)
 
     def _open(self, stage: int | None) -> bool:
-        if stage is None:
-            return bool(self._watched)
-        return any(watched.event.stage == stage for watched in self._watched.values())
+        return bool(self._watched if stage is None else self._out[stage])
 
     async def _sweep(self) -> tuple[bool, bool]:
         """Whether anything has changed, and whether there is more to look at at once."""
@@ -242,6 +250,7 @@ class Follower:
         counts: dict[int, Counter[Outcome]] = {}
         for observation in ended:
             del self._watched[observation.event.position]
+            self._out[observation.event.stage] -= 1
             if observation.outcome:
                 counts.setdefault(observation.event.stage, Counter())[observation.outcome] += 1
         for stage, outcomes in counts.items():

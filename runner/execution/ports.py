@@ -231,6 +231,7 @@ class Control(NamedTuple):
     wanted: Literal["pause", "cancel"] | None = None
     batch_size: int | None = None
     delay: float | None = None
+    max_in_flight: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,7 @@ class Tracker:
         """Where the end of jobs is waited for: the first of them goes on since so many seconds, and
         is given up after so many more."""
         wait, now = self._progress[stage].waiting, self._clock.time()
-        if wait and wait.kind == "jobs" and wait.item != item and ago >= _LONG:
+        if wait and wait.kind in ("jobs", "room") and wait.item != item and ago >= _LONG:
             wait = wait._replace(item=item, since=now - ago, until=now + until)
             self._tell(stage, waiting=wait)
 

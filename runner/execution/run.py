@@ -315,16 +315,20 @@ class _Run:
         number, decided, size = stage.batch_of(index), 0, pace.size
         count = self.waits.left or batch_size(stage, index, pace)
         while decided < count:
-            left, control, stop = count - decided, self.gate.control, self.context.stop
+            room = await self._room(stage, pace, count - decided)
+            if not room:
+                return 0
+            before, control, stop = decided, self.gate.control, self.context.stop
             async for sent in self.sender.send_batch(
-                stage, events, left, number, pace, control, stop
+                stage, events, room, number, pace, control, stop
             ):
                 self._take(stage.number, sent)
                 decided += sent.accepted + sent.rejected
                 self.waits.left = count - decided
                 if decided < count and self._over_limit():
                     return 0
-            if decided < count and not await self.gate.opened(stage.number, pace, batch=False):
+            ended_early = decided < before + room
+            if ended_early and not await self.gate.opened(stage.number, pace, batch=False):
                 return 0
             if not decided:  # control requests have come before the batch
                 size, count = pace.size, batch_size(stage, index, pace)
@@ -333,6 +337,33 @@ class _Run:
         if pace.size >= size and (faster := pace.speed_up()):
             self.context.observer.note(faster)
         return count
+
+    async def _room(self, stage: Stage, pace: Pace, most: int) -> int:
+        """How many of the next `most` events may go out, once there is room for one; 0 where the
+        run must end meanwhile."""
+        follower, number = self.follower, stage.number
+        if follower is None or not stage.waits:
+            return most
+        said = ""
+        while (cap := self._cap(stage)) is not None and (out := follower.out(number)) >= cap:
+            jobs = "1 job is out" if out == 1 else f"{out:,} jobs are out"
+            if jobs != said:
+                said = jobs
+                self.tracker.waiting(number, Waiting(jobs, "room"))
+            await follower.looked(number)
+            if self.context.stop.is_set() or self._must_stop():
+                return 0
+            asked = self.journal.control() != self.gate.control
+            if asked and not await self.gate.opened(number, pace, batch=False):
+                return 0
+            said = "" if asked else said  # the gate has told of waits of its own
+        if said:
+            self.tracker.waiting(number, None)
+        return most if cap is None else min(most, cap - follower.out(number))
+
+    def _cap(self, stage: Stage) -> int | None:
+        """The most events of the stage without an outcome: an operator's, or the plan's."""
+        return self.gate.control.max_in_flight or (stage.cap.events if stage.cap else None)
 
     async def _rest(self, stage: Stage, between: str) -> bool:
         """The delay, or what is left of it; False where the run is to end meanwhile."""

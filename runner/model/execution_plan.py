@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, Protocol
 from runner.model.asking import Check, Fact, Measure, Needs, Until
 from runner.model.json import Data
 from runner.model.plan import (
+    Cap,
     FailureLimit,
     ForEach,
     GuardSpec,
@@ -81,6 +82,12 @@ class StageSpec(ABC):
     own: bool = False  # events have ids, times or operations of their own
     grouped: bool = False  # an event is for several items
     members: tuple[tuple[str, str], ...] = ()  # of several operations: each, and its events' name
+    cap: Cap | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Is it done when its jobs are, so that what is out can be counted?"""
+        return self.wait == "completed" and self.begins is None
 
     @property
     @abstractmethod

@@ -68,6 +68,14 @@ class Pacing:
         return self.delay + self.jitter / 2
 
 
+class Cap(NamedTuple):
+    """At most so many events without an outcome; `written`: somebody says so, and the load of the
+    operation has not given it."""
+
+    events: int
+    written: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One operation of a plan: its catalog entry with the plan's own words applied.
@@ -98,6 +106,7 @@ class Operation:
     until: Draining | None = None
     needs: Needs | None = None
     advice: tuple[Advice, ...] = ()
+    cap: Cap | None = None
 
 
 class Advice(NamedTuple):

@@ -41,6 +41,7 @@ class RunRecord:
     wanted: Literal["pause", "cancel"] | None
     batch_size: int | None
     delay: float | None
+    max_in_flight: int | None = None
     reason: str | None = None
     environment: str = ""
     baseline: str | None = None

@@ -175,13 +175,14 @@ class Summary:
 class Waiting(NamedTuple):
     """What a stage waits for. Times: seconds since 1970.
 
-    `kind`: ``pace`` is foreseen by the plan, ``jobs`` ends with them, ``away`` is a server that
-    does not answer, ``held`` everything else. `item`: of the events that are waited for the one
-    that was sent first, at `since`. `again`: when it is tried next; `until`: ... and given up.
+    `kind`: ``pace`` is foreseen by the plan, ``jobs`` ends with them, ``room`` with some of them,
+    ``away`` is a server that does not answer, ``held`` everything else. `item`: of the events that
+    are waited for the one that was sent first, at `since`. `again`: when it is tried next;
+    `until`: ... and given up.
     """
 
     reason: str
-    kind: Literal["pace", "jobs", "held", "away"] = "held"
+    kind: Literal["pace", "jobs", "room", "held", "away"] = "held"
     item: str | None = None
     since: float | None = None
     again: float | None = None

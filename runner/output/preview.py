@@ -281,6 +281,7 @@ def _stage(stage: Stage) -> dict[str, object]:
         "timeout_s": stage.timeout,
         "batch_size": stage.pacing.batch_size,
         "delay_s": stage.pacing.delay,
+        **({"max_in_flight": stage.cap.events} if stage.cap else {}),
         "events": stage.total,
         "batches": stage.batches,
         "duration_s": stage.duration,

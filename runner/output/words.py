@@ -86,7 +86,10 @@ def made_good(view: RunView) -> str | None:
 def waiting(wait: Waiting, now: float) -> str:
     """What a stage waits for: the event, and for how long; the next try, and how many more."""
     text = wait.reason
-    if wait.item is not None:
+    if wait.kind == "room":
+        text += f", the oldest for {_span(now - wait.since)}" if wait.since is not None else ""
+        text += f": {wait.item}" if wait.item is not None else ""
+    elif wait.item is not None:
         text += f": {wait.item}"
         text += f" for {_span(now - wait.since)}" if wait.since is not None else ""
         text += f", times out in {_span(wait.until - now)}" if wait.until is not None else ""
@@ -150,14 +153,17 @@ def delay_of(pacing: Pacing) -> str:
 
 
 def pacing(stage: StageSpec) -> str:
+    """A cap that its events do not come to says nothing."""
+    some = not stage.batches or (stage.cap is not None and stage.total > stage.cap.events)
+    cap = f", at most {stage.cap.events:,} out" if stage.cap and some else ""
     if stage.batches == 1:
-        return "1 batch"
+        return f"1 batch{cap}"
     size, delay = stage.pacing.batch_size, delay_of(stage.pacing)
     if not stage.batches:
-        return f"batches of {size:,}, {delay} apart"
+        return f"batches of {size:,}, {delay} apart{cap}"
     canary = f"{stage.canary:,} alone, then " if stage.canary else ""
     batches = stage.batches - bool(stage.canary)
-    return f"{canary}{batches:,} x {size:,}, {delay} apart"
+    return f"{canary}{batches:,} x {size:,}, {delay} apart{cap}"
 
 
 def until(stage: StageSpec) -> str:

@@ -134,7 +134,7 @@ def _header(stage: Stage) -> bytes:
     """What decides how a stage's events are sent, besides the events."""
     pacing = {key: value for key, value in asdict(stage.pacing).items() if value or key != "jitter"}
     parts = [stage.operation, pacing, stage.wait, stage.timeout, stage.canary, stage.begins]
-    return orjson.dumps([*parts, stage.deferred, stage.until, *stage.members])
+    return orjson.dumps([*parts, stage.deferred, stage.until, stage.cap, *stage.members])
 
 
 def _stage_of(
@@ -172,6 +172,7 @@ def _stage(
         needs=operation.needs,
         own=bool(operation.own_id or operation.at),
         grouped=operation.group > 1,
+        cap=operation.cap,
     )
 
 

@@ -103,12 +103,14 @@ def _of_stage(old: Stage, new: Stage) -> Iterable[PlanChange]:
     for what in ("event", "for_each", "wait", "canary", "numbered", "repeated", "deferred"):
         yield from _changed(name, what.replace("_", " "), getattr(old, what), getattr(new, what))
     yield from _changed(name, "batch_size", old.pacing.batch_size, new.pacing.batch_size)
-    for what, was, now in (
+    was, now = (stage.cap and stage.cap.events for stage in (old, new))
+    yield from _changed(name, "max_in_flight", was, now)
+    for what, before, after in (
         ("delay", old.pacing.delay, new.pacing.delay),
         ("timeout", old.timeout, new.timeout),
         ("start", old.begins, new.begins),
     ):
-        yield from _changed(name, what, _duration(was), _duration(now))
+        yield from _changed(name, what, _duration(before), _duration(after))
     if asdict(old.pacing) != asdict(new.pacing) and (
         (old.pacing.batch_size, old.pacing.delay) == (new.pacing.batch_size, new.pacing.delay)
     ):

@@ -69,6 +69,7 @@ def _context(plan: ExecutionPlan, target: str, environment: str) -> Data:
                 "timeout_s": stage.timeout,
                 "batch_size": stage.pacing.batch_size,
                 "delay_s": stage.pacing.delay,
+                "max_in_flight": stage.cap and stage.cap.events,
                 "events": stage.total,
                 "batches": stage.batches,
                 "duration_s": stage.duration,

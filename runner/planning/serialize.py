@@ -10,6 +10,7 @@ import orjson
 
 from runner.model import (
     BoundQuestion,
+    Cap,
     Check,
     CommandGuard,
     ExecutionPlan,
@@ -93,6 +94,7 @@ def _stage_head(stage: Stage) -> dict[str, Any]:
         "own": stage.own,
         "grouped": stage.grouped,
         "members": stage.members,
+        "cap": stage.cap and list(stage.cap),
     }
 
 
@@ -178,12 +180,13 @@ def _stage(written: dict[str, Any], bodies: Mapping[int, Sequence[bytes]]) -> St
 
 def _stage_fields(written: dict[str, Any]) -> dict[str, Any]:
     fields = {name: value for name, value in written.items() if name != "count"}
-    until, needs = fields["until"], fields["needs"]
+    until, needs, cap = fields["until"], fields["needs"], fields["cap"]
     return fields | {
         "pacing": Pacing(**fields["pacing"]),
         "until": until and Until(**_asked(until)),
         "needs": needs and Needs(*needs),
         "members": tuple(tuple(member) for member in fields["members"]),
+        "cap": cap and Cap(*cap),
     }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.model import (
+    Cap,
     Data,
     Draining,
     Load,
@@ -51,6 +52,7 @@ def build_operation(
     problems += _taken_back(checked, path, use, entry)
     when, wrong = _condition(checked, path, use, entry)
     pacing, raised = _pacing(checked, path, use, entry)
+    cap, uncounted = _cap(checked, path, use, entry)
     repeat, bad = _repeat(checked, path, use, entry)
     resolve, _ = entry.written(use, checked.document, path, "resolve")
     for_each = use.get("for_each", entry.for_each)
@@ -81,11 +83,12 @@ def build_operation(
         own_id=own_id,
         at=at,
         throttle=throttle,
+        cap=cap,
     )
     problems += _of_events(operation, origins)
     places = {key: _place(checked, path, use, key) for key in ("batch_size", "delay")}
     advice = advise(operation, checked.document, places)
-    return operation, [*problems, *wrong, *raised, *bad, *advice]
+    return operation, [*problems, *wrong, *raised, *uncounted, *bad, *advice]
 
 
 def _taken_back(
@@ -250,6 +253,34 @@ def _least_delay(entry: CatalogEntry, size: int, delay: float) -> tuple[float, s
             why = f"{pace} in {per} against a throttle of {limit:,}"
             return needed, f"{why}: the delay is raised to {{least}}"
     return entry.min_delay, "the delay is raised to {least}, the least its catalog allows"
+
+
+# The most events without an outcome, by what the work leans on.
+_CAPS: dict[Load, int] = {"external": 50, "heavy": 20}
+
+
+def _cap(
+    checked: PlanDocument, path: Path, use: Data, entry: CatalogEntry
+) -> tuple[Cap | None, list[Problem]]:
+    """The entry's own cap, else the plan's, else the catalog's, else that of its load; one that is
+    written is of use only where the run waits for the operation's jobs."""
+    key = "max_in_flight"
+    written = _first(use.get(key), checked.value.get(key), entry.spec.get(key), False)
+    silent = not any(key in said for said in (use, checked.value, entry.spec))
+    why = None
+    if checked.value.get("pacing") == "scheduled":
+        why = "`pacing: scheduled` sends everything at once"
+    elif use.get("wait", entry.done) == "sent":
+        why = f"`{entry.name}` is done when it is sent, and nobody knows what is still out"
+    if written is False:
+        most = _CAPS.get(entry.load) if silent and not why else None
+        return None if most is None else Cap(most, written=False), []
+    if why:
+        here = _place(checked, path, use, key)
+        hint = f"leave it out, or write {{use: {entry.name}, {key}: false}}"
+        problem = checked.error(f"`{key}` can have no effect: {why}", here, hint=hint)
+        return None, [problem]
+    return Cap(written), []
 
 
 def _place(checked: PlanDocument, path: Path, use: Data, key: str) -> Path:

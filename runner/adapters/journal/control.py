@@ -30,15 +30,21 @@ def withdraw_pause(connection: Connection, run_id: str) -> None:
 
 
 def set_pace(
-    connection: Connection, run_id: str, batch_size: int | None, delay: float | None
+    connection: Connection,
+    run_id: str,
+    batch_size: int | None,
+    delay: float | None,
+    max_in_flight: int | None,
 ) -> None:
     """What is not given stays as it is."""
     connection.change(
         """UPDATE runs SET batch_size = coalesce(:batch_size, batch_size),
-        delay = coalesce(:delay, delay) WHERE id = :run""",
+        delay = coalesce(:delay, delay), max_in_flight = coalesce(:max_in_flight, max_in_flight)
+        WHERE id = :run""",
         run=run_id,
         batch_size=batch_size,
         delay=delay,
+        max_in_flight=max_in_flight,
     )
 
 

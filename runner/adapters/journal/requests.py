@@ -13,7 +13,7 @@ from runner.execution.ports import Answer, Chunk, Control, Latest, Unanswered, U
 from runner.execution.seeds import internal_ids
 from runner.model import ENDED, UNDECIDED, Job, kind_of_failure
 
-CONTROL = "SELECT wanted, batch_size, delay FROM runs WHERE id = :run"
+CONTROL = "SELECT wanted, batch_size, delay, max_in_flight FROM runs WHERE id = :run"
 
 # One statement, as each costs a round trip to a server: it asks whether the lease is held and what
 # operators request is what was seen, and keeps the lease from being taken over until it is written.
@@ -27,6 +27,7 @@ WHERE leases.name = :name AND leases.token = :token
   AND coalesce(runs.wanted, '') = :wanted
   AND coalesce(runs.batch_size, -1) = :batch_size
   AND coalesce(runs.delay, -1) = :delay
+  AND coalesce(runs.max_in_flight, -1) = :max_in_flight
 {lock}
 """
 
@@ -65,6 +66,7 @@ def begin(
         wanted=control.wanted or "",
         batch_size=-1 if control.batch_size is None else control.batch_size,
         delay=-1.0 if control.delay is None else control.delay,
+        max_in_flight=-1 if control.max_in_flight is None else control.max_in_flight,
     )
     if written == 1:
         return True

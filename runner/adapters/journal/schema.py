@@ -36,6 +36,7 @@ CREATE TABLE runs (
   wanted TEXT,                        -- what an operator asks for: pause | cancel
   batch_size INTEGER,                 -- ... and how the run is tuned
   delay DOUBLE PRECISION,
+  max_in_flight INTEGER,
   source TEXT,                        -- the plan file as it was read
   reason TEXT                         -- why it ended before its plan did
 );

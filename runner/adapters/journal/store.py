@@ -46,6 +46,7 @@ from runner.planning.serialize import dump_head, load_head
 _COLUMNS = (
     *("id", "plan", "path", "digest", "target", "address", "variables", "planned", "follow"),
     *("status", "started_at", "ended_at", "head", "parent", "wanted", "batch_size", "delay"),
+    "max_in_flight",
     *("reason", "environment", "baseline", "partial"),
 )
 _RECORD = f"SELECT {', '.join(_COLUMNS)} FROM runs"
@@ -333,11 +334,16 @@ class Store(StateReader):
             control.request(connection, run_id, "cancel")
 
     def set_pace(
-        self, run_id: str, *, batch_size: int | None = None, delay: float | None = None
+        self,
+        run_id: str,
+        *,
+        batch_size: int | None = None,
+        delay: float | None = None,
+        max_in_flight: int | None = None,
     ) -> None:
         """From the next batch on; `delay` in seconds. What is not given stays as it is."""
         with self._database.write() as connection:
-            control.set_pace(connection, run_id, batch_size, delay)
+            control.set_pace(connection, run_id, batch_size, delay, max_in_flight)
 
     def keep_sync(self, record: SyncRecord) -> None:
         with self._database.write() as connection:
