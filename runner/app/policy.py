@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from runner.app.session import Session
-from runner.errors import InvalidPlan, PreflightRefused, UsageError
+from runner.errors import InvalidPlan, UsageError
 from runner.model import ExecutionPlan, Json, Problem
 from runner.spec.project import NAME, Project, Rule, project_of
 
@@ -48,17 +48,6 @@ def judged(
         proved=proved,
     )
     return replace(plan, verdicts=verdicts)
-
-
-def refuse_broken(plan: ExecutionPlan) -> None:
-    """Raises `PreflightRefused` where a mandatory rule does not hold."""
-    broken = [verdict for verdict in plan.broken if verdict.level == "mandatory"]
-    if not broken:
-        return
-    reasons = "; ".join(f"`{one.name}`: {one.message or one.reason}" for one in broken)
-    message = f"the policy does not allow {plan.name}: {reasons}"
-    where = broken[0].place
-    raise PreflightRefused(message, hint=f"the rules are in {where.path}")
 
 
 def _rules(session: Session, plan: str) -> Sequence[Rule]:

@@ -33,6 +33,17 @@ FOLDER = "approvals"
 _LARGEST = 64 * 1024  # bytes of a file that is looked into
 
 
+def refuse_broken(plan: ExecutionPlan) -> None:
+    """Raises `PreflightRefused` where a mandatory rule does not hold."""
+    broken = [verdict for verdict in plan.broken if verdict.level == "mandatory"]
+    if not broken:
+        return
+    reasons = "; ".join(f"`{one.name}`: {one.message or one.reason}" for one in broken)
+    message = f"the policy does not allow {plan.name}: {reasons}"
+    where = broken[0].place
+    raise PreflightRefused(message, hint=f"the rules are in {where.path}")
+
+
 def preflight(
     session: Session, plan: ExecutionPlan, target: Target, options: RunOptions
 ) -> RunOptions:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from runner.adapters.files import write_file
 from runner.adapters.inngest.target import Target, shown
 from runner.app.inputs import changed_inputs
-from runner.app.policy import judged
 from runner.app.prepare import Built, build
 from runner.app.session import Session
 from runner.errors import BackfillError, StalePlan, UsageError
@@ -122,6 +121,8 @@ def refuse_used(session: Session, run_id: str) -> None:
 
 def reviewed(session: Session, saved: SavedPlan, path: str, target: str | None) -> Reviewed:
     """Refuses, all at once, what is no longer as it was reviewed. Raises `StalePlan`."""
+    from runner.app.policy import judged
+
     faults = []
     if saved.expires_at < time.time():
         at = datetime.fromtimestamp(saved.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")

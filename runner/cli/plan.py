@@ -127,7 +127,7 @@ def plan_command(
     sends these very events. Of a folder, every plan is shown, and the exit status is the worst
     of them.
     """
-    from runner.app.policy import refuse_broken
+    from runner.app.preflight import refuse_broken
     from runner.app.saved import refuse_selectors
 
     form = chosen_format(form)
@@ -311,7 +311,7 @@ def _preview_all(
 
     Those that cannot be planned are told of on stderr, and are no part of JSON and Markdown.
     """
-    from runner.app.policy import refuse_broken
+    from runner.app.preflight import refuse_broken
     from runner.app.prepare import build
     from runner.output.preview import previews_markdown
     from runner.output.text import visible

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from runner.errors import BackfillError
 from runner.output import words
@@ -13,9 +13,11 @@ from runner.output.documents import document
 from runner.output.markdown import MAX_CHARACTERS, cell, code, fitting, with_more
 from runner.output.summary import checks_text
 from runner.output.text import styled, visible
-from runner.planning.checked import Checked
-from runner.planning.ledger import LedgerEntry, PlanState
 from runner.spec.secrets import redact
+
+if TYPE_CHECKING:
+    from runner.planning.checked import Checked
+    from runner.planning.ledger import LedgerEntry, PlanState
 
 _COLORS = {"pending": "cyan", "applied": "green", "changed": "yellow", "failed": "red",
            "unfinished": "yellow", "sent": "yellow", "partial": "cyan"}  # fmt: skip
