@@ -17,6 +17,7 @@ from runner.execution.progress import Tracker
 from runner.model import Job, Outcome, SentEvent
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
+_SOONEST, _PARTS = 0.05, 12
 _MOMENT = 10  # characters of an internal id that say when it was made
 _AT_ONCE = 5_000  # observations that are written down together: more take memory, and no less time
 
@@ -54,6 +55,7 @@ class Follower:
     _last_life: float = 0.0
     _last_sent: float = 0.0
     _awaited: int | None = None  # the stage whose end the run waits for; 0: of all
+    _room: bool = False  # ... or that of any of its jobs
     _polled: bool = False  # since the latest event was added
     _polling: asyncio.Lock = field(default_factory=asyncio.Lock)
     _may_give_up: bool = True
@@ -102,12 +104,13 @@ class Follower:
         """How many events of the stage have no outcome."""
         return self._out[stage]
 
-    async def looked(self, stage: int | None) -> None:
-        """Return after the next look, or when the run is to stop: nothing else is waited for."""
-        self._awaited = stage or 0
+    async def looked(self, stage: int | None, *, room: bool = False) -> None:
+        """Return after the next look, or when the run is to stop: nothing else is waited for.
+        `room`: whatever ends lets another event be sent."""
+        self._awaited, self._room = stage or 0, room
         self._changed.clear()
         await _either(self._changed, self.stop)
-        self._awaited = None
+        self._awaited, self._room = None, False
 
     async def poll_once(self) -> None:
         """Poll what was not polled since it was added."""
@@ -135,9 +138,17 @@ class Follower:
             if self._watched and not more:
                 # A server that is slow to answer is not asked all the time.
                 wait = max(wait, min(_LONGEST_WAIT, self.clock.monotonic() - began))
-                await self._rest(wait)
+                await self._rest(min(wait, self._soon()))
             wait = _FIRST_WAIT if moved else min(_LONGEST_WAIT, wait * 1.5)
         self._changed.set()
+
+    def _soon(self) -> float:
+        """Where room is waited for, workers stand idle until the next look: it comes after a small
+        part of the time that a job has been out."""
+        if not self._room:
+            return _LONGEST_WAIT
+        oldest = next(iter(self._watched.values()))
+        return max(_SOONEST, (self.clock.monotonic() - oldest.since) / _PARTS)
 
     async def _rest(self, seconds: float) -> None:
         """A run that waits for nothing but this may wait in its own way."""

@@ -350,7 +350,7 @@ class _Run:
             if jobs != said:
                 said = jobs
                 self.tracker.waiting(number, Waiting(jobs, "room"))
-            await follower.looked(number)
+            await follower.looked(number, room=True)
             if self.context.stop.is_set() or self._must_stop():
                 return 0
             asked = self.journal.control() != self.gate.control

@@ -134,7 +134,8 @@ def _header(stage: Stage) -> bytes:
     """What decides how a stage's events are sent, besides the events."""
     pacing = {key: value for key, value in asdict(stage.pacing).items() if value or key != "jitter"}
     parts = [stage.operation, pacing, stage.wait, stage.timeout, stage.canary, stage.begins]
-    return orjson.dumps([*parts, stage.deferred, stage.until, stage.cap, *stage.members])
+    parts += [stage.deferred, stage.until, stage.cap and list(stage.cap)]
+    return orjson.dumps([*parts, *stage.members])
 
 
 def _stage_of(

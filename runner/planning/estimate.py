@@ -39,17 +39,23 @@ def rough(seconds: float) -> str:
 
 def before(plan: ExecutionPlan, past: Mapping[str, Past]) -> Estimate:
     """The whole plan, before anything is sent: by its pacing, and by what runs have shown."""
-    seconds, unknown, runs = 0.0, False, set[str]()
+    seconds, unknown, runs, governs = 0.0, False, set[str](), list[str]()
     for stage in plan.stages:
         known = past.get(stage.operation)
-        seconds += max(stage.duration, stage.total / known.rate if known else 0.0)
+        paced = max(stage.duration, stage.total / known.rate if known else 0.0)
+        capped = stage.total * known.took / stage.cap.events if known and stage.cap else 0.0
+        seconds += max(paced, capped)
         if known:
+            if stage.cap and stage.total > stage.cap.events:
+                what = "max_in_flight" if capped > stage.duration else "its pace"
+                took = format_duration(round(known.took, 1))
+                governs.append(f"`{stage.operation}` goes by {what}, with jobs of {took}")
             seconds += known.took
             runs.add(known.run_id)
         unknown = unknown or (known is None and stage.total > 0)
     parts = ["its pacing"] if plan.duration or not runs else []
     parts += [f"its jobs as in run {', '.join(sorted(runs))}"] if runs else []
-    basis = " and ".join(parts)
+    basis = "; ".join([" and ".join(parts), *governs])
     return Estimate(seconds, f"{basis}; how long its jobs take is not known" if unknown else basis)
 
 

@@ -40,7 +40,7 @@ def _may_share(operation: Operation) -> bool:
 def merged(stage: Stage, members: Sequence[tuple[Stage, int]]) -> Stage:
     """A stage of several operations, which has the events of all: the first one's, as `stage`.
     `members`: a stage of each, and how many of the events it has; it takes the strictest of their
-    paces and the longest of their times."""
+    paces and caps, and the longest of their times."""
     alone = [one for one, count in members if count]
     slowest = max(alone, key=lambda one: one.pacing.mean).pacing
     total = sum(count for _, count in members)
@@ -58,4 +58,5 @@ def merged(stage: Stage, members: Sequence[tuple[Stage, int]]) -> Stage:
         needs=needs if costs else None,
         own=True,
         members=tuple((one.operation, one.event) for one in alone),
+        cap=min((one.cap for one in alone if one.cap), default=None),
     )

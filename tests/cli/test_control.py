@@ -185,6 +185,20 @@ def test_a_tuned_run_takes_the_new_pace_from_its_next_batch_on(
     assert "batches of 50, 0s apart: tuned by an operator" in err or "tuned by an operator" in err
 
 
+def test_a_cap_that_would_count_nothing_is_refused(backfill: Backfill, tmp_path: Path) -> None:
+    """Nothing that is accepted is without effect."""
+    with served(create_app({"app/fire": Jobs(), "app/sync": Jobs()})) as url:
+        plan = write_plan(tmp_path, repos(2) + "operations: [fire]\n")
+        assert backfill("run", plan, "--target", url).status == 0
+        assert "is not under way" in backfill("tune", "latest", "--max-in-flight", "2").err
+        assert backfill("run", plan, "--target", url, "--no-wait").status == 0
+        tuned = backfill("tune", "latest", "--max-in-flight", "2")
+        capped = write_plan(tmp_path, repos(2) + "operations: [sync]\nmax_in_flight: 1\n")
+        unfollowed = backfill("run", capped, "--target", url, "--no-wait")
+    assert tuned.status == unfollowed.status == 2
+    assert "max_in_flight` of `sync` counts those that go on" in unfollowed.err
+
+
 def test_a_second_start_of_a_plan_is_refused_and_can_wait(
     backfill: Backfill, start: Start, tmp_path: Path
 ) -> None:

@@ -49,6 +49,18 @@ def test_an_earlier_run_tells_how_long_the_jobs_take(plan: ExecutionPlan) -> Non
     assert fast.seconds == 46.0, "it is not faster than its pacing"
 
 
+@pytest.mark.parametrize(
+    ("cap", "seconds", "governs"), [(20, 45 + 2, "its pace"), (2, 100 + 2, "max_in_flight")]
+)
+def test_which_governs_pace_or_cap_is_said_where_jobs_are_known(
+    tmp_path: Path, cap: int, seconds: float, governs: str
+) -> None:
+    body = f"operations: [sync]\nbatch_size: 10\ndelay: 5s\nmax_in_flight: {cap}\n"
+    estimate = before(make_plan(tmp_path, repos(100) + body), {"sync": Past("OLD", 90.0, 2.0)})
+    assert estimate.seconds == seconds
+    assert estimate.basis.endswith(f"; `sync` goes by {governs}, with jobs of 2s")
+
+
 def test_what_earlier_runs_have_shown_is_the_latest_ones(plan: ExecutionPlan) -> None:
     told = view(plan, sent=100, outcomes={"completed": 100}, began=1000.0, ended=1050.0, took=2.5)
     older = replace(told, record=replace(RECORD, id="01OLDER"))

@@ -1,0 +1,201 @@
+"""`max_in_flight`: what is out, events without an outcome, limits what is sent."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from runner.errors import BackfillError
+from runner.execution.context import RunContext
+from runner.execution.pacing import Step
+from runner.output import words
+from tests.depth import depth
+from tests.execution.test_pacing import Timed, World
+from tests.faults.schedules import Crash, Mortal
+from tests.support import (
+    CATALOG,
+    Recorder,
+    close_stores,
+    lost_after,
+    lost_before,
+    make_plan,
+    new_store,
+    repos,
+)
+
+
+@dataclass
+class Workers(Timed):
+    """So many workers, each of which is at one job for so long; the others are queued."""
+
+    workers: int = 8
+    takes: float = 0.5
+    most_out: int = 0
+    _free: list[float] = field(default_factory=list)  # when each worker is
+    _ends: dict[str, float] = field(default_factory=dict)  # of jobs
+
+    def _start(self, internal_id: str, event: dict[str, Any]) -> None:
+        super()._start(internal_id, event)
+        for run in self._runs.get(internal_id, ()):
+            self._free = self._free or [0.0] * self.workers
+            begins = max(self.clock.now, heapq.heappop(self._free))
+            self._ends[run["run_id"]] = begins + self.takes
+            heapq.heappush(self._free, begins + self.takes)
+            run |= {"status": "Scheduled", "ended_at": None}
+        out = sum(end > self.clock.now for end in self._ends.values())
+        self.most_out = max(self.most_out, out)
+
+    async def handle(self, request: httpx.Request) -> httpx.Response:  # type: ignore[override]
+        for run in (run for runs in self._runs.values() for run in runs):
+            end = self._ends[run["run_id"]]
+            if self.clock.now >= end:
+                run |= {"status": "Completed", "ended_at": "2026-01-01T00:00:00Z"}
+            elif self.clock.now >= end - self.takes:
+                run |= {"status": "Running"}
+        return await super().handle(request)
+
+
+@dataclass
+class Mortals(World):
+    """Its processes die at their writes, now and then."""
+
+    random: Random = field(default_factory=Random)
+    chance: float = 0.0
+
+    async def _drive(
+        self, journal: Any, seconds: float, step: Callable[[RunContext], Step] | None
+    ) -> Any:
+        mortal = Mortal(journal, self.random, self.chance)
+        return await super()._drive(mortal, seconds, step)
+
+
+def world(folder: Path, body: str, workers: int = 8, takes: float = 0.5) -> Mortals:
+    made = Mortals(folder, make_plan(folder, body))
+    made.server = Workers(clock=made.clock, workers=workers, takes=takes)
+    return made
+
+
+def server_of(made: World) -> Workers:
+    assert isinstance(made.server, Workers)
+    return made.server
+
+
+def capped(cap: int, events: int = 20, more: str = "delay: 0s\n") -> str:
+    return f"{repos(events)}operations: [sync]\nmax_in_flight: {cap}\n{more}"
+
+
+@settings(
+    max_examples=depth(15, 1_000),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    cap=st.integers(1, 6),
+    size=st.integers(1, 9),
+    takes=st.sampled_from([0.01, 0.5, 4.0]),
+    seed=st.integers(0, 1 << 30),
+    stops=st.lists(st.floats(0, 5), max_size=3),
+    steps=st.booleans(),
+)
+def test_never_more_is_out_than_the_cap_whatever_dies_and_is_resumed(
+    tmp_path_factory: pytest.TempPathFactory,
+    cap: int,
+    size: int,
+    takes: float,
+    seed: int,
+    stops: Sequence[float],
+    steps: bool,
+) -> None:
+    body = capped(cap, 12, f"batch_size: {size}\ndelay: 1s\n")
+    made = world(tmp_path_factory.mktemp("capped"), body, workers=3, takes=takes)
+    made.random = Random(seed)  # noqa: S311 - hypothesis repeats it
+    made.chance = 0.03
+    faults = [None, None, None, lost_before, lost_after]
+    made.server.faults = [made.random.choice(faults) for _ in range(20)]
+    for number in range(1_000):
+        try:
+            if steps:
+                made.drive_in_steps([20.0, 1.0], 0.1)
+                break
+            seconds = stops[number] if number < len(stops) else 1e9
+            if made.drive(seconds)[0].how == "complete":
+                break
+        except (Crash, BackfillError):
+            pass
+    assert len(set(made.server.effects)) == len(made.server.effects) == 12
+    assert 0 < server_of(made).most_out <= cap
+    close_stores()
+
+
+def test_two_hundred_jobs_on_eight_workers_take_hardly_longer_than_the_workers_need(
+    tmp_path: Path, record_property: Any
+) -> None:
+    made = world(tmp_path, capped(8, 200))
+    began = made.clock.now
+    assert made.drive()[0].how == "complete"
+    least, took = 200 * 0.5 / 8, made.clock.now - began
+    record_property("a cap of the workers' number: seconds, their least", (took, least))
+    assert made.journal.totals().completed == 200
+    assert server_of(made).most_out == 8
+    assert took <= 1.15 * least
+
+
+def test_the_wait_names_itself_and_the_oldest(tmp_path: Path) -> None:
+    made = world(tmp_path, capped(3, 5), takes=60.0)
+    made.drive(40)
+    store = new_store(tmp_path, made.clock.time)
+    view = store.glance(store.find("RUN1"))
+    recorder = made.observer
+    assert isinstance(recorder, Recorder)
+    waits = [progress.waiting for progress in recorder.progresses if progress.waiting]
+    assert waits[-1].kind == "room"
+    said = words.waiting(waits[-1], made.clock.now)
+    assert said == "3 jobs are out, the oldest for 40s: o/r0"
+    assert view.stages[0].sent == 3
+
+
+def test_an_operator_raises_and_lowers_it_while_it_is_waited_for(tmp_path: Path) -> None:
+    made = world(tmp_path, capped(2, 12), takes=30.0)
+    made.drive(10)
+    new_store(tmp_path).set_pace("RUN1", max_in_flight=6)
+    made.drive(10)
+    assert server_of(made).most_out == 6
+    new_store(tmp_path).set_pace("RUN1", max_in_flight=1)
+    sent = len(made.server.received)
+    made.drive(45)
+    assert len(made.server.received) == sent + 1, "only once all others had ended"
+
+
+@pytest.mark.parametrize(
+    ("body", "cap"),
+    [
+        ("operations: [sync]\n", None),
+        ("operations: [sync]\nmax_in_flight: 7\n", 7),
+        ("operations: [{use: sync, max_in_flight: 3}]\nmax_in_flight: 7\n", 3),
+        ("operations: [{use: sync, max_in_flight: false}]\nmax_in_flight: 7\n", None),
+        ("operations: [heavy]\n", 20),
+        ("operations: [external]\n", 50),
+        ("operations: [external]\nmax_in_flight: false\n", None),
+        ("operations: [{use: external, wait: sent}]\n", None),
+        ("operations: [external]\npacing: scheduled\n", None),
+    ],
+)
+def test_the_cap_is_the_operations_or_the_plans_or_that_of_its_load(
+    tmp_path: Path, body: str, cap: int | None
+) -> None:
+    loads = "".join(
+        f"  {load}: {{event: app/{load}, for_each: repo, load: {load}, payload: {{}}}}\n"
+        for load in ("heavy", "external")
+    )
+    plan = make_plan(tmp_path, repos(2) + body, catalog=CATALOG + loads)
+    found = plan.stages[0].cap
+    assert (found and found.events) == cap
