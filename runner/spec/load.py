@@ -26,7 +26,6 @@ from runner.spec.files import (
     read_plan,
 )
 from runner.spec.kinds import REPOSITORY, RepositoryKind
-from runner.spec.operations import used_in
 from runner.spec.own import NO_WORKSPACES, OwnCollections
 from runner.spec.plan import build_plan, known_of
 from runner.spec.plan_document import PlanDocument, check_plan
@@ -85,7 +84,7 @@ def load_plan(
     reading.replaced = replaced or {}
     repositories, complete = reading.repositories(checked, variables)
     known = catalog if whole else None
-    uses = Uses(used_in(checked), document.path)
+    uses = Uses(checked.used(), document.path)
     reading.problems += check_rows(repositories, REPOSITORY, known, uses)
     own = reading.own(checked, overrides, repositories, known, uses)
     plan, wrong = build_plan(

@@ -338,11 +338,6 @@ def choose_operations(checked: PlanDocument, catalog: Catalog) -> ChosenOperatio
     return ChosenOperations(kept, tuple(skipped.values()))
 
 
-def used_in(checked: PlanDocument) -> list[str]:
-    """The operations that the plan uses, whether it skips them or not."""
-    return list(dict.fromkeys(use["use"] for _, use in checked.uses()))
-
-
 def _check_some_left(checked: PlanDocument, catalog: Catalog) -> Iterator[Problem]:
     """A plan that runs no operation is none."""
     used = [use["use"] for _, use in checked.uses() if use["use"] in catalog]

@@ -27,6 +27,10 @@ class PlanDocument:
             if use and "use" in use:
                 yield ("operations", index), use
 
+    def used(self) -> list[str]:
+        """The names of its operations, whether it skips them or not."""
+        return list(dict.fromkeys(use["use"] for _, use in self.uses()))
+
     def names(self, key: str) -> Iterator[tuple[Path, str]]:
         """The entries of `skip` or `only`, and where each is written."""
         for index, name in enumerate(self.value.get(key, ())):
