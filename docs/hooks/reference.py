@@ -1,7 +1,8 @@
-"""Fills the markers of the reference pages, `<!-- generated: plan -->`, when the site is built.
+"""Writes the generated parts of the reference pages, from `<!-- generated: plan -->` to
+`<!-- end -->`: `python docs/hooks/reference.py`.
 
-Schemas, the built-in catalog and the error classes are told in one place, the program; a page has
-no copy of them that could grow old.
+Schemas, commands, the built-in catalog, warnings and errors are told in one place, the program;
+tests/docs/test_reference.py holds the pages to it.
 """
 
 from __future__ import annotations
@@ -11,23 +12,32 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+import click
 import yaml
 
 from runner import errors
-from runner.cli.main import status_of_kind
+from runner.cli.main import COMMANDS, cli, status_of_kind
 from runner.spec.schema import schema_text
+from runner.spec.warnings import WARNINGS
 
-_MARKER = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
+PAGES = Path(__file__).parents[1] / "reference"
+_PART = re.compile(r"^<!-- generated: ([a-z-]+) -->\n.*?^<!-- end -->$", re.MULTILINE | re.DOTALL)
+_SLUG = re.compile(r"[^\w\- ]")
 _FORM = "form-"  # before the anchors of shared forms: keys may have their names
 _BRANCHES = ("then", "else", "anyOf")
 _BESIDE = ("items", "propertyNames", "additionalProperties")
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """MkDocs calls this for each page."""
-    return _MARKER.sub(lambda found: GENERATED[found[1]](), markdown)
+def filled(markdown: str) -> str:
+    """A page with what the program says now."""
+
+    def part(found: re.Match[str]) -> str:
+        return f"<!-- generated: {found[1]} -->\n\n{GENERATED[found[1]]()}\n\n<!-- end -->"
+
+    return _PART.sub(part, markdown)
 
 
 def schema_reference(schema: Mapping[str, Any]) -> str:
@@ -50,7 +60,7 @@ class _Pages:
 
     def _section(self, title: str, path: str, node: Mapping[str, Any], level: int) -> Iterator[str]:
         self.anchors.add(path)
-        yield f"{'#' * level} {title} {{#{path}}}"
+        yield f"{_mark(path, title)}{'#' * level} {title}"
         if "description" in node:
             yield str(node["description"])
         if (written := _type(node)) != "mapping":
@@ -97,7 +107,7 @@ class _Pages:
         if anchor in self.anchors:
             return f"`{key}`"
         self.anchors.add(anchor)
-        return f"`{key}`{{#{anchor}}}"
+        return f'<a id="{anchor}"></a>`{key}`'
 
 
 def _forms(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -191,6 +201,12 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def _mark(anchor: str, title: str) -> str:
+    """An anchor above a heading that has another one of itself, on GitHub and in the site."""
+    own = _SLUG.sub("", title.lower()).replace(" ", "-")
+    return "" if own == anchor else f'<a id="{anchor}"></a>\n\n'
+
+
 def _words(name: str) -> str:
     return re.sub(r"(?<=[a-z])([A-Z])", lambda found: f" {found[1].lower()}", name)
 
@@ -212,7 +228,7 @@ def operations_reference(catalog: Mapping[str, Any]) -> str:
 
 
 def _operation(name: str, entry: Mapping[str, Any]) -> Iterator[str]:
-    yield f"## {name} {{#{name}}}"
+    yield f"## {name}"
     yield f"{entry['description']}."
     told = {key: value for key, value in entry.items() if key not in ("description", "contract")}
     yield _block(told)
@@ -248,10 +264,37 @@ def _builtin() -> str:
     return operations_reference(yaml.safe_load(text))
 
 
+def _warnings() -> str:
+    rows = (f"| `{name}` | {_cell(meaning)} |" for name, meaning in sorted(WARNINGS.items()))
+    return "\n".join(["| name | what it means |", "|---|---|", *rows])
+
+
+def _commands() -> str:
+    """The help of each, as a terminal shows it."""
+    parent = click.Context(cli, info_name="backfill")
+    parts = []
+    for name in COMMANDS:
+        command = cli.get_command(parent, name)
+        if command is None:
+            raise ValueError(f"there is no command {name}")
+        context = click.Context(
+            command, parent=parent, info_name=name, terminal_width=100, max_content_width=100
+        )
+        parts.append(f"## backfill {name}\n\n```text\n{command.get_help(context).rstrip()}\n```")
+    return "\n\n".join(parts)
+
+
 GENERATED: Mapping[str, Callable[[], str]] = {
     "plan": _schema("plan"),
     "catalog": _schema("catalog"),
     "project": _schema("project"),
     "operations": _builtin,
     "exit-statuses": lambda: exit_statuses(errors),
+    "warnings": _warnings,
+    "commands": _commands,
 }
+
+if __name__ == "__main__":
+    for page in sorted(PAGES.glob("*.md")):
+        text = page.read_text("utf-8")
+        page.write_text(filled(text), "utf-8")
