@@ -149,6 +149,11 @@ def _workspaces_of(full_name: str) -> set[str]:
     return {workspace for workspace, names in memberships.items() if full_name in names}
 
 
+def _is_known(workspace: str) -> bool:
+    """Is it one of the exports', where nothing was synced yet?"""
+    return workspace in json.loads((EXPORTS / "workspaces.json").read_text(encoding="utf-8"))
+
+
 def _recent(export: Mapping[str, Any], table: str, days: int | None) -> list[dict[str, Any]]:
     """The rows updated in the export's own last `days`: the answer is the same on any day."""
     rows: list[dict[str, Any]] = export[table]
@@ -227,7 +232,7 @@ def _require_repositories(db: sqlite3.Connection, workspace: str) -> int:
     count: int = db.execute(
         "SELECT COUNT(*) FROM workspace_repositories WHERE workspace_id = ?", (workspace,)
     ).fetchone()[0]
-    if not count:
+    if not count and not _is_known(workspace):
         raise ValueError(f"workspace {workspace!r} has no repositories; sync one of them first")
     return count
 
