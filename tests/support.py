@@ -87,6 +87,24 @@ class FakeClock:
         await asyncio.sleep(0)
 
 
+class HurriedClock:
+    """Real time, but that each sleep takes five milliseconds: jobs have their time meanwhile."""
+
+    def __init__(self) -> None:
+        self._skipped = 0.0
+
+    def time(self) -> float:
+        return time.time() + self._skipped
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._skipped
+
+    async def sleep(self, seconds: float, until: asyncio.Event) -> None:
+        if not until.is_set():
+            self._skipped += max(0.0, seconds - 0.005)
+        await asyncio.sleep(min(seconds, 0.005))
+
+
 @dataclass
 class Recorder:
     """An observer that remembers."""

@@ -12,7 +12,7 @@ import pytest
 
 import runner
 from runner.spec.load import load_plan
-from tests.support import FakeClock
+from tests.support import HurriedClock
 
 EXAMPLES = Path(__file__).parents[2] / "plans" / "examples"
 
@@ -20,7 +20,7 @@ EXAMPLES = Path(__file__).parents[2] / "plans" / "examples"
 @pytest.fixture
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[runner.Session]:
     monkeypatch.setenv("EXAMPLES_FOLDER", str(tmp_path / "done"))
-    with runner.Session(str(tmp_path / "state.db"), environ={}, clock=FakeClock()) as session:
+    with runner.Session(str(tmp_path / "state.db"), environ={}, clock=HurriedClock()) as session:
         yield session
 
 
