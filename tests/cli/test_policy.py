@@ -46,7 +46,7 @@ def test_a_broken_mandatory_rule_ends_plan_run_and_apply_after_the_preview(
         assert BROKEN in done.out + done.err
         assert "error: the policy does not allow three: `small`: split it" in done.err
         assert str(plan.parent / "backfill.yaml") in done.err
-    assert json.loads(backfill("runs", "--format", "json").out or "[]") == []
+    assert json.loads(backfill("runs", "--format", "json").out)["runs"] == []
 
 
 def test_verdicts_are_in_json_markdown_sarif_and_validate(backfill: Backfill, plan: Path) -> None:
