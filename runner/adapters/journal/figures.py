@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from runner.adapters.journal.database import Connection
+from runner.adapters.journal.database import Connection, listed
 from runner.execution.ports import Observation
 from runner.execution.seeds import event_id
 from runner.model import (
@@ -90,18 +90,25 @@ def record(
 
 def by_stage(connection: Connection, run_id: str) -> dict[int, StageFigures]:
     """The figures of each stage that was begun."""
-    outcomes: dict[int, dict[Outcome, int]] = {}
-    sent: dict[int, int] = {}
-    query = f"""SELECT stage, {SENT} AS sent, sum(completed) AS completed
-    FROM chunks WHERE run_id = :run GROUP BY stage"""
-    for stage, number, completed in connection.rows(query, run=run_id):
-        sent[stage] = int(number)
-        outcomes[stage] = {"completed": int(completed)} if completed else {}
-    query = f"""SELECT chunks.stage, outcomes.outcome, count(*) AS events FROM {WITH_CHUNK}
-    WHERE outcomes.run_id = :run AND {FAILED} GROUP BY chunks.stage, outcomes.outcome"""
-    for stage, outcome, number in connection.rows(query, run=run_id):
-        outcomes[stage][outcome] = int(number)
-    return {stage: StageFigures(number, outcomes[stage]) for stage, number in sent.items()}
+    return by_run(connection, [run_id]).get(run_id, {})
+
+
+def by_run(connection: Connection, run_ids: Collection[str]) -> dict[str, dict[int, StageFigures]]:
+    """The same of each run: every surface counts by these."""
+    within, given = listed("run", run_ids)
+    found: dict[str, dict[int, StageFigures]] = {}
+    query = f"""SELECT run_id, stage, {SENT} AS sent, sum(completed) AS completed
+    FROM chunks WHERE run_id IN ({within}) GROUP BY run_id, stage"""
+    for run_id, stage, number, completed in connection.rows(query, **given):
+        outcomes: dict[Outcome, int] = {"completed": int(completed)} if completed else {}
+        found.setdefault(run_id, {})[stage] = StageFigures(int(number), outcomes)
+    query = f"""SELECT outcomes.run_id, chunks.stage, outcomes.outcome, count(*) AS events
+    FROM {WITH_CHUNK} WHERE outcomes.run_id IN ({within}) AND {FAILED}
+    GROUP BY outcomes.run_id, chunks.stage, outcomes.outcome"""
+    for run_id, stage, outcome, number in connection.rows(query, **given):
+        known = found[run_id][stage]
+        found[run_id][stage] = StageFigures(known.sent, {**known.outcomes, outcome: int(number)})
+    return found
 
 
 def added(outcomes: Iterable[Mapping[Outcome, int]]) -> dict[Outcome, int]:

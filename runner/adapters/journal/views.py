@@ -9,13 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 from runner.adapters.journal import answers, chains, leases
-from runner.adapters.journal.database import Connection, listed
+from runner.adapters.journal.database import Connection
 from runner.adapters.journal.figures import (
     FAILED,
     FAILED_ORDER,
     SENT,
     WITH_CHUNK,
     added,
+    by_run,
     by_stage,
 )
 from runner.adapters.journal.leases import silent_since, standing_of
@@ -303,18 +304,13 @@ def _rates(connection: Connection, run_id: str) -> tuple[Bucket, ...]:
 
 def lines(connection: Connection, states: Sequence[RunState]) -> list[RunLine]:
     """Each run with how far it has come."""
-    within, given = listed("run", [state.record.id for state in states])
-    query = f"""SELECT run_id, {SENT} AS sent, sum(completed) AS completed
-    FROM chunks WHERE run_id IN ({within}) GROUP BY run_id"""
-    sent = {run_id: (int(n), int(good)) for run_id, n, good in connection.rows(query, **given)}
-    query = f"""SELECT run_id, outcome, count(*) AS events FROM outcomes
-    WHERE run_id IN ({within}) AND {FAILED} GROUP BY run_id, outcome"""
-    lost: dict[str, dict[Outcome, int]] = {}
-    for run_id, outcome, number in connection.rows(query, **given):
-        lost.setdefault(run_id, {})[outcome] = int(number)
+    stages = by_run(connection, [state.record.id for state in states])
     figures: dict[str, tuple[int, dict[Outcome, int]]] = {
-        run_id: (number, added([{"completed": good}, lost.get(run_id, {})]))
-        for run_id, (number, good) in sent.items()
+        run_id: (
+            sum(stage.sent for stage in found.values()),
+            added(stage.outcomes for stage in found.values()),
+        )
+        for run_id, found in stages.items()
     }
     return [
         RunLine(

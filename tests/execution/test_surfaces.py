@@ -1,0 +1,182 @@
+"""Whatever plan, fates and standstills: every surface tells the same figures, and they are those of
+the server."""
+
+from __future__ import annotations
+
+import io
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runner.execution.progress import summarise
+from runner.model import OUTCOMES, RunView
+from runner.output import words
+from runner.output.junit import write_junit
+from runner.output.page import run_page, runs_page
+from runner.output.run import (
+    report_json,
+    run_markdown,
+    runs_json,
+    status_json,
+    write_lines,
+    write_view,
+)
+from runner.output.summary import summary_json, write_summary_text
+from tests.depth import depth
+from tests.execution.test_pacing import DRAIN, World
+from tests.support import CATALOG, close_stores, make_plan, new_store
+
+FATES = ("completed", "failed", "cancelled", "no_job", "rejected")
+HEAD = "operations: [%s]\non_failure: continue\nbatch_size: %d\ndelay: 10s\n"
+Figures = Mapping[str, int]
+
+KINDS = st.fixed_dictionaries(
+    {
+        "fates": st.lists(st.sampled_from(FATES), min_size=1, max_size=6),
+        "operations": st.sampled_from(["sync", "sync, embed", "drain"]),
+        "batch": st.integers(1, 4),
+        "stops": st.lists(st.sampled_from([3.0, 12.0, 25.0]), max_size=2),
+        "rounds": st.integers(1, 3),
+    }
+)
+
+
+@settings(max_examples=depth(8, 300), deadline=None)
+@given(KINDS)
+def test_every_surface_tells_what_the_server_knows(kind: Mapping[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            made = _made(Path(folder), kind)
+            for seconds in kind["stops"]:
+                made.drive(seconds)
+                _compare(made, "stopped")
+            ending, _ = made.drive()
+            _compare(made, ending.how)
+            if kind["operations"] != "drain":
+                _is_as_fated(made, kind)
+        finally:
+            close_stores()
+
+
+def _made(folder: Path, kind: Mapping[str, Any]) -> World:
+    names = ", ".join(f"o/r{number}" for number in range(len(kind["fates"])))
+    body = f"repos: [{names}]\n" + HEAD % (kind["operations"], kind["batch"])
+    made = World(folder, make_plan(folder, body, catalog=CATALOG + DRAIN), rounds=kind["rounds"])
+    fates = {f"o/r{number}": fate for number, fate in enumerate(kind["fates"])}
+    made.server.fate = lambda event: fates.get(event["data"].get("repo", ""), "completed")
+    return made
+
+
+def _is_as_fated(made: World, kind: Mapping[str, Any]) -> None:
+    store = new_store(made.folder, made.clock.time)
+    view = store.glance(store.find("RUN1"))
+    expected = Counter(kind["fates"])
+    for stage in view.stages:
+        if stage.operation == "sync" and stage.sent == stage.total:
+            assert stage.outcomes == expected
+
+
+def _compare(made: World, how: str) -> None:
+    store = new_store(made.folder, made.clock.time)
+    record = store.find("RUN1")
+    view = store.view(record)
+    events = list(store.events(record))
+    told = Counter(event.outcome or "running" for event in events)
+    sent = len(events) - told["unsent"]
+    assert sent == len({event["id"] for post in made.server.posts for event in post}), how
+    expected: dict[str, int] = {"sent": sent}
+    expected |= {name: told[name] for name in OUTCOMES}
+    for surface, figures in _surfaces(made, view):
+        assert figures == {name: expected[name] for name in figures}, surface
+        assert figures, surface
+
+
+def _surfaces(made: World, view: RunView) -> Iterator[tuple[str, Figures]]:
+    store = new_store(made.folder, made.clock.time)
+    yield "report JSON", _summed(report_json(view))
+    yield "status JSON", _summed(status_json(view, (), made.clock.now))
+    yield (
+        "Python",
+        {
+            "sent": sum(stage.sent for stage in view.stages),
+            **{n: sum(stage.outcomes.get(n, 0) for stage in view.stages) for n in OUTCOMES},
+        },
+    )
+    lines = store.runs()
+    (line,) = _list(runs_json(lines)["runs"])
+    yield "runs JSON", {name: line[name] for name in ("sent", *OUTCOMES)}
+    out = io.StringIO()
+    write_lines(lines, out, color=False, width=200)
+    yield "runs", _sent_in(out.getvalue())
+    out = io.StringIO()
+    write_view(view, out, color=False)
+    stages = "\n".join(re.findall(r"^  \d+\. .*", out.getvalue(), re.MULTILINE))
+    yield "status", _sent_in(stages) | _counted_in(stages)
+    page = run_page(view, standalone=True)
+    page = "\n".join(re.findall(r"^<p>[\d,]+/[\d,]+ sent.*", page, re.MULTILINE))
+    yield "page", _sent_in(page) | _counted_in(page)
+    yield "list of runs", _sent_in(runs_page(lines, "here"))
+    rows = re.findall(r"^\| \d+ \|.*", run_markdown(view), re.MULTILINE)
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    yield (
+        "markdown",
+        {
+            **_counted_in("\n".join(row[5] for row in cells)),
+            "sent": sum(_number(row[3]) for row in cells),
+            "completed": sum(_number(row[4]) for row in cells),
+        },
+    )
+    junit = "".join(write_junit(view, store.events(view.record)))
+    kinds = Counter(re.findall(r'<failure type="(\w+)"', junit))
+    good = junit.count("; a later attempt did the work")
+    if not good:
+        yield "junit", {name: kinds[name] for name in OUTCOMES if name != "completed"}
+    summary = summarise(made.journal, plan="p", target="t", followed=True, ending=_ending())
+    totals: Any = summary_json(summary)["totals"]
+    yield (
+        "run JSON",
+        {
+            "sent": totals["accepted"] + totals["rejected"],
+            **{name: totals[name] for name in OUTCOMES},
+        },
+    )
+    out = io.StringIO()
+    write_summary_text(summary, out, color=False)
+    yield "run", _counted_in(out.getvalue().splitlines()[2])
+
+
+def _ending() -> Any:
+    from runner.execution.context import Ending
+
+    return Ending("stopped")
+
+
+def _list(found: object) -> list[Any]:
+    assert isinstance(found, list)
+    return found
+
+
+def _summed(told: Mapping[str, Any]) -> Figures:
+    names = ("sent", *OUTCOMES)
+    return {name: sum(stage[name] for stage in told["stages"]) for name in names}
+
+
+def _number(text: str) -> int:
+    return int(text.replace(",", ""))
+
+
+def _sent_in(text: str) -> dict[str, int]:
+    return {"sent": sum(_number(one) for one in re.findall(r"([\d,]+)/[\d,]+", text))}
+
+
+def _counted_in(text: str) -> dict[str, int]:
+    return {
+        name: sum(_number(one) for one in re.findall(rf"([\d,]+) {word}\b", text))
+        for name, word in words.OUTCOMES.items()
+    }
