@@ -19,6 +19,8 @@ _OF_PLAN = (
     "on_failure",
     "max_failures",
     "approval",
+    "if_empty",
+    "accept",
     "guards",
     "checks",
     "coverage",
