@@ -43,6 +43,7 @@ def check_effect(
                     found[name, key] = before, count + 1
     yield from (counted(problem, count - 1) for problem, count in found.values())
     yield from _variables(checked, catalog, texts)
+    yield from _default_workspace(checked)
 
 
 def orders_nothing(checked: PlanDocument, catalog: Catalog) -> Problem | None:
@@ -152,6 +153,20 @@ def _read_of_items(
 def _queries(checked: PlanDocument, catalog: Catalog) -> Iterator[str]:
     yield checked.document.text
     yield from (document.text for document in catalog.documents)
+
+
+def _default_workspace(checked: PlanDocument) -> Iterator[Problem]:
+    entries = checked.value.get("repos") or ()
+    if "workspace" not in checked.value or not entries:
+        return
+    if all(isinstance(entry, dict) and "workspace" in entry for entry in entries):
+        yield checked.warning(
+            "every repository names a workspace of its own, so that this one is nobody's",
+            ("workspace",),
+            key=True,
+            hint="take it out",
+            rule="unused-workspace",
+        )
 
 
 def _variables(checked: PlanDocument, catalog: Catalog, texts: Sequence[str]) -> Iterator[Problem]:

@@ -25,6 +25,7 @@ WARNINGS: Mapping[str, str] = {
     "unused-attribute": "nothing reads an attribute of an item that is written in the plan",
     "unused-handler": "`handlers` names an event that no operation sends",
     "unused-variable": "nothing reads a variable of the plan",
+    "unused-workspace": "every repository names a workspace of its own, none takes the plan's",
 }
 # Whether they occur depends on more than the plan.
 _ELSEWHERE = frozenset(("no-handler", "selects-all", "unused-accept", "empty", "no-rows"))

@@ -162,5 +162,5 @@ def _says_the_same(plan: dict[str, Any], path: tuple[Step, ...]) -> bool:
     """What another part of this very plan says too, or what these very items make no use of: an
     order that they have, a condition that they all meet, a workspace that another one keeps."""
     key = path[-1]
-    by_chance = ("order_by", "priority", "velocity", "tier", "filter", "when", "skip", "workspace")
+    by_chance = ("order_by", "priority", "velocity", "tier", "filter", "when", "skip")
     return key in by_chance or (key in ("batch_size", "delay") and len(path) == 1)

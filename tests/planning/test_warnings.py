@@ -141,6 +141,8 @@ def _warnings_of(path: Path) -> Iterator[str]:
          "the attribute `tier` of the repository (and for 1 other item too)"),
         ("order_by: [-velocity]\nrepos: [{repo: o/a, velocity: 1, priority: low}]\n",
          "unused-attribute", "nothing reads the attribute `priority` of the repository"),
+        ("workspace: w\nrepos: [{repo: o/a, workspace: v}]\n", "unused-workspace",
+         "every repository names a workspace of its own"),
         ("repos: [{repo: o/a, velocity: 1}]\nvars: {dayz: 1}\n", "unused-variable",
          "nothing reads the variable `dayz`"),
     ],
@@ -193,3 +195,17 @@ operations:
     assert rules("operations: [embed]\n") == ["order-by"]
     assert rules("operations: [embed, list]\n") == []
     assert rules("operations: [embed]\nworkspaces: [v]\n") == []
+
+
+SHIPPED = [
+    path
+    for path in sorted((ROOT / "plans").rglob("*.yaml"))
+    if "\nkind: BackfillPlan\n" in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_shipped_plan_passes_strict(path: Path) -> None:
+    """Its warnings are accepted, with a reason."""
+    plan = load_plan(str(path), strict=True)
+    assert all(warning.accepted for warning in plan.warnings)
