@@ -192,7 +192,10 @@ class _Rendering:
 
     def _event(self, item: str, named: bytes, context: Data) -> bool:
         try:
-            data = self._rendered(self.payload, context)
+            try:
+                data = self.payload(context)  # as `_rendered`, without its call
+            except ValueError:
+                data = self.payload.leaving(context, self.knows)
             cell = orjson.dumps(data)
         except (ValueError, TypeError):
             self.groups.add(item, partial(self.payload.explain, context, item))

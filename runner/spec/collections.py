@@ -54,9 +54,13 @@ def check_rows(
             except RowError as error:
                 problems.append(_problem(part, index, error.fault))
             else:
-                found = [*islice(part.faults(row), MAX_PROBLEMS)]
-                problems += [_problem(part, index, fault) for fault in _new(found, alike, problems)]
-                name = None if found else kind.same(kind.name_of(row))
+                wrong = part.faults(row)  # which says of most rows at once that there are none
+                found = [*islice(wrong, MAX_PROBLEMS)] if wrong else ()
+                if found:
+                    new = _new(found, alike, problems)
+                    problems += [_problem(part, index, fault) for fault in new]
+                else:
+                    name = kind.same(kind.name_of(row))
                 if operations is not None and ("skip" in row or "only" in row):
                     used = uses.operations if _is_written_in(part, uses.path) else ()
                     faults = _leaving(row, kind, operations, used, alone=all(written))

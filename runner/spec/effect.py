@@ -89,8 +89,12 @@ def _expressions(checked: PlanDocument, catalog: Catalog) -> Iterator[str]:
         if entry := catalog.get(use["use"]):
             yield from _of_value(entry.spec)
             yield from _of_value(use)
-    plan = {key: value for key, value in checked.value.items() if key != "operations"}
-    yield from _of_value(plan)
+    rows = ("operations", "repos", "collections")
+    yield from _of_value({key: one for key, one in checked.value.items() if key not in rows})
+    asked = [*checked.value.get("repos", ()), *checked.value.get("collections", {}).values()]
+    for entry in asked:  # rows hold no templates, and there may be many
+        if isinstance(entry, dict) and "repo" not in entry:
+            yield from _of_value(entry)
     for document in catalog.documents:
         yield from _of_value({key: v for key, v in document.value.items() if key != "operations"})
 
