@@ -6,6 +6,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import NamedTuple
 
 from ulid import ULID
 
@@ -15,6 +17,7 @@ from runner.execution.poller import OpenEvent, Polled, Poller
 from runner.execution.ports import Clock, JobsApi, Journal, Observation
 from runner.execution.progress import Tracker
 from runner.model import Job, Outcome, SentEvent
+from runner.spec.units import format_duration
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 _SOONEST, _PARTS = 0.05, 12
@@ -22,6 +25,11 @@ _MOMENT = 10  # characters of an internal id that say when it was made
 _AT_ONCE = 5_000  # observations that are written down together: more take memory, and no less time
 
 _AT_SAME_TIME = 2.0  # seconds within which the functions of an event start, but for their rest
+
+
+class Timeouts(NamedTuple):
+    start: float
+    end: float
 
 
 @dataclass(slots=True)
@@ -32,7 +40,8 @@ class Follower:
     no job counts as `no_job`. (Servers take events in far faster than they start jobs, so the
     time runs from the last job that appeared, not from the send.) Where the server tells its
     functions, what they may let an event rest is added, and each of them is waited for. `timeouts`:
-    seconds by stage, from the send and that rest, after which jobs that go on count as `timed_out`.
+    seconds by stage after which jobs that go on count as `timed_out`: from the send and that rest
+    until a job has started, and from its start to its end.
     """
 
     api: JobsApi
@@ -42,7 +51,7 @@ class Follower:
     tracker: Tracker
     stop: asyncio.Event
     grace: float
-    timeouts: Mapping[int, float]
+    timeouts: Mapping[int, Timeouts]
     failures: int = 0
     ended: int = 0
     _watched: dict[int, OpenEvent] = field(default_factory=dict)
@@ -185,10 +194,29 @@ class Follower:
         """Of the stage that is waited for the event that was sent first: what hangs has a name."""
         for one in self._watched.values():
             if one.event.stage == self._awaited:
-                ago = now - one.since
-                left = self.timeouts[self._awaited] - ago
-                self.tracker.longest(self._awaited, one.event.item, ago, left)
+                ago, left = self._times(one, one.jobs, now)
+                queued = not one.jobs or any(job.queued for job in one.jobs)
+                self.tracker.longest(self._awaited, one.event.item, ago, left, queued=queued)
                 return
+
+    def _times(self, one: OpenEvent, jobs: Sequence[Job], now: float) -> tuple[float, float]:
+        """For how long the event's jobs go on, or one of them has not started; and the seconds
+        until they have timed out."""
+        limits, found = self.timeouts[one.event.stage], list[tuple[float, float]]()
+        for job in jobs:
+            if job.ended:
+                continue
+            if job.queued:
+                ago = now - one.since
+                found.append((ago, limits.start + self._listeners.rest(one.event.name) - ago))
+            else:
+                known = (one.started or {}).get(job.id)
+                untold = one.since if one.began is None else one.began
+                told = untold if job.ran is None else now - job.ran
+                ago = now - (told if known is None else known)
+                found.append((ago, limits.end - ago))
+        ago = now - one.since
+        return min(found, key=itemgetter(1), default=(ago, limits.start - ago))
 
     async def _know(self) -> None:
         """Of the server's functions: again before anything is given up, since they may have come,
@@ -207,8 +235,7 @@ class Follower:
         if not jobs:
             return self._waited(one, now)
         if not all(job.ended for job in jobs):
-            rest = self._listeners.rest(one.event.name)
-            return now - one.since >= self.timeouts[one.event.stage] + rest
+            return self._times(one, jobs, now)[1] <= 0
         missing = self._listeners.missing(one.event.name, jobs)
         if not missing or self._listeners.routed(one.event.name, missing):
             return False
@@ -234,6 +261,10 @@ class Follower:
             one.began = now if one.began is None else one.began
             self._heard.add(event.name)
         one.jobs = jobs
+        for job in jobs:
+            if job.ran is not None and not job.ended:
+                one.started = one.started or {}
+                one.started.setdefault(job.id, polled.at - job.ran)
         ended = bool(jobs) and all(job.ended for job in jobs)
         if ended:
             missing = self._listeners.missing(event.name, jobs)
@@ -242,10 +273,17 @@ class Follower:
                 return self._end(one)
         if polled.alone and self._in_doubt(one, jobs, polled.at):
             if jobs and not ended:
-                message = f"its job has not ended after {self.timeouts[event.stage]:g}s"
+                message = self._too_long(one, polled.at)
                 return Observation(event, jobs, "timed_out", message)
             return self._end(one)
         return Observation(event, jobs) if changed else None
+
+    def _too_long(self, one: OpenEvent, now: float) -> str:
+        limits = self.timeouts[one.event.stage]
+        late = [job for job in one.jobs if not job.ended and not job.queued]
+        if late and self._times(one, late, now)[1] <= 0:
+            return f"its job has not ended after {limits.end:g}s"
+        return f"its job has not started after {format_duration(limits.start)}"
 
     def _end(self, one: OpenEvent) -> Observation:
         end = self._listeners.ending(

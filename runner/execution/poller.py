@@ -30,6 +30,7 @@ class OpenEvent:
     jobs: tuple[Job, ...] = ()
     polled_at: float = 0.0
     began: float | None = None
+    started: dict[str, float] | None = None  # when each of its jobs has, as far as that is known
 
 
 @dataclass(frozen=True, slots=True)

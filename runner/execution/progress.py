@@ -112,12 +112,15 @@ class Tracker:
     def waiting(self, stage: int, reason: Waiting | None) -> None:
         self._tell(stage, waiting=reason)
 
-    def longest(self, stage: int, item: str, ago: float, until: float) -> None:
-        """Where the end of jobs is waited for: the first of them goes on since so many seconds, and
-        is given up after so many more."""
+    def longest(self, stage: int, item: str, ago: float, until: float, *, queued: bool) -> None:
+        """Where the end of jobs is waited for: the first of them goes on since so many seconds, or
+        has not started for so long (`queued`), and is given up after so many more."""
         wait, now = self._progress[stage].waiting, self._clock.time()
-        if wait and wait.kind in ("jobs", "room") and wait.item != item and ago >= _LONG:
-            wait = wait._replace(item=item, since=now - ago, until=now + until)
+        if wait is None or wait.kind not in ("jobs", "queued", "room") or ago < _LONG:
+            return
+        kind = wait.kind if wait.kind == "room" else "queued" if queued else "jobs"
+        if (wait.item, wait.kind) != (item, kind):
+            wait = wait._replace(kind=kind, item=item, since=now - ago, until=now + until)
             self._tell(stage, waiting=wait)
 
     def ended(self, stage: int) -> None:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from runner.errors import InvalidPlan, LockHeld, PreflightRefused
 from runner.execution.check import Checker, QueryRunner
 from runner.execution.context import Ending, How, RunContext
-from runner.execution.follow import Follower
+from runner.execution.follow import Follower, Timeouts
 from runner.execution.gate import Gate, beside
 from runner.execution.pacing import Pace, Pacer, Step, Waits
 from runner.execution.ports import Observation
@@ -91,7 +91,10 @@ class _Run:
                 self.tracker,
                 context.stop,
                 context.grace,
-                {stage.number: stage.timeout for stage in plan.stages},
+                {
+                    stage.number: Timeouts(stage.queue_timeout, stage.timeout)
+                    for stage in plan.stages
+                },
             )
         )
         self.checker: Checker | None = None

@@ -26,6 +26,7 @@ from runner.model.asking import (
 from runner.model.coverage import Covered
 from runner.model.execution_plan import (
     MAX_NAMED,
+    QUEUE_TIMEOUT,
     Event,
     ExecutionPlan,
     Items,
@@ -140,6 +141,7 @@ __all__ = [
     "MAX_NAMED",
     "MAX_ROWS",
     "OUTCOMES",
+    "QUEUE_TIMEOUT",
     "RUN_STARTED",
     "UNDECIDED",
     "Acceptance",

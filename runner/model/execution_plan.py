@@ -24,6 +24,7 @@ from runner.model.plan import (
 from runner.model.problem import Problem
 from runner.model.selectors import Partial
 
+QUEUE_TIMEOUT = 86_400.0  # seconds in which a job is to start
 MAX_NAMED = 5  # items that a group names
 
 
@@ -83,6 +84,7 @@ class StageSpec(ABC):
     grouped: bool = False  # an event is for several items
     members: tuple[tuple[str, str], ...] = ()  # of several operations: each, and its events' name
     cap: Cap | None = None
+    queue_timeout: float = QUEUE_TIMEOUT
 
     @property
     def waits(self) -> bool:

@@ -107,6 +107,7 @@ class Operation:
     needs: Needs | None = None
     advice: tuple[Advice, ...] = ()
     cap: Cap | None = None
+    queue_timeout: float | None = None
 
 
 class Advice(NamedTuple):

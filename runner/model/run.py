@@ -25,7 +25,8 @@ UNDECIDED: frozenset[Outcome] = frozenset({"timed_out", "unknown"})
 @dataclass(frozen=True, slots=True)
 class Job:
     """An Inngest run that one of our events started; `original`: the job that it is a rerun of;
-    `batch`: it has several events."""
+    `batch`: it has several events. `ran`: for how many seconds it had run when it was looked at, by
+    the server's own times; None where it has not started, or the server does not tell."""
 
     id: str
     function: str
@@ -35,6 +36,12 @@ class Job:
     url: str | None = None
     original: str | None = None
     batch: bool = False
+    ran: float | None = None
+
+    @property
+    def queued(self) -> bool:
+        """Has it not started yet?"""
+        return self.status.lower() == "scheduled"
 
 
 class SentEvent(NamedTuple):
@@ -175,14 +182,14 @@ class Summary:
 class Waiting(NamedTuple):
     """What a stage waits for. Times: seconds since 1970.
 
-    `kind`: ``pace`` is foreseen by the plan, ``jobs`` ends with them, ``room`` with some of them,
-    ``away`` is a server that does not answer, ``held`` everything else. `item`: of the events that
-    are waited for the one that was sent first, at `since`. `again`: when it is tried next;
-    `until`: ... and given up.
+    `kind`: ``pace`` is foreseen by the plan, ``jobs`` ends with them (``queued``: the first of them
+    has not started), ``room`` with some of them, ``away`` is a server that does not answer,
+    ``held`` everything else. `item`: of the events that are waited for the one that was sent first,
+    at `since`. `again`: when it is tried next; `until`: ... and given up.
     """
 
     reason: str
-    kind: Literal["pace", "jobs", "room", "held", "away"] = "held"
+    kind: Literal["pace", "jobs", "queued", "room", "held", "away"] = "held"
     item: str | None = None
     since: float | None = None
     again: float | None = None

@@ -279,6 +279,7 @@ def _stage(stage: Stage) -> dict[str, object]:
         "for_each": stage.for_each,
         "wait": stage.wait,
         "timeout_s": stage.timeout,
+        "queue_timeout_s": stage.queue_timeout,
         "batch_size": stage.pacing.batch_size,
         "delay_s": stage.pacing.delay,
         **({"max_in_flight": stage.cap.events} if stage.cap else {}),

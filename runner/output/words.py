@@ -91,6 +91,7 @@ def waiting(wait: Waiting, now: float) -> str:
         text += f": {wait.item}" if wait.item is not None else ""
     elif wait.item is not None:
         text += f": {wait.item}"
+        text += " not started" if wait.kind == "queued" else ""
         text += f" for {_span(now - wait.since)}" if wait.since is not None else ""
         text += f", times out in {_span(wait.until - now)}" if wait.until is not None else ""
     elif wait.again is not None:

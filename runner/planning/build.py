@@ -10,6 +10,7 @@ import orjson
 
 from runner.errors import InvalidPlan
 from runner.model import (
+    QUEUE_TIMEOUT,
     BackfillPlan,
     ExecutionPlan,
     Operation,
@@ -134,7 +135,7 @@ def _header(stage: Stage) -> bytes:
     """What decides how a stage's events are sent, besides the events."""
     pacing = {key: value for key, value in asdict(stage.pacing).items() if value or key != "jitter"}
     parts = [stage.operation, pacing, stage.wait, stage.timeout, stage.canary, stage.begins]
-    parts += [stage.deferred, stage.until, stage.cap and list(stage.cap)]
+    parts += [stage.deferred, stage.until, stage.cap and list(stage.cap), stage.queue_timeout]
     return orjson.dumps([*parts, *stage.members])
 
 
@@ -174,6 +175,7 @@ def _stage(
         own=bool(operation.own_id or operation.at),
         grouped=operation.group > 1,
         cap=operation.cap,
+        queue_timeout=operation.queue_timeout or QUEUE_TIMEOUT,
     )
 
 

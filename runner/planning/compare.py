@@ -110,6 +110,7 @@ def _of_stage(old: Stage, new: Stage) -> Iterable[PlanChange]:
     for what, before, after in (
         ("delay", old.pacing.delay, new.pacing.delay),
         ("timeout", old.timeout, new.timeout),
+        ("queue_timeout", old.queue_timeout, new.queue_timeout),
         ("start", old.begins, new.begins),
     ):
         yield from _changed(name, what, _duration(before), _duration(after))

@@ -53,6 +53,7 @@ def merged(stage: Stage, members: Sequence[tuple[Stage, int]]) -> Stage:
         pacing=replace(slowest, batch_size=min(one.pacing.batch_size for one in alone)),
         wait="completed" if any(one.wait == "completed" for one in alone) else "sent",
         timeout=max(one.timeout for one in alone),
+        queue_timeout=max(one.queue_timeout for one in alone),
         numbered=any(one.numbered for one in alone),
         repeated=True,
         needs=needs if costs else None,

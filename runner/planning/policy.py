@@ -67,6 +67,7 @@ def _context(plan: ExecutionPlan, target: str, environment: str) -> Data:
                 "for_each": stage.for_each,
                 "wait": stage.wait,
                 "timeout_s": stage.timeout,
+                "queue_timeout_s": stage.queue_timeout,
                 "batch_size": stage.pacing.batch_size,
                 "delay_s": stage.pacing.delay,
                 "max_in_flight": stage.cap and stage.cap.events,

@@ -95,6 +95,7 @@ def _stage_head(stage: Stage) -> dict[str, Any]:
         "grouped": stage.grouped,
         "members": stage.members,
         "cap": stage.cap and list(stage.cap),
+        "queue_timeout": stage.queue_timeout,
     }
 
 

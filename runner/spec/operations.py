@@ -84,6 +84,7 @@ def build_operation(
         at=at,
         throttle=throttle,
         cap=cap,
+        queue_timeout=_queue_timeout(checked, use, entry),
     )
     problems += _of_events(operation, origins)
     places = {key: _place(checked, path, use, key) for key in ("batch_size", "delay")}
@@ -253,6 +254,14 @@ def _least_delay(entry: CatalogEntry, size: int, delay: float) -> tuple[float, s
             why = f"{pace} in {per} against a throttle of {limit:,}"
             return needed, f"{why}: the delay is raised to {{least}}"
     return entry.min_delay, "the delay is raised to {least}, the least its catalog allows"
+
+
+def _queue_timeout(checked: PlanDocument, use: Data, entry: CatalogEntry) -> float | None:
+    """The entry's own, else the plan's, else the catalog's; None: nobody says."""
+    for said in (use, checked.value, entry.spec):
+        if "queue_timeout" in said:
+            return parse_duration(said["queue_timeout"])
+    return None
 
 
 # The most events without an outcome, by what the work leans on.

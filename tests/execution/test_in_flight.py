@@ -5,6 +5,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import formatdate
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -33,12 +35,17 @@ from tests.support import (
 )
 
 
+def iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat()
+
+
 @dataclass
 class Workers(Timed):
     """So many workers, each of which is at one job for so long; the others are queued."""
 
     workers: int = 8
     takes: float = 0.5
+    ahead: float = 0.0  # its clock, in seconds
     most_out: int = 0
     _free: list[float] = field(default_factory=list)  # when each worker is
     _ends: dict[str, float] = field(default_factory=dict)  # of jobs
@@ -50,7 +57,7 @@ class Workers(Timed):
             begins = max(self.clock.now, heapq.heappop(self._free))
             self._ends[run["run_id"]] = begins + self.takes
             heapq.heappush(self._free, begins + self.takes)
-            run |= {"status": "Scheduled", "ended_at": None}
+            run |= {"status": "Scheduled", "ended_at": None, "run_started_at": iso(self.clock.now)}
         out = sum(end > self.clock.now for end in self._ends.values())
         self.most_out = max(self.most_out, out)
 
@@ -60,8 +67,10 @@ class Workers(Timed):
             if self.clock.now >= end:
                 run |= {"status": "Completed", "ended_at": "2026-01-01T00:00:00Z"}
             elif self.clock.now >= end - self.takes:
-                run |= {"status": "Running"}
-        return await super().handle(request)
+                run |= {"status": "Running", "run_started_at": iso(end - self.takes + self.ahead)}
+        answer = await super().handle(request)
+        answer.headers["date"] = formatdate(self.clock.now + self.ahead, usegmt=True)
+        return answer
 
 
 @dataclass
@@ -173,6 +182,48 @@ def test_an_operator_raises_and_lowers_it_while_it_is_waited_for(tmp_path: Path)
     sent = len(made.server.received)
     made.drive(45)
     assert len(made.server.received) == sent + 1, "only once all others had ended"
+
+
+@pytest.mark.parametrize("ahead", [0.0, 3600.0, -3600.0])
+def test_jobs_that_queue_behind_others_do_not_time_out(tmp_path: Path, ahead: float) -> None:
+    """The time of a job counts from its start, by the server's own clock, however it goes."""
+    body = repos(200) + "operations: [{use: sync, timeout: 5s}]\nbatch_size: 200\n"
+    made = world(tmp_path, body)
+    assert isinstance(made.server, Workers)
+    made.server.ahead = ahead
+    assert made.drive()[0].how == "complete"
+    totals = made.journal.totals()
+    assert (totals.completed, totals.timed_out) == (200, 0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "took", "message"),
+    [
+        ("timeout: 5s", 5, "its job has not ended after 5s"),
+        ("timeout: 1h, queue_timeout: 20m", 1200, "its job has not started after 20m"),
+    ],
+)
+def test_a_job_has_a_time_to_start_and_a_time_to_end(
+    tmp_path: Path, keys: str, took: float, message: str
+) -> None:
+    body = f"{repos(2)}operations: [{{use: sync, {keys}}}]\non_failure: continue\n"
+    made = world(tmp_path, body, workers=1, takes=1e6)
+    made.drive(2 * took)
+    failures = {failure.item: failure.message for failure in made.journal.failures()}
+    late = "o/r1" if "queue" in keys else "o/r0"
+    assert failures == {late: message}
+    assert made.journal.totals().timed_out == 1
+
+
+def test_the_wait_says_what_has_not_started(tmp_path: Path) -> None:
+    made = world(tmp_path, repos(1) + "operations: [sync]\n", workers=1)
+    assert isinstance(made.server, Workers)
+    made.server._free = [made.clock.now + 1e6]  # at somebody else's job
+    made.drive(720)
+    assert isinstance(made.observer, Recorder)
+    waits = [progress.waiting for progress in made.observer.progresses if progress.waiting]
+    said = words.waiting(waits[-1], made.clock.now)
+    assert said.startswith("for its jobs to end: o/r0 not started for 12m, times out in 23h48m")
 
 
 @pytest.mark.parametrize(

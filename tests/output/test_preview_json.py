@@ -88,6 +88,7 @@ def test_the_whole_plan_is_as_promised(plan: ExecutionPlan) -> None:
         "for_each": "repo",
         "wait": "completed",
         "timeout_s": 900.0,
+        "queue_timeout_s": 86400.0,
         "batch_size": 2,
         "delay_s": 5.0,
         "events": 3,

@@ -8,6 +8,7 @@ from typing import Any
 
 from runner.adapters.http import parsed
 from runner.errors import TargetError
+from runner.spec.units import parse_time
 
 _ALPHABET = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's
 _ID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
@@ -30,6 +31,14 @@ def are_ids(values: Sequence[Any]) -> bool:
     return (
         form and {one[0] for one in values} <= set("01234567") and len(set(values)) == len(values)
     )
+
+
+def moment_of(written: object) -> float | None:
+    """A time in ISO 8601, in seconds since 1970; None for anything else."""
+    try:
+        return parse_time(written).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def json_of(body: bytes) -> Any:

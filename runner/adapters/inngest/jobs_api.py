@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from itertools import count
 from typing import Any
 from urllib.parse import quote
@@ -13,7 +15,15 @@ import httpx
 
 from runner.adapters.http import Answer, Client
 from runner.adapters.http_faults import Unanswered
-from runner.adapters.inngest.answers import are_ids, is_id, json_of, no_ids, not_inngests, words
+from runner.adapters.inngest.answers import (
+    are_ids,
+    is_id,
+    json_of,
+    moment_of,
+    no_ids,
+    not_inngests,
+    words,
+)
 from runner.adapters.inngest.functions import functions
 from runner.adapters.inngest.http import Retry, request
 from runner.adapters.inngest.output import MESSAGE_LENGTH, message_of
@@ -50,8 +60,9 @@ class HttpJobsApi:
             self.retry.note(f"{self.target.name} knows no /v1/events (404): is its REST API there?")
 
     async def jobs(self, internal_id: str) -> list[Job]:
-        _, runs = await self._ask(internal_id)
-        return [self._job(run) for run in runs]
+        response, runs = await self._ask(internal_id)
+        now = _date_of(response)
+        return [self._job(run, now) for run in runs]
 
     async def functions(self) -> Sequence[Function] | None:
         return await functions(self._keyed)
@@ -176,12 +187,15 @@ class HttpJobsApi:
             raise Unanswered(says, maybe_taken=False)
         raise TargetError(f"asking {self.target.name} for jobs: {says}")
 
-    def _job(self, run: dict[str, Any]) -> Job:
+    def _job(self, run: dict[str, Any], now: float) -> Job:
         job_id, status = str(run["run_id"]), words(run.get("status")) or "Unknown"
         original = run.get("original_run_id")
         # The status turns terminal up to 160 ms before the output and `ended_at` appear; a server
         # that has no such key is taken at its status.
         ended = status.lower() in ENDED and bool(run.get("ended_at", True))
+        # Of one that has not started, `run_started_at` is when it was queued (protocol page, 7).
+        queued = status.lower() == "scheduled"
+        began = None if queued else moment_of(run.get("run_started_at"))
         return Job(
             id=job_id,
             function=words(run.get("function_id"), _NAME),
@@ -191,6 +205,7 @@ class HttpJobsApi:
             url=self.target.job_url(job_id),
             original=original if is_id(original) else None,
             batch=is_id(run.get("batch_id")),
+            ran=None if began is None else max(0.0, now - began),
         )
 
     def _reason(self, error: object) -> str:
@@ -198,3 +213,10 @@ class HttpJobsApi:
 
     def _message(self, run: dict[str, Any]) -> str | None:
         return message_of(run.get("output"), self.target)
+
+
+def _date_of(response: httpx.Response) -> float:
+    """The server's time, to the second; one that does not tell it is taken to have ours."""
+    with suppress(KeyError, ValueError, OverflowError):
+        return parsedate_to_datetime(response.headers["date"]).timestamp()
+    return time.time()

@@ -10,7 +10,15 @@ from itertools import count
 from typing import Any
 
 from runner.adapters.http import Answer, AnswerTooLarge
-from runner.adapters.inngest.answers import are_ids, is_id, json_of, no_ids, not_inngests, words
+from runner.adapters.inngest.answers import (
+    are_ids,
+    is_id,
+    json_of,
+    moment_of,
+    no_ids,
+    not_inngests,
+    words,
+)
 from runner.adapters.inngest.output import message_of
 from runner.adapters.inngest.target import Target
 from runner.execution.ports import Listed, ListsTooLong
@@ -89,8 +97,9 @@ class RunLists:
             page = await self._fitting(
                 {**params, **({"cursor": cursor} if cursor else {})}, read_on
             )
+            fetched_at = _fetched_at(page, time.time())
             for run in page.get("data") or ():
-                found += self._listed(run)
+                found += self._listed(run, fetched_at)
             paging = page["page"]
             following = paging.get("cursor") if paging.get("hasMore") else None
             if not following or following == cursor:
@@ -125,7 +134,7 @@ class RunLists:
             raise _NoLists
         return answer
 
-    def _listed(self, run: dict[str, Any]) -> list[Listed]:
+    def _listed(self, run: dict[str, Any], fetched_at: float) -> list[Listed]:
         status = _STATUSES.get(str(run.get("status")))
         trigger, function = run.get("trigger") or {}, run.get("function") or {}
         if status is None or not isinstance(trigger, dict) or not isinstance(function, dict):
@@ -138,6 +147,7 @@ class RunLists:
             return []  # it was skipped, or overflowed: an answer about its event says which
         job_id = str(run["id"])
         failed = ended and status != "Completed"
+        began = None if status == "Scheduled" else moment_of(run.get("startedAt"))
         job = Job(
             id=job_id,
             function=words(function.get("id"), _NAME),
@@ -146,6 +156,7 @@ class RunLists:
             message=message_of(run.get("output"), self.target) if failed else None,
             url=self.target.job_url(job_id),
             batch=bool(trigger.get("isBatch")),
+            ran=None if began is None else max(0.0, fetched_at - began),
         )
         return [Listed(str(event), job) for event in events]
 
@@ -168,10 +179,9 @@ def _only(of: Sequence[Function] | None) -> Mapping[str, Any]:
 
 def _fetched_at(page: Mapping[str, Any], otherwise: float) -> float:
     """The server's time; a page that does not tell it is taken to have ours."""
-    try:
-        return datetime.fromisoformat(page["metadata"]["fetchedAt"]).timestamp()
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return otherwise
+    metadata = page.get("metadata")
+    at = moment_of(metadata.get("fetchedAt")) if isinstance(metadata, dict) else None
+    return otherwise if at is None else at
 
 
 def _objects(found: Any) -> bool:
