@@ -238,6 +238,16 @@ def test_init_writes_a_plan_that_is_valid_and_overwrites_nothing(backfill: Backf
     assert Path("first.yaml").read_text(encoding="utf-8") == text
 
 
+def test_init_for_items_writes_a_plan_that_runs_with_its_worker(backfill: Backfill) -> None:
+    assert backfill("init", "first.yaml", "--for", "users").status == 0
+    assert backfill("validate", "first.yaml", "--strict").status == 0
+    done = backfill("run", "first.yaml", "--yes", "--format", "json")
+    assert json.loads(done.out)["totals"]["completed"] == 2
+    assert backfill("init", "second.yaml", "--for", "users").status == 2
+    assert not Path("second.yaml").exists()
+    assert backfill("init", "third.yaml", "--for", "repos").status == 2
+
+
 @pytest.mark.parametrize("name", ["plan", "catalog", "execution-plan"])
 def test_published_schemas_are_valid_and_explain_every_key(backfill: Backfill, name: str) -> None:
     schema = json.loads(backfill("schema", name).out)
