@@ -25,7 +25,7 @@ from runner.adapters.journal.store import Store
 from runner.adapters.journal.writer import JournalWriter
 from runner.execution.context import RunContext
 from runner.execution.ports import Chunk, Guard
-from runner.model import ExecutionPlan, Observer, Patience, RunHead, StageRecord
+from runner.model import ExecutionPlan, Observer, RunHead, StageRecord
 from runner.planning.build import build_execution_plan
 from runner.spec.load import load_plan
 
@@ -271,7 +271,7 @@ async def connect(
     async def sleep(seconds: float) -> None:
         await clock.sleep(seconds, stop)
 
-    retry = Retry(sleep, random, observer.note, patience=Patience(begun=True))
+    retry = Retry(sleep, random, observer.note)
     async with open_client(httpx.MockTransport(server.handle)) as client:
         yield RunContext(
             events=HttpEventApi(client, target, retry),
