@@ -170,7 +170,16 @@ class _Run:
         if self.follower is None:
             self._settle_sent()
         elif not self.gate.cancelled:
-            await self.follower.settled()
+            for stage in self.plan.stages:
+                await self._followed(self.follower, stage.number)
+
+    async def _followed(self, follower: Follower, stage: int) -> None:
+        """Of a stage that is done when it is sent, jobs may go on: what is waited for is told."""
+        if self.context.stop.is_set() or not follower.out(stage):
+            return
+        self.tracker.waiting(stage, Waiting("for its jobs to end", "jobs"))
+        await follower.settled(stage)
+        self.tracker.waiting(stage, None)
 
     def _settle_sent(self) -> None:
         """Where nothing is followed, what is done when sent has completed, and no more is known."""

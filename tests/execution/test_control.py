@@ -259,7 +259,8 @@ def test_only_trouble_is_called_slowed_down(tmp_path: Path) -> None:
     journal = start_journal(store, plan)
     store.set_pace("RUN1", delay=2.0)
     carry_out(server, plan, journal, observer=observer)
-    waits = [one.waiting.reason for one in observer.progresses if one.waiting]
+    pauses = [one.waiting for one in observer.progresses if one.waiting]
+    waits = [wait.reason for wait in pauses if wait.kind == "pace"]
     assert waits[0] == "4s between batches (slowed down)"
     assert waits[-1] == "2s between batches"
 

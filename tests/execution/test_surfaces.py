@@ -30,7 +30,7 @@ from runner.output.run import (
 from runner.output.summary import summary_json, write_summary_text
 from tests.depth import depth
 from tests.execution.test_pacing import DRAIN, World
-from tests.support import CATALOG, close_stores, make_plan, new_store
+from tests.support import CATALOG, Recorder, close_stores, make_plan, new_store
 
 FATES = ("completed", "failed", "cancelled", "no_job", "rejected")
 HEAD = "operations: [%s]\non_failure: continue\nbatch_size: %d\ndelay: 10s\n"
@@ -180,3 +180,14 @@ def _counted_in(text: str) -> dict[str, int]:
         name: sum(_number(one) for one in re.findall(rf"([\d,]+) {word}\b", text))
         for name, word in words.OUTCOMES.items()
     }
+
+
+def test_of_a_stage_that_is_done_when_sent_the_last_wait_has_its_reason(tmp_path: Path) -> None:
+    body = "repos: [o/r0, o/r1]\noperations: [{use: sync, wait: sent}]\n"
+    made = World(tmp_path, make_plan(tmp_path, body))
+    made.server.slow_jobs = {"o/r0"}
+    made.drive(60)
+    assert isinstance(made.observer, Recorder)
+    told = [one.waiting for one in made.observer.progresses if one.waiting]
+    assert told
+    assert (told[-1].reason, told[-1].item) == ("for its jobs to end", "o/r0"), "the one that hangs"
