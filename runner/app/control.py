@@ -33,6 +33,24 @@ def pause(session: Session, run: str) -> RunState:
     return state
 
 
+def hold(session: Session, target: str, reason: str, seconds: float | None = None) -> str:
+    """Send nothing to a target, by whatever run of this state, for so long or until `let_go`; the
+    target's name."""
+    if not reason.strip():
+        raise UsageError("--reason is empty", hint="say why: it is shown with every run that waits")
+    found = session.target(target)
+    session.store.hold(found.address, found.name, reason, seconds)
+    return found.name
+
+
+def let_go(session: Session, target: str) -> str:
+    """Runs may send to the target again; its name. Raises `UsageError` where it is not held."""
+    found = session.target(target)
+    if not session.store.let_go(found.address):
+        raise UsageError(f"{found.name} is not held", hint="--state names another state")
+    return found.name
+
+
 def tune(
     session: Session,
     run: str,

@@ -187,6 +187,13 @@ changed_option: Callable[[Any], Any] = click.option(
     help="Only plans that have changed, in a file that they are made of, since this branch has "
     "left the git revision.",
 )
+held_target_option = click.option(
+    "--target",
+    "-t",
+    metavar="TARGET",
+    shell_complete=complete_target,
+    help="Instead of RUN: all runs that send to this target.",
+)
 target_option = click.option(
     "--target",
     "-t",

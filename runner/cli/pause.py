@@ -6,23 +6,48 @@ import click
 
 from runner.app.session import Session
 from runner.cli.completion import complete_run
-from runner.cli.options import pass_session, state_option
+from runner.cli.options import held_target_option, pass_session, read_duration, state_option
+from runner.errors import UsageError
 
 
 @click.command(
     "pause",
-    epilog="\b\nExamples:\n  backfill pause latest\n  backfill resume latest    (goes on)",
+    epilog="\b\nExamples:\n  backfill pause latest\n  backfill resume latest    (goes on)"
+    '\n  backfill pause --target cloud --reason "incident 42" --for 4h',
 )
-@click.argument("run", shell_complete=complete_run)
+@click.argument("run", required=False, shell_complete=complete_run)
 @state_option
+@held_target_option
+@click.option("--reason", metavar="TEXT", help="Why the target is held.")
+@click.option(
+    "--for",
+    "seconds",
+    callback=read_duration,
+    metavar="DURATION",
+    help="For how long it is held.  [default: until `backfill resume --target`]",
+)
 @pass_session
-def pause_command(session: Session, run: str) -> int:
+def pause_command(
+    session: Session, run: str | None, target: str | None, reason: str | None, seconds: float | None
+) -> int:
     """Hold RUN, from whatever terminal or machine: nothing is sent after the request in flight.
 
-    Jobs that were started go on and are followed; `backfill resume` lets the run go on.
+    With --target every run of this state to that target is held, also those that begin meanwhile.
+    Jobs that were started go on and are followed; `backfill resume` lets the run, or the target, go
+    on.
     """
-    from runner.app.control import pause
+    from runner.app.control import hold, pause
 
+    if target is not None:
+        if run is not None or reason is None:
+            raise UsageError("--target stands without RUN and with --reason")
+        name = hold(session, target, reason, seconds)
+        click.echo(f"{name} is held: {reason}; `backfill resume --target {target}` lets it go on")
+        return 0
+    if reason is not None or seconds is not None:
+        raise UsageError("--reason and --for are for --target")
+    if run is None:
+        raise UsageError("which run? its id, the beginning of it, or `latest`; or --target")
     state = pause(session, run)
     run_id, submission = state.record.id, state.submission
     when = f"is paused after the request in flight ({state.holder})"

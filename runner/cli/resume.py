@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import click
+from click.core import ParameterSource
 
 from runner.app.session import Session
 from runner.cli.completion import complete_run
 from runner.cli.main import status_of
 from runner.cli.options import (
     format_option,
+    held_target_option,
     pass_session,
     read_duration,
     refuse_detached,
@@ -18,6 +20,7 @@ from runner.cli.options import (
     yes_option,
 )
 from runner.cli.printing import outcome_decides, print_json
+from runner.errors import UsageError
 from runner.execution.context import RunOptions
 from runner.output.summary import submitted_json
 
@@ -25,10 +28,12 @@ from runner.output.summary import submitted_json
 @click.command(
     "resume",
     epilog="\b\nExamples:\n  backfill resume latest\n  backfill resume 01KB3Q"
+    "\n  backfill resume --target cloud    (after `backfill pause --target`)"
     "\n  backfill resume latest --from-journal    (whatever the plan file says by now)",
 )
-@click.argument("run", shell_complete=complete_run)
+@click.argument("run", required=False, shell_complete=complete_run)
 @state_option
+@held_target_option
 @yes_option
 @click.option(
     "--from-journal",
@@ -64,7 +69,8 @@ from runner.output.summary import submitted_json
 @pass_session
 def resume_command(
     session: Session,
-    run: str,
+    run: str | None,
+    target: str | None,
     form: str,
     *,
     from_journal: bool,
@@ -76,10 +82,17 @@ def resume_command(
     What was sent is not sent again; a request whose answer was lost is made again with the same
     ids, which the server takes once. What was sent must still be what the plan begins with; limits
     that the plan file has raised since are taken over. A run that is paused, in whatever terminal,
-    goes on there.
+    goes on there. With --target, the runs to a target that was held with `backfill pause --target`.
     """
+    from runner.app.control import let_go
     from runner.app.run import resubmit, resume
 
+    if target is not None:
+        _refuse_others()
+        click.echo(f"{let_go(session, target)} is held no longer: its runs go on")
+        return 0
+    if run is None:
+        raise UsageError("which run? its id, the beginning of it, or `latest`; or --target")
     if not detach:
         summary = resume(session, run, options, from_journal=from_journal)
         return status_of(summary) if summary else 0
@@ -95,3 +108,13 @@ def resume_command(
             f"to follow it: backfill status {submitted.run_id} --watch"
         )
     return 0
+
+
+def _refuse_others() -> None:
+    """With --target nothing else has an effect."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if given and name not in ("target", "state"):
+            raise UsageError(f"--target stands alone, without {parameter.opts[-1]}")

@@ -49,8 +49,8 @@ class Gate:
             if self.control.wanted == "cancel":
                 self.cancelled = True
                 return False
-            hold = Hold("paused by an operator", _ASK_AGAIN)
-            if self.control.wanted != "pause":
+            hold = Hold(self.control.hold or "paused by an operator", _ASK_AGAIN)
+            if self.control.wanted != "pause" and not self.control.hold:
                 found = await self._held() if batch or held else None
                 if found is None:
                     if held:

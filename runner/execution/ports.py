@@ -226,12 +226,14 @@ class Unsettled(NamedTuple):
 
 
 class Control(NamedTuple):
-    """What operators have requested, from whatever terminal; None where they have not."""
+    """What operators have requested, from whatever terminal; None where they have not. `hold`: why
+    nothing is sent to the run's target."""
 
     wanted: Literal["pause", "cancel"] | None = None
     batch_size: int | None = None
     delay: float | None = None
     max_in_flight: int | None = None
+    hold: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

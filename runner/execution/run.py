@@ -132,6 +132,11 @@ class _Run:
             yield
 
     async def send_unanswered(self) -> None:
+        """What was under way when the run was left, once its target is not held."""
+        if self.plan.stages and self.journal.control().hold:
+            first = self.plan.stages[0]
+            if not await self.gate.opened(first.number, self.pacer.of(first), batch=False):
+                return
         async for sent in recover(
             self.plan, self.sender, self.context.jobs, self.context.options.unanswered
         ):

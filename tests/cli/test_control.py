@@ -185,6 +185,44 @@ def test_a_tuned_run_takes_the_new_pace_from_its_next_batch_on(
     assert "batches of 50, 0s apart: tuned by an operator" in err or "tuned by an operator" in err
 
 
+def test_a_target_is_held_for_every_run_with_the_reason_until_it_is_let_go(
+    backfill: Backfill, start: Start, tmp_path: Path
+) -> None:
+    jobs = Jobs()
+    with served(create_app({"app/fire": jobs})) as url:
+        held = backfill("pause", "--target", url, "--reason", "incident 42", "--for", "4h")
+        assert (held.status, "is held: incident 42" in held.out) == (0, True)
+        process = start(*_run(write_plan(tmp_path, repos(3) + SLOWLY), url))
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "is held: incident 42" in line:
+                break
+        assert jobs.items == []
+        assert backfill("resume", "--target", url).status == 0
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert len(jobs.items) == 3
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("pause",),
+        ("pause", "--target", "dev"),
+        ("pause", "latest", "--target", "dev", "--reason", "x"),
+        ("pause", "--target", "dev", "--reason", " "),
+        ("pause", "latest", "--reason", "x"),
+        ("resume",),
+        ("resume", "--target", "dev"),
+        ("resume", "--target", "dev", "--from-journal"),
+    ],
+)
+def test_a_hold_that_says_too_little_or_too_much_is_a_usage_error(
+    backfill: Backfill, arguments: tuple[str, ...]
+) -> None:
+    assert backfill(*arguments).status == 2
+
+
 def test_a_cap_that_would_count_nothing_is_refused(backfill: Backfill, tmp_path: Path) -> None:
     """Nothing that is accepted is without effect."""
     with served(create_app({"app/fire": Jobs(), "app/sync": Jobs()})) as url:

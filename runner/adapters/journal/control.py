@@ -48,6 +48,27 @@ def set_pace(
     )
 
 
+def hold(
+    connection: Connection, address: str, target: str, reason: str, seconds: float | None
+) -> None:
+    """Nothing is sent there, for so long or until it is taken back; a later hold goes over it."""
+    connection.change(
+        """INSERT INTO holds (address, target, reason, until)
+        VALUES (:address, :target, :reason, {now} + :seconds)
+        ON CONFLICT (address) DO UPDATE SET target = excluded.target, reason = excluded.reason,
+        until = excluded.until""",
+        address=address,
+        target=target,
+        reason=reason,
+        seconds=seconds,
+    )
+
+
+def let_go(connection: Connection, address: str) -> bool:
+    """Whether it was held."""
+    return bool(connection.change("DELETE FROM holds WHERE address = :address", address=address))
+
+
 def syncs(connection: Connection) -> list[SyncRecord]:
     """The one that has looked last comes first."""
     found = connection.rows("SELECT * FROM syncs ORDER BY checked_at DESC")

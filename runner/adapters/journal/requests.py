@@ -13,11 +13,15 @@ from runner.execution.ports import Answer, Chunk, Control, Latest, Unanswered, U
 from runner.execution.seeds import internal_ids
 from runner.model import ENDED, UNDECIDED, Job, kind_of_failure
 
-CONTROL = "SELECT wanted, batch_size, delay, max_in_flight FROM runs WHERE id = :run"
+_HOLDS = """FROM holds WHERE holds.address = runs.address
+  AND (holds.until IS NULL OR holds.until > {now})"""
+CONTROL = f"""SELECT wanted, batch_size, delay, max_in_flight,
+(SELECT holds.target || ' is held: ' || holds.reason {_HOLDS}) AS hold FROM runs WHERE id = :run"""
 
-# One statement, as each costs a round trip to a server: it asks whether the lease is held and what
-# operators request is what was seen, and keeps the lease from being taken over until it is written.
-_BEGIN = """
+# One statement, as each costs a round trip to a server: it asks whether the lease is held, what
+# operators request is what was seen and the target is not held, and keeps the lease from being
+# taken over until it is written.
+_BEGIN = f"""
 INSERT INTO chunks
   (run_id, number, stage, batch, operation, event, first, last, seed, state, sent_at, base)
 SELECT :run, :number, :stage, :batch, :operation, :event, :first, :last, :seed, 'sending', :sent_at,
@@ -28,7 +32,8 @@ WHERE leases.name = :name AND leases.token = :token
   AND coalesce(runs.batch_size, -1) = :batch_size
   AND coalesce(runs.delay, -1) = :delay
   AND coalesce(runs.max_in_flight, -1) = :max_in_flight
-{lock}
+  AND NOT EXISTS (SELECT 1 {_HOLDS})
+{{lock}}
 """
 
 _ACCEPT = """

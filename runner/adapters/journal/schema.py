@@ -174,6 +174,14 @@ CREATE TABLE leases (
   workers BOOLEAN NOT NULL            -- the run is left to the workers
 );
 
+-- Targets to which nothing is sent, by whatever run.
+CREATE TABLE holds (
+  address TEXT PRIMARY KEY,           -- see Target.address
+  target TEXT NOT NULL,               -- as it is shown
+  reason TEXT NOT NULL,
+  until DOUBLE PRECISION              -- missing: until it is taken back
+);
+
 -- Git branches whose plans are applied as they come: see runner.model.SyncRecord.
 CREATE TABLE syncs (
   id TEXT PRIMARY KEY,

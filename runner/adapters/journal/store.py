@@ -345,6 +345,16 @@ class Store(StateReader):
         with self._database.write() as connection:
             control.set_pace(connection, run_id, batch_size, delay, max_in_flight)
 
+    def hold(self, address: str, target: str, reason: str, seconds: float | None) -> None:
+        """Nothing is sent to the address after the requests in flight, by whatever run."""
+        with self._database.write() as connection:
+            control.hold(connection, address, target, reason, seconds)
+
+    def let_go(self, address: str) -> bool:
+        """Runs may send there again; whether they might not before."""
+        with self._database.write() as connection:
+            return control.let_go(connection, address)
+
     def keep_sync(self, record: SyncRecord) -> None:
         with self._database.write() as connection:
             control.keep_sync(connection, record)
