@@ -32,15 +32,18 @@ def check_effect(
     texts = list(_expressions(checked, catalog))
     used = _read_of_items(checked, catalog, texts)
     found: dict[tuple[str, str], tuple[Problem, int]] = {}
-    for name, items in collections.items():
+    for name, items in collections.items() if used is not None else ():
         kind = items.kind.called
-        known = _ALWAYS | (_OF_REPOSITORIES if name == "repo" else _NAMING)
-        for part, index in _written(items, checked.document.path):
-            for key in part[index]:
-                if key not in known and used is not None and key not in used:
-                    first = _unread(part.place(index, (key,)), key, kind)
-                    before, count = found.get((name, key), (first, 0))
-                    found[name, key] = before, count + 1
+        read = _ALWAYS | (_OF_REPOSITORIES if name == "repo" else _NAMING) | (used or set())
+        for part in _written(items, checked.document.path):
+            for index, row in enumerate(part.rows):
+                if row.keys() <= read:  # most are, and there may be many
+                    continue
+                for key in row:
+                    if key not in read:
+                        first = _unread(part.place(index, (key,)), key, kind)
+                        before, count = found.get((name, key), (first, 0))
+                        found[name, key] = before, count + 1
     yield from (counted(problem, count - 1) for problem, count in found.values())
     yield from _variables(checked, catalog, texts)
     yield from _default_workspace(checked)
@@ -75,12 +78,12 @@ def _unread(place: Problem, key: str, kind: str) -> Problem:
     return replace(place, message=message, hint=hint, severity="warning", rule="unused-attribute")
 
 
-def _written(items: Collection, plan: str) -> Iterator[tuple[DocumentRows, int]]:
+def _written(items: Collection, plan: str) -> Iterator[DocumentRows]:
     """The rows that are written in the plan itself."""
     rows = items.rows
     for part in rows.parts if isinstance(rows, Concatenated) else ():
         if isinstance(part, DocumentRows) and part.document.path == plan:
-            yield from ((part, index) for index in range(len(part)))
+            yield part
 
 
 def _expressions(checked: PlanDocument, catalog: Catalog) -> Iterator[str]:
@@ -175,12 +178,12 @@ def _default_workspace(checked: PlanDocument) -> Iterator[Problem]:
 
 def _variables(checked: PlanDocument, catalog: Catalog, texts: Sequence[str]) -> Iterator[Problem]:
     """A variable that no template and no query reads."""
-    read = _steps(texts, "vars")
-    if read is None:
+    read, variables = _steps(texts, "vars"), checked.value.get("vars", {})
+    if read is None or variables.keys() <= read:
         return
     for text in _queries(checked, catalog):
         read.update(parameters_of(text))
-    for name in checked.value.get("vars", {}):
+    for name in variables:
         if name not in read:
             message = f"nothing reads the variable {echo(name)}"
             near = did_you_mean(name, sorted(read))
