@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,9 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from runner.errors import UsageError
+from runner.spec.files import FileRefused, read_given
 
 SECONDS = 30.0  # of one call that asks this machine only
 
+# Files of a repository that git reads before it answers anything.
+_CONTROLS = (
+    *("HEAD", "config", "config.worktree", "packed-refs", "shallow", "commondir", "gitdir"),
+    *("index", "info/exclude", "info/attributes", "info/grafts", "objects/info/alternates"),
+)
+_LONGEST = 8192  # bytes of a path
 # Where CI has checked out what it is about, for a command that runs in another folder.
 _CHECKOUTS = ("GITHUB_WORKSPACE", "CI_PROJECT_DIR")
 
@@ -211,6 +219,7 @@ def repository_here(environ: Mapping[str, str]) -> Repository:
 
 def _opened(top: Path, environ: Mapping[str, str]) -> Repository:
     """git looks for itself once, since it then also asks whose the repository is."""
+    _refuse_odd(top / ".git")
     variables = variables_of(environ) | {"GIT_ALLOW_PROTOCOL": ""}
     options = configured((*OFF, *_OFFLINE))
     look = Git(("-C", str(top), *options), variables | {"GIT_CEILING_DIRECTORIES": str(top.parent)})
@@ -219,6 +228,37 @@ def _opened(top: Path, environ: Mapping[str, str]) -> Repository:
     asked = ("--show-object-format", "--is-shallow-repository", "--git-common-dir")
     algorithm, shallow, common = git("rev-parse", *asked).removesuffix("\n").split("\n", 2)
     return Repository(top, top / common, git, algorithm, shallow == "true")
+
+
+def _refuse_odd(place: Path) -> None:
+    """git would wait for ever for what a pipe holds. Raises `GitFailed`."""
+    folder = place
+    if not place.is_dir():  # of a further work tree, or of a submodule: it says where the folder is
+        folder = place.parent / _path_in(place).removeprefix("gitdir:").strip()
+    for name in _CONTROLS:
+        _refuse_no_file(folder / name)
+    if (folder / "commondir").exists():
+        common = folder / _path_in(folder / "commondir")
+        for name in _CONTROLS:
+            _refuse_no_file(common / name)
+
+
+def _path_in(file: Path) -> str:
+    """What a file says that holds a path; empty where git has words for it."""
+    _refuse_no_file(file)
+    try:
+        return read_given(file, limit=_LONGEST).decode(errors="surrogateescape").strip()
+    except FileRefused:
+        return ""
+
+
+def _refuse_no_file(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # what is not there, git itself has words for
+        return
+    if not stat.S_ISREG(mode):
+        raise GitFailed(f"{path} is no regular file", hint="is this a checkout that git has made?")
 
 
 def place_of(path: str | Path) -> Path:

@@ -361,6 +361,23 @@ def spoil(random: Random, git: Git, evil: Evil) -> None:
             continue  # an earlier one is in its way
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["HEAD", "config", "packed-refs", "shallow", "commondir", "index", "objects/info/alternates"],
+)
+def test_a_pipe_in_the_place_of_a_file_of_gits_own_is_refused_at_once(
+    git: Git, evil: Evil, command: InProcess, name: str
+) -> None:
+    place = git.folder / ".git" / name
+    place.parent.mkdir(exist_ok=True)
+    place.unlink(missing_ok=True)
+    os.mkfifo(place)
+    began = time.monotonic()
+    status, _, err = command(*COMMANDS[0])
+    assert time.monotonic() - began < 5
+    assert (status, f"{place} is no regular file" in err) == (2, True)
+
+
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_fuzz_whatever_a_git_folder_holds_ends_in_words_and_runs_nothing(
     git: Git, evil: Evil, command: InProcess, seed: int
