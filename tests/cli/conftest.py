@@ -87,14 +87,19 @@ def quickstart(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def served(app: ASGIApp, door: Door = Door(1 << 30)) -> Iterator[str]:  # noqa: B008 - frozen
+def served(
+    app: ASGIApp,
+    door: Door = Door(1 << 30),  # noqa: B008 - frozen
+    *,
+    dated: bool = True,
+) -> Iterator[str]:
     """`app` on a loopback port of its own, until the block ends; every body gets through, unless
-    the test is of the door."""
+    the test is of the door. `dated`: answers tell this machine's time."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()  # who connects before the server runs is not refused
         port = listener.getsockname()[1]
-        config = configured(app, door, log_level="critical", lifespan="off")
+        config = configured(app, door, log_level="critical", lifespan="off", date_header=dated)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()

@@ -10,11 +10,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runner.adapters.embedded.server import create_app
 from runner.adapters.inngest.target import resolve
@@ -61,7 +63,9 @@ class World:
         if not self.silent:
             handlers |= {"app/sync": self._job, "app/embed": self._job, "app/fire": self._job}
         app = create_app(handlers, clock=self.clock.time)
-        self.url = self.stack.enter_context(served(recorded(app, self._noted)))
+        self.url = self.stack.enter_context(
+            served(self._dated(recorded(app, self._noted)), dated=False)
+        )
         for name, value in {
             "INNGEST_BASE_URL": self.url,
             "INNGEST_SIGNING_KEY": SIGNING_KEY,
@@ -69,6 +73,20 @@ class World:
         }.items():
             self.monkeypatch.setenv(name, value)
         self.engine = Engine([], self.clock)
+
+    def _dated(self, app: ASGIApp) -> ASGIApp:
+        """Its answers tell the time of this world, by which jobs have started."""
+
+        async def dated(scope: Scope, receive: Receive, send: Send) -> None:
+            async def told(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    date = formatdate(self.clock.now, usegmt=True).encode()
+                    message["headers"] = [*message["headers"], (b"date", date)]
+                await send(message)
+
+            await app(scope, receive, told)
+
+        return dated
 
     def _asked(self, event: Mapping[str, Any]) -> None:
         self.engine.receive(event)
