@@ -24,7 +24,7 @@ from runner.adapters.git_files import (
 )
 from runner.errors import InvalidPlan, UsageError
 from runner.model import BackfillPlan, Json, Problem, Schedule
-from runner.spec.files import ENDINGS, FileRefused, read_plan, strange_name
+from runner.spec.files import ENDINGS, PROJECT, FileRefused, read_plan, strange_name
 
 if TYPE_CHECKING:
     from runner.app.session import Session
@@ -230,8 +230,6 @@ def scheduled_plans(session: Session, paths: Sequence[str]) -> list[tuple[Backfi
 
 def _may_be_a_plan(file: Path) -> tuple[bool, bytes | None]:
     """Also what was read of it to know that."""
-    from runner.spec.project import NAME as PROJECT
-
     if file.suffix not in SUFFIXES or file.name == PROJECT or file.name.endswith(ENDINGS):
         return False, None
     if file.is_dir():

@@ -9,7 +9,8 @@ from pathlib import PurePosixPath
 from runner.app.session import Session
 from runner.errors import InvalidPlan, UsageError
 from runner.model import ExecutionPlan, Json, Problem
-from runner.spec.project import NAME, Project, Rule, project_of
+from runner.spec.files import PROJECT
+from runner.spec.project import Project, Rule, project_of
 
 
 def judged(
@@ -82,7 +83,7 @@ def _project_then(session: Session, plan: str, revision: str) -> Project | None:
     with objects_of(repository) as objects:
         side = Commit(objects, commit, repository.top)
         for place in (folder, *folder.parents):
-            names = tuple(name for name in (*place.parts, NAME) if name not in ("", "."))
+            names = tuple(name for name in (*place.parts, PROJECT) if name not in ("", "."))
             steps = trail(side, names)
             raw = side.read(steps[-1][0], MAX_YAML) if steps and steps[-1][1] else None
             if raw is not None:
@@ -106,5 +107,5 @@ def read_policy(path: str) -> tuple[Rule, ...]:
 
 
 def _no_environment(rule: Rule) -> Problem:
-    hint = f"`environments:` in {NAME} names them"
+    hint = f"`environments:` in {PROJECT} names them"
     return replace(rule.place, message=f"there is no environment `{rule.requires}`", hint=hint)

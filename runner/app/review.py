@@ -19,8 +19,7 @@ from runner.errors import InvalidPlan, UsageError
 from runner.model import ExecutionPlan, Json, Problem, Selectors
 from runner.planning.compare import Difference, compare
 from runner.planning.review import Review, review
-from runner.spec.files import MAX_YAML
-from runner.spec.project import NAME as PROJECT
+from runner.spec.files import MAX_YAML, PROJECT
 
 _HALF = 0.5  # of a file that must be the same for it to be a renamed one
 

@@ -176,7 +176,8 @@ class Session:
 
     def project(self, plan: str) -> Project:
         """The project file that the plan belongs to; read once. Raises `InvalidPlan`."""
-        from runner.spec.project import Project, find_project, project_of
+        from runner.spec.files import find_project
+        from runner.spec.project import Project, project_of
 
         path = find_project(plan)
         if path not in self._projects:

@@ -82,7 +82,18 @@ operations:
     contract: {{type: object, required: [id]}}
 """
 _OWN_ROWS = "id,priority\n1001,high\n1002,\n"
+_PROJECT = """\
+# yaml-language-server: $schema=project.v1.schema.json
+# What the plans beside and below this file share. Keys and URLs are in the variables named here.
+apiVersion: backfill/v1
+kind: BackfillProject
+environments:                     # --env NAME, or BACKFILL_ENV
+  staging: {target: dev, database: STAGING_DATABASE_URL}
+  production: {target: cloud, database: PRODUCTION_DATABASE_URL}
+# policy: [{name: small, require: "totals.events <= 5000", message: split it}]
+"""
 _SCHEMA = "plan.v1.schema.json"
+_PROJECT_SCHEMA = "project.v1.schema.json"
 _CATALOG_SCHEMA = "catalog.v1.schema.json"
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
@@ -102,8 +113,10 @@ _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 def init_command(path: str, items: str | None) -> None:
     """Write a first plan to PATH, with the line that makes editors complete and explain its keys.
 
-    The schema and a small worker are written beside it. Nothing that exists is overwritten.
+    The schema and a small worker are written beside it, and a project file with environments,
+    where there is none. Nothing that exists is overwritten.
     """
+    from runner.spec.files import PROJECT, find_project
     from runner.spec.schema import schema_text
 
     plan = Path(path)
@@ -121,6 +134,10 @@ def init_command(path: str, items: str | None) -> None:
         write_file(schema, schema_text("plan.v1"), anew=True)
     with suppress(ExistsAlready):
         write_file(plan.with_name(f"{worker}.py"), _WORKER, anew=True)
+    if find_project(path) is None:
+        write_file(plan.with_name(PROJECT), _PROJECT, anew=True)
+        with suppress(ExistsAlready):
+            write_file(plan.with_name(_PROJECT_SCHEMA), schema_text("project.v1"), anew=True)
     shown = visible(str(plan))
     click.echo(f"wrote {shown} and {visible(str(schema))}; next: backfill plan {shown}")
 

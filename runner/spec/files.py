@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 ENDINGS = (".test.yaml", ".test.yml")  # of tests of plans
+PROJECT = "backfill.yaml"  # what the plans beside and below it share
 MAX_YAML = 64 * 1024 * 1024
 MAX_DATA = 128 * 1024 * 1024  # of a file of rows, and of a saved plan
 _MIB = 1024 * 1024
@@ -96,6 +97,20 @@ def repository_of(folder: Path) -> Path | None:
     """The nearest folder with a `.git`, this one or above it, as the path is written."""
     places = (folder, *folder.parents)
     return next((place for place in places if os.path.lexists(place / ".git")), None)
+
+
+def find_project(plan: str) -> Path | None:
+    """The nearest project file at or above the plan's folder; nothing above a repository belongs
+    to it."""
+    folder = Path(plan).resolve().parent
+    top = repository_of(folder)
+    for place in (folder, *folder.parents):
+        path = place / PROJECT
+        if path.exists() or path.is_symlink():
+            return path
+        if place == top:
+            break
+    return None
 
 
 def strange_name(path: str | Path) -> str | None:

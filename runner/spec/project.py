@@ -10,12 +10,10 @@ from typing import Literal
 from runner.errors import InvalidPlan, UsageError
 from runner.model import Json, Problem
 from runner.spec.document import Document, did_you_mean, ranked
-from runner.spec.files import FileRefused, read_plan, repository_of
+from runner.spec.files import PROJECT, FileRefused, find_project, read_plan
 from runner.spec.payload import ConditionTemplate, Origin, compile_when
 from runner.spec.schema import check
 from runner.spec.strict_yaml import parse
-
-NAME = "backfill.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +71,9 @@ class Project:
         hint = did_you_mean(name, self.environments)
         if not hint:
             known = ", ".join(self.environments)
-            hint = f"there are {known}" if known else f"`environments:` in {NAME} names them"
-        where = f"in {self.path}" if self.path else f"here: no {NAME} is found"
+            hint = f"there are {known}" if known else f"`environments:` in {PROJECT} names them"
+        where = f"in {self.path}" if self.path else f"here: no {PROJECT} is found"
         raise UsageError(f"there is no environment `{name}` {where}", hint=hint)
-
-
-def find_project(plan: str) -> Path | None:
-    """The nearest project file at or above the plan's folder; nothing above a repository belongs
-    to it."""
-    folder = Path(plan).resolve().parent
-    top = repository_of(folder)
-    for place in (folder, *folder.parents):
-        path = place / NAME
-        if path.exists() or path.is_symlink():
-            return path
-        if place == top:
-            break
-    return None
 
 
 def read_project(plan: str) -> Project:

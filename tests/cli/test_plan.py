@@ -232,6 +232,11 @@ def test_init_writes_a_plan_that_is_valid_and_overwrites_nothing(backfill: Backf
     assert text.startswith("# yaml-language-server: $schema=plan.v1.schema.json\n")
     assert json.loads(Path("plan.v1.schema.json").read_text("utf-8"))["title"] == "BackfillPlan"
     assert backfill("validate", "first.yaml", "--strict").status == 0
+    assert (
+        json.loads(Path("project.v1.schema.json").read_text("utf-8"))["title"] == "BackfillProject"
+    )
+    there = backfill("plan", "first.yaml", "--env", "production", "--format", "json").out
+    assert json.loads(there)["target"].startswith("production: cloud")
     again = backfill("init", "first.yaml")
     assert again.status == 2
     assert "exists already" in again.err
