@@ -102,7 +102,10 @@ def repository_of(folder: Path) -> Path | None:
 def find_project(plan: str) -> Path | None:
     """The nearest project file at or above the plan's folder; nothing above a repository belongs
     to it."""
-    folder = Path(plan).resolve().parent
+    try:
+        folder = Path(plan).resolve().parent
+    except (OSError, RuntimeError, ValueError):  # whoever reads the plan says why
+        return None
     top = repository_of(folder)
     for place in (folder, *folder.parents):
         path = place / PROJECT

@@ -65,7 +65,35 @@ SITES: dict[str, list[tuple[str, str]]] = {
             "      expect: {column: n, at_most: 0}\n",
         ),
     ],
-    "spec/questions.py:rows": [(USE, ROWS + "      item: HOLE\n")],
+    "spec/questions.py:item": [(USE, ROWS + "      item: HOLE\n")],
+    "spec/own.py:_naming": [
+        (
+            (
+                "catalog: catalog.yaml\ncollections:\n  users:\n    query: select 1\n    item: HOLE\n"
+                "operations: [sync]\n"
+            ),
+            SYNC.replace("for_each: repo", "for_each: users"),
+        ),
+    ],
+    "spec/own.py:_windows": [
+        (
+            (
+                "catalog: catalog.yaml\ncollections:\n  days:\n    dates:\n      from: HOLE\n"
+                "      to: '2026-01-03'\n      every: 1d\noperations: [sync]\n"
+            ),
+            SYNC.replace("for_each: repo", "for_each: days"),
+        ),
+    ],
+    "spec/catalog.py:advice": [
+        (USE, SYNC + "    warn:\n      w:\n        if: HOLE\n        message: m\n"),
+    ],
+    "spec/operations.py:_throttle": [
+        (USE, SYNC + "    throttle:\n      limit: 1\n      per: 1m\n      key: HOLE\n"),
+    ],
+    "spec/operations.py:_own_of_events": [
+        (USE, SYNC + "    id: HOLE\n"),
+        (USE, SYNC + "    at: HOLE\n"),
+    ],
     "spec/questions.py:expect": [
         (
             USE + "checks:\n  - name: c\n    query: select 1\n    expect:\n      column: n\n"
@@ -74,7 +102,8 @@ SITES: dict[str, list[tuple[str, str]]] = {
         ),
     ],
 }
-INNER = {"spec/payload.py", "spec/templates.py"}  # where those functions are written
+# Where those functions are written; rules of a project are held by tests of the policy.
+INNER = {"spec/payload.py", "spec/templates.py", "spec/project.py"}
 
 FAULTS = {
     "typo": "{{ vars.nothing }}",

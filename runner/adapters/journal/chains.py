@@ -1,8 +1,9 @@
 """A run and its retries: what has come of each unit of work, whichever attempt it took.
 
 A unit of work is known by the position of its first event in the first run. Each event that is
-another attempt at it, of a later round or of a retry, has that position in `origins`. The attempt
-that was sent last counts; where a stage has reached its goal, all its work is done.
+another attempt at it, of a later round or of a retry, has that position in `origins`. The last
+attempt counts: a retry's after those of its run, a later position after an earlier one (the clocks
+of their machines are not compared). Where a stage has reached its goal, all its work is done.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ _NEXT = "SELECT coalesce(max(last) + 1, 0) FROM chunks WHERE run_id = :run"
 class _Attempt(NamedTuple):
     """`outcome` is None while it is open: it goes on, or is still to be sent."""
 
-    sent_at: float
-    run: str
+    rank: float  # of its run in the family
     position: int
+    run: str
     unit: int
     outcome: Outcome | None
 
@@ -196,7 +197,7 @@ def _family(connection: Connection, run_id: str) -> _Family:
     for going_on in requests.unsettled(connection, root):
         if going_on.position in latest:  # a resumed run has taken it up again
             latest[going_on.position] = _Attempt(
-                inf, root, going_on.position, going_on.position, None
+                inf, going_on.position, root, going_on.position, None
             )
     head = load_head(connection.value("SELECT head FROM runs WHERE id = :run", run=root))
     return _Family(members, head, answers.reached(connection, root), latest, own)
@@ -205,27 +206,28 @@ def _family(connection: Connection, run_id: str) -> _Family:
 def _attempts(connection: Connection, members: Sequence[str]) -> Iterator[_Attempt]:
     """Those that failed, and those that are not the first: the others have completed or go on."""
     within, given = listed("member", members)
-    failed = f"""SELECT outcomes.run_id, outcomes.position, outcomes.outcome, chunks.sent_at,
-    origins.origin FROM {WITH_CHUNK}
+    ranks = {member: rank for rank, member in enumerate(members)}
+    failed = f"""SELECT outcomes.run_id, outcomes.position, outcomes.outcome, origins.origin
+    FROM {WITH_CHUNK}
     LEFT JOIN origins ON origins.run_id = outcomes.run_id AND origins.position = outcomes.position
     WHERE outcomes.run_id IN ({within}) AND {FAILED}"""
-    for run, position, outcome, at, origin in connection.rows(failed, **given):
-        yield _Attempt(at, run, position, position if origin is None else origin, outcome)
-    query = f"""SELECT origins.run_id, origins.position, origins.origin, outcomes.outcome,
-    chunks.sent_at FROM origins
+    for run, position, outcome, origin in connection.rows(failed, **given):
+        unit = position if origin is None else origin
+        yield _Attempt(ranks[run], position, run, unit, outcome)
+    query = f"""SELECT origins.run_id, origins.position, origins.origin, outcomes.outcome
+    FROM origins
     LEFT JOIN outcomes ON outcomes.run_id = origins.run_id AND outcomes.position = origins.position
-    LEFT JOIN chunks ON chunks.run_id = outcomes.run_id AND chunks.number = outcomes.chunk
     WHERE origins.run_id IN ({within})
       AND (outcomes.outcome IS NULL OR outcomes.outcome = 'completed')"""
     query_ended = f"SELECT id FROM runs WHERE id IN ({within}) AND status = 'cancelled'"
     never_sent = {
         run: connection.value(_NEXT, run=run) for run in connection.values(query_ended, **given)
     }
-    for run, position, origin, outcome, at in connection.rows(query, **given):
+    for run, position, origin, outcome in connection.rows(query, **given):
         if outcome:
-            yield _Attempt(at, run, position, origin, outcome)
+            yield _Attempt(ranks[run], position, run, origin, outcome)
         elif position < never_sent.get(run, inf):
-            yield _Attempt(inf, run, position, origin, None)
+            yield _Attempt(inf, position, run, origin, None)
 
 
 def _at_once(connection: Connection, root: str, family: _Family) -> int:
@@ -261,8 +263,11 @@ def _members(connection: Connection, run_id: str) -> list[str]:
 
 
 def _descendants(run_id: str, parents: Mapping[str, str | None]) -> Iterable[str]:
-    family = {run_id}
-    for id_, parent in parents.items():
-        if parent in family:
-            family.add(id_)
-            yield id_
+    """A retry comes after its run, whatever the clocks of their machines say."""
+    family, before = {run_id}, 0
+    while len(family) > before:
+        before = len(family)
+        for id_, parent in parents.items():
+            if parent in family and id_ not in family:
+                family.add(id_)
+                yield id_
