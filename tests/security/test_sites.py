@@ -69,8 +69,8 @@ SITES: dict[str, list[tuple[str, str]]] = {
     "spec/own.py:_naming": [
         (
             (
-                "catalog: catalog.yaml\ncollections:\n  users:\n    query: select 1\n    item: HOLE\n"
-                "operations: [sync]\n"
+                "catalog: catalog.yaml\ncollections:\n  users:\n    query: select 1\n"
+                "    item: HOLE\noperations: [sync]\n"
             ),
             SYNC.replace("for_each: repo", "for_each: users"),
         ),
