@@ -44,8 +44,6 @@ _IMPORTED = (
     "psycopg",
     "rich.live",
     "rich.table",
-    "sqlalchemy.dialects.postgresql.psycopg",
-    "sqlalchemy.dialects.sqlite",
     "statistics",
     "uvicorn.lifespan.off",
     "uvicorn.protocols.http.h11_impl",
