@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from runner.cli.main import ERROR_STATUS
@@ -159,7 +160,8 @@ class Sandbox:
         found = {}
         for place in sorted(self.folder.glob("behind.*")):
             if not (place / "status").exists():
-                os.kill(int((place / "pid").read_text()), signal.SIGTERM)
+                with suppress(ProcessLookupError):  # it has just ended by itself
+                    os.kill(int((place / "pid").read_text()), signal.SIGTERM)
             latest = time.monotonic() + 20
             while not (place / "status").exists():
                 assert time.monotonic() < latest, (place / "output").read_text()
