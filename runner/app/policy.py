@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from runner.app.session import Session
 from runner.errors import InvalidPlan, UsageError
@@ -56,9 +56,10 @@ def _rules(session: Session, plan: str) -> Sequence[Rule]:
     branch can switch off; else those of the working tree."""
     if session.policy is not None:
         return session.policy
-    since = session.reviewed_since
-    project = _project_then(session, plan, since) if since is not None else None
-    return (project or session.project(plan)).policy
+    since, folder = session.reviewed_since, str(Path(plan).resolve().parent)
+    if since is not None and folder not in session.projects_then:
+        session.projects_then[folder] = _project_then(session, plan, since)
+    return (session.projects_then.get(folder) or session.project(plan)).policy
 
 
 def _own(plan: ExecutionPlan) -> list[Rule]:

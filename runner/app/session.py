@@ -128,6 +128,7 @@ class Session:
         self._reader: StateReader | None = None
         self._databases: dict[object, Databases] = {}
         self._projects: dict[Path | None, Project] = {}
+        self.projects_then: dict[str, Project | None] = {}  # of `reviewed_since`, by their folder
 
     def __enter__(self) -> Self:
         return self

@@ -30,7 +30,7 @@ from runner.output.markdown import (
     with_more,
 )
 from runner.output.text import json_safe, shortened, visible
-from runner.planning.lines import line_of
+from runner.planning.lines import figures_of, line_of, totals_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -261,31 +261,13 @@ def verdicts_json(plan: ExecutionPlan) -> list[dict[str, object]]:
 
 
 def totals(plan: ExecutionPlan) -> dict[str, object]:
-    """Counts, and the expected duration in seconds, from the pacing alone."""
-    return {
-        "events": plan.events,
-        "batches": plan.batches,
-        "stages": len(plan.stages),
-        "duration_s": plan.duration,
-        **({"needs": plan.needs._asdict()} if any(plan.needs) else {}),
-    }
+    """With what the catalog declares that it costs."""
+    return {**totals_of(plan), **({"needs": plan.needs._asdict()} if any(plan.needs) else {})}
 
 
 def _stage(stage: Stage) -> dict[str, object]:
     return {
-        "number": stage.number,
-        "operation": stage.operation,
-        "event": stage.event,
-        "for_each": stage.for_each,
-        "wait": stage.wait,
-        "timeout_s": stage.timeout,
-        "queue_timeout_s": stage.queue_timeout,
-        "batch_size": stage.pacing.batch_size,
-        "delay_s": stage.pacing.delay,
-        **({"max_in_flight": stage.cap.events} if stage.cap else {}),
-        "events": stage.total,
-        "batches": stage.batches,
-        "duration_s": stage.duration,
+        **figures_of(stage),
         **({"operations": list(stage.operations)} if stage.members else {}),
         **({"jitter_s": stage.pacing.jitter} if stage.pacing.jitter else {}),
         **({"canary": stage.canary} if stage.canary else {}),

@@ -1,8 +1,8 @@
-"""Events as the lines of `plan --format jsonl`."""
+"""What documents, tests and rules say of a plan: its events, its stages, its totals."""
 
 from __future__ import annotations
 
-from runner.model import Data, Event, PlannedEvent, Stage
+from runner.model import Data, ExecutionPlan, PlannedEvent, Stage
 
 
 def shown_event(event: Event) -> Data:
@@ -22,4 +22,33 @@ def line_of(stage: Stage, planned: PlannedEvent) -> Data:
         "item": planned.item,
         **({} if seconds is None else {"at_s": seconds}),
         "event": shown_event(planned.event),
+    }
+
+
+def totals_of(plan: ExecutionPlan) -> Data:
+    """Counts, and the expected duration in seconds, from the pacing alone."""
+    return {
+        "events": plan.events,
+        "batches": plan.batches,
+        "stages": len(plan.stages),
+        "duration_s": plan.duration,
+    }
+
+
+def figures_of(stage: Stage) -> Data:
+    """What every stage has; `max_in_flight` where there is one. Times are in seconds."""
+    return {
+        "number": stage.number,
+        "operation": stage.operation,
+        "event": stage.event,
+        "for_each": stage.for_each,
+        "wait": stage.wait,
+        "timeout_s": stage.timeout,
+        "queue_timeout_s": stage.queue_timeout,
+        "batch_size": stage.pacing.batch_size,
+        "delay_s": stage.pacing.delay,
+        **({"max_in_flight": stage.cap.events} if stage.cap else {}),
+        "events": stage.total,
+        "batches": stage.batches,
+        "duration_s": stage.duration,
     }

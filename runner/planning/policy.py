@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from runner.errors import InvalidPlan
 from runner.model import Data, ExecutionPlan, Problem, Verdict, group_skipped
+from runner.planning.lines import figures_of, totals_of
 from runner.spec.document import ranked
 from runner.spec.project import Rule
 from runner.spec.rendering import TemplateError
@@ -53,27 +54,11 @@ def _context(plan: ExecutionPlan, target: str, environment: str) -> Data:
         "plan": {"name": plan.name, "metadata": plan.metadata},
         "target": target,
         "environment": environment,
-        "totals": {
-            "events": plan.events,
-            "batches": plan.batches,
-            "stages": len(plan.stages),
-            "duration_s": plan.duration,
-        },
+        "totals": totals_of(plan),
         "stages": [
             {
-                "number": stage.number,
-                "operation": stage.operation,
-                "event": stage.event,
-                "for_each": stage.for_each,
-                "wait": stage.wait,
-                "timeout_s": stage.timeout,
-                "queue_timeout_s": stage.queue_timeout,
-                "batch_size": stage.pacing.batch_size,
-                "delay_s": stage.pacing.delay,
+                **figures_of(stage),
                 "max_in_flight": stage.cap and stage.cap.events,
-                "events": stage.total,
-                "batches": stage.batches,
-                "duration_s": stage.duration,
                 "deferred": stage.deferred,
             }
             for stage in plan.stages
