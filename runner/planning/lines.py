@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runner.model import Data, ExecutionPlan, PlannedEvent, Stage
+from runner.model import Data, Event, ExecutionPlan, PlannedEvent, Stage
 
 
 def shown_event(event: Event) -> Data:
