@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command(
     "cancel",
-    epilog="\b\nExamples:\n  backfill cancel latest\n  backfill cancel latest --jobs",
+    epilog="\b\nExamples:\n  backfill cancel latest\n  backfill cancel latest:refresh --jobs",
 )
 @click.argument("run", shell_complete=complete_run)
 @state_option

@@ -25,17 +25,27 @@ def completion_command(shell: str) -> None:
     found = get_completion_class(shell)
     assert found is not None  # noqa: S101 - click has all three
     root = click.get_current_context().find_root().command
+    if shell == "bash":  # a word there ends at a colon, and `latest:NAME` and addresses have one
+        click.echo("COMP_WORDBREAKS=${COMP_WORDBREAKS//:}")
     click.echo(found(root, {}, "backfill", "_BACKFILL_COMPLETE").source())
 
 
 def complete_run(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """The latest runs of a state file on this machine; a completion reaches nothing else."""
+    """The latest runs of a state file on this machine, and the last one of each plan; a completion
+    reaches nothing else."""
+    from runner.adapters.journal.store import LATEST_OF
+
+    records = _records(context)
+    named = {record.id: record for record in records if record.id.startswith(incomplete.upper())}
+    for record in records:
+        name = f"{LATEST_OF}{record.plan}"
+        if name.startswith(incomplete):
+            named.setdefault(name, record)
     return [
-        CompletionItem(record.id, help=f"{record.plan} on {record.target}: {record.status}")
-        for record in _records(context)
-        if record.id.startswith(incomplete.upper())
+        CompletionItem(name, help=f"{record.plan} on {record.target}: {record.status}")
+        for name, record in named.items()
     ]
 
 

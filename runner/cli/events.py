@@ -25,7 +25,7 @@ _MESSAGE = 200
     "events",
     epilog="\b\nExamples:\n  backfill events latest --failed"
     "\n  backfill events 01M8 --operation embeddings --format csv > events.csv"
-    "\n  backfill events latest --item 'vercel/*' --format jsonl | jq .jobs",
+    "\n  backfill events latest:onboard --item 'vercel/*' --format jsonl | jq .jobs",
 )
 @click.argument("run", default="latest", shell_complete=complete_run)
 @state_option

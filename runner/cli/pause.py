@@ -47,7 +47,7 @@ def pause_command(
     if reason is not None or seconds is not None:
         raise UsageError("--reason and --for are for --target")
     if run is None:
-        raise UsageError("which run? its id, the beginning of it, or `latest`; or --target")
+        raise UsageError("which run? its id, `latest` or `latest:PLAN`; or --target")
     state = pause(session, run)
     run_id, submission = state.record.id, state.submission
     when = f"is paused after the request in flight ({state.holder})"

@@ -77,7 +77,7 @@ def resume_command(
     detach: bool,
     options: RunOptions,
 ) -> int:
-    """Go on with RUN (its id, the beginning of it, or `latest`) where it ended.
+    """Go on with RUN (its id, `latest`, or `latest:PLAN`) where it ended.
 
     What was sent is not sent again; a request whose answer was lost is made again with the same
     ids, which the server takes once. What was sent must still be what the plan begins with; limits
@@ -92,7 +92,7 @@ def resume_command(
         click.echo(f"{let_go(session, target)} is held no longer: its runs go on")
         return 0
     if run is None:
-        raise UsageError("which run? its id, the beginning of it, or `latest`; or --target")
+        raise UsageError("which run? its id, `latest` or `latest:PLAN`; or --target")
     if not detach:
         summary = resume(session, run, options, from_journal=from_journal)
         return status_of(summary) if summary else 0

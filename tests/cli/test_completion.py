@@ -36,8 +36,9 @@ def test_runs_operations_and_plans_are_completed_from_the_state(
     with served(create_app({"app/sync": Jobs()})) as url:
         plan = write_plan(tmp_path, repos(2) + "operations: [sync]\n")
         assert backfill("run", plan, "--target", url).status == 0
-    (run_id,) = complete(backfill, "backfill resume ")
-    assert len(run_id) == 26
+    run_id, last = complete(backfill, "backfill resume ")
+    assert (len(run_id), last) == (26, "latest:test")
+    assert complete(backfill, "backfill resume latest:t") == ["latest:test"]
     assert complete(backfill, f"backfill events {run_id[:5].lower()}") == [run_id]
     assert complete(backfill, "backfill events latest --operation s") == ["sync"]
     assert complete(backfill, "backfill runs --plan t") == ["test"]
@@ -52,5 +53,9 @@ def test_each_shell_gets_its_script(backfill: Backfill, shell: str) -> None:
 
 def test_bash_takes_its_script() -> None:
     command = f'set -e; eval "$({sys.executable} -m runner completion bash)"; complete -p backfill'
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-    assert "backfill" in done.stdout
+    command += '; echo "breaks:$COMP_WORDBREAKS"'
+    done = subprocess.run(["bash", "-ic", command], capture_output=True, text=True, check=False)
+    complete_, _, breaks = done.stdout.partition("breaks:")
+    assert "backfill" in complete_
+    assert breaks
+    assert ":" not in breaks, "`latest:NAME` is one word"

@@ -41,7 +41,9 @@ from runner.model import (
 )
 from runner.planning.ledger import PlanRun, inputs_digest
 from runner.planning.serialize import dump_head, load_head
+from runner.spec.document import did_you_mean
 
+LATEST_OF = "latest:"  # before a plan's name: its last run
 # Without `source`: the plan file's text is read where it is shown.
 _COLUMNS = (
     *("id", "plan", "path", "digest", "target", "address", "variables", "planned", "follow"),
@@ -92,23 +94,31 @@ class StateReader:
     def close(self) -> None:
         self._database.close()
 
-    def find(self, run_id: str) -> RunRecord:
-        """A run by its id, a unique beginning of it, or ``latest``; else a `UsageError`."""
-        return self.run_state(run_id).record
+    def find(self, run: str) -> RunRecord:
+        """A run by its id, a unique beginning of it, ``latest``, or ``latest:NAME``, the last one of
+        the plan of that name; else a `UsageError`."""
+        return self.run_state(run).record
 
-    def run_state(self, run_id: str) -> RunState:
+    def run_state(self, run: str) -> RunState:
         """The same, with who drives it, and how it is where it is left to the workers."""
-        beginning = "" if run_id == "latest" else run_id.upper()
-        query = f"""{_STATE} WHERE substr(runs.id, 1, :length) = :beginning
-        ORDER BY runs.started_at DESC LIMIT 2"""
+        if run == "latest":
+            which, where, value = "yet", "TRUE", ""
+        elif run.startswith(LATEST_OF):
+            value = run.removeprefix(LATEST_OF)
+            which, where = f"of the plan {value}", "runs.plan = :value"
+        else:
+            which, where, value = run, "substr(runs.id, 1, length(:value)) = :value", run.upper()
+        query = f"{_STATE} WHERE {where} ORDER BY runs.started_at DESC LIMIT 2"
         with self._database.read() as connection:
-            found = connection.rows(query, length=len(beginning), beginning=beginning)
+            found = connection.rows(query, value=value)
+            names = [] if found else connection.values("SELECT DISTINCT plan FROM runs")
         if not found:
+            near = did_you_mean(value, sorted(names)) if value else None
             hint = f"this state store is {self.where}; --state names another"
-            which = "yet" if run_id == "latest" else run_id
+            hint = near.replace("`", f"`{LATEST_OF}", 1) if near else hint
             raise UsageError(f"there is no run {which}", hint=hint)
-        if len(found) > 1 and run_id != "latest":
-            raise UsageError(f"more than one run begins with {run_id}", hint="give more of its id")
+        if len(found) > 1 and not run.startswith("latest"):
+            raise UsageError(f"more than one run begins with {run}", hint="give more of its id")
         return _state(found[0])
 
     def runs(

@@ -13,7 +13,7 @@ import pytest
 from runner.adapters.journal.store import Store
 from runner.errors import TargetError, UsageError
 from runner.model import Submission
-from tests.support import ORIGIN, change_leases, make_plan, new_store, repos, start_journal
+from tests.support import ORIGIN, change_leases, let_go, make_plan, new_store, repos, start_journal
 
 BODY = repos(1) + "operations: [sync]\n"
 
@@ -25,6 +25,20 @@ def test_a_run_is_found_by_its_beginning_and_as_the_latest(tmp_path: Path) -> No
     assert store.find("01a").id == "01AAA"
     assert store.find("latest").id == "01BBB"
     assert store.find("01BBB").digest == plan.digest
+
+
+def test_the_last_run_of_a_plan_is_found_by_the_plans_name(tmp_path: Path) -> None:
+    store, plan = new_store(tmp_path), make_plan(tmp_path, BODY)
+    for run, name in (("01A", "one"), ("01B", "one"), ("01C", "other")):
+        start_journal(store, replace(plan, name=name), run).end("completed")
+        let_go(store)
+    assert store.find("latest:one").id == "01B"
+    assert store.find("latest:other").id == "01C"
+    for mistyped in ("latest:otter", "otter", "latest:"):
+        with pytest.raises(UsageError, match="there is no run") as refused:
+            store.find(mistyped)
+        named = "did you mean `latest:other`?"
+        assert (named in (refused.value.hint or "")) == mistyped.endswith("otter")
 
 
 def test_an_unknown_or_ambiguous_run_is_a_usage_error(tmp_path: Path) -> None:
