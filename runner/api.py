@@ -91,8 +91,8 @@ class Session(base.Session):
             plan = session.plan("plans/refresh.yaml", target="dev")
             outcome = session.run(plan)
 
-    A run is named by its id, the beginning of one, `latest`, or `latest:NAME`, the last run of a plan. Times are in seconds; moments in
-    seconds since 1970. Every method raises `TargetError` where the state cannot be reached, and
+    A run is named by its id, the beginning of one, `latest`, or `latest:NAME`, the last run of a
+    plan. Times are in seconds; moments in seconds since 1970. Every method raises `TargetError` where the state cannot be reached, and
     `UsageError` for a run that is not there.
     """
 

@@ -40,9 +40,10 @@ def status_command(session: Session, run: str, form: str, *, watch: bool) -> int
     """Show where RUN stands: its stages, what it waits for, how long it will take, what failed;
     and how every `backfill sync` that writes to this state is.
 
-    RUN is an id, the beginning of one, `latest`, or `latest:NAME`, the last run of the plan of
-    that name. It may be driven by any process on any machine that writes to this state store. Without --watch the exit status is 0; with it, it is
-    that of the run (7 where no process drives it any more).
+    RUN is an id, the beginning of one, `latest`, or `latest:NAME`, the last run of the plan of that
+    name. It may be driven by any process on any machine that writes to this state store. Without
+    --watch the exit status is 0; with it, it is that of the run (7 where no process drives it any
+    more).
     """
     store = session.reader
     syncs = store.syncs()

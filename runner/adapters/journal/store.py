@@ -95,8 +95,8 @@ class StateReader:
         self._database.close()
 
     def find(self, run: str) -> RunRecord:
-        """A run by its id, a unique beginning of it, ``latest``, or ``latest:NAME``, the last one of
-        the plan of that name; else a `UsageError`."""
+        """A run by its id, a unique beginning of it, ``latest``, or ``latest:NAME``, the last one
+        of the plan of that name; else a `UsageError`."""
         return self.run_state(run).record
 
     def run_state(self, run: str) -> RunState:
