@@ -92,8 +92,8 @@ class Session(base.Session):
             outcome = session.run(plan)
 
     A run is named by its id, the beginning of one, `latest`, or `latest:NAME`, the last run of a
-    plan. Times are in seconds; moments in seconds since 1970. Every method raises `TargetError` where the state cannot be reached, and
-    `UsageError` for a run that is not there.
+    plan. Times are in seconds; moments in seconds since 1970. Every method raises `TargetError`
+    where the state cannot be reached, and `UsageError` for a run that is not there.
     """
 
     def plan(
