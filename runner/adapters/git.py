@@ -21,6 +21,7 @@ from runner.errors import UsageError
 from runner.spec.files import FileRefused, read_given
 
 SECONDS = 30.0  # of one call that asks this machine only
+_LOOK = 4.0  # of one that reads no history: its configuration may name a pipe (include.path)
 
 # Files of a repository that git reads before it answers anything.
 _CONTROLS = (
@@ -97,18 +98,19 @@ class Git:
 
         Raises `GitFailed`. It asks nobody for a password: there may be nobody.
         """
-        process = self.start(*arguments)
         try:
-            out, stderr = process.communicate(timeout=seconds)
-        except BaseException as error:
-            # Programs that git has started hold its pipes: all of them end.
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            if isinstance(error, subprocess.TimeoutExpired):
-                message = f"git {arguments[0]}: no answer within {seconds:g}s"
-                raise GitFailed(message) from None
-            raise
+            with self.start(*arguments) as process:
+                try:
+                    out, stderr = process.communicate(timeout=seconds)
+                except BaseException:
+                    # Programs that git has started hold its pipes: all of them end.
+                    with suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+                    raise
+        except subprocess.TimeoutExpired:
+            message = f"git {arguments[0]}: no answer within {seconds:g}s"
+            pipe = "does include.path in a configuration of git's name a pipe?"
+            raise GitFailed(message, hint=pipe if seconds <= _LOOK else None) from None
         if process.returncode:
             raise failed(stderr)
         return out.decode(errors="surrogateescape")
@@ -175,7 +177,7 @@ class Repository:
         """Raises `UsageError` where the revision is not there."""
         words = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
         try:
-            return self.git(*words).strip()
+            return self.git(*words, seconds=_LOOK).strip()
         except GitFailed as error:
             if error.reason:  # more than that it is not there
                 raise
@@ -223,10 +225,12 @@ def _opened(top: Path, environ: Mapping[str, str]) -> Repository:
     variables = variables_of(environ) | {"GIT_ALLOW_PROTOCOL": ""}
     options = configured((*OFF, *_OFFLINE))
     look = Git(("-C", str(top), *options), variables | {"GIT_CEILING_DIRECTORIES": str(top.parent)})
-    folder = look("rev-parse", "--absolute-git-dir").removesuffix("\n")
+    folder = look("rev-parse", "--absolute-git-dir", seconds=_LOOK).removesuffix("\n")
     git = Git((f"--git-dir={folder}", f"--work-tree={top}", *options), variables)
     asked = ("--show-object-format", "--is-shallow-repository", "--git-common-dir")
-    algorithm, shallow, common = git("rev-parse", *asked).removesuffix("\n").split("\n", 2)
+    algorithm, shallow, common = (
+        git("rev-parse", *asked, seconds=_LOOK).removesuffix("\n").split("\n", 2)
+    )
     return Repository(top, top / common, git, algorithm, shallow == "true")
 
 
@@ -235,12 +239,22 @@ def _refuse_odd(place: Path) -> None:
     folder = place
     if not place.is_dir():  # of a further work tree, or of a submodule: it says where the folder is
         folder = place.parent / _path_in(place).removeprefix("gitdir:").strip()
+    _refuse_odd_within(folder)
+    if (folder / "commondir").exists():
+        _refuse_odd_within(folder / _path_in(folder / "commondir"))
+
+
+def _refuse_odd_within(folder: Path) -> None:
     for name in _CONTROLS:
         _refuse_no_file(folder / name)
-    if (folder / "commondir").exists():
-        common = folder / _path_in(folder / "commondir")
-        for name in _CONTROLS:
-            _refuse_no_file(common / name)
+    folders = [str(folder / name) for name in ("refs", "objects")]
+    for name in folders:
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(name) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif not entry.is_file(follow_symlinks=False):
+                    _refuse_no_file(Path(entry.path))
 
 
 def _path_in(file: Path) -> str:

@@ -16,7 +16,7 @@ from runner.model import Job, SentEvent
 AT_ONCE = 16  # requests under way; so few events are simply asked about one by one
 _OVERLAP = 5.0  # seconds: clocks are a little apart
 _PAGE = 100  # jobs that a request of a list gives
-_STALE = 30.0  # seconds after which an event that no list has told of is asked about by itself
+_STALE = 30.0  # seconds after which an event is asked about by itself, whatever lists tell of it
 _SHARE = 200  # of so many open events one is asked about by itself in a sweep, at most
 
 
@@ -102,17 +102,21 @@ class Poller:
         return [replace(one, alone=False) for one in sweep.polled()], doubts
 
     async def _doubts(self, sweep: _Sweep, doubtful: Doubtful) -> tuple[list[Polled], bool]:
-        """Ask about events of which nothing is known for certain, the longest ago first."""
+        """Ask about events of which nothing is known for certain, the longest ago first; then about
+        some whose jobs go on as the lists have it, since a list may say so of one that has ended,
+        for good: servers make them of traces, which may come out of order."""
         now = self.clock.monotonic()
-        doubts = [
-            one
-            for one in sweep.watched
-            if doubtful(one, sweep.jobs_of(one), now)
-            or (not sweep.tells_of(one) and now - max(one.since, one.polled_at) >= _STALE)
-        ]
-        doubts.sort(key=lambda one: one.polled_at)
+        doubts, going_on = list[OpenEvent](), list[OpenEvent]()
+        for one in sweep.watched:
+            jobs, stale = sweep.jobs_of(one), now - max(one.since, one.polled_at) >= _STALE
+            if doubtful(one, jobs, now) or (stale and not sweep.tells_of(one)):
+                doubts.append(one)
+            elif stale and not all(job.ended for job in jobs):
+                going_on.append(one)
         share = max(AT_ONCE, len(sweep.watched) // _SHARE)
-        await self._ask(sweep, doubts[:share])
+        for some in (doubts, going_on):
+            some.sort(key=lambda one: one.polled_at)
+        await self._ask(sweep, [*doubts, *going_on][:share])
         return sweep.polled(), len(doubts) > share
 
     async def _read_lists(self, sweep: _Sweep, most: float | None) -> bool:

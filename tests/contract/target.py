@@ -68,7 +68,20 @@ class Target:
         return run
 
     async def ended(self, internal_id: str) -> Json:
-        return await self.one_run(internal_id, lambda run: run["ended_at"] is not None)
+        """The event's only run, once it has its end. Of a live server, with the status that an
+        answer about the run has: that of an answer about the event may stay behind for good."""
+        run = await self.one_run(internal_id, lambda run: run["ended_at"] is not None)
+        if self.live:
+            run["status"] = (await self.get(f"/v1/runs/{run['run_id']}"))["status"]
+        return run
+
+    async def going_on(self, internal_id: str) -> Json:
+        """The event's only run, once it runs; a live server may go on telling that it waits."""
+
+        def runs(run: Json) -> bool:
+            return run["status"] in (("Running", "Scheduled") if self.live else ("Running",))
+
+        return await self.one_run(internal_id, runs)
 
     async def stored(self, internal_id: str) -> Json:
         """The event; a live server stores it a moment after it has answered."""

@@ -282,13 +282,13 @@ class TestRuns:
 
     async def test_a_run_that_goes_on_has_no_end_and_no_output(self, target: Target) -> None:
         (internal_id,) = await target.send({"name": HOLDS})
-        run = await target.one_run(internal_id, lambda run: run["status"] == "Running")
+        run = await target.going_on(internal_id)
         assert run["ended_at"] is None
         assert "output" not in run
 
     async def test_delete_cancels_a_run(self, target: Target) -> None:
         (internal_id,) = await target.send({"name": HOLDS})
-        run = await target.one_run(internal_id, lambda run: run["status"] == "Running")
+        run = await target.going_on(internal_id)
         response = await target.client.delete(f"/v1/runs/{run['run_id']}")
         assert (response.status_code, response.content) == (200, b"")
         assert response.headers["content-type"] == JSON

@@ -11,6 +11,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +129,11 @@ def test_the_engine_waits_and_the_run_completes(
     assert shown.status == 0, shown.out
     stages = json.loads(shown.out)["stages"]
     assert [stage["completed"] for stage in stages] == [3]
-    waits = backfill("logs", run_id).out.count("waiting 4s between batches")
-    assert waits == 2
+    events = json.loads(backfill("events", run_id, "--format", "json").out)["events"]
+    sent = sorted(datetime.fromisoformat(event["sent_at"]) for event in events)
+    assert all(later - earlier >= timedelta(seconds=4) for earlier, later in pairwise(sent))
+    # A server that is slow to call leaves nothing to wait for.
+    assert backfill("logs", run_id).out.count("waiting 4s between batches") in (1, 2)
 
 
 def test_ten_thousand_events_by_two_workers_of_which_one_is_killed_half_way(
@@ -151,12 +156,12 @@ def test_ten_thousand_events_by_two_workers_of_which_one_is_killed_half_way(
         assert done.status == 0, done.err
         run_id = json.loads(done.out)["run_id"]
         ours = _starting_with(live_jobs, run_id)
-        until(lambda: len(ours()) >= 4_500 and front.busy is not None, seconds=200)
+        until(lambda: len(ours()) >= 4_500 and front.busy is not None, seconds=600)
         victim = workers.processes[front.busy or 0]
         victim.kill()
         assert victim.wait() == -signal.SIGKILL
         watching = [*COMMAND, "status", run_id, "--watch"]
-        assert subprocess.run(watching, timeout=300, check=False).returncode == 0
+        assert subprocess.run(watching, timeout=600, check=False).returncode == 0
     jobs = Counter(event for event, _ in ours())
     lost, doubled = 10_000 - len(jobs), sum(jobs.values()) - len(jobs)
     name = "live workers: events, lost, doubled, batches, steps, seconds"

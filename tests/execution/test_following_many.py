@@ -125,17 +125,21 @@ def test_events_without_a_job_are_known_by_an_answer_about_each(tmp_path: Path) 
     assert server.asked.count("event") >= MANY
 
 
-def test_a_job_that_the_lists_leave_out_is_found_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_job_that_the_lists_leave_out_or_never_end_is_found_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool
 ) -> None:
-    """As a live server leaves out skipped jobs, and all but one event of a batch."""
+    """As a live server leaves out skipped jobs, and all but one event of a batch; and as it goes on
+    telling of a job that has ended as one that waits."""
     monkeypatch.setattr(poller, "_STALE", 0.2)
+    monkeypatch.setattr(poller, "_SHARE", 4)
 
     class Forgetful(Counting):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             answer = await super().handle_async_request(request)
             if request.url.path == "/v2/runs":
                 body = (await answer.aread()).replace(b'"COMPLETED"', b'"QUEUED"')
+                body = body if ends else body.replace(b'"endedAt"', b'"unknown"')
                 return httpx.Response(answer.status_code, content=body)
             return answer
 

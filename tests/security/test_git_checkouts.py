@@ -363,7 +363,11 @@ def spoil(random: Random, git: Git, evil: Evil) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["HEAD", "config", "packed-refs", "shallow", "commondir", "index", "objects/info/alternates"],
+    [
+        *("HEAD", "config", "packed-refs", "shallow", "commondir", "index"),
+        *("objects/info/alternates", "objects/info/commit-graph", "objects/pack/pack-1.idx"),
+        *("objects/00/" + "0" * 38, "refs/heads/other"),
+    ],
 )
 def test_a_pipe_in_the_place_of_a_file_of_gits_own_is_refused_at_once(
     git: Git, evil: Evil, command: InProcess, name: str
@@ -376,6 +380,40 @@ def test_a_pipe_in_the_place_of_a_file_of_gits_own_is_refused_at_once(
     status, _, err = command(*COMMANDS[0])
     assert time.monotonic() - began < 5
     assert (status, f"{place} is no regular file" in err) == (2, True)
+
+
+NAMING = (  # a file for git to read
+    *("include.path", "includeIf.gitdir:/**.path", "includeIf.onbranch:**.path"),
+    *("core.attributesFile", "core.excludesFile", "core.hooksPath", "mailmap.file"),
+    *("commit.template", "blame.ignoreRevsFile", "gpg.ssh.allowedSignersFile", "fsck.skipList"),
+)
+
+
+@pytest.mark.parametrize("key", NAMING)
+@pytest.mark.parametrize("within", [False, True])
+def test_a_pipe_that_a_configuration_names_holds_up_nothing_for_long(
+    git: Git, command: InProcess, monkeypatch: pytest.MonkeyPatch, key: str, within: bool
+) -> None:
+    """`within`: the configuration includes a file that names it."""
+    if key != "include.path" or within:  # it is waited for in earnest once
+        monkeypatch.setattr("runner.adapters.git._LOOK", 0.5)
+    pipe, included = git.folder.parent / "pipe", git.folder.parent / "included"
+    os.mkfifo(pipe)
+    config = git.folder / ".git" / "config"
+    place = included if within else config
+    if within:
+        git("config", "include.path", str(included))
+    subprocess.run(["git", "config", "--file", place, key, str(pipe)], check=True)
+    began = time.monotonic()
+    status, out, err = command("diff", "--changed-since", "main", "plans/", "--format", "json")
+    assert time.monotonic() - began < 5
+    if status == 0:  # git had no need of it
+        assert {one["path"]: one["fate"] for one in json.loads(out)["plans"]} == TRUE_CHANGE
+    else:
+        assert status == 2
+        assert "git rev-parse: no answer within" in err
+        assert "include.path" in err
+    assert (status == 0) == (not key.startswith("include"))
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

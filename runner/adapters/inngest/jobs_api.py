@@ -62,7 +62,7 @@ class HttpJobsApi:
     async def jobs(self, internal_id: str) -> list[Job]:
         response, runs = await self._ask(internal_id)
         now = _date_of(response)
-        return [self._job(run, now) for run in runs]
+        return [self._job(await self._made_consistent(run), now) for run in runs]
 
     async def functions(self) -> Sequence[Function] | None:
         return await functions(self._keyed)
@@ -87,14 +87,27 @@ class HttpJobsApi:
             raise KeyRefused(message, hint="set INNGEST_API_KEY to one of this environment's")
         return response.status_code == 200
 
+    async def _made_consistent(self, run: dict[str, Any]) -> dict[str, Any]:
+        """An answer about an event may have a job's end beside a status from before it, for good:
+        the server reads the two in different places. The answer about the job has them together."""
+        if not run.get("ended_at") or words(run.get("status")).lower() in ENDED:
+            return run
+        _, found = await self._about(f"/v1/runs/{run['run_id']}", one=True)
+        return next((one for one in found if words(one.get("status")).lower() in ENDED), run)
+
     async def _ask(self, internal_id: str) -> tuple[httpx.Response, list[dict[str, Any]]]:
         # The server caches this answer for 15 s, an early empty one too; a query it does not
         # know passes the cache by (protocol page, section 6).
-        path = f"/v1/events/{quote(internal_id, safe='')}/runs"
+        return await self._about(f"/v1/events/{quote(internal_id, safe='')}/runs")
+
+    async def _about(
+        self, path: str, *, one: bool = False
+    ) -> tuple[httpx.Response, list[dict[str, Any]]]:
+        """Jobs: those of an event, or the `one` that the path names."""
 
         async def attempt() -> tuple[httpx.Response, list[dict[str, Any]]]:
             response, body = await self._get(path, {"fresh": str(next(self._cache_buster))})
-            return response, self._runs(response, body)
+            return response, self._runs(response, body, one=one)
 
         found: tuple[httpx.Response, list[dict[str, Any]]] = await self.retry(self._what, attempt)
         return found
@@ -157,7 +170,9 @@ class HttpJobsApi:
             headers["x-inngest-env"] = self.target.environment
         return await request(self.client, "GET", url, headers=headers, params=query)
 
-    def _runs(self, response: httpx.Response, body: bytes) -> list[dict[str, Any]]:
+    def _runs(
+        self, response: httpx.Response, body: bytes, *, one: bool = False
+    ) -> list[dict[str, Any]]:
         status = response.status_code
         if status in (401, 403):
             what = "refuses the signing key" if self._keys else "asks for a signing key"
@@ -171,6 +186,7 @@ class HttpJobsApi:
         runs = answer
         if isinstance(answer, dict) and "data" in answer:
             runs = answer["data"] or []
+            runs = [runs] if one and runs else runs
         if status != 200 or not (isinstance(runs, list) and all(isinstance(r, dict) for r in runs)):
             raise not_inngests(self.target.name, status)
         if not all(is_id(run.get("run_id")) for run in runs):

@@ -286,6 +286,26 @@ def test_other_statuses_go_on(status: str) -> None:
     assert not job.ended
 
 
+@pytest.mark.parametrize("late", ["Scheduled", "Running", "Unknown"])
+@pytest.mark.parametrize(
+    ("status", "message"), [("Completed", None), ("Failed", "ValueError: no"), (None, None)]
+)
+def test_an_end_beside_a_status_from_before_it_is_told_by_the_answer_about_the_job(
+    late: str, status: str | None, message: str | None
+) -> None:
+    """What a live server answers about an event, for good, where its traces came out of order."""
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        alone = run(status=status or late, output={"name": "ValueError", "message": "no"})
+        if request.url.path == f"/v1/runs/{JOB}":
+            return httpx.Response(200, json={"data": alone})
+        return httpx.Response(200, json={"data": [run(status=late, output=None)]})
+
+    (job,) = ask(handler)
+    assert (job.status, job.ended) == (status or late, status is not None)
+    assert status is None or job.message == message
+
+
 @pytest.mark.parametrize(
     ("output", "message"),
     [
