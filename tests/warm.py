@@ -155,7 +155,7 @@ def serving() -> Iterator[str]:
 def serve(path: str) -> NoReturn:
     ours = (one.name for one in pkgutil.walk_packages(runner.__path__, "runner."))
     for name in (*ours, *_IMPORTED):
-        if name != "runner.__main__":
+        if name not in ("runner.__main__", "runner.agents.server"):  # the SDK takes two seconds
             importlib.import_module(name)
     patience.FIRST = 0.5  # a server that is away is away
     gc.freeze()  # no fork looks through it, and copies it

@@ -9,26 +9,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import click
 import yaml
 
 from runner import errors
-from runner.cli.main import COMMANDS, cli, status_of_kind
+from runner.cli.main import status_of_kind
+from runner.cli.skill import help_of_all
+from runner.output.reference import cell, schema_reference
 from runner.spec.schema import schema_text
 from runner.spec.warnings import WARNINGS
 
 PAGES = Path(__file__).parents[1] / "reference"
 _PART = re.compile(r"^<!-- generated: ([a-z-]+) -->\n.*?^<!-- end -->$", re.MULTILINE | re.DOTALL)
-_SLUG = re.compile(r"[^\w\- ]")
-_FORM = "form-"  # before the anchors of shared forms: keys may have their names
-_BRANCHES = ("then", "else", "anyOf")
-_BESIDE = ("items", "propertyNames", "additionalProperties")
 
 
 def filled(markdown: str) -> str:
@@ -38,186 +34,6 @@ def filled(markdown: str) -> str:
         return f"<!-- generated: {found[1]} -->\n\n{GENERATED[found[1]]()}\n\n<!-- end -->"
 
     return _PART.sub(part, markdown)
-
-
-def schema_reference(schema: Mapping[str, Any]) -> str:
-    """The keys of a schema as tables, its nested objects and shared forms as sections."""
-    return "\n\n".join(_Pages(schema).sections())
-
-
-@dataclass
-class _Pages:
-    schema: Mapping[str, Any]
-    anchors: set[str] = field(default_factory=set)
-
-    def sections(self) -> Iterator[str]:
-        yield f"{self.schema['description']}"
-        yield from self._objects(self.schema, "", 3)
-        if "definitions" in self.schema:
-            yield "## Shared forms"
-        for name, node in self.schema.get("definitions", {}).items():
-            yield from self._section(_words(name), _anchor(name), node, 3)
-
-    def _section(self, title: str, path: str, node: Mapping[str, Any], level: int) -> Iterator[str]:
-        self.anchors.add(path)
-        yield f"{_mark(path, title)}{'#' * level} {title}"
-        if "description" in node:
-            yield str(node["description"])
-        if (written := _type(node)) != "mapping":
-            yield f"Written as {written}."
-        if beside := _beside(node):
-            yield beside
-        if examples := node.get("examples"):
-            yield _examples(examples)
-        yield from self._objects(node, path, level + 1)
-
-    def _objects(self, node: Mapping[str, Any], path: str, level: int) -> Iterator[str]:
-        """The table of each object that `node` may be, and the sections of what they nest."""
-        for form in _forms(node):
-            if "properties" in form:
-                yield self._table(form, path)
-                for key, child in form["properties"].items():
-                    if _nests(child):
-                        inner = f"{path}.{key}".lstrip(".")
-                        if inner not in self.anchors:
-                            title = f"`{inner.removeprefix(_FORM)}`"
-                            yield from self._section(title, inner, child, min(level, 5))
-
-    def _table(self, form: Mapping[str, Any], path: str) -> str:
-        required = form.get("required", ())
-        rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
-        for key, node in form["properties"].items():
-            inner = f"{path}.{key}".lstrip(".")
-            name = f"[`{key}`](#{inner})" if _nests(node) else self._named(key, inner)
-            default = "required" if key in required else _default(node)
-            cells = (name, _type(node, inner), default, self._meaning(node))
-            rows.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
-        return "\n".join(rows)
-
-    def _meaning(self, node: Mapping[str, Any]) -> str:
-        nests = _nests(node)
-        shared = self.schema["definitions"][_shared(node)] if "$ref" in node else {}
-        parts = [node.get("description") or shared.get("description", "")]
-        parts.append("" if nests else _beside(node))
-        if "examples" in node and not nests:
-            parts.append(f"Such as {', '.join(_code(value) for value in node['examples'])}.")
-        return " ".join(filter(None, parts))
-
-    def _named(self, key: str, anchor: str) -> str:
-        if anchor in self.anchors:
-            return f"`{key}`"
-        self.anchors.add(anchor)
-        return f'<a id="{anchor}"></a>`{key}`'
-
-
-def _forms(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """What a node may be, alternatives one by one; what it refers to has a section of its own."""
-    yield node
-    for branch in _BRANCHES:
-        inner = node.get(branch, ())
-        for one in inner if isinstance(inner, list) else [inner] if inner else ():
-            yield from _forms(one)
-    for key in ("items", "additionalProperties"):
-        if isinstance(node.get(key), Mapping):
-            yield from _forms(node[key])
-
-
-def _nests(node: Mapping[str, Any]) -> bool:
-    return any("properties" in form for form in _forms(node))
-
-
-def _type(node: Mapping[str, Any], path: str | None = None) -> str:
-    """In words: `text`, a list, a choice of constants, a link to a shared form or to a section."""
-    return " or ".join(dict.fromkeys(_types(node, path)))
-
-
-def _types(node: Mapping[str, Any], path: str | None) -> Iterator[str]:
-    if "$ref" in node:
-        yield f"[{_words(_shared(node))}](#{_anchor(_shared(node))})"
-    elif "const" in node or "enum" in node:
-        yield from map(_code, node.get("enum", [node.get("const")]))
-    elif "not" in node:
-        yield "not allowed"
-    elif "if" in node or "anyOf" in node:
-        for one in node.get("anyOf") or (node["else"], node["then"]):
-            yield from _types(one, path)
-    elif "properties" in node:
-        yield f"[mapping](#{path})" if path else "mapping"
-    else:
-        kinds = node.get("type", ())
-        for kind in [kinds] if isinstance(kinds, str) else kinds:
-            yield _kind(kind, node, path)
-
-
-def _kind(kind: str, node: Mapping[str, Any], path: str | None) -> str:
-    if kind == "array":
-        return f"list of {_type(node.get('items', {}), path) or 'values'}"
-    if kind == "object":
-        values = node.get("additionalProperties")
-        of = _type(values, path) if isinstance(values, Mapping) else ""
-        return f"mapping of {of.replace('mapping', 'mappings')}" if of else "mapping"
-    words = {"string": "text", "boolean": "`true` or `false`", "integer": "whole number"}
-    return words.get(kind, kind) + (_bounds(node) if kind in ("integer", "number") else "")
-
-
-def _bounds(node: Mapping[str, Any]) -> str:
-    least, most = node.get("minimum"), node.get("maximum")
-    if least is not None and most is not None:
-        return f", {least:,} to {most:,}"
-    return f", at least {least:,}" if least is not None else ""
-
-
-def _beside(node: Mapping[str, Any]) -> str:
-    """What a list or mapping says of its parts."""
-    words = {"items": "Each:", "propertyNames": "Keys:", "additionalProperties": "Values:"}
-    parts = (node.get(key) for key in _BESIDE)
-    said = [
-        f"{words[key]} {part['description']}"
-        for key, part in zip(_BESIDE, parts, strict=True)
-        if isinstance(part, Mapping) and "description" in part
-    ]
-    return " ".join(said)
-
-
-def _default(node: Mapping[str, Any]) -> str:
-    return _code(node["default"]) if "default" in node else ""
-
-
-def _examples(values: Sequence[Any]) -> str:
-    return "\n".join(["```yaml", *(_flow(value) for value in values), "```"])
-
-
-def _flow(value: Any) -> str:
-    text: str = yaml.safe_dump(value, default_flow_style=None, sort_keys=False, width=110)
-    return text.removesuffix("...\n").rstrip()
-
-
-def _code(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return f"`{text}`"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
-def _mark(anchor: str, title: str) -> str:
-    """An anchor above a heading that has another one of itself, on GitHub and in the site."""
-    own = _SLUG.sub("", title.lower()).replace(" ", "-")
-    return "" if own == anchor else f'<a id="{anchor}"></a>\n\n'
-
-
-def _words(name: str) -> str:
-    return re.sub(r"(?<=[a-z])([A-Z])", lambda found: f" {found[1].lower()}", name)
-
-
-def _shared(node: Mapping[str, Any]) -> str:
-    """The name of the definition that a node refers to."""
-    return str(node["$ref"]).rpartition("/")[2]
-
-
-def _anchor(name: str) -> str:
-    return f"{_FORM}{_words(name).replace(' ', '-')}"
 
 
 def operations_reference(catalog: Mapping[str, Any]) -> str:
@@ -251,7 +67,7 @@ def exit_statuses(module: Any) -> str:
             raise ValueError(f"the tree of errors says {status} of {name}")
         above = above if words.startswith("...") else words
         meaning = words.replace("...", above)
-        rows.append(f"| {status} | `{name}` | {_cell(meaning)} |")
+        rows.append(f"| {status} | `{name}` | {cell(meaning)} |")
     return "\n".join(rows)
 
 
@@ -265,23 +81,8 @@ def _builtin() -> str:
 
 
 def _warnings() -> str:
-    rows = (f"| `{name}` | {_cell(meaning)} |" for name, meaning in sorted(WARNINGS.items()))
+    rows = (f"| `{name}` | {cell(meaning)} |" for name, meaning in sorted(WARNINGS.items()))
     return "\n".join(["| name | what it means |", "|---|---|", *rows])
-
-
-def _commands() -> str:
-    """The help of each, as a terminal shows it."""
-    parent = click.Context(cli, info_name="backfill")
-    parts = []
-    for name in COMMANDS:
-        command = cli.get_command(parent, name)
-        if command is None:
-            raise ValueError(f"there is no command {name}")
-        context = click.Context(
-            command, parent=parent, info_name=name, terminal_width=100, max_content_width=100
-        )
-        parts.append(f"## backfill {name}\n\n```text\n{command.get_help(context).rstrip()}\n```")
-    return "\n\n".join(parts)
 
 
 GENERATED: Mapping[str, Callable[[], str]] = {
@@ -291,7 +92,7 @@ GENERATED: Mapping[str, Callable[[], str]] = {
     "operations": _builtin,
     "exit-statuses": lambda: exit_statuses(errors),
     "warnings": _warnings,
-    "commands": _commands,
+    "commands": help_of_all,
 }
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import SystemRandom
@@ -98,6 +98,8 @@ def drive_here(session: Session, what: Drive) -> Summary:
 
     async def here(observer: Observer) -> tuple[Ending, bool]:
         with _stopped_by_signals(observer) as (stop, signals):
+            loop = asyncio.get_running_loop()
+            session.stop = lambda: _in_loop(loop, stop.set)
             ended, _ = await drive(session, replace(what, journal=opened), observer, stop)
         return ended, signal.SIGINT in signals
 
@@ -251,6 +253,11 @@ async def _probe(server: Connection) -> None:
         if server.target.signing_keys:
             raise
         raise PreflightRefused(str(error), hint=error.hint) from None
+
+
+def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # closed: there is nothing left to stop
+        loop.call_soon_threadsafe(call)
 
 
 @contextmanager

@@ -108,25 +108,36 @@ def refuse_unapproved(plan: ExecutionPlan) -> None:
     nothing that the plan may become later. Any file of the folder `approvals` beside the plan does
     that has the digest in it.
     """
-    if not plan.needs_approval:
+    if not plan.needs_approval or approved(plan.path, plan.digest):
         return
-    folder = Path(plan.path).parent / FOLDER
-    if folder.is_dir() and any(_names(file, plan) for file in folder.iterdir()):
-        return
-    shown = os.path.relpath(folder)
     message = (
-        f"{plan.name} demands an approval of what it sends, and no file in {shown} names its digest"
+        f"{plan.name} demands an approval of what it sends, and no file in "
+        f"{os.path.relpath(_approvals(plan.path))} names its digest"
     )
-    hint = f"whoever has reviewed it adds {shown}/{plan.name}.yaml with: digest: {plan.digest}"
-    raise PreflightRefused(message, hint=hint)
+    raise PreflightRefused(message, hint=how_to_approve(plan.path, plan.name, plan.digest))
 
 
-def _names(file: Path, plan: ExecutionPlan) -> bool:
+def approved(path: str, digest: str) -> bool:
+    """Is there a file in the plan's folder of approvals that names the digest?"""
+    folder = _approvals(path)
+    return folder.is_dir() and any(_names(file, path, digest) for file in folder.iterdir())
+
+
+def how_to_approve(path: str, name: str, digest: str) -> str:
+    file = os.path.relpath(_approvals(path) / f"{name}.yaml")
+    return f"whoever has reviewed it adds {file} with: digest: {digest}"
+
+
+def _approvals(path: str) -> Path:
+    return Path(path).parent / FOLDER
+
+
+def _names(file: Path, path: str, digest: str) -> bool:
     try:
-        raw = read_named(file.absolute(), plan.path, limit=_LARGEST)[1]
+        raw = read_named(file.absolute(), path, limit=_LARGEST)[1]
     except FileRefused:
         return False
-    return plan.digest in raw.decode("utf-8", "replace").split()
+    return digest in raw.decode("utf-8", "replace").split()
 
 
 def followed(plan: ExecutionPlan, target: Target, options: RunOptions) -> RunOptions:
@@ -211,6 +222,11 @@ def examine_server(
     found = [Finding("target", "ok", "embedded: handlers run in this process")] if thorough else []
     warnings = handler_warnings(plan, target) if plan and thorough else []
     return [*found, *(Finding("listeners", "warn", w.message, w.hint) for w in warnings)]
+
+
+def warned(plan: ExecutionPlan, target: Target) -> ExecutionPlan:
+    """With what is unwise about the plan on this target."""
+    return replace(plan, warnings=(*plan.warnings, *handler_warnings(plan, target)))
 
 
 def handler_warnings(plan: ExecutionPlan, target: Target) -> list[Problem]:

@@ -128,6 +128,8 @@ class Session:
         self._reader: StateReader | None = None
         self._databases: dict[object, Databases] = {}
         self._projects: dict[Path | None, Project] = {}
+        # Ends what is driven here after the request in flight; from whatever thread.
+        self.stop: Callable[[], None] = lambda: None
         self.projects_then: dict[str, Project | None] = {}  # of `reviewed_since`, by their folder
 
     def __enter__(self) -> Self:

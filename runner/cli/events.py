@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from fnmatch import fnmatchcase
 from itertools import chain
 
 import click
@@ -11,7 +10,6 @@ import click
 from runner.app.session import Session
 from runner.cli.completion import complete_operation, complete_run
 from runner.cli.options import format_option, pass_session, state_option
-from runner.errors import UsageError
 from runner.model import FAILURES
 from runner.output.run import write_events
 from runner.output.text import clipped, visible
@@ -58,21 +56,10 @@ def events_command(
 
     An event without an outcome is `unsent`, `sending` (its answer has not arrived) or `running`.
     """
-    store = session.reader
-    record = store.find(run)
-    view = store.glance(record)
-    known = {stage.operation for stage in view.stages}
-    for name in operations:
-        if name not in known:
-            hint = f"it has {', '.join(sorted(known))}"
-            raise UsageError(f"run {record.id} has no operation `{name}`", hint=hint)
-    stages = {stage.number for stage in view.stages if stage.operation in operations}
+    from runner.app.events import events_of
+
     wanted = {*outcomes, *(FAILURES if failed else ())}
-    chosen = (
-        event
-        for event in store.events(record, stages, wanted)
-        if not patterns or any(fnmatchcase(event.item, pattern) for pattern in patterns)
-    )
+    record, chosen = events_of(session, run, operations, patterns, wanted)
     first = next(chosen, None)
     if first is None:
         click.echo("no events", err=True)

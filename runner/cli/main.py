@@ -64,6 +64,8 @@ COMMANDS = {
     "cancel": "End a run, which cannot be resumed; --jobs also cancels its jobs",
     "serve": "Work on submitted runs, as a function of Inngest; --list shows schedules",
     "dev": "Serve the embedded target on this machine, for trying things out",
+    "mcp": "Serve the commands to an agent, as tools of the Model Context Protocol",
+    "skill": "Print or install a skill for agents: how to work with these commands",
     "completion": "Print what completes commands, runs and targets in a shell",
 }
 _HEADINGS = {
@@ -105,8 +107,12 @@ _HEADINGS = {
     "Serve": (
         "serve",
         "dev",
+        "mcp",
     ),
-    "Tools": ("completion",),
+    "Tools": (
+        "skill",
+        "completion",
+    ),
 }
 # How a command ends. An error that is not here ends it with 1.
 ERROR_STATUS: dict[type[BackfillError], int] = {
@@ -270,11 +276,11 @@ def _our_mistake() -> int:
     from secrets import token_hex
 
     from runner.adapters.files import write_file
-    from runner.spec.secrets import redact
+    from runner.spec.secrets import redact, without_keys
 
     error = sys.exc_info()[0]
     name = error.__name__ if error else "error"
-    trace = redact(_without_keys(traceback.format_exc()))
+    trace = redact(without_keys(traceback.format_exc(), environment()))
     text = f"backfill {__version__}, Python {platform.python_version()}\n{trace}"
     try:
         log = os.path.join(tempfile.gettempdir(), f"backfill-{token_hex(4)}.log")  # noqa: PTH118
@@ -284,11 +290,3 @@ def _our_mistake() -> int:
         where = f"these are the details:\n{text}"
     click.echo(f"error: a mistake of backfill's, not yours ({name}); {where}", err=True)
     return _INTERNAL
-
-
-def _without_keys(text: str) -> str:
-    """The environment's own keys, in case one of them found its way into a traceback."""
-    for name, value in environment().items():
-        if len(value) >= 8 and name.endswith(("_KEY", "_TOKEN", "_KEY_FALLBACK", "_URL")):
-            text = text.replace(value, f"<{name}>")
-    return text

@@ -9,7 +9,7 @@ import click
 from runner.cli.options import format_option
 from runner.cli.printing import print_json, wants_color
 from runner.errors import InvalidPlan
-from runner.output.documents import document
+from runner.output.operations import operations_json
 from runner.spec.catalog import CatalogEntry
 
 
@@ -28,8 +28,7 @@ def operations_command(plan: str | None, form: str) -> None:
         raise InvalidPlan(tuple(problems))
     entries = list(catalog.values())
     if form == "json":
-        described = [_described(entry) for entry in entries]
-        print_json(document("OperationList", operations=described))
+        print_json(operations_json(entries))
         return
     color = wants_color(sys.stdout)
     for entry in entries:
@@ -43,17 +42,3 @@ def operations_command(plan: str | None, form: str) -> None:
 
 def _runs_for(entry: CatalogEntry) -> str:
     return {"row": "row of a query", "once": "plan"}.get(entry.for_each, entry.for_each)
-
-
-def _described(entry: CatalogEntry) -> dict[str, object]:
-    return {
-        "name": entry.name,
-        "description": entry.description,
-        "event": entry.event,
-        "for_each": entry.for_each,
-        "after": list(entry.after),
-        "load": entry.load,
-        "done": entry.done,
-        "payload": entry.payload[0],
-        "contract": entry.contract,
-    }

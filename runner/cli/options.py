@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from runner.app.session import Session
+from runner.app.variables import refuse_secret
 from runner.cli.completion import complete_target, complete_used_operation
 from runner.cli.printing import DEFAULT_EVENTS, Terminal, asker
 from runner.errors import InvalidPlan, UsageError
@@ -298,7 +299,7 @@ def read_variables(assignments: tuple[str, ...], var_files: tuple[str, ...]) -> 
         if not separator or not name.isidentifier():
             raise UsageError("--var wants NAME=VALUE", hint="as in --var window_days=30")
         variables[name] = _value(name, value)
-        _refuse_secret(name, value)
+        refuse_secret(f"--var {name}", f"{name}={value}")
     return variables
 
 
@@ -330,14 +331,6 @@ def _read_var_file(name: str) -> dict[str, Json]:
     if problems:
         raise InvalidPlan(tuple(problems))
     return dict(document.value)
-
-
-def _refuse_secret(name: str, value: str) -> None:
-    from runner.spec.secrets import find
-
-    if find(f"{name}={value}"):
-        hint = "keys come from the environment only; a payload is kept in journals and logs"
-        raise UsageError(f"--var {name} looks like a key or token", hint=hint)
 
 
 def read_events(_context: click.Context, _parameter: click.Parameter, value: str) -> int | None:

@@ -39,7 +39,6 @@ from runner.cli.printing import (
     show,
     show_github,
     wants_color,
-    warned,
 )
 from runner.errors import BackfillError, InvalidPlan, PreflightRefused, UsageError
 from runner.model import BackfillPlan, ExecutionPlan, Json, Problem, Selectors
@@ -225,6 +224,8 @@ def _preview(
         if form in ("text", "github"):
             say_estimate(plan, local_past(session, plan))
     if form == "github":
+        from runner.app.preflight import warned
+
         _show_github(warned(plan, target), target, events)
 
 
@@ -279,6 +280,7 @@ def _show_github(plan: ExecutionPlan, target: Target, events: int | None) -> Non
 def _write_page(
     session: Session, built: Built, target: Target, path: str, events: int | None
 ) -> None:
+    from runner.app.preflight import warned
     from runner.app.prepare import local_past
     from runner.output.page import plan_page
     from runner.output.text import visible
@@ -311,7 +313,7 @@ def _preview_all(
 
     Those that cannot be planned are told of on stderr, and are no part of JSON and Markdown.
     """
-    from runner.app.preflight import refuse_broken
+    from runner.app.preflight import refuse_broken, warned
     from runner.app.prepare import build
     from runner.output.preview import previews_markdown
     from runner.output.text import visible
@@ -369,6 +371,7 @@ def _print_all(
     plans: Sequence[ExecutionPlan], target: Target, form: str, events: int | None
 ) -> None:
     if form == "markdown":
+        from runner.app.preflight import warned
         from runner.output.preview import previews_markdown
 
         shown = [warned(plan, target) for plan in plans]

@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -131,6 +131,8 @@ def say_estimate(plan: ExecutionPlan, past: Mapping[str, Past]) -> None:
 
 def show(plan: ExecutionPlan, target: Target, *, form: str, events: int | None) -> None:
     """Print the preview on stdout, and its warnings on stderr where it does not hold them."""
+    from runner.app.preflight import warned
+
     plan = warned(plan, target)
     out: Any = sys.stdout
     if form == "json":
@@ -156,13 +158,6 @@ def show(plan: ExecutionPlan, target: Target, *, form: str, events: int | None) 
         from runner.output.problems import format_problems
 
         click.echo(format_problems(plan.warnings, color=wants_color(sys.stderr)), err=True)
-
-
-def warned(plan: ExecutionPlan, target: Target) -> ExecutionPlan:
-    """With what is unwise about the plan on this target."""
-    from runner.app.preflight import handler_warnings
-
-    return replace(plan, warnings=(*plan.warnings, *handler_warnings(plan, target)))
 
 
 def append_summary(path: str, text: str, elsewhere: str) -> None:

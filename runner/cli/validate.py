@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import click
 
-from runner.app.plan_files import PlanFile, names_twice, plan_files
 from runner.app.session import Session
 from runner.cli.main import ERROR_STATUS
 from runner.cli.options import (
@@ -22,7 +21,7 @@ from runner.cli.options import (
 )
 from runner.cli.printing import annotate, chosen_format, print_json, wants_color
 from runner.errors import InvalidPlan, PreflightRefused
-from runner.model import Json, Problem
+from runner.model import Problem
 from runner.output.text import visible
 
 
@@ -56,50 +55,19 @@ def validate_command(
     does not allow one. Of tests, which `backfill test` runs, the form is checked. In GitHub Actions
     problems become annotations by themselves.
     """
+    from runner.app.validate import validate
+
     form = chosen_format(form)
     overrides = read_variables(variables, var_files)
-    files = plan_files(session, plans, changed_since)
+    files, problems = validate(session, plans, overrides, changed_since, strict=strict)
     if not files and changed_since and form in ("text", "github"):
         click.echo(f"no plan has changed since {changed_since}")
         return 0
-    problems = [*_of_tests(plans), *names_twice(files, plans)]
-    for file in files:
-        try:
-            problems += _problems(session, file, overrides, strict=strict)
-        except InvalidPlan as error:
-            problems += error.problems
-    problems = list(dict.fromkeys(problems))  # of a catalog that several plans share
-    _report([file.path for file in files], problems, form)
+    _report(files, problems, form)
     errors = [problem.rule for problem in problems if problem.severity == "error"]
     if errors and all(rule.startswith("policy/") for rule in errors):
         return ERROR_STATUS[PreflightRefused]
     return ERROR_STATUS[InvalidPlan] if errors else 0
-
-
-def _of_tests(paths: Sequence[str]) -> list[Problem]:
-    from runner.app.plan_tests import check_form, tests_beside
-
-    return [problem for path in tests_beside(paths) for problem in check_form(path)]
-
-
-def _problems(
-    session: Session, file: PlanFile, overrides: dict[str, Json], *, strict: bool
-) -> Sequence[Problem]:
-    """No database is asked: where one has to be, and there are no facts, events are not known and
-    not checked."""
-    from runner.app.prepare import build
-    from runner.planning.facts import asks
-
-    loaded = file.load(session, overrides, strict=strict)
-    if loaded is None:
-        return file.problems()
-    if asks(loaded) and not session.facts:
-        message = "its events depend on the database, which `validate` does not ask"
-        hint = "`backfill plan` asks it, and checks every event; so does `validate --facts FILE`"
-        session.reporter.note(f"{file.path}: {message}: {hint}")
-        return loaded.warnings
-    plan = build(session, loaded, overrides, strict=strict).execution_plan
-    return [*plan.warnings, *(verdict.problem for verdict in plan.broken)]
 
 
 def _report(plans: Sequence[str], problems: list[Problem], form: str) -> None:

@@ -112,7 +112,7 @@ class PlainLines(Notes):
         if again or reported is None or reported[1] != what:
             self._spoke = self._clock()
             self._reported[stage] = self._spoke, what
-            self._print(_line(progress, self._wall()))
+            self._print(stage_line(progress, self._wall()))
 
     def _tick_on(self) -> None:
         while not self._over.wait(_TICK):
@@ -174,7 +174,7 @@ class LiveDisplay:
         return table
 
 
-def _line(progress: StageRecord, now: float) -> str:
+def stage_line(progress: StageRecord, now: float) -> str:
     end = "; done" if progress.done else ""
     pace = _pace(progress, now)
     tail = f"; {pace}" if pace and not progress.done else ""

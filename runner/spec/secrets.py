@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 # A random text has small letters, capitals and digits; prose, rulers and digests lack one of them.
 # Every repetition is bounded, or begins where no other can: a search takes linear time.
@@ -54,6 +54,7 @@ _SECRET = re.compile(
         ]
     )
 )
+_HOLD_KEYS = ("_KEY", "_TOKEN", "_KEY_FALLBACK", "_URL")  # ends of names of variables
 _SHORTEST_PART = 8  # characters of a key that are worth hiding where only its beginning is shown
 
 
@@ -78,6 +79,15 @@ def _is_suspect(raw: bytes) -> bool:
 def redact(text: str) -> str:
     """`text` with whatever looks like a key or token replaced by ``***``."""
     return _replaced(text, find(text), lambda _: "***")
+
+
+def without_keys(text: str, environ: Mapping[str, str]) -> str:
+    """`text` with the values of variables that hold a key, a token or a URL replaced by the names
+    of these."""
+    for name, value in environ.items():
+        if len(value) >= _SHORTEST_PART and name.endswith(_HOLD_KEYS):
+            text = text.replace(value, f"<{name}>")
+    return text
 
 
 def mask(text: str, spans: Iterable[tuple[int, int]]) -> str:

@@ -16,6 +16,7 @@ HEAVY = [
     "jinja2",
     "jsonschema",
     "jsonschema_rs",
+    "mcp",
     "orjson",
     "pydantic",
     "rich",

@@ -12,7 +12,8 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+SKILL = ROOT / "runner/output/templates/skill.md"
+PAGES = [ROOT / "README.md", SKILL, *sorted(DOCS.rglob("*.md"))]
 HOW_TOS = [page for page in PAGES if page.parent.name == "how-to"]
 
 _BLOCK = re.compile(

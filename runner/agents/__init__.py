@@ -1,0 +1,1 @@
+"""What agents work with: the use cases as tools of the Model Context Protocol."""

@@ -1,0 +1,49 @@
+"""What an agent may send: to this process what it likes, elsewhere what a person has approved."""
+
+from __future__ import annotations
+
+from runner.app.preflight import approved, how_to_approve
+from runner.app.run import Prepared
+from runner.app.session import Session
+from runner.errors import PreflightRefused
+from runner.model import RunRecord
+
+
+def refuse_unapproved(prepared: Prepared, *, saved: bool) -> None:
+    """Raises `PreflightRefused`."""
+    plan, target = prepared.plan, prepared.target
+    if target.kind == "embedded":
+        return
+    if not saved:
+        raise PreflightRefused(
+            f"an agent sends a plan file to the embedded target only, and this would go to "
+            f"{target.name}",
+            hint="save the plan with `plan_out`; a person reviews and approves it; then run the "
+            "saved plan",
+        )
+    if not approved(plan.path, plan.digest):
+        raise PreflightRefused(
+            f"no person has approved {plan.name}, which would go to {target.name}",
+            hint=how_to_approve(plan.path, plan.name, plan.digest),
+        )
+
+
+def approved_run(session: Session, run: str) -> tuple[RunRecord, bool]:
+    """A run that an agent may work on, and whether it is one that a person has approved; the others
+    are of the embedded target. Of a retry, the plan of its first run is what was approved.
+
+    Raises `PreflightRefused`.
+    """
+    reader = session.reader
+    record = first = reader.find(run)
+    while first.parent:
+        first = reader.find(first.parent)
+    target = session.target(record.target, record.path, record.environment)
+    if target.kind == "embedded":
+        return record, False
+    if not approved(first.path, first.digest):
+        raise PreflightRefused(
+            f"no person has approved {record.plan}, which run {record.id} sends to {target.name}",
+            hint=how_to_approve(first.path, first.plan, first.digest),
+        )
+    return record, True

@@ -1,0 +1,641 @@
+"""The tools: each is named after a command and does what that does, by one call into `app`."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+from runner.adapters.journal import DEFAULT_STATE
+from runner.agents.approval import approved_run, refuse_unapproved
+from runner.agents.forms import Schema, arguments, flag, number, text, texts
+from runner.agents.places import inside, known_target, to_write
+from runner.app.preflight import how_to_approve, refuse_broken, warned
+from runner.app.session import HERE, Session
+from runner.errors import BackfillError, InvalidPlan, NoState, PreflightRefused, UsageError
+from runner.execution.context import RunOptions
+from runner.model import (
+    FAILURES,
+    OUTCOMES,
+    BackfillPlan,
+    ExecutionPlan,
+    Json,
+    Outcome,
+    RunLine,
+    Selectors,
+)
+
+Given = Mapping[str, Any]
+_APPROVED = RunOptions(yes=True)  # by a person, or it stays in this process
+_STATES = ("running", "paused", "dead", "completed", "sent", "failed", "incomplete", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`document`: the command's own; without one `said` is all there is. `error`: what a command
+    ends with that has printed its document before."""
+
+    document: Mapping[str, object] | None
+    said: str = ""
+    error: BackfillError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """`gives`: the published forms of which its document is one. `reads`: it changes nothing."""
+
+    name: str
+    about: str
+    takes: Schema
+    gives: tuple[str, ...]
+    work: Callable[[Session, Given], Answer]
+    reads: bool = True
+    destroys: bool = False
+    alone: bool = False  # it reaches no database and no server
+
+
+_PLAN = {"plan": text("The plan file, by its path from the working directory.")}
+_ENV = {"env": text("The environment of the project file to work in.")}
+_READING = {
+    "vars": {"type": "object", "description": "Template variables; they go over the plan's."},
+    "strict": flag("Warnings count as errors."),
+    **_ENV,
+}
+_SELECTORS = {
+    "only": texts("Only these operations."),
+    "skip": texts("Leave these operations out."),
+    "item": texts("Only items whose names fit these globs, as `acme/*`; after `!`: without them."),
+    "limit": number("Only the first so many items of each collection."),
+    "sample": number("Only a choice of so many items of each collection."),
+    "seed": {"type": "integer", "description": "Another choice for `sample`."},
+}
+_TARGET = {"target": text("embedded, dev or cloud; by default the environment's, or embedded.")}
+_RUN = {"run": text("The run's id, its beginning, `latest`, or `latest:PLAN-NAME`.")}
+_LATEST = {"run": {**_RUN["run"], "default": "latest"}}
+
+
+def _variables(given: Given) -> dict[str, Json]:
+    from runner.app.variables import refuse_secret
+    from runner.spec.json_limits import fault
+
+    variables: dict[str, Json] = dict(given.get("vars", {}))
+    for name, value in variables.items():
+        if wrong := fault(value):
+            raise UsageError(f"vars.{name} holds {wrong}")
+        refuse_secret(f"vars.{name}", f"{name}={json.dumps(value)}")
+    return variables
+
+
+def _several(given: Given, name: str) -> tuple[str, ...]:
+    value = given.get(name, ())
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _selectors(given: Given) -> Selectors:
+    if "limit" in given and "sample" in given:
+        raise UsageError("limit and sample choose differently", hint="take one of them")
+    if "seed" in given and "sample" not in given:
+        raise UsageError("seed does nothing without sample")
+    return Selectors(
+        only=_several(given, "only"),
+        skip=_several(given, "skip"),
+        items=_several(given, "item"),
+        limit=given.get("limit"),
+        sample=given.get("sample"),
+        seed=given.get("seed", 0),
+    )
+
+
+def _strict(given: Given) -> bool:
+    return bool(given.get("strict", False))
+
+
+def _seconds(given: Given, name: str, default: str) -> float:
+    from runner.spec.units import parse_duration
+
+    try:
+        return parse_duration(given.get(name, default))
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from None
+
+
+def _validate(session: Session, given: Given) -> Answer:
+    from runner.app.validate import validate
+    from runner.output.problems import validation_json
+
+    path = inside(given["plan"])
+    _, problems = validate(session, [path], _variables(given), strict=_strict(given))
+    return Answer(validation_json(problems))
+
+
+def _preview(plan: ExecutionPlan, target: Any, said: str = "") -> Answer:
+    from runner.output.preview import write_json
+
+    out = io.StringIO()
+    write_json(warned(plan, target), out, target=target.name)
+    error = None
+    try:
+        refuse_broken(plan)
+    except PreflightRefused as refused:
+        error = refused
+    return Answer(json.loads(out.getvalue()), said, error)
+
+
+def _plan(session: Session, given: Given) -> Answer:
+    from runner.app.prepare import build
+    from runner.app.saved import load_saved, refuse_selectors
+
+    path, selectors = inside(given["plan"]), _selectors(given)
+    if saved := load_saved(path):
+        refuse_selectors(selectors)
+        target = session.target(saved.target, saved.plan.path, saved.environment)
+        return _preview(saved.plan, target)
+    named = known_target(given.get("target"))
+    built = build(
+        session, path, _variables(given), strict=_strict(given), target=named, selectors=selectors
+    )
+    return _preview(built.execution_plan, session.target(named, path))
+
+
+def _plan_out(session: Session, given: Given) -> Answer:
+    from runner.adapters.files import refuse_inputs
+    from runner.app.prepare import build
+    from runner.app.saved import save
+
+    path, out, named = inside(given["plan"]), to_write(given["out"]), given.get("target")
+    named, variables = known_target(named), _variables(given)
+    refuse_inputs({"out": out}, [path])
+
+    def refuse_own(loaded: BackfillPlan) -> None:
+        refuse_inputs({"out": out}, [read for read, _ in loaded.inputs])
+
+    built = build(
+        session,
+        path,
+        variables,
+        strict=_strict(given),
+        target=named,
+        selectors=_selectors(given),
+        once_loaded=refuse_own,
+    )
+    plan, environment = built.execution_plan, session.environment(path)
+    refuse_broken(plan)
+    target = session.target(named, path)
+    saved = save(
+        built,
+        target,
+        session.named_target(named, path),
+        environment.name if environment else "",
+        variables,
+        out,
+        _seconds(given, "expires", "24h"),
+    )
+    until = datetime.fromtimestamp(saved.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    said = f"saved in {out}, as run {saved.run_id}, until {until}: `run` sends exactly this, once"
+    if target.kind != "embedded":
+        said += f", after an approval: {how_to_approve(plan.path, plan.name, plan.digest)}"
+    return _preview(plan, target, said)
+
+
+def _diff(session: Session, given: Given) -> Answer:
+    from pathlib import Path
+
+    from runner.app.review import difference
+    from runner.output.review import difference_json
+
+    old, new = given["old"], inside(given["plan"])
+    if Path(old).is_file() or "/" in old or old.endswith((".yaml", ".json")):
+        inside(old)
+    found, _ = difference(
+        session,
+        old,
+        new,
+        _variables(given),
+        strict=_strict(given),
+        selectors=_selectors(given),
+    )
+    return Answer(difference_json(found))
+
+
+def _doctor(session: Session, given: Given) -> Answer:
+    from runner.app.check import examine
+    from runner.output.problems import findings_json
+
+    plan = inside(given["plan"]) if "plan" in given else None
+    target = session.target(known_target(given.get("target")), plan or HERE)
+    variables = _variables(given)
+    found = examine(session, plan, target, variables=variables, strict=_strict(given))
+    return Answer(findings_json(found))
+
+
+def _check(session: Session, given: Given) -> Answer:
+    from runner.app.check import check
+    from runner.output.ledger import checked_json
+
+    plan, named = inside(given["plan"]), known_target(given.get("target"))
+    found = check(
+        session,
+        plan,
+        variables=_variables(given),
+        strict=_strict(given),
+        applied=session.named_target(named, plan) if given.get("applied") else None,
+        wait=_seconds(given, "wait", "0s"),
+        selectors=_selectors(given),
+    )
+    return Answer(checked_json(found))
+
+
+def _coverage(session: Session, given: Given) -> Answer:
+    from runner.app.queries import coverage
+    from runner.output.coverage import coverage_json
+
+    found = coverage(
+        session,
+        inside(given["plan"]),
+        variables=_variables(given),
+        strict=_strict(given),
+        run=given.get("run"),
+        selectors=_selectors(given),
+    )
+    return Answer(coverage_json(found))
+
+
+def _operations(_session: Session, given: Given) -> Answer:
+    from runner.output.operations import operations_json
+    from runner.spec.load import read_catalog
+
+    catalog, problems = read_catalog(inside(given["plan"]) if "plan" in given else None)
+    if problems:
+        raise InvalidPlan(tuple(problems))
+    return Answer(operations_json(catalog.values()))
+
+
+def _status(session: Session, given: Given) -> Answer:
+    return _status_of(session, given.get("run", "latest"))
+
+
+def _status_of(session: Session, run: str, said: str = "") -> Answer:
+    from runner.output.run import status_json
+
+    reader = session.reader
+    view = reader.glance(reader.find(run))
+    return Answer(status_json(view, reader.syncs(), time.time()), said)
+
+
+def _runs(session: Session, given: Given) -> Answer:
+    from runner.output.run import runs_json
+    from runner.output.words import state
+
+    def fits(line: RunLine) -> bool:
+        return not states or state(line.record, line.holder) in states
+
+    states = _several(given, "state_is")
+    try:
+        found = session.reader.runs(plan=given.get("plan"), target=given.get("target"))
+    except NoState:
+        if session.state != DEFAULT_STATE:
+            raise
+        found = []  # nothing yet is an answer
+    return Answer(runs_json(islice(filter(fits, found), given.get("limit", 20))))
+
+
+def _events(session: Session, given: Given) -> Answer:
+    from runner.app.events import events_of
+    from runner.output.documents import document
+    from runner.output.run import event_json
+
+    wanted = {*_several(given, "outcome"), *(FAILURES if given.get("failed") else ())}
+    record, chosen = events_of(
+        session,
+        given.get("run", "latest"),
+        _several(given, "operation"),
+        _several(given, "item"),
+        wanted,
+    )
+    offset, limit = given.get("offset", 0), given.get("limit", 200)
+    found = list(islice(chosen, offset, offset + limit + 1))
+    said = f"there are more: ask with offset {offset + limit}" if len(found) > limit else ""
+    events = list(map(event_json, found[:limit]))
+    return Answer(document("EventList", run_id=record.id, events=events), said)
+
+
+def _logs(session: Session, given: Given) -> Answer:
+    from runner.output.run import story_json
+
+    reader = session.reader
+    record = reader.find(given.get("run", "latest"))
+    return Answer(story_json(reader.glance(record), *reader.story(record)))
+
+
+def _init(_session: Session, given: Given) -> Answer:
+    from runner.app.init import init
+
+    plan, schema = init(to_write(given["plan"]), given.get("for"))
+    return Answer(None, f"wrote {plan} and {schema}; next: `plan` shows what it would send")
+
+
+def _run(session: Session, given: Given) -> Answer:
+    from runner.app.run import prepare, run, submit
+    from runner.app.saved import load_saved
+    from runner.output.summary import submitted_json, summary_json
+
+    path = inside(given["plan"])
+    prepared = prepare(
+        session,
+        path,
+        target=known_target(given.get("target")),
+        variables=_variables(given),
+        strict=_strict(given),
+        selectors=_selectors(given),
+    )
+    refuse_unapproved(prepared, saved=load_saved(path) is not None)
+    if given.get("detach"):
+        submitted = submit(session, prepared, _APPROVED)
+        return Answer(submitted_json(submitted.run_id, submitted.event_id))
+    return Answer(summary_json(run(session, prepared, _APPROVED)))
+
+
+def _resume(session: Session, given: Given) -> Answer:
+    from runner.app.run import resubmit, resume
+    from runner.output.summary import submitted_json, summary_json
+
+    record, approved = approved_run(session, given["run"])
+    # What a person has approved is what the run was started with.
+    options = replace(_APPROVED, past_failures=bool(given.get("past_failures")))
+    from_journal = approved or bool(given.get("from_journal"))
+    if given.get("detach"):
+        if submitted := resubmit(session, record.id, options, from_journal=from_journal):
+            return Answer(submitted_json(submitted.run_id, submitted.event_id))
+    elif summary := resume(session, record.id, options, from_journal=from_journal):
+        return Answer(summary_json(summary))
+    return _status_of(session, record.id)
+
+
+def _retry(session: Session, given: Given) -> Answer:
+    from runner.app.run import RETRIED, plan_retry, retry
+    from runner.output.summary import summary_json
+
+    outcomes: tuple[Outcome, ...] = _several(given, "outcome")  # type: ignore[assignment]
+    items, run = _several(given, "item"), given["run"]
+    if given.get("dry_run"):
+        prepared = plan_retry(session, run, _APPROVED, outcomes=outcomes or RETRIED, items=items)
+        return _preview(prepared.plan, prepared.target)
+    record, _ = approved_run(session, run)
+    summary = retry(session, record.id, _APPROVED, outcomes=outcomes or RETRIED, items=items)
+    return Answer(summary_json(summary))
+
+
+def _pause(session: Session, given: Given) -> Answer:
+    from runner.app.control import pause
+
+    record, _ = approved_run(session, given["run"])
+    pause(session, record.id)
+    return _status_of(session, record.id, "it is paused after the request in flight")
+
+
+def _cancel(session: Session, given: Given) -> Answer:
+    from runner.app.control import cancel
+
+    record, _ = approved_run(session, given["run"])
+    _, totals, unanswered, jobs = cancel(session, record.id, jobs=bool(given.get("jobs")))
+    said = f"cancelled: {totals.accepted:,} of {totals.planned:,} events were sent"
+    if unanswered:
+        said += f"; {unanswered:,} more may have been taken: their answer was lost"
+    if jobs:
+        said += f"; {jobs.jobs:,} jobs cancelled, {jobs.going_on:,} go on"
+    return _status_of(session, record.id, said)
+
+
+_GATED = (
+    " Only for the target `embedded`, or where a person has approved the plan's digest; the "
+    "refusal says how."
+)
+_SUBSET = {**_READING, **_SELECTORS}
+
+TOOLS = (
+    Tool(
+        "validate",
+        "Check a plan file, or a folder of them: every problem with its file, line and column.",
+        arguments(("plan",), {**_PLAN, **_READING}),
+        ("validate.v1",),
+        _validate,
+        alone=True,
+    ),
+    Tool(
+        "plan",
+        "Show exactly what a run would send: stages, events, what is skipped and why, the digest. "
+        "Nothing is sent. Also of a saved plan; `plan_out` saves one.",
+        arguments(("plan",), {**_PLAN, **_SUBSET, **_TARGET}),
+        ("execution-plan.v1",),
+        _plan,
+    ),
+    Tool(
+        "diff",
+        "Show what a plan sends otherwise than an older one.",
+        arguments(
+            ("plan", "old"),
+            {
+                **_PLAN,
+                "old": text(
+                    "A plan file, a saved plan, or git revisions, as `main` or `main..HEAD`."
+                ),
+                **_SUBSET,
+            },
+        ),
+        ("diff.v1",),
+        _diff,
+    ),
+    Tool(
+        "doctor",
+        "Find what would go wrong with a plan or a target, before anything is sent.",
+        arguments((), {**_PLAN, **_READING, **_TARGET}),
+        ("doctor.v1",),
+        _doctor,
+    ),
+    Tool(
+        "check",
+        "Ask a plan's checks and coverage of the database now.",
+        arguments(
+            ("plan",),
+            {
+                **_PLAN,
+                **_SUBSET,
+                **_TARGET,
+                "applied": flag("Also: was this plan, unchanged, completed on the target?"),
+                "wait": text("How long to ask again, as `10m`.", default="0s"),
+            },
+        ),
+        ("check.v1",),
+        _check,
+    ),
+    Tool(
+        "coverage",
+        "Show how much of the data is there, item by item; with `run`, before and after it.",
+        arguments(("plan",), {**_PLAN, **_SUBSET, **_RUN}),
+        ("coverage.v1",),
+        _coverage,
+    ),
+    Tool(
+        "operations",
+        "List the operations that a plan can use; without a plan, the built-in ones.",
+        arguments((), _PLAN),
+        ("operations.v1",),
+        _operations,
+        alone=True,
+    ),
+    Tool(
+        "status",
+        "Show where a run stands: stages, outcomes, failures, what it waits for, the time left.",
+        arguments((), _LATEST),
+        ("status.v1",),
+        _status,
+    ),
+    Tool(
+        "runs",
+        "List the runs, the latest first.",
+        arguments(
+            (),
+            {
+                "plan": text("Only of plans with such names; `*` is any text."),
+                "target": text("Only on this target."),
+                "state_is": texts("Only in these states.", *_STATES),
+                "limit": number("So many at most.", default=20),
+            },
+        ),
+        ("runs.v1",),
+        _runs,
+    ),
+    Tool(
+        "events",
+        "List the events of a run: items, ids, jobs, outcomes and messages.",
+        arguments(
+            (),
+            {
+                **_LATEST,
+                "operation": texts("Only of these operations."),
+                "item": texts("Only of items whose names fit these globs."),
+                "outcome": texts("Only such.", "unsent", "sending", "running", *OUTCOMES),
+                "failed": flag("Only those that did not take effect."),
+                "limit": number("So many at most.", default=200),
+                "offset": number("Those after so many.", minimum=0, default=0),
+            },
+        ),
+        ("events.v1",),
+        _events,
+    ),
+    Tool(
+        "logs",
+        "Tell what a run did, what it noted and why it waited.",
+        arguments((), _LATEST),
+        ("logs.v1",),
+        _logs,
+    ),
+    Tool(
+        "init",
+        "Write a first plan file, with its schema, a worker and a project file beside it.",
+        arguments(
+            ("plan",),
+            {
+                "plan": text("The file to write."),
+                "for": text("The name of items of your own, such as users."),
+            },
+        ),
+        (),
+        _init,
+        reads=False,
+        alone=True,
+    ),
+    Tool(
+        "plan_out",
+        "Save a plan as it is now (`plan --out`), for a person to review and approve: `run` then "
+        "sends exactly that, once.",
+        arguments(
+            ("plan", "out"),
+            {
+                **_PLAN,
+                "out": text("The file to write."),
+                **_SUBSET,
+                **_TARGET,
+                "expires": text("How long it may be run.", default="24h"),
+            },
+        ),
+        ("execution-plan.v1",),
+        _plan_out,
+        reads=False,
+    ),
+    Tool(
+        "run",
+        "Send a plan's events, follow their jobs to the end and ask its checks." + _GATED,
+        arguments(
+            ("plan",),
+            {
+                "plan": text("A saved plan; or, for the target embedded, a plan file."),
+                **_SUBSET,
+                **_TARGET,
+                "detach": flag("Leave it to the workers, and be done."),
+            },
+        ),
+        ("run.v1", "submission.v1"),
+        _run,
+        reads=False,
+        destroys=True,
+    ),
+    Tool(
+        "resume",
+        "Go on with a run that was stopped, was paused or has crashed." + _GATED,
+        arguments(
+            ("run",),
+            {
+                **_RUN,
+                "from_journal": flag("Send what it was started with, whatever its file says now."),
+                "past_failures": flag("Go on although the plan stops on a failure."),
+                "detach": flag("Leave the rest to the workers."),
+            },
+        ),
+        ("run.v1", "submission.v1", "status.v1"),
+        _resume,
+        reads=False,
+        destroys=True,
+    ),
+    Tool(
+        "retry",
+        "Send what failed in a run once more, as a run of its own." + _GATED,
+        arguments(
+            ("run",),
+            {
+                **_RUN,
+                "outcome": texts(
+                    "Only events that ended so.", *(o for o in OUTCOMES if o in FAILURES)
+                ),
+                "item": texts("Only items whose names fit these globs."),
+                "dry_run": flag("Only show what would be sent."),
+            },
+        ),
+        ("run.v1", "execution-plan.v1"),
+        _retry,
+        reads=False,
+        destroys=True,
+    ),
+    Tool(
+        "pause",
+        "Hold a run that is under way; `resume` lets it go on." + _GATED,
+        arguments(("run",), _RUN),
+        ("status.v1",),
+        _pause,
+        reads=False,
+    ),
+    Tool(
+        "cancel",
+        "End a run for good; with `jobs`, its jobs too." + _GATED,
+        arguments(("run",), {**_RUN, "jobs": flag("Also cancel the jobs it started.")}),
+        ("status.v1",),
+        _cancel,
+        reads=False,
+        destroys=True,
+    ),
+)

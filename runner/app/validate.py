@@ -1,0 +1,59 @@
+"""What is wrong with plan files, catalogs and tests, before anything is asked or sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from runner.app.plan_files import PlanFile, names_twice, plan_files
+from runner.app.session import Session
+from runner.errors import InvalidPlan
+from runner.model import Json, Problem
+
+
+def validate(
+    session: Session,
+    paths: Sequence[str],
+    variables: Mapping[str, Json],
+    changed_since: str | None = None,
+    *,
+    strict: bool = False,
+) -> tuple[list[str], list[Problem]]:
+    """The plan files and catalogs that `paths` come to (see `plan_files`), and the problems of all.
+
+    Raises `UsageError` where one cannot be read.
+    """
+    files = plan_files(session, paths, changed_since)
+    problems = [*_of_tests(paths), *names_twice(files, paths)]
+    for file in files:
+        try:
+            problems += _problems(session, file, variables, strict=strict)
+        except InvalidPlan as error:
+            problems += error.problems
+    # A catalog that several plans share has its problems once.
+    return [file.path for file in files], list(dict.fromkeys(problems))
+
+
+def _of_tests(paths: Sequence[str]) -> list[Problem]:
+    from runner.app.plan_tests import check_form, tests_beside
+
+    return [problem for path in tests_beside(paths) for problem in check_form(path)]
+
+
+def _problems(
+    session: Session, file: PlanFile, variables: Mapping[str, Json], *, strict: bool
+) -> Sequence[Problem]:
+    """No database is asked: where one has to be, and there are no facts, events are not known and
+    not checked."""
+    from runner.app.prepare import build
+    from runner.planning.facts import asks
+
+    loaded = file.load(session, variables, strict=strict)
+    if loaded is None:
+        return file.problems()
+    if asks(loaded) and not session.facts:
+        message = "its events depend on the database, which `validate` does not ask"
+        hint = "`backfill plan` asks it, and checks every event; so does `validate --facts FILE`"
+        session.reporter.note(f"{file.path}: {message}: {hint}")
+        return loaded.warnings
+    plan = build(session, loaded, variables, strict=strict).execution_plan
+    return [*plan.warnings, *(verdict.problem for verdict in plan.broken)]

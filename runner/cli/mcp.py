@@ -1,0 +1,34 @@
+"""`backfill mcp`."""
+
+from __future__ import annotations
+
+import click
+
+from runner.cli.options import env_option, state_option
+from runner.cli.printing import environment
+from runner.errors import UsageError
+
+
+@click.command(
+    "mcp",
+    epilog="\b\nExamples:\n  claude mcp add backfill -- backfill mcp\n"
+    "  backfill mcp --env staging --state postgresql://db.example.com/backfill",
+)
+@env_option
+@state_option
+def mcp_command(env: str | None, state: str | None) -> None:
+    """Serve the commands as tools to an agent: the Model Context Protocol on stdin and stdout.
+
+    The tools are named after the commands and give their JSON documents. They read, within the
+    repository of the working directory; they write what `init` and `plan --out` write. `run`,
+    `resume`, `retry`, `pause` and `cancel` work on the target `embedded`; on others only where a
+    person has approved the digest of the saved plan by a file in `approvals/` beside the plan.
+    """
+    try:
+        from runner.agents.server import Place, serve
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] not in ("anyio", "mcp", "mcp_types"):
+            raise
+        message = f"`backfill mcp` needs the MCP SDK, 2 or newer: there is no {missing.name}"
+        raise UsageError(message, hint="pip install 'backfill[mcp]'") from None
+    serve(Place(environment(), state, env))
