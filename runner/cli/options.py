@@ -216,13 +216,13 @@ state_option = click.option(
 policy_option = click.option(
     "--policy",
     metavar="FILE",
-    type=click.Path(dir_okay=False),
+    type=click.Path(),
     help="Judge plans by the `policy` of this file, and not by that of their project file.",
 )
 facts_option = click.option(
     "--facts",
     metavar="FILE",
-    type=click.Path(dir_okay=False),
+    type=click.Path(),
     help="Plan from the answers in this file, which `plan --record` wrote, and ask no database.",
 )
 

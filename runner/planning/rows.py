@@ -9,6 +9,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 
 from runner.model import Data, Json, Lookup, Narrowing, OrderKey, Problem, Rows
+from runner.spec.data_files import CsvRows
 from runner.spec.rows import Concatenated, without_nulls
 from runner.spec.units import PRIORITIES, parse_time
 
@@ -127,17 +128,18 @@ def ordered(rows: Rows, keys: Sequence[OrderKey]) -> tuple[array[int], list[str]
     Priorities order by rank, numbers before text, missing values come last whichever way a key
     points, ties keep the written order.
     """
-    columns: list[list[Json]] = [[] for _ in keys]
-    if keys:
+    known = [key for key in keys if _may_have(rows, key.attribute)]
+    columns: list[list[Json]] = [[] for _ in known]
+    if known:
         for row in rows:
-            for key, column in zip(keys, columns, strict=True):
+            for key, column in zip(known, columns, strict=True):
                 column.append(_comparable(key.attribute, row.get(key.attribute)))
     indexes = list(range(len(rows)))
-    unknown = []
-    for key, column in reversed(list(zip(keys, columns, strict=True))):
+    unknown = {key.attribute for key in keys if key not in known}
+    for key, column in reversed(list(zip(known, columns, strict=True))):
         kinds = {type(value) is str for value in column if value is not None}
         if not kinds:
-            unknown.append(key.attribute)
+            unknown.add(key.attribute)
             continue
         if len(kinds) == 2:
             column = [None if value is None else (type(value) is str, value) for value in column]
@@ -145,7 +147,17 @@ def ordered(rows: Rows, keys: Sequence[OrderKey]) -> tuple[array[int], list[str]
         missing = [index for index in indexes if column[index] is None]
         present.sort(key=column.__getitem__, reverse=key.descending)
         indexes = present + missing
-    return array("L", indexes), list(reversed(unknown))
+    return array("L", indexes), [key.attribute for key in keys if key.attribute in unknown]
+
+
+_MADE = ("owner", "name", "workspace", "id")  # of other attributes, as a row is read
+
+
+def _may_have(rows: Rows, attribute: str) -> bool:
+    """Could some row have it? Of large tables the header says so, without a look at every row."""
+    if attribute in _MADE or not isinstance(rows, Concatenated):
+        return True
+    return any(not isinstance(part, CsvRows) or attribute in part.header for part in rows.parts)
 
 
 def _comparable(attribute: str, value: Json) -> Json:

@@ -26,6 +26,7 @@ from runner.spec.rows import LEAVING, Fault, RowError, RowKind
 _DIGITS = 15  # the most that a number has on a side of its point; what is longer is text
 _NUMBER = re.compile(rf"-?(0|[1-9][0-9]{{0,{_DIGITS - 1}}})(\.[0-9]{{1,{_DIGITS}}})?\Z")
 _BOOLEANS = {"true": True, "false": False}
+_BEGINS_A_VALUE = frozenset("-0123456789tf")  # that is more than text
 _BOM = b"\xef\xbb\xbf"
 _EXCERPT = 4096
 # A plan reads each row a few times: what a stranger's file can cost is bounded by these.
@@ -188,6 +189,8 @@ def _quoted_cells(text: str) -> list[str]:
 def _cell(column: str, cell: str) -> Json:
     if column in LEAVING:
         return [name for name in re.split(r"[;\s]+", cell) if name]
+    if cell[0] not in _BEGINS_A_VALUE:
+        return cell
     if cell.isdecimal() and cell.isascii():
         plain = len(cell) <= _DIGITS and (cell[0] != "0" or len(cell) == 1)
         return int(cell) if plain else cell

@@ -29,17 +29,23 @@ _SHAPES = (
 )
 # One of these (or a run of 80 characters) is in whatever the shapes and names can match.
 _SIGNS = (
-    *(b"key", b"token", b"password", b"secret", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_"),
-    *(b"github_pat_", b"glpat-", b"sk-", b"sk_", b"xox", b"akia", b"asia", b"aiza", b"eyj", b"://"),
+    *(b"signkey-", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_", b"glpat-"),
+    *(b"sk-", b"sk_", b"xox", b"akia", b"asia", b"aiza", b"eyj", b"sb_secret_", b"://"),
+    b"private key-----",
+)
+# A name counts where a value follows: the word alone may be on every line of a large file.
+_NAMES = tuple(
+    (word, re.compile(word + rb"[\"']?[ \t]{0,99}[:=]"))
+    for word in (b"key", b"token", b"password", b"secret")
 )
 _RUN = b"x" * 80  # ... of what a key is made of, once all of that is an `x`
 _IN_A_RUN = bytes(ord("x") if chr(c).isalnum() or chr(c) in "_+-" else 0 for c in range(128))
 _IN_A_RUN += bytes(128)
-_PART, _OVERLAP = 1 << 20, 128  # bytes; a sign or a run is shorter than the overlap
+_PART, _OVERLAP = 1 << 20, 256  # bytes; a sign, a name or a run is shorter than the overlap
 _NAMED = (
     r"(?<![0-9A-Za-z])"
     r"(?i:(?:event|signing|api|access|service_role|private|secret)[_-]?key|token|password|secret)"
-    r"[\"']?[ \t]*[:=](?:[ \t]*[|>][-+]?[ \t]*\n)?[ \t\"']*"
+    r"[\"']?[ \t]{0,99}[:=](?:[ \t]*[|>][-+]?[ \t]*\n)?[ \t\"']*"
     # The name of an environment variable is none: `event_key: STAGING_EVENT_KEY`.
     r"(?P<value>(?![A-Z][A-Z0-9]{0,60}(?:_[A-Z0-9]{1,60}){1,20}(?![\w+/=.-]))"
     r"(?=[\w+/=.-]{0,99}[A-Za-z])[0-9A-Za-z_+/=.-]{16,})"
@@ -73,7 +79,11 @@ def suspect(raw: bytes) -> bool:
 
 def _is_suspect(raw: bytes) -> bool:
     lowered = raw.lower()
-    return any(sign in lowered for sign in _SIGNS) or _RUN in lowered.translate(_IN_A_RUN)
+    return (
+        any(sign in lowered for sign in _SIGNS)
+        or any(word in lowered and name.search(lowered) for word, name in _NAMES)
+        or _RUN in lowered.translate(_IN_A_RUN)
+    )
 
 
 def redact(text: str) -> str:

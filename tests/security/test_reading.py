@@ -181,8 +181,11 @@ def test_a_project_file_above_the_repository_is_not_its_own(warm: str, tmp_path:
     assert run(warm, plan.parents[1], "plan", "plans/plan.yaml").status == 0
 
 
+OPTIONS = ("--var-file", "--collection repos=", "--facts", "--policy", "saved plan")
+
+
 @pytest.mark.parametrize("name", ODD)
-@pytest.mark.parametrize("option", ["--var-file", "saved plan"])
+@pytest.mark.parametrize("option", OPTIONS)
 def test_what_an_option_names_is_a_bounded_file(
     warm: str, tmp_path: Path, name: str, option: str
 ) -> None:
@@ -191,16 +194,44 @@ def test_what_an_option_names_is_a_bounded_file(
     given.parent.mkdir()
     make, words = ODD[name]
     make(given)
-    arguments: list[str | Path] = (
-        ["run", given] if option == "saved plan" else ["plan", plan, option, given]
-    )
-    done = run(warm, plan.parents[1], *arguments)
+    done = run(warm, plan.parents[1], *_naming(option, given, plan))
     if option == "saved plan" and name == "sparse":  # it is read as a plan file, and is none
         assert done.status == 3
         return
     assert done.status == 2, done
-    if option == "--var-file":
-        assert words in done.err
+    if option != "saved plan":
+        assert words in done.err, done
+
+
+@pytest.mark.parametrize("option", [one for one in OPTIONS if one != "saved plan"])
+def test_what_an_option_names_may_lie_anywhere(warm: str, tmp_path: Path, option: str) -> None:
+    """The control: an ordinary file beside the repository, and one behind a link that leads out."""
+    plan = repository(tmp_path)
+    written = {
+        "--collection repos=": "repo\nacme/y\n",
+        "--policy": "apiVersion: backfill/v1\nkind: BackfillProject\n"
+        "policy: [{name: small, require: totals.events <= 9}]\n",
+    }
+    outside = tmp_path / "outside.csv"
+    outside.write_text(written.get(option, "{}\n"), encoding="utf-8")
+    if option == "--facts":
+        done = run(warm, plan.parents[1], "plan", plan, "--record", outside)
+        assert done.status == 0, done
+    link = plan.with_name("link.csv")
+    link.symlink_to(outside)
+    for given in (outside, link):
+        done = run(warm, plan.parents[1], *_naming(option, given, plan))
+        assert done.status == 0, done
+        assert option != "--collection repos=" or "acme/y" in done.out
+
+
+def _naming(option: str, given: Path, plan: Path) -> list[str | Path]:
+    if option == "saved plan":
+        return ["run", given]
+    if option.endswith("="):
+        name, collection = option.split(" ")
+        return ["plan", plan, name, f"{collection}{given}"]
+    return ["plan", plan, option, given]
 
 
 def test_variables_come_from_anywhere_and_from_stdin(warm: str, tmp_path: Path) -> None:
