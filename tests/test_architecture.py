@@ -157,6 +157,13 @@ def test_every_room_of_the_design_is_there() -> None:
     assert {room_of(module_of(path)) for path in FILES} - {None} == set(MAY_IMPORT)
 
 
+@pytest.mark.parametrize("page", ["AGENTS.md", "CONTRIBUTING.md"])
+def test_the_pages_for_contributors_name_every_room(page: str) -> None:
+    rooms = set(MAY_IMPORT) - {"__main__", "version", "api", "errors"}
+    told = (ROOT / page).read_text(encoding="utf-8")
+    assert [room for room in rooms if f"{room}/" not in told] == []
+
+
 @pytest.mark.parametrize("room", ["spec", "planning"])
 def test_the_pure_rooms_neither_read_nor_ask_nor_print(room: str) -> None:
     """`files.py` alone reads files; the schemas and the built-in catalog are part of the package;

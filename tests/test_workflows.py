@@ -26,7 +26,15 @@ from tests.warm import CLIENT
 
 ROOT = Path(__file__).parents[1]
 ACTION = ROOT / ".github/actions/backfill/action.yml"
-WORKFLOWS = [*sorted((ROOT / "docs" / "examples").glob("*.yml")), ROOT / ".github/workflows/ci.yml"]
+MAY_WRITE = {
+    "release": {
+        "pypi": ["attestations", "id-token"],
+        "image": ["attestations", "id-token", "packages"],
+        "notes": ["contents"],
+    }
+}
+OURS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+WORKFLOWS = [*sorted((ROOT / "docs" / "examples").glob("*.yml")), *OURS]
 
 
 @pytest.mark.parametrize(
@@ -34,6 +42,7 @@ WORKFLOWS = [*sorted((ROOT / "docs" / "examples").glob("*.yml")), ROOT / ".githu
     [
         *(("vendor.github-workflows", path) for path in WORKFLOWS),
         ("vendor.github-actions", ACTION),
+        ("vendor.dependabot", ROOT / ".github/dependabot.yml"),
     ],
     ids=str,
 )
@@ -41,6 +50,28 @@ def test_a_workflow_is_of_githubs_form(schema: str, path: Path) -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("path", [*OURS, ACTION], ids=str)
+def test_what_others_wrote_is_pinned_to_a_commit(path: Path) -> None:
+    """A tag can be moved; the comment says which one it was."""
+    used = re.findall(r"uses: (.+)", path.read_text("utf-8"))
+    pinned = re.compile(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+    assert used
+    assert [one for one in used if not pinned.fullmatch(one)] == []
+
+
+@pytest.mark.parametrize("path", OURS, ids=str)
+def test_a_job_may_write_only_where_it_says_so(path: Path) -> None:
+    workflow: Any = yaml.safe_load(path.read_text("utf-8"))
+    assert workflow["permissions"] == {"contents": "read"}
+    writing = {
+        name: sorted(key for key, value in job.get("permissions", {}).items() if value == "write")
+        for name, job in workflow["jobs"].items()
+    }
+    assert {name: rights for name, rights in writing.items() if rights} == MAY_WRITE.get(
+        path.stem, {}
+    )
 
 
 def steps(name: str) -> Iterator[str]:

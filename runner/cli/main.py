@@ -142,6 +142,10 @@ Examples:
   backfill run plan.yaml                run it on the embedded target
   backfill run plan.yaml --target dev   ... on an Inngest dev server
 """
+_NO_WINDOWS = """\
+error: backfill does not run on Windows: its locks, signals and files are those of Linux and macOS
+hint: run it in WSL, in a container, or in CI on Linux
+"""
 _OURS = ("BACKFILL_", "INNGEST_")  # names of variables
 _NAME = 200  # characters of a path that is refused
 _INTERNAL = 70  # sysexits.h: EX_SOFTWARE
@@ -184,6 +188,9 @@ def cli() -> None:
 
 
 def main() -> NoReturn:
+    if sys.platform == "win32":
+        sys.stderr.write(_NO_WINDOWS)
+        sys.exit(ERROR_STATUS[UsageError])
     printing.install()
     # What a plan is made of stays to the end: looking through it for garbage finds none.
     gc.set_threshold(50_000, 20, 20)

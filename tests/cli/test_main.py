@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from runner import __version__
-from runner.cli.main import COMMANDS, _guarded
+from runner.cli.main import COMMANDS, _guarded, main
 from runner.cli.printing import print_json
 from tests.types import Backfill
 
@@ -80,3 +82,28 @@ def test_json_begins_no_command_to_the_ci_that_keeps_the_log(
     out = capsys.readouterr().out
     assert "##" not in out
     assert json.loads(out) == said
+
+
+def test_windows_is_refused_in_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is imported that is not there."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "does not run on Windows" in err
+    assert "hint: run it in WSL" in err
+
+
+def test_what_windows_has_not_is_imported_after_that() -> None:
+    """`import fcntl` at the beginning would be a traceback."""
+    code = (
+        "import sys\nfor name in ('fcntl', 'pwd', 'grp', 'resource', 'termios'):\n"
+        "    sys.modules[name] = None\n"
+        "import runner.cli.main"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
