@@ -15,6 +15,7 @@ from runner.model import Outcome
 from tests.support import FakeClock, StandIn
 
 APP = "my-app"
+_LISTED = {"Scheduled": "QUEUED"}  # what lists call it
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class Engine(StandIn):
     def _list(self, query: httpx.QueryParams) -> httpx.Response:
         wanted = query.get_list("status")
         if not wanted:
-            return _page([], more=False)
+            return self._page([], more=False)
         of, since = query.get_list("functionId"), datetime.fromisoformat(query["from"]).timestamp()
         found = [
             _in_list(job)
@@ -167,7 +168,18 @@ class Engine(StandIn):
         if not of and "COMPLETED" in wanted:
             found += [_of_another(number) for number in range(self.others)]
         start, limit = int(query.get("cursor", 0)), int(query["limit"])
-        return _page(found[start : start + limit], start + limit, more=start + limit < len(found))
+        return self._page(
+            found[start : start + limit], start + limit, more=start + limit < len(found)
+        )
+
+    def _fetched_at(self) -> datetime:
+        return datetime.now(UTC)
+
+    def _page(self, data: list[Any], cursor: int = 0, *, more: bool) -> httpx.Response:
+        paging = {"hasMore": True, "cursor": str(cursor)} if more else {}
+        metadata = {"fetchedAt": self._fetched_at().isoformat()}
+        answer = {"data": data, "page": {"limit": 100, **paging}, "metadata": metadata}
+        return httpx.Response(200, text=json.dumps(answer))
 
     def _graphql(self, query: str) -> httpx.Response:
         if "runTrigger" in query:
@@ -184,13 +196,6 @@ class Engine(StandIn):
             for fn in self.functions
         ]
         return httpx.Response(200, json={"data": {"apps": [{"functions": functions}]}})
-
-
-def _page(data: list[Any], cursor: int = 0, *, more: bool) -> httpx.Response:
-    paging = {"hasMore": True, "cursor": str(cursor)} if more else {}
-    metadata = {"fetchedAt": datetime.now(UTC).isoformat()}
-    answer = {"data": data, "page": {"limit": 100, **paging}, "metadata": metadata}
-    return httpx.Response(200, text=json.dumps(answer))
 
 
 def _of_v2(fn: Fn) -> dict[str, Any]:
@@ -213,17 +218,20 @@ def _of_v1(job: dict[str, Any]) -> dict[str, Any]:
         "status": job["status"],
         "ended_at": job["ended"] and "2026-01-01T00:00:00Z",
         "output": output,
+        **({"run_started_at": job["began"]} if job.get("began") else {}),
         **batch,
     }
 
 
 def _in_list(job: dict[str, Any]) -> dict[str, Any]:
     ended = {"endedAt": "2026-01-01T00:00:00Z"} if job["ended"] else {}
+    started = {"startedAt": job["began"]} if job.get("began") else {}
     return {
         "id": job["id"],
-        "status": job["status"].upper(),
+        "status": _LISTED.get(job["status"], job["status"].upper()),
         "function": {"id": job["fn"].name},
         "trigger": {"eventIds": job["events"][:1], "isBatch": bool(job["fn"].batch)},
+        **started,
         **ended,
     }
 

@@ -84,7 +84,7 @@ class JobsApi(Protocol):
         """The jobs that an event has started so far, past any cache."""
 
     async def functions(self) -> Sequence[Function] | None:
-        """Those of the server; None where it does not tell."""
+        """Those of the server; None where it does not tell. Raises `TargetDown`."""
 
     async def listed(
         self, since: float, of: Sequence[Function] | None, most: Callable[[], float], /

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import httpx
 import pytest
 
 from runner.execution.progress import summarise
@@ -221,3 +222,24 @@ def _truth(fates: dict[str, Outcome], filters: set[str]) -> Outcome:
         if outcome in kinds:
             return outcome
     return "completed" if taken else "no_job"
+
+
+@dataclass
+class Stuttering(Engine):
+    """It does not tell its functions for a while, as a server that is restarted."""
+
+    silences: int = 12
+
+    def handle(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path in ("/v2/apps", "/v0/gql") and self.silences:
+            self.silences -= 1
+            return httpx.Response(503)
+        return super().handle(request)
+
+
+def test_functions_that_are_not_told_just_now_are_asked_for_again_before_anything_is_given_up(
+    tmp_path: Path,
+) -> None:
+    server = Stuttering(functions=[Fn("fn-sync", batch=45.0)])
+    assert set(outcomes(run(tmp_path, server)).values()) == {"completed"}
+    assert not server.silences

@@ -14,8 +14,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runner.adapters.journal.store import StateReader
 from runner.execution.progress import summarise
-from runner.model import OUTCOMES, RunView
+from runner.model import OUTCOMES, RunRecord, Summary
 from runner.output import words
 from runner.output.junit import write_junit
 from runner.output.page import run_page, runs_page
@@ -85,22 +86,30 @@ def _is_as_fated(made: World, kind: Mapping[str, Any]) -> None:
 def _compare(made: World, how: str) -> None:
     store = new_store(made.folder, made.clock.time)
     record = store.find("RUN1")
-    view = store.view(record)
-    events = list(store.events(record))
-    told = Counter(event.outcome or "running" for event in events)
-    sent = len(events) - told["unsent"]
-    assert sent == len({event["id"] for post in made.server.posts for event in post}), how
-    expected: dict[str, int] = {"sent": sent}
-    expected |= {name: told[name] for name in OUTCOMES}
-    for surface, figures in _surfaces(made, view):
+    expected = by_events(store, record)
+    ours = {event["id"] for post in made.server.posts for event in post}
+    assert expected["sent"] == len(ours), how
+    summary = summarise(made.journal, plan="p", target="t", followed=True, ending=_ending())
+    for surface, figures in (
+        *surfaces(store, record, made.clock.now),
+        *_of_summary(summary),
+    ):
         assert figures == {name: expected[name] for name in figures}, surface
         assert figures, surface
 
 
-def _surfaces(made: World, view: RunView) -> Iterator[tuple[str, Figures]]:
-    store = new_store(made.folder, made.clock.time)
+def by_events(store: StateReader, record: RunRecord) -> Figures:
+    """What the figures of a run must be, counted event by event."""
+    told = Counter(event.outcome for event in store.events(record))
+    sent = told.total() - told["unsent"] - told["sending"]
+    return {"sent": sent, **{name: told[name] for name in OUTCOMES}}
+
+
+def surfaces(store: StateReader, record: RunRecord, now: float) -> Iterator[tuple[str, Figures]]:
+    """What each surface says of the one run in the state."""
+    view = store.view(record)
     yield "report JSON", _summed(report_json(view))
-    yield "status JSON", _summed(status_json(view, (), made.clock.now))
+    yield "status JSON", _summed(status_json(view, (), now))
     yield (
         "Python",
         {
@@ -108,7 +117,7 @@ def _surfaces(made: World, view: RunView) -> Iterator[tuple[str, Figures]]:
             **{n: sum(stage.outcomes.get(n, 0) for stage in view.stages) for n in OUTCOMES},
         },
     )
-    lines = store.runs()
+    lines = [line for line in store.runs() if line.record.id == record.id]
     (line,) = _list(runs_json(lines)["runs"])
     yield "runs JSON", {name: line[name] for name in ("sent", *OUTCOMES)}
     out = io.StringIO()
@@ -122,22 +131,26 @@ def _surfaces(made: World, view: RunView) -> Iterator[tuple[str, Figures]]:
     page = "\n".join(re.findall(r"^<p>[\d,]+/[\d,]+ sent.*", page, re.MULTILINE))
     yield "page", _sent_in(page) | _counted_in(page)
     yield "list of runs", _sent_in(runs_page(lines, "here"))
-    rows = re.findall(r"^\| \d+ \|.*", run_markdown(view), re.MULTILINE)
-    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
-    yield (
-        "markdown",
-        {
-            **_counted_in("\n".join(row[5] for row in cells)),
-            "sent": sum(_number(row[3]) for row in cells),
-            "completed": sum(_number(row[4]) for row in cells),
-        },
-    )
+    if record.follow:
+        yield "markdown", _of_markdown(run_markdown(view))
     junit = "".join(write_junit(view, store.events(view.record)))
     kinds = Counter(re.findall(r'<failure type="(\w+)"', junit))
     good = junit.count("; a later attempt did the work")
     if not good:
         yield "junit", {name: kinds[name] for name in OUTCOMES if name != "completed"}
-    summary = summarise(made.journal, plan="p", target="t", followed=True, ending=_ending())
+
+
+def _of_markdown(text: str) -> Figures:
+    rows = re.findall(r"^\| \d+ \|.*", text, re.MULTILINE)
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    return {
+        **_counted_in("\n".join(row[5] for row in cells)),
+        "sent": sum(_number(row[3]) for row in cells),
+        "completed": sum(_number(row[4]) for row in cells),
+    }
+
+
+def _of_summary(summary: Summary) -> Iterator[tuple[str, Figures]]:
     totals: Any = summary_json(summary)["totals"]
     yield (
         "run JSON",

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -43,10 +42,20 @@ class _NotTold(Exception):
 
 
 async def functions(get: Get) -> tuple[Function, ...] | None:
-    """None where the server does not tell, or not just now. `get` makes a request, once."""
+    """None where the server does not tell. `get` makes a request, once.
+
+    Raises `Unanswered` where it may tell in a moment: it decides what an event without a job is.
+    """
+    away: Unanswered | None = None
     for ask in (_by_rest, _by_graphql):
-        with suppress(_NotTold, TargetError, Unanswered):
+        try:
             return tuple([one async for one in ask(get)])
+        except Unanswered as error:
+            away = error
+        except (_NotTold, TargetError):
+            continue
+    if away:
+        raise away
     return None
 
 

@@ -65,7 +65,11 @@ class HttpJobsApi:
         return [self._job(await self._made_consistent(run), now) for run in runs]
 
     async def functions(self) -> Sequence[Function] | None:
-        return await functions(self._keyed)
+        async def attempt() -> Sequence[Function] | None:
+            return await functions(self._keyed)
+
+        found: Sequence[Function] | None = await self.retry(self._what, attempt)
+        return found
 
     async def listed(
         self, since: float, of: Sequence[Function] | None, most: Callable[[], float]

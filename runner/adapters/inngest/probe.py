@@ -62,7 +62,10 @@ class HttpProbe:
         return await self.follower.probe_api_key() if self.target.api_key else None
 
     async def functions(self) -> Sequence[Function] | None:
-        return await self.follower.functions()
+        try:
+            return await self.follower.functions()
+        except TargetDown:  # nothing is judged by it yet
+            return None
 
     async def _ask(self, method: str, url: str, **arguments: Any) -> Answer:
         async def attempt() -> Answer:

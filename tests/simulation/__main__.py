@@ -1,0 +1,41 @@
+"""``python -m tests.simulation --seed N`` replays a seed to the letter; ``--count`` and ``--full``
+look for one that shows a fault."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+
+from tests.simulation.story import simulate
+
+FULL = 10_000
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation")
+    parser.add_argument("--seed", type=int, default=0, help="the first seed")
+    parser.add_argument("--count", type=int, default=1, help="how many seeds")
+    parser.add_argument("--full", action="store_true", help=f"{FULL:,} seeds")
+    given = parser.parse_args()
+    logging.disable(logging.CRITICAL)
+    count = FULL if given.full else given.count
+    began, broken, events, faults = time.process_time(), 0, 0, 0
+    for seed in range(given.seed, given.seed + count):
+        verdict = simulate(seed)
+        events, faults = events + verdict.events, faults + verdict.faults
+        if verdict.broken or count == 1:
+            print(verdict, flush=True)
+        broken += verdict.broken is not None
+    if count > 1:
+        spent = time.process_time() - began
+        print(
+            f"{count:,} seeds: {events:,} events, {faults:,} faults, {spent:.0f}s: "
+            f"{broken or 'none'} broken"
+        )
+    return int(broken > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,454 @@
+"""Several processes' worth of the real code under one seed: one clock, one scheduler, one source of
+chance.
+
+A simulated process is a thread that has the only turn: it gives it up where it waits, and gets it
+back when its time has come. So nothing happens side by side, and a seed is replayed to the letter.
+Time is the world's; what asks the machine for time, chance or its own number is given the world's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import pkgutil
+import random
+import sqlite3
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from functools import cache
+from hashlib import sha256
+from math import inf
+from random import Random
+from typing import Any, NamedTuple
+
+import ulid
+
+import runner
+from runner.adapters.journal import leases, outage
+from runner.app import preflight, prepare
+
+START = 1_793_000_000.0  # 2026-10-26; the clocks of New York change on 2026-11-01
+_LEAST = 1e-6  # seconds that pass where anything is waited for: a sum must grow
+
+
+class Crash(BaseException):
+    """Stands for the process dying: whatever it still tries to do raises it again."""
+
+
+class Broken(AssertionError):
+    """What must hold does not."""
+
+
+class Stuck(AssertionError):
+    """Something waits for ever."""
+
+
+@dataclass(eq=False)
+class Process:
+    """`mortal`: faults may befall it. `stop`: what a signal to it sets, where it listens."""
+
+    name: str
+    pid: int
+    random: Random
+    work: Callable[[], Any]
+    mortal: bool = True
+    wake: float = 0.0
+    order: float = 0.0
+    dead: bool = False
+    ended: bool = False
+    result: Any = None
+    error: BaseException | None = None
+    stop: Callable[[], None] | None = None
+    then: Callable[[], None] | None = None
+    thread: threading.Thread | None = None
+    turn: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+
+_LOCAL = threading.local()
+
+
+def current() -> Process | None:
+    found: Process | None = getattr(_LOCAL, "process", None)
+    return found
+
+
+class Scheduler:
+    """`fault` is asked at each wait of a mortal process, and may kill it or make it sleep on.
+    `skew`: by how much this machine's clock, as people set it, is ahead of the true time."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)  # noqa: S311 - a seed is replayed
+        self.now = START
+        self.skew = 0.0
+        self.waits = 0
+        self.fault: Callable[[Process], float] = lambda _process: 0.0
+        self.processes: list[Process] = []
+        self._pids = 1000
+        self._turn = threading.Semaphore(0)
+        self._trace = sha256()
+
+    def note(self, *what: object) -> None:
+        """Into the trace, by which two replays are compared."""
+        self._trace.update(repr((round(self.now, 3), *what)).encode())
+
+    @property
+    def trace(self) -> str:
+        return self._trace.hexdigest()[:12]
+
+    def wall(self) -> float:
+        return self.now + self.skew
+
+    def elapsed(self) -> float:
+        return self.now - START
+
+    def chance(self) -> Random:
+        process = current()
+        return process.random if process else self.random
+
+    def spawn(
+        self, name: str, work: Callable[[], Any], *, after: float = 0.0, mortal: bool = True
+    ) -> Process:
+        self._pids += 1
+        own = Random(self.random.getrandbits(64))  # noqa: S311
+        process = Process(name, self._pids, own, work, mortal, self.now + after)
+        process.order = self.random.random()
+        process.thread = threading.Thread(target=self._live, args=(process,), daemon=True)
+        process.thread.start()
+        self.processes.append(process)
+        return process
+
+    def _live(self, process: Process) -> None:
+        _LOCAL.process = process
+        process.turn.acquire()
+        try:
+            if not process.dead:
+                process.result = process.work()
+        except BaseException as error:  # noqa: BLE001 - told by whoever looks at it
+            process.error = error
+        process.ended = True
+        self._turn.release()
+
+    def run(self, until: Callable[[], bool], most: float) -> None:
+        """Until `until` says so, which is asked whenever nobody has the turn."""
+        end = self.now + most
+        while not until():
+            alive = [one for one in self.processes if not one.ended]
+            ready = min(alive, key=lambda one: (one.wake, one.order), default=None)
+            if ready is None or ready.wake == inf:
+                waiting = ", ".join(one.name for one in alive)
+                raise Stuck(f"nothing is left to happen; waiting: {waiting or 'nobody'}")
+            if self.now > end:
+                waiting = ", ".join(one.name for one in alive)
+                raise Stuck(f"after {most:,.0f} s still under way: {waiting}")
+            self.now = max(self.now, ready.wake)
+            self._let(ready)
+
+    def _let(self, process: Process) -> None:
+        process.turn.release()
+        self._turn.acquire()
+        if process.ended:
+            if process.thread:
+                process.thread.join()
+            self.processes.remove(process)
+            self.note("end", process.name, type(process.error).__name__)
+            if process.then:
+                process.then()
+
+    def end(self) -> None:
+        """Nothing more happens: whoever is left dies."""
+        for process in list(self.processes):
+            process.dead = True
+            while not process.ended:
+                self._let(process)
+
+    def wait(self, seconds: float) -> None:
+        """Of the process that has the turn."""
+        process = current()
+        assert process, "only processes wait"
+        self.alive()
+        self.waits += 1
+        more = self.fault(process) if process.mortal and seconds > 0 else 0.0
+        self.alive()
+        process.wake = self.now + max(_LEAST, seconds) + more
+        process.order = self.random.random()
+        if all(one.wake > process.wake for one in self.processes if one is not process):
+            if process.wake == inf:
+                raise Stuck(f"{process.name} waits for nothing that could happen")
+            self.now = process.wake
+        else:
+            self._turn.release()
+            process.turn.acquire()
+        self.alive()
+
+    def join(self, other: Process) -> None:
+        """Wait until it has ended."""
+        process = current()
+        assert process
+
+        def wake() -> None:
+            process.wake = self.now
+
+        other.then = wake
+        while not other.ended:
+            self.alive()
+            process.wake = inf
+            self._turn.release()
+            process.turn.acquire()
+        self.alive()
+
+    def begins(self) -> None:
+        """A transaction of the state: the disk may be busy."""
+
+    def commits(self) -> bool:
+        """Dies the process at this commit: before it, or (True) after it?"""
+        return False
+
+    def wrote(self, sql: str, given: dict[str, Any], connection: sqlite3.Connection) -> None:
+        """A statement of the state was carried out."""
+
+    @staticmethod
+    def alive() -> None:
+        process = current()
+        if process and process.dead:
+            raise Crash(process.name)
+
+    @staticmethod
+    def die() -> None:
+        process = current()
+        assert process
+        process.dead = True
+        raise Crash(process.name)
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop whose waits are the world's. What would go to a thread is done at once."""
+
+    def __init__(self, world: Scheduler) -> None:
+        super().__init__()
+        self._world = world
+
+        def select(timeout: float | None) -> Any:
+            process = current()
+            if process and process.dead:  # it unwinds, and waits for nothing
+                if timeout is None:
+                    raise Crash(process.name)
+                self._dead += timeout
+            elif timeout is None or timeout > 0:
+                self._world.wait(inf if timeout is None else timeout)
+            return []
+
+        self._dead = 0.0
+        self._selector.select = select  # type: ignore[attr-defined]
+
+    def time(self) -> float:
+        return self._world.elapsed() + self._dead
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]  # noqa: ARG002
+        future = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - as the thread would hand it over
+            future.set_exception(error)
+        return future
+
+
+class _Module:
+    """A module of the standard library, with some of its names meaning the world's."""
+
+    def __init__(self, module: Any, **names: Any) -> None:
+        self.__dict__.update(names)
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+def _kinds(world: Scheduler) -> type[sqlite3.Connection]:
+    class Connection(sqlite3.Connection):
+        """The state's: a process may die around a commit, and the disk may be busy or full."""
+
+        def execute(self, sql: str, *given: Any) -> Any:
+            if sql != "ROLLBACK":
+                world.alive()
+            after = sql == "COMMIT" and world.commits()
+            if sql.startswith("BEGIN"):
+                world.begins()
+            found = super().execute(sql, *given)
+            if given and isinstance(given[0], dict):
+                world.wrote(sql, given[0], self)
+            if after:
+                world.die()
+            return found
+
+    return Connection
+
+
+@cache
+def _modules() -> tuple[Any, ...]:
+    """All of ours, imported now: what is imported later would have the machine's time."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for found in pkgutil.walk_packages(runner.__path__, "runner."):
+            if not found.name.startswith(("runner.__main__", "runner.adapters.mcp")):
+                importlib.import_module(found.name)
+    return tuple(module for name, module in sorted(sys.modules.items()) if name[:7] == "runner.")
+
+
+class Patches:
+    def __init__(self) -> None:
+        self._undo: list[tuple[Any, str, Any]] = []
+
+    def set(self, owner: Any, name: str, value: Any) -> None:
+        self._undo.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, value)
+
+    def undo(self) -> None:
+        while self._undo:
+            setattr(*self._undo.pop())
+
+
+def _functions(module: Any) -> Iterator[Any]:
+    for value in list(vars(module).values()):
+        if getattr(value, "__module__", None) != module.__name__:
+            continue
+        if isinstance(value, type):
+            yield from (one for one in vars(value).values() if hasattr(one, "__defaults__"))
+        elif hasattr(value, "__defaults__"):
+            yield value
+
+
+class Place(NamedTuple):
+    """Where ours reaches for the machine: a name of a module, or the defaults of a function."""
+
+    owner: Any
+    name: str
+    of_module: bool
+
+
+@cache
+def _places() -> tuple[Place, ...]:
+    found = []
+    for module in _modules():
+        for name, value in list(vars(module).items()):
+            if value is time or value is random.SystemRandom:
+                found.append(Place(module, name, of_module=True))
+        found += [
+            Place(function, which, of_module=False)
+            for function in _functions(module)
+            for which in ("__defaults__", "__kwdefaults__")
+            if any(_is_of_machine(one) for one in _values(getattr(function, which)))
+        ]
+    return tuple(found)
+
+
+def _values(given: Any) -> list[Any]:
+    return list(given.values() if isinstance(given, dict) else given or ())
+
+
+def _is_of_machine(value: Any) -> bool:
+    return any(value is one for one in (time.time, time.monotonic, time.sleep))
+
+
+@contextmanager
+def installed(world: Scheduler) -> Iterator[Patches]:
+    """Until the block ends, our code lives in this world; other patches go with these."""
+    patches = Patches()
+    _give_time(world, patches)
+    _give_system(world, patches)
+    _give_waits(world, patches)
+    try:
+        yield patches
+    finally:
+        world.end()
+        patches.undo()
+
+
+def _give_time(world: Scheduler, patches: Patches) -> None:
+    def swap(value: Any) -> Any:
+        if not _is_of_machine(value):
+            return value
+        if value is time.sleep:
+            return world.wait
+        return world.wall if value is time.time else world.elapsed
+
+    class Now(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.fromtimestamp(world.wall(), tz or UTC)
+
+    clock = _Module(
+        time,
+        time=world.wall,
+        monotonic=world.elapsed,
+        perf_counter=world.elapsed,
+        time_ns=lambda: int(world.wall() * 1e9),
+        sleep=world.wait,
+    )
+    for place in _places():
+        now = getattr(place.owner, place.name)
+        if place.of_module:
+            patches.set(place.owner, place.name, clock if now is time else world.chance)
+        elif isinstance(now, dict):
+            swapped = {name: swap(value) for name, value in now.items()}
+            patches.set(place.owner, place.name, swapped)
+        else:
+            patches.set(place.owner, place.name, tuple(map(swap, now)))
+    patches.set(prepare, "datetime", Now)
+    patches.set(preflight, "datetime", Now)
+
+
+def _give_system(world: Scheduler, patches: Patches) -> None:
+    """Chance, and what a process is to others on its machine."""
+
+    def random_bytes(count: int) -> bytes:
+        return world.chance().randbytes(count)
+
+    def alive(pid: int, _signal: int) -> None:
+        if not any(one.pid == pid and not (one.dead or one.ended) for one in world.processes):
+            raise ProcessLookupError
+
+    def pid() -> int:
+        process = current()
+        return process.pid if process else 1
+
+    patches.set(leases, "os", _Module(os, getpid=pid, kill=alive, urandom=random_bytes))
+    patches.set(leases, "_machine", lambda: "machine")
+    patches.set(leases, "who", lambda: f"somebody (process {pid()})")
+    patches.set(outage, "random", _Module(random, random=lambda: world.chance().random()))
+    patches.set(random, "SystemRandom", world.chance)
+    made = ulid.ULIDGenerator(
+        clock=lambda: int(world.wall() * 1e3), randomness=lambda _: random_bytes(10)
+    )
+    patches.set(ulid, "default_generator", made)
+
+
+def _give_waits(world: Scheduler, patches: Patches) -> None:
+    """Event loops, and the disk of the state."""
+    real_connect: Any = sqlite3.connect
+    kind, real_run = _kinds(world), asyncio.run
+
+    def connect(*given: Any, **how: Any) -> Any:
+        world.alive()
+        more = {"factory": kind} if current() else {}
+        return real_connect(*given, **how, **more)
+
+    def run(main: Any, **how: Any) -> Any:
+        if current() is None:
+            return real_run(main, **how)
+        try:
+            world.alive()
+        except BaseException:
+            main.close()
+            raise
+        with asyncio.Runner(loop_factory=lambda: _Loop(world)) as made:
+            return made.run(main)
+
+    patches.set(sqlite3, "connect", connect)
+    patches.set(asyncio, "run", run)

@@ -1,0 +1,247 @@
+"""The judgement: what the state says of a world, against the truth of its model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from runner.adapters.journal.store import Store
+from runner.model import EventRecord, ExecutionPlan, RunRecord
+from tests.execution.test_surfaces import by_events, surfaces
+from tests.simulation import plans
+from tests.simulation.clockwork import Broken
+from tests.simulation.server import Truth
+
+if TYPE_CHECKING:
+    from tests.simulation.story import Story
+
+
+def compare(store: Store, record: RunRecord, now: float) -> None:
+    """The figures of all surfaces are those of the events."""
+    expected = by_events(store, record)
+    for surface, figures in surfaces(store, record, now):
+        if surface == "list of runs" or (surface == "runs" and len(store.runs()) > 1):
+            continue  # with several runs its lines are not told apart
+        wanted = {name: expected[name] for name in figures}
+        if figures != wanted:
+            raise Broken(f"{surface} says {dict(figures)}, the events say {wanted}")
+
+
+@dataclass
+class Judge:
+    """At the end: the state against the truth of the model."""
+
+    story: Story
+    store: Store
+    record: RunRecord
+    plan: ExecutionPlan = field(init=False)
+    events: list[EventRecord] = field(init=False)
+    written: plans.Written = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.plan = self.store.plan_of(self.record)
+        self.events = list(self.store.events(self.record))
+        self.written = next(one for one in self.story.written if one.name == self.record.plan)
+
+    def all(self) -> None:
+        self.once()
+        self.order()
+        self.barriers()
+        for event in self.events:
+            self.outcome(event)
+        self.status()
+        compare(self.store, self.record, self.story.world.wall())
+        self.paced()
+
+    def truth(self, event: EventRecord) -> Truth | None:
+        return self.story.server.truths.get(event.event_id or "")
+
+    def once(self) -> None:
+        for event in self.events:
+            truth = self.truth(event)
+            if truth and truth.taken > 1 and not self.story.decided:
+                raise Broken(f"{event.event_id} has taken effect {truth.taken} times")
+            sent = event.outcome not in ("unsent", "sending", "rejected")
+            if sent and truth is None and not self.story.decided:
+                raise Broken(f"{event.event_id} is reported as sent, and is lost")
+            if event.outcome == "rejected" and truth:
+                raise Broken(f"{event.event_id} is reported as rejected, and was taken")
+            if (
+                event.outcome == "unsent"
+                and truth
+                and self.record.status in ("completed", "failed")
+            ):
+                raise Broken(f"{event.event_id} is reported as unsent, and was taken")
+
+    def order(self) -> None:
+        """What arrives is what the preview shows, in its order."""
+        place = {event.event_id: event.position for event in self.events}
+        came = [place[id_] for _, id_ in self.story.server.arrivals if id_ in place]
+        came = list(dict.fromkeys(came))
+        if came != sorted(came):
+            raise Broken(f"the events came in another order than planned: {came}")
+        foreign = [
+            id_
+            for _, id_ in self.story.server.arrivals
+            if id_.startswith(f"{self.record.id}:") and id_ not in place
+        ]
+        if foreign:
+            raise Broken(f"events came that no plan has: {foreign}")
+
+    def barriers(self) -> None:
+        """A stage begins when what it needs has ended."""
+        if not self.record.follow or self.story.decided or not self.story.follow:
+            return
+        by_stage: dict[int, list[Truth]] = {}
+        for event in self.events:
+            if truth := self.truth(event):
+                by_stage.setdefault(event.stage, []).append(truth)
+        for before, after in pairwise(self.plan.stages):
+            if before.wait != "completed":
+                continue
+            ends = [end for one in by_stage.get(before.number, ()) for end in one.ends.values()]
+            begun = [one.at for one in by_stage.get(after.number, ())]
+            if begun and ends and max(ends) > min(begun):
+                raise Broken(f"stage {after.number} has begun before stage {before.number} ended")
+
+    def outcome(self, event: EventRecord) -> None:
+        """Whatever is reported of an event is so."""
+        truth, told = self.truth(event), event.outcome
+        if told in ("running", "sending", "unsent", "rejected") or truth is None:
+            return
+        if not self.record.follow and self.plan.stages[event.stage - 1].wait == "sent":
+            return
+        now = self.story.world.now
+        fates = Counter(truth.fates.values())
+        open_ = not truth.ended(now) or fates["waits"]
+        match told:
+            case "completed":
+                right = not open_ and fates["completed"] and not fates["failed"]
+            case "failed":
+                right = bool(fates["failed"])
+            case "dropped":
+                right = bool(fates["dropped"])
+            case "no_job":
+                right = not fates or (fates["dropped"] and not fates["completed"])
+            case "unknown":
+                right = any(fn.batch for fn in self.story.server.functions)
+            case _:
+                right = False
+        if not right:
+            raise Broken(f"{event.event_id} is reported as {told}, and is {dict(fates)}")
+
+    def status(self) -> None:
+        """A run that completed has done its work, and one that failed has a reason."""
+        status, data = self.record.status, self.story.data
+        if self.record.follow is False and status == "completed" and self.written.waits:
+            raise Broken("a run that was not followed is reported as completed")
+        wrong = [one for one in self.events if one.outcome != "completed"]
+        drained = data.backlog == 0
+        if (
+            self.record.parent is None
+            and self.written.drains
+            and status == "completed"
+            and not drained
+        ):
+            raise Broken(f"the drain is reported as completed, with {data.backlog} left")
+        if not self.written.drains and status == "completed" and wrong:
+            raise Broken(f"completed, with {wrong[0].event_id} {wrong[0].outcome}")
+        proof = self.proof()
+        if status == "completed" and proof is False:
+            raise Broken(f"the check `{self.written.check}` is reported to hold, and nothing moved")
+        if status == "failed" and not self.story.operated:
+            bad = wrong if not self.written.drains else (not drained)
+            proved = proof is not False and not (self.record.parent and self.written.check)
+            if not bad and proved:
+                raise Broken(f"failed without a reason: {self.record.reason}")
+
+    def proof(self) -> bool | None:
+        """Have the data of all its items moved since the run began? None: it is not asked."""
+        name, data = self.written.check, self.story.data
+        if name is None or self.record.parent:
+            return None
+        if data.blind:
+            return False
+        still = set() if name == "full" or (name == "done" and self.written.allow) else data.lies
+        items = {event.item for event in self.events}
+        return all(item in data.rows and item not in still for item in items)
+
+    def paced(self) -> None:
+        """The time between two batches of a stage is its delay: never less; and no more, where
+        nothing else was waited for."""
+        story = self.story
+        if story.tuned or story.steps:
+            return
+        ours = [one for one in story.chunks if one.run == self.record.id]
+        for stage in self.plan.stages:
+            here = [one for one in ours if one.stage == stage.number]
+            delay = stage.pacing.delay
+            ends = sorted(
+                end
+                for event in self.events
+                if event.stage == stage.number and (truth := self.truth(event))
+                for end in truth.ends.values()
+            )
+            for first, second in pairwise(here):
+                gap = second.at - first.at
+                other = second.batch != first.batch
+                if other and gap < delay - 0.5:
+                    raise Broken(f"{gap:.1f}s between two batches, and the delay is {delay:g}s")
+                if story.faults or story.operated or first.process != second.process:
+                    continue
+                awaited = max((end for end in ends if end <= second.at), default=0.0) - first.at
+                if self.written.check is None and gap > max(delay, awaited) + 11.0:
+                    raise Broken(
+                        f"{gap:.1f}s between two batches, and the delay is {delay:g}s, the last "
+                        f"job ended after {awaited:.1f}s"
+                    )
+
+
+def judged(story: Story) -> None:
+    with Store(story.state) as store:
+        records = [line.record for line in store.runs()]
+        for record in records:
+            Judge(story, store, record).all()
+        for written in story.written:
+            mine = [one for one in records if one.plan == written.name and one.parent is None]
+            if len(mine) > 1 and story.kind in ("apply", "schedule"):
+                raise Broken(f"{written.name} has {len(mine)} runs where one was due")
+            _family(story, store, written, mine)
+
+
+def _family(story: Story, store: Store, written: plans.Written, runs: list[RunRecord]) -> None:
+    """After all retries each unit of work is done, once."""
+    if (
+        not story.retried
+        or not story.follow
+        or not runs
+        or story.cancelled
+        or written.drains
+        or story.decided
+    ):
+        return
+    plain = all(not (fn.debounce or fn.rate_limit or fn.singleton) for fn in story.server.functions)
+    heard = {fn.event for fn in story.server.functions}
+    if not plain or len(runs) > 1 or story.server.refused or written.limited:
+        return
+    events = list(store.events(runs[0]))
+    if any(event.event not in heard for event in events):
+        return
+    if any(event.outcome in ("unsent", "running", "sending", "unknown") for event in events):
+        return
+    planned = Counter((event.operation, event.item) for event in events)
+    members = [line.record.id for line in store.runs() if line.record.plan == written.name]
+    good: Counter[tuple[str, str]] = Counter()
+    for id_, truth in story.server.truths.items():
+        run_id, operation, *_ = id_.split(":")
+        if run_id in members and set(truth.fates.values()) == {"completed"}:
+            good[operation, truth.item] += 1
+    if good != planned:
+        raise Broken(
+            f"after {len(members) - 1} retries is done {dict(good)}, was planned {dict(planned)}"
+        )
+    chain = store.reading(runs[0]).chain()
+    if chain and (chain.outstanding or chain.totals.completed != sum(planned.values())):
+        raise Broken(f"all is done, and the sum of the retries says {chain.totals.completed} are")

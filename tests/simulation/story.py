@@ -1,0 +1,756 @@
+"""What happens in the world of one seed, and what must hold of it whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import httpx
+import inngest
+
+from runner.adapters import http
+from runner.adapters.database import open as databases
+from runner.adapters.journal.store import Store
+from runner.adapters.worker.function import RETRIES, create_firing, create_function
+from runner.adapters.worker.request import EVENT
+from runner.app import drive
+from runner.app.apply import ApplyOptions, apply
+from runner.app.control import cancel, hold, let_go, pause, tune
+from runner.app.plan_files import plans_to_apply, scheduled_plans
+from runner.app.run import RETRIED, prepare, resubmit, resume, retry, run, submit
+from runner.app.session import Session, Silent
+from runner.app.worker import Firing, Worker
+from runner.errors import (
+    BackfillError,
+    Incomplete,
+    InvalidPlan,
+    PreflightRefused,
+    RunFailed,
+    TargetDown,
+)
+from runner.execution.context import RunOptions
+from runner.model import RunRecord
+from tests.simulation import plans
+from tests.simulation.clockwork import (
+    Broken,
+    Crash,
+    Process,
+    Scheduler,
+    Stuck,
+    current,
+    installed,
+)
+from tests.simulation.judge import compare, judged
+from tests.simulation.server import WORKER, Data, Network, Row, Server, ServerClock, events_of
+from tests.support import EVENT_KEY, ORIGIN, SIGNING_KEY
+
+_MEMORY = "/dev/shm"  # noqa: S108 - no disk is waited for; where there is none, the usual place
+PATIENCE = 600.0  # `give_up_after`
+MOST = 8 * 86_400.0  # seconds that a story may take
+ATTEMPTS = 60  # processes that a run may need
+OPEN = ("running", "incomplete", "sent")
+_FENCED = (
+    "INSERT INTO notes",
+    "INSERT INTO waits",
+    "INSERT INTO outcomes",
+    "INSERT INTO rounds",
+    "INSERT INTO checks",
+)
+
+
+class Verdict(NamedTuple):
+    seed: int
+    events: int
+    faults: int
+    processes: int
+    waits: int
+    broken: str | None
+    trace: str
+
+    def __str__(self) -> str:
+        verdict = self.broken or "holds"
+        return (
+            f"seed {self.seed}: {self.events} events, {self.faults} faults, {self.processes} "
+            f"processes, {self.waits} waits, trace {self.trace}: {verdict}"
+        )
+
+
+class Sent(NamedTuple):
+    """A request as it was written down."""
+
+    at: float
+    run: str
+    stage: int
+    batch: int
+    process: int
+
+
+class World(Scheduler):
+    """The scheduler, with the state's disk: what is written there is seen here as well."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.story: Story | None = None
+
+    def begins(self) -> None:
+        process = current()
+        if self.story and process and process.mortal:
+            self.story.disk()
+
+    def wrote(self, sql: str, given: dict[str, Any], connection: sqlite3.Connection) -> None:
+        if self.story:
+            self.story.wrote(sql, given, connection)
+
+    def commits(self) -> bool:
+        process = current()
+        if not self.story or not process or not process.mortal:
+            return False
+        fate = process.random.random()
+        if not self.story.calm and fate < self.story.deadly:
+            self.story.faults += 1
+            self.note("dies before a commit", process.name)
+            self.die()
+        return not self.story.calm and fate > 1 - self.story.deadly
+
+
+@dataclass
+class Story:
+    """`calm`: no more faults from now on."""
+
+    seed: int
+    folder: Path
+    world: World
+    random: Random
+    server: Server = field(init=False)
+    network: Network = field(init=False)
+    data: Data = field(init=False)
+    calm: bool = False
+    faults: int = 0
+    deadly: float = 0.0  # chance of death at a commit
+    sleepy: float = 0.0  # ... of a pause beyond the lease, at a wait
+    mortal: float = 0.0  # ... of death at a wait
+    steps: bool = False
+    busy: float = 0.0  # until when the disk is busy
+    kind: str = "run"
+    written: list[plans.Written] = field(default_factory=list)
+    chunks: list[Sent] = field(default_factory=list)
+    first_seen: dict[str, tuple[float, int]] = field(default_factory=dict)  # of events: when, who
+    wanted: dict[str, tuple[str | None, float]] = field(default_factory=dict)
+    held: bool = False
+    tuned: bool = False
+    operated: bool = False
+    cancelled: bool = False
+    decided: bool = False  # an operator has decided about unanswered requests
+    processes: int = 0
+    begun: set[int] = field(default_factory=set)  # processes that have made a request
+    asked_again: int = 0
+
+    @property
+    def state(self) -> str:
+        return f"sqlite:///{self.folder / 'state.db'}"
+
+    def environ(self) -> dict[str, str]:
+        return {
+            "INNGEST_EVENT_KEY": EVENT_KEY,
+            "INNGEST_SIGNING_KEY": SIGNING_KEY,
+            "INNGEST_BASE_URL": ORIGIN,
+            "BACKFILL_DATABASE_URL": "sqlite:///model",
+        }
+
+    def session(self, state: str | None = None) -> Session:
+        return Session(state or self.state, environ=self.environ(), reporter=Silent())
+
+    # -- the world's faults
+
+    def fault(self, process: Process) -> float:
+        if self.calm:
+            return 0.0
+        fate = process.random.random()
+        if fate < self.mortal:
+            self.faults += 1
+            self.world.note("dies", process.name)
+            self.world.die()
+        if fate > 1 - self.sleepy:
+            self.faults += 1
+            self.world.note("sleeps", process.name)
+            return process.random.choice([5.0, 30.0, 65.0, 200.0])
+        return 0.0
+
+    def disk(self) -> None:
+        if not self.calm and self.world.now < self.busy:
+            raise sqlite3.OperationalError("database is locked")
+
+    # -- what is seen of the real code, from outside
+
+    def wrote(self, sql: str, given: dict[str, Any], connection: sqlite3.Connection) -> None:
+        process = current()
+        if process is None:
+            return
+        if sql.lstrip().startswith("INSERT INTO chunks"):
+            self.chunks.append(
+                Sent(self.world.now, given["run"], given["stage"], given["batch"], process.pid)
+            )
+        elif sql.startswith("UPDATE runs SET wanted"):
+            self.wanted[given["run"]] = given.get("wanted"), self.world.now
+        elif sql.startswith("UPDATE runs SET status = 'running'"):  # it is resumed
+            self.wanted[given["run"]] = None, self.world.now
+        elif sql.startswith(_FENCED) and "run" in given and process.mortal:
+            query = "SELECT pid FROM leases WHERE run_id = ?"
+            found = sqlite3.Connection.execute(connection, query, [given["run"]]).fetchone()
+            if found is None or found[0] not in (process.pid, 0):
+                raise Broken(f"{process.name} writes for a run whose lock it lost: {sql[:40]}")
+
+    def sees(self, process: Process, request: httpx.Request) -> None:
+        new = [one for one in events_of(request) if one["id"] not in self.first_seen]
+        for event in new:
+            self.first_seen[event["id"]] = self.world.now, process.pid
+        ours = [event for event in new if event["name"] != EVENT]
+        if not ours:
+            return
+        run_id = ours[0]["id"].split(":")[0]
+        wanted, since = self.wanted.get(run_id, (None, 0.0))
+        latest = max((one.at for one in self.chunks if one.run == run_id), default=0.0)
+        if wanted and latest > since:
+            raise Broken(f"a request is made after the run was asked to {wanted}")
+        if self.held and latest > self.held_at:
+            raise Broken("a request is made while the target is held")
+        self._capped(run_id, ours)
+
+    held_at: float = 0.0
+
+    def _capped(self, run_id: str, events: list[dict[str, Any]]) -> None:
+        self.server.go_on()
+        with self.reading() as connection:
+            query = "SELECT max_in_flight, plan, follow FROM runs WHERE id = ?"
+            found = connection.execute(query, [run_id]).fetchone()
+        if found is None:
+            return
+        tuned, name, follow = found
+        written = next(one for one in self.written if one.name == name)
+        operation = events[0]["id"].split(":")[1]
+        cap = tuned or (written.cap if operation in written.waits else None)
+        if not cap or not follow or operation not in written.waits:
+            return
+        out = self.server.open_of(run_id, events[0]["name"])
+        if out + len(events) > cap and not self.cap_changed:
+            raise Broken(f"{out} jobs are out, {len(events)} more are sent: the cap is {cap}")
+
+    cap_changed: bool = False
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        path = self.folder / "state.db"
+        with closing(sqlite3.Connection(f"file:{path}?mode=rw", uri=True)) as connection:
+            yield connection
+
+    # -- processes
+
+    def spawn(
+        self, name: str, work: Callable[[], Any], *, mortal: bool = True, after: float = 0.0
+    ) -> Process:
+        self.processes += 1
+        return self.world.spawn(name, work, mortal=mortal, after=after)
+
+    def go(self, name: str, work: Callable[[], Any], *, mortal: bool = True) -> Process:
+        """A process of its own, until it ends; what it may not end with is a fault."""
+        process = self.spawn(name, work, mortal=mortal)
+        self.world.join(process)
+        self.judge_end(process)
+        return process
+
+    def judge_end(self, process: Process) -> None:
+        error = process.error
+        if error is None or isinstance(error, Crash):
+            return
+        if not isinstance(error, BackfillError):
+            raise error
+        impatient = isinstance(error, TargetDown) or (
+            isinstance(error, Incomplete) and str(error).startswith("stopped:")
+        )
+        away = self.away_for
+        if impatient and process.pid in self.begun and away < PATIENCE - 30:
+            raise Broken(f"{process.name} has given up after {away:.0f}s: {error}")
+
+    away_for: float = 0.0  # the longest time that anything was away
+
+    def latest(self, name: str | None = None) -> RunRecord | None:
+        if not (self.folder / "state.db").exists():
+            return None
+        with Store(self.state) as store:
+            lines = store.runs(plan=name)
+            return lines[0].record if lines else None
+
+    # -- the people and machines
+
+    def tell(self) -> None:
+        """From the first command to the last: a run is begun, and looked after until it is over."""
+        main = self.written[-1]
+        if self.kind == "schedule":
+            self._schedule(main)
+        else:
+            self._see_through(main)
+            self._retry(main)
+        self.calm = True
+
+    def _begin(self, session: Session) -> Any:
+        """What somebody says to have the plans run."""
+        if self.kind == "apply":
+            return self._apply(session)
+        prepared = prepare(session, str(self.written[-1].path), target=ORIGIN)
+        return (submit if self.kind == "submit" else run)(session, prepared, self.options())
+
+    def _see_through(self, main: plans.Written) -> None:
+        begin = self._in_session(self._begin)
+        process, record = self.go("run", begin), self.latest(main.name)
+        for _ in range(ATTEMPTS):
+            if record and record.status not in OPEN:
+                return
+            if record and self.kind != "apply":
+                self._go_on(record)
+            elif isinstance(process.error, PreflightRefused | InvalidPlan | RunFailed):
+                self.refused = str(process.error)
+                return
+            else:
+                process = self.go("again", begin)
+            self.world.wait(self.random.choice([1.0, 20.0, 70.0, 70.0 if self.calm else 3600.0]))
+            record = self.latest(main.name)
+        why = (record and record.reason) or process.error
+        raise Broken(f"after {ATTEMPTS} processes the run is {record and record.status}: {why}")
+
+    def options(self, **more: Any) -> RunOptions:
+        follow = self.follow
+        return RunOptions(yes=True, follow=follow, **more)
+
+    follow: bool = True
+
+    def _in_session(self, work: Callable[[Session], Any]) -> Callable[[], Any]:
+        def do() -> Any:
+            with self.session() as session:
+                return work(session)
+
+        return do
+
+    def _apply(self, session: Session) -> Any:
+        found = plans_to_apply(session, [str(self.folder / "plans")], {})
+        options = ApplyOptions(ORIGIN, resume=True, run=self.options())
+        applied = apply(session, found, options)
+        if applied.error:
+            raise applied.error
+        return applied
+
+    def _go_on(self, record: RunRecord) -> None:
+        more: dict[str, Any] = {}
+        if record.status == "incomplete" and record.reason and "answer was lost" in record.reason:
+            more["unanswered"] = self.random.choice(["send", "taken"])
+            self.decided = True
+        if record.status == "incomplete" and record.reason and "has had its" in record.reason:
+            self._judge_limit(record)
+            more |= {"max_rounds": 80, "max_time": 10 * 86_400.0}
+        options = RunOptions(yes=True, past_failures=True, **more)
+        if self.kind == "submit" and self.random.random() < 0.6:
+            work = self._in_session(lambda session: resubmit(session, record.id, options))
+        else:
+            work = self._in_session(lambda session: resume(session, record.id, options))
+        process = self.spawn("resume", work)
+        self.resumed.add(process.pid)
+        self.world.join(process)
+        self.judge_end(process)
+
+    refused: str | None = None
+    resumed: set[int] = field(default_factory=set)
+
+    def _judge_limit(self, record: RunRecord) -> None:
+        """A limit of a drain counts what was driven, and no standstill."""
+        with Store(self.state) as store:
+            journal = store.reading(record)
+            rounds = journal.rounds(1)
+            plan = store.plan_of(record)
+            until = plan.stages[0].until
+            assert until
+            driven = journal.driven()
+            worked = driven.between(rounds[0].at, self.world.wall()) if rounds else 0.0
+        if len(rounds) < until.max_rounds and worked < until.max_time - 5 and not self.steps:
+            raise Broken(f"{record.reason}, after {worked:.0f}s of {until.max_time:.0f}s")
+
+    def _again(self, run_id: str) -> Callable[[], Any]:
+        return self._in_session(lambda session: retry(session, run_id, self.options()))
+
+    def _retry(self, main: plans.Written) -> None:
+        """What has failed is sent again until nothing has."""
+        if self.cancelled or self.random.random() < 0.3:
+            return
+        self.server.failure_rate = 0.0
+        for _ in range(8):
+            first = self._first(main)
+            if first is None or self.cancelled:
+                return
+            with Store(self.state) as store:
+                found = store.retriable(first, RETRIED, ())
+            if not found:
+                break
+            self.asked_again += 1
+            self.go("retry", self._again(first.id))
+            for _ in range(ATTEMPTS):
+                record = self.latest(main.name)
+                if record is None or record.status not in OPEN:
+                    break
+                self._go_on(record)
+                self.world.wait(20.0)
+        self.retried = True
+
+    retried: bool = False
+
+    def _first(self, main: plans.Written) -> RunRecord | None:
+        with Store(self.state) as store:
+            lines = [one.record for one in store.runs(plan=main.name) if one.record.parent is None]
+            return lines[0] if lines else None
+
+    def _schedule(self, main: plans.Written) -> None:
+        """The engine fires twice where a clock is put back: it is one date all the same."""
+        with self.session() as session:
+            ((plan, schedule),) = scheduled_plans(session, [str(main.path)])
+        observer = Silent()
+        firing = Firing(
+            plan.name,
+            plan.path,
+            schedule,
+            self.state,
+            ORIGIN,
+            None,
+            self.environ(),
+            lambda _run: observer,
+        )
+        client = inngest.Inngest(app_id="backfill", is_production=False)
+        fire: Any = create_firing(client, firing)
+        for at in (1_793_511_000.0, 1_793_514_600.0):  # 01:30 in New York, and 01:30 once more
+            self.world.wait(max(0.0, at - self.world.now))
+            event = SimpleNamespace(name="inngest/scheduled.timer", ts=int(at * 1000), data={})
+            ran = f"01FIRE{int(at)}".ljust(26, "0")
+            self._durable("fire", fire, event, ran)
+        for _ in range(200):
+            self.world.wait(60.0)
+            record = self.latest(main.name)
+            if record and record.status not in OPEN and not self.under_way:
+                return
+            if record and record.status in OPEN and not self.under_way:
+                self._go_on(record)
+
+    under_way: int = 0
+
+    def requested(self, event: dict[str, Any]) -> None:
+        """A run is left to the workers: the engine drives its function."""
+        worker = Worker(self.state, self.environ(), lambda _run: Silent())
+        client = inngest.Inngest(app_id="backfill", is_production=False)
+        function: Any = create_function(client, worker)
+        what = SimpleNamespace(name=EVENT, ts=0, data=event["data"])
+        self.under_way += 1
+
+        def engine() -> None:
+            try:
+                self._durable("worker", function, what, event["id"], worker)
+            finally:
+                self.under_way -= 1
+
+        self.spawn("engine", engine, mortal=False, after=0.5)
+
+    def _durable(
+        self, name: str, function: Any, event: Any, ran: str, worker: Worker | None = None
+    ) -> None:
+        """The engine: it memoizes steps, sleeps for them, and tries again what has failed."""
+        step = _Steps(self, name, worker)
+        context = SimpleNamespace(event=event, run_id=ran, step=step)
+        with suppress(inngest.NonRetriableError, inngest.StepError):
+            function._handler(context)
+
+    def operate(self) -> None:
+        """Somebody at a terminal."""
+        for _ in range(self.random.randint(0, 5)):
+            self.world.wait(self.random.choice([0.5, 3.0, 10.0, 40.0, 120.0]))
+            record = self.latest()
+            if record is None or record.status not in OPEN or self.calm:
+                continue
+            self.operated = True
+            what = self.random.choice(
+                ["pause", "tune", "hold", "look", "look", "rival", "cap"]
+                + (["cancel"] if self.random.random() < 0.4 else [])
+            )
+            self.world.note("operator", what)
+            getattr(self, f"_{what}")(record)
+
+    def _ask(self, work: Callable[[Session], Any]) -> bool:
+        """A command of an operator's that may be refused; whether it was not."""
+        process = self.spawn("operator", self._in_session(work), mortal=False)
+        self.world.join(process)
+        if isinstance(process.error, BackfillError):
+            return False
+        if process.error:
+            raise process.error
+        return True
+
+    def _pause(self, record: RunRecord) -> None:
+        if self._ask(lambda session: pause(session, record.id)):
+            self.world.wait(self.random.choice([5.0, 90.0]))
+            self._ask(lambda session: resume(session, record.id, RunOptions(yes=True)))
+
+    def _tune(self, record: RunRecord) -> None:
+        self.tuned = True
+        delay = self.random.choice([0.0, 3.0, 20.0])
+        self._ask(lambda session: tune(session, record.id, batch_size=2, delay=delay))
+
+    def _cap(self, record: RunRecord) -> None:
+        cap = self.random.randint(1, 4)
+        if record.max_in_flight is None:
+            self.cap_changed = True
+        self._ask(lambda session: tune(session, record.id, max_in_flight=cap))
+
+    def _hold(self, record: RunRecord) -> None:  # noqa: ARG002
+        if self._ask(lambda session: hold(session, ORIGIN, "incident")):
+            self.held, self.held_at = True, self.world.now
+            self.world.wait(self.random.choice([5.0, 90.0]))
+            self.held = False
+            self._ask(lambda session: let_go(session, ORIGIN))
+
+    def _cancel(self, record: RunRecord) -> None:
+        self.cancelled = True
+        self._ask(lambda session: cancel(session, record.id))
+
+    def _rival(self, record: RunRecord) -> None:
+        """Another machine tries to drive the run as well."""
+        work = self._in_session(
+            lambda session: resume(session, record.id, RunOptions(yes=True, past_failures=True))
+        )
+        process = self.spawn("rival", work)
+        self.resumed.add(process.pid)
+        self.world.join(process)
+        self.judge_end(process)
+
+    def _look(self, record: RunRecord) -> None:
+        with Store(self.state) as store:
+            compare(store, store.find(record.id), self.world.wall())
+
+    def trouble(self) -> None:
+        """Weather: networks, disks, clocks, the user's database."""
+        for _ in range(self.random.randint(0, 4)):
+            self.world.wait(self.random.choice([1.0, 5.0, 30.0, 90.0]))
+            if self.calm:
+                return
+            self.faults += 1
+            seconds = self.random.choice([3.0, 20.0, 90.0, 240.0])
+            what = self.random.choice(["network", "silent", "disk", "data", "clock", "signal"])
+            self.world.note("trouble", what, seconds)
+            match what:
+                case "network" | "silent":
+                    self.network.cut = self.world.now + seconds
+                    self.network.silent = what == "silent"
+                    self.away_for = max(self.away_for, seconds)
+                case "disk":
+                    self.busy = self.world.now + min(seconds, 90.0)
+                    self.away_for = max(self.away_for, seconds)
+                case "data":
+                    self.data.away = self.world.now + seconds
+                    self.away_for = max(self.away_for, seconds)
+                case "clock":
+                    self.steps = True
+                    self.world.skew += self.random.choice([-7200.0, -30.0, 30.0, 100.0, 7200.0])
+                case _:
+                    for process in list(self.world.processes):
+                        if process.stop and not process.ended:
+                            process.stop()
+
+    def calm_down(self) -> None:
+        self.world.wait(self.random.choice([60.0, 400.0, 2000.0]))
+        self.calm = True
+
+
+class _Steps:
+    """The step tools of the engine: each step's work is a process of its own, of a worker."""
+
+    def __init__(self, story: Story, name: str, worker: Worker | None) -> None:
+        self.story, self.name, self.worker = story, name, worker
+
+    def run(self, id_: str, work: Callable[[], Any]) -> Any:
+        wait, error = 1.0, ""
+        for attempt in range(RETRIES + 1):
+            story = self.story
+            worker = self.worker
+            alien = worker and id_.startswith("step") and story.random.random() < 0.1
+            if alien and worker:  # one that has another state takes it first
+                state, worker.state = worker.state, f"sqlite:///{story.folder / 'other.db'}"
+                process = story.spawn(self.name, work)
+                story.resumed.add(process.pid)
+                story.world.join(process)
+                worker.state = state
+            else:
+                process = story.spawn(self.name, work)
+                story.resumed.add(process.pid)
+                story.world.join(process)
+            if process.error is None:
+                return process.result
+            if isinstance(process.error, inngest.NonRetriableError):
+                raise process.error
+            if not isinstance(process.error, (BackfillError, Crash)):
+                raise process.error
+            error = str(process.error)
+            if attempt < RETRIES:
+                story.world.wait(wait)
+                wait = min(wait * 2, 600.0)
+        raise inngest.StepError(error, "StepError", None)
+
+    def sleep_until(self, id_: str, until: Any) -> None:  # noqa: ARG002
+        world = self.story.world
+        world.wait(max(0.0, until.timestamp() - world.wall()))
+
+    def send_event(self, id_: str, event: Any) -> None:  # noqa: ARG002
+        self.story.requested({"id": event.id, "name": event.name, "data": event.data})
+
+
+def _made(seed: int, folder: Path, world: World) -> Story:
+    random = Random(f"story {seed}")  # noqa: S311
+    story = Story(seed, folder, world, random)
+    world.story = story
+    story.kind = random.choice(["run"] * 6 + ["submit"] * 3 + ["apply"] * 2 + ["schedule"])
+    _write_plans(story)
+    ours = tuple(dict.fromkeys(o for one in story.written for o in one.operations))
+    known = plans.functions(random, ours)
+    story.server = Server(
+        world=world,
+        functions=(*known, WORKER),
+        workers=random.choice([1, 3, 8]),
+        failure_rate=random.choice([0.0, 0.0, 0.2, 0.5]),
+        missing=frozenset(random.choice([(), (), ("functions",), ("lists",)])),
+    )
+    clock: Any = ServerClock(world, random.choice([0.0, 0.0, 20.0, -20.0]))
+    story.server.clock = clock
+    _fill(story)
+    story.server.requested = story.requested
+    story.network = Network(world, story.server, story.sees)
+    if random.random() < 0.75:  # others are calm from the first moment on
+        story.network.faulty = random.choice([0.0, 0.1, 0.3])
+        story.deadly = random.choice([0.0, 0.01, 0.03])
+        story.mortal = random.choice([0.0, 0.01, 0.05])
+        story.sleepy = random.choice([0.0, 0.01, 0.04])
+    else:
+        story.calm = True
+    story.follow = random.random() < 0.7 or any(one.cap or one.drains for one in story.written)
+    world.fault = story.fault
+    return story
+
+
+def _write_plans(story: Story) -> None:
+    random, folder = story.random, story.folder / "plans"
+    names = {"apply": ["first", "second"]}.get(story.kind, ["plan"])
+    for name in names:
+        more = ", depends_on: [first]" if name == "second" else ""
+        kind = ("sync",) if story.kind == "schedule" else None
+        allow = random.choice(["fail", "allow"])
+        story.written.append(plans.write(folder, name, random, more=more, kind=kind, allow=allow))
+    if story.kind == "schedule":
+        with story.written[-1].path.open("a", encoding="utf-8") as file:
+            file.write("schedule: {cron: '30 1 * * *', timezone: America/New_York}\n")
+    last = story.written[-1]  # its catalog is that of all
+    story.written = [
+        replace(one, repeat=last.repeat) if "sync" in one.operations else one
+        for one in story.written
+    ]
+
+
+def _fill(story: Story) -> None:
+    """The user's database, as it is before the run."""
+    random, world = story.random, story.world
+    story.data = data = Data(
+        world,
+        story.server,
+        ahead=random.choice([0.0, 0.0, 40.0, -40.0, 3600.0]),
+        zone=random.choice(["UTC", "America/New_York", "Asia/Kolkata"]),
+        blind=random.random() < 0.1,
+        backlog=random.randint(0, 12),
+    )
+    items = story.written[-1].items
+    if random.random() < 0.3:
+        data.lies = {random.choice(items)}
+    if random.random() < 0.15:
+        story.server.refused = {random.choice(items)}
+    for item in items:
+        if random.random() < 0.4:
+            ago = random.uniform(30.0, 9000.0)
+            data.rows[item] = Row(random.randint(1, 3), world.now + data.ahead - ago)
+    story.server.work = data.work
+
+
+@contextmanager
+def _signals(story: Story) -> Iterator[Any]:
+    @contextmanager
+    def stopped(_observer: Any) -> Iterator[tuple[asyncio.Event, list[Any]]]:
+        stop, process = asyncio.Event(), current()
+        assert process
+
+        def signal() -> None:
+            stop.set()
+            process.wake = min(process.wake, story.world.now)
+
+        process.stop = signal
+        try:
+            yield stop, []
+        finally:
+            process.stop = None
+
+    yield stopped
+
+
+def simulate(
+    seed: int, folder: Path | None = None, then: Callable[[Any], None] | None = None
+) -> Verdict:
+    """The world of a seed, from its beginning to its end. `then`: patches of its own, which put an
+    old fault back."""
+    with tempfile.TemporaryDirectory(dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None) as made:
+        world = World(seed)
+        broken: str | None = None
+        with installed(world) as patches:
+            story = _made(seed, folder or Path(made), world)
+            with _signals(story) as stopped:
+                patches.set(drive, "_stopped_by_signals", stopped)
+                patches.set(http, "_Network", lambda _verify, _proxies: story.network)
+                patches.set(http, "_certificates", lambda _file, _folder: None)
+                patches.set(databases, "Databases", lambda *_given: story.data)
+                if then:
+                    then(patches)
+                try:
+                    _play(story)
+                except (Broken, Stuck, AssertionError) as fault:
+                    broken = f"BROKEN: {fault}"
+                except BackfillError as error:
+                    broken = f"BROKEN: {type(error).__name__}: {error}"
+                except Exception as error:  # noqa: BLE001 - a crash of ours is a fault
+                    broken = f"BROKEN: crash: {type(error).__name__}: {error}"
+        events = len(story.first_seen)
+        faults = story.faults + story.network.faults
+        return Verdict(seed, events, faults, story.processes, world.waits, broken, world.trace)
+
+
+def _play(story: Story) -> None:
+    world, trouble = story.world, []
+    tale = story.spawn("tale", story.tell, mortal=False)
+    actors = [tale, story.spawn("operator", story.operate, mortal=False)]
+    if not story.calm:
+        actors.append(story.spawn("weather", story.trouble, mortal=False))
+        actors.append(story.spawn("calm", story.calm_down, mortal=False))
+
+    def over() -> bool:
+        for one in (*actors, *world.processes):
+            if one.error and one not in trouble and not one.mortal:
+                trouble.append(one)
+                raise one.error
+        return all(one.ended for one in actors) and not story.under_way
+
+    world.run(over, MOST)
+    story.server.go_on()
+    judged(story)
