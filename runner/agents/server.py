@@ -218,9 +218,9 @@ def error_text(error: BackfillError) -> str:
     """What is wrong, all that was found, and what to do."""
     if isinstance(error, InvalidPlan):
         return format_problems(error.problems, color=False)
-    lines = [f"error: {visible(redact(str(error)))}"]
+    lines = [f"error: {visible(str(error))}"]
     if isinstance(error, PreflightRefused) and error.findings:
         lines.insert(0, findings_text(error.findings, color=False))
     if error.hint:
-        lines.append(f"hint: {visible(redact(error.hint))}")
+        lines.append(f"hint: {visible(error.hint)}")
     return "\n".join(lines)

@@ -13,7 +13,6 @@ from runner.cli.options import format_option, pass_session, state_option
 from runner.model import FAILURES
 from runner.output.run import write_events
 from runner.output.text import clipped, visible
-from runner.spec.secrets import redact
 
 _OUTCOMES = ("unsent", "sending", "running", "completed", *sorted(FAILURES))
 _MESSAGE = 200
@@ -68,7 +67,7 @@ def events_command(
         write_events(record.id, found, sys.stdout, form)
         return
     for event in found:
-        message = clipped(redact(event.message or ""), _MESSAGE)
+        message = clipped(event.message or "", _MESSAGE)
         job = event.jobs[-1].url or event.jobs[-1].id if event.jobs else ""
         parts = (f"{event.outcome:9}", event.operation, event.item, job, message)
         sys.stdout.write("  ".join(visible(part) for part in parts if part) + "\n")

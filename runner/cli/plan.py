@@ -317,7 +317,6 @@ def _preview_all(
     from runner.app.prepare import build
     from runner.output.preview import previews_markdown
     from runner.output.text import visible
-    from runner.spec.secrets import redact
 
     target = _target_of(session, named, files)
     plans: list[ExecutionPlan] = []
@@ -333,7 +332,7 @@ def _preview_all(
             problems += error.problems
             status = max(status, status_of(error))
         except BackfillError as error:
-            click.echo(f"error: {visible(file.path)}: {visible(redact(str(error)))}", err=True)
+            click.echo(f"error: {visible(file.path)}: {visible(str(error))}", err=True)
             status = max(status, status_of(error))
         else:
             plans.append(plan)

@@ -18,7 +18,6 @@ import click
 from click.core import ParameterSource
 
 from runner.output.text import json_safe, visible
-from runner.spec.secrets import redact
 
 if TYPE_CHECKING:
     from runner.adapters.inngest.target import Target
@@ -51,7 +50,7 @@ class Terminal:
         self.say(f"note: {message}")
 
     def say(self, message: str) -> None:
-        click.echo(visible(redact(message)), err=True)
+        click.echo(visible(message), err=True)
 
     def planned(self, plan: ExecutionPlan, target: Target) -> None:
         outcome_decides()
@@ -228,9 +227,9 @@ def print_error(error: BackfillError) -> None:
         assert isinstance(error.difference, Difference)  # noqa: S101 - see the class
         text = "; ".join([text, *lines_of(error.difference, 5)])
     head = click.style("error:", fg="red", bold=True) if color else "error:"
-    click.echo(f"{head} {visible(redact(text))}", err=True)
+    click.echo(f"{head} {visible(text)}", err=True)
     if error.hint:
-        click.echo(f"hint: {visible(redact(error.hint))}", err=True)
+        click.echo(f"hint: {visible(error.hint)}", err=True)
 
 
 # stdout and stderr may be closed, full, or read by somebody who leaves. What is lost on stderr is

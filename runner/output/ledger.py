@@ -13,7 +13,6 @@ from runner.output.documents import document
 from runner.output.markdown import MAX_CHARACTERS, cell, code, fitting, with_more
 from runner.output.summary import checks_text
 from runner.output.text import styled, visible
-from runner.spec.secrets import redact
 
 if TYPE_CHECKING:
     from runner.planning.checked import Checked
@@ -38,7 +37,7 @@ def _run(entry: LedgerEntry) -> str:
         return ""
     at = f"{words.moment(run.at)} UTC"
     if run.baseline:
-        return f"  baseline of {at}: {visible(redact(run.baseline))}"
+        return f"  baseline of {at}: {visible(run.baseline)}"
     part = f" ({visible(run.partial)})" if run.partial else ""
     return f"  run {run.run_id}, {at}{part}"
 
@@ -63,7 +62,7 @@ def _entry(entry: LedgerEntry) -> dict[str, object]:
         "depends_on": list(entry.depends_on),
         "run_id": entry.run.run_id if entry.run else None,
         "status": entry.run.status if entry.run else None,
-        "baseline": entry.run.baseline and redact(entry.run.baseline) if entry.run else None,
+        "baseline": entry.run.baseline if entry.run else None,
     }
 
 
@@ -78,8 +77,8 @@ def ledger_markdown(
     sign = "✅" if error is None and set(states) <= {"applied"} else "❌"
     blocks = [f"### {sign} Backfill plans → {code(target)}: {', '.join(counts) or 'none'}"]
     if error:
-        hint = f" {cell(redact(error.hint))}" if error.hint else ""
-        blocks.append(f"**{cell(redact(str(error)))}**{hint}")
+        hint = f" {cell(error.hint)}" if error.hint else ""
+        blocks.append(f"**{cell(str(error))}**{hint}")
     if entries:
         rows = [
             f"| {cell(entry.name)} | {entry.state} | {entry.run.run_id if entry.run else ''} |"
@@ -109,7 +108,7 @@ def write_checked_text(found: Checked, out: TextIO, *, color: bool, width: int) 
     if found.ledger:
         entry = ledger_text([found.ledger], color=color)
         out.write(f"on {visible(found.applied or '')}: {entry}\n")
-    unmet = [visible(redact(one)) for one in found.unmet]
+    unmet = [visible(one) for one in found.unmet]
     verdict = "does not hold: " + "; ".join(unmet) if unmet else "all hold"
     if color:
         verdict = styled(verdict, "red" if unmet else "green", bold=True)
@@ -121,11 +120,8 @@ def checked_json(found: Checked) -> dict[str, object]:
         "CheckResult",
         plan=found.plan,
         ok=found.ok,
-        unmet=[redact(one) for one in found.unmet],
-        checks=[
-            asdict(check) | {"message": check.message and redact(check.message)}
-            for check in found.checks
-        ],
+        unmet=found.unmet,
+        checks=[asdict(check) for check in found.checks],
         skipped=[{"name": name, "reason": _NEEDS_RUN} for name in found.skipped],
         coverage=figures_json(found.coverage),
         target=found.applied,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from runner.model import Problem
 from runner.output.problems import format_problems
 from runner.output.text import shortened, visible
+from runner.spec.secrets import redact
 
 MAX_CHARACTERS = 65_536  # the most that a GitHub comment may have
 MAX_COMMENT = MAX_CHARACTERS - 100  # ... less the mark that a comment is found again by
@@ -72,7 +73,7 @@ def _problem(problem: Problem) -> str:
 
 def cell(text: str) -> str:
     """Text that is read as text: no markup, no HTML, and nobody is mentioned."""
-    return re.sub(r"[#$&*<>@\[\\\]_`|~]", _entity, visible(shortened(text, LINE)))
+    return re.sub(r"[#$&*<>@\[\\\]_`|~]", _entity, visible(shortened(redact(text), LINE)))
 
 
 def _entity(match: re.Match[str]) -> str:
@@ -81,4 +82,4 @@ def _entity(match: re.Match[str]) -> str:
 
 
 def code(text: str) -> str:
-    return f"`{visible(shortened(text, NAME)).replace('`', chr(39))}`"
+    return f"`{visible(shortened(redact(text), NAME)).replace('`', chr(39))}`"

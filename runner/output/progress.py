@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Self, TextIO
 from runner.model import ExecutionPlan, RunHead, StageRecord
 from runner.output import words
 from runner.output.text import json_safe, visible
-from runner.spec.secrets import redact
 from runner.spec.units import format_duration
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ class Notes:
     def progress(self, progress: StageRecord) -> None: ...
 
     def note(self, message: str) -> None:
-        self._print(f"note: {visible(redact(message))}")
+        self._print(f"note: {visible(message)}")
 
     def _print(self, line: str) -> None:
         with suppress(BrokenPipeError):  # nobody reads along: no reason to stop sending
@@ -155,7 +154,7 @@ class LiveDisplay:
         self._stages[progress.number] = progress
 
     def note(self, message: str) -> None:
-        self._console.print(f"note: {visible(redact(message))}")
+        self._console.print(f"note: {visible(message)}")
 
     def _draw(self) -> RenderableType:
         from rich.progress_bar import ProgressBar
@@ -246,4 +245,4 @@ def _run(record: logging.LogRecord) -> str:
 
 
 def _message(record: logging.LogRecord) -> str:
-    return visible(redact(record.getMessage()))
+    return visible(record.getMessage())

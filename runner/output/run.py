@@ -27,14 +27,13 @@ from runner.model import (
 )
 from runner.output import words
 from runner.output.coverage import figures_json
-from runner.output.documents import document
+from runner.output.documents import document, redacted
 from runner.output.markdown import LINE, MAX_CHARACTERS, cell, code, fitting, with_more
 from runner.output.summary import checks_text
 from runner.output.sync import syncs_json
 from runner.output.text import clipped, csv_lines, json_safe, styled, visible
 from runner.planning.estimate import left
 from runner.planning.limits import resume_command
-from runner.spec.secrets import redact
 from runner.spec.units import format_duration
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def write_view(view: RunView, out: TextIO, *, color: bool) -> None:
         *(_stage(view, stage) for stage in view.stages),
     ]
     if record.reason:
-        lines.append(f"why it ended: {visible(redact(record.reason))}")
+        lines.append(f"why it ended: {visible(record.reason)}")
     if estimate := left(view):
         lines.append(f"time left: {estimate.words}")
     if view.outcomes:
@@ -117,13 +116,11 @@ def write_lines(lines: Sequence[RunLine], out: TextIO, *, color: bool, width: in
 def write_story(view: RunView, notes: Iterable[Note], waits: Iterable[Waited], out: TextIO) -> None:
     """The journal as a story: what was noted, and what was waited for, in order of time."""
     entries = _story(view, notes, waits)
-    out.writelines(f"{words.moment(at)}  {visible(redact(message))}\n" for at, message in entries)
+    out.writelines(f"{words.moment(at)}  {visible(message)}\n" for at, message in entries)
 
 
 def story_json(view: RunView, notes: Iterable[Note], waits: Iterable[Waited]) -> dict[str, object]:
-    entries = [
-        {"at": _time(at), "message": redact(message)} for at, message in _story(view, notes, waits)
-    ]
+    entries = [{"at": _time(at), "message": message} for at, message in _story(view, notes, waits)]
     return document("RunLog", run_id=view.record.id, entries=entries)
 
 
@@ -151,7 +148,7 @@ def _failures(view: RunView) -> list[str]:
     """A thousand of a kind are one line."""
     lines, shown = [], view.failures[:_MOST_GROUPS]
     for group in shown:
-        head = f"  {visible(group.operation)}: {visible(clipped(redact(group.message), _MESSAGE))}"
+        head = f"  {visible(group.operation)}: {visible(clipped(group.message, _MESSAGE))}"
         names = visible(words.named(group.items, group.events))
         lines += [head, f"    {words.counted(group.events, 'event')}: {names}"]
         lines += [f"    {visible(group.url)}"] if group.url else []
@@ -255,13 +252,8 @@ def _view(view: RunView) -> dict[str, Any]:
         ],
         "outcomes": dict(view.outcomes),
         "made_good": len(view.made_good),
-        "failures": [
-            group._asdict() | {"message": redact(group.message)} for group in view.failures
-        ],
-        "checks": [
-            asdict(check) | {"message": check.message and redact(check.message)}
-            for check in view.checks
-        ],
+        "failures": [group._asdict() for group in view.failures],
+        "checks": [asdict(check) for check in view.checks],
         "left": estimate and {"seconds": round(estimate.seconds, 1), "basis": estimate.basis},
         "silent_since": _time(view.silent),
         "retries": list(view.retries),
@@ -294,7 +286,7 @@ def write_events(run_id: str, events: Iterable[EventRecord], out: TextIO, form: 
 
 
 def _text(row: dict[str, Any]) -> str:
-    return json_safe(json.dumps(row, ensure_ascii=False))
+    return json_safe(json.dumps(redacted(row), ensure_ascii=False))
 
 
 def event_json(event: EventRecord) -> dict[str, Any]:
@@ -305,7 +297,7 @@ def event_json(event: EventRecord) -> dict[str, Any]:
         "item": event.item,
         "event": event.event,
         "outcome": event.outcome,
-        "message": event.message and redact(event.message),
+        "message": event.message,
         "event_id": event.event_id,
         "internal_id": event.internal_id,
         "sent_at": _time(event.sent_at),
@@ -352,9 +344,9 @@ def _record(record: RunRecord, holder: str | None) -> dict[str, Any]:
         "started_at": _time(record.started_at),
         "ended_at": _time(record.ended_at),
         "driven_by": holder,
-        "reason": record.reason and redact(record.reason),
+        "reason": record.reason,
         "parent": record.parent,
-        "baseline": record.baseline and redact(record.baseline),
+        "baseline": record.baseline,
         "partial": record.partial,
     }
 
@@ -411,7 +403,7 @@ def _about(view: RunView) -> Iterator[str]:
     if record.partial:
         yield cell(words.partial(record.partial))
     if record.reason:
-        yield f"Why it ended: {cell(clipped(redact(record.reason), LINE))}"
+        yield f"Why it ended: {cell(clipped(record.reason, LINE))}"
 
 
 def _stages(view: RunView) -> Iterable[str]:
@@ -429,14 +421,13 @@ def _stages(view: RunView) -> Iterable[str]:
 
 def _checks(view: RunView) -> Iterable[str]:
     for check in view.checks:
-        seen = redact(check.words)
         mark = "holds" if check.ok else "**fails**"
-        yield f"- {mark}: {cell(check.name)}: {cell(seen)}; expected {cell(check.expected)}"
+        yield f"- {mark}: {cell(check.name)}: {cell(check.words)}; expected {cell(check.expected)}"
 
 
 def _failure(group: FailureGroup) -> str:
     names = cell(words.named(group.items, group.events))
-    message = cell(clipped(redact(group.message), LINE))
+    message = cell(clipped(group.message, LINE))
     where = f" ([job](<{group.url}>))" if group.url and _is_plain(group.url) else ""
     return (
         f"- {words.counted(group.events, 'event')} of {cell(group.operation)}: {message}{where}"
@@ -445,7 +436,7 @@ def _failure(group: FailureGroup) -> str:
 
 
 def _notes(view: RunView) -> Iterable[str]:
-    return (f"- {words.moment(note.at)} {cell(redact(note.message))}" for note in view.notes)
+    return (f"- {words.moment(note.at)} {cell(note.message)}" for note in view.notes)
 
 
 def _is_plain(url: str) -> bool:

@@ -19,7 +19,6 @@ from runner.model import (
 from runner.output import words
 from runner.output.documents import document
 from runner.output.text import clipped, styled, visible
-from runner.spec.secrets import redact
 from runner.spec.units import format_duration
 
 _COLORS = {
@@ -48,7 +47,7 @@ def write_summary_text(summary: Summary, out: TextIO, *, color: bool) -> None:
     lines += _chain(summary.chain)
     lines += checks_text(summary.checks, color=color)
     lines += _failures(summary)
-    lines += [f"note: {visible(redact(note))}" for note in summary.notes]
+    lines += [f"note: {visible(note)}" for note in summary.notes]
     if summary.links:
         lines.append("jobs:")
         lines += [f"  {visible(link)}" for link in summary.links]
@@ -67,7 +66,7 @@ def write_summary_text(summary: Summary, out: TextIO, *, color: bool) -> None:
 
 
 def summary_json(summary: Summary) -> dict[str, object]:
-    """What `run --format json` prints; whatever looks like a key is left out of the messages."""
+    """What `run --format json` prints."""
     return document(
         "RunSummary",
         run_id=summary.run_id,
@@ -77,16 +76,11 @@ def summary_json(summary: Summary) -> dict[str, object]:
         **({"partial": summary.partial} if summary.partial else {}),
         duration_s=round(summary.duration, 3),
         totals=asdict(summary.totals),
-        failures=[
-            asdict(failure) | {"message": redact(failure.message)} for failure in summary.failures
-        ],
+        failures=[asdict(failure) for failure in summary.failures],
         **({"chain": asdict(summary.chain)} if summary.chain else {}),
-        checks=[
-            asdict(check) | {"message": check.message and redact(check.message)}
-            for check in summary.checks
-        ],
+        checks=[asdict(check) for check in summary.checks],
         links=list(summary.links),
-        notes=[redact(note) for note in summary.notes],
+        notes=summary.notes,
     )
 
 
@@ -133,8 +127,9 @@ def checks_text(checks: Sequence[CheckResult], *, color: bool) -> list[str]:
         if color:
             mark = styled(mark, "green" if check.ok else "red", bold=not check.ok)
         when = f"after {check.operation}" if check.moment == "after" else check.moment
-        said = redact(check.words)
-        about = f"{visible(check.name)} ({visible(when)}): {visible(clipped(said, _MESSAGE))}"
+        about = (
+            f"{visible(check.name)} ({visible(when)}): {visible(clipped(check.words, _MESSAGE))}"
+        )
         lines.append(f"  {mark}  {about}; expected {visible(check.expected)}")
     return ["checks:", *lines] if lines else []
 
@@ -150,7 +145,7 @@ def _failures(summary: Summary) -> list[str]:
     for members in largest[:_MOST_GROUPS]:
         first = members[0]
         said = of_item(first.message, first.item) if len(members) > 1 else first.message
-        head = f"  {visible(first.operation)}: {visible(clipped(redact(said), _MESSAGE))}"
+        head = f"  {visible(first.operation)}: {visible(clipped(said, _MESSAGE))}"
         items = visible(words.named([m.item for m in members], len(members)))
         lines += [head, f"    {words.counted(len(members), 'event')}: {items}"]
         lines += [f"    {visible(url)}" for url in [first.url] if url]

@@ -9,7 +9,6 @@ from typing import Any, TextIO
 
 from runner.model import Health, SyncRecord
 from runner.output.text import styled, visible
-from runner.spec.secrets import redact
 from runner.spec.units import format_duration
 
 _COLORS: dict[Health, str] = {
@@ -27,7 +26,7 @@ def write_syncs(syncs: Sequence[SyncRecord], now: float, out: TextIO, *, color: 
     for sync in syncs:
         health = sync.health(now)
         shown = styled(health, _COLORS[health]) if color else health
-        where = f"{redact(sync.repository)} {sync.branch} {sync.path} → {sync.target}"
+        where = f"{sync.repository} {sync.branch} {sync.path} → {sync.target}"
         out.write(f"sync {visible(where)}: {shown}\n")
         applied = f"{sync.applied[:12]} is applied" if sync.applied else "nothing is applied yet"
         if sync.seen and sync.seen != sync.applied:
@@ -35,7 +34,7 @@ def write_syncs(syncs: Sequence[SyncRecord], now: float, out: TextIO, *, color: 
         ago = format_duration(max(0, round(now - sync.checked_at)))
         out.write(f"  {applied}; looked {ago} ago, every {format_duration(sync.every)}\n")
         if sync.message:
-            out.write(f"  {visible(redact(sync.message))}\n")
+            out.write(f"  {visible(sync.message)}\n")
 
 
 def syncs_json(syncs: Sequence[SyncRecord], now: float) -> list[dict[str, Any]]:
@@ -44,7 +43,6 @@ def syncs_json(syncs: Sequence[SyncRecord], now: float) -> list[dict[str, Any]]:
 
 def _sync_json(sync: SyncRecord, now: float) -> dict[str, Any]:
     found = asdict(sync) | {"health": sync.health(now)}
-    found["message"] = sync.message and redact(sync.message)
     for name in _TIMES:
         if found[name] is not None:
             found[name] = datetime.fromtimestamp(found[name], UTC).isoformat(timespec="seconds")

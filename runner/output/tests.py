@@ -12,7 +12,6 @@ from runner.output.junit import attribute
 from runner.output.markdown import cell, code, fitting, with_more
 from runner.output.text import styled, visible
 from runner.planning.expectations import Tested
-from runner.spec.secrets import redact
 
 _MARKDOWN = 20_000  # characters
 
@@ -23,7 +22,7 @@ def tests_text(tested: Sequence[Tested], *, color: bool) -> str:
         word = "FAILED" if one.differences else "ok"
         shown = styled(f"{word:6}", "red" if one.differences else "green") if color else f"{word:6}"
         lines.append(f"{shown}  {visible(one.file)}: {visible(one.case)}")
-        lines += [f"        {visible(redact(difference))}" for difference in one.differences]
+        lines += [f"        {visible(difference)}" for difference in one.differences]
     return "\n".join([*lines, _total(tested)])
 
 
@@ -37,7 +36,7 @@ def tests_json(tested: Sequence[Tested]) -> dict[str, object]:
                 "case": one.case,
                 "ok": not one.differences,
                 "line": one.place.line,
-                "differences": list(map(redact, one.differences)),
+                "differences": list(one.differences),
             }
             for one in tested
         ],
@@ -58,7 +57,7 @@ def tests_junit(tested: Sequence[Tested]) -> str:
         lines.append(f"<testsuite name={attribute(file)} {counts}>")
         for one in cases:
             head = f"<testcase classname={attribute(file)} name={attribute(one.case)}"
-            why = attribute("\n".join(map(redact, one.differences)))
+            why = attribute("\n".join(one.differences))
             failure = f"><failure message={why}/></testcase>" if one.differences else "/>"
             lines.append(head + failure)
         lines.append("</testsuite>")
@@ -69,7 +68,7 @@ def tests_markdown(tested: Sequence[Tested]) -> str:
     failed = [one for one in tested if one.differences]
     head = f"### {'❌' if failed else '✅'} Tests of plans: {_total(tested)}"
     rows = [
-        f"- {code(one.file)} {cell(one.case)}: {cell(redact(difference))}"
+        f"- {code(one.file)} {cell(one.case)}: {cell(difference)}"
         for one in failed
         for difference in one.differences
     ]

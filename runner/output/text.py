@@ -8,6 +8,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
+from runner.spec.secrets import redact
+
 # What a CI's log takes for a command of its own: GitHub's `::name::` at a line's beginning, and
 # `##[name]`, Azure's `##vso[name]` and their kin anywhere in it.
 _COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#\w*\[)")
@@ -24,8 +26,9 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 def visible(text: str) -> str:
-    """`text` with every character spelled out that could move the cursor, reorder the line, or
-    begin a command to the CI that keeps the log."""
+    """`text` without keys, and with every character spelled out that could move the cursor,
+    reorder the line, or begin a command to the CI that keeps the log."""
+    text = redact(text)
     if ":" in text or "##" in text:
         text = _COMMAND.sub(lambda found: r"\x23" if found[0] == "#" else rf"{found[1]}\x3a", text)
     return _HIDDEN.sub(_spelled, text)
@@ -93,6 +96,7 @@ def shortened(text: str, width: int) -> str:
 
 def clipped(text: str, width: int) -> str:
     """The same for messages: what is missing is in the middle, since a cause stands at the end."""
+    text = redact(text)  # before a cut leaves half of a key
     if columns(text) <= width:
         return text
     first = shortened(text, width // 2)[:-1]
