@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from runner.model import Finding, Problem
 from runner.output.documents import document
-from runner.output.text import columns, shortened, styled, visible
+from runner.output.text import columns, shortened, spelled, styled, visible
 from runner.output.words import counted
 from runner.version import __version__
 
@@ -74,7 +74,7 @@ def _block(problem: Problem, *, color: bool) -> str:
 def _excerpt(line: int, column: int, source: str) -> list[str]:
     """The source line with a caret under the column; a long one is cut around it."""
     text = source.replace("\t", " ")
-    before, after = visible(text[: column - 1]), visible(text[column - 1 :])
+    before, after = spelled(text[: column - 1]), spelled(text[column - 1 :])
     if columns(before + after) > _EXCERPT:
         # Cut from the left by reversing: `shortened` cuts on the right.
         before = shortened(before[::-1], _EXCERPT // 2)[::-1]

@@ -26,15 +26,19 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 def visible(text: str) -> str:
-    """`text` without keys, and with every character spelled out that could move the cursor,
-    reorder the line, or begin a command to the CI that keeps the log."""
-    text = redact(text)
+    """`text` without keys, and `spelled`: whatever is printed of others goes through here."""
+    return spelled(redact(text))
+
+
+def spelled(text: str) -> str:
+    """`text` with every character spelled out that could move the cursor, reorder the line, or
+    begin a command to the CI that keeps the log."""
     if ":" in text or "##" in text:
         text = _COMMAND.sub(lambda found: r"\x23" if found[0] == "#" else rf"{found[1]}\x3a", text)
-    return _HIDDEN.sub(_spelled, text)
+    return _HIDDEN.sub(_numeral, text)
 
 
-def _spelled(match: re.Match[str]) -> str:
+def _numeral(match: re.Match[str]) -> str:
     code = ord(match[0])
     return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"
 
