@@ -39,7 +39,7 @@ def judged(
         if not session.has_state:
             return False
         runs = session.reader.ledger(plan.name, environment=wanted)
-        return any(run.done and not run.baseline and run.seal == digest for run in runs)
+        return any(run.done and not run.baseline and run.digest == digest for run in runs)
 
     verdicts = judge(
         plan,

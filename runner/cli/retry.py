@@ -64,7 +64,7 @@ def retry_command(
 
     They have the payloads that RUN had, and fresh ids: the server takes them as new events. Without
     a choice, everything that failed is sent, but for what a function dropped on purpose and what
-    may have run. What a later attempt has made good, or still has to do, is left out.
+    may have run. What a later attempt has made good, or still has to do, is skipped.
     """
     from runner.app.run import RETRIED, plan_retry, retry
 

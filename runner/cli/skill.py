@@ -67,7 +67,7 @@ def _references() -> dict[str, str]:
 
 def help_of_all() -> str:
     """The help of each command in Markdown, as a terminal shows it."""
-    parent = click.Context(cli, info_name="backfill")
+    parent = click.Context(cli, info_name="backfill", **cli.context_settings)
     parts = []
     for name in COMMANDS:
         command = cli.get_command(parent, name)

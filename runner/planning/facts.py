@@ -360,7 +360,7 @@ class _Asker:
         staying, kind = set(kept), items.kind
         operations = [o.name for o in self.plan.operations if o.for_each == kind.for_each]
         out = [
-            Skipped(operation, kind.name_of(row), "left out by `filter`")
+            Skipped(operation, kind.name_of(row), "skipped by `filter`")
             for index, row in enumerate(items.rows)
             if index not in staying
             for operation in operations

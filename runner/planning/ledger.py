@@ -17,12 +17,12 @@ PlanState = Literal["pending", "partial", "applied", "changed", "sent", "failed"
 
 
 class PlanRun(NamedTuple):
-    """A run of a plan: `seal` is that of the files it was made of; `done` with all its retries.
+    """A run of a plan: `digest` is that of the files it was made of; `done` with all its retries.
     `baseline`, `partial`: see `runner.model.RunRecord`."""
 
     run_id: str
     status: RunStatus
-    seal: str
+    digest: str
     done: bool
     at: float
     baseline: str | None = None
@@ -52,14 +52,15 @@ def entry(
 ) -> LedgerEntry:
     """`runs`: those of the plan on the target, the latest first; retries are part of theirs. A run
     for a part of the plan tells nothing of the whole."""
-    seal, whole = inputs_digest(plan.inputs, variables), [run for run in runs if not run.partial]
+    digest = inputs_digest(plan.inputs, variables)
+    whole = [run for run in runs if not run.partial]
     latest = next(iter([*whole, *runs]), None)
     state: PlanState = "pending"
     if latest is not None and latest.partial:
         state = "partial"
     elif latest is not None:
         if latest.done:
-            state = "applied" if latest.seal == seal else "changed"
+            state = "applied" if latest.digest == digest else "changed"
         elif latest.status == "sent":
             state = "sent"
         elif latest.status in ("running", "incomplete"):

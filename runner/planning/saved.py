@@ -46,7 +46,7 @@ def write_saved(saved: SavedPlan) -> bytes:
     stages: dict[str, list[str]] = {}
     for stage in saved.plan.stages:
         if not isinstance(stage.items, EventBlocks):
-            raise TypeError("only sealed items can be written down")
+            raise TypeError("only event blocks can be written down")
         blocks = [base64.b64encode(block).decode() for block in stage.items.blocks]
         stages[str(stage.number)] = blocks
     value = {
@@ -66,7 +66,7 @@ def write_saved(saved: SavedPlan) -> bytes:
         "plan": orjson.loads(dump_head(saved.plan)),
         "events": stages,
     }
-    return _dump({**value, "seal": _seal(value)}) + b"\n"
+    return _dump({**value, "checksum": _checksum(value)}) + b"\n"
 
 
 def read_saved(raw: bytes, has_form: Callable[[Json], bool]) -> SavedPlan | None:
@@ -80,12 +80,12 @@ def read_saved(raw: bytes, has_form: Callable[[Json], bool]) -> SavedPlan | None
         return None
     if not isinstance(value, dict) or value.get("kind") != KIND:
         return None
-    if not has_form(value) or value.pop("seal") != _seal(value):
+    if not has_form(value) or value.pop("checksum") != _checksum(value):
         raise Tampered
     try:
         saved = _saved(value)
         _check(saved.plan)
-    except (KeyError, TypeError, ValueError, AttributeError):  # sealed again, by hand
+    except (KeyError, TypeError, ValueError, AttributeError):  # edited, with a checksum of its own
         raise Tampered from None
     return saved
 
@@ -121,7 +121,7 @@ def _saved(value: Mapping[str, Any]) -> SavedPlan:
     )
 
 
-def _seal(value: Mapping[str, Json]) -> str:
+def _checksum(value: Mapping[str, Json]) -> str:
     return f"sha256:{hashlib.sha256(_dump(value)).hexdigest()}"
 
 

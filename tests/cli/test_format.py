@@ -134,7 +134,7 @@ def test_bytes_that_no_rule_names_stay(backfill: Backfill, tmp_path: Path) -> No
 
 
 def test_a_saved_plan_is_not_touched(backfill: Backfill, plans: Path) -> None:
-    """It is sealed; whatever changed a byte of it would break the seal."""
+    """Whatever changed a byte of it would break its checksum."""
     saved = plans / "saved.json"
     assert backfill("plan", plans / "nightly.yaml", "--out", saved).status == 0
     before = saved.read_bytes()

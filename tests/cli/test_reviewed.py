@@ -125,15 +125,15 @@ def test_an_expired_or_edited_one_is_refused(
         assert "is no longer the plan that was saved: it was changed" in edited.err
 
 
-def test_one_that_was_sealed_again_by_hand_is_refused(
+def test_one_with_a_checksum_made_by_hand_is_refused(
     backfill: Backfill, plan: Path, tmp_path: Path
 ) -> None:
     saved = tmp_path / "saved.json"
     backfill("plan", plan, "--out", saved)
     value = json.loads(saved.read_text())
-    del value["seal"], value["run_id"]
+    del value["checksum"], value["run_id"]
     raw = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    value["seal"] = f"sha256:{hashlib.sha256(raw).hexdigest()}"
+    value["checksum"] = f"sha256:{hashlib.sha256(raw).hexdigest()}"
     saved.write_bytes(orjson.dumps(value))
     for command in ("run", "plan"):
         done = backfill(command, saved)

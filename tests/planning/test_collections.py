@@ -186,8 +186,8 @@ operations: [greet, count]
     ]
     assert {(one.operation, one.item, one.reason) for one in plan.skipped} == {
         ("greet", "b", "skipped by the item"),
-        ("greet", "e", "left out by `filter`"),
-        ("count", "e", "left out by `filter`"),
+        ("greet", "e", "skipped by `filter`"),
+        ("count", "e", "skipped by `filter`"),
     }
 
 

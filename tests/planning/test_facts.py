@@ -147,8 +147,8 @@ def test_globs_keep_some_repositories_and_say_which_they_leave_out(tmp_path: Pat
     plan = built(tmp_path, body, Fake({"repos": repos("o/a", "o/old-1", "p/b")}))
     assert items(plan) == ["o/a"]
     assert [(entry.item, entry.reason) for entry in plan.skipped] == [
-        ("o/old-1", "left out by `filter`"),
-        ("p/b", "left out by `filter`"),
+        ("o/old-1", "skipped by `filter`"),
+        ("p/b", "skipped by `filter`"),
     ]
 
 

@@ -1,6 +1,6 @@
-"""A saved plan that was edited and sealed again is refused in words, within bounds.
+"""A saved plan that was edited and given a new checksum is refused in words, within bounds.
 
-Its seal shows that a file was damaged, not who made it: a pull request may bring one along.
+Its checksum shows that a file was damaged, not who made it: a pull request may bring one along.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def saved(tmp_path_factory: pytest.TempPathFactory, measured: Measured) -> Path:
     return folder / "saved.json"
 
 
-def seal(value: dict[str, Any]) -> bytes:
-    value.pop("seal")
+def checked(value: dict[str, Any]) -> bytes:
+    value.pop("checksum")
     raw = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    value["seal"] = f"sha256:{hashlib.sha256(raw).hexdigest()}"
+    value["checksum"] = f"sha256:{hashlib.sha256(raw).hexdigest()}"
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
@@ -119,7 +119,7 @@ def test_an_edited_one_is_refused_in_words(
     value = orjson.loads(saved.read_bytes())
     EDITS[name](value)
     edited = tmp_path / "edited.json"
-    edited.write_bytes(seal(value))
+    edited.write_bytes(checked(value))
     done = measured(saved.parent, "diff", str(edited), "plan.yaml")
     within_bounds(done)
     assert done["status"] == 5, done["out"]
@@ -129,12 +129,12 @@ def test_an_edited_one_is_refused_in_words(
 def test_an_edited_one_is_not_run(saved: Path, tmp_path: Path, measured: Measured) -> None:
     value = orjson.loads(saved.read_bytes())
     EDITS["an event too few"](value)
-    tmp_path.joinpath("edited.json").write_bytes(seal(value))
+    tmp_path.joinpath("edited.json").write_bytes(checked(value))
     done = measured(saved.parent, "run", str(tmp_path / "edited.json"), "--yes")
     assert done["status"] == 5, done["out"]
 
 
 def test_one_that_is_as_it_was_made_is_taken(saved: Path, measured: Measured) -> None:
     value = orjson.loads(saved.read_bytes())
-    assert seal(dict(value)) == saved.read_bytes().strip()
+    assert checked(dict(value)) == saved.read_bytes().strip()
     assert measured(saved.parent, "diff", "saved.json", "plan.yaml")["status"] == 0

@@ -1,0 +1,67 @@
+"""One word a thing: docs/words.md explains each, and words that were retired do not come back."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+WORDS = ROOT / "docs/words.md"
+# What was retired, and the word for it.
+RETIRED = {
+    r"portions?": "step",
+    r"handed[ _]over|hands?[ _]over": "submitted",
+    r"carried": "driven",
+    r"sightings?": "observation",
+    r"lookers?": "poller",
+    r"questioners?": "query runner",
+    r"seal(?:s|ed)?": "checksum, digest, event blocks",
+    r"mend(?:s|ed)?": "hint",
+    r"left out by": "skipped by",
+    r"orders? (?:from|to) (?:anywhere|a run)": "control request",
+}
+_WORD = re.compile(rf"(?<![A-Za-z])(?:{'|'.join(RETIRED)})(?![A-Za-z])", re.IGNORECASE)
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """All that people read: pages, help, messages, descriptions, and the code itself."""
+    for pattern in ("*.md", "docs/**/*.md", "plans/**/*", "runner/**/*", "schemas/*.json"):
+        for path in sorted(ROOT.glob(pattern)):
+            if path.suffix in {".md", ".py", ".yaml", ".json", ".html", ".js"} and path.is_file():
+                yield path.relative_to(ROOT).as_posix(), path.read_text("utf-8")
+
+
+def test_retired_words_do_not_come_back() -> None:
+    found = [
+        f"{name}:{text.count(chr(10), 0, match.start()) + 1}: {match[0]}"
+        for name, text in texts()
+        if name != "CHANGELOG.md"
+        for match in _WORD.finditer(text)
+    ]
+    assert found == []
+
+
+def explained() -> Counter[str]:
+    """The words in bold at the beginning of a row."""
+    rows = re.findall(r"^\| (\*\*.+?) \|", WORDS.read_text("utf-8"), re.MULTILINE)
+    return Counter(word for row in rows for word in re.findall(r"\*\*(.+?)\*\*", row))
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("item", "event", "row", "plan file", "execution plan", "saved plan", "stage", "batch"),
+        *("catalog", "operation", "collection", "run", "job", "outcome", "target", "environment"),
+        *("state", "journal", "ledger", "check", "coverage", "lookup", "hint", "digest"),
+    ],
+)
+def test_each_word_is_explained_once(word: str) -> None:
+    assert explained()[word] == 1
+
+
+def test_no_word_is_explained_twice() -> None:
+    assert [word for word, times in explained().items() if times > 1] == []
