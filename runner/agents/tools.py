@@ -15,7 +15,9 @@ from runner.adapters.journal import DEFAULT_STATE
 from runner.agents.approval import approved_run, refuse_unapproved
 from runner.agents.forms import Schema, arguments, flag, number, text, texts
 from runner.agents.places import inside, known_target, to_write
-from runner.app.preflight import how_to_approve, refuse_broken, warned
+from runner.app.policy import refuse_broken
+from runner.app.preflight import how_to_approve
+from runner.app.prepare import warned
 from runner.app.session import HERE, Session
 from runner.errors import BackfillError, InvalidPlan, NoState, PreflightRefused, UsageError
 from runner.execution.context import RunOptions

@@ -11,22 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.adapters.git import repository_here
-from runner.adapters.git_files import (
-    Commit,
-    Disk,
-    Names,
-    Side,
-    differs,
-    names_of,
-    objects_of,
-    trail,
-)
 from runner.errors import InvalidPlan, UsageError
 from runner.model import BackfillPlan, Json, Problem, Schedule
 from runner.spec.files import ENDINGS, PROJECT, FileRefused, read_plan, strange_name
 
 if TYPE_CHECKING:
+    from runner.adapters.git_files import Names, Side
     from runner.app.session import Session
     from runner.spec.load import Opened
 
@@ -105,6 +95,9 @@ def plan_files(
     found = _found(paths, strictly=changed_since is None)
     if changed_since is None:
         return [plan_file(path, raw) for path, raw in found.items()]
+    from runner.adapters.git import repository_here
+    from runner.adapters.git_files import Commit, Disk, objects_of, trail
+
     repository = repository_here(session.environ)
     base = repository.parted(changed_since)
     with objects_of(repository) as objects:
@@ -145,12 +138,16 @@ def _found(paths: Sequence[str], *, strictly: bool) -> dict[str, bytes | None]:
 
 def has_changed(old: Side, new: Side, place: Names, file: PlanFile) -> bool:
     """The file itself, or a catalog or data file that it names."""
+    from runner.adapters.git_files import differs
+
     named = places_named(new, place, file)
     return differs(old, new, place) or any(differs(old, new, path) for path in named)
 
 
 def places_named(side: Side, place: Names, file: PlanFile) -> list[Names]:
     """Where the files are that the plan names: relative to what it links to, if it is a link."""
+    from runner.adapters.git_files import names_of, trail
+
     at = trail(side, place)
     folder = at[-1][0][:-1] if at else ()
     return [(*folder, *names_of(name)) for name in file.names]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from runner.app.session import Session
-from runner.errors import InvalidPlan, UsageError
+from runner.errors import InvalidPlan, PreflightRefused, UsageError
 from runner.model import ExecutionPlan, Json, Problem
 from runner.spec.files import PROJECT
 from runner.spec.project import Project, Rule, project_of
@@ -90,6 +90,17 @@ def _project_then(session: Session, plan: str, revision: str) -> Project | None:
             if raw is not None:
                 return project_of(f"{revision}:{'/'.join(names)}", raw)
     return None
+
+
+def refuse_broken(plan: ExecutionPlan) -> None:
+    """Raises `PreflightRefused` where a mandatory rule does not hold."""
+    broken = [verdict for verdict in plan.broken if verdict.level == "mandatory"]
+    if not broken:
+        return
+    reasons = "; ".join(f"`{one.name}`: {one.message or one.reason}" for one in broken)
+    message = f"the policy does not allow {plan.name}: {reasons}"
+    where = broken[0].place
+    raise PreflightRefused(message, hint=f"the rules are in {where.path}")
 
 
 def read_policy(path: str) -> tuple[Rule, ...]:

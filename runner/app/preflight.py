@@ -10,6 +10,7 @@ from pathlib import Path
 
 from runner.adapters.files import refuse_inputs
 from runner.adapters.inngest.target import Target, shown
+from runner.app.prepare import handler_warnings
 from runner.app.session import Session, blocking
 from runner.errors import BackfillError, PreflightRefused, StalePlan, UsageError
 from runner.execution.context import RunOptions
@@ -24,24 +25,12 @@ from runner.execution.doctor import (
     listening,
 )
 from runner.execution.ports import LastSent
-from runner.model import ExecutionPlan, Finding, Problem, RunRecord
+from runner.model import ExecutionPlan, Finding, RunRecord
 from runner.planning.estimate import needed
 from runner.spec.files import FileRefused, read_named
-from runner.spec.warnings import accepted
 
 FOLDER = "approvals"
 _LARGEST = 64 * 1024  # bytes of a file that is looked into
-
-
-def refuse_broken(plan: ExecutionPlan) -> None:
-    """Raises `PreflightRefused` where a mandatory rule does not hold."""
-    broken = [verdict for verdict in plan.broken if verdict.level == "mandatory"]
-    if not broken:
-        return
-    reasons = "; ".join(f"`{one.name}`: {one.message or one.reason}" for one in broken)
-    message = f"the policy does not allow {plan.name}: {reasons}"
-    where = broken[0].place
-    raise PreflightRefused(message, hint=f"the rules are in {where.path}")
 
 
 def preflight(
@@ -222,27 +211,6 @@ def examine_server(
     found = [Finding("target", "ok", "embedded: handlers run in this process")] if thorough else []
     warnings = handler_warnings(plan, target) if plan and thorough else []
     return [*found, *(Finding("listeners", "warn", w.message, w.hint) for w in warnings)]
-
-
-def warned(plan: ExecutionPlan, target: Target) -> ExecutionPlan:
-    """With what is unwise about the plan on this target."""
-    return replace(plan, warnings=(*plan.warnings, *handler_warnings(plan, target)))
-
-
-def handler_warnings(plan: ExecutionPlan, target: Target) -> list[Problem]:
-    """On the embedded target an event without a handler starts no job, as on a real server."""
-    silent = {event for stage in plan.stages for event in stage.event_names} - set(plan.handlers)
-    if target.kind != "embedded" or not silent:
-        return []
-    names = ", ".join(f"`{event}`" for event in sorted(silent))
-    warning = Problem(
-        f"the embedded target has no handler for {names}: no job will start",
-        plan.path,
-        hint="name one in the plan's `handlers`, or choose a server with --target",
-        severity="warning",
-        rule="no-handler",
-    )
-    return list(accepted([warning], plan.accept))
 
 
 def _of_database(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Finding]:

@@ -17,12 +17,15 @@ from runner.model import (
     ExecutionPlan,
     Json,
     Partial,
+    Problem,
     Selectors,
     Stage,
 )
 from runner.spec.files import FileRefused, read_plan
+from runner.spec.warnings import accepted
 
 if TYPE_CHECKING:
+    from runner.adapters.inngest.target import Target
     from runner.adapters.journal.store import StateReader
     from runner.app.plan_files import PlanFile
     from runner.execution.ports import Journal, JournalReads
@@ -64,7 +67,6 @@ def build(
     from runner.app.policy import judged
     from runner.planning.build import build_execution_plan
     from runner.planning.facts import gather
-    from runner.planning.parts import select
 
     if isinstance(source, BackfillPlan):
         loaded = source
@@ -76,6 +78,8 @@ def build(
     known = gather(loaded, session.query_runner(loaded.path, environment), now)
     execution_plan = build_execution_plan(known, strict=strict)
     if selectors:
+        from runner.planning.parts import select
+
         execution_plan = select(known, execution_plan, selectors, sure=sure, strict=strict)
     if facts and known.found.facts:
         execution_plan = replace(execution_plan, answered_at=facts.recorded_at)
@@ -109,6 +113,27 @@ def local_past(session: Session, plan: ExecutionPlan) -> Mapping[str, Past]:
         return past(session.reader, plan)
     except BackfillError:
         return {}  # a preview is no less true without it
+
+
+def warned(plan: ExecutionPlan, target: Target) -> ExecutionPlan:
+    """With what is unwise about the plan on this target."""
+    return replace(plan, warnings=(*plan.warnings, *handler_warnings(plan, target)))
+
+
+def handler_warnings(plan: ExecutionPlan, target: Target) -> list[Problem]:
+    """On the embedded target an event without a handler starts no job, as on a real server."""
+    silent = {event for stage in plan.stages for event in stage.event_names} - set(plan.handlers)
+    if target.kind != "embedded" or not silent:
+        return []
+    names = ", ".join(f"`{event}`" for event in sorted(silent))
+    warning = Problem(
+        f"the embedded target has no handler for {names}: no job will start",
+        plan.path,
+        hint="name one in the plan's `handlers`, or choose a server with --target",
+        severity="warning",
+        rule="no-handler",
+    )
+    return list(accepted([warning], plan.accept))
 
 
 def remember(journal: Journal, plan: BackfillPlan) -> None:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from runner.adapters.inngest.target import Target
 from runner.app.inputs import unchanged
+from runner.app.policy import refuse_broken
 from runner.app.preflight import (
     confirm,
     followed,
     preflight,
     refuse_another_address,
-    refuse_broken,
     refuse_own_files,
 )
 from runner.app.prepare import PlanResolver, build, past, remember, restored, source_of

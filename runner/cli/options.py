@@ -15,7 +15,6 @@ from runner.app.variables import refuse_secret
 from runner.cli.completion import complete_target, complete_used_operation
 from runner.cli.printing import DEFAULT_EVENTS, Terminal, asker
 from runner.errors import InvalidPlan, UsageError
-from runner.execution.context import MAX_BYTES, MAX_EVENTS, RequestLimits, RunOptions
 from runner.model import Json, Selectors
 from runner.spec.files import FileRefused, read_given
 from runner.spec.json_limits import TOO_DEEP, fault
@@ -414,23 +413,31 @@ no_wait_option = click.option(
     is_flag=True,
     help="Send without following: no job is looked at, no stage waited for.",
 )
-_ANYWHERE = (
-    click.option(
-        "--request-bytes",
-        type=click.IntRange(1),
-        default=MAX_BYTES,
-        show_default=True,
-        help="The most bytes that one request may have.",
-    ),
-    click.option(
-        "--request-events",
-        type=click.IntRange(1, MAX_EVENTS),
-        default=MAX_EVENTS,
-        show_default=True,
-        help="The most events that one request may hold.",
-    ),
-    wait_lock_option,
-)
+
+
+def _anywhere() -> tuple[Callable[[Callable[..., T]], Callable[..., T]], ...]:
+    """Those of a run wherever it is driven."""
+    from runner.execution.context import MAX_BYTES, MAX_EVENTS
+
+    return (
+        click.option(
+            "--request-bytes",
+            type=click.IntRange(1),
+            default=MAX_BYTES,
+            show_default=True,
+            help="The most bytes that one request may have.",
+        ),
+        click.option(
+            "--request-events",
+            type=click.IntRange(1, MAX_EVENTS),
+            default=MAX_EVENTS,
+            show_default=True,
+            help="The most events that one request may hold.",
+        ),
+        wait_lock_option,
+    )
+
+
 _HERE = (
     quiet_option,
     summary_file_option(
@@ -461,6 +468,7 @@ _HERE = (
 
 def run_options(command: Callable[..., T]) -> Callable[..., T]:
     """The options of a run; with the others of them that the command has, one `RunOptions`."""
+    from runner.execution.context import RequestLimits, RunOptions
 
     @wraps(command)
     def with_options(*arguments: Any, **given: Any) -> T:
@@ -471,7 +479,7 @@ def run_options(command: Callable[..., T]) -> Callable[..., T]:
         options = RunOptions(limits=limits, summary_file=summary_file(), **known)
         return command(*arguments, options=options, **given)
 
-    for option in _ANYWHERE + _HERE:
+    for option in _anywhere() + _HERE:
         with_options = option(with_options)
     return with_options
 

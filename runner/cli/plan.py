@@ -126,7 +126,7 @@ def plan_command(
     sends these very events. Of a folder, every plan is shown, and the exit status is the worst
     of them.
     """
-    from runner.app.preflight import refuse_broken
+    from runner.app.policy import refuse_broken
     from runner.app.saved import refuse_selectors
 
     form = chosen_format(form)
@@ -224,7 +224,7 @@ def _preview(
         if form in ("text", "github"):
             say_estimate(plan, local_past(session, plan))
     if form == "github":
-        from runner.app.preflight import warned
+        from runner.app.prepare import warned
 
         _show_github(warned(plan, target), target, events)
 
@@ -280,8 +280,7 @@ def _show_github(plan: ExecutionPlan, target: Target, events: int | None) -> Non
 def _write_page(
     session: Session, built: Built, target: Target, path: str, events: int | None
 ) -> None:
-    from runner.app.preflight import warned
-    from runner.app.prepare import local_past
+    from runner.app.prepare import local_past, warned
     from runner.output.page import plan_page
     from runner.output.text import visible
     from runner.planning.estimate import before
@@ -313,8 +312,8 @@ def _preview_all(
 
     Those that cannot be planned are told of on stderr, and are no part of JSON and Markdown.
     """
-    from runner.app.preflight import refuse_broken, warned
-    from runner.app.prepare import build
+    from runner.app.policy import refuse_broken
+    from runner.app.prepare import build, warned
     from runner.output.preview import previews_markdown
     from runner.output.text import visible
 
@@ -370,7 +369,7 @@ def _print_all(
     plans: Sequence[ExecutionPlan], target: Target, form: str, events: int | None
 ) -> None:
     if form == "markdown":
-        from runner.app.preflight import warned
+        from runner.app.prepare import warned
         from runner.output.preview import previews_markdown
 
         shown = [warned(plan, target) for plan in plans]

@@ -130,7 +130,7 @@ def say_estimate(plan: ExecutionPlan, past: Mapping[str, Past]) -> None:
 
 def show(plan: ExecutionPlan, target: Target, *, form: str, events: int | None) -> None:
     """Print the preview on stdout, and its warnings on stderr where it does not hold them."""
-    from runner.app.preflight import warned
+    from runner.app.prepare import warned
 
     plan = warned(plan, target)
     out: Any = sys.stdout

@@ -83,7 +83,7 @@ def run_command(
     workers, processes of `backfill serve` with the same state, and goes on when this command has
     ended. `status`, `pause`, `tune`, `cancel` and the others work on it as on any run.
     """
-    from runner.app.preflight import refuse_broken
+    from runner.app.policy import refuse_broken
     from runner.app.run import prepare, run, submit
 
     if detach:

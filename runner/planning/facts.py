@@ -29,7 +29,6 @@ from runner.model import (
     Skipped,
     Table,
 )
-from runner.planning.answers import NotRecorded
 from runner.planning.binding import ItemsOf, bound, items_of
 from runner.planning.items import find_workspaces, workspace_collection
 from runner.planning.problems import ProblemGroups
@@ -344,6 +343,8 @@ class _Asker:
         try:
             table = self.database.ask(question.query, parameters)
         except QueryRefused as error:
+            from runner.planning.answers import NotRecorded
+
             message = f"the database refuses the query: {error}"
             if isinstance(error, NotRecorded):
                 message = f"{name}: {error}"

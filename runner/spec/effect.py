@@ -31,7 +31,7 @@ def check_effect(
     """Warnings; an error where a key was meant. A data file may have columns for others."""
     texts = list(_expressions(checked, catalog))
     used = _read_of_items(checked, catalog, texts)
-    found: dict[tuple[str, str], tuple[Problem, int]] = {}
+    found: dict[tuple[str, str], tuple[Problem, int]] = {}  # the first row's, and how many have it
     for name, items in collections.items() if used is not None else ():
         kind = items.kind.called
         read = _ALWAYS | (_OF_REPOSITORIES if name == "repo" else _NAMING) | (used or set())
@@ -39,11 +39,11 @@ def check_effect(
             for index, row in enumerate(part.rows):
                 if row.keys() <= read:  # most are, and there may be many
                     continue
-                for key in row:
-                    if key not in read:
-                        first = _unread(part.place(index, (key,)), key, kind)
-                        before, count = found.get((name, key), (first, 0))
-                        found[name, key] = before, count + 1
+                for key in (key for key in row if key not in read):
+                    if (name, key) not in found:
+                        found[name, key] = _unread(part.place(index, (key,)), key, kind), 0
+                    first, count = found[name, key]
+                    found[name, key] = first, count + 1
     yield from (counted(problem, count - 1) for problem, count in found.values())
     yield from _variables(checked, catalog, texts)
     yield from _default_workspace(checked)
