@@ -70,11 +70,14 @@ def _one_pass(plan: BackfillPlan, source: Source, renderings: Sequence[_Renderin
     base: Data = {"vars": plan.variables, "plan": plan.metadata, "operation": None}
     for item, row, context in source.contexts(base):
         named = orjson.dumps(item)
+        leaves_some = "skip" in row or "only" in row  # few do, and there may be many
         for rendering in renderings:
             context["operation"] = rendering.described
-            reason = source.skips(row, rendering.operation.name)
+            reason = source.skips(row, rendering.operation.name) if leaves_some else None
             if reason:
                 rendering.skip(item, reason)
+            elif rendering.plain:
+                rendering.event(item, named, context)
             else:
                 rendering.item(item, named, row, context)
     for rendering in renderings:
@@ -88,9 +91,8 @@ class _Rendering:
         self.accepts, self.when = operation.contract.accepts, operation.when
         self.groups = ProblemGroups(operation.name)
         self.skipped: list[Skipped] = []
-        self.events: _InOrder | _Spread | _Among = _InOrder(operation)
-        if operation.throttle:
-            self.events = _Spread(operation)
+        self.spread = _Spread(operation) if operation.throttle else None
+        self.events: Packing | _Spread | _Among = self.spread or Packing(operation.event)
         self.knows: Callable[[str, str], bool] = lambda _root, _name: False
         self.shared, self.each = operation.payload.reading("rows")
         self.gathered: _Gathered | None = None
@@ -106,6 +108,8 @@ class _Rendering:
             for lookup in plan.lookups
             if lookup.name in operation.lookups
         ]
+        some = (self.when, self.advice, self.lookup_errors, operation.repeat)
+        self.plain = operation.group == 1 and not any(some)  # an event an item
 
     def skip(self, item: str, reason: str) -> None:
         self.skipped.append(Skipped(self.operation.name, item, reason))
@@ -129,7 +133,7 @@ class _Rendering:
         if self.operation.group > 1:
             self._gather(item, row, context)
         elif repeat is None:
-            self._event(item, named, context)
+            self.event(item, named, context)
         else:
             self._repeated(item, named, context, repeat)
 
@@ -168,7 +172,8 @@ class _Rendering:
         items, digest = self.events.packed()
         count = self.events.count if isinstance(self.events, _Among) else items.count
         warnings = tuple(self._warnings())
-        return Rendered(items, digest, self.skipped, problems, warnings, self.events.pacing, count)
+        pacing = self.spread.pacing if self.spread else self.operation.pacing
+        return Rendered(items, digest, self.skipped, problems, warnings, pacing, count)
 
     def _repeated(self, item: str, named: bytes, context: Data, repeat: Amount) -> None:
         try:
@@ -186,11 +191,13 @@ class _Rendering:
             return
         for index in range(1, count + 1):
             context["repeat"] = {"index": index, "count": count}
-            if not self._event(item, named, context):
+            if not self.event(item, named, context):
                 break
         context.pop("repeat", None)
 
-    def _event(self, item: str, named: bytes, context: Data) -> bool:
+    def event(self, item: str, named: bytes, context: Data) -> bool:
+        if self.full:
+            return False
         try:
             try:
                 data = self.payload(context)  # as `_rendered`, without its call
@@ -213,12 +220,18 @@ class _Rendering:
             if own is None:
                 return False
             encoded = with_own(encoded, **own)
+        if self.spread and not self._keyed(self.spread, item, context):
+            return False
+        self.events.add(named, encoded)
+        return True
+
+    def _keyed(self, spread: _Spread, item: str, context: Data) -> bool:
+        key = spread.throttle.key
         try:
-            self.events.add(item, named, encoded, context)
+            spread.keys.append(str(key(context)["key"]) if key else item)
         except ValueError:
-            throttle = self.operation.throttle
-            if throttle and throttle.key:
-                self.groups.add(item, partial(throttle.key.explain, context, item))
+            if key:
+                self.groups.add(item, partial(key.explain, context, item))
             return False
         return True
 
@@ -311,30 +324,15 @@ class _Gathered:
     rows: list[Data]
 
 
-class _InOrder:
-    """The events of an operation in the order of its items."""
-
-    def __init__(self, operation: Operation) -> None:
-        self._packing = Packing(operation.event)
-        self.pacing = operation.pacing
-
-    def add(self, item: str, named: bytes, cell: bytes, context: Data) -> None:  # noqa: ARG002
-        self._packing.add(named, cell)
-
-    def packed(self) -> tuple[EventBlocks, bytes]:
-        return self._packing.packed()
-
-
 class _Among:
     """Events of an operation among those of others, item by item; the first one has them all."""
 
     def __init__(self, operation: Operation, shared: Packing, first: str) -> None:
         self._operation, self._shared = operation, shared
         self._first = operation.name == first
-        self.pacing = operation.pacing
         self.count = 0
 
-    def add(self, item: str, named: bytes, cell: bytes, context: Data) -> None:  # noqa: ARG002
+    def add(self, named: bytes, cell: bytes) -> None:
         own = {"name": self._operation.event, "operation": self._operation.name}
         self._shared.add(named, with_own(cell, **own))
         self.count += 1
@@ -349,20 +347,17 @@ class _Spread:
 
     def __init__(self, operation: Operation) -> None:
         assert operation.throttle  # noqa: S101 - made for one that has one
-        self._operation, self._throttle = operation, operation.throttle
+        self._operation, self.throttle = operation, operation.throttle
         self.pacing = operation.pacing
         self._events: list[tuple[bytes, bytes]] = []
-        self._keys: list[Json] = []
+        self.keys: list[Json] = []  # of the events, by which they are counted
 
-    def add(self, item: str, named: bytes, cell: bytes, context: Data) -> None:
-        """ValueError where its key cannot be told."""
-        key = self._throttle.key
-        self._keys.append(str(key(context)["key"]) if key else item)
+    def add(self, named: bytes, cell: bytes) -> None:
         self._events.append((named, cell))
 
     def packed(self) -> tuple[EventBlocks, bytes]:
         packing = Packing(self._operation.event)
-        order, self.pacing = throttled(self._keys, self._throttle, self._operation.pacing)
+        order, self.pacing = throttled(self.keys, self.throttle, self._operation.pacing)
         for index in order:
             packing.add(*self._events[index])
         return packing.packed()

@@ -46,7 +46,9 @@ def check_rows(
     problems: list[Problem] = []
     alike: dict[str, tuple[int, int]] = {}  # of a template: its problem, and how many rows have it
     hashes = array("q")
+    same, name_of = kind.same, kind.name_of
     for part in rows.parts:
+        faults_of = part.faults
         for index in range(len(part)):
             name: str | None = None
             try:
@@ -54,13 +56,13 @@ def check_rows(
             except RowError as error:
                 problems.append(_problem(part, index, error.fault))
             else:
-                wrong = part.faults(row)  # which says of most rows at once that there are none
+                wrong = faults_of(row)  # which says of most rows at once that there are none
                 found = [*islice(wrong, MAX_PROBLEMS)] if wrong else ()
                 if found:
                     new = _new(found, alike, problems)
                     problems += [_problem(part, index, fault) for fault in new]
                 else:
-                    name = kind.same(kind.name_of(row))
+                    name = same(name_of(row))
                 if operations is not None and ("skip" in row or "only" in row):
                     used = uses.operations if _is_written_in(part, uses.path) else ()
                     faults = _leaving(row, kind, operations, used, alone=all(written))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -36,14 +37,13 @@ def check_effect(
         kind = items.kind.called
         read = _ALWAYS | (_OF_REPOSITORIES if name == "repo" else _NAMING) | (used or set())
         for part in _written(items, checked.document.path):
-            for index, row in enumerate(part.rows):
-                if row.keys() <= read:  # most are, and there may be many
-                    continue
-                for key in (key for key in row if key not in read):
+            for keys, count in Counter(map(tuple, part.rows)).items():  # most rows are alike
+                for key in (key for key in keys if key not in read):
                     if (name, key) not in found:
+                        index = next(index for index, row in enumerate(part.rows) if key in row)
                         found[name, key] = _unread(part.place(index, (key,)), key, kind), 0
-                    first, count = found[name, key]
-                    found[name, key] = first, count + 1
+                    first, before = found[name, key]
+                    found[name, key] = first, before + count
     yield from (counted(problem, count - 1) for problem, count in found.values())
     yield from _variables(checked, catalog, texts)
     yield from _default_workspace(checked)

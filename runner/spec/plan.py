@@ -249,7 +249,7 @@ def _check_variables(
 ) -> Iterator[Problem]:
     """A variable from outside is one that the plan or a template knows; none holds a template."""
     written = checked.value.get("vars", {})
-    known = _known_variables(checked, catalog)
+    known = _known_variables(checked, catalog) if overrides else set()
     for name, value in overrides.items():
         if name not in known:
             hint = did_you_mean(name, sorted(known)) or "check --var"
