@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from runner.app.session import Session
 from runner.errors import InvalidPlan, PreflightRefused, UsageError
 from runner.model import ExecutionPlan, Json, Problem
 from runner.spec.files import PROJECT
-from runner.spec.project import Project, Rule, project_of
+
+if TYPE_CHECKING:
+    from runner.spec.project import Project, Rule
 
 
 def judged(
@@ -66,6 +69,8 @@ def _own(plan: ExecutionPlan) -> list[Rule]:
     """What the plan says itself: `requires`."""
     if plan.requires is None:
         return []
+    from runner.spec.project import Rule
+
     return [Rule("requires", "mandatory", Problem("", plan.path), requires=plan.requires)]
 
 
@@ -74,6 +79,7 @@ def _project_then(session: Session, plan: str, revision: str) -> Project | None:
     from runner.adapters.git import repository_here
     from runner.adapters.git_files import Commit, objects_of, trail
     from runner.spec.files import MAX_YAML
+    from runner.spec.project import project_of
 
     repository = repository_here(session.environ)
     try:
@@ -106,6 +112,7 @@ def refuse_broken(plan: ExecutionPlan) -> None:
 def read_policy(path: str) -> tuple[Rule, ...]:
     """Of --policy FILE. Raises `InvalidPlan`, and `UsageError` where it cannot be read."""
     from runner.spec.files import FileRefused, read_given
+    from runner.spec.project import project_of
 
     try:
         raw = read_given(path)
