@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from runner.adapters.journal.store import StateReader
@@ -13,11 +14,17 @@ from runner.errors import PreflightRefused, RunFailed, UsageError
 from runner.execution.check import AFTER, BEFORE, coverage_key
 from runner.execution.judge import covered
 from runner.model import (
+    FAILURES,
+    LOST,
+    UNDER_WAY,
     Covered,
+    EventFilter,
+    EventPage,
     EventRecord,
     ExecutionPlan,
     Json,
     QueryRefused,
+    RunLine,
     RunRecord,
     RunView,
     Selectors,
@@ -25,22 +32,30 @@ from runner.model import (
 )
 from runner.planning.rehearsal import Rehearsal, rehearsal
 
+PAGE = 50  # events
 NONE: Mapping[str, Table] = {}
 
 
 def view_of(store: StateReader, record: RunRecord) -> RunView:
     """All that there is, with the coverage before and after where the run has measured it."""
-    view = store.view(record)
+    view = replace(store.view(record), applied=store.applied_before(record))
     if not view.plan.coverage:
         return view
     return replace(view, coverage=_coverage(view, store.answers(record)))
 
 
-def failed_events(store: StateReader, view: RunView, most: int) -> list[EventRecord]:
-    """The first events that did not take effect."""
-    if not view.outcomes:
-        return []
-    return store.failed_events(view.record, most)
+def events_page(store: StateReader, view: RunView, wanted: EventFilter, number: int) -> EventPage:
+    """Up to `PAGE` events."""
+    before = (number - 1) * PAGE
+    found = store.find_events(view.record, wanted, PAGE + 1, before)
+    return EventPage(found[:PAGE], wanted, number, before + 1, len(found) > PAGE)
+
+
+def events_to_send_round(store: StateReader, view: RunView, most: int) -> list[EventRecord]:
+    """The first events, those that did not take effect before all others."""
+    found = store.find_events(view.record, EventFilter(outcome=LOST), most) if view.outcomes else []
+    others = (one for one in store.events(view.record) if one.outcome not in FAILURES)
+    return [*found, *islice(others, most - len(found))]
 
 
 def _coverage(view: RunView, answers: Mapping[str, Any]) -> Mapping[str, tuple[Covered, ...]]:
@@ -57,6 +72,23 @@ def _coverage(view: RunView, answers: Mapping[str, Any]) -> Mapping[str, tuple[C
 
 def _table(kept: Any) -> Table | None:
     return kept and Table(tuple(kept[0]), tuple(map(tuple, kept[1])))
+
+
+def list_runs(
+    store: StateReader,
+    *,
+    plan: str | None = None,
+    target: str | None = None,
+    states: Collection[str] = (),
+    since: float = 0.0,
+    limit: int,
+) -> list[RunLine]:
+    """The runs of plans like the pattern `plan`, on a target, in one of the `states`; the latest
+    ones first."""
+    statuses = {"running" if state in UNDER_WAY else state for state in states}
+    most = None if UNDER_WAY & set(states) else limit  # few are, of however many
+    found = store.runs(plan=plan, target=target, states=statuses, since=since, limit=most)
+    return [one for one in found if not states or one.state in states][:limit]
 
 
 def coverage(

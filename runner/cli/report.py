@@ -14,7 +14,7 @@ from runner.cli.completion import complete_run
 from runner.cli.options import env_option, format_option, pass_session, state_option
 from runner.cli.printing import print_json
 from runner.errors import UsageError
-from runner.model import RunView
+from runner.model import EventPage, RunView
 from runner.output.text import visible
 
 if TYPE_CHECKING:
@@ -95,14 +95,14 @@ def _compare(session: Session, run: str, plan: str, form: str, html: str | None)
 
 
 def _write_page(store: StateReader, view: RunView, path: Path) -> None:
-    from runner.app.queries import failed_events
+    from runner.app.queries import events_to_send_round
     from runner.output.page import MAX_ROWS, run_page
     from runner.output.run import events_csv
 
     csv = path.with_name(f"{path.name}.csv")
-    cut = sum(view.outcomes.values()) > MAX_ROWS
-    failed = failed_events(store, view, MAX_ROWS)
-    page = run_page(view, standalone=True, failed=failed, csv=csv.name if cut else None)
+    cut = view.record.planned > MAX_ROWS
+    listing = EventPage(events_to_send_round(store, view, MAX_ROWS))
+    page = run_page(view, listing, standalone=True, csv=csv.name if cut else None)
     if cut:  # first: the page leads there
         write_file(csv, events_csv(store.events(view.record)))
     size = write_file(path, page)

@@ -9,16 +9,14 @@ import time
 import click
 
 from runner.adapters.journal import DEFAULT_STATE
+from runner.app.queries import list_runs
 from runner.app.session import Session
 from runner.cli.completion import complete_plan_name, complete_target
 from runner.cli.options import format_option, pass_session, read_duration, state_option
 from runner.cli.printing import print_json, wants_color
 from runner.errors import NoState
+from runner.model import STATES
 from runner.output.run import runs_json, write_lines
-from runner.output.words import state as state_of
-
-_STATES = ("running", "paused", "dead", "completed", "sent", "failed", "incomplete", "cancelled")
-_UNDER_WAY = {"running", "paused", "dead"}  # what the status `running` comes to
 
 
 @click.command(
@@ -44,7 +42,7 @@ _UNDER_WAY = {"running", "paused", "dead"}  # what the status `running` comes to
     "--state-is",
     "states",
     multiple=True,
-    type=click.Choice(_STATES),
+    type=click.Choice(STATES),
     help="Only runs in this state; may be given more than once.",
 )
 @click.option(
@@ -67,18 +65,14 @@ def runs_command(
 ) -> None:
     """List the runs that the state store has, the latest first."""
     began = 0.0 if since is None else time.time() - since
-    statuses = {"running" if state in _UNDER_WAY else state for state in states}
-    most = None if _UNDER_WAY & set(states) else limit  # few are, of however many
     try:
         store = session.reader
     except NoState:
         if session.state != DEFAULT_STATE:
             raise
-        found = []  # nothing yet is an answer
+        lines = []  # nothing yet is an answer
     else:
-        found = store.runs(plan=plan, target=target, states=statuses, since=began, limit=most)
-    lines = [one for one in found if not states or state_of(one.record, one.holder) in states]
-    del lines[limit:]
+        lines = list_runs(store, plan=plan, target=target, states=states, since=began, limit=limit)
     if form == "json":
         print_json(runs_json(lines))
     elif lines:

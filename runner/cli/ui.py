@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,8 @@ import click
 
 from runner.app.session import Session
 from runner.cli.options import pass_session, state_option
-from runner.errors import NoState, UsageError
+from runner.errors import BackfillError, NoState, UsageError
+from runner.model import LOST, OUTCOMES, STATES, EventFilter
 
 if TYPE_CHECKING:
     from runner.adapters.journal.store import StateReader
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 _RUNS = 200  # the latest ones, in the list
 _SHORTEST = 16  # characters of a token
+_LONGEST = 200  # characters of a search
+_PAGE = re.compile("[1-9][0-9]{0,6}", re.ASCII)
 
 
 @click.command(
@@ -57,11 +62,11 @@ def ui_command(
     from runner.adapters.door import Door, hosts_of
     from runner.adapters.serve import serve
     from runner.adapters.web.app import create_app
-    from runner.output.page import asset
+    from runner.output.page import ASSETS, asset
 
     token = _token(session, host, token_env)
     store = _state(session)
-    assets = {name: asset(name) for name in ("page.css", "live.js")}
+    assets = {name: asset(name) for name in ASSETS}
     app = create_app(Journals(store), assets, token=token)
     door = Door(max_body=0, hosts=hosts_of((host, *hosts)))
     shown = f"[{host}]" if ":" in host else host
@@ -108,19 +113,40 @@ class Journals:
 
     store: StateReader
 
-    def runs(self) -> str:
+    def runs(self, asked: Mapping[str, str]) -> str:
+        from runner.app.queries import list_runs
         from runner.output.page import runs_page
 
-        return runs_page(self.store.runs(limit=_RUNS), self.store.where)
+        plans = self.store.plan_names()
+        plan, state = asked.get("plan", ""), asked.get("state", "")
+        states = {state} if state in STATES else set[str]()
+        found = list_runs(self.store, plan=plan or None, states=states, limit=_RUNS)
+        return runs_page(
+            found,
+            self.store.where,
+            now=time.time(),
+            plans=plans,
+            plan=plan,
+            state=state,
+            most=_RUNS,
+        )
 
-    def run(self, run_id: str) -> str:
-        from runner.app.queries import failed_events, view_of
-        from runner.output.page import MAX_ROWS, run_page
+    def run(self, run_id: str, asked: Mapping[str, str]) -> str:
+        from runner.app.queries import events_page, view_of
+        from runner.output.page import run_page
 
         view = view_of(self.store, self.store.find(run_id))
         csv = f"/runs/{view.record.id}/events.csv"
-        failed = failed_events(self.store, view, MAX_ROWS)
-        return run_page(view, standalone=False, failed=failed, csv=csv)
+        number = asked.get("page", "")
+        listing = events_page(
+            self.store, view, _filter(asked), int(number) if _PAGE.fullmatch(number) else 1
+        )
+        return run_page(view, listing, standalone=False, csv=csv)
+
+    def error(self, title: str, error: BackfillError) -> str:
+        from runner.output.page import error_page
+
+        return error_page(title, str(error), error.hint)
 
     def events(self, run_id: str) -> Iterator[str]:
         from runner.output.run import events_csv
@@ -134,3 +160,14 @@ class Journals:
             return Mark(self.store.mark(None), final=False)
         record = self.store.find(run_id)
         return Mark(self.store.mark(record), final=record.status != "running")
+
+
+def _filter(asked: Mapping[str, str]) -> EventFilter:
+    """What makes no sense is not filtered by."""
+    stage, outcome = asked.get("stage", ""), asked.get("outcome")
+    known = outcome in (*OUTCOMES, LOST, "running", "sending", "unsent")
+    return EventFilter(
+        asked.get("q", "").strip()[:_LONGEST],
+        int(stage) if _PAGE.fullmatch(stage) else None,
+        outcome if known else None,
+    )

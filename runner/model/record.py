@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import itemgetter
@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from runner.model.coverage import Covered
 from runner.model.execution_plan import RunHead
 from runner.model.json import Json
-from runner.model.run import CheckResult, Job, Outcome, RunStatus, StageRecord
+from runner.model.run import CheckResult, Job, Outcome, RunStatus, StageRecord, WaitKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,10 @@ class RunRecord:
 
 
 class Waited(NamedTuple):
-    """What a stage was waiting for; `ended` is None while it still is."""
+    """What a stage was waiting for, as in `Waiting`; `ended` is None while it still is."""
 
     stage: int
+    kind: WaitKind
     reason: str
     began: float
     ended: float | None
@@ -122,7 +123,29 @@ class Bucket(NamedTuple):
 
     at: float
     sent: int
-    ended: int
+    completed: int
+    lost: int
+
+
+class Applied(NamedTuple):
+    """The last run of the same plan there that was done before another one began; `source`: the
+    plan file as it was read then."""
+
+    run_id: str
+    planned: int
+    source: str | None
+
+
+LOST = "lost"  # all outcomes but `completed`
+
+
+class EventFilter(NamedTuple):
+    """Which events of a run to show. `outcome`: one of `EventRecord`, or `LOST`; `text`: a part of
+    the item's name or of the message, in whatever case."""
+
+    text: str = ""
+    stage: int | None = None
+    outcome: str | None = None
 
 
 class Note(NamedTuple):
@@ -146,6 +169,17 @@ class EventRecord(NamedTuple):
     outcome: str | None
     message: str | None
     jobs: tuple[Job, ...]
+
+
+class EventPage(NamedTuple):
+    """Some of the events of a run that are `wanted`: the page `number`, from 1, that begins with
+    the event number `first`; `more`: are there any after them?"""
+
+    events: Sequence[EventRecord]
+    wanted: EventFilter = EventFilter()
+    number: int = 1
+    first: int = 1
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,14 +228,48 @@ class RunState:
         return bool(self.holder and self.submission and self.submission.waits)
 
 
+STATES = (
+    *("running", "paused", "dead", "completed", "sent", "failed", "incomplete", "cancelled"),
+    "baseline",
+)
+UNDER_WAY = frozenset({"running", "paused", "dead"})  # what the status `running` comes to
+
+
+def state_of(record: RunRecord, holder: str | None) -> str:
+    """The run's status, but ``dead`` where it should be under way and no process drives it,
+    and ``baseline`` where none was needed."""
+    if record.baseline:
+        return "baseline"
+    if record.status != "running":
+        return record.status
+    if holder is None:
+        return "dead"
+    return "paused" if record.wanted == "pause" else "running"
+
+
 @dataclass(frozen=True, slots=True)
 class RunLine:
-    """A run in a list of runs: how many of its events were sent, and what came of them."""
+    """A run in a list of runs: how many of its events were sent, what came of them, and the runs
+    that retry it."""
 
     record: RunRecord
     holder: str | None
     sent: int
     outcomes: Mapping[Outcome, int]
+    retries: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> str:
+        return state_of(self.record, self.holder)
+
+    @property
+    def completed(self) -> int:
+        return self.outcomes.get("completed", 0)
+
+    @property
+    def lost(self) -> int:
+        """Events that did not take effect."""
+        return sum(self.outcomes.values()) - self.completed
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,16 +287,20 @@ class RunView:
     failures: tuple[FailureGroup, ...]
     checks: tuple[CheckResult, ...]
     waits: tuple[Waited, ...] = ()
-    batches: tuple[SentBatch, ...] = ()
     rates: tuple[Bucket, ...] = ()
     notes: tuple[Note, ...] = ()
     coverage: Mapping[str, tuple[Covered, ...]] = field(default_factory=dict)
     source: str | None = None
+    applied: Applied | None = None
     retries: tuple[str, ...] = ()
     submission: Submission | None = None
     silent: float | None = None
     made_good: frozenset[int] = frozenset()
     driven: Driven = field(default_factory=Driven)
+
+    @property
+    def state(self) -> str:
+        return state_of(self.record, self.holder)
 
     @property
     def outstanding(self) -> int:

@@ -179,6 +179,9 @@ class Summary:
     partial: str | None = None
 
 
+WaitKind = Literal["pace", "jobs", "queued", "room", "held", "away"]
+
+
 class Waiting(NamedTuple):
     """What a stage waits for. Times: seconds since 1970.
 
@@ -189,7 +192,7 @@ class Waiting(NamedTuple):
     """
 
     reason: str
-    kind: Literal["pace", "jobs", "queued", "room", "held", "away"] = "held"
+    kind: WaitKind = "held"
     item: str | None = None
     since: float | None = None
     again: float | None = None

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from xml.sax.saxutils import escape, quoteattr
 
 from runner.model import FAILURES, EventRecord, RunView
-from runner.output import words
 from runner.spec.secrets import redact
 
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -17,7 +16,7 @@ def write_junit(view: RunView, events: Iterable[EventRecord]) -> Iterator[str]:
     """Piece by piece. An event that has not come to its end counts as skipped, and so does one
     whose work a later attempt has done; a run that has not, as a failure of its own: skipped tests
     alone leave a CI system green."""
-    state = words.state(view.record, view.holder)
+    state = view.state
     cut_short = state not in ("completed", "failed")
     failed = view.outstanding + sum(not c.ok for c in view.checks)
     total = sum(stage.total for stage in view.stages) + len(view.checks)

@@ -2,117 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import base64
+import difflib
+import hashlib
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from runner.model import Bucket, EventRecord, ExecutionPlan, RunLine, RunView, group_skipped
-from runner.output import words
+from runner.model import (
+    FAILURES,
+    LOST,
+    STATES,
+    Applied,
+    EventFilter,
+    EventPage,
+    ExecutionPlan,
+    RunLine,
+    RunView,
+    StageRecord,
+    Waited,
+    group_skipped,
+)
+from runner.output import charts, words
 from runner.output.text import visible
 from runner.planning.estimate import Estimate, left
 from runner.planning.limits import resume_command
 from runner.planning.timeline import Timeline
 from runner.spec.secrets import redact
-from runner.spec.units import format_duration
-
-WIDTH = 1_000
-ROW, BAR = 34, 20  # of the timeline
-RATE_HEIGHT = 120
-
-
-class Bar(NamedTuple):
-    x: float
-    y: float
-    width: float
-    height: float
-    kind: str
-
-
-class Row(NamedTuple):
-    label: str
-    y: int
-
-
-class Chart(NamedTuple):
-    height: int
-    bars: tuple[Bar, ...]
-    rows: tuple[Row, ...] = ()
-    most: float = 0.0  # what the highest bar stands for
-
-
-def timeline(view: RunView) -> Chart:
-    """One row a stage: its batches, what it waited for, and its jobs until their end."""
-    start = view.record.started_at
-    scale = WIDTH / max(1.0, (view.record.ended_at or view.now) - start)
-
-    def x(at: float) -> float:
-        return round(min(WIDTH, max(0.0, (at - start) * scale)), 1)
-
-    bars: list[Bar] = []
-    rows = {stage.number: index * ROW + 16 for index, stage in enumerate(view.stages)}
-    for stage in view.stages:
-        if stage.began is not None:
-            end = x(stage.ended or view.now if stage.running or stage.ended else stage.began)
-            begin = x(stage.began)
-            bars.append(Bar(begin, rows[stage.number], max(2, round(end - begin, 1)), BAR, "jobs"))
-    for wait in view.waits:
-        begin, end = x(wait.began), x(wait.ended or view.now)
-        if wait.stage in rows and end - begin >= 1:
-            y, width = rows[wait.stage] + BAR / 2, round(end - begin, 1)
-            bars.append(Bar(begin, y, width, BAR / 2, "wait"))
-    # Batches that would lie on each other are one.
-    sent = {(batch.stage, int(x(batch.sent_at))): batch for batch in view.batches}
-    bars += [
-        Bar(at, rows[stage], 2, BAR, "bad" if batch.lost else "sent")
-        for (stage, at), batch in sent.items()
-        if stage in rows
-    ]
-    labels = tuple(
-        Row(f"{stage.number}. {stage.operation}", rows[stage.number]) for stage in view.stages
-    )
-    return Chart(len(rows) * ROW + 4, tuple(bars), labels)
-
-
-def rates(buckets: Sequence[Bucket]) -> Chart:
-    """Events that ended, and behind them events that were sent, for each bucket of time."""
-    if not buckets:
-        return Chart(RATE_HEIGHT, ())
-    most = max(max(bucket.sent, bucket.ended) for bucket in buckets) or 1
-    width = WIDTH / len(buckets)
-    seconds = buckets[1].at - buckets[0].at if len(buckets) > 1 else 1.0
-    bars = list(_bars(((bucket.sent for bucket in buckets)), most, width, "sent"))
-    bars += _bars((bucket.ended for bucket in buckets), most, width, "ended")
-    return Chart(RATE_HEIGHT, tuple(bars), most=most / seconds)
-
-
-def _bars(figures: Iterable[int], most: int, width: float, kind: str) -> Iterable[Bar]:
-    half, shift = width / 2, width / 2 if kind == "ended" else 0.0
-    for index, figure in enumerate(figures):
-        if figure:
-            height = max(2.0, round(figure / most * RATE_HEIGHT, 1))
-            x = round(index * width + shift, 1)
-            yield Bar(x, RATE_HEIGHT - height, max(1.0, round(half - 1, 1)), height, kind)
-
-
-def share(part: int, whole: int) -> float:
-    """Of a bar that is 100 wide."""
-    return round(100 * part / whole, 2) if whole else 0.0
-
 
 MAX_ROWS = 200  # of one table; what is more is counted, and is in the CSV
+_MOST_LINES = 2_000  # of a plan file
 _FOLDER = files("runner.output") / "templates"
+ASSETS = ("page.css", "live.js")  # of the web application
+_WAITS = {
+    "pace": "between batches",
+    "room": "for room under max_in_flight",
+    "jobs": "for its jobs to end",
+    "queued": "for its jobs to start",
+}
 
 
-def run_page(
-    view: RunView, *, standalone: bool, failed: Sequence[EventRecord] = (), csv: str | None = None
-) -> str:
+class WaitGroup(NamedTuple):
+    """Waits of a stage for one thing."""
+
+    reason: str
+    times: int
+    seconds: float
+    is_trouble: bool
+
+
+class DiffLine(NamedTuple):
+    kind: str  # added, removed, same, or place
+    text: str
+
+
+def run_page(view: RunView, listing: EventPage, *, standalone: bool, csv: str | None = None) -> str:
     """A run. `standalone`: one file that asks for nothing; else a page of the web application.
 
-    `failed`: events to list one by one; `csv`: where all of them are.
+    `csv`: where all events are.
     """
     return _render(
         "run.html",
@@ -120,18 +72,41 @@ def run_page(
         title=f"{view.record.plan} {view.record.id}",
         view=view,
         record=view.record,
-        state=words.state(view.record, view.holder),
+        state=view.state,
         left=left(view),
-        timeline=timeline(view),
-        rates=rates(view.rates),
-        failed=failed,
+        charts=list(filter(None, (charts.chart(view, width) for width in charts.WIDTHS))),
+        trouble=[stage for stage in view.stages if _is_trouble(stage)],
+        listing=listing,
+        chips=_chips(view, listing.wanted.stage),
+        total=_total(view, listing.wanted),
         csv=csv,
+        diff=_diff(view.applied, view.source),
     )
 
 
-def runs_page(lines: Sequence[RunLine], where: str) -> str:
-    """The list of runs of the web application."""
-    return _render("runs.html", standalone=False, title="Runs", lines=lines, where=where)
+def runs_page(
+    lines: Sequence[RunLine],
+    where: str,
+    *,
+    now: float,
+    plans: Sequence[str] = (),
+    plan: str = "",
+    state: str = "",
+    most: int = MAX_ROWS,
+) -> str:
+    """The list of runs of the web application; `plan` and `state`: the only ones that it shows."""
+    return _render(
+        "runs.html",
+        standalone=False,
+        title="Runs",
+        lines=lines,
+        where=where,
+        now=now,
+        plans=plans,
+        plan=plan,
+        chosen=state,
+        most=most,
+    )
 
 
 def plan_page(
@@ -151,9 +126,82 @@ def plan_page(
     )
 
 
+def error_page(title: str, message: str, hint: str | None) -> str:
+    """What cannot be shown, as a page of the web application."""
+    return _render("error.html", standalone=False, title=title, message=message, hint=hint)
+
+
 def asset(name: str) -> str:
-    """``page.css`` or ``live.js``."""
+    """``page.css``, ``live.js``, or ``filter.js``."""
     return (_FOLDER / name).read_text(encoding="utf-8")
+
+
+def waits_of(view: RunView, stage: StageRecord) -> list[WaitGroup]:
+    """What the stage has waited for, trouble first."""
+    found: dict[str, list[Waited]] = {}
+    for wait in view.waits:
+        if wait.stage == stage.number:
+            found.setdefault(_WAITS.get(wait.kind, wait.reason), []).append(wait)
+    end = view.record.ended_at or view.now
+    groups = [
+        WaitGroup(
+            reason,
+            len(waits),
+            sum(max(0.0, (wait.ended or end) - wait.began) for wait in waits),
+            waits[0].kind not in _WAITS,
+        )
+        for reason, waits in found.items()
+    ]
+    return sorted(groups, key=lambda group: (not group.is_trouble, -group.seconds))
+
+
+def share(part: float, whole: float) -> float:
+    """Of a bar that is 100 wide."""
+    return round(100 * part / whole, 2) if whole else 0.0
+
+
+def _is_trouble(stage: StageRecord) -> bool:
+    return stage.waiting is not None and stage.waiting.kind not in _WAITS
+
+
+def _chips(view: RunView, number: int | None) -> list[tuple[str, str, int]]:
+    """The outcomes by which events can be filtered: the name, in words, and how many there are."""
+    stages = [stage for stage in view.stages if number in (None, stage.number)]
+    total, sent = sum(stage.total for stage in stages), sum(stage.sent for stage in stages)
+    counts = {name: sum(stage.outcomes.get(name, 0) for stage in stages) for name in words.OUTCOMES}
+    is_open = sent - sum(counts.values())
+    failed = [name for name in FAILURES if counts[name]]
+    found = [("", "all", total), ("completed", "completed", counts["completed"])]
+    if len(failed) > 1:
+        found.append((LOST, "not completed", sum(counts[name] for name in failed)))
+    found += [(name, word, counts[name]) for name, word in words.OUTCOMES.items() if name in failed]
+    goes_on = view.record.follow and view.record.status == "running"
+    found += [("running", "running" if goes_on else "not followed", is_open)]
+    found += [("unsent", "not sent", total - sent)]
+    return [chip for chip in found if chip[2] or not chip[0]]
+
+
+def _total(view: RunView, wanted: EventFilter) -> int | None:
+    """How many events there are of those that are wanted; None where only a search can tell."""
+    if wanted.text:
+        return None
+    counts = {name: count for name, _, count in _chips(view, wanted.stage)}
+    return counts.get(wanted.outcome or "")
+
+
+def _diff(applied: Applied | None, source: str | None) -> list[DiffLine] | None:
+    """What has changed in the plan file since it was applied last; None where nobody can tell."""
+    if applied is None or applied.source is None or source is None:
+        return None
+    old, new = applied.source.splitlines(), source.splitlines()
+    if max(len(old), len(new)) > _MOST_LINES:
+        return None
+    kinds = {"+": "added", "-": "removed", "@": "place"}
+    lines = list(difflib.unified_diff(old, new, lineterm=""))[2:]
+    return [
+        DiffLine(kinds.get(line[:1], "same"), "⋯" if line.startswith("@@") else line)
+        for line in lines
+    ]
 
 
 def _render(template: str, **values: Any) -> str:
@@ -171,11 +219,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals |= {"asset": lambda name: Markup(asset(name)), "MAX_ROWS": MAX_ROWS}  # noqa: S704 - ours
-    environment.globals["resume_command"] = resume_command
-    environment.globals |= {"words": words, "share": share, "ROW": ROW, "BAR": BAR}
+    environment.globals |= {"resume_command": resume_command, "waits_of": waits_of, "query": _query}
+    environment.globals |= {"words": words, "share": share, "geometry": charts, "digest": _digest}
+    environment.globals["STATES"] = STATES
     filters: dict[str, Callable[..., Any]] = {
         "moment": words.moment,
-        "duration": _duration,
+        "machine_time": words.machine_time,
+        "duration": words.took,
         "count": lambda number: f"{number:,}",
         "link": _link,
         "redacted": redact,
@@ -184,9 +234,14 @@ def _environment() -> Environment:
     return environment
 
 
-def _duration(seconds: float) -> str:
-    digits = 3 if seconds < 1 else 1 if seconds < 60 else 0
-    return format_duration(round(seconds, digits))
+def _query(**given: object) -> str:
+    """Of a link; what is empty is left out."""
+    return urlencode({name: value for name, value in given.items() if value})
+
+
+def _digest(name: str) -> str:
+    """By which a page of one file allows its own script and no other."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(asset(name).encode()).digest()).decode()
 
 
 def _shown(value: Any) -> Any:

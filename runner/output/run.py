@@ -24,6 +24,7 @@ from runner.model import (
     SyncRecord,
     Waited,
     Waiting,
+    state_of,
 )
 from runner.output import words
 from runner.output.coverage import figures_json
@@ -58,7 +59,7 @@ _MOST_GROUPS = 10
 def write_view(view: RunView, out: TextIO, *, color: bool) -> None:
     """Where the run stands, what it waits for, what went wrong, and how to go on."""
     record = view.record
-    state = words.state(record, view.holder)
+    state = view.state
     shown = state.upper()
     if color:
         shown = styled(shown, COLORS[state], bold=True)
@@ -100,7 +101,7 @@ def write_lines(lines: Sequence[RunLine], out: TextIO, *, color: bool, width: in
     table.add_column("plan", overflow="fold")
     table.add_column("target", overflow="fold")
     for line in lines:
-        record, state = line.record, words.state(line.record, line.holder)
+        record, state = line.record, line.state
         table.add_row(
             record.id,
             words.moment(record.started_at)[:16],
@@ -337,7 +338,7 @@ def _record(record: RunRecord, holder: str | None) -> dict[str, Any]:
         "path": record.path,
         "target": record.target,
         "environment": record.environment or None,
-        "state": words.state(record, holder),
+        "state": state_of(record, holder),
         "status": record.status,
         "digest": record.digest,
         "planned": record.planned,
@@ -363,7 +364,7 @@ _SIGNS = {"completed": "✅", "failed": "❌", "dead": "❌"}
 
 def run_markdown(view: RunView, room: int = MAX_CHARACTERS) -> str:
     """At most `room` characters: failures give way first, and what is left out is counted."""
-    record, state = view.record, words.state(view.record, view.holder)
+    record, state = view.record, view.state
     head = (
         f"### {_SIGNS.get(state, '⚠️')} Backfill {code(record.plan)} → {code(record.place)}: "
         f"**{state}**"

@@ -16,7 +16,6 @@ from runner.model import (
     Outcome,
     Pacing,
     Round,
-    RunRecord,
     RunView,
     SqlGuard,
     Stage,
@@ -43,18 +42,6 @@ OUTCOMES: Mapping[Outcome, str] = {
 
 
 _NONE_JUST_NOW = "no worker is at it just now; if none comes"
-
-
-def state(record: RunRecord, holder: str | None) -> str:
-    """The run's status, but ``dead`` where it should be under way and no process drives it,
-    and ``baseline`` where none was needed."""
-    if record.baseline:
-        return "baseline"
-    if record.status != "running":
-        return record.status
-    if holder is None:
-        return "dead"
-    return "paused" if record.wanted == "pause" else "running"
 
 
 def outcomes(found: Mapping[Outcome, int]) -> list[str]:
@@ -112,6 +99,25 @@ def nobody(view: RunView) -> str:
 
 def moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def machine_time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def ago(at: float, now: float) -> str:
+    """As long ago as somebody would say."""
+    seconds = max(0.0, now - at)
+    for unit, size, most in (("s", 1, 90), ("m", 60, 90), ("h", 3600, 36), ("d", 86400, 30)):
+        if seconds < most * size:
+            return f"{seconds // size:.0f}{unit} ago"
+    return moment(at)[:10]
+
+
+def took(seconds: float) -> str:
+    """A duration, as closely as somebody wants to know it."""
+    digits = 3 if seconds < 1 else 1 if seconds < 60 else 0
+    return format_duration(round(seconds, digits))
 
 
 def unattended(view: RunView) -> str | None:

@@ -28,8 +28,12 @@ class Estimate(NamedTuple):
     basis: str
 
     @property
+    def about(self) -> str:
+        return f"about {rough(self.seconds)}"
+
+    @property
     def words(self) -> str:
-        return f"about {rough(self.seconds)} ({self.basis})"
+        return f"{self.about} ({self.basis})"
 
 
 def rough(seconds: float) -> str:

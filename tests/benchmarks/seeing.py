@@ -122,12 +122,12 @@ def _page(
     with store._database.read() as connection:
         bare_connection = connection._do(lambda raw: raw)  # the one that the page is read by, too
     bare_connection.set_trace_callback(asked.append)
-    page = pages.run("latest")
+    page = pages.run("latest", {})
     bare_connection.set_trace_callback(None)
 
     def bare() -> None:
         for statement in asked:
             bare_connection.execute(statement).fetchall()
 
-    pairs = tuple((timed(lambda: pages.run("latest")), timed(bare)) for _ in range(rounds))
+    pairs = tuple((timed(lambda: pages.run("latest", {})), timed(bare)) for _ in range(rounds))
     return pairs, len(page.encode())

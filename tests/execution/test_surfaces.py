@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from runner.adapters.journal.store import StateReader
 from runner.execution.progress import summarise
-from runner.model import OUTCOMES, RunRecord, Summary
+from runner.model import OUTCOMES, EventPage, RunRecord, Summary
 from runner.output import words
 from runner.output.junit import write_junit
 from runner.output.page import run_page, runs_page
@@ -127,10 +127,11 @@ def surfaces(store: StateReader, record: RunRecord, now: float) -> Iterator[tupl
     write_view(view, out, color=False)
     stages = "\n".join(re.findall(r"^  \d+\. .*", out.getvalue(), re.MULTILINE))
     yield "status", _sent_in(stages) | _counted_in(stages)
-    page = run_page(view, standalone=True)
-    page = "\n".join(re.findall(r"^<p>[\d,]+/[\d,]+ sent.*", page, re.MULTILINE))
+    page = run_page(view, EventPage(()), standalone=True)
+    page = "\n".join(re.findall(r'^<p class="figures">[\d,]+/[\d,]+ sent.*', page, re.MULTILINE))
     yield "page", _sent_in(page) | _counted_in(page)
-    yield "list of runs", _sent_in(runs_page(lines, "here"))
+    listed = re.search(r'aria-label="(\d+) of \d+ events sent', runs_page(lines, "here", now=0.0))
+    yield "list of runs", {"sent": int(listed[1]) if listed else -1}
     if record.follow:
         yield "markdown", _of_markdown(run_markdown(view))
     junit = "".join(write_junit(view, store.events(view.record)))

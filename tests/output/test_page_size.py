@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runner.app.queries import failed_events, view_of
+from runner.app.queries import events_to_send_round, view_of
 from runner.execution.ports import Answer, Chunk, Control, Observation
 from runner.execution.seeds import internal_ids
-from runner.model import Job, SentEvent
+from runner.model import EventPage, Job, SentEvent
 from runner.output.markdown import MAX_CHARACTERS
 from runner.output.page import MAX_ROWS, run_page
 from runner.output.run import events_csv, run_markdown
@@ -44,9 +44,8 @@ def test_it_is_under_a_megabyte_although_every_event_failed_in_its_own_way(tmp_p
         journal.note(f"batch {number} has failed")
     journal.end("failed")
     view = view_of(store, store.find("latest"))
-    page = run_page(
-        view, standalone=True, failed=failed_events(store, view, MAX_ROWS), csv="run.html.csv"
-    )
+    listing = EventPage(events_to_send_round(store, view, MAX_ROWS))
+    page = run_page(view, listing, standalone=True, csv="run.html.csv")
     assert len(page.encode()) < 1_000_000
     assert "10,000 failed" in page
     assert "… and 9,800 more" in page

@@ -13,11 +13,12 @@ from runner.adapters.door import Bounded, Door, hosts_of
 from runner.adapters.embedded.server import create_app as create_target
 from runner.adapters.web.app import create_app
 from runner.cli.ui import Journals
-from runner.output.page import asset
+from runner.output.page import ASSETS, asset
 from tests.cli.conftest import Jobs, backfill, served, start
 from tests.support import new_store, repos, write_plan
+from tests.web.browser import browser
 
-__all__ = ["backfill", "start"]
+__all__ = ["backfill", "browser", "start"]
 
 HOSTILE = "<script>document.title='taken over'</script>\u202e\x1b[2J'\"&"
 
@@ -39,7 +40,7 @@ def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journals:
 
 
 def web(pages: Journals, hosts: Iterable[str] = (), **options: Any) -> Any:
-    app = create_app(pages, {name: asset(name) for name in ("page.css", "live.js")}, **options)
+    app = create_app(pages, {name: asset(name) for name in ASSETS}, **options)
     return Bounded(app, Door(0, hosts_of(hosts)))
 
 

@@ -37,7 +37,7 @@ def test_the_runs_and_each_of_them_have_a_page(site: str, failed: None) -> None:
     assert link
     page = httpx.get(site + link[1])
     assert page.status_code == 200
-    for words in ("9 completed", "1 failed", "Timeline", "batch_size: 4", "backfill retry"):
+    for words in ("9 completed", "1 failed", "Events over time", "batch_size: 4", "backfill retry"):
         assert words in page.text
     rows = httpx.get(f"{site}{link[1]}/events.csv")
     assert rows.headers["content-type"].startswith("text/csv")

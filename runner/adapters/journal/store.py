@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -27,6 +27,10 @@ from runner.adapters.journal.reader import JournalReader
 from runner.adapters.journal.writer import JournalWriter
 from runner.errors import UsageError
 from runner.model import (
+    FAILURES,
+    LOST,
+    Applied,
+    EventFilter,
     EventRecord,
     ExecutionPlan,
     Note,
@@ -36,6 +40,7 @@ from runner.model import (
     RunRecord,
     RunState,
     RunView,
+    SentBatch,
     SyncRecord,
     Waited,
 )
@@ -111,15 +116,20 @@ class StateReader:
         query = f"{_STATE} WHERE {where} ORDER BY runs.started_at DESC LIMIT 2"
         with self._database.read() as connection:
             found = connection.rows(query, value=value)
-            names = [] if found else connection.values("SELECT DISTINCT plan FROM runs")
         if not found:
-            near = did_you_mean(value, sorted(names)) if value else None
+            near = did_you_mean(value, self.plan_names()) if value else None
             hint = f"this state store is {self.where}; --state names another"
             hint = near.replace("`", f"`{LATEST_OF}", 1) if near else hint
             raise UsageError(f"there is no run {which}", hint=hint)
         if len(found) > 1 and not run.startswith("latest"):
             raise UsageError(f"more than one run begins with {run}", hint="give more of its id")
         return _state(found[0])
+
+    def plan_names(self) -> list[str]:
+        """The plans that were run."""
+        with self._database.read() as connection:
+            names: list[str] = connection.values("SELECT DISTINCT plan FROM runs")
+        return sorted(names)
 
     def runs(
         self,
@@ -176,10 +186,42 @@ class StateReader:
             plan = plans.read(connection, record.id, record.head)
             yield from views.events(connection, record, plan, stages=stages, outcome=outcome)
 
-    def failed_events(self, record: RunRecord, limit: int) -> list[EventRecord]:
-        """The first events that did not take effect; without the ids that only their plan gives."""
+    def find_events(
+        self, record: RunRecord, wanted: EventFilter, limit: int, skip: int = 0
+    ) -> list[EventRecord]:
+        """The events of a page, without the ids that only their plan gives."""
         with self._database.read() as connection:
-            return views.failed(connection, record.id, limit)
+            if wanted.outcome in FAILURES or wanted.outcome == LOST:
+                return views.lost(connection, record.id, limit, wanted=wanted, skip=skip)
+            plan = plans.read(connection, record.id, record.head)
+            found = views.events(
+                connection,
+                record,
+                plan,
+                stages=() if wanted.stage is None else {wanted.stage},
+                outcome=() if wanted.outcome is None else {wanted.outcome},
+                text=wanted.text,
+                skip=skip,
+            )
+            return list(islice(found, limit))
+
+    def applied_before(self, record: RunRecord) -> Applied | None:
+        """What a run's plan was when it was applied there last, before the run."""
+        query = f"""{_RECORD} WHERE plan = :plan AND address = :address AND parent IS NULL
+        AND started_at < :before ORDER BY started_at DESC"""
+        there = {"plan": record.plan, "address": record.address, "before": record.started_at}
+        with self._database.read() as connection:
+            for row in connection.rows(query, **there):
+                one = _record(row)
+                if not one.partial and chains.is_done(connection, one):
+                    source = "SELECT source FROM runs WHERE id = :run"
+                    return Applied(one.id, one.planned, connection.value(source, run=one.id))
+        return None
+
+    def batches(self, record: RunRecord) -> Sequence[SentBatch]:
+        """What a run has sent, batch by batch."""
+        with self._database.read() as connection:
+            return views.batches_of(connection, record.id)
 
     def ledger(
         self, plan: str, address: str | None = None, *, environment: str | None = None

@@ -4,12 +4,14 @@ many at a glance, all events of one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 from runner.adapters.journal import answers, chains, leases
-from runner.adapters.journal.database import Connection
+from runner.adapters.journal.database import Connection, listed
 from runner.adapters.journal.figures import (
     FAILED,
     FAILED_ORDER,
@@ -23,8 +25,10 @@ from runner.adapters.journal.leases import silent_since, standing_of
 from runner.adapters.journal.requests import jobs_between, known_ids
 from runner.execution.seeds import event_id
 from runner.model import (
+    FAILURES,
     Bucket,
     Driven,
+    EventFilter,
     EventRecord,
     ExecutionPlan,
     FailureGroup,
@@ -50,8 +54,8 @@ from runner.planning.event_blocks import parted
 from runner.planning.serialize import load_head
 
 MAX_GROUPS, MAX_NAMED = 50, 5
-MAX_BATCHES, MAX_WAITS, MAX_NOTES = 2_000, 2_000, 2_000  # a page can show no more
-_BUCKETS = 120
+MAX_BATCHES, MAX_WAITS, MAX_NOTES = 2_000, 2_000, 2_000  # nobody reads more
+_BUCKETS, _SHORTEST = 120, 0.05  # at most so many, of so many seconds at least
 
 
 def glance(connection: Connection, record: RunRecord, now: float) -> RunView:
@@ -81,11 +85,7 @@ def glance(connection: Connection, record: RunRecord, now: float) -> RunView:
         failures=_failures(connection, record.id),
         checks=tuple(answers.checks_of(connection, record.id)),
         made_good=chains.made_good(connection, record.id),
-        retries=tuple(
-            connection.values(
-                "SELECT id FROM runs WHERE parent = :run ORDER BY started_at", run=record.id
-            )
-        ),
+        retries=tuple(_retries(connection, [record.id]).get(record.id, ())),
     )
 
 
@@ -121,10 +121,9 @@ def mark(connection: Connection, record: RunRecord | None) -> str:
 
 
 def timeline(connection: Connection, run_id: str) -> dict[str, Any]:
-    """The fields of a `RunView` that a page shows besides: waits, batches, rates, notes, source."""
+    """The fields of a `RunView` that a page shows besides: waits, rates, notes, source."""
     return {
         "waits": tuple(waits_of(connection, run_id)),
-        "batches": _batches(connection, run_id),
         "rates": _rates(connection, run_id),
         "notes": tuple(notes_of(connection, run_id)),
         "source": connection.value("SELECT source FROM runs WHERE id = :run", run=run_id),
@@ -137,7 +136,7 @@ def notes_of(connection: Connection, run_id: str) -> list[Note]:
 
 
 def waits_of(connection: Connection, run_id: str) -> list[Waited]:
-    query = """SELECT stage, reason, began, ended FROM waits WHERE run_id = :run
+    query = """SELECT stage, kind, reason, began, ended FROM waits WHERE run_id = :run
     ORDER BY number LIMIT :limit"""
     return [Waited(*row) for row in connection.rows(query, run=run_id, limit=MAX_WAITS)]
 
@@ -265,7 +264,8 @@ def _group(
     return FailureGroup(operation, outcome, said, events, items, *(job or (None, None)))
 
 
-def _batches(connection: Connection, run_id: str) -> tuple[SentBatch, ...]:
+def batches_of(connection: Connection, run_id: str) -> tuple[SentBatch, ...]:
+    """Those that were sent, in order."""
     query = f"""SELECT stage, batch, min(sent_at) AS at, {SENT} AS sent,
     sum(completed) AS completed, sum(failed) AS failed
     FROM chunks WHERE run_id = :run GROUP BY stage, batch ORDER BY stage, batch LIMIT :limit"""
@@ -285,26 +285,30 @@ def _rates(connection: Connection, run_id: str) -> tuple[Bucket, ...]:
         run=run_id,
     )
     ended = connection.rows(
-        """SELECT at, count(*) AS events FROM outcomes
-        WHERE run_id = :run AND at IS NOT NULL GROUP BY at""",
+        """SELECT at, count(*) AS events,
+        sum(CASE WHEN outcome = 'completed' THEN 1 ELSE 0 END) AS completed
+        FROM outcomes WHERE run_id = :run AND at IS NOT NULL GROUP BY at""",
         run=run_id,
     )
-    moments = [at for at, _ in (*sent, *ended)]
+    moments = [row[0] for row in (*sent, *ended)]
     if not moments:
         return ()
     start, end = min(moments), max(moments)
-    width = max(1.0, (end - start) / _BUCKETS)
-    many = int((end - start) / width) + 1
-    figures = [[0, 0] for _ in range(many)]
-    for which, found in enumerate((sent, ended)):
-        for at, number in found:
-            figures[int((at - start) / width)][which] += int(number)
-    return tuple(Bucket(start + index * width, *pair) for index, pair in enumerate(figures))
+    width = max(_SHORTEST, (end - start) / _BUCKETS)
+    figures = [[0, 0, 0] for _ in range(int((end - start) / width) + 1)]
+    for at, number in sent:
+        figures[int((at - start) / width)][0] += int(number)
+    for at, number, completed in ended:
+        bucket = figures[int((at - start) / width)]
+        bucket[1] += int(completed)
+        bucket[2] += int(number) - int(completed)
+    return tuple(Bucket(start + index * width, *counts) for index, counts in enumerate(figures))
 
 
 def lines(connection: Connection, states: Sequence[RunState]) -> list[RunLine]:
     """Each run with how far it has come."""
     stages = by_run(connection, [state.record.id for state in states])
+    retries = _retries(connection, [state.record.id for state in states])
     figures: dict[str, tuple[int, dict[Outcome, int]]] = {
         run_id: (
             sum(stage.sent for stage in found.values()),
@@ -317,9 +321,20 @@ def lines(connection: Connection, states: Sequence[RunState]) -> list[RunLine]:
             state.record,
             state.holder if state.record.status == "running" else None,
             *figures.get(state.record.id, (0, {})),
+            tuple(retries.get(state.record.id, ())),
         )
         for state in states
     ]
+
+
+def _retries(connection: Connection, run_ids: Collection[str]) -> dict[str, list[str]]:
+    """Of each run the runs that retry it."""
+    within, given = listed("run", run_ids)
+    query = f"SELECT parent, id FROM runs WHERE parent IN ({within}) ORDER BY started_at"
+    found: dict[str, list[str]] = {}
+    for parent, run_id in connection.rows(query, **given):
+        found.setdefault(parent, []).append(run_id)
+    return found
 
 
 def events(
@@ -329,26 +344,51 @@ def events(
     *,
     stages: Collection[int],
     outcome: Collection[str],
+    text: str = "",
+    skip: int = 0,
 ) -> Iterator[EventRecord]:
-    """Every event of the plan's `stages` (empty: of all), in sending order, read in pieces.
+    """Every event of the plan's `stages` (empty: of all), in sending order, read in pieces, but
+    for the first `skip` of them.
 
     `outcome` leaves out all others (empty: none); an event that was sent and has no outcome is
-    ``running``, one that was not sent is ``unsent``.
+    ``running``, one that was not sent is ``unsent``. `text`: see `EventFilter`.
     """
+    is_all = not outcome and not text
+    said = _saying(connection, record.id, text) if text else frozenset[int]()
     first = 0
     for stage in plan.stages:
         if not stages or stage.number in stages:
-            for event in _of_stage(connection, record, stage, first):
-                if not outcome or event.outcome in outcome:
-                    yield event
+            begin = min(skip, stage.total) if is_all else 0
+            skip -= begin
+            wanted = _Wanted(outcome, text.lower(), said)
+            found = _of_stage(connection, record, stage, first, begin, wanted)
+            if not is_all:
+                dropped = sum(1 for _ in islice(found, skip))
+                skip -= dropped
+            yield from found
         first += stage.total
 
 
-def failed(connection: Connection, run_id: str, limit: int) -> list[EventRecord]:
-    """The first events that did not take effect, from the outcomes alone."""
+def lost(
+    connection: Connection,
+    run_id: str,
+    limit: int,
+    *,
+    wanted: EventFilter = EventFilter(),  # noqa: B008 - frozen
+    skip: int = 0,
+) -> list[EventRecord]:
+    """The first events that did not take effect, from the outcomes alone; without the ids that
+    only their plan gives."""
     query = f"""SELECT outcomes.*, chunks.stage, chunks.operation, chunks.batch, chunks.event,
     chunks.sent_at FROM {WITH_CHUNK}
-    WHERE outcomes.run_id = :run AND {FAILED} ORDER BY {FAILED_ORDER} LIMIT :limit"""
+    WHERE outcomes.run_id = :run AND {FAILED}"""
+    given: dict[str, Any] = {"run": run_id, "limit": limit, "skip": skip}
+    if wanted.outcome in FAILURES:
+        query, given["outcome"] = f"{query} AND outcomes.outcome = :outcome", wanted.outcome
+    if wanted.stage is not None:
+        query, given["stage"] = f"{query} AND chunks.stage = :stage", wanted.stage
+    if wanted.text:
+        query, given["like"] = f"{query} AND ({_LIKE} OR {_SAYS})", _like(wanted.text)
     return [
         EventRecord(
             position=row.position,
@@ -367,32 +407,84 @@ def failed(connection: Connection, run_id: str, limit: int) -> list[EventRecord]
                 job for _, job in jobs_between(connection, run_id, row.position, row.position)
             ),
         )
-        for row in connection.rows(query, run=run_id, limit=limit)
+        for row in connection.rows(
+            f"{query} ORDER BY {FAILED_ORDER} LIMIT :limit OFFSET :skip", **given
+        )
     ]
 
 
+_LIKE = "lower(outcomes.item) LIKE :like ESCAPE '!'"
+_SAYS = "lower(outcomes.message) LIKE :like ESCAPE '!'"
+
+
+def _like(text: str) -> str:
+    escaped = re.sub("([!%_])", r"!\1", text.lower())
+    return f"%{escaped}%"
+
+
+def _saying(connection: Connection, run_id: str, text: str) -> frozenset[int]:
+    """The events of whose messages it is a part."""
+    query = f"SELECT position FROM outcomes WHERE run_id = :run AND {FAILED} AND {_SAYS}"
+    return frozenset(connection.values(query, run=run_id, like=_like(text)))
+
+
+class _Wanted(NamedTuple):
+    outcome: Collection[str]
+    text: str
+    said: frozenset[int]
+
+    def by_name(self, position: int, item: str) -> bool:
+        return not self.text or self.text in item.lower() or position in self.said
+
+    def may_be_in(self, chunk: Any) -> bool:
+        """Of a chunk's counts alone: can it have an event that is wanted?"""
+        if not self.outcome:
+            return True
+        if chunk is None:
+            return "unsent" in self.outcome
+        is_open = chunk.completed + chunk.failed <= chunk.last - chunk.first
+        return (
+            (chunk.completed and "completed" in self.outcome)
+            or (chunk.failed and not FAILURES.isdisjoint(self.outcome))
+            or (is_open and not _OPEN.isdisjoint(self.outcome))
+        )
+
+
+_OPEN = frozenset({"running", "sending"})
+
+
 def _of_stage(
-    connection: Connection, record: RunRecord, stage: Stage, first: int
+    connection: Connection,
+    record: RunRecord,
+    stage: Stage,
+    first: int,
+    begin: int,
+    wanted: _Wanted,
 ) -> Iterator[EventRecord]:
+    """From the stage's event number `begin` on."""
     query = "SELECT * FROM chunks WHERE run_id = :run AND stage = :stage ORDER BY first"
     sent = iter(connection.rows(query, run=record.id, stage=stage.number))
     chunk: Any = next(sent, None)
     known: _Known | None = None
-    for index, (item, cell) in enumerate(stage.items.raw()):
+    for index, (item, cell) in enumerate(stage.items.raw(begin), begin):
         position = first + index
         while chunk is not None and chunk.last < position:
             chunk, known = next(sent, None), None
-        is_sent = chunk is not None and chunk.first <= position
-        if is_sent and known is None:
-            known = _Known(connection, record.id, chunk)
+        its = chunk if chunk is not None and chunk.first <= position else None
+        if not (wanted.may_be_in(its) and wanted.by_name(position, item)):
+            continue
+        if its is not None and known is None:
+            known = _Known(connection, record.id, its)
         own = parted(cell) if stage.own else {}
         operation, name = own.get("operation", stage.operation), own.get("name", stage.event)
         base = (position, stage.number, operation, stage.batch_of(index), item, name)
         id_ = own.get("id") or event_id(record.id, stage, item, index, own.get("operation"))
-        if is_sent and known:
-            yield EventRecord(*base, id_, *known.of(position))
+        if its is not None and known:
+            event = EventRecord(*base, id_, *known.of(position))
         else:
-            yield EventRecord(*base, id_, None, None, None, "unsent", None, ())
+            event = EventRecord(*base, id_, None, None, None, "unsent", None, ())
+        if not wanted.outcome or event.outcome in wanted.outcome:
+            yield event
 
 
 class _Known:

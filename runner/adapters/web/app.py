@@ -28,11 +28,16 @@ class Mark(NamedTuple):
 
 
 class Pages(Protocol):
-    """Each raises `UsageError` where there is no such run, and `TargetError` without a state."""
+    """Each raises `UsageError` where there is no such run, and `TargetError` without a state.
 
-    def runs(self) -> str: ...
+    `asked`: the query of the address: what to show of it.
+    """
 
-    def run(self, run_id: str, /) -> str: ...
+    def runs(self, asked: Mapping[str, str], /) -> str: ...
+
+    def run(self, run_id: str, asked: Mapping[str, str], /) -> str: ...
+
+    def error(self, title: str, error: BackfillError, /) -> str: ...
 
     def events(self, run_id: str, /) -> Iterator[str]:
         """All events of a run, as CSV."""
@@ -45,11 +50,11 @@ def create_app(pages: Pages, assets: Mapping[str, str], *, token: str | None = N
     """`assets`: stylesheets and scripts by their names; `token`: None asks for none."""
     types = {"css": "text/css", "js": "text/javascript"}
 
-    def runs(_: Request) -> Response:
-        return HTMLResponse(pages.runs())
+    def runs(request: Request) -> Response:
+        return HTMLResponse(pages.runs(request.query_params))
 
     def run(request: Request) -> Response:
-        return HTMLResponse(pages.run(request.path_params["run"]))
+        return HTMLResponse(pages.run(request.path_params["run"], request.query_params))
 
     def events(request: Request) -> Response:
         run_id = request.path_params["run"]
@@ -71,6 +76,17 @@ def create_app(pages: Pages, assets: Mapping[str, str], *, token: str | None = N
         await to_thread.run_sync(pages.mark, run_id)
         return StreamingResponse(_changes(pages, run_id), media_type="text/event-stream")
 
+    async def say(request: Request, error: Exception) -> Response:
+        """To a person as a page, to a program as text."""
+        if not isinstance(error, BackfillError):
+            error = UsageError("There is no such page.")
+        status = 404 if isinstance(error, UsageError) else 503
+        wants = request.headers.get("accept", "")
+        if "html" in wants and not request.url.path.startswith("/live/"):
+            title = "Not found" if status == 404 else "The runs cannot be read"
+            return HTMLResponse(pages.error(title, error), status)
+        return PlainTextResponse(str(error), status)
+
     return Starlette(
         routes=[
             Route("/", runs),
@@ -81,7 +97,7 @@ def create_app(pages: Pages, assets: Mapping[str, str], *, token: str | None = N
             Route("/live/runs/{run}", live),
         ],
         middleware=[Middleware(Guard, token=token)],
-        exception_handlers={BackfillError: _say},
+        exception_handlers={BackfillError: say, 404: say},
     )
 
 
@@ -103,7 +119,3 @@ async def _changes(pages: Pages, run_id: str | None) -> AsyncIterator[str]:
         if silent % _ALIVE_EVERY == 0:
             yield ": still here\n\n"
         await anyio.sleep(_EVERY)
-
-
-async def _say(_: Request, error: Exception) -> Response:
-    return PlainTextResponse(str(error), 404 if isinstance(error, UsageError) else 503)

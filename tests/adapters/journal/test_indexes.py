@@ -11,12 +11,13 @@ import pytest
 
 from runner.adapters.journal.store import Store
 from runner.execution.ports import Answer, Control
-from runner.model import RunRecord
+from runner.model import LOST, EventFilter, RunRecord
 from tests.support import REQUEST, make_plan, new_store, repos, start_journal
 
+LOST_EVENTS = EventFilter("o/r", 1, LOST)
 QUESTIONS: dict[str, Callable[[Store, RunRecord], object]] = {
     "failures": lambda store, run: store.reading(run).failures(),
-    "failed events": lambda store, run: store.failed_events(run, 10),
+    "failed events": lambda store, run: store.find_events(run, LOST_EVENTS, 10),
     "what to retry": lambda store, run: store.retriable(run, ["failed"], []),
     "what a resume needs": lambda store, run: (
         store.reading(run).unanswered(),

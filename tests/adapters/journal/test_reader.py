@@ -15,6 +15,7 @@ from runner.adapters.journal.reader import JournalReader
 from runner.adapters.journal.store import StateReader, Store
 from runner.adapters.journal.writer import JournalWriter
 from runner.errors import TargetError, UsageError
+from runner.model import EventFilter
 from tests import support
 from tests.support import make_plan, new_store, repos, start_journal
 
@@ -60,7 +61,12 @@ def told(folder: Path) -> str:
     """All that the reading commands ask."""
     with StateReader(str(folder / "state.db")) as state:
         record = state.find("latest")
-        state.view(record), state.mark(record), state.story(record), state.failed_events(record, 9)
+        (
+            state.view(record),
+            state.mark(record),
+            state.story(record),
+            state.find_events(record, EventFilter(), 9),
+        )
         items = [event.item for event in state.events(record)]
         return f"{len(state.runs())} {record.id} {items}"
 

@@ -1,0 +1,40 @@
+"""A real browser, where there is one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+NEEDS_CHROMIUM = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed here")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # Everything it opens is served here: what it must not do is ask elsewhere.
+        offline = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"]
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=offline)
+        yield chromium
+        chromium.close()
+
+
+def is_accessible(page: Any) -> None:
+    """axe-core finds nothing, and nothing is wider than the window."""
+    from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+
+    found = Axe().run(page).response["violations"]
+    assert not [(one["id"], [node["html"] for node in one["nodes"]]) for one in found]
+    assert fits(page)
+
+
+def fits(page: Any) -> bool:
+    found: bool = page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    return found
