@@ -291,10 +291,9 @@ def _status_of(session: Session, run: str, said: str = "") -> Answer:
 
 def _runs(session: Session, given: Given) -> Answer:
     from runner.output.run import runs_json
-    from runner.output.words import state
 
     def fits(line: RunLine) -> bool:
-        return not states or state(line.record, line.holder) in states
+        return not states or line.state in states
 
     states = _several(given, "state_is")
     try:
