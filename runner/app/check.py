@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Sequence
 
 from runner.adapters.inngest.target import Target
+from runner.app.notify import examine_hooks
 from runner.app.preflight import examine_plan, examine_server
 from runner.app.prepare import Built, build
-from runner.app.session import Session, blocking
+from runner.app.session import HERE, Session, blocking
 from runner.errors import BackfillError, InvalidPlan, PreflightRefused, TargetDown, UsageError
 from runner.model import ExecutionPlan, Finding, Json, QueryRefused, Selectors
 from runner.planning.checked import Checked
@@ -34,7 +35,7 @@ def examine(
     findings += examine_server(session, built, target, thorough=True)
     if built:
         findings += examine_plan(session, built, thorough=True)
-    return findings
+    return findings + examine_hooks(session, plan or HERE)
 
 
 def _read(

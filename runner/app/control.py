@@ -6,6 +6,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from runner.app.notify import empty
 from runner.app.preflight import refuse_another_address
 from runner.app.session import Session, blocking
 from runner.errors import Incomplete, PreflightRefused, UsageError
@@ -103,6 +104,7 @@ def cancel(
         totals = journal.totals()
         unanswered = sum(len(chunk.positions) for chunk in journal.unanswered())
         cancelled = _cancel_jobs(session, record, lease, stack) if jobs else None
+    empty(session, record.id)
     return record, totals, unanswered, cancelled
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from runner.adapters.inngest.connection import Connection
 from runner.adapters.inngest.target import Target
+from runner.app.notify import Outbox, empty
 from runner.app.session import Session, blocking
 from runner.errors import (
     BackfillError,
@@ -74,7 +75,8 @@ async def drive(
     """
     async with _opened(session, what, observer, stop) as context:
         try:
-            async with beside(watch(context.journal, stop)):
+            outbox = Outbox(session.store, context.journal.run_id, session.environ, observer.note)
+            async with beside(outbox.keep()), beside(watch(context.journal, stop)):
                 return await execute(what.plan, context), context
         except (TargetDown, Incomplete):
             if not stop.is_set():
@@ -117,6 +119,7 @@ def drive_here(session: Session, what: Drive) -> Summary:
         session.reporter.ended(summary)
     except TargetError as unreachable:
         raise error or unreachable from None  # a journal that fails cannot say how far it came
+    empty(session, summary.run_id)
     if error:
         raise error
     return replace(summary, interrupted=interrupted)
@@ -229,7 +232,8 @@ def _guards(session: Session, what: Drive) -> AbstractAsyncContextManager[Sequen
     from runner.adapters.guards.open import open_guards
 
     environ = session.environ_in(what.plan.path, what.environment)
-    return open_guards(specs, environ, Path(what.plan.path).resolve().parent)
+    folder = Path(what.plan.path).resolve().parent
+    return open_guards(specs, environ, folder, session.clock.time)
 
 
 async def _ask_once(guards: Sequence[Guard]) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.adapters.inngest.target import Target
 from runner.app.inputs import unchanged
+from runner.app.notify import empty, link_of
 from runner.app.policy import refuse_broken
 from runner.app.preflight import (
     confirm,
@@ -220,6 +221,7 @@ def resume(
     """
     with _still_open(session, run, options, from_journal=from_journal) as found:
         if found is None:
+            empty(session, session.store.find(run).id)
             return None
         record, target, plan, lease = found.record, found.target, found.plan, found.lease
 
@@ -372,6 +374,8 @@ def _record(session: Session, prepared: Prepared, options: RunOptions, lease: Le
         parent=prepared.parent,
         origins=prepared.origins,
         source=None if prepared.parent else source_of(plan),
+        hooks=session.project(prepared.plan.path).notify,
+        link=link_of(session.environ, prepared.target),
     )
     if plan.deferred and prepared.files:
         remember(journal, prepared.files)
@@ -395,8 +399,9 @@ def _before_answer(session: Session, plan: ExecutionPlan, target: Target) -> Non
     would be sent once more."""
     from runner.planning.estimate import before
 
-    if known := past(session.store, plan):
-        session.reporter.say(f"time: {before(plan, known).words}")
+    known = past(session.store, plan)
+    if known or plan.windows:
+        session.reporter.say(f"time: {before(plan, known, session.clock.time()).words}")
     unfinished = session.store.unfinished(plan.name, target.address)
     if unfinished and not unfinished.holder:
         run_id = unfinished.record.id

@@ -18,6 +18,7 @@ from runner.adapters.journal.leases import WORKERS, Lease, holding
 from runner.adapters.journal.store import Store
 from runner.app.drive import Drive, drive, end
 from runner.app.inputs import relocated
+from runner.app.notify import empty
 from runner.app.preflight import followed, refuse_another_address
 from runner.app.run import prepare, resolver_of, submit
 from runner.app.session import Session, Silent
@@ -38,6 +39,7 @@ from runner.spec.secrets import redact
 
 BUDGET = 20.0  # seconds that a step works
 _UNKNOWN = 60.0  # seconds for which a worker that lacks a run's state is not ready
+_TELLING = 3.0  # seconds for which hooks are told of a run at the end of a step
 _LOCKED = 15.0  # seconds until a lock that somebody holds is asked for again
 _OTHERS = 70.0  # seconds after which the lock of a process that has died is anybody's
 _LOG = logging.getLogger("backfill.worker")
@@ -134,11 +136,12 @@ class Worker:
         """End a run that could not be driven on, however often it was tried."""
         run = StepRequest.read(request).run
         _LOG.error("incomplete: %s", why, extra={"run": run})
-        with Store(self.state) as store:
-            record = store.known(run)
+        with Session(self.state, environ=self.environ, clock=self.clock) as session:
+            store, record = session.store, session.store.known(run)
             if record and record.status == "running":
                 with holding(store.lock(record.plan, record.address, record.id)) as lease:
                     _give_up(store, record, lease, why)
+            empty(session, run)
 
     def step(self, request: StepRequest, before: StepResult | None) -> StepResult:
         """The same as `drive_step`, as values."""
@@ -155,10 +158,14 @@ class Worker:
                 lease = session.store.lock(record.plan, record.address, record.id, worker=True)
             except LockHeld as held:
                 return self._locked(session, held, checkpoint)
+            began = self.clock.monotonic()
             with _left(session, lease) as leave:
                 result = self._step(session, record, lease, request, checkpoint)
                 leave(result)
-                return result
+            left = self.budget - (self.clock.monotonic() - began)
+            ended = result.status != "running"
+            empty(session, record.id, min(_TELLING, max(0.0, left)), again=ended)
+            return result
 
     def stop(self) -> None:
         """Steps end after the request in flight; others drive their runs on. Thread-safe."""

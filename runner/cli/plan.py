@@ -291,7 +291,7 @@ def _write_page(
         plan,
         target=target.name,
         schedule=simulate(plan, [repository["repo"] for repository in built.plan.repositories]),
-        estimate=before(plan, local_past(session, plan)),
+        estimate=before(plan, local_past(session, plan), session.clock.time()),
         events=MAX_SAMPLES if events is None else min(events, MAX_SAMPLES),
     )
     size = write_file(path, page)

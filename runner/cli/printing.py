@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -121,11 +122,12 @@ def display(form: str, *, quiet: bool = False) -> Iterator[Observer]:
 
 
 def say_estimate(plan: ExecutionPlan, past: Mapping[str, Past]) -> None:
-    """On stderr, where earlier runs tell more than the pacing: the same plan prints the same."""
+    """On stderr, where earlier runs or a clock tell more than the pacing: the same plan prints the
+    same."""
     from runner.planning.estimate import before
 
-    if past:
-        click.echo(f"time: {before(plan, past).words}", err=True)
+    if past or plan.windows:
+        click.echo(f"time: {before(plan, past, time.time()).words}", err=True)
 
 
 def show(plan: ExecutionPlan, target: Target, *, form: str, events: int | None) -> None:

@@ -21,8 +21,9 @@ from runner.model import (
     Summary,
     Totals,
     Waiting,
+    WindowGuard,
 )
-from runner.planning.estimate import of_stage
+from runner.planning.estimate import Part, of_stage, within
 
 _LONG = 10.0  # seconds that a job may take until it is named
 
@@ -60,7 +61,9 @@ class Tracker:
         clock: Clock,
         *,
         followed: bool,
+        windows: Sequence[WindowGuard] = (),
     ) -> None:
+        self._windows = windows
         self._stages = {stage.number: stage for stage in stages}
         self._progress = {
             stage.number: StageRecord(
@@ -130,7 +133,10 @@ class Tracker:
         progress = replace(self._progress[stage], **changes)  # type: ignore[arg-type]
         rate, ends = self._sends[stage].rate, self._ends[stage].rate
         progress = replace(progress, rate=rate, ends=ends)
-        left = of_stage(progress, self._stages[stage], self._clock.time())
+        now = self._clock.time()
+        spec = self._stages[stage]
+        left = of_stage(progress, spec, now)
+        left = left and within(self._windows, left, now, [Part(left.seconds, spec.pacing.mean)])
         progress = replace(progress, left=left and left.seconds)
         self._progress[stage] = progress
         self._observer.progress(progress)

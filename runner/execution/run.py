@@ -61,6 +61,7 @@ class _Run:
             context.observer,
             context.clock,
             followed=context.jobs is not None,
+            windows=plan.windows,
         )
         self.sender = Sender(
             context.events,
@@ -132,10 +133,10 @@ class _Run:
             yield
 
     async def send_unanswered(self) -> None:
-        """What was under way when the run was left, once its target is not held."""
-        if self.plan.stages and self.journal.control().hold:
+        """What was under way when the run was left, once nothing holds the run."""
+        if self.plan.stages and self.journal.unanswered():
             first = self.plan.stages[0]
-            if not await self.gate.opened(first.number, self.pacer.of(first), batch=False):
+            if not await self.gate.opened(first.number, self.pacer.of(first), batch=True):
                 return
         async for sent in recover(
             self.plan, self.sender, self.context.jobs, self.context.options.unanswered
@@ -358,10 +359,20 @@ class _Run:
     async def _room(self, stage: Stage, pace: Pace, most: int) -> int:
         """How many of the next `most` events may go out, once there is room for one; 0 where the
         run must end meanwhile."""
-        follower, number = self.follower, stage.number
+        follower = self.follower
         if follower is None or not stage.waits:
             return most
-        said = ""
+        while (cap := self._cap(stage)) is not None and follower.out(stage.number) >= cap:
+            if not await self._has_room(follower, stage, pace):
+                return 0
+            # Hours may have gone by: what counts before a batch counts before its next request.
+            if not await self.gate.opened(stage.number, pace, batch=True):
+                return 0
+        return most if cap is None else min(most, cap - follower.out(stage.number))
+
+    async def _has_room(self, follower: Follower, stage: Stage, pace: Pace) -> bool:
+        """Wait until fewer events are out than may be; False where the run must end meanwhile."""
+        number, said = stage.number, ""
         while (cap := self._cap(stage)) is not None and (out := follower.out(number)) >= cap:
             jobs = "1 job is out" if out == 1 else f"{out:,} jobs are out"
             if jobs != said:
@@ -369,14 +380,13 @@ class _Run:
                 self.tracker.waiting(number, Waiting(jobs, "room"))
             await follower.looked(number, room=True)
             if self.context.stop.is_set() or self._must_stop():
-                return 0
+                return False
             asked = self.journal.control() != self.gate.control
             if asked and not await self.gate.opened(number, pace, batch=False):
-                return 0
+                return False
             said = "" if asked else said  # the gate has told of waits of its own
-        if said:
-            self.tracker.waiting(number, None)
-        return most if cap is None else min(most, cap - follower.out(number))
+        self.tracker.waiting(number, None)
+        return True
 
     def _cap(self, stage: Stage) -> int | None:
         """The most events of the stage without an outcome: an operator's, or the plan's."""

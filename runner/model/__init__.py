@@ -44,6 +44,7 @@ from runner.model.json import (
     Data,
     Json,
 )
+from runner.model.notice import OCCASIONS, Hook, Notice, Occasion
 from runner.model.patience import Patience
 from runner.model.plan import (
     Advice,
@@ -74,6 +75,7 @@ from runner.model.plan import (
     SqlGuard,
     Throttle,
     Wait,
+    WindowGuard,
 )
 from runner.model.problem import (
     Acceptance,
@@ -148,6 +150,7 @@ __all__ = [
     "LOST",
     "MAX_NAMED",
     "MAX_ROWS",
+    "OCCASIONS",
     "OUTCOMES",
     "QUEUE_TIMEOUT",
     "RUN_STARTED",
@@ -196,6 +199,7 @@ __all__ = [
     "GithubGuard",
     "GuardSpec",
     "Health",
+    "Hook",
     "HttpGuard",
     "IfEmpty",
     "Input",
@@ -213,7 +217,9 @@ __all__ = [
     "Narrowing",
     "Needs",
     "Note",
+    "Notice",
     "Observer",
+    "Occasion",
     "OnFailure",
     "Operation",
     "OrderKey",
@@ -266,6 +272,7 @@ __all__ = [
     "Wait",
     "Waited",
     "Waiting",
+    "WindowGuard",
     "group_skipped",
     "kind_of_failure",
     "of_item",

@@ -20,6 +20,7 @@ from runner.model.plan import (
     Pacing,
     Skipped,
     Wait,
+    WindowGuard,
 )
 from runner.model.problem import Problem
 from runner.model.selectors import Partial
@@ -221,6 +222,11 @@ class ExecutionPlan:
     requires: str | None = None
 
     @property
+    def windows(self) -> tuple[WindowGuard, ...]:
+        """Outside these hours nothing is sent."""
+        return tuple(guard for guard in self.guards if isinstance(guard, WindowGuard))
+
+    @property
     def broken(self) -> tuple[Verdict, ...]:
         """The rules of the policy that do not hold."""
         return tuple(verdict for verdict in self.verdicts if not verdict.holds)
@@ -307,3 +313,4 @@ class RunHead:
     inputs: tuple[Input, ...]
     coverage: tuple[Measure, ...]
     partial: Partial | None = None
+    windows: tuple[WindowGuard, ...] = ()

@@ -303,4 +303,19 @@ class FileGuard:
     path: str
 
 
-GuardSpec: TypeAlias = GithubGuard | HttpGuard | SqlGuard | CommandGuard | FileGuard
+@dataclass(frozen=True, slots=True)
+class WindowGuard:
+    """Hold outside some hours (``22:00-06:00``) of some days (``mon-fri``): see
+    `runner.spec.opening`."""
+
+    allow: str
+    days: str = "mon-sun"
+    timezone: str = "UTC"
+
+    @property
+    def words(self) -> str:
+        days = "" if self.days == "mon-sun" else f", {self.days}"
+        return f"{self.allow}{days}, {self.timezone}"
+
+
+GuardSpec: TypeAlias = GithubGuard | HttpGuard | SqlGuard | CommandGuard | FileGuard | WindowGuard

@@ -23,6 +23,7 @@ from runner.model import (
     StageSpec,
     Verdict,
     Waiting,
+    WindowGuard,
 )
 from runner.model.json import as_compared
 from runner.output.text import shortened
@@ -259,6 +260,8 @@ def guard(spec: GuardSpec) -> str:
             return f"command ({shortened(' '.join(spec.arguments), 40)})"
         case FileGuard():
             return f"file ({spec.path})"
+        case WindowGuard():
+            return f"window ({spec.words})"
 
 
 def totals_line(plan: ExecutionPlan) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from math import isinf
 from typing import NamedTuple
 
-from runner.model import Driven, ExecutionPlan, Needs, RunView, StageRecord, StageSpec
+from runner.model import Driven, ExecutionPlan, Needs, RunView, StageRecord, StageSpec, WindowGuard
+from runner.spec.opening import finished, opening, shown
 from runner.spec.units import format_duration
 
 _QUIET = 10.0  # seconds without an end that say nothing
@@ -21,34 +23,62 @@ class Past(NamedTuple):
     took: float
 
 
+class Part(NamedTuple):
+    """Seconds of a stage, and of the pauses that they are made of."""
+
+    seconds: float
+    pause: float = 0.0
+
+
 class Estimate(NamedTuple):
-    """Seconds, and in words where they come from."""
+    """Seconds, and in words where they come from. `ends`: when that is over (since 1970), where
+    windows make it more than a matter of seconds."""
 
     seconds: float
     basis: str
+    ends: float | None = None
 
     @property
     def about(self) -> str:
-        return f"about {rough(self.seconds)}"
+        until = "" if self.ends is None else f", until {shown(self.ends)}"
+        return f"about {rough(self.seconds)}{until}"
 
     @property
     def words(self) -> str:
         return f"{self.about} ({self.basis})"
 
 
+def within(
+    windows: Sequence[WindowGuard], estimate: Estimate, now: float, parts: Sequence[Part] = ()
+) -> Estimate:
+    """The same where events go out in windows alone; `parts`: what it is made of, if not of one
+    thing that goes on and on."""
+    if not windows:
+        return estimate
+    openings, ends = list(map(opening, windows)), now
+    for part in parts or [Part(estimate.seconds)]:
+        ends = finished(openings, ends, part.seconds, part.pause)
+    if isinf(ends):
+        return Estimate(ends, f"{estimate.basis}; its windows are never open together")
+    shown = "; ".join(window.words for window in windows)
+    return Estimate(ends - now, f"{estimate.basis}; only within {shown}", ends)
+
+
 def rough(seconds: float) -> str:
     """A duration as an estimate can be known."""
+    if isinf(seconds):
+        return "for ever"
     return format_duration(max(1, round(seconds if seconds < 100 else round(seconds, -1))))
 
 
-def before(plan: ExecutionPlan, past: Mapping[str, Past]) -> Estimate:
-    """The whole plan, before anything is sent: by its pacing, and by what runs have shown."""
-    seconds, unknown, runs, governs = 0.0, False, set[str](), list[str]()
+def before(plan: ExecutionPlan, past: Mapping[str, Past], now: float = 0.0) -> Estimate:
+    """The whole plan, if it began `now`: by its pacing, and by what runs have shown."""
+    unknown, runs, governs, parts_of = False, set[str](), list[str](), list[Part]()
     for stage in plan.stages:
         known = past.get(stage.operation)
         paced = max(stage.duration, stage.total / known.rate if known else 0.0)
         capped = stage.total * known.took / stage.cap.events if known and stage.cap else 0.0
-        seconds += max(paced, capped)
+        seconds = max(paced, capped)
         if known:
             if stage.cap and stage.total > stage.cap.events:
                 what = "max_in_flight" if capped > stage.duration else "its pace"
@@ -56,11 +86,14 @@ def before(plan: ExecutionPlan, past: Mapping[str, Past]) -> Estimate:
                 governs.append(f"`{stage.operation}` goes by {what}, with jobs of {took}")
             seconds += known.took
             runs.add(known.run_id)
+        parts_of.append(Part(seconds, seconds / max(1, stage.batches - 1)))
         unknown = unknown or (known is None and stage.total > 0)
     parts = ["its pacing"] if plan.duration or not runs else []
     parts += [f"its jobs as in run {', '.join(sorted(runs))}"] if runs else []
     basis = "; ".join([" and ".join(parts), *governs])
-    return Estimate(seconds, f"{basis}; how long its jobs take is not known" if unknown else basis)
+    basis = f"{basis}; how long its jobs take is not known" if unknown else basis
+    whole = Estimate(sum(part.seconds for part in parts_of), basis)
+    return within(plan.windows, whole, now, parts_of)
 
 
 def past_of(views: Iterable[RunView]) -> Mapping[str, Past]:
@@ -79,15 +112,18 @@ def left(view: RunView) -> Estimate | None:
     record = view.record
     if record.status != "running" or view.holder is None or record.wanted == "pause":
         return None
-    seconds, bases = 0.0, list[str]()
+    parts, bases = list[Part](), list[str]()
     for stage, spec in zip(view.stages, view.plan.stages, strict=True):
         one = of_stage(stage, spec, view.now)
         if one:
-            seconds += one.seconds
+            parts.append(Part(one.seconds, spec.pacing.mean))
             bases += [one.basis] if one.basis not in bases else []
         elif stage.sent and (stage.running or stage.sent < stage.total):
             return None  # what comes after it cannot be known either
-    return Estimate(seconds, ", then ".join(bases)) if bases else None
+    if not bases:
+        return None
+    whole = Estimate(sum(part.seconds for part in parts), ", then ".join(bases))
+    return within(view.plan.windows, whole, view.now, parts)
 
 
 def of_stage(record: StageRecord, stage: StageSpec, now: float) -> Estimate | None:

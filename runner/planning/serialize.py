@@ -34,12 +34,14 @@ from runner.model import (
     Stage,
     StageHead,
     Until,
+    WindowGuard,
     group_skipped,
 )
 from runner.planning.event_blocks import EventBlocks
 
 _GUARDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (GithubGuard, HttpGuard, SqlGuard, CommandGuard, FileGuard)
+    kind.__name__: kind
+    for kind in (GithubGuard, HttpGuard, SqlGuard, CommandGuard, FileGuard, WindowGuard)
 }
 
 
@@ -115,6 +117,9 @@ def load_head(text: str) -> RunHead:
         inputs=_inputs(value),
         coverage=_coverage(value),
         partial=_partial(value),
+        windows=tuple(
+            WindowGuard(**fields) for kind, fields in value["guards"] if kind == "WindowGuard"
+        ),
     )
 
 

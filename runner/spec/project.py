@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from runner.errors import InvalidPlan, UsageError
-from runner.model import Json, Problem
+from runner.model import OCCASIONS, Hook, Json, Problem
 from runner.spec.document import Document, did_you_mean, ranked
 from runner.spec.files import PROJECT, FileRefused, find_project, read_plan
 from runner.spec.payload import ConditionTemplate, Origin, compile_when
 from runner.spec.schema import check
 from runner.spec.strict_yaml import parse
+from runner.spec.units import parse_duration
+
+_HELD_AFTER = "10m"
+_KEYS_OF_YAML_11 = frozenset({"on"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class Project:
     environments: Mapping[str, Environment] = field(default_factory=dict)
     default_environment: str | None = None
     policy: tuple[Rule, ...] = ()
+    notify: tuple[Hook, ...] = ()
 
     def environment(self, name: str) -> Environment:
         """Raises `UsageError`."""
@@ -89,7 +94,7 @@ def project_of(path: str | Path, raw: bytes | None = None) -> Project:
     except FileRefused as error:
         problem = Problem(f"{Path(path).name} cannot be read: {error}", str(path), hint=error.hint)
         raise InvalidPlan((problem,)) from None
-    document, problems, _ = parse(raw, str(path))
+    document, problems, _ = parse(raw, str(path), _KEYS_OF_YAML_11)
     if not problems:
         problems, _ = check(document, "project.v1")
     if problems:
@@ -111,7 +116,13 @@ def project_of(path: str | Path, raw: bytes | None = None) -> Project:
         environments,
         default,
         policy,
+        tuple(map(_hook, written.get("notify", []))),
     )
+
+
+def _hook(written: Mapping[str, Any]) -> Hook:
+    after = parse_duration(written.get("held_after", _HELD_AFTER))
+    return Hook(written["kind"], written["url"], tuple(written.get("on", OCCASIONS)), after)
 
 
 _KEYS = {

@@ -16,7 +16,9 @@ from runner.model import (
     Operation,
     Problem,
     SqlGuard,
+    WindowGuard,
 )
+from runner.spec.opening import opening
 from runner.spec.plan_document import PlanDocument
 
 _GUARDS: Mapping[str, Callable[[Json], GuardSpec]] = {
@@ -25,6 +27,7 @@ _GUARDS: Mapping[str, Callable[[Json], GuardSpec]] = {
     "sql": lambda written: SqlGuard(**written),
     "command": lambda written: CommandGuard(tuple(written)),
     "file": FileGuard,
+    "window": lambda written: WindowGuard(**written),
 }
 
 
@@ -46,12 +49,30 @@ def guards(written: Sequence[Data]) -> tuple[GuardSpec, ...]:
     return tuple(_GUARDS[kind](entry[kind]) for entry in written for kind in entry or ())
 
 
+def _check_windows(checked: PlanDocument) -> Iterator[Problem]:
+    for index, written in enumerate(checked.value.get("guards", [])):
+        path = ("guards", index, "window")
+        if "window" not in written:
+            continue
+        try:
+            opening(WindowGuard(**written["window"]))
+        except ValueError as error:
+            key, _, message = str(error).partition(": ")
+            yield checked.error(message, (*path, key))
+        if checked.value.get("pacing") == "scheduled":
+            message = (
+                "a window holds what is sent, and `pacing: scheduled` sends everything at once"
+            )
+            yield checked.error(message, path, key=True, hint="leave one of them out")
+
+
 def check_control(checked: PlanDocument, operations: Sequence[Operation]) -> Iterator[Problem]:
     """Settings that each are fine and contradict each other."""
     value = checked.value
     if "max_failures" in value and value.get("on_failure") == "stop":
         message = "`max_failures` lets the run go on past failures, and `on_failure` is `stop`"
         yield checked.error(message, ("on_failure",), hint="leave one of them out")
+    yield from _check_windows(checked)
     if value.get("pacing") != "scheduled":
         return
     if "canary" in value:

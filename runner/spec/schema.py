@@ -43,6 +43,7 @@ DOCUMENTS = (
     "test-results.v1",
     "operations.v1",
     "schedules.v1",
+    "notification.v1",
 )
 SCHEMAS = FILES + DOCUMENTS
 MAX_EXPLAINED = 100

@@ -25,6 +25,7 @@ _SHAPES = (
     r"AIza[\w-]{35}",
     r"eyJ[0-9A-Za-z_-]{10,999}\.[0-9A-Za-z_-]{10,9999}\.[0-9A-Za-z_-]*",  # JWTs: Supabase's keys
     r"sb_secret_\w{10,}",
+    r"hooks\.slack(?:-gov)?\.com/(?:services|workflows|triggers)/[\w/-]{8,}",
     rf"(?<![\w/+.-]){_RANDOM}[0-9A-Za-z_+-]{{80,}}={{0,2}}(?![\w/+=.-])",
 )
 # One of these (or a run of 80 characters) is in whatever the shapes and names can match.

@@ -62,8 +62,13 @@ _STANDARD_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "seq", "map")}
 
 
 @lru_cache(maxsize=8)
-def parse(raw: bytes, path: str) -> tuple[Document, Sequence[Problem], Sequence[str]]:
+def parse(
+    raw: bytes, path: str, keys: frozenset[str] = frozenset()
+) -> tuple[Document, Sequence[Problem], Sequence[str]]:
     """The document, everything wrong with its YAML, and what in it looks like a key or token.
+
+    `keys`: those of the file's form that YAML 1.1 takes for something else; in their place nobody
+    means anything else by them.
 
     A syntax error ends the document there: its value is None. The same bytes are gone through once:
     a file is asked first whether it is a catalog, and the catalog of many plans is read for each.
@@ -72,18 +77,18 @@ def parse(raw: bytes, path: str) -> tuple[Document, Sequence[Problem], Sequence[
     if problem:
         return Document(path, text, None, None), [problem], []
     spans = find(text)
-    builder = _Builder(path, text, excerpts(mask(text, spans)))
+    builder = _Builder(path, text, excerpts(mask(text, spans)), keys)
     builder.build()
-    keys = [text[start:end] for start, end in spans]
+    secrets = [text[start:end] for start, end in spans]
     document = Document(path, builder.shown, builder.value, builder.marks, builder.nodes)
-    return document, [*builder.problems, *key_problems(path, builder.shown, spans)], keys
+    return document, [*builder.problems, *key_problems(path, builder.shown, spans)], secrets
 
 
 class _Builder:
     """Builds value and marks from parser events, with an explicit stack instead of recursion."""
 
-    def __init__(self, path: str, text: str, shown: str) -> None:
-        self.path, self.text, self.shown = path, text, shown
+    def __init__(self, path: str, text: str, shown: str, keys: frozenset[str]) -> None:
+        self.path, self.text, self.shown, self._keys = path, text, shown, keys
         self.value: Json = None
         self.marks: Marks = None
         self.problems: list[Problem] = []
@@ -137,7 +142,11 @@ class _Builder:
                 value = event.value
                 if event.tag is not None and event.tag not in _STANDARD_TAGS:
                     self._tag(event)
-                elif plain and (not value or value[0] in _FIRST_OF_OTHERS):
+                elif (
+                    plain
+                    and (not value or value[0] in _FIRST_OF_OTHERS)
+                    and not (value in self._keys and in_mapping and key_mark is None)
+                ):
                     value = self._plain(value, mark)
                 node = mark
                 size = 1 + len(event.value) // _TEXT_OF_A_NODE

@@ -117,3 +117,32 @@ def test_the_item_that_waits_longest_because_of_priority_is_named(tmp_path: Path
     starved = simulate(make_plan(tmp_path, body), written).starved
     assert starved is not None
     assert (starved.item, starved.at, starved.waits) == ("o/first", 12.0, 12.0)
+
+
+def test_a_window_puts_the_end_off_and_the_preview_says_until_when(tmp_path: Path) -> None:
+    window = "guards: [{window: {allow: '22:00-06:00', days: mon-fri, timezone: Europe/Berlin}}]\n"
+    body = repos(10) + "operations: [sync]\nbatch_size: 1\ndelay: 1h\n" + window
+    plan = make_plan(tmp_path, body)
+    noon = 1_795_777_200.0  # Friday 2026-11-27, 12:00 in Berlin
+    estimate = before(plan, {}, noon)
+    assert estimate.words == (
+        "about 83h, until 2026-11-30 22:00 UTC (its pacing; how long its jobs take is not known; "
+        "only within 22:00-06:00, mon-fri, Europe/Berlin)"
+    )
+    never = "guards: [{window: {allow: '22:00-23:00'}}, {window: {allow: '01:00-02:00'}}]\n"
+    both = make_plan(tmp_path, repos(2) + "operations: [sync]\n" + never)
+    assert before(both, {}, noon).words.startswith("about for ever")
+
+
+@pytest.mark.parametrize(
+    ("allow", "ends"), [("00:10-00:20", 1022 + 80), ("00:10-00:17", 86_400 + 600 + 80)]
+)
+def test_what_is_left_of_a_run_knows_its_windows(tmp_path: Path, allow: str, ends: float) -> None:
+    """It is 00:17:02, and 80 s are left."""
+    window = f"guards: [{{window: {{allow: '{allow}'}}}}]\n"
+    body = repos(100) + "operations: [sync]\nbatch_size: 10\ndelay: 5s\n"
+    plan = make_plan(tmp_path, body + window)
+    estimate = left(view(plan, sent=20, began=1000.0, last_sent=1020.0))
+    assert estimate
+    assert estimate.ends == pytest.approx(ends)
+    assert f"only within {allow}, UTC" in estimate.words

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,15 @@ from runner.adapters.guards.command import Command
 from runner.adapters.guards.flag import Flag
 from runner.errors import PreflightRefused, UsageError
 from runner.execution.ports import Guard
-from runner.model import CommandGuard, FileGuard, GithubGuard, GuardSpec, HttpGuard, SqlGuard
+from runner.model import (
+    CommandGuard,
+    FileGuard,
+    GithubGuard,
+    GuardSpec,
+    HttpGuard,
+    SqlGuard,
+    WindowGuard,
+)
 
 if TYPE_CHECKING:
     from runner.adapters.database.open import Databases
@@ -25,14 +34,17 @@ GITHUB = "https://api.github.com"
 
 @asynccontextmanager
 async def open_guards(
-    specs: Sequence[GuardSpec], env: Mapping[str, str], folder: Path
+    specs: Sequence[GuardSpec],
+    env: Mapping[str, str],
+    folder: Path,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[list[Guard]]:
     """Paths are relative to `folder`, the plan's. Nothing is asked yet.
 
     Raises `PreflightRefused` where a key or URL is missing, `UsageError` where one is malformed.
     """
     async with AsyncExitStack() as stack:
-        opener = _Opener(env, folder, stack)
+        opener = _Opener(env, folder, stack, clock)
         yield [await opener.open(spec) for spec in specs]
 
 
@@ -43,6 +55,7 @@ class _Opener:
     env: Mapping[str, str] = field(repr=False)
     folder: Path
     stack: AsyncExitStack
+    clock: Callable[[], float]
     _client: Client | None = None
     _databases: Databases | None = None
 
@@ -58,6 +71,8 @@ class _Opener:
                 return Command(spec, self.folder, self.env)
             case FileGuard():
                 return Flag(self.folder / spec.path)
+            case WindowGuard():
+                return self._window(spec)
 
     async def _github(self, spec: GithubGuard) -> Guard:
         from runner.adapters.guards.github import Github
@@ -75,6 +90,15 @@ class _Opener:
         except httpx.InvalidURL:
             hint = "write it like https://status.example.com/ready"
             raise UsageError("the guard `http` has something else than a URL", hint=hint) from None
+
+    def _window(self, spec: WindowGuard) -> Guard:
+        from runner.adapters.guards.window import Window
+        from runner.spec.opening import opening
+
+        try:
+            return Window(spec, opening(spec), self.clock)
+        except ValueError as error:  # this machine lacks the zone of a plan that was read elsewhere
+            raise PreflightRefused(f"the guard `window`: {error}") from None
 
     def _sql(self, spec: SqlGuard) -> Guard:
         from runner.adapters.database.connect import configured_url

@@ -69,12 +69,16 @@ class Target:
 
     def job_url(self, job_id: str) -> str | None:
         """The dashboard's page of a job."""
-        if self.kind == "embedded":
-            return None
         if self.kind == "cloud":
-            environment = self.environment or "production"
-            return f"https://app.inngest.com/env/{environment}/runs/{job_id}"
-        return f"{self.api}/run?runID={job_id}"
+            return f"{self.jobs_url}/{job_id}"
+        return None if self.kind == "embedded" else f"{self.api}/run?runID={job_id}"
+
+    @property
+    def jobs_url(self) -> str | None:
+        """The dashboard's page of all jobs."""
+        if self.kind == "cloud":
+            return f"https://app.inngest.com/env/{self.environment or 'production'}/runs"
+        return None if self.kind == "embedded" else f"{self.api}/runs"
 
 
 def shown(address: str) -> str:

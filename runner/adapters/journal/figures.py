@@ -185,6 +185,17 @@ def failures(connection: Connection, run_id: str, good: Collection[int]) -> list
     ]
 
 
+def first_failed(connection: Connection, run_id: str) -> Any:
+    """The first event that did not take effect: operation, item, outcome, message, and the page of
+    its job; None where there is none."""
+    query = f"""SELECT chunks.operation, outcomes.item, outcomes.outcome, outcomes.message,
+      (SELECT min(jobs.url) FROM jobs WHERE jobs.run_id = outcomes.run_id
+       AND jobs.position = outcomes.position AND lower(jobs.status) <> 'completed') AS url
+    FROM {WITH_CHUNK}
+    WHERE outcomes.run_id = :run AND {FAILED} ORDER BY {FAILED_ORDER} LIMIT 1"""
+    return connection.row(query, run=run_id)
+
+
 def failed_in(connection: Connection, run_id: str, stage: int) -> int:
     query = "SELECT sum(failed) FROM chunks WHERE run_id = :run AND stage = :stage"
     return int(connection.value(query, run=run_id, stage=stage) or 0)

@@ -38,6 +38,7 @@ CREATE TABLE runs (
   delay DOUBLE PRECISION,
   max_in_flight INTEGER,
   source TEXT,                        -- the plan file as it was read
+  notify TEXT NOT NULL,               -- JSON: see runner.adapters.journal.notices
   reason TEXT                         -- why it ended before its plan did
 );
 
@@ -172,6 +173,21 @@ CREATE TABLE leases (
   taken_at DOUBLE PRECISION NOT NULL,
   expires_at DOUBLE PRECISION NOT NULL,
   workers BOOLEAN NOT NULL            -- the run is left to the workers
+);
+
+-- The outbox: what hooks are to be told of a run, written in the transaction of what happened.
+CREATE TABLE notices (
+  number {serial},
+  run_id TEXT NOT NULL,
+  event TEXT NOT NULL,
+  occasion TEXT NOT NULL,             -- which of those: a run may be held, and end, several times
+  hook INTEGER NOT NULL,              -- of the run's `notify`
+  body TEXT NOT NULL,                 -- JSON
+  at DOUBLE PRECISION NOT NULL,
+  due DOUBLE PRECISION NOT NULL,      -- when it is tried, by the state's clock
+  tries INTEGER NOT NULL DEFAULT 0,
+  done BOOLEAN NOT NULL DEFAULT FALSE,
+  UNIQUE (run_id, event, occasion, hook)
 );
 
 -- Targets to which nothing is sent, by whatever run.

@@ -17,6 +17,7 @@ from runner.adapters.journal import (
     chains,
     control,
     leases,
+    notices,
     plans,
     schema,
     views,
@@ -33,7 +34,9 @@ from runner.model import (
     EventFilter,
     EventRecord,
     ExecutionPlan,
+    Hook,
     Note,
+    Notice,
     Outcome,
     Patience,
     RunLine,
@@ -326,9 +329,11 @@ class Store(StateReader):
 
     def start(self, run_id: str, plan: ExecutionPlan, lease: Lease, **record: Any) -> JournalWriter:
         """Write down a new run; `record` has target, address, environment, variables, follow,
-        parent, source, baseline, and `origins`: of a retry, what its events stand for, by position
-        (see `retriable`)."""
+        parent, source, baseline; `origins`: of a retry, what its events stand for, by position (see
+        `retriable`); and `hooks` that are told of it, with the `link` where it can be looked at."""
         origins = record.pop("origins", {})
+        hooks: Sequence[Hook] = record.pop("hooks", ())
+        notify = notices.dump(hooks, record.pop("link", None))
         started_at = self._clock()
         values = {"parent": None, "source": None, "baseline": None, "environment": ""} | record
         values |= {
@@ -342,6 +347,7 @@ class Store(StateReader):
             "started_at": started_at,
             "head": dump_head(plan),
             "partial": plan.partial.selectors.words if plan.partial else None,
+            "notify": notify,
         }
         names, given = ", ".join(values), ", ".join(f":{name}" for name in values)
         with self._database.write() as connection:
@@ -349,6 +355,7 @@ class Store(StateReader):
             connection.change(f"INSERT INTO runs ({names}) VALUES ({given})", **values)
             plans.write_events(connection, run_id, plan)
             answers.keep_origins(connection, run_id, origins)
+            notices.add(connection, run_id, "started", "", started_at)
         return JournalWriter(lease, run_id, started_at, self._clock)
 
     def journal(self, record: RunRecord, lease: Lease) -> JournalWriter:
@@ -406,6 +413,37 @@ class Store(StateReader):
         """Runs may send there again; whether they might not before."""
         with self._database.write() as connection:
             return control.let_go(connection, address)
+
+    def hooks(self, run_id: str) -> list[Hook]:
+        """Who is told of the run."""
+        with self._database.read() as connection:
+            return notices.hooks_of(connection, run_id)
+
+    def due_notices(self, run_id: str) -> list[Notice]:
+        """What is to be delivered by whoever drives the run; that it is held for long is written
+        down first."""
+        with self._database.read() as connection:
+            late = notices.late(connection, run_id, self._clock())
+        if late:
+            with self._database.write() as connection:
+                notices.add_held(connection, run_id, self._clock(), late)
+        with self._database.read() as connection:
+            return notices.due(connection, run_id)
+
+    def notices_left(self, run_id: str) -> list[Notice]:
+        """Those of the run that are not delivered."""
+        with self._database.read() as connection:
+            return notices.left(connection, run_id)
+
+    def claim_notice(self, notice: Notice) -> bool:
+        """Whether nobody else is at it; for a while nobody is."""
+        with self._database.write() as connection:
+            return notices.claim(connection, notice)
+
+    def settle_notice(self, notice: Notice, again: float | None = None) -> None:
+        """It is delivered, or (`again`) to be tried once more after so many seconds."""
+        with self._database.write() as connection:
+            notices.settle(connection, notice, again)
 
     def keep_sync(self, record: SyncRecord) -> None:
         with self._database.write() as connection:

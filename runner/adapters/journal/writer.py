@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from runner.adapters.journal import answers, figures, leases, requests
+from runner.adapters.journal import answers, figures, leases, notices, requests
 from runner.adapters.journal.database import Connection
 from runner.adapters.journal.leases import Lease
 from runner.adapters.journal.reader import JournalReader
 from runner.execution.ports import Answer, Chunk, Control, Observation
-from runner.model import CheckResult, ExecutionPlan, Json, Round, RunStatus, Waiting
+from runner.model import FAILURES, CheckResult, ExecutionPlan, Json, Round, RunStatus, Waiting
 
 _KEEP_EVERY = 1.0  # seconds
 # One wait, however often what is said of it changes.
@@ -34,6 +34,7 @@ class JournalWriter(JournalReader):
         self._kept: float | None = None  # until when it is written that the run is driven
         # The latest answer, until it is written: lost, its request is made again with the same ids.
         self._owed: tuple[Chunk, Answer] | None = None
+        self._failed = False  # ... a first one, and whoever is to be told of it
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -49,6 +50,7 @@ class JournalWriter(JournalReader):
             self._keep_drive(connection)
             if owed:
                 requests.accept(connection, self.run_id, *owed, self._clock())
+                self._notice_failed(connection, owed[1].refused is not None)
             yield connection
         if self._owed is owed:
             self._owed = None
@@ -99,6 +101,14 @@ class JournalWriter(JournalReader):
         if any(observation.jobs or observation.outcome for observation in observations):
             with self._writing() as connection:
                 figures.record(connection, self.run_id, observations, self._clock())
+                lost = any(one.outcome in FAILURES for one in observations)
+                self._notice_failed(connection, lost)
+
+    def _notice_failed(self, connection: Connection, failed: bool) -> None:
+        """The first failure of the run, or of this part of it: it is told of once."""
+        if failed and not self._failed:
+            notices.add_failed(connection, self.run_id, self._clock())
+            self._failed = True
 
     def note(self, message: str) -> None:
         with self._writing() as connection:
@@ -140,6 +150,7 @@ class JournalWriter(JournalReader):
             )
             connection.change(END_WAITS, run=self.run_id, now=now)
             leases.end_drive(connection, self.run_id, now)
+            notices.add_ended(connection, self.run_id, now)
 
     def remember(self, name: str, value: Json) -> None:
         with self._writing() as connection:

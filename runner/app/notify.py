@@ -1,0 +1,144 @@
+"""Who is told of a run, by its driver: never in the way of what it sends, nor of how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from runner.adapters.webhooks import Undelivered, post, url_problem
+from runner.app.session import Session, blocking
+from runner.errors import BackfillError
+from runner.model import Finding, Hook, Notice
+
+if TYPE_CHECKING:
+    from runner.adapters.http import Client
+    from runner.adapters.inngest.target import Target
+    from runner.adapters.journal.store import Store
+
+DEADLINE = 5.0  # seconds that all of it may take once a run has ended
+_EVERY = 1.0  # seconds between two looks at the outbox
+_LONGEST = 60.0  # seconds between two tries
+_CI = (
+    ("{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/actions/runs/{GITHUB_RUN_ID}", "GITHUB_RUN_ID"),
+    ("{CI_JOB_URL}", "CI_JOB_URL"),
+)
+
+
+def link_of(environ: Mapping[str, str], target: Target) -> str | None:
+    """Where a run can be looked at: the job of a CI that drives it, else its target's dashboard."""
+    for form, sign in _CI:
+        with suppress(KeyError):
+            if environ.get(sign):
+                return form.format_map(environ)
+    return target.jobs_url
+
+
+def examine_hooks(session: Session, plan: str) -> list[Finding]:
+    """Whether the variables of the plan's project hold what they should; nobody is told
+    anything."""
+    found = []
+    for hook in session.project(plan).notify:
+        if problem := url_problem(hook, session.environ):
+            hint = f"set {hook.variable} to the URL of the webhook: nobody is told of runs by it"
+            found.append(Finding("notify", "warn", f"{hook.kind}: {problem}", hint))
+        else:
+            message = f"{hook.kind}: {hook.variable} is set; it is told of {', '.join(hook.on)}"
+            found.append(Finding("notify", "ok", message))
+    return found
+
+
+@dataclass
+class Outbox:
+    """What is to be told of a run. Nothing is raised, whatever goes wrong with it."""
+
+    store: Store
+    run_id: str
+    environ: Mapping[str, str] = field(repr=False)
+    note: Callable[[str], None]
+    _said: set[tuple[Hook, str]] = field(default_factory=set)
+    _deaf: set[Hook] = field(default_factory=set)  # those that no further try helps
+
+    async def keep(self) -> None:
+        """Deliver what comes, for as long as the run is driven."""
+        from runner.adapters.http import open_client
+
+        with suppress(Exception):
+            hooks = self.store.hooks(self.run_id)
+            for problem in filter(None, (url_problem(hook, self.environ) for hook in hooks)):
+                self.note(f"notify: {problem}: nobody is told of this run by it")
+            if not hooks:
+                return
+            async with open_client(env=self.environ) as client:
+                while True:
+                    await self._sweep(client)
+                    await asyncio.sleep(_EVERY)
+
+    async def empty(self, *, again: bool) -> None:
+        """Deliver what is there by now; `again`: also by another try, where that may help."""
+        from runner.adapters.http import open_client
+
+        async with open_client(env=self.environ) as client:
+            while True:
+                told = await self._sweep(client)
+                if not told and not (again and self._may_pass()):
+                    return
+                await asyncio.sleep(_EVERY / 4)
+
+    def _may_pass(self) -> bool:
+        left = self.store.notices_left(self.run_id)
+        return any(self._may_tell(notice.hook) for notice in left)
+
+    def _may_tell(self, hook: Hook) -> bool:
+        return hook not in self._deaf and not url_problem(hook, self.environ)
+
+    async def _sweep(self, client: Client) -> bool:
+        """Whether anything was delivered. Each hook is told in order, all of them at once."""
+        by_hook: dict[Hook, list[Notice]] = {}
+        for notice in self.store.due_notices(self.run_id):
+            if self._may_tell(notice.hook):
+                by_hook.setdefault(notice.hook, []).append(notice)
+        every = (self._tell(client, one) for one in by_hook.values())
+        told = await asyncio.gather(*every, return_exceptions=True)
+        return any(one is True for one in told)
+
+    async def _tell(self, client: Client, notices: Sequence[Notice]) -> bool:
+        for number, notice in enumerate(notices):
+            if not self.store.claim_notice(notice):
+                return number > 0
+            again: float | None = 0.0  # where this is cancelled
+            try:
+                await post(client, notice.hook, notice.body, self.environ)
+                again = None
+            except Undelivered as error:
+                again = max(error.wait, min(_LONGEST, 2.0 ** min(notice.tries, 6)))
+                self._deaf |= set() if error.passing else {notice.hook}
+                self._say(notice.hook, str(error))
+                return number > 0
+            finally:
+                self.store.settle_notice(notice, again)
+        return True
+
+    def _say(self, hook: Hook, why: str) -> None:
+        """Once: a hook that is away for an hour is not told of each minute."""
+        if (hook, why) not in self._said:
+            self._said.add((hook, why))
+            self.note(f"notify: {hook.variable}: {why}")
+
+
+def empty(session: Session, run_id: str, seconds: float = DEADLINE, *, again: bool = True) -> None:
+    """Deliver what is left to tell of a run that nobody drives just now, for so long at most;
+    `again`: see `Outbox`."""
+    with suppress(BackfillError):
+        if not session.store.hooks(run_id):
+            return
+        outbox = Outbox(session.store, run_id, session.environ, session.reporter.note)
+
+        async def bounded() -> None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await outbox.empty(again=again)
+
+        blocking(bounded())

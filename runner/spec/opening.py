@@ -1,0 +1,125 @@
+"""When a window is open: hours of the day, on days of the week, in a time zone.
+
+A window belongs to the day on which it opens: `22:00-06:00` of a Friday ends on Saturday. Moments
+are seconds since 1970.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from math import ceil
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from runner.model import WindowGuard
+
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_HOURS = re.compile(r"(\d\d):(\d\d)-(\d\d):(\d\d)")
+_AHEAD = 9  # days: in a week each window opens once
+_LONGEST = 10 * 365 * 86_400.0  # seconds: nobody waits for work that takes longer
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """`begins`, `ends`: minutes of the day; it ends on the next day where that is not later."""
+
+    begins: int
+    ends: int
+    weekdays: frozenset[int]
+    zone: tzinfo
+
+    def state(self, at: float) -> tuple[bool, float]:
+        """Is it open, and until when does that stay so?"""
+        for begins, ends in self._windows(at):
+            if at < begins:
+                return False, begins
+            if at < ends:
+                return True, ends
+        return False, at + _AHEAD * 86_400.0  # a zone has left out every day of a week
+
+    def _windows(self, at: float) -> Iterator[tuple[float, float]]:
+        """Those around and after the moment, in order; what touches is one."""
+        today = datetime.fromtimestamp(at, self.zone).date()
+        open_: tuple[float, float] | None = None
+        for offset in range(-2, _AHEAD):
+            day = today + timedelta(days=offset)
+            if day.weekday() not in self.weekdays:
+                continue
+            last = day + timedelta(days=self.ends <= self.begins)
+            begins, ends = self._moment(day, self.begins), self._moment(last, self.ends)
+            if open_ and begins <= open_[1]:
+                open_ = open_[0], max(open_[1], ends)
+                continue
+            if open_:
+                yield open_
+            open_ = begins, ends
+        if open_:
+            yield open_
+
+    def _moment(self, day: date, minute: int) -> float:
+        days, minute = divmod(minute, 1440)
+        hour, minute = divmod(minute, 60)
+        local = datetime.combine(day + timedelta(days=days), time(hour, minute), self.zone)
+        return local.astimezone(UTC).timestamp()
+
+
+def opening(spec: WindowGuard) -> Opening:
+    """Raises ValueError with what is wrong, after the key that is at fault and a colon."""
+    hours = _HOURS.fullmatch(spec.allow)
+    begins, ends = _minutes(hours.groups()) if hours else (-1, -1)
+    if not (0 <= begins < 1440 and ends + (ends < begins) * 1440 > 0 and ends <= 1440):
+        raise ValueError(f"allow: `{spec.allow}` is no window of a day; write it as 22:00-06:00")
+    if begins == ends:
+        raise ValueError(f"allow: `{spec.allow}` has no length; 00:00-24:00 is the whole day")
+    try:
+        zone: tzinfo = ZoneInfo(spec.timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        message = f"timezone: `{spec.timezone}` is not a time zone; write it as Europe/Berlin"
+        raise ValueError(message) from None
+    return Opening(begins, ends, frozenset(_weekdays(spec.days)), zone)
+
+
+def _minutes(parts: Sequence[str]) -> tuple[int, int]:
+    numbers = list(map(int, parts))
+    if numbers[1] > 59 or numbers[3] > 59:
+        return -1, -1
+    return numbers[0] * 60 + numbers[1], numbers[2] * 60 + numbers[3]
+
+
+def _weekdays(written: str) -> Iterator[int]:
+    for part in written.replace(" ", "").lower().split(","):
+        first, dash, last = part.partition("-")
+        if first not in _DAYS or (dash and last not in _DAYS):
+            message = f"days: `{part}` is no day of the week; write them as mon-fri, or mon,wed,sat"
+            raise ValueError(message)
+        begin = _DAYS.index(first)
+        length = (_DAYS.index(last) - begin) % 7 if dash else 0
+        yield from ((begin + offset) % 7 for offset in range(length + 1))
+
+
+def finished(openings: Sequence[Opening], start: float, work: float, pause: float = 0.0) -> float:
+    """When so many seconds of work are done that goes on only while all are open; infinite for what
+    never is. It is made of pauses of that length, each after something that wants them open: a
+    pause itself goes on while they are not."""
+    now, left = start, work
+    while openings:
+        if now - start > _LONGEST:
+            return float("inf")
+        states = [one.state(now) for one in openings]
+        closed = [until for is_open, until in states if not is_open]
+        if closed:
+            now = max(closed)
+            continue
+        there = min(until for _, until in states) - now
+        spent = ceil(there / pause) * pause if pause else there
+        if left <= spent:
+            break
+        left, now = left - spent, now + spent
+    return now + left
+
+
+def shown(at: float) -> str:
+    """A moment, for people."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
