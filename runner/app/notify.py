@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -63,6 +62,8 @@ class Outbox:
 
     async def keep(self) -> None:
         """Deliver what comes, for as long as the run is driven."""
+        import asyncio
+
         from runner.adapters.http import open_client
 
         with suppress(Exception):
@@ -78,6 +79,8 @@ class Outbox:
 
     async def empty(self, *, again: bool) -> None:
         """Deliver what is there by now; `again`: also by another try, where that may help."""
+        import asyncio
+
         from runner.adapters.http import open_client
 
         async with open_client(env=self.environ) as client:
@@ -96,6 +99,8 @@ class Outbox:
 
     async def _sweep(self, client: Client) -> bool:
         """Whether anything was delivered. Each hook is told in order, all of them at once."""
+        import asyncio
+
         by_hook: dict[Hook, list[Notice]] = {}
         for notice in self.store.due_notices(self.run_id):
             if self._may_tell(notice.hook):
@@ -131,6 +136,8 @@ class Outbox:
 def empty(session: Session, run_id: str, seconds: float = DEADLINE, *, again: bool = True) -> None:
     """Deliver what is left to tell of a run that nobody drives just now, for so long at most;
     `again`: see `Outbox`."""
+    import asyncio
+
     with suppress(BackfillError):
         if not session.store.hooks(run_id):
             return

@@ -23,7 +23,7 @@ from runner.model import (
     Waiting,
     WindowGuard,
 )
-from runner.planning.estimate import Part, of_stage, within
+from runner.planning.estimate import Stretch, of_stage, within
 
 _LONG = 10.0  # seconds that a job may take until it is named
 
@@ -136,7 +136,7 @@ class Tracker:
         now = self._clock.time()
         spec = self._stages[stage]
         left = of_stage(progress, spec, now)
-        left = left and within(self._windows, left, now, [Part(left.seconds, spec.pacing.mean)])
+        left = left and within(self._windows, left, now, [Stretch(left.seconds, spec.pacing.mean)])
         progress = replace(progress, left=left and left.seconds)
         self._progress[stage] = progress
         self._observer.progress(progress)

@@ -23,7 +23,7 @@ class Past(NamedTuple):
     took: float
 
 
-class Part(NamedTuple):
+class Stretch(NamedTuple):
     """Seconds of a stage, and of the pauses that they are made of."""
 
     seconds: float
@@ -49,14 +49,14 @@ class Estimate(NamedTuple):
 
 
 def within(
-    windows: Sequence[WindowGuard], estimate: Estimate, now: float, parts: Sequence[Part] = ()
+    windows: Sequence[WindowGuard], estimate: Estimate, now: float, parts: Sequence[Stretch] = ()
 ) -> Estimate:
     """The same where events go out in windows alone; `parts`: what it is made of, if not of one
     thing that goes on and on."""
     if not windows:
         return estimate
     openings, ends = list(map(opening, windows)), now
-    for part in parts or [Part(estimate.seconds)]:
+    for part in parts or [Stretch(estimate.seconds)]:
         ends = finished(openings, ends, part.seconds, part.pause)
     if isinf(ends):
         return Estimate(ends, f"{estimate.basis}; its windows are never open together")
@@ -73,7 +73,7 @@ def rough(seconds: float) -> str:
 
 def before(plan: ExecutionPlan, past: Mapping[str, Past], now: float = 0.0) -> Estimate:
     """The whole plan, if it began `now`: by its pacing, and by what runs have shown."""
-    unknown, runs, governs, parts_of = False, set[str](), list[str](), list[Part]()
+    unknown, runs, governs, parts_of = False, set[str](), list[str](), list[Stretch]()
     for stage in plan.stages:
         known = past.get(stage.operation)
         paced = max(stage.duration, stage.total / known.rate if known else 0.0)
@@ -86,7 +86,7 @@ def before(plan: ExecutionPlan, past: Mapping[str, Past], now: float = 0.0) -> E
                 governs.append(f"`{stage.operation}` goes by {what}, with jobs of {took}")
             seconds += known.took
             runs.add(known.run_id)
-        parts_of.append(Part(seconds, seconds / max(1, stage.batches - 1)))
+        parts_of.append(Stretch(seconds, seconds / max(1, stage.batches - 1)))
         unknown = unknown or (known is None and stage.total > 0)
     parts = ["its pacing"] if plan.duration or not runs else []
     parts += [f"its jobs as in run {', '.join(sorted(runs))}"] if runs else []
@@ -112,11 +112,11 @@ def left(view: RunView) -> Estimate | None:
     record = view.record
     if record.status != "running" or view.holder is None or record.wanted == "pause":
         return None
-    parts, bases = list[Part](), list[str]()
+    parts, bases = list[Stretch](), list[str]()
     for stage, spec in zip(view.stages, view.plan.stages, strict=True):
         one = of_stage(stage, spec, view.now)
         if one:
-            parts.append(Part(one.seconds, spec.pacing.mean))
+            parts.append(Stretch(one.seconds, spec.pacing.mean))
             bases += [one.basis] if one.basis not in bases else []
         elif stage.sent and (stage.running or stage.sent < stage.total):
             return None  # what comes after it cannot be known either

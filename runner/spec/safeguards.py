@@ -52,7 +52,7 @@ def guards(written: Sequence[Data]) -> tuple[GuardSpec, ...]:
 def _check_windows(checked: PlanDocument) -> Iterator[Problem]:
     for index, written in enumerate(checked.value.get("guards", [])):
         path = ("guards", index, "window")
-        if "window" not in written:
+        if "window" not in (written or {}):
             continue
         try:
             opening(WindowGuard(**written["window"]))
