@@ -60,8 +60,8 @@ def within(
         ends = finished(openings, ends, part.seconds, part.pause)
     if isinf(ends):
         return Estimate(ends, f"{estimate.basis}; its windows are never open together")
-    shown = "; ".join(window.words for window in windows)
-    return Estimate(ends - now, f"{estimate.basis}; only within {shown}", ends)
+    hours = "; ".join(window.words for window in windows)
+    return Estimate(ends - now, f"{estimate.basis}; only within {hours}", ends)
 
 
 def rough(seconds: float) -> str:
