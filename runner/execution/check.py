@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -76,14 +77,24 @@ class QueryRunner:
         ask = self.database.row_security
         return await self._patiently(ask, question.query, question.parameters)
 
-    async def _patiently(self, what: Callable[..., _T], *given: object) -> _T:
-        async def attempt() -> _T:
-            return await asyncio.to_thread(what, *given)
+    @contextmanager
+    def within(self, seconds: float | None) -> Iterator[None]:
+        """What is asked in the block has so many seconds, patience included."""
+        self.most = seconds
+        try:
+            yield
+        finally:
+            self.most = None
 
+    async def patient(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        """`attempt`, again while the database is away."""
         if self.patiently is None:
             return await attempt()
         found: _T = await self.patiently("asking the database", attempt, self.most)
         return found
+
+    async def _patiently(self, what: Callable[..., _T], *given: object) -> _T:
+        return await self.patient(lambda: asyncio.to_thread(what, *given))
 
 
 @dataclass(slots=True)
@@ -174,12 +185,9 @@ class Checker:
 
     async def _once(self, check: Check, until: float, *, sent: bool) -> Verdict:
         """A check with a time limit bounds its own questions."""
-        if check.timeout:
-            self.queries.most = max(0.0, until - self.queries.clock.monotonic())
-        try:
+        left = max(0.0, until - self.queries.clock.monotonic()) if check.timeout else None
+        with self.queries.within(left):
             return await self._verdict(check, sent=sent)
-        finally:
-            self.queries.most = None
 
     async def _verdict(self, check: Check, *, sent: bool) -> Verdict:
         before = self.journal.remembered(_before(check)) if compares(check) else None

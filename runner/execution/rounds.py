@@ -16,7 +16,7 @@ from runner.execution.ports import Clock, Journal, Resolver
 from runner.model import ExecutionPlan, QueryRefused, Round, Stage, Until
 from runner.model.json import as_compared
 from runner.planning.event_blocks import EventBlocks, extended, pack
-from runner.planning.limits import to_raise
+from runner.planning.limits import more_time, time_is_up, to_raise
 from runner.spec.units import format_duration
 
 
@@ -52,31 +52,33 @@ class Rounds:
     clock: Clock
     _tried: dict[int, _Tried] = field(default_factory=dict)
 
-    async def next(self, stage: Stage) -> Next:
-        """Whether another round is due. Without a goal there is one, and only one."""
+    async def next(self, stage: Stage, rest: float = 0.0) -> Next:
+        """Whether another round is due, once `rest` seconds are over. Without a goal there is one,
+        and only one. The time of a drain bounds what it asks, patience included."""
         rounds, until = self.journal.rounds(stage.number), stage.until
         if until is None:
             return Next("done" if rounds else "round")
         try:
-            left = figure(
-                until.expect.column or "",
-                await self.queries.ask(until.question),
-            )
-            first_zero = not rounds and left == 0
-            security = await self.queries.row_security(until.question) if first_zero else ()
+            with self.queries.within(self._left(until, rounds)):
+                table = await self.queries.ask(until.question)
+                left = figure(until.expect.column or "", table)
+                first_zero = not rounds and left == 0
+                security = await self.queries.row_security(until.question) if first_zero else ()
         except ValueError as error:  # an answer that is none is a failure; no answer ends it early
             reason = f"`{stage.operation}`: its backlog cannot be told: {error}"
             return Next("limit" if isinstance(error, QueryRefused) else "stalled", reason=reason)
         if blind := blinded(security):
             column = f"`{until.expect.column}` is {as_compared(left)}"
             return Next("stalled", reason=f"`{stage.operation}`: {column}, but {blind}")
-        following = self._judged(stage.operation, until, rounds, left)
+        following = self._judged(stage.operation, until, rounds, left, rest)
         untold = security is None and following.what == "done"
         return replace(following, reason=UNTOLD) if untold else following
 
     async def begin(self, plan: ExecutionPlan, stage: Stage, left: float | None) -> ExecutionPlan:
         """The plan with another round of the stage, written down; the same where it has none."""
-        now = await self.resolver.resolve(stage)
+        most = self._left(stage.until, self.journal.rounds(stage.number)) if stage.until else None
+        with self.queries.within(most):
+            now = await self.queries.patient(lambda: self.resolver.resolve(stage))
         items, more = stage.items, now.items
         assert isinstance(items, EventBlocks)  # noqa: S101 - what runs was planned by us
         assert isinstance(more, EventBlocks)  # noqa: S101
@@ -85,6 +87,18 @@ class Rounds:
         rounds = self.journal.rounds(stage.number)
         grown = replace(stage, items=extended(items, more) if rounds else more)
         return self._written(plan, grown, len(items) if rounds else 0, len(more), left)
+
+    def over(self, stage: Stage, rest: float = 0.0) -> Next | None:
+        """What ends the stage in the middle of a round, where its rounds have had their time once
+        `rest` seconds are over: no other batch of them begins."""
+        rounds, until = self.journal.rounds(stage.number), stage.until
+        if until is None or not rounds:
+            return None
+        worked = self._worked(rounds[0].at) + rest
+        if not time_is_up(until, rounds, worked):
+            return None
+        reason = f"`{stage.operation}` has had its {format_duration(until.max_time)}"
+        return Next("limit", None, f"{reason} in the middle of a round", more_time(until, worked))
 
     def close(self, plan: ExecutionPlan, stage: Stage, after: Next) -> ExecutionPlan:
         """The plan at the end of the stage: where its goal was reached before any round, what the
@@ -134,7 +148,13 @@ class Rounds:
     def _worked(self, since: float) -> float:
         return self.journal.driven().between(since, self.clock.time())
 
-    def _judged(self, operation: str, until: Until, rounds: Sequence[Round], left: float) -> Next:
+    def _left(self, until: Until, rounds: Sequence[Round]) -> float:
+        """Seconds of its time."""
+        return max(0.0, until.max_time - (self._worked(rounds[0].at) if rounds else 0.0))
+
+    def _judged(
+        self, operation: str, until: Until, rounds: Sequence[Round], left: float, rest: float
+    ) -> Next:
         expect = until.expect
         if (expect.at_most is None or left <= expect.at_most) and (
             expect.at_least is None or left >= expect.at_least
@@ -149,7 +169,7 @@ class Rounds:
         if rounds and not rounds[-1].events:
             reason = f"`{operation}` is stalled: {column}, and no item is left to send for"
             return Next("stalled", left, reason)
-        worked = self._worked(rounds[0].at) if rounds else 0.0
+        worked = self._worked(rounds[0].at) + rest if rounds else 0.0
         if option := to_raise(until, rounds, worked):
             had = (
                 f"{len(rounds):,} rounds"

@@ -241,7 +241,7 @@ class _Run:
                 if not goes_on and not self._is_through(number, first):
                     return False
             stage = self.plan.stages[number - 1]
-            following = await self.rounds.next(stage)
+            following = await self.rounds.next(stage, self.pacer.owed(stage) if begun else 0.0)
             if self.context.stop.is_set():
                 return False
             if following.what == "done":
@@ -311,9 +311,15 @@ class _Run:
         while index < stage.total:
             if index and index == stage.canary and not await self._canary(stage):
                 return False
-            if not self.waits.left and not await self._rest(stage, "between batches"):
+            begins = not self.waits.left
+            if begins and (
+                self._had_its_time(stage, self.pacer.owed(stage))
+                or not await self._rest(stage, "between batches")
+            ):
                 return False
             if self._must_stop() or not await self.gate.opened(stage.number, pace, batch=True):
+                return False
+            if begins and self._had_its_time(stage):
                 return False
             if events.base != self.pacer.base(stage, index):  # it has come to be late
                 events = self._ahead(stage, first, index)
@@ -323,6 +329,13 @@ class _Run:
             self.waits.moved()
             index += sent
         return not self.context.stop.is_set()
+
+    def _had_its_time(self, stage: Stage, rest: float = 0.0) -> bool:
+        """Of a drain whose time is up no other batch begins; the rest before it counts as well."""
+        over = self.rounds and self.rounds.over(stage, rest)
+        if over:
+            self._end("limit", over.reason or "", over.option)
+        return over is not None
 
     def _ahead(self, stage: Stage, first: int, index: int) -> Ahead:
         base = self.pacer.base(stage, index)

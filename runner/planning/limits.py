@@ -9,13 +9,22 @@ from runner.spec.units import format_duration
 
 
 def to_raise(until: Until, rounds: Sequence[Round], worked: float) -> str | None:
-    """The option of `backfill resume` that gives a drain more of what it has used up, after
-    `worked` seconds since its first round; None where it has some left."""
+    """The options of `backfill resume` that give a drain more of what it has used up, after
+    `worked` seconds since its first round; None where it has some left of both."""
+    options = []
     if len(rounds) >= until.max_rounds:
-        return f"--max-rounds {2 * max(until.max_rounds, len(rounds))}"
-    if rounds and worked >= until.max_time:
-        return f"--max-time {format_duration(2 * max(1, until.max_time, round(worked)))}"
-    return None
+        options.append(f"--max-rounds {2 * max(until.max_rounds, len(rounds))}")
+    if time_is_up(until, rounds, worked):
+        options.append(more_time(until, worked))
+    return " ".join(options) or None
+
+
+def time_is_up(until: Until, rounds: Sequence[Round], worked: float) -> bool:
+    return bool(rounds) and worked >= until.max_time
+
+
+def more_time(until: Until, worked: float) -> str:
+    return f"--max-time {format_duration(2 * max(1, until.max_time, round(worked)))}"
 
 
 def resume_command(view: RunView) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.depth import depth
 from tests.security.conftest import Measured
 from tests.security.measured import BYTES, SECONDS
 
@@ -190,7 +191,7 @@ INSERTED = [
 ]
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(depth(20, 40)))
 def test_no_change_of_a_shipped_plan_is_more_than_a_problem(
     seed: int, tmp_path: Path, measured: Measured
 ) -> None:

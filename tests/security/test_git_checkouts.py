@@ -17,6 +17,7 @@ import pytest
 
 from runner.cli.main import main
 from tests.cli.conftest import backfill
+from tests.depth import depth
 from tests.git import Git
 from tests.security.evil import KEYS, LEADING, Evil
 from tests.support import CATALOG, repos
@@ -25,7 +26,7 @@ from tests.types import Backfill
 __all__ = ["backfill"]
 
 ROOT = Path(__file__).parents[2]
-SEEDS = 60
+SEEDS = depth(20, 60)
 COMMANDS = (
     ("validate", "plans/", "--changed-since", "main"),
     ("plan", "plans/", "--changed-since", "main"),

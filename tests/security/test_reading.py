@@ -294,6 +294,7 @@ OWN = {
     "runner/adapters/git_files.py",
     "runner/adapters/git_mirror.py",
     "runner/adapters/journal/leases.py",
+    "runner/cli/skill.py",
     "runner/output/page.py",
     "runner/spec/catalog.py",
     "runner/spec/schema.py",
