@@ -25,20 +25,26 @@ def inside(name: str) -> str:
     except FileRefused as refused:
         message = f"{name} cannot be used: {refused}"
         raise UsageError(message, hint=refused.hint or "name a file of this repository") from None
-    here = Path.cwd()
-    root = (repository_of(here) or here).resolve()
-    if not real.is_relative_to(root):
+    if not real.is_relative_to(root := _root()):
         hint = "name a file of it, by a path relative to the working directory"
         raise UsageError(f"{name} lies outside {root}, which this server works in", hint=hint)
     return name
 
 
+def _root() -> Path:
+    here = Path.cwd()
+    return (repository_of(here) or here).resolve()
+
+
 def to_write(name: str) -> str:
-    """The same of a file that is written: no approval is."""
-    parts = [part.casefold() for part in (*Path(name).parts, *Path(inside(name)).resolve().parts)]
+    """The same of a file that is written: no approval is, and nothing of git's or of a CI's."""
+    given, real = Path(name), Path(inside(name)).resolve()
+    parts = {part.casefold() for part in (*given.parts, *real.relative_to(_root()).parts)}
     if FOLDER in parts:
         hint = "a person writes what approves a plan; name a file elsewhere"
         raise UsageError(f"{name} lies in a folder of approvals", hint=hint)
+    if any(part.startswith(".") and part.strip(".") for part in parts):
+        raise UsageError(f"{name} is hidden, or in a hidden folder", hint="name a file elsewhere")
     return name
 
 

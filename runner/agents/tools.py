@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from runner.adapters.journal import DEFAULT_STATE
@@ -167,10 +168,12 @@ def _plan(session: Session, given: Given) -> Answer:
 def _plan_out(session: Session, given: Given) -> Answer:
     from runner.adapters.files import refuse_inputs
     from runner.app.prepare import build
-    from runner.app.saved import save
+    from runner.app.saved import load_saved, save
 
     path, out, named = inside(given["plan"]), to_write(given["out"]), given.get("target")
     named, variables = known_target(named), _variables(given)
+    if Path(out).exists() and load_saved(out) is None:
+        raise UsageError(f"{out} is there, and no saved plan", hint="name another file")
     refuse_inputs({"out": out}, [path])
 
     def refuse_own(loaded: BackfillPlan) -> None:
@@ -205,8 +208,6 @@ def _plan_out(session: Session, given: Given) -> Answer:
 
 
 def _diff(session: Session, given: Given) -> Answer:
-    from pathlib import Path
-
     from runner.app.review import difference
     from runner.output.review import difference_json
 
@@ -318,7 +319,7 @@ def _events(session: Session, given: Given) -> Answer:
         _several(given, "item"),
         wanted,
     )
-    offset, limit = given.get("offset", 0), given.get("limit", 200)
+    offset, limit = given.get("offset", 0), given.get("limit", 1000)
     found = list(islice(chosen, offset, offset + limit + 1))
     said = f"there are more: ask with offset {offset + limit}" if len(found) > limit else ""
     events = list(map(event_json, found[:limit]))
@@ -522,7 +523,7 @@ TOOLS = (
                 "item": texts("Only of items whose names fit these globs."),
                 "outcome": texts("Only such.", "unsent", "sending", "running", *OUTCOMES),
                 "failed": flag("Only those that did not take effect."),
-                "limit": number("So many at most.", default=200),
+                "limit": number("So many at most.", default=1000),
                 "offset": number("Those after so many.", minimum=0, default=0),
             },
         ),

@@ -61,7 +61,9 @@ _SECRET = re.compile(
         ]
     )
 )
-_HOLD_KEYS = ("_KEY", "_TOKEN", "_KEY_FALLBACK", "_URL")  # ends of names of variables
+# Ends of names of variables; and the beginnings of those whose URLs hold no key.
+_HOLD_KEYS = ("_KEY", "_TOKEN", "_KEY_FALLBACK", "_SECRET", "PASSWORD", "_URL")
+_PLAIN_URLS = ("INNGEST_", "GITHUB_")
 _SHORTEST_PART = 8  # characters of a key that are worth hiding where only its beginning is shown
 
 
@@ -93,10 +95,12 @@ def redact(text: str) -> str:
 
 
 def without_keys(text: str, environ: Mapping[str, str]) -> str:
-    """`text` with the values of variables that hold a key, a token or a URL replaced by the names
-    of these."""
+    """`text` with the values of variables that hold a key, or a URL that may have one, replaced by
+    the names of these."""
     for name, value in environ.items():
-        if len(value) >= _SHORTEST_PART and name.endswith(_HOLD_KEYS):
+        if len(value) < _SHORTEST_PART or not name.endswith(_HOLD_KEYS):
+            continue
+        if not name.endswith("_URL") or not name.startswith(_PLAIN_URLS):
             text = text.replace(value, f"<{name}>")
     return text
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,6 +30,16 @@ READS = {
 }
 WRITES = {"init", "plan_out", "run", "retry", "resume", "pause", "cancel"}
 GATED = ("resume", "retry", "pause", "cancel")
+HELLO = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "by hand", "version": "1"},
+    },
+}
 WORK = "operations: [sync]\n"
 
 
@@ -164,7 +175,10 @@ def test_files_outside_are_not_opened(agent: Agent, tool: str, name: str) -> Non
     assert any(said in reply.said for said in ("lies outside", "stdin"))
 
 
-@pytest.mark.parametrize("name", ["approvals/x.yaml", "a/Approvals/x.yaml", "../x.yaml", "/tmp/x"])  # noqa: S108
+@pytest.mark.parametrize(
+    "name",
+    ["approvals/x.yaml", "a/Approvals/x.yaml", "../x.yaml", "/etc/x", ".git/config", "a/.ci/run"],
+)
 def test_nothing_is_written_outside_or_beside_approvals(agent: Agent, name: str) -> None:
     for reply in (
         agent("init", plan=name),
@@ -172,6 +186,28 @@ def test_nothing_is_written_outside_or_beside_approvals(agent: Agent, name: str)
     ):
         assert reply.failed
     assert not (agent.folder / name).exists()
+
+
+def test_a_plan_is_saved_over_no_file_but_a_saved_plan(agent: Agent) -> None:
+    (agent.folder / "mine.json").write_text("{}\n", encoding="utf-8")
+    plan = "quickstart/plan.yaml"
+    assert agent("plan_out", plan=plan, out="mine.json").failed
+    assert agent("plan_out", plan=plan, out=plan).failed
+    assert (agent.folder / "mine.json").read_text("utf-8") == "{}\n"
+    for _ in range(2):
+        assert not agent("plan_out", plan=plan, out="theirs.json").failed
+
+
+def test_a_result_that_no_agent_could_read_is_refused_with_a_way_out(
+    agent: Agent, plan: str
+) -> None:
+    many = repos(2) + WORK.replace("sync", "{use: sync, repeat: 10000}")
+    write_plan((agent.folder / plan).parent, many)
+    reply = agent("plan", plan=plan)
+    assert reply.failed
+    assert reply.document is None
+    assert "ask for a part" in reply.said
+    assert len(reply.said) < 1000
 
 
 def test_init_writes_a_plan_and_says_what_is_next(agent: Agent) -> None:
@@ -305,26 +341,36 @@ def test_a_client_that_leaves_stops_its_run_which_can_be_resumed(
     assert left.done()
     monkeypatch.chdir(tmp_path)
     status = json.loads(backfill("status", "--format", "json").out)
-    assert status["state"] in ("incomplete", "dead")
+    assert status["state"] == "incomplete"
     assert status["stages"][0]["sent"] == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_although_stdin_goes_on(tmp_path: Path, number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "runner", "mcp"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(json.dumps(HELLO) + "\n")
+        process.stdin.flush()
+        assert process.stdout.readline()
+        process.send_signal(number)
+        assert process.wait(30) == 128 + number
+        assert process.stderr
+        assert "Traceback" not in process.stderr.read()
 
 
 def test_stdout_has_the_protocol_alone(tmp_path: Path) -> None:
     """Also where a handler prints, and where what comes is no protocol."""
     lines = [
         "no protocol",
-        json.dumps(
-            {
-                "jsonrpc": "2.0",
-                "id": 1,
-                "method": "initialize",
-                "params": {
-                    "protocolVersion": "2025-06-18",
-                    "capabilities": {},
-                    "clientInfo": {"name": "by hand", "version": "1"},
-                },
-            }
-        ),
+        json.dumps(HELLO),
         json.dumps({"jsonrpc": "2.0", "method": "notifications/initialized"}),
         json.dumps({"jsonrpc": "2.0", "id": 2, "method": "tools/list"}),
     ]
