@@ -15,6 +15,7 @@ import os
 import re
 import sqlite3
 import statistics
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -90,6 +91,9 @@ def aggregate_workspace(event: Mapping[str, Any]) -> dict[str, Any]:
             " :embedded_share, :computed_at)",
             {"workspace_id": workspace, **metrics, "computed_at": _now()},
         )
+        (path,) = (row["file"] for row in db.execute("PRAGMA database_list"))
+    made = f"{metrics['pull_requests']} pull requests and {metrics['issues']} issues, embedded"
+    print(f"made {os.path.relpath(path)}: {made}", file=sys.stderr)  # noqa: T201
     return {"workspace_id": workspace, **metrics}
 
 

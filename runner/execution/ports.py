@@ -14,6 +14,7 @@ from runner.model import (
     Failure,
     Function,
     Job,
+    JobLink,
     Json,
     Outcome,
     Round,
@@ -307,8 +308,8 @@ class JournalReads(Protocol):
     def chain(self) -> Chain | None:
         """The run and its retries together; None where it is alone."""
 
-    def links(self, limit: int, /) -> Sequence[str]:
-        """Dashboard links of the first jobs; their ids where there is no dashboard."""
+    def links(self, limit: int, /) -> Sequence[JobLink]:
+        """The first jobs."""
 
 
 class Journal(JournalReads, Protocol):

@@ -154,11 +154,19 @@ class Chain:
     outstanding: int
 
 
+class JobLink(NamedTuple):
+    """A job: where a dashboard shows it, else its id; and what it is for, once that has ended."""
+
+    link: str
+    operation: str | None = None
+    item: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """How a run ended; `duration` in seconds; `interrupted`: by ^C.
 
-    `links` lead to the first jobs (their ids, where the target has no dashboard); `notes` say what
+    `links` lead to the first jobs; `notes` say what
     a caller must know besides the figures; `option`: what a resume needs to go on; `partial`: see
     `runner.model.RunRecord`.
     """
@@ -170,7 +178,7 @@ class Summary:
     totals: Totals
     failures: tuple[Failure, ...]
     duration: float
-    links: tuple[str, ...] = ()
+    links: tuple[JobLink, ...] = ()
     notes: tuple[str, ...] = ()
     chain: Chain | None = None
     checks: tuple[CheckResult, ...] = ()

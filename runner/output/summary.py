@@ -10,6 +10,7 @@ from runner.model import (
     Chain,
     CheckResult,
     Failure,
+    JobLink,
     Outcome,
     Summary,
     Totals,
@@ -18,7 +19,7 @@ from runner.model import (
 )
 from runner.output import words
 from runner.output.documents import document
-from runner.output.text import clipped, styled, visible
+from runner.output.text import clipped, columns, styled, visible
 from runner.spec.units import format_duration
 
 _COLORS = {
@@ -50,7 +51,7 @@ def write_summary_text(summary: Summary, out: TextIO, *, color: bool) -> None:
     lines += [f"note: {visible(note)}" for note in summary.notes]
     if summary.links:
         lines.append("jobs:")
-        lines += [f"  {visible(link)}" for link in summary.links]
+        lines += _jobs(summary.links)
         more = summary.totals.jobs - len(summary.links)
         lines += [f"  +{more:,} more"] if more > 0 else []
     run_id = visible(summary.run_id)
@@ -62,6 +63,7 @@ def write_summary_text(summary: Summary, out: TextIO, *, color: bool) -> None:
         lines.append(f"to go on: backfill resume {run_id}{option}")
     elif summary.status in ("failed", "completed"):
         lines += _advice(summary.totals, run_id)
+    lines.append("to see more: backfill status, backfill ui, or backfill report --html run.html")
     out.write("\n".join(lines) + "\n")
 
 
@@ -79,7 +81,7 @@ def summary_json(summary: Summary) -> dict[str, object]:
         failures=[asdict(failure) for failure in summary.failures],
         **({"chain": asdict(summary.chain)} if summary.chain else {}),
         checks=[asdict(check) for check in summary.checks],
-        links=list(summary.links),
+        links=[job.link for job in summary.links],
         notes=summary.notes,
     )
 
@@ -95,6 +97,17 @@ def _figures(summary: Summary) -> str:
     if totals.jobs:
         parts.append(words.counted(totals.jobs, "job"))
     return ", ".join([*parts, *words.outcomes(totals.outcomes)])
+
+
+def _jobs(links: Sequence[JobLink]) -> list[str]:
+    """Each beside what it is for."""
+    names = [visible(" ".join(filter(None, (job.operation, job.item)))) for job in links]
+    width = max(map(columns, names))
+    gap = 2 if width else 0
+    return [
+        f"  {name}{' ' * (width - columns(name) + gap)}{visible(job.link)}"
+        for name, job in zip(names, links, strict=True)
+    ]
 
 
 def _advice(totals: Totals, run_id: str) -> list[str]:

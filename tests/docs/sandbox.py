@@ -22,6 +22,9 @@ from tests.warm import CLIENT
 # What cannot run here: its first word, and why. It succeeds, and does nothing.
 CANNOT_RUN = {
     "pip": "reaches a package index; the package is installed here already",
+    "uv": "reaches a package index; the package is installed here already",
+    "uvx": "reaches a package index; the package is installed here already",
+    "pipx": "reaches a package index; the package is installed here already",
     "npx": "reaches a package index, for Inngest's own server",
     "gh": "reaches GitHub",
     "pytest": "would run this test in itself",

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from runner.model import Failure, RunStatus, Summary, Totals
+from runner.model import Failure, JobLink, RunStatus, Summary, Totals
 from runner.output.summary import summary_json, write_summary_text
 from tests.output.fakes import DANGEROUS, HOSTILE
 
@@ -22,7 +22,7 @@ SUMMARY = Summary(
     totals=Totals(planned=1_005, accepted=1_004, rejected=1, jobs=1_003, completed=1_001, failed=2),
     failures=(FAILURE, replace(FAILURE, item="o/b", job="job-2")),
     duration=61.25,
-    links=("http://x/1", "http://x/2"),
+    links=(JobLink("http://x/1", "sync", "o/r"), JobLink("http://x/2")),
     notes=("a note",),
 )
 
@@ -38,11 +38,12 @@ def test_a_failed_run_reads_as_written_here() -> None:
         "    http://x/job-1\n"
         "note: a note\n"
         "jobs:\n"
-        "  http://x/1\n"
-        "  http://x/2\n"
+        "  sync o/r  http://x/1\n"
+        "            http://x/2\n"
         "  +1,001 more\n"
         "run RUN1\n"
         "to send what failed once more: backfill retry RUN1\n"
+        "to see more: backfill status, backfill ui, or backfill report --html run.html\n"
     )
 
 
@@ -76,10 +77,18 @@ def test_nothing_that_others_wrote_reaches_the_terminal_raw() -> None:
     failure = Failure(HOSTILE, HOSTILE, HOSTILE, "failed", HOSTILE, HOSTILE, HOSTILE)
     text = _text(
         Summary(
-            HOSTILE, HOSTILE, HOSTILE, "incomplete", Totals(), (failure,), 0, (HOSTILE,), (HOSTILE,)
+            HOSTILE,
+            HOSTILE,
+            HOSTILE,
+            "incomplete",
+            Totals(),
+            (failure,),
+            0,
+            (JobLink(HOSTILE, HOSTILE, HOSTILE),),
+            (HOSTILE,),
         )
     )
-    assert text.count("[red]\\x1b[2J") == 10
+    assert text.count("[red]\\x1b[2J") == 12
     assert not DANGEROUS.search(text)
 
 

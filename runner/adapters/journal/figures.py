@@ -12,6 +12,7 @@ from runner.execution.seeds import event_id
 from runner.model import (
     OUTCOMES,
     Failure,
+    JobLink,
     Outcome,
     StageFigures,
     StageSpec,
@@ -201,8 +202,11 @@ def failed_in(connection: Connection, run_id: str, stage: int) -> int:
     return int(connection.value(query, run=run_id, stage=stage) or 0)
 
 
-def links(connection: Connection, run_id: str, limit: int) -> list[str]:
-    """Dashboard links of the first jobs; their ids where there is no dashboard."""
-    query = """SELECT coalesce(url, job_id) FROM jobs WHERE run_id = :run
-    ORDER BY position LIMIT :limit"""
-    return connection.values(query, run=run_id, limit=limit)
+def links(connection: Connection, run_id: str, limit: int) -> list[JobLink]:
+    """The first jobs."""
+    query = """SELECT coalesce(jobs.url, jobs.job_id) AS link, chunks.operation, outcomes.item
+    FROM jobs
+    LEFT JOIN outcomes ON outcomes.run_id = jobs.run_id AND outcomes.position = jobs.position
+    LEFT JOIN chunks ON chunks.run_id = outcomes.run_id AND chunks.number = outcomes.chunk
+    WHERE jobs.run_id = :run ORDER BY jobs.position, jobs.job_id LIMIT :limit"""
+    return [JobLink(*row) for row in connection.rows(query, run=run_id, limit=limit)]

@@ -9,7 +9,18 @@ from typing import TypeVar
 from runner.adapters.journal import answers, chains, figures, leases, requests
 from runner.adapters.journal.database import Connection, Database
 from runner.execution.ports import Control, Latest, Unanswered, Unsettled
-from runner.model import Chain, CheckResult, Driven, Failure, Job, Json, Round, StageFigures, Totals
+from runner.model import (
+    Chain,
+    CheckResult,
+    Driven,
+    Failure,
+    Job,
+    JobLink,
+    Json,
+    Round,
+    StageFigures,
+    Totals,
+)
 
 T = TypeVar("T")
 
@@ -102,5 +113,5 @@ class JournalReader:
     def chain(self) -> Chain | None:
         return self._read(chains.chain_of)
 
-    def links(self, limit: int) -> list[str]:
+    def links(self, limit: int) -> list[JobLink]:
         return self._read(figures.links, limit)
