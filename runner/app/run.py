@@ -397,10 +397,10 @@ def _notes(options: RunOptions) -> tuple[str, ...]:
 def _before_answer(session: Session, plan: ExecutionPlan, target: Target) -> None:
     """How long it will take; and that a new run has new event ids: what an unfinished one has sent
     would be sent once more."""
-    from runner.planning.estimate import before
+    from runner.planning.estimate import before, goes_by_clock
 
     known = past(session.store, plan)
-    if known or plan.windows:
+    if known or goes_by_clock(plan):
         session.reporter.say(f"time: {before(plan, known, session.clock.time()).words}")
     unfinished = session.store.unfinished(plan.name, target.address)
     if unfinished and not unfinished.holder:

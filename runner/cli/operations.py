@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Iterator
 
 import click
 
 from runner.cli.options import format_option
 from runner.cli.printing import print_json, wants_color
 from runner.errors import InvalidPlan
+from runner.model import Data
 from runner.output.operations import operations_json
+from runner.output.text import visible
 from runner.spec.catalog import CatalogEntry
 
 
@@ -38,6 +42,26 @@ def operations_command(plan: str | None, form: str) -> None:
         click.echo(f"  sends  {entry.event}, for each {_runs_for(entry)}")
         if entry.after:
             click.echo(f"  after  {', '.join(entry.after)}")
+        for line in _further(entry.spec):
+            click.echo(f"  {visible(line)}")
+
+
+# What an entry may have besides, as it is written.
+_SHORT = ("when", "repeat", "group", "id", "at", "throttle", "max_in_flight", "resolve")
+
+
+def _further(spec: Data) -> Iterator[str]:
+    for key in _SHORT:
+        if key in spec:
+            value = spec[key]
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            yield f"{key}  {text}"
+    for name, advice in spec.get("warn", {}).items():
+        yield f"warns  {name}: {advice['message']}"
+    if checks := [check["name"] for check in spec.get("checks", ())]:
+        yield f"checks  {', '.join(checks)}"
+    if "until" in spec:
+        yield "until  its goal is reached it is sent again"
 
 
 def _runs_for(entry: CatalogEntry) -> str:

@@ -124,9 +124,9 @@ def display(form: str, *, quiet: bool = False) -> Iterator[Observer]:
 def say_estimate(plan: ExecutionPlan, past: Mapping[str, Past]) -> None:
     """On stderr, where earlier runs or a clock tell more than the pacing: the same plan prints the
     same."""
-    from runner.planning.estimate import before
+    from runner.planning.estimate import before, goes_by_clock
 
-    if past or plan.windows:
+    if past or goes_by_clock(plan):
         click.echo(f"time: {before(plan, past, time.time()).words}", err=True)
 
 

@@ -199,6 +199,7 @@ class Narrowing:
     column: str = "updated_at"
     newer_than: float | None = None
     older_than: float | None = None
+    place: Problem = field(default_factory=lambda: Problem("", ""))  # where it is written
 
 
 class Fact(NamedTuple):

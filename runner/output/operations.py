@@ -23,4 +23,5 @@ def _described(entry: CatalogEntry) -> dict[str, object]:
         "done": entry.done,
         "payload": entry.payload[0],
         "contract": entry.contract,
+        "entry": entry.spec,
     }

@@ -202,12 +202,22 @@ def _throttle_warnings(plan: BackfillPlan, operation: Operation, pacing: Pacing)
 
 
 def _scope_warnings(plan: BackfillPlan, sources: Sources) -> list[Problem]:
+    outvoted = [_outvoted(name, *found) for name, found in sources.outvoted.items()]
     count = sources.homeless
     if not count:
-        return []
+        return outvoted
     which = "a repository belongs" if count == 1 else f"{count:,} repositories belong"
     message = f"{which} to no workspace, so no workspace operation covers "
-    return [_warning(plan, message + ("it" if count == 1 else "them"), "no-workspace")]
+    message += "it" if count == 1 else "them"
+    return [*outvoted, _warning(plan, message, "no-workspace")]
+
+
+def _outvoted(operation: str, count: int, place: Problem) -> Problem:
+    which = "a repository skips" if count == 1 else f"{count:,} repositories skip"
+    its = "its workspace runs it" if count == 1 else "their workspaces run it"
+    message = f"{which} `{operation}`, and {its} all the same, for others that are there"
+    hint = "skip it for all of a workspace's repositories, or for none"
+    return replace(place, message=message, hint=hint, severity="warning", rule="shared-workspace")
 
 
 def _empty(plan: BackfillPlan, *, later: bool) -> Problem:

@@ -7,7 +7,17 @@ from dataclasses import replace
 from math import isinf
 from typing import NamedTuple
 
-from runner.model import Driven, ExecutionPlan, Needs, RunView, StageRecord, StageSpec, WindowGuard
+from runner.model import (
+    Driven,
+    ExecutionPlan,
+    Needs,
+    RunView,
+    Stage,
+    StageRecord,
+    StageSpec,
+    WindowGuard,
+)
+from runner.planning.event_blocks import parted
 from runner.spec.opening import finished, opening, shown
 from runner.spec.units import format_duration
 
@@ -71,14 +81,19 @@ def rough(seconds: float) -> str:
     return format_duration(max(1, round(seconds if seconds < 100 else round(seconds, -1))))
 
 
-def before(plan: ExecutionPlan, past: Mapping[str, Past], now: float = 0.0) -> Estimate:
-    """The whole plan, if it began `now`: by its pacing, and by what runs have shown."""
+def before(plan: ExecutionPlan, past: Mapping[str, Past], now: float) -> Estimate:
+    """The whole plan, if it began `now`: by its pacing, by what runs have shown, and by
+    the times at which its events say that their jobs start."""
     unknown, runs, governs, parts_of = False, set[str](), list[str](), list[Stretch]()
     for stage in plan.stages:
         known = past.get(stage.operation)
         paced = max(stage.duration, stage.total / known.rate if known else 0.0)
         capped = stage.total * known.took / stage.cap.events if known and stage.cap else 0.0
-        seconds = max(paced, capped)
+        before_it = sum(part.seconds for part in parts_of)
+        starts = _last_start(stage) - now - before_it if stage.own and stage.waits else 0.0
+        if starts > max(paced, capped):
+            governs.append(f"`{stage.operation}` goes by the start times of its events")
+        seconds = max(paced, capped, starts)
         if known:
             if stage.cap and stage.total > stage.cap.events:
                 what = "max_in_flight" if capped > stage.duration else "its pace"
@@ -94,6 +109,17 @@ def before(plan: ExecutionPlan, past: Mapping[str, Past], now: float = 0.0) -> E
     basis = f"{basis}; how long its jobs take is not known" if unknown else basis
     whole = Estimate(sum(part.seconds for part in parts_of), basis)
     return within(plan.windows, whole, now, parts_of)
+
+
+def goes_by_clock(plan: ExecutionPlan) -> bool:
+    """Does how long it takes depend on when it begins?"""
+    return bool(plan.windows) or any(_last_start(stage) for stage in plan.stages if stage.own)
+
+
+def _last_start(stage: Stage) -> float:
+    """When the last job of a stage may start, where its events say so; 0 where none does."""
+    times = (parted(cell).get("ts", 0) for _, cell in stage.items.raw())
+    return max(times, default=0) / 1000
 
 
 def past_of(views: Iterable[RunView]) -> Mapping[str, Past]:

@@ -36,12 +36,13 @@ from runner.planning.rows import (
     Kept,
     Listed,
     fits_age,
+    fits_glob,
     fits_name,
     joined,
     unjoined,
 )
 from runner.spec.collections import check_items
-from runner.spec.document import ranked
+from runner.spec.document import echo, ranked
 from runner.spec.kinds import REPOSITORY, WORKSPACE
 from runner.spec.own import Product
 from runner.spec.rendering import BUDGET
@@ -217,6 +218,7 @@ class _Asker:
         narrowing = self.plan.narrowing.get(kind.for_each)
         if narrowing is None or not narrowing.globs:
             return items, []
+        self._idle(items, narrowing)
         kept = [i for i, row in enumerate(items.rows) if fits_name(narrowing, kind.name_of(row))]
         return self._kept(items, kept)
 
@@ -352,6 +354,29 @@ class _Asker:
             return None
         self._remember(name, question.query, table, deferred=deferred)
         return table
+
+    def _idle(self, items: Collection, narrowing: Narrowing) -> None:
+        """Globs that change nothing. What a query gives, or what has which age, is another thing
+        tomorrow; of names that are written, it is known."""
+        rows, kind = items.rows, items.kind
+        if isinstance(rows, Concatenated):
+            queried = any(isinstance(part, SelectedRows) for part in rows.sources)
+        else:
+            queried = True
+        names = [] if queried else [kind.name_of(row) for row in rows]
+        if not names:
+            return
+        several = {"repo": "repositories"}.get(kind.for_each, "items")
+        idle = [g for g in narrowing.globs if not any(fits_glob(n, g) for n in names)]
+        if idle:
+            which = ", ".join(map(echo, idle))
+            message = f"`filter`: {which} fits none of the {several}"
+        elif all(fits_name(narrowing, name) for name in names):
+            message = f"`filter` keeps all of the {several}"
+        else:
+            return
+        hint = "take it out"
+        self.warnings.append(replace(narrowing.place, message=message, hint=hint))
 
     def _remember(self, name: str, query: Query, table: Table, *, deferred: bool) -> None:
         sha256 = hashlib.sha256(orjson.dumps(list(table))).hexdigest()

@@ -52,8 +52,8 @@ class Source:
         return kind.skipping if by == "skip" else f"not in the `only` of the {kind.called}"
 
 
-# Those that stand where the repositories are, and the rows of a query, which has its own order.
-_AS_IS = ("repo", "workspace", "once", "row")
+# Those that stand where the repositories are.
+_AS_IS = ("repo", "workspace", "once")
 
 
 class Sources:
@@ -68,6 +68,8 @@ class Sources:
             self.unknown = [one for one in self.unknown if one in unknown]
         self._found: dict[str, Source] = {}
         self.homeless = 0  # repositories without a workspace, where workspaces are asked for
+        self.outvoted: dict[str, tuple[int, Problem]] = {}  # of an operation: how many repositories
+        # skip it though their workspace does not, and where the first of them is written
 
     def of(self, operation: Operation) -> Source:
         name = operation.collection
@@ -82,8 +84,24 @@ class Sources:
         if name == "workspace":
             workspaces = find_workspaces(self._plan, self._order)
             self.homeless = workspaces.homeless
+            self.outvoted = _outvoted(self._plan, workspaces)
             items = Collection(items.kind, workspaces)
         return Source(items, range(len(items.rows)))
+
+
+def _outvoted(plan: BackfillPlan, workspaces: Workspaces) -> dict[str, tuple[int, Problem]]:
+    found: dict[str, tuple[int, Problem]] = {}
+    rows = plan.repositories
+    theirs = [one.name for one in plan.operations if one.for_each == "workspace"]
+    for workspace, skipping in workspaces.skipping.items():
+        members = workspaces.members[workspace]
+        for name in theirs:
+            count = skipping.get(name, 0)
+            if 0 < count < len(members):
+                first = next(index for index in members if leaves_out(rows[index], name))
+                before, place = found.get(name, (0, rows.place(first)))
+                found[name] = before + count, place
+    return found
 
 
 @dataclass(frozen=True, slots=True)

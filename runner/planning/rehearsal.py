@@ -72,7 +72,7 @@ def rehearsal(view: RunView, events: Iterable[EventRecord], plan: ExecutionPlan)
         view.record.place,
         plan.name,
         tuple(operations),
-        before(plan, past_of([view])),
+        before(plan, past_of([view]), view.now),
         {name: Covered.total_of(rows) for name, rows in view.coverage.items() if rows},
     )
 

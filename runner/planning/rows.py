@@ -104,6 +104,11 @@ def joined(
     return Joined(unjoined(rows), joins) if joins else rows
 
 
+def fits_glob(name: str, glob: str) -> bool:
+    """Is the name such a one, whether the glob takes it in or out (``!``)?"""
+    return fnmatchcase(name, glob.removeprefix("!"))
+
+
 def fits_name(narrowing: Narrowing, name: str) -> bool:
     """One of the globs fits, where there are any without ``!``, and none of those with it does."""
     out = [glob[1:] for glob in narrowing.globs if glob.startswith("!")]

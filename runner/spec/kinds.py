@@ -281,7 +281,7 @@ class OwnKind:
             yield _no_priority(priority)
 
     def selected(self, row: Data, question: Question) -> tuple[Data, Problem | None]:  # noqa: ARG002
-        return (without_nulls(row) if self.unique else row), None
+        return without_nulls(row), None
 
 
 REPOSITORY, WORKSPACE = RepositoryKind(), WorkspaceKind()

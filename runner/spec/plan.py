@@ -106,7 +106,7 @@ def build_plan(
             asking.checks(operations, {name: chosen.kept[name][1] for name in operations})
         ),
         coverage=asking.coverage(),
-        narrowing=narrowing(value.get("filter", {})),
+        narrowing=narrowing(checked),
         workspace_repos=asking.workspace_repos(),
         requires=value.get("requires", {}).get("environment"),
         if_empty=value.get("if_empty", "fail"),

@@ -121,21 +121,27 @@ class Askings:
         return None
 
 
-def narrowing(written: Data) -> dict[ForEach, Narrowing]:
+def narrowing(checked: PlanDocument) -> dict[ForEach, Narrowing]:
     """A plan's `filter`, by what the items are."""
+    written: Data = checked.value.get("filter", {})
     found: dict[ForEach, Narrowing] = {}
+
+    def place(name: str) -> Problem:
+        return checked.warning("", ("filter", name), key=True, rule="filter")
+
     if written.get("repo") or written.get("age"):
-        found["repo"] = _narrowing(written.get("repo"), written.get("age"))
+        at = place("repo" if written.get("repo") else "age")
+        found["repo"] = _narrowing(written.get("repo"), written.get("age"), at)
     for name, own in written.items():
         if name not in ("repo", "age") and own:
             globs, age = (own.get("item"), own.get("age")) if isinstance(own, dict) else (own, None)
-            found[name] = _narrowing(globs, age)
+            found[name] = _narrowing(globs, age, place(name))
     return found
 
 
-def _narrowing(globs: str | Sequence[str] | None, age: Data | None) -> Narrowing:
+def _narrowing(globs: str | Sequence[str] | None, age: Data | None, place: Problem) -> Narrowing:
     globs = globs or ()
-    found = Narrowing((globs,) if isinstance(globs, str) else tuple(globs))
+    found = Narrowing((globs,) if isinstance(globs, str) else tuple(globs), place=place)
     if not age:
         return found
     newer, older = (

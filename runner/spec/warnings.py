@@ -11,6 +11,7 @@ from runner.model import Acceptance, BackfillPlan, Problem
 WARNINGS: Mapping[str, str] = {
     "clock-change": "a schedule's time is skipped or comes twice when the clocks change",
     "empty": "there is nothing to do",
+    "filter": "`filter` changes nothing: a glob fits no item that is written, or all are kept",
     "large-batch": "a batch is larger than what the work bears well",
     "min-delay": "a delay is raised to the least that the catalog allows",
     "needs-skipped": "an operation runs without one that it comes after",
@@ -19,6 +20,7 @@ WARNINGS: Mapping[str, str] = {
     "no-workspace": "repositories belong to no workspace, and no workspace operation covers them",
     "order-by": "`order_by` orders nothing",
     "selects-all": "selectors leave nothing out",
+    "shared-workspace": "a repository skips an operation that its workspace runs all the same",
     "short-delay": "a delay is shorter than what the work bears well",
     "unused-accept": "an accepted warning does not occur",
     "unused-collection": "no operation runs for a collection, and no product is made of it",

@@ -95,6 +95,14 @@ def test_event_ids_hold_run_operation_and_item(tmp_path: Path) -> None:
     assert [event["id"] for event in server.received] == ["RUN1:sync:o/r0", "RUN1:embed:o/r0"]
 
 
+def test_a_failure_is_told_with_the_id_that_its_event_has_of_its_own(tmp_path: Path) -> None:
+    use = "{use: sync, id: 'own-{{ repo.name }}'}"
+    server = StandIn(failing={"o/r1"})
+    summary = run(tmp_path, repos(3) + f"operations: [{use}]\n", server)
+    assert [event["id"] for event in server.received] == ["own-r0", "own-r1", "own-r2"]
+    assert [failure.event_id for failure in summary.failures] == ["own-r1"]
+
+
 def test_the_delay_is_kept_between_batches_and_not_after_the_last(tmp_path: Path) -> None:
     clock = FakeClock()
     body = repos(7) + "operations: [fire]\nbatch_size: 3\ndelay: 7s\n"

@@ -23,7 +23,11 @@ checks:
 def test_a_plans_page_says_what_the_database_is_asked(tmp_path: Path) -> None:
     plan = make_plan(tmp_path, BODY)
     page = plan_page(
-        plan, target="dev", schedule=simulate(plan, ["o/r0"]), estimate=before(plan, {}), events=5
+        plan,
+        target="dev",
+        schedule=simulate(plan, ["o/r0"]),
+        estimate=before(plan, {}, 0.0),
+        events=5,
     )
     assert "select 1 as n" in page
     assert "skipped by the repository" in page

@@ -36,16 +36,16 @@ def view(plan: ExecutionPlan, **stage: object) -> RunView:
 
 
 def test_before_anything_is_sent_the_pacing_is_all_that_is_known(plan: ExecutionPlan) -> None:
-    estimate = before(plan, {})
+    estimate = before(plan, {}, 0.0)
     assert estimate.seconds == 45.0
     assert estimate.words == "about 45s (its pacing; how long its jobs take is not known)"
 
 
 def test_an_earlier_run_tells_how_long_the_jobs_take(plan: ExecutionPlan) -> None:
-    slow = before(plan, {"sync": Past("01OLD", rate=0.5, took=10.0)})
+    slow = before(plan, {"sync": Past("01OLD", rate=0.5, took=10.0)}, 0.0)
     assert slow.seconds == 210.0
     assert slow.basis == "its pacing and its jobs as in run 01OLD"
-    fast = before(plan, {"sync": Past("01OLD", rate=100.0, took=1.0)})
+    fast = before(plan, {"sync": Past("01OLD", rate=100.0, took=1.0)}, 0.0)
     assert fast.seconds == 46.0, "it is not faster than its pacing"
 
 
@@ -56,7 +56,7 @@ def test_which_governs_pace_or_cap_is_said_where_jobs_are_known(
     tmp_path: Path, cap: int, seconds: float, governs: str
 ) -> None:
     body = f"operations: [sync]\nbatch_size: 10\ndelay: 5s\nmax_in_flight: {cap}\n"
-    estimate = before(make_plan(tmp_path, repos(100) + body), {"sync": Past("OLD", 90.0, 2.0)})
+    estimate = before(make_plan(tmp_path, repos(100) + body), {"sync": Past("OLD", 90.0, 2.0)}, 0.0)
     assert estimate.seconds == seconds
     assert estimate.basis.endswith(f"; `sync` goes by {governs}, with jobs of 2s")
 

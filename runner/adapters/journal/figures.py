@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from runner.adapters.journal import plans
 from runner.adapters.journal.database import Connection, listed
 from runner.execution.ports import Observation
 from runner.execution.seeds import event_id
@@ -160,7 +161,9 @@ def failures(connection: Connection, run_id: str, good: Collection[int]) -> list
 
     def id_of(row: Any) -> str:
         stage, begin = begins[row.stage]
-        return event_id(run_id, stage, row.item, row.position - begin, row.operation)
+        index = row.position - begin
+        own = plans.own_of(connection, run_id, stage, index).get("id") if stage.own else None
+        return str(own or event_id(run_id, stage, row.item, index, row.operation))
 
     query = f"""SELECT outcomes.*, chunks.stage, chunks.operation, chunks.event,
       jobs.job_id, jobs.url

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from runner.adapters.journal.database import Connection
-from runner.model import ExecutionPlan, Stage
-from runner.planning.event_blocks import EventBlocks
+from runner.model import Data, ExecutionPlan, Stage, StageSpec
+from runner.planning.event_blocks import BLOCK, EventBlocks, parted
 from runner.planning.serialize import load_plan
 
 
@@ -40,3 +40,14 @@ def read(connection: Connection, run_id: str, text: str) -> ExecutionPlan:
     for stage, body in connection.rows(query, run=run_id):
         bodies.setdefault(stage, []).append(bytes(body))
     return load_plan(text, bodies)
+
+
+def own_of(connection: Connection, run_id: str, stage: StageSpec, index: int) -> Data:
+    """What one of a stage's events has of its own: see `EventBlocks`."""
+    query = "SELECT body FROM blocks WHERE run_id = :run AND stage = :stage AND number = :number"
+    number, within = divmod(index, BLOCK)
+    body = connection.value(query, run=run_id, stage=stage.number, number=number)
+    if body is None:
+        return {}
+    cells = EventBlocks(stage.event, BLOCK, (bytes(body),)).raw(within)
+    return parted(next(cells)[1])

@@ -1,0 +1,91 @@
+"""Filters, orders and skips that change nothing, or less than they seem to."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from runner.model import Problem, Table
+from runner.planning.estimate import before
+from tests.planning.test_collections import Answers, built, plan_of
+
+CATALOG = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  sync: {event: app/sync, for_each: repo, payload: {repo: "{{ repo.repo }}"}}
+  embed: {event: app/embed, for_each: workspace, payload: {id: "{{ workspace.id }}"}}
+  greet: {event: app/greet, for_each: users, payload: {id: "{{ row.id }}"}}
+  fix:
+    event: app/fix
+    for_each: {query: select id from jobs, item: "{{ row.id }}"}
+    payload: {id: "{{ row.id }}", note: "{{ row.note }}"}
+  later: {event: app/later, for_each: users, payload: {}, id: "u-{{ row.id }}", at: "{{ row.at }}"}
+"""
+JOBS = Table(("id", "note", "rank"), ((1, None, 2), (2, "x", 9), (3, "y", None)))
+
+
+def warnings(folder: Path, body: str, rule: str) -> list[Problem]:
+    plan = built(plan_of(folder, body, catalog=CATALOG), Answers(jobs=JOBS, people=JOBS))
+    return [one for one in plan.warnings if one.rule == rule]
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("{repo: o/*}", "`filter` keeps all of the repositories"),
+        ("{repo: [o/*, '!*/z']}", "`filter`: `!*/z` fits none of the repositories"),
+        ("{repo: [o/a, o/c]}", "`filter`: `o/c` fits none of the repositories"),
+        ("{users: '*'}", "`filter` keeps all of the items"),
+    ],
+)
+def test_a_filter_that_changes_nothing_is_reported_at_its_place(
+    tmp_path: Path, written: str, words: str
+) -> None:
+    body = "repos: [o/a, o/b]\ncollections: {users: [{id: 1}]}\noperations: [sync, greet]\n"
+    (found,) = warnings(tmp_path, f"{body}filter: {written}\n", "filter")
+    assert (found.message, found.column) == (words, 10)
+
+
+@pytest.mark.parametrize("written", ["{repo: '*/a'}", "{users: 'u*'}", "{repo: ['!*/b']}"])
+def test_one_that_may_change_something_is_not(tmp_path: Path, written: str) -> None:
+    """What a query gives is another thing tomorrow."""
+    users = "users: {query: select id from people, item: 'u{{ row.id }}'}"
+    body = f"repos: [o/a, o/b]\ncollections: {{{users}}}\noperations: [sync, greet]\n"
+    assert not warnings(tmp_path, f"{body}filter: {written}\n", "filter")
+
+
+def test_a_skip_that_others_of_the_workspace_overrule_is_reported(tmp_path: Path) -> None:
+    repos = [
+        "{repo: o/a, workspace: w1, skip: [embed]}",
+        "{repo: o/b, workspace: w1}",
+        "{repo: o/c, workspace: w2, skip: [embed]}",
+    ]
+    body = f"repos: [{', '.join(repos)}]\noperations: [sync, embed]\n"
+    (found,) = warnings(tmp_path, body, "shared-workspace")
+    assert found.message.startswith("a repository skips `embed`, and its workspace runs it all the")
+    assert found.line is not None
+    alone = body.replace(", {repo: o/b, workspace: w1}", "")
+    assert not warnings(tmp_path, alone, "shared-workspace")
+
+
+def test_an_operations_own_query_is_ordered_and_its_nulls_are_missing(tmp_path: Path) -> None:
+    plan = built(
+        plan_of(tmp_path, "operations: [fix]\norder_by: [-rank]\n", catalog=CATALOG),
+        Answers(jobs=JOBS),
+    )
+    sent = [(one.item, one.event.data) for one in plan.planned()]
+    assert sent == [("2", {"id": 2, "note": "x"}), ("1", {"id": 1}), ("3", {"id": 3, "note": "y"})]
+
+
+def test_an_estimate_lasts_until_the_last_event_may_start(tmp_path: Path) -> None:
+    users = "[{id: 1, at: '2027-01-01T01:00:00Z'}, {id: 2, at: '2027-01-01T00:00:09Z'}]"
+    body = f"collections: {{users: {users}}}\noperations: [later]\n"
+    plan = built(plan_of(tmp_path, body, catalog=CATALOG))
+    begin = datetime(2027, 1, 1, tzinfo=UTC).timestamp()
+    found = before(plan, {}, begin + 600)
+    assert found.seconds == 3000.0
+    assert "`later` goes by the start times of its events" in found.basis
+    assert before(plan, {}, begin + 7200).seconds == 0.0
