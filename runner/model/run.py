@@ -196,7 +196,7 @@ class Waiting(NamedTuple):
     `kind`: ``pace`` is foreseen by the plan, ``jobs`` ends with them (``queued``: the first of them
     has not started), ``room`` with some of them, ``away`` is a server that does not answer,
     ``held`` everything else. `item`: of the events that are waited for the one that was sent first,
-    at `since`. `again`: when it is tried next; `until`: ... and given up.
+    at `since`. `again`: when it is tried next, for the `tries`-th time; `until`: ... and given up.
     """
 
     reason: str
@@ -205,6 +205,7 @@ class Waiting(NamedTuple):
     since: float | None = None
     again: float | None = None
     until: float | None = None
+    tries: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from runner.output.documents import document
 from runner.output.text import csv_lines, visible
 
 _BAR = 20  # characters
+_MOST = 50  # rows that people are shown: those that lack most
 _FIELDS = ("of", "item", "total", "done", "missing", "percent", "pending", "last_sync", "gained")
 
 
@@ -38,11 +39,29 @@ def write_coverage_text(
         if compared:
             table.add_column("gained", justify="right", no_wrap=True)
         table.add_column("last sync", overflow="fold")
-        for row in [*rows, *([Covered.total_of(rows)] if len(rows) > 1 else [])]:
+        shown = _worst(rows)
+        for row in [*shown, *([Covered.total_of(rows)] if len(rows) > 1 else [])]:
             cells = [visible(row.item), *_counts(row), _bar(row)]
             cells += [_gained(row)] if compared else []
             table.add_row(*map(Text, [*cells, visible(row.last_sync or "-")[:19]]))
         console.print(table)
+        if cut := len(rows) - len(shown):
+            lacking = sum(map(_lacks, rows)) - sum(map(_lacks, shown))
+            console.print(
+                f"   ... and {cut:,} more, {lacking:,} of them not whole (--format json)\n"
+            )
+
+
+def _worst(rows: Sequence[Covered]) -> Sequence[Covered]:
+    """As many as people read, those that lack most, in the order of the query."""
+    if len(rows) <= _MOST:
+        return rows
+    numbers = sorted(range(len(rows)), key=lambda n: (not _lacks(rows[n]), -rows[n].missing))
+    return [rows[number] for number in sorted(numbers[:_MOST])]
+
+
+def _lacks(row: Covered) -> bool:
+    return row.percent != 100
 
 
 def write_coverage_csv(found: Mapping[str, Sequence[Covered]], out: TextIO) -> None:

@@ -323,7 +323,7 @@ def _cells(event: EventRecord) -> Iterator[object]:
 
 def _wait(wait: Waiting) -> dict[str, Any]:
     times = {name: _time(getattr(wait, name)) for name in ("since", "again", "until")}
-    return {"kind": wait.kind, "item": wait.item, **times}
+    return {"kind": wait.kind, "item": wait.item, **times, "tries": wait.tries}
 
 
 def _outcomes(found: Mapping[Outcome, int]) -> dict[str, int]:

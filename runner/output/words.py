@@ -72,7 +72,8 @@ def made_good(view: RunView) -> str | None:
 
 
 def waiting(wait: Waiting, now: float) -> str:
-    """What a stage waits for: the event, and for how long; the next try, and how many more."""
+    """What a stage waits for: the event, and for how long; or the next try, and how long it tries
+    on."""
     text = wait.reason
     if wait.kind == "room":
         text += f", the oldest for {_span(now - wait.since)}" if wait.since is not None else ""
@@ -84,6 +85,7 @@ def waiting(wait: Waiting, now: float) -> str:
         text += f", times out in {_span(wait.until - now)}" if wait.until is not None else ""
     elif wait.again is not None:
         text += f": trying again in {_span(wait.again - now)}"
+        text += f" (try {wait.tries:,})" if wait.tries is not None else ""
         text += f", for {_span(wait.until - now)} more" if wait.until is not None else ""
     return text
 

@@ -1,7 +1,9 @@
-"""The state's and the user's database are away in mid-run: nothing is lost, and the run goes on."""
+"""The server, the state and the user's database are away in mid-run: nothing is lost, the run goes
+on, and what it waits for is shown."""
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import threading
@@ -15,15 +17,16 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 
 from tests.cli.conftest import Jobs, Start, until
+from tests.depth import depth
 from tests.support import repos, write_plan
 from tests.types import Backfill
 
-AWAY = 1.5  # seconds
+AWAY = depth(3, 60)  # seconds
 BATCHES = "operations: [sync]\nbatch_size: 1\ndelay: 300ms\n"
 
 
 class Proxy:
-    """In front of a PostgreSQL: what goes through it breaks, and is refused, while it is closed."""
+    """In front of a server: what goes through it breaks, and is refused, while it is closed."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -37,7 +40,13 @@ class Proxy:
         self.listen()
 
     @property
+    def address(self) -> str:
+        """Of a server of the web."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
     def url(self) -> str:
+        """Of a PostgreSQL."""
         options = "&".join(part for part in self.query.split("&") if not part.startswith("host="))
         user = f"{self.user}:{quote(self.password)}" if self.password else self.user
         return f"postgresql://{user}@127.0.0.1:{self.port}/postgres?sslmode=disable&{options}"
@@ -98,8 +107,40 @@ def proxy(new_schema: Callable[[str], str]) -> Iterator[Proxy]:
 
 
 def _ended(process: Any) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=60 + AWAY)
     return process.wait(), out, err
+
+
+def test_a_server_that_is_away_in_mid_run_is_waited_for_and_shown_on_every_surface(
+    tmp_path: Path, start: Start, url: str, jobs: Jobs, backfill: Backfill
+) -> None:
+    proxy, state = Proxy(url), f"sqlite:///{tmp_path / 'state.db'}"
+    plan = write_plan(tmp_path, repos(12) + BATCHES)
+    process = start("run", plan, "--target", proxy.address, "--state", state)
+    jobs.wait_for(3)
+    began = time.monotonic()
+    proxy.close()
+    until(lambda: "(try 3)" in backfill("status", "--state", state).out)
+    text = backfill("status", "--state", state).out
+    assert re.search(r"does not answer .*: trying again in \d+s \(try \d+\), for \d+m", text)
+    assert "time left" not in text
+    found = json.loads(backfill("status", "--format", "json", "--state", state).out)
+    (stage,) = found["stages"]
+    assert (stage["wait"]["kind"], stage["wait"]["tries"] >= 3) == ("away", True)
+    assert f"(try {stage['wait']['tries']})" in stage["waiting"]
+    page = tmp_path / "page.html"
+    assert backfill("report", "--html", page, "--state", state).status == 0
+    assert re.search(r"trying again in \S+ \(try \d+\)", page.read_text())
+    time.sleep(max(0.0, AWAY - (time.monotonic() - began)))
+    proxy.listen()
+    status, _, err = _ended(process)
+    proxy.close()
+    assert status == 0, err
+    assert re.search(r"; trying again in [\d.]+s \(try 2, for ", err)
+    assert sorted(jobs.items) == sorted(f"o/r{n}" for n in range(12)), "each once"
+    shown = backfill("status", "--state", state).out
+    assert "12/12 sent, 12 completed" in shown
+    assert "try " not in shown
 
 
 def test_a_state_that_is_away_in_mid_run_is_waited_for(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.execution.judge import judge
 from runner.model import BoundQuestion, Check, Covered, Expect, Query, Table
+from runner.output.coverage import figures_json, write_coverage_text
 
 
 @given(st.integers(1, 10**12), st.integers(0, 2 * 10**12))
@@ -38,3 +41,19 @@ def test_a_figure_is_shown_as_it_is_compared(
 ) -> None:
     check = Check("c", BoundQuestion(Query("q"), {}), Expect("n", **bound), "end")  # type: ignore[arg-type]
     assert str(judge(check, Table(("n",), ((value,),)), None, None).message).startswith(words)
+
+
+def test_of_many_items_those_that_lack_most_are_shown_and_the_others_counted() -> None:
+    rows = [Covered("x", f"o/r{n}", 10, 10 if n % 30 else 3) for n in range(3_000)]
+    out = io.StringIO()
+    write_coverage_text({"x": rows}, out, color=False, width=100)
+    text = out.getvalue()
+    assert len(text.splitlines()) < 60
+    assert text.index("o/r0 ") < text.index("o/r30 ") < text.index("o/r1470 "), "in their order"
+    assert "o/r1500 " not in text
+    assert "... and 2,950 more, 50 of them not whole (--format json)" in text
+    assert "30,000" in text, "the total is that of all"
+    out = io.StringIO()
+    write_coverage_text({"x": rows[:50]}, out, color=False, width=100)
+    assert "more" not in out.getvalue()
+    assert len(figures_json({"x": rows})["x"]["items"]) == 3_000  # type: ignore[index]

@@ -98,11 +98,11 @@ def test_where_nothing_changes_a_line_every_thirty_seconds_says_that_it_goes_on(
 def test_a_server_that_is_away_is_the_reason_of_the_wait_with_the_next_try() -> None:
     out, clock = io.StringIO(), Clock()
     lines = PlainLines(out, clock=clock, wall=clock)
-    away = Waiting("the server does not answer", "away", again=8.0, until=540.0)
+    away = Waiting("the server does not answer", "away", again=8.0, until=540.0, tries=3)
     lines.progress(replace(BEGUN, sent=10, left=None, waiting=away))
     assert out.getvalue() == (
         "1. sync: 10/3,000 sent, 10 running; "
-        "waiting: the server does not answer: trying again in 8s, for 9m more\n"
+        "waiting: the server does not answer: trying again in 8s (try 3), for 9m more\n"
     )
 
 

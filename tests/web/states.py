@@ -180,7 +180,7 @@ def away(player: Player) -> None:
     run.pass_time(60, 1, None)
     again = Waiting(
         f"{ADDRESS} does not answer (ConnectError)", "away",
-        again=time.time() + 8, until=time.time() + 400,
+        again=time.time() + 8, until=time.time() + 400, tries=7,
     )  # fmt: skip
     run.journal.waiting(1, again)
     player.now = time.time()

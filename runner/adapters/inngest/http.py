@@ -53,7 +53,7 @@ class Retry:
             if wait is not None and not self.stopped():
                 left = min(self.patience.seconds, inf if most is None else most) - spent
                 self._say(what, fault, tries + 1, wait, left)
-                self._tell(fault, wait, left)
+                self._tell(fault, tries + 1, wait, left)
                 waited += wait
                 await self.sleep(wait)
             if wait is None or self.stopped():
@@ -79,10 +79,11 @@ class Retry:
         except TargetDown as error:
             raise down[-1] if down else error from None
 
-    def _tell(self, fault: Unanswered, wait: float, left: float) -> None:
+    def _tell(self, fault: Unanswered, tries: int, wait: float, left: float) -> None:
         now, self._is_away = time.time(), True
         reason = str(fault) if fault.answered else f"the server does not answer ({fault})"
-        self.away(Waiting(reason, "away", again=now + wait, until=now + max(wait, left)))
+        until = now + max(wait, left)
+        self.away(Waiting(reason, "away", again=now + wait, until=until, tries=tries))
 
     def _is_back(self) -> None:
         if self._is_away:

@@ -149,7 +149,7 @@ def _stages(
     begun = {row.stage: row for row in connection.rows(query, run=record.id)}
     known = by_stage(connection, record.id)
     ended = _ended(connection, record.id, driven)
-    query = """SELECT stage, reason, kind, item, since, again, until FROM waits
+    query = """SELECT stage, reason, kind, item, since, again, until, tries FROM waits
     WHERE run_id = :run AND ended IS NULL ORDER BY number"""
     waits = {row.stage: Waiting(*row[1:]) for row in connection.rows(query, run=record.id)}
     return tuple(

@@ -14,7 +14,8 @@ from runner.model import FAILURES, CheckResult, ExecutionPlan, Json, Round, RunS
 
 _KEEP_EVERY = 1.0  # seconds
 # One wait, however often what is said of it changes.
-GOES_ON = """UPDATE waits SET item = :item, since = :since, again = :again, until = :until
+GOES_ON = """UPDATE waits SET item = :item, since = :since, again = :again, until = :until,
+tries = :tries
 WHERE run_id = :run AND stage = :stage AND ended IS NULL AND kind = :kind AND reason = :reason"""
 END_WAITS = "UPDATE waits SET ended = :now WHERE run_id = :run AND ended IS NULL"
 
@@ -129,8 +130,9 @@ class JournalWriter(JournalReader):
             if wait:
                 connection.change(
                     """INSERT INTO waits
-                    (run_id, stage, reason, kind, item, since, again, until, began)
-                    VALUES (:run, :stage, :reason, :kind, :item, :since, :again, :until, :now)""",
+                    (run_id, stage, reason, kind, item, since, again, until, tries, began)
+                    VALUES (:run, :stage, :reason, :kind, :item, :since, :again, :until, :tries,
+                    :now)""",
                     run=self.run_id,
                     stage=stage,
                     **wait._asdict(),
