@@ -23,9 +23,9 @@ from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
 
-from runner.agents.forms import of_others, refuse_unfit, result
+from runner.agents.forms import of_others, result
 from runner.agents.talk import Talk
-from runner.agents.tools import TOOLS, Answer, Tool
+from runner.agents.tools import TOOLS, Answer, Tool, called
 from runner.app.session import Session
 from runner.errors import BackfillError, InvalidPlan, PreflightRefused, UsageError
 from runner.output.problems import findings_text, format_problems
@@ -195,8 +195,7 @@ async def _called(
 def _answer(session: Session, talk: Talk, tool: Tool, given: dict[str, Any]) -> Answer:
     try:
         with session:
-            refuse_unfit(tool.takes, given)
-            return tool.work(session, given)
+            return called(tool, session, given)
     except BackfillError as error:
         return Answer(summary_json(talk.summary) if talk.summary else None, error=error)
     except OSError as error:

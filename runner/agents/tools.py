@@ -14,7 +14,7 @@ from typing import Any
 
 from runner.adapters.journal import DEFAULT_STATE
 from runner.agents.approval import approved_run, refuse_unapproved
-from runner.agents.forms import Schema, arguments, flag, number, text, texts
+from runner.agents.forms import Schema, arguments, flag, number, refuse_unfit, text, texts
 from runner.agents.places import inside, known_target, to_write
 from runner.app.policy import refuse_broken
 from runner.app.preflight import how_to_approve
@@ -67,8 +67,14 @@ _ENV = {"env": text("The environment of the project file to work in.")}
 _READING = {
     "vars": {"type": "object", "description": "Template variables; they go over the plan's."},
     "strict": flag("Warnings count as errors."),
+    "collections": {
+        "type": "object",
+        "additionalProperties": {"type": "string"},
+        "description": "Files whose items stand in place of those of collections, by their names.",
+    },
     **_ENV,
 }
+_FACTS = {"facts": text("Plan from the answers in this file, and ask no database.")}
 _SELECTORS = {
     "only": texts("Only these operations."),
     "skip": texts("Leave these operations out."),
@@ -80,6 +86,19 @@ _SELECTORS = {
 _TARGET = {"target": text("embedded, dev or cloud; by default the environment's, or embedded.")}
 _RUN = {"run": text("The run's id, its beginning, `latest`, or `latest:PLAN-NAME`.")}
 _LATEST = {"run": {**_RUN["run"], "default": "latest"}}
+
+
+def called(tool: Tool, session: Session, given: Given) -> Answer:
+    """What the tool comes to. Raises `UsageError` for arguments that it does not take."""
+    refuse_unfit(tool.takes, given)
+    session.collections = {
+        name: inside(path) for name, path in given.get("collections", {}).items()
+    }
+    if "facts" in given:
+        from runner.app.facts import read
+
+        session.facts = read(inside(given["facts"]))
+    return tool.work(session, given)
 
 
 def _variables(given: Given) -> dict[str, Json]:
@@ -298,7 +317,8 @@ def _runs(session: Session, given: Given) -> Answer:
 
     states = _several(given, "state_is")
     try:
-        found = session.reader.runs(plan=given.get("plan"), target=given.get("target"))
+        began = time.time() - _seconds(given, "since", "0s") if "since" in given else 0.0
+        found = session.reader.runs(plan=given.get("plan"), target=given.get("target"), since=began)
     except NoState:
         if session.state != DEFAULT_STATE:
             raise
@@ -356,10 +376,11 @@ def _run(session: Session, given: Given) -> Answer:
         selectors=_selectors(given),
     )
     refuse_unapproved(prepared, saved=load_saved(path) is not None)
+    options = replace(_APPROVED, follow=not given.get("no_wait"))
     if given.get("detach"):
-        submitted = submit(session, prepared, _APPROVED)
+        submitted = submit(session, prepared, options)
         return Answer(submitted_json(submitted.run_id, submitted.event_id))
-    return Answer(summary_json(run(session, prepared, _APPROVED)))
+    return Answer(summary_json(run(session, prepared, options)))
 
 
 def _resume(session: Session, given: Given) -> Answer:
@@ -423,7 +444,7 @@ TOOLS = (
     Tool(
         "validate",
         "Check a plan file, or a folder of them: every problem with its file, line and column.",
-        arguments(("plan",), {**_PLAN, **_READING}),
+        arguments(("plan",), {**_PLAN, **_READING, **_FACTS}),
         ("validate.v1",),
         _validate,
         alone=True,
@@ -432,7 +453,7 @@ TOOLS = (
         "plan",
         "Show exactly what a run would send: stages, events, what is skipped and why, the digest. "
         "Nothing is sent. Also of a saved plan; `plan_out` saves one.",
-        arguments(("plan",), {**_PLAN, **_SUBSET, **_TARGET}),
+        arguments(("plan",), {**_PLAN, **_SUBSET, **_TARGET, **_FACTS}),
         ("execution-plan.v1",),
         _plan,
     ),
@@ -447,6 +468,7 @@ TOOLS = (
                     "A plan file, a saved plan, or git revisions, as `main` or `main..HEAD`."
                 ),
                 **_SUBSET,
+                **_FACTS,
             },
         ),
         ("diff.v1",),
@@ -506,6 +528,7 @@ TOOLS = (
                 "plan": text("Only of plans with such names; `*` is any text."),
                 "target": text("Only on this target."),
                 "state_is": texts("Only in these states.", *_STATES),
+                "since": text("Only those that were started so long ago at most, as `7d`."),
                 "limit": number("So many at most.", default=20),
             },
         ),
@@ -579,6 +602,9 @@ TOOLS = (
                 "plan": text("A saved plan; or, for the target embedded, a plan file."),
                 **_SUBSET,
                 **_TARGET,
+                "no_wait": flag(
+                    "Send without following: no job is looked at, no stage waited for."
+                ),
                 "detach": flag("Leave it to the workers, and be done."),
             },
         ),
