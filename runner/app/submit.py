@@ -41,12 +41,13 @@ def refuse_unheard(session: Session, target: Target) -> None:
         )
         return
     hearing = [one for one in found if one.hears(EVENT)]
-    if not any(not one.paused for one in hearing):
+    if all(one.paused for one in hearing):
         hint = "start one: `backfill serve`, with this state and for this server"
-        paused = f": {', '.join(one.name for one in hearing)} is paused" if hearing else ""
+        hint = f"let them go on there, or {hint}" if hearing else hint
+        paused = f"; paused: {', '.join(one.name for one in hearing)}" if hearing else ""
         message = f"no worker listens for {EVENT} on {target.name}{paused}"
         raise PreflightRefused(message, hint=hint)
-    names = ", ".join(one.name for one in hearing)
+    names = ", ".join(one.name for one in hearing if not one.paused)
     session.reporter.note(f"workers of {target.name} that listen for {EVENT}: {names}")
 
 

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 import httpx
 import pytest
+from ulid import ULID
 
 from runner.adapters.embedded.server import create_app
 from runner.adapters.worker.request import EVENT
@@ -342,6 +343,59 @@ def test_where_the_server_tells_that_no_worker_listens_nothing_is_submitted(
     assert done.status == 4
     assert f"no worker listens for {EVENT}" in done.err
     assert not state.exists()
+
+
+@pytest.mark.parametrize("paused", [set(), {"west"}, {"east", "west"}])
+def test_a_run_that_is_handed_over_says_which_workers_listen(
+    tmp_path: Path, backfill: Backfill, paused: set[str]
+) -> None:
+    """Those of this server, as it tells them; where all of them are paused, it is refused."""
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse, Response
+    from starlette.routing import Route
+
+    received: list[Any] = []
+
+    def function(name: str, event: str) -> dict[str, Any]:
+        trigger = {"type": "FUNCTION_TRIGGER_TYPE_EVENT", "value": event}
+        return {"id": name, "slug": name, "isPaused": name in paused, "triggers": [trigger]}
+
+    async def apps(_: Request) -> Response:
+        return JSONResponse({"data": [{"id": "ours"}], "page": {}})
+
+    async def functions(_: Request) -> Response:
+        data = [function("east", EVENT), function("west", EVENT), function("sync", "app/sync")]
+        return JSONResponse({"data": data, "page": {}})
+
+    async def accept(request: Request) -> Response:
+        received.extend(events := await request.json())
+        ids = [str(ULID()) for _ in events]
+        return JSONResponse({"ids": ids or [""], "status": 200})
+
+    plan = write_plan(tmp_path, repos(1) + "operations: [sync]\n")
+    routes = [
+        Route("/v2/apps", apps),
+        Route("/v2/apps/{app}/functions", functions),
+        Route("/e/{key}", accept, methods=["POST"]),
+    ]
+    with served(Starlette(routes=routes)) as url:
+        state = tmp_path / "state.db"
+        done = backfill("run", "--detach", plan, "--target", url, "--state", state)
+    if paused == {"east", "west"}:
+        assert done.status == 4
+        assert f"no worker listens for {EVENT} on {url}; paused: ours-east, ours-west" in done.err
+        assert (received, state.exists()) == ([], False)
+        return
+    assert done.status == 0, done.err
+    assert f"workers of {url} that listen for {EVENT}: " in done.err
+    (told,) = [line for line in done.err.splitlines() if "that listen for" in line]
+    assert [name in told for name in ("east", "west", "sync")] == [
+        True,
+        "west" not in paused,
+        False,
+    ]
+    assert [event["name"] for event in received] == [EVENT]
 
 
 def test_where_the_server_is_away_nothing_is_written_down(
