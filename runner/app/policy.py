@@ -13,6 +13,7 @@ from runner.model import ExecutionPlan, Json, Problem
 from runner.spec.files import PROJECT
 
 if TYPE_CHECKING:
+    from runner.adapters.git_files import Side
     from runner.spec.project import Project, Rule
 
 
@@ -77,9 +78,7 @@ def _own(plan: ExecutionPlan) -> list[Rule]:
 def _project_then(session: Session, plan: str, revision: str) -> Project | None:
     """The nearest project file as it was in a revision."""
     from runner.adapters.git import repository_here
-    from runner.adapters.git_files import Commit, objects_of, trail
-    from runner.spec.files import MAX_YAML
-    from runner.spec.project import project_of
+    from runner.adapters.git_files import Commit, objects_of
 
     repository = repository_here(session.environ)
     try:
@@ -88,13 +87,21 @@ def _project_then(session: Session, plan: str, revision: str) -> Project | None:
         return None
     commit = repository.commit_of(revision)
     with objects_of(repository) as objects:
-        side = Commit(objects, commit, repository.top)
-        for place in (folder, *folder.parents):
-            names = tuple(name for name in (*place.parts, PROJECT) if name not in ("", "."))
-            steps = trail(side, names)
-            raw = side.read(steps[-1][0], MAX_YAML) if steps and steps[-1][1] else None
-            if raw is not None:
-                return project_of(f"{revision}:{'/'.join(names)}", raw)
+        return project_in(Commit(objects, commit, repository.top), folder.parts, revision)
+
+
+def project_in(side: Side, folder: Sequence[str], revision: str) -> Project | None:
+    """The nearest project file at or above a folder, as it is in a commit."""
+    from runner.adapters.git_files import trail
+    from runner.spec.files import MAX_YAML
+    from runner.spec.project import project_of
+
+    for end in range(len(folder), -1, -1):
+        names = tuple(name for name in (*folder[:end], PROJECT) if name not in ("", "."))
+        steps = trail(side, names)
+        raw = side.read(steps[-1][0], MAX_YAML) if steps and steps[-1][1] else None
+        if raw is not None:
+            return project_of(f"{revision}:{'/'.join(names)}", raw)
     return None
 
 

@@ -13,6 +13,7 @@ from runner.adapters.git import Repository, place_of, repository_here
 from runner.adapters.git_files import Disk, Names, Side, gone, objects_of, snapshot, trail
 from runner.adapters.inngest.target import Target
 from runner.app.plan_files import SUFFIXES, PlanFile, has_changed, paths_of, places_named, plan_file
+from runner.app.policy import project_in
 from runner.app.prepare import build
 from runner.app.session import Session
 from runner.errors import InvalidPlan, UsageError
@@ -38,7 +39,8 @@ def review_plans(
     repository = repository_here(session.environ)
     parted = (repository.parted(revisions), None) if of_branch else None
     commits = parted or _commits(repository, revisions)
-    return _reviews(session, repository, commits, paths, variables, strict=strict)
+    base = revisions.partition("..")[0] or "HEAD"
+    return _reviews(session, repository, commits, paths, variables, strict=strict, base=base)
 
 
 def difference(
@@ -173,8 +175,10 @@ def _reviews(
     variables: Mapping[str, Json],
     *,
     strict: bool,
+    base: str,
 ) -> list[Review]:
-    """Every plan of the files and folders that is another from one commit to the other."""
+    """Every plan of the files and folders that is another from one commit to the other, judged by
+    the rules of the first, which is called `base`."""
     named = [(path, repository.below(path).parts) for path in paths]
     for _, place in named:
         trail(Disk(repository), place)  # a folder that is another repository is refused
@@ -189,7 +193,7 @@ def _reviews(
         }
         lost = [plan for plan in _plans(old, places) if not _is_there(new, plan)]
         was = _renamed(old, new, [plan for plan in plans if not _is_there(old, plan)])
-        compared = _Compared(session, repository.top, old, new, variables, strict)
+        compared = _Compared(session, repository.top, old, new, variables, strict, base)
         found = [compared.review(plan, file, was.get(plan, plan)) for plan, file in plans.items()]
         found += [compared.removed(plan) for plan in lost if plan not in was.values()]
         return [one for one in found if one]
@@ -254,6 +258,7 @@ class _Compared:
     new: Side
     variables: Mapping[str, Json]
     strict: bool
+    base: str
 
     def review(self, plan: Names, file: PlanFile, was: Names) -> Review | None:
         """None for a catalog."""
@@ -299,6 +304,10 @@ class _Compared:
             file.load(self.session, {})
             return None
         _bring_all(side, plan, file)
+        if self.session.reviewed_since is None:  # else the option names whose rules hold
+            folder = str(side.root.joinpath(*plan).resolve().parent)
+            then = self.session.projects_then
+            then.setdefault(folder, project_in(self.old, plan[:-1], self.base))
         return build(self.session, file, self.variables, strict=self.strict).execution_plan
 
     def _placed(self, problems: Sequence[Problem]) -> tuple[Problem, ...]:

@@ -127,7 +127,8 @@ class Session:
         self._store: Store | None = None
         self._reader: StateReader | None = None
         self._databases: dict[object, Databases] = {}
-        self._projects: dict[Path | None, Project] = {}
+        self._projects: dict[str, Project] = {}  # by the plan
+        self._projects_read: dict[Path | None, Project] = {}
         # Ends what is driven here after the request in flight; from whatever thread.
         self.stop: Callable[[], None] = lambda: None
         self.projects_then: dict[str, Project | None] = {}  # of `reviewed_since`, by their folder
@@ -182,10 +183,17 @@ class Session:
         from runner.spec.files import find_project
         from runner.spec.project import Project, project_of
 
-        path = find_project(plan)
-        if path not in self._projects:
-            self._projects[path] = project_of(path) if path else Project()
-        return self._projects[path]
+        if plan not in self._projects:
+            path, known = find_project(plan), self._projects_read
+            if path not in known:
+                known[path] = project_of(path) if path else Project()
+            self._projects[plan] = known[path]
+        return self._projects[plan]
+
+    def forget_projects(self) -> None:
+        """Their files may be others by now."""
+        self._projects.clear()
+        self._projects_read.clear()
 
     def environment(self, plan: str, name: str | None = None) -> Environment | None:
         """The environment that the plan works in: `name`, which is that of a run that was begun

@@ -205,6 +205,7 @@ class _Syncing:
             message = f"there is no {self.options.path} in {commit[:12]} of {self.options.branch}"
             raise UsageError(message)
         _forget_modules(tree)
+        self.session.forget_projects()
         return folder
 
     def _apply(self, commit: str, folder: Path) -> Synced:

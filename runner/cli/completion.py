@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from runner.model import RunRecord
+from runner.model import Data, RunRecord
 
 _SHELLS = {
     "bash": 'eval "$(backfill completion bash)"   in ~/.bashrc',
@@ -81,17 +83,34 @@ def complete_used_operation(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Those of the plan file that stands on the line already."""
+    uses = _plan_on_the_line(context).get("operations") or ()
+    found = [use["use"] if isinstance(use, dict) else use for use in uses if use]
+    return [CompletionItem(name) for name in found if name.startswith(incomplete)]
+
+
+def complete_collection(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """The collections of the plan file that stands on the line already, as `NAME=`."""
+    written = _plan_on_the_line(context)
+    named = written.get("collections")
+    names = [*(["repos"] if "repos" in written else []), *(named or ())]
+    return [CompletionItem(f"{name}=") for name in names if f"{name}=".startswith(incomplete)]
+
+
+def _plan_on_the_line(context: click.Context) -> Data:
     from runner.errors import BackfillError
     from runner.spec.load import open_plan
     from runner.spec.plan_document import check_plan
 
     given = context.params.get("plan") or context.params.get("plans") or context.params.get("paths")
-    path = given if isinstance(given, str) else next(iter(reversed(given or ())), None)
+    # Behind an option whose value is being completed, click leaves the arguments as they are.
+    words = [*([given] if isinstance(given, str) else given or ()), *context.args]
+    path = next((word for word in reversed(words) if Path(word).is_file()), None)
     try:
-        found = [use["use"] for _, use in check_plan(open_plan(str(path)).document).uses()]
+        return check_plan(open_plan(path).document).value if path else {}
     except BackfillError:
-        return []
-    return [CompletionItem(name) for name in found if name.startswith(incomplete)]
+        return {}
 
 
 def _records(context: click.Context) -> list[RunRecord]:

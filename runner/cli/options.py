@@ -12,7 +12,11 @@ from click.core import ParameterSource
 
 from runner.app.session import Session
 from runner.app.variables import refuse_secret
-from runner.cli.completion import complete_target, complete_used_operation
+from runner.cli.completion import (
+    complete_collection,
+    complete_target,
+    complete_used_operation,
+)
 from runner.cli.printing import DEFAULT_EVENTS, Terminal, asker
 from runner.errors import InvalidPlan, UsageError
 from runner.model import Json, Selectors
@@ -148,6 +152,7 @@ collection_option = click.option(
     multiple=True,
     metavar="NAME=FILE",
     callback=_read_collections,
+    shell_complete=complete_collection,
     help="Items of this file in place of those of a collection of the plan, or of its `repos`; "
     "`-`: stdin, CSV with a header line or JSON Lines.",
 )

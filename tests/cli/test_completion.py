@@ -44,6 +44,15 @@ def test_runs_operations_and_plans_are_completed_from_the_state(
     assert complete(backfill, "backfill runs --plan t") == ["test"]
 
 
+def test_the_collections_of_the_plan_are_completed(backfill: Backfill, tmp_path: Path) -> None:
+    body = "repos: [o/a]\ncollections: {users: [u1], rows: [r1]}\noperations: [sync]\n"
+    plan = write_plan(tmp_path, body)
+    every = ["repos=", "users=", "rows="]
+    assert complete(backfill, f"backfill plan {plan} --collection ") == every
+    assert complete(backfill, f"backfill run {plan} --collection us") == ["users="]
+    assert complete(backfill, f"backfill plan {plan} --only ") == ["sync"]
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_each_shell_gets_its_script(backfill: Backfill, shell: str) -> None:
     done = backfill("completion", shell)

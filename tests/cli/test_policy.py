@@ -120,6 +120,24 @@ def test_a_pull_request_cannot_switch_off_what_it_is_judged_by(
         assert backfill("plan", "plans").status == 0
 
 
+@pytest.mark.parametrize("revisions", ["{0}..HEAD", "{0}"])
+def test_a_diff_of_revisions_is_judged_by_the_first_ones_rules(
+    backfill: Backfill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, revisions: str
+) -> None:
+    git = Git.init(tmp_path / "repo")
+    monkeypatch.chdir(git.folder)
+    project = git.write("backfill.yaml", HEAD + SMALL)
+    file = git.write("plans/plan.yaml", PLAN.replace("o/b, o/c", "o/b"))
+    before = git.commit()
+    project.write_text(HEAD, encoding="utf-8")
+    file.write_text(PLAN, encoding="utf-8")
+    git.commit()
+    done = backfill("diff", revisions.format(before), "plans", "--format", "json")
+    (plan,) = json.loads(done.out)["plans"]
+    (verdict,) = plan["policy"]
+    assert (verdict["name"], verdict["holds"]) == ("small", False)
+
+
 def test_what_must_be_proved_elsewhere_runs_there_first(backfill: Backfill, plan: Path) -> None:
     (plan.parent / "backfill.yaml").write_text(
         HEAD
