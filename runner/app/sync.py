@@ -16,6 +16,7 @@ from typing import Any
 
 from runner.adapters.git import GitFailed
 from runner.adapters.git_mirror import Mirror
+from runner.adapters.inngest.target import Target, resolve
 from runner.adapters.journal.leases import who
 from runner.adapters.journal.store import Store
 from runner.app.apply import Applied, ApplyOptions, apply
@@ -67,6 +68,7 @@ class Synced:
     error: BackfillError | None = None
     stopped: signal.Signals | None = None
     amid: bool = False
+    target: str = ""
 
 
 class Stopped(BaseException):
@@ -88,25 +90,31 @@ def sync(
     """
     if options.every < _SHORTEST:
         raise UsageError("--every is at least 1s")
-    target = session.target(options.apply.target)
-    target_name = session.named_target(options.apply.target, HERE)
-    if not (options.apply.run.yes or target.local):
-        hint = "say --yes"
-        raise PreflightRefused(f"nobody is asked before events go to {target.name}", hint=hint)
+    named_target = options.apply.target
+    where = f"environment {session.environment_name or ''}"  # of the repository's own project file
+    if named_target:
+        target = resolve(named_target, session.environ)
+        where = target.address  # so that `dev` here and `dev` there are two
+        _refuse_unasked(options, target)
     repository = options.repository
     if Path(repository).is_dir():
         repository = str(Path(repository).resolve())
-    # By address, so that `dev` here and `dev` there are two.
-    named = "\n".join((repository, options.branch, options.path, target.address))
+    named = "\n".join((repository, options.branch, options.path, where))
     sync_id = hashlib.sha256(named.encode()).hexdigest()[:16]
     folder = Path(_FOLDER).resolve() / sync_id
     mirror = Mirror(folder, repository, options.branch, session.environ)
     record = SyncRecord(
-        sync_id, repository, options.branch, options.path, target_name, options.every,
+        sync_id, repository, options.branch, options.path, named_target or "", options.every,
         who(), time.time(),
     )  # fmt: skip
     with mirror.opened():
         return _Syncing(session, options, mirror, record, report).run(once=once)
+
+
+def _refuse_unasked(options: SyncOptions, target: Target) -> None:
+    if not (options.apply.run.yes or target.local):
+        message = f"nobody is asked before events go to {target.name}"
+        raise PreflightRefused(message, hint="say --yes")
 
 
 @dataclass
@@ -126,7 +134,11 @@ class _Syncing:
         before = {one.id: one for one in self.session.store.syncs()}.get(self.record.id)
         if before:
             self.record = replace(
-                self.record, seen=before.seen, applied=before.applied, applied_at=before.applied_at
+                self.record,
+                target=before.target,
+                seen=before.seen,
+                applied=before.applied,
+                applied_at=before.applied_at,
             )
         found = Synced()
         with self._signals():
@@ -139,7 +151,7 @@ class _Syncing:
                     time.sleep(self.record.every)
             except Stopped:
                 found = Synced(amid=self.applying)
-            found = replace(found, stopped=self.stopped)
+            found = replace(found, stopped=self.stopped, target=self.record.target)
         self._keep(ended_at=time.time())
         return found
 
@@ -166,6 +178,7 @@ class _Syncing:
                 self._keep(outcome="applied", message=None)
                 return Synced(commit)
             folder = self._folder(commit)
+            self._goes_to(folder)
         except BackfillError as error:
             refused = isinstance(error, (StalePlan, PreflightRefused, UsageError))
             self._keep(outcome="refused" if refused else "unreachable", message=_words(error))
@@ -207,6 +220,14 @@ class _Syncing:
         _forget_modules(tree)
         self.session.forget_projects()
         return folder
+
+    def _goes_to(self, folder: Path) -> None:
+        """As the project file of that commit has it. Raises `PreflightRefused`, `UsageError`."""
+        named = self.options.apply.target
+        plan = str(folder / HERE if folder.is_dir() else folder)
+        target = self.session.target(named, plan)
+        self._keep(target=self.session.named_target(named, plan))
+        _refuse_unasked(self.options, target)
 
     def _apply(self, commit: str, folder: Path) -> Synced:
         options = self.options

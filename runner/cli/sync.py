@@ -6,7 +6,7 @@ import signal
 
 import click
 
-from runner.app.session import HERE, Session
+from runner.app.session import Session
 from runner.cli.main import ERROR_STATUS, status_of
 from runner.cli.options import (
     format_option,
@@ -121,7 +121,7 @@ def sync_command(
         raise found.error
     if form == "json":
         entries = found.applied.entries if found.applied else None
-        print_json(synced_json(found.commit, entries, session.named_target(target, HERE)))
+        print_json(synced_json(found.commit, entries, found.target))
     elif once and found.commit and found.applied is None:
         click.echo(f"nothing is pending: {found.commit[:12]} is applied")
     if found.applied and found.applied.open:

@@ -70,6 +70,23 @@ def test_what_is_pushed_is_applied_once(
     assert (found["applied"], found["outcome"], found["health"]) == (commit, "applied", "ended")
 
 
+def test_an_environment_is_that_of_the_repositorys_own_project(
+    backfill: Backfill, remote: Git, url: str
+) -> None:
+    """Also where this folder has none of that name, and anew with each commit."""
+    head = "apiVersion: backfill/v1\nkind: BackfillProject\nenvironments:\n"
+    remote.write("backfill.yaml", f"{head}  there: {{target: 'https://example.com'}}\n")
+    remote.commit()
+    sync = ("sync", "--repo", str(remote.folder), "--env", "there", "--once", "--format", "json")
+    done = backfill(*sync)
+    assert done.status == 4
+    assert "nobody is asked before events go to there: https://example.com" in done.err
+    remote.write("backfill.yaml", f"{head}  there: {{target: '{url}'}}\n")
+    remote.commit()
+    done = backfill(*sync)
+    assert (done.status, json.loads(done.out)["target"]) == (0, url)
+
+
 def test_a_merge_is_applied_and_a_branch_that_is_not_merged_is_not(
     once: Once, remote: Git, jobs: Jobs
 ) -> None:
