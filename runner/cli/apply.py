@@ -26,7 +26,14 @@ from runner.cli.options import (
     target_option,
     yes_option,
 )
-from runner.cli.printing import Terminal, append_summary, print_json, say_in_comment, wants_color
+from runner.cli.printing import (
+    Terminal,
+    append_summary,
+    print_json,
+    say_in_comment,
+    wants_color,
+    width_of,
+)
 from runner.errors import BackfillError, UsageError
 from runner.execution.context import RunOptions
 from runner.spec.document import did_you_mean
@@ -190,8 +197,9 @@ def _print(
     if form == "json":
         print_json(ledger_json(shown, target))
     else:
-        color = wants_color(sys.stdout)
-        click.echo(ledger_text(shown, color=color) if shown else _nothing(len(entries)))
+        color, width = wants_color(sys.stdout), width_of(sys.stdout)
+        text = ledger_text(shown, color=color, width=width)
+        click.echo(text if shown else _nothing(len(entries)))
 
 
 def _nothing(count: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ from runner.cli.options import (
     target_option,
     timings_option,
 )
-from runner.cli.printing import print_json, wants_color
+from runner.cli.printing import print_json, wants_color, width_of
 from runner.errors import RunFailed
 from runner.model import Selectors
 
@@ -103,5 +102,4 @@ def _print(found: Checked, form: str) -> None:
         print_json(checked_json(found))
     else:
         out = sys.stdout
-        width = shutil.get_terminal_size((100, 24)).columns if out.isatty() else 120
-        write_checked_text(found, out, color=wants_color(out), width=width)
+        write_checked_text(found, out, color=wants_color(out), width=width_of(out))

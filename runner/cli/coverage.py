@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -20,7 +19,7 @@ from runner.cli.options import (
     state_option,
     timings_option,
 )
-from runner.cli.printing import print_json, wants_color
+from runner.cli.printing import print_json, wants_color, width_of
 from runner.model import Covered, Selectors
 
 
@@ -73,5 +72,4 @@ def _print(found: Mapping[str, Sequence[Covered]], form: str) -> None:
         write_coverage_csv(found, sys.stdout)
     else:
         out = sys.stdout
-        width = shutil.get_terminal_size((100, 24)).columns if out.isatty() else 120
-        write_coverage_text(found, out, color=wants_color(out), width=width)
+        write_coverage_text(found, out, color=wants_color(out), width=width_of(out))

@@ -10,12 +10,11 @@ import click
 from runner.app.session import Session
 from runner.cli.completion import complete_operation, complete_run
 from runner.cli.options import format_option, pass_session, state_option
+from runner.cli.printing import wants_color, width_of
 from runner.model import FAILURES
-from runner.output.run import write_events
-from runner.output.text import clipped, visible
+from runner.output.run import write_event_list, write_events
 
 _OUTCOMES = ("unsent", "sending", "running", "completed", *sorted(FAILURES))
-_MESSAGE = 200
 
 
 @click.command(
@@ -66,8 +65,5 @@ def events_command(
     if form != "text":
         write_events(record.id, found, sys.stdout, form)
         return
-    for event in found:
-        message = clipped(event.message or "", _MESSAGE)
-        job = event.jobs[-1].url or event.jobs[-1].id if event.jobs else ""
-        parts = (f"{event.outcome:9}", event.operation, event.item, job, message)
-        sys.stdout.write("  ".join(visible(part) for part in parts if part) + "\n")
+    out = sys.stdout
+    write_event_list(found, out, color=wants_color(out), width=width_of(out))

@@ -105,6 +105,11 @@ def wants_color(stream: Any) -> bool:
     return bool(stream.isatty()) and not environment().get("NO_COLOR")
 
 
+def width_of(stream: Any) -> int | None:
+    """Of the terminal; None for a pipe or a file, which get everything whole."""
+    return shutil.get_terminal_size((120, 24)).columns if stream.isatty() else None
+
+
 @contextmanager
 def display(form: str, *, quiet: bool = False) -> Iterator[Observer]:
     """A live display where there is a terminal, plain lines where there is none; notes alone where

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 
@@ -13,7 +12,7 @@ from runner.app.queries import list_runs
 from runner.app.session import Session
 from runner.cli.completion import complete_plan_name, complete_target
 from runner.cli.options import format_option, pass_session, read_duration, state_option
-from runner.cli.printing import print_json, wants_color
+from runner.cli.printing import print_json, wants_color, width_of
 from runner.errors import NoState
 from runner.model import STATES
 from runner.output.run import runs_json, write_lines
@@ -77,7 +76,6 @@ def runs_command(
         print_json(runs_json(lines))
     elif lines:
         out = sys.stdout
-        width = shutil.get_terminal_size((120, 24)).columns if out.isatty() else 160
-        write_lines(lines, out, color=wants_color(out), width=width)
+        write_lines(lines, out, color=wants_color(out), width=width_of(out))
     else:
         click.echo("no runs", err=True)

@@ -24,7 +24,7 @@ from runner.cli.options import (
     read_duration,
     state_option,
 )
-from runner.cli.printing import print_json
+from runner.cli.printing import print_json, width_of
 from runner.errors import BackfillError, PreflightRefused, UsageError
 from runner.model import Observer
 from runner.output.documents import document
@@ -159,7 +159,7 @@ def serve_command(
 
 def _list(session: Session, paths: Sequence[str], form: str) -> None:
     from runner.app.plan_files import scheduled_plans
-    from runner.output.text import visible
+    from runner.output.table import table
     from runner.spec.recurring import due_after
 
     if not paths:
@@ -183,9 +183,14 @@ def _list(session: Session, paths: Sequence[str], form: str) -> None:
         print_json(document("ScheduleList", schedules=found))
     elif not lines:
         click.echo("no plan here has a schedule")
-    for due, name, path, schedule in lines if form == "text" else ():
-        when = f"{due:%Y-%m-%d %H:%M} {schedule.timezone}"
-        click.echo(f"{when}  {schedule.cron:15}  {visible(name)}  {visible(path)}")
+    elif form == "text":
+        rows = (
+            (f"{due:%Y-%m-%d %H:%M} {schedule.timezone}", schedule.cron, name, path)
+            for due, name, path, schedule in lines
+        )
+        headings = ("due", "schedule", "plan", "file")
+        for line in table(headings, rows, width=width_of(sys.stdout), color=False):
+            click.echo(line)
 
 
 def _default_target(session: Session, plan: str) -> str:

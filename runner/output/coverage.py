@@ -7,7 +7,8 @@ from typing import TextIO
 
 from runner.model import Covered
 from runner.output.documents import document
-from runner.output.text import csv_lines, visible
+from runner.output.table import table
+from runner.output.text import csv_lines, styled, visible
 
 _BAR = 20  # characters
 _MOST = 50  # rows that people are shown: those that lack most
@@ -15,41 +16,30 @@ _FIELDS = ("of", "item", "total", "done", "missing", "percent", "pending", "last
 
 
 def write_coverage_text(
-    found: Mapping[str, Sequence[Covered]], out: TextIO, *, color: bool, width: int
+    found: Mapping[str, Sequence[Covered]], out: TextIO, *, color: bool, width: int | None
 ) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(
-        file=out, width=width, force_terminal=color, no_color=not color, highlight=False
-    )
     compared = any(row.gained is not None for rows in found.values() for row in rows)
+    headings = ["item", ">total", ">with", ">without", ">pending", ">covered"]
+    headings += [">gained"] if compared else []
     for name, rows in found.items():
-        console.print(Text(visible(name), style="bold"))
+        out.write(f"{styled(visible(name), None, bold=True) if color else visible(name)}\n")
         if not rows:
-            console.print("   no data: the query gives no rows", style="yellow")
+            out.write("   no data: the query gives no rows\n")
             continue
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-        table.add_column("", overflow="fold")
-        for heading in ("total", "with", "without", "pending"):
-            table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("covered", no_wrap=True)
-        if compared:
-            table.add_column("gained", justify="right", no_wrap=True)
-        table.add_column("last sync", overflow="fold")
         shown = _worst(rows)
-        for row in [*shown, *([Covered.total_of(rows)] if len(rows) > 1 else [])]:
-            cells = [visible(row.item), *_counts(row), _bar(row)]
-            cells += [_gained(row)] if compared else []
-            table.add_row(*map(Text, [*cells, visible(row.last_sync or "-")[:19]]))
-        console.print(table)
+        cells = (
+            [row.item, *_counts(row), _bar(row)]
+            + ([_gained(row)] if compared else [])
+            + [(row.last_sync or "-")[:19]]
+            for row in [*shown, *([Covered.total_of(rows)] if len(rows) > 1 else [])]
+        )
+        out.writelines(
+            f"  {line}\n"
+            for line in table([*headings, "last sync"], cells, width=width, color=color)
+        )
         if cut := len(rows) - len(shown):
             lacking = sum(map(_lacks, rows)) - sum(map(_lacks, shown))
-            console.print(
-                f"   ... and {cut:,} more, {lacking:,} of them not whole (--format json)\n"
-            )
+            out.write(f"   ... and {cut:,} more, {lacking:,} of them not whole (--format json)\n")
 
 
 def _worst(rows: Sequence[Covered]) -> Sequence[Covered]:

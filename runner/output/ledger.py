@@ -12,6 +12,7 @@ from runner.output.coverage import figures_json, write_coverage_text
 from runner.output.documents import document
 from runner.output.markdown import MAX_CHARACTERS, cell, code, fitting, with_more
 from runner.output.summary import checks_text
+from runner.output.table import Cell, table
 from runner.output.text import styled, visible
 
 if TYPE_CHECKING:
@@ -22,13 +23,13 @@ _COLORS = {"pending": "cyan", "applied": "green", "changed": "yellow", "failed":
            "unfinished": "yellow", "sent": "yellow", "partial": "cyan"}  # fmt: skip
 
 
-def ledger_text(entries: Sequence[LedgerEntry], *, color: bool) -> str:
-    lines = []
-    for entry in entries:
-        word = f"{entry.state:10}"
-        word = styled(word, _COLORS[entry.state]) if color else word
-        lines.append(f"{word}  {visible(entry.name)}  {visible(entry.path)}{_run(entry)}")
-    return "\n".join(lines)
+def ledger_text(entries: Sequence[LedgerEntry], *, color: bool, width: int | None) -> str:
+    headings = ("state", "plan", "file", "run")
+    rows = (
+        (Cell(entry.state, _COLORS[entry.state]), entry.name, entry.path, _run(entry))
+        for entry in entries
+    )
+    return "\n".join(table(headings, rows, width=width, color=color))
 
 
 def _run(entry: LedgerEntry) -> str:
@@ -37,9 +38,9 @@ def _run(entry: LedgerEntry) -> str:
         return ""
     at = f"{words.moment(run.at)} UTC"
     if run.baseline:
-        return f"  baseline of {at}: {visible(run.baseline)}"
-    part = f" ({visible(run.partial)})" if run.partial else ""
-    return f"  run {run.run_id}, {at}{part}"
+        return f"baseline of {at}: {run.baseline}"
+    part = f" ({run.partial})" if run.partial else ""
+    return f"{run.run_id}, {at}{part}"
 
 
 def ledger_json(entries: Sequence[LedgerEntry], target: str) -> dict[str, object]:
@@ -97,7 +98,7 @@ _ORDER: tuple[PlanState, ...] = ("failed", "unfinished", "sent", "changed", "pen
 _NEEDS_RUN = "it compares with what was there before a run: only a run asks it"
 
 
-def write_checked_text(found: Checked, out: TextIO, *, color: bool, width: int) -> None:
+def write_checked_text(found: Checked, out: TextIO, *, color: bool, width: int | None) -> None:
     lines = checks_text(found.checks, color=color)
     if found.skipped:
         lines += [] if lines else ["checks:"]
@@ -106,7 +107,7 @@ def write_checked_text(found: Checked, out: TextIO, *, color: bool, width: int) 
     if found.coverage:
         write_coverage_text(found.coverage, out, color=color, width=width)
     if found.ledger:
-        entry = ledger_text([found.ledger], color=color)
+        entry = ledger_text([found.ledger], color=color, width=None)
         out.write(f"on {visible(found.applied or '')}: {entry}\n")
     unmet = [visible(one) for one in found.unmet]
     verdict = "does not hold: " + "; ".join(unmet) if unmet else "all hold"

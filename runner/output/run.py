@@ -32,13 +32,14 @@ from runner.output.documents import document, redacted
 from runner.output.markdown import LINE, MAX_CHARACTERS, cell, code, fitting, with_more
 from runner.output.summary import checks_text
 from runner.output.sync import syncs_json
+from runner.output.table import Cell, table
 from runner.output.text import clipped, csv_lines, json_safe, styled, visible
 from runner.planning.estimate import left
 from runner.planning.limits import resume_command
 from runner.spec.units import format_duration
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    pass
 
 
 COLORS = {
@@ -52,7 +53,7 @@ COLORS = {
     "cancelled": "yellow",
     "paused": "yellow",
 }
-_MESSAGE = 400
+_MESSAGE, _LINE = 400, 200
 _MOST_GROUPS = 10
 
 
@@ -83,35 +84,45 @@ def write_view(view: RunView, out: TextIO, *, color: bool) -> None:
     out.write("\n".join(lines) + "\n")
 
 
-def write_lines(lines: Sequence[RunLine], out: TextIO, *, color: bool, width: int) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console: Console = Console(
-        file=out, width=width, force_terminal=color, no_color=not color, highlight=False
-    )
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    table.add_column("run", no_wrap=True)
-    for heading in ("started (UTC)", "state"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("events", justify="right", no_wrap=True)
-    table.add_column("not completed", justify="right", no_wrap=True)
-    table.add_column("plan", overflow="fold")
-    table.add_column("target", overflow="fold")
-    for line in lines:
-        record, state = line.record, line.state
-        table.add_row(
-            record.id,
-            words.moment(record.started_at)[:16],
-            Text(state, style=COLORS[state]),
-            f"{line.sent:,}/{record.planned:,}",
-            f"{sum(line.outcomes.values()) - line.outcomes.get('completed', 0):,}",
-            Text(visible(record.plan) + (" (partial)" if record.partial else "")),
-            Text(visible(record.place)),
+def write_lines(lines: Sequence[RunLine], out: TextIO, *, color: bool, width: int | None) -> None:
+    headings = ("run", "state", "started (UTC)", ">events", ">not completed", "plan", "target", "")
+    rows = (
+        (
+            line.record.id,
+            Cell(line.state, COLORS[line.state]),
+            words.moment(line.record.started_at)[:16],
+            f"{line.sent:,}/{line.record.planned:,}",
+            f"{line.lost:,}",
+            line.record.plan + (" (partial)" if line.record.partial else ""),
+            line.record.place,
+            _chain(line),
         )
-    console.print(table)
+        for line in lines
+    )
+    out.writelines(f"{line}\n" for line in table(headings, rows, width=width, color=color))
+
+
+def _chain(line: RunLine) -> str:
+    parent = [f"retries {line.record.parent}"] if line.record.parent else []
+    return ", ".join([*parent, *(f"retried by {run}" for run in line.retries)])
+
+
+def write_event_list(
+    events: Iterable[EventRecord], out: TextIO, *, color: bool, width: int | None
+) -> None:
+    """Each event with its job, and what was said of it."""
+    headings = ("outcome", "operation", "item", "job", "message")
+    rows = (
+        (
+            Cell(event.outcome or "", COLORS.get(event.outcome or "")),
+            event.operation,
+            event.item,
+            (event.jobs[-1].url or event.jobs[-1].id) if event.jobs else "",
+            clipped(event.message or "", _LINE),
+        )
+        for event in events
+    )
+    out.writelines(f"{line}\n" for line in table(headings, rows, width=width, color=color))
 
 
 def write_story(view: RunView, notes: Iterable[Note], waits: Iterable[Waited], out: TextIO) -> None:
@@ -267,7 +278,11 @@ def runs_json(lines: Iterable[RunLine]) -> dict[str, object]:
 
 
 def _line(line: RunLine) -> dict[str, Any]:
-    return _record(line.record, line.holder) | {"sent": line.sent, **_outcomes(line.outcomes)}
+    return _record(line.record, line.holder) | {
+        "sent": line.sent,
+        **_outcomes(line.outcomes),
+        "retries": list(line.retries),
+    }
 
 
 def write_events(run_id: str, events: Iterable[EventRecord], out: TextIO, form: str) -> None:

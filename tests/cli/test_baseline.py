@@ -34,7 +34,7 @@ def plans(tmp_path: Path) -> Path:
 
 def test_a_baseline_counts_as_applied_and_sends_nothing(backfill: Backfill, plans: Path) -> None:
     done = backfill("apply", plans, "--baseline", "old", "--reason", "by hand in 2025")
-    assert (done.status, "applied     old" in done.out) == (0, True)
+    assert (done.status, "\napplied  old" in done.out) == (0, True)
     listed = backfill("apply", plans, "--dry-run", "--all").out
     assert "baseline of " in listed
     assert "by hand in 2025" in listed

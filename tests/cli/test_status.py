@@ -144,7 +144,9 @@ class TestAfterwards:
         rows = list(csv.DictReader(io.StringIO(failed)))
         assert [row["item"] for row in rows] == ["o/r1", "o/r3"]
         some = backfill("events", "--item", "*r[01]", "--outcome", "completed").out
-        assert some.split()[:3] == ["completed", "sync", "o/r0"]
+        head, first, *_ = some.splitlines()
+        assert head.split() == ["outcome", "operation", "item", "job", "message"]
+        assert first.split()[:3] == ["completed", "sync", "o/r0"]
         none = backfill("events", "--item", "[")
         assert (none.status, none.out, none.err) == (0, "", "no events\n")
         unknown = backfill("events", "--operation", "sing")
@@ -191,6 +193,11 @@ def test_a_retry_and_its_run_name_each_other(backfill: Backfill, tmp_path: Path)
         jobs.failing.clear()
         assert backfill("retry", first).status == 0
     retry = str(state_of(backfill)["run_id"])
+    listed = backfill("runs").out.splitlines()
+    assert listed[1].endswith(f"retries {first}")
+    assert listed[2].endswith(f"retried by {retry}")
+    again, original = json.loads(backfill("runs", "--format", "json").out)["runs"]
+    assert (again["parent"], original["retries"]) == (first, [retry])
     assert f"it retries run {first}" in backfill("status", retry).out
     assert f"retried by {retry}" in backfill("status", first).out
 
