@@ -21,10 +21,10 @@ def refuse_unapproved(prepared: Prepared, *, saved: bool) -> None:
             hint="save the plan with `plan_out`; a person reviews and approves it; then run the "
             "saved plan",
         )
-    if not approved(plan.path, plan.digest):
+    if not approved(plan.path, plan.digest, target):
         raise PreflightRefused(
             f"no person has approved {plan.name}, which would go to {target.name}",
-            hint=how_to_approve(plan.path, plan.name, plan.digest),
+            hint=_how(plan.path, plan.name, plan.digest, prepared.named),
         )
 
 
@@ -41,9 +41,13 @@ def approved_run(session: Session, run: str) -> tuple[RunRecord, bool]:
     target = session.target(record.target, record.path, record.environment)
     if target.kind == "embedded":
         return record, False
-    if not approved(first.path, first.digest):
+    if not approved(first.path, first.digest, target):
         raise PreflightRefused(
             f"no person has approved {record.plan}, which run {record.id} sends to {target.name}",
-            hint=how_to_approve(first.path, first.plan, first.digest),
+            hint=_how(first.path, first.plan, first.digest, first.target),
         )
     return record, True
+
+
+def _how(path: str, name: str, digest: str, target: str) -> str:
+    return f"{how_to_approve(path, name, digest)}; `target: {target}` in it allows it there alone"

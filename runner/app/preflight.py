@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 from runner.adapters.files import refuse_inputs
@@ -39,7 +40,7 @@ def preflight(
     """The options that a run can have. Raises `PreflightRefused` for what is bound to fail."""
     refuse_empty(plan)
     refuse_own_files(plan, options)
-    refuse_unapproved(plan)
+    refuse_unapproved(plan, target)
     options = followed(plan, target, options)
     if not options.skip_preflight:
         of_server = examine_server(session, plan, target, thorough=False)
@@ -90,14 +91,14 @@ def refuse_empty(plan: ExecutionPlan) -> None:
         raise PreflightRefused("there is nothing to send: the plan has no events", hint=hint)
 
 
-def refuse_unapproved(plan: ExecutionPlan) -> None:
+def refuse_unapproved(plan: ExecutionPlan, target: Target) -> None:
     """Raises `PreflightRefused` where the plan demands an approval and no file gives it.
 
     The digest covers everything that decides what is sent: whoever approves it approves that, and
     nothing that the plan may become later. Any file of the folder `approvals` beside the plan does
     that has the digest in it.
     """
-    if not plan.needs_approval or approved(plan.path, plan.digest):
+    if not plan.needs_approval or approved(plan.path, plan.digest, target):
         return
     message = (
         f"{plan.name} demands an approval of what it sends, and no file in "
@@ -106,10 +107,11 @@ def refuse_unapproved(plan: ExecutionPlan) -> None:
     raise PreflightRefused(message, hint=how_to_approve(plan.path, plan.name, plan.digest))
 
 
-def approved(path: str, digest: str) -> bool:
-    """Is there a file in the plan's folder of approvals that names the digest?"""
+def approved(path: str, digest: str, target: Target) -> bool:
+    """Is there a file in the plan's folder of approvals that names the digest, and this target or
+    none?"""
     folder = _approvals(path)
-    return folder.is_dir() and any(_names(file, path, digest) for file in folder.iterdir())
+    return folder.is_dir() and any(_names(file, path, digest, target) for file in folder.iterdir())
 
 
 def how_to_approve(path: str, name: str, digest: str) -> str:
@@ -121,12 +123,14 @@ def _approvals(path: str) -> Path:
     return Path(path).parent / FOLDER
 
 
-def _names(file: Path, path: str, digest: str) -> bool:
+def _names(file: Path, path: str, digest: str, target: Target) -> bool:
     try:
         raw = read_named(file.absolute(), path, limit=_LARGEST)[1]
     except FileRefused:
         return False
-    return digest in raw.decode("utf-8", "replace").split()
+    words = raw.decode("utf-8", "replace").split()
+    targets = {named for key, named in pairwise(words) if key == "target:"}
+    return digest in words and (not targets or bool(targets & target.called))
 
 
 def followed(plan: ExecutionPlan, target: Target, options: RunOptions) -> RunOptions:

@@ -308,6 +308,15 @@ def test_a_saved_plan_runs_once_a_person_has_approved_its_digest(
     assert agent("run", plan=saved).failed, "a saved plan is sent once"
 
 
+def test_an_approval_of_one_target_is_none_of_another(agent: Agent, plan: str, server: str) -> None:
+    saved = f"{plan}.saved.json"
+    digest = agent("plan_out", plan=plan, out=saved, target=server).document["digest"]
+    approve(agent, plan, f"{digest}\ntarget: cloud")
+    assert "no person has approved" in agent("run", plan=saved).said
+    approve(agent, plan, f"{digest}\ntarget: {server}")
+    assert agent("run", plan=saved).document["totals"]["accepted"] == 2
+
+
 @pytest.mark.parametrize("tool", GATED)
 def test_a_run_that_nobody_has_approved_is_left_alone(
     agent: Agent, plan: str, server: str, tool: str

@@ -158,7 +158,9 @@ def test_a_plan_that_demands_it_is_run_only_with_its_very_digest_approved(
         approvals.mkdir()
         (approvals / "test.yaml").write_text(f"digest: {digest}x\nby: somebody\n")
         assert backfill("run", saved).status == 4
-        (approvals / "test.yaml").write_text(f"digest: {digest}\nby: somebody\n")
+        (approvals / "test.yaml").write_text(f"digest: {digest}\ntarget: cloud\n")
+        assert backfill("run", saved).status == 4, "of another target"
+        (approvals / "test.yaml").write_text(f"digest: {digest}\nby: somebody\ntarget: {url}\n")
         assert backfill("run", saved).status == 0
         assert len(jobs.items) == 5
         write_plan(tmp_path, repos(6) + SYNC + approval)

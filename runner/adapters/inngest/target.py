@@ -55,6 +55,12 @@ class Target:
         return 0.5 if self.kind == "embedded" else 20.0
 
     @property
+    def called(self) -> frozenset[str]:
+        """What an approval may call it: its kind, its origin, its environment in the project."""
+        environment, _, named = self.name.partition(": ")
+        return frozenset({self.kind, self.events, *([environment] if named else [])})
+
+    @property
     def address(self) -> str:
         """Where events really go; a run is resumed only where this is the same."""
         return " ".join(filter(None, (self.events, self.api, self.environment)))
