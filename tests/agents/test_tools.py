@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -394,19 +395,51 @@ def test_a_run_can_be_held_let_go_on_and_ended_while_it_goes_on(
     assert going_on.result(60).document["status"] == "cancelled"
 
 
+@contextmanager
+def by_hand(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A server that has been greeted, and is not ended when its client leaves."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "runner", "mcp"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+    ) as process:
+        try:
+            say(process, HELLO)
+            assert process.stdout
+            assert json.loads(process.stdout.readline())["id"] == HELLO["id"]
+            say(process, {"jsonrpc": "2.0", "method": "notifications/initialized"})
+            yield process
+        finally:
+            process.kill()
+
+
+def say(process: subprocess.Popen[str], message: dict[str, Any] | str) -> None:
+    assert process.stdin
+    process.stdin.write((message if isinstance(message, str) else json.dumps(message)) + "\n")
+    process.stdin.flush()
+
+
 def test_a_client_that_leaves_stops_its_run_which_can_be_resumed(
     tmp_path: Path, server: str, jobs: Jobs, backfill: Backfill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = repos(3) + WORK.replace("sync", "{use: sync, batch_size: 1, delay: 10m}")
-    path = write_plan(tmp_path, text)
-    sent = len(jobs.items)
-    with serving(tmp_path) as agent:
-        planned = agent("plan_out", plan=path.name, out="saved.json", target=server).document
-        approve(agent, path.name, planned["digest"])
-        left = agent.start("run", plan="saved.json")
-        jobs.wait_for(sent + 1)
-    assert left.done()
     monkeypatch.chdir(tmp_path)
+    path = write_plan(tmp_path, repos(3) + WORK.replace("sync", "{use: sync, delay: 10m}"))
+    path.write_text(path.read_text("utf-8") + "batch_size: 1\n", "utf-8")
+    assert backfill("plan", path, "--target", server, "--out", "saved.json").status == 0
+    digest = json.loads(Path("saved.json").read_text("utf-8"))["digest"]
+    Path("approvals").mkdir()
+    Path("approvals/mine").write_text(f"digest: {digest}\n", "utf-8")
+    sent = len(jobs.items)
+    with by_hand(tmp_path) as process:
+        call = {"name": "run", "arguments": {"plan": "saved.json"}}
+        say(process, {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call})
+        jobs.wait_for(sent + 1)
+        assert process.stdin
+        process.stdin.close()
+        assert process.wait(60) == 0
     status = json.loads(backfill("status", "--format", "json").out)
     assert status["state"] == "incomplete"
     assert status["stages"][0]["sent"] == 1
@@ -414,52 +447,25 @@ def test_a_client_that_leaves_stops_its_run_which_can_be_resumed(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_although_stdin_goes_on(tmp_path: Path, number: signal.Signals) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "runner", "mcp"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path,
-    ) as process:
-        assert process.stdin
-        assert process.stdout
-        process.stdin.write(json.dumps(HELLO) + "\n")
-        process.stdin.flush()
-        assert process.stdout.readline()
+    with by_hand(tmp_path) as process:
         process.send_signal(number)
-        assert process.wait(30) == 128 + number
+        assert process.wait(60) == 128 + number
         assert process.stderr
         assert "Traceback" not in process.stderr.read()
 
 
 def test_stdout_has_the_protocol_alone(tmp_path: Path) -> None:
-    """Also where a handler prints, and where what comes is no protocol."""
-    lines = [
-        "no protocol",
-        json.dumps(HELLO),
-        json.dumps({"jsonrpc": "2.0", "method": "notifications/initialized"}),
-        json.dumps({"jsonrpc": "2.0", "id": 2, "method": "tools/list"}),
-    ]
-    with subprocess.Popen(
-        [sys.executable, "-m", "runner", "mcp"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        cwd=tmp_path,
-    ) as process:
+    """Also where what comes is no protocol."""
+    with by_hand(tmp_path) as process:
+        say(process, "no protocol")
+        say(process, {"jsonrpc": "2.0", "id": 2, "method": "tools/list"})
         assert process.stdin
         assert process.stdout
-        process.stdin.write("\n".join(lines) + "\n")
-        process.stdin.flush()
-        answers = [json.loads(process.stdout.readline()) for _ in range(2)]
         process.stdin.close()
-        rest = process.stdout.read()
-        assert process.wait(30) == 0
-    assert rest == ""
-    assert [answer["id"] for answer in answers] == [1, 2]
-    assert len(answers[1]["result"]["tools"]) == len(TOOLS)
+        answers = [json.loads(line) for line in process.stdout]
+        assert process.wait(60) == 0
+    (listed,) = [answer for answer in answers if answer.get("id") == 2]
+    assert len(listed["result"]["tools"]) == len(TOOLS)
 
 
 def test_without_the_extra_it_says_how_to_get_it(tmp_path: Path) -> None:
