@@ -27,10 +27,10 @@ from runner.agents.forms import of_others, result
 from runner.agents.talk import Talk
 from runner.agents.tools import TOOLS, Answer, Tool, called
 from runner.app.session import Session
-from runner.errors import BackfillError, InvalidPlan, PreflightRefused, UsageError
-from runner.output.problems import findings_text, format_problems
+from runner.errors import BackfillError, UsageError
+from runner.output.errors import error_text
 from runner.output.summary import summary_json
-from runner.output.text import json_safe, visible
+from runner.output.text import json_safe
 from runner.spec.secrets import redact, without_keys
 from runner.version import __version__
 
@@ -254,15 +254,3 @@ def _cleaned(value: Any, clean: Callable[[str], str]) -> Any:
     if isinstance(value, (list, tuple)):
         return [_cleaned(one, clean) for one in value]
     return value
-
-
-def error_text(error: BackfillError) -> str:
-    """What is wrong, all that was found, and what to do."""
-    if isinstance(error, InvalidPlan):
-        return format_problems(error.problems, color=False)
-    lines = [f"error: {visible(str(error))}"]
-    if isinstance(error, PreflightRefused) and error.findings:
-        lines.insert(0, findings_text(error.findings, color=False))
-    if error.hint:
-        lines.append(f"hint: {visible(error.hint)}")
-    return "\n".join(lines)

@@ -18,15 +18,13 @@ from runner.agents.forms import Schema, arguments, flag, number, refuse_unfit, t
 from runner.agents.places import inside, known_target, to_write
 from runner.app.policy import refuse_broken
 from runner.app.preflight import how_to_approve
-from runner.app.prepare import warned
+from runner.app.preview import Preview, preview
 from runner.app.session import HERE, Session
 from runner.errors import BackfillError, InvalidPlan, NoState, PreflightRefused, UsageError
 from runner.execution.context import RunOptions
 from runner.model import (
     FAILURES,
     OUTCOMES,
-    BackfillPlan,
-    ExecutionPlan,
     Json,
     Outcome,
     RunLine,
@@ -155,75 +153,52 @@ def _validate(session: Session, given: Given) -> Answer:
     return Answer(validation_json(problems))
 
 
-def _preview(plan: ExecutionPlan, target: Any, said: str = "") -> Answer:
+def _preview(found: Preview, said: str = "") -> Answer:
     from runner.output.preview import write_json
 
     out = io.StringIO()
-    write_json(warned(plan, target), out, target=target.name)
+    write_json(found.plan, out, target=found.target.name)
     error = None
     try:
-        refuse_broken(plan)
+        refuse_broken(found.plan)
     except PreflightRefused as refused:
         error = refused
     return Answer(json.loads(out.getvalue()), said, error)
 
 
-def _plan(session: Session, given: Given) -> Answer:
-    from runner.app.prepare import build
-    from runner.app.saved import load_saved, refuse_selectors
-
-    path, selectors = inside(given["plan"]), _selectors(given)
-    if saved := load_saved(path):
-        refuse_selectors(selectors)
-        target = session.target(saved.target, saved.plan.path, saved.environment)
-        return _preview(saved.plan, target)
-    named = known_target(given.get("target"))
-    built = build(
-        session, path, _variables(given), strict=_strict(given), target=named, selectors=selectors
+def _previewed(session: Session, given: Given, writes: Mapping[str, str | None]) -> Preview:
+    return preview(
+        session,
+        inside(given["plan"]),
+        _variables(given),
+        target=known_target(given.get("target")),
+        strict=_strict(given),
+        selectors=_selectors(given),
+        writes=writes,
     )
-    return _preview(built.execution_plan, session.target(named, path))
+
+
+def _plan(session: Session, given: Given) -> Answer:
+    return _preview(_previewed(session, given, {}))
 
 
 def _plan_out(session: Session, given: Given) -> Answer:
-    from runner.adapters.files import refuse_inputs
-    from runner.app.prepare import build
     from runner.app.saved import load_saved, save
 
-    path, out, named = inside(given["plan"]), to_write(given["out"]), given.get("target")
-    named, variables = known_target(named), _variables(given)
+    out = to_write(given["out"])
     if Path(out).exists() and load_saved(out) is None:
         raise UsageError(f"{out} is there, and no saved plan", hint="name another file")
-    refuse_inputs({"out": out}, [path])
-
-    def refuse_own(loaded: BackfillPlan) -> None:
-        refuse_inputs({"out": out}, [read for read, _ in loaded.inputs])
-
-    built = build(
-        session,
-        path,
-        variables,
-        strict=_strict(given),
-        target=named,
-        selectors=_selectors(given),
-        once_loaded=refuse_own,
-    )
-    plan, environment = built.execution_plan, session.environment(path)
+    found = _previewed(session, given, {"out": out})
+    built, plan = found.built, found.plan
+    assert built  # noqa: S101 - nothing can be written of a saved plan
     refuse_broken(plan)
-    target = session.target(named, path)
-    saved = save(
-        built,
-        target,
-        session.named_target(named, path),
-        environment.name if environment else "",
-        variables,
-        out,
-        _seconds(given, "expires", "24h"),
-    )
+    seconds = _seconds(given, "expires", "24h")
+    saved = save(session, built, known_target(given.get("target")), _variables(given), out, seconds)
     until = datetime.fromtimestamp(saved.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     said = f"saved in {out}, as run {saved.run_id}, until {until}: `run` sends exactly this, once"
-    if target.kind != "embedded":
+    if found.target.kind != "embedded":
         said += f", after an approval: {how_to_approve(plan.path, plan.name, plan.digest)}"
-    return _preview(plan, target, said)
+    return _preview(found, said)
 
 
 def _diff(session: Session, given: Given) -> Answer:
@@ -407,7 +382,7 @@ def _retry(session: Session, given: Given) -> Answer:
     items, run = _several(given, "item"), given["run"]
     if given.get("dry_run"):
         prepared = plan_retry(session, run, _APPROVED, outcomes=outcomes or RETRIED, items=items)
-        return _preview(prepared.plan, prepared.target)
+        return _preview(Preview(prepared.plan, prepared.target))
     record, _ = approved_run(session, run)
     summary = retry(session, record.id, _APPROVED, outcomes=outcomes or RETRIED, items=items)
     return Answer(summary_json(summary))

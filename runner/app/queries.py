@@ -11,8 +11,7 @@ from runner.adapters.journal.store import StateReader
 from runner.app.prepare import build
 from runner.app.session import Session
 from runner.errors import PreflightRefused, RunFailed, UsageError
-from runner.execution.check import AFTER, BEFORE, coverage_key
-from runner.execution.judge import covered
+from runner.execution.judge import AFTER, BEFORE, coverage_key, covered
 from runner.model import (
     FAILURES,
     LOST,

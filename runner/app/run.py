@@ -25,7 +25,7 @@ from runner.app.preflight import (
     refuse_another_address,
     refuse_own_files,
 )
-from runner.app.prepare import PlanResolver, build, past, remember, restored, source_of
+from runner.app.prepare import PlanResolver, build, past, remember, restored, source_of, warned
 from runner.app.saved import load_saved, refuse_selectors, refuse_used, reviewed
 from runner.app.session import Session
 from runner.errors import LockHeld, PreflightRefused, StalePlan, UsageError
@@ -75,6 +75,11 @@ class Prepared:
     files: BackfillPlan | None = None
     parent: str | None = None
     origins: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> ExecutionPlan:
+        """The plan with what is unwise about it on this target."""
+        return warned(self.plan, self.target)
 
     def events(self) -> Iterator[PlannedEvent]:
         """Every event that would be sent, in sending order: its operation is that of the stage."""
@@ -170,7 +175,7 @@ def run(
     from runner.app.drive import Drive, drive_here
 
     plan, target = prepared.plan, prepared.target
-    session.reporter.planned(plan, target)
+    session.reporter.planned(warned(plan, target), target)
     refuse_broken(plan)
     options = preflight(session, plan, target, options)
     confirm(session, plan, target, options, lambda: _before_answer(session, plan, target))
@@ -199,7 +204,7 @@ def submit(
     from runner.app.submit import enqueue, refuse_unheard
 
     plan, target = prepared.plan, prepared.target
-    session.reporter.planned(plan, target)
+    session.reporter.planned(warned(plan, target), target)
     refuse_broken(plan)
     refuse_unheard(session, target)
     options = preflight(session, plan, target, options)
@@ -305,7 +310,7 @@ def retry(
     """
     with _failed_events(session, run, options, outcomes, items) as (prepared, record, lease):
         plan, target = prepared.plan, prepared.target
-        session.reporter.planned(plan, target)
+        session.reporter.planned(warned(plan, target), target)
         database = session.databases(record.path, record.environment)
         return _drive_more(
             session,
@@ -397,11 +402,11 @@ def _notes(options: RunOptions) -> tuple[str, ...]:
 def _before_answer(session: Session, plan: ExecutionPlan, target: Target) -> None:
     """How long it will take; and that a new run has new event ids: what an unfinished one has sent
     would be sent once more."""
-    from runner.planning.estimate import before, goes_by_clock
+    from runner.planning.estimate import before
 
-    known = past(session.store, plan)
-    if known or goes_by_clock(plan):
-        session.reporter.say(f"time: {before(plan, known, session.clock.time()).words}")
+    estimate = before(plan, past(session.store, plan), session.clock.time())
+    if estimate.telling:
+        session.reporter.say(f"time: {estimate.words}")
     unfinished = session.store.unfinished(plan.name, target.address)
     if unfinished and not unfinished.holder:
         run_id = unfinished.record.id

@@ -30,29 +30,31 @@ _AGAIN = "review it anew: `backfill plan PLAN --out FILE`"
 
 
 def save(
+    session: Session,
     built: Built,
-    target: Target,
-    named: str,
-    environment: str,
+    target: str | None,
     variables: dict[str, Json],
     path: str,
     seconds: float,
 ) -> SavedPlan:
-    """Write the plan down as it was reviewed; it can be run for `seconds` from now."""
+    """Write the plan down as it was reviewed; it can be run for `seconds` from now.
+
+    `target`: as it was named.
+    """
     from ulid import ULID
 
     from runner.planning.facts import to_remember
 
-    plan = built.execution_plan
+    plan, environment = built.execution_plan, session.environment(built.plan.path)
     now = time.time()
     saved = SavedPlan(
         tool=__version__,
         run_id=str(ULID()),
         created_at=now,
         expires_at=now + seconds,
-        target=named,
-        environment=environment,
-        address=target.address,
+        target=session.named_target(target, built.plan.path),
+        environment=environment.name if environment else "",
+        address=session.target(target, built.plan.path).address,
         variables=variables,
         items=to_remember(built.plan) if plan.deferred else None,
         plan=replace(

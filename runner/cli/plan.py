@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import json
 import sys
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from runner.adapters.files import refuse_inputs, write_file
-from runner.app.plan_files import PlanFile, plan_files
-from runner.app.session import HERE, Session
+from runner.app.plan_files import plan_files
+from runner.app.session import Session
 from runner.cli.main import status_of
 from runner.cli.options import (
     changed_option,
@@ -35,19 +32,18 @@ from runner.cli.options import (
 from runner.cli.printing import (
     chosen_format,
     print_error,
+    print_warnings,
     say_estimate,
     show,
     show_github,
-    wants_color,
 )
-from runner.errors import BackfillError, InvalidPlan, PreflightRefused, UsageError
-from runner.model import BackfillPlan, ExecutionPlan, Json, Problem, Selectors
-from runner.output.documents import document
+from runner.errors import InvalidPlan, UsageError
+from runner.model import Json, Selectors
 
 if TYPE_CHECKING:
-    from runner.adapters.inngest.target import Target
     from runner.app.prepare import Built
-    from runner.planning.saved import SavedPlan
+    from runner.app.preview import Preview, Previews
+    from runner.planning.estimate import Estimate
 
 MAX_SAMPLES = 200  # of a stage, on a page
 _EVENTS_TO_SEND = 2
@@ -127,10 +123,10 @@ def plan_command(
     of them.
     """
     from runner.app.policy import refuse_broken
-    from runner.app.saved import refuse_selectors
+    from runner.app.preview import expected, preview, previews
 
     form = chosen_format(form)
-    files = {"--out": out, "--html": html, "--record": record}
+    writes = {"--out": out, "--html": html, "--record": record}
     if session.facts and (out or record):
         hint = "with a database that can be asked"
         raise UsageError("--facts is for previews: no --out and no --record", hint=hint)
@@ -139,94 +135,48 @@ def plan_command(
         if html or out or form == "jsonl":
             raise UsageError("--out, --html and --format jsonl are for one plan at a time")
         refuse_many(selectors)
-        status, sends = _preview_all(
-            session,
-            plan_files(session, plans, changed_since),
-            read_variables(variables, var_files),
-            target,
-            form=form,
-            events=events,
-            strict=strict,
-        )
-    elif saved := _saved(session, plans[0], files):
-        refuse_selectors(selectors)
-        kept = session.target(saved.target, saved.plan.path, saved.environment)
-        show(saved.plan, kept, form=form, events=events)
-        status, sends = 0, True
+        files = plan_files(session, plans, changed_since)
+        overrides = read_variables(variables, var_files)
+        several = previews(session, files, overrides, target=target, strict=strict)
+        status = _show_all(several, form, events)
+        sends = any(one.plan.may_send for one in several.plans)
     else:
         overrides = read_variables(variables, var_files)
-        refuse_inputs(files, [plans[0], *var_files])
-        built = _built(
-            session, plans[0], target, overrides, files, strict=strict, selectors=selectors
+        refuse_inputs(writes, var_files)
+        found = preview(
+            session,
+            plans[0],
+            overrides,
+            target=target,
+            strict=strict,
+            selectors=selectors,
+            writes=writes,
         )
-        _preview(session, built, session.target(target, plans[0]), form, events, html)
-        refuse_broken(built.execution_plan)
-        if out:
-            _save(session, built, target, overrides, out, expires)
-        status, sends = 0, built.execution_plan.may_send
+        if html:
+            _write_page(found, expected(session, found.plan), html, events)
+        else:
+            _show(session, found, form, events)
+        status, sends = 0, found.plan.may_send
+        if found.built:
+            refuse_broken(found.plan)
+            if out:
+                _save(session, found.built, target, overrides, out, expires)
     if record and not status:
         _record(session, record)
     return _EVENTS_TO_SEND if detailed_exitcode and sends and not status else status
 
 
-def _saved(session: Session, path: str, files: Mapping[str, str | None]) -> SavedPlan | None:
-    """None where the file is no saved plan. What would have no effect is refused."""
-    from runner.app.saved import load_saved
+def _show(session: Session, found: Preview, form: str, events: int | None) -> None:
+    from runner.app.preview import expected
 
-    refuse_inputs(files, [path])
-    saved = load_saved(path)
-    if saved and (session.facts or any(files.values())):
-        options = ", ".join(name for name, file in files.items() if file) or "--facts"
-        message = f"{options} {'does' if ',' not in options else 'do'} nothing for a saved plan"
-        raise UsageError(message, hint="it is shown as it was reviewed")
-    return saved
+    show(found.plan, found.target.name, form=form, events=events)
+    if found.built and form in ("text", "github"):
+        say_estimate(expected(session, found.plan))
+    if found.built and form == "github":
+        from runner.output.preview import plan_markdown
 
-
-def _built(
-    session: Session,
-    path: str,
-    target: str | None,
-    overrides: dict[str, Json],
-    files: Mapping[str, str | None],
-    *,
-    strict: bool,
-    selectors: Selectors,
-) -> Built:
-    from runner.app.prepare import build
-
-    def refuse_own(loaded: BackfillPlan) -> None:
-        refuse_inputs(files, [read for read, _ in loaded.inputs])
-
-    built = build(
-        session,
-        path,
-        overrides,
-        strict=strict,
-        target=target,
-        selectors=selectors,
-        once_loaded=refuse_own,
-    )
-    if session.facts and not built.execution_plan.answered_at:
-        session.reporter.note("--facts has no effect: the plan asks no database")
-    return built
-
-
-def _preview(
-    session: Session, built: Built, target: Target, form: str, events: int | None, html: str | None
-) -> None:
-    from runner.app.prepare import local_past
-
-    plan = built.execution_plan
-    if html:
-        _write_page(session, built, target, html, events)
-    else:
-        show(plan, target, form=form, events=events)
-        if form in ("text", "github"):
-            say_estimate(plan, local_past(session, plan))
-    if form == "github":
-        from runner.app.prepare import warned
-
-        _show_github(warned(plan, target), target, events)
+        text = plan_markdown(found.plan, target=found.target.name, events=events)
+        show_github(found.plan.warnings, text)
 
 
 def _record(session: Session, path: str) -> None:
@@ -250,16 +200,7 @@ def _save(
     from runner.app.saved import save
     from runner.output.text import visible
 
-    plan, environment = built.plan.path, session.environment(built.plan.path)
-    saved = save(
-        built,
-        session.target(target, plan),
-        session.named_target(target, plan),
-        environment.name if environment else "",
-        overrides,
-        path,
-        expires,
-    )
+    saved = save(session, built, target, overrides, path, expires)
     until = datetime.fromtimestamp(saved.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     safe = visible(path)
     click.echo(
@@ -269,118 +210,44 @@ def _save(
     )
 
 
-def _show_github(plan: ExecutionPlan, target: Target, events: int | None) -> None:
-    from runner.output.preview import write_markdown
-
-    text = io.StringIO()
-    write_markdown(plan, text, target=target.name, events=events)
-    show_github(plan.warnings, text.getvalue())
-
-
-def _write_page(
-    session: Session, built: Built, target: Target, path: str, events: int | None
-) -> None:
-    from runner.app.prepare import local_past, warned
+def _write_page(found: Preview, estimate: Estimate, path: str, events: int | None) -> None:
     from runner.output.page import plan_page
     from runner.output.text import visible
-    from runner.planning.estimate import before
-    from runner.planning.timeline import simulate
 
-    plan = warned(built.execution_plan, target)
     page = plan_page(
-        plan,
-        target=target.name,
-        schedule=simulate(plan, [repository["repo"] for repository in built.plan.repositories]),
-        estimate=before(plan, local_past(session, plan), session.clock.time()),
+        found.plan,
+        target=found.target.name,
+        schedule=found.timeline,
+        estimate=estimate,
         events=MAX_SAMPLES if events is None else min(events, MAX_SAMPLES),
     )
     size = write_file(path, page)
     click.echo(f"wrote {visible(path)} ({size / 1024:,.0f} KiB)", err=True)
 
 
-def _preview_all(
-    session: Session,
-    files: Sequence[PlanFile],
-    overrides: dict[str, Json],
-    named: str | None,
-    *,
-    form: str,
-    events: int | None,
-    strict: bool,
-) -> tuple[int, bool]:
-    """The exit status, and whether any of them sends something.
+def _show_all(found: Previews, form: str, events: int | None) -> int:
+    """The exit status. Those that cannot be planned are told of on stderr."""
+    from runner.output.preview import previews_markdown, write_all_json
 
-    Those that cannot be planned are told of on stderr, and are no part of JSON and Markdown.
-    """
-    from runner.app.policy import refuse_broken
-    from runner.app.prepare import build, warned
-    from runner.output.preview import previews_markdown
-    from runner.output.text import visible
-
-    target = _target_of(session, named, files)
-    plans: list[ExecutionPlan] = []
-    problems: list[Problem] = []
-    broken: list[PreflightRefused] = []
-    status = 0
-    for file in files:
-        try:
-            if file.is_catalog:
-                continue
-            plan = build(session, file, overrides, strict=strict, target=named).execution_plan
-        except InvalidPlan as error:
-            problems += error.problems
-            status = max(status, status_of(error))
-        except BackfillError as error:
-            click.echo(f"error: {visible(file.path)}: {visible(str(error))}", err=True)
-            status = max(status, status_of(error))
-        else:
-            plans.append(plan)
-            try:
-                refuse_broken(plan)
-            except PreflightRefused as error:
-                broken.append(error)
-    _print_all(plans, target, form, events)
-    for refusal in broken:
-        print_error(refusal)
-        status = max(status, status_of(refusal))
+    plans = [one.plan for one in found.plans]
+    target = found.target.name
+    warnings = [warning for plan in plans for warning in plan.warnings]
+    if form == "json":
+        write_all_json(plans, sys.stdout, target=target)
+        print_warnings(warnings)
+    elif form == "markdown":
+        click.echo(previews_markdown(plans, target, events), nl=False)
+    else:
+        for index, plan in enumerate(plans):
+            if index:
+                click.echo()
+            show(plan, target, form=form, events=events)
+    problems = [p for _, e in found.errors if isinstance(e, InvalidPlan) for p in e.problems]
     if form == "github":
-        shown = [warned(plan, target) for plan in plans]
-        warnings = [warning for plan in shown for warning in plan.warnings]
-        show_github([*problems, *warnings], previews_markdown(shown, target.name, events))
+        show_github([*problems, *warnings], previews_markdown(plans, target, events))
+    for path, error in found.errors:
+        if not isinstance(error, InvalidPlan):
+            print_error(error, path)
     if problems:
-        from runner.output.problems import format_problems
-
-        click.echo(format_problems(problems, color=wants_color(sys.stderr)), err=True)
-    return status, any(plan.may_send for plan in plans)
-
-
-def _target_of(session: Session, named: str | None, files: Sequence[PlanFile]) -> Target:
-    """Where the events of all of them go."""
-    paths = [file.path for file in files if not file.is_catalog]
-    found = {session.target(named, path) for path in paths or [HERE]}
-    if len(found) > 1:
-        names = ", ".join(sorted(target.name for target in found))
-        hint = "show them one project at a time, or give --target"
-        raise UsageError(f"these plans have several targets: {names}", hint=hint)
-    return found.pop()
-
-
-def _print_all(
-    plans: Sequence[ExecutionPlan], target: Target, form: str, events: int | None
-) -> None:
-    if form == "markdown":
-        from runner.app.prepare import warned
-        from runner.output.preview import previews_markdown
-
-        shown = [warned(plan, target) for plan in plans]
-        click.echo(previews_markdown(shown, target.name, events), nl=False)
-        return
-    if form == "json":
-        head = json.dumps(document("ExecutionPlanList", plans=[]))
-        click.echo(head.removesuffix("]}"))
-    for index, plan in enumerate(plans):
-        if index:
-            click.echo("," if form == "json" else "")
-        show(plan, target, form=form, events=events)
-    if form == "json":
-        click.echo("]}")
+        print_warnings(problems)
+    return max((status_of(error) for _, error in found.errors), default=0)

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from runner.app.session import Session
     from runner.errors import BackfillError
     from runner.model import ExecutionPlan, Observer, Problem, Summary
-    from runner.planning.estimate import Past
+    from runner.planning.estimate import Estimate
 
 DEFAULT_EVENTS = 3
 # GitHub drops a step's summary that is larger, and with it all that other steps have written.
@@ -56,7 +55,7 @@ class Terminal:
     def planned(self, plan: ExecutionPlan, target: Target) -> None:
         outcome_decides()
         if self.form == "text" and self.results and not self.quiet:
-            show(plan, target, form=self.form, events=self.events)
+            show(plan, target.name, form=self.form, events=self.events)
 
     @contextmanager
     def driving(self) -> Iterator[Observer]:
@@ -126,44 +125,37 @@ def display(form: str, *, quiet: bool = False) -> Iterator[Observer]:
             yield lines
 
 
-def say_estimate(plan: ExecutionPlan, past: Mapping[str, Past]) -> None:
-    """On stderr, where earlier runs or a clock tell more than the pacing: the same plan prints the
-    same."""
-    from runner.planning.estimate import before, goes_by_clock
-
-    if past or goes_by_clock(plan):
-        click.echo(f"time: {before(plan, past, time.time()).words}", err=True)
+def say_estimate(estimate: Estimate) -> None:
+    """On stderr, where it tells more than the pacing: the same plan prints the same."""
+    if estimate.telling:
+        click.echo(f"time: {estimate.words}", err=True)
 
 
-def show(plan: ExecutionPlan, target: Target, *, form: str, events: int | None) -> None:
+def show(plan: ExecutionPlan, target: str, *, form: str, events: int | None) -> None:
     """Print the preview on stdout, and its warnings on stderr where it does not hold them."""
-    from runner.app.prepare import warned
+    from runner.output.preview import plan_markdown, write_json, write_jsonl, write_text
 
-    plan = warned(plan, target)
     out: Any = sys.stdout
-    if form == "json":
-        from runner.output.preview import write_json
-
-        write_json(plan, out, target=target.name)
-    elif form == "jsonl":
-        from runner.output.preview import write_jsonl
-
-        write_jsonl(plan, out)
-    elif form == "markdown":
-        from runner.output.preview import write_markdown
-
-        write_markdown(plan, out, target=target.name, events=events)
+    if form == "markdown":
+        click.echo(plan_markdown(plan, target=target, events=events), nl=False)
         return
+    if form == "json":
+        write_json(plan, out, target=target)
+    elif form == "jsonl":
+        write_jsonl(plan, out)
     else:
-        from runner.output.preview import write_text
-
         width = shutil.get_terminal_size((80, 24)).columns if out.isatty() else 80
         color = wants_color(out)
-        write_text(plan, out, target=target.name, events=events, color=color, width=width)
-    if plan.warnings:
-        from runner.output.problems import format_problems
+        write_text(plan, out, target=target, events=events, color=color, width=width)
+    print_warnings(plan.warnings)
 
-        click.echo(format_problems(plan.warnings, color=wants_color(sys.stderr)), err=True)
+
+def print_warnings(problems: Sequence[Problem]) -> None:
+    """On stderr, if there are any."""
+    from runner.output.problems import format_problems
+
+    if problems:
+        click.echo(format_problems(problems, color=wants_color(sys.stderr)), err=True)
 
 
 def append_summary(path: str, text: str, elsewhere: str) -> None:
@@ -210,33 +202,14 @@ def say_in_comment(kind: str, text: str, *, anew: bool = True) -> None:
     click.echo(f"commented: {where}" if where else "no comment: there is nothing to say", err=True)
 
 
-def print_error(error: BackfillError) -> None:
-    """On stderr: what is wrong, all that was found, and what to do."""
-    from runner.errors import InvalidPlan, PreflightRefused, StalePlan
+def print_error(error: BackfillError, path: str = "") -> None:
+    """On stderr; see `error_text`."""
+    from runner.errors import InvalidPlan
+    from runner.output.errors import error_text
 
-    color = wants_color(sys.stderr)
-    if isinstance(error, InvalidPlan):
-        from runner.output.problems import format_problems
-
-        if in_actions():
-            annotate(error.problems)
-        click.echo(format_problems(error.problems, color=color), err=True)
-        return
-    text = str(error)
-    if isinstance(error, PreflightRefused) and error.findings:
-        from runner.output.problems import findings_text
-
-        click.echo(findings_text(error.findings, color=color), err=True)
-    if isinstance(error, StalePlan) and error.difference:
-        from runner.output.review import lines_of
-        from runner.planning.compare import Difference
-
-        assert isinstance(error.difference, Difference)  # noqa: S101 - see the class
-        text = "; ".join([text, *lines_of(error.difference, 5)])
-    head = click.style("error:", fg="red", bold=True) if color else "error:"
-    click.echo(f"{head} {visible(text)}", err=True)
-    if error.hint:
-        click.echo(f"hint: {visible(error.hint)}", err=True)
+    if isinstance(error, InvalidPlan) and in_actions():
+        annotate(error.problems)
+    click.echo(error_text(error, color=wants_color(sys.stderr), path=path), err=True)
 
 
 # stdout and stderr may be closed, full, or read by somebody who leaves. What is lost on stderr is

@@ -80,5 +80,5 @@ def retry_command(
     from runner.cli.printing import DEFAULT_EVENTS, show
 
     prepared = plan_retry(session, run, options, outcomes=chosen, items=patterns)
-    show(prepared.plan, prepared.target, form=form, events=DEFAULT_EVENTS)
+    show(prepared.shown, prepared.target.name, form=form, events=DEFAULT_EVENTS)
     return 0

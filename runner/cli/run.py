@@ -99,7 +99,7 @@ def run_command(
         selectors=selectors,
     )
     if dry_run:
-        show(prepared.plan, prepared.target, form=form, events=events)
+        show(prepared.shown, prepared.target.name, form=form, events=events)
         refuse_broken(prepared.plan)
         return 0
     if not detach:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from runner.errors import PreflightRefused
-from runner.execution.judge import Since, Verdict, compares, judge
+from runner.execution.judge import AFTER, BEFORE, Since, Verdict, compares, coverage_key, judge
 from runner.execution.pacing import Waits
 from runner.execution.ports import Clock, Journal, Patiently
 from runner.execution.progress import Tracker
@@ -31,7 +31,6 @@ from runner.model import (
 )
 from runner.spec.questions import OF_RUNS, names_of
 
-BEFORE, AFTER = "before", "after"
 _CLOCK = "clock"  # in the journal: what it said as the run began
 _T = TypeVar("_T")
 
@@ -232,11 +231,6 @@ def _as_sent(check: Check, stages: Sequence[Stage]) -> Check:
     if question.of == "row" and question.key:
         return replace(check, question=replace(question, items=tuple(names)))
     return replace(check, question=question.only(names, question.of))
-
-
-def coverage_key(name: str, when: str) -> str:
-    """Under which name the journal has the coverage, BEFORE or AFTER a run."""
-    return f"coverage {name} {when}"
 
 
 def _before(check: Check) -> str:

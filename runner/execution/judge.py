@@ -25,6 +25,8 @@ from runner.model import (
 from runner.model.json import as_compared
 from runner.spec.units import parse_time
 
+BEFORE, AFTER = "before", "after"
+
 GRANT = "give the role a policy that shows it the rows, or BYPASSRLS"
 UNTOLD = "whether this key sees the rows cannot be told"
 
@@ -369,6 +371,11 @@ def _of(labels: Sequence[str]) -> str:
 
 
 NEEDED = ("item", "total", "done")
+
+
+def coverage_key(name: str, when: str) -> str:
+    """Under which name the journal has the coverage, BEFORE or AFTER a run."""
+    return f"coverage {name} {when}"
 
 
 def covered(measure: Measure, now: Table, before: Table | None = None) -> list[Covered]:

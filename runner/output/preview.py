@@ -6,7 +6,6 @@ details folded, within GitHub's limit.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -208,6 +207,16 @@ def write_json(plan: ExecutionPlan, out: TextIO, *, target: str) -> None:
     out.write("]," + _text(tail)[1:] + "\n")
 
 
+def write_all_json(plans: Sequence[ExecutionPlan], out: TextIO, *, target: str) -> None:
+    """Several plans as one document, each as `write_json` has it."""
+    head = _text(document("ExecutionPlanList", plans=[]))
+    out.write(head.removesuffix("]}"))
+    for index, plan in enumerate(plans):
+        out.write("," if index else "")
+        write_json(plan, out, target=target)
+    out.write("]}\n")
+
+
 def write_jsonl(plan: ExecutionPlan, out: TextIO) -> None:
     """One line an event, in sending order."""
     lines = (
@@ -300,14 +309,9 @@ _LINE_MORE = 40  # the line that counts what is left out
 _SECTION = 2_000  # a section is begun only where it may take this much
 
 
-def write_markdown(
-    plan: ExecutionPlan,
-    out: TextIO,
-    *,
-    target: str,
-    events: int | None,
-    room: int = MAX_CHARACTERS,
-) -> None:
+def plan_markdown(
+    plan: ExecutionPlan, *, target: str, events: int | None, room: int = MAX_CHARACTERS
+) -> str:
     """At most `room` characters: samples give way first, and what is left out is counted."""
     head = [
         f"### Backfill plan {code(plan.name)} → {code(target)}",
@@ -315,16 +319,14 @@ def write_markdown(
     ]
     tail = f"<sub>{plan.digest}</sub>"
     blocks = details(plan, events, room - sum(len(block) + 2 for block in (*head, tail)))
-    out.write("\n\n".join([*head, *blocks, tail]) + "\n")
+    return "\n\n".join([*head, *blocks, tail]) + "\n"
 
 
 def previews_markdown(plans: Sequence[ExecutionPlan], target: str, events: int | None) -> str:
     """Several plans in one comment; of those that do not fit, how many there are."""
 
     def part(plan: ExecutionPlan, room: int) -> str:
-        out = io.StringIO()
-        write_markdown(plan, out, target=target, events=events, room=room)
-        return out.getvalue()
+        return plan_markdown(plan, target=target, events=events, room=room)
 
     room = MAX_CHARACTERS - _LINE_MORE * 2
     parts, left_out = shared_out([partial(part, plan) for plan in plans], room, _PART)

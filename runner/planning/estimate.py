@@ -42,11 +42,14 @@ class Stretch(NamedTuple):
 
 class Estimate(NamedTuple):
     """Seconds, and in words where they come from. `ends`: when that is over (since 1970), where
-    windows make it more than a matter of seconds."""
+    windows make it more than a matter of seconds. `telling`: it goes by more than the pacing, by
+    earlier runs or by the clock.
+    """
 
     seconds: float
     basis: str
     ends: float | None = None
+    telling: bool = False
 
     @property
     def about(self) -> str:
@@ -69,9 +72,9 @@ def within(
     for part in parts or [Stretch(estimate.seconds)]:
         ends = finished(openings, ends, part.seconds, part.pause)
     if isinf(ends):
-        return Estimate(ends, f"{estimate.basis}; its windows are never open together")
+        return Estimate(ends, f"{estimate.basis}; its windows are never open together", None, True)
     hours = "; ".join(window.words for window in windows)
-    return Estimate(ends - now, f"{estimate.basis}; only within {hours}", ends)
+    return Estimate(ends - now, f"{estimate.basis}; only within {hours}", ends, True)
 
 
 def rough(seconds: float) -> str:
@@ -107,11 +110,12 @@ def before(plan: ExecutionPlan, past: Mapping[str, Past], now: float) -> Estimat
     parts += [f"its jobs as in run {', '.join(sorted(runs))}"] if runs else []
     basis = "; ".join([" and ".join(parts), *governs])
     basis = f"{basis}; how long its jobs take is not known" if unknown else basis
-    whole = Estimate(sum(part.seconds for part in parts_of), basis)
+    telling = bool(runs) or _goes_by_clock(plan)
+    whole = Estimate(sum(part.seconds for part in parts_of), basis, telling=telling)
     return within(plan.windows, whole, now, parts_of)
 
 
-def goes_by_clock(plan: ExecutionPlan) -> bool:
+def _goes_by_clock(plan: ExecutionPlan) -> bool:
     """Does how long it takes depend on when it begins?"""
     return bool(plan.windows) or any(_last_start(stage) for stage in plan.stages if stage.own)
 
@@ -148,6 +152,7 @@ def left(view: RunView) -> Estimate | None:
             return None  # what comes after it cannot be known either
     if not bases:
         return None
+    telling = bool(runs) or _goes_by_clock(plan)
     whole = Estimate(sum(part.seconds for part in parts), ", then ".join(bases))
     return within(view.plan.windows, whole, view.now, parts)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import jsonschema
 
 from runner.model import ExecutionPlan
-from runner.output.preview import write_json, write_jsonl, write_markdown, write_text
+from runner.output.preview import plan_markdown, write_json, write_jsonl, write_text
 from runner.spec.schema import schema_text
 from tests.support import make_plan, repos
 
@@ -46,9 +46,8 @@ def test_the_text_shows_when_each_scheduled_batch_starts(tmp_path: Path) -> None
 
 
 def test_markdown_names_them_too(tmp_path: Path) -> None:
-    out = io.StringIO()
-    write_markdown(make_plan(tmp_path, repos(5) + GUARDED), out, target="dev", events=3)
-    assert "- ends once 5% of its events have failed" in out.getvalue()
+    text = plan_markdown(make_plan(tmp_path, repos(5) + GUARDED), target="dev", events=3)
+    assert "- ends once 5% of its events have failed" in text
 
 
 def test_json_is_by_its_schema_and_has_them_all(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from markdown_it.token import Token
 
 from runner.model import ExecutionPlan, Problem, Skipped, Stage
 from runner.output.markdown import MAX_CHARACTERS
-from runner.output.preview import write_markdown
+from runner.output.preview import plan_markdown
 from tests.output.fakes import DANGEROUS, HOSTILE, FakeItems
 from tests.support import make_plan, repos
 
@@ -210,9 +209,7 @@ def test_a_large_plan_is_summed_up_in_the_first_sentence(tmp_path: Path) -> None
 
 
 def _markdown(plan: ExecutionPlan, *, target: str = "embedded", events: int | None = 3) -> str:
-    out = io.StringIO()
-    write_markdown(plan, out, target=target, events=events)
-    return out.getvalue()
+    return plan_markdown(plan, target=target, events=events)
 
 
 def _tokens(text: str) -> list[Token]:

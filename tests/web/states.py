@@ -12,7 +12,7 @@ from ulid import ULID
 from runner.adapters.journal.leases import Lease
 from runner.adapters.journal.store import Store
 from runner.adapters.journal.writer import JournalWriter
-from runner.execution.check import AFTER, BEFORE, coverage_key
+from runner.execution.judge import AFTER, BEFORE, coverage_key
 from runner.execution.ports import Answer, Chunk, Control, Observation
 from runner.execution.seeds import internal_ids
 from runner.model import ExecutionPlan, Job, RunStatus, SentEvent, Waiting

@@ -1,0 +1,142 @@
+"""What runs of plans would send, for those who only look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from runner.adapters.files import refuse_inputs
+from runner.adapters.inngest.target import Target
+from runner.app.policy import refuse_broken
+from runner.app.prepare import Built, build, local_past, warned
+from runner.app.saved import load_saved, refuse_selectors
+from runner.app.session import HERE, Session
+from runner.errors import BackfillError, UsageError
+from runner.model import BackfillPlan, ExecutionPlan, Json, Selectors
+
+if TYPE_CHECKING:
+    from runner.app.plan_files import PlanFile
+    from runner.planning.estimate import Estimate
+    from runner.planning.timeline import Timeline
+
+_NOTHING: Mapping[str, str | None] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """`plan`: with what is unwise about it on this target. `sent`: as a run takes it, without.
+
+    `built`: None for a saved plan, which is shown as it was reviewed.
+    """
+
+    sent: ExecutionPlan
+    target: Target
+    built: Built | None = None
+
+    @property
+    def plan(self) -> ExecutionPlan:
+        return warned(self.sent, self.target)
+
+    @property
+    def timeline(self) -> Timeline:
+        from runner.planning.timeline import simulate
+
+        repositories = self.built.plan.repositories if self.built else ()
+        return simulate(self.sent, [repository["repo"] for repository in repositories])
+
+
+@dataclass(frozen=True, slots=True)
+class Previews:
+    """Of several plans. `errors`: of those that cannot be planned, by path, and in their order."""
+
+    target: Target
+    plans: list[Preview] = field(default_factory=list)
+    errors: list[tuple[str, BackfillError]] = field(default_factory=list)
+
+
+def preview(
+    session: Session,
+    path: str,
+    variables: Mapping[str, Json],
+    *,
+    target: str | None = None,
+    strict: bool = False,
+    selectors: Selectors | None = None,
+    writes: Mapping[str, str | None] = _NOTHING,
+) -> Preview:
+    """Of a plan file, or of a saved plan. `writes`: files that will be written, by their options.
+
+    Raises `InvalidPlan`, and `UsageError` for what has no effect or would write over an input.
+    """
+    refuse_inputs(writes, [path])
+    if saved := load_saved(path):
+        refuse_selectors(selectors)
+        _refuse_for_saved([name for name, file in writes.items() if file] or _facts(session))
+        kept = session.target(saved.target, saved.plan.path, saved.environment)
+        return Preview(saved.plan, kept)
+
+    def refuse_own(loaded: BackfillPlan) -> None:
+        refuse_inputs(writes, [read for read, _ in loaded.inputs])
+
+    built = build(
+        session,
+        path,
+        variables,
+        strict=strict,
+        target=target,
+        selectors=selectors,
+        once_loaded=refuse_own,
+    )
+    plan = built.execution_plan
+    if session.facts and not plan.answered_at:
+        session.reporter.note("--facts has no effect: the plan asks no database")
+    return Preview(plan, session.target(target, path), built)
+
+
+def previews(
+    session: Session,
+    files: Sequence[PlanFile],
+    variables: Mapping[str, Json],
+    *,
+    target: str | None = None,
+    strict: bool = False,
+) -> Previews:
+    """Of each plan among the files. Raises `UsageError` where they go to several targets."""
+    plans = [file for file in files if not file.is_catalog]
+    found = Previews(_target(session, target, [file.path for file in plans]))
+    for file in plans:
+        try:
+            plan = build(session, file, variables, strict=strict, target=target).execution_plan
+            found.plans.append(Preview(plan, found.target))
+            refuse_broken(plan)
+        except BackfillError as error:
+            found.errors.append((file.path, error))
+    return found
+
+
+def expected(session: Session, plan: ExecutionPlan) -> Estimate:
+    """How long a run will take, also by what the last runs took where there is a state."""
+    from runner.planning.estimate import before
+
+    return before(plan, local_past(session, plan), session.clock.time())
+
+
+def _refuse_for_saved(options: Sequence[str]) -> None:
+    if options:
+        message = f"{', '.join(options)} {'do' if options[1:] else 'does'} nothing for a saved plan"
+        raise UsageError(message, hint="it is shown as it was reviewed")
+
+
+def _facts(session: Session) -> list[str]:
+    return ["--facts"] if session.facts else []
+
+
+def _target(session: Session, named: str | None, paths: Sequence[str]) -> Target:
+    """Where the events of all of them go."""
+    found = {session.target(named, path) for path in paths or [HERE]}
+    if len(found) > 1:
+        names = ", ".join(sorted(target.name for target in found))
+        hint = "show them one project at a time, or give --target"
+        raise UsageError(f"these plans have several targets: {names}", hint=hint)
+    return found.pop()
