@@ -17,7 +17,6 @@ from runner.model import (
     StageSpec,
     WindowGuard,
 )
-from runner.planning.event_blocks import parted
 from runner.spec.opening import finished, opening, shown
 from runner.spec.units import format_duration
 
@@ -122,6 +121,8 @@ def _goes_by_clock(plan: ExecutionPlan) -> bool:
 
 def _last_start(stage: Stage) -> float:
     """When the last job of a stage may start, where its events say so; 0 where none does."""
+    from runner.planning.event_blocks import parted
+
     times = (parted(cell).get("ts", 0) for _, cell in stage.items.raw())
     return max(times, default=0) / 1000
 
@@ -152,7 +153,6 @@ def left(view: RunView) -> Estimate | None:
             return None  # what comes after it cannot be known either
     if not bases:
         return None
-    telling = bool(runs) or _goes_by_clock(plan)
     whole = Estimate(sum(part.seconds for part in parts), ", then ".join(bases))
     return within(view.plan.windows, whole, view.now, parts)
 
