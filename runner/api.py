@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from runner.app import session as base
 from runner.app.check import Checked, check
-from runner.app.control import cancel, pause
+from runner.app.control import cancel, hold, let_go, pause, tune
 from runner.app.queries import coverage, view_of
 from runner.app.run import RETRIED, Prepared, Submitted, prepare, resume, retry, run, submit
 from runner.app.session import Silent
@@ -43,6 +43,7 @@ from runner.model import (
     RunView,
     Selectors,
     Summary,
+    TargetHold,
     Totals,
 )
 
@@ -73,6 +74,7 @@ __all__ = [
     "Summary",
     "TargetDown",
     "TargetError",
+    "TargetHold",
     "Totals",
     "UsageError",
 ]
@@ -183,6 +185,34 @@ class Session(base.Session):
     def pause(self, run: str = "latest") -> None:
         """Send nothing more of a run, whoever drives it, until it is resumed."""
         pause(self, run)
+
+    def tune(
+        self,
+        run: str = "latest",
+        *,
+        batch_size: int | None = None,
+        delay: float | None = None,
+        max_in_flight: int | None = None,
+    ) -> None:
+        """Change the pace of a run from its next batch on, whoever drives it."""
+        tune(self, run, batch_size=batch_size, delay=delay, max_in_flight=max_in_flight)
+
+    def hold(self, target: str, reason: str, seconds: float | None = None) -> None:
+        """Send nothing to a target, by whatever run of this state, for so long or until it is let
+        go (`pause --target`)."""
+        hold(self, target, reason, seconds)
+
+    def let_go(self, target: str) -> None:
+        """Runs may send to the target again (`resume --target`). Raises `UsageError` where it is
+        not held."""
+        let_go(self, target)
+
+    def holds(self) -> list[TargetHold]:
+        """The targets that are held: why, by whom, since when and until when."""
+        try:
+            return self.reader.holds()
+        except NoState:
+            return []
 
     def cancel(self, run: str, *, jobs: bool = False) -> None:
         """End a run, which cannot be resumed, and with `jobs` the jobs it started."""

@@ -281,7 +281,7 @@ def _status_of(session: Session, run: str, said: str = "") -> Answer:
 
     reader = session.reader
     view = reader.glance(reader.find(run))
-    return Answer(status_json(view, reader.syncs(), time.time()), said)
+    return Answer(status_json(view, reader.syncs(), time.time(), reader.holds()), said)
 
 
 def _runs(session: Session, given: Given) -> Answer:
@@ -298,7 +298,9 @@ def _runs(session: Session, given: Given) -> Answer:
         if session.state != DEFAULT_STATE:
             raise
         found = []  # nothing yet is an answer
-    return Answer(runs_json(islice(filter(fits, found), given.get("limit", 20))))
+    return Answer(
+        runs_json(islice(filter(fits, found), given.get("limit", 20)), session.reader.holds())
+    )
 
 
 def _events(session: Session, given: Given) -> Answer:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from runner.adapters.inngest.target import Target
+from runner.app.control import examine_holds
 from runner.app.notify import examine_hooks
 from runner.app.preflight import examine_plan, examine_server
 from runner.app.prepare import Built, build
@@ -35,7 +36,7 @@ def examine(
     findings += examine_server(session, built, target, thorough=True)
     if built:
         findings += examine_plan(session, built, thorough=True)
-    return findings + examine_hooks(session, plan or HERE)
+    return [*findings, *examine_hooks(session, plan or HERE), *examine_holds(session, target)]
 
 
 def _read(

@@ -11,7 +11,7 @@ import orjson
 
 from runner.adapters.inngest.target import Target
 from runner.adapters.journal.leases import Lease, holding
-from runner.adapters.worker.request import EVENT, event_of
+from runner.adapters.worker.request import EVENT, event_of, filter_of
 from runner.app.session import Session, blocking
 from runner.errors import BackfillError, PreflightRefused, TargetError
 from runner.execution.context import RunOptions
@@ -40,7 +40,8 @@ def refuse_unheard(session: Session, target: Target) -> None:
             "shows whether one has taken the run up"
         )
         return
-    hearing = [one for one in found if one.hears(EVENT)]
+    state = session.reader.identity if session.has_state else None  # one is not made for this
+    hearing = [one for one in found if one.hears(EVENT) and _takes(one, state)]
     if all(one.paused for one in hearing):
         hint = "start one: `backfill serve`, with this state and for this server"
         hint = f"let them go on there, or {hint}" if hearing else hint
@@ -49,6 +50,12 @@ def refuse_unheard(session: Session, target: Target) -> None:
         raise PreflightRefused(message, hint=hint)
     names = ", ".join(one.name for one in hearing if not one.paused)
     session.reporter.note(f"workers of {target.name} that listen for {EVENT}: {names}")
+
+
+def _takes(one: Function, state: str | None) -> bool:
+    """Does it take the runs of this state? One that no worker can have has none yet."""
+    filters = one.filters(EVENT)
+    return not filters or (state is not None and filter_of(state) in filters)
 
 
 def enqueue(
@@ -67,6 +74,7 @@ def enqueue(
     limits = options.limits
     cut = {"request_events": limits.events, "request_bytes": limits.bytes}
     known = {"run": run_id, "plan": plan, "address": target.address, **cut}
+    known["state"] = session.store.identity
     event = event_of({**known, **more})
     parked = session.store.park(lease, time.time(), NOBODY_YET)
     try:

@@ -110,6 +110,12 @@ class Worker:
     _stopping: bool = False
     _unknown_at: float | None = None
 
+    @property
+    def identity(self) -> str:
+        """Of its state."""
+        with Store(self.state) as store:
+            return store.identity
+
     def unknown(self) -> str | None:
         """Why another worker had better be asked: the latest request was for a run that is not in
         this state, a moment ago."""

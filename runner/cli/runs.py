@@ -15,6 +15,7 @@ from runner.cli.options import format_option, pass_session, read_duration, state
 from runner.cli.printing import print_json, wants_color, width_of
 from runner.errors import NoState
 from runner.model import STATES
+from runner.output.holds import write_holds
 from runner.output.run import runs_json, write_lines
 
 
@@ -62,20 +63,23 @@ def runs_command(
     limit: int,
     form: str,
 ) -> None:
-    """List the runs that the state store has, the latest first."""
+    """List the runs that the state store has, the latest first, and the targets that are held."""
     began = 0.0 if since is None else time.time() - since
     try:
         store = session.reader
     except NoState:
         if session.state != DEFAULT_STATE:
             raise
-        lines = []  # nothing yet is an answer
+        lines, holds = [], []  # nothing yet is an answer
     else:
+        holds = store.holds()
         lines = list_runs(store, plan=plan, target=target, states=states, since=began, limit=limit)
     if form == "json":
-        print_json(runs_json(lines))
-    elif lines:
+        print_json(runs_json(lines, holds))
+        return
+    if lines:
         out = sys.stdout
         write_lines(lines, out, color=wants_color(out), width=width_of(out))
     else:
         click.echo("no runs", err=True)
+    write_holds(holds, sys.stdout)

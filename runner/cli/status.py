@@ -15,8 +15,9 @@ from runner.cli.completion import complete_run
 from runner.cli.main import status_of
 from runner.cli.options import format_option, pass_session, state_option
 from runner.cli.printing import display, print_json, wants_color
-from runner.model import RunRecord, RunView, StageRecord, SyncRecord
+from runner.model import RunRecord, RunView, StageRecord, SyncRecord, TargetHold
 from runner.output import words
+from runner.output.holds import write_holds
 from runner.output.run import status_json, write_view
 from runner.output.sync import write_syncs
 
@@ -38,7 +39,7 @@ _EVERY = 1.0  # seconds
 @pass_session
 def status_command(session: Session, run: str, form: str, *, watch: bool) -> int:
     """Show where RUN stands: its stages, what it waits for, how long it will take, what failed;
-    and how every `backfill sync` that writes to this state is.
+    how every `backfill sync` that writes to this state is, and which targets are held.
 
     RUN is an id, the beginning of one, `latest`, or `latest:NAME`, the last run of the plan of that
     name. It may be driven by any process on any machine that writes to this state store. Without
@@ -46,24 +47,27 @@ def status_command(session: Session, run: str, form: str, *, watch: bool) -> int
     more).
     """
     store = session.reader
-    syncs = store.syncs()
-    if syncs and run == "latest" and not watch and not store.runs(limit=1):
-        _print(None, syncs, form)
+    syncs, holds = store.syncs(), store.holds()
+    if (syncs or holds) and run == "latest" and not watch and not store.runs(limit=1):
+        _print(None, syncs, holds, form)
         return 0
     record = store.find(run)
     view = _watch(store, record, form) if watch else store.glance(record)
-    _print(view, syncs, form)
+    _print(view, syncs, holds, form)
     return status_of(view.record.status) if watch else 0
 
 
-def _print(view: RunView | None, syncs: Sequence[SyncRecord], form: str) -> None:
+def _print(
+    view: RunView | None, syncs: Sequence[SyncRecord], holds: Sequence[TargetHold], form: str
+) -> None:
     now = time.time()
     if form == "json":
-        print_json(status_json(view, syncs, now))
+        print_json(status_json(view, syncs, now, holds))
         return
     if view:
         write_view(view, sys.stdout, color=wants_color(sys.stdout))
     write_syncs(syncs, now, sys.stdout, color=wants_color(sys.stdout))
+    write_holds(holds, sys.stdout)
 
 
 def _watch(store: StateReader, record: RunRecord, form: str) -> RunView:

@@ -40,6 +40,7 @@ from runner.model.execution_plan import (
     group_skipped,
 )
 from runner.model.function import Function, Rate, Rest, Singleton, Trigger, span
+from runner.model.hold import TargetHold
 from runner.model.json import (
     Data,
     Json,
@@ -266,6 +267,7 @@ __all__ = [
     "SyncOutcome",
     "SyncRecord",
     "Table",
+    "TargetHold",
     "Throttle",
     "Totals",
     "Trigger",

@@ -22,6 +22,7 @@ from runner.model import (
     RunView,
     StageRecord,
     SyncRecord,
+    TargetHold,
     Waited,
     Waiting,
     state_of,
@@ -29,6 +30,7 @@ from runner.model import (
 from runner.output import words
 from runner.output.coverage import figures_json
 from runner.output.documents import document, redacted
+from runner.output.holds import holds_json
 from runner.output.markdown import LINE, MAX_CHARACTERS, cell, code, fitting, with_more
 from runner.output.summary import checks_text
 from runner.output.sync import syncs_json
@@ -231,10 +233,15 @@ def report_json(view: RunView) -> dict[str, object]:
     return document("RunReport", **_view(view))
 
 
-def status_json(view: RunView | None, syncs: Sequence[SyncRecord], now: float) -> dict[str, object]:
-    """... and as `status` does, with every `backfill sync` of its state."""
+def status_json(
+    view: RunView | None,
+    syncs: Sequence[SyncRecord],
+    now: float,
+    holds: Sequence[TargetHold] = (),
+) -> dict[str, object]:
+    """... and as `status` does, with every `backfill sync` of its state, and what is held."""
     told = _view(view) if view else {}
-    return document("RunStatus", **told, syncs=syncs_json(syncs, now))
+    return document("RunStatus", **told, syncs=syncs_json(syncs, now), holds=holds_json(holds))
 
 
 def _view(view: RunView) -> dict[str, Any]:
@@ -273,8 +280,8 @@ def _view(view: RunView) -> dict[str, Any]:
     }
 
 
-def runs_json(lines: Iterable[RunLine]) -> dict[str, object]:
-    return document("RunList", runs=[_line(line) for line in lines])
+def runs_json(lines: Iterable[RunLine], holds: Sequence[TargetHold] = ()) -> dict[str, object]:
+    return document("RunList", runs=[_line(line) for line in lines], holds=holds_json(holds))
 
 
 def _line(line: RunLine) -> dict[str, Any]:

@@ -37,6 +37,8 @@ METHODS = ["GET", "POST", "PUT"]
 
 
 class Driver:
+    identity = "0a1b2c3d"
+
     def __init__(self) -> None:
         self.asked: list[str] = []
 

@@ -135,6 +135,7 @@ class World:
             from runner.adapters.worker.app import create_worker
         steps = self.steps(state)
         worker = create_worker(steps, steps.unknown, None, LOG)
+        self.engine.app = worker.client.app_id
         sdk: Any = worker.client
         self.stack.enter_context(closing(sdk._http_client._http_client_sync))  # it leaves it open
         url = self.stack.enter_context(served(worker.app))

@@ -79,6 +79,7 @@ class Engine:
     between: Callable[[Ran], None] = lambda _: None
     events: list[dict[str, Any]] = field(default_factory=list)
     patience: float = 0.0  # real seconds before a request that failed is made again
+    app: str = ""  # that of the workers' state
     _turn: int = 0
 
     def receive(self, event: Mapping[str, Any]) -> None:
@@ -167,7 +168,7 @@ class Engine:
         try:
             answer = client.post(
                 PATH,
-                params={"fnId": f"backfill-{ran.function}", "stepId": "step"},
+                params={"fnId": f"{self.app}-{ran.function}", "stepId": "step"},
                 content=raw,
                 headers=headers,
             )

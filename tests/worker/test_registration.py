@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from runner.adapters.worker import registration
     from runner.adapters.worker.app import create_worker
+    from runner.adapters.worker.function import create_function
 from tests.cli.conftest import Result, served, until
 from tests.support import SIGNING_KEY
 from tests.worker.test_serve import Site
@@ -37,6 +39,7 @@ class Server:
         self.urls: list[str] = []
         self.others: list[str] = []
         self.answer: Response | None = None
+        self.slug = ""
         self.app = Starlette(
             routes=[
                 Route("/fn/register", self._register, methods=["POST"]),
@@ -47,12 +50,14 @@ class Server:
     async def _register(self, request: Request) -> Response:
         if self.answer:
             return self.answer
-        self.urls += [(await request.json())["url"], *self.others[:1]]
+        body = await request.json()
+        self.slug = f"{body['appname']}-run"
+        self.urls += [body["url"], *self.others[:1]]
         del self.others[:1]
         return JSONResponse({"ok": True, "modified": True})
 
     async def _functions(self, _: Request) -> Response:
-        apps = [{"url": url, "functions": [{"slug": "backfill-run"}]} for url in self.urls[-1:]]
+        apps = [{"url": url, "functions": [{"slug": self.slug}]} for url in self.urls[-1:]]
         return JSONResponse({"data": {"apps": apps}})
 
 
@@ -131,6 +136,29 @@ def test_until_the_server_knows_it_the_process_is_not_ready_and_says_why(
     assert "the server knows this process as http://worker:8322/api/inngest" in log_of(site)
 
 
+def _driver(identity: str) -> Any:
+    return SimpleNamespace(identity=identity)
+
+
+def test_workers_of_two_states_are_two_apps_and_each_takes_its_own_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("INNGEST_SIGNING_KEY", SIGNING_KEY)
+    log, found = logging.getLogger("test.registration"), []
+    for identity in ("0a1b2c3d", "4e5f6a7b"):
+        worker = create_worker(_driver(identity), lambda: None, None, log)
+        function = create_function(worker.client, _driver(identity))
+        config = function.get_config("http://worker/api/inngest").main
+        trigger: Any = config.triggers[0]
+        found.append((worker.client.app_id, trigger.expression))
+        close = worker.client._http_client._http_client_sync
+        close.close()
+    assert found == [
+        ("backfill-0a1b2c3d", "event.data.state == '0a1b2c3d'"),
+        ("backfill-4e5f6a7b", "event.data.state == '4e5f6a7b'"),
+    ]
+
+
 def test_who_lives_gets_the_function_back_and_names_who_had_it(
     server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -142,7 +170,7 @@ def test_who_lives_gets_the_function_back_and_names_who_had_it(
     caplog.set_level(logging.INFO, log.name)
 
     async def live() -> None:
-        worker = create_worker(Any, lambda: None, "http://127.0.0.1:8322", log)  # type: ignore[arg-type]
+        worker = create_worker(_driver("0a1b2c3d"), lambda: None, "http://127.0.0.1:8322", log)
         async with worker.app.router.lifespan_context(worker.app):
             await asyncio.to_thread(until, lambda: server.urls[-1:] == [ours])
             server.others.append("http://localhost:8322/api/inngest")

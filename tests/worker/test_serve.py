@@ -19,7 +19,8 @@ import pytest
 from ulid import ULID
 
 from runner.adapters.embedded.server import create_app
-from runner.adapters.worker.request import EVENT
+from runner.adapters.journal.store import Store
+from runner.adapters.worker.request import EVENT, app_of
 from tests.cli.conftest import Result, served, until
 from tests.depth import depth
 from tests.support import EVENT_KEY, SIGNING_KEY, repos, write_plan
@@ -78,6 +79,8 @@ class Site:
         )
         until(lambda: _answers(client, "/readyz" if ready else "/healthz"))
         self.engine.clients.append(client)
+        with Store(self.state) as store:
+            self.engine.app = app_of(store.identity)
         return process
 
 

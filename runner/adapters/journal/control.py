@@ -9,7 +9,7 @@ from typing import Literal
 
 from runner.adapters.journal import leases
 from runner.adapters.journal.database import Connection
-from runner.model import SyncRecord
+from runner.model import SyncRecord, TargetHold
 
 
 def request(connection: Connection, run_id: str, wanted: Literal["pause", "cancel"]) -> None:
@@ -53,13 +53,14 @@ def hold(
 ) -> None:
     """Nothing is sent there, for so long or until it is taken back; a later hold goes over it."""
     connection.change(
-        """INSERT INTO holds (address, target, reason, until)
-        VALUES (:address, :target, :reason, {now} + :seconds)
+        """INSERT INTO holds (address, target, reason, holder, since, until)
+        VALUES (:address, :target, :reason, :holder, {now}, {now} + :seconds)
         ON CONFLICT (address) DO UPDATE SET target = excluded.target, reason = excluded.reason,
-        until = excluded.until""",
+        holder = excluded.holder, since = excluded.since, until = excluded.until""",
         address=address,
         target=target,
         reason=reason,
+        holder=leases.who(),
         seconds=seconds,
     )
 
@@ -67,6 +68,13 @@ def hold(
 def let_go(connection: Connection, address: str) -> bool:
     """Whether it was held."""
     return bool(connection.change("DELETE FROM holds WHERE address = :address", address=address))
+
+
+def holds(connection: Connection) -> list[TargetHold]:
+    """Those that are not over."""
+    query = f"""SELECT {", ".join(TargetHold._fields)} FROM holds
+    WHERE until IS NULL OR until > {{now}} ORDER BY since, target"""
+    return [TargetHold(*row) for row in connection.rows(query)]
 
 
 def syncs(connection: Connection) -> list[SyncRecord]:

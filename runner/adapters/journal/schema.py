@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
@@ -13,7 +14,10 @@ from runner.errors import TargetError
 VERSION = 1
 
 _TABLES = """
-CREATE TABLE backfill_version (version INTEGER PRIMARY KEY);
+CREATE TABLE backfill_version (
+  version INTEGER PRIMARY KEY,
+  identity TEXT NOT NULL              -- of this state: its workers are known by it
+);
 
 CREATE TABLE runs (
   id TEXT PRIMARY KEY,
@@ -196,6 +200,8 @@ CREATE TABLE holds (
   address TEXT PRIMARY KEY,           -- see Target.address
   target TEXT NOT NULL,               -- as it is shown
   reason TEXT NOT NULL,
+  holder TEXT NOT NULL,               -- by whom, for people
+  since DOUBLE PRECISION NOT NULL,
   until DOUBLE PRECISION              -- missing: until it is taken back
 );
 
@@ -233,7 +239,11 @@ def make(database: Database) -> None:
             return
         for statement in _STATEMENTS:
             connection.change(statement)
-        connection.change("INSERT INTO backfill_version VALUES (:version)", version=VERSION)
+        connection.change(
+            "INSERT INTO backfill_version VALUES (:version, :identity)",
+            version=VERSION,
+            identity=os.urandom(4).hex(),
+        )
 
 
 def expect(database: Database) -> None:

@@ -45,6 +45,7 @@ from runner.model import (
     RunView,
     SentBatch,
     SyncRecord,
+    TargetHold,
     Waited,
 )
 from runner.planning.ledger import PlanRun, inputs_digest
@@ -101,6 +102,12 @@ class StateReader:
 
     def close(self) -> None:
         self._database.close()
+
+    @property
+    def identity(self) -> str:
+        """What tells this state from every other: its workers take no run of another."""
+        with self._database.read() as connection:
+            return str(connection.value("SELECT identity FROM backfill_version"))
 
     def find(self, run: str) -> RunRecord:
         """A run by its id, a unique beginning of it, ``latest``, or ``latest:NAME``, the last one
@@ -303,6 +310,11 @@ class StateReader:
 
     def reading(self, record: RunRecord) -> JournalReader:
         return JournalReader(self._database, record.id, record.started_at, self._clock)
+
+    def holds(self) -> list[TargetHold]:
+        """The targets that are held."""
+        with self._database.read() as connection:
+            return control.holds(connection)
 
     def syncs(self) -> list[SyncRecord]:
         with self._database.read() as connection:

@@ -23,14 +23,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from runner.adapters.worker.function import (
-    APP_ID,
-    Driver,
-    Scheduled,
-    create_firing,
-    create_function,
-)
+from runner.adapters.worker.function import Driver, Scheduled, create_firing, create_function
 from runner.adapters.worker.registration import SDK, Registration
+from runner.adapters.worker.request import app_of
 from runner.adapters.worker.signature import Signatures
 from runner.spec.secrets import redact
 
@@ -62,7 +57,7 @@ def create_worker(
     SDK reads its settings and keys from the environment."""
     quiet = logging.getLogger("backfill.sdk")
     quiet.setLevel(logging.CRITICAL)  # what goes wrong in a step is logged once, by ourselves
-    client = inngest.Inngest(app_id=APP_ID, logger=quiet)
+    client = inngest.Inngest(app_id=app_of(driver.identity), logger=quiet)
     functions = [
         create_function(client, driver),
         *(create_firing(client, plan) for plan in scheduled),

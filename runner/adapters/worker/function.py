@@ -8,10 +8,9 @@ from typing import Any, Protocol
 
 import inngest
 
-from runner.adapters.worker.request import EVENT, event_of
+from runner.adapters.worker.request import EVENT, FUNCTION, event_of, filter_of
 from runner.errors import BackfillError, TargetError
 
-APP_ID, FUNCTION = "backfill", "run"
 RETRIES = 10  # of a step; the engine waits longer and longer between them
 MOST_STEPS = (
     200  # of work in one function run; the server takes 1,000 steps, and each may have a sleep
@@ -21,7 +20,11 @@ _KEY = "event.data.plan + ' -> ' + event.data.address"
 
 
 class Driver(Protocol):
-    """What drives runs, a step at a time; requests and results are small JSON objects."""
+    """What drives runs, a step at a time; requests and results are small JSON objects.
+    `identity`: that of their state."""
+
+    @property
+    def identity(self) -> str: ...
 
     def drive_step(
         self, request: Mapping[str, Any], before: Mapping[str, Any] | None, /
@@ -77,7 +80,7 @@ def create_function(client: inngest.Inngest, driver: Driver) -> inngest.Function
     @client.create_function(
         fn_id=FUNCTION,
         name="Drive a backfill run",
-        trigger=inngest.TriggerEvent(event=EVENT),
+        trigger=inngest.TriggerEvent(event=EVENT, expression=filter_of(driver.identity)),
         retries=RETRIES,
         concurrency=[inngest.Concurrency(limit=1, key=_KEY)],
     )

@@ -19,7 +19,7 @@ import inngest
 from runner.adapters.http import open_client, parsed
 from runner.adapters.inngest.answers import words
 from runner.adapters.inngest.http import request
-from runner.adapters.worker.function import APP_ID, FUNCTION
+from runner.adapters.worker.request import FUNCTION
 from runner.adapters.worker.signature import bearer
 from runner.spec.secrets import redact
 
@@ -100,7 +100,9 @@ class Registration:
             urls = [
                 words(app["url"], _URL)
                 for app in parsed(body)["data"]["apps"]
-                if any(one["slug"] == f"{APP_ID}-{FUNCTION}" for one in app["functions"])
+                if any(
+                    one["slug"] == f"{self.client.app_id}-{FUNCTION}" for one in app["functions"]
+                )
             ]
             ours = any(_place(url) == _place(self.url) for url in urls)
         except Exception:  # noqa: BLE001 - it is an extra, and not every server tells
@@ -118,7 +120,7 @@ class Registration:
         """The request that the SDK makes itself where a framework has it do so: it takes the
         address of whoever asks for that, and keeps the server's status to itself."""
         registration = {
-            "appname": APP_ID,
+            "appname": self.client.app_id,
             "deploytype": "ping",
             "framework": "starlette",
             "functions": [_config(one, self.url) for one in self.functions],

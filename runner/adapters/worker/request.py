@@ -6,6 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 EVENT = "backfill/run.requested"
+FUNCTION = "run"
+
+
+def app_of(state: str) -> str:
+    """The app of the workers of a state, by its identity: those of another have their own, with
+    their own functions and schedules."""
+    return f"backfill-{state}"
+
+
+def filter_of(state: str) -> str:
+    """By which the function of those workers takes the runs of their state alone."""
+    return f"event.data.state == '{state}'"
 
 
 def event_of(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,56 @@
+"""Workers of two states on one live server: each takes the runs of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.adapters.journal.store import Store
+from tests.cli.conftest import backfill
+from tests.contract.conftest import LIVE_URL
+from tests.contract.test_worker import CATALOG, Workers
+from tests.support import write_plan
+
+__all__ = ["backfill"]  # a fixture of the command line
+
+pytestmark = pytest.mark.skipif(
+    not LIVE_URL, reason="BACKFILL_TEST_INNGEST_URL names no Inngest server"
+)
+BODY = "repos: [o/a, o/b]\noperations: [{use: echo, wait: completed}]\n"
+PROJECTS = ("one", "two")
+
+
+@pytest.mark.usefixtures("live_url")
+def test_two_states_share_a_server(
+    tmp_path: Path, backfill: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INNGEST_DEV", LIVE_URL)
+    with ExitStack() as stack:
+        runs, identities = dict[str, str](), list[str]()
+        for name in PROJECTS:
+            folder = tmp_path / name
+            folder.mkdir()
+            monkeypatch.setenv("BACKFILL_STATE", f"sqlite:///{folder / 'state.db'}")
+            Workers(folder, stack).start()
+            plan = write_plan(folder, BODY, catalog=CATALOG)
+            done = backfill("run", "--detach", plan, "--target", "dev", "--format", "json")
+            assert done.status == 0, done.err
+            with Store(f"sqlite:///{folder / 'state.db'}") as store:
+                identities.append(store.identity)
+            assert f"backfill-{identities[-1]}-run" in done.err
+            assert not any(f"backfill-{one}-run" in done.err for one in identities[:-1])
+            runs[name] = json.loads(done.out)["run_id"]
+        for name in PROJECTS:
+            monkeypatch.setenv("BACKFILL_STATE", f"sqlite:///{tmp_path / name / 'state.db'}")
+            shown = backfill("status", runs[name], "--watch", "--format", "json")
+            assert shown.status == 0, shown.out
+            log = "".join(file.read_text() for file in (tmp_path / name).glob("serve-*.log"))
+            assert runs[name] in log or "completed" in log
+            other = next(run for there, run in runs.items() if there != name)
+            assert other not in log
+            assert "there is no run" not in log
