@@ -50,7 +50,9 @@ def sent_at(made: World) -> list[str]:
 
 
 def test_what_is_due_outside_a_window_waits_for_it_and_says_so(tmp_path: Path) -> None:
-    made = world(tmp_path, repos(6) + SLOWLY, "2026-11-25 12:00")  # a Wednesday; UTC is an hour less
+    made = world(
+        tmp_path, repos(6) + SLOWLY, "2026-11-25 12:00"
+    )  # a Wednesday; UTC is an hour less
     made.drive(600)
     reason = (
         "outside its window (22:00-06:00, mon-fri, Europe/Berlin): it opens at 2026-11-25 21:00 UTC"
