@@ -178,7 +178,7 @@ def test_a_pull_request_gets_one_comment_which_is_brought_up_to_date(
     (theirs, comment) = github.bodies()
     assert theirs.endswith("looks good to me"), "whoever writes the mark gets nothing by it"
     assert comment.startswith("<!-- backfill diff -->\n### Backfill: 1 plan added, 1 plan changed")
-    assert "- `+` sync: 1 event added: o/r2" in comment
+    assert "* `+` sync: 1 event added: o/r2" in comment
     assert "plans/new.yaml: added" in comment
     changes = [call.split()[0] for call in github.calls if not call.startswith("GET")]
     assert changes == ["POST", "PATCH"]

@@ -50,8 +50,9 @@ def difference_markdown(found: Difference, old: str, new: str) -> str:
 
 def bullets(found: Difference, room: int) -> str:
     """The changes as a list in at most `room` characters."""
-    lines = (f"- `{_SIGNS[change.kind]}` {cell(_line(change))}" for change in found.changes)
-    return with_more(fitting(lines, room - _RESERVE), len(found.changes), "- ")
+    # Other than the marks of a list above it, which it would be a part of.
+    lines = (f"* `{_SIGNS[change.kind]}` {cell(_line(change))}" for change in found.changes)
+    return with_more(fitting(lines, room - _RESERVE), len(found.changes), "* ")
 
 
 def lines_of(found: Difference, most: int) -> list[str]:
@@ -141,12 +142,17 @@ def reviews_markdown(reviews: Sequence[Review], room: int = MAX_CHARACTERS) -> s
     room -= len(table)
     shown = [review for review in reviews if review.fate != "same"]
     shown.sort(key=lambda review: review.fate != "invalid")
-    makers = [partial(_section, review, opened=len(shown) <= _OPEN) for review in shown]
+    makers = [partial(_section, review, opened=_is_open(review, len(shown))) for review in shown]
     sections, left_out = shared_out(makers, room, _SECTION)
     if left_out:
         more = words.counted(left_out, "plan")
         sections.append(f"_The details of {more} are left out: there is no room for them._")
     return "\n".join([head, *([table] if table else []), *(f"\n{one}" for one in sections)]) + "\n"
+
+
+def _is_open(review: Review, shown: int) -> bool:
+    """What has to be mended, and what can be read without a click where there are few."""
+    return review.fate == "invalid" or shown <= _OPEN
 
 
 def headline(reviews: Sequence[Review]) -> str:
@@ -201,7 +207,7 @@ def _section(review: Review, room: int, *, opened: bool) -> str:
         about = _about(review, review.plan, room // 4)
         blocks += [*about, *details(review.plan, _SAMPLES, room - sum(map(len, about)) - 2)]
     elif review.plan:
-        blocks.append(f"It sent {code(words.totals_line(review.plan))}.")
+        blocks.append(f"It sent {cell(words.totals_line(review.plan))}.")
     return folded(title, "\n\n".join(blocks), opened=opened)
 
 

@@ -154,7 +154,7 @@ def _of_items(
     place = {item: at for at, item in enumerate(new)}
     moved = _moved([item for item in old if item in new], place)
     if moved:
-        yield PlanChange("moved", name, "in the order", len(moved), tuple(moved[:MAX_NAMED]))
+        yield PlanChange("moved", name, "moved in the order", len(moved), tuple(moved[:MAX_NAMED]))
     groups: dict[str, list[str]] = {}
     for item, data in old.items():
         if item in new and new[item] != data:
@@ -230,8 +230,28 @@ def _of_skipped(old: ExecutionPlan, new: ExecutionPlan) -> Iterable[PlanChange]:
 
 
 def _changed(operation: str | None, what: str, old: Any, new: Any) -> Iterable[PlanChange]:
-    if old != new:
+    if old == new:
+        return
+    before, after = _by_name(old), _by_name(new)
+    if before is None or after is None:
         yield PlanChange("changed", operation, f"{what}: {_shown(old)} → {_shown(new)}")
+        return
+    for key in dict.fromkeys([*before, *after]):
+        was, now = before.get(key), after.get(key)
+        kind: ChangeKind = "added" if key not in before else "removed"
+        if isinstance(now if kind == "added" else was, dict | list) and None in (was, now):
+            yield PlanChange(kind, operation, f"{what}: {key}")
+        else:
+            yield from _changed(operation, f"{what}: {key}", was, now)
+
+
+def _by_name(value: Any) -> dict[str, Any] | None:
+    """The parts of a setting that has named ones, such as checks; None where it has none."""
+    if value is None or isinstance(value, dict):
+        return value or {}
+    if isinstance(value, list) and all(isinstance(one, dict) and "name" in one for one in value):
+        return {str(one["name"]): one for one in value}
+    return None
 
 
 def _plain(value: Any) -> Any:

@@ -71,8 +71,8 @@ def test_there_is_no_difference_exactly_where_the_plans_are_equal(
         (
             BASE.replace("[o/r0, o/r1, o/r2, o/r3]", "[o/r3, o/r0, o/r1, o/r2]"),
             [
-                PlanChange("moved", "sync", "in the order", 1, ("o/r3",)),
-                PlanChange("moved", "embed", "in the order", 1, ("o/r3",)),
+                PlanChange("moved", "sync", "moved in the order", 1, ("o/r3",)),
+                PlanChange("moved", "embed", "moved in the order", 1, ("o/r3",)),
             ],
         ),
         (
@@ -139,3 +139,17 @@ def test_a_pacing_that_travels_in_payloads_is_one_change(tmp_path: Path) -> None
     pinned = planned("batch_size: 50, delay: 5s, with: {batch_size: 7}")
     told = [change.what for change in compare(old, pinned).changes]
     assert told == ["payload `batch_size`: 50 → 7"]
+
+
+def test_what_has_a_name_is_told_by_it(tmp_path: Path) -> None:
+    """Not as JSON: of a check that is other than it was, what is."""
+    query = "query: select 1 as n, expect: {column: n, at_least: %s}"
+    checks = "checks: [{name: done, %s}, {name: %s, %s}]\n"
+    old = BASE + checks % (query % 1, "gone", query % 1)
+    new = BASE + checks % (query % 2, "new", query % 1)
+    found = compare(make_plan(tmp_path, old), make_plan(tmp_path, new)).changes
+    assert [(change.kind, change.what) for change in found] == [
+        ("changed", "checks: done: expect: at_least: 1 → 2"),
+        ("removed", "checks: gone"),
+        ("added", "checks: new"),
+    ]
