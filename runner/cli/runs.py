@@ -8,7 +8,6 @@ import time
 import click
 
 from runner.adapters.journal import DEFAULT_STATE
-from runner.app.queries import list_runs
 from runner.app.session import Session
 from runner.cli.completion import complete_plan_name, complete_target
 from runner.cli.options import format_option, pass_session, read_duration, state_option
@@ -64,6 +63,8 @@ def runs_command(
     form: str,
 ) -> None:
     """List the runs that the state store has, the latest first, and the targets that are held."""
+    from runner.app.queries import list_runs
+
     began = 0.0 if since is None else time.time() - since
     try:
         store = session.reader
