@@ -328,7 +328,7 @@ def _logs(session: Session, given: Given) -> Answer:
 
     reader = session.reader
     record = reader.find(given.get("run", "latest"))
-    return Answer(story_json(reader.glance(record), *reader.story(record)))
+    return Answer(story_json(reader.story(record)))
 
 
 def _init(_session: Session, given: Given) -> Answer:

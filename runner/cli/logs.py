@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import click
 
@@ -10,23 +11,36 @@ from runner.app.session import Session
 from runner.cli.completion import complete_run
 from runner.cli.options import format_option, pass_session, state_option
 from runner.cli.printing import print_json
-from runner.output.run import story_json, write_story
+from runner.errors import UsageError
+from runner.output.run import StoryWriter, story_json
+
+_EVERY = 1.0  # seconds
 
 
 @click.command(
     "logs",
-    epilog="\b\nExamples:\n  backfill logs latest\n  backfill logs 01M8 --format json",
+    epilog="\b\nExamples:\n  backfill logs latest\n  backfill logs latest:refresh --follow"
+    "\n  backfill logs 01M8 --format json",
 )
 @click.argument("run", default="latest", shell_complete=complete_run)
 @state_option
+@click.option("--follow", "-f", is_flag=True, help="Go on until the run has ended.")
 @format_option("text", "json")
 @pass_session
-def logs_command(session: Session, run: str, form: str) -> None:
-    """Tell the story of RUN from its journal: what it did, what it noted, what it waited for."""
+def logs_command(session: Session, run: str, form: str, *, follow: bool) -> None:
+    """Tell the story of RUN from its journal: its batches, its first failures, what it noted and
+    waited for, and who paused, tuned or cancelled it."""
     store = session.reader
     record = store.find(run)
-    notes, waits = store.story(record)
     if form == "json":
-        print_json(story_json(store.glance(record), notes, waits))
-    else:
-        write_story(store.glance(record), notes, waits, sys.stdout)
+        if follow:
+            raise UsageError("--follow prints text", hint="leave out --format json")
+        print_json(story_json(store.story(record)))
+        return
+    writer = StoryWriter(sys.stdout)
+    while True:
+        story = store.story(store.find(record.id))
+        writer.write(story)
+        if not follow or story.view.record.status != "running" or story.view.holder is None:
+            return
+        time.sleep(_EVERY)

@@ -85,7 +85,7 @@ def _watch(store: StateReader, record: RunRecord, form: str) -> RunView:
                 if told.get(progress.number) != progress:
                     told[progress.number] = progress
                     observer.progress(progress)
-            notes, _ = store.story(record)
+            notes = store.notes(record)
             for note in notes[noted:]:
                 observer.note(note.message)
             noted = len(notes)

@@ -312,3 +312,13 @@ class RunView:
         if stage.began is None or stage.ended is None:
             return 0.0
         return self.driven.between(stage.began, stage.ended)
+
+
+class Story(NamedTuple):
+    """What a run has done, noted, and waited for; its batches, and its first failures."""
+
+    view: RunView
+    notes: Sequence[Note]
+    waits: Sequence[Waited]
+    batches: Sequence[SentBatch]
+    failures: Sequence[EventRecord]

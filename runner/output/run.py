@@ -9,18 +9,18 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from runner.model import (
     OUTCOMES,
     EventRecord,
     FailureGroup,
-    Note,
     Outcome,
     RunLine,
     RunRecord,
     RunView,
     StageRecord,
+    Story,
     SyncRecord,
     TargetHold,
     Waited,
@@ -127,35 +127,60 @@ def write_event_list(
     out.writelines(f"{line}\n" for line in table(headings, rows, width=width, color=color))
 
 
-def write_story(view: RunView, notes: Iterable[Note], waits: Iterable[Waited], out: TextIO) -> None:
-    """The journal as a story: what was noted, and what was waited for, in order of time."""
-    entries = _story(view, notes, waits)
-    out.writelines(f"{words.moment(at)}  {visible(message)}\n" for at, message in entries)
+class StoryWriter:
+    """The journal as a story, in order of time: batches, first failures, waits with their reasons,
+    and who did what. Said again while the run goes on, it writes what is new."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out, self._written = out, set[object]()
+
+    def write(self, story: Story) -> None:
+        for entry in _story(story):
+            if entry.key not in self._written:
+                self._written.add(entry.key)
+                self._out.write(f"{words.moment(entry.at)}  {visible(entry.message)}\n")
+        self._out.flush()
 
 
-def story_json(view: RunView, notes: Iterable[Note], waits: Iterable[Waited]) -> dict[str, object]:
-    entries = [{"at": _time(at), "message": message} for at, message in _story(view, notes, waits)]
-    return document("RunLog", run_id=view.record.id, entries=entries)
+def story_json(story: Story) -> dict[str, object]:
+    entries = [{"at": _time(entry.at), "message": entry.message} for entry in _story(story)]
+    return document("RunLog", run_id=story.view.record.id, entries=entries)
 
 
-def _story(
-    view: RunView, notes: Iterable[Note], waits: Iterable[Waited]
-) -> list[tuple[float, str]]:
+class _Entry(NamedTuple):
+    at: float
+    message: str
+    key: object  # by which it is known again, though more is told of it by then
+
+
+def _story(story: Story) -> list[_Entry]:
+    view, record = story.view, story.view.record
     names = {stage.number: stage.operation for stage in view.stages}
-    entries = [(view.record.started_at, f"started: {view.record.plan} → {view.record.place}")]
-    entries += [(note.at, note.message) for note in notes]
-    entries += [(wait.began, _waited(wait, names)) for wait in waits]
+    entries = [_Entry(record.started_at, f"started: {record.plan} → {record.place}", "started")]
+    entries += [_Entry(note.at, note.message, note) for note in story.notes]
+    entries += [
+        _Entry(wait.began, _waited(wait, names), (wait.stage, wait.began)) for wait in story.waits
+    ]
+    for batch in story.batches:
+        what = f"batch {batch.batch:,}: {words.counted(batch.events, 'event')} sent"
+        key = ("batch", batch.stage, batch.batch)
+        entries.append(_Entry(batch.sent_at, f"{names.get(batch.stage)}: {what}", key))
+    for lost in story.failures:
+        said = (lost.outcome or "").replace("_", " ")
+        message = f"{lost.operation}: {lost.item} {said}: {clipped(lost.message or '', _LINE)}"
+        entries.append(_Entry(lost.ended_at or record.started_at, message, lost.position))
     for stage in view.stages:
-        if stage.began is not None:
-            entries.append((stage.began, f"{stage.operation}: first events sent"))
         if stage.last_sent is not None and stage.sent >= stage.total:
-            entries.append((stage.last_sent, f"{stage.operation}: all {stage.total:,} sent"))
+            message = f"{stage.operation}: all {stage.total:,} sent"
+            entries.append(_Entry(stage.last_sent, message, ("sent", stage.number)))
         if stage.ended is not None and not stage.running and stage.sent >= stage.total:
             end = ", ".join(words.outcomes(stage.outcomes))
-            entries.append((stage.ended, f"{stage.operation}: {end}"))
-    if view.record.ended_at is not None:
-        entries.append((view.record.ended_at, f"ended: {view.record.status}"))
-    return sorted(entries, key=lambda entry: entry[0])
+            entries.append(
+                _Entry(stage.ended, f"{stage.operation}: {end}", ("ended", stage.number))
+            )
+    if record.ended_at is not None:
+        entries.append(_Entry(record.ended_at, f"ended: {record.status}", ("ended", record.status)))
+    return sorted(entries, key=lambda entry: entry.at)
 
 
 def _failures(view: RunView) -> list[str]:

@@ -109,7 +109,9 @@ def test_what_a_cancelled_run_has_left_alone_is_neither_running_nor_left_to_do(
     page = Path("run.html").read_text("utf-8")
     assert f"{open_} not followed to their end" in page
     assert f"{open_} running" not in page
-    assert backfill("status", "--watch").err == f"1. sync: {stage['sent']}/60 sent, 1 completed\n"
+    stage_line, *notes = backfill("status", "--watch").err.splitlines()
+    assert stage_line == f"1. sync: {stage['sent']}/60 sent, 1 completed"
+    assert [note.partition("requests: ")[2] for note in notes] == ["cancel"]
 
 
 def test_cancel_ends_the_jobs_of_a_run_whose_process_was_killed(

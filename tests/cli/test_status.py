@@ -160,7 +160,9 @@ class TestAfterwards:
     def test_the_story_tells_of_waits_and_their_reasons(self, backfill: Backfill) -> None:
         story = backfill("logs").out
         assert "started: test → http" in story
-        assert "sync: waiting 100ms between batches (0.1s)" in story.replace("(100ms)", "(0.1s)")
+        assert "sync: waiting 100ms between batches (" in story
+        assert "sync: batch 1: " in story
+        assert "sync: o/r1 failed: ValueError: o/r1 is broken" in story
         assert "sync: 3 completed, 2 failed" in story
         assert story.splitlines()[-1].endswith("ended: failed")
 
@@ -252,3 +254,29 @@ def test_a_summary_that_github_would_drop_is_not_written(
     assert done.status == 0
     assert "is full: GitHub takes no summary larger than 1 MiB" in done.err
     assert file.stat().st_size == 1024 * 1024
+
+
+def test_the_story_is_followed_to_its_end_and_names_who_did_what(
+    backfill: Backfill, start: Start, tmp_path: Path
+) -> None:
+    jobs = Jobs(failing=["o/r1"])
+    with served(create_app({"app/sync": jobs})) as url:
+        plan = write_plan(tmp_path, repos(6) + SYNC + "batch_size: 1\ndelay: 300ms\n")
+        process = start("run", plan, "--target", url)
+        jobs.wait_for(1)
+        assert backfill("tune", "latest:test", "--delay", "200ms").status == 0
+        assert backfill("pause", "latest:test").status == 0
+        assert backfill("resume", "latest:test").status == 0
+        story = backfill("logs", "latest:test", "--follow")
+        assert process.wait(30) == 1
+    lines = [line[21:] for line in story.out.splitlines()]
+    assert lines[0].startswith("started: test")
+    assert lines[-1] == "ended: failed"
+    assert [f"sync: batch {n}: 1 event sent" for n in range(1, 7)] == [
+        line for line in lines if ": batch " in line
+    ]
+    assert any(line.startswith("sync: o/r1 failed: ") for line in lines)
+    for what in ("another pace", "pause", "an end of the pause"):
+        assert any("(process " in line and f"requests: {what}" in line for line in lines), what
+    refused = backfill("logs", "--follow", "--format", "json")
+    assert (refused.status, "--follow prints text" in refused.err) == (2, True)

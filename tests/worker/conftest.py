@@ -182,7 +182,7 @@ class World:
 
     def notes(self, run_id: str = "RUN1") -> list[str]:
         with Store(self.state) as store:
-            return [note.message for note in store.story(store.find(run_id))[0]]
+            return [note.message for note in store.notes(store.find(run_id))]
 
     def store(self, change: Callable[[Store], object]) -> None:
         with Store(self.state) as store:

@@ -14,11 +14,15 @@ from runner.model import SyncRecord, TargetHold
 
 def request(connection: Connection, run_id: str, wanted: Literal["pause", "cancel"]) -> None:
     connection.change("UPDATE runs SET wanted = :wanted WHERE id = :run", run=run_id, wanted=wanted)
+    _note(connection, run_id, wanted)
 
 
 def withdraw_pause(connection: Connection, run_id: str) -> None:
     """A run that is parked waits for nothing from then on: its next step says anew for what."""
-    connection.change("UPDATE runs SET wanted = NULL WHERE id = :run", run=run_id)
+    if connection.change(
+        "UPDATE runs SET wanted = NULL WHERE id = :run AND wanted IS NOT NULL", run=run_id
+    ):
+        _note(connection, run_id, "an end of the pause")
     held = connection.row("SELECT *, {now} AS now FROM leases WHERE run_id = :run", run=run_id)
     submission = leases.standing_of(held)[1] if held else None
     if submission and submission.waits:
@@ -45,6 +49,17 @@ def set_pace(
         batch_size=batch_size,
         delay=delay,
         max_in_flight=max_in_flight,
+    )
+    _note(connection, run_id, "another pace")
+
+
+def _note(connection: Connection, run_id: str, what: str) -> None:
+    """Who requests what of the run."""
+    connection.change(
+        "INSERT INTO notes (run_id, at, message) VALUES (:run, :now, :message)",
+        run=run_id,
+        now=time.time(),
+        message=f"{leases.who()} requests: {what}",
     )
 
 

@@ -30,6 +30,7 @@ from runner.errors import UsageError
 from runner.model import (
     FAILURES,
     LOST,
+    MAX_NAMED,
     Applied,
     EventFilter,
     EventRecord,
@@ -43,10 +44,9 @@ from runner.model import (
     RunRecord,
     RunState,
     RunView,
-    SentBatch,
+    Story,
     SyncRecord,
     TargetHold,
-    Waited,
 )
 from runner.planning.ledger import PlanRun, inputs_digest
 from runner.planning.serialize import dump_head, load_head
@@ -183,10 +183,19 @@ class StateReader:
         with self._database.read() as connection:
             return answers.all_of(connection, record.id)
 
-    def story(self, record: RunRecord) -> tuple[list[Note], list[Waited]]:
-        """What a run has noted, and what it was waiting for."""
+    def notes(self, record: RunRecord) -> list[Note]:
         with self._database.read() as connection:
-            return views.notes_of(connection, record.id), views.waits_of(connection, record.id)
+            return views.notes_of(connection, record.id)
+
+    def story(self, record: RunRecord) -> Story:
+        with self._database.read() as connection:
+            return Story(
+                views.glance(connection, record, self._clock()),
+                views.notes_of(connection, record.id),
+                views.waits_of(connection, record.id),
+                views.batches_of(connection, record.id),
+                views.lost(connection, record.id, MAX_NAMED),
+            )
 
     def events(
         self, record: RunRecord, stages: Collection[int] = (), outcome: Collection[str] = ()
@@ -227,11 +236,6 @@ class StateReader:
                     source = "SELECT source FROM runs WHERE id = :run"
                     return Applied(one.id, one.planned, connection.value(source, run=one.id))
         return None
-
-    def batches(self, record: RunRecord) -> Sequence[SentBatch]:
-        """What a run has sent, batch by batch."""
-        with self._database.read() as connection:
-            return views.batches_of(connection, record.id)
 
     def ledger(
         self, plan: str, address: str | None = None, *, environment: str | None = None

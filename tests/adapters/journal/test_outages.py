@@ -42,7 +42,7 @@ class Away(NamedTuple):
 
     @property
     def notes(self) -> list[str]:
-        return [note.message for note in self.store.story(self.store.find("latest"))[0]]
+        return [note.message for note in self.store.notes(self.store.find("latest"))]
 
 
 @pytest.fixture
