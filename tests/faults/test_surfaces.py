@@ -75,7 +75,7 @@ def _compared(backfill: Backfill, moment: str, run: str = "latest") -> Mapping[s
     listed = backfill("events", run, "--format", "json")
     events = json.loads(listed.out)["events"]
     told = Counter(event["outcome"] for event in events)
-    expected = {name: told[name] for name in OUTCOMES}
+    expected: dict[str, int] = {name: told[name] for name in OUTCOMES}
     expected["sent"] = len(events) - told["unsent"] - told["sending"]
     for surface, figures in _surfaces(backfill, run):
         assert figures, (moment, surface)
