@@ -38,6 +38,7 @@ from runner.spec.recurring import firing_id
 from runner.spec.secrets import redact
 
 BUDGET = 20.0  # seconds that a step works
+_LAST_LOOK = 0.25  # ... of which that part is left for a last look at its jobs
 _UNKNOWN = 60.0  # seconds for which a worker that lacks a run's state is not ready
 _TELLING = 3.0  # seconds for which hooks are told of a run at the end of a step
 _LOCKED = 15.0  # seconds until a lock that somebody holds is asked for again
@@ -237,6 +238,7 @@ class Worker:
                 submitted_at=request.submitted_at,
                 failed=request.failed,
                 ended=request.ended,
+                last_look=self.budget * _LAST_LOOK,
             )
 
         return Drive(
@@ -274,7 +276,7 @@ class Worker:
         self._stops.add(from_outside)
         if self._stopping:
             stop.set()
-        timer = loop.call_later(self.budget, stop.set)
+        timer = loop.call_later(self.budget * (1 - _LAST_LOOK), stop.set)
         try:
             yield
         finally:

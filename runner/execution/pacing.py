@@ -150,13 +150,15 @@ class Step(Waits):
     """The waits of a run that is driven in steps; `before` is where the last one ended.
 
     `submitted_at`: when the run was submitted, since 1970; `failed` and `ended`: what had come of
-    its events before that, which does not count against its limits.
+    its events before that, which does not count against its limits. `last_look`: for how many
+    seconds jobs may be looked at once the step is over; None: for as long as it takes.
     """
 
     before: Checkpoint | None = None
     submitted_at: float = 0.0
     failed: int = 0
     ended: int = 0
+    last_look: float | None = None
     until: float = 0.0  # when the next step is due
     life: float = 0.0
     _slept: float = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -200,9 +201,12 @@ class _Run:
             self.tracker.settled(stage, {"completed": number})
 
     async def leave(self, step: Step) -> None:
-        """A last look: until the next step nobody looks at the jobs."""
+        """A last look: until the next step nobody looks at the jobs. What it does not see in its
+        time, that step does."""
         if self.follower:
-            await self.follower.poll_once()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(step.last_look):
+                    await self.follower.poll_once()
             step.life = self.follower.last_life
 
     def ending(self) -> Ending:
