@@ -176,5 +176,6 @@ class PlanResolver:
         from runner.planning.parts import Choice
 
         operation = next(o for o in self.plan.operations if o.name == stage.operation)
-        found = stage_as_of_now(gather_again(self.plan, operation, self.database), stage)
-        return Choice(self.partial).of(found) if self.partial else found
+        known = gather_again(self.plan, operation, self.database)
+        found = stage_as_of_now(known, stage)
+        return Choice(self.partial, known).of(found) if self.partial else found

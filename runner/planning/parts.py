@@ -11,7 +11,9 @@ from runner.errors import InvalidPlan, UsageError
 from runner.model import (
     BackfillPlan,
     Check,
+    Data,
     ExecutionPlan,
+    Json,
     Partial,
     Problem,
     Selectors,
@@ -19,7 +21,10 @@ from runner.model import (
     Stage,
 )
 from runner.planning.binding import Binder
-from runner.planning.event_blocks import pack, parted, without_id
+from runner.planning.event_blocks import EventBlocks, pack, parted, without_id
+from runner.planning.items import Source, Sources
+from runner.planning.render import render
+from runner.planning.rows import Kept, ordered
 from runner.spec.document import did_you_mean, ranked
 from runner.spec.warnings import accepted, strictly
 
@@ -87,7 +92,7 @@ def _selected(
     if sure:
         _check_names(plan, whole, selectors)
     stages = [kept for stage in whole.stages if (kept := _running(selectors, stage))]
-    choice = Choice(Partial(selectors, _chosen(plan, stages, selectors)))
+    choice = Choice(Partial(selectors, _chosen(plan, stages, selectors)), plan)
     skipped = [
         Skipped(name, None, _NOT_SELECTED)
         for stage in whole.stages
@@ -97,7 +102,7 @@ def _selected(
     made: list[Stage] = []
     for stage in stages:
         kept = choice.of(stage)
-        skipped += _left_out(stage, kept)
+        skipped += choice.left_out(stage)
         if selectors.of_items:  # no part of it says whether the whole has reached its goal
             deferred = stage.deferred and stage.until is None
             kept = replace(kept, until=None, deferred=deferred)
@@ -127,11 +132,40 @@ def _running(selectors: Selectors, stage: Stage) -> Stage | None:
     )
 
 
-class Choice:
-    """Which items count."""
+class _NoContract:
+    """Of an event without a payload."""
 
-    def __init__(self, partial: Partial) -> None:
-        self.partial, self._selectors = partial, partial.selectors
+    def accepts(self, _data: Json) -> bool:
+        return True
+
+    def explain(self, _data: Data, _item: str) -> tuple[Problem, ...]:
+        return ()
+
+
+def item_names(plan: BackfillPlan, stage: Stage) -> list[str]:
+    """The items of a stage; where an event is for several, each of them."""
+    if not stage.grouped:
+        return list(dict.fromkeys(item for item, _ in stage.items.raw()))
+    operation = next(one for one in plan.operations if one.name == stage.operation)
+    nothing = operation.payload.reading("rows")[0].reading("rows")[1]  # an empty payload
+    alone = replace(
+        operation,
+        group=1,
+        payload=nothing,
+        contract=_NoContract(),
+        own_id=None,
+        at=None,
+        throttle=None,
+    )
+    (rendered,) = render(plan, [(alone, Sources(plan).of(alone))])
+    return list(dict.fromkeys(item for item, _ in rendered.items.raw()))
+
+
+class Choice:
+    """Which items of the plan count."""
+
+    def __init__(self, partial: Partial, plan: BackfillPlan) -> None:
+        self.partial, self._selectors, self._plan = partial, partial.selectors, plan
         self._chosen = {kind: frozenset(names) for kind, names in partial.chosen.items()}
 
     def keeps(self, for_each: str, name: str) -> bool:
@@ -140,17 +174,43 @@ class Choice:
 
     def of(self, stage: Stage) -> Stage:
         """The stage with the items that count, also where it has others by now."""
-        if not self._selectors.of_items:
-            return stage
-        names = dict.fromkeys(item for item, _ in stage.items.raw())
-        fitting = [name for name in names if self.keeps(stage.for_each, name)]
-        if stage.for_each not in self._chosen:
-            fitting = [*_so_many(self._selectors, stage.for_each, fitting)]
-        kept = frozenset(fitting)
+        names, kept = self._parted(stage)
         if len(kept) == len(names):
             return stage
-        items = pack(stage.event, (event for event in stage.items.raw() if event[0] in kept))
+        if stage.grouped:
+            items = self._grouped(stage, kept)
+        else:
+            items = pack(stage.event, (event for event in stage.items.raw() if event[0] in kept))
         return replace(stage, items=items, canary=min(stage.canary, len(items)))
+
+    def left_out(self, stage: Stage) -> Iterator[Skipped]:
+        names, kept = self._parted(stage)
+        for name in names:
+            if name not in kept:
+                yield Skipped(stage.operation, name, _NOT_SELECTED)
+
+    def _parted(self, stage: Stage) -> tuple[Sequence[str], Collection[str]]:
+        """Its items, and those of them that count."""
+        if not self._selectors.of_items:
+            return (), ()
+        names = item_names(self._plan, stage)
+        fitting: Sequence[str] = [one for one in names if self.keeps(stage.for_each, one)]
+        if stage.for_each not in self._chosen:
+            fitting = _so_many(self._selectors, stage.for_each, fitting)
+        return names, frozenset(fitting)
+
+    def _grouped(self, stage: Stage, kept: Collection[str]) -> EventBlocks:
+        """Events of the items that are kept, grouped anew."""
+        plan = self._plan
+        operation = next(one for one in plan.operations if one.name == stage.operation)
+        items = Sources(plan).of(operation).items
+        name_of = items.kind.name_of
+        places = [index for index, row in enumerate(items.rows) if name_of(row) in kept]
+        some = replace(items, rows=Kept(items.rows, places))
+        plan = replace(plan, collections={**plan.collections, operation.collection: some})
+        order, _ = ordered(some.rows, plan.order_by)
+        (rendered,) = render(plan, [(operation, Source(some, order))])
+        return rendered.items
 
 
 def _chosen(
@@ -162,7 +222,8 @@ def _chosen(
         return {}
     names: dict[str, dict[str, None]] = {}
     for stage in stages:
-        names.setdefault(stage.for_each, {}).update((item, None) for item, _ in stage.items.raw())
+        found_here = dict.fromkeys(item_names(plan, stage))
+        names.setdefault(stage.for_each, {}).update(found_here)
     home = {row["repo"]: row["workspace"] for row in plan.repositories if row.get("workspace")}
     if "repo" in names:  # then those that no event is sent for, but for their workspaces
         theirs = names.get("workspace", {})
@@ -249,7 +310,7 @@ def _check_names(plan: BackfillPlan, whole: ExecutionPlan, selectors: Selectors)
                 raise UsageError(message, hint=hint)
     if both := sorted({*selectors.only} & {*selectors.skip}):
         raise UsageError(f"--only and --skip both name `{both[0]}`", hint="leave one of them out")
-    items = (item for stage in whole.stages for item, _ in stage.items.raw())
+    items = (item for stage in whole.stages for item in item_names(plan, stage))
     repositories = (row["repo"] for row in plan.repositories)
     every = [*dict.fromkeys([*items, *repositories])] if selectors.items else []
     for glob in selectors.items:
@@ -259,15 +320,6 @@ def _check_names(plan: BackfillPlan, whole: ExecutionPlan, selectors: Selectors)
             raise UsageError(
                 f"--item {glob} fits no item of the plan", hint=did_you_mean(bare, every) or some
             )
-
-
-def _left_out(stage: Stage, kept: Stage) -> Iterator[Skipped]:
-    if kept.total == stage.total:
-        return
-    staying = {item for item, _ in kept.items.raw()}
-    for name in dict.fromkeys(item for item, _ in stage.items.raw()):
-        if name not in staying:
-            yield Skipped(stage.operation, name, _NOT_SELECTED)
 
 
 def _rebound(

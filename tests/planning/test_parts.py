@@ -232,9 +232,10 @@ operations:
     late, drain = part.stages
     assert [(s.deferred, s.until is None) for s in (late, drain)] == [(True, True), (False, True)]
     now = Fake({"rows": [{"id": "b"}, {"id": "c"}, {"id": "d"}]})
-    found = stage_as_of_now(gather_again(plan, plan.operations[0], now), late)
+    known = gather_again(plan, plan.operations[0], now)
+    found = stage_as_of_now(known, late)
     assert part.partial is not None
-    assert [item for item, _ in Choice(part.partial).of(found).items.raw()] == ["c"]
+    assert [item for item, _ in Choice(part.partial, known).of(found).items.raw()] == ["c"]
 
 
 def test_a_saved_part_is_the_same_part_when_it_is_read(tmp_path: Path) -> None:
@@ -250,3 +251,37 @@ def test_a_saved_part_is_the_same_part_when_it_is_read(tmp_path: Path) -> None:
             {"repo": ("acme/b",), "workspace": ("w2",), "once": ()},
         )
     )
+
+
+GROUPED = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  index:
+    event: docs/index
+    for_each: docs
+    group: 2
+    payload: {ids: "{{ rows | map(attribute='id') | list }}"}
+    when: row.id != 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("selectors", "sent", "left"),
+    [
+        ({"items": ("2", "5")}, [[2, 5]], ["1", "4", "6"]),
+        ({"items": ("!4",)}, [[1, 2], [5, 6]], ["4"]),
+        ({"limit": 3}, [[1, 2], [4]], ["5", "6"]),
+        ({"items": ("*",)}, [[1, 2], [4, 5], [6]], []),
+    ],
+)
+def test_of_events_for_several_items_each_item_is_selected(
+    tmp_path: Path, selectors: dict[str, Any], sent: list[list[int]], left: list[str]
+) -> None:
+    """They are grouped anew; of what `when` leaves out, nothing is to be chosen."""
+    docs = ", ".join(f"{{id: {number}}}" for number in range(1, 7))
+    body = f"collections: {{docs: [{docs}]}}\noperations: [index]\n"
+    plan = load_plan(str(write_plan(tmp_path, body, catalog=GROUPED)))
+    part = select(plan, build_execution_plan(plan), Selectors(**selectors))
+    assert [one.event.data["ids"] for one in part.planned()] == sent
+    assert [one.item for one in part.skipped if one.reason == "not selected"] == left
