@@ -8,6 +8,7 @@ import logging
 import sys
 import time
 
+from tests.simulation.old_faults import OLD_FAULTS
 from tests.simulation.story import simulate
 
 FULL = 10_000
@@ -18,16 +19,20 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
     parser.add_argument("--count", type=int, default=1, help="how many seeds")
     parser.add_argument("--full", action="store_true", help=f"{FULL:,} seeds")
+    parser.add_argument("--fault", choices=OLD_FAULTS, help="put an old fault back, and find it")
     given = parser.parse_args()
     logging.disable(logging.CRITICAL)
     count = FULL if given.full else given.count
+    then = OLD_FAULTS[given.fault].put_back if given.fault else None
     began, broken, events, faults = time.process_time(), 0, 0, 0
     for seed in range(given.seed, given.seed + count):
-        verdict = simulate(seed)
+        verdict = simulate(seed, then=then)
         events, faults = events + verdict.events, faults + verdict.faults
         if verdict.broken or count == 1:
             print(verdict, flush=True)
         broken += verdict.broken is not None
+        if then and broken:
+            break
     if count > 1:
         spent = time.process_time() - began
         print(

@@ -189,7 +189,12 @@ class Judge:
                 other = second.batch != first.batch
                 if other and gap < delay - 0.5:
                     raise Broken(f"{gap:.1f}s between two batches, and the delay is {delay:g}s")
-                if story.faults or story.operated or first.process != second.process:
+                if (
+                    story.faults
+                    or story.network.faults
+                    or story.operated
+                    or first.process != second.process
+                ):
                     continue
                 awaited = max((end for end in ends if end <= second.at), default=0.0) - first.at
                 if self.written.check is None and gap > max(delay, awaited) + 11.0:

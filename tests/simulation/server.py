@@ -225,6 +225,7 @@ class Network(httpx.AsyncBaseTransport):
     silent: bool = False  # while it is cut: nothing is refused, nothing answers
     faulty: float = 0.0
     faults: int = 0
+    begun: set[int] = field(default_factory=set)  # processes that had an answer about jobs, or sent
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         process = current()
@@ -244,6 +245,10 @@ class Network(httpx.AsyncBaseTransport):
         await asyncio.sleep(self.latency * process.random.uniform(0.5, 2.0))
         self.world.alive()
         answer.request = request
+        if answer.status_code == 200 and (
+            request.url.path.startswith("/v1/") or events_of(request)
+        ):
+            self.begun.add(process.pid)
         return answer
 
     async def _faulty(self, process: Process, request: httpx.Request) -> httpx.Response:

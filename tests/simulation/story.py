@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -94,6 +95,12 @@ class Sent(NamedTuple):
     process: int
 
 
+@cache
+def _client() -> inngest.Inngest:
+    """It reads certificates, which takes longer than most worlds last."""
+    return inngest.Inngest(app_id="backfill", is_production=False)
+
+
 class World(Scheduler):
     """The scheduler, with the state's disk: what is written there is seen here as well."""
 
@@ -151,7 +158,7 @@ class Story:
     cancelled: bool = False
     decided: bool = False  # an operator has decided about unanswered requests
     processes: int = 0
-    begun: set[int] = field(default_factory=set)  # processes that have made a request
+    slept: dict[int, float] = field(default_factory=dict)  # by process
     asked_again: int = 0
 
     @property
@@ -182,7 +189,9 @@ class Story:
         if fate > 1 - self.sleepy:
             self.faults += 1
             self.world.note("sleeps", process.name)
-            return process.random.choice([5.0, 30.0, 65.0, 200.0])
+            seconds = process.random.choice([5.0, 30.0, 65.0, 200.0])
+            self.slept[process.pid] = self.slept.get(process.pid, 0.0) + seconds
+            return seconds
         return 0.0
 
     def disk(self) -> None:
@@ -276,8 +285,11 @@ class Story:
         impatient = isinstance(error, TargetDown) or (
             isinstance(error, Incomplete) and str(error).startswith("stopped:")
         )
-        away = self.away_for
-        if impatient and process.pid in self.begun and away < PATIENCE - 30:
+        away = self.away_for + self.slept.get(process.pid, 0.0)
+        begun = process.pid in self.network.begun
+        # A check's own time bounds its questions, patience included.
+        checked = "database" in str(error) and any(one.check for one in self.written)
+        if impatient and begun and away < (60 if checked else PATIENCE - 60):
             raise Broken(f"{process.name} has given up after {away:.0f}s: {error}")
 
     away_for: float = 0.0  # the longest time that anything was away
@@ -361,12 +373,10 @@ class Story:
         else:
             work = self._in_session(lambda session: resume(session, record.id, options))
         process = self.spawn("resume", work)
-        self.resumed.add(process.pid)
         self.world.join(process)
         self.judge_end(process)
 
     refused: str | None = None
-    resumed: set[int] = field(default_factory=set)
 
     def _judge_limit(self, record: RunRecord) -> None:
         """A limit of a drain counts what was driven, and no standstill."""
@@ -429,8 +439,7 @@ class Story:
             self.environ(),
             lambda _run: observer,
         )
-        client = inngest.Inngest(app_id="backfill", is_production=False)
-        fire: Any = create_firing(client, firing)
+        fire: Any = create_firing(_client(), firing)
         for at in (1_793_511_000.0, 1_793_514_600.0):  # 01:30 in New York, and 01:30 once more
             self.world.wait(max(0.0, at - self.world.now))
             event = SimpleNamespace(name="inngest/scheduled.timer", ts=int(at * 1000), data={})
@@ -449,27 +458,36 @@ class Story:
     def requested(self, event: dict[str, Any]) -> None:
         """A run is left to the workers: the engine drives its function."""
         worker = Worker(self.state, self.environ(), lambda _run: Silent())
-        client = inngest.Inngest(app_id="backfill", is_production=False)
-        function: Any = create_function(client, worker)
+        function: Any = create_function(_client(), worker)
         what = SimpleNamespace(name=EVENT, ts=0, data=event["data"])
         self.under_way += 1
 
         def engine() -> None:
             try:
-                self._durable("worker", function, what, event["id"], worker)
+                on = self._durable("worker", function, what, event["id"], worker)
             finally:
                 self.under_way -= 1
+            if not (on and "goes_on_in" in on):
+                self._judge_left(event["data"]["run"])
 
         self.spawn("engine", engine, mortal=False, after=0.5)
 
     def _durable(
         self, name: str, function: Any, event: Any, ran: str, worker: Worker | None = None
-    ) -> None:
+    ) -> Any:
         """The engine: it memoizes steps, sleeps for them, and tries again what has failed."""
         step = _Steps(self, name, worker)
         context = SimpleNamespace(event=event, run_id=ran, step=step)
         with suppress(inngest.NonRetriableError, inngest.StepError):
-            function._handler(context)
+            return function._handler(context)
+        return None
+
+    def _judge_left(self, run_id: str) -> None:
+        """Where the engine is done with a run, it has ended, or somebody else is at it."""
+        with Store(self.state) as store:
+            state = store.run_state(run_id)
+        if state.record.status == "running" and state.parked:
+            raise Broken("the run is left to the workers, and the engine is done with it")
 
     def operate(self) -> None:
         """Somebody at a terminal."""
@@ -529,7 +547,6 @@ class Story:
             lambda session: resume(session, record.id, RunOptions(yes=True, past_failures=True))
         )
         process = self.spawn("rival", work)
-        self.resumed.add(process.pid)
         self.world.join(process)
         self.judge_end(process)
 
@@ -586,12 +603,10 @@ class _Steps:
             if alien and worker:  # one that has another state takes it first
                 state, worker.state = worker.state, f"sqlite:///{story.folder / 'other.db'}"
                 process = story.spawn(self.name, work)
-                story.resumed.add(process.pid)
                 story.world.join(process)
                 worker.state = state
             else:
                 process = story.spawn(self.name, work)
-                story.resumed.add(process.pid)
                 story.world.join(process)
             if process.error is None:
                 return process.result

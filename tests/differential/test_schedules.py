@@ -1,0 +1,35 @@
+"""Schedules against a table that the engine's own parser has made (robfig/cron 3.0.1, by
+`ParseStandard`): expression, zone, moment, and the next six firings, or null where it refuses."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from runner.spec.cron import BadCron, firings, parse
+
+TABLE = Path(__file__).parent / "firings.jsonl"
+
+
+def _due(expression: str, zone: str, moment: str) -> list[int] | None:
+    try:
+        cron = parse(expression)
+    except BadCron:
+        return None
+    found, at = list[int](), datetime.fromisoformat(moment)
+    while len(found) < 6 and (due := next(firings(cron, ZoneInfo(zone), at), None)):
+        at = due.astimezone(UTC)
+        found.append(int(at.timestamp()))
+    return found
+
+
+def test_each_expression_is_due_when_the_engine_fires_it_and_refused_where_it_refuses(
+    record_property: Any,
+) -> None:
+    rows = [json.loads(line) for line in TABLE.read_text("utf-8").splitlines()]
+    wrong = [(*asked, due, found) for *asked, due in rows if (found := _due(*asked)) != due]
+    assert not wrong, wrong[:5]
+    record_property("schedules as the engine has them", (len(rows),))
