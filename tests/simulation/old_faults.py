@@ -16,7 +16,6 @@ from runner.adapters.journal.reader import JournalReader
 from runner.adapters.journal.writer import JournalWriter
 from runner.app import drive
 from runner.app import worker as workers
-from runner.errors import TargetError
 from runner.execution import doctor, judge, rounds
 from runner.execution.check import QueryRunner
 from runner.execution.pacing import Pacer
@@ -113,21 +112,6 @@ def _no_rest(patches: Patches) -> None:
     patches.set(Function, "rest", property(lambda _self: 0.0))
 
 
-def _foreign_state(patches: Patches) -> None:
-    real: Any = workers.Worker.step
-
-    def step(self: workers.Worker, request: Any, before: Any) -> workers.StepResult:
-        try:
-            found: workers.StepResult = real(self, request, before)
-        except TargetError as error:
-            if "in this state" not in str(error):
-                raise
-            return workers.StepResult("incomplete", str(error))
-        return found
-
-    patches.set(workers.Worker, "step", step)
-
-
 def _figures_differ(patches: Patches) -> None:
     real = views.lines
 
@@ -162,15 +146,14 @@ OLD_FAULTS: Mapping[str, OldFault] = {
     "by-name": OldFault("a retry knows events by operation and item", _by_name, 39),
     "attempts": OldFault("what a later round made good is a failure", _attempts_as_work, 118),
     "rows": OldFault("a check holds for the rows that came", _rows_that_came, 97),
-    "blind": OldFault("zero of zero is success", _blind_zero, 0),
+    "blind": OldFault("zero of zero is success", _blind_zero, 17),
     "clocks": OldFault("times of two clocks are compared", _runners_clock, 2418),
-    "saturated": OldFault("what can go no further has not changed", _saturated, 0),
+    "saturated": OldFault("what can go no further has not changed", _saturated, 3394),
     "standstill": OldFault("a drain's time runs while nobody drives it", _standstill_counts, 165),
     "delays": OldFault("a delay begins anew after other waits", _waits_anew, 922),
     "tries": OldFault("patience is a number of tries", _tries, 381),
     "early": OldFault("a run that nobody followed is completed", _done_too_early, 28),
     "rest": OldFault("a debounce or a batch is taken for silence", _no_rest, 16),
-    "foreign": OldFault("a worker with another state ends a run for good", _foreign_state, 0),
     "figures": OldFault("the list of runs counts what has no answer", _figures_differ, 266),
     "firing": OldFault("a repeated hour fires twice", _twice_an_hour, 11),
     "fence": OldFault("a process that lost its run writes notes", _unfenced, 205),
