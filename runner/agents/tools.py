@@ -12,7 +12,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from runner.adapters.journal import DEFAULT_STATE
 from runner.agents.approval import approved_run, refuse_unapproved
 from runner.agents.forms import Schema, arguments, flag, number, refuse_unfit, text, texts
 from runner.agents.places import inside, known_target, to_write
@@ -20,14 +19,13 @@ from runner.app.policy import refuse_broken
 from runner.app.preflight import how_to_approve
 from runner.app.preview import Preview, preview
 from runner.app.session import HERE, Session
-from runner.errors import BackfillError, InvalidPlan, NoState, PreflightRefused, UsageError
+from runner.errors import BackfillError, InvalidPlan, PreflightRefused, UsageError
 from runner.execution.context import RunOptions
 from runner.model import (
     FAILURES,
     OUTCOMES,
     Json,
     Outcome,
-    RunLine,
     Selectors,
 )
 
@@ -285,22 +283,19 @@ def _status_of(session: Session, run: str, said: str = "") -> Answer:
 
 
 def _runs(session: Session, given: Given) -> Answer:
+    from runner.app.queries import runs_and_holds
     from runner.output.run import runs_json
 
-    def fits(line: RunLine) -> bool:
-        return not states or line.state in states
-
-    states = _several(given, "state_is")
-    try:
-        began = time.time() - _seconds(given, "since", "0s") if "since" in given else 0.0
-        found = session.reader.runs(plan=given.get("plan"), target=given.get("target"), since=began)
-    except NoState:
-        if session.state != DEFAULT_STATE:
-            raise
-        found = []  # nothing yet is an answer
-    return Answer(
-        runs_json(islice(filter(fits, found), given.get("limit", 20)), session.reader.holds())
+    began = time.time() - _seconds(given, "since", "0s") if "since" in given else 0.0
+    lines, holds = runs_and_holds(
+        session,
+        plan=given.get("plan"),
+        target=given.get("target"),
+        states=_several(given, "state_is"),
+        since=began,
+        limit=given.get("limit", 20),
     )
+    return Answer(runs_json(lines, holds))
 
 
 def _events(session: Session, given: Given) -> Answer:

@@ -7,10 +7,11 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+from runner.adapters.journal import DEFAULT_STATE
 from runner.adapters.journal.store import StateReader
 from runner.app.prepare import build
 from runner.app.session import Session
-from runner.errors import PreflightRefused, RunFailed, UsageError
+from runner.errors import NoState, PreflightRefused, RunFailed, UsageError
 from runner.execution.judge import AFTER, BEFORE, coverage_key, covered
 from runner.model import (
     FAILURES,
@@ -28,6 +29,7 @@ from runner.model import (
     RunView,
     Selectors,
     Table,
+    TargetHold,
 )
 from runner.planning.rehearsal import Rehearsal, rehearsal
 
@@ -88,6 +90,17 @@ def list_runs(
     most = None if UNDER_WAY & set(states) else limit  # few are, of however many
     found = store.runs(plan=plan, target=target, states=statuses, since=since, limit=most)
     return [one for one in found if not states or one.state in states][:limit]
+
+
+def runs_and_holds(session: Session, **chosen: Any) -> tuple[list[RunLine], Sequence[TargetHold]]:
+    """The runs of `list_runs`, and the targets that are held; none where nothing was run yet."""
+    try:
+        store = session.reader
+    except NoState:
+        if session.state != DEFAULT_STATE:
+            raise
+        return [], []  # nothing yet is an answer
+    return list_runs(store, **chosen), store.holds()
 
 
 def coverage(

@@ -7,12 +7,10 @@ import time
 
 import click
 
-from runner.adapters.journal import DEFAULT_STATE
 from runner.app.session import Session
 from runner.cli.completion import complete_plan_name, complete_target
 from runner.cli.options import format_option, pass_session, read_duration, state_option
 from runner.cli.printing import print_json, wants_color, width_of
-from runner.errors import NoState
 from runner.model import STATES
 from runner.output.holds import write_holds
 from runner.output.run import runs_json, write_lines
@@ -63,18 +61,12 @@ def runs_command(
     form: str,
 ) -> None:
     """List the runs that the state store has, the latest first, and the targets that are held."""
-    from runner.app.queries import list_runs
+    from runner.app.queries import runs_and_holds
 
     began = 0.0 if since is None else time.time() - since
-    try:
-        store = session.reader
-    except NoState:
-        if session.state != DEFAULT_STATE:
-            raise
-        lines, holds = [], []  # nothing yet is an answer
-    else:
-        holds = store.holds()
-        lines = list_runs(store, plan=plan, target=target, states=states, since=began, limit=limit)
+    lines, holds = runs_and_holds(
+        session, plan=plan, target=target, states=states, since=began, limit=limit
+    )
     if form == "json":
         print_json(runs_json(lines, holds))
         return

@@ -151,7 +151,7 @@ def reviews_markdown(reviews: Sequence[Review], room: int = MAX_CHARACTERS) -> s
 
 
 def _is_open(review: Review, shown: int) -> bool:
-    """What has to be mended, and what can be read without a click where there are few."""
+    """What has to be put right, and what can be read without a click where there are few."""
     return review.fate == "invalid" or shown <= _OPEN
 
 
