@@ -187,6 +187,9 @@ class HttpJobsApi:
         answer = json_of(body)
         if isinstance(answer, dict) and answer.get("error"):
             return self._hidden_error(answer)
+        if answer == {}:  # so it writes an error of its own database, while it is busy
+            says = "its answer is empty, as where its own database is busy"
+            raise Unanswered(says, maybe_taken=False, answered=True)
         runs = answer
         if isinstance(answer, dict) and "data" in answer:
             runs = answer["data"] or []

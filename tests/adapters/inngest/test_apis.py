@@ -342,11 +342,19 @@ def test_a_refused_signing_key_says_so(env: dict[str, str]) -> None:
         ask(lambda _: httpx.Response(401, text="Authentication failed"), resolve("http://s", env))
 
 
-def test_an_error_behind_a_200_is_tried_again_and_never_taken_for_no_jobs() -> None:
-    body = {"error": "database is locked", "data": None, "status": 500}
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"error": "database is locked", "data": None, "status": 500}, "database is locked"),
+        ({}, "its answer is empty"),  # an error that the server has no words for
+    ],
+)
+def test_an_error_behind_a_200_is_tried_again_and_never_taken_for_no_jobs(
+    body: Any, says: str
+) -> None:
     faults = [httpx.Response(200, json=body)]
     assert ask(lambda _: faults.pop() if faults else httpx.Response(200, json={"data": []})) == []
-    with pytest.raises(TargetError, match="database is locked"):
+    with pytest.raises(TargetError, match=says):
         ask(lambda _: httpx.Response(200, json=body))
 
 
