@@ -27,9 +27,9 @@ from runner.model import (
     Table,
 )
 from runner.planning.answers import NotRecorded
-from runner.planning.expectations import Came, Tested, differences
+from runner.planning.expectations import A_CASE, Came, Tested, TooMuch, Work, differences
 from runner.spec.document import did_you_mean, ranked
-from runner.spec.files import ENDINGS, FileRefused, read_named, read_plan
+from runner.spec.files import ENDINGS, FileRefused, read_named, read_plan, within
 from runner.spec.plan_test import Case, PlanTest, read_plan_test
 
 _OWN_ROWS = "rows of "
@@ -80,10 +80,18 @@ def run_tests(session: Session, files: Sequence[str]) -> Iterator[Tested]:
     that no query asks for."""
     for path in files:
         test = _read(path)
+        work = Work()
         for case in test.cases:
-            came = _came(session, test, case)
             expected, place = case.expect, test.document.problem("", case.where["expect"])
-            found = differences(expected, came)
+            try:
+                work.spend(A_CASE)
+                came = _came(session, test, case)
+                work.spend(len(came.events))
+                found = differences(expected, came, work)
+            except TooMuch:
+                message = f"`{case.name}`: the file's tests are more work than they may be"
+                hint = "name the `item` of what is expected, or split the file"
+                raise InvalidPlan((replace(place, message=message, hint=hint),)) from None
             yield Tested(path, case.name, case.index, place, expected, found, came)
 
 
@@ -113,6 +121,12 @@ def _read(path: str) -> PlanTest:
         problem = Problem(f"the test cannot be read: {error}", path, hint=error.hint)
         raise InvalidPlan((problem,)) from None
     plan = str(Path(path).parent / test.plan)
+    try:
+        within(plan, path)
+    except FileRefused as error:
+        message = f"the plan {test.plan} cannot be read: {error}"
+        problem = test.document.problem(message, ("plan",), hint=error.hint)
+        raise InvalidPlan((problem,)) from None
     if not Path(plan).is_file():
         message = f"there is no plan {plan}"
         raise InvalidPlan((test.document.problem(message, ("plan",)),))

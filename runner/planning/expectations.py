@@ -11,6 +11,25 @@ from runner.model import Data, Json, Problem
 _WHOLE = ("data",)  # a key whose value is compared as a whole
 _WITHIN = ("message", "reason", "hint")  # keys whose text is looked for
 _SHOWN = 20  # differences of a list
+_MOST = 1_000_000  # comparisons of a file's tests: some seconds
+A_CASE = 3_000  # ... that a case costs at least: it is planned
+
+
+class TooMuch(ValueError):
+    """What is compared is more work than a stranger's tests may be."""
+
+
+@dataclass(slots=True)
+class Work:
+    """What the tests of a file may still cost, in comparisons."""
+
+    left: int = _MOST
+
+    def spend(self, count: int) -> None:
+        """Raises `TooMuch`."""
+        if self.left < 0:
+            raise TooMuch
+        self.left -= count
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +59,20 @@ class Tested:
         return [replace(self.place, message=f"{self.case}: {one}") for one in self.differences]
 
 
-def differences(expect: Data, came: Came) -> list[str]:
-    """Empty where all that is expected has come, and no error that is not expected."""
-    found = _of_problems(expect.get("problems", ()), came.problems)
+def differences(expect: Data, came: Came, work: Work) -> list[str]:
+    """Empty where all that is expected has come, and no error that is not expected.
+
+    Raises `TooMuch`."""
+    found = _of_problems(expect.get("problems", ()), came.problems, work)
     if "events" in expect:
-        found += _of_list("event", expect["events"], came.events, ordered=True)
+        found += _of_list("event", expect["events"], came.events, work, ordered=True)
     if "skipped" in expect:
-        found += _of_list("skipped item", expect["skipped"], came.skipped, ordered=False)
+        found += _of_list("skipped item", expect["skipped"], came.skipped, work, ordered=False)
     return found
 
 
-def _of_problems(expected: Sequence[Data], came: Sequence[Data]) -> list[str]:
-    missing, left = _matched(expected, came)
+def _of_problems(expected: Sequence[Data], came: Sequence[Data], work: Work) -> list[str]:
+    missing, left = _matched(expected, came, work)
     found = [f"no problem like {_text(one)}" for one in missing]
     found += [
         f"not expected: {one['path']}:{one['line']}:{one['column']}: error: {one['message']}"
@@ -61,28 +82,32 @@ def _of_problems(expected: Sequence[Data], came: Sequence[Data]) -> list[str]:
     return found
 
 
-def _of_list(what: str, expected: Json, came: Sequence[Data], *, ordered: bool) -> list[str]:
-    if isinstance(expected, list):
-        found = _in_order(what, expected, came) if ordered else _some(what, expected, came)
+def _of_list(
+    what: str, expected: Json, came: Sequence[Data], work: Work, *, ordered: bool
+) -> list[str]:
+    if isinstance(expected, list) and ordered:
+        found = _in_order(what, expected, came, work)
+    elif isinstance(expected, list):
+        found = _some(what, expected, came, work)
     else:
         found = []
         if "count" in expected and len(came) != expected["count"]:
             number = expected["count"]
             plural = "" if number == 1 else "s"
             found.append(f"{number:,} {what}{plural} expected, {len(came):,} came")
-        found += _some(what, expected.get("some", ()), came)
+        found += _some(what, expected.get("some", ()), came, work)
         if "any_order" in expected:
-            missing, left = _matched(expected["any_order"], came)
+            missing, left = _matched(expected["any_order"], came, work)
             found += [f"no {what} like {_text(one)}" for one in missing]
             found += [f"not expected: {what} {_name(one)}" for one in left]
     return [*found[:_SHOWN], "... and more"] if len(found) > _SHOWN else found
 
 
-def _some(what: str, expected: Sequence[Data], came: Sequence[Data]) -> list[str]:
-    return [f"no {what} like {_text(one)}" for one in _matched(expected, came)[0]]
+def _some(what: str, expected: Sequence[Data], came: Sequence[Data], work: Work) -> list[str]:
+    return [f"no {what} like {_text(one)}" for one in _matched(expected, came, work)[0]]
 
 
-def _in_order(what: str, expected: Sequence[Data], came: Sequence[Data]) -> list[str]:
+def _in_order(what: str, expected: Sequence[Data], came: Sequence[Data], work: Work) -> list[str]:
     """Each with its counterpart. Where they part, the next that fits is looked for."""
     found: list[str] = []
     at = 0
@@ -93,11 +118,12 @@ def _in_order(what: str, expected: Sequence[Data], came: Sequence[Data]) -> list
         if here is not None and not _differs(one, here):
             at += 1
             continue
-        later = next((n for n in range(at, len(came)) if not _differs(one, came[n])), None)
+        work.spend(len(came) - at + len(expected) - index)
+        later = next((n for n in range(at, len(came)) if _fits(one, came[n])), None)
         if later is not None:
             found += [f"not expected: {what} {_name(other)}" for other in came[at:later]]
             at = later + 1
-        elif here is None or any(not _differs(other, here) for other in expected[index + 1 :]):
+        elif here is None or any(_fits(other, here) for other in expected[index + 1 :]):
             found.append(f"no {what} like {_text(one)}")
         else:
             found += [f"{what} {_name(here)}: {why}" for why in _differs(one, here)]
@@ -106,16 +132,46 @@ def _in_order(what: str, expected: Sequence[Data], came: Sequence[Data]) -> list
     return found
 
 
-def _matched(expected: Sequence[Data], came: Sequence[Data]) -> tuple[list[Data], list[Data]]:
+def _matched(
+    expected: Sequence[Data], came: Sequence[Data], work: Work
+) -> tuple[list[Data], list[Data]]:
     """What is expected and has not come, and what has come beside it; each counts once."""
-    left, missing = list(came), list[Data]()
+    left, missing = dict(enumerate(came)), list[Data]()
+    of_item: dict[Json, list[int]] = {}
+    for number, one in left.items():
+        of_item.setdefault(_key(one.get("item")), []).append(number)
     for one in expected:
-        index = next((n for n, other in enumerate(left) if not _differs(one, other)), None)
-        if index is None:
+        numbers = of_item.get(_key(one["item"]), ()) if "item" in one else [*left]
+        found = None
+        for number in numbers:
+            work.spend(1)
+            if number in left and _fits(one, left[number]):
+                found = number
+                break
+        if found is None:
             missing.append(one)
         else:
-            del left[index]
-    return missing, left
+            del left[found]
+    return missing, [*left.values()]
+
+
+def _key(item: Json) -> Json:
+    """Items are texts; whatever else stands there is compared with all that are none."""
+    return item if isinstance(item, str) else None
+
+
+def _fits(expected: Mapping[str, Json], came: Mapping[str, Json]) -> bool:
+    """The same as `not _differs(...)`, without a word."""
+    for key, value in expected.items():
+        if key not in came:
+            return False
+        other = came[key]
+        if type(value) is dict and type(other) is dict and key not in _WHOLE:
+            if not _fits(value, other):
+                return False
+        elif not _same(key, value, other):
+            return False
+    return True
 
 
 def _differs(expected: Mapping[str, Json], came: Mapping[str, Json], within: str = "") -> list[str]:

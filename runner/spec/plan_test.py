@@ -54,10 +54,12 @@ def read_plan_test(raw: bytes, path: str) -> PlanTest:
     written = document.value
     cases = written.get("cases") or [{"name": path.rpartition("/")[2].partition(".test.")[0]}]
     found: list[Case] = []
+    names: set[str] = set()
     for index, case in enumerate(cases):
-        if any(other.name == case["name"] for other in found):
+        if case["name"] in names:
             message = f"there is a case `{case['name']}` already"
             problems.append(document.problem(message, ("cases", index, "name")))
+        names.add(case["name"])
         found.append(_case(written, case, index))
     if problems:
         raise InvalidPlan(ranked(problems))

@@ -228,6 +228,7 @@ def test_the_exit_status_says_how_it_went(
     monkeypatch.chdir(folder)
     path = folder / "deep" / "er" / "stale.test.yaml"
     path.parent.mkdir(parents=True)
+    (folder / ".git").mkdir()  # one repository has both
     text = HEAD.replace("stale.yaml", "../../stale.yaml") + "given: {repos: [{repo: acme/x}]}\n"
     for expect, status in (("{events: {count: 3}}", 0), ("{events: {count: 9}}", 1), ("3", 3)):
         path.write_text(f"{text}expect: {expect}\n", encoding="utf-8")

@@ -215,3 +215,40 @@ def test_no_change_of_a_shipped_plan_is_more_than_a_problem(
     done = measured(tmp_path, "validate", "plan.yaml")
     within_bounds(done)
     assert done["status"] in {0, 2, 3}, done["out"]
+
+
+def many_cases(n: int) -> str:
+    cases = ", ".join(f"{{name: c{i}}}" for i in range(n))
+    return f"expect: {{events: {{count: 300}}}}\ncases: [{cases}]\n"
+
+
+def some(n: int) -> str:
+    listed = ", ".join(f"{{operation: anything{'' if n < 10 else i}}}" for i in range(n))
+    return f"expect: {{events: {{some: [{listed}]}}}}\n"
+
+
+def any_order(n: int) -> str:
+    listed = ", ".join(f"{{batch: {9 if n < 10 else -i}}}" for i in range(n))
+    return f"expect: {{events: {{any_order: [{listed}]}}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("write", "ordinary", "large", "status"),
+    [(many_cases, 3, 3_000, 0), (some, 3, 20_000, 0), (any_order, 3, 20_000, 1)],
+)
+def test_the_tests_of_a_stranger_are_bounded_work(
+    write: Callable[[int], str],
+    ordinary: int,
+    large: int,
+    status: int,
+    tmp_path: Path,
+    measured: Measured,
+) -> None:
+    sized(tmp_path, repo="\n  - ".join(f"acme/x{n}" for n in range(300)))
+    head = "apiVersion: backfill/v1\nkind: BackfillTest\nplan: plan.yaml\n"
+    for size, wanted in ((ordinary, status), (large, 3)):
+        (tmp_path / "plan.test.yaml").write_text(head + write(size), "utf-8")
+        done = measured(tmp_path, "test", "plan.test.yaml")
+        within_bounds(done)
+        assert done["status"] == wanted, done["out"][-500:]
+    assert "more work than they may be" in done["out"]

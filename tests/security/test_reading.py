@@ -234,6 +234,37 @@ def _naming(option: str, given: Path, plan: Path) -> list[str | Path]:
     return ["plan", plan, option, given]
 
 
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("role", ["the test", "its plan", "its facts"])
+def test_what_a_test_of_a_plan_is_or_names_is_a_file_of_the_repository(
+    warm: str, tmp_path: Path, name: str, role: str
+) -> None:
+    plan = repository(tmp_path)
+    test, odd = plan.with_name("plan.test.yaml"), plan.with_name("odd.yaml")
+    named = "odd.yaml" if role == "its plan" else "plan.yaml"
+    given = "given: odd.yaml\n" if role == "its facts" else ""
+    head = "apiVersion: backfill/v1\nkind: BackfillTest\n"
+    test.write_text(f"{head}plan: {named}\n{given}expect: {{events: []}}\n", encoding="utf-8")
+    make, words = HOSTILE[name]
+    replaced(test if role == "the test" else odd, make)
+    done = run(warm, plan.parents[1], "test", test)
+    told, other = done.err + done.out, ("there is no plan", "does not exist")
+    assert done.status in (1, 2, 3), done
+    assert words in told or any(one in told for one in other) or name == "folder", done
+
+
+@pytest.mark.parametrize("path", ["../../outside/secret", "/etc/passwd"])
+def test_a_test_of_a_plan_outside_shows_nothing_of_it(warm: str, tmp_path: Path, path: str) -> None:
+    plan = repository(tmp_path)
+    _secret(plan)
+    test = plan.with_name("plan.test.yaml")
+    head = "apiVersion: backfill/v1\nkind: BackfillTest\n"
+    test.write_text(f"{head}plan: {path}\nexpect: {{events: []}}\n", encoding="utf-8")
+    done = run(warm, plan.parents[1], "test", test)
+    assert (done.status, "lies outside" in done.err) == (3, True), done
+    assert "root:" not in done.out + done.err
+
+
 def test_variables_come_from_anywhere_and_from_stdin(warm: str, tmp_path: Path) -> None:
     plan = repository(tmp_path)
     plan.write_text(PLAN + "vars: {x: 1}\n", encoding="utf-8")
