@@ -152,7 +152,9 @@ class Judge:
         if status == "completed" and proof is False:
             raise Broken(f"the check `{self.written.check}` is reported to hold, and nothing moved")
         if status == "failed" and not self.story.operated:
-            bad = wrong if not self.written.drains else (not drained)
+            # A retry may have worked off since what was left when the drain ended.
+            unmet = not drained or self.story.asked_again > 0
+            bad = unmet if self.written.drains else wrong
             proved = proof is not False and not (self.record.parent and self.written.check)
             if not bad and proved:
                 raise Broken(f"failed without a reason: {self.record.reason}")
