@@ -33,18 +33,41 @@ def test_killed_and_resumed_every_event_takes_effect_exactly_once(
     when: str,
     number: int,
 ) -> None:
+    operations = "operations: [sync, embed]\n"
+    counts = _effects(tmp_path, operations, (point, when, number), killed, finish)
+    lost = 10 - len(counts)
+    doubled = sum(count - 1 for count in counts.values())
+    record_property("kill points: kills, lost, doubled", (1, lost, doubled))
+    assert (lost, doubled) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("point", "when"),
+    [("chunk-record", "after"), ("request", "before"), ("answer", "before"), ("accepted", "after")],
+)
+def test_so_does_every_event_of_operations_that_share_a_stage(
+    tmp_path: Path, killed: Kill, finish: Finish, point: str, when: str
+) -> None:
+    operations = "operations: [sync, fire]\nflow: items\n"
+    counts = _effects(tmp_path, operations, (point, when, 2), killed, finish)
+    assert sorted(counts.elements()) == sorted(
+        f"{name}:o/r{number}" for name in ("sync", "fire") for number in range(5)
+    )
+
+
+def _effects(
+    folder: Path, operations: str, at: tuple[str, str, int], killed: Kill, finish: Finish
+) -> Counter[str]:
+    """How often each event took effect, by its id, in a run that was killed there and resumed."""
     effects: list[str] = []
 
     def handler(event: Mapping[str, Any]) -> None:
         effects.append(event["id"].split(":", 1)[1])
 
-    plan = write_plan(tmp_path, repos(5) + "operations: [sync, embed]\nbatch_size: 2\ndelay: 0s\n")
-    with served(create_app({"app/sync": handler, "app/embed": handler})) as url:
+    plan = write_plan(folder, f"{repos(5)}{operations}batch_size: 2\ndelay: 0s\n")
+    handlers = dict.fromkeys(("app/sync", "app/embed", "app/fire"), handler)
+    with served(create_app(handlers)) as url:
         arguments = ("run", plan, "--target", url, "--format", "json")
-        assert killed(point, when, number, *arguments) == -9
+        assert killed(*at, *arguments) == -9
         assert finish(plan, url)["status"] == "completed"
-    counts = Counter(effects)
-    lost = 10 - len(counts)
-    doubled = sum(count - 1 for count in counts.values())
-    record_property("kill points: kills, lost, doubled", (1, lost, doubled))
-    assert (lost, doubled) == (0, 0)
+    return Counter(effects)
