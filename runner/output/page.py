@@ -36,7 +36,7 @@ from runner.planning.timeline import Timeline
 from runner.spec.secrets import redact
 
 MAX_ROWS = 200  # of one table; what is more is counted, and is in the CSV
-_MOST_LINES = 2_000  # of a plan file
+_MOST_SHOWN = 100_000  # characters of a plan file
 _FOLDER = files("runner.output") / "templates"
 ASSETS = ("page.css", "live.js")  # of the web application
 _WAITS = {
@@ -193,9 +193,9 @@ def _diff(applied: Applied | None, source: str | None) -> list[DiffLine] | None:
     """What has changed in the plan file since it was applied last; None where nobody can tell."""
     if applied is None or applied.source is None or source is None:
         return None
-    old, new = applied.source.splitlines(), source.splitlines()
-    if max(len(old), len(new)) > _MOST_LINES:
+    if max(len(applied.source), len(source)) > _MOST_SHOWN:
         return None
+    old, new = applied.source.splitlines(), source.splitlines()
     kinds = {"+": "added", "-": "removed", "@": "place"}
     lines = list(difflib.unified_diff(old, new, lineterm=""))[2:]
     return [
@@ -221,7 +221,7 @@ def _environment() -> Environment:
     environment.globals |= {"asset": lambda name: Markup(asset(name)), "MAX_ROWS": MAX_ROWS}  # noqa: S704 - ours
     environment.globals |= {"resume_command": resume_command, "waits_of": waits_of, "query": _query}
     environment.globals |= {"words": words, "share": share, "geometry": charts, "digest": _digest}
-    environment.globals["STATES"] = STATES
+    environment.globals |= {"STATES": STATES, "MOST_SHOWN": _MOST_SHOWN}
     filters: dict[str, Callable[..., Any]] = {
         "moment": words.moment,
         "machine_time": words.machine_time,

@@ -148,6 +148,13 @@ def test_a_report_is_one_page_that_asks_for_nothing(
     assert asked == [f"file://{file}"]
     assert "failed" in page.inner_text("h1")
     assert page.evaluate("getComputedStyle(document.querySelector('.tiles')).display") == "grid"
+    rows = page.locator("tr[data-outcome]:visible")
+    assert rows.first.get_attribute("data-outcome") == "failed", "they come first"
+    page.get_by_role("searchbox").fill("O/R17")
+    assert page.inner_text("#shown") == "1 of 30 shown"
+    page.get_by_role("searchbox").fill("")
+    page.get_by_role("combobox", name="Outcome").select_option("failed")
+    assert rows.count() == 3
     is_accessible(page)
 
 

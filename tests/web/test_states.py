@@ -80,6 +80,7 @@ def test_a_run_in_this_state_is_told_at_every_width(page: Any, played: Any, name
         text = page.inner_text("main")
         for words in SEEN[name]:
             assert words in text
+        assert len(page.content()) < 300_000, "ten thousand events make no larger page"
         _pictures(page, name)
         is_accessible(page)
         page.goto("about:blank")  # what it listens to ends before the server does

@@ -1,16 +1,26 @@
 // Asks for the page anew whenever the server says that its run has changed, and as time passes.
 "use strict";
-let asked = 0;
+let asked = false, again = false;
 const events = new EventSource("/live" + location.pathname);
 events.addEventListener("change", renew);
 events.addEventListener("end", () => events.close());
 setInterval(() => document.hidden || renew(), 30_000);
 
+// One page at a time: what changes meanwhile is on the next one.
 async function renew() {
-  const number = ++asked;
-  const answer = await fetch(location.href, { cache: "no-store" });
-  if (!answer.ok || number !== asked) return;
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  again = asked;
+  if (asked) return;
+  asked = true;
+  try {
+    const answer = await fetch(location.href, { cache: "no-store" });
+    if (answer.ok) replace(new DOMParser().parseFromString(await answer.text(), "text/html"));
+  } finally {
+    asked = false;
+  }
+  if (again) renew();
+}
+
+function replace(page) {
   const open = new Map([...document.querySelectorAll("details > summary")].map((one) => [nameOf(one), one.parentElement.open]));
   const typed = new Map([...document.querySelectorAll("input, select")].map((one) => [pathTo(one), one.value]));
   const focus = pathTo(document.activeElement);
