@@ -27,7 +27,7 @@ from runner.model import (
     Table,
 )
 from runner.planning.answers import NotRecorded
-from runner.planning.expectations import A_CASE, Came, Tested, TooMuch, Work, differences
+from runner.planning.expectations import A_CASE, Came, Tested, TooMuchWork, Work, differences
 from runner.spec.document import did_you_mean, ranked
 from runner.spec.files import ENDINGS, FileRefused, read_named, read_plan, within
 from runner.spec.plan_test import Case, PlanTest, read_plan_test
@@ -88,7 +88,7 @@ def run_tests(session: Session, files: Sequence[str]) -> Iterator[Tested]:
                 came = _came(session, test, case)
                 work.spend(len(came.events))
                 found = differences(expected, came, work)
-            except TooMuch:
+            except TooMuchWork:
                 message = f"`{case.name}`: the file's tests are more work than they may be"
                 hint = "name the `item` of what is expected, or split the file"
                 raise InvalidPlan((replace(place, message=message, hint=hint),)) from None

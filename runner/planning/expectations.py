@@ -15,7 +15,7 @@ _MOST = 1_000_000  # comparisons of a file's tests: some seconds
 A_CASE = 3_000  # ... that a case costs at least: it is planned
 
 
-class TooMuch(ValueError):
+class TooMuchWork(ValueError):
     """What is compared is more work than a stranger's tests may be."""
 
 
@@ -26,9 +26,9 @@ class Work:
     left: int = _MOST
 
     def spend(self, count: int) -> None:
-        """Raises `TooMuch`."""
+        """Raises `TooMuchWork`."""
         if self.left < 0:
-            raise TooMuch
+            raise TooMuchWork
         self.left -= count
 
 
@@ -62,7 +62,7 @@ class Tested:
 def differences(expect: Data, came: Came, work: Work) -> list[str]:
     """Empty where all that is expected has come, and no error that is not expected.
 
-    Raises `TooMuch`."""
+    Raises `TooMuchWork`."""
     found = _of_problems(expect.get("problems", ()), came.problems, work)
     if "events" in expect:
         found += _of_list("event", expect["events"], came.events, work, ordered=True)
