@@ -34,10 +34,12 @@ OTHER_KEY = "ab" * 16
 LOG = logging.getLogger("test.door")
 ANY, NAMED = Door(4 << 20), Door(4 << 20, hosts_of(["worker"]), "--url")
 METHODS = ["GET", "POST", "PUT"]
+STATE = "0a1b2c3d"
+RUN = f"backfill-{STATE}-run"
 
 
 class Driver:
-    identity = "0a1b2c3d"
+    identity = STATE
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -66,7 +68,7 @@ class Site:
         return self.send(method, content, given)
 
     def send(self, method: str, content: bytes, headers: Mapping[str, str]) -> httpx.Response:
-        query = {"fnId": "backfill-run", "stepId": "step"}
+        query = {"fnId": RUN, "stepId": "step"}
         url = "/api/inngest"
         return self.client.request(method, url, params=query, content=content, headers=headers)
 
@@ -175,7 +177,7 @@ def test_what_the_engine_signed_is_taken_once(keyed: Site, method: str, name: st
     assert keyed.server.urls == ([f"{OURS}/api/inngest"] if method == "PUT" else [])
 
 
-@pytest.mark.parametrize("function", ["backfill-run", "backfill-none", "", "other"])
+@pytest.mark.parametrize("function", [RUN, "backfill-none", "", "other"])
 def test_without_a_signature_nobody_finds_out_which_functions_there_are(
     keyed: Site, function: str
 ) -> None:

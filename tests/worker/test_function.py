@@ -309,7 +309,7 @@ def test_requests_that_are_not_signed_start_nothing(tmp_path: Path, new_world: N
     for headers in ({}, {"x-inngest-signature": "t=1&s=0000"}):
         answer = client.post(
             "/api/inngest",
-            params={"fnId": "backfill-run", "stepId": "step"},
+            params={"fnId": f"{world.engine.app}-run", "stepId": "step"},
             content=b'{"event": {}}',
             headers=headers,
         )
