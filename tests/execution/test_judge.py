@@ -91,6 +91,17 @@ def test_figures_are_compared_with_those_before(
     assert words is None or words in (message or "")
 
 
+@pytest.mark.parametrize(
+    ("values", "blank"),
+    [((0,), True), ((0, 0.0), True), ((0, 1), False), ((1,), False), ((False,), False)],
+)
+def test_zeros_alone_are_what_a_blind_role_would_see_as_well(
+    values: tuple[object, ...], blank: bool
+) -> None:
+    verdict = judge(check(column="pct", at_most=1), table(*values), None, STARTED)
+    assert verdict.blank is blank
+
+
 def test_one_row_that_changed_is_a_change() -> None:
     """Rows are told apart by their text, wherever they stand."""
     now = Table(("repo", "pct"), (("o/b", 99), ("o/a", 97)))
