@@ -27,7 +27,7 @@ from runner.execution.run import execute
 from runner.model import Function, Totals
 from tests.support import Recorder, make_plan, new_store, repos, start_journal
 
-MANY = 2_000
+MANY = 800
 BODY = repos(MANY) + "operations: [{use: sync, batch_size: 500, delay: 0s}]\n"
 
 

@@ -138,7 +138,14 @@ class World:
         stop = asyncio.Event()
         asyncio.get_running_loop().call_later(seconds, stop.set)
         clock: Any = self.clock
-        opened = connect(self.server, journal, clock=clock, observer=self.observer, stop=stop)
+        opened = connect(
+            self.server,
+            journal,
+            clock=clock,
+            observer=self.observer,
+            stop=stop,
+            seed=len(self.driven_from),  # no two processes make the same ids
+        )
         async with opened as context:
             context = replace(
                 context,

@@ -14,7 +14,7 @@ from tests.depth import depth
 from tests.simulation.story import simulate
 
 PARTS = 8  # tests of their own, so that all cores are at work
-SEEDS = depth(64, 10_000)
+SEEDS = depth(40, 10_000)
 ROOT = Path(__file__).parents[2]
 
 
@@ -30,7 +30,7 @@ def test_over_seeds_of_plans_people_and_faults_every_promise_holds(
     assert all(sums), "something was sent, and something went wrong"
 
 
-@pytest.mark.parametrize("seed", [1, 5])
+@pytest.mark.parametrize("seed", [5])
 def test_a_seed_is_replayed_to_the_letter(seed: int) -> None:
     command = [sys.executable, "-m", "tests.simulation", "--seed", str(seed)]
     ran = subprocess.run(

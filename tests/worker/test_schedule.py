@@ -180,7 +180,7 @@ def test_schedules_lists_what_is_due_next_first(tmp_path: Path, backfill: Backfi
 
     shown = backfill("serve", "--list", tmp_path)
     assert shown.status == 0, shown.err
-    assert [line.split()[-2] for line in shown.out.splitlines()] == ["often", "test"]
+    assert [line.split()[-2] for line in shown.out.splitlines()] == ["plan", "often", "test"]
     found = json.loads(backfill("serve", "--list", tmp_path, "--format", "json").out)["schedules"]
     assert [(one["name"], one["cron"], one["timezone"]) for one in found] == [
         ("often", "* * * * *", "Europe/Berlin"),

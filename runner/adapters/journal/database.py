@@ -239,8 +239,15 @@ class _Transaction:
         self._database, self._begin = database, begin
         self._writes = writes and database.is_patient
         self._kept = Kept()
-        self.raw, self.again = database.outlast(lambda: database.begun(begin))
-        self._token = self._new_token()
+        database.outlast(self._open)
+
+    def _open(self) -> None:
+        self.raw, self.again = self._database.begun(self._begin)
+        try:
+            self._token = self._database.dialect.token(self.raw) if self._writes else None
+        except BaseException:
+            self.raw.close()
+            raise
 
     def do(self, statement: Callable[[Any], T]) -> T:
         try:
@@ -248,47 +255,61 @@ class _Transaction:
         except self._database.dialect.errors:
             if not self._broke():
                 raise
-            self._start_anew()
-            found = statement(self.raw)
+            found = self._made_again(statement)
         if self._database.is_patient:
             self._kept.add(statement, found)
         return found
 
     def commit(self) -> None:
         try:
-            self.raw.execute("COMMIT")
+            _commit(self.raw)
         except self._database.dialect.errors:
             if not self._broke():
                 raise
-            token = self._token
-            self._start_anew(unless=token)
-            if self._token is not token:  # else it had been committed
-                self.raw.execute("COMMIT")
+            self._made_again(_commit)
 
     def _broke(self) -> bool:
         return self._database.is_patient and self._database.dialect.is_gone(self.raw)
 
-    def _start_anew(self, unless: Any = None) -> None:
-        self.raw.close()
-        dialect = self._database.dialect
+    def _made_again(self, last: Callable[[Any], T]) -> T:
+        """All of its statements up to the `last` on another connection, which may break as well."""
+        dialect, unanswered = self._database.dialect, self._token
 
-        def attempt() -> bool:
-            self.raw, self.again = self._database.begun(self._begin)
-            if unless is not None and dialect.has_committed(self.raw, unless):
-                self.raw.execute("COMMIT")
-                return True
-            self._token = self._new_token()
-            if self._kept.again(self.raw):
-                return True
-            self.raw.execute("ROLLBACK")
-            return False
+        def attempt() -> T:
+            nonlocal unanswered
+            self.raw.close()
+            self._open()
+            if last is _commit and unanswered is not None:
+                if dialect.has_committed(self.raw, unanswered):
+                    return last(self.raw)
+                unanswered = self._token
+            if not self._kept.again(self.raw):
+                self.raw.execute("ROLLBACK")
+                message = f"the state in {self._database.where} was away, and has changed since"
+                raise TargetError(message, hint="`backfill resume` carries the run on")
+            try:
+                return last(self.raw)
+            except dialect.errors as error:
+                if dialect.is_gone(self.raw):
+                    raise
+                raise _Refused(error) from error
 
-        if not self._database.outlast(attempt):
-            message = f"the state in {self._database.where} was away, and has changed since"
-            raise TargetError(message, hint="`backfill resume` carries the run on")
+        try:
+            return self._database.outlast(attempt)
+        except _Refused as refused:
+            raise refused.error from None
 
-    def _new_token(self) -> Any:
-        return self._database.dialect.token(self.raw) if self._writes else None
+
+class _Refused(Exception):
+    """By a connection that is open: trying again changes nothing."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _commit(raw: Any) -> Any:
+    return raw.execute("COMMIT")
 
 
 _SENT = "what was sent is in it"

@@ -73,6 +73,47 @@ def test_a_transaction_whose_connection_breaks_is_made_again_once(away: Away, wh
     assert away.notes == ["one", "two"]
 
 
+class Brittle:
+    """A connection that breaks after so many statements."""
+
+    def __init__(self, raw: Any, left: int) -> None:
+        self.raw, self.left = raw, left
+
+    def execute(self, *given: Any) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            self.raw.close()
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+        return self.raw.execute(*given)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.raw, name)
+
+
+@pytest.mark.parametrize("left", range(5))  # begin, token, two writes, commit
+def test_what_breaks_again_as_it_comes_back_is_made_again_once(
+    away: Away, monkeypatch: pytest.MonkeyPatch, left: int
+) -> None:
+    really = away.store._database.dialect.open
+    opened: list[Brittle] = []
+
+    def brittle() -> tuple[Any, bool]:
+        raw, again = really()
+        if len(opened) == 3:
+            return raw, again
+        opened.append(Brittle(raw, left))
+        return opened[-1], again
+
+    monkeypatch.setattr("runner.adapters.journal.outage._sleep", lambda *_: None)
+    with _patient(away), away.store._database.write() as connection:
+        away.write(connection, "one")
+        monkeypatch.setattr(away.store._database.dialect, "open", brittle)
+        away.breaks()
+        away.write(connection, "two")
+    assert away.notes == ["one", "two"]
+    assert opened
+
+
 def test_a_commit_whose_answer_was_lost_is_not_made_twice(away: Away) -> None:
     class Lost:
         """Commits, and its answer does not arrive."""
