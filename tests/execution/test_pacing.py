@@ -247,6 +247,21 @@ def test_a_workers_steps_keep_the_delay(
     close_stores()
 
 
+def test_a_resumed_run_keeps_the_jitter_of_its_delays(tmp_path: Path) -> None:
+    body = repos(8) + "operations: [fire]\nbatch_size: 1\ndelay: {between: [2s, 9s]}\n"
+
+    def sent(folder: str, stops: Sequence[float]) -> list[float]:
+        (tmp_path / folder).mkdir()
+        made = world(tmp_path / folder, body, 0)
+        for seconds in (*stops, 1e9):
+            made.drive(seconds)
+        return [at - made.driven_from[0] for at, _, _ in made.server.came]
+
+    whole = sent("whole", [])
+    assert len({round(b - a, 3) for a, b in pairwise(whole)}) == 7, "each is another"
+    assert sent("resumed", [0.5, 3.3, 11.0, 0.1]) == pytest.approx(whole, abs=1e-3)
+
+
 def test_a_long_batch_that_a_step_has_begun_is_not_paced_within(tmp_path: Path) -> None:
     """Else a batch of many requests would wait its delay anew in each step."""
     made = world(tmp_path, repos(9) + "operations: [fire]\nbatch_size: 8\ndelay: 1h\n", 0)
