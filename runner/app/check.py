@@ -33,7 +33,7 @@ def examine(
     built, findings = None, list[Finding]()
     if plan is not None:
         built, findings = _read(session, plan, variables or {}, strict=strict)
-    findings += examine_server(session, built, target, thorough=True)
+    findings += examine_server(session, built, target, thorough=True).findings
     if built:
         findings += examine_plan(session, built, thorough=True)
     return [*findings, *examine_hooks(session, plan or HERE), *examine_holds(session, target)]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from runner.adapters.files import refuse_inputs
 from runner.adapters.inngest.target import Target, shown
@@ -26,7 +27,7 @@ from runner.execution.doctor import (
     listening,
 )
 from runner.execution.ports import LastSent
-from runner.model import ExecutionPlan, Finding, RunRecord
+from runner.model import ExecutionPlan, Finding, Function, RunRecord
 from runner.planning.estimate import needed
 from runner.spec.files import FileRefused, read_named
 
@@ -34,16 +35,31 @@ FOLDER = "approvals"
 _LARGEST = 64 * 1024  # bytes of a file that is looked into
 
 
+class Examined(NamedTuple):
+    """`functions`: of the server, where it tells them and was asked."""
+
+    findings: list[Finding]
+    functions: Sequence[Function] | None = None
+
+
+class Cleared(NamedTuple):
+    """The options that a run can have, and what the server told of its functions meanwhile."""
+
+    options: RunOptions
+    functions: Sequence[Function] | None = None
+
+
 def preflight(
     session: Session, plan: ExecutionPlan, target: Target, options: RunOptions
-) -> RunOptions:
-    """The options that a run can have. Raises `PreflightRefused` for what is bound to fail."""
+) -> Cleared:
+    """Raises `PreflightRefused` for what is bound to fail."""
     refuse_empty(plan)
     refuse_own_files(plan, options)
     refuse_unapproved(plan, target)
     options = followed(plan, target, options)
+    functions = None
     if not options.skip_preflight:
-        of_server = examine_server(session, plan, target, thorough=False)
+        of_server, functions = examine_server(session, plan, target, thorough=False)
         findings = of_server + examine_plan(session, plan, thorough=False)
         fails = tuple(finding for finding in findings if finding.level == "fail")
         if fails:
@@ -54,7 +70,7 @@ def preflight(
             if finding.level == "warn":
                 hint = f" ({finding.hint})" if finding.hint else ""
                 session.reporter.note(f"{finding.about}: {finding.message}{hint}")
-    return options
+    return Cleared(options, functions)
 
 
 def confirm(
@@ -208,13 +224,14 @@ def examine_plan(session: Session, plan: ExecutionPlan, *, thorough: bool) -> li
 
 def examine_server(
     session: Session, plan: ExecutionPlan | None, target: Target, *, thorough: bool
-) -> list[Finding]:
+) -> Examined:
     """`thorough`: its keys are tried too; else a run does that by itself, with more patience."""
     if target.kind != "embedded":
         return blocking(_server(session, plan, target, thorough=thorough))
     found = [Finding("target", "ok", "embedded: handlers run in this process")] if thorough else []
     warnings = handler_warnings(plan, target) if plan and thorough else []
-    return [*found, *(Finding("listeners", "warn", w.message, w.hint) for w in warnings)]
+    found += [Finding("listeners", "warn", w.message, w.hint) for w in warnings]
+    return Examined(found)
 
 
 def _of_database(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Finding]:
@@ -235,13 +252,13 @@ def _of_database(session: Session, plan: ExecutionPlan, *, thorough: bool) -> li
 
 async def _server(
     session: Session, plan: ExecutionPlan | None, target: Target, *, thorough: bool
-) -> list[Finding]:
+) -> Examined:
     def last_sent(event: str) -> LastSent | None:
         """From a journal that is there; looking for one must not make one."""
         found = session.reader.last_seen(event, target.address) if session.has_state else None
         return found and LastSent(*found)
 
-    found = examine_keys(target.event_key, target.signing_keys)
+    found, functions = examine_keys(target.event_key, target.signing_keys), None
     async with session.connect(target) as server:
         if thorough and not found:
             follows = bool(target.signing_keys) or target.kind != "cloud"
@@ -251,7 +268,7 @@ async def _server(
             functions = await server.probe.functions()
             if thorough or functions is not None:
                 found += listening(plan, functions, last_sent)
-    return found
+    return Examined(found, functions)
 
 
 def _github(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Finding]:

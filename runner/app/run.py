@@ -35,6 +35,7 @@ from runner.model import (
     BackfillPlan,
     Database,
     ExecutionPlan,
+    Function,
     Json,
     LiveDatabase,
     Outcome,
@@ -177,8 +178,10 @@ def run(
     plan, target = prepared.plan, prepared.target
     session.reporter.planned(warned(plan, target), target)
     refuse_broken(plan)
-    options = preflight(session, plan, target, options)
-    confirm(session, plan, target, options, lambda: _before_answer(session, plan, target))
+    options, functions = preflight(session, plan, target, options)
+    confirm(
+        session, plan, target, options, lambda: _before_answer(session, plan, target, functions)
+    )
     with _locked(session, prepared, options, once_locked) as lease:
         what = Drive(
             plan,
@@ -207,8 +210,10 @@ def submit(
     session.reporter.planned(warned(plan, target), target)
     refuse_broken(plan)
     refuse_unheard(session, target)
-    options = preflight(session, plan, target, options)
-    confirm(session, plan, target, options, lambda: _before_answer(session, plan, target))
+    options, functions = preflight(session, plan, target, options)
+    confirm(
+        session, plan, target, options, lambda: _before_answer(session, plan, target, functions)
+    )
     with _locked(session, prepared, options, once_locked) as lease:
         journal = _record(session, prepared, options, lease)
         for note in _notes(options):
@@ -399,12 +404,14 @@ def _notes(options: RunOptions) -> tuple[str, ...]:
     return ("the preflight was skipped (--skip-preflight)",) if options.skip_preflight else ()
 
 
-def _before_answer(session: Session, plan: ExecutionPlan, target: Target) -> None:
+def _before_answer(
+    session: Session, plan: ExecutionPlan, target: Target, functions: Sequence[Function] | None
+) -> None:
     """How long it will take; and that a new run has new event ids: what an unfinished one has sent
     would be sent once more."""
     from runner.planning.estimate import before
 
-    estimate = before(plan, past(session.store, plan), session.clock.time())
+    estimate = before(plan, past(session.store, plan), session.clock.time(), functions or ())
     if estimate.telling:
         session.reporter.say(f"time: {estimate.words}")
     unfinished = session.store.unfinished(plan.name, target.address)

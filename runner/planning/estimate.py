@@ -10,6 +10,7 @@ from typing import NamedTuple
 from runner.model import (
     Driven,
     ExecutionPlan,
+    Function,
     Needs,
     RunView,
     Stage,
@@ -83,9 +84,15 @@ def rough(seconds: float) -> str:
     return format_duration(max(1, round(seconds if seconds < 100 else round(seconds, -1))))
 
 
-def before(plan: ExecutionPlan, past: Mapping[str, Past], now: float) -> Estimate:
-    """The whole plan, if it began `now`: by its pacing, by what runs have shown, and by
-    the times at which its events say that their jobs start."""
+def before(
+    plan: ExecutionPlan,
+    past: Mapping[str, Past],
+    now: float,
+    functions: Sequence[Function] = (),
+) -> Estimate:
+    """The whole plan, if it began `now`: by its pacing, by what runs have shown, by the times at
+    which its events say that their jobs start, and by how long the server's `functions` let
+    events rest."""
     unknown, runs, governs, parts_of = False, set[str](), list[str](), list[Stretch]()
     for stage in plan.stages:
         known = past.get(stage.operation)
@@ -103,15 +110,24 @@ def before(plan: ExecutionPlan, past: Mapping[str, Past], now: float) -> Estimat
                 governs.append(f"`{stage.operation}` goes by {what}, with jobs of {took}")
             seconds += known.took
             runs.add(known.run_id)
+        elif rest := _rest(stage, functions):
+            seconds += rest.rest
+            governs.append(f"`{rest.name}` may let events rest for {format_duration(rest.rest)}")
         parts_of.append(Stretch(seconds, seconds / max(1, stage.batches - 1)))
         unknown = unknown or (known is None and stage.total > 0)
     parts = ["its pacing"] if plan.duration or not runs else []
     parts += [f"its jobs as in run {', '.join(sorted(runs))}"] if runs else []
     basis = "; ".join([" and ".join(parts), *governs])
     basis = f"{basis}; how long its jobs take is not known" if unknown else basis
-    telling = bool(runs) or _goes_by_clock(plan)
+    telling = bool(runs or governs) or _goes_by_clock(plan)
     whole = Estimate(sum(part.seconds for part in parts_of), basis, telling=telling)
     return within(plan.windows, whole, now, parts_of)
+
+
+def _rest(stage: Stage, functions: Sequence[Function]) -> Function | None:
+    """Of those that its events start, the one whose debounce or batch takes the longest."""
+    hearing = [one for one in functions if one.rest and any(map(one.hears, stage.event_names))]
+    return max(hearing, key=lambda one: one.rest) if hearing and stage.waits else None
 
 
 def _goes_by_clock(plan: ExecutionPlan) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runner.model import Driven, ExecutionPlan, RunRecord, RunView, StageRecord, Waiting
+from runner.model.function import Function, Rest, Trigger
 from runner.planning.estimate import Past, before, left, measured, past_of, rough
 from runner.planning.serialize import dump_head, load_head
 from runner.planning.timeline import simulate
@@ -59,6 +61,24 @@ def test_which_governs_pace_or_cap_is_said_where_jobs_are_known(
     estimate = before(make_plan(tmp_path, repos(100) + body), {"sync": Past("OLD", 90.0, 2.0)}, 0.0)
     assert estimate.seconds == seconds
     assert estimate.basis.endswith(f"; `sync` goes by {governs}, with jobs of 2s")
+
+
+@pytest.mark.parametrize("rests", ["debounce", "batch"])
+def test_a_debounce_or_a_batch_takes_its_time_where_no_run_has_shown_it(
+    plan: ExecutionPlan, rests: str
+) -> None:
+    (event,) = plan.stages[0].event_names
+    resting: dict[str, Any] = {rests: Rest(300.0)}
+    functions = [
+        Function(("sync-repo",), (Trigger(event),), **resting),
+        Function(("other",), (Trigger("other/event"),), debounce=Rest(9e9)),
+    ]
+    estimate = before(plan, {}, 0.0, functions)
+    assert estimate.seconds == 45.0 + 300.0
+    assert "`sync-repo` may let events rest for 5m" in estimate.basis
+    assert estimate.telling
+    shown = {"sync": Past("01OLD", rate=100.0, took=301.0)}
+    assert before(plan, shown, 0.0, functions) == before(plan, shown, 0.0), "it is in what it took"
 
 
 def test_what_earlier_runs_have_shown_is_the_latest_ones(plan: ExecutionPlan) -> None:
