@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from runner.errors import InvalidPlan
 from runner.spec.load import load_plan
-from runner.spec.secrets import Scrubber, find, mask, redact
+from runner.spec.secrets import Scrubber, find, mask, redact, suspect
 from runner.spec.strict_yaml import parse
 
 _ALNUM = string.ascii_letters + string.digits
@@ -114,13 +114,20 @@ def test_a_mask_keeps_every_line_and_column() -> None:
 
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("of_it_in_the_first_part", [0, 1, 2, 7, 40, 85])
-def test_a_key_is_found_in_a_large_file_wherever_its_parts_meet(
-    key: str, of_it_in_the_first_part: int, tmp_path: Path
+def test_a_file_is_suspect_wherever_its_parts_meet_in_a_key(
+    key: str, of_it_in_the_first_part: int
 ) -> None:
-    """A file is looked through a mebibyte at a time."""
+    """It is looked through a mebibyte at a time."""
+    before = b" " * ((1 << 20) - min(of_it_in_the_first_part, len(key)))
+    assert suspect(before + key.encode() + b" some words")
+    assert not suspect(before + b" some words")
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_is_found_in_a_large_file(key: str, tmp_path: Path) -> None:
     row = b'{"repo": "acme/%07d", "note": "' + b"some words " * 900 + b'"}\n'
     begin = b'{"repo": "acme/mobile", "x": "'
-    room = (1 << 20) - min(of_it_in_the_first_part, len(key)) - len(begin)
+    room = (1 << 20) - 7 - len(begin)
     rows = b"".join(row % number for number in range(room // len(row % 0)))
     rows += b" " * (room - len(rows)) + begin + key.encode() + b'"}\n' + row % 0
     (tmp_path / "rows.jsonl").write_bytes(rows)
