@@ -143,8 +143,8 @@ def _unfenced(patches: Patches) -> None:
 
 
 OLD_FAULTS: Mapping[str, OldFault] = {
-    "by-name": OldFault("a retry knows events by operation and item", _by_name, 39),
-    "attempts": OldFault("what a later round made good is a failure", _attempts_as_work, 118),
+    "by-name": OldFault("a retry knows events by operation and item", _by_name, 57),
+    "attempts": OldFault("what a later round made good is a failure", _attempts_as_work, 124),
     "rows": OldFault("a check holds for the rows that came", _rows_that_came, 97),
     "blind": OldFault("zero of zero is success", _blind_zero, 17),
     "clocks": OldFault("times of two clocks are compared", _runners_clock, 2418),
