@@ -156,6 +156,8 @@ def plan_command(
             _write_page(found, expected(session, found.plan), html, events)
         else:
             _show(session, found, form, events)
+        if found.built and form == "github":
+            _tell_github(found, events)
         status, sends = 0, found.plan.may_send
         if found.built:
             refuse_broken(found.plan)
@@ -172,11 +174,13 @@ def _show(session: Session, found: Preview, form: str, events: int | None) -> No
     show(found.plan, found.target.name, form=form, events=events)
     if found.built and form in ("text", "github"):
         say_estimate(expected(session, found.plan))
-    if found.built and form == "github":
-        from runner.output.preview import plan_markdown
 
-        text = plan_markdown(found.plan, target=found.target.name, events=events)
-        show_github(found.plan.warnings, text)
+
+def _tell_github(found: Preview, events: int | None) -> None:
+    from runner.output.preview import plan_markdown
+
+    text = plan_markdown(found.plan, target=found.target.name, events=events)
+    show_github(found.plan.warnings, text)
 
 
 def _record(session: Session, path: str) -> None:

@@ -160,6 +160,14 @@ def test_nothing_to_send_is_said_and_has_its_own_exit_status(
     assert "there is nothing to send" in result.err
 
 
+def test_a_page_takes_nothing_from_the_steps_summary(backfill: Backfill, tmp_path: Path) -> None:
+    plan, summary, page = write_plan(tmp_path, repos(3) + SYNC), tmp_path / "s.md", tmp_path / "p"
+    env = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)}
+    assert backfill("plan", plan, "--html", page, env=env).status == 0
+    assert "### Backfill plan `test`" in summary.read_text("utf-8")
+    assert page.exists()
+
+
 def test_a_preview_cannot_reach_the_network(backfill: Backfill, tmp_path: Path) -> None:
     """Even with keys in the environment: sockets are trapped, and the trap is never sprung."""
     trap = tmp_path / "sprung"
