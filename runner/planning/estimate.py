@@ -94,12 +94,15 @@ def before(
     which its events say that their jobs start, and by how long the server's `functions` let
     events rest."""
     unknown, runs, governs, parts_of = False, set[str](), list[str](), list[Stretch]()
+    goes_by_clock = bool(plan.windows)
     for stage in plan.stages:
         known = past.get(stage.operation)
         paced = max(stage.duration, stage.total / known.rate if known else 0.0)
         capped = stage.total * known.took / stage.cap.events if known and stage.cap else 0.0
         before_it = sum(part.seconds for part in parts_of)
-        starts = _last_start(stage) - now - before_it if stage.own and stage.waits else 0.0
+        last = _last_start(stage) if stage.own else 0.0
+        goes_by_clock = goes_by_clock or last > 0
+        starts = last - now - before_it if last and stage.waits else 0.0
         if starts > max(paced, capped):
             governs.append(f"`{stage.operation}` goes by the start times of its events")
         seconds = max(paced, capped, starts)
@@ -119,7 +122,7 @@ def before(
     parts += [f"its jobs as in run {', '.join(sorted(runs))}"] if runs else []
     basis = "; ".join([" and ".join(parts), *governs])
     basis = f"{basis}; how long its jobs take is not known" if unknown else basis
-    telling = bool(runs or governs) or _goes_by_clock(plan)
+    telling = bool(runs or governs) or goes_by_clock
     whole = Estimate(sum(part.seconds for part in parts_of), basis, telling=telling)
     return within(plan.windows, whole, now, parts_of)
 
@@ -128,11 +131,6 @@ def _rest(stage: Stage, functions: Sequence[Function]) -> Function | None:
     """Of those that its events start, the one whose debounce or batch takes the longest."""
     hearing = [one for one in functions if one.rest and any(map(one.hears, stage.event_names))]
     return max(hearing, key=lambda one: one.rest) if hearing and stage.waits else None
-
-
-def _goes_by_clock(plan: ExecutionPlan) -> bool:
-    """Does how long it takes depend on when it begins?"""
-    return bool(plan.windows) or any(_last_start(stage) for stage in plan.stages if stage.own)
 
 
 def _last_start(stage: Stage) -> float:
