@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,6 +26,11 @@ _KEPT = (
     "BACKFILL_TEST_GOLDEN",
     FULL,
 )
+
+# Bytecode is kept, whatever the environment says: a suite has hundreds of processes, and each
+# would compile all of it anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
