@@ -201,15 +201,16 @@ def submit(
     prepared: Prepared,
     options: RunOptions,
     *,
+    app: str | None = None,
     once_locked: Callable[[], None] = lambda: None,
 ) -> Submitted:
-    """Leave the run to the workers; see `run`."""
+    """Leave the run to the workers: those of the state, or of one `app` of theirs; see `run`."""
     from runner.app.submit import enqueue, refuse_unheard
 
     plan, target = prepared.plan, prepared.target
     session.reporter.planned(warned(plan, target), target)
     refuse_broken(plan)
-    refuse_unheard(session, target)
+    refuse_unheard(session, target, app)
     options, functions = preflight(session, plan, target, options)
     confirm(
         session, plan, target, options, lambda: _before_answer(session, plan, target, functions)
@@ -218,7 +219,7 @@ def submit(
         journal = _record(session, prepared, options, lease)
         for note in _notes(options):
             journal.note(note)
-        event = enqueue(session, lease, target, prepared.run_id, plan.name, options)
+        event = enqueue(session, lease, target, prepared.run_id, plan.name, options, app)
     return Submitted(prepared.run_id, event)
 
 

@@ -11,7 +11,7 @@ import orjson
 
 from runner.adapters.inngest.target import Target
 from runner.adapters.journal.leases import Lease, holding
-from runner.adapters.worker.request import EVENT, event_of, filter_of
+from runner.adapters.worker.request import EVENT, app_of, event_of, filter_of
 from runner.app.session import Session, blocking
 from runner.errors import BackfillError, PreflightRefused, TargetError
 from runner.execution.context import RunOptions
@@ -21,8 +21,10 @@ from runner.model import Function
 NOBODY_YET = "nobody yet: it waits for a worker"
 
 
-def refuse_unheard(session: Session, target: Target) -> None:
-    """Raises `PreflightRefused` where a submitted run would wait for ever; `TargetDown` or
+def refuse_unheard(session: Session, target: Target, app: str | None = None) -> None:
+    """`app`: of the workers that are to take the run; None: those of the state.
+
+    Raises `PreflightRefused` where a submitted run would wait for ever; `TargetDown` or
     `KeyRefused` where it could not be asked for. Nothing is written down yet."""
     if target.kind == "embedded":
         message = "the embedded target ends with its process, and no worker could send to it"
@@ -40,8 +42,9 @@ def refuse_unheard(session: Session, target: Target) -> None:
             "shows whether one has taken the run up"
         )
         return
-    state = session.reader.identity if session.has_state else None  # one is not made for this
-    hearing = [one for one in found if one.hears(EVENT) and _takes(one, state)]
+    if app is None and session.has_state:  # one is not made for this
+        app = app_of(session.reader.identity)
+    hearing = [one for one in found if one.hears(EVENT) and _takes(one, app)]
     if all(one.paused for one in hearing):
         hint = "start one: `backfill serve`, with this state and for this server"
         hint = f"let them go on there, or {hint}" if hearing else hint
@@ -52,10 +55,10 @@ def refuse_unheard(session: Session, target: Target) -> None:
     session.reporter.note(f"workers of {target.name} that listen for {EVENT}: {names}")
 
 
-def _takes(one: Function, state: str | None) -> bool:
-    """Does it take the runs of this state? One that no worker can have has none yet."""
+def _takes(one: Function, app: str | None) -> bool:
+    """Does it take the runs that are left to this app? A state that is not there yet has none."""
     filters = one.filters(EVENT)
-    return not filters or (state is not None and filter_of(state) in filters)
+    return not filters or (app is not None and filter_of(app) in filters)
 
 
 def enqueue(
@@ -65,6 +68,7 @@ def enqueue(
     run_id: str,
     plan: str,
     options: RunOptions,
+    app: str | None = None,
     **more: Any,
 ) -> str:
     """The id of the event that asks for the run, with the options that count for a worker.
@@ -74,7 +78,7 @@ def enqueue(
     limits = options.limits
     cut = {"request_events": limits.events, "request_bytes": limits.bytes}
     known = {"run": run_id, "plan": plan, "address": target.address, **cut}
-    known["state"] = session.store.identity
+    known["app"] = app or app_of(session.store.identity)
     event = event_of({**known, **more})
     parked = session.store.park(lease, time.time(), NOBODY_YET)
     try:

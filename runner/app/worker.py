@@ -286,7 +286,8 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """A plan with a schedule, started when it is due; what it sends is found out then.
+    """A plan with a schedule, started when it is due; what it sends is found out then. Its runs
+    are left to the `app` of the workers that have its files.
 
     Meets `runner.adapters.worker.function.Scheduled`.
     """
@@ -295,6 +296,7 @@ class Firing:
     path: str
     schedule: Schedule
     state: str
+    app: str
     target: str
     environment: str | None
     environ: Mapping[str, str] = field(repr=False)
@@ -331,7 +333,7 @@ class Firing:
 
     def _submit(self, session: Session, run: str) -> str:
         prepared = prepare(session, self.path, target=self.target, run_id=run)
-        return submit(session, prepared, RunOptions(yes=True)).event_id
+        return submit(session, prepared, RunOptions(yes=True), app=self.app).event_id
 
     def _again(self, session: Session, run: str) -> str | None:
         """The run is written down, and whoever did that has died before it was submitted."""
@@ -340,7 +342,7 @@ class Firing:
             return None
         with session.lock(record.plan, record.address, run, _OTHERS) as lease:
             target = session.target(record.target, self.path, record.environment)
-            return enqueue(session, lease, target, run, record.plan, RunOptions())
+            return enqueue(session, lease, target, run, record.plan, RunOptions(), self.app)
 
 
 def _give_up(store: Store, record: RunRecord, lease: Lease, why: str) -> StepResult:

@@ -116,6 +116,7 @@ def serve_command(
     if given("form"):
         raise UsageError("--format does nothing without --list", hint="see --log-format")
     from runner.adapters.serve import serve
+    from runner.adapters.worker.request import plans_app_of
     from runner.app.plan_files import scheduled_plans
     from runner.app.worker import Firing
     from runner.app.worker import Worker as StepWorker
@@ -123,18 +124,21 @@ def serve_command(
 
     _log_to_stderr(log_format)
     store = session.store
+    place = _origin(session, url, host, port)
     if session.state_file is not None:
         _LOG.warning("the state is a file: all that share it must be on this machine")
 
     def observer(run: str) -> Observer:
         return LogObserver(_LOG, run)
 
+    app = plans_app_of(store.identity, place)
     firings = [
         Firing(
             plan.name,
             plan.path,
             schedule,
             session.state,
+            app,
             target or _default_target(session, plan.path),
             session.environment_name,
             session.environ,
@@ -143,7 +147,6 @@ def serve_command(
         for plan, schedule in scheduled_plans(session, plans)
     ]
     steps = StepWorker(session.state, session.environ, observer, plans, grace)
-    place = _origin(session, url, host, port)
     worker = _worker(session, steps, lambda: _missing(session) or steps.unknown(), place, firings)
     door = _door(session, place, host)
 

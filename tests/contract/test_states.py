@@ -1,8 +1,9 @@
-"""Workers of two states on one live server: each takes the runs of its own."""
+"""Workers on one live server: of two states, and of one state with different plans."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from runner.adapters.journal.store import Store
-from tests.cli.conftest import backfill
+from tests.cli.conftest import backfill, until
 from tests.contract.conftest import LIVE_URL
 from tests.contract.test_worker import CATALOG, Workers
 from tests.support import write_plan
@@ -54,3 +55,30 @@ def test_two_states_share_a_server(
             other = next(run for there, run in runs.items() if there != name)
             assert other not in log
             assert "there is no run" not in log
+
+
+@pytest.mark.usefixtures("live_url")
+def test_two_that_serve_one_state_with_different_plans_keep_their_schedules(
+    tmp_path: Path, backfill: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each plan is due every minute, and is started and driven by the one that has it."""
+    monkeypatch.setenv("INNGEST_DEV", LIVE_URL)
+    monkeypatch.setenv("BACKFILL_STATE", f"sqlite:///{tmp_path / 'state.db'}")
+
+    def runs() -> dict[str, str]:
+        found = json.loads(backfill("runs", "--format", "json").out)["runs"]
+        return {run["run_id"]: run["plan"] for run in found if run["status"] == "completed"}
+
+    with ExitStack() as stack:
+        for name in PROJECTS:
+            folder = tmp_path / name
+            folder.mkdir()
+            plan = write_plan(folder, BODY + 'schedule: {cron: "* * * * *"}\n', catalog=CATALOG)
+            plan.write_text(plan.read_text().replace("name: test", f"name: {name}"))
+            Workers(folder, stack).start(str(folder))
+        until(lambda: set(runs().values()) == set(PROJECTS), seconds=200)
+        completed = runs()
+    for name in PROJECTS:
+        log = "".join(file.read_text() for file in (tmp_path / name).glob("serve-*.log"))
+        driven = {completed[run] for run in re.findall("[0-9A-Z]{26}", log) if run in completed}
+        assert driven == {name}

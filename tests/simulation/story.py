@@ -434,6 +434,7 @@ class Story:
             plan.path,
             schedule,
             self.state,
+            "backfill",
             ORIGIN,
             None,
             self.environ(),

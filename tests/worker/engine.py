@@ -26,6 +26,7 @@ from tests.cli.conftest import until
 from tests.support import SIGNING_KEY
 
 PATH = "/api/inngest"
+PLANS = f"{PATH}/plans"
 ATTEMPTS = 11
 
 
@@ -61,6 +62,7 @@ class RealClock:
 class Ran:
     """What a function run has come to: its output or error, and its steps by name in order."""
 
+    app: str
     function: str = "run"
     id: str = "01K000000000000000000000RN"
     output: Any = None
@@ -99,10 +101,10 @@ class Engine:
         """What the timer of a function with a cron trigger does, at a time of its own."""
         milliseconds = round(at * 1000)
         timer = {"name": "inngest/scheduled.timer", "id": run_id, "data": {}, "ts": milliseconds}
-        return self.run(timer, Ran(function, run_id))
+        return self.run(timer, Ran(f"{self.app}-plans", function, run_id))
 
     def run(self, event: Mapping[str, Any], ran: Ran | None = None) -> Ran:
-        ran, attempt = ran or Ran(), 0
+        ran, attempt = ran or Ran(event["data"].get("app", self.app)), 0
         while True:
             self.between(ran)
             answer = self._ask(event, ran, attempt)
@@ -167,8 +169,8 @@ class Engine:
         client = self.clients[self._turn % len(self.clients)]
         try:
             answer = client.post(
-                PATH,
-                params={"fnId": f"{self.app}-{ran.function}", "stepId": "step"},
+                PATH if ran.app == self.app else PLANS,
+                params={"fnId": f"{ran.app}-{ran.function}", "stepId": "step"},
                 content=raw,
                 headers=headers,
             )

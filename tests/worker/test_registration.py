@@ -31,6 +31,7 @@ Backfill = Callable[..., Result]
 
 class Server:
     """Takes registrations, as a server does: one URL for an app. `answer`: what it says instead.
+    `urls`: of the app of the runs.
 
     `others`: URLs of which each comes right after the next registration, and takes its place.
     """
@@ -38,6 +39,7 @@ class Server:
     def __init__(self) -> None:
         self.urls: list[str] = []
         self.others: list[str] = []
+        self.plans: dict[str, tuple[str, list[str]]] = {}  # by their app: its URL, its functions
         self.answer: Response | None = None
         self.slug = ""
         self.app = Starlette(
@@ -51,6 +53,10 @@ class Server:
         if self.answer:
             return self.answer
         body = await request.json()
+        if "-plans" in body["appname"]:
+            functions = [one["id"] for one in body["functions"]]
+            self.plans[body["appname"]] = body["url"], functions
+            return JSONResponse({"ok": True, "modified": True})
         self.slug = f"{body['appname']}-run"
         self.urls += [body["url"], *self.others[:1]]
         del self.others[:1]
@@ -140,6 +146,47 @@ def _driver(identity: str) -> Any:
     return SimpleNamespace(identity=identity)
 
 
+def _daily(*names: str) -> list[Any]:
+    return [SimpleNamespace(name=name, cron="TZ=UTC 0 3 * * *") for name in names]
+
+
+def test_workers_of_one_state_that_are_given_different_plans_keep_their_schedules(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are known by the URL that they are called at: who comes back there without a plan takes
+    its schedule away, and no other's."""
+    monkeypatch.setenv("INNGEST_SIGNING_KEY", SIGNING_KEY)
+    log = logging.getLogger("test.registration")
+
+    def schedules() -> dict[str, list[str]]:
+        return {
+            url: [id_.partition("-scheduled-")[2] for id_ in functions if "-scheduled-" in id_]
+            for url, functions in server.plans.values()
+        }
+
+    async def live(url: str, *names: str) -> None:
+        known = len(server.urls)
+        worker = create_worker(_driver("0a1b2c3d"), lambda: None, url, log, _daily(*names))
+        wanted = {f"{url}/api/inngest/plans": list(names)}
+        async with worker.app.router.lifespan_context(worker.app):
+            await asyncio.to_thread(
+                until, lambda: len(server.urls) > known and schedules() | wanted == schedules()
+            )
+
+    with served(server.app) as url:
+        monkeypatch.setenv("INNGEST_BASE_URL", url)
+        asyncio.run(live("http://east:8322", "nightly", "hourly"))
+        asyncio.run(live("http://west:8322", "weekly"))
+        asyncio.run(live("http://east:8322", "nightly"))
+    assert schedules() == {
+        "http://east:8322/api/inngest/plans": ["nightly"],
+        "http://west:8322/api/inngest/plans": ["weekly"],
+    }
+    assert set(server.urls) == {f"http://{one}:8322/api/inngest" for one in ("east", "west")}
+    for app, (_, functions) in server.plans.items():
+        assert functions[0] == f"{app}-run", "who has the plan drives the runs that it starts"
+
+
 def test_workers_of_two_states_are_two_apps_and_each_takes_its_own_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -154,8 +201,8 @@ def test_workers_of_two_states_are_two_apps_and_each_takes_its_own_runs(
         close = worker.client._http_client._http_client_sync
         close.close()
     assert found == [
-        ("backfill-0a1b2c3d", "event.data.state == '0a1b2c3d'"),
-        ("backfill-4e5f6a7b", "event.data.state == '4e5f6a7b'"),
+        ("backfill-0a1b2c3d", "event.data.app == 'backfill-0a1b2c3d'"),
+        ("backfill-4e5f6a7b", "event.data.app == 'backfill-4e5f6a7b'"),
     ]
 
 

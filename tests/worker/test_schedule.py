@@ -77,9 +77,11 @@ def test_while_the_run_before_goes_on_a_firing_fails_by_name(tmp_path: Path, sit
 
     assert site.engine.fire("scheduled-test", FIRST).error is None
     fired = site.engine.fire("scheduled-test", SECOND)
+    until(lambda: bool(site.engine.events))
+    (event,) = site.engine.events
+    assert event["data"]["app"] == f"{site.engine.app}-plans", "those that have its plan take it"
 
     assert f"run {FIRST} of this plan is left to the workers" in json.dumps(fired.error)
-    until(lambda: bool(site.engine.events))
     site.engine.run_all()
     assert site.order == ["o/r0", "o/r1", "o/r2"]
 
@@ -149,6 +151,7 @@ def test_the_engine_is_told_the_time_with_its_zone() -> None:
         "p.yaml",
         Schedule("0 3 * * *", "Europe/Berlin"),
         "",
+        "backfill",
         "dev",
         None,
         {},

@@ -24,12 +24,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from runner.adapters.worker.function import Driver, Scheduled, create_firing, create_function
-from runner.adapters.worker.registration import SDK, Registration
-from runner.adapters.worker.request import app_of
+from runner.adapters.worker.registration import SDK, App, Registration
+from runner.adapters.worker.request import app_of, plans_app_of
 from runner.adapters.worker.signature import Signatures
 from runner.spec.secrets import redact
 
 PATH = "/api/inngest"
+PLANS_PATH = f"{PATH}/plans"
 _AT_ONCE = 32  # requests served at once; each has a thread
 _LOG_AGAIN = 60.0  # seconds after which a reason to refuse is logged once more
 _CHECK_AGAIN = 1.0  # ... for which what /readyz has found out is good: anybody may ask it
@@ -39,7 +40,7 @@ _Sdk: TypeAlias = Callable[[dict[str, object], Any], Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """The application, and the SDK's client, which knows where the server is."""
+    """The application, and the SDK's client of its runs, which knows where the server is."""
 
     app: Starlette
     client: inngest.Inngest
@@ -54,27 +55,18 @@ def create_worker(
     clock: Callable[[], float] = time.time,
 ) -> Worker:
     """`ready` says what is missing, if something is. The server is told that this is at `url`. The
-    SDK reads its settings and keys from the environment."""
-    quiet = logging.getLogger("backfill.sdk")
-    quiet.setLevel(logging.CRITICAL)  # what goes wrong in a step is logged once, by ourselves
-    client = inngest.Inngest(app_id=app_of(driver.identity), logger=quiet)
-    functions = [
-        create_function(client, driver),
-        *(create_firing(client, plan) for plan in scheduled),
-    ]
-    place = url.rstrip("/") + PATH if url else None
-    parts = urlsplit(place or "")
-    sdk = digital_ocean.serve(
-        client,
-        functions,
-        enable_unauthed_sync=False,
-        # What a signed request to register is answered; a request's own address is never taken.
-        serve_origin=f"{parts.scheme}://{parts.netloc}" if place else None,
-        serve_path=parts.path if place else None,
-    )
-    registration = Registration(client, functions, place, log) if place else None
+    SDK reads its settings and keys from the environment.
+
+    It is two apps: the workers of a state share that of its runs, and have `scheduled` in another,
+    by their URL, so that none takes away what others are given.
+    """
+    url = url.rstrip("/") if url else None
+    runs = _app(app_of(driver.identity), driver, (), url and url + PATH)
+    plans = _app(plans_app_of(driver.identity, url), driver, scheduled, url and url + PLANS_PATH)
+    client, sdks = runs.client, {PATH: _sdk(runs), PLANS_PATH: _sdk(plans)}
+    registration = Registration((runs, plans), log) if url else None
     keys = [key for key in (client.signing_key, client.signing_key_fallback) if key]
-    door = _Door(sdk, registration, Signatures(keys, clock), not client.is_production, log)
+    door = _Door(sdks, registration, Signatures(keys, clock), not client.is_production, log)
     health = _Health(ready, registration, log)
 
     @asynccontextmanager
@@ -88,11 +80,34 @@ def create_worker(
         log.info("stopped: no request is in flight, and runs wait for another worker")
 
     routes = [
-        Route(PATH, door.answer, methods=["GET", "POST", "PUT"]),
+        *(Route(path, door.answer, methods=["GET", "POST", "PUT"]) for path in sdks),
         Route("/healthz", health.alive),
         Route("/readyz", health.ready),
     ]
     return Worker(Starlette(routes=routes, lifespan=lifespan), client)
+
+
+def _app(app: str, driver: Driver, scheduled: Sequence[Scheduled], url: str | None) -> App:
+    quiet = logging.getLogger("backfill.sdk")
+    quiet.setLevel(logging.CRITICAL)  # what goes wrong in a step is logged once, by ourselves
+    client = inngest.Inngest(app_id=app, logger=quiet)
+    functions = [
+        create_function(client, driver),
+        *(create_firing(client, plan) for plan in scheduled),
+    ]
+    return App(client, functions, url)
+
+
+def _sdk(app: App) -> _Sdk:
+    parts = urlsplit(app.url or "")
+    return digital_ocean.serve(
+        app.client,
+        list(app.functions),
+        enable_unauthed_sync=False,
+        # What a signed request to register is answered; a request's own address is never taken.
+        serve_origin=f"{parts.scheme}://{parts.netloc}" if app.url else None,
+        serve_path=parts.path if app.url else None,
+    )
 
 
 @dataclass
@@ -100,7 +115,7 @@ class _Door:
     """A dev server has no key and signs nothing, so `unsigned` requests are served there; to
     register is another matter: where there is a key, nobody without it starts that."""
 
-    sdk: _Sdk
+    sdks: Mapping[str, _Sdk]  # by their paths
     registration: Registration | None
     signatures: Signatures
     unsigned: bool
@@ -155,7 +170,8 @@ class _Door:
             }
         }
         nowhere = SimpleNamespace(api_host="", function_name="")
-        answer = await to_thread.run_sync(self.sdk, given, nowhere, limiter=self._threads)
+        sdk = self.sdks[request.url.path]
+        answer = await to_thread.run_sync(sdk, given, nowhere, limiter=self._threads)
         # As the SDK writes what it has signed.
         content = json.dumps(answer["body"]).encode()
         return Response(content, answer["statusCode"], answer["headers"])

@@ -80,7 +80,7 @@ def create_function(client: inngest.Inngest, driver: Driver) -> inngest.Function
     @client.create_function(
         fn_id=FUNCTION,
         name="Drive a backfill run",
-        trigger=inngest.TriggerEvent(event=EVENT, expression=filter_of(driver.identity)),
+        trigger=inngest.TriggerEvent(event=EVENT, expression=filter_of(client.app_id)),
         retries=RETRIES,
         concurrency=[inngest.Concurrency(limit=1, key=_KEY)],
     )

@@ -31,14 +31,22 @@ _URL = 300  # characters
 _APPS = "{apps{url functions{slug}}}"
 
 
-@dataclass(slots=True)
-class Registration:
-    """`url` is where this process is, the only address that is ever registered. `trouble`: why the
-    server has never known it; None once it has."""
+@dataclass(frozen=True, slots=True)
+class App:
+    """What the server knows by a name: functions, and where in this process they are, the only
+    address that is ever registered; None where somebody else tells it."""
 
     client: inngest.Inngest
     functions: Sequence[inngest.Function[Any]]
-    url: str
+    url: str | None
+
+
+@dataclass(slots=True)
+class Registration:
+    """Of apps with an address, that of the runs first. `trouble`: why the server has never known
+    them; None once it has."""
+
+    apps: Sequence[App]
     log: logging.Logger
     trouble: str | None = "the server is asked for the first time"
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -73,7 +81,7 @@ class Registration:
             await asyncio.sleep(SystemRandom().uniform(*_EVERY) if known else _AGAIN)
 
     async def _register(self) -> None:
-        before, other = self._refused, await self._called_instead()
+        before, other, url = self._refused, await self._called_instead(), self.apps[0].url
         why = self._refused = await self._why_refused()
         self._tried = time.monotonic()
         if why is None:
@@ -83,10 +91,10 @@ class Registration:
                     "the server calls %s instead of this process: registered again as "
                     "%s; workers take the runs from each other unless they have one --url",
                     other,
-                    self.url,
+                    url,
                 )
             elif before is not None:
-                self.log.info("the server knows this process as %s", self.url)
+                self.log.info("the server knows this process as %s", url)
         elif why != before:
             self.log.warning("not registered: %s", why)
             if self.trouble:
@@ -95,16 +103,17 @@ class Registration:
     async def _called_instead(self) -> str | None:
         """The other URL that the server has for the runs, where it has one and tells: see
         `HttpProbe.listeners`."""
+        runs = self.apps[0]
         try:
-            body = (await self._exchange("GET", "/v0/gql", params={"query": _APPS}))[1]
+            body = (await _exchange(runs, "GET", "/v0/gql", params={"query": _APPS}))[1]
             urls = [
                 words(app["url"], _URL)
                 for app in parsed(body)["data"]["apps"]
                 if any(
-                    one["slug"] == f"{self.client.app_id}-{FUNCTION}" for one in app["functions"]
+                    one["slug"] == f"{runs.client.app_id}-{FUNCTION}" for one in app["functions"]
                 )
             ]
-            ours = any(_place(url) == _place(self.url) for url in urls)
+            ours = any(_place(url) == _place(runs.url or "") for url in urls)
         except Exception:  # noqa: BLE001 - it is an extra, and not every server tells
             return None
         return None if ours or not urls else urls[0]
@@ -112,38 +121,43 @@ class Registration:
     async def _why_refused(self) -> str | None:
         """A failure of any kind is said, and tried again: nobody waits for this task."""
         try:
-            return _judged(*await self._send())
+            for app in self.apps:
+                if why := _judged(*await _send(app)):
+                    return why
         except Exception as error:  # noqa: BLE001
             return redact(str(error) or type(error).__name__)
+        return None
 
-    async def _send(self) -> tuple[httpx.Response, bytes]:
-        """The request that the SDK makes itself where a framework has it do so: it takes the
-        address of whoever asks for that, and keeps the server's status to itself."""
-        registration = {
-            "appname": self.client.app_id,
-            "deploytype": "ping",
-            "framework": "starlette",
-            "functions": [_config(one, self.url) for one in self.functions],
-            "sdk": SDK.removeprefix("inngest-"),
-            "url": self.url,
-            "v": "0.1",
-        }
-        headers = {"x-inngest-sdk": SDK, "x-inngest-framework": "starlette"}
-        if self.client.env is not None:
-            headers["x-inngest-env"] = self.client.env
-        keys = [one for one in (self.client.signing_key, self.client.signing_key_fallback) if one]
-        for key in keys or [""]:
-            shown = {"authorization": f"Bearer {bearer(key)}"} if key else {}
-            answer, body = await self._exchange(
-                "POST", "/fn/register", json=registration, headers=headers | shown
-            )
-            if answer.status_code not in (401, 403):
-                break
-        return answer, body
 
-    async def _exchange(self, method: str, path: str, **more: Any) -> tuple[httpx.Response, bytes]:
-        async with open_client(seconds=_TIMEOUT) as client:
-            return await request(client, method, self.client.api_origin.rstrip("/") + path, **more)
+async def _send(app: App) -> tuple[httpx.Response, bytes]:
+    """The request that the SDK makes itself where a framework has it do so: it takes the
+    address of whoever asks for that, and keeps the server's status to itself."""
+    registration = {
+        "appname": app.client.app_id,
+        "deploytype": "ping",
+        "framework": "starlette",
+        "functions": [_config(one, app.url or "") for one in app.functions],
+        "sdk": SDK.removeprefix("inngest-"),
+        "url": app.url,
+        "v": "0.1",
+    }
+    headers = {"x-inngest-sdk": SDK, "x-inngest-framework": "starlette"}
+    if app.client.env is not None:
+        headers["x-inngest-env"] = app.client.env
+    keys = [one for one in (app.client.signing_key, app.client.signing_key_fallback) if one]
+    for key in keys or [""]:
+        shown = {"authorization": f"Bearer {bearer(key)}"} if key else {}
+        answer, body = await _exchange(
+            app, "POST", "/fn/register", json=registration, headers=headers | shown
+        )
+        if answer.status_code not in (401, 403):
+            break
+    return answer, body
+
+
+async def _exchange(app: App, method: str, path: str, **more: Any) -> tuple[httpx.Response, bytes]:
+    async with open_client(seconds=_TIMEOUT) as client:
+        return await request(client, method, app.client.api_origin.rstrip("/") + path, **more)
 
 
 def _config(function: inngest.Function[Any], url: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 EVENT = "backfill/run.requested"
@@ -10,14 +11,20 @@ FUNCTION = "run"
 
 
 def app_of(state: str) -> str:
-    """The app of the workers of a state, by its identity: those of another have their own, with
-    their own functions and schedules."""
+    """The app of the workers of a state, by its identity: those of another have their own."""
     return f"backfill-{state}"
 
 
-def filter_of(state: str) -> str:
-    """By which the function of those workers takes the runs of their state alone."""
-    return f"event.data.state == '{state}'"
+def plans_app_of(state: str, url: str | None) -> str:
+    """The app of the schedules of those of these workers that are called at this URL, and of the
+    runs that they start: those at another URL may be given other plans."""
+    name = f"{app_of(state)}-plans"
+    return f"{name}-{sha256(url.encode()).hexdigest()[:8]}" if url else name
+
+
+def filter_of(app: str) -> str:
+    """By which the function of an app takes the runs that are left to it alone."""
+    return f"event.data.app == '{app}'"
 
 
 def event_of(data: Mapping[str, Any]) -> dict[str, Any]:
