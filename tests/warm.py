@@ -23,7 +23,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import IO, NoReturn, Self
 
@@ -49,6 +49,13 @@ _IMPORTED = (
     "uvicorn.protocols.http.h11_impl",
     "yaml",
 )
+_PLAN = """\
+apiVersion: backfill/v1
+kind: BackfillPlan
+metadata: {name: warm}
+repos: [{repo: acme/x}]
+operations: [repository-sync]
+"""
 
 
 class Forked:
@@ -152,13 +159,36 @@ def serving() -> Iterator[str]:
             process.terminate()
 
 
-def serve(path: str) -> NoReturn:
+def warm_up() -> None:
+    """Imports everything and runs commands, which compile the schemas and the built-in catalog."""
     ours = (one.name for one in pkgutil.walk_packages(runner.__path__, "runner."))
     for name in (*ours, *_IMPORTED):
         if name not in ("runner.__main__", "runner.agents.server"):  # the SDK takes two seconds
             importlib.import_module(name)
-    patience.FIRST = 0.5  # a server that is away is away
+    here, environ = Path.cwd(), dict(os.environ)
+    with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as null:
+        os.chdir(folder)
+        os.environ["BACKFILL_STATE"] = f"sqlite:///{folder}/state.db"
+        Path("plan.yaml").write_text(_PLAN, encoding="utf-8")
+        with redirect_stdout(null), redirect_stderr(null):
+            for arguments in (
+                ("validate", "plan.yaml"),
+                ("run", "plan.yaml", "--yes"),
+                ("status",),
+            ):
+                sys.argv[1:] = arguments
+                with suppress(SystemExit):
+                    main()
+        os.chdir(here)
+    os.environ.clear()
+    os.environ.update(environ)
+    gc.collect()
     gc.freeze()  # no fork looks through it, and copies it
+
+
+def serve(path: str) -> NoReturn:
+    warm_up()
+    patience.FIRST = 0.5  # a server that is away is away
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)

@@ -25,9 +25,10 @@ from runner.execution.context import RunContext
 from runner.execution.ports import Listed
 from runner.execution.run import execute
 from runner.model import Function, Totals
+from tests.depth import depth
 from tests.support import Recorder, make_plan, new_store, repos, start_journal
 
-MANY = 800
+MANY = depth(300, 800)
 BODY = repos(MANY) + "operations: [{use: sync, batch_size: 500, delay: 0s}]\n"
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from runner.adapters.embedded.server import create_app
 from tests.cli.conftest import served
+from tests.depth import crossed
 from tests.faults.conftest import Finish, Kill
 from tests.faults.killed import OF_DRAINS, POINTS
 from tests.support import repos, write_plan
@@ -18,12 +19,12 @@ from tests.support import repos, write_plan
 _WHEN = ("before", "after")
 _OFTEN = ("chunk-record", "request", "answer", "accepted", "accepted-record", "job-record")
 _KILLS = [
-    *((point, when, 1) for point in POINTS if point not in OF_DRAINS for when in _WHEN),
-    *((point, when, 3) for point in _OFTEN for when in _WHEN),
+    *crossed([f"{point} 1" for point in POINTS if point not in OF_DRAINS], _WHEN),
+    *crossed([f"{point} 3" for point in _OFTEN], _WHEN),
 ]
 
 
-@pytest.mark.parametrize(("point", "when", "number"), _KILLS)
+@pytest.mark.parametrize(("point", "when"), _KILLS)
 def test_killed_and_resumed_every_event_takes_effect_exactly_once(
     tmp_path: Path,
     killed: Kill,
@@ -31,10 +32,9 @@ def test_killed_and_resumed_every_event_takes_effect_exactly_once(
     record_property: Any,
     point: str,
     when: str,
-    number: int,
 ) -> None:
     operations = "operations: [sync, embed]\n"
-    counts = _effects(tmp_path, operations, (point, when, number), killed, finish)
+    counts = _effects(tmp_path, operations, _at(point, when), killed, finish)
     lost = 10 - len(counts)
     doubled = sum(count - 1 for count in counts.values())
     record_property("kill points: kills, lost, doubled", (1, lost, doubled))
@@ -71,3 +71,8 @@ def _effects(
         assert killed(*at, *arguments) == -9
         assert finish(plan, url)["status"] == "completed"
     return Counter(effects)
+
+
+def _at(point: str, when: str) -> tuple[str, str, int]:
+    name, number = point.split()
+    return name, when, int(number)

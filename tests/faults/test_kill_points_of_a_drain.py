@@ -15,6 +15,7 @@ import pytest
 from runner.adapters.embedded.server import create_app
 from runner.adapters.journal.store import Store
 from tests.cli.conftest import served
+from tests.depth import crossed
 from tests.faults.conftest import Finish, Kill
 from tests.support import write_plan
 
@@ -39,25 +40,22 @@ repos: [{query: select name as repo from repositories where pending > 0 order by
 operations: [drain]
 delay: 0s
 """
-_KILLS = [
-    (point, when, number)
-    for when in ("before", "after")
-    for point, number in (
-        ("answer-record", 1),
-        ("round-record", 1),
-        ("round-record", 2),
-        ("round-record", 4),
-        ("chunk-record", 2),
-        ("request", 3),
-        ("job-record", 2),
-        ("check-record", 1),
-        ("stage-end", 1),
-        ("run-end", 1),
-    )
+_WHEN = ("before", "after")
+_POINTS = [
+    "answer-record 1",
+    "round-record 1",
+    "round-record 2",
+    "round-record 4",
+    "chunk-record 2",
+    "request 3",
+    "job-record 2",
+    "check-record 1",
+    "stage-end 1",
+    "run-end 1",
 ]
 
 
-@pytest.mark.parametrize(("point", "when", "number"), _KILLS)
+@pytest.mark.parametrize(("point", "when"), crossed(_POINTS, _WHEN))
 def test_every_round_is_sent_once_and_the_goal_is_reached(
     tmp_path: Path,
     killed: Kill,
@@ -65,7 +63,6 @@ def test_every_round_is_sent_once_and_the_goal_is_reached(
     monkeypatch: pytest.MonkeyPatch,
     point: str,
     when: str,
-    number: int,
 ) -> None:
     """Four rounds of two repositories, and the figure of before is that of the run's start."""
     database, seen = tmp_path / "app.db", Counter[str]()
@@ -86,27 +83,23 @@ def test_every_round_is_sent_once_and_the_goal_is_reached(
     plan = write_plan(tmp_path, BODY, catalog=CATALOG)
     with served(create_app({"app/drain": handler})) as url:
         arguments = ("run", plan, "--target", url, "--format", "json")
-        assert killed(point, when, number, *arguments) == -9
+        assert killed(*_at(point, when), *arguments) == -9
         assert finish(plan, url)["status"] == "completed"
     assert set(seen.values()) == {1}
     assert len(seen) == 8
 
 
-_KILLS_AMONG_FAILURES = [
-    (point, when, number)
-    for when in ("before", "after")
-    for point, number in (
-        ("round-record", 2),
-        ("round-record", 3),
-        ("chunk-record", 3),
-        ("request", 2),
-        ("job-record", 2),
-        ("run-end", 1),
-    )
+_AMONG_FAILURES = [
+    "round-record 2",
+    "round-record 3",
+    "chunk-record 3",
+    "request 2",
+    "job-record 2",
+    "run-end 1",
 ]
 
 
-@pytest.mark.parametrize(("point", "when", "number"), _KILLS_AMONG_FAILURES)
+@pytest.mark.parametrize(("point", "when"), crossed(_AMONG_FAILURES, _WHEN))
 def test_what_fails_on_the_way_is_made_good_by_later_rounds_whenever_it_is_killed(
     tmp_path: Path,
     killed: Kill,
@@ -114,7 +107,6 @@ def test_what_fails_on_the_way_is_made_good_by_later_rounds_whenever_it_is_kille
     monkeypatch: pytest.MonkeyPatch,
     point: str,
     when: str,
-    number: int,
 ) -> None:
     """Three rounds, in each of which a repository has two events; one of each fails on the way."""
     database, seen, failed = tmp_path / "app.db", Counter[str](), Counter[str]()
@@ -141,7 +133,7 @@ def test_what_fails_on_the_way_is_made_good_by_later_rounds_whenever_it_is_kille
     plan = write_plan(tmp_path, body + "on_failure: continue\n", catalog=CATALOG)
     with served(create_app({"app/drain": handler})) as url:
         arguments = ("run", plan, "--target", url, "--format", "json")
-        assert killed(point, when, number, *arguments) == -9
+        assert killed(*_at(point, when), *arguments) == -9
         assert finish(plan, url)["status"] == "completed"
     assert set(seen.values()) == {1}
     assert len(failed) == 2
@@ -150,3 +142,8 @@ def test_what_fails_on_the_way_is_made_good_by_later_rounds_whenever_it_is_kille
         assert store.retriable(record, ["failed"], ()) == {}
         assert store.reading(record).totals().failed == 2
         assert store.reading(record).failures() == []
+
+
+def _at(point: str, when: str) -> tuple[str, str, int]:
+    name, number = point.split()
+    return name, when, int(number)

@@ -15,8 +15,9 @@ import tempfile
 from contextlib import suppress
 from typing import Any
 
+from tests.warm import warm_up
+
 SECONDS, BYTES = 10, 1024**3
-_WARM = ("jinja2", "jsonschema", "jsonschema_rs", "orjson", "runner.cli.validate", "yaml")
 
 
 def answer(folder: str, arguments: list[str]) -> dict[str, Any]:
@@ -57,8 +58,7 @@ def _run(folder: str, arguments: list[str], out: int) -> None:
 
 
 if __name__ == "__main__":
-    for name in _WARM:
-        __import__(name)
+    warm_up()
     asked = os.fdopen(os.dup(0), encoding="utf-8")
     told = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

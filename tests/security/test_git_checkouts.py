@@ -17,7 +17,7 @@ import pytest
 
 from runner.cli.main import main
 from tests.cli.conftest import backfill
-from tests.depth import depth
+from tests.depth import crossed, depth, some
 from tests.git import Git
 from tests.security.evil import KEYS, LEADING, Evil
 from tests.support import CATALOG, repos
@@ -26,7 +26,7 @@ from tests.types import Backfill
 __all__ = ["backfill"]
 
 ROOT = Path(__file__).parents[2]
-SEEDS = depth(20, 60)
+SEEDS = depth(8, 60)
 COMMANDS = (
     ("validate", "plans/", "--changed-since", "main"),
     ("plan", "plans/", "--changed-since", "main"),
@@ -91,7 +91,7 @@ def fates(command: InProcess) -> dict[str, str]:
     return {one["path"]: one["fate"] for one in json.loads(out)["plans"]}
 
 
-@pytest.mark.parametrize("key", [*KEYS, *LEADING])
+@pytest.mark.parametrize("key", some([*KEYS, *LEADING], 12))
 def test_no_key_of_the_checkouts_configuration_runs_anything_or_hides_the_change(
     git: Git, evil: Evil, command: InProcess, key: str
 ) -> None:
@@ -390,8 +390,7 @@ NAMING = (  # a file for git to read
 )
 
 
-@pytest.mark.parametrize("key", NAMING)
-@pytest.mark.parametrize("within", [False, True])
+@pytest.mark.parametrize(("key", "within"), crossed(NAMING, [False, True]))
 def test_a_pipe_that_a_configuration_names_holds_up_nothing_for_long(
     git: Git, command: InProcess, monkeypatch: pytest.MonkeyPatch, key: str, within: bool
 ) -> None:

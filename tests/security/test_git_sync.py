@@ -14,6 +14,7 @@ import pytest
 from runner.adapters.git_mirror import Mirror
 from runner.errors import UsageError
 from tests.cli.conftest import backfill
+from tests.depth import some
 from tests.git import Git
 from tests.security.evil import KEYS, LEADING, Evil
 from tests.types import Backfill
@@ -67,7 +68,7 @@ def files(folder: Path) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("key", [*KEYS, *LEADING])
+@pytest.mark.parametrize("key", some([*KEYS, *LEADING], 12))
 def test_no_key_of_the_repository_that_is_followed_runs_anything(
     remote: Git, evil: Evil, checked_out: Checked, key: str
 ) -> None:

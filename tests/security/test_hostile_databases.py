@@ -19,6 +19,7 @@ from runner.adapters.database.sql import SqlDatabase
 from runner.adapters.database.url import parse_url
 from runner.errors import TargetDown, TargetError
 from runner.model import Query, QueryRefused
+from tests.depth import some
 
 _GIB = 1 << 20  # in KiB, as the kernel counts
 _CHILD = """
@@ -76,7 +77,7 @@ def child(url: str, sql: str, words: str) -> tuple[str | int, float, int]:
     return said, seconds, most
 
 
-@pytest.mark.parametrize(("sql", "size", "words", "_usual"), POSTGRESQL)
+@pytest.mark.parametrize(("sql", "size", "words", "_usual"), some(POSTGRESQL, 2))
 def test_what_postgresql_answers_is_bounded(
     database_url: str, sql: str, size: int, words: str, _usual: int
 ) -> None:
@@ -86,7 +87,7 @@ def test_what_postgresql_answers_is_bounded(
     assert most < _GIB
 
 
-@pytest.mark.parametrize(("sql", "size", "words", "_usual"), SQLITE)
+@pytest.mark.parametrize(("sql", "size", "words", "_usual"), some(SQLITE, 2))
 def test_what_sqlite_answers_is_bounded(sql: str, size: int, words: str, _usual: int) -> None:
     said, seconds, most = child("sqlite://", sql.format(size), words)
     assert words in str(said)

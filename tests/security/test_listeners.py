@@ -25,6 +25,7 @@ from starlette.routing import Route
 
 from runner.adapters.door import Door, hosts_of
 from tests.cli.conftest import COMMAND, served, until
+from tests.depth import some
 from tests.support import SIGNING_KEY
 
 ROOT = Path(__file__).parents[2]
@@ -105,7 +106,7 @@ def _chunks(size: int) -> Iterator[bytes]:
         yield b" " * MIB
 
 
-@pytest.mark.parametrize("name", LISTENERS)
+@pytest.mark.parametrize("name", some(LISTENERS, 2))
 def test_a_huge_body_takes_neither_memory_nor_time_declared_or_not(
     name: str, tmp_path: Path
 ) -> None:

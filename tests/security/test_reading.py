@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.depth import crossed
 from tests.security.commands import PLAN, SECRET, repository, run
 
 ROOT = Path(__file__).parents[2]
@@ -96,20 +97,20 @@ def replaced(path: Path, make: Callable[[Path], object]) -> None:
     make(path)
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize(
-    ("file", "command", "status"),
-    [
-        ("plan.yaml", "validate", 2),
-        ("plan.yaml", "plan", 2),
-        ("catalog.yaml", "plan", 3),
-        ("repos.csv", "plan", 3),
-        ("backfill.yaml", "plan", 3),
-    ],
-)
+NAMED = [
+    ("plan.yaml", "validate", 2),
+    ("plan.yaml", "plan", 2),
+    ("catalog.yaml", "plan", 3),
+    ("repos.csv", "plan", 3),
+    ("backfill.yaml", "plan", 3),
+]
+
+
+@pytest.mark.parametrize(("name", "named"), crossed(HOSTILE, NAMED))
 def test_an_odd_file_is_refused_in_words(
-    warm: str, tmp_path: Path, name: str, file: str, command: str, status: int
+    warm: str, tmp_path: Path, name: str, named: tuple[str, str, int]
 ) -> None:
+    file, command, status = named
     plan = repository(tmp_path)
     make, words = HOSTILE[name]
     replaced(plan.with_name(file), make)
@@ -123,8 +124,10 @@ def test_an_odd_file_is_refused_in_words(
     assert file in done.err + done.out
 
 
-@pytest.mark.parametrize("name", ["link to a file outside", "pipe"])
-@pytest.mark.parametrize("command", sorted({*COMMANDS} - {"plan", "validate"}))
+@pytest.mark.parametrize(
+    ("command", "name"),
+    crossed(sorted({*COMMANDS} - {"plan", "validate"}), ["link to a file outside", "pipe"]),
+)
 def test_no_command_reads_an_odd_plan(warm: str, tmp_path: Path, command: str, name: str) -> None:
     plan = repository(tmp_path)
     make, words = HOSTILE[name]
@@ -184,8 +187,7 @@ def test_a_project_file_above_the_repository_is_not_its_own(warm: str, tmp_path:
 OPTIONS = ("--var-file", "--collection repos=", "--facts", "--policy", "saved plan")
 
 
-@pytest.mark.parametrize("name", ODD)
-@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize(("option", "name"), crossed(OPTIONS, ODD))
 def test_what_an_option_names_is_a_bounded_file(
     warm: str, tmp_path: Path, name: str, option: str
 ) -> None:
@@ -234,8 +236,7 @@ def _naming(option: str, given: Path, plan: Path) -> list[str | Path]:
     return ["plan", plan, option, given]
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize("role", ["the test", "its plan", "its facts"])
+@pytest.mark.parametrize(("name", "role"), crossed(HOSTILE, ["the test", "its plan", "its facts"]))
 def test_what_a_test_of_a_plan_is_or_names_is_a_file_of_the_repository(
     warm: str, tmp_path: Path, name: str, role: str
 ) -> None:

@@ -14,6 +14,7 @@ from runner.model import Json, Query, Table
 from runner.planning.build import build_execution_plan
 from runner.planning.facts import gather
 from runner.spec.load import load_plan
+from tests.depth import crossed
 
 ROOT = Path(__file__).parents[2] / "runner"
 COMPILERS = {
@@ -142,11 +143,13 @@ def test_every_place_that_compiles_a_template_is_listed() -> None:
     assert found == set(SITES)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize(("plan", "catalog"), [parts for site in SITES.values() for parts in site])
+@pytest.mark.parametrize(
+    ("site", "fault"), crossed([parts for site in SITES.values() for parts in site], FAULTS)
+)
 def test_a_fault_of_a_template_is_a_problem_at_its_place(
-    plan: str, catalog: str, fault: str, tmp_path: Path
+    site: tuple[str, str], fault: str, tmp_path: Path
 ) -> None:
+    plan, catalog = site
     template = FAULTS[fault].replace("'", "''")
     texts = {
         "plan.yaml": HEAD.format("BackfillPlan") + plan,

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from runner.adapters.files import CannotWrite, append_file, write_file
+from tests.depth import crossed
 from tests.security.commands import repository, run
 from tests.warm import CLIENT
 
 INPUTS = ("plan.yaml", "catalog.yaml", "repos.csv", "hard.yaml", "link.yaml", "vars.yaml")
 
 
-@pytest.mark.parametrize("option", ["--out", "--html"])
-@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize(("name", "option"), crossed(INPUTS, ["--out", "--html"]))
 def test_plan_writes_over_nothing_that_it_reads(
     warm: str, tmp_path: Path, option: str, name: str
 ) -> None:
@@ -87,25 +87,24 @@ def test_a_full_disk_leaves_what_was_there(warm: str, tmp_path: Path, command: s
     assert there.read_text(encoding="utf-8") != "as it was"
 
 
-@pytest.mark.parametrize("command", WRITING)
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("nowhere/file", "nowhere/file cannot be written: No such file or directory"),
-        ("plan.yaml/file", "plan.yaml/file cannot be written: Not a directory"),
-        ("pipe", "pipe cannot be written: it is there, and no file"),
-        ("outside", "outside cannot be written: it lies outside"),
-    ],
-)
+PLACES = {
+    "nowhere/file": "nowhere/file cannot be written: No such file or directory",
+    "plan.yaml/file": "plan.yaml/file cannot be written: Not a directory",
+    "pipe": "pipe cannot be written: it is there, and no file",
+    "outside": "outside cannot be written: it lies outside",
+}
+
+
+@pytest.mark.parametrize(("command", "name"), crossed(WRITING, PLACES))
 def test_a_place_that_takes_no_file_is_named(
-    warm: str, tmp_path: Path, command: str, name: str, words: str
+    warm: str, tmp_path: Path, command: str, name: str
 ) -> None:
     plan = repository(tmp_path)
     run(warm, plan.parent, "run", "plan.yaml")
     os.mkfifo(plan.with_name("pipe"))
     plan.with_name("outside").symlink_to(tmp_path / "victim")
     done = run(warm, plan.parent, *WRITING[command], name)
-    assert (done.status, words in done.err) == (2, True), done
+    assert (done.status, PLACES[name] in done.err) == (2, True), done
     assert not (tmp_path / "victim").exists()
 
 
