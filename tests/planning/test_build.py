@@ -358,7 +358,7 @@ def test_a_contract_may_refer_to_itself(tmp_path: Path) -> None:
 
 
 def test_many_rows_are_not_held_as_events(tmp_path: Path) -> None:
-    count = depth(20_000, 100_000)
+    count = depth(8_000, 100_000)
     rows = "".join(f"owner/name-{n},{n % 7}\n" for n in range(count))
     (tmp_path / "r.csv").write_text(f"repo,velocity\n{rows}", encoding="utf-8")
     body = "repos: [{file: r.csv}]\norder_by: [-velocity]\noperations: [sync]\n"

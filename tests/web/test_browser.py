@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Jobs, Start
+from tests.depth import some
 from tests.types import Backfill
 from tests.web.browser import NEEDS_CHROMIUM, is_accessible
 from tests.web.conftest import Hostile
@@ -26,7 +27,7 @@ WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
 SLOW = "batch_size: 1\ndelay: 300ms\non_failure: continue\n"
 
 
-@pytest.fixture(params=WIDTHS)
+@pytest.fixture(params=some(WIDTHS, 1))
 def page(request: pytest.FixtureRequest, browser: Any, site: str) -> Iterator[Any]:
     """A page at one of two widths, closed before the site is; what it complains about fails."""
     width, height = WIDTHS[request.param]

@@ -14,6 +14,7 @@ import pytest
 
 from runner.cli.ui import Journals
 from tests.cli.conftest import served
+from tests.depth import crossed
 from tests.web.browser import NEEDS_CHROMIUM, fits, is_accessible
 from tests.web.conftest import web
 from tests.web.states import STATES, Player
@@ -61,16 +62,15 @@ def page(browser: Any) -> Iterator[Any]:
 
 
 def _pictures(page: Any, name: str) -> None:
-    """At every width and in both schemes: nothing is cut off, and the title is one line."""
+    """At every width, and in both schemes: nothing is cut off, and the title is one line."""
     folder = os.environ.get("BACKFILL_TEST_SCREENSHOTS")
-    for width, pixels in WIDTHS.items():
-        page.set_viewport_size({"width": pixels, "height": 900})
+    for width, scheme in crossed(WIDTHS, ("dark", "light")):
+        page.set_viewport_size({"width": WIDTHS[width], "height": 900})
         assert fits(page), width
         assert page.evaluate("document.querySelector('h1').offsetHeight") < 45, width
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            if folder:
-                page.screenshot(path=Path(folder) / f"{name}-{width}-{scheme}.png", full_page=True)
+        page.emulate_media(color_scheme=scheme)
+        if folder:
+            page.screenshot(path=Path(folder) / f"{name}-{width}-{scheme}.png", full_page=True)
 
 
 @pytest.mark.parametrize("name", STATES)
