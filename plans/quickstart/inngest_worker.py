@@ -6,7 +6,7 @@ Two commands, in two terminals, from the root of the repository; either may star
     python plans/quickstart/inngest_worker.py
 
 then `backfill run plans/quickstart/plan.yaml --target dev`. It needs the extra `inngest`:
-`pip install 'backfill[inngest]'`.
+`pip install -e '.[inngest]'`.
 
 The server is the SDK's: INNGEST_DEV (default: http://127.0.0.1:8288) or INNGEST_BASE_URL. Inngest
 Cloud cannot reach this machine's loopback address, so a signing key without INNGEST_BASE_URL does
@@ -37,7 +37,7 @@ try:
     from inngest._internal.comm_lib import CommHandler, CommRequest, CommResponse
     from inngest._internal.server_lib import Framework
 except ImportError:
-    sys.exit("The Inngest SDK is not installed. Install it with: pip install 'backfill[inngest]'")
+    sys.exit("The Inngest SDK is not installed. Install it with: pip install -e '.[inngest]'")
 
 if TYPE_CHECKING:
     import socket

@@ -10,6 +10,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from runner.adapters.extras import how_to_install
 from runner.errors import PreflightRefused, UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def load() -> ModuleType:
     try:
         import psycopg
     except ImportError:
-        hint = "install it: pip install 'backfill[postgres]'"
+        hint = how_to_install("postgres")
         raise PreflightRefused("PostgreSQL needs a driver, psycopg 3", hint=hint) from None
     return psycopg
 

@@ -25,9 +25,11 @@ from mcp.shared.exceptions import MCPError
 
 from runner.agents.forms import of_others, result
 from runner.agents.talk import Talk
-from runner.agents.tools import TOOLS, Answer, Tool, called
+from runner.agents.tool import Answer, Tool, called
+from runner.agents.tools import TOOLS
 from runner.app.session import Session
 from runner.errors import BackfillError, UsageError
+from runner.output.documents import rewritten
 from runner.output.errors import error_text
 from runner.output.summary import summary_json
 from runner.output.text import json_safe
@@ -62,7 +64,9 @@ class Place:
 
     def session(self, environment: str | None) -> Session:
         chosen = environment or self.environment
-        return Session(self.state, environ=self.environ, environment=chosen)
+        session = Session(self.state, environ=self.environ, environment=chosen)
+        session.agent = True
+        return session
 
 
 def serve(place: Place) -> None:
@@ -224,7 +228,8 @@ def _result(
             large = UsageError(f"the result has {len(whole):,} characters", hint=hint)
             texts, error = [error_text(large)], large
         else:
-            structured = document if clean(whole) == whole else _cleaned(document, clean)
+            same = clean(whole) == whole
+            structured = document if same else rewritten(document, clean, clean)
             texts.insert(0, json_safe(json.dumps(structured, ensure_ascii=False)))
     said = [line for line in (answer.said, *notes) if line]
     if said:
@@ -244,13 +249,3 @@ def _result(
         _meta=meta or None,
         **found,
     )
-
-
-def _cleaned(value: Any, clean: Callable[[str], str]) -> Any:
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, Mapping):
-        return {clean(str(key)): _cleaned(one, clean) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_cleaned(one, clean) for one in value]
-    return value

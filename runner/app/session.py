@@ -123,6 +123,7 @@ class Session:
         self.recorded: dict[bytes, Answer] | None = None
         self.policy: Sequence[Rule] | None = None
         self.reviewed_since: str | None = None
+        self.agent = False  # is it an agent that uses the session?
         self._open = ExitStack()
         self._store: Store | None = None
         self._reader: StateReader | None = None
@@ -161,7 +162,7 @@ class Session:
         if self._store is None:
             from runner.adapters.journal.store import Store
 
-            self._store = self._open.enter_context(Store(self.state, self.clock.time))
+            self._store = self._open.enter_context(Store(self.state, self.clock.time, self.who))
         return self._store
 
     @property
@@ -177,6 +178,13 @@ class Session:
 
             self._reader = self._open.enter_context(StateReader(self.state, self.clock.time))
         return self._reader
+
+    @property
+    def who(self) -> str:
+        """Whoever uses the session, for people."""
+        from runner.adapters.journal.leases import who
+
+        return who(self.environ, agent=self.agent)
 
     def project(self, plan: str) -> Project:
         """The project file that the plan belongs to; read once. Raises `InvalidPlan`."""

@@ -17,7 +17,6 @@ from typing import Any
 from runner.adapters.git import GitFailed
 from runner.adapters.git_mirror import Mirror
 from runner.adapters.inngest.target import Target, resolve
-from runner.adapters.journal.leases import who
 from runner.adapters.journal.store import Store
 from runner.app.apply import Applied, ApplyOptions, apply
 from runner.app.plan_files import plans_to_apply
@@ -105,7 +104,7 @@ def sync(
     mirror = Mirror(folder, repository, options.branch, session.environ)
     record = SyncRecord(
         sync_id, repository, options.branch, options.path, named_target or "", options.every,
-        who(), time.time(),
+        session.who, time.time(),
     )  # fmt: skip
     with mirror.opened():
         return _Syncing(session, options, mirror, record, report).run(once=once)

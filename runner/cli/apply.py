@@ -29,6 +29,7 @@ from runner.cli.options import (
 from runner.cli.printing import (
     Terminal,
     append_summary,
+    people,
     print_json,
     say_in_comment,
     wants_color,
@@ -199,7 +200,7 @@ def _print(
     else:
         color, width = wants_color(sys.stdout), width_of(sys.stdout)
         text = ledger_text(shown, color=color, width=width)
-        click.echo(text if shown else _nothing(len(entries)))
+        people().write(f"{text if shown else _nothing(len(entries))}\n")
 
 
 def _nothing(count: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -23,7 +22,7 @@ from runner.cli.options import (
     target_option,
     timings_option,
 )
-from runner.cli.printing import print_json, wants_color, width_of
+from runner.cli.printing import people, print_json, wants_color, width_of
 from runner.errors import RunFailed
 from runner.model import Selectors
 
@@ -101,5 +100,5 @@ def _print(found: Checked, form: str) -> None:
     if form == "json":
         print_json(checked_json(found))
     else:
-        out = sys.stdout
+        out = people()
         write_checked_text(found, out, color=wants_color(out), width=width_of(out))

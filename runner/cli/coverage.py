@@ -19,7 +19,7 @@ from runner.cli.options import (
     state_option,
     timings_option,
 )
-from runner.cli.printing import print_json, wants_color, width_of
+from runner.cli.printing import people, print_json, wants_color, width_of
 from runner.model import Covered, Selectors
 
 
@@ -71,5 +71,5 @@ def _print(found: Mapping[str, Sequence[Covered]], form: str) -> None:
     elif form == "csv":
         write_coverage_csv(found, sys.stdout)
     else:
-        out = sys.stdout
+        out = people()
         write_coverage_text(found, out, color=wants_color(out), width=width_of(out))

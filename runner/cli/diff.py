@@ -26,6 +26,7 @@ from runner.cli.options import (
 )
 from runner.cli.printing import (
     chosen_format,
+    people,
     print_json,
     say_in_comment,
     show_github,
@@ -118,7 +119,7 @@ def _show(found: Difference, names: tuple[str, str], form: str) -> None:
     else:
         from runner.output.review import write_difference
 
-        write_difference(found, sys.stdout, color=wants_color(sys.stdout))
+        write_difference(found, people(), color=wants_color(sys.stdout))
 
 
 def _printed(found: Sequence[Review], form: str, *, comment: bool, exit_code: bool) -> int:
@@ -130,7 +131,7 @@ def _printed(found: Sequence[Review], form: str, *, comment: bool, exit_code: bo
     elif form == "markdown":
         click.echo(reviews_markdown(found), nl=False)
     else:
-        write_reviews(found, sys.stdout, color=wants_color(sys.stdout))
+        write_reviews(found, people(), color=wants_color(sys.stdout))
     differs = any(review.fate != "same" for review in found)
     if form == "github":
         problems = [problem for review in found for problem in review.problems]

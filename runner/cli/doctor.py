@@ -18,7 +18,7 @@ from runner.cli.options import (
     target_option,
     timings_option,
 )
-from runner.cli.printing import print_json, wants_color
+from runner.cli.printing import people, print_json, wants_color
 from runner.errors import PreflightRefused
 from runner.model import Finding
 
@@ -69,4 +69,4 @@ def _print(findings: list[Finding], form: str) -> None:
     if form == "json":
         print_json(findings_json(findings))
     else:
-        click.echo(findings_text(findings, color=wants_color(sys.stdout)))
+        people().write(f"{findings_text(findings, color=wants_color(sys.stdout))}\n")

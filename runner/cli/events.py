@@ -10,7 +10,7 @@ import click
 from runner.app.session import Session
 from runner.cli.completion import complete_operation, complete_run
 from runner.cli.options import format_option, pass_session, state_option
-from runner.cli.printing import wants_color, width_of
+from runner.cli.printing import people, wants_color, width_of
 from runner.model import FAILURES
 from runner.output.run import write_event_list, write_events
 
@@ -65,5 +65,5 @@ def events_command(
     if form != "text":
         write_events(record.id, found, sys.stdout, form)
         return
-    out = sys.stdout
+    out = people()
     write_event_list(found, out, color=wants_color(out), width=width_of(out))

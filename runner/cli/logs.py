@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 import click
@@ -10,7 +9,7 @@ import click
 from runner.app.session import Session
 from runner.cli.completion import complete_run
 from runner.cli.options import format_option, pass_session, state_option
-from runner.cli.printing import print_json
+from runner.cli.printing import people, print_json
 from runner.errors import UsageError
 from runner.output.run import StoryWriter, story_json
 
@@ -37,7 +36,7 @@ def logs_command(session: Session, run: str, form: str, *, follow: bool) -> None
             raise UsageError("--follow prints text", hint="leave out --format json")
         print_json(story_json(store.story(record)))
         return
-    writer = StoryWriter(sys.stdout)
+    writer = StoryWriter(people())
     while True:
         story = store.story(store.find(record.id))
         writer.write(story)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from runner.adapters.extras import how_to_install
 from runner.cli.options import env_option, state_option
 from runner.cli.printing import environment
 from runner.errors import UsageError
@@ -30,5 +31,5 @@ def mcp_command(env: str | None, state: str | None) -> None:
         if (missing.name or "").partition(".")[0] not in ("anyio", "mcp", "mcp_types"):
             raise
         message = f"`backfill mcp` needs the MCP SDK, 2 or newer: there is no {missing.name}"
-        raise UsageError(message, hint="pip install 'backfill[mcp]'") from None
+        raise UsageError(message, hint=how_to_install("mcp")) from None
     serve(Place(environment(), state, env))

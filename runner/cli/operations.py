@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import click
 
 from runner.cli.options import format_option
-from runner.cli.printing import print_json, wants_color
+from runner.cli.printing import people, print_json, wants_color
 from runner.errors import InvalidPlan
 from runner.model import Data
 from runner.output.operations import operations_json
-from runner.output.text import visible
+from runner.output.text import styled, visible
 from runner.spec.catalog import CatalogEntry
 
 
@@ -34,16 +34,19 @@ def operations_command(plan: str | None, form: str) -> None:
     if form == "json":
         print_json(operations_json(entries))
         return
-    color = wants_color(sys.stdout)
+    out, color = people(), wants_color(sys.stdout)
     for entry in entries:
-        click.echo(click.style(entry.name, bold=True) if color else entry.name)
-        if entry.description:
-            click.echo(f"  {entry.description}")
-        click.echo(f"  sends  {entry.event}, for each {_runs_for(entry)}")
-        if entry.after:
-            click.echo(f"  after  {', '.join(entry.after)}")
-        for line in _further(entry.spec):
-            click.echo(f"  {visible(line)}")
+        out.write(f"{styled(entry.name, None, bold=True) if color else entry.name}\n")
+        out.writelines(f"  {visible(line)}\n" for line in _lines(entry))
+
+
+def _lines(entry: CatalogEntry) -> Iterator[str]:
+    if entry.description:
+        yield entry.description
+    yield f"sends  {entry.event}, for each {_runs_for(entry)}"
+    if entry.after:
+        yield f"after  {', '.join(entry.after)}"
+    yield from _further(entry.spec)
 
 
 # What an entry may have besides, as it is written.

@@ -12,12 +12,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 from click.core import ParameterSource
 
-from runner.output.text import json_safe, visible
+from runner.output.text import fitted, json_safe, visible
 
 if TYPE_CHECKING:
     from runner.adapters.inngest.target import Target
@@ -72,7 +72,7 @@ class Terminal:
         elif self.form == "json":
             print_json(summary_json(summary))
         else:
-            write_summary_text(summary, sys.stdout, color=wants_color(sys.stdout))
+            write_summary_text(summary, people(), color=wants_color(sys.stdout))
         if self.summary_file:
             from runner.app.queries import view_of
             from runner.output.run import run_markdown
@@ -107,6 +107,31 @@ def wants_color(stream: Any) -> bool:
 def width_of(stream: Any) -> int | None:
     """Of the terminal; None for a pipe or a file, which get everything whole."""
     return shutil.get_terminal_size((120, 24)).columns if stream.isatty() else None
+
+
+class _Fitted(io.TextIOBase):
+    """A terminal that gets no line wider than it is, but for words that are."""
+
+    def __init__(self, stream: TextIO, width: int) -> None:
+        self._stream, self._width, self._line = stream, width, ""
+
+    def write(self, text: str) -> int:
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            self._stream.writelines(f"{piece}\n" for piece in fitted(line, self._width))
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return True
+
+
+def people() -> TextIO:
+    """Stdout for whole lines of text: they fit the terminal, and are whole where there is none."""
+    width = width_of(sys.stdout)
+    return sys.stdout if width is None else cast(TextIO, _Fitted(sys.stdout, width))
 
 
 @contextmanager
@@ -144,8 +169,7 @@ def show(plan: ExecutionPlan, target: str, *, form: str, events: int | None) -> 
     elif form == "jsonl":
         write_jsonl(plan, out)
     else:
-        width = shutil.get_terminal_size((80, 24)).columns if out.isatty() else 80
-        color = wants_color(out)
+        color, width = wants_color(out), width_of(out)
         write_text(plan, out, target=target, events=events, color=color, width=width)
     print_warnings(plan.warnings)
 

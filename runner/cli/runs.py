@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 import click
@@ -10,7 +9,7 @@ import click
 from runner.app.session import Session
 from runner.cli.completion import complete_plan_name, complete_target
 from runner.cli.options import format_option, pass_session, read_duration, state_option
-from runner.cli.printing import print_json, wants_color, width_of
+from runner.cli.printing import people, print_json, wants_color, width_of
 from runner.model import STATES
 from runner.output.holds import write_holds
 from runner.output.run import runs_json, write_lines
@@ -71,8 +70,8 @@ def runs_command(
         print_json(runs_json(lines, holds))
         return
     if lines:
-        out = sys.stdout
+        out = people()
         write_lines(lines, out, color=wants_color(out), width=width_of(out))
     else:
         click.echo("no runs", err=True)
-    write_holds(holds, sys.stdout)
+    write_holds(holds, people())

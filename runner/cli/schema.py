@@ -6,6 +6,7 @@ import json
 
 import click
 
+from runner.cli.printing import people
 from runner.spec.schema import SCHEMAS, schema_text
 
 
@@ -25,7 +26,8 @@ def schema_command(name: str | None) -> None:
     if name is not None:
         click.echo(schema_text(f"{name}.v1"), nl=False)
         return
+    out = people()
     for versioned in SCHEMAS:
         schema = json.loads(schema_text(versioned))
         about = str(schema["description"]).partition(". ")[0].rstrip(".")
-        click.echo(f"{versioned.removesuffix('.v1'):15} {schema['$id']}\n{'':15} {about}")
+        out.write(f"{versioned.removesuffix('.v1'):15} {schema['$id']}\n{'':15} {about}\n")

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from runner.adapters.extras import how_to_install
 from runner.adapters.inngest.target import read_origin
 from runner.app.session import Session
 from runner.cli.completion import complete_target
@@ -223,7 +224,7 @@ def _worker(
             warnings.simplefilter("ignore")  # the SDK's own, at its import
             from runner.adapters.worker.app import create_worker
     except ImportError:
-        hint = "install it: pip install 'backfill[inngest]'"
+        hint = how_to_install("inngest")
         raise PreflightRefused("serving runs needs Inngest's SDK", hint=hint) from None
     return create_worker(worker, ready, url, _LOG, firings)
 

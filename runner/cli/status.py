@@ -14,7 +14,7 @@ from runner.app.session import Session
 from runner.cli.completion import complete_run
 from runner.cli.main import status_of
 from runner.cli.options import format_option, pass_session, state_option
-from runner.cli.printing import display, print_json, wants_color
+from runner.cli.printing import display, people, print_json, wants_color
 from runner.model import RunRecord, RunView, StageRecord, SyncRecord, TargetHold
 from runner.output import words
 from runner.output.holds import write_holds
@@ -64,10 +64,11 @@ def _print(
     if form == "json":
         print_json(status_json(view, syncs, now, holds))
         return
+    out = people()
     if view:
-        write_view(view, sys.stdout, color=wants_color(sys.stdout))
-    write_syncs(syncs, now, sys.stdout, color=wants_color(sys.stdout))
-    write_holds(holds, sys.stdout)
+        write_view(view, out, color=wants_color(sys.stdout))
+    write_syncs(syncs, now, out, color=wants_color(sys.stdout))
+    write_holds(holds, out)
 
 
 def _watch(store: StateReader, record: RunRecord, form: str) -> RunView:
@@ -87,7 +88,7 @@ def _watch(store: StateReader, record: RunRecord, form: str) -> RunView:
                     observer.progress(progress)
             notes = store.notes(record)
             for note in notes[noted:]:
-                observer.note(note.message)
+                observer.note(words.noted(note))
             noted = len(notes)
             if (hint := words.unattended(view)) and view.holder and view.holder != unattended:
                 unattended = view.holder

@@ -9,7 +9,7 @@ import click
 from runner.app.session import Session
 from runner.cli.main import ERROR_STATUS
 from runner.cli.options import format_option, pass_session
-from runner.cli.printing import chosen_format, print_json, wants_color
+from runner.cli.printing import chosen_format, people, print_json, wants_color
 from runner.errors import RunFailed, UsageError
 
 
@@ -45,7 +45,7 @@ def test_command(session: Session, paths: tuple[str, ...], form: str, *, update:
     elif form == "junit":
         click.echo(tests_junit(tested), nl=False)
     else:
-        click.echo(tests_text(tested, color=wants_color(sys.stdout)))
+        people().write(f"{tests_text(tested, color=wants_color(sys.stdout))}\n")
     if form == "github":
         from runner.cli.printing import show_github
 

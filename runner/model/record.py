@@ -35,6 +35,7 @@ class RunRecord:
     follow: bool
     status: RunStatus
     started_at: float
+    started_by: str
     ended_at: float | None
     head: str
     parent: str | None
@@ -149,8 +150,11 @@ class EventFilter(NamedTuple):
 
 
 class Note(NamedTuple):
+    """`who`: of what somebody has done to the run, or requests of it; None: the run notes it."""
+
     at: float
     message: str
+    who: str | None = None
 
 
 class EventRecord(NamedTuple):

@@ -11,6 +11,7 @@ from runner.output.table import table
 from runner.output.text import csv_lines, styled, visible
 
 _BAR = 20  # characters
+_INDENT = "  "
 _MOST = 50  # rows that people are shown: those that lack most
 _FIELDS = ("of", "item", "total", "done", "missing", "percent", "pending", "last_sync", "gained")
 
@@ -33,10 +34,9 @@ def write_coverage_text(
             + [(row.last_sync or "-")[:19]]
             for row in [*shown, *([Covered.total_of(rows)] if len(rows) > 1 else [])]
         )
-        out.writelines(
-            f"  {line}\n"
-            for line in table([*headings, "last sync"], cells, width=width, color=color)
-        )
+        within = None if width is None else width - len(_INDENT)
+        lines = table([*headings, "last sync"], cells, width=within, color=color)
+        out.writelines(f"{_INDENT}{line}\n" for line in lines)
         if cut := len(rows) - len(shown):
             lacking = sum(map(_lacks, rows)) - sum(map(_lacks, shown))
             out.write(f"   ... and {cut:,} more, {lacking:,} of them not whole (--format json)\n")

@@ -7,9 +7,10 @@ details folded, within GitHub's limit.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import orjson
 
@@ -28,12 +29,9 @@ from runner.output.markdown import (
     shared_out,
     with_more,
 )
-from runner.output.text import json_safe, shortened, visible
+from runner.output.table import table
+from runner.output.text import fitted, json_safe, shortened, styled, visible
 from runner.planning.lines import figures_of, line_of, totals_of
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
 
 _DIGEST = 19  # characters of "sha256:..." that tell plans apart at a glance
 
@@ -45,124 +43,117 @@ def write_text(
     target: str,
     events: int | None,
     color: bool,
-    width: int = 80,
+    width: int | None = None,
 ) -> None:
     """Stages, their first `events` events (None: all), what is skipped, totals; fits `width`."""
-    from rich.console import Console
-
-    console = Console(
-        file=out,
-        width=width,
-        force_terminal=color,
-        no_color=not color,
-        highlight=False,
-        markup=False,
-        emoji=False,
-    )
-    _header(console, plan, target)
+    page = _Text(out, width, color=color)
+    _header(page, plan, target)
     if plan.stages:
-        _stages(console, plan)
+        _stages(page, plan)
     for stage in plan.stages:
-        _events(console, stage, events, width)
-    _questions_text(console, plan, width)
-    _skipped_text(console, plan, width)
-    console.print()
+        _events(page, stage, events)
+    _questions_text(page, plan)
+    _skipped_text(page, plan)
+    page.write("")
     if plan.stages:
-        console.print(words.totals_line(plan), style="bold")
+        page.write(page.bold(words.totals_line(plan)))
     else:
-        console.print("Nothing to send.", style="bold yellow")
+        page.write(page.styled("Nothing to send.", "yellow", bold=True))
 
 
-def _header(console: Console, plan: ExecutionPlan, target: str) -> None:
-    from rich.text import Text
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """Lines for people; `width`: of their terminal, None where every line is to be whole."""
 
-    console.print(
-        Text.assemble(
-            ("Plan ", ""), (visible(plan.name), "bold"), (" → ", ""), (visible(target), "bold cyan")
-        )
-    )
+    out: TextIO
+    width: int | None
+    color: bool = field(kw_only=True)
+
+    def write(self, *lines: str) -> None:
+        for line in lines:
+            pieces = (line,) if self.width is None else fitted(line, self.width)
+            self.out.writelines(f"{piece}\n" for piece in pieces)
+
+    def cut(self, line: str) -> str:
+        return line if self.width is None else shortened(line, self.width)
+
+    def styled(self, text: str, color: str | None, *, bold: bool = False) -> str:
+        return styled(text, color, bold=bold) if self.color else text
+
+    def bold(self, text: str) -> str:
+        return self.styled(text, None, bold=True)
+
+    def dim(self, text: str) -> str:
+        return self.styled(text, "dim")
+
+
+def _header(page: _Text, plan: ExecutionPlan, target: str) -> None:
+    where = page.styled(visible(target), "cyan", bold=True)
+    page.write(f"Plan {page.bold(visible(plan.name))} → {where}")
     about = [
         visible(str(plan.metadata[key])) for key in ("owner", "reason") if key in plan.metadata
     ]
     if about:
-        console.print(": ".join(about), style="dim")
-    console.print(plan.digest[:_DIGEST], style="dim")
-    for line in words.control(plan):
-        console.print(visible(line), style="dim")
+        page.write(page.dim(": ".join(about)))
+    page.write(page.dim(plan.digest[:_DIGEST]))
+    page.write(*(page.dim(visible(line)) for line in words.control(plan)))
 
 
-def _stages(console: Console, plan: ExecutionPlan) -> None:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    table.add_column("", justify="right", no_wrap=True)
-    table.add_column("operation", style="bold", overflow="fold")
-    table.add_column("runs for", justify="right", overflow="fold")
-    table.add_column("pacing", overflow="fold")
-    table.add_column("done when", overflow="fold")
-    for stage in plan.stages:
-        table.add_row(
+def _stages(page: _Text, plan: ExecutionPlan) -> None:
+    headings = (">", "operation", ">runs for", "pacing", "done when")
+    rows = (
+        (
             str(stage.number),
-            visible(stage.operation),
+            stage.operation,
             words.runs_for(stage),
             words.pacing(stage),
             words.until(stage),
         )
-    console.print(table)
+        for stage in plan.stages
+    )
+    page.write("", *table(headings, rows, width=page.width, color=page.color), "")
 
 
-def _events(console: Console, stage: Stage, events: int | None, width: int) -> None:
+def _events(page: _Text, stage: Stage, events: int | None) -> None:
     """The stage's first events; with all of them, none is shortened."""
-    from rich.text import Text
-
     if events == 0:
         return
-    title = (f"{stage.number}. {visible(stage.operation)}", "bold")
-    console.print(Text.assemble(title, (f"  {visible(stage.event)}", "cyan")))
+    title = page.bold(f"{stage.number}. {visible(stage.operation)}")
+    page.write(f"{title}  {page.styled(visible(stage.event), 'cyan')}")
     batch = 1
     for planned in islice(stage.planned(), events):
         if planned.batch != batch:
             batch = planned.batch
             at = "" if stage.begins is None else f", at {words.offset(stage, batch)}"
-            console.print(Text(f"   batch {batch:,}{at}", style="dim"))
-        # Past the console: it takes half a minute for a million lines, and has nothing to add.
-        console.file.write(_event_text(stage, planned, None if events is None else width) + "\n")
+            page.write(page.dim(f"   batch {batch:,}{at}"))
+        # Past the page: a million lines have nothing to be broken.
+        line = f"   {_one(stage, planned)}"
+        page.out.write(f"{line if events is None else page.cut(line)}\n")
     more = stage.total - (stage.total if events is None else events)
     if more > 0:
-        console.print(Text(f"   ... and {more:,} more (--events all)", style="dim"))
+        page.write(page.dim(f"   ... and {more:,} more (--events all)"))
 
 
-def _event_text(stage: Stage, planned: PlannedEvent, width: int | None) -> str:
-    line = f"   {_one(stage, planned)}"
-    return line if width is None else shortened(line, width)
-
-
-def _questions_text(console: Console, plan: ExecutionPlan, width: int) -> None:
-    from rich.text import Text
-
+def _questions_text(page: _Text, plan: ExecutionPlan) -> None:
     lines = words.queries(plan)
     if lines:
-        console.print(Text("Database", style="bold"))
+        page.write(page.bold("Database"))
     for what, query in lines:
-        console.print(Text(shortened(f"   {visible(what)}", width)))
-        console.print(Text(shortened(f"      {visible(query)}", width), style="dim"))
+        page.write(f"   {visible(what)}")
+        page.write(page.dim(page.cut(f"      {visible(query)}")))
     if later := words.deferred(plan):
-        console.print(Text(f"   {visible(later)}", style="yellow"))
+        page.write(page.styled(f"   {visible(later)}", "yellow"))
 
 
-def _skipped_text(console: Console, plan: ExecutionPlan, width: int) -> None:
-    from rich.text import Text
-
+def _skipped_text(page: _Text, plan: ExecutionPlan) -> None:
     if not plan.skipped:
         return
-    console.print(Text("Skipped", style="bold"))
+    page.write(page.bold("Skipped"))
     for operation, reason, total, items in group_skipped(plan.skipped):
         which = f"{words.counted(total, 'item')}, " if total else ""
-        console.print(Text(f"   {visible(operation)}: {which}{visible(reason)}"))
+        page.write(f"   {visible(operation)}: {which}{visible(reason)}")
         if items:
-            names = visible(words.named(items, total))
-            console.print(Text(shortened(f"   {names}", width), style="dim"))
+            page.write(page.dim(page.cut(f"   {visible(words.named(items, total))}")))
 
 
 _BLOCK = 1000  # lines written at once

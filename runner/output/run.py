@@ -9,12 +9,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from runner.model import (
     OUTCOMES,
     EventRecord,
     FailureGroup,
+    Note,
     Outcome,
     RunLine,
     RunRecord,
@@ -39,10 +40,6 @@ from runner.output.text import clipped, csv_lines, json_safe, styled, visible
 from runner.planning.estimate import left
 from runner.planning.limits import resume_command
 from runner.spec.units import format_duration
-
-if TYPE_CHECKING:
-    pass
-
 
 COLORS = {
     "completed": "green",
@@ -138,48 +135,59 @@ class StoryWriter:
         for entry in _story(story):
             if entry.key not in self._written:
                 self._written.add(entry.key)
-                self._out.write(f"{words.moment(entry.at)}  {visible(entry.message)}\n")
+                said = visible(words.noted(entry.note))
+                self._out.write(f"{words.moment(entry.at)}  {said}\n")
         self._out.flush()
 
 
 def story_json(story: Story) -> dict[str, object]:
-    entries = [{"at": _time(entry.at), "message": entry.message} for entry in _story(story)]
+    entries = [
+        {"at": _time(entry.at), "message": entry.note.message, "who": entry.note.who}
+        for entry in _story(story)
+    ]
     return document("RunLog", run_id=story.view.record.id, entries=entries)
 
 
 class _Entry(NamedTuple):
-    at: float
-    message: str
+    note: Note
     key: object  # by which it is known again, though more is told of it by then
+
+    @property
+    def at(self) -> float:
+        return self.note.at
 
 
 def _story(story: Story) -> list[_Entry]:
     view, record = story.view, story.view.record
     names = {stage.number: stage.operation for stage in view.stages}
-    entries = [_Entry(record.started_at, f"started: {record.plan} → {record.place}", "started")]
-    entries += [_Entry(note.at, note.message, note) for note in story.notes]
+    again = f", which retries {record.parent}" if record.parent else ""
+    began = f"started: {record.plan} → {record.place}{again}"
+    entries = [_Entry(Note(record.started_at, began, record.started_by), "started")]
+    entries += [_Entry(note, note) for note in story.notes]
     entries += [
-        _Entry(wait.began, _waited(wait, names), (wait.stage, wait.began)) for wait in story.waits
+        _Entry(Note(wait.began, _waited(wait, names)), (wait.stage, wait.began))
+        for wait in story.waits
     ]
     for batch in story.batches:
         what = f"batch {batch.batch:,}: {words.counted(batch.events, 'event')} sent"
         key = ("batch", batch.stage, batch.batch)
-        entries.append(_Entry(batch.sent_at, f"{names.get(batch.stage)}: {what}", key))
+        entries.append(_Entry(Note(batch.sent_at, f"{names.get(batch.stage)}: {what}"), key))
     for lost in story.failures:
         said = (lost.outcome or "").replace("_", " ")
         message = f"{lost.operation}: {lost.item} {said}: {clipped(lost.message or '', _LINE)}"
-        entries.append(_Entry(lost.ended_at or record.started_at, message, lost.position))
+        note = Note(lost.ended_at or record.started_at, message)
+        entries.append(_Entry(note, lost.position))
     for stage in view.stages:
         if stage.last_sent is not None and stage.sent >= stage.total:
             message = f"{stage.operation}: all {stage.total:,} sent"
-            entries.append(_Entry(stage.last_sent, message, ("sent", stage.number)))
+            entries.append(_Entry(Note(stage.last_sent, message), ("sent", stage.number)))
         if stage.ended is not None and not stage.running and stage.sent >= stage.total:
             end = ", ".join(words.outcomes(stage.outcomes))
-            entries.append(
-                _Entry(stage.ended, f"{stage.operation}: {end}", ("ended", stage.number))
-            )
+            note = Note(stage.ended, f"{stage.operation}: {end}")
+            entries.append(_Entry(note, ("ended", stage.number)))
     if record.ended_at is not None:
-        entries.append(_Entry(record.ended_at, f"ended: {record.status}", ("ended", record.status)))
+        note = Note(record.ended_at, f"ended: {record.status}")
+        entries.append(_Entry(note, ("ended", record.status)))
     return sorted(entries, key=lambda entry: entry.at)
 
 
@@ -219,7 +227,7 @@ def _waited(wait: Waited, names: dict[int, str]) -> str:
 
 def _hints(view: RunView, state: str) -> list[str]:
     run_id = view.record.id
-    lines = [f"run {run_id}" + (f", driven by {visible(view.holder)}" if view.holder else "")]
+    lines = [f"run {run_id}, {visible(words.people(view))}"]
     if view.record.parent:
         lines.append(f"it retries run {visible(view.record.parent)}")
     if view.retries:
@@ -390,6 +398,7 @@ def _record(record: RunRecord, holder: str | None) -> dict[str, Any]:
         "digest": record.digest,
         "planned": record.planned,
         "started_at": _time(record.started_at),
+        "started_by": record.started_by,
         "ended_at": _time(record.ended_at),
         "driven_by": holder,
         "reason": record.reason,
@@ -445,7 +454,8 @@ def run_markdown(view: RunView, room: int = MAX_CHARACTERS) -> str:
 
 def _about(view: RunView) -> Iterator[str]:
     record, took = view.record, format_duration(round(view.driven.seconds, 1))
-    about = f"Run {code(record.id)}, started {words.moment(record.started_at)} UTC, {took}"
+    began = f"started {words.moment(record.started_at)} UTC by {cell(record.started_by)}"
+    about = f"Run {code(record.id)}, {began}, {took}"
     estimate = left(view)
     yield f"{about}; time left: {estimate.words}" if estimate else about
     if record.partial:
@@ -484,7 +494,7 @@ def _failure(group: FailureGroup) -> str:
 
 
 def _notes(view: RunView) -> Iterable[str]:
-    return (f"- {words.moment(note.at)} {cell(note.message)}" for note in view.notes)
+    return (f"- {words.moment(note.at)} {cell(words.noted(note))}" for note in view.notes)
 
 
 def _is_plain(url: str) -> bool:

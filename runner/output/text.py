@@ -21,6 +21,8 @@ _UNSEEN = (
 _HIDDEN = re.compile(rf"[\x00-\x1f{_UNSEEN}]")
 _UNSEEN_IN_JSON = re.compile(f"[{_UNSEEN}]")
 # What a spreadsheet takes for a formula, also after blanks and in their full width.
+_STYLE, _WORD = re.compile("\x1b\\[\\d+m"), re.compile(r" *[^ ]+")
+_HANGING = 4  # columns by which what is left of a line is indented
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r]")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
@@ -88,6 +90,25 @@ def columns(text: str) -> int:
     return len(text) if text.isascii() else sum(map(_columns, text))
 
 
+def fitted(line: str, width: int) -> Iterator[str]:
+    """The line in pieces of at most `width` columns, broken at blanks and indented from the second
+    on. A word that is wider stays whole, so that it can be copied."""
+    if columns(_STYLE.sub("", line)) <= width:
+        yield line
+        return
+    indent = " " * (len(line) - len(line.lstrip(" ")) + _HANGING)
+    piece, at = "", 0
+    for word in _WORD.findall(line):
+        wide = columns(_STYLE.sub("", word))
+        if piece.strip() and at + wide > width:
+            yield piece
+            word = indent + word.lstrip(" ")
+            piece, at = word, columns(_STYLE.sub("", word))
+        else:
+            piece, at = piece + word, at + wide
+    yield piece
+
+
 def shortened(text: str, width: int) -> str:
     """At most `width` columns, with an ellipsis where something is missing."""
     if columns(text) <= width:
@@ -115,6 +136,7 @@ def _columns(character: str) -> int:
 
 
 _CODES = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36, "white": 37}
+_CODES["dim"] = 2
 _CODES |= {f"bright_{name}": code + 60 for name, code in list(_CODES.items())}
 _BOLD, _RESET = "\x1b[1m", "\x1b[0m"
 

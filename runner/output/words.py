@@ -13,6 +13,7 @@ from runner.model import (
     GithubGuard,
     GuardSpec,
     HttpGuard,
+    Note,
     Outcome,
     Pacing,
     Round,
@@ -121,6 +122,19 @@ def took(seconds: float) -> str:
     """A duration, as closely as somebody wants to know it."""
     digits = 3 if seconds < 1 else 1 if seconds < 60 else 0
     return format_duration(round(seconds, digits))
+
+
+def people(view: RunView) -> str:
+    """Who started the run and who drives it."""
+    record, holder = view.record, view.holder
+    if holder == record.started_by:
+        return f"started and driven by {holder}"
+    return f"started by {record.started_by}" + (f", driven by {holder}" if holder else "")
+
+
+def noted(note: Note) -> str:
+    """With whoever has done it, or requests it."""
+    return f"{note.message}, by {note.who}" if note.who else note.message
 
 
 def unattended(view: RunView) -> str | None:

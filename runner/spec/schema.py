@@ -236,9 +236,7 @@ def newer_form(version: Json) -> str | None:
     found = (
         re.fullmatch(r"backfill/v([2-9]|[1-9]\d)\w*", version) if isinstance(version, str) else None
     )
-    return (
-        f"install the backfill that reads it: pip install 'backfill>={found[1]}'" if found else None
-    )
+    return f"install backfill {found[1]} or newer, which reads it" if found else None
 
 
 def findings(schema: Json, value: Json) -> list[SchemaFinding]:

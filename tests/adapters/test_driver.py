@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from runner.adapters.database.connect import configured_url
+from runner.adapters.extras import how_to_install
 from runner.adapters.journal.store import Store
 from runner.errors import PreflightRefused
 
@@ -36,7 +37,7 @@ def test_a_missing_driver_is_named_with_its_extra_and_without_the_url() -> None:
     ):
         with pytest.raises(PreflightRefused, match="psycopg 3") as refused:
             connect()
-        assert refused.value.hint == "install it: pip install 'backfill[postgres]'"
+        assert refused.value.hint == how_to_install("postgres")
         assert "secret" not in str(refused.value)
 
 

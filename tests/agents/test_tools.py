@@ -18,7 +18,9 @@ import jsonschema
 import pytest
 
 from runner.adapters.embedded.server import create_app
-from runner.agents.tools import TOOLS, Tool
+from runner.adapters.extras import how_to_install
+from runner.agents.tool import Tool
+from runner.agents.tools import TOOLS
 from runner.cli.main import COMMANDS, cli
 from tests.agents.conftest import KEYS, ROOT, Agent, serving
 from tests.cli.conftest import Jobs, backfill, served
@@ -484,5 +486,5 @@ def test_without_the_extra_it_says_how_to_get_it(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stdout == ""
-    assert "pip install 'backfill[mcp]'" in done.stderr
+    assert how_to_install("mcp") in done.stderr
     assert "Traceback" not in done.stderr

@@ -111,7 +111,7 @@ def test_what_a_cancelled_run_has_left_alone_is_neither_running_nor_left_to_do(
     assert f"{open_} running" not in page
     stage_line, *notes = backfill("status", "--watch").err.splitlines()
     assert stage_line == f"1. sync: {stage['sent']}/60 sent, 1 completed"
-    assert [note.partition("requests: ")[2] for note in notes] == ["cancel"]
+    assert [note.partition(", by ")[0] for note in notes] == ["note: cancel requested"]
 
 
 def test_cancel_ends_the_jobs_of_a_run_whose_process_was_killed(

@@ -276,7 +276,43 @@ def test_the_story_is_followed_to_its_end_and_names_who_did_what(
         line for line in lines if ": batch " in line
     ]
     assert any(line.startswith("sync: o/r1 failed: ") for line in lines)
-    for what in ("another pace", "pause", "an end of the pause"):
-        assert any("(process " in line and f"requests: {what}" in line for line in lines), what
+    pace = "another pace requested: delay 200ms"
+    for what in (pace, "pause requested", "end of the pause requested"):
+        assert any(line.startswith(f"{what}, by ") and "(process " in line for line in lines), what
     refused = backfill("logs", "--follow", "--format", "json")
     assert (refused.status, "--follow prints text" in refused.err) == (2, True)
+
+
+def test_every_surface_says_who_started_resumed_and_retried_a_run(
+    backfill: Backfill, tmp_path: Path
+) -> None:
+    """In CI it is whoever its job runs for."""
+    env = {"GITHUB_ACTOR": "octocat"}
+    jobs = Jobs(failing=["o/r1"])
+    with served(create_app({"app/sync": jobs})) as url:
+        plan = write_plan(tmp_path, repos(2) + SYNC)
+        backfill("run", plan, "--target", url, "--no-wait", env=env)
+        first = json.loads(backfill("status", "--format", "json").out)["run_id"]
+        backfill("resume", "latest", env={"GITHUB_ACTOR": "", "GITLAB_USER_LOGIN": "hubot"})
+        jobs.failing.clear()
+        assert backfill("retry", "latest", env=env).status == 0
+    entries = json.loads(backfill("logs", first, "--format", "json").out)["entries"]
+    did = {one["message"]: one["who"] for one in entries if one["who"]}
+    retry = json.loads(backfill("status", "--format", "json").out)
+    assert list(did) == [
+        entries[0]["message"], "resumed", f"retried as run {retry['run_id']}",
+    ]  # fmt: skip
+    assert [who.partition("@")[0] for who in did.values()] == ["octocat", "hubot", "octocat"]
+    assert all("(process " in who for who in did.values())
+    assert retry["parent"] == first
+    started_by = retry["started_by"]
+    assert started_by.startswith("octocat@")
+    assert f"which retries {first}, by {started_by}\n" in backfill("logs").out
+    backfill("report", "--html", "run.html")
+    for told in (
+        backfill("status").out,
+        backfill("report", "--format", "markdown").out,
+        backfill("runs", "--format", "json").out,
+        Path("run.html").read_text("utf-8"),
+    ):
+        assert "octocat" in told

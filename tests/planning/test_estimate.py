@@ -17,8 +17,9 @@ from tests.support import make_plan, repos
 
 RECORD = RunRecord(
     id="01RUN", plan="test", path="plan.yaml", digest="sha256:0", target="dev", address="x",
-    variables={}, planned=100, follow=True, status="running", started_at=1000.0, ended_at=None,
-    head="", parent=None, wanted=None, batch_size=None, delay=None,
+    variables={}, planned=100, follow=True, status="running", started_at=1000.0,
+    started_by="somebody", ended_at=None, head="", parent=None, wanted=None, batch_size=None,
+    delay=None,
 )  # fmt: skip
 DRIVEN = Driven(((1000.0, 1100.0),))
 NOTHING = StageRecord(1, "sync", 100)

@@ -419,7 +419,7 @@ def test_what_is_neither_a_plan_nor_a_catalog_is_passed_over(text: str) -> None:
             "kind: OperationCatalog\napiVersion: backfill/v2\n",
             (2, 13),
             "this backfill reads backfill/v1",
-            "pip install 'backfill>=2'",
+            "install backfill 2 or newer",
         ),
     ],
 )

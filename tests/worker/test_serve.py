@@ -19,6 +19,7 @@ import pytest
 from ulid import ULID
 
 from runner.adapters.embedded.server import create_app
+from runner.adapters.extras import how_to_install
 from runner.adapters.journal.store import Store
 from runner.adapters.worker.request import EVENT, app_of
 from tests.cli.conftest import Result, served, until
@@ -320,7 +321,7 @@ def test_without_the_sdk_it_says_what_to_install(tmp_path: Path, backfill: Backf
     path = f"{tmp_path}:{ROOT}"
     done = backfill("serve", env={"PYTHONPATH": path, "INNGEST_DEV": "1"})
     assert done.status == 4
-    assert "hint: install it: pip install 'backfill[inngest]'" in done.err
+    assert f"hint: {how_to_install('inngest')}" in done.err
 
 
 def test_where_the_server_tells_that_no_worker_listens_nothing_is_submitted(

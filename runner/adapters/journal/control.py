@@ -10,19 +10,22 @@ from typing import Literal
 from runner.adapters.journal import leases
 from runner.adapters.journal.database import Connection
 from runner.model import SyncRecord, TargetHold
+from runner.spec.units import format_duration
 
 
-def request(connection: Connection, run_id: str, wanted: Literal["pause", "cancel"]) -> None:
+def request(
+    connection: Connection, run_id: str, wanted: Literal["pause", "cancel"], who: str
+) -> None:
     connection.change("UPDATE runs SET wanted = :wanted WHERE id = :run", run=run_id, wanted=wanted)
-    _note(connection, run_id, wanted)
+    note(connection, run_id, f"{wanted} requested", who)
 
 
-def withdraw_pause(connection: Connection, run_id: str) -> None:
+def withdraw_pause(connection: Connection, run_id: str, who: str) -> None:
     """A run that is parked waits for nothing from then on: its next step says anew for what."""
     if connection.change(
         "UPDATE runs SET wanted = NULL WHERE id = :run AND wanted IS NOT NULL", run=run_id
     ):
-        _note(connection, run_id, "an end of the pause")
+        note(connection, run_id, "end of the pause requested", who)
     held = connection.row("SELECT *, {now} AS now FROM leases WHERE run_id = :run", run=run_id)
     submission = leases.standing_of(held)[1] if held else None
     if submission and submission.waits:
@@ -39,6 +42,7 @@ def set_pace(
     batch_size: int | None,
     delay: float | None,
     max_in_flight: int | None,
+    who: str,
 ) -> None:
     """What is not given stays as it is."""
     connection.change(
@@ -50,21 +54,33 @@ def set_pace(
         delay=delay,
         max_in_flight=max_in_flight,
     )
-    _note(connection, run_id, "another pace")
+    given = {
+        "batch size": batch_size and f"{batch_size:,}",
+        "delay": None if delay is None else format_duration(delay),
+        "at most in flight": max_in_flight and f"{max_in_flight:,}",
+    }
+    pace = ", ".join(f"{name} {value}" for name, value in given.items() if value is not None)
+    note(connection, run_id, f"another pace requested: {pace}", who)
 
 
-def _note(connection: Connection, run_id: str, what: str) -> None:
-    """Who requests what of the run."""
+def note(connection: Connection, run_id: str, what: str, who: str) -> None:
+    """What somebody has done to the run, or requests of it."""
     connection.change(
-        "INSERT INTO notes (run_id, at, message) VALUES (:run, :now, :message)",
+        "INSERT INTO notes (run_id, at, message, who) VALUES (:run, :now, :message, :who)",
         run=run_id,
         now=time.time(),
-        message=f"{leases.who()} requests: {what}",
+        message=what,
+        who=who,
     )
 
 
 def hold(
-    connection: Connection, address: str, target: str, reason: str, seconds: float | None
+    connection: Connection,
+    address: str,
+    target: str,
+    reason: str,
+    seconds: float | None,
+    who: str,
 ) -> None:
     """Nothing is sent there, for so long or until it is taken back; a later hold goes over it."""
     connection.change(
@@ -75,7 +91,7 @@ def hold(
         address=address,
         target=target,
         reason=reason,
-        holder=leases.who(),
+        holder=who,
         seconds=seconds,
     )
 

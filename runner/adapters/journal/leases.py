@@ -10,7 +10,7 @@ import getpass
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from runner.spec.units import format_duration
 WORKERS = "the workers"  # the holder of a lease that waits for its next step
 PARKED = "none"  # the machine of a lease that waits for its run to be continued: see `park`
 LATE = 900.0  # seconds that workers may be late for a run that is left to them
+_ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN")
 SECONDS = 60.0  # without a sign of life, after which anybody may take a lease over
 
 _RENEW = f"""
@@ -55,7 +56,7 @@ class Lease:
             )
 
 
-def acquire(database: Database, name: str, run_id: str, *, worker: bool = False) -> Lease:
+def acquire(database: Database, name: str, run_id: str, who: str, *, worker: bool = False) -> Lease:
     """Take the lease, also from a holder that is dead. Raises `LockHeld`, which names the holder.
 
     `worker`: others go on with the run where this process dies.
@@ -80,7 +81,7 @@ def acquire(database: Database, name: str, run_id: str, *, worker: bool = False)
             name=name,
             token=lease.token,
             run=run_id,
-            holder=who(),
+            holder=who,
             machine=_machine(),
             pid=os.getpid(),
             seconds=SECONDS,
@@ -145,9 +146,11 @@ def _waits(held: Any) -> bool:
     return held.workers and (held.machine == PARKED or _is_silent(held))
 
 
-def who() -> str:
-    """This process, for people."""
-    return f"{_user()}@{platform.node()} (process {os.getpid()})"
+def who(environ: Mapping[str, str], *, agent: bool = False) -> str:
+    """Whoever runs this process, for people: in CI, the one that its job runs for."""
+    user = next(filter(None, map(environ.get, _ACTORS)), None) or _user()
+    of_agent = ", by an agent" if agent else ""
+    return f"{user}@{platform.node()} (process {os.getpid()}{of_agent})"
 
 
 def _held(held: Any) -> LockHeld:

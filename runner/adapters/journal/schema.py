@@ -34,6 +34,7 @@ CREATE TABLE runs (
   follow BOOLEAN NOT NULL,
   status TEXT NOT NULL,
   started_at DOUBLE PRECISION NOT NULL,
+  started_by TEXT NOT NULL,           -- for people
   ended_at DOUBLE PRECISION,
   head TEXT NOT NULL,                 -- JSON: the execution plan without its events
   parent TEXT,                        -- the run that this one retries
@@ -107,7 +108,8 @@ CREATE TABLE notes (
   number {serial},
   run_id TEXT NOT NULL,
   at DOUBLE PRECISION NOT NULL,
-  message TEXT NOT NULL
+  message TEXT NOT NULL,
+  who TEXT                            -- of a request, for people; missing: the run notes it
 );
 CREATE INDEX notes_by_run ON notes (run_id, number);
 

@@ -56,7 +56,17 @@ LATEST_OF = "latest:"  # before a plan's name: its last run
 # Without `source`: the plan file's text is read where it is shown.
 _COLUMNS = (
     *("id", "plan", "path", "digest", "target", "address", "variables", "planned", "follow"),
-    *("status", "started_at", "ended_at", "head", "parent", "wanted", "batch_size", "delay"),
+    *(
+        "status",
+        "started_at",
+        "started_by",
+        "ended_at",
+        "head",
+        "parent",
+        "wanted",
+        "batch_size",
+        "delay",
+    ),
     "max_in_flight",
     *("reason", "environment", "baseline", "partial"),
 )
@@ -328,8 +338,15 @@ class StateReader:
 class Store(StateReader):
     """A state that is written too; it is made where there is none."""
 
-    def __init__(self, url: str = DEFAULT_STATE, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        url: str = DEFAULT_STATE,
+        clock: Callable[[], float] = time.time,
+        who: str | None = None,
+    ) -> None:
+        """`who`: as journals, locks and holds name whoever uses it."""
         self._clock = clock
+        self._who = who or leases.who({})
         self._open(Database(url))
 
     def _prepare(self) -> None:
@@ -337,7 +354,8 @@ class Store(StateReader):
 
     def lock(self, plan: str, address: str, run_id: str, *, worker: bool = False) -> Lease:
         """The right to send this plan to this address. Raises `LockHeld`."""
-        return leases.acquire(self._database, f"{plan} -> {address}", run_id, worker=worker)
+        name = f"{plan} -> {address}"
+        return leases.acquire(self._database, name, run_id, self._who, worker=worker)
 
     def park(self, lease: Lease, until: float, holder: str) -> Lease:
         """Leave a run to whoever continues it at `until`; its lease, which is no longer ours."""
@@ -361,6 +379,7 @@ class Store(StateReader):
             "status": "running",
             "variables": json.dumps(record["variables"]),
             "started_at": started_at,
+            "started_by": self._who,
             "head": dump_head(plan),
             "partial": plan.partial.selectors.words if plan.partial else None,
             "notify": notify,
@@ -372,6 +391,8 @@ class Store(StateReader):
             plans.write_events(connection, run_id, plan)
             answers.keep_origins(connection, run_id, origins)
             notices.add(connection, run_id, "started", "", started_at)
+            if values["parent"]:
+                control.note(connection, values["parent"], f"retried as run {run_id}", self._who)
         return JournalWriter(lease, run_id, started_at, self._clock)
 
     def journal(self, record: RunRecord, lease: Lease) -> JournalWriter:
@@ -390,6 +411,7 @@ class Store(StateReader):
         with self._database.write() as connection:
             lease.renew(connection)
             _reopen(connection, record, plan, follow=record.follow if follow is None else follow)
+            control.note(connection, record.id, "resumed", self._who)
         journal = self.journal(record, lease)
         journal.reopen_undecided()
         return journal
@@ -397,16 +419,16 @@ class Store(StateReader):
     def request_pause(self, run_id: str) -> None:
         """Nothing is sent after the request in flight, until `withdraw_pause`."""
         with self._database.write() as connection:
-            control.request(connection, run_id, "pause")
+            control.request(connection, run_id, "pause", self._who)
 
     def withdraw_pause(self, run_id: str) -> None:
         with self._database.write() as connection:
-            control.withdraw_pause(connection, run_id)
+            control.withdraw_pause(connection, run_id, self._who)
 
     def request_cancel(self, run_id: str) -> None:
         """Nothing is sent after the request in flight, for good."""
         with self._database.write() as connection:
-            control.request(connection, run_id, "cancel")
+            control.request(connection, run_id, "cancel", self._who)
 
     def set_pace(
         self,
@@ -418,12 +440,12 @@ class Store(StateReader):
     ) -> None:
         """From the next batch on; `delay` in seconds. What is not given stays as it is."""
         with self._database.write() as connection:
-            control.set_pace(connection, run_id, batch_size, delay, max_in_flight)
+            control.set_pace(connection, run_id, batch_size, delay, max_in_flight, self._who)
 
     def hold(self, address: str, target: str, reason: str, seconds: float | None) -> None:
         """Nothing is sent to the address after the requests in flight, by whatever run."""
         with self._database.write() as connection:
-            control.hold(connection, address, target, reason, seconds)
+            control.hold(connection, address, target, reason, seconds, self._who)
 
     def let_go(self, address: str) -> bool:
         """Runs may send there again; whether they might not before."""

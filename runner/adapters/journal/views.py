@@ -131,7 +131,7 @@ def timeline(connection: Connection, run_id: str) -> dict[str, Any]:
 
 
 def notes_of(connection: Connection, run_id: str) -> list[Note]:
-    query = "SELECT at, message FROM notes WHERE run_id = :run ORDER BY number LIMIT :limit"
+    query = "SELECT at, message, who FROM notes WHERE run_id = :run ORDER BY number LIMIT :limit"
     return [Note(*row) for row in connection.rows(query, run=run_id, limit=MAX_NOTES)]
 
 
@@ -268,7 +268,8 @@ def batches_of(connection: Connection, run_id: str) -> tuple[SentBatch, ...]:
     """Those that were sent, in order."""
     query = f"""SELECT stage, batch, min(sent_at) AS at, {SENT} AS sent,
     sum(completed) AS completed, sum(failed) AS failed
-    FROM chunks WHERE run_id = :run GROUP BY stage, batch ORDER BY stage, batch LIMIT :limit"""
+    FROM chunks WHERE run_id = :run GROUP BY stage, batch HAVING {SENT} > 0
+    ORDER BY stage, batch LIMIT :limit"""
     return tuple(
         SentBatch(stage, batch, at, int(sent), int(good), int(bad))
         for stage, batch, at, sent, good, bad in connection.rows(

@@ -6,13 +6,13 @@ CREATE TABLE answers (
   at DOUBLE PRECISION NOT NULL,
   PRIMARY KEY (run_id, name)
 );
-INSERT INTO "answers" VALUES('01M8J50KKQP3KW99NCZGFCMCBG','coverage synced before','[["item","total","done"],[["o/r0",1,1],["o/r1",1,1],["o/r2",1,1]]]',1.79590557383881092076e+09);
-INSERT INTO "answers" VALUES('01M8J50PJ7N00QV8XC4EDJG37K','coverage synced before','[["item","total","done"],[["o/r0",1,1],["o/r1",1,1],["o/r2",1,1]]]',1.79590557699776458746e+09);
+INSERT INTO "answers" VALUES('01M8JB53Y429RYD6X57MW7C91C','coverage synced before','[["item","total","done"],[["o/r0",1,1],["o/r1",1,1],["o/r2",1,1]]]',1.7959120130266268253e+09);
+INSERT INTO "answers" VALUES('01M8JB57B6NVV6KR9BMYMSNEGA','coverage synced before','[["item","total","done"],[["o/r0",1,1],["o/r1",1,1],["o/r2",1,1]]]',1.79591201641480350493e+09);
 CREATE TABLE backfill_version (
   version INTEGER PRIMARY KEY,
   identity TEXT NOT NULL              -- of this state: its workers are known by it
 );
-INSERT INTO "backfill_version" VALUES(1,'9da3f527');
+INSERT INTO "backfill_version" VALUES(1,'6481b74c');
 CREATE TABLE blocks (
   run_id TEXT,
   stage INTEGER,
@@ -20,9 +20,9 @@ CREATE TABLE blocks (
   body BLOB NOT NULL,              -- see runner.planning.event_blocks
   PRIMARY KEY (run_id, stage, number)
 );
-INSERT INTO "blocks" VALUES('01M8J50KKQP3KW99NCZGFCMCBG',1,0,X'780153CAD72F3250E2AC562A4A2DC857B25202736BB940B421AAB0A11244D80855D848A9160082E412D2');
-INSERT INTO "blocks" VALUES('01M8J50PJ7N00QV8XC4EDJG37K',1,0,X'780153CAD72F3254E2AC562A4A2DC857B25202736B0145D10640');
-INSERT INTO "blocks" VALUES('01M8J51K9920H0GDFANCZ1Q7XP',1,0,X'780153CAD72F3250E2AC562A4A2DC857B25202736BB940B421AAB0A1522D001BFE0C87');
+INSERT INTO "blocks" VALUES('01M8JB53Y429RYD6X57MW7C91C',1,0,X'780153CAD72F3250E2AC562A4A2DC857B25202736BB940B421AAB0A11244D80855D848A9160082E412D2');
+INSERT INTO "blocks" VALUES('01M8JB57B6NVV6KR9BMYMSNEGA',1,0,X'780153CAD72F3254E2AC562A4A2DC857B25202736B0145D10640');
+INSERT INTO "blocks" VALUES('01M8JB61A81JM9XNMJM74KMD74',1,0,X'780153CAD72F3250E2AC562A4A2DC857B25202736BB940B421AAB0A1522D001BFE0C87');
 CREATE TABLE chunks (
   run_id TEXT,
   number INTEGER,
@@ -44,18 +44,18 @@ CREATE TABLE chunks (
   failed INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (run_id, number)
 );
-INSERT INTO "chunks" VALUES('01M8J50KKQP3KW99NCZGFCMCBG',0,1,1,'sync','app/sync',0,2,'1795905573846,R9BrkDsGFrZT1w==','accepted',0,1.79590557384690690037e+09,1.79590557381144952774e+09,NULL,2,1);
-INSERT INTO "chunks" VALUES('01M8J50PJ7N00QV8XC4EDJG37K',0,1,1,'sync','app/sync',0,0,'1795905577007,FpovIBqqZ+z0eg==','accepted',0,1.79590557700749039646e+09,1.79590557691331434249e+09,NULL,0,1);
-INSERT INTO "chunks" VALUES('01M8J51K9920H0GDFANCZ1Q7XP',0,1,1,'sync','app/sync',0,1,'1795905606041,nByyywnI5CrcRw==','accepted',0,1.79590560604127955435e+09,1.79590560602429699893e+09,NULL,0,0);
+INSERT INTO "chunks" VALUES('01M8JB53Y429RYD6X57MW7C91C',0,1,1,'sync','app/sync',0,2,'1795912013028,ulzwGdSiHl/YSw==','accepted',0,1.79591201302864193921e+09,1.7959120129747657776e+09,NULL,2,1);
+INSERT INTO "chunks" VALUES('01M8JB57B6NVV6KR9BMYMSNEGA',0,1,1,'sync','app/sync',0,0,'1795912016422,3uSuDtfIW9ksvQ==','accepted',0,1.79591201642215800285e+09,1.79591201637631535533e+09,NULL,0,1);
+INSERT INTO "chunks" VALUES('01M8JB61A81JM9XNMJM74KMD74',0,1,1,'sync','app/sync',0,1,'1795912043437,srymz/jHxNjnZw==','accepted',0,1.7959120434373779297e+09,1.79591204341020178793e+09,NULL,0,0);
 CREATE TABLE drives (
   number INTEGER PRIMARY KEY AUTOINCREMENT,
   run_id TEXT NOT NULL,
   since DOUBLE PRECISION NOT NULL,
   until DOUBLE PRECISION NOT NULL
 );
-INSERT INTO "drives" VALUES(1,'01M8J50KKQP3KW99NCZGFCMCBG',1.79590557381304621693e+09,1.79590557396380281441e+09);
-INSERT INTO "drives" VALUES(2,'01M8J50PJ7N00QV8XC4EDJG37K',1.79590557691670966141e+09,1.79590557714946126932e+09);
-INSERT INTO "drives" VALUES(3,'01M8J51K9920H0GDFANCZ1Q7XP',1.79590560603398060801e+09,1.79590560607075095181e+09);
+INSERT INTO "drives" VALUES(1,'01M8JB53Y429RYD6X57MW7C91C',1.79591201297630620003e+09,1.79591201313427829746e+09);
+INSERT INTO "drives" VALUES(2,'01M8JB57B6NVV6KR9BMYMSNEGA',1.79591201638303589816e+09,1.79591201650246405597e+09);
+INSERT INTO "drives" VALUES(3,'01M8JB61A81JM9XNMJM74KMD74',1.79591204341201162342e+09,1.79591204347587847706e+09);
 CREATE TABLE holds (
   address TEXT PRIMARY KEY,           -- see Target.address
   target TEXT NOT NULL,               -- as it is shown
@@ -74,10 +74,10 @@ CREATE TABLE jobs (
   url TEXT,
   PRIMARY KEY (run_id, job_id, position)
 );
-INSERT INTO "jobs" VALUES('01M8J50KKQP3KW99NCZGFCMCBG','01M8J50MZ6Y9D8NRHFQE4S09NV',0,'7895d575-681a-5157-9c0f-34cb5933941c','Completed',NULL,'http://127.0.0.1:8288/run?runID=01M8J50MZ6Y9D8NRHFQE4S09NV');
-INSERT INTO "jobs" VALUES('01M8J50KKQP3KW99NCZGFCMCBG','01M8J50MZ6Y4YJYW6F0EAPJ96Z',1,'7895d575-681a-5157-9c0f-34cb5933941c','Failed','ValueError: o/r1 is broken','http://127.0.0.1:8288/run?runID=01M8J50MZ6Y4YJYW6F0EAPJ96Z');
-INSERT INTO "jobs" VALUES('01M8J50KKQP3KW99NCZGFCMCBG','01M8J50MZ6CCJQANNK87R4YZZM',2,'7895d575-681a-5157-9c0f-34cb5933941c','Completed',NULL,'http://127.0.0.1:8288/run?runID=01M8J50MZ6CCJQANNK87R4YZZM');
-INSERT INTO "jobs" VALUES('01M8J50PJ7N00QV8XC4EDJG37K','01M8J50R1YT5M0SB0J4KKJZ5QM',0,'7895d575-681a-5157-9c0f-34cb5933941c','Failed','ValueError: o/r1 is broken','http://127.0.0.1:8288/run?runID=01M8J50R1YT5M0SB0J4KKJZ5QM');
+INSERT INTO "jobs" VALUES('01M8JB53Y429RYD6X57MW7C91C','01M8JB557D8PWJ8Z6DF2XHZP9H',0,'7895d575-681a-5157-9c0f-34cb5933941c','Completed',NULL,'http://127.0.0.1:8288/run?runID=01M8JB557D8PWJ8Z6DF2XHZP9H');
+INSERT INTO "jobs" VALUES('01M8JB53Y429RYD6X57MW7C91C','01M8JB557D5ED4H5BX0HHG8ECD',1,'7895d575-681a-5157-9c0f-34cb5933941c','Failed','ValueError: o/r1 is broken','http://127.0.0.1:8288/run?runID=01M8JB557D5ED4H5BX0HHG8ECD');
+INSERT INTO "jobs" VALUES('01M8JB53Y429RYD6X57MW7C91C','01M8JB557DHW2QZCEFJX09A2BS',2,'7895d575-681a-5157-9c0f-34cb5933941c','Completed',NULL,'http://127.0.0.1:8288/run?runID=01M8JB557DHW2QZCEFJX09A2BS');
+INSERT INTO "jobs" VALUES('01M8JB57B6NVV6KR9BMYMSNEGA','01M8JB58HEH89XW6T50XX3XB9B',0,'7895d575-681a-5157-9c0f-34cb5933941c','Failed','ValueError: o/r1 is broken','http://127.0.0.1:8288/run?runID=01M8JB58HEH89XW6T50XX3XB9B');
 CREATE TABLE leases (
   name TEXT PRIMARY KEY,              -- a plan and an address
   token TEXT NOT NULL,
@@ -93,8 +93,10 @@ CREATE TABLE notes (
   number INTEGER PRIMARY KEY AUTOINCREMENT,
   run_id TEXT NOT NULL,
   at DOUBLE PRECISION NOT NULL,
-  message TEXT NOT NULL
+  message TEXT NOT NULL,
+  who TEXT                            -- of a request, for people; missing: the run notes it
 );
+INSERT INTO "notes" VALUES(1,'01M8JB53Y429RYD6X57MW7C91C',1.7959120163820226192e+09,'retried as run 01M8JB57B6NVV6KR9BMYMSNEGA','demo@host (process 9604)');
 CREATE TABLE notices (
   number INTEGER PRIMARY KEY AUTOINCREMENT,
   run_id TEXT NOT NULL,
@@ -114,7 +116,7 @@ CREATE TABLE origins (
   origin BIGINT NOT NULL,
   PRIMARY KEY (run_id, position)
 ) WITHOUT ROWID;
-INSERT INTO "origins" VALUES('01M8J50PJ7N00QV8XC4EDJG37K',0,1);
+INSERT INTO "origins" VALUES('01M8JB57B6NVV6KR9BMYMSNEGA',0,1);
 CREATE TABLE outcomes (
   run_id TEXT,
   position BIGINT,
@@ -126,10 +128,10 @@ CREATE TABLE outcomes (
   at DOUBLE PRECISION,
   PRIMARY KEY (run_id, position)
 ) WITHOUT ROWID;
-INSERT INTO "outcomes" VALUES('01M8J50KKQP3KW99NCZGFCMCBG',0,0,'o/r0','completed',NULL,NULL,1.79590557394826126095e+09);
-INSERT INTO "outcomes" VALUES('01M8J50KKQP3KW99NCZGFCMCBG',1,0,'o/r1','failed','ValueError: o/r1 is broken','cc14457bf6b00bd0',1.79590557394826126095e+09);
-INSERT INTO "outcomes" VALUES('01M8J50KKQP3KW99NCZGFCMCBG',2,0,'o/r2','completed',NULL,NULL,1.79590557394826126095e+09);
-INSERT INTO "outcomes" VALUES('01M8J50PJ7N00QV8XC4EDJG37K',0,0,'o/r1','failed','ValueError: o/r1 is broken','cc14457bf6b00bd0',1.7959055771196372509e+09);
+INSERT INTO "outcomes" VALUES('01M8JB53Y429RYD6X57MW7C91C',0,0,'o/r0','completed',NULL,NULL,1.79591201312669706342e+09);
+INSERT INTO "outcomes" VALUES('01M8JB53Y429RYD6X57MW7C91C',1,0,'o/r1','failed','ValueError: o/r1 is broken','cc14457bf6b00bd0',1.79591201312669706342e+09);
+INSERT INTO "outcomes" VALUES('01M8JB53Y429RYD6X57MW7C91C',2,0,'o/r2','completed',NULL,NULL,1.79591201312669706342e+09);
+INSERT INTO "outcomes" VALUES('01M8JB57B6NVV6KR9BMYMSNEGA',0,0,'o/r1','failed','ValueError: o/r1 is broken','cc14457bf6b00bd0',1.79591201649660563467e+09);
 CREATE TABLE rounds (
   run_id TEXT,
   stage INTEGER,
@@ -155,6 +157,7 @@ CREATE TABLE runs (
   follow BOOLEAN NOT NULL,
   status TEXT NOT NULL,
   started_at DOUBLE PRECISION NOT NULL,
+  started_by TEXT NOT NULL,           -- for people
   ended_at DOUBLE PRECISION,
   head TEXT NOT NULL,                 -- JSON: the execution plan without its events
   parent TEXT,                        -- the run that this one retries
@@ -166,7 +169,7 @@ CREATE TABLE runs (
   notify TEXT NOT NULL,               -- JSON: see runner.adapters.journal.notices
   reason TEXT                         -- why it ended before its plan did
 );
-INSERT INTO "runs" VALUES('01M8J50KKQP3KW99NCZGFCMCBG','test','/srv/demo/plan.yaml','sha256:2d986b044c685a64b0ca9de9ea180b526b4732bf3401cabb861b18734878853b','http://127.0.0.1:8288','http://127.0.0.1:8288 http://127.0.0.1:8288','',NULL,NULL,'{}',3,1,'failed',1.79590557381144952774e+09,1.79590557397862839702e+09,'{"name":"test","path":"/srv/demo/plan.yaml","digest":"sha256:2d986b044c685a64b0ca9de9ea180b526b4732bf3401cabb861b18734878853b","on_failure":"stop","give_up_after":null,"max_failures":null,"approval":null,"if_empty":"fail","accept":{},"partial":null,"requires":null,"metadata":{"name":"test"},"handlers":{},"inputs":[["/srv/demo/plan.yaml","d1a1b8da9a5fec66e5caebe3ab0dc03b905c957f67244a5767568d379c4eb962"],["/srv/demo/catalog.yaml","ef66abeada6d9c47789b11217e87535dbef94dc57e8acb3f8715109682106e82"]],"guards":[],"stages":[{"number":1,"operation":"sync","event":"app/sync","for_each":"repo","pacing":{"batch_size":50,"delay":5.0,"jitter":0.0},"wait":"completed","timeout":900.0,"canary":0,"begins":null,"count":3,"numbered":false,"repeated":false,"deferred":false,"until":null,"needs":null,"own":false,"grouped":false,"members":[],"cap":null,"queue_timeout":86400.0}],"checks":[{"name":"synced","question":{"query":{"ask":"select name as repo, synced from repositories","database":null,"max_rows":100000,"timezone":null},"parameters":{},"of":null,"key":null,"items":[],"ids":[]},"expect":{"column":"synced","at_least":1,"at_most":null,"equals":null,"change":null,"newer_than":null,"rows_at_least":null,"rows_at_most":null,"maximum":null},"moment":"end","operation":null,"timeout":0.0,"every":15.0,"unchanged":"allow","migration":null}],"coverage":[["synced",{"query":{"ask":"select name as item, 1 as total, synced as done from repositories","database":null,"max_rows":100000,"timezone":null},"parameters":{},"of":null,"key":null,"items":[],"ids":[]}]],"facts":[],"skipped":[]}',NULL,NULL,NULL,NULL,NULL,'apiVersion: backfill/v1
+INSERT INTO "runs" VALUES('01M8JB53Y429RYD6X57MW7C91C','test','/srv/demo/plan.yaml','sha256:2d986b044c685a64b0ca9de9ea180b526b4732bf3401cabb861b18734878853b','http://127.0.0.1:8288','http://127.0.0.1:8288 http://127.0.0.1:8288','',NULL,NULL,'{}',3,1,'failed',1.7959120129747657776e+09,'demo@host (process 9574)',1.7959120131509616375e+09,'{"name":"test","path":"/srv/demo/plan.yaml","digest":"sha256:2d986b044c685a64b0ca9de9ea180b526b4732bf3401cabb861b18734878853b","on_failure":"stop","give_up_after":null,"max_failures":null,"approval":null,"if_empty":"fail","accept":{},"partial":null,"requires":null,"metadata":{"name":"test"},"handlers":{},"inputs":[["/srv/demo/plan.yaml","d1a1b8da9a5fec66e5caebe3ab0dc03b905c957f67244a5767568d379c4eb962"],["/srv/demo/catalog.yaml","ef66abeada6d9c47789b11217e87535dbef94dc57e8acb3f8715109682106e82"]],"guards":[],"stages":[{"number":1,"operation":"sync","event":"app/sync","for_each":"repo","pacing":{"batch_size":50,"delay":5.0,"jitter":0.0},"wait":"completed","timeout":900.0,"canary":0,"begins":null,"count":3,"numbered":false,"repeated":false,"deferred":false,"until":null,"needs":null,"own":false,"grouped":false,"members":[],"cap":null,"queue_timeout":86400.0}],"checks":[{"name":"synced","question":{"query":{"ask":"select name as repo, synced from repositories","database":null,"max_rows":100000,"timezone":null},"parameters":{},"of":null,"key":null,"items":[],"ids":[]},"expect":{"column":"synced","at_least":1,"at_most":null,"equals":null,"change":null,"newer_than":null,"rows_at_least":null,"rows_at_most":null,"maximum":null},"moment":"end","operation":null,"timeout":0.0,"every":15.0,"unchanged":"allow","migration":null}],"coverage":[["synced",{"query":{"ask":"select name as item, 1 as total, synced as done from repositories","database":null,"max_rows":100000,"timezone":null},"parameters":{},"of":null,"key":null,"items":[],"ids":[]}]],"facts":[],"skipped":[]}',NULL,NULL,NULL,NULL,NULL,'apiVersion: backfill/v1
 kind: BackfillPlan
 metadata: {name: test}
 catalog: catalog.yaml
@@ -178,8 +181,8 @@ checks:
 coverage:
   synced: {query: "select name as item, 1 as total, synced as done from repositories"}
 ','',NULL);
-INSERT INTO "runs" VALUES('01M8J50PJ7N00QV8XC4EDJG37K','test','/srv/demo/plan.yaml','sha256:3c247737859dce85540598bdf1ca839f66bd81f6acc8bda82972c96bd0772951','http://127.0.0.1:8288','http://127.0.0.1:8288 http://127.0.0.1:8288','',NULL,NULL,'{}',1,1,'failed',1.79590557691331434249e+09,1.79590557716699934006e+09,'{"name":"test","path":"/srv/demo/plan.yaml","digest":"sha256:3c247737859dce85540598bdf1ca839f66bd81f6acc8bda82972c96bd0772951","on_failure":"stop","give_up_after":null,"max_failures":null,"approval":null,"if_empty":"fail","accept":{},"partial":null,"requires":null,"metadata":{"name":"test"},"handlers":{},"inputs":[["/srv/demo/plan.yaml","d1a1b8da9a5fec66e5caebe3ab0dc03b905c957f67244a5767568d379c4eb962"],["/srv/demo/catalog.yaml","ef66abeada6d9c47789b11217e87535dbef94dc57e8acb3f8715109682106e82"]],"guards":[],"stages":[{"number":1,"operation":"sync","event":"app/sync","for_each":"repo","pacing":{"batch_size":50,"delay":5.0,"jitter":0.0},"wait":"completed","timeout":900.0,"canary":0,"begins":null,"count":1,"numbered":false,"repeated":false,"deferred":false,"until":null,"needs":null,"own":false,"grouped":false,"members":[],"cap":null,"queue_timeout":86400.0}],"checks":[{"name":"synced","question":{"query":{"ask":"select name as repo, synced from repositories","database":null,"max_rows":100000,"timezone":null},"parameters":{},"of":null,"key":null,"items":[],"ids":[]},"expect":{"column":"synced","at_least":1,"at_most":null,"equals":null,"change":null,"newer_than":null,"rows_at_least":null,"rows_at_most":null,"maximum":null},"moment":"end","operation":null,"timeout":0.0,"every":15.0,"unchanged":"allow","migration":null}],"coverage":[["synced",{"query":{"ask":"select name as item, 1 as total, synced as done from repositories","database":null,"max_rows":100000,"timezone":null},"parameters":{},"of":null,"key":null,"items":[],"ids":[]}]],"facts":[],"skipped":[]}','01M8J50KKQP3KW99NCZGFCMCBG',NULL,NULL,NULL,NULL,NULL,'',NULL);
-INSERT INTO "runs" VALUES('01M8J51K9920H0GDFANCZ1Q7XP','test','/srv/demo/other/plan.yaml','sha256:c9747e82f8ec3a288da79c13b4adcafb90d62d0fe0f2a0401b5d52dd37d595f3','http://127.0.0.1:8288','http://127.0.0.1:8288 http://127.0.0.1:8288','',NULL,NULL,'{}',2,0,'sent',1.79590560602429699893e+09,1.79590560608383584023e+09,'{"name":"test","path":"/srv/demo/other/plan.yaml","digest":"sha256:c9747e82f8ec3a288da79c13b4adcafb90d62d0fe0f2a0401b5d52dd37d595f3","on_failure":"stop","give_up_after":null,"max_failures":null,"approval":null,"if_empty":"fail","accept":{},"partial":null,"requires":null,"metadata":{"name":"test"},"handlers":{},"inputs":[["/srv/demo/other/plan.yaml","bb2d307a258f9702417ea5a133a4467d20f379411a19d66033fb0dadad34c624"],["/srv/demo/other/catalog.yaml","ef66abeada6d9c47789b11217e87535dbef94dc57e8acb3f8715109682106e82"]],"guards":[],"stages":[{"number":1,"operation":"sync","event":"app/sync","for_each":"repo","pacing":{"batch_size":50,"delay":5.0,"jitter":0.0},"wait":"completed","timeout":900.0,"canary":0,"begins":null,"count":2,"numbered":false,"repeated":false,"deferred":false,"until":null,"needs":null,"own":false,"grouped":false,"members":[],"cap":null,"queue_timeout":86400.0}],"checks":[],"coverage":[],"facts":[],"skipped":[]}',NULL,NULL,NULL,NULL,NULL,'apiVersion: backfill/v1
+INSERT INTO "runs" VALUES('01M8JB57B6NVV6KR9BMYMSNEGA','test','/srv/demo/plan.yaml','sha256:3c247737859dce85540598bdf1ca839f66bd81f6acc8bda82972c96bd0772951','http://127.0.0.1:8288','http://127.0.0.1:8288 http://127.0.0.1:8288','',NULL,NULL,'{}',1,1,'failed',1.79591201637631535533e+09,'demo@host (process 9604)',1.79591201654388356204e+09,'{"name":"test","path":"/srv/demo/plan.yaml","digest":"sha256:3c247737859dce85540598bdf1ca839f66bd81f6acc8bda82972c96bd0772951","on_failure":"stop","give_up_after":null,"max_failures":null,"approval":null,"if_empty":"fail","accept":{},"partial":null,"requires":null,"metadata":{"name":"test"},"handlers":{},"inputs":[["/srv/demo/plan.yaml","d1a1b8da9a5fec66e5caebe3ab0dc03b905c957f67244a5767568d379c4eb962"],["/srv/demo/catalog.yaml","ef66abeada6d9c47789b11217e87535dbef94dc57e8acb3f8715109682106e82"]],"guards":[],"stages":[{"number":1,"operation":"sync","event":"app/sync","for_each":"repo","pacing":{"batch_size":50,"delay":5.0,"jitter":0.0},"wait":"completed","timeout":900.0,"canary":0,"begins":null,"count":1,"numbered":false,"repeated":false,"deferred":false,"until":null,"needs":null,"own":false,"grouped":false,"members":[],"cap":null,"queue_timeout":86400.0}],"checks":[{"name":"synced","question":{"query":{"ask":"select name as repo, synced from repositories","database":null,"max_rows":100000,"timezone":null},"parameters":{},"of":null,"key":null,"items":[],"ids":[]},"expect":{"column":"synced","at_least":1,"at_most":null,"equals":null,"change":null,"newer_than":null,"rows_at_least":null,"rows_at_most":null,"maximum":null},"moment":"end","operation":null,"timeout":0.0,"every":15.0,"unchanged":"allow","migration":null}],"coverage":[["synced",{"query":{"ask":"select name as item, 1 as total, synced as done from repositories","database":null,"max_rows":100000,"timezone":null},"parameters":{},"of":null,"key":null,"items":[],"ids":[]}]],"facts":[],"skipped":[]}','01M8JB53Y429RYD6X57MW7C91C',NULL,NULL,NULL,NULL,NULL,'',NULL);
+INSERT INTO "runs" VALUES('01M8JB61A81JM9XNMJM74KMD74','test','/srv/demo/other/plan.yaml','sha256:c9747e82f8ec3a288da79c13b4adcafb90d62d0fe0f2a0401b5d52dd37d595f3','http://127.0.0.1:8288','http://127.0.0.1:8288 http://127.0.0.1:8288','',NULL,NULL,'{}',2,0,'sent',1.79591204341020178793e+09,'demo@host (process 10072)',1.79591204355848860739e+09,'{"name":"test","path":"/srv/demo/other/plan.yaml","digest":"sha256:c9747e82f8ec3a288da79c13b4adcafb90d62d0fe0f2a0401b5d52dd37d595f3","on_failure":"stop","give_up_after":null,"max_failures":null,"approval":null,"if_empty":"fail","accept":{},"partial":null,"requires":null,"metadata":{"name":"test"},"handlers":{},"inputs":[["/srv/demo/other/plan.yaml","bb2d307a258f9702417ea5a133a4467d20f379411a19d66033fb0dadad34c624"],["/srv/demo/other/catalog.yaml","ef66abeada6d9c47789b11217e87535dbef94dc57e8acb3f8715109682106e82"]],"guards":[],"stages":[{"number":1,"operation":"sync","event":"app/sync","for_each":"repo","pacing":{"batch_size":50,"delay":5.0,"jitter":0.0},"wait":"completed","timeout":900.0,"canary":0,"begins":null,"count":2,"numbered":false,"repeated":false,"deferred":false,"until":null,"needs":null,"own":false,"grouped":false,"members":[],"cap":null,"queue_timeout":86400.0}],"checks":[],"coverage":[],"facts":[],"skipped":[]}',NULL,NULL,NULL,NULL,NULL,'apiVersion: backfill/v1
 kind: BackfillPlan
 metadata: {name: test}
 catalog: catalog.yaml
@@ -216,8 +219,8 @@ CREATE TABLE waits (
   began DOUBLE PRECISION NOT NULL,
   ended DOUBLE PRECISION
 );
-INSERT INTO "waits" VALUES(1,'01M8J50KKQP3KW99NCZGFCMCBG',1,'for its jobs to end','jobs',NULL,NULL,NULL,NULL,NULL,1.79590557386598038674e+09,1.79590557396287941929e+09);
-INSERT INTO "waits" VALUES(2,'01M8J50PJ7N00QV8XC4EDJG37K',1,'for its jobs to end','jobs',NULL,NULL,NULL,NULL,NULL,1.79590557705980110171e+09,1.79590557714864230151e+09);
+INSERT INTO "waits" VALUES(1,'01M8JB53Y429RYD6X57MW7C91C',1,'for its jobs to end','jobs',NULL,NULL,NULL,NULL,NULL,1.7959120130478274822e+09,1.79591201313331341746e+09);
+INSERT INTO "waits" VALUES(2,'01M8JB57B6NVV6KR9BMYMSNEGA',1,'for its jobs to end','jobs',NULL,NULL,NULL,NULL,NULL,1.79591201643575882913e+09,1.7959120165013234615e+09);
 CREATE INDEX failures ON outcomes (run_id, outcome, position) WHERE outcome <> 'completed';
 CREATE INDEX jobs_by_event ON jobs (run_id, position);
 CREATE INDEX notes_by_run ON notes (run_id, number);
@@ -226,4 +229,5 @@ CREATE INDEX drives_by_run ON drives (run_id, number);
 DELETE FROM "sqlite_sequence";
 INSERT INTO "sqlite_sequence" VALUES('drives',3);
 INSERT INTO "sqlite_sequence" VALUES('waits',2);
+INSERT INTO "sqlite_sequence" VALUES('notes',1);
 COMMIT;

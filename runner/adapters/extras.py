@@ -1,0 +1,31 @@
+"""How to install an extra: from where this installation came, an index, a checkout or a URL."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+
+def how_to_install(extra: str) -> str:
+    """The command, as a hint."""
+    name = f"backfill[{extra}]"
+    try:
+        origin = distribution("backfill").read_text("direct_url.json")
+    except PackageNotFoundError:  # it runs from its files
+        return _pip("-e", f"{Path(__file__).parents[2]}[{extra}]")
+    if not origin:
+        return _pip(name)
+    found = json.loads(origin)  # its form is PEP 610's
+    url = found["url"]
+    if found.get("dir_info", {}).get("editable"):
+        return _pip("-e", f"{unquote(urlsplit(url).path)}[{extra}]")
+    if version := found.get("vcs_info"):
+        url = f"{version['vcs']}+{url}@{version['commit_id']}"
+    return _pip(f"{name} @ {url}")
+
+
+def _pip(*what: str) -> str:
+    return f"install it: {shlex.join(('pip', 'install', *what))}"

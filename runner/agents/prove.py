@@ -1,0 +1,98 @@
+"""Tools that ask databases and targets how it is now."""
+
+from __future__ import annotations
+
+from runner.agents.forms import arguments, flag, text
+from runner.agents.places import inside, known_target
+from runner.agents.tool import (
+    PLAN,
+    READING,
+    RUN,
+    SUBSET,
+    TARGET,
+    Answer,
+    Given,
+    Tool,
+    is_strict,
+    seconds_of,
+    selectors_of,
+    variables_of,
+)
+from runner.app.session import HERE, Session
+
+
+def _doctor(session: Session, given: Given) -> Answer:
+    from runner.app.check import examine
+    from runner.output.problems import findings_json
+
+    plan = inside(given["plan"]) if "plan" in given else None
+    target = session.target(known_target(given.get("target")), plan or HERE)
+    variables = variables_of(given)
+    found = examine(session, plan, target, variables=variables, strict=is_strict(given))
+    return Answer(findings_json(found))
+
+
+def _check(session: Session, given: Given) -> Answer:
+    from runner.app.check import check
+    from runner.output.ledger import checked_json
+
+    plan, named = inside(given["plan"]), known_target(given.get("target"))
+    found = check(
+        session,
+        plan,
+        variables=variables_of(given),
+        strict=is_strict(given),
+        applied=session.named_target(named, plan) if given.get("applied") else None,
+        wait=seconds_of(given, "wait", "0s"),
+        selectors=selectors_of(given),
+    )
+    return Answer(checked_json(found))
+
+
+def _coverage(session: Session, given: Given) -> Answer:
+    from runner.app.queries import coverage
+    from runner.output.coverage import coverage_json
+
+    found = coverage(
+        session,
+        inside(given["plan"]),
+        variables=variables_of(given),
+        strict=is_strict(given),
+        run=given.get("run"),
+        selectors=selectors_of(given),
+    )
+    return Answer(coverage_json(found))
+
+
+TOOLS = (
+    Tool(
+        "doctor",
+        "Find what would go wrong with a plan or a target, before anything is sent.",
+        arguments((), {**PLAN, **READING, **TARGET}),
+        ("doctor.v1",),
+        _doctor,
+    ),
+    Tool(
+        "check",
+        "Ask a plan's checks and coverage of the database now.",
+        arguments(
+            ("plan",),
+            {
+                **PLAN,
+                **SUBSET,
+                **TARGET,
+                "applied": flag("Also: was this plan, unchanged, completed on the target?"),
+                "wait": text("How long to ask again, as `10m`.", default="0s"),
+            },
+        ),
+        ("check.v1",),
+        _check,
+    ),
+    Tool(
+        "coverage",
+        "Show how much of the data is there, item by item; with `run`, before and after it.",
+        arguments(("plan",), {**PLAN, **SUBSET, **RUN}),
+        ("coverage.v1",),
+        _coverage,
+    ),
+)

@@ -1,0 +1,119 @@
+"""Tools that show runs."""
+
+from __future__ import annotations
+
+import time
+from itertools import islice
+
+from runner.agents.forms import arguments, flag, number, text, texts
+from runner.agents.tool import LATEST, Answer, Given, Tool, seconds_of, several
+from runner.app.session import Session
+from runner.model import FAILURES, OUTCOMES, STATES
+
+
+def _status(session: Session, given: Given) -> Answer:
+    return status_of(session, given.get("run", "latest"))
+
+
+def status_of(session: Session, run: str, said: str = "") -> Answer:
+    from runner.output.run import status_json
+
+    reader = session.reader
+    view = reader.glance(reader.find(run))
+    return Answer(status_json(view, reader.syncs(), time.time(), reader.holds()), said)
+
+
+def _runs(session: Session, given: Given) -> Answer:
+    from runner.app.queries import runs_and_holds
+    from runner.output.run import runs_json
+
+    began = time.time() - seconds_of(given, "since", "0s") if "since" in given else 0.0
+    lines, holds = runs_and_holds(
+        session,
+        plan=given.get("plan"),
+        target=given.get("target"),
+        states=several(given, "state_is"),
+        since=began,
+        limit=given.get("limit", 20),
+    )
+    return Answer(runs_json(lines, holds))
+
+
+def _events(session: Session, given: Given) -> Answer:
+    from runner.app.events import events_of
+    from runner.output.documents import document
+    from runner.output.run import event_json
+
+    wanted = {*several(given, "outcome"), *(FAILURES if given.get("failed") else ())}
+    record, chosen = events_of(
+        session,
+        given.get("run", "latest"),
+        several(given, "operation"),
+        several(given, "item"),
+        wanted,
+    )
+    offset, limit = given.get("offset", 0), given.get("limit", 1000)
+    found = list(islice(chosen, offset, offset + limit + 1))
+    said = f"there are more: ask with offset {offset + limit}" if len(found) > limit else ""
+    events = list(map(event_json, found[:limit]))
+    return Answer(document("EventList", run_id=record.id, events=events), said)
+
+
+def _logs(session: Session, given: Given) -> Answer:
+    from runner.output.run import story_json
+
+    reader = session.reader
+    record = reader.find(given.get("run", "latest"))
+    return Answer(story_json(reader.story(record)))
+
+
+TOOLS = (
+    Tool(
+        "status",
+        "Show where a run stands: stages, outcomes, failures, what it waits for, the time left.",
+        arguments((), LATEST),
+        ("status.v1",),
+        _status,
+    ),
+    Tool(
+        "runs",
+        "List the runs, the latest first.",
+        arguments(
+            (),
+            {
+                "plan": text("Only of plans with such names; `*` is any text."),
+                "target": text("Only on this target."),
+                "state_is": texts("Only in these states.", *STATES),
+                "since": text("Only those that were started so long ago at most, as `7d`."),
+                "limit": number("So many at most.", default=20),
+            },
+        ),
+        ("runs.v1",),
+        _runs,
+    ),
+    Tool(
+        "events",
+        "List the events of a run: items, ids, jobs, outcomes and messages.",
+        arguments(
+            (),
+            {
+                **LATEST,
+                "operation": texts("Only of these operations."),
+                "item": texts("Only of items whose names fit these globs."),
+                "outcome": texts("Only such.", "unsent", "sending", "running", *OUTCOMES),
+                "failed": flag("Only those that did not take effect."),
+                "limit": number("So many at most.", default=1000),
+                "offset": number("Those after so many.", minimum=0, default=0),
+            },
+        ),
+        ("events.v1",),
+        _events,
+    ),
+    Tool(
+        "logs",
+        "Tell what a run did, what it noted and why it waited.",
+        arguments((), LATEST),
+        ("logs.v1",),
+        _logs,
+    ),
+)
