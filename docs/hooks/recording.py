@@ -1,8 +1,9 @@
 """Makes what README opens with, from real runs: `python docs/hooks/recording.py`.
 
 `docs/images/terminal.svg` is what a terminal shows of the quickstart, with the run's ids and times
-put in place; tests/docs/test_recording.py makes it anew and compares. `docs/images/run.png` is the
-page of a run of which some events failed, in the Chromium of this machine.
+put in place. `docs/images/run.png` is the page of a run of which some events failed, in this
+machine's Chromium; what it is labelled with is in `docs/images/run.txt`. tests/docs/test_recording.py
+makes both anew and compares the words: each machine's browser draws the same page otherwise.
 """
 
 from __future__ import annotations
@@ -113,14 +114,14 @@ def _clean() -> dict[str, str]:
 _PLAN = """\
 apiVersion: backfill/v1
 kind: BackfillPlan
-metadata: {name: onboard-acme, owner: data-platform, reason: "a new workspace"}
+metadata: {{name: onboard-acme, owner: data-platform, reason: "a new workspace"}}
 workspace: acme
-repos: [%s]
+repos: [{repos}]
 operations: [repository-sync, workspace-aggregation]
 batch_size: 10
-delay: 1s
+delay: {delay}
 on_failure: continue
-handlers: {capture/repository.sync: "jobs:sync", workspace/aggregate: "jobs:aggregate"}
+handlers: {{capture/repository.sync: "jobs:sync", workspace/aggregate: "jobs:aggregate"}}
 """
 _JOBS = """\
 import time
@@ -128,39 +129,62 @@ import time
 
 def sync(event):
     number = int(event["data"]["repo"].rpartition("-")[2])
-    time.sleep(0.1 + number % 7 / 10)
+    time.sleep((0.1 + number % 7 / 10) * {pace})
     if number % 13 == 4:
-        raise ValueError(f"GitHub answers 502 for acme/{event['data']['repo']}: Bad gateway")
+        raise ValueError(f"GitHub answers 502 for acme/{{event['data']['repo']}}: Bad gateway")
 
 
 def aggregate(event):
-    time.sleep(0.5)
+    time.sleep(0.5 * {pace})
 """
+_STARTED_BY = re.compile(r"(?<=started by )[^<]+")
+_LABEL = re.compile(r'<(h\d|dt|th|a class="chip|span class="key)[^>]*>(.*?)</', re.DOTALL)
 
 
-def page(picture: Path) -> None:
-    """A picture of a run's page, at its top."""
+def report(folder: Path, *, repos: int, pace: float) -> str:
+    """The page of a run of which some events failed; `pace`: seconds between its batches."""
+    names = ", ".join(f"acme/service-{number}" for number in range(repos))
+    plan = _PLAN.format(repos=names, delay=f"{pace * 1000:.0f}ms")
+    (folder / "plan.yaml").write_text(plan, encoding="utf-8")
+    (folder / "jobs.py").write_text(_JOBS.format(pace=pace), encoding="utf-8")
+    for command in (["run", "plan.yaml"], ["report", "--html", "run.html"]):
+        subprocess.run(  # noqa: S603 - our own commands
+            [sys.executable, "-m", "runner", *command],
+            cwd=folder, env=_clean(), check=False, capture_output=True,
+        )  # fmt: skip
+    html = (folder / "run.html").read_text(encoding="utf-8")
+    return _STARTED_BY.sub("anna@laptop (process 4711)", html)
+
+
+def labels(html: str) -> str:
+    """What a page's headings, figures, columns and filters are called, a line each."""
+    found = (re.sub(r"<[^>]*>?|[\d,]+|\s+", " ", text).strip() for _, text in _LABEL.findall(html))
+    return "\n".join(dict.fromkeys(filter(None, found))) + "\n"
+
+
+def picture(html: str, file: Path) -> None:
+    """The page at its top."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        page = Path(folder, "run.html")
+        page.write_text(html, encoding="utf-8")
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        opened = browser.new_page(viewport={"width": 1280, "height": 860})
+        opened.goto(page.as_uri())
+        opened.screenshot(path=file)
+        browser.close()
+
+
+def main() -> None:
+    IMAGES.mkdir(exist_ok=True)
+    (IMAGES / "terminal.svg").write_text(terminal(), encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
-        repos = ", ".join(f"acme/service-{number}" for number in range(60))
-        Path(folder, "plan.yaml").write_text(_PLAN % repos, encoding="utf-8")
-        Path(folder, "jobs.py").write_text(_JOBS, encoding="utf-8")
-        for command in (["run", "plan.yaml"], ["report", "--html", "run.html"]):
-            subprocess.run(  # noqa: S603 - our own commands
-                [sys.executable, "-m", "runner", *command],
-                cwd=folder, env=_clean(), check=False, capture_output=True,
-            )  # fmt: skip
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            opened = browser.new_page(viewport={"width": 1280, "height": 860})
-            opened.goto(f"file://{folder}/run.html")
-            opened.screenshot(path=picture)
-            browser.close()
+        html = report(Path(folder), repos=60, pace=1)
+    (IMAGES / "run.txt").write_text(labels(html), encoding="utf-8")
+    picture(html, IMAGES / "run.png")
 
 
 if __name__ == "__main__":
-    IMAGES.mkdir(exist_ok=True)
-    (IMAGES / "terminal.svg").write_text(terminal(), encoding="utf-8")
-    page(IMAGES / "run.png")
+    main()

@@ -6,24 +6,41 @@ import html
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.docs.pages import ROOT
 
 HOOK = ROOT / "docs/hooks/recording.py"
 
 
-def test_the_recorded_terminal_is_what_the_quickstart_prints() -> None:
-    """`python docs/hooks/recording.py` writes it."""
+@pytest.fixture(scope="module")
+def recording() -> Any:
+    """`python docs/hooks/recording.py` writes the pictures."""
     spec = importlib.util.spec_from_file_location("recording", HOOK)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def test_the_recorded_terminal_is_what_the_quickstart_prints(recording: Any) -> None:
     picture = (ROOT / "docs/images/terminal.svg").read_text("utf-8")
     words = _words(picture)
-    assert _words(module.terminal()) == words
+    assert _words(recording.terminal()) == words
     assert "COMPLETED" in words
     assert picture.count("://") == 1, "it asks the network for nothing"
+
+
+def test_the_page_of_the_picture_is_labelled_as_a_page_is_now(
+    recording: Any, tmp_path: Path
+) -> None:
+    """Its figures are those of another run, and pixels are each browser's own."""
+    page = recording.report(tmp_path, repos=20, pace=0.01)
+    assert recording.labels(page) == (ROOT / "docs/images/run.txt").read_text("utf-8")
+    assert "Failures" in recording.labels(page)
 
 
 def _words(svg: str) -> list[str]:

@@ -97,6 +97,16 @@ def test_every_built_in_operation_is_in_its_page(site: Path) -> None:
         assert f'id="{name}"' in html
 
 
+def test_every_page_has_a_title_in_words(site: Path) -> None:
+    titles = {
+        path.stem: unescape(found[1])
+        for path in site.rglob("*.html")
+        if (found := re.search(r"<title>(.+) - backfill</title>", path.read_text("utf-8")))
+    }
+    assert len(titles) > 30
+    assert [name for name, title in titles.items() if re.fullmatch(r"[a-z0-9_-]+", title)] == []
+
+
 def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
     loads = re.compile(
         r'<(?:script|img|iframe)[^>]+src="?(https?://|//)|<link[^>]+href="?(https?:)?//'
