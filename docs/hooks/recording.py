@@ -2,8 +2,9 @@
 
 `docs/images/terminal.svg` is what a terminal shows of the quickstart, with the run's ids and times
 put in place. `docs/images/run.png` is the page of a run of which some events failed, in this
-machine's Chromium; what it is labelled with is in `docs/images/run.txt`. tests/docs/test_recording.py
-makes both anew and compares the words: each machine's browser draws the same page otherwise.
+machine's Chromium; what it is labelled with is in `docs/images/run.txt`.
+tests/docs/test_recording.py makes both anew and compares the words: each machine's browser draws
+the same page otherwise.
 """
 
 from __future__ import annotations
