@@ -52,7 +52,7 @@ def coverage_command(
     """Ask the database how much is there, for each repository of PLAN.
 
     The questions are the `coverage` of the plan and its catalogs. Nothing is sent. With --run, the
-    figures are those from before and after that run; without those of after, of before and now.
+    figures are those from before that run and from after it, or of now where it has none of after.
     """
     from runner.app.queries import coverage
 

@@ -73,7 +73,7 @@ def diff_command(
     exit_code: bool,
     selectors: Selectors,
 ) -> int:
-    """Show what would be sent otherwise: from the plan OLD to the plan NEW.
+    """Show what the plan NEW sends other than the plan OLD.
 
     Each is a plan file, or a plan that `backfill plan --out` has saved. OLD may also be two git
     revisions, as in `main..HEAD` (or one, to compare with the files as they are); NEW is then the

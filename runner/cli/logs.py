@@ -28,7 +28,7 @@ _EVERY = 1.0  # seconds
 @pass_session
 def logs_command(session: Session, run: str, form: str, *, follow: bool) -> None:
     """Tell the story of RUN from its journal: its batches, its first failures, what it noted and
-    waited for, and who paused, tuned or cancelled it."""
+    waited for, and who started, resumed, retried, paused, tuned or cancelled it."""
     store = session.reader
     record = store.find(run)
     if form == "json":

@@ -189,8 +189,7 @@ def read_duration(
 changed_option: Callable[[Any], Any] = click.option(
     "--changed-since",
     metavar="REV",
-    help="Only plans that have changed, in a file that they are made of, since this branch has "
-    "left the git revision.",
+    help="Only plans of which this branch has changed a file since it left the git revision.",
 )
 held_target_option = click.option(
     "--target",
@@ -357,7 +356,7 @@ events_option = click.option(
 comment_option: Callable[[Any], Any] = click.option(
     "--comment",
     is_flag=True,
-    help="Say it in a comment on the pull request, and bring that up to date from then on. "
+    help="Comment on the pull request, and keep that comment up to date. "
     "[env: GITHUB_TOKEN, and what Actions sets]",
 )
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask before sending.")

@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     "--html",
     metavar="FILE",
     type=click.Path(dir_okay=False, writable=True),
-    help="Write one page that needs nothing else; what its tables leave out, as FILE.csv.",
+    help="Write one page that needs nothing else; FILE.csv has the events that it leaves out.",
 )
 @click.option(
     "--compare-with",
     "plan",
     metavar="PLAN",
     type=click.Path(dir_okay=False),
-    help="Say what RUN, of some of its items, shows of a run of all of PLAN.",
+    help="Say what RUN, a rehearsal with some items, tells of a run of all of PLAN.",
 )
 @env_option
 @format_option("markdown", "json", "junit")

@@ -60,7 +60,7 @@ def retry_command(
     dry_run: bool,
     options: RunOptions,
 ) -> int:
-    """Send the events of RUN that failed once more, in a new run that is linked to it.
+    """Send once more what failed in RUN, as a new run that is linked to it.
 
     They have the payloads that RUN had, and fresh ids: the server takes them as new events. Without
     a choice, everything that failed is sent, but for what a function dropped on purpose and what

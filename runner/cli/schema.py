@@ -16,7 +16,10 @@ from runner.spec.schema import SCHEMAS, schema_text
     "\n  backfill schema status",
 )
 @click.argument(
-    "name", required=False, type=click.Choice([name.removesuffix(".v1") for name in SCHEMAS])
+    "name",
+    required=False,
+    metavar="[NAME]",
+    type=click.Choice([name.removesuffix(".v1") for name in SCHEMAS]),
 )
 def schema_command(name: str | None) -> None:
     """Print the JSON Schema of plan files, catalogs, project files, and of what commands print.

@@ -101,13 +101,13 @@ def serve_command(
     *,
     listed: bool,
 ) -> None:
-    """Drive runs that were submitted: a function of the Inngest server that the environment
-    names, at /api/inngest; /healthz and /readyz say how this process is.
+    """Drive runs that were left to the workers, as a function of the Inngest server that the
+    environment names. It listens at /api/inngest; /healthz and /readyz tell whether it is well.
 
     The engine waits between batches, and this process works only when something is to be sent or
     looked at. Several share the work where they share the state; killed, their runs go on in
-    others. Plans that find things out while they run need their files: PLANS are files and folders
-    in which they are found again by their contents.
+    others. Plans with a part that is only known later need their files: PLANS are the files and
+    folders to look in, where they are known by their contents.
 
     Those of PLANS that have a `schedule` are started when they are due.
     """

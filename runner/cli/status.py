@@ -38,8 +38,9 @@ _EVERY = 1.0  # seconds
 @format_option("text", "json")
 @pass_session
 def status_command(session: Session, run: str, form: str, *, watch: bool) -> int:
-    """Show where RUN stands: its stages, what it waits for, how long it will take, what failed;
-    how every `backfill sync` that writes to this state is, and which targets are held.
+    """Show where RUN stands: its stages, what it waits for, how long it will take, what failed.
+
+    Also how each `backfill sync` of this state goes, and which targets are held.
 
     RUN is an id, the beginning of one, `latest`, or `latest:NAME`, the last run of the plan of that
     name. It may be driven by any process on any machine that writes to this state store. Without

@@ -37,7 +37,7 @@ def tune_command(
 ) -> int:
     """Change the pace of RUN from its next batch on, in all stages, also across a resume.
 
-    What the payloads say to the workers (as `embeddings` does) stays as it was planned.
+    A pace that payloads tell the workers (as `embeddings` does) stays as it was planned.
     """
     from runner.app.control import tune
 
