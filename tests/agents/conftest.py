@@ -13,12 +13,14 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from mcp import Client, StdioServerParameters
 
 from tests.documents import expect_form
+
+if TYPE_CHECKING:
+    from mcp import Client
 
 ROOT = Path(__file__).parents[2]
 KEYS = {
@@ -76,6 +78,8 @@ class Agent:
 @contextmanager
 def serving(folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[Agent]:
     """A server in the folder, until the block ends."""
+    from mcp import Client, StdioServerParameters  # 1.4 s, which only its own tests shall take
+
     command = StdioServerParameters(
         command=sys.executable,
         args=["-m", "runner", "mcp"],
