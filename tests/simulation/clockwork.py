@@ -420,7 +420,7 @@ def _give_system(world: Scheduler, patches: Patches) -> None:
 
     patches.set(leases, "os", _Module(os, getpid=pid, kill=alive, urandom=random_bytes))
     patches.set(leases, "_machine", lambda: "machine")
-    patches.set(leases, "who", lambda: f"somebody (process {pid()})")
+    patches.set(leases, "who", lambda *_, **__: f"somebody (process {pid()})")
     patches.set(outage, "random", _Module(random, random=lambda: world.chance().random()))
     patches.set(random, "SystemRandom", world.chance)
     made = ulid.ULIDGenerator(

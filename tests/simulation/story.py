@@ -59,7 +59,7 @@ PATIENCE = 600.0  # `give_up_after`
 MOST = 8 * 86_400.0  # seconds that a story may take
 ATTEMPTS = 60  # processes that a run may need
 OPEN = ("running", "incomplete", "sent")
-_FENCED = (
+_FENCED = (  # but for notes of what somebody does to a run, who needs no lock of it
     "INSERT INTO notes",
     "INSERT INTO waits",
     "INSERT INTO outcomes",
@@ -212,7 +212,7 @@ class Story:
             self.wanted[given["run"]] = given.get("wanted"), self.world.now
         elif sql.startswith("UPDATE runs SET status = 'running'"):  # it is resumed
             self.wanted[given["run"]] = None, self.world.now
-        elif sql.startswith(_FENCED) and "run" in given and process.mortal:
+        elif sql.startswith(_FENCED) and "run" in given and "who" not in given and process.mortal:
             query = "SELECT pid FROM leases WHERE run_id = ?"
             found = sqlite3.Connection.execute(connection, query, [given["run"]]).fetchone()
             if found is None or found[0] not in (process.pid, 0):
