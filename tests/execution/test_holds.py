@@ -25,7 +25,7 @@ def test_a_run_under_way_holds_within_one_request_and_goes_on_when_it_is_let_go(
     assert len(made.server.received) == 2
     hold(tmp_path)
     made.server.faults = []
-    made.drive(3600)
+    made.drive(120)
     assert len(made.server.received) == 2
     assert isinstance(made.observer, Recorder)
     waits = [progress.waiting for progress in made.observer.progresses if progress.waiting]
