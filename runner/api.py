@@ -13,7 +13,9 @@ from runner.app import session as base
 from runner.app.check import Checked, check
 from runner.app.control import cancel, hold, let_go, pause, tune
 from runner.app.queries import coverage, view_of
-from runner.app.run import RETRIED, Prepared, Submitted, prepare, resume, retry, run, submit
+from runner.app.resume import resume
+from runner.app.retry import RETRIED, retry
+from runner.app.run import Prepared, Submitted, prepare, run, submit
 from runner.app.session import Silent
 from runner.errors import (
     BackfillError,

@@ -52,7 +52,7 @@ def _run(session: Session, given: Given) -> Answer:
 
 
 def _resume(session: Session, given: Given) -> Answer:
-    from runner.app.run import resubmit, resume
+    from runner.app.resume import resubmit, resume
     from runner.output.summary import submitted_json, summary_json
 
     record, approved = approved_run(session, given["run"])
@@ -68,7 +68,7 @@ def _resume(session: Session, given: Given) -> Answer:
 
 
 def _retry(session: Session, given: Given) -> Answer:
-    from runner.app.run import RETRIED, plan_retry, retry
+    from runner.app.retry import RETRIED, plan_retry, retry
     from runner.output.summary import summary_json
 
     outcomes: tuple[Outcome, ...] = several(given, "outcome")  # type: ignore[assignment]

@@ -20,7 +20,8 @@ from runner.app.drive import Drive, drive, end
 from runner.app.inputs import relocated
 from runner.app.notify import empty
 from runner.app.preflight import followed, refuse_another_address
-from runner.app.run import prepare, resolver_of, submit
+from runner.app.resume import resolver_of
+from runner.app.run import prepare, submit
 from runner.app.session import Session, Silent
 from runner.app.submit import enqueue
 from runner.errors import (

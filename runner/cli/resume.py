@@ -85,7 +85,7 @@ def resume_command(
     goes on there. With --target, the runs to a target that was held with `backfill pause --target`.
     """
     from runner.app.control import let_go
-    from runner.app.run import resubmit, resume
+    from runner.app.resume import resubmit, resume
 
     if target is not None:
         _refuse_others()

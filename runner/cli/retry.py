@@ -66,7 +66,7 @@ def retry_command(
     a choice, everything that failed is sent, but for what a function dropped on purpose and what
     may have run. What a later attempt has made good, or still has to do, is skipped.
     """
-    from runner.app.run import RETRIED, plan_retry, retry
+    from runner.app.retry import RETRIED, plan_retry, retry
 
     outcomes: set[Outcome] = set()
     outcomes |= {"failed", "cancelled", "timed_out"} if failed else set()

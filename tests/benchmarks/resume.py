@@ -44,7 +44,7 @@ _SCAN_IT = (
     f" connection.execute({_SCAN!r}, [{RUN!r}]).fetchone()"
 )
 _LOADED = (
-    "import sys, time; from pathlib import Path; import runner.app.run;"
+    "import sys, time; from pathlib import Path; import runner.app.resume;"
     " from runner.cli.main import main;"
     " Path(sys.argv.pop(1)).write_text(repr(time.perf_counter())); main()"
 )

@@ -27,7 +27,9 @@ from runner.app import drive
 from runner.app.apply import ApplyOptions, apply
 from runner.app.control import cancel, hold, let_go, pause, tune
 from runner.app.plan_files import plans_to_apply, scheduled_plans
-from runner.app.run import RETRIED, prepare, resubmit, resume, retry, run, submit
+from runner.app.resume import resubmit, resume
+from runner.app.retry import RETRIED, retry
+from runner.app.run import prepare, run, submit
 from runner.app.session import Session, Silent
 from runner.app.worker import Firing, Worker
 from runner.errors import (

@@ -1,0 +1,112 @@
+"""Send the events of a run that failed once more, as a run of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from runner.app.preflight import refuse_another_address
+from runner.app.prepare import warned
+from runner.app.resume import drive_more
+from runner.app.run import Prepared, record_run
+from runner.app.session import Session
+from runner.errors import PreflightRefused
+from runner.execution.context import RunOptions
+from runner.model import Outcome, RunRecord, Summary
+
+if TYPE_CHECKING:
+    from runner.adapters.journal.leases import Lease
+
+RETRIED: frozenset[Outcome] = frozenset({"failed", "cancelled", "timed_out", "no_job", "rejected"})
+
+
+def retry(
+    session: Session,
+    run: str,
+    options: RunOptions,
+    *,
+    outcomes: Collection[Outcome] = RETRIED,
+    items: Sequence[str] = (),
+) -> Summary:
+    """Send the events of a run with these outcomes, and items like these patterns, once more.
+
+    They are a run of their own, linked to it.
+    """
+    with _failed_events(session, run, options, outcomes, items) as (prepared, record, lease):
+        plan, target = prepared.plan, prepared.target
+        session.reporter.planned(warned(plan, target), target)
+        database = session.databases(record.path, record.environment)
+        return drive_more(
+            session,
+            record,
+            plan,
+            target,
+            replace(options, follow=record.follow),
+            lambda options: record_run(session, prepared, options, lease),
+            database if plan.checks or plan.coverage else None,
+        )
+
+
+def plan_retry(
+    session: Session,
+    run: str,
+    options: RunOptions,
+    *,
+    outcomes: Collection[Outcome] = RETRIED,
+    items: Sequence[str] = (),
+) -> Prepared:
+    """What `retry` would send; nothing is sent."""
+    with _failed_events(session, run, options, outcomes, items) as (prepared, _, _):
+        return prepared
+
+
+@contextmanager
+def _failed_events(
+    session: Session,
+    run: str,
+    options: RunOptions,
+    outcomes: Collection[Outcome],
+    items: Sequence[str],
+) -> Iterator[tuple[Prepared, RunRecord, Lease]]:
+    """A run of the events that are to be retried, whose lock is held."""
+    from ulid import ULID
+
+    from runner.planning.parts import subset
+
+    record = session.store.find(run)
+    plan = session.store.plan_of(record)
+    target = session.target(record.target, record.path, record.environment)
+    refuse_another_address(record, target)
+    run_id = str(ULID())
+    with session.lock(record.plan, record.address, run_id, options.wait_lock) as lease:
+        found = session.store.retriable(record, outcomes, items)
+        if not found:
+            raise _nothing_to_retry(record)
+        prepared = Prepared(
+            run_id,
+            subset(plan, found, session.store.unproved(record)),
+            target,
+            record.target,
+            dict(record.variables),
+            record.environment,
+            parent=record.id,
+            origins=dict(enumerate(found.values())),
+        )
+        yield (
+            prepared,
+            record,
+            lease,
+        )
+
+
+def _nothing_to_retry(record: RunRecord) -> PreflightRefused:
+    message = f"nothing of run {record.id} is there to retry"
+    if record.status == "sent":
+        hint = f"`backfill resume {record.id}` follows its jobs: then it is known what failed"
+    elif record.status == "incomplete":
+        hint = f"`backfill resume {record.id}` sends what was not sent"
+    else:
+        hint = f"`backfill status {record.id}` shows what came of it, and which runs retry it"
+    return PreflightRefused(message, hint=hint)
