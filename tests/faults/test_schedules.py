@@ -12,9 +12,9 @@ from tests.depth import depth
 from tests.faults.schedules import come_through, lost_and_doubled
 from tests.support import make_plan, new_store, repos
 
-PARTS = 8  # of the schedules: tests of their own, so that all cores are at work
-SCHEDULES = depth(200, 1_000) // PARTS
-SOAKED = depth(2_000, 10_000)
+PARTS = 4  # of the schedules: tests of their own, so that all cores are at work
+SCHEDULES = depth(104, 1_000) // PARTS
+SOAKED = depth(1_000, 10_000)
 
 
 @pytest.mark.parametrize("part", range(PARTS))
