@@ -357,5 +357,6 @@ class Journal(JournalReads, Protocol):
         """Write down a round and its events, which are the last ones of its stage in `plan`, and
         which of them were sent for before: by position, that of the first attempt."""
 
-    def reach(self, stage: int, left: float | None, /) -> None:
-        """The stage has reached its goal, with so much left."""
+    def reach(self, stage: int, left: float | None, plan: ExecutionPlan | None = None, /) -> None:
+        """The stage has reached its goal, with so much left; before any round where there is a
+        `plan`, in which it has no events."""

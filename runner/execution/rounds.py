@@ -105,15 +105,18 @@ class Rounds:
         preview showed for today is not sent, and that is no longer planned."""
         if after.what != "done" or stage.until is None:
             return plan
-        self.journal.reach(stage.number, after.left)
         if self.journal.rounds(stage.number):
+            self.journal.reach(stage.number, after.left)
             return plan
         column = stage.until.expect.column
         left = as_compared(after.left or 0)
         message = f"`{stage.operation}` has nothing to do: `{column}` is {left} already"
         message += f"; {after.reason}" if after.reason else ""
         self.queries.observer.note(message)
-        return self._written(plan, replace(stage, items=pack(stage.event, [])), 0, 0, after.left)
+        plan = _with(plan, replace(stage, items=pack(stage.event, [])))
+        # In one with the goal: killed between the two, it would wait for ever for what is planned.
+        self.journal.reach(stage.number, after.left, plan)
+        return plan
 
     def _written(
         self, plan: ExecutionPlan, stage: Stage, first: int, count: int, left: float | None
@@ -121,8 +124,7 @@ class Rounds:
         """The plan with the stage as it is now, and its new round in the journal with it."""
         number = len(self.journal.rounds(stage.number)) + 1
         origins = self._origins(plan, stage, first) if stage.until else {}
-        stages = tuple(stage if known.number == stage.number else known for known in plan.stages)
-        plan = replace(plan, stages=stages)
+        plan = _with(plan, stage)
         begun = Round(stage.number, number, first, count, left, self.clock.time())
         self.journal.begin_round(plan, begun, origins)
         return plan
@@ -178,6 +180,12 @@ class Rounds:
             )
             return Next("limit", left, f"`{operation}` has had its {had}, and {column}", option)
         return Next("round", left)
+
+
+def _with(plan: ExecutionPlan, stage: Stage) -> ExecutionPlan:
+    """The plan with the stage as it is now."""
+    stages = tuple(stage if known.number == stage.number else known for known in plan.stages)
+    return replace(plan, stages=stages)
 
 
 def _stalled(until: Until, figures: Sequence[float]) -> bool:

@@ -105,8 +105,10 @@ def by_events(store: StateReader, record: RunRecord) -> Figures:
     return {"sent": sent, **{name: told[name] for name in OUTCOMES}}
 
 
-def surfaces(store: StateReader, record: RunRecord, now: float) -> Iterator[tuple[str, Figures]]:
-    """What each surface says of the one run in the state."""
+def surfaces(
+    store: StateReader, record: RunRecord, now: float, *, page: bool = True
+) -> Iterator[tuple[str, Figures]]:
+    """What each surface says of the one run in the state; with its `page` or without."""
     view = store.view(record)
     yield "report JSON", _summed(report_json(view))
     yield "status JSON", _summed(status_json(view, (), now))
@@ -127,11 +129,13 @@ def surfaces(store: StateReader, record: RunRecord, now: float) -> Iterator[tupl
     write_view(view, out, color=False)
     stages = "\n".join(re.findall(r"^  \d+\. .*", out.getvalue(), re.MULTILINE))
     yield "status", _sent_in(stages) | _counted_in(stages)
-    page = run_page(view, EventPage(()), standalone=True)
-    page = "\n".join(re.findall(r'^<p class="figures">[\d,]+/[\d,]+ sent.*', page, re.MULTILINE))
-    yield "page", _sent_in(page) | _counted_in(page)
-    listed = re.search(r'aria-label="(\d+) of \d+ events sent', runs_page(lines, "here", now=0.0))
-    yield "list of runs", {"sent": int(listed[1]) if listed else -1}
+    if page:
+        html = run_page(view, EventPage(()), standalone=True)
+        rows = re.findall(r'^<p class="figures">[\d,]+/[\d,]+ sent.*', html, re.MULTILINE)
+        yield "page", _sent_in("\n".join(rows)) | _counted_in("\n".join(rows))
+        html = runs_page(lines, "here", now=0.0)
+        listed = re.search(r'aria-label="(\d+) of \d+ events sent', html)
+        yield "list of runs", {"sent": int(listed[1]) if listed else -1}
     if record.follow:
         yield "markdown", _of_markdown(run_markdown(view))
     junit = "".join(write_junit(view, store.events(view.record)))

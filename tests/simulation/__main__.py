@@ -12,6 +12,7 @@ from tests.simulation.old_faults import OLD_FAULTS
 from tests.simulation.story import simulate
 
 FULL = 10_000
+FEW = 20  # seeds: the verdict of each is shown
 
 
 def main() -> int:
@@ -23,12 +24,13 @@ def main() -> int:
     given = parser.parse_args()
     logging.disable(logging.CRITICAL)
     count = FULL if given.full else given.count
-    then = OLD_FAULTS[given.fault].put_back if given.fault else None
+    fault = OLD_FAULTS.get(given.fault)
+    then, where = (fault.put_back, fault.where) if fault else (None, lambda _story: True)
     began, broken, events, faults = time.process_time(), 0, 0, 0
     for seed in range(given.seed, given.seed + count):
-        verdict = simulate(seed, then=then)
+        verdict = simulate(seed, then=then, where=where)
         events, faults = events + verdict.events, faults + verdict.faults
-        if verdict.broken or count == 1:
+        if verdict.broken or count <= FEW:
             print(verdict, flush=True)
         broken += verdict.broken is not None
         if then and broken:

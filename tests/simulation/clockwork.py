@@ -31,10 +31,11 @@ from typing import Any, NamedTuple
 import ulid
 
 import runner
-from runner.adapters.journal import leases, outage
+from runner.adapters.journal import leases, outage, schema
 from runner.app import preflight, prepare
 
 START = 1_793_000_000.0  # 2026-10-26; the clocks of New York change on 2026-11-01
+MOST_WAITS = 30_000  # ten times what the longest of a thousand worlds has
 _LEAST = 1e-6  # seconds that pass where anything is waited for: a sum must grow
 
 
@@ -48,6 +49,15 @@ class Broken(AssertionError):
 
 class Stuck(AssertionError):
     """Something waits for ever."""
+
+
+class Turn:
+    """Handed from one thread to another; a lock costs a tenth of a semaphore."""
+
+    def __init__(self) -> None:
+        lock = threading.Lock()
+        lock.acquire()
+        self.take, self.give = lock.acquire, lock.release
 
 
 @dataclass(eq=False)
@@ -68,7 +78,7 @@ class Process:
     stop: Callable[[], None] | None = None
     then: Callable[[], None] | None = None
     thread: threading.Thread | None = None
-    turn: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    turn: Turn = field(default_factory=Turn)
 
 
 _LOCAL = threading.local()
@@ -91,7 +101,8 @@ class Scheduler:
         self.fault: Callable[[Process], float] = lambda _process: 0.0
         self.processes: list[Process] = []
         self._pids = 1000
-        self._turn = threading.Semaphore(0)
+        self._end = inf
+        self._turn = Turn()
         self._trace = sha256()
 
     def note(self, *what: object) -> None:
@@ -126,40 +137,48 @@ class Scheduler:
 
     def _live(self, process: Process) -> None:
         _LOCAL.process = process
-        process.turn.acquire()
+        process.turn.take()
         try:
             if not process.dead:
                 process.result = process.work()
         except BaseException as error:  # noqa: BLE001 - told by whoever looks at it
             process.error = error
         process.ended = True
-        self._turn.release()
+        self._turn.give()
 
     def run(self, until: Callable[[], bool], most: float) -> None:
-        """Until `until` says so, which is asked whenever nobody has the turn."""
-        end = self.now + most
+        """Until `until` says so, which is asked whenever a process has ended."""
+        self._end = self.now + most
         while not until():
-            alive = [one for one in self.processes if not one.ended]
-            ready = min(alive, key=lambda one: (one.wake, one.order), default=None)
-            if ready is None or ready.wake == inf:
-                waiting = ", ".join(one.name for one in alive)
-                raise Stuck(f"nothing is left to happen; waiting: {waiting or 'nobody'}")
-            if self.now > end:
-                waiting = ", ".join(one.name for one in alive)
-                raise Stuck(f"after {most:,.0f} s still under way: {waiting}")
-            self.now = max(self.now, ready.wake)
+            ready = self._next()
+            if ready is None:
+                alive = [one for one in self.processes if not one.ended]
+                waiting = ", ".join(one.name for one in alive) or "nobody"
+                if all(one.wake == inf for one in alive):
+                    raise Stuck(f"nothing is left to happen; waiting: {waiting}")
+                raise Stuck(f"after {self.waits:,} waits still under way: {waiting}")
             self._let(ready)
 
+    def _next(self) -> Process | None:
+        """Whose turn it is, at its time; None where nothing is left to happen in time."""
+        alive = [one for one in self.processes if not one.ended]
+        ready = min(alive, key=lambda one: (one.wake, one.order), default=None)
+        if ready is None or ready.wake == inf or self.now > self._end or self.waits > MOST_WAITS:
+            return None
+        self.now = max(self.now, ready.wake)
+        return ready
+
     def _let(self, process: Process) -> None:
-        process.turn.release()
-        self._turn.acquire()
-        if process.ended:
-            if process.thread:
-                process.thread.join()
-            self.processes.remove(process)
-            self.note("end", process.name, type(process.error).__name__)
-            if process.then:
-                process.then()
+        """Until one has ended, this one or another that it handed the turn to."""
+        process.turn.give()
+        self._turn.take()
+        for one in [one for one in self.processes if one.ended]:
+            if one.thread:
+                one.thread.join()
+            self.processes.remove(one)
+            self.note("end", one.name, type(one.error).__name__)
+            if one.then:
+                one.then()
 
     def end(self) -> None:
         """Nothing more happens: whoever is left dies."""
@@ -178,14 +197,7 @@ class Scheduler:
         self.alive()
         process.wake = self.now + max(_LEAST, seconds) + more
         process.order = self.random.random()
-        if all(one.wake > process.wake for one in self.processes if one is not process):
-            if process.wake == inf:
-                raise Stuck(f"{process.name} waits for nothing that could happen")
-            self.now = process.wake
-        else:
-            self._turn.release()
-            process.turn.acquire()
-        self.alive()
+        self._yield(process)
 
     def join(self, other: Process) -> None:
         """Wait until it has ended."""
@@ -197,10 +209,16 @@ class Scheduler:
 
         other.then = wake
         while not other.ended:
-            self.alive()
             process.wake = inf
-            self._turn.release()
-            process.turn.acquire()
+            self._yield(process)
+
+    def _yield(self, process: Process) -> None:
+        """From one process to the next; whoever ends hands the turn to `run`."""
+        self.alive()
+        ready = self._next()
+        if ready is not process:
+            (ready.turn if ready else self._turn).give()
+            process.turn.take()
         self.alive()
 
     def begins(self) -> None:
@@ -259,7 +277,7 @@ class _Loop(asyncio.SelectorEventLoop):
         return future
 
 
-class _Module:
+class Module:
     """A module of the standard library, with some of its names meaning the world's."""
 
     def __init__(self, module: Any, **names: Any) -> None:
@@ -296,7 +314,7 @@ def _modules() -> tuple[Any, ...]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for found in pkgutil.walk_packages(runner.__path__, "runner."):
-            if not found.name.startswith(("runner.__main__", "runner.adapters.mcp")):
+            if not found.name.startswith(("runner.__main__", "runner.agents")):
                 importlib.import_module(found.name)
     return tuple(module for name, module in sorted(sys.modules.items()) if name[:7] == "runner.")
 
@@ -383,7 +401,7 @@ def _give_time(world: Scheduler, patches: Patches) -> None:
         def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
             return datetime.fromtimestamp(world.wall(), tz or UTC)
 
-    clock = _Module(
+    clock = Module(
         time,
         time=world.wall,
         monotonic=world.elapsed,
@@ -418,10 +436,11 @@ def _give_system(world: Scheduler, patches: Patches) -> None:
         process = current()
         return process.pid if process else 1
 
-    patches.set(leases, "os", _Module(os, getpid=pid, kill=alive, urandom=random_bytes))
+    patches.set(leases, "os", Module(os, getpid=pid, kill=alive, urandom=random_bytes))
+    patches.set(schema, "os", Module(os, urandom=random_bytes))
     patches.set(leases, "_machine", lambda: "machine")
     patches.set(leases, "who", lambda *_, **__: f"somebody (process {pid()})")
-    patches.set(outage, "random", _Module(random, random=lambda: world.chance().random()))
+    patches.set(outage, "random", Module(random, random=lambda: world.chance().random()))
     patches.set(random, "SystemRandom", world.chance)
     made = ulid.ULIDGenerator(
         clock=lambda: int(world.wall() * 1e3), randomness=lambda _: random_bytes(10)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import heapq
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import formatdate
-from typing import Any
+from functools import cache
+from types import SimpleNamespace
+from typing import Any, Self
 
 import httpx
 
@@ -214,7 +217,7 @@ Sees = Callable[[Process, httpx.Request], None]
 
 
 @dataclass
-class Network(httpx.AsyncBaseTransport):
+class Network:
     """`cut`: until when nothing passes. `faulty`: the share of requests that something befalls."""
 
     world: Scheduler
@@ -231,7 +234,6 @@ class Network(httpx.AsyncBaseTransport):
         process = current()
         assert process
         self.world.alive()
-        await request.aread()
         self.sees(process, request)
         self.world.note(process.name, request.method, request.url.path, request.content)
         await asyncio.sleep(self.latency * process.random.uniform(0.5, 2.0))
@@ -244,7 +246,6 @@ class Network(httpx.AsyncBaseTransport):
         answer = await self._faulty(process, request) if fault else self._served(request)
         await asyncio.sleep(self.latency * process.random.uniform(0.5, 2.0))
         self.world.alive()
-        answer.request = request
         if answer.status_code == 200 and (
             request.url.path.startswith("/v1/") or events_of(request)
         ):
@@ -278,6 +279,57 @@ class Network(httpx.AsyncBaseTransport):
 
     def _late(self, request: httpx.Request) -> None:
         self.server.handle(request)
+
+
+class Url:
+    """What a server reads of a URL."""
+
+    def __init__(self, url: str, params: Mapping[str, Any] | None) -> None:
+        self.path = _path(url)
+        self.params = httpx.QueryParams(params or {})
+
+    @property
+    def query(self) -> bytes:
+        return str(self.params).encode()
+
+
+@cache
+def _path(url: str) -> str:
+    return httpx.URL(url).path
+
+
+class LightClient:
+    """Of httpx what an exchange asks of it; the half of what a request costs is not ours."""
+
+    def __init__(
+        self, *, transport: Network, headers: Mapping[str, str], **_network: object
+    ) -> None:
+        self._network, self._headers = transport, headers
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None: ...
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str],
+        content: Any = b"",
+    ) -> AsyncIterator[httpx.Response]:
+        if not isinstance(content, bytes):
+            content = b"".join([part async for part in content])
+        asked: Any = SimpleNamespace(
+            method=method,
+            url=Url(url, params),
+            headers={**self._headers, **headers},
+            content=content,
+        )
+        yield await self._network.handle_async_request(asked)
 
 
 @dataclass

@@ -46,6 +46,7 @@ from tests.simulation import plans
 from tests.simulation.clockwork import (
     Broken,
     Crash,
+    Module,
     Process,
     Scheduler,
     Stuck,
@@ -53,7 +54,16 @@ from tests.simulation.clockwork import (
     installed,
 )
 from tests.simulation.judge import compare, judged
-from tests.simulation.server import WORKER, Data, Network, Row, Server, ServerClock, events_of
+from tests.simulation.server import (
+    WORKER,
+    Data,
+    LightClient,
+    Network,
+    Row,
+    Server,
+    ServerClock,
+    events_of,
+)
 from tests.support import EVENT_KEY, ORIGIN, SIGNING_KEY
 
 _MEMORY = "/dev/shm"  # noqa: S108 - no disk is waited for; where there is none, the usual place
@@ -78,6 +88,7 @@ class Verdict(NamedTuple):
     waits: int
     broken: str | None
     trace: str
+    written: int  # transactions
 
     def __str__(self) -> str:
         verdict = self.broken or "holds"
@@ -109,6 +120,8 @@ class World(Scheduler):
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
         self.story: Story | None = None
+        self.written = 0  # transactions
+        self.kill: tuple[int, bool] | None = None  # at which, and whether after it
 
     def begins(self) -> None:
         process = current()
@@ -123,6 +136,11 @@ class World(Scheduler):
         process = current()
         if not self.story or not process or not process.mortal:
             return False
+        self.written += 1
+        if self.kill and self.written == self.kill[0]:
+            if not self.kill[1]:
+                self.die()
+            return True
         fate = process.random.random()
         if not self.story.calm and fate < self.story.deadly:
             self.story.faults += 1
@@ -555,7 +573,7 @@ class Story:
 
     def _look(self, record: RunRecord) -> None:
         with Store(self.state) as store:
-            compare(store, store.find(record.id), self.world.wall())
+            compare(store, store.find(record.id), self.world.wall(), page=False)
 
     def trouble(self) -> None:
         """Weather: networks, disks, clocks, the user's database."""
@@ -725,24 +743,32 @@ def _signals(story: Story) -> Iterator[Any]:
 
 
 def simulate(
-    seed: int, folder: Path | None = None, then: Callable[[Any], None] | None = None
+    seed: int,
+    folder: Path | None = None,
+    then: Callable[[Any], None] | None = None,
+    where: Callable[[Story], bool] = lambda _story: True,
+    kill: tuple[int, bool] | None = None,
 ) -> Verdict:
     """The world of a seed, from its beginning to its end. `then`: patches of its own, which put an
-    old fault back."""
+    old fault back; `where`: nothing happens in other worlds, which could not show it; `kill`: who
+    makes that transaction dies before (or after) it."""
     with tempfile.TemporaryDirectory(dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None) as made:
         world = World(seed)
+        world.kill = kill
         broken: str | None = None
         with installed(world) as patches:
             story = _made(seed, folder or Path(made), world)
             with _signals(story) as stopped:
                 patches.set(drive, "_stopped_by_signals", stopped)
                 patches.set(http, "_Network", lambda _verify, _proxies: story.network)
+                patches.set(http, "httpx", Module(httpx, AsyncClient=LightClient))
                 patches.set(http, "_certificates", lambda _file, _folder: None)
                 patches.set(databases, "Databases", lambda *_given: story.data)
                 if then:
                     then(patches)
                 try:
-                    _play(story)
+                    if where(story):
+                        _play(story)
                 except (Broken, Stuck, AssertionError) as fault:
                     broken = f"BROKEN: {fault}"
                 except BackfillError as error:
@@ -751,7 +777,16 @@ def simulate(
                     broken = f"BROKEN: crash: {type(error).__name__}: {error}"
         events = len(story.first_seen)
         faults = story.faults + story.network.faults
-        return Verdict(seed, events, faults, story.processes, world.waits, broken, world.trace)
+        return Verdict(
+            seed,
+            events,
+            faults,
+            story.processes,
+            world.waits,
+            broken,
+            world.trace,
+            world.written,
+        )
 
 
 def _play(story: Story) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from tests.depth import depth
-from tests.simulation.story import simulate
+from tests.simulation.story import Story, simulate
 
 PARTS = 8  # tests of their own, so that all cores are at work
-SEEDS = depth(40, 10_000)
+SEEDS = depth(80, 10_000)
 ROOT = Path(__file__).parents[2]
 
 
@@ -30,9 +32,17 @@ def test_over_seeds_of_plans_people_and_faults_every_promise_holds(
     assert all(sums), "something was sent, and something went wrong"
 
 
-@pytest.mark.parametrize("seed", [5])
-def test_a_seed_is_replayed_to_the_letter(seed: int) -> None:
-    command = [sys.executable, "-m", "tests.simulation", "--seed", str(seed)]
+def test_a_seed_is_replayed_to_the_letter() -> None:
+    first, count = 5, 4  # one of them is left to workers
+    command = [
+        sys.executable,
+        "-m",
+        "tests.simulation",
+        "--seed",
+        str(first),
+        "--count",
+        str(count),
+    ]
     ran = subprocess.run(
         command,
         env={**os.environ, "PYTHONHASHSEED": "7"},
@@ -42,4 +52,26 @@ def test_a_seed_is_replayed_to_the_letter(seed: int) -> None:
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.splitlines()[-1] == str(simulate(seed))
+    seeds = range(first, first + count)
+    assert ran.stdout.splitlines()[:-1] == [str(simulate(seed)) for seed in seeds]
+
+
+def _drains_nothing(story: Story) -> bool:
+    return story.calm and story.written[-1].drains and story.data.backlog == 0
+
+
+def _is_followed(story: Story) -> bool:
+    return story.calm and story.follow and story.kind == "run" and story.written[-1].drains
+
+
+@pytest.mark.parametrize(("where", "most"), [(_drains_nothing, 12), (_is_followed, depth(8, 400))])
+def test_killed_at_any_transaction_a_run_comes_to_its_end(
+    where: Callable[[Story], bool], most: int
+) -> None:
+    worlds = (simulate(seed, where=where) for seed in range(1_000))
+    world = next(one for one in worlds if one.processes)
+    kills = [(number, after) for number in range(1, world.written + 1) for after in (False, True)]
+    chosen = Random(0).sample(kills, min(most, len(kills)))  # noqa: S311
+    verdicts = [simulate(world.seed, kill=kill) for kill in chosen]
+    assert not [str(one) for one in verdicts if one.broken]
+    assert all(one.processes > world.processes for one in verdicts), "somebody went on with it"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from functools import cache
 from typing import Any
 
 from runner.adapters.journal.database import Connection, Database, no_state
@@ -271,12 +272,18 @@ def _is_made(connection: Connection, database: Database) -> bool:
 def _refuse_others(found: Iterable[Any], database: Database) -> None:
     """A file in a checkout may have views in place of tables, and triggers: they are programs, and
     no reader of ours is to run them."""
-    with closing(sqlite3.connect(":memory:")) as memory:
-        for statement in _STATEMENTS:
-            memory.execute(database.dialect.spell(statement))
-        ours = dict(memory.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+    ours = _as_made(database.dialect.spell)
     for one in found:
         name, table = one.name.lower(), one.tbl_name.lower()  # as SQLite compares them
         if one.sql != ours[name] if name in ours else table in ours:
             message = f"the state in {database.where} is not as backfill makes it: {one.name}"
             raise TargetError(message, hint="name another with --state; a backup may be whole")
+
+
+@cache
+def _as_made(spell: Callable[[str], str]) -> Mapping[str, str]:
+    """What SQLite keeps of each of our tables and indexes, by name."""
+    with closing(sqlite3.connect(":memory:")) as memory:
+        for statement in _STATEMENTS:
+            memory.execute(spell(statement))
+        return dict(memory.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))

@@ -166,9 +166,12 @@ class JournalWriter(JournalReader):
         with self._writing() as connection:
             answers.begin_round(connection, self.run_id, plan, begun, origins)
 
-    def reach(self, stage: int, left: float | None) -> None:
+    def reach(self, stage: int, left: float | None, plan: ExecutionPlan | None = None) -> None:
         with self._writing() as connection:
             answers.reach(connection, self.run_id, stage, left)
+            if plan:
+                none = Round(stage, 1, 0, 0, left, self._clock())
+                answers.begin_round(connection, self.run_id, plan, none, {})
 
     def reopen_undecided(self) -> None:
         with self._writing() as connection:
