@@ -25,8 +25,8 @@ from runner.errors import InvalidPlan
 def _init(_session: Session, given: Given) -> Answer:
     from runner.app.init import init
 
-    plan, schema = init(to_write(given["plan"]), given.get("for"))
-    return Answer(None, f"wrote {plan} and {schema}; next: `plan` shows what it would send")
+    names = ", ".join(map(str, init(to_write(given["plan"]), given.get("for"))))
+    return Answer(None, f"wrote {names}; next: `plan` shows what it would send")
 
 
 def _validate(session: Session, given: Given) -> Answer:

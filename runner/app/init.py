@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -95,55 +96,64 @@ _CATALOG_SCHEMA = "catalog.v1.schema.json"
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 
-def init(path: str, items: str | None = None) -> tuple[Path, Path]:
+def init(path: str, items: str | None = None) -> list[Path]:
     """Write a first plan to `path`, and its schema, a small worker and a project file beside it;
-    `items`: the collection that it is for. The plan and its schema. Nothing that exists is
-    overwritten: raises `UsageError`."""
+    `items`: the collection that it is for. What was written, the plan first. Nothing that exists
+    is overwritten: raises `UsageError` where that is the plan, or of its items."""
     from runner.spec.files import PROJECT, find_project
     from runner.spec.schema import schema_text
 
     plan = Path(path)
-    schema = plan.with_name(_SCHEMA)
     name = "".join(c if c.isalnum() or c in "-_" else "-" for c in plan.stem).strip("-_") or "plan"
     worker = f"{name.replace('-', '_')}_worker"
     make_folder(plan.parent)
+    beside: dict[str, str] = {}
     if items is None:
-        write_file(plan, _PLAN.format(schema=_SCHEMA, name=name, worker=worker), anew=True)
+        written = _written(
+            plan, {plan.name: _PLAN.format(schema=_SCHEMA, name=name, worker=worker)}
+        )
     else:
-        _write_own(plan, name, items, worker)
-        with suppress(ExistsAlready):
-            write_file(plan.with_name(_CATALOG_SCHEMA), schema_text("catalog.v1"), anew=True)
-    with suppress(ExistsAlready):
-        write_file(schema, schema_text("plan.v1"), anew=True)
-    with suppress(ExistsAlready):
-        write_file(plan.with_name(f"{worker}.py"), _WORKER, anew=True)
+        written = _written(plan, _own(plan, name, items, worker))
+        beside[_CATALOG_SCHEMA] = schema_text("catalog.v1")
+    beside |= {f"{worker}.py": _WORKER, _SCHEMA: schema_text("plan.v1")}
     if find_project(path) is None:
-        write_file(plan.with_name(PROJECT), _PROJECT, anew=True)
+        beside |= {PROJECT: _PROJECT, _PROJECT_SCHEMA: schema_text("project.v1")}
+    for one, text in beside.items():
         with suppress(ExistsAlready):
-            write_file(plan.with_name(_PROJECT_SCHEMA), schema_text("project.v1"), anew=True)
-    return plan, schema
+            written += _written(plan, {one: text})
+    return written
 
 
-def _write_own(plan: Path, name: str, items: str, worker: str) -> None:
-    """A plan with a collection, its catalog and its rows. Nothing that exists is overwritten."""
+def _written(plan: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Files beside the plan. Raises `ExistsAlready`."""
+    paths = [plan.with_name(name) for name in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        write_file(path, text, anew=True)
+    return paths
+
+
+def _own(plan: Path, name: str, items: str, worker: str) -> dict[str, str]:
+    """A plan with a collection, its catalog and its rows, by their names."""
     from runner.spec.own import RESERVED
 
     if not _WORD.fullmatch(items) or items in RESERVED:
         hint = "letters, digits and `_`, as in --for users"
         raise UsageError(f"--for: {items} is no name for a collection", hint=hint)
-    catalog, rows = plan.with_name(f"{items}-catalog.yaml"), plan.with_name(f"{items}.csv")
-    for path in (catalog, rows):
+    catalog, rows = f"{items}-catalog.yaml", f"{items}.csv"
+    for path in map(plan.with_name, (catalog, rows)):
         if path.exists():
             raise UsageError(f"{path} exists already", hint="give another name, or another folder")
     operation = f"backfill-{items}"
     text = _OWN_PLAN.format(
         schema=_SCHEMA,
         name=name,
-        catalog=catalog.name,
+        catalog=catalog,
         items=items,
         operation=operation,
         worker=worker,
     )
-    write_file(plan, text, anew=True)
-    write_file(catalog, _OWN_CATALOG.format(items=items, operation=operation), anew=True)
-    write_file(rows, _OWN_ROWS, anew=True)
+    return {
+        plan.name: text,
+        catalog: _OWN_CATALOG.format(items=items, operation=operation),
+        rows: _OWN_ROWS,
+    }

@@ -27,5 +27,6 @@ def init_command(path: str, items: str | None) -> None:
     """
     from runner.app.init import init
 
-    shown, schema = (visible(str(written)) for written in init(path, items))
-    click.echo(f"wrote {shown} and {schema}; next: backfill plan {shown}")
+    plan, *others = (visible(str(one)) for one in init(path, items))
+    click.echo(f"wrote {', '.join((plan, *others))}")
+    click.echo(f"next: backfill plan {plan}")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.conftest import ROOT
 from tests.support import repos, write_plan
-from tests.types import Backfill
+from tests.types import Backfill, Result
 
 SYNC = "operations: [sync]\n"
 # Those of contributor-info ask a database: tests/contributor_info runs them.
@@ -235,7 +235,7 @@ def test_operations_lists_what_a_plan_can_use(backfill: Backfill, tmp_path: Path
 
 
 def test_init_writes_a_plan_that_is_valid_and_overwrites_nothing(backfill: Backfill) -> None:
-    assert backfill("init", "first.yaml").status == 0
+    _expect_named(backfill("init", "first.yaml"))
     text = Path("first.yaml").read_text(encoding="utf-8")
     assert text.startswith("# yaml-language-server: $schema=plan.v1.schema.json\n")
     assert json.loads(Path("plan.v1.schema.json").read_text("utf-8"))["title"] == "BackfillPlan"
@@ -251,8 +251,15 @@ def test_init_writes_a_plan_that_is_valid_and_overwrites_nothing(backfill: Backf
     assert Path("first.yaml").read_text(encoding="utf-8") == text
 
 
+def _expect_named(done: Result) -> None:
+    """Whatever was written is said, and nothing else."""
+    assert done.status == 0
+    files = done.out.partition("\n")[0].removeprefix("wrote ").split(", ")
+    assert sorted(files) == sorted(str(path) for path in Path().iterdir() if path.is_file())
+
+
 def test_init_for_items_writes_a_plan_that_runs_with_its_worker(backfill: Backfill) -> None:
-    assert backfill("init", "first.yaml", "--for", "users").status == 0
+    _expect_named(backfill("init", "first.yaml", "--for", "users"))
     assert backfill("validate", "first.yaml", "--strict").status == 0
     done = backfill("run", "first.yaml", "--yes", "--format", "json")
     assert json.loads(done.out)["totals"]["completed"] == 2
