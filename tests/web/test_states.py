@@ -62,12 +62,13 @@ def page(browser: Any) -> Iterator[Any]:
 
 
 def _pictures(page: Any, name: str) -> None:
-    """At every width, and in both schemes: nothing is cut off, and the title is one line."""
+    """At every width, and in both schemes: nothing is cut off, and the title and a filter are one line."""
     folder = os.environ.get("BACKFILL_TEST_SCREENSHOTS")
     for width, scheme in crossed(WIDTHS, ("dark", "light")):
         page.set_viewport_size({"width": WIDTHS[width], "height": 900})
         assert fits(page), width
-        assert page.evaluate("document.querySelector('h1').offsetHeight") < 45, width
+        for one in page.locator("h1, .filters label").all():
+            assert one.evaluate("it => it.offsetHeight") < 45, width
         page.emulate_media(color_scheme=scheme)
         if folder:
             page.screenshot(path=Path(folder) / f"{name}-{width}-{scheme}.png", full_page=True)
