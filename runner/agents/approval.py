@@ -6,7 +6,10 @@ from runner.app.preflight import approved, how_to_approve
 from runner.app.run import Prepared
 from runner.app.session import Session
 from runner.errors import PreflightRefused
+from runner.execution.context import RunOptions
 from runner.model import RunRecord
+
+APPROVED = RunOptions(yes=True)  # by a person, or it stays in this process
 
 
 def refuse_unapproved(prepared: Prepared, *, saved: bool) -> None:

@@ -1,8 +1,10 @@
-"""Tools that hold a run, or end it."""
+"""Tools that hold a run, let it go on, or end it."""
 
 from __future__ import annotations
 
-from runner.agents.approval import approved_run
+from dataclasses import replace
+
+from runner.agents.approval import APPROVED, approved_run
 from runner.agents.forms import arguments, flag
 from runner.agents.tool import GATED, RUN, Answer, Given, Tool
 from runner.agents.watch import status_of
@@ -15,6 +17,22 @@ def _pause(session: Session, given: Given) -> Answer:
     record, _ = approved_run(session, given["run"])
     pause(session, record.id)
     return status_of(session, record.id, "it is paused after the request in flight")
+
+
+def _resume(session: Session, given: Given) -> Answer:
+    from runner.app.resume import resubmit, resume
+    from runner.output.summary import submitted_json, summary_json
+
+    record, approved = approved_run(session, given["run"])
+    # What a person has approved is what the run was started with.
+    options = replace(APPROVED, past_failures=bool(given.get("past_failures")))
+    from_journal = approved or bool(given.get("from_journal"))
+    if given.get("detach"):
+        if submitted := resubmit(session, record.id, options, from_journal=from_journal):
+            return Answer(submitted_json(submitted.run_id, submitted.event_id))
+    elif summary := resume(session, record.id, options, from_journal=from_journal):
+        return Answer(summary_json(summary))
+    return status_of(session, record.id)
 
 
 def _cancel(session: Session, given: Given) -> Answer:
@@ -38,6 +56,23 @@ TOOLS = (
         ("status.v1",),
         _pause,
         reads=False,
+    ),
+    Tool(
+        "resume",
+        "Go on with a run that was stopped, was paused or has crashed." + GATED,
+        arguments(
+            ("run",),
+            {
+                **RUN,
+                "from_journal": flag("Send what it was started with, whatever its file says now."),
+                "past_failures": flag("Go on although the plan stops on a failure."),
+                "detach": flag("Leave the rest to the workers."),
+            },
+        ),
+        ("run.v1", "submission.v1", "status.v1"),
+        _resume,
+        reads=False,
+        destroys=True,
     ),
     Tool(
         "cancel",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from runner.agents.approval import approved_run, refuse_unapproved
+from runner.agents.approval import APPROVED, approved_run, refuse_unapproved
 from runner.agents.forms import arguments, flag, text, texts
 from runner.agents.places import inside, known_target
 from runner.agents.review import previewed
@@ -21,12 +21,8 @@ from runner.agents.tool import (
     several,
     variables_of,
 )
-from runner.agents.watch import status_of
 from runner.app.session import Session
-from runner.execution.context import RunOptions
 from runner.model import FAILURES, OUTCOMES, Outcome
-
-_APPROVED = RunOptions(yes=True)  # by a person, or it stays in this process
 
 
 def _run(session: Session, given: Given) -> Answer:
@@ -44,27 +40,11 @@ def _run(session: Session, given: Given) -> Answer:
         selectors=selectors_of(given),
     )
     refuse_unapproved(prepared, saved=load_saved(path) is not None)
-    options = replace(_APPROVED, follow=not given.get("no_wait"))
+    options = replace(APPROVED, follow=not given.get("no_wait"))
     if given.get("detach"):
         submitted = submit(session, prepared, options)
         return Answer(submitted_json(submitted.run_id, submitted.event_id))
     return Answer(summary_json(run(session, prepared, options)))
-
-
-def _resume(session: Session, given: Given) -> Answer:
-    from runner.app.resume import resubmit, resume
-    from runner.output.summary import submitted_json, summary_json
-
-    record, approved = approved_run(session, given["run"])
-    # What a person has approved is what the run was started with.
-    options = replace(_APPROVED, past_failures=bool(given.get("past_failures")))
-    from_journal = approved or bool(given.get("from_journal"))
-    if given.get("detach"):
-        if submitted := resubmit(session, record.id, options, from_journal=from_journal):
-            return Answer(submitted_json(submitted.run_id, submitted.event_id))
-    elif summary := resume(session, record.id, options, from_journal=from_journal):
-        return Answer(summary_json(summary))
-    return status_of(session, record.id)
 
 
 def _retry(session: Session, given: Given) -> Answer:
@@ -74,10 +54,10 @@ def _retry(session: Session, given: Given) -> Answer:
     outcomes: tuple[Outcome, ...] = several(given, "outcome")  # type: ignore[assignment]
     items, run = several(given, "item"), given["run"]
     if given.get("dry_run"):
-        prepared = plan_retry(session, run, _APPROVED, outcomes=outcomes or RETRIED, items=items)
+        prepared = plan_retry(session, run, APPROVED, outcomes=outcomes or RETRIED, items=items)
         return previewed(prepared.plan, prepared.target)
     record, _ = approved_run(session, run)
-    summary = retry(session, record.id, _APPROVED, outcomes=outcomes or RETRIED, items=items)
+    summary = retry(session, record.id, APPROVED, outcomes=outcomes or RETRIED, items=items)
     return Answer(summary_json(summary))
 
 
@@ -99,23 +79,6 @@ TOOLS = (
         ),
         ("run.v1", "submission.v1"),
         _run,
-        reads=False,
-        destroys=True,
-    ),
-    Tool(
-        "resume",
-        "Go on with a run that was stopped, was paused or has crashed." + GATED,
-        arguments(
-            ("run",),
-            {
-                **RUN,
-                "from_journal": flag("Send what it was started with, whatever its file says now."),
-                "past_failures": flag("Go on although the plan stops on a failure."),
-                "detach": flag("Leave the rest to the workers."),
-            },
-        ),
-        ("run.v1", "submission.v1", "status.v1"),
-        _resume,
         reads=False,
         destroys=True,
     ),

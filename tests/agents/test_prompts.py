@@ -148,6 +148,7 @@ def test_a_prompt_gives_the_plan_the_ids_and_what_to_watch(shipped: Agent, name:
     ]
     log = shipped("logs", run=run_id).document
     assert log["entries"][-1]["message"] == "ended: completed"
+    assert log["entries"][0]["who"].endswith(", by an agent)")
     assert run_id in [one["run_id"] for one in shipped("runs").document["runs"]]
 
 

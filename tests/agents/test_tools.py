@@ -22,6 +22,7 @@ from runner.adapters.extras import how_to_install
 from runner.agents.tool import Tool
 from runner.agents.tools import TOOLS
 from runner.cli.main import COMMANDS, cli
+from runner.model import STATES
 from tests.agents.conftest import KEYS, ROOT, Agent, serving
 from tests.cli.conftest import Jobs, backfill, served
 from tests.support import repos, write_plan
@@ -105,6 +106,8 @@ def test_tools_are_named_after_commands_and_say_which_of_them_only_read(agent: A
             jsonschema.Draft7Validator.check_schema(tool.output_schema)
         assert tool.description
     assert [name for name, tool in tools.items() if not tool.output_schema] == ["init"]
+    states = tools["runs"].input_schema["properties"]["state_is"]["anyOf"][0]["enum"]
+    assert tuple(states) == STATES
 
 
 # What a command takes and its tool does not, and why.

@@ -62,7 +62,7 @@ def page(browser: Any) -> Iterator[Any]:
 
 
 def _pictures(page: Any, name: str) -> None:
-    """At every width, and in both schemes: nothing is cut off, and the title and a filter are one line."""
+    """At every width, in both schemes: nothing is cut off; the title, and a filter, is a line."""
     folder = os.environ.get("BACKFILL_TEST_SCREENSHOTS")
     for width, scheme in crossed(WIDTHS, ("dark", "light")):
         page.set_viewport_size({"width": WIDTHS[width], "height": 900})
