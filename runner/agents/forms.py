@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runner.errors import UsageError
@@ -11,19 +11,10 @@ from runner.spec.schema import explain_contract, published
 
 Schema = dict[str, Any]
 
-# Where a document holds what others have written: jobs, servers, databases.
-OF_OTHERS: Mapping[str, tuple[str, ...]] = {
-    "run.v1": ("failures[].message", "checks[].message", "checks[].seen", "notes[]"),
-    "status.v1": ("failures[].message", "checks[].message", "reason", "stages[].waiting"),
-    "events.v1": ("events[].message",),
-    "logs.v1": ("entries[].message",),
-    "runs.v1": ("runs[].reason",),
-    "check.v1": ("checks[].message", "checks[].seen", "unmet[]"),
-    "coverage.v1": ("coverage.*.items[].item",),
-    "doctor.v1": ("findings[].message",),
-    "execution-plan.v1": ("stages[].items[]", "skipped[].item"),
-    "diff.v1": ("changes[].items[]",),
-}
+# What jobs, servers and databases have written is called so wherever it stands; and the parts of
+# documents that are our own words, whatever is called so in them.
+_OF_OTHERS = frozenset({"message", "seen", "item", "items", "waiting", "reason", "notes", "unmet"})
+_OURS = frozenset({"problems", "warnings", "policy", "operations"})
 
 
 def text(about: str, **more: Any) -> Schema:
@@ -83,4 +74,23 @@ def result(names: tuple[str, ...]) -> Schema:
 
 
 def of_others(names: tuple[str, ...]) -> list[str]:
-    return list(dict.fromkeys(place for name in names for place in OF_OTHERS.get(name, ())))
+    """Where these documents hold what others have written."""
+    found = (place for name in names for place in _places(published(name), published(name)))
+    return list(dict.fromkeys(found))
+
+
+def _places(schema: Mapping[str, Any], node: Mapping[str, Any], at: str = "") -> Iterator[str]:
+    if "$ref" in node:
+        node = schema["definitions"][node["$ref"].rpartition("/")[2]]
+    for one in node.get("anyOf", ()):
+        yield from _places(schema, one, at)
+    if isinstance(node.get("items"), Mapping):
+        yield from _places(schema, node["items"], f"{at}[]")
+    if isinstance(node.get("additionalProperties"), Mapping):
+        yield from _places(schema, node["additionalProperties"], f"{at}.*")
+    for name, inner in node.get("properties", {}).items():
+        place = f"{at}.{name}" if at else name
+        if name in _OF_OTHERS:
+            yield f"{place}[]" if inner.get("type") == "array" else place
+        elif name not in _OURS:
+            yield from _places(schema, inner, place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,9 @@ def test_help_lists_every_command_with_examples(backfill: Backfill) -> None:
     for name, summary in COMMANDS.items():
         assert f"  {name:12}{summary}\n" in result.out, "a line each"
     assert "Examples:" in result.out
+    headings = re.findall(r"^(\w+):$", result.out, re.MULTILINE)
+    wanted = ["Write", "Review", "Run", "Watch", "Operate", "Serve", "Tools"]
+    assert headings == ["Options", *wanted]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
