@@ -15,6 +15,8 @@ from runner.cli.main import COMMANDS, _guarded, main
 from runner.cli.printing import print_json
 from tests.types import Backfill
 
+README = Path(__file__).parents[2] / "README.md"
+
 
 def test_help_lists_every_command_with_examples(backfill: Backfill) -> None:
     result = backfill("--help")
@@ -24,6 +26,10 @@ def test_help_lists_every_command_with_examples(backfill: Backfill) -> None:
     headings = re.findall(r"^(\w+):$", result.out, re.MULTILINE)
     wanted = ["Write", "Review", "Run", "Watch", "Operate", "Serve", "Tools"]
     assert headings == ["Options", *wanted]
+    readme = re.findall(r"^\| (\w+) \| (`\w+`.*) \|$", README.read_text("utf-8"), re.MULTILINE)
+    assert [heading.title() for heading, _ in readme] == wanted
+    listed = [name for _, names in readme for name in re.findall(r"`(\w+)`", names)]
+    assert listed == re.findall(r"^  (\w+) {2,}\w", result.out, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
