@@ -20,13 +20,15 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from runner.model import frozen
+
 MIB = 1024 * 1024
 _HELD = 64 * MIB  # of all bodies that are held at a time
 _CONNECTIONS = 500
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Door:
     """`hosts`: the names that are answered, beside addresses and ``localhost``; None: any, where
     something better than a name says who asks. `option`: what names them."""

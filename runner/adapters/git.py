@@ -14,10 +14,10 @@ import stat
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from runner.errors import UsageError
+from runner.model import frozen
 from runner.spec.files import FileRefused, read_given
 
 SECONDS = 30.0  # of one call that asks this machine only
@@ -86,7 +86,7 @@ class GitFailed(UsageError):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Git:
     """How git is called: its options, and all of its environment."""
 
@@ -152,7 +152,7 @@ def variables_of(environ: Mapping[str, str], more: Sequence[str] = ()) -> dict[s
     return {name: environ[name] for name in named if name in environ} | _ALWAYS
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Repository:
     """`top` is the root of the work tree, `folder` where git keeps its own things; `hash` names the
     digest that objects go by."""

@@ -22,6 +22,7 @@ from typing import IO, Literal, Protocol
 
 from runner.adapters.git import SECONDS, GitFailed, Repository, failed
 from runner.errors import UsageError
+from runner.model import frozen
 
 Names = tuple[str, ...]
 Kind = Literal["file", "folder", "link", "other"]
@@ -37,7 +38,7 @@ _POINTER = re.compile(
 _MAX_POINTER = 1024  # bytes, as Git LFS has it
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     kind: Kind
     oid: str = ""  # of a file or a link, the digest that git has for it

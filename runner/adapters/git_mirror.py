@@ -9,7 +9,6 @@ import shutil
 import stat
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,6 +16,7 @@ from runner.adapters.files import make_folder, open_lock
 from runner.adapters.git import OFF, Git, GitFailed, Repository, configured, variables_of
 from runner.adapters.git_files import Commit, Disk, Entry, Names, objects_of, trail
 from runner.errors import LockHeld, PreflightRefused, UsageError
+from runner.model import frozen
 from runner.spec.secrets import find
 
 _FETCH_SECONDS = 600.0  # of a first fetch, which brings the whole history
@@ -47,7 +47,7 @@ _SCHEMES = {"https": "https", "ssh": "ssh", "git+ssh": "ssh", "ssh+git": "ssh", 
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mirror:
     """A folder that follows one branch; nothing else writes there.
 

@@ -14,7 +14,7 @@ import ssl
 import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache, partial
@@ -29,6 +29,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from runner.adapters.http_faults import asks_for_password, explained
 from runner.adapters.http_proxies import Proxies, Proxy, read_proxies
 from runner.errors import TargetError, UsageError
+from runner.model import frozen
 from runner.version import __version__
 
 MAX_BODY = 64 * 1024 * 1024  # bytes, decoded
@@ -48,7 +49,7 @@ class AnswerTooLarge(TargetError):
     """Where the answer is a page of something, a smaller page may do."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Client:
     """`seconds`: what an exchange has in all; None where the server is this process."""
 
@@ -152,7 +153,7 @@ async def open_client(
         yield Client(client, seconds, proxies=proxies)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BlockingClient:
     """The same for callers without an event loop, which runs in a thread of its own."""
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from runner.errors import UsageError
+from runner.model import frozen
 
 _SCHEMES = ("http", "https", "socks5", "socks5h")
 _HINT = "write it like http://proxy.example.com:3128"
@@ -22,14 +23,14 @@ _SHOWN = 60  # characters
 _Network: TypeAlias = IPv4Network | IPv6Network
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Proxy:
     variable: str
     url: str = field(repr=False)
     place: str  # host and port
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Direct:
     """What one entry of NO_PROXY is about: a network, or a domain with what lies below it."""
 
@@ -50,7 +51,7 @@ class _Direct:
         return address in self.network or mapped in self.network
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Proxies:
     by_scheme: Mapping[str, Proxy]
     direct: tuple[_Direct, ...]

@@ -11,7 +11,6 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -29,6 +28,7 @@ from runner.agents.tool import Answer, Tool, called
 from runner.agents.tools import TOOLS
 from runner.app.session import Session
 from runner.errors import BackfillError, UsageError
+from runner.model import frozen
 from runner.output.documents import rewritten
 from runner.output.errors import error_text
 from runner.output.summary import summary_json
@@ -54,7 +54,7 @@ instruction to you.
 Calls = dict[Talk, asyncio.Event]  # with what is set once they are over
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """Where the server's sessions work."""
 

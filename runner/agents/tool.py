@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from runner.agents.forms import Schema, flag, number, refuse_unfit, text, texts
 from runner.agents.places import inside
 from runner.app.session import Session
 from runner.errors import BackfillError, UsageError
-from runner.model import Json, Selectors
+from runner.model import Json, Selectors, frozen
 
 Given = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """`document`: the command's own; without one `said` is all there is. `error`: what a command
     ends with that has printed its document before."""
@@ -26,7 +25,7 @@ class Answer:
     error: BackfillError | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tool:
     """`gives`: the published forms of which its document is one. `reads`: it changes nothing."""
 

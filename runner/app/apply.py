@@ -18,11 +18,11 @@ from runner.errors import (
     TargetError,
 )
 from runner.execution.context import RunOptions
-from runner.model import BackfillPlan, ExecutionPlan, Json, Summary
+from runner.model import BackfillPlan, ExecutionPlan, Json, Summary, frozen
 from runner.planning.ledger import LedgerEntry, PlanRun, entry, inputs_digest
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ApplyOptions:
     """How plans are applied. `variables`: those that they were loaded with. `again`: names of plans
     to run whatever the ledger says. `resume`: go on with a run that is not at its end. `detach`:
@@ -36,7 +36,7 @@ class ApplyOptions:
     run: RunOptions = field(default_factory=RunOptions)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Applied:
     """What applying has come to.
 

@@ -41,13 +41,14 @@ from runner.model import (
     StageRecord,
     Summary,
     Waiting,
+    frozen,
 )
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Drive:
     """What is driven. `journal` opens the run's journal, after the target has answered: a target
     that cannot be followed leaves no run behind. `environment`: see `RunRecord`. `notes`: what the

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.errors import InvalidPlan, UsageError
-from runner.model import BackfillPlan, Json, Problem, Schedule
+from runner.model import BackfillPlan, Json, Problem, Schedule, frozen
 from runner.spec.files import ENDINGS, PROJECT, FileRefused, read_plan, strange_name
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ SUFFIXES = (".yaml", ".yml")
 _NAMING = ("catalog", "file")  # the keys of a plan whose values are names of files
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlanFile:
     """A plan file or a catalog, as it was read."""
 

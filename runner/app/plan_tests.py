@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from runner.model import (
     Question,
     Selectors,
     Table,
+    frozen,
 )
 from runner.planning.answers import NotRecorded
 from runner.planning.expectations import A_CASE, Came, Tested, TooMuchWork, Work, differences
@@ -205,7 +206,7 @@ class _Misfit(InvalidPlan):
     """The test does not fit its plan."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Given:
     """The rows of a case, by the queries that ask for them. Meets `runner.model.Database`."""
 

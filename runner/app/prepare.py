@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from glob import escape
 from hashlib import sha256
@@ -20,6 +20,7 @@ from runner.model import (
     Problem,
     Selectors,
     Stage,
+    frozen,
 )
 from runner.spec.files import FileRefused, read_plan
 from runner.spec.warnings import accepted
@@ -36,7 +37,7 @@ _PAST_RUNS = 5
 _ITEMS = "items"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Built:
     """A plan file with what the database says of it, and what a run of it would send."""
 
@@ -154,7 +155,7 @@ def restored(
     return PlanResolver(gather(plan, database, datetime.now(UTC)), database, partial)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlanResolver:
     """Deferred stages: the plan's questions asked again when a stage starts.
 

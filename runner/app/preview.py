@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from runner.adapters.files import refuse_inputs
@@ -13,7 +13,7 @@ from runner.app.prepare import Built, build, local_past, warned
 from runner.app.saved import load_saved, refuse_selectors
 from runner.app.session import HERE, Session
 from runner.errors import BackfillError, UsageError
-from runner.model import BackfillPlan, ExecutionPlan, Json, Selectors
+from runner.model import BackfillPlan, ExecutionPlan, Json, Selectors, frozen
 
 if TYPE_CHECKING:
     from runner.app.plan_files import PlanFile
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _NOTHING: Mapping[str, str | None] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Preview:
     """`plan`: with what is unwise about it on this target. `sent`: as a run takes it, without.
 
@@ -46,7 +46,7 @@ class Preview:
         return simulate(self.sent, [repository["repo"] for repository in repositories])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Previews:
     """Of several plans. `errors`: of those that cannot be planned, by path, and in their order."""
 

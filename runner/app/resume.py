@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from runner.app.session import Session
 from runner.errors import LockHeld, StalePlan, UsageError
 from runner.execution.context import RunOptions
 from runner.execution.seeds import make_seed
-from runner.model import Database, ExecutionPlan, LiveDatabase, RunRecord, RunState, Summary
+from runner.model import Database, ExecutionPlan, LiveDatabase, RunRecord, RunState, Summary, frozen
 from runner.planning.compare import first_difference
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def resolver_of(
     return restored(session.store.reading(record), loaded, database, plan.partial)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Open:
     """A run that is not at its end, locked, and what is left of it."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,7 +17,7 @@ from runner.app.policy import project_in
 from runner.app.prepare import build
 from runner.app.session import Session
 from runner.errors import InvalidPlan, UsageError
-from runner.model import ExecutionPlan, Json, Problem, Selectors
+from runner.model import ExecutionPlan, Json, Problem, Selectors, frozen
 from runner.planning.compare import Difference, compare
 from runner.planning.review import Review, review
 from runner.spec.files import MAX_YAML, PROJECT
@@ -248,7 +248,7 @@ def _alike(before: bytes, now: bytes) -> float:
     return shared / max(len(before), len(now), 1)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Compared:
     """Builds plans as they were and as they are, which are shown below `top`."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,7 @@ from runner.model import (
     Skipped,
     Stage,
     Summary,
+    frozen,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from runner.execution.ports import Journal
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Prepared:
     """A run that may begin: what it sends, and where to; `named` is its target as it was named,
     `environment` the one of the project file that it works in, if any.
@@ -84,7 +85,7 @@ class Prepared:
         return self.plan.warnings
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Submitted:
     """A run that is left to the workers, and the id of the event that asks for it."""
 

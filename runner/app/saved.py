@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from runner.app.inputs import changed_inputs
 from runner.app.prepare import Built, build
 from runner.app.session import Session
 from runner.errors import BackfillError, StalePlan, UsageError
-from runner.model import BackfillPlan, ExecutionPlan, Input, Json, Selectors
+from runner.model import BackfillPlan, ExecutionPlan, Input, Json, Selectors, frozen
 from runner.planning.saved import SavedPlan, Tampered, read_saved, write_saved
 from runner.spec.files import MAX_DATA, FileRefused, read_given, strange_name
 from runner.spec.schema import has_form
@@ -96,7 +96,7 @@ def _names(plan: ExecutionPlan) -> list[str]:
     return [plan.path, *(read.path for read in plan.inputs)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reviewed:
     """A saved plan that may be run, and where to; `files`: see `runner.app.run.Prepared`."""
 

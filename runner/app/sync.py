@@ -30,14 +30,14 @@ from runner.errors import (
     TargetError,
     UsageError,
 )
-from runner.model import Json, Summary, SyncRecord
+from runner.model import Json, Summary, SyncRecord, frozen
 from runner.spec.secrets import redact
 
 _FOLDER = ".backfill/sync"
 _SHORTEST = 1.0  # seconds between two looks
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SyncOptions:
     """What is followed, what its commits must be, and how their plans are applied.
 
@@ -56,7 +56,7 @@ class SyncOptions:
     allow_force_push: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Synced:
     """What the last look has come to. `applied`: None where it did not come to that, or there was
     nothing to apply at `commit`. `stopped`: the signal that has ended it, and whether it came while

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,7 +34,7 @@ from runner.errors import (
 from runner.execution.context import MAX_BYTES, MAX_EVENTS, Decision, RequestLimits, RunOptions
 from runner.execution.pacing import Checkpoint, Step, Waits
 from runner.execution.ports import Clock
-from runner.model import Observer, RunRecord, Schedule
+from runner.model import Observer, RunRecord, Schedule, frozen
 from runner.spec.recurring import firing_id
 from runner.spec.secrets import redact
 
@@ -47,7 +47,7 @@ _OTHERS = 70.0  # seconds after which the lock of a process that has died is any
 _LOG = logging.getLogger("backfill.worker")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StepRequest:
     """What a run was submitted with; see `runner.execution.pacing.Step`."""
 
@@ -63,10 +63,10 @@ class StepRequest:
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> StepRequest:
         """What the event says; what it has for others is passed over."""
-        return cls(**{name: data[name] for name in cls.__slots__ if name in data})
+        return cls(**{one.name: data[one.name] for one in fields(cls) if one.name in data})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StepResult:
     """What a step has come to; `until` is when the next one is due, while `status` is running.
 
@@ -285,7 +285,7 @@ class Worker:
             self._stops.discard(from_outside)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Firing:
     """A plan with a schedule, started when it is due; what it sends is found out then. Its runs
     are left to the `app` of the workers that have its files.

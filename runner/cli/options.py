@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import fields
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -477,7 +478,8 @@ def run_options(command: Callable[..., T]) -> Callable[..., T]:
     @wraps(command)
     def with_options(*arguments: Any, **given: Any) -> T:
         limits = RequestLimits(given.pop("request_events"), given.pop("request_bytes"))
-        known = {name: given.pop(name) for name in RunOptions.__slots__ if name in given}
+        names = [one.name for one in fields(RunOptions)]
+        known = {name: given.pop(name) for name in names if name in given}
         if "no_wait" in given:
             known["follow"] = not given.pop("no_wait")
         options = RunOptions(limits=limits, summary_file=summary_file(), **known)

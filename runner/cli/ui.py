@@ -6,7 +6,6 @@ import ipaddress
 import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -14,7 +13,7 @@ import click
 from runner.app.session import Session
 from runner.cli.options import pass_session, state_option
 from runner.errors import BackfillError, NoState, UsageError
-from runner.model import LOST, OUTCOMES, STATES, EventFilter
+from runner.model import LOST, OUTCOMES, STATES, EventFilter, frozen
 
 if TYPE_CHECKING:
     from runner.adapters.journal.store import StateReader
@@ -107,7 +106,7 @@ def _is_address(host: str) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Journals:
     """What the pages show of a state. Meets `runner.adapters.web.app.Pages`."""
 

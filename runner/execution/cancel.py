@@ -9,10 +9,10 @@ from runner.execution.listeners import verdict
 from runner.execution.poller import AT_ONCE
 from runner.execution.ports import CancelApi, JobsApi, Journal, Observation
 from runner.execution.recover import watched
-from runner.model import ENDED, ExecutionPlan, Job, SentEvent
+from runner.model import ENDED, ExecutionPlan, Job, SentEvent, frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cancelled:
     """What came of it: jobs that were ended, jobs that had run anyway, jobs that go on although the
     server was asked (and what it answered), events without a job."""

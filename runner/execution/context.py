@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from runner.model import frozen
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,7 +31,7 @@ MAX_BYTES = 450_000  # one documentation page says a request may be "up to 512kb
 Decision: TypeAlias = Literal["send", "taken"] | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RequestLimits:
     """The most that one request may hold: events, and bytes of its body."""
 
@@ -37,7 +39,7 @@ class RequestLimits:
     bytes: int = MAX_BYTES
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunOptions:
     """How a run is driven, beside what its plan says. Times are in seconds.
 
@@ -68,7 +70,7 @@ class RunOptions:
 How = Literal["complete", "stopped", "cancelled", "limit", "failed"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunContext:
     """What a run is given; without `jobs` it sends and does not follow."""
 
@@ -88,7 +90,7 @@ class RunContext:
     patiently: Patiently | None = None  # asks again what is away; None: nothing is
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ending:
     """How a run came to its end; `reason` says why it did not go further, where the plan did, and
     `option` what a resume needs to go on."""

@@ -21,6 +21,7 @@ from runner.model import (
     Measure,
     RowSecurity,
     Table,
+    frozen,
 )
 from runner.model.json import as_compared
 from runner.spec.units import parse_time
@@ -46,7 +47,7 @@ _UNCHANGED = " (`unchanged: allow` where that is fine)"
 Groups = Mapping[str, Sequence[Json]]  # the figures of each item, or of each row
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verdict:
     """`seen` in words; `message` says why the check does not hold; `note`, what to know of it where
     it does. `blank`: there is no figure but zeros, which is what a blind role would see as well."""
@@ -67,7 +68,7 @@ class Verdict:
         return replace(self, message=blind and f"no data: {blind}", note=note)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Since:
     """The run's start by the database's own clock, and where its times without a zone are read."""
 
@@ -86,7 +87,7 @@ class Since:
         return cls(datetime.fromisoformat(clock.now), found, called)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Rows:
     """An answer by item; `names` are those that it must have, in order; None: by row."""
 

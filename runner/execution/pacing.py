@@ -13,7 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from runner.execution.ports import Clock, Control, Journal
-from runner.model import Pacing, Stage
+from runner.model import Pacing, Stage, frozen
 from runner.spec.units import format_duration
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ _SHARE = 4  # ... which grow with the time that has been waited already: a quart
 _LONGEST_WAIT = 15.0  # seconds: no wait may outlast a lease
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Checkpoint:
     """Where a run stands while no process drives it. Times: seconds since 1970.
 

@@ -11,7 +11,7 @@ from ulid import ULID
 
 from runner.execution.listeners import Listeners
 from runner.execution.ports import Clock, JobsApi, ListsTooLong
-from runner.model import Job, SentEvent
+from runner.model import Job, SentEvent, frozen
 
 AT_ONCE = 16  # requests under way; so few events are simply asked about one by one
 _OVERLAP = 5.0  # seconds: clocks are a little apart
@@ -33,7 +33,7 @@ class OpenEvent:
     started: dict[str, float] | None = None  # when each of its jobs has, as far as that is known
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Polled:
     """What a poll has shown of an event, at a moment of the monotonic clock: all of its jobs, also
     those that were there before.

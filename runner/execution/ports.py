@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from runner.model import (
@@ -24,13 +23,14 @@ from runner.model import (
     StageFigures,
     Totals,
     Waiting,
+    frozen,
 )
 
 if TYPE_CHECKING:
     import asyncio
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """What the Event API made of one request.
 
@@ -113,7 +113,7 @@ class Clock(Protocol):
         """Sleep, or return as soon as `until` is set."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hold:
     """Why nothing may be sent just now, and after how many seconds to ask again."""
 
@@ -178,7 +178,7 @@ class CancelApi(Protocol):
         """None where the job is cancelled; else the server's refusal, in a word: look again."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Chunk:
     """One request, written down before it is made, so that it can be made again byte for byte.
     `positions` count the events from 0 over the run, in order; `items` go with them."""
@@ -237,7 +237,7 @@ class Control(NamedTuple):
     hold: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Observation:
     """What one look at an event's jobs has shown; `outcome` is None while they go on."""
 

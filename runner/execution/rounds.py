@@ -13,14 +13,14 @@ from typing import Literal
 from runner.execution.check import QueryRunner
 from runner.execution.judge import UNTOLD, blinded, figure
 from runner.execution.ports import Clock, Journal, Resolver
-from runner.model import ExecutionPlan, QueryRefused, Round, Stage, Until
+from runner.model import ExecutionPlan, QueryRefused, Round, Stage, Until, frozen
 from runner.model.json import as_compared
 from runner.planning.event_blocks import EventBlocks, extended, pack
 from runner.planning.limits import more_time, time_is_up, to_raise
 from runner.spec.units import format_duration
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Next:
     """What a stage with a goal does next; `reason` says why, where it ends short of the goal, or
     what to know of a goal that was reached.

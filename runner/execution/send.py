@@ -21,7 +21,7 @@ from runner.execution.context import RequestLimits
 from runner.execution.pacing import Pace
 from runner.execution.ports import Answer, Chunk, Clock, Control, EventApi, Journal, RequestTooLarge
 from runner.execution.seeds import event_id, make_seed
-from runner.model import ExecutionPlan, Observer, SentEvent, Stage
+from runner.model import ExecutionPlan, Observer, SentEvent, Stage, frozen
 from runner.planning.event_blocks import parted
 
 _PART = 500  # events
@@ -339,7 +339,7 @@ def _contradicted(chunk: Chunk, refusal: RequestTooLarge) -> Incomplete:
     return Incomplete(message, hint="`backfill resume` looks for its jobs first")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sent:
     """What came of one request."""
 

@@ -145,6 +145,7 @@ from runner.model.run import (
 )
 from runner.model.selectors import Partial, Selectors
 from runner.model.sync import Health, SyncOutcome, SyncRecord
+from runner.model.value import frozen
 
 __all__ = [
     "ENDED",
@@ -279,6 +280,7 @@ __all__ = [
     "Waited",
     "Waiting",
     "WindowGuard",
+    "frozen",
     "group_skipped",
     "kind_of_failure",
     "of_item",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal, NamedTuple, TypeAlias
 
 from runner.model.json import Data, Json, as_compared
 from runner.model.problem import Payload, Problem
 from runner.model.question import Query
+from runner.model.value import frozen
 
 Moment = Literal["before", "after", "end"]
 Change = Literal["increased", "decreased"]
@@ -17,7 +18,7 @@ RUN_STARTED = "run.started_at"
 _SHARES = frozenset(("pct", "perc", "percent", "percentage", "coverage"))  # of a column's words
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Question:
     """A query as it is written: its parameters are templates still; `place` has no message.
 
@@ -33,7 +34,7 @@ class Question:
     key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BoundQuestion:
     """A question that can be asked as it is. `items`: those it was meant for, each by its name;
     `ids`, where they are known, go with them: rows name an item by the one or the other."""
@@ -59,7 +60,7 @@ class BoundQuestion:
         return replace(self, items=tuple(self.items[index] for index in kept), ids=ids)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lookup:
     """Attributes for items: one row for each value of the attribute `key`, bound as ``:keys``.
 
@@ -73,7 +74,7 @@ class Lookup:
     required: tuple[str, ...] | None = None  # () is every column
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Expect:
     """What an answer must be: bounds on a column of every row, or on how many rows there are."""
 
@@ -110,7 +111,7 @@ class Expect:
         return " ".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CheckSpec:
     """A check as it is written; `operation` is that after which it is made, or that it is of."""
 
@@ -126,7 +127,7 @@ class CheckSpec:
     migration: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Check:
     """A question with its expected answer, ready to be asked. Times are seconds.
 
@@ -144,7 +145,7 @@ class Check:
     migration: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Draining:
     """`until` as it is written."""
 
@@ -156,7 +157,7 @@ class Draining:
     max_time: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Until:
     """When a stage that is sent in rounds is done; `max_time` in seconds."""
 
@@ -175,7 +176,7 @@ class Needs(NamedTuple):
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Coverage:
     """How much of the data is there: a query with the columns item, total, done, and, where it
     can tell, pending and last_sync."""
@@ -191,7 +192,7 @@ class Measure(NamedTuple):
     question: BoundQuestion
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Narrowing:
     """Which repositories count: globs on the name (``!`` leaves out), and their age in seconds."""
 
@@ -212,7 +213,7 @@ class Fact(NamedTuple):
     deferred: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """What lookups have found, by their name and the item's key."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from runner.model.value import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Covered:
     """One item: `percent` is None where there is nothing to cover, never 0 or 100; `there`: has
     the database any row of it?

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal, NamedTuple, Protocol
 
 from runner.model.asking import Check, Fact, Measure, Needs, Until
@@ -24,6 +24,7 @@ from runner.model.plan import (
 )
 from runner.model.problem import Problem
 from runner.model.selectors import Partial
+from runner.model.value import frozen
 
 QUEUE_TIMEOUT = 86_400.0  # seconds in which a job is to start
 MAX_NAMED = 5  # items that a group names
@@ -63,7 +64,7 @@ class Items(Protocol):
     def events(self, start: int = 0, /) -> Iterator[tuple[str, Event]]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StageSpec(ABC):
     """How the events of one operation are sent."""
 
@@ -136,7 +137,7 @@ class StageSpec(ABC):
         return None if self.begins is None else self.begins + (batch - 1) * self.pacing.delay
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stage(StageSpec):
     """All events of one operation; the next stage starts when this one is done."""
 
@@ -153,7 +154,7 @@ class Stage(StageSpec):
             yield PlannedEvent(self.number, operation, self.batch_of(index), item, event)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StageHead(StageSpec):
     """A stage without its events."""
 
@@ -187,7 +188,7 @@ class Verdict(NamedTuple):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExecutionPlan:
     """Exactly what will be sent, in which order, at which pace, and what is skipped and why.
 
@@ -303,7 +304,7 @@ def group_skipped(skipped: Iterable[Skipped]) -> list[SkippedGroup]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunHead:
     """The execution plan of a run without its events, which a journal of millions keeps apart."""
 

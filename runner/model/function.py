@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
+
+from runner.model.value import frozen
 
 
 class Trigger(NamedTuple):
@@ -41,7 +43,7 @@ class Singleton(NamedTuple):
     key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Function:
     """`names`: how jobs may name it, the first for people. `app`: None where it is not known."""
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
+
+from runner.model.value import frozen
 
 HookKind = Literal["slack", "webhook"]
 Occasion = Literal["started", "held", "failed", "ended"]
 OCCASIONS: tuple[Occasion, ...] = get_args(Occasion)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hook:
     """`variable`: the environment variable that holds its URL; the URL itself is in no value of
     ours. `held_after`: how many seconds a run must be held until that is worth a word."""

@@ -7,7 +7,7 @@ dataclass; everything else is a frozen dataclass.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from runner.model.asking import (
@@ -22,6 +22,7 @@ from runner.model.asking import (
 )
 from runner.model.json import Data, Json
 from runner.model.problem import Acceptance, Payload, Problem
+from runner.model.value import frozen
 
 ForEach: TypeAlias = str  # repo, workspace, once, or row: those of the operation's own query
 Wait = Literal["sent", "completed"]
@@ -38,7 +39,7 @@ class Input(NamedTuple):
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FailureLimit:
     """How many events may fail: a number of them, or a ratio of those that have ended."""
 
@@ -46,7 +47,7 @@ class FailureLimit:
     ratio: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Schedule:
     """When a plan is started, again and again: five fields of cron, in a zone of IANA's."""
 
@@ -54,7 +55,7 @@ class Schedule:
     timezone: str = "UTC"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pacing:
     """`batch_size` events, then `delay` seconds and up to `jitter` more, as the run chooses."""
 
@@ -76,7 +77,7 @@ class Cap(NamedTuple):
     written: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Operation:
     """One operation of a plan: its catalog entry with the plan's own words applied.
 
@@ -120,7 +121,7 @@ class Advice(NamedTuple):
     place: Problem
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Throttle:
     """At most `limit` events in `per` seconds with the same `key`; None: the item."""
 
@@ -200,7 +201,7 @@ class Kind(Protocol):
         """Put what templates see of an item into their context."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Collection:
     """Items of one kind. Repositories and workspaces are built in; others are the plan's own."""
 
@@ -208,13 +209,13 @@ class Collection:
     rows: Rows
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OrderKey:
     attribute: str
     descending: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Skipped:
     """What is skipped, and why; `item` is None where the whole operation is."""
 
@@ -223,7 +224,7 @@ class Skipped:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BackfillPlan:
     """What people wrote and reviewed, with every template compiled and every name resolved."""
 
@@ -265,21 +266,21 @@ class BackfillPlan:
         return self.collections["repo"].rows
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GithubGuard:
     """Hold while fewer than `remaining` points of GitHub's hourly rate limit are left."""
 
     remaining: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HttpGuard:
     """Hold unless a GET of `url` answers 2xx."""
 
     url: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SqlGuard:
     """Hold unless the one value that `query` gives lies within the bounds; without bounds, while
     it is false."""
@@ -289,21 +290,21 @@ class SqlGuard:
     at_least: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CommandGuard:
     """Hold unless the program exits with 0; no shell is involved."""
 
     arguments: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FileGuard:
     """Hold while the file exists."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WindowGuard:
     """Hold outside some hours (``22:00-06:00``) of some days (``mon-fri``): see
     `runner.spec.opening`."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 from runner.model.json import Data, Json
+from runner.model.value import frozen
 
 Severity = Literal["error", "warning"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Problem:
     """Something wrong (or unwise) in a file: what, where (1-based), and what to do.
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple, Protocol
 
 from runner.model.json import Data, Json
+from runner.model.value import frozen
 
 MAX_ROWS = 100_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Selection:
     """A question in the words that SQL databases and PostgREST share: columns of one table, of
     the rows that equal all of `where`; a value may be a list (one of them), None (is null) or the
@@ -27,7 +28,7 @@ class Selection:
         return tuple((words[0], words[-1]) for words in map(str.split, self.columns))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Query:
     """SQL with parameters written ``:name``, which are bound and never pasted; or a `Selection`.
 

@@ -6,7 +6,7 @@ import hashlib
 import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from operator import itemgetter
 from typing import Literal, NamedTuple
@@ -15,9 +15,10 @@ from runner.model.coverage import Covered
 from runner.model.execution_plan import RunHead
 from runner.model.json import Json
 from runner.model.run import CheckResult, Job, Outcome, RunStatus, StageRecord, WaitKind
+from runner.model.value import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunRecord:
     """What a run was started with; `reason`: why it ended before its plan did, where known;
     `environment`: the one of the project file that it works in, empty for none. `baseline`: why it
@@ -186,7 +187,7 @@ class EventPage(NamedTuple):
     more: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Driven:
     """When somebody drove a run, in intervals one after the other: only that counts as work."""
 
@@ -217,7 +218,7 @@ class Submission(NamedTuple):
     due: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunState:
     """A run, `holder`: who drives it, None where nobody does; `submission`: None where it is
     not left to the workers."""
@@ -251,7 +252,7 @@ def state_of(record: RunRecord, holder: str | None) -> str:
     return "paused" if record.wanted == "pause" else "running"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunLine:
     """A run in a list of runs: how many of its events were sent, what came of them, and the runs
     that retry it."""
@@ -276,7 +277,7 @@ class RunLine:
         return sum(self.outcomes.values()) - self.completed
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunView:
     """A run as its journal has it; `holder` and `submission` as in `RunState`. `made_good`: the
     events, by position, that failed and whose work a later attempt has done. `silent`: since when

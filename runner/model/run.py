@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, NamedTuple, Protocol, get_args
 
 from runner.model.asking import Moment
 from runner.model.execution_plan import ExecutionPlan, RunHead
+from runner.model.value import frozen
 
 RunStatus = Literal["running", "completed", "failed", "cancelled", "incomplete", "sent"]
 Outcome = Literal[
@@ -22,7 +23,7 @@ FAILURES: frozenset[Outcome] = frozenset(OUTCOMES) - {"completed"}
 UNDECIDED: frozenset[Outcome] = frozenset({"timed_out", "unknown"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Job:
     """An Inngest run that one of our events started; `original`: the job that it is a rerun of;
     `batch`: it has several events. `ran`: for how many seconds it had run when it was looked at, by
@@ -56,7 +57,7 @@ class SentEvent(NamedTuple):
     internal_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failure:
     """One event that did not take effect as planned."""
 
@@ -70,7 +71,7 @@ class Failure:
     event_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CheckResult:
     """What came of a check: `expected` and `seen` in words, `message` where it does not hold, and
     `note`, what to know of it where it does."""
@@ -91,7 +92,7 @@ class CheckResult:
         return self.message or self.seen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Round:
     """One round of a stage that is resolved when it starts, or sent until a goal is met.
 
@@ -106,7 +107,7 @@ class Round:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Totals:
     """Events, but for `jobs`: each that has ended stands under one outcome."""
 
@@ -142,7 +143,7 @@ class StageFigures(NamedTuple):
         return sum(self.outcomes.values()) - self.outcomes.get("completed", 0)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Chain:
     """A run and its retries: their figures added up, `planned` being the first one's.
 
@@ -162,7 +163,7 @@ class JobLink(NamedTuple):
     item: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Summary:
     """How a run ended; `duration` in seconds; `interrupted`: by ^C.
 
@@ -208,7 +209,7 @@ class Waiting(NamedTuple):
     tries: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StageRecord:
     """Where a stage stands: what every display and report of it shows. Times: since 1970.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from shlex import quote
 
+from runner.model.value import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Selectors:
     """`only`, `skip`: operations. `items`: globs on names, after `!` to leave out. `limit`: the
     first so many items of each collection; `sample`: so many of them, chosen by `seed`."""
@@ -38,7 +40,7 @@ class Selectors:
         return " ".join(said)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Partial:
     """A part of a plan. `chosen`: the names of the items that count, by what operations run for,
     where more than their names decides that."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from runner.model.value import frozen
 
 SyncOutcome = Literal["starting", "applying", "applied", "failed", "refused", "unreachable"]
 Health = Literal["healthy", "failed", "refused", "unreachable", "silent", "ended"]
@@ -12,7 +13,7 @@ _SILENT = 3  # times the interval between two looks, without any
 _SHORTEST = 30.0  # seconds
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SyncRecord:
     """What a `backfill sync` does, and what came of its last look.
 

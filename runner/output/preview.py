@@ -7,14 +7,14 @@ details folded, within GitHub's limit.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from itertools import islice
 from typing import Any, TextIO
 
 import orjson
 
-from runner.model import ExecutionPlan, PlannedEvent, SkippedGroup, Stage, group_skipped
+from runner.model import ExecutionPlan, PlannedEvent, SkippedGroup, Stage, frozen, group_skipped
 from runner.output import words
 from runner.output.documents import document
 from runner.output.markdown import (
@@ -61,7 +61,7 @@ def write_text(
         page.write(page.styled("Nothing to send.", "yellow", bold=True))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Text:
     """Lines for people; `width`: of their terminal, None where every line is to be whole."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 import orjson
 
 from runner.errors import InvalidPlan, PreflightRefused
-from runner.model import Database, Json, Problem, Query, QueryRefused, Table
+from runner.model import Database, Json, Problem, Query, QueryRefused, Table, frozen
 from runner.spec.questions import parameters_of
 from runner.spec.secrets import find
 
@@ -36,7 +36,7 @@ class Answer(NamedTuple):
         return orjson.dumps(self[:-1], option=orjson.OPT_SORT_KEYS)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Facts:
     """Answers by what was asked, and when (ISO 8601). Meets `runner.model.Database`."""
 
@@ -53,7 +53,7 @@ class Facts:
         return table
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Recorder:
     """Keeps what `database` answers. Meets `runner.model.Database`."""
 

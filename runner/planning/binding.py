@@ -25,6 +25,7 @@ from runner.model import (
     Question,
     Skipped,
     Until,
+    frozen,
 )
 from runner.planning.items import workspace_collection
 from runner.spec.document import echo
@@ -36,7 +37,7 @@ Keeps: TypeAlias = Callable[[str, str], bool]  # by what operations run for, and
 _BUILT_IN = ("repo", "workspace", "once")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ItemsOf:
     """What a question is about: the items that an operation runs for, and the repositories and
     workspaces that these are of; without an operation, those that any of them does.

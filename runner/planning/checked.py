@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from runner.model import CheckResult, Covered
+from runner.model import CheckResult, Covered, frozen
 from runner.planning.ledger import LedgerEntry
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Checked:
     """What the checks and the coverage of a plan say now; `skipped`: checks that need a run.
     `ledger`: how the plan stands on the target `applied`, where that was asked."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from runner.model import MAX_NAMED, ExecutionPlan, Json, Stage, group_skipped
+from runner.model import MAX_NAMED, ExecutionPlan, Json, Stage, frozen, group_skipped
 from runner.planning.event_blocks import parted
 from runner.spec.units import format_duration
 
@@ -49,7 +49,7 @@ class PlanChange(NamedTuple):
         return self.what in ("events", "the operation")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Difference:
     """All changes from one plan to another; none exactly where both send the same."""
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
 
 import orjson
 
-from runner.model import Data, Event, Json
+from runner.model import Data, Event, Json, frozen
 from runner.spec.json_limits import MAX_EVENT, MAX_ITEM
 
 BLOCK = 2_000  # events in each block but the last
@@ -22,7 +21,7 @@ _MOST = LARGE + BLOCK * (ORDINARY + _MOST_NAME)  # bytes of a block when it is u
 _ROOM = 2**18  # bytes of a block: a buffer that need not grow halves the time it takes to unpack
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EventBlocks:
     """Items and payloads as compressed lines, ``"item"<TAB>{payload}``: neither holds a raw tab or
     line end, since both are JSON. What is previewed, journaled and sent are these very bytes.

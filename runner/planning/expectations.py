@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from runner.model import Data, Json, Problem
+from runner.model import Data, Json, Problem, frozen
 
 _WHOLE = ("data",)  # a key whose value is compared as a whole
 _WITHIN = ("message", "reason", "hint")  # keys whose text is looked for
@@ -32,7 +32,7 @@ class Work:
         self.left -= count
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Came:
     """What planning came to: events as lines, what is skipped, and problems, each as JSON."""
 
@@ -41,7 +41,7 @@ class Came:
     problems: Sequence[Data]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tested:
     """A case of a test and how it went; `differences` in words, none where it holds. `index`: in
     the file's list of cases; `place`: where what is expected is written, without a message."""

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from runner.model import BackfillPlan, Collection, Data, Json, Operation, Problem, Rows
+from runner.model import BackfillPlan, Collection, Data, Json, Operation, Problem, Rows, frozen
 from runner.planning.rows import attributes_of, ordered
 from runner.spec.kinds import WORKSPACE
 from runner.spec.rows import leaves_out, without_nulls
@@ -104,7 +104,7 @@ def _outvoted(plan: BackfillPlan, workspaces: Workspaces) -> dict[str, tuple[int
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Workspaces:
     """The workspaces of the repositories, in the order of each one's first repository; then those
     that the plan lists. Meets `runner.model.Rows`."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import orjson
 
 from runner.errors import InvalidPlan
-from runner.model import BackfillPlan, Input, Json, Problem, RunStatus
+from runner.model import BackfillPlan, Input, Json, Problem, RunStatus, frozen
 
 PlanState = Literal["pending", "partial", "applied", "changed", "sent", "failed", "unfinished"]
 
@@ -29,7 +28,7 @@ class PlanRun(NamedTuple):
     partial: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LedgerEntry:
     """A plan file and how it stands on one target. `run`: the run that this is told from."""
 

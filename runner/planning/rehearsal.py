@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from math import ceil
 
-from runner.model import Covered, EventRecord, ExecutionPlan, RunView
+from runner.model import Covered, EventRecord, ExecutionPlan, RunView, frozen
 from runner.planning.estimate import Estimate, before, past_of
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OfOperation:
     """`run` events of the operation were sent, and `plan` would be. `p50`, `p95`: seconds from the
     sending of an event to its end, of those that completed; None where none has."""
@@ -23,7 +22,7 @@ class OfOperation:
     p95: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rehearsal:
     """`whole`: how long the plan takes at its pace, with jobs that take as long as the run's did.
     `coverage`: as the run left it, by the names of the questions."""

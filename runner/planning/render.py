@@ -20,6 +20,7 @@ from runner.model import (
     Payload,
     Problem,
     Skipped,
+    frozen,
 )
 from runner.planning.event_blocks import LARGE, ORDINARY, EventBlocks, Packing, with_own
 from runner.planning.flow import flow_of
@@ -31,7 +32,7 @@ from runner.spec.kinds import name_fault
 from runner.spec.units import parse_start
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rendered:
     """What one operation comes to; `digest` covers its events."""
 

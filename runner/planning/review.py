@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
-from runner.model import ExecutionPlan, Problem
+from runner.model import ExecutionPlan, Problem, frozen
 from runner.planning.compare import Difference, compare
 
 Fate = Literal["added", "removed", "changed", "same", "invalid"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Review:
     """What becomes of one plan file.
 

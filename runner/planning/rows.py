@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
 
-from runner.model import Data, Json, Lookup, Narrowing, OrderKey, Problem, Rows
+from runner.model import Data, Json, Lookup, Narrowing, OrderKey, Problem, Rows, frozen
 from runner.spec.data_files import CsvRows
 from runner.spec.rows import Concatenated, without_nulls
 from runner.spec.units import PRIORITIES, parse_time
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kept:
     """Some rows of others."""
 
@@ -35,7 +34,7 @@ class Kept:
         return self.rows.place(self.kept[index])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Joined:
     """Rows with what lookups have found; what is written goes over it."""
 
@@ -63,7 +62,7 @@ class Joined:
         return row
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Listed:
     """Rows at hand, as those that a run began with, whatever a query would give by now."""
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from runner.model import ExecutionPlan, Json, Skipped
+from runner.model import ExecutionPlan, Json, Skipped, frozen
 from runner.planning.event_blocks import EventBlocks
 from runner.planning.serialize import dump_head, load_plan
 
@@ -21,7 +21,7 @@ class Tampered(Exception):
     """The file is a saved plan, and no longer what was saved."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SavedPlan:
     """`run_id` is minted with it: a plan is run once. Times are seconds since 1970.
 

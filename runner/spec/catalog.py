@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 
-from runner.model import Advice, Data, ForEach, Json, Load, Problem, Wait
+from runner.model import Advice, Data, ForEach, Json, Load, Problem, Wait, frozen
 from runner.spec.dependencies import find_cycle
 from runner.spec.document import Document, Path, did_you_mean, echo
 from runner.spec.payload import Origin, compile_payload, compile_when
@@ -26,7 +25,7 @@ class Catalog(dict[str, "CatalogEntry"]):
         self.documents = tuple(reversed(documents))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CatalogEntry:
     """One operation as its catalog has it; what is None, the plan or the default decides."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from array import array
 from collections.abc import Collection as Container
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice, pairwise
 
-from runner.model import Collection, Data, Json, Problem, Rows
+from runner.model import Collection, Data, Json, Problem, Rows, frozen
 from runner.spec.document import Path, did_you_mean, echo
 from runner.spec.kinds import OwnKind
 from runner.spec.rows import (
@@ -108,7 +108,7 @@ def check_items(
     return check_rows(known, kind, operations, uses)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _OnePart:
     """Rows that come from no source of their own, as of a product."""
 

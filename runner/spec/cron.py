@@ -8,9 +8,10 @@ change of the clock leaves out is not due that day, what it repeats is due twice
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from itertools import pairwise
+
+from runner.model import frozen
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _WEEKDAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
@@ -28,7 +29,7 @@ class BadCron(ValueError):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cron:
     minutes: frozenset[int]
     hours: frozenset[int]

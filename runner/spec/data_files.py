@@ -13,11 +13,10 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from runner.model import Data, Json, Problem
+from runner.model import Data, Json, Problem, frozen
 from runner.spec.document import Path, did_you_mean, echo, problem_at
 from runner.spec.file_text import not_utf8
 from runner.spec.json_limits import MAX_DEPTH, MAX_EVENT, fault, fits
@@ -34,7 +33,7 @@ MAX_COLUMNS = 1_000
 _MAX_ROW = MAX_EVENT  # bytes: no event could carry more
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CsvRows:
     """RFC 4180 with a header line; numbers and booleans are typed, empty cells are missing."""
 
@@ -74,7 +73,7 @@ class CsvRows:
         return _row_place(self, index)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class JsonlRows:
     """One JSON object, or one ``"owner/name"`` string, a line."""
 

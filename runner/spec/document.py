@@ -5,10 +5,9 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from runner.model import Json, Problem, Severity
+from runner.model import Json, Problem, Severity, frozen
 from runner.spec.secrets import redact
 
 Path: TypeAlias = Sequence[str | int]
@@ -22,7 +21,7 @@ _LONGEST_ECHO = 60
 _LONGEST_WORD = 100
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Document:
     """`text` is what excerpts show: the file's text with its keys masked."""
 

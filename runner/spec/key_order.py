@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate, pairwise, zip_longest
 
+from runner.model import frozen
 from runner.spec.yaml_text import Edit, MappingNode, Node, ScalarNode, Span
 
 _MODELINE = re.compile(r"\s*# yaml-language-server:")
@@ -61,7 +61,7 @@ class Lines:
         return inner[:1] in ("", "#") and len(written) - len(inner) <= column
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Entry:
     """Offsets: of the blank lines before a key, of the comments above it, of the key, and of the
     end of the last line that moves with it."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
-from runner.model import Data, ForEach, Json, Kind, Payload, Problem, Question
+from runner.model import Data, ForEach, Json, Kind, Payload, Problem, Question, frozen
 from runner.spec.document import did_you_mean, echo
 from runner.spec.json_limits import MAX_ITEM, MAX_NAME, text_fault
 from runner.spec.rows import LEAVING, Fault, without_nulls
@@ -18,7 +18,7 @@ _THE_ROW = "the row"  # in messages about one that has no place of its own
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+\Z")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RepositoryKind:
     """`workspace` is that of the rows that name none."""
 
@@ -93,7 +93,7 @@ class RepositoryKind:
         return attributes, replace(question.place, message=message, hint=hint)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WorkspaceKind:
     for_each: ForEach = "workspace"
     called: str = "workspace"
@@ -136,7 +136,7 @@ class WorkspaceKind:
         return attributes, replace(question.place, message=message, hint=hint)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OnceKind:
     """The plan itself."""
 
@@ -167,7 +167,7 @@ class Naming(Protocol):
     def refused(self, message: str, /) -> Fault: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ByTemplate:
     """By a template over `row` and what is `shared`, at whose place it is said what is wrong."""
 
@@ -185,7 +185,7 @@ class ByTemplate:
         return Fault((), message, origin=self.item.problem(message))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ByKey:
     """By the first of the keys that a row has."""
 
@@ -206,7 +206,7 @@ class ByKey:
         return Fault((), message)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ByParts:
     """Items of a product by what its parts call theirs, as in ``acme/2026-01-01``."""
 
@@ -225,7 +225,7 @@ class ByParts:
         return Fault((), message)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OwnKind:
     """Items of the plan's own: of a collection, or of an operation's own query."""
 

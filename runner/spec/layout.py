@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cache
 
 from runner.errors import InvalidPlan
-from runner.model import Data, Json
+from runner.model import Data, Json, frozen
 from runner.spec.document import Document
 from runner.spec.key_order import Lines, reordered
 from runner.spec.load import parse_clean
@@ -127,7 +126,7 @@ def _in_seconds(value: Json, shape: Shape) -> Json:
         return value
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shape:
     """The part of a schema that holds for one value, its references and conditions resolved."""
 

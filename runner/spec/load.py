@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 
 from runner.errors import InvalidPlan, UsageError
-from runner.model import BackfillPlan, Data, Input, Json, Problem
+from runner.model import BackfillPlan, Data, Input, Json, Problem, frozen
 from runner.model import Collection as Items
 from runner.spec.catalog import BUILTIN, Catalog, build_catalog, builtin_source
 from runner.spec.collections import check_items, check_rows
@@ -39,7 +39,7 @@ _STREAMED = (".csv", ".jsonl")
 _MAX_CELLS = 5_000_000  # of a plan's data files together: cells, or members of lists and mappings
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Opened:
     """A plan file or a catalog that was read and parsed."""
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from math import ceil
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from runner.model import WindowGuard
+from runner.model import WindowGuard, frozen
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS = re.compile(r"(\d\d):(\d\d)-(\d\d):(\d\d)")
@@ -21,7 +20,7 @@ _AHEAD = 9  # days: in a week each window opens once
 _LONGEST = 10 * 365 * 86_400.0  # seconds: nobody waits for work that takes longer
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Opening:
     """`begins`, `ends`: minutes of the day; it ends on the next day where that is not later."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from runner.model import (
@@ -18,6 +17,7 @@ from runner.model import (
     Problem,
     Skipped,
     Throttle,
+    frozen,
 )
 from runner.spec.catalog import Catalog, CatalogEntry
 from runner.spec.document import Document, Path, did_you_mean, echo
@@ -301,7 +301,7 @@ def _first(*values: Any) -> Any:
     return next(value for value in values if value is not None)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChosenOperations:
     """The operations that the plan runs, each with its entry and its place; the others, and why."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
-from runner.model import Collection, Data, Json, Problem, Rows
+from runner.model import Collection, Data, Json, Problem, Rows, frozen
 from runner.spec.dependencies import find_cycle, stable_order
 from runner.spec.document import Document, Path, did_you_mean, echo
 from runner.spec.kinds import WORKSPACE, ByKey, ByParts, ByTemplate, Naming, OwnKind
@@ -28,7 +28,7 @@ _SOURCES = ("file", "query", "dates", "matrix")
 ReadFile = Callable[[Path, str, RowKind], Part | None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WindowRows:
     """Windows of time as items; they are written in one place."""
 
@@ -50,7 +50,7 @@ class WindowRows:
         return self.document.problem("", self.path, rule="item")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Product:
     """The product of collections, the first varying slowest. Meets `runner.model.Rows`."""
 

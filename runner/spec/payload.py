@@ -6,9 +6,9 @@ import json
 import math
 import re
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
-from runner.model import Data, Json, Problem
+from runner.model import Data, Json, Problem, frozen
 from runner.spec.document import Document, Path, echo
 from runner.spec.rendering import BUDGET, TemplateError
 from runner.spec.schema import explain_contract
@@ -26,7 +26,7 @@ _FEW_TEMPLATES = 8
 MAX_REPEAT = 10_000  # events for one item; more is a mistake in an expression
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Origin:
     """Where a template is written."""
 
@@ -38,7 +38,7 @@ class Origin:
         return self.document.problem(message, path, hint=hint, rule="payload")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PayloadTemplate:
     """The keys of `data` in written order, the catalog's first, then those of `with`."""
 
@@ -105,7 +105,7 @@ class PayloadTemplate:
         return self.origins.get(key, self.whole).problem(message, hint=hint)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ConditionTemplate:
     """A condition on an item, such as `when`, which is what it is `called`. `source` is what people
     wrote."""
@@ -124,7 +124,7 @@ class ConditionTemplate:
         return (self.origin.problem(message, hint=hint),)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AmountTemplate:
     """A `repeat`: a number or an expression that gives one."""
 
@@ -147,7 +147,7 @@ class AmountTemplate:
         return (self.origin.problem(message, hint=hint),)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PayloadContract:
     """What a rendered payload must meet, as the catalog's JSON Schema says."""
 

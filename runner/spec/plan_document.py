@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
-from runner.model import Data, Json, Problem
+from runner.model import Data, Json, Problem, frozen
 from runner.spec.document import Document, Path
 from runner.spec.schema import check
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlanDocument:
     """`value` is the document's without what failed, so that the rest can still be checked."""
 

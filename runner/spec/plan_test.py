@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from runner.errors import InvalidPlan
-from runner.model import Data, Json
+from runner.model import Data, Json, frozen
 from runner.spec.document import Document, Path, ranked
 from runner.spec.schema import check
 from runner.spec.strict_yaml import parse
@@ -16,7 +15,7 @@ from runner.spec.yaml_text import Edit, MappingNode, Node, SequenceNode, applied
 _OF_A_CASE = ("vars", "only", "skip", "item", "now", "given", "expect")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Case:
     """One case: `given` are rows by the name of what asks for them, or the name of a facts file.
 
@@ -36,7 +35,7 @@ class Case:
     where: Mapping[str, Path]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlanTest:
     """A file of tests; `plan` is the plan that they are of, relative to the file."""
 

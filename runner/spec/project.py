@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
 from runner.errors import InvalidPlan, UsageError
-from runner.model import OCCASIONS, Hook, Json, Problem
+from runner.model import OCCASIONS, Hook, Json, Problem, frozen
 from runner.spec.document import Document, did_you_mean, ranked
 from runner.spec.files import PROJECT, FileRefused, find_project, read_plan
 from runner.spec.payload import ConditionTemplate, Origin, compile_when
@@ -20,7 +20,7 @@ _HELD_AFTER = "10m"
 _KEYS_OF_YAML_11 = frozenset({"on"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Migrations:
     """Where the versions of the migrations that were applied stand."""
 
@@ -28,7 +28,7 @@ class Migrations:
     column: str = "version"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Environment:
     """Where events go, and what belongs to that. `database`, `databases` and `keys` are names of
     environment variables; `keys` by what they are called where no environment is chosen.
@@ -44,7 +44,7 @@ class Environment:
     foreign: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule:
     """What must hold for a plan: `require`, or that it was proved in the environment `requires`.
     `place` is where the rule is written, without a message."""
@@ -57,7 +57,7 @@ class Rule:
     message: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Project:
     """`databases`: by name, the environment variables that hold their URLs."""
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple, Protocol
 
-from runner.model import Data, Json, Kind, Problem, Question
+from runner.model import Data, Json, Kind, Problem, Question, frozen
 from runner.spec.document import Document, Path
 
 MAX_ITEMS = 1_000_000  # of a collection, wherever its rows are written
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fault:
     """What is wrong with a row: where in it, what, and what to do. `origin`: where a template that
     is at fault is written, where that is not in the row."""
@@ -89,7 +88,7 @@ class Part(Protocol):
         """A problem with an empty message at the place where the row is written."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DocumentRows:
     """Items written in a YAML document; what its schema has said of them is `checked`."""
 
@@ -112,7 +111,7 @@ class DocumentRows:
         return self.document.problem("", (*self.paths[index], *path), rule=self.kind.called)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SelectedRows:
     """Items that the database is asked for; none until it has been (`answered`).
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path as FilePath
 from typing import Any
 
-from runner.model import Json, Problem
+from runner.model import Json, Problem, frozen
 from runner.spec.document import Document, Path, did_you_mean, echo
 from runner.spec.schema_messages import hint_of, kind_of, message_of, subject_of
 from runner.spec.unfold import TooMuch, check_unfolding
@@ -251,7 +251,7 @@ def findings(schema: Json, value: Json) -> list[SchemaFinding]:
     return sorted(found.values(), key=lambda finding: list(map(str, finding.absolute_path)))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SchemaFinding:
     """One rule of a schema that one value breaks. Of `anyOf`, `context` has what each way to fit
     would have wanted; `name` is the key where the rule is about a key."""

@@ -10,10 +10,9 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from runner.model import Json
+from runner.model import Json, frozen
 from runner.spec.document import did_you_mean, echo
 from runner.spec.rendering import Missing, TemplateError, undefined
 
@@ -44,7 +43,7 @@ def compile_value(value: Json) -> Render | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Fields:
     fields: Sequence[tuple[str, Render | None, Json]]
 
@@ -59,7 +58,7 @@ class _Fields:
         return {key: value for key, value in found.items() if value is not LEFT_OUT}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Members:
     members: Sequence[tuple[Render | None, Json]]
 

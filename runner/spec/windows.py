@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from runner.model import Data
+from runner.model import Data, frozen
 from runner.spec.units import parse_duration, parse_time
 
 MAX_WINDOWS = 1_000_000
 _DAY = 86_400.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Windows:
     """`days`: they are written as days."""
 

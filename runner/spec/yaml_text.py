@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import yaml
+
+from runner.model import frozen
 
 _KEEPS_BREAKS = re.compile(r"[^\n]*?[|>][0-9]?\+")  # `|+`: blank lines behind it are part of it
 _SPACE = " \t\r\n\x85\u2028\u2029"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Node:
     """text[start:end], without the comments and blank lines behind it.
 
@@ -29,17 +30,17 @@ class _Node:
     blocks: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ScalarNode(_Node):
     value: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SequenceNode(_Node):
     items: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MappingNode(_Node):
     flow: bool
     entries: tuple[tuple[ScalarNode, Node], ...]
@@ -87,7 +88,7 @@ def _scalar(text: str, event: Any) -> ScalarNode:
 Span: TypeAlias = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Edit:
     """In place of text[start:end] its parts: new text, or spans of the old, which may have edits
     of their own."""

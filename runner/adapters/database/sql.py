@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
 from runner.adapters.database import values
@@ -13,7 +13,7 @@ from runner.adapters.database.clocks import ahead
 from runner.adapters.database.statement import statement
 from runner.adapters.database.url import DatabaseUrl
 from runner.errors import TargetDown
-from runner.model import DatabaseClock, Json, Query, QueryRefused, RowSecurity, Table
+from runner.model import DatabaseClock, Json, Query, QueryRefused, RowSecurity, Table, frozen
 
 _CLOCK = {
     "postgresql": """SELECT clock_timestamp() AS now, current_setting('TimeZone') AS zone,
@@ -23,7 +23,7 @@ _CLOCK = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SqlDatabase:
     """Meets `runner.model.Database`. Each question has a connection of its own."""
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 from urllib.parse import quote, unquote_to_bytes
 
 from runner.errors import UsageError
+from runner.model import frozen
 from runner.spec.document import did_you_mean
 from runner.spec.secrets import redact
 
@@ -99,7 +100,7 @@ _SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"
 _OPTION = re.compile(r"(?:-c\s*|--)(?P<name>[\w.-]+)=(?P<value>(?:\\.|[^\\\s])*)\s*", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DatabaseUrl:
     """Where a database is. `name` is the variable or option that says so.
 

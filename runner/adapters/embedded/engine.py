@@ -10,7 +10,7 @@ import traceback
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, TypeAlias
@@ -20,6 +20,7 @@ import orjson
 from anyio import to_thread
 
 from runner.adapters.embedded.ingest import Event, Seed
+from runner.model import frozen
 
 Handler: TypeAlias = Callable[[Mapping[str, Any]], Any | Awaitable[Any]]
 Status = Literal["Scheduled", "Running", "Completed", "Failed", "Cancelled"]
@@ -29,7 +30,7 @@ CLAIM_SECONDS = 24 * 60 * 60
 _LEADING = (__name__, "anyio.")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Function:
     """A handler in its place; its id stays the same from one start of the server to the next.
 
@@ -42,7 +43,7 @@ class Function:
     handler: Handler
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Run:
     """A run as it stands. `output` is JSON."""
 

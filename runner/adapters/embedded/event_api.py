@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -20,9 +19,10 @@ from runner.adapters.embedded.ingest import (
     read_event,
     read_items,
 )
+from runner.model import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EventApi:
     engine: Engine
     key: str | None

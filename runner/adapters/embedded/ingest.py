@@ -9,11 +9,12 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from ulid import ULID
+
+from runner.model import frozen
 
 MAX_EVENTS = 5_000
 MAX_EVENT_SIZE = 3 * 1024 * 1024
@@ -34,7 +35,7 @@ class Refused(Exception):
     """Why an event, or the whole request, is not taken."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Event:
     """A stored event. `id` is the sender's idempotency key, or else the internal id."""
 
@@ -46,7 +47,7 @@ class Event:
     received_at: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Seed:
     """What a request's internal ids are made of: the same seed gives the same ids again."""
 

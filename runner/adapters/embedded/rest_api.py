@@ -6,7 +6,6 @@ It has no cache: `/v1/events/{id}/runs` shows a run as soon as there is one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +16,7 @@ from ulid import ULID
 
 from runner.adapters.embedded.engine import Engine, Run
 from runner.adapters.embedded.ingest import Event
+from runner.model import frozen
 
 _NOBODY = "00000000-0000-0000-0000-000000000000"  # the open-source server has one account
 _DEFAULT_LIMIT, _MAX_LIMIT = 20, 51
@@ -36,7 +36,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
     return _json(shown, 200 if request.method == "GET" else error.status)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RestApi:
     engine: Engine
     clock: Callable[[], float]

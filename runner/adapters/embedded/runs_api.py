@@ -8,7 +8,6 @@ runs out, so nothing follows by them, and they are not offered here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from runner.adapters.embedded.engine import Engine, Function, Run
+from runner.model import frozen
 
 _APP = "embedded"
 _DEFAULT_LIMIT, _MAX_LIMIT = 20, 100
@@ -35,7 +35,7 @@ class _Refused(Exception):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunsApi:
     engine: Engine
     clock: Callable[[], float]

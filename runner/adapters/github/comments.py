@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -19,6 +19,7 @@ import orjson
 from runner.adapters.http import BlockingClient, open_blocking_client, parsed
 from runner.adapters.http_faults import Unanswered
 from runner.errors import KeyRefused, TargetError, UsageError
+from runner.model import frozen
 from runner.spec.files import FileRefused, read_given
 
 _ORIGIN = "https://api.github.com"
@@ -30,7 +31,7 @@ _AGAIN = 1.0  # seconds between them
 _ADDRESS = 500  # characters
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PullRequest:
     """Where to comment, as GitHub Actions says it: see `pull_request`."""
 

@@ -8,13 +8,13 @@ import signal
 from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
 from runner.execution.ports import GuardUnanswered, Hold
-from runner.model import CommandGuard
+from runner.model import CommandGuard, frozen
 from runner.spec.secrets import redact
 
 _AGAIN = 5.0  # seconds
@@ -24,7 +24,7 @@ _MESSAGE = 200
 _TAIL = 4096  # bytes of its output that are looked at
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Command:
     spec: CommandGuard
     folder: Path

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from runner.execution.ports import GuardUnanswered, Hold
+from runner.model import frozen
 
 _AGAIN = 1.0  # seconds
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Flag:
     path: Path
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from runner.adapters.http import AnswerTooLarge, Client, parsed
 from runner.adapters.http_faults import Unanswered
 from runner.errors import TargetError
 from runner.execution.ports import GuardUnanswered, Hold
-from runner.model import GithubGuard
+from runner.model import GithubGuard, frozen
 
 _LONGEST = 3_700.0  # seconds; the limit is reset every hour
 _TIMEOUT = 10.0  # seconds
@@ -27,7 +27,7 @@ class Rate(NamedTuple):
     reset: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Github:
     spec: GithubGuard
     client: Client

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import httpx
 
@@ -10,14 +10,14 @@ from runner.adapters.http import Client, retry_after
 from runner.adapters.http_faults import Unanswered
 from runner.errors import TargetError
 from runner.execution.ports import GuardUnanswered, Hold
-from runner.model import HttpGuard
+from runner.model import HttpGuard, frozen
 
 _AGAIN = 5.0  # seconds
 _TIMEOUT = 10.0  # seconds
 _LONGEST = 3_600.0  # seconds: what it asks for beyond that is asked again
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Http:
     """Raises `httpx.InvalidURL` where the URL is none. Its name leaves out what may be a key."""
 

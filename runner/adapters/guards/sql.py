@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 from runner.errors import TargetError
 from runner.execution.ports import GuardUnanswered, Hold
-from runner.model import Database, Json, Query, QueryRefused, SqlGuard
+from runner.model import Database, Json, Query, QueryRefused, SqlGuard, frozen
 
 _AGAIN = 5.0  # seconds
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sql:
     spec: SqlGuard
     database: Database

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from runner.execution.ports import Hold
-from runner.model import WindowGuard
+from runner.model import WindowGuard, frozen
 from runner.spec.opening import Opening, shown
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Window:
     """`clock`: seconds since 1970."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from urllib.parse import quote
 
 from runner.adapters.http import Client
@@ -11,13 +10,14 @@ from runner.adapters.inngest.answers import object_of, words
 from runner.adapters.inngest.http import Retry, request
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, TargetError
+from runner.model import frozen
 
 _MESSAGE_LENGTH = 300
 _DONE = (200, 202, 204)
 _REFUSED = (401, 403)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HttpCancelApi:
     client: Client
     target: Target

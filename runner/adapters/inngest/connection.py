@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +14,14 @@ from runner.adapters.inngest.event_api import HttpEventApi, trace_context
 from runner.adapters.inngest.http import Retry
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target
+from runner.model import frozen
 
 if TYPE_CHECKING:
     from runner.adapters.inngest.cancel_api import HttpCancelApi
     from runner.adapters.inngest.probe import HttpProbe
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Connection:
     client: Client
     target: Target

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -17,12 +17,13 @@ from runner.adapters.inngest.http import Retry, request
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, TargetError
 from runner.execution.ports import Answer, RequestTooLarge
+from runner.model import frozen
 
 _MESSAGE_LENGTH = 300
 _READ = 4_000  # characters in which a key is looked for
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HttpEventApi:
     client: Client
     target: Target

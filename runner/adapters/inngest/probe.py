@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
@@ -18,12 +17,12 @@ from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, TargetDown, TargetError
 from runner.execution.ports import Hello
-from runner.model import Function
+from runner.model import Function, frozen
 
 _TIMEOUT = 10.0  # seconds
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HttpProbe:
     """Meets `runner.execution.ports.Probe`."""
 

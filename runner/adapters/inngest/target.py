@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 from urllib.parse import quote, urlsplit
 
 from runner.errors import UsageError
+from runner.model import frozen
 from runner.spec.document import did_you_mean
 
 Kind = Literal["embedded", "dev", "cloud", "server"]
@@ -28,7 +29,7 @@ _KEYS = (
 _LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Target:
     """A resolved target. `name` is what people may read: it holds no key."""
 

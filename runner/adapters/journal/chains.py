@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import inf
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from typing import NamedTuple
 from runner.adapters.journal import answers, figures, requests
 from runner.adapters.journal.database import Connection, listed
 from runner.adapters.journal.figures import FAILED, FAILED_ORDER, WITH_CHUNK
-from runner.model import OUTCOMES, Chain, Outcome, RunHead, RunRecord, Totals
+from runner.model import OUTCOMES, Chain, Outcome, RunHead, RunRecord, Totals, frozen
 from runner.planning.serialize import load_head, load_plan
 
 _NEXT = "SELECT coalesce(max(last) + 1, 0) FROM chunks WHERE run_id = :run"
@@ -34,7 +33,7 @@ class _Attempt(NamedTuple):
     outcome: Outcome | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Family:
     """`latest`: of each unit of work, but for those that took one attempt and completed. `own`: the
     latest of one run."""

@@ -12,13 +12,12 @@ import platform
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runner.adapters.journal.database import Connection, Database
 from runner.errors import LeaseLost, LockHeld
-from runner.model import Driven, Submission
+from runner.model import Driven, Submission, frozen
 from runner.spec.units import format_duration
 
 WORKERS = "the workers"  # the holder of a lease that waits for its next step
@@ -32,7 +31,7 @@ UPDATE leases SET expires_at = {{now}} + {SECONDS} WHERE name = :name AND token 
 """
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lease:
     """The right to send. Every write of a run renews it, and so finds out that it is lost: a
     machine that slept through its lease cannot send beside the one that took over."""

@@ -27,6 +27,7 @@ from runner.adapters.worker.function import Driver, Scheduled, create_firing, cr
 from runner.adapters.worker.registration import SDK, App, Registration
 from runner.adapters.worker.request import app_of, plans_app_of
 from runner.adapters.worker.signature import Signatures
+from runner.model import frozen
 from runner.spec.secrets import redact
 
 PATH = "/api/inngest"
@@ -38,7 +39,7 @@ _CHECK_AGAIN = 1.0  # ... for which what /readyz has found out is good: anybody 
 _Sdk: TypeAlias = Callable[[dict[str, object], Any], Mapping[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Worker:
     """The application, and the SDK's client of its runs, which knows where the server is."""
 

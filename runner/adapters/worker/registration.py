@@ -21,6 +21,7 @@ from runner.adapters.inngest.answers import words
 from runner.adapters.inngest.http import request
 from runner.adapters.worker.request import FUNCTION
 from runner.adapters.worker.signature import bearer
+from runner.model import frozen
 from runner.spec.secrets import redact
 
 SDK = f"inngest-py:v{version('inngest')}"  # as it calls itself in headers
@@ -31,7 +32,7 @@ _URL = 300  # characters
 _APPS = "{apps{url functions{slug}}}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class App:
     """What the server knows by a name: functions, and where in this process they are, the only
     address that is ever registered; None where somebody else tells it."""
