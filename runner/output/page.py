@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import difflib
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from runner.model import (
     FAILURES,
@@ -36,6 +37,7 @@ from runner.planning.timeline import Timeline
 from runner.spec.secrets import redact
 
 MAX_ROWS = 200  # of one table; what is more is counted, and is in the CSV
+_CODE = re.compile("`([^`]+)`")
 _MOST_SHOWN = 100_000  # characters of a plan file
 _FOLDER = files("runner.output") / "templates"
 ASSETS = ("page.css", "live.js")  # of the web application
@@ -229,6 +231,7 @@ def _environment() -> Environment:
         "count": lambda number: f"{number:,}",
         "link": _link,
         "redacted": redact,
+        "marked": _marked,
     }
     environment.filters |= filters
     return environment
@@ -242,6 +245,11 @@ def _query(**given: object) -> str:
 def _digest(name: str) -> str:
     """By which a page of one file allows its own script and no other."""
     return "sha256-" + base64.b64encode(hashlib.sha256(asset(name).encode()).digest()).decode()
+
+
+def _marked(text: str) -> Markup:
+    """Words of ours, in which commands and names stand between backticks."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(visible(text)))))  # noqa: S704 - escaped
 
 
 def _shown(value: Any) -> Any:

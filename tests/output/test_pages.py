@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
+from runner.model import Problem
 from runner.output import words
-from runner.output.page import plan_page
+from runner.output.page import error_page, plan_page
 from runner.planning.estimate import before
 from runner.planning.timeline import simulate
 from tests.support import make_plan
@@ -31,6 +33,17 @@ def test_a_plans_page_says_what_the_database_is_asked(tmp_path: Path) -> None:
     )
     assert "select 1 as n" in page
     assert "skipped by the repository" in page
+
+
+def test_what_stands_between_backticks_is_code_and_nothing_is_markup(tmp_path: Path) -> None:
+    warning = Problem("`sync` <b>x</b>", "plan.yaml", severity="warning", hint="`a < b`")
+    plan = replace(make_plan(tmp_path, BODY), warnings=(warning,))
+    schedule, estimate = simulate(plan, ["o/r0"]), before(plan, {}, 0.0)
+    page = plan_page(plan, target="dev", schedule=schedule, estimate=estimate, events=5)
+    assert "<code>sync</code> &lt;b&gt;x&lt;/b&gt;: <code>a &lt; b</code>" in page
+    refused = error_page("No such run", "there is no run `x`", "`backfill runs` lists them")
+    assert "no run <code>x</code>" in refused
+    assert "<code>backfill runs</code> lists them" in refused
 
 
 def test_templates_call_what_is_there() -> None:

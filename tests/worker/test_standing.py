@@ -44,7 +44,8 @@ class Told:
         self.list = say("runs")
         self.markdown = say("report", "--format", "markdown")
         say("report", "--html", str(site.folder / "run.html"))  # as `ui` shows it
-        self.page = (site.folder / "run.html").read_text(encoding="utf-8")
+        page = (site.folder / "run.html").read_text(encoding="utf-8")
+        self.page = re.sub("</?code>", "`", page)  # in the words of the other forms
 
 
 def silent(site: Site, seconds: float) -> None:
