@@ -12,8 +12,18 @@ import pytest
 
 from runner.adapters.journal.store import Store
 from runner.errors import TargetError, UsageError
+from runner.execution.ports import Answer, Control
 from runner.model import Submission
-from tests.support import ORIGIN, change_leases, let_go, make_plan, new_store, repos, start_journal
+from tests.support import (
+    ORIGIN,
+    REQUEST,
+    change_leases,
+    let_go,
+    make_plan,
+    new_store,
+    repos,
+    start_journal,
+)
 
 BODY = repos(1) + "operations: [sync]\n"
 
@@ -113,3 +123,29 @@ def test_a_run_that_is_left_to_the_workers_says_so(tmp_path: Path) -> None:
     state = store.run_state("01AAA")
     assert state.parked
     assert (state.holder, state.submission) == ("somebody", Submission(True, False, "somebody"))
+
+
+@pytest.mark.usefixtures("state")
+def test_whatever_somebody_does_to_a_run_is_in_its_story_with_who_it_was(tmp_path: Path) -> None:
+    """And a batch is, once it was taken."""
+    plan, store = make_plan(tmp_path, repos(1) + "operations: [sync]\n"), new_store(tmp_path)
+    journal = start_journal(store, plan)
+    journal.begin_chunk(REQUEST, Control())
+    store.request_pause("RUN1")
+    store.withdraw_pause("RUN1")
+    store.set_pace("RUN1", batch_size=1_000, delay=0.5)
+    journal.note("of its own")
+    store.request_cancel("RUN1")
+    record = store.find("RUN1")
+    story = store.story(record)
+    assert [(note.message, note.who) for note in story.notes] == [
+        ("pause requested", record.started_by),
+        ("end of the pause requested", record.started_by),
+        ("another pace requested: batch size 1,000, delay 500ms", record.started_by),
+        ("of its own", None),
+        ("cancel requested", record.started_by),
+    ]
+    assert not story.batches, "it may not have been taken"
+    journal.accept(REQUEST, Answer(("i",)))
+    journal.settle()
+    assert [batch.events for batch in store.story(record).batches] == [1]
