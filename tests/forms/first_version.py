@@ -11,13 +11,15 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from runner.adapters.embedded.server import create_app
+from runner.output.summary import submitted_json
 from tests.cli.conftest import Jobs, served
+from tests.git import Git
 from tests.support import repos, write_plan
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -84,11 +86,31 @@ def _make(home: Path, url: str) -> None:
         *(("coverage", plan), ("test", "a.test.yaml")),
     ]
     for name, *rest in asked:
-        document = json.loads(clean(_backfill(home, name, *rest, "--format", "json")))
-        (GOLDEN / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+        write(name, clean(_backfill(home, name, *rest, "--format", "json")))
     _backfill(home, "run", plans["other"], *to, "--no-wait")
     with closing(sqlite3.connect(home / ".backfill/state.db")) as state:
         (GOLDEN / "state.sql").write_text(clean("\n".join(state.iterdump())) + "\n", "utf-8")
+    _make_others(home, to, lambda name, text: write(name, clean(text)))
+
+
+def _make_others(home: Path, to: Sequence[str], write: Callable[[str, str], None]) -> None:
+    """What takes a repository, a worker, or a part of a run."""
+    state = ("--state", home / "others.db", "--format", "json")
+    _backfill(home, "run", "plan.yaml", *to, "--sample", "2", *state)
+    write("rehearsal", _backfill(home, "report", "latest", "--compare-with", "plan.yaml", *state))
+    submission = submitted_json("01M8JEZ80SE7WNPBZ7H73EN5YD", "01M8JEZ8QVW0C2N2XJ8N4YB7KD")
+    write("submission", json.dumps(submission))
+    git = Git.init(home / "repository")
+    for name in ("plan.yaml", "catalog.yaml"):
+        git.write(f"plans/{name}", (home / "other" / name).read_text("utf-8"))
+    git.commit()
+    write("sync", _backfill(home, "sync", "--repo", git.folder, "--once", *to, *state))
+    _backfill(home, "plan", "plan.yaml", "--target", "dev", "--out", "saved.json")
+    (GOLDEN / "saved.plan").write_bytes((home / "saved.json").read_bytes())
+
+
+def write(name: str, text: str) -> None:
+    (GOLDEN / f"{name}.json").write_text(json.dumps(json.loads(text), indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

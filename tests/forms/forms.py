@@ -15,10 +15,13 @@ import click
 import runner
 from runner import errors
 from runner.adapters.journal import schema
+from runner.app.saved import load_saved
 from runner.cli.main import COMMANDS, ERROR_STATUS, RUN_STATUS, LazyGroup
+from runner.planning.saved import SavedPlan, write_saved
 
 ROOT = Path(__file__).parents[2]
 KEPT = Path(__file__).parent / "forms.json"
+SAVED = Path(__file__).parent / "golden/saved.plan"
 _WORDS = {"description", "examples", "title", "$comment", "markdownDescription"}
 
 
@@ -33,6 +36,7 @@ def forms() -> dict[str, str]:
     found["environment variables"] = _digest(sorted(set(re.findall(r"`([A-Z][A-Z_]{3,})`", page))))
     tables = " ".join(re.sub(r"--.*", "", schema._TABLES).split())
     found["state tables"] = _digest([schema.VERSION, tables])
+    found["saved plan"] = sha256(write_saved(saved_plan())).hexdigest()[:16]
     found["Python API"] = _digest(dict(_python()))
     return dict(sorted(found.items()))
 
@@ -57,9 +61,31 @@ def _options(name: str) -> list[Any]:
     command = LazyGroup().get_command(click.Context(LazyGroup()), name)
     assert command
     return sorted(
-        [sorted(one.opts + one.secondary_opts), one.type.name, one.required, one.nargs]
+        [
+            sorted(one.opts + one.secondary_opts),
+            one.type.name,
+            one.required,
+            one.nargs,
+            [str(choice) for choice in getattr(one.type, "choices", ())],
+            _default(one),
+        ]
         for one in command.params
     )
+
+
+def _default(option: click.Parameter) -> object:
+    """None where it has none: click spells that in several ways."""
+    default, plain = option.default, (bool, int, float, str)
+    if isinstance(default, (list, tuple)):
+        return list(map(str, default)) or None
+    return default if isinstance(default, plain) and default is not False else None
+
+
+def saved_plan() -> SavedPlan:
+    """One with all its keys, made of the plan that stands in the golden file."""
+    saved = load_saved(str(SAVED))
+    assert saved
+    return saved
 
 
 def _python() -> Iterator[tuple[str, Any]]:

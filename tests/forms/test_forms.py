@@ -12,6 +12,7 @@ import pytest
 
 from runner.adapters.journal.store import StateReader, Store
 from runner.output.run import report_json
+from runner.planning.saved import write_saved
 from runner.planning.serialize import load_head
 from tests.documents import expect_form
 from tests.forms import forms
@@ -47,6 +48,10 @@ def test_a_form_is_not_written_down_anew_without_a_new_line(
 @pytest.mark.parametrize("path", DOCUMENTS, ids=[path.stem for path in DOCUMENTS])
 def test_a_document_of_the_first_version_has_its_form_for_ever(path: Path) -> None:
     assert expect_form(path.read_text("utf-8"))
+
+
+def test_a_saved_plan_of_the_first_version_is_written_to_the_same_bytes() -> None:
+    assert write_saved(forms.saved_plan()) == forms.SAVED.read_bytes()
 
 
 @pytest.fixture

@@ -221,8 +221,8 @@ class Scheduler:
             process.turn.take()
         self.alive()
 
-    def begins(self) -> None:
-        """A transaction of the state: the disk may be busy."""
+    def says(self, sql: str) -> None:
+        """A statement to the state: the disk may be busy, full, or away."""
 
     def commits(self) -> bool:
         """Dies the process at this commit: before it, or (True) after it?"""
@@ -296,8 +296,7 @@ def _kinds(world: Scheduler) -> type[sqlite3.Connection]:
             if sql != "ROLLBACK":
                 world.alive()
             after = sql == "COMMIT" and world.commits()
-            if sql.startswith("BEGIN"):
-                world.begins()
+            world.says(sql)
             found = super().execute(sql, *given)
             if given and isinstance(given[0], dict):
                 world.wrote(sql, given[0], self)

@@ -55,6 +55,30 @@ class Judge:
         self.status()
         compare(self.store, self.record, self.story.world.wall(), page=self.story.seed % 5 == 0)
         self.paced()
+        self.told()
+
+    def told(self) -> None:
+        """Hooks hear of what was written down, of all of it, and of nothing else."""
+        story, run = self.story, self.record.id
+        query = "SELECT event, occasion, done FROM notices WHERE run_id = ?"
+        with story.reading() as connection:
+            rows = connection.execute(query, [run]).fetchall()
+        notices = {":".join(filter(None, (run, one[0], one[1]))): bool(one[2]) for one in rows}
+        heard = {id_: count for id_, count in story.network.told.items() if id_.startswith(run)}
+        if foreign := heard.keys() - notices.keys():
+            raise Broken(f"a hook was told what was not written down: {sorted(foreign)}")
+        if lost := [id_ for id_, done in notices.items() if done and id_ not in heard]:
+            raise Broken(f"delivered, it is said, and no hook has heard it: {lost}")
+        if not (story.written[-1].path.parent / "backfill.yaml").exists():
+            return
+        kinds = Counter(one[0] for one in rows)
+        is_over = self.record.status not in ("running", "planned")
+        failed = any(event.outcome == "failed" for event in self.events)
+        if kinds["started"] != 1 or (is_over and not kinds["ended"]) or failed > kinds["failed"]:
+            raise Broken(f"of a run that is {self.record.status} hooks are told {dict(kinds)}")
+        # One whose answer was awaited as the run ended may have come twice.
+        if not story.faults and not story.network.faults and heard.keys() != notices.keys():
+            raise Broken(f"nothing went wrong, and hooks were told {heard} of {notices}")
 
     def truth(self, event: EventRecord) -> Truth | None:
         return self.story.server.truths.get(event.event_id or "")
@@ -152,7 +176,7 @@ class Judge:
         proof = self.proof()
         if status == "completed" and proof is False:
             raise Broken(f"the check `{self.written.check}` is reported to hold, and nothing moved")
-        if status == "failed" and not self.story.operated:
+        if status == "failed" and not self.story.operated and not data.shaken:
             # A retry may have worked off since what was left when the drain ended.
             unmet = not drained or self.story.asked_again > 0
             bad = unmet if self.written.drains else wrong
@@ -167,9 +191,25 @@ class Judge:
             return None
         if data.blind:
             return False
+        if data.shaken:
+            return None if self.story.steps else self._held_when_asked(name)
         still = set() if name == "full" or (name == "done" and self.written.allow) else data.lies
         items = {event.item for event in self.events}
         return all(item in data.rows and item not in still for item in items)
+
+    def _held_when_asked(self, name: str) -> bool | None:
+        """By the rows that were there when the check was asked last."""
+        ended, data = self.record.ended_at or 0.0, self.story.data
+        asked = [rows for at, of, rows in data.asked if of == name and at <= ended + 0.01]
+        if not asked:
+            return None
+        began = self.story.begun[self.record.id] + data.ahead
+        held = {
+            item
+            for item, row in asked[-1].items()
+            if (row.at > began - 1 if name == "moved" else row.done)
+        }
+        return held >= {event.item for event in self.events}
 
     def paced(self) -> None:
         """The time between two batches of a stage is its delay: never less; and no more, where
@@ -193,7 +233,8 @@ class Judge:
                 if other and gap < delay - 0.5:
                     raise Broken(f"{gap:.1f}s between two batches, and the delay is {delay:g}s")
                 if (
-                    story.faults
+                    self.written.closed
+                    or story.faults
                     or story.network.faults
                     or story.operated
                     or first.process != second.process
@@ -239,7 +280,8 @@ def _family(story: Story, store: Store, written: plans.Written, runs: list[RunRe
         return
     if any(event.outcome in ("unsent", "running", "sending", "unknown") for event in events):
         return
-    planned = Counter((event.operation, event.item) for event in events)
+    firsts = (event.item.partition(" +")[0] for event in events)  # of a group
+    planned = Counter(zip((event.operation for event in events), firsts, strict=True))
     members = [line.record.id for line in store.runs() if line.record.plan == written.name]
     good: Counter[tuple[str, str]] = Counter()
     for id_, truth in story.server.truths.items():

@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 
 from tests.engine import Fn
+from tests.simulation.clockwork import START
 
 _PAYLOAD = 'payload: {repo: "{{ repo.repo }}"}'
 CATALOG = f"""\
@@ -15,6 +16,9 @@ kind: OperationCatalog
 operations:
   sync: {{event: app/sync, for_each: repo, {_PAYLOAD}, repeat: REPEAT}}
   embed: {{event: app/embed, for_each: repo, after: [sync], {_PAYLOAD}}}
+  also: {{event: app/also, for_each: repo, {_PAYLOAD}}}
+  count: {{event: app/count, for_each: users, payload: {{repo: "{{{{ row.id }}}}"}}}}
+  bulk: {{event: app/bulk, for_each: users, group: 2, payload: {{repo: "{{{{ rows[0].id }}}}"}}}}
   fire: {{event: app/fire, for_each: repo, {_PAYLOAD}, done: sent}}
   drain:
     event: app/drain
@@ -50,6 +54,7 @@ class Written:
     waits: frozenset[str]  # operations that wait for their jobs
     allow: bool  # a figure that has not moved
     limited: bool = False  # `max_failures` or a canary may end it early
+    closed: tuple[float, float] | None = None  # when nothing is sent, in seconds of the world
 
     @property
     def drains(self) -> bool:
@@ -64,7 +69,9 @@ def write(
     more: str = "",
     kind: tuple[str, ...] | None = None,
     allow: str = "fail",
+    wide: Random | None = None,
 ) -> Written:
+    """`wide`: with the keys of `_wider`, too."""
     folder.mkdir(parents=True, exist_ok=True)
     operations = kind or random.choice(
         [
@@ -112,6 +119,10 @@ def write(
         asked = f"{{name: {check}, query: select repo from {check} where repo = any(:repos)"
         how = f"timeout: 2m, every: 15s, unchanged: {allow}{after}"
         lines += ["checks:", f"  - {asked}, expect: {CHECKS[check]}, {how}}}"]
+    closed = None
+    if wide:
+        operations, check, closed = _wider(wide, folder, lines, operations, items, check)
+        waits = frozenset(operations) - {"fire"}
     catalog = CATALOG.replace("REPEAT", str(repeat))
     catalog = catalog.replace("MAX_TIME", random.choice(["10m", "1h"]))
     (folder / "catalog.yaml").write_text(catalog, encoding="utf-8")
@@ -130,7 +141,45 @@ def write(
         waits,
         allow == "allow",
         limited,
+        closed,
     )
+
+
+def _wider(
+    random: Random,
+    folder: Path,
+    lines: list[str],
+    operations: tuple[str, ...],
+    items: tuple[str, ...],
+    check: str | None,
+) -> tuple[tuple[str, ...], str | None, tuple[float, float] | None]:
+    """Items of a collection, groups, stages of several operations, a window, hooks."""
+    if operations == ("sync",) and check is None:
+        operations = random.choice([("count",), ("bulk",), ("sync", "also"), ("sync",)])
+        at = lines.index("operations: [sync]")
+        lines[at] = f"operations: [{', '.join(operations)}]"
+        if operations == ("sync", "also"):
+            lines.append("flow: items")
+        elif operations != ("sync",):
+            start = lines.index("repos:")
+            del lines[start : start + 1 + len(items)]
+            if random.random() < 0.5:
+                (folder / "users.csv").write_text("\n".join(["id", *items, ""]), "utf-8")
+                lines.append('collections: {users: {file: users.csv, item: "{{ row.id }}"}}')
+            else:
+                rows = ", ".join(f"{{id: {item}}}" for item in items)
+                lines.append(f"collections: {{users: [{rows}]}}")
+    if random.random() < 0.5:
+        project = "apiVersion: backfill/v1\nkind: BackfillProject\n"
+        hook = "notify: [{kind: webhook, url: HOOK_URL, held_after: 1m}]\n"
+        (folder / "backfill.yaml").write_text(project + hook, "utf-8")
+    if random.random() > 0.3:
+        return operations, check, None
+    first = int(START // 60) + random.choice([-5, 0, 1, 3])  # minutes of the world's first day
+    last = first + random.choice([4, 9])
+    allow = f"{last // 60 % 24:02}:{last % 60:02}-{first // 60 % 24:02}:{first % 60:02}"
+    lines.append(f'guards: [{{window: {{allow: "{allow}"}}}}]')
+    return operations, check, (first * 60.0, last * 60.0)
 
 
 def functions(random: Random, operations: tuple[str, ...]) -> tuple[Fn, ...]:

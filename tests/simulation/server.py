@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import heapq
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import formatdate
 from functools import cache
+from random import Random
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -24,6 +26,7 @@ from tests.simulation.clockwork import Process, Scheduler, current
 
 KNOWN_AGAIN = 24 * 3600.0  # for so long the server knows an event's id
 WORKER = Fn("run", EVENT)
+HOOK = "hook.test"
 
 
 @dataclass
@@ -229,6 +232,7 @@ class Network:
     faulty: float = 0.0
     faults: int = 0
     begun: set[int] = field(default_factory=set)  # processes that had an answer about jobs, or sent
+    told: Counter[str] = field(default_factory=Counter)  # notices that a hook has taken, by id
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         process = current()
@@ -274,18 +278,21 @@ class Network:
         headers = {"retry-after": "2"} if kind == "429" else {}
         return httpx.Response(int(kind), headers=headers)
 
-    def _served(self, request: httpx.Request) -> httpx.Response:
+    def _served(self, request: Any) -> httpx.Response:
+        if request.url.host == HOOK:
+            self.told[json.loads(request.content)["id"]] += 1
+            return httpx.Response(204)
         return self.server.handle(request)
 
     def _late(self, request: httpx.Request) -> None:
-        self.server.handle(request)
+        self._served(request)
 
 
 class Url:
     """What a server reads of a URL."""
 
     def __init__(self, url: str, params: Mapping[str, Any] | None) -> None:
-        self.path = _path(url)
+        self.host, self.path = _parts(url)
         self.params = httpx.QueryParams(params or {})
 
     @property
@@ -294,8 +301,9 @@ class Url:
 
 
 @cache
-def _path(url: str) -> str:
-    return httpx.URL(url).path
+def _parts(url: str) -> tuple[str, str]:
+    found = httpx.URL(url)
+    return found.host, found.path
 
 
 class LightClient:
@@ -354,6 +362,21 @@ class Data:
     rows: dict[str, Row] = field(default_factory=dict)
     backlog: int = 0
     timings: tuple[()] = ()
+    shaken: bool = False  # rows came, went and changed by somebody else's hand
+    asked: list[tuple[float, str, dict[str, Row]]] = field(default_factory=list)
+
+    def shake(self, random: Random) -> None:
+        """A row is hidden or shown, deleted, or written by somebody else."""
+        self.shaken = True
+        item = random.choice(sorted(self.rows) or ["o/r0"])
+        row = self.rows.setdefault(item, Row(1))
+        match random.choice(["hidden", "gone", "written"]):
+            case "hidden":
+                row.hidden = not row.hidden
+            case "gone":
+                del self.rows[item]
+            case _:
+                row.at = self.world.now + self.ahead
 
     def work(self, name: str, item: str) -> None:
         if item in self.lies:
@@ -370,6 +393,9 @@ class Data:
         if "backlog" in text:
             return Table(("pending",), ((0 if self.blind else self.backlog,),))
         shown = [] if self.blind else [(k, r) for k, r in self.rows.items() if not r.hidden]
+        if "select repo from" in text:
+            name = text.split("from ")[1].split()[0]
+            self.asked.append((self.world.wall(), name, {k: replace(r) for k, r in shown}))
         return Table(
             ("repo", "done", "done_pct", "at"),
             tuple(

@@ -55,6 +55,7 @@ from tests.simulation.clockwork import (
 )
 from tests.simulation.judge import compare, judged
 from tests.simulation.server import (
+    HOOK,
     WORKER,
     Data,
     LightClient,
@@ -123,10 +124,10 @@ class World(Scheduler):
         self.written = 0  # transactions
         self.kill: tuple[int, bool] | None = None  # at which, and whether after it
 
-    def begins(self) -> None:
+    def says(self, sql: str) -> None:
         process = current()
         if self.story and process and process.mortal:
-            self.story.disk()
+            self.story.disk(sql)
 
     def wrote(self, sql: str, given: dict[str, Any], connection: sqlite3.Connection) -> None:
         if self.story:
@@ -166,7 +167,11 @@ class Story:
     sleepy: float = 0.0  # ... of a pause beyond the lease, at a wait
     mortal: float = 0.0  # ... of death at a wait
     steps: bool = False
-    busy: float = 0.0  # until when the disk is busy
+    busy: float = 0.0  # until when the disk is busy, away, or full
+    lost: float = 0.0
+    full: float = 0.0
+    wide: Random | None = None  # of a world that has more in it
+    begun: dict[str, float] = field(default_factory=dict)  # runs: when they were written down
     kind: str = "run"
     written: list[plans.Written] = field(default_factory=list)
     chunks: list[Sent] = field(default_factory=list)
@@ -191,6 +196,7 @@ class Story:
             "INNGEST_SIGNING_KEY": SIGNING_KEY,
             "INNGEST_BASE_URL": ORIGIN,
             "BACKFILL_DATABASE_URL": "sqlite:///model",
+            "HOOK_URL": f"http://{HOOK}/hook",
         }
 
     def session(self, state: str | None = None) -> Session:
@@ -214,9 +220,16 @@ class Story:
             return seconds
         return 0.0
 
-    def disk(self) -> None:
-        if not self.calm and self.world.now < self.busy:
+    def disk(self, sql: str) -> None:
+        if self.calm:
+            return
+        now, begins = self.world.now, sql.startswith("BEGIN")
+        if begins and now < self.busy:
             raise sqlite3.OperationalError("database is locked")
+        if begins and now < self.lost:
+            raise sqlite3.OperationalError("disk I/O error")
+        if now < self.full and sql.lstrip().startswith(("INSERT", "UPDATE")):
+            raise sqlite3.OperationalError("database or disk is full")
 
     # -- what is seen of the real code, from outside
 
@@ -228,6 +241,8 @@ class Story:
             self.chunks.append(
                 Sent(self.world.now, given["run"], given["stage"], given["batch"], process.pid)
             )
+        elif sql.lstrip().startswith("INSERT INTO runs"):
+            self.begun[given["id"]] = self.world.now
         elif sql.startswith("UPDATE runs SET wanted"):
             self.wanted[given["run"]] = given.get("wanted"), self.world.now
         elif sql.startswith("UPDATE runs SET status = 'running'"):  # it is resumed
@@ -252,7 +267,19 @@ class Story:
             raise Broken(f"a request is made after the run was asked to {wanted}")
         if self.held and latest > self.held_at:
             raise Broken("a request is made while the target is held")
+        self._in_window(run_id, latest)
         self._capped(run_id, ours)
+
+    def _in_window(self, run_id: str, at: float) -> None:
+        """`at`: when the request was written down."""
+        closed = next((one.closed for one in self.written if one.closed), None)
+        if closed is None or self.steps or not at:
+            return
+        with Store(self.state) as store:
+            name = store.find(run_id).plan
+        (written,) = [one for one in self.written if one.name == name]
+        if written.closed and written.closed[0] + 1 < at < written.closed[1] - 1:
+            raise Broken("a request is made outside the plan's window")
 
     held_at: float = 0.0
 
@@ -408,7 +435,8 @@ class Story:
             assert until
             driven = journal.driven()
             worked = driven.between(rounds[0].at, self.world.wall()) if rounds else 0.0
-        if len(rounds) < until.max_rounds and worked < until.max_time - 5 and not self.steps:
+        rest = 5 + max(one.delay for one in self.written)  # the next round would begin after it
+        if len(rounds) < until.max_rounds and worked < until.max_time - rest and not self.steps:
             raise Broken(f"{record.reason}, after {worked:.0f}s of {until.max_time:.0f}s")
 
     def _again(self, run_id: str) -> Callable[[], Any]:
@@ -419,7 +447,7 @@ class Story:
         if self.cancelled or self.random.random() < 0.3:
             return
         self.server.failure_rate = 0.0
-        for _ in range(8):
+        for _ in range(12):
             first = self._first(main)
             if first is None or self.cancelled:
                 return
@@ -428,7 +456,8 @@ class Story:
             if not found:
                 break
             self.asked_again += 1
-            self.go("retry", self._again(first.id))
+            if self.go("retry", self._again(first.id)).error:  # as of a disk that is full
+                self.world.wait(60.0)
             for _ in range(ATTEMPTS):
                 record = self.latest(main.name)
                 if record is None or record.status not in OPEN:
@@ -584,25 +613,38 @@ class Story:
             self.faults += 1
             seconds = self.random.choice([3.0, 20.0, 90.0, 240.0])
             what = self.random.choice(["network", "silent", "disk", "data", "clock", "signal"])
+            if self.wide:
+                what = self.wide.choice([what, "full", "lost", "rows", "rows"])
             self.world.note("trouble", what, seconds)
-            match what:
-                case "network" | "silent":
-                    self.network.cut = self.world.now + seconds
-                    self.network.silent = what == "silent"
-                    self.away_for = max(self.away_for, seconds)
-                case "disk":
-                    self.busy = self.world.now + min(seconds, 90.0)
-                    self.away_for = max(self.away_for, seconds)
-                case "data":
-                    self.data.away = self.world.now + seconds
-                    self.away_for = max(self.away_for, seconds)
-                case "clock":
-                    self.steps = True
-                    self.world.skew += self.random.choice([-7200.0, -30.0, 30.0, 100.0, 7200.0])
-                case _:
-                    for process in list(self.world.processes):
-                        if process.stop and not process.ended:
-                            process.stop()
+            self._befall(what, seconds)
+
+    def _befall(self, what: str, seconds: float) -> None:
+        until = self.world.now + seconds
+        if what in ("network", "silent", "disk", "lost", "data"):
+            self.away_for = max(self.away_for, seconds)
+        match what:
+            case "network" | "silent":
+                self.network.cut, self.network.silent = until, what == "silent"
+            case "disk":
+                self.busy = min(until, self.world.now + 90.0)
+            case "lost":
+                self.lost = until
+            case "full":
+                self.full = until
+            case "data":
+                self.data.away = until
+            case "rows":
+                self.data.shake(self.random)
+            case "clock":
+                self.steps = True
+                self.world.skew += self.random.choice([-7200.0, -30.0, 30.0, 100.0, 7200.0])
+            case _:
+                self._signal()
+
+    def _signal(self) -> None:
+        for process in list(self.world.processes):
+            if process.stop and not process.ended:
+                process.stop()
 
     def calm_down(self) -> None:
         self.world.wait(self.random.choice([60.0, 400.0, 2000.0]))
@@ -653,6 +695,8 @@ def _made(seed: int, folder: Path, world: World) -> Story:
     random = Random(f"story {seed}")  # noqa: S311
     story = Story(seed, folder, world, random)
     world.story = story
+    wide = Random(f"wide {seed}")  # noqa: S311 - so that the other worlds stay as they are
+    story.wide = wide if wide.random() < 0.5 else None
     story.kind = random.choice(["run"] * 6 + ["submit"] * 3 + ["apply"] * 2 + ["schedule"])
     _write_plans(story)
     ours = tuple(dict.fromkeys(o for one in story.written for o in one.operations))
@@ -688,7 +732,10 @@ def _write_plans(story: Story) -> None:
         more = ", depends_on: [first]" if name == "second" else ""
         kind = ("sync",) if story.kind == "schedule" else None
         allow = random.choice(["fail", "allow"])
-        story.written.append(plans.write(folder, name, random, more=more, kind=kind, allow=allow))
+        written = plans.write(
+            folder, name, random, more=more, kind=kind, allow=allow, wide=story.wide
+        )
+        story.written.append(written)
     if story.kind == "schedule":
         with story.written[-1].path.open("a", encoding="utf-8") as file:
             file.write("schedule: {cron: '30 1 * * *', timezone: America/New_York}\n")

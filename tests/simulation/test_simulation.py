@@ -16,7 +16,7 @@ from tests.depth import depth
 from tests.simulation.story import Story, simulate
 
 PARTS = 8  # tests of their own, so that all cores are at work
-SEEDS = depth(80, 10_000)
+SEEDS = depth(64, 10_000)
 ROOT = Path(__file__).parents[2]
 
 
