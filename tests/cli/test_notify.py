@@ -19,6 +19,7 @@ from runner.app.notify import Outbox
 from runner.app.session import Session
 from tests.cli.conftest import Jobs, Start, until
 from tests.documents import expect_form
+from tests.git import Git
 from tests.hooks import Hook, listening
 from tests.support import make_plan, new_store, repos, start_journal, write_plan
 from tests.types import Backfill
@@ -98,6 +99,34 @@ def test_whatever_drives_a_run_tells_of_it(
         assert (done.status, hook.events) == (1, ["ended"])
     else:
         assert (done.status, hook.events) == (0, ["started", "ended"])
+
+
+def test_a_run_that_follows_from_a_commit_is_told_of_as_the_commit_says(
+    backfill: Backfill, tmp_path: Path, url: str, hook: Hook, jobs: Jobs
+) -> None:
+    """The next commit tells another, and only of a failure."""
+    remote = Git.init(tmp_path / "remote")
+    write_plan(remote.folder, repos(2) + SYNC)
+    write_project(remote.folder, "{kind: webhook, url: HOOK}")
+    remote.commit()
+    with listening(Hook()) as other:
+        env = {"HOOK": hook.url, "OTHER": other.url}
+
+        def sync() -> int:
+            options = ("--path", ".", "--target", url, "--env", "prod", "--once")
+            return backfill("sync", "--repo", remote.folder, *options, env=env).status
+
+        assert sync() == 0
+        assert hook.events == ["started", "ended"]
+        assert {(body["plan"], body["environment"]) for body in hook.told} == {("test", "prod")}
+        assert sync() == 0, "nothing is pending"
+        jobs.failing = {"o/r2"}
+        plan = write_plan(remote.folder, repos(3) + SYNC)
+        plan.write_text(plan.read_text().replace("name: test", "name: next"))
+        write_project(remote.folder, "{kind: webhook, url: OTHER, on: [failed]}")
+        remote.commit()
+        assert sync() == 1
+    assert (hook.events, other.events) == (["started", "ended"], ["failed"])
 
 
 @pytest.mark.parametrize(

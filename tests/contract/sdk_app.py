@@ -6,7 +6,7 @@ import datetime
 import logging
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -55,18 +55,38 @@ Ran = set[tuple[str, str]]  # the event's id, and that of the job
 def serve_functions(server: str) -> Iterator[Ran]:
     """Serve the contract's functions to the Inngest server at `server`; what COMPLETES has run."""
     ran: Ran = set()
+    with serving(server, "backfill-contract", lambda client: _functions(client, ran)):
+        yield ran
+
+
+@contextmanager
+def serving(
+    server: str,
+    app: str,
+    create: Callable[[inngest.Inngest], list[inngest.Function[Any]]],
+    signing_key: str | None = None,
+) -> Iterator[None]:
+    """Serve an app to the Inngest server at `server`, which signs where it has a key."""
     quiet = logging.getLogger("inngest.contract")
     quiet.setLevel(logging.CRITICAL)
     client = inngest.Inngest(
-        app_id="backfill-contract",
+        app_id=app,
         api_base_url=server,
         event_api_base_url=server,
-        is_production=False,
+        is_production=signing_key is not None,
+        signing_key=signing_key,
         logger=quiet,
     )
+    handler = CommHandler(
+        client=client,
+        enable_unauthed_sync=True,
+        framework=Framework.FAST_API,
+        functions=create(client),
+        streaming=inngest.Streaming.DISABLE,
+    )
     left_open = client._http_client._http_client_sync  # by the SDK
-    with closing(left_open), _served(_handler(client, ran)):
-        yield ran
+    with closing(left_open), _served(handler):
+        yield
 
 
 @contextmanager
@@ -94,7 +114,7 @@ def _served(handler: CommHandler) -> Iterator[None]:
             thread.join()
 
 
-def _handler(client: inngest.Inngest, ran: Ran) -> CommHandler:
+def _functions(client: inngest.Inngest, ran: Ran) -> list[inngest.Function[Any]]:
     @client.create_function(
         fn_id="completes", trigger=inngest.TriggerEvent(event=COMPLETES), retries=0
     )
@@ -122,17 +142,11 @@ def _handler(client: inngest.Inngest, ran: Ran) -> CommHandler:
     async def second(ctx: inngest.Context) -> str:
         return "second"
 
-    limited = [_limited(client, fn_id, event, **limits) for fn_id, event, limits in LIMITED]
-    return CommHandler(
-        client=client,
-        enable_unauthed_sync=None,
-        framework=Framework.FAST_API,
-        functions=[completes, fails, holds, first, second, *limited],
-        streaming=inngest.Streaming.DISABLE,
-    )
+    rest = [limited(client, fn_id, event, **limits) for fn_id, event, limits in LIMITED]
+    return [completes, fails, holds, first, second, *rest]
 
 
-def _limited(
+def limited(
     client: inngest.Inngest, fn_id: str, event: str, *, only: str | None = None, **limits: Any
 ) -> inngest.Function[Any]:
     """It fails where its name says so, and takes two seconds where others are to come meanwhile."""
@@ -143,14 +157,14 @@ def _limited(
         retries=0,
         **limits,
     )
-    async def limited(ctx: inngest.Context) -> str:
+    async def job(ctx: inngest.Context) -> str:
         if "singleton" in limits:
             await ctx.step.sleep("busy", datetime.timedelta(seconds=2))
         if fn_id == "late":
             raise ValueError("late, and failing")
         return "done"
 
-    return limited
+    return job
 
 
 def _request(

@@ -1,4 +1,4 @@
-"""What a live server's limits do to a run: a throttle delays it, and drops nothing."""
+"""What a live server's limits, and the jobs of others, do to a run."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import datetime
 import json
 import subprocess
 import warnings
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
-from tests.cli.conftest import COMMAND
+from tests.cli.conftest import COMMAND, served, until
 from tests.contract.conftest import LIVE_URL
 from tests.contract.target import unique
 from tests.support import repos, write_plan
@@ -22,7 +27,7 @@ pytestmark = pytest.mark.skipif(
     not LIVE_URL, reason="BACKFILL_TEST_INNGEST_URL names no Inngest server"
 )
 APP = "backfill-closed-loop"
-THROTTLED = "contract/throttled"
+THROTTLED, OURS, OTHERS = "contract/throttled", "contract/ours", "contract/others"
 
 
 @pytest.fixture(scope="module")
@@ -32,27 +37,19 @@ def app() -> Iterator[str]:
         warnings.simplefilter("ignore")
         import inngest
 
-        from tests.contract.sdk_app import _limited, _served
+        from tests.contract.sdk_app import limited, serving
 
-    from inngest._internal.comm_lib import CommHandler
-    from inngest._internal.server_lib import Framework
-
-    client = inngest.Inngest(
-        app_id=APP,
-        api_base_url=LIVE_URL,
-        event_api_base_url=LIVE_URL,
-        is_production=False,
-    )
     throttle = inngest.Throttle(limit=1, period=datetime.timedelta(seconds=2))
-    functions = [_limited(client, "throttled", THROTTLED, throttle=throttle)]
-    handler = CommHandler(
-        client=client,
-        enable_unauthed_sync=None,
-        framework=Framework.FAST_API,
-        functions=functions,
-        streaming=inngest.Streaming.DISABLE,
-    )
-    with closing(client._http_client._http_client_sync), _served(handler):
+
+    def create(client: inngest.Inngest) -> list[inngest.Function[Any]]:
+        @client.create_function(fn_id="others", trigger=inngest.TriggerEvent(event=OTHERS))
+        async def others(ctx: inngest.Context) -> None:
+            await ctx.step.sleep("busy", datetime.timedelta(minutes=5))
+
+        ours = limited(client, "ours", OURS)
+        return [limited(client, "throttled", THROTTLED, throttle=throttle), ours, others]
+
+    with serving(LIVE_URL, APP, create):
         yield LIVE_URL
 
 
@@ -76,3 +73,46 @@ def test_a_throttle_is_reported_with_both_figures_and_waited_for(
     assert summary["totals"]["completed"] == 4
     assert summary["duration_s"] > 4, "one starts in two seconds"
     assert "its throttle is 1 in 2s; the plan sends 4 at once" in said
+
+
+class Between:
+    """Hands requests on to the server, and counts the runs that its lists have told."""
+
+    def __init__(self, server: str) -> None:
+        self.server = server
+        self.lists = self.told = 0
+
+    async def answer(self, request: Request) -> Response:
+        url = f"{self.server}{request.url.path}?{request.url.query}"
+        async with httpx.AsyncClient(timeout=60) as client:
+            answer = await client.request(request.method, url, content=await request.body())
+        if request.url.path.startswith("/v2/") and request.url.path.endswith("/runs"):
+            self.lists += 1
+            self.told += len(answer.json().get("data") or ())
+        kept = {name: answer.headers[name] for name in ("date", "content-type")}
+        return Response(answer.content, answer.status_code, kept)
+
+
+def test_a_thousand_jobs_of_others_cost_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    app: str,
+    record_property: Any,
+) -> None:
+    """They go on all the while; what is listed is of the functions that listen, and so are the
+    requests."""
+    between = Between(app)
+    events = [{"name": OTHERS, "data": {"of": unique()}} for _ in range(1_000)]
+    taken = httpx.post(f"{app}/e/key", json=events, timeout=60).json()["ids"]
+    assert len(taken) == 1_000
+    listed = f"{app}/v2/apps/{APP}/functions/others/runs"
+    until(lambda: len(httpx.get(listed, params={"limit": "100"}).json()["data"]) == 100, seconds=60)
+    route = Route("/{path:path}", between.answer, methods=["GET", "POST"])
+    with served(Starlette(routes=[route]), dated=False) as url:
+        monkeypatch.setenv("INNGEST_DEV", url)
+        summary, _ = run(tmp_path, OURS, 40)
+    assert Counter(summary["totals"])["completed"] == 40
+    name = "busy with 1,000 jobs of others: seconds, lists read, runs in them"
+    record_property(name, (summary["duration_s"], between.lists, between.told))
+    assert between.lists > 0
+    assert between.told <= 40 * between.lists, "none of others"

@@ -33,6 +33,7 @@ pytestmark = pytest.mark.skipif(
         ("singleton", {"completed": 1, "dropped": 3}, "singleton"),
         ("filtered", {"completed": 1, "dropped": 3}, "its filter (event.data.repo == 'o/r0')"),
         ("two", {"failed": 1, "dropped": 3}, "its debounce"),
+        ("starts.two", {"completed": 4}, None),
         ("unheard", {"no_job": 4}, "no function listens to `contract/unheard`"),
     ],
 )

@@ -26,6 +26,7 @@ from starlette.routing import Route
 from tests.cli.conftest import COMMAND, backfill, served, until
 from tests.contract.conftest import LIVE_URL
 from tests.contract.target import COMPLETES
+from tests.depth import depth
 from tests.support import repos, write_plan
 
 __all__ = ["backfill"]  # a fixture of the command line
@@ -136,16 +137,18 @@ def test_the_engine_waits_and_the_run_completes(
     assert backfill("logs", run_id).out.count("waiting 4s between batches") in (1, 2)
 
 
-def test_ten_thousand_events_by_two_workers_of_which_one_is_killed_half_way(
+def test_thousands_of_events_by_two_workers_of_which_one_is_killed_half_way(
     tmp_path: Path,
     workers: Workers,
     live_jobs: set[tuple[str, str]],
     backfill: Callable[..., Any],
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Every event starts one job, and the function takes a step a batch and a few a stage. It
-    takes three minutes: the engine does the waiting between batches, and runs all jobs."""
-    body = repos(5_000) + "operations: [{use: echo, wait: completed}, again]\n"
+    """Every event starts one job, and the function takes a step a batch and a few a stage. How long
+    it takes is the server's affair, which executes 4 to 40 jobs a second by what else its machine
+    does: that they stop coming is the failure."""
+    items = depth(1_000, 5_000)
+    body = repos(items) + "operations: [{use: echo, wait: completed}, again]\n"
     plan = write_plan(tmp_path, body + "batch_size: 200\ndelay: 3100ms\n", catalog=CATALOG)
     front, began = Front(workers), time.monotonic()
     with served(Starlette(routes=[Route("/api/inngest", front.answer, methods=["POST"])])) as url:
@@ -156,20 +159,36 @@ def test_ten_thousand_events_by_two_workers_of_which_one_is_killed_half_way(
         assert done.status == 0, done.err
         run_id = json.loads(done.out)["run_id"]
         ours = _starting_with(live_jobs, run_id)
-        until(lambda: len(ours()) >= 4_500 and front.busy is not None, seconds=600)
+        while_coming(ours, lambda: len(ours()) >= 0.9 * items and front.busy is not None)
         victim = workers.processes[front.busy or 0]
         victim.kill()
         assert victim.wait() == -signal.SIGKILL
-        watching = [*COMMAND, "status", run_id, "--watch"]
-        assert subprocess.run(watching, timeout=600, check=False).returncode == 0
+        watching = subprocess.Popen([*COMMAND, "status", run_id, "--watch"])
+        try:
+            while_coming(ours, lambda: watching.poll() is not None)
+        finally:
+            watching.kill()
+            watching.wait()
+        assert watching.returncode == 0
     jobs = Counter(event for event, _ in ours())
-    lost, doubled = 10_000 - len(jobs), sum(jobs.values()) - len(jobs)
+    events, batches = 2 * items, 2 * items // 200
+    lost, doubled = events - len(jobs), sum(jobs.values()) - len(jobs)
     name = "live workers: events, lost, doubled, batches, steps, seconds"
-    figures = (10_000, lost, doubled, 50, front.steps, round(time.monotonic() - began))
+    figures = (events, lost, doubled, batches, front.steps, round(time.monotonic() - began))
     record_property(name, figures)
     assert (lost, doubled) == (0, 0)
     assert all(front.calls.values()), "both have carried it"
-    assert front.steps <= 50 + 2 * 3
+    assert front.steps <= batches + 2 * 3
+
+
+def while_coming(jobs: Callable[[], list[tuple[str, str]]], done: Callable[[], bool]) -> None:
+    """Wait until it is done, for as long as there are more jobs every two minutes."""
+    before, since = 0, time.monotonic()
+    while not done():
+        if (now := len(jobs())) > before:
+            before, since = now, time.monotonic()
+        assert time.monotonic() - since < 120, f"no job for two minutes, after {before}"
+        time.sleep(0.02)
 
 
 def _starting_with(jobs: set[tuple[str, str]], run_id: str) -> Callable[[], list[tuple[str, str]]]:

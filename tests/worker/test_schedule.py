@@ -16,7 +16,9 @@ import pytest
 from runner.model import Schedule
 from runner.spec.recurring import due_after
 from tests.cli.conftest import Result, until
+from tests.hooks import Hook, listening
 from tests.support import Recorder, repos, write_plan
+from tests.worker.test_notify import PROJECT
 from tests.worker.test_serve import Site
 
 FIRST, SECOND = "01K0000000000000000000F1RS", "01K000000000000000000SEC0N"
@@ -58,14 +60,23 @@ def test_each_firing_is_a_run_of_its_own_with_what_is_there_by_then(
     assert [run["run_id"] for run in json.loads(shown.out)["runs"]] == [SECOND, FIRST]
 
 
-def test_a_firing_that_is_tried_again_starts_no_second_run(tmp_path: Path, site: Site) -> None:
-    site.serve(str(write_plan(tmp_path, BODY)), "--target", site.url)
+def test_a_firing_that_is_tried_again_starts_no_second_run_and_its_run_is_told_of_once(
+    tmp_path: Path, site: Site
+) -> None:
+    (tmp_path / "backfill.yaml").write_text(PROJECT, encoding="utf-8")
+    with listening(Hook()) as hook:
+        site.env["HOOK"] = hook.url
+        site.serve(str(write_plan(tmp_path, BODY)), "--target", site.url)
 
-    assert site.engine.fire("scheduled-test", FIRST).error is None
-    assert site.engine.fire("scheduled-test", FIRST).error is None
-    until(lambda: bool(site.engine.events))
-    ran = site.engine.run_all()
+        assert site.engine.fire("scheduled-test", FIRST).error is None
+        assert site.engine.fire("scheduled-test", FIRST).error is None
+        until(lambda: bool(site.engine.events))
+        ran = site.engine.run_all()
 
+    assert [(body["event"], body["run_id"]) for body in hook.told] == [
+        ("started", FIRST),
+        ("ended", FIRST),
+    ]
     assert {one.output["status"] for one in ran} == {"completed"}
     assert site.order == ["o/r0", "o/r1", "o/r2"]
     assert set(site.effects.values()) == {1}
