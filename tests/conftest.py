@@ -41,7 +41,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--full"):
         os.environ[FULL] = "1"  # xdist's workers have it from here, and read it as they import
-    settings.register_profile("depth", max_examples=depth(20, 100))
+    # How long an input takes is the machine's affair.
+    settings.register_profile("depth", max_examples=depth(20, 100), deadline=None)
     settings.load_profile("depth")
 
 

@@ -99,6 +99,11 @@ class Follower:
             sent = max(moment, step.submitted_at)
             one.since, one.jobs = sent + ahead, known.get(one.event.position, ())
             one.began = one.since if one.jobs else None
+            for job in one.jobs:
+                if job.queued:
+                    one.idle_at = (job.since or sent) + ahead
+                else:
+                    one.started = (one.started or {}) | {job.id: (job.since or sent) + ahead}
             self._last_sent = max(self._last_sent, sent)
         life = step.before.life if step.before else 0.0
         self._last_life = max(life, self._last_sent) + ahead
@@ -210,10 +215,7 @@ class Follower:
                 ago = now - one.since
                 found.append((ago, limits.start + self._listeners.rest(one.event.name) - ago))
             else:
-                known = (one.started or {}).get(job.id)
-                untold = one.since if one.began is None else one.began
-                told = untold if job.ran is None else now - job.ran
-                ago = now - (told if known is None else known)
+                ago = now - _start(one, job, now)
                 found.append((ago, limits.end - ago))
         ago = now - one.since
         return min(found, key=itemgetter(1), default=(ago, limits.start - ago))
@@ -262,9 +264,10 @@ class Follower:
             self._heard.add(event.name)
         one.jobs = jobs
         for job in jobs:
-            if job.ran is not None and not job.ended:
-                one.started = one.started or {}
-                one.started.setdefault(job.id, polled.at - job.ran)
+            if job.queued:
+                one.idle_at = polled.at
+            elif not job.ended and job.id not in (one.started or ()):
+                one.started = (one.started or {}) | {job.id: _start(one, job, polled.at)}
         ended = bool(jobs) and all(job.ended for job in jobs)
         if ended:
             missing = self._listeners.missing(event.name, jobs)
@@ -306,6 +309,17 @@ class Follower:
             self.ended += outcomes.total()
             self.failures += outcomes.total() - outcomes["completed"]
             self.tracker.settled(stage, outcomes)
+
+
+def _start(one: OpenEvent, job: Job, at: float) -> float:
+    """When the job has started, which is no longer queued by now. The open-source server tells of
+    each when it was queued instead, so what a server tells counts where the job was seen waiting
+    until before that; else it is the first look that shows it at work."""
+    known = (one.started or {}).get(job.id)
+    if known is not None:
+        return known
+    told = at if job.ran is None else at - job.ran
+    return told if told >= one.idle_at else at
 
 
 async def _either(*events: asyncio.Event) -> None:

@@ -23,13 +23,14 @@ _SHARE = 200  # of so many open events one is asked about by itself in a sweep, 
 @dataclass(slots=True)
 class OpenEvent:
     """An event without an outcome; `polled_at` is when it was last polled by itself, `began` when
-    its first job was found."""
+    its first job was found, `idle_at` when one of its jobs was seen last that had not started."""
 
     event: SentEvent
     since: float
     jobs: tuple[Job, ...] = ()
     polled_at: float = 0.0
     began: float | None = None
+    idle_at: float = inf
     started: dict[str, float] | None = None  # when each of its jobs has, as far as that is known
 
 

@@ -27,7 +27,8 @@ UNDECIDED: frozenset[Outcome] = frozenset({"timed_out", "unknown"})
 class Job:
     """An Inngest run that one of our events started; `original`: the job that it is a rerun of;
     `batch`: it has several events. `ran`: for how many seconds it had run when it was looked at, by
-    the server's own times; None where it has not started, or the server does not tell."""
+    the server's own times; None where it has not started, or the server does not tell. (Some tell
+    when it was queued.) `since`: when the journal has seen it first with this status."""
 
     id: str
     function: str
@@ -38,6 +39,7 @@ class Job:
     original: str | None = None
     batch: bool = False
     ran: float | None = None
+    since: float | None = None
 
     @property
     def queued(self) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.benchmarks import (
+    closed_loop,
     following,
     journal,
     lookups,
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[Path, Sizes], list[Figure]]] = {
     "resume": resume.measure,
     "submit": submitting.measure,
     "follow": following.measure,
+    "closed-loop": closed_loop.measure,
     "lookups": lookups.measure,
     "seeing": seeing.measure,
 }

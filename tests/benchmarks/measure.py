@@ -53,7 +53,7 @@ class Figure:
     """
 
     work: str
-    unit: Literal["s", "MB", "events/s", "requests"]
+    unit: Literal["s", "MB", "events/s", "requests", "jobs"]
     against: str
     pairs: tuple[tuple[float, float], ...]
     goal: Goal | None = None
@@ -74,7 +74,7 @@ class Figure:
 
     @property
     def more_is_better(self) -> bool:
-        return self.unit == "events/s"
+        return self.unit in ("events/s", "jobs")
 
     @property
     def reached(self) -> bool | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import json
 import subprocess
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.skipif(
 )
 APP = "backfill-closed-loop"
 THROTTLED, OURS, OTHERS = "contract/throttled", "contract/ours", "contract/others"
+QUEUED = "contract/queued"
 
 
 @pytest.fixture(scope="module")
@@ -46,17 +48,25 @@ def app() -> Iterator[str]:
         async def others(ctx: inngest.Context) -> None:
             await ctx.step.sleep("busy", datetime.timedelta(minutes=5))
 
+        @client.create_function(
+            fn_id="queued",
+            trigger=inngest.TriggerEvent(event=QUEUED),
+            concurrency=[inngest.Concurrency(limit=1)],
+        )
+        async def queued(ctx: inngest.Context) -> None:
+            await asyncio.sleep(3)  # steps alone are limited, and a sleep of the engine's is none
+
         ours = limited(client, "ours", OURS)
-        return [limited(client, "throttled", THROTTLED, throttle=throttle), ours, others]
+        return [limited(client, "throttled", THROTTLED, throttle=throttle), ours, others, queued]
 
     with serving(LIVE_URL, APP, create):
         yield LIVE_URL
 
 
-def run(folder: Path, event: str, events: int) -> tuple[dict[str, Any], str]:
+def run(folder: Path, event: str, events: int, more: str = "") -> tuple[dict[str, Any], str]:
     operation = f'  do: {{event: {event}, for_each: repo, payload: {{test: "{unique()}"}}}}\n'
     head = "apiVersion: backfill/v1\nkind: OperationCatalog\noperations:\n"
-    body = repos(events) + "operations: [{use: do, wait: completed}]\n"
+    body = repos(events) + f"operations: [{{use: do, wait: completed{more}}}]\n"
     plan = write_plan(folder, body, catalog=head + operation)
     state = f"sqlite:///{folder / 'state.db'}"
     command = [*COMMAND, "run", str(plan), "--target", "dev", "--format", "json", "--state", state]
@@ -73,6 +83,16 @@ def test_a_throttle_is_reported_with_both_figures_and_waited_for(
     assert summary["totals"]["completed"] == 4
     assert summary["duration_s"] > 4, "one starts in two seconds"
     assert "its throttle is 1 in 2s; the plan sends 4 at once" in said
+
+
+def test_the_time_of_a_job_that_queued_behind_others_counts_from_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, app: str
+) -> None:
+    """This server tells of each job when it was queued, and never when it has started."""
+    monkeypatch.setenv("INNGEST_DEV", app)
+    summary, _ = run(tmp_path, QUEUED, 5, ", timeout: 9s")
+    assert summary["totals"]["completed"] == 5
+    assert summary["duration_s"] > 15, "one after the other"
 
 
 class Between:

@@ -216,7 +216,8 @@ class HttpJobsApi:
         # The status turns terminal up to 160 ms before the output and `ended_at` appear; a server
         # that has no such key is taken at its status.
         ended = status.lower() in ENDED and bool(run.get("ended_at", True))
-        # Of one that has not started, `run_started_at` is when it was queued (protocol page, 7).
+        # Of one that has not started, `run_started_at` is when it was queued; the open-source
+        # server tells that of each, also in its lists.
         queued = status.lower() == "scheduled"
         began = None if queued else moment_of(run.get("run_started_at"))
         return Job(

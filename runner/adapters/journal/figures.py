@@ -40,10 +40,12 @@ def record(
 ) -> None:
     """Keep what was seen of the jobs of events, and which events have ended."""
     connection.change_each(
-        """INSERT INTO jobs (run_id, job_id, position, function, status, message, url)
-        VALUES (:run, :job, :position, :function, :status, :message, :url)
+        """INSERT INTO jobs (run_id, job_id, position, function, status, message, url, since)
+        VALUES (:run, :job, :position, :function, :status, :message, :url, :now)
         ON CONFLICT (run_id, job_id, position)
-        DO UPDATE SET status = excluded.status, message = excluded.message""",
+        DO UPDATE SET status = excluded.status, message = excluded.message,
+          since = CASE WHEN lower(jobs.status) = lower(excluded.status)
+            THEN jobs.since ELSE excluded.since END""",
         [
             {
                 "run": run_id,
@@ -53,6 +55,7 @@ def record(
                 "status": job.status,
                 "message": job.message,
                 "url": job.url,
+                "now": now,
             }
             for observation in observations
             for job in observation.jobs

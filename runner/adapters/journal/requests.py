@@ -224,15 +224,15 @@ def jobs_between(
 ) -> list[tuple[int, Job]]:
     """The jobs of the events at these positions."""
     found = connection.rows(
-        """SELECT position, job_id, function, status, message, url FROM jobs
+        """SELECT position, job_id, function, status, message, url, since FROM jobs
         WHERE run_id = :run AND position BETWEEN :first AND :last ORDER BY job_id""",
         run=run_id,
         first=first,
         last=last,
     )
     return [
-        (position, Job(id_, function, status, status.lower() in ENDED, message, url))
-        for position, id_, function, status, message, url in found
+        (position, Job(id_, function, status, status.lower() in ENDED, message, url, since=since))
+        for position, id_, function, status, message, url, since in found
     ]
 
 

@@ -101,6 +101,7 @@ CREATE TABLE jobs (
   status TEXT NOT NULL,
   message TEXT,
   url TEXT,
+  since DOUBLE PRECISION NOT NULL,    -- when the status was seen first
   PRIMARY KEY (run_id, job_id, position)
 );
 CREATE INDEX jobs_by_event ON jobs (run_id, position);
