@@ -83,6 +83,16 @@ def plan_file(path: str, raw: bytes | None = None) -> PlanFile:
     return PlanFile(path, open_plan(path, raw))
 
 
+def tests_beside(paths: Sequence[str]) -> list[str]:
+    """Of files those that are tests, and of folders those in them."""
+    found: list[str] = []
+    for path in paths:
+        folder = Path(path)
+        inside = sorted(map(str, folder.iterdir())) if folder.is_dir() else [path]
+        found += [file for file in inside if file.endswith(ENDINGS)]
+    return found
+
+
 def plan_files(
     session: Session, paths: Sequence[str], changed_since: str | None = None
 ) -> list[PlanFile]:

@@ -57,16 +57,6 @@ def files_of(paths: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def tests_beside(paths: Sequence[str]) -> list[str]:
-    """Of files those that are tests, and of folders those in them."""
-    found: list[str] = []
-    for path in paths:
-        folder = Path(path)
-        inside = sorted(map(str, folder.iterdir())) if folder.is_dir() else [path]
-        found += [file for file in inside if file.endswith(ENDINGS)]
-    return found
-
-
 def check_form(path: str) -> Sequence[Problem]:
     """What is wrong with a test before it is run."""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from runner.app.plan_files import PlanFile, names_twice, plan_files
+from runner.app.plan_files import PlanFile, names_twice, plan_files, tests_beside
 from runner.app.session import Session
 from runner.errors import InvalidPlan
 from runner.model import Json, Problem
@@ -34,9 +34,12 @@ def validate(
 
 
 def _of_tests(paths: Sequence[str]) -> list[Problem]:
-    from runner.app.plan_tests import check_form, tests_beside
+    problems: list[Problem] = []
+    for path in tests_beside(paths):
+        from runner.app.plan_tests import check_form
 
-    return [problem for path in tests_beside(paths) for problem in check_form(path)]
+        problems += check_form(path)
+    return problems
 
 
 def _problems(

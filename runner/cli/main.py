@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import gc
 import os
 import sys
 import threading
@@ -192,8 +191,6 @@ def main() -> NoReturn:
         sys.stderr.write(_NO_WINDOWS)
         sys.exit(ERROR_STATUS[UsageError])
     printing.install()
-    # What a plan is made of stays to the end: looking through it for garbage finds none.
-    gc.set_threshold(50_000, 20, 20)
     # httpx would load its own command line, and with that rich and pygments: 0.1 s.
     sys.modules.setdefault("httpx._main", cast(ModuleType, None))
     status = printing.flushed(_guarded(sys.argv[1:]), lost=ERROR_STATUS[UsageError])

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from runner.model import (
     RUN_STARTED,
@@ -79,6 +78,8 @@ class Since:
     @classmethod
     def of(cls, clock: DatabaseClock, zone: str | None = None) -> Since:
         """`zone`: the check's own, in place of the session's."""
+        from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
         called = zone or clock.zone
         try:
             found: tzinfo = ZoneInfo(called)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.resources import files
+from pathlib import Path as FilePath
 
 from runner.model import Advice, Data, ForEach, Json, Load, Problem, Wait, frozen
 from runner.spec.dependencies import find_cycle
@@ -88,7 +88,7 @@ class CatalogEntry:
 
 
 def builtin_source() -> bytes:
-    return (files("runner") / "catalogs" / "builtin.yaml").read_bytes()
+    return (FilePath(__file__).parents[1] / "catalogs" / "builtin.yaml").read_bytes()
 
 
 def build_catalog(documents: Sequence[Document]) -> tuple[Catalog, list[Problem]]:

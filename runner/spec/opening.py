@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from math import ceil
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from runner.model import WindowGuard, frozen
 
@@ -66,6 +65,8 @@ class Opening:
 
 def opening(spec: WindowGuard) -> Opening:
     """Raises ValueError with what is wrong, after the key that is at fault and a colon."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
     hours = _HOURS.fullmatch(spec.allow)
     begins, ends = _minutes(hours.groups()) if hours else (-1, -1)
     if not (0 <= begins < 1440 and ends + (ends < begins) * 1440 > 0 and ends <= 1440):

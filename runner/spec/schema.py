@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
-from importlib.resources import files
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -61,11 +60,11 @@ class SchemaError(ValueError):
 
 def schema_text(name: str) -> str:
     """A published schema; in a wheel it lies in the package, in a checkout at the top level."""
-    packaged = files("runner") / "schemas" / f"{name}.schema.json"
-    if packaged.is_file():
-        return packaged.read_text(encoding="utf-8")
-    checkout = FilePath(__file__).parents[2] / "schemas" / f"{name}.schema.json"
-    return checkout.read_text(encoding="utf-8")
+    package = FilePath(__file__).parents[1]
+    packaged, checkout = (
+        folder / "schemas" / f"{name}.schema.json" for folder in (package, package.parent)
+    )
+    return (packaged if packaged.is_file() else checkout).read_text(encoding="utf-8")
 
 
 def check(document: Document, name: str) -> tuple[list[Problem], list[Path]]:
