@@ -9,9 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from runner.adapters.journal.store import Store
+from runner.adapters.worker.request import app_of
 from tests.cli.conftest import backfill, until
 from tests.contract.conftest import LIVE_URL
 from tests.contract.test_worker import CATALOG, Workers
@@ -69,15 +71,28 @@ def test_two_that_serve_one_state_with_different_plans_keep_their_schedules(
         found = json.loads(backfill("runs", "--format", "json").out)["runs"]
         return {run["run_id"]: run["plan"] for run in found if run["status"] == "completed"}
 
+    def slugs() -> list[str]:
+        """Of the functions of this state's apps."""
+        with Store(f"sqlite:///{tmp_path / 'state.db'}") as store:
+            ours = f"{app_of(store.identity)}-"
+        query = {"query": "{functions{slug}}"}
+        found = httpx.get(f"{LIVE_URL}/v0/gql", params=query).json()["data"]["functions"]
+        return [one["slug"] for one in found if one["slug"].startswith(ours)]
+
     with ExitStack() as stack:
+        served: list[Workers] = []
         for name in PROJECTS:
             folder = tmp_path / name
             folder.mkdir()
             plan = write_plan(folder, BODY + 'schedule: {cron: "* * * * *"}\n', catalog=CATALOG)
             plan.write_text(plan.read_text().replace("name: test", f"name: {name}"))
-            Workers(folder, stack).start(str(folder))
+            served.append(Workers(folder, stack))
+            served[-1].start(str(folder))
         until(lambda: set(runs().values()) == set(PROJECTS), seconds=200)
         completed = runs()
+        for one in served:
+            one.restart()  # without its plan, at the same URL
+        assert not any("scheduled-" in slug for slug in slugs())
     for name in PROJECTS:
         log = "".join(file.read_text() for file in (tmp_path / name).glob("serve-*.log"))
         driven = {completed[run] for run in re.findall("[0-9A-Z]{26}", log) if run in completed}

@@ -51,17 +51,24 @@ class Workers:
         self.folder, self.stack = folder, stack
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
 
-    def start(self, *options: str) -> None:
+    def start(self, *options: str, port: int = 0) -> None:
         """One more; the server has been told of it."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port: int = free.getsockname()[1]
-        log = self.stack.enter_context((self.folder / f"serve-{port}.log").open("w"))
+        with socket.create_server(("127.0.0.1", port)) as free:
+            port = free.getsockname()[1]
+        log = self.stack.enter_context((self.folder / f"serve-{port}.log").open("a"))
         command = [*COMMAND, "serve", "--port", str(port), *options]
         process = subprocess.Popen(command, stderr=log)
         self.stack.callback(process.wait)
         self.stack.callback(process.terminate)
         self.processes[port] = process
         until(lambda: _is_ready(port))
+
+    def restart(self) -> None:
+        """Without options, each at its port."""
+        for port, process in list(self.processes.items()):
+            process.terminate()
+            process.wait()
+            self.start(port=port)
 
 
 def _is_ready(port: int) -> bool:
