@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from runner.app.notify import Outbox
 from runner.app.session import Session
-from tests.cli.conftest import Jobs, Start, until
+from tests.cli.conftest import Jobs, Start, served, until
 from tests.documents import expect_form
 from tests.git import Git
 from tests.hooks import Hook, listening
@@ -189,6 +190,38 @@ def test_a_refusal_that_may_pass_is_tried_again_and_one_that_may_not_is_not(
     assert (busy.events, busy.tries) == (["ended"], 2)
     assert (gone.events, gone.tries) == ([], 1)
     assert "GONE: it answers 404" in done.err
+
+
+async def huge(scope: Scope, receive: Receive, send: Send) -> None:
+    """An answer of a gigabyte."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for _ in range(1_024):
+        await send({"type": "http.response.body", "body": bytes(1 << 20), "more_body": True})
+
+
+async def moved(scope: Scope, receive: Receive, send: Send) -> None:
+    """... to where nobody has said that runs may be told of."""
+    elsewhere = [(b"location", b"http://127.0.0.1:9/another-secret-path")]
+    await send({"type": "http.response.start", "status": 307, "headers": elsewhere})
+    await send({"type": "http.response.body", "body": b"see http://a-secret-path"})
+
+
+@pytest.mark.parametrize(("answers", "note"), [(huge, None), (moved, "HOOK: it answers 307")])
+def test_an_answer_is_neither_read_nor_followed(
+    answers: Any, note: str | None, backfill: Backfill, tmp_path: Path, url: str
+) -> None:
+    write_project(tmp_path, "{kind: slack, url: HOOK, on: [ended]}")
+    plan = write_plan(tmp_path, repos(1) + SYNC)
+    with served(answers) as hook:
+        began = time.monotonic()
+        env = {"HOOK": f"{hook}/services/T0/a-secret-path"}
+        done = backfill("run", plan, "--target", url, env=env)
+        logs = backfill("logs", "latest")
+    assert done.status == 0, done.err
+    assert time.monotonic() - began < 10
+    assert ("HOOK: " in done.err) == bool(note)
+    assert note is None or note in done.err
+    assert "secret-path" not in done.out + done.err + logs.out
 
 
 def test_held_for_longer_than_is_allowed_a_run_tells_why_and_since_when(
