@@ -144,7 +144,7 @@ def test_the_engine_waits_and_the_run_completes(
     assert backfill("logs", run_id).out.count("waiting 4s between batches") in (1, 2)
 
 
-def test_thousands_of_events_by_two_workers_of_which_one_is_killed_half_way(
+def test_hundreds_of_events_by_two_workers_of_which_one_is_killed_half_way(
     tmp_path: Path,
     workers: Workers,
     live_jobs: set[tuple[str, str]],
@@ -153,10 +153,12 @@ def test_thousands_of_events_by_two_workers_of_which_one_is_killed_half_way(
 ) -> None:
     """Every event starts one job, and the function takes a step a batch and a few a stage. How long
     it takes is the server's affair, which executes 4 to 40 jobs a second by what else its machine
-    does: that they stop coming is the failure."""
-    items = depth(1_000, 5_000)
+    does: that they stop coming is the failure. A dev server forgets what its SQLite, in a cache
+    that all of it shares, could not write at once; so many it carries on two busy cores."""
+    items = depth(250, 5_000)
+    size = max(50, items // 25)
     body = repos(items) + "operations: [{use: echo, wait: completed}, again]\n"
-    plan = write_plan(tmp_path, body + "batch_size: 200\ndelay: 3100ms\n", catalog=CATALOG)
+    plan = write_plan(tmp_path, body + f"batch_size: {size}\ndelay: 3100ms\n", catalog=CATALOG)
     front, began = Front(workers), time.monotonic()
     with served(Starlette(routes=[Route("/api/inngest", front.answer, methods=["POST"])])) as url:
         workers.start("--url", url)
@@ -178,7 +180,7 @@ def test_thousands_of_events_by_two_workers_of_which_one_is_killed_half_way(
             watching.wait()
         assert watching.returncode == 0
     jobs = Counter(event for event, _ in ours())
-    events, batches = 2 * items, 2 * items // 200
+    events, batches = 2 * items, 2 * items // size
     lost, doubled = events - len(jobs), sum(jobs.values()) - len(jobs)
     name = "live workers: events, lost, doubled, batches, steps, seconds"
     figures = (events, lost, doubled, batches, front.steps, round(time.monotonic() - began))
