@@ -172,15 +172,22 @@ class Checker:
         """Asked until it holds or its time is up."""
         clock, stop, what = self.queries.clock, self.queries.stop, f"check {check.name}"
         until = clock.monotonic() + check.timeout - self.waits.waited(what)
+        waiting = False
         while True:
             verdict = await self._once(check, until, sent=any(stage.total for stage in stages))
             left = until - clock.monotonic()
             if verdict.holds or left <= 0 or stop.is_set():
+                if waiting and not stop.is_set():
+                    self._tell(stages, None)
                 return verdict
-            if check.moment == "after":
-                reason = f"for the check `{check.name}`: {verdict.seen}"
-                self.tracker.waiting(stages[0].number, Waiting(reason))
+            waiting = True
+            self._tell(stages, Waiting(f"for the check `{check.name}`: {verdict.seen}"))
             await self.waits.again(min(check.every, left), what, most=left)
+
+    def _tell(self, stages: Sequence[Stage], wait: Waiting | None) -> None:
+        """Of the last stage whose work it proves; of the first, where nothing was sent yet."""
+        for stage in stages[-1:] or self.plan.stages[:1]:
+            self.tracker.waiting(stage.number, wait)
 
     async def _once(self, check: Check, until: float, *, sent: bool) -> Verdict:
         """A check with a time limit bounds its own questions."""

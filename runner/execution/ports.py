@@ -286,6 +286,9 @@ class JournalReads(Protocol):
     def by_stage(self) -> Mapping[int, StageFigures]:
         """The figures of each stage that was begun."""
 
+    def with_ends(self) -> Mapping[int, StageFigures]:
+        """The same, with when the latest event of each ended."""
+
     def failed_in(self, stage: int, /) -> int: ...
 
     def remembered(self, name: str, /) -> Json: ...

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from runner.execution.context import Ending
 from runner.execution.ports import Clock, Journal
 from runner.model import (
     UNDECIDED,
     CheckResult,
+    Driven,
     Failure,
     Observer,
     Outcome,
@@ -23,32 +24,14 @@ from runner.model import (
     Waiting,
     WindowGuard,
 )
-from runner.planning.estimate import Stretch, of_stage, within
+from runner.planning.estimate import left_of, measured
 
 _LONG = 10.0  # seconds that a job may take until it is named
 
 
-@dataclass(slots=True)
-class _Pace:
-    """How fast this process has sent, or has seen events end: a resumed run's rate starts anew."""
-
-    began: float
-    events: int = 0
-    latest: float = 0.0
-
-    def add(self, events: int, now: float) -> None:
-        self.events += events
-        self.latest = now
-
-    @property
-    def rate(self) -> float:
-        """Events a second up to the latest; 0 while that says nothing yet."""
-        elapsed = self.latest - self.began
-        return self.events / elapsed if elapsed > 0 else 0.0
-
-
 class Tracker:
-    """Begins where the journal stands: `known`, what was sent in each stage and what came of it.
+    """Begins where the journal stands: `known`, what was sent in each stage and what came of it;
+    `driven`: when somebody drove the run, this process since the last of these.
 
     `followed`: the jobs of what is sent are looked at.
     """
@@ -61,9 +44,10 @@ class Tracker:
         clock: Clock,
         *,
         followed: bool,
+        driven: Driven,
         windows: Sequence[WindowGuard] = (),
     ) -> None:
-        self._windows = windows
+        self._windows, self._driven = windows, driven
         self._stages = {stage.number: stage for stage in stages}
         self._progress = {
             stage.number: StageRecord(
@@ -72,19 +56,20 @@ class Tracker:
                 stage.total,
                 (figures := known.get(stage.number, StageFigures())).sent,
                 figures.outcomes,
+                began=figures.began,
+                last_sent=figures.last_sent,
+                ended=figures.ended,
                 followed=followed,
             )
             for stage in stages
         }
-        now = clock.monotonic()
-        self._sends = {stage.number: _Pace(now) for stage in stages}
-        self._ends = {stage.number: _Pace(now) for stage in stages}
+        self._through = set[int]()
         self._observer, self._clock = observer, clock
 
-    def resolved(self, stage: Stage) -> None:
+    def resolved(self, stage: Stage, begun: Round) -> None:
         """A deferred stage has the events of now."""
         self._stages[stage.number] = stage
-        self._tell(stage.number, total=stage.total, done=False)
+        self._tell(stage.number, total=stage.total, rounds=(begun,))
 
     def lost(self) -> dict[int, int]:
         """How many events of each stage did not take effect."""
@@ -97,18 +82,23 @@ class Tracker:
         self._tell(begun.stage, rounds=(begun,))
 
     def begin(self, stage: int) -> None:
-        now = self._clock.monotonic()
-        self._sends[stage], self._ends[stage] = _Pace(now), _Pace(now)
         self._tell(stage)
 
-    def sent(self, stage: int, accepted: int, rejected: int) -> None:
+    def sent(self, stage: int, accepted: int, rejected: int, at: float) -> None:
+        """`at`: when the request began, as the journal has it."""
         now = self._progress[stage]
-        self._sends[stage].add(accepted + rejected, self._clock.monotonic())
-        outcomes = _added(now.outcomes, {"rejected": rejected} if rejected else {})
-        self._tell(stage, sent=now.sent + accepted + rejected, outcomes=outcomes, waiting=None)
+        times = [at, *(time for time in (now.began, now.last_sent) if time is not None)]
+        self._tell(
+            stage,
+            sent=now.sent + accepted + rejected,
+            outcomes=_added(now.outcomes, {"rejected": rejected} if rejected else {}),
+            began=min(times),
+            last_sent=max(times),
+            ended=self._clock.time() if rejected else now.ended,
+            waiting=None,
+        )
 
     def settled(self, stage: int, outcomes: Mapping[Outcome, int]) -> None:
-        self._ends[stage].add(sum(outcomes.values()), self._clock.monotonic())
         known = self._progress[stage].outcomes
         self._tell(stage, outcomes=_added(known, outcomes), ended=self._clock.time())
 
@@ -127,17 +117,19 @@ class Tracker:
             self._tell(stage, waiting=wait)
 
     def ended(self, stage: int) -> None:
-        self._tell(stage, waiting=None, done=True)
+        """It was gone through: it is done once nothing of it goes on or is waited for."""
+        self._through.add(stage)
+        self._tell(stage, waiting=None)
 
     def _tell(self, stage: int, **changes: object) -> None:
+        now, spec = self._clock.time(), self._stages[stage]
         progress = replace(self._progress[stage], **changes)  # type: ignore[arg-type]
-        rate, ends = self._sends[stage].rate, self._ends[stage].rate
-        progress = replace(progress, rate=rate, ends=ends)
-        now = self._clock.time()
-        spec = self._stages[stage]
-        left = of_stage(progress, spec, now)
-        left = left and within(self._windows, left, now, [Stretch(left.seconds, spec.pacing.mean)])
-        progress = replace(progress, left=left and left.seconds)
+        is_open = progress.running or progress.waiting
+        progress = replace(
+            measured(progress, self._driven.until(now)),
+            done=stage in self._through and not is_open,
+        )
+        progress = replace(progress, left=left_of(progress, spec, self._windows, now))
         self._progress[stage] = progress
         self._observer.progress(progress)
 

@@ -58,10 +58,11 @@ class _Run:
         self.plan, self.context, self.journal = plan, context, context.journal
         self.tracker = Tracker(
             plan.stages,
-            self.journal.by_stage(),
+            self.journal.with_ends(),
             context.observer,
             context.clock,
             followed=context.jobs is not None,
+            driven=self.journal.driven(),
             windows=plan.windows,
         )
         self.sender = Sender(
@@ -116,6 +117,7 @@ class _Run:
         self.ended_as: How = "complete" if plan.max_failures is None else "limit"
         self.before = counted(plan, context.journal, context.step)
         self.reached = set(self.journal.reached())
+        self.through = set[int]()  # stages that were gone through
         self.passed_over = passed_over(
             context.journal, context.step, past=context.options.past_failures
         )
@@ -159,7 +161,10 @@ class _Run:
             ended = await (
                 self._rounds(stage, first) if stage.deferred else self._stage(stage, first)
             )
-            if not ended or not await self._proved(self.plan.stages[number - 1]):
+            proved = ended and await self._proved(self.plan.stages[number - 1])
+            if number in self.through:
+                self.tracker.ended(number)
+            if not proved:
                 return False
             first += self.plan.stages[number - 1].total
         return True
@@ -257,7 +262,7 @@ class _Run:
             begun = True
         if stage.until:
             self.reached.add(number)
-        self.tracker.ended(number)
+        self.through.add(number)
         return not self._must_stop()
 
     async def _round(self, number: int, first: int) -> bool:
@@ -290,7 +295,8 @@ class _Run:
             why = error.problems[0].message
             self._end("limit", f"`{stage.operation}` cannot be resolved: {why}")
             return False
-        self.tracker.resolved(self.plan.stages[stage.number - 1])
+        now = self.plan.stages[stage.number - 1]
+        self.tracker.resolved(now, self.journal.rounds(stage.number)[-1])
         return True
 
     async def _stage(self, stage: Stage, first: int) -> bool:
@@ -305,7 +311,7 @@ class _Run:
         if self.context.stop.is_set():
             return False
         if not stage.deferred:  # else another round may follow
-            self.tracker.ended(stage.number)
+            self.through.add(stage.number)
         return not self._must_stop()
 
     async def _send(self, stage: Stage, first: int, index: int) -> bool:
@@ -437,7 +443,7 @@ class _Run:
     def _take(self, stage: int, sent: Sent) -> None:
         self.rejected += sent.rejected
         self.pacer.sent(stage)
-        self.tracker.sent(stage, sent.accepted, sent.rejected)
+        self.tracker.sent(stage, sent.accepted, sent.rejected, sent.chunk.sent_at)
         if self.follower:
             self.follower.add(sent.events())
 

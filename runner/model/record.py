@@ -14,7 +14,15 @@ from typing import Literal, NamedTuple
 from runner.model.coverage import Covered
 from runner.model.execution_plan import RunHead
 from runner.model.json import Json
-from runner.model.run import CheckResult, Job, Outcome, RunStatus, StageRecord, WaitKind
+from runner.model.run import (
+    CheckResult,
+    Job,
+    Outcome,
+    RunStatus,
+    StageRecord,
+    Waiting,
+    WaitKind,
+)
 from runner.model.value import frozen
 
 
@@ -197,6 +205,10 @@ class Driven:
     def seconds(self) -> float:
         return sum(until - since for since, until in self.intervals)
 
+    def until(self, now: float) -> Driven:
+        """The same where somebody is at it."""
+        return Driven((*self.intervals[:-1], *((since, now) for since, _ in self.intervals[-1:])))
+
     def between(self, start: float, end: float) -> float:
         """How many seconds of these."""
         intervals = self.intervals
@@ -221,11 +233,17 @@ class Submission(NamedTuple):
 @frozen
 class RunState:
     """A run, `holder`: who drives it, None where nobody does; `submission`: None where it is
-    not left to the workers."""
+    not left to the workers; `silent`: see `RunView`."""
 
     record: RunRecord
     holder: str | None
     submission: Submission | None
+    silent: float | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Is it under way, and somebody drives it or is to?"""
+        return self.record.status == "running" and self.holder is not None
 
     @property
     def parked(self) -> bool:
@@ -254,14 +272,18 @@ def state_of(record: RunRecord, holder: str | None) -> str:
 
 @frozen
 class RunLine:
-    """A run in a list of runs: how many of its events were sent, what came of them, and the runs
-    that retry it."""
+    """A run in a list of runs: how many of its events were sent, what came of them, the runs that
+    retry it, and what the stage that it is at waits for. The others are as in `RunView`."""
 
     record: RunRecord
     holder: str | None
     sent: int
     outcomes: Mapping[Outcome, int]
     retries: tuple[str, ...] = ()
+    waiting: Waiting | None = None
+    submission: Submission | None = None
+    silent: float | None = None
+    now: float = 0.0
 
     @property
     def state(self) -> str:
@@ -311,6 +333,13 @@ class RunView:
     def outstanding(self) -> int:
         """How many events failed whose work no other attempt has done."""
         return sum(self.outcomes.values()) - len(self.made_good)
+
+    def took(self, event: EventRecord) -> float | None:
+        """Seconds from the event's sending to its end in which somebody drove the run; None where
+        it has no end."""
+        if event.sent_at is None or event.ended_at is None:
+            return None
+        return self.driven.between(event.sent_at, event.ended_at)
 
     def worked(self, stage: StageRecord) -> float:
         """Seconds from the stage's first event to the latest end of one."""

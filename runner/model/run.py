@@ -134,10 +134,14 @@ class Totals:
 
 
 class StageFigures(NamedTuple):
-    """How many events of a stage were sent, and what has come of them."""
+    """How many events of a stage were sent, and what has come of them; `began`, `last_sent`: the
+    first and the latest sending; `ended`: the latest end of one, where that was asked for."""
 
     sent: int = 0
     outcomes: Mapping[Outcome, int] = {}
+    began: float | None = None
+    last_sent: float | None = None
+    ended: float | None = None
 
     @property
     def lost(self) -> int:

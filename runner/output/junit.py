@@ -29,7 +29,8 @@ def write_junit(view: RunView, events: Iterable[EventRecord]) -> Iterator[str]:
             yield "</testsuite>\n" if stage else ""
             stage = event.stage
             yield f"<testsuite name={attribute(event.operation)}{_counts(view, stage)}>\n"
-        yield _case(event, made_good=event.position in view.made_good)
+        took = view.took(event) or 0.0
+        yield _case(event, took, made_good=event.position in view.made_good)
     yield "</testsuite>\n" if stage else ""
     if view.checks:
         bad = sum(not check.ok for check in view.checks)
@@ -55,11 +56,10 @@ def _counts(view: RunView, number: int) -> str:
     return f' tests="{stage.total}" failures="{stage.lost - good}" skipped="{waiting}"'
 
 
-def _case(event: EventRecord, *, made_good: bool) -> str:
-    took = (event.ended_at or 0.0) - (event.sent_at or 0.0) if event.ended_at else 0.0
+def _case(event: EventRecord, took: float, *, made_good: bool) -> str:
     case = (
         f"<testcase classname={attribute(event.operation)} name={attribute(event.item)} "
-        f'time="{max(0.0, took):.3f}"'
+        f'time="{took:.3f}"'
     )
     if event.outcome == "completed":
         return f"{case}/>\n"

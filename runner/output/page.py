@@ -38,6 +38,7 @@ from runner.spec.secrets import redact
 
 MAX_ROWS = 200  # of one table; what is more is counted, and is in the CSV
 _CODE = re.compile("`([^`]+)`")
+_MOST_WAITS = 6  # of a stage
 _MOST_SHOWN = 100_000  # characters of a plan file
 _FOLDER = files("runner.output") / "templates"
 ASSETS = ("page.css", "live.js")  # of the web application
@@ -139,7 +140,7 @@ def asset(name: str) -> str:
 
 
 def waits_of(view: RunView, stage: StageRecord) -> list[WaitGroup]:
-    """What the stage has waited for, trouble first."""
+    """What the stage has waited for while somebody drove it, trouble first."""
     found: dict[str, list[Waited]] = {}
     for wait in view.waits:
         if wait.stage == stage.number:
@@ -149,7 +150,7 @@ def waits_of(view: RunView, stage: StageRecord) -> list[WaitGroup]:
         WaitGroup(
             reason,
             len(waits),
-            sum(max(0.0, (wait.ended or end) - wait.began) for wait in waits),
+            sum(view.driven.between(wait.began, wait.ended or end) for wait in waits),
             waits[0].kind not in _WAITS,
         )
         for reason, waits in found.items()
@@ -223,7 +224,7 @@ def _environment() -> Environment:
     environment.globals |= {"asset": lambda name: Markup(asset(name)), "MAX_ROWS": MAX_ROWS}  # noqa: S704 - ours
     environment.globals |= {"resume_command": resume_command, "waits_of": waits_of, "query": _query}
     environment.globals |= {"words": words, "share": share, "geometry": charts, "digest": _digest}
-    environment.globals |= {"STATES": STATES, "MOST_SHOWN": _MOST_SHOWN}
+    environment.globals |= {"STATES": STATES, "MOST_SHOWN": _MOST_SHOWN, "MAX_WAITS": _MOST_WAITS}
     filters: dict[str, Callable[..., Any]] = {
         "moment": words.moment,
         "machine_time": words.machine_time,

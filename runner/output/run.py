@@ -94,11 +94,16 @@ def write_lines(lines: Sequence[RunLine], out: TextIO, *, color: bool, width: in
             f"{line.lost:,}",
             line.record.plan + (" (partial)" if line.record.partial else ""),
             line.record.place,
-            _chain(line),
+            _standing(line),
         )
         for line in lines
     )
     out.writelines(f"{line}\n" for line in table(headings, rows, width=width, color=color))
+
+
+def _standing(line: RunLine) -> str:
+    parts = filter(None, [words.standing(line), _chain(line)])
+    return "; ".join(parts)
 
 
 def _chain(line: RunLine) -> str:
@@ -178,10 +183,11 @@ def _story(story: Story) -> list[_Entry]:
         note = Note(lost.ended_at or record.started_at, message)
         entries.append(_Entry(note, lost.position))
     for stage in view.stages:
-        if stage.last_sent is not None and stage.sent >= stage.total:
+        drains = stage.rounds and not stage.done  # another round may follow
+        if stage.last_sent is not None and stage.sent >= stage.total and not drains:
             message = f"{stage.operation}: all {stage.total:,} sent"
             entries.append(_Entry(Note(stage.last_sent, message), ("sent", stage.number)))
-        if stage.ended is not None and not stage.running and stage.sent >= stage.total:
+        if stage.ended is not None and stage.done:
             end = ", ".join(words.outcomes(stage.outcomes))
             note = Note(stage.ended, f"{stage.operation}: {end}")
             entries.append(_Entry(note, ("ended", stage.number)))
@@ -199,9 +205,8 @@ def _failures(view: RunView) -> list[str]:
         names = visible(words.named(group.items, group.events))
         lines += [head, f"    {words.counted(group.events, 'event')}: {names}"]
         lines += [f"    {visible(group.url)}"] if group.url else []
-    if more := sum(view.outcomes.values()) - sum(group.events for group in shown):
-        events = f"`backfill events {visible(view.record.id)} --failed`"
-        lines.append(f"  and {more:,} more, with other messages: {events}")
+    if more := words.other_failures(view, shown):
+        lines.append(f"  and {more}")
     return ["failures:", *lines] if lines else []
 
 
@@ -295,8 +300,7 @@ def _view(view: RunView) -> dict[str, Any]:
                 **_outcomes(stage.outcomes),
                 "began_at": _time(stage.began),
                 "ended_at": _time(stage.ended),
-                "waiting": stage.waiting and words.waiting(stage.waiting, view.now),
-                "wait": stage.waiting and _wait(stage.waiting),
+                **_waiting(stage.waiting, view.now),
                 "round": stage.round and stage.round.number,
                 "backlog": stage.round and stage.round.left,
             }
@@ -321,6 +325,8 @@ def _line(line: RunLine) -> dict[str, Any]:
     return _record(line.record, line.holder) | {
         "sent": line.sent,
         **_outcomes(line.outcomes),
+        **_waiting(line.waiting, line.now),
+        "silent_since": _time(line.silent),
         "retries": list(line.retries),
     }
 
@@ -376,9 +382,13 @@ def _cells(event: EventRecord) -> Iterator[object]:
     return (row[name] for name in _FIELDS)
 
 
-def _wait(wait: Waiting) -> dict[str, Any]:
+def _waiting(wait: Waiting | None, now: float) -> dict[str, Any]:
+    """In words, and for machines; null where nothing is waited for."""
+    if wait is None:
+        return {"waiting": None, "wait": None}
     times = {name: _time(getattr(wait, name)) for name in ("since", "again", "until")}
-    return {"kind": wait.kind, "item": wait.item, **times, "tries": wait.tries}
+    told = {"kind": wait.kind, "item": wait.item, **times, "tries": wait.tries}
+    return {"waiting": words.waiting(wait, now), "wait": told}
 
 
 def _outcomes(found: Mapping[Outcome, int]) -> dict[str, int]:
@@ -437,6 +447,8 @@ def run_markdown(view: RunView, room: int = MAX_CHARACTERS) -> str:
         if kept:
             blocks += [title] if title else []
             blocks.append(with_more(kept, total, "- " if title else ""))
+    if more := words.other_failures(view, view.failures):
+        blocks.append(f"And {more}")
     if unattended := words.unattended(view):
         blocks.append(unattended[0].upper() + unattended[1:])
     elif view.outstanding and state in ("failed", "completed"):

@@ -9,6 +9,7 @@ from runner.model import (
     MAX_NAMED,
     CommandGuard,
     ExecutionPlan,
+    FailureGroup,
     FileGuard,
     GithubGuard,
     GuardSpec,
@@ -17,6 +18,7 @@ from runner.model import (
     Outcome,
     Pacing,
     Round,
+    RunLine,
     RunView,
     SqlGuard,
     Stage,
@@ -54,6 +56,13 @@ def outcomes(found: Mapping[Outcome, int]) -> list[str]:
 def lost(found: Mapping[Outcome, int]) -> list[str]:
     """The same, but for `completed`."""
     return outcomes({name: number for name, number in found.items() if name != "completed"})
+
+
+def other_failures(view: RunView, shown: Sequence[FailureGroup]) -> str | None:
+    """How many events failed beside those of the groups that are shown, and where they are."""
+    more = sum(view.outcomes.values()) - sum(group.events for group in shown)
+    events = f"`backfill events {view.record.id} --failed`"
+    return f"{more:,} more, with other messages: {events}" if more else None
 
 
 def still_open(view: RunView, stage: StageRecord) -> str | None:
@@ -95,7 +104,7 @@ def _span(seconds: float) -> str:
     return format_duration(max(0, round(seconds)))
 
 
-def nobody(view: RunView) -> str:
+def nobody(view: RunView | RunLine) -> str:
     """That no process drives the run, since when, and what to do."""
     since = f"; the last sign of life was at {moment(view.silent)} UTC" if view.silent else ""
     return f"no process drives it: backfill resume {view.record.id}{since}"
@@ -137,7 +146,20 @@ def noted(note: Note) -> str:
     return f"{note.message}, by {note.who}" if note.who else note.message
 
 
-def unattended(view: RunView) -> str | None:
+def standing(line: RunLine) -> str | None:
+    """What a run that is not at its end waits for, and that nobody drives it, where that is so."""
+    if line.record.status != "running":
+        return None
+    if late := unattended(line):
+        return late
+    if line.holder is None:
+        return nobody(line)
+    if line.waiting:
+        return f"waiting: {waiting(line.waiting, line.now)}"
+    return f"waiting: {line.holder}" if line.submission and line.submission.waits else None
+
+
+def unattended(view: RunView | RunLine) -> str | None:
     """What to do where a run is left to the workers, is due, and none of them is at it."""
     if view.record.status != "running" or view.submission is None or not view.submission.late:
         return None

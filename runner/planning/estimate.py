@@ -171,6 +171,16 @@ def left(view: RunView) -> Estimate | None:
     return within(view.plan.windows, whole, view.now, parts)
 
 
+def left_of(
+    record: StageRecord, stage: StageSpec, windows: Sequence[WindowGuard], now: float
+) -> float | None:
+    """Seconds until all events of a stage have ended, by all that is known of it."""
+    left = of_stage(record, stage, now)
+    if left is None:
+        return None
+    return within(windows, left, now, [Stretch(left.seconds, stage.pacing.mean)]).seconds
+
+
 def of_stage(record: StageRecord, stage: StageSpec, now: float) -> Estimate | None:
     """None for a stage that has come to its end, or of which nothing is known (yet): while it is
     held, or where its jobs have ceased to end."""

@@ -50,8 +50,9 @@ def rehearsal(view: RunView, events: Iterable[EventRecord], plan: ExecutionPlan)
         if event.sent_at is None:
             continue
         sent[event.operation] = sent.get(event.operation, 0) + 1
-        if event.outcome == "completed" and event.ended_at is not None:
-            took.setdefault(event.operation, []).append(max(0.0, event.ended_at - event.sent_at))
+        seconds = view.took(event) if event.outcome == "completed" else None
+        if seconds is not None:
+            took.setdefault(event.operation, []).append(seconds)
     planned = {stage.operation: stage.total for stage in plan.stages}
     operations = []
     for name in dict.fromkeys([*planned, *sent]):

@@ -3,23 +3,28 @@ the server."""
 
 from __future__ import annotations
 
+import html
 import io
 import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.adapters.journal.store import StateReader
+from runner.app.drive import Noting
 from runner.execution.progress import summarise
-from runner.model import OUTCOMES, EventPage, RunRecord, Summary
+from runner.model import OUTCOMES, EventPage, RunRecord, StageRecord, Summary, Waiting
 from runner.output import words
 from runner.output.junit import write_junit
 from runner.output.page import run_page, runs_page
+from runner.output.progress import stage_line
 from runner.output.run import (
     report_json,
     run_markdown,
@@ -33,6 +38,7 @@ from tests.depth import depth
 from tests.execution.test_pacing import DRAIN, World
 from tests.support import CATALOG, Recorder, close_stores, make_plan, new_store
 
+COMPARED = ("total", "sent", "outcomes", "running", "rate", "ends", "left", "waiting", "round")
 FATES = ("completed", "failed", "cancelled", "no_job", "rejected")
 HEAD = "operations: [%s]\non_failure: continue\nbatch_size: %d\ndelay: 10s\n"
 Figures = Mapping[str, int]
@@ -63,6 +69,69 @@ def test_every_surface_tells_what_the_server_knows(kind: Mapping[str, Any]) -> N
                 _is_as_fated(made, kind)
         finally:
             close_stores()
+
+
+@dataclass
+class Beside(Noting):
+    """Where a run waits, what it reports must be what everybody else reads of it just then."""
+
+    made: World | None = None
+    met: list[Waiting] = field(default_factory=list)
+
+    def progress(self, progress: StageRecord) -> None:
+        super().progress(progress)
+        if self.made and progress.waiting:
+            self.met.append(progress.waiting)
+            self.made.journal.settle()
+            _is_shown(self.made, progress)
+
+
+def _is_shown(made: World, progress: StageRecord) -> None:
+    store = new_store(made.folder, made.clock.time)
+    view = store.view(store.find("RUN1"))
+    stage = view.stages[progress.number - 1]
+    for name in COMPARED:
+        ours, theirs = getattr(progress, name), getattr(stage, name)
+        assert ours == (pytest.approx(theirs) if isinstance(theirs, float) else theirs), name
+    assert (progress.done, stage.done) == (False, False), "what is waited for is not done"
+    said = words.waiting(stage.waiting, view.now) if stage.waiting else ""
+    (told,) = _list(runs_json(lines := store.runs())["runs"])
+    (of_status,) = [
+        one for one in _list(status_json(view, (), view.now)["stages"]) if one["waiting"]
+    ]
+    assert (told["waiting"], told["wait"]) == (of_status["waiting"], of_status["wait"])
+    out = io.StringIO()
+    write_lines(lines, out, color=False, width=None)
+    listed = html.unescape(runs_page(lines, "here", now=view.now))
+    page = html.unescape(run_page(view, EventPage(()), standalone=True))
+    for surface in (out.getvalue(), listed, page):
+        assert f"waiting: {said}" in surface
+    assert f"; waiting: {said}" in stage_line(progress, view.now).replace(", waiting", "; waiting")
+
+
+@settings(max_examples=depth(6, 200), deadline=None)
+@given(KINDS)
+def test_what_a_run_waits_for_is_the_same_on_every_surface(kind: Mapping[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            made = _made(Path(folder), kind)
+            for seconds in [*kind["stops"], 1e9]:
+                made.observer = beside = Beside(Recorder(), made=made)
+                beside.journal = _Late(made)
+                if made.drive(seconds)[0].how != "stopped":
+                    break
+        finally:
+            close_stores()
+
+
+class _Late:
+    """The journal of a run that is about to be driven."""
+
+    def __init__(self, made: World) -> None:
+        self._made = made
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._made.journal, name)
 
 
 def _made(folder: Path, kind: Mapping[str, Any]) -> World:
@@ -130,11 +199,11 @@ def surfaces(
     stages = "\n".join(re.findall(r"^  \d+\. .*", out.getvalue(), re.MULTILINE))
     yield "status", _sent_in(stages) | _counted_in(stages)
     if page:
-        html = run_page(view, EventPage(()), standalone=True)
-        rows = re.findall(r'^<p class="figures">[\d,]+/[\d,]+ sent.*', html, re.MULTILINE)
+        shown = run_page(view, EventPage(()), standalone=True)
+        rows = re.findall(r'^<p class="figures">.*[\d,]+/[\d,]+ sent.*', shown, re.MULTILINE)
         yield "page", _sent_in("\n".join(rows)) | _counted_in("\n".join(rows))
-        html = runs_page(lines, "here", now=0.0)
-        listed = re.search(r'aria-label="(\d+) of \d+ events sent', html)
+        shown = runs_page(lines, "here", now=0.0)
+        listed = re.search(r'aria-label="(\d+) of \d+ events sent', shown)
         yield "list of runs", {"sent": int(listed[1]) if listed else -1}
     if record.follow:
         yield "markdown", _of_markdown(run_markdown(view))

@@ -98,21 +98,34 @@ def by_stage(connection: Connection, run_id: str) -> dict[int, StageFigures]:
     return by_run(connection, [run_id]).get(run_id, {})
 
 
+def with_ends(connection: Connection, run_id: str) -> dict[int, StageFigures]:
+    """The same, with when the latest event of each stage ended."""
+    query = """SELECT chunks.stage, max(moments.last) AS last FROM chunks JOIN (
+      SELECT chunk, max(at) AS last FROM outcomes WHERE run_id = :run GROUP BY chunk
+    ) AS moments ON chunks.number = moments.chunk
+    WHERE chunks.run_id = :run GROUP BY chunks.stage"""
+    ended = dict(connection.rows(query, run=run_id))
+    found = by_stage(connection, run_id)
+    return {stage: figures._replace(ended=ended.get(stage)) for stage, figures in found.items()}
+
+
 def by_run(connection: Connection, run_ids: Collection[str]) -> dict[str, dict[int, StageFigures]]:
     """The same of each run: every surface counts by these."""
     within, given = listed("run", run_ids)
     found: dict[str, dict[int, StageFigures]] = {}
-    query = f"""SELECT run_id, stage, {SENT} AS sent, sum(completed) AS completed
+    query = f"""SELECT run_id, stage, {SENT} AS sent, sum(completed) AS completed,
+    min(sent_at) AS began, max(sent_at) AS last_sent
     FROM chunks WHERE run_id IN ({within}) GROUP BY run_id, stage"""
-    for run_id, stage, number, completed in connection.rows(query, **given):
+    for run_id, stage, number, completed, *sent_at in connection.rows(query, **given):
         outcomes: dict[Outcome, int] = {"completed": int(completed)} if completed else {}
-        found.setdefault(run_id, {})[stage] = StageFigures(int(number), outcomes)
+        found.setdefault(run_id, {})[stage] = StageFigures(int(number), outcomes, *sent_at)
     query = f"""SELECT outcomes.run_id, chunks.stage, outcomes.outcome, count(*) AS events
     FROM {WITH_CHUNK} WHERE outcomes.run_id IN ({within}) AND {FAILED}
     GROUP BY outcomes.run_id, chunks.stage, outcomes.outcome"""
     for run_id, stage, outcome, number in connection.rows(query, **given):
         known = found[run_id][stage]
-        found[run_id][stage] = StageFigures(known.sent, {**known.outcomes, outcome: int(number)})
+        outcomes = {**known.outcomes, outcome: int(number)}
+        found[run_id][stage] = known._replace(outcomes=outcomes)
     return found
 
 

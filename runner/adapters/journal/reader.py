@@ -84,6 +84,9 @@ class JournalReader:
     def by_stage(self) -> Mapping[int, StageFigures]:
         return self._read(figures.by_stage)
 
+    def with_ends(self) -> Mapping[int, StageFigures]:
+        return self._read(figures.with_ends)
+
     def failed_in(self, stage: int) -> int:
         return self._read(figures.failed_in, stage)
 

@@ -170,7 +170,8 @@ class StateReader:
         with self._database.read() as connection:
             found = iter(connection.rows(f"{query} ORDER BY runs.started_at DESC", **given))
             chosen = (row for row in found if plan is None or fnmatchcase(row.plan, plan))
-            return views.lines(connection, list(map(_state, islice(chosen, limit))))
+            listed_ = [_state(row) for row in islice(chosen, limit)]
+            return views.lines(connection, listed_, self._clock())
 
     def glance(self, record: RunRecord) -> RunView:
         """Where a run stands, for a terminal."""
@@ -186,7 +187,7 @@ class StateReader:
     def mark(self, record: RunRecord | None) -> str:
         """Changes whenever what there is to show of a run does, or (None) of the list of runs."""
         with self._database.read() as connection:
-            return views.mark(connection, record)
+            return views.mark(connection, record, self._clock())
 
     def answers(self, record: RunRecord) -> Mapping[str, Any]:
         """What the user's database has answered in a run, by name."""
@@ -516,5 +517,7 @@ def _record(row: Any) -> RunRecord:
 
 
 def _state(row: Any) -> RunState:
-    standing = (None, None) if row.token is None else leases.standing_of(row)
-    return RunState(_record(row), *standing)
+    if row.token is None:
+        return RunState(_record(row), None, None)
+    state = RunState(_record(row), *leases.standing_of(row))
+    return state if state.goes_on else replace(state, silent=leases.silent_since(row))

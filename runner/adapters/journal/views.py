@@ -5,7 +5,7 @@ many at a glance, all events of one.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
@@ -47,14 +47,16 @@ from runner.model import (
     StageSpec,
     Waited,
     Waiting,
+    WindowGuard,
     of_item,
 )
-from runner.planning.estimate import measured, of_stage
+from runner.planning.estimate import left_of, measured
 from runner.planning.event_blocks import parted
 from runner.planning.serialize import load_head
 
 MAX_GROUPS, MAX_NAMED = 50, 5
 MAX_BATCHES, MAX_WAITS, MAX_NOTES = 2_000, 2_000, 2_000  # nobody reads more
+_ANEW = 15.0  # seconds after which a page of what goes on is shown anew
 _BUCKETS, _SHORTEST = 120, 0.05  # at most so many, of so many seconds at least
 
 
@@ -89,8 +91,11 @@ def glance(connection: Connection, record: RunRecord, now: float) -> RunView:
     )
 
 
-def mark(connection: Connection, record: RunRecord | None) -> str:
-    """Changes whenever what there is to show of a run, or of all, does; much cheaper than that."""
+def mark(connection: Connection, record: RunRecord | None, now: float) -> str:
+    """Changes whenever what there is to show of a run, or of all, does; much cheaper than that.
+
+    While one goes on it changes with time as well: how long a wait lasts, and that a process has
+    died, is in no table."""
     of_runs = (
         "run_id = :run" if record else "run_id IN (SELECT id FROM runs WHERE status = 'running')"
     )
@@ -103,21 +108,26 @@ def mark(connection: Connection, record: RunRecord | None) -> str:
             **given,
         ),
         connection.row(
-            """SELECT count(*) AS runs, max(started_at) AS started, max(ended_at) AS ended
+            """SELECT count(*) AS runs, max(started_at) AS started, max(ended_at) AS ended,
+            count(wanted) AS wanted, sum(CASE WHEN status = 'running' THEN 1 ELSE 0 END) AS running
             FROM runs"""
         ),
+        connection.row(
+            f"""SELECT max(number) AS waited, count(ended) AS waited_for, sum(tries) AS tries
+            FROM waits WHERE {of_runs}""",
+            **given,
+        ),
     ]
+    goes_on = record.status == "running" if record else values[1].running
     if record:
         values += connection.row(
-            """SELECT (SELECT max(number) FROM waits WHERE run_id = :run) AS waited,
-            (SELECT count(ended) FROM waits WHERE run_id = :run) AS waited_for,
-            (SELECT max(number) FROM notes WHERE run_id = :run) AS noted,
+            """SELECT (SELECT max(number) FROM notes WHERE run_id = :run) AS noted,
             (SELECT max(at) FROM answers WHERE run_id = :run) AS answered""",
             **given,
         )
         held = connection.row("SELECT *, {now} AS now FROM leases WHERE run_id = :run", **given)
         values += [record.status, record.wanted, held and standing_of(held)[0]]
-    return repr(values)
+    return repr([*values, now // _ANEW if goes_on else 0])
 
 
 def timeline(connection: Connection, run_id: str) -> dict[str, Any]:
@@ -144,22 +154,26 @@ def waits_of(connection: Connection, run_id: str) -> list[Waited]:
 def _stages(
     connection: Connection, record: RunRecord, plan: RunHead, driven: Driven, now: float | None
 ) -> tuple[StageRecord, ...]:
-    query = """SELECT stage, max(batch) AS batches, min(sent_at) AS began,
-    max(sent_at) AS last_sent FROM chunks WHERE run_id = :run GROUP BY stage"""
-    begun = {row.stage: row for row in connection.rows(query, run=record.id)}
+    query = "SELECT stage, max(batch) AS batches FROM chunks WHERE run_id = :run GROUP BY stage"
+    batches = dict(connection.rows(query, run=record.id))
     known = by_stage(connection, record.id)
     ended = _ended(connection, record.id, driven)
-    query = """SELECT stage, reason, kind, item, since, again, until, tries FROM waits
-    WHERE run_id = :run AND ended IS NULL ORDER BY number"""
-    waits = {row.stage: Waiting(*row[1:]) for row in connection.rows(query, run=record.id)}
+    waits = _waits(connection, [record.id]).get(record.id, {}) if now is not None else {}
+    reached = answers.reached(connection, record.id)
     return tuple(
         _stage(
             StageRecord(
                 stage.number,
                 stage.operation,
                 stage.total,
-                *_figures(begun.get(stage.number), known.get(stage.number)),
-                *ended.get(stage.number, (None, None)),
+                (figures := known.get(stage.number, StageFigures())).sent,
+                figures.outcomes,
+                batches=int(batches.get(stage.number, 0)),
+                began=figures.began,
+                last_sent=figures.last_sent,
+                ended=(latest := ended.get(stage.number, (None, None)))[0],
+                took=latest[1],
+                waiting=waits.get(stage.number),
                 followed=record.follow,
                 rounds=(
                     tuple(answers.rounds_of(connection, record.id, stage.number))
@@ -168,36 +182,44 @@ def _stages(
                 ),
             ),
             stage,
-            waits.get(stage.number),
+            plan.windows,
             driven,
             now,
+            reached=stage.number in reached,
         )
         for stage in plan.stages
     )
 
 
+def _waits(connection: Connection, run_ids: Collection[str]) -> dict[str, dict[int, Waiting]]:
+    """What the stages of each run wait for just now, the one that began last at the end."""
+    within, given = listed("run", run_ids)
+    query = f"""SELECT run_id, stage, reason, kind, item, since, again, until, tries FROM waits
+    WHERE run_id IN ({within}) AND ended IS NULL ORDER BY number"""
+    found: dict[str, dict[int, Waiting]] = {}
+    for run_id, stage, *wait in connection.rows(query, **given):
+        found.setdefault(run_id, {})[stage] = Waiting(*wait)
+    return found
+
+
 def _stage(
     record: StageRecord,
     stage: StageSpec,
-    wait: Waiting | None,
+    windows: Sequence[WindowGuard],
     driven: Driven,
     now: float | None,
+    *,
+    reached: bool,
 ) -> StageRecord:
-    """`now`: None where nobody drives the run: nothing is waited for, and nothing is left."""
-    done = record.sent >= record.total and not record.running
+    """`now`: None where nobody drives the run: nothing is waited for, and nothing is left.
+    `reached`: its goal, where it has one; until then another round may follow."""
+    all_sent = record.sent >= record.total and bool(record.rounds or not stage.deferred)
+    through = reached if stage.until else all_sent
+    record = replace(record, done=through and not (record.running or record.waiting))
     if now is None:
-        return replace(record, done=done)
-    record = replace(measured(record, driven), waiting=wait, done=done)
-    left = of_stage(record, stage, now)
-    return replace(record, left=left and left.seconds)
-
-
-def _figures(
-    begun: Any, known: StageFigures | None
-) -> tuple[int, Mapping[Outcome, int], int, float | None, float | None]:
-    if begun is None or known is None:
-        return 0, {}, 0, None, None
-    return known.sent, known.outcomes, int(begun.batches), begun.began, begun.last_sent
+        return record
+    record = measured(record, driven)
+    return replace(record, left=left_of(record, stage, windows, now))
 
 
 def _ended(
@@ -306,10 +328,11 @@ def _rates(connection: Connection, run_id: str) -> tuple[Bucket, ...]:
     return tuple(Bucket(start + index * width, *counts) for index, counts in enumerate(figures))
 
 
-def lines(connection: Connection, states: Sequence[RunState]) -> list[RunLine]:
-    """Each run with how far it has come."""
+def lines(connection: Connection, states: Sequence[RunState], now: float) -> list[RunLine]:
+    """Each run with how far it has come, and what it waits for."""
     stages = by_run(connection, [state.record.id for state in states])
     retries = _retries(connection, [state.record.id for state in states])
+    waits = _waits(connection, [state.record.id for state in states if state.goes_on])
     figures: dict[str, tuple[int, dict[Outcome, int]]] = {
         run_id: (
             sum(stage.sent for stage in found.values()),
@@ -323,6 +346,10 @@ def lines(connection: Connection, states: Sequence[RunState]) -> list[RunLine]:
             state.holder if state.record.status == "running" else None,
             *figures.get(state.record.id, (0, {})),
             tuple(retries.get(state.record.id, ())),
+            next(reversed(waits.get(state.record.id, {}).values()), None),
+            state.submission,
+            state.silent,
+            now,
         )
         for state in states
     ]
