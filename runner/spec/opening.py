@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from math import ceil
 
 from runner.model import WindowGuard, frozen
+from runner.spec.units import Faulty
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS = re.compile(r"(\d\d):(\d\d)-(\d\d):(\d\d)")
@@ -64,21 +65,31 @@ class Opening:
 
 
 def opening(spec: WindowGuard) -> Opening:
-    """Raises ValueError with what is wrong, after the key that is at fault and a colon."""
+    """Raises `Faulty`."""
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+    faults = list[tuple[str, str]]()
     hours = _HOURS.fullmatch(spec.allow)
     begins, ends = _minutes(hours.groups()) if hours else (-1, -1)
     if not (0 <= begins < 1440 and ends + (ends < begins) * 1440 > 0 and ends <= 1440):
-        raise ValueError(f"allow: `{spec.allow}` is no window of a day; write it as 22:00-06:00")
-    if begins == ends:
-        raise ValueError(f"allow: `{spec.allow}` has no length; 00:00-24:00 is the whole day")
+        faults.append(("allow", f"`{spec.allow}` is no window of a day; write it as 22:00-06:00"))
+    elif begins == ends:
+        faults.append(("allow", f"`{spec.allow}` has no length; 00:00-24:00 is the whole day"))
+    weekdays = set[int]()
+    for part in spec.days.replace(" ", "").lower().split(","):
+        if (found := _weekdays(part)) is None:
+            hint = "write them as mon-fri, or mon,wed,sat"
+            faults.append(("days", f"`{part}` is no day of the week; {hint}"))
+        weekdays |= found or set()
+    zone: tzinfo = UTC
     try:
-        zone: tzinfo = ZoneInfo(spec.timezone)
+        zone = ZoneInfo(spec.timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        message = f"timezone: `{spec.timezone}` is not a time zone; write it as Europe/Berlin"
-        raise ValueError(message) from None
-    return Opening(begins, ends, frozenset(_weekdays(spec.days)), zone)
+        message = f"`{spec.timezone}` is not a time zone; write it as Europe/Berlin"
+        faults.append(("timezone", message))
+    if faults:
+        raise Faulty(faults)
+    return Opening(begins, ends, frozenset(weekdays), zone)
 
 
 def _minutes(parts: Sequence[str]) -> tuple[int, int]:
@@ -88,15 +99,14 @@ def _minutes(parts: Sequence[str]) -> tuple[int, int]:
     return numbers[0] * 60 + numbers[1], numbers[2] * 60 + numbers[3]
 
 
-def _weekdays(written: str) -> Iterator[int]:
-    for part in written.replace(" ", "").lower().split(","):
-        first, dash, last = part.partition("-")
-        if first not in _DAYS or (dash and last not in _DAYS):
-            message = f"days: `{part}` is no day of the week; write them as mon-fri, or mon,wed,sat"
-            raise ValueError(message)
-        begin = _DAYS.index(first)
-        length = (_DAYS.index(last) - begin) % 7 if dash else 0
-        yield from ((begin + offset) % 7 for offset in range(length + 1))
+def _weekdays(part: str) -> set[int] | None:
+    """Of a day, or of a span of them; None where it is neither."""
+    first, dash, last = part.partition("-")
+    if first not in _DAYS or (dash and last not in _DAYS):
+        return None
+    begin = _DAYS.index(first)
+    length = (_DAYS.index(last) - begin) % 7 if dash else 0
+    return {(begin + offset) % 7 for offset in range(length + 1)}
 
 
 def finished(openings: Sequence[Opening], start: float, work: float, pause: float = 0.0) -> float:

@@ -14,6 +14,7 @@ from runner.spec.payload import Origin, compile_payload
 from runner.spec.plan_document import PlanDocument
 from runner.spec.questions import Asking
 from runner.spec.rows import Concatenated, DocumentRows, Fault, Part, RowKind, SelectedRows
+from runner.spec.units import Faulty
 from runner.spec.windows import Windows, windows
 
 # By which a product, a filter and an option may name what is built in, and `for_each` does.
@@ -190,10 +191,10 @@ class OwnCollections:
             self.problems += payload.explain(self.shared, "the collection")
             return None
         try:
-            found = windows(*(str(given[key]) for key in ("from", "to", "every")))
-        except ValueError as error:
-            key, _, why = str(error).partition(": ")
-            self.problems.append(self.checked.error(why, (*path, key), rule="item"))
+            found = windows(*map(given.get, ("from", "to", "every")))
+        except Faulty as error:
+            for key, why in error.faults:
+                self.problems.append(self.checked.error(why, (*path, key), rule="item"))
             return None
         return WindowRows(found, self.checked.document, path, kind)
 

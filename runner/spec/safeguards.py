@@ -20,6 +20,7 @@ from runner.model import (
 )
 from runner.spec.opening import opening
 from runner.spec.plan_document import PlanDocument
+from runner.spec.units import Faulty
 
 _GUARDS: Mapping[str, Callable[[Json], GuardSpec]] = {
     "github": lambda written: GithubGuard(**written),
@@ -56,9 +57,9 @@ def _check_windows(checked: PlanDocument) -> Iterator[Problem]:
             continue
         try:
             opening(WindowGuard(**written["window"]))
-        except ValueError as error:
-            key, _, message = str(error).partition(": ")
-            yield checked.error(message, (*path, key))
+        except Faulty as error:
+            for key, message in error.faults:
+                yield checked.error(message, (*path, key))
         if checked.value.get("pacing") == "scheduled":
             message = (
                 "a window holds what is sent, and `pacing: scheduled` sends everything at once"

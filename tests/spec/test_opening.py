@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.errors import InvalidPlan
 from runner.model import WindowGuard
+from runner.spec.load import load_plan
 from runner.spec.opening import finished, opening
+from tests.support import CATALOG, write_plan
 
 
 def at(text: str, zone: str = "Europe/Berlin") -> float:
@@ -72,6 +76,37 @@ def test_what_is_no_window_is_told_by_its_key(allow: str, days: str, zone: str, 
     with pytest.raises(ValueError, match=r".") as refused:
         opening(WindowGuard(allow, days, zone))
     assert str(refused.value).startswith(says)
+
+
+def test_all_that_is_wrong_with_a_window_is_told_at_once(tmp_path: Path) -> None:
+    written = '{allow: "22-06", days: "mo,fri,su", timezone: Berlin}'
+    path = write_plan(
+        tmp_path, f"repos: [o/r]\noperations: [sync]\nguards: [{{window: {written}}}]\n"
+    )
+    with pytest.raises(InvalidPlan) as refused:
+        load_plan(str(path))
+    told = [problem.message.split(";")[0] for problem in refused.value.problems]
+    assert told == [
+        "`22-06` is no window of a day",
+        "`mo` is no day of the week",
+        "`su` is no day of the week",
+        "`Berlin` is not a time zone",
+    ]
+    assert len({problem.column for problem in refused.value.problems}) == 3, "each at its key"
+
+
+def test_all_that_is_wrong_with_windows_of_time_is_told_at_once(tmp_path: Path) -> None:
+    written = '{from: "2026-13-01", to: "soon", every: "{{ vars.often }}"}'
+    body = f"collections: {{days: {{dates: {written}}}}}\noperations: [daily]\n"
+    daily = "  daily: {event: app/daily, for_each: days, payload: {at: '{{ row.from }}'}}\n"
+    with pytest.raises(InvalidPlan) as refused:
+        load_plan(str(write_plan(tmp_path, body, catalog=CATALOG + daily)))
+    told = [problem.message.split(";")[0] for problem in refused.value.problems]
+    assert told == [
+        "`2026-13-01` is no day or time",
+        "`soon` is no day or time",
+        "`{{ vars.often }}` is not a duration",
+    ]
 
 
 def test_work_goes_on_in_the_next_window() -> None:
