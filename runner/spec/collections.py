@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Collection as Container
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice, pairwise
 
@@ -62,7 +63,8 @@ def check_rows(
                     new = _new(found, alike, problems)
                     problems += [_problem(part, index, fault) for fault in new]
                 else:
-                    name = same(name_of(row))
+                    with suppress(ValueError):  # a product's parts have told what is wrong
+                        name = same(name_of(row))
                 if operations is not None and ("skip" in row or "only" in row):
                     used = uses.operations if _is_written_in(part, uses.path) else ()
                     faults = _leaving(row, kind, operations, used, alone=all(written))

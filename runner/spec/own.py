@@ -140,8 +140,10 @@ class OwnCollections:
         path = ("collections", name)
         if sources == ["matrix"]:
             return self._product(name, written, known)
-        naming: Naming = ByKey(("from",)) if sources == ["dates"] else ByKey()
-        kind = self._kind(name, self._naming(written, path) or naming)
+        naming = self._naming(written, path, ByKey(("from",)) if "dates" in written else ByKey())
+        if naming is None:
+            return None
+        kind = self._kind(name, naming)
         for key in ("params", "database", "max_rows"):
             if key in written and sources != ["query"]:
                 self._wrong(f"`{key}` goes with a `query`", (name, key), None, key=True)
@@ -160,13 +162,14 @@ class OwnCollections:
     def _kind(self, name: str, naming: Naming) -> OwnKind:
         return OwnKind(naming, for_each=name, unique=True)
 
-    def _naming(self, written: Data, path: Path) -> Naming | None:
+    def _naming(self, written: Data, path: Path, default: Naming) -> Naming | None:
+        """By the template of `item`, where one is written; None where that is faulty."""
         if "item" not in written:
-            return None
+            return default
         item = {"item": written["item"]}
         payload, wrong = compile_payload([(item, Origin(self.checked.document, path))])
         self.problems += wrong
-        return ByTemplate(payload, self.shared)
+        return None if wrong else ByTemplate(payload, self.shared)
 
     def _list(self, name: str, written: Sequence[Json], kind: OwnKind) -> Part:
         rows, paths = [], []
@@ -212,9 +215,10 @@ class OwnCollections:
                 self.problems.append(self.checked.error(message, (*path, called), hint=hint))
         if len(parts) < len(written["matrix"]):
             return None
-        naming = self._naming(written, ("collections", name)) or ByParts(
-            {called: items.kind for called, items in parts.items()}
-        )
+        by_parts = ByParts({called: items.kind for called, items in parts.items()})
+        naming = self._naming(written, ("collections", name), by_parts)
+        if naming is None:
+            return None
         origin = self.checked.document.problem("", path, rule="item")
         found = Product(parts, origin, written["matrix"])
         if len(found) > MAX_PRODUCT:

@@ -51,8 +51,10 @@ def check_plan(document: Document) -> PlanDocument:
 
 
 def _whole(path: Path) -> Path:
-    """A question is used as a whole, or not at all."""
-    if path[0] in ("checks", "lookups", "coverage", "workspaces"):
+    """A question, a guard and an approval are used as a whole, or not at all."""
+    if path[0] == "approval":
+        return path[:1]
+    if path[0] in ("checks", "lookups", "coverage", "workspaces", "guards"):
         return path[:2]
     if path[0] == "operations" and path[2:3] == ("until",):
         return path[:3]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -217,16 +218,44 @@ WHOLE: dict[str, Any] = {
     "order_by": ["priority", "-velocity"],
     "on_failure": "stop",
     "handlers": {"workspace/aggregate": "worker:f"},
+    "collections": {
+        "days": {"dates": {"from": "2026-01-01", "to": "2026-01-03", "every": "1d"}},
+        "names": ["a", {"item": "b"}],
+        "cells": {"matrix": {"name": "names", "day": "days"}},
+        "rows": {"query": "select 1 as id", "item": "{{ row.id }}"},
+        "file": {"file": "rows.csv", "item": "{{ row.id }}"},
+    },
+    "guards": [
+        {"window": {"allow": "22:00-06:00", "days": "mon-fri", "timezone": "Europe/Berlin"}},
+        {"sql": {"query": "select 1", "at_most": 3}},
+        {"github": {"remaining": 100}},
+        {"command": ["true"]},
+    ],
+    "schedule": {"cron": "0 3 * * *", "timezone": "Europe/Berlin"},
+    "max_failures": "5%",
+    "max_in_flight": 20,
+    "canary": 1,
+    "flow": "stages",
+    "if_empty": {"ok": 0},
+    "accept": {"needs-skipped": "so be it"},
+    "filter": {"repo": ["o/*"], "days": {"if": "row.from < '2026'"}},
+    "checks": [{"name": "c", "query": "select 1 as n", "expect": {"column": "n", "at_most": 1}}],
+    "coverage": {"m": {"query": "select 1 as item, 2 as total, 1 as done"}},
+    "approval": {"required": True, "over_events": 5},
 }
-_PATHS: list[tuple[str | int, ...]] = [
-    *((key,) for key in WHOLE),
-    *(("repos", n) for n in (0, 1)),
-    *(("repos", 1, key) for key in ("repo", "priority", "velocity", "skip", "workspace", "x")),
-    *(("operations", n) for n in (0, 1)),
-    *(("operations", 1, key) for key in ("use", "batch_size", "delay", "wait", "timeout")),
-    *(("operations", 1, key) for key in ("when", "with")),
-    *(("operations", 1, "with", "d"), ("metadata", "name"), ("metadata", "x"), ("vars", "days")),
-    *(("skip", 0), ("only", 0), ("order_by", 0), ("catalog", 0), ("handlers", "a/b"), ("extra",)),
+
+
+def _paths(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    yield path
+    listed = enumerate(value) if isinstance(value, list) else ()
+    for step, one in value.items() if isinstance(value, dict) else listed:
+        yield from _paths(one, (*path, step))
+
+
+_PATHS = [
+    *_paths(WHOLE),
+    *((*path, "x") for path in [("repos", 1), ("metadata",), ("operations", 1), ("extra",)]),
+    *(("repos", 1, "workspace"), ("skip", 0), ("handlers", "a/b")),
 ]
 
 
