@@ -28,7 +28,7 @@ def _runs(session: Session, given: Given) -> Answer:
     from runner.output.run import runs_json
 
     began = time.time() - seconds_of(given, "since", "0s") if "since" in given else 0.0
-    lines, holds = runs_and_holds(
+    found = runs_and_holds(
         session,
         plan=given.get("plan"),
         target=given.get("target"),
@@ -36,7 +36,7 @@ def _runs(session: Session, given: Given) -> Answer:
         since=began,
         limit=given.get("limit", 20),
     )
-    return Answer(runs_json(lines, holds))
+    return Answer(runs_json(found.runs, found.holds, more=found.more))
 
 
 def _events(session: Session, given: Given) -> Answer:

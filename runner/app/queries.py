@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from runner.adapters.journal import DEFAULT_STATE
 from runner.adapters.journal.store import StateReader
@@ -92,15 +92,24 @@ def list_runs(
     return [one for one in found if not states or one.state in states][:limit]
 
 
-def runs_and_holds(session: Session, **chosen: Any) -> tuple[list[RunLine], Sequence[TargetHold]]:
+class Listed(NamedTuple):
+    """`more`: are there any after these?"""
+
+    runs: Sequence[RunLine] = ()
+    more: bool = False
+    holds: Sequence[TargetHold] = ()
+
+
+def runs_and_holds(session: Session, *, limit: int, **chosen: Any) -> Listed:
     """The runs of `list_runs`, and the targets that are held; none where nothing was run yet."""
     try:
         store = session.reader
     except NoState:
         if session.state != DEFAULT_STATE:
             raise
-        return [], []  # nothing yet is an answer
-    return list_runs(store, **chosen), store.holds()
+        return Listed()  # nothing yet is an answer
+    found = list_runs(store, **chosen, limit=limit + 1)
+    return Listed(found[:limit], len(found) > limit, store.holds())
 
 
 def coverage(

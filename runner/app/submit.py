@@ -45,14 +45,15 @@ def refuse_unheard(session: Session, target: Target, app: str | None = None) -> 
     if app is None and session.has_state:  # one is not made for this
         app = app_of(session.reader.identity)
     hearing = [one for one in found if one.hears(EVENT) and _takes(one, app)]
+    paused = ", ".join(one.name for one in hearing if one.paused)
+    paused = f"; paused: {paused}" if paused else ""
     if all(one.paused for one in hearing):
         hint = "start one: `backfill serve`, with this state and for this server"
         hint = f"let them go on there, or {hint}" if hearing else hint
-        paused = f"; paused: {', '.join(one.name for one in hearing)}" if hearing else ""
         message = f"no worker listens for {EVENT} on {target.name}{paused}"
         raise PreflightRefused(message, hint=hint)
     names = ", ".join(one.name for one in hearing if not one.paused)
-    session.reporter.note(f"workers of {target.name} that listen for {EVENT}: {names}")
+    session.reporter.note(f"workers of {target.name} that listen for {EVENT}: {names}{paused}")
 
 
 def _takes(one: Function, app: str | None) -> bool:

@@ -63,15 +63,17 @@ def runs_command(
     from runner.app.queries import runs_and_holds
 
     began = 0.0 if since is None else time.time() - since
-    lines, holds = runs_and_holds(
+    lines, more, holds = runs_and_holds(
         session, plan=plan, target=target, states=states, since=began, limit=limit
     )
     if form == "json":
-        print_json(runs_json(lines, holds))
+        print_json(runs_json(lines, holds, more=more))
         return
     if lines:
         out = people()
         write_lines(lines, out, color=wants_color(out), width=width_of(out))
+        if more:
+            click.echo(f"these are the latest {len(lines):,}; --limit lists more", err=True)
     else:
         click.echo("no runs", err=True)
     write_holds(holds, people())

@@ -317,8 +317,12 @@ def _view(view: RunView) -> dict[str, Any]:
     }
 
 
-def runs_json(lines: Iterable[RunLine], holds: Sequence[TargetHold] = ()) -> dict[str, object]:
-    return document("RunList", runs=[_line(line) for line in lines], holds=holds_json(holds))
+def runs_json(
+    lines: Iterable[RunLine], holds: Sequence[TargetHold] = (), *, more: bool = False
+) -> dict[str, object]:
+    """`more`: there are others, which a limit has left out."""
+    runs = [_line(line) for line in lines]
+    return document("RunList", runs=runs, more=more, holds=holds_json(holds))
 
 
 def _line(line: RunLine) -> dict[str, Any]:

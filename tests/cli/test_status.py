@@ -53,9 +53,12 @@ def test_a_run_in_another_process_is_seen_while_it_goes_on_and_afterwards(
         assert "1. sync: 4/4 sent, 1 running, 3 completed; waiting: for its jobs to end" in said
         assert "running" in backfill("runs", "--state-is", "running").out
         assert backfill("runs", "--state-is", "dead").err == "no runs\n"
+        assert said.partition("; waiting")[2].splitlines()[0] in backfill("runs").out
         process.kill()
         process.wait()
-        assert " dead " in backfill("runs", "--state-is", "dead").out
+        dead = backfill("runs", "--state-is", "dead").out
+        assert " dead " in dead
+        assert "  no process drives it: backfill resume " in dead
         assert backfill("runs", "--state-is", "running").err == "no runs\n"
         suites = ElementTree.fromstring(backfill("report", "--format", "junit").out)  # noqa: S314
         failures = [one.get("message") for one in suites.iter("failure")]
@@ -198,6 +201,11 @@ def test_a_retry_and_its_run_name_each_other(backfill: Backfill, tmp_path: Path)
     listed = backfill("runs").out.splitlines()
     assert listed[1].endswith(f"retries {first}")
     assert listed[2].endswith(f"retried by {retry}")
+    cut, whole = backfill("runs", "--limit", "1"), backfill("runs", "--limit", "2")
+    assert cut.err == "these are the latest 1; --limit lists more\n"
+    assert whole.err == ""
+    told = [json.loads(backfill("runs", "--limit", n, "--format", "json").out) for n in "12"]
+    assert [one["more"] for one in told] == [True, False]
     again, original = json.loads(backfill("runs", "--format", "json").out)["runs"]
     assert (again["parent"], original["retries"]) == (first, [retry])
     assert f"it retries run {first}" in backfill("status", retry).out

@@ -394,11 +394,13 @@ def test_a_run_that_is_handed_over_says_which_workers_listen(
     assert done.status == 0, done.err
     assert f"workers of {url} that listen for {EVENT}: " in done.err
     (told,) = [line for line in done.err.splitlines() if "that listen for" in line]
-    assert [name in told for name in ("east", "west", "sync")] == [
+    listening, _, held = told.partition("; paused: ")
+    assert [name in listening for name in ("east", "west", "sync")] == [
         True,
         "west" not in paused,
         False,
     ]
+    assert held == ", ".join(f"ours-{name}" for name in sorted(paused))
     assert [event["name"] for event in received] == [EVENT]
 
 

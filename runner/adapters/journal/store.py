@@ -411,7 +411,8 @@ class Store(StateReader):
         on its jobs are followed, or not; None: as before."""
         with self._database.write() as connection:
             lease.renew(connection)
-            _reopen(connection, record, plan, follow=record.follow if follow is None else follow)
+            follow = record.follow if follow is None else follow
+            _reopen(connection, record, plan, self._clock(), follow=follow)
             control.note(connection, record.id, "resumed", self._who)
         journal = self.journal(record, lease)
         journal.reopen_undecided()
@@ -490,7 +491,7 @@ class Store(StateReader):
 
 
 def _reopen(
-    connection: Connection, record: RunRecord, plan: ExecutionPlan, *, follow: bool
+    connection: Connection, record: RunRecord, plan: ExecutionPlan, now: float, *, follow: bool
 ) -> None:
     connection.change(
         """UPDATE runs SET status = 'running', ended_at = NULL, reason = NULL, wanted = NULL,
@@ -503,9 +504,13 @@ def _reopen(
     )
     if plan.digest != record.digest:
         plans.write_events(connection, record.id, plan)
-    # A process that was killed has told no end: it was not waiting while it was dead.
+    # A process that was killed has told no end: it waited while it lived.
+    driven = leases.driven_until(connection, record.id, now, driven=False).intervals
     connection.change(
-        "UPDATE waits SET ended = began WHERE run_id = :run AND ended IS NULL", run=record.id
+        """UPDATE waits SET ended = CASE WHEN began > :last THEN began ELSE :last END
+        WHERE run_id = :run AND ended IS NULL""",
+        run=record.id,
+        last=driven[-1][1] if driven else 0.0,
     )
 
 
