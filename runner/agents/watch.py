@@ -8,7 +8,7 @@ from itertools import islice
 from runner.agents.forms import arguments, flag, number, text, texts
 from runner.agents.tool import LATEST, Answer, Given, Tool, seconds_of, several
 from runner.app.session import Session
-from runner.model import FAILURES, OUTCOMES, STATES
+from runner.model import FAILURES, OPEN_OUTCOMES, OUTCOMES, STATES
 
 
 def _status(session: Session, given: Given) -> Answer:
@@ -100,7 +100,7 @@ TOOLS = (
                 **LATEST,
                 "operation": texts("Only of these operations."),
                 "item": texts("Only of items whose names fit these globs."),
-                "outcome": texts("Only such.", "unsent", "sending", "running", *OUTCOMES),
+                "outcome": texts("Only such.", *OPEN_OUTCOMES, *OUTCOMES),
                 "failed": flag("Only those that did not take effect."),
                 "limit": number("So many at most.", default=1000),
                 "offset": number("Those after so many.", minimum=0, default=0),

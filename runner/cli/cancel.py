@@ -43,9 +43,11 @@ def cancel_command(session: Session, run: str, *, jobs: bool, yes: bool) -> int:
     record, totals, unanswered, cancelled = cancel(session, run, jobs=jobs)
     ended = ", ".join(words.outcomes(totals.outcomes)) or "none had ended"
     click.echo(
-        f"run {record.id} is cancelled: {totals.accepted:,} of {totals.planned:,} events were "
+        f"run {record.id} is cancelled: {totals.sent:,} of {totals.planned:,} events were "
         f"sent; {ended}"
     )
+    if going_on := totals.sent - sum(totals.outcomes.values()):
+        click.echo(f"{going_on:,} had not ended: nobody follows their jobs any more")
     if unanswered:
         click.echo(f"note: {unanswered:,} events more may have been taken: their answer was lost")
     if cancelled:
@@ -67,7 +69,7 @@ def _say(done: Cancelled, run_id: str) -> None:
         one = "job goes on: the server did not cancel it"
         hint = (
             f"ask once more with `backfill cancel {run_id} --jobs`; `backfill events {run_id} "
-            "--outcome running` lists them, to be cancelled where the server shows them"
+            "--outcome unfollowed` lists them, to be cancelled where the server shows them"
         )
         message = f"{done.going_on:,} {some if done.going_on > 1 else one} ({answers})"
         raise Incomplete(message, hint=hint)

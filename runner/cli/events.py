@@ -11,10 +11,10 @@ from runner.app.session import Session
 from runner.cli.completion import complete_operation, complete_run
 from runner.cli.options import format_option, pass_session, state_option
 from runner.cli.printing import people, wants_color, width_of
-from runner.model import FAILURES
+from runner.model import FAILURES, OPEN_OUTCOMES
 from runner.output.run import write_event_list, write_events
 
-_OUTCOMES = ("unsent", "sending", "running", "completed", *sorted(FAILURES))
+_OUTCOMES = (*OPEN_OUTCOMES, "completed", *sorted(FAILURES))
 
 
 @click.command(
@@ -52,7 +52,8 @@ def events_command(
 ) -> None:
     """List the events of RUN in sending order: item, ids, jobs, outcome and message.
 
-    An event without an outcome is `unsent`, `sending` (its answer has not arrived) or `running`.
+    An event without an outcome is `unsent`, `sending` (its answer has not arrived), `running`,
+    or `unfollowed` where nobody looks at its jobs (any more).
     """
     from runner.app.events import events_of
 

@@ -13,7 +13,7 @@ import click
 from runner.app.session import Session
 from runner.cli.options import pass_session, state_option
 from runner.errors import BackfillError, NoState, UsageError
-from runner.model import LOST, OUTCOMES, STATES, EventFilter, frozen
+from runner.model import LOST, OPEN_OUTCOMES, OUTCOMES, STATES, EventFilter, frozen
 
 if TYPE_CHECKING:
     from runner.adapters.journal.store import StateReader
@@ -164,7 +164,7 @@ class Journals:
 def _filter(asked: Mapping[str, str]) -> EventFilter:
     """What makes no sense is not filtered by."""
     stage, outcome = asked.get("stage", ""), asked.get("outcome")
-    known = outcome in (*OUTCOMES, LOST, "running", "sending", "unsent")
+    known = outcome in (*OUTCOMES, LOST, *OPEN_OUTCOMES)
     return EventFilter(
         asked.get("q", "").strip()[:_LONGEST],
         int(stage) if _PAGE.fullmatch(stage) else None,

@@ -146,7 +146,7 @@ def summarise(
 ) -> Summary:
     totals, failures = journal.totals(), tuple(journal.failures())
     checks = tuple(journal.checks())
-    unsent = totals.planned - totals.accepted - totals.rejected
+    unsent = totals.planned - totals.sent
     still_open = bool(journal.unsettled())
     notes = _notes(journal, ending, totals, failures, unsent, still_open and not followed)
     return Summary(
@@ -199,10 +199,13 @@ def _notes(
     if unsent and failures and ending.how == "complete":
         yield (
             f"{unsent:,} event{' was' if unsent == 1 else 's were'} not sent, since the plan stops "
-            f"on a failure; `backfill resume {journal.run_id} --past-failures` sends them"
+            f"on a failure; `backfill resume {journal.run_id} --past-failures` sends "
+            f"{'it' if unsent == 1 else 'them'}"
         )
     elif unsent:
-        yield f"{unsent:,} event{' is' if unsent == 1 else 's are'} not sent yet"
+        was = (" is", "s are") if ending.how != "cancelled" else (" was", "s were")
+        yet = " yet" if ending.how != "cancelled" else ""
+        yield f"{unsent:,} event{was[unsent != 1]} not sent{yet}"
     if unknown:
         yield (
             "sent without following: whether a job started, or how it ended, is not known; "

@@ -100,6 +100,7 @@ from runner.model.question import (
 from runner.model.record import (
     ITEM,
     LOST,
+    OPEN_OUTCOMES,
     STATES,
     UNDER_WAY,
     Applied,
@@ -155,6 +156,7 @@ __all__ = [
     "MAX_NAMED",
     "MAX_ROWS",
     "OCCASIONS",
+    "OPEN_OUTCOMES",
     "OUTCOMES",
     "QUEUE_TIMEOUT",
     "RUN_STARTED",

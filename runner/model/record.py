@@ -166,8 +166,12 @@ class Note(NamedTuple):
     who: str | None = None
 
 
+# Of an event that has no outcome: the last where nobody looks at its jobs (any more).
+OPEN_OUTCOMES = ("unsent", "sending", "running", "unfollowed")
+
+
 class EventRecord(NamedTuple):
-    """One event: `outcome` is None while its jobs go on, ``unsent`` before it was sent."""
+    """One event; `outcome`: one of `OUTCOMES`, or of `OPEN_OUTCOMES`."""
 
     position: int
     stage: int
@@ -328,6 +332,16 @@ class RunView:
     @property
     def state(self) -> str:
         return state_of(self.record, self.holder)
+
+    @property
+    def follows(self) -> bool:
+        """Does somebody look at the jobs of what it has sent?"""
+        record = self.record
+        return record.follow and record.status == "running" and self.holder is not None
+
+    @property
+    def unsent(self) -> int:
+        return sum(max(0, stage.total - stage.sent) for stage in self.stages)
 
     @property
     def outstanding(self) -> int:

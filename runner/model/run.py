@@ -127,6 +127,11 @@ class Totals:
     unknown: int = 0
 
     @property
+    def sent(self) -> int:
+        """What the server has answered."""
+        return self.accepted + self.rejected
+
+    @property
     def outcomes(self) -> Mapping[Outcome, int]:
         """Those that there are."""
         found: dict[Outcome, int] = {name: getattr(self, name) for name in OUTCOMES}
@@ -250,7 +255,12 @@ class StageRecord:
     @property
     def running(self) -> int:
         """Events that are followed and have no outcome yet."""
-        return self.sent - self.settled if self.followed else 0
+        return self.open if self.followed else 0
+
+    @property
+    def open(self) -> int:
+        """Events that were sent and have no outcome."""
+        return self.sent - self.settled
 
     @property
     def settled(self) -> int:

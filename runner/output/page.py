@@ -178,8 +178,8 @@ def _chips(view: RunView, number: int | None) -> list[tuple[str, str, int]]:
     if len(failed) > 1:
         found.append((LOST, "not completed", sum(counts[name] for name in failed)))
     found += [(name, word, counts[name]) for name, word in words.OUTCOMES.items() if name in failed]
-    goes_on = view.record.follow and view.record.status == "running"
-    found += [("running", "running" if goes_on else "not followed", is_open)]
+    name, word = ("running", "running") if view.follows else ("unfollowed", "not followed")
+    found += [(name, word, is_open)]
     found += [("unsent", "not sent", total - sent)]
     return [chip for chip in found if chip[2] or not chip[0]]
 

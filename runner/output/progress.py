@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self, TextIO
 from runner.model import ExecutionPlan, RunHead, StageRecord
 from runner.output import words
 from runner.output.text import json_safe, visible
-from runner.spec.units import format_duration
+from runner.planning.estimate import rough
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -199,7 +199,7 @@ def _pace(progress: StageRecord, now: float) -> str:
     if progress.sent < progress.total and progress.rate:
         parts.append(f"{progress.rate:,.1f}/s")
     if progress.left is not None and progress.sent:
-        parts.append(f"{format_duration(round(progress.left))} left")
+        parts.append(f"{rough(progress.left)} left")
     if progress.waiting:
         parts.append(f"waiting: {visible(words.waiting(progress.waiting, now))}")
     return ", ".join(parts)

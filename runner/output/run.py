@@ -247,6 +247,8 @@ def _hints(view: RunView, state: str) -> list[str]:
         lines.append(f"to go on: {resume_command(view)}")
     elif view.outstanding and state in ("failed", "completed"):
         lines.append(f"to send what failed once more: backfill retry {run_id}")
+    if unsent := words.left_unsent(view):
+        lines.append(unsent)
     return lines
 
 
@@ -284,7 +286,6 @@ def status_json(
 
 def _view(view: RunView) -> dict[str, Any]:
     estimate = left(view)
-    ended = view.record.status != "running" or view.holder is None
     return {
         **_record(view.record, view.holder),
         "duration_s": round(view.driven.seconds, 3),
@@ -295,8 +296,8 @@ def _view(view: RunView) -> dict[str, Any]:
                 "events": stage.total,
                 "sent": stage.sent,
                 "batches": stage.batches,
-                "running": (0 if ended else stage.running) if stage.followed else None,
-                "not_followed": stage.running if ended else 0,
+                "running": (stage.open if view.follows else 0) if stage.followed else None,
+                "not_followed": 0 if view.follows else stage.open,
                 **_outcomes(stage.outcomes),
                 "began_at": _time(stage.began),
                 "ended_at": _time(stage.ended),

@@ -96,7 +96,10 @@ def _figures(summary: Summary) -> str:
     parts = [f"{totals.accepted:,} of {words.counted(totals.planned, 'event')} accepted"]
     if totals.jobs:
         parts.append(words.counted(totals.jobs, "job"))
-    return ", ".join([*parts, *words.outcomes(totals.outcomes)])
+    parts += words.outcomes(totals.outcomes)
+    if not_followed := totals.sent - sum(totals.outcomes.values()):
+        parts.append(f"{not_followed:,} not followed to their end")
+    return ", ".join(parts)
 
 
 def _jobs(links: Sequence[JobLink]) -> list[str]:

@@ -66,13 +66,12 @@ def other_failures(view: RunView, shown: Sequence[FailureGroup]) -> str | None:
 
 
 def still_open(view: RunView, stage: StageRecord) -> str | None:
-    """The stage's events whose jobs have not come to an end, as far as the run has followed them;
-    None where there are none, or where it follows none."""
-    if not (view.record.follow and stage.running):
+    """The stage's events that have no outcome, and whether somebody looks at their jobs; None
+    where there are none."""
+    if not stage.open:
         return None
-    followed = view.record.status == "running" and view.holder is not None
-    what = "running" if followed else "not followed to their end"
-    return f"{stage.running:,} {what}"
+    left = "not followed to their end" if view.record.follow else "not followed"
+    return f"{stage.open:,} {'running' if view.follows else left}"
 
 
 def made_good(view: RunView) -> str | None:
@@ -157,6 +156,15 @@ def standing(line: RunLine) -> str | None:
     if line.waiting:
         return f"waiting: {waiting(line.waiting, line.now)}"
     return f"waiting: {line.holder}" if line.submission and line.submission.waits else None
+
+
+def left_unsent(view: RunView) -> str | None:
+    """What a run that has failed did not send, and what sends it."""
+    if view.state != "failed" or not view.unsent:
+        return None
+    option = " --past-failures" if view.outstanding else ""
+    events = f"to send the {counted(view.unsent, 'event')} that it has not sent"
+    return f"{events}: backfill resume {view.record.id}{option}"
 
 
 def unattended(view: RunView | RunLine) -> str | None:

@@ -162,6 +162,7 @@ def _compare(made: World, how: str) -> None:
     for surface, figures in (
         *surfaces(store, record, made.clock.now),
         *_of_summary(summary),
+        ("open events", open_events(report_json(store.view(record)))),
     ):
         assert figures == {name: expected[name] for name in figures}, surface
         assert figures, surface
@@ -171,7 +172,16 @@ def by_events(store: StateReader, record: RunRecord) -> Figures:
     """What the figures of a run must be, counted event by event."""
     told = Counter(event.outcome for event in store.events(record))
     sent = told.total() - told["unsent"] - told["sending"]
-    return {"sent": sent, **{name: told[name] for name in OUTCOMES}}
+    names = (*OUTCOMES, "running", "unfollowed")
+    return {"sent": sent, **{name: told[name] for name in names}}
+
+
+def open_events(told: Mapping[str, Any]) -> Figures:
+    """Those without an outcome, and whether anybody looks at them."""
+    return {
+        name: sum(stage[key] or 0 for stage in told["stages"])
+        for name, key in (("running", "running"), ("unfollowed", "not_followed"))
+    }
 
 
 def surfaces(

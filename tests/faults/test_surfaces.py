@@ -15,6 +15,7 @@ import pytest
 from runner.adapters.embedded.server import create_app
 from runner.model import OUTCOMES
 from tests.cli.conftest import served
+from tests.execution.test_surfaces import open_events
 from tests.faults.conftest import Kill
 from tests.support import repos, write_plan
 from tests.types import Backfill
@@ -75,7 +76,7 @@ def _compared(backfill: Backfill, moment: str, run: str = "latest") -> Mapping[s
     listed = backfill("events", run, "--format", "json")
     events = json.loads(listed.out)["events"]
     told = Counter(event["outcome"] for event in events)
-    expected: dict[str, int] = {name: told[name] for name in OUTCOMES}
+    expected: dict[str, int] = {n: told[n] for n in (*OUTCOMES, "running", "unfollowed")}
     expected["sent"] = len(events) - told["unsent"] - told["sending"]
     for surface, figures in _surfaces(backfill, run):
         assert figures, (moment, surface)
@@ -91,6 +92,7 @@ def _surfaces(backfill: Backfill, run: str) -> Iterator[tuple[str, Mapping[str, 
         ("report", json.loads(backfill("report", run, "--format", "json").out)),
     ):
         yield surface, {name: sum(one[name] for one in document["stages"]) for name in names}
+        yield f"open in {surface}", open_events(document)
     runs = json.loads(backfill("runs", "--format", "json").out)["runs"]
     (line,) = [one for one in runs if one["run_id"] == status["run_id"]]
     yield "runs", {name: line[name] for name in names}

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from runner.adapters.journal.store import Store
-from runner.model import EventRecord, ExecutionPlan, RunRecord
+from runner.model import OPEN_OUTCOMES, EventRecord, ExecutionPlan, RunRecord
 from tests.execution.test_surfaces import by_events, surfaces
 from tests.simulation import plans
 from tests.simulation.clockwork import Broken
@@ -134,7 +134,7 @@ class Judge:
     def outcome(self, event: EventRecord) -> None:
         """Whatever is reported of an event is so."""
         truth, told = self.truth(event), event.outcome
-        if told in ("running", "sending", "unsent", "rejected") or truth is None:
+        if told in (*OPEN_OUTCOMES, "rejected") or truth is None:
             return
         if not self.record.follow and self.plan.stages[event.stage - 1].wait == "sent":
             return
@@ -278,7 +278,7 @@ def _family(story: Story, store: Store, written: plans.Written, runs: list[RunRe
     events = list(store.events(runs[0]))
     if any(event.event not in heard for event in events):
         return
-    if any(event.outcome in ("unsent", "running", "sending", "unknown") for event in events):
+    if any(event.outcome in (*OPEN_OUTCOMES, "unknown") for event in events):
         return
     firsts = (event.item.partition(" +")[0] for event in events)  # of a group
     planned = Counter(zip((event.operation for event in events), firsts, strict=True))

@@ -13,7 +13,7 @@ FILTERS = [
     EventFilter(text, stage, outcome)
     for text in ("", "SERVICE-1", "bad gateway", "%", "nothing like it")
     for stage in (None, 1, 2)
-    for outcome in (None, "completed", "failed", LOST, "running", "unsent")
+    for outcome in (None, "completed", "failed", LOST, "running", "unfollowed", "unsent")
 ]
 
 

@@ -378,17 +378,19 @@ def events(
     """Every event of the plan's `stages` (empty: of all), in sending order, read in pieces, but
     for the first `skip` of them.
 
-    `outcome` leaves out all others (empty: none); an event that was sent and has no outcome is
-    ``running``, one that was not sent is ``unsent``. `text`: see `EventFilter`.
+    `outcome` leaves out all others (empty: none); see `EventRecord`. `text`: see `EventFilter`.
     """
     is_all = not outcome and not text
     said = _saying(connection, record.id, text) if text else frozenset[int]()
+    held = connection.row("SELECT *, {now} AS now FROM leases WHERE run_id = :run", run=record.id)
+    state = RunState(record, *(standing_of(held) if held else (None, None)))
+    open_ = "running" if record.follow and state.goes_on else "unfollowed"
     first = 0
     for stage in plan.stages:
         if not stages or stage.number in stages:
             begin = min(skip, stage.total) if is_all else 0
             skip -= begin
-            wanted = _Wanted(outcome, text.lower(), said)
+            wanted = _Wanted(outcome, text.lower(), said, open_)
             found = _of_stage(connection, record, stage, first, begin, wanted)
             if not is_all:
                 dropped = sum(1 for _ in islice(found, skip))
@@ -460,6 +462,7 @@ class _Wanted(NamedTuple):
     outcome: Collection[str]
     text: str
     said: frozenset[int]
+    open: str  # the outcome of those that have none
 
     def by_name(self, position: int, item: str) -> bool:
         return not self.text or self.text in item.lower() or position in self.said
@@ -474,11 +477,8 @@ class _Wanted(NamedTuple):
         return (
             (chunk.completed and "completed" in self.outcome)
             or (chunk.failed and not FAILURES.isdisjoint(self.outcome))
-            or (is_open and not _OPEN.isdisjoint(self.outcome))
+            or (is_open and not {self.open, "sending"}.isdisjoint(self.outcome))
         )
-
-
-_OPEN = frozenset({"running", "sending"})
 
 
 def _of_stage(
@@ -508,7 +508,7 @@ def _of_stage(
         base = (position, stage.number, operation, stage.batch_of(index), item, name)
         id_ = own.get("id") or event_id(record.id, stage, item, index, own.get("operation"))
         if its is not None and known:
-            event = EventRecord(*base, id_, *known.of(position))
+            event = EventRecord(*base, id_, *known.of(position, wanted.open))
         else:
             event = EventRecord(*base, id_, None, None, None, "unsent", None, ())
         if not wanted.outcome or event.outcome in wanted.outcome:
@@ -528,11 +528,12 @@ class _Known:
         for position, job in jobs_between(connection, run_id, chunk.first, chunk.last):
             self._jobs.setdefault(position, []).append(job)
 
-    def of(self, position: int) -> tuple[Any, ...]:
-        """internal id, sent at, ended at, outcome, message, jobs"""
+    def of(self, position: int, open_: str) -> tuple[Any, ...]:
+        """internal id, sent at, ended at, outcome, message, jobs; `open_`: the outcome of what was
+        taken and has not ended"""
         ended = self._outcomes.get(position)
         refused = ended is not None and ended.outcome == "rejected"
-        running = "running" if self._chunk.state == "accepted" else "sending"
+        running = open_ if self._chunk.state == "accepted" else "sending"
         return (
             None if refused else self._ids.get(position),
             self._chunk.sent_at,

@@ -9,7 +9,7 @@ if (form) {
     let shown = 0;
     for (const row of rows) {
       const { outcome: its, stage: of } = row.dataset;
-      const lost = !["completed", "running", "sending", "unsent"].includes(its);
+      const lost = !["completed", "running", "unfollowed", "sending", "unsent"].includes(its);
       row.hidden = !(
         (!outcome.value || its === outcome.value || (outcome.value === "lost" && lost)) &&
         (!stage.value || of === stage.value) &&
