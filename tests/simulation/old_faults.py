@@ -138,11 +138,11 @@ def _no_rest(patches: Patches) -> None:
 def _figures_differ(patches: Patches) -> None:
     real = views.lines
 
-    def lines(connection: Any, states: Any) -> list[Any]:
+    def lines(connection: Any, *given: Any) -> list[Any]:
         query = "SELECT coalesce(sum(last - first + 1), 0) FROM chunks WHERE run_id = :run"
         return [
             replace(line, sent=int(connection.value(query, run=line.record.id)))
-            for line in real(connection, states)
+            for line in real(connection, *given)
         ]
 
     patches.set(views, "lines", lines)
