@@ -12,8 +12,6 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from runner.adapters.journal import chains, views
-from runner.adapters.journal.reader import JournalReader
-from runner.adapters.journal.writer import JournalWriter
 from runner.app import drive
 from runner.app import worker as workers
 from runner.execution import doctor, judge, rounds
@@ -27,7 +25,6 @@ PutBack = Callable[[Patches], None]
 # From which on each is looked for: it shows the fault, or one soon after.
 SEEDS = {
     "by-name": 53,
-    "attempts": 1530,
     "rows": 97,
     "blind": 17,
     "clocks": 764,
@@ -39,7 +36,6 @@ SEEDS = {
     "rest": 16,
     "figures": 24,
     "firing": 11,
-    "fence": 479,
 }
 
 
@@ -67,11 +63,6 @@ def _by_name(patches: Patches) -> None:
         return {at: found[at] for item, at in sorted(once.items()) if item not in good}
 
     patches.set(chains, "retriable", retriable)
-
-
-def _attempts_as_work(patches: Patches) -> None:
-    patches.set(JournalReader, "made_good", lambda _self: {})
-    patches.set(JournalReader, "reached", lambda _self: frozenset())
 
 
 def _rows_that_came(patches: Patches) -> None:
@@ -152,19 +143,6 @@ def _twice_an_hour(patches: Patches) -> None:
     patches.set(workers, "firing_id", lambda *_given: None)
 
 
-def _unfenced(patches: Patches) -> None:
-    def note(self: JournalWriter, message: str) -> None:
-        with self._database.write() as connection:
-            connection.change(
-                "INSERT INTO notes (run_id, at, message) VALUES (:run, :now, :message)",
-                run=self.run_id,
-                now=self._clock(),
-                message=message,
-            )
-
-    patches.set(JournalWriter, "note", note)
-
-
 def _fails(story: Story) -> bool:
     return story.server.failure_rate > 0
 
@@ -175,11 +153,6 @@ def _checks(story: Story) -> bool:
 
 OLD_FAULTS: Mapping[str, OldFault] = {
     "by-name": OldFault("a retry knows events by operation and item", _by_name, _fails),
-    "attempts": OldFault(
-        "what a later round made good is a failure",
-        _attempts_as_work,
-        lambda story: _fails(story) and story.written[-1].drains,
-    ),
     "rows": OldFault("a check holds for the rows that came", _rows_that_came, _checks),
     "blind": OldFault("zero of zero is success", _blind_zero, lambda story: story.data.blind),
     "clocks": OldFault(
@@ -212,9 +185,6 @@ OLD_FAULTS: Mapping[str, OldFault] = {
     "figures": OldFault("the list of runs counts what has no answer", _figures_differ),
     "firing": OldFault(
         "a repeated hour fires twice", _twice_an_hour, lambda story: story.kind == "schedule"
-    ),
-    "fence": OldFault(
-        "a process that lost its run writes notes", _unfenced, lambda story: not story.calm
     ),
 }
 
