@@ -9,12 +9,12 @@ from __future__ import annotations
 import argparse
 import ast
 import os
+import resource
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
+from copy import copy
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -53,7 +53,7 @@ OWN: Mapping[str, Sequence[str]] = {
 }
 # Imported once, before a test begins in a fork: none of it is changed.
 _WARM = ("httpx", "hypothesis", "inngest", "jinja2", "jsonschema_rs", "orjson", "psycopg", "yaml")
-_SECONDS = 240  # of one list; what takes longer waits for ever, and that is noticed
+_SECONDS = 120  # of the processor, for one list; what takes longer is noticed by that
 _COMPARED: Mapping[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE,
     ast.LtE: ast.Lt,
@@ -69,19 +69,23 @@ _COMPARED: Mapping[type[ast.cmpop], type[ast.cmpop]] = {
 
 
 class Mutant(NamedTuple):
+    """`place`: of the node that is changed, in the order of `ast.walk`."""
+
     file: str
     line: int
     what: str
-    text: str
+    place: int
+
+    def text(self) -> str:
+        tree = ast.parse((ROOT / self.file).read_text("utf-8"))
+        _change(list(ast.walk(tree))[self.place])
+        return ast.unparse(tree)
 
 
 def mutants(file: str) -> Iterator[Mutant]:
-    tree = ast.parse((ROOT / file).read_text("utf-8"))
-    for place, node in enumerate(ast.walk(tree)):
-        if what := _change(deepcopy(node)):
-            changed = deepcopy(tree)
-            _change(list(ast.walk(changed))[place])
-            yield Mutant(file, getattr(node, "lineno", 0), what, ast.unparse(changed))
+    for place, node in enumerate(ast.walk(ast.parse((ROOT / file).read_text("utf-8")))):
+        if what := _change(copy(node)):
+            yield Mutant(file, getattr(node, "lineno", 0), what, place)
 
 
 def _change(node: ast.AST) -> str | None:
@@ -104,30 +108,30 @@ def _change(node: ast.AST) -> str | None:
     return None
 
 
-def _is_killed(copy: Path, mutant: Mutant) -> bool:
-    path = copy / mutant.file
+def _is_killed(there: Path, mutant: Mutant) -> bool:
+    path = there / mutant.file
     kept = path.read_text("utf-8")
-    path.write_text(mutant.text, "utf-8")
+    path.write_text(mutant.text(), "utf-8")
     first, second = CODE[str(Path(mutant.file).parent)]
     lists = filter(None, (OWN.get(mutant.file, ()), first, second))
     try:
-        return any(_fails(copy, tests) for tests in lists)
+        return any(_fails(there, tests) for tests in lists)
     finally:
         path.write_text(kept, "utf-8")
 
 
-def _fails(copy: Path, tests: Sequence[str]) -> bool:
+def _fails(there: Path, tests: Sequence[str]) -> bool:
     child = os.fork()
     if child == 0:
-        _test(copy, tests)
+        _test(there, tests)
     _, status = os.waitpid(child, 0)
     return status != 0
 
 
-def _test(copy: Path, tests: Sequence[str]) -> None:
-    signal.alarm(_SECONDS)
-    os.chdir(copy)
-    sys.path[:0] = [str(copy)]
+def _test(there: Path, tests: Sequence[str]) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
+    os.chdir(there)
+    sys.path[:0] = [str(there)]
     for name in [name for name in sys.modules if name.partition(".")[0] in ("runner", "tests")]:
         del sys.modules[name]
     sys.dont_write_bytecode = True
@@ -165,7 +169,7 @@ def main() -> int:
             killed += dead
             if not dead:
                 print(f"lives: {mutant.file}:{mutant.line}: {mutant.what}", flush=True)
-            if number % 10 == 0 or number == len(sample):
+            if number % 5 == 0 or number == len(sample):
                 print(f"{killed} of {number} are noticed ({len(found):,} in all)", flush=True)
     return 0
 

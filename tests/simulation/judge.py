@@ -176,7 +176,10 @@ class Judge:
         proof = self.proof()
         if status == "completed" and proof is False:
             raise Broken(f"the check `{self.written.check}` is reported to hold, and nothing moved")
-        if status == "failed" and not self.story.operated and not data.shaken:
+        # In the hour that comes twice, a time without a zone may be either: that proves nothing.
+        twice = self.story.kind == "schedule" and data.zone == "America/New_York"
+        told = not self.story.operated and not data.shaken
+        if status == "failed" and told and not (twice and self.written.check):
             # A retry may have worked off since what was left when the drain ended.
             unmet = not drained or self.story.asked_again > 0
             bad = unmet if self.written.drains else wrong
