@@ -104,7 +104,7 @@ def test_a_sweep_takes_at_most_one_request_for_fifty_events(tmp_path: Path) -> N
         await asyncio.sleep(0.002)
 
     server = Counting(create_app({"app/sync": sync}))
-    journal, sweeps = follow(tmp_path, server)
+    journal, sweeps = follow(tmp_path, server, grace=60.0)
     assert journal.totals() == Totals(MANY, MANY, jobs=MANY, completed=MANY)
     assert sweeps > 1
     assert len(server.asked) <= sweeps * MANY / 50
