@@ -21,9 +21,11 @@ class Point:
     aside: int = field(default=0, compare=False)
     word: str = field(kw_only=True)
     more: int = field(kw_only=True, default=7)
+    twice: int = field(init=False)
 
     def __post_init__(self) -> None:
         assert isinstance(self.names, list)
+        object.__setattr__(self, "twice", 2 * self.x)
 
 
 class Empty:

@@ -45,6 +45,8 @@ def _init(made: Any) -> Any:
     by_name: list[str] = []
     lines: list[str] = []
     for one in fields(made):
+        if not one.init:  # `__post_init__` gives it
+            continue
         (by_name if one.kw_only else given).append(_parameter(one, names))
         value = one.name
         if one.default_factory is not MISSING:
@@ -57,7 +59,8 @@ def _init(made: Any) -> Any:
     exec("\n".join([head, *(lines or [" pass"])]), names)  # noqa: S102 - of names that are ours
     init = names["__init__"]
     init.__qualname__ = f"{made.__qualname__}.__init__"
-    init.__annotations__ = {one.name: one.type for one in fields(made)} | {"return": None}
+    parameters = {one.name: one.type for one in fields(made) if one.init}
+    init.__annotations__ = parameters | {"return": None}
     return init
 
 

@@ -28,8 +28,8 @@ from runner.model import Function, Totals
 from tests.depth import depth
 from tests.support import Recorder, make_plan, new_store, repos, start_journal
 
-MANY = depth(300, 800)
-BODY = repos(MANY) + "operations: [{use: sync, batch_size: 500, delay: 0s}]\n"
+MANY = depth(200, 800)
+BODY = "operations: [{use: sync, batch_size: 500, delay: 0s}]\n"
 
 
 @dataclass
@@ -64,9 +64,11 @@ class Swept(HttpJobsApi):
         return await HttpJobsApi.listed(self, since, of, most)
 
 
-def follow(tmp_path: Path, server: Counting, grace: float = 0.5) -> tuple[JournalWriter, int]:
-    """A run of MANY events; its journal, and how many sweeps it took."""
-    plan = make_plan(tmp_path, BODY)
+def follow(
+    tmp_path: Path, server: Counting, grace: float = 0.5, many: int = MANY
+) -> tuple[JournalWriter, int]:
+    """A run of so many events; its journal, and how many sweeps it took."""
+    plan = make_plan(tmp_path, repos(many) + BODY)
     journal = start_journal(new_store(tmp_path), plan)
     target: Target = resolve("embedded", {})
 
@@ -104,10 +106,10 @@ def test_a_sweep_takes_at_most_one_request_for_fifty_events(tmp_path: Path) -> N
         await asyncio.sleep(0.002)
 
     server = Counting(create_app({"app/sync": sync}))
-    journal, sweeps = follow(tmp_path, server, grace=60.0)
-    assert journal.totals() == Totals(MANY, MANY, jobs=MANY, completed=MANY)
+    journal, sweeps = follow(tmp_path, server, grace=60.0, many=800)
+    assert journal.totals() == Totals(800, 800, jobs=800, completed=800)
     assert sweeps > 1
-    assert len(server.asked) <= sweeps * MANY / 50
+    assert len(server.asked) <= sweeps * 800 / 50
 
 
 def test_a_server_without_lists_is_asked_event_by_event(tmp_path: Path) -> None:

@@ -50,9 +50,9 @@ def send(origin: str, count: int = 1, seconds: float = SECONDS) -> Taken:
     return asyncio.run(main())
 
 
-def follow(origin: str) -> object:
+def follow(origin: str, seconds: float = SECONDS) -> object:
     async def main() -> object:
-        async with open_client(env={}, seconds=SECONDS) as client:
+        async with open_client(env={}, seconds=seconds) as client:
             api = HttpJobsApi(client, resolve(origin, {}), _retry())
             return await api.jobs(EVENT), await api.listed(time.time(), None, lambda: 20)
 
@@ -181,7 +181,7 @@ def test_one_id_for_ten_events_is_not_believed() -> None:
 def test_jobs_are_known_by_ids_alone(id_: object) -> None:
     answer = json_answer({"data": [{"run_id": id_}]})
     with serving(answer) as origin, pytest.raises(TargetError, match="ids that are none"):
-        follow(origin)
+        follow(origin, seconds=10)
 
 
 def test_a_broken_connection_may_pass_and_is_tried_again() -> None:

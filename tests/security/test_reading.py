@@ -323,6 +323,7 @@ def test_handlers_outside_the_repository_are_not_imported(warm: str, tmp_path: P
 # Not a user's: parts of our own package, the machine's boot id, git's trees and our mirror of one,
 # which have an opener of their own.
 OWN = {
+    "runner/adapters/extras.py",
     "runner/adapters/git_files.py",
     "runner/adapters/git_mirror.py",
     "runner/adapters/journal/leases.py",
