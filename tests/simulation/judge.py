@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import inf
 from typing import TYPE_CHECKING
 
 from runner.adapters.journal.store import Store
@@ -15,7 +18,7 @@ from tests.simulation.clockwork import Broken
 from tests.simulation.server import Truth
 
 if TYPE_CHECKING:
-    from tests.simulation.story import Story
+    from tests.simulation.story import Sent, Story
 
 
 def compare(store: Store, record: RunRecord, now: float, *, page: bool) -> None:
@@ -220,9 +223,10 @@ class Judge:
         story = self.story
         if story.tuned or story.steps:
             return
-        ours = [one for one in story.chunks if one.run == self.record.id]
+        # What was rolled back is written again, by the same number.
+        ours = {one.number: one for one in story.chunks if one.run == self.record.id}
         for stage in self.plan.stages:
-            here = [one for one in ours if one.stage == stage.number]
+            here = [one for one in ours.values() if one.stage == stage.number]
             delay = stage.pacing.delay
             ends = sorted(
                 end
@@ -230,10 +234,13 @@ class Judge:
                 if event.stage == stage.number and (truth := self.truth(event))
                 for end in truth.ends.values()
             )
+            if (within := _quickest(here, stage.pacing.batch_size)) < delay - 0.5:
+                raise Broken(f"more than a batch within {within:.1f}s, and the delay is {delay:g}s")
             for first, second in pairwise(here):
                 gap = second.at - first.at
                 other = second.batch != first.batch
-                if other and gap < delay - 0.5:
+                slowed = story.faults or story.network.faults  # batches are cut anew, and smaller
+                if other and gap < delay - 0.5 and not slowed:
                     raise Broken(f"{gap:.1f}s between two batches, and the delay is {delay:g}s")
                 if (
                     self.written.closed
@@ -298,3 +305,16 @@ def _family(story: Story, store: Store, written: plans.Written, runs: list[RunRe
     chain = store.reading(runs[0]).chain()
     if chain and (chain.outstanding or chain.totals.completed != sum(planned.values())):
         raise Broken(f"all is done, and the sum of the retries says {chain.totals.completed} are")
+
+
+def _quickest(sent: Sequence[Sent], size: int) -> float:
+    """Of all that are more events than a batch, one after the other: the seconds in between."""
+    starts = [one.first for one in sent]
+    return min(
+        (
+            last.at - sent[bisect_right(starts, last.first - size) - 1].at
+            for last in sent
+            if last.first - size >= starts[0]
+        ),
+        default=inf,
+    )

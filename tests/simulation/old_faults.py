@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from runner.adapters.journal import chains, views
+from runner.adapters.journal.writer import JournalWriter
 from runner.app import drive
 from runner.app import worker as workers
 from runner.execution import doctor, judge, rounds
@@ -36,6 +37,7 @@ SEEDS = {
     "rest": 16,
     "figures": 24,
     "firing": 11,
+    "fence": 323,
 }
 
 
@@ -143,6 +145,19 @@ def _twice_an_hour(patches: Patches) -> None:
     patches.set(workers, "firing_id", lambda *_given: None)
 
 
+def _unfenced(patches: Patches) -> None:
+    def note(self: JournalWriter, message: str) -> None:
+        with self._database.write() as connection:
+            connection.change(
+                "INSERT INTO notes (run_id, at, message) VALUES (:run, :now, :message)",
+                run=self.run_id,
+                now=self._clock(),
+                message=message,
+            )
+
+    patches.set(JournalWriter, "note", note)
+
+
 def _fails(story: Story) -> bool:
     return story.server.failure_rate > 0
 
@@ -185,6 +200,9 @@ OLD_FAULTS: Mapping[str, OldFault] = {
     "figures": OldFault("the list of runs counts what has no answer", _figures_differ),
     "firing": OldFault(
         "a repeated hour fires twice", _twice_an_hour, lambda story: story.kind == "schedule"
+    ),
+    "fence": OldFault(
+        "a process that lost its run writes notes", _unfenced, lambda story: not story.calm
     ),
 }
 

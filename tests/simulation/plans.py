@@ -111,7 +111,8 @@ def write(
         lines.append(f"max_in_flight: {cap}")
     limited = random.random() < 0.15
     if limited:
-        lines.append(random.choice(["canary: 1", "max_failures: 2"]))
+        limit = random.choice(["canary: 1", "max_failures: 2"])
+        lines.append(limit if goes_on else "canary: 1")  # the other goes on past failures
     check = None
     if waits and "drain" not in operations and random.random() < 0.5:
         check = random.choice(["moved", "done", "full"])

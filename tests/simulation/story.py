@@ -104,8 +104,10 @@ class Sent(NamedTuple):
 
     at: float
     run: str
+    number: int
     stage: int
     batch: int
+    first: int  # event
     process: int
 
 
@@ -238,9 +240,9 @@ class Story:
         if process is None:
             return
         if sql.lstrip().startswith("INSERT INTO chunks"):
-            self.chunks.append(
-                Sent(self.world.now, given["run"], given["stage"], given["batch"], process.pid)
-            )
+            at, run, number = self.world.now, given["run"], given["number"]
+            what = given["stage"], given["batch"], given["first"]
+            self.chunks.append(Sent(at, run, number, *what, process.pid))
         elif sql.lstrip().startswith("INSERT INTO runs"):
             self.begun[given["id"]] = self.world.now
         elif sql.startswith("UPDATE runs SET wanted"):
@@ -373,7 +375,7 @@ class Story:
         for _ in range(ATTEMPTS):
             if record and record.status not in OPEN:
                 return
-            if record and self.kind != "apply":
+            if record and (self.kind != "apply" or "has had its" in (record.reason or "")):
                 self._go_on(record)
             elif isinstance(process.error, PreflightRefused | InvalidPlan | RunFailed):
                 self.refused = str(process.error)

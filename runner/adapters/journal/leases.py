@@ -26,6 +26,10 @@ LATE = 900.0  # seconds that workers may be late for a run that is left to them
 _ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN")
 SECONDS = 60.0  # without a sign of life, after which anybody may take a lease over
 
+_HELD = """
+SELECT leases.*, {now} AS now, runs.status IN ('completed', 'failed', 'cancelled') AS ended
+FROM leases LEFT JOIN runs ON runs.id = leases.run_id WHERE leases.name = :name
+"""
 _RENEW = f"""
 UPDATE leases SET expires_at = {{now}} + {SECONDS} WHERE name = :name AND token = :token
 """
@@ -64,8 +68,9 @@ def acquire(database: Database, name: str, run_id: str, who: str, *, worker: boo
     """
     lease = Lease(database, name, os.urandom(16).hex())
     with database.write() as connection:
-        held = connection.row("SELECT *, {now} AS now FROM leases WHERE name = :name", name=name)
-        ours = held is not None and held.run_id == run_id and _waits(held)
+        held = connection.row(_HELD, name=name)
+        # A worker that died at the end of its run leaves nothing that others would go on with.
+        ours = held is not None and (held.run_id == run_id or held.ended) and _waits(held)
         if held and not ours and not _is_free(held):
             raise _held(held)
         taken = connection.change(

@@ -68,6 +68,20 @@ def test_a_silent_holder_on_another_machine_loses_its_lock_when_the_lease_runs_o
     store.lock("plan", "http://x", "01BBB")
 
 
+@pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
+def test_a_worker_that_died_at_the_end_of_its_run_holds_up_no_other_run(
+    tmp_path: Path, status: str
+) -> None:
+    store, plan = new_store(tmp_path), make_plan(tmp_path, BODY)
+    start_journal(store, plan, "01AAA")
+    change_leases(store, "workers = TRUE, machine = 'gone', expires_at = expires_at - 90")
+    with pytest.raises(LockHeld, match="the engine asks another"):
+        store.lock(plan.name, ORIGIN, "01BBB")
+    with store._database.write() as connection:
+        connection.change("UPDATE runs SET status = :status", status=status)
+    store.lock(plan.name, ORIGIN, "01BBB")
+
+
 def test_who_has_lost_the_lock_can_write_nothing_more(tmp_path: Path) -> None:
     """A laptop that slept through its lease wakes up beside the run that took over."""
     store, plan = new_store(tmp_path), make_plan(tmp_path, BODY)
