@@ -55,7 +55,6 @@ from runner.planning.event_blocks import parted
 from runner.planning.serialize import load_head
 
 MAX_GROUPS, MAX_NAMED = 50, 5
-MAX_BATCHES, MAX_WAITS, MAX_NOTES = 2_000, 2_000, 2_000  # nobody reads more
 _ANEW = 15.0  # seconds after which a page of what goes on is shown anew
 _BUCKETS, _SHORTEST = 120, 0.05  # at most so many, of so many seconds at least
 
@@ -141,14 +140,14 @@ def timeline(connection: Connection, run_id: str) -> dict[str, Any]:
 
 
 def notes_of(connection: Connection, run_id: str) -> list[Note]:
-    query = "SELECT at, message, who FROM notes WHERE run_id = :run ORDER BY number LIMIT :limit"
-    return [Note(*row) for row in connection.rows(query, run=run_id, limit=MAX_NOTES)]
+    query = "SELECT at, message, who FROM notes WHERE run_id = :run ORDER BY number"
+    return [Note(*row) for row in connection.rows(query, run=run_id)]
 
 
 def waits_of(connection: Connection, run_id: str) -> list[Waited]:
     query = """SELECT stage, kind, reason, began, ended FROM waits WHERE run_id = :run
-    ORDER BY number LIMIT :limit"""
-    return [Waited(*row) for row in connection.rows(query, run=run_id, limit=MAX_WAITS)]
+    ORDER BY number"""
+    return [Waited(*row) for row in connection.rows(query, run=run_id)]
 
 
 def _stages(
@@ -291,12 +290,10 @@ def batches_of(connection: Connection, run_id: str) -> tuple[SentBatch, ...]:
     query = f"""SELECT stage, batch, min(sent_at) AS at, {SENT} AS sent,
     sum(completed) AS completed, sum(failed) AS failed
     FROM chunks WHERE run_id = :run GROUP BY stage, batch HAVING {SENT} > 0
-    ORDER BY stage, batch LIMIT :limit"""
+    ORDER BY stage, batch"""
     return tuple(
         SentBatch(stage, batch, at, int(sent), int(good), int(bad))
-        for stage, batch, at, sent, good, bad in connection.rows(
-            query, run=run_id, limit=MAX_BATCHES
-        )
+        for stage, batch, at, sent, good, bad in connection.rows(query, run=run_id)
     )
 
 

@@ -149,3 +149,20 @@ def test_whatever_somebody_does_to_a_run_is_in_its_story_with_who_it_was(tmp_pat
     journal.accept(REQUEST, Answer(("i",)))
     journal.settle()
     assert [batch.events for batch in store.story(record).batches] == [1]
+
+
+def test_a_story_is_whole_however_long_it_has_become(tmp_path: Path) -> None:
+    store, plan = new_store(tmp_path), make_plan(tmp_path, repos(1) + "operations: [sync]\n")
+    start_journal(store, plan)
+    with store._database.write() as connection:
+        for table, columns, values in (
+            ("notes", "run_id, at, message", "'RUN1', n, 'note ' || n"),
+            ("waits", "run_id, stage, kind, reason, began, ended", "'RUN1', 1, 'held', 'x', n, n"),
+        ):
+            connection.change(
+                f"""WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 5000)
+                INSERT INTO {table} ({columns}) SELECT {values} FROM r"""
+            )
+    story = store.story(store.find("RUN1"))
+    assert (len(story.notes), story.notes[-1].message) == (5_000, "note 5000")
+    assert len(story.waits) == 5_000
