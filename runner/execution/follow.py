@@ -20,7 +20,7 @@ from runner.model import Job, Outcome, SentEvent
 from runner.spec.units import format_duration
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
-_SOONEST, _PARTS = 0.05, 12
+_SOONEST, _PARTS = 0.03, 16
 _MOMENT = 10  # characters of an internal id that say when it was made
 _AT_ONCE = 5_000  # observations that are written down together: more take memory, and no less time
 
