@@ -19,7 +19,7 @@ metadata:
   owner: your-team
   reason: why this backfill runs
 
-workspace: your-workspace-id      # of the repositories below that name none
+workspace: quickstart             # yours: of the repositories below that name none
 repos:
   - continuedev/continue
   - {{repo: vercel/ai, priority: high}}

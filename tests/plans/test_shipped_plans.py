@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import runner
+from runner.app.init import init
 from tests.support import HurriedClock
 
 PLANS = Path(__file__).parents[2] / "plans"
@@ -24,3 +25,27 @@ def test_a_shipped_plan_completes(
         outcome = session.run(plan)
     assert outcome.status == "completed"
     assert outcome.totals.completed == outcome.totals.planned > 0
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_so_does_a_new_one_with_its_own_worker_and_with_the_quickstarts(
+    own: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUICKSTART_DATABASE", str(tmp_path / "quickstart.db"))
+    plan, *_ = init(str(tmp_path / "plan.yaml"))
+    if not own:
+        (shipped,) = (PLANS / "quickstart").glob("worker.py")
+        tmp_path.joinpath("exports").symlink_to(PLANS / "quickstart" / "exports")
+        tmp_path.joinpath("shipped_worker.py").write_bytes(shipped.read_bytes())
+        tmp_path.joinpath("schema.sql").write_bytes(shipped.with_name("schema.sql").read_bytes())
+        text = plan.read_text("utf-8")
+        for event, job in (
+            ("capture/repository.sync", "sync_repository"),
+            ("embeddings/process.workspace", "compute_embeddings"),
+            ("workspace/aggregate", "aggregate_workspace"),
+        ):
+            text = text.replace(f"{event}: plan_worker:handle", f"{event}: shipped_worker:{job}")
+        plan.write_text(text, "utf-8")
+    with runner.Session(str(tmp_path / "state.db"), environ={}, clock=HurriedClock()) as session:
+        outcome = session.run(session.plan(str(plan)))
+    assert (outcome.status, outcome.totals.completed) == ("completed", 4)
