@@ -92,7 +92,7 @@ class Checkpoint:
 
     `stage`, `pace`: how fast a stage goes, see `Pace.kept`; `left`: how many events are left of a
     batch that was begun. `what`, `since`: what is asked again and again, and since when. `life`:
-    the latest sign of life from the jobs.
+    the latest sign of life from the jobs. `paced`: until when the pace was waited for.
     """
 
     stage: int = 0
@@ -102,6 +102,7 @@ class Checkpoint:
     since: float = 0.0
     life: float = 0.0
     held: str = ""
+    paced: float = 0.0
 
 
 @dataclass(slots=True)
@@ -117,6 +118,11 @@ class Waits:
     async def pace(self, seconds: float) -> None:
         """What is left of the delay before the next event."""
         await self.clock.sleep(seconds, self.stop)
+
+    @property
+    def rested(self) -> bool:
+        """Was the delay waited for before this process began?"""
+        return False
 
     def moved(self) -> None:
         """A batch was sent: what was asked about before has come to its end."""
@@ -165,10 +171,16 @@ class Step(Waits):
     _moved: bool = False
     _what: str = ""
     _since: float = 0.0
+    _paced: float = 0.0
     _pace: tuple[int, Pace] | None = field(default=None)
 
     async def pace(self, seconds: float) -> None:
+        self._paced = self.clock.time() + seconds
         await self._wait(seconds)
+
+    @property
+    def rested(self) -> bool:
+        return self.before is not None and 0.0 < self.before.paced <= self.clock.time()
 
     async def again(self, seconds: float, what: str, *, most: float = inf) -> None:
         if what != self._what:
@@ -209,6 +221,7 @@ class Step(Waits):
             self._since,
             self.life,
             self.held,
+            self._paced,
         )
 
     def _patient(self, seconds: float, since: float) -> float:
@@ -246,8 +259,9 @@ class Pacer:
     def __post_init__(self) -> None:
         latest = self.journal.latest()
         self._base = latest.base if latest else self.journal.started_at
-        if latest:
-            ago = self.clock.time() - latest.sent_at
+        ago = self.clock.time() - latest.sent_at if latest else 0.0
+        # Where the clock was put back, each step would find the whole delay before it.
+        if latest and not (ago < 0 and self.waits.rested):
             self._sent[latest.stage] = self.clock.monotonic() - ago
 
     def of(self, stage: Stage) -> Pace:

@@ -157,8 +157,9 @@ class World:
             context = replace(context, step=step and step(context))
             return await execute(self.plan, context), context.step
 
-    def drive_in_steps(self, budgets: Sequence[float], late: float) -> None:
-        """As a worker does: step by step, each begun when the engine wakes it."""
+    def drive_in_steps(self, budgets: Sequence[float], late: float, put_back: float = 0.0) -> None:
+        """As a worker does: step by step, each begun when the engine wakes it. `put_back`: seconds
+        that the clock goes back by, after the first step."""
         before: Checkpoint | None = None
         for number in range(1_000):
             made = before
@@ -172,6 +173,7 @@ class World:
             assert driven
             before = driven.checkpoint()
             self.clock.now = max(self.clock.now, driven.until) + late
+            self.clock.now -= 0.0 if number else put_back
         raise AssertionError("it never ends")
 
     def check(self, delay: float) -> None:
@@ -310,3 +312,12 @@ def test_what_a_scheduled_stage_has_not_sent_keeps_its_distances_from_now(
         assert made.server.bodies[2] == made.server.bodies[3]
     at = [round(when - began) for when in dict.fromkeys(times)]
     assert at == [0, 60, 600, 660, 720]
+
+
+def test_a_clock_that_is_put_back_between_two_steps_adds_one_delay(tmp_path: Path) -> None:
+    """The last batch is in the future by it: each step would wait for the whole delay again."""
+    made = world(tmp_path, f"{repos(4)}operations: [fire]\nbatch_size: 2\ndelay: 40s\n", 0)
+    began = made.clock.now
+    made.drive_in_steps([20.0], 1.0, put_back=7_200.0)
+    assert [events for _, _, events in made.server.came] == [2, 2]
+    assert 0 < made.clock.now + 7_200 - began <= 2 * 40 + 5
