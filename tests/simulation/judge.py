@@ -186,7 +186,8 @@ class Judge:
         if status == "failed" and told and not (twice and self.written.check):
             # A retry may have worked off since what was left when the drain ended.
             unmet = not drained or self.story.asked_again > 0
-            bad = unmet if self.written.drains else wrong
+            stopped = bool(wrong) and not self.written.goes_on
+            bad = unmet or stopped if self.written.drains else wrong
             proved = proof is not False and not (self.record.parent and self.written.check)
             if not bad and proved:
                 raise Broken(f"failed without a reason: {self.record.reason}")
