@@ -37,10 +37,11 @@ def _resume(session: Session, given: Given) -> Answer:
 
 def _cancel(session: Session, given: Given) -> Answer:
     from runner.app.control import cancel
+    from runner.output import words
 
     record, _ = approved_run(session, given["run"])
     _, totals, unanswered, jobs = cancel(session, record.id, jobs=bool(given.get("jobs")))
-    said = f"cancelled: {totals.accepted:,} of {totals.planned:,} events were sent"
+    said = f"cancelled: {words.were_sent(totals)}"
     if unanswered:
         said += f"; {unanswered:,} more may have been taken: their answer was lost"
     if jobs:

@@ -10,7 +10,7 @@ from runner.app.notify import empty
 from runner.app.preflight import refuse_another_address
 from runner.app.session import Session, blocking
 from runner.errors import Incomplete, PreflightRefused, UsageError
-from runner.model import Finding, RunRecord, RunState, Totals
+from runner.model import OVER, Finding, RunRecord, RunState, Totals
 from runner.planning.serialize import load_head
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def tune(
         hint = "say --batch-size, --delay, --max-in-flight, or several of them"
         raise UsageError("nothing to change", hint=hint)
     record = session.store.find(run)
-    if record.status in ("completed", "failed", "cancelled"):
+    if record.status in OVER:
         raise UsageError(f"run {record.id} is not under way: it is {record.status}")
     if max_in_flight is not None:
         _refuse_uncounted(record)

@@ -11,6 +11,7 @@ from runner.model.execution_plan import ExecutionPlan, RunHead
 from runner.model.value import frozen
 
 RunStatus = Literal["running", "completed", "failed", "cancelled", "incomplete", "sent"]
+OVER: frozenset[RunStatus] = frozenset({"completed", "failed", "cancelled"})  # nothing goes on
 Outcome = Literal[
     "completed", "failed", "cancelled", "timed_out", "rejected", "dropped", "no_job", "unknown"
 ]

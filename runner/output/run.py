@@ -232,7 +232,7 @@ def _waited(wait: Waited, names: dict[int, str]) -> str:
 
 def _hints(view: RunView, state: str) -> list[str]:
     run_id = view.record.id
-    lines = [f"run {run_id}, {visible(words.people(view))}"]
+    lines = [f"run {run_id}, {visible(words.driven_by(view))}"]
     if view.record.parent:
         lines.append(f"it retries run {visible(view.record.parent)}")
     if view.retries:

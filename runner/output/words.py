@@ -24,6 +24,7 @@ from runner.model import (
     Stage,
     StageRecord,
     StageSpec,
+    Totals,
     Verdict,
     Waiting,
     WindowGuard,
@@ -132,7 +133,7 @@ def took(seconds: float) -> str:
     return format_duration(round(seconds, digits))
 
 
-def people(view: RunView) -> str:
+def driven_by(view: RunView) -> str:
     """Who started the run and who drives it."""
     record, holder = view.record, view.holder
     if holder == record.started_by:
@@ -184,6 +185,10 @@ def in_round(begun: Round | None) -> list[str]:
         return []
     left = f"{int(begun.left):,}" if float(begun.left).is_integer() else as_compared(begun.left)
     return [f"round {begun.number:,}", f"{left} left"]
+
+
+def were_sent(totals: Totals) -> str:
+    return f"{totals.sent:,} of {totals.planned:,} events were sent"
 
 
 def counted(number: int, noun: str) -> str:

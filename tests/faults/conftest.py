@@ -20,12 +20,12 @@ Kill = Callable[..., int]
 
 @pytest.fixture
 def killed(start: Start) -> Kill:
-    """What `backfill ARGUMENTS` ends with that is killed at a point."""
+    """What `backfill ARGUMENTS` ends with that is killed at a point, as in ``request 3``: the third
+    time that it comes there."""
 
-    def run(point: str, when: str, number: int, *arguments: object) -> int:
-        process = start(
-            *arguments, env={**os.environ, "SANDBOX_KILLED": f"{point} {when} {number}"}
-        )
+    def run(point: str, when: str, *arguments: object) -> int:
+        name, number = point.split()
+        process = start(*arguments, env={**os.environ, "SANDBOX_KILLED": f"{name} {when} {number}"})
         process.communicate(timeout=60)
         return process.wait()
 

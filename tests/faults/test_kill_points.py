@@ -34,7 +34,7 @@ def test_killed_and_resumed_every_event_takes_effect_exactly_once(
     when: str,
 ) -> None:
     operations = "operations: [sync, embed]\n"
-    counts = _effects(tmp_path, operations, _at(point, when), killed, finish)
+    counts = _effects(tmp_path, operations, (point, when), killed, finish)
     lost = 10 - len(counts)
     doubled = sum(count - 1 for count in counts.values())
     record_property("kill points: kills, lost, doubled", (1, lost, doubled))
@@ -49,14 +49,14 @@ def test_so_does_every_event_of_operations_that_share_a_stage(
     tmp_path: Path, killed: Kill, finish: Finish, point: str, when: str
 ) -> None:
     operations = "operations: [sync, fire]\nflow: items\n"
-    counts = _effects(tmp_path, operations, (point, when, 2), killed, finish)
+    counts = _effects(tmp_path, operations, (f"{point} 2", when), killed, finish)
     assert sorted(counts.elements()) == sorted(
         f"{name}:o/r{number}" for name in ("sync", "fire") for number in range(5)
     )
 
 
 def _effects(
-    folder: Path, operations: str, at: tuple[str, str, int], killed: Kill, finish: Finish
+    folder: Path, operations: str, at: tuple[str, str], killed: Kill, finish: Finish
 ) -> Counter[str]:
     """How often each event took effect, by its id, in a run that was killed there and resumed."""
     effects: list[str] = []
@@ -71,8 +71,3 @@ def _effects(
         assert killed(*at, *arguments) == -9
         assert finish(plan, url)["status"] == "completed"
     return Counter(effects)
-
-
-def _at(point: str, when: str) -> tuple[str, str, int]:
-    name, number = point.split()
-    return name, when, int(number)

@@ -83,7 +83,7 @@ def test_every_round_is_sent_once_and_the_goal_is_reached(
     plan = write_plan(tmp_path, BODY, catalog=CATALOG)
     with served(create_app({"app/drain": handler})) as url:
         arguments = ("run", plan, "--target", url, "--format", "json")
-        assert killed(*_at(point, when), *arguments) == -9
+        assert killed(point, when, *arguments) == -9
         assert finish(plan, url)["status"] == "completed"
     assert set(seen.values()) == {1}
     assert len(seen) == 8
@@ -133,7 +133,7 @@ def test_what_fails_on_the_way_is_made_good_by_later_rounds_whenever_it_is_kille
     plan = write_plan(tmp_path, body + "on_failure: continue\n", catalog=CATALOG)
     with served(create_app({"app/drain": handler})) as url:
         arguments = ("run", plan, "--target", url, "--format", "json")
-        assert killed(*_at(point, when), *arguments) == -9
+        assert killed(point, when, *arguments) == -9
         assert finish(plan, url)["status"] == "completed"
     assert set(seen.values()) == {1}
     assert len(failed) == 2
@@ -142,8 +142,3 @@ def test_what_fails_on_the_way_is_made_good_by_later_rounds_whenever_it_is_kille
         assert store.retriable(record, ["failed"], ()) == {}
         assert store.reading(record).totals().failed == 2
         assert store.reading(record).failures() == []
-
-
-def _at(point: str, when: str) -> tuple[str, str, int]:
-    name, number = point.split()
-    return name, when, int(number)

@@ -31,14 +31,14 @@ def sync(event):
         raise ValueError(repo)
 """
 _KILLS = [
-    ("chunk-record", "after", 3),
-    ("job-record", "after", 1),
-    ("run-end", "before", 1),
+    ("chunk-record 3", "after"),
+    ("job-record 1", "after"),
+    ("run-end 1", "before"),
 ]
 
 
 @pytest.mark.parametrize("on", ["server", "embedded"])
-@pytest.mark.parametrize(("point", "when", "number"), _KILLS)
+@pytest.mark.parametrize(("point", "when"), _KILLS)
 def test_every_command_says_the_same_of_a_run_that_was_killed_resumed_and_retried(
     backfill: Backfill,
     killed: Kill,
@@ -46,7 +46,6 @@ def test_every_command_says_the_same_of_a_run_that_was_killed_resumed_and_retrie
     on: str,
     point: str,
     when: str,
-    number: int,
 ) -> None:
     broken = tmp_path / "broken"
     broken.touch()
@@ -59,7 +58,7 @@ def test_every_command_says_the_same_of_a_run_that_was_killed_resumed_and_retrie
     plan = write_plan(tmp_path, repos(6) + BODY + (HANDLERS if on == "embedded" else ""))
     with served(create_app({"app/sync": sync})) as url:
         target = ("--target", url) if on == "server" else ()
-        assert killed(point, when, number, "run", plan, *target) == -9
+        assert killed(point, when, "run", plan, *target) == -9
         seen = [_compared(backfill, "killed")]
         backfill("resume", "latest")
         seen.append(_compared(backfill, "resumed"))

@@ -17,7 +17,7 @@ from typing import Any
 
 from runner.adapters.journal.database import Connection, Database
 from runner.errors import LeaseLost, LockHeld
-from runner.model import Driven, Submission, frozen
+from runner.model import OVER, Driven, Submission, frozen
 from runner.spec.units import format_duration
 
 WORKERS = "the workers"  # the holder of a lease that waits for its next step
@@ -27,7 +27,7 @@ _ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN")
 SECONDS = 60.0  # without a sign of life, after which anybody may take a lease over
 
 _HELD = """
-SELECT leases.*, {now} AS now, runs.status IN ('completed', 'failed', 'cancelled') AS ended
+SELECT leases.*, {now} AS now, runs.status AS status
 FROM leases LEFT JOIN runs ON runs.id = leases.run_id WHERE leases.name = :name
 """
 _RENEW = f"""
@@ -70,7 +70,7 @@ def acquire(database: Database, name: str, run_id: str, who: str, *, worker: boo
     with database.write() as connection:
         held = connection.row(_HELD, name=name)
         # A worker that died at the end of its run leaves nothing that others would go on with.
-        ours = held is not None and (held.run_id == run_id or held.ended) and _waits(held)
+        ours = held is not None and (held.run_id == run_id or held.status in OVER) and _waits(held)
         if held and not ours and not _is_free(held):
             raise _held(held)
         taken = connection.change(
