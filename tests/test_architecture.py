@@ -170,7 +170,7 @@ def test_the_pure_rooms_neither_read_nor_ask_nor_print(room: str) -> None:
     what compares times is handed the present one; each thread has a budget."""
     allowed = {
         "files.py": {"os", "pathlib"},
-        "load.py": {"pathlib"},
+        "reading.py": {"pathlib"},
         "project.py": {"pathlib"},
         "units.py": {"datetime"},
         "rows.py": {"datetime"},
@@ -206,7 +206,9 @@ def test_the_pure_rooms_neither_read_nor_ask_nor_print(room: str) -> None:
 
 def test_planning_reads_no_file_of_its_own() -> None:
     for path in (ROOT / "runner" / "planning").glob("*.py"):
-        assert not {"runner.spec.load", "runner.spec.schema"} & set(imports_of(path)), name_of(path)
+        assert not {"runner.spec.reading", "runner.spec.schema"} & set(imports_of(path)), name_of(
+            path
+        )
 
 
 def test_the_command_line_starts_without_what_it_may_not_need() -> None:

@@ -17,7 +17,7 @@ from runner.spec.files import ENDINGS, PROJECT, FileRefused, read_plan, strange_
 if TYPE_CHECKING:
     from runner.adapters.git_files import Names, Side
     from runner.app.session import Session
-    from runner.spec.load import Opened
+    from runner.spec.reading import Opened
 
 SUFFIXES = (".yaml", ".yml")
 _NAMING = ("catalog", "file")  # the keys of a plan whose values are names of files
@@ -78,7 +78,7 @@ def load(
 
 def plan_file(path: str, raw: bytes | None = None) -> PlanFile:
     """`raw`: what was read of it already. Raises `UsageError` where it cannot be read."""
-    from runner.spec.load import open_plan
+    from runner.spec.reading import open_plan
 
     return PlanFile(path, open_plan(path, raw))
 

@@ -27,7 +27,7 @@ from runner.spec.warnings import accepted
 
 if TYPE_CHECKING:
     from runner.adapters.inngest.target import Target
-    from runner.adapters.journal.store import StateReader
+    from runner.adapters.journal.state import StateReader
     from runner.app.plan_files import PlanFile
     from runner.execution.ports import Journal, JournalReads
     from runner.planning.estimate import Past

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from runner.adapters.journal import DEFAULT_STATE
-from runner.adapters.journal.store import StateReader
+from runner.adapters.journal.state import StateReader
 from runner.app.prepare import build
 from runner.app.session import Session
 from runner.errors import NoState, PreflightRefused, RunFailed, UsageError

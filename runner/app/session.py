@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from runner.adapters.inngest.connection import Connection
     from runner.adapters.inngest.target import Target
     from runner.adapters.journal.leases import Lease
-    from runner.adapters.journal.store import StateReader, Store
+    from runner.adapters.journal.state import StateReader
+    from runner.adapters.journal.store import Store
     from runner.execution.ports import Clock
     from runner.planning.answers import Answer, Facts
     from runner.spec.project import Environment, Project, Rule
@@ -174,7 +175,7 @@ class Session:
         if self._store is not None:
             return self._store
         if self._reader is None:
-            from runner.adapters.journal.store import StateReader
+            from runner.adapters.journal.state import StateReader
 
             self._reader = self._open.enter_context(StateReader(self.state, self.clock.time))
         return self._reader

@@ -37,7 +37,7 @@ def complete_run(
 ) -> list[CompletionItem]:
     """The latest runs of a state file on this machine, and the last one of each plan; a completion
     reaches nothing else."""
-    from runner.adapters.journal.store import LATEST_OF
+    from runner.adapters.journal.records import LATEST_OF
 
     records = _records(context)
     named = {record.id: record for record in records if record.id.startswith(incomplete.upper())}
@@ -100,8 +100,8 @@ def complete_collection(
 
 def _plan_on_the_line(context: click.Context) -> Data:
     from runner.errors import BackfillError
-    from runner.spec.load import open_plan
     from runner.spec.plan_document import check_plan
+    from runner.spec.reading import open_plan
 
     given = context.params.get("plan") or context.params.get("plans") or context.params.get("paths")
     # Behind an option whose value is being completed, click leaves the arguments as they are.

@@ -322,7 +322,7 @@ def _value(name: str, text: str) -> Json:
 
 
 def _read_var_file(name: str) -> dict[str, Json]:
-    from runner.spec.load import parse_clean
+    from runner.spec.reading import parse_clean
 
     try:
         raw = read_given(name)

@@ -18,7 +18,7 @@ from runner.model import EventPage, RunView
 from runner.output.text import visible
 
 if TYPE_CHECKING:
-    from runner.adapters.journal.store import StateReader
+    from runner.adapters.journal.state import StateReader
 
 
 @click.command(

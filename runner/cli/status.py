@@ -22,7 +22,7 @@ from runner.output.run import status_json, write_view
 from runner.output.sync import write_syncs
 
 if TYPE_CHECKING:
-    from runner.adapters.journal.store import StateReader
+    from runner.adapters.journal.state import StateReader
 
 _EVERY = 1.0  # seconds
 

@@ -16,7 +16,7 @@ from runner.errors import BackfillError, NoState, UsageError
 from runner.model import LOST, OPEN_OUTCOMES, OUTCOMES, STATES, EventFilter, frozen
 
 if TYPE_CHECKING:
-    from runner.adapters.journal.store import StateReader
+    from runner.adapters.journal.state import StateReader
     from runner.adapters.web.app import Mark
 
 _RUNS = 200  # the latest ones, in the list

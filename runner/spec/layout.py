@@ -11,7 +11,7 @@ from runner.errors import InvalidPlan
 from runner.model import Data, Json, frozen
 from runner.spec.document import Document
 from runner.spec.key_order import Lines, reordered
-from runner.spec.load import parse_clean
+from runner.spec.reading import parse_clean
 from runner.spec.schema import compile_schema, form_problem, published
 from runner.spec.units import format_duration, parse_duration
 from runner.spec.yaml_text import Edit, Node, ScalarNode, SequenceNode, applied, read_nodes

@@ -12,7 +12,7 @@ from runner.app.apply import ApplyOptions, apply, pending
 from runner.app.plan_files import plan_files, plans_to_apply
 from runner.app.session import Session
 from runner.errors import UsageError
-from runner.spec import load, strict_yaml
+from runner.spec import reading, strict_yaml
 from tests.support import CATALOG
 
 PLAN = """\
@@ -49,7 +49,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         found[Path(path).name] += 1
         return real(raw, path)
 
-    monkeypatch.setattr(load, "parse", counted)
+    monkeypatch.setattr(reading, "parse", counted)
     return found
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.spec.load import parse_clean
+from runner.spec.reading import parse_clean
 from runner.spec.schema import check
 from tests.docs.pages import HOW_TOS, PAGES, ROOT, Fence, fences, name_of
 from tests.docs.sandbox import Sandbox

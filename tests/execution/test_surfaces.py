@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.adapters.journal.store import StateReader
+from runner.adapters.journal.state import StateReader
 from runner.app.drive import Noting
 from runner.execution.progress import summarise
 from runner.model import OUTCOMES, EventPage, RunRecord, StageRecord, Summary, Waiting

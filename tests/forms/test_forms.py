@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.adapters.journal.store import StateReader, Store
+from runner.adapters.journal.state import StateReader
+from runner.adapters.journal.store import Store
 from runner.output.run import report_json
 from runner.planning.saved import write_saved
 from runner.planning.serialize import load_head

@@ -17,7 +17,8 @@ from runner.planning.build import build_execution_plan
 from runner.planning.facts import asks
 from runner.spec import layout
 from runner.spec.layout import formatted
-from runner.spec.load import check_catalog, load_plan, open_plan
+from runner.spec.load import check_catalog, load_plan
+from runner.spec.reading import open_plan
 from runner.spec.schema import schema_text
 from runner.spec.strict_yaml import parse
 from runner.spec.units import parse_duration

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from runner.model import Json, Problem
 from runner.spec.document import Document
+from runner.spec.file_text import excerpts
 from runner.spec.json_limits import MAX_DEPTH
 from runner.spec.strict_yaml import MAX_ALIASED_NODES, MAX_PROBLEMS, parse
 
@@ -83,11 +84,12 @@ def test_no_plain_text_means_something_else_to_yaml_1_1(text: str) -> None:
 
 
 @given(VALUES)
+@example({"\u2028": None})
 def test_every_value_knows_its_place(value: Json) -> None:
-    """At the line and column of each scalar stands that scalar."""
+    """At the line and column of each scalar stands that scalar; YAML knows more line breaks."""
     text = json.dumps(value, indent=1, ensure_ascii=False)
     document, _ = read(text)
-    lines = text.split("\n")
+    lines = excerpts(text).split("\n")
     for path, leaf in _leaves(value):
         line, column = document.position(path)
         written = lines[line - 1][column - 1 :]

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from runner.adapters.journal.reader import JournalReader
-from runner.adapters.journal.store import StateReader, Store
+from runner.adapters.journal.state import StateReader
+from runner.adapters.journal.store import Store
 from runner.adapters.journal.writer import JournalWriter
 from runner.errors import TargetError, UsageError
 from runner.model import EventFilter
