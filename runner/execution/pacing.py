@@ -116,8 +116,8 @@ class Waits:
     left: int = 0
 
     async def pace(self, seconds: float) -> None:
-        """What is left of the delay before the next event."""
-        await self.clock.sleep(seconds, self.stop)
+        """A part of the `seconds` that are left of a delay: requests may come meanwhile."""
+        await self.clock.sleep(min(seconds, _LONGEST_WAIT), self.stop)
 
     @property
     def rested(self) -> bool:

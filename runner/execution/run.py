@@ -416,14 +416,25 @@ class _Run:
         return self.gate.control.max_in_flight or (stage.cap.events if stage.cap else None)
 
     async def _rest(self, stage: Stage, between: str) -> bool:
-        """The delay, or what is left of it; False where the run is to end meanwhile."""
+        """The delay, or what is left of it; False where the run is to end meanwhile.
+
+        What operators request meanwhile counts at once: a pause, or a delay that is shorter."""
+        number, pace, said = stage.number, self.pacer.of(stage), ""
         if self.pacer.owed(stage):
-            pace = self.pacer.of(stage)
             self.gate.look(pace)  # also at requests made while it stood still
+        while owed := self.pacer.owed(stage):
             why = f"{between} (slowed down)" if pace.slowed else between
             reason = f"{format_duration(round(pace.delay, 1))} {why}"
-            self.tracker.waiting(stage.number, Waiting(reason, "pace"))
-            await self.waits.pace(self.pacer.owed(stage))
+            if reason != said:
+                said = reason
+                self.tracker.waiting(number, Waiting(reason, "pace"))
+            await self.waits.pace(owed)
+            if self.context.stop.is_set():
+                return False
+            if self.journal.control() != self.gate.control:
+                said = ""  # the gate tells of waits of its own
+                if not await self.gate.opened(number, pace, batch=False):
+                    return False
         return not self.context.stop.is_set()
 
     async def _canary(self, stage: Stage) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.adapters.journal.store import Store
 from runner.adapters.journal.writer import JournalWriter
 from runner.app.drive import Noting
 from runner.errors import Incomplete
@@ -249,6 +251,67 @@ def test_an_order_that_is_found_before_a_delay_is_taken_over_once(tmp_path: Path
     assert _sizes(server) == [4, 2, 2]
     assert clock.slept.count(7.0) == 2
     assert observer.notes == ["batches of 2, 7s apart: tuned by an operator"]
+
+
+class Operators(FakeClock):
+    """Time passes, and at some moments of it an operator requests something."""
+
+    def __init__(self, requests: Mapping[float, Callable[[], object]]) -> None:
+        super().__init__()
+        self._due = {self.now + seconds: request for seconds, request in requests.items()}
+
+    async def sleep(self, seconds: float, until: asyncio.Event) -> None:
+        await super().sleep(seconds, until)
+        for at in [at for at in self._due if at <= self.now]:
+            self._due.pop(at)()
+
+
+def _two_hours_apart(
+    folder: Path, requests: Callable[[Store], Mapping[float, Callable[[], object]]]
+) -> tuple[Ending, list[float], Recorder]:
+    """Of a run of two batches: how it ended, the seconds at which it sent, what it showed."""
+    plan = make_plan(folder, repos(2) + FIRE + "batch_size: 1\ndelay: 2h\n")
+    store, observer = new_store(folder), Recorder()
+    clock = Operators(requests(store))
+    began = clock.now
+    sent = list[float]()
+
+    def note_the_time(*_: object) -> None:
+        sent.append(clock.now - began)
+
+    server = StandIn(faults=[note_the_time] * 2)
+    journal = start_journal(store, plan)
+    ending = carry_out(server, plan, journal, observer=observer, clock=clock)
+    return ending, sent, observer
+
+
+def test_a_pause_within_a_delay_is_shown_at_once_and_adds_nothing_to_it(tmp_path: Path) -> None:
+    ending, sent, observer = _two_hours_apart(
+        tmp_path,
+        lambda store: {
+            100: lambda: store.request_pause("RUN1"),
+            1_000: lambda: store.withdraw_pause("RUN1"),
+        },
+    )
+    assert ending.how == "complete"
+    assert sent == [0, 7_200]
+    told = [one.waiting.reason if one.waiting else "" for one in observer.progresses]
+    delay, paused = "2h between batches", "paused by an operator"
+    assert [one for one, _ in groupby(told) if one][:3] == [delay, paused, delay]
+
+
+def test_a_delay_that_is_shortened_while_it_passes_is_over(tmp_path: Path) -> None:
+    _, sent, _ = _two_hours_apart(
+        tmp_path, lambda store: {100: lambda: store.set_pace("RUN1", delay=7.0)}
+    )
+    assert 100 < sent[1] <= 115
+
+
+def test_a_run_that_is_cancelled_within_a_delay_sends_no_more(tmp_path: Path) -> None:
+    ending, sent, _ = _two_hours_apart(
+        tmp_path, lambda store: {100: lambda: store.request_cancel("RUN1")}
+    )
+    assert (ending.how, sent) == ("cancelled", [0])
 
 
 def test_only_trouble_is_called_slowed_down(tmp_path: Path) -> None:
