@@ -24,7 +24,7 @@ from tests.benchmarks.measure import Figure, Sizes, in_turn, timed
 _EVENTS, _REQUEST, _ROUNDS = 100_000, 2_500, 5
 _ADDRESS = "http://127.0.0.1:1"
 _OUTCOMES = "INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-_JOBS = "INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)"
+_JOBS = "INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _LIMIT = "SQLite's executemany"
 
 
@@ -81,7 +81,7 @@ class _Benchmark:
             for event in events
         ]
         rows = [
-            (written.RUN, job.id, event.position, job.function, job.status, None, job.url)
+            (written.RUN, job.id, event.position, job.function, job.status, None, job.url, now)
             for event, job in zip(events, jobs, strict=True)
         ]
         return (

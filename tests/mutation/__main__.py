@@ -1,177 +1,277 @@
-"""``python -m tests.mutation --count 60`` changes one decision of the code at a time, in a copy of
-the repository, and counts which changes the tests notice.
+"""``python -m tests.mutation`` changes one decision of the code at a time, and counts which changes
+the tests notice: all in the files that decide, and a seeded sample of the rest.
 
-The sample is drawn by ``--seed`` from what decides about sending, proving and outcomes.
+One session of pytest, in one process. First each test runs under coverage, to learn which lines it
+runs and how long it takes. Then, for each change, a fork of that process puts the changed code into
+the functions that are there, and runs the tests that come by, the cheapest first, until one fails.
+Nothing is imported, collected or written, so a change costs what its tests cost.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
+import gc
 import os
 import resource
 import shutil
+import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from copy import copy
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from types import CodeType, FunctionType
+from typing import Any
 
+import coverage
 import pytest
+from hypothesis import Phase, settings
 
-ROOT = Path(__file__).parents[2]
-PARTS = ("runner", "tests", "schemas", "plans", "pyproject.toml")
-_JOURNAL = ("adapters/journal", "execution/test_retries.py", "execution/test_control.py")
-_RUNS = ("execution/test_run.py", "execution/test_control.py", "execution/test_retries.py")
-_WORLD = ("simulation/test_simulation.py",)
-# What each folder's files are judged by: in process, and done in seconds; where these notice
-# nothing, by the second list as well.
-CODE: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
-    "runner/execution": (_RUNS, ("execution",)),
-    "runner/planning": (("planning",), ("output", "spec", "execution/test_run.py")),
-    "runner/app": (("app", *_WORLD), ("cli", "planning/test_facts.py")),
-    "runner/adapters/journal": (_JOURNAL, ("execution", "faults/test_stateful.py", *_WORLD)),
-}
-# ... and what stands for one file alone, asked first of all.
-OWN: Mapping[str, Sequence[str]] = {
-    "runner/execution/judge.py": ("execution/test_judge.py", "execution/test_proof.py"),
-    "runner/execution/check.py": ("execution/test_check.py", "execution/test_proof.py"),
-    "runner/execution/listeners.py": ("execution/test_listeners.py",),
-    "runner/execution/recover.py": ("execution/test_resume.py", "execution/test_control.py"),
-    "runner/execution/pacing.py": ("execution/test_control.py", "execution/test_pacing.py"),
-    "runner/execution/poller.py": ("execution/test_poller.py",),
-    "runner/execution/progress.py": ("execution/test_progress.py", "execution/test_surfaces.py"),
-    "runner/execution/rounds.py": ("execution/test_pacing.py", "execution/test_limits.py"),
-    "runner/adapters/journal/chains.py": ("faults/test_stateful.py", "execution/test_retries.py"),
-    "runner/adapters/journal/leases.py": ("adapters/journal/test_leases.py",),
-    "runner/adapters/journal/outage.py": ("adapters/journal/test_outages.py",),
-    "runner/planning/estimate.py": ("planning/test_estimate.py",),
-    "runner/planning/compare.py": ("planning/test_compare.py",),
-    "runner/planning/facts.py": ("planning/test_facts.py",),
-}
-# Imported once, before a test begins in a fork: none of it is changed.
-_WARM = ("httpx", "hypothesis", "inngest", "jinja2", "jsonschema_rs", "orjson", "psycopg", "yaml")
-_SECONDS = 120  # of the processor, for one list; what takes longer is noticed by that
-_COMPARED: Mapping[type[ast.cmpop], type[ast.cmpop]] = {
-    ast.Lt: ast.LtE,
-    ast.LtE: ast.Lt,
-    ast.Gt: ast.GtE,
-    ast.GtE: ast.Gt,
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
-    ast.In: ast.NotIn,
-    ast.NotIn: ast.In,
-    ast.Is: ast.IsNot,
-    ast.IsNot: ast.Is,
-}
+from tests.mutation.mutants import DECIDING, FOLDERS, ROOT, Mutant, equivalents, mutants
+
+TESTS = (
+    "execution",
+    "planning",
+    "app",
+    "adapters/journal",
+    "simulation/test_simulation.py",
+    "faults/test_stateful.py",
+    "faults/test_schedules.py",
+    "spec",
+    "output",
+    "worker",
+    "cli",
+)
+SAMPLE = 1_000
+WANTED = 0.85  # of the sample; of what decides, all
+_PROCESSES = ("subprocess.Popen", "os.fork", "os.posix_spawn", "os.system")
+_MEMORY = 4 << 30
 
 
-class Mutant(NamedTuple):
-    """`place`: of the node that is changed, in the order of `ast.walk`."""
+class Judge:
+    """A plugin of pytest that asks the collected tests what they notice."""
 
-    file: str
-    line: int
-    what: str
-    place: int
+    def __init__(self, asked: Sequence[Mutant], folder: Path) -> None:
+        self.asked = asked
+        self.lived: list[Mutant] = []
+        self._folder = folder
+        self._failed = False
+        self._learning = self._started = False
+        self._seconds: dict[pytest.Item, float] = {}
+        self._lines: dict[str, dict[int, list[str]]] = {}
+        self._kills: dict[str, Counter[str]] = defaultdict(Counter)
 
-    def text(self) -> str:
-        tree = ast.parse((ROOT / self.file).read_text("utf-8"))
-        _change(list(ast.walk(tree))[self.place])
-        return ast.unparse(tree)
+    def pytest_collection(self) -> None:
+        """What Hypothesis tries is the same each time, and is not made smaller."""
+        phases = (Phase.explicit, Phase.generate)
+        profile = {"derandomize": True, "database": None, "phases": phases, "deadline": None}
+        settings.register_profile("mutation", settings.get_profile("depth"), **profile)
+        settings.load_profile("mutation")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._failed = self._failed or report.failed
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        session.config.pluginmanager.unregister(name="terminalreporter")
+        sys.addaudithook(self._refuse_processes)
+        self._learn(session.items)
+        live = _functions()
+        gc.collect()
+        gc.freeze()
+        began = time.monotonic()
+        for number, mutant in enumerate(self.asked, 1):
+            by = self._noticed(mutant, live.get(mutant.file, ()))
+            if by is None:
+                self.lived.append(mutant)
+                print(f"lives: {mutant}", flush=True)
+            if number % 25 == 0 or number == len(self.asked):
+                spent = (time.monotonic() - began) / number
+                killed = number - len(self.lived)
+                print(f"{killed:,} of {number:,} are noticed, {spent:.1f}s each", flush=True)
+        return True
+
+    def _refuse_processes(self, event: str, _: object) -> None:
+        """A process of a test's own has none of the changes: such a test is not asked."""
+        if self._learning and event in _PROCESSES:
+            self._started = True
+            raise PermissionError("a test that starts a process is not asked")
+
+    def holds(self) -> bool:
+        """All that decides is noticed, and enough of the sample."""
+        decided = [one for one in self.lived if one.file in DECIDING]
+        return not decided and len(self.lived) <= (1 - WANTED) * len(self.asked)
+
+    def _learn(self, items: Sequence[pytest.Item]) -> None:
+        began = time.monotonic()
+        included = [str(ROOT / folder / "*") for folder in FOLDERS]
+        traced = coverage.Coverage(data_file=None, include=included, config_file=False)
+        outside: list[pytest.Item] = []
+        failing: list[pytest.Item] = []
+        for item, following in pairwise([*items, None]):
+            assert item
+            self._learning, self._started = True, False
+            traced.start()
+            traced.switch_context(item.nodeid)
+            spent = self._run(item, following)
+            traced.stop()
+            self._learning = False
+            if self._started:
+                outside.append(item)
+            elif self._failed:
+                failing.append(item)
+            else:
+                self._seconds[item] = spent
+            self._clear()
+        data = traced.get_data()
+        self._lines = {file: data.contexts_by_lineno(file) for file in data.measured_files()}
+        again = self._in_fork(self._unchanged).split()
+        for item in [item for item in self._seconds if item.nodeid in again]:
+            failing.append(item)
+            del self._seconds[item]
+        for item in failing:
+            print(f"fails as it is, and is not asked: {item.nodeid}")
+        print(
+            f"{len(self._seconds):,} tests are asked; {len(outside):,} start processes "
+            f"({time.monotonic() - began:.0f}s)",
+            flush=True,
+        )
+
+    def _run(self, item: pytest.Item, following: pytest.Item | None) -> float:
+        self._failed = False
+        began = time.perf_counter()
+        item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
+        return time.perf_counter() - began
+
+    def _clear(self) -> None:
+        """Folders of tests that are over."""
+        for made in self._folder.glob("*"):
+            shutil.rmtree(made, ignore_errors=True)
+
+    def _unchanged(self) -> Iterable[str]:
+        for item, following in pairwise([*self._seconds, None]):
+            assert item
+            self._run(item, following)
+            if self._failed:
+                yield item.nodeid
+
+    def _noticed(self, mutant: Mutant, live: Sequence[FunctionType]) -> str | None:
+        """By which test, or by a time that never ends."""
+        tests = self._tests(mutant)
+
+        def changed() -> Iterable[str]:
+            _replace(live, mutant.code())
+            for item, following in pairwise([*tests, None]):
+                assert item
+                limit = 5 + 10 * self._seconds[item]
+                signal.setitimer(signal.ITIMER_PROF, limit)
+                signal.setitimer(signal.ITIMER_REAL, 10 * limit)
+                self._run(item, following)
+                if self._failed:
+                    yield item.nodeid
+                    return
+
+        by = self._in_fork(changed)
+        if by:
+            self._kills[mutant.file][by] += 1
+        return by or None
+
+    def _tests(self, mutant: Mutant) -> list[pytest.Item]:
+        lines = self._lines.get(str(ROOT / mutant.file), {})
+        named = {name for line in mutant.lines for name in lines.get(line, ())}
+        named = named or {name for line in mutant.statement for name in lines.get(line, ())}
+        kills = self._kills[mutant.file]
+        tests = [item for item in self._seconds if item.nodeid in named]
+        return sorted(tests, key=lambda item: self._seconds[item] / (1 + kills[item.nodeid]))
+
+    def _in_fork(self, work: Any) -> str:
+        """What it says, or how it ended."""
+        reading, writing = os.pipe()
+        sys.stdout.flush()
+        if (child := os.fork()) == 0:
+            try:
+                os.close(reading)
+                silent = os.open(os.devnull, os.O_RDWR)
+                for stream in (0, 1, 2):
+                    os.dup2(silent, stream)
+                resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+                for signalled in (signal.SIGPROF, signal.SIGALRM):
+                    signal.signal(signalled, signal.SIG_DFL)
+                for said in work():
+                    os.write(writing, f"{said}\n".encode())
+                os._exit(0)
+            finally:
+                os._exit(1)
+        os.close(writing)
+        with os.fdopen(reading) as pipe:
+            said = pipe.read().strip()
+        _, status = os.waitpid(child, 0)
+        self._clear()
+        return said or (f"ended with {status}" if status else "")
 
 
-def mutants(file: str) -> Iterator[Mutant]:
-    for place, node in enumerate(ast.walk(ast.parse((ROOT / file).read_text("utf-8")))):
-        if what := _change(copy(node)):
-            yield Mutant(file, getattr(node, "lineno", 0), what, place)
+def _functions() -> Mapping[str, Sequence[FunctionType]]:
+    """That are there now, by the file they are from."""
+    found: dict[str, list[FunctionType]] = defaultdict(list)
+    for one in gc.get_objects():
+        if isinstance(one, FunctionType) and one.__code__.co_filename.startswith(f"{ROOT}/runner/"):
+            found[str(Path(one.__code__.co_filename).relative_to(ROOT))].append(one)
+    return found
 
 
-def _change(node: ast.AST) -> str | None:
-    """One decision, made otherwise in place; None where the node decides nothing."""
-    match node:
-        case ast.Compare(ops=[op]) if type(op) in _COMPARED:
-            node.ops = [_COMPARED[type(op)]()]
-            return f"{type(op).__name__} to {type(node.ops[0]).__name__}"
-        case ast.BoolOp():
-            was = type(node.op).__name__
-            node.op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
-            return f"{was} to {type(node.op).__name__}"
-        case ast.If() | ast.IfExp():
-            node.test = ast.UnaryOp(ast.Not(), node.test)
-            return "an if, turned round"
-        case ast.BinOp(op=ast.Add() | ast.Sub()):
-            was = type(node.op).__name__
-            node.op = ast.Sub() if isinstance(node.op, ast.Add) else ast.Add()
-            return f"{was} to {type(node.op).__name__}"
-    return None
+def _replace(live: Sequence[FunctionType], module: CodeType) -> None:
+    made: dict[object, CodeType] = {}
+    left = [module]
+    while left:
+        code = left.pop()
+        made[_name(code)] = code
+        left.extend(inner for inner in code.co_consts if isinstance(inner, CodeType))
+    for function in live:
+        if _name(function.__code__) in made:  # what a library makes of a class is nowhere in it
+            function.__code__ = made[_name(function.__code__)]
 
 
-def _is_killed(there: Path, mutant: Mutant) -> bool:
-    path = there / mutant.file
-    kept = path.read_text("utf-8")
-    path.write_text(mutant.text(), "utf-8")
-    first, second = CODE[str(Path(mutant.file).parent)]
-    lists = filter(None, (OWN.get(mutant.file, ()), first, second))
-    try:
-        return any(_fails(there, tests) for tests in lists)
-    finally:
-        path.write_text(kept, "utf-8")
+def _name(code: CodeType) -> object:
+    """Two lambdas of a line differ by where they end."""
+    return code.co_qualname, code.co_firstlineno, [*code.co_positions()][-1][1:]
 
 
-def _fails(there: Path, tests: Sequence[str]) -> bool:
-    child = os.fork()
-    if child == 0:
-        _test(there, tests)
-    _, status = os.waitpid(child, 0)
-    return status != 0
-
-
-def _test(there: Path, tests: Sequence[str]) -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
-    os.chdir(there)
-    sys.path[:0] = [str(there)]
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("runner", "tests")]:
-        del sys.modules[name]
-    sys.dont_write_bytecode = True
-    silent = os.open(os.devnull, os.O_RDWR)
-    for stream in (1, 2):
-        os.dup2(silent, stream)
-    named = [f"tests/{test}" for test in tests]
-    how = ["-n", "0", "-x", "-q", "-p", "no:cacheprovider"]
-    os._exit(pytest.main([*how, "-W", "ignore:Module already imported", *named]))
+def _chosen(of: Sequence[str], count: int, seed: int) -> Sequence[Mutant]:
+    """All that decides and a sample of all; or what was asked for."""
+    paths = [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.py"))]
+    found = [one for path in paths for one in mutants(str(path.relative_to(ROOT)))]
+    known = equivalents()
+    if gone := known.keys() - {one.key for one in found}:
+        raise SystemExit(f"said to be equivalent, but there is no such change: {min(gone)}")
+    made = [one for one in found if one.key not in known]
+    if of:
+        return [one for one in made if any(part in one.file for part in of)]
+    deciding = [one for one in made if one.file in DECIDING]
+    sample = Random(seed).sample(made, min(count, len(made)))  # noqa: S311
+    return [*dict.fromkeys([*sample, *deciding])]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation")
-    parser.add_argument("--count", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--of", action="append", help="of files whose path has this")
+    parser.add_argument("--count", type=int, default=SAMPLE, help="how large the sample is")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument("--of", action="append", default=[], help="files whose path has this")
+    parser.add_argument("tests", nargs="*", default=TESTS, help="below tests/")
     given = parser.parse_args()
-    files = [
-        str(path.relative_to(ROOT))
-        for folder in CODE
-        for path in sorted((ROOT / folder).glob("*.py"))
-        if not given.of or any(part in str(path) for part in given.of)
-    ]
-    found = [mutant for file in files for mutant in mutants(file)]
-    sample = Random(given.seed).sample(found, min(given.count, len(found)))  # noqa: S311
-    for name in _WARM:
-        __import__(name)
+    asked = _chosen(given.of, given.count, given.seed)
     with tempfile.TemporaryDirectory() as made:
-        for part in PARTS:
-            source, there = ROOT / part, Path(made) / part
-            shutil.copytree(source, there) if source.is_dir() else shutil.copy(source, there)
-        killed = 0
-        for number, mutant in enumerate(sample, 1):
-            dead = _is_killed(Path(made), mutant)
-            killed += dead
-            if not dead:
-                print(f"lives: {mutant.file}:{mutant.line}: {mutant.what}", flush=True)
-            if number % 5 == 0 or number == len(sample):
-                print(f"{killed} of {number} are noticed ({len(found):,} in all)", flush=True)
-    return 0
+        judge = Judge(asked, Path(made, "tests"))
+        tests = [str(ROOT / "tests" / test) for test in given.tests]
+        how = ["-n", "0", "-qq", "-p", "no:cacheprovider", f"--basetemp={made}/tests", "--tb=no"]
+        how += ["-W", "ignore:Module already imported"]
+        if pytest.main([*how, *tests], plugins=[judge]):
+            return 1
+    for file in sorted({mutant.file for mutant in judge.lived}):
+        print(f"{file}: {sum(one.file == file for one in judge.lived)} live")
+    return int(not judge.holds())
 
 
 if __name__ == "__main__":
