@@ -128,7 +128,7 @@ class Judge:
             self._clear()
         data = traced.get_data()
         self._lines = {file: data.contexts_by_lineno(file) for file in data.measured_files()}
-        again = self._in_fork(self._unchanged).split()
+        again = self._in_fork(self._unchanged).split("\n")  # a name may have spaces
         for item in [item for item in self._seconds if item.nodeid in again]:
             failing.append(item)
             del self._seconds[item]
