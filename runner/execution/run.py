@@ -418,23 +418,23 @@ class _Run:
     async def _rest(self, stage: Stage, between: str) -> bool:
         """The delay, or what is left of it; False where the run is to end meanwhile.
 
-        What operators request meanwhile counts at once: a pause, or a delay that is shorter."""
-        number, pace, said = stage.number, self.pacer.of(stage), ""
-        if self.pacer.owed(stage):
-            self.gate.look(pace)  # also at requests made while it stood still
-        while owed := self.pacer.owed(stage):
+        What operators request meanwhile, or before, counts at once: a pause, a shorter delay."""
+        number, pace, said, asked = stage.number, self.pacer.of(stage), "", True
+        while self.pacer.owed(stage):
+            # A step that is over asks no more, but is to say when the next one is due.
+            if asked and not self.context.stop.is_set():
+                said = ""  # the gate tells of waits of its own
+                if not await self.gate.opened(number, pace, batch=False):
+                    return False
             why = f"{between} (slowed down)" if pace.slowed else between
             reason = f"{format_duration(round(pace.delay, 1))} {why}"
             if reason != said:
                 said = reason
                 self.tracker.waiting(number, Waiting(reason, "pace"))
-            await self.waits.pace(owed)
+            await self.waits.pace(self.pacer.owed(stage))
             if self.context.stop.is_set():
                 return False
-            if self.journal.control() != self.gate.control:
-                said = ""  # the gate tells of waits of its own
-                if not await self.gate.opened(number, pace, batch=False):
-                    return False
+            asked = self.journal.control() != self.gate.control
         return not self.context.stop.is_set()
 
     async def _canary(self, stage: Stage) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from runner.adapters.journal import chains, leases, plans
 from runner.adapters.journal.database import Connection, listed
 from runner.errors import UsageError
-from runner.model import Applied, ExecutionPlan, RunRecord, RunState
+from runner.model import OVER, Applied, ExecutionPlan, RunRecord, RunState
 from runner.planning.ledger import PlanRun, inputs_digest
 from runner.planning.serialize import dump_head, load_head
 from runner.spec.document import did_you_mean
@@ -172,7 +172,7 @@ def unfinished(connection: Connection, plan: str, address: str) -> RunState | No
     ORDER BY runs.started_at DESC LIMIT 1"""
     found = connection.row(query, plan=plan, address=address)
     state = _state(found) if found else None
-    return state if state and state.record.status in ("running", "incomplete", "sent") else None
+    return None if state is None or state.record.status in OVER else state
 
 
 def last_seen(connection: Connection, event: str, address: str) -> tuple[str, bool] | None:
