@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -64,6 +65,7 @@ class Runs(RuleBasedStateMachine):
         self.coming: list[str] = []
         self.ended: dict[str, str] = {}  # run: status
         self.open: str | None = None
+        self.processes = count(1)  # no two of them make the same ids
 
     def fate(self, event: dict[str, Any]) -> str:
         """Decided once: a request that is made again meets the same."""
@@ -92,7 +94,7 @@ class Runs(RuleBasedStateMachine):
         ]
         plan = self.store.plan_of(self.store.find(self.open))
         journal = reopen(self.store, plan, self.open)
-        ending = attempt(self.server, plan, Mortal(journal, random, deadly), seed)
+        ending = attempt(self.server, plan, Mortal(journal, random, deadly), next(self.processes))
         if ending and ending.how == "complete":
             summary = summarise(journal, plan="p", target="t", followed=True, ending=ending)
             journal.end(summary.status)
@@ -110,7 +112,7 @@ class Runs(RuleBasedStateMachine):
         self.store.request_cancel(self.open)
         self.server.faults = []
         before = len(self.server.received)
-        ending = attempt(self.server, plan, journal, 1)
+        ending = attempt(self.server, plan, journal, next(self.processes))
         assert ending is None or ending.how == "cancelled"
         unanswered = before < len(self.server.received)
         assert not unanswered or journal.totals().deduplicated, "only lost requests go out again"
@@ -208,6 +210,7 @@ class Drains(RuleBasedStateMachine):
         self.coming: list[str] = []
         self.ending: str | None = None
         self.more = 0  # rounds that it was given
+        self.processes = count(1)
         let_go(self.store)
         start_journal(self.store, self.plan, "RUN1")
 
@@ -217,9 +220,9 @@ class Drains(RuleBasedStateMachine):
     def left(self) -> int:
         return _BACKLOG - sum(self.fates[id_] == "completed" for id_ in self.server.effects)
 
-    def drive(self, journal: Any, plan: ExecutionPlan, seed: int) -> Ending | None:
+    def drive(self, journal: Any, plan: ExecutionPlan) -> Ending | None:
         async def main() -> Ending:
-            async with connect(self.server, journal, seed=seed) as context:
+            async with connect(self.server, journal, seed=next(self.processes)) as context:
                 asked: Any = _Pending(self)
                 context = replace(context, database=asked, resolver=SameItems(self.plan))
                 return await execute(plan, context)
@@ -250,7 +253,7 @@ class Drains(RuleBasedStateMachine):
         until = replace(stage.until, max_rounds=6 + self.more)
         plan = replace(plan, stages=(replace(stage, until=until),))
         journal = reopen(self.store, plan, "RUN1")
-        ending = self.drive(Mortal(journal, random, deadly), plan, seed)
+        ending = self.drive(Mortal(journal, random, deadly), plan)
         if ending is None:
             return
         summary = summarise(journal, plan="p", target="t", followed=True, ending=ending)
@@ -267,7 +270,7 @@ class Drains(RuleBasedStateMachine):
         journal = reopen(self.store, plan, "RUN1")
         self.store.request_cancel("RUN1")
         self.server.faults = []
-        ending = self.drive(journal, plan, 1)
+        ending = self.drive(journal, plan)
         assert ending is None or ending.how in ("cancelled", "complete")
         journal.end("cancelled")
         self.ending = "cancelled"
