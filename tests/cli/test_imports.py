@@ -99,9 +99,10 @@ def test_no_help_loads_any_of_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", MAY_LOAD)
 def test_a_command_loads_no_more_than_its_work_takes(command: str, folder: Path) -> None:
+    """`main` leaves at once, without `atexit`, where a thread has still to end; here it waits."""
     code = (
-        "import atexit, sys\nfrom runner.cli.main import main\n"
-        f"heavy = set({HEAVY!r})\n"
+        "import atexit, os, sys\nfrom runner.cli.main import main\n"
+        f"os._exit, heavy = sys.exit, set({HEAVY!r})\n"
         "atexit.register(lambda: print('loaded', *heavy & set(sys.modules), file=sys.stderr))\n"
         "main()"
     )

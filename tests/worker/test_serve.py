@@ -242,11 +242,12 @@ def test_how_a_run_is_to_be_sent_goes_with_it_to_the_workers(
 def test_handed_over_once_more_it_is_sent_as_was_said_then(
     tmp_path: Path, site: Site, backfill: Backfill
 ) -> None:
-    plan = write_plan(tmp_path, repos(6) + "operations: [sync]\nbatch_size: 3\ndelay: 3500ms\n")
+    plan = write_plan(tmp_path, repos(6) + "operations: [sync]\nbatch_size: 3\ndelay: 1h\n")
     run = ("run", plan, "--target", site.url, "--request-events", "3")
     with site.start(*run) as process:
         until(lambda: len(site.order) >= 3)
         process.send_signal(signal.SIGINT)
+    assert backfill("tune", "latest", "--delay", "3500ms", env=site.env).status == 0
     again = ("resume", "latest", "--detach", "--request-bytes", "1")
     refused = backfill(*again, "--pause-file", "hold", env=site.env)
     assert refused.status == 2
