@@ -41,8 +41,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--full"):
         os.environ[FULL] = "1"  # xdist's workers have it from here, and read it as they import
-    # How long an input takes is the machine's affair.
-    settings.register_profile("depth", max_examples=depth(20, 100), deadline=None)
+    # How long an input takes is the machine's affair. The same examples by default, so that what
+    # fails was changed; others each time at full depth.
+    same = not depth(0, 1)
+    settings.register_profile("depth", max_examples=depth(20, 100), deadline=None, derandomize=same)
     settings.load_profile("depth")
 
 

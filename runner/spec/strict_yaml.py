@@ -54,6 +54,8 @@ _AMBIGUOUS = (
     ),
     (re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"), "not a number that JSON has"),
 )
+# In YAML 1.1 the name ends before these characters; in YAML 1.2 they are a part of it.
+_ANCHOR_GOES_ON = re.compile(r"(?:!\S*\s+(?:#[^\n]*\n\s*)*)?[&*]([0-9A-Za-z_-]+)[?:]")
 _TOO_DEEP = f"values are nested more than {MAX_DEPTH} levels deep"
 TOO_MANY = f"more than {MAX_NODES:,} keys and values stand in YAML"
 MANY_HINT = "keep the repositories in a .csv or .jsonl file, which is streamed"
@@ -152,11 +154,13 @@ class _Builder:
                 size = 1 + len(event.value) // _TEXT_OF_A_NODE
                 self.nodes += size
                 if event.anchor:
+                    self._name(mark)
                     self._anchors[event.anchor] = value, node, size, 0
             elif kind is mapping or kind is sequence:
                 if event.tag is not None and event.tag not in _STANDARD_TAGS:
                     self._tag(event)
                 if event.anchor:
+                    self._name(event.start_mark)
                     self._anchors[event.anchor] = None
                 if len(stack) >= MAX_DEPTH:
                     self._at(event.start_mark, _TOO_DEEP)
@@ -178,6 +182,7 @@ class _Builder:
                     self._anchors[opened.anchor] = (value, node, size, height)
             elif kind is alias:
                 mark = event.start_mark
+                self._name(mark)
                 value, node = self._alias(event.anchor, mark)
                 if self._aliased > MAX_ALIASED_NODES:
                     message = f"aliases expand to more than {MAX_ALIASED_NODES:,} values"
@@ -237,6 +242,12 @@ class _Builder:
     def _quote(self, mark: Any, text: str, what: str) -> None:
         hint = f'if it is text, quote it: "{text}"' if len(text) < _LONGEST_INTEGER else None
         self._at(mark, f"{echo(text)} is {what}", hint=hint)
+
+    def _name(self, mark: Any) -> None:
+        """Refuses a name of an anchor that is longer to YAML 1.2."""
+        if found := _ANCHOR_GOES_ON.match(self.text, mark.index):
+            message = f"the name {echo(found[1])} ends here in YAML 1.1 and goes on in YAML 1.2"
+            self._at(mark, message, hint="write a space after the name")
 
     def _alias(self, name: str, mark: Any) -> tuple[Json, Marks]:
         found = self._anchors.get(name)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from runner.cli.format import format_command
+from runner.cli.main import cli
 from runner.errors import UsageError
 from tests.types import Backfill
 
@@ -152,7 +152,7 @@ def test_a_write_that_fails_leaves_the_file_and_nothing_beside_it(
     path, before = plans / "nightly.yaml", set(plans.iterdir())
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(UsageError, match="cannot be written: No space left on device"):
-        format_command.main([str(path)], standalone_mode=False)
+        cli.main(["format", str(path)], standalone_mode=False)
     assert path.read_text() == PLAN
     assert set(plans.iterdir()) == before
 

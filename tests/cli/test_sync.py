@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -148,9 +149,8 @@ def test_a_key_of_another_kind_is_no_allowed_signer(
     once: Once, remote: Git, jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Git would take any key of the keyring for a signature of that kind."""
-    home = tmp_path / "gnupg"
-    home.mkdir(mode=0o700)
-    monkeypatch.setenv("GNUPGHOME", str(home))
+    home = tempfile.mkdtemp(dir="/tmp")  # its agent's socket has room for 107 characters
+    monkeypatch.setenv("GNUPGHOME", home)
     made = ["--quick-gen-key", "tester@example.com", "ed25519", "sign", "never"]
     gpg = ["gpg", "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""]
     subprocess.run([*gpg, *made], check=True, capture_output=True)
@@ -163,6 +163,7 @@ def test_a_key_of_another_kind_is_no_allowed_signer(
     assert jobs.items == []
     assert once("--signed").status == 0
     subprocess.run(["gpgconf", "--kill", "gpg-agent"], check=False)
+    shutil.rmtree(home, ignore_errors=True)
 
 
 def test_what_a_killed_process_has_left_in_the_mirror_is_cleared_away(

@@ -10,7 +10,7 @@ import pytest
 import ruamel.yaml
 import ruamel.yaml.error
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from runner.spec.strict_yaml import parse
@@ -49,8 +49,8 @@ def _same(ours: Any, other: Any) -> bool:
 
 def _agree(raw: bytes) -> bool:
     value = _strict(raw)
-    if value is None:
-        return False
+    if not isinstance(value, dict | list):
+        return False  # no file of ours; libyaml ends a block scalar that is all at a `#`
     for read in (yaml.safe_load, ruamel.yaml.YAML(typ="safe", pure=True).load):
         try:
             other = read(raw)
@@ -74,8 +74,10 @@ def test_plans_as_anybody_may_write_them_are_read_alike(
     _agree(Writer(random, flow, comments=comments).text(plan).encode())
 
 
+@pytest.mark.filterwarnings("ignore::ruamel.yaml.error.ReusedAnchorWarning")
 @settings(max_examples=depth(300, 20_000), deadline=None)
 @given(TEXTS)
+@example("- &1:30")
 def test_scraps_are_refused_or_read_alike(text: str) -> None:
     _agree(text.encode())
 

@@ -195,6 +195,15 @@ def test_an_anchor_may_be_used_and_written_again() -> None:
     assert value_of("[&a 1, *a, &a 2, *a]") == [1, 1, 2, 2]
 
 
+@pytest.mark.parametrize("mark", "?:")
+@pytest.mark.parametrize("text", ["&a{}b", "- &a{}b", "!!str &a{}b", "&a{} [1]", "[&a 1, *a{}]"])
+def test_a_name_that_is_longer_to_yaml_12_is_refused(text: str, mark: str) -> None:
+    """`&1:30` is `:30` to PyYAML, and to ruamel.yaml nothing, by the name `1:30`."""
+    document, problems = read(text.replace("{}", mark))
+    assert any("goes on in YAML 1.2" in one.message for one in problems) or document.value is None
+    assert value_of("[&a b, *a, &c [1], *c]") == ["b", "b", [1], [1]]
+
+
 def test_depth_is_bounded() -> None:
     assert messages("[" * MAX_DEPTH + "]" * MAX_DEPTH) == []
     assert "nested" in messages("[" * 100_000 + "]" * 100_000)[0]

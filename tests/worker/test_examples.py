@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import click
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from psycopg.pq import Conninfo
 
+from runner.cli.main import cli
 from runner.cli.run import run_command
 from runner.cli.serve import serve_command
 from tests.worker.engine import PATH
@@ -29,12 +31,14 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "examples" / "worker"
 SERVER = {"INNGEST_EVENT_KEY", "INNGEST_SIGNING_KEY"}  # what `inngest start` takes from there
 
+COMMANDS = click.Context(cli, **cli.context_settings)
+
 
 def parsed(arguments: list[str], folder: Path) -> dict[str, Any]:
     """What `backfill serve` makes of its arguments; their plans are in `folder`."""
     assert [Path(arguments[0]).name, arguments[1]] == ["backfill", "serve"]
     said = [str(folder) if word.endswith("plans") else word for word in arguments[2:]]
-    return serve_command.make_context("serve", said).params
+    return serve_command.make_context("serve", said, parent=COMMANDS).params
 
 
 def dockerfile(instruction: str) -> list[str]:
@@ -109,7 +113,7 @@ def test_a_run_is_handed_over_to_the_server_that_the_worker_serves(compose: Any)
     (said,) = [line for line in text.splitlines() if "backfill run" in line]
     service, *command = shlex.split(said.partition("docker compose exec ")[2])
     assert command[:2] == ["backfill", "run"]
-    target = run_command.make_context("run", command[2:]).params["target"]
+    target = run_command.make_context("run", command[2:], parent=COMMANDS).params["target"]
     assert target == compose["services"][service]["environment"]["INNGEST_BASE_URL"]
 
 
