@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from runner.app import session as base
 from runner.app.check import Checked, check
 from runner.app.control import cancel, hold, let_go, pause, tune
+from runner.app.prepare import Prepared, prepare
 from runner.app.queries import coverage, view_of
 from runner.app.resume import resume
-from runner.app.retry import RETRIED, retry
-from runner.app.run import Prepared, Submitted, prepare, run, submit
+from runner.app.retry import RETRIED, FailedEvents, retry
+from runner.app.run import run, submit
 from runner.app.session import Silent
+from runner.app.submit import Submitted
 from runner.errors import (
     BackfillError,
     Incomplete,
@@ -182,7 +184,7 @@ class Session(base.Session):
         `PreflightRefused` where there is none.
         """
         with self._observed(observer):
-            return retry(self, run, options, outcomes=outcomes, items=items)
+            return retry(self, FailedEvents(run, outcomes, items), options)
 
     def pause(self, run: str = "latest") -> None:
         """Send nothing more of a run, whoever drives it, until it is resumed."""

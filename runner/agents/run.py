@@ -26,7 +26,8 @@ from runner.model import FAILURES, OUTCOMES, Outcome
 
 
 def _run(session: Session, given: Given) -> Answer:
-    from runner.app.run import prepare, run, submit
+    from runner.app.prepare import prepare
+    from runner.app.run import run, submit
     from runner.app.saved import load_saved
     from runner.output.summary import submitted_json, summary_json
 
@@ -48,16 +49,16 @@ def _run(session: Session, given: Given) -> Answer:
 
 
 def _retry(session: Session, given: Given) -> Answer:
-    from runner.app.retry import RETRIED, plan_retry, retry
+    from runner.app.retry import FailedEvents, plan_retry, retry
     from runner.output.summary import summary_json
 
     outcomes: tuple[Outcome, ...] = several(given, "outcome")  # type: ignore[assignment]
-    items, run = several(given, "item"), given["run"]
+    failed = FailedEvents(given["run"], outcomes, several(given, "item"))
     if given.get("dry_run"):
-        prepared = plan_retry(session, run, APPROVED, outcomes=outcomes or RETRIED, items=items)
+        prepared = plan_retry(session, failed, APPROVED)
         return previewed(prepared.plan, prepared.target)
-    record, _ = approved_run(session, run)
-    summary = retry(session, record.id, APPROVED, outcomes=outcomes or RETRIED, items=items)
+    record, _ = approved_run(session, failed.run)
+    summary = retry(session, replace(failed, run=record.id), APPROVED)
     return Answer(summary_json(summary))
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runner.app.prepare import prepare
 from runner.app.resume import resubmit, resume
-from runner.app.run import prepare, run, submit
+from runner.app.run import run, submit
 from runner.app.session import Session
 from runner.errors import (
     BackfillError,

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Sequence
 
 from runner.adapters.inngest.target import Target
+from runner.app.build import Built, build
 from runner.app.control import examine_holds
 from runner.app.notify import examine_hooks
 from runner.app.preflight import examine_plan, examine_server
-from runner.app.prepare import Built, build
 from runner.app.session import HERE, Session, blocking
 from runner.errors import BackfillError, InvalidPlan, PreflightRefused, TargetDown, UsageError
 from runner.model import ExecutionPlan, Finding, Json, QueryRefused, Selectors

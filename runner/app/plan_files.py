@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.errors import InvalidPlan, UsageError
-from runner.model import BackfillPlan, Json, Problem, Schedule, frozen
+from runner.model import BackfillPlan, Json, Problem, frozen
 from runner.spec.files import ENDINGS, PROJECT, FileRefused, read_plan, strange_name
 
 if TYPE_CHECKING:
@@ -202,6 +202,12 @@ def load_plans(
     return plans
 
 
+def plans_in(session: Session, paths: Sequence[str]) -> list[BackfillPlan]:
+    """Also where there is none. Raises `InvalidPlan` with the problems of all of them."""
+    files = [plan_file(*one) for one in _found(paths, strictly=False).items()]
+    return load_plans(session, files, {})
+
+
 def plans_to_apply(
     session: Session,
     paths: Sequence[str],
@@ -222,16 +228,6 @@ def plans_to_apply(
     for plan in (plan for plan in plans if plan.schedule):
         session.reporter.note(f"{plan.path} has a schedule: `backfill serve` starts it")
     return [plan for plan in in_order(plans) if plan.schedule is None]
-
-
-def scheduled_plans(session: Session, paths: Sequence[str]) -> list[tuple[BackfillPlan, Schedule]]:
-    """Those of the plans that have a schedule. Raises `InvalidPlan` with what is wrong with any."""
-    from runner.planning.ledger import in_order
-
-    files = [plan_file(*one) for one in _found(paths, strictly=False).items()]
-    plans = load_plans(session, files, {})
-    found = in_order([plan for plan in plans if plan.schedule])
-    return [(plan, plan.schedule) for plan in found if plan.schedule]
 
 
 def _may_be_a_plan(file: Path) -> tuple[bool, bytes | None]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from runner.adapters.files import refuse_inputs
 from runner.adapters.inngest.target import Target, shown
-from runner.app.prepare import handler_warnings
+from runner.app.build import handler_warnings
 from runner.app.session import Session, blocking
 from runner.errors import BackfillError, PreflightRefused, StalePlan, UsageError
 from runner.execution.context import RunOptions

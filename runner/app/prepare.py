@@ -1,94 +1,163 @@
-"""From a plan file to what a run of it would send."""
+"""A run that may begin: what it would send, of a plan file now or as a saved plan has it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from datetime import UTC, datetime
-from glob import escape
+from collections.abc import Iterator, Mapping
+from dataclasses import field, replace
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runner.adapters.inngest.target import Target
+from runner.app.build import build, warned
+from runner.app.notify import link_of
+from runner.app.reviewed import refuse_selectors, reviewed
+from runner.app.saved import load_saved
 from runner.app.session import Session
-from runner.errors import BackfillError
+from runner.errors import UsageError
+from runner.execution.context import RunOptions
 from runner.model import (
     BackfillPlan,
-    Database,
     ExecutionPlan,
     Json,
-    Partial,
+    PlannedEvent,
     Problem,
     Selectors,
+    Skipped,
     Stage,
     frozen,
 )
 from runner.spec.files import FileRefused, read_plan
-from runner.spec.warnings import accepted
 
 if TYPE_CHECKING:
-    from runner.adapters.inngest.target import Target
-    from runner.adapters.journal.state import StateReader
-    from runner.app.plan_files import PlanFile
-    from runner.execution.ports import Journal, JournalReads
-    from runner.planning.estimate import Past
+    from runner.adapters.journal.leases import Lease
+    from runner.execution.ports import Journal
 
 _MAX_SOURCE = 256 * 1024  # characters
-_PAST_RUNS = 5
-_ITEMS = "items"
 
 
 @frozen
-class Built:
-    """A plan file with what the database says of it, and what a run of it would send."""
+class Prepared:
+    """A run that may begin: what it sends, and where to; `named` is its target as it was named,
+    `environment` the one of the project file that it works in, if any.
 
-    plan: BackfillPlan
-    execution_plan: ExecutionPlan
-
-
-def build(
-    session: Session,
-    source: str | PlanFile | BackfillPlan,
-    variables: Mapping[str, Json],
-    *,
-    strict: bool = False,
-    target: str | None = None,
-    environment: str | None = None,
-    selectors: Selectors | None = None,
-    sure: bool = True,
-    once_loaded: Callable[[BackfillPlan], None] = lambda _: None,
-) -> Built:
-    """Plan file -> facts -> execution plan. Raises `InvalidPlan` with all problems at once.
-
-    `source`: a path, a file that was read, or a plan that was loaded with these variables. A plan
-    that asks a database is asked for here, also in a dry run: nothing is sent by it. `target`:
-    as it was named, for the policy. `environment`: see `Session.environment`. `selectors`, `sure`:
-    see `runner.planning.parts.select`. `once_loaded` may refuse it before that.
+    `files`: the plan as its files have it, by which deferred stages are resolved; those of a saved
+    plan without such stages are not read again, however many rows they have. `parent`: the run that
+    it sends events of once more; `origins`: what these stand for, by their positions.
     """
-    from runner.app.plan_files import load
-    from runner.app.policy import judged
-    from runner.planning.build import build_execution_plan
-    from runner.planning.facts import gather
 
-    if isinstance(source, BackfillPlan):
-        loaded = source
-    else:
-        loaded = load(session, source, variables, strict=strict, environment=environment)
-    once_loaded(loaded)
-    facts = session.facts
-    now = datetime.fromisoformat(facts.recorded_at) if facts else datetime.now(UTC)
-    known = gather(loaded, session.query_runner(loaded.path, environment), now)
-    execution_plan = build_execution_plan(known, strict=strict)
-    if selectors:
-        from runner.planning.parts import select
+    run_id: str
+    plan: ExecutionPlan
+    target: Target
+    named: str
+    variables: dict[str, Json]
+    environment: str = ""
+    files: BackfillPlan | None = None
+    parent: str | None = None
+    origins: Mapping[int, int] = field(default_factory=dict)
 
-        execution_plan = select(known, execution_plan, selectors, sure=sure, strict=strict)
-    if facts and known.found.facts:
-        execution_plan = replace(execution_plan, answered_at=facts.recorded_at)
-    execution_plan = judged(session, execution_plan, target, environment, variables)
-    return Built(known, execution_plan)
+    @property
+    def shown(self) -> ExecutionPlan:
+        """The plan with what is unwise about it on this target."""
+        return warned(self.plan, self.target)
+
+    def events(self) -> Iterator[PlannedEvent]:
+        """Every event that would be sent, in sending order: its operation is that of the stage."""
+        return (event for stage in self.plan.stages for event in stage.planned())
+
+    @property
+    def digest(self) -> str:
+        return self.plan.digest
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return self.plan.stages
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        return self.plan.skipped
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        return self.plan.warnings
 
 
-def source_of(plan: ExecutionPlan) -> str | None:
+def prepare(
+    session: Session,
+    source: str | BackfillPlan,
+    *,
+    target: str | None = None,
+    variables: dict[str, Json] | None = None,
+    strict: bool = False,
+    run_id: str | None = None,
+    selectors: Selectors | None = None,
+) -> Prepared:
+    """What a run of a plan file would send now, or what a saved plan does.
+
+    `source`: the path of either, or a plan file that was loaded with these variables. `selectors`:
+    only a part of it.
+    Raises `InvalidPlan`; `StalePlan` where a saved plan may no longer be run.
+    """
+    from ulid import ULID
+
+    overrides = variables or {}
+    saved = load_saved(source) if isinstance(source, str) else None
+    if saved and isinstance(source, str):
+        if overrides and overrides != saved.variables:
+            hint = "it has its variables with it"
+            raise UsageError("--var does nothing for a saved plan", hint=hint)
+        refuse_selectors(selectors)
+        found = reviewed(session, saved, source, target)
+        kept = dict(saved.variables)
+        return Prepared(
+            saved.run_id,
+            found.plan,
+            found.target,
+            saved.target,
+            kept,
+            saved.environment,
+            found.files,
+        )
+    built = build(session, source, overrides, strict=strict, target=target, selectors=selectors)
+    path = built.plan.path
+    environment = session.environment(path)
+    return Prepared(
+        run_id or str(ULID()),
+        built.execution_plan,
+        session.target(target, path),
+        session.named_target(target, path),
+        overrides,
+        environment.name if environment else "",
+        built.plan,
+    )
+
+
+def record_run(session: Session, prepared: Prepared, options: RunOptions, lease: Lease) -> Journal:
+    """Write the run down, before anything is sent."""
+    plan = replace(prepared.plan, path=str(Path(prepared.plan.path).resolve()))
+    journal = session.store.start(
+        prepared.run_id,
+        plan,
+        lease,
+        target=prepared.named,
+        address=prepared.target.address,
+        environment=prepared.environment,
+        variables=prepared.variables,
+        follow=options.follow,
+        parent=prepared.parent,
+        origins=prepared.origins,
+        source=None if prepared.parent else _source_of(plan),
+        hooks=session.project(prepared.plan.path).notify,
+        link=link_of(session.environ, prepared.target),
+    )
+    if plan.deferred and prepared.files:
+        from runner.app.resolve import remember
+
+        remember(journal, prepared.files)
+    return journal
+
+
+def _source_of(plan: ExecutionPlan) -> str | None:
     """The plan file as it was reviewed; None where it is no longer what the plan was made of."""
     try:
         raw = read_plan(plan.path)
@@ -96,87 +165,3 @@ def source_of(plan: ExecutionPlan) -> str | None:
         return None
     same = any(read.sha256 == sha256(raw).hexdigest() for read in plan.inputs)
     return raw.decode("utf-8", "replace")[:_MAX_SOURCE] if same else None
-
-
-def past(store: StateReader, plan: ExecutionPlan) -> Mapping[str, Past]:
-    """What the latest runs of the plan show of how long its jobs take."""
-    from runner.planning.estimate import past_of
-
-    lines = store.runs(plan=escape(plan.name), limit=_PAST_RUNS)
-    return past_of(store.glance(line.record) for line in lines)
-
-
-def local_past(session: Session, plan: ExecutionPlan) -> Mapping[str, Past]:
-    """The same for a dry run, which reaches nothing: from a file that is there, if it is one."""
-    if session.state_file is None or not session.state_file.is_file():
-        return {}
-    try:
-        return past(session.reader, plan)
-    except BackfillError:
-        return {}  # a preview is no less true without it
-
-
-def warned(plan: ExecutionPlan, target: Target) -> ExecutionPlan:
-    """With what is unwise about the plan on this target."""
-    return replace(plan, warnings=(*plan.warnings, *handler_warnings(plan, target)))
-
-
-def handler_warnings(plan: ExecutionPlan, target: Target) -> list[Problem]:
-    """On the embedded target an event without a handler starts no job, as on a real server."""
-    silent = {event for stage in plan.stages for event in stage.event_names} - set(plan.handlers)
-    if target.kind != "embedded" or not silent:
-        return []
-    names = ", ".join(f"`{event}`" for event in sorted(silent))
-    warning = Problem(
-        f"the embedded target has no handler for {names}: no job will start",
-        plan.path,
-        hint="name one in the plan's `handlers`, or choose a server with --target",
-        severity="warning",
-        rule="no-handler",
-    )
-    return list(accepted([warning], plan.accept))
-
-
-def remember(journal: Journal, plan: BackfillPlan) -> None:
-    """Write down what the plan runs for, for a resume: the run may change what a query gives."""
-    from runner.planning.facts import to_remember
-
-    journal.remember(_ITEMS, to_remember(plan))
-
-
-def restored(
-    journal: JournalReads, loaded: BackfillPlan, database: Database, partial: Partial | None
-) -> PlanResolver:
-    """The resolver of a run that is resumed."""
-    from runner.planning.facts import gather, remembered
-
-    items = journal.remembered(_ITEMS)
-    plan = loaded if items is None else remembered(loaded, items)
-    return PlanResolver(gather(plan, database, datetime.now(UTC)), database, partial)
-
-
-@frozen
-class PlanResolver:
-    """Deferred stages: the plan's questions asked again when a stage starts.
-
-    Meets `runner.execution.ports.Resolver`.
-    """
-
-    plan: BackfillPlan
-    database: Database
-    partial: Partial | None = None
-
-    async def resolve(self, stage: Stage) -> Stage:
-        import asyncio
-
-        return await asyncio.to_thread(self._resolve, stage)
-
-    def _resolve(self, stage: Stage) -> Stage:
-        from runner.planning.build import stage_as_of_now
-        from runner.planning.facts import gather_again
-        from runner.planning.parts import Choice
-
-        operation = next(o for o in self.plan.operations if o.name == stage.operation)
-        known = gather_again(self.plan, operation, self.database)
-        found = stage_as_of_now(known, stage)
-        return Choice(self.partial, known).of(found) if self.partial else found

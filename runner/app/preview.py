@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from runner.adapters.files import refuse_inputs
 from runner.adapters.inngest.target import Target
+from runner.app.build import Built, build, warned
 from runner.app.policy import refuse_broken
-from runner.app.prepare import Built, build, local_past, warned
-from runner.app.saved import load_saved, refuse_selectors
+from runner.app.reviewed import refuse_selectors
+from runner.app.saved import load_saved
 from runner.app.session import HERE, Session
 from runner.errors import BackfillError, UsageError
 from runner.model import BackfillPlan, ExecutionPlan, Json, Selectors, frozen
 
 if TYPE_CHECKING:
     from runner.app.plan_files import PlanFile
-    from runner.planning.estimate import Estimate
     from runner.planning.timeline import Timeline
 
 _NOTHING: Mapping[str, str | None] = {}
@@ -113,13 +113,6 @@ def previews(
         except BackfillError as error:
             found.errors.append((file.path, error))
     return found
-
-
-def expected(session: Session, plan: ExecutionPlan) -> Estimate:
-    """How long a run will take, also by what the last runs took where there is a state."""
-    from runner.planning.estimate import before
-
-    return before(plan, local_past(session, plan), session.clock.time())
 
 
 def _refuse_for_saved(options: Sequence[str]) -> None:

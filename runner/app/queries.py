@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from runner.adapters.journal import DEFAULT_STATE
 from runner.adapters.journal.state import StateReader
-from runner.app.prepare import build
+from runner.app.build import build
 from runner.app.session import Session
 from runner.errors import NoState, PreflightRefused, RunFailed, UsageError
 from runner.execution.judge import AFTER, BEFORE, coverage_key, covered

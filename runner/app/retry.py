@@ -8,13 +8,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from runner.app.preflight import refuse_another_address
-from runner.app.prepare import warned
+from runner.app.prepare import Prepared, record_run
 from runner.app.resume import drive_more
-from runner.app.run import Prepared, record_run
 from runner.app.session import Session
 from runner.errors import PreflightRefused
 from runner.execution.context import RunOptions
-from runner.model import Outcome, RunRecord, Summary
+from runner.model import Outcome, RunRecord, Summary, frozen
 
 if TYPE_CHECKING:
     from runner.adapters.journal.leases import Lease
@@ -22,66 +21,54 @@ if TYPE_CHECKING:
 RETRIED: frozenset[Outcome] = frozenset({"failed", "cancelled", "timed_out", "no_job", "rejected"})
 
 
-def retry(
-    session: Session,
-    run: str,
-    options: RunOptions,
-    *,
-    outcomes: Collection[Outcome] = RETRIED,
-    items: Sequence[str] = (),
-) -> Summary:
-    """Send the events of a run with these outcomes, and items like these patterns, once more.
+@frozen
+class FailedEvents:
+    """Those of a run with these outcomes (by default all that are no success), of items like these
+    patterns."""
 
-    They are a run of their own, linked to it.
-    """
-    with _failed_events(session, run, options, outcomes, items) as (prepared, record, lease):
-        plan, target = prepared.plan, prepared.target
-        session.reporter.planned(warned(plan, target), target)
-        database = session.databases(record.path, record.environment)
+    run: str
+    outcomes: Collection[Outcome] = ()
+    items: Sequence[str] = ()
+
+
+def retry(session: Session, failed: FailedEvents, options: RunOptions) -> Summary:
+    """Send these events once more, as a run of their own that is linked to theirs."""
+    with _prepared(session, failed, options) as (prepared, record, lease):
+        session.reporter.planned(prepared.shown, prepared.target)
+        plan, database = prepared.plan, session.databases(record.path, record.environment)
         return drive_more(
             session,
             record,
             plan,
-            target,
+            prepared.target,
             replace(options, follow=record.follow),
             lambda options: record_run(session, prepared, options, lease),
             database if plan.checks or plan.coverage else None,
         )
 
 
-def plan_retry(
-    session: Session,
-    run: str,
-    options: RunOptions,
-    *,
-    outcomes: Collection[Outcome] = RETRIED,
-    items: Sequence[str] = (),
-) -> Prepared:
+def plan_retry(session: Session, failed: FailedEvents, options: RunOptions) -> Prepared:
     """What `retry` would send; nothing is sent."""
-    with _failed_events(session, run, options, outcomes, items) as (prepared, _, _):
+    with _prepared(session, failed, options) as (prepared, _, _):
         return prepared
 
 
 @contextmanager
-def _failed_events(
-    session: Session,
-    run: str,
-    options: RunOptions,
-    outcomes: Collection[Outcome],
-    items: Sequence[str],
+def _prepared(
+    session: Session, failed: FailedEvents, options: RunOptions
 ) -> Iterator[tuple[Prepared, RunRecord, Lease]]:
     """A run of the events that are to be retried, whose lock is held."""
     from ulid import ULID
 
     from runner.planning.parts import subset
 
-    record = session.store.find(run)
+    record = session.store.find(failed.run)
     plan = session.store.plan_of(record)
     target = session.target(record.target, record.path, record.environment)
     refuse_another_address(record, target)
     run_id = str(ULID())
     with session.lock(record.plan, record.address, run_id, options.wait_lock) as lease:
-        found = session.store.retriable(record, outcomes, items)
+        found = session.store.retriable(record, failed.outcomes or RETRIED, failed.items)
         if not found:
             raise _nothing_to_retry(record)
         prepared = Prepared(
@@ -94,11 +81,7 @@ def _failed_events(
             parent=record.id,
             origins=dict(enumerate(found.values())),
         )
-        yield (
-            prepared,
-            record,
-            lease,
-        )
+        yield prepared, record, lease
 
 
 def _nothing_to_retry(record: RunRecord) -> PreflightRefused:

@@ -12,9 +12,9 @@ from tempfile import TemporaryDirectory
 from runner.adapters.git import Repository, place_of, repository_here
 from runner.adapters.git_files import Disk, Names, Side, gone, objects_of, snapshot, trail
 from runner.adapters.inngest.target import Target
+from runner.app.build import build
 from runner.app.plan_files import SUFFIXES, PlanFile, has_changed, paths_of, places_named, plan_file
 from runner.app.policy import project_in
-from runner.app.prepare import build
 from runner.app.session import Session
 from runner.errors import InvalidPlan, UsageError
 from runner.model import ExecutionPlan, Json, Problem, Selectors, frozen
@@ -64,7 +64,8 @@ def difference(
         ).execution_plan
 
     def loaded(path: str, *, sure: bool = True) -> ExecutionPlan:
-        from runner.app.saved import load_saved, refuse_selectors
+        from runner.app.reviewed import refuse_selectors
+        from runner.app.saved import load_saved
 
         saved = load_saved(path)
         if saved:

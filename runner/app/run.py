@@ -5,142 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.adapters.inngest.target import Target
-from runner.app.notify import link_of
 from runner.app.policy import refuse_broken
 from runner.app.preflight import confirm, preflight
-from runner.app.prepare import PlanResolver, build, past, remember, source_of, warned
-from runner.app.saved import load_saved, refuse_selectors, refuse_used, reviewed
+from runner.app.prepare import Prepared, record_run
+from runner.app.reviewed import refuse_used
 from runner.app.session import Session
-from runner.errors import UsageError
 from runner.execution.context import RunOptions
-from runner.model import (
-    BackfillPlan,
-    ExecutionPlan,
-    Function,
-    Json,
-    PlannedEvent,
-    Problem,
-    Selectors,
-    Skipped,
-    Stage,
-    Summary,
-    frozen,
-)
+from runner.model import Function, Summary
 
 if TYPE_CHECKING:
     from runner.adapters.journal.leases import Lease
-    from runner.execution.ports import Journal
-
-
-@frozen
-class Prepared:
-    """A run that may begin: what it sends, and where to; `named` is its target as it was named,
-    `environment` the one of the project file that it works in, if any.
-
-    `files`: the plan as its files have it, by which deferred stages are resolved; those of a saved
-    plan without such stages are not read again, however many rows they have. `parent`: the run that
-    it sends events of once more; `origins`: what these stand for, by their positions.
-    """
-
-    run_id: str
-    plan: ExecutionPlan
-    target: Target
-    named: str
-    variables: dict[str, Json]
-    environment: str = ""
-    files: BackfillPlan | None = None
-    parent: str | None = None
-    origins: Mapping[int, int] = field(default_factory=dict)
-
-    @property
-    def shown(self) -> ExecutionPlan:
-        """The plan with what is unwise about it on this target."""
-        return warned(self.plan, self.target)
-
-    def events(self) -> Iterator[PlannedEvent]:
-        """Every event that would be sent, in sending order: its operation is that of the stage."""
-        return (event for stage in self.plan.stages for event in stage.planned())
-
-    @property
-    def digest(self) -> str:
-        return self.plan.digest
-
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        return self.plan.stages
-
-    @property
-    def skipped(self) -> tuple[Skipped, ...]:
-        return self.plan.skipped
-
-    @property
-    def warnings(self) -> tuple[Problem, ...]:
-        return self.plan.warnings
-
-
-@frozen
-class Submitted:
-    """A run that is left to the workers, and the id of the event that asks for it."""
-
-    run_id: str
-    event_id: str
-
-
-def prepare(
-    session: Session,
-    source: str | BackfillPlan,
-    *,
-    target: str | None = None,
-    variables: dict[str, Json] | None = None,
-    strict: bool = False,
-    run_id: str | None = None,
-    selectors: Selectors | None = None,
-) -> Prepared:
-    """What a run of a plan file would send now, or what a saved plan does.
-
-    `source`: the path of either, or a plan file that was loaded with these variables. `selectors`:
-    only a part of it.
-    Raises `InvalidPlan`; `StalePlan` where a saved plan may no longer be run.
-    """
-    from ulid import ULID
-
-    overrides = variables or {}
-    saved = load_saved(source) if isinstance(source, str) else None
-    if saved and isinstance(source, str):
-        if overrides and overrides != saved.variables:
-            hint = "it has its variables with it"
-            raise UsageError("--var does nothing for a saved plan", hint=hint)
-        refuse_selectors(selectors)
-        found = reviewed(session, saved, source, target)
-        kept = dict(saved.variables)
-        return Prepared(
-            saved.run_id,
-            found.plan,
-            found.target,
-            saved.target,
-            kept,
-            saved.environment,
-            found.files,
-        )
-    built = build(session, source, overrides, strict=strict, target=target, selectors=selectors)
-    path = built.plan.path
-    environment = session.environment(path)
-    return Prepared(
-        run_id or str(ULID()),
-        built.execution_plan,
-        session.target(target, path),
-        session.named_target(target, path),
-        overrides,
-        environment.name if environment else "",
-        built.plan,
-    )
+    from runner.app.resolve import PlanResolver
+    from runner.app.submit import Submitted
 
 
 def run(
@@ -158,12 +38,8 @@ def run(
     from runner.app.drive import Drive, drive_here
 
     plan, target = prepared.plan, prepared.target
-    session.reporter.planned(warned(plan, target), target)
-    refuse_broken(plan)
-    options, functions = preflight(session, plan, target, options)
-    confirm(
-        session, plan, target, options, lambda: _before_answer(session, plan, target, functions)
-    )
+    _show(session, prepared)
+    options = _cleared(session, prepared, options)
     with _locked(session, prepared, options, once_locked) as lease:
         what = Drive(
             plan,
@@ -187,16 +63,12 @@ def submit(
     once_locked: Callable[[], None] = lambda: None,
 ) -> Submitted:
     """Leave the run to the workers: those of the state, or of one `app` of theirs; see `run`."""
-    from runner.app.submit import enqueue, refuse_unheard
+    from runner.app.submit import Submitted, enqueue, refuse_unheard
 
     plan, target = prepared.plan, prepared.target
-    session.reporter.planned(warned(plan, target), target)
-    refuse_broken(plan)
+    _show(session, prepared)
     refuse_unheard(session, target, app)
-    options, functions = preflight(session, plan, target, options)
-    confirm(
-        session, plan, target, options, lambda: _before_answer(session, plan, target, functions)
-    )
+    options = _cleared(session, prepared, options)
     with _locked(session, prepared, options, once_locked) as lease:
         journal = record_run(session, prepared, options, lease)
         for note in _notes(options):
@@ -205,27 +77,17 @@ def submit(
     return Submitted(prepared.run_id, event)
 
 
-def record_run(session: Session, prepared: Prepared, options: RunOptions, lease: Lease) -> Journal:
-    """Write the run down, before anything is sent."""
-    plan = replace(prepared.plan, path=str(Path(prepared.plan.path).resolve()))
-    journal = session.store.start(
-        prepared.run_id,
-        plan,
-        lease,
-        target=prepared.named,
-        address=prepared.target.address,
-        environment=prepared.environment,
-        variables=prepared.variables,
-        follow=options.follow,
-        parent=prepared.parent,
-        origins=prepared.origins,
-        source=None if prepared.parent else source_of(plan),
-        hooks=session.project(prepared.plan.path).notify,
-        link=link_of(session.environ, prepared.target),
-    )
-    if plan.deferred and prepared.files:
-        remember(journal, prepared.files)
-    return journal
+def _show(session: Session, prepared: Prepared) -> None:
+    session.reporter.planned(prepared.shown, prepared.target)
+    refuse_broken(prepared.plan)
+
+
+def _cleared(session: Session, prepared: Prepared, options: RunOptions) -> RunOptions:
+    """The options that the run can have, once nothing refuses it and whoever is asked agrees."""
+    plan, target = prepared.plan, prepared.target
+    options, functions = preflight(session, plan, target, options)
+    confirm(session, plan, target, options, lambda: _before_answer(session, prepared, functions))
+    return options
 
 
 @contextmanager
@@ -243,6 +105,8 @@ def _locked(
 def _resolver(session: Session, prepared: Prepared) -> PlanResolver | None:
     if prepared.files is None:
         return None
+    from runner.app.resolve import PlanResolver
+
     database = session.databases(prepared.plan.path, prepared.environment)
     return PlanResolver(prepared.files, database, prepared.plan.partial)
 
@@ -253,16 +117,14 @@ def _notes(options: RunOptions) -> tuple[str, ...]:
 
 
 def _before_answer(
-    session: Session, plan: ExecutionPlan, target: Target, functions: Sequence[Function] | None
+    session: Session, prepared: Prepared, functions: Sequence[Function] | None
 ) -> None:
     """How long it will take; and that a new run has new event ids: what an unfinished one has sent
     would be sent once more."""
-    from runner.planning.estimate import before
+    from runner.app.expected import expected, tell
 
-    estimate = before(plan, past(session.store, plan), session.clock.time(), functions or ())
-    if estimate.telling:
-        session.reporter.say(f"time: {estimate.words}")
-    unfinished = session.store.unfinished(plan.name, target.address)
+    tell(session, expected(session, prepared.plan, functions))
+    unfinished = session.store.unfinished(prepared.plan.name, prepared.target.address)
     if unfinished and not unfinished.holder:
         run_id = unfinished.record.id
         session.reporter.note(

@@ -16,9 +16,17 @@ from runner.app.session import Session, blocking
 from runner.errors import BackfillError, PreflightRefused, TargetError
 from runner.execution.context import RunOptions
 from runner.execution.seeds import make_seed
-from runner.model import Function
+from runner.model import Function, frozen
 
 NOBODY_YET = "nobody yet: it waits for a worker"
+
+
+@frozen
+class Submitted:
+    """A run that is left to the workers, and the id of the event that asks for it."""
+
+    run_id: str
+    event_id: str
 
 
 def refuse_unheard(session: Session, target: Target, app: str | None = None) -> None:

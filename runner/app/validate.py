@@ -47,7 +47,7 @@ def _problems(
 ) -> Sequence[Problem]:
     """No database is asked: where one has to be, and there are no facts, events are not known and
     not checked."""
-    from runner.app.prepare import build
+    from runner.app.build import build
     from runner.planning.facts import asks
 
     loaded = file.load(session, variables, strict=strict)

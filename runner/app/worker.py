@@ -15,15 +15,12 @@ from typing import Any
 
 from runner.adapters.clock import SystemClock
 from runner.adapters.journal.leases import WORKERS, Lease, holding
-from runner.adapters.journal.store import Store
 from runner.app.drive import Drive, drive, end
 from runner.app.inputs import relocated
 from runner.app.notify import empty
 from runner.app.preflight import followed, refuse_another_address
-from runner.app.resume import resolver_of
-from runner.app.run import prepare, submit
-from runner.app.session import Session, Silent
-from runner.app.submit import enqueue
+from runner.app.resolve import resolver_of
+from runner.app.session import Session
 from runner.errors import (
     BackfillError,
     Incomplete,
@@ -34,8 +31,7 @@ from runner.errors import (
 from runner.execution.context import MAX_BYTES, MAX_EVENTS, Decision, RequestLimits, RunOptions
 from runner.execution.pacing import Checkpoint, Step, Waits
 from runner.execution.ports import Clock
-from runner.model import Observer, RunRecord, Schedule, frozen
-from runner.spec.recurring import firing_id
+from runner.model import Observer, RunRecord, frozen
 from runner.spec.secrets import redact
 
 BUDGET = 20.0  # seconds that a step works
@@ -43,7 +39,6 @@ _LAST_LOOK = 0.25  # ... of which that part is left for a last look at its jobs
 _UNKNOWN = 60.0  # seconds for which a worker that lacks a run's state is not ready
 _TELLING = 3.0  # seconds for which hooks are told of a run at the end of a step
 _LOCKED = 15.0  # seconds until a lock that somebody holds is asked for again
-_OTHERS = 70.0  # seconds after which the lock of a process that has died is anybody's
 _LOG = logging.getLogger("backfill.worker")
 
 
@@ -115,8 +110,8 @@ class Worker:
     @property
     def identity(self) -> str:
         """Of its state."""
-        with Store(self.state) as store:
-            return store.identity
+        with Session(self.state) as session:
+            return session.store.identity
 
     def unknown(self) -> str | None:
         """Why another worker had better be asked: the latest request was for a run that is not in
@@ -145,10 +140,11 @@ class Worker:
         run = StepRequest.read(request).run
         _LOG.error("incomplete: %s", why, extra={"run": run})
         with Session(self.state, environ=self.environ, clock=self.clock) as session:
-            store, record = session.store, session.store.known(run)
+            record = session.store.known(run)
             if record and record.status == "running":
-                with holding(store.lock(record.plan, record.address, record.id)) as lease:
-                    _give_up(store, record, lease, why)
+                held = session.store.lock(record.plan, record.address, record.id)
+                with holding(held) as lease:
+                    _give_up(session, record, lease, why)
             empty(session, run)
 
     def step(self, request: StepRequest, before: StepResult | None) -> StepResult:
@@ -205,7 +201,7 @@ class Worker:
             raise
         except BackfillError as refused:
             why = _why(refused)
-        return _give_up(session.store, record, lease, why)
+        return _give_up(session, record, lease, why)
 
     def _prepared(
         self,
@@ -285,69 +281,8 @@ class Worker:
             self._stops.discard(from_outside)
 
 
-@frozen
-class Firing:
-    """A plan with a schedule, started when it is due; what it sends is found out then. Its runs
-    are left to the `app` of the workers that have its files.
-
-    Meets `runner.adapters.worker.function.Scheduled`.
-    """
-
-    name: str
-    path: str
-    schedule: Schedule
-    state: str
-    app: str
-    target: str
-    environment: str | None
-    environ: Mapping[str, str] = field(repr=False)
-    observer: Callable[[str], Observer]
-
-    @property
-    def cron(self) -> str:
-        return f"TZ={self.schedule.timezone} {self.schedule.cron}"
-
-    def start(self, run: str, fired_at: float | None) -> Mapping[str, Any]:
-        """Submit the run of the firing at this time, or one with this id where none is due then;
-        or submit it again."""
-        if fired_at is not None:
-            run = firing_id(self.schedule, self.name, self.target, fired_at) or run
-        more = {"run": run}
-        reporter = Silent(self.observer(run))
-        try:
-            with Session(
-                self.state,
-                environ=self.environ,
-                environment=self.environment,
-                reporter=reporter,
-            ) as session:
-                record = session.store.known(run)
-                if record and record.status != "running":
-                    _LOG.info("%s was started at this time already", self.name, extra=more)
-                    return {"run": run, "event": None}
-                event = self._again(session, run) or self._submit(session, run)
-        except BackfillError as error:
-            _LOG.warning("%s is due and is not started: %s", self.name, error, extra=more)
-            raise
-        _LOG.info("%s is due: started", self.name, extra=more)
-        return {"run": run, "event": event}
-
-    def _submit(self, session: Session, run: str) -> str:
-        prepared = prepare(session, self.path, target=self.target, run_id=run)
-        return submit(session, prepared, RunOptions(yes=True), app=self.app).event_id
-
-    def _again(self, session: Session, run: str) -> str | None:
-        """The run is written down, and whoever did that has died before it was submitted."""
-        record = session.store.known(run)
-        if record is None:
-            return None
-        with session.lock(record.plan, record.address, run, _OTHERS) as lease:
-            target = session.target(record.target, self.path, record.environment)
-            return enqueue(session, lease, target, run, record.plan, RunOptions(), self.app)
-
-
-def _give_up(store: Store, record: RunRecord, lease: Lease, why: str) -> StepResult:
-    journal, why = store.journal(record, lease), redact(why)
+def _give_up(session: Session, record: RunRecord, lease: Lease, why: str) -> StepResult:
+    journal, why = session.store.journal(record, lease), redact(why)
     journal.note(why)
     journal.end("incomplete", why)
     return StepResult("incomplete", why)

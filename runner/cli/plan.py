@@ -33,7 +33,6 @@ from runner.cli.printing import (
     chosen_format,
     print_error,
     print_warnings,
-    say_estimate,
     show,
     show_github,
 )
@@ -41,7 +40,7 @@ from runner.errors import InvalidPlan, UsageError
 from runner.model import Json, Selectors
 
 if TYPE_CHECKING:
-    from runner.app.prepare import Built
+    from runner.app.build import Built
     from runner.app.preview import Preview, Previews
     from runner.planning.estimate import Estimate
 
@@ -122,8 +121,9 @@ def plan_command(
     sends these very events. Of a folder, every plan is shown, and the exit status is the worst
     of them.
     """
+    from runner.app.expected import expected_of_preview
     from runner.app.policy import refuse_broken
-    from runner.app.preview import expected, preview, previews
+    from runner.app.preview import preview, previews
 
     form = chosen_format(form)
     writes = {"--out": out, "--html": html, "--record": record}
@@ -153,7 +153,7 @@ def plan_command(
             writes=writes,
         )
         if html:
-            _write_page(found, expected(session, found.plan), html, events)
+            _write_page(found, expected_of_preview(session, found.plan), html, events)
         else:
             _show(session, found, form, events)
         if found.built and form == "github":
@@ -169,11 +169,11 @@ def plan_command(
 
 
 def _show(session: Session, found: Preview, form: str, events: int | None) -> None:
-    from runner.app.preview import expected
+    from runner.app.expected import expected_of_preview, tell
 
     show(found.plan, found.target.name, form=form, events=events)
     if found.built and form in ("text", "github"):
-        say_estimate(expected(session, found.plan))
+        tell(session, expected_of_preview(session, found.plan))
 
 
 def _tell_github(found: Preview, events: int | None) -> None:

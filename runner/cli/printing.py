@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from runner.app.session import Session
     from runner.errors import BackfillError
     from runner.model import ExecutionPlan, Observer, Problem, Summary
-    from runner.planning.estimate import Estimate
 
 DEFAULT_EVENTS = 3
 # GitHub drops a step's summary that is larger, and with it all that other steps have written.
@@ -148,12 +147,6 @@ def display(form: str, *, quiet: bool = False) -> Iterator[Observer]:
     else:
         with PlainLines(sys.stderr) as lines:
             yield lines
-
-
-def say_estimate(estimate: Estimate) -> None:
-    """On stderr, where it tells more than the pacing: the same plan prints the same."""
-    if estimate.telling:
-        click.echo(f"time: {estimate.words}", err=True)
 
 
 def show(plan: ExecutionPlan, target: str, *, form: str, events: int | None) -> None:

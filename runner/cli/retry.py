@@ -66,7 +66,7 @@ def retry_command(
     a choice, everything that failed is sent, but for what a function dropped on purpose and what
     may have run. What a later attempt has made good, or still has to do, is skipped.
     """
-    from runner.app.retry import RETRIED, plan_retry, retry
+    from runner.app.retry import FailedEvents, plan_retry, retry
 
     outcomes: set[Outcome] = set()
     outcomes |= {"failed", "cancelled", "timed_out"} if failed else set()
@@ -74,11 +74,11 @@ def retry_command(
     outcomes |= {"rejected"} if rejected else set()
     outcomes |= {"dropped"} if dropped else set()
     outcomes |= {"unknown"} if unknown else set()
-    chosen = outcomes or RETRIED
+    events = FailedEvents(run, outcomes, patterns)
     if not dry_run:
-        return status_of(retry(session, run, options, outcomes=chosen, items=patterns))
+        return status_of(retry(session, events, options))
     from runner.cli.printing import DEFAULT_EVENTS, show
 
-    prepared = plan_retry(session, run, options, outcomes=chosen, items=patterns)
+    prepared = plan_retry(session, events, options)
     show(prepared.shown, prepared.target.name, form=form, events=DEFAULT_EVENTS)
     return 0

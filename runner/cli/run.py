@@ -84,7 +84,8 @@ def run_command(
     ended. `status`, `pause`, `tune`, `cancel` and the others work on it as on any run.
     """
     from runner.app.policy import refuse_broken
-    from runner.app.run import prepare, run, submit
+    from runner.app.prepare import prepare
+    from runner.app.run import run, submit
 
     if detach:
         refuse_detached()

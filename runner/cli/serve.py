@@ -28,12 +28,11 @@ from runner.cli.options import (
 from runner.cli.printing import print_json, width_of
 from runner.errors import BackfillError, PreflightRefused, UsageError
 from runner.model import Observer
-from runner.output.documents import document
 
 if TYPE_CHECKING:
     from runner.adapters.door import Door
     from runner.adapters.worker.app import Worker
-    from runner.app.worker import Firing
+    from runner.app.schedules import Firing
     from runner.app.worker import Worker as StepWorker
 
 _MAX_BODY = 4 * 1024 * 1024  # as the engine sends at most: it has the rest fetched
@@ -118,8 +117,7 @@ def serve_command(
         raise UsageError("--format does nothing without --list", hint="see --log-format")
     from runner.adapters.serve import serve
     from runner.adapters.worker.request import plans_app_of
-    from runner.app.plan_files import scheduled_plans
-    from runner.app.worker import Firing
+    from runner.app.schedules import Firing, scheduled
     from runner.app.worker import Worker as StepWorker
     from runner.output.progress import LogObserver
 
@@ -135,17 +133,17 @@ def serve_command(
     app = plans_app_of(store.identity, place)
     firings = [
         Firing(
-            plan.name,
-            plan.path,
-            schedule,
+            one.plan.name,
+            one.plan.path,
+            one.schedule,
             session.state,
             app,
-            target or _default_target(session, plan.path),
+            target or _default_target(session, one.plan.path),
             session.environment_name,
             session.environ,
             observer,
         )
-        for plan, schedule in scheduled_plans(session, plans)
+        for one in scheduled(session, plans, datetime.now(UTC))
     ]
     steps = StepWorker(session.state, session.environ, observer, plans, grace)
     worker = _worker(session, steps, lambda: _missing(session) or steps.unknown(), place, firings)
@@ -162,39 +160,16 @@ def serve_command(
 
 
 def _list(session: Session, paths: Sequence[str], form: str) -> None:
-    from runner.app.plan_files import scheduled_plans
-    from runner.output.table import table
-    from runner.spec.recurring import due_after
+    from runner.app.schedules import scheduled
+    from runner.output.schedules import schedules_json, schedules_text
 
     if not paths:
         raise UsageError("--list wants PLANS", hint="as in `backfill serve --list plans/`")
-    now = datetime.now(UTC)
-    lines = sorted(
-        (due_after(schedule, now), plan.name, plan.path, schedule)
-        for plan, schedule in scheduled_plans(session, paths)
-    )
+    found = scheduled(session, paths, datetime.now(UTC))
     if form == "json":
-        found = [
-            {
-                "name": name,
-                "path": path,
-                "cron": schedule.cron,
-                "timezone": schedule.timezone,
-                "next": due.astimezone(UTC).isoformat().replace("+00:00", "Z"),
-            }
-            for due, name, path, schedule in lines
-        ]
-        print_json(document("ScheduleList", schedules=found))
-    elif not lines:
-        click.echo("no plan here has a schedule")
-    elif form == "text":
-        rows = (
-            (f"{due:%Y-%m-%d %H:%M} {schedule.timezone}", schedule.cron, name, path)
-            for due, name, path, schedule in lines
-        )
-        headings = ("due", "schedule", "plan", "file")
-        for line in table(headings, rows, width=width_of(sys.stdout), color=False):
-            click.echo(line)
+        print_json(schedules_json(found))
+    else:
+        click.echo(schedules_text(found, width=width_of(sys.stdout)), nl=False)
 
 
 def _default_target(session: Session, plan: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from hashlib import sha256
 
-from runner.model import Json, Problem, Schedule
+from runner.model import BackfillPlan, Json, Problem, Schedule, frozen
 from runner.spec.cron import BadCron, changes, firings, parse
 from runner.spec.document import Path, did_you_mean, echo
 from runner.spec.plan_document import PlanDocument
@@ -15,6 +15,15 @@ _ANY_TIME = datetime(2026, 1, 1, tzinfo=UTC)  # the same problems on every day
 _HOURS = 24
 _TOLD = {0: "not due", 2: "due twice"}
 _EARLY, _LATE = timedelta(seconds=5), timedelta(minutes=10)  # that a firing may be
+
+
+@frozen
+class Scheduled:
+    """A plan, and when it is due next."""
+
+    plan: BackfillPlan
+    schedule: Schedule
+    due: datetime
 
 
 def schedule(written: Json) -> Schedule | None:

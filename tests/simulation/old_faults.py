@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 from runner.adapters.journal import chains, views
 from runner.adapters.journal.writer import JournalWriter
-from runner.app import drive
-from runner.app import worker as workers
+from runner.app import drive, schedules
 from runner.execution import doctor, judge, rounds
 from runner.execution.check import QueryRunner
 from runner.execution.pacing import Pacer
@@ -142,7 +141,7 @@ def _figures_differ(patches: Patches) -> None:
 
 
 def _twice_an_hour(patches: Patches) -> None:
-    patches.set(workers, "firing_id", lambda *_given: None)
+    patches.set(schedules, "firing_id", lambda *_given: None)
 
 
 def _unfenced(patches: Patches) -> None:

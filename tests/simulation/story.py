@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -26,12 +27,14 @@ from runner.adapters.worker.request import EVENT
 from runner.app import drive
 from runner.app.apply import ApplyOptions, apply
 from runner.app.control import cancel, hold, let_go, pause, tune
-from runner.app.plan_files import plans_to_apply, scheduled_plans
+from runner.app.plan_files import plans_to_apply
+from runner.app.prepare import prepare
 from runner.app.resume import resubmit, resume
-from runner.app.retry import RETRIED, retry
-from runner.app.run import prepare, run, submit
+from runner.app.retry import RETRIED, FailedEvents, retry
+from runner.app.run import run, submit
+from runner.app.schedules import Firing, scheduled
 from runner.app.session import Session, Silent
-from runner.app.worker import Firing, Worker
+from runner.app.worker import Worker
 from runner.errors import (
     BackfillError,
     Incomplete,
@@ -446,7 +449,9 @@ class Story:
             raise Broken(f"{record.reason}, after {worked:.0f}s of {until.max_time:.0f}s")
 
     def _again(self, run_id: str) -> Callable[[], Any]:
-        return self._in_session(lambda session: retry(session, run_id, self.options()))
+        return self._in_session(
+            lambda session: retry(session, FailedEvents(run_id), self.options())
+        )
 
     def _retry(self, main: plans.Written) -> None:
         """What has failed is sent again until nothing has."""
@@ -489,12 +494,12 @@ class Story:
     def _schedule(self, main: plans.Written) -> None:
         """The engine fires twice where a clock is put back: it is one date all the same."""
         with self.session() as session:
-            ((plan, schedule),) = scheduled_plans(session, [str(main.path)])
+            (one,) = scheduled(session, [str(main.path)], datetime.fromtimestamp(0, UTC))
         observer = Silent()
         firing = Firing(
-            plan.name,
-            plan.path,
-            schedule,
+            one.plan.name,
+            one.plan.path,
+            one.schedule,
             self.state,
             "backfill",
             ORIGIN,

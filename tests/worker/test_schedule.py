@@ -156,7 +156,7 @@ def test_the_engine_is_told_the_time_with_its_zone() -> None:
         import inngest
 
         from runner.adapters.worker.function import create_firing
-        from runner.app.worker import Firing
+        from runner.app.schedules import Firing
     firing = Firing(
         "test",
         "p.yaml",

@@ -1,0 +1,147 @@
+"""A run that was begun and is not at its end: whether it may go on, and with which plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.adapters.inngest.target import Target
+from runner.app.build import build
+from runner.app.inputs import unchanged
+from runner.app.preflight import refuse_another_address
+from runner.app.session import Session
+from runner.errors import LockHeld, StalePlan, UsageError
+from runner.execution.context import RunOptions
+from runner.model import ExecutionPlan, RunRecord, RunState, frozen
+from runner.planning.compare import first_difference
+
+if TYPE_CHECKING:
+    from runner.adapters.journal.leases import Lease
+    from runner.execution.ports import JournalReads
+
+
+@frozen
+class Begun:
+    """A run that is not at its end, locked, and what is left of it."""
+
+    record: RunRecord
+    target: Target
+    plan: ExecutionPlan
+    lease: Lease
+
+
+@contextmanager
+def still_open(
+    session: Session, run: str, options: RunOptions, *, from_journal: bool
+) -> Iterator[Begun | None]:
+    """None where there is nothing to do, which is reported."""
+    state = session.store.run_state(run)
+    record = state.record
+    if not _may_go_on(session, state):
+        yield None
+        return
+    with session.lock(record.plan, record.address, record.id, options.wait_lock) as lease:
+        record = session.store.find(record.id)
+        target = session.target(record.target, record.path, record.environment)
+        refuse_another_address(record, target)
+        plan = _plan_to_send(session, record, from_journal=from_journal)
+        plan = _raised(plan, options)
+        yield Begun(record, target, plan, lease)
+
+
+def _may_go_on(session: Session, state: RunState) -> bool:
+    """Is it left to this process? A run that is paused elsewhere goes on there."""
+    record, holder, submission = state.record, state.holder, state.submission
+    store, say = session.store, session.reporter.say
+    if record.status == "completed":
+        say(f"run {record.id} has completed: there is nothing to resume")
+        return False
+    if record.status == "cancelled":
+        hint = "start a new run, or send some of its events again with `backfill retry`"
+        raise UsageError(f"run {record.id} was cancelled, which is for good", hint=hint)
+    left = f"it is left to the workers ({submission.due})" if submission and state.parked else None
+    if holder and record.wanted == "pause":
+        store.withdraw_pause(record.id)
+        say(f"run {record.id} goes on: {left or f'{holder} drives it'}")
+        return False
+    if left and submission and not submission.late:
+        hint = f"`backfill status {record.id} --watch` follows it, `backfill cancel` ends it"
+        raise LockHeld(f"run {record.id} goes on by itself: {left}", hint=hint)
+    return True
+
+
+def _plan_to_send(session: Session, record: RunRecord, *, from_journal: bool) -> ExecutionPlan:
+    """The plan that the run goes on with.
+
+    Where the files are as they were, it is the one in the journal: planning gives the same again.
+    Raises `StalePlan` where what was sent is no longer what the plan begins with.
+    """
+    store = session.store
+    kept = store.plan_of(record)
+    if from_journal or record.parent or unchanged(kept.inputs):
+        return kept
+    hint = (
+        "restore it, or send what the run was started with: "
+        f"`backfill resume {record.id} --from-journal`"
+    )
+    if not Path(record.path).exists():
+        raise StalePlan(f"the plan of run {record.id}, {record.path}, is gone", hint=hint)
+    built = build(
+        session,
+        record.path,
+        dict(record.variables),
+        environment=record.environment,
+        selectors=kept.partial.selectors if kept.partial else None,
+    ).execution_plan
+    journal = store.reading(record)
+    built, sent = _with_rounds(built, kept, journal), journal.next_position()
+    if difference := first_difference(kept, built, sent):
+        raise StalePlan(
+            f"{record.path} no longer begins with what run {record.id} has sent: {difference}",
+            hint=hint,
+        )
+    if built.digest != kept.digest:
+        session.reporter.note(
+            f"the plan has changed after what was sent: {built.events - sent:,} events are left to "
+            f"send now, {kept.events - sent:,} were before"
+        )
+    return built
+
+
+def _with_rounds(built: ExecutionPlan, kept: ExecutionPlan, journal: JournalReads) -> ExecutionPlan:
+    """The plan as its files have it now, with the events of the rounds that were begun: those were
+    resolved when they were, and are not what the files give today."""
+    known = {
+        stage.number: stage.items
+        for stage in kept.stages
+        if stage.deferred and journal.rounds(stage.number)
+    }
+    stages = tuple(
+        replace(stage, items=known[stage.number])
+        if stage.deferred and stage.number in known
+        else stage
+        for stage in built.stages
+    )
+    return replace(built, stages=stages)
+
+
+def _raised(plan: ExecutionPlan, options: RunOptions) -> ExecutionPlan:
+    """The plan with more rounds and time for its drains."""
+    given: dict[str, Any] = {
+        name: value
+        for name, value in (("max_rounds", options.max_rounds), ("max_time", options.max_time))
+        if value is not None
+    }
+    if not given:
+        return plan
+    if not any(stage.until for stage in plan.stages):
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        hint = "they are for operations that are sent in rounds `until` a goal is met"
+        raise UsageError(f"{named}: this run has no drain", hint=hint)
+    stages = tuple(
+        replace(stage, until=stage.until and replace(stage.until, **given)) for stage in plan.stages
+    )
+    return replace(plan, stages=stages)

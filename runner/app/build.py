@@ -1,0 +1,95 @@
+"""From a plan file to what a run of it would send."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from runner.app.session import Session
+from runner.model import (
+    BackfillPlan,
+    ExecutionPlan,
+    Json,
+    Problem,
+    Selectors,
+    frozen,
+)
+from runner.spec.warnings import accepted
+
+if TYPE_CHECKING:
+    from runner.adapters.inngest.target import Target
+    from runner.app.plan_files import PlanFile
+
+
+@frozen
+class Built:
+    """A plan file with what the database says of it, and what a run of it would send."""
+
+    plan: BackfillPlan
+    execution_plan: ExecutionPlan
+
+
+def build(
+    session: Session,
+    source: str | PlanFile | BackfillPlan,
+    variables: Mapping[str, Json],
+    *,
+    strict: bool = False,
+    target: str | None = None,
+    environment: str | None = None,
+    selectors: Selectors | None = None,
+    sure: bool = True,
+    once_loaded: Callable[[BackfillPlan], None] = lambda _: None,
+) -> Built:
+    """Plan file -> facts -> execution plan. Raises `InvalidPlan` with all problems at once.
+
+    `source`: a path, a file that was read, or a plan that was loaded with these variables. A plan
+    that asks a database is asked for here, also in a dry run: nothing is sent by it. `target`:
+    as it was named, for the policy. `environment`: see `Session.environment`. `selectors`, `sure`:
+    see `runner.planning.parts.select`. `once_loaded` may refuse it before that.
+    """
+    from runner.app.plan_files import load
+    from runner.app.policy import judged
+    from runner.planning.build import build_execution_plan
+    from runner.planning.facts import gather
+
+    if isinstance(source, BackfillPlan):
+        loaded = source
+    else:
+        loaded = load(session, source, variables, strict=strict, environment=environment)
+    once_loaded(loaded)
+    facts = session.facts
+    now = datetime.fromisoformat(facts.recorded_at) if facts else datetime.now(UTC)
+    known = gather(loaded, session.query_runner(loaded.path, environment), now)
+    execution_plan = build_execution_plan(known, strict=strict)
+    if selectors:
+        from runner.planning.parts import select
+
+        execution_plan = select(known, execution_plan, selectors, sure=sure, strict=strict)
+    if facts and known.found.facts:
+        execution_plan = replace(execution_plan, answered_at=facts.recorded_at)
+    execution_plan = judged(session, execution_plan, target, environment, variables)
+    return Built(known, execution_plan)
+
+
+def warned(plan: ExecutionPlan, target: Target) -> ExecutionPlan:
+    """With what is unwise about the plan on this target."""
+    return replace(plan, warnings=(*plan.warnings, *handler_warnings(plan, target)))
+
+
+def handler_warnings(plan: ExecutionPlan, target: Target) -> list[Problem]:
+    """On the embedded target an event without a handler starts no job, as on a real server."""
+    silent = {event for stage in plan.stages for event in stage.event_names} - set(plan.handlers)
+    if target.kind != "embedded" or not silent:
+        return []
+    names = ", ".join(f"`{event}`" for event in sorted(silent))
+    warning = Problem(
+        f"the embedded target has no handler for {names}: no job will start",
+        plan.path,
+        hint="name one in the plan's `handlers`, or choose a server with --target",
+        severity="warning",
+        rule="no-handler",
+    )
+    return list(accepted([warning], plan.accept))

@@ -1,0 +1,113 @@
+"""Whether a saved plan may still be run: once, as long as nothing has changed since its review."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.adapters.inngest.target import Target, shown
+from runner.app.build import build
+from runner.app.inputs import changed_inputs
+from runner.app.policy import judged
+from runner.app.saved import AGAIN
+from runner.app.session import Session
+from runner.errors import BackfillError, StalePlan, UsageError
+from runner.model import BackfillPlan, ExecutionPlan, Input, Selectors, frozen
+from runner.planning.saved import SavedPlan
+from runner.version import __version__
+
+if TYPE_CHECKING:
+    from runner.planning.compare import Difference
+
+
+@frozen
+class Reviewed:
+    """A saved plan that may be run, and where to; `files`: see `runner.app.run.Prepared`."""
+
+    saved: SavedPlan
+    plan: ExecutionPlan
+    files: BackfillPlan | None
+    target: Target
+
+
+def refuse_selectors(selectors: Selectors | None) -> None:
+    """A saved plan is what was reviewed, no less."""
+    if selectors:
+        message = f"{selectors.words} does nothing for a saved plan: it is what was reviewed"
+        raise UsageError(message, hint="select when it is saved: `backfill plan PLAN --out FILE`")
+
+
+def refuse_used(session: Session, run_id: str) -> None:
+    """Raises `StalePlan` where the state knows the run: a plan is sent once."""
+    if record := session.store.known(run_id):
+        message = f"this plan was run already: run {record.id} is {record.status}"
+        hint = f"see `backfill status {record.id}`, or {AGAIN}"
+        raise StalePlan(message, hint=hint)
+
+
+def reviewed(session: Session, saved: SavedPlan, path: str, target: str | None) -> Reviewed:
+    """Refuses, all at once, what is no longer as it was reviewed. Raises `StalePlan`."""
+    faults = []
+    if saved.expires_at < time.time():
+        at = datetime.fromtimestamp(saved.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        faults.append(f"it has expired ({at})")
+    if saved.tool != __version__:
+        faults.append(f"backfill {saved.tool} has made it, and this is {__version__}")
+    if target is not None and target != saved.target:
+        faults.append(f"it was made for --target {saved.target}, not {target}")
+    if (chosen := session.environment_name) and chosen != saved.environment:
+        faults.append(f"it was made for {_named(saved.environment)}, not {_named(chosen)}")
+    resolved = session.target(saved.target, saved.plan.path, saved.environment)
+    if resolved.address != saved.address:
+        was, now = shown(saved.address), shown(resolved.address)
+        faults.append(f"`{saved.target}` was {was}, and is now {now}")
+    changed = changed_inputs(saved.plan.inputs)
+    faults += [f"{one} has changed" if Path(one).exists() else f"{one} is gone" for one in changed]
+    difference = None
+    if changed:
+        try:
+            difference = _difference(session, saved)
+        except BackfillError as error:
+            faults.append(f"it can no longer be planned ({error})")
+    if faults:
+        message = f"{path} is stale: {'; '.join(faults)}"
+        raise StalePlan(message, hint=AGAIN, difference=difference)
+    judged_now = judged(session, saved.plan, saved.target, saved.environment, saved.variables)
+    plan = replace(
+        judged_now,
+        inputs=tuple(Input(str(Path(read).resolve()), sha) for read, sha in saved.plan.inputs),
+    )
+    files = _files(session, saved, plan.path) if plan.deferred else None
+    return Reviewed(saved, plan, files, resolved)
+
+
+def _named(environment: str) -> str:
+    return f"environment {environment}" if environment else "no environment"
+
+
+def _files(session: Session, saved: SavedPlan, path: str) -> BackfillPlan:
+    """The plan file as it was read, with what the database said then."""
+    from runner.app.plan_files import load
+    from runner.app.resolve import as_known
+
+    if saved.items is None:
+        return load(session, path, saved.variables, environment=saved.environment)
+    database = session.databases(path, saved.environment)
+    return as_known(session, path, saved.variables, saved.environment, saved.items, database)
+
+
+def _difference(session: Session, saved: SavedPlan) -> Difference:
+    from runner.planning.compare import compare
+
+    partial = saved.plan.partial
+    now = build(
+        session,
+        saved.plan.path,
+        dict(saved.variables),
+        environment=saved.environment,
+        selectors=partial.selectors if partial else None,
+    ).execution_plan
+    return compare(saved.plan, now)

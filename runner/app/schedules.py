@@ -1,0 +1,94 @@
+"""Plans with a schedule: when each is due, and how the run of a firing is submitted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
+from datetime import datetime
+from typing import Any
+
+from runner.app.plan_files import plans_in
+from runner.app.prepare import prepare
+from runner.app.run import submit
+from runner.app.session import Session, Silent
+from runner.app.submit import enqueue
+from runner.errors import BackfillError
+from runner.execution.context import RunOptions
+from runner.model import Observer, Schedule, frozen
+from runner.planning.ledger import in_order
+from runner.spec.recurring import Scheduled, due_after, firing_id
+
+_OTHERS = 70.0  # seconds after which the lock of a process that has died is anybody's
+_LOG = logging.getLogger("backfill.worker")
+
+
+def scheduled(session: Session, paths: Sequence[str], now: datetime) -> list[Scheduled]:
+    """Those of the plans that have a schedule. Raises `InvalidPlan` with what is wrong with any."""
+    plans = in_order([plan for plan in plans_in(session, paths) if plan.schedule])
+    return [
+        Scheduled(plan, plan.schedule, due_after(plan.schedule, now))
+        for plan in plans
+        if plan.schedule
+    ]
+
+
+@frozen
+class Firing:
+    """A plan with a schedule, started when it is due; what it sends is found out then. Its runs
+    are left to the `app` of the workers that have its files.
+
+    Meets `runner.adapters.worker.function.Scheduled`.
+    """
+
+    name: str
+    path: str
+    schedule: Schedule
+    state: str
+    app: str
+    target: str
+    environment: str | None
+    environ: Mapping[str, str] = field(repr=False)
+    observer: Callable[[str], Observer]
+
+    @property
+    def cron(self) -> str:
+        return f"TZ={self.schedule.timezone} {self.schedule.cron}"
+
+    def start(self, run: str, fired_at: float | None) -> Mapping[str, Any]:
+        """Submit the run of the firing at this time, or one with this id where none is due then;
+        or submit it again."""
+        if fired_at is not None:
+            run = firing_id(self.schedule, self.name, self.target, fired_at) or run
+        more = {"run": run}
+        reporter = Silent(self.observer(run))
+        try:
+            with Session(
+                self.state,
+                environ=self.environ,
+                environment=self.environment,
+                reporter=reporter,
+            ) as session:
+                record = session.store.known(run)
+                if record and record.status != "running":
+                    _LOG.info("%s was started at this time already", self.name, extra=more)
+                    return {"run": run, "event": None}
+                event = self._again(session, run) or self._submit(session, run)
+        except BackfillError as error:
+            _LOG.warning("%s is due and is not started: %s", self.name, error, extra=more)
+            raise
+        _LOG.info("%s is due: started", self.name, extra=more)
+        return {"run": run, "event": event}
+
+    def _submit(self, session: Session, run: str) -> str:
+        prepared = prepare(session, self.path, target=self.target, run_id=run)
+        return submit(session, prepared, RunOptions(yes=True), app=self.app).event_id
+
+    def _again(self, session: Session, run: str) -> str | None:
+        """The run is written down, and whoever did that has died before it was submitted."""
+        record = session.store.known(run)
+        if record is None:
+            return None
+        with session.lock(record.plan, record.address, run, _OTHERS) as lease:
+            target = session.target(record.target, self.path, record.environment)
+            return enqueue(session, lease, target, run, record.plan, RunOptions(), self.app)
