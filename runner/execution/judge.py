@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from typing import TypeGuard
 
 from runner.model import (
     RUN_STARTED,
@@ -164,7 +165,7 @@ def figure(column: str, table: Table) -> float:
         raise ValueError(f"the query gives {len(table.rows):,} rows where one is needed")
     value = table.rows[0][table.columns.index(column)]
     if _is_number(value):
-        return float(value) if isinstance(value, float) else int(value)
+        return value
     raise ValueError(f"`{column}` is {'NULL' if value is None else 'no number'}")
 
 
@@ -283,11 +284,11 @@ def _why(
         if not _is_number(before):
             return None if expect.change == "increased" else f"`{column}` was not there before"
         moved = value - before if expect.change == "increased" else before - value
-        if moved == 0:
-            return f"completed but nothing changed: `{column}` is {as_compared(value)} as before"
         if moved < 0:
             moves = f"was {as_compared(before)} and is {as_compared(value)}"
             return f"`{column}` {moves}: not {expect.change}"
+        if moved == 0:
+            return f"completed but nothing changed: `{column}` is {as_compared(value)} as before"
     return None
 
 
@@ -332,7 +333,7 @@ def _sorted(values: Sequence[Json]) -> list[Json]:
     return sorted(values, key=lambda value: (type(value).__name__, str(value)))
 
 
-def _is_number(value: Json) -> bool:
+def _is_number(value: Json) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -400,19 +401,21 @@ def covered(measure: Measure, now: Table, before: Table | None = None) -> list[C
 
 def _row(of: str, row: Mapping[str, Json], earlier: Mapping[str, Json]) -> Covered:
     item = str(row["item"])
-    figures = {name: row.get(name) for name in ("total", "done", "pending")}
-    for name, value in figures.items():
-        if name in NEEDED and (isinstance(value, bool) or not isinstance(value, int | float)):
-            what = "NULL, which is no data" if value is None else "no number"
-            raise ValueError(f"the coverage `{of}` of {item}: `{name}` is {what}")
-    pending, last = figures["pending"], row.get("last_sync")
-    before = earlier.get(row["item"])
+
+    def whole(name: str) -> int:
+        value = row[name]
+        if _is_number(value):
+            return int(value)
+        what = "NULL, which is no data" if value is None else "no number"
+        raise ValueError(f"the coverage `{of}` of {item}: `{name}` is {what}")
+
+    pending, last, before = row.get("pending"), row.get("last_sync"), earlier.get(row["item"])
     return Covered(
         of,
         item,
-        int(figures["total"] or 0),
-        int(figures["done"] or 0),
-        None if pending is None else int(pending),
+        whole("total"),
+        whole("done"),
+        None if pending is None else whole("pending"),
         None if last is None else str(last),
-        None if before is None else int(before),
+        int(before) if _is_number(before) else None,
     )

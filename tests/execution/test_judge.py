@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from runner.execution.judge import Since, compares, figure, judge
-from runner.model import BoundQuestion, Check, Expect, Query, Table
+from runner.model import BoundQuestion, Check, Expect, Json, Query, RowSecurity, Table
 
 STARTED = Since(datetime(2025, 6, 15, 15, 6, 40, tzinfo=UTC))
 
@@ -141,3 +143,99 @@ def test_a_backlog_is_one_number_and_nothing_else_is_zero(answer: Table, words: 
     with pytest.raises(ValueError, match=words):
         figure("pct", answer)
     assert figure("pct", table(0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("security", "message", "note"),
+    [
+        ([], None, None),
+        (None, None, "whether this key sees the rows cannot be told"),
+        ([RowSecurity("t", False)], None, None),
+        (
+            [RowSecurity("t", True), RowSecurity("u", False), RowSecurity("v", True)],
+            "no data: row-level security shows this role no row of `t`, `v`, though there are some",
+            None,
+        ),
+    ],
+)
+def test_a_zero_proves_nothing_where_policies_hide_the_rows(
+    security: Sequence[RowSecurity] | None, message: str | None, note: str | None
+) -> None:
+    verdict = judge(check(column="pct", at_most=0), table(0), None, STARTED).under(security)
+    assert (verdict.message, verdict.note) == (message, note)
+    full = judge(check(column="pct", at_most=0), table(0), table(0), STARTED)
+    assert full.note
+    assert full.under(security).note == full.note
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([("o/a", 0), ("o/a", 5)], "`n` is 0, below 1 (o/a)"),
+        ([("o/a", 5), ("o/a", 0)], "`n` is 0, below 1 (o/a (row 2))"),
+        ([("o/a", 5), ("o/a", 5), ("o/a", 0)], "`n` is 0, below 1 (o/a (row 3))"),
+        ([(7, 5), (8, 0)], "`n` is 0, below 1 (row 2)"),
+        ([(7, 0), (8, 5)], "`n` is 0, below 1 (row 1)"),
+        ([(7, 0)], "`n` is 0, below 1"),
+        ([(7, "x")], "`n` is no number: 'x'"),
+    ],
+)
+def test_each_row_counts_and_is_named_by_its_text_or_its_number(
+    rows: list[tuple[Json, ...]], words: str
+) -> None:
+    answer = Table(("item", "n"), tuple(rows))
+    assert judge(check(column="n", at_least=1), answer, None, None).message == words
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ((0,) * 5, "(o/r0, o/r1, o/r2, o/r3, o/r4)"),
+        ((0,) * 6, "(o/r0, o/r1, o/r2, o/r3, o/r4 and 1 more)"),
+    ],
+)
+def test_five_items_are_named_and_the_others_counted(values: tuple[int, ...], words: str) -> None:
+    verdict = judge(check(column="pct", at_least=1), table(*values), None, None)
+    assert verdict.message == f"`pct` is 0, below 1 {words}"
+
+
+@pytest.mark.parametrize(("answer", "blank"), [(table(), True), (table(0), False)])
+def test_no_rows_are_what_a_blind_role_would_see_as_well(answer: Table, blank: bool) -> None:
+    assert judge(check(rows_at_least=0), answer, None, STARTED).blank is blank
+
+
+@pytest.mark.parametrize(
+    ("than", "words"),
+    [
+        ("run.started_at", "the run's start, 2025-06-15 15:06:40+0000"),
+        ("2025-06-01", "2025-06-01"),
+    ],
+)
+def test_what_is_not_newer_is_shown_beside_what_it_had_to_be_newer_than(
+    than: str, words: str
+) -> None:
+    verdict = judge(check(column="pct", newer_than=than), table("2025-05-01"), None, STARTED)
+    assert verdict.message == f"`pct` is 2025-05-01, not newer than {words} (o/r0)"
+
+
+@pytest.mark.parametrize(
+    ("written", "zone", "since", "note"),
+    [
+        ("2026-01-01T00:00Z", None, STARTED, None),
+        ("2026-01-01", None, STARTED, "`pct` has no zone and was read in UTC, the session's"),
+        ("2026-01-01", None, None, "`pct` has no zone and was read in UTC, the session's"),
+        (
+            "2026-01-01",
+            "Asia/Tokyo",
+            Since(STARTED.at, ZoneInfo("Asia/Tokyo"), "Asia/Tokyo"),
+            "`pct` has no zone and was read in Asia/Tokyo, as `timezone` says",
+        ),
+    ],
+)
+def test_a_time_without_a_zone_is_noted_with_the_zone_it_was_read_in(
+    written: str, zone: str | None, since: Since | None, note: str | None
+) -> None:
+    question = BoundQuestion(Query("q", timezone=zone), {})
+    wanted = Check("c", question, Expect("pct", newer_than="2025-01-01"), "end")
+    verdict = judge(wanted, table(written), None, since)
+    assert (verdict.message, verdict.note) == (None, note)

@@ -144,6 +144,19 @@ def test_each_item_must_have_gone_the_way_that_is_asked_for(
     assert verdict.holds == all(map(gone, ITEMS))
 
 
+@pytest.mark.parametrize(("before", "after"), [((1,), (2, 3)), ((1, 2), (3,)), ((1, 2), (3, 4))])
+def test_one_figure_is_compared_with_one_before(
+    before: tuple[int, ...], after: tuple[int, ...]
+) -> None:
+    wanted = check(Expect("n", change="increased"), ("o/a",))
+    old, new = (
+        Table(("repo", "n"), tuple(("o/a", figure) for figure in figures))
+        for figures in (before, after)
+    )
+    message = judge(wanted, new, old, None).message
+    assert message == f"{len(after)} rows where one is compared with one before (o/a)"
+
+
 def test_one_repository_of_a_hundred_that_moved_proves_nothing_of_the_others() -> None:
     items = tuple(f"o/r{number}" for number in range(100))
     before: dict[str, Figure] = dict.fromkeys(items, 96.0)
@@ -177,6 +190,8 @@ SATURATED: list[tuple[Expect, Json, bool]] = [
     (Expect("pct", at_least=95), 100, True),
     (Expect("coverage_pct", at_least=95), 100.0, True),
     (Expect("pct", at_least=95), 99.99, False),
+    (Expect("pct", equals=100), 100, True),
+    (Expect("pct", at_most=100), 100, False),
     (Expect("n", at_least=95), 100, False),
     (Expect("n", at_least=95, maximum=100), 100, True),
     (Expect("n", at_least=1), 4, True),  # as many as there are items
@@ -243,6 +258,34 @@ def test_coverage_is_a_hundred_only_where_each_item_has_a_row(
         assert (row.percent is None) == (total == 0)
     if not set(ITEMS) <= set(figures):
         assert Covered.total_of(found).percent is None
+
+
+COVERED = Measure("m", BoundQuestion(Query("q"), {}))
+
+
+def test_coverage_has_the_figures_as_they_are_given() -> None:
+    columns = ("item", "total", "done", "pending", "last_sync")
+    answer = Table(columns, (("o/a", 9, 4, 2, "2026-01-01"), ("o/b", 1.0, 0.0, None, None)))
+    before = Table(columns, (("o/a", 9, 1, 0, None), ("o/c", 1, 1, 0, None)))
+    assert covered(COVERED, answer, before) == [
+        Covered("m", "o/a", 9, 4, 2, "2026-01-01", 1),
+        Covered("m", "o/b", 1, 0),
+    ]
+
+
+@pytest.mark.parametrize("name", ["total", "done", "pending"])
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(None, "is NULL, which is no data"), (True, "is no number"), ("4", "is no number")],
+)
+def test_coverage_of_what_is_no_figure_is_refused(name: str, value: Json, words: str) -> None:
+    figures = {"total": 9, "done": 4, "pending": 2, name: value}
+    answer = Table(("item", *figures), (("o/a", *figures.values()),))
+    if (name, value) == ("pending", None):
+        assert covered(COVERED, answer)[0].pending is None
+        return
+    with pytest.raises(ValueError, match=f"the coverage `m` of o/a: `{name}` {words}"):
+        covered(COVERED, answer)
 
 
 @pytest.mark.parametrize(

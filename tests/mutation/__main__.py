@@ -30,7 +30,7 @@ import coverage
 import pytest
 from hypothesis import Phase, settings
 
-from tests.mutation.mutants import DECIDING, FOLDERS, ROOT, Mutant, equivalents, mutants
+from tests.mutation.mutants import DECIDING, FOLDERS, ROOT, Mutant, equivalents, holds, mutants
 
 TESTS = (
     "execution",
@@ -46,7 +46,6 @@ TESTS = (
     "cli",
 )
 SAMPLE = 1_000
-WANTED = 0.85  # of the sample; of what decides, all
 _PROCESSES = ("subprocess.Popen", "os.fork", "os.posix_spawn", "os.system")
 _MEMORY = 4 << 30
 
@@ -99,11 +98,6 @@ class Judge:
         if self._learning and event in _PROCESSES:
             self._started = True
             raise PermissionError("a test that starts a process is not asked")
-
-    def holds(self) -> bool:
-        """All that decides is noticed, and enough of the sample."""
-        decided = [one for one in self.lived if one.file in DECIDING]
-        return not decided and len(self.lived) <= (1 - WANTED) * len(self.asked)
 
     def _learn(self, items: Sequence[pytest.Item]) -> None:
         began = time.monotonic()
@@ -239,8 +233,8 @@ def _name(code: CodeType) -> object:
     return code.co_qualname, code.co_firstlineno, [*code.co_positions()][-1][1:]
 
 
-def _chosen(of: Sequence[str], count: int, seed: int) -> Sequence[Mutant]:
-    """All that decides and a sample of all; or what was asked for."""
+def _chosen(of: Sequence[str], count: int, seed: int) -> tuple[Sequence[Mutant], Sequence[Mutant]]:
+    """A sample of all, and all that decides; or what was asked for, as the sample."""
     paths = [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.py"))]
     found = [one for path in paths for one in mutants(str(path.relative_to(ROOT)))]
     known = equivalents()
@@ -248,10 +242,10 @@ def _chosen(of: Sequence[str], count: int, seed: int) -> Sequence[Mutant]:
         raise SystemExit(f"said to be equivalent, but there is no such change: {min(gone)}")
     made = [one for one in found if one.key not in known]
     if of:
-        return [one for one in made if any(part in one.file for part in of)]
+        return [one for one in made if any(part in one.file for part in of)], ()
     deciding = [one for one in made if one.file in DECIDING]
     sample = Random(seed).sample(made, min(count, len(made)))  # noqa: S311
-    return [*dict.fromkeys([*sample, *deciding])]
+    return sample, deciding
 
 
 def main() -> int:
@@ -261,9 +255,9 @@ def main() -> int:
     parser.add_argument("--of", action="append", default=[], help="files whose path has this")
     parser.add_argument("tests", nargs="*", default=TESTS, help="below tests/")
     given = parser.parse_args()
-    asked = _chosen(given.of, given.count, given.seed)
+    sample, deciding = _chosen(given.of, given.count, given.seed)
     with tempfile.TemporaryDirectory() as made:
-        judge = Judge(asked, Path(made, "tests"))
+        judge = Judge([*dict.fromkeys([*sample, *deciding])], Path(made, "tests"))
         tests = [str(ROOT / "tests" / test) for test in given.tests]
         how = ["-n", "0", "-qq", "-p", "no:cacheprovider", f"--basetemp={made}/tests", "--tb=no"]
         how += ["-W", "ignore:Module already imported"]
@@ -271,7 +265,7 @@ def main() -> int:
             return 1
     for file in sorted({mutant.file for mutant in judge.lived}):
         print(f"{file}: {sum(one.file == file for one in judge.lived)} live")
-    return int(not judge.holds())
+    return int(not holds(sample, judge.lived))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,6 +17,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 # Nobody can tell these from the code as it is; each says why.
 EQUIVALENT = Path(__file__).with_name("equivalent.yaml")
+WANTED = 0.85  # of the sample; of what decides, all
 FOLDERS = (
     "runner/execution",
     "runner/planning",
@@ -117,6 +118,12 @@ def equivalents() -> dict[tuple[str, str, str], str]:
         for file, each in listed.items()
         for one in each
     }
+
+
+def holds(sample: Sequence[Mutant], lived: Sequence[Mutant]) -> bool:
+    """Enough of the sample is noticed, and all that decides."""
+    decides = any(one.file in DECIDING for one in lived)
+    return not decides and len({*sample} & {*lived}) <= (1 - WANTED) * len(sample)
 
 
 def _text(node: ast.AST) -> str:
