@@ -119,7 +119,7 @@ class Ahead:
         self._kinds: list[Kind] = []  # of each event, where the stage has several operations
         self._pages = wire.pages(start)
         self._ready: tuple[int, RequestLimits] | None = None  # where it begins, what it may hold
-        self._request = 0, b""
+        self._request: tuple[int, bytes]  # as it was made ready
 
     def drop(self, count: int) -> None:
         """These were dealt with. What they took is given back while a server is at work."""
@@ -189,13 +189,11 @@ def stage_at(plan: ExecutionPlan, position: int) -> tuple[Stage, int]:
 
 def pick(plan: ExecutionPlan, positions: Iterable[int]) -> Iterator[tuple[Stage, int, str, bytes]]:
     """Stage, index in the stage, item and payload at each of the (ascending) positions."""
-    stage: Stage | None = None
-    first = index = 0
-    items: Iterator[tuple[str, bytes]] = iter(())
+    end = 0  # of the stage
     for position in positions:
-        if stage is None or position >= first + stage.total:
+        if position >= end:
             stage, first = stage_at(plan, position)
-            index = position - first
+            index, end = position - first, first + stage.total
             items = stage.items.raw(index)
         while index < position - first:
             next(items)
@@ -275,7 +273,7 @@ class Sender:
     def cut_anew(self, chunk: Chunk, refusal: RequestTooLarge) -> Sent:
         """A chunk that was never taken, and is too large: its events are sent in smaller ones."""
         if len(chunk.positions) == 1:
-            return self._accept(chunk, Answer((), refused=str(refusal), resent=True))
+            return self._accept(chunk, Answer((), refused=str(refusal)))
         if self.journal.next_position() != chunk.positions[-1] + 1:
             raise TargetError(f"batch {chunk.batch} cannot be sent again: {refusal}") from None
         self._shrink(chunk, str(refusal))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from random import Random
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ulid import ULID
@@ -14,7 +17,7 @@ from runner.execution.context import RequestLimits
 from runner.execution.seeds import internal_ids, make_seed
 from runner.execution.send import Ahead, Wire, join
 from runner.model import Pacing, Stage
-from runner.planning.event_blocks import pack
+from runner.planning.event_blocks import pack, with_own
 
 
 def _sized(sizes: list[int]) -> Wire:
@@ -27,10 +30,10 @@ def _bodies(wire: Wire) -> list[bytes]:
     return [body for _, bodies, _ in wire.pages(0) for body in bodies]
 
 
-def _wire(payloads: list[tuple[str, bytes]], *, begins: float | None = None) -> Wire:
+def _wire(payloads: list[tuple[str, bytes]], **how: Any) -> Wire:
     items = pack("app/sync", payloads)
     pacing = Pacing(batch_size=2, delay=5.0)
-    stage = Stage(1, "sync", "app/sync", "repo", pacing, "sent", 60.0, items=items, begins=begins)
+    stage = Stage(1, "sync", "app/sync", "repo", pacing, "sent", 60.0, items=items, **how)
     return Wire("01RUN", 1_750_000_000.5, stage, 0)
 
 
@@ -113,11 +116,80 @@ def test_a_request_made_ready_is_the_one_that_would_be_made_now(
         assert body == join(every[ahead.position : ahead.position + taken])
 
 
+@pytest.mark.parametrize(("skipped", "most"), [(0, 2), (0, 3), (3, 1), (3, 4)])
+@pytest.mark.parametrize("spare", [-1, 0, 1])
+def test_a_request_is_filled_to_its_last_byte(skipped: int, most: int, spare: int) -> None:
+    wire = _sized([7, 0, 90, 4, 11, 2, 60, 5, 1])
+    ahead, limits = Ahead(wire, 0), RequestLimits(100)
+    ahead.request(limits)
+    fitting = len(join(_bodies(wire)[skipped : skipped + most]))
+    ahead.prepare(skipped, replace(limits, bytes=fitting + spare))
+    ahead.drop(skipped)
+    count, body = ahead.request(replace(limits, bytes=fitting + spare))
+    assert count == max(1, most - (spare < 0))
+    assert body == join(_bodies(wire)[skipped : skipped + count])
+
+
+def test_a_request_that_was_made_ready_is_not_made_again() -> None:
+    """It is ready once the server has answered the one before."""
+    ahead, limits = Ahead(_wire([(f"i{n}", b"{}") for n in range(6)]), 0), RequestLimits(2)
+    taken, _ = ahead.request(limits)
+    ahead.prepare(taken, limits)
+    following = join(ahead.bodies[2:4])
+    ahead.drop(taken)
+    ahead.bodies.clear()
+    assert ahead.request(limits) == (2, following)
+
+
+def test_no_more_is_made_than_the_request_asks_for() -> None:
+    ahead = Ahead(_wire([(f"i{n}", b"{}") for n in range(1_500)]), 0)
+    ahead.request(RequestLimits(500))
+    assert len(ahead.bodies) == len(ahead.items) == 500
+    ahead.prepare(500, RequestLimits(500))
+    assert len(ahead.bodies) == 1_000
+
+
 def test_a_scheduled_event_has_the_time_of_its_batch() -> None:
     """Counted from the start of the run, so that it is the same whenever it is sent."""
     wire = _wire([(f"i{n}", b"{}") for n in range(3)], begins=10.0)
     times = [json.loads(body)["ts"] for body in _bodies(wire)]
     assert times == [1_750_000_010_500, 1_750_000_010_500, 1_750_000_015_500]
+
+
+def test_an_event_has_the_id_time_name_and_operation_that_are_its_own() -> None:
+    own = with_own(b"{}", id="u-7", ts=5, name="app/embed", operation="embed")
+    assert [json.loads(body) for body in _bodies(_wire([("a", own), ("b", b"{}")], own=True))] == [
+        {"name": "app/embed", "data": {}, "id": "u-7", "ts": 5},
+        {"name": "app/sync", "data": {}, "id": "01RUN:sync:b"},
+    ]
+    scheduled = _bodies(_wire([("a", own)], own=True, begins=10.0))
+    assert json.loads(scheduled[0])["ts"] == 1_750_000_010_500
+    numbered = _bodies(_wire([("a", b"{}"), ("a", with_own(b"{}", operation="embed"))], own=True))
+    assert json.loads(numbered[1])["id"] == "01RUN:embed:a"
+
+
+def test_an_item_that_comes_again_has_its_place_in_the_id() -> None:
+    bodies = _bodies(_wire([("a", b"{}")] * 1_200, numbered=True))
+    ids = [json.loads(body)["id"] for body in bodies]
+    assert ids == [f"01RUN:sync:a#{place}" for place in range(1, 1_201)]
+
+
+@given(st.lists(st.sampled_from(["sync", "embed"]), min_size=1, max_size=12), st.integers(1, 5))
+def test_a_request_of_a_stage_of_several_operations_has_the_events_of_one(
+    operations: list[str], most: int
+) -> None:
+    cells = [with_own(b"{}", operation=name, name=f"app/{name}") for name in operations]
+    members = (("sync", "app/sync"), ("embed", "app/embed"))
+    wire = _wire([(f"i{n}", cell) for n, cell in enumerate(cells)], own=True, members=members)
+    ahead, limits = Ahead(wire, 0), RequestLimits(most)
+    while ahead.position < len(cells):
+        there = operations[ahead.position : ahead.position + most]
+        alike = next((n for n, name in enumerate(there) if name != there[0]), len(there))
+        taken, body = ahead.request(limits)
+        assert ahead.kind == (there[0], f"app/{there[0]}")
+        assert (taken, len(json.loads(body))) == (alike, alike)
+        ahead.prepare(taken, limits)
+        ahead.drop(taken)
 
 
 def test_internal_ids_are_those_that_a_live_server_gave() -> None:
