@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from random import Random
@@ -18,6 +18,7 @@ from runner.execution.pacing import Pace
 from runner.execution.ports import Answer, Chunk, Control, RequestTooLarge
 from runner.execution.send import Ahead, Sender, Sent, Wire, batch_size, pick, stage_at
 from runner.model import ExecutionPlan, Pacing, Stage
+from runner.planning.event_blocks import EventBlocks
 from tests.support import CATALOG, FakeClock, Recorder, make_plan, new_store, repos, start_journal
 
 FIRE = "operations: [fire]\n"
@@ -246,6 +247,21 @@ def test_any_events_of_a_plan_are_found_by_their_positions(tmp_path: Path) -> No
     for count in range(len(every) + 1):
         for positions in combinations(range(len(every)), count):
             assert [*pick(plan, positions)] == [every[position] for position in positions]
+    unpacked: list[int] = []
+
+    class Counted(EventBlocks):
+        def raw(self, start: int = 0) -> Iterator[tuple[str, bytes]]:
+            unpacked.append(start)
+            return super().raw(start)
+
+    def watched(stage: Stage) -> Stage:
+        items = stage.items
+        assert isinstance(items, EventBlocks)
+        return replace(stage, items=Counted(items.event, items.count, items.blocks))
+
+    counted = replace(plan, stages=tuple(map(watched, plan.stages)))
+    assert len([*pick(counted, (1, 2, 4, 5, 8))]) == 5
+    assert unpacked == [1, 1, 2], "once a stage"
     assert [stage_at(plan, position)[1] for position in range(9)] == [0] * 3 + [3] * 3 + [6] * 3
     with pytest.raises(IndexError):
         stage_at(plan, 9)
