@@ -86,8 +86,7 @@ class Gate:
         return None
 
 
-_EVERY = 1.0  # seconds
-_LEASE_EVERY = 15  # of these
+_LEASE_EVERY = 15  # seconds, each of which control requests are asked about in
 
 
 @asynccontextmanager
@@ -109,10 +108,10 @@ async def watch(journal: Journal, stop: asyncio.Event) -> None:
             if journal.control().wanted == "cancel":
                 stop.set()
                 break
-            await asyncio.sleep(_EVERY)
+            await asyncio.sleep(1)
         journal.keep_lease()
     while True:  # what is still under way may take a while
-        await asyncio.sleep(_LEASE_EVERY * _EVERY)
+        await asyncio.sleep(_LEASE_EVERY)
         journal.keep_lease()
 
 

@@ -259,10 +259,11 @@ class Pacer:
     def __post_init__(self) -> None:
         latest = self.journal.latest()
         self._base = latest.base if latest else self.journal.started_at
-        ago = self.clock.time() - latest.sent_at if latest else 0.0
-        # Where the clock was put back, each step would find the whole delay before it.
-        if latest and not (ago < 0 and self.waits.rested):
-            self._sent[latest.stage] = self.clock.monotonic() - ago
+        if latest:
+            ago = self.clock.time() - latest.sent_at
+            # Where the clock was put back, each step would find the whole delay before it.
+            if ago >= 0 or not self.waits.rested:
+                self._sent[latest.stage] = self.clock.monotonic() - ago
 
     def of(self, stage: Stage) -> Pace:
         """It stays as it is from one round of the stage to the next."""

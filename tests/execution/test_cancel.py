@@ -1,0 +1,95 @@
+"""What becomes of the jobs of a run that is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from runner.execution.cancel import Cancelled, cancel_jobs
+from runner.execution.ports import Answer, JobsApi
+from runner.model import Job
+from tests.support import REQUEST, make_plan, new_store, repos, start_journal
+
+IDS = tuple(f"{number:026d}" for number in range(1, 9))
+
+
+def job(name: str, status: str = "Running", *, ended: bool = False) -> Job:
+    return Job(name, "f", status, ended, "why" if status == "Failed" else None)
+
+
+@dataclass
+class Server:
+    """The jobs of each event; `refuses`: jobs that it does not end, and what it answers; `later`:
+    how they are when it is asked again."""
+
+    of: Mapping[str, Sequence[Job]]
+    refuses: Mapping[str, str] = field(default_factory=dict)
+    later: Mapping[str, Job] = field(default_factory=dict)
+    ended: list[str] = field(default_factory=list)
+    looked: int = 0
+
+    async def jobs(self, internal_id: str) -> Sequence[Job]:
+        self.looked += 1
+        found = self.of.get(internal_id, ())
+        return [self.later.get(one.id, one) if one.id in self.ended else one for one in found]
+
+    async def cancel(self, job_id: str) -> str | None:
+        self.ended.append(job_id)
+        return self.refuses.get(job_id)
+
+
+def cancelled(folder: Path, server: Server) -> tuple[Cancelled, list[tuple[str, str, Any]]]:
+    """What came of it, and the failures that the journal has."""
+    count = len(server.of)
+    plan = make_plan(folder, repos(count) + "operations: [sync]\n")
+    journal = start_journal(new_store(folder), plan)
+    chunk = replace(REQUEST, positions=range(count), items=[f"o/r{n}" for n in range(count)])
+    journal.begin_chunk(chunk, journal.control())
+    journal.accept(chunk, Answer(IDS[:count]))
+    found = asyncio.run(cancel_jobs(plan, journal, cast(JobsApi, server), server))
+    return found, [(one.item, one.outcome, one.message) for one in journal.failures()]
+
+
+def test_each_job_that_goes_on_is_ended_and_those_that_had_ended_are_counted(
+    tmp_path: Path,
+) -> None:
+    done, lost = job("c", "Completed", ended=True), job("d", "Failed", ended=True)
+    server = Server({IDS[0]: [job("a"), job("b")], IDS[1]: [done], IDS[2]: [lost], IDS[3]: []})
+    found, failures = cancelled(tmp_path, server)
+    assert found == Cancelled(2, 2, 0, (), 1)
+    assert server.ended == ["a", "b"]
+    assert failures == [
+        ("o/r0", "cancelled", "cancelled by an operator"),
+        ("o/r2", "failed", "why"),
+    ]
+    assert server.looked == 4, "what was ended is not asked about again"
+
+
+@pytest.mark.parametrize(
+    ("after", "going_on", "ends"),
+    [
+        (job("b"), 1, []),
+        (job("b", "Completed", ended=True), 0, []),
+        (job("b", "Failed", ended=True), 0, ["failed"]),
+        (job("b", "CANCELLED"), 0, []),  # its output is not there yet
+    ],
+)
+def test_a_job_that_the_server_does_not_end_is_looked_at_again(
+    tmp_path: Path, after: Job, going_on: int, ends: list[str]
+) -> None:
+    server = Server({IDS[0]: [job("a")], IDS[1]: [job("b")]}, {"b": "404"}, {"b": after})
+    found, failures = cancelled(tmp_path, server)
+    assert found == Cancelled(1, 1 - going_on, going_on, ("404",) * going_on, 0)
+    assert [end for item, end, _ in failures if item == "o/r1"] == ends
+
+
+def test_a_job_that_goes_on_leaves_its_event_open_whatever_ended_beside_it(tmp_path: Path) -> None:
+    server = Server({IDS[0]: [job("a"), job("b"), job("c")]}, {"b": "no", "c": "404"})
+    found, failures = cancelled(tmp_path, server)
+    assert found == Cancelled(1, 0, 2, ("404", "no"), 0)
+    assert failures == []
