@@ -92,10 +92,11 @@ class Listeners:
         began = verdict(jobs) if jobs else None
         if began and began.outcome != "completed":
             return self._worded(event, began)
-        missing = self.missing(event, jobs)
-        ends = [self._absent(one, event, seconds, complete=complete) for one in missing]
-        if began:
-            ends = [end for end, one in zip(ends, missing, strict=True) if not one.routes(event)]
+        ends = [
+            self._absent(one, event, seconds, complete=complete)
+            for one in self.missing(event, jobs)
+            if not (began and one.routes(event))
+        ]
         for kind in ("no_job", "unknown", "dropped"):
             if worst := next((end for end in ends if end.outcome == kind), None):
                 return worst

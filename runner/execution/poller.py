@@ -124,15 +124,14 @@ class Poller:
         oldest = min(one.event.internal_id for one in sweep.watched)
         since, began = ULID.from_str(oldest).timestamp - _OVERLAP, self.clock.monotonic()
         of = self.listeners.among(one.event.name for one in sweep.watched)
-        self.complete = False
         listed = await self.api.listed(since, of, self.still_open if most is None else lambda: most)
         if listed is None:
             return False
         self._pages = len(listed) // _PAGE
         for id_, job in listed:
             await self._add(sweep, id_, job)
-        self.complete, self._read_at = True, began
-        self._took = self.clock.monotonic() - began
+        self.complete, self._read_at = True, self.clock.monotonic()
+        self._took = self._read_at - began
         return True
 
     async def _ask(self, sweep: _Sweep, some: Iterable[OpenEvent]) -> None:
