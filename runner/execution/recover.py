@@ -97,7 +97,7 @@ def passed_over(journal: Journal, step: Step | None, *, past: bool) -> Mapping[i
 def _rebuild(plan: ExecutionPlan, journal: Journal, lost: Unanswered) -> Chunk:
     picked = list(pick(plan, lost.positions))
     stage = picked[0][0]
-    wire = Wire(journal.run_id, lost.base, stage, lost.positions[0] - picked[0][1])
+    wire = Wire(journal.run_id, lost.base, stage)
     operation, event = what_of(stage, picked[0][3])
     return Chunk(
         number=lost.number,

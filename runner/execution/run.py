@@ -349,7 +349,7 @@ class _Run:
 
     def _ahead(self, stage: Stage, first: int, index: int) -> Ahead:
         base = self.pacer.base(stage, index)
-        return Ahead(Wire(self.journal.run_id, base, stage, first), index)
+        return Ahead(Wire(self.journal.run_id, base, stage), index, first)
 
     async def _batch(self, stage: Stage, index: int, events: Ahead, pace: Pace) -> int:
         """How many events of the batch are decided; 0 where the run must end within it."""

@@ -43,8 +43,8 @@ class Wire:
     has the same bytes.
     """
 
-    def __init__(self, run_id: str, base: float, stage: Stage, first: int) -> None:
-        self.stage, self.first, self.base = stage, first, base
+    def __init__(self, run_id: str, base: float, stage: Stage) -> None:
+        self.stage, self.base = stage, base
         self._run_id = run_id
         self._head = b'{"name":' + orjson.dumps(stage.event) + b',"data":'
         # Of an item that comes once: its payload, and the item as JSON without its first quote.
@@ -108,10 +108,11 @@ class Ahead:
     `position` is that of the first of them, counted from 0 over the run.
     """
 
-    def __init__(self, wire: Wire, start: int) -> None:
+    def __init__(self, wire: Wire, start: int, first: int = 0) -> None:
+        """From the stage's `start`-th event on; `first`: the stage's own position."""
         self.items: list[str] = []
         self.bodies: list[bytes] = []
-        self.position, self.base = wire.first + start, wire.base
+        self.position, self.base = first + start, wire.base
         self._ends = array("Q")  # of each, counted in bytes from the first that was made
         self._dropped = 0  # bytes
         self._spent: list[bytes] = []

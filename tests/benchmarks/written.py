@@ -31,7 +31,7 @@ def planned(path: Path) -> ExecutionPlan:
 def chunks(plan: ExecutionPlan, first: int, limits: RequestLimits) -> list[Chunk]:
     """The requests in which the first so many events of the plan's only stage are sent."""
     stage, random = plan.stages[0], Random(1)  # noqa: S311
-    events, found = Ahead(Wire(RUN, 0.0, stage, 0), 0), list[Chunk]()
+    events, found = Ahead(Wire(RUN, 0.0, stage), 0), list[Chunk]()
     while events.position < first:
         most = min(limits.events, first - events.position)
         taken, body = events.request(replace(limits, events=most))

@@ -34,7 +34,7 @@ def _wire(payloads: list[tuple[str, bytes]], **how: Any) -> Wire:
     items = pack("app/sync", payloads)
     pacing = Pacing(batch_size=2, delay=5.0)
     stage = Stage(1, "sync", "app/sync", "repo", pacing, "sent", 60.0, items=items, **how)
-    return Wire("01RUN", 1_750_000_000.5, stage, 0)
+    return Wire("01RUN", 1_750_000_000.5, stage)
 
 
 @given(

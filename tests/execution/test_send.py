@@ -66,7 +66,7 @@ class Made:
         return self.plan.stages[0]
 
     def ahead(self, start: int = 0) -> Ahead:
-        return Ahead(Wire("RUN1", 1.0, self.stage, 0), start)
+        return Ahead(Wire("RUN1", 1.0, self.stage), start)
 
     async def batch(self, ahead: Ahead, count: int, pace: Pace | None = None) -> list[Sent]:
         pace, control, stop = pace or Pace(self.stage.pacing), Control(), asyncio.Event()
@@ -181,7 +181,7 @@ def test_all_requests_but_the_first_are_ready_when_the_one_before_is_answered(
             super().prepare(skipped, limits)
 
     async def main() -> None:
-        ahead = Watched(Wire("RUN1", 1.0, made.stage, 0), 0)
+        ahead = Watched(Wire("RUN1", 1.0, made.stage), 0)
         for _ in range(2):
             await made.batch(ahead, 7)
 
