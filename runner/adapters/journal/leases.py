@@ -208,8 +208,8 @@ def _is_silent(held: Any) -> bool:
         os.kill(held.pid, 0)
     except ProcessLookupError:
         return True
-    except OSError:
-        return False
+    except OSError:  # another user's
+        pass
     return False
 
 

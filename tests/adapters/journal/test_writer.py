@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runner.adapters.journal.reader import JournalReader
+from runner.adapters.journal.views import waits_of
 from runner.adapters.journal.writer import JournalWriter
 from runner.errors import LeaseLost
-from runner.execution.ports import Answer, Control, Observation
+from runner.execution.ports import Answer, Chunk, Control, Observation
 from runner.execution.seeds import internal_ids
-from runner.model import CheckResult, ExecutionPlan, Job, Round, SentEvent, SyncRecord, Waiting
-from tests.support import REQUEST, change_leases, make_plan, new_store, repos, start_journal
+from runner.model import (
+    CheckResult,
+    ExecutionPlan,
+    Hook,
+    Job,
+    Outcome,
+    Round,
+    SentEvent,
+    SyncRecord,
+    Waiting,
+)
+from tests.support import (
+    ORIGIN,
+    REQUEST,
+    FakeClock,
+    change_leases,
+    make_plan,
+    new_store,
+    repos,
+    start_journal,
+)
 
 pytestmark = pytest.mark.usefixtures("state")
 
@@ -92,3 +114,138 @@ def _all(store: object) -> dict[str, list[object]]:
     tables = ("runs", "chunks", "outcomes", "jobs", "notes", "waits", "answers", "rounds", "syncs")
     with store._database.read() as connection:  # type: ignore[attr-defined]
         return {name: sorted(connection.rows(f"SELECT * FROM {name}"), key=repr) for name in tables}
+
+
+class Two:
+    """A run of two requests, of one event each, whose failures a hook wants to be told."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = FakeClock()
+        self.store = new_store(folder, self.clock.time)
+        plan = make_plan(folder, repos(2) + "operations: [sync]\n")
+        lease = self.store.lock(plan.name, ORIGIN, "RUN1")
+        record: Any = {"target": ORIGIN, "address": ORIGIN, "variables": {}, "follow": True}
+        hook: Any = Hook("webhook", "URL", ("failed", "ended"))
+        self.plan = plan
+        self.journal = self.store.start("RUN1", plan, lease, **record, hooks=[hook])
+        self.other = self.store.reading(self.store.find("RUN1"))
+
+    def request(self, number: int) -> Chunk:
+        positions, items = range(number, number + 1), [f"o/r{number}"]
+        seed = f"{number + 1},AAAAAAAAAAAAAA=="
+        return replace(REQUEST, number=number, seed=seed, positions=positions, items=items)
+
+    def take(self, number: int, refused: str | None = None) -> SentEvent:
+        chunk = self.request(number)
+        assert self.journal.begin_chunk(chunk, self.journal.control())
+        ids = () if refused else tuple(internal_ids(chunk.seed, 1))
+        self.journal.accept(chunk, Answer(ids, refused))
+        return SentEvent(number, 1, "sync", f"o/r{number}", "app/sync", number, *ids or ("",))
+
+    def told(self) -> list[str]:
+        return [notice.body["event"] for notice in self.store.due_notices("RUN1")]
+
+
+def test_an_answer_is_written_with_what_comes_next_and_its_own_run_reads_it_at_once(
+    tmp_path: Path,
+) -> None:
+    made = Two(tmp_path)
+    made.take(0)
+    assert made.other.totals().accepted == 0
+    assert len(made.other.unanswered()) == 1
+    assert made.journal.totals().accepted == 1
+
+
+def test_an_answer_that_is_owed_is_not_lost_by_the_next_one(tmp_path: Path) -> None:
+    made = Two(tmp_path)
+    made.take(0)
+    made.take(1)
+    assert made.other.totals().accepted == 1
+    made.journal.keep_lease()
+    assert (made.other.totals().accepted, made.other.unanswered()) == (2, [])
+
+
+def test_a_refusal_is_written_and_told_at_once_and_a_second_one_is_not_told(
+    tmp_path: Path,
+) -> None:
+    made = Two(tmp_path)
+    made.take(0, refused="no")
+    assert [one.message for one in made.other.failures()] == ["no"]
+    made.take(1, refused="no")
+    assert made.other.totals().rejected == 2
+    assert made.told() == ["failed"]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "outcome", "told"),
+    [
+        ((), "no_job", ["failed"]),
+        ((JOB,), "failed", ["failed"]),
+        ((replace(JOB, status="Completed"),), "completed", []),
+        ((replace(JOB, status="Running", ended=False),), None, []),
+    ],
+)
+def test_what_is_seen_of_an_event_is_kept_and_a_failure_is_told(
+    tmp_path: Path, jobs: tuple[Job, ...], outcome: Outcome | None, told: list[str]
+) -> None:
+    made = Two(tmp_path)
+    event = made.take(0)
+    made.journal.record([Observation(event, jobs, outcome, "why")])
+    assert made.other.totals().outcomes == ({outcome: 1} if outcome else {})
+    assert made.other.totals().jobs == len(jobs)
+    assert {*made.other.going_on()} == (set() if outcome else {0})
+    assert made.told() == told
+
+
+def test_a_wait_ends_with_the_next_one_and_with_the_run(tmp_path: Path) -> None:
+    made = Two(tmp_path)
+
+    def waits() -> list[tuple[str, bool]]:
+        view = made.store.glance(made.store.find("RUN1"))
+        with made.store._database.read() as connection:
+            found = waits_of(connection, view.record.id)
+        return [(wait.reason, wait.ended is not None) for wait in found]
+
+    made.journal.waiting(1, Waiting("a", "jobs"))
+    made.journal.waiting(1, Waiting("a", "jobs", item="o/r0"))
+    assert waits() == [("a", False)], "one wait, however often what is said of it changes"
+    made.journal.waiting(1, Waiting("b", "pace"))
+    assert waits() == [("a", True), ("b", False)]
+    made.journal.end("completed")
+    assert waits() == [("a", True), ("b", True)]
+    assert made.told() == ["ended"]
+
+
+def test_answers_rounds_and_goals_are_kept(tmp_path: Path) -> None:
+    made = Two(tmp_path)
+    made.journal.remember("a", {"b": 1})
+    assert made.other.remembered("a") == {"b": 1}
+    begun = Round(1, 1, 0, 2, 7.0, 3.0)
+    made.journal.begin_round(made.plan, begun, {})
+    assert made.other.rounds(1) == [begun]
+    assert made.other.reached() == frozenset()
+    made.journal.reach(1, 0.0)
+    assert made.other.reached() == {1}
+    assert made.other.rounds(1) == [begun]
+
+
+def test_a_goal_that_is_reached_before_any_round_is_kept_with_a_round_of_nothing(
+    tmp_path: Path,
+) -> None:
+    made = Two(tmp_path)
+    made.journal.reach(1, 5.0, made.plan)
+    assert made.other.reached() == {1}
+    assert made.other.rounds(1) == [Round(1, 1, 0, 0, 5.0, made.clock.now)]
+
+
+def test_what_was_withdrawn_given_up_or_lost_with_its_server_is_open_again(tmp_path: Path) -> None:
+    made = Two(tmp_path)
+    event = made.take(0)
+    made.journal.record([Observation(event, (), "timed_out", "why")])
+    assert made.other.unsettled() == []
+    made.journal.reopen_undecided()
+    assert [one.position for one in made.other.unsettled()] == [0]
+    made.journal.requeue(lambda: "2,AAAAAAAAAAAAAA==")
+    assert [one.started_again for one in made.other.unanswered()] == [True]
+    made.journal.withdraw(made.request(0))
+    assert (made.other.unanswered(), made.other.next_position()) == ([], 0)
