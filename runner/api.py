@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from os import PathLike, fspath
 
 from runner.app import session as base
 from runner.app.check import Checked, check
@@ -104,7 +105,7 @@ class Session(base.Session):
 
     def plan(
         self,
-        path: str,
+        path: str | PathLike[str],
         *,
         target: str | None = None,
         variables: Mapping[str, Json] | None = None,
@@ -125,7 +126,7 @@ class Session(base.Session):
         """
         return prepare(
             self,
-            path,
+            fspath(path),
             target=target,
             variables=dict(variables or {}),
             strict=strict,
@@ -240,7 +241,7 @@ class Session(base.Session):
 
     def check(
         self,
-        path: str,
+        path: str | PathLike[str],
         *,
         variables: Mapping[str, Json] | None = None,
         applied: str | None = None,
@@ -256,7 +257,7 @@ class Session(base.Session):
         """
         return check(
             self,
-            path,
+            fspath(path),
             variables=dict(variables or {}),
             applied=applied,
             wait=wait,
@@ -265,13 +266,13 @@ class Session(base.Session):
 
     def coverage(
         self,
-        path: str,
+        path: str | PathLike[str],
         *,
         variables: Mapping[str, Json] | None = None,
         selectors: Selectors | None = None,
     ) -> Mapping[str, Sequence[Covered]]:
         """How much of the data is there, item by item, for each coverage question of a plan."""
-        return coverage(self, path, variables=dict(variables or {}), selectors=selectors)
+        return coverage(self, fspath(path), variables=dict(variables or {}), selectors=selectors)
 
     @contextmanager
     def _observed(self, observer: Observer | None) -> Iterator[None]:

@@ -105,7 +105,7 @@ class Session:
 
     def __init__(
         self,
-        state: str | None = None,
+        state: str | os.PathLike[str] | None = None,
         *,
         environ: Mapping[str, str] | None = None,
         environment: str | None = None,
@@ -114,7 +114,7 @@ class Session:
         clock: Clock | None = None,
     ) -> None:
         self.environ: Mapping[str, str] = os.environ if environ is None else environ
-        self.state = state or self.environ.get("BACKFILL_STATE") or DEFAULT_STATE
+        self.state = os.fspath(state or self.environ.get("BACKFILL_STATE") or DEFAULT_STATE)
         self.environment_name = environment or self.environ.get("BACKFILL_ENV") or None
         self.reporter: Reporter = Silent() if reporter is None else reporter
         self.confirm = confirm
