@@ -103,7 +103,6 @@ class Checker:
     queries: QueryRunner
     tracker: Tracker
     waits: Waits
-    failed: bool = False
 
     async def before(self) -> bool:
         """The checks before anything is sent, and the figures that later ones compare with.
@@ -165,7 +164,6 @@ class Checker:
             if not verdict.holds:
                 self.queries.observer.note(f"the check `{check.name}`: {verdict.message}")
                 holds = False
-        self.failed |= not holds
         return holds
 
     async def _until_held(self, check: Check, stages: Sequence[Stage]) -> Verdict:
