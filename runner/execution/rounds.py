@@ -172,8 +172,7 @@ class Rounds:
         if rounds and not rounds[-1].events:
             reason = f"`{operation}` is stalled: {column}, and no item is left to send for"
             return Next("stalled", left, reason)
-        worked = self._worked(rounds[0].at) + rest if rounds else 0.0
-        if option := to_raise(until, rounds, worked):
+        if rounds and (option := to_raise(until, rounds, self._worked(rounds[0].at) + rest)):
             had = (
                 f"{len(rounds):,} rounds"
                 if len(rounds) >= until.max_rounds
@@ -193,6 +192,6 @@ def _stalled(until: Until, figures: Sequence[float]) -> bool:
     """Has the best figure of the last rounds come no nearer to the goal than before them?"""
     if len(figures) <= until.stalled_after:
         return False
-    sign = 1 if until.expect.at_most is not None else -1
-    signed = [sign * value for value in figures]
-    return min(signed[-until.stalled_after :]) >= min(signed[: -until.stalled_after])
+    best = min if until.expect.at_most is not None else max
+    before = best(figures[: -until.stalled_after])
+    return best(figures) == before

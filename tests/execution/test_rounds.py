@@ -1,38 +1,389 @@
-"""What a stage with a goal does next, by the first figure that its database gives."""
+"""What a stage with a goal does next, and what is written down of its rounds."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import pytest
 
-from runner.execution.rounds import Rounds
-from runner.model import RowSecurity, Table
+from runner.execution.check import QueryRunner
+from runner.execution.ports import Journal
+from runner.execution.rounds import Next, Rounds
+from runner.model import (
+    BoundQuestion,
+    Driven,
+    ExecutionPlan,
+    Expect,
+    Pacing,
+    Query,
+    QueryRefused,
+    Round,
+    RowSecurity,
+    Stage,
+    Table,
+    Until,
+)
+from runner.planning.event_blocks import pack
+from tests.support import FakeClock, Recorder
+
+EMPTY = Expect("pending", at_most=0)
+FULL = Expect("done", at_least=9)
+
+
+@dataclass
+class Kept:
+    """A journal of rounds; somebody has driven the run since it began."""
+
+    clock: FakeClock
+    known: list[Round] = field(default_factory=list)
+    origins: Mapping[int, int] = field(default_factory=dict)
+    reached: list[tuple[int, float | None, ExecutionPlan | None]] = field(default_factory=list)
+    began: float = 0.0
+
+    def rounds(self, stage: int) -> Sequence[Round]:
+        return [one for one in self.known if one.stage == stage]
+
+    def driven(self) -> Driven:
+        return Driven(((self.began, self.clock.now),))
+
+    def begin_round(self, plan: ExecutionPlan, begun: Round, origins: Mapping[int, int]) -> None:
+        assert plan.stages[begun.stage - 1].total == begun.first + begun.events
+        self.known.append(begun)
+        self.origins = origins
+
+    def reach(self, stage: int, left: float | None, plan: ExecutionPlan | None = None) -> None:
+        self.reached.append((stage, left, plan))
+
+
+@dataclass
+class Asked:
+    """The user's database: the figure, or what is wrong with it; the items of each round."""
+
+    answer: Any = 3
+    security: Sequence[RowSecurity] | None = ()
+    items: Sequence[str] = ("a", "b")
+    observer: Recorder = field(default_factory=Recorder)
+    most: list[float | None] = field(default_factory=list)
+    asked_security: int = 0
+
+    async def ask(self, question: BoundQuestion) -> Table:
+        assert question.query.text == "backlog"
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return Table(("pending", "done"), ((self.answer, self.answer),))
+
+    async def row_security(self, _question: BoundQuestion) -> Sequence[RowSecurity] | None:
+        self.asked_security += 1
+        return self.security
+
+    @contextmanager
+    def within(self, seconds: float | None) -> Iterator[None]:
+        self.most.append(seconds)
+        yield
+
+    async def patient(self, attempt: Any) -> Any:
+        return await attempt()
+
+    async def resolve(self, stage: Stage) -> Stage:
+        return replace(stage, items=packed(self.items))
+
+
+def packed(names: Sequence[str]) -> Any:
+    return pack("app/drain", [(name, b"{}") for name in names])
+
+
+def until(expect: Expect = EMPTY, **how: Any) -> Until:
+    bounds = {"stalled_after": 3, "max_rounds": 9, "max_time": 60.0, **how}
+    return Until(BoundQuestion(Query("backlog"), {}), expect, **bounds)
+
+
+def stage(goal: Until | None, *names: str, number: int = 2) -> Stage:
+    pacing, items = Pacing(9, 0.0), packed(names)
+    return Stage(
+        number, "drain", "app/drain", "row", pacing, "completed", 9.0, items=items, until=goal
+    )
+
+
+class Made:
+    def __init__(self, goal: Until | None = None, *names: str, **asked: Any) -> None:
+        self.clock, self.asked = FakeClock(), Asked(**asked)
+        self.journal = Kept(self.clock)
+        self.journal.began = self.clock.now
+        self.stage = stage(goal, *names)
+        first = stage(None, "x", "y", "z", number=1)
+        after = stage(None, "x", number=3)
+        self.plan = ExecutionPlan("p", "p", "d", (first, self.stage, after), (), ())
+        self.rounds = Rounds(
+            cast(Journal, self.journal), self.asked, cast(QueryRunner, self.asked), self.clock
+        )
+
+    def had(self, *left: float | None, events: int = 2) -> None:
+        """Rounds that began as the run did."""
+        began = self.journal.began
+        self.journal.known = [
+            Round(2, number, 0, events, one, began) for number, one in enumerate(left, 1)
+        ]
+
+    def next(self, rest: float = 0.0) -> Next:
+        return asyncio.run(self.rounds.next(self.stage, rest))
+
+    def begin(self, *items: str, left: float | None = 3.0) -> None:
+        self.asked.items = items
+        self.plan = asyncio.run(self.rounds.begin(self.plan, self.stage, left))
+        self.stage = self.plan.stages[1]
+
+
+def test_a_stage_without_a_goal_has_one_round() -> None:
+    made = Made()
+    assert made.next() == Next("round")
+    made.had(None)
+    assert made.next() == Next("done")
 
 
 @pytest.mark.parametrize(
-    ("left", "blind", "what"),
-    [(0, True, "stalled"), (0, False, "done"), (3, True, "round"), (3, False, "round")],
+    ("expect", "left", "what"),
+    [
+        (EMPTY, 0, "done"),
+        (EMPTY, 1, "round"),
+        (Expect("pending", at_most=5), 5, "done"),
+        (Expect("pending", at_most=5), 6, "round"),
+        (FULL, 9, "done"),
+        (FULL, 8, "round"),
+        (Expect("pending", at_least=2, at_most=5), 1, "round"),
+        (Expect("pending", at_least=2, at_most=5), 3, "done"),
+        (Expect("pending", at_least=2, at_most=5), 6, "round"),
+    ],
+)
+def test_another_round_is_due_until_the_goal_is_reached(
+    expect: Expect, left: float, what: str
+) -> None:
+    found = Made(until(expect), answer=left).next()
+    assert (found.what, found.left, found.reason) == (what, left, None)
+
+
+@pytest.mark.parametrize(
+    ("left", "security", "what"),
+    [
+        (0, (RowSecurity("backlog", blind=True),), "stalled"),
+        (0, (RowSecurity("backlog", blind=False),), "done"),
+        (3, (RowSecurity("backlog", blind=True),), "round"),
+        (0, None, "done"),
+    ],
 )
 def test_a_first_zero_of_rows_that_policies_hide_is_no_goal(
-    left: int, blind: bool, what: str
+    left: int, security: Sequence[RowSecurity] | None, what: str
 ) -> None:
-    async def ask(_question: Any) -> Table:
-        return Table(("pending",), ((left,),))
+    made = Made(until(), answer=left, security=security)
+    found = made.next()
+    assert found.what == what
+    assert made.asked.asked_security == (left == 0)
+    reasons = {
+        "stalled": (
+            "`drain`: `pending` is 0, but row-level security shows this role no row of `backlog`, "
+            "though there are some"
+        ),
+        "done": None if security else "whether this key sees the rows cannot be told",
+    }
+    assert found.reason == reasons.get(what)
 
-    async def row_security(_question: Any) -> tuple[RowSecurity, ...]:
-        return (RowSecurity("backlog", blind=blind),)
 
-    expect = SimpleNamespace(column="pending", at_most=0, at_least=None)
-    until = SimpleNamespace(
-        question=None, expect=expect, max_time=60.0, max_rounds=9, stalled_after=3
+def test_a_zero_after_a_round_needs_no_proof_of_rights() -> None:
+    made = Made(until(), answer=0, security=None)
+    made.had(3)
+    assert made.next() == Next("done", 0)
+    assert made.asked.asked_security == 0
+
+
+def test_where_the_rights_cannot_be_told_and_the_goal_is_not_zero_another_round_is_due() -> None:
+    made = Made(until(FULL), answer=0, security=None)
+    assert made.next() == Next("round", 0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "what", "words"),
+    [
+        (None, "stalled", "`pending` is NULL"),
+        ("x", "stalled", "`pending` is no number"),
+        (QueryRefused("no such table"), "limit", "no such table"),
+    ],
+)
+def test_a_backlog_that_cannot_be_told_ends_the_stage(answer: Any, what: str, words: str) -> None:
+    found = Made(until(), answer=answer).next()
+    assert (found.what, found.reason) == (what, f"`drain`: its backlog cannot be told: {words}")
+
+
+@pytest.mark.parametrize(
+    ("expect", "before", "left", "stalled"),
+    [
+        (EMPTY, [5, 5], 5, True),
+        (EMPTY, [5, 6], 7, True),
+        (EMPTY, [5, 4], 4, False),
+        (EMPTY, [5], 5, False),
+        (EMPTY, [9, 3, 7], 4, True),
+        (EMPTY, [9, 5, 7], 4, False),
+        (FULL, [5, 5], 5, True),
+        (FULL, [5, 4], 3, True),
+        (FULL, [5, 6], 5, False),
+        (EMPTY, [None, 5], 5, False),
+    ],
+)
+def test_a_drain_that_comes_no_nearer_in_its_last_rounds_is_stalled(
+    expect: Expect, before: list[float | None], left: float, stalled: bool
+) -> None:
+    made = Made(until(expect, stalled_after=2), answer=left)
+    made.had(*before)
+    found = made.next()
+    assert found.what == ("stalled" if stalled else "round")
+    column = expect.column
+    words = f"`drain` is stalled: `{column}` is {left}, no better after its last 2 rounds"
+    assert found.reason == (words if stalled else None)
+    assert found.left == left
+
+
+def test_a_drain_may_be_stalled_after_one_round() -> None:
+    made = Made(until(stalled_after=1), answer=5)
+    made.had(5)
+    assert (made.next().reason or "").endswith("no better after its last round")
+
+
+def test_a_drain_without_items_is_stalled() -> None:
+    made = Made(until(), answer=4)
+    made.had(5, events=0)
+    assert made.next() == Next(
+        "stalled", 4, "`drain` is stalled: `pending` is 4, and no item is left to send for"
     )
-    stage: Any = SimpleNamespace(number=1, operation="drain", until=until)
-    journal: Any = SimpleNamespace(rounds=lambda _stage: [])
-    within = lambda _seconds: nullcontext()  # noqa: E731
-    queries: Any = SimpleNamespace(ask=ask, row_security=row_security, within=within)
-    nobody: Any = None
-    assert asyncio.run(Rounds(journal, nobody, queries, nobody).next(stage)).what == what
+
+
+@pytest.mark.parametrize(
+    ("rounds", "seconds", "rest", "words", "option"),
+    [
+        (1, 50.0, 0.0, None, None),
+        (1, 50.0, 9.9, None, None),
+        (1, 50.0, 10.0, "1m", "--max-time 2m"),
+        (1, 60.0, 0.0, "1m", "--max-time 2m"),
+        (2, 50.0, 0.0, "2 rounds", "--max-rounds 4"),
+        (2, 61.0, 0.0, "2 rounds", "--max-rounds 4 --max-time 2m2s"),
+        (0, 90.0, 0.0, None, None),
+        (0, 90.0, 90.0, None, None),
+    ],
+)
+def test_a_drain_ends_with_its_rounds_or_its_time_and_says_how_to_go_on(
+    rounds: int, seconds: float, rest: float, words: str | None, option: str | None
+) -> None:
+    made = Made(until(max_rounds=2), answer=1)
+    made.had(*[9.0, 5.0][:rounds])
+    made.clock.now += seconds
+    reason = words and f"`drain` has had its {words}, and `pending` is 1"
+    assert made.next(rest) == Next("limit" if words else "round", 1, reason, option)
+    left = max(0.0, 60.0 - seconds) if rounds else 60.0
+    assert made.asked.most == [left], "what it asks has the time that is left"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rest", "over"), [(59.0, 0.0, False), (59.0, 1.0, True), (60.0, 0.0, True)]
+)
+def test_of_a_drain_whose_time_is_up_no_other_batch_begins(
+    seconds: float, rest: float, over: bool
+) -> None:
+    made = Made(until())
+    assert made.rounds.over(made.stage, 99.0) is None, "no round has begun"
+    made.had(3)
+    made.clock.now += seconds
+    found = made.rounds.over(made.stage, rest)
+    words = "`drain` has had its 1m in the middle of a round"
+    assert found == (Next("limit", None, words, "--max-time 2m") if over else None)
+    assert Made().rounds.over(made.stage) is None
+
+
+def test_a_stage_without_a_goal_has_no_time_to_be_over() -> None:
+    made = Made()
+    made.had(None)
+    made.clock.now += 1e6
+    assert made.rounds.over(made.stage) is None
+
+
+def test_a_round_goes_on_where_the_last_one_ended_and_takes_the_place_of_the_preview() -> None:
+    made = Made(until(), "preview", "of", "today")
+    made.begin("a", "b")
+    made.clock.now += 5.0
+    made.begin("b", "c", "d", left=2.0)
+    began = made.journal.began
+    assert made.journal.known == [
+        Round(2, 1, 0, 2, 3.0, began),
+        Round(2, 2, 2, 3, 2.0, began + 5.0),
+    ]
+    assert [item for item, _ in made.stage.items.raw()] == ["a", "b", "b", "c", "d"]
+    assert [one.total for one in made.plan.stages] == [3, 5, 1]
+    assert made.asked.most == [60.0, 55.0]
+    assert made.asked.observer.notes == []
+
+
+def test_a_round_without_items_says_so() -> None:
+    made = Made(None, "preview")
+    made.begin(left=None)
+    assert made.stage.total == 0
+    assert made.asked.observer.notes == ["`drain` has no items, as its stage starts"]
+    assert made.asked.most == [None]
+
+
+def test_an_event_for_work_that_was_tried_before_is_known_by_its_first_try() -> None:
+    """Positions count over the run: three events come before the stage."""
+    made = Made(until())
+    made.begin("a", "b", "a")
+    assert made.journal.origins == {}
+    made.begin("a", "c", "a", "a")
+    assert made.journal.origins == {6: 3, 8: 5}, "the first is the first's again, and so on"
+    made.begin("b", "a", "c", "a", "a")
+    assert made.journal.origins == {10: 4, 11: 3, 12: 7, 13: 5, 14: 9}
+
+
+def test_a_resumed_drain_knows_the_tries_of_before() -> None:
+    made = Made(until())
+    made.begin("a", "b", "a")
+    made.begin("a", "c", "a", "a")
+    again = Rounds(made.rounds.journal, made.asked, made.rounds.queries, made.clock)
+    made.rounds = again
+    made.begin("b", "a", "c", "a", "a")
+    assert made.journal.origins == {10: 4, 11: 3, 12: 7, 13: 5, 14: 9}
+
+
+def test_without_a_goal_no_work_is_tried_again() -> None:
+    made = Made()
+    made.begin("a", "a")
+    assert made.journal.origins == {}
+
+
+@pytest.mark.parametrize("what", ["round", "stalled", "limit"])
+def test_only_a_goal_that_is_reached_closes_a_stage(what: Any) -> None:
+    made = Made(until(), "a")
+    assert made.rounds.close(made.plan, made.stage, Next(what)) is made.plan
+    assert made.journal.reached == []
+    none = Made(None, "a")
+    assert none.rounds.close(none.plan, none.stage, Next("done")) is none.plan
+    assert none.journal.reached == []
+
+
+def test_a_goal_that_rounds_have_reached_is_kept() -> None:
+    made = Made(until(), "a")
+    made.had(3)
+    assert made.rounds.close(made.plan, made.stage, Next("done", 0.0)) is made.plan
+    assert made.journal.reached == [(2, 0.0, None)]
+    assert made.asked.observer.notes == []
+
+
+@pytest.mark.parametrize(
+    ("left", "reason", "words"),
+    [(0.0, None, "0 already"), (4.5, None, "4.5 already"), (0.0, "but why", "0 already; but why")],
+)
+def test_a_goal_that_is_reached_before_any_round_leaves_nothing_to_send(
+    left: float, reason: str | None, words: str
+) -> None:
+    made = Made(until(), "a", "b")
+    plan = made.rounds.close(made.plan, made.stage, Next("done", left, reason))
+    assert [one.total for one in plan.stages] == [3, 0, 1]
+    assert made.journal.reached == [(2, left, plan)]
+    assert made.asked.observer.notes == [f"`drain` has nothing to do: `pending` is {words}"]
