@@ -117,6 +117,12 @@ def test_no_module_but_those_that_compose_others_imports_many() -> None:
     assert found == []
 
 
+def test_values_are_frozen_in_one_way() -> None:
+    """`@frozen`, which takes a quarter of the time: commands make hundreds of such classes."""
+    home = ROOT / "runner" / "model" / "value.py"
+    assert [name_of(path) for path in FILES if "(frozen=True" in text(path) and path != home] == []
+
+
 def test_no_public_name_means_two_things_in_the_pure_rooms() -> None:
     """One word a thing: a class of model, spec, planning or output has its name to itself."""
     homes: dict[str, list[str]] = {}

@@ -43,9 +43,9 @@ def _cancel(session: Session, given: Given) -> Answer:
     _, totals, unanswered, jobs = cancel(session, record.id, jobs=bool(given.get("jobs")))
     said = f"cancelled: {words.were_sent(totals)}"
     if unanswered:
-        said += f"; {unanswered:,} more may have been taken: their answer was lost"
+        said += f"; {unanswered:,} more may have been taken: no answer has come"
     if jobs:
-        said += f"; {jobs.jobs:,} jobs cancelled, {jobs.going_on:,} go on"
+        said += f"; {words.counted(jobs.jobs, 'job')} cancelled, {jobs.going_on:,} not"
     return status_of(session, record.id, said)
 
 

@@ -27,12 +27,19 @@ def pause(session: Session, run: str) -> RunState:
     state = session.store.run_state(run)
     record = state.record
     if record.status != "running":
-        raise UsageError(f"run {record.id} is not under way: it is {record.status}")
+        raise _not_under_way(record)
     if state.holder is None:
         hint = f"`backfill resume {record.id}` continues it"
         raise UsageError(f"run {record.id} is not under way: no process holds it", hint=hint)
     session.store.request_pause(record.id)
     return state
+
+
+def _not_under_way(record: RunRecord) -> UsageError:
+    hint = f"`backfill status {record.id}` shows what came of it, `backfill runs` the others"
+    if record.status not in OVER:
+        hint = f"`backfill resume {record.id}` continues it"
+    return UsageError(f"run {record.id} is not under way: it is {record.status}", hint=hint)
 
 
 def hold(session: Session, target: str, reason: str, seconds: float | None = None) -> str:
@@ -82,7 +89,7 @@ def tune(
         raise UsageError("nothing to change", hint=hint)
     record = session.store.find(run)
     if record.status in OVER:
-        raise UsageError(f"run {record.id} is not under way: it is {record.status}")
+        raise _not_under_way(record)
     if max_in_flight is not None:
         _refuse_uncounted(record)
     session.store.set_pace(

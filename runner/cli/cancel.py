@@ -46,7 +46,8 @@ def cancel_command(session: Session, run: str, *, jobs: bool, yes: bool) -> int:
     if going_on := totals.sent - sum(totals.outcomes.values()):
         click.echo(f"{going_on:,} had not ended: nobody follows their jobs any more")
     if unanswered:
-        click.echo(f"note: {unanswered:,} events more may have been taken: their answer was lost")
+        more = words.counted(unanswered, "event")
+        click.echo(f"note: {more} more may have been taken: no answer has come")
     if cancelled:
         _say(cancelled, record.id)
     return 0
@@ -54,11 +55,12 @@ def cancel_command(session: Session, run: str, *, jobs: bool, yes: bool) -> int:
 
 def _say(done: Cancelled, run_id: str) -> None:
     """Raises `Incomplete` where jobs go on."""
-    click.echo(f"{done.jobs:,} jobs cancelled; {done.had_ended:,} had run to their end anyway")
+    jobs = words.counted(done.jobs, "job")
+    click.echo(f"{jobs} cancelled; {done.had_ended:,} had ended before")
     if done.without_job:
+        without = words.counted(done.without_job, "event")
         click.echo(
-            f"note: {done.without_job:,} events have started no job yet; if one starts late, "
-            "`backfill cancel --jobs` finds it"
+            f"note: {without} without a job; one that starts late, `backfill cancel --jobs` finds"
         )
     if done.going_on:
         answers = ", ".join(done.refusals)

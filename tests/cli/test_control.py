@@ -165,10 +165,10 @@ def test_a_job_that_the_server_does_not_cancel_has_ended_only_where_it_has(
         done = backfill("cancel", "latest", "--jobs")
     if ends:
         assert done.status == 0, done.err
-        assert "0 jobs cancelled; 1 had run to their end anyway" in done.out
+        assert "0 jobs cancelled; 1 had ended before" in done.out
     else:
         assert done.status == 7
-        assert "0 jobs cancelled; 0 had run to their end anyway" in done.out
+        assert "0 jobs cancelled; 0 had ended before" in done.out
         assert "1 job goes on: the server did not cancel it (404)" in done.err
 
 
@@ -230,7 +230,11 @@ def test_a_cap_that_would_count_nothing_is_refused(backfill: Backfill, tmp_path:
     with served(create_app({"app/fire": Jobs(), "app/sync": Jobs()})) as url:
         plan = write_plan(tmp_path, repos(2) + "operations: [fire]\n")
         assert backfill("run", plan, "--target", url).status == 0
-        assert "is not under way" in backfill("tune", "latest", "--max-in-flight", "2").err
+        for command in (("tune", "latest", "--max-in-flight", "2"), ("pause", "latest")):
+            refused = backfill(*command)
+            assert refused.status == 2
+            assert "is not under way: it is completed" in refused.err
+            assert "hint: `backfill status " in refused.err
         assert backfill("run", plan, "--target", url, "--no-wait").status == 0
         tuned = backfill("tune", "latest", "--max-in-flight", "2")
         capped = write_plan(tmp_path, repos(2) + "operations: [sync]\nmax_in_flight: 1\n")
