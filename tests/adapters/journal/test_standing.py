@@ -95,6 +95,7 @@ def test_who_drives_a_run_or_is_to_is_told_for_people(
 @pytest.mark.parametrize(
     ("pid", "elsewhere", "alive"),
     [(os.getpid(), False, True), (NOBODY, False, False), (NOBODY, True, True)],
+    ids=["of this one", "of none", "of another machine"],
 )
 def test_a_process_of_this_machine_is_seen_to_have_died(
     tmp_path: Path, pid: int, elsewhere: bool, alive: bool
