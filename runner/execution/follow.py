@@ -105,7 +105,7 @@ class Follower:
                 else:
                     one.started = (one.started or {}) | {job.id: (job.since or sent) + ahead}
             self._last_sent = max(self._last_sent, sent)
-        life = step.before.life if step.before else 0.0
+        life = step.before.life if step.before else self._last_sent
         self._last_life = max(life, self._last_sent) + ahead
         self._may_give_up = False
 
@@ -154,7 +154,6 @@ class Follower:
                 wait = max(wait, min(_LONGEST_WAIT, self.clock.monotonic() - began))
                 await self._rest(min(wait, self._soon()))
             wait = _FIRST_WAIT if moved else min(_LONGEST_WAIT, wait * 1.5)
-        self._changed.set()
 
     def _soon(self) -> float:
         """Where room is waited for, workers stand idle until the next look: it comes after a small

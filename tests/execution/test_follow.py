@@ -48,6 +48,7 @@ class Server:
     of: dict[int, Sequence[Job]] = field(default_factory=dict)
     functions_: Sequence[Function] | None = None
     lists: Sequence[Listed] | None = ()
+    read: int = 0
     known: int = 0  # how often its functions were asked for
     looked: list[int] = field(default_factory=list)
     meanwhile: Callable[[], object] = lambda: None
@@ -70,6 +71,7 @@ class Server:
         return ()
 
     async def listed(self, *_given: object) -> Sequence[Listed] | None:
+        self.read += 1
         return self.lists
 
 
@@ -103,11 +105,18 @@ class Shown:
         self.settled_.append((stage, dict(outcomes)))
 
 
+class Clock(FakeClock):
+    """Durations count from another moment than records."""
+
+    def monotonic(self) -> float:
+        return self.now - 1_700_000_000.0
+
+
 class Made:
     """`grace`: 20 s; a job may take 100 s to start, and 60 s from there to its end."""
 
     def __init__(self, *numbers: int, functions: Sequence[Function] | None = None) -> None:
-        self.clock, self.stop, self.server = FakeClock(), asyncio.Event(), Server()
+        self.clock, self.stop, self.server = Clock(), asyncio.Event(), Server()
         self.server.functions_ = functions
         self.journal, self.shown = Kept(), Shown()
         self.waits: Waits = Waits(self.clock, self.stop, lambda: None)
@@ -222,7 +231,7 @@ def test_a_job_that_waited_has_its_time_from_its_start() -> None:
 
 @pytest.mark.parametrize(
     ("waited", "ran", "left"),
-    [(0.0, 50.0, 60.0), (0.0, None, 60.0), (90.0, 3.0, 57.0), (90.0, 8.0, 60.0)],
+    [(0.0, 50.0, 60.0), (0.0, None, 60.0), (90.0, 3.0, 57.0), (90.0, 5.0, 55.0), (90.0, 8.0, 60.0)],
 )
 def test_how_long_a_job_has_run_is_the_servers_word_where_it_was_seen_waiting_until_then(
     waited: float, ran: float | None, left: float
@@ -411,7 +420,7 @@ def followed(work: Callable[[Made], Coroutine[Any, Any, None]], *numbers: int) -
     """In a time of its own, with a follower that runs beside it."""
     made = Made()
     clock = VirtualClock()
-    made.clock = cast(FakeClock, clock)
+    made.clock = cast(Clock, clock)
     made.follower.clock = made.waits.clock = clock
     made.follower._poller.clock = clock
     made.follower.add(event(number) for number in numbers)
@@ -487,3 +496,156 @@ def test_looks_are_far_apart_where_nothing_changes_and_close_where_room_is_waite
     apart = [later - earlier for earlier, later in pairwise(times)]
     assert apart[0] == pytest.approx(0.03, abs=0.02)
     assert apart[-1] < 40.0 / 16 + 0.1
+
+
+def test_a_job_that_may_rest_has_that_time_to_start_as_well() -> None:
+    made = Made(0, functions=[fn(debounce=Rest(30.0))])
+    made.again(e0=[QUEUED])
+    made.again(129.9)
+    assert made.ends == {}
+    made.again(0.1)
+    assert made.ends == {0: "timed_out"}
+
+
+def test_what_is_waited_for_is_in_the_words_of_what_is_given_up() -> None:
+    made = Made(0, functions=[fn(batch=Rest(30.0))])
+    made.again(50.0)
+    assert made.ends == {0: "no_job"}
+    assert "within 50s" in str(made.journal.ends[0][1])
+    other = Made(0)
+    other.again(40.5, e0=[job("a"), job("b", "Scheduled")])
+    other.again(59.5)
+    assert other.journal.ends == {0: ("timed_out", "its job has not started after 1m40s")}
+
+
+def test_functions_that_were_told_just_now_are_not_asked_for_again() -> None:
+    made = Made(0)
+    made.again(15.0)
+    made.again(5.0)
+    assert (made.server.known, made.ends) == (1, {0: "no_job"})
+
+
+def test_what_a_filter_leaves_to_others_is_never_in_doubt() -> None:
+    """Doubts are what lists are read for."""
+    made = Made(0, functions=[fn("f"), fn("g", condition="data.x")])
+    made.again(e0=[F_DONE])
+    made.again(2.0)
+    assert (made.server.read, made.ends) == (0, {0: "completed"})
+
+
+def test_a_step_knows_when_the_first_job_of_before_was_there() -> None:
+    made = Made(functions=[fn("f"), fn("g", rate_limit=Rate(1, 60.0))])
+    before = step_of(made)
+    made.clock.now += 10.0
+    made.journal.going = {0: (F_DONE,)}
+    made.server.of = {0: [F_DONE]}
+    made.follower.restore([event(0)], before)
+    made.again()
+    made.again()
+    assert made.ends == {0: "dropped"}
+
+
+def test_a_step_knows_until_when_a_job_of_before_had_not_started() -> None:
+    made = Made()
+    sent, before = made.clock.now, step_of(made)
+    made.clock.now += 40.0
+    made.journal.going = {0: (replace(QUEUED, since=sent + 30.0),)}
+    made.follower.restore([event(0)], before)
+    made.again(5.0, e0=[job(ran=25.0)])
+    made.again(59.9)
+    assert made.ends == {}, "it had not run for 25 s: it was seen waiting 15 s ago"
+    made.again(0.1)
+    assert made.ends == {0: "timed_out"}
+
+
+def test_a_step_whose_events_have_time_looks_once() -> None:
+    made = Made()
+    before = step_of(made)
+    made.follower.restore([event(0)], before)
+    assert asyncio.run(made.follower._sweep()) == (False, False)
+
+
+def test_an_event_that_comes_later_is_followed_from_then_on() -> None:
+    async def work(made: Made) -> None:
+        await asyncio.sleep(30.0)
+        made.server.of[0] = [DONE]
+        made.follower.add([event(0)])
+        await asyncio.wait_for(made.follower.settled(1), 1.0)
+
+    assert followed(work).ends == {0: "completed"}
+
+
+def test_where_all_is_waited_for_no_stage_has_a_name_and_nothing_is_left_behind() -> None:
+    async def work(made: Made) -> None:
+        made.server.of[0] = [RUNNING]
+        asyncio.get_running_loop().call_later(9.0, made.server.of.update, {0: [DONE]})
+        await made.follower.settled()
+        await asyncio.sleep(0)
+        assert len(asyncio.all_tasks()) == 2, "the work and the follower"
+
+    assert followed(work, 0).shown.longest_ == []
+
+
+def test_an_event_without_a_job_hangs_as_well() -> None:
+    async def work(made: Made) -> None:
+        made.server.of[1] = [RUNNING]
+        asyncio.get_running_loop().call_later(10.0, made.stop.set)
+        await made.follower.settled(1)
+
+    for _, item, ago, until, queued in followed(work, 0, 1).shown.longest_:
+        assert (item, queued) == ("o/r0", True)
+        assert 0.0 <= ago <= 10.0
+        assert ago + until == pytest.approx(100.0)
+
+
+@pytest.mark.parametrize(
+    ("awaited", "own"), [(1, True), (None, True), (2, False), ("nothing", False)]
+)
+def test_only_where_the_run_waits_for_open_events_alone_it_waits_in_its_own_way(
+    awaited: Any, own: bool
+) -> None:
+    """A step ends there; else the follower sleeps beside the sending."""
+    looks: list[float] = []
+
+    class Watched(Waits):
+        async def look(self, seconds: float, last_sent: float) -> None:
+            looks.append(last_sent)
+            await super().look(seconds, last_sent)
+
+    async def work(made: Made) -> None:
+        made.follower.waits = Watched(made.clock, made.stop, lambda: None)
+        made.server.of[0] = [RUNNING]
+        asyncio.get_running_loop().call_later(20.0, made.stop.set)
+        while not made.stop.is_set():
+            if awaited == "nothing":
+                await asyncio.sleep(5.0)
+            else:
+                await made.follower.looked(awaited)
+
+    made = followed(work, 0)
+    assert bool(looks) is own
+    assert len(made.server.looked) < 30, "time passes between two looks"
+
+
+def test_after_room_was_waited_for_looks_are_as_far_apart_as_before() -> None:
+    async def work(made: Made) -> None:
+        made.server.of[0] = [RUNNING]
+        await asyncio.sleep(20.0)
+        await made.follower.looked(1, room=True)
+        made.server.looked.clear()
+        await asyncio.sleep(20.0)
+        assert len(made.server.looked) < 8
+
+    followed(work, 0)
+
+
+def test_overdue_events_of_a_step_are_given_up_at_once_after_a_look() -> None:
+    async def work(made: Made) -> None:
+        made.clock.now += 500.0
+        began = made.clock.now
+        made.follower.restore([event(0)], step_of(made))
+        await made.follower.settled(1)
+        assert made.clock.now == began
+        assert made.ends == {0: "no_job"}
+
+    followed(work)
