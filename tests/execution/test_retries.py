@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from runner.adapters.journal import answers
 from runner.adapters.journal.store import Store
 from runner.execution.progress import summarise
-from runner.model import ExecutionPlan, Outcome, Summary
+from runner.model import CheckResult, ExecutionPlan, Outcome, Summary
 from runner.planning.parts import subset
 from tests.faults.schedules import attempt
 from tests.support import (
@@ -153,3 +154,71 @@ def test_a_failure_that_a_retry_made_good_is_no_failure_of_the_run_any_more(tmp_
     assert journal.made_good() == {1: 1}
     view = family.store.glance(family.store.find("RUN1"))
     assert (view.outcomes, view.outstanding) == ({"failed": 1}, 0)
+
+
+def started(family: Family, status: str, *coming: str) -> Summary:
+    """A run, and how it is said to have ended."""
+    summary = family.run(*coming)
+    with family.store._database.write() as connection:
+        connection.change("UPDATE runs SET status = :status", status=status)
+    return summary
+
+
+@pytest.mark.parametrize(
+    ("status", "done"),
+    [("completed", True), ("running", False), ("sent", False), ("failed", False)],
+)
+def test_a_run_without_retries_is_done_where_it_has_completed(
+    tmp_path: Path, status: str, done: bool
+) -> None:
+    family = Family(tmp_path)
+    started(family, status, "failed")
+    assert family.is_done() is done
+    family.retry("RUN1", "RUN2", ALL)
+    with family.store._database.write() as connection:
+        connection.change("UPDATE runs SET status = :status WHERE id = 'RUN1'", status=status)
+    assert family.is_done() is (status in ("completed", "failed"))
+
+
+CHECKED = "checks: [{name: c, query: q, expect: {column: n, at_least: 5}}]\n"
+
+
+@pytest.mark.parametrize(
+    ("results", "done"),
+    [([], False), ([False], False), ([True], True), ([True, False], False), ([False, True], True)],
+)
+def test_work_that_retries_have_done_is_proved_by_the_check_that_was_asked_last(
+    tmp_path: Path, results: Sequence[bool], done: bool
+) -> None:
+    family = Family(tmp_path)
+    body = f"{repos(1)}operations: [sync]\non_failure: continue\n{CHECKED}"
+    family.plan = make_plan(tmp_path, body, catalog=TWICE)
+    family.run("failed")
+    family.retry("RUN1", "RUN2", ALL)
+    for run, ok in zip(("RUN1", "RUN2"), results, strict=False):
+        result = CheckResult("c", "end", None, ok=ok, expected="", seen="")
+        with family.store._database.write() as connection:
+            answers.keep_check(connection, run, result)
+    assert family.is_done() is done
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_where_a_stage_has_reached_its_goal_all_its_work_is_done(
+    tmp_path: Path, stage: int
+) -> None:
+    """And that of the others is as its last attempts came to."""
+    family = Family(tmp_path)
+    body = f"{repos(3)}operations: [sync, embed]\non_failure: continue\n"
+    family.plan = make_plan(tmp_path, body)
+    family.run("failed", "completed", "failed", "completed", "failed", "completed")
+    with family.store._database.write() as connection:
+        answers.reach(connection, "RUN1", stage, 0.0)
+    assert family.left() == (1 if stage == 1 else 2)
+    journal = family.store.reading(family.store.find("RUN1"))
+    assert journal.made_good() == {stage: 2 if stage == 1 else 1}
+    second = family.retry("RUN1", "RUN2", ALL, "failed")
+    assert second
+    assert second.chain
+    totals = second.chain.totals
+    assert (totals.planned, totals.accepted, totals.failed) == (6, 6, 1)
+    assert (totals.completed, second.chain.outstanding) == (5, 1)
