@@ -131,6 +131,7 @@ def test_after_a_retry_that_succeeded_in_part_only_the_rest_is_sent(
     assert second.chain
     assert (second.chain.totals.planned, second.chain.totals.completed) == (6, 3)
     assert getattr(second.chain.totals, bad) == 3
+    assert second.chain.totals.accepted == (3 if bad == "rejected" else 6)
     assert family.left("RUN1") == family.left("RUN2") == 3
     third = family.retry("RUN2", "RUN3", ALL, bad)
     assert third
