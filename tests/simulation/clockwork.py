@@ -228,7 +228,7 @@ class Scheduler:
         """Dies the process at this commit: before it, or (True) after it?"""
         return False
 
-    def wrote(self, sql: str, given: dict[str, Any], connection: sqlite3.Connection) -> None:
+    def wrote(self, sql: str, given: dict[str, Any], done: sqlite3.Cursor) -> None:
         """A statement of the state was carried out."""
 
     @staticmethod
@@ -299,7 +299,7 @@ def _kinds(world: Scheduler) -> type[sqlite3.Connection]:
             world.says(sql)
             found = super().execute(sql, *given)
             if given and isinstance(given[0], dict):
-                world.wrote(sql, given[0], self)
+                world.wrote(sql, given[0], found)
             if after:
                 world.die()
             return found

@@ -36,7 +36,7 @@ SEEDS = {
     "rest": 16,
     "figures": 24,
     "firing": 11,
-    "fence": 323,
+    "fence": 451,
 }
 
 

@@ -135,9 +135,9 @@ class World(Scheduler):
         if self.story and process and process.mortal:
             self.story.disk(sql)
 
-    def wrote(self, sql: str, given: dict[str, Any], connection: sqlite3.Connection) -> None:
+    def wrote(self, sql: str, given: dict[str, Any], done: sqlite3.Cursor) -> None:
         if self.story:
-            self.story.wrote(sql, given, connection)
+            self.story.wrote(sql, given, done)
 
     def commits(self) -> bool:
         process = current()
@@ -239,11 +239,13 @@ class Story:
 
     # -- what is seen of the real code, from outside
 
-    def wrote(self, sql: str, given: dict[str, Any], connection: sqlite3.Connection) -> None:
+    def wrote(self, sql: str, given: dict[str, Any], done: sqlite3.Cursor) -> None:
         process = current()
         if process is None:
             return
         if sql.lstrip().startswith("INSERT INTO chunks"):
+            if not done.rowcount:  # of a process that has lost its run
+                return
             at, run, number = self.world.now, given["run"], given["number"]
             what = given["stage"], given["batch"], given["first"]
             self.chunks.append(Sent(at, run, number, *what, process.pid))
@@ -255,7 +257,7 @@ class Story:
             self.wanted[given["run"]] = None, self.world.now
         elif sql.startswith(_FENCED) and "run" in given and "who" not in given and process.mortal:
             query = "SELECT pid FROM leases WHERE run_id = ?"
-            found = sqlite3.Connection.execute(connection, query, [given["run"]]).fetchone()
+            found = sqlite3.Connection.execute(done.connection, query, [given["run"]]).fetchone()
             if found is None or found[0] not in (process.pid, 0):
                 raise Broken(f"{process.name} writes for a run whose lock it lost: {sql[:40]}")
 

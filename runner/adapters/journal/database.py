@@ -145,9 +145,11 @@ class Database:
     @contextmanager
     def patient(self, patience: Patience, note: Callable[[str], None]) -> Iterator[None]:
         """Until the block ends, what is away is tried again."""
-        before, self._outage = self._outage, Outage(patience, note, self.where)
+        outage = Outage(patience, note, self.where)
+        before, self._outage = self._outage, outage
         try:
-            yield
+            with outage.heard():
+                yield
         finally:
             self._outage = before
 

@@ -28,28 +28,69 @@ class Outage:
     note: Callable[[str], None]
     where: str
     clock: Callable[[], float] = time.monotonic
+    came: list[int] = field(default_factory=list)  # signals, since the attempt began
 
     def over(self, attempt: Callable[[], Any], errors: type[Exception]) -> Any:
         """`attempt`, again while it fails; raises its error once the time is up, or a signal has
-        come, which is then handed on."""
+        come that is `heard`."""
         tries, began = 0, self.clock()
-        with _signals() as came:
-            while True:
-                try:
-                    return attempt()
-                except errors as error:
-                    tries += 1
-                    spent = self.clock() - began
-                    wait = self.patience.wait(tries, spent, random.random())  # noqa: S311
-                    if wait is None or came:
-                        raise
-                    left = round(self.patience.seconds - spent)
-                    said = str(error).strip().split("\n")[0]
-                    self.note(
-                        f"the state in {self.where} is away ({said}); trying again in "
-                        f"{wait:.1f}s (try {tries + 1}, for {left}s more)"
-                    )
-                    _sleep(wait, came)
+        self.came.clear()
+        while True:
+            try:
+                return attempt()
+            except errors as error:
+                tries += 1
+                spent = self.clock() - began
+                wait = self.patience.wait(tries, spent, random.random())  # noqa: S311
+                if wait is None or self.came:
+                    raise
+                left = round(self.patience.seconds - spent)
+                said = str(error).strip().split("\n")[0]
+                self.note(
+                    f"the state in {self.where} is away ({said}); trying again in "
+                    f"{wait:.1f}s (try {tries + 1}, for {left}s more)"
+                )
+                _sleep(wait, self.came)
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Until the block ends, `over` hears of signals; who handled them still does."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        if not _hearing:
+            _listen()
+        _hearing.append(self)
+        try:
+            yield
+        finally:
+            _hearing[:] = [other for other in _hearing if other is not self]
+            if not _hearing:
+                _leave()
+
+
+# A process has one handler of a signal, and several blocks may end in any order.
+_hearing: list[Outage] = []
+_handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
+
+
+def _listen() -> None:
+    for number in _SIGNALS:
+        handler = signal.getsignal(number)
+        if callable(handler):  # else the system ends the process, or it was told to go on
+            _handlers[number] = handler
+            signal.signal(number, _hear)
+
+
+def _leave() -> None:
+    while _handlers:
+        signal.signal(*_handlers.popitem())
+
+
+def _hear(number: int, frame: FrameType | None) -> None:
+    for outage in _hearing:
+        outage.came.append(number)
+    _handlers[number](number, frame)
 
 
 @dataclass(slots=True)
@@ -74,26 +115,3 @@ def _sleep(seconds: float, came: list[int]) -> None:
     until = time.monotonic() + seconds
     while not came and (left := until - time.monotonic()) > 0:
         time.sleep(min(_SLICE, left))
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Which have come meanwhile; they are raised again for whoever handles them."""
-    came: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield came
-        return
-
-    def hear(number: int, _frame: FrameType | None) -> None:
-        came.append(number)
-
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    for number in _SIGNALS:
-        signal.signal(number, hear)
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for came_in in came:
-            signal.raise_signal(came_in)

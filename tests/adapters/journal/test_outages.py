@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from runner.adapters.journal.database import Connection
+from runner.adapters.journal.outage import Outage
 from runner.adapters.journal.store import Store
 from runner.adapters.journal.writer import JournalWriter
 from runner.errors import TargetError
@@ -193,3 +194,19 @@ def test_a_signal_ends_the_wait_and_is_handed_on(
         signal.signal(signal.SIGTERM, before)
         timer.join()
     assert heard == [signal.SIGTERM]
+
+
+def test_blocks_that_end_in_another_order_leave_the_handlers_as_they_were() -> None:
+    """As those of steps that one process takes at a time."""
+    before = signal.getsignal(signal.SIGINT)
+    first, second = (Outage(Patience(60.0), print, "here") for _ in range(2))
+    one, other = first.heard(), second.heard()
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert signal.getsignal(signal.SIGINT) is not before
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert (first.came, second.came) == ([], [signal.SIGINT])
+    other.__exit__(None, None, None)
+    assert signal.getsignal(signal.SIGINT) is before
