@@ -198,15 +198,21 @@ def test_a_signal_ends_the_wait_and_is_handed_on(
 
 def test_blocks_that_end_in_another_order_leave_the_handlers_as_they_were() -> None:
     """As those of steps that one process takes at a time."""
-    before = signal.getsignal(signal.SIGINT)
-    first, second = (Outage(Patience(60.0), print, "here") for _ in range(2))
-    one, other = first.heard(), second.heard()
-    one.__enter__()
-    other.__enter__()
-    one.__exit__(None, None, None)
-    assert signal.getsignal(signal.SIGINT) is not before
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
-    assert (first.came, second.came) == ([], [signal.SIGINT])
-    other.__exit__(None, None, None)
-    assert signal.getsignal(signal.SIGINT) is before
+    heard: list[int] = []
+
+    def handler(number: int, _frame: object) -> None:
+        heard.append(number)
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        first, second = (Outage(Patience(60.0), print, "here") for _ in range(2))
+        one, other = first.heard(), second.heard()
+        one.__enter__()
+        other.__enter__()
+        one.__exit__(None, None, None)
+        signal.raise_signal(signal.SIGTERM)
+        assert (first.came, second.came, heard) == ([], [signal.SIGTERM], [signal.SIGTERM])
+        other.__exit__(None, None, None)
+        assert signal.getsignal(signal.SIGTERM) is handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
