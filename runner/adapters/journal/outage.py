@@ -83,8 +83,9 @@ def _listen() -> None:
 
 
 def _leave() -> None:
-    while _handlers:
-        signal.signal(*_handlers.popitem())
+    for number, handler in _handlers.items():
+        signal.signal(number, handler)
+    _handlers.clear()  # only now: until then one may still come
 
 
 def _hear(number: int, frame: FrameType | None) -> None:
