@@ -45,7 +45,7 @@ def _cancel(session: Session, given: Given) -> Answer:
     if unanswered:
         said += f"; {unanswered:,} more may have been taken: no answer has come"
     if jobs:
-        said += f"; {words.counted(jobs.jobs, 'job')} cancelled, {jobs.going_on:,} not"
+        said += f"; {words.counted(jobs.jobs, 'job')} cancelled, {jobs.going_on:,} still running"
     return status_of(session, record.id, said)
 
 

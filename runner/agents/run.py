@@ -49,11 +49,11 @@ def _run(session: Session, given: Given) -> Answer:
 
 
 def _retry(session: Session, given: Given) -> Answer:
-    from runner.app.retry import FailedEvents, plan_retry, retry
+    from runner.app.retry import RETRIED, FailedEvents, plan_retry, retry
     from runner.output.summary import summary_json
 
     outcomes: tuple[Outcome, ...] = several(given, "outcome")  # type: ignore[assignment]
-    failed = FailedEvents(given["run"], outcomes, several(given, "item"))
+    failed = FailedEvents(given["run"], outcomes or RETRIED, several(given, "item"))
     if given.get("dry_run"):
         prepared = plan_retry(session, failed, APPROVED)
         return previewed(prepared.plan, prepared.target)

@@ -23,11 +23,10 @@ RETRIED: frozenset[Outcome] = frozenset({"failed", "cancelled", "timed_out", "no
 
 @frozen
 class FailedEvents:
-    """Those of a run with these outcomes (by default all that are no success), of items like these
-    patterns."""
+    """Those of a run with these outcomes, of items like these patterns; of all items by default."""
 
     run: str
-    outcomes: Collection[Outcome] = ()
+    outcomes: Collection[Outcome] = RETRIED
     items: Sequence[str] = ()
 
 
@@ -68,7 +67,7 @@ def _prepared(
     refuse_another_address(record, target)
     run_id = str(ULID())
     with session.lock(record.plan, record.address, run_id, options.wait_lock) as lease:
-        found = session.store.retriable(record, failed.outcomes or RETRIED, failed.items)
+        found = session.store.retriable(record, failed.outcomes, failed.items)
         if not found:
             raise _nothing_to_retry(record)
         prepared = Prepared(

@@ -60,7 +60,7 @@ def _say(done: Cancelled, run_id: str) -> None:
     if done.without_job:
         without = words.counted(done.without_job, "event")
         click.echo(
-            f"note: {without} without a job; one that starts late, `backfill cancel --jobs` finds"
+            f"note: {without} without a job: `backfill cancel --jobs` finds one that starts late"
         )
     if done.going_on:
         answers = ", ".join(done.refusals)

@@ -66,7 +66,7 @@ def retry_command(
     a choice, everything that failed is sent, but for what a function dropped on purpose and what
     may have run. What a later attempt has made good, or still has to do, is skipped.
     """
-    from runner.app.retry import FailedEvents, plan_retry, retry
+    from runner.app.retry import RETRIED, FailedEvents, plan_retry, retry
 
     outcomes: set[Outcome] = set()
     outcomes |= {"failed", "cancelled", "timed_out"} if failed else set()
@@ -74,7 +74,7 @@ def retry_command(
     outcomes |= {"rejected"} if rejected else set()
     outcomes |= {"dropped"} if dropped else set()
     outcomes |= {"unknown"} if unknown else set()
-    events = FailedEvents(run, outcomes, patterns)
+    events = FailedEvents(run, outcomes or RETRIED, patterns)
     if not dry_run:
         return status_of(retry(session, events, options))
     from runner.cli.printing import DEFAULT_EVENTS, show

@@ -86,7 +86,7 @@ class Gate:
         return None
 
 
-_LEASE_EVERY = 15  # seconds, each of which control requests are asked about in
+_LEASE_EVERY = 15  # seconds; control requests are asked about each second
 
 
 @asynccontextmanager

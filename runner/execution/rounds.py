@@ -91,9 +91,8 @@ class Rounds:
     def over(self, stage: Stage, rest: float = 0.0) -> Next | None:
         """What ends the stage in the middle of a round, where its rounds have had their time once
         `rest` seconds are over: no other batch of them begins."""
-        if (until := stage.until) is None:
-            return None  # asked at each batch: of a stage without rounds, the journal is not
-        if not (rounds := self.journal.rounds(stage.number)):
+        until = stage.until  # asked at each batch: where there is none, the journal is not
+        if until is None or not (rounds := self.journal.rounds(stage.number)):
             return None
         worked = self._worked(rounds[0].at) + rest
         if not time_is_up(until, rounds, worked):
