@@ -24,7 +24,7 @@ from runner.model import (
     Waiting,
     WindowGuard,
 )
-from runner.planning.estimate import left_of, measured
+from runner.planning.estimate import measured
 
 _LONG = 10.0  # seconds that a job may take until it is named
 
@@ -124,12 +124,8 @@ class Tracker:
     def _tell(self, stage: int, **changes: object) -> None:
         now, spec = self._clock.time(), self._stages[stage]
         progress = replace(self._progress[stage], **changes)  # type: ignore[arg-type]
-        is_open = progress.running or progress.waiting
-        progress = replace(
-            measured(progress, self._driven.until(now)),
-            done=stage in self._through and not is_open,
-        )
-        progress = replace(progress, left=left_of(progress, spec, self._windows, now))
+        driven, through = self._driven.until(now), stage in self._through
+        progress = measured(progress, spec, self._windows, driven, now, through=through)
         self._progress[stage] = progress
         self._observer.progress(progress)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from random import Random
 
 from runner.model import StageSpec
@@ -32,9 +32,9 @@ def event_id(
     return f"{run_id}:{operation or stage.operation}:{item}{place}"
 
 
-def internal_ids(seed: str, count: int, start: int = 0) -> Iterator[str]:
-    """The ULIDs that the server derives, from the `start`-th on: the last four bytes of the
-    entropy, + index + 1.
+def internal_ids(seed: str, indices: Iterable[int]) -> Iterator[str]:
+    """The ULIDs that the server derives for the events of a request at these indices: the last four
+    bytes of the entropy, + index + 1.
 
     Only the last 7 of the 26 characters differ, so only they are made anew: a library's ULID for
     each would cost more than rendering, journaling and sending the event.
@@ -46,7 +46,7 @@ def internal_ids(seed: str, count: int, start: int = 0) -> Iterator[str]:
     common = str(ULID(int(milliseconds).to_bytes(6, "big") + entropy))[:19]
     low, high = int.from_bytes(entropy[6:], "big"), (entropy[5] & 7) << 32
     pairs = _PAIRS
-    for index in range(start, start + count):
+    for index in indices:
         tail = high | ((low + index + 1) & _LOW)
         yield (
             f"{common}{_CROCKFORD[tail >> 30]}"

@@ -248,8 +248,9 @@ class Sender:
             self._chunks += 1
             taken = len(chunk.positions)
             most = min(self._most, count - taken or pace.size)
+            following = replace(self.limits, events=most)
             try:
-                answer = await self._post(chunk, partial(self._meanwhile, events, taken, most))
+                answer = await self._post(chunk, partial(events.prepare, taken, following))
             except RequestTooLarge as refusal:
                 if refusal.maybe_taken:
                     raise _contradicted(chunk, refusal) from None
@@ -283,11 +284,6 @@ class Sender:
     def take_as_sent(self, chunk: Chunk, ids: Sequence[str]) -> Sent:
         """The server has the chunk already: its events have started jobs, or so it was decided."""
         return self._accept(chunk, Answer(tuple(ids)))
-
-    def _meanwhile(self, events: Ahead, under_way: int, most: int) -> None:
-        """While the server is at work: the answer before is written down, the next events made."""
-        self.journal.settle()
-        events.prepare(under_way, replace(self.limits, events=most))
 
     async def _post(self, chunk: Chunk, meanwhile: Callable[[], object] | None = None) -> Answer:
         """Raises `Incomplete` where a server that has answered this process is gone."""

@@ -203,15 +203,29 @@ def of_stage(record: StageRecord, stage: StageSpec, now: float) -> Estimate | No
     return None
 
 
-def measured(record: StageRecord, driven: Driven) -> StageRecord:
-    """With its rates, over the time in which somebody drove the run."""
+def measured(
+    record: StageRecord,
+    stage: StageSpec,
+    windows: Sequence[WindowGuard],
+    driven: Driven,
+    now: float | None,
+    *,
+    through: bool,
+) -> StageRecord:
+    """With its rates, over the time in which somebody drove the run, and what is left; done where
+    it was gone `through` and nothing of it goes on. `now`: None where nobody drives the run."""
+    done = through and not (record.running or record.waiting)
+    if now is None:
+        return replace(record, done=done)
     sending = driven.between(record.began or 0.0, record.last_sent or 0.0)
     span = driven.between(record.began or 0.0, record.ended or 0.0)
-    return replace(
+    record = replace(
         record,
+        done=done,
         rate=record.sent / sending if sending > 0 else 0.0,
         ends=record.settled / span if record.followed and span > 0 else 0.0,
     )
+    return replace(record, left=left_of(record, stage, windows, now))
 
 
 def _stands_still(record: StageRecord, now: float) -> bool:

@@ -55,7 +55,7 @@ def chunks(plan: ExecutionPlan, first: int, limits: RequestLimits) -> list[Chunk
 
 
 def answers(requests: list[Chunk]) -> list[Answer]:
-    return [Answer(tuple(internal_ids(one.seed, len(one.items)))) for one in requests]
+    return [Answer(tuple(internal_ids(one.seed, range(len(one.items))))) for one in requests]
 
 
 @contextmanager

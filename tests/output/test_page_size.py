@@ -29,7 +29,7 @@ def test_it_is_under_a_megabyte_although_every_event_failed_in_its_own_way(tmp_p
             names[first : first + BATCH], 1.0, 1.0,
         )  # fmt: skip
         journal.begin_chunk(chunk, Control())
-        journal.accept(chunk, Answer(tuple(internal_ids(SEED, BATCH))))
+        journal.accept(chunk, Answer(tuple(internal_ids(SEED, range(BATCH)))))
         journal.record(
             [
                 Observation(

@@ -32,10 +32,10 @@ def plan(tmp_path: Path) -> ExecutionPlan:
 
 
 def view(plan: ExecutionPlan, **stage: object) -> RunView:
-    record = measured(replace(NOTHING, **stage), DRIVEN)  # type: ignore[arg-type]
-    return RunView(
-        RECORD, "somebody", load_head(dump_head(plan)), 1022.0, (record,), {}, (), (), driven=DRIVEN
-    )
+    head, now = load_head(dump_head(plan)), 1022.0
+    known = replace(NOTHING, **stage)  # type: ignore[arg-type]
+    record = measured(known, head.stages[0], (), DRIVEN, now, through=False)
+    return RunView(RECORD, "somebody", head, now, (record,), {}, (), (), driven=DRIVEN)
 
 
 def test_before_anything_is_sent_the_pacing_is_all_that_is_known(plan: ExecutionPlan) -> None:

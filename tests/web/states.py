@@ -87,7 +87,7 @@ class Played:
             positions, of_stage, now, now,
         )  # fmt: skip
         assert self.journal.begin_chunk(chunk, Control())
-        self.journal.accept(chunk, Answer(tuple(internal_ids(SEED, count))))
+        self.journal.accept(chunk, Answer(tuple(internal_ids(SEED, range(count)))))
         for at, item in zip(positions, of_stage, strict=True):
             message = fault(at)
             event = SentEvent(at, stage, operation, item, f"app/{operation}", self.chunks, "i")

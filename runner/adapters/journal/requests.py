@@ -241,7 +241,7 @@ def known_ids(chunk: Any) -> dict[int, str]:
     if chunk.ids:
         return {int(position): id_ for position, id_ in orjson.loads(chunk.ids).items()}
     positions = range(chunk.first, chunk.last + 1)
-    return dict(zip(positions, internal_ids(chunk.seed, len(positions)), strict=True))
+    return dict(zip(positions, internal_ids(chunk.seed, range(len(positions))), strict=True))
 
 
 def _open_positions(connection: Connection, chunk: Any) -> list[int]:
@@ -260,12 +260,8 @@ def _odd_ids(chunk: Chunk, answer: Answer, *, derived: bool) -> str | None:
     It counts up from the seed or does not use it at all: where the first and the last are the
     seed's, all are.
     """
-    ids, last = answer.ids, len(answer.ids) - 1
-    if derived and (not ids or [ids[0], ids[-1]] == [_id(chunk, 0), _id(chunk, last)]):
+    ids, ends = answer.ids, (0, len(answer.ids) - 1)
+    if derived and (not ids or [ids[at] for at in ends] == [*internal_ids(chunk.seed, ends)]):
         return None
     known = zip(map(str, chunk.positions), answer.ids, strict=False)
     return orjson.dumps(dict(known)).decode()
-
-
-def _id(chunk: Chunk, index: int) -> str:
-    return next(internal_ids(chunk.seed, 1, index))

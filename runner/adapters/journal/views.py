@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -47,10 +46,9 @@ from runner.model import (
     StageSpec,
     Waited,
     Waiting,
-    WindowGuard,
     of_item,
 )
-from runner.planning.estimate import left_of, measured
+from runner.planning.estimate import measured
 from runner.planning.event_blocks import parted
 from runner.planning.serialize import load_head
 
@@ -159,35 +157,29 @@ def _stages(
     ended = _ended(connection, record.id, driven)
     waits = _waits(connection, [record.id]).get(record.id, {}) if now is not None else {}
     reached = answers.reached(connection, record.id)
-    return tuple(
-        _stage(
-            StageRecord(
-                stage.number,
-                stage.operation,
-                stage.total,
-                (figures := known.get(stage.number, StageFigures())).sent,
-                figures.outcomes,
-                batches=int(batches.get(stage.number, 0)),
-                began=figures.began,
-                last_sent=figures.last_sent,
-                ended=(latest := ended.get(stage.number, (None, None)))[0],
-                took=latest[1],
-                waiting=waits.get(stage.number),
-                followed=record.follow,
-                rounds=(
-                    tuple(answers.rounds_of(connection, record.id, stage.number))
-                    if stage.deferred
-                    else ()
-                ),
-            ),
-            stage,
-            plan.windows,
-            driven,
-            now,
-            reached=stage.number in reached,
+    found: list[StageRecord] = []
+    for stage in plan.stages:
+        figures = known.get(stage.number, StageFigures())
+        last, took = ended.get(stage.number, (None, None))
+        rounds = answers.rounds_of(connection, record.id, stage.number) if stage.deferred else ()
+        one = StageRecord(
+            stage.number,
+            stage.operation,
+            stage.total,
+            figures.sent,
+            figures.outcomes,
+            batches=int(batches.get(stage.number, 0)),
+            began=figures.began,
+            last_sent=figures.last_sent,
+            ended=last,
+            took=took,
+            waiting=waits.get(stage.number),
+            followed=record.follow,
+            rounds=tuple(rounds),
         )
-        for stage in plan.stages
-    )
+        through = _is_through(one, stage, reached=stage.number in reached)
+        found.append(measured(one, stage, plan.windows, driven, now, through=through))
+    return tuple(found)
 
 
 def _waits(connection: Connection, run_ids: Collection[str]) -> dict[str, dict[int, Waiting]]:
@@ -201,24 +193,10 @@ def _waits(connection: Connection, run_ids: Collection[str]) -> dict[str, dict[i
     return found
 
 
-def _stage(
-    record: StageRecord,
-    stage: StageSpec,
-    windows: Sequence[WindowGuard],
-    driven: Driven,
-    now: float | None,
-    *,
-    reached: bool,
-) -> StageRecord:
-    """`now`: None where nobody drives the run: nothing is waited for, and nothing is left.
-    `reached`: its goal, where it has one; until then another round may follow."""
+def _is_through(record: StageRecord, stage: StageSpec, *, reached: bool) -> bool:
+    """`reached`: its goal, where it has one; until then another round may follow."""
     all_sent = record.sent >= record.total and bool(record.rounds or not stage.deferred)
-    through = reached if stage.until else all_sent
-    record = replace(record, done=through and not (record.running or record.waiting))
-    if now is None:
-        return record
-    record = measured(record, driven)
-    return replace(record, left=left_of(record, stage, windows, now))
+    return reached if stage.until else all_sent
 
 
 def _ended(

@@ -12,7 +12,7 @@ from runner.adapters.journal.reader import JournalReader
 from runner.execution.ports import Answer, Chunk, Control, Observation
 from runner.model import FAILURES, CheckResult, ExecutionPlan, Json, Round, RunStatus, Waiting
 
-_KEEP_EVERY = 1.0  # seconds
+_KEEP_EVERY = 1.0  # seconds; a lease lasts for many times as long
 # One wait, however often what is said of it changes.
 GOES_ON = """UPDATE waits SET item = :item, since = :since, again = :again, until = :until,
 tries = :tries
@@ -23,8 +23,8 @@ END_WAITS = "UPDATE waits SET ended = :now WHERE run_id = :run AND ended IS NULL
 class JournalWriter(JournalReader):
     """Meets `runner.execution.ports.Journal`; each method is one transaction.
 
-    Every write renews the lease in its transaction, and raises `LeaseLost`, writing nothing, where
-    another process has taken the run over.
+    Every write asks for the lease in its transaction, and raises `LeaseLost`, writing nothing,
+    where another process has taken the run over.
     """
 
     def __init__(
@@ -48,19 +48,22 @@ class JournalWriter(JournalReader):
         owed = self._owed
         with self._database.write() as connection:
             self._lease.renew(connection)
-            self._keep_drive(connection)
-            if owed:
-                requests.accept(connection, self.run_id, *owed, self._clock())
-                self._notice_failed(connection, owed[1].refused is not None)
+            self._keep(connection)
             yield connection
         if self._owed is owed:
             self._owed = None
 
-    def _keep_drive(self, connection: Connection) -> None:
-        now = self._clock()
-        if self._kept is not None and not 0 <= now - self._kept < _KEEP_EVERY:
-            leases.keep_drive(connection, self.run_id, now)
-            self._kept = now
+    def _keep(self, connection: Connection) -> None:
+        """What is owed, and until when the run was driven."""
+        if self._kept is not None and self._is_due():
+            self._kept = self._clock()
+            leases.keep_drive(connection, self.run_id, self._kept)
+        if self._owed:
+            requests.accept(connection, self.run_id, *self._owed, self._clock())
+            self._notice_failed(connection, self._owed[1].refused is not None)
+
+    def _is_due(self) -> bool:
+        return self._kept is None or not 0 <= self._clock() - self._kept < _KEEP_EVERY
 
     def drive(self) -> None:
         with self._writing() as connection:
@@ -85,8 +88,14 @@ class JournalWriter(JournalReader):
             pass
 
     def begin_chunk(self, chunk: Chunk, control: Control) -> bool:
+        """One transaction a request: what the one before is owed is written with it."""
         with self._database.write() as connection:
-            return requests.begin(connection, self.run_id, self._lease, chunk, control)
+            begun = requests.begin(connection, self.run_id, self._lease, chunk, control)
+            if begun and self._is_due():
+                self._lease.renew(connection)
+            self._keep(connection)
+        self._owed = None
+        return begun
 
     def accept(self, chunk: Chunk, answer: Answer) -> None:
         self.settle()

@@ -42,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("state")
 BODY = repos(1) + "operations: [sync]\n"
 KEY = "signkey-prod-0123456789abcdef"
 JOB = Job("j", "f", "Failed", ended=True, message=f"401 for {KEY}")
-EVENT = SentEvent(0, 1, "sync", "o/r0", "app/sync", 0, next(internal_ids(REQUEST.seed, 1)))
+EVENT = SentEvent(0, 1, "sync", "o/r0", "app/sync", 0, next(internal_ids(REQUEST.seed, range(1))))
 SEEN = Observation(EVENT, (JOB,), "failed", f"401 for {KEY}")
 CHECK = CheckResult("c", "after", None, ok=False, expected="1", seen="0", message=f"with {KEY}")
 
@@ -138,7 +138,7 @@ class Two:
     def take(self, number: int, refused: str | None = None) -> SentEvent:
         chunk = self.request(number)
         assert self.journal.begin_chunk(chunk, self.journal.control())
-        ids = () if refused else tuple(internal_ids(chunk.seed, 1))
+        ids = () if refused else tuple(internal_ids(chunk.seed, range(1)))
         self.journal.accept(chunk, Answer(ids, refused))
         return SentEvent(number, 1, "sync", f"o/r{number}", "app/sync", number, *ids or ("",))
 
