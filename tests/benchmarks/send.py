@@ -41,7 +41,7 @@ def measure(folder: Path, sizes: Sizes) -> list[Figure]:
     small = _Benchmark(folder, events, _SMALL)
     return [
         *large.measure(rounds, Goal("at least", 0.8), peers=True),
-        *small.measure(rounds, None, peers=False),
+        *small.measure(rounds, Goal("at least", 0.7), peers=False),
     ]
 
 
