@@ -54,7 +54,7 @@ class InvalidPlan(BackfillError):
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         errors = sum(problem.severity == "error" for problem in problems)
-        super().__init__(f"{errors} problem{'' if errors == 1 else 's'} found")
+        super().__init__("1 problem found" if errors == 1 else f"{errors:,} problems found")
         self.problems = problems
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,40 @@ def test_retired_words_do_not_come_back() -> None:
         for name, text in texts()
         if name != "CHANGELOG.md"
         for match in _WORD.finditer(text)
+    ]
+    assert found == []
+
+
+# What is counted, and figures that are never 1: bounds (in capitals), rates, what is too many.
+_NOUNS = """answers|attempts|batches|cases|cells|changes|characters|checks|columns|events|files|ids
+|functions|items|jobs|points|plans|problems|questions|repositories|requests|retries|rounds|rows|runs
+|samples|schedules|stages|tests|values|warnings|workers""".replace("\n", "")
+_COUNTS = re.compile(rf" (?:\w+ )?(?:{_NOUNS})\b(?!, more than )")
+_NEVER_ONE = re.compile(r"(?:^|\.)_?[A-Z_]+\b|\.(?:ends|rate|rows)$|^len\((?:whole|found)\)$| \+ ")
+
+
+def counted_by_hand(source: str) -> Iterator[tuple[int, str]]:
+    """Figures before a plural, and endings chosen for 1, outside `runner.spec.units.counted`."""
+    several = set[ast.AST]()  # texts that are not chosen for 1
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.IfExp) and ast.unparse(node.test).endswith((" == 1", " != 1")):
+            several.add(node.orelse)
+            if isinstance(node.body, ast.Constant) and node.body.value in ("", "s"):
+                yield node.lineno, ast.unparse(node)
+        if isinstance(node, ast.JoinedStr) and node not in several:
+            for figure, text in pairwise(node.values):
+                if isinstance(figure, ast.FormattedValue) and isinstance(text, ast.Constant):
+                    shown, after = ast.unparse(figure.value), str(text.value)
+                    counts = figure.format_spec is not None and _COUNTS.match(after)
+                    if counts and not _NEVER_ONE.search(shown):
+                        yield node.lineno, f"{{{shown}}}{after}"
+
+
+def test_a_figure_agrees_with_what_it_counts() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {what}"
+        for path in sorted(ROOT.glob("runner/**/*.py"))
+        for line, what in counted_by_hand(path.read_text("utf-8"))
     ]
     assert found == []
 

@@ -9,6 +9,7 @@ from runner.agents.forms import arguments, flag
 from runner.agents.tool import GATED, RUN, Answer, Given, Tool
 from runner.agents.watch import status_of
 from runner.app.session import Session
+from runner.spec.units import counted
 
 
 def _pause(session: Session, given: Given) -> Answer:
@@ -45,7 +46,7 @@ def _cancel(session: Session, given: Given) -> Answer:
     if unanswered:
         said += f"; {unanswered:,} more may have been taken: no answer has come"
     if jobs:
-        said += f"; {words.counted(jobs.jobs, 'job')} cancelled, {jobs.going_on:,} still running"
+        said += f"; {counted(jobs.jobs, 'job')} cancelled, {jobs.going_on:,} still running"
     return status_of(session, record.id, said)
 
 

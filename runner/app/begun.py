@@ -17,6 +17,7 @@ from runner.errors import LockHeld, StalePlan, UsageError
 from runner.execution.context import RunOptions
 from runner.model import ExecutionPlan, RunRecord, RunState, frozen
 from runner.planning.compare import first_difference
+from runner.spec.units import counted
 
 if TYPE_CHECKING:
     from runner.adapters.journal.leases import Lease
@@ -105,8 +106,9 @@ def _plan_to_send(session: Session, record: RunRecord, *, from_journal: bool) ->
         )
     if built.digest != kept.digest:
         session.reporter.note(
-            f"the plan has changed after what was sent: {built.events - sent:,} events are left to "
-            f"send now, {kept.events - sent:,} were before"
+            f"the plan has changed after what was sent: "
+            f"{counted(built.events - sent, 'event', 'are')} left to send now, "
+            f"{kept.events - sent:,} before"
         )
     return built
 

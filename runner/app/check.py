@@ -14,7 +14,7 @@ from runner.app.session import HERE, Session, blocking
 from runner.errors import BackfillError, InvalidPlan, PreflightRefused, TargetDown, UsageError
 from runner.model import ExecutionPlan, Finding, Json, QueryRefused, Selectors
 from runner.planning.checked import Checked
-from runner.spec.units import format_duration
+from runner.spec.units import counted, format_duration
 
 __all__ = ["Checked", "check", "examine"]
 _AGAIN = 10.0  # seconds between two questions of one who waits
@@ -59,8 +59,8 @@ def _read(
         raise
     except BackfillError as error:
         return None, [Finding("plan", "fail", str(error), error.hint)]
-    stages = f"{len(plan.stages):,} stage{'' if len(plan.stages) == 1 else 's'}"
-    message = f"{plan.name}: {plan.events:,} event{'' if plan.events == 1 else 's'}, {stages}"
+    stages = counted(len(plan.stages), "stage")
+    message = f"{plan.name}: {counted(plan.events, 'event')}, {stages}"
     if plan.may_send or plan.if_empty == "ok":
         return plan, [Finding("plan", "ok", f"{message}; every payload fits its contract")]
     hint = "`backfill plan` shows what is skipped and why"

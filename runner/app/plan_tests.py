@@ -32,6 +32,7 @@ from runner.planning.expectations import A_CASE, Came, Tested, TooMuchWork, Work
 from runner.spec.document import did_you_mean, ranked
 from runner.spec.files import ENDINGS, FileRefused, read_named, read_plan, within
 from runner.spec.plan_test import Case, PlanTest, read_plan_test
+from runner.spec.units import counted
 
 _OWN_ROWS = "rows of "
 
@@ -236,7 +237,7 @@ class _Given:
             raise NotRecorded(f"the test gives no rows for `{called}`", hint)
         rows = self.rows[name]
         if len(rows) > query.max_rows:
-            raise QueryRefused(f"it gives more than {query.max_rows:,} rows")
+            raise QueryRefused(f"it gives more than {counted(query.max_rows, 'row')}")
         if name == _OF_WORKSPACES:
             rows = [row for row in rows if row.get("workspace") == parameters.get("workspace")]
         columns = tuple(dict.fromkeys(column for row in rows for column in row))

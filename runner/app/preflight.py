@@ -30,6 +30,7 @@ from runner.execution.ports import LastSent
 from runner.model import ExecutionPlan, Finding, Function, RunRecord
 from runner.planning.estimate import needed
 from runner.spec.files import FileRefused, read_named
+from runner.spec.units import counted
 
 FOLDER = "approvals"
 _LARGEST = 64 * 1024  # bytes of a file that is looked into
@@ -85,7 +86,7 @@ def confirm(
     `before` says what should be known before the answer.
     """
     ask = plan.may_send and not (options.yes or target.local)
-    events = f"{plan.events:,} event{'' if plan.events == 1 else 's'}"
+    events = counted(plan.events, "event")
     if ask and session.confirm is None:
         message = f"{events} would go to {target.name}, and there is no terminal to ask"
         raise PreflightRefused(message, hint="say --yes")

@@ -38,6 +38,7 @@ from runner.cli.printing import (
 from runner.errors import BackfillError, UsageError
 from runner.execution.context import RunOptions
 from runner.spec.document import did_you_mean
+from runner.spec.units import counted
 
 if TYPE_CHECKING:
     from runner.app.apply import Applied
@@ -204,7 +205,7 @@ def _print(
 
 
 def _nothing(count: int) -> str:
-    return f"nothing is pending: {count} {'plan is' if count == 1 else 'plans are'} applied"
+    return f"nothing is pending: {counted(count, 'plan', 'are')} applied"
 
 
 def _tell(

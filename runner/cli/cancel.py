@@ -11,6 +11,7 @@ from runner.cli.completion import complete_run
 from runner.cli.options import pass_session, state_option
 from runner.errors import Incomplete, PreflightRefused
 from runner.output import words
+from runner.spec.units import counted
 
 if TYPE_CHECKING:
     from runner.execution.cancel import Cancelled
@@ -46,7 +47,7 @@ def cancel_command(session: Session, run: str, *, jobs: bool, yes: bool) -> int:
     if going_on := totals.sent - sum(totals.outcomes.values()):
         click.echo(f"{going_on:,} had not ended: nobody follows their jobs any more")
     if unanswered:
-        more = words.counted(unanswered, "event")
+        more = counted(unanswered, "event")
         click.echo(f"note: {more} more may have been taken: no answer has come")
     if cancelled:
         _say(cancelled, record.id)
@@ -55,10 +56,10 @@ def cancel_command(session: Session, run: str, *, jobs: bool, yes: bool) -> int:
 
 def _say(done: Cancelled, run_id: str) -> None:
     """Raises `Incomplete` where jobs go on."""
-    jobs = words.counted(done.jobs, "job")
+    jobs = counted(done.jobs, "job")
     click.echo(f"{jobs} cancelled; {done.had_ended:,} had ended before")
     if done.without_job:
-        without = words.counted(done.without_job, "event")
+        without = counted(done.without_job, "event")
         click.echo(
             f"note: {without} without a job: `backfill cancel --jobs` finds one that starts late"
         )

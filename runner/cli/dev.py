@@ -40,15 +40,13 @@ def dev_command(plan: str | None, host: str, port: int, hosts: tuple[str, ...]) 
     from runner.adapters.embedded.handlers import load_handlers
     from runner.adapters.embedded.server import create_app
     from runner.adapters.serve import serve
-    from runner.output import words
     from runner.spec.load import load_plan
+    from runner.spec.units import counted
 
     handlers: dict[str, Handler] = {}
     if plan:
         loaded = load_plan(plan)
         handlers = load_handlers(loaded.handlers, Path(loaded.path).parent)
-    ready = (
-        f"serving {words.counted(len(handlers), 'function')} on http://{host}:{port}; ^C ends it"
-    )
+    ready = f"serving {counted(len(handlers), 'function')} on http://{host}:{port}; ^C ends it"
     door = Door(_MAX_BODY, hosts_of((host, *hosts)))
     serve(create_app(handlers), host, port, door, on_listening=lambda: click.echo(ready, err=True))

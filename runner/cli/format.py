@@ -10,6 +10,7 @@ from runner.errors import InvalidPlan, UsageError
 from runner.model import Problem
 from runner.output.text import visible
 from runner.spec.files import FileRefused, read_plan
+from runner.spec.units import counted
 
 _OTHERWISE = 1
 
@@ -49,7 +50,7 @@ def format_command(plans: tuple[str, ...], *, check: bool) -> int:
         click.echo(f"{visible(path)}: {'would be formatted' if check else 'formatted'}")
     if not changed:
         count = len(files)
-        click.echo(f"nothing to do: {count} {'file is' if count == 1 else 'files are'} in form")
+        click.echo(f"nothing to do: {counted(count, 'file', 'are')} in form")
     return _OTHERWISE if check and changed else 0
 
 

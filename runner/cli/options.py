@@ -23,6 +23,7 @@ from runner.errors import InvalidPlan, UsageError
 from runner.model import Json, Selectors
 from runner.spec.files import FileRefused, read_given
 from runner.spec.json_limits import TOO_DEEP, fault
+from runner.spec.units import counted
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -275,7 +276,7 @@ def _say_timings(context: click.Context, _parameter: click.Parameter, value: boo
         session = context.obj
         timings = session.timings if isinstance(session, Session) else ()
         seconds = sum(timing.seconds for timing in timings)
-        click.echo(f"database: {len(timings):,} questions in {seconds:.3f}s", err=True)
+        click.echo(f"database: {counted(len(timings), 'question')} in {seconds:.3f}s", err=True)
         for timing in timings:
             query = " ".join(timing.query.split())[:80]
             click.echo(f"  {timing.seconds:8.3f}s {timing.rows:9,} rows  {query}", err=True)

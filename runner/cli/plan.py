@@ -38,6 +38,7 @@ from runner.cli.printing import (
 )
 from runner.errors import InvalidPlan, UsageError
 from runner.model import Json, Selectors
+from runner.spec.units import counted
 
 if TYPE_CHECKING:
     from runner.app.build import Built
@@ -188,7 +189,7 @@ def _record(session: Session, path: str) -> None:
     from runner.output.text import visible
 
     answers = record(session, path)
-    number = f"{answers:,} answer{'' if answers == 1 else 's'}"
+    number = counted(answers, "answer")
     safe = visible(path)
     click.echo(f"{number} in {safe}: `--facts {safe}` plans without a database", err=True)
 

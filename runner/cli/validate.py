@@ -23,6 +23,7 @@ from runner.cli.printing import annotate, chosen_format, print_json, wants_color
 from runner.errors import InvalidPlan, PreflightRefused
 from runner.model import Problem
 from runner.output.text import visible
+from runner.spec.units import counted
 
 
 @click.command(
@@ -88,4 +89,8 @@ def _report(plans: Sequence[str], problems: list[Problem], form: str) -> None:
         click.echo(format_problems(problems, color=wants_color(sys.stdout)))
     if valid:
         count = len(plans)
-        click.echo(f"{visible(plans[0])} is valid" if count == 1 else f"{count} plans are valid")
+        click.echo(
+            f"{visible(plans[0])} is valid"
+            if count == 1
+            else f"{counted(count, 'plan', 'are')} valid"
+        )

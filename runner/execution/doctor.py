@@ -32,7 +32,7 @@ from runner.model import (
     Table,
     span,
 )
-from runner.spec.units import format_duration
+from runner.spec.units import counted, format_duration
 
 MAX_SKEW = 30.0  # seconds; the protocol bears more, people who compare times do not
 _SIGNING = "signkey-"
@@ -250,7 +250,7 @@ def examine_facts(facts: Sequence[Fact]) -> list[Finding]:
         return [Finding("database", "fail", f"zero rows everywhere ({names})", _BLIND)]
     found = []
     for fact in facts:
-        rows = f"{fact.rows:,} row{'' if fact.rows == 1 else 's'}"
+        rows = counted(fact.rows, "row")
         hint = None if fact.rows else "is there nothing, or may this role not read it?"
         level = "ok" if fact.rows else "warn"
         found.append(Finding("database", level, f"{fact.name}: {rows}", hint))  # type: ignore[arg-type]
@@ -280,7 +280,7 @@ def examine_questions(plan: ExecutionPlan, database: LiveDatabase, now: datetime
             message = f"{name} gives no column `{missing[0]}`"
             found.append(Finding("database", "fail", message, hint))
         else:
-            rows = f"{len(table.rows):,} row{'' if len(table.rows) == 1 else 's'}"
+            rows = counted(len(table.rows), "row")
             found.append(Finding("database", "ok", f"{name}: {rows}"))
             found += _secured(name, security, _blank(table))
     answered = sum(finding.level == "ok" for finding in found)
@@ -314,7 +314,7 @@ def examine_migrations(
 def examine_github(plan: ExecutionPlan, remaining: int, limit: int, reset: str) -> Finding:
     """Whether the rate limit is enough for the plan; a guard waits where it is not."""
     points = plan.needs.github_points
-    left = f"{remaining:,} of {limit:,} points are left until {reset}"
+    left = f"{remaining:,} of {counted(limit, 'point', 'are')} left until {reset}"
     if points <= remaining:
         return Finding("github", "ok", left)
     left += f", and the plan needs about {points:,.0f}"

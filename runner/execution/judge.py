@@ -24,7 +24,7 @@ from runner.model import (
     frozen,
 )
 from runner.model.json import as_compared
-from runner.spec.units import parse_time
+from runner.spec.units import counted, parse_time
 
 BEFORE, AFTER = "before", "after"
 
@@ -162,7 +162,7 @@ def figure(column: str, table: Table) -> float:
     if column not in table.columns:
         raise ValueError(f"the query gives no column `{column}`")
     if len(table.rows) != 1:
-        raise ValueError(f"the query gives {len(table.rows):,} rows where one is needed")
+        raise ValueError(f"the query gives {counted(len(table.rows), 'row')} where one is needed")
     value = table.rows[0][table.columns.index(column)]
     if _is_number(value):
         return value
@@ -201,7 +201,7 @@ def _judge_counts(check: Check, rows: _Rows, count: int) -> Verdict:
     names = rows.names
     counts = {"": count} if names is None else {n: len(rows.figures.get(n, ())) for n in names}
     total = sum(counts.values())
-    seen = f"{total:,} row{'' if total == 1 else 's'}"
+    seen = counted(total, "row")
     wrong = [
         name
         for name, number in counts.items()
@@ -218,7 +218,7 @@ def _missing(check: Check, rows: _Rows, earlier: _Rows | None) -> str:
     if gone:
         return f"a row that was there before is gone{_of(gone)}"
     total = len(check.question.items)
-    return f"no row for {len(rows.missing):,} of {total:,} items{_of(rows.missing)}"
+    return f"no row for {len(rows.missing):,} of {counted(total, 'item')}{_of(rows.missing)}"
 
 
 def _unmoved(check: Check, rows: _Rows, earlier: _Rows, notes: _Notes) -> list[str]:
@@ -257,7 +257,7 @@ def _wrong(
     for label, values in rows.figures.items():
         before = earlier.figures.get(label, ()) if earlier else ()
         if check.expect.change and max(len(values), len(before)) > 1:
-            yield label, f"{len(values):,} rows where one is compared with one before"
+            yield label, f"{counted(len(values), 'row')} where one is compared with one before"
             continue
         for value in values:
             why = _why(check.expect, value, before[0] if before else None, since, notes)
@@ -353,10 +353,10 @@ def _seen(column: str, values: Sequence[Json]) -> str:
         return f"{column} {_shown(values[0])}"
     known = [value for value in values if value is not None]
     if not known or any(type(value) is not type(known[0]) for value in known):
-        return f"{column} of {len(values):,} rows"
+        return f"{column} of {counted(len(values), 'row')}"
     least, most = _shown(min(known)), _shown(max(known))
     span = least if least == most else f"{least} to {most}"
-    return f"{column} {span} in {len(values):,} rows"
+    return f"{column} {span} in {counted(len(values), 'row')}"
 
 
 def _shown(value: Json) -> str:

@@ -25,6 +25,7 @@ from runner.model import (
     WindowGuard,
 )
 from runner.planning.estimate import measured
+from runner.spec.units import counted
 
 _LONG = 10.0  # seconds that a job may take until it is named
 
@@ -194,14 +195,13 @@ def _notes(
         yield f"{ending.reason}; nothing more was sent"
     if unsent and failures and ending.how == "complete":
         yield (
-            f"{unsent:,} event{' was' if unsent == 1 else 's were'} not sent, since the plan stops "
+            f"{counted(unsent, 'event', 'were')} not sent, since the plan stops "
             f"on a failure; `backfill resume {journal.run_id} --past-failures` sends "
             f"{'it' if unsent == 1 else 'them'}"
         )
     elif unsent:
-        was = (" is", "s are") if ending.how != "cancelled" else (" was", "s were")
-        yet = " yet" if ending.how != "cancelled" else ""
-        yield f"{unsent:,} event{was[unsent != 1]} not sent{yet}"
+        were, yet = ("were", "") if ending.how == "cancelled" else ("are", " yet")
+        yield f"{counted(unsent, 'event', were)} not sent{yet}"
     if unknown:
         yield (
             "sent without following: whether a job started, or how it ended, is not known; "
@@ -209,10 +209,9 @@ def _notes(
         )
     if totals.deduplicated:
         yield (
-            f"{totals.deduplicated:,} events were sent again with the same ids after an answer was "
-            "lost; each takes effect once"
+            f"{counted(totals.deduplicated, 'event', 'were')} sent again with the same ids after "
+            "an answer was lost; each takes effect once"
         )
     lost = sum(number for name, number in totals.outcomes.items() if name != "completed")
     if good := lost - len(failures):
-        attempts = f"{good:,} attempt{'' if good == 1 else 's'}"
-        yield f"{attempts} did not take effect, and later ones have done the work"
+        yield f"{counted(good, 'attempt')} did not take effect, and later ones have done the work"

@@ -12,7 +12,7 @@ from runner.execution.ports import Chunk, JobsApi, Journal, RequestTooLarge, Una
 from runner.execution.seeds import internal_ids
 from runner.execution.send import Sender, Sent, Wire, join, pick, what_of
 from runner.model import ExecutionPlan, SentEvent
-from runner.spec.units import format_duration
+from runner.spec.units import counted, format_duration
 
 # The server knows an event's id again for 24 h (protocol page, section 2); an hour is left for
 # clocks that differ and for the request itself.
@@ -71,7 +71,7 @@ class Counted(NamedTuple):
     ended: int
 
 
-def counted(plan: ExecutionPlan, journal: Journal, step: Step | None) -> Counted:
+def tally(plan: ExecutionPlan, journal: Journal, step: Step | None) -> Counted:
     """A step goes on counting where the last one ended; a resume starts from 0."""
     if step is None or not plan.max_failures:
         return Counted(0, 0)
@@ -134,7 +134,7 @@ async def _has_jobs(jobs: JobsApi | None, ids: list[str]) -> bool:
 
 def _undecided(label: str, chunk: Chunk, age: float) -> Incomplete:
     message = (
-        f"{label} ({len(chunk.positions):,} events from {chunk.items[0]} on) was sent "
+        f"{label} ({counted(len(chunk.positions), 'event')} from {chunk.items[0]} on) was sent "
         f"{format_duration(round(age / 3600) * 3600)} ago and its answer was lost; the server "
         "would not know its events again, and none of their jobs is to be found"
     )

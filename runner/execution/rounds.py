@@ -17,7 +17,7 @@ from runner.model import ExecutionPlan, QueryRefused, Round, Stage, Until, froze
 from runner.model.json import as_compared
 from runner.planning.event_blocks import EventBlocks, extended, pack
 from runner.planning.limits import more_time, time_is_up, to_raise
-from runner.spec.units import format_duration
+from runner.spec.units import counted, format_duration
 
 
 @frozen
@@ -173,7 +173,7 @@ class Rounds:
             return Next("stalled", left, reason)
         if rounds and (option := to_raise(until, rounds, self._worked(rounds[0].at) + rest)):
             had = (
-                f"{len(rounds):,} rounds"
+                counted(len(rounds), "round")
                 if len(rounds) >= until.max_rounds
                 else format_duration(until.max_time)
             )

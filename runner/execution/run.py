@@ -15,11 +15,11 @@ from runner.execution.gate import Gate, beside
 from runner.execution.pacing import Pace, Pacer, Step, Waits
 from runner.execution.ports import Observation
 from runner.execution.progress import Tracker
-from runner.execution.recover import counted, passed_over, recover, watched
+from runner.execution.recover import passed_over, recover, tally, watched
 from runner.execution.rounds import Next, Rounds
 from runner.execution.send import Ahead, Sender, Sent, Wire, batch_size
 from runner.model import ExecutionPlan, FailureLimit, Stage, Waiting
-from runner.spec.units import format_duration
+from runner.spec.units import counted, format_duration
 
 _FEWEST = 20  # events that must have ended before a ratio of them says anything
 
@@ -115,7 +115,7 @@ class _Run:
             if context.resolver:
                 self.rounds = Rounds(self.journal, context.resolver, queries, context.clock)
         self.ended_as: How = "complete" if plan.max_failures is None else "limit"
-        self.before = counted(plan, context.journal, context.step)
+        self.before = tally(plan, context.journal, context.step)
         self.reached = set(self.journal.reached())
         self.through = set[int]()  # stages that were gone through
         self.passed_over = passed_over(
@@ -397,7 +397,7 @@ class _Run:
         """Wait until fewer events are out than may be; False where the run must end meanwhile."""
         number, said = stage.number, ""
         while (cap := self._cap(stage)) is not None and (out := follower.out(number)) >= cap:
-            jobs = "1 job is out" if out == 1 else f"{out:,} jobs are out"
+            jobs = f"{counted(out, 'job', 'are')} out"
             if jobs != said:
                 said = jobs
                 self.tracker.waiting(number, Waiting(jobs, "room"))
@@ -479,7 +479,9 @@ class _Run:
             ended += self.follower.ended
         limit = self.plan.max_failures
         if limit and self.reason is None and _exceeds(limit, failed, ended):
-            self.reason = f"{failed:,} of {ended:,} events have failed: `max_failures` is reached"
+            self.reason = (
+                f"{failed:,} of {counted(ended, 'event', 'have')} failed: `max_failures` is reached"
+            )
             self.context.observer.note(f"{self.reason}; nothing more is sent")
         return self.reason is not None
 

@@ -23,6 +23,7 @@ from runner.execution.ports import Answer, Chunk, Clock, Control, EventApi, Jour
 from runner.execution.seeds import event_id, make_seed
 from runner.model import ExecutionPlan, Observer, SentEvent, Stage, frozen
 from runner.planning.event_blocks import parted
+from runner.spec.units import counted
 
 _PART = 500  # events
 
@@ -325,7 +326,7 @@ class Sender:
         """413: what follows goes out in requests of half the size."""
         self.journal.withdraw(chunk)
         self._most = len(chunk.positions) // 2
-        self.observer.note(f"{reason}: now at most {self._most} events a request")
+        self.observer.note(f"{reason}: now at most {counted(self._most, 'event')} a request")
 
 
 def _contradicted(chunk: Chunk, refusal: RequestTooLarge) -> Incomplete:

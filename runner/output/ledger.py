@@ -14,6 +14,7 @@ from runner.output.markdown import MAX_CHARACTERS, cell, code, fitting, with_mor
 from runner.output.summary import checks_text
 from runner.output.table import Cell, table
 from runner.output.text import styled, visible
+from runner.spec.units import counted
 
 if TYPE_CHECKING:
     from runner.planning.checked import Checked
@@ -72,9 +73,7 @@ def ledger_markdown(
 ) -> str:
     """How the plans stand after `apply`, and what ended it early; at most half a comment."""
     states = [entry.state for entry in entries]
-    counts = [
-        f"{words.counted(states.count(one), 'plan')} {one}" for one in _ORDER if one in states
-    ]
+    counts = [f"{counted(states.count(one), 'plan')} {one}" for one in _ORDER if one in states]
     sign = "✅" if error is None and set(states) <= {"applied"} else "❌"
     blocks = [f"### {sign} Backfill plans → {code(target)}: {', '.join(counts) or 'none'}"]
     if error:

@@ -32,6 +32,7 @@ from runner.output.markdown import (
 from runner.output.table import table
 from runner.output.text import fitted, json_safe, shortened, styled, visible
 from runner.planning.lines import figures_of, line_of, totals_of
+from runner.spec.units import counted
 
 _DIGEST = 19  # characters of "sha256:..." that tell plans apart at a glance
 
@@ -150,7 +151,7 @@ def _skipped_text(page: _Text, plan: ExecutionPlan) -> None:
         return
     page.write(page.bold("Skipped"))
     for operation, reason, total, items in group_skipped(plan.skipped):
-        which = f"{words.counted(total, 'item')}, " if total else ""
+        which = f"{counted(total, 'item')}, " if total else ""
         page.write(f"   {visible(operation)}: {which}{visible(reason)}")
         if items:
             page.write(page.dim(page.cut(f"   {visible(words.named(items, total))}")))
@@ -322,7 +323,7 @@ def previews_markdown(plans: Sequence[ExecutionPlan], target: str, events: int |
     room = MAX_CHARACTERS - _LINE_MORE * 2
     parts, left_out = shared_out([partial(part, plan) for plan in plans], room, _PART)
     if left_out:
-        more = words.counted(left_out, "more plan")
+        more = counted(left_out, "more plan")
         parts.append(f"... and {more}, for which there is no room.\n")
     return "\n".join(parts)
 
@@ -347,7 +348,7 @@ def details(plan: ExecutionPlan, events: int | None, room: int) -> list[str]:
     )
     blocks += samples
     if left_out:
-        blocks.append(f"_The samples of {words.counted(left_out, 'stage')} are left out._")
+        blocks.append(f"_The samples of {counted(left_out, 'stage')} are left out._")
     return [block for block in blocks if block]
 
 
@@ -377,7 +378,7 @@ def _table(plan: ExecutionPlan, room: int) -> str:
     kept = fitting(rows, room - sum(map(len, head)))
     more = len(plan.stages) - len(kept)
     table = "\n".join([*head, *kept])
-    return f"{table}\n\n... and {words.counted(more, 'more stage')}" if more else table
+    return f"{table}\n\n... and {counted(more, 'more stage')}" if more else table
 
 
 def _questions_markdown(plan: ExecutionPlan, room: int) -> str:
@@ -410,11 +411,11 @@ def _group(group: SkippedGroup) -> str:
     if not group.items:
         return line
     names = words.named(group.items, group.total)
-    return f"{line} ({words.counted(group.total, 'item')}: {cell(names)})"
+    return f"{line} ({counted(group.total, 'item')}: {cell(names)})"
 
 
 def _samples(stage: Stage, events: int | None, room: int) -> str:
-    title = f"{stage.number}. {cell(stage.operation)}: {words.counted(stage.total, 'event')}"
+    title = f"{stage.number}. {cell(stage.operation)}: {counted(stage.total, 'event')}"
     lines = (_sample(stage, planned) for planned in islice(stage.planned(), events))
     overhead = len(folded(title, fence(with_more([], stage.total))))
     return folded(title, fence(with_more(fitting(lines, room - overhead), stage.total)))

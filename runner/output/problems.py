@@ -13,7 +13,7 @@ from urllib.parse import quote
 from runner.model import Finding, Problem
 from runner.output.documents import document
 from runner.output.text import columns, shortened, spelled, styled, visible
-from runner.output.words import counted
+from runner.spec.units import counted
 from runner.version import __version__
 
 _COLORS = {"error": "red", "warning": "yellow", "accepted": "green"}
@@ -85,11 +85,7 @@ def _excerpt(line: int, column: int, source: str) -> list[str]:
 
 def _count(problems: Sequence[Problem]) -> str:
     counts = Counter(map(kind_of, problems))
-    found = [
-        f"{counts[word]:,} {word}{'' if counts[word] == 1 else 's'}"
-        for word in ("error", "warning")
-        if counts[word]
-    ]
+    found = [counted(counts[word], word) for word in ("error", "warning") if counts[word]]
     found += [f"{counts['accepted']} accepted"] if counts["accepted"] else []
     return ", ".join(found)
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from runner.output import words
 from runner.output.markdown import cell, code
 from runner.planning.rehearsal import Rehearsal
-from runner.spec.units import format_duration
+from runner.spec.units import counted, format_duration
 
 
 def rehearsal_markdown(found: Rehearsal) -> str:
     run, plan = found.events
     lines = [
-        f"### Rehearsal of {code(found.plan)}: {run:,} of {words.counted(plan, 'event')}",
+        f"### Rehearsal of {code(found.plan)}: {run:,} of {counted(plan, 'event')}",
         "",
         f"Run {code(found.run_id)} on {code(found.place)}.",
         f"The whole takes {cell(found.whole.words)}.",

@@ -24,7 +24,7 @@ from runner.output.problems import format_problems, problems_json
 from runner.output.text import shortened, styled, visible
 from runner.planning.compare import Difference, PlanChange
 from runner.planning.review import Fate, Review
-from runner.spec.units import format_duration
+from runner.spec.units import counted, format_duration
 
 _SIGNS = {"added": "+", "removed": "-", "moved": "~", "changed": "~"}
 _COLORS = {"added": "green", "removed": "red", "moved": "yellow", "changed": "yellow"}
@@ -78,10 +78,10 @@ def _line(change: PlanChange) -> str:
     what = change.what
     if change.what in ("events", "the operation"):
         what = f"{change.what} is {change.kind}" if change.what != "events" else ""
-        count = words.counted(change.total, "event")
+        count = counted(change.total, "event")
         what = f"{what}, {count}" if what else f"{count} {change.kind}"
     elif change.total:
-        what = f"{change.what} ({words.counted(change.total, 'item')})"
+        what = f"{change.what} ({counted(change.total, 'item')})"
     names = f": {words.named(change.items, change.total)}" if change.items else ""
     return shortened(f"{whose}{what}{names}", 1_000)
 
@@ -93,7 +93,7 @@ def totals(found: Difference) -> str:
     more = f" ({after - before:+,})" if after != before else ""
     takes = format_duration(round(then, 1))
     was = f", was {format_duration(round(first, 1))}" if then != first else ""
-    return f"{words.counted(after, 'event')}{more}; {takes} of pacing{was}"
+    return f"{counted(after, 'event')}{more}; {takes} of pacing{was}"
 
 
 _FATE_COLORS: dict[Fate, str] = {
@@ -145,7 +145,7 @@ def reviews_markdown(reviews: Sequence[Review], room: int = MAX_CHARACTERS) -> s
     makers = [partial(_section, review, opened=_is_open(review, len(shown))) for review in shown]
     sections, left_out = shared_out(makers, room, _SECTION)
     if left_out:
-        more = words.counted(left_out, "plan")
+        more = counted(left_out, "plan")
         sections.append(f"_The details of {more} are left out: there is no room for them._")
     return "\n".join([head, *([table] if table else []), *(f"\n{one}" for one in sections)]) + "\n"
 
@@ -159,7 +159,7 @@ def headline(reviews: Sequence[Review]) -> str:
     """How many plans do what, and what that comes to."""
     fates = [review.fate for review in reviews]
     counts = [
-        f"{words.counted(fates.count(fate), 'plan')} {verb}"
+        f"{counted(fates.count(fate), 'plan')} {verb}"
         for fate, verb in _VERBS.items()
         if fate in fates
     ]
@@ -189,7 +189,7 @@ def _table(reviews: Sequence[Review], room: int) -> str:
     kept = fitting(rows, room - sum(map(len, head)) - 2)
     table = "\n".join([*head, *kept])
     more = len(reviews) - len(kept)
-    return f"{table}\n\n... and {words.counted(more, 'more plan')}" if more else table
+    return f"{table}\n\n... and {counted(more, 'more plan')}" if more else table
 
 
 def _section(review: Review, room: int, *, opened: bool) -> str:
@@ -232,13 +232,13 @@ def _about(review: Review, plan: ExecutionPlan, room: int) -> list[str]:
 def _warned(plan: ExecutionPlan, room: int) -> list[str]:
     if not plan.warnings:
         return []
-    title = words.counted(len(plan.warnings), "warning")
+    title = counted(len(plan.warnings), "warning")
     return [folded(title, problems_block(plan.warnings, room))]
 
 
 def _totals(review: Review) -> str:
     if review.fate == "invalid":
-        return words.counted(len(review.problems), "problem")
+        return counted(len(review.problems), "problem")
     if review.difference:
         return totals(review.difference)
     if review.plan is None:

@@ -39,7 +39,7 @@ from runner.output.table import Cell, table
 from runner.output.text import clipped, csv_lines, json_safe, styled, visible
 from runner.planning.estimate import left
 from runner.planning.limits import resume_command
-from runner.spec.units import format_duration
+from runner.spec.units import counted, format_duration
 
 COLORS = {
     "completed": "green",
@@ -174,7 +174,7 @@ def _story(story: Story) -> list[_Entry]:
         for wait in story.waits
     ]
     for batch in story.batches:
-        what = f"batch {batch.batch:,}: {words.counted(batch.events, 'event')} sent"
+        what = f"batch {batch.batch:,}: {counted(batch.events, 'event')} sent"
         key = ("batch", batch.stage, batch.batch)
         entries.append(_Entry(Note(batch.sent_at, f"{names.get(batch.stage)}: {what}"), key))
     for lost in story.failures:
@@ -203,7 +203,7 @@ def _failures(view: RunView) -> list[str]:
     for group in shown:
         head = f"  {visible(group.operation)}: {visible(clipped(group.message, _MESSAGE))}"
         names = visible(words.named(group.items, group.events))
-        lines += [head, f"    {words.counted(group.events, 'event')}: {names}"]
+        lines += [head, f"    {counted(group.events, 'event')}: {names}"]
         lines += [f"    {visible(group.url)}"] if group.url else []
     if more := words.other_failures(view, shown):
         lines.append(f"  and {more}")
@@ -505,7 +505,7 @@ def _failure(group: FailureGroup) -> str:
     message = cell(clipped(group.message, LINE))
     where = f" ([job](<{group.url}>))" if group.url and _is_plain(group.url) else ""
     return (
-        f"- {words.counted(group.events, 'event')} of {cell(group.operation)}: {message}{where}"
+        f"- {counted(group.events, 'event')} of {cell(group.operation)}: {message}{where}"
         f"<br>{names}"
     )
 

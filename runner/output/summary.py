@@ -20,7 +20,7 @@ from runner.model import (
 from runner.output import words
 from runner.output.documents import document
 from runner.output.text import clipped, columns, styled, visible
-from runner.spec.units import format_duration
+from runner.spec.units import counted, format_duration
 
 _COLORS = {
     "completed": "green",
@@ -93,9 +93,9 @@ def submitted_json(run_id: str, event_id: str) -> dict[str, object]:
 
 def _figures(summary: Summary) -> str:
     totals = summary.totals
-    parts = [f"{totals.accepted:,} of {words.counted(totals.planned, 'event')} accepted"]
+    parts = [f"{totals.accepted:,} of {counted(totals.planned, 'event')} accepted"]
     if totals.jobs:
-        parts.append(words.counted(totals.jobs, "job"))
+        parts.append(counted(totals.jobs, "job"))
     parts += words.outcomes(totals.outcomes)
     if not_followed := totals.sent - sum(totals.outcomes.values()):
         parts.append(f"{not_followed:,} not followed to their end")
@@ -131,8 +131,8 @@ def _chain(chain: Chain | None) -> list[str]:
     if chain is None:
         return []
     done = chain.totals.planned - chain.outstanding
-    events = words.counted(chain.totals.planned, "event")
-    return [f"with its retries: {done:,} of {events} completed, over {len(chain.runs)} runs"]
+    events, runs = counted(chain.totals.planned, "event"), counted(len(chain.runs), "run")
+    return [f"with its retries: {done:,} of {events} completed, over {runs}"]
 
 
 def checks_text(checks: Sequence[CheckResult], *, color: bool) -> list[str]:
@@ -163,7 +163,7 @@ def _failures(summary: Summary) -> list[str]:
         said = of_item(first.message, first.item) if len(members) > 1 else first.message
         head = f"  {visible(first.operation)}: {visible(clipped(said, _MESSAGE))}"
         items = visible(words.named([m.item for m in members], len(members)))
-        lines += [head, f"    {words.counted(len(members), 'event')}: {items}"]
+        lines += [head, f"    {counted(len(members), 'event')}: {items}"]
         lines += [f"    {visible(url)}" for url in [first.url] if url]
     if more := sum(map(len, largest[_MOST_GROUPS:])):
         events = f"`backfill events {visible(summary.run_id)} --failed`"

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
 
-from runner.output import words
 from runner.output.documents import document
 from runner.output.junit import attribute
 from runner.output.markdown import cell, code, fitting, with_more
 from runner.output.text import styled, visible
 from runner.planning.expectations import Tested
+from runner.spec.units import counted
 
 _MARKDOWN = 20_000  # characters
 
@@ -77,7 +77,7 @@ def tests_markdown(tested: Sequence[Tested]) -> str:
 
 def _total(tested: Sequence[Tested]) -> str:
     failed = sum(bool(one.differences) for one in tested)
-    count = words.counted(len(tested), "case")
+    count = counted(len(tested), "case")
     if not failed:
         return f"{count}, all hold" if len(tested) > 1 else f"{count}, it holds"
     return f"{count}, {failed:,} {'does' if failed == 1 else 'do'} not hold"

@@ -32,7 +32,7 @@ from runner.model import (
 from runner.model.json import as_compared
 from runner.output.text import shortened
 from runner.planning.estimate import needed
-from runner.spec.units import format_duration
+from runner.spec.units import counted, format_duration
 
 OUTCOMES: Mapping[Outcome, str] = {
     "completed": "completed",
@@ -78,7 +78,8 @@ def still_open(view: RunView, stage: StageRecord) -> str | None:
 def made_good(view: RunView) -> str | None:
     if not view.made_good:
         return None
-    return f"{len(view.made_good):,} of them were made good by later attempts"
+    were = "was" if len(view.made_good) == 1 else "were"
+    return f"{len(view.made_good):,} of them {were} made good by later attempts"
 
 
 def waiting(wait: Waiting, now: float) -> str:
@@ -188,12 +189,7 @@ def in_round(begun: Round | None) -> list[str]:
 
 
 def were_sent(totals: Totals) -> str:
-    return f"{totals.sent:,} of {totals.planned:,} events were sent"
-
-
-def counted(number: int, noun: str) -> str:
-    plural = f"{noun[:-2]}ches" if noun.endswith("ch") else f"{noun}s"
-    return f"{number:,} {noun if number == 1 else plural}"
+    return f"{totals.sent:,} of {counted(totals.planned, 'event', 'were')} sent"
 
 
 def runs_for(stage: Stage) -> str:
@@ -242,7 +238,8 @@ def queries(plan: ExecutionPlan) -> list[tuple[str, str]]:
         lines.append((f"{fact.name}: {counted(fact.rows, 'row')}{later}", fact.query))
     for stage in plan.stages:
         if stage.until:
-            goal = f"until {stage.until.expect.words}, {stage.until.max_rounds:,} rounds at most"
+            most = counted(stage.until.max_rounds, "round")
+            goal = f"until {stage.until.expect.words}, {most} at most"
             lines.append((f"{stage.operation}: {goal}", stage.until.question.query.text))
     for check in plan.checks:
         when = f"after {check.operation}" if check.moment == "after" else check.moment
@@ -302,7 +299,7 @@ def verdict(one: Verdict) -> str:
 def guard(spec: GuardSpec) -> str:
     match spec:
         case GithubGuard():
-            return f"github ({spec.remaining:,} points)"
+            return f"github ({counted(spec.remaining, 'point')})"
         case HttpGuard():
             return f"http ({spec.url.partition('?')[0]})"
         case SqlGuard():

@@ -25,7 +25,7 @@ from runner.planning.items import Sources
 from runner.planning.render import Rendered, render
 from runner.spec.document import ranked
 from runner.spec.rendering import BUDGET
-from runner.spec.units import format_duration
+from runner.spec.units import counted, format_duration
 from runner.spec.warnings import accepted, not_occurring, reasons_of, strictly
 
 _FORM = "backfill/v1"
@@ -195,7 +195,7 @@ def _throttle_warnings(plan: BackfillPlan, operation: Operation, pacing: Pacing)
         return []
     per, delay = format_duration(throttle.per), format_duration(round(pacing.delay, 3))
     message = (
-        f"`{operation.name}`: no more than {throttle.limit:,} events of one key in {per}: "
+        f"`{operation.name}`: no more than {counted(throttle.limit, 'event')} of one key in {per}: "
         f"batches of {pacing.batch_size:,}, {delay} apart"
     )
     return [_warning(plan, message, "min-delay")]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from runner.model import CheckResult, Covered, frozen
 from runner.planning.ledger import LedgerEntry
+from runner.spec.units import counted
 
 
 @frozen
@@ -50,7 +51,7 @@ def _lack(rows: Sequence[Covered]) -> str | None:
     said = f"{first.item} has no row"
     if first.there:
         said = f"{first.item} has {first.done:,} of {first.total:,}"
-    return f"{said}, and {more:,} more are not covered" if more else said
+    return f"{said}, and {counted(more, 'other', 'are')} not covered" if more else said
 
 
 def _stands(found: LedgerEntry) -> str:

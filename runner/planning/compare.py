@@ -12,7 +12,7 @@ import orjson
 
 from runner.model import MAX_NAMED, ExecutionPlan, Json, Stage, frozen, group_skipped
 from runner.planning.event_blocks import parted
-from runner.spec.units import format_duration
+from runner.spec.units import counted, format_duration
 
 _OF_PLAN = (
     "name",
@@ -292,8 +292,8 @@ def first_difference(before: ExecutionPlan, after: ExecutionPlan, sent: int) -> 
         first += old.total
         if first < sent and new.total != old.total:
             return (
-                f"`{old.operation}` had {old.total:,} events and now has {new.total:,}, and events "
-                "that come after it were sent"
+                f"`{old.operation}` had {counted(old.total, 'event')} and now has {new.total:,}, "
+                "and events that come after it were sent"
             )
     return None
 

@@ -19,7 +19,7 @@ from runner.model import (
     WindowGuard,
 )
 from runner.spec.opening import finished, opening, shown
-from runner.spec.units import format_duration
+from runner.spec.units import counted, format_duration
 
 _QUIET = 10.0  # seconds without an end that say nothing
 _GAPS = 5  # ... and as many times what lies between two ends
@@ -235,7 +235,7 @@ def _stands_still(record: StageRecord, now: float) -> bool:
 
 def needed(needs: Needs) -> str:
     """What the catalog declares that a plan takes; empty where it declares nothing."""
-    said = [f"{needs.github_points:,.0f} GitHub points"] if needs.github_points else []
+    said = [counted(round(needs.github_points), "GitHub point")] if needs.github_points else []
     said += [f"${needs.usd:,.2f}"] if needs.usd else []
     said += [f"{format_duration(round(needs.seconds))} of jobs"] if needs.seconds else []
     return ", ".join(said)

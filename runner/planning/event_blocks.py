@@ -11,6 +11,7 @@ import orjson
 
 from runner.model import Data, Event, Json, frozen
 from runner.spec.json_limits import MAX_EVENT, MAX_ITEM
+from runner.spec.units import counted
 
 BLOCK = 2_000  # events in each block but the last
 _LEVEL = 1  # payloads are alike: more effort saves little and costs much
@@ -46,7 +47,7 @@ class EventBlocks:
             _check(block, lines)
             left -= lines
         if left:
-            raise ValueError(f"{left} events are not there")
+            raise ValueError(f"{counted(left, 'event', 'are')} not there")
 
     def raw(self, start: int = 0) -> Iterator[tuple[str, bytes]]:
         for names, payloads in self.pages(start):
@@ -107,7 +108,7 @@ def _check(block: bytes, lines: int) -> None:
     except zlib.error as error:
         raise ValueError(str(error)) from None
     if not unpacker.eof or text.count(b"\n") != lines - 1 or text.count(b"\t") != lines:
-        raise ValueError(f"no block of {lines} events")
+        raise ValueError(f"no block of {counted(lines, 'event')}")
     for line in text.split(b"\n"):
         item, _, data = line.partition(b"\t")
         if len(item) > _MOST_NAME or len(data) > MAX_EVENT:

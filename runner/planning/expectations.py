@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from runner.model import Data, Json, Problem, frozen
+from runner.spec.units import counted
 
 _WHOLE = ("data",)  # a key whose value is compared as a whole
 _WITHIN = ("message", "reason", "hint")  # keys whose text is looked for
@@ -93,8 +94,7 @@ def _of_list(
         found = []
         if "count" in expected and len(came) != expected["count"]:
             number = expected["count"]
-            plural = "" if number == 1 else "s"
-            found.append(f"{number:,} {what}{plural} expected, {len(came):,} came")
+            found.append(f"{counted(number, what)} expected, {len(came):,} came")
         found += _some(what, expected.get("some", ()), came, work)
         if "any_order" in expected:
             missing, left = _matched(expected["any_order"], came, work)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from runner.model import Data, Json, Lookup, Problem
-from runner.spec.collections import counted
+from runner.spec.collections import with_others
+from runner.spec.units import counted
 
 MAX_EXPLAINED = 100  # items whose faults are explained; the others are counted
 
@@ -31,10 +32,11 @@ class ProblemGroups:
             self._first[kind] = (first, count + 1)
 
     def problems(self) -> list[Problem]:
-        problems = [counted(first, count - 1) for first, count in self._first.values()]
+        problems = [with_others(first, count - 1) for first, count in self._first.values()]
         if self._unexplained:
             last = problems[-1]
-            message = f"`{self.operation}`: {self._unexplained:,} more items have such problems"
+            others = counted(self._unexplained, "more item", "have")
+            message = f"`{self.operation}`: {others} such problems"
             problems.append(Problem(message, last.path, last.line, last.column, rule=last.rule))
         return problems
 

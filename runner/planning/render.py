@@ -29,7 +29,7 @@ from runner.planning.problems import LookupErrors, ProblemGroups
 from runner.planning.throttling import throttled
 from runner.spec.json_limits import MAX_EVENT
 from runner.spec.kinds import name_fault
-from runner.spec.units import parse_start
+from runner.spec.units import counted, parse_start
 
 
 @frozen
@@ -147,8 +147,7 @@ class _Rendering:
     def _warnings(self) -> Iterator[Problem]:
         for name, _, message, hint, place in self.advice:
             if count := self.advised[name]:
-                items = f"{count:,} item{'' if count == 1 else 's'}"
-                text = f"`{self.operation.name}`: {message} ({items})"
+                text = f"`{self.operation.name}`: {message} ({counted(count, 'item')})"
                 yield replace(place, message=text, hint=hint, severity="warning", rule=name)
 
     def _room(self, item: str, data: Data, size: int) -> bool:

@@ -25,6 +25,7 @@ from runner.spec.rows import (
     Uses,
     leaves_out,
 )
+from runner.spec.units import counted
 
 MAX_PROBLEMS = 50
 
@@ -75,7 +76,7 @@ def check_rows(
             if len(problems) >= MAX_PROBLEMS:
                 return [*problems[:MAX_PROBLEMS], _and_more(part)]
     for first, count in alike.values():
-        problems[first] = counted(problems[first], count - 1)
+        problems[first] = with_others(problems[first], count - 1)
     return problems + _duplicates(rows, kind, hashes)
 
 
@@ -91,11 +92,11 @@ def _new(
             yield fault
 
 
-def counted(problem: Problem, others: int) -> Problem:
+def with_others(problem: Problem, others: int) -> Problem:
     """One problem for all of the items that share it."""
     if not others:
         return problem
-    others_too = f"{others:,} other item{'' if others == 1 else 's'} too"
+    others_too = f"{counted(others, 'other item')} too"
     return replace(problem, message=f"{problem.message} (and for {others_too})")
 
 

@@ -21,6 +21,7 @@ from runner.spec.document import Path, did_you_mean, echo, problem_at
 from runner.spec.file_text import not_utf8
 from runner.spec.json_limits import MAX_DEPTH, MAX_EVENT, fault, fits
 from runner.spec.rows import LEAVING, Fault, RowError, RowKind
+from runner.spec.units import counted
 
 _DIGITS = 15  # the most that a number has on a side of its point; what is longer is text
 _NUMBER = re.compile(rf"-?(0|[1-9][0-9]{{0,{_DIGITS - 1}}})(\.[0-9]{{1,{_DIGITS}}})?\Z")
@@ -52,7 +53,9 @@ class CsvRows:
         text = self.raw[start:end].decode("utf-8").rstrip("\r\n")
         cells = _quoted_cells(text) if '"' in text else text.split(",")
         if len(cells) != len(self.header):
-            message = f"{len(cells)} cells in a table of {len(self.header)} columns"
+            message = (
+                f"{counted(len(cells), 'cell')} in a table of {counted(len(self.header), 'column')}"
+            )
             raise RowError(message, 'a cell with a comma in it is quoted: "a, b"')
         row: Data = dict(zip(self.header, cells, strict=True))
         if "" in cells:

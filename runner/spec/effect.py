@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from runner.model import Collection, Json, Problem
 from runner.spec.catalog import Catalog
-from runner.spec.collections import counted
+from runner.spec.collections import with_others
 from runner.spec.document import did_you_mean, echo
 from runner.spec.plan_document import PlanDocument
 from runner.spec.questions import parameters_of
@@ -44,7 +44,7 @@ def check_effect(
                         found[name, key] = _unread(part.place(index, (key,)), key, kind), 0
                     first, before = found[name, key]
                     found[name, key] = first, before + count
-    yield from (counted(problem, count - 1) for problem, count in found.values())
+    yield from (with_others(problem, count - 1) for problem, count in found.values())
     yield from _variables(checked, catalog, texts)
     yield from _default_workspace(checked)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from runner.model import Json
 from runner.spec.document import Path, did_you_mean, echo
-from runner.spec.units import format_duration
+from runner.spec.units import counted, format_duration
 
 _KINDS = {
     "string": "a string",
@@ -58,7 +58,7 @@ def _tail(rule: str, wanted: Json) -> str | None:
         case "pattern":
             return f", which does not match {echo(wanted)}"
         case "maxLength":
-            return f"; at most {wanted:,} characters are allowed"
+            return f"; at most {counted(wanted, 'character', 'are')} allowed"
         case "minimum":
             return f"; at least {wanted:,} is allowed"
         case "maximum":

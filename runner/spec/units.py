@@ -57,6 +57,19 @@ def format_duration(seconds: float) -> str:
     return "".join(parts) + tail
 
 
+_VERBS = {"are": "is", "were": "was", "have": "has", "do": "does"}
+
+
+def counted(number: int, noun: str, verb: str = "") -> str:
+    """``1 event``, ``2,000 events``; with a verb, as it goes with several: ``1 event was``."""
+    if number == 1:
+        return f"1 {noun} {_VERBS.get(verb, verb)}".rstrip()
+    several = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+    if noun.endswith("ry"):
+        several = f"{noun[:-1]}ies"
+    return f"{number:,} {several} {verb}".rstrip()
+
+
 _EARLIEST, _LATEST = 315_532_800_000, 4_102_444_800_000  # ms of the years from 1980 to 2100
 
 

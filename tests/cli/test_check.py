@@ -86,7 +86,7 @@ def test_where_a_check_says_how_much_is_enough_coverage_is_only_shown(
     ("statement", "reason"),
     [
         ("DELETE FROM repositories WHERE name = 'o/b'", "o/b has no row"),
-        ("DELETE FROM repositories", "o/a has no row, and 1 more are not covered"),
+        ("DELETE FROM repositories", "o/a has no row, and 1 other is not covered"),
         ("UPDATE repositories SET total = 0, pending = 0", "no data: there is nothing to cover"),
         ("UPDATE repositories SET pending = 0", None),
         ("UPDATE repositories SET total = total * (name = 'o/a'), pending = 0", None),

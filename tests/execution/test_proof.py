@@ -23,6 +23,7 @@ from runner.model import (
     Query,
     Table,
 )
+from runner.spec.units import counted
 from tests.support import make_plan, repos
 
 ITEMS = ("o/a", "o/b", "o/c", "o/d")
@@ -154,7 +155,7 @@ def test_one_figure_is_compared_with_one_before(
         for figures in (before, after)
     )
     message = judge(wanted, new, old, None).message
-    assert message == f"{len(after)} rows where one is compared with one before (o/a)"
+    assert message == f"{counted(len(after), 'row')} where one is compared with one before (o/a)"
 
 
 def test_one_repository_of_a_hundred_that_moved_proves_nothing_of_the_others() -> None:

@@ -14,7 +14,7 @@ from runner.errors import Incomplete, TargetDown
 from runner.execution.context import Decision
 from runner.execution.pacing import Step
 from runner.execution.ports import JobsApi, Journal, RequestTooLarge
-from runner.execution.recover import counted, passed_over, recover, watched
+from runner.execution.recover import passed_over, recover, tally, watched
 from runner.execution.seeds import internal_ids
 from runner.execution.send import Sent
 from runner.model import Job, StageFigures
@@ -211,7 +211,7 @@ def test_a_step_counts_on_where_the_last_one_ended_and_a_resume_anew(
     stages = {1: StageFigures(20, {"failed": 4, "completed": 9}), 2: StageFigures(9, {"no_job": 2})}
     journal = Known(stages, position=20, open_=3, lost=[2, 4])
     before = step(failed=2, ended=3) if in_step else None
-    assert counted(plan, cast(Journal, journal), before) == figures
+    assert tally(plan, cast(Journal, journal), before) == figures
 
 
 LOST = {2: StageFigures(9, {"failed": 3}), 1: StageFigures(9, {"failed": 2, "completed": 1})}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.spec.units import PRIORITIES, format_duration, parse_duration
+from runner.spec.units import PRIORITIES, counted, format_duration, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,20 @@ def test_a_formatted_duration_is_short() -> None:
 
 def test_priorities_rank_from_the_most_urgent() -> None:
     assert sorted(PRIORITIES, key=PRIORITIES.__getitem__) == ["critical", "high", "medium", "low"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((1, "event"), "1 event"),
+        ((0, "event"), "0 events"),
+        ((2000, "batch"), "2,000 batches"),
+        ((2, "query"), "2 queries"),
+        ((2, "key"), "2 keys"),
+        ((1, "event", "were"), "1 event was"),
+        ((3, "more item", "have"), "3 more items have"),
+        ((1, "other", "are"), "1 other is"),
+    ],
+)
+def test_a_figure_and_its_noun_agree(given: tuple[int, str], said: str) -> None:
+    assert counted(*given) == said

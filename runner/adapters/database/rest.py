@@ -41,6 +41,7 @@ from runner.model import (
     Table,
 )
 from runner.spec.secrets import redact
+from runner.spec.units import counted
 
 URL = "SUPABASE_URL"
 PAGE = 1000  # rows; also what Supabase cuts answers at unless it is told otherwise
@@ -152,7 +153,9 @@ class Rest:
                 message = f"its rows change while they are read ({total:,}, then {now:,})"
                 raise QueryRefused(message, f"ask again, or {_OTHERWISE}")
             if not more:
-                raise QueryRefused(f"only {len(rows):,} of its {total:,} rows come", _OTHERWISE)
+                raise QueryRefused(
+                    f"only {len(rows):,} of its {counted(total, 'row')} came", _OTHERWISE
+                )
             rows += more
         return rows
 

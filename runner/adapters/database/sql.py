@@ -14,6 +14,7 @@ from runner.adapters.database.statement import statement
 from runner.adapters.database.url import DatabaseUrl
 from runner.errors import TargetDown
 from runner.model import DatabaseClock, Json, Query, QueryRefused, RowSecurity, Table, frozen
+from runner.spec.units import counted
 
 _CLOCK = {
     "postgresql": """SELECT clock_timestamp() AS now, current_setting('TimeZone') AS zone,
@@ -45,8 +46,7 @@ class SqlDatabase:
         if twice:
             raise QueryRefused(f"two of its columns are called `{twice}`", "name them with `as`")
         if len(rows) > query.max_rows:
-            which = "row" if query.max_rows == 1 else "rows"
-            message = f"it gives more than {query.max_rows:,} {which}"
+            message = f"it gives more than {counted(query.max_rows, 'row')}"
             raise QueryRefused(message, "narrow it, or raise its `max_rows`")
         found = values.columns(names, list(zip(*rows, strict=True)), converts) if rows else []
         return Table(tuple(names), tuple(zip(*found, strict=True)))

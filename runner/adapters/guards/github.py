@@ -13,6 +13,7 @@ from runner.adapters.http_faults import Unanswered
 from runner.errors import TargetError
 from runner.execution.ports import GuardUnanswered, Hold
 from runner.model import GithubGuard, frozen
+from runner.spec.units import counted
 
 _LONGEST = 3_700.0  # seconds; the limit is reset every hour
 _TIMEOUT = 10.0  # seconds
@@ -45,8 +46,8 @@ class Github:
         except (ValueError, OverflowError, OSError):
             raise GuardUnanswered("its answer has no rate limit in it") from None
         reason = (
-            f"GitHub has {remaining:,} of {limit:,} points left (needs {self.spec.remaining:,}) "
-            f"until {until}"
+            f"GitHub has {remaining:,} of {counted(limit, 'point')} left "
+            f"(needs {self.spec.remaining:,}) until {until}"
         )
         # A second more, so that the first look after the reset sees it.
         return Hold(reason, min(_LONGEST, max(1.0, reset - self.clock()) + 1))

@@ -18,6 +18,7 @@ from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, TargetError
 from runner.execution.ports import Answer, RequestTooLarge
 from runner.model import frozen
+from runner.spec.units import counted
 
 _MESSAGE_LENGTH = 300
 _READ = 4_000  # characters in which a key is looked for
@@ -83,7 +84,8 @@ class HttpEventApi:
         if not are_ids(taken) or len(taken) > count:
             raise no_ids(self.target.name, status)
         if status == 200 and len(taken) != count:
-            message = f"{self.target.name} answered with {len(taken)} ids for {count} events"
+            found, sent = counted(len(taken), "id"), counted(count, "event")
+            message = f"{self.target.name} answered with {found} for {sent}"
             hint = "what it took is not known; `backfill resume` sends the same request again"
             raise TargetError(message, hint=hint)
         if status == 400 and len(taken) >= count:

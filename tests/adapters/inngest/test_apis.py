@@ -207,7 +207,7 @@ def test_an_unreadable_retry_after_is_none(headers: dict[str, str]) -> None:
         (httpx.Response(200, text="<html>proxy</html>"), "not Inngest's"),
         (httpx.Response(200, text="[]"), "not Inngest's"),
         (httpx.Response(404, text="nope"), "not Inngest's"),
-        (httpx.Response(200, text='{"ids":["",""],"status":200}'), "0 ids for 1 events"),
+        (httpx.Response(200, text='{"ids":["",""],"status":200}'), "0 ids for 1 event"),
         (httpx.Response(200, text='{"ids":[1],"status":200}'), "ids that are none"),
         (httpx.Response(400, text=f'{{"ids":["{ID}"],"error":"x"}}'), "refuses the request"),
         (httpx.Response(401, text="{}"), "refuses the event key"),
