@@ -459,6 +459,7 @@ def test_a_check_after_a_drain_is_for_the_items_that_the_drain_has_sent(
     body = """\
 repos: [o/a, o/b, o/c]
 operations: [drain]
+delay: 0s
 checks:
   - name: less
     after: drain

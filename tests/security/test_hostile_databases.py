@@ -133,7 +133,8 @@ def server(talk: Callable[[socket.socket], None]) -> Iterator[str]:
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
-    yield f"postgresql://me:pw@127.0.0.1:{listener.getsockname()[1]}/app?sslmode=disable"
+    port = listener.getsockname()[1]
+    yield f"postgresql://me:pw@127.0.0.1:{port}/app?sslmode=disable&connect_timeout=2"
     over.set()
     thread.join(20)
 
@@ -155,7 +156,7 @@ def welcome(client: socket.socket) -> None:
 
 def test_a_server_that_takes_the_connection_and_never_answers_is_away() -> None:
     with server(lambda _client: None) as url, pytest.raises(TargetDown, match="cannot be reached"):
-        ask(f"{url}&connect_timeout=2")
+        ask(url)
 
 
 def test_a_server_that_never_answers_the_question_has_its_time(
