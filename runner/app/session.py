@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from runner.adapters.journal import DEFAULT_STATE
+from runner.errors import LockHeld, NoState
 from runner.model import (
     Database,
     ExecutionPlan,
@@ -154,8 +155,11 @@ class Session:
 
     @property
     def has_state(self) -> bool:
-        """Is there a state already? One on a server counts as there."""
-        return self.state_file is None or self.state_file.exists()
+        """Is there a state already? None is made. Raises `TargetError` where it cannot be read."""
+        try:
+            return self.reader is not None
+        except NoState:
+            return False
 
     @property
     def store(self) -> Store:
@@ -330,7 +334,6 @@ class Session:
         from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
         from runner.adapters.journal.leases import holding
-        from runner.errors import LockHeld
 
         def say(state: Any) -> None:
             if state.attempt_number == 1:

@@ -12,7 +12,9 @@ from runner.app.apply import ApplyOptions, apply, pending
 from runner.app.plan_files import plan_files, plans_to_apply
 from runner.app.session import Session
 from runner.errors import UsageError
+from runner.execution.context import RunOptions
 from runner.spec import reading, strict_yaml
+from tests import support
 from tests.support import CATALOG
 
 PLAN = """\
@@ -84,8 +86,16 @@ def test_every_file_that_a_plan_was_made_of_is_one_that_it_names(folder: Path) -
                 assert {path for path, _ in plan.inputs} == named | {str(Path(file.path).resolve())}
 
 
-def test_what_is_pending_is_told_without_making_a_state(folder: Path) -> None:
-    with Session() as session:
+@pytest.mark.usefixtures("state")
+@pytest.mark.parametrize("begun", [False, True], ids=["nothing", "no tables"])
+def test_what_is_pending_is_told_without_making_a_state_and_then_applied(
+    folder: Path, tmp_path: Path, begun: bool
+) -> None:
+    """Also in the database of a server, or a file, that somebody made and has no tables yet."""
+    url = support.state_url(tmp_path)
+    if begun and url.startswith("sqlite:///"):
+        Path(url.removeprefix("sqlite:///")).touch()
+    with Session(url) as session:
         plans = plans_to_apply(session, [str(folder)], {})
         entries = pending(session, plans, ApplyOptions("embedded"))
         assert [(entry.name, entry.state) for entry in entries] == [
@@ -93,6 +103,10 @@ def test_what_is_pending_is_told_without_making_a_state(folder: Path) -> None:
             ("two", "pending"),
         ]
         assert not session.has_state
+    with Session(url) as session:
+        applied = apply(session, plans, ApplyOptions("embedded", run=RunOptions(yes=True)))
+        assert [entry.state for entry in applied.entries] == ["applied", "applied"]
+        assert session.has_state
 
 
 def test_a_folder_without_a_plan_is_refused(tmp_path: Path) -> None:

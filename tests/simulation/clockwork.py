@@ -221,15 +221,21 @@ class Scheduler:
             process.turn.take()
         self.alive()
 
-    def says(self, sql: str) -> None:
-        """A statement to the state: the disk may be busy, full, or away."""
+    def disk(self, sql: str) -> str | None:  # noqa: ARG002
+        """What befalls a statement to the state: the disk may be `busy`, `away` or `full`."""
+        return None
+
+    def breaks(self) -> str | None:
+        """Whether the connection to a server breaks `before` or `after` a statement of now."""
+        return None
 
     def commits(self) -> bool:
         """Dies the process at this commit: before it, or (True) after it?"""
         return False
 
-    def wrote(self, sql: str, given: dict[str, Any], done: sqlite3.Cursor) -> None:
-        """A statement of the state was carried out."""
+    def wrote(self, sql: str, given: dict[str, Any], rows: int, ask: Callable[..., Any]) -> None:
+        """A statement of the state was carried out, and changed so many rows; `ask` carries out
+        another beside it."""
 
     @staticmethod
     def alive() -> None:
@@ -288,6 +294,13 @@ class Module:
         return getattr(self._module, name)
 
 
+_SAID = {
+    "busy": "database is locked",
+    "away": "disk I/O error",
+    "full": "database or disk is full",
+}
+
+
 def _kinds(world: Scheduler) -> type[sqlite3.Connection]:
     class Connection(sqlite3.Connection):
         """The state's: a process may die around a commit, and the disk may be busy or full."""
@@ -296,10 +309,11 @@ def _kinds(world: Scheduler) -> type[sqlite3.Connection]:
             if sql != "ROLLBACK":
                 world.alive()
             after = sql == "COMMIT" and world.commits()
-            world.says(sql)
+            if fault := world.disk(sql):
+                raise sqlite3.OperationalError(_SAID[fault])
             found = super().execute(sql, *given)
             if given and isinstance(given[0], dict):
-                world.wrote(sql, given[0], found)
+                world.wrote(sql, given[0], found.rowcount, super().execute)
             if after:
                 world.die()
             return found

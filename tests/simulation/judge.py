@@ -63,9 +63,7 @@ class Judge:
     def told(self) -> None:
         """Hooks hear of what was written down, of all of it, and of nothing else."""
         story, run = self.story, self.record.id
-        query = "SELECT event, occasion, done FROM notices WHERE run_id = ?"
-        with story.reading() as connection:
-            rows = connection.execute(query, [run]).fetchall()
+        rows = story.read(f"SELECT event, occasion, done FROM notices WHERE run_id = '{run}'")
         notices = {":".join(filter(None, (run, one[0], one[1]))): bool(one[2]) for one in rows}
         heard = {id_: count for id_, count in story.network.told.items() if id_.startswith(run)}
         if foreign := heard.keys() - notices.keys():

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import httpx
 import inngest
+import psycopg
 
 from runner.adapters import http
 from runner.adapters.database import open as databases
@@ -46,7 +47,7 @@ from runner.errors import (
 from runner.execution.context import RunOptions
 from runner.execution.pacing import LONGEST_DELAY
 from runner.model import RunRecord
-from tests.simulation import plans
+from tests.simulation import plans, postgresql
 from tests.simulation.clockwork import (
     Broken,
     Crash,
@@ -73,6 +74,7 @@ from tests.support import EVENT_KEY, ORIGIN, SIGNING_KEY
 
 _MEMORY = "/dev/shm"  # noqa: S108 - no disk is waited for; where there is none, the usual place
 PATIENCE = 600.0  # `give_up_after`
+_FRAGILE = 0.002  # the chance that a connection breaks at a statement, before or after it
 MOST = 8 * 86_400.0  # seconds that a story may take
 ATTEMPTS = 60  # processes that a run may need
 OPEN = ("running", "incomplete", "sent")
@@ -130,14 +132,21 @@ class World(Scheduler):
         self.written = 0  # transactions
         self.kill: tuple[int, bool] | None = None  # at which, and whether after it
 
-    def says(self, sql: str) -> None:
+    def disk(self, sql: str) -> str | None:
         process = current()
-        if self.story and process and process.mortal:
-            self.story.disk(sql)
+        return self.story.disk(sql) if self.story and process and process.mortal else None
 
-    def wrote(self, sql: str, given: dict[str, Any], done: sqlite3.Cursor) -> None:
+    def breaks(self) -> str | None:
+        process = current()
+        if not self.story or self.story.calm or not process or not process.mortal:
+            return None
+        fate = process.random.random()
+        self.story.faults += fate < 2 * _FRAGILE
+        return "before" if fate < _FRAGILE else "after" if fate < 2 * _FRAGILE else None
+
+    def wrote(self, sql: str, given: dict[str, Any], rows: int, ask: Callable[..., Any]) -> None:
         if self.story:
-            self.story.wrote(sql, given, done)
+            self.story.wrote(sql, given, rows, ask)
 
     def commits(self) -> bool:
         process = current()
@@ -192,9 +201,17 @@ class Story:
     slept: dict[int, float] = field(default_factory=dict)  # by process
     asked_again: int = 0
 
+    server_state: str | None = None  # the URL of a schema in a PostgreSQL; else SQLite is used
+
     @property
     def state(self) -> str:
-        return f"sqlite:///{self.folder / 'state.db'}"
+        return self.server_state or f"sqlite:///{self.folder / 'state.db'}"
+
+    @property
+    def has_state(self) -> bool:
+        if self.server_state:
+            return bool(self.read("SELECT to_regclass('runs')")[0][0])
+        return (self.folder / "state.db").exists()
 
     def environ(self) -> dict[str, str]:
         return {
@@ -226,25 +243,25 @@ class Story:
             return seconds
         return 0.0
 
-    def disk(self, sql: str) -> None:
+    def disk(self, sql: str) -> str | None:
         if self.calm:
-            return
-        now, begins = self.world.now, sql.startswith("BEGIN")
+            return None
+        now, begins = self.world.now, sql.startswith(("BEGIN", "CONNECT"))
         if begins and now < self.busy:
-            raise sqlite3.OperationalError("database is locked")
+            return "busy"
         if begins and now < self.lost:
-            raise sqlite3.OperationalError("disk I/O error")
-        if now < self.full and sql.lstrip().startswith(("INSERT", "UPDATE")):
-            raise sqlite3.OperationalError("database or disk is full")
+            return "away"
+        full = now < self.full and sql.lstrip().startswith(("INSERT", "UPDATE"))
+        return "full" if full else None
 
     # -- what is seen of the real code, from outside
 
-    def wrote(self, sql: str, given: dict[str, Any], done: sqlite3.Cursor) -> None:
+    def wrote(self, sql: str, given: dict[str, Any], rows: int, ask: Callable[..., Any]) -> None:
         process = current()
         if process is None:
             return
         if sql.lstrip().startswith("INSERT INTO chunks"):
-            if not done.rowcount:  # of a process that has lost its run
+            if not rows:  # of a process that has lost its run
                 return
             at, run, number = self.world.now, given["run"], given["number"]
             what = given["stage"], given["batch"], given["first"]
@@ -256,8 +273,8 @@ class Story:
         elif sql.startswith("UPDATE runs SET status = 'running'"):  # it is resumed
             self.wanted[given["run"]] = None, self.world.now
         elif sql.startswith(_FENCED) and "run" in given and "who" not in given and process.mortal:
-            query = "SELECT pid FROM leases WHERE run_id = ?"
-            found = sqlite3.Connection.execute(done.connection, query, [given["run"]]).fetchone()
+            query = f"SELECT pid FROM leases WHERE run_id = '{given['run']}'"
+            found = ask(query).fetchone()
             if found is None or found[0] not in (process.pid, 0):
                 raise Broken(f"{process.name} writes for a run whose lock it lost: {sql[:40]}")
 
@@ -293,9 +310,8 @@ class Story:
 
     def _capped(self, run_id: str, events: list[dict[str, Any]]) -> None:
         self.server.go_on()
-        with self.reading() as connection:
-            query = "SELECT max_in_flight, plan, follow FROM runs WHERE id = ?"
-            found = connection.execute(query, [run_id]).fetchone()
+        query = f"SELECT max_in_flight, plan, follow FROM runs WHERE id = '{run_id}'"
+        found = next(iter(self.read(query)), None)
         if found is None:
             return
         tuned, name, follow = found
@@ -310,11 +326,14 @@ class Story:
 
     cap_changed: bool = False
 
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def read(self, query: str) -> list[Any]:
+        """From the state as it is, beside all that goes on."""
+        if self.server_state:
+            with psycopg.connect(self.server_state) as other:
+                return other.execute(query).fetchall()
         path = self.folder / "state.db"
         with closing(sqlite3.Connection(f"file:{path}?mode=rw", uri=True)) as connection:
-            yield connection
+            return connection.execute(query).fetchall()
 
     # -- processes
 
@@ -350,7 +369,7 @@ class Story:
     away_for: float = 0.0  # the longest time that anything was away
 
     def latest(self, name: str | None = None) -> RunRecord | None:
-        if not (self.folder / "state.db").exists():
+        if not self.has_state:
             return None
         with Store(self.state) as store:
             lines = store.runs(plan=name)
@@ -483,7 +502,7 @@ class Story:
 
     def _record(self, is_it: Callable[[RunRecord], bool]) -> RunRecord | None:
         """The latest of them; that of all may be another, since clocks are put back."""
-        if not (self.folder / "state.db").exists():
+        if not self.has_state:
             return None
         with Store(self.state) as store:
             return next((one.record for one in store.runs() if is_it(one.record)), None)
@@ -815,17 +834,20 @@ def simulate(
     then: Callable[[Any], None] | None = None,
     where: Callable[[Story], bool] = lambda _story: True,
     kill: tuple[int, bool] | None = None,
+    server_state: str | None = None,
 ) -> Verdict:
     """The world of a seed, from its beginning to its end. `then`: patches of its own, which put an
     old fault back; `where`: nothing happens in other worlds, which could not show it; `kill`: who
-    makes that transaction dies before (or after) it."""
+    makes that transaction dies before (or after) it; `server_state`: the URL of an empty schema."""
     with tempfile.TemporaryDirectory(dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None) as made:
         world = World(seed)
         world.kill = kill
         broken: str | None = None
         with installed(world) as patches:
             story = _made(seed, folder or Path(made), world)
-            with _signals(story) as stopped:
+            story.server_state = server_state
+            state = postgresql.given(world, patches) if server_state else nullcontext()
+            with state, _signals(story) as stopped:
                 patches.set(drive, "_stopped_by_signals", stopped)
                 patches.set(http, "_Network", lambda _verify, _proxies: story.network)
                 patches.set(http, "httpx", Module(httpx, AsyncClient=LightClient))

@@ -32,6 +32,17 @@ def test_over_seeds_of_plans_people_and_faults_every_promise_holds(
     assert all(sums), "something was sent, and something went wrong"
 
 
+def test_it_holds_in_postgresql_as_well_whose_connections_break(
+    new_schema: Callable[[str], str], record_property: Any
+) -> None:
+    seeds = range(depth(6, 600))
+    verdicts = [simulate(seed, server_state=new_schema(str(seed))) for seed in seeds]
+    broken = [str(one) for one in verdicts if one.broken]
+    assert not broken, "\n".join(broken)
+    sums = [sum(getattr(one, name) for one in verdicts) for name in ("events", "faults")]
+    record_property("simulation in PostgreSQL: seeds, events, faults", (len(verdicts), *sums))
+
+
 def test_a_seed_is_replayed_to_the_letter() -> None:
     first, count = 5, 4  # one of them is left to workers
     command = [
