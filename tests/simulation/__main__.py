@@ -21,14 +21,17 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1, help="how many seeds")
     parser.add_argument("--full", action="store_true", help=f"{FULL:,} seeds")
     parser.add_argument("--fault", choices=OLD_FAULTS, help="put an old fault back, and find it")
+    parser.add_argument("--state", help="the URL of an empty schema in a PostgreSQL, for one seed")
     given = parser.parse_args()
+    if given.state and (given.full or given.count > 1):
+        parser.error("--state is for one seed")
     logging.disable(logging.CRITICAL)
     count = FULL if given.full else given.count
     fault = OLD_FAULTS.get(given.fault)
     then, where = (fault.put_back, fault.where) if fault else (None, lambda _story: True)
     began, broken, events, faults = time.process_time(), 0, 0, 0
     for seed in range(given.seed, given.seed + count):
-        verdict = simulate(seed, then=then, where=where)
+        verdict = simulate(seed, then=then, where=where, server_state=given.state)
         events, faults = events + verdict.events, faults + verdict.faults
         if verdict.broken or count <= FEW:
             print(verdict, flush=True)

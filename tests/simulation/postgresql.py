@@ -53,7 +53,7 @@ def _cursor(world: Scheduler) -> type[psycopg.Cursor[Any]]:
 
 
 def _at(world: Scheduler, query: str) -> str:
-    return query.replace(_NOW, repr(world.wall()))
+    return query.replace(_NOW, f"CAST({world.wall()!r} AS DOUBLE PRECISION)")
 
 
 def _kind(world: Scheduler) -> type[psycopg.Connection[Any]]:
