@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from runner.adapters.journal.store import Store
 from runner.execution.progress import summarise
 from runner.model import CheckResult, ExecutionPlan, Outcome, Summary
 from runner.planning.parts import subset
+from tests.depth import depth
 from tests.faults.schedules import attempt
 from tests.support import (
     CATALOG,
@@ -201,6 +205,71 @@ def test_work_that_retries_have_done_is_proved_by_the_check_that_was_asked_last(
         with family.store._database.write() as connection:
             answers.keep_check(connection, run, result)
     assert family.is_done() is done
+
+
+@dataclass
+class _Known:
+    """What is known of a family from outside: the work of each run's events, and how they ended."""
+
+    units: dict[str, list[int]] = field(default_factory=dict)
+    ended: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, run: str, units: Sequence[int], ended: Sequence[str]) -> None:
+        self.units[run], self.ended[run] = list(units), list(ended)
+
+    @property
+    def latest(self) -> dict[int, str]:
+        return {
+            unit: outcome
+            for run, units in self.units.items()
+            for unit, outcome in zip(units, self.ended[run], strict=True)
+        }
+
+    def left(self, run: str, kinds: Sequence[str]) -> list[int]:
+        """The work that a retry of the run would do."""
+        own = zip(self.units[run], self.ended[run], strict=True)
+        latest = self.latest
+        return [unit for unit, ended in own if ended in kinds and latest[unit] != "completed"]
+
+    def good(self, run: str) -> int:
+        own = zip(self.units[run], self.ended[run], strict=True)
+        latest = self.latest
+        return sum(ended != "completed" and latest[unit] == "completed" for unit, ended in own)
+
+
+@pytest.mark.parametrize("seed", range(depth(2, 60)))
+def test_of_any_family_each_unit_of_work_is_as_its_last_attempt_came_to(
+    tmp_path: Path, seed: int
+) -> None:
+    random = Random(seed)  # noqa: S311
+    family, known = Family(tmp_path, random.randint(1, 3)), _Known()
+    count = family.plan.events
+    coming = [random.choice([*ALL, "completed"]) for _ in range(count)]
+    family.run(*coming)
+    known.add("RUN1", range(count), coming)
+    for number in range(2, 6):
+        of, run = random.choice([*known.units]), f"RUN{number}"
+        kinds = random.sample(ALL, random.randint(1, len(ALL)))
+        units = known.left(of, kinds)
+        coming = [random.choice([*ALL, "completed"]) for _ in units]
+        summary = family.retry(of, run, kinds, *coming)
+        assert (summary is not None) is bool(units)
+        if summary is None:
+            continue
+        known.add(run, units, coming)
+        latest, chain = Counter(known.latest.values()), summary.chain
+        assert chain
+        assert {name: getattr(chain.totals, name) for name in latest} == dict(latest)
+        assert chain.runs == tuple(known.units)
+        totals, lost = chain.totals, count - latest["completed"]
+        assert (totals.planned, totals.accepted) == (count, count - latest["rejected"])
+        assert (chain.outstanding, family.is_done()) == (lost, not lost)
+        for one in known.units:
+            record = family.store.find(one)
+            found = family.store.retriable(record, ALL, ())
+            assert sorted(found.values()) == sorted(known.left(one, ALL))
+            made_good = family.store.reading(record).made_good()
+            assert sum(made_good.values()) == known.good(one)
 
 
 @pytest.mark.parametrize("stage", [1, 2])
