@@ -9,6 +9,7 @@ has it, to a number; SANDBOX_KILLED says at which point it dies: see tests/fault
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import importlib
 import json
@@ -28,8 +29,8 @@ from pathlib import Path
 from typing import IO, NoReturn, Self
 
 import runner
+from runner.adapters.http import open_client
 from runner.cli.main import main
-from runner.model import patience
 from tests.faults.killed import killed_at
 
 CLIENT = Path(__file__).with_name("warm_client.py")
@@ -49,6 +50,15 @@ _IMPORTED = (
     "uvicorn.protocols.http.h11_impl",
     "yaml",
 )
+_SOONER = {
+    "runner.adapters.web.app._EVERY": 0.1,
+    "runner.app.notify._EVERY": 0.1,
+    "runner.cli.logs._EVERY": 0.1,
+    "runner.cli.status._EVERY": 0.1,
+    "runner.execution.follow._FIRST_WAIT": 0.02,
+    "runner.execution.gate._ASK_AGAIN": 0.1,
+    "runner.model.patience.FIRST": 0.5,
+}
 _PLAN = """\
 apiVersion: backfill/v1
 kind: BackfillPlan
@@ -182,13 +192,28 @@ def warm_up() -> None:
         os.chdir(here)
     os.environ.clear()
     os.environ.update(environ)
+    asyncio.run(_trust())
     gc.collect()
     gc.freeze()  # no fork looks through it, and copies it
 
 
+def hurry() -> None:
+    """What is looked at again and again is looked at sooner; a server that is away is away."""
+    for name, seconds in _SOONER.items():
+        module, _, constant = name.rpartition(".")
+        assert constant in vars(importlib.import_module(module)), name
+        setattr(sys.modules[module], constant, seconds)
+
+
+async def _trust() -> None:
+    """Reads this machine's certificates, which takes longer than all else that a client does."""
+    async with open_client():
+        pass
+
+
 def serve(path: str) -> NoReturn:
     warm_up()
-    patience.FIRST = 0.5  # a server that is away is away
+    hurry()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)

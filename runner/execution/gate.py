@@ -86,7 +86,7 @@ class Gate:
         return None
 
 
-_LEASE_EVERY = 15  # seconds; control requests are asked about each second
+_LEASE_EVERY = 15  # looks at the control requests
 
 
 @asynccontextmanager
@@ -108,10 +108,10 @@ async def watch(journal: Journal, stop: asyncio.Event) -> None:
             if journal.control().wanted == "cancel":
                 stop.set()
                 break
-            await asyncio.sleep(1)
+            await asyncio.sleep(_ASK_AGAIN)
         journal.keep_lease()
     while True:  # what is still under way may take a while
-        await asyncio.sleep(_LEASE_EVERY)
+        await asyncio.sleep(_LEASE_EVERY * _ASK_AGAIN)
         journal.keep_lease()
 
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -86,6 +87,29 @@ def quickstart(tmp_path: Path) -> Path:
     return folder / "plan.yaml"
 
 
+class _Server(uvicorn.Server):
+    """It ends at once: uvicorn looks each tenth of a second whether it should, and tests have a
+    thousand of them."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ended = Future[None]()
+
+    async def main_loop(self) -> None:
+        ticking = asyncio.create_task(super().main_loop())
+        await asyncio.wrap_future(self.ended)
+        ticking.cancel()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        latest = time.monotonic() + (self.config.timeout_graceful_shutdown or 10)
+        while self.server_state.connections and time.monotonic() < latest:
+            await asyncio.sleep(0.002)
+
+
 @contextmanager
 def served(
     app: ASGIApp,
@@ -100,13 +124,13 @@ def served(
         listener.listen()  # who connects before the server runs is not refused
         port = listener.getsockname()[1]
         config = configured(app, door, log_level="critical", lifespan="off", date_header=dated)
-        server = uvicorn.Server(config)
+        server = _Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:
             yield f"http://127.0.0.1:{port}"
         finally:
-            server.should_exit = True
+            server.ended.set_result(None)
             thread.join(10)
 
 

@@ -24,6 +24,11 @@ def _run(plan: Path, url: str) -> tuple[str, ...]:
     return ("run", str(plan), "--target", url, "--format", "json")
 
 
+def _hurried(backfill: Backfill) -> None:
+    """What is left of the run waits no more between its batches."""
+    assert backfill("tune", "latest", "--delay", "0s").status == 0
+
+
 def test_a_paused_run_sends_nothing_until_it_is_resumed_and_then_the_rest(
     backfill: Backfill, start: Start, tmp_path: Path
 ) -> None:
@@ -42,6 +47,7 @@ def test_a_paused_run_sends_nothing_until_it_is_resumed_and_then_the_rest(
         assert before < 60
         time.sleep(0.5)  # five batches' worth: a run that went on would have sent
         assert len(jobs.items) == before
+        _hurried(backfill)
         resumed = backfill("resume", "latest")
         assert resumed.status == 0
         assert "goes on" in resumed.err
@@ -276,6 +282,7 @@ def test_a_resume_of_a_run_that_is_alive_is_refused(
         process = start(*_run(write_plan(tmp_path, repos(60) + SLOWLY), url))
         jobs.wait_for(2)
         resumed = backfill("resume", "latest")
+        _hurried(backfill)
         process.communicate(timeout=30)
     assert resumed.status == 5
     assert len(jobs.items) == 60
@@ -291,6 +298,7 @@ def test_the_lock_of_a_killed_process_is_taken_over_by_a_new_run(
         jobs.wait_for(2)
         process.kill()
         process.communicate()
+        write_plan(tmp_path, repos(10) + SLOWLY.replace("100ms", "0s"))
         again = backfill(*_run(plan, url))
     assert again.status == 0
     assert "has not come to its end" in again.err
@@ -323,6 +331,7 @@ def test_a_hangup_ends_the_run_cleanly(backfill: Backfill, start: Start, tmp_pat
         out, _ = process.communicate(timeout=30)
         assert process.returncode == 7
         assert json.loads(out)["status"] == "incomplete"
+        _hurried(backfill)
         assert backfill("resume", "latest").status == 0
     assert sorted(jobs.items) == sorted(f"o/r{n}" for n in range(60))
 
@@ -366,6 +375,7 @@ def test_resume_from_the_journal_sends_what_was_reviewed_then(
         gone = backfill("resume", "latest")
         assert gone.status == 5
         assert "--from-journal" in gone.err
+        _hurried(backfill)
         assert backfill("resume", "latest", "--from-journal").status == 0
     assert sorted(jobs.items) == sorted(f"o/r{n}" for n in range(40))
 
@@ -381,6 +391,7 @@ def test_resume_goes_on_with_a_plan_that_has_changed_only_after_what_was_sent(
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
         write_plan(tmp_path, repos(42) + SLOWLY)
+        _hurried(backfill)
         resumed = backfill("resume", "latest", "--format", "json")
     assert resumed.status == 0
     assert "the plan has changed after what was sent" in resumed.err

@@ -21,8 +21,8 @@ from tests.depth import depth
 from tests.support import repos, write_plan
 from tests.types import Backfill
 
-AWAY = depth(3, 60)  # seconds
-BATCHES = "operations: [sync]\nbatch_size: 1\ndelay: 300ms\n"
+AWAY = depth(1, 60)  # seconds
+BATCHES = "operations: [sync]\nbatch_size: 1\ndelay: 150ms\n"
 
 
 class Proxy:

@@ -162,15 +162,15 @@ def test_a_paused_run_costs_little_and_goes_on_when_it_is_let(
     def pause(ran: Ran) -> None:
         if len(world.arrived) == 2 and world.clock.now < start + 100:
             world.store(lambda store: store.request_pause("RUN1"))
-        if world.clock.now > start + 3600:
+        if world.clock.now > start + 1200:
             world.store(lambda store: store.withdraw_pause("RUN1"))
 
     world.engine.between = pause
     (ran,) = world.submit(plan)
     assert ran.output == DONE, ran.error
     assert [item for _, item, _ in world.arrived] == ["o/r0", "o/r1", "o/r2", "o/r3"]
-    assert world.arrived[2][2] - world.arrived[1][2] >= 3500
-    assert len([step for step in ran.steps if step.startswith("step")]) < 3600 / 60 + 30
+    assert world.arrived[2][2] - world.arrived[1][2] >= 1100
+    assert len([step for step in ran.steps if step.startswith("step")]) < 1200 / 60 + 30
     assert [note for note in world.notes() if "waiting" in note or "going on" in note] == [
         "waiting: paused by an operator",
         "going on",
@@ -325,7 +325,7 @@ def test_checks_have_their_time_over_all_steps(
 checks:
   - name: never
     after: sync
-    timeout: 20m
+    timeout: 10m
     every: 10s
     query: select 0 as n
     expect: {column: n, at_least: 1}
@@ -336,8 +336,8 @@ checks:
     (ran,) = world.submit(plan)
     assert world.status() == "failed"
     assert {name for name, _, _ in world.arrived} == {"app/sync"}
-    assert 1200 <= world.clock.now - 2_000_000_000 <= 1300
-    assert len(ran.steps) < 90
+    assert 600 <= world.clock.now - 2_000_000_000 <= 700
+    assert len(ran.steps) < 60
 
 
 def test_two_workers_take_turns(tmp_path: Path, new_world: NewWorld) -> None:
