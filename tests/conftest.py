@@ -46,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # How long an input takes is the machine's affair. The same examples by default, so that what
     # fails was changed; others each time at full depth.
     same = not depth(0, 1)
-    settings.register_profile("depth", max_examples=depth(20, 100), deadline=None, derandomize=same)
+    settings.register_profile("depth", max_examples=depth(12, 100), deadline=None, derandomize=same)
     settings.load_profile("depth")
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -68,8 +69,13 @@ def room_of(module: str) -> str | None:
     return parts[1] if parts[0] == "runner" and len(parts) > 1 else None
 
 
-def imports_of(path: Path) -> Iterator[str]:
+@cache
+def imports_of(path: Path) -> frozenset[str]:
     """Every module that the file imports, at whichever place in it."""
+    return frozenset(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -86,7 +92,7 @@ def test_imports_run_downward_only() -> None:
     found = []
     for path in FILES:
         room = room_of(module_of(path))
-        for module in imports_of(path):
+        for module in sorted(imports_of(path)):
             other = room_of(module)
             if room is None or other in (None, "version", room):
                 continue
@@ -100,7 +106,7 @@ def test_imports_run_downward_only() -> None:
 def test_imports_go_round_in_no_circle() -> None:
     """Also those within functions: what needs a late import to load is one thing in two files."""
     modules = {module_of(path): path for path in FILES}
-    graph = {name: set(imports_of(path)) & set(modules) for name, path in modules.items()}
+    graph = {name: imports_of(path) & set(modules) for name, path in modules.items()}
     while leaves := {name for name, others in graph.items() if not others & set(graph)}:
         graph = {name: others for name, others in graph.items() if name not in leaves}
     assert sorted(graph) == []
@@ -112,7 +118,7 @@ def test_no_module_but_those_that_compose_others_imports_many() -> None:
     found = []
     for path in FILES:
         if room_of(module_of(path)) not in ("cli", "agents", "app"):
-            others = set(imports_of(path)) & modules - {module_of(path), "runner"}
+            others = imports_of(path) & modules - {module_of(path), "runner"}
             found += [f"{name_of(path)}: {len(others)}"] if len(others) > MOST_IMPORTS else []
     assert found == []
 
@@ -212,9 +218,7 @@ def test_the_pure_rooms_neither_read_nor_ask_nor_print(room: str) -> None:
 
 def test_planning_reads_no_file_of_its_own() -> None:
     for path in (ROOT / "runner" / "planning").glob("*.py"):
-        assert not {"runner.spec.reading", "runner.spec.schema"} & set(imports_of(path)), name_of(
-            path
-        )
+        assert not {"runner.spec.reading", "runner.spec.schema"} & imports_of(path), name_of(path)
 
 
 def test_the_command_line_starts_without_what_it_may_not_need() -> None:

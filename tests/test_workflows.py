@@ -38,17 +38,16 @@ WORKFLOWS = [*sorted((ROOT / "docs" / "examples").glob("*.yml")), *OURS]
 
 
 @pytest.mark.parametrize(
-    ("schema", "path"),
+    ("schema", "paths"),
     [
-        *(("vendor.github-workflows", path) for path in WORKFLOWS),
-        ("vendor.github-actions", ACTION),
-        ("vendor.dependabot", ROOT / ".github/dependabot.yml"),
+        ("vendor.github-workflows", WORKFLOWS),
+        ("vendor.github-actions", [ACTION]),
+        ("vendor.dependabot", [ROOT / ".github/dependabot.yml"]),
     ],
-    ids=str,
 )
-def test_a_workflow_is_of_githubs_form(schema: str, path: Path) -> None:
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def test_a_workflow_is_of_githubs_form(schema: str, paths: list[Path]) -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema]
+    done = subprocess.run([*command, *map(str, paths)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 

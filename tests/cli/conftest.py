@@ -100,13 +100,13 @@ class _Server(uvicorn.Server):
         await asyncio.wrap_future(self.ended)
         ticking.cancel()
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002
         for server in self.servers:
             server.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
         latest = time.monotonic() + (self.config.timeout_graceful_shutdown or 10)
-        while self.server_state.connections and time.monotonic() < latest:
+        while self.server_state.connections and time.monotonic() < latest:  # noqa: ASYNC110
             await asyncio.sleep(0.002)
 
 

@@ -106,7 +106,7 @@ def capped(cap: int, events: int = 20, more: str = "delay: 0s\n") -> str:
 
 
 @settings(
-    max_examples=depth(15, 1_000),
+    max_examples=depth(6, 1_000),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -151,7 +151,7 @@ def test_never_more_is_out_than_the_cap_whatever_dies_and_is_resumed(
 def test_jobs_on_eight_workers_take_hardly_longer_than_the_workers_need(
     tmp_path: Path, record_property: Any
 ) -> None:
-    jobs = depth(100, 200)
+    jobs = depth(60, 200)
     made = world(tmp_path, capped(8, jobs))
     began = made.clock.now
     assert made.drive()[0].how == "complete"
@@ -203,7 +203,7 @@ def test_jobs_that_queue_behind_others_do_not_time_out(
 ) -> None:
     """The time of a job counts from its start, by the server's own clock, however it goes; where
     the server does not tell it, by when the job was seen at work."""
-    body = repos(60) + "operations: [{use: sync, timeout: 2s}]\nbatch_size: 200\n"
+    body = repos(40) + "operations: [{use: sync, timeout: 2s}]\nbatch_size: 200\n"
     made = world(tmp_path, body)
     assert isinstance(made.server, Workers)
     made.server.ahead, made.server.tells_start = ahead, tells_start
@@ -212,7 +212,7 @@ def test_jobs_that_queue_behind_others_do_not_time_out(
     else:
         assert made.drive()[0].how == "complete"
     totals = made.journal.totals()
-    assert (totals.completed, totals.timed_out) == (60, 0)
+    assert (totals.completed, totals.timed_out) == (40, 0)
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_a_request_whose_answer_was_lost_is_made_again_within_the_window_alone(
 
 
 @settings(
-    max_examples=depth(3, 1_000),
+    max_examples=depth(2, 1_000),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -12,6 +12,7 @@ from markdown_it.token import Token
 from runner.model import ExecutionPlan, Problem, Skipped, Stage
 from runner.output.markdown import MAX_CHARACTERS
 from runner.output.preview import plan_markdown
+from tests.depth import crossed
 from tests.output.fakes import DANGEROUS, HOSTILE, FakeItems
 from tests.support import make_plan, repos
 
@@ -148,8 +149,7 @@ OVERSIZED = [
 ]
 
 
-@pytest.mark.parametrize("events", [3, None])
-@pytest.mark.parametrize("what", OVERSIZED)
+@pytest.mark.parametrize(("what", "events"), crossed(OVERSIZED, [3, None]))
 def test_a_comment_is_within_githubs_limit_and_whole(
     plan: ExecutionPlan, what: str, events: int | None
 ) -> None:

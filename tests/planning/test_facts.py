@@ -15,6 +15,7 @@ import pytest
 
 from runner.errors import InvalidPlan
 from runner.model import BackfillPlan, ExecutionPlan, Json, Query, QueryRefused, Table
+from runner.planning import facts
 from runner.planning.build import build_execution_plan, stage_as_of_now
 from runner.planning.facts import asks, gather, gather_again, remembered, to_remember
 from runner.spec.load import load_plan
@@ -176,12 +177,16 @@ def test_a_lookup_is_one_query_for_all_items(tmp_path: Path) -> None:
     assert database.asked[0][1] == {"keys": names}
 
 
-def test_many_items_are_asked_for_ten_thousand_at_a_time(tmp_path: Path) -> None:
-    names = [f"o/r{number}" for number in range(10_001)]
+def test_many_items_are_asked_for_ten_thousand_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert facts.KEYS == 10_000
+    monkeypatch.setattr(facts, "KEYS", 100)
+    names = [f"o/r{number}" for number in range(101)]
     (tmp_path / "r.csv").write_text("\n".join(["repo", *names]), encoding="utf-8")
     database = Fake({"ids": repos(*names, id=1)})
     built(tmp_path, "repos: [{file: r.csv}]\noperations: [sync]\n", database, LOOKUP % "false")
-    assert [len(given["keys"]) for _, given in database.asked] == [10_000, 1]
+    assert [len(given["keys"]) for _, given in database.asked] == [100, 1]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ MAKERS = {
 def _makes(source: str) -> set[str]:
     """The makers that a module names, by `httpx.Client` or `from httpx import Client`."""
     found: set[str] = set()
+    if not any(module in source for module in MAKERS):
+        return found  # without a look at each of its words
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom):
             names = MAKERS.get(node.module or "", set())

@@ -340,8 +340,11 @@ WRITES |= {"touch", "copyfile", "symlink_to", "hardlink_to"}
 
 def _calls(path: Path) -> set[str]:
     """The names of `x.NAME(...)`, and `open(...)`; not where that is a method of ours."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    names = set[str]()
+    source = path.read_text(encoding="utf-8")
+    if not any(f"{name}(" in source for name in READS | WRITES):
+        return names  # without a look at each of its words
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call):
             if isinstance(node.func, ast.Attribute):
                 if ast.unparse(node.func.value) not in {"opener", "self.dialect"}:

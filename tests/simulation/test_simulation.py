@@ -16,7 +16,7 @@ from tests.depth import depth
 from tests.simulation.story import Story, simulate
 
 PARTS = 8  # tests of their own, so that all cores are at work
-SEEDS = depth(64, 10_000)
+SEEDS = depth(40, 10_000)
 ROOT = Path(__file__).parents[2]
 
 
@@ -35,7 +35,7 @@ def test_over_seeds_of_plans_people_and_faults_every_promise_holds(
 def test_it_holds_in_postgresql_as_well_whose_connections_break(
     new_schema: Callable[[str], str], record_property: Any
 ) -> None:
-    seeds = range(depth(6, 600))
+    seeds = range(depth(4, 600))
     verdicts = [simulate(seed, server_state=new_schema(str(seed))) for seed in seeds]
     broken = [str(one) for one in verdicts if one.broken]
     assert not broken, "\n".join(broken)

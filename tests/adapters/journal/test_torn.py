@@ -43,18 +43,18 @@ def _run(*arguments: object, limit: int | None = None) -> subprocess.CompletedPr
 def test_a_full_disk_stops_the_sending_and_the_run_can_be_carried_on(tmp_path: Path) -> None:
     """Nothing goes out that was not written down before."""
     effects: list[str] = []
-    plan = write_plan(tmp_path, repos(400) + "operations: [fire]\nbatch_size: 1\ndelay: 0s\n")
+    plan = write_plan(tmp_path, repos(150) + "operations: [fire]\nbatch_size: 1\ndelay: 0s\n")
     with served(create_app({"app/fire": lambda event: effects.append(event["id"])})) as url:
         arguments = ("run", plan, "--target", url)
-        stopped = _run(*arguments, limit=400_000)
+        stopped = _run(*arguments, limit=300_000)
         assert stopped.returncode == 6, stopped.stderr
         assert "state.db cannot be used" in stopped.stderr
         assert "free some disk" in stopped.stderr
         assert "Traceback" not in stopped.stderr
-        assert 0 < len(effects) < 400
+        assert 0 < len(effects) < 150
         resumed = _run("resume", "latest")
     assert resumed.returncode == 0, resumed.stderr
-    assert len(effects) == len(set(effects)) == 400
+    assert len(effects) == len(set(effects)) == 150
 
 
 def _damage(path: Path) -> None:
