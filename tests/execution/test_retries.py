@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,9 +16,20 @@ import pytest
 from runner.adapters.journal import answers
 from runner.adapters.journal.store import Store
 from runner.execution.progress import summarise
-from runner.model import CheckResult, ExecutionPlan, Outcome, Summary
+from runner.model import (
+    BoundQuestion,
+    CheckResult,
+    ExecutionPlan,
+    Expect,
+    Outcome,
+    Query,
+    Round,
+    Summary,
+    Until,
+)
 from runner.planning.parts import subset
-from tests.depth import depth
+from runner.planning.serialize import dump_head
+from tests.depth import depth, some
 from tests.faults.schedules import attempt
 from tests.support import (
     CATALOG,
@@ -27,7 +39,6 @@ from tests.support import (
     make_plan,
     new_store,
     repos,
-    start_journal,
 )
 
 pytestmark = pytest.mark.usefixtures("state")
@@ -53,8 +64,9 @@ class Family:
             known[event["id"]] = self.coming.pop(0) if self.coming else "completed"
         return known[event["id"]]
 
-    def run(self, *coming: str) -> Summary:
-        return self._drive(self.plan, "RUN1", coming)
+    def run(self, *coming: str, origins: dict[int, int] | None = None) -> Summary:
+        """`origins`: events that are another attempt at the work of one before, as of a drain."""
+        return self._drive(self.plan, "RUN1", coming, origins=origins)
 
     def retry(self, of: str, run: str, kinds: Sequence[Outcome], *coming: str) -> Summary | None:
         """None where there is nothing to retry."""
@@ -82,20 +94,17 @@ class Family:
     ) -> Summary:
         self.coming = list(coming)
         let_go(self.store)
-        if parent is None:
-            journal = start_journal(self.store, plan, run)
-        else:
-            journal = self.store.start(
-                run,
-                plan,
-                self.store.lock(plan.name, ORIGIN, run),
-                target=ORIGIN,
-                address=ORIGIN,
-                variables={},
-                follow=True,
-                parent=parent,
-                origins=origins,
-            )
+        journal = self.store.start(
+            run,
+            plan,
+            self.store.lock(plan.name, ORIGIN, run),
+            target=ORIGIN,
+            address=ORIGIN,
+            variables={},
+            follow=True,
+            parent=parent,
+            origins=origins or {},
+        )
         ending = attempt(self.server, plan, journal, int(run.removeprefix("RUN")))
         assert ending
         summary = summarise(journal, plan=plan.name, target="t", followed=True, ending=ending)
@@ -103,7 +112,7 @@ class Family:
         return summary
 
 
-@pytest.mark.parametrize(("one", "other"), [*itertools.permutations(ALL, 2)])
+@pytest.mark.parametrize(("one", "other"), some(itertools.permutations(ALL, 2), 3))
 def test_two_events_of_one_item_are_retried_each_by_its_own_outcome(
     tmp_path: Path, one: Outcome, other: Outcome
 ) -> None:
@@ -227,9 +236,13 @@ class _Known:
 
     def left(self, run: str, kinds: Sequence[str]) -> list[int]:
         """The work that a retry of the run would do."""
-        own = zip(self.units[run], self.ended[run], strict=True)
-        latest = self.latest
-        return [unit for unit, ended in own if ended in kinds and latest[unit] != "completed"]
+        last = {unit: at for at, unit in enumerate(self.units[run])}
+        latest, ended = self.latest, self.ended[run]
+        return [
+            unit
+            for unit, at in sorted(last.items(), key=itemgetter(1))
+            if ended[at] in kinds and latest[unit] != "completed"
+        ]
 
     def good(self, run: str) -> int:
         own = zip(self.units[run], self.ended[run], strict=True)
@@ -245,8 +258,11 @@ def test_of_any_family_each_unit_of_work_is_as_its_last_attempt_came_to(
     family, known = Family(tmp_path, random.randint(1, 3)), _Known()
     count = family.plan.events
     coming = [random.choice([*ALL, "completed"]) for _ in range(count)]
-    family.run(*coming)
-    known.add("RUN1", range(count), coming)
+    again = {at: 0 for at in range(1, count) if random.random() < 0.3}  # as of a drain
+    units = [again.get(at, at) for at in range(count)]
+    family.run(*coming, origins=again)
+    known.add("RUN1", units, coming)
+    count = len(set(units))
     for number in range(2, 6):
         of, run = random.choice([*known.units]), f"RUN{number}"
         kinds = random.sample(ALL, random.randint(1, len(ALL)))
@@ -272,23 +288,58 @@ def test_of_any_family_each_unit_of_work_is_as_its_last_attempt_came_to(
             assert sum(made_good.values()) == known.good(one)
 
 
+@pytest.mark.parametrize("again", [{}, {2: 0}], ids=["once", "again"])
 @pytest.mark.parametrize("stage", [1, 2])
 def test_where_a_stage_has_reached_its_goal_all_its_work_is_done(
-    tmp_path: Path, stage: int
+    tmp_path: Path, stage: int, again: dict[int, int]
 ) -> None:
-    """And that of the others is as its last attempts came to."""
+    """And that of the others is as its last attempts came to. `again`: the third event is another
+    attempt at the work of the first."""
     family = Family(tmp_path)
     body = f"{repos(3)}operations: [sync, embed]\non_failure: continue\n"
     family.plan = make_plan(tmp_path, body)
-    family.run("failed", "completed", "failed", "completed", "failed", "completed")
+    coming = ("failed", "completed", "failed", "failed", "completed", "completed")
+    family.run(*coming, origins=again)
     with family.store._database.write() as connection:
         answers.reach(connection, "RUN1", stage, 0.0)
-    assert family.left() == (1 if stage == 1 else 2)
+    assert family.left() == (1 if stage == 1 else 2 - len(again))
     journal = family.store.reading(family.store.find("RUN1"))
     assert journal.made_good() == {stage: 2 if stage == 1 else 1}
     second = family.retry("RUN1", "RUN2", ALL, "failed")
     assert second
     assert second.chain
-    totals = second.chain.totals
-    assert (totals.planned, totals.accepted, totals.failed) == (6, 6, 1)
-    assert (totals.completed, second.chain.outstanding) == (5, 1)
+    totals, units = second.chain.totals, 6 - len(again)
+    assert (totals.planned, totals.accepted, totals.failed) == (units, units, 1)
+    assert (totals.completed, second.chain.outstanding) == (units - 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("deferred", "until", "reached", "begun", "done"),
+    [
+        (True, False, False, False, False),
+        (True, False, False, True, True),
+        (True, True, False, True, False),
+        (True, True, True, False, False),
+        (True, True, True, True, True),
+    ],
+)
+def test_a_stage_that_is_resolved_when_it_starts_has_begun_and_reached_its_goal_once_done(
+    tmp_path: Path, deferred: bool, until: bool, reached: bool, begun: bool, done: bool
+) -> None:
+    family = Family(tmp_path)
+    family.run("failed")
+    family.retry("RUN1", "RUN2", ALL)
+    assert family.is_done()
+    goal = Until(BoundQuestion(Query("q"), {}), Expect("n", at_most=0), 3, 9, 60.0)
+    (stage,) = family.plan.stages
+    plan = replace(
+        family.plan, stages=(replace(stage, deferred=deferred, until=goal if until else None),)
+    )
+    with family.store._database.write() as connection:
+        head = dump_head(plan)
+        connection.change("UPDATE runs SET head = :head WHERE id = 'RUN1'", head=head)
+        if begun:
+            answers.begin_round(connection, "RUN1", plan, Round(1, 1, 0, 2, 2.0, 0.0), {})
+        if reached:
+            answers.reach(connection, "RUN1", 1, 0.0)
+    assert family.is_done() is done
