@@ -29,10 +29,9 @@ from runner.agents.tools import TOOLS
 from runner.app.session import Session
 from runner.errors import BackfillError, UsageError
 from runner.model import frozen
-from runner.output.documents import rewritten
 from runner.output.errors import error_text
 from runner.output.summary import summary_json
-from runner.output.text import json_safe
+from runner.output.text import json_safe, rewritten
 from runner.spec.secrets import redact, without_keys
 from runner.version import __version__
 

@@ -40,9 +40,9 @@ def _runs(session: Session, given: Given) -> Answer:
 
 
 def _events(session: Session, given: Given) -> Answer:
-    from runner.app.events import events_of
-    from runner.output.documents import document
+    from runner.app.queries import events_of
     from runner.output.run import event_json
+    from runner.output.text import document
 
     wanted = {*several(given, "outcome"), *(FAILURES if given.get("failed") else ())}
     record, chosen = events_of(

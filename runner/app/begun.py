@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.adapters.inngest.target import Target
 from runner.app.build import build
-from runner.app.inputs import unchanged
+from runner.app.plan_files import unchanged
 from runner.app.preflight import refuse_another_address
 from runner.app.session import Session
 from runner.errors import LockHeld, StalePlan, UsageError

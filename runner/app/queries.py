@@ -1,9 +1,11 @@
-"""What is asked about runs, without changing any."""
+"""What is asked about runs, without changing any; also how long the next one will take."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
+from glob import escape
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -11,7 +13,7 @@ from runner.adapters.journal import DEFAULT_STATE
 from runner.adapters.journal.state import StateReader
 from runner.app.build import build
 from runner.app.session import Session
-from runner.errors import NoState, PreflightRefused, RunFailed, UsageError
+from runner.errors import BackfillError, NoState, PreflightRefused, RunFailed, UsageError
 from runner.execution.judge import AFTER, BEFORE, coverage_key, covered
 from runner.model import (
     FAILURES,
@@ -22,6 +24,7 @@ from runner.model import (
     EventPage,
     EventRecord,
     ExecutionPlan,
+    Function,
     Json,
     QueryRefused,
     RunLine,
@@ -31,10 +34,12 @@ from runner.model import (
     Table,
     TargetHold,
 )
+from runner.planning.estimate import Estimate, Past, before, past_of
 from runner.planning.rehearsal import Rehearsal, rehearsal
 
 PAGE = 50  # events
 NONE: Mapping[str, Table] = {}
+_PAST_RUNS = 5
 
 
 def view_of(store: StateReader, record: RunRecord) -> RunView:
@@ -189,3 +194,63 @@ def _measured(
     if not before:
         raise UsageError(f"run {run} has not written down what the coverage was before it")
     return before, after
+
+
+def events_of(
+    session: Session,
+    run: str,
+    operations: Collection[str] = (),
+    patterns: Collection[str] = (),
+    outcomes: Collection[str] = (),
+) -> tuple[RunRecord, Iterator[EventRecord]]:
+    """The events of a run in sending order: of these operations, of items like these patterns, that
+    have come to these outcomes; all, where nothing is chosen."""
+    store = session.reader
+    record = store.find(run)
+    view = store.glance(record)
+    known = {stage.operation for stage in view.stages}
+    for name in operations:
+        if name not in known:
+            hint = f"it has {', '.join(sorted(known))}"
+            raise UsageError(f"run {record.id} has no operation `{name}`", hint=hint)
+    stages = {stage.number for stage in view.stages if stage.operation in operations}
+    chosen = (
+        event
+        for event in store.events(record, stages, set(outcomes))
+        if not patterns or any(fnmatchcase(event.item, pattern) for pattern in patterns)
+    )
+    return record, chosen
+
+
+def expected(
+    session: Session, plan: ExecutionPlan, functions: Sequence[Function] | None = None
+) -> Estimate:
+    """Of a run that may begin. `functions`: of the server, where it tells them."""
+    past = _past(session.store, plan)
+    return before(plan, past, session.clock.time(), functions or ())
+
+
+def expected_of_preview(session: Session, plan: ExecutionPlan) -> Estimate:
+    """The same for a dry run, which reaches nothing: by a state that is a file, where it is one."""
+    return before(plan, _local_past(session, plan), session.clock.time())
+
+
+def tell(session: Session, estimate: Estimate) -> None:
+    """Where it tells more than the pacing: the same plan prints the same."""
+    if estimate.telling:
+        session.reporter.say(f"time: {estimate.words}")
+
+
+def _past(store: StateReader, plan: ExecutionPlan) -> Mapping[str, Past]:
+    """What the latest runs of the plan show of how long its jobs take."""
+    lines = store.runs(plan=escape(plan.name), limit=_PAST_RUNS)
+    return past_of(store.glance(line.record) for line in lines)
+
+
+def _local_past(session: Session, plan: ExecutionPlan) -> Mapping[str, Past]:
+    if session.state_file is None or not session.state_file.is_file():
+        return {}
+    try:
+        return _past(session.reader, plan)
+    except BackfillError:
+        return {}  # a preview is no less true without it

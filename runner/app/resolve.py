@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from runner.app.inputs import unchanged
-from runner.app.plan_files import load
+from runner.app.plan_files import load, unchanged
 from runner.app.session import Session
 from runner.errors import StalePlan
 from runner.model import (

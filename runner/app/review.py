@@ -18,8 +18,7 @@ from runner.app.policy import project_in
 from runner.app.session import Session
 from runner.errors import InvalidPlan, UsageError
 from runner.model import ExecutionPlan, Json, Problem, Selectors, frozen
-from runner.planning.compare import Difference, compare
-from runner.planning.review import Review, review
+from runner.planning.compare import Difference, Review, compare, review
 from runner.spec.files import MAX_YAML, PROJECT
 
 _HALF = 0.5  # of a file that must be the same for it to be a renamed one

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from runner.adapters.inngest.target import Target, shown
 from runner.app.build import build
-from runner.app.inputs import changed_inputs
+from runner.app.plan_files import changed_inputs
 from runner.app.policy import judged
 from runner.app.saved import AGAIN
 from runner.app.session import Session

@@ -121,7 +121,7 @@ def _before_answer(
 ) -> None:
     """How long it will take; and that a new run has new event ids: what an unfinished one has sent
     would be sent once more."""
-    from runner.app.expected import expected, tell
+    from runner.app.queries import expected, tell
 
     tell(session, expected(session, prepared.plan, functions))
     unfinished = session.store.unfinished(prepared.plan.name, prepared.target.address)

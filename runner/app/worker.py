@@ -16,8 +16,8 @@ from typing import Any
 from runner.adapters.clock import SystemClock
 from runner.adapters.journal.leases import WORKERS, Lease, holding
 from runner.app.drive import Drive, drive, end
-from runner.app.inputs import relocated
 from runner.app.notify import empty
+from runner.app.plan_files import relocated
 from runner.app.preflight import followed, refuse_another_address
 from runner.app.resolve import resolver_of
 from runner.app.session import Session

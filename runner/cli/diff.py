@@ -36,8 +36,7 @@ from runner.errors import InvalidPlan, UsageError
 from runner.model import Selectors
 
 if TYPE_CHECKING:
-    from runner.planning.compare import Difference
-    from runner.planning.review import Review
+    from runner.planning.compare import Difference, Review
 
 _DIFFERENT = 2
 

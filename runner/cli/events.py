@@ -55,7 +55,7 @@ def events_command(
     An event without an outcome is `unsent`, `sending` (its answer has not arrived), `running`,
     or `unfollowed` where nobody looks at its jobs (any more).
     """
-    from runner.app.events import events_of
+    from runner.app.queries import events_of
 
     wanted = {*outcomes, *(FAILURES if failed else ())}
     record, chosen = events_of(session, run, operations, patterns, wanted)

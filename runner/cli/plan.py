@@ -122,9 +122,9 @@ def plan_command(
     sends these very events. Of a folder, every plan is shown, and the exit status is the worst
     of them.
     """
-    from runner.app.expected import expected_of_preview
     from runner.app.policy import refuse_broken
     from runner.app.preview import preview, previews
+    from runner.app.queries import expected_of_preview
 
     form = chosen_format(form)
     writes = {"--out": out, "--html": html, "--record": record}
@@ -170,7 +170,7 @@ def plan_command(
 
 
 def _show(session: Session, found: Preview, form: str, events: int | None) -> None:
-    from runner.app.expected import expected_of_preview, tell
+    from runner.app.queries import expected_of_preview, tell
 
     show(found.plan, found.target.name, form=form, events=events)
     if found.built and form in ("text", "github"):

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from runner.model import Covered
-from runner.output.documents import document
 from runner.output.table import table
-from runner.output.text import csv_lines, styled, visible
+from runner.output.text import csv_lines, document, styled, visible
 
 _BAR = 20  # characters
 _INDENT = "  "

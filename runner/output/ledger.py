@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, TextIO
 from runner.errors import BackfillError
 from runner.output import words
 from runner.output.coverage import figures_json, write_coverage_text
-from runner.output.documents import document
 from runner.output.markdown import MAX_CHARACTERS, cell, code, fitting, with_more
 from runner.output.summary import checks_text
 from runner.output.table import Cell, table
-from runner.output.text import styled, visible
+from runner.output.text import document, styled, visible
 from runner.spec.units import counted
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from runner.output.documents import document
+from runner.output.text import document
 from runner.spec.catalog import CatalogEntry
 
 

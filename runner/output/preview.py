@@ -16,7 +16,6 @@ import orjson
 
 from runner.model import ExecutionPlan, PlannedEvent, SkippedGroup, Stage, frozen, group_skipped
 from runner.output import words
-from runner.output.documents import document
 from runner.output.markdown import (
     LINE,
     MAX_CHARACTERS,
@@ -30,7 +29,7 @@ from runner.output.markdown import (
     with_more,
 )
 from runner.output.table import table
-from runner.output.text import fitted, json_safe, shortened, styled, visible
+from runner.output.text import document, fitted, json_safe, shortened, styled, visible
 from runner.planning.lines import figures_of, line_of, totals_of
 from runner.spec.units import counted
 

@@ -11,8 +11,7 @@ from pathlib import PurePath
 from urllib.parse import quote
 
 from runner.model import Finding, Problem
-from runner.output.documents import document
-from runner.output.text import columns, shortened, spelled, styled, visible
+from runner.output.text import columns, document, shortened, spelled, styled, visible
 from runner.spec.units import counted
 from runner.version import __version__
 

@@ -8,7 +8,6 @@ from typing import TextIO
 
 from runner.model import ExecutionPlan
 from runner.output import words
-from runner.output.documents import document
 from runner.output.markdown import (
     MAX_CHARACTERS,
     cell,
@@ -21,9 +20,8 @@ from runner.output.markdown import (
 )
 from runner.output.preview import details, summary_markdown, verdicts_json
 from runner.output.problems import format_problems, problems_json
-from runner.output.text import shortened, styled, visible
-from runner.planning.compare import Difference, PlanChange
-from runner.planning.review import Fate, Review
+from runner.output.text import document, shortened, styled, visible
+from runner.planning.compare import Difference, Fate, PlanChange, Review
 from runner.spec.units import counted, format_duration
 
 _SIGNS = {"added": "+", "removed": "-", "moved": "~", "changed": "~"}

@@ -30,13 +30,12 @@ from runner.model import (
 )
 from runner.output import words
 from runner.output.coverage import figures_json
-from runner.output.documents import document, redacted
 from runner.output.holds import holds_json
 from runner.output.markdown import LINE, MAX_CHARACTERS, cell, code, fitting, with_more
 from runner.output.summary import checks_text
 from runner.output.sync import syncs_json
 from runner.output.table import Cell, table
-from runner.output.text import clipped, csv_lines, json_safe, styled, visible
+from runner.output.text import clipped, csv_lines, document, json_safe, redacted, styled, visible
 from runner.planning.estimate import left
 from runner.planning.limits import resume_command
 from runner.spec.units import counted, format_duration

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC
 
-from runner.output.documents import document
 from runner.output.table import table
+from runner.output.text import document
 from runner.spec.recurring import Scheduled
 
 

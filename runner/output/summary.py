@@ -18,8 +18,7 @@ from runner.model import (
     of_item,
 )
 from runner.output import words
-from runner.output.documents import document
-from runner.output.text import clipped, columns, styled, visible
+from runner.output.text import clipped, columns, document, styled, visible
 from runner.spec.units import counted, format_duration
 
 _COLORS = {

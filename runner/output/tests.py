@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
 
-from runner.output.documents import document
 from runner.output.junit import attribute
 from runner.output.markdown import cell, code, fitting, with_more
-from runner.output.text import styled, visible
+from runner.output.text import document, styled, visible
 from runner.planning.expectations import Tested
 from runner.spec.units import counted
 

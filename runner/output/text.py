@@ -6,7 +6,8 @@ import csv
 import io
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 
 from runner.spec.secrets import redact
 
@@ -25,6 +26,7 @@ _STYLE, _WORD = re.compile("\x1b\\[\\d+m"), re.compile(r" *[^ ]+")
 _HANGING = 4  # columns by which what is left of a line is indented
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r]")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+FORM = "backfill/v1"
 
 
 def visible(text: str) -> str:
@@ -136,11 +138,45 @@ def _columns(character: str) -> int:
 
 
 _CODES = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36, "white": 37}
+
+
 _CODES["dim"] = 2
+
+
 _CODES |= {f"bright_{name}": code + 60 for name, code in list(_CODES.items())}
+
+
 _BOLD, _RESET = "\x1b[1m", "\x1b[0m"
 
 
 def styled(text: str, color: str | None, *, bold: bool = False) -> str:
     begin = f"\x1b[{_CODES[color]}m" if color else ""
     return f"{begin}{_BOLD if bold else ''}{text}{_RESET}"
+
+
+def document(kind: str, **body: object) -> dict[str, object]:
+    """No text in it holds a key."""
+    return {"apiVersion": FORM, "kind": kind, **{name: redacted(body[name]) for name in body}}
+
+
+def redacted(value: object) -> object:
+    """`value` without keys in its texts."""
+    return rewritten(value, redact, _redacted_name)
+
+
+def rewritten(value: object, text: Callable[[str], str], name: Callable[[str], str]) -> object:
+    """`value` with `text` applied to each text in it, and `name` to each name."""
+    match value:
+        case str():
+            return text(value)
+        case Mapping():
+            return {name(str(key)): rewritten(inner, text, name) for key, inner in value.items()}
+        case list() | tuple():
+            return [rewritten(inner, text, name) for inner in value]
+    return value
+
+
+@lru_cache(1_000)
+def _redacted_name(name: str) -> str:
+    """A million rows have the same names."""
+    return redact(name)

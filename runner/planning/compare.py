@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from runner.model import MAX_NAMED, ExecutionPlan, Json, Stage, frozen, group_skipped
+from runner.model import MAX_NAMED, ExecutionPlan, Json, Problem, Stage, frozen, group_skipped
 from runner.planning.event_blocks import parted
 from runner.spec.units import counted, format_duration
 
@@ -26,8 +26,8 @@ _OF_PLAN = (
     "coverage",
     "handlers",
 )
-
 ChangeKind = Literal["added", "removed", "moved", "changed"]
+Fate = Literal["added", "removed", "changed", "same", "invalid"]
 
 
 class PlanChange(NamedTuple):
@@ -311,3 +311,51 @@ def _in_stage(old: Stage, new: Stage, first: int, count: int) -> str | None:
             changes = _payload(_members(data), _members(other[1]))
             return f"{label} {item}: {next(iter(changes))}"
     return None
+
+
+@frozen
+class Review:
+    """What becomes of one plan file.
+
+    `plan` is what it sends from now on, or did so far where it is removed; None where it is
+    invalid. `was`: where the file stood before, if it was renamed. `note` says what kept the two
+    from being compared. `target`: where its events go, for people. `applied`: the run that has
+    applied it as it was, so that merging does not run it.
+    """
+
+    path: str
+    fate: Fate
+    plan: ExecutionPlan | None = None
+    difference: Difference | None = None
+    was: str | None = None
+    problems: tuple[Problem, ...] = ()
+    note: str | None = None
+    target: str | None = None
+    applied: str | None = None
+
+    @property
+    def events(self) -> int:
+        """How many more events there are."""
+        if self.difference:
+            before, after = self.difference.events
+            return after - before
+        if self.plan is None:
+            return 0
+        return -self.plan.events if self.fate == "removed" else self.plan.events
+
+
+def review(
+    path: str,
+    before: ExecutionPlan | None,
+    after: ExecutionPlan | None,
+    *,
+    was: str | None = None,
+    note: str | None = None,
+) -> Review:
+    """One of the two is there, or both are."""
+    if after is None:
+        return Review(path, "removed", before, was=was, note=note)
+    if before is None:
+        return Review(path, "added", after, was=was, note=note)
+    found = compare(before, after)
+    return Review(path, "changed" if found.changes else "same", after, found, was, note=note)

@@ -31,7 +31,7 @@ from runner.spec.payload import (
     compile_when,
 )
 from runner.spec.plan_document import PlanDocument
-from runner.spec.plan_questions import Askings
+from runner.spec.questions import Askings
 from runner.spec.units import format_duration, parse_delay, parse_duration
 
 DEFAULT_BATCH_SIZE = 50

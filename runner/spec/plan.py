@@ -29,8 +29,7 @@ from runner.spec.operations import (
     own_rows,
 )
 from runner.spec.plan_document import PlanDocument
-from runner.spec.plan_questions import Askings, narrowing
-from runner.spec.questions import OF_ITEMS, OF_RUNS
+from runner.spec.questions import OF_ITEMS, OF_RUNS, Askings, narrowing
 from runner.spec.recurring import check_schedule, schedule
 from runner.spec.rows import Concatenated, DocumentRows, Part, RowError, SelectedRows
 from runner.spec.safeguards import approval, check_control, failure_limit, guards

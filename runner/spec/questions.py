@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from runner.model import (
@@ -17,15 +17,18 @@ from runner.model import (
     ForEach,
     ItemKind,
     Lookup,
+    Narrowing,
+    Operation,
     Payload,
     Problem,
     Query,
     Question,
     Selection,
 )
-from runner.spec.columns import columns_of
+from runner.spec.catalog import Catalog
 from runner.spec.document import Document, Path, did_you_mean, echo
 from runner.spec.payload import Origin, compile_payload
+from runner.spec.plan_document import PlanDocument
 from runner.spec.units import parse_duration
 
 # What every question may use beside the plan's variables and its own `params`.
@@ -35,6 +38,13 @@ _KIND: Mapping[str, ItemKind] = {"repos": "repo", "ids": "repo", "workspaces": "
 _KEYS: Mapping[ItemKind, str] = {"repo": "repo", "workspace": "workspace_id", "row": "item"}
 _LITERALS = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _PARAMETER = re.compile(r"(?<![:\w\\]):([A-Za-z_]\w*)")
+_COMMENTS = re.compile(r"('(?:[^']|'')*')|--[^\n]*|/\*.*?\*/", re.DOTALL)
+_TOKEN = re.compile(r'"(?:[^"]|"")*"|[A-Za-z_][\w$]*|::|\S')
+_CAST = re.compile(r"(?:::\s*[A-Za-z_][\w ]*(?:\([\d, ]*\))?(?:\s*\[\s*\])*\s*)+$")
+_NAME = re.compile(r'"(?:[^"]|"")*"|[A-Za-z_][\w$]*')
+_ENDS = frozenset(
+    ("from", "where", "group", "having", "window", "union", "except", "intersect", "order", "limit")
+)
 
 
 def parameters_of(sql: str) -> list[str]:
@@ -245,7 +255,11 @@ class Asking:
 
 
 _PLAIN = ("column", "at_least", "at_most", "equals", "newer_than", "maximum")
+
+
 _BUILT_IN = ("repo", "workspace")
+
+
 _CALLED: Mapping[ItemKind, str] = {"repo": "repository", "workspace": "workspace"}
 
 
@@ -286,3 +300,180 @@ def names_of(query: Query) -> list[str]:
     if isinstance(query.ask, str):
         return parameters_of(query.ask)
     return [str(value)[1:] for value in query.ask.where.values() if str(value).startswith(":")]
+
+
+def columns_of(sql: str) -> list[str] | None:
+    """Their names, in small letters; None where a `*` or an unusual form leaves it open."""
+    text = _COMMENTS.sub(lambda found: "''" if found[1] else " ", sql)
+    columns = list(_selected(text))
+    names = []
+    for column in columns:
+        if column.endswith("*"):
+            return None
+        found = _NAME.findall(_CAST.sub("", column))
+        named = bool(_NAME.fullmatch(_CAST.sub("", column).split()[-1].rpartition(".")[2]))
+        names.append(found[-1].strip('"').lower() if named else "")
+    return names or None
+
+
+def _selected(text: str) -> Iterator[str]:
+    """The expressions of the outermost list."""
+    tokens = [
+        (match.group().lower(), match.start(), match.end()) for match in _TOKEN.finditer(text)
+    ]
+    first = next(
+        (at for at, depth in _depths(tokens) if not depth and tokens[at][0] == "select"), None
+    )
+    if first is None:
+        return
+    begins = tokens[first][2]
+    for at, depth in _depths(tokens[first + 1 :]):
+        word, start, end = tokens[first + 1 + at]
+        if depth:
+            continue
+        before = tokens[first + at][0]
+        if word == "," or (word in _ENDS and before not in (".", "distinct", "as")):
+            yield text[begins:start].strip()
+            begins = end
+            if word != ",":
+                return
+        elif word in ("distinct", "all") and before == "select":
+            begins = end
+    if last := text[begins:].strip().rstrip(";").strip():
+        yield last
+
+
+def _depths(tokens: Sequence[tuple[str, int, int]]) -> Iterator[tuple[int, int]]:
+    """Each token's place, and in how many brackets it stands."""
+    depth = 0
+    for at, (word, _, _) in enumerate(tokens):
+        depth -= word in (")", "]")
+        yield at, depth
+        depth += word in ("(", "[")
+
+
+@dataclass(slots=True)
+class Askings:
+    """One `Asking` a document; a plan's lookups and coverage go over a catalog's of that name."""
+
+    checked: PlanDocument
+    catalog: Catalog
+    variables: Collection[str]
+    own: Collection[str] = ()  # the plan's own collections
+    lookups: dict[str, Lookup] = field(default_factory=dict)
+    _named: set[str] = field(default_factory=set)
+    _by_path: dict[str, Asking] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for document in reversed(self.catalog.documents):
+            written = document.value.get("lookups", {})
+            self.lookups |= self.of(document).lookups(written, ("lookups",))
+        plan = self.checked
+        written = plan.value.get("lookups", {})
+        self.lookups |= self.of(plan.document).lookups(written, ("lookups",))
+
+    @property
+    def problems(self) -> list[Problem]:
+        return [problem for asking in self._by_path.values() for problem in asking.problems]
+
+    def of(self, document: Document) -> Asking:
+        if document.path not in self._by_path:
+            self._by_path[document.path] = Asking(document, self.variables, self.own)
+        return self._by_path[document.path]
+
+    def checks(
+        self, operations: Mapping[str, Operation], uses: Mapping[str, Data]
+    ) -> Iterator[CheckSpec]:
+        """The plan's own, and those of the catalog for the operations that it `uses` (each as it is
+        written there), but for those that it takes back."""
+        for name, use in uses.items():
+            entry = self.catalog[name]
+            for index, written in enumerate(entry.spec.get("checks", ())):
+                if written["name"] in use.get("checks", {}):
+                    continue
+                path = ("operations", name, "checks", index)
+                of = operations[name].for_each
+                yield self._once(entry.document, written, path, name, of)
+        asking = self.of(self.checked.document)
+        for index, written in enumerate(self.checked.value.get("checks", ())):
+            if written is None:
+                continue
+            after = written.get("after")
+            if after is not None and after not in operations:
+                hint = did_you_mean(after, operations) or f"it runs: {', '.join(operations)}"
+                message = f"the check comes after {echo(after)}, which this plan does not run"
+                place = ("checks", index, "after")
+                asking.problems.append(self.checked.error(message, place, hint=hint))
+            runs_for = operations[after].for_each if after in operations else None
+            yield self._once(self.checked.document, written, ("checks", index), None, runs_for)
+
+    def _once(
+        self,
+        document: Document,
+        written: Data,
+        path: Path,
+        operation: str | None,
+        runs_for: ForEach | None,
+    ) -> CheckSpec:
+        """Results are kept by name: a second check of that name would never be asked."""
+        asking, name = self.of(document), written["name"]
+        if name in self._named:
+            message = f"two checks are called {echo(name)}"
+            hint = "give one of them another name"
+            asking.problems.append(document.problem(message, (*path, "name"), hint=hint))
+        self._named.add(name)
+        return asking.check(written, path, operation, runs_for)
+
+    def coverage(self) -> tuple[Coverage, ...]:
+        documents = [*reversed(self.catalog.documents), self.checked.document]
+        found: dict[str, Coverage] = {}
+        for document in documents:
+            value = self.checked.value if document is self.checked.document else document.value
+            written = value.get("coverage", {})
+            for name in [name for name, asked in written.items() if asked is False]:
+                if found.pop(name, None) is None:
+                    message = f"the catalog has no coverage {echo(name)} to take back"
+                    hint = did_you_mean(name, found) or f"it has: {', '.join(found) or 'none'}"
+                    place = ("coverage", name)
+                    problem = self.checked.error(message, place, key=True, hint=hint)
+                    self.of(document).problems.append(problem)
+            asked = {name: one for name, one in written.items() if one is not False}
+            for one in self.of(document).coverage(asked, ("coverage",)):
+                found[one.name] = one
+        return tuple(found.values())
+
+    def workspace_repos(self) -> Question | None:
+        for document in self.catalog.documents:
+            if "workspace_repos" in document.value:
+                written = document.value["workspace_repos"]
+                return self.of(document).question(written, ("workspace_repos",), ("workspace",))
+        return None
+
+
+def narrowing(checked: PlanDocument) -> dict[ForEach, Narrowing]:
+    """A plan's `filter`, by what the items are."""
+    written: Data = checked.value.get("filter", {})
+    found: dict[ForEach, Narrowing] = {}
+
+    def place(name: str) -> Problem:
+        return checked.warning("", ("filter", name), key=True, rule="filter")
+
+    if written.get("repo") or written.get("age"):
+        at = place("repo" if written.get("repo") else "age")
+        found["repo"] = _narrowing(written.get("repo"), written.get("age"), at)
+    for name, own in written.items():
+        if name not in ("repo", "age") and own:
+            globs, age = (own.get("item"), own.get("age")) if isinstance(own, dict) else (own, None)
+            found[name] = _narrowing(globs, age, place(name))
+    return found
+
+
+def _narrowing(globs: str | Sequence[str] | None, age: Data | None, place: Problem) -> Narrowing:
+    globs = globs or ()
+    found = Narrowing((globs,) if isinstance(globs, str) else tuple(globs), place=place)
+    if not age:
+        return found
+    newer, older = (
+        parse_duration(age[key]) if key in age else None for key in ("newer_than", "older_than")
+    )
+    return replace(found, column=age["of"], newer_than=newer, older_than=older)

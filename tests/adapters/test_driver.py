@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runner.adapters.database.connect import configured_url
+from runner.adapters.database.open import configured_url
 from runner.adapters.extras import how_to_install
 from runner.adapters.journal.store import Store
 from runner.errors import PreflightRefused

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from runner.spec.cron import BadCron, firings, parse
+from runner.spec.recurring import BadCron, firings, parse
 from tests.depth import depth
 
 TABLE = Path(__file__).parent / "firings.jsonl"

@@ -25,8 +25,7 @@ from runner.output.review import (
     write_difference,
     write_reviews,
 )
-from runner.planning.compare import compare
-from runner.planning.review import Review, review
+from runner.planning.compare import Review, compare, review
 from runner.spec.load import load_plan
 from tests.support import make_plan
 

@@ -15,7 +15,7 @@ from runner.model import BackfillPlan, ExecutionPlan, Json, Query, Table
 from runner.planning.build import build_execution_plan
 from runner.planning.facts import gather, remembered, to_remember
 from runner.spec.load import load_plan
-from runner.spec.windows import windows
+from runner.spec.own import windows
 from tests.support import write_plan
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)

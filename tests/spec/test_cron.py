@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from runner.spec.cron import BadCron, firings, parse
+from runner.spec.recurring import BadCron, firings, parse
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 

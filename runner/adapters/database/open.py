@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from runner.adapters.database.url import DatabaseUrl, parse_url
 from runner.errors import PreflightRefused
 from runner.model import DatabaseClock, Json, Query, QueryRefused, RowSecurity, Table
 from runner.spec.document import did_you_mean
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 REST_URL = "SUPABASE_URL"
 REST_KEYS = ("SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY")  # the first that is set holds
+NAMES = ("BACKFILL_DATABASE_URL", "SUPABASE_DB_URL")
 
 
 class Timing(NamedTuple):
@@ -66,7 +68,6 @@ class Databases:
             database.close()
 
     def _connect(self, name: str | None) -> SqlDatabase | Rest:
-        from runner.adapters.database.connect import NAMES, configured_url, named
         from runner.adapters.database.sql import SqlDatabase
 
         variable = self.default or named(self.env)
@@ -90,3 +91,26 @@ class Databases:
             message = f"{variable} belongs to another environment than `{self.environment}`"
             raise PreflightRefused(message, hint="give this one a `database:` of its own")
         return SqlDatabase(configured_url(self.env, variable))
+
+
+def named(env: Mapping[str, str]) -> str | None:
+    """The variable that names the default database, if one does."""
+    return next((name for name in NAMES if env.get(name)), None)
+
+
+def configured_url(env: Mapping[str, str], name: str | None = None) -> DatabaseUrl:
+    """What the variable `name`, or the usual one, says; the driver for it is there.
+
+    Raises `PreflightRefused` where no variable names a database or its driver is missing, and
+    `UsageError`, which never echoes the URL, where what it says is none.
+    """
+    name = name or named(env)
+    if name is None or not env.get(name):
+        hint = f"set {name or NAMES[0]}, as in postgresql://user@host/database"
+        raise PreflightRefused("no database is named", hint=hint)
+    url = parse_url(env[name], name)
+    if url.kind == "postgresql":
+        from runner.adapters.driver import load
+
+        load()
+    return url

@@ -101,8 +101,7 @@ class _Opener:
             raise PreflightRefused(f"the guard `window`: {error}") from None
 
     def _sql(self, spec: SqlGuard) -> Guard:
-        from runner.adapters.database.connect import configured_url
-        from runner.adapters.database.open import Databases
+        from runner.adapters.database.open import Databases, configured_url
         from runner.adapters.guards.sql import Sql
 
         if self._databases is None:

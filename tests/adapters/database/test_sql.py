@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from runner.adapters import driver
-from runner.adapters.database.connect import configured_url
-from runner.adapters.database.open import Databases
+from runner.adapters.database.open import Databases, configured_url
 from runner.adapters.database.rest import Rest
 from runner.adapters.database.sql import SqlDatabase
 from runner.adapters.database.url import parse_url

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.adapters.database.connect import configured_url
+from runner.adapters.database.open import configured_url
 from runner.adapters.database.sql import SqlDatabase
 from runner.adapters.database.url import DatabaseUrl
 from runner.adapters.guards.open import open_guards
