@@ -22,7 +22,7 @@ from runner.app.session import HERE, Session
 
 
 def _doctor(session: Session, given: Given) -> Answer:
-    from runner.app.check import examine
+    from runner.app.doctor import examine
     from runner.output.problems import findings_json
 
     plan = inside(given["plan"]) if "plan" in given else None

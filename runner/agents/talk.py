@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from runner.adapters.inngest.target import Target
 from runner.app.session import Session
 from runner.model import ExecutionPlan, Observer, RunHead, StageRecord, Summary
 from runner.output.progress import stage_line
@@ -44,7 +43,7 @@ class Talk:
     def say(self, message: str) -> None:
         self.note(message)
 
-    def planned(self, plan: ExecutionPlan, target: Target) -> None: ...
+    def planned(self, plan: ExecutionPlan, target: str) -> None: ...
 
     def driving(self) -> AbstractContextManager[Observer]:
         return nullcontext(self)

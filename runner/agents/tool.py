@@ -77,9 +77,9 @@ def called(tool: Tool, session: Session, given: Given) -> Answer:
         name: inside(path) for name, path in given.get("collections", {}).items()
     }
     if "facts" in given:
-        from runner.app.facts import read
+        from runner.app.variables import read_facts_file
 
-        session.facts = read(inside(given["facts"]))
+        session.facts = read_facts_file(inside(given["facts"]))
     return tool.work(session, given)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runner.adapters.files import refuse_inputs
+from runner.app.plan_files import plans_to_apply
 from runner.app.prepare import prepare
+from runner.app.queries import view_of
 from runner.app.resume import resubmit, resume
 from runner.app.run import run, submit
 from runner.app.session import Session
@@ -17,10 +20,12 @@ from runner.errors import (
     RunFailed,
     StalePlan,
     TargetError,
+    UsageError,
 )
 from runner.execution.context import RunOptions
-from runner.model import BackfillPlan, ExecutionPlan, Json, Summary, frozen
+from runner.model import BackfillPlan, ExecutionPlan, Json, RunView, Summary, frozen
 from runner.planning.ledger import LedgerEntry, PlanRun, entry, inputs_digest
+from runner.spec.document import did_you_mean
 
 
 @frozen
@@ -51,6 +56,33 @@ class Applied:
     ran: Sequence[str]
     error: BackfillError | None = None
     open: Summary | Incomplete | StalePlan | None = None
+
+
+def to_apply(
+    session: Session,
+    paths: Sequence[str],
+    variables: Mapping[str, Json],
+    changed_since: str | None,
+    *,
+    strict: bool,
+    named: Mapping[str, Sequence[str]],
+    writes: Mapping[str, str | None],
+    read: Sequence[str],
+) -> list[BackfillPlan]:
+    """See `plans_to_apply`. `named`: names of plans, by the options that they were given with.
+    `writes`: files that will be written, by their options; `read`: those that were read already.
+
+    Raises `UsageError` for a name that is none of theirs, and for a file that is one of theirs.
+    """
+    plans = plans_to_apply(session, paths, variables, changed_since, strict=strict)
+    refuse_inputs(writes, [*(path for plan in plans for path, _ in plan.inputs), *read])
+    known = [plan.name for plan in plans]
+    for option, names in named.items():
+        for name in names:
+            if name not in known:
+                message = f"{option}: there is no plan `{name}` in {', '.join(paths)}"
+                raise UsageError(message, hint=did_you_mean(name, known))
+    return plans
 
 
 def pending(
@@ -125,6 +157,13 @@ def _adopt(session: Session, plan: BackfillPlan, options: ApplyOptions, why: str
             baseline=why,
         )
         journal.end("completed", f"baseline: {why}")
+
+
+def views_of(session: Session, applied: Applied) -> list[RunView]:
+    """Of the runs that were begun or gone on with."""
+    reader = session.reader
+    runs = [one.run.run_id for one in applied.entries if one.run and one.name in applied.ran]
+    return [view_of(reader, reader.find(run)) for run in runs]
 
 
 @dataclass(slots=True)

@@ -1,70 +1,19 @@
-"""Looking at a plan and its target before anything is sent."""
+"""What checks and coverage say of a plan now, and the ledger; nothing is sent."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
 
-from runner.adapters.inngest.target import Target
 from runner.app.build import Built, build
-from runner.app.control import examine_holds
-from runner.app.notify import examine_hooks
-from runner.app.preflight import examine_plan, examine_server
-from runner.app.session import HERE, Session, blocking
-from runner.errors import BackfillError, InvalidPlan, PreflightRefused, TargetDown, UsageError
-from runner.model import ExecutionPlan, Finding, Json, QueryRefused, Selectors
+from runner.app.session import Session, blocking
+from runner.errors import PreflightRefused, TargetDown
+from runner.model import Json, QueryRefused, Selectors
 from runner.planning.checked import Checked
-from runner.spec.units import counted, format_duration
+from runner.spec.units import format_duration
 
-__all__ = ["Checked", "check", "examine"]
+__all__ = ["Checked", "check"]
 _AGAIN = 10.0  # seconds between two questions of one who waits
-
-
-def examine(
-    session: Session,
-    plan: str | None,
-    target: Target,
-    *,
-    variables: dict[str, Json] | None = None,
-    strict: bool = False,
-) -> list[Finding]:
-    """What is well and what is not, of the target, its keys and functions, and of a plan's
-    questions; nothing is sent. What keeps a plan from being built is found, not raised."""
-    built, findings = None, list[Finding]()
-    if plan is not None:
-        built, findings = _read(session, plan, variables or {}, strict=strict)
-    findings += examine_server(session, built, target, thorough=True).findings
-    if built:
-        findings += examine_plan(session, built, thorough=True)
-    return [*findings, *examine_hooks(session, plan or HERE), *examine_holds(session, target)]
-
-
-def _read(
-    session: Session, path: str, variables: dict[str, Json], *, strict: bool
-) -> tuple[ExecutionPlan | None, list[Finding]]:
-    """The plan as a run would build it."""
-    try:
-        plan = build(session, path, variables, strict=strict).execution_plan
-    except InvalidPlan as error:
-        return None, [
-            Finding(
-                "plan",
-                "fail" if problem.severity == "error" else "warn",
-                f"{problem.path}:{problem.line}: {problem.message}",
-                problem.hint,
-            )
-            for problem in error.problems
-        ]
-    except UsageError:
-        raise
-    except BackfillError as error:
-        return None, [Finding("plan", "fail", str(error), error.hint)]
-    stages = counted(len(plan.stages), "stage")
-    message = f"{plan.name}: {counted(plan.events, 'event')}, {stages}"
-    if plan.may_send or plan.if_empty == "ok":
-        return plan, [Finding("plan", "ok", f"{message}; every payload fits its contract")]
-    hint = "`backfill plan` shows what is skipped and why"
-    return plan, [Finding("plan", "fail", f"{message}: there is nothing to send", hint)]
 
 
 def check(

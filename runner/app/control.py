@@ -10,11 +10,10 @@ from runner.app.notify import empty
 from runner.app.preflight import refuse_another_address
 from runner.app.session import Session, blocking
 from runner.errors import Incomplete, PreflightRefused, UsageError
-from runner.model import OVER, Finding, RunRecord, RunState, Totals
+from runner.model import OVER, RunRecord, RunState, Totals
 from runner.planning.serialize import load_head
 
 if TYPE_CHECKING:
-    from runner.adapters.inngest.target import Target
     from runner.adapters.journal.leases import Lease
     from runner.execution.cancel import Cancelled
 
@@ -58,21 +57,6 @@ def let_go(session: Session, target: str) -> str:
     if not session.store.let_go(found.address):
         raise UsageError(f"{found.name} is not held", hint="--state names another state")
     return found.name
-
-
-def examine_holds(session: Session, target: Target) -> list[Finding]:
-    """Whether runs would wait; a state that is not there holds nothing."""
-    holds = session.reader.holds() if session.has_state else []
-    return [
-        Finding(
-            "hold",
-            "warn",
-            f"{hold.target} is held by {hold.holder}: {hold.reason}",
-            "runs wait until it is let go: `backfill resume --target`",
-        )
-        for hold in holds
-        if hold.address == target.address
-    ]
 
 
 def tune(

@@ -12,14 +12,12 @@ from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING
 
-from runner.adapters.inngest.connection import Connection
 from runner.adapters.inngest.target import Target
 from runner.app.notify import Outbox, empty
 from runner.app.session import Session, blocking
 from runner.errors import (
     BackfillError,
     Incomplete,
-    KeyRefused,
     LeaseLost,
     PreflightRefused,
     TargetDown,
@@ -161,7 +159,7 @@ async def _opened(
         _patient(session, patience, observer),
     ):
         if options.follow:
-            await _probe(server)
+            await server.may_be_followed()
         if what.step is None:
             await _ask_once(guards)
         noting.journal = journal = what.journal()
@@ -245,19 +243,6 @@ async def _ask_once(guards: Sequence[Guard]) -> None:
         except GuardUnanswered as error:
             message = f"the guard `{guard.name}` cannot be asked: {error}"
             raise PreflightRefused(message, hint="nothing was sent") from None
-
-
-async def _probe(server: Connection) -> None:
-    """Following must work before the first event is sent."""
-    try:
-        await server.jobs.probe()
-    except TargetDown as error:
-        hint = "nothing was sent; once it answers, say the same again"
-        raise TargetDown(str(error), hint=hint) from None
-    except KeyRefused as error:
-        if server.target.signing_keys:
-            raise
-        raise PreflightRefused(str(error), hint=error.hint) from None
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:

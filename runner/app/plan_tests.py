@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from runner.adapters.files import write_file
-from runner.app.facts import facts_of
 from runner.app.plan_files import load
 from runner.app.session import Session
+from runner.app.variables import facts_of
 from runner.errors import InvalidPlan, UsageError
 from runner.model import (
     BackfillPlan,

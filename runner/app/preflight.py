@@ -5,42 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from runner.adapters.files import refuse_inputs
 from runner.adapters.inngest.target import Target, shown
-from runner.app.build import handler_warnings
-from runner.app.session import Session, blocking
-from runner.errors import BackfillError, PreflightRefused, StalePlan, UsageError
+from runner.app.doctor import examine_plan, examine_server
+from runner.app.session import Session
+from runner.errors import PreflightRefused, StalePlan, UsageError
 from runner.execution.context import RunOptions
-from runner.execution.doctor import (
-    examine_clocks,
-    examine_facts,
-    examine_github,
-    examine_keys,
-    examine_migrations,
-    examine_questions,
-    examine_target,
-    listening,
-)
-from runner.execution.ports import LastSent
-from runner.model import ExecutionPlan, Finding, Function, RunRecord
-from runner.planning.estimate import needed
+from runner.model import ExecutionPlan, Function, RunRecord
 from runner.spec.files import FileRefused, read_named
 from runner.spec.units import counted
 
 FOLDER = "approvals"
 _LARGEST = 64 * 1024  # bytes of a file that is looked into
-
-
-class Examined(NamedTuple):
-    """`functions`: of the server, where it tells them and was asked."""
-
-    findings: list[Finding]
-    functions: Sequence[Function] | None = None
 
 
 class Cleared(NamedTuple):
@@ -199,94 +179,3 @@ def refuse_another_address(record: RunRecord, target: Target) -> None:
             f"{shown(target.address)}",
             hint="set INNGEST_DEV, INNGEST_BASE_URL and INNGEST_ENV as they were",
         )
-
-
-def examine_plan(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Finding]:
-    """What the plan asks, and what it takes; `thorough`: its warnings as well.
-
-    Raises `TargetError` and `PreflightRefused` for a database that is not there, unless `thorough`.
-    """
-    found = [
-        Finding(
-            "plan",
-            "ok" if warning.accepted else "warn",
-            f"{warning.message} ({warning.path})",
-            f"accepted: {warning.accepted}" if warning.accepted else warning.hint,
-        )
-        for warning in plan.warnings
-        if thorough
-    ]
-    found += examine_facts(plan.facts)
-    found += _of_database(session, plan, thorough=thorough)
-    if thorough and (needs := needed(plan.needs)):
-        found.append(Finding("needs", "ok", f"the plan takes about {needs}"))
-    return found + _github(session, plan, thorough=thorough)
-
-
-def examine_server(
-    session: Session, plan: ExecutionPlan | None, target: Target, *, thorough: bool
-) -> Examined:
-    """`thorough`: its keys are tried too; else a run does that by itself, with more patience."""
-    if target.kind != "embedded":
-        return blocking(_server(session, plan, target, thorough=thorough))
-    found = [Finding("target", "ok", "embedded: handlers run in this process")] if thorough else []
-    warnings = handler_warnings(plan, target) if plan and thorough else []
-    found += [Finding("listeners", "warn", w.message, w.hint) for w in warnings]
-    return Examined(found)
-
-
-def _of_database(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Finding]:
-    """A question that cannot be asked is better known now than when the work is done."""
-    until = any(stage.until for stage in plan.stages)
-    if not (plan.checks or plan.coverage or plan.facts or until):
-        return []
-    database, migrations = session.databases(plan.path), session.project(plan.path).migrations
-    try:
-        found = examine_clocks(plan, database) if thorough else []
-        found += examine_questions(plan, database, datetime.now(UTC))
-        return [*found, *examine_migrations(plan, database, migrations.table, migrations.column)]
-    except BackfillError as error:
-        if not thorough:
-            raise
-        return [Finding("database", "fail", str(error), error.hint)]
-
-
-async def _server(
-    session: Session, plan: ExecutionPlan | None, target: Target, *, thorough: bool
-) -> Examined:
-    def last_sent(event: str) -> LastSent | None:
-        """From a journal that is there; looking for one must not make one."""
-        found = session.reader.last_seen(event, target.address) if session.has_state else None
-        return found and LastSent(*found)
-
-    found, functions = examine_keys(target.event_key, target.signing_keys), None
-    async with session.connect(target) as server:
-        if thorough and not found:
-            follows = bool(target.signing_keys) or target.kind != "cloud"
-            found += await examine_target(server.probe, target.name, follows=follows)
-        reached = not any(one.about == "target" and one.level == "fail" for one in found)
-        if plan and reached:
-            functions = await server.probe.functions()
-            if thorough or functions is not None:
-                found += listening(plan, functions, last_sent)
-    return Examined(found, functions)
-
-
-def _github(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Finding]:
-    if not plan.needs.github_points:
-        return []
-    if not session.environ.get("GITHUB_TOKEN"):
-        if not thorough:
-            return []
-        hint = "set GITHUB_TOKEN to the worker's token, to compare its points with the plan's"
-        return [Finding("github", "warn", "no token: its rate limit is not known", hint)]
-    from runner.adapters.guards.open import github_rate
-    from runner.execution.ports import GuardUnanswered
-
-    try:
-        rate = blocking(github_rate(session.environ))
-        reset = datetime.fromtimestamp(rate.reset, UTC).strftime("%H:%M UTC")
-    except (GuardUnanswered, ValueError, OverflowError, OSError) as error:
-        hint = "look at GITHUB_TOKEN and the network"
-        return [Finding("github", "warn", f"its rate limit cannot be told: {error}", hint)]
-    return [examine_github(plan, rate.remaining, rate.limit, reset)]

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 from runner.adapters.inngest.target import Target
 from runner.app.build import build, warned
 from runner.app.notify import link_of
-from runner.app.reviewed import refuse_selectors, reviewed
-from runner.app.saved import load_saved
+from runner.app.reviewed import reviewed
 from runner.app.session import Session
-from runner.errors import UsageError
 from runner.execution.context import RunOptions
 from runner.model import (
     BackfillPlan,
@@ -101,20 +99,16 @@ def prepare(
     from ulid import ULID
 
     overrides = variables or {}
-    saved = load_saved(source) if isinstance(source, str) else None
-    if saved and isinstance(source, str):
-        if overrides and overrides != saved.variables:
-            hint = "it has its variables with it"
-            raise UsageError("--var does nothing for a saved plan", hint=hint)
-        refuse_selectors(selectors)
-        found = reviewed(session, saved, source, target)
-        kept = dict(saved.variables)
+    if isinstance(source, str) and (
+        found := reviewed(session, source, target, overrides, selectors)
+    ):
+        saved = found.saved
         return Prepared(
             saved.run_id,
             found.plan,
             found.target,
             saved.target,
-            kept,
+            dict(saved.variables),
             saved.environment,
             found.files,
         )

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.adapters.files import refuse_inputs
 from runner.adapters.inngest.target import Target
 from runner.app.build import Built, build, warned
+from runner.app.plan_files import plan_files
 from runner.app.policy import refuse_broken
-from runner.app.reviewed import refuse_selectors
-from runner.app.saved import load_saved
+from runner.app.saved import load_saved, refuse_selectors, save
 from runner.app.session import HERE, Session
 from runner.errors import BackfillError, UsageError
 from runner.model import BackfillPlan, ExecutionPlan, Json, Selectors, frozen
 
 if TYPE_CHECKING:
-    from runner.app.plan_files import PlanFile
     from runner.planning.timeline import Timeline
 
 _NOTHING: Mapping[str, str | None] = {}
@@ -64,12 +65,14 @@ def preview(
     strict: bool = False,
     selectors: Selectors | None = None,
     writes: Mapping[str, str | None] = _NOTHING,
+    read: Sequence[str] = (),
 ) -> Preview:
-    """Of a plan file, or of a saved plan. `writes`: files that will be written, by their options.
+    """Of a plan file, or of a saved plan. `writes`: files that will be written, by their options;
+    `read`: those that were read already.
 
     Raises `InvalidPlan`, and `UsageError` for what has no effect or would write over an input.
     """
-    refuse_inputs(writes, [path])
+    refuse_inputs(writes, [*read, path])
     if saved := load_saved(path):
         refuse_selectors(selectors)
         _refuse_for_saved([name for name, file in writes.items() if file] or _facts(session))
@@ -96,14 +99,16 @@ def preview(
 
 def previews(
     session: Session,
-    files: Sequence[PlanFile],
+    paths: Sequence[str],
+    changed_since: str | None,
     variables: Mapping[str, Json],
     *,
     target: str | None = None,
     strict: bool = False,
 ) -> Previews:
-    """Of each plan among the files. Raises `UsageError` where they go to several targets."""
-    plans = [file for file in files if not file.is_catalog]
+    """Of each plan of files and folders; see `plan_files`. Raises `UsageError` where they go to
+    several targets."""
+    plans = [file for file in plan_files(session, paths, changed_since) if not file.is_catalog]
     found = Previews(_target(session, target, [file.path for file in plans]))
     for file in plans:
         try:
@@ -113,6 +118,31 @@ def previews(
         except BackfillError as error:
             found.errors.append((file.path, error))
     return found
+
+
+def keep(
+    session: Session,
+    found: Preview,
+    target: str | None,
+    variables: dict[str, Json],
+    path: str | None,
+    seconds: float,
+) -> None:
+    """Save the plan in a file, if one is named, as it was shown; it can be run for `seconds`.
+
+    Raises `PreflightRefused` where the policy does not allow the plan.
+    """
+    if found.built is None:
+        return
+    refuse_broken(found.plan)
+    if path is None:
+        return
+    saved = save(session, found.built, target, variables, path, seconds)
+    until = datetime.fromtimestamp(saved.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    session.reporter.say(
+        f"saved in {path} ({Path(path).stat().st_size / 1024:,.0f} KiB), as run {saved.run_id}, "
+        f"until {until}: `backfill run {path}` sends exactly this, once"
+    )
 
 
 def _refuse_for_saved(options: Sequence[str]) -> None:

@@ -33,7 +33,7 @@ class FailedEvents:
 def retry(session: Session, failed: FailedEvents, options: RunOptions) -> Summary:
     """Send these events once more, as a run of their own that is linked to theirs."""
     with _prepared(session, failed, options) as (prepared, record, lease):
-        session.reporter.planned(prepared.shown, prepared.target)
+        session.reporter.planned(prepared.shown, prepared.target.name)
         plan, database = prepared.plan, session.databases(record.path, record.environment)
         return drive_more(
             session,

@@ -63,8 +63,7 @@ def difference(
         ).execution_plan
 
     def loaded(path: str, *, sure: bool = True) -> ExecutionPlan:
-        from runner.app.reviewed import refuse_selectors
-        from runner.app.saved import load_saved
+        from runner.app.saved import load_saved, refuse_selectors
 
         saved = load_saved(path)
         if saved:

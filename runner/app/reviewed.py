@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,10 +13,10 @@ from runner.adapters.inngest.target import Target, shown
 from runner.app.build import build
 from runner.app.plan_files import changed_inputs
 from runner.app.policy import judged
-from runner.app.saved import AGAIN
+from runner.app.saved import AGAIN, load_saved, refuse_selectors
 from runner.app.session import Session
 from runner.errors import BackfillError, StalePlan, UsageError
-from runner.model import BackfillPlan, ExecutionPlan, Input, Selectors, frozen
+from runner.model import BackfillPlan, ExecutionPlan, Input, Json, Selectors, frozen
 from runner.planning.saved import SavedPlan
 from runner.version import __version__
 
@@ -33,13 +34,6 @@ class Reviewed:
     target: Target
 
 
-def refuse_selectors(selectors: Selectors | None) -> None:
-    """A saved plan is what was reviewed, no less."""
-    if selectors:
-        message = f"{selectors.words} does nothing for a saved plan: it is what was reviewed"
-        raise UsageError(message, hint="select when it is saved: `backfill plan PLAN --out FILE`")
-
-
 def refuse_used(session: Session, run_id: str) -> None:
     """Raises `StalePlan` where the state knows the run: a plan is sent once."""
     if record := session.store.known(run_id):
@@ -48,8 +42,37 @@ def refuse_used(session: Session, run_id: str) -> None:
         raise StalePlan(message, hint=hint)
 
 
-def reviewed(session: Session, saved: SavedPlan, path: str, target: str | None) -> Reviewed:
-    """Refuses, all at once, what is no longer as it was reviewed. Raises `StalePlan`."""
+def reviewed(
+    session: Session,
+    path: str,
+    target: str | None,
+    variables: Mapping[str, Json],
+    selectors: Selectors | None,
+) -> Reviewed | None:
+    """The saved plan of a file; None where that is something else.
+
+    Refuses, all at once, what is no longer as it was reviewed, by `StalePlan`; and by `UsageError`
+    variables and selectors, of which it has its own.
+    """
+    saved = load_saved(path)
+    if saved is None:
+        return None
+    if variables and variables != saved.variables:
+        hint = "it has its variables with it"
+        raise UsageError("--var does nothing for a saved plan", hint=hint)
+    refuse_selectors(selectors)
+    _refuse_stale(session, saved, path, target)
+    judged_now = judged(session, saved.plan, saved.target, saved.environment, saved.variables)
+    plan = replace(
+        judged_now,
+        inputs=tuple(Input(str(Path(read).resolve()), sha) for read, sha in saved.plan.inputs),
+    )
+    files = _files(session, saved, plan.path) if plan.deferred else None
+    there = session.target(saved.target, saved.plan.path, saved.environment)
+    return Reviewed(saved, plan, files, there)
+
+
+def _refuse_stale(session: Session, saved: SavedPlan, path: str, target: str | None) -> None:
     faults = []
     if saved.expires_at < time.time():
         at = datetime.fromtimestamp(saved.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
@@ -75,13 +98,6 @@ def reviewed(session: Session, saved: SavedPlan, path: str, target: str | None) 
     if faults:
         message = f"{path} is stale: {'; '.join(faults)}"
         raise StalePlan(message, hint=AGAIN, difference=difference)
-    judged_now = judged(session, saved.plan, saved.target, saved.environment, saved.variables)
-    plan = replace(
-        judged_now,
-        inputs=tuple(Input(str(Path(read).resolve()), sha) for read, sha in saved.plan.inputs),
-    )
-    files = _files(session, saved, plan.path) if plan.deferred else None
-    return Reviewed(saved, plan, files, resolved)
 
 
 def _named(environment: str) -> str:

@@ -78,7 +78,7 @@ def submit(
 
 
 def _show(session: Session, prepared: Prepared) -> None:
-    session.reporter.planned(prepared.shown, prepared.target)
+    session.reporter.planned(prepared.shown, prepared.target.name)
     refuse_broken(prepared.plan)
 
 

@@ -10,8 +10,8 @@ from functools import partial
 from runner.adapters.files import write_file
 from runner.app.build import Built
 from runner.app.session import Session
-from runner.errors import StalePlan
-from runner.model import ExecutionPlan, Input, Json
+from runner.errors import StalePlan, UsageError
+from runner.model import ExecutionPlan, Input, Json, Selectors
 from runner.planning.saved import SavedPlan, Tampered, read_saved, write_saved
 from runner.spec.files import MAX_DATA, FileRefused, read_given, strange_name
 from runner.spec.schema import has_form
@@ -78,6 +78,13 @@ def load_saved(path: str) -> SavedPlan | None:
         message = f"{path} is no longer the plan that was saved: it was changed"
         raise StalePlan(message, hint=AGAIN) from None
     return saved
+
+
+def refuse_selectors(selectors: Selectors | None) -> None:
+    """A saved plan is what was reviewed, no less."""
+    if selectors:
+        message = f"{selectors.words} does nothing for a saved plan: it is what was reviewed"
+        raise UsageError(message, hint="select when it is saved: `backfill plan PLAN --out FILE`")
 
 
 def _names(plan: ExecutionPlan) -> list[str]:

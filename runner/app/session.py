@@ -60,8 +60,8 @@ class Reporter(Protocol):
     def say(self, message: str, /) -> None:
         """What is being done just now, or was done."""
 
-    def planned(self, plan: ExecutionPlan, target: Target, /) -> None:
-        """The plan that is about to be sent."""
+    def planned(self, plan: ExecutionPlan, target: str, /) -> None:
+        """The plan that is about to be sent, and the name of its target."""
 
     def driving(self) -> AbstractContextManager[Observer]:
         """Who observes a run while this process drives it."""
@@ -83,7 +83,7 @@ class Silent:
     def say(self, message: str) -> None:
         self.note(message)
 
-    def planned(self, plan: ExecutionPlan, target: Target) -> None: ...
+    def planned(self, plan: ExecutionPlan, target: str) -> None: ...
 
     def started(self, run_id: str, plan: ExecutionPlan | RunHead) -> None: ...
 

@@ -1,8 +1,69 @@
-"""Template variables that are given for a plan, and not written in it."""
+"""What is given for a plan, and not written in it: template variables, and files of facts.
+
+Facts are what a trusted job records of the database, for those who have none.
+"""
 
 from __future__ import annotations
 
-from runner.errors import UsageError
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from runner.adapters.files import write_file
+from runner.app.session import Session
+from runner.errors import InvalidPlan, UsageError
+from runner.model import Json
+from runner.spec.files import MAX_DATA, FileRefused, read_given
+from runner.spec.json_limits import TOO_DEEP, fault
+from runner.spec.units import counted
+
+if TYPE_CHECKING:
+    from runner.planning.answers import Facts
+
+
+def read_variables(assignments: Sequence[str], var_files: Sequence[str]) -> dict[str, Json]:
+    """`--var-file` first, `--var` over it."""
+    variables: dict[str, Json] = {}
+    for name in var_files:
+        variables.update(_read_var_file(name))
+    for assignment in assignments:
+        name, separator, value = assignment.partition("=")
+        if not separator or not name.isidentifier():
+            raise UsageError("--var wants NAME=VALUE", hint="as in --var window_days=30")
+        variables[name] = _value(name, value)
+        refuse_secret(f"--var {name}", f"{name}={value}")
+    return variables
+
+
+def _value(name: str, text: str) -> Json:
+    try:
+        value = json.loads(text, parse_constant=lambda _: text)
+    except ValueError:
+        return text
+    except RecursionError:
+        wrong: str | None = TOO_DEEP
+    else:
+        wrong = fault(value)
+    if wrong:
+        raise UsageError(f"--var {name} holds {wrong}")
+    return value
+
+
+def _read_var_file(name: str) -> dict[str, Json]:
+    from runner.spec.reading import parse_clean
+
+    try:
+        raw = read_given(name)
+    except FileRefused as error:
+        message = f"--var-file {name} cannot be read: {error}"
+        raise UsageError(message, hint=error.hint) from None
+    document, problems = parse_clean(raw, name)
+    if not problems and not isinstance(document.value, dict):
+        problems = [document.problem("expected a mapping of variables", hint="window_days: 30")]
+    if problems:
+        raise InvalidPlan(tuple(problems))
+    return dict(document.value)
 
 
 def refuse_secret(source: str, text: str) -> None:
@@ -12,3 +73,43 @@ def refuse_secret(source: str, text: str) -> None:
     if find(text):
         hint = "keys come from the environment only; a payload is kept in journals and logs"
         raise UsageError(f"{source} looks like a key or token", hint=hint)
+
+
+def read_facts_file(path: str) -> Facts:
+    """Raises `InvalidPlan` for another file, and `UsageError` where it cannot be read."""
+    try:
+        raw = read_given(path, limit=MAX_DATA)
+    except FileRefused as error:
+        hint = error.hint or "`backfill plan PLAN --record FILE` writes one"
+        raise UsageError(f"{path} cannot be read: {error}", hint=hint) from None
+    return facts_of(raw, path)
+
+
+def facts_of(raw: bytes, path: str) -> Facts:
+    """What a file holds. Raises `InvalidPlan`."""
+    from runner.planning.answers import read_facts
+
+    return read_facts(raw, path, _are_facts)
+
+
+def record_facts(session: Session, path: str) -> None:
+    """Write what the session has recorded. Raises `CannotWrite`."""
+    from runner.planning.answers import write_facts
+
+    answers = session.recorded or {}
+    write_file(
+        path, write_facts(answers, datetime.now(UTC).isoformat(timespec="seconds"), MAX_DATA)
+    )
+    number = counted(len(answers), "answer")
+    session.reporter.say(f"{number} in {path}: `--facts {path}` plans without a database")
+
+
+def _are_facts(value: Json) -> bool:
+    """Raises `ValueError` for a time that is none."""
+    from runner.spec.schema import has_form
+
+    return (
+        has_form(value, "facts.v1")
+        and isinstance(value, dict)
+        and datetime.fromisoformat(value["recorded_at"]).tzinfo is not None
+    )

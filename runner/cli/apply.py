@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from runner.adapters.files import refuse_inputs
 from runner.app.session import HERE, Session
+from runner.app.variables import read_variables
 from runner.cli.main import status_of
 from runner.cli.options import (
     changed_option,
@@ -19,7 +19,6 @@ from runner.cli.options import (
     pass_session,
     plan_options,
     policy_option,
-    read_variables,
     state_option,
     summary_file,
     summary_file_option,
@@ -31,19 +30,14 @@ from runner.cli.printing import (
     append_summary,
     people,
     print_json,
-    say_in_comment,
     wants_color,
     width_of,
 )
 from runner.errors import BackfillError, UsageError
 from runner.execution.context import RunOptions
-from runner.spec.document import did_you_mean
-from runner.spec.units import counted
 
 if TYPE_CHECKING:
     from runner.app.apply import Applied
-    from runner.model import BackfillPlan
-    from runner.planning.ledger import LedgerEntry
 
 
 @click.command(
@@ -123,28 +117,37 @@ def apply_command(
     --again names it. Plans go by `metadata.version`, then by file name, after those of their
     `metadata.depends_on`.
     """
-    from runner.app.apply import ApplyOptions, adopt, apply, pending
-    from runner.app.plan_files import plans_to_apply
-    from runner.output.ledger import ledger_json
+    from runner.app.apply import ApplyOptions, adopt, apply, pending, to_apply
+    from runner.output.ledger import ledger_json, ledger_text, nothing_pending
 
     overrides = read_variables(variables, var_files)
     _refuse_without_effect()
-    plans = plans_to_apply(session, paths, overrides, changed_since, strict=strict)
     file = summary_file()
-    read = [path for plan in plans for path, _ in plan.inputs]
-    refuse_inputs({"--summary-file": file}, [*read, *var_files])
-    _refuse_unknown({"--again": again, "--baseline": baseline}, plans, paths)
+    plans = to_apply(
+        session,
+        paths,
+        overrides,
+        changed_since,
+        strict=strict,
+        named={"--again": again, "--baseline": baseline},
+        writes={"--summary-file": file},
+        read=var_files,
+    )
     named = session.named_target(target, plans[0].path if plans else HERE)
     options = ApplyOptions(target, overrides, again, go_on, detach, RunOptions(yes=yes))
-    if baseline:
-        adopted = [plan for plan in plans if plan.name in baseline]
-        entries = adopt(session, adopted, options, reason.strip())
-        _print(entries, entries, named, form)
-        return 0
-    if dry_run:
-        entries = pending(session, plans, options)
-        shown = [entry for entry in entries if everything or entry.state != "applied"]
-        _print(shown, entries, named, form)
+    if baseline or dry_run:
+        if baseline:
+            adopted = [plan for plan in plans if plan.name in baseline]
+            shown = entries = adopt(session, adopted, options, reason.strip())
+        else:
+            entries = pending(session, plans, options)
+            shown = [entry for entry in entries if everything or entry.state != "applied"]
+        if form == "json":
+            print_json(ledger_json(shown, named))
+        else:
+            color, width = wants_color(sys.stdout), width_of(sys.stdout)
+            text = ledger_text(shown, color=color, width=width)
+            people().write(f"{text if shown else nothing_pending(len(entries))}\n")
         return 0
     session.reporter = Terminal(session, "text", summary_file=file, results=form == "text")
     applied = apply(session, plans, options)
@@ -155,7 +158,7 @@ def apply_command(
     if form == "json":
         print_json(ledger_json(applied.entries, named))
     elif not applied.ran and not applied.open:
-        click.echo(_nothing(len(applied.entries)))
+        click.echo(nothing_pending(len(applied.entries)))
     return status_of(applied.open) if applied.open else 0
 
 
@@ -180,40 +183,13 @@ def _refuse(option: str, others: Sequence[str]) -> None:
             raise UsageError(f"--{names.get(name, name)} does nothing with {option}")
 
 
-def _refuse_unknown(
-    options: Mapping[str, Sequence[str]], plans: Sequence[BackfillPlan], paths: Sequence[str]
-) -> None:
-    known = [plan.name for plan in plans]
-    for option, names in options.items():
-        for name in names:
-            if name not in known:
-                message = f"{option}: there is no plan `{name}` in {', '.join(paths)}"
-                raise UsageError(message, hint=did_you_mean(name, known))
-
-
-def _print(
-    shown: Sequence[LedgerEntry], entries: Sequence[LedgerEntry], target: str, form: str
-) -> None:
-    from runner.output.ledger import ledger_json, ledger_text
-
-    if form == "json":
-        print_json(ledger_json(shown, target))
-    else:
-        color, width = wants_color(sys.stdout), width_of(sys.stdout)
-        text = ledger_text(shown, color=color, width=width)
-        people().write(f"{text if shown else _nothing(len(entries))}\n")
-
-
-def _nothing(count: int) -> str:
-    return f"nothing is pending: {counted(count, 'plan', 'are')} applied"
-
-
 def _tell(
     session: Session, applied: Applied, target: str, file: str | None, *, comment: bool
 ) -> None:
     """Where those who reviewed the plans look. That it cannot be told ends nothing."""
-    from runner.output.ledger import ledger_markdown
-    from runner.output.markdown import MAX_COMMENT
+    from runner.app.apply import views_of
+    from runner.app.notify import comment_on_pull_request
+    from runner.output.ledger import ledger_markdown, with_runs
 
     names = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
     server, repository, job = map(session.environ.get, names)
@@ -224,24 +200,9 @@ def _tell(
     if not comment:
         return
     changed = any(entry.state == "changed" for entry in applied.entries)
-    parts = [table, *_runs(session, applied, MAX_COMMENT - len(table))]
+    text = with_runs(table, views_of(session, applied))
+    anew = bool(applied.ran or applied.error or changed)
     try:
-        say_in_comment(
-            "apply", "\n".join(parts), anew=bool(applied.ran or applied.error or changed)
-        )
+        comment_on_pull_request(session, "apply", text, anew=anew)
     except BackfillError as refused:
         click.echo(f"note: no comment: {refused}", err=True)
-
-
-def _runs(session: Session, applied: Applied, room: int) -> list[str]:
-    from runner.app.queries import view_of
-    from runner.output.run import run_markdown
-
-    runs = [
-        entry.run.run_id for entry in applied.entries if entry.run and entry.name in applied.ran
-    ]
-    if not runs:
-        return []
-    views = [view_of(session.reader, session.reader.find(run)) for run in runs]
-    share = room // len(views) - 1
-    return [text for view in views if len(text := run_markdown(view, share)) <= share]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from runner.app.session import Session
+from runner.app.variables import read_variables
 from runner.cli.main import ERROR_STATUS
 from runner.cli.options import (
     collection_option,
@@ -16,7 +17,6 @@ from runner.cli.options import (
     plan_argument,
     plan_options,
     read_duration,
-    read_variables,
     selector_options,
     state_option,
     target_option,

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 import click
 
 from runner.app.session import Session
+from runner.app.variables import read_variables
 from runner.cli.options import (
     collection_option,
     format_option,
     pass_session,
     plan_argument,
     plan_options,
-    read_variables,
     selector_options,
     state_option,
     timings_option,

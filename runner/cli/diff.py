@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from runner.app.session import Session
+from runner.app.variables import read_variables
 from runner.cli.main import ERROR_STATUS
 from runner.cli.options import (
     changed_option,
@@ -20,7 +21,6 @@ from runner.cli.options import (
     pass_session,
     plan_options,
     policy_option,
-    read_variables,
     refuse_many,
     selector_options,
 )
@@ -28,7 +28,6 @@ from runner.cli.printing import (
     chosen_format,
     people,
     print_json,
-    say_in_comment,
     show_github,
     wants_color,
 )
@@ -89,7 +88,7 @@ def diff_command(
         found = review_plans(
             session, paths, changed_since, overrides, of_branch=True, strict=strict
         )
-        return _printed(found, form, comment=comment, exit_code=exit_code)
+        return _printed(session, found, form, comment=comment, exit_code=exit_code)
     if len(paths) != 2:
         hint = "as in `backfill diff old.yaml new.yaml`, or --changed-since REV PATH..."
         raise UsageError("diff wants OLD and NEW", hint=hint)
@@ -97,7 +96,7 @@ def diff_command(
     if not Path(old).exists() and Path(new).is_dir():
         refuse_many(selectors)
         found = review_plans(session, [new], old, overrides, strict=strict)
-        return _printed(found, form, comment=comment, exit_code=exit_code)
+        return _printed(session, found, form, comment=comment, exit_code=exit_code)
     if comment or form == "github":
         hint = "--changed-since REV PATH..., or git revisions and a folder"
         raise UsageError("a comment is about the plans of a branch", hint=hint)
@@ -121,7 +120,9 @@ def _show(found: Difference, names: tuple[str, str], form: str) -> None:
         write_difference(found, people(), color=wants_color(sys.stdout))
 
 
-def _printed(found: Sequence[Review], form: str, *, comment: bool, exit_code: bool) -> int:
+def _printed(
+    session: Session, found: Sequence[Review], form: str, *, comment: bool, exit_code: bool
+) -> int:
     """Every plan is reported; 3 where any is invalid."""
     from runner.output.review import reviews_json, reviews_markdown, write_reviews
 
@@ -136,9 +137,11 @@ def _printed(found: Sequence[Review], form: str, *, comment: bool, exit_code: bo
         problems = [problem for review in found for problem in review.problems]
         show_github(problems, reviews_markdown(found))
     if comment:
+        from runner.app.notify import comment_on_pull_request
         from runner.output.markdown import MAX_COMMENT
 
-        say_in_comment("diff", reviews_markdown(found, MAX_COMMENT), anew=differs)
+        text = reviews_markdown(found, MAX_COMMENT)
+        comment_on_pull_request(session, "diff", text, anew=differs)
     if any(review.fate == "invalid" for review in found):
         return ERROR_STATUS[InvalidPlan]
     return _DIFFERENT if exit_code and differs else 0

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from runner.app.session import HERE, Session
+from runner.app.variables import read_variables
 from runner.cli.main import ERROR_STATUS
 from runner.cli.options import (
     format_option,
     pass_session,
     plan_options,
-    read_variables,
     state_option,
     target_option,
     timings_option,
@@ -53,7 +53,7 @@ def doctor_command(
     Nothing is sent and no work is started. The exit status is 4 where a run would be refused,
     or could not do its work; `backfill run` looks at the same before it sends.
     """
-    from runner.app.check import examine
+    from runner.app.doctor import examine
 
     overrides = read_variables(variables, var_files)
     resolved = session.target(target, plan or HERE)

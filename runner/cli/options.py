@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
@@ -12,17 +11,14 @@ import click
 from click.core import ParameterSource
 
 from runner.app.session import Session
-from runner.app.variables import refuse_secret
 from runner.cli.completion import (
     complete_collection,
     complete_target,
     complete_used_operation,
 )
 from runner.cli.printing import DEFAULT_EVENTS, Terminal, asker
-from runner.errors import InvalidPlan, UsageError
-from runner.model import Json, Selectors
-from runner.spec.files import FileRefused, read_given
-from runner.spec.json_limits import TOO_DEEP, fault
+from runner.errors import UsageError
+from runner.model import Selectors
 from runner.spec.units import counted
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -256,9 +252,9 @@ def pass_session(command: Callable[..., T]) -> Callable[..., T]:
             session.policy = read_policy(policy)
         session.collections = collections or {}
         if facts:
-            from runner.app.facts import read
+            from runner.app.variables import read_facts_file
 
-            session.facts = read(facts)
+            session.facts = read_facts_file(facts)
         session.reporter = Terminal(
             session,
             str(given.get("form", "text")),
@@ -292,50 +288,6 @@ timings_option = click.option(
     callback=_say_timings,
     help="Say on stderr how long each question to the database took.",
 )
-
-
-def read_variables(assignments: tuple[str, ...], var_files: tuple[str, ...]) -> dict[str, Json]:
-    """`--var-file` first, `--var` over it."""
-    variables: dict[str, Json] = {}
-    for name in var_files:
-        variables.update(_read_var_file(name))
-    for assignment in assignments:
-        name, separator, value = assignment.partition("=")
-        if not separator or not name.isidentifier():
-            raise UsageError("--var wants NAME=VALUE", hint="as in --var window_days=30")
-        variables[name] = _value(name, value)
-        refuse_secret(f"--var {name}", f"{name}={value}")
-    return variables
-
-
-def _value(name: str, text: str) -> Json:
-    try:
-        value = json.loads(text, parse_constant=lambda _: text)
-    except ValueError:
-        return text
-    except RecursionError:
-        wrong: str | None = TOO_DEEP
-    else:
-        wrong = fault(value)
-    if wrong:
-        raise UsageError(f"--var {name} holds {wrong}")
-    return value
-
-
-def _read_var_file(name: str) -> dict[str, Json]:
-    from runner.spec.reading import parse_clean
-
-    try:
-        raw = read_given(name)
-    except FileRefused as error:
-        message = f"--var-file {name} cannot be read: {error}"
-        raise UsageError(message, hint=error.hint) from None
-    document, problems = parse_clean(raw, name)
-    if not problems and not isinstance(document.value, dict):
-        problems = [document.problem("expected a mapping of variables", hint="window_days: 30")]
-    if problems:
-        raise InvalidPlan(tuple(problems))
-    return dict(document.value)
 
 
 def read_events(_context: click.Context, _parameter: click.Parameter, value: str) -> int | None:

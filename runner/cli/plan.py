@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from runner.adapters.files import refuse_inputs, write_file
-from runner.app.plan_files import plan_files
 from runner.app.session import Session
+from runner.app.variables import read_variables
 from runner.cli.main import status_of
 from runner.cli.options import (
     changed_option,
@@ -23,7 +21,6 @@ from runner.cli.options import (
     plan_options,
     policy_option,
     read_duration,
-    read_variables,
     refuse_many,
     selector_options,
     target_option,
@@ -35,15 +32,13 @@ from runner.cli.printing import (
     print_warnings,
     show,
     show_github,
+    write_page,
 )
 from runner.errors import InvalidPlan, UsageError
-from runner.model import Json, Selectors
-from runner.spec.units import counted
+from runner.model import Selectors
 
 if TYPE_CHECKING:
-    from runner.app.build import Built
     from runner.app.preview import Preview, Previews
-    from runner.planning.estimate import Estimate
 
 MAX_SAMPLES = 200  # of a stage, on a page
 _EVENTS_TO_SEND = 2
@@ -122,9 +117,8 @@ def plan_command(
     sends these very events. Of a folder, every plan is shown, and the exit status is the worst
     of them.
     """
-    from runner.app.policy import refuse_broken
-    from runner.app.preview import preview, previews
-    from runner.app.queries import expected_of_preview
+    from runner.app.preview import keep, preview, previews
+    from runner.app.variables import record_facts
 
     form = chosen_format(form)
     writes = {"--out": out, "--html": html, "--record": record}
@@ -136,14 +130,12 @@ def plan_command(
         if html or out or form == "jsonl":
             raise UsageError("--out, --html and --format jsonl are for one plan at a time")
         refuse_many(selectors)
-        files = plan_files(session, plans, changed_since)
         overrides = read_variables(variables, var_files)
-        several = previews(session, files, overrides, target=target, strict=strict)
+        several = previews(session, plans, changed_since, overrides, target=target, strict=strict)
         status = _show_all(several, form, events)
         sends = any(one.plan.may_send for one in several.plans)
     else:
         overrides = read_variables(variables, var_files)
-        refuse_inputs(writes, var_files)
         found = preview(
             session,
             plans[0],
@@ -152,20 +144,18 @@ def plan_command(
             strict=strict,
             selectors=selectors,
             writes=writes,
+            read=var_files,
         )
         if html:
-            _write_page(found, expected_of_preview(session, found.plan), html, events)
+            _write_page(session, found, html, events)
         else:
             _show(session, found, form, events)
         if found.built and form == "github":
             _tell_github(found, events)
+        keep(session, found, target, overrides, out, expires)
         status, sends = 0, found.plan.may_send
-        if found.built:
-            refuse_broken(found.plan)
-            if out:
-                _save(session, found.built, target, overrides, out, expires)
     if record and not status:
-        _record(session, record)
+        record_facts(session, record)
     return _EVENTS_TO_SEND if detailed_exitcode and sends and not status else status
 
 
@@ -184,50 +174,18 @@ def _tell_github(found: Preview, events: int | None) -> None:
     show_github(found.plan.warnings, text)
 
 
-def _record(session: Session, path: str) -> None:
-    from runner.app.facts import record
-    from runner.output.text import visible
-
-    answers = record(session, path)
-    number = counted(answers, "answer")
-    safe = visible(path)
-    click.echo(f"{number} in {safe}: `--facts {safe}` plans without a database", err=True)
-
-
-def _save(
-    session: Session,
-    built: Built,
-    target: str | None,
-    overrides: dict[str, Json],
-    path: str,
-    expires: float,
-) -> None:
-    from runner.app.saved import save
-    from runner.output.text import visible
-
-    saved = save(session, built, target, overrides, path, expires)
-    until = datetime.fromtimestamp(saved.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    safe = visible(path)
-    click.echo(
-        f"saved in {safe} ({Path(path).stat().st_size / 1024:,.0f} KiB), as run {saved.run_id}, "
-        f"until {until}: `backfill run {safe}` sends exactly this, once",
-        err=True,
-    )
-
-
-def _write_page(found: Preview, estimate: Estimate, path: str, events: int | None) -> None:
+def _write_page(session: Session, found: Preview, path: str, events: int | None) -> None:
+    from runner.app.queries import expected_of_preview
     from runner.output.page import plan_page
-    from runner.output.text import visible
 
     page = plan_page(
         found.plan,
         target=found.target.name,
         schedule=found.timeline,
-        estimate=estimate,
+        estimate=expected_of_preview(session, found.plan),
         events=MAX_SAMPLES if events is None else min(events, MAX_SAMPLES),
     )
-    size = write_file(path, page)
-    click.echo(f"wrote {visible(path)} ({size / 1024:,.0f} KiB)", err=True)
+    write_page(path, page)
 
 
 def _show_all(found: Previews, form: str, events: int | None) -> int:

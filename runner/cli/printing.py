@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -20,7 +20,6 @@ from runner.model import frozen
 from runner.output.text import fitted, json_safe, visible
 
 if TYPE_CHECKING:
-    from runner.adapters.inngest.target import Target
     from runner.app.session import Session
     from runner.errors import BackfillError
     from runner.model import ExecutionPlan, Observer, Problem, Summary
@@ -51,10 +50,10 @@ class Terminal:
     def say(self, message: str) -> None:
         click.echo(visible(message), err=True)
 
-    def planned(self, plan: ExecutionPlan, target: Target) -> None:
+    def planned(self, plan: ExecutionPlan, target: str) -> None:
         outcome_decides()
         if self.form == "text" and self.results and not self.quiet:
-            show(plan, target.name, form=self.form, events=self.events)
+            show(plan, target, form=self.form, events=self.events)
 
     @contextmanager
     def driving(self) -> Iterator[Observer]:
@@ -187,6 +186,14 @@ def append_summary(path: str, text: str, elsewhere: str) -> None:
         click.echo(f"note: {visible(str(error))} ({error.hint}); {elsewhere}", err=True)
 
 
+def write_page(path: str, page: str | Iterable[str], also: str = "") -> None:
+    """Raises `CannotWrite`."""
+    from runner.adapters.files import write_file
+
+    size = write_file(path, page)
+    click.echo(visible(f"wrote {path} ({size / 1024:,.0f} KiB){also}"), err=True)
+
+
 def in_actions() -> bool:
     return environment().get("GITHUB_ACTIONS") == "true"
 
@@ -209,14 +216,6 @@ def show_github(problems: Sequence[Problem], markdown: str) -> None:
     annotate(problems)
     if path := environment().get("GITHUB_STEP_SUMMARY"):
         append_summary(path, markdown, "the log above has it")
-
-
-def say_in_comment(kind: str, text: str, *, anew: bool = True) -> None:
-    """`kind` tells the comments of several commands apart; see `comment`."""
-    from runner.adapters.github.comments import comment, pull_request
-
-    where = comment(pull_request(environment()), kind, text, anew=anew)
-    click.echo(f"commented: {where}" if where else "no comment: there is nothing to say", err=True)
 
 
 def print_error(error: BackfillError, path: str = "") -> None:

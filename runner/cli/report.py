@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -12,13 +11,9 @@ from runner.adapters.files import refuse_inputs, write_file
 from runner.app.session import Session
 from runner.cli.completion import complete_run
 from runner.cli.options import env_option, format_option, pass_session, state_option
-from runner.cli.printing import print_json
+from runner.cli.printing import print_json, write_page
 from runner.errors import UsageError
 from runner.model import EventPage, RunView
-from runner.output.text import visible
-
-if TYPE_CHECKING:
-    from runner.adapters.journal.state import StateReader
 
 
 @click.command(
@@ -66,7 +61,7 @@ def report_command(
         refuse_inputs(written, [str(session.state_file)])
     view = view_of(store, store.find(run))
     if html:
-        _write_page(store, view, Path(html))
+        _write_page(session, view, html)
     elif form == "json":
         from runner.output.run import report_json
 
@@ -94,17 +89,16 @@ def _compare(session: Session, run: str, plan: str, form: str, html: str | None)
         click.echo(rehearsal_markdown(found), nl=False)
 
 
-def _write_page(store: StateReader, view: RunView, path: Path) -> None:
+def _write_page(session: Session, view: RunView, path: str) -> None:
     from runner.app.queries import events_to_send_round
     from runner.output.page import MAX_ROWS, run_page
     from runner.output.run import events_csv
 
-    csv = path.with_name(f"{path.name}.csv")
+    csv, also = Path(f"{path}.csv"), ""
     cut = view.record.planned > MAX_ROWS
-    listing = EventPage(events_to_send_round(store, view, MAX_ROWS))
+    listing = EventPage(events_to_send_round(session.reader, view, MAX_ROWS))
     page = run_page(view, listing, standalone=True, csv=csv.name if cut else None)
     if cut:  # first: the page leads there
-        write_file(csv, events_csv(store.events(view.record)))
-    size = write_file(path, page)
-    also = f", and all events in {visible(str(csv))}" if cut else ""
-    click.echo(f"wrote {visible(str(path))} ({size / 1024:,.0f} KiB){also}", err=True)
+        write_file(csv, events_csv(session.reader.events(view.record)))
+        also = f", and all events in {csv}"
+    write_page(path, page, also)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from runner.app.session import Session
+from runner.app.variables import read_variables
 from runner.cli.main import status_of
 from runner.cli.options import (
     collection_option,
@@ -15,7 +16,6 @@ from runner.cli.options import (
     plan_argument,
     plan_options,
     policy_option,
-    read_variables,
     refuse_detached,
     run_options,
     selector_options,

@@ -7,6 +7,7 @@ import signal
 import click
 
 from runner.app.session import Session
+from runner.app.variables import read_variables
 from runner.cli.main import ERROR_STATUS, status_of
 from runner.cli.options import (
     format_option,
@@ -14,7 +15,6 @@ from runner.cli.options import (
     plan_options,
     policy_option,
     read_duration,
-    read_variables,
     state_option,
     target_option,
 )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 
 from runner.app.session import Session
+from runner.app.variables import read_variables
 from runner.cli.main import ERROR_STATUS
 from runner.cli.options import (
     changed_option,
@@ -17,7 +18,6 @@ from runner.cli.options import (
     pass_session,
     plan_options,
     policy_option,
-    read_variables,
 )
 from runner.cli.printing import annotate, chosen_format, print_json, wants_color
 from runner.errors import InvalidPlan, PreflightRefused

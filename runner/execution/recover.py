@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import NamedTuple
 
 from runner.errors import Incomplete
 from runner.execution.context import Decision
 from runner.execution.pacing import Step
-from runner.execution.ports import Chunk, JobsApi, Journal, RequestTooLarge, Unanswered
+from runner.execution.ports import (
+    Chunk,
+    JobsApi,
+    Journal,
+    Observation,
+    RequestTooLarge,
+    Unanswered,
+)
 from runner.execution.seeds import internal_ids
 from runner.execution.send import Sender, Sent, Wire, join, pick, what_of
 from runner.model import ExecutionPlan, SentEvent
@@ -62,6 +70,18 @@ def watched(plan: ExecutionPlan, journal: Journal) -> Iterator[SentEvent]:
             event.chunk,
             event.internal_id,
         )
+
+
+def settle_sent(plan: ExecutionPlan, journal: Journal) -> Mapping[int, int]:
+    """Events that are done when they are sent have completed: how many of each stage."""
+    done = {stage.number for stage in plan.stages if stage.wait == "sent"}
+    ended = [
+        Observation(event, (), "completed")
+        for event in watched(plan, journal)
+        if event.stage in done
+    ]
+    journal.record(ended)
+    return Counter(one.event.stage for one in ended)
 
 
 class Counted(NamedTuple):

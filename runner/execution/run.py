@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -13,9 +12,8 @@ from runner.execution.context import Ending, How, RunContext
 from runner.execution.follow import Follower, Timeouts
 from runner.execution.gate import Gate, beside
 from runner.execution.pacing import Pace, Pacer, Step, Waits
-from runner.execution.ports import Observation
 from runner.execution.progress import Tracker
-from runner.execution.recover import passed_over, recover, tally, watched
+from runner.execution.recover import passed_over, recover, settle_sent, tally, watched
 from runner.execution.rounds import Next, Rounds
 from runner.execution.send import Ahead, Sender, Sent, Wire, batch_size
 from runner.model import ExecutionPlan, FailureLimit, Stage, Waiting
@@ -195,14 +193,7 @@ class _Run:
 
     def _settle_sent(self) -> None:
         """Where nothing is followed, what is done when sent has completed, and no more is known."""
-        done = {stage.number for stage in self.plan.stages if stage.wait == "sent"}
-        ended = [
-            Observation(event, (), "completed")
-            for event in watched(self.plan, self.journal)
-            if event.stage in done
-        ]
-        self.journal.record(ended)
-        for stage, number in Counter(one.event.stage for one in ended).items():
+        for stage, number in settle_sent(self.plan, self.journal).items():
             self.tracker.settled(stage, {"completed": number})
 
     async def leave(self, step: Step) -> None:

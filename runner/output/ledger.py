@@ -7,9 +7,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, TextIO
 
 from runner.errors import BackfillError
+from runner.model import RunView
 from runner.output import words
 from runner.output.coverage import figures_json, write_coverage_text
-from runner.output.markdown import MAX_CHARACTERS, cell, code, fitting, with_more
+from runner.output.markdown import MAX_CHARACTERS, MAX_COMMENT, cell, code, fitting, with_more
+from runner.output.run import run_markdown
 from runner.output.summary import checks_text
 from runner.output.table import Cell, table
 from runner.output.text import document, styled, visible
@@ -30,6 +32,10 @@ def ledger_text(entries: Sequence[LedgerEntry], *, color: bool, width: int | Non
         for entry in entries
     )
     return "\n".join(table(headings, rows, width=width, color=color))
+
+
+def nothing_pending(plans: int) -> str:
+    return f"nothing is pending: {counted(plans, 'plan', 'are')} applied"
 
 
 def _run(entry: LedgerEntry) -> str:
@@ -88,6 +94,13 @@ def ledger_markdown(
     if link:
         blocks.append(f"[The job](<{link}>)")
     return "\n\n".join(blocks) + "\n"
+
+
+def with_runs(text: str, views: Sequence[RunView]) -> str:
+    """A comment of the text and of the runs, as far as they fit."""
+    share = (MAX_COMMENT - len(text)) // max(1, len(views)) - 1
+    runs = (run_markdown(view, share) for view in views)
+    return "\n".join([text, *(one for one in runs if len(one) <= share)])
 
 
 _ORDER: tuple[PlanState, ...] = ("failed", "unfinished", "sent", "changed", "pending", "applied")

@@ -25,8 +25,8 @@ from runner.adapters.http import open_client
 from runner.adapters.inngest.event_api import HttpEventApi
 from runner.adapters.inngest.http import Retry
 from runner.adapters.inngest.jobs_api import HttpJobsApi
-from runner.app.facts import facts_of
 from runner.app.saved import load_saved
+from runner.app.variables import facts_of
 from runner.errors import BackfillError
 from runner.model import Patience, Query, QueryRefused
 from runner.planning.build import build_execution_plan

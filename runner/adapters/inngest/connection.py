@@ -14,6 +14,7 @@ from runner.adapters.inngest.event_api import HttpEventApi, trace_context
 from runner.adapters.inngest.http import Retry
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target
+from runner.errors import KeyRefused, PreflightRefused, TargetDown
 from runner.model import frozen
 
 if TYPE_CHECKING:
@@ -40,6 +41,18 @@ class Connection:
         from runner.adapters.inngest.cancel_api import HttpCancelApi
 
         return HttpCancelApi(self.client, self.target, self.retry)
+
+    async def may_be_followed(self) -> None:
+        """Following must work before the first event is sent."""
+        try:
+            await self.jobs.probe()
+        except TargetDown as error:
+            hint = "nothing was sent; once it answers, say the same again"
+            raise TargetDown(str(error), hint=hint) from None
+        except KeyRefused as error:
+            if self.target.signing_keys:
+                raise
+            raise PreflightRefused(str(error), hint=error.hint) from None
 
 
 @asynccontextmanager

@@ -1,0 +1,187 @@
+"""What is well and what is not, of a target, its server and a plan's questions; nothing is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from runner.adapters.inngest.target import Target
+from runner.app.build import build, handler_warnings
+from runner.app.notify import examine_hooks
+from runner.app.session import HERE, Session, blocking
+from runner.errors import BackfillError, InvalidPlan, UsageError
+from runner.execution.doctor import (
+    examine_clocks,
+    examine_facts,
+    examine_github,
+    examine_keys,
+    examine_migrations,
+    examine_questions,
+    examine_target,
+    listening,
+)
+from runner.execution.ports import LastSent
+from runner.model import ExecutionPlan, Finding, Function, Json
+from runner.planning.estimate import needed
+from runner.spec.units import counted
+
+
+class Examined(NamedTuple):
+    """`functions`: of the server, where it tells them and was asked."""
+
+    findings: list[Finding]
+    functions: Sequence[Function] | None = None
+
+
+def examine(
+    session: Session,
+    plan: str | None,
+    target: Target,
+    *,
+    variables: dict[str, Json] | None = None,
+    strict: bool = False,
+) -> list[Finding]:
+    """What is well and what is not, of the target, its keys and functions, and of a plan's
+    questions; nothing is sent. What keeps a plan from being built is found, not raised."""
+    built, findings = None, list[Finding]()
+    if plan is not None:
+        built, findings = _read(session, plan, variables or {}, strict=strict)
+    findings += examine_server(session, built, target, thorough=True).findings
+    if built:
+        findings += examine_plan(session, built, thorough=True)
+    return [*findings, *examine_hooks(session, plan or HERE), *_holds(session, target)]
+
+
+def _read(
+    session: Session, path: str, variables: dict[str, Json], *, strict: bool
+) -> tuple[ExecutionPlan | None, list[Finding]]:
+    """The plan as a run would build it."""
+    try:
+        plan = build(session, path, variables, strict=strict).execution_plan
+    except InvalidPlan as error:
+        return None, [
+            Finding(
+                "plan",
+                "fail" if problem.severity == "error" else "warn",
+                f"{problem.path}:{problem.line}: {problem.message}",
+                problem.hint,
+            )
+            for problem in error.problems
+        ]
+    except UsageError:
+        raise
+    except BackfillError as error:
+        return None, [Finding("plan", "fail", str(error), error.hint)]
+    stages = counted(len(plan.stages), "stage")
+    message = f"{plan.name}: {counted(plan.events, 'event')}, {stages}"
+    if plan.may_send or plan.if_empty == "ok":
+        return plan, [Finding("plan", "ok", f"{message}; every payload fits its contract")]
+    hint = "`backfill plan` shows what is skipped and why"
+    return plan, [Finding("plan", "fail", f"{message}: there is nothing to send", hint)]
+
+
+def examine_plan(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Finding]:
+    """What the plan asks, and what it takes; `thorough`: its warnings as well.
+
+    Raises `TargetError` and `PreflightRefused` for a database that is not there, unless `thorough`.
+    """
+    found = [
+        Finding(
+            "plan",
+            "ok" if warning.accepted else "warn",
+            f"{warning.message} ({warning.path})",
+            f"accepted: {warning.accepted}" if warning.accepted else warning.hint,
+        )
+        for warning in plan.warnings
+        if thorough
+    ]
+    found += examine_facts(plan.facts)
+    found += _of_database(session, plan, thorough=thorough)
+    if thorough and (needs := needed(plan.needs)):
+        found.append(Finding("needs", "ok", f"the plan takes about {needs}"))
+    return found + _github(session, plan, thorough=thorough)
+
+
+def examine_server(
+    session: Session, plan: ExecutionPlan | None, target: Target, *, thorough: bool
+) -> Examined:
+    """`thorough`: its keys are tried too; else a run does that by itself, with more patience."""
+    if target.kind != "embedded":
+        return blocking(_server(session, plan, target, thorough=thorough))
+    found = [Finding("target", "ok", "embedded: handlers run in this process")] if thorough else []
+    warnings = handler_warnings(plan, target) if plan and thorough else []
+    found += [Finding("listeners", "warn", w.message, w.hint) for w in warnings]
+    return Examined(found)
+
+
+def _holds(session: Session, target: Target) -> list[Finding]:
+    """Whether runs would wait; a state that is not there holds nothing."""
+    holds = session.reader.holds() if session.has_state else []
+    return [
+        Finding(
+            "hold",
+            "warn",
+            f"{hold.target} is held by {hold.holder}: {hold.reason}",
+            "runs wait until it is let go: `backfill resume --target`",
+        )
+        for hold in holds
+        if hold.address == target.address
+    ]
+
+
+def _of_database(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Finding]:
+    """A question that cannot be asked is better known now than when the work is done."""
+    until = any(stage.until for stage in plan.stages)
+    if not (plan.checks or plan.coverage or plan.facts or until):
+        return []
+    database, migrations = session.databases(plan.path), session.project(plan.path).migrations
+    try:
+        found = examine_clocks(plan, database) if thorough else []
+        found += examine_questions(plan, database, datetime.now(UTC))
+        return [*found, *examine_migrations(plan, database, migrations.table, migrations.column)]
+    except BackfillError as error:
+        if not thorough:
+            raise
+        return [Finding("database", "fail", str(error), error.hint)]
+
+
+async def _server(
+    session: Session, plan: ExecutionPlan | None, target: Target, *, thorough: bool
+) -> Examined:
+    def last_sent(event: str) -> LastSent | None:
+        """From a journal that is there; looking for one must not make one."""
+        found = session.reader.last_seen(event, target.address) if session.has_state else None
+        return found and LastSent(*found)
+
+    found, functions = examine_keys(target.event_key, target.signing_keys), None
+    async with session.connect(target) as server:
+        if thorough and not found:
+            follows = bool(target.signing_keys) or target.kind != "cloud"
+            found += await examine_target(server.probe, target.name, follows=follows)
+        reached = not any(one.about == "target" and one.level == "fail" for one in found)
+        if plan and reached:
+            functions = await server.probe.functions()
+            if thorough or functions is not None:
+                found += listening(plan, functions, last_sent)
+    return Examined(found, functions)
+
+
+def _github(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Finding]:
+    if not plan.needs.github_points:
+        return []
+    if not session.environ.get("GITHUB_TOKEN"):
+        if not thorough:
+            return []
+        hint = "set GITHUB_TOKEN to the worker's token, to compare its points with the plan's"
+        return [Finding("github", "warn", "no token: its rate limit is not known", hint)]
+    from runner.adapters.guards.open import github_rate
+    from runner.execution.ports import GuardUnanswered
+
+    try:
+        rate = blocking(github_rate(session.environ))
+        reset = datetime.fromtimestamp(rate.reset, UTC).strftime("%H:%M UTC")
+    except (GuardUnanswered, ValueError, OverflowError, OSError) as error:
+        hint = "look at GITHUB_TOKEN and the network"
+        return [Finding("github", "warn", f"its rate limit cannot be told: {error}", hint)]
+    return [examine_github(plan, rate.remaining, rate.limit, reset)]
