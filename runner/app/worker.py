@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from runner.adapters.clock import SystemClock
 from runner.adapters.journal.leases import WORKERS, Lease, holding
 from runner.app.drive import Drive, drive, end
 from runner.app.notify import empty
@@ -30,7 +29,6 @@ from runner.errors import (
 )
 from runner.execution.context import MAX_BYTES, MAX_EVENTS, Decision, RequestLimits, RunOptions
 from runner.execution.pacing import Checkpoint, Step, Waits
-from runner.execution.ports import Clock
 from runner.model import Observer, RunRecord, frozen
 from runner.spec.secrets import redact
 
@@ -91,33 +89,31 @@ class StepResult:
 class Worker:
     """Drives runs of one state step by step, each step in the thread that it is called in.
 
-    Meets `runner.adapters.worker.function.Driver`. `observer`: of a run, by its id. `plans`: files
-    and folders in which what plans need is found again. `grace`: how long a job may take to appear;
-    None: the target's own.
+    Meets `runner.adapters.worker.function.Driver`. `opened`: a session of the state, closed with
+    the step that it is for. `observer`: of a run, by its id. `plans`: files and folders in which
+    what plans need is found again. `grace`: how long a job may take to appear; None: the target's
+    own.
     """
 
-    state: str
-    environ: Mapping[str, str] = field(repr=False)
+    opened: Callable[[], Session]
     observer: Callable[[str], Observer]
     plans: Sequence[str] = ()
     grace: float | None = None
-    clock: Clock = field(default_factory=SystemClock)
     budget: float = BUDGET
     _stops: set[Callable[[], None]] = field(default_factory=set)
     _stopping: bool = False
-    _unknown_at: float | None = None
+    _unknown: Callable[[], float] | None = None  # seconds since the latest such request
 
     @property
     def identity(self) -> str:
         """Of its state."""
-        with Session(self.state) as session:
+        with self.opened() as session:
             return session.store.identity
 
     def unknown(self) -> str | None:
         """Why another worker had better be asked: the latest request was for a run that is not in
         this state, a moment ago."""
-        at = self._unknown_at
-        if at is None or self.clock.monotonic() - at > _UNKNOWN:
+        if self._unknown is None or self._unknown() > _UNKNOWN:
             return None
         return "it is asked for a run that is not in its state"
 
@@ -139,7 +135,7 @@ class Worker:
         """End a run that could not be driven on, however often it was tried."""
         run = StepRequest.read(request).run
         _LOG.error("incomplete: %s", why, extra={"run": run})
-        with Session(self.state, environ=self.environ, clock=self.clock) as session:
+        with self.opened() as session:
             record = session.store.known(run)
             if record and record.status == "running":
                 held = session.store.lock(record.plan, record.address, record.id)
@@ -149,24 +145,25 @@ class Worker:
 
     def step(self, request: StepRequest, before: StepResult | None) -> StepResult:
         """The same as `drive_step`, as values."""
-        with Session(self.state, environ=self.environ, clock=self.clock) as session:
+        with self.opened() as session:
             record = session.store.known(request.run)
-            self._unknown_at = self.clock.monotonic() if record is None else None
+            clock, asked = session.clock, session.clock.monotonic()
+            self._unknown = None if record else lambda: clock.monotonic() - asked
             if record is None:  # another worker may have it: the engine asks again
                 hint = "workers must have the state that the run was submitted from"
                 raise TargetError(f"there is no run {request.run} in this state; {hint}", hint=hint)
             if record.status != "running":
                 return StepResult(record.status)
-            checkpoint = before.resumed(self.clock.time()) if before else None
+            checkpoint = before.resumed(clock.time()) if before else None
             try:
                 lease = session.store.lock(record.plan, record.address, record.id, worker=True)
             except LockHeld as held:
                 return self._locked(session, held, checkpoint)
-            began = self.clock.monotonic()
+            began = clock.monotonic()
             with _left(session, lease) as leave:
                 result = self._step(session, record, lease, request, checkpoint)
                 leave(result)
-            left = self.budget - (self.clock.monotonic() - began)
+            left = self.budget - (clock.monotonic() - began)
             ended = result.status != "running"
             empty(session, record.id, min(_TELLING, max(0.0, left)), again=ended)
             return result

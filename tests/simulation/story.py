@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -555,7 +555,7 @@ class Story:
 
     def requested(self, event: dict[str, Any]) -> None:
         """A run is left to the workers: the engine drives its function."""
-        worker = Worker(self.state, self.environ(), lambda _run: Silent())
+        worker = Worker(self.session, lambda _run: Silent())
         function: Any = create_function(_client(), worker)
         what = SimpleNamespace(name=EVENT, ts=0, data=event["data"])
         self.under_way += 1
@@ -712,10 +712,11 @@ class _Steps:
             worker = self.worker
             alien = worker and id_.startswith("step") and story.random.random() < 0.1
             if alien and worker:  # one that has another state takes it first
-                state, worker.state = worker.state, f"sqlite:///{story.folder / 'other.db'}"
+                own = worker.opened
+                worker.opened = partial(story.session, f"sqlite:///{story.folder / 'other.db'}")
                 process = story.spawn(self.name, work)
                 story.world.join(process)
-                worker.state = state
+                worker.opened = own
             else:
                 process = story.spawn(self.name, work)
                 story.world.join(process)

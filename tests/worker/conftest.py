@@ -120,11 +120,9 @@ class World:
 
     def steps(self, state: str | None = None) -> Worker:
         return Worker(
-            state or self.state,
-            os.environ,
+            lambda: Session(state or self.state, environ=os.environ, clock=self.clock),
             lambda run: LogObserver(LOG, run),
             grace=self.grace,
-            clock=self.clock,
             budget=self.budget,
         )
 

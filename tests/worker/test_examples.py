@@ -157,9 +157,9 @@ def test_the_unit_starts_a_worker_and_lets_it_end(tmp_path: Path) -> None:
     service = unit()["Service"]
     params = parsed(shlex.split(service["ExecStart"]), tmp_path)
     assert params["log_format"] == "json"
-    from runner.cli.serve import _PATIENCE
+    from runner.app.serve import PATIENCE
 
-    assert int(service["TimeoutStopSec"]) > _PATIENCE
+    assert int(service["TimeoutStopSec"]) > PATIENCE
 
 
 def test_systemd_understands_the_unit(tmp_path: Path) -> None:
