@@ -21,7 +21,8 @@ from runner.model import (
     frozen,
 )
 from runner.planning.build import stage_as_of_now
-from runner.planning.facts import gather, gather_again, remembered, to_remember
+from runner.planning.facts import gather, gather_again
+from runner.planning.items import remembered, to_remember
 from runner.planning.parts import Choice
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ def save(
     """
     from ulid import ULID
 
-    from runner.planning.facts import to_remember
+    from runner.planning.items import to_remember
 
     plan, environment = built.execution_plan, session.environment(built.plan.path)
     now = time.time()

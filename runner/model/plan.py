@@ -7,7 +7,7 @@ dataclass; everything else is a frozen dataclass.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from runner.model.asking import (
@@ -264,6 +264,10 @@ class BackfillPlan:
     @property
     def repositories(self) -> Rows:
         return self.collections["repo"].rows
+
+    def having(self, **collections: Collection) -> BackfillPlan:
+        """The plan with these in place of those of their names."""
+        return replace(self, collections={**self.collections, **collections})
 
 
 @frozen

@@ -30,20 +30,16 @@ from runner.model import (
     Table,
 )
 from runner.planning.binding import ItemsOf, bound, items_of
-from runner.planning.items import find_workspaces, workspace_collection
-from runner.planning.problems import ProblemGroups
+from runner.planning.items import ProblemGroups, find_workspaces, workspace_collection
 from runner.planning.rows import (
     Kept,
-    Listed,
     fits_age,
     fits_glob,
     fits_name,
     joined,
-    unjoined,
 )
 from runner.spec.collections import check_items
 from runner.spec.document import echo, ranked
-from runner.spec.kinds import REPOSITORY, WORKSPACE
 from runner.spec.own import Product
 from runner.spec.rendering import BUDGET
 from runner.spec.rows import Concatenated, Fault, SelectedRows
@@ -69,16 +65,16 @@ def gather(plan: BackfillPlan, database: Database, now: datetime) -> BackfillPla
     skipped: list[Skipped] = []
     for name in ["repo", "workspace", *_own(plan)]:
         kept, out = asker.named(asker.selected(name))
-        asker.plan = plan = _with(plan, **{name: kept})
+        asker.plan = plan = plan.having(**{name: kept})
         skipped += out
     attributes = asker.lookups(_used(plan, plan.operations))
     known = plan
     for name in ["repo", *_own(plan)]:
         items = plan.collections[name]
         of_age, old = asker.aged(items, _joined(items, plan.lookups, attributes), now)
-        known = _with(known, **{name: _joined(of_age, plan.lookups, attributes)})
+        known = known.having(**{name: _joined(of_age, plan.lookups, attributes)})
         skipped += old
-    known = _with(known, **asker.own_rows(known, plan.operations))
+    known = known.having(**asker.own_rows(known, plan.operations))
     if asker.problems:
         raise InvalidPlan(ranked(asker.problems))
     found = Found(attributes, asker.ambiguous, tuple(asker.facts))
@@ -97,38 +93,6 @@ def _own(plan: BackfillPlan) -> list[str]:
     return [name for name in names if name not in ("repo", "workspace", "once")]
 
 
-def remembered(plan: BackfillPlan, items: Data) -> BackfillPlan:
-    """The plan for the items that a run of it began with, as `to_remember` gave them."""
-    workspaces = [{**row, "id": name} for name, row in items["workspaces"].items()]
-    plan = _with(plan, workspace=Collection(WORKSPACE, Listed(workspaces, plan.path)))
-    for name, own in items.get("collections", {}).items():
-        rows = Listed(own, plan.path)
-        plan = _with(plan, **{name: replace(plan.collections[name], rows=rows)})
-    if items["repositories"] is None:
-        return plan
-    rows = Listed(items["repositories"], plan.path)
-    narrowing = {name: one for name, one in plan.narrowing.items() if name != "repo"}
-    return replace(_with(plan, repo=Collection(REPOSITORY, rows)), narrowing=narrowing)
-
-
-def to_remember(plan: BackfillPlan) -> Data:
-    """The items of a gathered plan, where another gathering might not give them again."""
-    asked = any(fact.name.startswith("repositories") for fact in plan.found.facts)
-    narrowing = plan.narrowing.get("repo", Narrowing())
-    aged = (narrowing.newer_than, narrowing.older_than) != (None, None)
-    rows = list(unjoined(plan.repositories)) if asked or aged else None
-    workspaces = {
-        row["id"]: {key: value for key, value in row.items() if key != "id"}
-        for row in plan.collections["workspace"].rows
-    }
-    replaced = [one.path for one in plan.replaced if one.path != "repos"]
-    if plan.replaced and any(one.deferred or one.until for one in plan.operations):
-        own = {name: list(unjoined(plan.collections[name].rows)) for name in replaced}
-        rows = list(unjoined(plan.repositories))
-        return {"repositories": rows, "workspaces": workspaces, "collections": own}
-    return {"repositories": rows, "workspaces": workspaces}
-
-
 def gather_again(plan: BackfillPlan, operation: Operation, database: Database) -> BackfillPlan:
     """A plan that was gathered, with what `operation` looks up and runs for as it is now."""
     BUDGET.begin()
@@ -137,20 +101,16 @@ def gather_again(plan: BackfillPlan, operation: Operation, database: Database) -
     ambiguous = {**plan.found.ambiguous, **asker.ambiguous}
     known = plan
     if operation.for_each in _own(plan):
-        asker.plan = known = _with(plan, **{operation.collection: asker.again(operation)})
+        asker.plan = known = plan.having(**{operation.collection: asker.again(operation)})
         attributes |= asker.lookups(_used(plan, [operation]))
     for name in ["repo", *_own(plan)]:
         items = known.collections[name]
-        known = _with(known, **{name: _joined(items, plan.lookups, attributes)})
-    known = _with(known, **asker.own_rows(known, [operation]))
+        known = known.having(**{name: _joined(items, plan.lookups, attributes)})
+    known = known.having(**asker.own_rows(known, [operation]))
     if asker.problems:
         raise InvalidPlan(ranked(asker.problems))
     found = Found(attributes, ambiguous, tuple(asker.facts))
     return replace(known, found=found)
-
-
-def _with(plan: BackfillPlan, **collections: Collection) -> BackfillPlan:
-    return replace(plan, collections={**plan.collections, **collections})
 
 
 def _joined(

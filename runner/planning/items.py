@@ -1,15 +1,31 @@
-"""What an operation could run for, in order, with the context that its templates see."""
+"""What an operation could run for, in order, with the context that its templates see; what is wrong
+with it, by kind; and what is remembered of it for a resume."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from runner.model import BackfillPlan, Collection, Data, Json, Operation, Problem, Rows, frozen
-from runner.planning.rows import attributes_of, ordered
-from runner.spec.kinds import WORKSPACE
+from runner.model import (
+    BackfillPlan,
+    Collection,
+    Data,
+    Json,
+    Lookup,
+    Narrowing,
+    Operation,
+    Problem,
+    Rows,
+    frozen,
+)
+from runner.planning.rows import Listed, attributes_of, ordered, unjoined
+from runner.spec.collections import with_others
+from runner.spec.kinds import REPOSITORY, WORKSPACE
 from runner.spec.rows import leaves_out, without_nulls
+from runner.spec.units import counted
+
+MAX_EXPLAINED = 100  # items whose faults are explained; the others are counted
 
 
 @dataclass(slots=True)
@@ -189,3 +205,124 @@ def find_workspaces(plan: BackfillPlan, order: Iterable[int]) -> Workspaces:
 
 def workspace_collection(plan: BackfillPlan, order: Iterable[int]) -> Collection:
     return Collection(WORKSPACE, find_workspaces(plan, order))
+
+
+@dataclass(slots=True)
+class ProblemGroups:
+    """Ten thousand items with the same fault are one problem, not ten thousand."""
+
+    operation: str
+    _first: dict[Problem, tuple[Problem, int]] = field(default_factory=dict)
+    _explained: int = 0
+    _unexplained: int = 0
+
+    def add(self, item: str, explain: Callable[[], Iterable[Problem]]) -> None:
+        if self._explained == MAX_EXPLAINED:
+            self._unexplained += 1
+            return
+        self._explained += 1
+        for problem in explain():
+            kind = replace(problem, message=problem.message.replace(item, ""))
+            first, count = self._first.get(kind, (problem, 0))
+            self._first[kind] = (first, count + 1)
+
+    def problems(self) -> list[Problem]:
+        problems = [with_others(first, count - 1) for first, count in self._first.values()]
+        if self._unexplained:
+            last = problems[-1]
+            others = counted(self._unexplained, "more item", "have")
+            message = f"`{self.operation}`: {others} such problems"
+            problems.append(Problem(message, last.path, last.line, last.column, rule=last.rule))
+        return problems
+
+
+_NAMED = 1_000  # items that are listed by name
+
+
+_HINTS = {
+    "finds more than one row for": "make the query give one row for each key",
+    "finds nothing for": "names are compared letter by letter: add them there, or skip them here",
+}
+
+
+_NULL_HINT = "fill in the data, or name the columns that must not be NULL: `required: [id]`"
+
+
+_BLIND = (
+    "it finds nothing at all: may this role read the table? Row-level security hides rows "
+    "without an error"
+)
+
+
+@dataclass(slots=True)
+class LookupErrors:
+    lookup: Lookup
+    found: Mapping[Json, Data]
+    ambiguous: frozenset[Json]
+    items: dict[str, list[str]] = field(default_factory=dict)
+
+    def lacks(self, item: str, context: Data) -> bool:
+        """Is what the item needs not there? It is noted then."""
+        of = self.lookup.scope
+        scope = context.get(of if of in ("repo", "workspace") else "row")
+        by = "id" if of == "workspace" else self.lookup.key
+        why = self._why(scope.get(by)) if scope is not None else None
+        if why:
+            self.items.setdefault(why, []).append(item)
+        return why is not None
+
+    def problems(self, operation: str) -> Iterator[Problem]:
+        for why, items in self.items.items():
+            more = len(items) - _NAMED
+            named = ", ".join(items[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+            message = f"the lookup `{self.lookup.name}` {why} {named}: `{operation}` needs it"
+            hint = _HINTS.get(why, _NULL_HINT) if self.found else _BLIND
+            if why.startswith("goes by"):
+                hint = "`key` is an attribute of the items, and a column of that name in the answer"
+            yield replace(self.lookup.question.place, message=message, hint=hint, rule="lookup")
+
+    def _why(self, key: Json) -> str | None:
+        if key in self.ambiguous:
+            return "finds more than one row for"
+        if self.lookup.required is None:
+            return None
+        if key is None:
+            return f"goes by `{self.lookup.key}`, which is missing for"
+        row = self.found.get(key)
+        if row is None:
+            return "finds nothing for"
+        columns = self.lookup.required or tuple(row)
+        null = next((name for name in columns if row.get(name) is None), None)
+        return f"finds no `{null}` (it is NULL) for" if null else None
+
+
+def remembered(plan: BackfillPlan, items: Data) -> BackfillPlan:
+    """The plan for the items that a run of it began with, as `to_remember` gave them."""
+    workspaces = [{**row, "id": name} for name, row in items["workspaces"].items()]
+    plan = plan.having(workspace=Collection(WORKSPACE, Listed(workspaces, plan.path)))
+    for name, own in items.get("collections", {}).items():
+        rows = Listed(own, plan.path)
+        plan = plan.having(**{name: replace(plan.collections[name], rows=rows)})
+    if items["repositories"] is None:
+        return plan
+    rows = Listed(items["repositories"], plan.path)
+    narrowing = {name: one for name, one in plan.narrowing.items() if name != "repo"}
+    return replace(plan.having(repo=Collection(REPOSITORY, rows)), narrowing=narrowing)
+
+
+def to_remember(plan: BackfillPlan) -> Data:
+    """The items of a gathered plan, where another gathering might not give them again."""
+    asked = any(fact.name.startswith("repositories") for fact in plan.found.facts)
+    narrowing = plan.narrowing.get("repo", Narrowing())
+    aged = (narrowing.newer_than, narrowing.older_than) != (None, None)
+    rows = list(unjoined(plan.repositories)) if asked or aged else None
+    workspaces = {
+        row["id"]: {key: value for key, value in row.items() if key != "id"}
+        for row in plan.collections["workspace"].rows
+    }
+    replaced = [one.path for one in plan.replaced if one.path != "repos"]
+    if plan.replaced and any(one.deferred or one.until for one in plan.operations):
+        own = {name: list(unjoined(plan.collections[name].rows)) for name in replaced}
+        rows = list(unjoined(plan.repositories))
+        return {"repositories": rows, "workspaces": workspaces, "collections": own}
+    return {"repositories": rows, "workspaces": workspaces}

@@ -207,7 +207,7 @@ class Choice:
         name_of = items.kind.name_of
         places = [index for index, row in enumerate(items.rows) if name_of(row) in kept]
         some = replace(items, rows=Kept(items.rows, places))
-        plan = replace(plan, collections={**plan.collections, operation.collection: some})
+        plan = plan.having(**{operation.collection: some})
         order, _ = ordered(some.rows, plan.order_by)
         (rendered,) = render(plan, [(operation, Source(some, order))])
         return rendered.items

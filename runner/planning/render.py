@@ -24,8 +24,7 @@ from runner.model import (
 )
 from runner.planning.event_blocks import LARGE, ORDINARY, EventBlocks, Packing, with_own
 from runner.planning.flow import flow_of
-from runner.planning.items import Source
-from runner.planning.problems import LookupErrors, ProblemGroups
+from runner.planning.items import LookupErrors, ProblemGroups, Source
 from runner.planning.throttling import throttled
 from runner.spec.json_limits import MAX_EVENT
 from runner.spec.kinds import name_fault

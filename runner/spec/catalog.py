@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path as FilePath
 
 from runner.model import Advice, Data, ForEach, Json, Load, Problem, Wait, frozen
-from runner.spec.dependencies import find_cycle
+from runner.spec.dependencies import find_cycle, stable_order
 from runner.spec.document import Document, Path, did_you_mean, echo
 from runner.spec.payload import Origin, compile_payload, compile_when
 from runner.spec.schema import SchemaError, check, compile_contract
@@ -23,6 +23,11 @@ class Catalog(dict[str, "CatalogEntry"]):
     def __init__(self, documents: Sequence[Document] = ()) -> None:
         super().__init__()
         self.documents = tuple(reversed(documents))
+
+    def in_order(self, names: Sequence[str]) -> list[str]:
+        """Each after what it needs; as they are, where the needs go round in a circle."""
+        needs = {name: entry.after for name, entry in self.items()}
+        return list(names) if find_cycle(needs) else stable_order(names, needs)
 
 
 @frozen

@@ -17,7 +17,6 @@ from runner.model import (
     Problem,
 )
 from runner.spec.catalog import Catalog
-from runner.spec.dependencies import find_cycle, stable_order
 from runner.spec.document import did_you_mean, echo
 from runner.spec.json_limits import MAX_EVENT, fault
 from runner.spec.kinds import REPOSITORY, WORKSPACE, ByTemplate, OnceKind, OwnKind
@@ -32,8 +31,7 @@ from runner.spec.plan_document import PlanDocument
 from runner.spec.questions import OF_ITEMS, OF_RUNS, Askings, narrowing
 from runner.spec.recurring import check_schedule, schedule
 from runner.spec.rows import Concatenated, DocumentRows, Part, RowError, SelectedRows
-from runner.spec.safeguards import approval, check_control, failure_limit, guards
-from runner.spec.units import parse_duration
+from runner.spec.safeguards import approval, check_control, failure_limit, give_up_after, guards
 from runner.spec.warnings import WARNINGS
 
 _VARIABLE = re.compile(r"""\bvars(?:\.|\[["'])([A-Za-z_]\w*)""")
@@ -65,8 +63,7 @@ def build_plan(
     for name, (path, use) in chosen.kept.items():
         operations[name], found = build_operation(checked, path, use, catalog[name], asking)
         problems += found
-    needs = {name: entry.after for name, entry in catalog.items()}
-    order = list(operations) if find_cycle(needs) else stable_order(list(operations), needs)
+    order = catalog.in_order(list(operations))
     problems += _check_variables(checked, catalog, overrides)
     if every_repository:
         problems += _check_scope(checked, [operations[name] for name in order], repositories)
@@ -91,7 +88,7 @@ def build_plan(
         skipped=chosen.skipped,
         order_by=_order_keys(value.get("order_by", "priority")),
         on_failure=value.get("on_failure", "continue" if "max_failures" in value else "stop"),
-        give_up_after=_seconds(value.get("give_up_after")),
+        give_up_after=give_up_after(value.get("give_up_after")),
         handlers=value.get("handlers", {}),
         max_failures=failure_limit(value.get("max_failures")),
         approval=approval(value.get("approval")),
@@ -112,10 +109,6 @@ def build_plan(
         accept=_acceptances(checked),
     )
     return plan, [*problems, *asking.problems]
-
-
-def _seconds(written: str | None) -> float | None:
-    return None if written is None else parse_duration(written)
 
 
 def _collections(

@@ -20,7 +20,7 @@ from runner.model import (
 )
 from runner.spec.opening import opening
 from runner.spec.plan_document import PlanDocument
-from runner.spec.units import Faulty
+from runner.spec.units import Faulty, parse_duration
 
 _GUARDS: Mapping[str, Callable[[Json], GuardSpec]] = {
     "github": lambda written: GithubGuard(**written),
@@ -30,6 +30,11 @@ _GUARDS: Mapping[str, Callable[[Json], GuardSpec]] = {
     "file": FileGuard,
     "window": lambda written: WindowGuard(**written),
 }
+
+
+def give_up_after(written: str | None) -> float | None:
+    """Seconds."""
+    return None if written is None else parse_duration(written)
 
 
 def failure_limit(written: Json) -> FailureLimit | None:

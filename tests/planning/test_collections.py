@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from runner.errors import InvalidPlan
 from runner.model import BackfillPlan, ExecutionPlan, Json, Query, Table
 from runner.planning.build import build_execution_plan
-from runner.planning.facts import gather, remembered, to_remember
+from runner.planning.facts import gather
+from runner.planning.items import remembered, to_remember
 from runner.spec.load import load_plan
 from runner.spec.own import windows
 from tests.support import write_plan

@@ -17,7 +17,8 @@ from runner.errors import InvalidPlan
 from runner.model import BackfillPlan, ExecutionPlan, Json, Query, QueryRefused, Table
 from runner.planning import facts
 from runner.planning.build import build_execution_plan, stage_as_of_now
-from runner.planning.facts import asks, gather, gather_again, remembered, to_remember
+from runner.planning.facts import asks, gather, gather_again
+from runner.planning.items import remembered, to_remember
 from runner.spec.load import load_plan
 from tests.support import write_plan
 
