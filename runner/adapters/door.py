@@ -2,15 +2,17 @@
 
 The protocol bounds time: a request must be there whole within the door's seconds, and a client that
 takes nothing of its answer for as long is cut. The middleware bounds memory, and looks at the Host.
+`serve` puts an application behind it, over TCP.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import h11
@@ -20,7 +22,12 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from runner.errors import TargetError
 from runner.model import frozen
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
 
 MIB = 1024 * 1024
 _HELD = 64 * MIB  # of all bodies that are held at a time
@@ -221,3 +228,41 @@ class _Limit:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def serve(
+    app: ASGIApp,
+    host: str,
+    port: int,
+    door: Door,
+    *,
+    patience: int = 1,
+    on_listening: Callable[[], None] = lambda: None,
+    on_stop: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until ^C (a KeyboardInterrupt) or SIGTERM. Prints nothing.
+
+    `on_listening` is called once who connects is let in; `on_stop` at the signal, and requests
+    under way have `patience` seconds to end. Raises `TargetError` where it cannot listen.
+    """
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, *signal: Any) -> None:
+            on_stop()
+            super().handle_exit(*signal)
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    config = configured(app, door, patience=patience)
+    # asyncio turns Nagle's algorithm off only where the socket says TCP; with it, and the client's
+    # delayed acknowledgements, each answer would take 40 ms. `create_server` does not say it.
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, port))
+            listening.listen(config.backlog)
+        except OSError as error:
+            message = f"cannot listen on {host}:{port}: {error.strerror}"
+            raise TargetError(message, hint="--port names another") from None
+        on_listening()
+        Server(config).run(sockets=[listening])

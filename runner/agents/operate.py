@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from runner.agents.approval import APPROVED, approved_run
-from runner.agents.forms import arguments, flag
-from runner.agents.tool import GATED, RUN, Answer, Given, Tool
+from runner.agents.tool import GATED, RUN, Answer, Given, Tool, arguments, flag
 from runner.agents.watch import status_of
 from runner.app.session import Session
 from runner.spec.units import counted

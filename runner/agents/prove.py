@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from runner.agents.forms import arguments, flag, text
 from runner.agents.places import inside, known_target
 from runner.agents.tool import (
     PLAN,
@@ -13,9 +12,12 @@ from runner.agents.tool import (
     Answer,
     Given,
     Tool,
+    arguments,
+    flag,
     is_strict,
     seconds_of,
     selectors_of,
+    text,
     variables_of,
 )
 from runner.app.session import HERE, Session

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from runner.adapters.inngest.target import Target
-from runner.agents.forms import arguments, text
 from runner.agents.places import inside, known_target, to_write
 from runner.agents.tool import (
     FACTS,
@@ -19,9 +18,11 @@ from runner.agents.tool import (
     Answer,
     Given,
     Tool,
+    arguments,
     is_strict,
     seconds_of,
     selectors_of,
+    text,
     variables_of,
 )
 from runner.app.policy import refuse_broken

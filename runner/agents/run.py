@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from runner.agents.approval import APPROVED, approved_run, refuse_unapproved
-from runner.agents.forms import arguments, flag, text, texts
 from runner.agents.places import inside, known_target
 from runner.agents.review import previewed
 from runner.agents.tool import (
@@ -16,9 +15,13 @@ from runner.agents.tool import (
     Answer,
     Given,
     Tool,
+    arguments,
+    flag,
     is_strict,
     selectors_of,
     several,
+    text,
+    texts,
     variables_of,
 )
 from runner.app.session import Session

@@ -3,16 +3,100 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from runner.agents.forms import Schema, flag, number, refuse_unfit, text, texts
 from runner.agents.places import inside
 from runner.app.session import Session
 from runner.errors import BackfillError, UsageError
 from runner.model import Json, Selectors, frozen
+from runner.spec.schema import explain_contract, published
 
+Schema = dict[str, Any]
+# What jobs, servers and databases have written is called so wherever it stands; and the parts of
+# documents that are our own words, whatever is called so in them.
+_OF_OTHERS = frozenset({"message", "seen", "item", "items", "waiting", "reason", "notes", "unmet"})
+_OURS = frozenset({"problems", "warnings", "policy", "operations"})
 Given = Mapping[str, Any]
+
+
+def text(about: str, **more: Any) -> Schema:
+    return {"type": "string", "description": about, **more}
+
+
+def number(about: str, **more: Any) -> Schema:
+    return {"type": "integer", "minimum": 1, "description": about, **more}
+
+
+def flag(about: str) -> Schema:
+    return {"type": "boolean", "default": False, "description": about}
+
+
+def texts(about: str, *choice: str) -> Schema:
+    one: Schema = {"type": "string", **({"enum": list(choice)} if choice else {})}
+    return {"anyOf": [one, {"type": "array", "items": one}], "description": about}
+
+
+def arguments(required: tuple[str, ...], properties: Mapping[str, Schema]) -> Schema:
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+def refuse_unfit(schema: Schema, given: Mapping[str, Any]) -> None:
+    """Raises `UsageError` for arguments that the schema does not allow."""
+    for path, message, hint in explain_contract(schema, dict(given)):
+        where = ".".join(map(str, path)) or "the arguments"
+        raise UsageError(f"{where}: {message}", hint=hint)
+
+
+def result(names: tuple[str, ...]) -> Schema:
+    """Of a tool that gives one of the published documents; no `$id`, which clients hold to be one
+    schema's own."""
+    if len(names) == 1:
+        schema = dict(published(names[0]))
+        del schema["$id"]
+        return schema
+    forms: list[Schema] = []
+    definitions: dict[str, Schema] = {}
+    for name in names:
+        schema = json.loads(
+            json.dumps(published(name)).replace("#/definitions/", f"#/definitions/{name}.")
+        )
+        definitions |= {f"{name}.{key}": one for key, one in schema.pop("definitions", {}).items()}
+        forms.append({key: schema[key] for key in schema if not key.startswith("$")})
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "type": "object",
+        "anyOf": forms,
+        "definitions": definitions,
+    }
+
+
+def of_others(names: tuple[str, ...]) -> list[str]:
+    """Where these documents hold what others have written."""
+    found = (place for name in names for place in _places(published(name), published(name)))
+    return list(dict.fromkeys(found))
+
+
+def _places(schema: Mapping[str, Any], node: Mapping[str, Any], at: str = "") -> Iterator[str]:
+    if "$ref" in node:
+        node = schema["definitions"][node["$ref"].rpartition("/")[2]]
+    for one in node.get("anyOf", ()):
+        yield from _places(schema, one, at)
+    if isinstance(node.get("items"), Mapping):
+        yield from _places(schema, node["items"], f"{at}[]")
+    if isinstance(node.get("additionalProperties"), Mapping):
+        yield from _places(schema, node["additionalProperties"], f"{at}.*")
+    for name, inner in node.get("properties", {}).items():
+        place = f"{at}.{name}" if at else name
+        if name in _OF_OTHERS:
+            yield f"{place}[]" if inner.get("type") == "array" else place
+        elif name not in _OURS:
+            yield from _places(schema, inner, place)
 
 
 @frozen
@@ -40,7 +124,11 @@ class Tool:
 
 
 PLAN = {"plan": text("The plan file, by its path from the working directory.")}
+
+
 _ENV = {"env": text("The environment of the project file to work in.")}
+
+
 READING = {
     "vars": {"type": "object", "description": "Template variables; they go over the plan's."},
     "strict": flag("Warnings count as errors."),
@@ -51,7 +139,11 @@ READING = {
     },
     **_ENV,
 }
+
+
 FACTS = {"facts": text("Plan from the answers in this file, and ask no database.")}
+
+
 SELECTORS = {
     "only": texts("Only these operations."),
     "skip": texts("Leave these operations out."),
@@ -60,10 +152,20 @@ SELECTORS = {
     "sample": number("Only a choice of so many items of each collection."),
     "seed": {"type": "integer", "description": "Another choice for `sample`."},
 }
+
+
 TARGET = {"target": text("embedded, dev or cloud; by default the environment's, or embedded.")}
+
+
 RUN = {"run": text("The run's id, its beginning, `latest`, or `latest:PLAN-NAME`.")}
+
+
 LATEST = {"run": {**RUN["run"], "default": "latest"}}
+
+
 SUBSET = {**READING, **SELECTORS}
+
+
 GATED = (
     " Only for the target `embedded`, or where a person has approved the plan's digest; the "
     "refusal says how."

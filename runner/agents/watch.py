@@ -5,8 +5,19 @@ from __future__ import annotations
 import time
 from itertools import islice
 
-from runner.agents.forms import arguments, flag, number, text, texts
-from runner.agents.tool import LATEST, Answer, Given, Tool, seconds_of, several
+from runner.agents.tool import (
+    LATEST,
+    Answer,
+    Given,
+    Tool,
+    arguments,
+    flag,
+    number,
+    seconds_of,
+    several,
+    text,
+    texts,
+)
 from runner.app.session import Session
 from runner.model import FAILURES, OPEN_OUTCOMES, OUTCOMES, STATES
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runner.agents.forms import arguments, text
 from runner.agents.places import inside, to_write
 from runner.agents.tool import (
     FACTS,
@@ -14,8 +13,10 @@ from runner.agents.tool import (
     Answer,
     Given,
     Tool,
+    arguments,
     is_strict,
     selectors_of,
+    text,
     variables_of,
 )
 from runner.app.session import Session

@@ -9,7 +9,7 @@ from runner.app.build import Built, build
 from runner.app.session import Session, blocking
 from runner.errors import PreflightRefused, TargetDown
 from runner.model import Json, QueryRefused, Selectors
-from runner.planning.checked import Checked
+from runner.planning.ledger import Checked
 from runner.spec.units import format_duration
 
 __all__ = ["Checked", "check"]

@@ -175,7 +175,7 @@ def _github(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Fi
             return []
         hint = "set GITHUB_TOKEN to the worker's token, to compare its points with the plan's"
         return [Finding("github", "warn", "no token: its rate limit is not known", hint)]
-    from runner.adapters.guards.open import github_rate
+    from runner.adapters.guards import github_rate
     from runner.execution.ports import GuardUnanswered
 
     try:

@@ -228,7 +228,7 @@ def _guards(session: Session, what: Drive) -> AbstractAsyncContextManager[Sequen
         specs.append(FileGuard(str(Path(what.options.pause_file).resolve())))
     if not specs:
         return nullcontext(())
-    from runner.adapters.guards.open import open_guards
+    from runner.adapters.guards import open_guards
 
     environ = session.environ_in(what.plan.path, what.environment)
     folder = Path(what.plan.path).resolve().parent

@@ -51,7 +51,7 @@ def examine_hooks(session: Session, plan: str) -> list[Finding]:
 
 def comment_on_pull_request(session: Session, kind: str, text: str, *, anew: bool = True) -> None:
     """Where those who review plans look. `kind` tells the comments of several commands apart."""
-    from runner.adapters.github.comments import comment, pull_request
+    from runner.adapters.github import comment, pull_request
 
     where = comment(pull_request(session.environ), kind, text, anew=anew)
     said = f"commented: {where}" if where else "no comment: there is nothing to say"

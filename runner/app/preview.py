@@ -19,7 +19,7 @@ from runner.errors import BackfillError, UsageError
 from runner.model import BackfillPlan, ExecutionPlan, Json, Selectors, frozen
 
 if TYPE_CHECKING:
-    from runner.planning.timeline import Timeline
+    from runner.planning.estimate import Timeline
 
 _NOTHING: Mapping[str, str | None] = {}
 
@@ -41,7 +41,7 @@ class Preview:
 
     @property
     def timeline(self) -> Timeline:
-        from runner.planning.timeline import simulate
+        from runner.planning.estimate import simulate
 
         repositories = self.built.plan.repositories if self.built else ()
         return simulate(self.sent, [repository["repo"] for repository in repositories])

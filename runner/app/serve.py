@@ -49,7 +49,7 @@ def serve_runs(
 
     Raises `PreflightRefused` without the SDK, or without a key that it can use.
     """
-    from runner.adapters.serve import serve
+    from runner.adapters.door import serve
     from runner.app.worker import Worker as StepWorker
 
     store, host, port = session.store, options.host, options.port

@@ -27,7 +27,7 @@ from runner.errors import RunFailed
 from runner.model import Selectors
 
 if TYPE_CHECKING:
-    from runner.planning.checked import Checked
+    from runner.planning.ledger import Checked
 
 
 @click.command(

@@ -35,11 +35,10 @@ def dev_command(plan: str | None, host: str, port: int, hosts: tuple[str, ...]) 
 
     With PLAN, its `handlers` are the functions that run; without one, events start no job.
     """
-    from runner.adapters.door import Door, hosts_of
+    from runner.adapters.door import Door, hosts_of, serve
     from runner.adapters.embedded.engine import Handler
     from runner.adapters.embedded.handlers import load_handlers
     from runner.adapters.embedded.server import create_app
-    from runner.adapters.serve import serve
     from runner.spec.load import load_plan
     from runner.spec.units import counted
 

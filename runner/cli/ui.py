@@ -58,8 +58,7 @@ def ui_command(
     It only reads. It listens on this machine alone, unless --host says otherwise; beyond this
     machine a token is demanded.
     """
-    from runner.adapters.door import Door, hosts_of
-    from runner.adapters.serve import serve
+    from runner.adapters.door import Door, hosts_of, serve
     from runner.adapters.web.app import create_app
     from runner.output.page import ASSETS, asset
 

@@ -23,7 +23,7 @@ from runner.model import (
     Table,
     frozen,
 )
-from runner.model.json import as_compared
+from runner.model.value import as_compared
 from runner.spec.units import counted, parse_time
 
 BEFORE, AFTER = "before", "after"

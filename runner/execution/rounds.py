@@ -14,7 +14,7 @@ from runner.execution.check import QueryRunner
 from runner.execution.judge import UNTOLD, blinded, figure
 from runner.execution.ports import Clock, Journal, Resolver
 from runner.model import ExecutionPlan, QueryRefused, Round, Stage, Until, frozen
-from runner.model.json import as_compared
+from runner.model.value import as_compared
 from runner.planning.event_blocks import EventBlocks, extended, pack
 from runner.planning.limits import more_time, time_is_up, to_raise
 from runner.spec.units import counted, format_duration

@@ -23,7 +23,6 @@ from runner.model.asking import (
     Question,
     Until,
 )
-from runner.model.coverage import Covered
 from runner.model.execution_plan import (
     MAX_NAMED,
     QUEUE_TIMEOUT,
@@ -40,12 +39,6 @@ from runner.model.execution_plan import (
     group_skipped,
 )
 from runner.model.function import Function, Rate, Rest, Singleton, Trigger, span
-from runner.model.hold import TargetHold
-from runner.model.json import (
-    Data,
-    Json,
-)
-from runner.model.notice import OCCASIONS, Hook, Notice, Occasion
 from runner.model.patience import Patience
 from runner.model.plan import (
     Advice,
@@ -70,8 +63,10 @@ from runner.model.plan import (
     Operation,
     OrderKey,
     Pacing,
+    Partial,
     Rows,
     Schedule,
+    Selectors,
     Skipped,
     SqlGuard,
     Throttle,
@@ -88,6 +83,7 @@ from runner.model.problem import (
 )
 from runner.model.question import (
     MAX_ROWS,
+    Covered,
     Database,
     DatabaseClock,
     LiveDatabase,
@@ -100,6 +96,7 @@ from runner.model.question import (
 from runner.model.record import (
     ITEM,
     LOST,
+    OCCASIONS,
     OPEN_OUTCOMES,
     STATES,
     UNDER_WAY,
@@ -110,7 +107,11 @@ from runner.model.record import (
     EventPage,
     EventRecord,
     FailureGroup,
+    Health,
+    Hook,
     Note,
+    Notice,
+    Occasion,
     RunLine,
     RunRecord,
     RunState,
@@ -118,6 +119,9 @@ from runner.model.record import (
     SentBatch,
     Story,
     Submission,
+    SyncOutcome,
+    SyncRecord,
+    TargetHold,
     Waited,
     kind_of_failure,
     of_item,
@@ -145,9 +149,11 @@ from runner.model.run import (
     Totals,
     Waiting,
 )
-from runner.model.selectors import Partial, Selectors
-from runner.model.sync import Health, SyncOutcome, SyncRecord
-from runner.model.value import frozen
+from runner.model.value import (
+    Data,
+    Json,
+    frozen,
+)
 
 __all__ = [
     "ENDED",

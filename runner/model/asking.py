@@ -6,10 +6,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import field, replace
 from typing import Literal, NamedTuple, TypeAlias
 
-from runner.model.json import Data, Json, as_compared
 from runner.model.problem import Payload, Problem
 from runner.model.question import Query
-from runner.model.value import frozen
+from runner.model.value import Data, Json, as_compared, frozen
 
 Moment = Literal["before", "after", "end"]
 Change = Literal["increased", "decreased"]

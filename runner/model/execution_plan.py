@@ -8,7 +8,6 @@ from dataclasses import field, replace
 from typing import Literal, NamedTuple, Protocol
 
 from runner.model.asking import Check, Fact, Measure, Needs, Until
-from runner.model.json import Data
 from runner.model.plan import (
     Cap,
     FailureLimit,
@@ -18,13 +17,13 @@ from runner.model.plan import (
     Input,
     OnFailure,
     Pacing,
+    Partial,
     Skipped,
     Wait,
     WindowGuard,
 )
 from runner.model.problem import Problem
-from runner.model.selectors import Partial
-from runner.model.value import frozen
+from runner.model.value import Data, frozen
 
 QUEUE_TIMEOUT = 86_400.0  # seconds in which a job is to start
 MAX_NAMED = 5  # items that a group names

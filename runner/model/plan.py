@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field, replace
+from shlex import quote
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from runner.model.asking import (
@@ -20,9 +21,8 @@ from runner.model.asking import (
     Needs,
     Question,
 )
-from runner.model.json import Data, Json
 from runner.model.problem import Acceptance, Payload, Problem
-from runner.model.value import frozen
+from runner.model.value import Data, Json, frozen
 
 ForEach: TypeAlias = str  # repo, workspace, once, or row: those of the operation's own query
 Wait = Literal["sent", "completed"]
@@ -324,3 +324,43 @@ class WindowGuard:
 
 
 GuardSpec: TypeAlias = GithubGuard | HttpGuard | SqlGuard | CommandGuard | FileGuard | WindowGuard
+
+
+@frozen
+class Selectors:
+    """`only`, `skip`: operations. `items`: globs on names, after `!` to leave out. `limit`: the
+    first so many items of each collection; `sample`: so many of them, chosen by `seed`."""
+
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
+    limit: int | None = None
+    sample: int | None = None
+    seed: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.only or self.skip or self.of_items)
+
+    @property
+    def of_items(self) -> bool:
+        """Are they about items, beside operations?"""
+        return bool(self.items) or self.limit is not None or self.sample is not None
+
+    @property
+    def words(self) -> str:
+        """As options say it."""
+        said = [f"--only {quote(name)}" for name in self.only]
+        said += [f"--skip {quote(name)}" for name in self.skip]
+        said += [f"--item {quote(glob)}" for glob in self.items]
+        said += [] if self.limit is None else [f"--limit {self.limit}"]
+        said += [] if self.sample is None else [f"--sample {self.sample} --seed {self.seed}"]
+        return " ".join(said)
+
+
+@frozen
+class Partial:
+    """A part of a plan. `chosen`: the names of the items that count, by what operations run for,
+    where more than their names decides that."""
+
+    selectors: Selectors
+    chosen: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple, Protocol
 
-from runner.model.json import Data, Json
-from runner.model.value import frozen
+from runner.model.value import Data, Json, frozen
 
 Severity = Literal["error", "warning"]
 

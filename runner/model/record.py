@@ -1,4 +1,5 @@
-"""What a journal tells of a run to those who did not drive it. Times: seconds since 1970."""
+"""What the state tells those who did not drive a run: of runs, targets that are held, what is
+synced from git, and who is told. Times: seconds since 1970."""
 
 from __future__ import annotations
 
@@ -9,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from itertools import islice
 from operator import itemgetter
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
-from runner.model.coverage import Covered
 from runner.model.execution_plan import RunHead
-from runner.model.json import Json
+from runner.model.question import Covered
 from runner.model.run import (
     CheckResult,
     Job,
@@ -23,7 +23,15 @@ from runner.model.run import (
     Waiting,
     WaitKind,
 )
-from runner.model.value import frozen
+from runner.model.value import Json, frozen
+
+HookKind = Literal["slack", "webhook"]
+Occasion = Literal["started", "held", "failed", "ended"]
+OCCASIONS: tuple[Occasion, ...] = get_args(Occasion)
+SyncOutcome = Literal["starting", "applying", "applied", "failed", "refused", "unreachable"]
+Health = Literal["healthy", "failed", "refused", "unreachable", "silent", "ended"]
+_SILENT = 3  # times the interval between two looks, without any
+_SHORTEST = 30.0  # seconds
 
 
 @frozen
@@ -85,6 +93,8 @@ class SentBatch(NamedTuple):
 
 
 ITEM = "{item}"  # stands for the item's name in a message that several events have
+
+
 # What differs from event to event, ids and numbers; but for codes, which say what went wrong.
 _VARIES = re.compile(
     r"(?P<code>\b(?i:https?|status(?:[ _]code)?|code|errno|sqlstate|exit|error)[ :=(#]{1,3}\d\w*"
@@ -259,6 +269,8 @@ STATES = (
     *("running", "paused", "dead", "completed", "sent", "failed", "incomplete", "cancelled"),
     "baseline",
 )
+
+
 UNDER_WAY = frozenset({"running", "paused", "dead"})  # what the status `running` comes to
 
 
@@ -370,3 +382,72 @@ class Story(NamedTuple):
     waits: Sequence[Waited]
     batches: Sequence[SentBatch]
     failures: Sequence[EventRecord]
+
+
+class TargetHold(NamedTuple):
+    """Why, by whom, since when and until when (seconds since 1970): None until it is taken back.
+    `address`: what the target meant, see `Target.address`."""
+
+    target: str
+    address: str
+    reason: str
+    holder: str
+    since: float
+    until: float | None
+
+
+@frozen
+class Hook:
+    """`variable`: the environment variable that holds its URL; the URL itself is in no value of
+    ours. `held_after`: how many seconds a run must be held until that is worth a word."""
+
+    kind: HookKind
+    variable: str
+    on: tuple[Occasion, ...] = OCCASIONS
+    held_after: float = 600.0
+
+
+class Notice(NamedTuple):
+    """What a hook is to be told: `body` is the document, by its published schema; `tries`: how
+    often that was tried."""
+
+    number: int
+    hook: Hook
+    body: dict[str, Any]
+    tries: int
+
+
+@frozen
+class SyncRecord:
+    """What a `backfill sync` does, and what came of its last look.
+
+    `seen` is the commit that the branch was at, `applied` the last one all of whose plans are
+    applied; `ended_at` is None while the process has not said its end.
+    """
+
+    id: str
+    repository: str
+    branch: str
+    path: str
+    target: str
+    every: float
+    holder: str
+    checked_at: float
+    outcome: SyncOutcome = "starting"
+    message: str | None = None
+    seen: str | None = None
+    applied: str | None = None
+    applied_at: float | None = None
+    ended_at: float | None = None
+
+    def health(self, now: float) -> Health:
+        """``silent``: it has not looked for so long that its process must be gone."""
+        if self.ended_at is not None and self.outcome in ("starting", "applying", "applied"):
+            return "ended"
+        if self.ended_at is None and now - self.checked_at > max(_SHORTEST, _SILENT * self.every):
+            return "silent"
+        match self.outcome:
+            case "starting" | "applying" | "applied":
+                return "healthy"
+            case "failed" | "refused" | "unreachable":
+                return self.outcome

@@ -1,4 +1,5 @@
-"""`@frozen`: what `@dataclass(frozen=True, slots=True)` makes, in a quarter of the time.
+"""JSON's types; and `@frozen`, which makes what `@dataclass(frozen=True, slots=True)` does, in a
+quarter of the time.
 
 `dataclasses` compiles six methods a class, one by one; with more than a hundred classes that was
 40 % of what a command takes to start. Here `__init__` is compiled and the others are shared. What
@@ -9,10 +10,12 @@ from __future__ import annotations
 
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
 from operator import attrgetter
-from typing import Any, NoReturn, TypeVar, dataclass_transform
+from typing import Any, NoReturn, TypeAlias, TypeVar, dataclass_transform
 
 T = TypeVar("T")
 _set = object.__setattr__
+Json: TypeAlias = Any  # what a payload or an attribute may hold
+Data: TypeAlias = dict[str, Json]
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
@@ -100,3 +103,12 @@ def _hash(self: Any) -> int:
 
 def _nothing(*_: object) -> tuple[()]:
     return ()
+
+
+def as_compared(value: float) -> str:
+    """A figure with all of its digits: a rounded one may contradict what is said of it."""
+    whole = isinstance(value, int) or (value.is_integer() and abs(value) < _PLAIN)
+    return str(int(value)) if whole else repr(value)
+
+
+_PLAIN = 1e15

@@ -18,8 +18,7 @@ from runner.output.text import document, styled, visible
 from runner.spec.units import counted
 
 if TYPE_CHECKING:
-    from runner.planning.checked import Checked
-    from runner.planning.ledger import LedgerEntry, PlanState
+    from runner.planning.ledger import Checked, LedgerEntry, PlanState
 
 _COLORS = {"pending": "cyan", "applied": "green", "changed": "yellow", "failed": "red",
            "unfinished": "yellow", "sent": "yellow", "partial": "cyan"}  # fmt: skip

@@ -31,9 +31,8 @@ from runner.model import (
 )
 from runner.output import charts, words
 from runner.output.text import visible
-from runner.planning.estimate import Estimate, left
+from runner.planning.estimate import Estimate, Timeline, left
 from runner.planning.limits import resume_command
-from runner.planning.timeline import Timeline
 from runner.spec.secrets import redact
 
 MAX_ROWS = 200  # of one table; what is more is counted, and is in the CSV

@@ -29,7 +29,7 @@ from runner.model import (
     Waiting,
     WindowGuard,
 )
-from runner.model.json import as_compared
+from runner.model.value import as_compared
 from runner.output.text import shortened
 from runner.planning.estimate import needed
 from runner.spec.units import counted, format_duration

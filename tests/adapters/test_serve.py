@@ -11,16 +11,15 @@ import time
 import httpx
 import pytest
 
-from runner.adapters.door import Door
+from runner.adapters.door import Door, serve
 from runner.adapters.embedded.server import create_app
-from runner.adapters.serve import serve
 from runner.errors import TargetError
 
 SERVER = """
 import sys
 from runner.adapters.door import Door
 from runner.adapters.embedded.server import create_app
-from runner.adapters.serve import serve
+from runner.adapters.door import serve
 app = create_app({"app/x": lambda event: event["data"]})
 serve(app, "127.0.0.1", int(sys.argv[1]), Door(1_000_000))
 """

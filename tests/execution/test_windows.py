@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runner.adapters.guards.window import Window
+from runner.adapters.guards import Window
 from runner.errors import BackfillError
 from runner.execution.context import RunContext
 from runner.execution.pacing import Checkpoint, Step

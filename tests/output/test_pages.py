@@ -9,8 +9,7 @@ from pathlib import Path
 from runner.model import Problem
 from runner.output import words
 from runner.output.page import error_page, plan_page
-from runner.planning.estimate import before
-from runner.planning.timeline import simulate
+from runner.planning.estimate import before, simulate
 from tests.support import make_plan
 
 TEMPLATES = Path(words.__file__).parent / "templates"

@@ -10,9 +10,8 @@ import pytest
 
 from runner.model import Driven, ExecutionPlan, RunRecord, RunView, StageRecord, Waiting
 from runner.model.function import Function, Rest, Trigger
-from runner.planning.estimate import Past, before, left, measured, past_of, rough
+from runner.planning.estimate import Past, before, left, measured, past_of, rough, simulate
 from runner.planning.serialize import dump_head, load_head
-from runner.planning.timeline import simulate
 from tests.support import make_plan, repos
 
 RECORD = RunRecord(

@@ -23,7 +23,7 @@ import pytest
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from runner.adapters.worker.app import create_worker
-    from runner.adapters.worker.signature import Signatures
+    from runner.adapters.worker.registration import Signatures
 from runner.adapters.door import Door, hosts_of
 from tests.cli.conftest import served
 from tests.support import SIGNING_KEY

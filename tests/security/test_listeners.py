@@ -295,10 +295,10 @@ def test_nothing_of_ours_listens_but_behind_a_door() -> None:
         for line in path.read_text().splitlines()
         if means.search(line) and "event.listen(" not in line
     }
-    assert found == {"runner/adapters/door.py", "runner/adapters/serve.py"}
+    assert found == {"runner/adapters/door.py"}
     users = {
         path.stem
         for path in (ROOT / "runner").rglob("*.py")
-        if "runner.adapters.serve import serve" in path.read_text()
+        if "runner.adapters.door import serve" in path.read_text()
     }
     assert users == {listener.command[0] for listener in LISTENERS.values()}

@@ -12,7 +12,6 @@ from typing import TypeVar
 from runner.model import Patience
 
 T = TypeVar("T")
-
 PATIENCE = 30  # seconds that a question may take
 MAX_BYTES = 32 << 20  # of an answer, its rows' own weight included; it takes 10 to 20 times that
 ROW, VALUE = 64, 8  # bytes, at least, that a row and each of its values weigh
@@ -48,3 +47,8 @@ def tried(
                 raise
             waited += wait
             sleep(wait)
+
+
+def ahead(now: float, began: float, ended: float) -> float:
+    """How far a clock is ahead that said `now` between two times: as little as that allows."""
+    return now - min(max(now, began), ended)

@@ -20,8 +20,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
 
-from runner.adapters.database.bounds import tried
-from runner.adapters.database.clocks import ahead
+from runner.adapters.database.bounds import ahead, tried
 from runner.adapters.http import (
     Answer,
     AnswerTooLarge,

@@ -8,8 +8,7 @@ from dataclasses import field
 from datetime import datetime
 
 from runner.adapters.database import values
-from runner.adapters.database.bounds import tried
-from runner.adapters.database.clocks import ahead
+from runner.adapters.database.bounds import ahead, tried
 from runner.adapters.database.statement import statement
 from runner.adapters.database.url import DatabaseUrl
 from runner.errors import TargetDown

@@ -26,8 +26,7 @@ from runner.adapters.inngest.answers import (
 )
 from runner.adapters.inngest.functions import functions
 from runner.adapters.inngest.http import Retry, request
-from runner.adapters.inngest.output import MESSAGE_LENGTH, message_of
-from runner.adapters.inngest.run_lists import RunLists
+from runner.adapters.inngest.run_lists import MESSAGE_LENGTH, RunLists, message_of
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, TargetError
 from runner.execution.ports import Listed

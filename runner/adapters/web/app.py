@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import NamedTuple, Protocol
+import base64
+import binascii
+import secrets
+from collections.abc import AsyncIterator, Iterator, Mapping, MutableMapping
+from typing import Any, NamedTuple, Protocol
 
 import anyio
 from anyio import to_thread
 from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from runner.adapters.web.guard import Guard
 from runner.errors import BackfillError, UsageError
 
 _EVERY = 0.5  # seconds between two looks at the journal; a page is promised its news within two
 _ALIVE_EVERY = 30  # of these: a proxy must not take the silence for an end
+_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+        "img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+    "cross-origin-resource-policy": "same-origin",
+}
 
 
 class Mark(NamedTuple):
@@ -119,3 +133,49 @@ async def _changes(pages: Pages, run_id: str | None) -> AsyncIterator[str]:
         if silent % _ALIVE_EVERY == 0:
             yield ": still here\n\n"
         await anyio.sleep(_EVERY)
+
+
+class Guard:
+    """Answers nothing but GET and HEAD, and with a token nobody without it.
+
+    The token is the password of HTTP Basic, whatever the user, so that browsers can ask for it; or
+    a bearer.
+    """
+
+    def __init__(self, app: ASGIApp, token: str | None) -> None:
+        self._app, self._token = app, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers[name] = value
+            await send(message)
+
+        refusal = self._refusal(scope)
+        await (refusal or self._app)(scope, receive, guarded)
+
+    def _refusal(self, scope: MutableMapping[str, Any]) -> ASGIApp | None:
+        headers = Headers(scope=scope)
+        if self._token is not None and not self._is_known(headers.get("authorization", "")):
+            asks = {"www-authenticate": 'Basic realm="backfill", charset="UTF-8"'}
+            return PlainTextResponse("The token is asked for, as the password.", 401, asks)
+        if scope["method"] not in ("GET", "HEAD"):
+            return PlainTextResponse("Read-only.", 405, {"allow": "GET, HEAD"})
+        return None
+
+    def _is_known(self, authorization: str) -> bool:
+        scheme, _, given = authorization.partition(" ")
+        if scheme.lower() == "basic":
+            try:
+                given = base64.b64decode(given, validate=True).decode().partition(":")[2]
+            except (binascii.Error, UnicodeDecodeError):
+                return False
+        elif scheme.lower() != "bearer":
+            return False
+        return secrets.compare_digest(given.encode(), (self._token or "").encode())

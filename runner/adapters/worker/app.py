@@ -24,9 +24,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from runner.adapters.worker.function import Driver, Scheduled, create_firing, create_function
-from runner.adapters.worker.registration import SDK, App, Registration
+from runner.adapters.worker.registration import SDK, App, Registration, Signatures
 from runner.adapters.worker.request import app_of, plans_app_of
-from runner.adapters.worker.signature import Signatures
 from runner.model import frozen
 from runner.spec.secrets import redact
 

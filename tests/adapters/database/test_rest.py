@@ -336,7 +336,7 @@ def cut(pages: list[tuple[str, int]]) -> Callable[[httpx.Request], httpx.Respons
     ("pages", "message"),
     [
         ([("0-9/15", 10), ("*/15", 0)], "only 10 of its 15 rows came"),
-        ([("*/15", 0), ("*/15", 0)], "only 0 of its 15 rows come"),
+        ([("*/15", 0), ("*/15", 0)], "only 0 of its 15 rows came"),
         ([("0-9/15", 10), ("10-14/16", 5)], r"change while they are read \(15, then 16\)"),
         ([("0-9/15", 10), ("0-9/15", 10)], "not those that its Content-Range names"),
         ([("0-9/15", 9)], "not those that its Content-Range names"),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.adapters.guards.command import Command
+from runner.adapters.guards import Command
 from runner.execution.ports import GuardUnanswered, Hold
 from runner.model import CommandGuard
 

@@ -9,8 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from runner.adapters.guards.github import Github
-from runner.adapters.guards.open import open_guards
+from runner.adapters.guards import Github, open_guards
 from runner.adapters.http import open_client
 from runner.errors import UsageError
 from runner.execution.ports import GuardUnanswered, Hold

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.adapters.guards.open import open_guards
+from runner.adapters.guards import open_guards
 from runner.errors import UsageError
 from runner.execution.ports import GuardUnanswered, Hold
 from runner.model import HttpGuard

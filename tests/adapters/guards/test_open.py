@@ -10,10 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.adapters.guards.flag import Flag
-from runner.adapters.guards.github import Github
-from runner.adapters.guards.http import Http
-from runner.adapters.guards.open import open_guards
+from runner.adapters.guards import Flag, Github, Http, open_guards
 from runner.errors import PreflightRefused
 from runner.execution.ports import GuardUnanswered, Hold
 from runner.model import CommandGuard, FileGuard, GithubGuard, GuardSpec, HttpGuard, SqlGuard
@@ -77,7 +74,7 @@ def test_files_and_programs_need_neither_http_nor_a_database(tmp_path: Path) -> 
     code = (
         "import asyncio, json, sys\n"
         "from pathlib import Path\n"
-        "from runner.adapters.guards.open import open_guards\n"
+        "from runner.adapters.guards import open_guards\n"
         "from runner.model import CommandGuard, FileGuard\n"
         "async def main():\n"
         "    specs = [FileGuard('a'), CommandGuard(('true',))]\n"

@@ -12,8 +12,7 @@ import pytest
 from runner.adapters.database.open import configured_url
 from runner.adapters.database.sql import SqlDatabase
 from runner.adapters.database.url import DatabaseUrl
-from runner.adapters.guards.open import open_guards
-from runner.adapters.guards.sql import Sql
+from runner.adapters.guards import Sql, open_guards
 from runner.errors import PreflightRefused, UsageError
 from runner.execution.ports import GuardUnanswered, Hold
 from runner.model import SqlGuard

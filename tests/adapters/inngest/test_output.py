@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runner.adapters.inngest.output import MESSAGE_LENGTH, message_of
+from runner.adapters.inngest.run_lists import MESSAGE_LENGTH, message_of
 from runner.adapters.inngest.target import resolve
 
 

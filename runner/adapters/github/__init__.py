@@ -1,1 +1,0 @@
-"""GitHub's REST interface: the comments of a pull request."""

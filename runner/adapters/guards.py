@@ -1,0 +1,420 @@
+"""The guards of a plan, connected: what is asked before each batch. Each meets
+`runner.execution.ports.Guard`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from asyncio.subprocess import DEVNULL, STDOUT, Process
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+import httpx
+
+from runner.adapters.http import AnswerTooLarge, Client, open_client, parsed, retry_after
+from runner.adapters.http_faults import Unanswered
+from runner.errors import PreflightRefused, TargetError, UsageError
+from runner.execution.ports import Guard, GuardUnanswered, Hold
+from runner.model import (
+    CommandGuard,
+    Database,
+    FileGuard,
+    GithubGuard,
+    GuardSpec,
+    HttpGuard,
+    Json,
+    Query,
+    QueryRefused,
+    SqlGuard,
+    WindowGuard,
+    frozen,
+)
+from runner.spec.opening import Opening, opening, shown
+from runner.spec.secrets import redact
+from runner.spec.units import counted
+
+if TYPE_CHECKING:
+    from runner.adapters.database.open import Databases
+
+GITHUB = "https://api.github.com"
+_AGAIN = 5.0  # seconds
+_LIMIT = 30.0  # seconds that a command may take
+_CANNOT_RUN = 126  # a shell's word for a program that it found and cannot start; 127: not found
+_MESSAGE = 200  # characters of its last line
+_TAIL = 4096  # bytes of its output that are looked at
+_FILE_AGAIN = 1.0  # seconds until a file is looked for again
+_LONGEST = 3_700.0  # seconds; GitHub's limit is reset every hour
+_TIMEOUT = 10.0  # seconds
+_MAX_BODY = 64 * 1024
+_LONGEST_ASKED = 3_600.0  # seconds: what an endpoint asks for beyond that is asked again
+
+
+@asynccontextmanager
+async def open_guards(
+    specs: Sequence[GuardSpec],
+    env: Mapping[str, str],
+    folder: Path,
+    clock: Callable[[], float] = time.time,
+) -> AsyncIterator[list[Guard]]:
+    """Paths are relative to `folder`, the plan's. Nothing is asked yet.
+
+    Raises `PreflightRefused` where a key or URL is missing, `UsageError` where one is malformed.
+    """
+    async with AsyncExitStack() as stack:
+        opener = _Opener(env, folder, stack, clock)
+        yield [await opener.open(spec) for spec in specs]
+
+
+@dataclass(slots=True)
+class _Opener:
+    """What guards share is opened for the first that needs it."""
+
+    env: Mapping[str, str] = field(repr=False)
+    folder: Path
+    stack: AsyncExitStack
+    clock: Callable[[], float]
+    _client: Client | None = None
+    _databases: Databases | None = None
+
+    async def open(self, spec: GuardSpec) -> Guard:
+        match spec:
+            case GithubGuard():
+                return await self._github(spec)
+            case HttpGuard():
+                return await self._http(spec)
+            case SqlGuard():
+                return self._sql(spec)
+            case CommandGuard():
+                return Command(spec, self.folder, self.env)
+            case FileGuard():
+                return Flag(self.folder / spec.path)
+            case WindowGuard():
+                return self._window(spec)
+
+    async def _github(self, spec: GithubGuard) -> Guard:
+
+        token = _github_token(self.env)
+        return Github(spec, await self._shared_client(), _github_origin(self.env), token)
+
+    async def _http(self, spec: HttpGuard) -> Guard:
+        try:
+            return Http(spec, await self._shared_client())
+        except httpx.InvalidURL:
+            hint = "write it like https://status.example.com/ready"
+            raise UsageError("the guard `http` has something else than a URL", hint=hint) from None
+
+    def _window(self, spec: WindowGuard) -> Guard:
+        try:
+            return Window(spec, opening(spec), self.clock)
+        except ValueError as error:  # this machine lacks the zone of a plan that was read elsewhere
+            raise PreflightRefused(f"the guard `window`: {error}") from None
+
+    def _sql(self, spec: SqlGuard) -> Guard:
+        from runner.adapters.database.open import Databases, configured_url
+
+        if self._databases is None:
+            configured_url(self.env)  # what is wrong with the URL is known before the run
+            self._databases = Databases(self.env)
+            self.stack.callback(self._databases.close)
+        return Sql(spec, self._databases)
+
+    async def _shared_client(self) -> Client:
+        if self._client is None:  # it follows no redirects, honours proxies, and logs no URL
+            self._client = await self.stack.enter_async_context(open_client(env=self.env))
+        return self._client
+
+
+async def github_rate(env: Mapping[str, str]) -> Rate:
+    """Raises `GuardUnanswered`, and what `open_guards` raises."""
+    async with open_client(env=env) as client:
+        github = Github(GithubGuard(0), client, _github_origin(env), _github_token(env))
+        return await github.rate()
+
+
+def _github_token(env: Mapping[str, str]) -> str:
+    token = env.get("GITHUB_TOKEN")
+    if not token:
+        raise PreflightRefused("the guard `github` needs a token", hint="set GITHUB_TOKEN")
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        raise UsageError("GITHUB_TOKEN has characters that no token has", hint="copy it again")
+    return token
+
+
+def _github_origin(env: Mapping[str, str]) -> str:
+    text = env.get("GITHUB_API_URL") or GITHUB
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise UsageError("GITHUB_API_URL is not a URL", hint=f"write it like {GITHUB}")
+    return text.rstrip("/")
+
+
+@frozen
+class Command:
+    spec: CommandGuard
+    folder: Path
+    env: Mapping[str, str] = field(repr=False)
+    limit: float = _LIMIT
+
+    @property
+    def name(self) -> str:
+        return f"command {Path(self.spec.arguments[0]).name}"
+
+    async def ask(self) -> Hold | None:
+        try:
+            # No pipe: what the program leaves running would keep it open.
+            with TemporaryFile() as output:
+                status = await self._run(output)
+                words = _last_line(output)
+        except OSError as error:
+            raise GuardUnanswered(error.strerror or "it cannot be started") from None
+        except ValueError:  # a zero byte in an argument
+            raise GuardUnanswered("it cannot be started") from None
+        if status < 0:
+            raise GuardUnanswered(f"it was ended by signal {-status}")
+        if status >= _CANNOT_RUN:
+            raise GuardUnanswered(f"it ended with {status}")
+        if status == 0:
+            return None
+        printed = f": {words}" if words else ""
+        return Hold(f"`{self.name}` exits with {status}{printed}", _AGAIN)
+
+    async def _run(self, output: IO[bytes]) -> int:
+        process = await asyncio.create_subprocess_exec(
+            *self.spec.arguments,
+            stdin=DEVNULL,
+            stdout=output,
+            stderr=STDOUT,
+            cwd=self.folder,
+            env=without_keys(self.env),
+            start_new_session=True,
+        )
+        try:
+            return await asyncio.wait_for(process.wait(), self.limit)
+        except TimeoutError:
+            raise GuardUnanswered(f"it has not ended after {self.limit:g}s") from None
+        finally:
+            await _end(process)
+
+
+def without_keys(env: Mapping[str, str]) -> dict[str, str]:
+    """A guard has no use for what opens the target or the state."""
+    return {name: value for name, value in env.items() if not _is_key(name)}
+
+
+def _is_key(name: str) -> bool:
+    inngest = name.startswith("INNGEST_") and "KEY" in name.removeprefix("INNGEST_")
+    kept_back = name in ("SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY", "BACKFILL_STATE")
+    return inngest or kept_back or name.endswith("_SIGNING_KEY")
+
+
+def _last_line(output: IO[bytes]) -> str:
+    """Without what could move a terminal's cursor, and without keys."""
+    file = output.fileno()
+    tail = os.pread(file, _TAIL, max(0, os.fstat(file).st_size - _TAIL))
+    lines = tail.decode(errors="replace").strip().splitlines()
+    line = redact(lines[-1]) if lines else ""
+    return "".join(c if c.isprintable() else "?" for c in line)[:_MESSAGE]
+
+
+async def _end(process: Process) -> None:
+    """What hangs is ended with its children."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+@frozen
+class Flag:
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return f"file {self.path.name}"
+
+    async def ask(self) -> Hold | None:
+        try:
+            self.path.lstat()  # a link to nowhere is a flag too
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise GuardUnanswered(error.strerror or "it cannot be looked at") from None
+        except ValueError:  # a zero byte in the path
+            raise GuardUnanswered("it cannot be looked at") from None
+        return Hold(f"`{self.path.name}` exists", _FILE_AGAIN)
+
+
+class Rate(NamedTuple):
+    """How many points remain, of how many, and when (since 1970) they are all there again."""
+
+    remaining: int
+    limit: int
+    reset: int
+
+
+@frozen
+class Github:
+    spec: GithubGuard
+    client: Client
+    origin: str
+    token: str = field(repr=False)
+    clock: Callable[[], float] = time.time
+    name: str = "github"
+
+    async def ask(self) -> Hold | None:
+        remaining, limit, reset = await self.rate()
+        if remaining >= self.spec.remaining:
+            return None
+        try:
+            until = datetime.fromtimestamp(reset, UTC).strftime("%H:%M UTC")
+        except (ValueError, OverflowError, OSError):
+            raise GuardUnanswered("its answer has no rate limit in it") from None
+        reason = (
+            f"GitHub has {remaining:,} of {counted(limit, 'point')} left "
+            f"(needs {self.spec.remaining:,}) until {until}"
+        )
+        # A second more, so that the first look after the reset sees it.
+        return Hold(reason, min(_LONGEST, max(1.0, reset - self.clock()) + 1))
+
+    async def rate(self) -> Rate:
+        """Raises `GuardUnanswered`."""
+        return _core(await self._get())
+
+    async def _get(self) -> bytes:
+        headers = {
+            "authorization": f"Bearer {self.token}",
+            "accept": "application/vnd.github+json",
+        }
+        url = f"{self.origin}/rate_limit"
+        try:
+            response, body = await self.client.exchange(
+                "GET", url, headers=headers, seconds=_TIMEOUT, most=_MAX_BODY
+            )
+        except AnswerTooLarge:
+            raise GuardUnanswered("its answer has no rate limit in it") from None
+        except (Unanswered, TargetError) as error:
+            raise GuardUnanswered(str(error)) from None
+        if response.status_code != 200:
+            raise GuardUnanswered(f"it answers {response.status_code}")
+        return body
+
+
+def _core(body: bytes) -> Rate:
+    try:
+        core = parsed(body)["resources"]["core"]
+        found = core["remaining"], core["limit"], core["reset"]
+    except (ValueError, KeyError, TypeError):
+        found = None, None, None
+    remaining, limit, reset = found
+    if type(remaining) is not int or type(limit) is not int or type(reset) is not int:
+        raise GuardUnanswered("its answer has no rate limit in it")
+    return Rate(remaining, limit, reset)
+
+
+@frozen
+class Http:
+    """Raises `httpx.InvalidURL` where the URL is none. Its name leaves out what may be a key."""
+
+    spec: HttpGuard = field(repr=False)
+    client: Client
+    name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        url = httpx.URL(self.spec.url)
+        path = url.raw_path.partition(b"?")[0]
+        object.__setattr__(self, "name", f"http {(url.netloc + path).decode('ascii')}")
+
+    async def ask(self) -> Hold | None:
+        try:
+            # Its body is no news, and stays unread.
+            response, _ = await self.client.exchange(
+                "GET", self.spec.url, seconds=_TIMEOUT, unread=True
+            )
+        except (Unanswered, TargetError) as error:
+            raise GuardUnanswered(str(error)) from None
+        if response.is_success:
+            return None
+        wait = retry_after(response.headers)
+        reason = f"{self.name} answers {response.status_code}"
+        return Hold(reason, _AGAIN if wait is None else min(_LONGEST_ASKED, max(1.0, wait)))
+
+
+@frozen
+class Sql:
+    spec: SqlGuard
+    database: Database
+    name: str = "sql"
+
+    async def ask(self) -> Hold | None:
+        value = await asyncio.to_thread(self._value)
+        spec = self.spec
+        bounded = spec.at_most is not None or spec.at_least is not None
+        reason = self._outside(_number(value)) if bounded else _no(value)
+        return Hold(reason, _AGAIN) if reason else None
+
+    def _value(self) -> Json:
+        try:
+            table = self.database.ask(Query(self.spec.query, max_rows=1), {})
+        except (QueryRefused, TargetError) as error:
+            raise GuardUnanswered(str(error)) from None
+        if len(table.rows) != 1 or len(table.columns) != 1:
+            raise GuardUnanswered("its query gives something else than one value")
+        return table.rows[0][0]
+
+    def _outside(self, value: float) -> str | None:
+        at_most, at_least = self.spec.at_most, self.spec.at_least
+        if at_most is not None and value > at_most:
+            return f"the guard's query gives {value}, above {_shown(at_most)}"
+        if at_least is not None and value < at_least:
+            return f"the guard's query gives {value}, below {_shown(at_least)}"
+        return None
+
+
+def _number(value: Json) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise GuardUnanswered("its query gives no number")
+    return value
+
+
+def _no(value: Json) -> str | None:
+    """A database without a type for truth says 0 or 1."""
+    if not isinstance(value, int | float) or value not in (0, 1):
+        raise GuardUnanswered("its query gives neither true nor false")
+    return None if value else "the guard's query says no"
+
+
+def _shown(bound: float) -> str:
+    return str(bound).removesuffix(".0")
+
+
+@frozen
+class Window:
+    """`clock`: seconds since 1970."""
+
+    spec: WindowGuard
+    opening: Opening
+    clock: Callable[[], float] = time.time
+
+    @property
+    def name(self) -> str:
+        return "window"
+
+    async def ask(self) -> Hold | None:
+        now = self.clock()
+        is_open, until = self.opening.state(now)
+        if is_open:
+            return None
+        reason = f"outside its window ({self.spec.words}): it opens at {shown(until)}"
+        return Hold(reason, until - now)

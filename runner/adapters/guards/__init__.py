@@ -1,1 +1,0 @@
-"""What is asked before each batch; each guard meets `runner.execution.ports.Guard`."""
