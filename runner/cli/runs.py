@@ -11,8 +11,8 @@ from runner.cli.completion import complete_plan_name, complete_target
 from runner.cli.options import format_option, pass_session, read_duration, state_option
 from runner.cli.printing import people, print_json, wants_color, width_of
 from runner.model import STATES
-from runner.output.holds import write_holds
 from runner.output.run import runs_json, write_lines
+from runner.output.state import write_holds
 
 
 @click.command(

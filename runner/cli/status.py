@@ -17,9 +17,8 @@ from runner.cli.options import format_option, pass_session, state_option
 from runner.cli.printing import display, people, print_json, wants_color
 from runner.model import RunRecord, RunView, StageRecord, SyncRecord, TargetHold
 from runner.output import words
-from runner.output.holds import write_holds
 from runner.output.run import status_json, write_view
-from runner.output.sync import write_syncs
+from runner.output.state import write_holds, write_syncs
 
 if TYPE_CHECKING:
     from runner.adapters.journal.state import StateReader

@@ -30,10 +30,9 @@ from runner.model import (
 )
 from runner.output import words
 from runner.output.coverage import figures_json
-from runner.output.holds import holds_json
 from runner.output.markdown import LINE, MAX_CHARACTERS, cell, code, fitting, with_more
+from runner.output.state import holds_json, syncs_json
 from runner.output.summary import checks_text
-from runner.output.sync import syncs_json
 from runner.output.table import Cell, table
 from runner.output.text import clipped, csv_lines, document, json_safe, redacted, styled, visible
 from runner.planning.estimate import left

@@ -26,7 +26,7 @@ class SavedPlan:
     """`run_id` is minted with it: a plan is run once. Times are seconds since 1970.
 
     `inputs` of its plan, and the plan's path, are relative to the folder it was made in. `items`
-    is what deferred stages were planned from (see `runner.planning.facts.to_remember`).
+    is what deferred stages were planned from (see `runner.planning.items.to_remember`).
     """
 
     tool: str

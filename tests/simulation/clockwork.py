@@ -32,7 +32,7 @@ import ulid
 
 import runner
 from runner.adapters.journal import leases, outage, schema
-from runner.app import build, preflight, resolve
+from runner.app import build, doctor, resolve
 
 START = 1_793_000_000.0  # 2026-10-26; the clocks of New York change on 2026-11-01
 MOST_WAITS = 30_000  # ten times what the longest of a thousand worlds has
@@ -433,7 +433,7 @@ def _give_time(world: Scheduler, patches: Patches) -> None:
             patches.set(place.owner, place.name, tuple(map(swap, now)))
     patches.set(build, "datetime", Now)
     patches.set(resolve, "datetime", Now)
-    patches.set(preflight, "datetime", Now)
+    patches.set(doctor, "datetime", Now)
 
 
 def _give_system(world: Scheduler, patches: Patches) -> None:

@@ -129,7 +129,7 @@ def test_a_table_that_cannot_be_read_is_one_problem(text: str | bytes, words: st
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("o/a", "1 cells in a table of 2 columns"),
+        ("o/a", "1 cell in a table of 2 columns"),
         ("o/a,b,c", "3 cells in a table of 2 columns"),
         ('o/a,"b" c', "not CSV"),
         ('o/a,"b', "a quote is never closed"),

@@ -1,14 +1,17 @@
-"""What is followed in git and how that goes, for people and for machines."""
+"""What the state has beside runs, for people and for machines: targets that are held, and what is
+followed in git."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from runner.model import Health, SyncRecord
+from runner.model import Health, SyncRecord, TargetHold
 from runner.output.text import styled, visible
+from runner.output.words import machine_time
+from runner.spec.opening import shown
 from runner.spec.units import format_duration
 
 _COLORS: dict[Health, str] = {
@@ -20,6 +23,30 @@ _COLORS: dict[Health, str] = {
     "ended": "white",
 }
 _TIMES = ("checked_at", "applied_at", "ended_at")
+
+
+def hold_words(hold: TargetHold) -> str:
+    until = "until it is let go" if hold.until is None else f"until {shown(hold.until)}"
+    return (
+        f"{hold.target} is held by {hold.holder} since {shown(hold.since)}, {until}: {hold.reason}"
+    )
+
+
+def write_holds(holds: Iterable[TargetHold], out: TextIO) -> None:
+    out.writelines(f"{visible(hold_words(hold))}\n" for hold in holds)
+
+
+def holds_json(holds: Iterable[TargetHold]) -> list[dict[str, Any]]:
+    return [
+        {
+            "target": hold.target,
+            "reason": hold.reason,
+            "holder": hold.holder,
+            "since": machine_time(hold.since),
+            "until": None if hold.until is None else machine_time(hold.until),
+        }
+        for hold in holds
+    ]
 
 
 def write_syncs(syncs: Sequence[SyncRecord], now: float, out: TextIO, *, color: bool) -> None:
