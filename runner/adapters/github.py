@@ -16,8 +16,7 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 
-from runner.adapters.http import BlockingClient, open_blocking_client, parsed
-from runner.adapters.http_faults import Unanswered
+from runner.adapters.http import BlockingClient, Unanswered, open_blocking_client, parsed
 from runner.errors import KeyRefused, TargetError, UsageError
 from runner.model import frozen
 from runner.spec.files import FileRefused, read_given

@@ -19,8 +19,14 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from runner.adapters.http import AnswerTooLarge, Client, open_client, parsed, retry_after
-from runner.adapters.http_faults import Unanswered
+from runner.adapters.http import (
+    AnswerTooLarge,
+    Client,
+    Unanswered,
+    open_client,
+    parsed,
+    retry_after,
+)
 from runner.errors import PreflightRefused, TargetError, UsageError
 from runner.execution.ports import Guard, GuardUnanswered, Hold
 from runner.model import (

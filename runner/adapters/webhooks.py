@@ -48,8 +48,7 @@ async def post(
     """One try, where there is a URL. Raises `Undelivered`."""
     import orjson
 
-    from runner.adapters.http import retry_after
-    from runner.adapters.http_faults import Unanswered
+    from runner.adapters.http import Unanswered, retry_after
 
     url = environ[hook.variable].strip()
     content = orjson.dumps(slack(body) if hook.kind == "slack" else body)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from runner.agents.places import inside, known_target
 from runner.agents.tool import (
     PLAN,
     READING,
@@ -14,7 +13,9 @@ from runner.agents.tool import (
     Tool,
     arguments,
     flag,
+    inside,
     is_strict,
+    known_target,
     seconds_of,
     selectors_of,
     text,

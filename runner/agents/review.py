@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from runner.adapters.inngest.target import Target
-from runner.agents.places import inside, known_target, to_write
 from runner.agents.tool import (
     FACTS,
     PLAN,
@@ -19,10 +18,13 @@ from runner.agents.tool import (
     Given,
     Tool,
     arguments,
+    inside,
     is_strict,
+    known_target,
     seconds_of,
     selectors_of,
     text,
+    to_write,
     variables_of,
 )
 from runner.app.policy import refuse_broken

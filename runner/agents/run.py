@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from runner.agents.approval import APPROVED, approved_run, refuse_unapproved
-from runner.agents.places import inside, known_target
 from runner.agents.review import previewed
 from runner.agents.tool import (
     GATED,
@@ -17,7 +16,9 @@ from runner.agents.tool import (
     Tool,
     arguments,
     flag,
+    inside,
     is_strict,
+    known_target,
     selectors_of,
     several,
     text,

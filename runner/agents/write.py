@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runner.agents.places import inside, to_write
 from runner.agents.tool import (
     FACTS,
     PLAN,
@@ -14,9 +13,11 @@ from runner.agents.tool import (
     Given,
     Tool,
     arguments,
+    inside,
     is_strict,
     selectors_of,
     text,
+    to_write,
     variables_of,
 )
 from runner.app.session import Session

@@ -17,8 +17,17 @@ from runner.model import (
     Data,
     Problem,
 )
-from runner.planning.cases import Misfit, came_of, now_of
-from runner.planning.expectations import A_CASE, Came, Tested, TooMuchWork, Work, differences
+from runner.planning.expectations import (
+    A_CASE,
+    Came,
+    Misfit,
+    Tested,
+    TooMuchWork,
+    Work,
+    came_of,
+    differences,
+    now_of,
+)
 from runner.spec.files import ENDINGS, FileRefused, read_named, read_plan, within
 from runner.spec.plan_test import Case, PlanTest, read_plan_test
 

@@ -3,26 +3,6 @@
 ``plan file -> Document -> BackfillPlan -> ExecutionPlan -> journal -> events -> jobs -> report``
 """
 
-from runner.model.asking import (
-    RUN_STARTED,
-    BoundQuestion,
-    Change,
-    Check,
-    CheckSpec,
-    Coverage,
-    Draining,
-    Expect,
-    Fact,
-    Found,
-    ItemKind,
-    Lookup,
-    Measure,
-    Moment,
-    Narrowing,
-    Needs,
-    Question,
-    Until,
-)
 from runner.model.execution_plan import (
     MAX_NAMED,
     QUEUE_TIMEOUT,
@@ -83,15 +63,33 @@ from runner.model.problem import (
 )
 from runner.model.question import (
     MAX_ROWS,
+    RUN_STARTED,
+    BoundQuestion,
+    Change,
+    Check,
+    CheckSpec,
+    Coverage,
     Covered,
     Database,
     DatabaseClock,
+    Draining,
+    Expect,
+    Fact,
+    Found,
+    ItemKind,
     LiveDatabase,
+    Lookup,
+    Measure,
+    Moment,
+    Narrowing,
+    Needs,
     Query,
     QueryRefused,
+    Question,
     RowSecurity,
     Selection,
     Table,
+    Until,
 )
 from runner.model.record import (
     ITEM,

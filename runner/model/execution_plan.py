@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Literal, NamedTuple, Protocol
 
-from runner.model.asking import Check, Fact, Measure, Needs, Until
 from runner.model.plan import (
     Cap,
     FailureLimit,
@@ -23,6 +22,7 @@ from runner.model.plan import (
     WindowGuard,
 )
 from runner.model.problem import Problem
+from runner.model.question import Check, Fact, Measure, Needs, Until
 from runner.model.value import Data, frozen
 
 QUEUE_TIMEOUT = 86_400.0  # seconds in which a job is to start

@@ -11,7 +11,8 @@ from dataclasses import field, replace
 from shlex import quote
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
-from runner.model.asking import (
+from runner.model.problem import Acceptance, Payload, Problem
+from runner.model.question import (
     CheckSpec,
     Coverage,
     Draining,
@@ -21,7 +22,6 @@ from runner.model.asking import (
     Needs,
     Question,
 )
-from runner.model.problem import Acceptance, Payload, Problem
 from runner.model.value import Data, Json, frozen
 
 ForEach: TypeAlias = str  # repo, workspace, once, or row: those of the operation's own query

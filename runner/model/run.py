@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Literal, NamedTuple, Protocol, get_args
 
-from runner.model.asking import Moment
 from runner.model.execution_plan import ExecutionPlan, RunHead
+from runner.model.question import Moment
 from runner.model.value import frozen
 
 RunStatus = Literal["running", "completed", "failed", "cancelled", "incomplete", "sent"]

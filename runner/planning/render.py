@@ -23,9 +23,8 @@ from runner.model import (
     frozen,
 )
 from runner.planning.event_blocks import LARGE, ORDINARY, EventBlocks, Packing, with_own
-from runner.planning.flow import flow_of
+from runner.planning.flow import flow_of, throttled
 from runner.planning.items import LookupErrors, ProblemGroups, Source
-from runner.planning.throttling import throttled
 from runner.spec.json_limits import MAX_EVENT
 from runner.spec.kinds import name_fault
 from runner.spec.units import counted, parse_start

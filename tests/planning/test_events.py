@@ -16,9 +16,9 @@ from runner.execution.send import Wire
 from runner.model import ExecutionPlan, Json, Pacing, Throttle
 from runner.planning.build import build_execution_plan
 from runner.planning.compare import compare
+from runner.planning.flow import needed_delay, throttled
 from runner.planning.parts import subset
 from runner.planning.saved import SavedPlan, read_saved, write_saved
-from runner.planning.throttling import needed_delay, throttled
 from runner.spec.load import load_plan
 from runner.spec.schema import has_form
 from runner.spec.templates import compile_value

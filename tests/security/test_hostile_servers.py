@@ -245,7 +245,7 @@ def test_a_key_for_browsers_is_refused_in_words(key: str) -> None:
 _CHILD = """
 import asyncio, sys
 from runner.adapters.http import AnswerTooLarge, open_client
-from runner.adapters.inngest.answers import json_of
+from runner.adapters.inngest.http import json_of
 async def one(client):
     try:
         _, body = await client.exchange("GET", sys.argv[1])

@@ -13,8 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from runner.adapters.http import open_client, read_proxies
-from runner.adapters.http_faults import Unanswered, explained
+from runner.adapters.http import Unanswered, explained, open_client, read_proxies
 from runner.errors import BackfillError, TargetError, UsageError
 from tests.security.servers import serving, whole
 

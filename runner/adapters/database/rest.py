@@ -25,10 +25,10 @@ from runner.adapters.http import (
     Answer,
     AnswerTooLarge,
     BlockingClient,
+    Unanswered,
     open_blocking_client,
     parsed,
 )
-from runner.adapters.http_faults import Unanswered
 from runner.errors import BackfillError, KeyRefused, TargetDown, TargetError, UsageError
 from runner.model import (
     DatabaseClock,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from runner.adapters.http import Client
-from runner.adapters.http_faults import Unanswered
-from runner.adapters.inngest.answers import object_of, words
-from runner.adapters.inngest.http import Retry, request
+from runner.adapters.http import Client, Unanswered
+from runner.adapters.inngest.http import Retry, object_of, request, words
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, TargetError
 from runner.model import frozen

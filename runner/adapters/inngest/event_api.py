@@ -10,10 +10,16 @@ from urllib.parse import quote
 
 import httpx
 
-from runner.adapters.http import Client
-from runner.adapters.http_faults import Unanswered
-from runner.adapters.inngest.answers import are_ids, no_ids, not_inngests, object_of, words
-from runner.adapters.inngest.http import Retry, request
+from runner.adapters.http import Client, Unanswered
+from runner.adapters.inngest.http import (
+    Retry,
+    are_ids,
+    no_ids,
+    not_inngests,
+    object_of,
+    request,
+    words,
+)
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, TargetError
 from runner.execution.ports import Answer, RequestTooLarge

@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from typing import Any
 from urllib.parse import quote
 
-from runner.adapters.http import Answer
-from runner.adapters.http_faults import Unanswered
-from runner.adapters.inngest.answers import object_of, words
+from runner.adapters.http import Answer, Unanswered
+from runner.adapters.inngest.http import object_of, words
 from runner.errors import TargetError
 from runner.model import Function, Rate, Rest, Singleton, Trigger
 

@@ -13,19 +13,19 @@ from urllib.parse import quote
 
 import httpx
 
-from runner.adapters.http import Answer, Client
-from runner.adapters.http_faults import Unanswered
-from runner.adapters.inngest.answers import (
+from runner.adapters.http import Answer, Client, Unanswered
+from runner.adapters.inngest.functions import functions
+from runner.adapters.inngest.http import (
+    Retry,
     are_ids,
     is_id,
     json_of,
     moment_of,
     no_ids,
     not_inngests,
+    request,
     words,
 )
-from runner.adapters.inngest.functions import functions
-from runner.adapters.inngest.http import Retry, request
 from runner.adapters.inngest.run_lists import MESSAGE_LENGTH, RunLists, message_of
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, TargetError

@@ -11,8 +11,7 @@ from urllib.parse import quote
 import httpx
 
 from runner.adapters.http import Answer, Client
-from runner.adapters.inngest.answers import object_of, words
-from runner.adapters.inngest.http import request
+from runner.adapters.inngest.http import object_of, request, words
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, TargetDown, TargetError

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from runner.adapters.http import Answer, AnswerTooLarge
-from runner.adapters.inngest.answers import (
+from runner.adapters.inngest.http import (
     are_ids,
     is_id,
     json_of,

@@ -23,8 +23,7 @@ import inngest
 import jcs  # type: ignore[import-untyped]
 
 from runner.adapters.http import open_client, parsed
-from runner.adapters.inngest.answers import words
-from runner.adapters.inngest.http import request
+from runner.adapters.inngest.http import request, words
 from runner.adapters.worker.request import FUNCTION
 from runner.model import frozen
 from runner.spec.secrets import redact

@@ -15,8 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from runner.adapters.http import open_client, retry_after
-from runner.adapters.http_faults import Unanswered
+from runner.adapters.http import Unanswered, open_client, retry_after
 from runner.adapters.inngest.event_api import HttpEventApi
 from runner.adapters.inngest.http import Retry
 from runner.adapters.inngest.jobs_api import HttpJobsApi
