@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from runner.app.session import Session
-from runner.app.variables import read_variables
+from runner.app.variables import read_variables, record_facts
 from runner.cli.main import status_of
 from runner.cli.options import (
     changed_option,
@@ -118,7 +118,6 @@ def plan_command(
     of them.
     """
     from runner.app.preview import keep, preview, previews
-    from runner.app.variables import record_facts
 
     form = chosen_format(form)
     writes = {"--out": out, "--html": html, "--record": record}
