@@ -189,7 +189,7 @@ def test_the_pure_rooms_neither_read_nor_ask_nor_print(room: str) -> None:
         "units.py": {"datetime"},
         "rows.py": {"datetime"},
         "facts.py": {"datetime"},
-        "cases.py": {"datetime"},
+        "expectations.py": {"datetime"},
         "own.py": {"datetime"},
         "opening.py": {"datetime"},
         "sandbox.py": {"datetime"},

@@ -11,22 +11,11 @@ from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import httpx
-
-from runner.adapters.http import (
-    AnswerTooLarge,
-    Client,
-    Unanswered,
-    open_client,
-    parsed,
-    retry_after,
-)
 from runner.errors import PreflightRefused, TargetError, UsageError
 from runner.execution.ports import Guard, GuardUnanswered, Hold
 from runner.model import (
@@ -45,10 +34,11 @@ from runner.model import (
 )
 from runner.spec.opening import Opening, opening, shown
 from runner.spec.secrets import redact
-from runner.spec.units import counted
 
 if TYPE_CHECKING:
     from runner.adapters.database.open import Databases
+    from runner.adapters.guards_http import Rate
+    from runner.adapters.http import Client
 
 GITHUB = "https://api.github.com"
 _AGAIN = 5.0  # seconds
@@ -57,10 +47,6 @@ _CANNOT_RUN = 126  # a shell's word for a program that it found and cannot start
 _MESSAGE = 200  # characters of its last line
 _TAIL = 4096  # bytes of its output that are looked at
 _FILE_AGAIN = 1.0  # seconds until a file is looked for again
-_LONGEST = 3_700.0  # seconds; GitHub's limit is reset every hour
-_TIMEOUT = 10.0  # seconds
-_MAX_BODY = 64 * 1024
-_LONGEST_ASKED = 3_600.0  # seconds: what an endpoint asks for beyond that is asked again
 
 
 @asynccontextmanager
@@ -106,11 +92,16 @@ class _Opener:
                 return self._window(spec)
 
     async def _github(self, spec: GithubGuard) -> Guard:
+        from runner.adapters.guards_http import Github
 
         token = _github_token(self.env)
         return Github(spec, await self._shared_client(), _github_origin(self.env), token)
 
     async def _http(self, spec: HttpGuard) -> Guard:
+        import httpx
+
+        from runner.adapters.guards_http import Http
+
         try:
             return Http(spec, await self._shared_client())
         except httpx.InvalidURL:
@@ -133,6 +124,8 @@ class _Opener:
         return Sql(spec, self._databases)
 
     async def _shared_client(self) -> Client:
+        from runner.adapters.http import open_client
+
         if self._client is None:  # it follows no redirects, honours proxies, and logs no URL
             self._client = await self.stack.enter_async_context(open_client(env=self.env))
         return self._client
@@ -140,6 +133,9 @@ class _Opener:
 
 async def github_rate(env: Mapping[str, str]) -> Rate:
     """Raises `GuardUnanswered`, and what `open_guards` raises."""
+    from runner.adapters.guards_http import Github
+    from runner.adapters.http import open_client
+
     async with open_client(env=env) as client:
         github = Github(GithubGuard(0), client, _github_origin(env), _github_token(env))
         return await github.rate()
@@ -260,101 +256,6 @@ class Flag:
         except ValueError:  # a zero byte in the path
             raise GuardUnanswered("it cannot be looked at") from None
         return Hold(f"`{self.path.name}` exists", _FILE_AGAIN)
-
-
-class Rate(NamedTuple):
-    """How many points remain, of how many, and when (since 1970) they are all there again."""
-
-    remaining: int
-    limit: int
-    reset: int
-
-
-@frozen
-class Github:
-    spec: GithubGuard
-    client: Client
-    origin: str
-    token: str = field(repr=False)
-    clock: Callable[[], float] = time.time
-    name: str = "github"
-
-    async def ask(self) -> Hold | None:
-        remaining, limit, reset = await self.rate()
-        if remaining >= self.spec.remaining:
-            return None
-        try:
-            until = datetime.fromtimestamp(reset, UTC).strftime("%H:%M UTC")
-        except (ValueError, OverflowError, OSError):
-            raise GuardUnanswered("its answer has no rate limit in it") from None
-        reason = (
-            f"GitHub has {remaining:,} of {counted(limit, 'point')} left "
-            f"(needs {self.spec.remaining:,}) until {until}"
-        )
-        # A second more, so that the first look after the reset sees it.
-        return Hold(reason, min(_LONGEST, max(1.0, reset - self.clock()) + 1))
-
-    async def rate(self) -> Rate:
-        """Raises `GuardUnanswered`."""
-        return _core(await self._get())
-
-    async def _get(self) -> bytes:
-        headers = {
-            "authorization": f"Bearer {self.token}",
-            "accept": "application/vnd.github+json",
-        }
-        url = f"{self.origin}/rate_limit"
-        try:
-            response, body = await self.client.exchange(
-                "GET", url, headers=headers, seconds=_TIMEOUT, most=_MAX_BODY
-            )
-        except AnswerTooLarge:
-            raise GuardUnanswered("its answer has no rate limit in it") from None
-        except (Unanswered, TargetError) as error:
-            raise GuardUnanswered(str(error)) from None
-        if response.status_code != 200:
-            raise GuardUnanswered(f"it answers {response.status_code}")
-        return body
-
-
-def _core(body: bytes) -> Rate:
-    try:
-        core = parsed(body)["resources"]["core"]
-        found = core["remaining"], core["limit"], core["reset"]
-    except (ValueError, KeyError, TypeError):
-        found = None, None, None
-    remaining, limit, reset = found
-    if type(remaining) is not int or type(limit) is not int or type(reset) is not int:
-        raise GuardUnanswered("its answer has no rate limit in it")
-    return Rate(remaining, limit, reset)
-
-
-@frozen
-class Http:
-    """Raises `httpx.InvalidURL` where the URL is none. Its name leaves out what may be a key."""
-
-    spec: HttpGuard = field(repr=False)
-    client: Client
-    name: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        url = httpx.URL(self.spec.url)
-        path = url.raw_path.partition(b"?")[0]
-        object.__setattr__(self, "name", f"http {(url.netloc + path).decode('ascii')}")
-
-    async def ask(self) -> Hold | None:
-        try:
-            # Its body is no news, and stays unread.
-            response, _ = await self.client.exchange(
-                "GET", self.spec.url, seconds=_TIMEOUT, unread=True
-            )
-        except (Unanswered, TargetError) as error:
-            raise GuardUnanswered(str(error)) from None
-        if response.is_success:
-            return None
-        wait = retry_after(response.headers)
-        reason = f"{self.name} answers {response.status_code}"
-        return Hold(reason, _AGAIN if wait is None else min(_LONGEST_ASKED, max(1.0, wait)))
 
 
 @frozen

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from runner.adapters.guards import Github, open_guards
+from runner.adapters.guards import open_guards
+from runner.adapters.guards_http import Github
 from runner.adapters.http import open_client
 from runner.errors import UsageError
 from runner.execution.ports import GuardUnanswered, Hold

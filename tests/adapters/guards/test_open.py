@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.adapters.guards import Flag, Github, Http, open_guards
+from runner.adapters.guards import Flag, open_guards
+from runner.adapters.guards_http import Github, Http
 from runner.errors import PreflightRefused
 from runner.execution.ports import GuardUnanswered, Hold
 from runner.model import CommandGuard, FileGuard, GithubGuard, GuardSpec, HttpGuard, SqlGuard
