@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from runner.adapters.journal import answers
+from runner.adapters.journal import answers, requests
 from runner.adapters.journal.store import Store
+from runner.adapters.journal.writer import JournalWriter
 from runner.execution.progress import summarise
 from runner.model import (
     BoundQuestion,
@@ -84,17 +85,15 @@ class Family:
         (first,) = self.store.ledger(self.plan.name, ORIGIN)
         return first.done
 
-    def _drive(
+    def begin(
         self,
         plan: ExecutionPlan,
         run: str,
-        coming: Sequence[str],
         parent: str | None = None,
         origins: dict[int, int] | None = None,
-    ) -> Summary:
-        self.coming = list(coming)
+    ) -> JournalWriter:
         let_go(self.store)
-        journal = self.store.start(
+        return self.store.start(
             run,
             plan,
             self.store.lock(plan.name, ORIGIN, run),
@@ -105,6 +104,17 @@ class Family:
             parent=parent,
             origins=origins or {},
         )
+
+    def _drive(
+        self,
+        plan: ExecutionPlan,
+        run: str,
+        coming: Sequence[str],
+        parent: str | None = None,
+        origins: dict[int, int] | None = None,
+    ) -> Summary:
+        self.coming = list(coming)
+        journal = self.begin(plan, run, parent, origins)
         ending = attempt(self.server, plan, journal, int(run.removeprefix("RUN")))
         assert ending
         summary = summarise(journal, plan=plan.name, target="t", followed=True, ending=ending)
@@ -343,3 +353,39 @@ def test_a_stage_that_is_resolved_when_it_starts_has_begun_and_reached_its_goal_
         if reached:
             answers.reach(connection, "RUN1", 1, 0.0)
     assert family.is_done() is done
+
+
+def test_an_event_that_a_later_round_made_good_is_no_failure_of_a_run_without_retries(
+    tmp_path: Path,
+) -> None:
+    family = Family(tmp_path)
+    family.run("failed", "completed", origins={1: 0})
+    assert family.store.reading(family.store.find("RUN1")).made_good() == {1: 1}
+
+
+def test_what_a_resumed_run_has_taken_up_again_is_retried_by_nobody(tmp_path: Path) -> None:
+    family = Family(tmp_path)
+    family.run("failed", "completed")
+    with family.store._database.write() as connection:
+        connection.change("UPDATE outcomes SET outcome = 'timed_out' WHERE outcome = 'failed'")
+    assert family.retry("RUN1", "RUN2", ["timed_out"], "failed")
+    assert (family.left("RUN1"), family.left("RUN2")) == (0, 1)
+    with family.store._database.write() as connection:
+        requests.reopen_undecided(connection, "RUN1")
+    assert (family.left("RUN1"), family.left("RUN2")) == (0, 0)
+
+
+def test_what_a_cancelled_retry_has_not_sent_is_still_to_be_retried(tmp_path: Path) -> None:
+    family = Family(tmp_path)
+    family.run("failed", "failed")
+    journal = family.begin(family.plan, "RUN2", "RUN1", {0: 0, 1: 1})
+    assert family.left() == 0, "it goes on"
+    journal.end("cancelled")
+    assert family.left() == 2
+
+
+def test_a_check_that_nobody_has_asked_does_not_hold(tmp_path: Path) -> None:
+    family = Family(tmp_path)
+    family.plan = make_plan(tmp_path, f"{repos(1)}operations: [sync]\n{CHECKED}", catalog=TWICE)
+    family.run()
+    assert family.store.unproved(family.store.find("RUN1")) == {"c"}
