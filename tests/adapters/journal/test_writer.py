@@ -165,6 +165,29 @@ def test_an_answer_that_is_owed_is_not_lost_by_the_next_one(tmp_path: Path) -> N
     assert (made.other.totals().accepted, made.other.unanswered()) == (2, [])
 
 
+def test_answers_to_two_requests_that_are_made_again_are_both_kept(tmp_path: Path) -> None:
+    made = Two(tmp_path)
+    chunks = [made.request(0), made.request(1)]
+    assert all(made.journal.begin_chunk(one, made.journal.control()) for one in chunks)
+    for one in chunks:
+        made.journal.accept(one, Answer(tuple(internal_ids(one.seed, range(1)))))
+    made.journal.keep_lease()
+    assert (made.other.totals().accepted, made.other.unanswered()) == (2, [])
+
+
+@pytest.mark.parametrize(("passed", "kept"), [(0.9, False), (1.0, True), (90.0, True)])
+def test_requests_alone_keep_the_lease_each_second(
+    tmp_path: Path, passed: float, kept: bool
+) -> None:
+    made = Two(tmp_path)
+    made.journal.drive()
+    change_leases(made.store, "expires_at = 0")
+    made.clock.now += passed
+    made.take(0)
+    with made.store._database.read() as connection:
+        assert (connection.value("SELECT expires_at FROM leases") > 0) is kept
+
+
 def test_a_refusal_is_written_and_told_at_once_and_a_second_one_is_not_told(
     tmp_path: Path,
 ) -> None:
