@@ -161,9 +161,8 @@ def _adopt(session: Session, plan: BackfillPlan, options: ApplyOptions, why: str
 
 def views_of(session: Session, applied: Applied) -> list[RunView]:
     """Of the runs that were begun or gone on with."""
-    reader = session.reader
     runs = [one.run.run_id for one in applied.entries if one.run and one.name in applied.ran]
-    return [view_of(reader, reader.find(run)) for run in runs]
+    return [view_of(session.reader, session.reader.find(run)) for run in runs]
 
 
 @dataclass(slots=True)
