@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from runner.adapters.files import write_file
 from runner.app.session import Session
 from runner.errors import InvalidPlan, UsageError
 from runner.model import Json
@@ -94,6 +93,7 @@ def facts_of(raw: bytes, path: str) -> Facts:
 
 def record_facts(session: Session, path: str) -> None:
     """Write what the session has recorded. Raises `CannotWrite`."""
+    from runner.adapters.files import write_file
     from runner.planning.answers import write_facts
 
     answers = session.recorded or {}
