@@ -50,14 +50,21 @@ _IMPORTED = (
     "uvicorn.protocols.http.h11_impl",
     "yaml",
 )
+# Seconds: what is looked at again and again is looked at sooner, and a worker's step does not sleep
+# for long by itself.
 _SOONER = {
+    "runner.adapters.worker.app._CHECK_AGAIN": 0.1,
+    "runner.adapters.worker.registration._AGAIN": 0.2,
     "runner.adapters.web.app._EVERY": 0.1,
+    "runner.app.notify.DEADLINE": 2.0,
     "runner.app.notify._EVERY": 0.1,
     "runner.cli.logs._EVERY": 0.1,
     "runner.cli.status._EVERY": 0.1,
     "runner.execution.follow._FIRST_WAIT": 0.02,
     "runner.execution.gate._ASK_AGAIN": 0.1,
-    "runner.model.patience.FIRST": 0.5,
+    "runner.execution.pacing._MOST": 0.5,
+    "runner.execution.pacing._SHORT": 0.3,
+    "runner.model.patience.FIRST": 0.5,  # a server that is away is away
 }
 _PLAN = """\
 apiVersion: backfill/v1
@@ -198,7 +205,7 @@ def warm_up() -> None:
 
 
 def hurry() -> None:
-    """What is looked at again and again is looked at sooner; a server that is away is away."""
+    """No fork waits for as long as people and servers have it wait: see `_SOONER`."""
     for name, seconds in _SOONER.items():
         module, _, constant = name.rpartition(".")
         assert constant in vars(importlib.import_module(module)), name

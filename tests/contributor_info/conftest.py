@@ -97,7 +97,7 @@ def faster(catalog: str) -> str:
     for pattern, replacement in (
         (r"delay: \d+s", "delay: 0s"),
         (r"throttle: \{limit: \d+", "throttle: {limit: 1000000"),
-        (r"timeout: 15m\n(\s+)every: 30s", r"timeout: 3s\n\1every: 200ms"),
+        (r"timeout: 15m\n(\s+)every: 30s", r"timeout: 1s\n\1every: 200ms"),
     ):
         catalog, count = re.subn(pattern, replacement, catalog)
         assert count, pattern

@@ -145,7 +145,7 @@ def test_many_events_by_two_workers_of_which_one_is_killed_half_way(
     tmp_path: Path, site: Site, backfill: Backfill, record_property: Any
 ) -> None:
     count = depth(1_000, 10_000)
-    body = f"{repos(count)}operations: [sync]\nbatch_size: {count // 10}\ndelay: 900ms\n"
+    body = f"{repos(count)}operations: [sync]\nbatch_size: {count // 10}\ndelay: 350ms\n"
     plan = write_plan(tmp_path, body)
     victim = site.serve()
     site.serve()
@@ -164,7 +164,7 @@ def test_many_events_by_two_workers_of_which_one_is_killed_half_way(
 def test_stopped_a_worker_ends_after_the_request_in_flight_and_another_goes_on(
     tmp_path: Path, site: Site, backfill: Backfill
 ) -> None:
-    plan = write_plan(tmp_path, repos(20) + "operations: [sync]\nbatch_size: 1\ndelay: 150ms\n")
+    plan = write_plan(tmp_path, repos(12) + "operations: [sync]\nbatch_size: 1\ndelay: 150ms\n")
     first = site.serve()
     run_id = submit(backfill, site, plan)
     stopping = at(lambda: len(site.order) >= 3, first.terminate)
@@ -180,7 +180,7 @@ def test_stopped_a_worker_ends_after_the_request_in_flight_and_another_goes_on(
     logs = [log.read_text() for log in tmp_path.glob("serve-*.log")]
     assert sum("info stopped: no request is in flight" in log for log in logs) == 1
     assert ran.output == {"run": run_id, "status": "completed"}, ran.error
-    assert site.order == [f"o/r{number}" for number in range(20)]
+    assert site.order == [f"o/r{number}" for number in range(12)]
     assert set(site.effects.values()) == {1}
 
 
@@ -227,7 +227,7 @@ def test_how_a_run_is_to_be_sent_goes_with_it_to_the_workers(
     """Requests as small as was said, in each step; and no job is waited for."""
     plan = write_plan(
         tmp_path,
-        repos(9) + "operations: [{use: sync, wait: completed}]\nbatch_size: 3\ndelay: 3500ms\n",
+        repos(9) + "operations: [{use: sync, wait: completed}]\nbatch_size: 3\ndelay: 350ms\n",
     )
     site.serve()
     submit(backfill, site, plan, "--no-wait", "--request-events", "2")
@@ -247,7 +247,7 @@ def test_handed_over_once_more_it_is_sent_as_was_said_then(
     with site.start(*run) as process:
         until(lambda: len(site.order) >= 3)
         process.send_signal(signal.SIGINT)
-    assert backfill("tune", "latest", "--delay", "3500ms", env=site.env).status == 0
+    assert backfill("tune", "latest", "--delay", "350ms", env=site.env).status == 0
     again = ("resume", "latest", "--detach", "--request-bytes", "1")
     refused = backfill(*again, "--pause-file", "hold", env=site.env)
     assert refused.status == 2
@@ -264,7 +264,7 @@ def test_stopped_by_hand_a_run_goes_to_the_workers(
     tmp_path: Path, site: Site, backfill: Backfill
 ) -> None:
     """`resume --detach`: what one process has begun, workers carry on."""
-    plan = write_plan(tmp_path, repos(12) + "operations: [sync]\nbatch_size: 2\ndelay: 300ms\n")
+    plan = write_plan(tmp_path, repos(12) + "operations: [sync]\nbatch_size: 2\ndelay: 200ms\n")
     with site.start("run", plan, "--target", site.url) as process:
         until(lambda: len(site.order) >= 4)
         process.send_signal(signal.SIGINT)

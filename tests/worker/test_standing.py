@@ -182,7 +182,7 @@ def test_a_run_that_nobody_comes_for_is_asked_for_once_more(
 def test_under_way_it_is_the_workers_process_and_between_two_steps_the_workers(
     tmp_path: Path, site: Site, backfill: Backfill
 ) -> None:
-    plan = write_plan(tmp_path, repos(8) + "operations: [sync]\nbatch_size: 1\ndelay: 900ms\n")
+    plan = write_plan(tmp_path, repos(4) + "operations: [sync]\nbatch_size: 1\ndelay: 500ms\n")
     between: list[Told] = []
     wait = site.engine.clock.wait_until
 
@@ -210,7 +210,7 @@ def test_under_way_it_is_the_workers_process_and_between_two_steps_the_workers(
 def test_killed_the_worker_has_gone_and_another_one_is_asked(
     tmp_path: Path, site: Site, backfill: Backfill
 ) -> None:
-    plan = write_plan(tmp_path, repos(6) + "operations: [sync]\nbatch_size: 1\ndelay: 500ms\n")
+    plan = write_plan(tmp_path, repos(6) + "operations: [sync]\nbatch_size: 1\ndelay: 250ms\n")
     victim = site.serve()
     run_id = submit(backfill, site, plan)
     seen: list[Any] = []
