@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import subprocess
 import sys
@@ -48,6 +49,15 @@ def pytest_configure(config: pytest.Config) -> None:
     same = not depth(0, 1)
     settings.register_profile("depth", max_examples=depth(12, 100), deadline=None, derandomize=same)
     settings.load_profile("depth")
+
+
+def pytest_sessionstart() -> None:
+    gc.disable()  # nothing that is collected here is garbage
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # thousands of tests live to the end: no look for garbage goes through them
+    gc.enable()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

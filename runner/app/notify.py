@@ -142,9 +142,11 @@ class Outbox:
             self.note(f"notify: {hook.variable}: {why}")
 
 
-def empty(session: Session, run_id: str, seconds: float = DEADLINE, *, again: bool = True) -> None:
-    """Deliver what is left to tell of a run that nobody drives just now, for so long at most;
-    `again`: see `Outbox`."""
+def empty(
+    session: Session, run_id: str, seconds: float | None = None, *, again: bool = True
+) -> None:
+    """Deliver what is left to tell of a run that nobody drives just now, for so long at most, or
+    until the deadline; `again`: see `Outbox`."""
     import asyncio
 
     with suppress(BackfillError):
@@ -154,7 +156,7 @@ def empty(session: Session, run_id: str, seconds: float = DEADLINE, *, again: bo
 
         async def bounded() -> None:
             with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(DEADLINE if seconds is None else seconds):
                     await outbox.empty(again=again)
 
         blocking(bounded())
