@@ -62,7 +62,7 @@ _SOONER = {
     "runner.cli.status._EVERY": 0.1,
     "runner.execution.follow._FIRST_WAIT": 0.02,
     "runner.execution.gate._ASK_AGAIN": 0.1,
-    "runner.execution.pacing._MOST": 0.5,
+    "runner.execution.pacing._MOST": 1.5,
     "runner.execution.pacing._SHORT": 0.3,
     "runner.model.patience.FIRST": 0.5,  # a server that is away is away
 }

@@ -182,7 +182,7 @@ def test_a_run_that_nobody_comes_for_is_asked_for_once_more(
 def test_under_way_it_is_the_workers_process_and_between_two_steps_the_workers(
     tmp_path: Path, site: Site, backfill: Backfill
 ) -> None:
-    plan = write_plan(tmp_path, repos(4) + "operations: [sync]\nbatch_size: 1\ndelay: 500ms\n")
+    plan = write_plan(tmp_path, repos(9) + "operations: [sync]\nbatch_size: 1\ndelay: 250ms\n")
     between: list[Told] = []
     wait = site.engine.clock.wait_until
 
