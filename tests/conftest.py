@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -66,12 +67,23 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def certificates() -> Iterator[None]:
-    """This machine's are read once: that takes longer than all else that a client does, and tests
-    and the SDK open a thousand clients."""
+def quick() -> Iterator[None]:
+    """What each of thousands of tests does takes no time.
+
+    This machine's certificates are read once: that takes longer than all else that a client does.
+    A new folder has the next number: pytest looks through all that are there for it.
+    """
+    numbers = count()
+
+    def mktemp(factory: pytest.TempPathFactory, basename: str, numbered: bool = True) -> Path:
+        folder = factory.getbasetemp() / f"{basename}{next(numbers) if numbered else ''}"
+        folder.mkdir(mode=0o700)
+        return folder
+
     made = cache(httpx.create_ssl_context)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("httpx._transports.default.create_ssl_context", made)
+        patch.setattr(pytest.TempPathFactory, "mktemp", mktemp)
         yield
 
 
