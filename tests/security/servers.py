@@ -44,9 +44,9 @@ def read_head(connection: socket.socket) -> bytes:
     read = b""
     while b"\r\n\r\n" not in read:
         part = connection.recv(65536)
-        if not part:
-            break
         read += part
+        if not part or not read[:1].isalpha():  # it is no HTTP: a server answers that at once
+            break
     head, _, body = read.partition(b"\r\n\r\n")
     lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
     left = int(lengths[0].partition(b":")[2]) - len(body) if lengths else 0

@@ -170,7 +170,7 @@ def test_redacting_twice_is_redacting_once(text: str) -> None:
     ["token: ", "sk-", "sk-A1a", "://", "://a:", "eyJ", "ghp_", "signkey-", "A1a-", "-----BEGIN "],
 )
 def test_no_text_takes_long_to_search(part: str) -> None:
-    """A million characters, in whichever way repeated, in seconds at the very most."""
-    started = time.perf_counter()
-    find(part * (1_000_000 // len(part)))
-    assert time.perf_counter() - started < 5
+    """Hundreds of thousands of characters, in whichever way repeated, in a second or two."""
+    started = time.process_time()
+    find(part * (300_000 // len(part)))
+    assert time.process_time() - started < 1.5
