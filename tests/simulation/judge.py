@@ -20,6 +20,8 @@ from tests.simulation.server import Truth
 if TYPE_CHECKING:
     from tests.simulation.story import Sent, Story
 
+_GRACE = 20.0  # seconds in which a job may appear, by default
+
 
 def compare(store: Store, record: RunRecord, now: float, *, page: bool) -> None:
     """The figures of all surfaces are those of the events; `page`: of the HTML as well, which takes
@@ -234,6 +236,9 @@ class Judge:
                 if event.stage == stage.number and (truth := self.truth(event))
                 for end in truth.ends.values()
             )
+            dropped = any(
+                event.stage == stage.number and event.outcome == "dropped" for event in self.events
+            )
             if (within := _quickest(here, stage.pacing.batch_size)) < delay - 0.5:
                 raise Broken(f"more than a batch within {within:.1f}s, and the delay is {delay:g}s")
             for first, second in pairwise(here):
@@ -251,6 +256,8 @@ class Judge:
                 ):
                     continue
                 awaited = max((end for end in ends if end <= second.at), default=0.0) - first.at
+                if dropped:  # for as long is a job of theirs waited for
+                    awaited = max(awaited, _GRACE)
                 if self.written.check is None and gap > max(delay, awaited) + 11.0:
                     raise Broken(
                         f"{gap:.1f}s between two batches, and the delay is {delay:g}s, the last "
