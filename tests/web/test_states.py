@@ -50,14 +50,27 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         player.store.close()
 
 
+COMPLAINTS: list[str] = []
+
+
+@pytest.fixture(scope="module")
+def opened(browser: Any) -> Iterator[Any]:
+    """One page for all of them: each takes a process of its own, and a second."""
+    page = browser.new_page()
+    page.on("console", lambda said: COMPLAINTS.append(said.text) if said.type == "error" else 0)
+    page.on("pageerror", lambda error: COMPLAINTS.append(str(error)))
+    yield page
+    page.close()
+
+
 @pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    opened = browser.new_page()
-    complaints: list[str] = []
-    opened.on("console", lambda said: complaints.append(said.text) if said.type == "error" else 0)
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
+def page(opened: Any) -> Iterator[Any]:
+    COMPLAINTS.clear()
+    opened.set_viewport_size({"width": WIDTHS["laptop"], "height": 720})
+    opened.emulate_media(color_scheme="light")
     yield opened
-    opened.close()
+    opened.goto("about:blank")
+    complaints = list(COMPLAINTS)
     assert not [said for said in complaints if "ERR_INCOMPLETE_CHUNKED" not in said]  # it was left
 
 
