@@ -27,26 +27,35 @@ WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
 SLOW = "batch_size: 1\ndelay: 300ms\non_failure: continue\n"
 
 
-@pytest.fixture(params=some(WIDTHS, 1))
-def page(request: pytest.FixtureRequest, browser: Any, site: str) -> Iterator[Any]:
-    """A page at one of two widths, closed before the site is; what it complains about fails."""
+COMPLAINTS: list[str] = []
+
+
+@pytest.fixture(scope="module", params=some(WIDTHS, 1))
+def opened(request: pytest.FixtureRequest, browser: Any) -> Iterator[Any]:
+    """A page at one of two widths, for all of the tests: each page takes a process and a second."""
     width, height = WIDTHS[request.param]
     scheme = "dark" if request.param == "phone" else "light"
     context = browser.new_context(
         viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
     )
-    opened = context.new_page()
-    complaints: list[str] = []
-    opened.on(
-        "console", lambda said: complaints.append(said.text) if said.type == "error" else None
-    )
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("requestfailed", lambda asked: complaints.append(f"{asked.url} {asked.failure}"))
+    page = context.new_page()
+    page.on("console", lambda said: COMPLAINTS.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: COMPLAINTS.append(str(error)))
+    page.on("requestfailed", lambda asked: COMPLAINTS.append(f"{asked.url} {asked.failure}"))
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def page(request: pytest.FixtureRequest, opened: Any, site: str) -> Iterator[Any]:
+    """It leaves the site before that ends; what it complains about fails."""
+    COMPLAINTS.clear()
     yield opened
     if folder := os.environ.get("BACKFILL_TEST_SCREENSHOTS"):
         name = request.node.name.replace("[", "-").rstrip("]")
         opened.screenshot(path=f"{folder}/{name}.png", full_page=True)
-    context.close()
+    opened.goto("about:blank")
+    complaints = list(COMPLAINTS)
     assert not [said for said in complaints if "ERR_ABORTED" not in said]  # a page that was left
 
 
