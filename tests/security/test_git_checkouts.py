@@ -75,6 +75,9 @@ InProcess = Callable[..., tuple[int, str, str]]
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> InProcess:
     """`backfill ARGUMENTS` in this process: its exit status, what it prints and what it says."""
 
+    # A thread that another test has left must not end this process in place of a command's.
+    monkeypatch.setattr("runner.cli.main._handlers_at_work", lambda: False)
+
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["backfill", *arguments])
         with pytest.raises(SystemExit) as end:

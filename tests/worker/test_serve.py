@@ -239,13 +239,18 @@ def test_how_a_run_is_to_be_sent_goes_with_it_to_the_workers(
     assert json.loads(shown.out)["stages"][0]["running"] is None, "its jobs are not followed"
 
 
+def _accepted(site: Site) -> int:
+    with Store(site.state) as store:
+        return store.reading(store.find("latest")).totals().accepted
+
+
 def test_handed_over_once_more_it_is_sent_as_was_said_then(
     tmp_path: Path, site: Site, backfill: Backfill
 ) -> None:
     plan = write_plan(tmp_path, repos(6) + "operations: [sync]\nbatch_size: 3\ndelay: 1h\n")
     run = ("run", plan, "--target", site.url, "--request-events", "3")
     with site.start(*run) as process:
-        until(lambda: len(site.order) >= 3)
+        until(lambda: len(site.order) >= 3 and _accepted(site) == 3)  # else it is sent again
         process.send_signal(signal.SIGINT)
     assert backfill("tune", "latest", "--delay", "350ms", env=site.env).status == 0
     again = ("resume", "latest", "--detach", "--request-bytes", "1")
