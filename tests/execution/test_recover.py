@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -14,7 +14,7 @@ from runner.errors import Incomplete, TargetDown
 from runner.execution.context import Decision
 from runner.execution.pacing import Step
 from runner.execution.ports import JobsApi, Journal, RequestTooLarge
-from runner.execution.recover import passed_over, recover, tally, watched
+from runner.execution.recover import passed_over, recover, settle_sent, tally, watched
 from runner.execution.seeds import internal_ids
 from runner.execution.send import Sent
 from runner.model import Job, StageFigures
@@ -81,6 +81,16 @@ def test_a_request_whose_answer_was_lost_is_made_again_and_says_so(tmp_path: Pat
     assert made.observer.notes == ["batch 1 of fire: its answer was lost; sent again"]
     assert jobs.asked == 0, "the server knows the events again"
     assert made.journal.totals().deduplicated == 3
+
+
+def test_what_is_done_when_it_is_sent_has_completed(tmp_path: Path) -> None:
+    made = lost(tmp_path)
+    (stage,) = made.plan.stages
+    waits = replace(made.plan, stages=(replace(stage, wait="completed"),))
+    assert settle_sent(waits, made.journal) == {}
+    assert (stage.wait, made.journal.totals().completed) == ("sent", 0)
+    assert settle_sent(made.plan, made.journal) == {1: 2}
+    assert made.journal.totals().completed == 2
 
 
 @pytest.mark.parametrize("of", [0, 2])
