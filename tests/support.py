@@ -305,10 +305,13 @@ def close_stores() -> None:
         open_stores.pop().close()
 
 
-def start_journal(store: Store, plan: ExecutionPlan, run_id: str = "RUN1") -> JournalWriter:
+def start_journal(
+    store: Store, plan: ExecutionPlan, run_id: str = "RUN1", **more: Any
+) -> JournalWriter:
+    """`more` of what a run is recorded with, such as `parent` and `origins` of a retry."""
     lease = store.lock(plan.name, ORIGIN, run_id)
-    record = {"target": ORIGIN, "address": ORIGIN, "variables": {}, "follow": True}
-    return store.start(run_id, plan, lease, **record)
+    record: Any = {"target": ORIGIN, "address": ORIGIN, "variables": {}, "follow": True}
+    return store.start(run_id, plan, lease, **record, **more)
 
 
 def let_go(store: Store) -> None:

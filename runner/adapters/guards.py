@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING
-from urllib.parse import urlsplit
 
+from runner.adapters.inngest.target import is_http
 from runner.errors import PreflightRefused, TargetError, UsageError
 from runner.execution.ports import Guard, GuardUnanswered, Hold
 from runner.model import (
@@ -152,12 +152,7 @@ def _github_token(env: Mapping[str, str]) -> str:
 
 def _github_origin(env: Mapping[str, str]) -> str:
     text = env.get("GITHUB_API_URL") or GITHUB
-    try:
-        parts = urlsplit(text)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid:
+    if not is_http(text):
         raise UsageError("GITHUB_API_URL is not a URL", hint=f"write it like {GITHUB}")
     return text.rstrip("/")
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from runner.adapters.inngest.target import is_http
 from runner.errors import TargetError
 from runner.model import OUTCOMES, Hook
 
@@ -34,12 +34,7 @@ def url_problem(hook: Hook, environ: Mapping[str, str]) -> str | None:
     url = environ.get(hook.variable, "").strip()
     if not url:
         return f"{hook.variable} is not set"
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    return None if valid else f"{hook.variable} holds something else than a URL"
+    return None if is_http(url) else f"{hook.variable} holds something else than a URL"
 
 
 async def post(

@@ -40,6 +40,7 @@ from tests.support import (
     make_plan,
     new_store,
     repos,
+    start_journal,
 )
 
 pytestmark = pytest.mark.usefixtures("state")
@@ -93,17 +94,7 @@ class Family:
         origins: dict[int, int] | None = None,
     ) -> JournalWriter:
         let_go(self.store)
-        return self.store.start(
-            run,
-            plan,
-            self.store.lock(plan.name, ORIGIN, run),
-            target=ORIGIN,
-            address=ORIGIN,
-            variables={},
-            follow=True,
-            parent=parent,
-            origins=origins or {},
-        )
+        return start_journal(self.store, plan, run, parent=parent, origins=origins or {})
 
     def _drive(
         self,

@@ -134,17 +134,8 @@ class Runs(RuleBasedStateMachine):
         part = subset(self.store.plan_of(record), found)
         run_id = f"RUN{len(self.ended) + 1}"
         let_go(self.store)
-        self.store.start(
-            run_id,
-            part,
-            self.store.lock(part.name, ORIGIN, run_id),
-            target=ORIGIN,
-            address=ORIGIN,
-            variables={},
-            follow=True,
-            parent=of,
-            origins=dict(enumerate(found.values())),
-        )
+        origins = dict(enumerate(found.values()))
+        start_journal(self.store, part, run_id, parent=of, origins=origins)
         self.open = run_id
 
     @precondition(lambda self: self.ended and not self.open)

@@ -200,7 +200,6 @@ class Story:
     processes: int = 0
     slept: dict[int, float] = field(default_factory=dict)  # by process
     asked_again: int = 0
-
     server_state: str | None = None  # the URL of a schema in a PostgreSQL; else SQLite is used
 
     @property
@@ -414,9 +413,8 @@ class Story:
             self.world.wait(self.random.choice([1.0, 20.0, 70.0, 70.0 if self.calm else 3600.0]))
             record = self.latest(main.name)
         if self.steps and record and record.status == "running":
-            self.world.wait(
-                2 * 7200.0
-            )  # a clock that was put back has put off the workers' next step
+            # A clock that was put back has put off the workers' next step.
+            self.world.wait(2 * 7200.0)
             record = self.latest(main.name)
             if record and record.status not in OPEN:
                 return

@@ -164,20 +164,25 @@ def _label(name: str, origin: str, usual: str) -> str:
     return name if origin == usual else f"{name} ({origin})"
 
 
-def read_origin(text: str, source: str) -> str:
-    """A base URL without its trailing slash; what is wrong with it is said without echoing keys."""
+def is_http(text: str) -> bool:
+    """Is it the URL of a server that HTTP reaches?"""
     try:
         parts = urlsplit(text)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        valid = False
-    if not valid:
+        return False
+
+
+def read_origin(text: str, source: str) -> str:
+    """A base URL without its trailing slash; what is wrong with it is said without echoing keys."""
+    if not is_http(text):
         named = f" `{text}`" if text.replace("-", "").isalnum() and len(text) <= 20 else ""
         what, hint = "is not a URL", "write http://host:port"
         if source == "--target":
             what = "is not a target"
             hint = did_you_mean(text, NAMES) or "write embedded, dev, cloud, or http://host:port"
         raise UsageError(f"{source}{named} {what}", hint=hint)
+    parts = urlsplit(text)
     if parts.username or parts.password or parts.query or parts.fragment:
         hint = "keys come from INNGEST_EVENT_KEY and INNGEST_SIGNING_KEY"
         raise UsageError(f"{source} must be a bare base URL, without user, key or query", hint=hint)

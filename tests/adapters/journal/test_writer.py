@@ -27,7 +27,6 @@ from runner.model import (
     Waiting,
 )
 from tests.support import (
-    ORIGIN,
     REQUEST,
     FakeClock,
     change_leases,
@@ -123,11 +122,9 @@ class Two:
         self.clock = FakeClock()
         self.store = new_store(folder, self.clock.time)
         plan = make_plan(folder, repos(2) + "operations: [sync]\n")
-        lease = self.store.lock(plan.name, ORIGIN, "RUN1")
-        record: Any = {"target": ORIGIN, "address": ORIGIN, "variables": {}, "follow": True}
         hook: Any = Hook("webhook", "URL", ("failed", "ended"))
         self.plan = plan
-        self.journal = self.store.start("RUN1", plan, lease, **record, hooks=[hook])
+        self.journal = start_journal(self.store, plan, hooks=[hook])
         self.other = self.store.reading(self.store.find("RUN1"))
 
     def request(self, number: int) -> Chunk:
