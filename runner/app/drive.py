@@ -205,7 +205,7 @@ class Noting:
     def progress(self, progress: StageRecord) -> None:
         self.latest = progress
         if self.without and not progress.done:
-            progress = replace(progress, waiting=self.without, left=None)
+            progress = progress._replace(waiting=self.without, left=None)
         self.observer.progress(progress)
         if self.journal and progress.waiting != self.waits.get(progress.number):
             self.waits[progress.number] = progress.waiting

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -82,7 +81,7 @@ def _watch(store: StateReader, record: RunRecord, form: str) -> RunView:
         while True:
             driven = view.record.status == "running" and view.holder is not None
             for stage in view.stages:
-                progress = stage if driven else replace(stage, followed=False)
+                progress = stage if driven else stage._replace(followed=False)
                 if told.get(progress.number) != progress:
                     told[progress.number] = progress
                     observer.progress(progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from runner.model import frozen
 
@@ -31,8 +31,7 @@ MAX_BYTES = 450_000  # one documentation page says a request may be "up to 512kb
 Decision: TypeAlias = Literal["send", "taken"] | None
 
 
-@frozen
-class RequestLimits:
+class RequestLimits(NamedTuple):
     """The most that one request may hold: events, and bytes of its body."""
 
     events: int = MAX_EVENTS

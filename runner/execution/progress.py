@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from runner.execution.context import Ending
 from runner.execution.ports import Clock, Journal
@@ -124,7 +123,7 @@ class Tracker:
 
     def _tell(self, stage: int, **changes: object) -> None:
         now, spec = self._clock.time(), self._stages[stage]
-        progress = replace(self._progress[stage], **changes)  # type: ignore[arg-type]
+        progress = self._progress[stage]._replace(**changes)  # type: ignore[arg-type]
         driven, through = self._driven.until(now), stage in self._through
         progress = measured(progress, spec, self._windows, driven, now, through=through)
         self._progress[stage] = progress

@@ -249,7 +249,7 @@ class Sender:
             self._chunks += 1
             taken = len(chunk.positions)
             most = min(self._most, count - taken or pace.size)
-            following = replace(self.limits, events=most)
+            following = self.limits._replace(events=most)
             try:
                 answer = await self._post(chunk, partial(events.prepare, taken, following))
             except RequestTooLarge as refusal:
@@ -306,7 +306,7 @@ class Sender:
         return Sent(chunk, answer)
 
     def _next_chunk(self, stage: Stage, events: Ahead, most: int, batch: int) -> Chunk:
-        taken, body = events.request(replace(self.limits, events=most))
+        taken, body = events.request(self.limits._replace(events=most))
         now = self.clock.time()
         return Chunk(
             number=self._chunks,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Literal, NamedTuple, Protocol, get_args
 
 from runner.model.execution_plan import ExecutionPlan, RunHead
@@ -221,8 +220,7 @@ class Waiting(NamedTuple):
     tries: int | None = None
 
 
-@frozen
-class StageRecord:
+class StageRecord(NamedTuple):
     """Where a stage stands: what every display and report of it shows. Times: since 1970.
 
     `sent` counts accepted and rejected events; `followed`: their jobs are looked at. `ended`: when
@@ -234,7 +232,7 @@ class StageRecord:
     operation: str
     total: int
     sent: int = 0
-    outcomes: Mapping[Outcome, int] = field(default_factory=dict)
+    outcomes: Mapping[Outcome, int] = {}
     batches: int = 0
     began: float | None = None
     last_sent: float | None = None

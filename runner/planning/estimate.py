@@ -4,7 +4,6 @@ be sent if the jobs took no time."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from math import isinf
 from typing import NamedTuple
 
@@ -217,16 +216,15 @@ def measured(
     it was gone `through` and nothing of it goes on. `now`: None where nobody drives the run."""
     done = through and not (record.running or record.waiting)
     if now is None:
-        return replace(record, done=done)
+        return record._replace(done=done)
     sending = driven.between(record.began or 0.0, record.last_sent or 0.0)
     span = driven.between(record.began or 0.0, record.ended or 0.0)
-    record = replace(
-        record,
+    record = record._replace(
         done=done,
         rate=record.sent / sending if sending > 0 else 0.0,
         ends=record.settled / span if record.followed and span > 0 else 0.0,
     )
-    return replace(record, left=left_of(record, stage, windows, now))
+    return record._replace(left=left_of(record, stage, windows, now))
 
 
 def _stands_still(record: StageRecord, now: float) -> bool:

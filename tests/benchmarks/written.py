@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -34,7 +33,7 @@ def chunks(plan: ExecutionPlan, first: int, limits: RequestLimits) -> list[Chunk
     events, found = Ahead(Wire(RUN, 0.0, stage), 0), list[Chunk]()
     while events.position < first:
         most = min(limits.events, first - events.position)
-        taken, body = events.request(replace(limits, events=most))
+        taken, body = events.request(limits._replace(events=most))
         found.append(
             Chunk(
                 number=len(found),

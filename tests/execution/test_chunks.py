@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -123,9 +122,9 @@ def test_a_request_is_filled_to_its_last_byte(skipped: int, most: int, spare: in
     ahead, limits = Ahead(wire, 0), RequestLimits(100)
     ahead.request(limits)
     fitting = len(join(_bodies(wire)[skipped : skipped + most]))
-    ahead.prepare(skipped, replace(limits, bytes=fitting + spare))
+    ahead.prepare(skipped, limits._replace(bytes=fitting + spare))
     ahead.drop(skipped)
-    count, body = ahead.request(replace(limits, bytes=fitting + spare))
+    count, body = ahead.request(limits._replace(bytes=fitting + spare))
     assert count == max(1, most - (spare < 0))
     assert body == join(_bodies(wire)[skipped : skipped + count])
 

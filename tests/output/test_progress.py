@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -12,14 +11,13 @@ from runner.output.progress import LiveDisplay, PlainLines
 from tests.output.fakes import DANGEROUS, HOSTILE
 
 BEGUN = StageRecord(1, "sync", 3_000)
-UNDERWAY = replace(
-    BEGUN,
+UNDERWAY = BEGUN._replace(
     sent=1_200,
     outcomes={"completed": 1_000, "failed": 1},
     rate=12.34,
     left=90.4,
 )
-ENDED = replace(BEGUN, sent=3_000, outcomes={"completed": 2_999, "failed": 1}, rate=12.0, done=True)
+ENDED = BEGUN._replace(sent=3_000, outcomes={"completed": 2_999, "failed": 1}, rate=12.0, done=True)
 _STYLES = re.compile("\x1b\\[[0-9;?]*[A-Za-z]")
 
 
@@ -47,7 +45,7 @@ def test_a_line_says_what_was_sent_what_became_of_it_and_what_is_left() -> None:
 
 
 def test_a_stage_that_waits_says_for_what() -> None:
-    waiting = replace(BEGUN, sent=3_000, outcomes={"completed": 2_998}, waiting=Waiting("2 jobs"))
+    waiting = BEGUN._replace(sent=3_000, outcomes={"completed": 2_998}, waiting=Waiting("2 jobs"))
     assert _plain(waiting) == [
         "1. sync: 3,000/3,000 sent, 2 running, 2,998 completed; waiting: 2 jobs"
     ]
@@ -62,7 +60,7 @@ def test_a_stage_has_a_line_at_each_change_at_most_every_two_seconds_and_at_its_
     lines = PlainLines(out, clock=clock)
     for moment in range(7):
         clock.now = float(moment)
-        lines.progress(replace(BEGUN, sent=moment))
+        lines.progress(BEGUN._replace(sent=moment))
     lines.progress(ENDED)
     said = [line.split()[2] for line in out.getvalue().splitlines()]
     assert said == ["0/3,000", "2/3,000", "4/3,000", "6/3,000", "3,000/3,000"]
@@ -71,9 +69,9 @@ def test_a_stage_has_a_line_at_each_change_at_most_every_two_seconds_and_at_its_
 def test_a_change_that_came_too_soon_is_told_once_it_may_be() -> None:
     out, clock = io.StringIO(), Clock()
     lines = PlainLines(out, clock=clock)
-    lines.progress(replace(BEGUN, total=2, sent=2))
+    lines.progress(BEGUN._replace(total=2, sent=2))
     clock.now = 1.0
-    lines.progress(replace(BEGUN, total=2, sent=2, outcomes={"completed": 1}))
+    lines.progress(BEGUN._replace(total=2, sent=2, outcomes={"completed": 1}))
     lines.tick()
     assert out.getvalue() == "1. sync: 2/2 sent, 2 running\n"
     for clock.now in (2.0, 2.5, 8.0):
@@ -85,7 +83,7 @@ def test_where_nothing_changes_a_line_every_thirty_seconds_says_that_it_goes_on(
     out, clock = io.StringIO(), Clock()
     lines = PlainLines(out, clock=clock, wall=clock)
     waiting = Waiting("for its jobs to end", "jobs", "o/r1", since=-10.0, until=900.0)
-    lines.progress(replace(BEGUN, total=2, sent=2, outcomes={"completed": 1}, waiting=waiting))
+    lines.progress(BEGUN._replace(total=2, sent=2, outcomes={"completed": 1}, waiting=waiting))
     for clock.now in map(float, range(1, 65)):
         lines.tick()
     assert out.getvalue().splitlines() == [
@@ -99,7 +97,7 @@ def test_a_server_that_is_away_is_the_reason_of_the_wait_with_the_next_try() -> 
     out, clock = io.StringIO(), Clock()
     lines = PlainLines(out, clock=clock, wall=clock)
     away = Waiting("the server does not answer", "away", again=8.0, until=540.0, tries=3)
-    lines.progress(replace(BEGUN, sent=10, left=None, waiting=away))
+    lines.progress(BEGUN._replace(sent=10, left=None, waiting=away))
     assert out.getvalue() == (
         "1. sync: 10/3,000 sent, 10 running; "
         "waiting: the server does not answer: trying again in 8s (try 3), for 9m more\n"
@@ -110,7 +108,7 @@ def test_each_stage_keeps_its_own_time() -> None:
     out = io.StringIO()
     lines = PlainLines(out, clock=Clock())
     for stage in (1, 2, 1, 2):
-        lines.progress(replace(BEGUN, number=stage))
+        lines.progress(BEGUN._replace(number=stage))
     assert [line[:2] for line in out.getvalue().splitlines()] == ["1.", "2."]
 
 
@@ -149,7 +147,7 @@ def test_names_reasons_and_notes_inject_no_escape_and_are_not_read_as_markup(
     plan: ExecutionPlan, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     def tell(display: Observer) -> None:
-        display.progress(replace(BEGUN, operation=HOSTILE, waiting=Waiting(HOSTILE)))
+        display.progress(BEGUN._replace(operation=HOSTILE, waiting=Waiting(HOSTILE)))
         display.note(HOSTILE)
 
     if kind == "live":

@@ -32,7 +32,7 @@ def plan(tmp_path: Path) -> ExecutionPlan:
 
 def view(plan: ExecutionPlan, **stage: object) -> RunView:
     head, now = load_head(dump_head(plan)), 1022.0
-    known = replace(NOTHING, **stage)  # type: ignore[arg-type]
+    known = NOTHING._replace(**stage)  # type: ignore[arg-type]
     record = measured(known, head.stages[0], (), DRIVEN, now, through=False)
     return RunView(RECORD, "somebody", head, now, (record,), {}, (), (), driven=DRIVEN)
 

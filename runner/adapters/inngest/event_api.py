@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Any
 from urllib.parse import quote
 
@@ -49,11 +49,11 @@ class HttpEventApi:
             except Unanswered as error:
                 resent, trouble = resent or error.maybe_taken, str(error)
                 raise
-            return self._read(response, answer, count, resent=resent)
+            return self._read(response, answer, count, resent=resent, trouble=trouble)
 
         found: Answer = await self.retry(f"sending to {self.target.name}", attempt)
         self.retry.patience.begun = True
-        return replace(found, trouble=trouble)
+        return found
 
     async def _post(
         self, body: bytes, seed: str, meanwhile: Callable[[], object] | None
@@ -70,7 +70,15 @@ class HttpEventApi:
         content = body if meanwhile is None else _then(body, meanwhile)
         return await request(self.client, "POST", url, content=content, headers=headers)
 
-    def _read(self, response: httpx.Response, body: bytes, count: int, *, resent: bool) -> Answer:
+    def _read(
+        self,
+        response: httpx.Response,
+        body: bytes,
+        count: int,
+        *,
+        resent: bool,
+        trouble: str | None,
+    ) -> Answer:
         status = response.status_code
         if status in (401, 403):
             raise KeyRefused(
@@ -97,7 +105,7 @@ class HttpEventApi:
         if status == 400 and len(taken) >= count:
             raise TargetError(f"{self.target.name} refuses the request: {self._message(answer)}")
         refused = self._message(answer) if status == 400 else None
-        return Answer(taken, refused, resent)
+        return Answer(taken, refused, resent, trouble)
 
     def _message(self, answer: dict[str, Any]) -> str:
         reason = self.target.clean(words(answer.get("error"), _READ))
