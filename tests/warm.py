@@ -52,7 +52,7 @@ _IMPORTED = (
 )
 # Seconds: what is looked at again and again is looked at sooner, and a worker's step does not sleep
 # for long by itself.
-_SOONER = {
+SOONER = {
     "runner.adapters.worker.app._CHECK_AGAIN": 0.1,
     "runner.adapters.worker.registration._AGAIN": 0.2,
     "runner.adapters.web.app._EVERY": 0.1,
@@ -206,8 +206,8 @@ def warm_up() -> None:
 
 
 def hurry() -> None:
-    """No fork waits for as long as people and servers have it wait: see `_SOONER`."""
-    for name, seconds in _SOONER.items():
+    """No fork waits for as long as people and servers have it wait: see `SOONER`."""
+    for name, seconds in SOONER.items():
         module, _, constant = name.rpartition(".")
         assert constant in vars(importlib.import_module(module)), name
         setattr(sys.modules[module], constant, seconds)

@@ -1,4 +1,4 @@
-"""The command line as its users have it: a process, its exit status, what it prints."""
+"""The command line as its users have it: its exit status, what it prints, and its process."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+from unittest.mock import patch
 
 import pytest
 import uvicorn
@@ -24,9 +25,10 @@ from starlette.types import ASGIApp
 
 from runner.adapters.door import Door, configured
 from runner.adapters.embedded.server import create_app
+from runner.cli.main import main
 from tests.documents import expect_form
 from tests.types import Backfill
-from tests.warm import Forked
+from tests.warm import SOONER, Forked
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "runner"]
@@ -40,21 +42,21 @@ class Result:
 
 
 @pytest.fixture
-def backfill(warm: str) -> Backfill:
+def backfill(monkeypatch: pytest.MonkeyPatch) -> Backfill:
     """Run `backfill ARGUMENTS`; a traceback is never part of an answer, and each JSON document has
     the form that is published.
 
-    Python's own variables are for a Python that starts anew; else it has its imports behind it.
+    In this process, which costs less, and whose code is what changes of it are made in; what is
+    about processes has `start`. Python's own variables are for a Python that starts anew.
     """
+    for name, seconds in SOONER.items():
+        if "worker" not in name or name.rpartition(".")[0] in sys.modules:  # its SDK takes seconds
+            monkeypatch.setattr(name, seconds)
 
     def run(*arguments: str | Path, env: dict[str, str] | None = None) -> Result:
+        anew = any(name.startswith("PYTHON") for name in env or {})
         given = {**os.environ, **(env or {})}
-        if any(name.startswith("PYTHON") for name in env or {}):
-            result = _anew(*map(str, arguments), env=given)
-        else:
-            process = Forked(warm, *arguments, env=given)
-            out, err = process.communicate(60)
-            result = Result(process.wait(), out, err)
+        result = (_anew if anew else _here)(*map(str, arguments), env=given)
         assert "Traceback" not in result.err
         assert "Traceback" not in result.out
         if ("--format", "json") in pairwise(map(str, arguments)):
@@ -62,6 +64,26 @@ def backfill(warm: str) -> Backfill:
         return result
 
     return run
+
+
+def _here(*arguments: str, env: dict[str, str]) -> Result:
+    with ExitStack() as files, Path(os.devnull).open() as null:
+        out, err = (files.enter_context(_in_memory()) for _ in range(2))
+        with (
+            patch.dict(os.environ, env, clear=True),
+            patch.multiple(sys, argv=["backfill", *arguments], stdin=null, stdout=out, stderr=err),
+            patch("runner.cli.main._handlers_at_work", bool),  # threads here are the test's
+            pytest.raises(SystemExit) as ended,
+        ):
+            main()
+        out.seek(0)
+        err.seek(0)
+        return Result(int(ended.value.code or 0), out.read(), err.read())
+
+
+def _in_memory() -> TextIO:
+    """A file, as a process's output is one for a shell."""
+    return os.fdopen(os.memfd_create("printed"), "w+", encoding="utf-8")
 
 
 def _anew(*arguments: str, env: dict[str, str]) -> Result:

@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from random import Random
 from types import CodeType, FunctionType
@@ -53,8 +53,9 @@ _MEMORY = 4 << 30
 class Judge:
     """A plugin of pytest that asks the collected tests what they notice."""
 
-    def __init__(self, asked: Sequence[Mutant], folder: Path) -> None:
+    def __init__(self, asked: Sequence[Mutant], seconds: float, folder: Path) -> None:
         self.asked = asked
+        self._most = seconds
         self.lived: list[Mutant] = []
         self._folder = folder
         self._failed = False
@@ -95,9 +96,10 @@ class Judge:
                 print(f"{killed:,} of {number:,} are noticed, {spent:.1f}s each", flush=True)
         return True
 
-    def _refuse_processes(self, event: str, _: object) -> None:
-        """A process of a test's own has none of the changes: such a test is not asked."""
-        if self._learning and event in _PROCESSES:
+    def _refuse_processes(self, event: str, given: Any) -> None:
+        """A process of a test's own has none of the changes: such a test is not asked, unless it
+        is git, which has nothing of ours."""
+        if self._learning and event in _PROCESSES and not _is_git(*given[:1]):
             self._started = True
             raise PermissionError("a test that starts a process is not asked")
 
@@ -181,7 +183,9 @@ class Judge:
         named = named or {name for line in mutant.statement for name in lines.get(line, ())}
         kills = self._kills[mutant.file]
         tests = [item for item in self._seconds if item.nodeid in named]
-        return sorted(tests, key=lambda item: self._seconds[item] / (1 + kills[item.nodeid]))
+        tests.sort(key=lambda item: self._seconds[item] / (1 + kills[item.nodeid]))
+        spent = accumulate((self._seconds[item] for item in tests), initial=0.0)
+        return [item for item, before in zip(tests, spent, strict=False) if before < self._most]
 
     def _in_fork(self, work: Any) -> str:
         """What it says, or how it ended."""
@@ -207,6 +211,10 @@ class Judge:
         _, status = os.waitpid(child, 0)
         self._clear()
         return said or (f"ended with {status}" if status else "")
+
+
+def _is_git(program: object = "") -> bool:
+    return Path(str(program)).name == "git"
 
 
 def _functions() -> Mapping[str, Sequence[FunctionType]]:
@@ -255,11 +263,12 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=SAMPLE, help="how large the sample is")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--of", action="append", default=[], help="files whose path has this")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of tests, for each change")
     parser.add_argument("tests", nargs="*", default=TESTS, help="below tests/")
     given = parser.parse_args()
     sample, deciding = _chosen(given.of, given.count, given.seed)
     with tempfile.TemporaryDirectory() as made:
-        judge = Judge([*dict.fromkeys([*sample, *deciding])], Path(made, "tests"))
+        judge = Judge([*dict.fromkeys([*sample, *deciding])], given.seconds, Path(made, "tests"))
         tests = [str(ROOT / "tests" / test) for test in given.tests]
         how = ["-n", "0", "-qq", "-p", "no:cacheprovider", f"--basetemp={made}/tests", "--tb=no"]
         how += ["-W", "ignore:Module already imported"]
