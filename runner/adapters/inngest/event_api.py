@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import field
 from typing import Any
 from urllib.parse import quote
@@ -22,7 +23,7 @@ from runner.adapters.inngest.http import (
 )
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, TargetError
-from runner.execution.ports import Answer, RequestTooLarge
+from runner.execution.ports import Answer, Meanwhile, RequestTooLarge
 from runner.model import frozen
 from runner.spec.units import counted
 
@@ -38,7 +39,11 @@ class HttpEventApi:
     trace: Mapping[str, str] = field(default_factory=dict)  # see `trace_context`
 
     async def send(
-        self, body: bytes, count: int, seed: str, meanwhile: Callable[[], object] | None = None
+        self,
+        body: bytes,
+        count: int,
+        seed: str,
+        meanwhile: Meanwhile | None = None,
     ) -> Answer:
         resent, trouble = False, None
 
@@ -56,7 +61,7 @@ class HttpEventApi:
         return found
 
     async def _post(
-        self, body: bytes, seed: str, meanwhile: Callable[[], object] | None
+        self, body: bytes, seed: str, meanwhile: Meanwhile | None
     ) -> tuple[httpx.Response, bytes]:
         headers = {
             "content-type": "application/json",
@@ -112,10 +117,12 @@ class HttpEventApi:
         return reason[:_MESSAGE_LENGTH] or "no reason given"
 
 
-async def _then(body: bytes, meanwhile: Callable[[], object]) -> AsyncIterator[bytes]:
-    """A body in one piece, and what is done once it is sent: the server is at work by then."""
+async def _then(body: bytes, meanwhile: Meanwhile) -> AsyncIterator[bytes]:
+    """A body in one piece, and what is done once it is sent: the server is at work by then, or
+    takes the end of it between two steps."""
     yield body
-    meanwhile()
+    for _ in meanwhile():
+        await asyncio.sleep(0)
 
 
 def trace_context(env: Mapping[str, str]) -> dict[str, str]:
