@@ -16,7 +16,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TextIO
+from tempfile import TemporaryFile
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -68,7 +69,7 @@ def backfill(monkeypatch: pytest.MonkeyPatch) -> Backfill:
 
 def _here(*arguments: str, env: dict[str, str]) -> Result:
     with ExitStack() as files, Path(os.devnull).open() as null:
-        out, err = (files.enter_context(_in_memory()) for _ in range(2))
+        out, err = (files.enter_context(TemporaryFile("w+", encoding="utf-8")) for _ in range(2))
         with (
             patch.dict(os.environ, env, clear=True),
             patch.multiple(sys, argv=["backfill", *arguments], stdin=null, stdout=out, stderr=err),
@@ -79,11 +80,6 @@ def _here(*arguments: str, env: dict[str, str]) -> Result:
         out.seek(0)
         err.seek(0)
         return Result(int(ended.value.code or 0), out.read(), err.read())
-
-
-def _in_memory() -> TextIO:
-    """A file, as a process's output is one for a shell."""
-    return os.fdopen(os.memfd_create("printed"), "w+", encoding="utf-8")
 
 
 def _anew(*arguments: str, env: dict[str, str]) -> Result:
