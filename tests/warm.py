@@ -83,6 +83,8 @@ class Forked:
         warm: str,
         *arguments: object,
         env: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        stdin: bytes | None = None,
         stdout: IO[str] | int = subprocess.PIPE,
         stderr: IO[str] | int = subprocess.PIPE,
     ) -> None:
@@ -91,11 +93,12 @@ class Forked:
         self._server.connect(warm)
         self.stdout, out = _handed(stdout)
         self.stderr, err = _handed(stderr)
-        null = os.open(os.devnull, os.O_RDONLY)
-        asked = json.dumps([[*map(str, arguments)], str(Path.cwd()), dict(env or os.environ)])
-        socket.send_fds(self._server, [b"%8d" % len(asked)], [null, out, err])
+        given = os.open(os.devnull, os.O_RDONLY) if stdin is None else _piped(stdin)
+        where, variables = str(folder or Path.cwd()), dict(env or os.environ)
+        asked = json.dumps([[*map(str, arguments)], where, variables])
+        socket.send_fds(self._server, [b"%8d" % len(asked)], [given, out, err])
         self._server.sendall(asked.encode())
-        for own in (null, out, err):
+        for own in (given, out, err):
             os.close(own)
         self.pid = int(self._server.recv(PID))
 
@@ -150,6 +153,13 @@ class Forked:
     def __exit__(self, *_: object) -> None:
         self.wait()
         self._closed()
+
+
+def _piped(stdin: bytes) -> int:
+    read, write = os.pipe()
+    with os.fdopen(write, "wb") as pipe:  # has room for some thousand bytes
+        pipe.write(stdin)
+    return read
 
 
 def _handed(file: IO[str] | int) -> tuple[IO[str] | None, int]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.warm import CLIENT
+from tests.warm import Forked
 
 SECONDS = 5  # of the processor; a busy machine may take longer by the clock
 PATIENCE = 60  # by the clock: what waits for an odd file waits for ever
@@ -44,23 +42,14 @@ def run(
     """`backfill ARGUMENTS` in the folder. Raises where it takes longer than it may; more memory
     than it may have is a crash, and that is never its answer."""
     bounds = {"RLIMIT_AS": MEMORY, "RLIMIT_CPU": SECONDS, **(limits or {})}
-    given = {"SANDBOX_WARM": warm, "SANDBOX_LIMITS": json.dumps(bounds), "ANY": SECRET}
-    names = [os.fsencode(argument) for argument in arguments]
-    done = subprocess.run(
-        [sys.executable.encode(), b"-I", b"-S", os.fsencode(CLIENT), *names],
-        capture_output=True,
-        cwd=folder,
-        env={**os.environ, **given, **(env or {})},
-        input=stdin,
-        stdin=subprocess.DEVNULL if stdin is None else None,
-        timeout=PATIENCE,
-        check=False,
-    )
-    out, err = (raw.decode(errors="replace") for raw in (done.stdout, done.stderr))
-    assert done.returncode != 70, err
+    given = {**os.environ, "SANDBOX_LIMITS": json.dumps(bounds), "ANY": SECRET, **(env or {})}
+    process = Forked(warm, *arguments, env=given, folder=folder, stdin=stdin)
+    out, err = process.communicate(PATIENCE)
+    status = process.wait()
+    assert status != 70, err
     assert "Traceback" not in out + err
     assert SECRET not in out + err
-    return Done(done.returncode, out, err)
+    return Done(status, out, err)
 
 
 def repository(folder: Path) -> Path:
