@@ -26,7 +26,6 @@ from runner.errors import (
     InvalidPlan,
     KeyRefused,
     LockHeld,
-    NoState,
     PreflightRefused,
     RunFailed,
     StalePlan,
@@ -214,10 +213,7 @@ class Session(base.Session):
 
     def holds(self) -> list[TargetHold]:
         """The targets that are held: why, by whom, since when and until when."""
-        try:
-            return self.reader.holds()
-        except NoState:
-            return []
+        return self.reader.holds() if self.has_state else []
 
     def cancel(self, run: str, *, jobs: bool = False) -> None:
         """End a run, which cannot be resumed, and with `jobs` the jobs it started."""
@@ -234,10 +230,7 @@ class Session(base.Session):
     def runs(self, *, plan: str | None = None, limit: int | None = None) -> list[RunLine]:
         """The runs that the state has, the latest first; of plans like the pattern `plan`. None
         where there is no state yet: the first run makes it."""
-        try:
-            return self.reader.runs(plan=plan, limit=limit)
-        except NoState:
-            return []
+        return self.reader.runs(plan=plan, limit=limit) if self.has_state else []
 
     def check(
         self,

@@ -13,7 +13,7 @@ from runner.adapters.journal import DEFAULT_STATE
 from runner.adapters.journal.state import StateReader
 from runner.app.build import build
 from runner.app.session import Session
-from runner.errors import BackfillError, NoState, PreflightRefused, RunFailed, UsageError
+from runner.errors import BackfillError, PreflightRefused, RunFailed, UsageError
 from runner.execution.judge import AFTER, BEFORE, coverage_key, covered
 from runner.model import (
     FAILURES,
@@ -107,12 +107,9 @@ class Listed(NamedTuple):
 
 def runs_and_holds(session: Session, *, limit: int, **chosen: Any) -> Listed:
     """The runs of `list_runs`, and the targets that are held; none where nothing was run yet."""
-    try:
-        store = session.reader
-    except NoState:
-        if session.state != DEFAULT_STATE:
-            raise
+    if session.state == DEFAULT_STATE and not session.has_state:
         return Listed()  # nothing yet is an answer
+    store = session.reader
     found = list_runs(store, **chosen, limit=limit + 1)
     return Listed(found[:limit], len(found) > limit, store.holds())
 

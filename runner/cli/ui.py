@@ -12,7 +12,7 @@ import click
 
 from runner.app.session import Session
 from runner.cli.options import pass_session, state_option
-from runner.errors import BackfillError, NoState, UsageError
+from runner.errors import BackfillError, UsageError
 from runner.model import LOST, OPEN_OUTCOMES, OUTCOMES, STATES, EventFilter, frozen
 
 if TYPE_CHECKING:
@@ -74,10 +74,7 @@ def ui_command(
 
 def _state(session: Session) -> StateReader:
     """Made where there is none: the page may be opened before the first run."""
-    try:
-        return session.reader
-    except NoState:
-        return session.store
+    return session.reader if session.has_state else session.store
 
 
 def _token(session: Session, host: str, name: str | None) -> str | None:
