@@ -223,8 +223,10 @@ class Driven:
         """The same where somebody is at it."""
         return Driven((*self.intervals[:-1], *((since, now) for since, _ in self.intervals[-1:])))
 
-    def between(self, start: float, end: float) -> float:
-        """How many seconds of these."""
+    def between(self, start: float | None, end: float | None) -> float:
+        """How many seconds of these; none where it has not begun, or not ended."""
+        if start is None or end is None:
+            return 0.0
         intervals = self.intervals
         first = max(0, bisect_right(intervals, start, key=itemgetter(0)) - 1)
         found = 0.0
@@ -369,8 +371,6 @@ class RunView:
 
     def worked(self, stage: StageRecord) -> float:
         """Seconds from the stage's first event to the latest end of one."""
-        if stage.began is None or stage.ended is None:
-            return 0.0
         return self.driven.between(stage.began, stage.ended)
 
 

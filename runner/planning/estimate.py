@@ -62,26 +62,27 @@ class Estimate(NamedTuple):
 
 
 def within(
-    windows: Sequence[WindowGuard], estimate: Estimate, now: float, parts: Sequence[Stretch] = ()
+    windows: Sequence[WindowGuard], estimate: Estimate, now: float, parts: Sequence[Stretch]
 ) -> Estimate:
-    """The same where events go out in windows alone; `parts`: what it is made of, if not of one
-    thing that goes on and on."""
+    """The same where events go out in windows alone; `parts`: what it is made of."""
     if not windows:
         return estimate
     openings, ends = list(map(opening, windows)), now
-    for part in parts or [Stretch(estimate.seconds)]:
+    for part in parts:
         ends = finished(openings, ends, part.seconds, part.pause)
     if isinf(ends):
-        return Estimate(ends, f"{estimate.basis}; its windows are never open together", None, True)
+        basis = f"{estimate.basis}; its windows are never open together"
+        return estimate._replace(seconds=ends, basis=basis)
     hours = "; ".join(window.words for window in windows)
-    return Estimate(ends - now, f"{estimate.basis}; only within {hours}", ends, True)
+    basis = f"{estimate.basis}; only within {hours}"
+    return estimate._replace(seconds=ends - now, basis=basis, ends=ends)
 
 
 def rough(seconds: float) -> str:
     """A duration as an estimate can be known."""
     if isinf(seconds):
         return "for ever"
-    return format_duration(max(1, round(seconds if seconds < 100 else round(seconds, -1))))
+    return format_duration(max(1, round(round(seconds, -1) if seconds > 99 else seconds)))
 
 
 def before(
@@ -117,7 +118,7 @@ def before(
             seconds += rest.rest
             governs.append(f"`{rest.name}` may let events rest for {format_duration(rest.rest)}")
         parts_of.append(Stretch(seconds, seconds / max(1, stage.batches - 1)))
-        unknown = unknown or (known is None and stage.total > 0)
+        unknown = unknown or known is None
     parts = ["its pacing"] if plan.duration or not runs else []
     parts += [f"its jobs as in run {', '.join(sorted(runs))}"] if runs else []
     basis = "; ".join([" and ".join(parts), *governs])
@@ -163,7 +164,7 @@ def left(view: RunView) -> Estimate | None:
         if one:
             parts.append(Stretch(one.seconds, spec.pacing.mean))
             bases += [one.basis] if one.basis not in bases else []
-        elif stage.sent and (stage.running or stage.sent < stage.total):
+        elif _is_held(stage) or (stage.sent and (stage.running or stage.sent < stage.total)):
             return None  # what comes after it cannot be known either
     if not bases:
         return None
@@ -187,7 +188,7 @@ def of_stage(record: StageRecord, stage: StageSpec, now: float) -> Estimate | No
     unsent, running = max(0, record.total - record.sent), record.running
     if not unsent and not running:
         return None
-    if record.waiting and record.waiting.kind in ("held", "away"):
+    if _is_held(record):
         return None
     batches = -(-unsent // stage.pacing.batch_size)
     paced = max(0, batches - (not record.sent)) * stage.pacing.mean
@@ -217,14 +218,18 @@ def measured(
     done = through and not (record.running or record.waiting)
     if now is None:
         return record._replace(done=done)
-    sending = driven.between(record.began or 0.0, record.last_sent or 0.0)
-    span = driven.between(record.began or 0.0, record.ended or 0.0)
+    sending = driven.between(record.began, record.last_sent)
+    span = driven.between(record.began, record.ended)
     record = record._replace(
         done=done,
-        rate=record.sent / sending if sending > 0 else 0.0,
-        ends=record.settled / span if record.followed and span > 0 else 0.0,
+        rate=record.sent / sending if sending else 0.0,
+        ends=record.settled / span if record.followed and span else 0.0,
     )
     return record._replace(left=left_of(record, stage, windows, now))
+
+
+def _is_held(record: StageRecord) -> bool:
+    return record.waiting is not None and record.waiting.kind in ("held", "away")
 
 
 def _stands_still(record: StageRecord, now: float) -> bool:
@@ -272,7 +277,7 @@ def simulate(plan: ExecutionPlan, written: Sequence[str]) -> Timeline:
     for stage in plan.stages:
         begins = now if stage.begins is None else stage.begins
         slots.append(Slot(stage, begins, begins + stage.duration))
-        now = begins + stage.duration + (stage.pacing.delay if stage.begins is not None else 0.0)
+        now = begins + stage.duration
     return Timeline(tuple(slots), _starved(slots, {item: at for at, item in enumerate(written)}))
 
 
@@ -280,12 +285,11 @@ def _starved(slots: Sequence[Slot], written: dict[str, int]) -> Starved | None:
     longest: Starved | None = None
     for slot in slots:
         stage = slot.stage
-        if stage.for_each != "repo" or stage.repeated or not stage.pacing.delay:
+        if stage.for_each != "repo":
             continue
         items = [item for item, _ in stage.items.raw()]
-        in_plan = {
-            item: at for at, item in enumerate(sorted(items, key=lambda i: written.get(i, 0)))
-        }
+        as_written = sorted(items, key=lambda item: written.get(item, len(written)))
+        in_plan = {item: at for at, item in enumerate(as_written)}
         for index, item in enumerate(items):
             later = stage.batch_of(index) - stage.batch_of(in_plan[item])
             waits = later * stage.pacing.delay

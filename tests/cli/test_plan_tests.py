@@ -71,6 +71,7 @@ def test_a_case_may_be_of_a_part_of_the_plan(folder: Path) -> None:
         differences(folder, item=["acme/z"], given=X, expect={"events": []})
     (problem,) = invalid.value.problems
     assert problem.message == "--item acme/z fits no item of the plan"
+    assert (folder / "stale.test.yaml").read_text().splitlines()[problem.line - 1] == "- acme/z"
 
 
 @pytest.mark.parametrize(
@@ -159,6 +160,7 @@ def test_a_facts_file_answers_too(folder: Path) -> None:
         ("cases: [{name: a}, {name: a}]\n", "there is a case `a` already"),
         ("cases: [{given: {}}]\n", "`name` is missing"),
         ("now: yesterday\n", "no time with a zone"),
+        ("now: '2026-11-01T00:00:00'\n", "no time with a zone"),
     ],
 )
 def test_a_file_that_is_no_test_of_its_plan_is_refused_at_its_place(
@@ -170,6 +172,58 @@ def test_a_file_that_is_no_test_of_its_plan_is_refused_at_its_place(
     (problem,) = caught.value.problems
     assert words in problem.message
     assert problem.line == 4
+
+
+TWO = "[{query: select a, workspace: w}, {query: select b, workspace: w, max_rows: 2}]"
+ODD = "collections: {odd: {query: select c, item: '{{ row.id }}'}}\n"
+
+
+@pytest.mark.parametrize(
+    ("repos", "given", "message", "hint"),
+    [
+        (TWO, "repoz", "`repoz` is asked for by no query of the plan", "did you mean `repos`?"),
+        (TWO, "repos", "several queries give `repos`", "name one: repos[0], repos[1]"),
+        ("[acme/x]", "zzz", "`zzz` is asked for by no query of the plan",
+         "these are asked for: none"),
+        ("[acme/x]\n" + ODD, "zzz", "`zzz` is asked for by no query of the plan",
+         "these are asked for: odd"),
+    ],
+)  # fmt: skip
+def test_rows_that_no_query_asks_for_are_refused_with_those_that_are(
+    folder: Path, repos: str, given: str, message: str, hint: str
+) -> None:
+    head, _, _ = PLAN.partition("repos:")
+    plan = f"{head}repos: {repos}\noperations: [{'sync, odd' if 'odd' in repos else 'sync'}]\n"
+    (folder / "stale.yaml").write_text(plan, encoding="utf-8")
+    catalog = f"{CATALOG}  odd: {{event: app/odd, for_each: odd, payload: {{}}}}\n"
+    (folder / "catalog.yaml").write_text(catalog, encoding="utf-8")
+    with pytest.raises(InvalidPlan) as invalid:
+        differences(folder, given={given: []})
+    (problem,) = invalid.value.problems
+    assert (problem.message, problem.hint, problem.column) == (message, hint, 3)
+
+
+def test_each_query_has_its_own_rows_and_no_more_than_it_takes(folder: Path) -> None:
+    (folder / "stale.yaml").write_text(
+        PLAN.partition("repos:")[0] + f"repos: {TWO}\noperations: [sync]\n", encoding="utf-8"
+    )
+    a, b = [{"repo": "acme/a"}], [{"repo": f"acme/b{number}"} for number in range(3)]
+    expect = {"events": lines("sync acme/a", "sync acme/b0", "sync acme/b1")}
+    assert differences(folder, given={"repos[0]": a, "repos[1]": b[:2]}, expect=expect) == []
+    (wrong, *_) = differences(folder, given={"repos[0]": a, "repos[1]": b}, expect={"problems": []})
+    assert "it gives more than 2 rows" in wrong
+
+
+def test_the_repositories_of_workspaces_are_given_with_their_workspaces(folder: Path) -> None:
+    catalog = f"{CATALOG}workspace_repos: {{query: 'select w where w = :workspace'}}\n"
+    (folder / "catalog.yaml").write_text(catalog, encoding="utf-8")
+    (folder / "stale.yaml").write_text(
+        PLAN.partition("repos:")[0] + "repos: [{workspace: w2}]\noperations: [sync]\n",
+        encoding="utf-8",
+    )
+    rows = [{"workspace": one, "repo": f"acme/{one}"} for one in ("w1", "w2")]
+    expect = {"events": lines("sync acme/w2")}
+    assert differences(folder, given={"workspace_repos": rows}, expect=expect) == []
 
 
 def test_a_plan_that_is_not_there_is_named(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runner.model import ExecutionPlan
-from runner.planning.compare import PlanChange, compare
+from runner.planning.compare import PlanChange, compare, first_difference, review
 from runner.spec.catalog import builtin_source
 from tests.depth import depth
 from tests.support import make_plan
@@ -152,4 +153,116 @@ def test_what_has_a_name_is_told_by_it(tmp_path: Path) -> None:
         ("changed", "checks: done: expect: at_least: 1 → 2"),
         ("removed", "checks: gone"),
         ("added", "checks: new"),
+    ]
+
+
+def test_what_changes_the_events_is_told_first(tmp_path: Path) -> None:
+    new = BASE.replace("o/r3]", "o/r4]").replace("delay: 5s", "delay: 10s")
+    found = compare(make_plan(tmp_path, BASE), make_plan(tmp_path, new)).changes
+    assert [change.counts_events for change in found] == [True] * 4 + [False] * 2
+
+
+def test_a_digest_that_nothing_explains_is_of_what_the_database_says(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path, BASE)
+    (change,) = compare(plan, replace(plan, digest="sha256:other")).changes
+    assert change.what == "what the database answers, or is asked"
+
+
+def test_a_payload_whose_keys_are_in_another_order_is_another(tmp_path: Path) -> None:
+    old = make_plan(tmp_path, BASE, catalog=KEYED % "a: 1, b: 2")
+    new = make_plan(tmp_path, BASE, catalog=KEYED % "b: 2, a: 1")
+    assert [change.what for change in compare(old, new).changes] == [
+        "the payload's keys are in another order"
+    ]
+
+
+@pytest.mark.parametrize(("length", "cut"), [(76, False), (77, True)])
+def test_a_value_is_shown_in_eighty_characters(tmp_path: Path, length: int, cut: bool) -> None:
+    """A list of one text has four characters more."""
+    old, new = (make_plan(tmp_path, BASE, catalog=KEYED % f"a: [{'x' * n}]") for n in (1, length))
+    (change,) = compare(old, new).changes
+    value = change.what.partition(" → ")[2]
+    assert (len(value), value.endswith("…")) == (80, cut)
+
+
+def test_metadata_are_compared_key_by_key_and_the_name_once(tmp_path: Path) -> None:
+    old = make_plan(tmp_path, BASE)
+    new = replace(old, name="other", metadata={"name": "other", "owner": "data"})
+    assert [change.what for change in compare(old, new).changes] == [
+        "name: test → other",
+        "owner: nothing → data",
+    ]
+    assert [change.what for change in compare(new, old).changes] == [
+        "name: other → test",
+        "owner: data → nothing",
+    ]
+
+
+KEYED = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  sync: {event: app/sync, for_each: repo, payload: {%s}}
+  embed: {event: app/embed, for_each: repo, after: [sync], payload: {}}
+"""
+THREE = BASE.replace(", o/r3]", "]")
+FIVE = BASE.replace("o/r3]", "o/r3, o/r4]")
+
+
+@pytest.mark.parametrize(
+    ("body", "sent", "words"),
+    [
+        (BASE, 8, None),
+        (THREE, 0, None),
+        (THREE, 3, None),
+        (THREE, 4, "event 4 of the plan, `sync` of o/r3, was sent and is no longer there"),
+        (FIVE, 4, None),
+        (FIVE, 5, "`sync` had 4 events and now has 5, and events that come after it were sent"),
+        (BASE.replace("o/r2", "o/r9"), 2, None),
+        (BASE.replace("o/r2", "o/r9"), 3,
+         "event 3 of the plan, `sync` of o/r2, is now that of o/r9"),
+        (BASE.replace("[o/r0,", "[{repo: o/r0, skip: [embed]},"), 5,
+         "event 5 of the plan, `embed` of o/r0, is now that of o/r1"),
+        (BASE.replace("[sync, embed]", "[sync]"), 4, None),
+        (BASE.replace("[sync, embed]", "[sync]"), 5,
+         "`embed` is no longer in the plan, and its events were sent"),
+        (BASE.replace("[sync, embed]", "[sync, fire]"), 4, None),
+        (BASE.replace("[sync, embed]", "[sync, fire]"), 5,
+         "stage 2 was `embed` (app/embed) and is now `fire` (app/fire)"),
+    ],
+)  # fmt: skip
+def test_what_was_sent_must_be_what_a_plan_still_begins_with(
+    tmp_path: Path, body: str, sent: int, words: str | None
+) -> None:
+    assert first_difference(make_plan(tmp_path, BASE), make_plan(tmp_path, body), sent) == words
+
+
+def test_an_event_that_was_sent_with_another_payload_is_told_by_its_first_change(
+    tmp_path: Path,
+) -> None:
+    old = make_plan(tmp_path, BASE, catalog=KEYED % "a: 1, b: 2")
+    new = make_plan(tmp_path, BASE, catalog=KEYED % "a: 2, b: 3")
+    words = "event 1 of the plan, `sync` of o/r0: payload `a`: 1 → 2"
+    assert first_difference(old, new, 1) == words
+
+
+def test_a_review_says_what_becomes_of_the_file_and_how_many_more_events_there_are(
+    tmp_path: Path,
+) -> None:
+    old, new = make_plan(tmp_path, BASE), make_plan(tmp_path, FIVE)
+    found = [
+        review("p", None, old),
+        review("p", old, None),
+        review("p", old, new),
+        review("p", new, old),
+        review("p", old, old),
+        replace(review("p", old, None), fate="invalid", plan=None),
+    ]
+    assert [(one.fate, one.events) for one in found] == [
+        ("added", 8),
+        ("removed", -8),
+        ("changed", 2),
+        ("changed", -2),
+        ("same", 0),
+        ("invalid", 0),
     ]

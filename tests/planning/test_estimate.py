@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runner.model import Driven, ExecutionPlan, RunRecord, RunView, StageRecord, Waiting
+from runner.model import Driven, ExecutionPlan, Needs, RunRecord, RunView, StageRecord, Waiting
 from runner.model.function import Function, Rest, Trigger
-from runner.planning.estimate import Past, before, left, measured, past_of, rough, simulate
+from runner.planning.estimate import (
+    Past,
+    before,
+    left,
+    measured,
+    needed,
+    past_of,
+    rough,
+    simulate,
+)
 from runner.planning.serialize import dump_head, load_head
 from tests.support import make_plan, repos
 
@@ -30,8 +40,8 @@ def plan(tmp_path: Path) -> ExecutionPlan:
     return make_plan(tmp_path, repos(100) + "operations: [sync]\nbatch_size: 10\ndelay: 5s\n")
 
 
-def view(plan: ExecutionPlan, **stage: object) -> RunView:
-    head, now = load_head(dump_head(plan)), 1022.0
+def view(plan: ExecutionPlan, *, now: float = 1022.0, **stage: object) -> RunView:
+    head = load_head(dump_head(plan))
     known = NOTHING._replace(**stage)  # type: ignore[arg-type]
     record = measured(known, head.stages[0], (), DRIVEN, now, through=False)
     return RunView(RECORD, "somebody", head, now, (record,), {}, (), (), driven=DRIVEN)
@@ -61,6 +71,59 @@ def test_which_governs_pace_or_cap_is_said_where_jobs_are_known(
     estimate = before(make_plan(tmp_path, repos(100) + body), {"sync": Past("OLD", 90.0, 2.0)}, 0.0)
     assert estimate.seconds == seconds
     assert estimate.basis.endswith(f"; `sync` goes by {governs}, with jobs of 2s")
+
+
+@pytest.mark.parametrize(
+    ("body", "known", "basis"),
+    [
+        ("", False, "its pacing; how long its jobs take is not known"),
+        ("", True, "its jobs as in run OLD"),
+        ("batch_size: 1\ndelay: 3s\nmax_in_flight: 2\n", True,
+         "its pacing and its jobs as in run OLD"),
+        ("batch_size: 1\ndelay: 3s\nmax_in_flight: 1\n", True,
+         "its pacing and its jobs as in run OLD; `sync` goes by max_in_flight, with jobs of 3.3s"),
+        ("batch_size: 1\ndelay: 6.68s\nmax_in_flight: 1\n", True,
+         "its pacing and its jobs as in run OLD; `sync` goes by its pace, with jobs of 3.3s"),
+    ],
+)  # fmt: skip
+def test_an_estimate_is_of_what_is_known_and_says_from_where(
+    tmp_path: Path, body: str, known: bool, basis: str
+) -> None:
+    past = {"sync": Past("OLD", 1e9, 3.34)} if known else {}
+    estimate = before(make_plan(tmp_path, repos(2) + "operations: [sync]\n" + body), past, 0.0)
+    assert (estimate.basis, estimate.telling) == (basis, known)
+    if not body:
+        assert round(estimate.seconds, 3) == (3.34 if known else 0.0)
+
+
+STARTING = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  sync: {event: app/sync, for_each: repo, payload: {}, done: completed}
+  fire: {event: app/fire, for_each: repo, payload: {}, after: [sync], own}
+"""
+
+
+@pytest.mark.parametrize(
+    ("own", "seconds", "telling"),
+    [
+        ("at: '2027-01-01T00:10:00Z', done: completed", 500.0, True),
+        ("at: '2027-01-01T00:01:50Z', done: completed", 10.0, True),
+        ("at: '2027-01-01T00:10:00Z', done: sent", 10.0, True),
+        ("id: '{{ repo.repo }}', done: completed", 10.0, False),
+    ],
+)
+def test_a_stage_that_is_followed_lasts_until_its_last_event_may_start(
+    tmp_path: Path, own: str, seconds: float, telling: bool
+) -> None:
+    """It is 00:01:40; each stage has 5 s of pacing."""
+    body = repos(2) + "operations: [sync, fire]\nbatch_size: 1\ndelay: 5s\n"
+    plan = make_plan(tmp_path, body, catalog=STARTING.replace("own", own))
+    estimate = before(plan, {}, datetime(2027, 1, 1, 0, 1, 40, tzinfo=UTC).timestamp())
+    assert (estimate.seconds, estimate.telling) == (seconds, telling)
+    governs = "`fire` goes by the start times of its events" in estimate.basis
+    assert governs is (seconds > 10.0)
 
 
 @pytest.mark.parametrize("rests", ["debounce", "batch"])
@@ -103,6 +166,72 @@ def test_what_is_left_is_told_by_the_pacing_until_jobs_are_slower(plan: Executio
     assert (slow.seconds, slow.basis) == (180.0, "at 0.5 events a second so far")
 
 
+HALF: dict[str, Any] = {"sent": 50, "batches": 5, "began": 1000.0, "last_sent": 1025.0}
+TEN: dict[str, Any] = {"sent": 100, "began": 1000.0, "last_sent": 1020.0}
+
+
+@pytest.mark.parametrize(
+    ("stage", "now", "left_of_it"),
+    [
+        ({"total": 10}, 1022, None),
+        (HALF, 1030, (25.0, "by the pacing")),
+        ({**HALF, "last_sent": 1030.0}, 1030, (30.0, "at 1.7 events a second so far")),
+        ({**HALF, "outcomes": {"completed": 50}, "ended": 1025.0}, 1030,
+         (25.0, "at 2.0 events a second so far")),
+        ({**HALF, "waiting": Waiting("until noon", "held")}, 1030, None),
+        ({**HALF, "waiting": Waiting("for the server", "away")}, 1030, None),
+        ({**HALF, "waiting": Waiting("for the delay", "pace")}, 1030, (25.0, "by the pacing")),
+        ({**TEN, "outcomes": {"completed": 50}, "ended": 1050.0}, 1060,
+         (50.0, "at 1.0 events a second so far")),
+        ({**TEN, "outcomes": {"completed": 50}, "ended": 1050.0}, 1061, None),
+        ({**TEN, "outcomes": {"completed": 5}, "ended": 1050.0}, 1100,
+         (950.0, "at 0.1 events a second so far")),
+        ({**TEN, "outcomes": {"completed": 5}, "ended": 1050.0}, 1101, None),
+        ({**HALF, "followed": False, "outcomes": {"completed": 1}, "ended": 1025.0}, 1030,
+         (25.0, "by the pacing")),
+    ],
+)  # fmt: skip
+def test_what_is_left_goes_by_the_slowest_of_pacing_sends_and_ends_unless_it_stands_still(
+    plan: ExecutionPlan, stage: dict[str, Any], now: float, left_of_it: tuple[float, str] | None
+) -> None:
+    one = left(view(plan, now=float(now), **stage))
+    assert (one and (one.seconds, one.basis)) == left_of_it
+
+
+@pytest.mark.parametrize(
+    ("first", "seconds"),
+    [
+        ({"sent": 0}, 90.0),
+        ({"sent": 0, "waiting": Waiting("until noon", "held")}, None),
+        ({"sent": 100, "outcomes": {"completed": 100}, "ended": 1020.0}, 45.0),
+        ({"sent": 100, "waiting": Waiting("for its jobs", "jobs")}, None),
+        ({"sent": 50, "waiting": Waiting("for the server", "away"), "followed": False}, None),
+    ],
+)
+def test_what_comes_after_a_stage_of_which_nothing_is_known_is_not_known_either(
+    tmp_path: Path, first: dict[str, Any], seconds: float | None
+) -> None:
+    body = repos(100) + "operations: [sync, embed]\nbatch_size: 10\ndelay: 5s\n"
+    two = make_plan(tmp_path, body)
+    shown = view(two, began=1000.0, last_sent=1010.0, **first)
+    second = StageRecord(2, "embed", 100)
+    estimate = left(replace(shown, stages=(*shown.stages, second)))
+    assert (estimate and estimate.seconds) == seconds
+
+
+@pytest.mark.parametrize(
+    ("needs", "words"),
+    [
+        (Needs(), ""),
+        (Needs(github_points=1500.4), "1,500 GitHub points"),
+        (Needs(usd=1234.5), "$1,234.50"),
+        (Needs(1.0, 0.25, 7200.0), "1 GitHub point, $0.25, 2h of jobs"),
+    ],
+)
+def test_what_the_catalog_declares_is_said_and_nothing_else(needs: Needs, words: str) -> None:
+    assert needed(needs) == words
+
+
 def test_nothing_is_guessed(plan: ExecutionPlan) -> None:
     done = view(plan, sent=100, outcomes={"completed": 100}, began=1000.0, ended=1050.0)
     assert left(done) is None
@@ -113,7 +242,8 @@ def test_nothing_is_guessed(plan: ExecutionPlan) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(0.2, "1s"), (44.6, "45s"), (123.0, "2m"), (3661.0, "1h1m")]
+    ("seconds", "words"),
+    [(0.2, "1s"), (44.6, "45s"), (99.0, "1m39s"), (99.6, "1m40s"), (123.0, "2m"), (3661.0, "1h1m")],
 )
 def test_an_estimate_is_as_rough_as_it_is_known(seconds: float, words: str) -> None:
     assert rough(seconds) == words
@@ -121,22 +251,29 @@ def test_an_estimate_is_as_rough_as_it_is_known(seconds: float, words: str) -> N
 
 def test_the_schedule_plays_the_pacing_through(tmp_path: Path) -> None:
     body = repos(20) + "operations: [sync, embed]\nbatch_size: 5\ndelay: 2s\n"
-    schedule = simulate(make_plan(tmp_path, body), [f"o/r{n}" for n in range(20)])
+    plan = make_plan(tmp_path, body)
+    schedule = simulate(plan, [f"o/r{n}" for n in range(20)])
     assert [(slot.begins, slot.ends) for slot in schedule.slots] == [(0.0, 6.0), (6.0, 12.0)]
     assert schedule.duration == 12.0
     assert schedule.starved is None, "nothing is out of the written order"
+    assert simulate(replace(plan, stages=()), []).duration == 0.0
 
 
-def test_the_item_that_waits_longest_because_of_priority_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("delay", "waits"), [("3s", 12.0), ("100ms", 0.4)])
+def test_the_item_that_waits_longest_because_of_priority_is_named(
+    tmp_path: Path, delay: str, waits: float
+) -> None:
     written = ["o/first", *(f"o/r{n}" for n in range(9))]
     listed = "".join(
         f"  - {{repo: {name}, priority: {'low' if name == 'o/first' else 'high'}}}\n"
         for name in written
     )
-    body = f"repos:\n{listed}operations: [sync]\nbatch_size: 2\ndelay: 3s\norder_by: [priority]\n"
+    body = (
+        f"repos:\n{listed}operations: [sync]\nbatch_size: 2\ndelay: {delay}\norder_by: [priority]\n"
+    )
     starved = simulate(make_plan(tmp_path, body), written).starved
     assert starved is not None
-    assert (starved.item, starved.at, starved.waits) == ("o/first", 12.0, 12.0)
+    assert (starved.item, starved.at, starved.waits) == ("o/first", waits, waits)
 
 
 def test_a_window_puts_the_end_off_and_the_preview_says_until_when(tmp_path: Path) -> None:

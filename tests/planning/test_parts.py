@@ -3,6 +3,7 @@ that are left out, which are skipped by name."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from runner.errors import InvalidPlan, UsageError
 from runner.model import BackfillPlan, ExecutionPlan, Partial, Selectors
 from runner.planning.build import build_execution_plan, stage_as_of_now
 from runner.planning.facts import gather, gather_again
-from runner.planning.parts import Choice, select
+from runner.planning.parts import Choice, select, subset
 from runner.planning.saved import SavedPlan, read_saved, write_saved
 from runner.planning.serialize import dump_head, load_head
 from runner.spec.load import load_plan
@@ -163,6 +164,72 @@ def test_a_part_is_the_whole_without_what_is_left_out(
         assert load_head(dump_head(part)).partial == part.partial
 
 
+ASKED = """\
+checks:
+  - {name: of-all, query: "select repo from r where repo in :repos", expect: {rows: 1}}
+  - {name: of-none, query: "select 1", expect: {rows: 1}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("positions", "asked"),
+    [
+        ((1,), {"of-all": ["other/c"]}),
+        ((0, 5), {"of-all": ["acme/b", "other/c"], "labelled": ["other/c"]}),
+        ((6, 9), {"of-all": [*EVERY["sync"], "acme/skips"], "embedded": EVERY["embed"]}),
+        ((4, 10), {"of-all": ["acme/b"], "labelled": ["acme/b"]}),
+        (
+            range(11),
+            {"of-all": EVERY["sync"], "labelled": EVERY["label"], "embedded": EVERY["embed"]},
+        ),
+    ],
+)
+def test_what_is_sent_again_are_those_events_in_their_order_and_only_they_are_proved(
+    tmp_path: Path, positions: Collection[int], asked: dict[str, list[str]]
+) -> None:
+    _, whole = built(tmp_path, BODY + ASKED)
+    part = subset(whole, positions)
+    events = [*whole.planned()]
+    assert [(one.operation, one.item, one.event) for one in part.planned()] == [
+        (events[at].operation, events[at].item, events[at].event) for at in sorted(positions)
+    ]
+    assert [stage.number for stage in part.stages] == [*range(1, len(part.stages) + 1)]
+    assert not any(stage.deferred or stage.until for stage in part.stages)
+    found = {check.name: sorted(check.question.items) for check in part.checks}
+    assert found == {name: sorted(items) for name, items in {**asked, "of-none": []}.items()}
+    unproved = subset(whole, positions, found).checks
+    assert unproved == tuple(check for check in whole.checks if check.name in found)
+
+
+SENT = "[" + ", ".join(f"{{use: {name}, wait: sent}}" for name in EVERY) + "]"
+
+
+def test_a_part_of_a_scheduled_plan_begins_at_once_and_goes_on_without_gaps(tmp_path: Path) -> None:
+    body = BODY.replace("[sync, label, embed, tell]", SENT)
+    body += "pacing: scheduled\nbatch_size: 1\ndelay: 10s\n"
+    _, whole = built(tmp_path, body)
+    assert [stage.begins for stage in whole.stages] == [0.0, 40.0, 60.0, 100.0]
+    _, part = built(tmp_path, body, only=("label", "embed", "tell"))
+    assert [stage.begins for stage in part.stages] == [0.0, 20.0, 60.0]
+    assert [stage.begins for stage in subset(whole, [0, 2, 6]).stages] == [0.0, 20.0]
+
+
+def test_the_plans_own_reasons_stay_for_what_still_runs(tmp_path: Path) -> None:
+    """Of what does not run it is said once, that it is not selected."""
+    own = "skipped by the repository"
+    _, of_sync = built(tmp_path, BODY + "skip: [tell]\n", only=("sync",))
+    found = {(one.operation, one.item, one.reason) for one in of_sync.skipped}
+    assert found == {
+        ("sync", "acme/skips", own),
+        ("tell", None, "skipped by the plan"),
+        ("label", None, "not selected"),
+        ("embed", None, "not selected"),
+    }
+    _, without = built(tmp_path, skip=("sync",))
+    assert {one.operation for one in without.skipped} == {"sync", "label"}
+    assert all(one.item is None for one in without.skipped if one.operation == "sync")
+
+
 def test_coverage_is_asked_of_what_is_selected(tmp_path: Path) -> None:
     _, part = built(tmp_path, items=("acme/a",))
     assert part.coverage[0].question.parameters == {"repos": ["acme/a"]}
@@ -190,6 +257,12 @@ def test_a_selector_that_fits_nothing_is_an_error_with_a_suggestion(
     assert hint in (refused.value.hint or "")
 
 
+def test_where_nothing_is_near_the_first_items_are_examples(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as refused:
+        built(tmp_path, items=("0",))
+    assert refused.value.hint == "items are such as acme/b, other/c, acme/a"
+
+
 def test_an_operation_that_the_plan_skips_cannot_be_selected(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--only tell: skipped by the plan"):
         built(tmp_path, BODY + "skip: [tell]\n", only=("tell",))
@@ -207,6 +280,12 @@ def test_selectors_that_leave_nothing_out_say_that_it_is_the_whole(tmp_path: Pat
 def test_an_operation_whose_need_is_not_selected_warns(tmp_path: Path) -> None:
     _, part = built(tmp_path, only=("embed",))
     assert [(w.rule, w.accepted) for w in part.warnings] == [("needs-skipped", None)]
+    _, later = built(tmp_path, skip=("sync", "label"))
+    assert [w.message for w in later.warnings] == [
+        "`embed` comes after `sync`, which is not selected"
+    ]
+    _, first = built(tmp_path, only=("sync",))
+    assert first.warnings == ()
 
 
 def test_what_is_found_out_when_a_stage_starts_is_selected_too(tmp_path: Path) -> None:
@@ -285,3 +364,13 @@ def test_of_events_for_several_items_each_item_is_selected(
     part = select(plan, build_execution_plan(plan), Selectors(**selectors))
     assert [one.event.data["ids"] for one in part.planned()] == sent
     assert [one.item for one in part.skipped if one.reason == "not selected"] == left
+
+
+def test_an_event_for_several_items_is_proved_for_all_of_them_again(tmp_path: Path) -> None:
+    check = "{name: there, query: 'select id from d where id in :docs', key: id, expect: {rows: 1}}"
+    catalog = f"{GROUPED}    checks: [{check}]\n"
+    body = "collections: {docs: [{id: 1}, {id: 2}, {id: 4}]}\noperations: [index]\n"
+    path = write_plan(tmp_path, body, catalog=catalog)
+    whole = build_execution_plan(load_plan(str(path)))
+    assert whole.checks[0].question.items == ("1", "2", "4")
+    assert subset(whole, [0]).checks == whole.checks
