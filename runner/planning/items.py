@@ -3,6 +3,7 @@ with it, by kind; and what is remembered of it for a resume."""
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -222,7 +223,8 @@ class ProblemGroups:
             return
         self._explained += 1
         for problem in explain():
-            kind = replace(problem, message=problem.message.replace(item, ""))
+            alike = re.sub(rf"(?<!\w){re.escape(item)}(?!\w)", "", problem.message)
+            kind = replace(problem, message=alike)
             first, count = self._first.get(kind, (problem, 0))
             self._first[kind] = (first, count + 1)
 

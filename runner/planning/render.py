@@ -48,7 +48,7 @@ def render(
 ) -> Sequence[Rendered]:
     """What each of the operations comes to. Those over the same items share one pass over them:
     reading a row of a data file costs more than rendering an event of it."""
-    renderings = [_Rendering(plan, operation) for operation, _ in operations]
+    renderings = [_Rendering(plan, operation, source.knows) for operation, source in operations]
     for members in flow_of(plan):
         shared = Packing(members[0])
         for rendering in renderings:
@@ -59,8 +59,6 @@ def render(
         together.setdefault(id(source), []).append(rendering)
     sources = {id(source): source for _, source in operations}
     for known, source in sources.items():
-        for rendering in together[known]:
-            rendering.knows = source.knows
         _one_pass(plan, source, together[known])
     return [rendering.rendered() for rendering in renderings]
 
@@ -84,7 +82,10 @@ def _one_pass(plan: BackfillPlan, source: Source, renderings: Sequence[_Renderin
 
 
 class _Rendering:
-    def __init__(self, plan: BackfillPlan, operation: Operation) -> None:
+    def __init__(
+        self, plan: BackfillPlan, operation: Operation, knows: Callable[[str, str], bool]
+    ) -> None:
+        self.knows = knows  # by root and name: does any row have it?
         self.operation, self.described = operation, _described(operation)
         self.payload, self.contract = operation.payload, operation.contract
         self.accepts, self.when = operation.contract.accepts, operation.when
@@ -92,7 +93,6 @@ class _Rendering:
         self.skipped: list[Skipped] = []
         self.spread = _Spread(operation) if operation.throttle else None
         self.events: Packing | _Spread | _Among = self.spread or Packing(operation.event)
-        self.knows: Callable[[str, str], bool] = lambda _root, _name: False
         self.shared, self.each = operation.payload.reading("rows")
         self.gathered: _Gathered | None = None
         self.own = [one for one in (operation.own_id, operation.at) if one]
@@ -225,11 +225,13 @@ class _Rendering:
 
     def _keyed(self, spread: _Spread, item: str, context: Data) -> bool:
         key = spread.throttle.key
+        if key is None:
+            spread.keys.append(item)
+            return True
         try:
-            spread.keys.append(str(key(context)["key"]) if key else item)
+            spread.keys.append(str(key(context)["key"]))
         except ValueError:
-            if key:
-                self.groups.add(item, partial(key.explain, context, item))
+            self.groups.add(item, partial(key.explain, context, item))
             return False
         return True
 

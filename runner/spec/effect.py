@@ -23,7 +23,7 @@ _ALWAYS = frozenset(LEAVING)
 _OF_REPOSITORIES = frozenset(("repo", "workspace", "owner", "name"))
 _ATTRIBUTES = ("repo", "priority", "velocity", *LEAVING, "workspace")
 _NAMING = frozenset(("name", "id", "item", "from", "to"))
-_CONDITIONS = ("when", "repeat", "if")
+_CONDITIONS = ("when", "repeat", "if", "throttle.key")
 
 
 def check_effect(
@@ -105,7 +105,7 @@ def _expressions(checked: PlanDocument, catalog: Catalog) -> Iterator[str]:
 def _of_value(value: Json, key: str = "") -> Iterator[str]:
     if isinstance(value, dict):
         for name, inner in value.items():
-            yield from _of_value(inner, name)
+            yield from _of_value(inner, f"throttle.{name}" if key == "throttle" else name)
     elif isinstance(value, list):
         for inner in value:
             yield from _of_value(inner, key)

@@ -71,7 +71,8 @@ def test_a_case_may_be_of_a_part_of_the_plan(folder: Path) -> None:
         differences(folder, item=["acme/z"], given=X, expect={"events": []})
     (problem,) = invalid.value.problems
     assert problem.message == "--item acme/z fits no item of the plan"
-    assert (folder / "stale.test.yaml").read_text().splitlines()[problem.line - 1] == "- acme/z"
+    written = (folder / "stale.test.yaml").read_text().splitlines()
+    assert problem.line == written.index("- acme/z") + 1
 
 
 @pytest.mark.parametrize(

@@ -237,7 +237,8 @@ def test_nothing_is_guessed(plan: ExecutionPlan) -> None:
     assert left(done) is None
     ended = replace(view(plan), record=replace(RECORD, status="completed"))
     assert left(ended) is None
-    waiting = {"sent": 100, "began": 1000.0, "waiting": Waiting("for its jobs", "jobs")}
+    waiting: dict[str, Any] = {"sent": 100, "began": 1000.0}
+    waiting["waiting"] = Waiting("for its jobs", "jobs")
     assert left(view(plan, **waiting)) is None, "no job has ended yet"
 
 

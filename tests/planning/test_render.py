@@ -1,0 +1,156 @@
+"""What becomes of an item: none, one or several events, a skip, or a problem that is told once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runner.model import ExecutionPlan
+from tests.planning.test_events import made, refused
+
+IDS = "ids: \"{{ rows | map(attribute='id') | list }}\""
+
+
+def events(plan: ExecutionPlan) -> list[tuple[str, object]]:
+    return [(one.item, next(iter(one.event.data.values()))) for one in plan.planned()]
+
+
+def skips(plan: ExecutionPlan) -> list[tuple[str | None, str]]:
+    return [(one.item, one.reason) for one in plan.skipped]
+
+
+def test_an_event_is_repeated_as_often_as_its_item_says_and_knows_which_it_is(
+    tmp_path: Path,
+) -> None:
+    payload = '{n: "{{ repeat.index }} of {{ repeat.count }}"}'
+    plan = made(tmp_path, f"repeat: row.id - 1, payload: {payload}")
+    assert events(plan) == [
+        ("2", "1 of 1"),
+        ("3", "1 of 2"),
+        ("3", "2 of 2"),
+        ("4", "1 of 3"),
+        ("4", "2 of 3"),
+        ("4", "3 of 3"),
+    ]
+    assert skips(plan) == [("1", "`repeat` gives 0")]
+
+
+@pytest.mark.parametrize("most", [2, 5])
+def test_repeats_that_come_to_too_many_events_are_refused_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    repeat = "repeat: row.id - 1, payload: {}"
+    monkeypatch.setattr("runner.planning.render._MOST_REPEATED", 6)
+    assert len(events(made(tmp_path, repeat.replace("{}", "{id: 1}")))) == 6
+    monkeypatch.setattr("runner.planning.render._MOST_REPEATED", most)
+    (message, *_) = refused(tmp_path, repeat)
+    assert message.endswith(f": the operation comes to more than {most} events")
+
+
+@pytest.mark.parametrize(
+    ("operation", "message"),
+    [
+        ("when: row.starts != 'x', payload: {}", "`when` cannot be decided for 4: there is no"),
+        ("repeat: row.starts | length, payload: {}", "`repeat` cannot be told for 4: there is no"),
+        ("warn: {odd: {if: row.starts != 'x', message: m}}, payload: {}",
+         "`if` cannot be decided for 4: there is no"),
+        ("throttle: {limit: 1, per: 1s, key: row.starts}, payload: {}",
+         "`key` cannot be rendered for 4: `row` has no"),
+        ("group: 2, payload: {x: \"{{ row.starts | default('no') | date }}\"}",
+         "`x` cannot be rendered for 4: `no` is not a time"),
+        ("group: 4, payload: {x: \"{{ rows | map(attribute='id') | join | date }}\"}",
+         "`x` cannot be rendered for 1 +3: `1234` is not a time"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_decided_of_an_item_is_a_problem(
+    tmp_path: Path, operation: str, message: str
+) -> None:
+    assert any(one.startswith(message) for one in refused(tmp_path, operation))
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        "payload: {x: \"{{ vars.none | default('no') | date }}\"}",
+        "id: \"{{ vars.none | default('no') | date }}\", payload: {}",
+        "throttle: {limit: 1, per: 1s, key: \"vars.none | default('no') | date\"}, payload: {}",
+        "payload: {}, contract: {required: [x]}",
+    ],
+)
+def test_of_an_item_whose_event_is_sent_again_and_again_a_problem_counts_once(
+    tmp_path: Path, operation: str
+) -> None:
+    once = refused(tmp_path, operation)
+    assert once[0].endswith("(and for 3 other items too)")
+    assert refused(tmp_path, f"repeat: 3, {operation}")[0] == once[0]
+
+
+@pytest.mark.parametrize(
+    ("ordinary", "largest", "together", "message"),
+    [
+        (8, 1, 1, None),
+        (7, 8, 32, None),
+        (7, 8, 31, "up to 4 the events have more than 31 bytes"),
+        (7, 8, 15, "up to 2 the events have more than 15 bytes"),
+        (7, 7, 32, "the event for 1 has 8 bytes, more than 7 (and for 3 other items too)"),
+        (7, 7, 8, "the event for 1 has 8 bytes, more than 7 (and for 1 other item too)"),
+    ],
+)
+def test_events_that_are_too_large_alone_or_together_are_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ordinary: int,
+    largest: int,
+    together: int,
+    message: str | None,
+) -> None:
+    """Each of the four has eight bytes; of ordinary ones there may be as many as there are."""
+    limits = {"ORDINARY": ordinary, "MAX_EVENT": largest, "LARGE": together}
+    for name, limit in limits.items():
+        monkeypatch.setattr(f"runner.planning.render.{name}", limit)
+    operation = 'payload: {id: "{{ row.id }}"}'
+    if message is None:
+        assert len(events(made(tmp_path, operation))) == 4
+    else:
+        assert refused(tmp_path, operation)[0].partition(": send")[0] == message
+
+
+@pytest.mark.parametrize(
+    ("group", "sent"),
+    [
+        ("group: 2", [("1 +1", [1, 2]), ("3 +1", [3, 4])]),
+        ("group: 3", [("1 +2", [1, 2, 3]), ("4", [4])]),
+        ("group: 2, when: row.id != 2", [("1 +1", [1, 3]), ("4", [4])]),
+    ],
+)
+def test_neighbours_go_into_one_event(
+    tmp_path: Path, group: str, sent: list[tuple[str, list[int]]]
+) -> None:
+    assert events(made(tmp_path, f"{group}, payload: {{{IDS}}}")) == sent
+
+
+@pytest.mark.parametrize(
+    ("key", "order"), [("row.team", ["1", "3", "2", "4"]), ("item", ["1", "2", "3", "4"])]
+)
+def test_events_of_one_key_go_between_those_of_others(
+    tmp_path: Path, key: str, order: list[str]
+) -> None:
+    throttle = f"throttle: {{limit: 1, per: 10s, key: {key}}}, batch_size: 1, delay: 5s"
+    plan = made(tmp_path, f'{throttle}, payload: {{id: "{{{{ row.id }}}}"}}')
+    assert events(plan) == [(item, int(item)) for item in order]
+    unread = [one.message for one in plan.warnings if "`team`" in one.message]
+    assert bool(unread) is (key == "item"), "a throttle reads its key"
+
+
+def test_a_payload_may_have_the_pace_of_its_operation(tmp_path: Path) -> None:
+    payload = '{ms: "{{ operation.delay_ms }}"}'
+    plan = made(tmp_path, f"batch_size: 1, delay: 1.5s, payload: {payload}")
+    assert events(plan)[0] == ("1", 1500)
+
+
+def test_a_warning_counts_the_items_it_is_about(tmp_path: Path) -> None:
+    warned = made(tmp_path, "warn: {odd: {if: row.id > 1, message: m}}, payload: {}").warnings
+    assert [one.message for one in warned if one.rule == "odd"] == ["`greet`: m (3 items)"]
+    not_one = made(tmp_path, "warn: {odd: {if: row.id > 9, message: m}}, payload: {}").warnings
+    assert not [one for one in not_one if one.rule == "odd"]
