@@ -8,7 +8,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from difflib import get_close_matches
 
 from runner.errors import KeyRefused, TargetError
 from runner.execution.judge import GRANT, NEEDED, blinded
@@ -26,12 +25,14 @@ from runner.model import (
     LiveDatabase,
     Query,
     QueryRefused,
+    Rate,
     RowSecurity,
     Selection,
     Stage,
     Table,
     span,
 )
+from runner.spec.document import did_you_mean
 from runner.spec.units import counted, format_duration
 
 MAX_SKEW = 30.0  # seconds; the protocol bears more, people who compare times do not
@@ -126,9 +127,8 @@ def _heard(event: str, hearing: Sequence[Function], functions: Sequence[Function
         names = ", ".join(sorted(one.name for one in hearing))
         return Finding("listeners", "ok", f"`{event}` starts {names}")
     known = sorted({trigger.event for one in functions for trigger in one.triggers})
-    near = get_close_matches(event, known, n=1)
-    if near:
-        hint = f"did you mean `{near[0]}`?"
+    if near := did_you_mean(event, known):
+        hint = near
     elif known:
         hint = f"functions listen to: {', '.join(known[:10])}"
     else:
@@ -147,46 +147,46 @@ def _paused(one: Function, event: str, hearing: Sequence[Function]) -> list[Find
 
 def _limits(one: Function, stage: Stage) -> list[Finding]:
     """What drops or delays events of the stage, as its pace is."""
-    found = []
-    for about, message, hint in _limited(one, stage):
-        found.append(Finding(about, "warn", f"`{one.name}`: {message}", hint))
-    return found
+    return [
+        Finding(about, "warn", f"`{one.name}`: {message}; {_sent(stage)}", hint)
+        for about, message, hint in (*_limited(one, stage), *_keeping(one, stage))
+    ]
 
 
 def _limited(one: Function, stage: Stage) -> Iterator[tuple[str, str, str]]:
-    sent = _sent(stage)
-    for rate, drops in ((one.rate_limit, True), (one.throttle, False)):
-        if rate is None:
-            continue
-        most = _most(stage, rate.key)
-        lasts = (stage.batches - 1) * stage.pacing.mean
-        # A rate limit lets a tenth of itself pass at once, and the rest evenly.
-        passes = 1 + rate.limit // 10 if drops else rate.limit
-        if most is None or most <= passes + lasts * rate.limit / rate.period:
-            continue
-        each = f" of each `{rate.key}`" if rate.key else ""
-        figure = f"{rate.limit:,} in {span(rate.period)}{each}"
-        if drops:
+    lasts = (stage.batches - 1) * stage.pacing.mean
+    if rate := one.rate_limit:
+        # It lets a tenth of itself pass at once, and the rest evenly.
+        at_once = 1 + rate.limit // 10
+        if _most(stage, rate.key) > at_once + lasts * rate.limit / rate.period:
             hint = "raise it, or send more slowly: `batch_size` and `delay`"
-            yield "rate limit", f"its rate limit is {figure}, and drops more; {sent}", hint
-        else:
+            yield "rate limit", f"its rate limit is {_figure(rate)}, and drops more", hint
+    if rate := one.throttle:
+        most = _most(stage, rate.key)
+        if most > rate.limit + lasts * rate.limit / rate.period:
             needs = format_duration(round(most / rate.limit * rate.period))
             hint = f"expect about {needs}, and let `timeout` be longer than that"
-            yield "throttle", f"its throttle is {figure}; {sent}", hint
-    for name, key, keeps in (
-        ("debounce", one.debounce.key if one.debounce else None, one.debounce is not None),
-        ("singleton", one.singleton.key if one.singleton else None, one.singleton is not None),
-    ):
-        most = _most(stage, key) if keeps else None
-        if most is None or most < 2:
-            continue
-        each = f" of each `{key}`" if key else ""
-        what = {
-            "debounce": f"its debounce keeps the latest event{each}, and drops the others",
-            "singleton": f"it is a singleton: one job at a time{each}, and others are "
-            + ("cancelled" if one.singleton and one.singleton.cancels else "dropped"),
-        }[name]
-        yield name, f"{what}; {sent}", "send it fewer events, or change the function"
+            yield "throttle", f"its throttle is {_figure(rate)}", hint
+
+
+def _figure(rate: Rate) -> str:
+    return f"{rate.limit:,} in {span(rate.period)}{_each(rate.key)}"
+
+
+def _each(key: str | None) -> str:
+    return f" of each `{key}`" if key else ""
+
+
+def _keeping(one: Function, stage: Stage) -> Iterator[tuple[str, str, str]]:
+    """Where it works on one of many events."""
+    hint = "send it fewer events, or change the function"
+    if (rest := one.debounce) and _most(stage, rest.key) > 1:
+        keeps = f"its debounce keeps the latest event{_each(rest.key)}, and drops the others"
+        yield "debounce", keeps, hint
+    if (single := one.singleton) and _most(stage, single.key) > 1:
+        others = "cancelled" if single.cancels else "dropped"
+        one_job = f"it is a singleton: one job at a time{_each(single.key)}"
+        yield "singleton", f"{one_job}, and others are {others}", hint
 
 
 def _sent(stage: Stage) -> str:
@@ -199,13 +199,13 @@ def _sent(stage: Stage) -> str:
     )
 
 
-def _most(stage: Stage, key: str | None) -> int | None:
-    """How many of its events have one value of the key; None where that cannot be told."""
-    if key is None:
+def _most(stage: Stage, key: str | None) -> int:
+    """How many of its events are known to have one value of the key."""
+    if key is None or not stage.total:
         return stage.total
     path = _PATH.fullmatch(key.strip())
     if path is None:
-        return None
+        return 1
     names = path[1].split(".")
     values: Counter[str] = Counter()
     for planned in stage.planned():
@@ -213,7 +213,7 @@ def _most(stage: Stage, key: str | None) -> int | None:
         for name in names:
             value = value.get(name) if isinstance(value, dict) else None
         values[repr(value)] += 1
-    return max(values.values(), default=0)
+    return max(values.values())
 
 
 def _from_the_past(event: str, last_sent: LastSent | None) -> Finding:
@@ -232,11 +232,18 @@ def _skew(hello: Hello) -> list[Finding]:
     if hello.skew is None:
         return []
     apart = f"{abs(hello.skew):,.0f} s"
-    if abs(hello.skew) <= MAX_SKEW:
+    which = _way(-hello.skew, MAX_SKEW)
+    if which is None:
         return [Finding("clock", "ok", f"within {MAX_SKEW:.0f} s of the server's")]
-    which = "behind" if hello.skew > 0 else "ahead of"
     hint = "set this machine's clock by NTP: records of a run and of its jobs are told by it"
     return [Finding("clock", "warn", f"{apart} {which} the server's", hint)]
+
+
+def _way(ahead: float, most: float) -> str | None:
+    """Which way a clock is apart from another by more than it may be."""
+    if ahead > most:
+        return "ahead of"
+    return "behind" if ahead < -most else None
 
 
 _DATABASE_SKEW = 2.0  # seconds: people compare what a run and a database say of the time
@@ -263,7 +270,7 @@ def examine_questions(plan: ExecutionPlan, database: LiveDatabase, now: datetime
 
     Raises `TargetError` and `PreflightRefused` where the database cannot be asked at all.
     """
-    found, blank = [], 0
+    found, blank = list[Finding](), list[bool]()
     started = {"run_started_at": now.isoformat()}
     for name, question, columns in _questions(plan):
         query, parameters = question.query, question.parameters
@@ -274,7 +281,6 @@ def examine_questions(plan: ExecutionPlan, database: LiveDatabase, now: datetime
             found.append(Finding("database", "fail", f"{name}: {error}", error.hint))
             continue
         missing = [column for column in columns if column not in table.columns]
-        blank += _blank(table)
         if missing:
             hint = f"it gives: {', '.join(table.columns)}"
             message = f"{name} gives no column `{missing[0]}`"
@@ -282,9 +288,9 @@ def examine_questions(plan: ExecutionPlan, database: LiveDatabase, now: datetime
         else:
             rows = counted(len(table.rows), "row")
             found.append(Finding("database", "ok", f"{name}: {rows}"))
-            found += _secured(name, security, _blank(table))
-    answered = sum(finding.level == "ok" for finding in found)
-    if answered > 1 and blank == answered and not any(fact.rows for fact in plan.facts):
+            blank.append(_blank(table))
+            found += _secured(name, security, blank[-1])
+    if len(blank) > 1 and all(blank) and not any(fact.rows for fact in plan.facts):
         found.append(Finding("database", "fail", "nothing but zeros everywhere", _BLIND))
     return found
 
@@ -332,11 +338,11 @@ def examine_clocks(plan: ExecutionPlan, database: LiveDatabase) -> list[Finding]
         clock = database.clock(name)
         whose = f"the clock of the database{f' `{name}`' if name else ''}"
         zone = f"its session's zone is {clock.zone}"
-        if abs(clock.ahead) <= _DATABASE_SKEW:
+        which = _way(clock.ahead, _DATABASE_SKEW)
+        if which is None:
             message = f"{whose} is within {_DATABASE_SKEW:g} s of this machine's; {zone}"
             found.append(Finding("clock", "ok", message))
             continue
-        which = "ahead of" if clock.ahead > 0 else "behind"
         message = f"{whose} is {abs(clock.ahead):,.1f} s {which} this machine's; {zone}"
         found.append(Finding("clock", "warn", message, "set both clocks by NTP"))
     return found

@@ -33,6 +33,8 @@ def warned(plan: ExecutionPlan, *functions: Function) -> list[Finding]:
         (Rate(400, 60), "", None),
         (Rate(100, 60), "batch_size: 10\ndelay: 10s\n", None),
         (Rate(10, 3600), "batch_size: 5\ndelay: 1s\n", "the plan sends 40, 5 every 1s"),
+        (Rate(10, 10), "batch_size: 20\ndelay: 37s\n", "the plan sends 40, 20 every 37s"),
+        (Rate(10, 10), "batch_size: 20\ndelay: 38s\n", None),
         (Rate(1, 86_400, "event.data.repo"), "", None),
         (Rate(1, 86_400, "event.data.owner"), "", "1 in 1d of each `event.data.owner`"),
         (Rate(1, 86_400, "event.data.a + event.data.b"), "", None),
@@ -52,6 +54,7 @@ def test_a_rate_limit_that_drops_events_of_the_plan_is_said_with_both_figures(
         (Rate(10, 60), "", ("its throttle is 10 in 1m; the plan sends 40 at once", "about 4m")),
         (Rate(40, 60), "", None),
         (Rate(10, 60), "batch_size: 10\ndelay: 1m\n", None),
+        (Rate(10, 60), "batch_size: 10\ndelay: 59s\n", ("the plan sends 40, 10 every", "about 4m")),
     ],
 )
 def test_a_throttle_slower_than_the_plan_is_said_with_the_time_that_it_takes(
@@ -79,7 +82,7 @@ def test_a_throttle_slower_than_the_plan_is_said_with_the_time_that_it_takes(
 def test_a_function_that_takes_one_event_of_many_is_said(
     tmp_path: Path, function: Function, about: str | None, says: str
 ) -> None:
-    found = warned(plan(tmp_path, 3, ""), function)
+    found = warned(plan(tmp_path, 2, ""), function)
     assert [finding.about for finding in found] == ([about] if about else [])
     assert not about or says in found[0].message
     assert warned(plan(tmp_path, 1, ""), function) == []
@@ -90,3 +93,9 @@ def test_a_paused_function_is_a_warning_and_where_all_are_paused_a_refusal(tmp_p
     (found,) = warned(plan(tmp_path, 3, ""), paused, awake)
     assert (found.level, found.message) == ("warn", "`f` is paused: `app/sync` starts no job of it")
     assert [finding.level for finding in warned(plan(tmp_path, 3, ""), paused)] == ["fail"]
+
+
+def test_a_stage_without_events_is_too_fast_for_nothing(tmp_path: Path) -> None:
+    slow = Rate(1, 86_400, "event.data.repo")
+    function = Function(("f",), HEARS, rate_limit=slow, throttle=slow, debounce=Rest(9, slow.key))
+    assert warned(plan(tmp_path, 0, ""), function) == []
