@@ -124,7 +124,7 @@ def mark(connection: Connection, record: RunRecord | None, now: float) -> str:
         )
         held = connection.row("SELECT *, {now} AS now FROM leases WHERE run_id = :run", **given)
         values += [record.status, record.wanted, held and standing_of(held)[0]]
-    return repr([*values, now // _ANEW if goes_on else 0])
+    return repr([*values, now // _ANEW if goes_on else None])
 
 
 def timeline(connection: Connection, run_id: str) -> dict[str, Any]:
