@@ -38,7 +38,7 @@ def review_plans(
     repository = repository_here(session.environ)
     parted = (repository.parted(revisions), None) if of_branch else None
     commits = parted or _commits(repository, revisions)
-    base = revisions.partition("..")[0] or "HEAD"
+    base, _, _ = _parted(revisions)
     return _reviews(session, repository, commits, paths, variables, strict=strict, base=base)
 
 
@@ -89,21 +89,25 @@ def difference(
         else built(new)
         for commit in commits
     ]
-    first, _, second = old.partition("..")
-    names = (f"{first}:{new}", f"{second.lstrip('.')}:{new}" if second else new)
-    return compare(*plans), names
+    first, second, _ = _parted(old)
+    return compare(*plans), (f"{first}:{new}", f"{second}:{new}" if second else new)
+
+
+def _parted(revisions: str) -> tuple[str, str | None, bool]:
+    """As git reads them: ``main..HEAD``, ``main...HEAD`` (since HEAD has left main), or ``main``
+    and the files as they are, which is None. Where one of two is not written, it is HEAD."""
+    first, dots, second = revisions.partition("..")
+    if not dots:
+        return first, None, False
+    return first or "HEAD", second.removeprefix(".") or "HEAD", second.startswith(".")
 
 
 def _commits(repository: Repository, revisions: str) -> tuple[str, str | None]:
-    """As git reads them: ``main..HEAD``, ``main...HEAD`` (since HEAD has left main), or ``main``
-    and the files as they are, which is None."""
-    first, dots, second = revisions.partition("..")
-    if not dots:
+    first, second, of_branch = _parted(revisions)
+    if second is None:
         return repository.commit_of(first), None
-    branch = second.removeprefix(".") or "HEAD"
-    if second.startswith("."):
-        return repository.parted(first or "HEAD", branch), repository.commit_of(branch)
-    return repository.commit_of(first or "HEAD"), repository.commit_of(branch)
+    before = repository.parted(first, second) if of_branch else repository.commit_of(first)
+    return before, repository.commit_of(second)
 
 
 @contextmanager
