@@ -1,0 +1,182 @@
+"""What an operator does to a run that another process, or none, is at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.adapters.inngest.target import resolve
+from runner.adapters.journal.writer import JournalWriter
+from runner.app.control import cancel, hold, let_go, pause, tune
+from runner.app.session import Session
+from runner.errors import Incomplete, PreflightRefused, UsageError
+from runner.execution.ports import Control
+from tests.support import REQUEST, Recorder, make_plan, repos
+from tests.support import let_go as process_dies
+
+EMBEDDED = resolve("embedded", {})
+Begin = Callable[..., JournalWriter]
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    with Session(str(tmp_path / "state.db"), environ={}) as session:
+        yield session
+
+
+@pytest.fixture
+def begin(session: Session, tmp_path: Path) -> Begin:
+    """A run that a process is at."""
+
+    def make(operation: str = "sync", **record: Any) -> JournalWriter:
+        plan = make_plan(tmp_path, f"{repos(3)}operations: [{operation}]\n")
+        known = {"target": "embedded", "address": EMBEDDED.address, "variables": {}}
+        lease = session.store.lock(plan.name, EMBEDDED.address, "RUN1")
+        return session.store.start("RUN1", plan, lease, **{**known, "follow": True, **record})
+
+    return make
+
+
+def test_a_run_that_a_process_is_at_is_paused(session: Session, begin: Begin) -> None:
+    begin()
+    assert pause(session, "RUN1").holder == session.who
+    assert session.store.find("RUN1").wanted == "pause"
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "hint"),
+    [
+        (None, "no process holds it", "`backfill resume RUN1` continues it"),
+        ("incomplete", "it is incomplete", "`backfill resume RUN1` continues it"),
+        ("completed", "it is completed", "`backfill status RUN1` shows what came of it"),
+        ("failed", "it is failed", "`backfill status RUN1` shows what came of it"),
+    ],
+)
+def test_a_run_that_is_not_under_way_is_not_paused_and_the_hint_says_what_can_be_done(
+    session: Session, begin: Begin, status: Any, message: str, hint: str
+) -> None:
+    journal = begin()
+    if status:
+        journal.end(status)
+    process_dies(session.store)
+    with pytest.raises(UsageError) as refused:
+        pause(session, "RUN1")
+    assert str(refused.value) == f"run RUN1 is not under way: {message}"
+    assert (refused.value.hint or "").startswith(hint)
+    if status in ("completed", "failed"):
+        with pytest.raises(UsageError, match=message):
+            tune(session, "RUN1", batch_size=1)
+    else:
+        assert tune(session, "RUN1", batch_size=1).id == "RUN1"
+
+
+@pytest.mark.parametrize(
+    "pace",
+    [{"batch_size": 7}, {"delay": 1.5}, {"max_in_flight": 3}, {"batch_size": 7, "delay": 0.0}],
+)
+def test_a_run_is_given_the_pace_that_is_named_and_keeps_the_rest(
+    session: Session, begin: Begin, pace: dict[str, Any]
+) -> None:
+    begin()
+    tune(session, "RUN1", **pace)
+    record = session.store.find("RUN1")
+    found = {name: getattr(record, name) for name in ("batch_size", "delay")}
+    assert {name: value for name, value in found.items() if value is not None} == {
+        name: value for name, value in pace.items() if name in found
+    }
+
+
+def test_a_pace_of_nothing_is_refused(session: Session, begin: Begin) -> None:
+    begin()
+    with pytest.raises(UsageError, match="nothing to change"):
+        tune(session, "RUN1")
+
+
+@pytest.mark.parametrize(
+    ("operation", "record", "message"),
+    [
+        ("fire", {}, "run RUN1 waits for no jobs"),
+        ("sync", {"follow": False}, "run RUN1 follows no jobs"),
+        ("sync", {}, None),
+    ],
+)
+def test_a_cap_is_taken_where_it_would_count_something(
+    session: Session, begin: Begin, operation: str, record: dict[str, Any], message: str | None
+) -> None:
+    begin(operation, **record)
+    if message is None:
+        tune(session, "RUN1", max_in_flight=2)
+    else:
+        with pytest.raises(UsageError, match=message):
+            tune(session, "RUN1", max_in_flight=2)
+        tune(session, "RUN1", batch_size=2)
+
+
+def test_a_target_is_held_with_a_reason_until_it_is_let_go(session: Session) -> None:
+    with pytest.raises(UsageError, match="--reason is empty"):
+        hold(session, "dev", " ")
+    with pytest.raises(UsageError, match="is not held"):
+        let_go(session, "dev")
+    assert hold(session, "dev", "a deploy", 60.0).startswith("dev (")
+    (held,) = session.store.holds()
+    assert (held.reason, round((held.until or 0.0) - held.since)) == ("a deploy", 60)
+    assert let_go(session, "dev").startswith("dev (")
+    assert session.store.holds() == []
+
+
+def test_a_run_that_nobody_is_at_is_cancelled_at_once_for_good(
+    session: Session, begin: Begin
+) -> None:
+    """With the events whose answer was lost."""
+    journal = begin()
+    assert journal.begin_chunk(REQUEST, Control())
+    process_dies(session.store)
+    record, totals, unanswered, jobs = cancel(session, "RUN1")
+    assert (record.id, totals.planned, unanswered, jobs) == ("RUN1", 3, 1, None)
+    assert session.store.find("RUN1").status == "cancelled"
+    with pytest.raises(UsageError, match="run RUN1 has ended: it is cancelled"):
+        cancel(session, "RUN1")
+
+
+def test_a_process_that_is_at_a_run_is_waited_for_until_it_has_ended_it(
+    session: Session, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, heard = begin(), Recorder()
+    waits: list[float] = []
+
+    def ends(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            journal.end("cancelled", "as it was asked to")
+            process_dies(session.store)
+
+    monkeypatch.setattr("runner.app.control.time.sleep", ends)
+    monkeypatch.setattr(session.reporter, "say", heard.note, raising=False)
+    cancel(session, "RUN1")
+    assert heard.notes == [f"waiting for the request in flight ({session.who})"]
+    assert waits == [0.2, 0.2]
+
+
+def test_a_process_that_does_not_end_is_named_and_the_run_stays_cancelled(
+    session: Session, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin()
+    monkeypatch.setattr("runner.app.control._PATIENCE", -1.0)
+    with pytest.raises(Incomplete, match="its process has not done so yet") as refused:
+        cancel(session, "RUN1")
+    assert refused.value.hint == f"look at it: {session.who}"
+    assert session.store.find("RUN1").wanted == "cancel"
+
+
+@pytest.mark.parametrize("status", ["completed", "incomplete"])
+def test_jobs_that_ended_with_their_process_are_not_cancelled(
+    session: Session, begin: Begin, status: Any
+) -> None:
+    """The embedded target's; a run that is over may have others that go on."""
+    begin().end(status)
+    process_dies(session.store)
+    with pytest.raises(PreflightRefused, match="have ended with its process"):
+        cancel(session, "RUN1", jobs=True)

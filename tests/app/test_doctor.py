@@ -1,0 +1,163 @@
+"""What the doctor finds, in process: of plans, of the embedded target, of databases."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.adapters.inngest.target import resolve
+from runner.app.build import build
+from runner.app.control import hold, let_go
+from runner.app.doctor import examine, examine_plan, examine_server
+from runner.app.session import Session
+from runner.errors import BackfillError
+from runner.model import Finding
+from tests.support import CATALOG, repos, write_plan
+
+EMBEDDED = resolve("embedded", {})
+PLAN = repos(2) + "operations: [fire]\n"
+QUERY = "query: select n from r"
+ASKING = {
+    "checks": f"checks: [{{name: some, {QUERY}, expect: {{column: n, at_least: 1}}}}]\n",
+    "coverage": "coverage: {issues: {query: 'select item, total, done from c'}}\n",
+}
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    with sqlite3.connect(tmp_path / "app.db") as database:
+        database.executescript(
+            "create table r (n integer); insert into r values (1);"
+            "create table c (item text, total integer, done integer);"
+            "insert into c values ('o/r0', 1, 1);"
+        )
+    database.close()
+    environ = {"BACKFILL_DATABASE_URL": f"sqlite:///{tmp_path / 'app.db'}"}
+    with Session(str(tmp_path / "state.db"), environ=environ) as session:
+        yield session
+
+
+def found(session: Session, plan: Path | None, **how: Any) -> list[Finding]:
+    return examine(session, plan and str(plan), EMBEDDED, **how)
+
+
+def of(about: str, findings: list[Finding]) -> list[tuple[str, str]]:
+    return [(one.level, one.message) for one in findings if one.about == about]
+
+
+@pytest.mark.parametrize(
+    ("body", "level", "message"),
+    [
+        (PLAN, "ok", "test: 2 events, 1 stage; every payload fits its contract"),
+        (PLAN.replace("fire", "{use: fire, when: vars.days > 5}") + "vars: {days: 1}\n", "ok",
+         "test: 2 events, 1 stage; every payload fits its contract"),
+        (PLAN.replace("fire", "{use: fire, when: 'false'}"), "fail",
+         "test: 0 events, 0 stages: there is nothing to send"),
+        (PLAN.replace("fire", "{use: fire, when: 'false'}") + "if_empty: ok\n", "ok",
+         "test: 0 events, 0 stages; every payload fits its contract"),
+    ],
+)  # fmt: skip
+def test_a_plan_is_what_a_run_would_build(
+    session: Session, tmp_path: Path, body: str, level: str, message: str
+) -> None:
+    variables = {"days": 9} if "vars" in body else None
+    findings = found(session, write_plan(tmp_path, body), variables=variables)
+    assert of("plan", findings)[0] == (level, message)
+
+
+def test_what_keeps_a_plan_from_being_built_is_found(session: Session, tmp_path: Path) -> None:
+    """With what it is warned of."""
+    body = "repos: [{repo: o/a, odd: 1}]\noperations: [{use: fire, with: {x: '{{ repo.no }}'}}]\n"
+    plan = write_plan(tmp_path, body)
+    (fault, warning) = of("plan", found(session, plan))
+    assert (fault[0], fault[1].startswith(f"{plan}:6: `x`"), warning[0]) == ("fail", True, "warn")
+    asked = write_plan(tmp_path, "repos: [{query: select none}]\noperations: [fire]\n")
+    ((level, message),) = of("plan", found(session, asked))
+    assert (level, "no such column: none" in message) == ("fail", True)
+
+
+@pytest.mark.parametrize("accept", ["", "accept: {unused-attribute: for others}\n"])
+def test_a_warning_is_found_and_one_that_is_accepted_is_well(
+    session: Session, tmp_path: Path, accept: str
+) -> None:
+    body = f"repos: [{{repo: o/a, odd: 1}}]\noperations: [fire]\n{accept}"
+    (_, warning) = (
+        one for one in found(session, write_plan(tmp_path, body)) if one.about == "plan"
+    )
+    assert warning.message.startswith("nothing reads the attribute `odd` of the repository (")
+    expected = ("ok", "accepted: for others") if accept else ("warn", "take it out; or use it")
+    assert (warning.level, (warning.hint or "")[: len(expected[1])]) == expected
+
+
+def test_of_the_embedded_target_it_is_known_which_events_nobody_handles(
+    session: Session, tmp_path: Path
+) -> None:
+    runs = ("ok", "embedded: handlers run in this process")
+    silent = ("warn", "the embedded target has no handler for `app/fire`: no job will start")
+    plan = write_plan(tmp_path, PLAN)
+    assert of("target", found(session, plan)) == [runs]
+    assert of("listeners", found(session, plan)) == [silent]
+    assert of("listeners", found(session, None)) == []
+    built = build(session, str(plan), {}).execution_plan
+    assert examine_server(session, built, EMBEDDED, thorough=False).findings == []
+    (tmp_path / "jobs.py").write_text("def fire(event):\n    pass\n")
+    write_plan(tmp_path, PLAN + 'handlers: {app/fire: "jobs:fire"}\n')
+    assert of("listeners", found(session, plan)) == []
+
+
+def test_that_a_target_is_held_is_found_of_that_one(session: Session) -> None:
+    assert of("hold", found(session, None)) == []
+    hold(session, "dev", "not now")
+    assert of("hold", found(session, None)) == []
+    hold(session, "embedded", "a deploy")
+    ((level, message),) = of("hold", found(session, None))
+    assert (level, message) == ("warn", f"embedded is held by {session.who}: a deploy")
+    let_go(session, "embedded")
+    assert of("hold", found(session, None)) == []
+
+
+@pytest.mark.parametrize("what", ASKING)
+def test_whatever_a_plan_asks_is_asked_now(session: Session, tmp_path: Path, what: str) -> None:
+    path = write_plan(tmp_path, PLAN + ASKING[what])
+    levels = {level for level, _ in of("database", found(session, path))}
+    assert levels == {"ok"}
+    assert len(of("clock", found(session, path))) == 1
+    plan = build(session, str(path), {}).execution_plan
+    quick = examine_plan(session, plan, thorough=False)
+    assert {one.about for one in quick} == {"database"}
+    (tmp_path / "app.db").unlink()
+    sqlite3.connect(tmp_path / "app.db").close()
+    assert {level for level, _ in of("database", found(session, path))} == {"fail"}
+
+
+def test_a_database_that_is_not_there_is_found_by_the_doctor_and_ends_a_run(
+    tmp_path: Path,
+) -> None:
+    path = write_plan(tmp_path, PLAN + ASKING["checks"])
+    with Session(str(tmp_path / "state.db"), environ={}) as session:
+        ((level, message),) = of("database", found(session, path))
+        assert (level, "no database" in message) == ("fail", True), message
+        plan = build(session, str(path), {}).execution_plan
+        with pytest.raises(BackfillError):
+            examine_plan(session, plan, thorough=False)
+
+
+def test_a_plan_that_asks_nothing_needs_no_database(tmp_path: Path) -> None:
+    with Session(str(tmp_path / "state.db"), environ={}) as session:
+        assert of("database", found(session, write_plan(tmp_path, PLAN))) == []
+
+
+def test_what_the_plan_takes_of_github_is_told_and_no_token_is_a_warning(
+    session: Session, tmp_path: Path
+) -> None:
+    catalog = CATALOG.replace("done: sent", "done: sent, needs: {github_points: 3}")
+    path = write_plan(tmp_path, PLAN, catalog=catalog)
+    findings = found(session, path)
+    assert of("needs", findings) == [("ok", "the plan takes about 6 GitHub points")]
+    assert of("github", findings) == [("warn", "no token: its rate limit is not known")]
+    plan = build(session, str(path), {}).execution_plan
+    assert examine_plan(session, plan, thorough=False) == []
