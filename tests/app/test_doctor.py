@@ -42,7 +42,7 @@ def session(tmp_path: Path) -> Iterator[Session]:
 
 
 def found(session: Session, plan: Path | None, **how: Any) -> list[Finding]:
-    return examine(session, plan and str(plan), EMBEDDED, **how)
+    return examine(session, str(plan) if plan else None, EMBEDDED, **how)
 
 
 def of(about: str, findings: list[Finding]) -> list[tuple[str, str]]:

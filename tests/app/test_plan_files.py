@@ -9,10 +9,20 @@ from typing import Any
 import pytest
 
 from runner.app.apply import ApplyOptions, apply, pending
-from runner.app.plan_files import plan_files, plans_to_apply
+from runner.app.plan_files import (
+    changed_inputs,
+    names_twice,
+    plan_file,
+    plan_files,
+    plans_in,
+    plans_to_apply,
+    relocated,
+    unchanged,
+)
 from runner.app.session import Session
 from runner.errors import UsageError
 from runner.execution.context import RunOptions
+from runner.planning.build import build_execution_plan
 from runner.spec import reading, strict_yaml
 from tests import support
 from tests.support import CATALOG
@@ -109,6 +119,91 @@ def test_what_is_pending_is_told_without_making_a_state_and_then_applied(
         assert session.has_state
 
 
+def test_a_plan_is_what_is_read_as_one(folder: Path) -> None:
+    """A folder is none, whatever its name, nor is what another program's file names."""
+    (folder / "three.yaml").mkdir()
+    (folder / "odd.yaml").write_text("catalog: ['', 5, a.yaml]\nmore: [{file: ''}, {file: b}]\n")
+    (folder / "doc.yaml").write_text("--- # a document\n- 1\n")
+    with Session() as session:
+        names = {Path(file.path).name: file.names for file in plan_files(session, [str(folder)])}
+    assert names == {
+        "catalog.yaml": [],
+        "doc.yaml": [],
+        "odd.yaml": ["a.yaml", "b"],
+        "one.yaml": ["catalog.yaml", "more.csv"],
+        "two.yaml": ["catalog.yaml", "more.csv"],
+    }
+
+
+def test_plans_of_a_folder_that_have_one_name_are_told(folder: Path) -> None:
+    inner = folder / "inner"
+    inner.mkdir()
+    texts = {"one": PLAN % "two", "x": "- 1\n", "y": "metadata: 5\n", "z": "metadata: {name: 5}\n"}
+    for name, text in texts.items():
+        (folder / f"{name}.yaml").write_text(text)
+    catalog = CATALOG.replace("operations:", "metadata: {name: two}\noperations:", 1)
+    (folder / "catalog.yaml").write_text(catalog)
+    (inner / "two.yaml").write_text(PLAN % "two")
+    names = ("catalog", "one", "two", "x", "y", "z", "inner/two")
+    files = [plan_file(str(folder / f"{name}.yaml")) for name in names]
+    (twice,) = names_twice(files, [str(folder)])
+    assert twice.message == f"the name `two` is that of {folder / 'one.yaml'} already"
+    assert (twice.path, twice.line) == (str(folder / "two.yaml"), 3)
+    assert [*names_twice(files, [str(inner)])] == []
+
+
+def test_plans_with_a_schedule_are_left_to_the_workers(folder: Path) -> None:
+    scheduled = PLAN % "two" + "schedule: '0 4 * * *'\n"
+    (folder / "two.yaml").write_text(scheduled)
+    heard = support.Recorder()
+    with Session(reporter=heard) as session:  # type: ignore[arg-type]
+        plans = plans_to_apply(session, [str(folder)], {})
+    assert [plan.name for plan in plans] == ["one"]
+    note = f"{folder / 'two.yaml'} has a schedule: `backfill serve` starts it"
+    assert heard.notes == [note]
+
+
+def test_files_are_unchanged_while_they_are_there_as_they_were_read(folder: Path) -> None:
+    with Session() as session:
+        (plan, _) = plans_in(session, [str(folder)])
+    assert unchanged(plan.inputs)
+    (folder / "more.csv").write_text("repo\no/z\n")
+    (folder / "one.yaml").unlink()
+    changed = {str(folder / name) for name in ("more.csv", "one.yaml")}
+    assert {*changed_inputs(plan.inputs)} == changed
+    assert not unchanged(plan.inputs)
+
+
+@pytest.mark.parametrize("by", ["folder", "file"])
+def test_a_plan_is_found_where_its_files_lie_now(folder: Path, tmp_path: Path, by: str) -> None:
+    with Session() as session:
+        (plan, _) = plans_in(session, [str(folder)])
+    built = build_execution_plan(plan)
+    there = tmp_path / "elsewhere" / "deep"
+    place = str(there / "one.yaml" if by == "file" else there.parent)
+    assert relocated(built, [place]) == built, "it is there still"
+    there.parent.mkdir()
+    folder.rename(there)
+    (there.parent / "a").mkdir()
+    (there.parent / "a" / "one.yaml").write_text("another\n")
+    (there.parent / "a" / "same.yaml").write_bytes((there / "one.yaml").read_bytes())
+    moved = relocated(built, [place])
+    assert moved.path == str(there / "one.yaml")
+    assert {path for path, _ in moved.inputs} == {
+        str(there / name) for name in ("catalog.yaml", "more.csv", "one.yaml")
+    }
+    assert unchanged(moved.inputs)
+    (there / "one.yaml").write_text("changed\n")
+    assert relocated(built, [place]) == built, "it is nowhere"
+    assert relocated(moved, [place]) == moved
+
+
 def test_a_folder_without_a_plan_is_refused(tmp_path: Path) -> None:
+    with Session() as session:
+        assert plans_in(session, [str(tmp_path)]) == []
+    (tmp_path / "catalog.yaml").write_text(CATALOG)
+    with Session() as session, pytest.raises(UsageError, match="there is no plan in"):
+        plans_to_apply(session, [str(tmp_path)], {})
+    (tmp_path / "catalog.yaml").unlink()
     with Session() as session, pytest.raises(UsageError, match="there is no plan in"):
         plans_to_apply(session, [str(tmp_path)], {})
