@@ -1,0 +1,210 @@
+"""What is asked about runs that have been, in process."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runner
+from runner.app import queries
+from runner.app.queries import (
+    coverage,
+    events_of,
+    events_page,
+    events_to_send_round,
+    expected,
+    expected_of_preview,
+    list_runs,
+    rehearsed,
+    runs_and_holds,
+    view_of,
+)
+from runner.app.session import Session
+from runner.errors import NoState, PreflightRefused, UsageError
+from runner.execution.judge import AFTER
+from runner.model import Covered, EventFilter, Function, Trigger
+from runner.model.function import Rest
+from tests.support import Recorder, make_plan, repos, start_journal, write_plan
+from tests.support import let_go as process_dies
+
+JOBS = """\
+def done(event):
+    if event["data"]["repo"] == "o/r1":
+        raise ValueError("not this one")
+"""
+BODY = (
+    repos(5) + 'handlers: {app/sync: "jobs:done", app/embed: "jobs:done"}\non_failure: continue\n'
+    "operations: [sync, embed]\n"
+    "coverage: {issues: {query: 'select item, total, done from c where total > :least',"
+    " params: {least: '{{ vars.least }}'}}}\nvars: {least: 0}\n"
+)
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of two operations on five repositories, of which one fails each time; pages are of two."""
+    monkeypatch.setattr("runner.app.queries.PAGE", 2)
+    (tmp_path / "jobs.py").write_text(JOBS)
+    with sqlite3.connect(tmp_path / "app.db") as database:
+        database.executescript(
+            "create table c (item text, total integer, done integer);"
+            "insert into c values ('o/r0', 4, 1);"
+        )
+    database.close()
+    return write_plan(tmp_path, BODY)
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    environ = {"BACKFILL_DATABASE_URL": f"sqlite:///{tmp_path / 'app.db'}"}
+    with Session(str(tmp_path / "state.db"), environ=environ) as session:
+        yield session
+
+
+def ran(plan: Path) -> str:
+    environ = {"BACKFILL_DATABASE_URL": f"sqlite:///{plan.parent / 'app.db'}"}
+    with runner.Session(str(plan.parent / "state.db"), environ=environ) as session:
+        return session.run(session.plan(plan)).run_id
+
+
+def changed(plan: Path, what: str) -> None:
+    with sqlite3.connect(plan.parent / "app.db") as database:
+        database.execute(what)
+    database.close()
+
+
+def test_what_came_of_events_is_told_by_pages_and_choices(session: Session, plan: Path) -> None:
+    run, store = ran(plan), session.reader
+    view = view_of(store, store.find(run))
+    wanted = EventFilter(stage=1)
+    pages = [events_page(store, view, wanted, number) for number in (1, 2, 3)]
+    assert [[one.item for one in page.events] for page in pages] == [
+        ["o/r0", "o/r1"],
+        ["o/r2", "o/r3"],
+        ["o/r4"],
+    ]
+    assert [(page.number, page.first, page.more) for page in pages] == [
+        (1, 1, True),
+        (2, 3, True),
+        (3, 5, False),
+    ]
+    assert not events_page(store, view, wanted._replace(text="r1"), 1).more
+    assert events_page(store, view, EventFilter(outcome="failed"), 1).more is False
+    sent_round = [(one.operation, one.item) for one in events_to_send_round(store, view, 4)]
+    assert sent_round == [("sync", "o/r1"), ("embed", "o/r1"), ("sync", "o/r0"), ("sync", "o/r2")]
+
+    def of(**chosen: Any) -> list[tuple[str, str]]:
+        record, events = events_of(session, run, **chosen)
+        assert record.id == run
+        return [(one.operation, one.item) for one in events]
+
+    assert len(of()) == 10
+    assert of(operations=["embed"], patterns=["*0", "*/r4"]) == [
+        ("embed", "o/r0"),
+        ("embed", "o/r4"),
+    ]
+    assert of(outcomes=["failed"]) == [("sync", "o/r1"), ("embed", "o/r1")]
+    with pytest.raises(UsageError, match="has no operation `fire`") as refused:
+        of(operations=["fire"])
+    assert refused.value.hint == "it has embed, sync"
+
+
+def test_coverage_is_of_before_and_after_a_run_or_of_now(session: Session, plan: Path) -> None:
+    (now,) = coverage(session, str(plan))["issues"]
+    assert (now.total, now.done, now.before) == (4, 1, None)
+    assert not coverage(session, str(plan), variables={"least": 4})["issues"]
+    run = ran(plan)
+    changed(plan, "update c set done = 3")
+    store = session.reader
+    kept = view_of(store, store.find(run)).coverage["issues"]
+    assert kept == (Covered("issues", "o/r0", 4, 1, before=1),)
+    assert list(coverage(session, str(plan), run=run)["issues"]) == list(kept)
+    changed_plan = BODY.partition("coverage:")[0]
+    write_plan(plan.parent, changed_plan)
+    with pytest.raises(UsageError, match="has no coverage to ask for"):
+        coverage(session, str(plan))
+    bare = ran(plan)
+    assert view_of(store, store.find(bare)).coverage == {}
+    write_plan(plan.parent, BODY)
+    with pytest.raises(UsageError, match="has not written down what the coverage was before it"):
+        coverage(session, str(plan), run=bare)
+
+
+def test_a_run_that_stopped_is_compared_with_now(
+    session: Session, plan: Path, tmp_path: Path
+) -> None:
+    """It knows what was before it, and not what was after it."""
+    run = ran(plan)
+    with sqlite3.connect(tmp_path / "state.db") as database:
+        names = [name for (name,) in database.execute("select name from answers")]
+        database.execute("delete from answers where name = ?", [max(names, key=_is_after)])
+    database.close()
+    changed(plan, "update c set done = 3")
+    (found,) = coverage(session, str(plan), run=run)["issues"]
+    assert (found.before, found.done) == (1, 3)
+    store = session.reader
+    (kept,) = view_of(store, store.find(run)).coverage["issues"]
+    assert (kept.before, kept.done) == (None, 1)
+
+
+def _is_after(name: str) -> bool:
+    return AFTER in name
+
+
+def test_runs_are_listed_by_their_state_the_latest_first(session: Session, plan: Path) -> None:
+    with pytest.raises(NoState):
+        runs_and_holds(session, limit=1)
+    with Session(environ={}) as empty:
+        assert runs_and_holds(empty, limit=1) == queries.Listed(), "by default, nothing yet"
+    first, second = ran(plan), ran(plan)
+    known = make_plan(plan.parent, BODY)
+    start_journal(session.store, known, "RUN3")
+    process_dies(session.store)
+    store = session.reader
+
+    def ids(*states: str, limit: int = 9) -> list[str]:
+        return [one.record.id for one in list_runs(store, states=states, limit=limit)]
+
+    assert ids() == ["RUN3", second, first]
+    assert ids("failed") == [second, first]
+    assert ids("failed", limit=1) == [second]
+    (state,) = {one.state for one in list_runs(store, limit=1)}
+    assert ids(state, limit=1) == ["RUN3"]
+    assert ids(state, "failed", limit=2) == ["RUN3", second]
+    listed = runs_and_holds(session, limit=2)
+    assert ([one.record.id for one in listed.runs], listed.more) == (["RUN3", second], True)
+    assert not runs_and_holds(session, limit=3).more
+    session.store.hold("address", "dev", "a deploy", None)
+    assert [one.reason for one in runs_and_holds(session, limit=3).holds] == ["a deploy"]
+
+
+def test_a_rehearsal_is_of_the_same_plan(session: Session, plan: Path) -> None:
+    run = ran(plan)
+    assert rehearsed(session, run, str(plan))
+    plan.write_text(plan.read_text().replace("name: test", "name: other"))
+    with pytest.raises(PreflightRefused, match=f"run {run} is of the plan test, not of other"):
+        rehearsed(session, run, str(plan))
+
+
+def test_how_long_the_next_run_takes_is_told_by_those_before(
+    session: Session, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dry run reads a state that is there, and makes none."""
+    built = make_plan(plan.parent, BODY)
+    heard = Recorder()
+    monkeypatch.setattr(session.reporter, "say", heard.note, raising=False)
+    queries.tell(session, expected_of_preview(session, built))
+    assert not session.has_state
+    rests = Function(("slow",), (Trigger("app/sync"),), debounce=Rest(300.0))
+    assert expected(session, built, [rests]).seconds == 300.0
+    assert expected(session, built).seconds == 0.0
+    run = ran(plan)
+    for estimate in (expected(session, built), expected_of_preview(session, built)):
+        assert f"its jobs as in run {run}" in estimate.basis
+    assert heard.notes == []
+    queries.tell(session, estimate)
+    assert heard.notes == [f"time: {estimate.words}"]
