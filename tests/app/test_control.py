@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -153,7 +155,8 @@ def test_a_process_that_is_at_a_run_is_waited_for_until_it_has_ended_it(
             journal.end("cancelled", "as it was asked to")
             process_dies(session.store)
 
-    monkeypatch.setattr("runner.app.control.time.sleep", ends)
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=ends)
+    monkeypatch.setattr("runner.app.control.time", clock)
     monkeypatch.setattr(session.reporter, "say", heard.note, raising=False)
     cancel(session, "RUN1")
     assert heard.notes == [f"waiting for the request in flight ({session.who})"]
