@@ -71,7 +71,7 @@ def follow(session: Session, remote: Git, monkeypatch: pytest.MonkeyPatch) -> Fo
     """Look once, or until all the steps were taken: then the process is told to end."""
 
     def run(*steps: Callable[[], object], path: str = "plans", **options: Any) -> Synced:
-        left = [*steps, lambda: signal.raise_signal(signal.SIGTERM)]
+        left: list[Callable[[], object]] = [*steps, lambda: signal.raise_signal(signal.SIGTERM)]
         pauses: list[float] = []
 
         def pause(seconds: float) -> None:

@@ -1,0 +1,154 @@
+"""Saved plans, in process: they are shown as they were reviewed, and run only as such."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from runner.app.preview import keep, preview, previews
+from runner.app.reviewed import refuse_used, reviewed
+from runner.app.saved import load_saved
+from runner.app.session import Session
+from runner.errors import StalePlan, UsageError
+from runner.model import Selectors
+from runner.planning.saved import write_saved
+from runner.version import __version__
+from tests.support import CATALOG, Recorder, make_plan, repos, start_journal, write_plan
+
+EXPIRED = "it has expired (1970-01-01 00:00 UTC)"
+BODY = repos(3) + "operations: [fire]\nvars: {days: 1}\n"
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    with Session(str(tmp_path / "state.db"), environ={}) as session:
+        yield session
+
+
+@pytest.fixture
+def saved(session: Session, tmp_path: Path) -> str:
+    path, file = str(write_plan(tmp_path, BODY)), str(tmp_path / "saved.json")
+    keep(session, preview(session, path, {"days": 2}), None, {"days": 2}, file, 3600.0)
+    return file
+
+
+def changed(file: str, **changes: Any) -> None:
+    kept = load_saved(file)
+    assert kept
+    Path(file).write_bytes(write_saved(replace(kept, **changes)))
+
+
+def test_what_is_as_it_was_reviewed_may_be_run(session: Session, saved: str) -> None:
+    for variables in ({}, {"days": 2}):
+        found = reviewed(session, saved, "embedded", variables, None)
+        assert found
+        assert (found.plan.events, found.target.name, found.files) == (3, "embedded", None)
+    assert reviewed(session, str(Path(saved).with_name("plan.yaml")), None, {}, None) is None
+    with pytest.raises(UsageError, match="--var does nothing for a saved plan"):
+        reviewed(session, saved, None, {"days": 3}, None)
+    with pytest.raises(UsageError):
+        reviewed(session, saved, None, {}, Selectors(limit=1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "target", "faults"),
+    [
+        ({"expires_at": 0.0}, None, EXPIRED),
+        ({"tool": "0.0"}, None, f"backfill 0.0 has made it, and this is {__version__}"),
+        ({}, "dev", "it was made for --target embedded, not dev"),
+        ({"address": "http://x http://x"}, None,
+         "`embedded` was http://x, and is now http://embedded"),
+        ({"expires_at": 0.0, "tool": "0.0"}, "embedded",
+         f"{EXPIRED}; backfill 0.0 has made it, and this is {__version__}"),
+    ],
+)  # fmt: skip
+def test_all_that_makes_it_stale_is_told_at_once(
+    session: Session, saved: str, changes: dict[str, Any], target: str | None, faults: str
+) -> None:
+    changed(saved, **changes)
+    with pytest.raises(StalePlan) as stale:
+        reviewed(session, saved, target, {}, None)
+    assert (str(stale.value), stale.value.difference) == (f"{saved} is stale: {faults}", None)
+
+
+def test_files_that_are_others_by_now_make_it_stale_with_what_that_does(
+    session: Session, saved: str, tmp_path: Path
+) -> None:
+    catalog = tmp_path / "catalog.yaml"
+    catalog.write_text(CATALOG.replace("app/fire", "app/fires"))
+    with pytest.raises(StalePlan) as stale:
+        reviewed(session, saved, None, {}, None)
+    assert str(stale.value).endswith("catalog.yaml has changed")
+    difference: Any = stale.value.difference
+    assert [one.what for one in difference.changes] == ["event: app/fire → app/fires"]
+    catalog.unlink()
+    with pytest.raises(StalePlan) as gone:
+        reviewed(session, saved, None, {}, None)
+    assert "catalog.yaml is gone; it can no longer be planned (" in str(gone.value)
+
+
+def test_it_is_run_once(session: Session, tmp_path: Path) -> None:
+    refuse_used(session, "RUN1")
+    journal = start_journal(session.store, make_plan(tmp_path, BODY))
+    journal.end("failed")
+    with pytest.raises(StalePlan, match="this plan was run already: run RUN1 is failed"):
+        refuse_used(session, "RUN1")
+
+
+def test_it_is_shown_as_it_was_reviewed_and_nothing_else_is_made_of_it(
+    session: Session, saved: str
+) -> None:
+    shown = preview(session, saved, {})
+    assert (shown.plan.events, shown.built, shown.timeline.starved) == (3, None, None)
+    with pytest.raises(UsageError, match="--html does nothing for a saved plan"):
+        preview(session, saved, {}, writes={"--html": "x", "--out": None})
+    with pytest.raises(UsageError, match="--html, --out do nothing for a saved plan"):
+        preview(session, saved, {}, writes={"--html": "x", "--out": "y"})
+    with pytest.raises(UsageError):
+        preview(session, saved, {}, selectors=Selectors(limit=1))
+    with pytest.raises(UsageError, match="--out"):
+        preview(session, saved, {}, writes={"--out": saved})
+
+
+def test_a_preview_writes_over_nothing_that_the_plan_is_made_of(
+    session: Session, tmp_path: Path
+) -> None:
+    path = str(write_plan(tmp_path, BODY))
+    for file, read in ((str(tmp_path / "catalog.yaml"), []), ("policy.yaml", ["policy.yaml"])):
+        with pytest.raises(UsageError, match="--out"):
+            preview(session, path, {}, writes={"--out": file}, read=read)
+    warned = preview(session, path, {})
+    assert "no-handler" in [one.rule for one in warned.plan.warnings]
+    assert "no-handler" not in [one.rule for one in warned.sent.warnings]
+
+
+def test_facts_that_no_question_needs_are_noted(tmp_path: Path) -> None:
+    heard = Recorder()
+    with Session(environ={}, reporter=heard) as session:  # type: ignore[arg-type]
+        session.facts = SimpleNamespace(recorded_at="2026-01-01T00:00:00Z")  # type: ignore[assignment]
+        preview(session, str(write_plan(tmp_path, BODY)), {})
+    assert heard.notes == ["--facts has no effect: the plan asks no database"]
+
+
+def test_plans_that_are_shown_together_go_to_one_target(tmp_path: Path) -> None:
+    project = "apiVersion: backfill/v1\nkind: BackfillProject\ndefault_environment: e\n"
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder, target in zip(folders, ("embedded", "dev"), strict=True):
+        folder.mkdir()
+        write_plan(folder, BODY)
+        (folder / "backfill.yaml").write_text(
+            f"{project}environments: {{e: {{target: {target}}}}}\n"
+        )
+    paths = [str(folder) for folder in folders]
+    with Session(environ={}) as session:
+        with pytest.raises(UsageError, match="these plans have several targets: e: dev"):
+            previews(session, paths, None, {})
+        (folders[1] / "bad.yaml").write_text("repos: 5\n")
+        found = previews(session, paths, None, {}, target="embedded")
+        assert [one.target.name for one in found.plans] == ["e: embedded"] * 2
+        assert [path for path, _ in found.errors] == [str(folders[1] / "bad.yaml")]
