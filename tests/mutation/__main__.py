@@ -181,9 +181,15 @@ class Judge:
         lines = self._lines.get(str(ROOT / mutant.file), {})
         named = {name for line in mutant.lines for name in lines.get(line, ())}
         named = named or {name for line in mutant.statement for name in lines.get(line, ())}
-        kills = self._kills[mutant.file]
+        kills, room = self._kills[mutant.file], Path(mutant.file).parent.name
         tests = [item for item in self._seconds if item.nodeid in named]
-        tests.sort(key=lambda item: self._seconds[item] / (1 + kills[item.nodeid]))
+
+        def rank(item: pytest.Item) -> float:
+            """What has noticed changes of the file, and what is of its room, comes first."""
+            near = 1 if room in item.path.parts else 0.1
+            return self._seconds[item] / (1 + kills[item.nodeid]) / near
+
+        tests.sort(key=rank)
         spent = accumulate((self._seconds[item] for item in tests), initial=0.0)
         return [item for item, before in zip(tests, spent, strict=False) if before < self._most]
 
