@@ -286,7 +286,6 @@ class _Transaction:
                     return last(self.raw)
                 unanswered = self._token
             if not self._kept.again(self.raw):
-                self.raw.execute("ROLLBACK")
                 message = f"the state in {self._database.where} was away, and has changed since"
                 raise TargetError(message, hint="`backfill resume` carries the run on")
             try:
@@ -306,7 +305,6 @@ class _Refused(Exception):
     """By a connection that is open: trying again changes nothing."""
 
     def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
         self.error = error
 
 

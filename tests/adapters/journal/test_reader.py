@@ -150,3 +150,38 @@ def test_a_state_of_another_version_is_refused_by_readers_too(tmp_path: Path) ->
     connection.close()
     with pytest.raises(TargetError, match="newer version"):
         StateReader(str(tmp_path / "state.db"))
+
+
+@pytest.mark.parametrize("locked", ["file", "folder"])
+def test_a_state_that_becomes_whole_later_is_read_as_it_is_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locked: str
+) -> None:
+    """What may not be written is read as it lies there, anew each time."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    forbidden = folder if locked == "folder" else folder / "state.db"
+    really = os.access
+
+    def access(path: Path, mode: int) -> bool:
+        return path != forbidden and really(path, mode)
+
+    monkeypatch.setattr(os, "access", access)
+    plan = make_plan(tmp_path, BODY)
+    for number in (1, 2):
+        with Store(str(folder / "state.db")) as store:
+            support.let_go(store)
+            start_journal(store, plan, f"RUN{number}")
+        if number == 1:
+            state = StateReader(str(folder / "state.db"))
+        assert len(state.runs()) == number
+        assert [file.name for file in folder.iterdir()] == ["state.db"], "WAL has ended"
+    state.close()
+
+
+def test_a_state_is_written_without_waiting_for_the_disk_and_beside_who_reads_it(
+    tmp_path: Path,
+) -> None:
+    store = new_store(tmp_path)
+    with store._database.read() as connection:
+        assert connection.value("PRAGMA synchronous") == 1
+        assert connection.value("PRAGMA journal_mode") == "wal"
