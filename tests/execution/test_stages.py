@@ -577,19 +577,20 @@ def test_a_backlog_is_asked_for_once_the_jobs_of_the_round_have_ended(tmp_path: 
 
 @pytest.mark.parametrize("use", ["drain", "sync, drain"])
 @pytest.mark.parametrize(
-    ("body", "server", "how"),
+    ("body", "fate", "at", "how"),
     [
-        ("batch_size: 2\n", {"bad": {"o/r1"}}, "complete"),
-        ("max_failures: 1\non_failure: continue\n", {"failing": {"o/r3"}}, "limit"),
+        ("batch_size: 2\n", "rejected", 1, "complete"),
+        ("max_failures: 1\non_failure: continue\n", "failed", 4, "limit"),
     ],
 )
 def test_a_goal_is_not_asked_about_where_its_round_was_not_gone_through(
-    tmp_path: Path, use: str, body: str, server: dict[str, Any], how: str
+    tmp_path: Path, use: str, body: str, fate: str, at: int, how: str
 ) -> None:
-    run = Run(tmp_path, "drain", body, use=use, answers={"backlog": [4, 0]}, **server)
-    assert run.drive(past_failures=False).how == how
-    asked = ["before", "backlog"] if use == "drain" else ["before"]
-    assert run.database.asked == asked
+    run = Run(tmp_path, "drain", body, use=use, answers={"backlog": [4, 0]})
+    before = 4 * (len(use.split(",")) - 1)
+    run.server.fate = lambda _: fate if len(run.sent) == before + at else "completed"
+    assert run.drive().how == how
+    assert run.database.asked == ["before", "backlog"]
 
 
 def test_between_two_rounds_a_run_can_be_stopped(tmp_path: Path) -> None:
@@ -737,3 +738,58 @@ def test_a_step_that_does_not_follow_ends_where_it_rests(tmp_path: Path) -> None
     run = Run(tmp_path, body=PACED)
     assert run.drive(step=True, follow=False) == Ending("stopped")
     assert run.sent == WHOLE[:2]
+
+
+@pytest.mark.parametrize(("when", "slept"), [("before", 1.0), ("meanwhile", 20.0)])
+def test_a_shorter_delay_counts_at_once(tmp_path: Path, when: str, slept: float) -> None:
+    """Also one that was requested before the rest began, or in the middle of it."""
+    asks: dict[int, Callable[[Run], object]] = {
+        (0 if when == "before" else 1): lambda run: run.store.set_pace("RUN1", delay=slept)
+    }
+    how: Any = {"posts": asks} if when == "before" else {"sleeps": asks}
+    run = Run(tmp_path, body=PACED, **how)
+    run.drive(follow=False)
+    assert run.sent == WHOLE
+    assert sum(run.clock.slept) == 2 * slept, "in each of the two stages"
+
+
+def test_a_delay_is_shown_to_a_tenth_of_a_second(tmp_path: Path) -> None:
+    run = Run(tmp_path, body="batch_size: 2\ndelay: 2.26s\n")
+    run.drive(follow=False)
+    assert run.waits == ["2.3s between batches"]
+
+
+def test_more_room_that_is_requested_while_there_is_none_is_used_at_once(tmp_path: Path) -> None:
+    run = Run(
+        tmp_path,
+        use="{use: sync, max_in_flight: 1}",
+        slow_jobs={"o/r0"},
+        sleeps={3: lambda run: run.store.set_pace("RUN1", max_in_flight=3), 6: finish},
+    )
+    run.drive()
+    assert [len(post) for post in run.server.posts][:2] == [1, 2]
+    assert run.waits[0] == "1 job is out"
+
+
+@pytest.mark.parametrize(
+    ("limit", "failing", "ends"),
+    [("20%", 5, False), ("19%", 5, True), ("1%", 1, True)],
+)
+def test_a_share_of_failures_ends_a_run_where_it_is_exceeded(
+    tmp_path: Path, limit: str, failing: int, *, ends: bool
+) -> None:
+    body = f'max_failures: "{limit}"\non_failure: continue\n'
+    lost = {f"o/r{number}" for number in range(failing)}
+    run = Run(tmp_path, body=body, count=25, failing=lost)
+    assert run.drive().how == ("limit" if ends else "complete")
+    assert len(run.sent) == (25 if ends else 50)
+
+
+@pytest.mark.parametrize(("count", "ends"), [(19, False), (20, True)])
+def test_a_share_says_nothing_of_fewer_than_twenty_events(
+    tmp_path: Path, count: int, *, ends: bool
+) -> None:
+    body = 'max_failures: "5%"\non_failure: continue\nbatch_size: 100\n'
+    run = Run(tmp_path, "sync", body, count=count, failing={"o/r0", "o/r1"})
+    run.drive()
+    assert (len(run.sent) == count) is ends
