@@ -269,7 +269,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=SAMPLE, help="how large the sample is")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--of", action="append", default=[], help="files whose path has this")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of tests, for each change")
+    parser.add_argument("--seconds", type=float, default=120.0, help="of tests, for each change")
     parser.add_argument("tests", nargs="*", default=TESTS, help="below tests/")
     given = parser.parse_args()
     sample, deciding = _chosen(given.of, given.count, given.seed)
