@@ -1,0 +1,195 @@
+"""Workspaces and their repositories, what they skip, what is known of them, and in which order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.errors import InvalidPlan
+from runner.model import ExecutionPlan, Json
+from runner.planning.build import build_execution_plan
+from runner.planning.facts import gather
+from runner.spec.load import load_plan
+from tests.planning.test_facts import NOW, Fake
+from tests.support import make_plan, write_plan
+
+CATALOG = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+lookups:
+  teams: {for: workspace, query: "select teams", key: workspace, required: [team]}
+operations:
+  sync: {event: a/sync, for_each: repo, payload: {repo: "{{ repo.repo }}"}}
+  embed:
+    {event: a/embed, for_each: workspace, lookups: [], payload: {repos: "{{ workspace.repos }}"}}
+  rank: {event: a/rank, for_each: workspace, lookups: [], payload: {id: "{{ workspace.id }}"}}
+  team:
+    event: a/team
+    for_each: workspace
+    lookups: [teams]
+    payload: {team: "{{ workspace.team }}"}
+"""
+OTHERS = "all the same, for others that are there"
+SHARED = """\
+repos:
+  - {repo: o/a, workspace: w1, skip: [embed, sync]}
+  - {repo: o/b, workspace: w1}
+  - {repo: o/c, workspace: w2, skip: [embed, rank]}
+  - {repo: o/d, workspace: w2, only: [sync, rank]}
+  - {repo: o/e, workspace: w2}
+  - {repo: o/f, workspace: w3, skip: [embed]}
+"""
+
+
+def made(folder: Path, body: str) -> ExecutionPlan:
+    return make_plan(folder, body, catalog=CATALOG)
+
+
+def told(plan: ExecutionPlan, rule: str) -> list[tuple[str, int | None]]:
+    return [(one.message, one.line) for one in plan.warnings if one.rule == rule]
+
+
+def test_a_workspace_runs_what_only_some_of_its_repositories_skip_and_that_is_told(
+    tmp_path: Path,
+) -> None:
+    plan = made(tmp_path, SHARED + "operations: [sync, embed, rank]\n")
+    sent = {(one.operation, one.item): one.event.data for one in plan.planned()}
+    assert [item for operation, item in sent if operation == "embed"] == ["w1", "w2"]
+    assert sent["embed", "w2"] == {"repos": ["o/c", "o/d", "o/e"]}
+    assert [item for operation, item in sent if operation == "rank"] == ["w1", "w2", "w3"]
+    assert told(plan, "shared-workspace") == [
+        (f"3 repositories skip `embed`, and their workspaces run it {OTHERS}", 6),
+        (f"a repository skips `rank`, and its workspace runs it {OTHERS}", 8),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("repos", "message"),
+    [
+        ("[{repo: o/a, workspace: w}]", None),
+        ("[{repo: o/a, workspace: w}, o/b]",
+         "a repository belongs to no workspace, so no workspace operation covers it"),
+        ("[o/c, {repo: o/a, workspace: w}, o/b]",
+         "2 repositories belong to no workspace, so no workspace operation covers them"),
+    ],
+)  # fmt: skip
+def test_repositories_without_a_workspace_are_told_where_that_leaves_them_out(
+    tmp_path: Path, repos: str, message: str | None
+) -> None:
+    plan = made(tmp_path, f"repos: {repos}\noperations: [sync, rank]\n")
+    assert [words for words, _ in told(plan, "no-workspace")] == ([message] if message else [])
+    assert told(made(tmp_path, f"repos: {repos}\noperations: [sync]\n"), "no-workspace") == []
+
+
+def test_workspaces_that_are_listed_come_after_those_of_repositories(tmp_path: Path) -> None:
+    body = "workspaces: [w9, w1]\nrepos: [{repo: o/a, workspace: w2}, {repo: o/b, workspace: w1}]\n"
+    plan = made(tmp_path, body + "operations: [rank]\n")
+    assert [one.item for one in plan.planned()] == ["w2", "w1", "w9"]
+
+
+TEAMS: list[dict[str, Json]] = [{"workspace": "w1", "team": "a"}, {"workspace": "w3", "team": None}]
+
+
+@pytest.mark.parametrize(
+    ("workspaces", "rows", "message", "hint"),
+    [
+        (["w1"], TEAMS, None, ""),
+        (["w2", "w4"], TEAMS, "the lookup `teams` finds nothing for w2, w4: `team` needs it",
+         "names are compared letter by letter"),
+        (["w2", "w4", "w5", "w6"], TEAMS,
+         "the lookup `teams` finds nothing for w2, w4 and 2 more: `team` needs it",
+         "names are compared letter by letter"),
+        (["w1", "w3"], TEAMS,
+         "the lookup `teams` finds no `team` (it is NULL) for w3: `team` needs it",
+         "fill in the data"),
+        (["w1"], [*TEAMS, *TEAMS],
+         "the lookup `teams` finds more than one row for w1: `team` needs it",
+         "make the query give one row for each key"),
+    ],
+)  # fmt: skip
+def test_what_a_lookup_does_not_find_is_named_with_what_to_do(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    workspaces: list[str],
+    rows: list[dict[str, Json]],
+    message: str | None,
+    hint: str,
+) -> None:
+    monkeypatch.setattr("runner.planning.items._NAMED", 2)
+    body = f"workspaces: [{', '.join(workspaces)}]\noperations: [team]\n"
+    plan = load_plan(str(write_plan(tmp_path, body, catalog=CATALOG)))
+    known = gather(plan, Fake({"teams": rows}), NOW)
+    if message is None:
+        assert [one.event.data for one in build_execution_plan(known).planned()] == [{"team": "a"}]
+        return
+    with pytest.raises(InvalidPlan) as invalid:
+        build_execution_plan(known)
+    (problem,) = (one for one in invalid.value.problems if one.severity == "error")
+    assert problem.message == message
+    assert (problem.hint or "").startswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("payload", "sent"),
+    [
+        ("{size: '{{ repo.size }}'}", [{}, {"size": 5}]),
+        ("{size: '{{ repo.sise }}'}", None),
+        ("{size: '{{ row.size }}'}", None),
+    ],
+)
+def test_a_key_is_left_out_where_its_item_has_no_value_and_another_has_one(
+    tmp_path: Path, payload: str, sent: Any
+) -> None:
+    uses = f"operations: [{{use: sync, with: {payload}}}]\n"
+    body = f"repos: [o/a, {{repo: o/b, size: 5}}]\n{uses}"
+    catalog = CATALOG.replace('repo: "{{ repo.repo }}"', "")
+    if sent is None:
+        with pytest.raises(InvalidPlan, match="problem"):
+            make_plan(tmp_path, body, catalog=catalog)
+    else:
+        plan = make_plan(tmp_path, body, catalog=catalog)
+        assert [one.event.data for one in plan.planned()] == sent
+
+
+@pytest.mark.parametrize(
+    ("order", "told_of"),
+    [("size", []), ("weight", []), ("priority", []), ("sise", ["sise"])],
+)
+def test_an_order_is_of_what_repositories_or_items_have(
+    tmp_path: Path, order: str, told_of: list[str]
+) -> None:
+    catalog = f"{CATALOG}  count: {{event: a/count, for_each: things, payload: {{}}}}\n"
+    body = (
+        "repos: [{repo: o/a, size: 1}, {repo: o/b, size: 2}]\n"
+        "collections: {things: [{name: x, weight: 1}, {name: y, weight: 2}]}\n"
+        f"operations: [sync, count]\norder_by: [-{order}]\n"
+    )
+    plan = make_plan(tmp_path, body, catalog=catalog)
+    named = [f"order_by names `{name}`, which no repository has" for name in told_of]
+    assert [message for message, _ in told(plan, "order-by")] == named
+    items = [one.item for one in plan.planned()]
+    assert items[:2] == (["o/b", "o/a"] if order == "size" else ["o/a", "o/b"])
+    assert items[2:] == (["y", "x"] if order == "weight" else ["x", "y"])
+
+
+@pytest.mark.parametrize(
+    ("repos", "globs", "kept", "message"),
+    [
+        ("[o/a, o/b]", "[o/a]", ["o/a"], None),
+        ("[o/a, o/b]", "['o/*']", ["o/a", "o/b"], "`filter` keeps all of the repositories"),
+        ("[o/a, o/b]", "[o/a, 'x/*', y/z]", ["o/a"],
+         "`filter`: `x/*`, `y/z` fits none of the repositories"),
+        ("[o/a, {query: select more}]", "['x/*', 'o/*']", ["o/a", "o/c"], None),
+    ],
+)  # fmt: skip
+def test_a_filter_that_changes_nothing_is_told_where_that_is_known(
+    tmp_path: Path, repos: str, globs: str, kept: list[str], message: str | None
+) -> None:
+    body = f"repos: {repos}\nfilter: {{repo: {globs}}}\noperations: [sync]\n"
+    loaded = load_plan(str(write_plan(tmp_path, body, catalog=CATALOG)))
+    plan = build_execution_plan(gather(loaded, Fake({"more": [{"repo": "o/c"}]}), NOW))
+    found = told(plan, "filter")
+    assert found == ([(message, 6)] if message else [])
+    assert [one.item for one in plan.planned()] == kept
