@@ -233,6 +233,11 @@ CHANGES = {
     "the timeout": ("{use: busy}", "{use: busy, timeout: 20m}"),
     "a payload": ("{use: busy}", "{use: busy, with: {x: 1}}"),
     "the type of a value": ("days: 90", 'days: "90"'),
+    "the jitter": ("delay: 4s", "delay: {between: [4s, 8s]}"),
+    "a check": (
+        "delay: 4s",
+        "delay: 4s\nchecks: [{name: c, query: select 1, expect: {rows: 1}}]",
+    ),
 }
 NO_CHANGES = {
     "a comment": ("workspace: w1", "workspace: w1  # ours"),

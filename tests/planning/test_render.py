@@ -20,6 +20,21 @@ def skips(plan: ExecutionPlan) -> list[tuple[str | None, str]]:
     return [(one.item, one.reason) for one in plan.skipped]
 
 
+@pytest.mark.parametrize(
+    ("operation", "numbered", "repeated", "grouped"),
+    [
+        ("payload: {id: 1}", False, False, False),
+        ("repeat: 2, payload: {id: 1}", True, True, False),
+        (f"group: 2, payload: {{{IDS}}}", False, True, True),
+    ],
+)
+def test_a_stage_says_how_its_events_stand_to_its_items(
+    tmp_path: Path, operation: str, numbered: bool, repeated: bool, grouped: bool
+) -> None:
+    (stage,) = made(tmp_path, operation).stages
+    assert (stage.numbered, stage.repeated, stage.grouped) == (numbered, repeated, grouped)
+
+
 def test_an_event_is_repeated_as_often_as_its_item_says_and_knows_which_it_is(
     tmp_path: Path,
 ) -> None:
