@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from runner.model import ExecutionPlan
+from runner.model import ExecutionPlan, Needs, Pacing, Throttle
 from runner.planning.build import build_execution_plan
+from runner.planning.flow import needed_delay, throttled
 from runner.planning.serialize import dump_head, load_plan
 from runner.spec.load import load_plan as read_plan
 from tests.support import write_plan
@@ -98,3 +99,40 @@ def test_a_stage_of_several_survives_the_journal(tmp_path: Path) -> None:
     assert lines(again) == lines(plan)
     assert again.stages[0].members == plan.stages[0].members
     assert plan.digest != made(tmp_path, "[sync, issues, talks]").digest
+
+
+@pytest.mark.parametrize(("wait", "stands"), [("sent", "sent"), ("completed", "completed")])
+def test_a_stage_of_several_takes_what_all_of_its_events_take_and_waits_where_one_does(
+    tmp_path: Path, wait: str, stands: str
+) -> None:
+    catalog = CATALOG.replace("timeout: 1m}", "timeout: 1m, needs: {github_points: 3}}").replace(
+        "timeout: 5m}", f"timeout: 5m, done: {wait}, needs: {{usd: 0.5, seconds: 4}}}}"
+    )
+    body = f"{BODY}operations: [sync, issues]\n"
+    path = str(write_plan(tmp_path, body, catalog=catalog))
+    (stage,) = build_execution_plan(read_plan(path)).stages
+    assert (stage.total, stage.wait) == (5, stands)
+    assert stage.needs == Needs(3 * 3 / 5, 2 * 0.5 / 5, 2 * 4 / 5)
+    assert made(tmp_path, "[sync, issues]").stages[0].needs is None
+
+
+@pytest.mark.parametrize(
+    ("keys", "limit", "size", "delay", "order", "pace"),
+    [
+        ("", 1, 1, 1.0, [], (1, 1.0)),
+        ("ab", 1, 1, 1.0, [0, 1], (1, 1.0)),
+        ("aba", 1, 1, 5.0, [0, 1, 2], (1, 5.0)),
+        ("aabb", 1, 1, 5.0, [0, 2, 1, 3], (1, 5.0)),
+        ("aaabb", 1, 1, 1.0, [0, 3, 1, 4, 2], (1, 5.0)),
+        ("aaab", 1, 1, 1.0, [0, 1, 3, 2], (1, 10.0)),
+        ("aaaa", 2, 4, 1.0, [0, 1, 2, 3], (2, 10.0)),
+        ("aa", 2, 4, 1.0, [0, 1], (4, 1.0)),
+    ],
+)
+def test_events_of_a_key_are_as_far_apart_as_they_can_be_and_the_pace_does_the_rest(
+    keys: str, limit: int, size: int, delay: float, order: list[int], pace: tuple[int, float]
+) -> None:
+    throttle, pacing = Throttle(limit, 10.0, None), Pacing(size, delay)
+    found, kept = throttled(list(keys), throttle, pacing)
+    assert (list(found), (kept.batch_size, kept.delay)) == (order, pace)
+    assert needed_delay([keys[index] for index in found], throttle, kept) <= kept.delay

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runner.errors import InvalidPlan
-from runner.model import ExecutionPlan, Json
+from runner.model import ExecutionPlan, Json, Narrowing
 from runner.planning.build import build_execution_plan
 from runner.planning.facts import gather
+from runner.planning.rows import fits_age
 from runner.spec.load import load_plan
 from tests.planning.test_facts import NOW, Fake
 from tests.support import make_plan, write_plan
@@ -193,3 +195,39 @@ def test_a_filter_that_changes_nothing_is_told_where_that_is_known(
     found = told(plan, "filter")
     assert found == ([(message, 6)] if message else [])
     assert [one.item for one in plan.planned()] == kept
+
+
+@pytest.mark.parametrize("by", ["a query", "a lookup"])
+def test_a_column_that_is_null_in_each_row_is_known_and_leaves_its_key_out(
+    tmp_path: Path, by: str
+) -> None:
+    catalog = CATALOG.replace('{repo: "{{ repo.repo }}"}', '{size: "{{ repo.size }}"}')
+    rows: list[dict[str, Json]] = [{"repo": "o/a", "size": None}]
+    if by == "a query":
+        body = "repos: [{query: select sizes}]\noperations: [sync]\n"
+    else:
+        body = "repos: [o/a]\noperations: [sync]\n"
+        lookup = "lookups:\n  sizes: {query: select sizes, key: repo, required: false}\n"
+        catalog = catalog.replace("lookups:\n", lookup)
+    loaded = load_plan(str(write_plan(tmp_path, body, catalog=catalog)))
+    plan = build_execution_plan(gather(loaded, Fake({"sizes": rows}), NOW))
+    assert [one.event.data for one in plan.planned()] == [{}]
+
+
+@pytest.mark.parametrize(
+    ("age", "newer", "older", "fits"),
+    [
+        (60, 60.0, None, True),
+        (61, 60.0, None, False),
+        (60, None, 60.0, False),
+        (61, None, 60.0, True),
+        (61, 90.0, 60.0, True),
+        (91, 90.0, 60.0, False),
+    ],
+)
+def test_an_item_is_as_old_as_it_may_be_or_older_than_it_must_be(
+    age: int, newer: float | None, older: float | None, fits: bool
+) -> None:
+    narrowing = Narrowing(column="at", newer_than=newer, older_than=older)
+    row: dict[str, Json] = {"at": (NOW - timedelta(seconds=age)).isoformat()}
+    assert fits_age(narrowing, "o/a", row, NOW) is fits
