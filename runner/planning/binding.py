@@ -53,7 +53,7 @@ class ItemsOf:
     @property
     def parameters(self) -> Data:
         given: Data = {self.called[kind]: list(names) for kind, names in self.names.items()}
-        return {**given, "ids": [one for one in self.ids[self.kind] if one is not None]}
+        return {**given, "ids": list(self.ids[self.kind])}  # where one is None: see `lacking`
 
     def ids_of(self, kind: ItemKind) -> Sequence[Json]:
         """Those that go with the names; none where some have none."""

@@ -206,7 +206,9 @@ class _Asker:
         found = {}
         for operation in operations:
             if operation.for_each == "row":
-                items, about = plan.collections[operation.collection], items_of(plan, operation)
+                items = plan.collections[operation.collection]
+                # `:ids` are the repositories': the operation's own items are what is asked for.
+                about = replace(items_of(plan, operation), kind="repo")
                 deferred = operation.deferred
                 found[operation.collection] = self.answered(items, about, deferred=deferred)
         return found
@@ -227,6 +229,7 @@ class _Asker:
             return replace(part, answered=True)
         if about and (lacking := about.lacking(question)):
             self.problems.append(lacking)
+            return replace(part, answered=True)
         parameters = self._bound(question, given)
         table = self._ask(part.asked_as, question, parameters, deferred=deferred)
         rows: list[Data] = []

@@ -306,3 +306,17 @@ def test_the_digest_covers_what_the_database_said_and_nothing_of_this_process(
             check=True,
         ).stdout.strip()
         assert shown == digest(1)
+
+
+def test_rows_that_are_asked_by_ids_are_not_asked_where_one_is_missing(tmp_path: Path) -> None:
+    catalog = HEAD + (
+        "operations: {rows: {event: a/rows, payload: {}, for_each: "
+        "{query: 'select rows where id in :ids', item: '{{ row.id }}'}}}\n"
+    )
+    database = Fake({"rows": [{"id": 1}]})
+    body = "repos: [{repo: o/a, id: 1}, %s]\noperations: [rows]\n"
+    assert items(built(tmp_path, body % "{repo: o/b, id: 2}", database, catalog)) == ["1"]
+    assert database.asked == [("rows", {"ids": [1, 2]})]
+    (message,) = said(tmp_path, body % "o/b", database, catalog)
+    assert "there is no `id` of `o/b`" in message
+    assert len(database.asked) == 1

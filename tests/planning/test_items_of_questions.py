@@ -246,3 +246,47 @@ def test_keys_without_effect_are_errors(tmp_path: Path, more: dict[str, Json], w
     with pytest.raises(InvalidPlan) as refused:
         built(tmp_path, {"query": "select repo, n from r", **more})
     assert words in [problem.message for problem in refused.value.problems]
+
+
+@pytest.mark.parametrize(("count", "more"), [(5, ""), (6, " and 1 more"), (8, " and 3 more")])
+def test_of_many_repositories_without_an_id_the_first_are_named(
+    tmp_path: Path, count: int, more: str
+) -> None:
+    names = [f"o/r{number}" for number in range(count)]
+    check = "{name: c, query: select repo from r where id in :ids, expect: {rows: 1}}"
+    body = f"repos: [{{repo: o/a, id: 1}}, {', '.join(names)}]\noperations: [sync]\n"
+    with pytest.raises(InvalidPlan) as refused:
+        make_plan(tmp_path, f"{body}checks: [{check}]\n")
+    (problem,) = refused.value.problems
+    named = ", ".join(f"`{name}`" for name in names[:5])
+    assert problem.message == (f"the query goes by :ids, and there is no `id` of {named}{more}")
+
+
+@pytest.mark.parametrize(
+    ("check", "message"),
+    [
+        ({"expect": {"column": "n", "at_least": "{{ vars.word }}"}},
+         "`at_least` gives 'many', which is no number"),
+        ({"expect": {"column": "n", "at_most": "{{ vars.flag }}"}},
+         "`at_most` gives True, which is no number"),
+        ({"expect": {"column": "n", "at_least": "{{ vars.word | date }}"}},
+         "`at_least` cannot be rendered for the check: `many` is not a time in ISO 8601"),
+        ({"query": "select n from r where x = :x", "params": {"x": "{{ vars.word | date }}"}},
+         "`x` cannot be rendered for the query: `many` is not a time in ISO 8601"),
+        ({"expect": {"column": "n", "at_least": "{{ vars.number }}"}}, None),
+    ],
+)  # fmt: skip
+def test_what_a_check_is_given_is_rendered_when_it_is_planned(
+    tmp_path: Path, check: dict[str, Json], message: str | None
+) -> None:
+    known = {"name": "c", "query": "select n from r", "expect": {"column": "n", "at_least": 1}}
+    body = (
+        "repos: [o/a]\noperations: [sync]\nvars: {word: many, flag: true, number: 7}\n"
+        f"checks:\n  - {json.dumps({**known, **check})}\n"
+    )
+    if message is None:
+        assert make_plan(tmp_path, body).checks[0].expect.at_least == 7
+        return
+    with pytest.raises(InvalidPlan) as refused:
+        make_plan(tmp_path, body)
+    assert message in [one.message for one in refused.value.problems]
