@@ -152,3 +152,17 @@ def test_a_plan_that_changes_after_it_was_applied_is_reported_with_that_run(git:
     assert entry.run
     assert after.applied == entry.run.run_id
     assert (same.fate, same.applied) == ("same", None)
+
+
+@pytest.mark.parametrize("folder", ["", "plans/"])
+def test_each_revision_has_the_project_file_that_it_had_then(git: Git, folder: str) -> None:
+    head = "apiVersion: backfill/v1\nkind: BackfillProject\ndefault_environment: e\n"
+    project = head + "environments: {e: {target: embedded, vars: {days: %s}}}\n"
+    uses = "[{use: fire, with: {days: '{{ vars.days }}'}}]"
+    git.write("plans/one.yaml", plan(repos(1)).replace("[fire]", uses))
+    git.write(f"{folder}backfill.yaml", project % 1)
+    git.commit()
+    git.write(f"{folder}backfill.yaml", project % 2)
+    with Session() as session:
+        found, _ = difference(session, "HEAD", "plans/one.yaml", {})
+    assert [one.what for one in found.changes] == ["payload `days`: 1 → 2"]

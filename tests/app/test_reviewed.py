@@ -152,3 +152,32 @@ def test_plans_that_are_shown_together_go_to_one_target(tmp_path: Path) -> None:
         found = previews(session, paths, None, {}, target="embedded")
         assert [one.target.name for one in found.plans] == ["e: embedded"] * 2
         assert [path for path, _ in found.errors] == [str(folders[1] / "bad.yaml")]
+
+
+@pytest.mark.parametrize(
+    ("made_in", "run_in", "fault"),
+    [
+        ("a", None, None),
+        ("a", "a", None),
+        ("a", "b", "it was made for environment a, not environment b"),
+        (None, "b", "it was made for no environment, not environment b"),
+    ],
+)
+def test_it_is_run_in_the_environment_that_it_was_made_for(
+    tmp_path: Path, made_in: str | None, run_in: str | None, fault: str | None
+) -> None:
+    path, file = str(write_plan(tmp_path, BODY)), str(tmp_path / "saved.json")
+    project = "apiVersion: backfill/v1\nkind: BackfillProject\n"
+    names = "environments: {a: {target: embedded}, b: {target: embedded}}\n"
+    (tmp_path / "backfill.yaml").write_text(project + names)
+    state = str(tmp_path / "state.db")
+    with Session(state, environ={}, environment=made_in) as session:
+        keep(session, preview(session, path, {}), None, {}, file, 3600.0)
+    with Session(state, environ={}, environment=run_in) as session:
+        if fault is None:
+            found = reviewed(session, file, None, {}, None)
+            assert found
+            assert found.target.name == "a: embedded"
+        else:
+            with pytest.raises(StalePlan, match=fault):
+                reviewed(session, file, None, {}, None)

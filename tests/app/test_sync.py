@@ -206,3 +206,20 @@ def test_nobody_is_asked_before_events_leave_this_machine(follow: Follow, sessio
     with pytest.raises(PreflightRefused, match="nobody is asked before events go to cloud"):
         follow(apply=ApplyOptions("cloud"))
     assert session.store.syncs() == []
+
+
+def test_what_is_followed_is_known_by_its_place_its_target_and_its_environment(
+    remote: Git, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However the place is written."""
+    monkeypatch.chdir(tmp_path)
+    for written in (str(remote.folder), "remote", "./remote"):
+        sync(
+            session, SyncOptions(written, "main", "plans", 2.0, ApplyOptions("embedded")), once=True
+        )
+    assert record(session).repository == str(remote.folder)
+    for name in ("one", "two", None):
+        session.environment_name = name
+        sync(session, SyncOptions("remote", "main", "plans", 2.0, ApplyOptions(None)), once=True)
+    assert len(session.store.syncs()) == 4
+    assert {one.target for one in session.store.syncs()} == {"", "embedded"}
