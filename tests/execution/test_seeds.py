@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from ulid import ULID
 
@@ -19,6 +19,7 @@ SMALL = st.integers(0, 3)
 NEAR_THE_END = st.integers(2**32 - 3, 2**32 - 1)
 
 
+@example(1, b"\x12\x34\x56\x78\x9a\xbc", 0x89ABCDEF, [0, 1])
 @given(
     st.integers(0, 2**48 - 1),
     st.binary(min_size=6, max_size=6),

@@ -482,7 +482,7 @@ def _of_stage(
         operation, name = own.get("operation", stage.operation), own.get("name", stage.event)
         base = (position, stage.number, operation, stage.batch_of(index), item, name)
         id_ = own.get("id") or event_id(record.id, stage, item, index, own.get("operation"))
-        if its is not None and known:
+        if known:
             event = EventRecord(*base, id_, *known.of(position, wanted.open))
         else:
             event = EventRecord(*base, id_, None, None, None, "unsent", None, ())

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from runner.adapters.journal.writer import JournalWriter
 from runner.execution.ports import Answer, Chunk, Observation
 from runner.execution.seeds import internal_ids
 from runner.model import Job, Outcome, RunRecord, SentEvent
@@ -25,8 +26,21 @@ class Life:
         self.began = self.clock.now
         self.store = new_store(folder, self.clock.time)
         self.plan = make_plan(folder, body, catalog=catalog)
-        self.journal = start_journal(self.store, self.plan, **more)
+        self.journal: JournalWriter = start_journal(self.store, self.plan, **more)
         self.chunks: list[Chunk] = []
+
+    @classmethod
+    def of(cls, made: Any, journal: JournalWriter) -> Life:
+        """Of another run of the same state and plan."""
+        life = object.__new__(cls)
+        life.clock, life.began, life.store, life.plan = (
+            made.clock,
+            made.began,
+            made.store,
+            made.plan,
+        )
+        life.journal, life.chunks = journal, []
+        return life
 
     @property
     def record(self) -> RunRecord:

@@ -10,6 +10,7 @@ import pytest
 
 from runner.adapters.journal.leases import WORKERS
 from runner.adapters.journal.store import Store
+from runner.adapters.journal.writer import JournalWriter
 from runner.execution.ports import Control
 from runner.model import (
     ExecutionPlan,
@@ -56,19 +57,17 @@ class Runs:
         given = {"target": how.pop("target", "here"), "address": address, "variables": {}}
         journal = self.store.start(run_id, made, lease, **given, follow=True, **how)
         if status == "completed" and not how.get("baseline"):
-            self.life(journal).take(1, range(2))
+            life = self.life(journal)
+            life.take(1, range(2))
             for position in range(2):
-                self.made.see(position, "completed")
+                life.see(position, "completed")
         if status != "running":
             journal.end(status)
         let_go(self.store)
         return made
 
-    def life(self, journal: Any) -> Life:
-        self.made = object.__new__(Life)
-        self.made.clock, self.made.began, self.made.store = self.clock, self.began, self.store
-        self.made.plan, self.made.journal, self.made.chunks = self.plan, journal, []
-        return self.made
+    def life(self, journal: JournalWriter) -> Life:
+        return Life.of(self, journal)
 
     def listed(self, **wanted: Any) -> list[str]:
         return [line.record.id for line in self.store.runs(**wanted)]
@@ -200,6 +199,15 @@ def test_a_run_that_is_resumed_is_as_its_plan_is_then_and_paused_no_more(tmp_pat
     assert journal.control() == Control()
 
 
+def test_a_run_that_is_resumed_looks_again_at_jobs_that_were_given_up(tmp_path: Path) -> None:
+    life = Life(tmp_path, BODY)
+    life.take(1, range(2))
+    life.see(0, "timed_out")
+    life.see(1, "failed")
+    journal = reopen(life.store, life.plan)
+    assert [one.position for one in journal.unsettled()] == [0]
+
+
 @pytest.mark.parametrize(("given", "follow"), [(None, True), (True, True), (False, False)])
 def test_a_run_that_is_resumed_is_followed_as_before_or_as_is_asked(
     tmp_path: Path, given: bool | None, *, follow: bool
@@ -310,4 +318,8 @@ def test_a_retry_is_noted_in_the_run_that_it_retries(tmp_path: Path) -> None:
     retry = start_journal(life.store, life.plan, "RUN2", parent="RUN1", origins={0: 1})
     assert life.store.reading(life.record).notes() == ["retried as run RUN2"]
     assert retry.notes() == []
+    again = Life.of(life, retry)
+    again.take(1, range(1))
+    again.see(0, "failed")
+    assert life.store.retriable(again.record, ["failed"], []) == {0: 1}
     assert new_store(tmp_path).identity == life.store.identity

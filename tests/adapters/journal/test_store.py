@@ -166,3 +166,31 @@ def test_a_story_is_whole_however_long_it_has_become(tmp_path: Path) -> None:
     story = store.story(store.find("RUN1"))
     assert (len(story.notes), story.notes[-1].message) == (5_000, "note 5000")
     assert len(story.waits) == 5_000
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "DROP TABLE notes; CREATE VIEW notes AS SELECT 1 AS number",
+        "CREATE TRIGGER more AFTER INSERT ON notes BEGIN DELETE FROM runs; END",
+        "DROP INDEX notes_by_run; CREATE INDEX notes_by_run ON notes (number)",
+    ],
+)
+def test_a_state_that_somebody_has_put_a_program_into_is_refused(
+    tmp_path: Path, program: str
+) -> None:
+    new_store(tmp_path).close()
+    with sqlite3.connect(tmp_path / "state.db") as connection:
+        connection.executescript(program)
+    connection.close()
+    with pytest.raises(TargetError, match="is not as backfill makes it"):
+        new_store(tmp_path)
+
+
+def test_a_table_of_somebody_elses_beside_ours_does_no_harm(tmp_path: Path) -> None:
+    identity = new_store(tmp_path).identity
+    assert len(identity) == 8
+    with sqlite3.connect(tmp_path / "state.db") as connection:
+        connection.execute("CREATE TABLE theirs (a)")
+    connection.close()
+    assert new_store(tmp_path).identity == identity
