@@ -374,3 +374,42 @@ def test_an_event_for_several_items_is_proved_for_all_of_them_again(tmp_path: Pa
     whole = build_execution_plan(load_plan(str(path)))
     assert whole.checks[0].question.items == ("1", "2", "4")
     assert subset(whole, [0]).checks == whole.checks
+
+
+OWN = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  greet:
+    event: a/greet
+    for_each: users
+    payload: {}
+    when: row.id != 3
+    checks:
+      - {name: greeted, query: "select id, n from g where id in :users", key: id,
+         expect: {column: n, at_least: 1}}
+  count: {event: a/count, for_each: others, payload: {}}
+coverage:
+  all: {query: "select item, total, done from c where id in :users or x in :others"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("items", "greeted", "counted"),
+    [
+        ((), ["1", "2", "4"], {"users": ["1", "2", "3", "4"], "others": ["x", "y"]}),
+        (("1", "x"), ["1"], {"users": ["1"], "others": ["x"]}),
+        (("!1", "!y"), ["2", "4"], {"users": ["2", "4"], "others": ["x"]}),
+    ],
+)
+def test_items_of_the_plans_own_are_proved_and_covered_as_they_are_selected(
+    tmp_path: Path, items: tuple[str, ...], greeted: list[str], counted: dict[str, list[str]]
+) -> None:
+    users = ", ".join(f"{{id: {number}}}" for number in range(1, 5))
+    body = f"collections: {{users: [{users}], others: [x, y]}}\noperations: [greet, count]\n"
+    plan = load_plan(str(write_plan(tmp_path, body, catalog=OWN)))
+    whole = build_execution_plan(plan)
+    part = select(plan, whole, Selectors(items=items)) if items else whole
+    assert sent(part)["greet"] == greeted
+    assert list(part.checks[0].question.items) == greeted
+    assert part.coverage[0].question.parameters == counted
