@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +18,7 @@ from runner.app.control import hold, let_go
 from runner.app.doctor import examine, examine_plan, examine_server
 from runner.app.session import Session
 from runner.errors import BackfillError
-from runner.model import Finding
+from runner.model import Finding, Function
 from tests.support import CATALOG, repos, write_plan
 
 EMBEDDED = resolve("embedded", {})
@@ -161,3 +164,104 @@ def test_what_the_plan_takes_of_github_is_told_and_no_token_is_a_warning(
     assert of("github", findings) == [("warn", "no token: its rate limit is not known")]
     plan = build(session, str(path), {}).execution_plan
     assert examine_plan(session, plan, thorough=False) == []
+
+
+CLOUD = {"INNGEST_EVENT_KEY": "key", "INNGEST_SIGNING_KEY": f"signkey-test-{'ab' * 32}"}
+SEEN = Finding("listeners", "ok", "seen")
+WELL, AWAY = Finding("target", "ok", "it answers"), Finding("target", "fail", "it is away")
+
+
+@dataclass
+class Server:
+    """Of a target that is no part of this process: what it would be found to be."""
+
+    well: Finding = WELL
+    told: list[Function] | None = None
+    follows: list[bool] = field(default_factory=list)
+    asked: int = 0
+
+    async def functions(self) -> list[Function] | None:
+        self.asked += 1
+        return self.told
+
+    async def examined(self, _probe: object, _name: str, *, follows: bool) -> list[Finding]:
+        self.follows.append(follows)
+        return [self.well]
+
+
+@pytest.fixture
+def server(session: Session, monkeypatch: pytest.MonkeyPatch) -> Server:
+    found = Server()
+
+    @asynccontextmanager
+    async def connect(_: object) -> AsyncIterator[object]:
+        yield SimpleNamespace(probe=found)
+
+    def listening(_plan: object, told: object, last: Callable[[str], object]) -> list[Finding]:
+        return [SEEN._replace(message=f"{told} {last('app/fire')}")]
+
+    monkeypatch.setattr(session, "connect", connect)
+    monkeypatch.setattr("runner.app.doctor.examine_target", found.examined)
+    monkeypatch.setattr("runner.app.doctor.listening", listening)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("environ", "thorough", "well", "told", "found", "follows", "asked"),
+    [
+        (CLOUD, True, WELL, [], ["target", "listeners"], [True], 1),
+        (CLOUD, True, AWAY, [], ["target"], [True], 0),
+        ({"INNGEST_EVENT_KEY": "key"}, True, WELL, None, ["target", "listeners"], [False], 1),
+        (
+            {**CLOUD, "INNGEST_SIGNING_KEY": "key"},
+            True,
+            WELL,
+            None,
+            ["signing key", "listeners"],
+            [],
+            1,
+        ),
+        (CLOUD, False, AWAY, [], ["listeners"], [], 1),
+        (CLOUD, False, WELL, None, [], [], 1),
+    ],
+)
+def test_a_server_is_asked_as_far_as_it_can_be(
+    session: Session,
+    server: Server,
+    tmp_path: Path,
+    environ: dict[str, str],
+    thorough: bool,
+    well: Finding,
+    told: list[Function] | None,
+    found: list[str],
+    follows: list[bool],
+    asked: int,
+) -> None:
+    """A run does not try its keys by itself, and cannot tell who listens where nobody says."""
+    server.well, server.told = well, told
+    plan = build(session, str(write_plan(tmp_path, PLAN)), {}).execution_plan
+    cloud = resolve("cloud", environ)
+    examined = examine_server(session, plan, cloud, thorough=thorough)
+    assert [one.about for one in examined.findings] == found
+    assert (server.follows, server.asked) == (follows, asked)
+    assert examined.functions == (told if asked else None)
+    without = examine_server(session, None, cloud, thorough=thorough)
+    assert [one.about for one in without.findings] == [one for one in found if one != "listeners"]
+    assert server.asked == asked
+
+
+def test_when_an_event_was_sent_last_is_told_by_a_state_that_is_there(
+    session: Session, server: Server, tmp_path: Path
+) -> None:
+    plan = build(session, str(write_plan(tmp_path, PLAN)), {}).execution_plan
+    dev = resolve("dev", {})
+
+    def said() -> str:
+        (listeners,) = of("listeners", examine_server(session, plan, dev, thorough=True).findings)
+        return listeners[1]
+
+    assert said() == "None None"
+    assert not session.has_state
+    assert session.store.runs() == []
+    assert said() == "None None"
+    assert server.follows == [True, True]
