@@ -13,8 +13,10 @@ import pytest
 from runner.adapters.inngest.target import resolve
 from runner.adapters.journal.writer import JournalWriter
 from runner.app.control import cancel, hold, let_go, pause, tune
+from runner.app.retry import FailedEvents, plan_retry, retry
 from runner.app.session import Session
 from runner.errors import Incomplete, PreflightRefused, UsageError
+from runner.execution.context import RunOptions
 from runner.execution.ports import Control
 from tests.support import REQUEST, Recorder, make_plan, repos
 from tests.support import let_go as process_dies
@@ -183,3 +185,22 @@ def test_jobs_that_ended_with_their_process_are_not_cancelled(
     process_dies(session.store)
     with pytest.raises(PreflightRefused, match="have ended with its process"):
         cancel(session, "RUN1", jobs=True)
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [
+        ("sent", "`backfill resume RUN1` follows its jobs: then it is known what failed"),
+        ("incomplete", "`backfill resume RUN1` sends what was not sent"),
+        ("completed", "`backfill status RUN1` shows what came of it, and which runs retry it"),
+    ],
+)
+def test_where_nothing_has_failed_the_hint_says_what_can_be_done_instead(
+    session: Session, begin: Begin, status: Any, hint: str
+) -> None:
+    begin().end(status)
+    process_dies(session.store)
+    for ask in (retry, plan_retry):
+        with pytest.raises(PreflightRefused, match="nothing of run RUN1 is there to retry") as no:
+            ask(session, FailedEvents("RUN1"), RunOptions())
+        assert no.value.hint == hint
