@@ -348,6 +348,8 @@ def test_what_ends_a_run_within_a_stage_ends_all_that_would_follow(
     assert run.database.asked == ["before"], "neither the stage's check nor the last one"
     stages = [one.number for one in run.observer.progresses]
     assert 2 not in stages, "the next stage is not begun"
+    if ending.reason and ending.how != "cancelled":
+        assert any(note.startswith(ending.reason) for note in run.observer.notes)
 
 
 def test_a_run_that_is_cancelled_with_the_last_request_of_a_stage_begins_no_other(
@@ -764,7 +766,10 @@ def test_more_room_that_is_requested_while_there_is_none_is_used_at_once(tmp_pat
         tmp_path,
         use="{use: sync, max_in_flight: 1}",
         slow_jobs={"o/r0"},
-        sleeps={3: lambda run: run.store.set_pace("RUN1", max_in_flight=3), 6: finish},
+        sleeps={
+            3: lambda run: run.store.set_pace("RUN1", max_in_flight=3),
+            **dict.fromkeys(range(6, 40, 4), finish),
+        },
     )
     run.drive()
     assert [len(post) for post in run.server.posts][:2] == [1, 2]
@@ -793,3 +798,20 @@ def test_a_share_says_nothing_of_fewer_than_twenty_events(
     run = Run(tmp_path, "sync", body, count=count, failing={"o/r0", "o/r1"})
     run.drive()
     assert (len(run.sent) == count) is ends
+
+
+def test_the_failures_of_all_its_steps_count_where_a_run_may_have_so_many(tmp_path: Path) -> None:
+    body = f"max_failures: 2\non_failure: continue\n{PACED}"
+    run = Run(tmp_path, body=body, count=6, failing={"o/r0", "o/r2"})
+    assert run.drive(step=True) == Ending("stopped")
+    assert run.journal.totals().failed == 1
+    for _ in range(9):
+        run.clock.now = max(run.clock.now, run.step.until)
+        before = run.step.checkpoint()
+        run.reopen()
+        run.step = Step(run.clock, run.stop, run.journal.keep_lease, before=before)
+        if (ending := run.drive(step=True)).how != "stopped":
+            break
+    reason = "2 of 4 events have failed: `max_failures` is reached"
+    assert ending == Ending("limit", reason)
+    assert len(run.sent) == 4
