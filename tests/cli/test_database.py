@@ -172,16 +172,6 @@ def test_a_drain_is_followed_or_refused(backfill: Backfill, tmp_path: Path, data
     assert "`pacing: scheduled` sends everything at once" in result.err
 
 
-def test_a_backlog_that_does_not_shrink_is_a_stall(
-    backfill: Backfill, tmp_path: Path, database: Path
-) -> None:
-    plan = write_plan(tmp_path, BODY, catalog=CATALOG)
-    with served(create_app({"app/drain": lambda _event: None})) as url:
-        result = backfill("run", plan, "--target", url)
-    assert result.status == 1
-    assert "`drain` is stalled: `pending` is 55, no better after its last 2 rounds" in result.out
-
-
 @pytest.mark.parametrize("limit", ["max_rounds: 2", "max_time: 0s"])
 def test_a_drain_that_reaches_its_limit_is_incomplete(
     backfill: Backfill, tmp_path: Path, database: Path, limit: str
@@ -232,15 +222,6 @@ def test_a_drain_that_is_given_more_goes_on(
     assert pending(database) == 0
     assert set(worker.ids.values()) == {1}
     assert result.err.count("; done") == 1, result.err
-
-
-def test_a_run_without_a_drain_is_given_no_rounds(backfill: Backfill, tmp_path: Path) -> None:
-    plan = write_plan(tmp_path, "repos: [o/r]\noperations: [sync]\n")
-    with served(create_app({"app/sync": lambda _event: 1 / 0})) as url:
-        assert backfill("run", plan, "--target", url).status == 1
-        result = backfill("resume", "latest", "--max-rounds", "9", "--max-time", "1h")
-    assert result.status == 2
-    assert "--max-rounds, --max-time: this run has no drain" in result.err
 
 
 def test_a_backlog_that_cannot_be_asked_is_not_clear(

@@ -17,12 +17,11 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from runner.app.notify import Outbox
-from runner.app.session import Session
 from tests.cli.conftest import Jobs, Start, served, until
 from tests.documents import expect_form
 from tests.git import Git
 from tests.hooks import Hook, listening
-from tests.support import make_plan, new_store, repos, start_journal, write_plan
+from tests.support import repos, write_plan
 from tests.types import Backfill
 
 SYNC = "operations: [sync]\n"
@@ -260,35 +259,6 @@ def test_what_was_not_delivered_before_a_kill_is_delivered_by_whoever_goes_on(
         state.execute("UPDATE notices SET due = 0")
     assert backfill("resume", "latest", env={"HOOK": hook.url}).status == 0
     assert hook.events == ["started", "ended"]
-
-
-def test_two_drivers_do_not_tell_the_same_at_once(tmp_path: Path, state: str) -> None:
-    """... in whichever state: one claims it, and the other passes it over."""
-    store, other = new_store(tmp_path), new_store(tmp_path)
-    plan = make_plan(tmp_path, repos(1) + SYNC)
-    journal = start_journal(store, plan)
-    assert store.hooks(journal.run_id) == []
-    assert store.due_notices(journal.run_id) == []
-    project = tmp_path / "hooked"
-    project.mkdir()
-    write_project(project, "{kind: webhook, url: HOOK}")
-    (hook,) = (
-        Session(str(tmp_path / "unused.db"), environ={}).project(str(project / "plan.yaml")).notify
-    )
-    lease = store.lock("another", "there", "RUN2")
-    given: Any = {"target": "dev", "address": "there", "variables": {}, "follow": True}
-    second = store.start("RUN2", plan, lease, hooks=(hook,), link=None, **given)
-    (notice,) = store.due_notices("RUN2")
-    assert notice.body["event"] == "started"
-    assert other.claim_notice(notice)
-    assert not store.claim_notice(notice)
-    assert store.due_notices("RUN2") == []
-    other.settle_notice(notice, again=0.0)
-    (notice,) = store.due_notices("RUN2")
-    store.settle_notice(notice)
-    second.end("completed")
-    second.end("completed", "once more, later")
-    assert [one.body["event"] for one in store.due_notices("RUN2")] == ["ended", "ended"]
 
 
 def test_a_state_that_fails_ends_no_run(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from runner.model import Hook, Job, Waiting
 from runner.model.record import Occasion
 from runner.model.run import WaitKind
 from tests.adapters.journal.lives import Life
-from tests.support import let_go, repos, start_journal
+from tests.support import let_go, new_store, repos, start_journal
 
 SYNC = "operations: [sync]\n"
 FAILED = Job("j", "f", "Failed", ended=True, url="http://x/j")
@@ -113,12 +113,13 @@ def test_a_wait_that_is_over_is_not_told(tmp_path: Path) -> None:
     assert bodies(life) == []
 
 
+@pytest.mark.usefixtures("state")
 def test_a_notice_is_one_drivers_and_tried_again_until_it_is_delivered(tmp_path: Path) -> None:
-    life = told(tmp_path, hook("started"))
+    life, other = told(tmp_path, hook("started")), new_store(tmp_path)
     (notice,) = life.store.due_notices("RUN1")
-    assert (life.store.claim_notice(notice), life.store.claim_notice(notice)) == (True, False)
+    assert (other.claim_notice(notice), life.store.claim_notice(notice)) == (True, False)
     assert life.store.due_notices("RUN1") == [], "for a while it is nobody else's"
-    life.store.settle_notice(notice, again=0.0)
+    other.settle_notice(notice, again=0.0)
     (again,) = life.store.due_notices("RUN1")
     assert again.tries == 1
     assert life.store.claim_notice(again)
@@ -128,6 +129,14 @@ def test_a_notice_is_one_drivers_and_tried_again_until_it_is_delivered(tmp_path:
     life.store.settle_notice(again)
     assert life.store.notices_left("RUN1") == []
     assert not life.store.claim_notice(again._replace(tries=2)), "it was delivered"
+
+
+def test_each_end_of_a_run_is_told(tmp_path: Path) -> None:
+    life = told(tmp_path, hook("ended"))
+    life.journal.end("incomplete")
+    life.clock.now += 1
+    life.journal.end("completed")
+    assert [body["status"] for body in bodies(life)] == ["incomplete", "completed"]
 
 
 def test_what_an_earlier_run_of_the_plan_has_left_is_delivered_by_the_next(tmp_path: Path) -> None:
