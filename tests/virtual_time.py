@@ -43,6 +43,10 @@ class _Loop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._done)
         return future
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109
+        """No time passes for it: from Python 3.12 on the loop bounds it by some of its own."""
+        await super().shutdown_default_executor()
+
     def _done(self, _future: object) -> None:
         self._threads -= 1
 
