@@ -163,6 +163,11 @@ class Repository:
     hash: str
     shallow: bool
 
+    @property
+    def is_partial(self) -> bool:
+        """A clone with a --filter: what it was left without is known to be elsewhere."""
+        return any((self.folder / "objects/pack").glob("*.promisor"))
+
     def below(self, path: str | Path) -> PurePosixPath:
         """The path from the root on; the file itself is not followed if it is a link.
 

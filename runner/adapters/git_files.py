@@ -298,7 +298,7 @@ class Objects:
         self.process.kill()
         assert self.process.stderr  # noqa: S101 - it is a pipe
         stderr = self.process.stderr.read(_CHUNK)
-        if b"promisor" in stderr:
+        if self.repository.is_partial:  # git says so, or that it is missing, by its age
             message = f"this partial clone lacks the object {name[:12]}"
             hint = "nothing is fetched while a checkout is reviewed: clone it without --filter"
             return GitFailed(message, hint=hint)
