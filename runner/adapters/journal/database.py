@@ -204,8 +204,8 @@ class Database:
         while raw := self._kept():
             try:
                 raw.execute(begin)
-            except self.dialect.errors:
-                gone = self.dialect.is_gone(raw)
+            except BaseException as error:
+                gone = isinstance(error, self.dialect.errors) and self.dialect.is_gone(raw)
                 raw.close()
                 if not gone:
                     raise
@@ -368,25 +368,20 @@ class _Sqlite:
         if self._only_reads:
             return self._open_to_read()
         self._make_folder()
-        connection = self._connect("mode=rwc")
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        return connection, True
+        return self._connect("mode=rwc", "journal_mode=WAL", "synchronous=NORMAL"), True
 
     def _open_to_read(self) -> tuple[Any, bool]:
         if not self._file.exists():
             raise no_state(self.where)
         if os.access(self._file, os.W_OK) and os.access(self._file.parent, os.W_OK):
             # As those who write do it: SQLite's own `mode=ro` leaves files behind here.
-            connection = self._connect("mode=rw")
-            connection.execute("PRAGMA query_only=ON")
-            return connection, True
+            return self._connect("mode=rw", "query_only=ON"), True
         if Path(f"{self._file}-wal").exists():
             return self._connect("mode=ro"), True
         # Nobody writes just now. Somebody may soon, and is not seen by this connection.
         return self._connect("immutable=1"), False
 
-    def _connect(self, how: str) -> sqlite3.Connection:
+    def _connect(self, how: str, *settings: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
             f"{self._file.absolute().as_uri()}?{how}",
             uri=True,
@@ -399,6 +394,8 @@ class _Sqlite:
             if connection.execute(_FOREIGN).fetchone():
                 message = f"--state: {self.where} is the database of another program"
                 raise UsageError(message, hint="name a file of its own: nothing was written to it")
+            for setting in settings:
+                connection.execute(f"PRAGMA {setting}")
         except BaseException:
             connection.close()
             raise

@@ -6,7 +6,9 @@ import os
 import sqlite3
 import time
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -194,3 +196,40 @@ def test_a_table_of_somebody_elses_beside_ours_does_no_harm(tmp_path: Path) -> N
         connection.execute("CREATE TABLE theirs (a)")
     connection.close()
     assert new_store(tmp_path).identity == identity
+
+
+def test_interrupted_at_any_statement_it_leaves_no_connection_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever goes on, such as a program in Python, would have it open for long."""
+    plan, opened, left = make_plan(tmp_path, BODY), list[object](), [0]
+
+    class Counted(sqlite3.Connection):
+        def execute(self, sql: str, *given: Any) -> sqlite3.Cursor:
+            left[0] -= 1
+            if not left[0]:
+                raise KeyboardInterrupt
+            return super().execute(sql, *given)
+
+        def close(self) -> None:
+            opened.remove(self)
+            super().close()
+
+    def connect(*given: Any, **how: Any) -> Any:
+        opened.append(real(*given, **how, factory=Counted))
+        return opened[-1]
+
+    real = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    for statements in count(1):
+        left[0] = statements
+        try:
+            with Store(f"sqlite:///{tmp_path}/{statements}.db") as store:
+                start_journal(store, plan).note("begun")
+                assert store.find("latest")
+        except KeyboardInterrupt:
+            assert not opened, f"{statements} statements"
+        else:
+            break
+    assert statements > 30
+    assert not opened
