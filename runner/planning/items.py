@@ -153,7 +153,6 @@ class _Workspace(dict[str, Json]):
     It skips what all of its repositories skip."""
 
     def __init__(self, name: str, workspaces: Workspaces) -> None:
-        super().__init__()
         for found in workspaces.found:
             self.update(without_nulls(found.get(name, {})))
         self["id"] = name

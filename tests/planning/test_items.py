@@ -231,3 +231,18 @@ def test_an_item_is_as_old_as_it_may_be_or_older_than_it_must_be(
     narrowing = Narrowing(column="at", newer_than=newer, older_than=older)
     row: dict[str, Json] = {"at": (NOW - timedelta(seconds=age)).isoformat()}
     assert fits_age(narrowing, "o/a", row, NOW) is fits
+
+
+def test_what_a_query_gives_of_a_workspace_goes_over_what_is_looked_up(tmp_path: Path) -> None:
+    body = "workspaces: [{query: select spaces}]\noperations: [team]\n"
+    spaces: list[dict[str, Json]] = [
+        {"workspace": "w1", "team": "written"},
+        {"workspace": "w3", "team": None},
+    ]
+    found: list[dict[str, Json]] = [{"workspace": one, "team": "found"} for one in ("w1", "w3")]
+    loaded = load_plan(str(write_plan(tmp_path, body, catalog=CATALOG)))
+    plan = build_execution_plan(gather(loaded, Fake({"spaces": spaces, "teams": found}), NOW))
+    assert [(one.item, one.event.data) for one in plan.planned()] == [
+        ("w1", {"team": "written"}),
+        ("w3", {"team": "found"}),
+    ]
