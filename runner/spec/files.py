@@ -6,6 +6,7 @@ refused gives none of its bytes.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -157,8 +158,10 @@ def _real(path: str | Path) -> Path:
 def _refusing() -> Iterator[None]:
     try:
         yield
-    except (OSError, RuntimeError) as error:  # the latter for links that go round
-        raise FileRefused(getattr(error, "strerror", None) or str(error)) from None
+    except OSError as error:
+        raise FileRefused(error.strerror or str(error)) from None
+    except RuntimeError:  # links that go round, to Python before 3.13
+        raise FileRefused(os.strerror(errno.ELOOP)) from None
 
 
 def _read(real: Path, limit: int) -> bytes:

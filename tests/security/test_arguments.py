@@ -47,7 +47,10 @@ ODD: dict[str, tuple[list[str], str]] = {
     "a repository": (["sync", "--once", "--repo", NO_TEXT], NO_UTF8),
     "a variable": (["plan", PLAN_FILE, "--var", f"a={NO_TEXT}"], NO_UTF8),
     "a branch": (["sync", "--once", "--repo", ".", "--branch", NO_TEXT], NO_UTF8),
-    "lists without an end": (["plan", PLAN_FILE, "--var", "a=" + "[" * 3_000], TOO_DEEP),
+    "lists in lists in lists": (
+        ["plan", PLAN_FILE, "--var", "a=" + 3_000 * "[" + 3_000 * "]"],
+        TOO_DEEP,
+    ),
     "lists in lists": (["plan", PLAN_FILE, "--var", "a=" + "[" * 200 + "]" * 200], TOO_DEEP),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -59,7 +60,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "link to an endless device": (lambda path: path.symlink_to("/dev/zero"), "lies outside"),
     "link to stdin": (lambda path: path.symlink_to("/dev/stdin"), "lies outside"),
-    "link to itself": (lambda path: path.symlink_to(path.name), "oop"),
+    "link to itself": (lambda path: path.symlink_to(path.name), os.strerror(errno.ELOOP)),
     "pipe": (os.mkfifo, "not a file but a pipe"),
     "socket": (_socket, "not a file but a socket"),
     "folder": (lambda path: path.mkdir(), "not a file but a folder"),
