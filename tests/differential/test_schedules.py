@@ -1,6 +1,8 @@
 """Schedules against a table that the engine's own parser has made (robfig/cron 3.0.1, by
-`ParseStandard`): expression, zone, moment, and the next six firings, or null where it refuses. Zones whose laws stay as they are: those of this machine may be
-newer than the table."""
+`ParseStandard`): expression, zone, moment, and the next six firings, or null where it refuses.
+
+In zones whose laws stay as they are: what this machine knows may be newer than the table.
+"""
 
 from __future__ import annotations
 
