@@ -1,0 +1,126 @@
+"""A run that this process drives: who hears of it, and how a signal ends it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runner
+from runner.app.drive import Noting
+from runner.model import StageRecord, Waiting
+from tests.support import Recorder, repos, write_plan
+
+BODY = repos(5) + (
+    'handlers: {app/sync: "jobs:work"}\noperations: [sync]\nbatch_size: 1\ndelay: 1ms\n'
+)
+
+
+class Interrupting(Recorder):
+    """An observer in whose sight signals come, as soon as something was sent."""
+
+    def __init__(self, *numbers: signal.Signals) -> None:
+        super().__init__()
+        self.left = list(numbers)
+
+    def progress(self, progress: StageRecord) -> None:
+        super().progress(progress)
+        while progress.sent and self.left:
+            signal.raise_signal(self.left.pop(0))
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[runner.Session]:
+    (tmp_path / "jobs.py").write_text("def work(event):\n    pass\n")
+    with runner.Session(str(tmp_path / "state.db"), environ={}) as session:
+        yield session
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_run_in_order_and_it_can_go_on(
+    session: runner.Session, tmp_path: Path, number: signal.Signals
+) -> None:
+    plan = session.plan(write_plan(tmp_path, BODY))
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(one) for one in numbers]
+    heard = Interrupting(number)
+    stopped = session.run(plan, heard)
+    assert (stopped.status, stopped.interrupted) == ("incomplete", number == signal.SIGINT)
+    assert 0 < stopped.totals.accepted < 5
+    assert "stopping after the request in flight" in heard.notes
+    assert [signal.getsignal(one) for one in numbers] == before
+    assert session.status(stopped.run_id).record.status == "incomplete"
+    again = session.resume(stopped.run_id)
+    assert again
+    assert (again.status, again.totals.completed) == ("completed", 5)
+
+
+def test_who_runs_one_plan_after_the_other_hears_of_the_signal_too(
+    session: runner.Session, tmp_path: Path
+) -> None:
+    came: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    try:
+        session.run(session.plan(write_plan(tmp_path, BODY)), Interrupting(signal.SIGTERM))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert came == [signal.SIGTERM]
+
+
+def test_what_was_asked_to_be_passed_over_is(session: runner.Session, tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        done = session.run(session.plan(write_plan(tmp_path, BODY)), Interrupting(signal.SIGHUP))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert done.status == "completed"
+
+
+class Journal:
+    """What a run writes down of its notes and waits."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.waits: list[tuple[int, Waiting | None]] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+    def waiting(self, stage: int, wait: Waiting | None) -> None:
+        self.waits.append((stage, wait))
+
+
+PACE, AWAY = Waiting("for the delay", "pace"), Waiting("for the server", "away")
+SENDING = StageRecord(1, "sync", 5, sent=2, left=9.0)
+
+
+def test_notes_and_each_change_of_a_wait_are_written_down_once_there_is_a_journal() -> None:
+    heard, kept = Recorder(), Journal()
+    journal: Any = kept
+    noting = Noting(heard)
+    noting.note("before")
+    noting.progress(SENDING._replace(waiting=AWAY))
+    noting.journal = journal
+    noting.note("then")
+    for wait in (PACE, PACE, None, None, PACE):
+        noting.progress(SENDING._replace(waiting=wait))
+    noting.progress(SENDING._replace(number=2, waiting=PACE))
+    assert (heard.notes, kept.notes) == (["before", "then"], ["then"])
+    assert kept.waits == [(1, PACE), (1, None), (1, PACE), (2, PACE)]
+    assert len(heard.progresses) == 7
+
+
+def test_while_a_server_does_not_answer_nothing_else_is_waited_for() -> None:
+    heard = Recorder()
+    noting = Noting(heard)
+    noting.away(AWAY)
+    assert heard.progresses == [], "nothing is under way yet"
+    noting.progress(SENDING._replace(waiting=PACE))
+    noting.progress(SENDING._replace(done=True))
+    noting.progress(SENDING)
+    noting.away(None)
+    shown = [(one.waiting, one.left) for one in heard.progresses]
+    assert shown == [(AWAY, None), (None, 9.0), (AWAY, None), (None, 9.0)]
