@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from runner.planning.build import build_execution_plan, stage_as_of_now
 from runner.planning.facts import asks, gather, gather_again
 from runner.planning.items import remembered, to_remember
 from runner.spec.load import load_plan
+from runner.spec.rendering import BUDGET
 from tests.support import write_plan
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -320,3 +321,24 @@ def test_rows_that_are_asked_by_ids_are_not_asked_where_one_is_missing(tmp_path:
     (message,) = said(tmp_path, body % "o/b", database, catalog)
     assert "there is no `id` of `o/b`" in message
     assert len(database.asked) == 1
+
+
+def test_no_planning_pays_for_what_another_has_used_up(tmp_path: Path) -> None:
+    catalog = (LOOKUP % "false").replace("key:", "params: {x: '{{ vars.x + 1 }}'}, key:")
+    catalog = catalog.replace("in :keys", "in :keys and x = :x").replace(
+        "'none'", "'none' ~ vars.x"
+    )
+    body = "repos: [o/a]\nvars: {x: 1}\noperations: [sync]\n"
+    loaded, database = load(tmp_path, body, catalog), Fake({"ids": []})
+
+    def anew(plan: Callable[[], Any]) -> Any:
+        BUDGET.total = -1
+        return plan()
+
+    known = anew(lambda: gather(loaded, database, NOW))
+    built = anew(lambda: build_execution_plan(known))
+    again = anew(lambda: gather_again(known, known.operations[0], database))
+    stage = anew(lambda: stage_as_of_now(again, built.stages[0]))
+    assert sent(built) == [("o/a", {"id": "none1"})]
+    assert stage == built.stages[0]
+    assert [given["x"] for _, given in database.asked] == [2, 2]
