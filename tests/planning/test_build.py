@@ -164,7 +164,9 @@ def test_the_plans_own_workspace_counts_where_no_repository_is_listed(tmp_path: 
 def test_nothing_to_send_is_said(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, "repos: [o/a]\noperations: [busy]\n")
     assert plan.stages == ()
-    assert [w.message for w in plan.warnings] == ["there is nothing to send"]
+    (warning,) = plan.warnings
+    assert warning.message == "there is nothing to send"
+    assert warning.hint == "where that is fine, write `if_empty: ok`"
 
 
 def test_an_attribute_that_orders_nothing_is_said(tmp_path: Path) -> None:

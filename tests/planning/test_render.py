@@ -158,6 +158,28 @@ def test_events_of_one_key_go_between_those_of_others(
     assert bool(unread) is (key == "item"), "a throttle reads its key"
 
 
+@pytest.mark.parametrize(
+    ("throttle", "message"),
+    [
+        ("throttle: {limit: 1, per: 10s, key: row.team}, batch_size: 1, delay: 5s", None),
+        ("throttle: {limit: 1, per: 10s, key: row.team}, batch_size: 1, delay: 1s",
+         "`greet`: no more than 1 event of one key in 10s: batches of 1, 5s apart"),
+        ("throttle: {limit: 1, per: 1s, key: row.team}, batch_size: 8, delay: 1s",
+         "`greet`: no more than 1 event of one key in 1s: batches of 2, 1s apart"),
+        ("batch_size: 1, delay: 1s", None),
+    ],
+)  # fmt: skip
+def test_a_throttle_that_changes_the_pace_is_told(
+    tmp_path: Path, throttle: str, message: str | None
+) -> None:
+    told = [
+        one.message
+        for one in made(tmp_path, f"{throttle}, payload: {{id: 1}}").warnings
+        if one.rule == "min-delay"
+    ]
+    assert told == ([message] if message else [])
+
+
 def test_a_payload_may_have_the_pace_of_its_operation(tmp_path: Path) -> None:
     payload = '{ms: "{{ operation.delay_ms }}"}'
     plan = made(tmp_path, f"batch_size: 1, delay: 1.5s, payload: {payload}")
