@@ -63,6 +63,14 @@ def test_a_failure_is_told_with_the_page_of_its_job_or_else_of_the_run(
     )
 
 
+@pytest.mark.parametrize(("environment", "says"), [("", None), ("staging", "staging")])
+def test_a_notice_names_the_environment_where_the_run_has_one(
+    tmp_path: Path, environment: str, says: str | None
+) -> None:
+    (started,) = bodies(told(tmp_path, hook("started"), environment=environment))
+    assert (started["environment"], started["status"]) == (says, "running")
+
+
 def test_a_failure_with_a_job_links_to_it(tmp_path: Path) -> None:
     life = told(tmp_path, hook("failed"), link="http://page")
     life.take(1, range(2))

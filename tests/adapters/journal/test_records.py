@@ -250,6 +250,18 @@ def test_a_round_is_written_down_with_its_events(tmp_path: Path) -> None:
     assert life.store.retriable(life.record, ["failed"], []) == {3: 1}, "0 was made good by 2"
 
 
+@pytest.mark.parametrize("stage", [1, 2])
+def test_of_a_round_only_its_own_stage_is_written_anew(tmp_path: Path, stage: int) -> None:
+    both = "operations: [sync, fire]\n"
+    life = Life(tmp_path, repos(2) + both)
+    more = make_plan(tmp_path, repos(3) + both).stages[stage - 1]
+    stages = [more if one.number == stage else one for one in life.plan.stages]
+    plan = replace(life.plan, stages=tuple(stages))
+    life.journal.begin_round(plan, Round(stage, 1, 0, 3, 9.0, 5.0), {})
+    found = life.store.plan_of(life.record)
+    assert [[*one.planned()] for one in found.stages] == [[*one.planned()] for one in stages]
+
+
 def test_a_run_that_is_left_to_the_workers_waits_for_nothing_once_its_pause_is_ended(
     tmp_path: Path,
 ) -> None:

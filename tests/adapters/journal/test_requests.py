@@ -156,6 +156,7 @@ def test_events_that_are_started_again_have_the_ids_of_their_own_request(tmp_pat
     assert found == list(zip([0, 2, 4], ids(7, 3), strict=True))
     totals = life.journal.totals()
     assert (totals.accepted, totals.deduplicated) == (5, 0), "they were taken anew"
+    assert life.journal.failed_in(1) == 1
 
 
 def test_after_one_that_is_refused_as_it_is_started_again_the_others_are_still_to_be_sent(

@@ -322,12 +322,14 @@ def test_a_run_that_nobody_drives_is_told_with_since_when(tmp_path: Path) -> Non
     life = Life(tmp_path, repos(1) + SYNC)
     view = life.store.glance(life.record)
     assert (view.silent, view.submission) == (None, None)
+    assert life.store.run_state("RUN1").silent is None
     assert view.holder
     change_leases(life.store, "expires_at = 50, machine = 'elsewhere'")
     view = life.store.glance(life.record)
     assert (view.holder, view.state) == (None, "dead")
     assert view.silent is not None
     assert view.silent < 50
+    assert life.store.run_state("RUN1").silent == view.silent
 
 
 def test_failures_that_are_alike_are_one_group_the_largest_first(tmp_path: Path) -> None:
