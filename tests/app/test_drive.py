@@ -11,7 +11,11 @@ import pytest
 
 import runner
 from runner.app.drive import Noting
-from runner.model import StageRecord, Waiting
+from runner.app.prepare import prepare
+from runner.app.run import run
+from runner.app.session import Session, Silent
+from runner.execution.context import RunOptions
+from runner.model import ExecutionPlan, Selectors, StageRecord, Summary, Waiting
 from tests.support import Recorder, repos, write_plan
 
 BODY = repos(5) + (
@@ -50,6 +54,7 @@ def test_a_signal_ends_a_run_in_order_and_it_can_go_on(
     stopped = session.run(plan, heard)
     assert (stopped.status, stopped.interrupted) == ("incomplete", number == signal.SIGINT)
     assert 0 < stopped.totals.accepted < 5
+    assert heard.run_id == stopped.run_id
     assert "stopping after the request in flight" in heard.notes
     assert [signal.getsignal(one) for one in numbers] == before
     assert session.status(stopped.run_id).record.status == "incomplete"
@@ -77,6 +82,37 @@ def test_what_was_asked_to_be_passed_over_is(session: runner.Session, tmp_path: 
     finally:
         signal.signal(signal.SIGHUP, before)
     assert done.status == "completed"
+
+
+class Reporter(Silent):
+    """Who hears of a run beside its observer."""
+
+    def __init__(self) -> None:
+        super().__init__(Recorder())
+        self.heard: list[object] = []
+
+    def planned(self, plan: ExecutionPlan, target: str) -> None:
+        self.heard.append((plan.events, target))
+
+    def ended(self, summary: Summary) -> None:
+        self.heard.append((summary.status, summary.partial))
+
+
+@pytest.mark.parametrize(
+    ("selectors", "heard"),
+    [
+        (None, [(5, "embedded"), ("completed", None)]),
+        (Selectors(limit=2), [(2, "embedded"), ("completed", "--limit 2")]),
+    ],
+)
+def test_a_reporter_hears_what_is_sent_and_what_came_of_it(
+    tmp_path: Path, selectors: Selectors | None, heard: list[object]
+) -> None:
+    (tmp_path / "jobs.py").write_text("def work(event):\n    pass\n")
+    path, reporter = str(write_plan(tmp_path, BODY)), Reporter()
+    with Session(str(tmp_path / "state.db"), environ={}, reporter=reporter) as session:
+        run(session, prepare(session, path, selectors=selectors), RunOptions(yes=True))
+    assert reporter.heard == heard
 
 
 class Journal:
