@@ -115,6 +115,27 @@ def test_a_reporter_hears_what_is_sent_and_what_came_of_it(
     assert reporter.heard == heard
 
 
+def test_a_guard_that_cannot_be_asked_leaves_no_run_behind(tmp_path: Path) -> None:
+    (tmp_path / "jobs.py").write_text("def work(event):\n    pass\n")
+    path = write_plan(tmp_path, BODY + "guards: [{github: {remaining: 10}}]\n")
+    environ = {"GITHUB_TOKEN": "x", "GITHUB_API_URL": "http://127.0.0.1:9"}
+    with runner.Session(str(tmp_path / "state.db"), environ=environ) as session:
+        plan = session.plan(path)
+        with pytest.raises(runner.PreflightRefused, match=r"the guard `.*` cannot be asked"):
+            session.run(plan)
+        assert session.runs() == []
+
+
+def test_how_a_run_was_asked_for_is_noted_in_it(tmp_path: Path) -> None:
+    (tmp_path / "jobs.py").write_text("def work(event):\n    pass\n")
+    path = str(write_plan(tmp_path, BODY))
+    options = RunOptions(yes=True, skip_preflight=True)
+    with Session(str(tmp_path / "state.db"), environ={}) as known:
+        done = run(known, prepare(known, path), options)
+        notes = known.reader.notes(known.reader.find(done.run_id))
+    assert "the preflight was skipped (--skip-preflight)" in [note.message for note in notes]
+
+
 class Journal:
     """What a run writes down of its notes and waits."""
 
