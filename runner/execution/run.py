@@ -241,7 +241,7 @@ class _Run:
                 if not goes_on and not self._is_through(number, first):
                     return False
             stage = self.plan.stages[number - 1]
-            following = await self.rounds.next(stage, self.pacer.owed(stage) if begun else 0.0)
+            following = await self.rounds.next(stage, self.pacer.owed(stage))
             if self.context.stop.is_set():
                 return False
             if following.what == "done":
