@@ -12,9 +12,11 @@ import pytest
 from runner.errors import InvalidPlan
 from runner.model import BackfillPlan, Covered, Json
 from runner.planning.ledger import Checked, LedgerEntry, PlanRun, entry, in_order, inputs_digest
-from runner.planning.limits import more_time, to_raise
+from runner.planning.limits import more_time, resume_command, to_raise
+from runner.planning.serialize import dump_head, load_head
+from runner.planning.serialize import load_plan as load_whole
 from runner.spec.load import load_plan
-from tests.support import repos, write_plan
+from tests.support import make_plan, repos, write_plan
 
 NOW, BEFORE = "as it is", "as it was"
 
@@ -164,3 +166,47 @@ def test_a_drain_is_given_twice_of_what_it_has_used_up(
     assert to_raise(until, begun, worked) == options
     short: Any = SimpleNamespace(max_time=0.0)
     assert more_time(short, 0.2) == "--max-time 2s"
+
+
+def drained(*at: float, goal: bool = True) -> tuple[Any, Any]:
+    """A stage, with rounds that began then; three of them, or 80 s, are what it may use up."""
+    until = SimpleNamespace(max_rounds=3, max_time=80.0) if goal else None
+    return SimpleNamespace(until=until), SimpleNamespace(rounds=[SimpleNamespace(at=a) for a in at])
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "stages", "options"),
+    [
+        ("running", None, [drained(10.0, 20.0, 30.0)], ""),
+        ("running", "it waits", [drained(10.0, 20.0, 30.0)], ""),
+        ("incomplete", None, [drained(10.0, 20.0, 30.0)], ""),
+        ("incomplete", "used up", [drained(90.0, 91.0, 92.0)], " --max-rounds 6"),
+        ("incomplete", "used up", [drained(10.0, 50.0)], " --max-time 3m"),
+        ("incomplete", "used up", [drained(50.0, 60.0), drained(10.0)], " --max-time 3m"),
+        ("incomplete", "stopped", [drained(50.0, 60.0)], ""),
+        ("incomplete", "stopped", [drained(10.0, goal=False), drained()], ""),
+    ],
+)
+def test_what_continues_a_run_gives_its_drain_more_where_that_is_used_up(
+    status: str, reason: str | None, stages: list[tuple[Any, Any]], options: str
+) -> None:
+    view: Any = SimpleNamespace(
+        record=SimpleNamespace(id="R", status=status, reason=reason),
+        plan=SimpleNamespace(stages=[spec for spec, _ in stages]),
+        stages=[record for _, record in stages],
+        driven=SimpleNamespace(between=lambda start, end: end - start),
+        now=100.0,
+    )
+    assert resume_command(view) == f"backfill resume R{options}"
+
+
+def test_the_head_of_a_plan_keeps_its_guards(tmp_path: Path) -> None:
+    guards = (
+        "guards: [{github: {remaining: 5}}, {http: 'https://x.test'}, {file: hold.flag}, "
+        "{command: [./ask.sh, now]}, {window: {allow: '01:00-02:00'}}]\n"
+    )
+    plan = make_plan(tmp_path, repos(1) + "operations: [sync]\n" + guards)
+    assert len(plan.guards) == 5
+    bodies = {stage.number: stage.items.blocks for stage in plan.stages}  # type: ignore[attr-defined]
+    assert load_whole(dump_head(plan), bodies).guards == plan.guards
+    assert [one.allow for one in load_head(dump_head(plan)).windows] == ["01:00-02:00"]
