@@ -11,6 +11,7 @@ import pytest
 from runner.adapters.journal.leases import WORKERS
 from runner.adapters.journal.store import Store
 from runner.adapters.journal.writer import JournalWriter
+from runner.errors import LeaseLost
 from runner.execution.ports import Control
 from runner.model import (
     ExecutionPlan,
@@ -26,6 +27,7 @@ from tests.adapters.journal.lives import Life
 from tests.support import (
     ORIGIN,
     FakeClock,
+    change_leases,
     let_go,
     make_plan,
     new_store,
@@ -217,6 +219,20 @@ def test_a_run_that_is_resumed_is_followed_as_before_or_as_is_asked(
     lease = life.store.lock("test", ORIGIN, "RUN1")
     life.store.reopen(life.record, lease, life.plan, follow=given)
     assert life.record.follow is follow
+
+
+def test_who_has_lost_the_lock_begins_and_resumes_no_run(tmp_path: Path) -> None:
+    life = Life(tmp_path, BODY)
+    life.journal.end("incomplete")
+    let_go(life.store)
+    lease = life.store.lock("test", ORIGIN, "RUN2")
+    change_leases(life.store, "token = 'another'")
+    given: dict[str, Any] = {"target": ORIGIN, "address": ORIGIN, "variables": {}, "follow": True}
+    with pytest.raises(LeaseLost):
+        life.store.start("RUN2", life.plan, lease, **given)
+    with pytest.raises(LeaseLost):
+        life.store.reopen(life.record, lease, life.plan)
+    assert [(one.record.id, one.state) for one in life.store.runs()] == [("RUN1", "incomplete")]
 
 
 @pytest.mark.parametrize(("drives", "until"), [(True, 7.0), (False, 0.0)])
