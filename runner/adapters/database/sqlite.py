@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import stat
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -53,8 +54,7 @@ def read(
 def _opened(url: DatabaseUrl) -> sqlite3.Connection:
     if url.path:
         path = Path(url.path)
-        if not path.is_file():
-            what = "is no file" if path.exists() else "is not there"
+        if what := _why_not(path):
             message = f"the database of {url.name} cannot be reached: {path} {what}"
             raise TargetDown(message, hint="a path without a leading / begins where you are")
         where = f"{path.absolute().as_uri()}?mode=ro"  # else a wrong path makes an empty file
@@ -68,6 +68,16 @@ def _opened(url: DatabaseUrl) -> sqlite3.Connection:
     end = time.monotonic() + bounds.PATIENCE
     connection.set_progress_handler(lambda: int(time.monotonic() > end), _INSTRUCTIONS)
     return connection
+
+
+def _why_not(path: Path) -> str | None:
+    """What keeps it from being a database's file."""
+    try:
+        return None if stat.S_ISREG(path.stat().st_mode) else "is no file"
+    except (FileNotFoundError, NotADirectoryError):
+        return "is not there"
+    except OSError as error:
+        return f"cannot be looked at: {error.strerror}"
 
 
 def _rows(

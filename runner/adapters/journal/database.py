@@ -371,8 +371,10 @@ class _Sqlite:
         return self._connect("mode=rwc", "journal_mode=WAL", "synchronous=NORMAL"), True
 
     def _open_to_read(self) -> tuple[Any, bool]:
-        if not self._file.exists():
-            raise no_state(self.where)
+        try:
+            self._file.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise no_state(self.where) from None
         if os.access(self._file, os.W_OK) and os.access(self._file.parent, os.W_OK):
             # As those who write do it: SQLite's own `mode=ro` leaves files behind here.
             return self._connect("mode=rw", "query_only=ON"), True
