@@ -219,10 +219,20 @@ def test_a_server_that_is_not_there_is_named_by_its_variable_alone() -> None:
     assert "hunter2" not in f"{down.value} {down.value.hint}"
 
 
-def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    with pytest.raises(TargetDown):
-        ask(f"sqlite:///{tmp_path}/none.db", "SELECT 1 AS one")
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("none.db", "is not there"),
+        ("file/below.db", "is not there"),
+        (".", "is no file"),
+        ("x" * 5_000, "cannot be looked at: File name too long"),
+    ],
+)
+def test_a_file_that_is_none_is_named_and_not_made(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(TargetDown, match=f"cannot be reached: .* {words}$"):
+        ask(f"sqlite:///{tmp_path}/{name}", "SELECT 1 AS one")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize(
