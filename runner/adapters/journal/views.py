@@ -203,18 +203,31 @@ def _ended(
     connection: Connection, run_id: str, driven: Driven
 ) -> dict[int, tuple[float | None, float | None]]:
     """When the last event of each stage ended, and how long one took; each sweep ends many."""
-    query = """SELECT chunks.stage, chunks.sent_at, moments.last, moments.at, moments.events
+    query = """SELECT chunks.number, chunks.stage, chunks.sent_at, moments.*
     FROM chunks JOIN (
-      SELECT chunk, max(at) AS last, avg(at) AS at, count(*) AS events
+      SELECT chunk, min(at) AS first, max(at) AS last, avg(at) AS at, count(*) AS events
       FROM outcomes WHERE run_id = :run AND at IS NOT NULL GROUP BY chunk
     ) AS moments ON chunks.number = moments.chunk
     WHERE chunks.run_id = :run"""
     found: dict[int, tuple[float, float, int]] = {}
-    for stage, sent_at, last, at, events in connection.rows(query, run=run_id):
-        latest, sum_, count = found.get(stage, (last, 0.0, 0))
-        took = driven.between(sent_at, at) * events
-        found[stage] = max(latest, last), sum_ + took, count + events
+    for chunk in connection.rows(query, run=run_id):
+        latest, sum_, count = found.get(chunk.stage, (chunk.last, 0.0, 0))
+        ends = [(chunk.at, chunk.events)]
+        if driven.between(chunk.first, chunk.last) < chunk.last - chunk.first:  # it stood still
+            ends = _ends(connection, run_id, chunk.number)
+        took = sum(driven.between(chunk.sent_at, at) * events for at, events in ends)
+        found[chunk.stage] = max(latest, chunk.last), sum_ + took, count + chunk.events
     return {stage: (last, sum_ / count) for stage, (last, sum_, count) in found.items()}
+
+
+def _ends(connection: Connection, run_id: str, chunk: int) -> list[tuple[float, int]]:
+    """When its events ended, and how many of them."""
+    query = """SELECT outcomes.at, count(*) AS events FROM chunks JOIN outcomes
+    ON outcomes.run_id = chunks.run_id AND outcomes.chunk = chunks.number
+    AND outcomes.position BETWEEN chunks.first AND chunks.last
+    WHERE chunks.run_id = :run AND chunks.number = :chunk AND outcomes.at IS NOT NULL
+    GROUP BY outcomes.at"""
+    return connection.rows(query, run=run_id, chunk=chunk)
 
 
 def _failures(connection: Connection, run_id: str) -> tuple[FailureGroup, ...]:

@@ -205,13 +205,15 @@ def test_where_a_stage_stands_is_counted_from_what_was_sent_and_seen(tmp_path: P
     assert (view.plan.name, view.now, view.state) == ("test", life.clock.now, "running")
 
 
+@pytest.mark.parametrize("requests", [[range(2), range(2, 3)], [range(3)]])
 def test_how_long_an_event_takes_is_an_average_over_the_time_in_which_the_run_was_driven(
-    tmp_path: Path,
+    tmp_path: Path, requests: list[range]
 ) -> None:
+    """Also where it stood still between two ends of one request."""
     life = Life(tmp_path, repos(3) + SYNC)
     life.journal.drive()
-    life.take(1, range(2))
-    life.take(1, [2], 2)
+    for positions in requests:
+        life.take(1, positions)
     life.see(0, "completed", after=2)
     life.see(1, "completed")
     life.journal.rest()
