@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,18 +51,6 @@ def folder(tmp_path: Path) -> Path:
     (folder / "one.yaml").write_text(PLAN % "one")
     (folder / "two.yaml").write_text(PLAN % "two, depends_on: [one]")
     return folder
-
-
-@pytest.fixture
-def heard() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-def session(tmp_path: Path, heard: Recorder, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
-    with Session(str(tmp_path / "state.db"), environ={}) as session:
-        monkeypatch.setattr(session.reporter, "say", heard.note, raising=False)
-        yield session
 
 
 @pytest.fixture

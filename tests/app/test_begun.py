@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +27,6 @@ EMBEDDED = resolve("embedded", {})
 BODY = repos(3) + "operations: [sync]\n"
 DRAIN = "until: {query: select 1 as n, expect: {column: n, at_most: 0}}"
 Begin = Callable[..., Path]
-
-
-@pytest.fixture
-def heard() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-def session(tmp_path: Path, heard: Recorder, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
-    with Session(str(tmp_path / "state.db"), environ={}) as session:
-        monkeypatch.setattr(session.reporter, "say", heard.note, raising=False)
-        monkeypatch.setattr(session.reporter, "note", heard.note, raising=False)
-        yield session
 
 
 @pytest.fixture

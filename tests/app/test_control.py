@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,12 +23,6 @@ from tests.support import let_go as process_dies
 
 EMBEDDED = resolve("embedded", {})
 Begin = Callable[..., JournalWriter]
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[Session]:
-    with Session(str(tmp_path / "state.db"), environ={}) as session:
-        yield session
 
 
 @pytest.fixture

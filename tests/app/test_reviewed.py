@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,12 +21,6 @@ from tests.support import CATALOG, Recorder, make_plan, repos, start_journal, wr
 
 EXPIRED = "it has expired (1970-01-01 00:00 UTC)"
 BODY = repos(3) + "operations: [fire]\nvars: {days: 1}\n"
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[Session]:
-    with Session(str(tmp_path / "state.db"), environ={}) as session:
-        yield session
 
 
 @pytest.fixture

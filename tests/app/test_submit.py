@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,18 +25,6 @@ OURS = Function(("ours",), (Trigger(EVENT, filter_of("ours")),))
 THEIRS = Function(("theirs",), (Trigger(EVENT, filter_of("theirs")),))
 DEAF = Function(("deaf",), (Trigger("app/other"),))
 HEARD = f"workers of {DEV.name} that listen for {EVENT}: "
-
-
-@pytest.fixture
-def heard() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-def session(tmp_path: Path, heard: Recorder, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
-    with Session(str(tmp_path / "state.db"), environ={}) as session:
-        monkeypatch.setattr(session.reporter, "note", heard.note, raising=False)
-        yield session
 
 
 def tells(

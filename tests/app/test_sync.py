@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -51,19 +51,6 @@ def remote(tmp_path: Path) -> Git:
     git.write("plans/one.yaml", PLAN % "one")
     git.commit()
     return git
-
-
-@pytest.fixture
-def heard(monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    found = Recorder()
-    monkeypatch.setattr("runner.app.session.Silent.say", lambda _, words: found.note(words))
-    return found
-
-
-@pytest.fixture
-def session(tmp_path: Path, heard: Recorder) -> Iterator[Session]:
-    with Session(str(tmp_path / "state.db"), environ={}) as session:
-        yield session
 
 
 @pytest.fixture
