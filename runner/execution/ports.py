@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from runner.model import (
     Chain,
@@ -54,17 +54,13 @@ class RequestTooLarge(Exception):
         self.maybe_taken = maybe_taken
 
 
-# What is done while a request is under way, in steps: a sender has other things to do between two.
-Meanwhile: TypeAlias = Callable[[], Iterable[None]]
-
-
 class EventApi(Protocol):
     async def send(
-        self, body: bytes, count: int, seed: str, meanwhile: Meanwhile | None, /
+        self, body: bytes, count: int, seed: str, meanwhile: Callable[[], object] | None, /
     ) -> Answer:
         """Post a JSON array of `count` events under an internal-id seed, with retries.
 
-        `meanwhile` may be gone through while the server is at work. Raises `RequestTooLarge`,
+        `meanwhile` may be called while the server is at work. Raises `RequestTooLarge`,
         `KeyRefused` (stop at once) and `TargetError`.
         """
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate, count, islice
@@ -19,16 +19,7 @@ import orjson
 from runner.errors import Incomplete, TargetDown, TargetError
 from runner.execution.context import RequestLimits
 from runner.execution.pacing import Pace
-from runner.execution.ports import (
-    Answer,
-    Chunk,
-    Clock,
-    Control,
-    EventApi,
-    Journal,
-    Meanwhile,
-    RequestTooLarge,
-)
+from runner.execution.ports import Answer, Chunk, Clock, Control, EventApi, Journal, RequestTooLarge
 from runner.execution.seeds import event_id, make_seed
 from runner.model import ExecutionPlan, Observer, SentEvent, Stage, frozen
 from runner.planning.event_blocks import parted
@@ -139,15 +130,11 @@ class Ahead:
         del self.items[:count], self.bodies[:count], self._ends[:count], self._kinds[:count]
         self.position += count
 
-    def prepare(self, skipped: int, limits: RequestLimits) -> Iterator[None]:
-        """Have the request ready that follows the next `skipped` events, which one has taken;
-        little is made at each step."""
+    def prepare(self, skipped: int, limits: RequestLimits) -> None:
+        """Have the request ready that follows the next `skipped` events, which one has taken."""
         self._spent = []
         count = self._fitting(skipped, limits)
-        while skipped + count == len(self.bodies) and count < limits.events:
-            yield
-            if not self._make():
-                break
+        while skipped + count == len(self.bodies) and count < limits.events and self._make():
             count = self._fitting(skipped, limits)
         count = self._alike(skipped, count)
         self._ready = self.position + skipped, limits
@@ -166,8 +153,7 @@ class Ahead:
     def request(self, limits: RequestLimits) -> tuple[int, bytes]:
         """How many events go into the next request, and its body."""
         if self._ready != (self.position, limits):
-            for _ in self.prepare(0, limits):
-                pass
+            self.prepare(0, limits)
         return self._request
 
     def _make(self) -> bool:
@@ -300,7 +286,7 @@ class Sender:
         """The server has the chunk already: its events have started jobs, or so it was decided."""
         return self._accept(chunk, Answer(tuple(ids)))
 
-    async def _post(self, chunk: Chunk, meanwhile: Meanwhile | None = None) -> Answer:
+    async def _post(self, chunk: Chunk, meanwhile: Callable[[], object] | None = None) -> Answer:
         """Raises `Incomplete` where a server that has answered this process is gone."""
         try:
             count = len(chunk.positions)

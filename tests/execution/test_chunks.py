@@ -106,7 +106,7 @@ def test_a_request_made_ready_is_the_one_that_would_be_made_now(
         if ahead.position == count:
             break
         taken, _ = ahead.request(RequestLimits(events=before))
-        list(ahead.prepare(taken, RequestLimits(events=before)))
+        ahead.prepare(taken, RequestLimits(events=before))
         ahead.drop(min(dropped, count - ahead.position))
         if ahead.position == count:
             break
@@ -122,7 +122,7 @@ def test_a_request_is_filled_to_its_last_byte(skipped: int, most: int, spare: in
     ahead, limits = Ahead(wire, 0), RequestLimits(100)
     ahead.request(limits)
     fitting = len(join(_bodies(wire)[skipped : skipped + most]))
-    list(ahead.prepare(skipped, limits._replace(bytes=fitting + spare)))
+    ahead.prepare(skipped, limits._replace(bytes=fitting + spare))
     ahead.drop(skipped)
     count, body = ahead.request(limits._replace(bytes=fitting + spare))
     assert count == max(1, most - (spare < 0))
@@ -133,7 +133,7 @@ def test_a_request_that_was_made_ready_is_not_made_again() -> None:
     """It is ready once the server has answered the one before."""
     ahead, limits = Ahead(_wire([(f"i{n}", b"{}") for n in range(6)]), 0), RequestLimits(2)
     taken, _ = ahead.request(limits)
-    list(ahead.prepare(taken, limits))
+    ahead.prepare(taken, limits)
     following = join(ahead.bodies[2:4])
     ahead.drop(taken)
     ahead.bodies.clear()
@@ -144,7 +144,7 @@ def test_no_more_is_made_than_the_request_asks_for() -> None:
     ahead = Ahead(_wire([(f"i{n}", b"{}") for n in range(1_500)]), 0)
     ahead.request(RequestLimits(500))
     assert len(ahead.bodies) == len(ahead.items) == 500
-    list(ahead.prepare(500, RequestLimits(500)))
+    ahead.prepare(500, RequestLimits(500))
     assert len(ahead.bodies) == 1_000
 
 
@@ -187,7 +187,7 @@ def test_a_request_of_a_stage_of_several_operations_has_the_events_of_one(
         taken, body = ahead.request(limits)
         assert ahead.kind == (there[0], f"app/{there[0]}")
         assert (taken, len(json.loads(body))) == (alike, alike)
-        list(ahead.prepare(taken, limits))
+        ahead.prepare(taken, limits)
         ahead.drop(taken)
 
 

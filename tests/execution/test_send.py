@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import combinations
@@ -16,7 +15,7 @@ from runner.adapters.journal.writer import JournalWriter
 from runner.errors import Incomplete, TargetDown, TargetError
 from runner.execution.context import RequestLimits
 from runner.execution.pacing import Pace
-from runner.execution.ports import Answer, Chunk, Control, Meanwhile, RequestTooLarge
+from runner.execution.ports import Answer, Chunk, Control, RequestTooLarge
 from runner.execution.send import Ahead, Sender, Sent, Wire, batch_size, pick, stage_at
 from runner.model import ExecutionPlan, Pacing, Stage
 from runner.planning.event_blocks import EventBlocks
@@ -37,11 +36,13 @@ class Server:
     asked: list[int] = field(default_factory=list)
     meanwhile: Callable[[], object] = lambda: None
 
-    async def send(self, body: bytes, count: int, seed: str, meanwhile: Meanwhile | None) -> Answer:
+    async def send(
+        self, body: bytes, count: int, seed: str, meanwhile: Callable[[], object] | None
+    ) -> Answer:
         assert body.startswith(b"[{")
         self.asked.append(count)
         if meanwhile:
-            deque(meanwhile(), maxlen=0)
+            meanwhile()
         self.meanwhile()
         come = self.script.pop(0) if self.script else count
         if isinstance(come, Exception):
@@ -175,9 +176,9 @@ def test_all_requests_but_the_first_are_ready_when_the_one_before_is_answered(
     under_way: list[bool] = []
 
     class Watched(Ahead):
-        def prepare(self, skipped: int, limits: RequestLimits) -> Iterator[None]:
+        def prepare(self, skipped: int, limits: RequestLimits) -> None:
             under_way.append(skipped > 0)
-            return super().prepare(skipped, limits)
+            super().prepare(skipped, limits)
 
     async def main() -> None:
         ahead = Watched(Wire("RUN1", 1.0, made.stage), 0)

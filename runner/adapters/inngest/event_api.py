@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import field
 from typing import Any
 from urllib.parse import quote
@@ -23,7 +22,7 @@ from runner.adapters.inngest.http import (
 )
 from runner.adapters.inngest.target import Target
 from runner.errors import KeyRefused, TargetError
-from runner.execution.ports import Answer, Meanwhile, RequestTooLarge
+from runner.execution.ports import Answer, RequestTooLarge
 from runner.model import frozen
 from runner.spec.units import counted
 
@@ -39,11 +38,7 @@ class HttpEventApi:
     trace: Mapping[str, str] = field(default_factory=dict)  # see `trace_context`
 
     async def send(
-        self,
-        body: bytes,
-        count: int,
-        seed: str,
-        meanwhile: Meanwhile | None = None,
+        self, body: bytes, count: int, seed: str, meanwhile: Callable[[], object] | None = None
     ) -> Answer:
         resent, trouble = False, None
 
@@ -61,7 +56,7 @@ class HttpEventApi:
         return found
 
     async def _post(
-        self, body: bytes, seed: str, meanwhile: Meanwhile | None
+        self, body: bytes, seed: str, meanwhile: Callable[[], object] | None
     ) -> tuple[httpx.Response, bytes]:
         headers = {
             "content-type": "application/json",
@@ -117,12 +112,10 @@ class HttpEventApi:
         return reason[:_MESSAGE_LENGTH] or "no reason given"
 
 
-async def _then(body: bytes, meanwhile: Meanwhile) -> AsyncIterator[bytes]:
-    """A body in one piece, and what is done once it is sent: the server is at work by then, or
-    takes the end of it between two steps."""
+async def _then(body: bytes, meanwhile: Callable[[], object]) -> AsyncIterator[bytes]:
+    """A body in one piece, and what is done once it is sent: the server is at work by then."""
     yield body
-    for _ in meanwhile():
-        await asyncio.sleep(0)
+    meanwhile()
 
 
 def trace_context(env: Mapping[str, str]) -> dict[str, str]:
