@@ -94,7 +94,7 @@ class HttpEventApi:
                 ids = []
             else:
                 raise not_inngests(self.target.name, status)
-        taken = tuple(filter(lambda one: one != "", ids))
+        taken = tuple([one for one in ids if one != ""])
         if not are_ids(taken) or len(taken) > count:
             raise no_ids(self.target.name, status)
         if status == 200 and len(taken) != count:

@@ -138,10 +138,8 @@ def are_ids(values: Sequence[Any]) -> bool:
         joined = "".join(values).encode("ascii")
     except (TypeError, UnicodeEncodeError):
         return False
-    form = {len(one) for one in values} <= {26} and not joined.translate(None, _ALPHABET)
-    return (
-        form and {one[0] for one in values} <= set("01234567") and len(set(values)) == len(values)
-    )
+    form = {*map(len, values)} <= {26} and not joined.translate(None, _ALPHABET)
+    return form and {*joined[::26]} <= {*b"01234567"} and len({*values}) == len(values)
 
 
 def moment_of(written: object) -> float | None:
