@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +14,6 @@ from random import Random
 
 import pytest
 
-from runner.cli.main import main
 from tests.cli.conftest import backfill
 from tests.depth import crossed, depth, some
 from tests.git import Git
@@ -68,38 +66,19 @@ def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Git:
 
 TRUE_CHANGE = {"plans/one.yaml": "changed", "plans/two.yaml": "added"}
 
-InProcess = Callable[..., tuple[int, str, str]]
 
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> InProcess:
-    """`backfill ARGUMENTS` in this process: its exit status, what it prints and what it says."""
-
-    # A thread that another test has left must not end this process in place of a command's.
-    monkeypatch.setattr("runner.cli.main._handlers_at_work", lambda: False)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["backfill", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        said = capsys.readouterr()
-        return int(end.value.code or 0), said.out, said.err
-
-    return run
-
-
-def fates(command: InProcess) -> dict[str, str]:
-    status, out, err = command("diff", "--changed-since", "main", "plans/", "--format", "json")
-    assert status == 0, err
-    return {one["path"]: one["fate"] for one in json.loads(out)["plans"]}
+def fates(backfill: Backfill) -> dict[str, str]:
+    done = backfill("diff", "--changed-since", "main", "plans/", "--format", "json")
+    assert done.status == 0, done.err
+    return {one["path"]: one["fate"] for one in json.loads(done.out)["plans"]}
 
 
 @pytest.mark.parametrize("key", some([*KEYS, *LEADING], 12))
 def test_no_key_of_the_checkouts_configuration_runs_anything_or_hides_the_change(
-    git: Git, evil: Evil, command: InProcess, key: str
+    git: Git, evil: Evil, backfill: Backfill, key: str
 ) -> None:
     evil.plant(git.folder / ".git" / "config", [key])
-    assert fates(command) == TRUE_CHANGE
+    assert fates(backfill) == TRUE_CHANGE
     assert not evil.ran
 
 
@@ -162,12 +141,12 @@ def test_control_git_itself_takes_such_a_folder_for_a_repository(git: Git, evil:
 
 
 def test_a_working_directory_that_looks_like_a_repository_is_part_of_the_checkout(
-    git: Git, evil: Evil, command: InProcess, monkeypatch: pytest.MonkeyPatch
+    git: Git, evil: Evil, backfill: Backfill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bare(git, evil, "tools")
     monkeypatch.chdir(git.folder / "tools")
-    _, out, _ = command("diff", "--changed-since", "main", "../plans/", "--format", "json")
-    assert {Path(one["path"]).name: one["fate"] for one in json.loads(out)["plans"]} == {
+    done = backfill("diff", "--changed-since", "main", "../plans/", "--format", "json")
+    assert {Path(one["path"]).name: one["fate"] for one in json.loads(done.out)["plans"]} == {
         "one.yaml": "changed",
         "two.yaml": "added",
     }
@@ -175,7 +154,7 @@ def test_a_working_directory_that_looks_like_a_repository_is_part_of_the_checkou
 
 
 def test_a_plan_or_a_data_file_within_another_repository_is_refused_by_name(
-    git: Git, command: InProcess
+    git: Git, backfill: Backfill
 ) -> None:
     inner = Git.init(git.folder / "plans" / "inner")
     inner.write("p.yaml", plan("p", repos(1)))
@@ -184,25 +163,25 @@ def test_a_plan_or_a_data_file_within_another_repository_is_refused_by_name(
     git.write("plans/two.yaml", plan("two", "repos:\n  - {file: inner/rows.csv}\n"))
     git.commit()
     for path in ("plans/inner/p.yaml", "plans/inner", "plans/"):
-        status, out, err = command("validate", path, "--changed-since", "HEAD")
-        assert (status, out) == (2, ""), path
-        assert "plans/inner is a git repository of its own" in err
+        done = backfill("validate", path, "--changed-since", "HEAD")
+        assert (done.status, done.out) == (2, ""), path
+        assert "plans/inner is a git repository of its own" in done.err
 
 
 def test_the_checkout_that_ci_names_is_taken_where_the_command_runs_elsewhere(
-    git: Git, command: InProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    git: Git, backfill: Backfill, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     plans = str(git.folder / "plans")
-    status, _, err = command("validate", plans, "--changed-since", "main")
-    assert (status, "is in no git repository" in err) == (2, True)
+    done = backfill("validate", plans, "--changed-since", "main")
+    assert (done.status, "is in no git repository" in done.err) == (2, True)
     monkeypatch.setenv("GITHUB_WORKSPACE", str(git.folder))
-    status, out, _ = command("validate", plans, "--changed-since", "main")
-    assert (status, out) == (0, "2 plans are valid\n")
+    done = backfill("validate", plans, "--changed-since", "main")
+    assert (done.status, done.out) == (0, "2 plans are valid\n")
 
 
 def test_a_partial_clone_fetches_nothing_whatever_its_remote_is(
-    git: Git, evil: Evil, command: InProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    git: Git, evil: Evil, backfill: Backfill, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     git.commit()
     git("config", "uploadpack.allowFilter", "true")
@@ -210,14 +189,14 @@ def test_a_partial_clone_fetches_nothing_whatever_its_remote_is(
     git("clone", "--quiet", "--filter=blob:none", f"file://{git.folder}", str(clone))
     Git(clone)("config", "remote.origin.uploadpack", str(evil.program))
     monkeypatch.chdir(clone)
-    status, out, err = command("diff", "origin/main..HEAD", "plans/")
-    assert (status, out) == (2, "")
-    assert "this partial clone lacks the object" in err
+    done = backfill("diff", "origin/main..HEAD", "plans/")
+    assert (done.status, done.out) == (2, "")
+    assert "this partial clone lacks the object" in done.err
     assert not evil.ran
 
 
 @pytest.mark.parametrize("what", ["replace", "grafts"])
-def test_history_is_what_was_committed(git: Git, command: InProcess, what: str) -> None:
+def test_history_is_what_was_committed(git: Git, backfill: Backfill, what: str) -> None:
     """Not what the repository's own substitutes say it was."""
     git.commit()
     head, main = git("rev-parse", "HEAD"), git("rev-parse", "main")
@@ -225,7 +204,7 @@ def test_history_is_what_was_committed(git: Git, command: InProcess, what: str) 
         git("replace", main, head)
     else:
         (git.folder / ".git" / "info" / "grafts").write_text(f"{main} {head}\n")
-    assert fates(command) == TRUE_CHANGE
+    assert fates(backfill) == TRUE_CHANGE
 
 
 STUB = """#!/usr/bin/env python3
@@ -237,7 +216,7 @@ os.execv({git!r}, ["git", *sys.argv[1:]])
 
 
 def test_git_gets_named_variables_and_is_asked_about_objects_only(
-    git: Git, command: InProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    git: Git, backfill: Backfill, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     log, stub = tmp_path / "log", tmp_path / "bin" / "git"
     stub.parent.mkdir()
@@ -248,7 +227,7 @@ def test_git_gets_named_variables_and_is_asked_about_objects_only(
         monkeypatch.setenv(name, "s3cret-word")
     for name in ("GIT_DIR", "GIT_EXTERNAL_DIFF", "GIT_SSH_COMMAND", "GIT_CONFIG_PARAMETERS"):
         monkeypatch.setenv(name, "elsewhere")
-    assert fates(command) == TRUE_CHANGE
+    assert fates(backfill) == TRUE_CHANGE
     calls = [json.loads(line) for line in log.read_text().splitlines()]
     asked = set()
     for arguments, env in calls:
@@ -269,7 +248,7 @@ def test_git_gets_named_variables_and_is_asked_about_objects_only(
 
 
 def test_what_git_advises_reaches_the_user_whole(
-    git: Git, command: InProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    git: Git, backfill: Backfill, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     stub = tmp_path / "bin" / "git"
     stub.parent.mkdir()
@@ -281,17 +260,17 @@ def test_what_git_advises_reaches_the_user_whole(
     stub.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{advice}END\nexit 128\n")
     stub.chmod(0o755)
     monkeypatch.setenv("PATH", f"{stub.parent}:{os.environ['PATH']}")
-    status, _, err = command("validate", "plans/", "--changed-since", "main")
-    assert status == 2
-    assert "detected dubious ownership in repository at '/work'" in err
+    done = backfill("validate", "plans/", "--changed-since", "main")
+    assert done.status == 2
+    assert "detected dubious ownership in repository at '/work'" in done.err
     assert (
         "hint: To add an exception for this directory, call: "
-        "git config --global --add safe.directory /work" in err
+        "git config --global --add safe.directory /work" in done.err
     )
 
 
 def test_a_file_that_git_lfs_keeps_is_changed_where_its_content_is(
-    git: Git, command: InProcess
+    git: Git, backfill: Backfill
 ) -> None:
     """git has a pointer to it, the work tree the file itself, and a filter would tell."""
     from hashlib import sha256
@@ -311,12 +290,12 @@ def test_a_file_that_git_lfs_keeps_is_changed_where_its_content_is(
     kept = git.write(f".git/lfs/objects/{digest[:2]}/{digest[2:4]}/{digest}", "")
     kept.write_bytes(was)
     (git.folder / "plans" / "two.csv").write_bytes(was)
-    assert fates(command) == {}
+    assert fates(backfill) == {}
     (git.folder / "plans" / "two.csv").write_bytes(now)
-    assert fates(command) == {"plans/two.yaml": "changed"}
-    status, out, _ = command("diff", "--changed-since", "main", "plans/")
-    assert status == 0
-    assert "+ fire: 1 event added: o/b" in out
+    assert fates(backfill) == {"plans/two.yaml": "changed"}
+    done = backfill("diff", "--changed-since", "main", "plans/")
+    assert done.status == 0
+    assert "+ fire: 1 event added: o/b" in done.out
 
 
 def spoil(random: Random, git: Git, evil: Evil) -> None:
@@ -374,16 +353,16 @@ def spoil(random: Random, git: Git, evil: Evil) -> None:
     ],
 )
 def test_a_pipe_in_the_place_of_a_file_of_gits_own_is_refused_at_once(
-    git: Git, evil: Evil, command: InProcess, name: str
+    git: Git, evil: Evil, backfill: Backfill, name: str
 ) -> None:
     place = git.folder / ".git" / name
     place.parent.mkdir(exist_ok=True)
     place.unlink(missing_ok=True)
     os.mkfifo(place)
     began = time.monotonic()
-    status, _, err = command(*COMMANDS[0])
+    done = backfill(*COMMANDS[0])
     assert time.monotonic() - began < 5
-    assert (status, f"{place} is no regular file" in err) == (2, True)
+    assert (done.status, f"{place} is no regular file" in done.err) == (2, True)
 
 
 NAMING = (  # a file for git to read
@@ -395,7 +374,7 @@ NAMING = (  # a file for git to read
 
 @pytest.mark.parametrize(("key", "within"), crossed(NAMING, [False, True]))
 def test_a_pipe_that_a_configuration_names_holds_up_nothing_for_long(
-    git: Git, command: InProcess, monkeypatch: pytest.MonkeyPatch, key: str, within: bool
+    git: Git, backfill: Backfill, monkeypatch: pytest.MonkeyPatch, key: str, within: bool
 ) -> None:
     """`within`: the configuration includes a file that names it."""
     if key != "include.path" or within:  # it is waited for in earnest once
@@ -408,31 +387,31 @@ def test_a_pipe_that_a_configuration_names_holds_up_nothing_for_long(
         git("config", "include.path", str(included))
     subprocess.run(["git", "config", "--file", place, key, str(pipe)], check=True)
     began = time.monotonic()
-    status, out, err = command("diff", "--changed-since", "main", "plans/", "--format", "json")
+    done = backfill("diff", "--changed-since", "main", "plans/", "--format", "json")
     assert time.monotonic() - began < 5
-    if status == 0:  # git had no need of it
-        assert {one["path"]: one["fate"] for one in json.loads(out)["plans"]} == TRUE_CHANGE
+    if done.status == 0:  # git had no need of it
+        assert {one["path"]: one["fate"] for one in json.loads(done.out)["plans"]} == TRUE_CHANGE
     else:
-        assert status == 2
-        assert "git rev-parse: no answer within" in err
-        assert "include.path" in err
-    assert (status == 0) == (not key.startswith("include"))
+        assert done.status == 2
+        assert "git rev-parse: no answer within" in done.err
+        assert "include.path" in done.err
+    assert (done.status == 0) == (not key.startswith("include"))
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_fuzz_whatever_a_git_folder_holds_ends_in_words_and_runs_nothing(
-    git: Git, evil: Evil, command: InProcess, seed: int
+    git: Git, evil: Evil, backfill: Backfill, seed: int
 ) -> None:
     random = Random(seed)  # noqa: S311 - tests repeat
     spoil(random, git, evil)
     arguments = COMMANDS[seed % (len(COMMANDS) - 1)]  # `apply` is held by the tests above
     began = time.process_time()
-    status, out, err = command(*arguments)
+    done = backfill(*arguments)
     assert time.process_time() - began < 5
-    assert status in (0, 2, 3), err
-    assert out or err
-    assert "Traceback" not in err
-    assert "root:x:0:0" not in out + err
+    assert done.status in (0, 2, 3), done.err
+    assert done.out or done.err
+    assert "Traceback" not in done.err
+    assert "root:x:0:0" not in done.out + done.err
     assert not evil.ran
 
 
