@@ -274,6 +274,10 @@ class _Loop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._world.elapsed() + self._dead
 
+    def call_at(self, when: float, *given: Any, **how: Any) -> asyncio.TimerHandle:
+        """A moment so near that the loop takes it for now would come before any time has passed."""
+        return super().call_at(max(when, self.time() + _LEAST), *given, **how)
+
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]  # noqa: ARG002
         future = self.create_future()
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from runner.adapters.clock import SystemClock
 from tests.depth import depth
+from tests.simulation.clockwork import Scheduler, installed
 from tests.simulation.story import Story, simulate
 
 PARTS = 8  # tests of their own, so that all cores are at work
@@ -65,6 +68,20 @@ def test_a_seed_is_replayed_to_the_letter() -> None:
     assert ran.returncode == 0, ran.stderr
     seeds = range(first, first + count)
     assert ran.stdout.splitlines()[:-1] == [str(simulate(seed)) for seed in seeds]
+
+
+def test_time_passes_in_the_shortest_wait() -> None:
+    """Seed 3689 asked for ever for the last 0.0000000005 s of a delay, which took none."""
+    world = Scheduler(0)
+
+    async def nap() -> None:
+        await SystemClock().sleep(1e-10, asyncio.Event())
+
+    with installed(world):
+        process = world.spawn("one", lambda: asyncio.run(nap()))
+        world.run(lambda: process.ended, 60)
+    assert process.error is None
+    assert world.elapsed() > 0
 
 
 def _drains_nothing(story: Story) -> bool:
