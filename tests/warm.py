@@ -27,6 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import IO, NoReturn, Self
+from unittest.mock import patch
 
 import runner
 from runner.adapters.http import open_client
@@ -205,7 +206,7 @@ def warm_up() -> None:
                 ("status",),
             ):
                 sys.argv[1:] = arguments
-                with suppress(SystemExit):
+                with suppress(SystemExit), staying():
                     main()
         os.chdir(here)
     os.environ.clear()
@@ -213,6 +214,13 @@ def warm_up() -> None:
     asyncio.run(_trust())
     gc.collect()
     gc.freeze()  # no fork looks through it, and copies it
+
+
+@contextmanager
+def staying() -> Iterator[None]:
+    """A command that ends leaves to this process what is to be done at its own end."""
+    with patch("runner.cli.main._leave", sys.exit), patch("atexit._run_exitfuncs"):
+        yield
 
 
 def hurry() -> None:
@@ -278,7 +286,8 @@ def _run(client: socket.socket) -> NoReturn:
     sys.argv[1:] = arguments
 
     try:
-        main()
+        with staying():
+            main()
     except SystemExit as end:
         sys.stdout.flush()
         sys.stderr.flush()

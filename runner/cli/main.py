@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import difflib
 import os
 import sys
-import threading
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, NoReturn, cast
@@ -193,17 +193,16 @@ def main() -> NoReturn:
     printing.install()
     # httpx would load its own command line, and with that rich and pygments: 0.1 s.
     sys.modules.setdefault("httpx._main", cast(ModuleType, None))
-    status = printing.flushed(_guarded(sys.argv[1:]), lost=ERROR_STATUS[UsageError])
-    if _handlers_at_work():
-        sys.stderr.flush()
-        os._exit(status)
-    sys.exit(status)
+    status = _guarded(sys.argv[1:])
+    atexit._run_exitfuncs()  # noqa: SLF001 - handlers may have registered some
+    _leave(printing.flushed(status, lost=ERROR_STATUS[UsageError]))
 
 
-def _handlers_at_work() -> bool:
-    """Threads of embedded handlers that a stop has left behind would hold the exit up."""
-    main_thread = threading.main_thread()
-    return any(t is not main_thread and not t.daemon for t in threading.enumerate())
+def _leave(status: int) -> NoReturn:
+    """At once: Python would take as long to free a large plan as to make it, and would wait for
+    threads of embedded handlers that a stop has left behind."""
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _guarded(arguments: list[str]) -> int:

@@ -29,7 +29,7 @@ from runner.adapters.embedded.server import create_app
 from runner.cli.main import main
 from tests.documents import expect_form
 from tests.types import Backfill
-from tests.warm import SOONER, Forked
+from tests.warm import SOONER, Forked, staying
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "runner"]
@@ -73,7 +73,7 @@ def _here(*arguments: str, env: dict[str, str]) -> Result:
         with (
             patch.dict(os.environ, env, clear=True),
             patch.multiple(sys, argv=["backfill", *arguments], stdin=null, stdout=out, stderr=err),
-            patch("runner.cli.main._handlers_at_work", bool),  # threads here are the test's
+            staying(),
             pytest.raises(SystemExit) as ended,
         ):
             main()

@@ -118,14 +118,13 @@ def _allowed(command: str) -> set[str]:
 
 @pytest.mark.parametrize("commands", _chains(), ids=lambda chain: chain[-1])
 def test_a_command_loads_no_more_than_its_work_takes(commands: list[str], folder: Path) -> None:
-    """`main` leaves at once, without `atexit`, where a thread has still to end; here it waits."""
     code = (
-        "import os, sys\nfrom runner.cli.main import main\n"
-        f"os._exit, heavy, found = sys.exit, set({HEAVY!r}), []\n"
+        "import sys\nfrom runner.cli import main as cli\n"
+        f"cli._leave, heavy, found = sys.exit, set({HEAVY!r}), []\n"
         "for command in sys.argv[1:]:\n"
         "    sys.argv[1:] = command.split()\n"
         "    try:\n"
-        "        main()\n"
+        "        cli.main()\n"
         "    except SystemExit:\n"
         "        found.append(sorted(heavy & set(sys.modules)))\n"
         "print(found, file=sys.stderr)"

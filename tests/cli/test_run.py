@@ -313,6 +313,21 @@ def test_resume_on_the_embedded_target_starts_the_jobs_again_that_died_with_it(
     assert (tmp_path / "log").read_text("utf-8").split().count("o/r1") == 2
 
 
+def test_what_handlers_leave_for_the_end_of_the_process_is_done(
+    backfill: Backfill, tmp_path: Path
+) -> None:
+    """Reports of errors and traces are sent then, and the process ends without freeing anything."""
+    (tmp_path / "worker.py").write_text(
+        "import atexit, sys\n"
+        "def sync(event): atexit.register(lambda: print('sent', event['data']['repo']))\n",
+        encoding="utf-8",
+    )
+    plan = write_plan(tmp_path, repos(1) + SYNC + "handlers: {app/sync: 'worker:sync'}\n")
+    result = backfill("run", plan, env={"PYTHONUNBUFFERED": ""})
+    assert result.status == 0
+    assert result.out.endswith("sent o/r0\n")
+
+
 def test_no_wait_on_the_embedded_target_is_refused(backfill: Backfill, quickstart: Path) -> None:
     """Its jobs end with the process: sent and forgotten would be lost."""
     result = backfill("run", quickstart, "--no-wait")

@@ -15,7 +15,7 @@ import tempfile
 from contextlib import suppress
 from typing import Any
 
-from tests.warm import warm_up
+from tests.warm import staying, warm_up
 
 SECONDS, BYTES = 10, 1024**3
 
@@ -47,7 +47,8 @@ def _run(folder: str, arguments: list[str], out: int) -> None:
     sys.argv = ["backfill", *arguments]
     status = 0
     try:
-        main()
+        with staying():
+            main()
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
     finally:

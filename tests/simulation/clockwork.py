@@ -274,7 +274,7 @@ class _Loop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._world.elapsed() + self._dead
 
-    def call_at(self, when: float, *given: Any, **how: Any) -> asyncio.TimerHandle:
+    def call_at(self, when: float, *given: Any, **how: Any) -> Any:  # type: ignore[override]
         """A moment so near that the loop takes it for now would come before any time has passed."""
         return super().call_at(max(when, self.time() + _LEAST), *given, **how)
 
