@@ -150,6 +150,8 @@ def _header_fault(
         elif near := did_you_mean(column, header):
             hint = f"{near} {hint}"
         return f"the header line has no column `{column}`", hint
+    if not header:
+        return "there is no header line", "the first line names the columns, as in: id,name"
     if "" in header:
         return (
             f"column {header.index('') + 1} has no name in the header line",
@@ -177,15 +179,20 @@ def _quoted_cells(text: str) -> list[str]:
                 "a quote is never closed",
                 'a quote in a cell is written ""',
             ),
-            "new-line character seen in unquoted field": (
-                "a bare carriage return",
-                "save the file with line feeds",
-            ),
+            "new-line character seen in unquoted field": _stray(text),
         }
         for words, (message, hint) in known.items():
             if str(error).startswith(words):
                 raise RowError(message, hint) from None
         raise RowError(f"not CSV: {error}", 'a quote in a cell is written ""') from None
+
+
+def _stray(text: str) -> tuple[str, str]:
+    """Why a line ends within a cell that is not quoted: a quote in the middle of one has made two
+    lines a record."""
+    if "\n" in text:
+        return "a quote in a cell that is not quoted", 'write the cell as "5"" pipe"'
+    return "a bare carriage return", "save the file with line feeds"
 
 
 def _cell(column: str, cell: str) -> Json:

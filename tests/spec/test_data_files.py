@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from runner.model import Data
 from runner.spec.collections import check_rows
 from runner.spec.data_files import CsvRows, JsonlRows, read_csv, read_jsonl
-from runner.spec.kinds import REPOSITORY, RepositoryKind
+from runner.spec.kinds import REPOSITORY, ByKey, OwnKind, RepositoryKind
 from runner.spec.rows import Concatenated, Part, RowError
 from tests.depth import depth
 
@@ -126,6 +126,13 @@ def test_a_table_that_cannot_be_read_is_one_problem(text: str | bytes, words: st
     assert problem.path == "f.csv"
 
 
+@pytest.mark.parametrize("text", ["", "\n\n", "\ufeff", "\r\n"])
+def test_a_table_of_any_columns_needs_a_header_line(text: str) -> None:
+    rows, (problem,) = read_csv("f.csv", text.encode(), OwnKind(ByKey(), for_each="users"))
+    assert rows is None
+    assert problem.message == "there is no header line"
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -135,6 +142,8 @@ def test_a_table_that_cannot_be_read_is_one_problem(text: str | bytes, words: st
         ('o/a,"b', "a quote is never closed"),
         ('o/a,"' + "x" * 200_000 + '"', "not CSV"),
         ('o/a,"x"\ry', "carriage return"),
+        ('o/a,5" pipe\no/b,6" pipe\n', "a quote in a cell that is not quoted"),
+        ('o/a,5" pipe\r\no/b,"x"\r\n', "a quote in a cell that is not quoted"),
         ("not-a-name,b", "`not-a-name` is not a repository"),
         (",b", "`repo` is empty"),
         ("o/a/b,b", "`o/a/b` is not a repository"),
