@@ -16,7 +16,7 @@ from runner.app.control import cancel, hold, let_go, pause, tune
 from runner.app.prepare import Prepared, prepare
 from runner.app.queries import coverage, view_of
 from runner.app.resume import resume
-from runner.app.retry import RETRIED, FailedEvents, retry
+from runner.app.retry import FailedEvents, retry
 from runner.app.run import run, submit
 from runner.app.session import Silent
 from runner.app.submit import Submitted
@@ -35,6 +35,7 @@ from runner.errors import (
 )
 from runner.execution.context import RequestLimits, RunOptions
 from runner.model import (
+    RETRIED,
     CheckResult,
     Covered,
     EventRecord,

@@ -26,7 +26,7 @@ from runner.agents.tool import (
     variables_of,
 )
 from runner.app.session import Session
-from runner.model import FAILURES, OUTCOMES, Outcome
+from runner.model import FAILURES, OUTCOMES, RETRIED, Outcome
 
 
 def _run(session: Session, given: Given) -> Answer:
@@ -53,7 +53,7 @@ def _run(session: Session, given: Given) -> Answer:
 
 
 def _retry(session: Session, given: Given) -> Answer:
-    from runner.app.retry import RETRIED, FailedEvents, plan_retry, retry
+    from runner.app.retry import FailedEvents, plan_retry, retry
     from runner.output.summary import summary_json
 
     outcomes: tuple[Outcome, ...] = several(given, "outcome")  # type: ignore[assignment]

@@ -13,12 +13,10 @@ from runner.app.resume import drive_more
 from runner.app.session import Session
 from runner.errors import PreflightRefused
 from runner.execution.context import RunOptions
-from runner.model import Outcome, RunRecord, Summary, frozen
+from runner.model import RETRIED, Outcome, RunRecord, Summary, frozen
 
 if TYPE_CHECKING:
     from runner.adapters.journal.leases import Lease
-
-RETRIED: frozenset[Outcome] = frozenset({"failed", "cancelled", "timed_out", "no_job", "rejected"})
 
 
 @frozen

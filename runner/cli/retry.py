@@ -16,7 +16,7 @@ from runner.cli.options import (
     yes_option,
 )
 from runner.execution.context import RunOptions
-from runner.model import Outcome
+from runner.model import RETRIED, Outcome
 
 
 @click.command(
@@ -66,7 +66,7 @@ def retry_command(
     a choice, everything that failed is sent, but for what a function dropped on purpose and what
     may have run. What a later attempt has made good, or still has to do, is skipped.
     """
-    from runner.app.retry import RETRIED, FailedEvents, plan_retry, retry
+    from runner.app.retry import FailedEvents, plan_retry, retry
 
     outcomes: set[Outcome] = set()
     outcomes |= {"failed", "cancelled", "timed_out"} if failed else set()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from itertools import islice
@@ -340,7 +341,7 @@ class RunView:
     retries: tuple[str, ...] = ()
     submission: Submission | None = None
     silent: float | None = None
-    made_good: frozenset[int] = frozenset()
+    made_good: Mapping[int, Outcome] = field(default_factory=dict)
     driven: Driven = field(default_factory=Driven)
 
     @property
@@ -360,7 +361,12 @@ class RunView:
     @property
     def outstanding(self) -> int:
         """How many events failed whose work no other attempt has done."""
-        return sum(self.outcomes.values()) - len(self.made_good)
+        return sum(self.left.values())
+
+    @property
+    def left(self) -> Mapping[Outcome, int]:
+        """... and how many of each outcome."""
+        return Counter(self.outcomes) - Counter(self.made_good.values())
 
     def took(self, event: EventRecord) -> float | None:
         """Seconds from the event's sending to its end in which somebody drove the run; None where

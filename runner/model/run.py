@@ -21,6 +21,8 @@ OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)  # in the order in which they 
 FAILURES: frozenset[Outcome] = frozenset(OUTCOMES) - {"completed"}
 # No verdict yet: a resumed run looks again.
 UNDECIDED: frozenset[Outcome] = frozenset({"timed_out", "unknown"})
+# Without a choice, a retry sends these: neither what was dropped on purpose nor what may have run.
+RETRIED: frozenset[Outcome] = frozenset({"failed", "cancelled", "timed_out", "no_job", "rejected"})
 
 
 @frozen

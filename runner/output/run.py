@@ -243,8 +243,8 @@ def _hints(view: RunView, state: str) -> list[str]:
         lines.append(f"to follow its jobs: backfill resume {run_id}")
     elif state in ("incomplete", "paused"):
         lines.append(f"to go on: {resume_command(view)}")
-    elif view.outstanding and state in ("failed", "completed"):
-        lines.append(f"to send what failed once more: backfill retry {run_id}")
+    elif state in ("failed", "completed"):
+        lines += ["".join((f"{what}: ", *rest)) for what, *rest in words.retries(run_id, view.left)]
     if unsent := words.left_unsent(view):
         lines.append(unsent)
     return lines
@@ -454,8 +454,11 @@ def run_markdown(view: RunView, room: int = MAX_CHARACTERS) -> str:
         blocks.append(f"And {more}")
     if unattended := words.unattended(view):
         blocks.append(unattended[0].upper() + unattended[1:])
-    elif view.outstanding and state in ("failed", "completed"):
-        blocks.append(f"To send what failed once more: `backfill retry {record.id}`")
+    elif state in ("failed", "completed"):
+        blocks += [
+            f"{what[0].upper()}{what[1:]}: `{command}`{more}"
+            for what, command, more in words.retries(record.id, view.left)
+        ]
     elif state == "sent":
         blocks.append(f"To follow its jobs: `backfill resume {record.id}`")
     elif state == "dead":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TextIO
@@ -13,7 +14,6 @@ from runner.model import (
     JobLink,
     Outcome,
     Summary,
-    Totals,
     kind_of_failure,
     of_item,
 )
@@ -61,7 +61,8 @@ def write_summary_text(summary: Summary, out: TextIO, *, color: bool) -> None:
         option = f" {summary.option}" if summary.option else ""
         lines.append(f"to go on: backfill resume {run_id}{option}")
     elif summary.status in ("failed", "completed"):
-        lines += _advice(summary.totals, run_id)
+        left = Counter(failure.outcome for failure in summary.failures)
+        lines += [f"{what}: {command}{more}" for what, command, more in words.retries(run_id, left)]
     lines.append("to see more: backfill status, backfill ui, or backfill report --html run.html")
     out.write("\n".join(lines) + "\n")
 
@@ -110,20 +111,6 @@ def _jobs(links: Sequence[JobLink]) -> list[str]:
         f"  {name}{' ' * (width - columns(name) + gap)}{visible(job.link)}"
         for name, job in zip(names, links, strict=True)
     ]
-
-
-def _advice(totals: Totals, run_id: str) -> list[str]:
-    """How to send once more what failed; what that does, where it may do work twice."""
-    lines, late = [], totals.no_job
-    if totals.failed or totals.cancelled or totals.timed_out or totals.rejected or late:
-        more = f" ({late:,} started no job: one that starts late then runs twice)" if late else ""
-        lines.append(f"to send what failed once more: backfill retry {run_id}{more}")
-    if totals.dropped:
-        lines.append(
-            f"to send what was dropped once more, which may drop it again: backfill retry {run_id}"
-            " --dropped"
-        )
-    return lines
 
 
 def _chain(chain: Chain | None) -> list[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from runner.model import (
     MAX_NAMED,
+    RETRIED,
     CommandGuard,
     ExecutionPlan,
     FailureGroup,
@@ -169,6 +170,18 @@ def left_unsent(view: RunView) -> str | None:
     return f"{events}: backfill resume {view.record.id}{option}"
 
 
+def retries(run_id: str, left: Mapping[Outcome, int]) -> Iterator[tuple[str, str, str]]:
+    """How to send once more what has not taken effect: what for, the command, and what else it does
+    where it may do work twice. `left`: how many events of each outcome there are to retry."""
+    if any(left.get(outcome) for outcome in RETRIED):
+        late = left.get("no_job", 0)
+        more = f" ({late:,} started no job: one that starts late then runs twice)" if late else ""
+        yield "to send what failed once more", f"backfill retry {run_id}", more
+    if left.get("dropped"):
+        again = "to send what was dropped once more, which may drop it again"
+        yield again, f"backfill retry {run_id} --dropped", ""
+
+
 def unattended(view: RunView | RunLine) -> str | None:
     """What to do where a run is left to the workers, is due, and none of them is at it."""
     if view.record.status != "running" or view.submission is None or not view.submission.late:
@@ -185,7 +198,7 @@ def in_round(begun: Round | None) -> list[str]:
     if begun is None or begun.left is None:
         return []
     left = f"{int(begun.left):,}" if float(begun.left).is_integer() else as_compared(begun.left)
-    return [f"round {begun.number:,}", f"{left} left"]
+    return [f"round {begun.number:,} ({left} left before it)"]
 
 
 def were_sent(totals: Totals) -> str:

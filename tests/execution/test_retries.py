@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
@@ -18,6 +18,8 @@ from runner.adapters.journal.store import Store
 from runner.adapters.journal.writer import JournalWriter
 from runner.execution.progress import summarise
 from runner.model import (
+    FAILURES,
+    RETRIED,
     BoundQuestion,
     CheckResult,
     ExecutionPlan,
@@ -28,6 +30,7 @@ from runner.model import (
     Summary,
     Until,
 )
+from runner.output import words
 from runner.planning.parts import subset
 from runner.planning.serialize import dump_head
 from tests.depth import depth, some
@@ -169,6 +172,29 @@ def test_a_failure_that_a_retry_made_good_is_no_failure_of_the_run_any_more(tmp_
     assert journal.made_good() == {1: 1}
     view = family.store.glance(family.store.find("RUN1"))
     assert (view.outcomes, view.outstanding) == ({"failed": 1}, 0)
+
+
+@pytest.mark.parametrize("outcome", sorted(FAILURES))
+def test_a_run_says_to_retry_what_a_retry_would_send(tmp_path: Path, outcome: Outcome) -> None:
+    family = Family(tmp_path)
+    family.run("failed")
+    with family.store._database.write() as connection:
+        given = {"outcome": outcome}
+        connection.change(
+            "UPDATE outcomes SET outcome = :outcome WHERE outcome = 'failed'", **given
+        )
+
+    def told() -> list[str]:
+        view = family.store.glance(family.store.find("RUN1"))
+        return [command for _, command, _ in words.retries("RUN1", view.left)]
+
+    def sent(kinds: Collection[Outcome]) -> int:
+        return len(family.store.retriable(family.store.find("RUN1"), kinds, ()))
+
+    assert ("backfill retry RUN1" in told()) is bool(sent(RETRIED))
+    assert ("backfill retry RUN1 --dropped" in told()) is bool(sent(["dropped"]))
+    family.retry("RUN1", "RUN2", [outcome])
+    assert told() == []
 
 
 def started(family: Family, status: str, *coming: str) -> Summary:

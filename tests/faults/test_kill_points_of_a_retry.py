@@ -13,7 +13,7 @@ import pytest
 
 from runner.adapters.embedded.server import create_app
 from runner.adapters.journal.store import Store
-from runner.app.retry import RETRIED
+from runner.model import RETRIED
 from tests.cli.conftest import served
 from tests.faults.conftest import Kill
 from tests.support import CATALOG, repos, write_plan

@@ -63,6 +63,12 @@ def test_only_an_incomplete_run_says_how_to_go_on(status: RunStatus) -> None:
     assert ("to go on: backfill resume RUN1\n" in text) == (status == "incomplete")
 
 
+def test_what_later_attempts_have_made_good_is_not_there_to_retry() -> None:
+    totals = Totals(planned=2, accepted=2, completed=1, failed=1)
+    good = replace(SUMMARY, status="completed", totals=totals, failures=())
+    assert "retry" not in _text(good)
+
+
 def test_events_without_a_job_are_named_as_such() -> None:
     totals = Totals(planned=3, accepted=3, no_job=3)
     assert "3 of 3 events accepted, 3 started no job" in _text(replace(SUMMARY, totals=totals))

@@ -31,7 +31,7 @@ from runner.app.control import cancel, hold, let_go, pause, tune
 from runner.app.plan_files import plans_to_apply
 from runner.app.prepare import prepare
 from runner.app.resume import resubmit, resume
-from runner.app.retry import RETRIED, FailedEvents, retry
+from runner.app.retry import FailedEvents, retry
 from runner.app.run import run, submit
 from runner.app.schedules import Firing, scheduled
 from runner.app.session import Session, Silent
@@ -46,7 +46,7 @@ from runner.errors import (
 )
 from runner.execution.context import RunOptions
 from runner.execution.pacing import LONGEST_DELAY
-from runner.model import RunRecord
+from runner.model import RETRIED, RunRecord
 from tests.simulation import plans, postgresql
 from tests.simulation.clockwork import (
     Broken,

@@ -84,19 +84,19 @@ def retriable(
     return found
 
 
-def made_good(connection: Connection, run_id: str) -> frozenset[int]:
+def made_good(connection: Connection, run_id: str) -> Mapping[int, Outcome]:
     """The events of a run that failed, and whose work a later attempt has done."""
     if not _may_be_good(connection, run_id):
-        return frozenset()
+        return {}
     family = _family(connection, run_id)
-    query = f"""SELECT outcomes.position, origins.origin FROM outcomes
+    query = f"""SELECT outcomes.position, origins.origin, outcomes.outcome FROM outcomes
     LEFT JOIN origins ON origins.run_id = outcomes.run_id AND origins.position = outcomes.position
     WHERE outcomes.run_id = :run AND {FAILED}"""
-    return frozenset(
-        position
-        for position, origin in connection.rows(query, run=run_id)
+    return {
+        position: outcome
+        for position, origin, outcome in connection.rows(query, run=run_id)
         if family.is_good(position if origin is None else origin)
-    )
+    }
 
 
 def made_good_in(connection: Connection, run_id: str) -> dict[int, int]:

@@ -277,8 +277,8 @@ def _group(
 
 
 def batches_of(connection: Connection, run_id: str) -> tuple[SentBatch, ...]:
-    """Those that were sent, in order."""
-    query = f"""SELECT stage, batch, min(sent_at) AS at, {SENT} AS sent,
+    """Those that were sent, in order; of several requests, or rounds, with the time of the last."""
+    query = f"""SELECT stage, batch, max(sent_at) AS at, {SENT} AS sent,
     sum(completed) AS completed, sum(failed) AS failed
     FROM chunks WHERE run_id = :run GROUP BY stage, batch HAVING {SENT} > 0
     ORDER BY stage, batch"""

@@ -379,6 +379,13 @@ def test_batches_are_told_once_they_were_taken_with_what_came_of_them(tmp_path: 
     ]
 
 
+def test_a_batch_of_several_requests_is_told_at_the_last_of_them(tmp_path: Path) -> None:
+    life = Life(tmp_path, BODY)
+    life.take(1, range(2), 1)
+    life.take(1, range(2, 3), 1, after=7)
+    assert list(life.store.story(life.record).batches) == [SentBatch(1, 1, life.began + 7, 3, 0, 0)]
+
+
 def test_the_story_names_the_events_that_were_lost(tmp_path: Path) -> None:
     life = mixed(tmp_path)
     story = life.store.story(life.record)
