@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -80,7 +81,7 @@ def _same(*_: Any, **__: Any) -> Any:
 
 
 @pytest.fixture
-def orchestrators(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+def orchestrators(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, Any]]:
     """What the page's programs define, with `plans/refresh.yaml` run on the embedded target; of
     Airflow and Dagster only what the page uses."""
     sdk = SimpleNamespace(dag=_same, task=_same)
@@ -97,7 +98,8 @@ def orchestrators(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, 
         for target in ("cloud", "dev"):
             program = program.replace(f'"{target}"', '"embedded"')
         exec(program, names)  # noqa: S102 - it is ours
-    return names
+    yield names
+    names["session"].close()  # the notebook's
 
 
 def test_an_airflow_task_a_dagster_asset_and_a_cell_run_a_plan(
@@ -108,7 +110,6 @@ def test_an_airflow_task_a_dagster_asset_and_a_cell_run_a_plan(
     session = orchestrators["session"]
     assert [line.record.status for line in session.runs()] == ["completed"] * 3
     assert {one.outcome for one in session.events(orchestrators["outcome"].run_id)} == {"completed"}
-    session.close()
 
 
 class _Dies(Recorder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import count
 
 import pytest
@@ -18,7 +19,7 @@ FILTERS = [
 
 
 @pytest.fixture(scope="module")
-def player(tmp_path_factory: pytest.TempPathFactory) -> Player:
+def player(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Player]:
     """A run of 120 events in two stages that was stopped: some failed, some were never sent."""
     made = Player(tmp_path_factory.mktemp("state"))
     failed(made)
@@ -26,7 +27,8 @@ def player(tmp_path_factory: pytest.TempPathFactory) -> Player:
     run.send(1, 2, 0, lambda at: "it broke" if at else None)
     run.pass_time(1, 1, None)
     run.send(1, 1, 1e6, lambda _: None)
-    return made
+    yield made
+    made.store.close()
 
 
 def _is_like(event: EventRecord, wanted: EventFilter) -> bool:
