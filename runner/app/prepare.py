@@ -41,7 +41,8 @@ class Prepared:
 
     `files`: the plan as its files have it, by which deferred stages are resolved; those of a saved
     plan without such stages are not read again, however many rows they have. `parent`: the run that
-    it sends events of once more; `origins`: what these stand for, by their positions.
+    it sends events of once more; `origins`: what these stand for, by their positions; `known`: what
+    its checks remember.
     """
 
     run_id: str
@@ -53,6 +54,7 @@ class Prepared:
     files: BackfillPlan | None = None
     parent: str | None = None
     origins: Mapping[int, int] = field(default_factory=dict)
+    known: Mapping[str, Json] = field(default_factory=dict)
 
     @property
     def shown(self) -> ExecutionPlan:
@@ -140,6 +142,7 @@ def record_run(session: Session, prepared: Prepared, options: RunOptions, lease:
         follow=options.follow,
         parent=prepared.parent,
         origins=prepared.origins,
+        known=prepared.known,
         source=None if prepared.parent else _source_of(plan),
         hooks=session.project(prepared.plan.path).notify,
         link=link_of(session.environ, prepared.target),

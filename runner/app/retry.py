@@ -57,6 +57,7 @@ def _prepared(
     """A run of the events that are to be retried, whose lock is held."""
     from ulid import ULID
 
+    from runner.execution.check import begun_with
     from runner.planning.parts import subset
 
     record = session.store.find(failed.run)
@@ -68,17 +69,27 @@ def _prepared(
         found = session.store.retriable(record, failed.outcomes, failed.items)
         if not found:
             raise _nothing_to_retry(record)
+        unproved = session.store.unproved(record)
+        part = subset(plan, found, unproved)
+        first = session.store.reading(_first_of(session, record))
         prepared = Prepared(
             run_id,
-            subset(plan, found, session.store.unproved(record)),
+            part,
             target,
             record.target,
             dict(record.variables),
             record.environment,
             parent=record.id,
             origins=dict(enumerate(found.values())),
+            known=begun_with([one for one in part.checks if one.name in unproved], first),
         )
         yield prepared, record, lease
+
+
+def _first_of(session: Session, record: RunRecord) -> RunRecord:
+    while record.parent:
+        record = session.store.find(record.parent)
+    return record
 
 
 def _nothing_to_retry(record: RunRecord) -> PreflightRefused:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from runner.errors import PreflightRefused
 from runner.execution.judge import AFTER, BEFORE, Since, Verdict, compares, coverage_key, judge
 from runner.execution.pacing import Waits
-from runner.execution.ports import Clock, Journal, Patiently
+from runner.execution.ports import Clock, Journal, JournalReads, Patiently
 from runner.execution.progress import Tracker
 from runner.model import (
     RUN_STARTED,
@@ -20,6 +20,7 @@ from runner.model import (
     CheckResult,
     DatabaseClock,
     ExecutionPlan,
+    Json,
     LiveDatabase,
     Moment,
     Observer,
@@ -54,20 +55,21 @@ class QueryRunner:
         timed = [one for one in questions if OF_RUNS[0] in names_of(one.query)]
         timed += [check.question for check in checks if check.expect.newer_than]
         for name in dict.fromkeys(one.query.database for one in timed):
-            key = f"{_CLOCK} {name or ''}".strip()
+            key = _clock(name)
             kept = self.journal.remembered(key)
             if kept is None:
                 kept = await self._patiently(self.database.clock, name)
                 self.journal.remember(key, list(kept))
             self._began[name] = DatabaseClock(*kept)
 
-    def since(self, question: BoundQuestion) -> Since | None:
-        clock = self._began.get(question.query.database)
+    def since(self, question: BoundQuestion, first: DatabaseClock | None = None) -> Since | None:
+        """The run's start, or that of the `first` run, which it retries."""
+        clock = first or self._began.get(question.query.database)
         return clock and Since.of(clock, question.query.timezone)
 
-    async def ask(self, question: BoundQuestion) -> Table:
+    async def ask(self, question: BoundQuestion, first: DatabaseClock | None = None) -> Table:
         """Raises `QueryRefused` and `TargetError`: an error is never an empty answer."""
-        clock = self._began.get(question.query.database)
+        clock = first or self._began.get(question.query.database)
         started = {OF_RUNS[0]: clock.now} if clock else {}
         given = {**started, **question.parameters}
         return await self._patiently(self.database.ask, question.query, given)
@@ -195,10 +197,12 @@ class Checker:
 
     async def _verdict(self, check: Check, *, sent: bool) -> Verdict:
         before = self.journal.remembered(_before(check)) if compares(check) else None
+        began = self.journal.remembered(_first(check))
+        first = DatabaseClock(*began) if began else None
         try:
-            now = await self.queries.ask(check.question)
+            now = await self.queries.ask(check.question, first)
             earlier = before and Table(tuple(before[0]), tuple(map(tuple, before[1])))
-            since = self.queries.since(check.question)
+            since = self.queries.since(check.question, first)
             verdict = judge(check, now, earlier, since, sent=sent)
             if not (verdict.holds and verdict.blank):
                 return verdict
@@ -238,8 +242,27 @@ def _as_sent(check: Check, stages: Sequence[Stage]) -> Check:
     return replace(check, question=question.only(names, question.of))
 
 
+def begun_with(checks: Sequence[Check], journal: JournalReads) -> dict[str, Json]:
+    """What a retry remembers of its first run, to prove what nobody has proved yet: the figures
+    before it, and its start. What that run has moved is not moved again."""
+    known = {
+        _before(check): journal.remembered(_before(check)) for check in checks if compares(check)
+    }
+    for check in checks:
+        known[_first(check)] = journal.remembered(_clock(check.question.query.database))
+    return {name: value for name, value in known.items() if value is not None}
+
+
 def _before(check: Check) -> str:
     return f"before {check.name}"
+
+
+def _first(check: Check) -> str:
+    return f"first {check.name}"
+
+
+def _clock(database: str | None) -> str:
+    return f"{_CLOCK} {database or ''}".strip()
 
 
 def result_of(check: Check, verdict: Verdict) -> CheckResult:

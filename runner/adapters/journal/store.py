@@ -50,9 +50,10 @@ class Store(StateReader):
 
     def start(self, run_id: str, plan: ExecutionPlan, lease: Lease, **record: Any) -> JournalWriter:
         """Write down a new run; `record` has target, address, environment, variables, follow,
-        parent, source, baseline; `origins`: of a retry, what its events stand for, by position (see
-        `retriable`); and `hooks` that are told of it, with the `link` where it can be looked at."""
-        origins = record.pop("origins", {})
+        parent, source, baseline; of a retry, `origins`: what its events stand for, by position (see
+        `retriable`), and `known`: what it remembers; and `hooks` that are told of it, with the
+        `link` where it can be looked at."""
+        origins, known = record.pop("origins", {}), record.pop("known", {})
         hooks: Sequence[Hook] = record.pop("hooks", ())
         notify = notices.dump(hooks, record.pop("link", None))
         started_at = self._clock()
@@ -61,6 +62,8 @@ class Store(StateReader):
             lease.renew(connection)
             records.begin(connection, run_id, plan, **record)
             answers.keep_origins(connection, run_id, origins)
+            for name, value in known.items():
+                answers.remember(connection, run_id, name, value)
             notices.add(connection, run_id, "started", "", started_at)
             if parent := record.get("parent"):
                 control.note(connection, parent, f"retried as run {run_id}", self._who)
