@@ -72,6 +72,7 @@ class Gate:
         self._tune(pace)
 
     def _tune(self, pace: Pace) -> None:
+        self.tracker.tuned(self.control)
         if tuned := pace.tune(self.control):
             self.observer.note(tuned)
 

@@ -51,13 +51,11 @@ class Pace:
 
     def tune(self, control: Control) -> str | None:
         """Take over what an operator has set; what has changed, in words."""
-        size = control.batch_size or self._planned.batch_size
-        delay = self._planned.delay if control.delay is None else control.delay
-        wanted = replace(self._planned, batch_size=size, delay=delay)
+        wanted = self._planned.tuned(control.batch_size, control.delay)
         if wanted == self._normal:
             return None
         self._normal = wanted
-        self.size, self.delay = size, delay
+        self.size, self.delay = wanted.batch_size, wanted.delay
         return f"{self}: tuned by an operator"
 
     def slow_down(self, reason: str) -> str:

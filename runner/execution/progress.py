@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from runner.execution.context import Ending
-from runner.execution.ports import Clock, Journal
+from runner.execution.ports import Clock, Control, Journal
 from runner.model import (
     UNDECIDED,
     CheckResult,
@@ -63,13 +63,17 @@ class Tracker:
             )
             for stage in stages
         }
-        self._through = set[int]()
+        self._through, self._control = set[int](), Control()
         self._observer, self._clock = observer, clock
 
     def resolved(self, stage: Stage, begun: Round) -> None:
         """A deferred stage has the events of now."""
         self._stages[stage.number] = stage
         self._tell(stage.number, total=stage.total, rounds=(begun,))
+
+    def tuned(self, control: Control) -> None:
+        """What is left is told by the pace that an operator has set."""
+        self._control = control
 
     def lost(self) -> dict[int, int]:
         """How many events of each stage did not take effect."""
@@ -125,7 +129,8 @@ class Tracker:
         now, spec = self._clock.time(), self._stages[stage]
         progress = self._progress[stage]._replace(**changes)  # type: ignore[arg-type]
         driven, through = self._driven.until(now), stage in self._through
-        progress = measured(progress, spec, self._windows, driven, now, through=through)
+        pacing = spec.pacing.tuned(self._control.batch_size, self._control.delay)
+        progress = measured(progress, pacing, self._windows, driven, now, through=through)
         self._progress[stage] = progress
         self._observer.progress(progress)
 

@@ -68,6 +68,13 @@ class Pacing:
         """How long a pause is, of many."""
         return self.delay + self.jitter / 2
 
+    def tuned(self, batch_size: int | None, delay: float | None) -> Pacing:
+        """With what an operator has set."""
+        if batch_size is None and delay is None:
+            return self
+        size = batch_size or self.batch_size
+        return replace(self, batch_size=size, delay=self.delay if delay is None else delay)
+
 
 class Cap(NamedTuple):
     """At most so many events without an outcome; `written`: somebody says so, and the load of the

@@ -12,10 +12,10 @@ from runner.model import (
     ExecutionPlan,
     Function,
     Needs,
+    Pacing,
     RunView,
     Stage,
     StageRecord,
-    StageSpec,
     WindowGuard,
 )
 from runner.spec.opening import finished, opening, shown
@@ -160,9 +160,10 @@ def left(view: RunView) -> Estimate | None:
         return None
     parts, bases = list[Stretch](), list[str]()
     for stage, spec in zip(view.stages, view.plan.stages, strict=True):
-        one = of_stage(stage, spec, view.now)
+        pacing = spec.pacing.tuned(record.batch_size, record.delay)
+        one = of_stage(stage, pacing, view.now)
         if one:
-            parts.append(Stretch(one.seconds, spec.pacing.mean))
+            parts.append(Stretch(one.seconds, pacing.mean))
             bases += [one.basis] if one.basis not in bases else []
         elif _is_held(stage) or (stage.sent and (stage.running or stage.sent < stage.total)):
             return None  # what comes after it cannot be known either
@@ -173,25 +174,25 @@ def left(view: RunView) -> Estimate | None:
 
 
 def left_of(
-    record: StageRecord, stage: StageSpec, windows: Sequence[WindowGuard], now: float
+    record: StageRecord, pacing: Pacing, windows: Sequence[WindowGuard], now: float
 ) -> float | None:
     """Seconds until all events of a stage have ended, by all that is known of it."""
-    left = of_stage(record, stage, now)
+    left = of_stage(record, pacing, now)
     if left is None:
         return None
-    return within(windows, left, now, [Stretch(left.seconds, stage.pacing.mean)]).seconds
+    return within(windows, left, now, [Stretch(left.seconds, pacing.mean)]).seconds
 
 
-def of_stage(record: StageRecord, stage: StageSpec, now: float) -> Estimate | None:
-    """None for a stage that has come to its end, or of which nothing is known (yet): while it is
-    held, or where its jobs have ceased to end."""
+def of_stage(record: StageRecord, pacing: Pacing, now: float) -> Estimate | None:
+    """`pacing`: as it is by now. None for a stage that has come to its end, or of which nothing is
+    known (yet): while it is held, or where its jobs have ceased to end."""
     unsent, running = max(0, record.total - record.sent), record.running
     if not unsent and not running:
         return None
     if _is_held(record):
         return None
-    batches = -(-unsent // stage.pacing.batch_size)
-    paced = max(0, batches - (not record.sent)) * stage.pacing.mean
+    batches = -(-unsent // pacing.batch_size)
+    paced = max(0, batches - (not record.sent)) * pacing.mean
     if record.ends and (unsent + running) / record.ends >= paced:
         if _stands_still(record, now):
             return None
@@ -206,7 +207,7 @@ def of_stage(record: StageRecord, stage: StageSpec, now: float) -> Estimate | No
 
 def measured(
     record: StageRecord,
-    stage: StageSpec,
+    pacing: Pacing,
     windows: Sequence[WindowGuard],
     driven: Driven,
     now: float | None,
@@ -225,7 +226,7 @@ def measured(
         rate=record.sent / sending if sending else 0.0,
         ends=record.settled / span if record.followed and span else 0.0,
     )
-    return record._replace(left=left_of(record, stage, windows, now))
+    return record._replace(left=left_of(record, pacing, windows, now))
 
 
 def _is_held(record: StageRecord) -> bool:

@@ -33,10 +33,14 @@ class Requests:
 @dataclass
 class Shown:
     waits: list[str | None] = field(default_factory=list)
+    control: Control = field(default_factory=Control)
 
     def waiting(self, stage: int, wait: Waiting | None) -> None:
         assert stage == 1
         self.waits.append(wait and wait.reason)
+
+    def tuned(self, control: Control) -> None:
+        self.control = control
 
 
 class Made:
@@ -114,6 +118,7 @@ def test_requests_are_read_at_first_and_where_writing_one_down_was_refused() -> 
     assert made.opened(pace, batch=False)
     assert (made.requests.asked, pace.size) == (2, 2)
     assert made.observer.notes == ["batches of 2, 1s apart: tuned by an operator"]
+    assert made.shown.control.batch_size == 2, "what is left is told by it"
     another = Pace(Pacing(8, 1.0))
     assert made.opened(another)
     assert (made.requests.asked, another.size) == (2, 2)

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from runner.execution.context import Ending, How
-from runner.execution.ports import Journal
+from runner.execution.ports import Control, Journal
 from runner.execution.progress import Tracker, summarise
 from runner.model import (
     CheckResult,
@@ -48,6 +48,18 @@ def test_rate_and_time_left_come_from_what_was_sent_and_the_pacing_to_come(tmp_p
     tracker.settled(1, {"completed": 1})
     last = observer.progresses[-1]
     assert (last.rate, last.running, last.outcomes) == (0.1, 3, {"completed": 1})
+
+
+def test_time_left_goes_by_the_pace_that_an_operator_has_set(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path, repos(10) + "operations: [fire]\nbatch_size: 2\ndelay: 6s\n")
+    clock, observer = FakeClock(), Recorder()
+    driven = Driven(((clock.now, clock.now),))
+    tracker = Tracker(plan.stages, {}, observer, clock, followed=True, driven=driven)
+    tracker.sent(1, 2, 0, clock.now)
+    assert observer.progresses[-1].left == 24.0
+    tracker.tuned(Control(batch_size=4, delay=60.0))
+    tracker.begin(1)
+    assert observer.progresses[-1].left == 120.0
 
 
 def test_rejected_events_are_not_running(tmp_path: Path) -> None:

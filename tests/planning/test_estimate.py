@@ -43,7 +43,7 @@ def plan(tmp_path: Path) -> ExecutionPlan:
 def view(plan: ExecutionPlan, *, now: float = 1022.0, **stage: object) -> RunView:
     head = load_head(dump_head(plan))
     known = NOTHING._replace(**stage)  # type: ignore[arg-type]
-    record = measured(known, head.stages[0], (), DRIVEN, now, through=False)
+    record = measured(known, head.stages[0].pacing, (), DRIVEN, now, through=False)
     return RunView(RECORD, "somebody", head, now, (record,), {}, (), (), driven=DRIVEN)
 
 
@@ -51,6 +51,20 @@ def test_before_anything_is_sent_the_pacing_is_all_that_is_known(plan: Execution
     estimate = before(plan, {}, 0.0)
     assert estimate.seconds == 45.0
     assert estimate.words == "about 45s (its pacing; how long its jobs take is not known)"
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "delay", "seconds"),
+    [(None, None, 40.0), (None, 60.0, 480.0), (1, None, 400.0), (80, 60.0, 60.0), (10, 0.0, None)],
+)
+def test_what_is_left_goes_by_the_pace_that_an_operator_has_set(
+    plan: ExecutionPlan, batch_size: int | None, delay: float | None, seconds: float | None
+) -> None:
+    made = view(plan, sent=20, began=1000.0, last_sent=1005.0)
+    tuned = replace(made.record, batch_size=batch_size, delay=delay)
+    estimate = left(replace(made, record=tuned))
+    assert estimate
+    assert (estimate.seconds if estimate.basis == "by the pacing" else None) == seconds
 
 
 def test_an_earlier_run_tells_how_long_the_jobs_take(plan: ExecutionPlan) -> None:

@@ -178,7 +178,8 @@ def _stages(
             rounds=tuple(rounds),
         )
         through = _is_through(one, stage, reached=stage.number in reached)
-        found.append(measured(one, stage, plan.windows, driven, now, through=through))
+        pacing = stage.pacing.tuned(record.batch_size, record.delay)
+        found.append(measured(one, pacing, plan.windows, driven, now, through=through))
     return tuple(found)
 
 
