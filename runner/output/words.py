@@ -198,7 +198,7 @@ def in_round(begun: Round | None) -> list[str]:
     if begun is None or begun.left is None:
         return []
     left = f"{int(begun.left):,}" if float(begun.left).is_integer() else as_compared(begun.left)
-    return [f"round {begun.number:,} ({left} left before it)"]
+    return [f"round {begun.number:,}", f"{left} left before it"]
 
 
 def were_sent(totals: Totals) -> str:

@@ -45,6 +45,7 @@ def check_effect(
                     first, before = found[name, key]
                     found[name, key] = first, before + count
     yield from (with_others(problem, count - 1) for problem, count in found.values())
+    yield from _leaving_nothing(checked, catalog, collections)
     yield from _variables(checked, catalog, texts)
     yield from _default_workspace(checked)
 
@@ -75,6 +76,52 @@ def _unread(place: Problem, key: str, kind: str) -> Problem:
     if near:
         return replace(place, message=message, hint=near, rule="unknown-key")
     hint = "take it out; or use it in a payload, `order_by`, `filter` or a lookup"
+    return replace(place, message=message, hint=hint, severity="warning", rule="unused-attribute")
+
+
+def _leaving_nothing(
+    checked: PlanDocument, catalog: Catalog, collections: Mapping[str, Collection]
+) -> Iterator[Problem]:
+    """An item's `skip` or `only` that names an operation which does not run for it, where no query
+    goes by the items either."""
+    runs_for = {
+        use["use"]: use.get("for_each", entry.for_each)
+        for _, use in checked.uses()
+        if (entry := catalog.get(use["use"]))
+    }
+    queries = list(_queries(checked, catalog))
+    found: dict[tuple[str, str, str], tuple[Problem, int]] = {}
+    for name, items in collections.items():
+        of_repositories = name == "repo"
+        bound = ("repos", "workspaces", "ids") if of_repositories else (name, "ids")
+        if any(f":{parameter}" in text for text in queries for parameter in bound):
+            continue
+        concerned = (name, "workspace") if of_repositories else (name,)
+        others = {one: kind for one, kind in runs_for.items() if kind not in concerned}
+        for part in _written(items, checked.document.path) if others else ():
+            for index, row in enumerate(part.rows):
+                for key in (key for key in LEAVING if isinstance(row.get(key), list)):
+                    for place, operation in enumerate(row[key]):
+                        if not isinstance(operation, str) or operation not in others:
+                            continue
+                        known = name, key, operation
+                        if known not in found:
+                            at = part.place(index, (key, place))
+                            what = items.kind.called
+                            found[known] = _unheard(at, key, operation, others, what), 0
+                        first, before = found[known]
+                        found[known] = first, before + 1
+    yield from (with_others(problem, count - 1) for problem, count in found.values())
+
+
+def _unheard(
+    place: Problem, key: str, operation: str, runs_for: Mapping[str, Json], kind: str
+) -> Problem:
+    named = {"repo": "repositories", "workspace": "workspaces", "once": "the plan"}
+    whose = runs_for[operation]
+    whom = named.get(whose, whose) if isinstance(whose, str) and whose != "row" else "its own query"
+    message = f"`{key}` of the {kind} names `{operation}`, which runs for {whom}, not for it"
+    hint = f"take it out, or write it at what `{operation}` runs for"
     return replace(place, message=message, hint=hint, severity="warning", rule="unused-attribute")
 
 

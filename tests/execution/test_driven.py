@@ -115,10 +115,10 @@ def test_a_drain_says_its_round_what_is_left_and_that_it_is_done_once(tmp_path: 
     out = io.StringIO()
     made.observer = PlainLines(out)
     made.drive(90)
-    assert "  1. drain: round 2 (2 left before it), 2/2 sent" in status(made)
+    assert "  1. drain: round 2, 2 left before it, 2/2 sent" in status(made)
     made.drive()
     lines = [line for line in out.getvalue().splitlines() if line.startswith("1. drain")]
-    assert any(line.startswith("1. drain: round 3 (1 left before it), ") for line in lines)
+    assert any(line.startswith("1. drain: round 3, 1 left before it, ") for line in lines)
     assert [line.endswith("; done") for line in lines].count(True) == 1
     assert lines[-1].endswith("; done")
 

@@ -153,6 +153,50 @@ def test_what_nothing_reads_is_a_warning(tmp_path: Path, body: str, rule: str, w
     assert words in found[rule]
 
 
+_OF_ALL_KINDS = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  ofrepo: {event: a/r, for_each: repo, payload: {}}
+  ofworkspace: {event: a/w, for_each: workspace, payload: {}}
+  ofplan: {event: a/o, for_each: once, payload: {}}
+  ofusers: {event: a/u, for_each: users, payload: {}}
+  ofcells: {event: a/c, for_each: cells, payload: {}}
+"""
+_KINDS = ("repo", "workspace", "plan", "users", "cells")
+
+
+@pytest.mark.parametrize("key", ["skip", "only"])
+@pytest.mark.parametrize("named", _KINDS)
+@pytest.mark.parametrize(
+    ("item", "concerned"), [("repo", {"repo", "workspace"}), ("users", {"users"})]
+)
+def test_leaving_out_what_does_not_run_for_the_item_is_a_warning(
+    tmp_path: Path, key: str, named: str, item: str, concerned: set[str]
+) -> None:
+    """A repository's word counts for its workspace, too."""
+    said = {item: f", {key}: [of{named}]"}
+    body = (
+        f"workspace: w\nrepos: [o/a, {{repo: o/b{said.get('repo', '')}}}]\n"
+        f"collections:\n  users: [{{id: 1}}, {{id: 2{said.get('users', '')}}}]\n"
+        "  cells: {matrix: {user: users, repo: repos}}\n"
+        f"operations: [{', '.join(f'of{one}' for one in _KINDS)}]\n"
+    )
+    path = write_plan(tmp_path, body, catalog=_OF_ALL_KINDS)
+    found = [one for one in load_plan(str(path)).warnings if one.rule == "unused-attribute"]
+    assert len(found) == (named not in concerned)
+    assert all(f"`{key}` of the" in one.message and f"`of{named}`" in one.message for one in found)
+
+
+def test_what_a_query_goes_by_is_left_out_for_any_operation(tmp_path: Path) -> None:
+    check = (
+        "checks: [{name: c, query: 'select 1 where 1 in :repos', each: false, expect: {rows: 0}}]\n"
+    )
+    body = f"repos: [o/a, {{repo: o/b, skip: [ofplan]}}]\noperations: [ofrepo, ofplan]\n{check}"
+    path = write_plan(tmp_path, body, catalog=_OF_ALL_KINDS)
+    assert "unused-attribute" not in [one.rule for one in load_plan(str(path)).warnings]
+
+
 @pytest.mark.parametrize(
     "reads",
     [
