@@ -102,7 +102,7 @@ def prepare(
 
     overrides = variables or {}
     if isinstance(source, str) and (
-        found := reviewed(session, source, target, overrides, selectors)
+        found := reviewed(session, source, target, overrides, selectors, strict=strict)
     ):
         saved = found.saved
         return Prepared(

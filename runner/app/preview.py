@@ -13,7 +13,13 @@ from runner.adapters.inngest.target import Target
 from runner.app.build import Built, build, warned
 from runner.app.plan_files import plan_files
 from runner.app.policy import refuse_broken
-from runner.app.saved import load_saved, refuse_selectors, save
+from runner.app.saved import (
+    load_saved,
+    of_its_own,
+    refuse_options,
+    refuse_selectors,
+    save,
+)
 from runner.app.session import HERE, Session
 from runner.errors import BackfillError, UsageError
 from runner.model import BackfillPlan, ExecutionPlan, Json, Selectors, frozen
@@ -75,7 +81,15 @@ def preview(
     refuse_inputs(writes, [*read, path])
     if saved := load_saved(path):
         refuse_selectors(selectors)
-        _refuse_for_saved([name for name, file in writes.items() if file] or _facts(session))
+        own = of_its_own(session, saved, variables, strict=strict)
+        written = {name: bool(file) for name, file in writes.items()}
+        environment = session.environment_name
+        others = {
+            "--target": target is not None and target != saved.target,
+            "--env": environment is not None and environment != saved.environment,
+            "--facts": session.facts is not None,
+        }
+        refuse_options({**written, **own, **others})
         kept = session.target(saved.target, saved.plan.path, saved.environment)
         return Preview(saved.plan, kept)
 
@@ -143,16 +157,6 @@ def keep(
         f"saved in {path} ({Path(path).stat().st_size / 1024:,.0f} KiB), as run {saved.run_id}, "
         f"until {until}: `backfill run {path}` sends exactly this, once"
     )
-
-
-def _refuse_for_saved(options: Sequence[str]) -> None:
-    if options:
-        message = f"{', '.join(options)} {'do' if options[1:] else 'does'} nothing for a saved plan"
-        raise UsageError(message, hint="it is shown as it was reviewed")
-
-
-def _facts(session: Session) -> list[str]:
-    return ["--facts"] if session.facts else []
 
 
 def _target(session: Session, named: str | None, paths: Sequence[str]) -> Target:

@@ -57,20 +57,24 @@ def difference(
     `selectors`: only in a part, which need not have been there before.
     """
 
+    from runner.app.saved import load_saved, of_its_own, refuse_options, refuse_selectors
+
     def built(path: str, *, sure: bool = True) -> ExecutionPlan:
         return build(
             session, path, variables, strict=strict, selectors=selectors, sure=sure
         ).execution_plan
 
     def loaded(path: str, *, sure: bool = True) -> ExecutionPlan:
-        from runner.app.saved import load_saved, refuse_selectors
-
         saved = load_saved(path)
         if saved:
             refuse_selectors(selectors)
         return saved.plan if saved else built(path, sure=sure)
 
     if Path(old).exists():
+        if variables or session.collections or strict:
+            sides = load_saved(old), load_saved(new)
+            if sides[0] and sides[1]:  # no plan file is read that they could be for
+                refuse_options(of_its_own(session, sides[1], variables, strict=strict))
         return compare(loaded(old, sure=False), loaded(new)), (old, new)
     repository = repository_here(session.environ)
     commits = _commits(repository, old)

@@ -13,9 +13,15 @@ from runner.adapters.inngest.target import Target, shown
 from runner.app.build import build
 from runner.app.plan_files import changed_inputs
 from runner.app.policy import judged
-from runner.app.saved import AGAIN, load_saved, refuse_selectors
+from runner.app.saved import (
+    AGAIN,
+    load_saved,
+    of_its_own,
+    refuse_options,
+    refuse_selectors,
+)
 from runner.app.session import Session
-from runner.errors import BackfillError, StalePlan, UsageError
+from runner.errors import BackfillError, StalePlan
 from runner.model import BackfillPlan, ExecutionPlan, Input, Json, Selectors, frozen
 from runner.planning.saved import SavedPlan
 from runner.version import __version__
@@ -48,18 +54,18 @@ def reviewed(
     target: str | None,
     variables: Mapping[str, Json],
     selectors: Selectors | None,
+    *,
+    strict: bool = False,
 ) -> Reviewed | None:
     """The saved plan of a file; None where that is something else.
 
     Refuses, all at once, what is no longer as it was reviewed, by `StalePlan`; and by `UsageError`
-    variables and selectors, of which it has its own.
+    what it has its own of: variables, collections, selectors, and which warnings were let pass.
     """
     saved = load_saved(path)
     if saved is None:
         return None
-    if variables and variables != saved.variables:
-        hint = "it has its variables with it"
-        raise UsageError("--var does nothing for a saved plan", hint=hint)
+    refuse_options(of_its_own(session, saved, variables, strict=strict))
     refuse_selectors(selectors)
     _refuse_stale(session, saved, path, target)
     judged_now = judged(session, saved.plan, saved.target, saved.environment, saved.variables)

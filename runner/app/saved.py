@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -85,6 +86,25 @@ def refuse_selectors(selectors: Selectors | None) -> None:
     if selectors:
         message = f"{selectors.words} does nothing for a saved plan: it is what was reviewed"
         raise UsageError(message, hint="select when it is saved: `backfill plan PLAN --out FILE`")
+
+
+def refuse_options(options: Mapping[str, bool]) -> None:
+    """Those that are given, by their names, and that a saved plan has its own of."""
+    given = [name for name, is_given in options.items() if is_given]
+    if given:
+        message = f"{', '.join(given)} {'do' if given[1:] else 'does'} nothing for a saved plan"
+        raise UsageError(message, hint="it is as it was reviewed")
+
+
+def of_its_own(
+    session: Session, saved: SavedPlan, variables: Mapping[str, Json], *, strict: bool
+) -> dict[str, bool]:
+    """What a saved plan was planned with."""
+    return {
+        "--var": bool(variables) and variables != saved.variables,
+        "--collection": bool(session.collections),
+        "--strict": strict,
+    }
 
 
 def _names(plan: ExecutionPlan) -> list[str]:

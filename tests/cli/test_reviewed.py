@@ -96,10 +96,14 @@ def test_a_plan_that_has_changed_since_is_refused_and_the_change_is_shown(
     ("arguments", "said"),
     [
         (["--target", "dev"], "it was made for --target embedded, not dev"),
+        (["--env", "x"], "it was made for no environment, not environment x"),
         (["--var", "x=1"], "--var does nothing for a saved plan"),
+        (["--collection", "repos=-"], "--collection does nothing for a saved plan"),
+        (["--strict"], "--strict does nothing for a saved plan"),
+        (["--limit", "1"], "--limit 1 does nothing for a saved plan"),
     ],
 )
-def test_another_target_or_variable_is_refused(
+def test_what_a_saved_plan_has_its_own_of_is_refused(
     backfill: Backfill, plan: Path, tmp_path: Path, arguments: list[str], said: str
 ) -> None:
     saved = tmp_path / "saved.json"
@@ -107,6 +111,11 @@ def test_another_target_or_variable_is_refused(
     done = backfill("run", saved, *arguments)
     assert done.status in (2, 5)
     assert said in done.err
+    shown = backfill("plan", saved, *arguments)
+    assert (shown.status, shown.out) == (2, "")
+    assert f"{arguments[0]} " in shown.err
+    if arguments[0] not in ("--target", "--env"):  # `diff` has no target
+        assert backfill("diff", saved, saved, *arguments).status == 2
 
 
 def test_an_expired_or_edited_one_is_refused(
