@@ -40,7 +40,10 @@ async def recover(
         label = f"batch {chunk.batch} of {chunk.operation}"
         age = sender.clock.time() - lost.sent_at
         if age < _KNOWN_AGAIN or lost.started_again:
-            sender.observer.note(f"{label}: its answer was lost; sent again")
+            why = (
+                "its jobs ended with their process" if lost.started_again else "its answer was lost"
+            )
+            sender.observer.note(f"{label}: {why}; sent again")
             yield await _send_again(sender, chunk, jobs)
             continue
         ids = list(internal_ids(chunk.seed, range(len(chunk.positions))))

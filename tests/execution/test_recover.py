@@ -139,6 +139,8 @@ def test_what_died_with_an_embedded_target_is_started_again_however_old(tmp_path
     later(made, 48 * HOURS)
     (sent,) = recovered(made, Jobs())
     assert (made.server.asked, sent.accepted) == ([2], 2)
+    ended = "its jobs ended with their process"
+    assert made.observer.notes == [f"batch 1 of fire: {ended}; sent again"], "no answer was lost"
 
 
 @pytest.mark.parametrize(("there", "accepted", "left"), [(True, 3, 5), (False, 0, 2)])
