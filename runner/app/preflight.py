@@ -99,7 +99,7 @@ def refuse_unapproved(plan: ExecutionPlan, target: Target) -> None:
         return
     message = (
         f"{plan.name} demands an approval of what it sends, and no file in "
-        f"{os.path.relpath(_approvals(plan.path))} names its digest"
+        f"{os.path.relpath(_approvals(plan.path))} names its digest for {target.name}"
     )
     raise PreflightRefused(message, hint=how_to_approve(plan.path, plan.name, plan.digest))
 

@@ -125,6 +125,7 @@ def test_an_approval_names_the_digest_and_the_target_or_none(
     else:
         with pytest.raises(PreflightRefused, match="demands an approval") as refused:
             refuse_unapproved(demanding, target)
+        assert str(refused.value).endswith(f"names its digest for {target.name}")
         assert f"test.yaml with: digest: {plan.digest}" in (refused.value.hint or "")
     refuse_unapproved(plan, target)
 
