@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from shutil import which
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING
 
@@ -167,6 +168,13 @@ class Command:
     @property
     def name(self) -> str:
         return f"command {Path(self.spec.arguments[0]).name}"
+
+    def find(self) -> None:
+        """Raises `GuardUnanswered` where there is no such program."""
+        program = self.spec.arguments[0]
+        there = str(self.folder / program) if "/" in program else program
+        if which(there, path=self.env.get("PATH")) is None:
+            raise GuardUnanswered("there is no such program")
 
     async def ask(self) -> Hold | None:
         try:

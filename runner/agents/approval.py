@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runner.app.preflight import approved, how_to_approve
+from runner.app.approval import approved, how_to_approve
 from runner.app.prepare import Prepared
 from runner.app.session import Session
 from runner.errors import PreflightRefused

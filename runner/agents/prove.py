@@ -29,9 +29,9 @@ def _doctor(session: Session, given: Given) -> Answer:
     from runner.output.problems import findings_json
 
     plan = inside(given["plan"]) if "plan" in given else None
-    target = session.target(known_target(given.get("target")), plan or HERE)
-    variables = variables_of(given)
-    found = examine(session, plan, target, variables=variables, strict=is_strict(given))
+    named, strict = known_target(given.get("target")), is_strict(given)
+    target, variables = session.target(named, plan or HERE), variables_of(given)
+    found = examine(session, plan, target, variables=variables, strict=strict, named=named)
     return Answer(findings_json(found))
 
 

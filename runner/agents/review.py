@@ -27,8 +27,8 @@ from runner.agents.tool import (
     to_write,
     variables_of,
 )
+from runner.app.approval import how_to_approve
 from runner.app.policy import refuse_broken
-from runner.app.preflight import how_to_approve
 from runner.app.preview import Preview, preview
 from runner.app.session import Session
 from runner.errors import PreflightRefused, UsageError

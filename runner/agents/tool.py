@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from runner.adapters.inngest.target import NAMES
-from runner.app.preflight import FOLDER
+from runner.app.approval import FOLDER
 from runner.app.session import Session
 from runner.errors import BackfillError, UsageError
 from runner.model import Json, Selectors, frozen

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import NamedTuple
 
 from runner.adapters.inngest.target import Target
+from runner.app.approval import refuse_unapproved
 from runner.app.build import build, handler_warnings
 from runner.app.notify import examine_hooks
 from runner.app.session import HERE, Session, blocking
-from runner.errors import BackfillError, InvalidPlan, UsageError
+from runner.errors import BackfillError, InvalidPlan, PreflightRefused, UsageError
 from runner.execution.doctor import (
     examine_clocks,
     examine_facts,
@@ -21,8 +23,16 @@ from runner.execution.doctor import (
     examine_target,
     listening,
 )
-from runner.execution.ports import LastSent
-from runner.model import ExecutionPlan, Finding, Function, Json
+from runner.execution.ports import GuardUnanswered, LastSent
+from runner.model import (
+    CommandGuard,
+    ExecutionPlan,
+    Finding,
+    Function,
+    GuardSpec,
+    HttpGuard,
+    Json,
+)
 from runner.planning.estimate import needed
 from runner.spec.units import counted
 
@@ -41,24 +51,27 @@ def examine(
     *,
     variables: dict[str, Json] | None = None,
     strict: bool = False,
+    named: str | None = None,
 ) -> list[Finding]:
     """What is well and what is not, of the target, its keys and functions, and of a plan's
-    questions; nothing is sent. What keeps a plan from being built is found, not raised."""
+    questions, guards and rules; nothing is sent. What keeps a plan from being built is found, not
+    raised. `named`: the target, as it was, for the policy."""
     built, findings = None, list[Finding]()
     if plan is not None:
-        built, findings = _read(session, plan, variables or {}, strict=strict)
+        built, findings = _read(session, plan, variables or {}, named, strict=strict)
     findings += examine_server(session, built, target, thorough=True).findings
     if built:
         findings += examine_plan(session, built, thorough=True)
+        findings += [*_allowed(built, target), *_guards(session, built)]
     return [*findings, *examine_hooks(session, plan or HERE), *_holds(session, target)]
 
 
 def _read(
-    session: Session, path: str, variables: dict[str, Json], *, strict: bool
+    session: Session, path: str, variables: dict[str, Json], target: str | None, *, strict: bool
 ) -> tuple[ExecutionPlan | None, list[Finding]]:
     """The plan as a run would build it."""
     try:
-        plan = build(session, path, variables, strict=strict).execution_plan
+        plan = build(session, path, variables, strict=strict, target=target).execution_plan
     except InvalidPlan as error:
         return None, [
             Finding(
@@ -113,6 +126,53 @@ def examine_server(
     warnings = handler_warnings(plan, target) if plan and thorough else []
     found += [Finding("listeners", "warn", w.message, w.hint) for w in warnings]
     return Examined(found)
+
+
+def _allowed(plan: ExecutionPlan, target: Target) -> list[Finding]:
+    """By the policy, and by whoever must approve it."""
+    found = [
+        Finding(
+            "policy",
+            "fail" if rule.level == "mandatory" else "warn",
+            f"the rule `{rule.name}` does not hold: {rule.reason}",
+            rule.message,
+        )
+        for rule in plan.broken
+    ]
+    try:
+        refuse_unapproved(plan, target)
+    except PreflightRefused as error:
+        found.append(Finding("approval", "fail", str(error), error.hint))
+    return found
+
+
+def _guards(session: Session, plan: ExecutionPlan) -> list[Finding]:
+    """Whether they can be asked, and would hold a run. What a checkout names is neither run here
+    nor called."""
+    environ, folder = session.environ_in(plan.path), Path(plan.path).resolve().parent
+    return [blocking(_guard(spec, environ, folder)) for spec in plan.guards]
+
+
+async def _guard(spec: GuardSpec, environ: Mapping[str, str], folder: Path) -> Finding:
+    from runner.adapters.guards import Command, open_guards
+
+    try:
+        async with open_guards([spec], environ, folder) as (guard,):
+            called = f"the guard `{guard.name}`"
+            try:
+                if isinstance(guard, Command):
+                    guard.find()
+                if isinstance(spec, CommandGuard | HttpGuard):
+                    return Finding("guard", "ok", f"{called} is asked by a run alone")
+                hold = await guard.ask()
+            except GuardUnanswered as error:
+                hint = "a run is refused: repair what it asks"
+                return Finding("guard", "fail", f"{called} cannot be asked: {error}", hint)
+    except BackfillError as error:
+        return Finding("guard", "fail", str(error), error.hint)
+    if hold:
+        return Finding("guard", "warn", f"{called} holds: {hold.reason}", "a run waits meanwhile")
+    return Finding("guard", "ok", f"{called} lets a run go on")
 
 
 def _holds(session: Session, target: Target) -> list[Finding]:
@@ -176,7 +236,6 @@ def _github(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Fi
         hint = "set GITHUB_TOKEN to the worker's token, to compare its points with the plan's"
         return [Finding("github", "warn", "no token: its rate limit is not known", hint)]
     from runner.adapters.guards import github_rate
-    from runner.execution.ports import GuardUnanswered
 
     try:
         rate = blocking(github_rate(session.environ))

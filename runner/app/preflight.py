@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 from runner.adapters.files import refuse_inputs
 from runner.adapters.inngest.target import Target, shown
+from runner.app.approval import refuse_unapproved
 from runner.app.doctor import examine_plan, examine_server
 from runner.app.session import Session
 from runner.errors import PreflightRefused, StalePlan, UsageError
 from runner.execution.context import RunOptions
 from runner.model import ExecutionPlan, Function, RunRecord
-from runner.spec.files import FileRefused, read_named
 from runner.spec.units import counted
-
-FOLDER = "approvals"
-_LARGEST = 64 * 1024  # bytes of a file that is looked into
 
 
 class Cleared(NamedTuple):
@@ -86,48 +80,6 @@ def refuse_empty(plan: ExecutionPlan) -> None:
     if not plan.may_send and plan.if_empty == "fail":
         hint = "`backfill plan` shows what is skipped and why; `if_empty: ok` where that is fine"
         raise PreflightRefused("there is nothing to send: the plan has no events", hint=hint)
-
-
-def refuse_unapproved(plan: ExecutionPlan, target: Target) -> None:
-    """Raises `PreflightRefused` where the plan demands an approval and no file gives it.
-
-    The digest covers everything that decides what is sent: whoever approves it approves that, and
-    nothing that the plan may become later. Any file of the folder `approvals` beside the plan does
-    that has the digest in it.
-    """
-    if not plan.needs_approval or approved(plan.path, plan.digest, target):
-        return
-    message = (
-        f"{plan.name} demands an approval of what it sends, and no file in "
-        f"{os.path.relpath(_approvals(plan.path))} names its digest for {target.name}"
-    )
-    raise PreflightRefused(message, hint=how_to_approve(plan.path, plan.name, plan.digest))
-
-
-def approved(path: str, digest: str, target: Target) -> bool:
-    """Is there a file in the plan's folder of approvals that names the digest, and this target or
-    none?"""
-    folder = _approvals(path)
-    return folder.is_dir() and any(_names(file, path, digest, target) for file in folder.iterdir())
-
-
-def how_to_approve(path: str, name: str, digest: str) -> str:
-    file = os.path.relpath(_approvals(path) / f"{name}.yaml")
-    return f"whoever has reviewed it adds {file} with: digest: {digest}"
-
-
-def _approvals(path: str) -> Path:
-    return Path(path).parent / FOLDER
-
-
-def _names(file: Path, path: str, digest: str, target: Target) -> bool:
-    try:
-        raw = read_named(file.absolute(), path, limit=_LARGEST)[1]
-    except FileRefused:
-        return False
-    words = raw.decode("utf-8", "replace").split()
-    targets = {named for key, named in pairwise(words) if key == "target:"}
-    return digest in words and (not targets or bool(targets & target.called))
 
 
 def followed(plan: ExecutionPlan, target: Target, options: RunOptions) -> RunOptions:

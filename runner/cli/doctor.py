@@ -48,16 +48,18 @@ def doctor_command(
     *,
     strict: bool,
 ) -> int:
-    """Look at the target, its keys and functions, and at what PLAN asks of the database.
+    """Look at the target, its keys and functions, at what PLAN asks of the database, at its guards,
+    and at whether the policy and its approval allow it.
 
-    Nothing is sent and no work is started. The exit status is 4 where a run would be refused,
-    or could not do its work; `backfill run` looks at the same before it sends.
+    Nothing is sent and no work is started; guards that are a program or an address are asked by
+    a run alone. The exit status is 4 where a run would be refused, or could not do its work;
+    `backfill run` looks at the same before it sends.
     """
     from runner.app.doctor import examine
 
     overrides = read_variables(variables, var_files)
     resolved = session.target(target, plan or HERE)
-    findings = examine(session, plan, resolved, variables=overrides, strict=strict)
+    findings = examine(session, plan, resolved, variables=overrides, strict=strict, named=target)
     _print(findings, form)
     failed = any(finding.level == "fail" for finding in findings)
     return ERROR_STATUS[PreflightRefused] if failed else 0

@@ -72,6 +72,62 @@ def test_a_plan_is_what_a_run_would_build(
     assert of("plan", findings)[0] == (level, message)
 
 
+_HOUR = "window: {allow: '00:00-24:00'}"
+
+
+@pytest.mark.parametrize(
+    ("guard", "level", "words"),
+    [
+        ("command: [./nope.sh]", "fail", "`command nope.sh` cannot be asked: there is no such"),
+        ("command: [nope-at-all]", "fail", "cannot be asked: there is no such program"),
+        ("command: [./there.sh]", "ok", "`command there.sh` is asked by a run alone"),
+        ("http: http://127.0.0.1:1/x", "ok", "is asked by a run alone"),
+        ("sql: {query: select nope from r, at_most: 1}", "fail", "`sql` cannot be asked: no such"),
+        ("sql: {query: select n from r, at_most: 0}", "warn", "`sql` holds: "),
+        ("sql: {query: select n from r, at_most: 1}", "ok", "`sql` lets a run go on"),
+        ("file: plan.yaml", "warn", "holds: "),
+        ("file: nope", "ok", "lets a run go on"),
+        ("github: {remaining: 5}", "fail", "the guard `github` needs a token"),
+        (_HOUR, "ok", "lets a run go on"),
+    ],
+)
+def test_a_guard_that_would_refuse_a_run_is_a_fault_and_one_that_would_hold_it_a_warning(
+    session: Session, tmp_path: Path, guard: str, level: str, words: str
+) -> None:
+    """Programs are not run, and addresses not called."""
+    program = tmp_path / "there.sh"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path / 'ran'}\n", "utf-8")
+    program.chmod(0o755)
+    plan = write_plan(tmp_path, f"{PLAN}guards: [{{{guard}}}]\n")
+    ((found_level, message),) = of("guard", found(session, plan))
+    assert (found_level, words in message) == (level, True), message
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("level", "limit", "expected"),
+    [("mandatory", 1, ["fail"]), ("advisory", 1, ["warn"]), ("mandatory", 2, [])],
+)
+def test_what_the_policy_does_not_allow_is_a_fault(
+    session: Session, tmp_path: Path, level: str, limit: int, expected: list[str]
+) -> None:
+    rule = f"{{name: small, require: totals.events <= {limit}, level: {level}}}"
+    head = "apiVersion: backfill/v1\nkind: BackfillProject\n"
+    (tmp_path / "backfill.yaml").write_text(f"{head}policy: [{rule}]\n", "utf-8")
+    findings = of("policy", found(session, write_plan(tmp_path, PLAN)))
+    assert [one for one, _ in findings] == expected
+
+
+def test_an_approval_that_is_missing_is_a_fault(session: Session, tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, f"{PLAN}approval: {{required: true}}\n")
+    ((level, message),) = of("approval", found(session, plan))
+    assert (level, "demands an approval" in message) == ("fail", True)
+    digest = build(session, str(plan), {}).execution_plan.digest
+    (tmp_path / "approvals").mkdir()
+    (tmp_path / "approvals" / "x").write_text(digest, "utf-8")
+    assert of("approval", found(session, plan)) == []
+
+
 def test_what_keeps_a_plan_from_being_built_is_found(session: Session, tmp_path: Path) -> None:
     """With what it is warned of."""
     body = "repos: [{repo: o/a, odd: 1}]\noperations: [{use: fire, with: {x: '{{ repo.no }}'}}]\n"

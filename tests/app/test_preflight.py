@@ -11,15 +11,8 @@ from typing import Any
 import pytest
 
 from runner.adapters.inngest.target import Target, resolve
-from runner.app.preflight import (
-    approved,
-    confirm,
-    followed,
-    preflight,
-    refuse_another_address,
-    refuse_empty,
-    refuse_unapproved,
-)
+from runner.app.approval import approved, refuse_unapproved
+from runner.app.preflight import confirm, followed, preflight, refuse_another_address, refuse_empty
 from runner.errors import BackfillError, PreflightRefused, StalePlan, UsageError
 from runner.execution.context import RunOptions
 from runner.model import ExecutionPlan, Finding
