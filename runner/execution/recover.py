@@ -46,7 +46,7 @@ async def recover(
             sender.observer.note(f"{label}: {why}; sent again")
             yield await _send_again(sender, chunk, jobs)
             continue
-        ids = list(internal_ids(chunk.seed, range(len(chunk.positions))))
+        ids = internal_ids(chunk.seed, range(len(chunk.positions)))
         if await _has_jobs(jobs, ids):
             sender.observer.note(f"{label}: its answer was lost, and its jobs are there")
             yield sender.take_as_sent(chunk, ids)
@@ -141,7 +141,7 @@ async def _send_again(sender: Sender, chunk: Chunk, jobs: JobsApi | None) -> Sen
     try:
         return await sender.send_again(chunk)
     except RequestTooLarge as refusal:
-        ids = list(internal_ids(chunk.seed, range(len(chunk.positions))))
+        ids = internal_ids(chunk.seed, range(len(chunk.positions)))
         if await _has_jobs(jobs, ids):  # it was taken before the server changed its mind
             return sender.take_as_sent(chunk, ids)
         return sender.cut_anew(chunk, refusal)

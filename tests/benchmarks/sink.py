@@ -53,7 +53,7 @@ class Sink:
         count = len(orjson.loads(body))
         seed = headers.get("x-inngest-event-id-seed", _UNSEEDED)
         self.requests.append((seed, body))
-        return orjson.dumps({"ids": list(internal_ids(seed, range(count))), "status": 200}), count
+        return orjson.dumps({"ids": internal_ids(seed, range(count)), "status": 200}), count
 
     def _control(self, path: str) -> bytes:
         if path == "/bodies":

@@ -67,7 +67,7 @@ def later(made: Made, seconds: float) -> None:
 
 
 def ids_of(made: Made) -> list[str]:
-    return list(internal_ids(made.journal.unanswered()[0].seed, range(3)))
+    return internal_ids(made.journal.unanswered()[0].seed, range(3))
 
 
 def test_a_request_whose_answer_was_lost_is_made_again_and_says_so(tmp_path: Path) -> None:

@@ -260,8 +260,9 @@ def _odd_ids(chunk: Chunk, answer: Answer, *, derived: bool) -> str | None:
     It counts up from the seed or does not use it at all: where the first and the last are the
     seed's, all are.
     """
-    ids, ends = answer.ids, (0, len(answer.ids) - 1)
-    if derived and (not ids or [ids[at] for at in ends] == [*internal_ids(chunk.seed, ends)]):
+    ids = answer.ids
+    ends = [range(at, at + 1) for at in (0, len(ids) - 1)] if ids else []
+    if derived and all([ids[end[0]]] == internal_ids(chunk.seed, end) for end in ends):
         return None
     known = zip(map(str, chunk.positions), answer.ids, strict=False)
     return orjson.dumps(dict(known)).decode()

@@ -56,6 +56,19 @@ def test_a_dead_process_on_this_machine_loses_its_lock_at_once(tmp_path: Path) -
     store.lock("plan", "http://x", "01BBB")
 
 
+def test_a_holder_that_is_looked_for_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signal 0 asks whether there is such a process; any other would be a signal to it."""
+    sent = []
+    store = new_store(tmp_path)
+    store.lock("plan", "http://x", "01AAA")
+    monkeypatch.setattr(os, "kill", lambda pid, signal: sent.append((pid, signal)))
+    with pytest.raises(LockHeld):
+        store.lock("plan", "http://x", "01BBB")
+    assert set(sent) == {(os.getpid(), 0)}
+
+
 def test_a_silent_holder_on_another_machine_loses_its_lock_when_the_lease_runs_out(
     tmp_path: Path,
 ) -> None:

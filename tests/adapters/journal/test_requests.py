@@ -20,7 +20,7 @@ FAILED = Job("j3", "f", "FAILED", ended=True, url="http://x/j3")
 
 
 def ids(of: int, count: int) -> list[str]:
-    return list(internal_ids(seed_of(of), range(count)))
+    return internal_ids(seed_of(of), range(count))
 
 
 def test_what_was_taken_refused_and_sent_again_is_counted_apart(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("state")
 BODY = repos(1) + "operations: [sync]\n"
 KEY = "signkey-prod-0123456789abcdef"
 JOB = Job("j", "f", "Failed", ended=True, message=f"401 for {KEY}")
-EVENT = SentEvent(0, 1, "sync", "o/r0", "app/sync", 0, next(internal_ids(REQUEST.seed, range(1))))
+EVENT = SentEvent(0, 1, "sync", "o/r0", "app/sync", 0, internal_ids(REQUEST.seed, range(1))[0])
 SEEN = Observation(EVENT, (JOB,), "failed", f"401 for {KEY}")
 CHECK = CheckResult("c", "after", None, ok=False, expected="1", seen="0", message=f"with {KEY}")
 
