@@ -82,15 +82,18 @@ def refuse_empty(plan: ExecutionPlan) -> None:
         raise PreflightRefused("there is nothing to send: the plan has no events", hint=hint)
 
 
-def followed(plan: ExecutionPlan, target: Target, options: RunOptions) -> RunOptions:
-    """The options, without following where nothing can be followed.
+def followed(
+    plan: ExecutionPlan, target: Target, options: RunOptions, *, begun: bool = False
+) -> RunOptions:
+    """The options, without following where nothing can be followed. The jobs of a scheduled plan
+    start when the command that sends it has long ended: only who goes on with it (`begun`) can.
 
     Raises `PreflightRefused` where a key is missing, or the plan needs what cannot be.
     """
     if not target.event_key:
         hint = "set INNGEST_EVENT_KEY, or INNGEST_PRODUCTION_EVENT_KEY"
         raise PreflightRefused(f"{target.name} needs an event key, and none is set", hint=hint)
-    follow = options.follow and not plan.scheduled  # its jobs start when the command has long ended
+    follow = options.follow and (begun or not plan.scheduled)
     capped = next((stage for stage in plan.stages if stage.cap and stage.cap.written), None)
     if not options.follow and capped:
         message = (

@@ -58,7 +58,7 @@ def resubmit(
             return None
         record, target, plan, lease = found.record, found.target, found.plan, found.lease
         refuse_unheard(session, target)
-        options = followed(plan, target, replace(options, follow=_follows(record)))
+        options = followed(plan, target, replace(options, follow=_follows(record)), begun=True)
         confirm(session, plan, target, options)
         journal = session.store.reopen(record, lease, plan, follow=options.follow)
         # Asked for anew, it is another event, and what is still open has its time from now on.
@@ -86,7 +86,7 @@ def drive_more(
     from runner.app.drive import Drive, drive_here
     from runner.app.resolve import resolver_of
 
-    options = followed(plan, target, options)
+    options = followed(plan, target, options, begun=begun)
     refuse_own_files(plan, options)
     confirm(session, plan, target, options)
     what = Drive(

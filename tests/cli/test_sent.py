@@ -22,13 +22,25 @@ operations: [sync]
 """
 
 
+SCHEDULED = "pacing: scheduled\nbatch_size: 2\ndelay: 100ms\n"
+
+
+@pytest.mark.parametrize("scheduled", [False, True])
 @pytest.mark.parametrize(("failing", "ends"), [(False, "completed"), (True, "failed")])
 def test_sent_is_a_state_of_its_own_until_resume_has_followed_it(
-    backfill: Backfill, tmp_path: Path, url: str, jobs: Jobs, failing: bool, ends: str
+    backfill: Backfill,
+    tmp_path: Path,
+    url: str,
+    jobs: Jobs,
+    failing: bool,
+    ends: str,
+    scheduled: bool,
 ) -> None:
+    """A scheduled plan is never followed by the command that sends it."""
     jobs.failing = {"o/r1"} if failing else set()
-    plan = write_plan(tmp_path, repos(3) + "operations: [sync]\n")
-    sent = backfill("run", plan, "--target", url, "--no-wait", "--format", "json")
+    body = repos(3) + "operations: [sync]\n" + (SCHEDULED if scheduled else "")
+    plan, unfollowed = write_plan(tmp_path, body), [] if scheduled else ["--no-wait"]
+    sent = backfill("run", plan, "--target", url, *unfollowed, "--format", "json")
     assert sent.status == 0
     summary = json.loads(sent.out)
     assert (summary["status"], summary["totals"]["completed"]) == ("sent", 0)
