@@ -15,7 +15,7 @@ import re
 import socket
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import field
 from datetime import UTC, datetime
@@ -271,8 +271,10 @@ async def open_client(
         env = os.environ if env is None else env
         seconds = SECONDS if seconds is None else seconds
         proxies = read_proxies(env)
-        verify = _certificates(env.get("SSL_CERT_FILE"), env.get("SSL_CERT_DIR"))
-        transport = _Network(verify, proxies)
+        named = env.get("SSL_CERT_FILE"), env.get("SSL_CERT_DIR")
+        if any(named):
+            _certificates(*named)  # what is wrong with them is told at once
+        transport = _Network(partial(_certificates, *named), proxies)
     client = httpx.AsyncClient(
         transport=transport,
         headers={**_HEADERS, **(headers or {})},
@@ -349,18 +351,22 @@ def _decoder(headers: httpx.Headers) -> Any:
 
 
 class _Network(httpx.AsyncBaseTransport):
-    """Each address by its own way: directly, or by a proxy."""
+    """Each address by its own way: directly, or by a proxy; with TLS, or without. `certificates`
+    are read where TLS is spoken: that takes as long as all else before a first request."""
 
-    def __init__(self, verify: ssl.SSLContext, proxies: Proxies | None) -> None:
-        self._proxies = proxies
+    def __init__(self, certificates: Callable[[], ssl.SSLContext], proxies: Proxies | None) -> None:
+        self._certificates, self._proxies = certificates, proxies
         found = set(proxies.by_scheme.values()) if proxies else set()
-        self._ways = {proxy: _way(verify, proxy) for proxy in (None, *found)}
+        plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which trusts nobody
+        self._ways = {(proxy, False): _way(plain, proxy) for proxy in (None, *found)}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if self._proxies is None:
-            return await self._ways[None].handle_async_request(request)
         url = request.url
-        way = self._ways[self._proxies.of(url.scheme, url.host, url.port)]
+        proxy = self._proxies.of(url.scheme, url.host, url.port) if self._proxies else None
+        secure = "https" in (url.scheme, proxy and urlsplit(proxy.url).scheme)
+        way = self._ways.get((proxy, secure))
+        if way is None:
+            way = self._ways[proxy, secure] = _way(self._certificates(), proxy)
         return await way.handle_async_request(request)
 
     async def aclose(self) -> None:

@@ -129,6 +129,23 @@ def test_a_proxy_is_asked_and_what_it_refuses_is_told() -> None:
         exchange("http://a.test/x", {"HTTP_PROXY": proxy})
 
 
+def test_certificates_are_read_only_where_tls_is_spoken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That takes longer than all else that a client does before its first request."""
+    read = []
+
+    def certificates(*named: str | None) -> ssl.SSLContext:
+        read.append(named)
+        return ssl.create_default_context()
+
+    monkeypatch.setattr("runner.adapters.http._certificates", certificates)
+    with serving(whole(b"{}")) as origin:
+        exchange(f"{origin}/x", {})
+        assert not read
+        with pytest.raises(TargetError):
+            exchange(f"{origin.replace('http:', 'https:')}/x", {})
+    assert read == [(None, None)]
+
+
 def test_https_asked_of_a_server_without_it_is_told_and_not_tried_again() -> None:
     with (
         serving(whole(b"")) as origin,
