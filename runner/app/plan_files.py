@@ -173,15 +173,19 @@ def places_named(side: Side, place: Names, file: PlanFile) -> list[Names]:
     return [(*folder, *names_of(name)) for name in file.names]
 
 
-def names_twice(files: Sequence[PlanFile], paths: Sequence[str]) -> Iterator[Problem]:
+def wrong_together(files: Sequence[PlanFile], paths: Sequence[str]) -> Iterator[Problem]:
     """Of those that lie in the folders of `paths`, by which `apply` takes them together: runs,
-    locks and the ledger go by a plan's name."""
+    locks and the ledger go by a plan's name, and what one depends on comes before it."""
+    from runner.planning.ledger import after_their_needs, in_a_circle
+
     seen: dict[str, str] = {}
+    needs, first = dict[str, list[str]](), dict[str, PlanFile]()
     folders = {Path(path) for path in paths}
     for file in (file for file in files if Path(file.path).parent in folders):
         document = file.opened.document
-        metadata = document.value.get("metadata") if isinstance(document.value, dict) else None
-        name = metadata.get("name") if isinstance(metadata, dict) else None
+        written = document.value.get("metadata") if isinstance(document.value, dict) else None
+        metadata = written if isinstance(written, dict) else {}
+        name = metadata.get("name")
         if file.is_catalog or not isinstance(name, str):
             continue
         if name in seen:
@@ -189,6 +193,15 @@ def names_twice(files: Sequence[PlanFile], paths: Sequence[str]) -> Iterator[Pro
             hint = "give it another: runs, locks and the ledger go by the name"
             yield document.problem(message, ("metadata", "name"), hint=hint)
         seen.setdefault(name, file.path)
+        first.setdefault(name, file)
+        depends_on = metadata.get("depends_on")
+        names = depends_on if isinstance(depends_on, list) else ()
+        needs.setdefault(name, [one for one in names if isinstance(one, str)])
+    if cycle := after_their_needs(needs)[1]:
+        hint = "`apply` runs what a plan depends on before it: take one of these out"
+        place = ("metadata", "depends_on")
+        document = first[cycle[0]].opened.document
+        yield document.problem(in_a_circle(cycle), place, hint=hint)
 
 
 def load_plans(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from runner.app.plan_files import PlanFile, names_twice, plan_files, tests_beside
+from runner.app.plan_files import PlanFile, plan_files, tests_beside, wrong_together
 from runner.app.session import Session
 from runner.errors import InvalidPlan
 from runner.model import Json, Problem
@@ -23,7 +23,7 @@ def validate(
     Raises `UsageError` where one cannot be read.
     """
     files = plan_files(session, paths, changed_since)
-    problems = [*_of_tests(paths), *names_twice(files, paths)]
+    problems = [*_of_tests(paths), *wrong_together(files, paths)]
     for file in files:
         try:
             problems += _problems(session, file, variables, strict=strict)

@@ -28,7 +28,7 @@ def write_junit(view: RunView, events: Iterable[EventRecord]) -> Iterator[str]:
         if event.stage != stage:
             yield "</testsuite>\n" if stage else ""
             stage = event.stage
-            yield f"<testsuite name={attribute(event.operation)}{_counts(view, stage)}>\n"
+            yield f"<testsuite {_suite(view, stage)}>\n"
         took = view.took(event) or 0.0
         yield _case(event, took, made_good=event.position in view.made_good)
     yield "</testsuite>\n" if stage else ""
@@ -48,12 +48,14 @@ def write_junit(view: RunView, events: Iterable[EventRecord]) -> Iterator[str]:
     yield "</testsuites>\n"
 
 
-def _counts(view: RunView, number: int) -> str:
+def _suite(view: RunView, number: int) -> str:
+    """Of a stage, which may be of several operations."""
     stage = next(stage for stage in view.stages if stage.number == number)
     first = sum(other.total for other in view.stages if other.number < number)
     good = sum(first <= position < first + stage.total for position in view.made_good)
     waiting = stage.total - stage.settled + good
-    return f' tests="{stage.total}" failures="{stage.lost - good}" skipped="{waiting}"'
+    counts = f'tests="{stage.total}" failures="{stage.lost - good}" skipped="{waiting}"'
+    return f"name={attribute(stage.operation)} {counts}"
 
 
 def _case(event: EventRecord, took: float, *, made_good: bool) -> str:

@@ -84,22 +84,37 @@ def in_order(plans: Sequence[BackfillPlan]) -> list[BackfillPlan]:
             other = by_name[plan.name].path
             raise _invalid(plan, f"the name `{plan.name}` is that of {other} already")
         by_name[plan.name] = plan
-    placed: dict[str, BackfillPlan] = {}
+    needs = {
+        plan.name: [str(name) for name in plan.metadata.get("depends_on") or ()]
+        for plan in by_name.values()
+    }
+    order, cycle = after_their_needs(needs)
+    if cycle:
+        raise _invalid(by_name[cycle[0]], in_a_circle(cycle))
+    return [by_name[name] for name in order]
 
-    def place(plan: BackfillPlan, path: tuple[str, ...]) -> None:
-        if plan.name in path:
-            cycle = " → ".join((*path[path.index(plan.name) :], plan.name))
-            raise _invalid(plan, f"plans depend on each other: {cycle}")
-        if plan.name in placed:
-            return
-        for name in plan.metadata.get("depends_on") or ():
-            if known := by_name.get(str(name)):
-                place(known, (*path, plan.name))
-        placed[plan.name] = plan
 
-    for plan in by_name.values():
-        place(plan, ())
-    return list(placed.values())
+def after_their_needs(needs: Mapping[str, Sequence[str]]) -> tuple[list[str], tuple[str, ...]]:
+    """The names, those that each needs before it; and the first cycle, which ends as it begins."""
+    placed: dict[str, None] = {}
+
+    def place(name: str, path: tuple[str, ...]) -> tuple[str, ...]:
+        if name in path:
+            return (*path[path.index(name) :], name)
+        for need in needs[name] if name not in placed else ():
+            if need in needs and (cycle := place(need, (*path, name))):
+                return cycle
+        placed[name] = None
+        return ()
+
+    for name in needs:
+        if cycle := place(name, ()):
+            return [], cycle
+    return list(placed), ()
+
+
+def in_a_circle(cycle: Sequence[str]) -> str:
+    return f"plans depend on each other: {' → '.join(cycle)}"
 
 
 def _place(plan: BackfillPlan) -> tuple[bool, list[tuple[int, str]], list[tuple[int, str]]]:

@@ -11,13 +11,13 @@ import pytest
 from runner.app.apply import ApplyOptions, apply, pending
 from runner.app.plan_files import (
     changed_inputs,
-    names_twice,
     plan_file,
     plan_files,
     plans_in,
     plans_to_apply,
     relocated,
     unchanged,
+    wrong_together,
 )
 from runner.app.session import Session
 from runner.errors import UsageError
@@ -146,10 +146,21 @@ def test_plans_of_a_folder_that_have_one_name_are_told(folder: Path) -> None:
     (inner / "two.yaml").write_text(PLAN % "two")
     names = ("catalog", "one", "two", "x", "y", "z", "inner/two")
     files = [plan_file(str(folder / f"{name}.yaml")) for name in names]
-    (twice,) = names_twice(files, [str(folder)])
+    (twice,) = wrong_together(files, [str(folder)])
     assert twice.message == f"the name `two` is that of {folder / 'one.yaml'} already"
     assert (twice.path, twice.line) == (str(folder / "two.yaml"), 3)
-    assert [*names_twice(files, [str(inner)])] == []
+    assert [*wrong_together(files, [str(inner)])] == []
+
+
+def test_plans_of_a_folder_that_depend_on_each_other_are_told(folder: Path) -> None:
+    for name, needs in (("one", "two"), ("two", "one, zzz"), ("three", "one")):
+        text = (PLAN % name).replace("}\n", f", depends_on: [{needs}]}}\n", 1)
+        (folder / f"{name}.yaml").write_text(text)
+    files = [plan_file(str(folder / f"{name}.yaml")) for name in ("three", "one", "two")]
+    (circle,) = wrong_together(files, [str(folder)])
+    assert circle.message == "plans depend on each other: one → two → one"
+    assert (circle.path, circle.line) == (str(folder / "one.yaml"), 3)
+    assert [*wrong_together(files[:2], [str(folder)])] == []
 
 
 def test_plans_with_a_schedule_are_left_to_the_workers(folder: Path) -> None:

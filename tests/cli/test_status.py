@@ -324,3 +324,18 @@ def test_every_surface_says_who_started_resumed_and_retried_a_run(
         Path("run.html").read_text("utf-8"),
     ):
         assert "octocat" in told
+
+
+def test_a_suite_of_junit_is_called_as_its_stage(
+    backfill: Backfill, tmp_path: Path, url: str, jobs: Jobs
+) -> None:
+    operations = "  {name}: {event: app/sync, for_each: repo, payload: {repo: '{{ repo.repo }}'}}\n"
+    catalog = "apiVersion: backfill/v1\nkind: OperationCatalog\noperations:\n" + "".join(
+        operations.replace("{name}", name) for name in ("one", "two")
+    )
+    body = repos(2) + "operations: [one, two]\nflow: items\n"
+    backfill("run", write_plan(tmp_path, body, catalog=catalog), "--target", url)
+    assert len(jobs.items) == 4
+    suites = ElementTree.fromstring(backfill("report", "--format", "junit").out)  # noqa: S314
+    assert [suite.get("name") for suite in suites] == ["one + two"]
+    assert [case.get("classname") for case in suites[0]] == ["one", "two"] * 2
