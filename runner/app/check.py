@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from runner.app.build import Built, build
+from runner.app.queries import of_all_items
 from runner.app.session import Session, blocking
 from runner.errors import PreflightRefused, TargetDown
 from runner.model import Json, QueryRefused, Selectors
@@ -34,8 +35,14 @@ def check(
     there is nothing to ask.
     """
 
+    noted = set[str]()
+
     def ask() -> Checked:
         built = build(session, path, variables or {}, strict=strict, selectors=selectors)
+        for note in of_all_items(built.execution_plan):
+            if note not in noted:
+                session.reporter.note(note)
+                noted.add(note)
         return _ask(session, path, built, variables or {}, applied)
 
     found, reported = ask(), ""

@@ -134,7 +134,21 @@ def coverage(
         hint = "add `coverage: {name: {query: ...}}` to the catalog or the plan"
         raise UsageError(f"{path} has no coverage to ask for", hint=hint)
     before, after = _measured(session, run, plan) if run else ({}, {})
+    for note in of_all_items(plan):
+        session.reporter.note(note)
     return covered_now(session, path, plan, before, after)
+
+
+def of_all_items(plan: ExecutionPlan) -> list[str]:
+    """What to know of coverage that goes by no items, where only some of them are selected."""
+    if plan.partial is None or not plan.partial.selectors.of_items:
+        return []
+    words = plan.partial.selectors.words
+    return [
+        f"the query of the coverage `{measure.name}` goes by no items: {words} leaves none out"
+        for measure in plan.coverage
+        if measure.question.key is None
+    ]
 
 
 def rehearsed(session: Session, run: str, path: str) -> Rehearsal:

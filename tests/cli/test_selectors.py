@@ -115,3 +115,20 @@ def test_several_plans_are_not_selected_from_at_once(backfill: Backfill, tmp_pat
     write_plan(tmp_path, BODY)
     result = backfill("plan", tmp_path, "--limit", "1")
     assert (result.status, "--limit 1 is for one plan at a time" in result.err) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["coverage", "check"])
+def test_coverage_that_goes_by_no_items_says_that_selectors_leave_none_out(
+    backfill: Backfill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "app.db")) as db, db:
+        db.execute("CREATE TABLE r (name TEXT)")
+        db.executemany("INSERT INTO r VALUES (?)", [(f"o/r{n}",) for n in range(4)])
+    monkeypatch.setenv("BACKFILL_DATABASE_URL", f"sqlite:///{tmp_path / 'app.db'}")
+    said = "note: the query of the coverage `all` goes by no items: --limit 1 leaves none out"
+    plan = write_plan(tmp_path, BODY + COVERAGE.rstrip() + "'}}\n")
+    assert backfill(command, plan, "--limit", "1").err.count(said) == 1
+    assert said not in backfill(command, plan).err
+    assert said not in backfill(command, plan, "--skip", "embed").err
+    bound = write_plan(tmp_path, BODY + ASKED)
+    assert said not in backfill(command, bound, "--limit", "1").err
