@@ -216,6 +216,7 @@ def _guarded(arguments: list[str]) -> int:
 def _ended(arguments: list[str]) -> int:
     try:
         _refuse_bytes(arguments)
+        _refuse_empty(arguments)
         status = cli.main(arguments, prog_name="backfill", standalone_mode=False)
     except click.ClickException as error:
         error.show()
@@ -247,6 +248,21 @@ def _refuse_bytes(arguments: list[str]) -> None:
             text.encode()
         except UnicodeEncodeError:
             raise UsageError(f"{name} is no UTF-8") from None
+
+
+def _refuse_empty(arguments: list[str]) -> None:
+    """A shell's variable that is not set: it would be the working directory as a path, any run as
+    the beginning of an id, and no choice at all as an option. Raises `UsageError`."""
+    hint = "is the variable set that it is from?"
+    before = ""
+    for one in arguments:
+        name, equals, value = one.partition("=")
+        if name.startswith("--") and equals and not value:
+            raise UsageError(f"{name} is empty", hint=hint)
+        if not one:
+            what = before if before.startswith("-") else f"an argument after `{before}`"
+            raise UsageError(f"{what if before else 'the command'} is empty", hint=hint)
+        before = one
 
 
 def _refused(error: OSError) -> UsageError | None:

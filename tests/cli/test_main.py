@@ -116,3 +116,20 @@ def test_what_windows_has_not_is_imported_after_that() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_argument_that_is_empty_is_refused_by_every_command(
+    backfill: Backfill, command: str
+) -> None:
+    """As a path it would be the working directory, as a run any whose id begins so."""
+    done = backfill(command, "")
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith(f"error: an argument after `{command}` is empty\n")
+
+
+@pytest.mark.parametrize("given", [("--target", ""), ("--policy=",), ("-t", ""), ("--env", "")])
+def test_an_option_that_is_empty_is_refused(backfill: Backfill, given: tuple[str, ...]) -> None:
+    done = backfill("apply", ".", *given)
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith(f"error: {given[0].rstrip('=')} is empty\n")
