@@ -133,14 +133,10 @@ def ordered(rows: Rows, keys: Sequence[OrderKey]) -> tuple[array[int], list[str]
     points, ties keep the written order.
     """
     known = [key for key in keys if _may_have(rows, key.attribute)]
-    columns: list[list[Json]] = [[] for _ in known]
-    if known:
-        for row in rows:
-            for key, column in zip(known, columns, strict=True):
-                column.append(_comparable(key.attribute, row.get(key.attribute)))
-    indexes = list(range(len(rows)))
+    indexes: Sequence[int] = range(len(rows))
     unknown = {key.attribute for key in keys if key not in known}
-    for key, column in reversed(list(zip(known, columns, strict=True))):
+    for key in reversed(known):
+        column = [_comparable(key.attribute, value) for value in _values(rows, key.attribute)]
         kinds = {type(value) is str for value in column if value is not None}
         if not kinds:
             unknown.add(key.attribute)
@@ -148,9 +144,9 @@ def ordered(rows: Rows, keys: Sequence[OrderKey]) -> tuple[array[int], list[str]
         if len(kinds) == 2:
             column = [None if value is None else (type(value) is str, value) for value in column]
         present = [index for index in indexes if column[index] is not None]
-        missing = [index for index in indexes if column[index] is None]
+        missing = array("L", (index for index in indexes if column[index] is None))
         present.sort(key=column.__getitem__, reverse=key.descending)
-        indexes = present + missing
+        indexes = array("L", present) + missing  # which takes a fifth of a list
     return array("L", indexes), [key.attribute for key in keys if key.attribute in unknown]
 
 
@@ -162,6 +158,15 @@ def _may_have(rows: Rows, attribute: str) -> bool:
     if attribute in _MADE or not isinstance(rows, Concatenated):
         return True
     return any(not isinstance(part, CsvRows) or attribute in part.header for part in rows.parts)
+
+
+def _values(rows: Rows, attribute: str) -> Iterator[Json]:
+    """What each row has of it. Of a table only that column is looked at."""
+    for part in rows.parts if isinstance(rows, Concatenated) else (rows,):
+        if isinstance(part, CsvRows) and attribute in part.header and attribute not in _MADE:
+            yield from part.column(attribute)
+        else:
+            yield from (part[index].get(attribute) for index in range(len(part)))
 
 
 def _comparable(attribute: str, value: Json) -> Json:

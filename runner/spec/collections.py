@@ -28,6 +28,7 @@ from runner.spec.rows import (
 from runner.spec.units import counted
 
 MAX_PROBLEMS = 50
+_PARTS = 4  # of the hashes of all names
 
 
 def check_rows(
@@ -171,9 +172,10 @@ def _leaving(
 
 
 def _duplicates(rows: Concatenated, kind: RowKind, hashes: array[int]) -> list[Problem]:
-    """Sorting hashes finds the suspects in little memory; only they are compared by name."""
-    ordered = sorted(hashes)
-    suspects = {a for a, b in pairwise(ordered) if a == b} - {0}
+    """Sorting hashes finds the suspects, in little memory where a part of them is sorted at once;
+    only they are compared by name."""
+    parts = (sorted(one for one in hashes if one % _PARTS == part) for part in range(_PARTS))
+    suspects = {a for part in parts for a, b in pairwise(part) if a == b} - {0}
     first: dict[Json, int] = {}
     problems: list[Problem] = []
     for index, digest in enumerate(hashes if suspects else ()):

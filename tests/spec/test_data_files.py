@@ -262,3 +262,27 @@ def test_many_rows_take_little_more_than_their_bytes() -> None:
     tracemalloc.stop()
     assert held < 20 * count
     assert peak < 3 * len(raw) + 80 * count
+
+
+WRITTEN = ("", "a", "01", "-1.50", "true", "é", '"a, b"', '"say ""it"""', '"two\nlines"', "x;y")
+    "",
+    "a",
+    "0",
+    "01",
+    "-1.50",
+    "true",
+    "é",
+    '"a, b"',
+    '"say ""it"""',
+    '"two\nlines"',
+    "x;y",
+)
+
+
+@given(st.lists(st.tuples(*[st.sampled_from(WRITTEN)] * 3), min_size=1, max_size=5))
+def test_a_column_is_what_the_rows_have_in_it(table: list[tuple[str, ...]]) -> None:
+    """Rows are put in order by it, without a look at all that they hold."""
+    lines = ["repo,priority,velocity,skip", *(",".join(("o/r", *cells)) for cells in table)]
+    rows = csv_rows("\n".join(lines))
+    for column in rows.header:
+        assert [*rows.column(column)] == [rows[n].get(column) for n in range(len(rows))]
