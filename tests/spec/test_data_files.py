@@ -265,18 +265,6 @@ def test_many_rows_take_little_more_than_their_bytes() -> None:
 
 
 WRITTEN = ("", "a", "01", "-1.50", "true", "é", '"a, b"', '"say ""it"""', '"two\nlines"', "x;y")
-    "",
-    "a",
-    "0",
-    "01",
-    "-1.50",
-    "true",
-    "é",
-    '"a, b"',
-    '"say ""it"""',
-    '"two\nlines"',
-    "x;y",
-)
 
 
 @given(st.lists(st.tuples(*[st.sampled_from(WRITTEN)] * 3), min_size=1, max_size=5))
