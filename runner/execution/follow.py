@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import NamedTuple
 
-from ulid import ULID
-
 from runner.execution.listeners import Listeners
 from runner.execution.pacing import Step, Waits
 from runner.execution.poller import OpenEvent, Polled, Poller
@@ -21,7 +19,6 @@ from runner.spec.units import format_duration
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 _SOONEST, _PARTS = 0.03, 16
-_MOMENT = 10  # characters of an internal id that say when it was made
 _AT_ONCE = 5_000  # observations that are written down together: more take memory, and no less time
 
 _AT_SAME_TIME = 2.0  # seconds within which the functions of an event start, but for their rest
@@ -91,12 +88,8 @@ class Follower:
         known, wall = self.journal.going_on(), self.clock.time()
         ahead = self.clock.monotonic() - wall
         self._last_sent = step.submitted_at
-        moments: dict[str, float] = {}  # a request's events have theirs in common
         for one in self._watched.values():
-            id_ = one.event.internal_id
-            if (moment := moments.get(id_[:_MOMENT])) is None:
-                moment = moments[id_[:_MOMENT]] = ULID.from_str(id_).timestamp
-            sent = max(moment, step.submitted_at)
+            sent = max(one.event.sent_at, step.submitted_at)
             one.since, one.jobs = sent + ahead, known.get(one.event.position, ())
             one.began = one.since if one.jobs else None
             for job in one.jobs:

@@ -224,6 +224,7 @@ class Unsettled(NamedTuple):
     position: int
     chunk: int
     internal_id: str
+    sent_at: float  # since 1970
 
 
 class Control(NamedTuple):

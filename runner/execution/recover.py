@@ -72,6 +72,7 @@ def watched(plan: ExecutionPlan, journal: Journal) -> Iterator[SentEvent]:
             name,
             event.chunk,
             event.internal_id,
+            event.sent_at,
         )
 
 

@@ -299,6 +299,9 @@ class Sender:
         return answer
 
     def _accept(self, chunk: Chunk, answer: Answer) -> Sent:
+        """What was sent more than once, in vain for a while, was taken but now."""
+        if answer.resent or answer.trouble:
+            chunk = replace(chunk, sent_at=self.clock.time())
         self.journal.accept(chunk, answer)
         if answer.refused is not None:
             item = chunk.items[len(answer.ids)]
@@ -354,7 +357,14 @@ class Sent:
         chunk = self.chunk
         for position, item, id_ in zip(chunk.positions, chunk.items, self.answer.ids, strict=False):
             yield SentEvent(
-                position, chunk.stage, chunk.operation, item, chunk.event, chunk.number, id_
+                position,
+                chunk.stage,
+                chunk.operation,
+                item,
+                chunk.event,
+                chunk.number,
+                id_,
+                chunk.sent_at,
             )
 
 

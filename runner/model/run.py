@@ -50,7 +50,8 @@ class Job:
 
 
 class SentEvent(NamedTuple):
-    """An event the server has accepted: `position` counts from 0 over the whole run."""
+    """An event the server has accepted: `position` counts from 0 over the whole run. `sent_at`:
+    since 1970; its jobs are waited for from then on."""
 
     position: int
     stage: int
@@ -59,6 +60,7 @@ class SentEvent(NamedTuple):
     name: str
     chunk: int
     internal_id: str
+    sent_at: float
 
 
 @frozen

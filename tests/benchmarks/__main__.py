@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.benchmarks import (
+    applying,
     closed_loop,
     following,
     journal,
@@ -36,6 +37,7 @@ BENCHMARKS: dict[str, Callable[[Path, Sizes], list[Figure]]] = {
     "resume": resume.measure,
     "submit": submitting.measure,
     "follow": following.measure,
+    "apply": applying.measure,
     "closed-loop": closed_loop.measure,
     "lookups": lookups.measure,
     "seeing": seeing.measure,

@@ -81,6 +81,15 @@ operations: [{use: sync, timeout: 1h}]
 batch_size: 500
 delay: 0s
 """
+_APPLIED = """\
+apiVersion: backfill/v1
+kind: BackfillPlan
+metadata: {{name: plan-{number}}}
+catalog: catalog.yaml
+handlers: {{app/sync: "json:dumps"}}
+repos: [{repos}]
+operations: [sync]
+"""
 THREE = "sync, embed, aggregate"
 
 
@@ -118,6 +127,16 @@ def plan_followed(folder: Path, count: int) -> Path:
     path = folder / "followed.yaml"
     path.write_text(_FOLLOWED, encoding="utf-8")
     return path
+
+
+def plans_to_apply(folder: Path, count: int, events: int) -> None:
+    """A folder `plans` of them, each with repositories of its own."""
+    (folder / "plans").mkdir()
+    (folder / "plans/catalog.yaml").write_text(_FOLLOWED_CATALOG, encoding="utf-8")
+    names = (row[0] for row in _repositories())
+    for number in range(count):
+        text = _APPLIED.format(number=number, repos=", ".join(islice(names, events)))
+        (folder / f"plans/{number}.yaml").write_text(text, encoding="utf-8")
 
 
 def _with_rows(

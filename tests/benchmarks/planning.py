@@ -16,8 +16,8 @@ from tests.benchmarks.validating import C_LOADER, LOAD_YAML, SCHEMA
 _INLINE, _INLINE_ROUNDS = 10_000, 7
 _MORE, _MORE_ROUNDS = 100_000, 3
 _ROWS, _ROWS_ROUNDS = 1_000_000, 2
-_NEAR_YAML = Goal("at most", 1.3)
-_MEMORY = Goal("at most", 200, of="ours")
+_NEAR_YAML = Goal("at most", 1.0)
+_MEMORY = Goal("at most", 150, of="ours")
 
 
 def measure_inline(folder: Path, sizes: Sizes) -> list[Figure]:
@@ -50,7 +50,7 @@ def _inline(
 
 def measure_csv(folder: Path, sizes: Sizes) -> list[Figure]:
     plan_csv(folder, sizes.of(_ROWS))
-    return _rows(folder, sizes, "csv", "csv, json, sha256", Goal("at most", 3))
+    return _rows(folder, sizes, "csv", "csv, json, sha256", Goal("at most", 2))
 
 
 def measure_jsonl(folder: Path, sizes: Sizes) -> list[Figure]:

@@ -61,7 +61,7 @@ def measure(folder: Path, sizes: Sizes) -> list[Figure]:
             lambda: run(python(_SCAN_IT, str(resumed.state)), folder).wall,
         )
     work = f"resume at {events // 2:,} of {events:,}"
-    goal = Goal("at most", 3)
+    goal = Goal("at most", 2)
     return [
         Figure(f"{work}, first request", "s", "a scan", paired(loaded, scan), goal),
         Figure(f"{work}, whole command", "s", "a scan, as a process", paired(whole, process)),

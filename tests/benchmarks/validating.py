@@ -30,6 +30,6 @@ def measure(folder: Path, sizes: Sizes) -> list[Figure]:
     )
     work = f"validate {count:,} inline"
     return [
-        Figure(work, "s", C_LOADER, paired(ours, limit), Goal("at most", 1.3)),
+        Figure(work, "s", C_LOADER, paired(ours, limit), Goal("at most", 1.0)),
         Figure(work, "s", "check-jsonschema", paired(ours, peer), kind="peer"),
     ]

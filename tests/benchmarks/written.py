@@ -77,9 +77,8 @@ def completed(chunk: Chunk, answer: Answer, base: str) -> list[Observation]:
     for position, item, id_ in zip(chunk.positions, chunk.items, answer.ids, strict=True):
         job = f"01K{position:023}"
         url = f"{base}/run?runID={job}"
-        event = SentEvent(
-            position, chunk.stage, chunk.operation, item, chunk.event, chunk.number, id_
-        )
+        this = chunk.stage, chunk.operation, item, chunk.event, chunk.number, id_, chunk.sent_at
+        event = SentEvent(position, *this)
         jobs = (Job(job, "f", "Completed", ended=True, url=url),)
         found.append(Observation(event, jobs, "completed"))
     return found

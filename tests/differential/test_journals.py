@@ -67,7 +67,7 @@ def _steps(store: Store, plan: Any, clock: _Clock, seed: int) -> list[Any]:
                 journal.settle()
                 position += taken + (refused is not None)
                 open_ += [
-                    SentEvent(place, 1, "sync", item, "app/sync", chunk.number, id_)
+                    SentEvent(place, 1, "sync", item, "app/sync", chunk.number, id_, chunk.sent_at)
                     for place, item, id_ in zip(places, items, ids, strict=False)
                 ]
             case "record" if open_:

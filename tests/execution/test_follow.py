@@ -19,12 +19,12 @@ from runner.model.function import Rate, Rest, Trigger
 from tests.support import FakeClock
 from tests.virtual_time import VirtualClock
 
-ID = "01JXT21Q00000G40R40M30E20A"  # made at 1_750_000_000
+ID, AT = "01JXT21Q00000G40R40M30E20A", 1_750_000_000.0
 
 
 def event(number: int, stage: int = 1) -> SentEvent:
     id_ = f"{ID[:-4]}{number:04d}"
-    return SentEvent(number, stage, "sync", f"o/r{number}", "app/sync", 0, id_)
+    return SentEvent(number, stage, "sync", f"o/r{number}", "app/sync", 0, id_, AT)
 
 
 def job(name: str = "a", status: str = "Running", **how: Any) -> Job:

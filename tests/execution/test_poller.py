@@ -50,7 +50,9 @@ class Busy:
 
 def watched(count: int) -> list[OpenEvent]:
     return [
-        OpenEvent(SentEvent(number, 1, "sync", f"o/r{number}", "app/sync", 0, ID), FakeClock().now)
+        OpenEvent(
+            SentEvent(number, 1, "sync", f"o/r{number}", "app/sync", 0, ID, 0.0), FakeClock().now
+        )
         for number in range(count)
     ]
 
@@ -82,7 +84,7 @@ def id_of(number: int) -> str:
 
 
 def open_event(number: int, *jobs: Job, since: float = 0.0, polled_at: float = 0.0) -> OpenEvent:
-    event = SentEvent(number, 1, "sync", f"o/r{number}", "app/sync", 0, id_of(number))
+    event = SentEvent(number, 1, "sync", f"o/r{number}", "app/sync", 0, id_of(number), 0.0)
     return OpenEvent(event, since, jobs, polled_at)
 
 

@@ -80,6 +80,9 @@ def test_a_request_whose_answer_was_lost_is_made_again_and_says_so(tmp_path: Pat
     assert [event.item for event in sent.events()] == ["o/r2", "o/r3", "o/r4"]
     assert made.observer.notes == ["batch 1 of fire: its answer was lost; sent again"]
     assert jobs.asked == 0, "the server knows the events again"
+    made.journal.settle()
+    times = [one.sent_at for one in made.journal.unsettled()][2:]
+    assert times == [made.sender.clock.time()] * 3, "its jobs are waited for from now on"
     assert made.journal.totals().deduplicated == 3
 
 

@@ -198,6 +198,24 @@ def test_trouble_on_the_way_slows_the_pace_and_says_so(tmp_path: Path) -> None:
     assert made.observer.notes == ["slower now, batches of 5, 4s apart: 503"]
 
 
+@pytest.mark.parametrize("resent", [False, True])
+@pytest.mark.parametrize("trouble", [None, "503"])
+def test_the_time_of_a_request_is_that_at_which_the_server_took_it(
+    tmp_path: Path, trouble: str | None, resent: bool
+) -> None:
+    """Jobs are waited for from then on: after trouble, that is not when it was made first."""
+    made = make(tmp_path, repos(1) + FIRE, Answer(("a",), resent=resent, trouble=trouble))
+    clock = made.sender.clock
+    assert isinstance(clock, FakeClock)
+    clock.now, began = 1_000.0, 1_000.0
+    made.server.meanwhile = lambda: setattr(clock, "now", began + 300.0)
+    (sent,) = made.send(1)
+    made.journal.settle()
+    took = began + 300.0 if trouble or resent else began
+    assert [event.sent_at for event in sent.events()] == [took]
+    assert [one.sent_at for one in made.journal.unsettled()] == [took]
+
+
 def chunk_of(made: Made, count: int) -> Chunk:
     """A request whose answer was lost."""
     made.server.script = [TargetDown("away")]

@@ -35,7 +35,7 @@ def test_it_is_small_although_every_event_failed_in_its_own_way(tmp_path: Path) 
         journal.record(
             [
                 Observation(
-                    SentEvent(at, 1, "sync", names[at], "app/sync", number, "i"),
+                    SentEvent(at, 1, "sync", names[at], "app/sync", number, "i", 1.0),
                     (Job(f"job-{at}", "f", "Failed", True, "x", f"https://x.test/{at}"),),
                     "failed",
                     f"fault {at}: " + "it did not work out " * 10,

@@ -359,9 +359,9 @@ class Story:
             isinstance(error, Incomplete) and str(error).startswith("stopped:")
         )
         away = self.away_for + self.slept.get(process.pid, 0.0)
-        # `apply` asks anew before each of its plans, and then it has not begun.
-        anew = self.kind == "apply" and "nothing was sent" in (getattr(error, "hint", None) or "")
-        begun = process.pid in self.network.begun and not anew
+        # `apply` asks anew before each of its plans: between two of them nothing has begun.
+        last = self.latest() if self.kind == "apply" else None
+        begun = process.pid in self.network.begun and not (last and last.status not in OPEN)
         # A check's own time bounds its questions, patience included.
         checked = "database" in str(error) and any(one.check for one in self.written)
         if impatient and begun and away < (60 if checked else PATIENCE - 60):

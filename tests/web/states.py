@@ -90,7 +90,8 @@ class Played:
         self.journal.accept(chunk, Answer(tuple(internal_ids(SEED, range(count)))))
         for at, item in zip(positions, of_stage, strict=True):
             message = fault(at)
-            event = SentEvent(at, stage, operation, item, f"app/{operation}", self.chunks, "i")
+            name = f"app/{operation}"
+            event = SentEvent(at, stage, operation, item, name, self.chunks, "i", now)
             job_id = str(ULID.from_timestamp(now + at / 1000))
             job = Job(
                 job_id, operation, "Failed" if message else "Completed", True, message,

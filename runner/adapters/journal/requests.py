@@ -37,7 +37,7 @@ WHERE leases.name = :name AND leases.token = :token
 """
 
 _ACCEPT = """
-UPDATE chunks SET state = 'accepted', resent = :resent, ids = :ids
+UPDATE chunks SET state = 'accepted', resent = :resent, ids = :ids, sent_at = :sent_at
 WHERE run_id = :run AND number = :number AND state = 'sending'
 """
 
@@ -82,9 +82,10 @@ def begin(
 def accept(connection: Connection, run_id: str, chunk: Chunk, answer: Answer, now: float) -> None:
     """Keep what the server took of a request, and what it refused."""
     this = {"run": run_id, "number": chunk.number}
+    sent_at = chunk.sent_at
     if answer.refused is None:
         ids = _odd_ids(chunk, answer, derived=True)
-        if connection.change(_ACCEPT, **this, resent=answer.resent, ids=ids):
+        if connection.change(_ACCEPT, **this, resent=answer.resent, ids=ids, sent_at=sent_at):
             return
     of_this = "FROM chunks WHERE run_id = :run AND number = :number"
     before = connection.value(f"SELECT state {of_this}", **this)
@@ -105,13 +106,14 @@ def accept(connection: Connection, run_id: str, chunk: Chunk, answer: Answer, no
         # Of a chunk with gaps the events after the refused one stay to be sent again.
         state, last = (before, last) if again else (state, chunk.positions[taken])
     connection.change(
-        """UPDATE chunks SET state = :state, resent = :resent, ids = :ids,
+        """UPDATE chunks SET state = :state, resent = :resent, ids = :ids, sent_at = :sent_at,
         failed = failed + :failed, last = CASE WHEN :again THEN last ELSE :last END
         WHERE run_id = :run AND number = :number""",
         **this,
         state=state,
         resent=answer.resent and not again,
         ids=_odd_ids(chunk, answer, derived=not again),
+        sent_at=sent_at,
         failed=failed,
         again=again,
         last=last,
@@ -157,7 +159,7 @@ def unsettled(connection: Connection, run_id: str) -> list[Unsettled]:
     for chunk in connection.rows(_OPEN, run=run_id):
         known = known_ids(chunk)
         found += [
-            Unsettled(position, chunk.number, known[position])
+            Unsettled(position, chunk.number, known[position], chunk.sent_at)
             for position in _open_positions(connection, chunk)
             if position in known
         ]

@@ -106,5 +106,6 @@ class Life:
             chunk.event,
             chunk.number,
             "",
+            chunk.sent_at,
         )
         self.journal.record([Observation(event, tuple(jobs), outcome, message)])

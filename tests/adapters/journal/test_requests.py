@@ -70,15 +70,14 @@ def test_after_an_event_that_was_refused_the_next_one_is_sent(tmp_path: Path) ->
 
 def test_what_was_taken_and_has_not_ended_is_open(tmp_path: Path) -> None:
     life = Life(tmp_path, repos(5) + SYNC)
-    life.take(1, range(3))
-    life.take(1, range(3, 5))
+    first, second = life.take(1, range(3)), life.take(1, range(3, 5), after=7)
     life.see(0, "completed", jobs=[DONE])
     life.see(1, None, jobs=[GOES_ON, DONE])
     life.see(4, "failed")
     assert life.journal.unsettled() == [
-        Unsettled(1, 0, ids(0, 3)[1]),
-        Unsettled(2, 0, ids(0, 3)[2]),
-        Unsettled(3, 1, ids(1, 2)[0]),
+        Unsettled(1, 0, ids(0, 3)[1], first.sent_at),
+        Unsettled(2, 0, ids(0, 3)[2], first.sent_at),
+        Unsettled(3, 1, ids(1, 2)[0], second.sent_at),
     ]
     assert {at: [job.id for job in jobs] for at, jobs in life.journal.going_on().items()} == {
         1: ["j1", "j2"]

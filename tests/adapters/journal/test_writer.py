@@ -41,7 +41,8 @@ pytestmark = pytest.mark.usefixtures("state")
 BODY = repos(1) + "operations: [sync]\n"
 KEY = "signkey-prod-0123456789abcdef"
 JOB = Job("j", "f", "Failed", ended=True, message=f"401 for {KEY}")
-EVENT = SentEvent(0, 1, "sync", "o/r0", "app/sync", 0, internal_ids(REQUEST.seed, range(1))[0])
+ID = internal_ids(REQUEST.seed, range(1))[0]
+EVENT = SentEvent(0, 1, "sync", "o/r0", "app/sync", 0, ID, REQUEST.sent_at)
 SEEN = Observation(EVENT, (JOB,), "failed", f"401 for {KEY}")
 CHECK = CheckResult("c", "after", None, ok=False, expected="1", seen="0", message=f"with {KEY}")
 
@@ -137,7 +138,8 @@ class Two:
         assert self.journal.begin_chunk(chunk, self.journal.control())
         ids = () if refused else tuple(internal_ids(chunk.seed, range(1)))
         self.journal.accept(chunk, Answer(ids, refused))
-        return SentEvent(number, 1, "sync", f"o/r{number}", "app/sync", number, *ids or ("",))
+        id_ = ids[0] if ids else ""
+        return SentEvent(number, 1, "sync", f"o/r{number}", "app/sync", number, id_, chunk.sent_at)
 
     def told(self) -> list[str]:
         return [notice.body["event"] for notice in self.store.due_notices("RUN1")]
