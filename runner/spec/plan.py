@@ -67,8 +67,8 @@ def build_plan(
     problems += _check_variables(checked, catalog, overrides)
     if every_repository:
         problems += _check_scope(checked, [operations[name] for name in order], repositories)
-    problems += _check_handlers(checked, catalog)
     if every_operation:
+        problems += _check_handlers(checked, catalog)
         problems += _check_accept(checked, catalog)
     problems += check_control(checked, [operations[name] for name in order])
     problems += check_schedule(checked)
@@ -146,7 +146,8 @@ def _check_collections(checked: PlanDocument, catalog: Catalog) -> Iterator[Prob
     there = ["repo", "workspace", "once", *named]
     for path, use in checked.uses():
         entry = catalog.get(use["use"])
-        if entry is None:
+        if entry is None:  # which may be what runs for any of them
+            used.update(named)
             continue
         written, origin = entry.written(use, checked.document, path, "for_each")
         if isinstance(written, str):

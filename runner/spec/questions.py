@@ -395,11 +395,12 @@ class Askings:
                 of = operations[name].for_each
                 yield self._once(entry.document, written, path, name, of)
         asking = self.of(self.checked.document)
+        unknown = {use["use"] for _, use in self.checked.uses()} - {*self.catalog}
         for index, written in enumerate(self.checked.value.get("checks", ())):
             if written is None:
                 continue
             after = written.get("after")
-            if after is not None and after not in operations:
+            if after is not None and after not in {*operations, *unknown}:
                 hint = did_you_mean(after, operations) or f"it runs: {', '.join(operations)}"
                 message = f"the check comes after {echo(after)}, which this plan does not run"
                 place = ("checks", index, "after")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +21,7 @@ from runner.spec.files import MAX_YAML
 from runner.spec.load import load_plan
 from tests.depth import depth
 
+ROOT = Path(__file__).parents[2]
 HEAD = "apiVersion: backfill/v1\nkind: BackfillPlan\nmetadata: {name: x}\n"
 BODY = "repos: [o/r]\noperations: [repository-sync]\n"
 
@@ -94,6 +97,28 @@ def test_files_are_read_from_the_plans_folder_only_where_there_is_no_repository(
     assert words in problem.message
     assert len(problem.message) < 200
     assert "secret" not in repr(problem)
+
+
+PLANS = [
+    path
+    for folder in ("plans", "tests/examples/valid")
+    for path in sorted((ROOT / folder).rglob("*.yaml"))
+    if "kind: BackfillPlan" in path.read_text("utf-8")
+]
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_catalog_that_cannot_be_read_would_have_is_not_said_to_be_missing(
+    tmp_path: Path, path: Path
+) -> None:
+    written = {**yaml.safe_load(path.read_text("utf-8")), "catalog": "nowhere.yaml"}
+    shutil.copytree(path.parent, tmp_path / "plans")
+    plan = tmp_path / "plans" / path.name
+    plan.write_text(json.dumps(written, ensure_ascii=False), encoding="utf-8")
+    with pytest.raises(InvalidPlan) as caught:
+        load_plan(str(plan))
+    (problem,) = caught.value.problems
+    assert problem.message.startswith("`nowhere.yaml` cannot be read")
 
 
 def test_a_file_may_lie_below_the_plan_and_be_a_link_within(tmp_path: Path) -> None:
