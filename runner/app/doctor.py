@@ -12,7 +12,13 @@ from runner.app.approval import refuse_unapproved
 from runner.app.build import build, handler_warnings
 from runner.app.notify import examine_hooks
 from runner.app.session import HERE, Session, blocking
-from runner.errors import BackfillError, InvalidPlan, PreflightRefused, UsageError
+from runner.errors import (
+    BackfillError,
+    InvalidPlan,
+    PreflightRefused,
+    TargetError,
+    UsageError,
+)
 from runner.execution.doctor import (
     examine_clocks,
     examine_facts,
@@ -85,7 +91,8 @@ def _read(
     except UsageError:
         raise
     except BackfillError as error:
-        return None, [Finding("plan", "fail", str(error), error.hint)]
+        away = isinstance(error, TargetError)
+        return None, [Finding("plan", "fail", str(error), error.hint, away=away)]
     stages = counted(len(plan.stages), "stage")
     message = f"{plan.name}: {counted(plan.events, 'event')}, {stages}"
     if plan.may_send or plan.if_empty == "ok":
@@ -169,7 +176,8 @@ async def _guard(spec: GuardSpec, environ: Mapping[str, str], folder: Path) -> F
                 hint = "a run is refused: repair what it asks"
                 return Finding("guard", "fail", f"{called} cannot be asked: {error}", hint)
     except BackfillError as error:
-        return Finding("guard", "fail", str(error), error.hint)
+        away = isinstance(error, TargetError)
+        return Finding("guard", "fail", str(error), error.hint, away=away)
     if hold:
         return Finding("guard", "warn", f"{called} holds: {hold.reason}", "a run waits meanwhile")
     return Finding("guard", "ok", f"{called} lets a run go on")
@@ -203,7 +211,8 @@ def _of_database(session: Session, plan: ExecutionPlan, *, thorough: bool) -> li
     except BackfillError as error:
         if not thorough:
             raise
-        return [Finding("database", "fail", str(error), error.hint)]
+        away = isinstance(error, TargetError)
+        return [Finding("database", "fail", str(error), error.hint, away=away)]
 
 
 async def _server(

@@ -19,7 +19,7 @@ from runner.cli.options import (
     timings_option,
 )
 from runner.cli.printing import people, print_json, wants_color
-from runner.errors import PreflightRefused
+from runner.errors import PreflightRefused, TargetError
 from runner.model import Finding
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def doctor_command(
     and at whether the policy and its approval allow it.
 
     Nothing is sent and no work is started; guards that are a program or an address are asked by
-    a run alone. The exit status is 4 where a run would be refused, or could not do its work;
+    a run alone. The exit status is 4 where a run would be refused, or could not do its work, and 6
+    where all that is wrong is that a server or a database does not answer, or refuses the key.
     `backfill run` looks at the same before it sends.
     """
     from runner.app.doctor import examine
@@ -61,8 +62,10 @@ def doctor_command(
     resolved = session.target(target, plan or HERE)
     findings = examine(session, plan, resolved, variables=overrides, strict=strict, named=target)
     _print(findings, form)
-    failed = any(finding.level == "fail" for finding in findings)
-    return ERROR_STATUS[PreflightRefused] if failed else 0
+    failed = [finding for finding in findings if finding.level == "fail"]
+    if not failed:
+        return 0
+    return ERROR_STATUS[TargetError if all(one.away for one in failed) else PreflightRefused]
 
 
 def _print(findings: list[Finding], form: str) -> None:

@@ -63,14 +63,14 @@ async def examine_target(probe: Probe, name: str, *, follows: bool) -> list[Find
     try:
         hello = await probe.hello()
     except TargetError as error:
-        return [Finding("target", "fail", str(error), error.hint)]
+        return [Finding("target", "fail", str(error), error.hint, away=True)]
     version = f", version {hello.version}" if hello.version else ""
     found = [Finding("target", "ok", f"{name} answers{version}"), *_skew(hello)]
     try:
         await probe.accept()
         found.append(Finding("event key", "ok", "accepted (asked without an event)"))
     except TargetError as error:
-        found.append(Finding("event key", "fail", str(error), error.hint))
+        found.append(Finding("event key", "fail", str(error), error.hint, away=True))
     found += await _api_key(probe)
     if not follows:
         hint = "set INNGEST_SIGNING_KEY; without it, send with --no-wait"
@@ -80,9 +80,9 @@ async def examine_target(probe: Probe, name: str, *, follows: bool) -> list[Find
         await probe.follow()
         found.append(Finding("signing key", "ok", "jobs can be followed"))
     except KeyRefused as error:
-        found.append(Finding("signing key", "fail", str(error), error.hint))
+        found.append(Finding("signing key", "fail", str(error), error.hint, away=True))
     except TargetError as error:
-        found.append(Finding("target", "fail", str(error), error.hint))
+        found.append(Finding("target", "fail", str(error), error.hint, away=True))
     return found
 
 

@@ -64,9 +64,11 @@ Level = Literal["ok", "warn", "fail"]
 
 
 class Finding(NamedTuple):
-    """What a check of the setup has found: about what, how bad, and what to do."""
+    """What a check of the setup has found: about what, how bad, and what to do. `away`: a server or
+    a database does not answer, or refuses the key."""
 
     about: str
     level: Level
     message: str
     hint: str | None = None
+    away: bool = False

@@ -96,7 +96,7 @@ def findings_text(findings: Sequence[Finding], *, color: bool) -> str:
     """A line each, its hint below it, and a verdict at the end."""
     wide = max((len(finding.about) for finding in findings), default=0)
     lines = []
-    for about, level, message, hint in findings:
+    for about, level, message, hint, _ in findings:
         mark, paint = _MARKS[level]
         mark = styled(mark, paint, bold=True) if color else mark
         lines.append(f" {mark} {about:<{wide}}  {visible(message)}")
@@ -118,7 +118,10 @@ def findings_json(findings: Sequence[Finding]) -> dict[str, object]:
     return document(
         "Findings",
         ok=not any(finding.level == "fail" for finding in findings),
-        findings=[finding._asdict() for finding in findings],
+        findings=[
+            {name: value for name, value in finding._asdict().items() if name != "away"}
+            for finding in findings
+        ],
     )
 
 

@@ -110,7 +110,7 @@ def test_wrong_keys_are_told_apart_and_never_shown(backfill: Backfill) -> None:
     wrong = {"INNGEST_EVENT_KEY": "wrong-event-key", "INNGEST_SIGNING_KEY": "wrong-signing-key"}
     with Server({}).up() as url:
         result = backfill("doctor", "--target", url, "--format", "json", env=wrong)
-    assert result.status == 4
+    assert result.status == 6
     found = findings(result)
     assert found["event key"][0]["level"] == found["signing key"][0]["level"] == "fail"
     assert "INNGEST_EVENT_KEY" in found["event key"][0]["hint"]
@@ -127,11 +127,17 @@ def test_keys_that_cannot_be_right_are_known_without_asking(backfill: Backfill) 
     assert "reached" not in result.out
 
 
-def test_a_target_that_is_not_there_has_one_fault_and_its_mend(backfill: Backfill) -> None:
-    result = backfill("doctor", "--target", "http://127.0.0.1:1")
-    assert result.status == 4
+def test_a_target_that_is_not_there_has_one_fault_and_its_mend(
+    backfill: Backfill, tmp_path: Path
+) -> None:
+    """The status is that of a command which only asks; but what is to be mended goes first."""
+    target = ("--target", "http://127.0.0.1:1")
+    result = backfill("doctor", *target)
+    assert result.status == 6
     assert "✗ target  http://127.0.0.1:1 cannot be reached" in result.out
     assert "→ is it running, and is its address right?" in result.out
+    plan = write_plan(tmp_path, "repos: [o/r]\noperations: [synk]\n")
+    assert backfill("doctor", plan, *target).status == 4
 
 
 @pytest.mark.parametrize("command", ["doctor", "run"])
