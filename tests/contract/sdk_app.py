@@ -21,31 +21,31 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tests.contract.target import COMPLETES, FAILS, HOLDS, STARTS_TWO
+from tests.contract.target import COMPLETES, FAILS, HOLDS, OWN, STARTS_TWO
 
 _FOUR = datetime.timedelta(seconds=4)
 # The functions that drop events, or let them rest: each by an event of its own, `late` beside
 # another.
 LIMITED: Sequence[tuple[str, str, dict[str, Any]]] = (
-    ("debounced", "contract/debounced", {"debounce": inngest.Debounce(period=_FOUR)}),
+    ("debounced", f"{OWN}/debounced", {"debounce": inngest.Debounce(period=_FOUR)}),
     (
         "batched",
-        "contract/batched",
+        f"{OWN}/batched",
         {"batch_events": inngest.Batch(max_size=50, timeout=_FOUR)},
     ),
     (
         "limited",
-        "contract/limited",
+        f"{OWN}/limited",
         {
             "rate_limit": inngest.RateLimit(
                 limit=1, period=datetime.timedelta(hours=1), key="event.data.test"
             )
         },
     ),
-    ("singleton", "contract/singleton", {"singleton": inngest.Singleton(mode="skip")}),
-    ("filtered", "contract/filtered", {"only": "event.data.repo == 'o/r0'"}),
-    ("prompt", "contract/two", {}),
-    ("late", "contract/two", {"debounce": inngest.Debounce(period=_FOUR)}),
+    ("singleton", f"{OWN}/singleton", {"singleton": inngest.Singleton(mode="skip")}),
+    ("filtered", f"{OWN}/filtered", {"only": "event.data.repo == 'o/r0'"}),
+    ("prompt", f"{OWN}/two", {}),
+    ("late", f"{OWN}/two", {"debounce": inngest.Debounce(period=_FOUR)}),
 )
 
 Ran = set[tuple[str, str]]  # the event's id, and that of the job
@@ -55,7 +55,7 @@ Ran = set[tuple[str, str]]  # the event's id, and that of the job
 def serve_functions(server: str) -> Iterator[Ran]:
     """Serve the contract's functions to the Inngest server at `server`; what COMPLETES has run."""
     ran: Ran = set()
-    with serving(server, "backfill-contract", lambda client: _functions(client, ran)):
+    with serving(server, f"backfill-{OWN}", lambda client: _functions(client, ran)):
         yield ran
 
 

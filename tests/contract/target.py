@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -14,11 +15,14 @@ import httpx
 EVENT_KEY = "contract-event-key"
 SIGNING_KEY = "signkey-test-0123456789abcdef"
 
+# Each process of pytest-xdist serves functions of its own to the one live server, by events of
+# their own: one that ends takes its functions away, while others go on.
+OWN = f"contract{os.environ.get('PYTEST_XDIST_WORKER', '')}"
 # The functions that every server under contract serves, by the events that start them.
-COMPLETES = "contract/completes"  # returns {"echo": <the event's data>}
-FAILS = "contract/fails"  # raises ValueError("there is no such repository")
-HOLDS = "contract/holds"  # goes on until it is cancelled
-STARTS_TWO = "contract/starts.two"  # two functions, which return "first" and "second"
+COMPLETES = f"{OWN}/completes"  # returns {"echo": <the event's data>}
+FAILS = f"{OWN}/fails"  # raises ValueError("there is no such repository")
+HOLDS = f"{OWN}/holds"  # goes on until it is cancelled
+STARTS_TWO = f"{OWN}/starts.two"  # two functions, which return "first" and "second"
 UNHEARD = "contract/unheard"  # no function
 
 T = TypeVar("T")

@@ -21,15 +21,15 @@ from starlette.routing import Route
 
 from tests.cli.conftest import COMMAND, served, until
 from tests.contract.conftest import LIVE_URL
-from tests.contract.target import unique
+from tests.contract.target import OWN, unique
 from tests.support import repos, write_plan
 
 pytestmark = pytest.mark.skipif(
     not LIVE_URL, reason="BACKFILL_TEST_INNGEST_URL names no Inngest server"
 )
-APP = "backfill-closed-loop"
-THROTTLED, OURS, OTHERS = "contract/throttled", "contract/ours", "contract/others"
-QUEUED, ENOUGH = "contract/queued", "contract/others.enough"
+APP = f"backfill-{OWN}-closed-loop"
+THROTTLED, OURS, OTHERS = f"{OWN}/throttled", f"{OWN}/ours", f"{OWN}/others"
+QUEUED, ENOUGH = f"{OWN}/queued", f"{OWN}/others.enough"
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,12 @@ def test_a_thousand_jobs_of_others_cost_nothing(
     taken = httpx.post(f"{app}/e/key", json=events, timeout=60).json()["ids"]
     assert len(taken) == 1_000
     listed = f"{app}/v2/apps/{APP}/functions/others/runs"
-    until(lambda: len(httpx.get(listed, params={"limit": "100"}).json()["data"]) == 100, seconds=60)
+
+    def page() -> list[Any]:
+        found: list[Any] = httpx.get(listed, params={"limit": "100"}).json().get("data", [])
+        return found
+
+    until(lambda: len(page()) == 100, seconds=60)
     route = Route("/{path:path}", between.answer, methods=["GET", "POST"])
     with served(Starlette(routes=[route]), dated=False) as url:
         monkeypatch.setenv("INNGEST_DEV", url)

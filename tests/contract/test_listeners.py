@@ -13,7 +13,7 @@ import pytest
 
 from tests.cli.conftest import backfill
 from tests.contract.conftest import LIVE_URL
-from tests.contract.target import unique
+from tests.contract.target import OWN, unique
 from tests.support import repos, write_plan
 
 __all__ = ["backfill"]  # a fixture of the command line
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(
         ("filtered", {"completed": 1, "dropped": 3}, "its filter (event.data.repo == 'o/r0')"),
         ("two", {"failed": 1, "dropped": 3}, "its debounce"),
         ("starts.two", {"completed": 4}, None),
-        ("unheard", {"no_job": 4}, "no function listens to `contract/unheard`"),
+        ("unheard", {"no_job": 4}, "no function listens to"),
     ],
 )
 def test_four_events_come_to_what_their_function_does_with_them(
@@ -47,7 +47,7 @@ def test_four_events_come_to_what_their_function_does_with_them(
 ) -> None:
     monkeypatch.setenv("INNGEST_DEV", LIVE_URL)
     payload = f'{{repo: "{{{{ repo.repo }}}}", test: {unique()}}}'
-    operation = f"  do: {{event: contract/{kind}, for_each: repo, payload: {payload}}}\n"
+    operation = f"  do: {{event: {OWN}/{kind}, for_each: repo, payload: {payload}}}\n"
     head = "apiVersion: backfill/v1\nkind: OperationCatalog\noperations:\n"
     body = repos(4) + "operations: [{use: do, wait: completed}]\non_failure: continue\n"
     plan = write_plan(tmp_path, body, catalog=head + operation)
