@@ -143,7 +143,7 @@ def test_each_thing_that_a_server_is_asked_for_is_told_once(
 def test_a_server_that_takes_events_and_tells_of_no_jobs_is_a_fault_of_the_target() -> None:
     found = asyncio.run(examine_target(Server(follows=AWAY), "dev", follows=True))
     assert levels(found) == [("target", "ok"), ("event key", "ok"), ("target", "fail")]
-    assert found[-1] == Finding("target", "fail", "it is away", "look at it")
+    assert found[-1] == Finding("target", "fail", "it is away", "look at it", away=True)
 
 
 @pytest.mark.parametrize(("version", "says"), [("1.2", ", version 1.2"), (None, "")])
