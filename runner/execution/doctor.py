@@ -116,16 +116,16 @@ def listening(
     found: list[Finding] = []
     for event, stage in stages.items():
         hearing = [one for one in functions if one.hears(event)]
-        found.append(_heard(event, hearing, functions))
+        found += _heard(event, hearing, functions)
         for one in hearing:
             found += _paused(one, event, hearing) or _limits(one, stage)
     return found
 
 
-def _heard(event: str, hearing: Sequence[Function], functions: Sequence[Function]) -> Finding:
+def _heard(event: str, hearing: Sequence[Function], functions: Sequence[Function]) -> list[Finding]:
     if hearing:
-        names = ", ".join(sorted(one.name for one in hearing))
-        return Finding("listeners", "ok", f"`{event}` starts {names}")
+        names = ", ".join(sorted(one.name for one in hearing if not one.paused))
+        return [Finding("listeners", "ok", f"`{event}` starts {names}")] if names else []
     known = sorted({trigger.event for one in functions for trigger in one.triggers})
     if near := did_you_mean(event, known):
         hint = near
@@ -134,7 +134,7 @@ def _heard(event: str, hearing: Sequence[Function], functions: Sequence[Function
     else:
         hint = "no app is connected to this server: start your worker, and sync it"
     message = f"no function listens to `{event}`: it would be accepted, and nothing would run"
-    return Finding("listeners", "fail", message, hint)
+    return [Finding("listeners", "fail", message, hint)]
 
 
 def _paused(one: Function, event: str, hearing: Sequence[Function]) -> list[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -206,6 +206,23 @@ def test_an_event_that_nothing_hears_is_a_fault_that_names_what_is_heard(
 ) -> None:
     (found,) = listening(plan_of(sending("app/sync")), functions)
     assert (found.level, found.hint or found.message) == (level, says)
+
+
+@pytest.mark.parametrize(
+    ("paused", "expected"),
+    [
+        ([0], [("ok", "`app/sync` starts f1"), ("warn", "`f0` is paused")]),
+        ([1], [("ok", "`app/sync` starts f0"), ("warn", "`f1` is paused")]),
+        ([0, 1], [("fail", "`f0` is paused"), ("fail", "`f1` is paused")]),
+    ],
+)
+def test_a_paused_function_is_not_said_to_start(
+    paused: list[int], expected: list[tuple[str, str]]
+) -> None:
+    functions = hearing("app/sync", "app/sync")
+    functions = [replace(one, paused=at in paused) for at, one in enumerate(functions)]
+    found = listening(plan_of(sending("app/sync")), functions)
+    assert [(one.level, one.message.partition(": ")[0]) for one in found] == expected
 
 
 @pytest.mark.parametrize(
