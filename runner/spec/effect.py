@@ -11,6 +11,7 @@ from runner.model import Collection, Json, Problem
 from runner.spec.catalog import Catalog
 from runner.spec.collections import with_others
 from runner.spec.document import did_you_mean, echo
+from runner.spec.own import BUILT_IN, parts_of
 from runner.spec.plan_document import PlanDocument
 from runner.spec.questions import parameters_of
 from runner.spec.rows import LEAVING, Concatenated, DocumentRows
@@ -18,6 +19,7 @@ from runner.spec.rows import LEAVING, Concatenated, DocumentRows
 _EXPRESSIONS = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _TEXTS = re.compile(r"'[^']*'|\"[^\"]*\"")
 _STEP = r"""(?:\.[A-Za-z_]\w*|\[["'][^"']+["']\])"""
+_OF_ROWS = re.compile(rf"\brow\b({_STEP}+)")
 _NAMES = re.compile(r"[A-Za-z_]\w*")
 _ALWAYS = frozenset(LEAVING)
 _OF_REPOSITORIES = frozenset(("repo", "workspace", "owner", "name"))
@@ -32,8 +34,11 @@ def check_effect(
     """Warnings; an error where a key was meant. A data file may have columns for others."""
     texts = list(_expressions(checked, catalog))
     used = _read_of_items(checked, catalog, texts)
+    whole = _read_as_parts(checked, texts)
     found: dict[tuple[str, str], tuple[Problem, int]] = {}  # the first row's, and how many have it
     for name, items in collections.items() if used is not None else ():
+        if name in whole:
+            continue
         kind = items.kind.called
         read = _ALWAYS | (_OF_REPOSITORIES if name == "repo" else _NAMING) | (used or set())
         for part in _written(items, checked.document.path):
@@ -202,6 +207,17 @@ def _read_of_items(
     if any(":ids" in text for text in _queries(checked, catalog)):
         found.add("id")
     return found
+
+
+def _read_as_parts(checked: PlanDocument, texts: Iterable[str]) -> set[str]:
+    """The collections of which an item of a product gives its whole mapping: ``row.tenant``."""
+    last = {_NAMES.findall(steps)[-1] for text in texts for steps in _OF_ROWS.findall(text)}
+    written = checked.value.get("collections", {})
+    products = {name: parts_of(entry) for name, entry in written.items()}
+    found = {of for parts in products.values() for word, of in parts.items() if word in last}
+    for _ in products:  # one of products has the mappings of theirs in it
+        found.update(of for name in found & products.keys() for of in products[name].values())
+    return {BUILT_IN.get(name, name) for name in found}
 
 
 def _queries(checked: PlanDocument, catalog: Catalog) -> Iterator[str]:

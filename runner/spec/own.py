@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from datetime import time as time_of_day
 from math import prod
 
 from runner.model import Collection, Data, Json, Problem, Rows, frozen
@@ -106,7 +107,7 @@ class OwnCollections:
     def read(self) -> dict[str, Collection]:
         """Those in which nothing is wrong, each after those that it is a product of."""
         written = self.checked.value.get("collections", {})
-        parts = {name: _matrix(value) for name, value in written.items()}
+        parts = {name: parts_of(value) for name, value in written.items()}
         needs = {
             name: tuple(of for of in wanted.values() if of in written)
             for name, wanted in parts.items()
@@ -233,7 +234,8 @@ class OwnCollections:
         self.problems.append(self.checked.error(message, place, key=key, hint=hint, rule="item"))
 
 
-def _matrix(written: Json) -> Mapping[str, str]:
+def parts_of(written: Json) -> Mapping[str, str]:
+    """The collections that a product is of, by what its items call theirs; none of others."""
     found = written.get("matrix") if isinstance(written, dict) else None
     return found or {}
 
@@ -252,10 +254,9 @@ class Windows:
 
     def __getitem__(self, index: int) -> Data:
         begins = self.begins + index * self.every
-        return {
-            "from": self._written(begins),
-            "to": self._written(min(begins + self.every, self.ends)),
-        }
+        is_whole = self.every < self.ends - begins  # nothing is past the year 9999
+        ends = begins + self.every if is_whole else self.ends
+        return {"from": self._written(begins), "to": self._written(ends)}
 
     def __iter__(self) -> Iterator[Data]:
         return map(self.__getitem__, range(len(self)))
@@ -271,19 +272,20 @@ def windows(begins: str | None, ends: str | None, every: str | None) -> Windows:
     faults = list[tuple[str, str]]()
     first, last = (_time(key, it, faults) for key, it in (("from", begins), ("to", ends)))
     seconds = parse_duration(every) if every else None
-    if seconds == 0.0:
+    step = timedelta(seconds=seconds or 0)  # none where it is less than a microsecond
+    if seconds is not None and not step:
         faults.append(("every", "a window of no length never comes to an end"))
     if first and last and first >= last:
         faults.append(("to", f"`{ends}` does not come after `{begins}`, and it is exclusive"))
     days = seconds is not None and seconds % _DAY == 0
     for key, time, written in (("from", first, begins), ("to", last, ends)):
-        if days and seconds and time and time.timetuple()[3:6] != (0, 0, 0):
+        if days and step and time and time.time() != time_of_day.min:
             faults.append((key, f"`{written}` is no whole day, and `every: {every}` is days"))
-    if first and last and seconds and (last - first).total_seconds() / seconds > MAX_WINDOWS:
+    if first and last and step and (last - first) / step > MAX_WINDOWS:
         faults.append(("every", f"they come to more than {MAX_WINDOWS:,} windows"))
-    if faults or not (first and last and seconds):
+    if faults or not (first and last and step):
         raise Faulty(faults)
-    return Windows(first, last, timedelta(seconds=seconds), days)
+    return Windows(first, last, step, days)
 
 
 def _time(key: str, written: str | None, faults: list[tuple[str, str]]) -> datetime | None:

@@ -17,6 +17,7 @@ from runner.planning.facts import gather
 from runner.planning.items import remembered, to_remember
 from runner.spec.load import load_plan
 from runner.spec.own import windows
+from runner.spec.units import Faulty
 from tests.support import write_plan
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -114,12 +115,35 @@ def test_an_item_of_a_query_that_is_empty_or_twice_is_an_error(
         ("2026-01-01", "2026-01-04", "2d", ["2026-01-01", "2026-01-03"]),
         ("2026-01-01", "2026-01-02", "12h", ["2026-01-01T00:00:00Z", "2026-01-01T12:00:00Z"]),
         ("2026-03-29T01:00:00+02:00", "2026-03-29T00:00:00Z", "1h", ["2026-03-28T23:00:00Z"]),
+        ("9999-12-30", "9999-12-31", "3d", ["9999-12-30"]),
+        ("0001-01-01", "0001-01-02", "999999999d", ["0001-01-01"]),
     ],
 )
 def test_windows_are_days_where_they_are_whole_days(
     begins: str, ends: str, every: str, expected: list[str]
 ) -> None:
     assert [row["from"] for row in windows(begins, ends, every)] == expected
+
+
+@given(st.datetimes(), st.datetimes(), st.floats(0.3, 2e14))
+def test_windows_anywhere_in_the_calendar_come_to_their_end(
+    one: datetime, other: datetime, every: float
+) -> None:
+    """`every` is in microseconds."""
+    begins, ends = (f"{time.isoformat()}Z" for time in sorted((one, other)))
+    try:
+        rows = windows(begins, ends, f"{every / 1e6:.9f}s")
+    except Faulty:  # too many of them, or none
+        return
+    first, last = rows[0], rows[len(rows) - 1]
+    assert rows.days or (first["from"], last["to"]) == (begins, ends)
+    assert all(row["from"] < row["to"] for row in (first, last))
+
+
+@pytest.mark.parametrize("begins", ["2026-01-01T00:00:00.5Z", "2026-01-01T00:00:01Z"])
+def test_a_part_of_a_day_is_refused_where_windows_are_days(begins: str) -> None:
+    with pytest.raises(Faulty, match="is no whole day"):
+        windows(begins, "2026-01-03", "1d")
 
 
 @given(st.integers(1, 40), st.integers(1, 9))

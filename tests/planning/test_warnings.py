@@ -215,6 +215,30 @@ def test_an_attribute_that_something_reads_is_none(tmp_path: Path, reads: str) -
     assert "unused-attribute" not in rules
 
 
+@pytest.mark.parametrize(
+    ("reads", "unread"),
+    [
+        ("row.user", {"deep"}),
+        ("row.pair.user", {"deep"}),
+        ("row.pair", set()),
+        ("row['user'] | tojson", {"deep"}),
+        ("row.user.tier", {"deep", "more"}),
+        ("row.of.deep", {"tier", "more"}),
+    ],
+)
+def test_the_mapping_of_a_part_of_a_product_is_read_as_a_whole(
+    tmp_path: Path, reads: str, unread: set[str]
+) -> None:
+    body = (
+        "collections:\n  users: [{name: u, tier: 1, more: 2}]\n  others: [{name: o, deep: 1}]\n"
+        "  pairs: {matrix: {user: users, of: others}}\n"
+        "  cells: {matrix: {user: users, of: others, pair: pairs}}\n"
+        f'operations: [{{use: ofcells, with: {{x: "{{{{ {reads} }}}}"}}}}]\n'
+    )
+    found = load_plan(str(write_plan(tmp_path, body, catalog=_OF_ALL_KINDS))).warnings
+    assert {one.message.split("`")[1] for one in found if one.rule == "unused-attribute"} == unread
+
+
 def test_a_data_file_may_have_columns_for_others(tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text("repo,tier,onyl\no/a,1,x\n", "utf-8")
     plan = built(tmp_path, "repos: [{file: r.csv}]\noperations: [{use: sync, when: false}]\n")
