@@ -204,8 +204,13 @@ def _notes(
             f"{'it' if unsent == 1 else 'them'}"
         )
     elif unsent:
-        were, yet = ("were", "") if ending.how == "cancelled" else ("are", " yet")
-        yield f"{counted(unsent, 'event', were)} not sent{yet}"
+        open_ = [one for one in journal.unanswered() if not one.started_again]
+        unanswered = sum(len(one.positions) for one in open_)
+        if left := unsent - unanswered:
+            were, yet = ("were", "") if ending.how == "cancelled" else ("are", " yet")
+            yield f"{counted(left, 'event', were)} not sent{yet}"
+        if unanswered:
+            yield f"{counted(unanswered, 'event')} may have been taken: no answer says so"
     if unknown:
         yield (
             "sent without following: whether a job started, or how it ended, is not known; "

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from runner.execution.context import Ending, How
-from runner.execution.ports import Control, Journal
+from runner.execution.ports import Control, Journal, Unanswered
 from runner.execution.progress import Tracker, summarise
 from runner.model import (
     CheckResult,
@@ -185,6 +185,10 @@ class Over:
     lost: Sequence[Outcome] = ()
     checks_: Sequence[CheckResult] = ()
     run_id: str = "RUN1"
+    open_: Sequence[Unanswered] = ()
+
+    def unanswered(self) -> Sequence[Unanswered]:
+        return self.open_
 
     def totals(self) -> Totals:
         return self.sums
@@ -219,6 +223,8 @@ def summary(
     failed_check: bool | None = None,
     followed: bool = True,
     reason: str | None = None,
+    unanswered: int = 0,
+    started_again: bool = False,
     **sums: int,
 ) -> Summary:
     """Of a run of three events."""
@@ -226,7 +232,8 @@ def summary(
     checks = (
         [] if failed_check is None else [CheckResult("c", "end", None, not failed_check, "", "")]
     )
-    journal = cast(Journal, Over(totals, lost, checks))
+    chunk = Unanswered(1, 1, 1, "", range(unanswered), 0.0, 0.0, started_again)
+    journal = cast(Journal, Over(totals, lost, checks, open_=[chunk]))
     ending = Ending(how, reason, "more")
     return summarise(journal, plan="p", target="t", followed=followed, ending=ending)
 
@@ -298,6 +305,21 @@ UNFOLLOWED = (
         (
             {"how": "stopped", "accepted": 1, "failed": 1, "lost": ["failed"]},
             ["2 events are not sent yet"],
+        ),
+        (
+            {"how": "stopped", "accepted": 0, "unanswered": 1},
+            [
+                "2 events are not sent yet",
+                "1 event may have been taken: no answer says so",
+            ],
+        ),
+        (
+            {"how": "cancelled", "accepted": 0, "unanswered": 3},
+            ["3 events may have been taken: no answer says so"],
+        ),
+        (
+            {"how": "stopped", "accepted": 0, "unanswered": 3, "started_again": True},
+            ["3 events are not sent yet"],
         ),
         ({"how": "cancelled", "accepted": 2, "completed": 2}, ["1 event was not sent"]),
         ({"how": "cancelled", "accepted": 1, "completed": 1}, ["2 events were not sent"]),
