@@ -94,25 +94,37 @@ def plan_file(path: str, raw: bytes | None = None) -> PlanFile:
     return PlanFile(path, open_plan(path, raw))
 
 
-def tests_beside(paths: Sequence[str]) -> list[str]:
-    """Of files those that are tests, and of folders those in them."""
+def beside_plans(paths: Sequence[str]) -> list[str]:
+    """The tests and project files among the files of `paths`, and in the folders of them."""
     found: list[str] = []
     for path in paths:
         folder = Path(path)
         inside = sorted(map(str, folder.iterdir())) if folder.is_dir() else [path]
-        found += [file for file in inside if file.endswith(ENDINGS)]
+        found += [file for file in inside if is_test(file) or is_project(file)]
     return found
 
 
+def is_test(file: str) -> bool:
+    return file.endswith(ENDINGS)
+
+
+def is_project(file: str) -> bool:
+    return Path(file).name == PROJECT
+
+
 def plan_files(
-    session: Session, paths: Sequence[str], changed_since: str | None = None
+    session: Session,
+    paths: Sequence[str],
+    changed_since: str | None = None,
+    *,
+    strictly: bool = True,
 ) -> list[PlanFile]:
     """The plan files and catalogs of `paths`; see `paths_of`.
 
     `changed_since`: those only that have changed, in the file itself or in one that it names, since
     the branch has left that git revision. Raises `UsageError`.
     """
-    found = _found(paths, strictly=changed_since is None)
+    found = _found(paths, strictly=strictly and changed_since is None)
     if changed_since is None:
         return [plan_file(path, raw) for path, raw in found.items()]
     from runner.adapters.git import repository_here
@@ -141,7 +153,7 @@ def _found(paths: Sequence[str], *, strictly: bool) -> dict[str, bytes | None]:
     found: dict[str, bytes | None] = {}
     for path in paths:
         if not Path(path).is_dir():
-            if not path.endswith(ENDINGS):  # a shell's `plans/*.yaml` names tests too
+            if not (is_test(path) or is_project(path)):  # a shell's `plans/*.yaml` names them too
                 found.setdefault(path, None)
             continue
         for file in sorted(map(str, Path(path).iterdir())):
@@ -256,7 +268,7 @@ def plans_to_apply(
 
 def _may_be_a_plan(file: Path) -> tuple[bool, bytes | None]:
     """Also what was read of it to know that."""
-    if file.suffix not in SUFFIXES or file.name == PROJECT or file.name.endswith(ENDINGS):
+    if file.suffix not in SUFFIXES or is_project(str(file)) or is_test(str(file)):
         return False, None
     if file.is_dir():
         return False, None

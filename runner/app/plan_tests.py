@@ -53,20 +53,11 @@ def files_of(paths: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def check_form(path: str) -> Sequence[Problem]:
-    """What is wrong with a test before it is run."""
-    try:
-        _read(path)
-    except InvalidPlan as error:
-        return error.problems
-    return ()
-
-
 def run_tests(session: Session, files: Sequence[str]) -> Iterator[Tested]:
     """Raises `InvalidPlan` for a file that is no test, for a plan that is not there and for rows
     that no query asks for."""
     for path in files:
-        test = _read(path)
+        test = read_test(path)
         work = Work()
         for case in test.cases:
             expected, place = case.expect, test.document.problem("", case.where["expect"])
@@ -101,7 +92,7 @@ def update_tests(tested: Sequence[Tested]) -> list[str]:
     return list(files)
 
 
-def _read(path: str) -> PlanTest:
+def read_test(path: str) -> PlanTest:
     try:
         test = read_plan_test(read_plan(path), path)
     except FileRefused as error:

@@ -1,10 +1,16 @@
-"""What is wrong with plan files, catalogs and tests, before anything is asked or sent."""
+"""What is wrong with plan files and what lies beside them, before anything is asked or sent."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from runner.app.plan_files import PlanFile, plan_files, tests_beside, wrong_together
+from runner.app.plan_files import (
+    PlanFile,
+    beside_plans,
+    is_project,
+    plan_files,
+    wrong_together,
+)
 from runner.app.session import Session
 from runner.errors import InvalidPlan
 from runner.model import Json, Problem
@@ -18,27 +24,38 @@ def validate(
     *,
     strict: bool = False,
 ) -> tuple[list[str], list[Problem]]:
-    """The plan files and catalogs that `paths` come to (see `plan_files`), and the problems of all.
+    """The plan files and catalogs that `paths` come to (see `plan_files`), or else the tests and
+    project files; and the problems of all.
 
     Raises `UsageError` where one cannot be read.
     """
-    files = plan_files(session, paths, changed_since)
-    problems = [*_of_tests(paths), *wrong_together(files, paths)]
+    beside = beside_plans(paths)
+    strictly = not set(beside).intersection(paths)  # one is named
+    files = plan_files(session, paths, changed_since, strictly=strictly)
+    problems = [*_of_those_beside(beside), *wrong_together(files, paths)]
     for file in files:
         try:
             problems += _problems(session, file, variables, strict=strict)
         except InvalidPlan as error:
             problems += error.problems
     # A catalog that several plans share has its problems once.
-    return [file.path for file in files], list(dict.fromkeys(problems))
+    checked = [file.path for file in files] or ([] if changed_since else beside)
+    return checked, list(dict.fromkeys(problems))
 
 
-def _of_tests(paths: Sequence[str]) -> list[Problem]:
+def _of_those_beside(paths: Sequence[str]) -> list[Problem]:
+    from runner.app.plan_tests import read_test
+    from runner.spec.project import project_of
+
     problems: list[Problem] = []
-    for path in tests_beside(paths):
-        from runner.app.plan_tests import check_form
-
-        problems += check_form(path)
+    for path in paths:
+        try:
+            if is_project(path):
+                project_of(path)
+            else:
+                read_test(path)
+        except InvalidPlan as error:
+            problems += error.problems
     return problems
 
 

@@ -53,15 +53,15 @@ def validate_command(
 
     Of a folder, its .yaml and .yml files. No database is asked; --facts has its answers. Every
     file is reported; the exit status is 3 if any of them is invalid, and 4 where only the policy
-    does not allow one. Of tests, which `backfill test` runs, the form is checked. In GitHub Actions
-    problems become annotations by themselves.
+    does not allow one. Of tests, which `backfill test` runs, and of `backfill.yaml`, the form is
+    checked. In GitHub Actions problems become annotations by themselves.
     """
     from runner.app.validate import validate
 
     form = chosen_format(form)
     overrides = read_variables(variables, var_files)
     files, problems = validate(session, plans, overrides, changed_since, strict=strict)
-    if not files and changed_since and form in ("text", "github"):
+    if not files and not problems and changed_since and form in ("text", "github"):
         click.echo(f"no plan has changed since {changed_since}")
         return 0
     _report(files, problems, form)
@@ -88,9 +88,11 @@ def _report(plans: Sequence[str], problems: list[Problem], form: str) -> None:
     if problems:
         click.echo(format_problems(problems, color=wants_color(sys.stdout)))
     if valid:
-        count = len(plans)
+        from runner.app.plan_files import beside_plans
+
+        count, what = len(plans), "file" if beside_plans(plans) else "plan"
         click.echo(
             f"{visible(plans[0])} is valid"
             if count == 1
-            else f"{counted(count, 'plan', 'are')} valid"
+            else f"{counted(count, what, 'are')} valid"
         )

@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 
 from tests.cli.conftest import ROOT
+from tests.git import Git
 from tests.support import repos, write_plan
 from tests.types import Backfill, Result
 
@@ -41,6 +42,31 @@ def test_validate_takes_catalogs_and_says_what_plans_share_once(
     result = backfill("validate", plan, catalog)
     assert result.status == 3
     assert result.out.count("unknown key `for_eech`") == 1
+
+
+TEST = "apiVersion: backfill/v1\nkind: BackfillTest\nplan: plan.yaml\ncases: [{name: a}]\n"
+PROJECT = "apiVersion: backfill/v1\nkind: BackfillProject\n"
+
+
+@pytest.mark.parametrize(("name", "text"), [("plan.test.yaml", TEST), ("backfill.yaml", PROJECT)])
+def test_what_lies_beside_plans_is_checked_in_its_own_form(
+    backfill: Backfill, tmp_path: Path, name: str, text: str
+) -> None:
+    """Named alone, as by a hook of pre-commit; by a shell's pattern; in a folder; on a branch that
+    has changed no plan."""
+    plan = write_plan(tmp_path, repos(1) + SYNC)
+    beside = tmp_path / name
+    beside.write_text(text, "utf-8")
+    Git.init(tmp_path).commit("one")
+    ways = ([beside], [plan, beside], [tmp_path], [tmp_path, "--changed-since", "HEAD"])
+    here = {"GITHUB_WORKSPACE": str(tmp_path)}
+    for way in ways:
+        assert backfill("validate", *way, env=here).status == 0, way
+    assert backfill("plan", plan, beside).status == 0
+    beside.write_text(text + "no-key: 1\n", "utf-8")
+    for way in ways:
+        found = backfill("validate", *way, env=here)
+        assert (found.status, f"{beside}:" in found.out) == (3, True), way
 
 
 def test_a_catalog_may_go_on_from_the_built_in_one(backfill: Backfill, tmp_path: Path) -> None:
