@@ -79,7 +79,13 @@ def text(about: str, **more: Any) -> Schema:
 
 
 def number(about: str, **more: Any) -> Schema:
-    return {"type": "integer", "minimum": 1, "description": about, **more}
+    return {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 1_000_000_000,
+        "description": about,
+        **more,
+    }
 
 
 def flag(about: str) -> Schema:
@@ -276,9 +282,9 @@ def is_strict(given: Given) -> bool:
 
 
 def seconds_of(given: Given, name: str, default: str) -> float:
-    from runner.spec.units import parse_duration
+    from runner.spec.units import parse_span
 
     try:
-        return parse_duration(given.get(name, default))
+        return parse_span(given.get(name, default))
     except ValueError as error:
         raise UsageError(f"{name}: {error}") from None

@@ -12,6 +12,7 @@ from runner.app.session import Session, blocking
 from runner.errors import Incomplete, PreflightRefused, UsageError
 from runner.model import OVER, RunRecord, RunState, Totals
 from runner.planning.serialize import load_head
+from runner.spec.units import LONGEST
 
 if TYPE_CHECKING:
     from runner.adapters.journal.leases import Lease
@@ -46,6 +47,8 @@ def hold(session: Session, target: str, reason: str, seconds: float | None = Non
     target's name."""
     if not reason.strip():
         raise UsageError("--reason is empty", hint="say why: it is shown with every run that waits")
+    if seconds is not None and not 0 < seconds <= LONGEST:
+        raise UsageError("--for is no time, or more than 100 years", hint="write it like 4h")
     found = session.target(target)
     session.store.hold(found.address, found.name, reason, seconds)
     return found.name

@@ -27,6 +27,19 @@ T = TypeVar("T")
 plan_argument = click.argument("plan", type=click.Path(dir_okay=False))
 
 
+_MOST = 1_000_000_000  # of whatever is counted: more than there is, and what each state holds
+
+
+class Count(click.IntRange):
+    """How many of something, and no more than there may be."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        found: int = super().convert(value, param, ctx)
+        if found > _MOST:
+            self.fail(f"{value} is more than {_MOST:,}.", param, ctx)
+        return found
+
+
 env_option: Callable[[Any], Any] = click.option(
     "--env",
     metavar="NAME",
@@ -69,13 +82,13 @@ _SELECTORS = (
     ),
     click.option(
         "--sample",
-        type=click.IntRange(1),
+        type=Count(1),
         metavar="N",
         help="Only a choice of N items of each collection, the same each time.",
     ),
     click.option(
         "--limit",
-        type=click.IntRange(1),
+        type=Count(1),
         metavar="N",
         help="Only the first N items of each collection.",
     ),
@@ -176,10 +189,10 @@ def read_duration(
     _context: click.Context, parameter: click.Parameter, value: str | None
 ) -> float | None:
     """The callback of an option that takes a duration: seconds, None where it was not given."""
-    from runner.spec.units import parse_duration
+    from runner.spec.units import parse_span
 
     try:
-        return None if value is None else parse_duration(value)
+        return None if value is None else parse_span(value)
     except ValueError as error:
         raise UsageError(f"{parameter.opts[0]}: {error}") from None
 
@@ -296,7 +309,7 @@ def read_events(_context: click.Context, _parameter: click.Parameter, value: str
         return None
     if not value.isdecimal():
         raise UsageError("--events wants a number, or all")
-    return int(value)
+    return int(value) if len(value) < len(str(_MOST)) else None
 
 
 events_option = click.option(
@@ -380,7 +393,7 @@ def _anywhere() -> tuple[Callable[[Callable[..., T]], Callable[..., T]], ...]:
     return (
         click.option(
             "--request-bytes",
-            type=click.IntRange(1),
+            type=Count(1),
             default=MAX_BYTES,
             show_default=True,
             help="The most bytes that one request may have.",

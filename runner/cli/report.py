@@ -10,7 +10,7 @@ import click
 from runner.adapters.files import refuse_inputs, write_file
 from runner.app.session import Session
 from runner.cli.completion import complete_run
-from runner.cli.options import env_option, format_option, pass_session, state_option
+from runner.cli.options import env_option, format_option, given, pass_session, state_option
 from runner.cli.printing import print_json, write_page
 from runner.errors import UsageError
 from runner.model import EventPage, RunView
@@ -52,6 +52,10 @@ def report_command(
     """
     from runner.app.queries import view_of
 
+    if given("env") and not plan:
+        raise UsageError("--env does nothing without --compare-with")
+    if given("form") and html and not plan:
+        raise UsageError("--format does nothing with --html, which writes a page")
     store = session.reader
     if plan:
         _compare(session, run, plan, form, html)

@@ -9,6 +9,7 @@ from runner.app.session import Session
 from runner.cli.completion import complete_run
 from runner.cli.main import status_of
 from runner.cli.options import (
+    Count,
     format_option,
     held_target_option,
     pass_session,
@@ -52,7 +53,7 @@ from runner.output.summary import submitted_json
 )
 @click.option(
     "--max-rounds",
-    type=click.IntRange(1),
+    type=Count(1),
     metavar="N",
     help="How many rounds its drains may have from now on, those before included.",
 )

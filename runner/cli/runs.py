@@ -8,7 +8,7 @@ import click
 
 from runner.app.session import Session
 from runner.cli.completion import complete_plan_name, complete_target
-from runner.cli.options import format_option, pass_session, read_duration, state_option
+from runner.cli.options import Count, format_option, pass_session, read_duration, state_option
 from runner.cli.printing import people, print_json, wants_color, width_of
 from runner.model import STATES
 from runner.output.run import runs_json, write_lines
@@ -47,7 +47,7 @@ from runner.output.state import write_holds
     metavar="DURATION",
     help="Only runs that were started so long ago at most.",
 )
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--limit", type=Count(1), default=20, show_default=True)
 @format_option("text", "json")
 @pass_session
 def runs_command(

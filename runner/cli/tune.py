@@ -6,7 +6,7 @@ import click
 
 from runner.app.session import Session
 from runner.cli.completion import complete_run
-from runner.cli.options import pass_session, read_duration, state_option
+from runner.cli.options import Count, pass_session, read_duration, state_option
 from runner.spec.units import format_duration
 
 
@@ -17,13 +17,13 @@ from runner.spec.units import format_duration
 )
 @click.argument("run", shell_complete=complete_run)
 @state_option
-@click.option("--batch-size", type=click.IntRange(1), help="Events sent before each delay.")
+@click.option("--batch-size", type=Count(1), help="Events sent before each delay.")
 @click.option(
     "--delay", callback=read_duration, metavar="DURATION", help="The pause between batches."
 )
 @click.option(
     "--max-in-flight",
-    type=click.IntRange(1),
+    type=Count(1),
     metavar="N",
     help="The most events without an outcome.",
 )

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 Priority = Literal["critical", "high", "medium", "low"]
 PRIORITIES: dict[str, int] = {name: rank for rank, name in enumerate(get_args(Priority))}
 
+LONGEST = 100 * 365 * 86400.0
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _AMOUNT = r"(\d{1,9}(?:\.\d{1,9})?)"  # bounded, so that no sum of them is infinite
 _DURATION = re.compile(
@@ -35,6 +36,14 @@ def parse_duration(text: str) -> float:
         for amount, unit in zip(match.groups(), _UNITS.values(), strict=True)
         if amount
     )
+
+
+def parse_span(text: str) -> float:
+    """Seconds of a duration that counts from now: so long that there is a time at its end."""
+    seconds = parse_duration(text)
+    if seconds > LONGEST:
+        raise ValueError(f"`{text}` is more than 100 years")
+    return seconds
 
 
 def parse_delay(written: Any) -> tuple[float, float]:

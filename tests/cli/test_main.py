@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from click import Context, IntRange
 
 from runner import __version__
-from runner.cli.main import COMMANDS, _guarded, main
+from runner.cli.main import COMMANDS, _guarded, cli, main
 from runner.cli.printing import print_json
+from tests.support import repos, write_plan
 from tests.types import Backfill
 
 README = Path(__file__).parents[2] / "README.md"
@@ -133,3 +135,58 @@ def test_an_option_that_is_empty_is_refused(backfill: Backfill, given: tuple[str
     done = backfill("apply", ".", *given)
     assert (done.status, done.out) == (2, "")
     assert done.err.startswith(f"error: {given[0].rstrip('=')} is empty\n")
+
+
+COUNTS = [
+    (name, option.opts[-1])
+    for name, command in ((one, cli.get_command(Context(cli), one)) for one in COMMANDS)
+    for option in (command.params if command else ())
+    if isinstance(option.type, IntRange) and option.type.max is None
+]
+
+
+@pytest.mark.parametrize(("command", "option"), COUNTS)
+def test_a_count_is_one_that_each_state_and_each_list_can_hold(
+    backfill: Backfill, command: str, option: str
+) -> None:
+    done = backfill(command, option, "9" * 12)
+    assert (done.status, f"{'9' * 12} is more than 1,000,000,000" in done.err) == (2, True)
+
+
+def test_there_are_such_counts() -> None:
+    assert {"--limit", "--batch-size", "--max-rounds"} <= {option for _, option in COUNTS}
+
+
+@pytest.mark.parametrize("number", ["9" * 30, "9" * 5000])
+def test_more_events_than_there_are_is_all_of_them(
+    backfill: Backfill, tmp_path: Path, number: str
+) -> None:
+    plan = write_plan(tmp_path, repos(9) + "operations: [sync]\n")
+    assert "o/r8" in backfill("plan", plan, "--events", number).out
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("pause", "--target", "dev", "--reason", "x", "--for", "999999999d"),
+        ("pause", "--target", "dev", "--reason", "x", "--for", "0s"),
+        ("plan", "plan.yaml", "--out", "x.json", "--expires", "999999999d"),
+        ("runs", "--since", "36501d"),
+    ],
+)
+def test_a_span_that_ends_at_no_time_is_refused(backfill: Backfill, given: tuple[str, ...]) -> None:
+    """A hold until after the year 9999 ended each later `status` with 70."""
+    done = backfill(*given)
+    assert (done.status, "more than 100 years" in done.err) == (2, True)
+    assert backfill("runs").status == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [(("--html", "x.html", "--format", "json"), "--format"), (("--env", "staging"), "--env")],
+)
+def test_an_option_of_a_report_that_does_nothing_is_refused(
+    backfill: Backfill, given: tuple[str, ...], word: str
+) -> None:
+    done = backfill("report", *given)
+    assert (done.status, done.err.startswith(f"error: {word} does nothing with")) == (2, True)

@@ -15,6 +15,7 @@ from runner.model import OVER, Applied, ExecutionPlan, RunRecord, RunState
 from runner.planning.ledger import PlanRun, inputs_digest
 from runner.planning.serialize import dump_head, load_head
 from runner.spec.document import did_you_mean
+from runner.spec.json_limits import text_fault
 
 LATEST_OF = "latest:"  # before a plan's name: its last run
 # Without `source`: the plan file's text is read where it is shown.
@@ -87,6 +88,8 @@ def reopen(
 
 def find(connection: Connection, run: str, where: str) -> RunState:
     """See `StateReader.find`; `where` the state is, for the hint."""
+    if "\0" in run or text_fault(run):  # no database takes it, and no run is called so
+        raise UsageError(f"there is no run {run!r}", hint="a run is its id, latest or latest:PLAN")
     if run == "latest":
         which, condition, value = "yet", "TRUE", ""
     elif run.startswith(LATEST_OF):

@@ -53,6 +53,13 @@ def test_the_last_run_of_a_plan_is_found_by_the_plans_name(tmp_path: Path) -> No
         assert (named in (refused.value.hint or "")) == mistyped.endswith("otter")
 
 
+@pytest.mark.parametrize("run", ["\0", "latest:\0", "\ud800"])
+def test_what_no_state_can_hold_is_no_run(tmp_path: Path, state: str, run: str) -> None:
+    store = new_store(tmp_path)
+    with pytest.raises(UsageError, match="there is no run"):
+        store.find(run)
+
+
 def test_an_unknown_or_ambiguous_run_is_a_usage_error(tmp_path: Path) -> None:
     store, plan = new_store(tmp_path), make_plan(tmp_path, BODY)
     start_journal(store, plan, "01AAA")
