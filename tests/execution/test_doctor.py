@@ -138,6 +138,7 @@ def test_each_thing_that_a_server_is_asked_for_is_told_once(
     assert len(found) == len(expected)
     for one in found:
         assert one.level == "ok" or one.hint
+        assert one.away == (one.level == "fail"), "whoever is told to mend it would find nothing"
 
 
 def test_a_server_that_takes_events_and_tells_of_no_jobs_is_a_fault_of_the_target() -> None:
