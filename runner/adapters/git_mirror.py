@@ -128,23 +128,24 @@ class Mirror:
         try:
             self._git("verify-commit", commit, options=configured(values))
         except GitFailed as error:
-            reason = str(error).removeprefix("git: ")
-            message = f"{commit[:12]} has no signature that counts ({reason})"
+            reason = f" ({error.reason})" if error.reason else ""
+            message = f"{commit[:12]} has no signature that counts{reason}"
             raise PreflightRefused(message, hint="sign it with a key that is known here") from None
 
-    def check_out(self, commit: str) -> Path:
-        """The files as they are in the commit; those of an earlier one go, and whatever else lies
-        in the folder stays. Links that lead out of the repository are left out."""
+    def check_out(self, commit: str) -> list[Path]:
+        """Write the files as they are in the commit; those of an earlier one go, and whatever else
+        lies in the folder stays. Links that lead out of the repository are left out: where they
+        would be."""
         repository = Repository(
             self.folder, self._git_folder, self._called(), "sha1", shallow=False
         )
         with objects_of(repository) as objects:
             files, disk = Commit(objects, commit, self.folder), Disk(repository)
-            found = {
-                path: entry
-                for path, entry in _files(files)
-                if entry.kind == "file" or trail(files, path)
-            }
+            found = dict(_files(files))
+            links = (path for path, entry in found.items() if entry.kind == "link")
+            outside = [path for path in links if not trail(files, path)]
+            for path in outside:
+                del found[path]
             written = self._git_folder / "written"
             before = _listed(written)
             _list(written, before | found.keys())
@@ -159,7 +160,7 @@ class Mirror:
                 elif entry.kind == "file":
                     place.chmod(0o755 if entry.runs else 0o644)
             _list(written, found)
-        return self.folder
+        return [self.folder.joinpath(*path) for path in outside]
 
     def _git(
         self, *arguments: str, seconds: float | None = None, options: tuple[str, ...] = ()

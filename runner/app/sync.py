@@ -19,7 +19,7 @@ from runner.adapters.git_mirror import Mirror
 from runner.adapters.inngest.target import Target, resolve
 from runner.adapters.journal.store import Store
 from runner.app.apply import Applied, ApplyOptions, apply
-from runner.app.plan_files import plans_to_apply
+from runner.app.plan_files import SUFFIXES, plans_to_apply
 from runner.app.session import HERE, Session
 from runner.errors import (
     BackfillError,
@@ -211,11 +211,16 @@ class _Syncing:
 
     def _folder(self, commit: str) -> Path:
         """The folder of plans, as it is in the commit. Raises `UsageError`."""
-        tree = self.mirror.check_out(commit).resolve()
+        outside = self.mirror.check_out(commit)
+        tree = self.mirror.folder.resolve()
         folder = (tree / self.options.path).resolve()
         if not folder.is_relative_to(tree) or not folder.exists():
             message = f"there is no {self.options.path} in {commit[:12]} of {self.options.branch}"
             raise UsageError(message)
+        for link in outside:
+            if link.parent.resolve() == folder and link.suffix in SUFFIXES:
+                message = f"{link.relative_to(self.mirror.folder)} leads out of the repository"
+                raise UsageError(message, hint="keep the plan in the repository")
         _forget_modules(tree)
         self.session.forget_projects()
         return folder

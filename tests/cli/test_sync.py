@@ -88,6 +88,21 @@ def test_an_environment_is_that_of_the_repositorys_own_project(
     assert (done.status, json.loads(done.out)["target"]) == (0, url)
 
 
+@pytest.mark.parametrize(
+    ("name", "status"), [("plans/2-two.yaml", 2), ("2-two.yaml", 0), ("plans/notes", 0)]
+)
+def test_a_plan_that_is_a_link_out_of_the_repository_is_refused_as_apply_refuses_it(
+    once: Once, remote: Git, jobs: Jobs, tmp_path: Path, name: str, status: int
+) -> None:
+    """Other links that lead there are left out."""
+    (tmp_path / "two.yaml").write_text(plan("two", "o/b"))
+    (remote.folder / name).symlink_to(tmp_path / "two.yaml")
+    remote.commit()
+    done = once()
+    assert (done.status, jobs.items) == (status, [] if status else ["o/a"])
+    assert (f"error: {name} leads out of the repository\n" in done.err) == bool(status)
+
+
 def test_a_merge_is_applied_and_a_branch_that_is_not_merged_is_not(
     once: Once, remote: Git, jobs: Jobs
 ) -> None:
@@ -134,7 +149,7 @@ def test_a_commit_is_applied_only_with_a_known_signature_where_one_is_demanded(
     demand = ("--allowed-signers", str(signers))
     unsigned = once(*demand)
     assert unsigned.status == 4
-    assert "has no signature that counts" in unsigned.err
+    assert "has no signature that counts\n" in unsigned.err, "git itself gives no reason"
     remote("config", "gpg.format", "ssh")
     for name in ("stranger", "known"):
         remote("config", "user.signingkey", str(tmp_path / f"{name}.pub"))

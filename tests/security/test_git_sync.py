@@ -51,7 +51,8 @@ def checked_out(remote: Git, tmp_path: Path) -> Checked:
 
     def look() -> Path:
         with mirror.opened():
-            return mirror.check_out(mirror.fetch())
+            mirror.check_out(mirror.fetch())
+            return mirror.folder
 
     return look
 
