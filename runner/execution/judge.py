@@ -23,7 +23,7 @@ from runner.model import (
     Table,
     frozen,
 )
-from runner.model.value import as_compared
+from runner.model.value import as_compared, as_shown
 from runner.spec.units import counted, parse_time
 
 BEFORE, AFTER = "before", "after"
@@ -273,7 +273,8 @@ def _why(
     if expect.newer_than:
         return _not_newer(expect, value, since, notes)
     if expect.equals is not None:
-        return None if value == expect.equals else f"`{column}` is {value}, not {expect.equals}"
+        differs = f"`{column}` is {as_shown(value)}, not {as_shown(expect.equals)}"
+        return None if value == expect.equals else differs
     if not _is_number(value):
         return f"`{column}` is no number: {value!r}"
     if expect.at_least is not None and value < expect.at_least:
@@ -350,19 +351,13 @@ def _reasons(wrong: Sequence[tuple[str, str]]) -> str:
 
 def _seen(column: str, values: Sequence[Json]) -> str:
     if len(values) == 1:
-        return f"{column} {_shown(values[0])}"
+        return f"{column} {as_shown(values[0])}"
     known = [value for value in values if value is not None]
     if not known or any(type(value) is not type(known[0]) for value in known):
         return f"{column} of {counted(len(values), 'row')}"
-    least, most = _shown(min(known)), _shown(max(known))
+    least, most = as_shown(min(known)), as_shown(max(known))
     span = least if least == most else f"{least} to {most}"
     return f"{column} {span} in {counted(len(values), 'row')}"
-
-
-def _shown(value: Json) -> str:
-    if value is None:
-        return "NULL"
-    return as_compared(value) if isinstance(value, float) else str(value)
 
 
 def _of(labels: Sequence[str]) -> str:
@@ -403,10 +398,13 @@ def _row(of: str, row: Mapping[str, Json], earlier: Mapping[str, Json]) -> Cover
     item = str(row["item"])
 
     def whole(name: str) -> int:
-        value = row[name]
+        value, what = row[name], "no number"
         if _is_number(value):
-            return int(value)
-        what = "NULL, which is no data" if value is None else "no number"
+            if value == int(value) >= 0:
+                return int(value)
+            what = f"{as_compared(value)}, which is no count"
+        elif value is None:
+            what = "NULL, which is no data"
         raise ValueError(f"the coverage `{of}` of {item}: `{name}` is {what}")
 
     pending, last, before = row.get("pending"), row.get("last_sync"), earlier.get(row["item"])

@@ -7,7 +7,7 @@ from dataclasses import field, replace
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from runner.model.problem import Payload, Problem
-from runner.model.value import Data, Json, as_compared, frozen
+from runner.model.value import Data, Json, as_compared, as_shown, frozen
 
 MAX_ROWS = 100_000
 Moment = Literal["before", "after", "end"]
@@ -165,7 +165,7 @@ class Covered:
 
     @classmethod
     def total_of(cls, rows: Sequence[Covered]) -> Covered:
-        """All rows of one coverage as one."""
+        """All rows of one coverage as one: what one of them does not tell is not known of all."""
         # What one has too much of is not what another lacks.
         befores = [min(row.before, row.total) for row in rows if row.before is not None]
         pendings = [row.pending for row in rows if row.pending is not None]
@@ -174,9 +174,9 @@ class Covered:
             "all",
             sum(row.total for row in rows),
             sum(min(row.done, row.total) for row in rows),
-            sum(pendings) if pendings else None,
+            sum(pendings) if len(pendings) == len(rows) else None,
             max((row.last_sync for row in rows if row.last_sync), default=None),
-            sum(befores) if befores else None,
+            sum(befores) if len(befores) == len(rows) else None,
             all(row.there for row in rows),
         )
 
@@ -268,7 +268,7 @@ class Expect:
             return f"{parts[0]} {as_compared(low)}"
         parts += [f"at least {as_compared(low)}"] if low is not None else []
         parts += [f"at most {as_compared(high)}"] if high is not None else []
-        parts += [f"equal to {self.equals}"] if self.equals is not None else []
+        parts += [f"equal to {as_shown(self.equals)}"] if self.equals is not None else []
         parts += [self.change] if self.change else []
         parts += [f"newer than {self.newer_than}"] if self.newer_than else []
         return " ".join(parts)

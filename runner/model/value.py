@@ -105,6 +105,15 @@ def _nothing(*_: object) -> tuple[()]:
     return ()
 
 
+def as_shown(value: Json) -> str:
+    """A value as queries and plans write it."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return as_compared(value) if isinstance(value, float) else str(value)
+
+
 def as_compared(value: float) -> str:
     """A figure with all of its digits: a rounded one may contradict what is said of it."""
     whole = isinstance(value, int) or (value.is_integer() and abs(value) < _PLAIN)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.execution.judge import judge
-from runner.model import BoundQuestion, Check, Covered, Expect, Query, Table
+from runner.execution.judge import covered, judge
+from runner.model import BoundQuestion, Check, Covered, Expect, Measure, Query, Table
 from runner.output.coverage import figures_json, write_coverage_text
 
 
@@ -25,6 +25,41 @@ def test_a_hundred_per_cent_is_all_and_nothing_is_more(total: int, done: int) ->
 def test_what_one_item_has_too_much_of_does_not_hide_what_another_lacks() -> None:
     found = Covered.total_of([Covered("of", "a", 10, 15), Covered("of", "b", 10, 5)])
     assert (found.done, found.missing, found.percent) == (15, 5, 75.0)
+
+
+def test_what_one_item_does_not_tell_is_not_known_of_all() -> None:
+    known, unknown = Covered("of", "a", 9, 5, pending=4, before=3), Covered("of", "b", 9, 5)
+    both = Covered.total_of([known, known])
+    assert (both.pending, both.gained) == (8, 4)
+    both = Covered.total_of([known, unknown])
+    assert (both.pending, both.gained) == (None, None)
+
+
+@pytest.mark.parametrize("column", ["total", "done", "pending"])
+@pytest.mark.parametrize(("value", "words"), [(-1, "-1"), (1.5, "1.5"), (-1.0, "-1")])
+def test_what_is_no_count_is_no_coverage(column: str, value: float, words: str) -> None:
+    """Cut to a whole number, 1 of 1.5 was all; -5 of -1 was a bar of 500 %."""
+    figures = {"item": "a", "total": 3, "done": 2.0, "pending": 1, column: value}
+    measure = Measure("m", BoundQuestion(Query("q"), {}))
+    with pytest.raises(ValueError, match=f"of a: `{column}` is {words}, which is no count"):
+        covered(measure, Table(tuple(figures), (tuple(figures.values()),)))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "value", "words"),
+    [
+        (True, 0, "`n` is 0, not true"),
+        (False, True, "`n` is true, not false"),
+        ("ready", 2.0, "`n` is 2, not ready"),
+    ],
+)
+def test_a_value_is_shown_as_queries_and_plans_write_it(
+    wanted: str | bool, value: float, words: str
+) -> None:
+    expect = Expect("n", equals=wanted)
+    check = Check("c", BoundQuestion(Query("q"), {}), expect, "end")
+    assert judge(check, Table(("n",), ((value,),)), None, None).message == words
+    assert expect.words == f"n equal to {words.rpartition(' ')[2]}"
 
 
 @pytest.mark.parametrize(

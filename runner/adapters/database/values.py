@@ -59,7 +59,7 @@ def unfit(column: str, row: int, why: str, hint: str = _TEXT) -> QueryRefused:
 
 def of_sqlite(value: Any) -> Json:
     if isinstance(value, bytes):
-        return refuse_bytes(value)
+        return refuse_bytes(value, "hex(COLUMN)")
     return finite(value) if isinstance(value, float) else value
 
 
@@ -68,8 +68,9 @@ def finite(value: float) -> Json:
     return value if math.isfinite(value) else None
 
 
-def refuse_bytes(_value: Any) -> Json:
-    raise Unfit("holds bytes, which are not JSON's", "leave it out, or encode(COLUMN, 'hex')")
+def refuse_bytes(_value: Any, written: str = "encode(COLUMN, 'hex')") -> Json:
+    """`written`: how SQL makes text of them."""
+    raise Unfit("holds bytes, which are not JSON's", f"leave it out, or {written}")
 
 
 def number(text: str) -> Json:

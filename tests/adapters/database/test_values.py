@@ -182,3 +182,4 @@ def test_what_sqlite_has_that_is_no_json_is_named_with_its_column_and_row(
     with pytest.raises(QueryRefused, match="its column `odd` in row 3 ") as refused:
         ask(f"sqlite:///{tmp_path}/app.db", "SELECT * FROM t ORDER BY n")
     assert words in str(refused.value)
+    assert refused.value.hint == "leave it out, or hex(COLUMN)", "SQLite has no encode()"
