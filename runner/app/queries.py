@@ -18,7 +18,6 @@ from runner.execution.judge import AFTER, BEFORE, coverage_key, covered
 from runner.model import (
     FAILURES,
     LOST,
-    UNDER_WAY,
     Covered,
     EventFilter,
     EventPage,
@@ -91,10 +90,7 @@ def list_runs(
 ) -> list[RunLine]:
     """The runs of plans like the pattern `plan`, on a target, in one of the `states`; the latest
     ones first."""
-    statuses = {"running" if state in UNDER_WAY else state for state in states}
-    most = None if UNDER_WAY & set(states) else limit  # few are, of however many
-    found = store.runs(plan=plan, target=target, states=statuses, since=since, limit=most)
-    return [one for one in found if not states or one.state in states][:limit]
+    return store.runs(plan=plan, target=target, states=states, since=since, limit=limit)
 
 
 class Listed(NamedTuple):

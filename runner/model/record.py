@@ -274,9 +274,6 @@ STATES = (
 )
 
 
-UNDER_WAY = frozenset({"running", "paused", "dead"})  # what the status `running` comes to
-
-
 def state_of(record: RunRecord, holder: str | None) -> str:
     """The run's status, but ``dead`` where it should be under way and no process drives it,
     and ``baseline`` where none was needed."""

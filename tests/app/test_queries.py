@@ -175,9 +175,14 @@ def test_runs_are_listed_by_their_state_the_latest_first(session: Session, plan:
     (state,) = {one.state for one in list_runs(store, limit=1)}
     assert ids(state, limit=1) == ["RUN3"]
     assert ids(state, "failed", limit=2) == ["RUN3", second]
+    start_journal(session.store, known, "RUN4").end("completed")
+    process_dies(session.store)
+    start_journal(session.store, known, "RUN5", baseline="by hand").end("completed")
+    assert (ids("completed", limit=1), ids("baseline", limit=1)) == (["RUN4"], ["RUN5"])
+    assert ids("completed", "baseline") == ["RUN5", "RUN4"]
     listed = runs_and_holds(session, limit=2)
-    assert ([one.record.id for one in listed.runs], listed.more) == (["RUN3", second], True)
-    assert not runs_and_holds(session, limit=3).more
+    assert ([one.record.id for one in listed.runs], listed.more) == (["RUN5", "RUN4"], True)
+    assert not runs_and_holds(session, limit=5).more
     session.store.hold("address", "dev", "a deploy", None)
     assert [one.reason for one in runs_and_holds(session, limit=3).holds] == ["a deploy"]
 

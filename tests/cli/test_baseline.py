@@ -44,6 +44,9 @@ def test_a_baseline_counts_as_applied_and_sends_nothing(backfill: Backfill, plan
     found = (line["plan"], line["state"], line["baseline"], line["planned"], line["sent"])
     assert found == ("old", "baseline", "by hand in 2025", 0, 0)
     assert "baseline" in backfill("runs").out
+    for state, runs in (("baseline", 1), ("completed", 0), ("failed", 0)):
+        listed = json.loads(backfill("runs", "--state-is", state, "--format", "json").out)
+        assert len(listed["runs"]) == runs, state
     applied = backfill("apply", plans, "--yes")
     assert (applied.status, "applying old" in applied.err) == (0, False)
     (plans / "old.yaml").write_text(PLAN.replace("NAME", "old") + "delay: 1s\n", encoding="utf-8")

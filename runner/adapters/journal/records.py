@@ -11,12 +11,13 @@ from typing import Any
 from runner.adapters.journal import chains, leases, plans
 from runner.adapters.journal.database import Connection, listed
 from runner.errors import UsageError
-from runner.model import OVER, Applied, ExecutionPlan, RunRecord, RunState
+from runner.model import OVER, Applied, ExecutionPlan, RunRecord, RunState, state_of
 from runner.planning.ledger import PlanRun, inputs_digest
 from runner.planning.serialize import dump_head, load_head
 from runner.spec.document import did_you_mean
 from runner.spec.json_limits import text_fault
 
+_STATUS = {"paused": "running", "dead": "running", "baseline": "completed"}  # of these states
 LATEST_OF = "latest:"  # before a plan's name: its last run
 # Without `source`: the plan file's text is read where it is shown.
 _COLUMNS = (
@@ -127,11 +128,14 @@ def latest(
     if target:
         query, given["target"] = f"{query} AND runs.target = :target", target
     if states:
-        within, statuses = listed("status", states)
+        written = {_STATUS.get(state, state) for state in states}
+        within, statuses = listed("status", sorted(written))
         query, given = f"{query} AND runs.status IN ({within})", given | statuses
     for row in connection.rows(f"{query} ORDER BY runs.started_at DESC", **given):
         if plan is None or fnmatchcase(row.plan, plan):
-            yield _state(row)
+            found = _state(row)
+            if not states or state_of(found.record, found.holder) in states:
+                yield found
 
 
 def known(connection: Connection, run_id: str) -> RunRecord | None:
