@@ -13,7 +13,7 @@ from runner.app.doctor import examine_plan, examine_server
 from runner.app.session import Session
 from runner.errors import PreflightRefused, StalePlan, UsageError
 from runner.execution.context import RunOptions
-from runner.model import ExecutionPlan, Function, RunRecord
+from runner.model import ExecutionPlan, Finding, Function, RunRecord
 from runner.spec.units import counted
 
 
@@ -41,11 +41,20 @@ def preflight(
             message = "the preflight refuses this run, and nothing was sent"
             hint = "`backfill doctor` shows more; --skip-preflight sends all the same"
             raise PreflightRefused(message, hint=hint, findings=fails)
-        for finding in of_server:
-            if finding.level == "warn":
-                hint = f" ({finding.hint})" if finding.hint else ""
-                session.reporter.note(f"{finding.about}: {finding.message}{hint}")
+        _tell(session, of_server)
     return Cleared(options, functions)
+
+
+def tell_of_functions(session: Session, plan: ExecutionPlan, target: Target) -> None:
+    """What keeps the plan's events from starting jobs, before some of them are sent once more."""
+    _tell(session, examine_server(session, plan, target, thorough=False).findings)
+
+
+def _tell(session: Session, findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        if finding.level != "ok":
+            hint = f" ({finding.hint})" if finding.hint else ""
+            session.reporter.note(f"{finding.about}: {finding.message}{hint}")
 
 
 def confirm(

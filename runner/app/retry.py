@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from runner.app.preflight import refuse_another_address
+from runner.app.preflight import refuse_another_address, tell_of_functions
 from runner.app.prepare import Prepared, record_run
 from runner.app.resume import drive_more
 from runner.app.session import Session
@@ -33,6 +33,7 @@ def retry(session: Session, failed: FailedEvents, options: RunOptions) -> Summar
     with _prepared(session, failed, options) as (prepared, record, lease):
         session.reporter.planned(prepared.shown, prepared.target.name)
         plan, database = prepared.plan, session.databases(record.path, record.environment)
+        tell_of_functions(session, plan, prepared.target)
         return drive_more(
             session,
             record,

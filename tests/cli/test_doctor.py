@@ -192,6 +192,26 @@ def test_skip_preflight_sends_all_the_same_and_is_written_down(
     assert notes == ["the preflight was skipped (--skip-preflight)"]
 
 
+def test_a_retry_says_what_keeps_its_events_from_starting_jobs_before_it_sends_them(
+    backfill: Backfill, tmp_path: Path
+) -> None:
+    """It is asked for by who knows what failed: it is told, and not refused."""
+    plan = write_plan(tmp_path, repos(1) + SYNC)
+
+    def fails(_event: Any) -> None:
+        raise ValueError("broken")
+
+    app = create_app({"app/sync": fails}, event_key=KEYS["INNGEST_EVENT_KEY"])
+    deaf = JSONResponse({"data": {"apps": []}})
+    told = [Route("/v2/apps", _not_there), Route("/v0/gql", lambda _request: deaf)]
+    with served(Starlette(routes=[*told, Mount("/", app)])) as url:
+        assert backfill("run", plan, "--target", url, "--skip-preflight", env=KEYS).status == 1
+        result = backfill("retry", "latest", env=KEYS)
+    assert result.status == 1
+    told_first, sent = result.err.index("no function listens"), result.err.index("1/1 sent")
+    assert told_first < sent
+
+
 def test_an_invalid_plan_is_a_fault_beside_the_others(backfill: Backfill, tmp_path: Path) -> None:
     plan = write_plan(tmp_path, repos(1) + "operations: [snyc]\ndealy: 5s\n")
     result = backfill("doctor", plan, "--target", "http://127.0.0.1:1", "--format", "json")
