@@ -463,10 +463,25 @@ class _Postgresql:
         return bool(found[0] == "committed")
 
     def explain(self, error: Exception) -> tuple[str, str]:
-        return self._url.clean(driver.first_line(error)), (
-            "nothing is sent while it is away; once it is back, `backfill resume` continues what "
-            "was under way"
-        )
+        state = getattr(error, "sqlstate", None)
+        hint = _REFUSALS.get(state, _AWAY)
+        if state is None and any(words in str(error) for words in _UNKNOWN):  # who connects
+            hint = "are the role, the password and the database of its URL right?"
+        return self._url.clean(driver.first_line(error)), hint
+
+
+_AWAY = (
+    "nothing is sent while it is away; once it is back, `backfill resume` continues what was under "
+    "way"
+)
+_OWN = "its role makes, reads and writes tables in the first schema of its search path"
+_REFUSALS: Mapping[str | None, str] = {
+    "42501": _OWN,
+    "3F000": f"{_OWN}: `schema=` in its URL names one that is there",
+    "25006": f"{_OWN}: this role, or this server, only reads",
+    "22P05": "it needs a database whose encoding is UTF8",
+}
+_UNKNOWN = ("does not exist", "authentication failed", "no pg_hba.conf entry")
 
 
 def _spelled(statement: str, words: Mapping[str, str], parameter: str = r":\1") -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from runner.adapters.journal.database import Database
 from runner.adapters.journal.store import Store
 from runner.errors import TargetError, UsageError
 from runner.execution.ports import Answer, Control
@@ -58,6 +59,30 @@ def test_what_no_state_can_hold_is_no_run(tmp_path: Path, state: str, run: str) 
     store = new_store(tmp_path)
     with pytest.raises(UsageError, match="there is no run"):
         store.find(run)
+
+
+@pytest.mark.parametrize(
+    ("state", "words", "hint"),
+    [
+        ("42501", "permission denied for schema public", "makes, reads and writes tables"),
+        ("3F000", "no schema has been selected to create in", "`schema=` in its URL"),
+        ("25006", "cannot execute INSERT in a read-only transaction", "only reads"),
+        ("22P05", "no equivalent in encoding LATIN1", "whose encoding is UTF8"),
+        ("57014", "canceling statement due to statement timeout", "while it is away"),
+        ("42P01", 'relation "runs" does not exist', "while it is away"),
+        (None, 'FATAL:  role "nobody" does not exist', "are the role, the password"),
+        (None, "FATAL:  password authentication failed", "are the role, the password"),
+        (None, "connection refused", "while it is away"),
+    ],
+)
+def test_what_postgresql_refuses_has_a_hint_of_its_own(
+    state: str | None, words: str, hint: str
+) -> None:
+    from psycopg import OperationalError, errors
+
+    error = (errors.lookup(state) if state else OperationalError)(words)
+    why, said = Database("postgresql://db.example.com/state").dialect.explain(error)
+    assert (why, hint in said) == (words, True)
 
 
 def test_an_unknown_or_ambiguous_run_is_a_usage_error(tmp_path: Path) -> None:
