@@ -11,12 +11,12 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 from click.core import ParameterSource
 
-from runner.model import frozen
 from runner.output.text import fitted, json_safe, visible
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ DEFAULT_EVENTS = 3
 _MAX_SUMMARY = 1024 * 1024  # bytes
 
 
-@frozen
+@dataclass(slots=True)
 class Terminal:
     """Meets `runner.app.session.Reporter`. `events`: how many of a plan to show a stage.
 

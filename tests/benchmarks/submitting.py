@@ -11,10 +11,7 @@ from __future__ import annotations
 from itertools import count
 from pathlib import Path
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
 
 from runner.adapters.embedded.server import create_app
 from runner.adapters.worker.request import EVENT
@@ -83,12 +80,6 @@ def _saved(folder: Path, events: int, url: str) -> Path:
     return saved
 
 
-def _server() -> Starlette:
+def _server() -> ASGIApp:
     """It says that a worker listens, and that the plan's events are heard."""
-
-    async def functions(_: Request) -> Response:
-        triggers = [{"type": "EVENT", "value": event} for event in (EVENT, _STARTS)]
-        return JSONResponse({"data": {"apps": [{"functions": [{"triggers": triggers}]}]}})
-
-    app = create_app({EVENT: lambda _: None})
-    return Starlette(routes=[Route("/v0/gql", functions), Mount("/", app)])
+    return create_app(dict.fromkeys((EVENT, _STARTS), lambda _: None))

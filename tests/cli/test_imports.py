@@ -98,6 +98,16 @@ def test_no_help_loads_any_of_them(tmp_path: Path) -> None:
     assert run(code, within=tmp_path) == "none"
 
 
+def test_who_asks_for_the_version_waits_for_no_type_of_ours(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom runner.cli.main import _guarded\n"
+        "for option in ('--version', '--help'):\n"
+        "    _guarded([option])\n"
+        "print('runner.model' in sys.modules, file=sys.stderr)"
+    )
+    assert run(code, within=tmp_path) == "False"
+
+
 def _chains() -> list[list[str]]:
     """Commands that one process may run one after the other: what a command has loaded is still
     there at the next one, which may load as much and more."""
