@@ -147,7 +147,7 @@ async def _opened(
     session: Session, what: Drive, observer: Observer, stop: asyncio.Event
 ) -> AsyncIterator[RunContext]:
     """Everything that the run needs, connected; the journal is opened last."""
-    noting, options = Noting(observer), what.options
+    noting, options = Noting(observer, goes_on=what.step is not None), what.options
     given = (options.give_up_after, what.plan.give_up_after)
     patience = Patience.of(*given, begun=what.begun)
     connection = session.connect(
@@ -191,10 +191,15 @@ async def _patient(session: Session, patience: Patience, observer: Observer) -> 
 
 @dataclass(slots=True)
 class Noting:
-    """An observer whose notes and waits are kept in the journal too, once there is one."""
+    """An observer whose notes and waits are kept in the journal too, once there is one.
+
+    `goes_on`: a step of a worker, which may be in the wait of the step before until it sends.
+    """
 
     observer: Observer
     journal: Journal | None = None
+    goes_on: bool = False
+    begun: dict[int, int] = field(default_factory=dict)  # what was sent of each stage before
     waits: dict[int, Waiting | None] = field(default_factory=dict)
     latest: StageRecord | None = None  # what the run is at
     without: Waiting | None = None  # a server that does not answer: nothing else counts meanwhile
@@ -207,9 +212,12 @@ class Noting:
         if self.without and not progress.done:
             progress = progress._replace(waiting=self.without, left=None)
         self.observer.progress(progress)
-        if self.journal and progress.waiting != self.waits.get(progress.number):
-            self.waits[progress.number] = progress.waiting
-            self.journal.waiting(progress.number, progress.waiting)
+        number = progress.number
+        sends = progress.sent > self.begun.setdefault(number, progress.sent)
+        is_over = self.goes_on and number not in self.waits and (sends or progress.done)
+        if self.journal and (is_over or progress.waiting != self.waits.get(number)):
+            self.waits[number] = progress.waiting
+            self.journal.waiting(number, progress.waiting)
 
     def away(self, wait: Waiting | None) -> None:
         self.without = wait

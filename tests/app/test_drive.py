@@ -171,6 +171,27 @@ def test_notes_and_each_change_of_a_wait_are_written_down_once_there_is_a_journa
     assert len(heard.progresses) == 7
 
 
+@pytest.mark.parametrize(
+    ("goes_on", "then", "kept_waits"),
+    [
+        (True, SENDING._replace(sent=SENDING.sent + 1), [None, PACE]),
+        (True, SENDING._replace(done=True), [None, PACE]),
+        (True, SENDING, [PACE]),
+        (False, SENDING._replace(sent=SENDING.sent + 1), [PACE]),
+    ],
+)
+def test_a_step_ends_the_wait_of_the_one_before_where_it_sends(
+    goes_on: bool, then: StageRecord, kept_waits: list[Waiting | None]
+) -> None:
+    """A delay that was waited for twice was told as one, of twice that length."""
+    kept = Journal()
+    journal: Any = kept
+    noting = Noting(Recorder(), journal, goes_on=goes_on)
+    for progress in (SENDING, then, then, then._replace(waiting=PACE)):
+        noting.progress(progress)
+    assert [wait for _, wait in kept.waits] == kept_waits
+
+
 def test_while_a_server_does_not_answer_nothing_else_is_waited_for() -> None:
     heard = Recorder()
     noting = Noting(heard)
