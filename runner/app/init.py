@@ -138,6 +138,8 @@ def _own(plan: Path, name: str, items: str, worker: str) -> dict[str, str]:
 
     if not _WORD.fullmatch(items) or items in RESERVED:
         hint = "letters, digits and `_`, as in --for users"
+        if items in RESERVED:
+            hint = f"plans mean something else by `{items}`: take another"
         raise UsageError(f"--for: {items} is no name for a collection", hint=hint)
     catalog, rows = f"{items}-catalog.yaml", f"{items}.csv"
     for path in map(plan.with_name, (catalog, rows)):

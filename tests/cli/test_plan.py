@@ -295,7 +295,8 @@ def test_init_for_items_writes_a_plan_that_runs_with_its_worker(backfill: Backfi
     assert json.loads(done.out)["totals"]["completed"] == 2
     assert backfill("init", "second.yaml", "--for", "users").status == 2
     assert not Path("second.yaml").exists()
-    assert backfill("init", "third.yaml", "--for", "repos").status == 2
+    taken = backfill("init", "third.yaml", "--for", "repos")
+    assert (taken.status, "plans mean something else by `repos`" in taken.err) == (2, True)
 
 
 @pytest.mark.parametrize("name", ["plan", "catalog", "execution-plan"])
