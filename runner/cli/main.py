@@ -229,6 +229,8 @@ def _ended(arguments: list[str]) -> int:
         return ERROR_STATUS[Interrupted]
     except printing.StdoutLost:
         raise
+    except SystemExit as end:  # click's, of what is said to a shell that completes
+        status = end.code
     except OSError as error:
         if not (refused := _refused(error)):
             return _our_mistake()

@@ -184,16 +184,16 @@ def find_workspaces(plan: BackfillPlan, order: Iterable[int]) -> Workspaces:
         if workspace is None:
             homeless += 1
             continue
-        members.setdefault(workspace, array("L")).append(index)
+        members.setdefault(workspace, array("I")).append(index)
         for operation in every if "skip" in row or "only" in row else ():
             if leaves_out(row, operation):
                 counts = skipping.setdefault(workspace, {})
                 counts[operation] = counts.get(operation, 0) + 1
     named = {row["id"]: row for row in plan.collections["workspace"].rows}
     for workspace in named:
-        members.setdefault(workspace, array("L"))
+        members.setdefault(workspace, array("I"))
     if not members and not homeless and plan.workspace is not None:
-        members[plan.workspace] = array("L")
+        members[plan.workspace] = array("I")
     found: list[Mapping[Json, Data]] = [
         plan.found.attributes[lookup.name]
         for lookup in plan.lookups

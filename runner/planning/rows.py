@@ -144,10 +144,10 @@ def ordered(rows: Rows, keys: Sequence[OrderKey]) -> tuple[array[int], list[str]
         if len(kinds) == 2:
             column = [None if value is None else (type(value) is str, value) for value in column]
         present = [index for index in indexes if column[index] is not None]
-        missing = array("L", (index for index in indexes if column[index] is None))
+        missing = array("I", (index for index in indexes if column[index] is None))
         present.sort(key=column.__getitem__, reverse=key.descending)
-        indexes = array("L", present) + missing  # which takes a fifth of a list
-    return array("L", indexes), [key.attribute for key in keys if key.attribute in unknown]
+        indexes = array("I", present) + missing  # which takes a fifth of a list
+    return array("I", indexes), [key.attribute for key in keys if key.attribute in unknown]
 
 
 _MADE = ("owner", "name", "workspace", "id")  # of other attributes, as a row is read
