@@ -29,8 +29,9 @@ from runner.model import (
 )
 from runner.planning.items import workspace_collection
 from runner.spec.document import echo
-from runner.spec.questions import OF_ITEMS, OF_RUNS, names_of
+from runner.spec.questions import OF_ITEMS, OF_RUNS, names_of, nothing_meets
 from runner.spec.rows import leaves_out
+from runner.spec.units import BOUNDS, unmet
 
 _NAMED = 5
 Keeps: TypeAlias = Callable[[str, str], bool]  # by what operations run for, and the name
@@ -230,7 +231,11 @@ class Binder:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 message = f"`{key}` gives {value!r}, which is no number"
                 self.problems.append(spec.bounds.problem(message))
-        return replace(spec.expect, **found)
+        expect = replace(spec.expect, **found)
+        bounds = {key: getattr(expect, key) for key in BOUNDS}
+        if found and (crossed := unmet(bounds)):
+            self.problems.append(spec.bounds.problem(nothing_meets(bounds, crossed)))
+        return expect
 
     def _bound(self, question: Question, operation: str | None) -> BoundQuestion:
         """``:run_started_at`` is left open: it is bound when the run has started."""

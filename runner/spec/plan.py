@@ -28,7 +28,7 @@ from runner.spec.operations import (
     own_rows,
 )
 from runner.spec.plan_document import PlanDocument
-from runner.spec.questions import OF_ITEMS, OF_RUNS, Askings, narrowing
+from runner.spec.questions import OF_ITEMS, OF_RUNS, Askings, check_ages, narrowing
 from runner.spec.recurring import check_schedule, schedule
 from runner.spec.rows import Concatenated, DocumentRows, Part, RowError, SelectedRows
 from runner.spec.safeguards import approval, check_control, failure_limit, give_up_after, guards
@@ -71,6 +71,7 @@ def build_plan(
         problems += _check_handlers(checked, catalog)
         problems += _check_accept(checked, catalog)
     problems += check_control(checked, [operations[name] for name in order])
+    problems += check_ages(checked)
     problems += check_schedule(checked)
     problems += _check_collections(checked, catalog)
     problems += _check_scopes(checked, asking)

@@ -25,11 +25,12 @@ from runner.model import (
     Question,
     Selection,
 )
+from runner.model.value import as_compared
 from runner.spec.catalog import Catalog
 from runner.spec.document import Document, Path, did_you_mean, echo
 from runner.spec.payload import Origin, compile_payload
 from runner.spec.plan_document import PlanDocument
-from runner.spec.units import parse_duration
+from runner.spec.units import parse_duration, unmet
 
 # What every question may use beside the plan's variables and its own `params`.
 OF_ITEMS = ("repos", "ids", "workspaces")
@@ -221,7 +222,14 @@ class Asking:
             message = "`expect` is about a column or about rows, not both"
             hint = "write two checks"
             self.problems.append(self.document.problem(message, path, hint=hint))
-        change = next((key for key in ("increased", "decreased") if key in written), None)
+        changes = [key for key in ("increased", "decreased") if key in written]
+        if len(changes) > 1:
+            message = "`decreased` and `increased` contradict: nothing is both"
+            place = (*path, "decreased")
+            self.problems.append(self.document.problem(message, place, key=True, hint=_ONE))
+        self.problems += check_bounds(self.document, written, path)
+        if isinstance(rows, dict):
+            self.problems += check_bounds(self.document, rows, (*path, "rows"))
         if "maximum" in written and "at_least" not in written:
             message = "`maximum` changes nothing without `at_least`"
             self.problems.append(self.document.problem(message, (*path, "maximum"), key=True))
@@ -230,7 +238,7 @@ class Asking:
         bounds, wrong = compile_payload([(templates, Origin(self.document, path))])
         self.problems += wrong
         known: Data = {key: 0 if key in templates else value for key, value in plain.items()}
-        return Expect(**known, **counts, change=change), bounds
+        return Expect(**known, **counts, change=next(iter(changes), None)), bounds
 
     def _check_sql(self, sql: str, place: Path, given: Collection[str]) -> None:
         if "{{" in sql or "{%" in sql:
@@ -254,6 +262,7 @@ class Asking:
                 self.problems.append(self.document.problem(message, place, hint=hint))
 
 
+_ONE = "leave one of them out"
 _PLAIN = ("column", "at_least", "at_most", "equals", "newer_than", "maximum")
 
 
@@ -293,6 +302,17 @@ def zone_of(name: str) -> bool:
         return bool(ZoneInfo(name))
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return False
+
+
+def check_bounds(document: Document, written: Data, path: Path) -> Iterator[Problem]:
+    """Those at `path` that nothing is ever within. What is a template is known with the plan."""
+    if crossed := unmet(written):
+        yield document.problem(nothing_meets(written, crossed), (*path, crossed[0]))
+
+
+def nothing_meets(written: Data, crossed: tuple[str, str]) -> str:
+    low, high = (f"`{key}: {as_compared(written[key])}`" for key in crossed)
+    return f"{low} and {high} contradict: no figure meets both"
 
 
 def names_of(query: Query) -> list[str]:
@@ -467,6 +487,22 @@ def narrowing(checked: PlanDocument) -> dict[ForEach, Narrowing]:
             globs, age = (own.get("item"), own.get("age")) if isinstance(own, dict) else (own, None)
             found[name] = _narrowing(globs, age, place(name))
     return found
+
+
+def check_ages(checked: PlanDocument) -> Iterator[Problem]:
+    """A `filter` by an age that no item can have."""
+    written: Data = checked.value.get("filter", {})
+    for name, own in written.items():
+        path: Path = ("filter", name) if name == "age" else ("filter", name, "age")
+        age = own if name == "age" else own.get("age") if isinstance(own, dict) else None
+        if not age or not {"newer_than", "older_than"} <= age.keys():
+            continue
+        if parse_duration(age["newer_than"]) <= parse_duration(age["older_than"]):
+            message = (
+                f"`newer_than: {age['newer_than']}` and `older_than: {age['older_than']}` "
+                "contradict: no item is both"
+            )
+            yield checked.error(message, (*path, "newer_than"))
 
 
 def _narrowing(globs: str | Sequence[str] | None, age: Data | None, place: Problem) -> Narrowing:

@@ -20,6 +20,7 @@ from runner.model import (
 )
 from runner.spec.opening import opening
 from runner.spec.plan_document import PlanDocument
+from runner.spec.questions import check_bounds
 from runner.spec.units import Faulty, parse_duration
 
 _GUARDS: Mapping[str, Callable[[Json], GuardSpec]] = {
@@ -55,9 +56,11 @@ def guards(written: Sequence[Data]) -> tuple[GuardSpec, ...]:
     return tuple(_GUARDS[kind](entry[kind]) for entry in written for kind in entry or ())
 
 
-def _check_windows(checked: PlanDocument) -> Iterator[Problem]:
+def _check_guards(checked: PlanDocument) -> Iterator[Problem]:
     for index, written in enumerate(checked.value.get("guards", [])):
         path = ("guards", index, "window")
+        if "sql" in (written or {}):
+            yield from check_bounds(checked.document, written["sql"], ("guards", index, "sql"))
         if "window" not in (written or {}):
             continue
         try:
@@ -78,7 +81,7 @@ def check_control(checked: PlanDocument, operations: Sequence[Operation]) -> Ite
     if "max_failures" in value and value.get("on_failure") == "stop":
         message = "`max_failures` lets the run go on past failures, and `on_failure` is `stop`"
         yield checked.error(message, ("on_failure",), hint="leave one of them out")
-    yield from _check_windows(checked)
+    yield from _check_guards(checked)
     if value.get("pacing") != "scheduled":
         return
     if "canary" in value:

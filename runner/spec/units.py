@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal, get_args
 
@@ -11,6 +11,7 @@ Priority = Literal["critical", "high", "medium", "low"]
 PRIORITIES: dict[str, int] = {name: rank for rank, name in enumerate(get_args(Priority))}
 
 LONGEST = 100 * 365 * 86400.0
+BOUNDS = ("at_least", "at_most", "equals", "maximum")  # of a figure
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _AMOUNT = r"(\d{1,9}(?:\.\d{1,9})?)"  # bounded, so that no sum of them is infinite
 _DURATION = re.compile(
@@ -44,6 +45,20 @@ def parse_span(text: str) -> float:
     if seconds > LONGEST:
         raise ValueError(f"`{text}` is more than 100 years")
     return seconds
+
+
+def unmet(bounds: Mapping[str, object]) -> tuple[str, str] | None:
+    """Two of the bounds that no number is within at once. What is no number yet is passed over."""
+    numbers = {
+        key: value
+        for key in BOUNDS
+        if isinstance(value := bounds.get(key), int | float) and not isinstance(value, bool)
+    }
+    for low in filter(numbers.__contains__, ("at_least", "equals")):
+        for high in filter(numbers.__contains__, ("at_most", "maximum", "equals")):
+            if numbers[low] > numbers[high]:
+                return low, high
+    return None
 
 
 def parse_delay(written: Any) -> tuple[float, float]:

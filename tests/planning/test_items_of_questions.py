@@ -273,6 +273,8 @@ def test_of_many_repositories_without_an_id_the_first_are_named(
          "`at_least` cannot be rendered for the check: `many` is not a time in ISO 8601"),
         ({"query": "select n from r where x = :x", "params": {"x": "{{ vars.word | date }}"}},
          "`x` cannot be rendered for the query: `many` is not a time in ISO 8601"),
+        ({"expect": {"column": "n", "at_least": "{{ vars.number }}", "at_most": 6}},
+         "`at_least: 7` and `at_most: 6` contradict: no figure meets both"),
         ({"expect": {"column": "n", "at_least": "{{ vars.number }}"}}, None),
     ],
 )  # fmt: skip
