@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +14,7 @@ from runner.app.session import Session
 from runner.cli.options import pass_session, state_option
 from runner.errors import BackfillError, UsageError
 from runner.model import LOST, OPEN_OUTCOMES, OUTCOMES, STATES, EventFilter, frozen
+from runner.spec.document import echo
 
 if TYPE_CHECKING:
     from runner.adapters.journal.state import StateReader
@@ -114,7 +115,7 @@ class Journals:
 
         plans = self.store.plan_names()
         plan, state = asked.get("plan", ""), asked.get("state", "")
-        states = {state} if state in STATES else set[str]()
+        states = {state} if _known("state", state, STATES) else set[str]()
         found = list_runs(self.store, plan=plan or None, states=states, limit=_RUNS)
         return runs_page(
             found,
@@ -132,10 +133,9 @@ class Journals:
 
         view = view_of(self.store, self.store.find(run_id))
         csv = f"/runs/{view.record.id}/events.csv"
-        number = asked.get("page", "")
-        listing = events_page(
-            self.store, view, _filter(asked), int(number) if _PAGE.fullmatch(number) else 1
-        )
+        stages = [str(stage.number) for stage in view.stages]
+        number = _page(asked.get("page", ""))
+        listing = events_page(self.store, view, _filter(asked, stages), number)
         return run_page(view, listing, standalone=False, csv=csv)
 
     def error(self, title: str, error: BackfillError) -> str:
@@ -157,12 +157,27 @@ class Journals:
         return Mark(self.store.mark(record), final=record.status != "running")
 
 
-def _filter(asked: Mapping[str, str]) -> EventFilter:
-    """What makes no sense is not filtered by."""
-    stage, outcome = asked.get("stage", ""), asked.get("outcome")
-    known = outcome in (*OUTCOMES, LOST, *OPEN_OUTCOMES)
-    return EventFilter(
-        asked.get("q", "").strip()[:_LONGEST],
-        int(stage) if _PAGE.fullmatch(stage) else None,
-        outcome if known else None,
-    )
+def _filter(asked: Mapping[str, str], stages: Sequence[str]) -> EventFilter:
+    stage = _known("stage", asked.get("stage", ""), stages)
+    outcome = _known("outcome", asked.get("outcome", ""), (*OUTCOMES, LOST, *OPEN_OUTCOMES))
+    text = asked.get("q", "").strip()[:_LONGEST]
+    return EventFilter(text, int(stage) if stage else None, outcome or None)
+
+
+def _page(written: str) -> int:
+    if written and not _PAGE.fullmatch(written):
+        raise _bad(f"there is no page {echo(written)}", "pages are numbers, from 1")
+    return int(written or "1")
+
+
+def _known(key: str, written: str, known: Collection[str]) -> str:
+    """What an address has for `key`: nothing, or one of those."""
+    if written and written not in known:
+        raise _bad(f"there is no {key} {echo(written)}", f"there are: {', '.join(known)}")
+    return written
+
+
+def _bad(message: str, hint: str) -> UsageError:
+    from runner.adapters.web.app import BadQuery
+
+    return BadQuery(message, hint=hint)

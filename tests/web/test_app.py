@@ -59,6 +59,39 @@ def test_a_run_that_is_not_there_is_404_with_words(site: str) -> None:
         assert (answer.status_code, answer.text) == (404, "there is no run 01NONE")
 
 
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("/?state=bogus", "there is no state `bogus`"),
+        ("/runs/latest?outcome=bogus", "there is no outcome `bogus`"),
+        ("/runs/latest?stage=abc", "there is no stage `abc`"),
+        ("/runs/latest?stage=9", "there is no stage `9`"),
+        ("/runs/latest?page=0", "there is no page `0`"),
+        ("/runs/latest?page=x", "there is no page `x`"),
+    ],
+)
+def test_what_no_page_shows_is_refused_in_words(
+    site: str, failed: None, query: str, message: str
+) -> None:
+    answer = httpx.get(site + query)
+    assert (answer.status_code, answer.text) == (400, message)
+    page = httpx.get(site + query, headers={"accept": "text/html"})
+    assert page.status_code == 400
+    assert "Not understood" in page.text
+    assert "from 1" in page.text or "there are: " in page.text
+
+
+def test_what_an_address_leaves_empty_is_all(site: str, failed: None) -> None:
+    whole, empty = (
+        [
+            httpx.get(f"{site}{path}{query}").text.count("<tr")
+            for path, query in (("/", state), ("/runs/latest", rest))
+        ]
+        for state, rest in (("", ""), ("?plan=&state=", "?q=&stage=&outcome=&page="))
+    )
+    assert whole == empty
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 @pytest.mark.parametrize("path", ["/", "/runs/latest", "/live/", "/nowhere"])
 def test_nothing_but_reading_is_answered(site: str, method: str, path: str) -> None:

@@ -41,8 +41,20 @@ class Mark(NamedTuple):
     final: bool
 
 
+class BadQuery(UsageError):
+    """An address asks for what no page shows."""
+
+
+_STATUSES: Mapping[type[BackfillError], tuple[int, str]] = {  # the first that fits
+    BadQuery: (400, "Not understood"),
+    UsageError: (404, "Not found"),
+    BackfillError: (503, "The runs cannot be read"),
+}
+
+
 class Pages(Protocol):
-    """Each raises `UsageError` where there is no such run, and `TargetError` without a state.
+    """Each raises `UsageError` where there is no such run, and `TargetError` without a state; with
+    `asked`, `BadQuery` too.
 
     `asked`: the query of the address: what to show of it.
     """
@@ -94,10 +106,9 @@ def create_app(pages: Pages, assets: Mapping[str, str], *, token: str | None = N
         """To a person as a page, to a program as text."""
         if not isinstance(error, BackfillError):
             error = UsageError("There is no such page.")
-        status = 404 if isinstance(error, UsageError) else 503
+        status, title = next(said for kind, said in _STATUSES.items() if isinstance(error, kind))
         wants = request.headers.get("accept", "")
         if "html" in wants and not request.url.path.startswith("/live/"):
-            title = "Not found" if status == 404 else "The runs cannot be read"
             return HTMLResponse(pages.error(title, error), status)
         return PlainTextResponse(str(error), status)
 
