@@ -22,7 +22,6 @@ _PACKAGES = (
     "jsonschema",
     "orjson",
     "pyyaml",
-    "sqlalchemy",
 )
 _HEAD = ("work", "ours", "theirs", "kind", "against", "ratio", "goal", "reached")
 _QUICK = "Quick: small sizes, few rounds. These say that it works, not how fast it is."

@@ -99,14 +99,21 @@ def by_stage(connection: Connection, run_id: str) -> dict[int, StageFigures]:
 
 
 def with_ends(connection: Connection, run_id: str) -> dict[int, StageFigures]:
-    """The same, with when the latest event of each stage ended."""
-    query = """SELECT chunks.stage, max(moments.last) AS last FROM chunks JOIN (
-      SELECT chunk, max(at) AS last FROM outcomes WHERE run_id = :run GROUP BY chunk
-    ) AS moments ON chunks.number = moments.chunk
-    WHERE chunks.run_id = :run GROUP BY chunks.stage"""
-    ended = dict(connection.rows(query, run=run_id))
+    """The same, with when the latest event of each stage ended. The positions of a stage lie
+    together: its outcomes are gone through once, and not joined with their requests."""
     found = by_stage(connection, run_id)
-    return {stage: figures._replace(ended=ended.get(stage)) for stage, figures in found.items()}
+    query = """SELECT stage, min(first) AS first, max(last) AS last FROM chunks
+    WHERE run_id = :run GROUP BY stage"""
+    for stage, first, last in connection.rows(query, run=run_id):
+        ended = connection.value(
+            """SELECT max(at) FROM outcomes
+            WHERE run_id = :run AND position BETWEEN :first AND :last""",
+            run=run_id,
+            first=first,
+            last=last,
+        )
+        found[stage] = found[stage]._replace(ended=ended)
+    return found
 
 
 def by_run(connection: Connection, run_ids: Collection[str]) -> dict[str, dict[int, StageFigures]]:

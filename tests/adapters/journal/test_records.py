@@ -96,7 +96,8 @@ def runs(tmp_path: Path) -> Runs:
         ({"target": "there"}, "DB"),
         ({"states": ("failed", "cancelled")}, "CB"),
         ({"states": ("sent",)}, ""),
-        ({"target": "there", "states": ("running",), "plan": "*"}, "D"),
+        ({"target": "there", "states": ("dead",), "plan": "*"}, "D"),
+        ({"states": ("running",)}, ""),  # nobody drives it
     ],
 )
 def test_runs_are_found_by_plan_target_and_state(
