@@ -109,7 +109,7 @@ def passed_over(journal: Journal, step: Step | None, *, past: bool) -> Mapping[i
     """How many failures of each stage do not keep the run from going on: those that another attempt
     has made good, and those that whoever resumed it has passed over, which are the first ones."""
     lost = {stage: figures.lost for stage, figures in journal.by_stage().items()}
-    if step is None:
+    if step is None or not past:
         return lost if past else journal.made_good()
     left, found = step.failed, dict(journal.made_good())
     for stage in sorted(lost):

@@ -430,15 +430,17 @@ class _Run:
 
     async def _canary(self, stage: Stage) -> bool:
         """The first events alone, to their end: the others follow only where they succeeded."""
-        if self.follower is None or self.context.options.past_failures:
+        if self.follower is None:
             return True
         self.tracker.waiting(stage.number, Waiting("for its canary to end", "jobs"))
         await self.follower.settled(stage.number)
         if self.context.stop.is_set():
             return False
-        failed = self.journal.failed_in(stage.number)
+        self.tracker.waiting(stage.number, None)
+        failed = self._failed_in(stage.number)
         if failed:
             self.reason = f"the canary of `{stage.operation}` failed"
+            self.option = "--past-failures"
             self.context.observer.note(f"{self.reason}: nothing more is sent")
         return not failed
 
@@ -454,12 +456,10 @@ class _Run:
 
     def _has_failed(self) -> bool:
         """Of the stages that have reached no goal, one event that was not passed over."""
-        lost = self.tracker.lost()
-        return any(
-            number > self.passed_over.get(stage, 0)
-            for stage, number in lost.items()
-            if stage not in self.reached
-        )
+        return any(self._failed_in(stage) for stage in self.tracker.lost().keys() - self.reached)
+
+    def _failed_in(self, stage: int) -> bool:
+        return self.tracker.lost().get(stage, 0) > self.passed_over.get(stage, 0)
 
     def _over_limit(self) -> bool:
         failed, ended = self.rejected, self.before.ended + self.rejected

@@ -1,4 +1,4 @@
-"""What a drain may use up, and how it is given more."""
+"""What a drain may use up, and how it is given more; what a run that has ended needs to go on."""
 
 from __future__ import annotations
 
@@ -37,4 +37,6 @@ def resume_command(view: RunView) -> str:
             worked = view.driven.between(record.rounds[0].at, view.now)
             if option := to_raise(stage.until, record.rounds, worked):
                 return f"{command} {option}"
+        if view.outstanding and 0 < record.sent == stage.canary < record.total:
+            return f"{command} --past-failures"
     return command

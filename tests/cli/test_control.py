@@ -358,6 +358,26 @@ def test_retry_sends_what_failed_with_fresh_ids_and_adds_up(
     assert sorted(jobs.items[6:]) == ["o/r1", "o/r3", "o/r4", "o/r4"]
 
 
+def test_a_canary_that_a_retry_has_made_good_lets_the_others_go(
+    backfill: Backfill, tmp_path: Path
+) -> None:
+    plan = write_plan(tmp_path, repos(3) + "operations: [fire]\ncanary: 1\nmax_failures: 3\n")
+    jobs = Jobs(failing=["o/r0"])
+    with served(create_app({"app/fire": jobs})) as url:
+        first = backfill(*_run(plan, url))
+        assert first.status == 7
+        run = json.loads(first.out)["run_id"]
+        goes_on = f"backfill resume {run} --past-failures"
+        again = backfill("resume", run)
+        for said in (again.out, backfill("status", run).out, backfill("report", run).out):
+            assert goes_on in said
+        jobs.failing.clear()
+        assert backfill("retry", run).status == 0
+        assert "--past-failures" not in backfill("status", run).out
+        assert backfill("resume", run).status == 0
+    assert sorted(jobs.items) == ["o/r0", "o/r0", "o/r1", "o/r2"]
+
+
 def test_resume_from_the_journal_sends_what_was_reviewed_then(
     backfill: Backfill, start: Start, tmp_path: Path
 ) -> None:

@@ -238,10 +238,11 @@ LOST = {2: StageFigures(9, {"failed": 3}), 1: StageFigures(9, {"failed": 2, "com
         (None, True, {1: 2, 2: 3}),
         (None, False, {2: 1}),
         (0, True, {1: 0, 2: 1}),
-        (1, False, {1: 1, 2: 1}),
-        (2, False, {1: 2, 2: 1}),
-        (4, False, {1: 2, 2: 2}),
-        (9, False, {1: 2, 2: 3}),
+        (1, True, {1: 1, 2: 1}),
+        (2, True, {1: 2, 2: 1}),
+        (4, True, {1: 2, 2: 2}),
+        (9, True, {1: 2, 2: 3}),
+        (9, False, {2: 1}),
     ],
 )
 def test_failures_that_were_made_good_or_passed_over_do_not_stop_a_run(

@@ -307,7 +307,7 @@ ENDS: dict[str, tuple[dict[str, Any], dict[str, Any], int, Ending]] = {
         {"body": "canary: 1\non_failure: continue\n", "failing": {"o/r0"}},
         {},
         1,
-        Ending("complete", "the canary of `sync` failed"),
+        Ending("complete", "the canary of `sync` failed", "--past-failures"),
     ),
     "a failure of a batch": (
         {"body": "batch_size: 2\n", "bad": {"o/r1"}},
@@ -680,10 +680,16 @@ def test_of_a_run_that_is_cancelled_nothing_is_made_again(tmp_path: Path) -> Non
 
 def test_a_canary_that_failed_is_passed_over_where_failures_are(tmp_path: Path) -> None:
     run = Run(tmp_path, body="canary: 1\n", failing={"o/r0"})
-    failed = Ending("complete", "the canary of `sync` failed")
+    failed, later = (
+        Ending("complete", f"the canary of `{name}` failed", "--past-failures")
+        for name in ("sync", "fire")
+    )
     assert run.drive() == failed
     assert run.observer.notes[-1] == f"{failed.reason}: nothing more is sent"
     assert run.again() == failed
+    assert run.observer.progresses[-1].waiting is None
+    assert run.again(past_failures=True) == later, "what fails from then on is not passed over"
+    assert run.sent == WHOLE[:5]
     assert run.again(past_failures=True) == Ending("complete")
     assert run.sent == WHOLE
 

@@ -171,31 +171,44 @@ def test_a_drain_is_given_twice_of_what_it_has_used_up(
 def drained(*at: float, goal: bool = True) -> tuple[Any, Any]:
     """A stage, with rounds that began then; three of them, or 80 s, are what it may use up."""
     until = SimpleNamespace(max_rounds=3, max_time=80.0) if goal else None
-    return SimpleNamespace(until=until), SimpleNamespace(rounds=[SimpleNamespace(at=a) for a in at])
+    rounds = [SimpleNamespace(at=a) for a in at]
+    return SimpleNamespace(until=until, canary=0), SimpleNamespace(rounds=rounds, sent=0, total=9)
+
+
+def tried(sent: int, total: int = 9) -> tuple[Any, Any]:
+    """A stage of which so many events were sent, two of them its canary."""
+    record = SimpleNamespace(rounds=(), sent=sent, total=total)
+    return SimpleNamespace(until=None, canary=2), record
 
 
 @pytest.mark.parametrize(
-    ("status", "reason", "stages", "options"),
+    ("status", "reason", "stages", "failed", "options"),
     [
-        ("running", None, [drained(10.0, 20.0, 30.0)], ""),
-        ("running", "it waits", [drained(10.0, 20.0, 30.0)], ""),
-        ("incomplete", None, [drained(10.0, 20.0, 30.0)], ""),
-        ("incomplete", "used up", [drained(90.0, 91.0, 92.0)], " --max-rounds 6"),
-        ("incomplete", "used up", [drained(10.0, 50.0)], " --max-time 3m"),
-        ("incomplete", "used up", [drained(50.0, 60.0), drained(10.0)], " --max-time 3m"),
-        ("incomplete", "stopped", [drained(50.0, 60.0)], ""),
-        ("incomplete", "stopped", [drained(10.0, goal=False), drained()], ""),
+        ("running", None, [drained(10.0, 20.0, 30.0)], 1, ""),
+        ("running", "it waits", [drained(10.0, 20.0, 30.0)], 1, ""),
+        ("incomplete", None, [drained(10.0, 20.0, 30.0)], 1, ""),
+        ("incomplete", "used up", [drained(90.0, 91.0, 92.0)], 1, " --max-rounds 6"),
+        ("incomplete", "used up", [drained(10.0, 50.0)], 1, " --max-time 3m"),
+        ("incomplete", "used up", [drained(50.0, 60.0), drained(10.0)], 1, " --max-time 3m"),
+        ("incomplete", "stopped", [drained(50.0, 60.0)], 1, ""),
+        ("incomplete", "stopped", [drained(10.0, goal=False), drained()], 1, ""),
+        ("incomplete", "canary", [tried(9), tried(2)], 1, " --past-failures"),
+        ("incomplete", "canary", [tried(9), tried(2)], 0, ""),
+        ("incomplete", "limit", [tried(9), tried(3)], 1, ""),
+        ("incomplete", "limit", [tried(2, total=2), tried(0)], 1, ""),
     ],
 )
-def test_what_continues_a_run_gives_its_drain_more_where_that_is_used_up(
-    status: str, reason: str | None, stages: list[tuple[Any, Any]], options: str
+def test_what_continues_a_run_has_the_option_that_it_needs(
+    status: str, reason: str | None, stages: list[tuple[Any, Any]], failed: int, options: str
 ) -> None:
+    """A drain that has used up its limit is given more; a canary that failed is passed over."""
     view: Any = SimpleNamespace(
         record=SimpleNamespace(id="R", status=status, reason=reason),
         plan=SimpleNamespace(stages=[spec for spec, _ in stages]),
         stages=[record for _, record in stages],
         driven=SimpleNamespace(between=lambda start, end: end - start),
         now=100.0,
+        outstanding=failed,
     )
     assert resume_command(view) == f"backfill resume R{options}"
 
