@@ -223,11 +223,6 @@ def first_failed(connection: Connection, run_id: str) -> Any:
     return connection.row(query, run=run_id)
 
 
-def failed_in(connection: Connection, run_id: str, stage: int) -> int:
-    query = "SELECT sum(failed) FROM chunks WHERE run_id = :run AND stage = :stage"
-    return int(connection.value(query, run=run_id, stage=stage) or 0)
-
-
 def links(connection: Connection, run_id: str, limit: int) -> list[JobLink]:
     """The first jobs."""
     query = """SELECT coalesce(jobs.url, jobs.job_id) AS link, chunks.operation, outcomes.item

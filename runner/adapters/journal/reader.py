@@ -87,9 +87,6 @@ class JournalReader:
     def with_ends(self) -> Mapping[int, StageFigures]:
         return self._read(figures.with_ends)
 
-    def failed_in(self, stage: int) -> int:
-        return self._read(figures.failed_in, stage)
-
     def remembered(self, name: str) -> Json:
         return self._read(answers.remembered, name)
 

@@ -24,7 +24,7 @@ QUESTIONS: dict[str, Callable[[Store, RunRecord], object]] = {
         store.reading(run).unsettled(),
         store.reading(run).going_on(),
         store.reading(run).next_position(),
-        store.reading(run).failed_in(1),
+        store.reading(run).by_stage(),
         store.reading(run).control(),
     ),
     "has it changed?": lambda store, run: store.mark(run),

@@ -35,8 +35,7 @@ def test_what_was_taken_refused_and_sent_again_is_counted_apart(tmp_path: Path) 
     assert (totals.planned, totals.accepted, totals.rejected) == (9, 6, 2)
     assert totals.deduplicated == 3 + 2
     assert (totals.completed, totals.failed, totals.jobs) == (1, 1, 2)
-    assert life.journal.failed_in(1) == 3
-    assert life.journal.failed_in(2) == 0
+    assert {stage: one.lost for stage, one in life.journal.by_stage().items()} == {1: 3}
 
 
 def test_without_any_request_every_figure_is_nothing(tmp_path: Path) -> None:
@@ -48,7 +47,7 @@ def test_without_any_request_every_figure_is_nothing(tmp_path: Path) -> None:
         0,
         0,
     )
-    assert (life.journal.failed_in(1), life.journal.links(5)) == (0, [])
+    assert (life.journal.by_stage(), life.journal.links(5)) == ({}, [])
 
 
 def test_a_run_goes_on_after_its_last_request(tmp_path: Path) -> None:
@@ -155,7 +154,7 @@ def test_events_that_are_started_again_have_the_ids_of_their_own_request(tmp_pat
     assert found == list(zip([0, 2, 4], ids(7, 3), strict=True))
     totals = life.journal.totals()
     assert (totals.accepted, totals.deduplicated) == (5, 0), "they were taken anew"
-    assert life.journal.failed_in(1) == 1
+    assert life.journal.by_stage()[1].lost == 1
 
 
 def test_after_one_that_is_refused_as_it_is_started_again_the_others_are_still_to_be_sent(
@@ -182,7 +181,7 @@ def test_what_was_given_up_is_looked_at_again_and_nothing_else(
     reopened = outcome in UNDECIDED
     assert [one.position for one in life.journal.unsettled()] == ([1] if reopened else [])
     figures = life.journal.by_stage()[1]
-    assert figures.lost == life.journal.failed_in(1) == 1 + (outcome != "completed") - reopened
+    assert figures.lost == 1 + (outcome != "completed") - reopened
 
 
 def test_a_failure_is_told_with_its_own_id_its_first_job_that_failed_and_why(
