@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from math import ceil
 
 from runner.model import WindowGuard, frozen
-from runner.spec.units import Faulty
+from runner.spec.units import Faulty, moments_of
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS = re.compile(r"(\d\d):(\d\d)-(\d\d):(\d\d)")
@@ -48,6 +48,8 @@ class Opening:
                 continue
             last = day + timedelta(days=self.ends <= self.begins)
             begins, ends = self._moment(day, self.begins), self._moment(last, self.ends)
+            if ends <= begins:
+                continue  # the clock has left out all of it
             if open_ and begins <= open_[1]:
                 open_ = open_[0], max(open_[1], ends)
                 continue
@@ -58,10 +60,11 @@ class Opening:
             yield open_
 
     def _moment(self, day: date, minute: int) -> float:
-        days, minute = divmod(minute, 1440)
-        hour, minute = divmod(minute, 60)
-        local = datetime.combine(day + timedelta(days=days), time(hour, minute), self.zone)
-        return local.astimezone(UTC).timestamp()
+        """A time that the clock leaves out is that to which it is put; of two it is the first."""
+        wall = datetime.combine(day, time()) + timedelta(minutes=minute)
+        while not (found := moments_of(wall, self.zone)):
+            wall += timedelta(minutes=1)
+        return min(found).timestamp()
 
 
 def opening(spec: WindowGuard) -> Opening:

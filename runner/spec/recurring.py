@@ -10,6 +10,7 @@ from itertools import pairwise
 from runner.model import BackfillPlan, Json, Problem, Schedule, frozen
 from runner.spec.document import Path, did_you_mean, echo
 from runner.spec.plan_document import PlanDocument
+from runner.spec.units import moments_of
 
 _ANY_TIME = datetime(2026, 1, 1, tzinfo=UTC)  # the same problems on every day
 _HOURS = 24
@@ -194,8 +195,8 @@ def firings(cron: Cron, zone: tzinfo, after: datetime) -> Iterator[datetime]:
     for offset in range(_YEARS * 366):
         day = first + timedelta(days=offset)
         if cron.fits(day):
-            found = {moment for at in cron.times() for moment in _moments(day, at, zone)}
-            for moment in sorted(found):
+            walls = (datetime.combine(day, at) for at in cron.times())
+            for moment in sorted({moment for wall in walls for moment in moments_of(wall, zone)}):
                 if moment > after:
                     yield moment.astimezone(zone)
 
@@ -207,17 +208,10 @@ def changes(cron: Cron, zone: tzinfo, year: int) -> Iterator[tuple[date, int]]:
     for day, following in pairwise(days):
         if not cron.fits(day) or _offset(day, zone) == _offset(following, zone):
             continue
-        counts = {len(_moments(day, at, zone)) for at in cron.times()} - {1}
+        counts = {len(moments_of(datetime.combine(day, at), zone)) for at in cron.times()} - {1}
         if counts:
             yield day, max(counts)
 
 
 def _offset(day: date, zone: tzinfo) -> timedelta | None:
     return datetime.combine(day, time(), zone).utcoffset()
-
-
-def _moments(day: date, at: time, zone: tzinfo) -> set[datetime]:
-    """Of a time of the wall clock, in UTC: none, one or two."""
-    wall = datetime.combine(day, at)
-    both = {wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)}
-    return {one for one in both if one.astimezone(zone).replace(tzinfo=None, fold=0) == wall}

@@ -115,3 +115,9 @@ def parse_time(written: object, zone: tzinfo | None = UTC) -> datetime:
     except ValueError:
         raise ValueError(f"`{written}` is not a time in ISO 8601") from None
     return time if time.tzinfo else time.replace(tzinfo=zone)
+
+
+def moments_of(wall: datetime, zone: tzinfo) -> set[datetime]:
+    """Of a time of the wall clock, in UTC: none, one or two."""
+    both = {wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)}
+    return {one for one in both if one.astimezone(zone).replace(tzinfo=None, fold=0) == wall}

@@ -7,7 +7,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from runner.errors import InvalidPlan
@@ -49,6 +49,27 @@ def test_a_night_in_which_clocks_change_is_as_long_as_it_is(day: str, hours: int
     every_night = opening(WindowGuard("22:00-06:00", timezone="Europe/Berlin"))
     begins = at(f"{day} 22:00")
     assert every_night.state(begins) == (True, begins + hours * 3600)
+
+
+@pytest.mark.parametrize(
+    ("allow", "begins", "ends"),
+    [
+        ("01:00-02:30", "2026-03-29 01:00", "2026-03-29 03:00"),
+        ("02:30-03:30", "2026-03-29 03:00", "2026-03-29 03:30"),
+        ("02:45-03:15", "2026-03-29 03:00", "2026-03-29 03:15"),
+        ("22:00-02:30", "2026-03-28 22:00", "2026-03-29 03:00"),
+        ("02:00-03:00", "2026-03-30 02:00", "2026-03-30 03:00"),
+        ("02:10-02:50", "2026-03-30 02:10", "2026-03-30 02:50"),
+    ],
+)
+def test_a_window_is_open_where_the_clock_shows_a_time_of_it(
+    allow: str, begins: str, ends: str
+) -> None:
+    """At 02:00 of that day it is put to 03:00."""
+    window = opening(WindowGuard(allow, timezone="Europe/Berlin"))
+    assert window.state(at("2026-03-28 21:00")) == (False, at(begins))
+    assert window.state(at(begins)) == (True, at(ends))
+    assert not window.state(at(ends))[0]
 
 
 def test_windows_that_touch_are_one() -> None:
@@ -132,13 +153,18 @@ MOMENTS = st.integers(0, 366 * 24 * 60).map(
 )
 
 
+CHANGE = datetime(2026, 3, 29, 1, tzinfo=UTC).timestamp()
+
+
+@example(begins="02:00", ends="03:00", zone="Europe/Berlin", moment=CHANGE - 60)
+@example(begins="02:40", ends="03:10", zone="Europe/Berlin", moment=CHANGE)
 @given(begins=MINUTES, ends=MINUTES, zone=ZONES, moment=MOMENTS)
 def test_what_is_said_of_the_next_change_holds(
     begins: str, ends: str, zone: str, moment: float
 ) -> None:
     if begins == ends:
         return
-    window = opening(WindowGuard(f"{begins}-{ends}", "mon,wed-thu", zone))
+    window = opening(WindowGuard(f"{begins}-{ends}", "mon,wed-thu,sun", zone))
     is_open, until = window.state(moment)
     assert until > moment
     for part in (0.01, 0.5, 0.99):
