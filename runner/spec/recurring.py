@@ -172,7 +172,7 @@ def _field(
         span, slash, given = part.partition("/")
         low, dash, high = span.partition("-")
         try:
-            step = int(given) if slash else 1
+            step = _number(given, {}) if slash else 1
             start = least if span == "*" else _number(low, names)
             end = _number(high, names) if dash else most if slash or span == "*" else start
         except ValueError:
@@ -186,6 +186,8 @@ def _field(
 
 def _number(text: str, names: dict[str, int]) -> int:
     named = names.get(text.lower())
+    if named is None and not (text.isascii() and text.isdigit()):
+        raise ValueError(text)  # Python reads more as numbers than the engine does
     return int(text) if named is None else named
 
 

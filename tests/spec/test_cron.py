@@ -48,6 +48,10 @@ def test_fields_are_read_as_the_engine_reads_them() -> None:
         ("* * * * mon-sun", "bad weekday"),
         ("*/0 * * * *", "bad minute"),
         ("1-2-3 * * * *", "bad minute"),
+        ("1_0 * * * *", "bad minute"),
+        ("\u0663 * * * *", "bad minute"),
+        ("*/1_0 * * * *", "bad minute"),
+        ("* * 1-1_0 * *", "bad day"),
         ("* * * *", "it has not five fields"),
     ],
 )
