@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from runner.adapters.journal.store import Store
 from runner.adapters.worker import function
+from runner.adapters.worker.request import event_of
 from runner.execution.context import RequestLimits
 from tests.cli.conftest import until
 from tests.depth import depth
@@ -27,6 +28,14 @@ NewWorld = Callable[..., World]
 NUMBERS = itertools.count()
 DONE = {"run": "RUN1", "status": "completed"}
 SENT = {"run": "RUN1", "status": "sent"}
+
+
+def test_a_run_that_is_asked_for_twice_in_one_second_is_asked_for_by_two_events() -> None:
+    first, *others = (
+        event_of({"run": "RUN1", "asked_at": asked})["id"]
+        for asked in (1_800_000_000.1, 1_800_000_000.1, 1_800_000_000.102)
+    )
+    assert [other == first for other in others] == [True, False]
 
 
 @settings(
