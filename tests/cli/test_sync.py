@@ -137,6 +137,7 @@ def test_a_branch_that_was_rewritten_is_refused_unless_allowed(
     assert once().out.startswith("nothing is pending: ")
 
 
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed here")
 def test_a_commit_is_applied_only_with_a_known_signature_where_one_is_demanded(
     once: Once, remote: Git, jobs: Jobs, tmp_path: Path
 ) -> None:
