@@ -244,9 +244,7 @@ def _hints(view: RunView, state: str) -> list[str]:
     elif state in ("incomplete", "paused"):
         lines.append(f"to go on: {resume_command(view)}")
     elif state in ("failed", "completed"):
-        lines += ["".join((f"{what}: ", *rest)) for what, *rest in words.retries(run_id, view.left)]
-    if unsent := words.left_unsent(view):
-        lines.append(unsent)
+        lines += ["".join((f"{what}: ", *rest)) for what, *rest in words.what_is_left(view)]
     return lines
 
 
@@ -457,7 +455,7 @@ def run_markdown(view: RunView, room: int = MAX_CHARACTERS) -> str:
     elif state in ("failed", "completed"):
         blocks += [
             f"{what[0].upper()}{what[1:]}: `{command}`{more}"
-            for what, command, more in words.retries(record.id, view.left)
+            for what, command, more in words.what_is_left(view)
         ]
     elif state == "sent":
         blocks.append(f"To follow its jobs: `backfill resume {record.id}`")

@@ -161,13 +161,13 @@ def standing(line: RunLine) -> str | None:
     return f"waiting: {line.holder}" if line.submission and line.submission.waits else None
 
 
-def left_unsent(view: RunView) -> str | None:
-    """What a run that has failed did not send, and what sends it."""
-    if view.state != "failed" or not view.unsent:
-        return None
-    option = " --past-failures" if view.outstanding else ""
-    events = f"to send the {counted(view.unsent, 'event')} that it has not sent"
-    return f"{events}: backfill resume {view.record.id}{option}"
+def what_is_left(view: RunView) -> Iterator[tuple[str, str, str]]:
+    """What can be done about what a run that has failed or completed did not do: as `retries`."""
+    yield from retries(view.record.id, view.left)
+    if view.state == "failed" and view.unsent:
+        option = " --past-failures" if view.outstanding else ""
+        events = f"to send the {counted(view.unsent, 'event')} that it has not sent"
+        yield events, f"backfill resume {view.record.id}{option}", ""
 
 
 def retries(run_id: str, left: Mapping[Outcome, int]) -> Iterator[tuple[str, str, str]]:

@@ -378,6 +378,28 @@ def test_a_canary_that_a_retry_has_made_good_lets_the_others_go(
     assert sorted(jobs.items) == ["o/r0", "o/r0", "o/r1", "o/r2"]
 
 
+def test_every_surface_says_how_what_a_failure_has_kept_back_is_sent(
+    backfill: Backfill, tmp_path: Path
+) -> None:
+    plan = write_plan(tmp_path, repos(3) + "operations: [fire]\ncanary: 1\n")
+    jobs, page = Jobs(failing=["o/r0"]), tmp_path / "page.html"
+
+    def surfaces(run: str) -> list[str]:
+        assert backfill("report", run, "--html", page).status == 0
+        said = (backfill("status", run).out, backfill("report", run).out, page.read_text("utf-8"))
+        assert all("o send the 2 events that it has not sent" in one for one in said)
+        return list(said)
+
+    with served(create_app({"app/fire": jobs})) as url:
+        run = json.loads(backfill(*_run(plan, url)).out)["run_id"]
+        resume = f"backfill resume {run}"
+        assert all(f"{resume} --past-failures" in one for one in surfaces(run))
+        jobs.failing.clear()
+        assert backfill("retry", run).status == 0
+        assert all(resume in one and "--past-failures" not in one for one in surfaces(run))
+        assert backfill("resume", run).status == 0
+
+
 def test_resume_from_the_journal_sends_what_was_reviewed_then(
     backfill: Backfill, start: Start, tmp_path: Path
 ) -> None:
