@@ -198,9 +198,10 @@ def _notes(
     if ending.reason:
         yield f"{ending.reason}; nothing more was sent"
     if unsent and failures and ending.how == "complete":
+        why = "" if ending.reason else ", since the plan stops on a failure"
         yield (
-            f"{counted(unsent, 'event', 'were')} not sent, since the plan stops "
-            f"on a failure; `backfill resume {journal.run_id} --past-failures` sends "
+            f"{counted(unsent, 'event', 'were')} not sent{why}; "
+            f"`backfill resume {journal.run_id} --past-failures` sends "
             f"{'it' if unsent == 1 else 'them'}"
         )
     elif unsent:

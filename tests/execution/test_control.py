@@ -353,6 +353,10 @@ def test_a_canary_that_fails_ends_the_run(tmp_path: Path) -> None:
     assert _sizes(server) == [2]
     summary = summarise(journal, plan="p", target="t", followed=True, ending=ending)
     assert summary.status == "failed"
+    assert summary.notes == (
+        "the canary of `sync` failed; nothing more was sent",
+        "5 events were not sent; `backfill resume RUN1 --past-failures` sends them",
+    )
 
 
 def test_a_resume_does_not_pass_a_canary_that_failed(tmp_path: Path) -> None:
