@@ -22,6 +22,8 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
+from mcp.shared.message import SessionMessage
+from pydantic import ValidationError
 
 from runner.agents.tool import Answer, Tool, called, of_others, result
 from runner.agents.tools import TOOLS
@@ -142,8 +144,34 @@ async def _serve(place: Place) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, end, number)
-    async with stdio_server() as (reads, writes):
-        await server.run(reads, writes, server.create_initialization_options())
+    onwards, messages = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+    async with stdio_server() as (reads, writes), anyio.create_task_group() as group:
+
+        async def pass_on() -> None:
+            async with onwards:
+                async for message in reads:
+                    unread = _unread(message) if isinstance(message, Exception) else None
+                    await (writes.send(unread) if unread else onwards.send(message))
+
+        group.start_soon(pass_on)
+        await server.run(messages, writes, server.create_initialization_options())
+        group.cancel_scope.cancel()
+
+
+def _unread(error: Exception) -> SessionMessage | None:
+    """The answer to a request that the SDK cannot read, and Python can: half a surrogate pair in
+    it. The SDK gives it none, and whoever has asked would wait for ever."""
+    line = error.errors()[0]["input"] if isinstance(error, ValidationError) else None
+    try:
+        asked = json.loads(line) if isinstance(line, str) else None
+    except (ValueError, RecursionError):
+        return None
+    number = asked.get("id") if isinstance(asked, dict) and "method" in asked else None
+    if not isinstance(number, int | str) or isinstance(number, bool):
+        return None
+    message = "the request cannot be read: is there half a character in it, such as \\ud800?"
+    said = types.ErrorData(code=types.PARSE_ERROR, message=message)
+    return SessionMessage(types.JSONRPCError(jsonrpc="2.0", id=number, error=said))
 
 
 async def _ended(calls: Calls, number: int) -> None:

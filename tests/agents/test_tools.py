@@ -473,6 +473,31 @@ def test_stdout_has_the_protocol_alone(tmp_path: Path) -> None:
     assert len(listed["result"]["tools"]) == len(TOOLS)
 
 
+@pytest.mark.parametrize("number", [2, "two"])
+def test_a_request_that_cannot_be_read_is_answered_where_its_id_can_be(
+    tmp_path: Path, number: int | str
+) -> None:
+    call = {"name": "validate", "arguments": {"plan": "\ud800"}}
+    asked = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": call}
+    noise = (
+        {"jsonrpc": "2.0", "id": True, "method": "\ud800"},
+        {"id": 4, "result": "\ud800"},
+        ["\ud800"],
+    )
+    with by_hand(tmp_path) as process:
+        for message in (*noise, asked, {"jsonrpc": "2.0", "id": 3, "method": "tools/list"}):
+            say(process, json.dumps(message))
+        assert process.stdout
+        first, second = (json.loads(process.stdout.readline()) for _ in range(2))
+        assert process.stdin
+        process.stdin.close()
+        assert process.wait(60) == 0
+    assert first["id"] == number
+    assert first["error"]["code"] == -32700
+    assert "half a character" in first["error"]["message"]
+    assert second["id"] == 3
+
+
 def test_without_the_extra_it_says_how_to_get_it(tmp_path: Path) -> None:
     code = (
         "import sys\nsys.modules['mcp'] = sys.modules['mcp_types'] = None\n"
