@@ -9,7 +9,7 @@ from pathlib import Path
 from runner.adapters.files import refuse_inputs
 from runner.app.plan_files import plans_to_apply
 from runner.app.prepare import prepare
-from runner.app.queries import view_of
+from runner.app.queries import how_to_go_on, view_of
 from runner.app.resume import resubmit, resume
 from runner.app.run import run, submit
 from runner.app.session import Session
@@ -125,7 +125,7 @@ def adopt(
     for plan in plans:
         (before,) = pending(session, [plan], options)
         if before.state in ("unfinished", "sent"):
-            _refuse_open(before)
+            _refuse_open(session, before)
         if before.state == "applied":
             raise StalePlan(
                 f"{plan.name} is applied already", hint="`backfill runs` lists its runs"
@@ -219,7 +219,7 @@ class _Applying:
         if unfinished and self.session.store.run_state(unfinished.run_id).parked:
             return self._submitted(unfinished.run_id)
         if not again and not (unfinished and self.options.resume):
-            _refuse_open(before)
+            _refuse_open(self.session, before)
         self._refuse_missing(plan)
         self.ran.append(plan.name)
         if unfinished and self.options.resume and not again:
@@ -285,13 +285,14 @@ def _unless_completed(summary: Summary | None) -> Summary | None:
     return summary if summary and (summary.interrupted or summary.status != "completed") else None
 
 
-def _refuse_open(found: LedgerEntry) -> None:
+def _refuse_open(session: Session, found: LedgerEntry) -> None:
     if found.run is None:
         return
     run_id = found.run.run_id
     if found.state == "unfinished":
         message = f"{found.name}: run {run_id} has not come to its end"
-        raise Incomplete(message, hint=f"`backfill resume {run_id}` goes on with it")
+        command = how_to_go_on(session.store, session.store.find(run_id))
+        raise Incomplete(message, hint=f"`{command}` goes on with it")
     if found.state == "sent":
         message = f"{found.name}: run {run_id} was sent and not followed: how it ended is not known"
         raise Incomplete(message, hint=f"`backfill resume {run_id}` follows it to its end")

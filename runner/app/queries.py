@@ -34,6 +34,7 @@ from runner.model import (
     TargetHold,
 )
 from runner.planning.estimate import Estimate, Past, before, past_of
+from runner.planning.limits import resume_command
 from runner.planning.rehearsal import Rehearsal, rehearsal
 
 PAGE = 50  # events
@@ -47,6 +48,11 @@ def view_of(store: StateReader, record: RunRecord) -> RunView:
     if not view.plan.coverage:
         return view
     return replace(view, coverage=_coverage(view, store.answers(record)))
+
+
+def how_to_go_on(store: StateReader, record: RunRecord) -> str:
+    """The command that continues a run which has not come to its end."""
+    return resume_command(store.glance(record))
 
 
 def events_page(store: StateReader, view: RunView, wanted: EventFilter, number: int) -> EventPage:

@@ -121,13 +121,14 @@ def _before_answer(
 ) -> None:
     """How long it will take; and that a new run has new event ids: what an unfinished one has sent
     would be sent once more."""
-    from runner.app.queries import expected, tell
+    from runner.app.queries import expected, how_to_go_on, tell
 
     tell(session, expected(session, prepared.plan, functions))
     unfinished = session.store.unfinished(prepared.plan.name, prepared.target.address)
     if unfinished and not unfinished.holder:
-        run_id = unfinished.record.id
+        record = unfinished.record
         session.reporter.note(
-            f"run {run_id} of this plan has not come to its end: `backfill resume {run_id}` "
-            "continues it; this is a new run, which sends everything again"
+            f"run {record.id} of this plan has not come to its end: "
+            f"`{how_to_go_on(session.store, record)}` continues it; "
+            "this is a new run, which sends everything again"
         )

@@ -369,7 +369,10 @@ def test_a_canary_that_a_retry_has_made_good_lets_the_others_go(
         run = json.loads(first.out)["run_id"]
         goes_on = f"backfill resume {run} --past-failures"
         again = backfill("resume", run)
-        for said in (again.out, backfill("status", run).out, backfill("report", run).out):
+        applied = backfill("apply", plan, "--target", url)
+        assert applied.status == 7
+        surfaces = again.out, applied.err, backfill("status", run).out
+        for said in (*surfaces, backfill("report", run).out):
             assert goes_on in said
         jobs.failing.clear()
         assert backfill("retry", run).status == 0
