@@ -12,13 +12,7 @@ from runner.app.approval import refuse_unapproved
 from runner.app.build import build, handler_warnings
 from runner.app.notify import examine_hooks
 from runner.app.session import HERE, Session, blocking
-from runner.errors import (
-    BackfillError,
-    InvalidPlan,
-    PreflightRefused,
-    TargetError,
-    UsageError,
-)
+from runner.errors import BackfillError, InvalidPlan, PreflightRefused, UsageError
 from runner.execution.doctor import (
     examine_clocks,
     examine_facts,
@@ -27,6 +21,7 @@ from runner.execution.doctor import (
     examine_migrations,
     examine_questions,
     examine_target,
+    failed,
     listening,
 )
 from runner.execution.ports import GuardUnanswered, LastSent
@@ -91,8 +86,7 @@ def _read(
     except UsageError:
         raise
     except BackfillError as error:
-        away = isinstance(error, TargetError)
-        return None, [Finding("plan", "fail", str(error), error.hint, away=away)]
+        return None, [failed("plan", error)]
     stages = counted(len(plan.stages), "stage")
     message = f"{plan.name}: {counted(plan.events, 'event')}, {stages}"
     if plan.may_send or plan.if_empty == "ok":
@@ -149,7 +143,7 @@ def _allowed(plan: ExecutionPlan, target: Target) -> list[Finding]:
     try:
         refuse_unapproved(plan, target)
     except PreflightRefused as error:
-        found.append(Finding("approval", "fail", str(error), error.hint))
+        found.append(failed("approval", error))
     return found
 
 
@@ -176,8 +170,7 @@ async def _guard(spec: GuardSpec, environ: Mapping[str, str], folder: Path) -> F
                 hint = "a run is refused: repair what it asks"
                 return Finding("guard", "fail", f"{called} cannot be asked: {error}", hint)
     except BackfillError as error:
-        away = isinstance(error, TargetError)
-        return Finding("guard", "fail", str(error), error.hint, away=away)
+        return failed("guard", error)
     if hold:
         return Finding("guard", "warn", f"{called} holds: {hold.reason}", "a run waits meanwhile")
     return Finding("guard", "ok", f"{called} lets a run go on")
@@ -211,8 +204,7 @@ def _of_database(session: Session, plan: ExecutionPlan, *, thorough: bool) -> li
     except BackfillError as error:
         if not thorough:
             raise
-        away = isinstance(error, TargetError)
-        return [Finding("database", "fail", str(error), error.hint, away=away)]
+        return [failed("database", error)]
 
 
 async def _server(

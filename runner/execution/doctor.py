@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
-from runner.errors import KeyRefused, TargetError
+from runner.errors import BackfillError, KeyRefused, TargetError
 from runner.execution.judge import GRANT, NEEDED, blinded
 from runner.execution.ports import Hello, LastSent, Probe
 from runner.model import (
@@ -55,6 +55,11 @@ def examine_keys(event_key: str | None, signing_keys: Sequence[str]) -> list[Fin
     return found
 
 
+def failed(about: str, error: BackfillError) -> Finding:
+    """What a run would end with."""
+    return Finding(about, "fail", str(error), error.hint, away=isinstance(error, TargetError))
+
+
 async def examine_target(probe: Probe, name: str, *, follows: bool) -> list[Finding]:
     """Whether the server is there, takes the event key, and lets its jobs be followed.
 
@@ -63,14 +68,14 @@ async def examine_target(probe: Probe, name: str, *, follows: bool) -> list[Find
     try:
         hello = await probe.hello()
     except TargetError as error:
-        return [Finding("target", "fail", str(error), error.hint, away=True)]
+        return [failed("target", error)]
     version = f", version {hello.version}" if hello.version else ""
     found = [Finding("target", "ok", f"{name} answers{version}"), *_skew(hello)]
     try:
         await probe.accept()
         found.append(Finding("event key", "ok", "accepted (asked without an event)"))
     except TargetError as error:
-        found.append(Finding("event key", "fail", str(error), error.hint, away=True))
+        found.append(failed("event key", error))
     found += await _api_key(probe)
     if not follows:
         hint = "set INNGEST_SIGNING_KEY; without it, send with --no-wait"
@@ -80,9 +85,9 @@ async def examine_target(probe: Probe, name: str, *, follows: bool) -> list[Find
         await probe.follow()
         found.append(Finding("signing key", "ok", "jobs can be followed"))
     except KeyRefused as error:
-        found.append(Finding("signing key", "fail", str(error), error.hint, away=True))
+        found.append(failed("signing key", error))
     except TargetError as error:
-        found.append(Finding("target", "fail", str(error), error.hint, away=True))
+        found.append(failed("target", error))
     return found
 
 

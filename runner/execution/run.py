@@ -437,7 +437,7 @@ class _Run:
         if self.context.stop.is_set():
             return False
         self.tracker.waiting(stage.number, None)
-        failed = self._failed_in(stage.number)
+        failed = stage.number in self._failed()
         if failed:
             self.reason = f"the canary of `{stage.operation}` failed"
             self.option = "--past-failures"
@@ -456,10 +456,12 @@ class _Run:
 
     def _has_failed(self) -> bool:
         """Of the stages that have reached no goal, one event that was not passed over."""
-        return any(self._failed_in(stage) for stage in self.tracker.lost().keys() - self.reached)
+        return bool(self._failed() - self.reached)
 
-    def _failed_in(self, stage: int) -> bool:
-        return self.tracker.lost().get(stage, 0) > self.passed_over.get(stage, 0)
+    def _failed(self) -> set[int]:
+        """The stages of which an event has failed that was not passed over."""
+        lost = self.tracker.lost().items()
+        return {stage for stage, number in lost if number > self.passed_over.get(stage, 0)}
 
     def _over_limit(self) -> bool:
         failed, ended = self.rejected, self.before.ended + self.rejected
