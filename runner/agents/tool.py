@@ -15,6 +15,7 @@ from runner.errors import BackfillError, UsageError
 from runner.model import Json, Selectors, frozen
 from runner.spec.files import FileRefused, repository_of, within
 from runner.spec.schema import explain_contract, published
+from runner.spec.units import MOST, parse_span
 
 _LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 Schema = dict[str, Any]
@@ -82,7 +83,7 @@ def number(about: str, **more: Any) -> Schema:
     return {
         "type": "integer",
         "minimum": 1,
-        "maximum": 1_000_000_000,
+        "maximum": MOST,
         "description": about,
         **more,
     }
@@ -282,8 +283,6 @@ def is_strict(given: Given) -> bool:
 
 
 def seconds_of(given: Given, name: str, default: str) -> float:
-    from runner.spec.units import parse_span
-
     try:
         return parse_span(given.get(name, default))
     except ValueError as error:

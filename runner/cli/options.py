@@ -19,7 +19,7 @@ from runner.cli.completion import (
 from runner.cli.printing import DEFAULT_EVENTS, Terminal, asker
 from runner.errors import UsageError
 from runner.model import Selectors
-from runner.spec.units import counted
+from runner.spec.units import MOST, counted, parse_span
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -27,16 +27,13 @@ T = TypeVar("T")
 plan_argument = click.argument("plan", type=click.Path(dir_okay=False))
 
 
-_MOST = 1_000_000_000  # of whatever is counted: more than there is, and what each state holds
-
-
 class Count(click.IntRange):
     """How many of something, and no more than there may be."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         found: int = super().convert(value, param, ctx)
-        if found > _MOST:
-            self.fail(f"{value} is more than {_MOST:,}.", param, ctx)
+        if found > MOST:
+            self.fail(f"{value} is more than {MOST:,}.", param, ctx)
         return found
 
 
@@ -189,8 +186,6 @@ def read_duration(
     _context: click.Context, parameter: click.Parameter, value: str | None
 ) -> float | None:
     """The callback of an option that takes a duration: seconds, None where it was not given."""
-    from runner.spec.units import parse_span
-
     try:
         return None if value is None else parse_span(value)
     except ValueError as error:
@@ -309,7 +304,7 @@ def read_events(_context: click.Context, _parameter: click.Parameter, value: str
         return None
     if not value.isdecimal():
         raise UsageError("--events wants a number, or all")
-    return int(value) if len(value) < len(str(_MOST)) else None
+    return int(value) if len(value) < len(str(MOST)) else None
 
 
 events_option = click.option(

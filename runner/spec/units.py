@@ -10,7 +10,8 @@ from typing import Any, Literal, get_args
 Priority = Literal["critical", "high", "medium", "low"]
 PRIORITIES: dict[str, int] = {name: rank for rank, name in enumerate(get_args(Priority))}
 
-LONGEST = 100 * 365 * 86400.0
+MOST = 1_000_000_000  # of whatever is counted: more than there is, and what each state holds
+LONGEST = 100 * 365 * 86400.0  # seconds that somebody may ask for
 BOUNDS = ("at_least", "at_most", "equals", "maximum")  # of a figure
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _AMOUNT = r"(\d{1,9}(?:\.\d{1,9})?)"  # bounded, so that no sum of them is infinite
