@@ -27,6 +27,7 @@ from runner.execution.context import RunContext
 from runner.execution.ports import Chunk, Guard
 from runner.model import ExecutionPlan, Observer, RunHead, StageRecord
 from runner.planning.build import build_execution_plan
+from runner.planning.event_blocks import line_of
 from runner.spec.load import load_plan
 
 EVENT_KEY = "test-event-key"
@@ -62,7 +63,14 @@ def repos(count: int) -> str:
 
 # The first request of a run that sends `sync`.
 _SEED = "1,AAAAAAAAAAAAAA=="
-REQUEST = Chunk(0, 1, 1, "sync", "app/sync", _SEED, b"[]", range(1), ["o/r0"], 1.0, 1.0)
+
+
+def lines_of(positions: Iterable[int]) -> list[bytes]:
+    """The repositories `o/r0`, `o/r1` and so on, each with an empty payload."""
+    return [line_of(b'"o/r%d"' % position, b"{}") for position in positions]
+
+
+REQUEST = Chunk(0, 1, 1, "sync", "app/sync", _SEED, b"[]", range(1), lines_of(range(1)), 1.0, 1.0)
 
 open_stores: list[Store] = []
 

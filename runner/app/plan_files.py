@@ -6,7 +6,6 @@ by the time that its run goes on.
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,10 +16,9 @@ from runner.errors import InvalidPlan, UsageError
 from runner.model import BackfillPlan, ExecutionPlan, Input, Json, Problem, frozen
 from runner.spec.files import (
     ENDINGS,
-    MAX_DATA,
     PROJECT,
     FileRefused,
-    read_given,
+    digest_of,
     read_plan,
     strange_name,
 )
@@ -300,14 +298,15 @@ def unchanged(inputs: Sequence[Input]) -> bool:
 
 def changed_inputs(inputs: Sequence[Input]) -> list[str]:
     """The files that are not as they were read, or are gone."""
-    return [path for path, sha256 in inputs if digest_of(path) != sha256]
+    return [path for path, sha256 in inputs if not _is(path, sha256)]
 
 
-def digest_of(path: str) -> str | None:
+def _is(path: str, sha256: str) -> bool:
+    """Has the file these contents?"""
     try:
-        return hashlib.sha256(read_given(path, limit=MAX_DATA)).hexdigest()
+        return digest_of(path) == sha256
     except FileRefused:
-        return None
+        return False
 
 
 def relocated(plan: ExecutionPlan, places: Sequence[str]) -> ExecutionPlan:
@@ -317,10 +316,10 @@ def relocated(plan: ExecutionPlan, places: Sequence[str]) -> ExecutionPlan:
     other as they did, and have the same contents.
     """
     digests = dict(plan.inputs)
-    if plan.path not in digests or digest_of(plan.path) == digests[plan.path]:
+    if plan.path not in digests or _is(plan.path, digests[plan.path]):
         return plan
     for path in _files(places):
-        if path.name == Path(plan.path).name and digest_of(str(path)) == digests[plan.path]:
+        if path.name == Path(plan.path).name and _is(str(path), digests[plan.path]):
             return _moved(plan, path.resolve())
     return plan
 

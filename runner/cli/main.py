@@ -255,7 +255,7 @@ def _refuse_bytes(arguments: list[str]) -> None:
 def _refuse_empty(arguments: list[str]) -> None:
     """A shell's variable that is not set: it would be the working directory as a path, any run as
     the beginning of an id, and no choice at all as an option. Raises `UsageError`."""
-    hint = "is the variable set that it is from?"
+    hint = "is the variable that gives it set?"
     before = ""
     for one in arguments:
         name, equals, value = one.partition("=")

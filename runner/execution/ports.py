@@ -25,6 +25,7 @@ from runner.model import (
     Waiting,
     frozen,
 )
+from runner.planning.event_blocks import cells_of, items_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -181,7 +182,8 @@ class CancelApi(Protocol):
 @frozen
 class Chunk:
     """One request, written down before it is made, so that it can be made again byte for byte.
-    `positions` count the events from 0 over the run, in order; `items` go with them."""
+    `positions` count the events from 0 over the run, in order; `lines` go with them, as
+    `EventBlocks` keeps them."""
 
     number: int
     stage: int
@@ -191,9 +193,13 @@ class Chunk:
     seed: str
     body: bytes
     positions: Sequence[int]
-    items: Sequence[str]
+    lines: Sequence[bytes]
     sent_at: float  # since 1970
     base: float  # ... and what the times of its events count from, where they have any
+
+    @property
+    def items(self) -> list[str]:
+        return items_of(cells_of(self.lines)[0])
 
 
 class Latest(NamedTuple):

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import NamedTuple
 
+import orjson
+
 from runner.errors import Incomplete
 from runner.execution.context import Decision
 from runner.execution.pacing import Step
@@ -20,6 +22,7 @@ from runner.execution.ports import (
 from runner.execution.seeds import internal_ids
 from runner.execution.send import Sender, Sent, Wire, join, pick, what_of
 from runner.model import ExecutionPlan, SentEvent
+from runner.planning.event_blocks import line_of
 from runner.spec.units import counted, format_duration
 
 # The server knows an event's id again for 24 h (protocol page, section 2); an hour is left for
@@ -132,7 +135,7 @@ def _rebuild(plan: ExecutionPlan, journal: Journal, lost: Unanswered) -> Chunk:
         seed=lost.seed,
         body=join([wire.encode(index, item, data) for _, index, item, data in picked]),
         positions=lost.positions,
-        items=[item for _, _, item, _ in picked],
+        lines=[line_of(orjson.dumps(item), data) for _, _, item, data in picked],
         sent_at=lost.sent_at,
         base=lost.base,
     )

@@ -22,10 +22,11 @@ from runner.execution.pacing import Pace
 from runner.execution.ports import Answer, Chunk, Clock, Control, EventApi, Journal, RequestTooLarge
 from runner.execution.seeds import event_id, make_seed
 from runner.model import ExecutionPlan, Observer, SentEvent, Stage, frozen
-from runner.planning.event_blocks import parted
+from runner.planning.event_blocks import cells_of, items_of, parted
 from runner.spec.units import counted
 
 _PART = 500  # events
+_DATA = b',"data":'
 
 
 Kind: TypeAlias = tuple[str, str]  # an operation, and the name of its events
@@ -47,12 +48,13 @@ class Wire:
     def __init__(self, run_id: str, base: float, stage: Stage) -> None:
         self.stage, self.base = stage, base
         self._run_id = run_id
-        self._head = b'{"name":' + orjson.dumps(stage.event) + b',"data":'
-        # Of an item that comes once: its payload, and the item as JSON without its first quote.
-        before_item = orjson.dumps(event_id(run_id, stage, "", 0))[:-1]
-        fixed = [part.replace(b"%", b"%%") for part in (self._head, b',"id":' + before_item)]
-        self._form = b"%b".join((*fixed, b"}"))
+        self._head = b'{"name":' + orjson.dumps(stage.event) + b',"id":'
+        # Of an item that comes once: what is before it, with the quote that it begins with.
+        self._before = self._head + orjson.dumps(event_id(run_id, stage, "", 0))[:-1]
         self._plain = not (stage.numbered or stage.own) and stage.begins is None
+        quote_and_tab = 2
+        around = len(self._before) + len(_DATA) + len(b"}") - quote_and_tab
+        self.around = around if self._plain else 0  # bytes of an event beside its piece
 
     def encode(self, index: int, item: str, data: bytes) -> bytes:
         """The `index`-th event of the stage as it is sent, with its idempotency key."""
@@ -61,7 +63,7 @@ class Wire:
         id_ = orjson.dumps(event_id(self._run_id, self.stage, item, index))
         at = self.stage.at(self.stage.batch_of(index))
         time = b"" if at is None else b',"ts":%d' % ((self.base + at) * 1000)
-        return b"".join((self._head, data, b',"id":', id_, time, b"}"))
+        return b"".join((self._head, id_, _DATA, data, time, b"}"))
 
     def _own(self, index: int, item: str, cell: bytes) -> bytes:
         """An event with an id, a time or an operation of its own."""
@@ -70,37 +72,44 @@ class Wire:
         known = event_id(self._run_id, self.stage, item, index, operation)
         event = {
             "name": found.get("name", self.stage.event),
-            "data": found["data"],
             "id": found.get("id", known),
+            "data": found["data"],
         }
         at = self.stage.at(self.stage.batch_of(index))
         ts = found.get("ts") if at is None else int((self.base + at) * 1000)
         return orjson.dumps(event if ts is None else {**event, "ts": ts})
 
-    def pages(self, start: int) -> Iterator[tuple[list[str], list[bytes], list[Kind]]]:
-        """Items and events of the stage from the `start`-th on, some hundreds at once; and what
-        each is of, in a stage of several operations."""
-        for names, payloads in _parts(self.stage.items.pages(start)):
-            items = orjson.loads(b"[" + b",".join(names) + b"]")
+    def pages(self, start: int) -> Iterator[tuple[list[bytes], list[bytes], list[Kind]]]:
+        """Of the stage from its `start`-th event on, some hundreds at once: the lines of its items,
+        the pieces of which a request is made, and what each event is of in a stage of several
+        operations."""
+        for lines in _parts(self.stage.items.lines(start)):
             if self._plain:
-                # As `encode` writes it, without its calls: this is done a million times.
-                form, pairs = self._form, zip(names, payloads, strict=True)
-                yield items, [form % (data, name[1:]) for name, data in pairs], []
+                yield lines, lines, []
             else:
-                numbered = zip(count(start), items, payloads, strict=False)
+                names, payloads = cells_of(lines)
+                numbered = zip(count(start), items_of(names), payloads, strict=False)
                 kinds = [what_of(self.stage, cell) for cell in payloads if self.stage.members]
-                yield items, [self.encode(*event) for event in numbered], kinds
-            start += len(items)
+                yield lines, [self.encode(*event) for event in numbered], kinds
+            start += len(lines)
+
+    def request(self, pieces: Sequence[bytes]) -> bytes:
+        """The body of a request with these events."""
+        if not (self._plain and pieces):
+            return join(pieces)
+        # As `encode` writes them, but all at once: this is done a million times. A raw tab or line
+        # end stands nowhere but around items.
+        text = b"\n".join((b"", *pieces)).replace(b"\t", _DATA)
+        text = text.replace(b'\n"', b"}," + self._before)
+        return b"".join((b"[", memoryview(text)[len(b"},") :], b"}]"))
 
 
-def _parts(
-    pages: Iterable[tuple[Sequence[bytes], Sequence[bytes]]],
-) -> Iterator[tuple[Sequence[bytes], Sequence[bytes]]]:
+def _parts(pages: Iterable[list[bytes]]) -> Iterator[list[bytes]]:
     """Less than a request at once, so that while one is under way no more is made than the next
     one asks for."""
-    for names, payloads in pages:
-        for at in range(0, len(names), _PART):
-            yield names[at : at + _PART], payloads[at : at + _PART]
+    for lines in pages:
+        for at in range(0, len(lines), _PART):
+            yield lines[at : at + _PART]
 
 
 class Ahead:
@@ -111,13 +120,13 @@ class Ahead:
 
     def __init__(self, wire: Wire, start: int, first: int = 0) -> None:
         """From the stage's `start`-th event on; `first`: the stage's own position."""
-        self.items: list[str] = []
-        self.bodies: list[bytes] = []
+        self.lines: list[bytes] = []
+        self.pieces: list[bytes] = []  # of which requests are made
         self.position, self.base = first + start, wire.base
-        self._ends = array("Q")  # of each, counted in bytes from the first that was made
+        self._wire = wire
+        self._ends = array("Q")  # of each piece, counted in bytes from the first that was made
         self._dropped = 0  # bytes
         self._spent: list[bytes] = []
-        self._stage = wire.stage
         self._kinds: list[Kind] = []  # of each event, where the stage has several operations
         self._pages = wire.pages(start)
         self._ready: tuple[int, RequestLimits] | None = None  # where it begins, what it may hold
@@ -126,24 +135,25 @@ class Ahead:
     def drop(self, count: int) -> None:
         """These were dealt with. What they took is given back while a server is at work."""
         self._dropped = self._ends[count - 1] if count else self._dropped
-        self._spent = self.bodies[:count]
-        del self.items[:count], self.bodies[:count], self._ends[:count], self._kinds[:count]
+        self._spent = self.pieces[:count]
+        del self.lines[:count], self.pieces[:count], self._ends[:count], self._kinds[:count]
         self.position += count
 
     def prepare(self, skipped: int, limits: RequestLimits) -> None:
         """Have the request ready that follows the next `skipped` events, which one has taken."""
         self._spent = []
         count = self._fitting(skipped, limits)
-        while skipped + count == len(self.bodies) and count < limits.events and self._make():
+        while skipped + count == len(self.pieces) and count < limits.events and self._make():
             count = self._fitting(skipped, limits)
         count = self._alike(skipped, count)
         self._ready = self.position + skipped, limits
-        self._request = count, join(self.bodies[skipped : skipped + count])
+        self._request = count, self._wire.request(self.pieces[skipped : skipped + count])
 
     @property
     def kind(self) -> Kind:
         """Of the next event."""
-        return self._kinds[0] if self._kinds else (self._stage.operation, self._stage.event)
+        stage = self._wire.stage
+        return self._kinds[0] if self._kinds else (stage.operation, stage.event)
 
     def _alike(self, skipped: int, count: int) -> int:
         """A request has the events of one operation, as the journal's figures count them."""
@@ -158,23 +168,24 @@ class Ahead:
 
     def _make(self) -> bool:
         """Make as many more as lie together; False where there are none."""
-        items, bodies, kinds = next(self._pages, ((), (), ()))
+        lines, pieces, kinds = next(self._pages, ((), (), ()))
         self._kinds += kinds
         last = self._ends[-1] if self._ends else self._dropped
-        self.items += items
-        self.bodies += bodies
-        self._ends.extend(islice(accumulate(map(len, bodies), initial=last), 1, None))
-        return bool(bodies)
+        self.lines += lines
+        self.pieces += pieces
+        self._ends.extend(islice(accumulate(map(len, pieces), initial=last), 1, None))
+        return bool(lines)
 
     def _fitting(self, skipped: int, limits: RequestLimits) -> int:
         """How many of those that are made go into one request; at least one of them."""
         before = self._ends[skipped - 1] if skipped else self._dropped
         following = range(skipped, min(len(self._ends), skipped + limits.events))
-        # After the n-th event come n commas and two brackets.
+        each = self._wire.around + len(b",")
+        # There is a comma less than events, and two brackets.
         within = bisect_right(
             following,
-            limits.bytes + before - 2,
-            key=lambda last: self._ends[last] + last - skipped,
+            limits.bytes + before - 1,
+            key=lambda last: self._ends[last] + each * (last - skipped + 1),
         )
         return max(within, min(1, len(following)))
 
@@ -320,7 +331,7 @@ class Sender:
             seed=make_seed(now, self.random),
             body=body,
             positions=range(events.position, events.position + taken),
-            items=events.items[:taken],
+            lines=events.lines[:taken],
             sent_at=now,
             base=events.base,
         )

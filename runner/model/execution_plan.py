@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field, replace
 from typing import Literal, NamedTuple, Protocol
 
@@ -57,8 +57,8 @@ class Items(Protocol):
     def raw(self, start: int = 0, /) -> Iterator[tuple[str, bytes]]:
         """Each item and its payload as JSON."""
 
-    def pages(self, start: int = 0, /) -> Iterator[tuple[Sequence[bytes], Sequence[bytes]]]:
-        """Items and payloads, both as JSON, as many at once as lie together."""
+    def lines(self, start: int = 0, /) -> Iterator[list[bytes]]:
+        """Items and payloads as `EventBlocks` keeps them, as many at once as lie together."""
 
     def events(self, start: int = 0, /) -> Iterator[tuple[str, Event]]: ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from itertools import chain
 
@@ -50,8 +50,9 @@ class EventBlocks:
             raise ValueError(f"{counted(left, 'event', 'are')} not there")
 
     def raw(self, start: int = 0) -> Iterator[tuple[str, bytes]]:
-        for names, payloads in self.pages(start):
-            yield from zip(orjson.loads(b"[" + b",".join(names) + b"]"), payloads, strict=True)
+        for lines in self.lines(start):
+            names, payloads = cells_of(lines)
+            yield from zip(items_of(names), payloads, strict=True)
 
     def names(self) -> Iterator[str]:
         for item, _ in self.raw():
@@ -61,11 +62,10 @@ class EventBlocks:
         for item, data in self.raw(start):
             yield item, event_of(self.event, data)
 
-    def pages(self, start: int = 0) -> Iterator[tuple[Sequence[bytes], Sequence[bytes]]]:
+    def lines(self, start: int = 0) -> Iterator[list[bytes]]:
         first, skipped = divmod(start, BLOCK)
         for block in self.blocks[first:]:
-            cells = zlib.decompress(block, bufsize=_ROOM).replace(b"\n", b"\t").split(b"\t")
-            yield cells[2 * skipped :: 2], cells[2 * skipped + 1 :: 2]
+            yield zlib.decompress(block, bufsize=_ROOM).split(b"\n")[skipped:]
             skipped = 0
 
 
@@ -82,7 +82,7 @@ class Packing:
     def add(self, item: bytes, data: bytes) -> None:
         """`item` and `data` as JSON."""
         lines = self._lines
-        lines.append(item + b"\t" + data)
+        lines.append(line_of(item, data))
         if len(lines) == BLOCK:
             self._close()
 
@@ -99,6 +99,23 @@ class Packing:
             self._blocks.append(zlib.compress(text, _LEVEL))
             self._whole += len(self._lines)
             self._lines.clear()
+
+
+def line_of(item: bytes, data: bytes) -> bytes:
+    """`item` and `data` as JSON."""
+    return item + b"\t" + data
+
+
+def cells_of(lines: Iterable[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """Of each line the item, as JSON, and the payload."""
+    cells = b"\t".join(lines).split(b"\t")
+    return cells[::2], cells[1::2]
+
+
+def items_of(names: Iterable[bytes]) -> list[str]:
+    """`names`: as JSON."""
+    found: list[str] = orjson.loads(b"[" + b",".join(names) + b"]")
+    return found
 
 
 def _check(block: bytes, lines: int) -> None:

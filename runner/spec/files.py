@@ -21,6 +21,7 @@ MAX_YAML = 64 * 1024 * 1024
 MAX_DATA = 128 * 1024 * 1024  # of a file of rows, and of a saved plan
 _MIB = 1024 * 1024
 _CHUNK = 64 * 1024
+_BUFFER = _MIB
 
 # A descriptor that the caller's shell has opened for us, as in `backfill plan <(render)`.
 _HANDED = re.compile(r"/(?:dev|proc/self)/fd/(\d{1,5})|/dev/stdin|-")
@@ -70,6 +71,23 @@ def read_given(path: str | Path, *, limit: int = MAX_YAML) -> bytes:
     if handed := _HANDED.fullmatch(str(path)):
         return _from_descriptor(int(handed[1] or 0), limit)
     return _read(_real(path), limit)
+
+
+def digest_of(path: str | Path, *, limit: int = MAX_DATA) -> str:
+    """The SHA-256 of such a file, in hexadecimal; a large one is not held. Raises `FileRefused`."""
+    from hashlib import sha256
+
+    digest = sha256()
+    if handed := _HANDED.fullmatch(str(path)):
+        digest.update(_from_descriptor(int(handed[1] or 0), limit))
+        return digest.hexdigest()
+    with _opened(_real(path), limit) as (file, size):
+        buffer = bytearray(min(size, _BUFFER) + 1)
+        while found := os.readv(file, [buffer]):
+            digest.update(memoryview(buffer)[:found])
+            if (size := size - found) < 0:
+                raise _grown()
+    return digest.hexdigest()
 
 
 def within(path: str | Path, plan: str | Path | None = None) -> Path:
@@ -165,6 +183,13 @@ def _refusing() -> Iterator[None]:
 
 
 def _read(real: Path, limit: int) -> bytes:
+    with _opened(real, limit) as (file, size):
+        return _content(file, size)
+
+
+@contextmanager
+def _opened(real: Path, limit: int) -> Iterator[tuple[int, int]]:
+    """A descriptor, and the file's size."""
     with _refusing():
         _refuse_odd(real.stat(), limit)
         file = os.open(real, _FLAGS)
@@ -173,7 +198,7 @@ def _read(real: Path, limit: int) -> bytes:
             _refuse_odd(there, limit)
             if real.resolve() != real or not os.path.samestat(there, real.stat()):
                 raise FileRefused("it was moved while it was opened", "try again")
-            return _content(file, there.st_size)
+            yield file, there.st_size
         finally:
             os.close(file)
 
@@ -183,10 +208,14 @@ def _content(file: int, size: int) -> bytes:
     while 0 < len(raw) <= size and (more := os.read(file, _CHUNK)):
         raw += more
     if len(raw) > size:  # as in /proc, where files without a size have no end
-        raise FileRefused("it holds more than its size says", "name a file on a disk, at rest")
+        raise _grown()
     if raw.startswith(_LFS):
         raise FileRefused("it is a Git LFS pointer", "`git lfs pull` brings the file itself")
     return raw
+
+
+def _grown() -> FileRefused:
+    return FileRefused("it holds more than its size says", "name a file on a disk, at rest")
 
 
 def odd_kind(path: Path) -> str | None:

@@ -1,11 +1,11 @@
 """Resuming a run of 1,000,000 events that was killed at half: how soon its next request is made.
 
-From the moment the command is loaded to the request's arrival at a server: the plan's files are
-compared with what was sent, the plan and what is open read from the journal, a client made, the
-server asked whether jobs can be followed, the events made and journaled. A scan is one query that
-reads every row of the run in `outcomes` and `chunks`, a column of each that no index has, by
-Python's own sqlite3. The second line has Python's start and all imports on both sides: what a user
-waits, and no measure of the journal, since a small run waits nearly as long.
+From the moment the command and all that it imports is loaded to the request's arrival at a server:
+the plan's files are compared with what was sent, the plan and what is open read from the journal, a
+client made, the server asked whether jobs can be followed, the events made and journaled. A scan is
+one query that reads every row of the run in `outcomes` and `chunks`, a column of each that no index
+has, by Python's own sqlite3. The second line has Python's start and all imports on both sides: what
+a user waits, and no measure of the journal, since a small run waits nearly as long.
 """
 
 from __future__ import annotations
@@ -43,10 +43,18 @@ _SCAN_IT = (
     "import sqlite3, sys; connection = sqlite3.connect(sys.argv[1]);"
     f" connection.execute({_SCAN!r}, [{RUN!r}]).fetchone()"
 )
+# What the command imports on its way, wherever it does.
+_NOTED = (
+    "import sys; note = open(sys.argv.pop(1), 'w');"
+    " sys.addaudithook(lambda what, given: what == 'import' and print(given[0], file=note,"
+    " flush=True)); from runner.cli.main import main; main()"
+)
 _LOADED = (
-    "import sys, time; from pathlib import Path; import runner.app.resume;"
-    " from runner.cli.main import main;"
-    " Path(sys.argv.pop(1)).write_text(repr(time.perf_counter())); main()"
+    "import sys, time; from contextlib import suppress; from importlib import import_module;"
+    " from pathlib import Path; from runner.cli.main import main\n"
+    "for name in Path(sys.argv.pop(1)).read_text().split():\n"
+    "    with suppress(ImportError): import_module(name)\n"
+    "Path(sys.argv.pop(1)).write_text(repr(time.perf_counter())); main()"
 )
 
 
@@ -86,9 +94,14 @@ class Resumed:
 
     def loaded(self) -> float:
         """Seconds from when the command has imported what it is, to its first request."""
+        imports, note = self.folder / "imports", self.folder / "loaded"
+        if not imports.exists():
+            self._copy()
+            noted = python(_NOTED, str(imports), *self._resume)
+            self.server.first_request(noted, self.folder)
         self._copy()
-        note = self.folder / "loaded"
-        begun = self.server.first_request(python(_LOADED, str(note), *self._resume), self.folder)
+        loaded = python(_LOADED, str(imports), str(note), *self._resume)
+        begun = self.server.first_request(loaded, self.folder)
         return begun.process.began + begun.seconds - float(note.read_text(encoding="utf-8"))
 
     def scan(self) -> float:

@@ -44,7 +44,7 @@ def chunks(plan: ExecutionPlan, first: int, limits: RequestLimits) -> list[Chunk
                 seed=make_seed(time.time(), random),
                 body=body,
                 positions=range(events.position, events.position + taken),
-                items=events.items[:taken],
+                lines=events.lines[:taken],
                 sent_at=time.time(),
                 base=0.0,
             )
@@ -54,7 +54,7 @@ def chunks(plan: ExecutionPlan, first: int, limits: RequestLimits) -> list[Chunk
 
 
 def answers(requests: list[Chunk]) -> list[Answer]:
-    return [Answer(tuple(internal_ids(one.seed, range(len(one.items))))) for one in requests]
+    return [Answer(tuple(internal_ids(one.seed, range(len(one.positions))))) for one in requests]
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from runner.execution.ports import Answer, Chunk, Observation
 from runner.execution.seeds import internal_ids, make_seed
 from runner.model import OUTCOMES, Job, SentEvent, Waiting
 from tests.depth import depth
-from tests.support import make_plan, repos, start_journal
+from tests.support import lines_of, make_plan, repos, start_journal
 
 TABLES = ("runs", "chunks", "outcomes", "jobs", "notes", "waits", "drives", "answers", "origins")
 
@@ -43,7 +43,6 @@ def _steps(store: Store, plan: Any, clock: _Clock, seed: int) -> list[Any]:
                 count = min(random.randint(1, 3), plan.events - position)
                 made = make_seed(clock.now, random)
                 places = range(position, position + count)
-                items = [f"o/r{place}" for place in places]
                 chunk = Chunk(
                     number,
                     1,
@@ -53,7 +52,7 @@ def _steps(store: Store, plan: Any, clock: _Clock, seed: int) -> list[Any]:
                     made,
                     b"[]",
                     places,
-                    items,
+                    lines_of(places),
                     clock.now,
                     clock.now,
                 )
@@ -68,7 +67,7 @@ def _steps(store: Store, plan: Any, clock: _Clock, seed: int) -> list[Any]:
                 position += taken + (refused is not None)
                 open_ += [
                     SentEvent(place, 1, "sync", item, "app/sync", chunk.number, id_, chunk.sent_at)
-                    for place, item, id_ in zip(places, items, ids, strict=False)
+                    for place, item, id_ in zip(places, chunk.items, ids, strict=False)
                 ]
             case "record" if open_:
                 event = open_.pop(random.randrange(len(open_)))

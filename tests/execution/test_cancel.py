@@ -13,7 +13,7 @@ import pytest
 from runner.execution.cancel import Cancelled, cancel_jobs
 from runner.execution.ports import Answer, JobsApi
 from runner.model import Job
-from tests.support import REQUEST, make_plan, new_store, repos, start_journal
+from tests.support import REQUEST, lines_of, make_plan, new_store, repos, start_journal
 
 IDS = tuple(f"{number:026d}" for number in range(1, 9))
 
@@ -48,7 +48,7 @@ def cancelled(folder: Path, server: Server) -> tuple[Cancelled, list[tuple[str, 
     count = len(server.of)
     plan = make_plan(folder, repos(count) + "operations: [sync]\n")
     journal = start_journal(new_store(folder), plan)
-    chunk = replace(REQUEST, positions=range(count), items=[f"o/r{n}" for n in range(count)])
+    chunk = replace(REQUEST, positions=range(count), lines=lines_of(range(count)))
     journal.begin_chunk(chunk, journal.control())
     journal.accept(chunk, Answer(IDS[:count]))
     found = asyncio.run(cancel_jobs(plan, journal, cast(JobsApi, server), server))

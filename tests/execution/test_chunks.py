@@ -7,6 +7,7 @@ import json
 from random import Random
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from runner.execution.context import RequestLimits
 from runner.execution.seeds import internal_ids, make_seed
 from runner.execution.send import Ahead, Wire, join
 from runner.model import Pacing, Stage
-from runner.planning.event_blocks import pack, with_own
+from runner.planning.event_blocks import cells_of, items_of, pack, with_own
 
 
 def _sized(sizes: list[int]) -> Wire:
@@ -26,7 +27,8 @@ def _sized(sizes: list[int]) -> Wire:
 
 
 def _bodies(wire: Wire) -> list[bytes]:
-    return [body for _, bodies, _ in wire.pages(0) for body in bodies]
+    """Each event as it is sent: what a request is that has it alone, without the brackets."""
+    return [wire.request([piece])[1:-1] for _, pieces, _ in wire.pages(0) for piece in pieces]
 
 
 def _wire(payloads: list[tuple[str, bytes]], **how: Any) -> Wire:
@@ -63,15 +65,17 @@ def test_requests_hold_all_events_in_order_within_both_limits(
 
 def test_the_event_on_the_wire_has_name_data_and_a_readable_id() -> None:
     encoded = _wire([]).encode(0, "o/r", b'{"repo":"o/r"}')
-    assert encoded == b'{"name":"app/sync","data":{"repo":"o/r"},"id":"01RUN:sync:o/r"}'
+    assert encoded == b'{"name":"app/sync","id":"01RUN:sync:o/r","data":{"repo":"o/r"}}'
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1), min_size=1, max_size=5))
 def test_the_short_way_writes_events_as_the_long_one_does(items: list[str]) -> None:
-    wire = _wire([(item, b'{"x":1}') for item in items])
-    long = [wire.encode(index, item, b'{"x":1}') for index, item in enumerate(items)]
-    assert _bodies(wire) == long
-    assert [item for names, _, _ in wire.pages(0) for item in names] == items
+    data = orjson.dumps({"x": [1, *items]})
+    wire = _wire([(item, data) for item in items])
+    long = [wire.encode(index, item, data) for index, item in enumerate(items)]
+    lines, pieces, _ = next(wire.pages(0))
+    assert wire.request(pieces) == join(long)
+    assert items_of(cells_of(lines)[0]) == items
 
 
 @given(st.integers(1, 4_500), st.integers(0, 4_500), st.lists(st.integers(1, 3_000), max_size=6))
@@ -81,14 +85,13 @@ def test_events_made_ahead_are_those_of_the_stage_wherever_it_begins(
     """They lie in blocks; neither a block's end nor what was dropped before shifts any."""
     start = min(start, count)
     wire = _wire([(f"i{n}", b"{}") for n in range(count)])
-    ahead, every = Ahead(wire, start), _bodies(wire)
+    ahead, every = Ahead(wire, start), [line for lines, _, _ in wire.pages(0) for line in lines]
     for step in steps:
         if ahead.position == count:
             break
         there, _ = ahead.request(RequestLimits(events=step))
         assert there == min(step, count - ahead.position)
-        assert ahead.bodies == every[ahead.position : ahead.position + len(ahead.bodies)]
-        assert ahead.items[:1] == [f"i{ahead.position}"][: len(ahead.items)]
+        assert ahead.pieces == ahead.lines == every[ahead.position :][: len(ahead.lines)]
         ahead.drop(there)
 
 
@@ -131,21 +134,22 @@ def test_a_request_is_filled_to_its_last_byte(skipped: int, most: int, spare: in
 
 def test_a_request_that_was_made_ready_is_not_made_again() -> None:
     """It is ready once the server has answered the one before."""
-    ahead, limits = Ahead(_wire([(f"i{n}", b"{}") for n in range(6)]), 0), RequestLimits(2)
+    wire = _wire([(f"i{n}", b"{}") for n in range(6)])
+    ahead, limits = Ahead(wire, 0), RequestLimits(2)
     taken, _ = ahead.request(limits)
     ahead.prepare(taken, limits)
-    following = join(ahead.bodies[2:4])
+    following = join(_bodies(wire)[2:4])
     ahead.drop(taken)
-    ahead.bodies.clear()
+    ahead.pieces.clear()
     assert ahead.request(limits) == (2, following)
 
 
 def test_no_more_is_made_than_the_request_asks_for() -> None:
     ahead = Ahead(_wire([(f"i{n}", b"{}") for n in range(1_500)]), 0)
     ahead.request(RequestLimits(500))
-    assert len(ahead.bodies) == len(ahead.items) == 500
+    assert len(ahead.pieces) == len(ahead.lines) == 500
     ahead.prepare(500, RequestLimits(500))
-    assert len(ahead.bodies) == 1_000
+    assert len(ahead.pieces) == 1_000
 
 
 def test_a_scheduled_event_has_the_time_of_its_batch() -> None:
@@ -158,8 +162,8 @@ def test_a_scheduled_event_has_the_time_of_its_batch() -> None:
 def test_an_event_has_the_id_time_name_and_operation_that_are_its_own() -> None:
     own = with_own(b"{}", id="u-7", ts=5, name="app/embed", operation="embed")
     assert [json.loads(body) for body in _bodies(_wire([("a", own), ("b", b"{}")], own=True))] == [
-        {"name": "app/embed", "data": {}, "id": "u-7", "ts": 5},
-        {"name": "app/sync", "data": {}, "id": "01RUN:sync:b"},
+        {"name": "app/embed", "id": "u-7", "data": {}, "ts": 5},
+        {"name": "app/sync", "id": "01RUN:sync:b", "data": {}},
     ]
     scheduled = _bodies(_wire([("a", own)], own=True, begins=10.0))
     assert json.loads(scheduled[0])["ts"] == 1_750_000_010_500

@@ -224,9 +224,9 @@ def chunk_of(made: Made, count: int) -> Chunk:
     lost = made.journal.unanswered()[0]
     events = made.ahead()
     _, body = events.request(RequestLimits(count))
-    items = events.items[:count]
+    lines = events.lines[:count]
     name = "app/fire"
-    return Chunk(0, 1, 1, "fire", name, lost.seed, body, lost.positions, items, 1.0, 1.0)
+    return Chunk(0, 1, 1, "fire", name, lost.seed, body, lost.positions, lines, 1.0, 1.0)
 
 
 def test_a_lost_request_that_is_sent_again_counts_as_such(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ class FakeItems:
     def raw(self, start: int = 0) -> Iterator[tuple[str, bytes]]:
         raise NotImplementedError
 
-    def pages(self, start: int = 0) -> Iterator[tuple[Sequence[bytes], Sequence[bytes]]]:
+    def lines(self, start: int = 0) -> Iterator[list[bytes]]:
         raise NotImplementedError
 
     def events(self, start: int = 0) -> Iterator[tuple[str, Event]]:

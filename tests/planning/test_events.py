@@ -95,8 +95,9 @@ def test_an_event_has_an_id_and_a_time_of_its_own(tmp_path: Path) -> None:
         ("u-3", 1796169600000),
         ("u-4", None),
     ]
-    (_, bodies, _) = next(Wire("RUN", 0.0, plan.stages[0]).pages(0))
-    sent = [orjson.loads(body) for body in bodies]
+    wire = Wire("RUN", 0.0, plan.stages[0])
+    (_, pieces, _) = next(wire.pages(0))
+    sent = orjson.loads(wire.request(pieces))
     assert [(one["id"], one.get("ts")) for one in sent] == [
         (one.event.id, one.event.ts) for one in plan.planned()
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import errno
+import hashlib
 import os
 import socket
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.spec.files import FileRefused, digest_of
 from tests.depth import crossed
 from tests.security.commands import PLAN, SECRET, repository, run
 
@@ -353,6 +355,22 @@ def _calls(path: Path) -> set[str]:
             elif isinstance(node.func, ast.Name) and node.func.id == "open":
                 names.add("open")
     return names
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**20 - 1, 2**20, 2**20 + 1, 3 * 2**20])
+def test_a_digest_is_that_of_the_whole_file(tmp_path: Path, size: int) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_bytes(os.urandom(size))
+    assert digest_of(file) == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", sorted({*ODD} - {"LFS pointer"}))  # which has a digest as well
+def test_an_odd_file_has_no_digest(tmp_path: Path, name: str) -> None:
+    make, words = ODD[name]
+    replaced(tmp_path / "file", make)
+    with pytest.raises(FileRefused) as refused:
+        digest_of(tmp_path / "file")
+    assert words in str(refused.value)
 
 
 def test_one_module_opens_users_files_and_one_writes_them() -> None:

@@ -79,16 +79,16 @@ class Played:
     def send(self, stage: int, count: int, took: float, fault: Callable[[int], str | None]) -> None:
         """A batch, whose jobs take some time."""
         now, operation = self.player.now, self.plan.stages[stage - 1].operation
-        items = [item for one in self.plan.stages for item, _ in one.items.raw()]
+        lines = [line for one in self.plan.stages for page in one.items.lines() for line in page]
         positions = range(self.sent, self.sent + count)
-        of_stage = [items[at] for at in positions]
+        sent = [lines[at] for at in positions]
         chunk = Chunk(
             self.chunks, stage, self.chunks + 1, operation, f"app/{operation}", SEED, b"",
-            positions, of_stage, now, now,
+            positions, sent, now, now,
         )  # fmt: skip
         assert self.journal.begin_chunk(chunk, Control())
         self.journal.accept(chunk, Answer(tuple(internal_ids(SEED, range(count)))))
-        for at, item in zip(positions, of_stage, strict=True):
+        for at, item in zip(positions, chunk.items, strict=True):
             message = fault(at)
             name = f"app/{operation}"
             event = SentEvent(at, stage, operation, item, name, self.chunks, "i", now)

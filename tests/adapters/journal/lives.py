@@ -53,7 +53,7 @@ class Life:
         self.clock.now += after
         of = self.plan.stages[stage - 1]
         first = sum(one.total for one in self.plan.stages[: stage - 1])
-        items = [item for item, _ in of.items.raw(0)]
+        lines = [line for page in of.items.lines() for line in page]
         chunk = Chunk(
             len(self.chunks),
             stage,
@@ -63,7 +63,7 @@ class Life:
             seed_of(len(self.chunks)),
             b"[]",
             positions,
-            [items[position - first] for position in positions],
+            [lines[position - first] for position in positions],
             self.clock.now,
             self.began,
         )

@@ -10,7 +10,7 @@ from runner.execution.ports import Answer, Latest, Unsettled
 from runner.execution.seeds import internal_ids
 from runner.model import UNDECIDED, Job, JobLink, Outcome
 from tests.adapters.journal.lives import Life, seed_of
-from tests.support import repos
+from tests.support import lines_of, repos
 
 SYNC = "operations: [sync]\n"
 BOTH = "operations: [sync, fire]\n"
@@ -130,7 +130,6 @@ def again(life: Life) -> None:
     """As the request is made again: of the events that are open."""
     chunk = life.chunks[0]
     open_ = life.journal.unanswered()[0].positions
-    items = [f"o/r{position}" for position in open_]
     life.chunks[0] = type(chunk)(
         chunk.number,
         chunk.stage,
@@ -140,7 +139,7 @@ def again(life: Life) -> None:
         seed_of(7),
         b"[]",
         open_,
-        items,
+        lines_of(open_),
         chunk.sent_at,
         chunk.base,
     )

@@ -30,6 +30,7 @@ from tests.support import (
     REQUEST,
     FakeClock,
     change_leases,
+    lines_of,
     make_plan,
     new_store,
     repos,
@@ -129,9 +130,9 @@ class Two:
         self.other = self.store.reading(self.store.find("RUN1"))
 
     def request(self, number: int) -> Chunk:
-        positions, items = range(number, number + 1), [f"o/r{number}"]
-        seed = f"{number + 1},AAAAAAAAAAAAAA=="
-        return replace(REQUEST, number=number, seed=seed, positions=positions, items=items)
+        positions = range(number, number + 1)
+        seed, lines = f"{number + 1},AAAAAAAAAAAAAA==", lines_of(positions)
+        return replace(REQUEST, number=number, seed=seed, positions=positions, lines=lines)
 
     def take(self, number: int, refused: str | None = None) -> SentEvent:
         chunk = self.request(number)
