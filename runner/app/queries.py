@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from glob import escape
@@ -76,7 +77,9 @@ def _coverage(view: RunView, answers: Mapping[str, Any]) -> Mapping[str, tuple[C
             _table(answers.get(coverage_key(measure.name, when))) for when in (BEFORE, AFTER)
         )
         latest = after or before
-        if latest:
+        if latest is None:
+            continue
+        with suppress(ValueError):  # a note of the run says what is wrong with it
             found[measure.name] = tuple(covered(measure, latest, before if after else None))
     return found
 

@@ -9,7 +9,16 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from runner.errors import PreflightRefused
-from runner.execution.judge import AFTER, BEFORE, Since, Verdict, compares, coverage_key, judge
+from runner.execution.judge import (
+    AFTER,
+    BEFORE,
+    Since,
+    Verdict,
+    compares,
+    coverage_key,
+    covered,
+    judge,
+)
 from runner.execution.pacing import Waits
 from runner.execution.ports import Clock, Journal, JournalReads, Patiently
 from runner.execution.progress import Tracker
@@ -128,7 +137,8 @@ class Checker:
 
     async def measure(self, when: str) -> None:
         """Keep the coverage of now; that of before stays what it was when the run began."""
-        for name, question in self.plan.coverage:
+        for measure in self.plan.coverage:
+            name, question = measure
             key = coverage_key(name, when)
             if when == BEFORE and self.journal.remembered(key) is not None:
                 continue
@@ -139,8 +149,12 @@ class Checker:
                 if when == BEFORE:
                     raise PreflightRefused(message, hint=error.hint or "fix its query") from None
                 self.queries.observer.note(message)
-            else:
-                self.journal.remember(key, list(table))
+                continue
+            self.journal.remember(key, list(table))
+            try:
+                covered(measure, table)
+            except ValueError as error:  # reports have no figures of it then
+                self.queries.observer.note(f"{error} ({when} the run)")
 
     async def after(self, stage: Stage) -> bool:
         return await self._all("after", [stage])

@@ -24,6 +24,7 @@ from runner.model import (
     frozen,
 )
 from runner.model.value import as_compared, as_shown
+from runner.spec.document import echo
 from runner.spec.units import counted, parse_time
 
 BEFORE, AFTER = "before", "after"
@@ -43,6 +44,8 @@ def blinded(security: Sequence[RowSecurity] | None) -> str | None:
 
 _NAMED = 5
 _REASONS = 3
+_LONGEST = 80  # characters of a value
+_ORDERED = frozenset((bool, int, float, str))  # of lists and mappings none is the least
 _UNCHANGED = " (`unchanged: allow` where that is fine)"
 Groups = Mapping[str, Sequence[Json]]  # the figures of each item, or of each row
 
@@ -273,10 +276,10 @@ def _why(
     if expect.newer_than:
         return _not_newer(expect, value, since, notes)
     if expect.equals is not None:
-        differs = f"`{column}` is {as_shown(value)}, not {as_shown(expect.equals)}"
+        differs = f"`{column}` is {_shown(value)}, not {_shown(expect.equals)}"
         return None if value == expect.equals else differs
     if not _is_number(value):
-        return f"`{column}` is no number: {value!r}"
+        return f"`{column}` is no number: {echo(value)}"
     if expect.at_least is not None and value < expect.at_least:
         return f"`{column}` is {as_compared(value)}, below {as_compared(expect.at_least)}"
     if expect.at_most is not None and value > expect.at_most:
@@ -299,7 +302,7 @@ def _not_newer(expect: Expect, value: Json, since: Since | None, notes: _Notes) 
     bound = (since.at if since else None) if run else _instant(expect.newer_than, zone)
     seen = _instant(value, zone, notes)
     if seen is None or bound is None:
-        return f"`{expect.column}` is no time: {value!r}"
+        return f"`{expect.column}` is no time: {echo(value)}"
     if seen > bound:
         return None
     when = f"the run's start, {bound:%Y-%m-%d %H:%M:%S%z}" if run else str(expect.newer_than)
@@ -338,6 +341,12 @@ def _is_number(value: Json) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _shown(value: Json) -> str:
+    """A figure in words; what is long is not one, and is cut."""
+    text = as_shown(value)
+    return text if len(text) <= _LONGEST else echo(text)
+
+
 def _reasons(wrong: Sequence[tuple[str, str]]) -> str:
     """Each with its items, the first of them: one item's figure is not another's."""
     alike: dict[str, list[str]] = {}
@@ -351,11 +360,12 @@ def _reasons(wrong: Sequence[tuple[str, str]]) -> str:
 
 def _seen(column: str, values: Sequence[Json]) -> str:
     if len(values) == 1:
-        return f"{column} {as_shown(values[0])}"
+        return f"{column} {_shown(values[0])}"
     known = [value for value in values if value is not None]
-    if not known or any(type(value) is not type(known[0]) for value in known):
+    alike = {type(value) for value in known}
+    if len(alike) != 1 or not alike <= _ORDERED:
         return f"{column} of {counted(len(values), 'row')}"
-    least, most = as_shown(min(known)), as_shown(max(known))
+    least, most = _shown(min(known)), _shown(max(known))
     span = least if least == most else f"{least} to {most}"
     return f"{column} {span} in {counted(len(values), 'row')}"
 
@@ -385,7 +395,8 @@ def covered(measure: Measure, now: Table, before: Table | None = None) -> list[C
     if missing:
         names = ", ".join(f"`{name}`" for name in missing)
         raise ValueError(f"the coverage `{of}` gives no column {names}; name them with `as`")
-    earlier = {row["item"]: row["done"] for row in before.dicts()} if before else {}
+    known = before.dicts() if before and set(NEEDED) <= set(before.columns) else ()
+    earlier = {str(row["item"]): row["done"] for row in known}
     found = [_row(of, row, earlier) for row in now.dicts()]
     if question.key is None:
         return found
@@ -394,8 +405,15 @@ def covered(measure: Measure, now: Table, before: Table | None = None) -> list[C
     return [*found, *(Covered.unknown(of, item) for item in question.items if item not in there)]
 
 
+def _item(of: str, row: Mapping[str, Json]) -> str:
+    item = row["item"]
+    if isinstance(item, str) or _is_number(item):
+        return str(item)
+    raise ValueError(f"the coverage `{of}`: `item` is {_shown(item)}, which names no item")
+
+
 def _row(of: str, row: Mapping[str, Json], earlier: Mapping[str, Json]) -> Covered:
-    item = str(row["item"])
+    item = _item(of, row)
 
     def whole(name: str) -> int:
         value, what = row[name], "no number"
@@ -407,7 +425,7 @@ def _row(of: str, row: Mapping[str, Json], earlier: Mapping[str, Json]) -> Cover
             what = "NULL, which is no data"
         raise ValueError(f"the coverage `{of}` of {item}: `{name}` is {what}")
 
-    pending, last, before = row.get("pending"), row.get("last_sync"), earlier.get(row["item"])
+    pending, last, before = row.get("pending"), row.get("last_sync"), earlier.get(item)
     return Covered(
         of,
         item,

@@ -8,6 +8,7 @@ works on a dataclass (`fields`, `replace`, `asdict`, `match`) works on these.
 
 from __future__ import annotations
 
+import json
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
 from operator import attrgetter
 from typing import Any, NoReturn, TypeAlias, TypeVar, dataclass_transform
@@ -111,6 +112,8 @@ def as_shown(value: Json) -> str:
         return "NULL"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False)
     return as_compared(value) if isinstance(value, float) else str(value)
 
 

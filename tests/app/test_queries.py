@@ -134,6 +134,26 @@ def test_coverage_is_of_before_and_after_a_run_or_of_now(session: Session, plan:
         coverage(session, str(plan), run=bare)
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ("update c set done = null", "the coverage `issues` of o/r0: `done` is NULL"),
+        ("update c set done = 1.5", "the coverage `issues` of o/r0: `done` is 1.5, which is no"),
+        ("update c set item = null", "the coverage `issues`: `item` is NULL, which names no item"),
+        ("update c set done = 'none'", "the coverage `issues` of o/r0: `done` is no number"),
+    ],
+)
+def test_a_run_whose_coverage_has_no_figures_has_a_report_that_says_so(
+    session: Session, plan: Path, changes: str, words: str
+) -> None:
+    changed(plan, changes)
+    run = ran(plan)
+    view = view_of(session.reader, session.reader.find(run))
+    assert view.coverage == {}
+    when = [note.message.rpartition(" (")[2] for note in view.notes if words in note.message]
+    assert when == ["before the run)", "after the run)"]
+
+
 def test_a_run_that_stopped_is_compared_with_now(
     session: Session, plan: Path, tmp_path: Path
 ) -> None:

@@ -71,6 +71,27 @@ def test_an_answer_that_is_not_expected_says_why(wanted: Check, answer: Table, w
     assert words in verdict.message
 
 
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        (({"a": 1}, {"b": None}), '`pct` is no number: `{"a": 1}`'),
+        ((["a", None], [None, "a"]), '`pct` is no number: `["a", null]`'),
+        ((True, False), "`pct` is no number: `true`"),
+        (("x" * 100_000,), f"`pct` is no number: `{'x' * 60}…`"),
+    ],
+)
+def test_whatever_a_column_holds_is_shown_as_json_and_not_at_length(
+    values: tuple[Json, ...], shown: str
+) -> None:
+    """Values that have no least one, too, such as those of `jsonb` and of arrays."""
+    bound = judge(check(column="pct", at_least=1), table(*values), None, STARTED)
+    assert shown in (bound.message or "")
+    newer = judge(check(column="pct", newer_than="2020-01-01"), table(*values), None, STARTED)
+    assert shown.replace("number", "time") in (newer.message or "")
+    equal = judge(check(column="pct", equals=1), table(*values[:1]), None, STARTED)
+    assert max(len(equal.message or ""), len(equal.seen)) < 100
+
+
 COMPARED = [
     (check(column="pct", change="increased"), 40, 41, None),
     (check(column="pct", change="increased"), 40, 40, "completed but nothing changed"),
@@ -177,7 +198,7 @@ def test_a_zero_proves_nothing_where_policies_hide_the_rows(
         ([(7, 5), (8, 0)], "`n` is 0, below 1 (row 2)"),
         ([(7, 0), (8, 5)], "`n` is 0, below 1 (row 1)"),
         ([(7, 0)], "`n` is 0, below 1"),
-        ([(7, "x")], "`n` is no number: 'x'"),
+        ([(7, "x")], "`n` is no number: `x`"),
     ],
 )
 def test_each_row_counts_and_is_named_by_its_text_or_its_number(

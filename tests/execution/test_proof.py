@@ -289,6 +289,20 @@ def test_coverage_of_what_is_no_figure_is_refused(name: str, value: Json, words:
         covered(COVERED, answer)
 
 
+@pytest.mark.parametrize("item", [None, True, ["o/a"], {"name": "o/a"}])
+def test_coverage_of_what_names_no_item_is_refused(item: Json) -> None:
+    answer = Table(("item", "total", "done"), ((item, 1, 1),))
+    with pytest.raises(ValueError, match=r"the coverage `m`: `item` is .*, which names no item"):
+        covered(COVERED, answer)
+    named = Table(("item", "total", "done"), (("o/a", 1, 1),))
+    assert covered(COVERED, named, answer)[0].before is None
+
+
+def test_coverage_before_a_run_that_had_other_columns_is_not_known() -> None:
+    now = Table(("item", "total", "done"), (("o/a", 1, 1),))
+    assert covered(COVERED, now, Table(("item", "total"), (("o/a", 1),)))[0].before is None
+
+
 @pytest.mark.parametrize(
     ("ahead", "level", "words"),
     [
