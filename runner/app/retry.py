@@ -59,7 +59,7 @@ def _prepared(
     from ulid import ULID
 
     from runner.execution.check import begun_with
-    from runner.planning.parts import subset
+    from runner.planning.parts import items_sent, subset
 
     record = session.store.find(failed.run)
     plan = session.store.plan_of(record)
@@ -73,6 +73,8 @@ def _prepared(
         unproved = session.store.unproved(record)
         part = subset(plan, found, unproved)
         first = session.store.reading(_first_of(session, record))
+        whole = [one for one in part.checks if not items_sent(one, part.stages)]
+        remaining = [one for one in part.checks if one.name in unproved]
         prepared = Prepared(
             run_id,
             part,
@@ -82,7 +84,7 @@ def _prepared(
             record.environment,
             parent=record.id,
             origins=dict(enumerate(found.values())),
-            known=begun_with([one for one in part.checks if one.name in unproved], first),
+            known=begun_with([*whole, *remaining], first),
         )
         yield prepared, record, lease
 

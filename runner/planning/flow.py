@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from runner.model import BackfillPlan, Json, Needs, Operation, Pacing, Stage, Throttle
@@ -47,10 +47,8 @@ def merged(stage: Stage, members: Sequence[tuple[Stage, int]]) -> Stage:
     total = sum(count for _, count in members)
     costs = [(count, one.needs) for one, count in members if one.needs]
     needs = Needs(*(sum(count * cost[at] for count, cost in costs) / total for at in range(3)))
-    return replace(
+    shared = replace(
         stage,
-        operation=" + ".join(one.operation for one in alone),
-        event=" + ".join(dict.fromkeys(one.event for one in alone)),
         pacing=replace(slowest, batch_size=min(one.pacing.batch_size for one in alone)),
         wait="completed" if any(one.wait == "completed" for one in alone) else "sent",
         timeout=max(one.timeout for one in alone),
@@ -59,8 +57,20 @@ def merged(stage: Stage, members: Sequence[tuple[Stage, int]]) -> Stage:
         repeated=True,
         needs=needs if costs else None,
         own=True,
-        members=tuple((one.operation, one.event) for one in alone),
         cap=min((one.cap for one in alone if one.cap), default=None),
+    )
+    return of_members(shared, [(one.operation, one.event) for one in alone])
+
+
+def of_members(stage: Stage, members: Iterable[tuple[str, str]]) -> Stage:
+    """The stage, called after these operations and their events."""
+    found = tuple(members)
+    names, events = zip(*found, strict=True)
+    return replace(
+        stage,
+        operation=" + ".join(names),
+        event=" + ".join(dict.fromkeys(events)),
+        members=found,
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 
 from runner.errors import InvalidPlan, UsageError
 from runner.model import (
@@ -22,6 +23,7 @@ from runner.model import (
 )
 from runner.planning.binding import Binder
 from runner.planning.event_blocks import EventBlocks, pack, parted, without_id
+from runner.planning.flow import of_members
 from runner.planning.items import Source, Sources
 from runner.planning.render import render
 from runner.planning.rows import Kept, ordered
@@ -32,12 +34,15 @@ _NOT_SELECTED = "not selected"
 
 
 def subset(
-    plan: ExecutionPlan, positions: Collection[int], unproved: Collection[str] = ()
+    plan: ExecutionPlan,
+    positions: Collection[int],
+    unproved: Mapping[str, bool] = MappingProxyType({}),
 ) -> ExecutionPlan:
     """The events at these positions (from 0, over the whole plan), in the plan's order and pace.
 
     They are known, so nothing is found out when a stage starts, and no goal is worked towards. The
-    checks that are `unproved` are for all of their items still.
+    checks that are `unproved` are for all of their items still; those that have been asked are
+    asked again, also where their operation sends nothing.
     """
     wanted, made, first = frozenset(positions), list[Stage](), 0
     for stage in plan.stages:
@@ -48,8 +53,7 @@ def subset(
         if kept:
             if stage.own:
                 kept = [(item, without_id(cell)) for item, cell in kept]
-            items = pack(stage.event, kept)
-            made.append(replace(stage, items=items, deferred=False, until=None))
+            made.append(replace(_of_events(stage, kept), deferred=False, until=None))
     stages = _in_line(made)
     ran = {None, *(name for stage in stages for name in stage.operations)}
     return replace(
@@ -59,9 +63,9 @@ def subset(
         skipped=(),
         warnings=(),
         checks=tuple(
-            check if check.name in unproved else _of_these(check, stages)
+            _as_before(check, ran) if check.name in unproved else _of_these(check, stages)
             for check in plan.checks
-            if check.operation in ran
+            if check.operation in ran or unproved.get(check.name)
         ),
     )
 
@@ -121,15 +125,16 @@ def _running(selectors: Selectors, stage: Stage) -> Stage | None:
     if len(names) == len(stage.operations) or not names:
         return stage if names else None
     cells = ((item, cell) for item, cell in stage.items.raw() if parted(cell)["operation"] in names)
-    items = pack(stage.event, cells)
-    members = tuple(member for member in stage.members if member[0] in names)
-    return replace(
-        stage,
-        operation=" + ".join(names),
-        items=items,
-        members=members,
-        canary=min(stage.canary, len(items)),
-    )
+    return _of_events(stage, cells)
+
+
+def _of_events(stage: Stage, events: Iterable[tuple[str, bytes]]) -> Stage:
+    """The stage with these of its events; of its operations, those that have any."""
+    items = pack(stage.event, events)
+    having = {parted(cell)["operation"] for _, cell in items.raw()} if stage.members else ()
+    members = [member for member in stage.members if member[0] in having]
+    named = of_members(stage, members) if members else stage
+    return replace(named, items=items, canary=min(stage.canary, len(items)))
 
 
 class _NoContract:
@@ -177,10 +182,9 @@ class Choice:
         names, kept = self._parted(stage)
         if len(kept) == len(names):
             return stage
-        if stage.grouped:
-            items = self._grouped(stage, kept)
-        else:
-            items = pack(stage.event, (event for event in stage.items.raw() if event[0] in kept))
+        if not stage.grouped:
+            return _of_events(stage, (event for event in stage.items.raw() if event[0] in kept))
+        items = self._grouped(stage, kept)
         return replace(stage, items=items, canary=min(stage.canary, len(items)))
 
     def left_out(self, stage: Stage) -> Iterator[Skipped]:
@@ -392,15 +396,31 @@ def _digest(plan: ExecutionPlan, part: str) -> str:
     return f"sha256:{hashlib.sha256(f'{plan.digest} {part}'.encode()).hexdigest()}"
 
 
+def _as_before(check: Check, ran: Collection[str | None]) -> Check:
+    """A check that is still to hold; of an operation without a stage, when all else is done."""
+    return check if check.operation in ran else replace(check, moment="end")
+
+
 def _of_these(check: Check, stages: Sequence[Stage]) -> Check:
     """What is proved and not sent again need not be proved again."""
-    question = check.question
-    names: dict[str, set[str]] = {}
+    of, names = check.question.of, items_sent(check, stages)
+    return replace(check, question=check.question.only(names, of)) if of and names else check
+
+
+def items_sent(check: Check, stages: Sequence[Stage]) -> Collection[str]:
+    """Those of the check's items that the stages send; none where it is not for items, or where the
+    events are for several, and name the first of them."""
+    names = dict[str, None]()
     for stage in stages:
-        if check.operation in (None, *stage.operations):
-            if stage.grouped:
-                return check  # its events name the first of their items
-            names.setdefault(stage.for_each, set()).update(item for item, _ in stage.items.raw())
-    if question.of is None or question.of not in names:
-        return check
-    return replace(check, question=question.only(names[question.of], question.of))
+        if stage.for_each != check.question.of or check.operation not in (None, *stage.operations):
+            continue
+        if stage.grouped:
+            return ()
+        names.update(
+            (item, None)
+            for item, cell in stage.items.raw()
+            if check.operation is None
+            or not stage.members
+            or parted(cell)["operation"] == check.operation
+        )
+    return names

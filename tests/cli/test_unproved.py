@@ -93,3 +93,86 @@ def test_a_retry_does_not_prove_an_item_whose_job_completed_and_did_nothing(
             change(DONE)
             assert backfill("resume", entry["run_id"]).status == 0, "it asks again"
             assert backfill(*applied).status == 0
+
+
+SIDE_BY_SIDE = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  sync: {event: app/sync, for_each: repo, payload: {repo: "{{ repo.repo }}"}}
+  embed: {event: app/embed, for_each: repo, payload: {repo: "{{ repo.repo }}"}}
+  pairs: {event: app/pairs, for_each: repo, group: 2, payload: {repo: "{{ rows[0].repo }}"}}
+  total: {event: app/total, for_each: workspace, payload: {repo: "{{ workspace.id }}"}}
+"""
+EACH = "select name as repo, done, at from repositories where name in :repos"
+NEWER = "{column: at, newer_than: run.started_at}"
+MORE = "{column: done, increased: true}"
+
+
+@pytest.mark.parametrize("lazy", [True, False])
+@pytest.mark.parametrize(
+    ("operations", "query", "expected"),
+    [
+        ("sync, embed", EACH, NEWER),
+        ("sync, embed", EACH, MORE),
+        ("pairs", EACH, NEWER),
+        ("sync, total", EACH, NEWER),
+        ("sync, total", "select min(at) as at from repositories", NEWER),
+        (
+            "sync, total",
+            "select min(done) as done from repositories",
+            "{column: done, at_least: 1}",
+        ),
+    ],
+)
+def test_what_the_first_run_has_moved_is_not_to_move_for_a_retry_that_sends_something_else(
+    backfill: Backfill,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    operations: str,
+    query: str,
+    expected: str,
+    lazy: bool,
+) -> None:
+    """The first run moves all rows, and an event fails whose work is another, or done; where it was
+    lazy, the check is still to hold, and is asked also where its operation sends nothing."""
+    database, failing = tmp_path / "app.db", [True]
+
+    def change(statement: str) -> None:
+        with closing(sqlite3.connect(database, timeout=30)) as db, db:
+            db.execute(statement)
+
+    def work(event: Mapping[str, Any]) -> None:
+        name, repo = event["name"], event["data"]["repo"]
+        pair = ("o/a", "o/b") if (name, repo) == ("app/pairs", "o/a") else (repo, repo)
+        if name in ("app/sync", "app/pairs"):
+            change(f"{DONE} WHERE name IN {pair} AND (name <> 'o/a' OR NOT {lazy})")
+        if failing[0] and name != "app/sync" and repo in ("o/c", "w"):
+            raise ValueError("not now")
+
+    change("CREATE TABLE repositories (name TEXT, pending INTEGER, done INTEGER, at TEXT)")
+    for name in "abc":
+        change(f"INSERT INTO repositories VALUES ('o/{name}', 3, 0, '2026-01-01')")
+    monkeypatch.setenv("BACKFILL_DATABASE_URL", f"sqlite:///{database}")
+    body = (
+        "repos: [o/a, o/b, o/c]\nworkspace: w\non_failure: continue\nflow: items\n"
+        f"operations: [{operations}]\n"
+        f"checks:\n  - name: moved\n    query: {query}\n    expect: {expected}\n"
+    )
+    if operations != "sync, total":
+        body += f"    after: {operations.partition(',')[0]}\n"
+    plan = write_plan(tmp_path, body, catalog=SIDE_BY_SIDE)
+    handlers = dict.fromkeys(("app/sync", "app/embed", "app/pairs", "app/total"), work)
+    with served(create_app(handlers)) as url:
+        first = json.loads(backfill("run", plan, "--target", url, "--format", "json").out)
+        assert [one["ok"] for one in first["checks"]] == [not lazy]
+        assert (first["totals"]["failed"], first["status"]) == (1, "failed")
+        failing[0] = False
+        retried = backfill("retry", "latest", "--format", "json")
+        assert retried.status == (1 if lazy else 0), retried.out
+        applied = ("apply", plan, "--target", url)
+        shown = json.loads(backfill(*applied, "--dry-run", "--all", "--format", "json").out)
+        assert shown["plans"][0]["state"] == ("failed" if lazy else "applied")
+        if lazy:
+            change(DONE)
+            assert backfill("resume", first["run_id"]).status == 0, "it asks again"

@@ -405,4 +405,4 @@ def test_a_check_that_nobody_has_asked_does_not_hold(tmp_path: Path) -> None:
     family = Family(tmp_path)
     family.plan = make_plan(tmp_path, f"{repos(1)}operations: [sync]\n{CHECKED}", catalog=TWICE)
     family.run()
-    assert family.store.unproved(family.store.find("RUN1")) == {"c"}
+    assert family.store.unproved(family.store.find("RUN1")) == {"c": False}

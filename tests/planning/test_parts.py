@@ -197,8 +197,57 @@ def test_what_is_sent_again_are_those_events_in_their_order_and_only_they_are_pr
     assert not any(stage.deferred or stage.until for stage in part.stages)
     found = {check.name: sorted(check.question.items) for check in part.checks}
     assert found == {name: sorted(items) for name, items in {**asked, "of-none": []}.items()}
-    unproved = subset(whole, positions, found).checks
+    unproved = subset(whole, positions, dict.fromkeys(found, False)).checks
     assert unproved == tuple(check for check in whole.checks if check.name in found)
+    refuted = subset(whole, positions, {check.name: True for check in whole.checks}).checks
+    moments = {check.name: check.moment if check.name in found else "end" for check in whole.checks}
+    assert {check.name: check.moment for check in refuted} == moments
+    assert [check.question for check in refuted] == [check.question for check in whole.checks]
+
+
+SIDE_BY_SIDE = CATALOG.replace("after: [sync]", "")
+TOGETHER = """\
+flow: items
+repos:
+  - {repo: acme/b, priority: high}
+  - {repo: acme/c, priority: high, skip: [sync]}
+  - acme/a
+operations: [sync, label]
+"""
+
+
+@pytest.mark.parametrize(
+    ("positions", "selectors", "operations", "proved"),
+    [
+        ((0, 2), None, ("sync", "label"), ["acme/c"]),
+        ((0, 3), {"only": ("sync",)}, ("sync",), None),
+        ((1, 2), {"only": ("label",)}, ("label",), ["acme/b", "acme/c"]),
+        ((2,), {"items": ("acme/c",)}, ("label",), ["acme/c"]),
+        ((3,), {"items": ("acme/a",)}, ("sync",), None),
+    ],
+)
+def test_of_operations_side_by_side_only_those_are_there_that_send_something(
+    tmp_path: Path,
+    positions: Collection[int],
+    selectors: dict[str, Any] | None,
+    operations: tuple[str, ...],
+    proved: list[str] | None,
+) -> None:
+    """In a retry and in a selection, in the stage's name, its events' and the checks."""
+    plan = load_plan(str(write_plan(tmp_path, TOGETHER, catalog=SIDE_BY_SIDE)))
+    whole = build_execution_plan(plan)
+    parts = [subset(whole, positions)]
+    if selectors:
+        parts.append(select(plan, whole, Selectors(**selectors)))
+    events = [*whole.planned()]
+    for part in parts:
+        (stage,) = part.stages
+        assert stage.operations == operations
+        assert stage.operation == " + ".join(operations)
+        assert stage.event == " + ".join(f"app/{one}" for one in operations)
+        assert [one.event for one in part.planned()] == [events[at].event for at in positions]
+    asked = {check.name: sorted(check.question.items) for check in parts[0].checks}
+    assert asked == ({} if proved is None else {"labelled": proved})
 
 
 SENT = "[" + ", ".join(f"{{use: {name}, wait: sent}}" for name in EVERY) + "]"

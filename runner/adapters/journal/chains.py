@@ -163,9 +163,9 @@ def is_done(connection: Connection, record: RunRecord) -> bool:
     return not unproved(connection, record.id)
 
 
-def unproved(connection: Connection, run_id: str) -> frozenset[str]:
+def unproved(connection: Connection, run_id: str) -> dict[str, bool]:
     """The checks of the first run that did not hold when a run of its family asked them last, or
-    that none has asked."""
+    that none has asked: by name, whether one has."""
     members = _members(connection, run_id)
     head = connection.value("SELECT head FROM runs WHERE id = :run", run=members[0])
     held = {
@@ -173,7 +173,8 @@ def unproved(connection: Connection, run_id: str) -> frozenset[str]:
         for member in members
         for check in answers.checks_of(connection, member)
     }
-    return frozenset(check.name for check in load_plan(head, {}).checks if not held.get(check.name))
+    names = [check.name for check in load_plan(head, {}).checks]
+    return {name: name in held for name in names if not held.get(name)}
 
 
 def _may_be_good(connection: Connection, run_id: str) -> bool:

@@ -220,8 +220,9 @@ class StateReader:
         with self._database.read() as connection:
             return chains.retriable(connection, record.id, kinds, patterns)
 
-    def unproved(self, record: RunRecord) -> frozenset[str]:
-        """The checks that did not hold, or were not asked, in a run and its retries."""
+    def unproved(self, record: RunRecord) -> Mapping[str, bool]:
+        """The checks that did not hold, or were not asked, in a run and its retries: by name,
+        whether they were."""
         with self._database.read() as connection:
             return chains.unproved(connection, record.id)
 
