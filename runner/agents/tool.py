@@ -16,6 +16,7 @@ from runner.model import Json, Selectors, frozen
 from runner.spec.files import FileRefused, repository_of, within
 from runner.spec.schema import explain_contract, published
 from runner.spec.units import MOST, parse_span
+from runner.spec.whole_numbers import made_whole
 
 _LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 Schema = dict[str, Any]
@@ -56,6 +57,8 @@ def to_write(name: str) -> str:
     if FOLDER in parts:
         hint = "a person writes what approves a plan; name a file elsewhere"
         raise UsageError(f"{name} lies in a folder of approvals", hint=hint)
+    if real.is_dir():
+        raise UsageError(f"{name or '.'} is a folder", hint="name a file")
     if any(part.startswith(".") and part.strip(".") for part in parts):
         raise UsageError(f"{name} is hidden, or in a hidden folder", hint="name a file elsewhere")
     return name
@@ -236,6 +239,7 @@ GATED = (
 def called(tool: Tool, session: Session, given: Given) -> Answer:
     """What the tool comes to. Raises `UsageError` for arguments that it does not take."""
     refuse_unfit(tool.takes, given)
+    given = made_whole(dict(given), tool.takes)
     session.collections = {
         name: inside(path) for name, path in given.get("collections", {}).items()
     }

@@ -9,7 +9,7 @@ from runner.model import Advice, Data, ForEach, Json, Load, Problem, Wait, froze
 from runner.spec.dependencies import find_cycle, stable_order
 from runner.spec.document import Document, Path, did_you_mean, echo
 from runner.spec.payload import Origin, compile_payload, compile_when
-from runner.spec.schema import SchemaError, check, compile_contract
+from runner.spec.schema import SchemaError, check, compile_contract, typed
 from runner.spec.units import parse_duration
 from runner.spec.warnings import WARNINGS
 
@@ -100,7 +100,7 @@ def build_catalog(documents: Sequence[Document]) -> tuple[Catalog, list[Problem]
     """All operations of all catalogs; a later catalog's operation replaces an earlier one's."""
     problems: list[Problem] = []
     sound: list[Document] = []
-    for document in documents:
+    for document in (typed(one, "catalog.v1") for one in documents):
         faults, _ = check(document, "catalog.v1")
         problems += faults
         sound += [] if faults else [document]

@@ -7,7 +7,7 @@ from typing import Any
 
 from runner.model import Data, Json, Problem, frozen
 from runner.spec.document import Document, Path
-from runner.spec.schema import check
+from runner.spec.schema import check, typed
 
 
 @frozen
@@ -44,6 +44,7 @@ class PlanDocument:
 
 
 def check_plan(document: Document) -> PlanDocument:
+    document = typed(document, "plan.v1")
     problems, wrong = check(document, "plan.v1")
     value = {} if () in wrong else _without(document.value, map(_whole, wrong))
     pruned = frozenset(str(path[0]) for path in wrong if path)

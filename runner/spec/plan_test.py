@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from runner.errors import InvalidPlan
 from runner.model import Data, Json, frozen
 from runner.spec.document import Document, Path, ranked
-from runner.spec.schema import check
+from runner.spec.schema import check, typed
 from runner.spec.strict_yaml import parse
 from runner.spec.yaml_text import Edit, MappingNode, Node, SequenceNode, applied, read_nodes
 
@@ -46,7 +46,8 @@ class PlanTest:
 
 def read_plan_test(raw: bytes, path: str) -> PlanTest:
     """Raises `InvalidPlan` with all that is wrong with its form."""
-    document, faults, _ = parse(raw, path)
+    parsed, faults, _ = parse(raw, path)
+    document = typed(parsed, "test.v1")
     problems = list(faults or check(document, "test.v1")[0])
     if problems:
         raise InvalidPlan(ranked(problems))

@@ -17,6 +17,7 @@ from runner.model import Json, Problem, frozen
 from runner.spec.document import Document, Path, did_you_mean, echo
 from runner.spec.schema_messages import hint_of, kind_of, message_of, subject_of
 from runner.spec.unfold import TooMuch, check_unfolding
+from runner.spec.whole_numbers import made_whole
 
 FILES = ("plan.v1", "catalog.v1", "project.v1", "saved-plan.v1", "facts.v1", "test.v1")
 # What commands print, by their names.
@@ -90,6 +91,11 @@ def check(document: Document, name: str) -> tuple[list[Problem], list[Path]]:
     if not problems:
         return [document.problem(f"the file does not have the form of {name}")], [()]
     return problems, wrong
+
+
+def typed(document: Document, name: str) -> Document:
+    """The document with its whole numbers as such, however they are written."""
+    return replace(document, value=made_whole(document.value, published(name)))
 
 
 def has_form(value: Json, name: str) -> bool:

@@ -241,6 +241,22 @@ def test_nothing_is_written_outside_or_beside_approvals(agent: Agent, name: str)
     assert not (agent.folder / name).exists()
 
 
+@pytest.mark.parametrize("name", ["", ".", "quickstart", "quickstart/"])
+def test_a_folder_is_no_file_to_write(agent: Agent, name: str) -> None:
+    for reply in (
+        agent("init", plan=name),
+        agent("plan_out", plan="quickstart/plan.yaml", out=name),
+    ):
+        assert reply.failed
+        assert f"{name or '.'} is a folder" in reply.said
+
+
+def test_a_whole_number_is_one_however_it_is_written(agent: Agent) -> None:
+    for choice in ({"limit": 1.0}, {"sample": 1.0, "seed": 1.0}, {"limit": 1e0}):
+        reply = agent("plan", plan="quickstart/plan.yaml", **choice)
+        assert reply.document["stages"][0]["events"] == 1
+
+
 def test_a_plan_is_saved_over_no_file_but_a_saved_plan(agent: Agent) -> None:
     (agent.folder / "mine.json").write_text("{}\n", encoding="utf-8")
     plan = "quickstart/plan.yaml"
