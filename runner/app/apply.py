@@ -9,7 +9,7 @@ from pathlib import Path
 from runner.adapters.files import refuse_inputs
 from runner.app.plan_files import plans_to_apply
 from runner.app.prepare import prepare
-from runner.app.queries import how_to_go_on, view_of
+from runner.app.queries import how_to_go_on, how_to_make_good, view_of
 from runner.app.resume import resubmit, resume
 from runner.app.run import run, submit
 from runner.app.session import Session
@@ -297,5 +297,6 @@ def _refuse_open(session: Session, found: LedgerEntry) -> None:
         message = f"{found.name}: run {run_id} was sent and not followed: how it ended is not known"
         raise Incomplete(message, hint=f"`backfill resume {run_id}` follows it to its end")
     if found.state == "failed":
-        hint = f"`backfill retry {run_id}` sends what failed; `--again {found.name}` runs all of it"
+        ways = how_to_make_good(session.store, session.store.find(run_id))
+        hint = "; ".join([*ways, f"to run all of it: `--again {found.name}`"])
         raise RunFailed(f"{found.name}: run {run_id} is {found.run.status}", hint=hint)

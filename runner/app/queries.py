@@ -35,7 +35,7 @@ from runner.model import (
     TargetHold,
 )
 from runner.planning.estimate import Estimate, Past, before, past_of
-from runner.planning.limits import resume_command
+from runner.planning.limits import resume_command, what_is_left
 from runner.planning.rehearsal import Rehearsal, rehearsal
 
 PAGE = 50  # events
@@ -54,6 +54,12 @@ def view_of(store: StateReader, record: RunRecord) -> RunView:
 def how_to_go_on(store: StateReader, record: RunRecord) -> str:
     """The command that continues a run which has not come to its end."""
     return resume_command(store.glance(record))
+
+
+def how_to_make_good(store: StateReader, record: RunRecord) -> list[str]:
+    """What can be done about what a run that has failed or completed did not do."""
+    ways = what_is_left(store.glance(record))
+    return [f"{what}: `{command}`{more}" for what, command, more in ways]
 
 
 def events_page(store: StateReader, view: RunView, wanted: EventFilter, number: int) -> EventPage:

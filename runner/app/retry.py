@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from runner.app.preflight import refuse_another_address, tell_of_functions
 from runner.app.prepare import Prepared, record_run
+from runner.app.queries import how_to_make_good
 from runner.app.resume import drive_more
 from runner.app.session import Session
 from runner.errors import PreflightRefused
@@ -69,7 +70,7 @@ def _prepared(
     with session.lock(record.plan, record.address, run_id, options.wait_lock) as lease:
         found = session.store.retriable(record, failed.outcomes, failed.items)
         if not found:
-            raise _nothing_to_retry(record)
+            raise _nothing_to_retry(session, record)
         unproved = session.store.unproved(record)
         part = subset(plan, found, unproved)
         first = session.store.reading(_first_of(session, record))
@@ -95,12 +96,14 @@ def _first_of(session: Session, record: RunRecord) -> RunRecord:
     return record
 
 
-def _nothing_to_retry(record: RunRecord) -> PreflightRefused:
+def _nothing_to_retry(session: Session, record: RunRecord) -> PreflightRefused:
     message = f"nothing of run {record.id} is there to retry"
     if record.status == "sent":
         hint = f"`backfill resume {record.id}` follows its jobs: then it is known what failed"
     elif record.status == "incomplete":
         hint = f"`backfill resume {record.id}` sends what was not sent"
+    elif ways := how_to_make_good(session.store, record):
+        hint = "; ".join(ways)
     else:
         hint = f"`backfill status {record.id}` shows what came of it, and which runs retry it"
     return PreflightRefused(message, hint=hint)

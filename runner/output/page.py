@@ -32,7 +32,7 @@ from runner.model import (
 from runner.output import charts, words
 from runner.output.text import visible
 from runner.planning.estimate import Estimate, Timeline, left
-from runner.planning.limits import resume_command
+from runner.planning.limits import resume_command, what_is_left
 from runner.spec.secrets import redact
 
 MAX_ROWS = 200  # of one table; what is more is counted, and is in the CSV
@@ -221,7 +221,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals |= {"asset": lambda name: Markup(asset(name)), "MAX_ROWS": MAX_ROWS}  # noqa: S704 - ours
-    environment.globals |= {"resume_command": resume_command, "waits_of": waits_of, "query": _query}
+    environment.globals |= {"resume_command": resume_command, "what_is_left": what_is_left}
+    environment.globals |= {"waits_of": waits_of, "query": _query}
     environment.globals |= {"words": words, "share": share, "geometry": charts, "digest": _digest}
     environment.globals |= {"STATES": STATES, "MOST_SHOWN": _MOST_SHOWN, "MAX_WAITS": _MOST_WAITS}
     filters: dict[str, Callable[..., Any]] = {

@@ -36,7 +36,7 @@ from runner.output.summary import checks_text
 from runner.output.table import Cell, table
 from runner.output.text import clipped, csv_lines, document, json_safe, redacted, styled, visible
 from runner.planning.estimate import left
-from runner.planning.limits import resume_command
+from runner.planning.limits import resume_command, what_is_left
 from runner.spec.units import counted, format_duration
 
 COLORS = {
@@ -244,7 +244,7 @@ def _hints(view: RunView, state: str) -> list[str]:
     elif state in ("incomplete", "paused"):
         lines.append(f"to go on: {resume_command(view)}")
     elif state in ("failed", "completed"):
-        lines += ["".join((f"{what}: ", *rest)) for what, *rest in words.what_is_left(view)]
+        lines += ["".join((f"{what}: ", *rest)) for what, *rest in what_is_left(view)]
     return lines
 
 
@@ -455,7 +455,7 @@ def run_markdown(view: RunView, room: int = MAX_CHARACTERS) -> str:
     elif state in ("failed", "completed"):
         blocks += [
             f"{what[0].upper()}{what[1:]}: `{command}`{more}"
-            for what, command, more in words.what_is_left(view)
+            for what, command, more in what_is_left(view)
         ]
     elif state == "sent":
         blocks.append(f"To follow its jobs: `backfill resume {record.id}`")

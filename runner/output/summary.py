@@ -19,6 +19,7 @@ from runner.model import (
 )
 from runner.output import words
 from runner.output.text import clipped, columns, document, styled, visible
+from runner.planning.limits import retries, unproved
 from runner.spec.units import counted, format_duration
 
 _COLORS = {
@@ -62,7 +63,8 @@ def write_summary_text(summary: Summary, out: TextIO, *, color: bool) -> None:
         lines.append(f"to go on: backfill resume {run_id}{option}")
     elif summary.status in ("failed", "completed"):
         left = Counter(failure.outcome for failure in summary.failures)
-        lines += [f"{what}: {command}{more}" for what, command, more in words.retries(run_id, left)]
+        open_ = [*retries(run_id, left)] or unproved(run_id, summary.checks)
+        lines += [f"{what}: {command}{more}" for what, command, more in open_]
     lines.append("to see more: backfill status, backfill ui, or backfill report --html run.html")
     out.write("\n".join(lines) + "\n")
 

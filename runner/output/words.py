@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from runner.model import (
     MAX_NAMED,
-    RETRIED,
     CommandGuard,
     ExecutionPlan,
     FailureGroup,
@@ -159,27 +158,6 @@ def standing(line: RunLine) -> str | None:
     if line.waiting:
         return f"waiting: {waiting(line.waiting, line.now)}"
     return f"waiting: {line.holder}" if line.submission and line.submission.waits else None
-
-
-def what_is_left(view: RunView) -> Iterator[tuple[str, str, str]]:
-    """What can be done about what a run that has failed or completed did not do: as `retries`."""
-    yield from retries(view.record.id, view.left)
-    if view.state == "failed" and view.unsent:
-        option = " --past-failures" if view.outstanding else ""
-        events = f"to send the {counted(view.unsent, 'event')} that it has not sent"
-        yield events, f"backfill resume {view.record.id}{option}", ""
-
-
-def retries(run_id: str, left: Mapping[Outcome, int]) -> Iterator[tuple[str, str, str]]:
-    """How to send once more what has not taken effect: what for, the command, and what else it does
-    where it may do work twice. `left`: how many events of each outcome there are to retry."""
-    if any(left.get(outcome) for outcome in RETRIED):
-        late = left.get("no_job", 0)
-        more = f" ({late:,} started no job: one that starts late then runs twice)" if late else ""
-        yield "to send what failed once more", f"backfill retry {run_id}", more
-    if left.get("dropped"):
-        again = "to send what was dropped once more, which may drop it again"
-        yield again, f"backfill retry {run_id} --dropped", ""
 
 
 def unattended(view: RunView | RunLine) -> str | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from runner.model import Round, RunView, Until
-from runner.spec.units import format_duration
+from runner.model import RETRIED, CheckResult, Outcome, Round, RunView, Until
+from runner.spec.units import counted, format_duration
 
 
 def to_raise(until: Until, rounds: Sequence[Round], worked: float) -> str | None:
@@ -40,3 +40,32 @@ def resume_command(view: RunView) -> str:
         if view.outstanding and 0 < record.sent == stage.canary < record.total:
             return f"{command} --past-failures"
     return command
+
+
+def what_is_left(view: RunView) -> Iterator[tuple[str, str, str]]:
+    """What can be done about what a run that has failed or completed did not do: as `retries`."""
+    yield from retries(view.record.id, view.left)
+    if view.state == "failed" and view.unsent:
+        option = " --past-failures" if view.outstanding else ""
+        events = f"to send the {counted(view.unsent, 'event')} that it has not sent"
+        yield events, f"backfill resume {view.record.id}{option}", ""
+    elif view.state == "failed" and not (view.outstanding or view.retries):
+        yield from unproved(view.record.id, view.checks)
+
+
+def unproved(run_id: str, checks: Iterable[CheckResult]) -> Iterator[tuple[str, str, str]]:
+    """Where all was sent and nothing is to be retried: as `retries`."""
+    if not all(check.ok for check in checks):
+        yield "to ask the checks that do not hold once more", f"backfill resume {run_id}", ""
+
+
+def retries(run_id: str, left: Mapping[Outcome, int]) -> Iterator[tuple[str, str, str]]:
+    """How to send once more what has not taken effect: what for, the command, and what else it does
+    where it may do work twice. `left`: how many events of each outcome there are to retry."""
+    if any(left.get(outcome) for outcome in RETRIED):
+        late = left.get("no_job", 0)
+        more = f" ({late:,} started no job: one that starts late then runs twice)" if late else ""
+        yield "to send what failed once more", f"backfill retry {run_id}", more
+    if left.get("dropped"):
+        again = "to send what was dropped once more, which may drop it again"
+        yield again, f"backfill retry {run_id} --dropped", ""

@@ -94,7 +94,8 @@ def states(found: Applied) -> list[str]:
          "`backfill resume RUN1`"),
         ("sent", Incomplete, "one: run RUN1 was sent and not followed: how it ended is not known",
          "`backfill resume RUN1`"),
-        ("failed", RunFailed, "one: run RUN1 is failed", "`backfill retry RUN1`"),
+        ("failed", RunFailed, "one: run RUN1 is failed",
+         "to send the 1 event that it has not sent: `backfill resume RUN1`"),
     ],
 )  # fmt: skip
 def test_a_run_that_is_open_or_failed_is_not_passed_over_but_run_again_where_that_is_said(

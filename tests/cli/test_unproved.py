@@ -176,3 +176,37 @@ def test_what_the_first_run_has_moved_is_not_to_move_for_a_retry_that_sends_some
         if lazy:
             change(DONE)
             assert backfill("resume", first["run_id"]).status == 0, "it asks again"
+
+
+@pytest.mark.parametrize("moment", ["after: sync", "at: end"])
+def test_a_run_that_failed_over_a_check_alone_is_said_to_be_resumed_which_asks_it_again(
+    backfill: Backfill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """By its end, `status`, `report`, the page, and what `apply` and `retry` refuse it with."""
+    database = tmp_path / "app.db"
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute("CREATE TABLE repositories (name TEXT, pending INTEGER)")
+        db.execute("INSERT INTO repositories VALUES ('o/a', 3)")
+    monkeypatch.setenv("BACKFILL_DATABASE_URL", f"sqlite:///{database}")
+    check = f"{{name: done, {moment}, query: select pending from repositories, expect: {EXPECTED}}}"
+    body = f"repos: [o/a]\noperations: [sync]\nchecks: [{check}]\n"
+    plan = write_plan(tmp_path, body, catalog=SIDE_BY_SIDE)
+    with served(create_app({"app/sync": lambda _: None})) as url:
+        ran = backfill("run", plan, "--target", url)
+        assert ran.status == 1
+        run_id = json.loads(backfill("status", "latest", "--format", "json").out)["run_id"]
+        backfill("report", "--html", "run.html")
+        said = {
+            "run": ran.out,
+            "status": backfill("status").out,
+            "report": backfill("report").out,
+            "page": Path("run.html").read_text("utf-8"),
+            "apply": backfill("apply", plan, "--target", url).err,
+            "retry": backfill("retry", run_id).err,
+        }
+        resume = f"backfill resume {run_id}"
+        assert [name for name, text in said.items() if resume not in text] == []
+        assert [name for name, text in said.items() if "backfill retry" in text] == []
+        with closing(sqlite3.connect(database)) as db, db:
+            db.execute("UPDATE repositories SET pending = 0")
+        assert backfill("resume", run_id).status == 0

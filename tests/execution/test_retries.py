@@ -30,7 +30,7 @@ from runner.model import (
     Summary,
     Until,
 )
-from runner.output import words
+from runner.planning.limits import retries
 from runner.planning.parts import subset
 from runner.planning.serialize import dump_head
 from tests.depth import depth, some
@@ -186,7 +186,7 @@ def test_a_run_says_to_retry_what_a_retry_would_send(tmp_path: Path, outcome: Ou
 
     def told() -> list[str]:
         view = family.store.glance(family.store.find("RUN1"))
-        return [command for _, command, _ in words.retries("RUN1", view.left)]
+        return [command for _, command, _ in retries("RUN1", view.left)]
 
     def sent(kinds: Collection[Outcome]) -> int:
         return len(family.store.retriable(family.store.find("RUN1"), kinds, ()))
