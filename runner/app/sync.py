@@ -173,7 +173,7 @@ class _Syncing:
     def _look(self) -> Synced:
         try:
             commit = self._commit()
-            if commit == self.record.applied:
+            if commit == self.record.applied == self.record.seen:
                 self._keep(outcome="applied", message=None)
                 return Synced(commit)
             folder = self._folder(commit)

@@ -142,6 +142,25 @@ def test_a_branch_that_was_rewritten_is_refused_unless_that_is_allowed(
     assert record(session).applied == second
 
 
+def test_a_branch_that_was_put_back_to_what_is_applied_goes_on_from_there(
+    follow: Follow, remote: Git, session: Session
+) -> None:
+    follow()
+    first = remote("rev-parse", "HEAD")
+    remote.write("plans/one.yaml", "nonsense")
+    bad = remote.commit()
+    assert follow().error
+    assert (record(session).seen, record(session).applied) == (bad, first)
+    remote("reset", "--quiet", "--hard", first)
+    assert isinstance(follow().error, StalePlan)
+    assert follow(allow_force_push=True).error is None
+    assert (record(session).seen, record(session).applied) == (first, first)
+    remote.write("plans/two.yaml", PLAN % "two")
+    second = remote.commit()
+    assert follow().error is None
+    assert record(session).applied == second
+
+
 def test_a_commit_without_a_signature_is_refused_where_one_is_needed(
     follow: Follow, session: Session
 ) -> None:
