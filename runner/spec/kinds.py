@@ -89,7 +89,13 @@ class RepositoryKind:
         if not wrong:
             return attributes, None
         message = f"the query gives a row that is no repository: {wrong[0].message}"
-        hint = wrong[0].hint or "name the column that has owner/name: `select full_name as repo`"
+        hint = wrong[0].hint or _OTHERWISE
+        if hint.startswith("quote it"):  # as in a file
+            hint = "cast it: `cast(COLUMN as text)`"
+        elif "repo" in wrong[0].path or "repo" not in attributes:
+            hint = (
+                wrong[0].hint or "name the column that has owner/name: `select full_name as repo`"
+            )
         return attributes, replace(question.place, message=message, hint=hint)
 
 
@@ -130,8 +136,12 @@ class WorkspaceKind:
     def selected(self, row: Data, question: Question) -> tuple[Data, Problem | None]:
         attributes = without_nulls(row)
         if "workspace" in attributes:
-            return {**attributes, "id": str(attributes["workspace"])}, None
-        message = "the query gives a row without `workspace`"
+            wrong = name_fault(attributes["workspace"])
+            if wrong is None:
+                return {**attributes, "id": str(attributes["workspace"])}, None
+            message = f"the query gives a row that is no workspace: `workspace` {wrong}"
+        else:
+            message = "the query gives a row without `workspace`"
         hint = "name the column that has its id: `select id as workspace`"
         return attributes, replace(question.place, message=message, hint=hint)
 
@@ -286,6 +296,9 @@ class OwnKind:
 
 REPOSITORY, WORKSPACE = RepositoryKind(), WorkspaceKind()
 _OWN_ATTRIBUTES = {*LEAVING, "priority"}
+
+
+_OTHERWISE = "leave the row out, or select another value"
 
 
 def _no_priority(priority: str) -> Fault:

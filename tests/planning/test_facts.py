@@ -122,6 +122,38 @@ def test_a_selection_that_gives_no_repositories_is_a_problem_at_its_query(
     assert (Path(problem.path).name, problem.line) == ("plan.yaml", 5)
 
 
+@pytest.mark.parametrize("value", [True, "", ["w"], {"w": 1}, "w" * 1001])
+def test_a_workspace_is_called_by_text_or_by_a_number(tmp_path: Path, value: Json) -> None:
+    body = "workspaces: [{query: select w}]\noperations: [team]\n"
+    catalog = HEAD + "operations: {team: {event: app/team, for_each: workspace}}\n"
+    with pytest.raises(InvalidPlan) as invalid:
+        built(tmp_path, body, Fake({"w": [{"workspace": value}]}), catalog)
+    (problem,) = invalid.value.problems
+    assert "the query gives a row that is no workspace: `workspace` " in problem.message
+    for name in (7, "7"):
+        plan = built(tmp_path, body, Fake({"w": [{"workspace": name}]}), catalog)
+        assert items(plan) == ["7"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "hint"),
+    [
+        ("repo", 7, "cast it: `cast(COLUMN as text)`"),
+        ("workspace", 7, "cast it: `cast(COLUMN as text)`"),
+        ("workspace", ["w"], "leave the row out, or select another value"),
+        ("priority", "hgih", "did you mean `high`?"),
+        ("repo", None, "name the column that has owner/name: `select full_name as repo`"),
+    ],
+)
+def test_a_row_that_is_no_repository_is_mended_in_its_query(
+    tmp_path: Path, column: str, value: Json, hint: str
+) -> None:
+    rows = [{"repo": "o/a", column: value}]
+    with pytest.raises(InvalidPlan) as invalid:
+        built(tmp_path, SELECT + "operations: [sync]\n", Fake({"repos": rows}))
+    assert [problem.hint for problem in invalid.value.problems] == [hint]
+
+
 @pytest.mark.parametrize("accept", ["", "accept: {no-rows: often so}\n"])
 def test_a_query_without_rows_warns_at_its_place_and_leaves_nothing_to_do(
     tmp_path: Path, accept: str
