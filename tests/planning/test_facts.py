@@ -122,7 +122,7 @@ def test_a_selection_that_gives_no_repositories_is_a_problem_at_its_query(
     assert (Path(problem.path).name, problem.line) == ("plan.yaml", 5)
 
 
-@pytest.mark.parametrize("value", [True, "", ["w"], {"w": 1}, "w" * 1001])
+@pytest.mark.parametrize("value", [True, "", ["w"], {"w": 1}, "w" * 10_001])
 def test_a_workspace_is_called_by_text_or_by_a_number(tmp_path: Path, value: Json) -> None:
     body = "workspaces: [{query: select w}]\noperations: [team]\n"
     catalog = HEAD + "operations: {team: {event: app/team, for_each: workspace}}\n"
