@@ -71,7 +71,8 @@ def quick() -> Iterator[None]:
     """What each of thousands of tests does takes no time.
 
     This machine's certificates are read once: that takes longer than all else that a client does.
-    A new folder has the next number: pytest looks through all that are there for it.
+    Nobody waits for a state to be on the disk, since no test cuts the power. A new folder has the
+    next number: pytest looks through all that are there for it.
     """
     numbers = count()
 
@@ -83,6 +84,7 @@ def quick() -> Iterator[None]:
     made = cache(httpx.create_ssl_context)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("httpx._transports.default.create_ssl_context", made)
+        patch.setattr("runner.adapters.journal.database._SYNCHRONOUS", "synchronous=OFF")
         patch.setattr(pytest.TempPathFactory, "mktemp", mktemp)
         yield
 

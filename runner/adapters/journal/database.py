@@ -27,6 +27,9 @@ from runner.spec.files import odd_kind
 from runner.spec.secrets import redact
 
 T = TypeVar("T")
+# A power cut may take back the last commits of SQLite; what is then sent again has the same event
+# ids, which the server dedupes.
+_SYNCHRONOUS = "synchronous=NORMAL"
 _IDLE = 2  # connections that are kept; one statement or stream of rows at a time takes each
 
 
@@ -360,15 +363,14 @@ class _Sqlite:
         self.where, self._file, self._only_reads = file, Path(file), only_reads
 
     def open(self) -> tuple[Any, bool]:
-        """WAL lets others read a running run. A power cut may take back the last commits; what is
-        then sent again has the same event ids, which the server dedupes."""
+        """WAL lets others read a running run."""
         if kind := odd_kind(self._file):
             message = f"--state: {self.where} is not a file but {kind}"
             raise UsageError(message, hint="name a file, which is made where there is none")
         if self._only_reads:
             return self._open_to_read()
         self._make_folder()
-        return self._connect("mode=rwc", "journal_mode=WAL", "synchronous=NORMAL"), True
+        return self._connect("mode=rwc", "journal_mode=WAL"), True
 
     def _open_to_read(self) -> tuple[Any, bool]:
         try:
@@ -396,7 +398,7 @@ class _Sqlite:
             if connection.execute(_FOREIGN).fetchone():
                 message = f"--state: {self.where} is the database of another program"
                 raise UsageError(message, hint="name a file of its own: nothing was written to it")
-            for setting in settings:
+            for setting in (_SYNCHRONOUS, *settings):
                 connection.execute(f"PRAGMA {setting}")
         except BaseException:
             connection.close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -181,7 +183,11 @@ def test_a_state_that_becomes_whole_later_is_read_as_it_is_then(
 def test_a_state_is_written_without_waiting_for_the_disk_and_beside_who_reads_it(
     tmp_path: Path,
 ) -> None:
-    store = new_store(tmp_path)
-    with store._database.read() as connection:
-        assert connection.value("PRAGMA synchronous") == 1
-        assert connection.value("PRAGMA journal_mode") == "wal"
+    """In a process of its own: tests wait for no disk at all."""
+    asked = (
+        "import sys; from runner.adapters.journal.store import Store\n"
+        "with Store(sys.argv[1]) as store, store._database.read() as connection:\n"
+        "    print(*(connection.value(f'PRAGMA {one}') for one in ('synchronous', 'journal_mode')))"
+    )
+    command = [sys.executable, "-c", asked, str(tmp_path / "state.db")]
+    assert subprocess.check_output(command, text=True).split() == ["1", "wal"]
