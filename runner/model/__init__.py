@@ -21,6 +21,7 @@ from runner.model.execution_plan import (
 from runner.model.function import Function, Rate, Rest, Singleton, Trigger, span
 from runner.model.patience import Patience
 from runner.model.plan import (
+    NOT_SELECTED,
     Advice,
     Amount,
     BackfillPlan,
@@ -160,6 +161,7 @@ __all__ = [
     "LOST",
     "MAX_NAMED",
     "MAX_ROWS",
+    "NOT_SELECTED",
     "OCCASIONS",
     "OPEN_OUTCOMES",
     "OUTCOMES",

@@ -222,6 +222,9 @@ class OrderKey:
     descending: bool = False
 
 
+NOT_SELECTED = "not selected"  # by the selectors, which leave it out
+
+
 @frozen
 class Skipped:
     """What is skipped, and why; `item` is None where the whole operation is."""

@@ -10,8 +10,17 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from runner.model import MAX_NAMED, ExecutionPlan, Json, Problem, Stage, frozen, group_skipped
-from runner.planning.event_blocks import parted
+from runner.model import (
+    MAX_NAMED,
+    NOT_SELECTED,
+    ExecutionPlan,
+    Json,
+    Problem,
+    Stage,
+    frozen,
+    group_skipped,
+)
+from runner.planning.event_blocks import parted, without
 from runner.spec.units import counted, format_duration
 
 _OF_PLAN = (
@@ -60,14 +69,16 @@ class Difference:
 
 
 def compare(old: ExecutionPlan, new: ExecutionPlan) -> Difference:
-    changes = [*_of_plan(old, new), *_of_operations(old, new)]
-    before = {stage.operation: stage for stage in old.stages}
-    for stage in new.stages:
-        if known := before.get(stage.operation):
-            changes += _of_stage(known, stage)
+    before, after = ({one.name: one for one in _operations(plan)} for plan in (old, new))
+    changes = [*_of_plan(old, new), *_of_operations(before, after)]
+    for name in after:
+        if name in before:
+            changes += _of_operation(before[name], after[name])
     changes += _of_skipped(old, new)
     changes.sort(key=lambda change: not change.counts_events)
-    if not changes and old.digest != new.digest:
+    # The digest of a part is also that of what was not selected.
+    parts = old.partial and new.partial
+    if not changes and (old.facts != new.facts if parts else old.digest != new.digest):
         changes.append(PlanChange("changed", None, "what the database answers, or is asked"))
     return Difference(
         tuple(changes),
@@ -85,14 +96,45 @@ def _of_plan(old: ExecutionPlan, new: ExecutionPlan) -> Iterable[PlanChange]:
             yield from _changed(None, key, old.metadata.get(key), new.metadata.get(key))
 
 
-def _of_operations(old: ExecutionPlan, new: ExecutionPlan) -> Iterable[PlanChange]:
-    before = {stage.operation: stage for stage in old.stages}
-    after = {stage.operation: stage for stage in new.stages}
+class _Operation(NamedTuple):
+    """What a plan sends for one operation: that of a stage, or one of several that share it."""
+
+    name: str
+    stage: Stage
+
+    @property
+    def event(self) -> str:
+        return dict(self.stage.members).get(self.name, self.stage.event)
+
+    @property
+    def beside(self) -> str | None:
+        """Those that it shares its stage with."""
+        return ", ".join(name for name in self.stage.operations if name != self.name) or None
+
+    def events(self) -> Iterable[tuple[str, bytes]]:
+        """Items and payloads, as in a stage of its own."""
+        events = self.stage.items.raw()
+        if not self.stage.members:
+            return events
+        return (
+            (item, without(cell, "name", "operation"))
+            for item, cell in events
+            if parted(cell)["operation"] == self.name
+        )
+
+
+def _operations(plan: ExecutionPlan) -> Iterable[_Operation]:
+    return (_Operation(name, stage) for stage in plan.stages for name in stage.operations)
+
+
+def _of_operations(
+    before: Mapping[str, _Operation], after: Mapping[str, _Operation]
+) -> Iterable[PlanChange]:
     for name in [name for name in before if name not in after]:
-        items = [item for item, _ in before[name].items.raw()]
+        items = [item for item, _ in before[name].events()]
         yield PlanChange("removed", name, "the operation", len(items), tuple(items[:MAX_NAMED]))
     for name in [name for name in after if name not in before]:
-        items = [item for item, _ in after[name].items.raw()]
+        items = [item for item, _ in after[name].events()]
         yield PlanChange("added", name, "the operation", len(items), tuple(items[:MAX_NAMED]))
     common = [name for name in before if name in after]
     if common != [name for name in after if name in before]:
@@ -100,10 +142,16 @@ def _of_operations(old: ExecutionPlan, new: ExecutionPlan) -> Iterable[PlanChang
         yield PlanChange("moved", None, f"the order of the operations, which is now {order}")
 
 
-def _of_stage(old: Stage, new: Stage) -> Iterable[PlanChange]:
-    name = new.operation
-    for what in ("event", "for_each", "wait", "canary", "numbered", "repeated", "deferred"):
+def _of_operation(one: _Operation, other: _Operation) -> Iterable[PlanChange]:
+    name, old, new = one.name, one.stage, other.stage
+    yield from _changed(name, "event", one.event, other.event)
+    for what in ("for_each", "wait", "canary", "deferred"):
         yield from _changed(name, what.replace("_", " "), getattr(old, what), getattr(new, what))
+    yield from _changed(name, "shares its stage with", one.beside, other.beside)
+    if one.beside == other.beside:  # else they are those of other operations too
+        for what in ("numbered", "repeated"):
+            yield from _changed(name, what, getattr(old, what), getattr(new, what))
+        yield from _changed(name, "needs", _plain(old.needs), _plain(new.needs))
     yield from _changed(name, "batch_size", old.pacing.batch_size, new.pacing.batch_size)
     was, now = (stage.cap and stage.cap.events for stage in (old, new))
     yield from _changed(name, "max_in_flight", was, now)
@@ -119,9 +167,8 @@ def _of_stage(old: Stage, new: Stage) -> Iterable[PlanChange]:
     ):
         yield PlanChange("changed", name, "the pacing")
     yield from _changed(name, "until", _plain(old.until), _plain(new.until))
-    yield from _changed(name, "needs", _plain(old.needs), _plain(new.needs))
     travels = _travelling(old, new)
-    for change in _of_items(name, _payloads(old), _payloads(new)):
+    for change in _of_items(name, _payloads(one), _payloads(other)):
         if change.what not in travels:
             yield change
 
@@ -185,11 +232,11 @@ def _moved(common: Sequence[str], place: Mapping[str, int]) -> list[str]:
     return [item for item in common if item not in kept]
 
 
-def _payloads(stage: Stage) -> dict[str, bytes]:
+def _payloads(operation: _Operation) -> dict[str, bytes]:
     """By item; what comes more than once is told apart by a number."""
     found: dict[str, bytes] = {}
     seen: Counter[str] = Counter()
-    for item, data in stage.items.raw():
+    for item, data in operation.events():
         seen[item] += 1
         found[item if seen[item] == 1 else f"{item} #{seen[item]}"] = data
     return found
@@ -220,6 +267,9 @@ def _payload(old: dict[str, Json], new: dict[str, Json]) -> Iterable[str]:
 
 def _of_skipped(old: ExecutionPlan, new: ExecutionPlan) -> Iterable[PlanChange]:
     before, after = set(old.skipped), set(new.skipped)
+    if old.partial and new.partial and old.partial.selectors == new.partial.selectors:
+        left_out = {one for one in before ^ after if one.reason == NOT_SELECTED}
+        before, after = before | left_out, after | left_out
     for kind, skipped, word in (
         ("added", [one for one in new.skipped if one not in before], "newly skipped"),
         ("removed", [one for one in old.skipped if one not in after], "no longer skipped"),

@@ -158,10 +158,9 @@ def with_own(data: bytes, **own: Json) -> bytes:
     return data + b"," + orjson.dumps(members)[1:-1] if members else data
 
 
-def without_id(cell: bytes) -> bytes:
-    """For an event that is sent once more: the server would drop a second one with its id."""
-    found = parted(cell)
-    found.pop("id", None)
+def without(cell: bytes, *own: str) -> bytes:
+    """A payload without these of what its event has of its own."""
+    found = {key: value for key, value in parted(cell).items() if key not in own}
     return with_own(orjson.dumps(found.pop("data")), **found)
 
 

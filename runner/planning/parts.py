@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from runner.errors import InvalidPlan, UsageError
 from runner.model import (
+    NOT_SELECTED,
     BackfillPlan,
     Check,
     Data,
@@ -22,15 +23,13 @@ from runner.model import (
     Stage,
 )
 from runner.planning.binding import Binder
-from runner.planning.event_blocks import EventBlocks, pack, parted, without_id
+from runner.planning.event_blocks import EventBlocks, pack, parted, without
 from runner.planning.flow import of_members
 from runner.planning.items import Source, Sources
 from runner.planning.render import render
 from runner.planning.rows import Kept, ordered
 from runner.spec.document import did_you_mean, ranked
 from runner.spec.warnings import accepted, strictly
-
-_NOT_SELECTED = "not selected"
 
 
 def subset(
@@ -52,7 +51,7 @@ def subset(
         first += stage.total
         if kept:
             if stage.own:
-                kept = [(item, without_id(cell)) for item, cell in kept]
+                kept = [(item, without(cell, "id")) for item, cell in kept]
             made.append(replace(_of_events(stage, kept), deferred=False, until=None))
     stages = _in_line(made)
     ran = {None, *(name for stage in stages for name in stage.operations)}
@@ -98,7 +97,7 @@ def _selected(
     stages = [kept for stage in whole.stages if (kept := _running(selectors, stage))]
     choice = Choice(Partial(selectors, _chosen(plan, stages, selectors)), plan)
     skipped = [
-        Skipped(name, None, _NOT_SELECTED)
+        Skipped(name, None, NOT_SELECTED)
         for stage in whole.stages
         for name in stage.operations
         if not _runs(selectors, name)
@@ -191,7 +190,7 @@ class Choice:
         names, kept = self._parted(stage)
         for name in names:
             if name not in kept:
-                yield Skipped(stage.operation, name, _NOT_SELECTED)
+                yield Skipped(stage.operation, name, NOT_SELECTED)
 
     def _parted(self, stage: Stage) -> tuple[Sequence[str], Collection[str]]:
         """Its items, and those of them that count."""

@@ -10,11 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runner.model import ExecutionPlan
+from runner.model import ExecutionPlan, Selectors
+from runner.planning.build import build_execution_plan
 from runner.planning.compare import PlanChange, compare, first_difference, review
+from runner.planning.parts import select
 from runner.spec.catalog import builtin_source
+from runner.spec.load import load_plan
 from tests.depth import depth
-from tests.support import make_plan
+from tests.support import make_plan, write_plan
 
 NAMES = [f"o/r{number}" for number in range(6)]
 BASE = "repos: [o/r0, o/r1, o/r2, o/r3]\noperations: [sync, embed]\nbatch_size: 2\ndelay: 5s\n"
@@ -32,9 +35,10 @@ def bodies(draw: Any) -> str:
     )
     size, delay = draw(st.sampled_from([1, 2])), draw(st.sampled_from(["1s", "5s"]))
     failing = draw(st.sampled_from(["stop", "continue"]))
+    flow = draw(st.sampled_from(["stages", "items"]))
     return (
         f"repos:\n{rows}operations: {operations}\nbatch_size: {size}\ndelay: {delay}\n"
-        f"on_failure: {failing}\n"
+        f"on_failure: {failing}\nflow: {flow}\n"
     )
 
 
@@ -160,6 +164,65 @@ def test_what_changes_the_events_is_told_first(tmp_path: Path) -> None:
     new = BASE.replace("o/r3]", "o/r4]").replace("delay: 5s", "delay: 10s")
     found = compare(make_plan(tmp_path, BASE), make_plan(tmp_path, new)).changes
     assert [change.counts_events for change in found] == [True] * 4 + [False] * 2
+
+
+SIDE_BY_SIDE = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  a: {event: app/a, for_each: repo, payload: {}}
+  b: {event: app/b, for_each: repo, payload: {}, repeat: 2}
+"""
+FLOW = "repos: [o/r0, o/r1]\nflow: items\noperations: [a, b]\n"
+OF_A = FLOW.replace("[a,", "[{use: a, with: {z: 1}},")
+
+
+@pytest.mark.parametrize(
+    ("selectors", "body", "changes"),
+    [
+        (
+            {},
+            FLOW.replace("[a,", "["),
+            [
+                PlanChange("removed", "a", "the operation", 2, ("o/r0", "o/r1")),
+                PlanChange("changed", "b", "shares its stage with: a → nothing"),
+            ],
+        ),
+        (
+            {},
+            FLOW.replace("items", "stages"),
+            [
+                PlanChange("changed", "a", "shares its stage with: b → nothing"),
+                PlanChange("changed", "b", "shares its stage with: a → nothing"),
+            ],
+        ),
+        (
+            {},
+            FLOW.replace("o/r1]", "o/r1, o/r2]"),
+            [
+                PlanChange("added", "a", "events", 1, ("o/r2",)),
+                PlanChange("added", "b", "events", 2, ("o/r2", "o/r2 #2")),
+            ],
+        ),
+        (
+            {},
+            OF_A,
+            [PlanChange("changed", "a", "payload `z` is new: 1", 2, ("o/r0", "o/r1"))],
+        ),
+        ({"only": ("b",)}, OF_A, []),
+        ({"only": ("b",)}, FLOW.replace("items", "stages"), []),
+        ({"items": ("o/r0",)}, FLOW.replace("o/r1]", "o/r1, o/r2]"), []),
+    ],
+)
+def test_operations_that_share_a_stage_are_compared_one_by_one_and_only_what_is_selected(
+    tmp_path: Path, selectors: dict[str, Any], body: str, changes: list[PlanChange]
+) -> None:
+    plans = []
+    for text in (FLOW, body):
+        plan = load_plan(str(write_plan(tmp_path, text, catalog=SIDE_BY_SIDE)))
+        whole = build_execution_plan(plan)
+        plans.append(select(plan, whole, Selectors(**selectors)) if selectors else whole)
+    assert [*compare(*plans).changes] == changes
 
 
 def test_a_digest_that_nothing_explains_is_of_what_the_database_says(tmp_path: Path) -> None:

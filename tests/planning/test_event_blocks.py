@@ -16,7 +16,7 @@ from runner.planning.event_blocks import (
     pack,
     parted,
     with_own,
-    without_id,
+    without,
 )
 
 
@@ -128,8 +128,8 @@ def test_what_an_event_has_of_its_own_follows_its_payload() -> None:
     own = with_own(plain, id="u-1", ts=5, name=None)
     assert own == b'{"n":1},"id":"u-1","ts":5'
     assert parted(own) == {"data": {"n": 1}, "id": "u-1", "ts": 5}
-    assert without_id(own) == b'{"n":1},"ts":5'
-    assert with_own(plain, id=None) == without_id(plain) == plain
+    assert without(own, "id") == b'{"n":1},"ts":5'
+    assert with_own(plain, id=None) == without(plain, "id") == plain
     event = event_of("app/x", own)
     assert (event.name, event.data, event.id, event.ts) == ("app/x", {"n": 1}, "u-1", 5)
     other = event_of("app/x", with_own(plain, name="app/y", operation="y"))
