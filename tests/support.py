@@ -67,7 +67,7 @@ _SEED = "1,AAAAAAAAAAAAAA=="
 
 def lines_of(positions: Iterable[int]) -> list[bytes]:
     """The repositories `o/r0`, `o/r1` and so on, each with an empty payload."""
-    return [line_of(b'"o/r%d"' % position, b"{}") for position in positions]
+    return [line_of(f"o/r{position}", b"{}") for position in positions]
 
 
 REQUEST = Chunk(0, 1, 1, "sync", "app/sync", _SEED, b"[]", range(1), lines_of(range(1)), 1.0, 1.0)

@@ -25,7 +25,7 @@ from runner.model import (
     Waiting,
     frozen,
 )
-from runner.planning.event_blocks import cells_of, items_of
+from runner.planning.event_blocks import cells_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -183,7 +183,7 @@ class CancelApi(Protocol):
 class Chunk:
     """One request, written down before it is made, so that it can be made again byte for byte.
     `positions` count the events from 0 over the run, in order; `lines` go with them, as
-    `EventBlocks` keeps them."""
+    `EventBlocks.lines` gives them."""
 
     number: int
     stage: int
@@ -199,7 +199,7 @@ class Chunk:
 
     @property
     def items(self) -> list[str]:
-        return items_of(cells_of(self.lines)[0])
+        return cells_of(self.lines)[0]
 
 
 class Latest(NamedTuple):

@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import NamedTuple
 
-import orjson
-
 from runner.errors import Incomplete
 from runner.execution.context import Decision
 from runner.execution.pacing import Step
@@ -135,7 +133,7 @@ def _rebuild(plan: ExecutionPlan, journal: Journal, lost: Unanswered) -> Chunk:
         seed=lost.seed,
         body=join([wire.encode(index, item, data) for _, index, item, data in picked]),
         positions=lost.positions,
-        lines=[line_of(orjson.dumps(item), data) for _, _, item, data in picked],
+        lines=[line_of(item, data) for _, _, item, data in picked],
         sent_at=lost.sent_at,
         base=lost.base,
     )

@@ -58,7 +58,7 @@ class Items(Protocol):
         """Each item and its payload as JSON."""
 
     def lines(self, start: int = 0, /) -> Iterator[list[bytes]]:
-        """Items and payloads as `EventBlocks` keeps them, as many at once as lie together."""
+        """Items and payloads, see `EventBlocks.lines`, as many at once as lie together."""
 
     def events(self, start: int = 0, /) -> Iterator[tuple[str, Event]]: ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from itertools import chain
 
@@ -51,8 +51,7 @@ class EventBlocks:
 
     def raw(self, start: int = 0) -> Iterator[tuple[str, bytes]]:
         for lines in self.lines(start):
-            names, payloads = cells_of(lines)
-            yield from zip(items_of(names), payloads, strict=True)
+            yield from zip(*cells_of(lines), strict=True)
 
     def names(self) -> Iterator[str]:
         for item, _ in self.raw():
@@ -63,9 +62,10 @@ class EventBlocks:
             yield item, event_of(self.event, data)
 
     def lines(self, start: int = 0) -> Iterator[list[bytes]]:
+        """Each without the quote that it begins with, so that it can go on an event's id."""
         first, skipped = divmod(start, BLOCK)
         for block in self.blocks[first:]:
-            yield zlib.decompress(block, bufsize=_ROOM).split(b"\n")[skipped:]
+            yield zlib.decompress(block, bufsize=_ROOM)[1:].split(b'\n"')[skipped:]
             skipped = 0
 
 
@@ -82,7 +82,7 @@ class Packing:
     def add(self, item: bytes, data: bytes) -> None:
         """`item` and `data` as JSON."""
         lines = self._lines
-        lines.append(line_of(item, data))
+        lines.append(item + b"\t" + data)
         if len(lines) == BLOCK:
             self._close()
 
@@ -101,21 +101,17 @@ class Packing:
             self._lines.clear()
 
 
-def line_of(item: bytes, data: bytes) -> bytes:
-    """`item` and `data` as JSON."""
-    return item + b"\t" + data
+def line_of(item: str, data: bytes) -> bytes:
+    """As `EventBlocks.lines` gives it."""
+    return orjson.dumps(item)[1:] + b"\t" + data
 
 
-def cells_of(lines: Iterable[bytes]) -> tuple[list[bytes], list[bytes]]:
-    """Of each line the item, as JSON, and the payload."""
+def cells_of(lines: Sequence[bytes]) -> tuple[list[str], list[bytes]]:
+    """Of each line the item and the payload."""
+    if not lines:
+        return [], []
     cells = b"\t".join(lines).split(b"\t")
-    return cells[::2], cells[1::2]
-
-
-def items_of(names: Iterable[bytes]) -> list[str]:
-    """`names`: as JSON."""
-    found: list[str] = orjson.loads(b"[" + b",".join(names) + b"]")
-    return found
+    return orjson.loads(b'["' + b',"'.join(cells[::2]) + b"]"), cells[1::2]
 
 
 def _check(block: bytes, lines: int) -> None:

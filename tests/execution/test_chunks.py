@@ -17,7 +17,7 @@ from runner.execution.context import RequestLimits
 from runner.execution.seeds import internal_ids, make_seed
 from runner.execution.send import Ahead, Wire, join
 from runner.model import Pacing, Stage
-from runner.planning.event_blocks import cells_of, items_of, pack, with_own
+from runner.planning.event_blocks import cells_of, pack, with_own
 
 
 def _sized(sizes: list[int]) -> Wire:
@@ -75,7 +75,7 @@ def test_the_short_way_writes_events_as_the_long_one_does(items: list[str]) -> N
     long = [wire.encode(index, item, data) for index, item in enumerate(items)]
     lines, pieces, _ = next(wire.pages(0))
     assert wire.request(pieces) == join(long)
-    assert items_of(cells_of(lines)[0]) == items
+    assert cells_of(lines) == (items, [data] * len(items))
 
 
 @given(st.integers(1, 4_500), st.integers(0, 4_500), st.lists(st.integers(1, 3_000), max_size=6))
