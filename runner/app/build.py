@@ -16,6 +16,7 @@ from runner.model import (
     Selectors,
     frozen,
 )
+from runner.spec.given import refuse_selectors
 from runner.spec.warnings import accepted
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def build(
     from runner.planning.build import build_execution_plan
     from runner.planning.facts import gather
 
+    refuse_selectors(selectors)
     if isinstance(source, BackfillPlan):
         loaded = source
     else:

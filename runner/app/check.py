@@ -11,6 +11,7 @@ from runner.app.session import Session, blocking
 from runner.errors import PreflightRefused, TargetDown
 from runner.model import Json, QueryRefused, Selectors
 from runner.planning.ledger import Checked
+from runner.spec.given import refuse_seconds
 from runner.spec.units import format_duration
 
 __all__ = ["Checked", "check"]
@@ -35,6 +36,7 @@ def check(
     there is nothing to ask.
     """
 
+    refuse_seconds("wait", wait)
     noted = set[str]()
 
     def ask() -> Checked:

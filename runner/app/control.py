@@ -12,6 +12,7 @@ from runner.app.session import Session, blocking
 from runner.errors import Incomplete, PreflightRefused, UsageError
 from runner.model import OVER, RunRecord, RunState, Totals
 from runner.planning.serialize import load_head
+from runner.spec.given import refuse_count, refuse_seconds
 from runner.spec.units import LONGEST
 
 if TYPE_CHECKING:
@@ -74,6 +75,9 @@ def tune(
     if batch_size is None and delay is None and max_in_flight is None:
         hint = "say --batch-size, --delay, --max-in-flight, or several of them"
         raise UsageError("nothing to change", hint=hint)
+    refuse_count("batch_size", batch_size)
+    refuse_seconds("delay", delay)
+    refuse_count("max_in_flight", max_in_flight)
     record = session.store.find(run)
     if record.status in OVER:
         raise _not_under_way(record)

@@ -15,6 +15,7 @@ from runner.app.session import Session
 from runner.errors import PreflightRefused
 from runner.execution.context import RunOptions
 from runner.model import RETRIED, Outcome, RunRecord, Summary, frozen
+from runner.spec.given import refuse_outcomes, refuse_text
 
 if TYPE_CHECKING:
     from runner.adapters.journal.leases import Lease
@@ -58,6 +59,9 @@ def _prepared(
 ) -> Iterator[tuple[Prepared, RunRecord, Lease]]:
     """A run of the events that are to be retried, whose lock is held."""
     from ulid import ULID
+
+    refuse_outcomes(failed.outcomes)
+    refuse_text("items", failed.items)
 
     from runner.execution.check import begun_with
     from runner.planning.parts import items_sent, subset

@@ -7,6 +7,7 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from runner.model import frozen
+from runner.spec.given import refuse_count, refuse_seconds
 
 if TYPE_CHECKING:
     import asyncio
@@ -49,6 +50,7 @@ class RunOptions:
     failure and there were some. `unanswered`: what to do with requests whose fate cannot be found
     out any more. `max_rounds`, `max_time`: more for the drains of a run that is resumed.
     `give_up_after`: for how long what does not answer is tried again; None: as the plan says.
+    Raises `UsageError` for a number or a length of time that there is not.
     """
 
     follow: bool = True
@@ -64,6 +66,13 @@ class RunOptions:
     max_rounds: int | None = None
     max_time: float | None = None
     give_up_after: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("grace", "wait_lock", "max_time", "give_up_after"):
+            refuse_seconds(name, getattr(self, name))
+        refuse_count("max_rounds", self.max_rounds)
+        refuse_count("limits.events", self.limits.events, most=MAX_EVENTS)
+        refuse_count("limits.bytes", self.limits.bytes)
 
 
 How = Literal["complete", "stopped", "cancelled", "limit", "failed"]

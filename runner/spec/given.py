@@ -1,0 +1,57 @@
+"""What a program gives, within the bounds that the command line's options have."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from runner.errors import UsageError
+from runner.model import OUTCOMES, Json, Selectors
+from runner.spec.document import did_you_mean, echo
+from runner.spec.units import LONGEST, MOST
+
+
+def refuse_count(name: str, value: Json, least: int = 1, most: int = MOST) -> None:
+    """Raises `UsageError` for what is no whole number, or too small or large a one."""
+    if value is None or (type(value) is int and least <= value <= most):
+        return
+    hint = f"give a whole one from {least} to {most:,}"
+    raise UsageError(f"`{name}` is {echo(value)}, no number that it may be", hint=hint)
+
+
+def refuse_seconds(name: str, value: Json) -> None:
+    """Raises `UsageError` for what is no length of time."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is None or (number and 0 <= value <= LONGEST):
+        return
+    hint = "give seconds, as a number that is not negative"
+    raise UsageError(f"`{name}` is {echo(value)}, no length of time", hint=hint)
+
+
+def refuse_text(name: str, value: Iterable[str]) -> None:
+    """Raises `UsageError` for one text where several are taken: each letter would be one."""
+    if isinstance(value, str):
+        hint = f"give a list of them: [{value[:60]!r}]"
+        raise UsageError(f"`{name}` is the text {echo(value)}", hint=hint)
+
+
+def refuse_selectors(selectors: Selectors | None) -> None:
+    """Raises `UsageError` for selectors that choose nothing, or contradict each other."""
+    if selectors is None:
+        return
+    for name in ("only", "skip", "items"):
+        refuse_text(name, getattr(selectors, name))
+    for name in ("limit", "sample"):
+        refuse_count(name, getattr(selectors, name))
+    if selectors.limit is not None and selectors.sample is not None:
+        raise UsageError("`limit` and `sample` choose differently", hint="take one of them")
+    if selectors.seed and selectors.sample is None:
+        raise UsageError("`seed` does nothing without `sample`", hint="leave it out")
+
+
+def refuse_outcomes(outcomes: Collection[str]) -> None:
+    """Raises `UsageError` for outcomes that there are not."""
+    refuse_text("outcomes", outcomes)
+    for one in outcomes:
+        if one not in OUTCOMES:
+            hint = did_you_mean(str(one), OUTCOMES) or f"there are: {', '.join(OUTCOMES)}"
+            raise UsageError(f"there is no outcome {echo(one)}", hint=hint)

@@ -1,0 +1,109 @@
+"""What a program gives is within the bounds that the command line's options have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runner
+from tests.support import repos, write_plan
+
+PLAN = "plan.yaml"
+PLAN = "plan.yaml"
+NAN, INFINITY = float("nan"), float("inf")
+NO_COUNT = (0, -1, 1.5, "2", True, 10**30)
+NO_TIME = (-1, NAN, INFINITY, "5s", True, 1e300)
+Do = Callable[[runner.Session, Any], object]
+
+
+@pytest.fixture
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[runner.Session]:
+    """Of a state with a run of two events."""
+    path = write_plan(tmp_path, repos(2) + "operations: [sync]\nhandlers: {app/sync: 'jobs:go'}\n")
+    path.with_name("jobs.py").write_text("def go(event): return {}\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with runner.Session("state.db", environ={}) as opened:
+        opened.run(opened.plan(path))
+        yield opened
+
+
+def planned(session: Any, **selectors: Any) -> Any:
+    return session.plan(PLAN, selectors=runner.Selectors(**selectors))
+
+
+def driven(session: Any, **options: Any) -> Any:
+    return session.run(session.plan(PLAN), options=runner.RunOptions(**options))
+
+
+COUNTS: dict[str, Do] = {
+    "batch_size": lambda session, value: session.tune(batch_size=value),
+    "max_in_flight": lambda session, value: session.tune(max_in_flight=value),
+    "limit": lambda session, value: planned(session, limit=value),
+    "sample": lambda session, value: planned(session, sample=value),
+    "max_rounds": lambda session, value: driven(session, max_rounds=value),
+    "limits.events": lambda session, value: driven(session, limits=runner.RequestLimits(value)),
+}
+TIMES: dict[str, Do] = {
+    "delay": lambda session, value: session.tune(delay=value),
+    "wait": lambda session, value: session.check(PLAN, wait=value),
+    "grace": lambda session, value: driven(session, grace=value),
+    "wait_lock": lambda session, value: driven(session, wait_lock=value),
+    "max_time": lambda session, value: session.resume(options=runner.RunOptions(max_time=value)),
+    "give_up_after": lambda session, value: session.retry(
+        options=runner.RunOptions(give_up_after=value)
+    ),
+}
+TEXTS: dict[str, Do] = {
+    "only": lambda session, value: planned(session, only=value),
+    "skip": lambda session, value: planned(session, skip=value),
+    "items": lambda session, value: planned(session, items=value),
+    "outcomes": lambda session, value: session.retry(outcomes=value),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "do", "values"),
+    [
+        *((name, do, NO_COUNT) for name, do in COUNTS.items()),
+        *((name, do, NO_TIME) for name, do in TIMES.items()),
+        *((name, do, ("failed",)) for name, do in TEXTS.items()),
+    ],
+)
+def test_what_no_option_takes_is_refused_by_its_name(
+    session: runner.Session, name: str, do: Do, values: tuple[object, ...]
+) -> None:
+    for value in values:
+        with pytest.raises(runner.UsageError, match=f"`{name}` is ") as refused:
+            do(session, value)
+        assert refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("selectors", "words"),
+    [
+        ({"limit": 1, "sample": 1}, "`limit` and `sample` choose differently"),
+        ({"seed": 4}, "`seed` does nothing without `sample`"),
+    ],
+)
+def test_selectors_that_have_no_effect_are_refused(
+    session: runner.Session, selectors: dict[str, Any], words: str
+) -> None:
+    for ask in (session.plan, session.check, session.coverage):
+        with pytest.raises(runner.UsageError, match=words):
+            ask(PLAN, selectors=runner.Selectors(**selectors))
+
+
+def test_what_there_is_not_is_not_retried(session: runner.Session) -> None:
+    with pytest.raises(runner.UsageError, match="there is no outcome `faild`") as refused:
+        session.retry(outcomes=["faild"])  # type: ignore[list-item]
+    assert refused.value.hint == "did you mean `failed`?"
+
+
+def test_what_an_option_takes_is_taken(session: runner.Session) -> None:
+    assert planned(session, limit=1).plan.events == 1
+    assert planned(session, sample=1, seed=4).plan.events == 1
+    with pytest.raises(runner.UsageError, match="is not under way"):
+        session.tune(delay=0.5, batch_size=1)
