@@ -25,7 +25,7 @@ from runner.errors import UsageError
 from runner.model import frozen
 
 Names = tuple[str, ...]
-Kind = Literal["file", "folder", "link", "other"]
+Kind = Literal["file", "folder", "link", "module", "other"]
 
 _MAX_FOLDER = 64 * 2**20  # bytes of one folder's list of names
 _MAX_FILE = 2**30  # bytes
@@ -197,10 +197,13 @@ class Disk:
             return
         folder = self.root.joinpath(*path)
         if _is_repository(folder):
-            message = f"{'/'.join(path)} is a git repository of its own, within {self.root}"
-            hint = "plans and their files belong to the repository that is looked at"
-            raise UsageError(message, hint=hint)
+            raise _of_its_own(path, f"within {self.root}")
         self._folders.add(path)
+
+
+def _of_its_own(path: Names, where: str) -> UsageError:
+    hint = "plans and their files belong to the repository that is looked at"
+    return UsageError(f"{'/'.join(path)} is a git repository of its own, {where}", hint=hint)
 
 
 def _is_repository(folder: Path) -> bool:
@@ -317,16 +320,20 @@ def objects_of(repository: Repository) -> Iterator[Objects]:
 
 @dataclass
 class Commit:
-    """The files of one commit, written below `root` as they are asked for."""
+    """The files of one commit, written below `root` as they are asked for. `reviewed`: what is in a
+    repository of its own is refused; else it is not there."""
 
     objects: Objects
     commit: str
     root: Path
+    reviewed: bool = False
     _folders: dict[str, Mapping[str, Entry]] = field(default_factory=dict)
 
     def entry(self, path: Names) -> Entry | None:
         found = Entry("folder", f"{self.commit}^{{tree}}")
-        for name in path:
+        for place, name in enumerate(path):
+            if found.kind == "module" and self.reviewed:
+                raise _of_its_own(path[:place], f"in {self.commit[:12]}")
             if found.kind != "folder" or not (inner := self._folder(found.oid).get(name)):
                 return None
             found = inner
@@ -397,7 +404,7 @@ def snapshot(objects: Objects, commit: str, folder: Path) -> Commit:
     """Written below a folder of its own, which is marked as a repository's: what a plan names is
     looked for within it."""
     (folder / ".git").mkdir(parents=True)
-    return Commit(objects, commit, folder)
+    return Commit(objects, commit, folder, reviewed=True)
 
 
 def _entries(raw: bytes, algorithm: str) -> Iterator[tuple[str, Entry]]:
@@ -419,4 +426,5 @@ _KINDS: Mapping[int, Kind] = {
     stat.S_IFREG: "file",
     stat.S_IFDIR: "folder",
     stat.S_IFLNK: "link",
+    0o160000: "module",  # a commit of another repository
 }

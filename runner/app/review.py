@@ -77,7 +77,7 @@ def difference(
                 refuse_options(of_its_own(session, sides[1], variables, strict=strict))
         return compare(loaded(old, sure=False), loaded(new)), (old, new)
     repository = repository_here(session.environ)
-    commits = _commits(repository, old)
+    first, second, _ = _parted(old)
     plans = [
         _as_of(
             session,
@@ -86,14 +86,13 @@ def difference(
             new,
             variables,
             strict=strict,
-            named=old,
+            named=named,
             selectors=selectors,
         )
-        if commit
+        if commit and named
         else built(new)
-        for commit in commits
+        for commit, named in zip(_commits(repository, old), (first, second), strict=True)
     ]
-    first, second, _ = _parted(old)
     return compare(*plans), (f"{first}:{new}", f"{second}:{new}" if second else new)
 
 
@@ -134,7 +133,7 @@ def _as_of(
     named: str,
     selectors: Selectors | None,
 ) -> ExecutionPlan:
-    """The plan as it was in the commit; its problems are placed in the revisions `named`."""
+    """The plan as it was in the commit; its problems are placed in the revision `named`."""
     place = repository.below(path).parts
     with _sides(repository, commit, None) as (tree, disk):
         trail(disk, place)  # a folder that is another repository is refused

@@ -77,8 +77,11 @@ def test_a_plan_that_was_not_there_or_not_valid_is_named_with_its_revision(git: 
         git.write("plans/new.yaml", plan(repos(1), "new"))
         with pytest.raises(InvalidPlan) as invalid:
             difference(session, "topic", "plans/new.yaml", {})
+        with pytest.raises(InvalidPlan) as one_of_two:
+            difference(session, "HEAD..topic", "plans/new.yaml", {})
     assert str(missing.value) == f"plans/new.yaml is not there in main ({main[:12]})"
     assert {one.path for one in invalid.value.problems} == {"topic:plans/new.yaml"}
+    assert {one.path for one in one_of_two.value.problems} == {"HEAD:plans/new.yaml"}
 
 
 def test_a_part_need_not_have_been_there_before(git: Git) -> None:

@@ -168,6 +168,32 @@ def test_a_plan_or_a_data_file_within_another_repository_is_refused_by_name(
         assert "plans/inner is a git repository of its own" in done.err
 
 
+@pytest.mark.parametrize(
+    ("revisions", "path"),
+    [
+        ("HEAD~1..HEAD", "plans/"),
+        ("HEAD~1...HEAD", "plans/two.yaml"),
+        ("HEAD", "plans/two.yaml"),
+        ("HEAD~1", "plans/"),
+    ],
+)
+def test_what_changes_in_another_repository_is_no_part_of_a_revision_and_refused_by_name(
+    git: Git, backfill: Backfill, revisions: str, path: str
+) -> None:
+    """It was told as a plan that has not changed, or as a file that is not there."""
+    inner = Git.init(git.folder / "plans" / "inner")
+    inner.write("rows.csv", "repo\no/a\n")
+    inner.commit()
+    git.write("plans/two.yaml", plan("two", "repos:\n  - {file: inner/rows.csv}\n"))
+    git.commit()
+    inner.write("rows.csv", "repo\no/b\n")
+    inner.commit()
+    git.commit()
+    done = backfill("diff", revisions, path)
+    assert (done.status, done.out) == (2, "")
+    assert "plans/inner is a git repository of its own" in done.err
+
+
 def test_the_checkout_that_ci_names_is_taken_where_the_command_runs_elsewhere(
     git: Git, backfill: Backfill, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
