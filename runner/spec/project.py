@@ -10,7 +10,7 @@ from typing import Any, Literal
 from runner.errors import InvalidPlan, UsageError
 from runner.model import OCCASIONS, Hook, Json, Problem, frozen
 from runner.spec.document import Document, did_you_mean, ranked
-from runner.spec.files import PROJECT, FileRefused, find_project, read_plan
+from runner.spec.files import PROJECT, FileRefused, read_plan
 from runner.spec.payload import ConditionTemplate, Origin, compile_when
 from runner.spec.schema import check
 from runner.spec.strict_yaml import parse
@@ -79,12 +79,6 @@ class Project:
             hint = f"there are {known}" if known else f"`environments:` in {PROJECT} names them"
         where = f"in {self.path}" if self.path else f"here: no {PROJECT} is found"
         raise UsageError(f"there is no environment `{name}` {where}", hint=hint)
-
-
-def read_project(plan: str) -> Project:
-    """The project that the plan belongs to; without one, the defaults. Raises `InvalidPlan`."""
-    path = find_project(plan)
-    return project_of(path) if path else Project()
 
 
 def project_of(path: str | Path, raw: bytes | None = None) -> Project:

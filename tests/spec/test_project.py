@@ -7,24 +7,31 @@ from pathlib import Path
 import pytest
 
 from runner.errors import InvalidPlan
-from runner.spec.project import Migrations, Project, read_project
+from runner.spec.files import find_project
+from runner.spec.project import Migrations, Project, project_of
 
 HEAD = "apiVersion: backfill/v1\nkind: BackfillProject\n"
+
+
+def read(plan: str) -> Project:
+    path = find_project(plan)
+    assert path
+    return project_of(path)
 
 
 def test_the_nearest_file_at_or_above_the_plan_counts(tmp_path: Path) -> None:
     folder = tmp_path / "plans" / "deep"
     folder.mkdir(parents=True)
     plan = str(folder / "plan.yaml")
-    assert read_project(plan) == Project()
+    assert find_project(plan) is None
     (tmp_path / "backfill.yaml").write_text(HEAD + "databases: {a: A_URL}\n", encoding="utf-8")
-    assert read_project(plan).databases == {"a": "A_URL"}
+    assert read(plan).databases == {"a": "A_URL"}
     text = HEAD + "migrations: {table: alembic_version, column: version_num}\n"
     (folder / "backfill.yaml").write_text(text, encoding="utf-8")
     nearest = Project(
         str(folder / "backfill.yaml"), {}, Migrations("alembic_version", "version_num")
     )
-    assert read_project(plan) == nearest
+    assert read(plan) == nearest
 
 
 @pytest.mark.parametrize(
@@ -42,7 +49,7 @@ def test_what_is_wrong_with_it_is_said_at_its_place(
 ) -> None:
     (tmp_path / "backfill.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(InvalidPlan) as invalid:
-        read_project(str(tmp_path / "plan.yaml"))
+        read(str(tmp_path / "plan.yaml"))
     problem = invalid.value.problems[0]
     assert (problem.line, problem.column) == place
     assert words in problem.message
