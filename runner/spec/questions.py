@@ -226,7 +226,7 @@ class Asking:
         if len(changes) > 1:
             message = "`decreased` and `increased` contradict: nothing is both"
             place = (*path, "decreased")
-            self.problems.append(self.document.problem(message, place, key=True, hint=_ONE))
+            self.problems.append(self.document.problem(message, place, key=True, hint=ONE))
         self.problems += check_bounds(self.document, written, path)
         if isinstance(rows, dict):
             self.problems += check_bounds(self.document, rows, (*path, "rows"))
@@ -262,7 +262,7 @@ class Asking:
                 self.problems.append(self.document.problem(message, place, hint=hint))
 
 
-_ONE = "leave one of them out"
+ONE = "leave one of them out"
 _PLAIN = ("column", "at_least", "at_most", "equals", "newer_than", "maximum")
 
 
@@ -307,7 +307,7 @@ def zone_of(name: str) -> bool:
 def check_bounds(document: Document, written: Data, path: Path) -> Iterator[Problem]:
     """Those at `path` that nothing is ever within. What is a template is known with the plan."""
     if crossed := unmet(written):
-        yield document.problem(nothing_meets(written, crossed), (*path, crossed[0]))
+        yield document.problem(nothing_meets(written, crossed), (*path, crossed[0]), hint=ONE)
 
 
 def nothing_meets(written: Data, crossed: tuple[str, str]) -> str:
@@ -502,7 +502,7 @@ def check_ages(checked: PlanDocument) -> Iterator[Problem]:
                 f"`newer_than: {age['newer_than']}` and `older_than: {age['older_than']}` "
                 "contradict: no item is both"
             )
-            yield checked.error(message, (*path, "newer_than"))
+            yield checked.error(message, (*path, "newer_than"), hint=ONE)
 
 
 def _narrowing(globs: str | Sequence[str] | None, age: Data | None, place: Problem) -> Narrowing:
