@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from runner.model import (
@@ -37,9 +37,13 @@ OF_ITEMS = ("repos", "ids", "workspaces")
 OF_RUNS = ("run_started_at",)
 _KIND: Mapping[str, ItemKind] = {"repos": "repo", "ids": "repo", "workspaces": "workspace"}
 _KEYS: Mapping[ItemKind, str] = {"repo": "repo", "workspace": "workspace_id", "row": "item"}
-_LITERALS = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
+# Quoted texts and names, in each of the databases' forms, and comments; of `$tag$` the beginning.
+_LITERALS = re.compile(
+    r"""(?<!\w)[Ee]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`"""
+    r"""|(?<![\w$])(?P<tag>\$(?:[^\W\d]\w*)?\$)|--[^\n]*|/\*.*?\*/""",
+    re.DOTALL,
+)
 _PARAMETER = re.compile(r"(?<![:\w\\]):([A-Za-z_]\w*)")
-_COMMENTS = re.compile(r"('(?:[^']|'')*')|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _TOKEN = re.compile(r'"(?:[^"]|"")*"|[A-Za-z_][\w$]*|::|\S')
 _CAST = re.compile(r"(?:::\s*[A-Za-z_][\w ]*(?:\([\d, ]*\))?(?:\s*\[\s*\])*\s*)+$")
 _NAME = re.compile(r'"(?:[^"]|"")*"|[A-Za-z_][\w$]*')
@@ -50,7 +54,20 @@ _ENDS = frozenset(
 
 def parameters_of(sql: str) -> list[str]:
     """The names of an SQL text's parameters, in written order."""
-    return _PARAMETER.findall(_LITERALS.sub("''", sql))
+    return _PARAMETER.findall(changed(sql, str, lambda _: "''"))
+
+
+def changed(sql: str, own: Callable[[str], str], literal: Callable[[str], str] = str) -> str:
+    """`sql` with its own words changed by `own`; what is quoted, and comments, by `literal`."""
+    found, end = list[str](), 0
+    while begun := _LITERALS.search(sql, end):
+        found.append(own(sql[end : begun.start()]))
+        end = begun.end()
+        if tag := begun["tag"]:
+            closed = sql.find(tag, end)
+            end = len(sql) if closed < 0 else closed + len(tag)
+        found.append(literal(sql[begun.start() : end]))
+    return "".join([*found, own(sql[end:])])
 
 
 @dataclass(slots=True)
@@ -324,7 +341,7 @@ def names_of(query: Query) -> list[str]:
 
 def columns_of(sql: str) -> list[str] | None:
     """Their names, in small letters; None where a `*` or an unusual form leaves it open."""
-    text = _COMMENTS.sub(lambda found: "''" if found[1] else " ", sql)
+    text = changed(sql, str, _stand_in)
     columns = list(_selected(text))
     names = []
     for column in columns:
@@ -334,6 +351,13 @@ def columns_of(sql: str) -> list[str] | None:
         named = bool(_NAME.fullmatch(_CAST.sub("", column).split()[-1].rpartition(".")[2]))
         names.append(found[-1].strip('"').lower() if named else "")
     return names or None
+
+
+def _stand_in(literal: str) -> str:
+    """A name as it is, any text for a text, and nothing for a comment."""
+    if literal.startswith(('"', "`")):
+        return literal
+    return " " if literal.startswith(("--", "/*")) else "''"
 
 
 def _selected(text: str) -> Iterator[str]:

@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from runner.model import Json, Query, QueryRefused, Selection
-from runner.spec.questions import OF_RUNS, parameters_of
+from runner.spec.questions import OF_RUNS, changed, parameters_of
 
 Dialect = Literal["sqlite", "postgresql"]
 _MEMBER = re.compile(
     r"(?:\b(?P<no>NOT\s+)?IN\s*(?:\(\s*:(?P<a>\w+)\s*\)|:(?P<b>\w+))|=\s*ANY\s*\(\s*:(?P<c>\w+)\s*\))",
     re.IGNORECASE,
 )
-_LITERALS = re.compile(r"('(?:[^']|'')*'|--[^\n]*|/\*.*?\*/)", re.DOTALL)
 _PARAMETER = re.compile(r"(?<![:\w\\]):([A-Za-z_]\w*)")
 LIMIT = "question_limit"
 
@@ -41,16 +40,10 @@ def statement(query: Query, parameters: Mapping[str, Json], dialect: Dialect) ->
         sql, given = f"SELECT * FROM (\n{question}\n) AS question", dict(parameters)  # noqa: S608
     sql += f" LIMIT :{LIMIT}"  # bound, which makes PostgreSQL hold to one statement
     bound = _bound(sql, {**given, LIMIT: query.max_rows + 1})
-    spell = _in_postgresql if dialect == "postgresql" else _in_sqlite
-    # Every other part is a literal or a comment.
-    parts = enumerate(_LITERALS.split(sql))
     if dialect == "postgresql":
-        sql = "".join(
-            text.replace("%", "%%") if odd % 2 else _named(text.replace("%", "%%"))
-            for odd, text in parts
-        )
+        sql = changed(sql.replace("%", "%%"), _named)
         return Statement(sql, bound, query.timezone)
-    sql = "".join(text if odd % 2 else _MEMBER.sub(spell, text) for odd, text in parts)
+    sql = changed(sql, lambda text: _MEMBER.sub(_in_sqlite, text))
     try:
         lists = {k: json.dumps(value) for k, value in bound.items() if isinstance(value, list)}
     except (TypeError, ValueError):

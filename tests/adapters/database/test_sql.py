@@ -17,6 +17,7 @@ from runner.adapters.database.sql import SqlDatabase
 from runner.adapters.database.url import parse_url
 from runner.errors import PreflightRefused, TargetDown
 from runner.model import Json, Query, QueryRefused, Selection, Table
+from runner.spec.questions import parameters_of
 
 NAME = "BACKFILL_DATABASE_URL"
 ROWS = (
@@ -104,6 +105,32 @@ def test_values_are_bound_and_never_pasted(url: str, value: str) -> None:
 )
 def test_what_stands_in_a_literal_or_a_comment_is_no_parameter(url: str, sql: str) -> None:
     assert values(url, sql) == [3]
+
+
+@pytest.mark.parametrize(
+    ("sql", "row"),
+    [
+        ('SELECT "a :name" FROM (SELECT 1 AS "a :name") q', (1,)),
+        ("SELECT :name AS \"it's :name\" -- it's :name", ("o/a",)),
+        ('SELECT :name /* "it\'s" :name */ AS x', ("o/a",)),
+        ("SELECT $$ it's :name $$ AS a, :name AS b", (" it's :name ", "o/a")),
+        ("SELECT $q$ $$ :name $q$ AS a, :name AS b", (" $$ :name ", "o/a")),
+        (r"SELECT E'it\'s :name' AS a, :name AS b", ("it's :name", "o/a")),
+        (r"SELECT 'a\' AS a, :name AS b", ("a\\", "o/a")),
+        ("SELECT '100 %' AS \"50 %\", :name AS b", ("100 %", "o/a")),
+    ],
+)
+def test_what_is_quoted_stays_as_it_is_in_each_form(url: str, sql: str, row: Any) -> None:
+    of_postgresql = "$" in sql or "E'" in sql
+    if url.startswith("sqlite") and of_postgresql:
+        pytest.skip("SQLite does not quote so")
+    assert ask(url, sql, name="o/a").rows == (row,)
+
+
+@pytest.mark.parametrize("begun", ["/*", "$a{}$ ", "'", '"', "E'\\", "`", "$$"])
+def test_quotes_that_are_never_closed_are_read_once(begun: str) -> None:
+    sql = "".join(begun.format(number) for number in range(50_000))
+    assert parameters_of(f"SELECT {sql}") == []
 
 
 def test_a_cast_is_no_parameter(postgresql: str) -> None:
