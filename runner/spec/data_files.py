@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
+import orjson
+
 from runner.model import Data, Json, Problem, frozen
 from runner.spec.document import Path, did_you_mean, echo, problem_at
 from runner.spec.file_text import not_utf8
@@ -96,6 +98,8 @@ class JsonlRows:
 
     def __getitem__(self, index: int) -> Data:
         line = self.raw[self.offsets[index] : self.offsets[index + 1]]
+        if (plain := _plain_row(line)) is not None:
+            return self.kind.complete(plain)
         row = _json_line(line.decode("utf-8"))
         suspect = b"\\u" in line or line.count(b"[") + line.count(b"{") > MAX_DEPTH
         if suspect and (wrong := fault(row)):
@@ -217,6 +221,31 @@ def _cell(column: str, cell: str) -> Json:
     if _NUMBER.match(cell):
         return float(cell) if "." in cell else int(cell)
     return _BOOLEANS.get(cell, cell)
+
+
+def _plain_row(line: bytes) -> Data | None:
+    """What `_json_line` makes of the line, in a third of its time, where that is an object of
+    nothing but texts, whole numbers, booleans and nulls, and no character is escaped.
+
+    Each quote is a key's or a text's then: with a key written twice there are more of them.
+    """
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    if type(row) is not dict or b"\\" in line:
+        return None
+    texts = len(row)
+    for value in row.values():
+        kind = type(value)
+        if kind is str:
+            texts += 1
+        elif kind is int:
+            if not fits(value):
+                return None
+        elif kind is not bool and value is not None:
+            return None
+    return row if line.count(b'"') == 2 * texts else None
 
 
 def _json_line(text: str) -> Json:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import tracemalloc
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -231,6 +233,43 @@ def test_what_json_writes_is_read(values: list[Data]) -> None:
         return
     kept = [{k: v for k, v in row.items() if k not in ("owner", "name")} for row in rows]
     assert listed(jsonl_rows(text)) == kept
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["repo", "a", "b", "é", 'quo"te', "back\\slash", ""]),
+            st.recursive(
+                st.none()
+                | st.booleans()
+                | st.integers(-(2**63) - 2, 2**64 + 2)
+                | st.floats(allow_nan=False)
+                | st.sampled_from(["", "x", '"', "a:b", ": ", "\\"]),
+                lambda inner: (
+                    st.lists(inner, max_size=2)
+                    | st.dictionaries(st.sampled_from(["a", "b"]), inner, max_size=2)
+                ),
+                max_leaves=4,
+            ),
+        ),
+        max_size=4,
+    ),
+    st.sampled_from([":", ": ", " : "]),
+)
+def test_a_line_is_what_it_says_or_is_refused_and_never_half_of_it(
+    members: list[tuple[str, Any]], between: str
+) -> None:
+    """Whichever of the two ways it is read: a key that is written twice, a number that JSON's
+    readers differ in."""
+    line = ",".join(f"{json.dumps(key)}{between}{json.dumps(value)}" for key, value in members)
+    rows = jsonl_rows(f"{{{line}}}")
+    numbers = re.findall(r"-?\d{18,}(?![\d.e])|Infinity", line)
+    kept = {key: value for key, value in members if key not in ("owner", "name")}
+    if len(kept) < len(members) or any(not -(2**63) <= float(n) < 2**64 for n in numbers):
+        with pytest.raises(RowError):
+            _all(rows)
+    else:
+        assert [repr(row) for row in listed(rows)] == [repr(kept)]
 
 
 def test_a_repository_is_listed_once_in_whichever_file() -> None:
