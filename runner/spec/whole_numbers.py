@@ -14,7 +14,22 @@ _HOLDS = (dict, list, float)
 
 def made_whole(value: Json, schema: Json) -> Json:
     """`value` with an int wherever its schema wants an `integer` and no other number."""
-    return _made(value, [schema], schema)
+    return _made(value, [schema], schema) if _may_be_made(value) else value
+
+
+def _may_be_made(value: Json) -> bool:
+    """Is any number in it written as 2.0? A plan of ten thousand items is not held against its
+    schema once more to find none."""
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, float):
+            if one.is_integer():
+                return True
+        elif isinstance(one, dict | list):
+            inner = one.values() if isinstance(one, dict) else one
+            left += [each for each in inner if isinstance(each, _HOLDS)]
+    return False
 
 
 def _made(value: Json, nodes: Iterable[Json], root: Json) -> Json:
