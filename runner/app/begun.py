@@ -127,7 +127,16 @@ def _with_rounds(built: ExecutionPlan, kept: ExecutionPlan, journal: JournalRead
         else stage
         for stage in built.stages
     )
-    return replace(built, stages=stages)
+    questions = {check.name: check.question for check in kept.checks}
+    checks = tuple(
+        replace(check, question=questions[check.name])
+        if any(stage.number in known and stage.finds_out(check) for stage in stages)
+        and check.name in questions
+        and questions[check.name].query == check.question.query
+        else check
+        for check in built.checks
+    )
+    return replace(built, stages=stages, checks=checks)
 
 
 def _raised(plan: ExecutionPlan, options: RunOptions) -> ExecutionPlan:

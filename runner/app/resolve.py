@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from runner.app.plan_files import load, unchanged
 from runner.app.session import Session
 from runner.errors import StalePlan
+from runner.execution.ports import Resolved
 from runner.model import (
     BackfillPlan,
     Database,
@@ -23,7 +24,7 @@ from runner.model import (
 from runner.planning.build import stage_as_of_now
 from runner.planning.facts import gather, gather_again
 from runner.planning.items import remembered, to_remember
-from runner.planning.parts import Choice
+from runner.planning.parts import Choice, item_names
 
 if TYPE_CHECKING:
     from runner.execution.ports import Journal
@@ -42,14 +43,20 @@ class PlanResolver:
     database: Database
     partial: Partial | None = None
 
-    async def resolve(self, stage: Stage) -> Stage:
+    async def resolve(self, stage: Stage) -> Resolved:
         return await asyncio.to_thread(self._resolve, stage)
 
-    def _resolve(self, stage: Stage) -> Stage:
+    def _resolve(self, stage: Stage) -> Resolved:
         operation = next(o for o in self.plan.operations if o.name == stage.operation)
         known = gather_again(self.plan, operation, self.database)
         found = stage_as_of_now(known, stage)
-        return Choice(self.partial, known).of(found) if self.partial else found
+        proved = any(check.question.of == stage.for_each for check in self.plan.checks)
+        names = item_names(known, found) if proved else []
+        if self.partial is None:
+            return Resolved(found, names)
+        choice = Choice(self.partial, known)
+        left_out = {one.item for one in choice.left_out(found)}
+        return Resolved(choice.of(found), [name for name in names if name not in left_out])
 
 
 def remember(journal: Journal, plan: BackfillPlan) -> None:

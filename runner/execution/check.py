@@ -243,16 +243,28 @@ def ask_now(check: Check, database: LiveDatabase) -> Verdict:
     return verdict.under(database.row_security(query, given))
 
 
+def proving(
+    plan: ExecutionPlan, stage: Stage, names: Sequence[str], *, begun: bool
+) -> ExecutionPlan:
+    """With the checks of the stage's items for those that it has found out: all of them, where
+    rounds were `begun` before; and where a check is of no operation, those of others too."""
+
+    def found_out(check: Check) -> Check:
+        earlier = check.question.items if begun or check.operation is None else ()
+        return replace(check, question=check.question.of_items((*earlier, *names)))
+
+    checks = (found_out(one) if stage.finds_out(one) else one for one in plan.checks)
+    return replace(plan, checks=tuple(checks))
+
+
 def _as_sent(check: Check, stages: Sequence[Stage]) -> Check:
     """Where a stage finds out its items as it starts, they are what it is to be proved for."""
     question = check.question
     if check.moment != "after" or question.of is None or not stages[0].deferred:
         return check
-    names: Collection[str] = {item for item, _ in stages[0].items.raw()}
-    if question.of != stages[0].for_each or stages[0].grouped:
+    if question.of != stages[0].for_each or stages[0].grouped or stages[0].finds_out(check):
         return check
-    if question.of == "row" and question.key:
-        return replace(check, question=replace(question, items=tuple(names)))
+    names: Collection[str] = {item for item, _ in stages[0].items.raw()}
     return replace(check, question=question.only(names, question.of))
 
 

@@ -135,9 +135,17 @@ class Guard(Protocol):
         """None where the next batch may go out. Raises `GuardUnanswered`."""
 
 
+class Resolved(NamedTuple):
+    """A deferred stage with the items of now; `items`: their names, each by itself also where an
+    event is for several, if a check is for them."""
+
+    stage: Stage
+    items: Sequence[str] = ()
+
+
 class Resolver(Protocol):
-    async def resolve(self, stage: Stage, /) -> Stage:
-        """A deferred stage with the items of now. Raises `InvalidPlan` and `TargetError`."""
+    async def resolve(self, stage: Stage, /) -> Resolved:
+        """Raises `InvalidPlan` and `TargetError`."""
 
 
 class Hello(NamedTuple):

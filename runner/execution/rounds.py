@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from runner.execution.check import QueryRunner
+from runner.execution.check import QueryRunner, proving
 from runner.execution.judge import UNTOLD, blinded, figure
 from runner.execution.ports import Clock, Journal, Resolver
 from runner.model import ExecutionPlan, QueryRefused, Round, Stage, Until, frozen
@@ -78,14 +78,15 @@ class Rounds:
         """The plan with another round of the stage, written down; the same where it has none."""
         most = self._left(stage.until, self.journal.rounds(stage.number)) if stage.until else None
         with self.queries.within(most):
-            now = await self.queries.patient(lambda: self.resolver.resolve(stage))
-        items, more = stage.items, now.items
+            found = await self.queries.patient(lambda: self.resolver.resolve(stage))
+        items, more = stage.items, found.stage.items
         assert isinstance(items, EventBlocks)  # noqa: S101 - what runs was planned by us
         assert isinstance(more, EventBlocks)  # noqa: S101
         if not more:
             self.queries.observer.note(f"`{stage.operation}` has no items, as its stage starts")
         rounds = self.journal.rounds(stage.number)
         grown = replace(stage, items=extended(items, more) if rounds else more)
+        plan = proving(plan, stage, found.items, begun=bool(rounds))
         return self._written(plan, grown, len(items) if rounds else 0, len(more), left)
 
     def over(self, stage: Stage, rest: float = 0.0) -> Next | None:

@@ -282,6 +282,8 @@ class _Run:
             return False
         try:
             self.plan = await rounds.begin(self.plan, stage, due.left)
+            if self.checker:
+                self.checker.plan = self.plan
         except InvalidPlan as error:  # the plan was valid: what it asks has changed since
             why = error.problems[0].message
             self._end("limit", f"`{stage.operation}` cannot be resolved: {why}")

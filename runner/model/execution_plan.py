@@ -101,6 +101,12 @@ class StageSpec(ABC):
     def operations(self) -> tuple[str, ...]:
         return tuple(name for name, _ in self.members) or (self.operation,)
 
+    def finds_out(self, check: Check) -> bool:
+        """Is the check for items that nobody knows before the stage starts, if it is deferred?"""
+        of = check.question.of
+        own = of == self.for_each and of not in ("repo", "workspace", "once")
+        return own and check.operation in (None, *self.operations)
+
     @property
     def event_names(self) -> tuple[str, ...]:
         return tuple(event for _, event in self.members) or (self.event,)

@@ -222,6 +222,16 @@ class BoundQuestion:
         ids = tuple(self.ids[index] for index in kept) if self.ids else ()
         return replace(self, items=tuple(self.items[index] for index in kept), ids=ids)
 
+    def of_items(self, names: Sequence[str]) -> BoundQuestion:
+        """For these items, of a collection of the plan's own: its parameter has them, too."""
+        names = tuple(dict.fromkeys(names))
+        known = dict(zip(self.items, self.ids, strict=True)) if self.ids else {}
+        ids = tuple(known[name] for name in names) if known.keys() >= set(names) else ()
+        given = dict(self.parameters)
+        if self.of in given:
+            given[self.of] = list(names)
+        return replace(self, items=names, ids=ids, parameters=given)
+
 
 @frozen
 class Lookup:

@@ -296,9 +296,11 @@ def _kinds(question: Question, runs_for: ForEach | None, key: str | None) -> lis
     own: ItemKind | None = None if runs_for == "once" else runs_for
     if own not in (None, *_BUILT_IN) and _KIND.keys() & names == {"ids"}:
         bounded = own
+    if key == _KEYS["row"]:  # of whatever kind: what the plan has of its own comes first
+        of_its_own = [kind for kind in (own, bounded) if kind not in (None, *_BUILT_IN)]
+        return [next(iter(of_its_own), bounded or own or "repo")]
     if key in _KEYS.values():
-        found = [kind for kind, name in _KEYS.items() if name == key]
-        return [own] if own and key == "item" and own not in _BUILT_IN else found
+        return [kind for kind, name in _KEYS.items() if name == key]
     if own and own not in _BUILT_IN and bounded and key is None:
         return [own, bounded] if own != bounded else [own]
     bounds_own = own in [_KIND.get(name, name) for name in names]

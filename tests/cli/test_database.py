@@ -453,3 +453,60 @@ checks:
     assert result.status == 0, result.err
     (check,) = json.loads(result.out)["checks"]
     assert (check["ok"], check["seen"]) == (True, "pending 0 in 2 rows")
+
+
+FOUND_OUT = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  make: {event: app/make, for_each: once, payload: {}}
+  drain:
+    event: app/drain
+    for_each: left
+    resolve: stage
+    after: [make]
+    payload: {}
+"""
+
+
+@pytest.mark.parametrize("stuck", [None, "n/3"])
+@pytest.mark.parametrize("which", ["after: drain, ", "", "key: item, "])
+@pytest.mark.parametrize("group", ["false", "2"])
+def test_a_check_is_for_the_items_that_a_stage_finds_out_as_it_starts(
+    backfill: Backfill, tmp_path: Path, database: Path, group: str, which: str, stuck: str | None
+) -> None:
+    """None of them was there when the run was planned, whose checks were for none then."""
+
+    def work(event: Mapping[str, Any]) -> None:
+        with closing(sqlite3.connect(database, timeout=30)) as db, db:
+            if event["name"] == "app/make":
+                new = [(number, f"n/{number}", 10) for number in range(1, 4)]
+                db.executemany("INSERT INTO repositories VALUES (?, ?, ?)", new)
+            else:
+                db.execute("UPDATE repositories SET pending = 0 WHERE name IS NOT ?", [stuck])
+
+    body = f"""\
+collections:
+  left: {{query: "select name from repositories where name like 'n/%'", item: "{{{{ row.name }}}}"}}
+operations: [make, {{use: drain, group: {group}}}]
+if_empty: ok
+delay: 0s
+checks:
+  - name: done
+    {which.replace(", ", "")}
+    query: select name as item, pending from repositories where name in :left
+    expect: {{column: pending, at_most: 0}}
+"""
+    plan = write_plan(tmp_path, body, catalog=FOUND_OUT)
+    with served(create_app({"app/drain": work, "app/make": work})) as url:
+        result = backfill("run", plan, "--target", url, "--format", "json")
+        (check,) = json.loads(result.out)["checks"]
+        assert (result.status, check["ok"]) == ((1, False) if stuck else (0, True)), result.err
+        assert check["seen"] == ("pending 0 to 10 in 3 rows" if stuck else "pending 0 in 3 rows")
+        assert (check["message"] or "").endswith("(n/3)" if stuck else "")
+        with closing(sqlite3.connect(database)) as db, db:
+            db.execute("UPDATE repositories SET pending = 0")
+        if stuck:  # what was found out is remembered
+            again = backfill("resume", "latest", "--format", "json")
+            (check,) = json.loads(again.out)["checks"]
+            assert (again.status, check["seen"]) == (0, "pending 0 in 3 rows")

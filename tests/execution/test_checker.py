@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from runner.errors import PreflightRefused
-from runner.execution.check import Checker, QueryRunner, ask_now, needs_run
+from runner.execution.check import Checker, QueryRunner, ask_now, needs_run, proving
 from runner.execution.judge import AFTER, BEFORE
 from runner.execution.pacing import Waits
 from runner.execution.ports import Journal
@@ -449,6 +449,33 @@ def rows(*names: str) -> Table:
 
 
 @pytest.mark.parametrize(
+    ("of", "operation", "begun", "items", "ids"),
+    [
+        ("users", "sync", False, ("b", "c"), ()),
+        ("users", "sync", True, ("a", "b", "c"), ()),
+        ("users", None, False, ("a", "b", "c"), ()),
+        ("row", "sync", False, ("b", "c"), ()),
+        ("users", "other", False, ("a", "b"), (1, 2)),
+        ("repo", "sync", False, ("a", "b"), (1, 2)),
+        (None, "sync", False, ("a", "b"), (1, 2)),
+    ],
+)
+def test_items_that_nobody_knows_before_a_stage_starts_are_those_of_its_checks(
+    of: str | None, operation: str | None, begun: bool, items: Any, ids: Any
+) -> None:
+    """`a` and `b` were there in the preview; `b` and `c` are what the stage has found out."""
+    asked = BoundQuestion(Query("q"), {"users": ["a", "b"]}, of, "item", ("a", "b"), (1, 2))
+    of_stage = replace(stage(1, "sync", deferred=True), for_each=of or "users")
+    plan = Made([check(operation=operation, question=asked)]).checker.plan
+    (found,) = proving(plan, of_stage, ["b", "c"], begun=begun).checks
+    assert (found.question.items, found.question.ids) == (items, ids)
+    assert found.question.parameters["users"] == (list(items) if of == "users" else ["a", "b"])
+    (same,) = proving(plan, of_stage, ["b"], begun=False).checks
+    if operation == "sync" and of in ("users", "row"):
+        assert same.question.ids == (2,), "what is known of an item stays known"
+
+
+@pytest.mark.parametrize(
     ("moment", "of", "kind", "how", "proved"),
     [
         ("after", "repo", "repo", {"deferred": True}, ["o/r0", "o/r1"]),
@@ -458,7 +485,6 @@ def rows(*names: str) -> Table:
         ("after", None, "repo", {"deferred": True}, ["o/r0", "o/old"]),
         ("after", "workspace", "repo", {"deferred": True}, ["o/r0", "o/old"]),
         ("after", "repo", "repo", {"deferred": True, "grouped": True}, ["o/r0", "o/old"]),
-        ("after", "row", "row", {"deferred": True}, ["o/r0", "o/r1"]),
     ],
 )
 def test_what_a_stage_has_found_out_as_it_started_is_what_is_to_be_proved(

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.errors import TargetDown
+from runner.execution.ports import Resolved
 from runner.execution.progress import summarise
 from runner.model import RunView, Stage, Table
 from runner.output.progress import PlainLines
@@ -180,7 +181,7 @@ def test_the_time_of_a_drain_bounds_what_it_asks_patience_included(
         refuse("backlog")
         return ask(*given)
 
-    async def resolved(stage: Stage) -> Stage:
+    async def resolved(stage: Stage) -> Resolved:
         refuse("items")
         return await resolve(stage)
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from runner.adapters.journal.writer import JournalWriter
 from runner.execution.context import Ending, RequestLimits, RunContext, RunOptions
 from runner.execution.pacing import Checkpoint, Step
-from runner.execution.ports import Guard, Hold
+from runner.execution.ports import Guard, Hold, Resolved
 from runner.execution.run import execute
 from runner.model import DatabaseClock, ExecutionPlan, Json, Observer, Query, Stage, Table
 from tests.depth import depth
@@ -95,8 +95,8 @@ class SameItems:
 
     plan: ExecutionPlan
 
-    async def resolve(self, stage: Stage) -> Stage:
-        return self.plan.stages[stage.number - 1]
+    async def resolve(self, stage: Stage) -> Resolved:
+        return Resolved(self.plan.stages[stage.number - 1])
 
 
 @dataclass

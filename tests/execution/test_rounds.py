@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from runner.execution.check import QueryRunner
-from runner.execution.ports import Journal
+from runner.execution.ports import Journal, Resolved
 from runner.execution.rounds import Next, Rounds
 from runner.model import (
     BoundQuestion,
@@ -88,8 +88,8 @@ class Asked:
     async def patient(self, attempt: Any) -> Any:
         return await attempt()
 
-    async def resolve(self, stage: Stage) -> Stage:
-        return replace(stage, items=packed(self.items))
+    async def resolve(self, stage: Stage) -> Resolved:
+        return Resolved(replace(stage, items=packed(self.items)), self.items)
 
 
 def packed(names: Sequence[str]) -> Any:
