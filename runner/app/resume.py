@@ -62,7 +62,7 @@ def resubmit(
         confirm(session, plan, target, options)
         journal = session.store.reopen(record, lease, plan, follow=options.follow)
         # Asked for anew, it is another event, and what is still open has its time from now on.
-        more: dict[str, Any] = {"asked_at": time.time(), "unanswered": options.unanswered}
+        more: dict[str, Any] = {"submitted_at": time.time(), "unanswered": options.unanswered}
         if options.past_failures or plan.max_failures:  # what has failed before does not count
             failed = sum(figures.lost for figures in journal.by_stage().values())
             ended = journal.next_position() - len(journal.unsettled())

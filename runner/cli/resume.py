@@ -44,7 +44,7 @@ from runner.output.summary import submitted_json
 @click.option(
     "--past-failures",
     is_flag=True,
-    help="Go on although the plan stops on a failure and there were some.",
+    help="Go on although the plan stops on a failure and there were some, or a drain was stalled.",
 )
 @click.option(
     "--unanswered",

@@ -93,10 +93,11 @@ class Follower:
             one.since, one.jobs = sent + ahead, known.get(one.event.position, ())
             one.began = one.since if one.jobs else None
             for job in one.jobs:
+                began = max(job.since or sent, step.submitted_at) + ahead
                 if job.queued:
-                    one.idle_at = (job.since or sent) + ahead
+                    one.idle_at = began
                 else:
-                    one.started = (one.started or {}) | {job.id: (job.since or sent) + ahead}
+                    one.started = (one.started or {}) | {job.id: began}
             self._last_sent = max(self._last_sent, sent)
         life = step.before.life if step.before else self._last_sent
         self._last_life = max(life, self._last_sent) + ahead

@@ -197,6 +197,8 @@ def _notes(
 ) -> Iterator[str]:
     if ending.reason:
         yield f"{ending.reason}; nothing more was sent"
+    if ending.option and ending.how == "failed":
+        yield f"`backfill resume {journal.run_id} {ending.option}` works on its goal once more"
     if unsent and failures and ending.how == "complete":
         why = "" if ending.reason else ", since the plan stops on a failure"
         yield (

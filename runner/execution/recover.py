@@ -11,6 +11,7 @@ from runner.execution.context import Decision
 from runner.execution.pacing import Step
 from runner.execution.ports import (
     Chunk,
+    Clock,
     JobsApi,
     Journal,
     Observation,
@@ -117,6 +118,13 @@ def passed_over(journal: Journal, step: Step | None, *, past: bool) -> Mapping[i
         found[stage] = max(found.get(stage, 0), min(left, lost[stage]))
         left -= min(left, lost[stage])
     return found
+
+
+def passed_rounds(clock: Clock, step: Step | None, *, past: bool) -> float:
+    """Since when the rounds of a drain count: whoever resumed it passes over those before."""
+    if not past:
+        return 0.0
+    return clock.time() if step is None else step.submitted_at
 
 
 def _rebuild(plan: ExecutionPlan, journal: Journal, lost: Unanswered) -> Chunk:

@@ -16,7 +16,7 @@ from runner.execution.ports import Clock, Journal, Resolver
 from runner.model import ExecutionPlan, QueryRefused, Round, Stage, Until, frozen
 from runner.model.value import as_compared
 from runner.planning.event_blocks import EventBlocks, extended, pack
-from runner.planning.limits import more_time, time_is_up, to_raise
+from runner.planning.limits import PAST, more_time, time_is_up, to_raise
 from runner.spec.units import counted, format_duration
 
 
@@ -46,10 +46,14 @@ class _Tried:
 
 @dataclass(slots=True)
 class Rounds:
+    """`since`: what came of rounds that began before, in seconds since 1970, keeps no drain from
+    another one."""
+
     journal: Journal
     resolver: Resolver
     queries: QueryRunner
     clock: Clock
+    since: float = 0.0
     _tried: dict[int, _Tried] = field(default_factory=dict)
 
     async def next(self, stage: Stage, rest: float = 0.0) -> Next:
@@ -164,14 +168,15 @@ class Rounds:
         ):
             return Next("done", left)
         column = f"`{expect.column}` is {as_compared(left)}"
-        if _stalled(until, [*(r.left for r in rounds if r.left is not None), left]):
+        recent = [known for known in rounds if known.at >= self.since]
+        if _stalled(until, [*(one.left for one in recent if one.left is not None), left]):
             count = until.stalled_after
             which = "its last round" if count == 1 else f"its last {count:,} rounds"
             reason = f"`{operation}` is stalled: {column}, no better after {which}"
-            return Next("stalled", left, reason)
-        if rounds and not rounds[-1].events:
+            return Next("stalled", left, reason, PAST)
+        if recent and not recent[-1].events:
             reason = f"`{operation}` is stalled: {column}, and no item is left to send for"
-            return Next("stalled", left, reason)
+            return Next("stalled", left, reason, PAST)
         if rounds and (option := to_raise(until, rounds, self._worked(rounds[0].at) + rest)):
             had = (
                 counted(len(rounds), "round")

@@ -13,7 +13,14 @@ from runner.execution.follow import Follower, Timeouts
 from runner.execution.gate import Gate, beside
 from runner.execution.pacing import Pace, Pacer, Step, Waits
 from runner.execution.progress import Tracker
-from runner.execution.recover import passed_over, recover, settle_sent, tally, watched
+from runner.execution.recover import (
+    passed_over,
+    passed_rounds,
+    recover,
+    settle_sent,
+    tally,
+    watched,
+)
 from runner.execution.rounds import Next, Rounds
 from runner.execution.send import Ahead, Sender, Sent, Wire, batch_size
 from runner.model import ExecutionPlan, FailureLimit, Stage, Waiting
@@ -111,7 +118,13 @@ class _Run:
             )
             self.checker = Checker(plan, self.journal, queries, self.tracker, self.waits)
             if context.resolver:
-                self.rounds = Rounds(self.journal, context.resolver, queries, context.clock)
+                self.rounds = Rounds(
+                    self.journal,
+                    context.resolver,
+                    queries,
+                    context.clock,
+                    passed_rounds(context.clock, context.step, past=context.options.past_failures),
+                )
         self.ended_as: How = "complete" if plan.max_failures is None else "limit"
         self.before = tally(plan, context.journal, context.step)
         self.reached = set(self.journal.reached())

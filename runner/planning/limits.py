@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from runner.model import RETRIED, CheckResult, Outcome, Round, RunView, Until
 from runner.spec.units import counted, format_duration
 
+PAST = "--past-failures"  # of `backfill resume`: what has failed, or is stalled, keeps it no longer
+
 
 def to_raise(until: Until, rounds: Sequence[Round], worked: float) -> str | None:
     """The options of `backfill resume` that give a drain more of what it has used up, after
@@ -38,17 +40,27 @@ def resume_command(view: RunView) -> str:
             if option := to_raise(stage.until, record.rounds, worked):
                 return f"{command} {option}"
         if view.outstanding and 0 < record.sent == stage.canary < record.total:
-            return f"{command} --past-failures"
+            return f"{command} {PAST}"
     return command
+
+
+def _is_short(view: RunView) -> bool:
+    """Has a drain ended short of its goal?"""
+    return any(
+        stage.until and record.rounds and not record.done
+        for stage, record in zip(view.plan.stages, view.stages, strict=True)
+    )
 
 
 def what_is_left(view: RunView) -> Iterator[tuple[str, str, str]]:
     """What can be done about what a run that has failed or completed did not do: as `retries`."""
     yield from retries(view.record.id, view.left)
     if view.state == "failed" and view.unsent:
-        option = " --past-failures" if view.outstanding else ""
+        option = f" {PAST}" if view.outstanding or _is_short(view) else ""
         events = f"to send the {counted(view.unsent, 'event')} that it has not sent"
         yield events, f"backfill resume {view.record.id}{option}", ""
+    elif view.state == "failed" and _is_short(view):
+        yield "to work on its goal once more", f"backfill resume {view.record.id} {PAST}", ""
     elif view.state == "failed" and not (view.outstanding or view.retries):
         yield from unproved(view.record.id, view.checks)
 

@@ -146,6 +146,43 @@ def test_what_failed_in_a_drain_is_sent_once_more_and_proved_again(
     assert [check["ok"] for check in summary["checks"]] == [False], "35 of 55 are left"
 
 
+STUCK = "CREATE TRIGGER stuck BEFORE UPDATE ON repositories BEGIN SELECT RAISE(IGNORE); END"
+
+
+@pytest.mark.parametrize(
+    "more", ["", "  tell: {event: app/drain, for_each: once, after: [drain], payload: {id: 0}}\n"]
+)
+def test_a_drain_that_is_stalled_goes_on_once_that_is_said(
+    backfill: Backfill, tmp_path: Path, database: Path, more: str
+) -> None:
+    """As its end, `status`, `report`, the page and `apply` say; without it, it ends at once."""
+    body = BODY.replace("[drain]", "[drain, tell]") if more else BODY
+    plan, worker = write_plan(tmp_path, body, catalog=f"{CATALOG}{more}"), Worker(database)
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute(STUCK)
+    with served(create_app({"app/drain": worker})) as url:
+        ended = backfill("run", plan, "--target", url)
+        assert (ended.status, len(worker.ids)) == (1, 4)
+        with closing(sqlite3.connect(database)) as db, db:
+            db.execute("DROP TRIGGER stuck")
+        run_id = json.loads(backfill("status", "--format", "json").out)["run_id"]
+        backfill("report", "--html", "run.html")
+        said = [
+            ended.out,
+            backfill("status").out,
+            backfill("report").out,
+            Path("run.html").read_text("utf-8"),
+            backfill("apply", plan, "--target", url).err,
+        ]
+        command = f"backfill resume {run_id} --past-failures"
+        assert [command in text for text in said] == [True] * 5
+        assert backfill("resume", run_id).status == 1
+        assert len(worker.ids) == 4
+        assert backfill("resume", run_id, "--past-failures").status == 0
+    assert pending(database) == 0
+    assert set(worker.ids.values()) == {1}
+
+
 def test_a_goal_that_is_reached_already_is_said(
     backfill: Backfill, tmp_path: Path, database: Path
 ) -> None:

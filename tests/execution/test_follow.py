@@ -388,16 +388,22 @@ def test_a_step_whose_events_are_overdue_looks_first_and_then_at_once_again() ->
 
 
 @pytest.mark.parametrize(
-    ("known", "left"),
+    ("known", "submitted", "left"),
     [
-        (replace(RUNNING, since=1_750_000_030.0), 50.0),
-        (RUNNING, 20.0),
-        (replace(QUEUED, since=1_750_000_030.0), 60.0),
+        (replace(RUNNING, since=1_750_000_030.0), 0.0, 50.0),
+        (RUNNING, 0.0, 20.0),
+        (replace(QUEUED, since=1_750_000_030.0), 0.0, 60.0),
+        (replace(RUNNING, since=1_750_000_030.0), 1_750_000_035.0, 55.0),
+        (RUNNING, 1_750_000_035.0, 55.0),
+        (replace(QUEUED, since=1_750_000_030.0), 1_750_000_035.0, 95.0),
     ],
 )
-def test_a_step_knows_since_when_the_jobs_of_before_go_on(known: Job, left: float) -> None:
+def test_a_step_knows_since_when_the_jobs_of_before_go_on(
+    known: Job, submitted: float, left: float
+) -> None:
+    """From when the run was left to the workers on, where that was later."""
     made = Made()
-    before = step_of(made)
+    before = step_of(made, submitted=submitted)
     made.clock.now += 40.0
     made.journal.going = {0: (known,)}
     made.follower.restore([event(0)], before)

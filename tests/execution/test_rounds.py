@@ -253,9 +253,26 @@ def test_a_drain_may_be_stalled_after_one_round() -> None:
 def test_a_drain_without_items_is_stalled() -> None:
     made = Made(until(), answer=4)
     made.had(5, events=0)
-    assert made.next() == Next(
-        "stalled", 4, "`drain` is stalled: `pending` is 4, and no item is left to send for"
-    )
+    reason = "`drain` is stalled: `pending` is 4, and no item is left to send for"
+    assert made.next() == Next("stalled", 4, reason, "--past-failures")
+
+
+@pytest.mark.parametrize(("before", "after"), [([5, 5, 5], []), ([5, 5, 5], [5]), ([5], [5, 5])])
+@pytest.mark.parametrize("events", [2, 0])
+def test_rounds_that_were_passed_over_keep_no_drain_from_another_one(
+    before: list[float | None], after: list[float | None], events: int
+) -> None:
+    made = Made(until(stalled_after=2), answer=5)
+    made.had(*before, *after, events=events)
+    assert made.next().what == "stalled"
+    made.rounds.since = made.clock.now + 60
+    known = made.journal.known
+    made.journal.known = [
+        *known[: len(before)],
+        *(replace(one, at=made.clock.now + 60) for one in known[len(before) :]),
+    ]
+    stalled = len(after) == 2 or (after and not events)
+    assert made.next().what == ("stalled" if stalled else "round")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ import pytest
 
 from runner.adapters.embedded.server import create_app
 from runner.adapters.worker.request import EVENT
-from tests.cli.conftest import Result, served
+from tests.cli.conftest import Result, served, until
+from tests.cli.test_database import STUCK
 from tests.faults.test_kill_points_of_a_drain import BODY, CATALOG
 from tests.support import write_plan
 from tests.worker.test_serve import Site, submit
@@ -88,3 +89,26 @@ def test_without_the_files_the_run_is_incomplete_and_says_why(
     page = (site.folder / "run.html").read_text("utf-8")
     assert "Why it ended: " in page
     assert not seen
+
+
+def test_a_drain_that_is_stalled_goes_on_by_the_workers_once_that_is_said(
+    drained: tuple[Site, Counter[str]], backfill: Callable[..., Result]
+) -> None:
+    site, seen = drained
+    database = site.folder / "app.db"
+    catalog = CATALOG.replace("until:", "until:\n      stalled_after: 2")
+    plan = write_plan(site.folder, BODY, catalog=catalog)
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute(STUCK)
+    site.serve(str(site.folder))
+    run_id = submit(backfill, site, plan)
+    site.engine.run_all()
+    stalled = len(seen)
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute("DROP TRIGGER stuck")
+    again = backfill("resume", run_id, "--detach", "--past-failures", "--yes", env=site.env)
+    assert again.status == 0, again.err
+    until(lambda: bool(site.engine.events))
+    (ran,) = site.engine.run_all()
+    assert ran.output == {"run": run_id, "status": "completed"}, ran.error
+    assert (stalled, set(seen.values())) == (4, {1})

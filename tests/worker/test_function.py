@@ -32,7 +32,7 @@ SENT = {"run": "RUN1", "status": "sent"}
 
 def test_a_run_that_is_asked_for_twice_in_one_second_is_asked_for_by_two_events() -> None:
     first, *others = (
-        event_of({"run": "RUN1", "asked_at": asked})["id"]
+        event_of({"run": "RUN1", "submitted_at": asked})["id"]
         for asked in (1_800_000_000.1, 1_800_000_000.1, 1_800_000_000.102)
     )
     assert [other == first for other in others] == [True, False]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import fields
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +24,7 @@ from runner.adapters.embedded.server import create_app
 from runner.adapters.extras import how_to_install
 from runner.adapters.journal.store import Store
 from runner.adapters.worker.request import EVENT, app_of
+from runner.app.worker import StepRequest
 from tests.cli.conftest import Result, served, until
 from tests.depth import depth
 from tests.support import EVENT_KEY, SIGNING_KEY, repos, write_plan
@@ -42,6 +45,7 @@ class Site:
         self.engine = Engine([], RealClock(), patience=0.2)
         handlers = {"app/sync": self._job, EVENT: self.engine.receive}
         self.failing: set[str] = set()
+        self.hold: threading.Event | None = None  # jobs go on until it is set
         self.requests: list[int] = []  # how many events each had
         self.url = stack.enter_context(served(recorded(create_app(handlers), self._noted)))
         self.state = state or f"sqlite:///{folder / 'state.db'}"
@@ -60,6 +64,8 @@ class Site:
     async def _job(self, event: Mapping[str, Any]) -> None:
         self.effects[event["id"]] += 1
         self.order.append(event["data"]["repo"])
+        if self.hold:
+            await asyncio.to_thread(self.hold.wait, 30)
         if self.order[-1] in self.failing:
             raise ValueError("broken")
 
@@ -263,6 +269,26 @@ def test_handed_over_once_more_it_is_sent_as_was_said_then(
     (ran,) = site.engine.run_all()
     assert ran.output["status"] == "completed", ran.error
     assert site.requests == [3, 1, 1, 1]
+
+
+def test_what_is_open_has_its_time_anew_where_a_run_is_handed_over_once_more(
+    tmp_path: Path, site: Site, backfill: Backfill
+) -> None:
+    """A job that has timed out is waited for from then on, as `resume` does here; and the workers
+    read all that the event says."""
+    plan = write_plan(tmp_path, repos(1) + "operations: [{use: sync, timeout: 1s}]\n")
+    site.serve()
+    site.hold = threading.Event()
+    submit(backfill, site, plan)
+    site.engine.run_all()
+    assert "1 timed out" in backfill("status", env=site.env).out
+    assert backfill("resume", "latest", "--detach", env=site.env).status == 0
+    until(lambda: bool(site.engine.events))
+    read = {"plan", "address", "app"} | {one.name for one in fields(StepRequest)}
+    assert site.engine.events[0]["data"].keys() <= read
+    threading.Timer(0.4, site.hold.set).start()
+    (ran,) = site.engine.run_all()
+    assert ran.output["status"] == "completed", ran.error
 
 
 def test_stopped_by_hand_a_run_goes_to_the_workers(

@@ -30,6 +30,6 @@ def filter_of(app: str) -> str:
 def event_of(data: Mapping[str, Any]) -> dict[str, Any]:
     """As the Event API takes it. Its id says which run, for which time, which step: asked
     for once more, the server drops it."""
-    asked = round((data.get("asked_at") or 0) * 1000)  # two in one second are two
-    id_ = f"backfill:{data['run']}:{asked}:{data.get('part') or 0}"
+    at = round((data.get("submitted_at") or 0) * 1000)  # two in one second are two
+    id_ = f"backfill:{data['run']}:{at}:{data.get('part') or 0}"
     return {"name": EVENT, "id": id_, "data": dict(data)}
