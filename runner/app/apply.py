@@ -273,7 +273,10 @@ class _Applying:
             whole = [run for run in runs if not run.partial]
             if not whole or not whole[0].done:
                 message = f"{plan.name} depends on `{name}`, which is neither here nor applied"
-                hint = "is its name right, and its file among these?"
+                hint = (
+                    "is its name right, and its file among these? A plan with a `schedule` counts "
+                    "once a run of it has completed"
+                )
                 raise PreflightRefused(message, hint=hint)
 
 

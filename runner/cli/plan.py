@@ -132,6 +132,8 @@ def plan_command(
         overrides = read_variables(variables, var_files)
         several = previews(session, plans, changed_since, overrides, target=target, strict=strict)
         status = _show_all(several, form, events)
+        if not (several.plans or several.errors) and form != "json":
+            click.echo(f"no plan has changed since {changed_since}")
         sends = any(one.plan.may_send for one in several.plans)
     else:
         overrides = read_variables(variables, var_files)

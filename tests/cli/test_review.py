@@ -56,6 +56,15 @@ def test_nothing_has_changed_on_a_branch_without_changes(backfill: Backfill, git
     assert (done.status, done.out) == (0, "no plan is changed\n")
 
 
+@pytest.mark.parametrize("command", ["plan", "validate"])
+@pytest.mark.parametrize("form", ["text", "github"])
+def test_that_no_plan_has_changed_is_said(
+    backfill: Backfill, git: Git, command: str, form: str
+) -> None:
+    done = backfill(command, "plans/", "--changed-since", "main", "--format", form)
+    assert (done.status, done.out) == (0, "no plan has changed since main\n")
+
+
 def test_what_is_not_committed_counts(backfill: Backfill, git: Git) -> None:
     git.write("plans/one.yaml", plan("one", repos(4)))
     git.write("plans/new.yaml", plan("new", repos(1)))
