@@ -6,11 +6,14 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from fnmatch import fnmatchcase
+from typing import Any
 
 from runner.model import Data, Json, Lookup, Narrowing, OrderKey, Problem, Rows, frozen
 from runner.spec.data_files import CsvRows
 from runner.spec.rows import Concatenated, without_nulls
 from runner.spec.units import PRIORITIES, parse_time
+
+_FEW = 1_000  # values
 
 
 @frozen
@@ -143,11 +146,25 @@ def ordered(rows: Rows, keys: Sequence[OrderKey]) -> tuple[array[int], list[str]
             continue
         if len(kinds) == 2:
             column = [None if value is None else (type(value) is str, value) for value in column]
-        present = [index for index in indexes if column[index] is not None]
-        missing = array("I", (index for index in indexes if column[index] is None))
-        present.sort(key=column.__getitem__, reverse=key.descending)
-        indexes = array("I", present) + missing  # which takes a fifth of a list
+        indexes = _by(column, indexes, descending=key.descending)
     return array("I", indexes), [key.attribute for key in keys if key.attribute in unknown]
+
+
+def _by(column: Sequence[Any], indexes: Sequence[int], *, descending: bool) -> array[int]:
+    """An array takes a fifth of a list: where many rows have the same value, none is made."""
+    values = sorted({value for value in column if value is not None}, reverse=descending)
+    if len(values) > _FEW:
+        present = [index for index in indexes if column[index] is not None]
+        present.sort(key=column.__getitem__, reverse=descending)
+        missing = array("I", (index for index in indexes if column[index] is None))
+        return array("I", present) + missing
+    groups = {value: array("I") for value in (*values, None)}
+    for index in indexes:
+        groups[column[index]].append(index)
+    found = array("I")
+    for group in groups.values():
+        found += group
+    return found
 
 
 _MADE = ("owner", "name", "workspace", "id")  # of other attributes, as a row is read

@@ -28,7 +28,7 @@ from runner.spec.rows import (
 from runner.spec.units import counted
 
 MAX_PROBLEMS = 50
-_PARTS = 4  # of the hashes of all names
+_PARTS = 16  # of the hashes of all names
 
 
 def check_rows(
@@ -174,8 +174,10 @@ def _leaving(
 def _duplicates(rows: Concatenated, kind: RowKind, hashes: array[int]) -> list[Problem]:
     """Sorting hashes finds the suspects, in little memory where a part of them is sorted at once;
     only they are compared by name."""
-    parts = (sorted(one for one in hashes if one % _PARTS == part) for part in range(_PARTS))
-    suspects = {a for part in parts for a, b in pairwise(part) if a == b} - {0}
+    parts = [array("q") for _ in range(_PARTS)]
+    for one in hashes:
+        parts[one % _PARTS].append(one)
+    suspects = {a for part in parts for a, b in pairwise(sorted(part)) if a == b} - {0}
     first: dict[Json, int] = {}
     problems: list[Problem] = []
     for index, digest in enumerate(hashes if suspects else ()):

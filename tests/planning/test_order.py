@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +32,13 @@ KEYS = st.lists(
     st.builds(OrderKey, st.sampled_from(["priority", "a", "b", "nowhere"]), st.booleans()),
     max_size=3,
 )
+
+
+@pytest.fixture(scope="module", autouse=True, params=[0, 1_000], ids=["many values", "few"])
+def few(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("runner.planning.rows._FEW", request.param)
+        yield
 
 
 @dataclass
