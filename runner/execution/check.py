@@ -247,13 +247,23 @@ def proving(
     plan: ExecutionPlan, stage: Stage, names: Sequence[str], *, begun: bool
 ) -> ExecutionPlan:
     """With the checks of the stage's items for those that it has found out: all of them, where
-    rounds were `begun` before; and where a check is of no operation, those of others too."""
+    rounds were `begun` before; and where a check is not of its operation, those of others too."""
+    others = {
+        name
+        for other in plan.stages
+        if other.for_each == stage.for_each and other.number != stage.number
+        for name in other.operations
+    }
 
     def found_out(check: Check) -> Check:
-        earlier = check.question.items if begun or check.operation is None else ()
+        its_own = check.operation in stage.operations
+        earlier = check.question.items if begun or not its_own else ()
         return replace(check, question=check.question.of_items((*earlier, *names)))
 
-    checks = (found_out(one) if stage.finds_out(one) else one for one in plan.checks)
+    checks = (
+        found_out(one) if stage.finds_out(one) and one.operation not in others else one
+        for one in plan.checks
+    )
     return replace(plan, checks=tuple(checks))
 
 

@@ -104,8 +104,7 @@ class StageSpec(ABC):
     def finds_out(self, check: Check) -> bool:
         """Is the check for items that nobody knows before the stage starts, if it is deferred?"""
         of = check.question.of
-        own = of == self.for_each and of not in ("repo", "workspace", "once")
-        return own and check.operation in (None, *self.operations)
+        return of == self.for_each and of not in ("repo", "workspace", "once")
 
     @property
     def event_names(self) -> tuple[str, ...]:

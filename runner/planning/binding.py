@@ -97,16 +97,23 @@ def items_of(
     operation: Operation | None,
     skipped: Container[str] = (),
     keeps: Keeps = lambda _for_each, _name: True,
+    also: ItemKind | None = None,
 ) -> ItemsOf:
     """`skipped`: items of the operation that it leaves out for another reason than what the plan
-    says of them; `keeps`: which items count at all."""
+    says of them; `keeps`: which items count at all; `also`: a collection of the plan's own that is
+    asked about, whatever the operation runs for."""
     rows = list(plan.repositories)
     known = workspace_collection(plan, range(len(rows)))
     if operation is None:
         kept, workspaces, own = _of_any(plan, known, keeps)
     else:
         kept, workspaces, own = _of_one(plan, known, operation, skipped, keeps)
-    kind = next(iter(own)) if operation and own else "repo"
+    kind = operation.for_each if operation and operation.for_each in own else "repo"
+    if also is not None and also in plan.collections and also not in (*_BUILT_IN, *own):
+        names = [operation.name] if operation else [one.name for one in plan.operations]
+        name_of = plan.collections[also].kind.name_of
+        others = _kept(plan.collections[also], names)
+        own[also] = [row for row in others if keeps(also, name_of(row))]
     kinds = {items.kind.for_each: items.kind for items in plan.collections.values()}
     return ItemsOf(
         {
@@ -183,7 +190,7 @@ class Binder:
     keeps: Keeps = lambda _for_each, _name: True
     problems: list[Problem] = field(default_factory=list)
     _skipped: dict[str, Sequence[Skipped]] = field(default_factory=dict)
-    _items: dict[str | None, ItemsOf] = field(default_factory=dict)
+    _items: dict[tuple[str | None, ItemKind | None], ItemsOf] = field(default_factory=dict)
 
     def runs(self, operation: Operation, skipped: Sequence[Skipped]) -> None:
         """What an operation skips. One that is deferred may yet run for what it skips today."""
@@ -239,7 +246,7 @@ class Binder:
 
     def _bound(self, question: Question, operation: str | None) -> BoundQuestion:
         """``:run_started_at`` is left open: it is bound when the run has started."""
-        items = self._items_of(operation) if uses_items(question) else NO_ITEMS
+        items = self._items_of(operation, question.of) if uses_items(question) else NO_ITEMS
         given = {**items.parameters, **dict.fromkeys(OF_RUNS)}
         try:
             found = bound(question, self.plan, given)
@@ -259,10 +266,12 @@ class Binder:
             tuple(items.ids_of(kind)) if kind and question.key else (),
         )
 
-    def _items_of(self, operation: str | None) -> ItemsOf:
-        if operation not in self._items:
-            found = next((one for one in self.plan.operations if one.name == operation), None)
+    def _items_of(self, operation: str | None, of: ItemKind | None) -> ItemsOf:
+        found = next((one for one in self.plan.operations if one.name == operation), None)
+        own = of in _BUILT_IN or (found is not None and of == found.for_each)
+        key = operation, None if own else of
+        if key not in self._items:
             skipped = self._skipped.get(operation or "", ())
             left_out = {one.item for one in skipped if one.item is not None}
-            self._items[operation] = items_of(self.plan, found, left_out, self.keeps)
-        return self._items[operation]
+            self._items[key] = items_of(self.plan, found, left_out, self.keeps, key[1])
+        return self._items[key]

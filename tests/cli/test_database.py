@@ -497,6 +497,7 @@ apiVersion: backfill/v1
 kind: OperationCatalog
 operations:
   make: {event: app/make, for_each: once, payload: {}}
+  tidy: {event: app/tidy, for_each: once, after: [drain], payload: {}}
   drain:
     event: app/drain
     for_each: left
@@ -507,7 +508,7 @@ operations:
 
 
 @pytest.mark.parametrize("stuck", [None, "n/3"])
-@pytest.mark.parametrize("which", ["after: drain, ", "", "key: item, "])
+@pytest.mark.parametrize("which", ["after: drain, ", "after: tidy, ", "", "key: item, "])
 @pytest.mark.parametrize("group", ["false", "2"])
 def test_a_check_is_for_the_items_that_a_stage_finds_out_as_it_starts(
     backfill: Backfill, tmp_path: Path, database: Path, group: str, which: str, stuck: str | None
@@ -525,7 +526,7 @@ def test_a_check_is_for_the_items_that_a_stage_finds_out_as_it_starts(
     body = f"""\
 collections:
   left: {{query: "select name from repositories where name like 'n/%'", item: "{{{{ row.name }}}}"}}
-operations: [make, {{use: drain, group: {group}}}]
+operations: [make, {{use: drain, group: {group}}}, tidy]
 if_empty: ok
 delay: 0s
 checks:
@@ -535,7 +536,7 @@ checks:
     expect: {{column: pending, at_most: 0}}
 """
     plan = write_plan(tmp_path, body, catalog=FOUND_OUT)
-    with served(create_app({"app/drain": work, "app/make": work})) as url:
+    with served(create_app({"app/drain": work, "app/make": work, "app/tidy": work})) as url:
         result = backfill("run", plan, "--target", url, "--format", "json")
         (check,) = json.loads(result.out)["checks"]
         assert (result.status, check["ok"]) == ((1, False) if stuck else (0, True)), result.err

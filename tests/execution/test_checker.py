@@ -455,7 +455,8 @@ def rows(*names: str) -> Table:
         ("users", "sync", True, ("a", "b", "c"), ()),
         ("users", None, False, ("a", "b", "c"), ()),
         ("row", "sync", False, ("b", "c"), ()),
-        ("users", "other", False, ("a", "b"), (1, 2)),
+        ("users", "embed", False, ("a", "b"), (1, 2)),
+        ("users", "tidy", False, ("a", "b", "c"), ()),
         ("repo", "sync", False, ("a", "b"), (1, 2)),
         (None, "sync", False, ("a", "b"), (1, 2)),
     ],
@@ -466,7 +467,8 @@ def test_items_that_nobody_knows_before_a_stage_starts_are_those_of_its_checks(
     """`a` and `b` were there in the preview; `b` and `c` are what the stage has found out."""
     asked = BoundQuestion(Query("q"), {"users": ["a", "b"]}, of, "item", ("a", "b"), (1, 2))
     of_stage = replace(stage(1, "sync", deferred=True), for_each=of or "users")
-    plan = Made([check(operation=operation, question=asked)]).checker.plan
+    stages = (of_stage, replace(EMBED, for_each=of_stage.for_each))
+    plan = Made([check(operation=operation, question=asked)], stages=stages).checker.plan
     (found,) = proving(plan, of_stage, ["b", "c"], begun=begun).checks
     assert (found.question.items, found.question.ids) == (items, ids)
     assert found.question.parameters["users"] == (list(items) if of == "users" else ["a", "b"])

@@ -225,6 +225,29 @@ def test_the_column_with_the_item_is_found_or_named(
     assert (question.key, question.items, question.ids) == (key, items, ids)
 
 
+@pytest.mark.parametrize("name", ["tidy", "sync", "user"])
+@pytest.mark.parametrize("at", ["after: NAME, ", ""])
+@pytest.mark.parametrize("key", ["", "key: item, "])
+def test_a_check_may_be_for_the_items_of_any_collection(
+    tmp_path: Path, name: str, at: str, key: str
+) -> None:
+    """Whatever the operation runs for that it comes after, as for the repositories."""
+    catalog = CATALOG.partition("operations:")[0] + (
+        "operations:\n  user: {event: a/user, for_each: users, payload: {}}\n"
+        "  sync: {event: a/sync, for_each: repo, payload: {}}\n"
+        "  tidy: {event: a/tidy, for_each: once, payload: {}}\n"
+    )
+    body = (
+        f"repos: [o/a]\ncollections: {{users: [u1, u2, {{name: u3, skip: [{name}]}}]}}\n"
+        f"operations: [user, sync, tidy]\nchecks: [{{name: c, {at.replace('NAME', name)}{key}"
+        'query: "select item, n from r where x in :users", expect: {column: n, at_least: 1}}]\n'
+    )
+    (check,) = make_plan(tmp_path, body, catalog=catalog).checks
+    items = ["u1", "u2"] if at or name == "user" else ["u1", "u2", "u3"]
+    assert check.question.items == tuple(items)
+    assert check.question.parameters == {"users": items}
+
+
 def test_a_question_that_goes_by_ids_speaks_of_no_repository_without_one(tmp_path: Path) -> None:
     body = (
         "repos: [{repo: o/a, id: 1}, o/b, {repo: o/c, skip: [sync]}]\n"
