@@ -247,7 +247,7 @@ def _is_full(check: Check, value: Json) -> bool:
     if (expect.at_most is not None or expect.equals is not None) and value == 0:
         return True
     if expect.at_least is not None or expect.equals is not None:
-        if expect.full is not None and value >= expect.full:
+        if expect.is_full(value):
             return True
         question = check.question
         return question.key is None and bool(question.items) and value == len(question.items)

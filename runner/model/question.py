@@ -247,6 +247,9 @@ class Lookup:
     required: tuple[str, ...] | None = None  # () is every column
 
 
+_WHOLE, _ROUNDING = 100.0, 1e-9  # of a percentage
+
+
 @frozen
 class Expect:
     """What an answer must be: bounds on a column of every row, or on how many rows there are."""
@@ -261,12 +264,13 @@ class Expect:
     rows_at_most: int | None = None
     maximum: float | None = None  # what the figure can be at most, where that is written
 
-    @property
-    def full(self) -> float | None:
-        """The figure beyond which the column cannot rise, where that is known."""
-        if self.maximum is None and _SHARES & set((self.column or "").lower().split("_")):
-            return 100.0
-        return self.maximum
+    def is_full(self, value: float) -> bool:
+        """Can the column not rise beyond that, as far as is known? What is called a share and is
+        more than the whole is none."""
+        if self.maximum is not None:
+            return value >= self.maximum
+        share = not _SHARES.isdisjoint((self.column or "").lower().split("_"))
+        return share and _WHOLE <= value <= _WHOLE + _ROUNDING
 
     @property
     def words(self) -> str:

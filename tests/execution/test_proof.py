@@ -195,6 +195,9 @@ SATURATED: list[tuple[Expect, Json, bool]] = [
     (Expect("pct", at_most=100), 100, False),
     (Expect("n", at_least=95), 100, False),
     (Expect("n", at_least=95, maximum=100), 100, True),
+    (Expect("n", at_least=95, maximum=100), 120, True),
+    (Expect("coverage_count", at_least=95), 120, False),
+    (Expect("covered_percent", at_least=95), 100.00000000000001, True),
     (Expect("n", at_least=1), 4, True),  # as many as there are items
     (Expect("n", at_least=1), 3, False),
     (Expect("n", at_most=0), 0, True),
