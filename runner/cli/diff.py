@@ -97,7 +97,7 @@ def diff_command(
         refuse_many(selectors)
         found = review_plans(session, [new], old, overrides, strict=strict)
         return _printed(session, found, form, comment=comment, exit_code=exit_code)
-    if comment or form == "github":
+    if comment:
         hint = "--changed-since REV PATH..., or git revisions and a folder"
         raise UsageError("a comment is about the plans of a branch", hint=hint)
     differs, names = difference(session, old, new, overrides, strict=strict, selectors=selectors)
@@ -115,9 +115,11 @@ def _show(found: Difference, names: tuple[str, str], form: str) -> None:
 
         click.echo(difference_markdown(found, *names), nl=False)
     else:
-        from runner.output.review import write_difference
+        from runner.output.review import difference_markdown, write_difference
 
         write_difference(found, people(), color=wants_color(sys.stdout))
+        if form == "github":
+            show_github((), difference_markdown(found, *names))
 
 
 def _printed(

@@ -387,6 +387,32 @@ def test_github_gets_annotations_a_summary_and_the_text_by_itself(
     assert "::error file=plans/bad.yaml,line=5,col=9::" in run.out, "whatever the command"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("main", "plans/one.yaml"),
+        ("main..HEAD", "plans/one.yaml"),
+        ("plans/one.yaml", "plans/two.yaml"),
+        ("saved.json", "plans/one.yaml"),
+        ("main", "plans/"),
+        ("--changed-since", "main", "plans/"),
+    ],
+    ids=" ".join,
+)
+def test_in_actions_each_comparison_is_in_the_log_as_elsewhere_and_in_the_summary(
+    backfill: Backfill, git: Git, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    backfill("plan", "plans/one.yaml", "--out", "saved.json")
+    git.write("plans/one.yaml", plan("one", repos(4)))
+    git.commit()
+    summary = tmp_path / "summary.md"
+    env = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)}
+    there, here = backfill("diff", *arguments, env=env), backfill("diff", *arguments)
+    assert (there.status, there.out) == (here.status, here.out) == (0, there.out)
+    markdown = backfill("diff", *arguments, "--format", "markdown")
+    assert summary.read_text("utf-8").strip() == markdown.out.strip()
+
+
 def test_a_file_in_the_folder_above_is_a_file_and_no_revision(
     backfill: Backfill, git: Git, monkeypatch: pytest.MonkeyPatch
 ) -> None:
