@@ -10,7 +10,6 @@ from pathlib import Path as FilePath
 from runner.errors import UsageError
 from runner.model import Input, Problem, frozen
 from runner.spec.catalog import BUILTIN, builtin_source
-from runner.spec.data_files import read_csv, read_jsonl
 from runner.spec.document import Document, Path, echo, ranked
 from runner.spec.file_text import key_problems, too_large
 from runner.spec.files import (
@@ -131,6 +130,8 @@ class Reading:
 
     def _rows_of(self, raw: bytes, path: str, kind: RowKind) -> Part | None:
         """By the name's ending; JSON Lines or CSV by what the first byte tells, without one."""
+        from runner.spec.data_files import read_csv, read_jsonl
+
         if path.endswith((".yaml", ".yml")):
             return self._yaml_rows(raw, path, kind)
         self._cells += raw.count(b",") + raw.count(b"\n")
