@@ -36,6 +36,7 @@ from runner.planning.rows import (
     fits_age,
     fits_glob,
     fits_name,
+    is_key,
     joined,
 )
 from runner.spec.collections import check_items
@@ -274,6 +275,12 @@ class _Asker:
                 break
             place_of_key = table.columns.index(lookup.key)
             for key, row in zip((r[place_of_key] for r in table.rows), table.dicts(), strict=True):
+                if not is_key(key):
+                    message = f"`{lookup.key}`, by which rows are found, is {echo(key)} in one"
+                    hint = "an item is found by one value: give text or a number"
+                    place = lookup.question.place
+                    self.problems.append(replace(place, message=message, hint=hint))
+                    return found
                 if key in found:
                     twice.add(key)
                 found[key] = row
@@ -284,7 +291,8 @@ class _Asker:
         rows = self.plan.collections[lookup.scope].rows
         if lookup.scope == "workspace":
             return iter(find_workspaces(self.plan, range(len(self.plan.repositories))).names)
-        return (row[lookup.key] for row in rows if row.get(lookup.key) is not None)
+        found = (row.get(lookup.key) for row in rows)
+        return (key for key in found if key is not None and is_key(key))
 
     def _bound(self, question: Question, given: Mapping[str, Json]) -> dict[str, Json] | None:
         try:

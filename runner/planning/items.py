@@ -20,7 +20,7 @@ from runner.model import (
     Rows,
     frozen,
 )
-from runner.planning.rows import Listed, attributes_of, ordered, unjoined
+from runner.planning.rows import Listed, attributes_of, is_key, ordered, unjoined
 from runner.spec.collections import with_others
 from runner.spec.kinds import REPOSITORY, WORKSPACE
 from runner.spec.rows import leaves_out, without_nulls
@@ -283,6 +283,8 @@ class LookupErrors:
             yield replace(self.lookup.question.place, message=message, hint=hint, rule="lookup")
 
     def _why(self, key: Json) -> str | None:
+        if not is_key(key):
+            return f"goes by `{self.lookup.key}`, which is a list or a mapping of"
         if key in self.ambiguous:
             return "finds more than one row for"
         if self.lookup.required is None:

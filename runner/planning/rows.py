@@ -59,7 +59,8 @@ class Joined:
 
     def _with(self, row: Data) -> Data:
         for key, found in self.joins:
-            more = found.get(row.get(key))
+            value = row.get(key)
+            more = found.get(value) if is_key(value) else None
             if more:
                 row = {**without_nulls(more), **row}
         return row
@@ -84,6 +85,11 @@ class Listed:
 
     def place(self, index: int) -> Problem:  # noqa: ARG002
         return Problem("", self.path)
+
+
+def is_key(value: Json) -> bool:
+    """May an item be found by it? It is one value, and no list or mapping of several."""
+    return not isinstance(value, list | dict)
 
 
 def unjoined(rows: Rows) -> Rows:

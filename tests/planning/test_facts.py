@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -120,6 +121,22 @@ def test_a_selection_that_gives_no_repositories_is_a_problem_at_its_query(
     (problem,) = invalid.value.problems
     assert words in problem.message
     assert (Path(problem.path).name, problem.line) == ("plan.yaml", 5)
+
+
+@pytest.mark.parametrize("value", [[], ["o/a"], {}, {"name": "o/a"}])
+@pytest.mark.parametrize("required", ["true", "false"])
+def test_a_lookup_goes_by_one_value_and_no_list_or_mapping(
+    tmp_path: Path, required: str, value: Json
+) -> None:
+    answers = Fake({"ids": [{"repo": None, "id": 1}, {"repo": None, "id": value}]})
+    catalog = (LOOKUP % required).replace("key: repo", "key: id")
+    body = "repos: [{repo: o/a, id: 1}]\noperations: [sync]\n"
+    (message,) = said(tmp_path, body, answers, catalog)
+    assert "`id`, by which rows are found, is" in message
+    body = f"repos: [{{repo: o/a, tags: {json.dumps(value)}}}]\noperations: [sync]\n"
+    catalog = catalog.replace("key: id", "key: tags")
+    (message,) = said(tmp_path, body, Fake({"ids": [{"tags": 1}]}), catalog)
+    assert "`ids` goes by `tags`, which is a list or a mapping of o/a" in message
 
 
 @pytest.mark.parametrize("value", [True, "", ["w"], {"w": 1}, "w" * 10_001])
