@@ -363,7 +363,7 @@ def _seen(column: str, values: Sequence[Json]) -> str:
         return f"{column} {_shown(values[0])}"
     known = [value for value in values if value is not None]
     alike = {type(value) for value in known}
-    if len(alike) != 1 or not alike <= _ORDERED:
+    if len(alike) != 1 or alike.isdisjoint(_ORDERED):
         return f"{column} of {counted(len(values), 'row')}"
     least, most = _shown(min(known)), _shown(max(known))
     span = least if least == most else f"{least} to {most}"

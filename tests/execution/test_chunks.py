@@ -20,10 +20,9 @@ from runner.model import Pacing, Stage
 from runner.planning.event_blocks import cells_of, pack, with_own
 
 
-def _sized(sizes: list[int]) -> Wire:
-    return _wire(
-        [(f"i{n}", json.dumps({"x": "y" * size}).encode()) for n, size in enumerate(sizes)]
-    )
+def _sized(sizes: list[int], **how: Any) -> Wire:
+    data = [json.dumps({"x": "y" * size}).encode() for size in sizes]
+    return _wire([(f"i{n}", one) for n, one in enumerate(data)], **how)
 
 
 def _bodies(wire: Wire) -> list[bytes]:
@@ -120,8 +119,11 @@ def test_a_request_made_ready_is_the_one_that_would_be_made_now(
 
 @pytest.mark.parametrize(("skipped", "most"), [(0, 2), (0, 3), (3, 1), (3, 4)])
 @pytest.mark.parametrize("spare", [-1, 0, 1])
-def test_a_request_is_filled_to_its_last_byte(skipped: int, most: int, spare: int) -> None:
-    wire = _sized([7, 0, 90, 4, 11, 2, 60, 5, 1])
+@pytest.mark.parametrize("numbered", [False, True])
+def test_a_request_is_filled_to_its_last_byte(
+    skipped: int, most: int, spare: int, numbered: bool
+) -> None:
+    wire = _sized([7, 0, 90, 4, 11, 2, 60, 5, 1], numbered=numbered)
     ahead, limits = Ahead(wire, 0), RequestLimits(100)
     ahead.request(limits)
     fitting = len(join(_bodies(wire)[skipped : skipped + most]))

@@ -92,6 +92,12 @@ def test_whatever_a_column_holds_is_shown_as_json_and_not_at_length(
     assert max(len(equal.message or ""), len(equal.seen)) < 100
 
 
+@pytest.mark.parametrize("length", [79, 80, 81])
+def test_a_value_of_eighty_characters_is_shown_whole(length: int) -> None:
+    verdict = judge(check(column="pct", equals="x"), table("x" * length), None, STARTED)
+    assert verdict.seen == f"pct {'x' * length if length <= 80 else '`' + 'x' * 60 + '…`'}"
+
+
 COMPARED = [
     (check(column="pct", change="increased"), 40, 41, None),
     (check(column="pct", change="increased"), 40, 40, "completed but nothing changed"),
