@@ -16,6 +16,7 @@ from runner.spec.given import refuse_count, refuse_seconds
 from runner.spec.units import LONGEST
 
 if TYPE_CHECKING:
+    from runner.adapters.inngest.target import Target
     from runner.adapters.journal.leases import Lease
     from runner.execution.cancel import Cancelled
 
@@ -112,12 +113,13 @@ def cancel(
     record = store.find(run)
     if record.status not in _OPEN and not jobs:
         raise UsageError(f"run {record.id} has ended: it is {record.status}")
+    target = _with_jobs(session, record) if jobs else None
     with ExitStack() as stack:
         lease = _end(session, record, stack) if record.status in _OPEN else None
         journal = store.reading(record)
         totals = journal.totals()
         unanswered = sum(len(chunk.positions) for chunk in journal.unanswered())
-        cancelled = _cancel_jobs(session, record, lease, stack) if jobs else None
+        cancelled = _cancel_jobs(session, record, target, lease, stack) if target else None
     empty(session, record.id)
     return record, totals, unanswered, cancelled
 
@@ -141,16 +143,24 @@ def _end(session: Session, record: RunRecord, stack: ExitStack) -> Lease | None:
     return lease
 
 
+def _with_jobs(session: Session, record: RunRecord) -> Target:
+    """Where its jobs can be cancelled; raises `PreflightRefused` before anything was done."""
+    target = session.target(record.target, record.path, record.environment)
+    refuse_another_address(record, target)
+    if target.kind == "embedded":
+        hint = f"`backfill cancel {record.id}` ends the run" if record.status in _OPEN else None
+        message = "the jobs of the embedded target end with its process"
+        raise PreflightRefused(message, hint=hint)
+    return target
+
+
 def _cancel_jobs(
-    session: Session, record: RunRecord, lease: Lease | None, stack: ExitStack
+    session: Session, record: RunRecord, target: Target, lease: Lease | None, stack: ExitStack
 ) -> Cancelled:
     from runner.execution.cancel import cancel_jobs
 
-    store, target = session.store, session.target(record.target, record.path, record.environment)
+    store = session.store
     plan = store.plan_of(record)
-    refuse_another_address(record, target)
-    if target.kind == "embedded":
-        raise PreflightRefused("the jobs of the embedded target have ended with its process")
     if lease is None:
         lease = stack.enter_context(session.lock(record.plan, record.address, record.id))
     journal = store.journal(record, lease)

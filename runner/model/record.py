@@ -318,7 +318,8 @@ class RunLine:
 @frozen
 class RunView:
     """A run as its journal has it; `holder` and `submission` as in `RunState`. `made_good`: the
-    events, by position, that failed and whose work a later attempt has done. `silent`: since when
+    events, by position, that failed and whose work a later attempt has done; `going_on`: or still
+    has to do, and the run that it is in. `silent`: since when
     nobody drives a run that is not at its end, as far as that is known."""
 
     record: RunRecord
@@ -339,6 +340,7 @@ class RunView:
     submission: Submission | None = None
     silent: float | None = None
     made_good: Mapping[int, Outcome] = field(default_factory=dict)
+    going_on: Mapping[int, tuple[Outcome, str]] = field(default_factory=dict)
     driven: Driven = field(default_factory=Driven)
 
     @property
@@ -364,6 +366,11 @@ class RunView:
     def left(self) -> Mapping[Outcome, int]:
         """... and how many of each outcome."""
         return Counter(self.outcomes) - Counter(self.made_good.values())
+
+    @property
+    def to_retry(self) -> Mapping[Outcome, int]:
+        """... which no attempt still has to do."""
+        return Counter(self.left) - Counter(outcome for outcome, _ in self.going_on.values())
 
     def took(self, event: EventRecord) -> float | None:
         """Seconds from the event's sending to its end in which somebody drove the run; None where

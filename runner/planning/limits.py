@@ -54,7 +54,9 @@ def _is_short(view: RunView) -> bool:
 
 def what_is_left(view: RunView) -> Iterator[tuple[str, str, str]]:
     """What can be done about what a run that has failed or completed did not do: as `retries`."""
-    yield from retries(view.record.id, view.left)
+    yield from retries(view.record.id, view.to_retry)
+    for run in dict.fromkeys(run for _, run in view.going_on.values()):
+        yield "another attempt at it is open", f"backfill status {run}", ""
     if view.state == "failed" and view.unsent:
         option = f" {PAST}" if view.outstanding or _is_short(view) else ""
         events = f"to send the {counted(view.unsent, 'event')} that it has not sent"

@@ -30,7 +30,7 @@ from runner.model import (
     Summary,
     Until,
 )
-from runner.planning.limits import retries
+from runner.planning.limits import retries, what_is_left
 from runner.planning.parts import subset
 from runner.planning.serialize import dump_head
 from tests.depth import depth, some
@@ -390,6 +390,30 @@ def test_what_a_resumed_run_has_taken_up_again_is_retried_by_nobody(tmp_path: Pa
     with family.store._database.write() as connection:
         requests.reopen_undecided(connection, "RUN1")
     assert (family.left("RUN1"), family.left("RUN2")) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("origins", "commands"),
+    [
+        ({0: 0}, ["backfill retry RUN1", "backfill status RUN2"]),
+        ({0: 0, 1: 1}, ["backfill status RUN2"]),
+    ],
+)
+def test_what_a_retry_still_has_to_do_is_not_said_to_be_retried(
+    tmp_path: Path, origins: dict[int, int], commands: list[str]
+) -> None:
+    family = Family(tmp_path)
+    family.run("failed", "failed")
+    journal = family.begin(subset(family.plan, origins), "RUN2", "RUN1", origins)
+
+    def said() -> list[str]:
+        view = family.store.glance(family.store.find("RUN1"))
+        return [command for _, command, _ in what_is_left(view)]
+
+    assert said() == commands
+    assert (family.left() > 0) is ("backfill retry RUN1" in commands)
+    journal.end("cancelled")
+    assert said() == ["backfill retry RUN1"]
 
 
 def test_what_a_cancelled_retry_has_not_sent_is_still_to_be_retried(tmp_path: Path) -> None:

@@ -84,19 +84,34 @@ def retriable(
     return found
 
 
-def made_good(connection: Connection, run_id: str) -> Mapping[int, Outcome]:
-    """The events of a run that failed, and whose work a later attempt has done."""
+class Later(NamedTuple):
+    """The events of a run that failed, and whose work a later attempt has done, or (`going_on`: in
+    which run) still has to do, or may have done before it was cancelled."""
+
+    made_good: dict[int, Outcome]
+    going_on: dict[int, tuple[Outcome, str]]
+
+
+def later(connection: Connection, run_id: str) -> Later:
     if not _may_be_good(connection, run_id):
-        return {}
+        return Later({}, {})
     family = _family(connection, run_id)
     query = f"""SELECT outcomes.position, origins.origin, outcomes.outcome FROM outcomes
     LEFT JOIN origins ON origins.run_id = outcomes.run_id AND origins.position = outcomes.position
     WHERE outcomes.run_id = :run AND {FAILED}"""
-    return {
-        position: outcome
-        for position, origin, outcome in connection.rows(query, run=run_id)
-        if family.is_good(position if origin is None else origin)
-    }
+    found = Later({}, {})
+    for position, origin, outcome in connection.rows(query, run=run_id):
+        unit = position if origin is None else origin
+        if family.is_good(unit):
+            found.made_good[position] = outcome
+        elif (latest := family.latest[unit]).outcome is None:
+            found.going_on[position] = outcome, latest.run
+    return found
+
+
+def made_good(connection: Connection, run_id: str) -> Mapping[int, Outcome]:
+    """The events of a run that failed, and whose work a later attempt has done."""
+    return later(connection, run_id).made_good
 
 
 def made_good_in(connection: Connection, run_id: str) -> dict[int, int]:

@@ -71,6 +71,7 @@ def glance(connection: Connection, record: RunRecord, now: float) -> RunView:
     )
     stages = _stages(connection, record, plan, driven, now if goes_on else None)
     outcomes = added(stage.outcomes for stage in stages)
+    later = chains.later(connection, record.id)
     return RunView(
         record=record,
         holder=holder,
@@ -83,7 +84,8 @@ def glance(connection: Connection, record: RunRecord, now: float) -> RunView:
         outcomes={name: number for name, number in outcomes.items() if name != "completed"},
         failures=_failures(connection, record.id),
         checks=tuple(answers.checks_of(connection, record.id)),
-        made_good=chains.made_good(connection, record.id),
+        made_good=later.made_good,
+        going_on=later.going_on,
         retries=tuple(_retries(connection, [record.id]).get(record.id, ())),
     )
 
