@@ -60,14 +60,20 @@ class QueryRunner:
 
     async def begin(self, questions: Sequence[BoundQuestion], checks: Sequence[Check]) -> None:
         """Ask each database for the time as the run begins, and write it down: what is newer than
-        the run's start is told by the clock that wrote it. A resumed run keeps its start."""
+        the run's start is told by the clock that wrote it. A resumed run keeps its start.
+
+        Raises `PreflightRefused` where a database does not tell the time."""
         timed = [one for one in questions if OF_RUNS[0] in names_of(one.query)]
         timed += [check.question for check in checks if check.expect.newer_than]
         for name in dict.fromkeys(one.query.database for one in timed):
             key = _clock(name)
             kept = self.journal.remembered(key)
             if kept is None:
-                kept = await self._patiently(self.database.clock, name)
+                try:
+                    kept = await self._patiently(self.database.clock, name)
+                except QueryRefused as error:
+                    message = f"when the run began cannot be told: {error}"
+                    raise PreflightRefused(message, hint=error.hint) from None
                 self.journal.remember(key, list(kept))
             self._began[name] = DatabaseClock(*kept)
 

@@ -340,8 +340,12 @@ def examine_clocks(plan: ExecutionPlan, database: LiveDatabase) -> list[Finding]
     found = []
     answered = (question.query.database for _, question, _ in _questions(plan))
     for name in dict.fromkeys(answered):
-        clock = database.clock(name)
         whose = f"the clock of the database{f' `{name}`' if name else ''}"
+        try:
+            clock = database.clock(name)
+        except QueryRefused as error:
+            found.append(Finding("clock", "fail", f"{whose} cannot be asked: {error}", error.hint))
+            continue
         zone = f"its session's zone is {clock.zone}"
         which = _way(clock.ahead, _DATABASE_SKEW)
         if which is None:

@@ -334,6 +334,18 @@ def test_what_is_not_compared_is_not_asked_before() -> None:
     assert made.database.asked == []
 
 
+def test_a_run_does_not_begin_where_nobody_tells_when(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_database: Database, _name: str | None) -> DatabaseClock:
+        raise QueryRefused("no time", "ask another")
+
+    monkeypatch.setattr(Database, "clock", refuse)
+    made = Made([check(expect=Expect("n", newer_than="run.started_at"))])
+    with pytest.raises(PreflightRefused, match="when the run began cannot be told: no time") as one:
+        made.before()
+    assert one.value.hint == "ask another"
+    assert Made([check()]).before()
+
+
 @pytest.mark.parametrize(("hint", "shown"), [(None, "fix its query"), ("grant it", "grant it")])
 def test_what_cannot_be_asked_before_the_run_keeps_it_from_beginning(
     hint: str | None, shown: str

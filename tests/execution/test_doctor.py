@@ -463,6 +463,16 @@ def test_each_database_that_is_asked_tells_its_clock_once(
     assert (found.level, found.message) == (level, shown)
 
 
+def test_a_database_that_does_not_tell_the_time_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_database: Database, _name: str | None) -> DatabaseClock:
+        raise QueryRefused("no time", "ask another")
+
+    monkeypatch.setattr(Database, "clock", refuse)
+    (found,) = examine_clocks(plan_of(checks=(check("a"),)), Database({}))
+    shown = ("fail", "the clock of the database cannot be asked: no time", "ask another")
+    assert (found.level, found.message, found.hint) == shown
+
+
 def test_clocks_of_several_databases_are_told_by_name() -> None:
     checks = (check("a"), check("b", database="analytics"))
     found = examine_clocks(plan_of(checks=checks), Database({}, ahead=5.0))

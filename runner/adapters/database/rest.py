@@ -13,7 +13,7 @@ from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TypeAlias
 from urllib.parse import quote, urlencode, urlsplit
@@ -116,11 +116,12 @@ class Rest:
         response = self._patiently(self._exchange, "HEAD", f"{self.url}/rest/v1/", {})[0]
         try:
             dated = parsedate_to_datetime(response.headers["date"])
-        except (KeyError, ValueError):
+            dated = dated if dated.tzinfo else dated.replace(tzinfo=UTC)  # -0000
+            now = dated + timedelta(seconds=1)
+        except (KeyError, ValueError, OverflowError):
             raise QueryRefused(
                 "the REST interface does not say what the time is", _OTHERWISE
             ) from None
-        now = dated + timedelta(seconds=1)
         apart = ahead(dated.timestamp(), began - 1, time.time())
         return DatabaseClock(now.isoformat(), "UTC", 0.0, apart)
 

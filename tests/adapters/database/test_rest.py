@@ -624,9 +624,19 @@ def test_the_time_is_the_servers_and_the_later_end_of_its_second(status: int) ->
     assert (clock.now, clock.zone, clock.offset) == ("2026-03-01T12:00:01+00:00", "UTC", 0.0)
 
 
-def test_without_a_date_the_time_is_not_known_and_no_clock_takes_its_place() -> None:
+@pytest.mark.parametrize("date", [None, "", "yesterday", "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_without_a_date_the_time_is_not_known_and_no_clock_takes_its_place(
+    date: str | None,
+) -> None:
+    headers = {} if date is None else {"date": date}
     with pytest.raises(QueryRefused, match="does not say what the time is"):
-        rest(lambda _: httpx.Response(200)).clock()
+        rest(lambda _: httpx.Response(200, headers=headers)).clock()
+
+
+def test_a_date_without_a_zone_is_in_utc() -> None:
+    headers = {"date": "Sun, 01 Mar 2026 12:00:00 -0000"}
+    clock = rest(lambda _: httpx.Response(200, headers=headers)).clock()
+    assert clock.now == "2026-03-01T12:00:01+00:00"
 
 
 @pytest.mark.parametrize(("key", "seen"), [(SECRET, ()), ("some.other.key", None)])
