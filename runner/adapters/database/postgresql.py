@@ -92,11 +92,7 @@ def read(
 
     Raises what `runner.model.Database` says.
     """
-    try:
-        opened = driver.connect(url, _Connection, autocommit=True, context=_adapters())
-        connection = cast("_Connection", opened)
-    except psycopg.Error as error:
-        raise _unconnected(error, url) from None
+    connection = _connected(url, _adapters())
     rows: list[tuple[Any, ...]] = []
     try:
         with connection:
@@ -133,8 +129,26 @@ def row_security(url: DatabaseUrl, statement: Statement) -> list[RowSecurity]:
     PostgreSQL itself tells, table by table: with `row_security` off it refuses what a policy would
     cut. Raises what `read` does.
     """
-    opened = driver.connect(url, _Connection, autocommit=True)
-    connection = cast("_Connection", opened)
+    connection = _connected(url)
+    try:
+        return _filtering(connection, url, statement)
+    except _Unbounded:
+        raise _too_late() from None
+    except psycopg.Error as error:
+        raise _refusal(error, url) from None
+
+
+def _connected(url: DatabaseUrl, context: AdaptersMap | None = None) -> _Connection:
+    try:
+        opened = driver.connect(url, _Connection, autocommit=True, context=context)
+    except psycopg.Error as error:
+        raise _unconnected(error, url) from None
+    return cast("_Connection", opened)
+
+
+def _filtering(
+    connection: _Connection, url: DatabaseUrl, statement: Statement
+) -> list[RowSecurity]:
     with connection:
         _begin(connection, url, statement)
         cursor = connection.cursor()
@@ -146,7 +160,8 @@ def row_security(url: DatabaseUrl, statement: Statement) -> list[RowSecurity]:
         else:
             return []
         finally:
-            connection.execute("ROLLBACK")
+            if not connection.closed:
+                connection.execute("ROLLBACK")
         _begin(connection, url, statement)
         tables = cursor.execute(_FILTERED, {"named": named, "sql": statement.sql}).fetchall()
         found = [RowSecurity(name, _is_blind(cursor, where, size)) for name, where, size in tables]

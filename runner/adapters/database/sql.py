@@ -64,7 +64,8 @@ class SqlDatabase:
             return ()
         from runner.adapters.database.postgresql import row_security
 
-        return row_security(self.url, statement(query, parameters, self.url.kind))
+        asked = statement(query, parameters, self.url.kind)
+        return tried(lambda: row_security(self.url, asked), TargetDown)
 
     def close(self) -> None:
         """Nothing is kept open."""

@@ -246,6 +246,22 @@ def test_a_server_that_is_not_there_is_named_by_its_variable_alone() -> None:
     assert "hunter2" not in f"{down.value} {down.value.hint}"
 
 
+def test_whether_rows_are_hidden_is_told_in_the_same_words_where_it_cannot_be(
+    postgresql: str,
+) -> None:
+    """A database may vanish, or take long, between a question and this one."""
+
+    def hidden(url: str, sql: str) -> object:
+        return SqlDatabase(configured_url({NAME: url})).row_security(Query(sql), {})
+
+    assert hidden(postgresql, "SELECT 1 AS one") == []
+    with pytest.raises(TargetDown, match=f"the database of {NAME} cannot be reached"):
+        hidden("postgresql://someone:hunter2@127.0.0.1:1/app", "SELECT 1 AS one")
+    for sql, words in (("SELECT 1/0 AS n", "division"), ("SELECT n FROM nowhere", "nowhere")):
+        with pytest.raises(QueryRefused, match=words):
+            hidden(postgresql, sql)
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
