@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from glob import escape
 from itertools import islice
 from typing import Any, NamedTuple
@@ -37,6 +36,7 @@ from runner.model import (
 from runner.planning.estimate import Estimate, Past, before, past_of
 from runner.planning.limits import resume_command, what_is_left
 from runner.planning.rehearsal import Rehearsal, rehearsal
+from runner.spec.globs import fits
 
 PAGE = 50  # events
 NONE: Mapping[str, Table] = {}
@@ -230,16 +230,18 @@ def events_of(
     store = session.reader
     record = store.find(run)
     view = store.glance(record)
-    known = {stage.operation for stage in view.stages}
+    shared = {stage.operation: stage.operations for stage in view.plan.stages}
+    known = {name: (name,) for names in shared.values() for name in names} | shared
     for name in operations:
         if name not in known:
             hint = f"it has {', '.join(sorted(known))}"
             raise UsageError(f"run {record.id} has no operation `{name}`", hint=hint)
-    stages = {stage.number for stage in view.stages if stage.operation in operations}
+    wanted = {one for name in operations for one in known[name]}
+    stages = {stage.number for stage in view.plan.stages if wanted & {*stage.operations}}
     chosen = (
         event
         for event in store.events(record, stages, set(outcomes))
-        if not patterns or any(fnmatchcase(event.item, pattern) for pattern in patterns)
+        if fits(patterns, event.item) and (not wanted or event.operation in wanted)
     )
     return record, chosen
 

@@ -75,7 +75,7 @@ def complete_operation(
 
     head = next((record.head for record in _records(context)), None)
     stages = load_head(head).stages if head else ()
-    names = (stage.operation for stage in stages)
+    names = (name for stage in stages for name in stage.operations)
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 

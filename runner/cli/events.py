@@ -33,7 +33,13 @@ _OUTCOMES = (*OPEN_OUTCOMES, "completed", *sorted(FAILURES))
     help="Only its events.",
     shell_complete=complete_operation,
 )
-@click.option("--item", "patterns", multiple=True, metavar="PATTERN", help="Only these items.")
+@click.option(
+    "--item",
+    "patterns",
+    multiple=True,
+    metavar="GLOB",
+    help="Only these items; !GLOB leaves them out.",
+)
 @click.option(
     "--outcome", "outcomes", multiple=True, type=click.Choice(_OUTCOMES), help="Only such events."
 )

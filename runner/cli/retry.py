@@ -38,7 +38,11 @@ from runner.model import RETRIED, Outcome
     help="Events of which the server cannot tell what came of them: some may have run.",
 )
 @click.option(
-    "--item", "patterns", multiple=True, metavar="PATTERN", help="Only items like `acme/*`."
+    "--item",
+    "patterns",
+    multiple=True,
+    metavar="GLOB",
+    help="Only items like `acme/*`; !GLOB leaves them out.",
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be sent.")
 @yes_option

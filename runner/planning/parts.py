@@ -29,6 +29,7 @@ from runner.planning.items import Source, Sources
 from runner.planning.render import render
 from runner.planning.rows import Kept, ordered
 from runner.spec.document import did_you_mean, ranked
+from runner.spec.globs import fits
 from runner.spec.warnings import accepted, strictly
 
 
@@ -174,7 +175,7 @@ class Choice:
 
     def keeps(self, for_each: str, name: str) -> bool:
         chosen = self._chosen.get(for_each)
-        return _fits(self._selectors.items, name) if chosen is None else name in chosen
+        return fits(self._selectors.items, name) if chosen is None else name in chosen
 
     def of(self, stage: Stage) -> Stage:
         """The stage with the items that count, also where it has others by now."""
@@ -233,7 +234,7 @@ def _chosen(
         names["repo"].update((repo, None) for repo, there in home.items() if there in theirs)
     chosen = {
         for_each: tuple(
-            _so_many(selectors, for_each, [n for n in found if _fits(selectors.items, n)])
+            _so_many(selectors, for_each, [n for n in found if fits(selectors.items, n)])
         )
         for for_each, found in names.items()
         if not any(stage.deferred and stage.for_each == for_each for stage in stages)
@@ -243,7 +244,7 @@ def _chosen(
         return chosen
     so_many = selectors.limit is not None or selectors.sample is not None
     if "repo" in names or not so_many:
-        fitting = [repo for repo in home if _fits(selectors.items, repo)]
+        fitting = [repo for repo in home if fits(selectors.items, repo)]
         of_these = chosen["repo"] if so_many else fitting
         following = {home[repo] for repo in of_these if repo in home}
         chosen["workspace"] = _followed(selectors, names["workspace"], home, following)
@@ -263,11 +264,11 @@ def _followed(
     out = [glob for glob in globs if glob.startswith("!")]
 
     def counts(name: str) -> bool:
-        if not _fits(out, name):
+        if not fits(out, name):
             return False
-        if into and _fits(into, name):
+        if into and fits(into, name):
             return True
-        return name in following if name in homes else _fits(globs, name)
+        return name in following if name in homes else fits(globs, name)
 
     every = dict.fromkeys([*names, *homes])
     return tuple(name for name in every if counts(name))
@@ -285,14 +286,6 @@ def _so_many(selectors: Selectors, for_each: str, names: Sequence[str]) -> Seque
 
     kept = set(sorted(names, key=rank)[: selectors.sample])
     return [name for name in names if name in kept]
-
-
-def _fits(globs: Sequence[str], name: str) -> bool:
-    """One of the globs fits, where there are any without ``!``, and none of those with it does."""
-    into = [glob for glob in globs if not glob.startswith("!")]
-    if into and not any(fnmatchcase(name, glob) for glob in into):
-        return False
-    return not any(fnmatchcase(name, glob[1:]) for glob in globs if glob.startswith("!"))
 
 
 def _runs(selectors: Selectors, operation: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from runner.model import Data, Json, Lookup, Narrowing, OrderKey, Problem, Rows, frozen
 from runner.spec.data_files import CsvRows
+from runner.spec.globs import fits
 from runner.spec.rows import Concatenated, without_nulls
 from runner.spec.units import PRIORITIES, parse_time
 
@@ -118,11 +119,7 @@ def fits_glob(name: str, glob: str) -> bool:
 
 
 def fits_name(narrowing: Narrowing, name: str) -> bool:
-    """One of the globs fits, where there are any without ``!``, and none of those with it does."""
-    out = [glob[1:] for glob in narrowing.globs if glob.startswith("!")]
-    into = [glob for glob in narrowing.globs if not glob.startswith("!")]
-    wanted = not into or any(fnmatchcase(name, glob) for glob in into)
-    return wanted and not any(fnmatchcase(name, glob) for glob in out)
+    return fits(narrowing.globs, name)
 
 
 def fits_age(narrowing: Narrowing, name: str, row: Data, now: datetime) -> bool:

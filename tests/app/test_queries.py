@@ -113,6 +113,40 @@ def test_what_came_of_events_is_told_by_pages_and_choices(session: Session, plan
     assert refused.value.hint == "it has embed, sync"
 
 
+SIDE_BY_SIDE = """\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  one: {event: app/sync, for_each: repo, payload: {repo: "{{ repo.repo }}"}}
+  two: {event: app/sync, for_each: repo, payload: {repo: "{{ repo.repo }}"}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("chosen", "found"),
+    [
+        ({"operations": ["two"]}, [("two", "o/r0"), ("two", "o/r1"), ("two", "o/r2")]),
+        ({"operations": ["one + two"], "patterns": ["*/r0"]}, [("one", "o/r0"), ("two", "o/r0")]),
+        ({"operations": ["one"], "patterns": ["!*/r1"]}, [("one", "o/r0"), ("one", "o/r2")]),
+        ({"patterns": ["*/r[01]", "!*0"]}, [("one", "o/r1"), ("two", "o/r1")]),
+        ({"operations": ["one"], "outcomes": ["failed"]}, [("one", "o/r1")]),
+    ],
+)
+def test_events_are_chosen_by_operations_that_share_a_stage_and_by_globs(
+    session: Session, plan: Path, chosen: dict[str, Any], found: list[tuple[str, str]]
+) -> None:
+    """So is what is retried by its items."""
+    body = repos(3) + 'flow: items\nhandlers: {app/sync: "jobs:done"}\noperations: [one, two]\n'
+    write_plan(plan.parent, body + "on_failure: continue\n", catalog=SIDE_BY_SIDE)
+    run = ran(plan)
+    _, events = events_of(session, run, **chosen)
+    assert [(one.operation, one.item) for one in events] == found
+    record = session.reader.find(run)
+    globs = chosen.get("patterns", ())
+    again = session.store.retriable(record, ["failed"], globs)
+    assert len(again) == (0 if globs and globs != ["*/r[01]", "!*0"] else 2)
+
+
 def test_coverage_is_of_before_and_after_a_run_or_of_now(session: Session, plan: Path) -> None:
     (now,) = coverage(session, str(plan))["issues"]
     assert (now.total, now.done, now.before) == (4, 1, None)

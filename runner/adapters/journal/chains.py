@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from math import inf
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ from runner.adapters.journal.database import Connection, listed
 from runner.adapters.journal.figures import FAILED, FAILED_ORDER, WITH_CHUNK
 from runner.model import OUTCOMES, Chain, Outcome, RunHead, RunRecord, Totals, frozen
 from runner.planning.serialize import load_head, load_plan
+from runner.spec.globs import fits
 
 _NEXT = "SELECT coalesce(max(last) + 1, 0) FROM chunks WHERE run_id = :run"
 
@@ -78,7 +78,7 @@ def retriable(
             and own.outcome in kinds
             and latest.outcome is not None
             and not family.is_good(unit)
-            and (not patterns or any(fnmatchcase(item, pattern) for pattern in patterns))
+            and fits(patterns, item)
         ):
             found[position] = unit
     return found
