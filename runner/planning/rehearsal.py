@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 
-from runner.model import Covered, EventRecord, ExecutionPlan, RunView, frozen
+from runner.model import Covered, EventRecord, ExecutionPlan, RunView, Stage, frozen
 from runner.planning.estimate import Estimate, before, past_of
+from runner.planning.event_blocks import parted
 
 
 @frozen
@@ -43,6 +45,13 @@ class Rehearsal:
         )
 
 
+def _by_operation(stage: Stage) -> Mapping[str, int]:
+    """How many events each of its operations has."""
+    if not stage.members:
+        return {stage.operation: stage.total}
+    return Counter(parted(cell)["operation"] for _, cell in stage.items.raw())
+
+
 def rehearsal(view: RunView, events: Iterable[EventRecord], plan: ExecutionPlan) -> Rehearsal:
     took: dict[str, list[float]] = {}
     sent: dict[str, int] = {}
@@ -53,7 +62,9 @@ def rehearsal(view: RunView, events: Iterable[EventRecord], plan: ExecutionPlan)
         seconds = view.took(event) if event.outcome == "completed" else None
         if seconds is not None:
             took.setdefault(event.operation, []).append(seconds)
-    planned = {stage.operation: stage.total for stage in plan.stages}
+    planned = Counter[str]()
+    for stage in plan.stages:
+        planned.update(_by_operation(stage))
     operations = []
     for name in dict.fromkeys([*planned, *sent]):
         times = sorted(took.get(name, ()))

@@ -34,6 +34,14 @@ def test_a_plans_page_says_what_the_database_is_asked(tmp_path: Path) -> None:
     assert "skipped by the repository" in page
 
 
+def test_a_plans_page_names_the_operations_of_events_that_share_a_stage(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path, "repos: [o/r0]\noperations: [sync, fire]\nflow: items\n")
+    schedule, estimate = simulate(plan, ["o/r0"]), before(plan, {}, 0.0)
+    page = plan_page(plan, target="dev", schedule=schedule, estimate=estimate, events=5)
+    assert 'aria-label="Events of sync + fire">sync o/r0  {' in page
+    assert "\nfire o/r0  {" in page
+
+
 def test_what_stands_between_backticks_is_code_and_nothing_is_markup(tmp_path: Path) -> None:
     warning = Problem("`sync` <b>x</b>", "plan.yaml", severity="warning", hint="`a < b`")
     plan = replace(make_plan(tmp_path, BODY), warnings=(warning,))

@@ -28,7 +28,8 @@ def of(folder: Path, events: list[tuple[str, str, float | None]], **view: Any) -
         )
         for name, outcome, seconds in events
     ]
-    return rehearsal(known, ran, make_plan(folder, repos(7) + "operations: [sync, fire]\n"))
+    body = f"{repos(7)}operations: [sync, fire]\nflow: {view.get('flow', 'stages')}\n"
+    return rehearsal(known, ran, make_plan(folder, body))
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,15 @@ def test_of_the_times_of_jobs_the_middle_and_the_slowest_are_told(
     assert (sync.p50, sync.p95) == (p50, p95)
     assert (fire.operation, fire.run, fire.plan, fire.completed) == ("fire", 0, 7, 0)
     assert found.events == (len(times) + 1, 14)
+
+
+@pytest.mark.parametrize("flow", ["stages", "items"])
+def test_operations_are_told_one_by_one_also_where_they_share_a_stage(
+    tmp_path: Path, flow: str
+) -> None:
+    found = of(tmp_path, [("sync", "completed", 1.0), ("fire", "failed", 1.0)], flow=flow)
+    told = [(one.operation, one.run, one.plan, one.completed) for one in found.operations]
+    assert told == [("sync", 1, 7, 1), ("fire", 1, 7, 0)]
 
 
 def test_what_was_not_sent_and_what_the_plan_no_longer_has_is_told_so(tmp_path: Path) -> None:
