@@ -42,7 +42,9 @@ def read(
     try:
         with closing(_opened(url)) as connection:
             cursor = connection.execute(statement.sql, statement.bound)
-            names = [_RENAMED.sub("", column[0]) for column in cursor.description]
+            given = [column[0] for column in cursor.description]
+            meant = [_RENAMED.sub("", name) for name in given]
+            names = [own if own in given else name for own, name in zip(meant, given, strict=True)]
             rows = _rows(connection, cursor, names, statement)
     except (sqlite3.Error, sqlite3.Warning) as error:
         raise _refusal(error, url) from None

@@ -184,6 +184,10 @@ def test_two_columns_of_one_name_are_refused(url: str) -> None:
         ask(url, "SELECT a.id, b.id FROM items a JOIN items b ON a.id = b.id")
 
 
+def test_a_column_is_called_as_it_is_written(url: str) -> None:
+    assert ask(url, 'SELECT 1 AS "p:95", 2 AS "a b"').columns == ("p:95", "a b")
+
+
 def test_an_answer_without_rows_has_its_columns(url: str) -> None:
     assert ask(url, "SELECT id, name FROM items WHERE id = 9") == Table(("id", "name"), ())
 
