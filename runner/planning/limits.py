@@ -45,8 +45,8 @@ def resume_command(view: RunView) -> str:
 
 
 def _is_short(view: RunView) -> bool:
-    """Has a drain ended short of its goal?"""
-    return any(
+    """Has a drain ended short of its goal, and not because the plan stops on a failure?"""
+    return view.record.reason is not None and any(
         stage.until and record.rounds and not record.done
         for stage, record in zip(view.plan.stages, view.stages, strict=True)
     )

@@ -183,6 +183,32 @@ def test_a_drain_that_is_stalled_goes_on_once_that_is_said(
     assert set(worker.ids.values()) == {1}
 
 
+def test_a_drain_that_stopped_on_a_failure_goes_on_by_itself_once_that_is_made_good(
+    backfill: Backfill, tmp_path: Path, database: Path
+) -> None:
+    """It is not stalled: nothing else is to be passed over."""
+    failing = threading.Event()
+    failing.set()
+    worker = Worker(database)
+
+    def fragile(event: Mapping[str, Any]) -> None:
+        if failing.is_set() and event["data"]["id"] == 2:
+            raise ValueError("not now")
+        worker(event)
+
+    catalog = f"{CATALOG}  tell: {{event: app/drain, for_each: once, payload: {{id: 0}}}}\n"
+    plan = write_plan(tmp_path, BODY.replace("[drain]", "[drain, tell]"), catalog=catalog)
+    with served(create_app({"app/drain": fragile})) as url:
+        assert backfill("run", plan, "--target", url).status == 1
+        run_id = json.loads(backfill("status", "--format", "json").out)["run_id"]
+        assert f"backfill resume {run_id} --past-failures\n" in backfill("status").out
+        failing.clear()
+        assert backfill("retry", run_id).status == 0
+        assert f"backfill resume {run_id}\n" in backfill("status", run_id).out
+        assert backfill("resume", run_id).status == 0
+    assert pending(database) == 0
+
+
 def test_a_goal_that_is_reached_already_is_said(
     backfill: Backfill, tmp_path: Path, database: Path
 ) -> None:
