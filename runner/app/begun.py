@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from runner.app.preflight import refuse_another_address
 from runner.app.session import Session
 from runner.errors import LockHeld, StalePlan, UsageError
 from runner.execution.context import RunOptions
-from runner.model import ExecutionPlan, RunRecord, RunState, frozen
+from runner.model import BoundQuestion, ExecutionPlan, Measure, RunRecord, RunState, frozen
 from runner.planning.compare import first_difference
 from runner.spec.units import counted
 
@@ -127,16 +127,26 @@ def _with_rounds(built: ExecutionPlan, kept: ExecutionPlan, journal: JournalRead
         else stage
         for stage in built.stages
     )
-    questions = {check.name: check.question for check in kept.checks}
+    begun = [stage for stage in stages if stage.number in known]
+    asked = {check.name: check.question for check in kept.checks}
+    measured = dict(kept.coverage)
+
+    def as_found_out(
+        name: str, question: BoundQuestion, before: Mapping[str, BoundQuestion]
+    ) -> BoundQuestion:
+        then = before.get(name)
+        if then is None or then.query != question.query:
+            return question
+        return then if any(stage.finds_out(question) for stage in begun) else question
+
     checks = tuple(
-        replace(check, question=questions[check.name])
-        if any(stage.number in known and stage.finds_out(check) for stage in stages)
-        and check.name in questions
-        and questions[check.name].query == check.question.query
-        else check
+        replace(check, question=as_found_out(check.name, check.question, asked))
         for check in built.checks
     )
-    return replace(built, stages=stages, checks=checks)
+    coverage = tuple(
+        Measure(name, as_found_out(name, question, measured)) for name, question in built.coverage
+    )
+    return replace(built, stages=stages, checks=checks, coverage=coverage)
 
 
 def _raised(plan: ExecutionPlan, options: RunOptions) -> ExecutionPlan:

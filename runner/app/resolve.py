@@ -50,8 +50,9 @@ class PlanResolver:
         operation = next(o for o in self.plan.operations if o.name == stage.operation)
         known = gather_again(self.plan, operation, self.database)
         found = stage_as_of_now(known, stage)
-        proved = any(check.question.of == stage.for_each for check in self.plan.checks)
-        names = item_names(known, found) if proved else []
+        asked = {check.question.of for check in self.plan.checks}
+        asked |= {measure.question.of for measure in self.plan.coverage}
+        names = item_names(known, found) if stage.for_each in asked else []
         if self.partial is None:
             return Resolved(found, names)
         choice = Choice(self.partial, known)

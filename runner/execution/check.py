@@ -31,6 +31,7 @@ from runner.model import (
     ExecutionPlan,
     Json,
     LiveDatabase,
+    Measure,
     Moment,
     Observer,
     QueryRefused,
@@ -252,8 +253,9 @@ def ask_now(check: Check, database: LiveDatabase) -> Verdict:
 def proving(
     plan: ExecutionPlan, stage: Stage, names: Sequence[str], *, begun: bool
 ) -> ExecutionPlan:
-    """With the checks of the stage's items for those that it has found out: all of them, where
-    rounds were `begun` before; and where a check is not of its operation, those of others too."""
+    """With the checks and the coverage of the stage's items for those that it has found out: all of
+    them, where rounds were `begun` before; and those of others, too, where a check is not of its
+    operation."""
     others = {
         name
         for other in plan.stages
@@ -267,10 +269,14 @@ def proving(
         return replace(check, question=check.question.of_items((*earlier, *names)))
 
     checks = (
-        found_out(one) if stage.finds_out(one) and one.operation not in others else one
+        found_out(one) if stage.finds_out(one.question) and one.operation not in others else one
         for one in plan.checks
     )
-    return replace(plan, checks=tuple(checks))
+    coverage = (
+        Measure(name, asked.of_items((*asked.items, *names)) if stage.finds_out(asked) else asked)
+        for name, asked in plan.coverage
+    )
+    return replace(plan, checks=tuple(checks), coverage=tuple(coverage))
 
 
 def _as_sent(check: Check, stages: Sequence[Stage]) -> Check:
@@ -278,7 +284,11 @@ def _as_sent(check: Check, stages: Sequence[Stage]) -> Check:
     question = check.question
     if check.moment != "after" or question.of is None or not stages[0].deferred:
         return check
-    if question.of != stages[0].for_each or stages[0].grouped or stages[0].finds_out(check):
+    if (
+        question.of != stages[0].for_each
+        or stages[0].grouped
+        or stages[0].finds_out(check.question)
+    ):
         return check
     names: Collection[str] = {item for item, _ in stages[0].items.raw()}
     return replace(check, question=question.only(names, question.of))

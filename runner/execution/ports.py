@@ -137,7 +137,7 @@ class Guard(Protocol):
 
 class Resolved(NamedTuple):
     """A deferred stage with the items of now; `items`: their names, each by itself also where an
-    event is for several, if a check is for them."""
+    event is for several, if a check or a coverage is for them."""
 
     stage: Stage
     items: Sequence[str] = ()

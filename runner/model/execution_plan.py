@@ -22,7 +22,7 @@ from runner.model.plan import (
     WindowGuard,
 )
 from runner.model.problem import Problem
-from runner.model.question import Check, Fact, Measure, Needs, Until
+from runner.model.question import BoundQuestion, Check, Fact, Measure, Needs, Until
 from runner.model.value import Data, frozen
 
 QUEUE_TIMEOUT = 86_400.0  # seconds in which a job is to start
@@ -101,9 +101,9 @@ class StageSpec(ABC):
     def operations(self) -> tuple[str, ...]:
         return tuple(name for name, _ in self.members) or (self.operation,)
 
-    def finds_out(self, check: Check) -> bool:
-        """Is the check for items that nobody knows before the stage starts, if it is deferred?"""
-        of = check.question.of
+    def finds_out(self, question: BoundQuestion) -> bool:
+        """Is it about items that nobody knows before the stage starts, if it is deferred?"""
+        of = question.of
         return of == self.for_each and of not in ("repo", "workspace", "once")
 
     @property

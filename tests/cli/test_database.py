@@ -564,6 +564,7 @@ checks:
     plan = write_plan(tmp_path, body, catalog=FOUND_OUT)
     with served(create_app({"app/drain": work, "app/make": work, "app/tidy": work})) as url:
         result = backfill("run", plan, "--target", url, "--format", "json")
+        assert result.out, result.err
         (check,) = json.loads(result.out)["checks"]
         assert (result.status, check["ok"]) == ((1, False) if stuck else (0, True)), result.err
         assert check["seen"] == ("pending 0 to 10 in 3 rows" if stuck else "pending 0 in 3 rows")
@@ -574,3 +575,31 @@ checks:
             again = backfill("resume", "latest", "--format", "json")
             (check,) = json.loads(again.out)["checks"]
             assert (again.status, check["seen"]) == (0, "pending 0 in 3 rows")
+
+
+@pytest.mark.parametrize("group", ["false", "2"])
+def test_coverage_is_of_the_items_that_a_stage_finds_out_as_it_starts(
+    backfill: Backfill, tmp_path: Path, database: Path, group: str
+) -> None:
+    def work(event: Mapping[str, Any]) -> None:
+        if event["name"] == "app/make":
+            with closing(sqlite3.connect(database, timeout=30)) as db, db:
+                db.execute("INSERT INTO repositories VALUES (4, 'n/1', 1), (5, 'n/2', 0)")
+
+    body = f"""\
+collections:
+  left: {{query: "select name from repositories where name like 'n/%'", item: "{{{{ row.name }}}}"}}
+operations: [make, {{use: drain, group: {group}}}]
+if_empty: ok
+delay: 0s
+coverage:
+  all:
+    query: >-
+      select name as item, 1 as total, pending = 0 as done from repositories where name in :left
+"""
+    plan = write_plan(tmp_path, body, catalog=FOUND_OUT)
+    with served(create_app({"app/drain": work, "app/make": work})) as url:
+        assert backfill("run", plan, "--target", url, "--yes").status == 0
+    report = json.loads(backfill("report", "latest", "--format", "json").out)
+    total = report["coverage"]["all"]["total"]
+    assert (total["total"], total["done"]) == (2, 1)
