@@ -293,8 +293,10 @@ def examine_questions(plan: ExecutionPlan, database: LiveDatabase, now: datetime
         else:
             rows = counted(len(table.rows), "row")
             found.append(Finding("database", "ok", f"{name}: {rows}"))
-            blank.append(_blank(table))
-            found += _secured(name, security, blank[-1])
+            nothing = _blank(table)
+            if question.items or question.of is None:  # of no items, no figure says anything
+                blank.append(nothing)
+            found += _secured(name, security, nothing)
     if len(blank) > 1 and all(blank) and not any(fact.rows for fact in plan.facts):
         found.append(Finding("database", "fail", "nothing but zeros everywhere", _BLIND))
     return found

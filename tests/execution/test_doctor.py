@@ -350,6 +350,16 @@ def test_goals_and_coverage_are_asked_as_checks_are() -> None:
     assert [one.message for one in found] == ["until of sync: 1 row", "coverage here: 1 row"]
 
 
+@pytest.mark.parametrize(("items", "blind"), [((), False), (("o/a",), True)])
+def test_of_no_items_no_zero_smells_of_anything(items: tuple[str, ...], blind: bool) -> None:
+    """Those that a stage finds out as it starts are not there yet."""
+    asked = BoundQuestion(Query("a"), {}, "users", None, items)
+    one, other = check("a", None), check("b", None)
+    checks = (replace(one, question=asked), other)
+    found = examine_questions(plan_of(checks=checks), Database({"a": NONE, "b": ZEROS}), NOW)
+    assert any(finding.message == "nothing but zeros everywhere" for finding in found) is blind
+
+
 @pytest.mark.parametrize(
     ("answers", "facts", "blind"),
     [
