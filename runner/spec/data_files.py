@@ -252,7 +252,8 @@ def _json_line(text: str) -> Json:
     try:
         return _decode(text.strip())
     except json.JSONDecodeError as error:
-        raise RowError(f"not JSON: {error.msg} at column {error.colno}") from None
+        what = error.msg.removesuffix(" at")
+        raise RowError(f"not JSON: {what} at column {error.colno}") from None
     except RecursionError:
         raise RowError(f"it holds values nested more than {MAX_DEPTH} levels deep") from None
 

@@ -165,6 +165,7 @@ def test_a_row_that_is_wrong_is_a_problem_at_its_line(line: str, words: str) -> 
     [
         ('{"repo": "o/a",}', "not JSON"),
         ('{"repo": "o/a"} {"repo": "o/b"}', "not JSON: Extra data at column"),
+        ('{"repo": "o/a\t"}', "not JSON: Invalid control character at column"),
         ("[1]", "expected an object"),
         ("5", "expected an object"),
         ("null", "expected an object"),
