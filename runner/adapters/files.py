@@ -12,7 +12,7 @@ from secrets import token_hex
 from typing import IO
 
 from runner.errors import UsageError
-from runner.spec.files import FileRefused, followed
+from runner.spec.files import FileRefused, followed, odd_kind
 
 _HINTS = {
     errno.ENOSPC: "free some space, or name a file on another disk",
@@ -46,8 +46,7 @@ def write_file(
     Raises `CannotWrite`.
     """
     with _in_words(path):
-        real = followed(path)
-        mode = _mode_of(real)
+        real, mode = _place(path)
         beside = real.with_name(f".{real.name[:200]}.{token_hex(4)}")
         try:
             file = os.open(
@@ -77,8 +76,7 @@ def append_file(path: str | Path, text: str, *, limit: int) -> bool:
     """Add the text, after an empty line, whole or not at all; False where the file would grow
     beyond the limit. Raises `CannotWrite`."""
     with _in_words(path):
-        real = followed(path)
-        _mode_of(real)
+        real, _ = _place(path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC
         file = os.open(real, flags, 0o666)
         with os.fdopen(file, "wb", buffering=0) as out:
@@ -130,15 +128,18 @@ def _same(one: str, other: str) -> bool:
         return Path(one).resolve() == Path(other).resolve()
 
 
-def _mode_of(real: Path) -> int | None:
-    """None where nothing is there yet. A device, a pipe or a folder is never replaced."""
-    try:
-        found = real.stat()
-    except FileNotFoundError:
-        return None
-    if not stat.S_ISREG(found.st_mode):
+def _place(path: str | Path) -> tuple[Path, int | None]:
+    """What is written, and its mode where it is there. A device, a pipe or a folder is never
+    replaced, nor the stdin and stdout that `-` stands for elsewhere."""
+    if str(path) == "-":
+        raise FileRefused("it is no name of a file", "name a file; `./-` is one that is called so")
+    if odd_kind(Path(path)):
         raise FileRefused("it is there, and no file", "name a file; `> FILE` takes what is printed")
-    return stat.S_IMODE(found.st_mode)
+    real = followed(path)
+    try:
+        return real, stat.S_IMODE(real.stat().st_mode)
+    except FileNotFoundError:
+        return real, None
 
 
 def _encoded(content: bytes | str | Iterable[str]) -> Iterator[bytes]:

@@ -92,6 +92,8 @@ PLACES = {
     "plan.yaml/file": "plan.yaml/file cannot be written: Not a directory",
     "pipe": "pipe cannot be written: it is there, and no file",
     "outside": "outside cannot be written: it lies outside",
+    "-": "- cannot be written: it is no name of a file",
+    "/dev/stdout": "/dev/stdout cannot be written: it is there, and no file",
 }
 
 
