@@ -33,8 +33,14 @@ def pause(session: Session, run: str) -> RunState:
     if state.holder is None:
         hint = f"`backfill resume {record.id}` continues it"
         raise UsageError(f"run {record.id} is not under way: no process holds it", hint=hint)
-    session.store.request_pause(record.id)
+    if not session.store.request_pause(record.id):
+        raise _to_be_cancelled(record)
     return state
+
+
+def _to_be_cancelled(record: RunRecord) -> UsageError:
+    hint = f"`backfill logs {record.id}` says who requested it"
+    return UsageError(f"run {record.id} is to be cancelled, which is for good", hint=hint)
 
 
 def _not_under_way(record: RunRecord) -> UsageError:
@@ -82,6 +88,8 @@ def tune(
     record = session.store.find(run)
     if record.status in OVER:
         raise _not_under_way(record)
+    if record.wanted == "cancel":
+        raise _to_be_cancelled(record)
     if max_in_flight is not None:
         _refuse_uncounted(record)
     session.store.set_pace(

@@ -125,6 +125,32 @@ def test_a_target_is_held_with_a_reason_until_it_is_let_go(session: Session) -> 
     assert session.store.holds() == []
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda session: pause(session, "RUN1"),
+        lambda session: tune(session, "RUN1", batch_size=2),
+    ],
+    ids=["pause", "tune"],
+)
+def test_nothing_takes_the_place_of_a_cancel_that_its_process_has_not_seen_yet(
+    session: Session, begin: Begin, change: Callable[[Session], object]
+) -> None:
+    """A request is in flight. The cancel has the last word, also over a pause, and also where
+    somebody looked before it was requested."""
+    journal = begin()
+    pause(session, "RUN1")
+    session.store.request_cancel("RUN1")
+    noted = journal.notes()
+    with pytest.raises(UsageError, match="is to be cancelled, which is for good") as refused:
+        change(session)
+    assert refused.value.hint == "`backfill logs RUN1` says who requested it"
+    assert not session.store.request_pause("RUN1")
+    session.store.withdraw_pause("RUN1")
+    assert session.store.find("RUN1").wanted == "cancel"
+    assert journal.notes() == noted
+
+
 def test_a_run_that_nobody_is_at_is_cancelled_at_once_for_good(
     session: Session, begin: Begin
 ) -> None:

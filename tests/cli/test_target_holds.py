@@ -68,6 +68,7 @@ def test_a_hold_is_the_same_in_each_kind_of_state(tmp_path: Path, state: str) ->
     assert hold.until == pytest.approx(hold.since + 3600)
     assert store.let_go("http://a")
     assert not store.let_go("http://a")
+    assert not store.let_go("http://b")  # it is over: nothing was held by it
     assert store.holds() == []
 
 

@@ -15,15 +15,23 @@ from runner.spec.units import format_duration
 
 def request(
     connection: Connection, run_id: str, wanted: Literal["pause", "cancel"], who: str
-) -> None:
-    connection.change("UPDATE runs SET wanted = :wanted WHERE id = :run", run=run_id, wanted=wanted)
-    note(connection, run_id, f"{wanted} requested", who)
+) -> bool:
+    """Whether the run is to be so now: one that is to be cancelled is not paused instead."""
+    taken = connection.change(
+        """UPDATE runs SET wanted = :wanted
+        WHERE id = :run AND (:wanted = 'cancel' OR coalesce(wanted, '') <> 'cancel')""",
+        run=run_id,
+        wanted=wanted,
+    )
+    if taken:
+        note(connection, run_id, f"{wanted} requested", who)
+    return bool(taken)
 
 
 def withdraw_pause(connection: Connection, run_id: str, who: str) -> None:
     """A run that is parked waits for nothing from then on: its next step says anew for what."""
     if connection.change(
-        "UPDATE runs SET wanted = NULL WHERE id = :run AND wanted IS NOT NULL", run=run_id
+        "UPDATE runs SET wanted = NULL WHERE id = :run AND wanted = 'pause'", run=run_id
     ):
         note(connection, run_id, "end of the pause requested", who)
     held = connection.row("SELECT *, {now} AS now FROM leases WHERE run_id = :run", run=run_id)
@@ -97,8 +105,10 @@ def hold(
 
 
 def let_go(connection: Connection, address: str) -> bool:
-    """Whether it was held."""
-    return bool(connection.change("DELETE FROM holds WHERE address = :address", address=address))
+    """Whether it was held, by a hold that was not over."""
+    held = any(hold.address == address for hold in holds(connection))
+    connection.change("DELETE FROM holds WHERE address = :address", address=address)
+    return held
 
 
 def holds(connection: Connection) -> list[TargetHold]:

@@ -91,10 +91,11 @@ class Store(StateReader):
         journal.reopen_undecided()
         return journal
 
-    def request_pause(self, run_id: str) -> None:
-        """Nothing is sent after the request in flight, until `withdraw_pause`."""
+    def request_pause(self, run_id: str) -> bool:
+        """Nothing is sent after the request in flight, until `withdraw_pause`; False where the run
+        is to be cancelled."""
         with self._database.write() as connection:
-            control.request(connection, run_id, "pause", self._who)
+            return control.request(connection, run_id, "pause", self._who)
 
     def withdraw_pause(self, run_id: str) -> None:
         with self._database.write() as connection:
