@@ -252,6 +252,11 @@ def serve(
             on_stop()
             super().handle_exit(*signal)
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().shutdown(sockets)
+            if self.force_exit:  # uvicorn cuts the application off, which ends in a traceback
+                await self.lifespan.shutdown()
+
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     config = configured(app, door, patience=patience)
     # asyncio turns Nagle's algorithm off only where the socket says TCP; with it, and the client's

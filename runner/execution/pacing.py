@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from runner.execution.ports import Clock, Control, Journal
 from runner.model import Pacing, Stage, frozen
-from runner.spec.units import format_duration
+from runner.spec.units import format_delay
 
 if TYPE_CHECKING:
     import asyncio
@@ -30,7 +30,7 @@ class Pace:
     def __init__(self, pacing: Pacing, kept: tuple[int, float, int, float] | None = None) -> None:
         """`kept`: how it was, see below, where it goes on from there."""
         self._planned = self._normal = pacing
-        self.size, self.delay = pacing.batch_size, pacing.delay
+        self.size, self.delay, self.jitter = pacing.batch_size, pacing.delay, pacing.jitter
         if kept:
             self._normal = replace(pacing, batch_size=kept[0], delay=kept[1])
             self.size, self.delay = kept[2], kept[3]
@@ -52,7 +52,8 @@ class Pace:
     def tune(self, control: Control) -> str | None:
         """Take over what an operator has set; what has changed, in words."""
         wanted = self._planned.tuned(control.batch_size, control.delay)
-        if wanted == self._normal:
+        self.jitter = wanted.jitter
+        if (wanted.batch_size, wanted.delay) == (self._normal.batch_size, self._normal.delay):
             return None
         self._normal = wanted
         self.size, self.delay = wanted.batch_size, wanted.delay
@@ -75,7 +76,12 @@ class Pace:
         return f"faster again, {self}: a batch went through without trouble"
 
     def __str__(self) -> str:
-        return f"batches of {self.size:,}, {format_duration(round(self.delay, 1))} apart"
+        return f"batches of {self.size:,}, {self.pause} apart"
+
+    @property
+    def pause(self) -> str:
+        """As people read it: how long one is, or may be."""
+        return format_delay(round(self.delay, 1), self.jitter)
 
 
 _SHORT, _MOST = 3.0, 5.0  # seconds that a step sleeps by itself: in one wait, in all of them
@@ -283,7 +289,7 @@ class Pacer:
 
     def _jitter_of(self, stage: Stage) -> float:
         """What a pause has more than `delay`: the same for a run, wherever it goes on from."""
-        if not stage.pacing.jitter:
+        if not self.of(stage).jitter:
             return 0.0
         if stage.number not in self._jitter:
             position = self.journal.next_position()

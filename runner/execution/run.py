@@ -24,7 +24,7 @@ from runner.execution.recover import (
 from runner.execution.rounds import Next, Rounds
 from runner.execution.send import Ahead, Sender, Sent, Wire, batch_size
 from runner.model import ExecutionPlan, FailureLimit, Stage, Waiting
-from runner.spec.units import counted, format_duration
+from runner.spec.units import counted
 
 _FEWEST = 20  # events that must have ended before a ratio of them says anything
 
@@ -433,7 +433,7 @@ class _Run:
                 if not await self.gate.opened(number, pace, batch=False):
                     return False
             why = f"{between} (slowed down)" if pace.slowed else between
-            reason = f"{format_duration(round(pace.delay, 1))} {why}"
+            reason = f"{pace.pause} {why}"
             if reason != said:
                 said = reason
                 self.tracker.waiting(number, Waiting(reason, "pace"))

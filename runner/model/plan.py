@@ -69,11 +69,13 @@ class Pacing:
         return self.delay + self.jitter / 2
 
     def tuned(self, batch_size: int | None, delay: float | None) -> Pacing:
-        """With what an operator has set."""
+        """With what an operator has set: a delay of theirs is the whole pause."""
         if batch_size is None and delay is None:
             return self
         size = batch_size or self.batch_size
-        return replace(self, batch_size=size, delay=self.delay if delay is None else delay)
+        if delay is None:
+            return replace(self, batch_size=size)
+        return Pacing(size, delay)
 
 
 class Cap(NamedTuple):

@@ -16,7 +16,6 @@ from runner.model import (
     HttpGuard,
     Note,
     Outcome,
-    Pacing,
     Round,
     RunLine,
     RunView,
@@ -32,7 +31,7 @@ from runner.model import (
 from runner.model.value import as_compared
 from runner.output.text import shortened
 from runner.planning.estimate import needed
-from runner.spec.units import counted, format_duration
+from runner.spec.units import counted, format_delay, format_duration
 
 OUTCOMES: Mapping[Outcome, str] = {
     "completed": "completed",
@@ -191,20 +190,13 @@ def runs_for(stage: Stage) -> str:
     return counts + (" today" if stage.deferred else "")
 
 
-def delay_of(pacing: Pacing) -> str:
-    """As people read it: ``5s``, or ``80ms to 220ms``."""
-    if not pacing.jitter:
-        return format_duration(pacing.delay)
-    return f"{format_duration(pacing.delay)} to {format_duration(pacing.delay + pacing.jitter)}"
-
-
 def pacing(stage: StageSpec) -> str:
     """A cap that its events do not come to says nothing."""
     some = not stage.batches or (stage.cap is not None and stage.total > stage.cap.events)
     cap = f", at most {stage.cap.events:,} out" if stage.cap and some else ""
     if stage.batches == 1:
         return f"1 batch{cap}"
-    size, delay = stage.pacing.batch_size, delay_of(stage.pacing)
+    size, delay = stage.pacing.batch_size, format_delay(stage.pacing.delay, stage.pacing.jitter)
     if not stage.batches:
         return f"batches of {size:,}, {delay} apart{cap}"
     canary = f"{stage.canary:,} alone, then " if stage.canary else ""

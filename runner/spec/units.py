@@ -82,6 +82,13 @@ def format_duration(seconds: float) -> str:
     return "".join(parts) + tail
 
 
+def format_delay(delay: float, jitter: float) -> str:
+    """``5s``, or ``80ms to 220ms`` where it has a `jitter`."""
+    if not jitter:
+        return format_duration(delay)
+    return f"{format_duration(delay)} to {format_duration(delay + jitter)}"
+
+
 _VERBS = {"are": "is", "were": "was", "have": "has", "do": "does"}
 
 

@@ -21,7 +21,10 @@ from runner.adapters.door import Door
 from runner.adapters.embedded.server import create_app
 from runner.adapters.door import serve
 app = create_app({"app/x": lambda event: event["data"]})
-serve(app, "127.0.0.1", int(sys.argv[1]), Door(1_000_000))
+try:
+    serve(app, "127.0.0.1", int(sys.argv[1]), Door(1_000_000))
+except KeyboardInterrupt:
+    sys.exit(130)
 """
 
 
@@ -36,7 +39,19 @@ def get_runs(client: httpx.Client, internal_id: str) -> list[dict[str, object]]:
     return found
 
 
-def test_a_served_app_runs_handlers_and_prints_nothing() -> None:
+@pytest.mark.parametrize(
+    ("signals", "status"),
+    [
+        ([signal.SIGTERM], -signal.SIGTERM),
+        ([signal.SIGINT], 130),
+        ([signal.SIGINT, signal.SIGINT], 130),
+        ([signal.SIGTERM, signal.SIGINT, signal.SIGINT], 130),
+    ],
+    ids=["asked to end", "^C", "^C twice", "both"],
+)
+def test_a_served_app_runs_handlers_and_prints_nothing(
+    signals: list[signal.Signals], status: int
+) -> None:
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-c", SERVER, str(port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -50,12 +65,15 @@ def test_a_served_app_runs_handlers_and_prints_nothing() -> None:
             while not get_runs(client, internal_id)[0]["ended_at"] and time.monotonic() < until:
                 time.sleep(0.001)
             assert get_runs(client, internal_id)[0]["output"] == {"n": 1}
-        process.send_signal(signal.SIGTERM)
+            for each in signals:  # a connection is open: the first waits for its end
+                process.send_signal(each)
+                time.sleep(0.02)
     finally:
         if process.poll() is None and sys.exc_info()[0]:
             process.kill()
         output = process.communicate(timeout=10)
     assert output == (b"", b"")
+    assert process.returncode == status
 
 
 def test_a_taken_port_is_an_error_with_a_mend_and_nothing_is_said_to_be_served() -> None:

@@ -22,6 +22,9 @@ def stage_of(count: int = 10, number: int = 1, **how: Any) -> Stage:
     return Stage(number, "fire", "app/fire", "repo", pacing, "sent", 60.0, items=items, **how)
 
 
+JITTERY = stage_of(pacing=Pacing(4, 10.0, jitter=5.0))
+
+
 @dataclass
 class Waiting:
     """A run that waits, and what it does meanwhile."""
@@ -294,6 +297,34 @@ def test_a_delay_has_its_jitter_until_something_is_sent() -> None:
     assert paced.owed(stage) == owed
     paced.sent(1)
     assert paced.owed(stage) == pytest.approx(10.0 + Pacer.chosen("RUN1", stage, 8), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("size", "delay", "pause", "words"),
+    [
+        (None, None, 10.0 + Pacer.chosen("RUN1", JITTERY, 4), "4, 10s to 15s apart"),
+        (8, None, 10.0 + Pacer.chosen("RUN1", JITTERY, 4), "8, 10s to 15s apart"),
+        (None, 10.0, 10.0, "4, 10s apart"),
+        (None, 0.0, 0.0, "4, 0s apart"),
+        (8, 2.0, 2.0, "8, 2s apart"),
+    ],
+)
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_delay_that_an_operator_sets_is_the_whole_pause(
+    *, size: int | None, delay: float | None, pause: float, words: str, kept: bool
+) -> None:
+    """Also in the next step, and as all surfaces count what is left."""
+    made, control = Waiting(), Control(batch_size=size, delay=delay)
+    paced = pacer(made, made.waits(), 0.0)
+    pace = paced.of(JITTERY)
+    pace.tune(control)
+    if kept:
+        pace = paced._paces[1] = Pace(JITTERY.pacing, pace.kept)
+        assert pace.tune(control) is None
+    assert paced.owed(JITTERY) == pytest.approx(pause, abs=1e-3)
+    assert str(pace) == f"batches of {words}"
+    tuned = JITTERY.pacing.tuned(size, delay)
+    assert (tuned.delay, tuned.delay + tuned.jitter) == (pace.delay, pace.delay + pace.jitter)
 
 
 @pytest.mark.parametrize(
