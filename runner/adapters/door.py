@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -155,6 +156,7 @@ def configured(app: ASGIApp, door: Door, *, patience: int = 1, **more: Any) -> u
     class Timed(_Timed):
         seconds = door.seconds
 
+    logging.getLogger("uvicorn.error").addFilter(_is_no_end)
     return uvicorn.Config(
         Bounded(app, door),
         http=Timed,
@@ -167,6 +169,12 @@ def configured(app: ASGIApp, door: Door, *, patience: int = 1, **more: Any) -> u
         timeout_graceful_shutdown=patience,
         **more,
     )
+
+
+def _is_no_end(record: logging.LogRecord) -> bool:
+    """An answer that is cut off because the server ends is no mistake, whatever it was doing."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, asyncio.CancelledError)
 
 
 class _Timed(H11Protocol):

@@ -6,6 +6,7 @@ import ipaddress
 import re
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from threading import Event
 from typing import TYPE_CHECKING
 
 import click
@@ -66,11 +67,19 @@ def ui_command(
     token = _token(session, host, token_env)
     store = _state(session)
     assets = {name: asset(name) for name in ASSETS}
-    app = create_app(Journals(store), assets, token=token)
+    stopped = Event()
+    app = create_app(Journals(store), assets, token=token, ends=stopped.is_set)
     door = Door(max_body=0, hosts=hosts_of((host, *hosts)))
     shown = f"[{host}]" if ":" in host else host
     ready = f"the runs in {store.where}: http://{shown}:{port}/   (^C ends it)"
-    serve(app, host, port, door, on_listening=lambda: click.echo(ready, err=True))
+    serve(
+        app,
+        host,
+        port,
+        door,
+        on_listening=lambda: click.echo(ready, err=True),
+        on_stop=stopped.set,
+    )
 
 
 def _state(session: Session) -> StateReader:

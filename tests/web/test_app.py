@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import signal
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -197,8 +198,17 @@ def test_changes_are_told_as_they_happen_and_so_is_the_end(
     assert "6/6 sent" in httpx.get(f"{site}/runs/latest").text
 
 
-def test_the_command_serves_and_ends_at_once_although_a_page_listens(
-    start: Start, site: str, failed: None
+@pytest.mark.parametrize(
+    ("signals", "said"),
+    [
+        ([signal.SIGTERM], ""),
+        ([signal.SIGINT], "interrupted"),
+        ([signal.SIGINT, signal.SIGINT], "interrupted"),
+    ],
+    ids=["asked to end", "^C", "^C twice"],
+)
+def test_the_command_serves_and_ends_at_once_and_quietly_although_a_page_listens(
+    start: Start, site: str, failed: None, signals: list[signal.Signals], said: str
 ) -> None:
     import socket
 
@@ -219,5 +229,8 @@ def test_the_command_serves_and_ends_at_once_although_a_page_listens(
             time.sleep(0.05)
     with httpx.stream("GET", f"{address}live/", timeout=10) as answer:
         next(answer.iter_lines())
-        process.terminate()
+        for each in signals:
+            process.send_signal(each)
+            time.sleep(0.02)
         assert process.wait(10) is not None
+    assert process.stderr.read().strip() == said

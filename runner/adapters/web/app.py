@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, MutableMapping
 from typing import Any, NamedTuple, Protocol
 
 import anyio
@@ -72,8 +72,15 @@ class Pages(Protocol):
         """Of a run's page, or of the list of runs."""
 
 
-def create_app(pages: Pages, assets: Mapping[str, str], *, token: str | None = None) -> Starlette:
-    """`assets`: stylesheets and scripts by their names; `token`: None asks for none."""
+def create_app(
+    pages: Pages,
+    assets: Mapping[str, str],
+    *,
+    token: str | None = None,
+    ends: Callable[[], bool] = lambda: False,
+) -> Starlette:
+    """`assets`: stylesheets and scripts by their names; `token`: None asks for none; `ends`: is
+    nothing to be told of any more, since the server comes to its end?"""
     types = {"css": "text/css", "js": "text/javascript"}
 
     def runs(request: Request) -> Response:
@@ -100,7 +107,7 @@ def create_app(pages: Pages, assets: Mapping[str, str], *, token: str | None = N
     async def live(request: Request) -> Response:
         run_id = request.path_params.get("run")
         await to_thread.run_sync(pages.mark, run_id)
-        return StreamingResponse(_changes(pages, run_id), media_type="text/event-stream")
+        return StreamingResponse(_changes(pages, run_id, ends), media_type="text/event-stream")
 
     async def say(request: Request, error: Exception) -> Response:
         """To a person as a page, to a program as text."""
@@ -126,10 +133,12 @@ def create_app(pages: Pages, assets: Mapping[str, str], *, token: str | None = N
     )
 
 
-async def _changes(pages: Pages, run_id: str | None) -> AsyncIterator[str]:
+async def _changes(
+    pages: Pages, run_id: str | None, ends: Callable[[], bool]
+) -> AsyncIterator[str]:
     """Server-sent events: ``change`` whenever the page has, ``end`` once it never will again."""
     shown, silent = None, 0
-    while True:
+    while not ends():
         try:
             mark = await to_thread.run_sync(pages.mark, run_id)
         except BackfillError:
