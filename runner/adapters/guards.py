@@ -56,13 +56,15 @@ async def open_guards(
     env: Mapping[str, str],
     folder: Path,
     clock: Callable[[], float] = time.time,
+    database: str | None = None,
 ) -> AsyncIterator[list[Guard]]:
-    """Paths are relative to `folder`, the plan's. Nothing is asked yet.
+    """Paths are relative to `folder`, the plan's; `database`: the variable that names the database,
+    where it is another than usual. Nothing is asked yet.
 
     Raises `PreflightRefused` where a key or URL is missing, `UsageError` where one is malformed.
     """
     async with AsyncExitStack() as stack:
-        opener = _Opener(env, folder, stack, clock)
+        opener = _Opener(env, folder, stack, clock, database)
         yield [await opener.open(spec) for spec in specs]
 
 
@@ -74,6 +76,7 @@ class _Opener:
     folder: Path
     stack: AsyncExitStack
     clock: Callable[[], float]
+    database: str | None
     _client: Client | None = None
     _databases: Databases | None = None
 
@@ -119,8 +122,9 @@ class _Opener:
         from runner.adapters.database.open import Databases, configured_url
 
         if self._databases is None:
-            configured_url(self.env)  # what is wrong with the URL is known before the run
-            self._databases = Databases(self.env)
+            # What is wrong with the URL is known before the run.
+            configured_url(self.env, self.database)
+            self._databases = Databases(self.env, default=self.database)
             self.stack.callback(self._databases.close)
         return Sql(spec, self._databases)
 

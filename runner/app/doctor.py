@@ -151,14 +151,18 @@ def _guards(session: Session, plan: ExecutionPlan) -> list[Finding]:
     """Whether they can be asked, and would hold a run. What a checkout names is neither run here
     nor called."""
     environ, folder = session.environ_in(plan.path), Path(plan.path).resolve().parent
-    return [blocking(_guard(spec, environ, folder)) for spec in plan.guards]
+    found = session.environment(plan.path)
+    database = found.database if found else None
+    return [blocking(_guard(spec, environ, folder, database)) for spec in plan.guards]
 
 
-async def _guard(spec: GuardSpec, environ: Mapping[str, str], folder: Path) -> Finding:
+async def _guard(
+    spec: GuardSpec, environ: Mapping[str, str], folder: Path, database: str | None
+) -> Finding:
     from runner.adapters.guards import Command, open_guards
 
     try:
-        async with open_guards([spec], environ, folder) as (guard,):
+        async with open_guards([spec], environ, folder, database=database) as (guard,):
             called = f"the guard `{guard.name}`"
             try:
                 if isinstance(guard, Command):
@@ -215,11 +219,14 @@ async def _server(
         found = session.reader.last_seen(event, target.address) if session.has_state else None
         return found and LastSent(*found)
 
-    found, functions = examine_keys(target.event_key, target.signing_keys), None
+    found = examine_keys(target.event_key, target.signing_keys, target.variable)
+    functions = None
     async with session.connect(target) as server:
         if thorough and not found:
             follows = bool(target.signing_keys) or target.kind != "cloud"
-            found += await examine_target(server.probe, target.name, follows=follows)
+            found += await examine_target(
+                server.probe, target.name, follows=follows, variable=target.variable
+            )
         reached = not any(one.about == "target" and one.level == "fail" for one in found)
         if plan and reached:
             functions = await server.probe.functions()

@@ -238,9 +238,12 @@ def _guards(session: Session, what: Drive) -> AbstractAsyncContextManager[Sequen
         return nullcontext(())
     from runner.adapters.guards import open_guards
 
-    environ = session.environ_in(what.plan.path, what.environment)
-    folder = Path(what.plan.path).resolve().parent
-    return open_guards(specs, environ, folder, session.clock.time)
+    plan, folder = what.plan.path, Path(what.plan.path).resolve().parent
+    environ = session.environ_in(plan, what.environment)
+    found = session.environment(plan, what.environment)
+    return open_guards(
+        specs, environ, folder, session.clock.time, found.database if found else None
+    )
 
 
 async def _ask_once(guards: Sequence[Guard]) -> None:

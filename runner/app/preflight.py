@@ -13,6 +13,7 @@ from runner.app.doctor import examine_plan, examine_server
 from runner.app.session import Session
 from runner.errors import PreflightRefused, StalePlan, UsageError
 from runner.execution.context import RunOptions
+from runner.execution.doctor import event_key_variables
 from runner.model import ExecutionPlan, Finding, Function, RunRecord
 from runner.spec.units import counted
 
@@ -100,8 +101,8 @@ def followed(
     Raises `PreflightRefused` where a key is missing, or the plan needs what cannot be.
     """
     if not target.event_key:
-        hint = "set INNGEST_EVENT_KEY, or INNGEST_PRODUCTION_EVENT_KEY"
-        raise PreflightRefused(f"{target.name} needs an event key, and none is set", hint=hint)
+        message = f"{target.name} needs an event key, and none is set"
+        raise PreflightRefused(message, hint=f"set {event_key_variables(target.variable)}")
     follow = options.follow and (begun or not plan.scheduled)
     capped = next((stage for stage in plan.stages if stage.cap and stage.cap.written), None)
     if not options.follow and capped:
@@ -131,7 +132,8 @@ def followed(
         f"`{barrier.operation}` waits for its jobs to complete, and following them on "
         f"{target.name} needs a signing key"
     )
-    hint = "set INNGEST_SIGNING_KEY, or send without following: --no-wait"
+    variable = target.variable("INNGEST_SIGNING_KEY")
+    hint = f"set {variable}, or send without following: --no-wait"
     raise PreflightRefused(message, hint=hint)
 
 

@@ -277,7 +277,9 @@ class Session:
 
         found = self.environment(plan, environment)
         target = resolve(
-            self.named_target(named, plan, environment), self.environ_in(plan, environment)
+            self.named_target(named, plan, environment),
+            self.environ_in(plan, environment),
+            found.keys if found else {},
         )
         return replace(target, name=f"{found.name}: {target.name}") if found else target
 

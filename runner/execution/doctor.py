@@ -40,17 +40,26 @@ _SIGNING = "signkey-"
 _PATH = re.compile(r"event\.data\.([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)")
 
 
-def examine_keys(event_key: str | None, signing_keys: Sequence[str]) -> list[Finding]:
-    """Their form alone; no key is ever part of a finding."""
+def event_key_variables(variable: Callable[[str], str]) -> str:
+    """Which of them to set for the hosted service; `variable`: see `Target.variable`."""
+    usual = ("INNGEST_EVENT_KEY", "INNGEST_PRODUCTION_EVENT_KEY")
+    return ", or ".join(dict.fromkeys(map(variable, usual)))
+
+
+def examine_keys(
+    event_key: str | None, signing_keys: Sequence[str], variable: Callable[[str], str] = str
+) -> list[Finding]:
+    """Their form alone; no key is ever part of a finding. `variable`: what holds what a variable
+    holds as a rule."""
     found = []
     if not event_key:
-        hint = "set INNGEST_EVENT_KEY, or INNGEST_PRODUCTION_EVENT_KEY for cloud"
+        hint = f"set {event_key_variables(variable)}"
         found.append(Finding("event key", "fail", "there is none", hint))
     elif event_key.startswith(_SIGNING):
         hint = "event keys are made under Manage > Event Keys"
         found.append(Finding("event key", "fail", "it is a signing key", hint))
     if signing_keys and event_key in signing_keys:
-        hint = "set INNGEST_SIGNING_KEY to the signing key"
+        hint = f"set {variable('INNGEST_SIGNING_KEY')} to the signing key"
         found.append(Finding("signing key", "fail", "it is the event key", hint))
     return found
 
@@ -60,10 +69,12 @@ def failed(about: str, error: BackfillError) -> Finding:
     return Finding(about, "fail", str(error), error.hint, away=isinstance(error, TargetError))
 
 
-async def examine_target(probe: Probe, name: str, *, follows: bool) -> list[Finding]:
+async def examine_target(
+    probe: Probe, name: str, *, follows: bool, variable: Callable[[str], str] = str
+) -> list[Finding]:
     """Whether the server is there, takes the event key, and lets its jobs be followed.
 
-    `follows`: a signing key is there, or none is needed.
+    `follows`: a signing key is there, or none is needed; `variable`: see `examine_keys`.
     """
     try:
         hello = await probe.hello()
@@ -78,7 +89,7 @@ async def examine_target(probe: Probe, name: str, *, follows: bool) -> list[Find
         found.append(failed("event key", error))
     found += await _api_key(probe)
     if not follows:
-        hint = "set INNGEST_SIGNING_KEY; without it, send with --no-wait"
+        hint = f"set {variable('INNGEST_SIGNING_KEY')}; without it, send with --no-wait"
         found.append(Finding("signing key", "warn", "none: jobs cannot be followed", hint))
         return found
     try:

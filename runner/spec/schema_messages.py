@@ -82,8 +82,8 @@ def hint_of(error: Any) -> str | None:
         return _example(key, schema.get("properties", {}).get(key, {}))
     if rule == "type" and "string" in wanted:
         return _as_text(value, wanted, schema)
-    if rule == "type" and wanted == "integer" and isinstance(value, str) and value.isdigit():
-        return f"write it without quotes: {value}" if len(value) < 20 else None
+    if rule == "type" and wanted == "integer" and isinstance(value, str) and value.isdecimal():
+        return f"write it without quotes: {int(value)}" if len(value) < 20 else None
     if rule == "type" and wanted == "array" and isinstance(value, str):
         return f"write it as a list: [{value[:60]}]"
     if rule in ("type", "pattern", "not", "minimum", "maximum", "minItems") and schema.get(

@@ -240,7 +240,9 @@ class Server:
         self.asked += 1
         return self.told
 
-    async def examined(self, _probe: object, _name: str, *, follows: bool) -> list[Finding]:
+    async def examined(
+        self, _probe: object, _name: str, *, follows: bool, **_: object
+    ) -> list[Finding]:
         self.follows.append(follows)
         return [self.well]
 

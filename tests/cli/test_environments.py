@@ -6,12 +6,13 @@ import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runner.app.session import Session
 from runner.errors import PreflightRefused, UsageError
-from tests.cli.conftest import Result
+from tests.cli.conftest import Result, served
 
 Backfill = Callable[..., Result]
 
@@ -95,6 +96,54 @@ def test_keys_and_inngests_environment_are_the_environments(plan: Path) -> None:
     assert (staging.event_key, staging.kind) == ("s", "dev")
     production = Session(environ=environ, environment="production").target(None, str(plan))
     assert (production.event_key, production.environment) == ("p", "main")
+
+
+OWN_KEYS = """\
+apiVersion: backfill/v1
+kind: BackfillProject
+environments:
+  own: {event_key: OWN_EVENT_KEY, signing_key: OWN_SIGNING_KEY, api_key: OWN_API_KEY,
+    database: OWN_URL}
+"""
+OWN = ("OWN_EVENT_KEY", "OWN_SIGNING_KEY", "OWN_API_KEY")
+USUAL = ("INNGEST_EVENT_KEY", "INNGEST_SIGNING_KEY", "INNGEST_API_KEY")
+GUARDED = (
+    PLAN.split("repos:")[0]
+    + """\
+repos: [a/b]
+operations: [repository-sync]
+guards: [{sql: {query: select 1, at_most: 1}}]
+"""
+)
+
+
+async def refusing(scope: Any, receive: Any, send: Any) -> None:
+    """A server that knows no key."""
+    headers = [(b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": 401, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
+@pytest.mark.parametrize("named", [(), ("--env", "own")], ids=["no environment", "an environment"])
+@pytest.mark.parametrize("values", ["", "a b", "unknown"], ids=["missing", "malformed", "refused"])
+@pytest.mark.parametrize("command", ["doctor", "run"])
+def test_a_key_is_called_by_the_variable_that_it_is_read_from(
+    backfill: Backfill, tmp_path: Path, named: tuple[str, ...], values: str, command: str
+) -> None:
+    """Setting the usual one would change nothing in an environment that names its own."""
+    (tmp_path / "backfill.yaml").write_text(OWN_KEYS, encoding="utf-8")
+    (tmp_path / "plan.yaml").write_text(GUARDED, encoding="utf-8")
+    environ = dict.fromkeys((*OWN, *USUAL), values)
+    arguments = [command, tmp_path / "plan.yaml", *named, *(["--yes"] if command == "run" else [])]
+    with served(refusing) as url:
+        target = url if values else "cloud"
+        done = backfill(*arguments, "--target", target, env=environ)
+    assert done.status in (2, 4, 6), done.err
+    said = done.out + done.err
+    assert any(name in said for name in (OWN if named else USUAL))
+    assert not any(name in said for name in (USUAL if named else OWN))
+    if command == "doctor" and values != "a b":
+        assert ("OWN_URL" in said, "BACKFILL_DATABASE_URL" in said) == (bool(named), not named)
 
 
 def test_a_plan_cannot_reach_the_database_of_another_environment(plan: Path) -> None:

@@ -54,9 +54,8 @@ class HttpCancelApi:
             return
         if status in _REFUSED:
             what = "refuses the signing key" if self.target.signing_keys else "asks for a key"
-            raise KeyRefused(
-                f"{self.target.name} {what} ({status})", hint="set INNGEST_SIGNING_KEY"
-            )
+            hint = f"set {self.target.variable('INNGEST_SIGNING_KEY')}"
+            raise KeyRefused(f"{self.target.name} {what} ({status})", hint=hint)
         words = f": {says}" if says else ""
         if status == 429 or status >= 500:
             raise Unanswered(f"the server answers {status}{words}", maybe_taken=False)

@@ -90,9 +90,10 @@ class HttpEventApi:
         """`expected`: the ids that the seed gives; only others are looked at."""
         status = response.status_code
         if status in (401, 403):
+            variable = self.target.variable("INNGEST_EVENT_KEY")
             raise KeyRefused(
                 f"{self.target.name} refuses the event key ({status})",
-                hint="set INNGEST_EVENT_KEY to a key of this target; nothing more was sent",
+                hint=f"set {variable} to a key of this target; nothing more was sent",
             )
         if status == 413:
             raise RequestTooLarge("the request is too large (413)", maybe_taken=resent)

@@ -87,7 +87,8 @@ class HttpJobsApi:
         response, _ = await self._request("/v2/apps", {"limit": 1}, self.target.api_key)
         if response.status_code in (401, 403):
             message = f"{self.target.name} refuses the API key ({response.status_code})"
-            raise KeyRefused(message, hint="set INNGEST_API_KEY to one of this environment's")
+            hint = f"set {self.target.variable('INNGEST_API_KEY')} to one of this environment's"
+            raise KeyRefused(message, hint=hint)
         return response.status_code == 200
 
     async def _made_consistent(self, run: dict[str, Any]) -> dict[str, Any]:
@@ -179,7 +180,8 @@ class HttpJobsApi:
         status = response.status_code
         if status in (401, 403):
             what = "refuses the signing key" if self._keys else "asks for a signing key"
-            hint = "set INNGEST_SIGNING_KEY, or send without following: --no-wait"
+            variable = self.target.variable("INNGEST_SIGNING_KEY")
+            hint = f"set {variable}, or send without following: --no-wait"
             raise KeyRefused(f"{self.target.name} {what} ({status})", hint=hint)
         if status == 404:
             return []

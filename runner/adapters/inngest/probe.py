@@ -48,7 +48,8 @@ class HttpProbe:
         response, _ = await self._ask("POST", url, content=b"[]", headers=headers)
         if response.status_code in (401, 403):
             message = f"{self.target.name} refuses the event key ({response.status_code})"
-            raise KeyRefused(message, hint="set INNGEST_EVENT_KEY to a key of this target")
+            hint = f"set {self.target.variable('INNGEST_EVENT_KEY')} to a key of this target"
+            raise KeyRefused(message, hint=hint)
         if response.status_code not in (200, 400):
             message = f"{self.target.name} answers {response.status_code} where it takes events"
             raise TargetError(message, hint="is there another server at this address?")

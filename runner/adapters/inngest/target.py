@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
+from types import MappingProxyType
 from typing import Literal
 from urllib.parse import quote, urlsplit
 
@@ -41,6 +42,12 @@ class Target:
     signing_keys: tuple[str, ...] = field(repr=False)
     environment: str | None = None
     api_key: str | None = field(default=None, repr=False)
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def variable(self, usual: str) -> str:
+        """Where what `usual` holds elsewhere comes from: an environment of a project's names
+        variables of its own."""
+        return self.variables.get(usual, usual)
 
     @property
     def local(self) -> bool:
@@ -93,14 +100,22 @@ def shown(address: str) -> str:
     return " ".join(dict.fromkeys(address.split(" ")))
 
 
-def resolve(name: str, env: Mapping[str, str]) -> Target:
+def resolve(
+    name: str, env: Mapping[str, str], variables: Mapping[str, str] = MappingProxyType({})
+) -> Target:
     """The target called `name`: embedded, dev, cloud, or the base URL of a self-hosted server.
 
-    Keys come from `env` only. Raises `UsageError`.
+    Keys come from `env` only; `variables`: what those are called that are not called as usual.
+    Raises `UsageError`.
     """
+    found = _resolved(name, env, variables)
+    return replace(found, variables=variables) if variables else found
+
+
+def _resolved(name: str, env: Mapping[str, str], variables: Mapping[str, str]) -> Target:
     if name == "embedded":
         return Target(name, "embedded", EMBEDDED_ORIGIN, EMBEDDED_ORIGIN, "embedded", ())
-    _check_headers(env)
+    _check_headers(env, variables)
     key, signing = env.get("INNGEST_EVENT_KEY"), _signing_keys(env)
     api_key = env.get("INNGEST_API_KEY") or None
     if name == "cloud":
@@ -131,12 +146,13 @@ def _signing_keys(env: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(env[name] for name in names if env.get(name))
 
 
-def _check_headers(env: Mapping[str, str]) -> None:
+def _check_headers(env: Mapping[str, str], variables: Mapping[str, str]) -> None:
     """A key with a blank or a line end in it was pasted wrong; it is named, and not echoed."""
     for name in (*_KEYS, "INNGEST_ENV"):
         value = env.get(name, "")
         if not (value.isascii() and value.isprintable() and " " not in value):
-            raise UsageError(f"{name} has characters that no key has", hint="copy it once more")
+            message = f"{variables.get(name, name)} has characters that no key has"
+            raise UsageError(message, hint="copy it once more")
 
 
 def _origins(env: Mapping[str, str], events: str, api: str) -> tuple[str, str]:
