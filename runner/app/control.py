@@ -10,6 +10,7 @@ from runner.app.notify import empty
 from runner.app.preflight import refuse_another_address
 from runner.app.session import Session, blocking
 from runner.errors import Incomplete, PreflightRefused, UsageError
+from runner.execution.context import CANCELLED
 from runner.model import OVER, RunRecord, RunState, Totals
 from runner.planning.serialize import load_head
 from runner.spec.given import refuse_count, refuse_seconds
@@ -147,7 +148,7 @@ def _end(session: Session, record: RunRecord, stack: ExitStack) -> Lease | None:
     if store.find(record.id).status not in _OPEN:
         return None
     lease = stack.enter_context(session.lock(record.plan, record.address, record.id))
-    store.journal(record, lease).end("cancelled")
+    store.journal(record, lease).end("cancelled", CANCELLED)
     return lease
 
 

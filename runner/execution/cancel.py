@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field, replace
 
+from runner.execution.context import CANCELLED
 from runner.execution.listeners import verdict
 from runner.execution.poller import AT_ONCE
 from runner.execution.ports import CancelApi, JobsApi, Journal, Observation
@@ -87,4 +88,4 @@ def _has_ended(job: Job) -> bool:
 
 
 def _as_cancelled(job: Job) -> Job:
-    return replace(job, status="Cancelled", ended=True, message="cancelled by an operator")
+    return replace(job, status="Cancelled", ended=True, message=CANCELLED)

@@ -98,6 +98,9 @@ class RunContext:
     patiently: Patiently | None = None  # asks again what is away; None: nothing is
 
 
+CANCELLED = "cancelled by an operator"  # a run, or a job of it: whoever ends it
+
+
 @frozen
 class Ending:
     """How a run came to its end; `reason` says why it did not go further, where the plan did, and

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 from runner.errors import InvalidPlan, LockHeld, PreflightRefused
 from runner.execution.check import Checker, QueryRunner
-from runner.execution.context import Ending, How, RunContext
+from runner.execution.context import CANCELLED, Ending, How, RunContext
 from runner.execution.follow import Follower, Timeouts
 from runner.execution.gate import Gate, beside
 from runner.execution.pacing import Pace, Pacer, Step, Waits
@@ -220,7 +220,7 @@ class _Run:
 
     def ending(self) -> Ending:
         if self.journal.control().wanted == "cancel":
-            return Ending("cancelled", "cancelled by an operator")
+            return Ending("cancelled", CANCELLED)
         if self.context.stop.is_set():
             return Ending("stopped")
         how = "complete" if self.reason is None else self.ended_as

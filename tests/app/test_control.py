@@ -160,7 +160,9 @@ def test_a_run_that_nobody_is_at_is_cancelled_at_once_for_good(
     process_dies(session.store)
     record, totals, unanswered, jobs = cancel(session, "RUN1")
     assert (record.id, totals.planned, unanswered, jobs) == ("RUN1", 3, 1, None)
-    assert session.store.find("RUN1").status == "cancelled"
+    ended = session.store.find("RUN1")
+    # As where its process ends it: status, report, pages and hooks say why.
+    assert (ended.status, ended.reason) == ("cancelled", "cancelled by an operator")
     with pytest.raises(UsageError, match="run RUN1 has ended: it is cancelled"):
         cancel(session, "RUN1")
 
