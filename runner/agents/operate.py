@@ -40,8 +40,8 @@ def _cancel(session: Session, given: Given) -> Answer:
     from runner.output import words
 
     record, _ = approved_run(session, given["run"])
-    _, totals, unanswered, jobs = cancel(session, record.id, jobs=bool(given.get("jobs")))
-    said = f"cancelled: {words.were_sent(totals)}"
+    record, totals, unanswered, jobs = cancel(session, record.id, jobs=bool(given.get("jobs")))
+    said = f"{record.status}: {words.were_sent(totals)}"
     if unanswered:
         said += f"; {unanswered:,} more may have been taken: no answer has come"
     if jobs:

@@ -91,12 +91,28 @@ def tune(
         raise _not_under_way(record)
     if record.wanted == "cancel":
         raise _to_be_cancelled(record)
+    if batch_size is not None or delay is not None:
+        _refuse_sent(session, record)
     if max_in_flight is not None:
         _refuse_uncounted(record)
     session.store.set_pace(
         record.id, batch_size=batch_size, delay=delay, max_in_flight=max_in_flight
     )
     return record
+
+
+def _refuse_sent(session: Session, record: RunRecord) -> None:
+    """Raises `UsageError` where no batch is left to go at another pace."""
+    stages = load_head(record.head).stages
+    if all(stage.begins is not None for stage in stages):
+        hint = "its events have the times at which they start: `pacing: scheduled`"
+        raise UsageError(f"run {record.id} has no pauses to change", hint=hint)
+    if record.target == "embedded" or any(stage.deferred for stage in stages):
+        return  # a resume sends again what ended with its process; more rounds may come
+    sent = session.store.reading(record).next_position()
+    if sent >= sum(stage.total for stage in stages):
+        hint = f"`backfill status {record.id}` shows what goes on"
+        raise UsageError(f"run {record.id} has sent all of its events", hint=hint)
 
 
 def _refuse_uncounted(record: RunRecord) -> None:
@@ -114,9 +130,10 @@ def cancel(
 ) -> tuple[RunRecord, Totals, int, Cancelled | None]:
     """End a run, which cannot be resumed, and with `jobs` the jobs it started.
 
-    What it had come to; how many more events may have been taken, since their answer was lost; and
-    what came of its jobs. The process that drives the run ends it; where there is none, this one
-    does, and has the run's lock from then on. Raises `Incomplete` where it does not end.
+    How it has ended, and what it had come to; how many more events may have been taken, since their
+    answer was lost; and what came of its jobs. The process that drives the run ends it; where there
+    is none, this one does, and has the run's lock from then on. Raises `Incomplete` where it does
+    not end.
     """
     store = session.store
     record = store.find(run)
@@ -130,7 +147,7 @@ def cancel(
         unanswered = sum(len(chunk.positions) for chunk in journal.unanswered())
         cancelled = _cancel_jobs(session, record, target, lease, stack) if target else None
     empty(session, record.id)
-    return record, totals, unanswered, cancelled
+    return store.find(record.id), totals, unanswered, cancelled
 
 
 def _end(session: Session, record: RunRecord, stack: ExitStack) -> Lease | None:

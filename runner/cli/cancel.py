@@ -43,7 +43,7 @@ def cancel_command(session: Session, run: str, *, jobs: bool, yes: bool) -> int:
             raise PreflightRefused(f"not confirmed; run {record.id} is as it was")
     record, totals, unanswered, cancelled = cancel(session, run, jobs=jobs)
     ended = ", ".join(words.outcomes(totals.outcomes)) or "none had ended"
-    click.echo(f"run {record.id} is cancelled: {words.were_sent(totals)}; {ended}")
+    click.echo(f"run {record.id} is {record.status}: {words.were_sent(totals)}; {ended}")
     if going_on := totals.sent - sum(totals.outcomes.values()):
         click.echo(f"{going_on:,} had not ended: nobody follows their jobs any more")
     if unanswered:

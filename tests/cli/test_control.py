@@ -249,6 +249,46 @@ def test_a_cap_that_would_count_nothing_is_refused(backfill: Backfill, tmp_path:
     assert "max_in_flight` of `sync` counts those that go on" in unfollowed.err
 
 
+@pytest.mark.parametrize(
+    ("body", "arguments", "message"),
+    [
+        ("", ["--no-wait"], "has sent all of its events"),
+        ("pacing: scheduled\n", [], "has no pauses to change"),
+    ],
+    ids=["sent", "scheduled"],
+)
+@pytest.mark.parametrize("pace", [["--batch-size", "2"], ["--delay", "1s"]])
+def test_a_pace_that_would_change_nothing_is_refused(
+    backfill: Backfill,
+    tmp_path: Path,
+    body: str,
+    arguments: list[str],
+    message: str,
+    pace: list[str],
+) -> None:
+    with served(create_app({"app/sync": Jobs()})) as url:
+        plan = write_plan(tmp_path, repos(2) + f"operations: [sync]\n{body}")
+        assert backfill("run", plan, "--target", url, "--yes", *arguments).status == 0
+        tuned = backfill("tune", "latest", *pace)
+    assert tuned.status == 2
+    assert message in tuned.err
+
+
+@pytest.mark.parametrize(("arguments", "state"), [([], "completed"), (["--no-wait"], "sent")])
+def test_cancel_says_how_a_run_has_ended_whose_jobs_alone_it_cancels(
+    backfill: Backfill, tmp_path: Path, arguments: list[str], state: str
+) -> None:
+    """It was said to be cancelled, and all else went on telling what it was."""
+    with served(create_app({"app/sync": Jobs()})) as url:
+        plan = write_plan(tmp_path, repos(2) + "operations: [sync]\n")
+        assert backfill("run", plan, "--target", url, "--yes", *arguments).status == 0
+        cancelled = backfill("cancel", "latest", "--jobs", "--yes")
+        status = backfill("status", "latest")
+    assert cancelled.status == 0, cancelled.err
+    assert f" is {state}: 2 of 2 events were sent" in cancelled.out
+    assert status.out.startswith(state.upper())
+
+
 def test_a_second_start_of_a_plan_is_refused_and_can_wait(
     backfill: Backfill, start: Start, tmp_path: Path
 ) -> None:
