@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from runner.cli.options import read_host_names
+
 _MAX_BODY = 16 * 1024 * 1024  # of a request with events
 
 
@@ -27,6 +29,7 @@ _MAX_BODY = 16 * 1024 * 1024  # of a request with events
     "--allow-host",
     "hosts",
     multiple=True,
+    callback=read_host_names,
     metavar="NAME",
     help="A name under which it is reached, beside its address and localhost.",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
@@ -19,6 +20,7 @@ from runner.cli.completion import (
 from runner.cli.printing import DEFAULT_EVENTS, Terminal, asker
 from runner.errors import UsageError
 from runner.model import Selectors
+from runner.spec.document import echo
 from runner.spec.units import MOST, counted, parse_span
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -190,6 +192,22 @@ def read_duration(
         return None if value is None else parse_span(value)
     except ValueError as error:
         raise UsageError(f"{parameter.opts[0]}: {error}") from None
+
+
+_HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII | re.IGNORECASE)
+
+
+def read_host_names(
+    _context: click.Context, parameter: click.Parameter, value: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The callback of an option that takes names by which a server is reached: what no request can
+    have as its Host's name would let nobody in."""
+    for name in value:
+        if not _HOST_NAME.fullmatch(name):
+            hint = "write the name alone, without scheme, port and path: backfill.example.com"
+            message = f"{parameter.opts[0]}: {echo(name)} is not a host's name"
+            raise UsageError(message, hint=hint)
+    return value
 
 
 changed_option: Callable[[Any], Any] = click.option(

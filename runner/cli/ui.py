@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from runner.app.session import Session
-from runner.cli.options import pass_session, state_option
+from runner.cli.options import pass_session, read_host_names, state_option
 from runner.errors import BackfillError, UsageError
 from runner.model import LOST, OPEN_OUTCOMES, OUTCOMES, STATES, EventFilter, frozen
 from runner.spec.document import echo
@@ -44,6 +44,7 @@ _PAGE = re.compile("[1-9][0-9]{0,6}", re.ASCII)
     "--allow-host",
     "hosts",
     multiple=True,
+    callback=read_host_names,
     metavar="NAME",
     help="A name under which browsers reach it, beside its address and localhost.",
 )

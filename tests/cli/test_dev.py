@@ -29,3 +29,16 @@ def test_a_taken_port_is_said_in_place_of_an_address(command: str, backfill: Bac
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in done.err
     assert "hint: --port names another" in done.err
     assert "http://" not in done.err
+
+
+@pytest.mark.parametrize("command", ["dev", "ui"])
+@pytest.mark.parametrize(
+    "name", ["x.test:8321", "http://x.test", "x.test/", "x test", "*", "ü.test"]
+)
+def test_what_no_request_can_be_for_is_no_name_that_a_server_has(
+    command: str, name: str, backfill: Backfill
+) -> None:
+    done = backfill(command, "--allow-host", "x.test", "--allow-host", name)
+    assert done.status == 2, done.err
+    assert f"--allow-host: `{name}` is not a host's name" in done.err
+    assert "hint: write the name alone" in done.err

@@ -16,6 +16,7 @@ Kind = Literal["embedded", "dev", "cloud", "server"]
 
 NAMES = ("embedded", "dev", "cloud")
 DEV_ORIGIN = "http://127.0.0.1:8288"
+_SWITCHED = ("", "0", "1", "false", "true")
 CLOUD_EVENTS, CLOUD_API = "https://inn.gs", "https://api.inngest.com"
 EMBEDDED_ORIGIN = "http://embedded"
 # A dev server takes any key; this is the one that the SDKs send where none is set.
@@ -172,8 +173,10 @@ def _origins(env: Mapping[str, str], events: str, api: str) -> tuple[str, str]:
 
 
 def _dev_url(env: Mapping[str, str]) -> str:
+    """INNGEST_DEV is a switch of the SDKs as well; an address that is none must not mean another
+    server."""
     value = env.get("INNGEST_DEV", "")
-    return read_origin(value, "INNGEST_DEV") if "://" in value else DEV_ORIGIN
+    return DEV_ORIGIN if value.lower() in _SWITCHED else read_origin(value, "INNGEST_DEV")
 
 
 def _label(name: str, origin: str, usual: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.adapters.inngest.target import resolve
+from runner.adapters.inngest.target import DEV_ORIGIN, resolve
 from runner.errors import UsageError
 
 
@@ -123,3 +123,15 @@ def test_a_key_that_was_pasted_wrong_is_named_and_not_echoed(value: str) -> None
     with pytest.raises(UsageError, match="INNGEST_SIGNING_KEY has characters") as caught:
         resolve("dev", {"INNGEST_SIGNING_KEY": value})
     assert value not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["", "0", "1", "true", "TRUE", "false"])
+def test_a_switch_is_no_address(value: str) -> None:
+    assert resolve("dev", {"INNGEST_DEV": value}).events == DEV_ORIGIN
+
+
+@pytest.mark.parametrize("value", ["localhost:8299", "127.0.0.1:8299", "dev.test", " ", "http:/x"])
+def test_an_address_that_is_no_url_is_refused_and_means_no_other_server(value: str) -> None:
+    with pytest.raises(UsageError, match=r"INNGEST_DEV.* is not a URL") as refused:
+        resolve("dev", {"INNGEST_DEV": value})
+    assert refused.value.hint == "write http://host:port"
