@@ -164,7 +164,8 @@ class Journals:
         if run_id is None:
             return Mark(self.store.mark(None), final=False)
         record = self.store.find(run_id)
-        return Mark(self.store.mark(record), final=record.status != "running")
+        # Whatever else has ended may be resumed, while its page is open.
+        return Mark(self.store.mark(record), final=record.status in ("completed", "cancelled"))
 
 
 def _filter(asked: Mapping[str, str], stages: Sequence[str]) -> EventFilter:

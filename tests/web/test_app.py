@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from itertools import islice
 from pathlib import Path
 
 import httpx
@@ -196,6 +197,27 @@ def test_changes_are_told_as_they_happen_and_so_is_the_end(
     assert names[-1] == "end"
     assert names.count("change") >= 3
     assert "6/6 sent" in httpx.get(f"{site}/runs/latest").text
+
+
+@pytest.mark.parametrize("ended", ["incomplete", "sent", "failed"])
+def test_the_page_of_a_run_that_may_go_on_hears_that_it_does(
+    site: str, backfill: Backfill, target: Target, plan: Plan, ended: str
+) -> None:
+    """It was told that nothing ever changes again, and showed for good what it was."""
+    jobs = Jobs(failing=["o/r0"] if ended == "failed" else [])
+    with target(jobs) as url:
+        path = plan(2, {"incomplete": "batch_size: 1\nmax_failures: 1\n"}.get(ended, ""))
+        if ended == "incomplete":
+            jobs.failing = {"o/r0"}
+        arguments = ["--no-wait"] if ended == "sent" else []
+        backfill("run", path, "--target", url, "--yes", *arguments)
+        assert backfill("status", "latest").out.startswith(ended.upper())
+        with httpx.stream("GET", f"{site}/live/runs/latest", timeout=30) as answer:
+            lines = answer.iter_lines()
+            assert next(lines) == "event: change"
+            backfill("resume", "latest", "--yes", "--past-failures")
+            heard = list(islice(lines, 3))
+    assert "event: change" in heard
 
 
 @pytest.mark.parametrize(
