@@ -8,6 +8,7 @@ takes nothing of its answer for as long is cut. The middleware bounds memory, an
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import logging
 import socket
@@ -45,6 +46,11 @@ class Door:
     hosts: frozenset[str] | None = None
     option: str = "--allow-host"
     seconds: float = 20.0
+
+
+def authority(host: str, port: int) -> str:
+    """As it stands in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def hosts_of(names: Iterable[str]) -> frozenset[str]:
@@ -275,7 +281,9 @@ def serve(
             listening.bind((host, port))
             listening.listen(config.backlog)
         except OSError as error:
-            message = f"cannot listen on {host}:{port}: {error.strerror}"
-            raise TargetError(message, hint="--port names another") from None
+            message = f"cannot listen on {authority(host, port)}: {error.strerror}"
+            taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
+            hint = "--port names another" if taken else "--host names an address of this machine"
+            raise TargetError(message, hint=hint) from None
         on_listening()
         Server(config).run(sockets=[listening])

@@ -49,7 +49,7 @@ def serve_runs(
 
     Raises `PreflightRefused` without the SDK, or without a key that it can use.
     """
-    from runner.adapters.door import serve
+    from runner.adapters.door import authority, serve
     from runner.app.worker import Worker as StepWorker
 
     store, host, port = session.store, options.host, options.port
@@ -65,7 +65,7 @@ def serve_runs(
     worker = _worker(session, steps, lambda: _missing(session) or steps.unknown(), place, firings)
 
     def say() -> None:
-        served = f"http://{host}:{port} for {worker.client.api_origin}"
+        served = f"http://{authority(host, port)} for {worker.client.api_origin}"
         _LOG.info("serving runs of %s on %s", store.where, served)
         for firing in firings:
             when = firing.schedule

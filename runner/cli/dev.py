@@ -38,7 +38,7 @@ def dev_command(plan: str | None, host: str, port: int, hosts: tuple[str, ...]) 
 
     With PLAN, its `handlers` are the functions that run; without one, events start no job.
     """
-    from runner.adapters.door import Door, hosts_of, serve
+    from runner.adapters.door import Door, authority, hosts_of, serve
     from runner.adapters.embedded.engine import Handler
     from runner.adapters.embedded.handlers import load_handlers
     from runner.adapters.embedded.server import create_app
@@ -49,6 +49,7 @@ def dev_command(plan: str | None, host: str, port: int, hosts: tuple[str, ...]) 
     if plan:
         loaded = load_plan(plan)
         handlers = load_handlers(loaded.handlers, Path(loaded.path).parent)
-    ready = f"serving {counted(len(handlers), 'function')} on http://{host}:{port}; ^C ends it"
+    where = f"http://{authority(host, port)}"
+    ready = f"serving {counted(len(handlers), 'function')} on {where}; ^C ends it"
     door = Door(_MAX_BODY, hosts_of((host, *hosts)))
     serve(create_app(handlers), host, port, door, on_listening=lambda: click.echo(ready, err=True))

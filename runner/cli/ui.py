@@ -61,7 +61,7 @@ def ui_command(
     It only reads. It listens on this machine alone, unless --host says otherwise; beyond this
     machine a token is demanded.
     """
-    from runner.adapters.door import Door, hosts_of, serve
+    from runner.adapters.door import Door, authority, hosts_of, serve
     from runner.adapters.web.app import create_app
     from runner.output.page import ASSETS, asset
 
@@ -71,8 +71,7 @@ def ui_command(
     stopped = Event()
     app = create_app(Journals(store), assets, token=token, ends=stopped.is_set)
     door = Door(max_body=0, hosts=hosts_of((host, *hosts)))
-    shown = f"[{host}]" if ":" in host else host
-    ready = f"the runs in {store.where}: http://{shown}:{port}/   (^C ends it)"
+    ready = f"the runs in {store.where}: http://{authority(host, port)}/   (^C ends it)"
     serve(
         app,
         host,

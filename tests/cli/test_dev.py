@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from runner.adapters.door import authority
 from tests.cli.conftest import Result
 
 Backfill = Callable[..., Result]
@@ -42,3 +43,18 @@ def test_what_no_request_can_be_for_is_no_name_that_a_server_has(
     assert done.status == 2, done.err
     assert f"--allow-host: `{name}` is not a host's name" in done.err
     assert "hint: write the name alone" in done.err
+
+
+@pytest.mark.parametrize("host", ["999.1.1.1", "192.0.2.1"])
+def test_an_address_that_this_machine_does_not_have_is_not_mended_by_another_port(
+    host: str, backfill: Backfill
+) -> None:
+    done = backfill("dev", "--host", host)
+    assert done.status == 6, done.err
+    assert f"cannot listen on {host}:8288" in done.err
+    assert "hint: --host names an address of this machine" in done.err
+
+
+def test_an_address_of_ipv6_stands_in_brackets() -> None:
+    assert authority("::1", 8288) == "[::1]:8288"
+    assert authority("127.0.0.1", 8288) == "127.0.0.1:8288"
