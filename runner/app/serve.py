@@ -149,8 +149,10 @@ def _origin(session: Session, options: ServeOptions) -> str | None:
         return read_origin(options.url, "--url")
     if not _dev(session):
         return None
+    from runner.adapters.door import authority
+
     host = "127.0.0.1" if options.host == "0.0.0.0" else options.host  # noqa: S104
-    return f"http://{host}:{options.port}"
+    return f"http://{authority(host, options.port)}"
 
 
 def _door(session: Session, place: str | None, host: str) -> Door:
