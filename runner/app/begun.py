@@ -14,7 +14,7 @@ from runner.app.plan_files import unchanged
 from runner.app.preflight import refuse_another_address
 from runner.app.session import Session
 from runner.errors import LockHeld, StalePlan, UsageError
-from runner.execution.context import RunOptions
+from runner.execution.context import CANCELLED, RunOptions
 from runner.model import BoundQuestion, ExecutionPlan, Measure, RunRecord, RunState, frozen
 from runner.planning.compare import first_difference
 from runner.spec.units import counted
@@ -46,11 +46,16 @@ def still_open(
         return
     with session.lock(record.plan, record.address, record.id, options.wait_lock) as lease:
         record = session.store.find(record.id)
-        target = session.target(record.target, record.path, record.environment)
-        refuse_another_address(record, target)
-        plan = _plan_to_send(session, record, from_journal=from_journal)
-        plan = _raised(plan, options)
-        yield Begun(record, target, plan, lease)
+        if record.wanted != "cancel":
+            target = session.target(record.target, record.path, record.environment)
+            refuse_another_address(record, target)
+            plan = _plan_to_send(session, record, from_journal=from_journal)
+            plan = _raised(plan, options)
+            yield Begun(record, target, plan, lease)
+            return
+        # Whoever was to end it has died before that.
+        session.store.journal(record, lease).end("cancelled", CANCELLED)
+    raise _cancelled(record)
 
 
 def _may_go_on(session: Session, state: RunState) -> bool:
@@ -61,8 +66,7 @@ def _may_go_on(session: Session, state: RunState) -> bool:
         say(f"run {record.id} has completed: there is nothing to resume")
         return False
     if record.status == "cancelled":
-        hint = "start a new run, or send some of its events again with `backfill retry`"
-        raise UsageError(f"run {record.id} was cancelled, which is for good", hint=hint)
+        raise _cancelled(record)
     left = f"it is left to the workers ({submission.due})" if submission and state.parked else None
     if holder and record.wanted == "pause":
         store.withdraw_pause(record.id)
@@ -72,6 +76,11 @@ def _may_go_on(session: Session, state: RunState) -> bool:
         hint = f"`backfill status {record.id} --watch` follows it, `backfill cancel` ends it"
         raise LockHeld(f"run {record.id} goes on by itself: {left}", hint=hint)
     return True
+
+
+def _cancelled(record: RunRecord) -> UsageError:
+    hint = "start a new run, or send some of its events again with `backfill retry`"
+    return UsageError(f"run {record.id} was cancelled, which is for good", hint=hint)
 
 
 def _plan_to_send(session: Session, record: RunRecord, *, from_journal: bool) -> ExecutionPlan:

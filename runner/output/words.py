@@ -107,6 +107,8 @@ def _span(seconds: float) -> str:
 def nobody(view: RunView | RunLine) -> str:
     """That no process drives the run, since when, and what to do."""
     since = f"; the last sign of life was at {moment(view.silent)} UTC" if view.silent else ""
+    if view.record.wanted == "cancel":
+        return f"no process is there to cancel it: backfill cancel {view.record.id}{since}"
     return f"no process drives it: backfill resume {view.record.id}{since}"
 
 

@@ -151,6 +151,18 @@ def test_what_was_cancelled_is_so_for_good(session: Session, begin: Begin) -> No
         goes_on(session)
 
 
+@pytest.mark.parametrize("state", ["incomplete", "running"])
+def test_what_was_to_be_cancelled_as_its_process_died_is_cancelled_and_sends_nothing(
+    session: Session, begin: Begin, state: str
+) -> None:
+    begin(state)
+    session.store.request_cancel("RUN1")
+    for _ in range(2):
+        with pytest.raises(UsageError, match="run RUN1 was cancelled, which is for good"):
+            goes_on(session)
+        assert session.store.find("RUN1").status == "cancelled"
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_a_run_that_is_with_the_workers_goes_on_there_unless_they_do_not_come(
     session: Session, begin: Begin, late: bool

@@ -43,7 +43,7 @@ class Target:
     signing_keys: tuple[str, ...] = field(repr=False)
     environment: str | None = None
     api_key: str | None = field(default=None, repr=False)
-    variables: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def variable(self, usual: str) -> str:
         """Where what `usual` holds elsewhere comes from: an environment of a project's names
