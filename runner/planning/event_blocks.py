@@ -126,7 +126,7 @@ def _check(block: bytes, lines: int) -> None:
         item, _, data = line.partition(b"\t")
         if len(item) > _MOST_NAME or len(data) > MAX_EVENT:
             raise ValueError("an event is larger than it may be")
-        if type(orjson.loads(item)) is not str or type(event_of("", data).data) is not dict:
+        if type(orjson.loads(item)) is not str or type(parted(data)["data"]) is not dict:
             raise ValueError("an event is no item and payload")
 
 
