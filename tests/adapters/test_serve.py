@@ -16,7 +16,8 @@ from runner.adapters.embedded.server import create_app
 from runner.errors import TargetError
 
 SERVER = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the tests were started with
 from runner.adapters.door import Door
 from runner.adapters.embedded.server import create_app
 from runner.adapters.door import serve
