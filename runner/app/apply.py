@@ -294,8 +294,9 @@ def _refuse_open(session: Session, found: LedgerEntry) -> None:
     run_id = found.run.run_id
     if found.state == "unfinished":
         message = f"{found.name}: run {run_id} has not come to its end"
-        command = how_to_go_on(session.store, session.store.find(run_id))
-        raise Incomplete(message, hint=f"`{command}` goes on with it")
+        record = session.store.find(run_id)
+        hint = how_to_go_on(session.store, record, "goes on with it")
+        raise Incomplete(message, hint=hint)
     if found.state == "sent":
         message = f"{found.name}: run {run_id} was sent and not followed: how it ended is not known"
         raise Incomplete(message, hint=f"`backfill resume {run_id}` follows it to its end")

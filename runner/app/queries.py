@@ -51,9 +51,12 @@ def view_of(store: StateReader, record: RunRecord) -> RunView:
     return replace(view, coverage=_coverage(view, store.answers(record)))
 
 
-def how_to_go_on(store: StateReader, record: RunRecord) -> str:
-    """The command that continues a run which has not come to its end."""
-    return resume_command(store.glance(record))
+def how_to_go_on(store: StateReader, record: RunRecord, does: str) -> str:
+    """The command that continues a run which has not come to its end, and what it `does`; of one
+    that was to be cancelled, the command that ends it."""
+    if record.wanted == "cancel":
+        return f"`backfill cancel {record.id}` ends it, as was requested"
+    return f"`{resume_command(store.glance(record))}` {does}"
 
 
 def how_to_make_good(store: StateReader, record: RunRecord) -> list[str]:

@@ -129,6 +129,6 @@ def _before_answer(
         record = unfinished.record
         session.reporter.note(
             f"run {record.id} of this plan has not come to its end: "
-            f"`{how_to_go_on(session.store, record)}` continues it; "
+            f"{how_to_go_on(session.store, record, 'continues it')}; "
             "this is a new run, which sends everything again"
         )

@@ -12,6 +12,7 @@ import pytest
 from runner.adapters.inngest.target import resolve
 from runner.adapters.journal.leases import park
 from runner.app.begun import Begun, still_open
+from runner.app.queries import how_to_go_on
 from runner.app.session import Session
 from runner.errors import LockHeld, StalePlan, UsageError
 from runner.execution.context import RunOptions
@@ -157,6 +158,8 @@ def test_what_was_to_be_cancelled_as_its_process_died_is_cancelled_and_sends_not
 ) -> None:
     begin(state)
     session.store.request_cancel("RUN1")
+    told = how_to_go_on(session.store, session.store.find("RUN1"), "continues it")
+    assert told == "`backfill cancel RUN1` ends it, as was requested"
     for _ in range(2):
         with pytest.raises(UsageError, match="run RUN1 was cancelled, which is for good"):
             goes_on(session)
