@@ -66,8 +66,10 @@ def _plan(session: Session, given: Given) -> Answer:
 
 
 def _plan_out(session: Session, given: Given) -> Answer:
-    from runner.app.saved import load_saved, save
+    from runner.app.saved import load_saved, refuse_expired, save
 
+    seconds = seconds_of(given, "expires", "24h")
+    refuse_expired(seconds)
     out = to_write(given["out"])
     if Path(out).exists() and load_saved(out) is None:
         raise UsageError(f"{out} is there, and no saved plan", hint="name another file")
@@ -75,7 +77,6 @@ def _plan_out(session: Session, given: Given) -> Answer:
     built, plan = found.built, found.plan
     assert built  # noqa: S101 - nothing can be written of a saved plan
     refuse_broken(plan)
-    seconds = seconds_of(given, "expires", "24h")
     saved = save(
         session, built, known_target(given.get("target")), variables_of(given), out, seconds
     )

@@ -16,10 +16,12 @@ from runner.model import ExecutionPlan, Input, Json, Selectors
 from runner.planning.saved import SavedPlan, Tampered, read_saved, write_saved
 from runner.spec.files import MAX_DATA, FileRefused, read_given, strange_name
 from runner.spec.schema import has_form
+from runner.spec.units import format_duration
 from runner.version import __version__
 
 _FORM = "saved-plan.v1"  # its schema
 AGAIN = "review it anew: `backfill plan PLAN --out FILE`"
+_SHORTEST = 1.0  # second for which one may be run
 
 
 def save(
@@ -58,6 +60,13 @@ def save(
     )
     write_file(path, write_saved(saved))
     return saved
+
+
+def refuse_expired(seconds: float) -> None:
+    """Raises `UsageError` where a plan that is saved now could never be run."""
+    if seconds < _SHORTEST:
+        message = f"a plan that is saved for {format_duration(seconds)} can never be run"
+        raise UsageError(message, hint="give those who review it time, as in 24h")
 
 
 def load_saved(path: str) -> SavedPlan | None:

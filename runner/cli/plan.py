@@ -17,6 +17,7 @@ from runner.cli.options import (
     events_option,
     facts_option,
     format_option,
+    given,
     pass_session,
     plan_options,
     policy_option,
@@ -118,12 +119,17 @@ def plan_command(
     of them.
     """
     from runner.app.preview import keep, preview, previews
+    from runner.app.saved import refuse_expired
 
     form = chosen_format(form)
     writes = {"--out": out, "--html": html, "--record": record}
     if session.facts and (out or record):
         hint = "with a database that can be asked"
         raise UsageError("--facts is for previews: no --out and no --record", hint=hint)
+    if out:
+        refuse_expired(expires)
+    elif given("expires"):
+        raise UsageError("--expires does nothing without --out")
     session.recorded = {} if record else None
     if changed_since is not None or len(plans) > 1 or Path(plans[0]).is_dir():
         if html or out or form == "jsonl":

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
 
 from runner.adapters.embedded.server import create_app
+from runner.app.saved import load_saved
+from runner.planning.saved import write_saved
 from tests.cli.conftest import Jobs, Start, served
 from tests.support import repos, write_plan
 from tests.types import Backfill
@@ -122,7 +125,10 @@ def test_an_expired_or_edited_one_is_refused(
     backfill: Backfill, plan: Path, tmp_path: Path
 ) -> None:
     saved = tmp_path / "saved.json"
-    backfill("plan", plan, "--out", saved, "--expires", "0s")
+    backfill("plan", plan, "--out", saved)
+    kept = load_saved(str(saved))
+    assert kept
+    saved.write_bytes(write_saved(replace(kept, expires_at=1.0)))
     expired = backfill("run", saved)
     assert expired.status == 5
     assert "it has expired" in expired.err
@@ -132,6 +138,23 @@ def test_an_expired_or_edited_one_is_refused(
         edited = backfill(command, saved)
         assert edited.status == 5
         assert "is no longer the plan that was saved: it was changed" in edited.err
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--out", "x.json", "--expires", "0s"), "saved for 0s can never be run"),
+        (("--out", "x.json", "--expires", "999ms"), "saved for 999ms can never be run"),
+        (("--out", "x.json", "--expires", "-1s"), "is not a duration"),
+        (("--expires", "1h"), "--expires does nothing without --out"),
+    ],
+)
+def test_one_that_could_never_be_run_is_not_made(
+    backfill: Backfill, plan: Path, given: tuple[str, ...], said: str
+) -> None:
+    done = backfill("plan", plan, *given)
+    assert (done.status, done.out, said in done.err) == (2, "", True)
+    assert not plan.with_name("x.json").exists()
 
 
 def test_one_with_a_checksum_made_by_hand_is_refused(
