@@ -213,6 +213,7 @@ ROWS = {
     "-Infinity": b'[{"id": -Infinity}]',
     "a number of 400 digits": b'[{"id": ' + b"9" * 400 + b"}]",
     "a number beyond 64 bits": b'[{"id": 99999999999999999999}]',
+    "a number beyond 64 bits within another value": b'[{"id": {"a": [1, -99999999999999999999]}}]',
     "a deep value": b'[{"id": ' + b"[" * 500 + b"]" * 500 + b"}]",
     "a deeper value": b'[{"id": ' + b"[" * 90_000 + b"]" * 90_000 + b"}]",
     "not UTF-8": b'[{"id": "\xff"}]',

@@ -352,11 +352,12 @@ def _rows(body: bytes, columns: Sequence[str]) -> list[Row]:
 
 def _check_value(column: str, value: Json) -> None:
     """What would not come through whole is refused, by its column."""
-    if isinstance(value, float) and abs(value) >= _LARGEST:
-        message = f"`{column}` has a number with too many digits ({value:g})"
-        raise QueryRefused(message, "give it as text, by a view with a cast")
     level: list[Json] = [value]
     for _ in range(_DEEPEST):
+        wide = (one for one in level if isinstance(one, float) and abs(one) >= _LARGEST)
+        if (largest := next(wide, None)) is not None:
+            message = f"`{column}` has a number with too many digits ({largest:g})"
+            raise QueryRefused(message, "give it as text, by a view with a cast")
         below = (_members(one) for one in level if isinstance(one, dict | list))
         level = [one for some in below for one in some]
         if not level:

@@ -6,6 +6,7 @@ as lists. What has no rule is text.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ Convert: TypeAlias = Callable[[Any], Json]
 _TEXT = "leave the column out, or cast it to text"
 _WIDEST = 1 << 64
 _DIGITS = 20  # of the widest whole number
+_MANY_DIGITS = re.compile(rf"[0-9]{{{_DIGITS - 1}}}")  # of a number that may be wider
 _MAX_MADE = 256 << 20  # bytes that the JSON in an answer may become
 _INTERVAL = re.compile(
     r"(?:(?P<years>[-+]?\d+) years? ?)?(?:(?P<months>[-+]?\d+) mons? ?)?"
@@ -126,8 +128,9 @@ class Parsed:
         if self._made > _MAX_MADE:
             raise Unfit("has more JSON than there is room for", "narrow the query, or cast to text")
         try:
-            return orjson.loads(text)
-        except orjson.JSONDecodeError:
+            found = orjson.loads(text)  # where a whole number is wider, as near as 53 bits come
+            return json.loads(text, parse_int=number) if _MANY_DIGITS.search(text) else found
+        except (json.JSONDecodeError, RecursionError):
             raise Unfit("holds JSON that cannot be read: too deep, or not UTF-8", _TEXT) from None
 
 
