@@ -14,7 +14,7 @@ from runner.app.session import Session
 from runner.errors import InvalidPlan, UsageError
 from runner.model import Json
 from runner.spec.files import MAX_DATA, FileRefused, read_given
-from runner.spec.json_limits import TOO_DEEP, fault
+from runner.spec.json_limits import TOO_DEEP, each_once, fault
 from runner.spec.units import counted
 
 if TYPE_CHECKING:
@@ -37,9 +37,11 @@ def read_variables(assignments: Sequence[str], var_files: Sequence[str]) -> dict
 
 def _value(name: str, text: str) -> Json:
     try:
-        value = json.loads(text, parse_constant=lambda _: text)
+        value = json.loads(text, parse_constant=lambda _: text, object_pairs_hook=each_once)
     except ValueError:
         return text
+    except KeyError as error:
+        raise UsageError(f"--var {name}: {error.args[0]}", hint="keep one of them") from None
     except RecursionError:
         wrong: str | None = TOO_DEEP
     else:

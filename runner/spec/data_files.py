@@ -11,7 +11,6 @@ import json
 import math
 import re
 from array import array
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import Any
@@ -21,8 +20,8 @@ import orjson
 from runner.model import Data, Json, Problem, frozen
 from runner.spec.document import Path, did_you_mean, echo, problem_at
 from runner.spec.file_text import not_utf8
-from runner.spec.json_limits import MAX_DEPTH, MAX_EVENT, fault, fits
-from runner.spec.rows import LEAVING, Fault, RowError, RowKind
+from runner.spec.json_limits import MAX_DEPTH, MAX_EVENT, each_once, fault, fits
+from runner.spec.rows import LEAVING, NAMING, Fault, RowError, RowKind
 from runner.spec.units import counted
 
 _DIGITS = 15  # the most that a number has on a side of its point; what is longer is text
@@ -119,6 +118,21 @@ class JsonlRows:
         return _row_place(self, index)
 
 
+def is_json_lines(path: str, raw: bytes, kind: RowKind) -> bool:
+    """By the name's ending; without one, as of stdin, by the first line. A text alone is an item's
+    name in JSON Lines, but for what is a column's in CSV."""
+    if path.endswith((".csv", ".jsonl")):
+        return path.endswith(".jsonl")
+    text = raw.removeprefix(_BOM).lstrip()
+    if text[:1] != b'"':
+        return text[:1] == b"{"
+    try:
+        first = orjson.loads(text.partition(b"\n")[0])
+    except orjson.JSONDecodeError:
+        return False
+    return first not in (kind.column, *NAMING)
+
+
 def read_csv(path: str, raw: bytes, kind: RowKind) -> tuple[CsvRows | None, list[Problem]]:
     raw = raw.removeprefix(_BOM)
     if problem := _encoding_problem(path, raw):
@@ -162,6 +176,9 @@ def _header_fault(
         return f"the header line has no column `{column}`", hint
     if not header:
         return "there is no header line", "the first line names the columns, as in: id,name"
+    if column is None and len(header) == 1 and re.search(r"[;\t]", header[0]):
+        message = f"the header line names one column, {echo(header[0])}"
+        return message, "separate the columns with commas"
     if "" in header:
         return (
             f"column {header.index('') + 1} has no name in the header line",
@@ -275,12 +292,10 @@ def _strict_decoder() -> Callable[[str], Json]:
         return number
 
     def mapping(pairs: list[tuple[str, Json]]) -> Data:
-        members = dict(pairs)
-        if len(members) < len(pairs):
-            times = Counter(name for name, _ in pairs)
-            twice = next(name for name in members if times[name] > 1)
-            raise RowError(f"the key {echo(twice)} is written twice", "keep one of them")
-        return members
+        try:
+            return each_once(pairs)
+        except KeyError as error:
+            raise RowError(error.args[0], "keep one of them") from None
 
     return json.JSONDecoder(
         object_pairs_hook=mapping, parse_int=integer, parse_float=decimal, parse_constant=constant

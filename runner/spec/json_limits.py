@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 
-from runner.model import Json
+from runner.model import Data, Json
+from runner.spec.document import echo
 
 MAX_DEPTH = 64
 TOO_DEEP = f"values nested more than {MAX_DEPTH} levels deep"
@@ -35,6 +38,16 @@ def fault(value: Json, depth: int = 0) -> str | None:
     else:
         return f"a {type(value).__name__}, not a JSON value"
     return next((wrong for member in members if (wrong := fault(member, depth + 1))), None)
+
+
+def each_once(pairs: Sequence[tuple[str, Json]]) -> Data:
+    """The mapping of these members. Raises `KeyError`, in words, where a key is written twice."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        times = Counter(name for name, _ in pairs)
+        twice = next(name for name in members if times[name] > 1)
+        raise KeyError(f"the key {echo(twice)} is written twice")
+    return members
 
 
 def text_fault(text: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import Protocol
 from runner.model import Data, ForEach, Json, Kind, Payload, Problem, Question, frozen
 from runner.spec.document import did_you_mean, echo
 from runner.spec.json_limits import MAX_ITEM, MAX_NAME, text_fault
-from runner.spec.rows import LEAVING, Fault, without_nulls
+from runner.spec.rows import LEAVING, NAMING, Fault, without_nulls
 from runner.spec.schema import check_row
 from runner.spec.units import PRIORITIES
 
@@ -199,7 +199,7 @@ class ByTemplate:
 class ByKey:
     """By the first of the keys that a row has."""
 
-    keys: tuple[str, ...] = ("item", "name", "id")
+    keys: tuple[str, ...] = NAMING
 
     def __call__(self, row: Data) -> Json:
         for key in self.keys:
@@ -307,7 +307,7 @@ def _no_priority(priority: str) -> Fault:
 
 
 def name_fault(value: Json) -> str | None:
-    if value is None or value == "":
+    if value is None or (isinstance(value, str) and not value.strip()):
         return "is empty"
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return f"is {echo(value)}; expected text or a number"

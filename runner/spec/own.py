@@ -133,6 +133,9 @@ class OwnCollections:
         if isinstance(written, list):
             kind = self._kind(name, ByKey())
             return Collection(kind, self._rows(name, kind, lambda: self._list(name, written, kind)))
+        whole = self.checked.document.value["collections"][name]
+        if written != whole and "dates" not in written:
+            return None  # the schema has refused a part of it
         sources = [key for key in _SOURCES if key in written]
         if len(sources) != 1:
             said = " and ".join(f"`{key}`" for key in sources) or "none of them"

@@ -129,8 +129,8 @@ class Reading:
         return self._rows_of(raw, shown, kind)
 
     def _rows_of(self, raw: bytes, path: str, kind: RowKind) -> Part | None:
-        """By the name's ending; JSON Lines or CSV by what the first byte tells, without one."""
-        from runner.spec.data_files import read_csv, read_jsonl
+        """By the name's ending; without one it is JSON Lines or CSV."""
+        from runner.spec.data_files import is_json_lines, read_csv, read_jsonl
 
         if path.endswith((".yaml", ".yml")):
             return self._yaml_rows(raw, path, kind)
@@ -140,7 +140,7 @@ class Reading:
             hint = "leave out the columns that the plan does not use, or split the plan"
             self.problems.append(Problem(message, path, hint=hint, rule="too-large"))
             return None
-        lines = path.endswith(".jsonl") or raw.lstrip()[:1] in (b"{", b'"')
+        lines = is_json_lines(path, raw, kind)
         self._find_keys(raw, path)
         rows, problems = (read_jsonl if lines else read_csv)(path, raw, kind)
         self.problems += problems

@@ -186,6 +186,7 @@ class Concatenated:
 
 
 LEAVING = ("skip", "only")  # the attributes by which an item leaves out operations
+NAMING = ("item", "name", "id")  # those that an item is called by: the first that it has
 
 
 class Uses(NamedTuple):

@@ -243,6 +243,7 @@ def test_variables_are_typed_and_override_files_and_plan(
     [
         ("days", 2, "NAME=VALUE"),
         ("dyas=3", 3, "the plan has no variable `dyas`"),
+        ('days=[{"a": 1, "a": 2}]', 2, "the key `a` is written twice"),
         ("days=ghp_abcdefghijklmnopqrstuvwxyz0123456789", 2, "looks like a key"),
     ],
 )

@@ -15,15 +15,18 @@ from hypothesis import strategies as st
 
 from runner.model import Data
 from runner.spec.collections import check_rows
-from runner.spec.data_files import CsvRows, JsonlRows, read_csv, read_jsonl
+from runner.spec.data_files import CsvRows, JsonlRows, is_json_lines, read_csv, read_jsonl
 from runner.spec.kinds import REPOSITORY, ByKey, OwnKind, RepositoryKind
-from runner.spec.rows import Concatenated, Part, RowError
+from runner.spec.rows import Concatenated, Part, RowError, RowKind
 from tests.depth import depth
 
 # Cells that are text to us: neither numbers nor booleans.
 CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\r\x00"), max_size=12).map(
     "x{}".format
 )
+
+
+OWN = OwnKind(ByKey(), for_each="users")
 
 
 def csv_rows(text: str | bytes, workspace: str | None = None) -> CsvRows:
@@ -128,9 +131,63 @@ def test_a_table_that_cannot_be_read_is_one_problem(text: str | bytes, words: st
     assert problem.path == "f.csv"
 
 
+@given(
+    st.lists(
+        st.sampled_from(["item", "name", "id", "team", "a b", "x\ny"]), min_size=1, unique=True
+    ),
+    st.lists(CELLS, min_size=1),
+    st.sampled_from([b"", b"\xef\xbb\xbf"]),
+)
+def test_a_table_whose_cells_are_all_quoted_is_a_table(
+    columns: list[str], cells: list[str], bom: bytes
+) -> None:
+    """Whatever it is called; but a lone column that names no item is a text of JSON Lines too."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, quoting=csv.QUOTE_ALL)
+    writer.writerows([columns, *([cell] * len(columns) for cell in cells)])
+    raw = bom + buffer.getvalue().encode()
+    assert not is_json_lines("users.csv", raw, OWN)
+    if columns not in (["team"], ["a b"]):
+        assert not is_json_lines("stdin", raw, OWN)
+    rows, problems = read_csv("users.csv", raw, OWN)
+    assert not problems
+    assert rows is not None
+    assert _all(rows) == [dict.fromkeys(columns, cell) for cell in cells]
+
+
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("kind", [OWN, REPOSITORY], ids=["own", "repository"])
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ('{"id": 1}\n', True),
+        ('"acme/x"\n"acme/y"\n', True),
+        ('\n "acme/x"', True),
+        ('"repo"\n"acme/x"\n', None),
+        ('"repo","priority"\r\n"acme/x","high"\r\n', False),
+        ("repo\nacme/x\n", False),
+        ("", False),
+    ],
+)
+def test_what_has_no_ending_is_told_by_its_first_line(
+    text: str, lines: bool | None, kind: RowKind, bom: bytes
+) -> None:
+    """`repo` may be called anything, but is no repository."""
+    expected = kind is OWN if lines is None else lines
+    assert is_json_lines("stdin", bom + text.encode(), kind) == expected
+    assert is_json_lines("x.jsonl", bom + text.encode(), kind)
+
+
+@pytest.mark.parametrize("line", ["id;name", "id\tname", "id;"])
+def test_a_table_with_other_separators_is_told_what_they_are(line: str) -> None:
+    rows, (problem,) = read_csv("f.csv", f"{line}\n1{line[2]}x\n".encode(), OWN)
+    assert rows is None
+    assert problem.hint == "separate the columns with commas"
+
+
 @pytest.mark.parametrize("text", ["", "\n\n", "\ufeff", "\r\n"])
 def test_a_table_of_any_columns_needs_a_header_line(text: str) -> None:
-    rows, (problem,) = read_csv("f.csv", text.encode(), OwnKind(ByKey(), for_each="users"))
+    rows, (problem,) = read_csv("f.csv", text.encode(), OWN)
     assert rows is None
     assert problem.message == "there is no header line"
 
