@@ -106,6 +106,15 @@ def _nothing(*_: object) -> tuple[()]:
     return ()
 
 
+def same(one: Json, other: Json) -> bool:
+    """Are they the same to JSON? To Python true is 1."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+
+
 def as_shown(value: Json) -> str:
     """A value as queries and plans write it."""
     if value is None:

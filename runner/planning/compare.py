@@ -256,7 +256,7 @@ def _payload(old: dict[str, Json], new: dict[str, Json]) -> Iterable[str]:
             yield f"payload `{key}` is gone"
         elif key not in old:
             yield f"payload `{key}` is new: {_shown(new[key])}"
-        elif old[key] != new[key] or type(old[key]) is not type(new[key]):
+        elif _written(old[key]) != _written(new[key]):
             yield f"payload `{key}`: {_shown(old[key])} → {_shown(new[key])}"
         else:
             continue
@@ -280,7 +280,7 @@ def _of_skipped(old: ExecutionPlan, new: ExecutionPlan) -> Iterable[PlanChange]:
 
 
 def _changed(operation: str | None, what: str, old: Any, new: Any) -> Iterable[PlanChange]:
-    if old == new:
+    if old == new and _written(old) == _written(new):
         return
     before, after = _by_name(old), _by_name(new)
     if before is None or after is None:
@@ -308,7 +308,12 @@ def _plain(value: Any) -> Any:
     """As JSON has it: what is not there, and what is empty, are the same."""
     if value is None or value in ((), {}):
         return None
-    return orjson.loads(orjson.dumps(value, default=list))
+    return orjson.loads(_written(value))
+
+
+def _written(value: Any) -> bytes:
+    """As it is sent: to Python true is 1, and so is 1.0."""
+    return orjson.dumps(value, default=list)
 
 
 def _duration(seconds: float | None) -> str | None:

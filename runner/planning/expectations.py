@@ -22,6 +22,7 @@ from runner.model import (
     Table,
     frozen,
 )
+from runner.model.value import same
 from runner.planning.answers import Facts, NotRecorded
 from runner.planning.build import build_execution_plan
 from runner.planning.facts import gather
@@ -112,7 +113,7 @@ def _of_problems(expected: Sequence[Data], came: Sequence[Data], work: Work) -> 
 def _of_list(
     what: str, expected: Json, came: Sequence[Data], work: Work, *, ordered: bool
 ) -> list[str]:
-    if isinstance(expected, list) and ordered:
+    if isinstance(expected, list) and (ordered or not expected):
         found = _in_order(what, expected, came, work)
     elif isinstance(expected, list):
         found = _some(what, expected, came, work)
@@ -219,7 +220,7 @@ def _same(key: str, expected: Json, came: Json) -> bool:
         return expected in came
     if key == "path" and isinstance(expected, str) and isinstance(came, str):
         return f"/{came}".endswith(f"/{expected}")
-    return expected == came and isinstance(expected, bool) == isinstance(came, bool)
+    return same(expected, came)
 
 
 def _name(came: Data) -> str:

@@ -116,10 +116,16 @@ def parse_start(written: object) -> int:
     return at
 
 
+_COMPACT_DAY = len("20260131")
+
+
 def parse_time(written: object, zone: tzinfo | None = UTC) -> datetime:
     """A time in ISO 8601, in `zone` where it has none; ValueError for anything else."""
+    text = str(written)
     try:
-        time = datetime.fromisoformat(str(written))
+        if text.isdigit() and len(text) != _COMPACT_DAY:  # ms since 1970 would be a year's 1701
+            raise ValueError
+        time = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"`{written}` is not a time in ISO 8601") from None
     return time if time.tzinfo else time.replace(tzinfo=zone)

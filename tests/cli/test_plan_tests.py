@@ -94,6 +94,7 @@ def test_a_case_may_be_of_a_part_of_the_plan(folder: Path) -> None:
         ({"skipped": lines("other acme/fixed")}, []),
         ({"skipped": lines("other acme/x")}, ["no skipped item like"]),
         ({"skipped": {"count": 1}}, []),
+        ({"skipped": []}, ["not expected: skipped item other acme/fixed"]),
         ({"skipped": [{"item": "acme/fixed", "reason": "skip"}]}, []),
         ({"problems": [{"severity": "error"}]}, ["no problem like"]),
         ({}, []),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,20 @@ def test_a_payload_whose_keys_are_in_another_order_is_another(tmp_path: Path) ->
     new = make_plan(tmp_path, BASE, catalog=KEYED % "b: 2, a: 1")
     assert [change.what for change in compare(old, new).changes] == [
         "the payload's keys are in another order"
+    ]
+
+
+@pytest.mark.parametrize("within", ["%s", "[0, %s]", '{"b": %s}', '[{"b": [%s]}]'])
+@pytest.mark.parametrize(("was", "now"), [("1", "true"), ("false", "0"), ("1", "1.0")])
+def test_values_that_are_equal_to_python_alone_are_others(
+    tmp_path: Path, within: str, was: str, now: str
+) -> None:
+    old, new = (
+        make_plan(tmp_path, BASE, catalog=KEYED % f"a: {within % value}") for value in (was, now)
+    )
+    shown = [json.dumps(json.loads(within % value), separators=(",", ":")) for value in (was, now)]
+    assert [change.what for change in compare(old, new).changes] == [
+        f"payload `a`: {' → '.join(shown)}"
     ]
 
 

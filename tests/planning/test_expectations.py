@@ -24,6 +24,7 @@ def found(expect: dict[str, Any], *events: dict[str, Any], work: Work | None = N
 
 
 A, B, C = line("a"), line("b"), line("c")
+FLAG = line("a", a=[1])
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,9 @@ A, B, C = line("a"), line("b"), line("c")
          ['event sync a: `event.data` is {"repo": "a"}, not {}']),
         ([{"item": "é"}], [A], ['event sync a: `item` is "a", not "é"']),
         ([{"stage": True}], [A], ["event sync a: `stage` is 1, not true"]),
+        ([{"event": {"data": {"a": [True]}}}], [FLAG],
+         ['event sync a: `event.data` is {"a": [1]}, not {"a": [true]}']),
+        ([{"event": {"data": {"a": [1.0]}}}], [FLAG], []),
         ([{"event": {"name": "app/sync"}}], [A], []),
     ],
 )  # fmt: skip

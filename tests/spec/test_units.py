@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.spec.units import PRIORITIES, counted, format_duration, parse_duration
+from runner.spec.units import PRIORITIES, counted, format_duration, parse_duration, parse_time
 
 
 @pytest.mark.parametrize(
@@ -80,3 +80,18 @@ def test_priorities_rank_from_the_most_urgent() -> None:
 )
 def test_a_figure_and_its_noun_agree(given: tuple[int, str], said: str) -> None:
     assert counted(*given) == said
+
+
+@given(st.integers(0, 4_102_444_800), st.sampled_from([1, 1_000, 1_000_000, 1_000_000_000]))
+def test_a_count_of_seconds_is_no_time_in_iso_8601(seconds: int, unit: int) -> None:
+    """Python reads some of them so: milliseconds of 2023 as a day of 1701."""
+    if len(str(seconds * unit)) != len("20260131"):
+        with pytest.raises(ValueError, match="is not a time in ISO 8601"):
+            parse_time(seconds * unit)
+
+
+@pytest.mark.parametrize("written", [1701011200000, "1701011200000", "170101121200"])
+def test_digits_alone_are_a_day_or_nothing(written: object) -> None:
+    assert parse_time(20260131) == parse_time("2026-01-31")
+    with pytest.raises(ValueError, match="is not a time in ISO 8601"):
+        parse_time(written)
