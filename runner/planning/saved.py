@@ -13,6 +13,7 @@ import orjson
 from runner.model import ExecutionPlan, Json, Skipped, frozen
 from runner.planning.event_blocks import EventBlocks
 from runner.planning.serialize import dump_head, load_plan
+from runner.spec.opening import opening
 
 FORM, KIND = "backfill/v1", "SavedPlan"
 
@@ -94,6 +95,8 @@ def _check(plan: ExecutionPlan) -> None:
     """Raises `ValueError` for what no schema can say."""
     if [stage.number for stage in plan.stages] != list(range(1, len(plan.stages) + 1)):
         raise ValueError("stages are numbered from 1")
+    for window in plan.windows:
+        opening(window)
     for stage in plan.stages:
         assert isinstance(stage.items, EventBlocks)  # noqa: S101 - as they are read
         stage.items.check()

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import orjson
 import pytest
 
 from runner.app.preview import keep, preview, previews
+from runner.app.queries import expected_of_preview, tell
 from runner.app.reviewed import refuse_used, reviewed
-from runner.app.saved import load_saved
+from runner.app.saved import load_saved, save
 from runner.app.session import Session
-from runner.errors import StalePlan, UsageError
+from runner.errors import BackfillError, StalePlan, UsageError
 from runner.model import Selectors
+from runner.output.preview import plan_markdown, write_json, write_jsonl, write_text
 from runner.planning.saved import write_saved
 from runner.version import __version__
+from tests.depth import some
 from tests.support import CATALOG, Recorder, make_plan, repos, start_journal, write_plan
 
 EXPIRED = "it has expired (1970-01-01 00:00 UTC)"
@@ -174,3 +184,97 @@ def test_it_is_run_in_the_environment_that_it_was_made_for(
         else:
             with pytest.raises(StalePlan, match=fault):
                 reviewed(session, file, None, {}, None)
+
+
+ALL_SORTS = """\
+repos: [o/r0, o/r1]
+collections: {us: {query: select n from t, item: "{{ row.n }}"}}
+operations:
+  - {use: sync, batch_size: 1, delay: {between: [1s, 2s]}, max_in_flight: 9}
+  - {use: fire}
+  - use: drain
+    until: {query: select count(*) as pending from t, expect: {column: pending, at_most: 0}}
+canary: 1
+give_up_after: 5m
+max_failures: 3
+accept: {no-handler: nobody is there}
+approval: {required: true, over_events: 100}
+guards:
+  - window: {allow: "22:00-06:00", timezone: Europe/Berlin}
+  - file: hold.flag
+  - http: http://127.0.0.1:1/ready
+  - github: {remaining: 500}
+  - sql: {query: select 1, at_most: 1000}
+  - command: ["true"]
+checks:
+  - name: moved
+    query: select repo, at from t where repo in (:repos)
+    expect: {column: at, newer_than: run.started_at}
+    timeout: 1m
+coverage: {rows: {query: "select repo as item, 2 as total, 1 as done from t"}}
+"""
+DRAIN = "  drain: {event: app/drain, for_each: us, resolve: stage, payload: {n: '{{ row.n }}'}}\n"
+ODD = (
+    1e308, 1e15, 253402300800, -1.0, -1, 0, 2**63, True, None, "", "x", "25:00-99:99",
+    "10000-01-01T00:00:00Z", [], [1], {}, {"a": 1},
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def all_sorts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A saved plan with whatever one can have, as it is written."""
+    folder = tmp_path_factory.mktemp("saved")
+    with closing(sqlite3.connect(folder / "app.db")) as database, database:
+        database.execute("CREATE TABLE t (repo, n, at)")
+        database.execute("INSERT INTO t VALUES ('o/r0', 1, '2026-01-01T00:00:00Z')")
+    file = folder / "saved.json"
+    environ = {"BACKFILL_DATABASE_URL": f"sqlite:///{folder / 'app.db'}"}
+    with Session(str(folder / "state.db"), environ=environ) as session:
+        path = str(write_plan(folder, ALL_SORTS, catalog=CATALOG + DRAIN))
+        found = preview(session, path, {}, selectors=Selectors(items=("*",), limit=1))
+        assert found.built
+        save(session, found.built, None, {}, str(file), 3600.0)
+    value: dict[str, Any] = orjson.loads(file.read_bytes())
+    return value
+
+
+def places(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    inner = value.items() if isinstance(value, dict) else ()
+    for name, one in enumerate(value) if isinstance(value, list) else inner:
+        yield (*at, name)
+        yield from places(one, (*at, name))
+
+
+def forged(value: Any, place: tuple[str | int, ...], to: object) -> bytes:
+    """With `to` in that place, and a checksum that fits."""
+    value = inner = orjson.loads(orjson.dumps(value))
+    for name in place[:-1]:
+        inner = inner[name]
+    inner[place[-1]] = to
+    value.pop("checksum", None)
+    raw = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    return orjson.dumps({**value, "checksum": f"sha256:{hashlib.sha256(raw).hexdigest()}"})
+
+
+def test_whatever_stands_in_a_forged_one_it_is_refused_or_shown(
+    session: Session, all_sorts: dict[str, Any], tmp_path: Path
+) -> None:
+    """1e308 seconds between two batches ended `plan` and `run` with a mistake of ours."""
+    every = [place for place in places(all_sorts) if place[0] not in ("kind", "checksum")]
+    assert len(every) > 200
+    file, refused = tmp_path / "saved.json", 0
+    for place, odd in some(product(every, ODD), 800):
+        file.write_bytes(forged(all_sorts, place, odd))
+        try:
+            shown, out = preview(session, str(file), {}), io.StringIO()
+            tell(session, expected_of_preview(session, shown.plan))
+            write_text(shown.plan, out, target="embedded", events=5, color=False)
+            write_json(shown.plan, out, target="embedded")
+            write_jsonl(shown.plan, out)
+            plan_markdown(shown.plan, target="embedded", events=5)
+        except BackfillError:
+            refused += 1
+        except Exception as error:
+            error.add_note(f"{place}: {odd!r}")
+            raise
+    assert refused > 400
