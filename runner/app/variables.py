@@ -15,7 +15,7 @@ from runner.errors import InvalidPlan, UsageError
 from runner.model import Json
 from runner.spec.files import MAX_DATA, FileRefused, read_given
 from runner.spec.json_limits import TOO_DEEP, each_once, fault
-from runner.spec.units import counted
+from runner.spec.units import counted, parse_time
 
 if TYPE_CHECKING:
     from runner.planning.answers import Facts
@@ -113,5 +113,5 @@ def _are_facts(value: Json) -> bool:
     return (
         has_form(value, "facts.v1")
         and isinstance(value, dict)
-        and datetime.fromisoformat(value["recorded_at"]).tzinfo is not None
+        and parse_time(value["recorded_at"], None).tzinfo is not None
     )

@@ -259,7 +259,8 @@ def control(plan: ExecutionPlan) -> list[str]:
     back, or end it before its end."""
     lines = [partial(plan.partial.selectors.words)] if plan.partial else []
     if at := plan.answered_at:
-        lines.append(f"from answers of {moment(datetime.fromisoformat(at).timestamp())} UTC")
+        answered = datetime.fromisoformat(at).astimezone(UTC)
+        lines.append(f"from answers of {answered:%Y-%m-%d %H:%M:%S} UTC")
     lines += [verdict(one) for one in plan.verdicts]
     if limit := plan.max_failures:
         most = f"{limit.count:,}" if limit.count else f"{(limit.ratio or 0) * 100:g}%"

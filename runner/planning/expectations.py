@@ -31,7 +31,7 @@ from runner.planning.parts import select
 from runner.spec.document import did_you_mean, ranked
 from runner.spec.plan_test import Case, PlanTest
 from runner.spec.rows import Concatenated, SelectedRows
-from runner.spec.units import counted
+from runner.spec.units import counted, parse_time
 
 _WHOLE = ("data",)  # a key whose value is compared as a whole
 _WITHIN = ("message", "reason", "hint")  # keys whose text is looked for
@@ -287,7 +287,7 @@ def now_of(test: PlanTest, case: Case, now: datetime) -> datetime:
     if case.now is None:
         return now
     try:
-        found = datetime.fromisoformat(case.now)
+        found = parse_time(case.now, None)
     except ValueError:
         found = None
     if found is None or found.tzinfo is None:

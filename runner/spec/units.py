@@ -120,13 +120,16 @@ _COMPACT_DAY = len("20260131")
 
 
 def parse_time(written: object, zone: tzinfo | None = UTC) -> datetime:
-    """A time in ISO 8601, in `zone` where it has none; ValueError for anything else."""
+    """A time in ISO 8601, in `zone` where it has none; ValueError for anything else, and for what
+    is none in UTC: a zone may take it out of the years from 1 to 9999."""
     text = str(written)
     try:
         if text.isdigit() and len(text) != _COMPACT_DAY:  # ms since 1970 would be a year's 1701
             raise ValueError
         time = datetime.fromisoformat(text)
-    except ValueError:
+        if time.tzinfo:
+            time.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise ValueError(f"`{written}` is not a time in ISO 8601") from None
     return time if time.tzinfo else time.replace(tzinfo=zone)
 

@@ -214,7 +214,7 @@ checks:
 coverage: {rows: {query: "select repo as item, 2 as total, 1 as done from t"}}
 """
 DRAIN = "  drain: {event: app/drain, for_each: us, resolve: stage, payload: {n: '{{ row.n }}'}}\n"
-ODD = (
+ODD: tuple[Any, ...] = (
     1e308, 1e15, 253402300800, -1.0, -1, 0, 2**63, True, None, "", "x", "25:00-99:99",
     "10000-01-01T00:00:00Z", [], [1], {}, {"a": 1},
 )  # fmt: skip

@@ -127,6 +127,7 @@ def test_an_answer_with_a_key_is_not_written_down(
         lambda value: value.pop("recorded_at"),
         lambda value: value.update(recorded_at="yesterday"),
         lambda value: value.update(recorded_at="2026-11-01T12:00:00"),
+        lambda value: value.update(recorded_at="9999-12-31T23:59:59-14:00"),
         lambda value: value.update(kind="SavedPlan"),
         lambda value: value["answers"][0]["rows"].append(["o/d", 1]),
         lambda value: value["answers"][0].update(columns="repo"),

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from math import inf
 from random import Random
 from typing import Any
@@ -143,11 +144,14 @@ def are_ids(values: Sequence[Any]) -> bool:
 
 
 def moment_of(written: object) -> float | None:
-    """A time in ISO 8601, in seconds since 1970; None for anything else."""
+    """A time in ISO 8601, in seconds since 1970; None for anything else, and for what is rounded to
+    the year 10000."""
     try:
-        return parse_time(written).timestamp()
+        at = parse_time(written).timestamp()
+        datetime.fromtimestamp(at, UTC)
     except (ValueError, OverflowError):
         return None
+    return at
 
 
 def json_of(body: bytes) -> Any:

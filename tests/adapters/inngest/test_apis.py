@@ -17,12 +17,13 @@ import pytest
 
 from runner.adapters.http import Unanswered, open_client, retry_after
 from runner.adapters.inngest.event_api import HttpEventApi
-from runner.adapters.inngest.http import Retry
+from runner.adapters.inngest.http import Retry, moment_of
 from runner.adapters.inngest.jobs_api import HttpJobsApi
 from runner.adapters.inngest.target import Target, resolve
 from runner.errors import BackfillError, KeyRefused, TargetDown, TargetError
 from runner.execution.ports import Answer
 from runner.model import Job, Patience
+from runner.output.words import machine_time
 
 KEY = "super-secret-event-key"
 SIGNING = "super-secret-signing-key"
@@ -416,3 +417,11 @@ def test_a_huge_answer_is_cut_off() -> None:
 
     with pytest.raises(TargetError, match="larger than"):
         ask(lambda _: httpx.Response(200, content=endless()))
+
+
+@pytest.mark.parametrize("zone", ["", "Z", "-14:00", "+14:00"])
+@pytest.mark.parametrize("wall", ["9999-12-31T23:59:59.999999", "0001-01-01T00:00:00"])
+def test_the_start_of_a_job_can_be_shown(wall: str, zone: str) -> None:
+    """One in the year 10000, by UTC, ended whatever showed it with a mistake of ours."""
+    at = moment_of(wall + zone)
+    assert at is None or machine_time(at)
