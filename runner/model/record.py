@@ -221,8 +221,9 @@ class Driven:
         return sum(until - since for since, until in self.intervals)
 
     def until(self, now: float) -> Driven:
-        """The same where somebody is at it."""
-        return Driven((*self.intervals[:-1], *((since, now) for since, _ in self.intervals[-1:])))
+        """The same where somebody is at it; a clock that was put back takes nothing away."""
+        last = ((since, max(since, now)) for since, _ in self.intervals[-1:])
+        return Driven((*self.intervals[:-1], *last))
 
     def between(self, start: float | None, end: float | None) -> float:
         """How many seconds of these; none where it has not begun, or not ended."""

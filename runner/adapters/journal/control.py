@@ -37,11 +37,7 @@ def withdraw_pause(connection: Connection, run_id: str, who: str) -> None:
     held = connection.row("SELECT *, {now} AS now FROM leases WHERE run_id = :run", run=run_id)
     submission = leases.standing_of(held)[1] if held else None
     if submission and submission.waits:
-        connection.change(
-            "UPDATE waits SET ended = :now WHERE run_id = :run AND ended IS NULL",
-            run=run_id,
-            now=time.time(),
-        )
+        leases.end_waits(connection, run_id, time.time())
 
 
 def set_pace(

@@ -237,20 +237,42 @@ def begin_drive(connection: Connection, run_id: str, now: float) -> None:
 
 
 def keep_drive(connection: Connection, run_id: str, until: float) -> None:
-    """The latest drive has gone on until then, or will."""
-    connection.change(
-        """UPDATE drives SET until = :until WHERE number = (
+    """The latest drive has gone on until then, or will; where the clock was put back to before it
+    began, another has begun."""
+    kept = connection.change(
+        """UPDATE drives SET until = :until WHERE since <= :until AND number = (
           SELECT max(number) FROM drives WHERE run_id = :run
         )""",
         run=run_id,
         until=until,
     )
+    if not kept:
+        connection.change(
+            """INSERT INTO drives (run_id, since, until) SELECT run_id, :until, :until
+            FROM drives WHERE run_id = :run ORDER BY number DESC LIMIT 1""",
+            run=run_id,
+            until=until,
+        )
 
 
 def end_drive(connection: Connection, run_id: str, now: float) -> None:
     """Nobody waits for the workers any more."""
     connection.change(
-        "UPDATE drives SET until = :now WHERE run_id = :run AND until > :now", run=run_id, now=now
+        """UPDATE drives SET until = :now
+        WHERE run_id = :run AND until > :now AND since <= :now""",
+        run=run_id,
+        now=now,
+    )
+
+
+def end_waits(connection: Connection, run_id: str, now: float) -> None:
+    """The run waits for nothing any more. What began later, since the clock was put back, has taken
+    no time."""
+    connection.change(
+        """UPDATE waits SET ended = CASE WHEN began > :now THEN began ELSE :now END
+        WHERE run_id = :run AND ended IS NULL""",
+        run=run_id,
+        now=now,
     )
 
 
@@ -259,7 +281,6 @@ def driven_until(connection: Connection, run_id: str, now: float, *, driven: boo
     found = connection.rows(
         "SELECT since, until FROM drives WHERE run_id = :run ORDER BY number", run=run_id
     )
-    intervals = [(since, min(until, now)) for since, until in found]
-    if driven and intervals:
-        intervals[-1] = intervals[-1][0], now
-    return Driven(tuple(intervals))
+    intervals = Driven(tuple(map(tuple, found)))
+    last = found[-1].until if found and not driven else now
+    return intervals.until(min(last, now))

@@ -79,12 +79,7 @@ def reopen(
         plans.write_events(connection, record.id, plan)
     # A process that was killed has told no end: it waited while it lived.
     driven = leases.driven_until(connection, record.id, now, driven=False).intervals
-    connection.change(
-        """UPDATE waits SET ended = CASE WHEN began > :last THEN began ELSE :last END
-        WHERE run_id = :run AND ended IS NULL""",
-        run=record.id,
-        last=driven[-1][1] if driven else 0.0,
-    )
+    leases.end_waits(connection, record.id, driven[-1][1] if driven else 0.0)
 
 
 def find(connection: Connection, run: str, where: str) -> RunState:

@@ -17,7 +17,6 @@ _KEEP_EVERY = 1.0  # seconds; a lease lasts for many times as long
 GOES_ON = """UPDATE waits SET item = :item, since = :since, again = :again, until = :until,
 tries = :tries
 WHERE run_id = :run AND stage = :stage AND ended IS NULL AND kind = :kind AND reason = :reason"""
-END_WAITS = "UPDATE waits SET ended = :now WHERE run_id = :run AND ended IS NULL"
 
 
 class JournalWriter(JournalReader):
@@ -135,7 +134,7 @@ class JournalWriter(JournalReader):
         with self._writing() as connection:
             if wait and connection.change(GOES_ON, run=self.run_id, stage=stage, **wait._asdict()):
                 return
-            connection.change(END_WAITS, run=self.run_id, now=now)
+            leases.end_waits(connection, self.run_id, now)
             if wait:
                 connection.change(
                     """INSERT INTO waits
@@ -159,7 +158,7 @@ class JournalWriter(JournalReader):
                 now=now,
                 reason=reason,
             )
-            connection.change(END_WAITS, run=self.run_id, now=now)
+            leases.end_waits(connection, self.run_id, now)
             leases.end_drive(connection, self.run_id, now)
             notices.add_ended(connection, self.run_id, now)
 

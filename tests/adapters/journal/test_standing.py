@@ -5,17 +5,20 @@ from __future__ import annotations
 import getpass
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from runner.adapters.journal import leases
+from runner.adapters.journal import leases, views
 from runner.adapters.journal.leases import LATE, PARKED, SECONDS, WORKERS
 from runner.adapters.journal.store import Store
 from runner.adapters.journal.writer import JournalWriter
 from runner.errors import LeaseLost, LockHeld
-from runner.model import Driven, Submission
+from runner.model import Driven, Submission, Waiting
 from tests.support import (
     ORIGIN,
     FakeClock,
@@ -221,18 +224,45 @@ def test_a_run_is_driven_until_its_driver_rests(tmp_path: Path) -> None:
     assert made.seen(made.journal.driven()) == [(10.0, 13.5), (50.0, 60.0)]
 
 
-@pytest.mark.parametrize(
-    ("after", "written"), [(0.0, 0.0), (0.9, 0.0), (1.0, 1.0), (7.0, 7.0), (-5.0, -5.0)]
-)
+@pytest.mark.parametrize(("after", "written"), [(0.0, 0.0), (0.9, 0.0), (1.0, 1.0), (7.0, 7.0)])
 def test_what_is_written_says_once_a_second_that_the_run_is_driven(
     tmp_path: Path, after: float, written: float
 ) -> None:
-    """Also where the clock was put back."""
     made = Driving(tmp_path)
     made.at(10.0).drive()
     made.at(10.0 + after).keep_lease()
     made.at(100.0)
     assert made.seen() == [(10.0, 10.0 + written)]
+
+
+def test_where_the_clock_is_put_back_another_drive_begins(tmp_path: Path) -> None:
+    made = Driving(tmp_path)
+    made.at(10.0).drive()
+    for at in (12.0, 11.0, -50.0, -47.0):
+        made.at(at).keep_lease()
+    assert made.seen(made.journal.driven()) == [(10.0, 11.0), (-50.0, -47.0)]
+    made.at(-45.0).end("completed")
+    assert made.seen() == [(10.0, 11.0), (-50.0, -45.0)]
+
+
+@given(st.lists(st.floats(-100, 100), max_size=6), st.booleans())
+def test_no_time_in_which_a_run_is_driven_or_waits_is_less_than_none(
+    steps: list[float], ends: bool
+) -> None:
+    """Whatever the clock does meanwhile, and later on, where somebody looks."""
+    with TemporaryDirectory() as folder:
+        made = Driving(Path(folder))
+        made.at(0.0).drive()
+        for number, at in enumerate(steps):
+            made.at(at).waiting(1, Waiting(f"reason {number}"))
+        made.journal.end("completed") if ends else made.journal.rest()
+        for at in (-200.0, 0.0, 200.0):
+            made.clock.now = made.began + at
+            drives = made.seen(made.journal.driven())
+            assert all(since <= until for since, until in [*drives, *made.seen()])
+        with made.store._database.read() as connection:
+            waits = views.waits_of(connection, "RUN1")
+        assert all(wait.ended is None or wait.began <= wait.ended for wait in waits)
 
 
 def test_nobody_drives_what_was_not_begun(tmp_path: Path) -> None:
