@@ -486,12 +486,25 @@ class _Run:
             failed += self.follower.failures
             ended += self.follower.ended
         limit = self.plan.max_failures
-        if limit and self.reason is None and _exceeds(limit, failed, ended):
+        reached = limit and self.reason is None and _exceeds(limit, failed, ended)
+        if reached and self._has_more():
             self.reason = (
                 f"{failed:,} of {counted(ended, 'event', 'have')} failed: `max_failures` is reached"
             )
             self.context.observer.note(f"{self.reason}; nothing more is sent")
         return self.reason is not None
+
+    def _has_more(self) -> bool:
+        """May something still be sent, so that it matters whether the run ends here?"""
+        stages = self.plan.stages
+        if self.journal.next_position() < sum(stage.total for stage in stages):
+            return True
+        return any(
+            stage.number not in self.through
+            and stage.deferred
+            and (stage.until is not None or not self.journal.rounds(stage.number))
+            for stage in stages
+        )
 
 
 def _exceeds(limit: FailureLimit, failed: int, ended: int) -> bool:

@@ -154,6 +154,18 @@ def test_max_failures_ends_the_run_as_incomplete_and_says_how_to_go_on(
     assert summary.status == "incomplete"
 
 
+@pytest.mark.parametrize("wrong", ["failing", "bad"])
+@pytest.mark.parametrize("body", [SYNC, FIRE])
+def test_max_failures_ends_nothing_where_all_is_sent(tmp_path: Path, body: str, wrong: str) -> None:
+    """The run was incomplete, and a resume had nothing to send, and called it failed."""
+    server = StandIn()
+    setattr(server, wrong, {"o/r8"})
+    ending, journal = run(tmp_path, repos(9) + body + "max_failures: 1\n", server)
+    assert ending == Ending("complete")
+    summary = summarise(journal, plan="p", target="t", followed=True, ending=ending)
+    assert (summary.status, summary.totals.completed) == ("failed", 8)
+
+
 def test_a_ratio_of_failures_waits_for_enough_events_to_say_anything(tmp_path: Path) -> None:
     few, many = StandIn(failing={"o/r0"}), StandIn(failing={f"o/r{n}" for n in range(100)})
     body = "operations: [sync]\nbatch_size: 5\nmax_failures: 10%\ndelay: 5s\n"
@@ -166,10 +178,10 @@ def test_a_ratio_of_failures_waits_for_enough_events_to_say_anything(tmp_path: P
 
 def test_a_resume_after_max_failures_counts_anew(tmp_path: Path) -> None:
     server = StandIn(failing={f"o/r{n}" for n in range(3)})
-    plan = make_plan(tmp_path, repos(9) + SYNC + "batch_size: 3\nmax_failures: 3\ndelay: 5s\n")
+    plan = make_plan(tmp_path, repos(40) + SYNC + "batch_size: 3\nmax_failures: 3\ndelay: 5s\n")
     assert carry_out(server, plan, start_journal(new_store(tmp_path), plan)).how == "limit"
     assert carry_out(server, plan, reopen(new_store(tmp_path), plan)).how == "complete"
-    assert len(server.received) == 9
+    assert len(server.received) == 40
 
 
 def test_a_run_that_was_tuned_while_it_stood_still_waits_by_the_new_delay_at_once(
