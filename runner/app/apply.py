@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -97,6 +97,42 @@ def pending(
         return session.reader.ledger(plan.name, address)
 
     return [entry(plan, options.variables, runs(plan)) for plan in plans]
+
+
+def missing(
+    session: Session,
+    plans: Sequence[BackfillPlan],
+    entries: Sequence[LedgerEntry],
+    target: str | None,
+) -> list[PreflightRefused]:
+    """What keeps plans from being applied whatever the others come to: what they depend on is
+    neither among them nor applied. `entries`: how they stand."""
+    return [
+        refused
+        for plan, found in zip(plans, entries, strict=True)
+        if found.state not in ("applied", "changed")
+        for refused in _missing(session, plan, plans, target)
+    ]
+
+
+def _wanted(plan: BackfillPlan) -> set[str]:
+    return {str(name) for name in plan.metadata.get("depends_on") or ()}
+
+
+def _missing(
+    session: Session, plan: BackfillPlan, plans: Sequence[BackfillPlan], target: str | None
+) -> Iterator[PreflightRefused]:
+    for name in sorted(_wanted(plan) - {other.name for other in plans}):
+        address = session.target(target, plan.path).address
+        runs = session.reader.ledger(name, address) if session.has_state else ()
+        whole = [run for run in runs if not run.partial]
+        if not whole or not whole[0].done:
+            message = f"{plan.name} depends on `{name}`, which is neither here nor applied"
+            hint = (
+                "is its name right, and its file among these? A plan with a `schedule` counts "
+                "once a run of it has completed"
+            )
+            yield PreflightRefused(message, hint=hint)
 
 
 def apply(session: Session, plans: Sequence[BackfillPlan], options: ApplyOptions) -> Applied:
@@ -262,22 +298,12 @@ class _Applying:
 
     def _refuse_missing(self, plan: BackfillPlan) -> None:
         """What it depends on must have been applied, by this call or an earlier one."""
-        wanted = {str(name) for name in plan.metadata.get("depends_on") or ()}
-        known = [other for other in self.plans if other.name in wanted]
+        known = [other for other in self.plans if other.name in _wanted(plan)]
         for found in pending(self.session, known, self.options):
             if found.state not in ("applied", "changed"):
                 raise PreflightRefused(f"{plan.name} depends on {found.name}, which is not applied")
-        address = self.session.target(self.options.target, plan.path).address
-        for name in sorted(wanted - {other.name for other in known}):
-            runs = self.session.store.ledger(name, address)
-            whole = [run for run in runs if not run.partial]
-            if not whole or not whole[0].done:
-                message = f"{plan.name} depends on `{name}`, which is neither here nor applied"
-                hint = (
-                    "is its name right, and its file among these? A plan with a `schedule` counts "
-                    "once a run of it has completed"
-                )
-                raise PreflightRefused(message, hint=hint)
+        for refused in _missing(self.session, plan, self.plans, self.options.target):
+            raise refused
 
 
 class _Meanwhile(Exception):

@@ -117,7 +117,7 @@ def apply_command(
     --again names it. Plans go by `metadata.version`, then by file name, after those of their
     `metadata.depends_on`.
     """
-    from runner.app.apply import ApplyOptions, adopt, apply, pending, to_apply
+    from runner.app.apply import ApplyOptions, adopt, apply, missing, pending, to_apply
     from runner.output.ledger import ledger_json, ledger_text, nothing_pending
 
     overrides = read_variables(variables, var_files)
@@ -142,6 +142,8 @@ def apply_command(
         else:
             entries = pending(session, plans, options)
             shown = [entry for entry in entries if everything or entry.state != "applied"]
+            for refused in missing(session, plans, entries, target):
+                session.reporter.note(str(refused))
         if form == "json":
             print_json(ledger_json(shown, named))
         else:

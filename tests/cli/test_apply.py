@@ -54,6 +54,22 @@ def states(apply: Apply) -> dict[str, str]:
     return {entry["name"]: entry["state"] for entry in shown}
 
 
+def test_a_dry_run_says_which_plans_would_be_refused_for_what_they_depend_on(
+    apply: Apply, write: Write, jobs: Jobs
+) -> None:
+    """One that is here is run before it."""
+    write("1.yaml", "one", "o/one")
+    write("2.yaml", "two", "o/two", ", depends_on: [one, onee]")
+    note = "note: two depends on `onee`, which is neither here nor applied\n"
+    listed = apply("--dry-run", "--format", "json")
+    assert (listed.status, listed.err) == (0, note)
+    refused = apply("--yes")
+    assert (refused.status, note.removeprefix("note: ").strip() in refused.err) == (4, True)
+    assert apply("--dry-run").err == note
+    write("2.yaml", "two", "o/two", ", depends_on: [one]")
+    assert apply("--dry-run").err == ""
+
+
 def test_pending_plans_are_run_in_order_and_once(apply: Apply, write: Write, jobs: Jobs) -> None:
     write("10-later.yaml", "later", "o/second")
     write("2-first.yaml", "first", "o/first")
