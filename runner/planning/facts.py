@@ -38,6 +38,7 @@ from runner.planning.rows import (
     fits_name,
     is_key,
     joined,
+    key_of,
 )
 from runner.spec.collections import check_items
 from runner.spec.document import echo, ranked
@@ -281,9 +282,11 @@ class _Asker:
                     place = lookup.question.place
                     self.problems.append(replace(place, message=message, hint=hint))
                     return found
-                if key in found:
-                    twice.add(key)
-                found[key] = row
+                if (name := key_of(key)) is None:
+                    continue
+                if name in found:
+                    twice.add(name)
+                found[name] = row
         self.ambiguous[lookup.name] = frozenset(twice)
         return found
 

@@ -20,7 +20,7 @@ from runner.model import (
     Rows,
     frozen,
 )
-from runner.planning.rows import Listed, attributes_of, is_key, ordered, unjoined
+from runner.planning.rows import Listed, attributes_of, is_key, key_of, ordered, unjoined
 from runner.spec.collections import with_others
 from runner.spec.kinds import REPOSITORY, WORKSPACE
 from runner.spec.rows import leaves_out, without_nulls
@@ -285,13 +285,13 @@ class LookupErrors:
     def _why(self, key: Json) -> str | None:
         if not is_key(key):
             return f"goes by `{self.lookup.key}`, which is a list or a mapping of"
-        if key in self.ambiguous:
+        if key_of(key) in self.ambiguous:
             return "finds more than one row for"
         if self.lookup.required is None:
             return None
         if key is None:
             return f"goes by `{self.lookup.key}`, which is missing for"
-        row = self.found.get(key)
+        row = self.found.get(key_of(key))
         if row is None:
             return "finds nothing for"
         columns = self.lookup.required or tuple(row)

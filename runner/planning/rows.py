@@ -9,9 +9,10 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from runner.model import Data, Json, Lookup, Narrowing, OrderKey, Problem, Rows, frozen
+from runner.model.value import as_shown
 from runner.spec.data_files import CsvRows
 from runner.spec.globs import fits
-from runner.spec.rows import Concatenated, without_nulls
+from runner.spec.rows import Concatenated, FoundRow, without_nulls
 from runner.spec.units import PRIORITIES, parse_time
 
 _FEW = 1_000  # values
@@ -59,12 +60,12 @@ class Joined:
         return self.rows.place(index)
 
     def _with(self, row: Data) -> Data:
+        joined = row
         for key, found in self.joins:
-            value = row.get(key)
-            more = found.get(value) if is_key(value) else None
+            more = found.get(key_of(joined.get(key)))
             if more:
-                row = {**without_nulls(more), **row}
-        return row
+                joined = {**without_nulls(more), **joined}
+        return row if joined is row else FoundRow(joined, row)
 
 
 @frozen
@@ -91,6 +92,12 @@ class Listed:
 def is_key(value: Json) -> bool:
     """May an item be found by it? It is one value, and no list or mapping of several."""
     return not isinstance(value, list | dict)
+
+
+def key_of(value: Json) -> str | None:
+    """By which a row is found, in text, as checks tell items apart: a database that is asked for
+    "7" may answer 7. None: by nothing."""
+    return None if value is None or not is_key(value) else as_shown(value)
 
 
 def unjoined(rows: Rows) -> Rows:

@@ -10,7 +10,7 @@ from typing import Protocol
 from runner.model import Data, ForEach, Json, Kind, Payload, Problem, Question, frozen
 from runner.spec.document import did_you_mean, echo
 from runner.spec.json_limits import MAX_ITEM, MAX_NAME, text_fault
-from runner.spec.rows import LEAVING, NAMING, Fault, without_nulls
+from runner.spec.rows import LEAVING, NAMING, Fault, FoundRow, without_nulls
 from runner.spec.schema import check_row
 from runner.spec.units import PRIORITIES
 
@@ -255,7 +255,7 @@ class OwnKind:
         return self.for_each
 
     def name_of(self, row: Data) -> str:
-        return str(self.naming(row))
+        return str(self.naming(row.written if type(row) is FoundRow else row))
 
     def show(self, row: Data, context: Data) -> None:
         context["row"] = row

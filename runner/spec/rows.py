@@ -207,6 +207,16 @@ def leaves_out(row: Data, operation: str) -> str | None:
     return "only" if type(only) is list and operation not in only else None
 
 
+class FoundRow(dict[str, Json]):
+    """A row with what lookups have found for it; its item is called by what is `written` alone."""
+
+    __slots__ = ("written",)
+
+    def __init__(self, found: Data, written: Data) -> None:
+        super().__init__(found)
+        self.written = written
+
+
 def without_nulls(row: Data) -> Data:
     """A NULL is a missing value, as an empty cell is."""
     return {key: value for key, value in row.items() if value is not None}

@@ -243,6 +243,63 @@ operations: [greet, count, close]
     assert plan.coverage[0].question.items == ("7", "9")
 
 
+@pytest.mark.parametrize("found", ["item", "name", "label"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        "[{id: 7}, {id: 8}]",
+        '{query: "select people"}',
+        "{file: users.csv}",
+        '{file: users.csv, item: "{{ row.label | default(row.id) }}"}',
+    ],
+)
+def test_an_item_is_called_by_what_is_written_whatever_lookups_find(
+    tmp_path: Path, written: str, found: str
+) -> None:
+    """Two people of one name are two items, whose events have ids of their own."""
+    (tmp_path / "users.csv").write_text("id\n7\n8\n")
+    body = f"""\
+collections: {{users: {written}}}
+lookups: {{l: {{for: users, key: id, query: "select names where id in :keys"}}}}
+operations: [greet, count]
+"""
+    names = Table(("id", found), ((7, "Bob"), (8, "Bob")))
+    answers = Answers(names=names, people=Table(("id",), ((7,), (8,))))
+    plan = built(plan_of(tmp_path, body), answers)
+    assert [one.item for one in plan.planned()] == ["7", "8", "7", "8"]
+    assert [one.event.data["row"] for one in plan.stages[0].planned()] == [
+        {found: "Bob", "id": 7},
+        {found: "Bob", "id": 8},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "answered", "fits"),
+    [
+        ("7", 7, True),
+        ("'7'", 7, True),
+        ("7", "7", True),
+        ("7.0", 7, True),
+        ("'07'", 7, False),
+        ("true", True, True),
+        ("true", 1, False),
+        ("1", True, False),
+        ("null", None, False),
+    ],
+)
+def test_a_row_is_found_by_its_key_in_text(
+    tmp_path: Path, key: str, answered: Json, fits: bool
+) -> None:
+    """A database that is asked for a text may answer with a number; true is no 1, and NULL none."""
+    body = f"""\
+collections: {{users: [{{id: x, key: {key}}}]}}
+lookups: {{l: {{for: users, key: key, query: "select tiers where key in :keys"}}}}
+"""
+    answers = Answers(tiers=Table(("key", "tier"), ((answered, "gold"),)))
+    ((_, row),) = sent(tmp_path, body, answers)
+    assert row.get("tier") == ("gold" if fits else None)
+
+
 def test_a_plan_says_what_an_operation_runs_for(tmp_path: Path) -> None:
     body = """\
 collections: {users: [a], others: [b]}
