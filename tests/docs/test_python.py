@@ -119,15 +119,24 @@ class _Dies(Recorder):
         raise RuntimeError("the node is gone")
 
 
-def test_a_task_that_is_tried_again_goes_on_with_its_run(orchestrators: dict[str, Any]) -> None:
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_task_that_is_tried_again_goes_on_with_its_run(
+    orchestrators: dict[str, Any], *, elsewhere: bool
+) -> None:
+    """But not with one that somebody has begun on another target."""
     with runner.Session() as session:
         plan = session.plan("plans/refresh.yaml", target="embedded")
         with pytest.raises(RuntimeError, match="the node is gone"):
             session.run(plan, _Dies())
         (begun,) = session.runs(limit=1)
+        if elsewhere:
+            with session.store._database.write() as connection:
+                change = "UPDATE runs SET address = 'http://elsewhere' WHERE id = :run"
+                connection.change(change, run=begun.record.id)
     again = orchestrators["backfill"]("plans/refresh.yaml", "embedded")
-    assert (again.run_id, again.status) == (begun.record.id, "completed")
-    assert len(orchestrators["session"].runs()) == 3, "the page's own, and this one"
+    assert again.status == "completed"
+    assert (again.run_id == begun.record.id) is not elsewhere
+    assert len(orchestrators["session"].runs()) == 3 + elsewhere, "the page's own, and this one"
 
 
 def test_a_notebook_has_an_event_loop_of_its_own() -> None:
