@@ -180,9 +180,9 @@ def _stage(
 
 
 def _order_warnings(plan: BackfillPlan, unknown: Iterable[str]) -> list[Problem]:
-    """An attribute that no repository has orders nothing; `priority` is there by default."""
+    """An attribute that no item has orders nothing; `priority` is there by default."""
     return [
-        _warning(plan, f"order_by names `{name}`, which no repository has", "order-by")
+        _warning(plan, f"order_by names `{name}`, which no item has", "order-by")
         for name in unknown
         if name != "priority"
     ]

@@ -48,7 +48,12 @@ def render(
 ) -> Sequence[Rendered]:
     """What each of the operations comes to. Those over the same items share one pass over them:
     reading a row of a data file costs more than rendering an event of it."""
-    renderings = [_Rendering(plan, operation, source.knows) for operation, source in operations]
+    # A function starts one job for an id, whichever operation has sent it the event.
+    ids: dict[str, set[int]] = {operation.event: set() for operation, _ in operations}
+    renderings = [
+        _Rendering(plan, operation, source.knows, ids[operation.event])
+        for operation, source in operations
+    ]
     for members in flow_of(plan):
         shared = Packing(members[0])
         for rendering in renderings:
@@ -83,7 +88,11 @@ def _one_pass(plan: BackfillPlan, source: Source, renderings: Sequence[_Renderin
 
 class _Rendering:
     def __init__(
-        self, plan: BackfillPlan, operation: Operation, knows: Callable[[str, str], bool]
+        self,
+        plan: BackfillPlan,
+        operation: Operation,
+        knows: Callable[[str, str], bool],
+        ids: set[int],
     ) -> None:
         self.knows = knows  # by root and name: does any row have it?
         self.operation, self.described = operation, _described(operation)
@@ -96,7 +105,7 @@ class _Rendering:
         self.shared, self.each = operation.payload.reading("rows")
         self.gathered: _Gathered | None = None
         self.own = [one for one in (operation.own_id, operation.at) if one]
-        self.ids: set[int] = set()
+        self.ids = ids  # of all events of that name, where they have ids of their own
         self.large, self.full = 0, False
         self.advice = operation.advice
         self.advised = dict.fromkeys((one.name for one in operation.advice), 0)

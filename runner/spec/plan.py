@@ -74,7 +74,7 @@ def build_plan(
     problems += check_ages(checked)
     problems += check_schedule(checked)
     problems += _check_collections(checked, catalog)
-    problems += _check_scopes(checked, asking)
+    problems += _check_scopes(checked, asking, repositories)
     plan = BackfillPlan(
         name=str(value.get("metadata", {}).get("name", "")),
         path=checked.document.path,
@@ -167,15 +167,23 @@ def _check_collections(checked: PlanDocument, catalog: Catalog) -> Iterator[Prob
             yield checked.warning(message, place, key=True, hint=hint, rule="unused-collection")
 
 
-def _check_scopes(checked: PlanDocument, asking: Askings) -> Iterator[Problem]:
+def _check_scopes(
+    checked: PlanDocument, asking: Askings, repositories: Concatenated
+) -> Iterator[Problem]:
     """A filter and a lookup are for a collection that is there."""
     named = checked.value.get("collections", {})
     known = ["repo", "age", *named]
+    there = {"repos"} & {*checked.value, *checked.pruned} or len(repositories)
     for name in checked.value.get("filter", {}):
         if name not in known:
             hint = did_you_mean(name, known) or f"there are: {', '.join(known)}"
             message = f"`filter` names {echo(name)}, which is no collection"
             yield checked.error(message, ("filter", name), key=True, hint=hint)
+        elif name not in named and not there:
+            message = f"`filter` is about repositories (`{name}`), and the plan has none"
+            hint = "take it out, or name the collection that it is about"
+            place = ("filter", name)
+            yield checked.warning(message, place, key=True, hint=hint, rule="filter")
     scopes = ["repo", "workspace", *named]
     for lookup in asking.lookups.values():
         if lookup.scope not in scopes:

@@ -172,7 +172,7 @@ def test_nothing_to_send_is_said(tmp_path: Path) -> None:
 def test_an_attribute_that_orders_nothing_is_said(tmp_path: Path) -> None:
     body = "repos: [o/a]\noperations: [sync]\norder_by: [priority, -velocty]\n"
     assert [w.message for w in plan_of(tmp_path, body).warnings] == [
-        "order_by names `velocty`, which no repository has"
+        "order_by names `velocty`, which no item has"
     ]
 
 

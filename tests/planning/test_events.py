@@ -22,7 +22,7 @@ from runner.planning.saved import SavedPlan, read_saved, write_saved
 from runner.spec.load import load_plan
 from runner.spec.schema import has_form
 from runner.spec.templates import compile_value
-from tests.support import write_plan
+from tests.support import make_plan, write_plan
 
 USERS = """\
 collections:
@@ -119,6 +119,29 @@ def test_an_event_has_an_id_and_a_time_of_its_own(tmp_path: Path) -> None:
 )
 def test_what_no_server_could_take_is_refused(tmp_path: Path, operation: str, words: str) -> None:
     assert any(words in message for message in refused(tmp_path, operation))
+
+
+@pytest.mark.parametrize("flow", ["stages", "items"])
+@pytest.mark.parametrize(("event", "fine"), [("a/other", True), ("a/one", False)])
+def test_an_id_is_that_of_one_event_for_each_function(
+    tmp_path: Path, event: str, *, fine: bool, flow: str
+) -> None:
+    """Whichever operation has sent the event: a second one with its id starts no job."""
+    catalog = f"""\
+apiVersion: backfill/v1
+kind: OperationCatalog
+operations:
+  one: {{event: a/one, for_each: repo, id: "{{{{ repo.repo }}}}", payload: {{full: true}}}}
+  two: {{event: {event}, for_each: repo, id: "{{{{ repo.repo }}}}", payload: {{full: false}}}}
+"""
+    body = f"repos: [o/a, o/b]\noperations: [one, two]\nflow: {flow}\n"
+    if fine:
+        assert make_plan(tmp_path, body, catalog=catalog).events == 4
+        return
+    with pytest.raises(InvalidPlan) as refused_:
+        make_plan(tmp_path, body, catalog=catalog)
+    (problem,) = refused_.value.problems
+    assert problem.message.startswith("the id of o/a is that of another event too: o/a")
 
 
 def test_what_events_have_of_their_own_survives_the_way_and_changes_are_seen(

@@ -169,7 +169,7 @@ def test_an_order_is_of_what_repositories_or_items_have(
         f"operations: [sync, count]\norder_by: [-{order}]\n"
     )
     plan = make_plan(tmp_path, body, catalog=catalog)
-    named = [f"order_by names `{name}`, which no repository has" for name in told_of]
+    named = [f"order_by names `{name}`, which no item has" for name in told_of]
     assert [message for message, _ in told(plan, "order-by")] == named
     items = [one.item for one in plan.planned()]
     assert items[:2] == (["o/b", "o/a"] if order == "size" else ["o/a", "o/b"])

@@ -49,6 +49,18 @@ def test_a_filter_that_changes_nothing_is_reported_at_its_place(
     assert (found.message, found.column) == (words, 10)
 
 
+@pytest.mark.parametrize("repos", ["", "repos: [{query: select people}]\n"])
+@pytest.mark.parametrize("written", ["{repo: '*/a'}", "{age: {of: id, newer_than: 1d}}"])
+def test_a_filter_of_repositories_is_reported_where_there_can_be_none(
+    tmp_path: Path, written: str, repos: str
+) -> None:
+    body = f"{repos}collections: {{users: [{{id: 1}}]}}\noperations: [greet]\n"
+    plan = plan_of(tmp_path, f"{body}filter: {written}\n", catalog=CATALOG)
+    found = [one for one in plan.warnings if one.rule == "filter"]
+    assert len(found) == (not repos)
+    assert all(one.message.endswith("and the plan has none") for one in found)
+
+
 @pytest.mark.parametrize("written", ["{repo: '*/a'}", "{users: 'u*'}", "{repo: ['!*/b']}"])
 def test_one_that_may_change_something_is_not(tmp_path: Path, written: str) -> None:
     """What a query gives is another thing tomorrow."""
