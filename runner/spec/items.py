@@ -9,7 +9,7 @@ from runner.model import Data, Json, frozen
 from runner.spec.collections import check_items, check_rows
 from runner.spec.document import Path, did_you_mean, echo
 from runner.spec.kinds import REPOSITORY, RepositoryKind
-from runner.spec.own import NO_WORKSPACES, OwnCollections
+from runner.spec.own import NO_WORKSPACES, OwnCollections, parts_of
 from runner.spec.plan_document import PlanDocument
 from runner.spec.questions import Asking
 from runner.spec.reading import Reading
@@ -117,10 +117,16 @@ def _own(
     )
     found = own.read()
     reading.problems += [*own.problems, *asking.problems]
-    known = ["repos", *checked.value.get("collections", {})]
+    written = checked.value.get("collections", {})
+    known = ["repos", *written]
     for name in reading.replaced:
         if name not in known:
             message = f"--collection: the plan has no collection {echo(name)}"
             hint = did_you_mean(name, known) or f"it has: {', '.join(known)}"
             reading.problems.append(checked.error(message, ("collections",), key=True, hint=hint))
+        elif parts := parts_of(written.get(name)):
+            message = f"--collection: `{name}` is a product, whose items follow from its parts"
+            hint = f"replace {' or '.join(f'`{part}`' for part in parts.values())}"
+            place = ("collections", name)
+            reading.problems.append(checked.error(message, place, key=True, hint=hint))
     return found

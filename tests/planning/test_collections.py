@@ -329,6 +329,32 @@ def test_a_file_goes_in_place_of_a_collection_and_is_pinned(tmp_path: Path) -> N
     assert "no collection `user`" in caught.value.problems[0].message
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "[a, b]",
+        "{file: users.csv}",
+        '{query: "select people"}',
+        '{dates: {from: "2026-01-01", to: "2026-01-03", every: 1d}}',
+        "{matrix: {a: others, b: others}}",
+    ],
+)
+def test_a_collection_of_any_form_is_replaced_or_that_is_refused(
+    tmp_path: Path, written: str
+) -> None:
+    (tmp_path / "users.csv").write_text("id\na\nb\n")
+    (tmp_path / "given").write_text("id,from\n1,x\n")
+    body = f"collections: {{users: {written}, others: [c]}}\noperations: [greet]\n"
+    replaced = {"users": str(tmp_path / "given")}
+    if "matrix" not in written:
+        (event,) = built(plan_of(tmp_path, body, replaced=replaced)).planned()
+        assert event.event.data["row"] == {"id": 1, "from": "x"}
+        return
+    with pytest.raises(InvalidPlan) as caught:
+        plan_of(tmp_path, body, replaced=replaced)
+    assert "`users` is a product" in caught.value.problems[0].message
+
+
 def test_a_run_goes_on_with_the_items_that_a_file_gave(tmp_path: Path) -> None:
     (tmp_path / "given.csv").write_text("id\n1\n2\n")
     body = "collections: {users: [a]}\noperations: [{use: greet, resolve: stage}]\n"
