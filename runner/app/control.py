@@ -193,6 +193,6 @@ def _cancel_jobs(
 
     async def ask() -> Cancelled:
         async with session.connect(target, note=session.reporter.say) as server:
-            return await cancel_jobs(plan, journal, server.jobs, server.cancel)
+            return await cancel_jobs(plan, journal, server.jobs, server.cancel, time.time())
 
     return blocking(ask())

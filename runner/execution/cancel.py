@@ -33,10 +33,12 @@ class _Tally:
 
 
 async def cancel_jobs(
-    plan: ExecutionPlan, journal: Journal, jobs: JobsApi, cancel: CancelApi
+    plan: ExecutionPlan, journal: Journal, jobs: JobsApi, cancel: CancelApi, now: float
 ) -> Cancelled:
-    """One by one: the bulk call of the hosted service cannot be kept to the jobs of one run."""
+    """One by one: the bulk call of the hosted service cannot be kept to the jobs of one run. A job
+    that has not started in its `queue_timeout` is not waited for."""
     gate, tally = asyncio.Semaphore(AT_ONCE), _Tally()
+    due = {stage.number: now - stage.queue_timeout for stage in plan.stages}
 
     async def end(event: SentEvent) -> Observation:
         async with gate:
@@ -44,6 +46,8 @@ async def cancel_jobs(
         if after and all(job.ended for job in after):
             outcome, message = verdict(after)
             return Observation(event, after, outcome, message)
+        if not after and event.sent_at < due[event.stage]:
+            return Observation(event, after, "no_job", "no job has started for it in its time")
         return Observation(event, after)
 
     found = await asyncio.gather(*[end(event) for event in watched(plan, journal)])
@@ -54,7 +58,7 @@ async def cancel_jobs(
         found_jobs - tally.cancelled - tally.going_on,
         tally.going_on,
         tuple(sorted(tally.refusals)),
-        sum(not observation.jobs for observation in found),
+        sum(not (observation.jobs or observation.outcome) for observation in found),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TextIO
 
 from runner.model import (
     OUTCOMES,
+    OVER,
     EventRecord,
     FailureGroup,
     Note,
@@ -243,7 +244,7 @@ def _hints(view: RunView, state: str) -> list[str]:
         lines.append(f"to follow its jobs: backfill resume {run_id}")
     elif state in ("incomplete", "paused"):
         lines.append(f"to go on: {resume_command(view)}")
-    elif state in ("failed", "completed"):
+    elif state in OVER:
         lines += ["".join((f"{what}: ", *rest)) for what, *rest in what_is_left(view)]
     return lines
 
@@ -452,7 +453,7 @@ def run_markdown(view: RunView, room: int = MAX_CHARACTERS) -> str:
         blocks.append(f"And {more}")
     if unattended := words.unattended(view):
         blocks.append(unattended[0].upper() + unattended[1:])
-    elif state in ("failed", "completed"):
+    elif state in OVER:
         blocks += [
             f"{what[0].upper()}{what[1:]}: `{command}`{more}"
             for what, command, more in what_is_left(view)

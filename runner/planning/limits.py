@@ -52,9 +52,19 @@ def _is_short(view: RunView) -> bool:
     )
 
 
+def _has_jobs_open(view: RunView) -> bool:
+    """Does nobody know what came of some of its jobs, which a server can tell?"""
+    if view.state != "cancelled" or view.record.target == "embedded":
+        return False
+    return any(stage.open for stage in view.stages)
+
+
 def what_is_left(view: RunView) -> Iterator[tuple[str, str, str]]:
-    """What can be done about what a run that has failed or completed did not do: as `retries`."""
+    """What can be done about what a run that has ended did not do: as `retries`."""
     yield from retries(view.record.id, view.to_retry)
+    if _has_jobs_open(view):
+        end = "to end its jobs that go on, and see what came of the others"
+        yield end, f"backfill cancel {view.record.id} --jobs", ""
     for run in dict.fromkeys(run for _, run in view.going_on.values()):
         yield "another attempt at it is open", f"backfill status {run}", ""
     if view.state == "failed" and view.unsent:

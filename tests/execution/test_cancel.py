@@ -12,7 +12,7 @@ import pytest
 
 from runner.execution.cancel import Cancelled, cancel_jobs
 from runner.execution.ports import Answer, JobsApi
-from runner.model import Job
+from runner.model import QUEUE_TIMEOUT, Job
 from tests.support import REQUEST, lines_of, make_plan, new_store, repos, start_journal
 
 IDS = tuple(f"{number:026d}" for number in range(1, 9))
@@ -43,7 +43,9 @@ class Server:
         return self.refuses.get(job_id)
 
 
-def cancelled(folder: Path, server: Server) -> tuple[Cancelled, list[tuple[str, str, Any]]]:
+def cancelled(
+    folder: Path, server: Server, after: float = 0.0
+) -> tuple[Cancelled, list[tuple[str, str, Any]]]:
     """What came of it, and the failures that the journal has."""
     count = len(server.of)
     plan = make_plan(folder, repos(count) + "operations: [sync]\n")
@@ -51,7 +53,8 @@ def cancelled(folder: Path, server: Server) -> tuple[Cancelled, list[tuple[str, 
     chunk = replace(REQUEST, positions=range(count), lines=lines_of(range(count)))
     journal.begin_chunk(chunk, journal.control())
     journal.accept(chunk, Answer(IDS[:count]))
-    found = asyncio.run(cancel_jobs(plan, journal, cast(JobsApi, server), server))
+    now = chunk.sent_at + after
+    found = asyncio.run(cancel_jobs(plan, journal, cast(JobsApi, server), server, now))
     return found, [(one.item, one.outcome, one.message) for one in journal.failures()]
 
 
@@ -93,3 +96,14 @@ def test_a_job_that_goes_on_leaves_its_event_open_whatever_ended_beside_it(tmp_p
     found, failures = cancelled(tmp_path, server)
     assert found == Cancelled(1, 0, 2, ("404", "no"), 0)
     assert failures == []
+
+
+@pytest.mark.parametrize(
+    ("after", "without", "ends"), [(QUEUE_TIMEOUT, 2, []), (QUEUE_TIMEOUT + 1, 0, ["no_job"] * 2)]
+)
+def test_a_job_that_has_not_started_in_its_time_is_not_waited_for(
+    tmp_path: Path, after: float, without: int, ends: list[str]
+) -> None:
+    found, failures = cancelled(tmp_path, Server({IDS[0]: [], IDS[1]: []}), after)
+    assert found == Cancelled(0, 0, 0, (), without)
+    assert [outcome for _, outcome, _ in failures] == ends

@@ -16,6 +16,7 @@ import pytest
 from runner.adapters.journal import answers, requests
 from runner.adapters.journal.store import Store
 from runner.adapters.journal.writer import JournalWriter
+from runner.execution.ports import Answer
 from runner.execution.progress import summarise
 from runner.model import (
     FAILURES,
@@ -38,8 +39,10 @@ from tests.faults.schedules import attempt
 from tests.support import (
     CATALOG,
     ORIGIN,
+    REQUEST,
     StandIn,
     let_go,
+    lines_of,
     make_plan,
     new_store,
     repos,
@@ -423,6 +426,34 @@ def test_what_a_cancelled_retry_has_not_sent_is_still_to_be_retried(tmp_path: Pa
     assert family.left() == 0, "it goes on"
     journal.end("cancelled")
     assert family.left() == 2
+
+
+@pytest.mark.parametrize(
+    ("target", "left", "first", "second"),
+    [
+        (ORIGIN, 0, ["backfill status RUN2"], ["backfill cancel RUN2 --jobs"]),
+        ("embedded", 2, ["backfill retry RUN1"], []),
+    ],
+)
+def test_what_a_cancelled_retry_has_sent_comes_to_an_end(
+    tmp_path: Path, target: str, left: int, first: list[str], second: list[str]
+) -> None:
+    """It was open for good, and each surface named another one, none of which said what to do."""
+    family = Family(tmp_path)
+    family.run("failed", "failed")
+    journal = family.begin(family.plan, "RUN2", "RUN1", {0: 0, 1: 1})
+    chunk = replace(REQUEST, positions=range(2), lines=lines_of(range(2)))
+    journal.begin_chunk(chunk, journal.control())
+    journal.accept(chunk, Answer(("0" * 25 + "1", "0" * 25 + "2")))
+    journal.end("cancelled")
+    with family.store._database.write() as connection:
+        connection.change("UPDATE runs SET target = :target", target=target)
+
+    def said(run: str) -> list[str]:
+        view = family.store.glance(family.store.find(run))
+        return [command for _, command, _ in what_is_left(view)]
+
+    assert (family.left(), said("RUN1"), said("RUN2")) == (left, first, second)
 
 
 def test_a_check_that_nobody_has_asked_does_not_hold(tmp_path: Path) -> None:

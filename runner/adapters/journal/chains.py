@@ -234,9 +234,10 @@ def _attempts(connection: Connection, members: Sequence[str]) -> Iterator[_Attem
     LEFT JOIN outcomes ON outcomes.run_id = origins.run_id AND outcomes.position = origins.position
     WHERE origins.run_id IN ({within})
       AND (outcomes.outcome IS NULL OR outcomes.outcome = 'completed')"""
-    query_ended = f"SELECT id FROM runs WHERE id IN ({within}) AND status = 'cancelled'"
-    never_sent = {
-        run: connection.value(_NEXT, run=run) for run in connection.values(query_ended, **given)
+    query_ended = f"SELECT id, target FROM runs WHERE id IN ({within}) AND status = 'cancelled'"
+    never_sent = {  # and nothing of one whose jobs have ended with its process
+        run: 0 if target == "embedded" else connection.value(_NEXT, run=run)
+        for run, target in connection.rows(query_ended, **given)
     }
     for run, position, origin, outcome in connection.rows(query, **given):
         if outcome:
