@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from itertools import pairwise
+import re
 from pathlib import Path
 
 from runner.adapters.inngest.target import Target
@@ -13,6 +13,9 @@ from runner.spec.files import FileRefused, read_named
 
 FOLDER = "approvals"
 _LARGEST = 64 * 1024  # bytes of a file that is looked into
+# Whoever keeps an approval to a target, however it is written, means it for no other.
+_KEPT_TO = re.compile(r"\b(?:target|environment)s?[ \t]*[:=][ \t]*([^\r\n]*)", re.IGNORECASE)
+_AROUND = "\"'`[]{}()"
 
 
 def refuse_unapproved(plan: ExecutionPlan, target: Target) -> None:
@@ -52,6 +55,9 @@ def _names(file: Path, path: str, digest: str, target: Target) -> bool:
         raw = read_named(file.absolute(), path, limit=_LARGEST)[1]
     except FileRefused:
         return False
-    words = raw.decode("utf-8", "replace").split()
-    targets = {named for key, named in pairwise(words) if key == "target:"}
-    return digest in words and (not targets or bool(targets & target.called))
+    text = raw.decode("utf-8-sig", "replace")
+    if not re.search(rf"(?<!\w){re.escape(digest)}(?!\w)", text):
+        return False
+    written = _KEPT_TO.findall(text)
+    named = {word for line in written for one in line.split(",") for word in one.split()[:1]}
+    return not written or any(word.strip(_AROUND) in target.called for word in named)

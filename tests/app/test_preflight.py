@@ -123,6 +123,38 @@ def test_an_approval_names_the_digest_and_the_target_or_none(
     refuse_unapproved(plan, target)
 
 
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("digest", ["{}", "digest: {}", 'digest: "{}"', "- `{}`"])
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("target: {}", True),
+        ("Target: {}", True),
+        ("TARGETS:{}", True),
+        ("target = {}", True),
+        ("- target : '{}'", True),
+        ("target: other, {}", True),
+        ("targets: [other, {}]", True),
+        ("environment: {}", True),
+        ("target: {} # alone", True),
+        ("only on target: {}", True),
+        ("target:", False),
+        ("target: other, not {}", False),
+        ("target: {}-2", False),
+    ],
+)
+def test_whoever_keeps_an_approval_to_a_target_means_no_other_however_it_is_written(
+    plan: ExecutionPlan, line: str, names: bool, digest: str, start: str, end: str
+) -> None:
+    folder = Path(plan.path).parent / "approvals"
+    folder.mkdir()
+    text = start + end.join([line.format("cloud"), digest.format(plan.digest), ""])
+    (folder / "a").write_bytes(text.encode())
+    assert approved(plan.path, plan.digest, CLOUD) is names
+    assert not approved(plan.path, plan.digest, DEV)
+
+
 CAPPED, DRAINED = {"cap": SimpleNamespace(events=1, written=True)}, {"until": object()}
 WAITING = {"wait": "completed"}
 NO_WAIT = RunOptions(follow=False)
