@@ -19,10 +19,13 @@ import pytest
 
 from runner.adapters.embedded.server import create_app
 from runner.adapters.extras import how_to_install
+from runner.agents.hints import for_an_agent
 from runner.agents.tool import Tool
 from runner.agents.tools import TOOLS
 from runner.cli.main import COMMANDS, cli
-from runner.model import STATES
+from runner.errors import BackfillError, InvalidPlan, UsageError
+from runner.model import STATES, Problem
+from runner.output.errors import error_text
 from tests.agents.conftest import KEYS, ROOT, Agent, serving
 from tests.cli.conftest import Jobs, backfill, served
 from tests.support import repos, write_plan
@@ -495,22 +498,25 @@ def test_a_request_that_cannot_be_read_is_answered_where_its_id_can_be(
 ) -> None:
     call = {"name": "validate", "arguments": {"plan": "\ud800"}}
     asked = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": call}
+    deep = json.dumps({**asked, "id": 4, "params": 0})[:-2] + "[" * 5000 + "]" * 5000 + "}"
     noise = (
         {"jsonrpc": "2.0", "id": True, "method": "\ud800"},
         {"id": 4, "result": "\ud800"},
         ["\ud800"],
     )
     with by_hand(tmp_path) as process:
+        say(process, deep)
         for message in (*noise, asked, {"jsonrpc": "2.0", "id": 3, "method": "tools/list"}):
             say(process, json.dumps(message))
         assert process.stdout
-        first, second = (json.loads(process.stdout.readline()) for _ in range(2))
+        nested, first, second = (json.loads(process.stdout.readline()) for _ in range(3))
         assert process.stdin
         process.stdin.close()
         assert process.wait(60) == 0
     assert first["id"] == number
     assert first["error"]["code"] == -32700
     assert "half a character" in first["error"]["message"]
+    assert (nested["id"], nested["error"]) == (4, first["error"])
     assert second["id"] == 3
 
 
@@ -532,3 +538,25 @@ def test_without_the_extra_it_says_how_to_get_it(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert how_to_install("mcp") in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "added"),
+    [
+        (UsageError("x", hint="wait for it with --wait-lock 10m, or `backfill cancel R`"),
+         "no tool has `--wait-lock`: a person can use the command line"),
+        (UsageError("x", hint="start one: `backfill serve`, or say --yes"),
+         "no tool has `--yes`, `backfill serve`: a person can use the command line"),
+        (UsageError("--var wants NAME=VALUE", hint="--dropped"),
+         "`--var` is the argument `vars` here\n`--dropped` is the argument `outcome` here"),
+        (UsageError("--item x fits no item", hint="see `backfill status R`, --past-failures"), ""),
+        (InvalidPlan((Problem("--yes", "plan.yaml", hint="check --var"),)),
+         "`--var` is the argument `vars` here"),
+    ],
+)  # fmt: skip
+def test_an_error_says_to_an_agent_what_of_it_no_tool_can_do(
+    error: BackfillError, added: str
+) -> None:
+    said = for_an_agent(error, TOOLS)
+    assert said.startswith(error_text(error))
+    assert said.removeprefix(error_text(error)).strip() == added
