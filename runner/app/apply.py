@@ -243,7 +243,7 @@ class _Applying:
         run_id = before.run and before.run.run_id
         message = (
             f"changed: {before.name} was applied by run {run_id}, and its files are others now: "
-            f"`--again {before.name}` runs it"
+            f"`apply --again {before.name}` runs it"
         )
         self.session.reporter.say(message)
         return StalePlan(message)
@@ -328,5 +328,5 @@ def _refuse_open(session: Session, found: LedgerEntry) -> None:
         raise Incomplete(message, hint=f"`backfill resume {run_id}` follows it to its end")
     if found.state == "failed":
         ways = how_to_make_good(session.store, session.store.find(run_id))
-        hint = "; ".join([*ways, f"to run all of it: `--again {found.name}`"])
+        hint = "; ".join([*ways, f"to run all of it: `apply --again {found.name}`"])
         raise RunFailed(f"{found.name}: run {run_id} is {found.run.status}", hint=hint)
