@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from runner.adapters.journal import DEFAULT_STATE
-from runner.errors import LockHeld, NoState
+from runner.errors import LockHeld, NoState, UsageError
 from runner.model import (
     Database,
     ExecutionPlan,
@@ -268,6 +268,8 @@ class Session:
 
     def named_target(self, named: str | None, plan: str, environment: str | None = None) -> str:
         """What a target is called that was given, or not: then it is the environment's."""
+        if named == "":  # which no option is, and a program's variable may be
+            raise UsageError("the target is empty", hint="is the variable that gives it set?")
         found = self.environment(plan, environment)
         return named or (found.target if found else None) or DEFAULT_TARGET
 

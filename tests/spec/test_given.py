@@ -96,6 +96,31 @@ def test_selectors_that_have_no_effect_are_refused(
             ask(PLAN, selectors=runner.Selectors(**selectors))
 
 
+NOTHING: dict[str, Callable[[runner.Session], object]] = {
+    "plan": lambda session: session.plan(PLAN, target=""),
+    "check": lambda session: session.check(PLAN, applied=""),
+    "hold": lambda session: session.hold("", "why"),
+    "let_go": lambda session: session.let_go(""),
+    "status": lambda session: session.status(""),
+    "events": lambda session: list(session.events("")),
+    "pause": lambda session: session.pause(""),
+    "cancel": lambda session: session.cancel(""),
+    "tune": lambda session: session.tune("", batch_size=1),
+    "resume": lambda session: session.resume(""),
+    "retry": lambda session: session.retry(""),
+}
+
+
+@pytest.mark.parametrize("do", NOTHING.values(), ids=NOTHING.keys())
+def test_an_empty_text_names_no_target_and_no_run(
+    session: runner.Session, do: Callable[[runner.Session], object]
+) -> None:
+    """As of a variable that is not set: it was the default target, and the only run."""
+    with pytest.raises(runner.UsageError, match=r"is empty$|is no run ''$") as refused:
+        do(session)
+    assert refused.value.hint
+
+
 def test_what_there_is_not_is_not_retried(session: runner.Session) -> None:
     with pytest.raises(runner.UsageError, match="there is no outcome `faild`") as refused:
         session.retry(outcomes=["faild"])  # type: ignore[list-item]

@@ -84,7 +84,7 @@ def reopen(
 
 def find(connection: Connection, run: str, where: str) -> RunState:
     """See `StateReader.find`; `where` the state is, for the hint."""
-    if "\0" in run or text_fault(run):  # no database takes it, and no run is called so
+    if not run or "\0" in run or text_fault(run):  # no database takes it, and no run is called so
         raise UsageError(f"there is no run {run!r}", hint="a run is its id, latest or latest:PLAN")
     if run == "latest":
         which, condition, value = "yet", "TRUE", ""
