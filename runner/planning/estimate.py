@@ -18,7 +18,7 @@ from runner.model import (
     StageRecord,
     WindowGuard,
 )
-from runner.spec.opening import finished, opening, shown
+from runner.spec.opening import LONGEST, finished, opening, shown
 from runner.spec.units import counted, format_duration
 
 _QUIET = 10.0  # seconds without an end that say nothing
@@ -69,12 +69,15 @@ def within(
         return estimate
     openings, ends = list(map(opening, windows)), now
     for part in parts:
-        ends = finished(openings, ends, part.seconds, part.pause)
+        if ends - now <= LONGEST:
+            ends = finished(openings, ends, part.seconds, part.pause)
     if isinf(ends):
         basis = f"{estimate.basis}; its windows are never open together"
         return estimate._replace(seconds=ends, basis=basis)
     hours = "; ".join(window.words for window in windows)
     basis = f"{estimate.basis}; only within {hours}"
+    if ends - now > LONGEST:
+        return estimate._replace(basis=basis)
     return estimate._replace(seconds=ends - now, basis=basis, ends=ends)
 
 

@@ -17,7 +17,7 @@ from runner.spec.units import Faulty, moments_of
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS = re.compile(r"(\d\d):(\d\d)-(\d\d):(\d\d)")
 _AHEAD = 9  # days: in a week each window opens once
-_LONGEST = 10 * 365 * 86_400.0  # seconds: nobody waits for work that takes longer
+LONGEST = 10 * 365 * 86_400.0  # seconds: nobody waits for work that takes longer
 
 
 @frozen
@@ -118,7 +118,7 @@ def finished(openings: Sequence[Opening], start: float, work: float, pause: floa
     pause itself goes on while they are not."""
     now, left = start, work
     while openings:
-        if now - start > _LONGEST:
+        if now - start > LONGEST:
             return float("inf")
         states = [one.state(now) for one in openings]
         closed = [until for is_open, until in states if not is_open]

@@ -291,6 +291,19 @@ def test_the_item_that_waits_longest_because_of_priority_is_named(
     assert (starved.item, starved.at, starved.waits) == ("o/first", waits, waits)
 
 
+@pytest.mark.parametrize("operations", ["[sync]", "[sync, embed]"])
+@pytest.mark.parametrize("delay", ["3650d", "4000d", "300000d", "999999999d"])
+@pytest.mark.parametrize("other", ["22:00-06:00", "12:00-13:00"])
+def test_work_that_no_calendar_has_an_end_for_has_none(
+    tmp_path: Path, other: str, delay: str, operations: str
+) -> None:
+    """It ended `run` with a mistake of ours, which looked for the windows of a year after 9999."""
+    windows = f'guards: [{{window: {{allow: "22:00-06:00"}}}}, {{window: {{allow: "{other}"}}}}]\n'
+    body = f"operations: {operations}\nbatch_size: 2\ndelay: {delay}\n{windows}"
+    plan = make_plan(tmp_path, repos(4) + body)
+    assert "about" in before(plan, {}, 1_795_777_200.0).words
+
+
 def test_a_window_puts_the_end_off_and_the_preview_says_until_when(tmp_path: Path) -> None:
     window = "guards: [{window: {allow: '22:00-06:00', days: mon-fri, timezone: Europe/Berlin}}]\n"
     body = repos(10) + "operations: [sync]\nbatch_size: 1\ndelay: 1h\n" + window
