@@ -21,7 +21,7 @@ import pytest
 from hypothesis import settings
 
 from tests.depth import FULL, depth
-from tests.warm import serving
+from tests.warm import SOCKET, serving
 
 _KEPT = (
     "BACKFILL_TEST_INNGEST_URL",
@@ -50,10 +50,29 @@ def pytest_configure(config: pytest.Config) -> None:
     same = not depth(0, 1)
     settings.register_profile("depth", max_examples=depth(12, 100), deadline=None, derandomize=same)
     settings.load_profile("depth")
+    if not hasattr(config, "workerinput"):
+        config.add_cleanup(serving())
 
 
-def pytest_sessionstart() -> None:
+def pytest_sessionstart(session: pytest.Session) -> None:
     gc.disable()  # nothing that is collected here is garbage
+    if session.config.getoption("durations") is None:
+        _tell_what_counts(session.config.pluginmanager)
+
+
+def _tell_what_counts(plugins: pytest.PytestPluginManager) -> None:
+    """A worker tells of each test that it begins, is set up, passes, is torn down, and ends: six
+    messages, of which four change nothing."""
+    for plugin in plugins.get_plugins():
+        if tell := getattr(plugin, "sendevent", None):
+
+            def told(name: str, tell: Any = tell, **what: Any) -> None:
+                report = what.get("data", {})
+                passed = report.get("outcome") == "passed" and report.get("when") != "call"
+                if not passed and name not in ("logstart", "logfinish"):
+                    tell(name, **what)
+
+            plugin.sendevent = told
 
 
 def pytest_collection_finish() -> None:
@@ -114,10 +133,9 @@ def closed_stores() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def warm() -> Iterator[str]:
+def warm() -> str:
     """The socket of a process that runs commands at once: see tests/warm.py."""
-    with serving() as path:
-        yield path
+    return os.environ[SOCKET]
 
 
 def _postgresql(folder: Path) -> Any:

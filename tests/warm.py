@@ -1,10 +1,11 @@
 """Runs commands in forks of one process that has imported everything: most of the time that a
 command takes is its imports, and tests have a thousand of them.
 
-`python -m tests.warm SOCKET` serves. `Forked` stands for a command's process: it hands over
-arguments, folder, environment and files, and ends as the fork does. CLIENT does so for shells, with
-the socket in SANDBOX_WARM. SANDBOX_LIMITS bounds the fork: JSON of a limit's name, as `resource`
-has it, to a number; SANDBOX_KILLED says at which point it dies: see tests/faults/killed.py.
+`python -m tests.warm NUMBER` serves at the socket that it was handed as this file. `Forked` stands
+for a command's process: it hands over arguments, folder, environment and files, and ends as the
+fork does. CLIENT does so for shells, with the socket in SANDBOX_WARM. SANDBOX_LIMITS bounds the
+fork: JSON of a limit's name, as `resource` has it, to a number; SANDBOX_KILLED says at which point
+it dies: see tests/faults/killed.py.
 """
 
 from __future__ import annotations
@@ -16,17 +17,18 @@ import json
 import os
 import pkgutil
 import resource
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
-from typing import IO, NoReturn, Self
+from typing import IO, NoReturn, Self, TypeAlias
 from unittest.mock import patch
 
 import runner
@@ -36,7 +38,8 @@ from tests.faults.killed import killed_at
 
 CLIENT = Path(__file__).with_name("warm_client.py")
 PID = 10  # characters
-_READY = "ready"
+SOCKET = "SANDBOX_WARM"  # the variable
+_SDK = "runner.agents.server"  # its imports take a second, and most commands have no use for it
 # Beside all of ours: what others import only when they are used.
 _IMPORTED = (
     "anyio._backends._asyncio",
@@ -75,6 +78,9 @@ metadata: {name: warm}
 repos: [{repo: acme/x}]
 operations: [repository-sync]
 """
+
+
+Asked: TypeAlias = tuple[list[str], str, dict[str, str]]  # arguments, folder, environment
 
 
 class Forked:
@@ -175,25 +181,34 @@ def _handed(file: IO[str] | int) -> tuple[IO[str] | None, int]:
     return None, os.dup(file.fileno())
 
 
-@contextmanager
-def serving() -> Iterator[str]:
-    """The socket of a process that serves until the block ends."""
-    with tempfile.TemporaryDirectory(prefix="warm-") as folder:
-        path = f"{folder}/socket"
-        command = [sys.executable, "-m", "tests.warm", path]
-        root = Path(__file__).parents[1]
-        with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout
-            assert process.stdout.readline().strip() == _READY
-            yield path
-            process.terminate()
+def serving() -> Callable[[], None]:
+    """Starts a process that serves, for this one and those that it starts; what ends it.
+
+    Nobody waits for it here: it is ready before a worker has found its tests.
+    """
+    folder = tempfile.mkdtemp(prefix="warm-")
+    os.environ[SOCKET] = f"{folder}/socket"
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(os.environ[SOCKET])
+    listening.listen(128)
+    command = [sys.executable, "-m", "tests.warm", str(listening.fileno())]
+    root = Path(__file__).parents[1]
+    process = subprocess.Popen(command, cwd=root, pass_fds=[listening.fileno()])
+    listening.close()
+
+    def end() -> None:
+        process.terminate()
+        process.wait()
+        shutil.rmtree(folder)
+
+    return end
 
 
 def warm_up() -> None:
     """Imports everything and runs commands, which compile the schemas and the built-in catalog."""
     ours = (one.name for one in pkgutil.walk_packages(runner.__path__, "runner."))
     for name in (*ours, *_IMPORTED):
-        if name not in ("runner.__main__", "runner.agents.server"):  # the SDK takes two seconds
+        if name not in ("runner.__main__", _SDK):
             importlib.import_module(name)
     here, environ = Path.cwd(), dict(os.environ)
     with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as null:
@@ -238,26 +253,31 @@ async def _trust() -> None:
         pass
 
 
-def serve(path: str) -> NoReturn:
+def serve(listening: socket.socket) -> NoReturn:
     warm_up()
     hurry()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(path)
-        listening.listen()
-        print(_READY, flush=True)
-        while True:
-            client, _ = listening.accept()
-            if os.fork() == 0:
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                _answer(client)
-            client.close()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this one ends it
+    while True:
+        client, _ = listening.accept()
+        length, files, _, _ = socket.recv_fds(client, 8, 3)
+        asked: Asked = json.loads(client.recv(int(length), socket.MSG_WAITALL))
+        if asked[0][:1] == ["mcp"]:
+            importlib.import_module(_SDK)
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _answer(client, files, asked)
+        client.close()
+        for file in files:
+            os.close(file)
 
 
-def _answer(client: socket.socket) -> NoReturn:
+def _answer(client: socket.socket, files: list[int], asked: Asked) -> NoReturn:
     child = os.fork()
     if child == 0:
-        _run(client)
+        _run(client, files, asked)
+    for file in files:
+        os.close(file)
     with suppress(BrokenPipeError):
         client.send(b"%*d" % (PID, child))
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -266,13 +286,12 @@ def _answer(client: socket.socket) -> NoReturn:
     os._exit(0)
 
 
-def _run(client: socket.socket) -> NoReturn:
-    length, files, _, _ = socket.recv_fds(client, 8, 3)
+def _run(client: socket.socket, files: list[int], asked: Asked) -> NoReturn:
     for number, file in enumerate(files):
         os.dup2(file, number)
     sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
     sys.stderr = os.fdopen(2, "w", buffering=1)
-    arguments, folder, env = json.loads(client.recv(int(length), socket.MSG_WAITALL))
+    arguments, folder, env = asked
     threading.Thread(target=_end_with, args=[client], daemon=True).start()
     os.chdir(folder)
     os.environ.clear()
@@ -302,4 +321,4 @@ def _end_with(client: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(socket.socket(fileno=int(sys.argv[1])))

@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.documents import expect_form
+from tests.warm import CLIENT
 
 if TYPE_CHECKING:
     from mcp import Client
 
 ROOT = Path(__file__).parents[2]
+SERVER = [sys.executable, "-I", "-S", str(CLIENT), "mcp"]
 KEYS = {
     "INNGEST_EVENT_KEY": "agents-event-key-7f3a91",
     "INNGEST_SIGNING_KEY": "signkey-test-0123456789abcdef",
@@ -81,8 +83,8 @@ def serving(folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[
     from mcp import Client, StdioServerParameters  # 1.4 s, which only its own tests shall take
 
     command = StdioServerParameters(
-        command=sys.executable,
-        args=["-m", "runner", "mcp"],
+        command=SERVER[0],
+        args=SERVER[1:],
         cwd=folder,
         env={**os.environ, **(environ or {})},
     )

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from runner.cli.main import COMMANDS, cli
 from runner.errors import BackfillError, InvalidPlan, UsageError
 from runner.model import STATES, Problem
 from runner.output.errors import error_text
-from tests.agents.conftest import KEYS, ROOT, Agent, serving
+from tests.agents.conftest import KEYS, ROOT, SERVER, Agent, serving
 from tests.cli.conftest import Jobs, backfill, served
 from tests.support import repos, write_plan
 from tests.types import Backfill
@@ -420,10 +420,10 @@ def test_a_run_can_be_held_let_go_on_and_ended_while_it_goes_on(
 
 
 @contextmanager
-def by_hand(folder: Path) -> Iterator[subprocess.Popen[str]]:
+def by_hand(folder: Path, command: Sequence[str] = SERVER) -> Iterator[subprocess.Popen[str]]:
     """A server that has been greeted, and is not ended when its client leaves."""
     with subprocess.Popen(
-        [sys.executable, "-m", "runner", "mcp"],
+        command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -471,7 +471,7 @@ def test_a_client_that_leaves_stops_its_run_which_can_be_resumed(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_although_stdin_goes_on(tmp_path: Path, number: signal.Signals) -> None:
-    with by_hand(tmp_path) as process:
+    with by_hand(tmp_path, [sys.executable, "-m", "runner", "mcp"]) as process:
         process.send_signal(number)
         assert process.wait(60) == 128 + number
         assert process.stderr

@@ -32,7 +32,7 @@ from runner.model import Patience, Query, QueryRefused
 from runner.planning.build import build_execution_plan
 from runner.spec.load import load_plan
 from tests.depth import depth
-from tests.security.measured import BYTES, SECONDS
+from tests.security.commands import MEMORY, SECONDS
 from tests.support import CATALOG, server_target, write_plan
 
 ROOT = Path(__file__).parents[2]
@@ -173,7 +173,7 @@ def bounded() -> Iterator[None]:
     statm = Path("/proc/self/statm")  # where there is none, the time alone is bounded
     if statm.exists():
         now = int(statm.read_text("ascii").split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (now + BYTES, hard))
+        resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY, hard))
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         yield

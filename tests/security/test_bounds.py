@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from tests.depth import depth, some
-from tests.security.conftest import Measured
-from tests.security.measured import BYTES, SECONDS
+from tests.security.commands import Done, run
 
 HOSTILE = Path(__file__).parent / "hostile"
 CASES = sorted(
@@ -25,23 +24,16 @@ CASES = sorted(
 ROOT = Path(__file__).parents[2]
 
 
-def within_bounds(done: dict[str, Any]) -> None:
-    assert "Traceback" not in done["out"]
-    assert done["seconds"] < SECONDS
-    assert done["bytes"] < BYTES
-
-
-def problems(done: dict[str, Any]) -> list[dict[str, Any]]:
-    return list(json.loads(done["out"])["problems"])
+def problems(done: Done) -> list[dict[str, Any]]:
+    return list(json.loads(done.out)["problems"])
 
 
 @pytest.mark.parametrize("name", some(CASES, 14))
-def test_a_hostile_file_is_a_problem_at_its_place(name: str, measured: Measured) -> None:
+def test_a_hostile_file_is_a_problem_at_its_place(name: str, warm: str) -> None:
     head = [line for line in (HOSTILE / name).read_text("utf-8", "replace").split("\n") if line]
     wanted = dict(line[2:].split(": ", 1) for line in head if line.startswith("# "))
-    done = measured(HOSTILE, "validate", name, "--format", "json")
-    within_bounds(done)
-    assert done["status"] == 3
+    done = run(warm, HOSTILE, "validate", name, "--format", "json")
+    assert done.status == 3
     found = [
         problem
         for problem in problems(done)
@@ -115,17 +107,15 @@ LIMITS: dict[str, tuple[Callable[[int], dict[str, str]], int, int, str, int]] = 
 
 @pytest.mark.parametrize("name", LIMITS)
 def test_what_is_larger_than_a_server_takes_is_a_problem(
-    name: str, tmp_path: Path, measured: Measured
+    name: str, tmp_path: Path, warm: str
 ) -> None:
     write, ordinary, large, words, line = LIMITS[name]
-    passed = measured(sized(tmp_path, **write(ordinary)), "validate", "plan.yaml")
-    within_bounds(passed)
-    assert passed["status"] == 0, passed["out"][-500:]
-    done = measured(sized(tmp_path, **write(large)), "validate", "plan.yaml", "--format", "json")
-    within_bounds(done)
-    assert done["status"] == 3
+    passed = run(warm, sized(tmp_path, **write(ordinary)), "validate", "plan.yaml")
+    assert passed.status == 0, passed.err[-500:]
+    done = run(warm, sized(tmp_path, **write(large)), "validate", "plan.yaml", "--format", "json")
+    assert done.status == 3
     found = [one for one in problems(done) if words in one["message"]]
-    assert found, done["out"][-500:]
+    assert found, done.out[-500:]
     assert found[0]["line"] == line
     assert all(len(json.dumps(one)) < 5_000 for one in problems(done))
 
@@ -152,11 +142,11 @@ ORDINARY = [
 
 @pytest.mark.parametrize("expression", ORDINARY)
 def test_an_ordinary_expression_of_the_same_shape_passes(
-    expression: str, tmp_path: Path, measured: Measured
+    expression: str, tmp_path: Path, warm: str
 ) -> None:
     value = json.dumps("{{ " + expression + " }}")
-    done = measured(sized(tmp_path, value=value), "validate", "plan.yaml")
-    assert done["status"] == 0, done["out"]
+    done = run(warm, sized(tmp_path, value=value), "validate", "plan.yaml")
+    assert done.status == 0, done.err
 
 
 TREE = "{anyOf: [{type: 'null'}, {$ref: '#/$defs/t'}]}"
@@ -172,12 +162,10 @@ CONTRACTS = [
 
 
 @pytest.mark.parametrize(("contract", "value"), CONTRACTS)
-def test_an_ordinary_contract_passes(
-    contract: str, value: str, tmp_path: Path, measured: Measured
-) -> None:
+def test_an_ordinary_contract_passes(contract: str, value: str, tmp_path: Path, warm: str) -> None:
     more = f", contract: {{{contract}}}"
-    done = measured(sized(tmp_path, value=value, more=more), "validate", "plan.yaml")
-    assert done["status"] == 0, done["out"]
+    done = run(warm, sized(tmp_path, value=value, more=more), "validate", "plan.yaml")
+    assert done.status == 0, done.err
 
 
 SHIPPED = [
@@ -193,7 +181,7 @@ INSERTED = [
 
 @pytest.mark.parametrize("seed", range(depth(8, 40)))
 def test_no_change_of_a_shipped_plan_is_more_than_a_problem(
-    seed: int, tmp_path: Path, measured: Measured
+    seed: int, tmp_path: Path, warm: str
 ) -> None:
     """A fixed number of seeds over the bytes of shipped plans: cut, doubled, swapped, inserted."""
     chance = random.Random(seed)  # noqa: S311 - no secret
@@ -212,9 +200,8 @@ def test_no_change_of_a_shipped_plan_is_more_than_a_problem(
             case _:
                 raw[start:start] = bytes(chance.randrange(256) for _ in range(2))
     tmp_path.joinpath("plan.yaml").write_bytes(bytes(raw))
-    done = measured(tmp_path, "validate", "plan.yaml")
-    within_bounds(done)
-    assert done["status"] in {0, 2, 3}, done["out"]
+    done = run(warm, tmp_path, "validate", "plan.yaml")
+    assert done.status in {0, 2, 3}, done.err
 
 
 def many_cases(n: int) -> str:
@@ -242,13 +229,12 @@ def test_the_tests_of_a_stranger_are_bounded_work(
     large: int,
     status: int,
     tmp_path: Path,
-    measured: Measured,
+    warm: str,
 ) -> None:
     sized(tmp_path, repo="\n  - ".join(f"acme/x{n}" for n in range(300)))
     head = "apiVersion: backfill/v1\nkind: BackfillTest\nplan: plan.yaml\n"
     for size, wanted in ((ordinary, status), (large, 3)):
         (tmp_path / "plan.test.yaml").write_text(head + write(size), "utf-8")
-        done = measured(tmp_path, "test", "plan.test.yaml")
-        within_bounds(done)
-        assert done["status"] == wanted, done["out"][-500:]
-    assert "more work than they may be" in done["out"]
+        done = run(warm, tmp_path, "test", "plan.test.yaml")
+        assert done.status == wanted, done.err[-500:]
+    assert "more work than they may be" in done.err

@@ -16,19 +16,17 @@ import orjson
 import pytest
 
 from tests.depth import some
-from tests.security.commands import CATALOG, HEAD
-from tests.security.conftest import Measured
-from tests.security.test_bounds import within_bounds
+from tests.security.commands import CATALOG, HEAD, run
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory, measured: Measured) -> Path:
+def saved(tmp_path_factory: pytest.TempPathFactory, warm: str) -> Path:
     folder = tmp_path_factory.mktemp("saved")
     folder.joinpath("catalog.yaml").write_text(CATALOG, "utf-8")
     plan = HEAD + "catalog: catalog.yaml\nrepos: [acme/x, acme/y]\noperations: [sync]\n"
     folder.joinpath("plan.yaml").write_text(plan, "utf-8")
-    done = measured(folder, "plan", "plan.yaml", "--out", "saved.json")
-    assert done["status"] == 0, done["out"]
+    done = run(warm, folder, "plan", "plan.yaml", "--out", "saved.json")
+    assert done.status == 0, done.err
     return folder / "saved.json"
 
 
@@ -115,27 +113,26 @@ EDITS: dict[str, Callable[[dict[str, Any]], None]] = {
 
 @pytest.mark.parametrize("name", some(EDITS, 20))
 def test_an_edited_one_is_refused_in_words(
-    name: str, saved: Path, tmp_path: Path, measured: Measured
+    name: str, saved: Path, tmp_path: Path, warm: str
 ) -> None:
     value = orjson.loads(saved.read_bytes())
     EDITS[name](value)
     edited = tmp_path / "edited.json"
     edited.write_bytes(checked(value))
-    done = measured(saved.parent, "diff", str(edited), "plan.yaml")
-    within_bounds(done)
-    assert done["status"] == 5, done["out"]
-    assert "no longer the plan that was saved" in done["out"]
+    done = run(warm, saved.parent, "diff", str(edited), "plan.yaml")
+    assert done.status == 5, done.err
+    assert "no longer the plan that was saved" in done.err
 
 
-def test_an_edited_one_is_not_run(saved: Path, tmp_path: Path, measured: Measured) -> None:
+def test_an_edited_one_is_not_run(saved: Path, tmp_path: Path, warm: str) -> None:
     value = orjson.loads(saved.read_bytes())
     EDITS["an event too few"](value)
     tmp_path.joinpath("edited.json").write_bytes(checked(value))
-    done = measured(saved.parent, "run", str(tmp_path / "edited.json"), "--yes")
-    assert done["status"] == 5, done["out"]
+    done = run(warm, saved.parent, "run", str(tmp_path / "edited.json"), "--yes")
+    assert done.status == 5, done.err
 
 
-def test_one_that_is_as_it_was_made_is_taken(saved: Path, measured: Measured) -> None:
+def test_one_that_is_as_it_was_made_is_taken(saved: Path, warm: str) -> None:
     value = orjson.loads(saved.read_bytes())
     assert checked(dict(value)) == saved.read_bytes().strip()
-    assert measured(saved.parent, "diff", "saved.json", "plan.yaml")["status"] == 0
+    assert run(warm, saved.parent, "diff", "saved.json", "plan.yaml").status == 0
