@@ -93,6 +93,7 @@ environments:                     # --env NAME, or BACKFILL_ENV
 _SCHEMA = "plan.v1.schema.json"
 _PROJECT_SCHEMA = "project.v1.schema.json"
 _CATALOG_SCHEMA = "catalog.v1.schema.json"
+_PLAIN = re.compile("(?!(?:true|false|null|yes|no|on|off|[yn])$)[a-z][a-z0-9_-]*", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 
@@ -104,8 +105,10 @@ def init(path: str, items: str | None = None) -> list[Path]:
     from runner.spec.schema import schema_text
 
     plan = Path(path)
-    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in plan.stem).strip("-_") or "plan"
-    worker = f"{name.replace('-', '_')}_worker"
+    stem = re.sub("[^A-Za-z0-9_-]+", "-", plan.stem).strip("-_") or "plan"
+    name = stem if _PLAIN.fullmatch(stem) else f'"{stem}"'
+    worker = f"{stem.replace('-', '_')}_worker"
+    worker = worker if worker.isidentifier() else f"worker_{stem.replace('-', '_')}"
     make_folder(plan.parent)
     beside: dict[str, str] = {}
     if items is None:

@@ -23,6 +23,7 @@ from runner.app.saved import (
 from runner.app.session import HERE, Session
 from runner.errors import BackfillError, UsageError
 from runner.model import BackfillPlan, ExecutionPlan, Json, Selectors, frozen
+from runner.model.value import as_argument
 
 if TYPE_CHECKING:
     from runner.planning.estimate import Timeline
@@ -155,7 +156,7 @@ def keep(
     until = datetime.fromtimestamp(saved.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     session.reporter.say(
         f"saved in {path} ({Path(path).stat().st_size / 1024:,.0f} KiB), as run {saved.run_id}, "
-        f"until {until}: `backfill run {path}` sends exactly this, once"
+        f"until {until}: `backfill run {as_argument(path)}` sends exactly this, once"
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from runner.app.session import Session
 from runner.errors import InvalidPlan, UsageError
 from runner.model import Json
+from runner.model.value import as_argument
 from runner.spec.files import MAX_DATA, FileRefused, read_given
 from runner.spec.json_limits import TOO_DEEP, each_once, fault
 from runner.spec.units import counted, parse_time
@@ -103,7 +104,9 @@ def record_facts(session: Session, path: str) -> None:
         path, write_facts(answers, datetime.now(UTC).isoformat(timespec="seconds"), MAX_DATA)
     )
     number = counted(len(answers), "answer")
-    session.reporter.say(f"{number} in {path}: `--facts {path}` plans without a database")
+    session.reporter.say(
+        f"{number} in {path}: `--facts {as_argument(path)}` plans without a database"
+    )
 
 
 def _are_facts(value: Json) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from runner.model.value import as_argument
 from runner.output.text import visible
 
 
@@ -29,4 +30,4 @@ def init_command(path: str, items: str | None) -> None:
 
     plan, *others = (visible(str(one)) for one in init(path, items))
     click.echo(f"wrote {', '.join((plan, *others))}")
-    click.echo(f"next: backfill plan {plan}")
+    click.echo(f"next: backfill plan {as_argument(plan)}")

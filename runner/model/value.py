@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
 from operator import attrgetter
+from shlex import quote
 from typing import Any, NoReturn, TypeAlias, TypeVar, dataclass_transform
 
 T = TypeVar("T")
@@ -124,6 +125,11 @@ def as_shown(value: Json) -> str:
     if isinstance(value, list | dict):
         return json.dumps(value, ensure_ascii=False)
     return as_compared(value) if isinstance(value, float) else str(value)
+
+
+def as_argument(path: str) -> str:
+    """A file as a shell has to be given it."""
+    return quote(f"./{path}" if path.startswith("-") else path)
 
 
 def as_compared(value: float) -> str:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TextIO
 
 from runner.model import ExecutionPlan
+from runner.model.value import as_argument
 from runner.output import words
 from runner.output.markdown import (
     MAX_CHARACTERS,
@@ -222,7 +223,7 @@ def _about(review: Review, plan: ExecutionPlan, room: int) -> list[str]:
             f"**It was applied already (run {run}): merging will not run it.** {again} does."
         )
     for migration in dict.fromkeys(check.migration for check in plan.checks if check.migration):
-        gate = code(f"backfill check {review.path} --applied")
+        gate = code(f"backfill check {as_argument(review.path)} --applied")
         lines.append(f"It belongs to the migration {code(migration)}: {gate} is its gate.")
     return [*lines, summary_markdown(plan, room)]
 

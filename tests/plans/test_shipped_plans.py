@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 import runner
 from runner.app.init import init
+from runner.model.value import as_argument
 from tests.support import HurriedClock
 
 PLANS = Path(__file__).parents[2] / "plans"
@@ -49,3 +51,24 @@ def test_so_does_a_new_one_with_its_own_worker_and_with_the_quickstarts(
     with runner.Session(str(tmp_path / "state.db"), environ={}, clock=HurriedClock()) as session:
         outcome = session.run(session.plan(str(plan)))
     assert (outcome.status, outcome.totals.completed) == ("completed", 4)
+
+
+@pytest.mark.parametrize("items", [None, "things"])
+@pytest.mark.parametrize(
+    "name",
+    ["2026.yaml", "2026-11-20.yaml", "1e5.yaml", "true.yaml", "No.yaml", "class.yaml", "ü ñ.yaml",
+     "日本.yaml", "a b.yaml", "-x.yaml", "a$(id)'.yaml", "plan", "..yaml"],
+)  # fmt: skip
+def test_a_new_plan_completes_whatever_its_file_is_called(
+    name: str, items: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a shell finds it by what is said to come next."""
+    monkeypatch.chdir(tmp_path)
+    plan, *_ = init(name, items)
+    said = subprocess.run(
+        ["sh", "-c", f"ls {as_argument(str(plan))}"], capture_output=True, check=True, text=True
+    )
+    assert Path(said.stdout.rstrip("\n")) == Path(name)
+    with runner.Session("state.db", environ={}, clock=HurriedClock()) as session:
+        outcome = session.run(session.plan(as_argument(name) if name[0] == "-" else name))
+    assert outcome.status == "completed"
