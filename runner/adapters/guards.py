@@ -16,7 +16,6 @@ from shutil import which
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING
 
-from runner.adapters.inngest.target import is_http
 from runner.errors import PreflightRefused, TargetError, UsageError
 from runner.execution.ports import Guard, GuardUnanswered, Hold
 from runner.model import (
@@ -35,6 +34,7 @@ from runner.model import (
 )
 from runner.spec.opening import Opening, opening, shown
 from runner.spec.secrets import redact
+from runner.spec.urls import is_http
 
 if TYPE_CHECKING:
     from runner.adapters.database.open import Databases

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from runner.adapters.inngest.target import is_http
 from runner.errors import TargetError
 from runner.model import OUTCOMES, Hook
+from runner.spec.urls import is_http
 
 if TYPE_CHECKING:
     from runner.adapters.http import Client

@@ -282,6 +282,7 @@ class Session:
             self.named_target(named, plan, environment),
             self.environ_in(plan, environment),
             found.keys if found else {},
+            f"the `target` of environment {found.name}" if found and named is None else "--target",
         )
         return replace(target, name=f"{found.name}: {target.name}") if found else target
 

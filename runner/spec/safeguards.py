@@ -18,10 +18,12 @@ from runner.model import (
     SqlGuard,
     WindowGuard,
 )
+from runner.spec.document import echo
 from runner.spec.opening import opening
 from runner.spec.plan_document import PlanDocument
 from runner.spec.questions import check_bounds
 from runner.spec.units import Faulty, parse_duration
+from runner.spec.urls import is_http
 
 _GUARDS: Mapping[str, Callable[[Json], GuardSpec]] = {
     "github": lambda written: GithubGuard(**written),
@@ -61,6 +63,9 @@ def _check_guards(checked: PlanDocument) -> Iterator[Problem]:
         path = ("guards", index, "window")
         if "sql" in (written or {}):
             yield from check_bounds(checked.document, written["sql"], ("guards", index, "sql"))
+        if "http" in (written or {}) and not is_http(written["http"]):
+            message = f"{echo(written['http'])} is no URL of a server"
+            yield checked.error(message, ("guards", index, "http"), hint="as in https://host/path")
         if "window" not in (written or {}):
             continue
         try:

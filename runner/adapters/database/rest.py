@@ -41,6 +41,7 @@ from runner.model import (
 )
 from runner.spec.secrets import redact
 from runner.spec.units import counted
+from runner.spec.urls import is_http
 
 URL = "SUPABASE_URL"
 PAGE = 1000  # rows; also what Supabase cuts answers at unless it is told otherwise
@@ -251,16 +252,11 @@ class Rest:
 
 def _origin(written: str) -> str:
     """The project's address, whether it was copied with the interface's path or without."""
-    try:
-        url = urlsplit(written.strip().rstrip("/").removesuffix("/rest/v1"))
-        more = url.username or url.password or url.query or url.fragment  # a place for keys
-        plain = url.scheme in ("http", "https") and url.hostname and url.port != 0 and not more
-    except ValueError:
-        plain = False
-    if not plain:
+    text = written.strip().rstrip("/").removesuffix("/rest/v1")
+    if not is_http(text) or not {"@", "?", "#"}.isdisjoint(text):  # places for keys
         hint = f"write {URL} like https://abcdefgh.supabase.co"
         raise UsageError(f"{URL} is not a plain web address", hint=hint)
-    return url.geturl().rstrip("/")
+    return urlsplit(text).geturl().rstrip("/")
 
 
 def _filters(where: Mapping[str, Json], parameters: Mapping[str, Json]) -> Filters:

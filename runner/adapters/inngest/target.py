@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from types import MappingProxyType
 from typing import Literal
@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 from runner.errors import UsageError
 from runner.model import frozen
 from runner.spec.document import did_you_mean
+from runner.spec.urls import is_http
 
 Kind = Literal["embedded", "dev", "cloud", "server"]
 
@@ -102,18 +103,23 @@ def shown(address: str) -> str:
 
 
 def resolve(
-    name: str, env: Mapping[str, str], variables: Mapping[str, str] = MappingProxyType({})
+    name: str,
+    env: Mapping[str, str],
+    variables: Mapping[str, str] = MappingProxyType({}),
+    source: str = "--target",
 ) -> Target:
     """The target called `name`: embedded, dev, cloud, or the base URL of a self-hosted server.
 
     Keys come from `env` only; `variables`: what those are called that are not called as usual.
-    Raises `UsageError`.
+    `source`: what names it. Raises `UsageError`.
     """
-    found = _resolved(name, env, variables)
+    found = _resolved(name, env, variables, source)
     return replace(found, variables=variables) if variables else found
 
 
-def _resolved(name: str, env: Mapping[str, str], variables: Mapping[str, str]) -> Target:
+def _resolved(
+    name: str, env: Mapping[str, str], variables: Mapping[str, str], source: str
+) -> Target:
     if name == "embedded":
         return Target(name, "embedded", EMBEDDED_ORIGIN, EMBEDDED_ORIGIN, "embedded", ())
     _check_headers(env, variables)
@@ -136,7 +142,7 @@ def _resolved(name: str, env: Mapping[str, str], variables: Mapping[str, str]) -
         events, api = _origins(env, *(_dev_url(env),) * 2)
         label = f"dev ({events})"
         return Target(label, "dev", events, api, key or NO_EVENT_KEY, signing, api_key=api_key)
-    origin = read_origin(name, "--target")
+    origin = read_origin(name, source, NAMES)
     environment = env.get("INNGEST_ENV")
     key = key or NO_EVENT_KEY
     return Target(origin, "server", origin, origin, key, signing, environment, api_key)
@@ -183,26 +189,17 @@ def _label(name: str, origin: str, usual: str) -> str:
     return name if origin == usual else f"{name} ({origin})"
 
 
-def is_http(text: str) -> bool:
-    """Is it the URL of a server that HTTP reaches?"""
-    try:
-        parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
-def read_origin(text: str, source: str) -> str:
-    """A base URL without its trailing slash; what is wrong with it is said without echoing keys."""
+def read_origin(text: str, source: str, names: Sequence[str] = ()) -> str:
+    """A base URL without its trailing slash; what is wrong with it is said without echoing keys.
+    `names`: what may stand in its place."""
     if not is_http(text):
         named = f" `{text}`" if text.replace("-", "").isalnum() and len(text) <= 20 else ""
         what, hint = "is not a URL", "write http://host:port"
-        if source == "--target":
+        if names:
             what = "is not a target"
-            hint = did_you_mean(text, NAMES) or "write embedded, dev, cloud, or http://host:port"
+            hint = did_you_mean(text, names) or f"write {', '.join(names)}, or http://host:port"
         raise UsageError(f"{source}{named} {what}", hint=hint)
-    parts = urlsplit(text)
-    if parts.username or parts.password or parts.query or parts.fragment:
+    if "@" in urlsplit(text).netloc or not {"?", "#"}.isdisjoint(text):
         hint = "keys come from INNGEST_EVENT_KEY and INNGEST_SIGNING_KEY"
         raise UsageError(f"{source} must be a bare base URL, without user, key or query", hint=hint)
     return text.rstrip("/")
