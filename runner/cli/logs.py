@@ -8,9 +8,11 @@ import click
 
 from runner.app.session import Session
 from runner.cli.completion import complete_run
+from runner.cli.main import status_of
 from runner.cli.options import format_option, pass_session, state_option
 from runner.cli.printing import people, print_json
 from runner.errors import UsageError
+from runner.output import words
 from runner.output.run import StoryWriter, story_json
 
 _EVERY = 1.0  # seconds
@@ -23,23 +25,32 @@ _EVERY = 1.0  # seconds
 )
 @click.argument("run", default="latest", shell_complete=complete_run)
 @state_option
-@click.option("--follow", "-f", is_flag=True, help="Go on until the run has ended.")
+@click.option("--follow", "-f", is_flag=True, help="Go on until the run has ended; exit as it has.")
 @format_option("text", "json")
 @pass_session
-def logs_command(session: Session, run: str, form: str, *, follow: bool) -> None:
+def logs_command(session: Session, run: str, form: str, *, follow: bool) -> int:
     """Tell the story of RUN from its journal: its batches, its first failures, what it noted and
-    waited for, and who started, resumed, retried, paused, tuned or cancelled it."""
+    waited for, and who started, resumed, retried, paused, tuned or cancelled it.
+
+    Without --follow the exit status is 0; with it, it is that of the run (7 where no process drives
+    it any more).
+    """
     store = session.reader
     record = store.find(run)
     if form == "json":
         if follow:
             raise UsageError("--follow prints text", hint="leave out --format json")
         print_json(story_json(store.story(record)))
-        return
+        return 0
     writer = StoryWriter(people())
     while True:
         story = store.story(store.find(record.id))
         writer.write(story)
-        if not follow or story.view.record.status != "running" or story.view.holder is None:
-            return
+        view = story.view
+        if not follow:
+            return 0
+        if view.record.status != "running" or view.holder is None:
+            if view.state == "dead":
+                click.echo(words.nobody(view), err=True)
+            return status_of(view.record.status)
         time.sleep(_EVERY)

@@ -68,6 +68,8 @@ def test_a_run_in_another_process_is_seen_while_it_goes_on_and_afterwards(
         assert dead.startswith("DEAD  test")
         assert "no process drives it: backfill resume" in dead
         assert backfill("status", "--watch").status == 7
+        story = backfill("logs", "--follow")
+        assert (story.status, "no process drives it: backfill resume" in story.err) == (7, True)
 
 
 def test_watching_goes_on_until_the_run_ends_and_exits_as_it_did(
@@ -276,6 +278,7 @@ def test_the_story_is_followed_to_its_end_and_names_who_did_what(
         assert backfill("pause", "latest:test").status == 0
         assert backfill("resume", "latest:test").status == 0
         story = backfill("logs", "latest:test", "--follow")
+        assert story.status == 1
         assert process.wait(30) == 1
     lines = [line[21:] for line in story.out.splitlines()]
     assert lines[0].startswith("started: test")
