@@ -16,6 +16,7 @@ from runner.spec.reading import parse_clean
 from runner.spec.schema import compile_schema, form_problem, published
 from runner.spec.units import format_duration, parse_duration
 from runner.spec.yaml_text import (
+    BYTE_ORDER_MARK,
     Edit,
     MappingNode,
     Node,
@@ -27,7 +28,6 @@ from runner.spec.yaml_text import (
 )
 
 _SCHEMAS = {"BackfillPlan": "plan.v1", "OperationCatalog": "catalog.v1"}
-_BYTE_ORDER_MARK = "\ufeff"
 _LINE_END = re.compile("(\r\n|[\r\n\x85\u2028\u2029])\\Z")
 _MODELINE = re.compile(r"\s*# yaml-language-server:")
 _OF_THE_FILE = ("apiVersion", "kind")  # a comment above them is about the file
@@ -49,7 +49,7 @@ def formatted(raw: bytes, path: str) -> bytes | None:
     if problem := form_problem(document, published(schema)):
         raise InvalidPlan((problem,))
     text = raw.decode("utf-8")
-    bare = text.removeprefix(_BYTE_ORDER_MARK)
+    bare = text.removeprefix(BYTE_ORDER_MARK)
     new = text[: len(text) - len(bare)] + _formatted(bare, document.value, schema)
     again, _ = parse_clean(new.encode(), path)
     if _meaning(again.value, schema) != _meaning(document.value, schema):

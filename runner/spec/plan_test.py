@@ -10,7 +10,16 @@ from runner.model import Data, Json, frozen
 from runner.spec.document import Document, Path, ranked
 from runner.spec.schema import check, typed
 from runner.spec.strict_yaml import parse
-from runner.spec.yaml_text import Edit, MappingNode, Node, SequenceNode, applied, read_nodes
+from runner.spec.yaml_text import (
+    BYTE_ORDER_MARK,
+    LINE_END,
+    Edit,
+    MappingNode,
+    Node,
+    SequenceNode,
+    applied,
+    read_nodes,
+)
 
 _OF_A_CASE = ("vars", "only", "skip", "item", "now", "given", "expect")
 
@@ -88,6 +97,12 @@ def _case(defaults: Data, written: Data, index: int) -> Case:
 def with_expectations(text: str, expected: Mapping[int | None, Data]) -> str:
     """The text of a file of tests with what its cases expect replaced, by their index; None is what
     stands above the cases. All else stays as it is written."""
+    bare = text.removeprefix(BYTE_ORDER_MARK)
+    return text[: len(text) - len(bare)] + _with_expectations(bare, expected)
+
+
+def _with_expectations(text: str, expected: Mapping[int | None, Data]) -> str:
+    """The same of a text without a byte order mark, from which places are counted."""
     top = read_nodes(text)
     assert isinstance(top, MappingNode)  # noqa: S101 - it has the form
     edits = []
@@ -110,13 +125,17 @@ def _edit(text: str, case: MappingNode, value: Data) -> Edit:
     key = next((name for name, _ in case.entries if name.value == "expect"), None)
     old = _entry(case, "expect")
     first = case.entries[0][0].start
-    indent = " " * (first - text.rfind("\n", 0, first) - 1)
-    written = f"expect: {_flow(value)}" if case.flow else f"expect:{_block(value, indent)}"
+    line_end = LINE_END.search(text)
+    end = line_end[0] if line_end else "\n"
+    begins = max((found.end() for found in LINE_END.finditer(text, 0, first)), default=0)
+    indent = " " * (first - begins)
+    block = _block(value, indent).replace("\n", end)
+    written = f"expect: {_flow(value)}" if case.flow else f"expect:{block}"
     if key and old:
         return Edit(key.start, old.end, (written,))
     if case.flow:
         return Edit(case.end - 1, case.end - 1, (f", {written}",))
-    return Edit(case.end, case.end, (f"\n{indent}{written}",))
+    return Edit(case.end, case.end, (f"{end}{indent}{written}",))
 
 
 def _block(value: Data, indent: str) -> str:

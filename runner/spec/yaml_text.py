@@ -11,6 +11,8 @@ import yaml
 
 from runner.model import frozen
 
+BYTE_ORDER_MARK = "\ufeff"
+LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _KEEPS_BREAKS = re.compile(r"[^\n]*?[|>][0-9]?\+")  # `|+`: blank lines behind it are part of it
 _SPACE = " \t\r\n\x85\u2028\u2029"
 

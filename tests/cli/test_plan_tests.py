@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -276,6 +277,24 @@ def test_a_case_goes_over_what_stands_above_it_and_update_writes_what_came(folde
         "acme/fixed",
         "acme/x",
     ]
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_an_update_keeps_the_files_mark_and_its_line_ends(
+    folder: Path, end: str, mark: str
+) -> None:
+    path = folder / "stale.test.yaml"
+    one = "given: {repos: [{repo: acme/x}]}\nexpect: {events: [{item: z}]} # as it was\n"
+    for text in (HEAD + CASES, HEAD + one):
+        path.write_bytes((mark + text.replace("\n", end)).encode())
+        with Session(environ={}) as session:
+            update_tests(list(run_tests(session, [str(path)])))
+            assert not any(one.differences for one in run_tests(session, [str(path)]))
+        written = path.read_bytes().decode()
+        assert written.startswith(mark + HEAD.replace("\n", end))
+        assert "# as it was" in written
+        assert set(re.findall("\r\n|\r|\n", written)) == {end}
 
 
 def test_the_exit_status_says_how_it_went(
