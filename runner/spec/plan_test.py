@@ -134,7 +134,8 @@ def _edit(text: str, case: MappingNode, value: Data) -> Edit:
     if key and old:
         return Edit(key.start, old.end, (written,))
     if case.flow:
-        return Edit(case.end - 1, case.end - 1, (f", {written}",))
+        last = case.entries[-1][1].end  # a comma may follow
+        return Edit(last, last, (f", {written}",))
     return Edit(case.end, case.end, (f"{end}{indent}{written}",))
 
 

@@ -286,7 +286,8 @@ def test_an_update_keeps_the_files_mark_and_its_line_ends(
 ) -> None:
     path = folder / "stale.test.yaml"
     one = "given: {repos: [{repo: acme/x}]}\nexpect: {events: [{item: z}]} # as it was\n"
-    for text in (HEAD + CASES, HEAD + one):
+    comma = CASES.replace("{repo: acme/y}]}}", "{repo: acme/y}]},  }")
+    for text in (HEAD + CASES, HEAD + one, HEAD + comma):
         path.write_bytes((mark + text.replace("\n", end)).encode())
         with Session(environ={}) as session:
             update_tests(list(run_tests(session, [str(path)])))
