@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from functools import lru_cache
 from math import ceil
 
 from runner.model import WindowGuard, frozen
@@ -47,7 +48,8 @@ class Opening:
             if day.weekday() not in self.weekdays:
                 continue
             last = day + timedelta(days=self.ends <= self.begins)
-            begins, ends = self._moment(day, self.begins), self._moment(last, self.ends)
+            begins = _moment(self.zone, day, self.begins)
+            ends = _moment(self.zone, last, self.ends)
             if ends <= begins:
                 continue  # the clock has left out all of it
             if open_ and begins <= open_[1]:
@@ -59,12 +61,14 @@ class Opening:
         if open_:
             yield open_
 
-    def _moment(self, day: date, minute: int) -> float:
-        """A time that the clock leaves out is that to which it is put; of two it is the first."""
-        wall = datetime.combine(day, time()) + timedelta(minutes=minute)
-        while not (found := moments_of(wall, self.zone)):
-            wall += timedelta(minutes=1)
-        return min(found).timestamp()
+
+@lru_cache(maxsize=64)  # who looks on from a moment looks at the same days again
+def _moment(zone: tzinfo, day: date, minute: int) -> float:
+    """A time that the clock leaves out is that to which it is put; of two it is the first."""
+    wall = datetime.combine(day, time()) + timedelta(minutes=minute)
+    while not (found := moments_of(wall, zone)):
+        wall += timedelta(minutes=1)
+    return min(found).timestamp()
 
 
 def opening(spec: WindowGuard) -> Opening:
