@@ -17,6 +17,7 @@ import json
 import os
 import pkgutil
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -184,7 +185,8 @@ def _handed(file: IO[str] | int) -> tuple[IO[str] | None, int]:
 def serving() -> Callable[[], None]:
     """Starts a process that serves, for this one and those that it starts; what ends it.
 
-    Nobody waits for it here: it is ready before a worker has found its tests.
+    Nobody waits for it here: it is ready before a worker has found its tests. Should this process
+    end without a word, so does that one, whose stdin ends.
     """
     folder = tempfile.mkdtemp(prefix="warm-")
     os.environ[SOCKET] = f"{folder}/socket"
@@ -193,12 +195,14 @@ def serving() -> Callable[[], None]:
     listening.listen(128)
     command = [sys.executable, "-m", "tests.warm", str(listening.fileno())]
     root = Path(__file__).parents[1]
-    process = subprocess.Popen(command, cwd=root, pass_fds=[listening.fileno()])
+    process = subprocess.Popen(
+        command, cwd=root, stdin=subprocess.PIPE, pass_fds=[listening.fileno()]
+    )
     listening.close()
 
     def end() -> None:
-        process.terminate()
-        process.wait()
+        process.kill()  # it may be at a command, which would take another signal for its own
+        process.communicate()
         shutil.rmtree(folder)
 
     return end
@@ -253,12 +257,12 @@ async def _trust() -> None:
         pass
 
 
-def serve(listening: socket.socket) -> NoReturn:
+def serve(listening: socket.socket) -> None:
     warm_up()
     hurry()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this one ends it
-    while True:
+    while sys.stdin not in select.select([listening, sys.stdin], [], [])[0]:
         client, _ = listening.accept()
         length, files, _, _ = socket.recv_fds(client, 8, 3)
         asked: Asked = json.loads(client.recv(int(length), socket.MSG_WAITALL))
