@@ -39,7 +39,7 @@ def still_open(
     session: Session, run: str, options: RunOptions, *, from_journal: bool
 ) -> Iterator[Begun | None]:
     """None where there is nothing to do, which is reported."""
-    state = session.store.run_state(run)
+    state = session.existing.run_state(run)
     record = state.record
     if not _may_go_on(session, state):
         yield None

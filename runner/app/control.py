@@ -27,7 +27,7 @@ _OPEN = ("running", "incomplete")
 
 def pause(session: Session, run: str) -> RunState:
     """Send nothing more of a run for now; the run, and who drives it."""
-    state = session.store.run_state(run)
+    state = session.existing.run_state(run)
     record = state.record
     if record.status != "running":
         raise _not_under_way(record)
@@ -66,7 +66,7 @@ def hold(session: Session, target: str, reason: str, seconds: float | None = Non
 def let_go(session: Session, target: str) -> str:
     """Runs may send to the target again; its name. Raises `UsageError` where it is not held."""
     found = session.target(target)
-    if not session.store.let_go(found.address):
+    if not session.existing.let_go(found.address):
         raise UsageError(f"{found.name} is not held", hint="--state names another state")
     return found.name
 
@@ -86,7 +86,7 @@ def tune(
     refuse_count("batch_size", batch_size)
     refuse_seconds("delay", delay)
     refuse_count("max_in_flight", max_in_flight)
-    record = session.store.find(run)
+    record = session.existing.find(run)
     if record.status in OVER:
         raise _not_under_way(record)
     if record.wanted == "cancel":
@@ -135,7 +135,7 @@ def cancel(
     is none, this one does, and has the run's lock from then on. Raises `Incomplete` where it does
     not end.
     """
-    store = session.store
+    store = session.existing
     record = store.find(run)
     if record.status not in _OPEN and not jobs:
         raise UsageError(f"run {record.id} has ended: it is {record.status}")

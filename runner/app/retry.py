@@ -66,7 +66,7 @@ def _prepared(
     from runner.execution.check import begun_with
     from runner.planning.parts import items_sent, subset
 
-    record = session.store.find(failed.run)
+    record = session.existing.find(failed.run)
     plan = session.store.plan_of(record)
     target = session.target(record.target, record.path, record.environment)
     refuse_another_address(record, target)

@@ -171,6 +171,16 @@ class Session:
         return self._store
 
     @property
+    def existing(self) -> Store:
+        """The same for what is about a run, or a hold, that is there: none is made. Raises also
+        `NoState`, where there is none."""
+        if self._store is None and self._reader is None:
+            from runner.adapters.journal.state import StateReader
+
+            StateReader(self.state, self.clock.time).close()
+        return self.store
+
+    @property
     def reader(self) -> StateReader:
         """The same for what only reads: none is made, and it may be one that is read-only.
 

@@ -37,7 +37,7 @@ def cancel_command(session: Session, run: str, *, jobs: bool, yes: bool) -> int:
     from runner.app.control import cancel
 
     if session.confirm and not yes:
-        record = session.store.find(run)
+        record = session.existing.find(run)
         also = ", and cancel its jobs" if jobs else ""
         if not session.confirm(f"End run {record.id} of {record.plan} for good{also}?"):
             raise PreflightRefused(f"not confirmed; run {record.id} is as it was")

@@ -15,7 +15,7 @@ from runner.adapters.journal.writer import JournalWriter
 from runner.app.control import cancel, hold, let_go, pause, tune
 from runner.app.retry import FailedEvents, plan_retry, retry
 from runner.app.session import Session
-from runner.errors import Incomplete, PreflightRefused, UsageError
+from runner.errors import Incomplete, NoState, PreflightRefused, UsageError
 from runner.execution.context import RunOptions
 from runner.execution.ports import Control
 from tests.support import REQUEST, Recorder, make_plan, repos
@@ -116,8 +116,12 @@ def test_a_cap_is_taken_where_it_would_count_something(
 def test_a_target_is_held_with_a_reason_until_it_is_let_go(session: Session) -> None:
     with pytest.raises(UsageError, match="--reason is empty"):
         hold(session, "dev", " ")
+    with pytest.raises(NoState):
+        let_go(session, "dev")
+    hold(session, "cloud", "x")
     with pytest.raises(UsageError, match="is not held"):
         let_go(session, "dev")
+    let_go(session, "cloud")
     assert hold(session, "dev", "a deploy", 60.0).startswith("dev (")
     (held,) = session.store.holds()
     assert (held.reason, round((held.until or 0.0) - held.since)) == ("a deploy", 60)

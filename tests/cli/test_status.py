@@ -103,9 +103,14 @@ def test_the_time_left_is_told_with_its_basis(
 
 
 @pytest.mark.parametrize(
-    "command", ["status", "runs --state .backfill/state.db", "events", "logs", "report"]
+    "command",
+    [
+        *("status", "runs --state .backfill/state.db", "events", "logs", "report"),
+        *("tune latest --delay 1s", "pause latest", "resume latest", "resume latest --detach"),
+        *("resume --target dev", "cancel latest", "cancel latest --jobs", "retry latest --yes"),
+    ],
 )
-def test_what_only_reads_makes_no_state(backfill: Backfill, command: str) -> None:
+def test_what_is_about_a_run_that_is_there_makes_no_state(backfill: Backfill, command: str) -> None:
     """A mistyped --state is an error, and no empty list of runs."""
     done = backfill(*command.split())
     assert done.status == 2

@@ -42,7 +42,7 @@ def finish(backfill: Backfill) -> Finish:
     def run(plan: Path, url: str) -> dict[str, Any]:
         options = ("--format", "json")
         done = backfill("resume", "latest", *options)
-        if "there is no run yet" in done.err:
+        if "there is no state in" in done.err or "there is no run yet" in done.err:
             done = backfill("run", plan, "--target", url, *options)
         assert done.status == 0, done.err
         return dict(json.loads(done.out)) if done.out else {"status": "completed"}

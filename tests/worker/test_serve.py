@@ -335,7 +335,7 @@ def test_apply_detached_hands_over_one_plan_after_the_other(
     [
         (("run", "--detach", "plan.yaml"), 4, "the embedded target ends with its process"),
         (("serve",), 4, "set INNGEST_SIGNING_KEY"),
-        (("resume", "latest", "--detach"), 2, "there is no run yet"),
+        (("resume", "latest", "--detach"), 2, "there is no state in"),
     ],
 )
 def test_what_cannot_work_is_refused_in_words(
