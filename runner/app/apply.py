@@ -32,7 +32,7 @@ from runner.spec.document import did_you_mean
 class ApplyOptions:
     """How plans are applied. `variables`: those that they were loaded with. `again`: names of plans
     to run whatever the ledger says. `resume`: go on with a run that is not at its end. `detach`:
-    leave the next run to the workers."""
+    leave the next run to the workers. `strict`: a warning is an error."""
 
     target: str | None
     variables: dict[str, Json] = field(default_factory=dict)
@@ -40,6 +40,7 @@ class ApplyOptions:
     resume: bool = False
     detach: bool = False
     run: RunOptions = field(default_factory=RunOptions)
+    strict: bool = False
 
 
 @frozen
@@ -276,7 +277,11 @@ class _Applying:
     ) -> Summary | Incomplete | None:
         options = self.options
         prepared = prepare(
-            self.session, plan, target=options.target, variables=dict(options.variables)
+            self.session,
+            plan,
+            target=options.target,
+            variables=dict(options.variables),
+            strict=options.strict,
         )
         if not options.detach:
             found = run(self.session, prepared, options.run, once_locked=once_locked)

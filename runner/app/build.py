@@ -17,7 +17,7 @@ from runner.model import (
     frozen,
 )
 from runner.spec.given import refuse_selectors
-from runner.spec.warnings import accepted
+from runner.spec.warnings import accepted, refuse_any
 
 if TYPE_CHECKING:
     from runner.adapters.inngest.target import Target
@@ -72,13 +72,16 @@ def build(
         execution_plan = select(known, execution_plan, selectors, sure=sure, strict=strict)
     if facts and known.found.facts:
         execution_plan = replace(execution_plan, answered_at=facts.recorded_at)
-    execution_plan = judged(session, execution_plan, target, environment, variables)
+    execution_plan = judged(session, execution_plan, target, environment, variables, strict=strict)
     return Built(known, execution_plan)
 
 
-def warned(plan: ExecutionPlan, target: Target) -> ExecutionPlan:
-    """With what is unwise about the plan on this target."""
-    return replace(plan, warnings=(*plan.warnings, *handler_warnings(plan, target)))
+def warned(plan: ExecutionPlan, target: Target, *, strict: bool = False) -> ExecutionPlan:
+    """With what is unwise about the plan on this target; `strict`: refused for it."""
+    found = replace(plan, warnings=(*plan.warnings, *handler_warnings(plan, target)))
+    if strict:
+        refuse_any(found.warnings)
+    return found
 
 
 def handler_warnings(plan: ExecutionPlan, target: Target) -> list[Problem]:

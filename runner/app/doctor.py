@@ -56,7 +56,7 @@ def examine(
 ) -> list[Finding]:
     """What is well and what is not, of the target, its keys and functions, and of a plan's
     questions, guards and rules; nothing is sent. What keeps a plan from being built is found, not
-    raised. `named`: the target, as it was, for the policy."""
+    raised. `named`: the target, as it was, for the policy; `strict`: nothing is only a warning."""
     built, findings = None, list[Finding]()
     if plan is not None:
         built, findings = _read(session, plan, variables or {}, named, strict=strict)
@@ -64,7 +64,10 @@ def examine(
     if built:
         findings += examine_plan(session, built, thorough=True)
         findings += [*_allowed(built, target), *_guards(session, built)]
-    return [*findings, *examine_hooks(session, plan or HERE), *_holds(session, target)]
+    findings += [*examine_hooks(session, plan or HERE), *_holds(session, target)]
+    if strict:
+        findings = [one._replace(level="fail") if one.level == "warn" else one for one in findings]
+    return findings
 
 
 def _read(

@@ -23,9 +23,12 @@ def judged(
     target: str | None,
     environment: str | None,
     variables: Mapping[str, Json],
+    *,
+    strict: bool = False,
 ) -> ExecutionPlan:
     """The plan with its verdicts. `target` as it was named, `environment`: see
-    `Session.environment`. Raises `InvalidPlan` where a rule cannot be evaluated."""
+    `Session.environment`. `strict`: no rule is only advice. Raises `InvalidPlan` where one
+    cannot be evaluated."""
     rules = [*_rules(session, plan.path), *_own(plan)]
     if not rules:
         return plan
@@ -52,6 +55,8 @@ def judged(
         environment=found.name if found else "",
         proved=proved,
     )
+    if strict:
+        verdicts = tuple(one._replace(level="mandatory") for one in verdicts)
     return replace(plan, verdicts=verdicts)
 
 

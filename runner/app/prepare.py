@@ -117,10 +117,12 @@ def prepare(
     built = build(session, source, overrides, strict=strict, target=target, selectors=selectors)
     path = built.plan.path
     environment = session.environment(path)
+    resolved = session.target(target, path)
+    warned(built.execution_plan, resolved, strict=strict)
     return Prepared(
         run_id or str(ULID()),
         built.execution_plan,
-        session.target(target, path),
+        resolved,
         session.named_target(target, path),
         overrides,
         environment.name if environment else "",

@@ -107,9 +107,11 @@ def preview(
         once_loaded=refuse_own,
     )
     plan = built.execution_plan
+    found = Preview(plan, session.target(target, path), built)
+    warned(plan, found.target, strict=strict)
     if session.facts and not plan.answered_at:
         session.reporter.note("--facts has no effect: the plan asks no database")
-    return Preview(plan, session.target(target, path), built)
+    return found
 
 
 def previews(
@@ -128,6 +130,7 @@ def previews(
     for file in plans:
         try:
             plan = build(session, file, variables, strict=strict, target=target).execution_plan
+            warned(plan, found.target, strict=strict)
             found.plans.append(Preview(plan, found.target))
             refuse_broken(plan)
         except BackfillError as error:

@@ -50,7 +50,6 @@ class SyncOptions:
     path: str
     every: float
     apply: ApplyOptions
-    strict: bool = False
     signed: bool = False
     allowed_signers: str | None = None
     allow_force_push: bool = False
@@ -240,7 +239,7 @@ class _Syncing:
             try:
                 variables: dict[str, Json] = options.apply.variables
                 plans = plans_to_apply(
-                    self.session, [str(folder)], variables, strict=options.strict
+                    self.session, [str(folder)], variables, strict=options.apply.strict
                 )
                 applied = apply(self.session, plans, options.apply)
             except BackfillError as error:

@@ -134,7 +134,7 @@ def apply_command(
         read=var_files,
     )
     named = session.named_target(target, plans[0].path if plans else HERE)
-    options = ApplyOptions(target, overrides, again, go_on, detach, RunOptions(yes=yes))
+    options = ApplyOptions(target, overrides, again, go_on, detach, RunOptions(yes=yes), strict)
     if baseline or dry_run:
         if baseline:
             adopted = [plan for plan in plans if plan.name in baseline]

@@ -110,10 +110,9 @@ def sync_command(
         resume=True,
         detach=detach,
         run=RunOptions(yes=yes),
+        strict=strict,
     )
-    options = SyncOptions(
-        repo, branch, path, every, how, strict, signed, allowed_signers, allow_force_push
-    )
+    options = SyncOptions(repo, branch, path, every, how, signed, allowed_signers, allow_force_push)
     found = sync(session, options, once=once, report=print_error)
     if found.stopped is signal.SIGINT:
         return ERROR_STATUS[Interrupted]

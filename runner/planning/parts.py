@@ -8,7 +8,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 
-from runner.errors import InvalidPlan, UsageError
+from runner.errors import UsageError
 from runner.model import (
     NOT_SELECTED,
     BackfillPlan,
@@ -28,9 +28,9 @@ from runner.planning.flow import of_members
 from runner.planning.items import Source, Sources
 from runner.planning.render import render
 from runner.planning.rows import Kept, ordered
-from runner.spec.document import did_you_mean, ranked
+from runner.spec.document import did_you_mean
 from runner.spec.globs import fits
-from runner.spec.warnings import accepted, strictly
+from runner.spec.warnings import accepted, refuse_any
 
 
 def subset(
@@ -85,8 +85,8 @@ def select(
     where that is an error.
     """
     part = _selected(plan, whole, selectors, sure=sure)
-    if strict and any(not warning.accepted for warning in part.warnings):
-        raise InvalidPlan(ranked(strictly(part.warnings)))
+    if strict:
+        refuse_any(part.warnings)
     return part
 
 

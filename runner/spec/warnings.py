@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from runner.errors import InvalidPlan
 from runner.model import Acceptance, BackfillPlan, Problem
+from runner.spec.document import ranked
 
 # What each of them means; docs/reference/warnings.md has the same table.
 WARNINGS: Mapping[str, str] = {
@@ -52,6 +54,12 @@ def strictly(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     return tuple(
         problem if problem.accepted else replace(problem, severity="error") for problem in problems
     )
+
+
+def refuse_any(problems: Sequence[Problem]) -> None:
+    """Where warnings count as errors. Raises `InvalidPlan` with one that nobody has accepted."""
+    if not all(problem.accepted for problem in problems):
+        raise InvalidPlan(ranked(strictly(problems)))
 
 
 def not_occurring(

@@ -114,6 +114,33 @@ def test_strict_makes_advice_an_error(backfill: Backfill, tmp_path: Path) -> Non
     assert "error: `sync`: a delay of 0s is short" in result.out
 
 
+ADVICE = 'policy: [{name: few, require: "totals.events < 1", level: advisory}]\n'
+
+
+@pytest.mark.parametrize(
+    ("command", "more", "project", "strict"),
+    [
+        ("plan", "", "", 3),
+        ("run", "", "", 3),
+        ("run --dry-run", "", "", 3),
+        ("apply --yes", "", "", 3),
+        ("doctor", "", "", 4),
+        ("plan", "", ADVICE, 4),
+        ("validate", "", ADVICE, 4),
+        ("plan", "accept: {no-handler: nobody is there}\n", "", 0),
+    ],
+)
+def test_strict_counts_every_warning_that_is_told(
+    backfill: Backfill, tmp_path: Path, command: str, more: str, project: str, strict: int
+) -> None:
+    """Also those of the target, of the policy, and those that are known once a plan is planned."""
+    (tmp_path / "backfill.yaml").write_text(PROJECT + project, "utf-8")
+    handlers = 'handlers: {app/sync: "worker:sync"}\n' if project else ""
+    plan = write_plan(tmp_path, repos(1) + SYNC + handlers + more)
+    words = command.split()
+    assert backfill(words[0], plan, *words[1:], "--strict").status == strict
+
+
 def test_an_invalid_plan_prints_nothing_on_stdout(backfill: Backfill, tmp_path: Path) -> None:
     plan = write_plan(tmp_path, repos(1) + "operations: [snyc]\n")
     for command in ("plan", "run"):
