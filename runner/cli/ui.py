@@ -170,7 +170,9 @@ class Journals:
 def _filter(asked: Mapping[str, str], stages: Sequence[str]) -> EventFilter:
     stage = _known("stage", asked.get("stage", ""), stages)
     outcome = _known("outcome", asked.get("outcome", ""), (*OUTCOMES, LOST, *OPEN_OUTCOMES))
-    text = asked.get("q", "").strip()[:_LONGEST]
+    text = asked.get("q", "").strip()
+    if len(text) > _LONGEST:
+        raise _bad("the search is too long", f"it has {_LONGEST} characters at most")
     return EventFilter(text, int(stage) if stage else None, outcome or None)
 
 

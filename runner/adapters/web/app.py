@@ -5,7 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, MutableMapping
+from collections import Counter
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from typing import Any, NamedTuple, Protocol
 
 import anyio
@@ -19,8 +27,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runner.errors import BackfillError, UsageError
+from runner.spec.document import echo
 
 _EVERY = 0.5  # seconds between two looks at the journal; a page is promised its news within two
+_RUNS_KEYS = ("plan", "state")  # of an address's query
+_RUN_KEYS = ("q", "outcome", "stage", "page")
 _ALIVE_EVERY = 30  # of these: a proxy must not take the silence for an end
 _HEADERS = {
     "content-security-policy": (
@@ -84,13 +95,14 @@ def create_app(
     types = {"css": "text/css", "js": "text/javascript"}
 
     def runs(request: Request) -> Response:
-        return HTMLResponse(pages.runs(request.query_params))
+        return HTMLResponse(pages.runs(_asked(request, _RUNS_KEYS)))
 
     def run(request: Request) -> Response:
-        return HTMLResponse(pages.run(request.path_params["run"], request.query_params))
+        return HTMLResponse(pages.run(request.path_params["run"], _asked(request, _RUN_KEYS)))
 
     def events(request: Request) -> Response:
         run_id = request.path_params["run"]
+        _asked(request, ())
         pages.mark(run_id)  # a run that is not there is known before the answer begins
         return StreamingResponse(
             pages.events(run_id),
@@ -131,6 +143,18 @@ def create_app(
         middleware=[Middleware(Guard, token=token)],
         exception_handlers={BackfillError: say, 404: say},
     )
+
+
+def _asked(request: Request, known: Sequence[str]) -> Mapping[str, str]:
+    """The query of an address, which has each of these keys once, or not at all."""
+    given = [key for key, _ in request.query_params.multi_items()]
+    hint = f"there are: {', '.join(known)}" if known else "it has all events of the run"
+    for key, count in Counter(given).items():
+        if key not in known:
+            raise BadQuery(f"there is no key {echo(key)} here", hint=hint)
+        if count > 1:
+            raise BadQuery(f"{echo(key)} is there {count} times", hint="give it once")
+    return request.query_params
 
 
 async def _changes(
