@@ -43,11 +43,12 @@ _SCAN_IT = (
     "import sqlite3, sys; connection = sqlite3.connect(sys.argv[1]);"
     f" connection.execute({_SCAN!r}, [{RUN!r}]).fetchone()"
 )
-# What the command imports on its way, wherever it does.
+# What the command imports on its way, wherever it does: each is looked for here first.
 _NOTED = (
     "import sys; note = open(sys.argv.pop(1), 'w');"
-    " sys.addaudithook(lambda what, given: what == 'import' and print(given[0], file=note,"
-    " flush=True)); from runner.cli.main import main; main()"
+    " look = lambda name, *_: print(name, file=note, flush=True);"
+    " sys.meta_path.insert(0, type('Noted', (), {'find_spec': staticmethod(look)}));"
+    " from runner.cli.main import main; main()"
 )
 _LOADED = (
     "import sys, time; from contextlib import suppress; from importlib import import_module;"
