@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from runner.adapters.journal import plans
@@ -100,17 +101,19 @@ def by_stage(connection: Connection, run_id: str) -> dict[int, StageFigures]:
 
 def with_ends(connection: Connection, run_id: str) -> dict[int, StageFigures]:
     """The same, with when the latest event of each stage ended. The positions of a stage lie
-    together: its outcomes are gone through once, and not joined with their requests."""
+    together, up to those of the next: its outcomes are gone through once, and not joined with their
+    requests."""
     found = by_stage(connection, run_id)
-    query = """SELECT stage, min(first) AS first, max(last) AS last FROM chunks
-    WHERE run_id = :run GROUP BY stage"""
-    for stage, first, last in connection.rows(query, run=run_id):
+    query = """SELECT stage, min(first) AS first FROM chunks
+    WHERE run_id = :run GROUP BY stage ORDER BY first"""
+    begun = connection.rows(query, run=run_id)
+    for (stage, first), after in zip_longest(begun, begun[1:]):
+        bounds = {"first": first, "after": after.first} if after else {"first": first}
         ended = connection.value(
-            """SELECT max(at) FROM outcomes
-            WHERE run_id = :run AND position BETWEEN :first AND :last""",
+            f"""SELECT max(at) FROM outcomes WHERE run_id = :run AND position >= :first
+            {"AND position < :after" if after else ""}""",
             run=run_id,
-            first=first,
-            last=last,
+            **bounds,
         )
         found[stage] = found[stage]._replace(ended=ended)
     return found
