@@ -125,7 +125,7 @@ class _Run:
                     context.clock,
                     passed_rounds(context.clock, context.step, past=context.options.past_failures),
                 )
-        self.ended_as: How = "complete" if plan.max_failures is None else "limit"
+        self.ended_as: How = "complete"
         self.before = tally(plan, context.journal, context.step)
         self.reached = set(self.journal.reached())
         self.through = set[int]()  # stages that were gone through
@@ -488,10 +488,8 @@ class _Run:
         limit = self.plan.max_failures
         reached = limit and self.reason is None and _exceeds(limit, failed, ended)
         if reached and self._has_more():
-            self.reason = (
-                f"{failed:,} of {counted(ended, 'event', 'have')} failed: `max_failures` is reached"
-            )
-            self.context.observer.note(f"{self.reason}; nothing more is sent")
+            failures = f"{failed:,} of {counted(ended, 'event', 'have')} failed"
+            self._end("limit", f"{failures}: `max_failures` is reached")
         return self.reason is not None
 
     def _has_more(self) -> bool:

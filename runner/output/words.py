@@ -263,8 +263,9 @@ def control(plan: ExecutionPlan) -> list[str]:
         lines.append(f"from answers of {answered:%Y-%m-%d %H:%M:%S} UTC")
     lines += [verdict(one) for one in plan.verdicts]
     if limit := plan.max_failures:
-        most = f"{limit.count:,}" if limit.count else f"{(limit.ratio or 0) * 100:g}%"
-        lines.append(f"ends once {most} of its events have failed")
+        many, share = counted(limit.count or 0, "event", "have"), (limit.ratio or 0) * 100
+        most = many if limit.count else f"more than {share:g}% of its events have"
+        lines.append(f"ends once {most} failed")
     if plan.needs_approval:
         lines.append(f"needs an approval of {plan.digest}")
     if needs := needed(plan.needs):

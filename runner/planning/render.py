@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -104,6 +105,7 @@ class _Rendering:
         self.events: Packing | _Spread | _Among = self.spread or Packing(operation.event)
         self.shared, self.each = operation.payload.reading("rows")
         self.gathered: _Gathered | None = None
+        self.sizes = Counter[int]()  # of the groups
         self.own = [one for one in (operation.own_id, operation.at) if one]
         self.ids = ids  # of all events of that name, where they have ids of their own
         self.large, self.full = 0, False
@@ -156,6 +158,11 @@ class _Rendering:
             if count := self.advised[name]:
                 text = f"`{self.operation.name}`: {message} ({counted(count, 'item')})"
                 yield replace(place, message=text, hint=hint, severity="warning", rule=name)
+        if self.sizes.total() > 1 and set(self.sizes) == {1}:
+            text = f"`{self.operation.name}`: `group` groups nothing: no two neighbours are alike"
+            hint = "order the items by what differs; or make the payload of `rows`, not of `row`"
+            place = self.payload.problem(text)
+            yield replace(place, hint=hint, severity="warning", rule="group")
 
     def _room(self, item: str, data: Data, size: int) -> bool:
         """Is there room for an event that is larger than most?"""
@@ -310,6 +317,7 @@ class _Rendering:
         if group is None:
             return
         context = {**group.context, "rows": group.rows}
+        self.sizes[len(group.rows)] += 1
         more = len(group.rows) - 1
         item = f"{group.item} +{more:,}" if more else group.item
         try:

@@ -26,8 +26,12 @@ from runner.spec.units import counted
 
 _DIGITS = 15  # the most that a number has on a side of its point; what is longer is text
 _NUMBER = re.compile(rf"-?(0|[1-9][0-9]{{0,{_DIGITS - 1}}})(\.[0-9]{{1,{_DIGITS}}})?\Z")
-_BOOLEANS = {"true": True, "false": False}
-_BEGINS_A_VALUE = frozenset("-0123456789tf")  # that is more than text
+# As YAML has them, and as spreadsheets and data frames write them.
+_BOOLEANS = {
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_BEGINS_A_VALUE = frozenset("-0123456789tfTF")  # that is more than text
 _BOM = b"\xef\xbb\xbf"
 _EXCERPT = 4096
 # A plan reads each row a few times: what a stranger's file can cost is bounded by these.

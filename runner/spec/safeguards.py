@@ -80,12 +80,23 @@ def _check_guards(checked: PlanDocument) -> Iterator[Problem]:
             yield checked.error(message, path, key=True, hint="leave one of them out")
 
 
+def _check_order(checked: PlanDocument) -> Iterator[Problem]:
+    """By what the items are in order already, another direction orders nothing."""
+    written = checked.value.get("order_by", [])
+    names = [str(key).removeprefix("-") for key in written] if isinstance(written, list) else []
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            message = f"`order_by` has {echo(name)} in both directions"
+            yield checked.error(message, ("order_by", index), hint="leave one of them out")
+
+
 def check_control(checked: PlanDocument, operations: Sequence[Operation]) -> Iterator[Problem]:
     """Settings that each are fine and contradict each other."""
     value = checked.value
     if "max_failures" in value and value.get("on_failure") == "stop":
         message = "`max_failures` lets the run go on past failures, and `on_failure` is `stop`"
         yield checked.error(message, ("on_failure",), hint="leave one of them out")
+    yield from _check_order(checked)
     yield from _check_guards(checked)
     if value.get("pacing") != "scheduled":
         return

@@ -14,6 +14,7 @@ WARNINGS: Mapping[str, str] = {
     "clock-change": "a schedule's time is skipped or comes twice when the clocks change",
     "empty": "there is nothing to do",
     "filter": "`filter` changes nothing: a glob fits no item that is written, or all are kept",
+    "group": "`group` groups nothing: no two neighbours are alike in the rest of the payload",
     "large-batch": "a batch is larger than what the work bears well",
     "min-delay": "a delay is raised to the least that the catalog allows",
     "needs-skipped": "an operation runs without one that it comes after",

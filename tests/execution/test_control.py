@@ -357,9 +357,10 @@ def test_a_canary_goes_alone_and_the_rest_only_after_it_succeeded(tmp_path: Path
     assert _sizes(server) == [1, 3, 3, 1, 3, 3]
 
 
-def test_a_canary_that_fails_ends_the_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("past", ["on_failure: continue\n", "max_failures: 3\n"])
+def test_a_canary_that_fails_ends_the_run(tmp_path: Path, past: str) -> None:
     server = StandIn(failing={"o/r0"})
-    body = repos(7) + SYNC + "canary: 2\non_failure: continue\n"
+    body = f"{repos(7)}{SYNC}canary: 2\n{past}"
     ending, journal = run(tmp_path, body, server)
     assert ending.reason == "the canary of `sync` failed"
     assert _sizes(server) == [2]

@@ -32,7 +32,7 @@ def _text(plan: ExecutionPlan) -> str:
 
 def test_the_text_names_guards_limits_and_canary(tmp_path: Path) -> None:
     text = _text(make_plan(tmp_path, repos(5) + GUARDED))
-    assert "ends once 5% of its events have failed" in text
+    assert "ends once more than 5% of its events have failed" in text
     flat = " ".join(text.split())
     assert "github (500 points), file (hold.flag), http (https://x.test/a)" in flat
     assert "1 alone, then 2 x 2, 5s apart" in flat
@@ -47,7 +47,7 @@ def test_the_text_shows_when_each_scheduled_batch_starts(tmp_path: Path) -> None
 
 def test_markdown_names_them_too(tmp_path: Path) -> None:
     text = plan_markdown(make_plan(tmp_path, repos(5) + GUARDED), target="dev", events=3)
-    assert "- ends once 5% of its events have failed" in text
+    assert "- ends once more than 5% of its events have failed" in text
 
 
 def test_json_is_by_its_schema_and_has_them_all(tmp_path: Path) -> None:

@@ -22,6 +22,11 @@ operations:
     event: app/fix
     for_each: {query: select id from jobs, item: "{{ row.id }}"}
     payload: {id: "{{ row.id }}", note: "{{ row.note }}"}
+  tell:
+    event: app/tell
+    for_each: users
+    group: 2
+    payload: {team: "{{ row.team }}", number: "{{ rows | length }}"}
   later: {event: app/later, for_each: users, payload: {}, id: "u-{{ row.id }}", at: "{{ row.at }}"}
 """
 JOBS = Table(("id", "note", "rank"), ((1, None, 2), (2, "x", 9), (3, "y", None)))
@@ -101,3 +106,17 @@ def test_an_estimate_lasts_until_the_last_event_may_start(tmp_path: Path) -> Non
     assert found.seconds == 3000.0
     assert "`later` goes by the start times of its events" in found.basis
     assert before(plan, {}, begin + 7200).seconds == 0.0
+
+
+@pytest.mark.parametrize(
+    ("teams", "order", "says"),
+    [("xyxy", "", True), ("xyxy", "order_by: team\n", False), ("xyy", "", False), ("x", "", False)],
+)
+def test_groups_of_one_alone_are_reported(
+    tmp_path: Path, teams: str, order: str, *, says: bool
+) -> None:
+    users = ", ".join(f"{{id: u{number}, team: {team}}}" for number, team in enumerate(teams))
+    body = f"collections: {{users: [{users}]}}\noperations: [tell]\n{order}"
+    found = warnings(tmp_path, body, "group")
+    assert bool(found) == says
+    assert all(one.path.endswith("catalog.yaml") for one in found)

@@ -62,6 +62,7 @@ def test_cells_are_typed_and_empty_ones_are_missing() -> None:
         "o/a,high,40,sync;other sync,true,007,1.50,12\n"
         "o/b,,,,,,,\n"
         "o/c,low,-0.5,sync,false,1e5,0,9999999999999999\n"
+        "o/d,,,,TRUE,False,tRUE,True\n"
     )
     assert listed(rows) == [
         {"repo": "o/a", "priority": "high", "velocity": 40, "skip": ["sync", "other", "sync"]}
@@ -69,6 +70,7 @@ def test_cells_are_typed_and_empty_ones_are_missing() -> None:
         {"repo": "o/b"},
         {"repo": "o/c", "priority": "low", "velocity": -0.5, "skip": ["sync"]}
         | {"a": False, "b": "1e5", "c": 0, "workspace": "9999999999999999"},
+        {"repo": "o/d", "a": True, "b": False, "c": "tRUE", "workspace": "True"},
     ]
 
 
