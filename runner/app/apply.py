@@ -24,7 +24,7 @@ from runner.errors import (
 )
 from runner.execution.context import RunOptions
 from runner.model import BackfillPlan, ExecutionPlan, Json, RunView, Summary, frozen
-from runner.planning.ledger import LedgerEntry, PlanRun, entry, inputs_digest
+from runner.planning.ledger import LedgerEntry, entry, inputs_digest
 from runner.spec.document import did_you_mean
 
 
@@ -90,14 +90,10 @@ def pending(
     session: Session, plans: Sequence[BackfillPlan], options: ApplyOptions
 ) -> list[LedgerEntry]:
     """How each of the plans stands on the target. Nothing is changed, and no state made."""
-    if not session.has_state:
-        return [entry(plan, options.variables, ()) for plan in plans]
-
-    def runs(plan: BackfillPlan) -> list[PlanRun]:
-        address = session.target(options.target, plan.path).address
-        return session.reader.ledger(plan.name, address)
-
-    return [entry(plan, options.variables, runs(plan)) for plan in plans]
+    return [
+        entry(plan, options.variables, session.ledger(plan.name, plan.path, options.target))
+        for plan in plans
+    ]
 
 
 def missing(
@@ -124,9 +120,7 @@ def _missing(
     session: Session, plan: BackfillPlan, plans: Sequence[BackfillPlan], target: str | None
 ) -> Iterator[PreflightRefused]:
     for name in sorted(_wanted(plan) - {other.name for other in plans}):
-        address = session.target(target, plan.path).address
-        runs = session.reader.ledger(name, address) if session.has_state else ()
-        whole = [run for run in runs if not run.partial]
+        whole = [run for run in session.ledger(name, plan.path, target) if not run.partial]
         if not whole or not whole[0].done:
             message = f"{plan.name} depends on `{name}`, which is neither here nor applied"
             hint = (

@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 
 from runner.adapters.git import Repository, place_of, repository_here
 from runner.adapters.git_files import Disk, Names, Side, gone, objects_of, snapshot, trail
-from runner.adapters.inngest.target import Target
 from runner.app.build import build
 from runner.app.plan_files import SUFFIXES, PlanFile, has_changed, paths_of, places_named, plan_file
 from runner.app.policy import project_in
@@ -284,15 +283,13 @@ class _Compared:
         found = review(shown, before, after, was=earlier, note=note)
         place = str(self.new.root.joinpath(*plan))
         target = self.session.target(None, place)
-        applied = self._applied(after.name, target) if found.fate != "same" else None
+        applied = self._applied(after.name, place) if found.fate != "same" else None
         return replace(found, target=target.name, applied=applied)
 
-    def _applied(self, name: str, target: Target) -> str | None:
+    def _applied(self, name: str, place: str) -> str | None:
         """The run that has applied the plan as it was."""
-        if not self.session.has_state:
-            return None
-        runs = self.session.reader.ledger(name, target.address)
-        return runs[0].run_id if runs and runs[0].done else None
+        whole = [run for run in self.session.ledger(name, place, None) if not run.partial]
+        return whole[0].run_id if whole and whole[0].done else None
 
     def removed(self, plan: Names) -> Review | None:
         try:

@@ -124,7 +124,9 @@ def _before_answer(
     from runner.app.queries import expected, how_to_go_on, tell
 
     tell(session, expected(session, prepared.plan, functions))
-    unfinished = session.store.unfinished(prepared.plan.name, prepared.target.address)
+    unfinished = session.store.unfinished(
+        prepared.plan.name, prepared.target.address, prepared.environment
+    )
     if unfinished and not unfinished.holder:
         record = unfinished.record
         session.reporter.note(

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from runner.adapters.journal.store import Store
     from runner.execution.ports import Clock
     from runner.planning.answers import Answer, Facts
+    from runner.planning.ledger import PlanRun
     from runner.spec.project import Environment, Project, Rule
 
 T = TypeVar("T")
@@ -295,6 +296,15 @@ class Session:
             f"the `target` of environment {found.name}" if found and named is None else "--target",
         )
         return replace(target, name=f"{found.name}: {target.name}") if found else target
+
+    def ledger(self, name: str, plan: str, target: str | None) -> Sequence[PlanRun]:
+        """The runs of the plan of that name where `plan`, a path, would be run; see
+        `StateReader.ledger`. No state is made."""
+        if not self.has_state:
+            return ()
+        found = self.environment(plan)
+        address = self.target(target, plan).address
+        return self.reader.ledger(name, address, environment=found.name if found else "")
 
     @property
     def clock(self) -> Clock:

@@ -241,3 +241,23 @@ def test_no_plans_file_is_written_over_and_each_name_is_one_of_theirs(
     ):
         with pytest.raises(UsageError, match="--summary-file"):
             choose(**given)
+
+
+@pytest.mark.parametrize(
+    ("ran_in", "asked_in", "state"),
+    [("a", "a", "failed"), ("a", "b", "pending"), ("", "b", "failed"), ("a", None, "failed")],
+)
+def test_what_one_environment_has_run_is_pending_in_another_on_the_same_target(
+    session: Session,
+    plans: list[BackfillPlan],
+    record: Record,
+    ran_in: str,
+    asked_in: str | None,
+    state: str,
+) -> None:
+    project = "apiVersion: backfill/v1\nkind: BackfillProject\nenvironments: {a: {}, b: {}}\n"
+    (Path(plans[0].path).parent / "backfill.yaml").write_text(project)
+    session.forget_projects()
+    record("failed", environment=ran_in)
+    session.environment_name = asked_in
+    assert [one.state for one in pending(session, plans[:1], ApplyOptions("embedded"))] == [state]

@@ -37,6 +37,10 @@ _COLUMNS = (
     *("reason", "environment", "baseline", "partial"),
 )
 _RECORD = f"SELECT {', '.join(_COLUMNS)} FROM runs"
+# Keys and variables are an environment's own, so what was run in another one tells nothing of it;
+# what was run in none, or is asked for none, is known by its address alone.
+_THERE = """runs.address = :address
+AND (:environment = '' OR runs.environment IN ('', :environment))"""
 # With the run's lease, all of it NULL where there is none.
 _STATE = f"""SELECT {", ".join(f"runs.{name}" for name in _COLUMNS)}, leases.token,
 leases.holder, leases.machine, leases.pid, leases.taken_at, leases.expires_at, leases.workers,
@@ -139,10 +143,11 @@ def known(connection: Connection, run_id: str) -> RunRecord | None:
 
 
 def applied_before(connection: Connection, record: RunRecord) -> Applied | None:
-    query = f"""{_RECORD} WHERE plan = :plan AND address = :address AND parent IS NULL
+    query = f"""{_RECORD} WHERE plan = :plan AND {_THERE} AND parent IS NULL
     AND started_at < :before ORDER BY started_at DESC"""
-    there = {"plan": record.plan, "address": record.address, "before": record.started_at}
-    for one in map(_record, connection.rows(query, **there)):
+    there = {"address": record.address, "environment": record.environment}
+    rows = connection.rows(query, plan=record.plan, before=record.started_at, **there)
+    for one in map(_record, rows):
         if not one.partial and chains.is_done(connection, one):
             source = "SELECT source FROM runs WHERE id = :run"
             return Applied(one.id, one.planned, connection.value(source, run=one.id))
@@ -150,11 +155,12 @@ def applied_before(connection: Connection, record: RunRecord) -> Applied | None:
 
 
 def ledger(
-    connection: Connection, plan: str, address: str | None, environment: str | None
+    connection: Connection, plan: str, address: str | None, environment: str
 ) -> list[PlanRun]:
-    column, there = ("address", address) if environment is None else ("environment", environment)
-    query = f"""{_RECORD} WHERE plan = :plan AND {column} = :there AND parent IS NULL
+    there = "runs.environment = :environment" if address is None else _THERE
+    query = f"""{_RECORD} WHERE plan = :plan AND {there} AND parent IS NULL
     ORDER BY started_at DESC"""
+    where = {"environment": environment, **({} if address is None else {"address": address})}
     return [
         PlanRun(
             record.id,
@@ -165,14 +171,16 @@ def ledger(
             record.baseline,
             record.partial,
         )
-        for record in map(_record, connection.rows(query, plan=plan, there=there))
+        for record in map(_record, connection.rows(query, plan=plan, **where))
     ]
 
 
-def unfinished(connection: Connection, plan: str, address: str) -> RunState | None:
-    query = f"""{_STATE} WHERE runs.plan = :plan AND runs.address = :address
+def unfinished(
+    connection: Connection, plan: str, address: str, environment: str
+) -> RunState | None:
+    query = f"""{_STATE} WHERE runs.plan = :plan AND {_THERE}
     ORDER BY runs.started_at DESC LIMIT 1"""
-    found = connection.row(query, plan=plan, address=address)
+    found = connection.row(query, plan=plan, address=address, environment=environment)
     state = _state(found) if found else None
     return None if state is None or state.record.status in OVER else state
 

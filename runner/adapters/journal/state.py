@@ -184,10 +184,10 @@ class StateReader:
             return records.applied_before(connection, record)
 
     def ledger(
-        self, plan: str, address: str | None = None, *, environment: str | None = None
+        self, plan: str, address: str | None = None, *, environment: str = ""
     ) -> list[PlanRun]:
-        """The runs of a plan on an address, or in an environment, the latest first; retries are
-        part of theirs."""
+        """The runs of a plan on an address, without those of other environments, or all in an
+        environment; the latest first. Retries are part of theirs."""
         with self._database.read() as connection:
             return records.ledger(connection, plan, address, environment)
 
@@ -196,10 +196,10 @@ class StateReader:
         with self._database.read() as connection:
             return records.known(connection, run_id)
 
-    def unfinished(self, plan: str, address: str) -> RunState | None:
+    def unfinished(self, plan: str, address: str, environment: str = "") -> RunState | None:
         """The latest run of the plan there, where it has not come to its end."""
         with self._database.read() as connection:
-            return records.unfinished(connection, plan, address)
+            return records.unfinished(connection, plan, address, environment)
 
     def last_seen(self, event: str, address: str) -> tuple[str, bool] | None:
         """The latest run that followed the event there, and whether it has started a job."""

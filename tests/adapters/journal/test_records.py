@@ -156,7 +156,7 @@ SOME = Partial(Selectors(limit=1))
 
 
 def test_the_ledger_has_the_runs_of_a_plan_on_a_target_without_their_retries(
-    tmp_path: Path,
+    tmp_path: Path, state: str
 ) -> None:
     runs = Runs(tmp_path)
     runs.add("A", "completed", environment="staging")
@@ -168,6 +168,10 @@ def test_the_ledger_has_the_runs_of_a_plan_on_a_target_without_their_retries(
     assert [(one.run_id, one.done) for one in here] == [("D", True), ("B", False), ("A", True)]
     assert [one.baseline for one in here] == ["it was done by hand", None, None]
     assert [bool(one.partial) for one in here] == [False, True, False]
+    elsewhere = runs.store.ledger("test", ORIGIN, environment="production")
+    assert [one.run_id for one in elsewhere] == ["D", "B"], "what another one has run says nothing"
+    there = runs.store.ledger("test", ORIGIN, environment="staging")
+    assert [one.run_id for one in there] == ["D", "B", "A"]
     staging = runs.store.ledger("test", environment="staging")
     assert [(one.run_id, one.status) for one in staging] == [("E", "failed"), ("A", "completed")]
 
