@@ -273,11 +273,16 @@ def _why(
     expect: Expect, value: Json, before: Json, since: Since | None, notes: _Notes
 ) -> str | None:
     column = expect.column
-    if expect.newer_than:
-        return _not_newer(expect, value, since, notes)
-    if expect.equals is not None:
-        differs = f"`{column}` is {_shown(value)}, not {_shown(expect.equals)}"
-        return None if value == expect.equals else differs
+    if expect.newer_than and (why := _not_newer(expect, value, since, notes)):
+        return why
+    if expect.equals is not None and value != expect.equals:
+        return f"`{column}` is {_shown(value)}, not {_shown(expect.equals)}"
+    bounds = (expect.at_least, expect.at_most, expect.change)
+    return None if bounds == (None, None, None) else _out_of_bounds(expect, value, before)
+
+
+def _out_of_bounds(expect: Expect, value: Json, before: Json) -> str | None:
+    column = expect.column
     if not _is_number(value):
         return f"`{column}` is no number: {echo(value)}"
     if expect.at_least is not None and value < expect.at_least:

@@ -17,6 +17,7 @@ from runner.model import (
     ForEach,
     ItemKind,
     Lookup,
+    Moment,
     Narrowing,
     Operation,
     Payload,
@@ -124,6 +125,11 @@ class Asking:
         moment = written.get("at", "after" if operation or "after" in written else "end")
         expect, bounds = self.expect(written["expect"], (*path, "expect"))
         question = self._timed(written, path)
+        if moment == "after" and not (operation or "after" in written):
+            message = "`at: after` needs `after`, the operation after which it is asked"
+            self.problems.append(self.document.problem(message, (*path, "at")))
+        for key, message in _idle(written, expect, moment):
+            self.problems.append(self.document.problem(message, (*path, *key), key=True))
         return CheckSpec(
             name=written["name"],
             question=self._of_each(question, written, path, runs_for),
@@ -244,6 +250,11 @@ class Asking:
             message = "`decreased` and `increased` contradict: nothing is both"
             place = (*path, "decreased")
             self.problems.append(self.document.problem(message, place, key=True, hint=ONE))
+        if "newer_than" in written and len(about) > 1:
+            other = next(key for key in about if key != "newer_than")
+            message = f"`newer_than` and `{other}` contradict: no time is a figure"
+            place = (*path, other)
+            self.problems.append(self.document.problem(message, place, key=True, hint=ONE))
         self.problems += check_bounds(self.document, written, path)
         if isinstance(rows, dict):
             self.problems += check_bounds(self.document, rows, (*path, "rows"))
@@ -277,6 +288,22 @@ class Asking:
                 )
                 message = f"the query's parameter {echo(':' + name)} is given nowhere"
                 self.problems.append(self.document.problem(message, place, hint=hint))
+
+
+def _idle(written: Data, expect: Expect, moment: Moment) -> Iterator[tuple[Path, str]]:
+    """What of a check changes nothing, or can have no answer: where it stands, and why."""
+    if "every" in written and "timeout" not in written:
+        yield ("every",), "`every` changes nothing without `timeout`: it is asked once"
+    if "at" in written and "after" in written and written["at"] != "after":
+        yield ("at",), f"`at: {written['at']}` and `after` contradict"
+    if expect.change and moment == "before":
+        message = f"nothing is known of before the run that it could have {expect.change} from"
+        yield ("expect", expect.change), message
+    if "unchanged" in written and (expect.change or expect.newer_than or expect.column is None):
+        what = expect.change or ("newer_than" if expect.newer_than else "rows")
+        yield ("unchanged",), f"`unchanged` changes nothing beside `{what}`"
+    if (expect.rows_at_least, expect.rows_at_most) == (0, None):
+        yield ("expect", "rows"), "every answer has at least 0 rows"
 
 
 ONE = "leave one of them out"

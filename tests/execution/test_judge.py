@@ -59,6 +59,9 @@ FAILS = [
     (check(column="pct", equals="done"), table("failed"), "`pct`"),
     (check(column="pct", newer_than="run.started_at"), table("2025-06-15T15:06:40+00:00"), "newer"),
     (check(column="pct", newer_than="run.started_at"), table("yesterday"), "is no time"),
+    (check(column="pct", newer_than="2025-01-01", at_least=1), table("2025-06-15"), "no number"),
+    (check(column="pct", newer_than="2025-01-01", equals="x"), table("2025-06-15"), "not x"),
+    (check(column="pct", equals=4, at_least=5), table(4), "below 5"),
     (check(rows_at_most=0, rows_at_least=0), table(1), "1 row; expected rows 0"),
     (check(rows_at_least=2), table(1), "1 row; expected rows at least 2"),
 ]

@@ -118,7 +118,8 @@ def write(
         check = random.choice(["moved", "done", "full"])
         after = random.choice(["", f", after: {operations[0]}"])
         asked = f"{{name: {check}, query: select repo from {check} where repo = any(:repos)"
-        how = f"timeout: 2m, every: 15s, unchanged: {allow}{after}"
+        how = f"timeout: 2m, every: 15s{after}"
+        how += "" if check == "moved" else f", unchanged: {allow}"
         lines += ["checks:", f"  - {asked}, expect: {CHECKS[check]}, {how}}}"]
     closed = None
     if wide:
