@@ -180,7 +180,7 @@ class Checker:
             mine = moment != "after" or check.operation in stages[0].operations
             if check.moment != moment or not mine or check.name in held:
                 continue
-            verdict = await self._until_held(_as_sent(check, stages), stages)
+            verdict = await self._until_held(_as_sent(check, stages, self.journal), stages)
             if self.queries.stop.is_set() and not verdict.holds:
                 return False  # it was not given its time: a resume asks again
             self.journal.keep_check(result_of(check, verdict))
@@ -279,18 +279,27 @@ def proving(
     return replace(plan, checks=tuple(checks), coverage=tuple(coverage))
 
 
-def _as_sent(check: Check, stages: Sequence[Stage]) -> Check:
+def remember_members(journal: Journal, stage: Stage, number: int, names: Sequence[str]) -> None:
+    """Of which items the events of a round are, where one is for several and does not say it."""
+    journal.remember(_members(stage, number), list(names))
+
+
+def _as_sent(check: Check, stages: Sequence[Stage], journal: JournalReads) -> Check:
     """Where a stage finds out its items as it starts, they are what it is to be proved for."""
     question = check.question
     if check.moment != "after" or question.of is None or not stages[0].deferred:
         return check
-    if (
-        question.of != stages[0].for_each
-        or stages[0].grouped
-        or stages[0].finds_out(check.question)
-    ):
+    (stage, *_) = stages
+    if question.of != stage.for_each or stage.finds_out(check.question):
         return check
-    names: Collection[str] = {item for item, _ in stages[0].items.raw()}
+    names: Collection[str] = {item for item, _ in stage.items.raw()}
+    if stage.grouped:
+        kept = [
+            journal.remembered(_members(stage, one.number)) for one in journal.rounds(stage.number)
+        ]
+        if None in kept:  # by an earlier version
+            return check
+        names = {name for one in kept for name in one}
     return replace(check, question=question.only(names, question.of))
 
 
@@ -307,6 +316,10 @@ def begun_with(checks: Sequence[Check], journal: JournalReads) -> dict[str, Json
 
 def _before(check: Check) -> str:
     return f"before {check.name}"
+
+
+def _members(stage: Stage, number: int) -> str:
+    return f"members {stage.number}.{number}"
 
 
 def _first(check: Check) -> str:

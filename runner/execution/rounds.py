@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from runner.execution.check import QueryRunner, proving
+from runner.execution.check import QueryRunner, proving, remember_members
 from runner.execution.judge import UNTOLD, blinded, figure
 from runner.execution.ports import Clock, Journal, Resolver
 from runner.model import ExecutionPlan, QueryRefused, Round, Stage, Until, frozen
@@ -91,6 +91,8 @@ class Rounds:
         rounds = self.journal.rounds(stage.number)
         grown = replace(stage, items=extended(items, more) if rounds else more)
         plan = proving(plan, stage, found.items, begun=bool(rounds))
+        if stage.grouped:
+            remember_members(self.journal, stage, len(rounds) + 1, found.items)
         return self._written(plan, grown, len(items) if rounds else 0, len(more), left)
 
     def over(self, stage: Stage, rest: float = 0.0) -> Next | None:

@@ -62,9 +62,9 @@ class Worker:
             self.held.set()
             assert self.go_on.wait(60)
         with closing(sqlite3.connect(self.database, timeout=30)) as db, db:
-            db.execute(
+            db.executemany(
                 "UPDATE repositories SET pending = max(0, pending - 10) WHERE id = ?",
-                [event["data"]["id"]],
+                [[one] for one in event["data"].get("ids", [event["data"].get("id")])],
             )
 
 
@@ -493,13 +493,17 @@ def test_a_database_that_is_not_there_is_6_and_none_is_made(
     assert not (tmp_path / "none.db").exists()
 
 
+@pytest.mark.parametrize("grouped", [False, True])
 def test_a_check_after_a_drain_is_for_the_items_that_the_drain_has_sent(
-    backfill: Backfill, tmp_path: Path, database: Path
+    backfill: Backfill, tmp_path: Path, database: Path, *, grouped: bool
 ) -> None:
     """What had nothing to do when the stage started could not move either."""
     catalog = CATALOG.replace("as repo, id from", "as repo, id, pending from").replace(
         "    payload:", "    when: repo.pending > 0\n    payload:"
     )
+    if grouped:
+        payload = "{ids: \"{{ rows | map(attribute='id') | list }}\"}\n    group: 2"
+        catalog = catalog.replace('{id: "{{ repo.id }}"}', payload)
     body = """\
 repos: [o/a, o/b, o/c]
 operations: [drain]

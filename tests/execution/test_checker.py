@@ -27,6 +27,7 @@ from runner.model import (
     Pacing,
     Query,
     QueryRefused,
+    Round,
     RowSecurity,
     Stage,
     Table,
@@ -90,6 +91,9 @@ class Kept:
 
     def checks(self) -> Sequence[CheckResult]:
         return self.results
+
+    def rounds(self, stage: int) -> Sequence[Round]:
+        return [Round(stage, number, 0, 1, None, 0.0) for number in (1, 2)]
 
     def keep_check(self, result: CheckResult) -> None:
         self.results.append(result)
@@ -517,3 +521,17 @@ def test_what_a_stage_has_found_out_as_it_started_is_what_is_to_be_proved(
         assert not made.journal.results[0].ok
     made = Made([check(moment=moment, operation="sync", question=asked)], rows(*proved))
     assert made.after(of_stage) if moment == "after" else made.end([of_stage])
+
+
+@pytest.mark.parametrize("members", [(["o/r0"], ["o/r1"]), (["o/r0"], None)])
+def test_of_groups_that_a_stage_has_found_out_each_member_is_to_be_proved(
+    members: Sequence[Any],
+) -> None:
+    """All of the plan's, where an earlier version has not written down which they were."""
+    asked = BoundQuestion(Query("q"), {}, "repo", "repo", ("o/r0", "o/r1", "o/old"))
+    of_stage = stage(1, "sync", deferred=True, grouped=True)
+    for there, holds in ((["o/r0", "o/r1"], None not in members), (["o/r0"], False)):
+        made = Made([check(moment="after", operation="sync", question=asked)], rows(*there))
+        for number, names in enumerate(members, 1):
+            made.journal.remember(f"members 1.{number}", names)
+        assert made.after(of_stage) == holds
