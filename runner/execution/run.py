@@ -488,8 +488,8 @@ class _Run:
         limit = self.plan.max_failures
         reached = limit and self.reason is None and _exceeds(limit, failed, ended)
         if reached and self._has_more():
-            failures = f"{failed:,} of {counted(ended, 'event', 'have')} failed"
-            self._end("limit", f"{failures}: `max_failures` is reached")
+            many = counted(ended, "event", "have")
+            self._end("limit", f"{failed:,} of {many} failed: `max_failures` is reached")
         return self.reason is not None
 
     def _has_more(self) -> bool:

@@ -279,10 +279,13 @@ def test_resume_of_a_completed_run_says_so(backfill: Backfill, quickstart: Path)
     assert "there is nothing to resume" in result.err
 
 
-def test_resume_of_an_unknown_run_is_a_usage_error(backfill: Backfill) -> None:
-    result = backfill("resume", "01NOWHERE")
-    assert result.status == 2
-    assert "there is no run 01NOWHERE" in result.err
+def test_resume_of_an_unknown_run_is_a_usage_error(backfill: Backfill, tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, repos(1) + "operations: [sync]\n")
+    for words in ("there is no state", "there is no run 01NOWHERE"):
+        result = backfill("resume", "01NOWHERE")
+        assert result.status == 2
+        assert words in result.err
+        backfill("run", plan, "--target", "embedded", "--yes")
 
 
 def test_resume_on_the_embedded_target_starts_the_jobs_again_that_died_with_it(
