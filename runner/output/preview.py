@@ -425,7 +425,11 @@ def _sample(stage: Stage, planned: PlannedEvent) -> str:
 
 
 def _one(stage: Stage, planned: PlannedEvent) -> str:
-    """An event's item and payload, with its operation where the stage has several."""
-    data = orjson.dumps(planned.event.data).decode()
+    """An event's item and payload, with its operation where the stage has several, and with the
+    start and the id that are its own."""
+    event = planned.event
+    data = orjson.dumps(event.data).decode()
     of = f"{visible(planned.operation)} " if stage.members else ""
-    return f"{of}{visible(planned.item)}  {visible(data)}"
+    own = "" if event.ts is None else f"  at {words.moment(event.ts / 1000)} UTC"
+    own += "" if event.id is None else f"  id {visible(event.id)}"
+    return f"{of}{visible(planned.item)}  {visible(data)}{own}"

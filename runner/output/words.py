@@ -30,7 +30,7 @@ from runner.model import (
 )
 from runner.model.value import as_compared
 from runner.output.text import shortened
-from runner.planning.estimate import needed
+from runner.planning.estimate import last_start, needed
 from runner.spec.units import counted, format_delay, format_duration
 
 OUTCOMES: Mapping[Outcome, str] = {
@@ -310,10 +310,11 @@ def totals_line(plan: ExecutionPlan) -> str:
         return f"{', '.join(parts)}; sent at once, the last one to start at " + offset(
             last, last.batches
         )
-    if plan.duration:
-        return (
-            f"{', '.join(parts)}; {format_duration(plan.duration)} of pacing, plus the jobs' time"
-        )
+    waits = [f"{format_duration(plan.duration)} of pacing"] if plan.duration else []
+    if starts := max((last_start(stage) for stage in plan.stages if stage.own), default=0.0):
+        waits.append(f"the last one to start at {moment(starts)} UTC")
+    if waits:
+        return f"{', '.join(parts)}; {', '.join(waits)}, plus the jobs' time"
     return f"{', '.join(parts)}; no pauses, only the jobs' time"
 
 

@@ -104,7 +104,7 @@ def before(
         paced = max(stage.duration, stage.total / known.rate if known else 0.0)
         capped = stage.total * known.took / stage.cap.events if known and stage.cap else 0.0
         before_it = sum(part.seconds for part in parts_of)
-        last = _last_start(stage) if stage.own else 0.0
+        last = last_start(stage) if stage.own else 0.0
         goes_by_clock = goes_by_clock or last > 0
         starts = last - now - before_it if last and stage.waits else 0.0
         if starts > max(paced, capped):
@@ -137,7 +137,7 @@ def _rest(stage: Stage, functions: Sequence[Function]) -> Function | None:
     return max(hearing, key=lambda one: one.rest) if hearing and stage.waits else None
 
 
-def _last_start(stage: Stage) -> float:
+def last_start(stage: Stage) -> float:
     """When the last job of a stage may start, where its events say so; 0 where none does."""
     from runner.planning.event_blocks import parted
 

@@ -101,6 +101,10 @@ def project_of(path: str | Path, raw: bytes | None = None) -> Project:
         hint = did_you_mean(default, environments) or "`environments:` names them"
         message = f"there is no environment `{default}`"
         problems.append(document.problem(message, ("default_environment",), hint=hint))
+    for index, hook in enumerate(written.get("notify", [])):
+        if "held_after" in hook and "held" not in hook.get("on", OCCASIONS):
+            message = "`held_after` changes nothing without `held` in `on`"
+            problems.append(document.problem(message, ("notify", index, "held_after"), key=True))
     if problems:
         raise InvalidPlan(ranked(problems))
     return Project(

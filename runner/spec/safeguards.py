@@ -18,7 +18,7 @@ from runner.model import (
     SqlGuard,
     WindowGuard,
 )
-from runner.spec.document import echo
+from runner.spec.document import Path, echo
 from runner.spec.opening import opening
 from runner.spec.plan_document import PlanDocument
 from runner.spec.questions import check_bounds
@@ -90,6 +90,15 @@ def _check_order(checked: PlanDocument) -> Iterator[Problem]:
             yield checked.error(message, ("order_by", index), hint="leave one of them out")
 
 
+def _check_timeouts(checked: PlanDocument) -> Iterator[Problem]:
+    """Where jobs are not followed, none is too slow."""
+    places: list[tuple[Path, Data]] = [((), checked.value), *checked.uses()]
+    for path, said in places:
+        for key in (key for key in ("timeout", "queue_timeout") if key in said):
+            message = f"`{key}` can have no effect: `pacing: scheduled` follows nothing"
+            yield checked.error(message, (*path, key), key=True, hint="leave one of them out")
+
+
 def check_control(checked: PlanDocument, operations: Sequence[Operation]) -> Iterator[Problem]:
     """Settings that each are fine and contradict each other."""
     value = checked.value
@@ -103,6 +112,7 @@ def check_control(checked: PlanDocument, operations: Sequence[Operation]) -> Ite
     if "canary" in value:
         message = "a canary is followed to its end, and `pacing: scheduled` follows nothing"
         yield checked.error(message, ("canary",), key=True, hint="leave one of them out")
+    yield from _check_timeouts(checked)
     written = {use["use"]: path for path, use in checked.uses()}
     for operation in operations:
         if operation.pacing.jitter or operation.at:

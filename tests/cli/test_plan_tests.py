@@ -160,6 +160,7 @@ def test_a_facts_file_answers_too(folder: Path) -> None:
         ("given: none.json\n", "none.json cannot be read"),
         ("given: ../../etc/passwd\n", "cannot be read"),
         ("expect: {evnts: []}\n", "unknown key `evnts`"),
+        ("expect: {events: {some: []}}\n", "`some` is empty"),
         ("cases: [{name: a}, {name: a}]\n", "there is a case `a` already"),
         ("cases: [{given: {}}]\n", "`name` is missing"),
         ("now: yesterday\n", "no time with a zone"),

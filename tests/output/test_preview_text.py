@@ -40,6 +40,14 @@ def test_a_small_plan_reads_as_written_here(plan: ExecutionPlan) -> None:
     )
 
 
+def test_an_event_shows_the_start_and_the_id_that_are_its_own(tmp_path: Path) -> None:
+    use = "{use: sync, at: '2027-01-0{{ repo.day }}', id: 'r{{ repo.day }}'}"
+    body = f"repos: [{{repo: o/a, day: 2}}, {{repo: o/b, day: 1}}]\noperations: [{use}]\n"
+    text = _text(make_plan(tmp_path, f"{body}batch_size: 1\n"))
+    assert '   o/a  {"repo":"o/a"}  at 2027-01-02 00:00:00 UTC  id r2\n' in text
+    assert "the last one to start at 2027-01-02 00:00:00 UTC, plus" in " ".join(text.split())
+
+
 def test_owner_and_reason_are_in_the_header(plan: ExecutionPlan) -> None:
     told = replace(plan, metadata={"owner": "data-platform", "reason": "migration 20261120"})
     assert _text(told).splitlines()[1] == "data-platform: migration 20261120"

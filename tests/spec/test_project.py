@@ -42,6 +42,11 @@ def test_the_nearest_file_at_or_above_the_plan_counts(tmp_path: Path) -> None:
         (HEAD + "databases: {a: 'h://u:p@h/db'}\n", (3, 21), "looks like a key or token"),
         ("kind: BackfillProject\n", (1, 1), "`apiVersion` is missing"),
         (HEAD + "databases: [\n", (4, 1), ""),
+        (
+            HEAD + "notify: [{kind: slack, url: U, on: [ended], held_after: 1m}]\n",
+            (3, 45),
+            "`held_after` changes nothing",
+        ),
     ],
 )
 def test_what_is_wrong_with_it_is_said_at_its_place(
