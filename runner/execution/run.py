@@ -488,13 +488,8 @@ class _Run:
         limit = self.plan.max_failures
         reached = limit and self.reason is None and _exceeds(limit, failed, ended)
         if reached and self._has_more():
-<<<<<<< HEAD
             many = counted(ended, "event", "have")
             self._end("limit", f"{failed:,} of {many} failed: `max_failures` is reached")
-=======
-            of = counted(ended, "event", "have")
-            self._end("limit", f"{failed:,} of {of} failed: `max_failures` is reached")
->>>>>>> b5228fb (Previews: an event's own start and id are shown; what a test, a schedule or a hook says in vain is refused)
         return self.reason is not None
 
     def _has_more(self) -> bool:
