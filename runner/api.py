@@ -14,7 +14,7 @@ from runner.app import session as base
 from runner.app.check import Checked, check
 from runner.app.control import cancel, hold, let_go, pause, tune
 from runner.app.prepare import Prepared, prepare
-from runner.app.queries import coverage, view_of
+from runner.app.queries import coverage, list_runs, view_of
 from runner.app.resume import resume
 from runner.app.retry import FailedEvents, retry
 from runner.app.run import run, submit
@@ -231,7 +231,7 @@ class Session(base.Session):
     def runs(self, *, plan: str | None = None, limit: int | None = None) -> list[RunLine]:
         """The runs that the state has, the latest first; of plans like the pattern `plan`. None
         where there is no state yet: the first run makes it."""
-        return self.reader.runs(plan=plan, limit=limit) if self.has_state else []
+        return list_runs(self.reader, plan=plan, limit=limit) if self.has_state else []
 
     def check(
         self,

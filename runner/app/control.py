@@ -14,7 +14,6 @@ from runner.execution.context import CANCELLED
 from runner.model import OVER, RunRecord, RunState, Totals
 from runner.planning.serialize import load_head
 from runner.spec.given import refuse_count, refuse_seconds
-from runner.spec.units import LONGEST
 
 if TYPE_CHECKING:
     from runner.adapters.inngest.target import Target
@@ -56,8 +55,11 @@ def hold(session: Session, target: str, reason: str, seconds: float | None = Non
     target's name."""
     if not reason.strip():
         raise UsageError("--reason is empty", hint="say why: it is shown with every run that waits")
-    if seconds is not None and not 0 < seconds <= LONGEST:
-        raise UsageError("--for is no time, or more than 100 years", hint="write it like 4h")
+    refuse_seconds("seconds", seconds)
+    if seconds == 0:
+        raise UsageError(
+            "a hold of 0s holds nothing", hint="leave the time out, or write it like 4h"
+        )
     found = session.target(target)
     session.store.hold(found.address, found.name, reason, seconds)
     return found.name

@@ -36,6 +36,7 @@ from runner.model import (
 from runner.planning.estimate import Estimate, Past, before, past_of
 from runner.planning.limits import resume_command, what_is_left
 from runner.planning.rehearsal import Rehearsal, rehearsal
+from runner.spec.given import refuse_count
 from runner.spec.globs import fits
 
 PAGE = 50  # events
@@ -104,10 +105,11 @@ def list_runs(
     target: str | None = None,
     states: Collection[str] = (),
     since: float = 0.0,
-    limit: int,
+    limit: int | None,
 ) -> list[RunLine]:
     """The runs of plans like the pattern `plan`, on a target, in one of the `states`; the latest
-    ones first."""
+    ones first. Raises `UsageError` for a `limit` that is none."""
+    refuse_count("limit", limit)
     return store.runs(plan=plan, target=target, states=states, since=since, limit=limit)
 
 

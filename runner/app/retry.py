@@ -13,7 +13,7 @@ from runner.app.queries import how_to_make_good
 from runner.app.resume import drive_more
 from runner.app.session import Session
 from runner.errors import PreflightRefused
-from runner.execution.context import RunOptions
+from runner.execution.context import OF_A_RESUME, RunOptions, refuse_options
 from runner.model import RETRIED, Outcome, RunRecord, Summary, frozen
 from runner.spec.given import refuse_outcomes, refuse_text
 
@@ -62,6 +62,7 @@ def _prepared(
 
     refuse_outcomes(failed.outcomes)
     refuse_text("items", failed.items)
+    refuse_options(options, "a retry", (*OF_A_RESUME, "follow", "skip_preflight"))
 
     from runner.execution.check import begun_with
     from runner.planning.parts import items_sent, subset

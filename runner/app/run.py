@@ -14,7 +14,7 @@ from runner.app.preflight import confirm, preflight
 from runner.app.prepare import Prepared, record_run
 from runner.app.reviewed import refuse_used
 from runner.app.session import Session
-from runner.execution.context import RunOptions
+from runner.execution.context import OF_A_DRIVER, OF_A_RESUME, RunOptions, refuse_options
 from runner.model import Function, Summary
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def run(
     from runner.app.drive import Drive, drive_here
 
     plan, target = prepared.plan, prepared.target
+    refuse_options(options, "a run that begins", OF_A_RESUME)
     _show(session, prepared)
     options = _cleared(session, prepared, options)
     with _locked(session, prepared, options, once_locked) as lease:
@@ -66,6 +67,7 @@ def submit(
     from runner.app.submit import Submitted, enqueue, refuse_unheard
 
     plan, target = prepared.plan, prepared.target
+    refuse_options(options, "a run that is left to the workers", (*OF_A_RESUME, *OF_A_DRIVER))
     _show(session, prepared)
     refuse_unheard(session, target, app)
     options = _cleared(session, prepared, options)

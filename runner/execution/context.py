@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from runner.errors import UsageError
 from runner.model import frozen
 from runner.spec.given import refuse_count, refuse_seconds
 
@@ -73,6 +74,19 @@ class RunOptions:
         refuse_count("max_rounds", self.max_rounds)
         refuse_count("limits.events", self.limits.events, most=MAX_EVENTS)
         refuse_count("limits.bytes", self.limits.bytes)
+
+
+# What counts only where there is something to go on with; where this process drives the run.
+OF_A_RESUME = ("past_failures", "unanswered", "max_rounds", "max_time")
+OF_A_DRIVER = ("summary_file", "pause_file", "grace", "give_up_after")
+
+
+def refuse_options(options: RunOptions, what: str, names: Sequence[str]) -> None:
+    """Raises `UsageError` for those that were given where they change nothing."""
+    given = [one for one in names if getattr(options, one) != getattr(RunOptions(), one)]
+    if given:
+        which = ", ".join(f"`{one}`" for one in given)
+        raise UsageError(f"{what} makes nothing of {which}", hint="leave that out")
 
 
 How = Literal["complete", "stopped", "cancelled", "limit", "failed"]

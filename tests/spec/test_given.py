@@ -44,6 +44,7 @@ COUNTS: dict[str, Do] = {
     "limit": lambda session, value: planned(session, limit=value),
     "sample": lambda session, value: planned(session, sample=value),
     "max_rounds": lambda session, value: driven(session, max_rounds=value),
+    "limit of runs": lambda session, value: session.runs(limit=value),
     "limits.events": lambda session, value: driven(session, limits=runner.RequestLimits(value)),
 }
 TIMES: dict[str, Do] = {
@@ -51,6 +52,7 @@ TIMES: dict[str, Do] = {
     "wait": lambda session, value: session.check(PLAN, wait=value),
     "grace": lambda session, value: driven(session, grace=value),
     "wait_lock": lambda session, value: driven(session, wait_lock=value),
+    "seconds": lambda session, value: session.hold("embedded", "why", value),
     "max_time": lambda session, value: session.resume(options=runner.RunOptions(max_time=value)),
     "give_up_after": lambda session, value: session.retry(
         options=runner.RunOptions(give_up_after=value)
@@ -67,7 +69,7 @@ TEXTS: dict[str, Do] = {
 @pytest.mark.parametrize(
     ("name", "do", "values"),
     [
-        *((name, do, NO_COUNT) for name, do in COUNTS.items()),
+        *((name.partition(" ")[0], do, NO_COUNT) for name, do in COUNTS.items()),
         *((name, do, NO_TIME) for name, do in TIMES.items()),
         *((name, do, ("failed",)) for name, do in TEXTS.items()),
     ],
@@ -94,6 +96,25 @@ def test_selectors_that_have_no_effect_are_refused(
     for ask in (session.plan, session.check, session.coverage):
         with pytest.raises(runner.UsageError, match=words):
             ask(PLAN, selectors=runner.Selectors(**selectors))
+
+
+@pytest.mark.parametrize(
+    ("do", "options"),
+    [
+        ("run", {"max_rounds": 5}),
+        ("run", {"past_failures": True}),
+        ("submit", {"pause_file": "hold"}),
+        ("submit", {"unanswered": "send"}),
+        ("retry", {"max_time": 0.0}),
+        ("retry", {"follow": False}),
+    ],
+)
+def test_options_that_change_nothing_are_refused(
+    session: runner.Session, do: str, options: dict[str, Any]
+) -> None:
+    given: Any = {"run": session.plan(PLAN), "submit": session.plan(PLAN)}.get(do, "latest")
+    with pytest.raises(runner.UsageError, match=f"makes nothing of `{next(iter(options))}`"):
+        getattr(session, do)(given, options=runner.RunOptions(yes=True, **options))
 
 
 NOTHING: dict[str, Callable[[runner.Session], object]] = {
