@@ -19,7 +19,7 @@ from runner.agents.tool import (
     texts,
 )
 from runner.app.session import Session
-from runner.model import FAILURES, OPEN_OUTCOMES, OUTCOMES, STATES
+from runner.model import OPEN_OUTCOMES, OUTCOMES, STATES
 
 
 def _status(session: Session, given: Given) -> Answer:
@@ -55,13 +55,13 @@ def _events(session: Session, given: Given) -> Answer:
     from runner.output.run import event_json
     from runner.output.text import document
 
-    wanted = {*several(given, "outcome"), *(FAILURES if given.get("failed") else ())}
     record, chosen = events_of(
         session,
         given.get("run", "latest"),
         several(given, "operation"),
         several(given, "item"),
-        wanted,
+        several(given, "outcome"),
+        failed=given.get("failed", False),
     )
     offset, limit = given.get("offset", 0), given.get("limit", 1000)
     found = list(islice(chosen, offset, offset + limit + 1))

@@ -229,9 +229,16 @@ def events_of(
     operations: Collection[str] = (),
     patterns: Collection[str] = (),
     outcomes: Collection[str] = (),
+    *,
+    failed: bool = False,
 ) -> tuple[RunRecord, Iterator[EventRecord]]:
     """The events of a run in sending order: of these operations, of items like these patterns, that
-    have come to these outcomes; all, where nothing is chosen."""
+    have come to these outcomes, or that did not take effect (`failed`); all, where nothing is
+    chosen."""
+    if failed and outcomes:
+        message = "`failed` and `outcome` choose differently"
+        raise UsageError(message, hint="take one of them; an outcome may be given more than once")
+    wanted_outcomes = FAILURES if failed else set(outcomes)
     store = session.reader
     record = store.find(run)
     view = store.glance(record)
@@ -245,7 +252,7 @@ def events_of(
     stages = {stage.number for stage in view.plan.stages if wanted & {*stage.operations}}
     chosen = (
         event
-        for event in store.events(record, stages, set(outcomes))
+        for event in store.events(record, stages, wanted_outcomes)
         if fits(patterns, event.item) and (not wanted or event.operation in wanted)
     )
     return record, chosen

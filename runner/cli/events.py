@@ -63,8 +63,7 @@ def events_command(
     """
     from runner.app.queries import events_of
 
-    wanted = {*outcomes, *(FAILURES if failed else ())}
-    record, chosen = events_of(session, run, operations, patterns, wanted)
+    record, chosen = events_of(session, run, operations, patterns, outcomes, failed=failed)
     first = next(chosen, None)
     if first is None:
         click.echo("no events", err=True)

@@ -159,6 +159,8 @@ class TestAfterwards:
         assert first.split()[:3] == ["completed", "sync", "o/r0"]
         none = backfill("events", "--item", "[")
         assert (none.status, none.out, none.err) == (0, "", "no events\n")
+        both = backfill("events", "--failed", "--outcome", "completed")
+        assert (both.status, "choose differently" in both.err) == (2, True)
         unknown = backfill("events", "--operation", "sing")
         assert unknown.status == 2
         assert "has no operation `sing`" in unknown.err
