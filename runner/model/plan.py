@@ -198,6 +198,10 @@ class Kind(Protocol):
         """What queries call them all: ``:repos``."""
 
     @property
+    def parts(self) -> Mapping[str, Kind]:
+        """What it is a product of, by what its items call theirs."""
+
+    @property
     def skipping(self) -> str:
         """Who says that an item leaves out an operation."""
 

@@ -30,7 +30,7 @@ from runner.model import (
 from runner.planning.items import workspace_collection
 from runner.spec.document import echo
 from runner.spec.questions import OF_ITEMS, OF_RUNS, names_of, nothing_meets
-from runner.spec.rows import leaves_out
+from runner.spec.rows import skipped_by
 from runner.spec.units import BOUNDS, unmet
 
 _NAMED = 5
@@ -174,7 +174,8 @@ def _of_one(
 
 def _kept(items: Collection, operations: Sequence[str]) -> list[Data]:
     """Those that do not skip all of the operations."""
-    return [row for row in items.rows if not all(leaves_out(row, one) for one in operations)]
+    kind = items.kind
+    return [r for r in items.rows if not all(skipped_by(kind, r, one) for one in operations)]
 
 
 def _names(items: Collection, operations: Sequence[str]) -> list[str]:

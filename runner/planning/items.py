@@ -23,7 +23,7 @@ from runner.model import (
 from runner.planning.rows import Listed, attributes_of, is_key, key_of, ordered, unjoined
 from runner.spec.collections import with_others
 from runner.spec.kinds import REPOSITORY, WORKSPACE
-from runner.spec.rows import leaves_out, without_nulls
+from runner.spec.rows import leaves_out, skipped_by, without_nulls
 from runner.spec.units import counted
 
 MAX_EXPLAINED = 100  # items whose faults are explained; the others are counted
@@ -62,11 +62,7 @@ class Source:
 
     def skips(self, row: Data, operation: str) -> str | None:
         """Why the item leaves out the operation, or None."""
-        by = leaves_out(row, operation)
-        if by is None:
-            return None
-        kind = self.items.kind
-        return kind.skipping if by == "skip" else f"not in the `only` of the {kind.called}"
+        return skipped_by(self.items.kind, row, operation)
 
 
 # Those that stand where the repositories are.

@@ -101,7 +101,8 @@ def _leaving_nothing(
         bound = ("repos", "workspaces", "ids") if of_repositories else (name, "ids")
         if any(f":{parameter}" in text for text in queries for parameter in bound):
             continue
-        concerned = (name, "workspace") if of_repositories else (name,)
+        bearing = (name, "workspace") if of_repositories else (name,)
+        concerned = {*bearing}.union(*(_made_of(one, collections) for one in bearing))
         others = {one: kind for one, kind in runs_for.items() if kind not in concerned}
         for part in _written(items, checked.document.path) if others else ():
             for index, row in enumerate(part.rows):
@@ -117,6 +118,16 @@ def _leaving_nothing(
                         first, before = found[known]
                         found[known] = first, before + 1
     yield from (with_others(problem, count - 1) for problem, count in found.values())
+
+
+def _made_of(name: str, collections: Mapping[str, Collection]) -> set[str]:
+    """The products that have its items as parts, or as parts of those."""
+    found = {
+        of
+        for of, items in collections.items()
+        if any(part.for_each == name for part in items.kind.parts.values())
+    }
+    return found.union(*(_made_of(of, collections) for of in found))
 
 
 def _unheard(

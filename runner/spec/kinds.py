@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from typing import Protocol
+from dataclasses import field, replace
+from typing import ClassVar, Protocol
 
 from runner.model import Data, ForEach, Json, Kind, Payload, Problem, Question, frozen
 from runner.spec.document import did_you_mean, echo
@@ -27,6 +27,7 @@ class RepositoryKind:
     called: str = "repository"
     parameter: str = "repos"
     skipping: str = "skipped by the repository"
+    parts: ClassVar[Mapping[str, Kind]] = {}
     several: str = "repositories"
     example: str = "- owner/name"
     column: str | None = "repo"
@@ -105,6 +106,7 @@ class WorkspaceKind:
     called: str = "workspace"
     parameter: str = "workspaces"
     skipping: str = "skipped by all of its repositories"
+    parts: ClassVar[Mapping[str, Kind]] = {}
     several: str = "workspaces"
     example: str = "- id"
     column: str | None = None
@@ -155,6 +157,7 @@ class OnceKind:
     called: str = "plan"
     parameter: str = "once"
     skipping: str = ""
+    parts: ClassVar[Mapping[str, Kind]] = {}
 
     def name_of(self, row: Data) -> str:  # noqa: ARG002
         return self.plan
@@ -243,6 +246,7 @@ class OwnKind:
     for_each: ForEach = "row"
     called: str = "item"
     skipping: str = "skipped by the item"
+    parts: Mapping[str, Kind] = field(default_factory=dict)
     several: str = "items"
     example: str = "- {name: x}"
     column: str | None = None

@@ -230,7 +230,8 @@ class OwnCollections:
             message = f"the product has {len(found):,} items, more than {MAX_PRODUCT:,}"
             self._wrong(message, (name, "matrix"), None)
             return None
-        return Collection(self._kind(name, naming), found)
+        kind = replace(self._kind(name, naming), parts=by_parts.parts)
+        return Collection(kind, found)
 
     def _wrong(self, message: str, path: Path, hint: str | None, *, key: bool = False) -> None:
         place = ("collections", *path)

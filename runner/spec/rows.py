@@ -207,6 +207,18 @@ def leaves_out(row: Data, operation: str) -> str | None:
     return "only" if type(only) is list and operation not in only else None
 
 
+def skipped_by(kind: Kind, row: Data, operation: str) -> str | None:
+    """Why the item leaves out the operation, or None: as it says itself, or as one of those that it
+    is a product of does."""
+    if by := leaves_out(row, operation):
+        return kind.skipping if by == "skip" else f"not in the `only` of the {kind.called}"
+    for name, part in kind.parts.items():
+        cell = row[name]
+        if isinstance(cell, dict) and (why := skipped_by(part, cell, operation)):
+            return why
+    return None
+
+
 class FoundRow(dict[str, Json]):
     """A row with what lookups have found for it; its item is called by what is `written` alone."""
 

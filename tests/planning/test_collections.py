@@ -191,6 +191,35 @@ filter: {others: "x*"}"""
     assert [item for item, _ in sent(tmp_path, body, answers)] == ["1/x", "2/x"]
 
 
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("skip: [greet]", "b"),
+        ("only: [count]", "b"),
+        ("skip: [count]", "ab"),
+        ("only: [greet]", "ab"),
+    ],
+)
+@pytest.mark.parametrize("of", ["repos", "inner"])
+def test_what_an_item_skips_is_skipped_for_what_is_made_of_it(
+    tmp_path: Path, said: str, kept: str, of: str
+) -> None:
+    body = f"""\
+collections:
+  inner: {{matrix: {{repo: repos}}}}
+  days: [x, y]
+  users: {{matrix: {{of: {of}, day: days}}}}
+repos: [{{repo: o/a, {said}}}, o/b]
+operations: [greet, {{use: count, for_each: repo, without: [id]}}]
+"""
+    plan = built(plan_of(tmp_path, body))
+    events = [one.item for one in plan.planned() if one.operation == "greet"]
+    assert events == [f"o/{name}/{day}" for name in kept for day in "xy"]
+    skipped = [one.item for one in plan.skipped if one.operation == "greet"]
+    assert skipped == ([] if "a" in kept else ["o/a/x", "o/a/y"])
+    assert not [one for one in plan.warnings if one.rule == "unused-attribute"]
+
+
 def test_order_priority_skip_and_filter_work_on_any_collection(tmp_path: Path) -> None:
     body = """\
 collections:

@@ -169,12 +169,13 @@ _KINDS = ("repo", "workspace", "plan", "users", "cells")
 @pytest.mark.parametrize("key", ["skip", "only"])
 @pytest.mark.parametrize("named", _KINDS)
 @pytest.mark.parametrize(
-    ("item", "concerned"), [("repo", {"repo", "workspace"}), ("users", {"users"})]
+    ("item", "concerned"),
+    [("repo", {"repo", "workspace", "cells"}), ("users", {"users", "cells"})],
 )
 def test_leaving_out_what_does_not_run_for_the_item_is_a_warning(
     tmp_path: Path, key: str, named: str, item: str, concerned: set[str]
 ) -> None:
-    """A repository's word counts for its workspace, too."""
+    """A repository's word counts for its workspace, too, and each for what is made of it."""
     said = {item: f", {key}: [of{named}]"}
     body = (
         f"workspace: w\nrepos: [o/a, {{repo: o/b{said.get('repo', '')}}}]\n"
