@@ -156,6 +156,8 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
+            if ctx.resilient_parsing:  # a completion says nothing in the middle of a line
+                return None
             near = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f" Did you mean `{near[0]}`?" if near else " `backfill --help` lists them."
             raise click.UsageError(f"There is no command `{name}`.{hint}", ctx)

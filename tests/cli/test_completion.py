@@ -26,6 +26,7 @@ def complete(backfill: Backfill, words: str) -> list[str]:
 def test_commands_and_targets_are_completed(backfill: Backfill) -> None:
     assert complete(backfill, "backfill re") == ["resume", "retry", "report"]
     assert complete(backfill, "backfill run plan.yaml --target c") == ["cloud"]
+    assert complete(backfill, "backfill nope --ta") == [], "and nothing is said on stderr"
 
 
 def test_runs_operations_and_plans_are_completed_from_the_state(

@@ -131,7 +131,8 @@ class Parsed:
             found = orjson.loads(text)  # where a whole number is wider, as near as 53 bits come
             return json.loads(text, parse_int=number) if _MANY_DIGITS.search(text) else found
         except (json.JSONDecodeError, RecursionError):
-            raise Unfit("holds JSON that cannot be read: too deep, or not UTF-8", _TEXT) from None
+            why = "holds JSON that cannot be read: too deep, not UTF-8, or too large a number"
+            raise Unfit(why, _TEXT) from None
 
 
 def each(convert: Convert) -> Convert:
