@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +11,7 @@ from runner.app.session import HERE, Session
 from runner.app.variables import read_variables
 from runner.cli.main import status_of
 from runner.cli.options import (
+    OF_A_DRIVE,
     changed_option,
     comment_option,
     format_option,
@@ -19,6 +19,7 @@ from runner.cli.options import (
     pass_session,
     plan_options,
     policy_option,
+    refuse_beside,
     state_option,
     summary_file,
     summary_file_option,
@@ -167,22 +168,16 @@ def apply_command(
 def _refuse_without_effect() -> None:
     """Raises `UsageError`."""
     if given("dry_run"):
-        _refuse("--dry-run", ("yes", "again", "go_on", "detach", "comment"))
+        refuse_beside("--dry-run", {"again", "go_on", "detach", "comment", *OF_A_DRIVE})
     elif given("everything"):
         raise UsageError("--all does nothing without --dry-run")
     if given("baseline"):
-        _refuse("--baseline", ("dry_run", "yes", "again", "go_on", "detach", "comment"))
+        names = {"dry_run", "again", "go_on", "detach", "comment", *OF_A_DRIVE}
+        refuse_beside("--baseline", names)
         if not click.get_current_context().params["reason"].strip():
             raise UsageError("--baseline wants --reason TEXT", hint="why it counts as applied")
     elif given("reason"):
         raise UsageError("--reason does nothing without --baseline")
-
-
-def _refuse(option: str, others: Sequence[str]) -> None:
-    names = {"go_on": "resume", "dry_run": "dry-run"}
-    for name in others:
-        if given(name):
-            raise UsageError(f"--{names.get(name, name)} does nothing with {option}")
 
 
 def _tell(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import fields
 from functools import wraps
 from typing import Any, TypeVar
@@ -467,6 +467,24 @@ def run_options(command: Callable[..., T]) -> Callable[..., T]:
     for option in _anywhere() + _HERE:
         with_options = option(with_options)
     return with_options
+
+
+# What decides how a run is driven, and nothing of what it would send.
+OF_A_DRIVE = (
+    *("yes", "no_wait", "skip_preflight", "quiet", "summary_file", "pause_file", "grace"),
+    *("give_up_after", "request_bytes", "request_events"),
+)
+
+
+def refuse_beside(option: str, names: Collection[str]) -> None:
+    """Raises `UsageError` for one of these parameters that was said although it does nothing with
+    the option."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        said = context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
+        if said and parameter.name in names:
+            called = max(parameter.opts, key=len)
+            raise UsageError(f"{called} does nothing with {option}", hint="leave it out")
 
 
 def refuse_detached() -> None:

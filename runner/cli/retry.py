@@ -8,8 +8,10 @@ from runner.app.session import Session
 from runner.cli.completion import complete_run
 from runner.cli.main import status_of
 from runner.cli.options import (
+    OF_A_DRIVE,
     format_option,
     pass_session,
+    refuse_beside,
     run_options,
     state_option,
     timings_option,
@@ -83,6 +85,7 @@ def retry_command(
         return status_of(retry(session, events, options))
     from runner.cli.printing import DEFAULT_EVENTS, show
 
+    refuse_beside("--dry-run", OF_A_DRIVE)  # the lock is waited for
     prepared = plan_retry(session, events, options)
     show(prepared.shown, prepared.target.name, form=form, events=DEFAULT_EVENTS)
     return 0

@@ -8,6 +8,7 @@ from runner.app.session import Session
 from runner.app.variables import read_variables
 from runner.cli.main import status_of
 from runner.cli.options import (
+    OF_A_DRIVE,
     collection_option,
     events_option,
     format_option,
@@ -16,6 +17,7 @@ from runner.cli.options import (
     plan_argument,
     plan_options,
     policy_option,
+    refuse_beside,
     refuse_detached,
     run_options,
     selector_options,
@@ -26,7 +28,6 @@ from runner.cli.options import (
     yes_option,
 )
 from runner.cli.printing import print_json, show
-from runner.errors import UsageError
 from runner.execution.context import RunOptions
 from runner.model import Selectors
 
@@ -87,10 +88,10 @@ def run_command(
     from runner.app.prepare import prepare
     from runner.app.run import run, submit
 
+    if dry_run:
+        refuse_beside("--dry-run", {"detach", "wait_lock", *OF_A_DRIVE})
     if detach:
         refuse_detached()
-        if dry_run:
-            raise UsageError("--detach does nothing with --dry-run", hint="choose one of them")
     prepared = prepare(
         session,
         plan,

@@ -17,6 +17,7 @@ from runner.cli.options import (
     given,
     pass_session,
     read_duration,
+    refuse_beside,
     state_option,
 )
 from runner.cli.printing import print_json, width_of
@@ -95,6 +96,7 @@ def serve_command(
     Those of PLANS that have a `schedule` are started when they are due.
     """
     if listed:
+        refuse_beside("--list", ("host", "port", "url", "target", "grace", "log_format"))
         _list(session, plans, form)
         return
     if given("form"):

@@ -141,6 +141,28 @@ def test_strict_counts_every_warning_that_is_told(
     assert backfill(words[0], plan, *words[1:], "--strict").status == strict
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "run PLAN --dry-run --summary-file s.md",
+        "run PLAN --dry-run -q",
+        "run PLAN --dry-run --detach",
+        "retry latest --dry-run -y",
+        "apply PLAN --dry-run --summary-file s.md",
+        "apply PLAN --dry-run --resume",
+        "apply PLAN --baseline test --reason x --dry-run",
+        "serve --list PLAN --port 8000",
+    ],
+)
+def test_an_option_that_does_nothing_beside_another_is_refused(
+    backfill: Backfill, tmp_path: Path, words: str
+) -> None:
+    """The one in the middle is what makes the last one idle."""
+    plan = write_plan(tmp_path, repos(1) + SYNC)
+    done = backfill(*(str(plan) if word == "PLAN" else word for word in words.split()))
+    assert (done.status, " does nothing with --" in done.err) == (2, True)
+
+
 def test_an_invalid_plan_prints_nothing_on_stdout(backfill: Backfill, tmp_path: Path) -> None:
     plan = write_plan(tmp_path, repos(1) + "operations: [snyc]\n")
     for command in ("plan", "run"):
