@@ -316,6 +316,7 @@ class _Run:
             await self.follower.settled(stage.number)
         if self.context.stop.is_set():
             return False
+        self.tracker.waiting(stage.number, None)
         if not stage.deferred:  # else another round may follow
             self.through.add(stage.number)
         return not self._must_stop()

@@ -173,11 +173,11 @@ def unattended(view: RunView | RunLine) -> str | None:
 
 
 def in_round(begun: Round | None) -> list[str]:
-    """Where a drain is: its round, and what was left before it."""
+    """Where a drain is: its round, and the figure that its goal is of, before it."""
     if begun is None or begun.left is None:
         return []
     left = f"{int(begun.left):,}" if float(begun.left).is_integer() else as_compared(begun.left)
-    return [f"round {begun.number:,}", f"{left} left before it"]
+    return [f"round {begun.number:,}", f"at {left} before it"]
 
 
 def were_sent(totals: Totals) -> str:

@@ -160,7 +160,10 @@ def _leaving(
             sound = False
             if name not in operations:
                 message = f"`{key}` of {item} names the unknown operation {echo(name)}"
-                yield Fault((key, index), message, did_you_mean(name, operations))
+                hint = (
+                    "name each by itself: in a CSV cell, with `;` between" if "," in name else None
+                )
+                yield Fault((key, index), message, did_you_mean(name, operations) or hint)
             else:
                 message = f"`{key}` of {item} names `{name}`, which this plan never uses"
                 near = did_you_mean(name, used)

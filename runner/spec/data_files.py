@@ -183,6 +183,10 @@ def _header_fault(
     if column is None and len(header) == 1 and re.search(r"[;\t]", header[0]):
         message = f"the header line names one column, {echo(header[0])}"
         return message, "separate the columns with commas"
+    return _name_fault(header)
+
+
+def _name_fault(header: tuple[str, ...]) -> tuple[str, str | None] | None:
     if "" in header:
         return (
             f"column {header.index('') + 1} has no name in the header line",
@@ -191,6 +195,9 @@ def _header_fault(
     twice = [name for index, name in enumerate(header) if name in header[:index]]
     if twice:
         return f"the header line names the column {echo(twice[0])} twice", "rename one of them"
+    for name in header:
+        if name not in LEAVING and name.lower() in LEAVING:  # what it leaves out would be sent
+            return f"the header line has a column {echo(name)}", f"write `{name.lower()}`"
     return None
 
 

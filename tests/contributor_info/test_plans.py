@@ -100,7 +100,7 @@ def test_embeddings_that_never_come_are_a_stall(application: Application) -> Non
 def test_half_of_the_work_takes_twice_the_rounds(application: Application) -> None:
     result = application("run", plan="drain-embeddings", handlers="half")
     assert result.status == 0, result.err
-    assert "embeddings: round 5, 50 left before it, 6/6 sent" in result.err, (
+    assert "embeddings: round 5, at 50 before it, 6/6 sent" in result.err, (
         "250 by 50 are 5 rounds, 30 are one"
     )
 

@@ -21,7 +21,7 @@ from runner.planning.estimate import before, left, past_of
 from runner.spec.units import format_duration
 from tests.depth import depth
 from tests.execution.test_pacing import DRAIN, Backlog, SameItems, World
-from tests.support import CATALOG, close_stores, make_plan, new_store, reopen, repos
+from tests.support import CATALOG, Recorder, close_stores, make_plan, new_store, reopen, repos
 
 BODY = repos(4) + "operations: [sync]\nbatch_size: 1\ndelay: 10s\n"
 DAY = 86_400.0
@@ -116,12 +116,20 @@ def test_a_drain_says_its_round_what_is_left_and_that_it_is_done_once(tmp_path: 
     out = io.StringIO()
     made.observer = PlainLines(out)
     made.drive(90)
-    assert "  1. drain: round 2, 2 left before it, 2/2 sent" in status(made)
+    assert "  1. drain: round 2, at 2 before it, 2/2 sent" in status(made)
     made.drive()
     lines = [line for line in out.getvalue().splitlines() if line.startswith("1. drain")]
-    assert any(line.startswith("1. drain: round 3, 1 left before it, ") for line in lines)
+    assert any(line.startswith("1. drain: round 3, at 1 before it, ") for line in lines)
     assert [line.endswith("; done") for line in lines].count(True) == 1
     assert lines[-1].endswith("; done")
+
+
+def test_a_drain_that_ends_short_of_its_goal_waits_for_nothing(tmp_path: Path) -> None:
+    made, observer = drain(tmp_path, 3, "max_rounds: 1"), Recorder()
+    made.observer = observer
+    ending, _ = made.drive()
+    assert ending.how == "limit"
+    assert observer.progresses[-1].waiting is None
 
 
 def status(made: World) -> str:

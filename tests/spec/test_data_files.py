@@ -116,6 +116,7 @@ def test_what_a_csv_writer_writes_is_read(cells: list[tuple[str, str]], end: str
         ("repo;priority\no/a;high\n", "no column `repo`"),
         ("Repo\no/a\n", "no column `repo`"),
         ("repo,repo\n", "`repo` twice"),
+        ("repo,Skip\no/a,sync\n", "has a column `Skip`"),
         ("repo,\no/a,\n", "column 2 has no name"),
         ('repo,"never closed\n', "a quote is never closed"),
         ("repo,a\ro/a,b\r", "carriage return"),
