@@ -18,6 +18,7 @@ from runner.execution.judge import AFTER, BEFORE, coverage_key, covered
 from runner.model import (
     FAILURES,
     LOST,
+    BoundQuestion,
     Covered,
     EventFilter,
     EventPage,
@@ -141,8 +142,9 @@ def coverage(
 ) -> Mapping[str, Sequence[Covered]]:
     """How much of the data is there by the coverage questions of a plan, by their names.
 
-    With a `run`, the figures are those from before and after it; without those of after, of before
-    and now. Raises `PreflightRefused` where a database refuses a question.
+    With a `run` of it, the figures are those from before and after that; without those of after, of
+    before and now. Raises `PreflightRefused` where a database refuses a question, and where the run
+    is of another plan.
     """
     given = variables or {}
     plan = build(session, path, given, strict=strict, selectors=selectors).execution_plan
@@ -174,11 +176,15 @@ def rehearsed(session: Session, run: str, path: str) -> Rehearsal:
     """
     record = session.reader.find(run)
     plan = build(session, path, dict(record.variables)).execution_plan
+    _refuse_another(record, plan)
+    view = view_of(session.reader, record)
+    return rehearsal(view, session.reader.events(record), plan)
+
+
+def _refuse_another(record: RunRecord, plan: ExecutionPlan) -> None:
     if plan.name != record.plan:
         message = f"run {record.id} is of the plan {record.plan}, not of {plan.name}"
         raise PreflightRefused(message, hint="`backfill runs` lists the runs")
-    view = view_of(session.reader, record)
-    return rehearsal(view, session.reader.events(record), plan)
 
 
 def covered_now(
@@ -208,19 +214,29 @@ def covered_now(
 def _measured(
     session: Session, run: str, plan: ExecutionPlan
 ) -> tuple[Mapping[str, Table], Mapping[str, Table]]:
-    """What the journal has of before and after the run."""
-    journal = session.reader.reading(session.reader.find(run))
+    """What the journal has of before and after the run, of the items that are selected."""
+    record = session.reader.find(run)
+    _refuse_another(record, plan)
+    journal = session.reader.reading(record)
     before, after = (
         {
-            measure.name: table
+            measure.name: _selected(plan, measure.question, table)
             for measure in plan.coverage
             if (table := _table(journal.remembered(coverage_key(measure.name, when)))) is not None
         }
         for when in (BEFORE, AFTER)
     )
     if not before:
-        raise UsageError(f"run {run} has not written down what the coverage was before it")
+        raise UsageError(f"run {record.id} has not written down what the coverage was before it")
     return before, after
+
+
+def _selected(plan: ExecutionPlan, question: BoundQuestion, table: Table) -> Table:
+    """A run has asked for all of its own items."""
+    if plan.partial is None or question.key not in table.columns:
+        return table
+    at, called = table.columns.index(question.key), question.by_key()
+    return Table(table.columns, tuple(row for row in table.rows if str(row[at]) in called))
 
 
 def events_of(

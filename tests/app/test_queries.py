@@ -26,7 +26,7 @@ from runner.app.queries import (
 from runner.app.session import Session
 from runner.errors import NoState, PreflightRefused, UsageError
 from runner.execution.judge import AFTER
-from runner.model import Covered, EventFilter, Function, Trigger
+from runner.model import Covered, EventFilter, Function, Selectors, Trigger
 from runner.model.function import Rest
 from tests.support import Recorder, make_plan, repos, start_journal, write_plan
 from tests.support import let_go as process_dies
@@ -267,3 +267,17 @@ def test_how_long_the_next_run_takes_is_told_by_those_before(
     assert heard.notes == []
     queries.tell(session, estimate)
     assert heard.notes == [f"time: {estimate.words}"]
+
+
+def test_coverage_of_a_run_is_of_its_plan_and_of_the_items_that_are_selected(
+    session: Session, plan: Path
+) -> None:
+    changed(plan, "insert into c values ('o/r1', 2, 2)")
+    asked = '{query: "select item, total, done from c where item in :repos"}'
+    write_plan(plan.parent, BODY.partition("coverage:")[0] + f"coverage: {{issues: {asked}}}\n")
+    run, one = ran(plan), Selectors(items=("*/r1",))
+    (found,) = coverage(session, str(plan), run=run, selectors=one)["issues"]
+    assert (found.item, found.done, found.before) == ("o/r1", 2, 2)
+    plan.write_text(plan.read_text("utf-8").replace("name: test", "name: other"), "utf-8")
+    with pytest.raises(PreflightRefused, match="is of the plan test, not of other"):
+        coverage(session, str(plan), run=run)
