@@ -46,7 +46,7 @@ async def cancel_jobs(
         if after and all(job.ended for job in after):
             outcome, message = verdict(after)
             return Observation(event, after, outcome, message)
-        if not after and event.sent_at < due[event.stage]:
+        if not after and event.sent_at + event.later < due[event.stage]:
             return Observation(event, after, "no_job", "no job has started for it in its time")
         return Observation(event, after)
 

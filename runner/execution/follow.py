@@ -201,17 +201,17 @@ class Follower:
         """For how long the event's jobs go on, or one of them has not started; and the seconds
         until they have timed out."""
         limits, found = self.timeouts[one.event.stage], list[tuple[float, float]]()
+        idle = now - one.since - one.event.later
         for job in jobs:
             if job.ended:
                 continue
             if job.queued:
-                ago = now - one.since
-                found.append((ago, limits.start + self._listeners.rest(one.event.name) - ago))
+                rest = self._listeners.rest(one.event.name)
+                found.append((idle, limits.start + rest - idle))
             else:
                 ago = now - _start(one, job, now)
                 found.append((ago, limits.end - ago))
-        ago = now - one.since
-        return min(found, key=itemgetter(1), default=(ago, limits.start - ago))
+        return min(found, key=itemgetter(1), default=(idle, limits.start - idle))
 
     async def _know(self) -> None:
         """Of the server's functions: again before anything is given up, since they may have come,

@@ -21,7 +21,7 @@ from runner.execution.ports import (
 from runner.execution.seeds import internal_ids
 from runner.execution.send import Sender, Sent, Wire, join, pick, what_of
 from runner.model import ExecutionPlan, SentEvent
-from runner.planning.event_blocks import line_of
+from runner.planning.event_blocks import line_of, start_of
 from runner.spec.units import counted, format_duration
 
 # The server knows an event's id again for 24 h (protocol page, section 2); an hour is left for
@@ -75,6 +75,7 @@ def watched(plan: ExecutionPlan, journal: Journal) -> Iterator[SentEvent]:
             event.chunk,
             event.internal_id,
             event.sent_at,
+            start_of(cell),
         )
 
 

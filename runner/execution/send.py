@@ -22,7 +22,7 @@ from runner.execution.pacing import Pace
 from runner.execution.ports import Answer, Chunk, Clock, Control, EventApi, Journal, RequestTooLarge
 from runner.execution.seeds import event_id, make_seed
 from runner.model import ExecutionPlan, Observer, SentEvent, Stage, frozen
-from runner.planning.event_blocks import cells_of, parted
+from runner.planning.event_blocks import cells_of, parted, start_of
 from runner.spec.units import counted
 
 _PART = 500  # events
@@ -364,7 +364,9 @@ class Sent:
 
     def events(self) -> Iterator[SentEvent]:
         chunk = self.chunk
-        for position, item, id_ in zip(chunk.positions, chunk.items, self.answer.ids, strict=False):
+        items, cells = cells_of(chunk.lines)
+        sent = zip(chunk.positions, items, self.answer.ids, cells, strict=False)
+        for position, item, id_, cell in sent:
             yield SentEvent(
                 position,
                 chunk.stage,
@@ -374,6 +376,7 @@ class Sent:
                 chunk.number,
                 id_,
                 chunk.sent_at,
+                start_of(cell),
             )
 
 

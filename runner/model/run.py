@@ -51,7 +51,8 @@ class Job:
 
 class SentEvent(NamedTuple):
     """An event the server has accepted: `position` counts from 0 over the whole run. `sent_at`:
-    since 1970; its jobs are waited for from then on."""
+    since 1970; its jobs are waited for from then on. `starts`: when they are to, where it has a
+    time of its own."""
 
     position: int
     stage: int
@@ -61,6 +62,12 @@ class SentEvent(NamedTuple):
     chunk: int
     internal_id: str
     sent_at: float
+    starts: float = 0.0
+
+    @property
+    def later(self) -> float:
+        """How many seconds after the sending its jobs are to start."""
+        return max(0.0, self.starts - self.sent_at)
 
 
 @frozen

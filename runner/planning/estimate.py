@@ -139,10 +139,9 @@ def _rest(stage: Stage, functions: Sequence[Function]) -> Function | None:
 
 def last_start(stage: Stage) -> float:
     """When the last job of a stage may start, where its events say so; 0 where none does."""
-    from runner.planning.event_blocks import parted
+    from runner.planning.event_blocks import start_of
 
-    times = (parted(cell).get("ts", 0) for _, cell in stage.items.raw())
-    return max(times, default=0) / 1000
+    return max((start_of(cell) for _, cell in stage.items.raw()), default=0.0)
 
 
 def past_of(views: Iterable[RunView]) -> Mapping[str, Past]:

@@ -136,6 +136,11 @@ def parted(cell: bytes) -> Data:
     return found
 
 
+def start_of(cell: bytes) -> float:
+    """When the event's job is to start, in seconds since 1970; 0: at once."""
+    return parted(cell).get("ts", 0) / 1000 if b',"ts":' in cell else 0.0
+
+
 def event_of(name: str, cell: bytes) -> Event:
     """`name`: that of the stage's events."""
     found = parted(cell)

@@ -218,6 +218,16 @@ def test_a_job_has_a_time_to_start_and_one_to_end(
     assert made.journal.ends.get(0, (None, None))[1] == words
 
 
+def test_a_job_with_a_start_of_its_own_has_its_time_from_then_on() -> None:
+    made = Made()
+    made.follower.add([event(0)._replace(starts=AT + 500.0)])
+    made.again(e0=[QUEUED])
+    made.again(599.9)
+    assert made.ends == {}
+    made.again(0.1)
+    assert made.ends == {0: "timed_out"}
+
+
 def test_a_job_that_waited_has_its_time_from_its_start() -> None:
     made = Made(0)
     made.again(e0=[QUEUED])
