@@ -157,6 +157,7 @@ def _stage_of(
 def _stage(
     number: int, operation: Operation, rendered: Rendered, canary: int, begins: float | None
 ) -> Stage:
+    longest = operation.queue_timeout
     return Stage(
         number=number,
         operation=operation.name,
@@ -175,7 +176,7 @@ def _stage(
         own=bool(operation.own_id or operation.at),
         grouped=operation.group > 1,
         cap=operation.cap,
-        queue_timeout=operation.queue_timeout or QUEUE_TIMEOUT,
+        queue_timeout=QUEUE_TIMEOUT if longest is None else longest,
     )
 
 

@@ -151,16 +151,21 @@ def _of_events(operation: Operation, origins: Mapping[str, Origin]) -> Iterator[
 
 def _throttle(entry: CatalogEntry) -> tuple[Throttle | None, list[Problem]]:
     """One that counts for each key; without a key, the delay is raised to it."""
-    written = entry.spec.get("throttle", {})
-    if "key" not in written:
+    written, path = entry.spec.get("throttle"), ("operations", entry.name, "throttle")
+    if written is None:
         return None, []
-    key, problems = None, list[Problem]()
+    period, key, problems = parse_duration(written["per"]), None, list[Problem]()
+    if not period:
+        message = "a period of no length holds nothing back"
+        problems.append(entry.document.problem(message, (*path, "per")))
+    if "key" not in written:
+        return None, problems
     if written["key"] != "item":
         text = str(written["key"])
         bare = text if "{{" in text else "{{ " + text + " }}"
-        place = Origin(entry.document, ("operations", entry.name, "throttle"))
-        key, problems = compile_payload([({"key": bare}, place)])
-    return Throttle(written["limit"], parse_duration(written["per"]), key), problems
+        key, wrong = compile_payload([({"key": bare}, Origin(entry.document, path))])
+        problems += wrong
+    return Throttle(written["limit"], period, key), problems
 
 
 def _repeat(

@@ -380,3 +380,11 @@ def test_many_rows_are_not_held_as_events(tmp_path: Path) -> None:
     assert first.item == "owner/name-6"
     assert held < 50 * count  # an index or two of eight bytes an item; one event is 500 and more
     assert peak < 300 * count
+
+
+@pytest.mark.parametrize(("written", "seconds"), [("", 86_400), ("queue_timeout: 0s\n", 0)])
+def test_a_job_has_the_time_to_start_that_is_written(
+    tmp_path: Path, written: str, seconds: float
+) -> None:
+    (stage,) = make_plan(tmp_path, f"repos: [o/a]\noperations: [sync]\n{written}").stages
+    assert stage.queue_timeout == seconds
