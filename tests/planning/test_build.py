@@ -21,7 +21,7 @@ from runner.model import ExecutionPlan, PlannedEvent
 from runner.planning.build import build_execution_plan
 from runner.spec.load import load_plan
 from tests.depth import depth
-from tests.support import write_plan
+from tests.support import make_plan, write_plan
 
 CATALOG = """\
 apiVersion: backfill/v1
