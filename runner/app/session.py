@@ -204,13 +204,13 @@ class Session:
 
     def project(self, plan: str) -> Project:
         """The project file that the plan belongs to; read once. Raises `InvalidPlan`."""
-        from runner.spec.files import find_project
+        from runner.spec.files import as_seen_here, find_project
         from runner.spec.project import Project, project_of
 
         if plan not in self._projects:
             path, known = find_project(plan), self._projects_read
             if path not in known:
-                known[path] = project_of(path) if path else Project()
+                known[path] = project_of(as_seen_here(path)) if path else Project()
             self._projects[plan] = known[path]
         return self._projects[plan]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ from runner.model import Selectors
 
 if TYPE_CHECKING:
     from runner.app.preview import Preview, Previews
+    from runner.model import ExecutionPlan, Problem
 
 MAX_SAMPLES = 200  # of a stage, on a page
 _EVENTS_TO_SEND = 2
@@ -178,7 +180,13 @@ def _tell_github(found: Preview, events: int | None) -> None:
     from runner.output.preview import plan_markdown
 
     text = plan_markdown(found.plan, target=found.target.name, events=events)
-    show_github(found.plan.warnings, text)
+    show_github(_notable([found.plan]), text)
+
+
+def _notable(plans: Sequence[ExecutionPlan]) -> list[Problem]:
+    """What annotations are for: the warnings, and the rules that do not hold."""
+    broken = [verdict.problem for plan in plans for verdict in plan.broken]
+    return [*(warning for plan in plans for warning in plan.warnings), *broken]
 
 
 def _write_page(session: Session, found: Preview, path: str, events: int | None) -> None:
@@ -214,7 +222,7 @@ def _show_all(found: Previews, form: str, events: int | None) -> int:
             show(plan, target, form=form, events=events)
     problems = [p for _, e in found.errors if isinstance(e, InvalidPlan) for p in e.problems]
     if form == "github":
-        show_github([*problems, *warnings], previews_markdown(plans, target, events))
+        show_github([*problems, *_notable(plans)], previews_markdown(plans, target, events))
     for path, error in found.errors:
         if not isinstance(error, InvalidPlan):
             print_error(error, path)

@@ -135,6 +135,15 @@ def find_project(plan: str) -> Path | None:
     return None
 
 
+def as_seen_here(path: Path) -> Path:
+    """The path as it would be written in the working directory, where it lies in it: editors, code
+    scanning and annotations know files by that."""
+    with suppress(OSError):  # a directory that is gone
+        here = Path.cwd()
+        return path.relative_to(here) if path.is_relative_to(here) else path
+    return path
+
+
 def strange_name(path: str | Path) -> str | None:
     """What is wrong with a name that no file of ours can have."""
     name = str(path)

@@ -49,7 +49,10 @@ def test_a_broken_mandatory_rule_ends_plan_run_and_apply_after_the_preview(
     assert json.loads(backfill("runs", "--format", "json").out)["runs"] == []
 
 
-def test_verdicts_are_in_json_markdown_sarif_and_validate(backfill: Backfill, plan: Path) -> None:
+def test_verdicts_are_in_json_markdown_sarif_and_validate(
+    backfill: Backfill, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(plan.parent)
     done = backfill("plan", plan, "--format", "json")
     assert json.loads(done.out)["policy"] == [
         {
@@ -65,7 +68,12 @@ def test_verdicts_are_in_json_markdown_sarif_and_validate(backfill: Backfill, pl
     assert checked.status == 4
     assert "backfill.yaml:4:28: error: the rule `small` does not hold" in checked.out
     found = json.loads(backfill("validate", plan, "--format", "sarif").out)
-    assert [one["ruleId"] for one in found["runs"][0]["results"]] == ["policy/small"]
+    (result,) = found["runs"][0]["results"]
+    (place,) = (one["physicalLocation"]["artifactLocation"]["uri"] for one in result["locations"])
+    assert (result["ruleId"], place) == ("policy/small", "backfill.yaml"), "as seen from here"
+    for command in ("validate", "plan"):
+        told = backfill(command, plan, "--format", "github").out
+        assert "::error file=backfill.yaml,line=4,col=28::the rule `small`" in told, command
 
 
 def test_an_advisory_rule_warns_and_the_run_goes_on(backfill: Backfill, plan: Path) -> None:

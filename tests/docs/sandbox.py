@@ -43,7 +43,7 @@ _COMMAND = """\
 #!/bin/bash
 # Our command; one that serves or watches until it is ended goes on behind the page's back.
 case " $* " in
-  *" --help "* | *" --once "*) ;;
+  *" --help "* | *" --once "* | *" --list "*) ;;
   " ui "* | " dev "* | " serve "*) set -- "$@" --port "$SANDBOX_PORT"; behind=1 ;;
   " sync "* | " status "*" --watch "*) behind=1 ;;
 esac
