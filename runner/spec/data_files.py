@@ -21,7 +21,7 @@ from runner.model import Data, Json, Problem, frozen
 from runner.spec.document import Path, did_you_mean, echo, problem_at
 from runner.spec.file_text import not_utf8
 from runner.spec.json_limits import MAX_DEPTH, MAX_EVENT, each_once, fault, fits
-from runner.spec.rows import LEAVING, NAMING, Fault, RowError, RowKind
+from runner.spec.rows import LEAVING, NAMING, Fault, RowError, RowKind, operations_in
 from runner.spec.units import counted
 
 _DIGITS = 15  # the most that a number has on a side of its point; what is longer is text
@@ -240,7 +240,7 @@ def _stray(text: str) -> tuple[str, str]:
 
 def _cell(column: str, cell: str) -> Json:
     if column in LEAVING:
-        return [name for name in re.split(r"[;\s]+", cell) if name]
+        return [*operations_in(cell)]
     if cell[0] not in _BEGINS_A_VALUE:
         return cell
     if cell.isdecimal() and cell.isascii():

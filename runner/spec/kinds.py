@@ -10,7 +10,7 @@ from typing import ClassVar, Protocol
 from runner.model import Data, ForEach, Json, Kind, Payload, Problem, Question, frozen
 from runner.spec.document import did_you_mean, echo
 from runner.spec.json_limits import MAX_ITEM, MAX_NAME, text_fault
-from runner.spec.rows import LEAVING, NAMING, Fault, FoundRow, without_nulls
+from runner.spec.rows import LEAVING, NAMING, Fault, FoundRow, answered_row, without_nulls
 from runner.spec.schema import check_row
 from runner.spec.units import PRIORITIES
 
@@ -85,7 +85,7 @@ class RepositoryKind:
         return faults
 
     def selected(self, row: Data, question: Question) -> tuple[Data, Problem | None]:
-        attributes = self.complete(without_nulls(row))
+        attributes = self.complete(answered_row(row))
         wrong = [*self.faults(attributes)]
         if not wrong:
             return attributes, None
@@ -295,7 +295,7 @@ class OwnKind:
             yield _no_priority(priority)
 
     def selected(self, row: Data, question: Question) -> tuple[Data, Problem | None]:  # noqa: ARG002
-        return without_nulls(row), None
+        return answered_row(row), None
 
 
 REPOSITORY, WORKSPACE = RepositoryKind(), WorkspaceKind()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
@@ -189,6 +190,9 @@ LEAVING = ("skip", "only")  # the attributes by which an item leaves out operati
 NAMING = ("item", "name", "id")  # those that an item is called by: the first that it has
 
 
+_OPERATIONS = re.compile(r"[\w.;\s-]*\Z")
+
+
 class Uses(NamedTuple):
     """What a plan uses: its operations, and its path, by which its own rows are known."""
 
@@ -217,6 +221,20 @@ def skipped_by(kind: Kind, row: Data, operation: str) -> str | None:
         if isinstance(cell, dict) and (why := skipped_by(part, cell, operation)):
             return why
     return None
+
+
+def operations_in(text: str) -> list[str]:
+    """Those that a cell names: ``embeddings; aggregation``."""
+    return [name for name in re.split(r"[;\s]+", text) if name]
+
+
+def answered_row(row: Data) -> Data:
+    """A row of an answer. SQLite has no lists: operations may be told as in a cell of CSV."""
+    found = without_nulls(row)
+    for key in LEAVING:
+        if isinstance(text := found.get(key), str) and _OPERATIONS.match(text):
+            found[key] = operations_in(text) or None
+    return without_nulls(found)
 
 
 class FoundRow(dict[str, Json]):

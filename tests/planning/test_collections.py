@@ -192,6 +192,27 @@ filter: {others: "x*"}"""
 
 
 @pytest.mark.parametrize(
+    ("said", "skips"),
+    [("greet", True), ("count; greet", True), ("count", False), ("", False), (["greet"], True)],
+)
+def test_a_queried_row_says_what_it_skips_as_a_cell_does(
+    tmp_path: Path, said: Json, *, skips: bool
+) -> None:
+    body = "collections:\n  users: {query: select id from users}\noperations: [greet, count]\n"
+    answers = Answers(users=Table(("id", "skip"), ((1, said), (2, None))))
+    plan = built(plan_of(tmp_path, body), answers)
+    assert [one.item for one in plan.planned() if one.operation == "greet"] == ["1", "2"][skips:]
+
+
+@pytest.mark.parametrize("said", ['["greet"]', "greet,count", True, 1])
+def test_a_queried_row_that_says_it_otherwise_is_refused(tmp_path: Path, said: Json) -> None:
+    body = "collections:\n  users: {query: select id from users}\noperations: [greet, count]\n"
+    with pytest.raises(InvalidPlan) as caught:
+        built(plan_of(tmp_path, body), Answers(users=Table(("id", "skip"), ((1, said),))))
+    assert "expected a list of operations" in caught.value.problems[0].message
+
+
+@pytest.mark.parametrize(
     ("said", "kept"),
     [
         ("skip: [greet]", "b"),
