@@ -122,7 +122,7 @@ class Place:
     environment: str | None
 
     def session(self, environment: str | None) -> Session:
-        chosen = environment or self.environment
+        chosen = self.environment if environment is None else environment
         session = Session(self.state, environ=self.environ, environment=chosen)
         session.agent = True
         return session

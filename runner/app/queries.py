@@ -37,7 +37,7 @@ from runner.model import (
 from runner.planning.estimate import Estimate, Past, before, past_of
 from runner.planning.limits import resume_command, what_is_left
 from runner.planning.rehearsal import Rehearsal, rehearsal
-from runner.spec.given import refuse_count
+from runner.spec.given import refuse_count, refuse_empty
 from runner.spec.globs import fits
 
 PAGE = 50  # events
@@ -111,6 +111,7 @@ def list_runs(
     """The runs of plans like the pattern `plan`, on a target, in one of the `states`; the latest
     ones first. Raises `UsageError` for a `limit` that is none."""
     refuse_count("limit", limit)
+    refuse_empty(plan=plan, target=target)
     return store.runs(plan=plan, target=target, states=states, since=since, limit=limit)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from runner.adapters.journal import DEFAULT_STATE
-from runner.errors import LockHeld, NoState, UsageError
+from runner.errors import LockHeld, NoState
 from runner.model import (
     Database,
     ExecutionPlan,
@@ -32,6 +32,7 @@ from runner.model import (
     Summary,
     Waiting,
 )
+from runner.spec.given import refuse_empty
 
 if TYPE_CHECKING:
     import asyncio
@@ -115,6 +116,7 @@ class Session:
         confirm: Callable[[str], bool] | None = None,
         clock: Clock | None = None,
     ) -> None:
+        refuse_empty(state=state, environment=environment)
         self.environ: Mapping[str, str] = os.environ if environ is None else environ
         self.state = os.fspath(state or self.environ.get("BACKFILL_STATE") or DEFAULT_STATE)
         self.environment_name = environment or self.environ.get("BACKFILL_ENV") or None
@@ -279,8 +281,7 @@ class Session:
 
     def named_target(self, named: str | None, plan: str, environment: str | None = None) -> str:
         """What a target is called that was given, or not: then it is the environment's."""
-        if named == "":  # which no option is, and a program's variable may be
-            raise UsageError("the target is empty", hint="is the variable that gives it set?")
+        refuse_empty(target=named)
         found = self.environment(plan, environment)
         return named or (found.target if found else None) or DEFAULT_TARGET
 

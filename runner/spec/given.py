@@ -27,6 +27,14 @@ def refuse_seconds(name: str, value: Json) -> None:
     raise UsageError(f"`{name}` is {echo(value)}, no length of time", hint=hint)
 
 
+def refuse_empty(**given: object) -> None:
+    """Raises `UsageError` for an empty text: no option is that, and a variable may be."""
+    for name, value in given.items():
+        if value == "":
+            hint = "is the variable that gives it set? None is the default"
+            raise UsageError(f"the {name} is empty", hint=hint)
+
+
 def refuse_text(name: str, value: Iterable[str]) -> None:
     """Raises `UsageError` for one text where several are taken: each letter would be one."""
     if isinstance(value, str):

@@ -118,6 +118,9 @@ def test_options_that_change_nothing_are_refused(
 
 
 NOTHING: dict[str, Callable[[runner.Session], object]] = {
+    "state": lambda _: runner.Session(""),
+    "environment": lambda _: runner.Session(environment=""),
+    "runs": lambda session: session.runs(plan=""),
     "plan": lambda session: session.plan(PLAN, target=""),
     "check": lambda session: session.check(PLAN, applied=""),
     "hold": lambda session: session.hold("", "why"),
