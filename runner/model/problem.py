@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from runner.model.value import Data, Json, frozen
@@ -42,6 +42,10 @@ class Payload(Protocol):
     def leaving(self, context: Mapping[str, Json], known: Callable[[str, str], bool], /) -> Data:
         """The data without the keys whose templates give a missing value; `known` says whether some
         item has an attribute."""
+
+    @property
+    def of_items(self) -> Sequence[tuple[str, str]]:
+        """What its templates read of the item: ``row`` and the name of an attribute."""
 
     def reading(self, name: str, /) -> tuple[Payload, Payload]:
         """The keys whose templates read the name, and the others."""

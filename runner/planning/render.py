@@ -109,6 +109,8 @@ class _Rendering:
         self.gathered: _Gathered | None = None
         self.sizes = Counter[int]()  # of the groups
         self.own = [one for one in (operation.own_id, operation.at) if one]
+        made = (self.shared, *(one.reading("rows")[0] for one in self.own))
+        self.beside = [read for one in made for read in one.of_items]  # of the item, beside `rows`
         self.ids = ids  # of all events of that name, where they have ids of their own
         self.large, self.full = 0, False
         self.advice = operation.advice
@@ -302,7 +304,8 @@ class _Rendering:
             own: Data = {}
             for template in self.own:
                 own |= self._rendered(template.reading("rows")[1], context)
-            alike = orjson.dumps([data, own])
+            beside = [context.get(root, {}).get(name) for root, name in self.beside]
+            alike = orjson.dumps([data, own, beside])
         except (ValueError, TypeError):
             self.groups.add(item, partial(self.payload.explain, {**context, "rows": [row]}, item))
             return

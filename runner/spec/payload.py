@@ -38,6 +38,9 @@ class Origin:
         return self.document.problem(message, path, hint=hint, rule="payload")
 
 
+_OF_ITEM = re.compile(r"""\b(row|repo|workspace)(?:\.|\[\\?["'])([A-Za-z_]\w*)""")
+
+
 @frozen
 class PayloadTemplate:
     """The keys of `data` in written order, the catalog's first, then those of `with`."""
@@ -82,7 +85,14 @@ class PayloadTemplate:
     def _only(self, keys: Container[str]) -> PayloadTemplate:
         constants = {key: value for key, value in self.constants.items() if key in keys}
         templates = tuple(one for one in self.templates if one[0] in keys)
-        return replace(self, constants=constants, templates=templates)
+        sources = {key: text for key, text in self.sources.items() if key in keys}
+        return replace(self, constants=constants, templates=templates, sources=sources)
+
+    @property
+    def of_items(self) -> tuple[tuple[str, str], ...]:
+        """What its templates read of the item: ``row`` and the name of an attribute."""
+        found = (one for text in self.sources.values() for one in _OF_ITEM.findall(text))
+        return tuple(dict.fromkeys(found))
 
     def explain(self, context: Context, item: str) -> tuple[Problem, ...]:
         """A problem for each key that does not render; call it after `__call__` failed."""

@@ -120,3 +120,14 @@ def test_groups_of_one_alone_are_reported(
     found = warnings(tmp_path, body, "group")
     assert bool(found) == says
     assert all(one.path.endswith("catalog.yaml") for one in found)
+
+
+@pytest.mark.parametrize("written", ["{{ row.team }}", "{{ row['team'] }}"])
+def test_no_group_is_of_items_that_differ_in_what_stands_beside_its_rows(
+    tmp_path: Path, written: str
+) -> None:
+    users = ", ".join(f"{{id: u{number}, team: {team}}}" for number, team in enumerate("xxy"))
+    use = f'{{use: tell, with: {{team: "{written}: {{{{ rows | length }}}}"}}}}'
+    body = f"collections: {{users: [{users}]}}\noperations: [{use}]\n"
+    plan = built(plan_of(tmp_path, body, catalog=CATALOG))
+    assert [one.event.data["team"] for one in plan.planned()] == ["x: 2", "y: 1"]
