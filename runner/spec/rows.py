@@ -233,8 +233,10 @@ def answered_row(row: Data) -> Data:
     found = without_nulls(row)
     for key in LEAVING:
         if isinstance(text := found.get(key), str) and _OPERATIONS.match(text):
-            found[key] = operations_in(text) or None
-    return without_nulls(found)
+            del found[key]
+            if names := operations_in(text):
+                found[key] = [*names]
+    return found
 
 
 class FoundRow(dict[str, Json]):
