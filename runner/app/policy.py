@@ -118,7 +118,7 @@ def refuse_broken(plan: ExecutionPlan) -> None:
     reasons = "; ".join(f"`{one.name}`: {one.message or one.reason}" for one in broken)
     message = f"the policy does not allow {plan.name}: {reasons}"
     where = broken[0].place
-    raise PreflightRefused(message, hint=f"the rules are in {where.path}")
+    raise PreflightRefused(message, hint=where.hint or f"the rules are in {where.path}")
 
 
 def read_policy(path: str) -> tuple[Rule, ...]:

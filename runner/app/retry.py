@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from runner.app.preflight import refuse_another_address, tell_of_functions
@@ -14,11 +15,13 @@ from runner.app.resume import drive_more
 from runner.app.session import Session
 from runner.errors import PreflightRefused
 from runner.execution.context import OF_A_RESUME, RunOptions, refuse_options
-from runner.model import RETRIED, Outcome, RunRecord, Summary, frozen
+from runner.model import RETRIED, ExecutionPlan, Outcome, RunRecord, Summary, frozen
 from runner.spec.given import refuse_outcomes, refuse_text
 
 if TYPE_CHECKING:
     from runner.adapters.journal.leases import Lease
+
+_SHOWN = 3  # items of a hint
 
 
 @frozen
@@ -75,6 +78,8 @@ def _prepared(
     with session.lock(record.plan, record.address, run_id, options.wait_lock) as lease:
         found = session.store.retriable(record, failed.outcomes, failed.items)
         if not found:
+            if failed.items:
+                _refuse_patterns(session, record, plan, failed)
             raise _nothing_to_retry(session, record)
         unproved = session.store.unproved(record)
         part = subset(plan, found, unproved)
@@ -99,6 +104,23 @@ def _first_of(session: Session, record: RunRecord) -> RunRecord:
     while record.parent:
         record = session.store.find(record.parent)
     return record
+
+
+def _refuse_patterns(
+    session: Session, record: RunRecord, plan: ExecutionPlan, failed: FailedEvents
+) -> None:
+    """Raises `PreflightRefused` where other items than those that were named can be retried."""
+    others = session.store.retriable(record, failed.outcomes, ())
+    if not others:
+        return
+    names = (item for stage in plan.stages for item, _ in stage.items.raw())
+    some = islice((name for position, name in enumerate(names) if position in others), _SHOWN)
+    hint = f"items are such as {', '.join(some)}"
+    if any(stage.grouped for stage in plan.stages):
+        hint += "; an event of several is named after its first: `a +2` is `--item 'a +*'`"
+    given = " ".join(f"--item {pattern}" for pattern in failed.items)
+    message = f"nothing of run {record.id} that fits {given} is there to retry"
+    raise PreflightRefused(message, hint=hint)
 
 
 def _nothing_to_retry(session: Session, record: RunRecord) -> PreflightRefused:

@@ -186,7 +186,7 @@ class Verdict(NamedTuple):
         return replace(
             self.place,
             message=f"the rule `{self.name}` does not hold: {self.reason}",
-            hint=self.message,
+            hint=self.message or self.place.hint,
             severity="error" if self.level == "mandatory" else "warning",
             rule=f"policy/{self.name}",
         )

@@ -245,6 +245,7 @@ _HINTS = {
 _NULL_HINT = "fill in the data, or name the columns that must not be NULL: `required: [id]`"
 
 
+_NO_COLUMN = "gives no column"
 _BLIND = (
     "it finds nothing at all: may this role read the table? Row-level security hides rows "
     "without an error"
@@ -274,7 +275,9 @@ class LookupErrors:
             named = ", ".join(items[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
             message = f"the lookup `{self.lookup.name}` {why} {named}: `{operation}` needs it"
             hint = _HINTS.get(why, _NULL_HINT) if self.found else _BLIND
-            if why.startswith("goes by"):
+            if why.startswith(_NO_COLUMN):
+                hint = "let its query give it, or leave it out of `required`"
+            elif why.startswith("goes by"):
                 hint = "`key` is an attribute of the items, and a column of that name in the answer"
             yield replace(self.lookup.question.place, message=message, hint=hint, rule="lookup")
 
@@ -292,7 +295,11 @@ class LookupErrors:
             return "finds nothing for"
         columns = self.lookup.required or tuple(row)
         null = next((name for name in columns if row.get(name) is None), None)
-        return f"finds no `{null}` (it is NULL) for" if null else None
+        if null is None:
+            return None
+        return (
+            f"finds no `{null}` (it is NULL) for" if null in row else f"{_NO_COLUMN} `{null}` for"
+        )
 
 
 def remembered(plan: BackfillPlan, items: Data) -> BackfillPlan:

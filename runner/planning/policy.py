@@ -27,8 +27,11 @@ def judge(
     verdicts: list[Verdict] = []
     problems: list[Problem] = []
     for rule in rules:
+        place = rule.place
         if rule.require is None:
             wanted = rule.requires or ""
+            first = f"run it there first: `backfill run {plan.path} --env {wanted}`"
+            place = replace(place, hint=first)
             holds = environment == wanted or proved(wanted)
             reason = f"it was not completed in `{wanted}` with the same files and variables"
         else:
@@ -41,7 +44,7 @@ def judge(
                 continue
             reason = rule.require.source
         verdicts.append(
-            Verdict(rule.name, rule.level, holds, "" if holds else reason, rule.message, rule.place)
+            Verdict(rule.name, rule.level, holds, "" if holds else reason, rule.message, place)
         )
     if problems:
         raise InvalidPlan(ranked(problems))

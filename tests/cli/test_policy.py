@@ -157,6 +157,7 @@ def test_what_must_be_proved_elsewhere_runs_there_first(backfill: Backfill, plan
     early = backfill(*run, "production")
     assert early.status == 4
     assert "it was not completed in `staging` with the same files and variables" in early.err
+    assert f"`backfill run {plan} --env staging`" in early.err
     assert backfill(*run, "staging").status == 0
     assert backfill(*run, "production").status == 0
     plan.write_text(PLAN.replace("o/c]", "o/d]"), encoding="utf-8")
