@@ -88,6 +88,11 @@ def test_what_no_page_shows_is_refused_in_words(
     assert re.search("from 1|there are: |give it once|all events|at most", page.text)
 
 
+def test_a_page_behind_the_last_is_not_said_to_be_all(site: str, failed: None) -> None:
+    page = httpx.get(f"{site}/runs/latest?page=99").text
+    assert ("No event is on page 99" in page, "No event is like that" in page) == (True, False)
+
+
 def test_what_an_address_leaves_empty_is_all(site: str, failed: None) -> None:
     whole, empty = (
         [
