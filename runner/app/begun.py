@@ -73,13 +73,14 @@ def _may_go_on(session: Session, state: RunState) -> bool:
         say(f"run {record.id} goes on: {left or f'{holder} drives it'}")
         return False
     if left and submission and not submission.late:
-        hint = f"`backfill status {record.id} --watch` follows it, `backfill cancel` ends it"
+        follow = f"`backfill status {record.id} --watch` follows it"
+        hint = f"{follow}, `backfill cancel {record.id}` ends it"
         raise LockHeld(f"run {record.id} goes on by itself: {left}", hint=hint)
     return True
 
 
 def _cancelled(record: RunRecord) -> UsageError:
-    hint = "start a new run, or send some of its events again with `backfill retry`"
+    hint = f"start a new run; `backfill status {record.id}` shows what can be sent again"
     return UsageError(f"run {record.id} was cancelled, which is for good", hint=hint)
 
 

@@ -191,7 +191,7 @@ def _holds(session: Session, target: Target) -> list[Finding]:
             "hold",
             "warn",
             f"{hold.target} is held by {hold.holder}: {hold.reason}",
-            "runs wait until it is let go: `backfill resume --target`",
+            f"runs wait until it is let go: `backfill resume --target {hold.target}`",
         )
         for hold in holds
         if hold.address == target.address

@@ -42,10 +42,10 @@ def cancel_command(session: Session, run: str, *, jobs: bool, yes: bool) -> int:
         if not session.confirm(f"End run {record.id} of {record.plan} for good{also}?"):
             raise PreflightRefused(f"not confirmed; run {record.id} is as it was")
     record, totals, unanswered, cancelled = cancel(session, run, jobs=jobs)
-    ended = ", ".join(words.outcomes(totals.outcomes)) or "none had ended"
-    click.echo(f"run {record.id} is {record.status}: {words.were_sent(totals)}; {ended}")
-    if going_on := totals.sent - sum(totals.outcomes.values()):
-        click.echo(f"{going_on:,} had not ended: nobody follows their jobs any more")
+    came_of_it = filter(None, [words.were_sent(totals), ", ".join(words.outcomes(totals.outcomes))])
+    click.echo(f"run {record.id} is {record.status}: {'; '.join(came_of_it)}")
+    if unfollowed := totals.sent - sum(totals.outcomes.values()):
+        click.echo(f"{unfollowed:,} without an outcome: nobody follows their jobs (any more)")
     if unanswered:
         more = counted(unanswered, "event")
         click.echo(f"note: {more} more may have been taken: no answer has come")
@@ -61,7 +61,8 @@ def _say(done: Cancelled, run_id: str) -> None:
     if done.without_job:
         without = counted(done.without_job, "event")
         click.echo(
-            f"note: {without} without a job: `backfill cancel --jobs` finds one that starts late"
+            f"note: {without} without a job: `backfill cancel {run_id} --jobs` finds one that "
+            "starts late"
         )
     if done.going_on:
         answers = ", ".join(done.refusals)

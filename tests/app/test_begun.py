@@ -148,8 +148,9 @@ def test_what_is_over_does_not_go_on(session: Session, begin: Begin, heard: Reco
 
 def test_what_was_cancelled_is_so_for_good(session: Session, begin: Begin) -> None:
     begin("cancelled")
-    with pytest.raises(UsageError, match="run RUN1 was cancelled, which is for good"):
+    with pytest.raises(UsageError, match="run RUN1 was cancelled, which is for good") as refused:
         goes_on(session)
+    assert "`backfill status RUN1`" in str(refused.value.hint), "a command that can be copied"
 
 
 @pytest.mark.parametrize("state", ["incomplete", "running"])

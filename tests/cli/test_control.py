@@ -286,6 +286,8 @@ def test_cancel_says_how_a_run_has_ended_whose_jobs_alone_it_cancels(
         status = backfill("status", "latest")
     assert cancelled.status == 0, cancelled.err
     assert f" is {state}: 2 of 2 events were sent" in cancelled.out
+    unknown = "2 without an outcome: nobody follows their jobs" in cancelled.out
+    assert unknown == (state == "sent"), "of jobs that nobody looked at it said that they go on"
     assert status.out.startswith(state.upper())
 
 
