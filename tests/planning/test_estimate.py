@@ -292,7 +292,7 @@ def test_the_item_that_waits_longest_because_of_priority_is_named(
 
 
 @pytest.mark.parametrize("operations", ["[sync]", "[sync, embed]"])
-@pytest.mark.parametrize("delay", ["3650d", "4000d", "300000d", "999999999d"])
+@pytest.mark.parametrize("delay", ["3650d", "999999999d"])
 @pytest.mark.parametrize("other", ["22:00-06:00", "12:00-13:00"])
 def test_work_that_no_calendar_has_an_end_for_has_none(
     tmp_path: Path, other: str, delay: str, operations: str
