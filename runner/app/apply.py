@@ -319,8 +319,10 @@ def _refuse_open(session: Session, found: LedgerEntry) -> None:
     run_id = found.run.run_id
     if found.state == "unfinished":
         message = f"{found.name}: run {run_id} has not come to its end"
-        record = session.store.find(run_id)
-        hint = how_to_go_on(session.store, record, "goes on with it")
+        state = session.store.run_state(run_id)
+        hint = how_to_go_on(session.store, state.record, "goes on with it")
+        if state.goes_on and state.record.wanted is None:
+            hint = f"{state.holder} drives it: `backfill status {run_id} --watch` follows it"
         raise Incomplete(message, hint=hint)
     if found.state == "sent":
         message = f"{found.name}: run {run_id} was sent and not followed: how it ended is not known"

@@ -12,6 +12,7 @@ import pytest
 from runner.adapters.inngest.target import resolve
 from runner.adapters.journal.leases import park
 from runner.app.apply import Applied, ApplyOptions, adopt, apply, pending, to_apply, views_of
+from runner.app.control import pause
 from runner.app.plan_files import plans_to_apply
 from runner.app.prepare import prepare
 from runner.app.session import Session
@@ -69,6 +70,7 @@ def record(session: Session, plans: list[BackfillPlan]) -> Record:
         journal = store.start(run_id, build_execution_plan(plan), lease, **known, **more)
         if status == "parked":
             park(lease, time.time() + 3600, "the workers")
+        if status in ("parked", "driven"):
             return run_id
         if status:
             journal.end(status)  # type: ignore[arg-type]
@@ -119,6 +121,19 @@ def test_a_run_that_is_open_or_failed_is_not_passed_over_but_run_again_where_tha
     again = applied(session, plans, again=("one",))
     assert again.ran[:1] == ["one"]
     assert heard.notes[0] == f"applying one ({plans[0].path})"
+
+
+@pytest.mark.parametrize("wanted", [None, "pause"])
+def test_a_run_that_somebody_drives_is_followed_and_resumed_where_it_is_paused(
+    session: Session, plans: list[BackfillPlan], record: Record, wanted: str | None
+) -> None:
+    run_id = record("driven")
+    if wanted:
+        pause(session, run_id)
+    refused = applied(session, plans).error
+    assert isinstance(refused, Incomplete)
+    command = f"`backfill {'resume RUN1' if wanted else 'status RUN1 --watch'}`"
+    assert command in str(refused.hint), "`resume` is refused where it goes on"
 
 
 @pytest.mark.parametrize("status", [None, "incomplete"])
