@@ -27,7 +27,7 @@ _ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN")
 SECONDS = 60.0  # without a sign of life, after which anybody may take a lease over
 
 _HELD = """
-SELECT leases.*, {now} AS now, runs.status AS status
+SELECT leases.*, {now} AS now, runs.status AS status, runs.wanted AS wanted
 FROM leases LEFT JOIN runs ON runs.id = leases.run_id WHERE leases.name = :name
 """
 _RENEW = f"""
@@ -159,6 +159,8 @@ def who(environ: Mapping[str, str], *, agent: bool = False) -> str:
 
 def _held(held: Any) -> LockHeld:
     wait = f"wait for it with --wait-lock 10m, or `backfill cancel {held.run_id}`"
+    if held.wanted == "pause":
+        wait = f"it is paused: `backfill resume {held.run_id}` lets it go on"
     if _waits(held):
         left = f"run {held.run_id} of this plan is left to the workers ({_in_brackets(held)})"
         return LockHeld(left, hint=wait)

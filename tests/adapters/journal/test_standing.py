@@ -159,6 +159,15 @@ def test_who_is_refused_is_told_how_long_the_holder_is_silent(
     )
 
 
+def test_a_paused_run_is_not_to_be_waited_for(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    start_journal(store, make_plan(tmp_path, BODY), "RUN1")
+    store.request_pause("RUN1")
+    with pytest.raises(LockHeld) as error:
+        store.lock("test", ORIGIN, "RUN2")
+    assert str(error.value.hint).endswith("it is paused: `backfill resume RUN1` lets it go on")
+
+
 def test_a_run_that_is_left_to_the_workers_is_theirs_alone(tmp_path: Path) -> None:
     clock = FakeClock()
     store, plan = new_store(tmp_path, clock.time), make_plan(tmp_path, BODY)
