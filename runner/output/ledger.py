@@ -102,7 +102,9 @@ def with_runs(text: str, views: Sequence[RunView]) -> str:
     return "\n".join([text, *(one for one in runs if len(one) <= share)])
 
 
-_ORDER: tuple[PlanState, ...] = ("failed", "unfinished", "sent", "changed", "pending", "applied")
+_ORDER: tuple[PlanState, ...] = (
+    *("failed", "unfinished", "sent", "changed", "partial", "pending", "applied"),
+)
 
 
 _NEEDS_RUN = "it compares with what was there before a run: only a run asks it"
@@ -118,7 +120,7 @@ def write_checked_text(found: Checked, out: TextIO, *, color: bool, width: int |
         write_coverage_text(found.coverage, out, color=color, width=width)
     if found.ledger:
         entry = ledger_text([found.ledger], color=color, width=None)
-        out.write(f"on {visible(found.applied or '')}: {entry}\n")
+        out.write(f"on {visible(found.applied or '')}:\n{entry}\n")
     unmet = [visible(one) for one in found.unmet]
     verdict = "does not hold: " + "; ".join(unmet) if unmet else "all hold"
     if color:
