@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from runner.app.preflight import refuse_another_address, tell_of_functions
 from runner.app.prepare import Prepared, record_run
-from runner.app.queries import how_to_make_good
+from runner.app.queries import how_to_go_on, how_to_make_good
 from runner.app.resume import drive_more
 from runner.app.session import Session
 from runner.errors import PreflightRefused
@@ -127,8 +127,8 @@ def _nothing_to_retry(session: Session, record: RunRecord) -> PreflightRefused:
     message = f"nothing of run {record.id} is there to retry"
     if record.status == "sent":
         hint = f"`backfill resume {record.id}` follows its jobs: then it is known what failed"
-    elif record.status == "incomplete":
-        hint = f"`backfill resume {record.id}` sends what was not sent"
+    elif record.status in ("incomplete", "running"):  # by no process: the lock is held
+        hint = how_to_go_on(session.store, record, "sends what was not sent")
     elif ways := how_to_make_good(session.store, record):
         hint = "; ".join(ways)
     else:

@@ -219,13 +219,16 @@ def test_jobs_that_ended_with_their_process_are_not_cancelled(
     [
         ("sent", "`backfill resume RUN1` follows its jobs: then it is known what failed"),
         ("incomplete", "`backfill resume RUN1` sends what was not sent"),
+        (None, "`backfill resume RUN1` sends what was not sent"),
         ("completed", "`backfill status RUN1` shows what came of it, and which runs retry it"),
     ],
 )
 def test_where_nothing_has_failed_the_hint_says_what_can_be_done_instead(
     session: Session, begin: Begin, status: Any, hint: str
 ) -> None:
-    begin().end(status)
+    journal = begin()
+    if status:
+        journal.end(status)
     process_dies(session.store)
     for ask in (retry, plan_retry):
         with pytest.raises(PreflightRefused, match="nothing of run RUN1 is there to retry") as no:
