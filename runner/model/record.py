@@ -83,9 +83,11 @@ class Waited(NamedTuple):
 
 
 class SentBatch(NamedTuple):
-    """A batch as it was sent: its events, and what has come of them."""
+    """A batch as it was sent: its events, and what has come of them. `round`: the one of its stage
+    in which it was, 0 where the stage has none."""
 
     stage: int
+    round: int
     batch: int
     sent_at: float
     events: int

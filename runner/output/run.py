@@ -173,8 +173,9 @@ def _story(story: Story) -> list[_Entry]:
         for wait in story.waits
     ]
     for batch in story.batches:
-        what = f"batch {batch.batch:,}: {counted(batch.events, 'event')} sent"
-        key = ("batch", batch.stage, batch.batch)
+        later = f"round {batch.round:,}, " if batch.round > 1 else ""
+        what = f"{later}batch {batch.batch:,}: {counted(batch.events, 'event')} sent"
+        key = ("batch", batch.stage, batch.round, batch.batch)
         entries.append(_Entry(Note(batch.sent_at, f"{names.get(batch.stage)}: {what}"), key))
     for lost in story.failures:
         said = (lost.outcome or "").replace("_", " ")

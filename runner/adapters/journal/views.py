@@ -280,14 +280,16 @@ def _group(
 
 
 def batches_of(connection: Connection, run_id: str) -> tuple[SentBatch, ...]:
-    """Those that were sent, in order; of several requests, or rounds, with the time of the last."""
-    query = f"""SELECT stage, batch, max(sent_at) AS at, {SENT} AS sent,
+    """Those that were sent, in order; of several requests, with the time of the last."""
+    query = f"""SELECT stage, round, batch, max(sent_at) AS at, {SENT} AS sent,
     sum(completed) AS completed, sum(failed) AS failed
-    FROM chunks WHERE run_id = :run GROUP BY stage, batch HAVING {SENT} > 0
-    ORDER BY stage, batch"""
+    FROM (SELECT chunks.*, (SELECT count(*) FROM rounds WHERE rounds.run_id = chunks.run_id
+    AND rounds.stage = chunks.stage AND rounds.at <= chunks.sent_at) AS round
+    FROM chunks WHERE run_id = :run) AS chunks
+    GROUP BY stage, round, batch HAVING {SENT} > 0 ORDER BY stage, round, batch"""
     return tuple(
-        SentBatch(stage, batch, at, int(sent), int(good), int(bad))
-        for stage, batch, at, sent, good, bad in connection.rows(query, run=run_id)
+        SentBatch(stage, number, batch, at, int(sent), int(good), int(bad))
+        for stage, number, batch, at, sent, good, bad in connection.rows(query, run=run_id)
     )
 
 

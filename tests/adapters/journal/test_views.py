@@ -374,8 +374,8 @@ def test_of_very_many_kinds_of_failures_the_first_fifty_are_told(tmp_path: Path)
 def test_batches_are_told_once_they_were_taken_with_what_came_of_them(tmp_path: Path) -> None:
     life = mixed(tmp_path)
     assert list(life.store.story(life.record).batches) == [
-        SentBatch(1, 1, life.began, 3, 1, 1),
-        SentBatch(1, 2, life.began + 5, 3, 0, 2),
+        SentBatch(1, 0, 1, life.began, 3, 1, 1),
+        SentBatch(1, 0, 2, life.began + 5, 3, 0, 2),
     ]
 
 
@@ -383,7 +383,21 @@ def test_a_batch_of_several_requests_is_told_at_the_last_of_them(tmp_path: Path)
     life = Life(tmp_path, BODY)
     life.take(1, range(2), 1)
     life.take(1, range(2, 3), 1, after=7)
-    assert list(life.store.story(life.record).batches) == [SentBatch(1, 1, life.began + 7, 3, 0, 0)]
+    batch = SentBatch(1, 0, 1, life.began + 7, 3, 0, 0)
+    assert list(life.store.story(life.record).batches) == [batch]
+
+
+def test_rounds_have_batches_of_their_own(tmp_path: Path) -> None:
+    """Those of three rounds were one, told at the time of the last, after what had failed."""
+    life = Life(tmp_path, BODY)
+    for number, after in ((1, 0), (2, 7)):
+        begun = Round(1, number, number - 1, 1, None, life.began + after)
+        life.journal.begin_round(life.plan, begun, {})
+        life.take(1, range(number - 1, number), 1, after=after)
+    assert list(life.store.story(life.record).batches) == [
+        SentBatch(1, 1, 1, life.began, 1, 0, 0),
+        SentBatch(1, 2, 1, life.began + 7, 1, 0, 0),
+    ]
 
 
 def test_the_story_names_the_events_that_were_lost(tmp_path: Path) -> None:
