@@ -32,11 +32,11 @@ SEEDS = {
     "standstill": 165,
     "delays": 96,
     "tries": 117,
-    "early": 28,
+    "early": 41,
     "rest": 16,
-    "figures": 104,
+    "figures": 169,
     "firing": 11,
-    "fence": 510,
+    "fence": 705,
 }
 
 
