@@ -131,7 +131,8 @@ def plan_command(
     if out:
         refuse_expired(expires)
     elif given("expires"):
-        raise UsageError("--expires does nothing without --out")
+        hint = "name the file to write with --out, or leave it out"
+        raise UsageError("--expires does nothing without --out", hint=hint)
     session.recorded = {} if record else None
     if changed_since is not None or len(plans) > 1 or Path(plans[0]).is_dir():
         if html or out or form == "jsonl":
