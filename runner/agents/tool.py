@@ -268,10 +268,6 @@ def several(given: Given, name: str) -> tuple[str, ...]:
 
 
 def selectors_of(given: Given) -> Selectors:
-    if "limit" in given and "sample" in given:
-        raise UsageError("limit and sample choose differently", hint="take one of them")
-    if "seed" in given and "sample" not in given:
-        raise UsageError("seed does nothing without sample")
     return Selectors(
         only=several(given, "only"),
         skip=several(given, "skip"),

@@ -489,7 +489,9 @@ def refuse_beside(option: str, names: Collection[str]) -> None:
 
 def refuse_detached() -> None:
     """Raises `UsageError` for what this process was given and means nothing to a worker."""
-    for name in ("summary_file", "pause_file", "grace", "give_up_after"):
+    from runner.execution.context import OF_A_DRIVER
+
+    for name in OF_A_DRIVER:
         if given(name):
             option = f"--{name.replace('_', '-')}"
             message = f"{option} does nothing with --detach: the run is driven elsewhere"

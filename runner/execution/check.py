@@ -294,12 +294,11 @@ def _as_sent(check: Check, stages: Sequence[Stage], journal: JournalReads) -> Ch
         return check
     names: Collection[str] = {item for item, _ in stage.items.raw()}
     if stage.grouped:
-        kept = [
-            journal.remembered(_members(stage, one.number)) for one in journal.rounds(stage.number)
-        ]
-        if None in kept:  # by an earlier version
-            return check
-        names = {name for one in kept for name in one}
+        names = {
+            name
+            for one in journal.rounds(stage.number)
+            for name in journal.remembered(_members(stage, one.number))
+        }
     return replace(check, question=question.only(names, question.of))
 
 

@@ -34,7 +34,7 @@ def test_what_a_client_reaches_is_one(text: str) -> None:
 def test_what_no_server_can_have_is_none(text: str) -> None:
     """Most of them were asked for, and said to be unreachable."""
     assert not is_http(text)
-    with pytest.raises(UsageError, match="is not a target"):
+    with pytest.raises(UsageError, match=r"is not a (target|URL)"):
         resolve(text, {})
 
 
@@ -57,5 +57,5 @@ def test_whatever_it_is_it_is_one_or_refused(rest: str) -> None:
 
 
 def test_what_names_it_is_said() -> None:
-    with pytest.raises(UsageError, match="the `target` of environment e is not a target"):
+    with pytest.raises(UsageError, match="the `target` of environment e is not a URL"):
         resolve("http://a b", {}, {}, "the `target` of environment e")

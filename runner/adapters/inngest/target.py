@@ -195,7 +195,7 @@ def read_origin(text: str, source: str, names: Sequence[str] = ()) -> str:
     if not is_http(text):
         named = f" `{text}`" if text.replace("-", "").isalnum() and len(text) <= 20 else ""
         what, hint = "is not a URL", "write http://host:port"
-        if names:
+        if names and "://" not in text:
             what = "is not a target"
             hint = did_you_mean(text, names) or f"write {', '.join(names)}, or http://host:port"
         raise UsageError(f"{source}{named} {what}", hint=hint)
