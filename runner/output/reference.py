@@ -110,7 +110,7 @@ def _types(node: Mapping[str, Any], path: str | None) -> Iterator[str]:
         yield f"[{_words(_shared(node))}](#{_anchor(_shared(node))})"
     elif "const" in node or "enum" in node:
         yield from map(_code, node.get("enum", [node.get("const")]))
-    elif "not" in node:
+    elif node.get("not") == {}:
         yield "not allowed"
     elif "if" in node or "anyOf" in node:
         for one in node.get("anyOf") or (node["else"], node["then"]):
@@ -130,7 +130,8 @@ def _kind(kind: str, node: Mapping[str, Any], path: str | None) -> str:
         values = node.get("additionalProperties")
         of = _type(values, path) if isinstance(values, Mapping) else ""
         return f"mapping of {of.replace('mapping', 'mappings')}" if of else "mapping"
-    words = {"string": "text", "boolean": "`true` or `false`", "integer": "whole number"}
+    true_or_false = "`false`" if node.get("not") == {"const": True} else "`true` or `false`"
+    words = {"string": "text", "boolean": true_or_false, "integer": "whole number"}
     return words.get(kind, kind) + (_bounds(node) if kind in ("integer", "number") else "")
 
 

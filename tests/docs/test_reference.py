@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from runner.output.reference import schema_reference
 from tests.docs.pages import ROOT
 
 HOOK = ROOT / "docs/hooks/reference.py"
@@ -35,3 +37,20 @@ def test_the_pages_of_all_schemas_commands_warnings_and_errors_are_generated() -
     assert {"plan", "catalog", "project", "operations", "cli", "warnings", "exit-statuses"} <= {
         page.stem for page in GENERATED
     }
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        ({"not": {}}, "not allowed"),
+        ({"type": "string", "not": {"pattern": "^x/"}}, "text"),
+        (
+            {"type": ["integer", "boolean"], "minimum": 2, "maximum": 9, "not": {"const": True}},
+            "whole number, 2 to 9 or `false`",
+        ),
+        ({"type": "boolean"}, "`true` or `false`"),
+    ],
+)
+def test_a_key_is_written_as_its_schema_allows(node: dict[str, Any], words: str) -> None:
+    page = schema_reference({"description": "", "properties": {"key": node}})
+    assert f"| {words} |" in page
