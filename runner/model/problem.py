@@ -44,8 +44,9 @@ class Payload(Protocol):
         item has an attribute."""
 
     @property
-    def of_items(self) -> Sequence[tuple[str, str]]:
-        """What its templates read of the item: ``row`` and the name of an attribute."""
+    def of_items(self) -> Sequence[tuple[str, str | None]]:
+        """What its templates read of the item: ``row`` and the name of an attribute, None where it
+        is the whole."""
 
     def reading(self, name: str, /) -> tuple[Payload, Payload]:
         """The keys whose templates read the name, and the others."""
@@ -54,8 +55,11 @@ class Payload(Protocol):
     def keys(self) -> tuple[str, ...]:
         """In the order of the data."""
 
-    def explain(self, context: Mapping[str, Json], item: str, /) -> tuple[Problem, ...]:
-        """Why rendering failed: each template that does not render, and its line."""
+    def explain(
+        self, context: Mapping[str, Json], item: str, known: Callable[[str, str], bool] = ..., /
+    ) -> tuple[Problem, ...]:
+        """Why rendering failed: each template that does not render, and its line; not those that
+        `leaving` leaves out."""
 
     def problem(self, message: str, /) -> Problem:
         """A problem at the place where the payload is written."""

@@ -223,7 +223,7 @@ class _Rendering:
                 data = self.payload.leaving(context, self.knows)
             cell = orjson.dumps(data)
         except (ValueError, TypeError):
-            self.groups.add(item, partial(self.payload.explain, context, item))
+            self.groups.add(item, partial(self.payload.explain, context, item, self.knows))
             return False
         return self._put(item, named, data, cell, context)
 
@@ -269,7 +269,7 @@ class _Rendering:
             try:
                 found |= self._rendered(template, context)
             except ValueError:
-                self.groups.add(item, partial(template.explain, context, item))
+                self.groups.add(item, partial(template.explain, context, item, self.knows))
                 return None
         if self.operation.own_id:
             wrong = self._no_id(found.get("id"))
@@ -304,10 +304,11 @@ class _Rendering:
             own: Data = {}
             for template in self.own:
                 own |= self._rendered(template.reading("rows")[1], context)
-            beside = [context.get(root, {}).get(name) for root, name in self.beside]
+            beside = [_member(context.get(root, {}), name) for root, name in self.beside]
             alike = orjson.dumps([data, own, beside])
         except (ValueError, TypeError):
-            self.groups.add(item, partial(self.payload.explain, {**context, "rows": [row]}, item))
+            alone = {**context, "rows": [row]}
+            self.groups.add(item, partial(self.payload.explain, alone, item, self.knows))
             return
         group = self.gathered
         if group is None or group.alike != alike or len(group.rows) == self.operation.group:
@@ -330,7 +331,7 @@ class _Rendering:
             data = {key: found[key] for key in self.payload.keys if key in found}
             encoded = orjson.dumps(data)
         except (ValueError, TypeError):
-            self.groups.add(item, partial(self.payload.explain, context, item))
+            self.groups.add(item, partial(self.payload.explain, context, item, self.knows))
             return
         self._put(item, orjson.dumps(item), data, encoded, context)
 
@@ -387,6 +388,11 @@ class _Spread:
 
 _NONE: frozenset[object] = frozenset()
 _MOST_REPEATED = 1_000_000  # events of an operation with `repeat`
+
+
+def _member(item: Data, name: str | None) -> Json:
+    """In a list, so that a NULL is not alike to one that is not there; all of it without a name."""
+    return item if name is None else [item[name]] if name in item else []
 
 
 def _too_large(payload: Payload, data: Data, message: str, hint: str) -> Iterable[Problem]:

@@ -16,7 +16,7 @@ from runner.spec.plan_document import PlanDocument
 from runner.spec.questions import parameters_of
 from runner.spec.rows import LEAVING, Concatenated, DocumentRows
 
-_EXPRESSIONS = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_EXPRESSIONS = re.compile(r"\{[{%](.*?)[%}]\}", re.DOTALL)
 _TEXTS = re.compile(r"'[^']*'|\"[^\"]*\"")
 _STEP = r"""(?:\.[A-Za-z_]\w*|\[["'][^"']+["']\])"""
 _OF_ROWS = re.compile(rf"\brow\b({_STEP}+)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import field, replace
 
 from runner.model import Data, Json, Problem, frozen
@@ -19,6 +19,7 @@ from runner.spec.templates import (
     Render,
     compile_condition,
     compile_value,
+    members_read_by,
     render_leaving,
 )
 
@@ -38,7 +39,12 @@ class Origin:
         return self.document.problem(message, path, hint=hint, rule="payload")
 
 
-_OF_ITEM = re.compile(r"""\b(row|repo|workspace)(?:\.|\[\\?["'])([A-Za-z_]\w*)""")
+_OF_ITEM = ("row", "repo", "workspace")
+
+
+def _nothing(_root: str, _name: str) -> bool:
+    """No missing value is left out."""
+    return False
 
 
 @frozen
@@ -89,17 +95,24 @@ class PayloadTemplate:
         return replace(self, constants=constants, templates=templates, sources=sources)
 
     @property
-    def of_items(self) -> tuple[tuple[str, str], ...]:
-        """What its templates read of the item: ``row`` and the name of an attribute."""
-        found = (one for text in self.sources.values() for one in _OF_ITEM.findall(text))
+    def of_items(self) -> tuple[tuple[str, str | None], ...]:
+        """What its templates read of the item: ``row`` and the name of an attribute, None where it
+        is the whole."""
+        found = [
+            read
+            for key, _ in self.templates
+            for text in _texts(json.loads(self.sources[key]))
+            for read in members_read_by(text, _OF_ITEM)
+        ]
         return tuple(dict.fromkeys(found))
 
-    def explain(self, context: Context, item: str) -> tuple[Problem, ...]:
-        """A problem for each key that does not render; call it after `__call__` failed."""
+    def explain(self, context: Context, item: str, known: Known = _nothing) -> tuple[Problem, ...]:
+        """A problem for each key that does not render; call it after `__call__`, or `leaving` with
+        what is `known`, failed."""
         problems = []
         for key, render in self.templates:
             try:
-                render(context)
+                render_leaving(render, context, known)
             except TemplateError as error:
                 message = f"{echo(key)} cannot be rendered for {item}: {error}"
                 problems.append(self.origins[key].problem(message, hint=error.hint))
@@ -208,9 +221,15 @@ def compile_payload(parts: list[tuple[Json, Origin]]) -> tuple[PayloadTemplate, 
 
 
 def _templates(value: Json) -> int:
-    if isinstance(value, dict | list):
-        return sum(map(_templates, value.values() if isinstance(value, dict) else value))
-    return isinstance(value, str) and "{{" in value
+    return sum("{{" in text for text in _texts(value))
+
+
+def _texts(value: Json) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for member in value.values() if isinstance(value, dict) else value:
+            yield from _texts(member)
 
 
 def compile_when(

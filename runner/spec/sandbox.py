@@ -232,6 +232,21 @@ def compiled(source: str, *, single: bool) -> Callable[[Context], Json]:
     return render
 
 
+def members_read(source: str, roots: Iterable[str]) -> Iterator[tuple[str, str | None]]:
+    """Which members of `roots` a template that compiles reads; None where it reads one whole."""
+    tree, members = sandbox().parse(source), set[int]()
+    steps = [(node.node, node.attr) for node in tree.find_all(nodes.Getattr)]
+    items = ((node.node, node.arg) for node in tree.find_all(nodes.Getitem))
+    steps += [(of, arg.value) for of, arg in items if isinstance(arg, nodes.Const)]
+    for root, name in steps:
+        if isinstance(root, nodes.Name) and root.name in roots and isinstance(name, str):
+            members.add(id(root))
+            yield root.name, name
+    for root in tree.find_all(nodes.Name):
+        if root.name in roots and id(root) not in members:
+            yield root.name, None
+
+
 def _compile_or_explain(
     environment: DataOnly, source: str, *, single: bool
 ) -> Callable[[Context], Json]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from runner.model import Json, frozen
@@ -112,6 +112,13 @@ def compile_condition(source: str) -> Callable[[Context], bool]:
         return bool(value)
 
     return decide
+
+
+def members_read_by(source: str, roots: Iterable[str]) -> Iterator[tuple[str, str | None]]:
+    """Which members of `roots` a template reads; None where it reads one whole."""
+    from runner.spec.sandbox import members_read  # Jinja takes longer to start than we do
+
+    return members_read(source, roots)
 
 
 def _compile_text(source: str, *, single: bool = False) -> Render:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.errors import InvalidPlan
 from runner.model import Problem, Table
 from runner.planning.estimate import before
 from tests.planning.test_collections import Answers, built, plan_of
@@ -131,3 +132,50 @@ def test_no_group_is_of_items_that_differ_in_what_stands_beside_its_rows(
     body = f"collections: {{users: [{users}]}}\noperations: [{use}]\n"
     plan = built(plan_of(tmp_path, body, catalog=CATALOG))
     assert [one.event.data["team"] for one in plan.planned()] == ["x: 2", "y: 1"]
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["row . team", "(row).team", "row [ 'team' ]", "row['te' ~ 'am']", "([row] | first).team"],
+)
+def test_however_a_template_reads_the_item_beside_its_rows_it_is_alike_in_a_group(
+    tmp_path: Path, written: str
+) -> None:
+    users = "{id: a, team: x}, {id: b, team: y}"
+    use = f'{{use: tell, with: {{team: "{{{{ {written} }}}}: {{{{ rows | length }}}}"}}}}'
+    body = f"collections: {{users: [{users}]}}\noperations: [{use}]\n"
+    plan = built(plan_of(tmp_path, body, catalog=CATALOG))
+    assert [one.event.data["team"] for one in plan.planned()] == ["x: 1", "y: 1"]
+
+
+def test_the_word_row_in_a_text_keeps_no_items_apart(tmp_path: Path) -> None:
+    use = "{use: tell, with: {team: \"each row: {{ rows | length }} {{ 'row' }}\"}}"
+    body = f"collections: {{users: [{{id: a}}, {{id: b}}]}}\noperations: [{use}]\n"
+    plan = built(plan_of(tmp_path, body, catalog=CATALOG))
+    assert [one.event.data["team"] for one in plan.planned()] == ["each row: 2 row"]
+
+
+def test_a_null_and_a_missing_value_beside_the_rows_are_not_alike(tmp_path: Path) -> None:
+    team = "{{ [row.team | default('none'), rows | length] }}"
+    users = "{id: a, team: null}, {id: b}, {id: c}"
+    use = f'{{use: tell, with: {{team: "{team}"}}}}'
+    body = f"collections: {{users: [{users}]}}\noperations: [{use}]\n"
+    plan = built(plan_of(tmp_path, body, catalog=CATALOG))
+    assert [one.event.data["team"] for one in plan.planned()] == [[None, 1], ["none", 2]]
+
+
+def test_what_is_left_out_is_no_error_where_another_key_is_one(tmp_path: Path) -> None:
+    use = '{use: greet, with: {team: "{{ row.team }}", list: ["{{ row.team }}"]}}'
+    body = f"collections: {{users: [{{id: a, team: x}}, {{id: b}}]}}\noperations: [{use}]\n"
+    with pytest.raises(InvalidPlan) as refused:
+        built(plan_of(tmp_path, body, catalog=CATALOG))
+    (problem,) = refused.value.problems
+    assert problem.message.startswith("`list` cannot be rendered for b")
+
+
+@pytest.mark.parametrize("reads", ["{% if row.team == vars.best %}1{% else %}2{% endif %}"])
+def test_what_a_statement_of_a_template_reads_is_read(tmp_path: Path, reads: str) -> None:
+    use = f'{{use: greet, with: {{who: "{reads}"}}}}'
+    body = f"vars: {{best: x}}\ncollections: {{users: [{{id: a, team: x}}]}}\noperations: [{use}]\n"
+    for rule in ("unused-attribute", "unused-variable"):
+        assert not warnings(tmp_path, body, rule)
