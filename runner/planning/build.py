@@ -86,6 +86,7 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
     problems += binder.problems
     digest.update(orjson.dumps([checks, [list(fact) for fact in plan.found.facts]]))
     warnings += _scope_warnings(plan, sources)
+    warnings += _idle_warnings(plan, sources, stages)
     if plan.idle_order and all(stage.total < 2 for stage in stages):
         warnings.append(plan.idle_order)
     if not any(stage.total for stage in stages) and not problems and plan.if_empty == "fail":
@@ -186,6 +187,20 @@ def _order_warnings(plan: BackfillPlan, unknown: Iterable[str]) -> list[Problem]
         _warning(plan, f"order_by names `{name}`, which no item has", "order-by")
         for name in unknown
         if name != "priority"
+    ]
+
+
+def _idle_warnings(plan: BackfillPlan, sources: Sources, stages: Iterable[Stage]) -> list[Problem]:
+    """Operations without an item, among others that have some; a query without rows is named."""
+    if any(one.rule == "no-rows" for one in plan.warnings) or not any(one.total for one in stages):
+        return []
+    hint = "is the file that they are in empty?"
+    return [
+        replace(
+            _warning(plan, f"`{one.name}` has no items, and nothing to send", "no-rows"), hint=hint
+        )
+        for one in plan.operations
+        if not (one.deferred or len(sources.of(one)))
     ]
 
 

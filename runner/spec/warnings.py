@@ -19,7 +19,7 @@ WARNINGS: Mapping[str, str] = {
     "min-delay": "a delay is raised to the least that the catalog allows",
     "needs-skipped": "an operation runs without one that it comes after",
     "no-handler": "the embedded target has no handler for an event",
-    "no-rows": "a query gives no rows",
+    "no-rows": "a query gives no rows, or an operation has no items among others that have some",
     "no-workspace": "repositories belong to no workspace, and no workspace operation covers them",
     "order-by": "`order_by` orders nothing",
     "selects-all": "selectors leave nothing out",

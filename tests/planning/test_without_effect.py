@@ -179,3 +179,21 @@ def test_what_a_statement_of_a_template_reads_is_read(tmp_path: Path, reads: str
     body = f"vars: {{best: x}}\ncollections: {{users: [{{id: a, team: x}}]}}\noperations: [{use}]\n"
     for rule in ("unused-attribute", "unused-variable"):
         assert not warnings(tmp_path, body, rule)
+
+
+@pytest.mark.parametrize(
+    ("users", "uses", "named"),
+    [
+        ("[]", "greet, sync", ["greet"]),
+        ("{file: none.csv}", "greet, later, sync", ["greet", "later"]),
+        ("{file: none.csv}", "greet", []),  # nothing at all is `empty`
+        ("[{id: 1}]", "greet, sync", []),
+    ],
+)
+def test_an_operation_without_items_among_others_is_named(
+    tmp_path: Path, users: str, uses: str, named: list[str]
+) -> None:
+    (tmp_path / "none.csv").write_text("id,at\n")
+    body = f"repos: [o/a]\ncollections: {{users: {users}}}\noperations: [{uses}]\n"
+    found = warnings(tmp_path, body, "no-rows")
+    assert [one.message.split("`")[1] for one in found] == named
