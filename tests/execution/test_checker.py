@@ -502,7 +502,6 @@ def test_items_that_nobody_knows_before_a_stage_starts_are_those_of_its_checks(
         ("end", "repo", "repo", {"deferred": True}, ["o/r0", "o/old"]),
         ("after", None, "repo", {"deferred": True}, ["o/r0", "o/old"]),
         ("after", "workspace", "repo", {"deferred": True}, ["o/r0", "o/old"]),
-        ("after", "repo", "repo", {"deferred": True, "grouped": True}, ["o/r0", "o/old"]),
     ],
 )
 def test_what_a_stage_has_found_out_as_it_started_is_what_is_to_be_proved(
