@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -53,7 +54,7 @@ def difference(
     """What the plan `new` sends otherwise, and what the two are called.
 
     Each is a plan file or a saved plan; `old` may be revisions, between which `new` is compared.
-    `selectors`: only in a part, which need not have been there before.
+    `selectors`: only in a part, which need not be there both before and after.
     """
 
     from runner.app.saved import load_saved, of_its_own, refuse_options, refuse_selectors
@@ -71,14 +72,16 @@ def difference(
 
     if Path(old).exists():
         if variables or session.collections or strict:
-            sides = load_saved(old), load_saved(new)
-            if sides[0] and sides[1]:  # no plan file is read that they could be for
-                refuse_options(of_its_own(session, sides[1], variables, strict=strict))
-        return compare(loaded(old, sure=False), loaded(new)), (old, new)
+            saved = load_saved(old), load_saved(new)
+            if saved[0] and saved[1]:  # no plan file is read that they could be for
+                refuse_options(of_its_own(session, saved[1], variables, strict=strict))
+        before, after = _both(partial(loaded, old), partial(loaded, new))
+        return compare(before, after, selectors=selectors), (old, new)
     repository = repository_here(session.environ)
     first, second, _ = _parted(old)
-    plans = [
-        _as_of(
+    sides = [
+        partial(
+            _as_of,
             session,
             repository,
             commit,
@@ -89,10 +92,26 @@ def difference(
             selectors=selectors,
         )
         if commit and named
-        else built(new)
+        else partial(built, new)
         for commit, named in zip(_commits(repository, old), (first, second), strict=True)
     ]
-    return compare(*plans), (f"{first}:{new}", f"{second}:{new}" if second else new)
+    before, after = _both(*sides)
+    names = f"{first}:{new}", f"{second}:{new}" if second else new
+    return compare(before, after, selectors=selectors), names
+
+
+def _both(
+    old: Callable[..., ExecutionPlan], new: Callable[..., ExecutionPlan]
+) -> tuple[ExecutionPlan, ExecutionPlan]:
+    """What selectors name need only be in one of them: it may be added, or gone."""
+    before = old(sure=False)
+    try:
+        return before, new(sure=True)
+    except UsageError as error:
+        with suppress(UsageError):
+            old(sure=True)
+            return before, new(sure=False)
+        raise error from None
 
 
 def _parted(revisions: str) -> tuple[str, str | None, bool]:
@@ -131,6 +150,7 @@ def _as_of(
     strict: bool,
     named: str,
     selectors: Selectors | None,
+    sure: bool,
 ) -> ExecutionPlan:
     """The plan as it was in the commit; its problems are placed in the revision `named`."""
     place = repository.below(path).parts
@@ -143,7 +163,7 @@ def _as_of(
         _bring_all(tree, place, file)
         try:
             return build(
-                session, file, variables, strict=strict, selectors=selectors, sure=False
+                session, file, variables, strict=strict, selectors=selectors, sure=sure
             ).execution_plan
         except InvalidPlan as error:
 

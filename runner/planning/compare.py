@@ -16,6 +16,7 @@ from runner.model import (
     ExecutionPlan,
     Json,
     Problem,
+    Selectors,
     Stage,
     frozen,
     group_skipped,
@@ -68,17 +69,20 @@ class Difference:
     duration: tuple[float, float]
 
 
-def compare(old: ExecutionPlan, new: ExecutionPlan) -> Difference:
+def compare(
+    old: ExecutionPlan, new: ExecutionPlan, *, selectors: Selectors | None = None
+) -> Difference:
+    """`selectors`: what has chosen from both; where that is all of one, it is no part."""
     before, after = ({one.name: one for one in _operations(plan)} for plan in (old, new))
     changes = [*_of_plan(old, new), *_of_operations(before, after)]
     for name in after:
         if name in before:
             changes += _of_operation(before[name], after[name])
-    changes += _of_skipped(old, new)
+    first, second = (one.partial.selectors if one.partial else selectors for one in (old, new))
+    changes += _of_skipped(old, new, parts=bool(first) and first == second)
     changes.sort(key=lambda change: not change.counts_events)
     # The digest of a part is also that of what was not selected.
-    parts = old.partial and new.partial
-    if not changes and (old.facts != new.facts if parts else old.digest != new.digest):
+    if not changes and (old.facts != new.facts if first or second else old.digest != new.digest):
         changes.append(PlanChange("changed", None, "what the database answers, or is asked"))
     return Difference(
         tuple(changes),
@@ -265,9 +269,9 @@ def _payload(old: dict[str, Json], new: dict[str, Json]) -> Iterable[str]:
         yield "the payload's keys are in another order"
 
 
-def _of_skipped(old: ExecutionPlan, new: ExecutionPlan) -> Iterable[PlanChange]:
+def _of_skipped(old: ExecutionPlan, new: ExecutionPlan, *, parts: bool) -> Iterable[PlanChange]:
     before, after = set(old.skipped), set(new.skipped)
-    if old.partial and new.partial and old.partial.selectors == new.partial.selectors:
+    if parts:
         left_out = {one for one in before ^ after if one.reason == NOT_SELECTED}
         before, after = before | left_out, after | left_out
     for kind, skipped, word in (

@@ -84,16 +84,27 @@ def test_a_plan_that_was_not_there_or_not_valid_is_named_with_its_revision(git: 
     assert {one.path for one in one_of_two.value.problems} == {"HEAD:plans/new.yaml"}
 
 
-def test_a_part_need_not_have_been_there_before(git: Git) -> None:
+def test_a_part_need_not_be_there_both_before_and_after(git: Git) -> None:
     """Of files, and of revisions."""
     git.write("plans/old.yaml", plan(repos(3)))
-    part = Selectors(items=("o/r4",))
+    part, nowhere = Selectors(items=("o/r4",)), Selectors(items=("o/r9",))
     with Session() as session:
         for old in ("plans/old.yaml", "main"):
             found, _ = difference(session, old, "plans/one.yaml", {}, selectors=part)
             assert found.events == (0, 1)
-            with pytest.raises(UsageError, match="fits no item"):
-                difference(session, "plans/one.yaml", "plans/old.yaml", {}, selectors=part)
+            with pytest.raises(UsageError, match="o/r9 fits no item"):
+                difference(session, old, "plans/one.yaml", {}, selectors=nowhere)
+        found, _ = difference(session, "plans/one.yaml", "plans/old.yaml", {}, selectors=part)
+        assert found.events == (1, 0)
+
+
+@pytest.mark.parametrize("part", [Selectors(items=("!o/r3", "!o/r4")), Selectors(limit=3)])
+def test_selectors_that_choose_all_of_one_plan_are_no_change(git: Git, part: Selectors) -> None:
+    git.write("plans/old.yaml", plan(repos(3)))
+    with Session() as session:
+        for sides in (("plans/old.yaml", "plans/one.yaml"), ("plans/one.yaml", "plans/old.yaml")):
+            found, _ = difference(session, *sides, {}, selectors=part)
+            assert found.changes == ()
 
 
 @pytest.mark.parametrize(("more", "fate"), [(0, {"changed"}), (1, {"added", "removed"})])
