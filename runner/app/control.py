@@ -158,13 +158,15 @@ def _end(session: Session, record: RunRecord, stack: ExitStack) -> Lease | None:
     state = store.run_state(record.id)
     if state.holder and not state.parked:
         session.reporter.say(f"waiting for the request in flight ({state.holder})")
-        until = time.monotonic() + _PATIENCE
-        while store.run_state(record.id).holder:
-            if time.monotonic() > until:
-                message = f"run {record.id} is ordered to end, and its process has not done so yet"
-                raise Incomplete(message, hint=f"look at it: {state.holder}")
-            time.sleep(0.2)
-    if store.find(record.id).status not in _OPEN:
+    until = time.monotonic() + _PATIENCE
+    # A worker may leave the run to its next step before it has seen the request, or may die.
+    while state.holder and not state.parked:
+        if time.monotonic() > until:
+            message = f"run {record.id} is ordered to end, and its process has not done so yet"
+            raise Incomplete(message, hint=f"look at it: {state.holder}")
+        time.sleep(0.2)
+        state = store.run_state(record.id)
+    if state.record.status not in _OPEN:
         return None
     lease = stack.enter_context(session.lock(record.plan, record.address, record.id))
     store.journal(record, lease).end("cancelled", CANCELLED)

@@ -18,7 +18,7 @@ from runner.app.session import Session
 from runner.errors import Incomplete, NoState, PreflightRefused, UsageError
 from runner.execution.context import RunOptions
 from runner.execution.ports import Control
-from tests.support import REQUEST, Recorder, make_plan, repos
+from tests.support import REQUEST, Recorder, change_leases, make_plan, repos
 from tests.support import let_go as process_dies
 
 EMBEDDED = resolve("embedded", {})
@@ -189,6 +189,30 @@ def test_a_process_that_is_at_a_run_is_waited_for_until_it_has_ended_it(
     cancel(session, "RUN1")
     assert heard.notes == [f"waiting for the request in flight ({session.who})"]
     assert waits == [0.2, 0.2]
+
+
+@pytest.mark.parametrize("how", ["parks", "dies"])
+def test_a_run_that_its_worker_leaves_before_it_has_seen_the_cancel_is_ended_at_once(
+    session: Session, begin: Begin, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Its next step may be due in hours, and another may never come."""
+    begin()
+    process_dies(session.store)
+    store = session.store
+    lease = store.lock(store.find("RUN1").plan, EMBEDDED.address, "RUN1", worker=True)
+    waits: list[float] = []
+
+    def leaves(seconds: float) -> None:
+        waits.append(seconds)
+        if how == "parks":
+            store.park(lease, time.time() + 3600, "the workers")
+        else:
+            change_leases(store, "expires_at = :now - 1", now=time.time())
+
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=leaves, time=time.time)
+    monkeypatch.setattr("runner.app.control.time", clock)
+    record, *_ = cancel(session, "RUN1")
+    assert (record.status, waits) == ("cancelled", [0.2])
 
 
 def test_a_process_that_does_not_end_is_named_and_the_run_stays_cancelled(
