@@ -33,7 +33,7 @@ from runner.errors import (
     TargetError,
     UsageError,
 )
-from runner.execution.context import RequestLimits, RunOptions
+from runner.execution.context import OF_A_START, RequestLimits, RunOptions, refuse_options
 from runner.model import (
     RETRIED,
     CheckResult,
@@ -167,6 +167,7 @@ class Session(base.Session):
         `from_journal`: send what it was started with, whatever its plan file says by now; else
         raises `StalePlan` where what was sent is no longer what the plan begins with.
         """
+        refuse_options(options, "a resume", OF_A_START)
         with self._observed(observer):
             return resume(self, run, options, from_journal=from_journal)
 

@@ -19,6 +19,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 from hypothesis import settings
+from hypothesis.internal.conjecture.providers import HypothesisProvider
+from hypothesis.internal.constants_ast import Constants
 
 from tests.depth import FULL, depth
 from tests.warm import SOCKET, serving
@@ -50,6 +52,8 @@ def pytest_configure(config: pytest.Config) -> None:
     same = not depth(0, 1)
     settings.register_profile("depth", max_examples=depth(12, 100), deadline=None, derandomize=same)
     settings.load_profile("depth")
+    if same:  # else they depend on which of our modules a worker has loaded before
+        HypothesisProvider._local_constants = Constants()  # type: ignore[assignment]
     if not hasattr(config, "workerinput"):
         config.add_cleanup(serving())
 

@@ -14,7 +14,7 @@ from runner.app.queries import how_to_go_on, how_to_make_good
 from runner.app.resume import drive_more
 from runner.app.session import Session
 from runner.errors import PreflightRefused
-from runner.execution.context import OF_A_RESUME, RunOptions, refuse_options
+from runner.execution.context import OF_A_RESUME, OF_A_START, RunOptions, refuse_options
 from runner.model import RETRIED, ExecutionPlan, Outcome, RunRecord, Summary, frozen
 from runner.spec.given import refuse_outcomes, refuse_text
 
@@ -65,7 +65,7 @@ def _prepared(
 
     refuse_outcomes(failed.outcomes)
     refuse_text("items", failed.items)
-    refuse_options(options, "a retry", (*OF_A_RESUME, "follow", "skip_preflight"))
+    refuse_options(options, "a retry", (*OF_A_RESUME, *OF_A_START))
 
     from runner.execution.check import begun_with
     from runner.planning.parts import items_sent, subset

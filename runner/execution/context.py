@@ -76,7 +76,9 @@ class RunOptions:
         refuse_count("limits.bytes", self.limits.bytes)
 
 
-# What counts only where there is something to go on with; where this process drives the run.
+# What counts only where a run begins; where there is something to go on with; where this process
+# drives the run.
+OF_A_START = ("follow", "skip_preflight")
 OF_A_RESUME = ("past_failures", "unanswered", "max_rounds", "max_time")
 OF_A_DRIVER = ("summary_file", "pause_file", "grace", "give_up_after")
 

@@ -107,6 +107,8 @@ def test_selectors_that_have_no_effect_are_refused(
         ("submit", {"unanswered": "send"}),
         ("retry", {"max_time": 0.0}),
         ("retry", {"follow": False}),
+        ("resume", {"follow": False}),
+        ("resume", {"skip_preflight": True}),
     ],
 )
 def test_options_that_change_nothing_are_refused(
