@@ -163,23 +163,54 @@ def _matched(
     expected: Sequence[Data], came: Sequence[Data], work: Work
 ) -> tuple[list[Data], list[Data]]:
     """What is expected and has not come, and what has come beside it; each counts once."""
-    left, missing = dict(enumerate(came)), list[Data]()
-    of_item: dict[Json, list[int]] = {}
-    for number, one in left.items():
-        of_item.setdefault(_key(one.get("item")), []).append(number)
-    for one in expected:
-        numbers = of_item.get(_key(one["item"]), ()) if "item" in one else [*left]
-        found = None
-        for number in numbers:
-            work.spend(1)
-            if number in left and _fits(one, left[number]):
-                found = number
-                break
-        if found is None:
-            missing.append(one)
-        else:
-            del left[found]
-    return missing, [*left.values()]
+    matching = _Matching(expected, came, work)
+    missing = [one for index, one in enumerate(expected) if not matching.place(index)]
+    return missing, [came[number] for number in matching.left]
+
+
+class _Matching:
+    """As many of what is expected as can be, each with one of its own that came: what fits several
+    makes room for what fits one of them."""
+
+    def __init__(self, expected: Sequence[Data], came: Sequence[Data], work: Work) -> None:
+        self._expected, self._came, self._work = expected, came, work
+        self.left = dict.fromkeys(range(len(came)), -1)
+        self._of: dict[int, int] = {}  # of those that came, whose it is
+        self._has: dict[int, int] = {}
+        self._of_item: dict[Json, list[int]] = {}
+        for number, one in enumerate(came):
+            self._of_item.setdefault(_key(one.get("item")), []).append(number)
+
+    def place(self, index: int) -> bool:
+        reached: dict[int, int] = {}  # those that others would give up, and for whom
+        waiting = [index]
+        for entry in waiting:
+            for number in self._fitting(entry, self.left):
+                self._move(number, entry, reached)
+                return True
+            for number in self._fitting(entry, self._of):
+                if number not in reached:
+                    reached[number] = entry
+                    waiting.append(self._of[number])
+        return False
+
+    def _fitting(self, entry: int, among: Mapping[int, int]) -> Iterator[int]:
+        one = self._expected[entry]
+        named = self._of_item.get(_key(one["item"]), ()) if "item" in one else [*among]
+        for number in named:
+            self._work.spend(1)
+            if number in among and _fits(one, self._came[number]):
+                yield number
+
+    def _move(self, number: int, entry: int, reached: Mapping[int, int]) -> None:
+        """Along the way by which it was reached, each has what the one before it gives up."""
+        del self.left[number]
+        given_up = self._has.get(entry)
+        self._of[number], self._has[entry] = entry, number
+        while given_up is not None:
+            number, entry = given_up, reached[given_up]
+            given_up = self._has.get(entry)
+            self._of[number], self._has[entry] = entry, number
 
 
 def _key(item: Json) -> Json:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from runner.planning.expectations import Came, TooMuchWork, Work, differences, update
 
@@ -77,6 +80,28 @@ def test_events_are_compared_in_order_and_where_they_part_the_next_that_fits_is_
 )  # fmt: skip
 def test_in_any_order_each_event_counts_once(expected: dict[str, Any], wrong: list[str]) -> None:
     assert found({"events": expected}, A, B) == wrong
+
+
+PARTS = [{"item": "a"}, {"item": "b"}, {"operation": "sync"}, {"operation": "tell"}, {"stage": 1}]
+LINES = [line(item, operation) for item in "ab" for operation in ("sync", "tell")]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.sampled_from(PARTS), max_size=3), st.lists(st.sampled_from(LINES), max_size=3))
+@example([{"operation": "sync"}, {"item": "a"}], [LINES[0], LINES[2]])
+def test_what_fits_several_leaves_the_one_that_fits_another_alone(
+    expected: list[dict[str, Any]], came: list[dict[str, Any]]
+) -> None:
+    most = max(
+        sum(
+            not found({"events": {"some": [one]}}, other)
+            for one, other in zip(expected, order, strict=True)
+        )
+        for order in permutations([*came, *[{}] * len(expected)], len(expected))
+    )
+    assert len(found({"events": {"some": expected}}, *came)) == len(expected) - most
+    wrong = found({"events": {"any_order": expected}}, *came)
+    assert len(wrong) == len(expected) + len(came) - 2 * most
 
 
 @pytest.mark.parametrize(
