@@ -247,7 +247,7 @@ class _Applying:
         self, plan: BackfillPlan, before: LedgerEntry, *, again: bool
     ) -> Summary | Incomplete | None:
         unfinished = before.run if before.state in ("unfinished", "sent") else None
-        if unfinished and self.session.store.run_state(unfinished.run_id).parked:
+        if unfinished and self.session.store.run_state(unfinished.run_id).with_workers:
             return self._submitted(unfinished.run_id)
         if not again and not (unfinished and self.options.resume):
             _refuse_open(self.session, before)

@@ -266,9 +266,14 @@ class RunState:
         return self.record.status == "running" and self.holder is not None
 
     @property
+    def with_workers(self) -> bool:
+        """Is it left to the workers, and one of them is at it or is to be?"""
+        return bool(self.holder and self.submission)
+
+    @property
     def parked(self) -> bool:
         """Is it left to the workers, with none of them at it just now?"""
-        return bool(self.holder and self.submission and self.submission.waits)
+        return bool(self.with_workers and self.submission and self.submission.waits)
 
 
 STATES = (

@@ -65,12 +65,12 @@ def record(session: Session, plans: list[BackfillPlan]) -> Record:
 
     def leave(status: str | None, run_id: str = "RUN1", **more: Any) -> str:
         store, plan = session.store, plans[0]
-        lease = store.lock(plan.name, ADDRESS, run_id)
+        lease = store.lock(plan.name, ADDRESS, run_id, worker=status == "worked on")
         known = {"target": "embedded", "address": ADDRESS, "variables": {}, "follow": True}
         journal = store.start(run_id, build_execution_plan(plan), lease, **known, **more)
         if status == "parked":
             park(lease, time.time() + 3600, "the workers")
-        if status in ("parked", "driven"):
+        if status in ("parked", "driven", "worked on"):
             return run_id
         if status:
             journal.end(status)  # type: ignore[arg-type]
@@ -155,6 +155,7 @@ def test_a_run_that_is_open_is_gone_on_with_where_that_is_said(
     assert views_of(session, applied(session, plans)) == []
 
 
+@pytest.mark.parametrize("at", ["parked", "worked on"])
 @pytest.mark.parametrize("options", [{}, {"resume": True}, {"again": ("one",)}])
 def test_a_run_that_is_with_the_workers_is_left_to_them(
     session: Session,
@@ -162,8 +163,10 @@ def test_a_run_that_is_with_the_workers_is_left_to_them(
     record: Record,
     heard: Recorder,
     options: dict[str, Any],
+    at: str,
 ) -> None:
-    record("parked")
+    """Between two steps, and in one."""
+    record(at)
     found = applied(session, plans, **options)
     message = "run RUN1 is with the workers: `backfill status RUN1 --watch`"
     assert isinstance(found.open, Incomplete)
