@@ -98,13 +98,16 @@ _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 
 def init(path: str, items: str | None = None) -> list[Path]:
-    """Write a first plan to `path`, and its schema, a small worker and a project file beside it;
-    `items`: the collection that it is for. What was written, the plan first. Nothing that exists
-    is overwritten: raises `UsageError` where that is the plan, or of its items."""
+    """Write a first plan to `path`, or into that folder, and its schema, a small worker and a
+    project file beside it; `items`: the collection that it is for. Returns what was written, the
+    plan first. Nothing that exists is overwritten: raises `UsageError` where that is the plan, or
+    of its items."""
     from runner.spec.files import PROJECT, find_project
     from runner.spec.schema import schema_text
 
     plan = Path(path)
+    if plan.is_dir() or path.endswith("/"):
+        plan /= "plan.yaml"
     stem = re.sub("[^A-Za-z0-9_-]+", "-", plan.stem).strip("-_") or "plan"
     name = stem if _PLAIN.fullmatch(stem) else f'"{stem}"'
     worker = f"{stem.replace('-', '_')}_worker"
@@ -119,7 +122,7 @@ def init(path: str, items: str | None = None) -> list[Path]:
         written = _written(plan, _own(plan, name, items, worker))
         beside[_CATALOG_SCHEMA] = schema_text("catalog.v1")
     beside |= {f"{worker}.py": _WORKER, _SCHEMA: schema_text("plan.v1")}
-    if find_project(path) is None:
+    if find_project(str(plan)) is None:
         beside |= {PROJECT: _PROJECT, _PROJECT_SCHEMA: schema_text("project.v1")}
     for one, text in beside.items():
         with suppress(ExistsAlready):

@@ -13,7 +13,7 @@ from runner.output.text import visible
     epilog="\b\nExamples:\n  backfill init plan.yaml && backfill plan plan.yaml\n"
     "  backfill init users.yaml --for users",
 )
-@click.argument("path", default="plan.yaml", type=click.Path(dir_okay=False))
+@click.argument("path", default="plan.yaml", type=click.Path())
 @click.option(
     "--for",
     "items",
@@ -21,7 +21,8 @@ from runner.output.text import visible
     help="Of items of your own, such as users, in a file beside the plan, with a catalog.",
 )
 def init_command(path: str, items: str | None) -> None:
-    """Write a first plan to PATH, with the line that makes editors complete and explain its keys.
+    """Write a first plan to PATH, a file or a folder, with the line that makes editors complete and
+    explain its keys.
 
     The schema and a small worker are written beside it, and a project file with environments,
     where there is none. Nothing that exists is overwritten.

@@ -331,6 +331,15 @@ def test_init_writes_a_plan_that_is_valid_and_overwrites_nothing(backfill: Backf
     assert Path("first.yaml").read_text(encoding="utf-8") == text
 
 
+@pytest.mark.parametrize("folder", [".", "there", "new/", "new/below/"])
+def test_init_takes_a_folder(backfill: Backfill, folder: str) -> None:
+    Path("there").mkdir()
+    plan = Path(folder, "plan.yaml")
+    done = backfill("init", folder)
+    assert (done.status, done.out.endswith(f"next: backfill plan {plan}\n")) == (0, True)
+    assert backfill("validate", str(plan), "--strict").status == 0
+
+
 def _expect_named(done: Result) -> None:
     """Whatever was written is said, and nothing else."""
     assert done.status == 0
