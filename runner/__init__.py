@@ -6,7 +6,7 @@
         plan = session.plan("plans/refresh.yaml", target="dev")
         outcome = session.run(plan)
 
-Importing it is cheap: what is used is loaded when it is first named.
+Importing it is cheap: each name is loaded on first use.
 """
 
 from importlib import import_module
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from runner.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from runner.api import *  # noqa: F403 - the list of names is there
+    from runner.api import *  # noqa: F403 - runner.api lists the names
 
 
 def __getattr__(name: str) -> Any:

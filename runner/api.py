@@ -1,7 +1,7 @@
-"""What Python programs use; `runner` exports it.
+"""The public Python API, exported by `runner`.
 
-The use cases of the command line as methods of a `Session`: no output, no questions, values as
-results, and the errors of `runner.errors`.
+It offers the use cases of the command line as methods of a `Session`. Methods neither print nor
+ask; they return values and raise the errors of `runner.errors`.
 """
 
 from __future__ import annotations
@@ -88,19 +88,19 @@ _YES = RunOptions(yes=True)
 
 
 class Session(base.Session):
-    """A state, the databases and the targets, opened when they are needed; close it with `with`.
+    """A state, its databases and its targets, opened on first use; close it with `with`.
 
     `state`: the path of a SQLite file, or a `postgresql://` URL; by default BACKFILL_STATE of
-    `environ`, or `.backfill/state.db`. `environ`: variables with keys and addresses, as
-    `os.environ`, which is the default.
+    `environ`, or `.backfill/state.db`. `environ`: the variables with keys and addresses;
+    `os.environ` by default.
 
         with runner.Session() as session:
             plan = session.plan("plans/refresh.yaml", target="dev")
             outcome = session.run(plan)
 
-    A run is named by its id, the beginning of one, `latest`, or `latest:NAME`, the last run of a
-    plan. Times are in seconds; moments in seconds since 1970. Every method raises `TargetError`
-    where the state cannot be reached, and `UsageError` for a run that is not there.
+    Name a run by its id, the beginning of its id, `latest`, or `latest:NAME` for the last run of a
+    plan. Durations are in seconds, times in seconds since 1970. Every method raises `TargetError`
+    if the state cannot be reached, and `UsageError` if the run does not exist.
     """
 
     def plan(
@@ -112,17 +112,17 @@ class Session(base.Session):
         strict: bool = False,
         selectors: Selectors | None = None,
     ) -> Prepared:
-        """What a run of the plan file would send; or what a saved plan does. Nothing is sent.
+        """Build the execution plan of a plan file, or load a saved plan. Nothing is sent.
 
-        `target`: `embedded` (the default), `dev`, `cloud` or a base URL. `variables` go over those
-        of the plan; with `strict`, its warnings are errors. `selectors`: only a part of it, as in
-        `Selectors(only=("embeddings",), items=("acme/*",), limit=5)`; the run is partial, and never
-        counts as applied. The result has `plan` (an
-        `ExecutionPlan`: stages, digest, skipped, warnings), `target`, `run_id`, and `events()` in
-        sending order. It can be run once.
+        `target`: `embedded` (the default), `dev`, `cloud` or a base URL. `variables` override those
+        of the plan. With `strict`, warnings are errors. `selectors` limit the run to a part of the
+        plan, as in `Selectors(only=("embeddings",), items=("acme/*",), limit=5)`; such a run is
+        partial and never counts as applied. The result has `plan` (an `ExecutionPlan`: stages,
+        digest, skipped, warnings), `target`, `run_id`, and `events()` in sending order. It can be
+        run once.
 
-        Raises `InvalidPlan` with every problem, `StalePlan` for a saved plan that has expired or
-        changed, `TargetError` where its database cannot be reached.
+        Raises `InvalidPlan` with every problem, `StalePlan` if a saved plan has expired or changed,
+        `TargetError` if a database of the plan cannot be reached.
         """
         return prepare(
             self,
@@ -139,19 +139,19 @@ class Session(base.Session):
         observer: Observer | None = None,
         options: RunOptions = _YES,
     ) -> Summary:
-        """Send the plan's events and follow their jobs to the end; blocks until then.
+        """Send the plan's events and follow their jobs; block until they have ended.
 
-        `observer` hears of progress. The result has `run_id`, `status` (`completed`, `failed`,
-        `incomplete` or `cancelled`), `totals` and `failures`: a run that failed is a result, no
+        `observer` receives the progress. The result has `run_id`, `status` (`completed`, `failed`,
+        `incomplete` or `cancelled`), `totals` and `failures`; a failed run is a result, not an
         error. Raises `PreflightRefused` before anything is sent, `LockHeld` while another run of
-        the plan is under way, `TargetError` and `Incomplete` for what ended it early: `resume` goes
-        on from there.
+        the plan is under way, and `TargetError` or `Incomplete` if the run ends early: `resume`
+        continues it.
         """
         with self._observed(observer):
             return run(self, plan, options)
 
     def submit(self, plan: Prepared, options: RunOptions = _YES) -> Submitted:
-        """Leave the run to the workers (`backfill serve`), which share this state."""
+        """Leave the run to the workers (`backfill serve`) that share this state."""
         return submit(self, plan, options)
 
     def resume(
@@ -162,10 +162,10 @@ class Session(base.Session):
         *,
         from_journal: bool = False,
     ) -> Summary | None:
-        """Go on with a run that was stopped or has crashed; None where there is nothing to do.
+        """Continue a run that was stopped or has crashed; return None if nothing is left to do.
 
-        `from_journal`: send what it was started with, whatever its plan file says by now; else
-        raises `StalePlan` where what was sent is no longer what the plan begins with.
+        `from_journal`: send what the run was started with, even if its plan file has changed.
+        Otherwise raises `StalePlan` if the plan no longer begins with what was sent.
         """
         refuse_options(options, "a resume", OF_A_START)
         with self._observed(observer):
@@ -180,16 +180,16 @@ class Session(base.Session):
         outcomes: Collection[Outcome] = RETRIED,
         items: Sequence[str] = (),
     ) -> Summary:
-        """Send what failed in a run once more, as a run of its own with fresh event ids.
+        """Send the failed events of a run again, as a new run with fresh event ids.
 
-        `outcomes`: only events that ended so; `items`: only items like these patterns. Raises
-        `PreflightRefused` where there is none.
+        `outcomes`: only events with these outcomes; `items`: only items that match these patterns.
+        Raises `PreflightRefused` if there are none.
         """
         with self._observed(observer):
             return retry(self, FailedEvents(run, outcomes, items), options)
 
     def pause(self, run: str = "latest") -> None:
-        """Send nothing more of a run, whoever drives it, until it is resumed."""
+        """Stop sending for a run, whoever drives it, until it is resumed."""
         pause(self, run)
 
     def tune(
@@ -204,34 +204,39 @@ class Session(base.Session):
         tune(self, run, batch_size=batch_size, delay=delay, max_in_flight=max_in_flight)
 
     def hold(self, target: str, reason: str, seconds: float | None = None) -> None:
-        """Send nothing to a target, by whatever run of this state, for so long or until it is let
-        go (`pause --target`)."""
+        """Keep every run of this state from sending to a target, for `seconds` or until `let_go`
+        (`pause --target`)."""
         hold(self, target, reason, seconds)
 
     def let_go(self, target: str) -> None:
-        """Runs may send to the target again (`resume --target`). Raises `UsageError` where it is
-        not held."""
+        """Allow runs to send to the target again (`resume --target`).
+
+        Raises `UsageError` if the target is not held.
+        """
         let_go(self, target)
 
     def holds(self) -> list[TargetHold]:
-        """The targets that are held: why, by whom, since when and until when."""
+        """Return the held targets: why, by whom, since when and until when."""
         return self.reader.holds() if self.has_state else []
 
     def cancel(self, run: str, *, jobs: bool = False) -> None:
-        """End a run, which cannot be resumed, and with `jobs` the jobs it started."""
+        """End a run for good, and with `jobs` also the jobs it started."""
         cancel(self, run, jobs=jobs)
 
     def status(self, run: str = "latest") -> RunView:
-        """Where a run stands: its record, stages, outcomes, failures and what it waits for."""
+        """Return where a run stands: its record, stages, outcomes, failures and what it waits
+        for."""
         return view_of(self.reader, self.reader.find(run))
 
     def events(self, run: str = "latest") -> Iterator[EventRecord]:
-        """Every event of a run in sending order: item, ids, jobs, outcome and message."""
+        """Return every event of a run in sending order: item, ids, jobs, outcome and message."""
         return self.reader.events(self.reader.find(run))
 
     def runs(self, *, plan: str | None = None, limit: int | None = None) -> list[RunLine]:
-        """The runs that the state has, the latest first; of plans like the pattern `plan`. None
-        where there is no state yet: the first run makes it."""
+        """Return the runs in the state, latest first; only of plans that match the pattern `plan`.
+
+        Empty if there is no state yet: the first run creates it.
+        """
         return list_runs(self.reader, plan=plan, limit=limit) if self.has_state else []
 
     def check(
@@ -243,12 +248,12 @@ class Session(base.Session):
         wait: float = 0.0,
         selectors: Selectors | None = None,
     ) -> Checked:
-        """Ask the checks and the coverage of a plan now; nothing is sent.
+        """Run the checks and coverage questions of a plan now; nothing is sent.
 
         Checks that compare with figures from before a run are in `skipped`. `applied`: the target
-        whose ledger must have the plan, unchanged and completed. `wait`: for how many seconds to
-        ask again while not all holds. Raises `InvalidPlan`, `TargetError` where the database cannot
-        be reached, `PreflightRefused` where it refuses and where there is nothing to ask.
+        whose ledger must show the plan as completed and unchanged. `wait`: how many seconds to keep
+        asking until everything holds. Raises `InvalidPlan`, `TargetError` if the database cannot be
+        reached, `PreflightRefused` if it refuses or if there is nothing to ask.
         """
         return check(
             self,
@@ -266,7 +271,7 @@ class Session(base.Session):
         variables: Mapping[str, Json] | None = None,
         selectors: Selectors | None = None,
     ) -> Mapping[str, Sequence[Covered]]:
-        """How much of the data is there, item by item, for each coverage question of a plan."""
+        """Return how much of the data is there, by item, for each coverage question of a plan."""
         return coverage(self, fspath(path), variables=dict(variables or {}), selectors=selectors)
 
     @contextmanager

@@ -42,15 +42,15 @@ class RunFailed(BackfillError):
 
 
 class UsageError(BackfillError):
-    """The call's words are off."""
+    """The arguments of the call are wrong."""
 
 
 class NoState(UsageError):
-    """There is no state where one is to be read."""
+    """A state was to be read and there is none."""
 
 
 class InvalidPlan(BackfillError):
-    """All problems of the input at once, best first."""
+    """All problems of the input at once, the most useful first."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         errors = sum(problem.severity == "error" for problem in problems)
@@ -59,7 +59,7 @@ class InvalidPlan(BackfillError):
 
 
 class PreflightRefused(BackfillError):
-    """`findings`: all that would keep the run from doing its work."""
+    """Something would keep the run from doing its work; `findings` lists all of it."""
 
     def __init__(
         self, message: str, *, hint: str | None = None, findings: tuple[Finding, ...] = ()
@@ -69,7 +69,7 @@ class PreflightRefused(BackfillError):
 
 
 class StalePlan(BackfillError):
-    """`difference`: a `runner.planning.compare.Difference`, where it is known."""
+    """The plan has changed; `difference` is a `runner.planning.compare.Difference`, or None."""
 
     def __init__(self, message: str, *, hint: str | None = None, difference: object = None) -> None:
         super().__init__(message, hint=hint)
@@ -81,7 +81,7 @@ class LockHeld(BackfillError):
 
 
 class LeaseLost(LockHeld):
-    """Whoever holds the lock now may be sending: this process must not."""
+    """Another process holds the lock and may be sending, so this one must not."""
 
 
 class TargetError(BackfillError):
@@ -89,11 +89,11 @@ class TargetError(BackfillError):
 
 
 class TargetDown(TargetError):
-    """No answer, however often it was tried."""
+    """No answer after every retry."""
 
 
 class KeyRefused(TargetError):
-    """401 or 403: nothing that follows would pass, so the run stops at once."""
+    """401 or 403: no later request would pass either, so the run stops at once."""
 
 
 class Incomplete(BackfillError):

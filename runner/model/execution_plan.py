@@ -1,4 +1,4 @@
-"""What would be sent, event for event."""
+"""The execution plan: every event that would be sent."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from runner.model.problem import Problem
 from runner.model.question import BoundQuestion, Check, Fact, Measure, Needs, Until
 from runner.model.value import Data, frozen
 
-QUEUE_TIMEOUT = 86_400.0  # seconds in which a job is to start
-MAX_NAMED = 5  # items that a group names
+QUEUE_TIMEOUT = 86_400.0  # seconds in which a job must start
+MAX_NAMED = 5  # items that a group of skipped items names
 
 
 class Event(NamedTuple):
@@ -34,13 +34,13 @@ class Event(NamedTuple):
 
     name: str
     data: Data
-    id: str | None = None  # where it has one of its own
+    id: str | None = None  # if the plan gives one
     ts: int | None = None
-    operation: str | None = None  # in a stage of several
+    operation: str | None = None  # in a stage of several operations
 
 
 class PlannedEvent(NamedTuple):
-    """One event in its place: stage and batch count from 1."""
+    """An event and its place in the plan; stages and batches count from 1."""
 
     stage: int
     operation: str
@@ -55,10 +55,10 @@ class Items(Protocol):
     def __len__(self) -> int: ...
 
     def raw(self, start: int = 0, /) -> Iterator[tuple[str, bytes]]:
-        """Each item and its payload as JSON."""
+        """Yield each item and its payload as JSON."""
 
     def lines(self, start: int = 0, /) -> Iterator[list[bytes]]:
-        """Items and payloads, see `EventBlocks.lines`, as many at once as lie together."""
+        """Yield items and payloads in blocks as they are stored; see `EventBlocks.lines`."""
 
     def events(self, start: int = 0, /) -> Iterator[tuple[str, Event]]: ...
 
@@ -75,34 +75,35 @@ class StageSpec(ABC):
     wait: Wait
     timeout: float
     canary: int = 0  # events that go first, as a batch of their own
-    begins: float | None = None  # where pacing is scheduled: seconds from the start of the run
-    numbered: bool = False  # an item may come more than once
-    repeated: bool = False  # ... because its event is sent several times
-    deferred: bool = False  # its items are found out when it starts; these are those of today
-    until: Until | None = None  # sent again, in rounds, until this holds
-    needs: Needs | None = None  # of each of its events
-    own: bool = False  # events have ids, times or operations of their own
-    grouped: bool = False  # an event is for several items
-    members: tuple[tuple[str, str], ...] = ()  # of several operations: each, and its events' name
+    begins: float | None = None  # for scheduled pacing: seconds from the start of the run
+    numbered: bool = False  # an item may occur more than once
+    repeated: bool = False  # ... because its event is sent several times for each item
+    deferred: bool = False  # its items are resolved when it starts; these are today's
+    until: Until | None = None  # sent in rounds until this holds
+    needs: Needs | None = None  # what each of its events costs
+    own: bool = False  # events have their own ids, times or operations
+    grouped: bool = False  # one event covers several items
+    members: tuple[tuple[str, str], ...] = ()  # the name and event of each of several operations
     cap: Cap | None = None
     queue_timeout: float = QUEUE_TIMEOUT
 
     @property
     def waits(self) -> bool:
-        """Is it done when its jobs are, so that what is out can be counted?"""
+        """Whether the stage is done only when its jobs are, so that events in flight can be
+        counted."""
         return self.wait == "completed" and self.begins is None
 
     @property
     @abstractmethod
     def total(self) -> int:
-        """How many events it has."""
+        """The number of events."""
 
     @property
     def operations(self) -> tuple[str, ...]:
         return tuple(name for name, _ in self.members) or (self.operation,)
 
     def finds_out(self, question: BoundQuestion) -> bool:
-        """Is it about items that nobody knows before the stage starts, if it is deferred?"""
+        """Whether the question is about items that a deferred stage resolves when it starts."""
         of = question.of
         return of == self.for_each and of not in ("repo", "workspace", "once")
 
@@ -116,11 +117,11 @@ class StageSpec(ABC):
 
     @property
     def duration(self) -> float:
-        """Seconds that the pacing alone takes: the delays between the batches."""
+        """Seconds that the delays between the batches take."""
         return max(0, self.batches - 1) * self.pacing.mean
 
     def batch_of(self, index: int) -> int:
-        """The batch of the `index`-th event; batches count from 1, events from 0."""
+        """Return the batch of the `index`-th event; batches count from 1, events from 0."""
         if index < self.canary:
             return 1
         return (index - self.canary) // self.pacing.batch_size + 1 + bool(self.canary)
@@ -131,13 +132,14 @@ class StageSpec(ABC):
         )
 
     def left_of_batch(self, index: int) -> int:
-        """How many events are left of a batch that has come to its `index`-th event."""
+        """Return how many events its batch still has, from the `index`-th event on."""
         if index < self.canary:
             return self.canary - index
         return self.pacing.batch_size - (index - self.canary) % self.pacing.batch_size
 
     def at(self, batch: int) -> float | None:
-        """When a batch is to start, in seconds from the start of the run; None: once sent."""
+        """Return when a batch starts, in seconds from the start of the run; None if not
+        scheduled."""
         return None if self.begins is None else self.begins + (batch - 1) * self.pacing.delay
 
 
@@ -152,7 +154,7 @@ class Stage(StageSpec):
         return len(self.items)
 
     def planned(self, start: int = 0) -> Iterator[PlannedEvent]:
-        """The stage's events from the `start`-th on (0-based), in sending order."""
+        """Yield the stage's events in sending order, from the `start`-th (0-based) on."""
         for index, (item, event) in enumerate(self.items.events(start), start):
             operation = event.operation or self.operation
             yield PlannedEvent(self.number, operation, self.batch_of(index), item, event)
@@ -170,8 +172,8 @@ class StageHead(StageSpec):
 
 
 class Verdict(NamedTuple):
-    """Whether a rule of the policy holds for a plan. `reason`: why it does not; `message`: what to
-    do then, in the words of the rule; `place`: where that is written."""
+    """Whether a plan meets a rule of the policy. `reason`: why not; `message`: what the rule says
+    to do about it; `place`: where the rule is written."""
 
     name: str
     level: Literal["mandatory", "advisory"]
@@ -182,7 +184,7 @@ class Verdict(NamedTuple):
 
     @property
     def problem(self) -> Problem:
-        """Of a rule that does not hold."""
+        """The problem to report if the rule is broken."""
         return replace(
             self.place,
             message=f"the rule `{self.name}` does not hold: {self.reason}",
@@ -196,10 +198,11 @@ class Verdict(NamedTuple):
 class ExecutionPlan:
     """Exactly what will be sent, in which order, at which pace, and what is skipped and why.
 
-    The preview prints it and the run sends it; `digest` covers everything that decides what
-    is sent. A value: building it or reading it does no I/O. `answered_at`: when (ISO 8601) the
-    answers were recorded that it was built from, where no database was asked. `verdicts`: of the
-    policy's rules, in their order. `requires`: the environment where it must have been proved.
+    The preview prints it and the run sends it; `digest` covers everything that decides what is
+    sent. It is a value: building or reading it does no I/O. `answered_at`: when (ISO 8601) the
+    database answers were recorded, if the plan was built from recorded answers. `verdicts`: one for
+    each rule of the policy, in order. `requires`: the environment in which the plan must have been
+    proved first.
     """
 
     name: str
@@ -228,17 +231,17 @@ class ExecutionPlan:
 
     @property
     def windows(self) -> tuple[WindowGuard, ...]:
-        """Outside these hours nothing is sent."""
+        """The hours in which events may be sent."""
         return tuple(guard for guard in self.guards if isinstance(guard, WindowGuard))
 
     @property
     def broken(self) -> tuple[Verdict, ...]:
-        """The rules of the policy that do not hold."""
+        """The rules of the policy that the plan breaks."""
         return tuple(verdict for verdict in self.verdicts if not verdict.holds)
 
     @property
     def needs(self) -> Needs:
-        """What all its events cost, as far as the catalog declares it."""
+        """What all events cost, as far as the catalog declares it."""
         costs = [(stage.total, stage.needs) for stage in self.stages if stage.needs]
         return Needs(
             sum(total * needs.github_points for total, needs in costs),
@@ -248,7 +251,7 @@ class ExecutionPlan:
 
     @property
     def deferred(self) -> bool:
-        """Are some of its events found out only when their stage starts?"""
+        """Whether the items of some stage are resolved only when it starts."""
         return any(stage.deferred for stage in self.stages)
 
     @property
@@ -257,14 +260,14 @@ class ExecutionPlan:
 
     @property
     def needs_approval(self) -> bool:
-        """Where events are found out later, nobody knows how many there will be."""
+        """Deferred plans always need it, if a limit is set: their number of events is unknown."""
         if self.approval is None:
             return False
         return self.events > self.approval or self.deferred
 
     @property
     def scheduled(self) -> bool:
-        """Does the server spread the load, by the events' own times?"""
+        """Whether the events carry their own start times, so that the server spreads the load."""
         return any(stage.begins is not None for stage in self.stages)
 
     @property
@@ -285,7 +288,10 @@ class ExecutionPlan:
 
 
 class SkippedGroup(NamedTuple):
-    """`items`: the first of `total`, which is 0 where the whole operation is skipped."""
+    """Skipped items with the same operation and reason.
+
+    `items` are the first of `total`, which is 0 if the whole operation is skipped.
+    """
 
     operation: str
     reason: str
@@ -294,7 +300,7 @@ class SkippedGroup(NamedTuple):
 
 
 def group_skipped(skipped: Iterable[Skipped]) -> list[SkippedGroup]:
-    """By operation and reason, in first-seen order: a thousand of a kind are one group."""
+    """Group by operation and reason, in order of first appearance."""
     groups: dict[tuple[str, str], tuple[int, list[str]]] = {}
     for entry in skipped:
         total, items = groups.get((entry.operation, entry.reason), (0, []))
@@ -310,7 +316,7 @@ def group_skipped(skipped: Iterable[Skipped]) -> list[SkippedGroup]:
 
 @frozen
 class RunHead:
-    """The execution plan of a run without its events, which a journal of millions keeps apart."""
+    """A run's execution plan without its events, which the journal stores separately."""
 
     name: str
     stages: tuple[StageHead, ...]

@@ -1,4 +1,4 @@
-"""The functions of a server, as their configuration tells them."""
+"""The functions of a server, as its configuration describes them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from runner.model.value import frozen
 
 
 class Trigger(NamedTuple):
-    """An event that starts a function, whose name may end in ``*``; `condition`: its filter."""
+    """An event that starts a function; the name may end in ``*``. `condition`: the filter."""
 
     event: str
     condition: str | None = None
@@ -22,7 +22,7 @@ class Trigger(NamedTuple):
 
 
 class Rate(NamedTuple):
-    """So many starts in so many seconds; for each value of `key`, where there is one."""
+    """`limit` starts in `period` seconds; for each value of `key`, if given."""
 
     limit: int
     period: float
@@ -30,14 +30,15 @@ class Rate(NamedTuple):
 
 
 class Rest(NamedTuple):
-    """How many seconds an event may rest before its job starts: a debounce's, or a batch's."""
+    """How many seconds a debounce or a batch may hold an event before its job starts."""
 
     seconds: float
     key: str | None = None
 
 
 class Singleton(NamedTuple):
-    """One job at a time; `cancels`: a later one cancels it, and else is dropped."""
+    """One job at a time. `cancels`: a later job cancels the running one; otherwise it is
+    dropped."""
 
     cancels: bool
     key: str | None = None
@@ -45,7 +46,8 @@ class Singleton(NamedTuple):
 
 @frozen
 class Function:
-    """`names`: how jobs may name it, the first for people. `app`: None where it is not known."""
+    """A function; `names`: how jobs may refer to it, the display name first. `app`: None if
+    unknown."""
 
     names: tuple[str, ...]
     triggers: tuple[Trigger, ...] = field(default=())
@@ -63,23 +65,23 @@ class Function:
 
     @property
     def rest(self) -> float:
-        """Seconds for which an event may wait before its job starts."""
+        """Seconds that an event may wait before its job starts."""
         return max(one.seconds if one else 0.0 for one in (self.debounce, self.batch))
 
     def hears(self, event: str) -> bool:
         return any(trigger.hears(event) for trigger in self.triggers)
 
     def filters(self, event: str) -> tuple[str, ...]:
-        """The conditions of the event's triggers; none where one takes every such event."""
+        """Return the conditions of the event's triggers; none if a trigger has no condition."""
         heard = [trigger.condition for trigger in self.triggers if trigger.hears(event)]
         return () if None in heard else tuple(filter(None, heard))
 
     def routes(self, event: str) -> bool:
-        """Is a filter the only thing that may keep such an event from starting a job?"""
+        """Whether a filter is the only thing that may keep the event from starting a job."""
         return bool(self.filters(event)) and len(list(self.droppers(event))) == 1
 
     def droppers(self, event: str) -> Iterator[str]:
-        """What may keep such an event from starting a job, in words."""
+        """Describe what may keep the event from starting a job."""
         if self.rate_limit:
             rate = self.rate_limit
             yield f"rate limit ({rate.limit:,} in {span(rate.period)}{_each(rate.key)})"
@@ -93,7 +95,7 @@ class Function:
 
 
 def span(seconds: float) -> str:
-    """A configured time, in its largest whole unit."""
+    """Format a configured time in its largest whole unit."""
     for name, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if seconds >= length and not seconds % length:
             return f"{seconds / length:g}{name}"

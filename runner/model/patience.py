@@ -1,26 +1,26 @@
-"""How long what does not answer is asked again: by time, and never by a number of tries."""
+"""How long to retry what does not answer: limited by time, never by a number of tries."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-FIRST = 10.0  # seconds, until the run has made its first request, and in commands that only ask
-GIVE_UP_AFTER = 600.0  # seconds, from then on
+FIRST = 10.0  # seconds before the run's first request, and for commands that only read
+GIVE_UP_AFTER = 600.0  # seconds after it
 LONGEST_WAIT = 10.0  # seconds between two tries, unless a server asks for more
-ASKED = 60.0  # seconds that a server which answers may ask for, however short the patience
+ASKED = 60.0  # seconds that an answering server may ask for, even beyond the patience
 _SHORTEST = 0.4
 
 
 @dataclass(slots=True)
 class Patience:
-    """One value for all that a run talks to: `begun` is set with its first request."""
+    """One instance is shared by all connections of a run; the first request sets `begun`."""
 
     give_up_after: float = GIVE_UP_AFTER
     begun: bool = False
 
     @classmethod
     def of(cls, *given: float | None, begun: bool) -> Patience:
-        """For as long as the first of these says that says anything."""
+        """Use the first of these that is given."""
         known = next((one for one in given if one is not None), GIVE_UP_AFTER)
         return cls(known, begun)
 
@@ -36,10 +36,10 @@ class Patience:
         asked: float | None = None,
         most: float | None = None,
     ) -> float | None:
-        """Seconds until the next try, after so many in vain over `spent` seconds; None to give up.
+        """Return the seconds until the next try, or None to give up.
 
-        `jitter` is between 0 and 1; `asked` is what a Retry-After says; `most` bounds it all. The
-        last try is made when the time is up.
+        `tries` have failed over `spent` seconds. `jitter` is between 0 and 1; `asked` is the
+        Retry-After; `most` caps the patience. The last try comes when the time is up.
         """
         left = (self.seconds if most is None else min(self.seconds, most)) - spent
         if left <= 0:

@@ -1,7 +1,7 @@
-"""What is wanted.
+"""The plan file as values.
 
-What there may be a million of is a NamedTuple, which is made four times as fast as a frozen
-dataclass; everything else is a frozen dataclass.
+Types that may have a million instances are NamedTuples, which are four times as fast to create as
+frozen dataclasses; all others are frozen dataclasses.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from runner.model.question import (
 )
 from runner.model.value import Data, Json, frozen
 
-ForEach: TypeAlias = str  # repo, workspace, once, or row: those of the operation's own query
+ForEach: TypeAlias = str  # repo, workspace, once, or row for the rows of the operation's own query
 Wait = Literal["sent", "completed"]
 Load = Literal["internal", "external", "heavy"]
 OnFailure = Literal["stop", "continue"]
@@ -33,7 +33,7 @@ IfEmpty = Literal["fail", "ok"]
 
 
 class Input(NamedTuple):
-    """A file that a plan was read from; with the same bytes it gives the same plan."""
+    """A file that the plan was read from; the same bytes give the same plan."""
 
     path: str
     sha256: str
@@ -41,7 +41,7 @@ class Input(NamedTuple):
 
 @frozen
 class FailureLimit:
-    """How many events may fail: a number of them, or a ratio of those that have ended."""
+    """How many events may fail: a number, or a ratio of those that have ended."""
 
     count: int | None = None
     ratio: float | None = None
@@ -49,7 +49,7 @@ class FailureLimit:
 
 @frozen
 class Schedule:
-    """When a plan is started, again and again: five fields of cron, in a zone of IANA's."""
+    """When the plan is started: a cron expression with five fields, in an IANA time zone."""
 
     cron: str
     timezone: str = "UTC"
@@ -57,7 +57,7 @@ class Schedule:
 
 @frozen
 class Pacing:
-    """`batch_size` events, then `delay` seconds and up to `jitter` more, as the run chooses."""
+    """`batch_size` events, then a pause of `delay` seconds plus a random part of `jitter`."""
 
     batch_size: int
     delay: float
@@ -65,11 +65,11 @@ class Pacing:
 
     @property
     def mean(self) -> float:
-        """How long a pause is, of many."""
+        """The average pause in seconds."""
         return self.delay + self.jitter / 2
 
     def tuned(self, batch_size: int | None, delay: float | None) -> Pacing:
-        """With what an operator has set: a delay of theirs is the whole pause."""
+        """Apply an operator's settings; their delay replaces the jitter, too."""
         if batch_size is None and delay is None:
             return self
         size = batch_size or self.batch_size
@@ -79,8 +79,8 @@ class Pacing:
 
 
 class Cap(NamedTuple):
-    """At most so many events without an outcome; `written`: somebody says so, and the load of the
-    operation has not given it."""
+    """At most `events` without an outcome; `written`: given explicitly, not derived from the load
+    of the operation."""
 
     events: int
     written: bool = True
@@ -88,7 +88,7 @@ class Cap(NamedTuple):
 
 @frozen
 class Operation:
-    """One operation of a plan: its catalog entry with the plan's own words applied.
+    """One operation of a plan: its catalog entry with the plan's overrides applied.
 
     `payload` and `when` are compiled templates: functions of the rendering context.
     """
@@ -105,14 +105,14 @@ class Operation:
     timeout: float
     when: Condition | None = None
     description: str = ""
-    collection: str = ""  # where its items are, in the plan's collections
+    collection: str = ""  # the plan's collection that has its items
     repeat: Amount | None = None  # how often its event is sent for each item
-    lookups: tuple[str, ...] = ()  # those that its items need
-    group: int = 1  # how many items go into one event
-    own_id: Payload | None = None  # the event's own id, under `id`
-    at: Payload | None = None  # the event's start time, under `at`
-    throttle: Throttle | None = None  # where it counts for each key
-    deferred: bool = False  # its lookups and rows are asked when its stage starts
+    lookups: tuple[str, ...] = ()  # the lookups that its items need
+    group: int = 1  # items for each event
+    own_id: Payload | None = None  # renders the event's own id, under `id`
+    at: Payload | None = None  # renders the event's start time, under `at`
+    throttle: Throttle | None = None  # the throttle that counts by key
+    deferred: bool = False  # its lookups and rows are queried when its stage starts
     until: Draining | None = None
     needs: Needs | None = None
     advice: tuple[Advice, ...] = ()
@@ -121,7 +121,7 @@ class Operation:
 
 
 class Advice(NamedTuple):
-    """A catalog's own warning for items of which `condition` is true; `place` has no message."""
+    """A catalog's warning for items that meet `condition`; `place` has no message."""
 
     name: str
     condition: Condition
@@ -132,7 +132,7 @@ class Advice(NamedTuple):
 
 @frozen
 class Throttle:
-    """At most `limit` events in `per` seconds with the same `key`; None: the item."""
+    """At most `limit` events in `per` seconds with the same `key`; None: the item is the key."""
 
     limit: int
     per: float
@@ -146,15 +146,15 @@ class Condition(Protocol):
     def __call__(self, context: Mapping[str, Json], /) -> bool: ...
 
     def explain(self, error: ValueError, item: str, /) -> tuple[Problem, ...]:
-        """Why it cannot be decided for `item`, at the place where it is written."""
+        """Say why it cannot be decided for `item`, and where it is written."""
 
 
 class Amount(Protocol):
     def __call__(self, context: Mapping[str, Json], /) -> int:
-        """How many; a ValueError where it cannot be told."""
+        """Return how many; raise ValueError if that cannot be decided."""
 
     def explain(self, error: ValueError, item: str, /) -> tuple[Problem, ...]:
-        """Why it cannot be told for `item`, at the place where it is written."""
+        """Say why it cannot be decided for `item`, and where it is written."""
 
 
 class Contract(Protocol):
@@ -162,11 +162,11 @@ class Contract(Protocol):
     def accepts(self) -> Callable[[Json], bool]: ...
 
     def explain(self, data: Data, item: str, /) -> tuple[Problem, ...]:
-        """Why `data` is not accepted: the item, and the template's line."""
+        """Say why `data` is not accepted: the item, and the template's line."""
 
 
 class Rows(Protocol):
-    """The attributes of items, in written order; each row is made when asked for."""
+    """The attributes of items, in written order; each row is made on access."""
 
     def __len__(self) -> int: ...
 
@@ -175,11 +175,11 @@ class Rows(Protocol):
     def __iter__(self) -> Iterator[Data]: ...
 
     def place(self, index: int, /) -> Problem:
-        """A problem with an empty message at the place where the row is written."""
+        """Return a problem with an empty message at the place where the row is written."""
 
     @property
     def asked(self) -> bool:
-        """Does the database have to be asked for some of them?"""
+        """Whether some of the rows come from the database."""
 
 
 class Kind(Protocol):
@@ -187,36 +187,36 @@ class Kind(Protocol):
 
     @property
     def for_each(self) -> ForEach:
-        """The word by which operations run for them."""
+        """The value of `for_each` that selects these items."""
 
     @property
     def called(self) -> str:
-        """What messages call one of them."""
+        """What messages call one of the items."""
 
     @property
     def parameter(self) -> str:
-        """What queries call them all: ``:repos``."""
+        """The query parameter for all items: ``:repos``."""
 
     @property
     def parts(self) -> Mapping[str, Kind]:
-        """What it is a product of, by what its items call theirs."""
+        """The kinds this is a product of, by the name its items give each part."""
 
     @property
     def skipping(self) -> str:
-        """Who says that an item leaves out an operation."""
+        """Who may say that an item skips an operation."""
 
     def name_of(self, row: Data, /) -> str: ...
 
     def same(self, name: str, /) -> str:
-        """What is equal for two names of one item."""
+        """Return a key that is equal for two spellings of one item's name."""
 
     def show(self, row: Data, context: Data, /) -> None:
-        """Put what templates see of an item into their context."""
+        """Add to the context what templates can read of an item."""
 
 
 @frozen
 class Collection:
-    """Items of one kind. Repositories and workspaces are built in; others are the plan's own."""
+    """Items of one kind. Repositories and workspaces are built in; a plan may define others."""
 
     kind: Kind
     rows: Rows
@@ -228,12 +228,12 @@ class OrderKey:
     descending: bool = False
 
 
-NOT_SELECTED = "not selected"  # by the selectors, which leave it out
+NOT_SELECTED = "not selected"  # the reason given for what the selectors skip
 
 
 @frozen
 class Skipped:
-    """What is skipped, and why; `item` is None where the whole operation is."""
+    """A skipped item and the reason; `item` is None if the whole operation is skipped."""
 
     operation: str
     item: str | None
@@ -242,7 +242,7 @@ class Skipped:
 
 @frozen
 class BackfillPlan:
-    """What people wrote and reviewed, with every template compiled and every name resolved."""
+    """A plan file with every template compiled and every name resolved."""
 
     name: str
     path: str
@@ -258,31 +258,31 @@ class BackfillPlan:
     warnings: tuple[Problem, ...] = ()
     max_failures: FailureLimit | None = None
     give_up_after: float | None = None
-    approval: int | None = None  # more events than this need an approval; None: no number does
+    approval: int | None = None  # more events than this need an approval; None: no limit
     flow: Flow = "stages"
     canary: int = 0
     scheduled: bool = False
     schedule: Schedule | None = None
     guards: tuple[GuardSpec, ...] = ()
     inputs: tuple[Input, ...] = ()
-    replaced: tuple[Input, ...] = ()  # collections that a file was given for, by name
+    replaced: tuple[Input, ...] = ()  # collections that were replaced by a file, by name
     lookups: tuple[Lookup, ...] = ()
     checks: tuple[CheckSpec, ...] = ()
     coverage: tuple[Coverage, ...] = ()
     narrowing: Mapping[ForEach, Narrowing] = field(default_factory=dict)
-    workspace_repos: Question | None = None  # how a workspace's repositories are found
+    workspace_repos: Question | None = None  # the query for a workspace's repositories
     found: Found = field(default_factory=Found)
     if_empty: IfEmpty = "fail"
-    idle_order: Problem | None = None  # what to say of the order where there is one workspace
+    idle_order: Problem | None = None  # the warning that `order_by` sorts nothing
     accept: Mapping[str, Acceptance] = field(default_factory=dict)
-    requires: str | None = None  # the environment where it must have been proved before
+    requires: str | None = None  # the environment in which the plan must have been proved first
 
     @property
     def repositories(self) -> Rows:
         return self.collections["repo"].rows
 
     def having(self, **collections: Collection) -> BackfillPlan:
-        """The plan with these in place of those of their names."""
+        """Return the plan with these collections added or replaced."""
         return replace(self, collections={**self.collections, **collections})
 
 
@@ -302,8 +302,8 @@ class HttpGuard:
 
 @frozen
 class SqlGuard:
-    """Hold unless the one value that `query` gives lies within the bounds; without bounds, while
-    it is false."""
+    """Hold unless the single value of `query` lies within the bounds; without bounds, while it is
+    false."""
 
     query: str
     at_most: float | None = None
@@ -326,7 +326,7 @@ class FileGuard:
 
 @frozen
 class WindowGuard:
-    """Hold outside some hours (``22:00-06:00``) of some days (``mon-fri``): see
+    """Hold outside the hours `allow` (``22:00-06:00``) of `days` (``mon-fri``): see
     `runner.spec.opening`."""
 
     allow: str
@@ -344,8 +344,11 @@ GuardSpec: TypeAlias = GithubGuard | HttpGuard | SqlGuard | CommandGuard | FileG
 
 @frozen
 class Selectors:
-    """`only`, `skip`: operations. `items`: globs on names, after `!` to leave out. `limit`: the
-    first so many items of each collection; `sample`: so many of them, chosen by `seed`."""
+    """Which part of a plan to use.
+
+    `only`, `skip`: operations. `items`: globs on item names, `!` excludes. `limit`: the first items
+    of each collection; `sample`: as many random ones, chosen by `seed`.
+    """
 
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
@@ -359,12 +362,12 @@ class Selectors:
 
     @property
     def of_items(self) -> bool:
-        """Are they about items, beside operations?"""
+        """Whether they select items, not only operations."""
         return bool(self.items) or self.limit is not None or self.sample is not None
 
     @property
     def words(self) -> str:
-        """As options say it."""
+        """The selectors as command-line options."""
         said = [f"--only {quote(name)}" for name in self.only]
         said += [f"--skip {quote(name)}" for name in self.skip]
         said += [f"--item {quote(glob)}" for glob in self.items]
@@ -375,8 +378,8 @@ class Selectors:
 
 @frozen
 class Partial:
-    """A part of a plan. `chosen`: the names of the items that count, by what operations run for,
-    where more than their names decides that."""
+    """A part of a plan. `chosen`: the selected items by `for_each`, if the selection depends on
+    more than their names."""
 
     selectors: Selectors
     chosen: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

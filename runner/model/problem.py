@@ -1,4 +1,4 @@
-"""What is wrong in a file, and where; what a check of the setup has found."""
+"""Problems in files, and findings about the setup."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Severity = Literal["error", "warning"]
 class Problem:
     """Something wrong (or unwise) in a file: what, where (1-based), and what to do.
 
-    `rule`: the name of what it breaks, or of the warning. `accepted`: why the plan accepts it.
+    `rule`: the name of the rule it breaks, or of the warning. `accepted`: why the plan accepts it.
     """
 
     message: str
@@ -37,43 +37,43 @@ class Acceptance(NamedTuple):
 
 class Payload(Protocol):
     def __call__(self, context: Mapping[str, Json], /) -> Data:
-        """The event's data; a ValueError where a template cannot be rendered."""
+        """Render the event's data; raise ValueError if a template cannot be rendered."""
 
     def leaving(self, context: Mapping[str, Json], known: Callable[[str, str], bool], /) -> Data:
-        """The data without the keys whose templates give a missing value; `known` says whether some
-        item has an attribute."""
+        """Render the data without the keys whose templates give a missing value. `known` tells
+        whether any item has an attribute."""
 
     @property
     def of_items(self) -> Sequence[tuple[str, str | None]]:
-        """What its templates read of the item: ``row`` and the name of an attribute, None where it
-        is the whole."""
+        """What its templates read of the item: ``row`` and an attribute's name, or None for the
+        whole item."""
 
     def reading(self, name: str, /) -> tuple[Payload, Payload]:
-        """The keys whose templates read the name, and the others."""
+        """Split it into the keys whose templates read the name, and the others."""
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """In the order of the data."""
+        """The keys, in the order of the data."""
 
     def explain(
         self, context: Mapping[str, Json], item: str, known: Callable[[str, str], bool] = ..., /
     ) -> tuple[Problem, ...]:
-        """Why rendering failed: each template that does not render, and its line; not those that
-        `leaving` leaves out."""
+        """Say why rendering failed: each template that does not render, and its line, except those
+        that `leaving` omits."""
 
     def problem(self, message: str, /) -> Problem:
-        """A problem at the place where the payload is written."""
+        """Return a problem at the place where the payload is written."""
 
     def largest(self, data: Data, message: str, hint: str, /) -> Problem:
-        """A problem at the key that has most of `data`."""
+        """Return a problem at the key that takes most of `data`."""
 
 
 Level = Literal["ok", "warn", "fail"]
 
 
 class Finding(NamedTuple):
-    """What a check of the setup has found: about what, how bad, and what to do. `away`: a server or
-    a database does not answer, or refuses the key."""
+    """What a check of the setup found: about what, how bad, and what to do. `away`: a server or a
+    database does not answer, or refuses the key."""
 
     about: str
     level: Level

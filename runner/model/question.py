@@ -1,4 +1,4 @@
-"""Questions to the user's database, and what it answers."""
+"""Questions to the user's database, and their answers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from runner.model.value import Data, Json, as_compared, as_shown, frozen
 MAX_ROWS = 100_000
 Moment = Literal["before", "after", "end"]
 Change = Literal["increased", "decreased"]
-ItemKind: TypeAlias = str  # as `for_each` has it
+ItemKind: TypeAlias = str  # a value of `for_each`
 RUN_STARTED = "run.started_at"
-_SHARES = frozenset(("pct", "perc", "percent", "percentage", "coverage"))  # of a column's words
+_SHARES = frozenset(("pct", "perc", "percent", "percentage", "coverage"))  # in column names
 
 
 @frozen
 class Selection:
-    """A question in the words that SQL databases and PostgREST share: columns of one table, of
-    the rows that equal all of `where`; a value may be a list (one of them), None (is null) or the
-    name of a parameter, ``:name``."""
+    """A question that both SQL databases and PostgREST can answer: columns of one table, for the
+    rows that match all of `where`. A value may be a list (one of them), None (is null) or the name
+    of a parameter, ``:name``."""
 
     table: str
     columns: tuple[str, ...]
@@ -29,17 +29,18 @@ class Selection:
 
     @property
     def named(self) -> tuple[tuple[str, str], ...]:
-        """Each column, and what the answer calls it: ``full_name as repo``."""
+        """Each column and its alias in the answer: ``full_name as repo``."""
         return tuple((words[0], words[-1]) for words in map(str.split, self.columns))
 
 
 @frozen
 class Query:
-    """SQL with parameters written ``:name``, which are bound and never pasted; or a `Selection`.
+    """SQL with parameters written ``:name``, which are bound and never interpolated; or a
+    `Selection`.
 
     `database` is a name from the project file; None is the default one. More than `max_rows` rows
-    are an error, never a silent cut. `timezone` is where times without a zone are read; None: in
-    the session's.
+    are an error and are never truncated. `timezone` is the zone of times that have none; None: the
+    zone of the session.
     """
 
     ask: str | Selection
@@ -49,7 +50,7 @@ class Query:
 
     @property
     def text(self) -> str:
-        """What people read."""
+        """The query on one line, for people."""
         if isinstance(self.ask, str):
             return " ".join(self.ask.split())
         where = " and ".join(f"{column} = {value}" for column, value in self.ask.where.items())
@@ -57,20 +58,21 @@ class Query:
 
 
 class Table(NamedTuple):
-    """An answer. Values are JSON: ids and times are text (times in ISO 8601), decimals numbers."""
+    """An answer. Values are JSON: ids and times are text (times in ISO 8601), decimals are
+    numbers."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Json, ...], ...]
 
     def dicts(self) -> Iterator[Data]:
         for row in self.rows:
-            yield dict(zip(self.columns, row))  # noqa: B905 - as long by its making, and hot
+            yield dict(zip(self.columns, row))  # noqa: B905 - equal by construction, and hot
 
 
 class QueryRefused(ValueError):
-    """The database is there and does not answer this: a name, a type, a right, too many rows.
+    """The database answers, but not this query: a name, a type, a permission, too many rows.
 
-    Never an empty answer: an error is never a zero.
+    An error is never treated as an empty answer or as zero.
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
@@ -79,11 +81,11 @@ class QueryRefused(ValueError):
 
 
 class DatabaseClock(NamedTuple):
-    """What a database says the time is.
+    """The time according to a database.
 
-    `now` is ISO 8601 in UTC. `zone` is the session's, where times without one are read, and
-    `offset` how many seconds it is ahead of UTC now. `ahead`: by how many seconds at least the
-    clock is ahead of this machine's, negative where it is behind.
+    `now` is ISO 8601 in UTC. `zone` is the session's, which applies to times without one; `offset`
+    is its current distance from UTC in seconds. `ahead`: how many seconds at least the database's
+    clock is ahead of this machine's, negative if it is behind.
     """
 
     now: str
@@ -93,7 +95,7 @@ class DatabaseClock(NamedTuple):
 
 
 class RowSecurity(NamedTuple):
-    """A table of which policies show a role some rows only; `blind`: none, though it has some."""
+    """A table whose policies show a role only some rows; `blind`: it has rows and shows none."""
 
     table: str
     blind: bool
@@ -101,31 +103,31 @@ class RowSecurity(NamedTuple):
 
 class Database(Protocol):
     def ask(self, query: Query, parameters: Mapping[str, Json], /) -> Table:
-        """The answer, read only. `parameters` may hold more than the query uses.
+        """Run the query, read only. `parameters` may hold more than the query uses.
 
-        Raises `QueryRefused`, and `runner.errors.TargetError` where the database cannot be
-        reached or refuses the key; `PreflightRefused` where none is configured.
+        Raises `QueryRefused`; `runner.errors.TargetError` if the database cannot be reached or
+        refuses the key; `PreflightRefused` if none is configured.
         """
 
 
 class LiveDatabase(Database, Protocol):
-    """What a run asks beside its questions. Both raise what `ask` does."""
+    """What a run needs besides queries. Both methods raise the errors of `ask`."""
 
     def clock(self, name: str | None, /) -> DatabaseClock:
-        """Of the database of that name."""
+        """Return the time of the database with that name."""
 
     def row_security(
         self, query: Query, parameters: Mapping[str, Json], /
     ) -> Sequence[RowSecurity] | None:
-        """Of the tables that a query reads; None where it cannot be told."""
+        """Return the row security of the tables that a query reads; None if unknown."""
 
 
 @frozen
 class Covered:
-    """One item: `percent` is None where there is nothing to cover, never 0 or 100; `there`: has
-    the database any row of it?
+    """The coverage of one item. `percent` is None if there is nothing to cover, never 0 or 100;
+    `there`: the database has a row for it.
 
-    `before` is `done` before the run, where that is known.
+    `before` is `done` before the run, if known.
     """
 
     of: str
@@ -143,7 +145,7 @@ class Covered:
 
     @property
     def percent(self) -> float | None:
-        """Rounded down: 100 is all, and nothing is more than that."""
+        """Rounded down and capped, so that 100 means complete."""
         return self._rounded(100)
 
     @property
@@ -165,8 +167,8 @@ class Covered:
 
     @classmethod
     def total_of(cls, rows: Sequence[Covered]) -> Covered:
-        """All rows of one coverage as one: what one of them does not tell is not known of all."""
-        # What one has too much of is not what another lacks.
+        """Sum the rows of one coverage; a figure that one row lacks is unknown for all."""
+        # Cap each row: one item's surplus does not make up for another's lack.
         befores = [min(row.before, row.total) for row in rows if row.before is not None]
         pendings = [row.pending for row in rows if row.pending is not None]
         return cls(
@@ -183,11 +185,11 @@ class Covered:
 
 @frozen
 class Question:
-    """A query as it is written: its parameters are templates still; `place` has no message.
+    """A query as written: its parameters are still templates; `place` has no message.
 
     `of` is what it asks about: the items of that kind for which the operation runs. `key` is the
-    column that names them, where the answer must hold for each; without one its figures are the
-    whole's.
+    column that names them, if the answer must hold for each item; without it the figures are for
+    all of them together.
     """
 
     query: Query
@@ -199,8 +201,8 @@ class Question:
 
 @frozen
 class BoundQuestion:
-    """A question that can be asked as it is. `items`: those it was meant for, each by its name;
-    `ids`, where they are known, go with them: rows name an item by the one or the other."""
+    """A question that is ready to ask. `items`: the names of the items it is about; `ids` go with
+    them, if known: rows refer to an item by either."""
 
     query: Query
     parameters: Mapping[str, Json]
@@ -210,12 +212,12 @@ class BoundQuestion:
     ids: tuple[Json, ...] = ()
 
     def by_key(self) -> dict[str, str]:
-        """The item's name by what a row may call it."""
+        """Map everything a row may call an item to the item's name."""
         others = zip(map(str, self.ids), self.items, strict=True) if self.ids else ()
         return {**dict(others), **{name: name for name in self.items}}
 
     def only(self, names: Collection[str], kind: ItemKind) -> BoundQuestion:
-        """For some of its items, where those of `kind` are what it must hold for."""
+        """Limit it to some of its items, if it must hold for each item of `kind`."""
         if self.key is None or self.of != kind:
             return self
         kept = [index for index, name in enumerate(self.items) if name in names]
@@ -223,7 +225,7 @@ class BoundQuestion:
         return replace(self, items=tuple(self.items[index] for index in kept), ids=ids)
 
     def of_items(self, names: Sequence[str]) -> BoundQuestion:
-        """For these items, of a collection of the plan's own: its parameter has them, too."""
+        """Ask it about these items of a plan's own collection; this sets its parameter, too."""
         names = tuple(dict.fromkeys(names))
         known = dict(zip(self.items, self.ids, strict=True)) if self.ids else {}
         ids = tuple(known[name] for name in names) if known.keys() >= set(names) else ()
@@ -237,14 +239,14 @@ class BoundQuestion:
 class Lookup:
     """Attributes for items: one row for each value of the attribute `key`, bound as ``:keys``.
 
-    `required`: columns that must be there and not NULL; None: whatever comes will do.
+    `required`: columns that must be present and not NULL; None: no column is required.
     """
 
     name: str
     scope: ItemKind
     question: Question
     key: str
-    required: tuple[str, ...] | None = None  # () is every column
+    required: tuple[str, ...] | None = None  # () means every column
 
 
 _WHOLE, _ROUNDING = 100.0, 1e-9  # of a percentage
@@ -252,7 +254,7 @@ _WHOLE, _ROUNDING = 100.0, 1e-9  # of a percentage
 
 @frozen
 class Expect:
-    """What an answer must be: bounds on a column of every row, or on how many rows there are."""
+    """What an answer must be: bounds on a column of every row, or on the number of rows."""
 
     column: str | None = None
     at_least: float | None = None
@@ -262,11 +264,11 @@ class Expect:
     newer_than: str | None = None  # ISO 8601, or RUN_STARTED
     rows_at_least: int | None = None
     rows_at_most: int | None = None
-    maximum: float | None = None  # what the figure can be at most, where that is written
+    maximum: float | None = None  # the highest possible value, if given
 
     def is_full(self, value: float) -> bool:
-        """Can the column not rise beyond that, as far as is known? What is called a share and is
-        more than the whole is none."""
+        """Whether the column cannot rise any further, as far as is known. A column that is named
+        like a percentage but exceeds 100 is not one."""
         if self.maximum is not None:
             return value >= self.maximum
         share = not _SHARES.isdisjoint((self.column or "").lower().split("_"))
@@ -274,7 +276,7 @@ class Expect:
 
     @property
     def words(self) -> str:
-        """As people say it: ``coverage_pct at least 95``."""
+        """The expectation in words: ``coverage_pct at least 95``."""
         parts = [self.column] if self.column else ["rows"]
         low = self.at_least if self.column else self.rows_at_least
         high = self.at_most if self.column else self.rows_at_most
@@ -290,12 +292,12 @@ class Expect:
 
 @frozen
 class CheckSpec:
-    """A check as it is written; `operation` is that after which it is made, or that it is of."""
+    """A check as written. `operation`: the one that it follows, or that it is about."""
 
     name: str
     question: Question
     expect: Expect
-    bounds: Payload  # what of `expect` is a template
+    bounds: Payload  # the templates within `expect`
     moment: Moment
     operation: str | None = None
     timeout: float = 0.0
@@ -306,9 +308,9 @@ class CheckSpec:
 
 @frozen
 class Check:
-    """A question with its expected answer, ready to be asked. Times are seconds.
+    """A question with its expected answer, ready to ask. Times are in seconds.
 
-    Asked again every `every` seconds until it holds, for `timeout` at most.
+    It is repeated every `every` seconds until it holds, for at most `timeout`.
     """
 
     name: str
@@ -324,7 +326,7 @@ class Check:
 
 @frozen
 class Draining:
-    """`until` as it is written."""
+    """`until` as written."""
 
     question: Question
     expect: Expect
@@ -336,7 +338,7 @@ class Draining:
 
 @frozen
 class Until:
-    """When a stage that is sent in rounds is done; `max_time` in seconds."""
+    """When a stage that is sent in rounds is done; `max_time` is in seconds."""
 
     question: BoundQuestion
     expect: Expect
@@ -346,7 +348,7 @@ class Until:
 
 
 class Needs(NamedTuple):
-    """What the catalog declares that each event of an operation costs."""
+    """What each event of an operation costs, as the catalog declares it."""
 
     github_points: float = 0.0
     usd: float = 0.0
@@ -355,15 +357,15 @@ class Needs(NamedTuple):
 
 @frozen
 class Coverage:
-    """How much of the data is there: a query with the columns item, total, done, and, where it
-    can tell, pending and last_sync."""
+    """How much of the data is there: a query with the columns item, total, done and, optionally,
+    pending and last_sync."""
 
     name: str
     question: Question
 
 
 class Measure(NamedTuple):
-    """A coverage question, ready to be asked."""
+    """A coverage question that is ready to ask."""
 
     name: str
     question: BoundQuestion
@@ -371,17 +373,17 @@ class Measure(NamedTuple):
 
 @frozen
 class Narrowing:
-    """Which repositories count: globs on the name (``!`` leaves out), and their age in seconds."""
+    """Which repositories count: globs on the name (``!`` excludes), and their age in seconds."""
 
     globs: tuple[str, ...] = ()
     column: str = "updated_at"
     newer_than: float | None = None
     older_than: float | None = None
-    place: Problem = field(default_factory=lambda: Problem("", ""))  # where it is written
+    place: Problem = field(default_factory=lambda: Problem("", ""))  # where the filter is written
 
 
 class Fact(NamedTuple):
-    """A question that was asked for a plan: what came decides what is sent."""
+    """A question that was asked for a plan; its answer decides what is sent."""
 
     name: str
     query: str
@@ -392,7 +394,7 @@ class Fact(NamedTuple):
 
 @frozen
 class Found:
-    """What lookups have found, by their name and the item's key."""
+    """What lookups found, by their name and the item's key."""
 
     attributes: Mapping[str, Mapping[Json, Data]] = field(default_factory=dict)
     ambiguous: Mapping[str, frozenset[Json]] = field(default_factory=dict)

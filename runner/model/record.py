@@ -1,5 +1,5 @@
-"""What the state tells those who did not drive a run: of runs, targets that are held, what is
-synced from git, and who is told. Times: seconds since 1970."""
+"""What the state knows: runs, held targets, branches synced from git, and notifications. Times are
+in seconds since 1970."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ Occasion = Literal["started", "held", "failed", "ended"]
 OCCASIONS: tuple[Occasion, ...] = get_args(Occasion)
 SyncOutcome = Literal["starting", "applying", "applied", "failed", "refused", "unreachable"]
 Health = Literal["healthy", "failed", "refused", "unreachable", "silent", "ended"]
-_SILENT = 3  # times the interval between two looks, without any
+_SILENT = 3  # missed intervals after which a sync counts as silent
 _SHORTEST = 30.0  # seconds
 
 
 @frozen
 class RunRecord:
-    """What a run was started with; `reason`: why it ended before its plan did, where known;
-    `environment`: the one of the project file that it works in, empty for none. `baseline`: why it
-    counts as applied though nothing was sent; None for a run that sends. `partial`: the selectors
-    of a run that is not for all of its plan."""
+    """What a run was started with. `reason`: why it ended before its plan did, if known.
+    `environment`: the one of the project file, empty for none. `baseline`: why it counts as applied
+    though nothing was sent; None for a run that sends. `partial`: the selectors of a run for a part
+    of its plan."""
 
     id: str
     plan: str
@@ -73,7 +73,7 @@ class RunRecord:
 
 
 class Waited(NamedTuple):
-    """What a stage was waiting for, as in `Waiting`; `ended` is None while it still is."""
+    """What a stage waited for, as in `Waiting`; `ended` is None while it still waits."""
 
     stage: int
     kind: WaitKind
@@ -83,8 +83,8 @@ class Waited(NamedTuple):
 
 
 class SentBatch(NamedTuple):
-    """A batch as it was sent: its events, and what has come of them. `round`: the one of its stage
-    in which it was, 0 where the stage has none."""
+    """A batch that was sent, and the outcomes of its events. `round`: the round of its stage, 0 if
+    the stage has none."""
 
     stage: int
     round: int
@@ -95,10 +95,10 @@ class SentBatch(NamedTuple):
     lost: int
 
 
-ITEM = "{item}"  # stands for the item's name in a message that several events have
+ITEM = "{item}"  # stands for the item's name in a message that several events share
 
 
-# What differs from event to event, ids and numbers; but for codes, which say what went wrong.
+# Ids and numbers, which vary from event to event; codes do not, for they say what went wrong.
 _VARIES = re.compile(
     r"(?P<code>\b(?i:https?|status(?:[ _]code)?|code|errno|sqlstate|exit|error)[ :=(#]{1,3}\d\w*"
     r"|\b[1-5]\d\d(?= [A-Z][a-z]))"
@@ -109,7 +109,7 @@ _VARIES = re.compile(
 
 
 def of_item(message: str, item: str) -> str:
-    """The message with `ITEM` wherever it names the item, as a word of its own."""
+    """Replace the item's name in the message by `ITEM` wherever it is a word of its own."""
     parts, at = [], 0
     while item and (found := message.find(item, at)) >= 0:
         end = found + len(item)
@@ -120,17 +120,17 @@ def of_item(message: str, item: str) -> str:
 
 
 def kind_of_failure(message: str | None, item: str) -> str:
-    """The same for messages that differ in the item's name, in ids and in numbers alone."""
+    """Hash a message so that only item names, ids and numbers may differ within a kind."""
     said = message or ""
-    if _VARIES.sub("", item):  # else it is but a number as others are
+    if _VARIES.sub("", item):  # a name that is only a number is replaced like any other number
         said = of_item(said, item)
     alike = _VARIES.sub(lambda found: found["code"] or "#", said)
     return hashlib.blake2b(alike.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
 class FailureGroup(NamedTuple):
-    """Events that failed in the same way; `items` are the first of them; `message` and `url` are
-    the first one's."""
+    """Events that failed in the same way. `items` are the first of them; `message` and `url` are
+    from the first."""
 
     operation: str
     outcome: Outcome
@@ -142,7 +142,7 @@ class FailureGroup(NamedTuple):
 
 
 class Bucket(NamedTuple):
-    """What happened in the seconds from `at` on, as many as there are to the next bucket."""
+    """What happened in the seconds from `at` until the next bucket."""
 
     at: float
     sent: int
@@ -151,20 +151,20 @@ class Bucket(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """The last run of the same plan there that was done before another one began; `source`: the
-    plan file as it was read then."""
+    """The last run of the same plan and target that had ended before another one began; `source`:
+    the plan file as it was then."""
 
     run_id: str
     planned: int
     source: str | None
 
 
-LOST = "lost"  # all outcomes but `completed`
+LOST = "lost"  # every outcome except `completed`
 
 
 class EventFilter(NamedTuple):
     """Which events of a run to show. `outcome`: one of `EventRecord`, or `LOST`; `text`: a part of
-    the item's name or of the message, in whatever case."""
+    the item's name or of the message, ignoring case."""
 
     text: str = ""
     stage: int | None = None
@@ -172,19 +172,19 @@ class EventFilter(NamedTuple):
 
 
 class Note(NamedTuple):
-    """`who`: of what somebody has done to the run, or requests of it; None: the run notes it."""
+    """A note on a run. `who`: the person who did or requested something; None: the run itself."""
 
     at: float
     message: str
     who: str | None = None
 
 
-# Of an event that has no outcome: the last where nobody looks at its jobs (any more).
+# States of an event without an outcome; the last one: nobody follows its jobs (any more).
 OPEN_OUTCOMES = ("unsent", "sending", "running", "unfollowed")
 
 
 class EventRecord(NamedTuple):
-    """One event; `outcome`: one of `OUTCOMES`, or of `OPEN_OUTCOMES`."""
+    """One event; `outcome`: one of `OUTCOMES` or of `OPEN_OUTCOMES`."""
 
     position: int
     stage: int
@@ -202,8 +202,8 @@ class EventRecord(NamedTuple):
 
 
 class EventPage(NamedTuple):
-    """Some of the events of a run that are `wanted`: the page `number`, from 1, that begins with
-    the event number `first`; `more`: are there any after them?"""
+    """A page of the events of a run that match `wanted`. `number` counts pages from 1; `first` is
+    the number of its first event; `more`: another page follows."""
 
     events: Sequence[EventRecord]
     wanted: EventFilter = EventFilter()
@@ -214,7 +214,7 @@ class EventPage(NamedTuple):
 
 @frozen
 class Driven:
-    """When somebody drove a run, in intervals one after the other: only that counts as work."""
+    """The intervals in which a process drove a run; only they count as work."""
 
     intervals: tuple[tuple[float, float], ...] = ()
 
@@ -223,12 +223,12 @@ class Driven:
         return sum(until - since for since, until in self.intervals)
 
     def until(self, now: float) -> Driven:
-        """The same where somebody is at it; a clock that was put back takes nothing away."""
+        """Extend the last interval to `now`; a clock that was set back takes nothing away."""
         last = ((since, max(since, now)) for since, _ in self.intervals[-1:])
         return Driven((*self.intervals[:-1], *last))
 
     def between(self, start: float | None, end: float | None) -> float:
-        """How many seconds of these; none where it has not begun, or not ended."""
+        """Return the driven seconds between two times; 0 if either is None."""
         if start is None or end is None:
             return 0.0
         intervals = self.intervals
@@ -242,8 +242,8 @@ class Driven:
 
 
 class Submission(NamedTuple):
-    """How it is with a run that is left to the workers. `waits`: none of them is at it just now;
-    `late`: ... although it has been for a while; `due`: when they are, for people, in brackets."""
+    """The state of a run that is left to the workers. `waits`: no worker drives it right now;
+    `late`: ... and has not for some time; `due`: when one will, for people, in brackets."""
 
     waits: bool
     late: bool
@@ -252,8 +252,8 @@ class Submission(NamedTuple):
 
 @frozen
 class RunState:
-    """A run, `holder`: who drives it, None where nobody does; `submission`: None where it is
-    not left to the workers; `silent`: see `RunView`."""
+    """A run. `holder`: who drives it, or None; `submission`: None if it is not left to the workers;
+    `silent`: see `RunView`."""
 
     record: RunRecord
     holder: str | None
@@ -262,17 +262,17 @@ class RunState:
 
     @property
     def goes_on(self) -> bool:
-        """Is it under way, and somebody drives it or is to?"""
+        """Whether it is running and somebody drives it or will."""
         return self.record.status == "running" and self.holder is not None
 
     @property
     def with_workers(self) -> bool:
-        """Is it left to the workers, and one of them is at it or is to be?"""
+        """Whether it is left to the workers and one of them drives it or will."""
         return bool(self.holder and self.submission)
 
     @property
     def parked(self) -> bool:
-        """Is it left to the workers, with none of them at it just now?"""
+        """Whether it is left to the workers and none of them drives it right now."""
         return bool(self.with_workers and self.submission and self.submission.waits)
 
 
@@ -283,8 +283,8 @@ STATES = (
 
 
 def state_of(record: RunRecord, holder: str | None) -> str:
-    """The run's status, but ``dead`` where it should be under way and no process drives it,
-    and ``baseline`` where none was needed."""
+    """The run's status, but ``dead`` if it should be running and no process drives it, and
+    ``baseline`` if it only marks its plan as applied."""
     if record.baseline:
         return "baseline"
     if record.status != "running":
@@ -296,8 +296,8 @@ def state_of(record: RunRecord, holder: str | None) -> str:
 
 @frozen
 class RunLine:
-    """A run in a list of runs: how many of its events were sent, what came of them, the runs that
-    retry it, and what the stage that it is at waits for. The others are as in `RunView`."""
+    """A run in a list of runs: how many events were sent, their outcomes, the runs that retry it,
+    and what its current stage waits for. The other fields are as in `RunView`."""
 
     record: RunRecord
     holder: str | None
@@ -325,10 +325,12 @@ class RunLine:
 
 @frozen
 class RunView:
-    """A run as its journal has it; `holder` and `submission` as in `RunState`. `made_good`: the
-    events, by position, that failed and whose work a later attempt has done; `going_on`: or still
-    has to do, and the run that it is in. `silent`: since when
-    nobody drives a run that is not at its end, as far as that is known."""
+    """A run as its journal records it; `holder` and `submission` as in `RunState`.
+
+    `made_good`: the failed events, by position, whose work a later attempt has done. `going_on`:
+    those whose work a later attempt still has to do, with its run. `silent`: since when nobody
+    drives an unfinished run, as far as that is known.
+    """
 
     record: RunRecord
     holder: str | None
@@ -357,7 +359,7 @@ class RunView:
 
     @property
     def follows(self) -> bool:
-        """Does somebody look at the jobs of what it has sent?"""
+        """Whether somebody follows the jobs of its events."""
         record = self.record
         return record.follow and record.status == "running" and self.holder is not None
 
@@ -367,33 +369,33 @@ class RunView:
 
     @property
     def outstanding(self) -> int:
-        """How many events failed whose work no other attempt has done."""
+        """How many failed events no other attempt has made good."""
         return sum(self.left.values())
 
     @property
     def left(self) -> Mapping[Outcome, int]:
-        """... and how many of each outcome."""
+        """The same by outcome."""
         return Counter(self.outcomes) - Counter(self.made_good.values())
 
     @property
     def to_retry(self) -> Mapping[Outcome, int]:
-        """... which no attempt still has to do."""
+        """The same without those that an attempt still has to do."""
         return Counter(self.left) - Counter(outcome for outcome, _ in self.going_on.values())
 
     def took(self, event: EventRecord) -> float | None:
-        """Seconds from the event's sending to its end in which somebody drove the run; None where
-        it has no end."""
+        """Return the seconds from sending to end during which the run was driven; None without an
+        end."""
         if event.sent_at is None or event.ended_at is None:
             return None
         return self.driven.between(event.sent_at, event.ended_at)
 
     def worked(self, stage: StageRecord) -> float:
-        """Seconds from the stage's first event to the latest end of one."""
+        """Return the driven seconds from the stage's first event to the latest end of one."""
         return self.driven.between(stage.began, stage.ended)
 
 
 class Story(NamedTuple):
-    """What a run has done, noted, and waited for; its batches, and its first failures."""
+    """A run's history: its notes, waits and batches, and its first failures."""
 
     view: RunView
     notes: Sequence[Note]
@@ -403,8 +405,8 @@ class Story(NamedTuple):
 
 
 class TargetHold(NamedTuple):
-    """Why, by whom, since when and until when (seconds since 1970): None until it is taken back.
-    `address`: what the target meant, see `Target.address`."""
+    """A held target: why, by whom, since when and until when (seconds since 1970; None: until it is
+    let go). `address`: what the target stood for, see `Target.address`."""
 
     target: str
     address: str
@@ -416,8 +418,8 @@ class TargetHold(NamedTuple):
 
 @frozen
 class Hook:
-    """`variable`: the environment variable that holds its URL; the URL itself is in no value of
-    ours. `held_after`: how many seconds a run must be held until that is worth a word."""
+    """A notification. `variable`: the environment variable with its URL; no value of ours holds the
+    URL itself. `held_after`: how many seconds a run must be held before it is reported."""
 
     kind: HookKind
     variable: str
@@ -426,8 +428,8 @@ class Hook:
 
 
 class Notice(NamedTuple):
-    """What a hook is to be told: `body` is the document, by its published schema; `tries`: how
-    often that was tried."""
+    """A message for a hook: `body` is the document, by its published schema; `tries`: how often
+    sending it was tried."""
 
     number: int
     hook: Hook
@@ -437,10 +439,10 @@ class Notice(NamedTuple):
 
 @frozen
 class SyncRecord:
-    """What a `backfill sync` does, and what came of its last look.
+    """A `backfill sync` and the result of its last look.
 
-    `seen` is the commit that the branch was at, `applied` the last one all of whose plans are
-    applied; `ended_at` is None while the process has not said its end.
+    `seen` is the commit of the branch, `applied` the last commit all of whose plans are applied;
+    `ended_at` is None until the process reports its end.
     """
 
     id: str
@@ -459,7 +461,8 @@ class SyncRecord:
     ended_at: float | None = None
 
     def health(self, now: float) -> Health:
-        """``silent``: it has not looked for so long that its process must be gone."""
+        """Judge its health; ``silent``: the process has not looked for so long that it must be
+        gone."""
         if self.ended_at is not None and self.outcome in ("starting", "applying", "applied"):
             return "ended"
         if self.ended_at is None and now - self.checked_at > max(_SHORTEST, _SILENT * self.every):

@@ -1,4 +1,4 @@
-"""What a run has seen."""
+"""What happens in a run: jobs, outcomes, figures."""
 
 from __future__ import annotations
 
@@ -10,27 +10,30 @@ from runner.model.question import Moment
 from runner.model.value import frozen
 
 RunStatus = Literal["running", "completed", "failed", "cancelled", "incomplete", "sent"]
-OVER: frozenset[RunStatus] = frozenset({"completed", "failed", "cancelled"})  # nothing goes on
+OVER: frozenset[RunStatus] = frozenset({"completed", "failed", "cancelled"})  # cannot be resumed
 Outcome = Literal[
     "completed", "failed", "cancelled", "timed_out", "rejected", "dropped", "no_job", "unknown"
 ]
 
-# What a job has come to its end with, in lower case (protocol page, section 3).
+# The statuses of an ended job, in lower case (protocol page, section 3).
 ENDED = frozenset({"completed", "failed", "cancelled", "overflowed", "skipped"})
-OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)  # in the order in which they are shown
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)  # in display order
 FAILURES: frozenset[Outcome] = frozenset(OUTCOMES) - {"completed"}
-# No verdict yet: a resumed run looks again.
+# Not final: a resumed run looks again.
 UNDECIDED: frozenset[Outcome] = frozenset({"timed_out", "unknown"})
-# Without a choice, a retry sends these: neither what was dropped on purpose nor what may have run.
+# What a retry sends by default: not what was dropped on purpose, nor what may have run.
 RETRIED: frozenset[Outcome] = frozenset({"failed", "cancelled", "timed_out", "no_job", "rejected"})
 
 
 @frozen
 class Job:
-    """An Inngest run that one of our events started; `original`: the job that it is a rerun of;
-    `batch`: it has several events. `ran`: for how many seconds it had run when it was looked at, by
-    the server's own times; None where it has not started, or the server does not tell. (Some tell
-    when it was queued.) `since`: when the journal has seen it first with this status."""
+    """An Inngest run that one of our events started.
+
+    `original`: the job that it is a rerun of. `batch`: it took several events. `ran`: how many
+    seconds it had run when it was last looked at, by the server's times; None if it has not started
+    or the server does not tell (some report when it was queued). `since`: when the journal first
+    saw it with this status.
+    """
 
     id: str
     function: str
@@ -45,14 +48,14 @@ class Job:
 
     @property
     def queued(self) -> bool:
-        """Has it not started yet?"""
+        """Whether it has not started yet."""
         return self.status.lower() == "scheduled"
 
 
 class SentEvent(NamedTuple):
-    """An event the server has accepted: `position` counts from 0 over the whole run. `sent_at`:
-    since 1970; its jobs are waited for from then on. `starts`: when they are to, where it has a
-    time of its own."""
+    """An event that the server has accepted. `position` counts from 0 over the whole run.
+    `sent_at`: since 1970; its jobs are waited for from then on. `starts`: when they are due, if the
+    event has a time of its own."""
 
     position: int
     stage: int
@@ -66,7 +69,7 @@ class SentEvent(NamedTuple):
 
     @property
     def later(self) -> float:
-        """How many seconds after the sending its jobs are to start."""
+        """Seconds between sending the event and the start of its jobs."""
         return max(0.0, self.starts - self.sent_at)
 
 
@@ -86,8 +89,8 @@ class Failure:
 
 @frozen
 class CheckResult:
-    """What came of a check: `expected` and `seen` in words, `message` where it does not hold, and
-    `note`, what to know of it where it does."""
+    """The result of a check: `expected` and `seen` in words, `message` if it does not hold, and
+    `note` for a remark if it does."""
 
     name: str
     moment: Moment
@@ -122,7 +125,7 @@ class Round:
 
 @frozen
 class Totals:
-    """Events, but for `jobs`: each that has ended stands under one outcome."""
+    """Counts of events, except `jobs`; each ended event counts under one outcome."""
 
     planned: int = 0
     accepted: int = 0
@@ -139,19 +142,19 @@ class Totals:
 
     @property
     def sent(self) -> int:
-        """What the server has answered."""
+        """Events that the server has answered."""
         return self.accepted + self.rejected
 
     @property
     def outcomes(self) -> Mapping[Outcome, int]:
-        """Those that there are."""
+        """The outcomes that occurred."""
         found: dict[Outcome, int] = {name: getattr(self, name) for name in OUTCOMES}
         return {name: number for name, number in found.items() if number}
 
 
 class StageFigures(NamedTuple):
-    """How many events of a stage were sent, and what has come of them; `began`, `last_sent`: the
-    first and the latest sending; `ended`: the latest end of one, where that was asked for."""
+    """How many events of a stage were sent, and their outcomes. `began`, `last_sent`: the times of
+    the first and the latest event; `ended`: the latest end of one, if queried."""
 
     sent: int = 0
     outcomes: Mapping[Outcome, int] = {}
@@ -161,13 +164,13 @@ class StageFigures(NamedTuple):
 
     @property
     def lost(self) -> int:
-        """Those that did not take effect."""
+        """Events that did not take effect."""
         return sum(self.outcomes.values()) - self.outcomes.get("completed", 0)
 
 
 @frozen
 class Chain:
-    """A run and its retries: their figures added up, `planned` being the first one's.
+    """A run and its retries with their figures added up; `planned` is that of the first run.
 
     `outstanding`: events of the first run that have completed in none of them.
     """
@@ -178,7 +181,7 @@ class Chain:
 
 
 class JobLink(NamedTuple):
-    """A job: where a dashboard shows it, else its id; and what it is for, once that has ended."""
+    """A job: its dashboard link, else its id; and what it was for, once it has ended."""
 
     link: str
     operation: str | None = None
@@ -189,9 +192,8 @@ class JobLink(NamedTuple):
 class Summary:
     """How a run ended; `duration` in seconds; `interrupted`: by ^C.
 
-    `links` lead to the first jobs; `notes` say what
-    a caller must know besides the figures; `option`: what a resume needs to go on; `partial`: see
-    `runner.model.RunRecord`.
+    `links` lead to the first jobs; `notes` are what a caller must know besides the figures;
+    `option`: what a resume needs to continue; `partial`: see `runner.model.RunRecord`.
     """
 
     run_id: str
@@ -214,12 +216,12 @@ WaitKind = Literal["pace", "jobs", "queued", "room", "held", "away"]
 
 
 class Waiting(NamedTuple):
-    """What a stage waits for. Times: seconds since 1970.
+    """What a stage waits for. Times are in seconds since 1970.
 
-    `kind`: ``pace`` is foreseen by the plan, ``jobs`` ends with them (``queued``: the first of them
-    has not started), ``room`` with some of them, ``away`` is a server that does not answer,
-    ``held`` everything else. `item`: of the events that are waited for the one that was sent first,
-    at `since`. `again`: when it is tried next, for the `tries`-th time; `until`: ... and given up.
+    `kind`: ``pace``: the plan's delay; ``jobs``: jobs to end (``queued``: the first one has not
+    started); ``room``: some jobs to end; ``away``: a server that does not answer; ``held``:
+    anything else. `item`: the item of the oldest event waited for, sent at `since`. `again`: when
+    the next try, number `tries`, comes; `until`: when to give up.
     """
 
     reason: str
@@ -232,11 +234,11 @@ class Waiting(NamedTuple):
 
 
 class StageRecord(NamedTuple):
-    """Where a stage stands: what every display and report of it shows. Times: since 1970.
+    """Where a stage stands, as every display and report shows it. Times are since 1970.
 
-    `sent` counts accepted and rejected events; `followed`: their jobs are looked at. `ended`: when
-    the latest event did; `took`: from the send of an event to its end, on average. `rate` and
-    `ends`: events sent and ended a second; `left`: seconds until all have, None where nobody knows.
+    `sent` counts accepted and rejected events; `followed`: their jobs are followed. `ended`: when
+    the latest event did; `took`: the average time from sending an event to its end. `rate` and
+    `ends`: events sent and ended per second; `left`: seconds until all have ended, None if unknown.
     """
 
     number: int
@@ -259,7 +261,7 @@ class StageRecord(NamedTuple):
 
     @property
     def round(self) -> Round | None:
-        """Where a drain is."""
+        """The current round of a drain."""
         return self.rounds[-1] if self.rounds else None
 
     @property
@@ -287,7 +289,7 @@ class StageRecord(NamedTuple):
 
 
 class Observer(Protocol):
-    """Told what a run does, as it does it; decides nothing."""
+    """Receives the progress of a run; decides nothing."""
 
     def started(self, run_id: str, plan: ExecutionPlan | RunHead, /) -> None: ...
 

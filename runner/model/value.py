@@ -1,8 +1,8 @@
-"""JSON's types; and `@frozen`, which makes what `@dataclass(frozen=True, slots=True)` does, in a
-quarter of the time.
+"""JSON's types, and `@frozen`: the equivalent of `@dataclass(frozen=True, slots=True)` in a quarter
+of the time.
 
-`dataclasses` compiles six methods a class, one by one; with more than a hundred classes that was
-40 % of what a command takes to start. Here `__init__` is compiled and the others are shared. What
+`dataclasses` compiles six methods for each class; for more than a hundred classes that was 40 % of
+a command's start-up time. Here only `__init__` is compiled and the other methods are shared. What
 works on a dataclass (`fields`, `replace`, `asdict`, `match`) works on these.
 """
 
@@ -16,14 +16,14 @@ from typing import Any, NoReturn, TypeAlias, TypeVar, dataclass_transform
 
 T = TypeVar("T")
 _set = object.__setattr__
-Json: TypeAlias = Any  # what a payload or an attribute may hold
+Json: TypeAlias = Any  # a value in a payload or an attribute
 Data: TypeAlias = dict[str, Json]
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def frozen(cls: type[T]) -> type[T]:
-    """A class of values: its fields are given once, and equal fields make equal values."""
-    cls.__doc__ = cls.__doc__ or cls.__qualname__  # else a signature is made of it
+    """Make a class of immutable values that compare by their fields."""
+    cls.__doc__ = cls.__doc__ or cls.__qualname__  # else dataclass builds one from the signature
     own = vars(cls)
     made: Any = dataclass(init=False, repr=False, eq=False, slots=True)(cls)
     methods = {
@@ -44,13 +44,13 @@ def frozen(cls: type[T]) -> type[T]:
 
 
 def _init(made: Any) -> Any:
-    """Written as `dataclasses` writes it; a default that is made for each value is made inside."""
+    """Compile `__init__` as `dataclasses` does; default factories are called inside it."""
     names: dict[str, Any] = {"_set": _set, "_missing": MISSING}
     given: list[str] = []
     by_name: list[str] = []
     lines: list[str] = []
     for one in fields(made):
-        if not one.init:  # `__post_init__` gives it
+        if not one.init:  # set by `__post_init__`
             continue
         (by_name if one.kw_only else given).append(_parameter(one, names))
         value = one.name
@@ -108,7 +108,7 @@ def _nothing(*_: object) -> tuple[()]:
 
 
 def same(one: Json, other: Json) -> bool:
-    """Are they the same to JSON? To Python true is 1."""
+    """Compare as JSON does; to Python, true equals 1."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):
@@ -117,7 +117,7 @@ def same(one: Json, other: Json) -> bool:
 
 
 def as_shown(value: Json) -> str:
-    """A value as queries and plans write it."""
+    """Format a value as queries and plans write it."""
     if value is None:
         return "NULL"
     if isinstance(value, bool):
@@ -128,12 +128,12 @@ def as_shown(value: Json) -> str:
 
 
 def as_argument(path: str) -> str:
-    """A file as a shell has to be given it."""
+    """Quote a path for a shell."""
     return quote(f"./{path}" if path.startswith("-") else path)
 
 
 def as_compared(value: float) -> str:
-    """A figure with all of its digits: a rounded one may contradict what is said of it."""
+    """Format a number with all its digits: a rounded one may contradict the text around it."""
     whole = isinstance(value, int) or (value.is_integer() and abs(value) < _PLAIN)
     return str(int(value)) if whole else repr(value)
 
