@@ -30,9 +30,11 @@ from runner.spec.document import did_you_mean
 
 @frozen
 class ApplyOptions:
-    """How plans are applied. `variables`: those that they were loaded with. `again`: names of plans
-    to run whatever the ledger says. `resume`: go on with a run that is not at its end. `detach`:
-    leave the next run to the workers. `strict`: a warning is an error."""
+    """How to apply plans.
+
+    `variables`: those the plans were loaded with. `again`: names of plans to run even if applied.
+    `resume`: continue an unfinished run. `detach`: submit the next run to the workers. `strict`:
+    treat warnings as errors."""
 
     target: str | None
     variables: dict[str, Json] = field(default_factory=dict)
@@ -45,12 +47,12 @@ class ApplyOptions:
 
 @frozen
 class Applied:
-    """What applying has come to.
+    """The result of applying plans.
 
-    `entries`: how the plans stand now. `ran`: the names of those that were begun or gone on with.
-    `error`: what ended it early. `open`: why not all of them are applied, where that is no error:
-    the summary of a run that did not complete; a run that is with the workers; plans that have
-    changed since they were applied.
+    `entries`: the state of each plan now. `ran`: the names of the plans that were run or resumed.
+    `error`: what ended it early. `open`: why not all plans are applied, if that is no error: the
+    summary of a run that did not complete, a run that the workers drive, or plans that have changed
+    since they were applied.
     """
 
     entries: Sequence[LedgerEntry]
@@ -70,10 +72,11 @@ def to_apply(
     writes: Mapping[str, str | None],
     read: Sequence[str],
 ) -> list[BackfillPlan]:
-    """See `plans_to_apply`. `named`: names of plans, by the options that they were given with.
-    `writes`: files that will be written, by their options; `read`: those that were read already.
+    """Load the plans to apply; see `plans_to_apply`.
 
-    Raises `UsageError` for a name that is none of theirs, and for a file that is one of theirs.
+    `named`: names of plans, by the option that gave them. `writes`: files that will be written, by
+    option. `read`: files that were read already. Raises `UsageError` for an unknown name, and for a
+    file to write that is an input.
     """
     plans = plans_to_apply(session, paths, variables, changed_since, strict=strict)
     refuse_inputs(writes, [*(path for plan in plans for path, _ in plan.inputs), *read])
@@ -89,7 +92,7 @@ def to_apply(
 def pending(
     session: Session, plans: Sequence[BackfillPlan], options: ApplyOptions
 ) -> list[LedgerEntry]:
-    """How each of the plans stands on the target. Nothing is changed, and no state made."""
+    """Return the state of each plan on the target. Changes nothing and creates no state."""
     return [
         entry(plan, options.variables, session.ledger(plan.name, plan.path, options.target))
         for plan in plans
@@ -102,8 +105,8 @@ def missing(
     entries: Sequence[LedgerEntry],
     target: str | None,
 ) -> list[PreflightRefused]:
-    """What keeps plans from being applied whatever the others come to: what they depend on is
-    neither among them nor applied. `entries`: how they stand."""
+    """Find the plans that cannot be applied because a plan they depend on is neither among `plans`
+    nor applied. `entries`: the state of each plan."""
     return [
         refused
         for plan, found in zip(plans, entries, strict=True)
@@ -131,7 +134,7 @@ def _missing(
 
 
 def apply(session: Session, plans: Sequence[BackfillPlan], options: ApplyOptions) -> Applied:
-    """Run the plans that are pending, in their order, until one does not complete."""
+    """Run the pending plans in order, until one does not complete."""
     applying = _Applying(session, plans, options)
     left: Summary | Incomplete | StalePlan | None = None
     error: BackfillError | None = None
@@ -149,9 +152,9 @@ def apply(session: Session, plans: Sequence[BackfillPlan], options: ApplyOptions
 def adopt(
     session: Session, plans: Sequence[BackfillPlan], options: ApplyOptions, why: str
 ) -> list[LedgerEntry]:
-    """Put plans into the ledger whose work was done before it was kept; nothing is sent.
+    """Record plans in the ledger whose work was done before; send nothing.
 
-    Raises `StalePlan` where one is applied already, and `Incomplete` where a run of it is open.
+    Raises `StalePlan` if one is applied already, and `Incomplete` if it has an open run.
     """
     for plan in plans:
         (before,) = pending(session, [plan], options)
@@ -191,14 +194,14 @@ def _adopt(session: Session, plan: BackfillPlan, options: ApplyOptions, why: str
 
 
 def views_of(session: Session, applied: Applied) -> list[RunView]:
-    """Of the runs that were begun or gone on with."""
+    """Return the views of the runs that were started or resumed."""
     runs = [one.run.run_id for one in applied.entries if one.run and one.name in applied.ran]
     return [view_of(session.reader, session.reader.find(run)) for run in runs]
 
 
 @dataclass(slots=True)
 class _Applying:
-    """The plans in their order, and which have been run by this call."""
+    """The plans in order, and the names of those that this call has run."""
 
     session: Session
     plans: Sequence[BackfillPlan]
@@ -206,8 +209,8 @@ class _Applying:
     ran: list[str] = field(default_factory=list)
 
     def all(self) -> Summary | Incomplete | StalePlan | None:
-        """What keeps them from being applied, all of them: the first that does not complete, else
-        one that has changed."""
+        """Apply all plans. Return what keeps one from being applied: the first that does not
+        complete, else one that has changed."""
         changed: StalePlan | None = None
         for plan in self.plans:
             found = self._decide(plan)
@@ -218,7 +221,7 @@ class _Applying:
         return changed
 
     def _decide(self, plan: BackfillPlan) -> Summary | Incomplete | StalePlan | None:
-        """None where it is applied; what it is run again for is asked anew."""
+        """Apply one plan; None if it is applied."""
         before = self._entry(plan)
         again = plan.name in self.options.again
         if before.state == "applied" and not again:
@@ -284,19 +287,19 @@ class _Applying:
         return self._submitted(submitted.run_id)
 
     def _submitted(self, run_id: str) -> Incomplete:
-        """It is under way, and no more than that: what comes after it waits."""
+        """Report that the workers have the run; the plans after it wait."""
         message = f"run {run_id} is with the workers: `backfill status {run_id} --watch`"
         self.session.reporter.say(message)
         return Incomplete(message)
 
     def _refuse_others(self, plan: BackfillPlan, known: str | None) -> None:
-        """While the plan was planned, another process may have run it: the lock is held now."""
+        """Raise `_Meanwhile` if another process ran the plan before this one got the lock."""
         latest = self._entry(plan).run
         if latest and latest.run_id != known:
             raise _Meanwhile(latest.run_id)
 
     def _refuse_missing(self, plan: BackfillPlan) -> None:
-        """What it depends on must have been applied, by this call or an earlier one."""
+        """Refuse the plan unless all it depends on is applied, by this call or an earlier one."""
         known = [other for other in self.plans if other.name in _wanted(plan)]
         for found in pending(self.session, known, self.options):
             if found.state not in ("applied", "changed"):
@@ -306,7 +309,7 @@ class _Applying:
 
 
 class _Meanwhile(Exception):
-    """Another process has run the plan: its run."""
+    """Another process has run the plan; the argument is the id of that run."""
 
 
 def _unless_completed(summary: Summary | None) -> Summary | None:

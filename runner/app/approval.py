@@ -1,4 +1,4 @@
-"""What a person allows to be sent: files in the folder `approvals` beside a plan, by its digest."""
+"""Approvals of what a plan sends: files in `approvals` beside it that name its digest."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from runner.model import ExecutionPlan
 from runner.spec.files import FileRefused, read_named
 
 FOLDER = "approvals"
-_LARGEST = 64 * 1024  # bytes of a file that is looked into
-# Whoever keeps an approval to a target, however it is written, means it for no other.
+_LARGEST = 64 * 1024  # bytes; larger files are not read
+# An approval that names a target or an environment, in whatever notation, counts for no other.
 _KEPT_TO = re.compile(r"\b(?:target|environment)s?[ \t]*[:=][ \t]*([^\r\n]*)", re.IGNORECASE)
 _AROUND = "\"'`[]{}()"
 
 
 def refuse_unapproved(plan: ExecutionPlan, target: Target) -> None:
-    """Raises `PreflightRefused` where the plan demands an approval and no file gives it.
+    """Raise `PreflightRefused` if the plan needs an approval and no file gives it.
 
-    The digest covers everything that decides what is sent: whoever approves it approves that, and
-    nothing that the plan may become later. Any file of the folder `approvals` beside the plan does
-    that has the digest in it.
+    The digest covers everything that decides what is sent, so an approval never covers a later
+    version of the plan. Any file in the folder `approvals` beside the plan that contains the digest
+    counts.
     """
     if not plan.needs_approval or approved(plan.path, plan.digest, target):
         return
@@ -35,8 +35,8 @@ def refuse_unapproved(plan: ExecutionPlan, target: Target) -> None:
 
 
 def approved(path: str, digest: str, target: Target) -> bool:
-    """Is there a file in the plan's folder of approvals that names the digest, and this target or
-    none?"""
+    """Tell whether a file in the plan's `approvals` folder names the digest, and names this target
+    or none."""
     folder = _approvals(path)
     return folder.is_dir() and any(_names(file, path, digest, target) for file in folder.iterdir())
 

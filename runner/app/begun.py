@@ -1,4 +1,4 @@
-"""A run that was begun and is not at its end: whether it may go on, and with which plan."""
+"""An unfinished run: whether it may continue, and with which plan."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Begun:
-    """A run that is not at its end, locked, and what is left of it."""
+    """An unfinished run, locked, and the plan it continues with."""
 
     record: RunRecord
     target: Target
@@ -38,7 +38,7 @@ class Begun:
 def still_open(
     session: Session, run: str, options: RunOptions, *, from_journal: bool
 ) -> Iterator[Begun | None]:
-    """None where there is nothing to do, which is reported."""
+    """Lock an unfinished run; yield None if there is nothing to do, which is reported."""
     state = session.existing.run_state(run)
     record = state.record
     if not _may_go_on(session, state):
@@ -53,13 +53,13 @@ def still_open(
             plan = _raised(plan, options)
             yield Begun(record, target, plan, lease)
             return
-        # Whoever was to end it has died before that.
+        # The process that was to end the run died before it did.
         session.store.journal(record, lease).end("cancelled", CANCELLED)
     raise _cancelled(record)
 
 
 def _may_go_on(session: Session, state: RunState) -> bool:
-    """Is it left to this process? A run that is paused elsewhere goes on there."""
+    """Tell whether this process may continue the run: one paused elsewhere goes on there."""
     record, holder, submission = state.record, state.holder, state.submission
     store, say = session.store, session.reporter.say
     if record.status == "completed":
@@ -85,10 +85,10 @@ def _cancelled(record: RunRecord) -> UsageError:
 
 
 def _plan_to_send(session: Session, record: RunRecord, *, from_journal: bool) -> ExecutionPlan:
-    """The plan that the run goes on with.
+    """Return the plan that the run continues with.
 
-    Where the files are as they were, it is the one in the journal: planning gives the same again.
-    Raises `StalePlan` where what was sent is no longer what the plan begins with.
+    If the files are unchanged this is the journal's: planning would give the same. Raises
+    `StalePlan` if the plan no longer begins with what was sent.
     """
     store = session.store
     kept = store.plan_of(record)
@@ -124,8 +124,8 @@ def _plan_to_send(session: Session, record: RunRecord, *, from_journal: bool) ->
 
 
 def _with_rounds(built: ExecutionPlan, kept: ExecutionPlan, journal: JournalReads) -> ExecutionPlan:
-    """The plan as its files have it now, with the events of the rounds that were begun: those were
-    resolved when they were, and are not what the files give today."""
+    """Replace the events of rounds that were begun: they stay as resolved then, whatever the files
+    give today."""
     known = {
         stage.number: stage.items
         for stage in kept.stages
@@ -160,7 +160,7 @@ def _with_rounds(built: ExecutionPlan, kept: ExecutionPlan, journal: JournalRead
 
 
 def _raised(plan: ExecutionPlan, options: RunOptions) -> ExecutionPlan:
-    """The plan with more rounds and time for its drains."""
+    """Return the plan with the drain limits (rounds, time) that the options give."""
     given: dict[str, Any] = {
         name: value
         for name, value in (("max_rounds", options.max_rounds), ("max_time", options.max_time))

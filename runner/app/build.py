@@ -1,4 +1,4 @@
-"""From a plan file to what a run of it would send."""
+"""Build the execution plan of a plan file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Built:
-    """A plan file with what the database says of it, and what a run of it would send."""
+    """A plan file with its facts from the database, and its execution plan."""
 
     plan: BackfillPlan
     execution_plan: ExecutionPlan
@@ -46,10 +46,10 @@ def build(
 ) -> Built:
     """Plan file -> facts -> execution plan. Raises `InvalidPlan` with all problems at once.
 
-    `source`: a path, a file that was read, or a plan that was loaded with these variables. A plan
-    that asks a database is asked for here, also in a dry run: nothing is sent by it. `target`:
-    as it was named, for the policy. `environment`: see `Session.environment`. `selectors`, `sure`:
-    see `runner.planning.parts.select`. `once_loaded` may refuse it before that.
+    A dry run queries the database too; nothing is sent. `source`: a path, a file that was read, or
+    a plan that was loaded with these variables. `target`: as the user named it, for the policy.
+    `environment`: see `Session.environment`. `selectors`, `sure`: see
+    `runner.planning.parts.select`. `once_loaded` may refuse the plan before the database is asked.
     """
     from runner.app.plan_files import load
     from runner.app.policy import judged
@@ -77,7 +77,7 @@ def build(
 
 
 def warned(plan: ExecutionPlan, target: Target, *, strict: bool = False) -> ExecutionPlan:
-    """With what is unwise about the plan on this target; `strict`: refused for it."""
+    """Add the warnings that apply on this target; `strict`: refuse the plan for any warning."""
     found = replace(plan, warnings=(*plan.warnings, *handler_warnings(plan, target)))
     if strict:
         refuse_any(found.warnings)
@@ -85,7 +85,7 @@ def warned(plan: ExecutionPlan, target: Target, *, strict: bool = False) -> Exec
 
 
 def handler_warnings(plan: ExecutionPlan, target: Target) -> list[Problem]:
-    """On the embedded target an event without a handler starts no job, as on a real server."""
+    """Warn about events without a handler on the embedded target: they start no job."""
     silent = {event for stage in plan.stages for event in stage.event_names} - set(plan.handlers)
     if target.kind != "embedded" or not silent:
         return []

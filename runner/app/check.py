@@ -1,4 +1,4 @@
-"""What checks and coverage say of a plan now, and the ledger; nothing is sent."""
+"""Run a plan's checks and coverage queries now, and look it up in the ledger; send nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runner.spec.given import refuse_seconds
 from runner.spec.units import format_duration
 
 __all__ = ["Checked", "check"]
-_AGAIN = 10.0  # seconds between two questions of one who waits
+_AGAIN = 10.0  # seconds between two rounds of questions, with `wait`
 
 
 def check(
@@ -31,8 +31,8 @@ def check(
     """Ask the checks and the coverage of a plan now; nothing is sent.
 
     `applied`: the target whose ledger must have the plan, unchanged and completed. `wait`: for how
-    many seconds to ask again while not all holds; once there was an answer, a database that is away
-    is waited for as well. Raises `PreflightRefused` where a database refuses a question, and where
+    many seconds to ask again while something does not hold; after a first answer, this also waits
+    for a database that is away. Raises `PreflightRefused` if a database refuses a question, or if
     there is nothing to ask.
     """
 
@@ -94,7 +94,7 @@ def _ask(
 
 
 def _nothing(path: str, skipped: Sequence[str]) -> PreflightRefused:
-    """No answer is no success."""
+    """Refuse to report success if nothing was asked."""
     if skipped:
         message = f"{path} has only checks that need a run: {', '.join(skipped)}"
         hint = "write one that asks for what is there now, or ask the ledger with --applied"

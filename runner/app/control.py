@@ -1,4 +1,4 @@
-"""What an operator does to a run from any terminal or machine: pause, tune, cancel."""
+"""Control a run from any terminal or machine: pause, tune, cancel."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from runner.adapters.journal.leases import Lease
     from runner.execution.cancel import Cancelled
 
-_PATIENCE = 60.0  # seconds for the request in flight to end
+_PATIENCE = 60.0  # seconds to wait for the request in flight
 _OPEN = ("running", "incomplete")
 
 
 def pause(session: Session, run: str) -> RunState:
-    """Send nothing more of a run for now; the run, and who drives it."""
+    """Pause a run; return its state and who drives it."""
     state = session.existing.run_state(run)
     record = state.record
     if record.status != "running":
@@ -51,7 +51,7 @@ def _not_under_way(record: RunRecord) -> UsageError:
 
 
 def hold(session: Session, target: str, reason: str, seconds: float | None = None) -> str:
-    """Send nothing to a target, by whatever run of this state, for so long or until `let_go`; the
+    """Hold a target: no run of this state sends to it for `seconds`, or until `let_go`. Return the
     target's name."""
     if not reason.strip():
         raise UsageError("--reason is empty", hint="say why: it is shown with every run that waits")
@@ -66,7 +66,7 @@ def hold(session: Session, target: str, reason: str, seconds: float | None = Non
 
 
 def let_go(session: Session, target: str) -> str:
-    """Runs may send to the target again; its name. Raises `UsageError` where it is not held."""
+    """Let runs send to a held target again; return its name. Raises `UsageError` if not held."""
     found = session.target(target)
     if not session.existing.let_go(found.address):
         raise UsageError(f"{found.name} is not held", hint="--state names another state")
@@ -104,13 +104,13 @@ def tune(
 
 
 def _refuse_sent(session: Session, record: RunRecord) -> None:
-    """Raises `UsageError` where no batch is left to go at another pace."""
+    """Raise `UsageError` if no batch is left whose pace could change."""
     stages = load_head(record.head).stages
     if all(stage.begins is not None for stage in stages):
         hint = "its events have the times at which they start: `pacing: scheduled`"
         raise UsageError(f"run {record.id} has no pauses to change", hint=hint)
     if record.target == "embedded" or any(stage.deferred for stage in stages):
-        return  # a resume sends again what ended with its process; more rounds may come
+        return  # a resume sends unfinished events again; a drain may have more rounds
     sent = session.store.reading(record).next_position()
     if sent >= sum(stage.total for stage in stages):
         hint = f"`backfill status {record.id}` shows what goes on"
@@ -118,7 +118,7 @@ def _refuse_sent(session: Session, record: RunRecord) -> None:
 
 
 def _refuse_uncounted(record: RunRecord) -> None:
-    """Raises `UsageError` where a cap on what is out would change nothing."""
+    """Raise `UsageError` if `max_in_flight` would have no effect."""
     if not record.follow:
         hint = "it counts events whose jobs go on, as far as the run follows them"
         raise UsageError(f"--max-in-flight: run {record.id} follows no jobs", hint=hint)
@@ -130,12 +130,11 @@ def _refuse_uncounted(record: RunRecord) -> None:
 def cancel(
     session: Session, run: str, *, jobs: bool = False
 ) -> tuple[RunRecord, Totals, int, Cancelled | None]:
-    """End a run, which cannot be resumed, and with `jobs` the jobs it started.
+    """End a run for good, and with `jobs` cancel the jobs it started.
 
-    How it has ended, and what it had come to; how many more events may have been taken, since their
-    answer was lost; and what came of its jobs. The process that drives the run ends it; where there
-    is none, this one does, and has the run's lock from then on. Raises `Incomplete` where it does
-    not end.
+    Return its record, its totals, the number of further events that may have been accepted (their
+    answer was lost), and what came of its jobs. The process that drives the run ends it; if there
+    is none, this one takes the lock and does. Raises `Incomplete` if the run does not end.
     """
     store = session.existing
     record = store.find(run)
@@ -174,7 +173,7 @@ def _end(session: Session, record: RunRecord, stack: ExitStack) -> Lease | None:
 
 
 def _with_jobs(session: Session, record: RunRecord) -> Target:
-    """Where its jobs can be cancelled; raises `PreflightRefused` before anything was done."""
+    """Return the target whose jobs to cancel; raise `PreflightRefused` before anything is done."""
     target = session.target(record.target, record.path, record.environment)
     refuse_another_address(record, target)
     if target.kind == "embedded":

@@ -1,4 +1,4 @@
-"""What is well and what is not, of a target, its server and a plan's questions; nothing is sent."""
+"""Diagnose a target, its server and a plan's questions; nothing is sent."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from runner.spec.units import counted
 
 
 class Examined(NamedTuple):
-    """`functions`: of the server, where it tells them and was asked."""
+    """Findings, and the server's functions if they were requested and it lists them."""
 
     findings: list[Finding]
     functions: Sequence[Function] | None = None
@@ -54,9 +54,9 @@ def examine(
     strict: bool = False,
     named: str | None = None,
 ) -> list[Finding]:
-    """What is well and what is not, of the target, its keys and functions, and of a plan's
-    questions, guards and rules; nothing is sent. What keeps a plan from being built is found, not
-    raised. `named`: the target, as it was, for the policy; `strict`: nothing is only a warning."""
+    """Diagnose the target, its keys and functions, and a plan's questions, guards and rules; send
+    nothing. A plan that cannot be built is a finding, not an error. `named`: the target as the user
+    named it, for the policy. `strict`: report warnings as failures."""
     built, findings = None, list[Finding]()
     if plan is not None:
         built, findings = _read(session, plan, variables or {}, named, strict=strict)
@@ -73,7 +73,7 @@ def examine(
 def _read(
     session: Session, path: str, variables: dict[str, Json], target: str | None, *, strict: bool
 ) -> tuple[ExecutionPlan | None, list[Finding]]:
-    """The plan as a run would build it."""
+    """Build the plan as a run would, with problems as findings."""
     try:
         plan = build(session, path, variables, strict=strict, target=target).execution_plan
     except InvalidPlan as error:
@@ -99,7 +99,7 @@ def _read(
 
 
 def examine_plan(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Finding]:
-    """What the plan asks, and what it takes; `thorough`: its warnings as well.
+    """Examine the plan's questions and needs; `thorough`: its warnings as well.
 
     Raises `TargetError` and `PreflightRefused` for a database that is not there, unless `thorough`.
     """
@@ -123,7 +123,7 @@ def examine_plan(session: Session, plan: ExecutionPlan, *, thorough: bool) -> li
 def examine_server(
     session: Session, plan: ExecutionPlan | None, target: Target, *, thorough: bool
 ) -> Examined:
-    """`thorough`: its keys are tried too; else a run does that by itself, with more patience."""
+    """Examine the server. `thorough`: try its keys too; a run does that itself, more patiently."""
     if target.kind != "embedded":
         return blocking(_server(session, plan, target, thorough=thorough))
     found = [Finding("target", "ok", "embedded: handlers run in this process")] if thorough else []
@@ -133,7 +133,7 @@ def examine_server(
 
 
 def _allowed(plan: ExecutionPlan, target: Target) -> list[Finding]:
-    """By the policy, and by whoever must approve it."""
+    """Tell whether the policy allows the plan, and whether a required approval is there."""
     found = [
         Finding(
             "policy",
@@ -151,8 +151,8 @@ def _allowed(plan: ExecutionPlan, target: Target) -> list[Finding]:
 
 
 def _guards(session: Session, plan: ExecutionPlan) -> list[Finding]:
-    """Whether they can be asked, and would hold a run. What a checkout names is neither run here
-    nor called."""
+    """Tell whether the guards can be asked and would hold a run. Commands and URLs that a plan
+    names are neither run nor called here."""
     environ, folder = session.environ_in(plan.path), Path(plan.path).resolve().parent
     found = session.environment(plan.path)
     database = found.database if found else None
@@ -184,7 +184,7 @@ async def _guard(
 
 
 def _holds(session: Session, target: Target) -> list[Finding]:
-    """Whether runs would wait; a state that is not there holds nothing."""
+    """Report holds on the target; without a state there are none."""
     holds = session.reader.holds() if session.has_state else []
     return [
         Finding(
@@ -199,7 +199,7 @@ def _holds(session: Session, target: Target) -> list[Finding]:
 
 
 def _of_database(session: Session, plan: ExecutionPlan, *, thorough: bool) -> list[Finding]:
-    """A question that cannot be asked is better known now than when the work is done."""
+    """Ask the plan's questions once, so that a broken one is found before the run."""
     until = any(stage.until for stage in plan.stages)
     if not (plan.checks or plan.coverage or plan.facts or until):
         return []
@@ -218,7 +218,7 @@ async def _server(
     session: Session, plan: ExecutionPlan | None, target: Target, *, thorough: bool
 ) -> Examined:
     def last_sent(event: str) -> LastSent | None:
-        """From a journal that is there; looking for one must not make one."""
+        """Read the journal if there is one; create none."""
         found = session.reader.last_seen(event, target.address) if session.has_state else None
         return found and LastSent(*found)
 

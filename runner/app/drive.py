@@ -1,4 +1,4 @@
-"""The one driver of a run, in a process of its own and in a worker's step."""
+"""The one driver of a run, in its own process and in a worker's step."""
 
 from __future__ import annotations
 
@@ -48,10 +48,12 @@ if TYPE_CHECKING:
 
 @frozen
 class Drive:
-    """What is driven. `journal` opens the run's journal, after the target has answered: a target
-    that cannot be followed leaves no run behind. `environment`: see `RunRecord`. `notes`: what the
-    journal should say of how the run was asked for. `begun`: it has made requests before.
-    `step`: a worker's, where it drives the run step by step."""
+    """What to drive.
+
+    `journal` opens the run's journal, after the target has answered, so that a target that cannot
+    be followed leaves no run behind. `environment`: see `RunRecord`. `notes`: what the journal
+    should record of the request. `begun`: the run has made requests before. `step`: set if a worker
+    drives the run step by step."""
 
     plan: ExecutionPlan
     target: Target
@@ -70,7 +72,7 @@ async def drive(
 ) -> tuple[Ending, RunContext]:
     """Execute the plan until it ends, or until `stop` is set.
 
-    Raises what ended it early; the run can be resumed from its journal.
+    Raises the error that ended it early; the run can be resumed from its journal.
     """
     async with _opened(session, what, observer, stop) as context:
         try:
@@ -84,9 +86,9 @@ async def drive(
 
 
 def drive_here(session: Session, what: Drive) -> Summary:
-    """Drive the run in this process, until it ends or a signal stops it.
+    """Drive the run in this process until it ends or a signal stops it.
 
-    Raises what ended the run early, after the reporter has heard how far it came.
+    Raises the error that ended it early, after the reporter got the summary.
     """
     journal: Journal | None = None
     error: BackfillError | None = None
@@ -117,7 +119,7 @@ def drive_here(session: Session, what: Drive) -> Summary:
         summary = end(journal, what, ending, error)
         session.reporter.ended(summary)
     except TargetError as unreachable:
-        raise error or unreachable from None  # a journal that fails cannot say how far it came
+        raise error or unreachable from None  # without the journal there is no summary
     empty(session, summary.run_id)
     if error:
         raise error
@@ -127,7 +129,7 @@ def drive_here(session: Session, what: Drive) -> Summary:
 def end(
     journal: Journal, what: Drive, ending: Ending, error: BackfillError | None = None
 ) -> Summary:
-    """Write down how the run ended, unless another process has taken it over."""
+    """Record how the run ended, unless another process has taken it over."""
     summary = summarise(
         journal,
         plan=what.plan.name,
@@ -146,7 +148,7 @@ def end(
 async def _opened(
     session: Session, what: Drive, observer: Observer, stop: asyncio.Event
 ) -> AsyncIterator[RunContext]:
-    """Everything that the run needs, connected; the journal is opened last."""
+    """Connect everything that the run needs; open the journal last."""
     noting, options = Noting(observer, goes_on=what.step is not None), what.options
     given = (options.give_up_after, what.plan.give_up_after)
     patience = Patience.of(*given, begun=what.begun)
@@ -191,18 +193,18 @@ async def _patient(session: Session, patience: Patience, observer: Observer) -> 
 
 @dataclass(slots=True)
 class Noting:
-    """An observer whose notes and waits are kept in the journal too, once there is one.
+    """An observer that also writes notes and waits into the journal, once there is one.
 
-    `goes_on`: a step of a worker, which may be in the wait of the step before until it sends.
+    `goes_on`: a worker's step, which may still be in the wait of the previous step until it sends.
     """
 
     observer: Observer
     journal: Journal | None = None
     goes_on: bool = False
-    begun: dict[int, int] = field(default_factory=dict)  # what was sent of each stage before
+    begun: dict[int, int] = field(default_factory=dict)  # by stage: events sent before this step
     waits: dict[int, Waiting | None] = field(default_factory=dict)
-    latest: StageRecord | None = None  # what the run is at
-    without: Waiting | None = None  # a server that does not answer: nothing else counts meanwhile
+    latest: StageRecord | None = None  # the run's latest progress
+    without: Waiting | None = None  # the wait for a server that is away; it hides other waits
 
     def started(self, run_id: str, plan: ExecutionPlan | RunHead) -> None:
         self.observer.started(run_id, plan)
@@ -247,7 +249,7 @@ def _guards(session: Session, what: Drive) -> AbstractAsyncContextManager[Sequen
 
 
 async def _ask_once(guards: Sequence[Guard]) -> None:
-    """A guard that cannot be asked is better known before the run than in its middle."""
+    """Ask each guard once before the run, so that a broken one does not stop it midway."""
     for guard in guards:
         try:
             await guard.ask()
@@ -257,7 +259,7 @@ async def _ask_once(guards: Sequence[Guard]) -> None:
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
-    with suppress(RuntimeError):  # closed: there is nothing left to stop
+    with suppress(RuntimeError):  # the loop is closed: there is nothing left to stop
         loop.call_soon_threadsafe(call)
 
 
@@ -265,19 +267,21 @@ def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
 def _stopped_by_signals(
     observer: Observer,
 ) -> Iterator[tuple[asyncio.Event, list[signal.Signals]]]:
-    """What ^C, SIGTERM and SIGHUP set, and which of them came; only a main thread gets any."""
+    """Stop on ^C, SIGTERM and SIGHUP: yield the event they set, and the signals that came.
+
+    Only the main thread handles signals."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     came: list[signal.Signals] = []
     numbers = []
     if threading.current_thread() is threading.main_thread():
         numbers = [signal.SIGINT, signal.SIGTERM]
         if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            numbers.append(signal.SIGHUP)  # else `nohup` has asked for it to be passed over
+            numbers.append(signal.SIGHUP)  # if ignored, `nohup` wants it ignored
     before = {number: signal.getsignal(number) for number in numbers}
 
     def handle(number: signal.Signals) -> None:
         if stop.is_set():
-            # A second ^C means now: the journal is written ahead, so nothing is lost by it.
+            # A second ^C stops at once: the journal is written ahead, so nothing is lost.
             loop.remove_signal_handler(number)
             raise KeyboardInterrupt
         came.append(number)
@@ -285,7 +289,7 @@ def _stopped_by_signals(
         observer.note("stopping after the request in flight")
         outer = before[number]
         if callable(outer) and outer is not signal.default_int_handler:
-            outer(number, None)  # whoever drives one run after the other ends too
+            outer(number, None)  # a caller that drives several runs stops as well
 
     for number in numbers:
         loop.add_signal_handler(number, handle, number)

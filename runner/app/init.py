@@ -1,4 +1,4 @@
-"""A first plan file, with what stands beside it."""
+"""Write a first plan file, and the files that go with it."""
 
 from __future__ import annotations
 
@@ -98,10 +98,11 @@ _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 
 def init(path: str, items: str | None = None) -> list[Path]:
-    """Write a first plan to `path`, or into that folder, and its schema, a small worker and a
-    project file beside it; `items`: the collection that it is for. Returns what was written, the
-    plan first. Nothing that exists is overwritten: raises `UsageError` where that is the plan, or
-    of its items."""
+    """Write a first plan to `path`, or into that folder, with its schema, a small worker and a
+    project file beside it.
+
+    `items`: the collection it is for. Return the written files, the plan first. Existing files are
+    kept: raises `UsageError` if the plan, its catalog or its rows exist."""
     from runner.spec.files import PROJECT, find_project
     from runner.spec.schema import schema_text
 
@@ -131,7 +132,7 @@ def init(path: str, items: str | None = None) -> list[Path]:
 
 
 def _written(plan: Path, texts: Mapping[str, str]) -> list[Path]:
-    """Files beside the plan. Raises `ExistsAlready`."""
+    """Write files beside the plan. Raises `ExistsAlready`."""
     paths = [plan.with_name(name) for name in texts]
     for path, text in zip(paths, texts.values(), strict=True):
         write_file(path, text, anew=True)
@@ -139,7 +140,7 @@ def _written(plan: Path, texts: Mapping[str, str]) -> list[Path]:
 
 
 def _own(plan: Path, name: str, items: str, worker: str) -> dict[str, str]:
-    """A plan with a collection, its catalog and its rows, by their names."""
+    """Return the texts of a plan with a collection, its catalog and its rows, by file name."""
     from runner.spec.own import RESERVED
 
     if not _WORD.fullmatch(items) or items in RESERVED:

@@ -1,4 +1,4 @@
-"""Who is told of a run, by its driver: never in the way of what it sends, nor of how it ends."""
+"""Notify webhooks of a run; a failing one never affects what is sent or how the run ends."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from runner.adapters.inngest.target import Target
     from runner.adapters.journal.store import Store
 
-DEADLINE = 5.0  # seconds that all of it may take once a run has ended
+DEADLINE = 5.0  # seconds for all deliveries after a run has ended
 _EVERY = 1.0  # seconds between two looks at the outbox
-_LONGEST = 60.0  # seconds between two tries
+_LONGEST = 60.0  # seconds between two attempts, at most
 _CI = (
     ("{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/actions/runs/{GITHUB_RUN_ID}", "GITHUB_RUN_ID"),
     ("{CI_JOB_URL}", "CI_JOB_URL"),
@@ -27,7 +27,7 @@ _CI = (
 
 
 def link_of(environ: Mapping[str, str], target: Target) -> str | None:
-    """Where a run can be looked at: the job of a CI that drives it, else its target's dashboard."""
+    """Return the URL to see a run at: the CI job that drives it, else the target's dashboard."""
     for form, sign in _CI:
         with suppress(KeyError):
             if environ.get(sign):
@@ -36,8 +36,7 @@ def link_of(environ: Mapping[str, str], target: Target) -> str | None:
 
 
 def examine_hooks(session: Session, plan: str) -> list[Finding]:
-    """Whether the variables of the plan's project hold what they should; nobody is told
-    anything."""
+    """Examine the webhook URLs in the variables of the plan's project; nothing is delivered."""
     found = []
     for hook in session.project(plan).notify:
         if problem := url_problem(hook, session.environ):
@@ -50,7 +49,7 @@ def examine_hooks(session: Session, plan: str) -> list[Finding]:
 
 
 def comment_on_pull_request(session: Session, kind: str, text: str, *, anew: bool = True) -> None:
-    """Where those who review plans look. `kind` tells the comments of several commands apart."""
+    """Comment on the pull request. `kind` tells the comments of several commands apart."""
     from runner.adapters.github import comment, pull_request
 
     where = comment(pull_request(session.environ), kind, text, anew=anew)
@@ -60,17 +59,17 @@ def comment_on_pull_request(session: Session, kind: str, text: str, *, anew: boo
 
 @dataclass
 class Outbox:
-    """What is to be told of a run. Nothing is raised, whatever goes wrong with it."""
+    """Delivers the notices of a run. No delivery failure raises."""
 
     store: Store
     run_id: str
     environ: Mapping[str, str] = field(repr=False)
     note: Callable[[str], None]
     _said: set[tuple[Hook, str]] = field(default_factory=set)
-    _deaf: set[Hook] = field(default_factory=set)  # those that no further try helps
+    _deaf: set[Hook] = field(default_factory=set)  # hooks that failed for good
 
     async def keep(self) -> None:
-        """Deliver what comes, for as long as the run is driven."""
+        """Deliver notices as they come, for as long as the run is driven."""
         import asyncio
 
         from runner.adapters.http import open_client
@@ -87,7 +86,7 @@ class Outbox:
                     await asyncio.sleep(_EVERY)
 
     async def empty(self, *, again: bool) -> None:
-        """Deliver what is there by now; `again`: also by another try, where that may help."""
+        """Deliver what is due; `again`: also wait for further attempts that may succeed."""
         import asyncio
 
         from runner.adapters.http import open_client
@@ -107,7 +106,7 @@ class Outbox:
         return hook not in self._deaf and not url_problem(hook, self.environ)
 
     async def _sweep(self, client: Client) -> bool:
-        """Whether anything was delivered. Each hook is told in order, all of them at once."""
+        """Deliver due notices: one hook's in order, all hooks at once. Return whether any went."""
         import asyncio
 
         by_hook: dict[Hook, list[Notice]] = {}
@@ -122,7 +121,7 @@ class Outbox:
         for number, notice in enumerate(notices):
             if not self.store.claim_notice(notice):
                 return number > 0
-            again: float | None = 0.0  # where this is cancelled
+            again: float | None = 0.0  # if this is cancelled
             try:
                 await post(client, notice.hook, notice.body, self.environ)
                 again = None
@@ -136,7 +135,7 @@ class Outbox:
         return True
 
     def _say(self, hook: Hook, why: str) -> None:
-        """Once: a hook that is away for an hour is not told of each minute."""
+        """Note each failure once, however often it recurs."""
         if (hook, why) not in self._said:
             self._said.add((hook, why))
             self.note(f"notify: {hook.variable}: {why}")
@@ -145,8 +144,8 @@ class Outbox:
 def empty(
     session: Session, run_id: str, seconds: float | None = None, *, again: bool = True
 ) -> None:
-    """Deliver what is left to tell of a run that nobody drives just now, for so long at most, or
-    until the deadline; `again`: see `Outbox`."""
+    """Deliver the remaining notices of a run that nobody drives now, within `seconds` or the
+    deadline; `again`: see `Outbox.empty`."""
     import asyncio
 
     with suppress(BackfillError):

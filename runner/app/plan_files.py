@@ -1,7 +1,7 @@
-"""Which plan files a command is about: files, folders, and of these the ones that have changed.
+"""Find the plan files that a command is about: files, folders, and the changed ones among them.
 
-Each file is read and parsed once. Those that a plan was made of may be changed, or somewhere else,
-by the time that its run goes on.
+Each file is read and parsed once. A plan's input files may have changed or moved by the time its
+run is resumed.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from runner.spec.reading import Opened
 
 SUFFIXES = (".yaml", ".yml")
-_NAMING = ("catalog", "file")  # the keys of a plan whose values are names of files
+_NAMING = ("catalog", "file")  # the keys of a plan whose values are file names
 
 
 @frozen
 class PlanFile:
-    """A plan file or a catalog, as it was read."""
+    """A plan file or a catalog, read and parsed."""
 
     path: str
     opened: Opened
@@ -45,11 +45,11 @@ class PlanFile:
 
     @property
     def names(self) -> list[str]:
-        """The files that it names, as far as it could be parsed."""
+        """The files that the plan names, as far as it could be parsed."""
         return [] if self.is_catalog else list(_file_names(self.opened.document.value))
 
     def problems(self) -> tuple[Problem, ...]:
-        """Of a catalog."""
+        """Return the problems of a catalog."""
         from runner.spec.load import check_catalog
 
         return check_catalog(self.opened)
@@ -57,7 +57,7 @@ class PlanFile:
     def load(
         self, session: Session, variables: Mapping[str, Json], *, strict: bool = False
     ) -> BackfillPlan | None:
-        """The plan, with the files that it names; None for a catalog. Raises `InvalidPlan`."""
+        """Load the plan and the files it names; None for a catalog. Raises `InvalidPlan`."""
         if not self.is_catalog:
             return load(session, self, variables, strict=strict)
         found = self.problems()
@@ -74,8 +74,9 @@ def load(
     strict: bool = False,
     environment: str | None = None,
 ) -> BackfillPlan:
-    """A plan with these variables, and those of the environment that it works in: see
-    `Session.environment`. Raises `InvalidPlan` and `UsageError`."""
+    """Load a plan with these variables and those of its environment; see `Session.environment`.
+
+    Raises `InvalidPlan` and `UsageError`."""
     from runner.spec.load import load_plan
 
     path, opened = (source, source) if isinstance(source, str) else (source.path, source.opened)
@@ -86,14 +87,14 @@ def load(
 
 
 def plan_file(path: str, raw: bytes | None = None) -> PlanFile:
-    """`raw`: what was read of it already. Raises `UsageError` where it cannot be read."""
+    """Read a plan file; `raw`: its bytes, if read already. Raises `UsageError` if unreadable."""
     from runner.spec.reading import open_plan
 
     return PlanFile(path, open_plan(path, raw))
 
 
 def beside_plans(paths: Sequence[str]) -> list[str]:
-    """The tests and project files among the files of `paths`, and in the folders of them."""
+    """Return the tests and project files among `paths`, and in those that are folders."""
     found: list[str] = []
     for path in paths:
         folder = Path(path)
@@ -117,10 +118,10 @@ def plan_files(
     *,
     strictly: bool = True,
 ) -> list[PlanFile]:
-    """The plan files and catalogs of `paths`; see `paths_of`.
+    """Read the plan files and catalogs of `paths`; see `paths_of`.
 
-    `changed_since`: those only that have changed, in the file itself or in one that it names, since
-    the branch has left that git revision. Raises `UsageError`.
+    `changed_since`: only those that have changed, or that name a file that has, since the branch
+    left that git revision. Raises `UsageError`.
     """
     found = _found(paths, strictly=strictly and changed_since is None)
     if changed_since is None:
@@ -132,7 +133,7 @@ def plan_files(
     base = repository.parted(changed_since)
     with objects_of(repository) as objects:
         old, new = Commit(objects, base, repository.top), Disk(repository)
-        for path in paths:  # a folder that is another repository is refused
+        for path in paths:  # refuse a folder that is another repository
             trail(new, repository.below(path).parts)
         files = [plan_file(path, raw) for path, raw in found.items()]
         return [
@@ -141,17 +142,19 @@ def plan_files(
 
 
 def paths_of(paths: Sequence[str], *, strictly: bool = True) -> list[str]:
-    """Of a folder its .yaml and .yml files, by name; not those of folders in it, nor lists (which
-    are data), tests and the project file. Raises `UsageError` where there is none (`strictly`)."""
+    """Return the files among `paths`, and the .yaml and .yml files directly in its folders, sorted.
+
+    Skips lists (which are data), tests and the project file. Raises `UsageError` if there is none
+    and `strictly`."""
     return list(_found(paths, strictly=strictly))
 
 
 def _found(paths: Sequence[str], *, strictly: bool) -> dict[str, bytes | None]:
-    """The paths, with what was read of them in a folder."""
+    """Return the paths, with the bytes that were read of them in a folder."""
     found: dict[str, bytes | None] = {}
     for path in paths:
         if not Path(path).is_dir():
-            if not (is_test(path) or is_project(path)):  # a shell's `plans/*.yaml` names them too
+            if not (is_test(path) or is_project(path)):  # the shell's `plans/*.yaml` has them too
                 found.setdefault(path, None)
             continue
         for file in sorted(map(str, Path(path).iterdir())):
@@ -167,7 +170,7 @@ def _found(paths: Sequence[str], *, strictly: bool) -> dict[str, bytes | None]:
 
 
 def has_changed(old: Side, new: Side, place: Names, file: PlanFile) -> bool:
-    """The file itself, or a catalog or data file that it names."""
+    """Tell whether the file, or a catalog or data file that it names, has changed."""
     from runner.adapters.git_files import differs
 
     named = places_named(new, place, file)
@@ -175,7 +178,7 @@ def has_changed(old: Side, new: Side, place: Names, file: PlanFile) -> bool:
 
 
 def places_named(side: Side, place: Names, file: PlanFile) -> list[Names]:
-    """Where the files are that the plan names: relative to what it links to, if it is a link."""
+    """Locate the files that the plan names: relative to its target, if it is a symbolic link."""
     from runner.adapters.git_files import names_of, trail
 
     at = trail(side, place)
@@ -184,8 +187,8 @@ def places_named(side: Side, place: Names, file: PlanFile) -> list[Names]:
 
 
 def wrong_together(files: Sequence[PlanFile], paths: Sequence[str]) -> Iterator[Problem]:
-    """Of those that lie in the folders of `paths`, by which `apply` takes them together: runs,
-    locks and the ledger go by a plan's name, and what one depends on comes before it."""
+    """Find problems between the plans in the folders of `paths`, which `apply` runs together: names
+    used twice (runs, locks and the ledger go by name), and cycles of dependencies."""
     from runner.planning.ledger import after_their_needs, in_a_circle
 
     seen: dict[str, str] = {}
@@ -221,7 +224,7 @@ def load_plans(
     *,
     strict: bool = False,
 ) -> list[BackfillPlan]:
-    """Those of the files that are no catalogs. Raises `InvalidPlan` with the problems of all."""
+    """Load the files that are not catalogs. Raises `InvalidPlan` with the problems of all."""
     plans: list[BackfillPlan] = []
     problems: list[Problem] = []
     for file in files:
@@ -237,7 +240,7 @@ def load_plans(
 
 
 def plans_in(session: Session, paths: Sequence[str]) -> list[BackfillPlan]:
-    """Also where there is none. Raises `InvalidPlan` with the problems of all of them."""
+    """Load the plans of `paths`; there may be none. Raises `InvalidPlan` with all problems."""
     files = [plan_file(*one) for one in _found(paths, strictly=False).items()]
     return load_plans(session, files, {})
 
@@ -250,7 +253,7 @@ def plans_to_apply(
     *,
     strict: bool = False,
 ) -> list[BackfillPlan]:
-    """In the order in which they are applied, without those with a schedule, which workers start.
+    """Load the plans in the order to apply them, without scheduled ones, which workers start.
 
     Raises `InvalidPlan` with the problems of all of them.
     """
@@ -265,14 +268,14 @@ def plans_to_apply(
 
 
 def _may_be_a_plan(file: Path) -> tuple[bool, bytes | None]:
-    """Also what was read of it to know that."""
+    """Tell whether the file may be a plan; also return its bytes if they were read for that."""
     if file.suffix not in SUFFIXES or is_project(str(file)) or is_test(str(file)):
         return False, None
     if file.is_dir():
         return False, None
     try:
         raw = read_plan(file)
-    except FileRefused:  # whoever reads it says why
+    except FileRefused:  # its reader reports why
         return True, None
     lines = io.BytesIO(raw)
     first = next((line for line in lines if line.strip() and line[:1] not in b"#%"), b"")
@@ -280,7 +283,7 @@ def _may_be_a_plan(file: Path) -> tuple[bool, bytes | None]:
 
 
 def _file_names(value: Json) -> Iterator[str]:
-    """Whatever stands under a key that names files, at any depth."""
+    """Yield the values of keys that name files, at any depth."""
     if isinstance(value, list):
         for inner in value:
             yield from _file_names(inner)
@@ -297,12 +300,12 @@ def unchanged(inputs: Sequence[Input]) -> bool:
 
 
 def changed_inputs(inputs: Sequence[Input]) -> list[str]:
-    """The files that are not as they were read, or are gone."""
+    """Return the files that have changed since they were read, or are gone."""
     return [path for path, sha256 in inputs if not _is(path, sha256)]
 
 
 def _is(path: str, sha256: str) -> bool:
-    """Has the file these contents?"""
+    """Tell whether the file has this digest."""
     try:
         return digest_of(path) == sha256
     except FileRefused:
@@ -310,10 +313,11 @@ def _is(path: str, sha256: str) -> bool:
 
 
 def relocated(plan: ExecutionPlan, places: Sequence[str]) -> ExecutionPlan:
-    """The plan with the paths of this machine; as it is, where they are there or found nowhere.
+    """Return the plan with the paths of this machine; unchanged if its file is in place or is found
+    nowhere.
 
-    `places` are plan files and folders of them. The files that a plan was made of lie to each
-    other as they did, and have the same contents.
+    `places`: plan files and folders to search. The inputs must have the same contents and lie
+    relative to the plan as before.
     """
     digests = dict(plan.inputs)
     if plan.path not in digests or _is(plan.path, digests[plan.path]):

@@ -1,4 +1,4 @@
-"""Tests of plans: each case planned from the rows that it gives, and compared. Nothing is asked."""
+"""Test plans: plan each case from the rows that it gives, and compare. No database is asked."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from runner.spec.plan_test import Case, PlanTest, read_plan_test
 
 
 def files_of(paths: Sequence[str]) -> list[str]:
-    """Files as they are given, and the `*.test.yaml` files of folders, at any depth.
+    """Return the given files, and the `*.test.yaml` files in folders, at any depth.
 
-    Raises `UsageError` where there is none.
+    Raises `UsageError` if there is none.
     """
     found: dict[str, None] = {}
     for path in paths:
@@ -54,8 +54,8 @@ def files_of(paths: Sequence[str]) -> list[str]:
 
 
 def run_tests(session: Session, files: Sequence[str]) -> Iterator[Tested]:
-    """Raises `InvalidPlan` for a file that is no test, for a plan that is not there and for rows
-    that no query asks for."""
+    """Run the tests. Raises `InvalidPlan` for a file that is no test, for a missing plan, and for
+    rows that no query asks for."""
     for path in files:
         test = read_test(path)
         work = Work()
@@ -74,7 +74,7 @@ def run_tests(session: Session, files: Sequence[str]) -> Iterator[Tested]:
 
 
 def update_tests(tested: Sequence[Tested]) -> list[str]:
-    """Write into the files what came, where that is not what was expected: the changed ones.
+    """Write the actual results into the files where they differ; return the changed files.
 
     Raises `CannotWrite`.
     """
@@ -124,7 +124,7 @@ def _came(session: Session, test: PlanTest, case: Case) -> Came:
 
 
 def _named(test: PlanTest, case: Case) -> tuple[bytes, str]:
-    """The facts file that the case names."""
+    """Read the facts file that the case names."""
     try:
         path, raw = read_named(str(case.given), test.document.path)
     except FileRefused as error:

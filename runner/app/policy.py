@@ -1,4 +1,4 @@
-"""The rules that a plan is judged by, and what they come to."""
+"""Judge a plan by the policy rules."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ def judged(
     *,
     strict: bool = False,
 ) -> ExecutionPlan:
-    """The plan with its verdicts. `target` as it was named, `environment`: see
-    `Session.environment`. `strict`: no rule is only advice. Raises `InvalidPlan` where one
-    cannot be evaluated."""
+    """Return the plan with its verdicts.
+
+    `target`: as the user named it. `environment`: see `Session.environment`. `strict`: make every
+    rule mandatory. Raises `InvalidPlan` for a rule that cannot be evaluated."""
     rules = [*_rules(session, plan.path), *_own(plan)]
     if not rules:
         return plan
@@ -61,8 +62,8 @@ def judged(
 
 
 def _rules(session: Session, plan: str) -> Sequence[Rule]:
-    """Of --policy; else, of a review, those of the revision that the branch has left, which no
-    branch can switch off; else those of the working tree."""
+    """Return the rules that apply: those of --policy; else, in a review, those of the revision that
+    the branch left, so that no branch can switch them off; else those of the working tree."""
     if session.policy is not None:
         return session.policy
     since, folder = session.reviewed_since, str(Path(plan).resolve().parent)
@@ -72,7 +73,7 @@ def _rules(session: Session, plan: str) -> Sequence[Rule]:
 
 
 def _own(plan: ExecutionPlan) -> list[Rule]:
-    """What the plan says itself: `requires`."""
+    """Return the rule of the plan's own `requires`."""
     if plan.requires is None:
         return []
     from runner.spec.project import Rule
@@ -81,14 +82,14 @@ def _own(plan: ExecutionPlan) -> list[Rule]:
 
 
 def _project_then(session: Session, plan: str, revision: str) -> Project | None:
-    """The nearest project file as it was in a revision."""
+    """Return the nearest project file as it was in a revision."""
     from runner.adapters.git import repository_here
     from runner.adapters.git_files import Commit, objects_of
 
     repository = repository_here(session.environ)
     try:
         folder = PurePosixPath(repository.below(plan)).parent
-    except UsageError:  # a snapshot of an earlier commit: its own project is that one
+    except UsageError:  # a snapshot of an earlier commit: its own project file counts
         return None
     commit = repository.commit_of(revision)
     with objects_of(repository) as objects:
@@ -96,7 +97,7 @@ def _project_then(session: Session, plan: str, revision: str) -> Project | None:
 
 
 def project_in(side: Side, folder: Sequence[str], revision: str) -> Project | None:
-    """The nearest project file at or above a folder, as it is in a commit."""
+    """Return the nearest project file at or above a folder, as it is in a commit."""
     from runner.adapters.git_files import trail
     from runner.spec.files import MAX_YAML
     from runner.spec.project import project_of
@@ -111,7 +112,7 @@ def project_in(side: Side, folder: Sequence[str], revision: str) -> Project | No
 
 
 def refuse_broken(plan: ExecutionPlan) -> None:
-    """Raises `PreflightRefused` where a mandatory rule does not hold."""
+    """Raise `PreflightRefused` if a mandatory rule does not hold."""
     broken = [verdict for verdict in plan.broken if verdict.level == "mandatory"]
     if not broken:
         return
@@ -122,7 +123,7 @@ def refuse_broken(plan: ExecutionPlan) -> None:
 
 
 def read_policy(path: str) -> tuple[Rule, ...]:
-    """Of --policy FILE. Raises `InvalidPlan`, and `UsageError` where it cannot be read."""
+    """Read the rules of --policy FILE. Raises `InvalidPlan`, or `UsageError` if unreadable."""
     from runner.spec.files import FileRefused, read_given
     from runner.spec.project import project_of
 

@@ -1,4 +1,4 @@
-"""Everything that may refuse a run before anything is sent, and the question whether to send."""
+"""The checks before a run sends anything, and the user's confirmation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from runner.spec.units import counted
 
 
 class Cleared(NamedTuple):
-    """The options that a run can have, and what the server told of its functions meanwhile."""
+    """The options that the run can have, and the server's functions if it listed them."""
 
     options: RunOptions
     functions: Sequence[Function] | None = None
@@ -28,7 +28,7 @@ class Cleared(NamedTuple):
 def preflight(
     session: Session, plan: ExecutionPlan, target: Target, options: RunOptions
 ) -> Cleared:
-    """Raises `PreflightRefused` for what is bound to fail."""
+    """Check that the run can succeed. Raises `PreflightRefused` for what is bound to fail."""
     refuse_empty(plan)
     refuse_own_files(plan, options)
     refuse_unapproved(plan, target)
@@ -47,7 +47,7 @@ def preflight(
 
 
 def tell_of_functions(session: Session, plan: ExecutionPlan, target: Target) -> None:
-    """What keeps the plan's events from starting jobs, before some of them are sent once more."""
+    """Note what keeps the plan's events from starting jobs, before a retry sends them."""
     _tell(session, examine_server(session, plan, target, thorough=False).findings)
 
 
@@ -65,9 +65,9 @@ def confirm(
     options: RunOptions,
     before: Callable[[], None] = lambda: None,
 ) -> None:
-    """Ask before events leave this machine; where nobody can be asked, a yes must have been given.
+    """Ask before events leave this machine; without a terminal, --yes is required.
 
-    `before` says what should be known before the answer.
+    `before` reports what the user should know before answering.
     """
     ask = plan.may_send and not (options.yes or target.local)
     events = counted(plan.events, "event")
@@ -80,13 +80,13 @@ def confirm(
 
 
 def refuse_own_files(plan: ExecutionPlan, options: RunOptions) -> None:
-    """Raises `UsageError` where a file that is written is one that the plan is made of."""
+    """Raise `UsageError` if the summary file is one of the plan's inputs."""
     read = [plan.path, *(path for path, _ in plan.inputs)]
     refuse_inputs({"--summary-file": options.summary_file}, read)
 
 
 def refuse_empty(plan: ExecutionPlan) -> None:
-    """Raises `PreflightRefused` where there is nothing to do, unless the plan says that it may."""
+    """Raise `PreflightRefused` if there is nothing to send, unless the plan allows that."""
     if not plan.may_send and plan.if_empty == "fail":
         hint = "`backfill plan` shows what is skipped and why; `if_empty: ok` where that is fine"
         raise PreflightRefused("there is nothing to send: the plan has no events", hint=hint)
@@ -95,10 +95,10 @@ def refuse_empty(plan: ExecutionPlan) -> None:
 def followed(
     plan: ExecutionPlan, target: Target, options: RunOptions, *, begun: bool = False
 ) -> RunOptions:
-    """The options, without following where nothing can be followed. The jobs of a scheduled plan
-    start when the command that sends it has long ended: only who goes on with it (`begun`) can.
+    """Return the options, with `follow` off if nothing can be followed. The jobs of a scheduled
+    plan start long after the sending command has ended: only a resume (`begun`) can follow them.
 
-    Raises `PreflightRefused` where a key is missing, or the plan needs what cannot be.
+    Raises `PreflightRefused` if a key is missing, or if the plan needs to be followed and cannot.
     """
     if not target.event_key:
         message = f"{target.name} needs an event key, and none is set"
@@ -138,7 +138,7 @@ def followed(
 
 
 def refuse_another_address(record: RunRecord, target: Target) -> None:
-    """`dev` and `cloud` mean what the environment says: the rest must not go elsewhere."""
+    """Refuse to continue a run elsewhere: `dev` and `cloud` depend on environment variables."""
     if target.address != record.address:
         raise StalePlan(
             f"run {record.id} was started on {shown(record.address)}, and `{record.target}` is now "

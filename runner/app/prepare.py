@@ -1,4 +1,4 @@
-"""A run that may begin: what it would send, of a plan file now or as a saved plan has it."""
+"""Prepare a run: what it would send, from a plan file or a saved plan."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _MAX_SOURCE = 256 * 1024  # characters
 
 @frozen
 class Prepared:
-    """A run that may begin: what it sends, and where to; `named` is its target as it was named,
-    `environment` the one of the project file that it works in, if any.
+    """A run that may start: what it sends, and where to.
 
-    `files`: the plan as its files have it, by which deferred stages are resolved; those of a saved
-    plan without such stages are not read again, however many rows they have. `parent`: the run that
-    it sends events of once more; `origins`: what these stand for, by their positions; `known`: what
-    its checks remember.
+    `named`: the target as the user named it. `environment`: the project file's environment, if any.
+    `files`: the plan as loaded from its files, to resolve deferred stages; None for a saved plan
+    without such stages, whose files need not be read again. `parent`: the run whose events a retry
+    sends again; `origins`: the positions of those events in it, by position here; `known`: what its
+    checks remember.
     """
 
     run_id: str
@@ -58,11 +58,11 @@ class Prepared:
 
     @property
     def shown(self) -> ExecutionPlan:
-        """The plan with what is unwise about it on this target."""
+        """The plan with its warnings on this target."""
         return warned(self.plan, self.target)
 
     def events(self) -> Iterator[PlannedEvent]:
-        """Every event that would be sent, in sending order: its operation is that of the stage."""
+        """Yield every event that would be sent, in sending order."""
         return (event for stage in self.plan.stages for event in stage.planned())
 
     @property
@@ -92,11 +92,10 @@ def prepare(
     run_id: str | None = None,
     selectors: Selectors | None = None,
 ) -> Prepared:
-    """What a run of a plan file would send now, or what a saved plan does.
+    """Return what a run of a plan file would send now, or what a saved plan sends.
 
-    `source`: the path of either, or a plan file that was loaded with these variables. `selectors`:
-    only a part of it.
-    Raises `InvalidPlan`; `StalePlan` where a saved plan may no longer be run.
+    `source`: the path of either, or a plan that was loaded with these variables. `selectors`: send
+    only a part. Raises `InvalidPlan`, and `StalePlan` for a saved plan that may no longer be run.
     """
     from ulid import ULID
 
@@ -131,7 +130,7 @@ def prepare(
 
 
 def record_run(session: Session, prepared: Prepared, options: RunOptions, lease: Lease) -> Journal:
-    """Write the run down, before anything is sent."""
+    """Record the run in the state, before anything is sent."""
     plan = replace(prepared.plan, path=str(Path(prepared.plan.path).resolve()))
     journal = session.store.start(
         prepared.run_id,
@@ -157,7 +156,7 @@ def record_run(session: Session, prepared: Prepared, options: RunOptions, lease:
 
 
 def _source_of(plan: ExecutionPlan) -> str | None:
-    """The plan file as it was reviewed; None where it is no longer what the plan was made of."""
+    """Return the text of the plan file; None if it has changed since the plan was made."""
     try:
         raw = read_plan(plan.path)
     except FileRefused:

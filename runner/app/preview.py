@@ -1,4 +1,4 @@
-"""What runs of plans would send, for those who only look."""
+"""Preview what runs of plans would send."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NOTHING: Mapping[str, str | None] = {}
 
 @frozen
 class Preview:
-    """`plan`: with what is unwise about it on this target. `sent`: as a run takes it, without.
+    """`plan`: with the warnings on this target. `sent`: as a run takes it, without them.
 
     `built`: None for a saved plan, which is shown as it was reviewed.
     """
@@ -56,7 +56,7 @@ class Preview:
 
 @frozen
 class Previews:
-    """Of several plans. `errors`: of those that cannot be planned, by path, and in their order."""
+    """Previews of several plans. `errors`: those of plans that cannot be planned, with paths."""
 
     target: Target
     plans: list[Preview] = field(default_factory=list)
@@ -74,10 +74,11 @@ def preview(
     writes: Mapping[str, str | None] = _NOTHING,
     read: Sequence[str] = (),
 ) -> Preview:
-    """Of a plan file, or of a saved plan. `writes`: files that will be written, by their options;
-    `read`: those that were read already.
+    """Preview a plan file or a saved plan. `writes`: files that will be written, by option; `read`:
+    files that were read already.
 
-    Raises `InvalidPlan`, and `UsageError` for what has no effect or would write over an input.
+    Raises `InvalidPlan`, and `UsageError` for options without effect or a file to write that is an
+    input.
     """
     refuse_inputs(writes, [*read, path])
     if saved := load_saved(path):
@@ -123,7 +124,7 @@ def previews(
     target: str | None = None,
     strict: bool = False,
 ) -> Previews:
-    """Of each plan of files and folders; see `plan_files`. Raises `UsageError` where they go to
+    """Preview each plan of files and folders; see `plan_files`. Raises `UsageError` if they have
     several targets."""
     plans = [file for file in plan_files(session, paths, changed_since) if not file.is_catalog]
     found = Previews(_target(session, target, [file.path for file in plans]))
@@ -146,9 +147,9 @@ def keep(
     path: str | None,
     seconds: float,
 ) -> None:
-    """Save the plan in a file, if one is named, as it was shown; it can be run for `seconds`.
+    """Save the plan as it was shown, if a file is named; it can be run for `seconds`.
 
-    Raises `PreflightRefused` where the policy does not allow the plan.
+    Raises `PreflightRefused` if the policy does not allow the plan.
     """
     if found.built is None:
         return
@@ -164,7 +165,7 @@ def keep(
 
 
 def _target(session: Session, named: str | None, paths: Sequence[str]) -> Target:
-    """Where the events of all of them go."""
+    """Return the one target of all plans."""
     found = {session.target(named, path) for path in paths or [HERE]}
     if len(found) > 1:
         names = ", ".join(sorted(target.name for target in found))

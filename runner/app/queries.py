@@ -1,4 +1,4 @@
-"""What is asked about runs, without changing any; also how long the next one will take."""
+"""Read-only queries about runs, and estimates of how long the next one will take."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _PAST_RUNS = 5
 
 
 def view_of(store: StateReader, record: RunRecord) -> RunView:
-    """All that there is, with the coverage before and after where the run has measured it."""
+    """Return the view of a run, with coverage before and after where the run measured it."""
     view = replace(store.view(record), applied=store.applied_before(record))
     if not view.plan.coverage:
         return view
@@ -54,28 +54,28 @@ def view_of(store: StateReader, record: RunRecord) -> RunView:
 
 
 def how_to_go_on(store: StateReader, record: RunRecord, does: str) -> str:
-    """The command that continues a run which has not come to its end, and what it `does`; of one
-    that was to be cancelled, the command that ends it."""
+    """Return the command that continues an unfinished run and what it `does`, or the one that ends
+    a run whose cancelling was requested."""
     if record.wanted == "cancel":
         return f"`backfill cancel {record.id}` ends it, as was requested"
     return f"`{resume_command(store.glance(record))}` {does}"
 
 
 def how_to_make_good(store: StateReader, record: RunRecord) -> list[str]:
-    """What can be done about what a run that has failed or completed did not do."""
+    """Return the commands for what a failed or completed run did not do."""
     ways = what_is_left(store.glance(record))
     return [f"{what}: `{command}`{more}" for what, command, more in ways]
 
 
 def events_page(store: StateReader, view: RunView, wanted: EventFilter, number: int) -> EventPage:
-    """Up to `PAGE` events."""
+    """Return a page of up to `PAGE` events."""
     before = (number - 1) * PAGE
     found = store.find_events(view.record, wanted, PAGE + 1, before)
     return EventPage(found[:PAGE], wanted, number, before + 1, len(found) > PAGE)
 
 
 def events_to_send_round(store: StateReader, view: RunView, most: int) -> list[EventRecord]:
-    """The first events, those that did not take effect before all others."""
+    """Return the first events, with those that did not take effect before all others."""
     found = store.find_events(view.record, EventFilter(outcome=LOST), most) if view.outcomes else []
     others = (one for one in store.events(view.record) if one.outcome not in FAILURES)
     return [*found, *islice(others, most - len(found))]
@@ -90,7 +90,7 @@ def _coverage(view: RunView, answers: Mapping[str, Any]) -> Mapping[str, tuple[C
         latest = after or before
         if latest is None:
             continue
-        with suppress(ValueError):  # a note of the run says what is wrong with it
+        with suppress(ValueError):  # the run has a note that says what is wrong
             found[measure.name] = tuple(covered(measure, latest, before if after else None))
     return found
 
@@ -108,15 +108,15 @@ def list_runs(
     since: float = 0.0,
     limit: int | None,
 ) -> list[RunLine]:
-    """The runs of plans like the pattern `plan`, on a target, in one of the `states`; the latest
-    ones first. Raises `UsageError` for a `limit` that is none."""
+    """List the latest runs first: of plans like the pattern `plan`, on a target, in one of the
+    `states`. Raises `UsageError` for an invalid `limit`."""
     refuse_count("limit", limit)
     refuse_empty(plan=plan, target=target)
     return store.runs(plan=plan, target=target, states=states, since=since, limit=limit)
 
 
 class Listed(NamedTuple):
-    """`more`: are there any after these?"""
+    """Runs and holds. `more`: there are further runs."""
 
     runs: Sequence[RunLine] = ()
     more: bool = False
@@ -124,9 +124,9 @@ class Listed(NamedTuple):
 
 
 def runs_and_holds(session: Session, *, limit: int, **chosen: Any) -> Listed:
-    """The runs of `list_runs`, and the targets that are held; none where nothing was run yet."""
+    """Return the runs of `list_runs` and the held targets; empty if nothing was run yet."""
     if session.state == DEFAULT_STATE and not session.has_state:
-        return Listed()  # nothing yet is an answer
+        return Listed()  # a first use is no error
     store = session.reader
     found = list_runs(store, **chosen, limit=limit + 1)
     return Listed(found[:limit], len(found) > limit, store.holds())
@@ -141,11 +141,11 @@ def coverage(
     run: str | None = None,
     selectors: Selectors | None = None,
 ) -> Mapping[str, Sequence[Covered]]:
-    """How much of the data is there by the coverage questions of a plan, by their names.
+    """Ask a plan's coverage questions: how much of the data is there, by name.
 
-    With a `run` of it, the figures are those from before and after that; without those of after, of
-    before and now. Raises `PreflightRefused` where a database refuses a question, and where the run
-    is of another plan.
+    With a `run` of the plan, return its figures from before and after; without those after, compare
+    before with now. Raises `PreflightRefused` if a database refuses a question, or if the run is of
+    another plan.
     """
     given = variables or {}
     plan = build(session, path, given, strict=strict, selectors=selectors).execution_plan
@@ -159,7 +159,7 @@ def coverage(
 
 
 def of_all_items(plan: ExecutionPlan) -> list[str]:
-    """What to know of coverage that goes by no items, where only some of them are selected."""
+    """Return notes on coverage queries without items, which selectors of items do not narrow."""
     if plan.partial is None or not plan.partial.selectors.of_items:
         return []
     words = plan.partial.selectors.words
@@ -171,9 +171,9 @@ def of_all_items(plan: ExecutionPlan) -> list[str]:
 
 
 def rehearsed(session: Session, run: str, path: str) -> Rehearsal:
-    """What the run shows of a run of all of a plan, with its variables, where that is to run.
+    """Project what the run shows onto a run of the whole plan, with the run's variables.
 
-    Raises `PreflightRefused` where the run is of another plan.
+    Raises `PreflightRefused` if the run is of another plan.
     """
     record = session.reader.find(run)
     plan = build(session, path, dict(record.variables)).execution_plan
@@ -195,7 +195,7 @@ def covered_now(
     before: Mapping[str, Table] = NONE,
     after: Mapping[str, Table] = NONE,
 ) -> Mapping[str, Sequence[Covered]]:
-    """The figures of now, unless those of `after` are known, beside those of `before`."""
+    """Return the figures of `after`, or of now if unknown, beside those of `before`."""
     database, found = session.databases(path), {}
     for measure in plan.coverage:
         name, question = measure
@@ -215,7 +215,7 @@ def covered_now(
 def _measured(
     session: Session, run: str, plan: ExecutionPlan
 ) -> tuple[Mapping[str, Table], Mapping[str, Table]]:
-    """What the journal has of before and after the run, of the items that are selected."""
+    """Return the journal's figures from before and after the run, for the selected items."""
     record = session.reader.find(run)
     _refuse_another(record, plan)
     journal = session.reader.reading(record)
@@ -233,7 +233,7 @@ def _measured(
 
 
 def _selected(plan: ExecutionPlan, question: BoundQuestion, table: Table) -> Table:
-    """A run has asked for all of its own items."""
+    """Keep the rows of the selected items: the run asked about all of its own."""
     if plan.partial is None or question.key not in table.columns:
         return table
     at, called = table.columns.index(question.key), question.by_key()
@@ -249,9 +249,8 @@ def events_of(
     *,
     failed: bool = False,
 ) -> tuple[RunRecord, Iterator[EventRecord]]:
-    """The events of a run in sending order: of these operations, of items like these patterns, that
-    have come to these outcomes, or that did not take effect (`failed`); all, where nothing is
-    chosen."""
+    """Return the events of a run in sending order: of these operations, of items like these
+    patterns, with these outcomes, or that did not take effect (`failed`). By default, all."""
     if failed and outcomes:
         message = "`failed` and `outcome` choose differently"
         raise UsageError(message, hint="take one of them; an outcome may be given more than once")
@@ -278,24 +277,24 @@ def events_of(
 def expected(
     session: Session, plan: ExecutionPlan, functions: Sequence[Function] | None = None
 ) -> Estimate:
-    """Of a run that may begin. `functions`: of the server, where it tells them."""
+    """Estimate a run's duration. `functions`: the server's, if it lists them."""
     past = _past(session.store, plan)
     return before(plan, past, session.clock.time(), functions or ())
 
 
 def expected_of_preview(session: Session, plan: ExecutionPlan) -> Estimate:
-    """The same for a dry run, which reaches nothing: by a state that is a file, where it is one."""
+    """Estimate for a dry run, which reaches nothing: use past runs only if the state is a file."""
     return before(plan, _local_past(session, plan), session.clock.time())
 
 
 def tell(session: Session, estimate: Estimate) -> None:
-    """Where it tells more than the pacing: the same plan prints the same."""
+    """Report the estimate if it tells more than the pacing, so that output stays reproducible."""
     if estimate.telling:
         session.reporter.say(f"time: {estimate.words}")
 
 
 def _past(store: StateReader, plan: ExecutionPlan) -> Mapping[str, Past]:
-    """What the latest runs of the plan show of how long its jobs take."""
+    """Return how long the jobs took in the latest runs of the plan."""
     lines = store.runs(plan=escape(plan.name), limit=_PAST_RUNS)
     return past_of(store.glance(line.record) for line in lines)
 
@@ -306,4 +305,4 @@ def _local_past(session: Session, plan: ExecutionPlan) -> Mapping[str, Past]:
     try:
         return _past(session.reader, plan)
     except BackfillError:
-        return {}  # a preview is no less true without it
+        return {}  # a preview works without it

@@ -1,4 +1,4 @@
-"""Stages that are known when they begin: the plan's files then tell what they run for."""
+"""Resolve deferred stages: find out their items when they begin."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ITEMS = "items"
 
 @frozen
 class PlanResolver:
-    """Deferred stages: the plan's questions asked again when a stage starts.
+    """Resolves a deferred stage by asking the plan's questions again when it starts.
 
     Meets `runner.execution.ports.Resolver`.
     """
@@ -61,14 +61,14 @@ class PlanResolver:
 
 
 def remember(journal: Journal, plan: BackfillPlan) -> None:
-    """Write down what the plan runs for, for a resume: the run may change what a query gives."""
+    """Write the plan's items into the journal for a resume: the run may change query results."""
     journal.remember(_ITEMS, to_remember(plan))
 
 
 def resolver_of(
     session: Session, record: RunRecord, plan: ExecutionPlan, database: Database
 ) -> PlanResolver | None:
-    """Of a run that was begun: its files must be as they were."""
+    """Return the resolver of a started run. Raises `StalePlan` if its files have changed."""
     if not plan.deferred:
         return None
     if not unchanged(plan.inputs):
@@ -89,8 +89,7 @@ def as_known(
     items: Json,
     database: Database,
 ) -> BackfillPlan:
-    """The plan file, with the items that were remembered of it, if any, and what the database says
-    now."""
+    """Load the plan file, with its remembered items, if any, and the database's answers of now."""
     loaded = load(session, path, variables, environment=environment)
     plan = loaded if items is None else remembered(loaded, items)
     return gather(plan, database, datetime.now(UTC))

@@ -1,4 +1,4 @@
-"""Go on with a run that is not at its end, in this process or by the workers."""
+"""Resume an unfinished run, in this process or on the workers."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 def resume(
     session: Session, run: str, options: RunOptions, *, from_journal: bool = False
 ) -> Summary | None:
-    """Go on with a run in this process; None where there is nothing to do, which is reported.
+    """Resume a run in this process; None if there is nothing to do, which is reported.
 
-    `from_journal`: send what it was started with, whatever its plan file says by now.
+    `from_journal`: send what it was started with, even if its plan file has changed.
     """
     with still_open(session, run, options, from_journal=from_journal) as found:
         if found is None:
@@ -50,7 +50,7 @@ def resume(
 def resubmit(
     session: Session, run: str, options: RunOptions, *, from_journal: bool = False
 ) -> Submitted | None:
-    """Leave the rest of a run to the workers; None where there is nothing to leave to them."""
+    """Submit the rest of a run to the workers; None if there is nothing to submit."""
     from runner.app.submit import Submitted, enqueue, refuse_unheard
 
     with still_open(session, run, options, from_journal=from_journal) as found:
@@ -61,9 +61,9 @@ def resubmit(
         options = followed(plan, target, replace(options, follow=_follows(record)), begun=True)
         confirm(session, plan, target, options)
         journal = session.store.reopen(record, lease, plan, follow=options.follow)
-        # Asked for anew, it is another event, and what is still open has its time from now on.
+        # The request is a new event, and the jobs still open are timed from now on.
         more: dict[str, Any] = {"submitted_at": time.time(), "unanswered": options.unanswered}
-        if options.past_failures or plan.max_failures:  # what has failed before does not count
+        if options.past_failures or plan.max_failures:  # earlier failures do not count
             failed = sum(figures.lost for figures in journal.by_stage().values())
             ended = journal.next_position() - len(journal.unsettled())
             more |= {"failed": failed, "ended": ended, "past_failures": options.past_failures}
@@ -82,7 +82,7 @@ def drive_more(
     *,
     begun: bool = False,
 ) -> Summary:
-    """What is left of a run, or what has failed in it: no preflight, the run had its own."""
+    """Drive the rest of a run, or a retry of it. No preflight: the run had its own."""
     from runner.app.drive import Drive, drive_here
     from runner.app.resolve import resolver_of
 
@@ -103,5 +103,5 @@ def drive_more(
 
 
 def _follows(record: RunRecord) -> bool:
-    """A run that was sent and not followed, and is resumed all the same, is followed now."""
+    """Tell whether to follow: resuming a run that was sent and not followed follows it now."""
     return record.follow or record.status in ("sent", "failed")

@@ -1,4 +1,4 @@
-"""Send the events of a run that failed once more, as a run of their own."""
+"""Send failed events of a run again, as a run of their own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SHOWN = 3  # items of a hint
 
 @frozen
 class FailedEvents:
-    """Those of a run with these outcomes, of items like these patterns; of all items by default."""
+    """The events of a run with these outcomes, of items like these patterns (default: all)."""
 
     run: str
     outcomes: Collection[Outcome] = RETRIED
@@ -34,7 +34,7 @@ class FailedEvents:
 
 
 def retry(session: Session, failed: FailedEvents, options: RunOptions) -> Summary:
-    """Send these events once more, as a run of their own that is linked to theirs."""
+    """Send these events again, as a run of their own that is linked to theirs."""
     with _prepared(session, failed, options) as (prepared, record, lease):
         session.reporter.planned(prepared.shown, prepared.target.name)
         plan, database = prepared.plan, session.databases(record.path, record.environment)
@@ -51,7 +51,7 @@ def retry(session: Session, failed: FailedEvents, options: RunOptions) -> Summar
 
 
 def plan_retry(session: Session, failed: FailedEvents, options: RunOptions) -> Prepared:
-    """What `retry` would send; nothing is sent."""
+    """Return what `retry` would send; send nothing."""
     with _prepared(session, failed, options) as (prepared, _, _):
         return prepared
 
@@ -60,7 +60,7 @@ def plan_retry(session: Session, failed: FailedEvents, options: RunOptions) -> P
 def _prepared(
     session: Session, failed: FailedEvents, options: RunOptions
 ) -> Iterator[tuple[Prepared, RunRecord, Lease]]:
-    """A run of the events that are to be retried, whose lock is held."""
+    """Lock and prepare a run of the events to retry."""
     from ulid import ULID
 
     refuse_outcomes(failed.outcomes)
@@ -109,7 +109,7 @@ def _first_of(session: Session, record: RunRecord) -> RunRecord:
 def _refuse_patterns(
     session: Session, record: RunRecord, plan: ExecutionPlan, failed: FailedEvents
 ) -> None:
-    """Raises `PreflightRefused` where other items than those that were named can be retried."""
+    """Raise `PreflightRefused` if there are items to retry, but none that the patterns match."""
     others = session.store.retriable(record, failed.outcomes, ())
     if not others:
         return
@@ -127,7 +127,7 @@ def _nothing_to_retry(session: Session, record: RunRecord) -> PreflightRefused:
     message = f"nothing of run {record.id} is there to retry"
     if record.status == "sent":
         hint = f"`backfill resume {record.id}` follows its jobs: then it is known what failed"
-    elif record.status in ("incomplete", "running"):  # by no process: the lock is held
+    elif record.status in ("incomplete", "running"):  # no process drives it: we hold the lock
         hint = how_to_go_on(session.store, record, "sends what was not sent")
     elif ways := how_to_make_good(session.store, record):
         hint = "; ".join(ways)

@@ -1,4 +1,4 @@
-"""What becomes of plans between two revisions, or on a branch."""
+"""Review how plans change between two revisions, or on a branch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from runner.model import ExecutionPlan, Json, Problem, Selectors, frozen
 from runner.planning.compare import Difference, Review, compare, review
 from runner.spec.files import MAX_YAML, PROJECT
 
-_HALF = 0.5  # of a file that must be the same for it to be a renamed one
+_HALF = 0.5  # of a file must be unchanged for it to count as renamed
 
 
 def review_plans(
@@ -33,8 +33,9 @@ def review_plans(
     of_branch: bool = False,
     strict: bool = False,
 ) -> list[Review]:
-    """What becomes of the plans of files and folders between two revisions, as ``main..HEAD``;
-    `of_branch`: since this branch has left the one revision."""
+    """Review how the plans of files and folders change between two revisions, as ``main..HEAD``.
+
+    `of_branch`: compare with where this branch left the one revision."""
     repository = repository_here(session.environ)
     parted = (repository.parted(revisions), None) if of_branch else None
     commits = parted or _commits(repository, revisions)
@@ -51,10 +52,10 @@ def difference(
     strict: bool = False,
     selectors: Selectors | None = None,
 ) -> tuple[Difference, tuple[str, str]]:
-    """What the plan `new` sends otherwise, and what the two are called.
+    """Compare what two plans send; return the difference, and the names of the two.
 
-    Each is a plan file or a saved plan; `old` may be revisions, between which `new` is compared.
-    `selectors`: only in a part, which need not be there both before and after.
+    Each is a plan file or a saved plan; `old` may also be revisions, between which to compare
+    `new`. `selectors`: compare only a part, which one of the two may lack.
     """
 
     from runner.app.saved import load_saved, of_its_own, refuse_options, refuse_selectors
@@ -73,7 +74,7 @@ def difference(
     if Path(old).exists():
         if variables or session.collections or strict:
             saved = load_saved(old), load_saved(new)
-            if saved[0] and saved[1]:  # no plan file is read that they could be for
+            if saved[0] and saved[1]:  # no plan file is read, so the options have no effect
                 refuse_options(of_its_own(session, saved[1], variables, strict=strict))
         before, after = _both(partial(loaded, old), partial(loaded, new))
         return compare(before, after, selectors=selectors), (old, new)
@@ -103,7 +104,7 @@ def difference(
 def _both(
     old: Callable[..., ExecutionPlan], new: Callable[..., ExecutionPlan]
 ) -> tuple[ExecutionPlan, ExecutionPlan]:
-    """What selectors name need only be in one of them: it may be added, or gone."""
+    """Build both plans. What the selectors name may be in only one: it may be added or removed."""
     before = old(sure=False)
     try:
         return before, new(sure=True)
@@ -115,8 +116,8 @@ def _both(
 
 
 def _parted(revisions: str) -> tuple[str, str | None, bool]:
-    """As git reads them: ``main..HEAD``, ``main...HEAD`` (since HEAD has left main), or ``main``
-    and the files as they are, which is None. Where one of two is not written, it is HEAD."""
+    """Split revisions as git does: ``main..HEAD``, ``main...HEAD`` (since HEAD left main), or
+    ``main``, which is compared with the working tree (None). A missing side is HEAD."""
     first, dots, second = revisions.partition("..")
     if not dots:
         return first, None, False
@@ -133,7 +134,7 @@ def _commits(repository: Repository, revisions: str) -> tuple[str, str | None]:
 
 @contextmanager
 def _sides(repository: Repository, before: str, after: str | None) -> Iterator[tuple[Side, Side]]:
-    """The files of one commit and those of the other (None: as they are), until the block ends."""
+    """Yield the files of two commits (None: the working tree), until the block ends."""
     with objects_of(repository) as objects, TemporaryDirectory(prefix="backfill-") as folder:
         root = Path(folder).resolve()
         old = snapshot(objects, before, root / "old")
@@ -152,10 +153,10 @@ def _as_of(
     selectors: Selectors | None,
     sure: bool,
 ) -> ExecutionPlan:
-    """The plan as it was in the commit; its problems are placed in the revision `named`."""
+    """Build the plan as of the commit; problems name the revision `named`."""
     place = repository.below(path).parts
     with _sides(repository, commit, None) as (tree, disk):
-        trail(disk, place)  # a folder that is another repository is refused
+        trail(disk, place)  # refuse a folder that is another repository
         file = _opened(tree, place)
         if file is None:
             hint = "was it named otherwise? `--changed-since` finds renamed plans"
@@ -176,14 +177,14 @@ def _as_of(
 
 
 def _opened(side: Side, plan: Names) -> PlanFile | None:
-    """None where no regular file is."""
+    """Open a plan in a snapshot; None if there is no regular file."""
     side.bring(plan)
     place = side.root.joinpath(*plan)
     return plan_file(str(place)) if place.is_file() else None
 
 
 def _bring_all(side: Side, plan: Names, file: PlanFile) -> None:
-    """See to it that what a plan file is made of can be read."""
+    """Bring the files that a plan is made of into the snapshot."""
     for path in places_named(side, plan, file):
         side.bring(path)
     at = trail(side, plan)
@@ -202,11 +203,11 @@ def _reviews(
     strict: bool,
     base: str,
 ) -> list[Review]:
-    """Every plan of the files and folders that is another from one commit to the other, judged by
-    the rules of the first, which is called `base`."""
+    """Review every plan that differs between the commits, judged by the rules of the first one,
+    which is called `base`."""
     named = [(path, repository.below(path).parts) for path in paths]
     for _, place in named:
-        trail(Disk(repository), place)  # a folder that is another repository is refused
+        trail(Disk(repository), place)  # refuse a folder that is another repository
     with _sides(repository, *commits) as (old, new):
         for path, place in named:
             if not (_is_there(old, place) or _is_there(new, place)):
@@ -229,7 +230,7 @@ def _is_there(side: Side, path: Names) -> bool:
 
 
 def _plans(side: Side, places: Sequence[Names]) -> list[Names]:
-    """What `paths_of` finds there, in its order."""
+    """Return what `paths_of` finds there, in its order."""
     found: list[str] = []
     for place in places:
         at = trail(side, place)
@@ -249,7 +250,7 @@ def _plans(side: Side, places: Sequence[Names]) -> list[Names]:
 
 
 def _renamed(old: Side, new: Side, added: Sequence[Names]) -> dict[Names, Names]:
-    """Where new plans stood before: at what is gone, and is the same or half of it at least."""
+    """Match new plans with removed files that share at least half of their lines."""
     left = (
         {path: old.read(path, MAX_YAML) or b"" for path in gone(old, new, SUFFIXES)}
         if added
@@ -267,7 +268,7 @@ def _renamed(old: Side, new: Side, added: Sequence[Names]) -> dict[Names, Names]
 
 
 def _alike(before: bytes, now: bytes) -> float:
-    """How much of the larger one is in lines that both have."""
+    """Return what share of the larger file is in lines that both have."""
     both = Counter(before.splitlines(keepends=True)) & Counter(now.splitlines(keepends=True))
     shared = sum(len(line) * count for line, count in both.items())
     return shared / max(len(before), len(now), 1)
@@ -275,7 +276,7 @@ def _alike(before: bytes, now: bytes) -> float:
 
 @frozen
 class _Compared:
-    """Builds plans as they were and as they are, which are shown below `top`."""
+    """Builds plans as they were and as they are; paths are shown below `top`."""
 
     session: Session
     top: Path
@@ -286,7 +287,7 @@ class _Compared:
     base: str
 
     def review(self, plan: Names, file: PlanFile, was: Names) -> Review | None:
-        """None for a catalog."""
+        """Review a plan; None for a catalog."""
         shown, before, note = self._shown(self.top.joinpath(*plan)), None, None
         earlier = self._shown(self.top.joinpath(*was)) if was != plan else None
         try:
@@ -307,7 +308,7 @@ class _Compared:
         return replace(found, target=target.name, applied=applied)
 
     def _applied(self, name: str, place: str) -> str | None:
-        """The run that has applied the plan as it was."""
+        """Return the run that applied the plan before the change, if any."""
         whole = [run for run in self.session.ledger(name, place, None) if not run.partial]
         return whole[0].run_id if whole and whole[0].done else None
 
@@ -320,14 +321,14 @@ class _Compared:
         return review(shown, before, None) if before else None
 
     def _built(self, side: Side, plan: Names, file: PlanFile | None) -> ExecutionPlan | None:
-        """None for a catalog, and where there is no file. Raises `InvalidPlan`."""
+        """Build the plan; None for a catalog or a missing file. Raises `InvalidPlan`."""
         if file is None:
             return None
         if file.is_catalog:
             file.load(self.session, {})
             return None
         _bring_all(side, plan, file)
-        if self.session.reviewed_since is None:  # else the option names whose rules hold
+        if self.session.reviewed_since is None:  # else --changed-since names the rules' revision
             folder = str(side.root.joinpath(*plan).resolve().parent)
             then = self.session.projects_then
             then.setdefault(folder, project_in(self.old, plan[:-1], self.base))
@@ -337,7 +338,7 @@ class _Compared:
         return tuple(replace(one, path=self._shown(place_of(one.path))) for one in problems)
 
     def _shown(self, file: Path) -> str:
-        """As it would be written here."""
+        """Return the path as the user would write it here."""
         root = self.new.root
         place = self.top / file.relative_to(root) if file.is_relative_to(root) else file
         here = Path.cwd().resolve()

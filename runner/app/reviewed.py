@@ -1,4 +1,4 @@
-"""Whether a saved plan may still be run: once, as long as nothing has changed since its review."""
+"""Whether a saved plan may still be run: once, while nothing has changed since its review."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Reviewed:
-    """A saved plan that may be run, and where to; `files`: see `runner.app.run.Prepared`."""
+    """A saved plan that may be run, and its target; `files`: see `runner.app.prepare.Prepared`."""
 
     saved: SavedPlan
     plan: ExecutionPlan
@@ -41,7 +41,7 @@ class Reviewed:
 
 
 def refuse_used(session: Session, run_id: str) -> None:
-    """Raises `StalePlan` where the state knows the run: a plan is sent once."""
+    """Raise `StalePlan` if the state has the run already: a saved plan is sent once."""
     if record := session.store.known(run_id):
         message = f"this plan was run already: run {record.id} is {record.status}"
         hint = f"see `backfill status {record.id}`, or {AGAIN}"
@@ -57,10 +57,10 @@ def reviewed(
     *,
     strict: bool = False,
 ) -> Reviewed | None:
-    """The saved plan of a file; None where that is something else.
+    """Return the saved plan of a file; None if the file is something else.
 
-    Refuses, all at once, what is no longer as it was reviewed, by `StalePlan`; and by `UsageError`
-    what it has its own of: variables, collections, selectors, and which warnings were let pass.
+    Raises `StalePlan` with everything that has changed since the review, and `UsageError` for
+    options that a saved plan fixes: variables, collections, selectors, accepted warnings.
     """
     saved = load_saved(path)
     if saved is None:
@@ -111,7 +111,7 @@ def _named(environment: str) -> str:
 
 
 def _files(session: Session, saved: SavedPlan, path: str) -> BackfillPlan:
-    """The plan file as it was read, with what the database said then."""
+    """Load the plan file, with the items that were saved."""
     from runner.app.plan_files import load
     from runner.app.resolve import as_known
 

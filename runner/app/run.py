@@ -1,4 +1,4 @@
-"""Begin a run: prepare, refuse, ask, lock, record, send.
+"""Start a run: prepare, refuse, confirm, lock, record, send.
 
 `run` drives it in this process; `submit` leaves it to the workers.
 """
@@ -32,8 +32,8 @@ def run(
 ) -> Summary:
     """Send the plan's events from this process, and follow their jobs to the end.
 
-    `once_locked` may still refuse, when nobody else can begin a run of the plan. Raises what ended
-    the run early, after the session's reporter has heard how far it came.
+    `once_locked` may still refuse, after nobody else can start a run of the plan. Raises the error
+    that ended the run early, after the session's reporter got the summary.
     """
     from runner.app.drive import Drive, drive_here
 
@@ -63,7 +63,7 @@ def submit(
     app: str | None = None,
     once_locked: Callable[[], None] = lambda: None,
 ) -> Submitted:
-    """Leave the run to the workers: those of the state, or of one `app` of theirs; see `run`."""
+    """Leave the run to the workers: those of the state, or those of one `app`; see `run`."""
     from runner.app.submit import Submitted, enqueue, refuse_unheard
 
     plan, target = prepared.plan, prepared.target
@@ -85,7 +85,7 @@ def _show(session: Session, prepared: Prepared) -> None:
 
 
 def _cleared(session: Session, prepared: Prepared, options: RunOptions) -> RunOptions:
-    """The options that the run can have, once nothing refuses it and whoever is asked agrees."""
+    """Run the preflight and ask for confirmation; return the options that the run can have."""
     plan, target = prepared.plan, prepared.target
     options, functions = preflight(session, plan, target, options)
     confirm(session, plan, target, options, lambda: _before_answer(session, prepared, functions))
@@ -96,7 +96,7 @@ def _cleared(session: Session, prepared: Prepared, options: RunOptions) -> RunOp
 def _locked(
     session: Session, prepared: Prepared, options: RunOptions, once_locked: Callable[[], None]
 ) -> Iterator[Lease]:
-    """The right to begin the run, once nobody else is at it."""
+    """Take the plan's lock, and refuse a run that was sent already."""
     plan, address = prepared.plan.name, prepared.target.address
     with session.lock(plan, address, prepared.run_id, options.wait_lock) as lease:
         refuse_used(session, prepared.run_id)
@@ -114,15 +114,15 @@ def _resolver(session: Session, prepared: Prepared) -> PlanResolver | None:
 
 
 def _notes(options: RunOptions) -> tuple[str, ...]:
-    """What the journal should say of how the run was asked for."""
+    """Return what the journal should record of the request."""
     return ("the preflight was skipped (--skip-preflight)",) if options.skip_preflight else ()
 
 
 def _before_answer(
     session: Session, prepared: Prepared, functions: Sequence[Function] | None
 ) -> None:
-    """How long it will take; and that a new run has new event ids: what an unfinished one has sent
-    would be sent once more."""
+    """Report how long the run will take, and warn of an unfinished one: a new run has new event
+    ids, so everything is sent again."""
     from runner.app.queries import expected, how_to_go_on, tell
 
     tell(session, expected(session, prepared.plan, functions))

@@ -1,4 +1,4 @@
-"""Saved plans, as files: written by `plan --out`, read by whatever takes a plan."""
+"""Saved plans as files: written by `plan --out`, read by commands that take a plan."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from runner.version import __version__
 
 _FORM = "saved-plan.v1"  # its schema
 AGAIN = "review it anew: `backfill plan PLAN --out FILE`"
-_SHORTEST = 1.0  # second for which one may be run
+_SHORTEST = 1.0  # second that a saved plan must be valid for
 
 
 def save(
@@ -32,9 +32,9 @@ def save(
     path: str,
     seconds: float,
 ) -> SavedPlan:
-    """Write the plan down as it was reviewed; it can be run for `seconds` from now.
+    """Save the plan as it was reviewed; it can be run for `seconds` from now.
 
-    `target`: as it was named.
+    `target`: as the user named it.
     """
     from ulid import ULID
 
@@ -63,16 +63,17 @@ def save(
 
 
 def refuse_expired(seconds: float) -> None:
-    """Raises `UsageError` where a plan that is saved now could never be run."""
+    """Raise `UsageError` if a plan saved now could never be run."""
     if seconds < _SHORTEST:
         message = f"a plan that is saved for {format_duration(seconds)} can never be run"
         raise UsageError(message, hint="give those who review it time, as in 24h")
 
 
 def load_saved(path: str) -> SavedPlan | None:
-    """None where the file is something else, or is not there: a plan's reader says what is wrong.
+    """Read a saved plan; None if the file is something else, or missing: the plan's reader reports
+    that.
 
-    Raises `StalePlan` for one that was changed by hand.
+    Raises `StalePlan` if the file was changed by hand.
     """
     try:
         raw = read_given(path, limit=MAX_DATA)
@@ -91,14 +92,14 @@ def load_saved(path: str) -> SavedPlan | None:
 
 
 def refuse_selectors(selectors: Selectors | None) -> None:
-    """A saved plan is what was reviewed, no less."""
+    """Raise `UsageError` for selectors: a saved plan is sent as it was reviewed."""
     if selectors:
         message = f"{selectors.words} does nothing for a saved plan: it is what was reviewed"
         raise UsageError(message, hint="select when it is saved: `backfill plan PLAN --out FILE`")
 
 
 def refuse_options(options: Mapping[str, bool]) -> None:
-    """Those that are given, by their names, and that a saved plan has its own of."""
+    """Raise `UsageError` for given options, by name, that a saved plan fixes."""
     given = [name for name, is_given in options.items() if is_given]
     if given:
         message = f"{', '.join(given)} {'do' if given[1:] else 'does'} nothing for a saved plan"
@@ -108,7 +109,7 @@ def refuse_options(options: Mapping[str, bool]) -> None:
 def of_its_own(
     session: Session, saved: SavedPlan, variables: Mapping[str, Json], *, strict: bool
 ) -> dict[str, bool]:
-    """What a saved plan was planned with."""
+    """Tell which given options a saved plan fixes."""
     return {
         "--var": bool(variables) and variables != saved.variables,
         "--collection": bool(session.collections),

@@ -1,4 +1,4 @@
-"""Plans with a schedule: when each is due, and how the run of a firing is submitted."""
+"""Plans with a schedule: when each is due, and how its run is submitted."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from runner.model import Observer, Schedule, frozen
 from runner.planning.ledger import in_order
 from runner.spec.recurring import Scheduled, due_after, firing_id
 
-_OTHERS = 70.0  # seconds after which the lock of a process that has died is anybody's
+_OTHERS = 70.0  # seconds to wait for a lock: by then that of a dead process has expired
 _LOG = logging.getLogger("backfill.worker")
 
 
 def scheduled(session: Session, paths: Sequence[str], now: datetime) -> list[Scheduled]:
-    """Those of the plans that have a schedule. Raises `InvalidPlan` with what is wrong with any."""
+    """Return the plans that have a schedule. Raises `InvalidPlan` with all their problems."""
     plans = in_order([plan for plan in plans_in(session, paths) if plan.schedule])
     return [
         Scheduled(plan, plan.schedule, due_after(plan.schedule, now))
@@ -35,8 +35,8 @@ def scheduled(session: Session, paths: Sequence[str], now: datetime) -> list[Sch
 
 @frozen
 class Firing:
-    """A plan with a schedule, started when it is due; what it sends is found out then. Its runs
-    are left to the `app` of the workers that have its files.
+    """A scheduled plan, which is planned and started when it is due. Its runs go to the `app` of
+    the workers that have its files.
 
     Meets `runner.adapters.worker.function.Scheduled`.
     """
@@ -56,8 +56,8 @@ class Firing:
         return f"TZ={self.schedule.timezone} {self.schedule.cron}"
 
     def start(self, run: str, fired_at: float | None) -> Mapping[str, Any]:
-        """Submit the run of the firing at this time, or one with this id where none is due then;
-        or submit it again."""
+        """Submit the run due at this time (if none is due, a run with this id), or submit it
+        again."""
         if fired_at is not None:
             run = firing_id(self.schedule, self.name, self.target, fired_at) or run
         more = {"run": run}
@@ -85,7 +85,7 @@ class Firing:
         return submit(session, prepared, RunOptions(yes=True), app=self.app).event_id
 
     def _again(self, session: Session, run: str) -> str | None:
-        """The run is written down, and whoever did that has died before it was submitted."""
+        """Submit a recorded run whose process died before submitting it."""
         record = session.store.known(run)
         if record is None:
             return None

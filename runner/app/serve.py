@@ -1,4 +1,4 @@
-"""Drive runs that were left to the workers, as a function of an Inngest server."""
+"""Serve as a worker: drive submitted runs, as a function of an Inngest server."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from runner.app.worker import Worker as StepWorker
 
 PATIENCE = 60  # seconds for a request in flight to end after SIGTERM
-_MAX_BODY = 4 * 1024 * 1024  # as the engine sends at most: it has the rest fetched
-_SIGNING_KEY = re.compile(r"((signkey-\w+-)?([0-9a-fA-F]{2})+)?")  # as server and SDK take it
+_MAX_BODY = 4 * 1024 * 1024  # the engine sends no more: what is larger, it has fetched
+_SIGNING_KEY = re.compile(r"((signkey-\w+-)?([0-9a-fA-F]{2})+)?")  # as server and SDK read it
 _LOG = logging.getLogger("backfill.worker")
 
 
 @frozen
 class ServeOptions:
-    """Where to listen, and `url`, where the server reaches this process. `target`: where plans with
-    a schedule send to. `grace`: for how many seconds to wait for an event's job to appear."""
+    """Where to listen. `url`: where the server reaches this process. `target`: where scheduled
+    plans send to. `grace`: how many seconds to wait for an event's job to appear."""
 
     host: str
     port: int
@@ -45,7 +45,7 @@ def serve_runs(
     options: ServeOptions,
     observer: Callable[[str], Observer],
 ) -> None:
-    """Until a signal ends it; `observer`: of a run, by its id. What happens is logged.
+    """Serve until a signal ends it, and log what happens. `observer`: makes one for a run's id.
 
     Raises `PreflightRefused` without the SDK, or without a key that it can use.
     """
@@ -123,7 +123,7 @@ def _worker(
     url: str | None,
     firings: Sequence[Firing],
 ) -> Worker:
-    """Raises `PreflightRefused` without the SDK, or without a key that it can use."""
+    """Create the worker. Raises `PreflightRefused` without the SDK, or without a usable key."""
     if missing := _missing_key(session):
         hint = "or INNGEST_DEV for a dev server, which asks for none"
         raise PreflightRefused(f"{missing}: requests could not be told from forged ones", hint=hint)
@@ -144,7 +144,7 @@ def _worker(
 
 
 def _origin(session: Session, options: ServeOptions) -> str | None:
-    """Where the server is told to find this process; None: somebody else tells it."""
+    """Return the URL that the server calls; None if somebody else tells it."""
     if options.url:
         return read_origin(options.url, "--url")
     if not _dev(session):
@@ -156,7 +156,7 @@ def _origin(session: Session, options: ServeOptions) -> str | None:
 
 
 def _door(session: Session, place: str | None, host: str) -> Door:
-    """Without signatures, as at a dev server, the name that is asked for is what there is."""
+    """Return the door of the server. A dev server does not sign, so check the host name instead."""
     from runner.adapters.door import Door, hosts_of
 
     if not _dev(session):

@@ -1,7 +1,7 @@
 """The session of a command or a program: the one place that opens what use cases need.
 
-The state, the users' databases and the connections to targets are opened when they are first asked
-for, and closed with the session.
+The state, the users' databases and the connections to targets are opened on first use, and closed
+with the session.
 """
 
 from __future__ import annotations
@@ -54,26 +54,26 @@ HERE = "-"  # stands for a plan in the working directory
 
 
 class Reporter(Protocol):
-    """Hears what a use case does while it works, and decides nothing."""
+    """Gets reports of what a use case does; decides nothing."""
 
     def note(self, message: str, /) -> None:
-        """Something that the user should know."""
+        """Report something that the user should know."""
 
     def say(self, message: str, /) -> None:
-        """What is being done just now, or was done."""
+        """Report what is being done, or was done."""
 
     def planned(self, plan: ExecutionPlan, target: str, /) -> None:
-        """The plan that is about to be sent, and the name of its target."""
+        """Report the plan that is about to be sent, and the name of its target."""
 
     def driving(self) -> AbstractContextManager[Observer]:
-        """Who observes a run while this process drives it."""
+        """Return the observer of a run that this process drives."""
 
     def ended(self, summary: Summary, /) -> None:
-        """What a run came to, also where an error follows."""
+        """Report the result of a run, also if an error follows."""
 
 
 class Silent:
-    """Meets `Reporter` and `Observer`: what happens goes to an observer, if there is one."""
+    """Meets `Reporter` and `Observer`: passes notes on to an observer, if there is one."""
 
     def __init__(self, observer: Observer | None = None) -> None:
         self._observer = observer
@@ -98,12 +98,12 @@ class Silent:
 
 
 class Session:
-    """Where use cases find the state, databases and targets; close it, or use it with `with`.
+    """Gives use cases the state, databases and targets; close it, or use it with `with`.
 
     `state`: a path or URL; the default is `BACKFILL_STATE`, or a file in `.backfill`. `environ`:
-    the variables with keys and addresses. `environment`: the one of the project file to work in;
-    the default is `BACKFILL_ENV`, or what the project file says. `confirm`: asks the user a
-    question; without it nobody is asked, and what needs a yes is refused unless it was given.
+    the variables with keys and addresses. `environment`: the project file's environment to use; the
+    default is `BACKFILL_ENV`, or the project file's own. `confirm`: asks the user a question;
+    without it nobody is asked, and whatever needs a yes is refused unless it was given.
     """
 
     def __init__(
@@ -124,18 +124,18 @@ class Session:
         self.confirm = confirm
         self._clock = clock
         self.facts: Facts | None = None
-        self.collections: dict[str, str] = {}  # files in place of a plan's collections, by name
+        self.collections: dict[str, str] = {}  # by name: files that replace a plan's collections
         self.recorded: dict[bytes, Answer] | None = None
         self.policy: Sequence[Rule] | None = None
         self.reviewed_since: str | None = None
-        self.agent = False  # is it an agent that uses the session?
+        self.agent = False  # whether an agent uses the session
         self._open = ExitStack()
         self._store: Store | None = None
         self._reader: StateReader | None = None
         self._databases: dict[object, Databases] = {}
         self._projects: dict[str, Project] = {}  # by the plan
         self._projects_read: dict[Path | None, Project] = {}
-        # Ends what is driven here after the request in flight; from whatever thread.
+        # Stops the run driven here after the request in flight; callable from any thread.
         self.stop: Callable[[], None] = lambda: None
         self.projects_then: dict[str, Project | None] = {}  # of `reviewed_since`, by their folder
 
@@ -146,19 +146,19 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Close everything. What was measured, such as `timings`, can still be read."""
+        """Close everything. Measurements such as `timings` stay readable."""
         self._open.close()
         self._store = self._reader = None
 
     @property
     def state_file(self) -> Path | None:
-        """The file of the state; None where a server has it."""
+        """The file of the state; None if it is on a server."""
         file = self.state.removeprefix("sqlite:///")
         return None if "://" in file else Path(file)
 
     @property
     def has_state(self) -> bool:
-        """Is there a state already? None is made. Raises `TargetError` where it cannot be read."""
+        """Whether there is a state; creates none. Raises `TargetError` if it cannot be read."""
         try:
             return self.reader is not None
         except NoState:
@@ -166,7 +166,7 @@ class Session:
 
     @property
     def store(self) -> Store:
-        """The state store, which is made where there is none. Raises `TargetError`."""
+        """The state store, created if there is none. Raises `TargetError`."""
         if self._store is None:
             from runner.adapters.journal.store import Store
 
@@ -175,8 +175,8 @@ class Session:
 
     @property
     def existing(self) -> Store:
-        """The same for what is about a run, or a hold, that is there: none is made. Raises also
-        `NoState`, where there is none."""
+        """The state store, for use cases about an existing run or hold: creates none. Raises
+        `TargetError`, and `NoState` if there is none."""
         if self._store is None and self._reader is None:
             from runner.adapters.journal.state import StateReader
 
@@ -185,9 +185,9 @@ class Session:
 
     @property
     def reader(self) -> StateReader:
-        """The same for what only reads: none is made, and it may be one that is read-only.
+        """The state for reading only: creates none, and may be read-only.
 
-        Raises `NoState` where there is none.
+        Raises `TargetError`, and `NoState` if there is none.
         """
         if self._store is not None:
             return self._store
@@ -199,13 +199,13 @@ class Session:
 
     @property
     def who(self) -> str:
-        """Whoever uses the session, for people."""
+        """The user of the session, for people to read."""
         from runner.adapters.journal.leases import who
 
         return who(self.environ, agent=self.agent)
 
     def project(self, plan: str) -> Project:
-        """The project file that the plan belongs to; read once. Raises `InvalidPlan`."""
+        """Return the project file that the plan belongs to; read once. Raises `InvalidPlan`."""
         from runner.spec.files import as_seen_here, find_project
         from runner.spec.project import Project, project_of
 
@@ -217,15 +217,15 @@ class Session:
         return self._projects[plan]
 
     def forget_projects(self) -> None:
-        """Their files may be others by now."""
+        """Forget the project files: they may have changed."""
         self._projects.clear()
         self._projects_read.clear()
 
     def environment(self, plan: str, name: str | None = None) -> Environment | None:
-        """The environment that the plan works in: `name`, which is that of a run that was begun
-        (`""`: in none), else the chosen one, else the project's default.
+        """Return the environment that the plan uses: `name`, as of a started run (`""`: none), else
+        the session's, else the project's default.
 
-        Raises `UsageError` where there is none of that name, and `InvalidPlan`.
+        Raises `UsageError` if the project has none of that name, and `InvalidPlan`.
         """
         if name == "":
             return None
@@ -234,8 +234,8 @@ class Session:
         return project.environment(chosen) if chosen else None
 
     def databases(self, plan: str, environment: str | None = None) -> Databases:
-        """The databases that the plan file may ask in an environment (see there); each is connected
-        when it is first asked."""
+        """Return the databases that the plan file may query in an environment (see `environment`);
+        each is connected on its first query."""
         from runner.adapters.database.open import Databases
 
         found = self.environment(plan, environment)
@@ -249,8 +249,8 @@ class Session:
         return self._databases[key]
 
     def query_runner(self, plan: str, environment: str | None = None) -> Database:
-        """What answers the questions that a plan is built from: its databases, or `facts`. With
-        `recorded`, the answers are kept there."""
+        """Return what answers the questions that a plan is built from: its databases, or `facts`.
+        If `recorded` is set, answers are recorded there."""
         if self.facts is not None:
             return self.facts
         databases = self.databases(plan, environment)
@@ -262,12 +262,12 @@ class Session:
 
     @property
     def timings(self) -> Sequence[Timing]:
-        """How long each question to a database took."""
+        """How long each database query took."""
         return [timing for database in self._databases.values() for timing in database.timings]
 
     def environ_in(self, plan: str, environment: str | None = None) -> Mapping[str, str]:
-        """The variables with the keys and addresses of an environment (see there), under the names
-        that they have where there is none."""
+        """Return the variables with an environment's keys and addresses, under their usual
+        names (see `environment`)."""
         found = self.environment(plan, environment)
         if found is None:
             return self.environ
@@ -280,13 +280,15 @@ class Session:
         return environ
 
     def named_target(self, named: str | None, plan: str, environment: str | None = None) -> str:
-        """What a target is called that was given, or not: then it is the environment's."""
+        """Return the target's name as given, else the environment's, else the default."""
         refuse_empty(target=named)
         found = self.environment(plan, environment)
         return named or (found.target if found else None) or DEFAULT_TARGET
 
     def target(self, named: str | None, plan: str = HERE, environment: str | None = None) -> Target:
-        """Where events go in an environment (see there), with its keys. Raises `UsageError`."""
+        """Return where events go in an environment, with its keys (see `environment`).
+
+        Raises `UsageError`."""
         from runner.adapters.inngest.target import resolve
 
         found = self.environment(plan, environment)
@@ -299,8 +301,8 @@ class Session:
         return replace(target, name=f"{found.name}: {target.name}") if found else target
 
     def ledger(self, name: str, plan: str, target: str | None) -> Sequence[PlanRun]:
-        """The runs of the plan of that name where `plan`, a path, would be run; see
-        `StateReader.ledger`. No state is made."""
+        """Return the runs of the plan of that name where `plan`, a path, would be run; see
+        `StateReader.ledger`. Creates no state."""
         if not self.has_state:
             return ()
         found = self.environment(plan)
@@ -326,10 +328,11 @@ class Session:
         stop: asyncio.Event | None = None,
         patience: Patience | None = None,
     ) -> AsyncIterator[Connection]:
-        """The target's server, until the block ends; the embedded one runs the handlers of `plan`.
+        """Connect to the target's server until the block ends; the embedded one runs the handlers
+        of `plan`.
 
-        What gets no answer is tried again, which `note` and `away` hear, until `stop` is set; for
-        as long as a connection is tried, where no `patience` is given.
+        Unanswered requests are retried until `stop` is set, and reported to `note` and `away`;
+        without `patience`, as long as a connection attempt is.
         """
         import asyncio
         from random import SystemRandom
@@ -353,7 +356,7 @@ class Session:
 
     @contextmanager
     def lock(self, plan: str, address: str, run_id: str, wait: float = 0.0) -> Iterator[Lease]:
-        """The right to send for a plan, until the block ends; waits `wait` seconds for it.
+        """Take the right to send for a plan, until the block ends; wait up to `wait` seconds.
 
         Raises `LockHeld`.
         """
@@ -377,7 +380,7 @@ class Session:
 
 
 def blocking(work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, also where an event loop runs in this thread already, as in a
+    """Run `work` and return its result, even if this thread has a running event loop, as in a
     notebook."""
     import asyncio
     from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Leaving a run to the workers: it is in the state, and one event asks for it."""
+"""Submit a run to the workers: it is in the state, and one event requests it."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ NOBODY_YET = "nobody yet: it waits for a worker"
 
 @frozen
 class Submitted:
-    """A run that is left to the workers, and the id of the event that asks for it."""
+    """A run that was submitted to the workers, and the id of the event that requests it."""
 
     run_id: str
     event_id: str
 
 
 def refuse_unheard(session: Session, target: Target, app: str | None = None) -> None:
-    """`app`: of the workers that are to take the run; None: those of the state.
+    """Check that a worker can take a run. `app`: of the workers that should; None: the state's.
 
-    Raises `PreflightRefused` where a submitted run would wait for ever; `TargetDown` or
-    `KeyRefused` where it could not be asked for. Nothing is written down yet."""
+    Raises `PreflightRefused` if a submitted run would wait forever; `TargetDown` or `KeyRefused` if
+    it cannot be requested. Writes nothing."""
     if target.kind == "embedded":
         message = "the embedded target ends with its process, and no worker could send to it"
         raise PreflightRefused(message, hint="choose a server: --target dev, cloud, or its URL")
@@ -50,7 +50,7 @@ def refuse_unheard(session: Session, target: Target, app: str | None = None) -> 
             "shows whether one has taken the run up"
         )
         return
-    if app is None and session.has_state:  # one is not made for this
+    if app is None and session.has_state:  # do not create a state for this
         app = app_of(session.reader.identity)
     hearing = [one for one in found if one.hears(EVENT) and _takes(one, app)]
     paused = ", ".join(one.name for one in hearing if one.paused)
@@ -65,7 +65,7 @@ def refuse_unheard(session: Session, target: Target, app: str | None = None) -> 
 
 
 def _takes(one: Function, app: str | None) -> bool:
-    """Does it take the runs that are left to this app? A state that is not there yet has none."""
+    """Tell whether the function takes the runs of this app. Without a state there is no app."""
     filters = one.filters(EVENT)
     return not filters or (app is not None and filter_of(app) in filters)
 
@@ -80,9 +80,10 @@ def enqueue(
     app: str | None = None,
     **more: Any,
 ) -> str:
-    """The id of the event that asks for the run, with the options that count for a worker.
+    """Send the event that requests the run, with the options that matter to a worker; return its
+    id.
 
-    Raises `TargetError` where it cannot be sent: the run is written down, and nobody has it.
+    Raises `TargetError` if it cannot be sent: the run is recorded, and nobody drives it.
     """
     limits = options.limits
     cut = {"request_events": limits.events, "request_bytes": limits.bytes}
@@ -93,7 +94,7 @@ def enqueue(
     try:
         blocking(_send(session, target, event))
     except BackfillError as error:
-        with holding(parked):  # nobody waits for it
+        with holding(parked):  # release it: no worker will come for it
             pass
         hint = f"`backfill resume {run_id} --detach` asks for it once more"
         raise TargetError(f"run {run_id} is not submitted: {error}", hint=hint) from None

@@ -1,4 +1,4 @@
-"""A git branch is followed: look, decide, apply, write down, and look again."""
+"""Follow a git branch: look, decide, apply, record, and look again."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from runner.model import Json, Summary, SyncRecord, frozen
 from runner.spec.secrets import redact
 
 _FOLDER = ".backfill/sync"
-_SHORTEST = 1.0  # seconds between two looks
+_SHORTEST = 1.0  # seconds between two looks, at least
 
 
 @frozen
 class SyncOptions:
-    """What is followed, what its commits must be, and how their plans are applied.
+    """What to follow, what commits must satisfy, and how to apply their plans.
 
     `path`: the folder of plans in the repository. `every`: seconds between two looks. `signed`: a
-    commit needs a signature that git knows, by a key of `allowed_signers` where that names a file.
+    commit needs a signature that git accepts, by a key in the file `allowed_signers` if given.
     """
 
     repository: str
@@ -57,9 +57,9 @@ class SyncOptions:
 
 @frozen
 class Synced:
-    """What the last look has come to. `applied`: None where it did not come to that, or there was
-    nothing to apply at `commit`. `stopped`: the signal that has ended it, and whether it came while
-    plans were applied."""
+    """The result of the last look. `applied`: None if it got no further than the look, or there was
+    nothing to apply at `commit`. `stopped`: the signal that ended it. `amid`: it came while plans
+    were applied."""
 
     commit: str | None = None
     applied: Applied | None = None
@@ -70,7 +70,7 @@ class Synced:
 
 
 class Stopped(BaseException):
-    """A signal, while no run is being driven that would have to end first."""
+    """A signal, while no run is driven that would have to stop first."""
 
 
 def sync(
@@ -82,17 +82,17 @@ def sync(
 ) -> Synced:
     """Follow the branch until SIGINT or SIGTERM, or look `once`.
 
-    `report` hears what is wrong, once as long as it stays the same; with `once`, that is in what is
-    returned. Raises `UsageError`, `PreflightRefused`, and `LockHeld` where another process of this
-    machine follows the same.
+    `report` gets each error once, as long as it stays the same; with `once`, errors are in the
+    result instead. Raises `UsageError`, `PreflightRefused`, and `LockHeld` if another process of
+    this machine follows the same.
     """
     if options.every < _SHORTEST:
         raise UsageError("--every is at least 1s")
     named_target = options.apply.target
-    where = f"environment {session.environment_name or ''}"  # of the repository's own project file
+    where = f"environment {session.environment_name or ''}"  # of the repository's project file
     if named_target:
         target = resolve(named_target, session.environ)
-        where = target.address  # so that `dev` here and `dev` there are two
+        where = target.address  # `dev` on different addresses is followed separately
         _refuse_unasked(options, target)
     repository = options.repository
     if Path(repository).is_dir():
@@ -117,7 +117,7 @@ def _refuse_unasked(options: SyncOptions, target: Target) -> None:
 
 @dataclass
 class _Syncing:
-    """`record` tells what came of the last look; every change of it is kept in the state."""
+    """Follows the branch. `record`: the result of the last look; changes are kept in the state."""
 
     session: Session
     options: SyncOptions
@@ -164,7 +164,7 @@ class _Syncing:
                 signal.signal(number, handler)
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
-        """Without a frame: from the driver of a run, which ends the run in order."""
+        """Handle a signal. Without a frame it comes from a run's driver, which stops the run."""
         first, self.stopped = self.stopped is None, signal.Signals(number)
         if frame and first:
             raise Stopped
@@ -186,7 +186,7 @@ class _Syncing:
         return self._apply(commit, folder)
 
     def _commit(self) -> str:
-        """The commit that the branch is at, which goes on from the one seen before.
+        """Return the branch's commit, which must descend from the one seen before.
 
         Raises `TargetError`, `StalePlan` and `PreflightRefused`.
         """
@@ -209,7 +209,7 @@ class _Syncing:
         return found
 
     def _folder(self, commit: str) -> Path:
-        """The folder of plans, as it is in the commit. Raises `UsageError`."""
+        """Check out the commit; return its folder of plans. Raises `UsageError`."""
         outside = self.mirror.check_out(commit)
         tree = self.mirror.folder.resolve()
         folder = (tree / self.options.path).resolve()
@@ -225,7 +225,9 @@ class _Syncing:
         return folder
 
     def _goes_to(self, folder: Path) -> None:
-        """As the project file of that commit has it. Raises `PreflightRefused`, `UsageError`."""
+        """Resolve the target as the commit's project file has it.
+
+        Raises `PreflightRefused` and `UsageError`."""
         named = self.options.apply.target
         plan = str(folder / HERE if folder.is_dir() else folder)
         target = self.session.target(named, plan)
@@ -253,14 +255,14 @@ class _Syncing:
         elif isinstance(left, Summary):
             self._keep(outcome="failed", message=f"run {left.run_id} is {left.status}")
         elif left is applied.open and isinstance(left, Incomplete):
-            self._keep(message=_words(left))  # the workers are at it
+            self._keep(message=_words(left))  # the workers drive it
         else:
             self._keep(outcome="failed", message=_words(left))
         return Synced(commit, applied, applied.error, amid=self.stopped is not None)
 
     @contextmanager
     def _beating(self) -> Iterator[None]:
-        """While plans are applied, the record says that this process is there."""
+        """Keep the record fresh while plans are applied, to show that this process is alive."""
         ended = threading.Event()
 
         def beat() -> None:
@@ -280,11 +282,11 @@ class _Syncing:
         self.record = replace(self.record, checked_at=time.time(), **changes)
         try:
             self.session.store.keep_sync(self.record)
-        except TargetError as error:  # what applies will refuse by itself; this goes on looking
+        except TargetError as error:  # applying refuses by itself; keep looking
             self.session.reporter.note(str(error))
 
     def _once(self, found: Synced) -> None:
-        """Report what is wrong once, as long as it stays the same."""
+        """Report an error once, as long as it stays the same."""
         words = [_words(found.error)] if found.error else []
         if found.error and self.reported != words:
             self.report(found.error)
@@ -292,7 +294,7 @@ class _Syncing:
 
 
 def _words(error: BackfillError) -> str:
-    """One line, also of a plan with problems: of these, the first."""
+    """Describe an error in one line; of an invalid plan, its first problem."""
     if isinstance(error, InvalidPlan) and error.problems:
         first = error.problems[0]
         return redact(f"{first.path}:{first.line}:{first.column}: error: {first.message}")
@@ -300,7 +302,7 @@ def _words(error: BackfillError) -> str:
 
 
 def _forget_modules(folder: Path) -> None:
-    """Handlers of an earlier commit are not those of this one."""
+    """Unload the handlers of an earlier commit."""
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if file and Path(file).is_relative_to(folder):

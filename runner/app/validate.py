@@ -1,4 +1,4 @@
-"""What is wrong with plan files and what lies beside them, before anything is asked or sent."""
+"""Find problems in plan files and the files beside them, without asking or sending anything."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def validate(
     *,
     strict: bool = False,
 ) -> tuple[list[str], list[Problem]]:
-    """The plan files and catalogs that `paths` come to (see `plan_files`), or else the tests and
+    """Return the plan files and catalogs of `paths` (see `plan_files`), or else the tests and
     project files; and the problems of all.
 
-    Raises `UsageError` where one cannot be read.
+    Raises `UsageError` if one cannot be read.
     """
     beside = beside_plans(paths)
     strictly = not set(beside).intersection(paths)  # one is named
@@ -38,7 +38,7 @@ def validate(
             problems += _problems(session, file, variables, strict=strict)
         except InvalidPlan as error:
             problems += error.problems
-    # A catalog that several plans share has its problems once.
+    # Report the problems of a shared catalog once.
     checked = [file.path for file in files] or ([] if changed_since else beside)
     return checked, list(dict.fromkeys(problems))
 
@@ -62,8 +62,8 @@ def _of_those_beside(paths: Sequence[str]) -> list[Problem]:
 def _problems(
     session: Session, file: PlanFile, variables: Mapping[str, Json], *, strict: bool
 ) -> Sequence[Problem]:
-    """No database is asked: where one has to be, and there are no facts, events are not known and
-    not checked."""
+    """Return the problems of one file. No database is asked: events that depend on one are not
+    checked unless there are facts."""
     from runner.app.build import build
     from runner.planning.facts import asks
 

@@ -1,6 +1,6 @@
-"""What is given for a plan, and not written in it: template variables, and files of facts.
+"""Read what is given beside a plan: template variables, and facts files.
 
-Facts are what a trusted job records of the database, for those who have none.
+Facts are the database's answers, recorded by a trusted job for those without access.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def read_variables(assignments: Sequence[str], var_files: Sequence[str]) -> dict[str, Json]:
-    """`--var-file` first, `--var` over it."""
+    """Read variables; `--var` overrides `--var-file`."""
     variables: dict[str, Json] = {}
     for name in var_files:
         variables.update(_read_var_file(name))
@@ -69,7 +69,7 @@ def _read_var_file(name: str) -> dict[str, Json]:
 
 
 def refuse_secret(source: str, text: str) -> None:
-    """Raises `UsageError` where `text` looks like a key; `source` says where it stands."""
+    """Raise `UsageError` if `text` looks like a key; `source` says where it came from."""
     from runner.spec.secrets import find
 
     if find(text):
@@ -78,7 +78,7 @@ def refuse_secret(source: str, text: str) -> None:
 
 
 def read_facts_file(path: str) -> Facts:
-    """Raises `InvalidPlan` for another file, and `UsageError` where it cannot be read."""
+    """Read facts. Raises `InvalidPlan` for another file, and `UsageError` for an unreadable one."""
     try:
         raw = read_given(path, limit=MAX_DATA)
     except FileRefused as error:
@@ -88,14 +88,14 @@ def read_facts_file(path: str) -> Facts:
 
 
 def facts_of(raw: bytes, path: str) -> Facts:
-    """What a file holds. Raises `InvalidPlan`."""
+    """Parse facts. Raises `InvalidPlan`."""
     from runner.planning.answers import read_facts
 
     return read_facts(raw, path, _are_facts)
 
 
 def record_facts(session: Session, path: str) -> None:
-    """Write what the session has recorded. Raises `CannotWrite`."""
+    """Write the answers that the session recorded. Raises `CannotWrite`."""
     from runner.adapters.files import write_file
     from runner.planning.answers import write_facts
 
@@ -110,7 +110,7 @@ def record_facts(session: Session, path: str) -> None:
 
 
 def _are_facts(value: Json) -> bool:
-    """Raises `ValueError` for a time that is none."""
+    """Tell whether the value is facts. Raises `ValueError` for an invalid time."""
     from runner.spec.schema import has_form
 
     return (

@@ -1,6 +1,6 @@
-"""A worker's part of runs: what it does between two waits that the engine does for it.
+"""A worker's step: drive a run until it waits, and let the engine do the waiting.
 
-From JSON and to JSON, as the engine keeps it, and into the log.
+Requests and results are JSON, which the engine keeps; what happens is logged.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from runner.model import Observer, RunRecord, frozen
 from runner.spec.secrets import redact
 
 BUDGET = 20.0  # seconds that a step works
-_LAST_LOOK = 0.25  # ... of which that part is left for a last look at its jobs
+_LAST_LOOK = 0.25  # the share of it that is left for a last look at its jobs
 _UNKNOWN = 60.0  # seconds for which a worker that lacks a run's state is not ready
-_TELLING = 3.0  # seconds for which hooks are told of a run at the end of a step
-_LOCKED = 15.0  # seconds until a lock that somebody holds is asked for again
+_TELLING = 3.0  # seconds for notifications at the end of a step
+_LOCKED = 15.0  # seconds until a held lock is tried again
 _LOG = logging.getLogger("backfill.worker")
 
 
@@ -55,15 +55,15 @@ class StepRequest:
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> StepRequest:
-        """What the event says; what it has for others is passed over."""
+        """Read the event's data; ignore keys for others."""
         return cls(**{one.name: data[one.name] for one in fields(cls) if one.name in data})
 
 
 @frozen
 class StepResult:
-    """What a step has come to; `until` is when the next one is due, while `status` is running.
+    """The result of a step; `until`: when the next one is due, while `status` is running.
 
-    It is kept by whoever does the waiting, so it is small.
+    The engine keeps it, so it is small.
     """
 
     status: str
@@ -80,19 +80,18 @@ class StepResult:
         return cls(**{**data, "checkpoint": checkpoint})
 
     def resumed(self, now: float) -> Checkpoint | None:
-        """Where the next step begins: what it waits for was not waited for while no worker came."""
+        """Return where the next step begins; time in which no worker came does not count."""
         checkpoint, late = self.checkpoint, max(0.0, now - self.until) if self.until else 0.0
         return checkpoint and replace(checkpoint, since=checkpoint.since + late)
 
 
 @dataclass
 class Worker:
-    """Drives runs of one state step by step, each step in the thread that it is called in.
+    """Drives runs of one state step by step, each step in the thread that calls it.
 
-    Meets `runner.adapters.worker.function.Driver`. `opened`: a session of the state, closed with
-    the step that it is for. `observer`: of a run, by its id. `plans`: files and folders in which
-    what plans need is found again. `grace`: how long a job may take to appear; None: the target's
-    own.
+    Meets `runner.adapters.worker.function.Driver`. `opened`: opens a session of the state for one
+    step. `observer`: makes one for a run's id. `plans`: files and folders in which to find a plan's
+    inputs again. `grace`: how long a job may take to appear; None: the target's own.
     """
 
     opened: Callable[[], Session]
@@ -106,13 +105,13 @@ class Worker:
 
     @property
     def identity(self) -> str:
-        """Of its state."""
+        """The id of its state."""
         with self.opened() as session:
             return session.store.identity
 
     def unknown(self) -> str | None:
-        """Why another worker had better be asked: the latest request was for a run that is not in
-        this state, a moment ago."""
+        """Return why another worker should be asked: the latest request was, a moment ago, for a
+        run that is not in this state."""
         if self._unknown is None or self._unknown() > _UNKNOWN:
             return None
         return "it is asked for a run that is not in its state"
@@ -121,7 +120,7 @@ class Worker:
         self, request: Mapping[str, Any], before: Mapping[str, Any] | None
     ) -> Mapping[str, Any]:
         """Drive the run until it waits. Raises `TargetError` and `Incomplete` for what may pass by
-        itself; the run, as it stands, is in its journal."""
+        itself; the journal has the run's progress."""
         wanted = StepRequest.read(request)
         try:
             result = self.step(wanted, StepResult.read(before) if before else None)
@@ -132,7 +131,7 @@ class Worker:
         return asdict(result)
 
     def give_up(self, request: Mapping[str, Any], why: str) -> None:
-        """End a run that could not be driven on, however often it was tried."""
+        """End a run as incomplete after its last attempt has failed."""
         run = StepRequest.read(request).run
         _LOG.error("incomplete: %s", why, extra={"run": run})
         with self.opened() as session:
@@ -144,12 +143,12 @@ class Worker:
             empty(session, run)
 
     def step(self, request: StepRequest, before: StepResult | None) -> StepResult:
-        """The same as `drive_step`, as values."""
+        """Do what `drive_step` does, with typed values."""
         with self.opened() as session:
             record = session.store.known(request.run)
             clock, asked = session.clock, session.clock.monotonic()
             self._unknown = None if record else lambda: clock.monotonic() - asked
-            if record is None:  # another worker may have it: the engine asks again
+            if record is None:  # another worker may have it: let the engine try again
                 hint = "workers must have the state that the run was submitted from"
                 raise TargetError(f"there is no run {request.run} in this state; {hint}", hint=hint)
             if record.status != "running":
@@ -169,7 +168,7 @@ class Worker:
             return result
 
     def stop(self) -> None:
-        """Steps end after the request in flight; others drive their runs on. Thread-safe."""
+        """Stop all steps after the request in flight; other workers continue. Thread-safe."""
         self._stopping = True
         for stop in list(self._stops):
             stop()
@@ -261,7 +260,7 @@ class Worker:
 
     @contextlib.contextmanager
     def _stoppable(self, stop: asyncio.Event) -> Iterator[None]:
-        """Ended by the budget, or by a signal to the process."""
+        """Set `stop` when the budget is used up, or on a signal to the process."""
         loop = asyncio.get_running_loop()
 
         def from_outside() -> None:
@@ -287,7 +286,7 @@ def _give_up(session: Session, record: RunRecord, lease: Lease, why: str) -> Ste
 
 @contextlib.contextmanager
 def _left(session: Session, lease: Lease) -> Iterator[Callable[[StepResult], None]]:
-    """The lease waits for the next step, also where this one fails; at the end it is let go."""
+    """Park the lease for the next step, even if this one fails; release it if the run has ended."""
     results: list[StepResult] = []
     try:
         yield results.append
@@ -296,7 +295,7 @@ def _left(session: Session, lease: Lease) -> Iterator[Callable[[StepResult], Non
         if result is None or result.status == "running":
             now = session.clock.time()
             until = max(result.until, now) if result else now
-            with contextlib.suppress(LockHeld):  # somebody has taken the run over
+            with contextlib.suppress(LockHeld):  # another process has taken the run over
                 session.store.park(lease, until, _holder(result))
         else:
             with holding(lease):
