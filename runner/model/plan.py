@@ -201,10 +201,6 @@ class Kind(Protocol):
     def parts(self) -> Mapping[str, Kind]:
         """The kinds this is a product of, by the name its items give each part."""
 
-    @property
-    def skipping(self) -> str:
-        """Who may say that an item skips an operation."""
-
     def name_of(self, row: Data, /) -> str: ...
 
     def same(self, name: str, /) -> str:

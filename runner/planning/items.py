@@ -23,7 +23,7 @@ from runner.model import (
 from runner.planning.rows import Listed, attributes_of, is_key, key_of, ordered, unjoined
 from runner.spec.collections import with_others
 from runner.spec.kinds import REPOSITORY, WORKSPACE
-from runner.spec.rows import leaves_out, skipped_by, without_nulls
+from runner.spec.rows import SharedRow, leaves_out, skipped_by, without_nulls
 from runner.spec.units import counted
 
 MAX_EXPLAINED = 100  # items whose faults are explained; the others are counted
@@ -108,9 +108,10 @@ def _outvoted(plan: BackfillPlan, workspaces: Workspaces) -> dict[str, tuple[int
     theirs = [one.name for one in plan.operations if one.for_each == "workspace"]
     for workspace, skipping in workspaces.skipping.items():
         members = workspaces.members[workspace]
+        itself = _Workspace(workspace, workspaces)
         for name in theirs:
             count = skipping.get(name, 0)
-            if 0 < count < len(members):
+            if 0 < count < len(members) and not leaves_out(itself, name):
                 first = next(index for index in members if leaves_out(rows[index], name))
                 before, place = found.get(name, (0, rows.place(first)))
                 found[name] = before + count, place
@@ -144,7 +145,7 @@ class Workspaces:
         return self.repositories.place(first[0]) if first else Problem("", "")
 
 
-class _Workspace(dict[str, Json]):
+class _Workspace(SharedRow):
     """`workspace` in templates: `id`, and `repos`, its repositories in order, made when read.
     It skips what all of its repositories skip."""
 
@@ -156,7 +157,7 @@ class _Workspace(dict[str, Json]):
         self._repos: list[str] | None = None
         every, skipping = len(workspaces.members[name]), workspaces.skipping.get(name)
         if skipping:
-            self["skip"] = [one for one, count in skipping.items() if count == every]
+            self.skipped_by_all = [one for one, count in skipping.items() if count == every]
 
     def __missing__(self, key: str) -> Json:
         if key != "repos":

@@ -71,11 +71,11 @@ def render(
 
 def _one_pass(plan: BackfillPlan, source: Source, renderings: Sequence[_Rendering]) -> None:
     base: Data = {"vars": plan.variables, "plan": plan.metadata, "operation": None}
-    of_parts = bool(source.items.kind.parts)
+    others = bool(source.items.kind.parts) or source.items.kind.for_each == "workspace"
     for item, row, context in source.contexts(base):
         named = orjson.dumps(item)
         # Few do, and there may be many.
-        leaves_some = of_parts or "skip" in row or "only" in row
+        leaves_some = others or "skip" in row or "only" in row
         for rendering in renderings:
             context["operation"] = rendering.described
             reason = source.skips(row, rendering.operation.name) if leaves_some else None

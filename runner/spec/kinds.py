@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field, replace
 from typing import ClassVar, Protocol
 
 from runner.model import Data, ForEach, Json, Kind, Payload, Problem, Question, frozen
 from runner.spec.document import did_you_mean, echo
 from runner.spec.json_limits import MAX_ITEM, MAX_NAME, text_fault
-from runner.spec.rows import LEAVING, NAMING, Fault, FoundRow, answered_row, without_nulls
+from runner.spec.rows import LEAVING, NAMING, Fault, FoundRow, answered_row
 from runner.spec.schema import check_row
 from runner.spec.units import PRIORITIES
 
@@ -26,7 +26,6 @@ class RepositoryKind:
     for_each: ForEach = "repo"
     called: str = "repository"
     parameter: str = "repos"
-    skipping: str = "skipped by the repository"
     parts: ClassVar[Mapping[str, Kind]] = {}
     several: str = "repositories"
     example: str = "- owner/name"
@@ -105,7 +104,6 @@ class WorkspaceKind:
     for_each: ForEach = "workspace"
     called: str = "workspace"
     parameter: str = "workspaces"
-    skipping: str = "skipped by all of its repositories"
     parts: ClassVar[Mapping[str, Kind]] = {}
     several: str = "workspaces"
     example: str = "- id"
@@ -136,14 +134,17 @@ class WorkspaceKind:
     cell_faults = faults
 
     def selected(self, row: Data, question: Question) -> tuple[Data, Problem | None]:
-        attributes = without_nulls(row)
-        if "workspace" in attributes:
-            wrong = name_fault(attributes["workspace"])
-            if wrong is None:
-                return {**attributes, "id": str(attributes["workspace"])}, None
+        attributes = answered_row(row)
+        if "workspace" not in attributes:
+            message = "the query gives a row without `workspace`"
+        elif wrong := name_fault(attributes["workspace"]):
             message = f"the query gives a row that is no workspace: `workspace` {wrong}"
         else:
-            message = "the query gives a row without `workspace`"
+            name = str(attributes["workspace"])
+            for fault in _leaving_faults(attributes):
+                message = f"the query gives a wrong row for {name}: {fault.message}"
+                return attributes, replace(question.place, message=message, hint=fault.hint)
+            return {**attributes, "id": name}, None
         hint = "name the column that has its id: `select id as workspace`"
         return attributes, replace(question.place, message=message, hint=hint)
 
@@ -156,7 +157,6 @@ class OnceKind:
     for_each: ForEach = "once"
     called: str = "plan"
     parameter: str = "once"
-    skipping: str = ""
     parts: ClassVar[Mapping[str, Kind]] = {}
 
     def name_of(self, row: Data) -> str:  # noqa: ARG002
@@ -245,7 +245,6 @@ class OwnKind:
     naming: Naming
     for_each: ForEach = "row"
     called: str = "item"
-    skipping: str = "skipped by the item"
     parts: Mapping[str, Kind] = field(default_factory=dict)
     several: str = "items"
     example: str = "- {name: x}"
@@ -286,11 +285,8 @@ class OwnKind:
 
     def _attribute_faults(self, row: Data) -> Iterable[Fault]:
         priority = row.get("priority")
-        for key in LEAVING:
-            names = row.get(key, [])
-            if self.unique and not (isinstance(names, list) and all(type(n) is str for n in names)):
-                message = f"`{key}` is {echo(names)}; expected a list of operations"
-                yield Fault((key,), message, f"{key}: [embeddings]")
+        if self.unique:
+            yield from _leaving_faults(row)
         if self.unique and isinstance(priority, str) and priority not in PRIORITIES:
             yield _no_priority(priority)
 
@@ -303,6 +299,14 @@ _OWN_ATTRIBUTES = {*LEAVING, "priority"}
 
 
 _OTHERWISE = "leave the row out, or select another value"
+
+
+def _leaving_faults(row: Data) -> Iterator[Fault]:
+    for key in LEAVING:
+        names = row.get(key, [])
+        if not (isinstance(names, list) and all(type(n) is str for n in names)):
+            message = f"`{key}` is {echo(names)}; expected a list of operations"
+            yield Fault((key,), message, f"{key}: [embeddings]")
 
 
 def _no_priority(priority: str) -> Fault:

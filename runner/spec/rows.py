@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple, Protocol
 
@@ -215,7 +215,10 @@ def skipped_by(kind: Kind, row: Data, operation: str) -> str | None:
     """Why the item leaves out the operation, or None: as it says itself, or as one of those that it
     is a product of does."""
     if by := leaves_out(row, operation):
-        return kind.skipping if by == "skip" else f"not in the `only` of the {kind.called}"
+        said = "skipped by" if by == "skip" else "not in the `only` of"
+        return f"{said} the {kind.called}"
+    if isinstance(row, SharedRow) and operation in row.skipped_by_all:
+        return "skipped by all of its repositories"
     for name, part in kind.parts.items():
         cell = row[name]
         if isinstance(cell, dict) and (why := skipped_by(part, cell, operation)):
@@ -247,6 +250,12 @@ class FoundRow(dict[str, Json]):
     def __init__(self, found: Data, written: Data) -> None:
         super().__init__(found)
         self.written = written
+
+
+class SharedRow(dict[str, Json]):
+    """A workspace, with the operations that each of its repositories skips."""
+
+    skipped_by_all: Collection[str] = ()
 
 
 def without_nulls(row: Data) -> Data:

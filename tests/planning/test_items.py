@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from runner.errors import InvalidPlan
-from runner.model import ExecutionPlan, Json, Narrowing
+from runner.model import ExecutionPlan, Json, Narrowing, Table
 from runner.planning.build import build_execution_plan
 from runner.planning.facts import gather
 from runner.planning.rows import fits_age
 from runner.spec.load import load_plan
+from tests.planning.test_collections import Answers
 from tests.planning.test_facts import NOW, Fake
 from tests.support import make_plan, write_plan
 
@@ -249,3 +250,41 @@ def test_what_a_query_gives_of_a_workspace_goes_over_what_is_looked_up(tmp_path:
         ("w1", {"team": "written"}),
         ("w3", {"team": "found"}),
     ]
+
+
+@pytest.mark.parametrize(
+    ("skip", "repos", "expected"),
+    [
+        ("embed", "[{repo: o/a, workspace: w}]", {"rank": ["w", "v"], "embed": ["v"]}),
+        (["embed"], "[{repo: o/a, workspace: w, skip: [rank]}]", {"rank": ["v"], "embed": ["v"]}),
+        ("embed;rank", "[{repo: o/a, workspace: w}]", {"rank": ["v"], "embed": ["v"]}),
+        (None, "[{repo: o/a, workspace: w, skip: [rank]}]",
+         {"rank": ["v"], "embed": ["w", "v"]}),
+    ],
+)  # fmt: skip
+def test_a_workspace_skips_what_it_says_and_what_all_of_its_repositories_skip(
+    tmp_path: Path, skip: Json, repos: str, expected: dict[str, list[str]]
+) -> None:
+    body = f"repos: {repos}\nworkspaces: [{{query: select spaces}}]\n"
+    uses = 'operations: [embed, {use: rank, with: {whole: "{{ workspace }}"}}]\n'
+    path = write_plan(tmp_path, body + uses, catalog=CATALOG)
+    database = Answers(spaces=Table(("workspace", "skip"), (("w", skip), ("v", None))))
+    plan = build_execution_plan(gather(load_plan(str(path)), database, NOW))
+    found: dict[str, list[str]] = {"rank": [], "embed": []}
+    for one in plan.planned():
+        found[one.operation].append(one.item)
+        whole = one.event.data.get("whole", {})
+        assert "skip" not in whole or (skip and one.item == "w")
+    assert found == expected
+    own = [one.reason for one in plan.skipped if one.item == "w" and one.operation == "embed"]
+    assert own == (["skipped by the workspace"] if skip else [])
+    assert not [one for one in plan.warnings if one.rule == "shared-workspace"]
+
+
+def test_a_workspace_that_skips_what_is_no_list_is_refused(tmp_path: Path) -> None:
+    body = "workspaces: [{query: select spaces}]\noperations: [rank]\n"
+    path = write_plan(tmp_path, body, catalog=CATALOG)
+    database = Answers(spaces=Table(("workspace", "skip"), (("w", "rank,embed"),)))
+    with pytest.raises(InvalidPlan) as refused:
+        build_execution_plan(gather(load_plan(str(path)), database, NOW))
+    assert "`skip` is `rank,embed`" in refused.value.problems[0].message
