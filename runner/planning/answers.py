@@ -1,4 +1,4 @@
-"""Facts: the answers of a database, kept in a file, from which a plan is built without one."""
+"""Facts: a file of recorded database answers, from which a plan is built without a database."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _AGAIN = "record them anew: `backfill plan PLAN --record FILE`"
 
 
 class NotRecorded(QueryRefused):
-    """Nothing that was kept answers this: it is another query, or has other parameters."""
+    """No recorded answer is for this query with these parameters."""
 
 
 class Answer(NamedTuple):
-    """What came for a query; its `parameters` are those that the query uses."""
+    """The answer to a query; `parameters` are those that the query uses."""
 
     query: str
     database: str | None
@@ -32,13 +32,16 @@ class Answer(NamedTuple):
 
     @property
     def key(self) -> bytes:
-        """What was asked: all but the answer."""
+        """Identifies the question: everything but the answer."""
         return orjson.dumps(self[:-1], option=orjson.OPT_SORT_KEYS)
 
 
 @frozen
 class Facts:
-    """Answers by what was asked, and when (ISO 8601). Meets `runner.model.Database`."""
+    """Recorded answers by question, and when they were recorded (ISO 8601).
+
+    Implements `runner.model.Database`.
+    """
 
     recorded_at: str
     answers: Mapping[bytes, Table]
@@ -55,7 +58,7 @@ class Facts:
 
 @frozen
 class Recorder:
-    """Keeps what `database` answers. Meets `runner.model.Database`."""
+    """Records the answers of `database`. Implements `runner.model.Database`."""
 
     database: Database
     answers: dict[bytes, Answer] = field(default_factory=dict)
@@ -68,10 +71,10 @@ class Recorder:
 
 
 def write_facts(answers: Mapping[bytes, Answer], recorded_at: str, limit: int) -> bytes:
-    """JSON, in an order that depends on the answers alone; at most `limit` bytes.
+    """Return the answers as JSON, in an order that depends on them alone; at most `limit` bytes.
 
-    Raises `PreflightRefused` where an answer looks like a key, which is named and not echoed, and
-    where it would be longer.
+    Raises `PreflightRefused` if an answer seems to hold a key (the message names the place but does
+    not echo the key), or if the file would be too long.
     """
     for answer in answers.values():
         _refuse_keys(answer)
@@ -99,7 +102,7 @@ def write_facts(answers: Mapping[bytes, Answer], recorded_at: str, limit: int) -
 
 
 def read_facts(raw: bytes, path: str, is_facts: Callable[[Json], bool]) -> Facts:
-    """`is_facts` knows their form. Raises `InvalidPlan`."""
+    """Parse a file of facts; `is_facts` validates its form. Raises `InvalidPlan`."""
     try:
         value = orjson.loads(raw)
         if not is_facts(value):
@@ -123,7 +126,7 @@ def read_facts(raw: bytes, path: str, is_facts: Callable[[Json], bool]) -> Facts
 
 
 def _answer(query: Query, parameters: Mapping[str, Json]) -> Answer:
-    """What is asked, without its answer."""
+    """Return the question without an answer."""
     if isinstance(query.ask, str):
         text, names = query.ask, parameters_of(query.ask)
     else:

@@ -1,5 +1,4 @@
-"""Questions and their parameters: values are bound to them, never pasted into them. What
-comes of it can be asked as it is."""
+"""Bind parameters to questions, so that they are ready to ask; values are never interpolated."""
 
 from __future__ import annotations
 
@@ -34,35 +33,36 @@ from runner.spec.rows import skipped_by
 from runner.spec.units import BOUNDS, unmet
 
 _NAMED = 5
-Keeps: TypeAlias = Callable[[str, str], bool]  # by what operations run for, and the name
+Keeps: TypeAlias = Callable[[str, str], bool]  # takes `for_each` and the item's name
 _BUILT_IN = ("repo", "workspace", "once")
 
 
 @frozen
 class ItemsOf:
-    """What a question is about: the items that an operation runs for, and the repositories and
-    workspaces that these are of; without an operation, those that any of them does.
+    """The items that a question is about.
 
-    By kind: their names, and with them their ids, None where one has none.
+    These are the items of an operation, and the repositories and workspaces they belong to; without
+    an operation, the items of all operations. By kind: their names and their ids, None for an item
+    without an id.
     """
 
     names: Mapping[ItemKind, Sequence[str]]
     ids: Mapping[ItemKind, Sequence[Json]]
-    called: Mapping[ItemKind, str]  # the parameter with the names of each kind
-    kind: ItemKind = "repo"  # whose ids `:ids` are
+    called: Mapping[ItemKind, str]  # the query parameter with the names of each kind
+    kind: ItemKind = "repo"  # the kind that `:ids` refers to
 
     @property
     def parameters(self) -> Data:
         given: Data = {self.called[kind]: list(names) for kind, names in self.names.items()}
-        return {**given, "ids": list(self.ids[self.kind])}  # where one is None: see `lacking`
+        return {**given, "ids": list(self.ids[self.kind])}  # if an id is None: see `lacking`
 
     def ids_of(self, kind: ItemKind) -> Sequence[Json]:
-        """Those that go with the names; none where some have none."""
+        """The ids that go with the names; empty if some item has none."""
         found = self.ids.get(kind, ())
         return [] if None in found else found
 
     def lacking(self, question: Question) -> Problem | None:
-        """A question that goes by ids speaks of no item that has none."""
+        """Refuse a question that uses `:ids` if an item has no id."""
         pairs = zip(self.names.get(self.kind, ()), self.ids[self.kind], strict=True)
         without = [name for name, id_ in pairs if id_ is None]
         if not without or "ids" not in names_of(question.query):
@@ -79,9 +79,10 @@ NO_ITEMS = ItemsOf({}, {"repo": ()}, {})
 
 
 def bound(question: Question, plan: BackfillPlan, given: Mapping[str, Json]) -> Data:
-    """The parameters that the query uses: the plan's variables, `given`, and its own `params`.
+    """Return the parameters that the query uses: the plan's variables, `given`, and its own
+    `params`.
 
-    Raises ValueError where a template cannot be rendered.
+    Raises ValueError if a template cannot be rendered.
     """
     own = question.parameters({"vars": plan.variables, "plan": plan.metadata, **given})
     known = {**plan.variables, **given, **own}
@@ -99,9 +100,12 @@ def items_of(
     keeps: Keeps = lambda _for_each, _name: True,
     also: ItemKind | None = None,
 ) -> ItemsOf:
-    """`skipped`: items of the operation that it leaves out for another reason than what the plan
-    says of them; `keeps`: which items count at all; `also`: a collection of the plan's own that is
-    asked about, whatever the operation runs for."""
+    """Return the items that an operation runs for, or all operations.
+
+    `skipped`: items that the operation skips for a reason other than the plan's own flags; `keeps`:
+    which items count at all; `also`: a collection of the plan's own to include, whatever the
+    operation runs for.
+    """
     rows = list(plan.repositories)
     known = workspace_collection(plan, range(len(rows)))
     if operation is None:
@@ -131,7 +135,7 @@ _Found: TypeAlias = tuple[list[Data], list[str], dict[ItemKind, list[Data]]]
 
 
 def _of_any(plan: BackfillPlan, known: Collection, keeps: Keeps) -> _Found:
-    """Repositories, workspaces, and own items that any of the operations runs for."""
+    """Return the repositories, workspaces and own items that any operation runs for."""
     every = [one.name for one in plan.operations]
     scoped = [one.name for one in plan.operations if one.for_each == "repo"] or every
     kept = [row for row in _kept(plan.collections["repo"], scoped) if keeps("repo", row["repo"])]
@@ -173,7 +177,7 @@ def _of_one(
 
 
 def _kept(items: Collection, operations: Sequence[str]) -> list[Data]:
-    """Those that do not skip all of the operations."""
+    """Return the items that run at least one of the operations."""
     kind = items.kind
     return [r for r in items.rows if not all(skipped_by(kind, r, one) for one in operations)]
 
@@ -184,8 +188,7 @@ def _names(items: Collection, operations: Sequence[str]) -> list[str]:
 
 @dataclass(slots=True)
 class Binder:
-    """What a plan's questions may use; made when the first that asks about an operation's items
-    is bound."""
+    """Binds a plan's questions; resolves the items they are about on first use."""
 
     plan: BackfillPlan
     keeps: Keeps = lambda _for_each, _name: True
@@ -194,7 +197,7 @@ class Binder:
     _items: dict[tuple[str | None, ItemKind | None], ItemsOf] = field(default_factory=dict)
 
     def runs(self, operation: Operation, skipped: Sequence[Skipped]) -> None:
-        """What an operation skips. One that is deferred may yet run for what it skips today."""
+        """Record what an operation skips. A deferred one may still run for what it skips today."""
         later = operation.deferred or operation.until
         self._skipped[operation.name] = () if later else skipped
 
@@ -227,7 +230,7 @@ class Binder:
         )
 
     def _expect(self, spec: CheckSpec | Draining) -> Expect:
-        """With its templates rendered; bounds must come out as numbers."""
+        """Render the templates; bounds must be numbers."""
         context = {"vars": self.plan.variables, "plan": self.plan.metadata}
         try:
             found = spec.bounds(context)
@@ -246,7 +249,7 @@ class Binder:
         return expect
 
     def _bound(self, question: Question, operation: str | None) -> BoundQuestion:
-        """``:run_started_at`` is left open: it is bound when the run has started."""
+        """Bind all but the parameters of the run, which are bound when the run has started."""
         items = self._items_of(operation, question.of) if uses_items(question) else NO_ITEMS
         given = {**items.parameters, **dict.fromkeys(OF_RUNS)}
         try:

@@ -32,10 +32,10 @@ _FORM = "backfill/v1"
 
 
 def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> ExecutionPlan:
-    """Exactly what a run of `plan` would send.
+    """Return exactly what a run of `plan` would send.
 
-    Every event is rendered here, once, and checked against its contract. Raises `InvalidPlan`
-    with the problems of all items; `strict` makes warnings errors.
+    Every event is rendered here, once, and checked against its contract. Raises `InvalidPlan` with
+    the problems of all items; `strict` makes warnings errors.
     """
     BUDGET.begin()
     sources = Sources(plan)
@@ -123,7 +123,7 @@ def build_execution_plan(plan: BackfillPlan, *, strict: bool = False) -> Executi
 
 
 def stage_as_of_now(plan: BackfillPlan, stage: Stage) -> Stage:
-    """A deferred stage of a plan whose facts were gathered again. Raises `InvalidPlan`."""
+    """Render a deferred stage from facts that were gathered again. Raises `InvalidPlan`."""
     BUDGET.begin()
     operation = next(known for known in plan.operations if known.name == stage.operation)
     (rendered,) = render(plan, [(operation, Sources(plan).of(operation))])
@@ -133,7 +133,7 @@ def stage_as_of_now(plan: BackfillPlan, stage: Stage) -> Stage:
 
 
 def _header(stage: Stage) -> bytes:
-    """What decides how a stage's events are sent, besides the events."""
+    """Everything that decides how a stage is sent, besides its events."""
     pacing = {key: value for key, value in asdict(stage.pacing).items() if value or key != "jitter"}
     parts = [stage.operation, pacing, stage.wait, stage.timeout, stage.canary, stage.begins]
     parts += [stage.deferred, stage.until, stage.cap and list(stage.cap), stage.queue_timeout]
@@ -146,7 +146,7 @@ def _stage_of(
     canary: int,
     begins: float | None,
 ) -> Stage:
-    """The stage of one operation, or of several that share it."""
+    """Build the stage of one operation, or of several that share it."""
     stages = [
         (_stage(number, operation, rendered, canary, begins), rendered.count)
         for operation, rendered in members
@@ -182,7 +182,7 @@ def _stage(
 
 
 def _order_warnings(plan: BackfillPlan, unknown: Iterable[str]) -> list[Problem]:
-    """An attribute that no item has orders nothing; `priority` is there by default."""
+    """Warn of attributes in `order_by` that no item has, except `priority`, a default."""
     return [
         _warning(plan, f"order_by names `{name}`, which no item has", "order-by")
         for name in unknown
@@ -191,7 +191,8 @@ def _order_warnings(plan: BackfillPlan, unknown: Iterable[str]) -> list[Problem]
 
 
 def _idle_warnings(plan: BackfillPlan, sources: Sources, stages: Iterable[Stage]) -> list[Problem]:
-    """Operations without an item, among others that have some; a query without rows is named."""
+    """Warn of operations without items if others have some; a query without rows has its own
+    warning."""
     if any(one.rule == "no-rows" for one in plan.warnings) or not any(one.total for one in stages):
         return []
     hint = "is the file that they are in empty?"
@@ -205,7 +206,7 @@ def _idle_warnings(plan: BackfillPlan, sources: Sources, stages: Iterable[Stage]
 
 
 def _throttle_warnings(plan: BackfillPlan, operation: Operation, pacing: Pacing) -> list[Problem]:
-    """Its events of one key are spread, and that alone does not keep them apart."""
+    """Warn if a throttle changes the pacing because spreading the events was not enough."""
     throttle = operation.throttle
     if throttle is None or pacing == operation.pacing:
         return []

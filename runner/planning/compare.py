@@ -1,4 +1,4 @@
-"""What a change to a plan does, in words of the field: items, operations, pacing, payloads."""
+"""What a change to a plan does: to items, operations, pacing and payloads."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ Fate = Literal["added", "removed", "changed", "same", "invalid"]
 
 
 class PlanChange(NamedTuple):
-    """One thing that is other than it was; those that add or remove events come first.
+    """One difference between two plans; those that add or remove events come first.
 
-    `operation` is None where it concerns the whole plan. `total` counts the items that it concerns,
-    of which `items` are the first; it is 0 where it concerns none by itself.
+    `operation` is None if it concerns the whole plan. `total` counts the items concerned, of which
+    `items` are the first; it is 0 if it concerns no particular items.
     """
 
     kind: ChangeKind
@@ -55,13 +55,13 @@ class PlanChange(NamedTuple):
 
     @property
     def counts_events(self) -> bool:
-        """Are there more events by it, or fewer?"""
+        """Whether it adds or removes events."""
         return self.what in ("events", "the operation")
 
 
 @frozen
 class Difference:
-    """All changes from one plan to another; none exactly where both send the same."""
+    """All changes from one plan to another; empty exactly if both send the same."""
 
     changes: tuple[PlanChange, ...]
     events: tuple[int, int]
@@ -72,7 +72,10 @@ class Difference:
 def compare(
     old: ExecutionPlan, new: ExecutionPlan, *, selectors: Selectors | None = None
 ) -> Difference:
-    """`selectors`: what has chosen from both; where that is all of one, it is no part."""
+    """Compare two plans.
+
+    `selectors`: those applied to both; a plan that they select completely is not marked as partial.
+    """
     before, after = ({one.name: one for one in _operations(plan)} for plan in (old, new))
     changes = [*_of_plan(old, new), *_of_operations(before, after)]
     for name in after:
@@ -81,7 +84,7 @@ def compare(
     first, second = (one.partial.selectors if one.partial else selectors for one in (old, new))
     changes += _of_skipped(old, new, parts=bool(first) and first == second)
     changes.sort(key=lambda change: not change.counts_events)
-    # The digest of a part is also that of what was not selected.
+    # The digest of a part also covers what was not selected.
     if not changes and (old.facts != new.facts if first or second else old.digest != new.digest):
         changes.append(PlanChange("changed", None, "what the database answers, or is asked"))
     return Difference(
@@ -101,7 +104,7 @@ def _of_plan(old: ExecutionPlan, new: ExecutionPlan) -> Iterable[PlanChange]:
 
 
 class _Operation(NamedTuple):
-    """What a plan sends for one operation: that of a stage, or one of several that share it."""
+    """What a plan sends for one operation, which may share its stage with others."""
 
     name: str
     stage: Stage
@@ -112,11 +115,11 @@ class _Operation(NamedTuple):
 
     @property
     def beside(self) -> str | None:
-        """Those that it shares its stage with."""
+        """The operations that share its stage."""
         return ", ".join(name for name in self.stage.operations if name != self.name) or None
 
     def events(self) -> Iterable[tuple[str, bytes]]:
-        """Items and payloads, as in a stage of its own."""
+        """Its items and payloads, as if it had a stage of its own."""
         events = self.stage.items.raw()
         if not self.stage.members:
             return events
@@ -152,7 +155,7 @@ def _of_operation(one: _Operation, other: _Operation) -> Iterable[PlanChange]:
     for what in ("for_each", "wait", "canary", "deferred"):
         yield from _changed(name, what.replace("_", " "), getattr(old, what), getattr(new, what))
     yield from _changed(name, "shares its stage with", one.beside, other.beside)
-    if one.beside == other.beside:  # else they are those of other operations too
+    if one.beside == other.beside:  # otherwise these cover the other operations too
         for what in ("numbered", "repeated"):
             yield from _changed(name, what, getattr(old, what), getattr(new, what))
         yield from _changed(name, "needs", _plain(old.needs), _plain(new.needs))
@@ -178,8 +181,7 @@ def _of_operation(one: _Operation, other: _Operation) -> Iterable[PlanChange]:
 
 
 def _travelling(old: Stage, new: Stage) -> set[str]:
-    """What a change of pacing makes of payloads that the worker's own pacing travels in: the same
-    change, which is said once."""
+    """Return the payload changes that only repeat a change of pacing, which is reported once."""
     sizes, delays = (
         (old.pacing.batch_size, new.pacing.batch_size),
         (old.pacing.delay, new.pacing.delay),
@@ -216,7 +218,8 @@ def _of_items(
 
 
 def _moved(common: Sequence[str], place: Mapping[str, int]) -> list[str]:
-    """The fewest items that have to move: all but the longest run that keeps its order."""
+    """Return the fewest items that must move: all but a longest subsequence that keeps its
+    order."""
     ends: list[int] = []
     best: list[str] = []
     previous: dict[str, str | None] = {}
@@ -237,7 +240,7 @@ def _moved(common: Sequence[str], place: Mapping[str, int]) -> list[str]:
 
 
 def _payloads(operation: _Operation) -> dict[str, bytes]:
-    """By item; what comes more than once is told apart by a number."""
+    """Payloads by item; a number distinguishes repeated items."""
     found: dict[str, bytes] = {}
     seen: Counter[str] = Counter()
     for item, data in operation.events():
@@ -247,7 +250,7 @@ def _payloads(operation: _Operation) -> dict[str, bytes]:
 
 
 def _members(cell: bytes) -> dict[str, Json]:
-    """Of a payload, and what its event has of its own."""
+    """The members of a payload, and the event's own."""
     own = parted(cell)
     data: dict[str, Json] = own.pop("data")
     return {**data, **{f"event.{key}": value for key, value in own.items()}}
@@ -300,7 +303,7 @@ def _changed(operation: str | None, what: str, old: Any, new: Any) -> Iterable[P
 
 
 def _by_name(value: Any) -> dict[str, Any] | None:
-    """The parts of a setting that has named ones, such as checks; None where it has none."""
+    """Return the parts of a setting with named parts, such as checks; None if it has none."""
     if value is None or isinstance(value, dict):
         return value or {}
     if isinstance(value, list) and all(isinstance(one, dict) and "name" in one for one in value):
@@ -309,14 +312,14 @@ def _by_name(value: Any) -> dict[str, Any] | None:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it: what is not there, and what is empty, are the same."""
+    """Convert to JSON values; missing and empty are the same."""
     if value is None or value in ((), {}):
         return None
     return orjson.loads(_written(value))
 
 
 def _written(value: Any) -> bytes:
-    """As it is sent: to Python true is 1, and so is 1.0."""
+    """Encode as it is sent: to Python, true equals 1, and so does 1.0."""
     return orjson.dumps(value, default=list)
 
 
@@ -332,8 +335,8 @@ def _shown(value: Any) -> str:
 
 
 def first_difference(before: ExecutionPlan, after: ExecutionPlan, sent: int) -> str | None:
-    """The first of the first `sent` events of `before` that `after` does not have in its place,
-    in words; None where what was sent is a prefix of both."""
+    """Describe the first of the `sent` events of `before` that `after` lacks at its place; None if
+    all agree."""
     first = 0
     for index, old in enumerate(before.stages):
         if first >= sent:
@@ -374,12 +377,12 @@ def _in_stage(old: Stage, new: Stage, first: int, count: int) -> str | None:
 
 @frozen
 class Review:
-    """What becomes of one plan file.
+    """What a change does to one plan file.
 
-    `plan` is what it sends from now on, or did so far where it is removed; None where it is
-    invalid. `was`: where the file stood before, if it was renamed. `note` says what kept the two
-    from being compared. `target`: where its events go, for people. `applied`: the run that has
-    applied it as it was, so that merging does not run it.
+    `plan` is what it sends from now on, or what it sent if it was removed; None if it is invalid.
+    `was`: the file's old path, if it was renamed. `note`: why the two could not be compared.
+    `target`: where its events go, for people. `applied`: the run that has applied it as it was, so
+    that merging does not run it.
     """
 
     path: str
@@ -394,7 +397,7 @@ class Review:
 
     @property
     def events(self) -> int:
-        """How many more events there are."""
+        """How many more events there are than before."""
         if self.difference:
             before, after = self.difference.events
             return after - before
@@ -411,7 +414,7 @@ def review(
     was: str | None = None,
     note: str | None = None,
 ) -> Review:
-    """One of the two is there, or both are."""
+    """Review a plan file; at least one of the two plans is given."""
     if after is None:
         return Review(path, "removed", before, was=was, note=note)
     if before is None:

@@ -1,5 +1,5 @@
-"""How long it will take, or still takes, and what that is computed from; and when everything would
-be sent if the jobs took no time."""
+"""Estimate how long a plan takes, or still takes, and say what that is based on; and simulate when
+everything would be sent if jobs took no time."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from runner.model import (
 from runner.spec.opening import LONGEST, finished, opening, shown
 from runner.spec.units import counted, format_duration
 
-_QUIET = 10.0  # seconds without an end that say nothing
-_GAPS = 5  # ... and as many times what lies between two ends
+_QUIET = 10.0  # seconds without an ended event that mean nothing
+_GAPS = 5  # ... and this many times the usual gap between two ends
 
 
 class Past(NamedTuple):
-    """How an operation went in an earlier run: events ended a second, and seconds for each."""
+    """An operation's figures in an earlier run: events ended per second, and seconds for each."""
 
     run_id: str
     rate: float
@@ -34,16 +34,17 @@ class Past(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """Seconds of a stage, and of the pauses that they are made of."""
+    """The duration of a stage in seconds, and the pause between its batches."""
 
     seconds: float
     pause: float = 0.0
 
 
 class Estimate(NamedTuple):
-    """Seconds, and in words where they come from. `ends`: when that is over (since 1970), where
-    windows make it more than a matter of seconds. `telling`: it goes by more than the pacing, by
-    earlier runs or by the clock.
+    """A duration in seconds, and what it is based on.
+
+    `ends`: when it is over (since 1970), if windows decide that. `telling`: it is based on more
+    than the pacing, on earlier runs or on the clock.
     """
 
     seconds: float
@@ -64,7 +65,7 @@ class Estimate(NamedTuple):
 def within(
     windows: Sequence[WindowGuard], estimate: Estimate, now: float, parts: Sequence[Stretch]
 ) -> Estimate:
-    """The same where events go out in windows alone; `parts`: what it is made of."""
+    """Restrict an estimate, made of `parts`, to the windows in which events are sent."""
     if not windows:
         return estimate
     openings, ends = list(map(opening, windows)), now
@@ -82,7 +83,7 @@ def within(
 
 
 def rough(seconds: float) -> str:
-    """A duration as an estimate can be known."""
+    """Format a duration with the precision of an estimate."""
     if isinf(seconds):
         return "for ever"
     return format_duration(max(1, round(round(seconds, -1) if seconds > 99 else seconds)))
@@ -94,9 +95,11 @@ def before(
     now: float,
     functions: Sequence[Function] = (),
 ) -> Estimate:
-    """The whole plan, if it began `now`: by its pacing, by what runs have shown, by the times at
-    which its events say that their jobs start, and by how long the server's `functions` let
-    events rest."""
+    """Estimate the whole plan if it started `now`.
+
+    It considers the pacing, earlier runs, the start times of events, and how long debounces and
+    batches of the server's `functions` hold events.
+    """
     unknown, runs, governs, parts_of = False, set[str](), list[str](), list[Stretch]()
     goes_by_clock = bool(plan.windows)
     for stage in plan.stages:
@@ -132,20 +135,20 @@ def before(
 
 
 def _rest(stage: Stage, functions: Sequence[Function]) -> Function | None:
-    """Of those that its events start, the one whose debounce or batch takes the longest."""
+    """Return the function whose debounce or batch holds the stage's events the longest."""
     hearing = [one for one in functions if one.rest and any(map(one.hears, stage.event_names))]
     return max(hearing, key=lambda one: one.rest) if hearing and stage.waits else None
 
 
 def last_start(stage: Stage) -> float:
-    """When the last job of a stage may start, where its events say so; 0 where none does."""
+    """Return the latest start time of the stage's events; 0 if none has one."""
     from runner.planning.event_blocks import start_of
 
     return max((start_of(cell) for _, cell in stage.items.raw()), default=0.0)
 
 
 def past_of(views: Iterable[RunView]) -> Mapping[str, Past]:
-    """What earlier runs, the latest ones first, have shown of their operations."""
+    """Return the figures of each operation from earlier runs, the latest first."""
     found: dict[str, Past] = {}
     for view in views:
         for stage in view.stages:
@@ -156,7 +159,7 @@ def past_of(views: Iterable[RunView]) -> Mapping[str, Past]:
 
 
 def left(view: RunView) -> Estimate | None:
-    """What is left of a run that is under way; None where there is nothing to tell it from."""
+    """Estimate what is left of a run in progress; None if there is no basis for it."""
     record = view.record
     if record.status != "running" or view.holder is None or record.wanted == "pause":
         return None
@@ -168,7 +171,7 @@ def left(view: RunView) -> Estimate | None:
             parts.append(Stretch(one.seconds, pacing.mean))
             bases += [one.basis] if one.basis not in bases else []
         elif _is_held(stage) or (stage.sent and (stage.running or stage.sent < stage.total)):
-            return None  # what comes after it cannot be known either
+            return None  # what comes after it is unknown too
     if not bases:
         return None
     whole = Estimate(sum(part.seconds for part in parts), ", then ".join(bases))
@@ -178,7 +181,7 @@ def left(view: RunView) -> Estimate | None:
 def left_of(
     record: StageRecord, pacing: Pacing, windows: Sequence[WindowGuard], now: float
 ) -> float | None:
-    """Seconds until all events of a stage have ended, by all that is known of it."""
+    """Return the estimated seconds until all events of a stage have ended; None if unknown."""
     left = of_stage(record, pacing, now)
     if left is None:
         return None
@@ -186,8 +189,10 @@ def left_of(
 
 
 def of_stage(record: StageRecord, pacing: Pacing, now: float) -> Estimate | None:
-    """`pacing`: as it is by now. None for a stage that has come to its end, or of which nothing is
-    known (yet): while it is held, or where its jobs have ceased to end."""
+    """Estimate what is left of a stage at its current `pacing`.
+
+    None if it has ended or nothing is known (yet): it is held, or its jobs no longer end.
+    """
     unsent, running = max(0, record.total - record.sent), record.running
     if not unsent and not running:
         return None
@@ -216,8 +221,11 @@ def measured(
     *,
     through: bool,
 ) -> StageRecord:
-    """With its rates, over the time in which somebody drove the run, and what is left; done where
-    it was gone `through` and nothing of it goes on. `now`: None where nobody drives the run."""
+    """Add the rates while the run was driven, and what is left.
+
+    The stage is done if it was gone `through` and nothing of it is in progress. `now`: None if
+    nobody drives the run.
+    """
     done = through and not (record.running or record.waiting)
     if now is None:
         return record._replace(done=done)
@@ -236,12 +244,12 @@ def _is_held(record: StageRecord) -> bool:
 
 
 def _stands_still(record: StageRecord, now: float) -> bool:
-    """Has nothing ended for much longer than it took so far from one end to the next?"""
+    """Whether nothing has ended for much longer than the usual gap between two ends."""
     return record.ended is not None and now - record.ended > max(_QUIET, _GAPS / record.ends)
 
 
 def needed(needs: Needs) -> str:
-    """What the catalog declares that a plan takes; empty where it declares nothing."""
+    """Describe the declared cost of a plan; empty if none is declared."""
     said = [counted(round(needs.github_points), "GitHub point")] if needs.github_points else []
     said += [f"${needs.usd:,.2f}"] if needs.usd else []
     said += [f"{format_duration(round(needs.seconds))} of jobs"] if needs.seconds else []
@@ -249,7 +257,7 @@ def needed(needs: Needs) -> str:
 
 
 class Slot(NamedTuple):
-    """A stage's place; seconds from the start of the run."""
+    """When a stage begins and ends, in seconds from the start of the run."""
 
     stage: Stage
     begins: float
@@ -257,7 +265,8 @@ class Slot(NamedTuple):
 
 
 class Starved(NamedTuple):
-    """The item whose priority makes it wait the longest: `waits` seconds more than as written."""
+    """The item that waits longest because of its priority: `waits` seconds more than in written
+    order."""
 
     operation: str
     item: str
@@ -275,7 +284,7 @@ class Timeline(NamedTuple):
 
 
 def simulate(plan: ExecutionPlan, written: Sequence[str]) -> Timeline:
-    """`written`: the repositories in the order in which the plan has them."""
+    """Simulate the plan's timeline. `written`: the repositories in the order of the plan file."""
     slots, now = [], 0.0
     for stage in plan.stages:
         begins = now if stage.begins is None else stage.begins

@@ -1,4 +1,4 @@
-"""The events of a stage, rendered once and kept small."""
+"""The events of a stage, rendered once and stored compactly."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from runner.model import Data, Event, Json, frozen
 from runner.spec.json_limits import MAX_EVENT, MAX_ITEM
 from runner.spec.units import counted
 
-BLOCK = 2_000  # events in each block but the last
-_LEVEL = 1  # payloads are alike: more effort saves little and costs much
+BLOCK = 2_000  # events in each block except the last
+_LEVEL = 1  # compression: payloads are alike, so more effort saves little and costs much
 LARGE = 128 * 1024 * 1024  # bytes that the larger events of an operation may have together
-ORDINARY = 16 * 1024  # bytes of an event: the larger ones of an operation are counted
-_MOST_NAME = 6 * MAX_ITEM + 2  # bytes of an item in JSON, where each character may be escaped
-_MOST = LARGE + BLOCK * (ORDINARY + _MOST_NAME)  # bytes of a block when it is unpacked
-_ROOM = 2**18  # bytes of a block: a buffer that need not grow halves the time it takes to unpack
+ORDINARY = 16 * 1024  # bytes of an event; the larger events of an operation are counted
+_MOST_NAME = 6 * MAX_ITEM + 2  # bytes of an item in JSON if every character is escaped
+_MOST = LARGE + BLOCK * (ORDINARY + _MOST_NAME)  # bytes of an unpacked block
+_ROOM = 2**18  # bytes of a block: unpacking takes half the time if the buffer need not grow
 
 
 @frozen
 class EventBlocks:
-    """Items and payloads as compressed lines, ``"item"<TAB>{payload}``: neither holds a raw tab or
-    line end, since both are JSON. What is previewed, journaled and sent are these very bytes.
+    """Items and payloads as compressed lines, ``"item"<TAB>{payload}``. Both are JSON, so neither
+    holds a raw tab or line end. These very bytes are previewed, journaled and sent.
 
-    What an event has of its own follows its payload as the members that the event will have:
-    ``{payload},"id":"u-7","ts":1767225600000``; see `parted`.
+    An event's own members follow its payload: ``{payload},"id":"u-7","ts":1767225600000``; see
+    `parted`.
     """
 
     event: str
@@ -39,8 +39,10 @@ class EventBlocks:
         return self.count
 
     def check(self) -> None:
-        """For blocks that somebody may have edited: no more is unpacked than a plan can have
-        packed. Raises `ValueError` where they are not what `Packing` makes."""
+        """Validate blocks that may have been edited; unpack no more than a plan can have packed.
+
+        Raises `ValueError` if they are not what `Packing` makes.
+        """
         left = self.count
         for block in self.blocks:
             lines = min(BLOCK, left)
@@ -62,7 +64,8 @@ class EventBlocks:
             yield item, event_of(self.event, data)
 
     def lines(self, start: int = 0) -> Iterator[list[bytes]]:
-        """Each without the quote that it begins with, so that it can go on an event's id."""
+        """Yield lines without their opening quote, so that an event id can be prepended to the
+        item."""
         first, skipped = divmod(start, BLOCK)
         for block in self.blocks[first:]:
             yield zlib.decompress(block, bufsize=_ROOM)[1:].split(b'\n"')[skipped:]
@@ -70,24 +73,24 @@ class EventBlocks:
 
 
 class Packing:
-    """Takes the events of a stage in sending order. Their digest covers the event's name, and each
+    """Packs the events of a stage in sending order. The digest covers the event's name, and each
     item and payload as JSON."""
 
     def __init__(self, event: str) -> None:
         self._event, self._digest = event, sha256(orjson.dumps(event))
         self._lines: list[bytes] = []
         self._blocks: list[bytes] = []
-        self._whole = 0  # events in whole blocks
+        self._whole = 0  # events in full blocks
 
     def add(self, item: bytes, data: bytes) -> None:
-        """`item` and `data` as JSON."""
+        """Add an event; `item` and `data` are JSON."""
         lines = self._lines
         lines.append(item + b"\t" + data)
         if len(lines) == BLOCK:
             self._close()
 
     def packed(self) -> tuple[EventBlocks, bytes]:
-        """The items, and their digest."""
+        """Return the items and their digest."""
         count = self._whole + len(self._lines)
         self._close()
         return EventBlocks(self._event, count, tuple(self._blocks)), self._digest.digest()
@@ -102,12 +105,12 @@ class Packing:
 
 
 def line_of(item: str, data: bytes) -> bytes:
-    """As `EventBlocks.lines` gives it."""
+    """Format a line as `EventBlocks.lines` yields it."""
     return orjson.dumps(item)[1:] + b"\t" + data
 
 
 def cells_of(lines: Sequence[bytes]) -> tuple[list[str], list[bytes]]:
-    """Of each line the item and the payload."""
+    """Split lines into items and payloads."""
     if not lines:
         return [], []
     cells = b"\t".join(lines).split(b"\t")
@@ -131,18 +134,18 @@ def _check(block: bytes, lines: int) -> None:
 
 
 def parted(cell: bytes) -> Data:
-    """`data`, and what an event has of its own: `id`, `ts`, `name`, `operation`."""
+    """Parse a cell into `data` and the event's own members: `id`, `ts`, `name`, `operation`."""
     found: Data = orjson.loads(b'{"data":' + cell + b"}")
     return found
 
 
 def start_of(cell: bytes) -> float:
-    """When the event's job is to start, in seconds since 1970; 0: at once."""
+    """Return when the event's job is to start, in seconds since 1970; 0: at once."""
     return parted(cell).get("ts", 0) / 1000 if b',"ts":' in cell else 0.0
 
 
 def event_of(name: str, cell: bytes) -> Event:
-    """`name`: that of the stage's events."""
+    """Parse a cell into an event; `name`: the default, that of the stage's events."""
     found = parted(cell)
     return Event(
         found.get("name", name),
@@ -154,19 +157,19 @@ def event_of(name: str, cell: bytes) -> Event:
 
 
 def with_own(data: bytes, **own: Json) -> bytes:
-    """A payload with what its event has of its own; None: nothing."""
+    """Append the event's own members to a payload, except those that are None."""
     members = {key: value for key, value in own.items() if value is not None}
     return data + b"," + orjson.dumps(members)[1:-1] if members else data
 
 
 def without(cell: bytes, *own: str) -> bytes:
-    """A payload without these of what its event has of its own."""
+    """Remove these of the event's own members from a cell."""
     found = {key: value for key, value in parted(cell).items() if key not in own}
     return with_own(orjson.dumps(found.pop("data")), **found)
 
 
 def extended(items: EventBlocks, more: EventBlocks) -> EventBlocks:
-    """The one's events and then the other's, in blocks that are full but for the last."""
+    """Concatenate two lists of events; every block but the last is full."""
     whole = items.count // BLOCK
     rest = pack(items.event, chain(items.raw(whole * BLOCK), more.raw()))
     blocks = items.blocks[:whole] + rest.blocks
@@ -174,7 +177,7 @@ def extended(items: EventBlocks, more: EventBlocks) -> EventBlocks:
 
 
 def pack(event: str, items: Iterable[tuple[str, bytes]]) -> EventBlocks:
-    """Items and payloads that are JSON already."""
+    """Pack items and their payloads, which are JSON already."""
     packing = Packing(event)
     for item, data in items:
         packing.add(orjson.dumps(item), data)

@@ -1,5 +1,5 @@
-"""Tests of plans: a case planned from the rows that it gives, and where what came differs from what
-is expected, in words. Nothing is asked."""
+"""Tests of plans: plan a case from the rows that it gives, and describe how the result differs from
+what is expected. No database is queried."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ from runner.spec.plan_test import Case, PlanTest
 from runner.spec.rows import Concatenated, SelectedRows
 from runner.spec.units import counted, parse_time
 
-_WHOLE = ("data",)  # a key whose value is compared as a whole
-_WITHIN = ("message", "reason", "hint")  # keys whose text is looked for
-_SHOWN = 20  # differences of a list
-_MOST = 1_000_000  # comparisons of a file's tests: some seconds
-A_CASE = 3_000  # ... that a case costs at least: it is planned
+_WHOLE = ("data",)  # keys whose values are compared as a whole
+_WITHIN = ("message", "reason", "hint")  # keys whose text must contain what is expected
+_SHOWN = 20  # differences shown for a list
+_MOST = 1_000_000  # comparisons for the tests of a file: some seconds
+A_CASE = 3_000  # ... the least cost of a case, for planning it
 _OWN_ROWS = "rows of "
 _OF_WORKSPACES = "workspace_repos"
 _CALLED = {"repo": "repos", "workspace": "workspaces"}
 
 
 class TooMuchWork(ValueError):
-    """What is compared is more work than a stranger's tests may be."""
+    """The comparisons exceed the limit for a stranger's tests."""
 
 
 @dataclass(slots=True)
 class Work:
-    """What the tests of a file may still cost, in comparisons."""
+    """How many comparisons the tests of a file may still use."""
 
     left: int = _MOST
 
     def spend(self, count: int) -> None:
-        """Raises `TooMuchWork`."""
+        """Use up `count` comparisons; raise `TooMuchWork` if none are left."""
         if self.left < 0:
             raise TooMuchWork
         self.left -= count
@@ -62,7 +62,7 @@ class Work:
 
 @frozen
 class Came:
-    """What planning came to: events as lines, what is skipped, and problems, each as JSON."""
+    """The result of planning: events as lines, skipped items, and problems, each as JSON."""
 
     events: Sequence[Data]
     skipped: Sequence[Data]
@@ -71,8 +71,8 @@ class Came:
 
 @frozen
 class Tested:
-    """A case of a test and how it went; `differences` in words, none where it holds. `index`: in
-    the file's list of cases; `place`: where what is expected is written, without a message."""
+    """A case and its result; `differences` in words, empty if it holds. `index`: in the file's list
+    of cases; `place`: where the expectation is written, without a message."""
 
     file: str
     case: str
@@ -88,9 +88,10 @@ class Tested:
 
 
 def differences(expect: Data, came: Came, work: Work) -> list[str]:
-    """Empty where all that is expected has come, and no error that is not expected.
+    """Return what is expected and missing, and errors that are not expected; empty if it holds.
 
-    Raises `TooMuchWork`."""
+    Raises `TooMuchWork`.
+    """
     found = _of_problems(expect.get("problems", ()), came.problems, work)
     if "events" in expect:
         found += _of_list("event", expect["events"], came.events, work, ordered=True)
@@ -135,7 +136,7 @@ def _some(what: str, expected: Sequence[Data], came: Sequence[Data], work: Work)
 
 
 def _in_order(what: str, expected: Sequence[Data], came: Sequence[Data], work: Work) -> list[str]:
-    """Each with its counterpart. Where they part, the next that fits is looked for."""
+    """Compare pairwise; after a mismatch, look for the next entry that fits."""
     found: list[str] = []
     at = 0
     for index, one in enumerate(expected):
@@ -162,27 +163,27 @@ def _in_order(what: str, expected: Sequence[Data], came: Sequence[Data], work: W
 def _matched(
     expected: Sequence[Data], came: Sequence[Data], work: Work
 ) -> tuple[list[Data], list[Data]]:
-    """What is expected and has not come, and what has come beside it; each counts once."""
+    """Return what is expected and missing, and what is left over; each entry matches only once."""
     matching = _Matching(expected, came, work)
     missing = [one for index, one in enumerate(expected) if not matching.place(index)]
     return missing, [came[number] for number in matching.left]
 
 
 class _Matching:
-    """As many of what is expected as can be, each with one of its own that came: what fits several
-    makes room for what fits one of them."""
+    """Matches as many expectations as possible, each with a result of its own: an expectation that
+    fits several results gives way to one that fits only one of them."""
 
     def __init__(self, expected: Sequence[Data], came: Sequence[Data], work: Work) -> None:
         self._expected, self._came, self._work = expected, came, work
         self.left = dict.fromkeys(range(len(came)), -1)
-        self._of: dict[int, int] = {}  # of those that came, whose it is
+        self._of: dict[int, int] = {}  # result -> its expectation
         self._has: dict[int, int] = {}
         self._of_item: dict[Json, list[int]] = {}
         for number, one in enumerate(came):
             self._of_item.setdefault(_key(one.get("item")), []).append(number)
 
     def place(self, index: int) -> bool:
-        reached: dict[int, int] = {}  # those that others would give up, and for whom
+        reached: dict[int, int] = {}  # result -> the expectation that would take it
         waiting = [index]
         for entry in waiting:
             for number in self._fitting(entry, self.left):
@@ -203,7 +204,8 @@ class _Matching:
                 yield number
 
     def _move(self, number: int, entry: int, reached: Mapping[int, int]) -> None:
-        """Along the way by which it was reached, each has what the one before it gives up."""
+        """Assign along the path that reached the result: each takes what its predecessor gives
+        up."""
         del self.left[number]
         given_up = self._has.get(entry)
         self._of[number], self._has[entry] = entry, number
@@ -214,12 +216,12 @@ class _Matching:
 
 
 def _key(item: Json) -> Json:
-    """Items are texts; whatever else stands there is compared with all that are none."""
+    """Items are strings; everything else shares one key."""
     return item if isinstance(item, str) else None
 
 
 def _fits(expected: Mapping[str, Json], came: Mapping[str, Json]) -> bool:
-    """The same as `not _differs(...)`, without a word."""
+    """Equivalent to `not _differs(...)`, without the texts."""
     for key, value in expected.items():
         if key not in came:
             return False
@@ -233,7 +235,7 @@ def _fits(expected: Mapping[str, Json], came: Mapping[str, Json]) -> bool:
 
 
 def _differs(expected: Mapping[str, Json], came: Mapping[str, Json], within: str = "") -> list[str]:
-    """Where `came` does not have what is expected of it."""
+    """Describe where `came` lacks what is expected."""
     found: list[str] = []
     for key, value in expected.items():
         name = f"{within}{key}"
@@ -264,7 +266,7 @@ def _text(value: Json) -> str:
 
 
 def update(expect: Data, came: Came) -> Data:
-    """What would have held: the same keys with what has come, and the errors that have."""
+    """Return an expectation that holds: the same keys with the actual results, and any errors."""
     errors = [
         {"severity": one["severity"], "message": one["message"]}
         for one in came.problems
@@ -287,7 +289,7 @@ def _updated(expected: Json, came: Sequence[Data]) -> Json:
 
 
 def _short(line: Data) -> Data:
-    """Without what pacing alone decides."""
+    """Keep only what the pacing does not decide."""
     return {key: line[key] for key in ("operation", "item", "event")}
 
 
@@ -298,9 +300,9 @@ class Misfit(InvalidPlan):
 def came_of(
     test: PlanTest, case: Case, loaded: BackfillPlan, facts: Facts | None, now: datetime
 ) -> Came:
-    """What a run of the plan would send, from the rows of the case or from the facts that it names.
+    """Plan a case from its rows or from the facts that it names.
 
-    Raises `Misfit`, and `InvalidPlan` as the plan's own fault.
+    Raises `Misfit`, and `InvalidPlan` for faults of the plan itself.
     """
     if facts:
         now = datetime.fromisoformat(facts.recorded_at)
@@ -314,7 +316,7 @@ def came_of(
 
 
 def now_of(test: PlanTest, case: Case, now: datetime) -> datetime:
-    """When the case is planned: `now`, where it does not say. Raises `InvalidPlan`."""
+    """Return the case's own time, or `now` if it has none. Raises `InvalidPlan`."""
     if case.now is None:
         return now
     try:
@@ -344,14 +346,14 @@ def _part(test: PlanTest, case: Case, known: BackfillPlan, whole: ExecutionPlan)
 
 @frozen
 class _Given:
-    """The rows of a case, by the queries that ask for them. Meets `runner.model.Database`."""
+    """The rows of a case by query. Implements `runner.model.Database`."""
 
-    names: Mapping[int, Sequence[str]]  # of each query, by its identity: two may be equal
+    names: Mapping[int, Sequence[str]]  # of each query, by identity: two may be equal
     rows: Mapping[str, Sequence[Data]]
 
     @classmethod
     def of(cls, test: PlanTest, case: Case, plan: BackfillPlan) -> _Given:
-        """Raises `Misfit` for rows that no query asks for."""
+        """Raise `Misfit` for rows that no query asks for."""
         given = case.given if isinstance(case.given, Mapping) else {}
         names: dict[int, list[str]] = {}
         for name, question in _questions(plan):
@@ -390,7 +392,7 @@ class _Given:
 
 
 def _questions(plan: BackfillPlan) -> Iterator[tuple[str, Question]]:
-    """Every question of the plan with each of its names; the last one is its own."""
+    """Yield every question of the plan with each of its names, the most specific last."""
     for key, items in plan.collections.items():
         name = _CALLED.get(key, key.removeprefix(_OWN_ROWS))
         sources = items.rows.sources if isinstance(items.rows, Concatenated) else ()

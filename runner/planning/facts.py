@@ -1,4 +1,4 @@
-"""What a plan has to ask the database before it can be built; the database is handed in."""
+"""Query the database for what a plan needs before it can be built; the database is passed in."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ from runner.spec.rendering import BUDGET
 from runner.spec.rows import Concatenated, Fault, SelectedRows
 from runner.spec.warnings import accepted, reasons_of
 
-KEYS = 10_000  # of items, bound to one query
-_UNITED = ("repo", "workspace")  # what several sources give is one item
+KEYS = 10_000  # keys of items bound to one query
+_UNITED = ("repo", "workspace")  # the same item from several sources is one item
 
 
 def asks(plan: BackfillPlan) -> bool:
-    """Does the plan need the database before it can be built?"""
+    """Whether the plan needs the database before it can be built."""
     asked = any(items.rows.asked for items in plan.collections.values())
     return asked or bool(_used(plan, plan.operations))
 
 
 def gather(plan: BackfillPlan, database: Database, now: datetime) -> BackfillPlan:
-    """The plan with its items selected and narrowed, and everything it looks up found.
+    """Return the plan with its items queried and filtered, and its lookups resolved.
 
     Raises `InvalidPlan` with all that the database refuses, and what `database` raises.
     """
@@ -90,13 +90,13 @@ def gather(plan: BackfillPlan, database: Database, now: datetime) -> BackfillPla
 
 
 def _own(plan: BackfillPlan) -> list[str]:
-    """The plan's own collections, products after what they are made of."""
+    """Return the plan's own collections, each product after its parts."""
     names = (name for name, items in plan.collections.items() if items.kind.for_each == name)
     return [name for name in names if name not in ("repo", "workspace", "once")]
 
 
 def gather_again(plan: BackfillPlan, operation: Operation, database: Database) -> BackfillPlan:
-    """A plan that was gathered, with what `operation` looks up and runs for as it is now."""
+    """Query again what `operation` looks up and runs for, in a plan that was already gathered."""
     BUDGET.begin()
     asker = _Asker(plan, database)
     attributes = {**plan.found.attributes, **asker.lookups(_used(plan, [operation]))}
@@ -138,7 +138,8 @@ class _Asker:
     def answered(
         self, items: Collection, about: ItemsOf | None = None, *, deferred: bool = False
     ) -> Collection:
-        """The items with what the database gives of them; `about`: whose items it is asked."""
+        """Return the items with their query results; `about`: the items that the queries are
+        about."""
         rows = items.rows
         if not isinstance(rows, Concatenated) or not any(
             isinstance(part, SelectedRows) for part in rows.sources
@@ -152,7 +153,7 @@ class _Asker:
         )
 
     def selected(self, name: str) -> Collection:
-        """A collection with what the database gives of it: one of what it is a product of."""
+        """Query a collection; a product is built from its parts."""
         items = self.plan.collections[name]
         if isinstance(items.rows, Product):
             there = self.plan.collections
@@ -161,21 +162,21 @@ class _Asker:
             return self._checked(replace(items, rows=items.rows.of(known)))
         before = len(self.problems)
         found = self.answered(items)
-        # Of rows that are wrong it has been said.
+        # Problems with these rows are already recorded.
         return found if found is items or len(self.problems) > before else self._checked(found)
 
     def again(self, operation: Operation) -> Collection:
-        """A collection as it is now, for an operation that is resolved as its stage starts."""
+        """Query a collection again, for an operation that is resolved when its stage starts."""
         kept, _ = self.named(self.selected(operation.collection))
         return kept
 
     def _checked(self, items: Collection) -> Collection:
-        """Of what was not known when the plan was read."""
+        """Check items that were unknown when the plan was read."""
         self.problems += check_items(items)
         return items
 
     def named(self, items: Collection) -> tuple[Collection, list[Skipped]]:
-        """The items whose names the filter keeps."""
+        """Filter the items by name."""
         kind = items.kind
         narrowing = self.plan.narrowing.get(kind.for_each)
         if narrowing is None or not narrowing.globs:
@@ -187,7 +188,7 @@ class _Asker:
     def aged(
         self, items: Collection, known: Collection, now: datetime
     ) -> tuple[Collection, list[Skipped]]:
-        """`known`: the items with what lookups have found."""
+        """Filter the items by age; `known`: the items with the results of lookups."""
         kind = items.kind
         narrowing = self.plan.narrowing.get(kind.for_each)
         if narrowing is None or (narrowing.newer_than, narrowing.older_than) == (None, None):
@@ -204,12 +205,12 @@ class _Asker:
     def own_rows(
         self, plan: BackfillPlan, operations: Sequence[Operation]
     ) -> dict[str, Collection]:
-        """The items of the operations that run for rows of a query of their own."""
+        """Query the items of operations that run for the rows of their own query."""
         found = {}
         for operation in operations:
             if operation.for_each == "row":
                 items = plan.collections[operation.collection]
-                # `:ids` are the repositories': the operation's own items are what is asked for.
+                # `:ids` are the repositories', for the operation's own items are what is queried.
                 about = replace(items_of(plan, operation), kind="repo")
                 deferred = operation.deferred
                 found[operation.collection] = self.answered(items, about, deferred=deferred)
@@ -242,7 +243,7 @@ class _Asker:
                 break
             united = part.kind.for_each in _UNITED
             name = part.kind.same(part.kind.name_of(attributes)) if united else None
-            if name is None or name not in seen:  # what came earlier goes over it
+            if name is None or name not in seen:  # earlier sources take precedence
                 seen.update([] if name is None else [name])
                 rows.append(attributes)
         if table and not table.rows and part.kind.selects_some:
@@ -313,7 +314,7 @@ class _Asker:
         *,
         deferred: bool = False,
     ) -> Table | None:
-        """None where the database refuses the question, which is said."""
+        """Ask the question; record a problem and return None if the database refuses it."""
         if parameters is None:
             return None
         try:
@@ -330,8 +331,8 @@ class _Asker:
         return table
 
     def _idle(self, items: Collection, narrowing: Narrowing) -> None:
-        """Globs that change nothing. What a query gives, or what has which age, is another thing
-        tomorrow; of names that are written, it is known."""
+        """Warn of globs that change nothing. Only names written in the plan are judged: query
+        results and ages change from day to day."""
         rows, kind = items.rows, items.kind
         if isinstance(rows, Concatenated):
             queried = any(isinstance(part, SelectedRows) for part in rows.sources)
@@ -369,7 +370,7 @@ class _Asker:
 
 
 def faults_of(part: SelectedRows) -> list[Problem]:
-    """What is wrong with the rows of an answer, which have no place of their own."""
+    """Report the faults in a query's rows, which have no place of their own in a file."""
     groups = ProblemGroups(part.asked_as)
     for number, row in enumerate(part.rows, 1):
         which = f"row {number:,}"

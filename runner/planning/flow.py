@@ -1,4 +1,4 @@
-"""Which operations share a stage, at which pace, and how a throttle spreads the events of a key."""
+"""Decide which operations share a stage and its pace, and how a throttle spreads events."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from runner.spec.dependencies import closure
 
 
 def flow_of(plan: BackfillPlan) -> list[tuple[str, ...]]:
-    """The operations of each stage, in order: one, but for `flow: items`, where neighbours that go
-    over the same items and do not depend on one another share one."""
+    """Return the operations of each stage, in order: one each, except with `flow: items`, where
+    consecutive operations over the same items share a stage if they are independent."""
     needs = {one.name: one.after for one in plan.operations}
     stages: list[list[Operation]] = []
     for operation in plan.operations:
@@ -33,15 +33,15 @@ def flow_of(plan: BackfillPlan) -> list[tuple[str, ...]]:
 
 
 def _may_share(operation: Operation) -> bool:
-    """Those that find out their events later, or order them anew, stay by themselves."""
+    """Whether it may share a stage: not if it resolves its events later or reorders them."""
     own_order = operation.group > 1 or operation.throttle is not None
     return not (operation.deferred or operation.until or own_order)
 
 
 def merged(stage: Stage, members: Sequence[tuple[Stage, int]]) -> Stage:
-    """A stage of several operations, which has the events of all: the first one's, as `stage`.
-    `members`: a stage of each, and how many of the events it has; it takes the strictest of their
-    paces and caps, and the longest of their times."""
+    """Build a stage of several operations. `stage` has all their events; `members` are the stages
+    of each, with their numbers of events. It takes their strictest pace and cap, and their longest
+    timeouts."""
     alone = [one for one, count in members if count]
     slowest = max(alone, key=lambda one: one.pacing.mean).pacing
     total = sum(count for _, count in members)
@@ -63,7 +63,7 @@ def merged(stage: Stage, members: Sequence[tuple[Stage, int]]) -> Stage:
 
 
 def of_members(stage: Stage, members: Iterable[tuple[str, str]]) -> Stage:
-    """The stage, called after these operations and their events."""
+    """Name the stage after these operations and their events."""
     found = tuple(members)
     names, events = zip(*found, strict=True)
     return replace(
@@ -75,8 +75,9 @@ def of_members(stage: Stage, members: Iterable[tuple[str, str]]) -> Stage:
 
 
 def spread(keys: Sequence[Json], throttle: Throttle, pacing: Pacing) -> Sequence[int]:
-    """The order of the events, given by their keys: as it is where it keeps the throttle; else with
-    those of each key as far apart as they can be, in their own order."""
+    """Return an order for events, given by their keys, that suits the throttle: unchanged if it
+    already keeps it, else with the events of each key as far apart as possible, in their own
+    order."""
     if keeps(keys, throttle, pacing):
         return range(len(keys))
     counts, seen = Counter(keys), Counter[Json]()
@@ -92,8 +93,8 @@ def keeps(keys: Sequence[Json], throttle: Throttle, pacing: Pacing) -> bool:
 
 
 def needed_delay(keys: Sequence[Json], throttle: Throttle, pacing: Pacing) -> float:
-    """The least delay between batches with which no key has more than `limit` events in `per`
-    seconds; infinite where a batch alone has more."""
+    """Return the least delay between batches at which no key has more than `limit` events in `per`
+    seconds; infinite if a single batch has more."""
     batches: dict[Json, list[int]] = defaultdict(list)
     for index, key in enumerate(keys):
         batches[key].append(index // pacing.batch_size)
@@ -108,8 +109,8 @@ def needed_delay(keys: Sequence[Json], throttle: Throttle, pacing: Pacing) -> fl
 def throttled(
     keys: Sequence[Json], throttle: Throttle, pacing: Pacing
 ) -> tuple[Sequence[int], Pacing]:
-    """The order of the events, and the pace at which it keeps the throttle: with smaller batches
-    where one alone has too many of a key, and a longer delay."""
+    """Return an order of the events and a pace that keep the throttle: a longer delay, and smaller
+    batches if one batch alone has too many events of a key."""
     order = spread(keys, throttle, pacing)
     known = [keys[index] for index in order]
     while (needed := needed_delay(known, throttle, pacing)) == float("inf"):

@@ -1,5 +1,5 @@
-"""What an operation could run for, in order, with the context that its templates see; what is wrong
-with it, by kind; and what is remembered of it for a resume."""
+"""The items of operations in order, with their template contexts; their problems by kind; and the
+items that a run must remember for a resume."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from runner.spec.kinds import REPOSITORY, WORKSPACE
 from runner.spec.rows import SharedRow, leaves_out, skipped_by, without_nulls
 from runner.spec.units import counted
 
-MAX_EXPLAINED = 100  # items whose faults are explained; the others are counted
+MAX_EXPLAINED = 100  # items whose problems are explained; the others are only counted
 
 
 @dataclass(slots=True)
@@ -35,13 +35,13 @@ class Source:
 
     items: Collection
     order: Sequence[int]
-    attributes: frozenset[str] | None = None  # once they are asked for
+    attributes: frozenset[str] | None = None  # computed on first use
 
     def __len__(self) -> int:
         return len(self.order)
 
     def contexts(self, base: Data) -> Iterator[tuple[str, Data, Data]]:
-        """Name, row and rendering context of each item; the context is reused, not kept."""
+        """Yield name, row and rendering context of each item; the context is reused."""
         rows, kind, context = self.items.rows, self.items.kind, dict(base)
         for index in self.order:
             row = rows[index]
@@ -49,7 +49,7 @@ class Source:
             yield kind.name_of(row), row, context
 
     def knows(self, root: str, name: str) -> bool:
-        """Has some item this attribute, or could have?"""
+        """Whether some item has this attribute, or could have it."""
         shown: Data = {}
         for row in self.items.rows:
             self.items.kind.show(row, shown)
@@ -61,16 +61,16 @@ class Source:
         return name in self.attributes
 
     def skips(self, row: Data, operation: str) -> str | None:
-        """Why the item leaves out the operation, or None."""
+        """Say why the item skips the operation, or return None."""
         return skipped_by(self.items.kind, row, operation)
 
 
-# Those that stand where the repositories are.
+# Their order follows from that of the repositories.
 _AS_IS = ("repo", "workspace", "once")
 
 
 class Sources:
-    """The items of a plan's collections in sending order, found when they are first asked for."""
+    """The items of a plan's collections in sending order, resolved on first use."""
 
     def __init__(self, plan: BackfillPlan) -> None:
         self._plan = plan
@@ -80,9 +80,9 @@ class Sources:
             self._orders[name], unknown = ordered(plan.collections[name].rows, plan.order_by)
             self.unknown = [one for one in self.unknown if one in unknown]
         self._found: dict[str, Source] = {}
-        self.homeless = 0  # repositories without a workspace, where workspaces are asked for
-        self.outvoted: dict[str, tuple[int, Problem]] = {}  # of an operation: how many repositories
-        # skip it though their workspace does not, and where the first of them is written
+        self.homeless = 0  # repositories without a workspace, if any operation runs for workspaces
+        self.outvoted: dict[str, tuple[int, Problem]] = {}  # by operation: how many repositories
+        # skip it though their workspace does not, and the place of the first
 
     def of(self, operation: Operation) -> Source:
         name = operation.collection
@@ -120,15 +120,15 @@ def _outvoted(plan: BackfillPlan, workspaces: Workspaces) -> dict[str, tuple[int
 
 @frozen
 class Workspaces:
-    """The workspaces of the repositories, in the order of each one's first repository; then those
-    that the plan lists. Meets `runner.model.Rows`."""
+    """The workspaces in the order of their first repositories, then those that the plan lists.
+    Implements `runner.model.Rows`."""
 
     repositories: Rows
     members: Mapping[str, array[int]]
-    skipping: Mapping[str, Mapping[str, int]]  # workspace -> operation -> how many skip it
-    homeless: int  # repositories that belong to no workspace
+    skipping: Mapping[str, Mapping[str, int]]  # workspace -> operation -> repositories that skip it
+    homeless: int  # repositories without a workspace
     names: tuple[str, ...]
-    found: Sequence[Mapping[Json, Data]] = ()  # by lookups, by workspace
+    found: Sequence[Mapping[Json, Data]] = ()  # results of lookups, by workspace
     asked: bool = False
 
     def __len__(self) -> int:
@@ -146,7 +146,7 @@ class Workspaces:
 
 
 class _Workspace(SharedRow):
-    """`workspace` in templates: `id`, and `repos`, its repositories in order, made when read.
+    """`workspace` in templates: `id`, and `repos`, its repositories in order, made on access.
     It skips what all of its repositories skip."""
 
     def __init__(self, name: str, workspaces: Workspaces) -> None:
@@ -170,7 +170,7 @@ class _Workspace(SharedRow):
 
 
 def find_workspaces(plan: BackfillPlan, order: Iterable[int]) -> Workspaces:
-    """The plan's own workspace counts where it lists no repositories at all."""
+    """Find the workspaces; the plan's own workspace counts only if no repositories are listed."""
     rows = plan.repositories
     members: dict[str, array[int]] = {}
     skipping: dict[str, dict[str, int]] = {}
@@ -206,7 +206,7 @@ def workspace_collection(plan: BackfillPlan, order: Iterable[int]) -> Collection
 
 @dataclass(slots=True)
 class ProblemGroups:
-    """Ten thousand items with the same fault are one problem, not ten thousand."""
+    """Groups problems, so that ten thousand items with the same fault give one problem."""
 
     operation: str
     _first: dict[Problem, tuple[Problem, int]] = field(default_factory=dict)
@@ -234,7 +234,7 @@ class ProblemGroups:
         return problems
 
 
-_NAMED = 1_000  # items that are listed by name
+_NAMED = 1_000  # items listed by name
 
 
 _HINTS = {
@@ -261,7 +261,7 @@ class LookupErrors:
     items: dict[str, list[str]] = field(default_factory=dict)
 
     def lacks(self, item: str, context: Data) -> bool:
-        """Is what the item needs not there? It is noted then."""
+        """Whether the lookup lacks something that the item needs; if so, record it."""
         of = self.lookup.scope
         scope = context.get(of if of in ("repo", "workspace") else "row")
         by = "id" if of == "workspace" else self.lookup.key
@@ -304,7 +304,7 @@ class LookupErrors:
 
 
 def remembered(plan: BackfillPlan, items: Data) -> BackfillPlan:
-    """The plan for the items that a run of it began with, as `to_remember` gave them."""
+    """Restore the items that a run began with, from the result of `to_remember`."""
     workspaces = [{**row, "id": name} for name, row in items["workspaces"].items()]
     plan = plan.having(workspace=Collection(WORKSPACE, Listed(workspaces, plan.path)))
     for name, own in items.get("collections", {}).items():
@@ -318,7 +318,8 @@ def remembered(plan: BackfillPlan, items: Data) -> BackfillPlan:
 
 
 def to_remember(plan: BackfillPlan) -> Data:
-    """The items of a gathered plan, where another gathering might not give them again."""
+    """Return the items of a gathered plan, as far as querying again might not give the same
+    ones."""
     asked = any(fact.name.startswith("repositories") for fact in plan.found.facts)
     narrowing = plan.narrowing.get("repo", Narrowing())
     aged = (narrowing.newer_than, narrowing.older_than) != (None, None)

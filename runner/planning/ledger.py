@@ -1,5 +1,5 @@
-"""Which plans have been applied where: told from their runs, so nothing else has to be kept; and
-what checks and coverage say beside it."""
+"""Which plans have been applied where, derived from their runs; and the results of checks and
+coverage."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ PlanState = Literal["pending", "partial", "applied", "changed", "sent", "failed"
 
 
 class PlanRun(NamedTuple):
-    """A run of a plan: `digest` is that of the files it was made of; `done` with all its retries.
-    `baseline`, `partial`: see `runner.model.RunRecord`."""
+    """A run of a plan. `digest` covers its input files; `done` includes its retries. `baseline`,
+    `partial`: see `runner.model.RunRecord`."""
 
     run_id: str
     status: RunStatus
@@ -32,7 +32,7 @@ class PlanRun(NamedTuple):
 
 @frozen
 class LedgerEntry:
-    """A plan file and how it stands on one target. `run`: the run that this is told from."""
+    """A plan file and its state on one target. `run`: the run that decides the state."""
 
     name: str
     path: str
@@ -42,7 +42,7 @@ class LedgerEntry:
 
 
 def inputs_digest(inputs: Iterable[Input], variables: Mapping[str, Json]) -> str:
-    """Of the contents alone: the same files elsewhere are the same plan."""
+    """Digest the contents alone: the same files elsewhere are the same plan."""
     value = [[read.sha256 for read in inputs], dict(variables)]
     dumped = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     return f"sha256:{hashlib.sha256(dumped).hexdigest()}"
@@ -51,8 +51,8 @@ def inputs_digest(inputs: Iterable[Input], variables: Mapping[str, Json]) -> str
 def entry(
     plan: BackfillPlan, variables: Mapping[str, Json], runs: Sequence[PlanRun]
 ) -> LedgerEntry:
-    """`runs`: those of the plan on the target, the latest first; retries are part of theirs. A run
-    for a part of the plan tells nothing of the whole."""
+    """Judge a plan by its `runs` on the target, latest first, each with its retries. A partial run
+    says nothing about the whole."""
     digest = inputs_digest(plan.inputs, variables)
     whole = [run for run in runs if not run.partial]
     latest = next(iter([*whole, *runs]), None)
@@ -74,9 +74,9 @@ def entry(
 
 
 def in_order(plans: Sequence[BackfillPlan]) -> list[BackfillPlan]:
-    """By `metadata.version`, then by file name; what a plan depends on before it.
+    """Order plans by `metadata.version`, then by file name, dependencies first.
 
-    Raises `InvalidPlan` for a name that two plans have, and for a cycle, with its path.
+    Raises `InvalidPlan` if two plans have the same name, and for a cycle, with its path.
     """
     by_name: dict[str, BackfillPlan] = {}
     for plan in sorted(plans, key=_place):
@@ -95,7 +95,7 @@ def in_order(plans: Sequence[BackfillPlan]) -> list[BackfillPlan]:
 
 
 def after_their_needs(needs: Mapping[str, Sequence[str]]) -> tuple[list[str], tuple[str, ...]]:
-    """The names, those that each needs before it; and the first cycle, which ends as it begins."""
+    """Order names after what they need; or return the first cycle, which ends as it begins."""
     placed: dict[str, None] = {}
 
     def place(name: str, path: tuple[str, ...]) -> tuple[str, ...]:
@@ -118,7 +118,7 @@ def in_a_circle(cycle: Sequence[str]) -> str:
 
 
 def _place(plan: BackfillPlan) -> tuple[bool, list[tuple[int, str]], list[tuple[int, str]]]:
-    """Numbers in a version or a file's name count as numbers."""
+    """The sort key; numbers in a version or a file name compare as numbers."""
     version = plan.metadata.get("version")
     return version is None, _natural(str(version or "")), _natural(plan.path)
 
@@ -134,8 +134,8 @@ def _invalid(plan: BackfillPlan, message: str) -> InvalidPlan:
 
 @frozen
 class Checked:
-    """What the checks and the coverage of a plan say now; `skipped`: checks that need a run.
-    `ledger`: how the plan stands on the target `applied`, where that was asked."""
+    """The current results of a plan's checks and coverage. `skipped`: checks that need a run;
+    `ledger`: the state of the plan on the target `applied`, if requested."""
 
     plan: str
     checks: tuple[CheckResult, ...]
@@ -146,13 +146,13 @@ class Checked:
 
     @property
     def ok(self) -> bool:
-        """Does all hold that could be asked?"""
+        """Whether everything that could be asked holds."""
         return not self.unmet
 
     @property
     def unmet(self) -> tuple[str, ...]:
-        """What does not hold, in words. Coverage has no bound of its own: where a check could be
-        asked, the checks say how much is enough; else every item is to be covered."""
+        """What does not hold, in words. If any check was asked, the checks decide how much coverage
+        is enough; otherwise every item must be covered."""
         found = [f"the check `{one.name}`: {one.words}" for one in self.checks if not one.ok]
         if not self.checks:
             found += [
@@ -166,7 +166,7 @@ class Checked:
 
 
 def _lack(rows: Sequence[Covered]) -> str | None:
-    """The first item that is not covered, and how many more there are; no data is a lack too."""
+    """Name the first item that is not covered and count the others; no data counts as a lack."""
     lacking = [row for row in rows if row.missing or not row.there]
     if not lacking:
         return None if any(row.total for row in rows) else "no data: there is nothing to cover"

@@ -1,4 +1,4 @@
-"""What a drain may use up, and how it is given more; what a run that has ended needs to go on."""
+"""The limits of a drain and how to raise them; how to continue a run that has ended."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from runner.model import RETRIED, CheckResult, Outcome, Round, RunView, Until
 from runner.spec.units import counted, format_duration
 
-PAST = "--past-failures"  # of `backfill resume`: what has failed, or is stalled, keeps it no longer
+PAST = "--past-failures"  # option of `backfill resume`: continue despite failures or a stall
 
 
 def to_raise(until: Until, rounds: Sequence[Round], worked: float) -> str | None:
-    """The options of `backfill resume` that give a drain more of what it has used up, after
-    `worked` seconds since its first round; None where it has some left of both."""
+    """Return the options of `backfill resume` that raise the limits a drain has used up, after
+    `worked` seconds since its first round; None if neither is used up."""
     options = []
     if len(rounds) >= until.max_rounds:
         options.append(f"--max-rounds {2 * max(until.max_rounds, len(rounds))}")
@@ -30,7 +30,7 @@ def more_time(until: Until, worked: float) -> str:
 
 
 def resume_command(view: RunView) -> str:
-    """What continues the run, also where a limit of it has been reached."""
+    """Return the command that continues the run, with the options it needs to pass a limit."""
     command = f"backfill resume {view.record.id}"
     if view.record.status != "incomplete" or view.record.reason is None:
         return command
@@ -45,7 +45,7 @@ def resume_command(view: RunView) -> str:
 
 
 def _is_short(view: RunView) -> bool:
-    """Has a drain ended short of its goal, and not because the plan stops on a failure?"""
+    """Whether a drain missed its goal for another reason than a failure that stops the plan."""
     return view.record.reason is not None and any(
         stage.until and record.rounds and not record.done
         for stage, record in zip(view.plan.stages, view.stages, strict=True)
@@ -53,14 +53,14 @@ def _is_short(view: RunView) -> bool:
 
 
 def _has_jobs_open(view: RunView) -> bool:
-    """Does nobody know what came of some of its jobs, which a server can tell?"""
+    """Whether the outcome of some jobs is unknown but could be read from a server."""
     if view.state != "cancelled" or view.record.target == "embedded":
         return False
     return any(stage.open for stage in view.stages)
 
 
 def what_is_left(view: RunView) -> Iterator[tuple[str, str, str]]:
-    """What can be done about what a run that has ended did not do: as `retries`."""
+    """Yield ways to finish what an ended run left undone, in the form of `retries`."""
     yield from retries(view.record.id, view.to_retry)
     if _has_jobs_open(view):
         end = "to end its jobs that go on, and see what came of the others"
@@ -78,14 +78,14 @@ def what_is_left(view: RunView) -> Iterator[tuple[str, str, str]]:
 
 
 def unproved(run_id: str, checks: Iterable[CheckResult]) -> Iterator[tuple[str, str, str]]:
-    """Where all was sent and nothing is to be retried: as `retries`."""
+    """Yield how to repeat checks that fail, if nothing is left to send or retry; as `retries`."""
     if not all(check.ok for check in checks):
         yield "to ask the checks that do not hold once more", f"backfill resume {run_id}", ""
 
 
 def retries(run_id: str, left: Mapping[Outcome, int]) -> Iterator[tuple[str, str, str]]:
-    """How to send once more what has not taken effect: what for, the command, and what else it does
-    where it may do work twice. `left`: how many events of each outcome there are to retry."""
+    """Yield ways to send failed events again: the purpose, the command, and a warning if it may do
+    work twice. `left`: events to retry by outcome."""
     if any(left.get(outcome) for outcome in RETRIED):
         late = left.get("no_job", 0)
         more = f" ({late:,} started no job: one that starts late then runs twice)" if late else ""

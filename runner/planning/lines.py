@@ -1,4 +1,4 @@
-"""What documents, tests and rules say of a plan: its events, its stages, its totals."""
+"""The data of a plan that documents, tests and rules share: events, stages, totals."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from runner.model import Data, Event, ExecutionPlan, PlannedEvent, Stage
 
 
 def shown_event(event: Event) -> Data:
-    """As it is sent; an id is there where it is one of its own."""
+    """Format an event as it is sent; an id only if it is the event's own."""
     shown: Data = {"name": event.name, "data": event.data}
     shown |= {} if event.id is None else {"id": event.id}
     return shown | ({} if event.ts is None else {"ts": event.ts})
 
 
 def line_of(stage: Stage, planned: PlannedEvent) -> Data:
-    """An event with its place. `at_s`: of a scheduled one, in seconds from the run's start."""
+    """Format an event with its place. `at_s`: its time in seconds from the run's start, if
+    scheduled."""
     seconds = stage.at(planned.batch)
     return {
         "stage": planned.stage,
@@ -26,7 +27,7 @@ def line_of(stage: Stage, planned: PlannedEvent) -> Data:
 
 
 def totals_of(plan: ExecutionPlan) -> Data:
-    """Counts, and the expected duration in seconds, from the pacing alone."""
+    """Return counts, and the expected duration in seconds by the pacing alone."""
     return {
         "events": plan.events,
         "batches": plan.batches,
@@ -36,7 +37,7 @@ def totals_of(plan: ExecutionPlan) -> Data:
 
 
 def figures_of(stage: Stage) -> Data:
-    """What every stage has; `max_in_flight` where there is one. Times are in seconds."""
+    """Return the figures of a stage; `max_in_flight` only if it has a cap. Times are in seconds."""
     return {
         "number": stage.number,
         "operation": stage.operation,

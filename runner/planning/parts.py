@@ -1,4 +1,4 @@
-"""A part of an execution plan, as a plan of its own: what selectors choose, or what is retried."""
+"""Derive an execution plan for a part of another: what selectors choose, or what is retried."""
 
 from __future__ import annotations
 
@@ -38,11 +38,12 @@ def subset(
     positions: Collection[int],
     unproved: Mapping[str, bool] = MappingProxyType({}),
 ) -> ExecutionPlan:
-    """The events at these positions (from 0, over the whole plan), in the plan's order and pace.
+    """Build a plan of the events at these positions (from 0, over the whole plan), in the same
+    order and pace.
 
-    They are known, so nothing is found out when a stage starts, and no goal is worked towards. The
-    checks that are `unproved` are for all of their items still; those that have been asked are
-    asked again, also where their operation sends nothing.
+    The events are known, so no stage is deferred or has a goal. Checks in `unproved` still cover
+    all their items; those whose value is true are asked again, even if their operation sends
+    nothing.
     """
     wanted, made, first = frozenset(positions), list[Stage](), 0
     for stage in plan.stages:
@@ -78,11 +79,10 @@ def select(
     sure: bool = True,
     strict: bool = False,
 ) -> ExecutionPlan:
-    """The part of `whole` that the selectors choose; what they leave out is skipped.
+    """Build the part of `whole` that the selectors choose; everything else is skipped.
 
-    `plan`: what it was built from. Raises `UsageError` for names that are not there, and where
-    nothing is left, unless it is not `sure` that there is anything; `InvalidPlan` for a warning
-    where that is an error.
+    `plan`: what `whole` was built from. Raises `UsageError` for unknown names, and if nothing is
+    left although there is `sure` to be something; with `strict`, `InvalidPlan` for a warning.
     """
     part = _selected(plan, whole, selectors, sure=sure)
     if strict:
@@ -107,7 +107,7 @@ def _selected(
     for stage in stages:
         kept = choice.of(stage)
         skipped += choice.left_out(stage)
-        if selectors.of_items:  # no part of it says whether the whole has reached its goal
+        if selectors.of_items:  # a part cannot tell whether the whole has reached its goal
             deferred = stage.deferred and stage.until is None
             kept = replace(kept, until=None, deferred=deferred)
         made += [kept] if kept.total or kept.deferred else []
@@ -120,7 +120,7 @@ def _selected(
 
 
 def _running(selectors: Selectors, stage: Stage) -> Stage | None:
-    """The stage with the events of the operations that are selected; None without any."""
+    """Limit the stage to the selected operations; None if there are none."""
     names = [name for name in stage.operations if _runs(selectors, name)]
     if len(names) == len(stage.operations) or not names:
         return stage if names else None
@@ -129,7 +129,7 @@ def _running(selectors: Selectors, stage: Stage) -> Stage | None:
 
 
 def _of_events(stage: Stage, events: Iterable[tuple[str, bytes]]) -> Stage:
-    """The stage with these of its events; of its operations, those that have any."""
+    """Limit the stage to these events, and to the operations that have any."""
     items = pack(stage.event, events)
     having = {parted(cell)["operation"] for _, cell in items.raw()} if stage.members else ()
     members = [member for member in stage.members if member[0] in having]
@@ -138,7 +138,7 @@ def _of_events(stage: Stage, events: Iterable[tuple[str, bytes]]) -> Stage:
 
 
 class _NoContract:
-    """Of an event without a payload."""
+    """Accepts the empty payload of `item_names`."""
 
     def accepts(self, _data: Json) -> bool:
         return True
@@ -148,7 +148,7 @@ class _NoContract:
 
 
 def item_names(plan: BackfillPlan, stage: Stage) -> list[str]:
-    """The items of a stage; where an event is for several, each of them."""
+    """Return the items of a stage; for grouped events, each of their items."""
     if not stage.grouped:
         return list(dict.fromkeys(item for item, _ in stage.items.raw()))
     operation = next(one for one in plan.operations if one.name == stage.operation)
@@ -167,7 +167,7 @@ def item_names(plan: BackfillPlan, stage: Stage) -> list[str]:
 
 
 class Choice:
-    """Which items of the plan count."""
+    """Decides which items of the plan are selected."""
 
     def __init__(self, partial: Partial, plan: BackfillPlan) -> None:
         self.partial, self._selectors, self._plan = partial, partial.selectors, plan
@@ -178,7 +178,7 @@ class Choice:
         return fits(self._selectors.items, name) if chosen is None else name in chosen
 
     def of(self, stage: Stage) -> Stage:
-        """The stage with the items that count, also where it has others by now."""
+        """Limit the stage to the selected items, even if its items have changed since."""
         names, kept = self._parted(stage)
         if len(kept) == len(names):
             return stage
@@ -194,7 +194,7 @@ class Choice:
                 yield Skipped(stage.operation, name, NOT_SELECTED)
 
     def _parted(self, stage: Stage) -> tuple[Sequence[str], Collection[str]]:
-        """Its items, and those of them that count."""
+        """Return its items, and those of them that are selected."""
         if not self._selectors.of_items:
             return (), ()
         names = item_names(self._plan, stage)
@@ -204,7 +204,7 @@ class Choice:
         return names, frozenset(fitting)
 
     def _grouped(self, stage: Stage, kept: Collection[str]) -> EventBlocks:
-        """Events of the items that are kept, grouped anew."""
+        """Group the selected items anew."""
         plan = self._plan
         operation = next(one for one in plan.operations if one.name == stage.operation)
         items = Sources(plan).of(operation).items
@@ -220,8 +220,8 @@ class Choice:
 def _chosen(
     plan: BackfillPlan, stages: Sequence[Stage], selectors: Selectors
 ) -> dict[str, tuple[str, ...]]:
-    """Items are chosen once for all operations. Workspaces follow from the repositories, where
-    there are operations for both."""
+    """Choose items once for all operations. If operations run for both, workspaces follow from the
+    repositories."""
     if not selectors.of_items:
         return {}
     names: dict[str, dict[str, None]] = {}
@@ -229,7 +229,7 @@ def _chosen(
         found_here = dict.fromkeys(item_names(plan, stage))
         names.setdefault(stage.for_each, {}).update(found_here)
     home = {row["repo"]: row["workspace"] for row in plan.repositories if row.get("workspace")}
-    if "repo" in names:  # then those that no event is sent for, but for their workspaces
+    if "repo" in names:  # add repositories that no event is for but whose workspace has one
         theirs = names.get("workspace", {})
         names["repo"].update((repo, None) for repo, there in home.items() if there in theirs)
     chosen = {
@@ -257,8 +257,8 @@ def _chosen(
 def _followed(
     selectors: Selectors, names: Collection[str], home: Mapping[str, str], following: set[str]
 ) -> tuple[str, ...]:
-    """Of the workspaces, those of the repositories that were chosen and those that are named; one
-    that has no repository here is chosen by its own name."""
+    """Select the workspaces of the chosen repositories and those that are named; a workspace
+    without repositories here is selected by its own name."""
     globs, homes = selectors.items, set(home.values())
     into = [glob for glob in globs if not glob.startswith("!")]
     out = [glob for glob in globs if glob.startswith("!")]
@@ -275,7 +275,8 @@ def _followed(
 
 
 def _so_many(selectors: Selectors, for_each: str, names: Sequence[str]) -> Sequence[str]:
-    """The first, or a choice of them that other names do not change, in their order."""
+    """Apply `limit` or `sample` in order; whether an item is in the sample does not depend on the
+    names of others."""
     if selectors.limit is not None:
         return names[: selectors.limit]
     if selectors.sample is None:
@@ -325,7 +326,7 @@ def _rebound(
     stages: Sequence[Stage],
     skipped: Sequence[Skipped],
 ) -> ExecutionPlan:
-    """Whatever is asked is asked of the items that were chosen."""
+    """Bind all questions to the selected items."""
     selectors = choice.partial.selectors
     operations = tuple(one for one in plan.operations if _runs(selectors, one.name))
     binder = Binder(replace(plan, operations=operations), choice.keeps)
@@ -373,7 +374,7 @@ def _warned(plan: ExecutionPlan, warnings: Sequence[Problem]) -> ExecutionPlan:
 
 
 def _in_line(stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """One after the other, by numbers and by times."""
+    """Renumber the stages, and schedule them one after another."""
     made: list[Stage] = []
     begins = 0.0
     for stage in stages:
@@ -389,19 +390,19 @@ def _digest(plan: ExecutionPlan, part: str) -> str:
 
 
 def _as_before(check: Check, ran: Collection[str | None]) -> Check:
-    """A check that is still to hold; of an operation without a stage, when all else is done."""
+    """Keep a check that must still hold; without a stage of its operation, ask it at the end."""
     return check if check.operation in ran else replace(check, moment="end")
 
 
 def _of_these(check: Check, stages: Sequence[Stage]) -> Check:
-    """What is proved and not sent again need not be proved again."""
+    """Limit a check to the items that are sent: others need no second proof."""
     of, names = check.question.of, items_sent(check, stages)
     return replace(check, question=check.question.only(names, of)) if of and names else check
 
 
 def items_sent(check: Check, stages: Sequence[Stage]) -> Collection[str]:
-    """Those of the check's items that the stages send; none where it is not for items, or where the
-    events are for several, and name the first of them."""
+    """Return the check's items that the stages send; empty if it is not about items, or if events
+    are grouped, since a group's name has only its first item."""
     names = dict[str, None]()
     for stage in stages:
         if stage.for_each != check.question.of or check.operation not in (None, *stage.operations):

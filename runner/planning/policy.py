@@ -1,4 +1,4 @@
-"""Rules above the plan: expressions over the execution plan, in the plans' own language."""
+"""The policy: rules over the execution plan, in the expression language of plans."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def judge(
     environment: str,
     proved: Callable[[str], bool],
 ) -> tuple[Verdict, ...]:
-    """What each rule comes to. `proved`: whether the same plan was completed and proved in an
+    """Evaluate the rules. `proved` tells whether the same plan was completed and proved in an
     environment. Raises `InvalidPlan` with the rules that cannot be evaluated."""
     context = _context(plan, target, environment)
     verdicts: list[Verdict] = []
@@ -52,7 +52,7 @@ def judge(
 
 
 def _context(plan: ExecutionPlan, target: str, environment: str) -> Data:
-    """What an expression can read."""
+    """Return what an expression can read."""
     return {
         "plan": {"name": plan.name, "metadata": plan.metadata},
         "target": target,

@@ -1,4 +1,4 @@
-"""What a run of some of a plan's items shows of a run of all of them."""
+"""What a run of some of a plan's items tells about a run of all of them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from runner.planning.event_blocks import parted
 
 @frozen
 class OfOperation:
-    """`run` events of the operation were sent, and `plan` would be. `p50`, `p95`: seconds from the
-    sending of an event to its end, of those that completed; None where none has."""
+    """How many events of an operation the `run` sent, and how many the `plan` would. `p50`, `p95`:
+    seconds from sending an event to its end, for those that completed; None if none did."""
 
     operation: str
     run: int
@@ -26,8 +26,8 @@ class OfOperation:
 
 @frozen
 class Rehearsal:
-    """`whole`: how long the plan takes at its pace, with jobs that take as long as the run's did.
-    `coverage`: as the run left it, by the names of the questions."""
+    """`whole`: how long the plan takes at its pace, with jobs as long as the run's. `coverage`:
+    after the run, by the names of the questions."""
 
     run_id: str
     place: str
@@ -38,7 +38,7 @@ class Rehearsal:
 
     @property
     def events(self) -> tuple[int, int]:
-        """Of the run, and of the plan."""
+        """Events of the run, and of the plan."""
         return (
             sum(one.run for one in self.operations),
             sum(one.plan for one in self.operations),
@@ -46,7 +46,7 @@ class Rehearsal:
 
 
 def _by_operation(stage: Stage) -> Mapping[str, int]:
-    """How many events each of its operations has."""
+    """Return how many events each operation of a stage has."""
     if not stage.members:
         return {stage.operation: stage.total}
     return Counter(parted(cell)["operation"] for _, cell in stage.items.raw())
@@ -89,5 +89,5 @@ def rehearsal(view: RunView, events: Iterable[EventRecord], plan: ExecutionPlan)
 
 
 def _percentile(times: Sequence[float], share: int) -> float | None:
-    """The least time that so many of a hundred do not exceed; `times` are in order."""
+    """Return the least time that `share` percent do not exceed; `times` are sorted."""
     return times[ceil(len(times) * share / 100) - 1] if times else None

@@ -1,4 +1,4 @@
-"""The operations of a plan -> their events, rendered, checked and packed."""
+"""Render, check and pack the events of a plan's operations."""
 
 from __future__ import annotations
 
@@ -33,23 +33,24 @@ from runner.spec.units import counted, parse_start
 
 @frozen
 class Rendered:
-    """What one operation comes to; `digest` covers its events."""
+    """The result for one operation; `digest` covers its events."""
 
     items: EventBlocks
     digest: bytes
     skipped: Sequence[Skipped]
     problems: Sequence[Problem]
-    warnings: Sequence[Problem]  # those of the catalog
-    pacing: Pacing  # at which its throttle is kept
-    count: int  # of its own events, in a stage of several operations
+    warnings: Sequence[Problem]  # from the catalog
+    pacing: Pacing  # the pacing that keeps its throttle
+    count: int  # of its own events, if several operations share the stage
 
 
 def render(
     plan: BackfillPlan, operations: Sequence[tuple[Operation, Source]]
 ) -> Sequence[Rendered]:
-    """What each of the operations comes to. Those over the same items share one pass over them:
-    reading a row of a data file costs more than rendering an event of it."""
-    # A function starts one job for an id, whichever operation has sent it the event.
+    """Render the operations. Those over the same items share one pass: reading a row of a data file
+    costs more than rendering an event from it."""
+    # An event's own id must be unique among all events of that name: a function starts one job for
+    # an id.
     ids: dict[str, set[int]] = {operation.event: set() for operation, _ in operations}
     renderings = [
         _Rendering(plan, operation, source.knows, ids[operation.event])
@@ -74,7 +75,7 @@ def _one_pass(plan: BackfillPlan, source: Source, renderings: Sequence[_Renderin
     others = bool(source.items.kind.parts) or source.items.kind.for_each == "workspace"
     for item, row, context in source.contexts(base):
         named = orjson.dumps(item)
-        # Few do, and there may be many.
+        # Few rows skip anything, and there may be many rows.
         leaves_some = others or "skip" in row or "only" in row
         for rendering in renderings:
             context["operation"] = rendering.described
@@ -97,7 +98,7 @@ class _Rendering:
         knows: Callable[[str, str], bool],
         ids: set[int],
     ) -> None:
-        self.knows = knows  # by root and name: does any row have it?
+        self.knows = knows  # by root and name: whether any row has it
         self.operation, self.described = operation, _described(operation)
         self.payload, self.contract = operation.payload, operation.contract
         self.accepts, self.when = operation.contract.accepts, operation.when
@@ -107,11 +108,11 @@ class _Rendering:
         self.events: Packing | _Spread | _Among = self.spread or Packing(operation.event)
         self.shared, self.each = operation.payload.reading("rows")
         self.gathered: _Gathered | None = None
-        self.sizes = Counter[int]()  # of the groups
+        self.sizes = Counter[int]()  # sizes of groups
         self.own = [one for one in (operation.own_id, operation.at) if one]
         made = (self.shared, *(one.reading("rows")[0] for one in self.own))
-        self.beside = [read for one in made for read in one.of_items]  # of the item, beside `rows`
-        self.ids = ids  # of all events of that name, where they have ids of their own
+        self.beside = [read for one in made for read in one.of_items]  # by shared templates
+        self.ids = ids  # hashes of the own ids of all events of that name
         self.large, self.full = 0, False
         self.advice = operation.advice
         self.advised = dict.fromkeys((one.name for one in operation.advice), 0)
@@ -123,13 +124,13 @@ class _Rendering:
             if lookup.name in operation.lookups
         ]
         some = (self.when, self.advice, self.lookup_errors, operation.repeat)
-        self.plain = operation.group == 1 and not any(some)  # an event an item
+        self.plain = operation.group == 1 and not any(some)  # one event for each item
 
     def skip(self, item: str, reason: str) -> None:
         self.skipped.append(Skipped(self.operation.name, item, reason))
 
     def item(self, item: str, named: bytes, row: Data, context: Data) -> None:
-        """`named`: the item as JSON."""
+        """Process an item; `named`: its name as JSON."""
         if self.full:
             return
         if self.lookup_errors and sum(errors.lacks(item, context) for errors in self.lookup_errors):
@@ -169,7 +170,7 @@ class _Rendering:
             yield replace(place, hint=hint, severity="warning", rule="group")
 
     def _room(self, item: str, data: Data, size: int) -> bool:
-        """Is there room for an event that is larger than most?"""
+        """Whether a large event is still within the limits; if not, record the problem."""
         self.large += size
         if size > MAX_EVENT:
             message = f"the event for {item} has {size:,} bytes, more than {MAX_EVENT:,}"
@@ -218,7 +219,7 @@ class _Rendering:
             return False
         try:
             try:
-                data = self.payload(context)  # as `_rendered`, without its call
+                data = self.payload(context)  # `_rendered`, inlined for speed
             except ValueError:
                 data = self.payload.leaving(context, self.knows)
             cell = orjson.dumps(data)
@@ -256,14 +257,15 @@ class _Rendering:
         return True
 
     def _rendered(self, payload: Payload, context: Data) -> Data:
-        """Without the keys whose templates give a missing value."""
+        """Render without the keys whose templates give a missing value."""
         try:
             return payload(context)
         except ValueError:
             return payload.leaving(context, self.knows)
 
     def _own(self, item: str, context: Data) -> Data | None:
-        """The event's own id and time; None where one of them is none."""
+        """Render the event's own id and time; record a problem and return None if one is
+        invalid."""
         found: Data = {}
         for template in self.own:
             try:
@@ -298,7 +300,7 @@ class _Rendering:
         return None
 
     def _gather(self, item: str, row: Data, context: Data) -> None:
-        """Into the event of the neighbours that are alike in all that `rows` does not make."""
+        """Add the item to the current group if it matches in all that `rows` does not make."""
         try:
             data = self._rendered(self.each, context)
             own: Data = {}
@@ -318,7 +320,7 @@ class _Rendering:
             group.rows.append(row)
 
     def close(self) -> None:
-        """The last group has no more items to come."""
+        """Close the current group and put its event."""
         group, self.gathered = self.gathered, None
         if group is None:
             return
@@ -338,7 +340,7 @@ class _Rendering:
 
 @dataclass(slots=True)
 class _Gathered:
-    """Items that go into one event: the first one's name, context and payload."""
+    """Items for one event; name, context and payload are from the first."""
 
     item: str
     context: Data
@@ -348,7 +350,8 @@ class _Gathered:
 
 
 class _Among:
-    """Events of an operation among those of others, item by item; the first one has them all."""
+    """Adds an operation's events to those of others, item by item; the first operation returns
+    all."""
 
     def __init__(self, operation: Operation, shared: Packing, first: str) -> None:
         self._operation, self._shared = operation, shared
@@ -365,15 +368,15 @@ class _Among:
 
 
 class _Spread:
-    """Events of one key are spread among the others, where there are more of it than its throttle
-    lets through at the operation's pace."""
+    """Spreads the events of a key, if there are more of it than the throttle allows at the
+    operation's pace."""
 
     def __init__(self, operation: Operation) -> None:
-        assert operation.throttle  # noqa: S101 - made for one that has one
+        assert operation.throttle  # noqa: S101 - made for an operation that has one
         self._operation, self.throttle = operation, operation.throttle
         self.pacing = operation.pacing
         self._events: list[tuple[bytes, bytes]] = []
-        self.keys: list[Json] = []  # of the events, by which they are counted
+        self.keys: list[Json] = []  # the throttle's key of each event
 
     def add(self, named: bytes, cell: bytes) -> None:
         self._events.append((named, cell))
@@ -391,7 +394,8 @@ _MOST_REPEATED = 1_000_000  # events of an operation with `repeat`
 
 
 def _member(item: Data, name: str | None) -> Json:
-    """In a list, so that a NULL is not alike to one that is not there; all of it without a name."""
+    """Return the attribute in a list, so that NULL differs from missing; without a name, the whole
+    item."""
     return item if name is None else [item[name]] if name in item else []
 
 
@@ -408,7 +412,7 @@ def _undecided(when: Condition | Amount | None, error: ValueError, item: str) ->
 
 
 def _described(operation: Operation) -> Data:
-    """What templates see as `operation`."""
+    """Return what templates see as `operation`."""
     return {
         "name": operation.name,
         "event": operation.event,

@@ -1,4 +1,4 @@
-"""The rows of items: which of them a filter keeps, what lookups add, and their order."""
+"""The rows of items: filter them, add the results of lookups, and sort them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FEW = 1_000  # values
 
 @frozen
 class Kept:
-    """Some rows of others."""
+    """A selection of other rows."""
 
     rows: Rows
     kept: Sequence[int]
@@ -41,7 +41,7 @@ class Kept:
 
 @frozen
 class Joined:
-    """Rows with what lookups have found; what is written goes over it."""
+    """Rows with the results of lookups; what is written takes precedence."""
 
     rows: Rows
     joins: Sequence[tuple[str, Mapping[Json, Data]]]
@@ -70,7 +70,7 @@ class Joined:
 
 @frozen
 class Listed:
-    """Rows at hand, as those that a run began with, whatever a query would give by now."""
+    """Rows in memory, such as those a run began with, independent of later queries."""
 
     rows: Sequence[Data]
     path: str
@@ -90,18 +90,18 @@ class Listed:
 
 
 def is_key(value: Json) -> bool:
-    """May an item be found by it? It is one value, and no list or mapping of several."""
+    """Whether an item can be looked up by the value: not by a list or a mapping."""
     return not isinstance(value, list | dict)
 
 
 def key_of(value: Json) -> str | None:
-    """By which a row is found, in text, as checks tell items apart: a database that is asked for
-    "7" may answer 7. None: by nothing."""
+    """Return the lookup key as text, as checks do: a database that is asked for "7" may answer 7.
+    None: no key."""
     return None if value is None or not is_key(value) else as_shown(value)
 
 
 def unjoined(rows: Rows) -> Rows:
-    """As they were before lookups gave them more."""
+    """Return the rows as they were before lookups."""
     return rows.rows if isinstance(rows, Joined) else rows
 
 
@@ -111,7 +111,7 @@ def joined(
     found: Mapping[str, Mapping[Json, Data]],
     scope: str,
 ) -> Rows:
-    """`scope`: what the rows are of, as `for_each` has it."""
+    """Add the results of lookups; `scope`: the `for_each` of the rows."""
     joins = [
         (lookup.key, found[lookup.name])
         for lookup in lookups
@@ -121,7 +121,7 @@ def joined(
 
 
 def fits_glob(name: str, glob: str) -> bool:
-    """Is the name such a one, whether the glob takes it in or out (``!``)?"""
+    """Whether the glob matches the name, with or without its ``!``."""
     return fnmatchcase(name, glob.removeprefix("!"))
 
 
@@ -130,7 +130,7 @@ def fits_name(narrowing: Narrowing, name: str) -> bool:
 
 
 def fits_age(narrowing: Narrowing, name: str, row: Data, now: datetime) -> bool:
-    """ValueError where the item has no such time: its age is not known."""
+    """Whether the item's age is within the limits. Raises ValueError if it has no time."""
     written = row.get(narrowing.column)
     if written is None:
         raise ValueError(f"{name} has no `{narrowing.column}`, so its age is not known")
@@ -140,10 +140,10 @@ def fits_age(narrowing: Narrowing, name: str, row: Data, now: datetime) -> bool:
 
 
 def ordered(rows: Rows, keys: Sequence[OrderKey]) -> tuple[array[int], list[str]]:
-    """Indexes of `rows` by `keys`, and the attributes that no row has.
+    """Return the indexes of `rows` sorted by `keys`, and the attributes that no row has.
 
-    Priorities order by rank, numbers before text, missing values come last whichever way a key
-    points, ties keep the written order.
+    Priorities sort by rank, numbers come before text, missing values come last in either direction,
+    and ties keep the written order.
     """
     known = [key for key in keys if _may_have(rows, key.attribute)]
     indexes: Sequence[int] = range(len(rows))
@@ -161,7 +161,8 @@ def ordered(rows: Rows, keys: Sequence[OrderKey]) -> tuple[array[int], list[str]
 
 
 def _by(column: Sequence[Any], indexes: Sequence[int], *, descending: bool) -> array[int]:
-    """An array takes a fifth of a list: where many rows have the same value, none is made."""
+    """Sort indexes by value. An array takes a fifth of a list's memory, so few distinct values are
+    grouped without one."""
     values = sorted({value for value in column if value is not None}, reverse=descending)
     if len(values) > _FEW:
         present = [index for index in indexes if column[index] is not None]
@@ -177,18 +178,18 @@ def _by(column: Sequence[Any], indexes: Sequence[int], *, descending: bool) -> a
     return found
 
 
-_MADE = ("owner", "name", "workspace", "id")  # of other attributes, as a row is read
+_MADE = ("owner", "name", "workspace", "id")  # attributes that are derived when a row is read
 
 
 def _may_have(rows: Rows, attribute: str) -> bool:
-    """Could some row have it? Of large tables the header says so, without a look at every row."""
+    """Whether some row could have it; for large tables, only the header is checked."""
     if attribute in _MADE or not isinstance(rows, Concatenated):
         return True
     return any(not isinstance(part, CsvRows) or attribute in part.header for part in rows.parts)
 
 
 def _values(rows: Rows, attribute: str) -> Iterator[Json]:
-    """What each row has of it. Of a table only that column is looked at."""
+    """Yield the attribute of each row; from a table, read only that column."""
     for part in rows.parts if isinstance(rows, Concatenated) else (rows,):
         if isinstance(part, CsvRows) and attribute in part.header and attribute not in _MADE:
             yield from part.column(attribute)
@@ -205,7 +206,7 @@ def _comparable(attribute: str, value: Json) -> Json:
 
 
 def attributes_of(rows: Rows) -> frozenset[str]:
-    """Those that some row has, and the columns of the tables that they come from."""
+    """Return the attributes that some row has, and the columns of their source tables."""
     found = {name for row in rows for name in row}
     inner: Rows = rows
     while isinstance(inner, Kept | Joined):

@@ -1,4 +1,4 @@
-"""A saved plan: the execution plan as it was reviewed, to be run once, exactly so."""
+"""A saved plan: a reviewed execution plan, to be run once and exactly as reviewed."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ FORM, KIND = "backfill/v1", "SavedPlan"
 
 
 class Tampered(Exception):
-    """The file is a saved plan, and no longer what was saved."""
+    """A saved plan that was modified after it was saved."""
 
 
 @frozen
 class SavedPlan:
-    """`run_id` is minted with it: a plan is run once. Times are seconds since 1970.
+    """`run_id` is created with the saved plan: it runs only once. Times are in seconds since 1970.
 
-    `inputs` of its plan, and the plan's path, are relative to the folder it was made in. `items`
-    is what deferred stages were planned from (see `runner.planning.items.to_remember`).
+    The plan's `path` and `inputs` are relative to the folder it was made in. `items` is what
+    deferred stages were planned from (see `runner.planning.items.to_remember`).
     """
 
     tool: str
@@ -43,7 +43,8 @@ class SavedPlan:
 
 
 def write_saved(saved: SavedPlan) -> bytes:
-    """Compact JSON, its keys sorted: the same plan, saved twice, differs in its own data alone."""
+    """Serialize to compact JSON with sorted keys: saving a plan twice differs only in the fields
+    that belong to the saving."""
     stages: dict[str, list[str]] = {}
     for stage in saved.plan.stages:
         if not isinstance(stage.items, EventBlocks):
@@ -71,8 +72,8 @@ def write_saved(saved: SavedPlan) -> bytes:
 
 
 def read_saved(raw: bytes, has_form: Callable[[Json], bool]) -> SavedPlan | None:
-    """None where the bytes are something else. `has_form` says whether what they hold is as the
-    published schema says. Raises `Tampered`."""
+    """Parse a saved plan; None if the bytes are something else. `has_form` validates the value
+    against the published schema. Raises `Tampered`."""
     if not raw.lstrip().startswith(b"{"):
         return None
     try:
@@ -86,13 +87,13 @@ def read_saved(raw: bytes, has_form: Callable[[Json], bool]) -> SavedPlan | None
     try:
         saved = _saved(value)
         _check(saved.plan)
-    except (KeyError, TypeError, ValueError, AttributeError):  # edited, with a checksum of its own
+    except (KeyError, TypeError, ValueError, AttributeError):  # edited, with a matching checksum
         raise Tampered from None
     return saved
 
 
 def _check(plan: ExecutionPlan) -> None:
-    """Raises `ValueError` for what no schema can say."""
+    """Check what no schema can express; raise `ValueError`."""
     if [stage.number for stage in plan.stages] != list(range(1, len(plan.stages) + 1)):
         raise ValueError("stages are numbered from 1")
     for window in plan.windows:

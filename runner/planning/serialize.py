@@ -1,4 +1,4 @@
-"""An execution plan as text and bytes: a head in JSON, and the events of each stage in blocks."""
+"""Serialize an execution plan: a head in JSON, and the events of each stage in blocks."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _GUARDS: dict[str, type[Any]] = {
 
 
 def dump_head(plan: ExecutionPlan) -> str:
-    """All that decides how the plan is sent, but its events."""
+    """Serialize everything that decides how the plan is sent, except its events."""
     return orjson.dumps(
         {
             "name": plan.name,
@@ -102,7 +102,7 @@ def _stage_head(stage: Stage) -> dict[str, Any]:
 
 
 def load_head(text: str) -> RunHead:
-    """The plan without its events."""
+    """Load the plan without its events."""
     value = orjson.loads(text)
     return RunHead(
         name=value["name"],
@@ -124,7 +124,7 @@ def load_head(text: str) -> RunHead:
 
 
 def load_plan(text: str, bodies: Mapping[int, Sequence[bytes]]) -> ExecutionPlan:
-    """`bodies`: the blocks of each stage by its number."""
+    """Load the whole plan; `bodies`: the blocks of each stage by its number."""
     value = orjson.loads(text)
     limit = value["max_failures"]
     return ExecutionPlan(
@@ -197,7 +197,7 @@ def _stage_fields(written: dict[str, Any]) -> dict[str, Any]:
 
 
 def _asked(written: dict[str, Any]) -> dict[str, Any]:
-    """A check or a goal, typed again."""
+    """Restore the types within a check or a goal."""
     typed = {"question": _question(written["question"]), "expect": Expect(**written["expect"])}
     return {**written, **typed}
 
