@@ -18,21 +18,21 @@ DEFAULT_TIMEOUT = "15m"
 
 
 class Catalog(dict[str, "CatalogEntry"]):
-    """Operations by name; `documents` are the catalogs that they come from, the last one first."""
+    """Operations by name; `documents` are the catalogs they come from, the last one first."""
 
     def __init__(self, documents: Sequence[Document] = ()) -> None:
         super().__init__()
         self.documents = tuple(reversed(documents))
 
     def in_order(self, names: Sequence[str]) -> list[str]:
-        """Each after what it needs; as they are, where the needs go round in a circle."""
+        """Sort operations after those they need; return them as given if there is a cycle."""
         needs = {name: entry.after for name, entry in self.items()}
         return list(names) if find_cycle(needs) else stable_order(names, needs)
 
 
 @frozen
 class CatalogEntry:
-    """One operation as its catalog has it; what is None, the plan or the default decides."""
+    """An operation as its catalog defines it; for None, the plan's value or a default counts."""
 
     name: str
     document: Document
@@ -65,7 +65,7 @@ class CatalogEntry:
 
     @property
     def advice(self) -> Sequence[Advice]:
-        """Its `warn`, as far as the conditions compile: what is wrong with them, was said."""
+        """Its `warn` rules whose conditions compile; the others have been reported."""
         found = []
         for name, written in self.spec.get("warn", {}).items():
             origin = Origin(self.document, self._path("warn", name, "if"))
@@ -78,8 +78,8 @@ class CatalogEntry:
         return found
 
     def written(self, use: Data, plan: Document, path: Path, key: str) -> tuple[Json, Origin]:
-        """What the plan's entry at `path` says of `key`, or else the catalog; None: neither, or the
-        plan takes the catalog's word back."""
+        """Return the value of `key` in the plan's entry at `path`, else in the catalog; None if
+        neither has it, or if the plan takes the catalog's back with `false`."""
         if key in use:
             return None if use[key] is False else use[key], Origin(plan, (*path, key))
         return self.spec.get(key), Origin(self.document, self._path(key))
@@ -97,7 +97,7 @@ def builtin_source() -> bytes:
 
 
 def build_catalog(documents: Sequence[Document]) -> tuple[Catalog, list[Problem]]:
-    """All operations of all catalogs; a later catalog's operation replaces an earlier one's."""
+    """Merge all catalogs; an operation of a later one replaces that of an earlier one."""
     problems: list[Problem] = []
     sound: list[Document] = []
     for document in (typed(one, "catalog.v1") for one in documents):

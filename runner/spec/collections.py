@@ -1,4 +1,4 @@
-"""Checks on the items of a plan that no schema can make, wherever they come from."""
+"""Checks on a plan's items that a schema cannot make, wherever they come from."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from runner.spec.rows import (
 from runner.spec.units import counted
 
 MAX_PROBLEMS = 50
-_PARTS = 16  # of the hashes of all names
+_PARTS = 16  # into which the hashes of all names are divided
 
 
 def check_rows(
@@ -37,17 +37,17 @@ def check_rows(
     operations: Container[str] | None,
     uses: Uses = NOTHING,
 ) -> list[Problem]:
-    """Rows that cannot be read or hold wrong values, unknown operations, items listed twice.
+    """Find unreadable rows, wrong values, unknown operations, and items listed twice.
 
-    `operations` are those of the catalog; None where it could not be read. `uses`: what
-    the plan has of them.
+    `operations`: those of the catalog; None if it could not be read. `uses`: the operations that
+    the plan uses.
     """
     if len(rows) > MAX_ITEMS:
         message = f"there are {len(rows):,} {kind.several}, more than {MAX_ITEMS:,}"
         return [_problem(rows, MAX_ITEMS, Fault((), message, "split the plan"))]
     written = [_is_written_in(part, uses.path) for part in rows.sources]
     problems: list[Problem] = []
-    alike: dict[str, tuple[int, int]] = {}  # of a template: its problem, and how many rows have it
+    alike: dict[str, tuple[int, int]] = {}  # by message: index of the problem, number of rows
     hashes = array("q")
     same, name_of = kind.same, kind.name_of
     for part in rows.parts:
@@ -59,20 +59,20 @@ def check_rows(
             except RowError as error:
                 problems.append(_problem(part, index, error.fault))
             else:
-                wrong = faults_of(row)  # which says of most rows at once that there are none
+                wrong = faults_of(row)  # an empty tuple for most rows
                 found = [*islice(wrong, MAX_PROBLEMS)] if wrong else ()
                 if found:
                     new = _new(found, alike, problems)
                     problems += [_problem(part, index, fault) for fault in new]
                 else:
-                    with suppress(ValueError):  # a product's parts have told what is wrong
+                    with suppress(ValueError):  # the parts of a product have reported the problem
                         name = same(name_of(row))
                 if operations is not None and ("skip" in row or "only" in row):
                     used = uses.operations if _is_written_in(part, uses.path) else ()
                     faults = _leaving(row, kind, operations, used, alone=all(written))
                     faults = islice(faults, MAX_PROBLEMS)
                     problems += [_problem(part, index, fault) for fault in faults]
-            # A row that is wrong is compared with no other; 0 is the hash of no name.
+            # A faulty row is compared with no other: 0 stands for no name.
             hashes.append(hash(name) if name is not None else 0)
             if len(problems) >= MAX_PROBLEMS:
                 return [*problems[:MAX_PROBLEMS], _and_more(part)]
@@ -84,7 +84,7 @@ def check_rows(
 def _new(
     faults: Sequence[Fault], alike: dict[str, tuple[int, int]], problems: Sequence[Problem]
 ) -> Iterator[Fault]:
-    """Those that no row before has: one of a template is that of many rows."""
+    """Yield the faults that no earlier row has; a template's fault may recur in many rows."""
     for fault in faults:
         first, count = alike.get(fault.message, (len(problems), 0))
         if fault.origin:
@@ -94,7 +94,7 @@ def _new(
 
 
 def with_others(problem: Problem, others: int) -> Problem:
-    """One problem for all of the items that share it."""
+    """Return one problem for all of the items that share it."""
     if not others:
         return problem
     others_too = f"{counted(others, 'other item')} too"
@@ -104,7 +104,7 @@ def with_others(problem: Problem, others: int) -> Problem:
 def check_items(
     items: Collection, operations: Container[str] | None = None, uses: Uses = NOTHING
 ) -> list[Problem]:
-    """The same of a plan's own collection, where its rows are known."""
+    """Check the rows of a plan's own collection, if they are known."""
     rows, kind = items.rows, items.kind
     if rows.asked or not isinstance(kind, OwnKind):
         return []
@@ -114,7 +114,7 @@ def check_items(
 
 @frozen
 class _OnePart:
-    """Rows that come from no source of their own, as of a product."""
+    """Rows that have no source of their own, such as those of a product."""
 
     rows: Rows
     kind: OwnKind
@@ -144,9 +144,11 @@ def _leaving(
     *,
     alone: bool,
 ) -> Iterator[Fault]:
-    """What an item says of operations. `used`: those of a plan in which it is written itself: a
-    data file may be for several plans. `alone`: no other source could give the item, so that there
-    is no other reason to list it than to run something for it."""
+    """Check the `skip` and `only` of an item.
+
+    `used`: the operations of the plan, if the item is written in it; a data file may be for several
+    plans. `alone`: no other source could give the item, so it is listed only to run something.
+    """
     item = row.get("repo") if kind.for_each == "repo" else kind.name_of(row)
     if "skip" in row and "only" in row:
         yield Fault(("skip",), f"{item} has `skip` and `only`", "keep one of them")
@@ -175,8 +177,8 @@ def _leaving(
 
 
 def _duplicates(rows: Concatenated, kind: RowKind, hashes: array[int]) -> list[Problem]:
-    """Sorting hashes finds the suspects, in little memory where a part of them is sorted at once;
-    only they are compared by name."""
+    """Find items listed twice. Sorting the hashes part by part takes little memory and finds the
+    suspects; only those are compared by name."""
     parts = [array("q") for _ in range(_PARTS)]
     for one in hashes:
         parts[one % _PARTS].append(one)

@@ -1,7 +1,7 @@
 """CSV and JSON Lines files of items.
 
-A data file of a million rows is kept as its bytes and one offset a row, so that it can be put
-into another order and read several times in little memory.
+A data file of a million rows is kept as its bytes and one offset per row, so that it can be
+reordered and read several times in little memory.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from runner.spec.json_limits import MAX_DEPTH, MAX_EVENT, each_once, fault, fits
 from runner.spec.rows import LEAVING, NAMING, Fault, RowError, RowKind, operations_in
 from runner.spec.units import counted
 
-_DIGITS = 15  # the most that a number has on a side of its point; what is longer is text
+_DIGITS = 15  # on either side of the point; a longer number stays text
 _NUMBER = re.compile(rf"-?(0|[1-9][0-9]{{0,{_DIGITS - 1}}})(\.[0-9]{{1,{_DIGITS}}})?\Z")
-# As YAML has them, and as spreadsheets and data frames write them.
+# As YAML, spreadsheets and data frames write them.
 _BOOLEANS = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
-_BEGINS_A_VALUE = frozenset("-0123456789tfTF")  # that is more than text
+_BEGINS_A_VALUE = frozenset("-0123456789tfTF")  # first letters of numbers and booleans
 _BOM = b"\xef\xbb\xbf"
 _EXCERPT = 4096
-# A plan reads each row a few times: what a stranger's file can cost is bounded by these.
+# A plan reads each row several times: these bound what a hostile file can cost.
 MAX_COLUMNS = 1_000
 _MAX_ROW = MAX_EVENT  # bytes: no event could carry more
 
 
 @frozen
 class CsvRows:
-    """RFC 4180 with a header line; numbers and booleans are typed, empty cells are missing."""
+    """RFC 4180 with a header line; numbers and booleans are typed, empty cells are left out."""
 
     path: str
     raw: bytes
     header: tuple[str, ...]
     offsets: array[int]
     kind: RowKind
-    typed: tuple[str, ...]  # the columns whose cells are more than text
+    typed: tuple[str, ...]  # the columns whose cells may be other than text
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -74,7 +74,7 @@ class CsvRows:
         return self.header
 
     def column(self, name: str) -> Iterator[Json]:
-        """What each row has in it; no other cell is looked at. The rows are sound."""
+        """Yield one column without parsing other cells; the rows must be sound."""
         at, typed = self.header.index(name), name in self.typed
         for start, end in pairwise(self.offsets):
             cell = _cells(self.raw[start:end])[at] or None
@@ -89,7 +89,7 @@ class CsvRows:
 
 @frozen
 class JsonlRows:
-    """One JSON object, or one ``"owner/name"`` string, a line."""
+    """One JSON object, or one ``"owner/name"`` string, per line."""
 
     path: str
     raw: bytes
@@ -123,8 +123,8 @@ class JsonlRows:
 
 
 def is_json_lines(path: str, raw: bytes, kind: RowKind) -> bool:
-    """By the name's ending; without one, as of stdin, by the first line. A text alone is an item's
-    name in JSON Lines, but for what is a column's in CSV."""
+    """Decide by the file extension; without one, as of stdin, by the first line. A lone string is
+    an item's name in JSON Lines, unless it is the name of a column in CSV."""
     if path.endswith((".csv", ".jsonl")):
         return path.endswith(".jsonl")
     text = raw.removeprefix(_BOM).lstrip()
@@ -196,7 +196,7 @@ def _name_fault(header: tuple[str, ...]) -> tuple[str, str | None] | None:
     if twice:
         return f"the header line names the column {echo(twice[0])} twice", "rename one of them"
     for name in header:
-        if name not in LEAVING and name.lower() in LEAVING:  # what it leaves out would be sent
+        if name not in LEAVING and name.lower() in LEAVING:  # else items to skip would be sent
             return f"the header line has a column {echo(name)}", f"write `{name.lower()}`"
     return None
 
@@ -231,8 +231,7 @@ def _quoted_cells(text: str) -> list[str]:
 
 
 def _stray(text: str) -> tuple[str, str]:
-    """Why a line ends within a cell that is not quoted: a quote in the middle of one has made two
-    lines a record."""
+    """Explain a line break in an unquoted cell: a quote in mid-cell has joined two lines."""
     if "\n" in text:
         return "a quote in a cell that is not quoted", 'write the cell as "5"" pipe"'
     return "a bare carriage return", "save the file with line feeds"
@@ -252,10 +251,10 @@ def _cell(column: str, cell: str) -> Json:
 
 
 def _plain_row(line: bytes) -> Data | None:
-    """What `_json_line` makes of the line, in a third of its time, where that is an object of
-    nothing but texts, whole numbers, booleans and nulls, and no character is escaped.
+    """Parse a line as `_json_line` does, in a third of the time; None where that may differ.
 
-    Each quote is a key's or a text's then: with a key written twice there are more of them.
+    It is safe for an object of only strings, whole numbers, booleans and nulls, without escapes:
+    then each quote delimits a key or a string, so a duplicate key shows in their number.
     """
     try:
         row = orjson.loads(line)
@@ -287,7 +286,7 @@ def _json_line(text: str) -> Json:
 
 
 def _strict_decoder() -> Callable[[str], Json]:
-    """JSON with nothing that would be lost on the way: no NaN, no key twice, no huge number."""
+    """Return a JSON decoder that refuses NaN, duplicate keys and numbers beyond 64 bits."""
 
     def constant(text: str) -> Any:
         raise RowError(f"`{text}` is not a number that JSON has")
@@ -317,11 +316,11 @@ _decode = _strict_decoder()
 
 
 def _record_offsets(raw: bytes, blank: bytes, *, quoted: bool) -> array[int]:
-    """Where each record starts, and where the last one ends.
+    """Return where each record starts, and where the last one ends.
 
-    A line of nothing but `blank` belongs to the record before; readers cut it off.
+    A line of nothing but `blank` counts to the record before it; readers strip it.
     """
-    offsets = array("I")  # a file of rows is far from four gibibytes
+    offsets = array("I")  # files are limited to far less than 4 GiB
     start, size, quotes = 0, len(raw), 0
     while start < size:
         end = raw.find(b"\n", start) + 1 or size
@@ -346,7 +345,7 @@ def _too_large_row(
 
 
 def _encoding_problem(path: str, raw: bytes) -> Problem | None:
-    if raw.isascii():  # which takes no second copy of a large file
+    if raw.isascii():  # decoding would copy a large file
         return None
     try:
         raw.decode("utf-8")

@@ -1,4 +1,4 @@
-"""What needs what: closures, cycles, and a stable topological order."""
+"""Dependencies: transitive closures, cycles, and a stable topological order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 
 def find_cycle(needs: Mapping[str, Sequence[str]]) -> list[str] | None:
-    """A path that leads back to its start, ``[a, b, a]`` where a needs b and b needs a."""
+    """Return a path that leads back to its start, as ``[a, b, a]`` if a needs b and b needs a."""
     finished: set[str] = set()
     for root in needs:
         path: list[str] = []
@@ -26,7 +26,7 @@ def find_cycle(needs: Mapping[str, Sequence[str]]) -> list[str] | None:
 
 
 def closure(name: str, needs: Mapping[str, Sequence[str]]) -> set[str]:
-    """All that `name` needs, directly or through others."""
+    """Return all that `name` needs, directly or through others."""
     found: set[str] = set()
     open_names = list(needs.get(name, ()))
     while open_names:
@@ -38,9 +38,9 @@ def closure(name: str, needs: Mapping[str, Sequence[str]]) -> set[str]:
 
 
 def stable_order(names: Sequence[str], needs: Mapping[str, Sequence[str]]) -> list[str]:
-    """`names` with each after what it needs; ties keep the order they are written in.
+    """Sort `names` so that each comes after what it needs; ties keep their order.
 
-    Needs outside `names` still count as links: where c needs b, and b needs a, then
+    Needs outside `names` still count as links: if c needs b, and b needs a, then
     ``stable_order([c, a])`` is ``[a, c]``. The needs must have no cycle.
     """
     waiting = {name: closure(name, needs) & set(names) for name in names}

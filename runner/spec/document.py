@@ -1,4 +1,4 @@
-"""A parsed file with the place of every value kept: the source of all ``file:line:column``."""
+"""A parsed file that keeps the position of every value, for messages with ``file:line:column``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from runner.spec.secrets import redact
 
 Path: TypeAlias = Sequence[str | int]
 
-# A mark is libyaml's (line and column from 0). The tree of marks has the shape of the value:
-# a scalar is its mark; a list (mark, [child, ...]); a mapping (mark, {key: (key mark, child)}).
+# A mark is libyaml's (line and column from 0). The tree of marks mirrors the value: a scalar is its
+# mark; a list is (mark, [child, ...]); a mapping is (mark, {key: (key mark, child)}).
 Marks: TypeAlias = Any
 
 _LONGEST_LINE = 640
@@ -23,18 +23,18 @@ _LONGEST_WORD = 100
 
 @frozen
 class Document:
-    """`text` is what excerpts show: the file's text with its keys masked."""
+    """`text` is the file's text with secrets masked, for excerpts."""
 
     path: str
     text: str
     value: Json
     marks: Marks
-    nodes: int = 0  # keys and values in it, a long text for several
+    nodes: int = 0  # number of keys and values; a long text counts as several
 
     def position(self, path: Path, *, key: bool = False) -> tuple[int, int]:
-        """Line and column, from 1, of the value at `path` (or of its key).
+        """Return line and column, from 1, of the value at `path` (or of its key).
 
-        A path that leads out of the document gives the deepest place that exists.
+        A path that does not exist gives the deepest place that does.
         """
         node, mark = self.marks, None
         for step in path:
@@ -79,7 +79,7 @@ def problem_at(
     severity: Severity = "error",
     rule: str = "plan",
 ) -> Problem:
-    """A problem at a 1-based place of `text`, with that line as its excerpt, secrets masked."""
+    """Make a problem at a 1-based position of `text`, with that line as excerpt, secrets masked."""
     source = redact(line_of(text, line, at_least=column)) or None
     return Problem(
         redact(message), path, line, column, source, hint and redact(hint), severity, rule
@@ -87,7 +87,7 @@ def problem_at(
 
 
 def line_of(text: str, number: int, *, at_least: int = 0) -> str:
-    """The 1-based line of `text`, or '' past its end; a very long one is cut behind its column."""
+    """Return the 1-based line of `text`, or '' past its end; cut a long one after `at_least`."""
     start = 0
     for _ in range(number - 1):
         start = text.find("\n", start) + 1
@@ -101,7 +101,7 @@ def line_of(text: str, number: int, *, at_least: int = 0) -> str:
 
 
 def ranked(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Errors before warnings, then as they stand in the files; the same problem once."""
+    """Sort errors before warnings, then by their place in the files; drop duplicates."""
     once = list(dict.fromkeys(problems))
     first: dict[str, int] = {}
     for problem in once:
@@ -112,7 +112,7 @@ def ranked(problems: Iterable[Problem]) -> tuple[Problem, ...]:
 
 
 def echo(value: Json) -> str:
-    """A value of the user's as a message shows it: quoted, without keys, and not at length."""
+    """Quote a user's value for a message: secrets masked, and shortened."""
     if isinstance(value, str):
         text = redact(value) if len(value) < 100 * _LONGEST_ECHO else value
     else:
@@ -121,7 +121,7 @@ def echo(value: Json) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """A suggestion for a mistyped word, or None where nothing comes near."""
+    """Return a suggestion for a mistyped word, or None if nothing is close."""
     if len(word) > _LONGEST_WORD:
         return None
     names = {name.lower(): name for name in known}

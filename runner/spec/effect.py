@@ -1,4 +1,4 @@
-"""What a plan says and nothing reads: attributes of its items, variables, an order of one thing."""
+"""Find what a plan has and nothing uses: attributes of items, variables, orders of one item."""
 
 from __future__ import annotations
 
@@ -31,18 +31,19 @@ _CONDITIONS = ("when", "repeat", "if", "throttle.key")
 def check_effect(
     checked: PlanDocument, catalog: Catalog, collections: Mapping[str, Collection]
 ) -> Iterator[Problem]:
-    """Warnings; an error where a key was meant. A data file may have columns for others."""
+    """Yield warnings, or an error for what looks like a mistyped key. Data files are not checked:
+    they may have columns for other plans."""
     texts = list(_expressions(checked, catalog))
     used = _read_of_items(checked, catalog, texts)
     whole = _read_as_parts(checked, texts)
-    found: dict[tuple[str, str], tuple[Problem, int]] = {}  # the first row's, and how many have it
+    found: dict[tuple[str, str], tuple[Problem, int]] = {}  # its first place, and how many have it
     for name, items in collections.items() if used is not None else ():
         if name in whole:
             continue
         kind = items.kind.called
         read = _ALWAYS | (_OF_REPOSITORIES if name == "repo" else _NAMING) | (used or set())
         for part in _written(items, checked.document.path):
-            for keys, count in Counter(map(tuple, part.rows)).items():  # most rows are alike
+            for keys, count in Counter(map(tuple, part.rows)).items():  # most rows have equal keys
                 for key in (key for key in keys if key not in read):
                     if (name, key) not in found:
                         index = next(index for index, row in enumerate(part.rows) if key in row)
@@ -56,7 +57,7 @@ def check_effect(
 
 
 def orders_nothing(checked: PlanDocument, catalog: Catalog) -> Problem | None:
-    """What to say of an `order_by` where there is one workspace."""
+    """Warn of an `order_by` that orders nothing, as there is only one workspace."""
     uses = [catalog[use["use"]] for _, use in checked.uses() if use["use"] in catalog]
     if "order_by" not in checked.value or not uses:
         return None
@@ -87,8 +88,8 @@ def _unread(place: Problem, key: str, kind: str) -> Problem:
 def _leaving_nothing(
     checked: PlanDocument, catalog: Catalog, collections: Mapping[str, Collection]
 ) -> Iterator[Problem]:
-    """An item's `skip` or `only` that names an operation which does not run for it, where no query
-    goes by the items either."""
+    """Find `skip` and `only` of items that name operations which do not run for them, unless a
+    query takes the items as a parameter."""
     runs_for = {
         use["use"]: use.get("for_each", entry.for_each)
         for _, use in checked.uses()
@@ -121,7 +122,7 @@ def _leaving_nothing(
 
 
 def _made_of(name: str, collections: Mapping[str, Collection]) -> set[str]:
-    """The products that have its items as parts, or as parts of those."""
+    """Return the products that the collection is part of, directly or through others."""
     found = {
         of
         for of, items in collections.items()
@@ -142,7 +143,7 @@ def _unheard(
 
 
 def _written(items: Collection, plan: str) -> Iterator[DocumentRows]:
-    """The rows that are written in the plan itself."""
+    """Yield the rows that are written in the plan itself."""
     rows = items.rows
     for part in rows.parts if isinstance(rows, Concatenated) else ():
         if isinstance(part, DocumentRows) and part.document.path == plan:
@@ -150,7 +151,7 @@ def _written(items: Collection, plan: str) -> Iterator[DocumentRows]:
 
 
 def _expressions(checked: PlanDocument, catalog: Catalog) -> Iterator[str]:
-    """Those of all templates and conditions that the plan's operations have, and of its own."""
+    """Yield the template expressions and conditions of the plan and the operations it uses."""
     for _, use in checked.uses():
         if entry := catalog.get(use["use"]):
             yield from _of_value(entry.spec)
@@ -158,7 +159,7 @@ def _expressions(checked: PlanDocument, catalog: Catalog) -> Iterator[str]:
     rows = ("operations", "repos", "collections")
     yield from _of_value({key: one for key, one in checked.value.items() if key not in rows})
     asked = [*checked.value.get("repos", ()), *checked.value.get("collections", {}).values()]
-    for entry in asked:  # rows hold no templates, and there may be many
+    for entry in asked:  # rows hold no templates, and there may be many of them
         if isinstance(entry, dict) and "repo" not in entry:
             yield from _of_value(entry)
     for document in catalog.documents:
@@ -179,12 +180,12 @@ def _of_value(value: Json, key: str = "") -> Iterator[str]:
 
 
 def _named(text: re.Match[str]) -> str:
-    """Text in an expression, but for the name of a member: ``repo["velocity"]``."""
+    """Blank out a text in an expression, unless it may name a member: ``repo["velocity"]``."""
     return text[0] if _NAMES.fullmatch(text[0][1:-1]) else "''"
 
 
 def _steps(texts: Iterable[str], *roots: str) -> set[str] | None:
-    """The members of `roots` that are read, at any depth; None where one is read as a whole."""
+    """Return the members of `roots` that are read, at any depth; None if one is read as a whole."""
     whole = re.compile(rf"\b(?:{'|'.join(roots)})\b(?!{_STEP})(?!\w*\()")
     some = re.compile(rf"\b(?:{'|'.join(roots)})\b({_STEP}+)")
     found: set[str] = set()
@@ -200,7 +201,7 @@ def _steps(texts: Iterable[str], *roots: str) -> set[str] | None:
 def _read_of_items(
     checked: PlanDocument, catalog: Catalog, texts: Sequence[str]
 ) -> set[str] | None:
-    """The attributes that something reads; None where all may be."""
+    """Return the attributes that something reads; None if any may be read."""
     found = _steps(texts, "repo", "row")
     if found is None:
         return None
@@ -221,12 +222,12 @@ def _read_of_items(
 
 
 def _read_as_parts(checked: PlanDocument, texts: Iterable[str]) -> set[str]:
-    """The collections of which an item of a product gives its whole mapping: ``row.tenant``."""
+    """Return the collections whose items are read whole as part of a product: ``row.tenant``."""
     last = {_NAMES.findall(steps)[-1] for text in texts for steps in _OF_ROWS.findall(text)}
     written = checked.value.get("collections", {})
     products = {name: parts_of(entry) for name, entry in written.items()}
     found = {of for parts in products.values() for word, of in parts.items() if word in last}
-    for _ in products:  # one of products has the mappings of theirs in it
+    for _ in products:  # a product of products contains their mappings
         found.update(of for name in found & products.keys() for of in products[name].values())
     return {BUILT_IN.get(name, name) for name in found}
 
@@ -251,7 +252,7 @@ def _default_workspace(checked: PlanDocument) -> Iterator[Problem]:
 
 
 def _variables(checked: PlanDocument, catalog: Catalog, texts: Sequence[str]) -> Iterator[Problem]:
-    """A variable that no template and no query reads."""
+    """Warn of variables that no template and no query reads."""
     read, variables = _steps(texts, "vars"), checked.value.get("vars", {})
     if read is None or variables.keys() <= read:
         return

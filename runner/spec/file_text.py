@@ -1,4 +1,4 @@
-"""The text of a file: its bytes read as UTF-8, as excerpts show it, and the keys in it."""
+"""Decode a file's text, prepare it for excerpts, and report secrets in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OTHER_BREAKS = re.compile("\r(?!\n)|[\x85\u2028\u2029]")
 
 
 def key_problems(path: str, text: str, spans: list[tuple[int, int]]) -> list[Problem]:
-    """A problem for each span of `text` that holds a key; `text` has them masked already."""
+    """Report each span of `text` that holds a secret; `text` has them masked already."""
     problems = []
     for start, _ in spans[:MAX_KEYS]:
         line, column = text.count("\n", 0, start) + 1, start - text.rfind("\n", 0, start)
@@ -24,7 +24,7 @@ def key_problems(path: str, text: str, spans: list[tuple[int, int]]) -> list[Pro
 
 
 def excerpts(text: str) -> str:
-    """`text` with every line break that YAML knows as a line feed, so that lines count alike."""
+    """Replace every line break that YAML knows by a line feed, so that line numbers agree."""
     return _OTHER_BREAKS.sub("\n", text)
 
 

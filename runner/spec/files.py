@@ -1,7 +1,7 @@
-"""Opens the files that a plan, a folder or an option names; nothing else opens a user's file.
+"""Open the files that a plan, a folder or an option names; nothing else opens a user's file.
 
-A path is looked at before it is opened, what was opened is looked at again, and a file that is
-refused gives none of its bytes.
+A path is checked before it is opened, the open file is checked again, and a refused file gives none
+of its bytes.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-ENDINGS = (".test.yaml", ".test.yml")  # of tests of plans
-PROJECT = "backfill.yaml"  # what the plans beside and below it share
+ENDINGS = (".test.yaml", ".test.yml")  # of plan tests
+PROJECT = "backfill.yaml"  # shared by the plans beside and below it
 MAX_YAML = 64 * 1024 * 1024
-MAX_DATA = 128 * 1024 * 1024  # of a file of rows, and of a saved plan
+MAX_DATA = 128 * 1024 * 1024  # bytes of a data file or a saved plan
 _MIB = 1024 * 1024
 _CHUNK = 64 * 1024
-_BUFFER = 256 * 1024  # which stays in a core's cache
+_BUFFER = 256 * 1024  # fits into a core's cache
 
-# A descriptor that the caller's shell has opened for us, as in `backfill plan <(render)`.
+# A descriptor that the caller's shell opened, as in `backfill plan <(render)`.
 _HANDED = re.compile(r"/(?:dev|proc/self)/fd/(\d{1,5})|/dev/stdin|-")
 _LFS = b"version https://git-lfs.github.com/spec/"
 _KINDS = {
@@ -37,7 +37,7 @@ _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXE
 
 
 class FileRefused(Exception):
-    """`str()` goes on from "NAME cannot be read: ", and `hint` says what to do."""
+    """`str()` completes "NAME cannot be read: "; `hint` says what to do."""
 
     def __init__(self, why: str, hint: str | None = None) -> None:
         super().__init__(why)
@@ -50,7 +50,7 @@ class TooLarge(FileRefused):
 
 
 def read_plan(path: str | Path, *, limit: int = MAX_YAML) -> bytes:
-    """A plan, or what else a stranger may have put where it is: see `within`.
+    """Read a plan, or another file whose place a stranger may have chosen: see `within`.
 
     Raises `FileRefused`.
     """
@@ -60,21 +60,21 @@ def read_plan(path: str | Path, *, limit: int = MAX_YAML) -> bytes:
 
 
 def read_named(name: str | Path, plan: str | Path, *, limit: int = MAX_YAML) -> tuple[Path, bytes]:
-    """The file that a plan names, and where it is: names are relative to the plan. The same
-    repository holds both. Raises `FileRefused`."""
+    """Read a file that a plan names, relative to the plan and in the same repository; return its
+    path too. Raises `FileRefused`."""
     real = within(_real(plan).parent / name, plan)
     return real, _read(real, limit)
 
 
 def read_given(path: str | Path, *, limit: int = MAX_YAML) -> bytes:
-    """What an option names, wherever it lies; `-` is stdin. Raises `FileRefused`."""
+    """Read a file that an option names, wherever it is; `-` is stdin. Raises `FileRefused`."""
     if handed := _HANDED.fullmatch(str(path)):
         return _from_descriptor(int(handed[1] or 0), limit)
     return _read(_real(path), limit)
 
 
 def digest_of(path: str | Path, *, limit: int = MAX_DATA) -> str:
-    """The SHA-256 of such a file, in hexadecimal; a large one is not held. Raises `FileRefused`."""
+    """Return the SHA-256 of a file in hexadecimal, in little memory. Raises `FileRefused`."""
     from hashlib import sha256
 
     digest = sha256()
@@ -91,8 +91,8 @@ def digest_of(path: str | Path, *, limit: int = MAX_DATA) -> str:
 
 
 def within(path: str | Path, plan: str | Path | None = None) -> Path:
-    """The file itself, after all links, which the plan's repository holds (without a plan, its
-    own): the nearest folder above with a `.git`, else the folder that it is in.
+    """Resolve all links, and check that the file is in the repository of `plan` (by default, of the
+    path itself): the nearest folder above with a `.git`, else the folder that it is in.
 
     Raises `FileRefused`.
     """
@@ -104,8 +104,8 @@ def within(path: str | Path, plan: str | Path | None = None) -> Path:
 
 
 def followed(path: str | Path) -> Path:
-    """What is written under this name: after all links, of which none leaves the repository that
-    it is in. Raises `FileRefused`."""
+    """Resolve all links of a path to write to; none may leave its repository. Raises
+    `FileRefused`."""
     real = _real(path)
     with _refusing():
         _root(path)
@@ -113,17 +113,17 @@ def followed(path: str | Path) -> Path:
 
 
 def repository_of(folder: Path) -> Path | None:
-    """The nearest folder with a `.git`, this one or above it, as the path is written."""
+    """Return the nearest folder with a `.git`, this one or above; links are not resolved."""
     places = (folder, *folder.parents)
     return next((place for place in places if os.path.lexists(place / ".git")), None)
 
 
 def find_project(plan: str) -> Path | None:
-    """The nearest project file at or above the plan's folder; nothing above a repository belongs
-    to it."""
+    """Return the nearest project file at or above the plan's folder, but not above its
+    repository."""
     try:
         folder = Path(plan).resolve().parent
-    except (OSError, RuntimeError, ValueError):  # whoever reads the plan says why
+    except (OSError, RuntimeError, ValueError):  # the plan's reader reports why
         return None
     top = repository_of(folder)
     for place in (folder, *folder.parents):
@@ -136,16 +136,16 @@ def find_project(plan: str) -> Path | None:
 
 
 def as_seen_here(path: Path) -> Path:
-    """The path as it would be written in the working directory, where it lies in it: editors, code
-    scanning and annotations know files by that."""
-    with suppress(OSError):  # a directory that is gone
+    """Return the path relative to the working directory if it is inside: that is how editors, code
+    scanning and annotations know files."""
+    with suppress(OSError):  # the working directory is gone
         here = Path.cwd()
         return path.relative_to(here) if path.is_relative_to(here) else path
     return path
 
 
 def strange_name(path: str | Path) -> str | None:
-    """What is wrong with a name that no file of ours can have."""
+    """Return what is wrong with a name that none of our files can have."""
     name = str(path)
     if "\0" in name:
         return "its name holds a zero byte"
@@ -157,7 +157,7 @@ def strange_name(path: str | Path) -> str | None:
 
 
 def _root(path: str | Path) -> Path:
-    """Also refuses a way there that leaves a repository by one of the repository's own links."""
+    """Find the repository's root; refuse a path that leaves a repository by one of its links."""
     absolute = Path.cwd() / path
     walked = Path(absolute.anchor)
     for part in absolute.parts[1:]:
@@ -187,7 +187,7 @@ def _refusing() -> Iterator[None]:
         yield
     except OSError as error:
         raise FileRefused(error.strerror or str(error)) from None
-    except RuntimeError:  # links that go round, to Python before 3.13
+    except RuntimeError:  # a cycle of links, before Python 3.13
         raise FileRefused(os.strerror(errno.ELOOP)) from None
 
 
@@ -198,7 +198,7 @@ def _read(real: Path, limit: int) -> bytes:
 
 @contextmanager
 def _opened(real: Path, limit: int) -> Iterator[tuple[int, int]]:
-    """A descriptor, and the file's size."""
+    """Yield a descriptor and the file's size."""
     with _refusing():
         _refuse_odd(real.stat(), limit)
         file = os.open(real, _FLAGS)
@@ -216,7 +216,7 @@ def _content(file: int, size: int) -> bytes:
     raw = os.read(file, size + 1)
     while 0 < len(raw) <= size and (more := os.read(file, _CHUNK)):
         raw += more
-    if len(raw) > size:  # as in /proc, where files without a size have no end
+    if len(raw) > size:  # as in /proc, where files of size 0 have content
         raise _grown()
     if raw.startswith(_LFS):
         raise FileRefused("it is a Git LFS pointer", "`git lfs pull` brings the file itself")
@@ -228,11 +228,11 @@ def _grown() -> FileRefused:
 
 
 def odd_kind(path: Path) -> str | None:
-    """What stands there that is no file, after all links."""
+    """Return what kind of thing is there, after all links, if it is not a regular file."""
     with suppress(OSError):
         mode = path.stat().st_mode
         return None if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "something else")
-    return None  # nothing, or a way there that is none: who opens it will say
+    return None  # nothing, or not reachable: opening it reports that
 
 
 def _refuse_odd(found: os.stat_result, limit: int) -> None:
@@ -260,7 +260,7 @@ def _from_descriptor(number: int, limit: int) -> bytes:
 
 @cache
 def _drained(number: int, _device: int, _inode: int) -> bytes:
-    """A pipe gives its bytes once, and a plan is looked at more than once."""
+    """Read a pipe once and keep its bytes: a plan is read several times."""
     raw = bytearray()
     while len(raw) <= MAX_DATA and (chunk := os.read(number, _CHUNK)):
         raw += chunk

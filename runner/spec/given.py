@@ -1,4 +1,4 @@
-"""What a program gives, within the bounds that the command line's options have."""
+"""Validate arguments of the Python API, within the same bounds as the command's options."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runner.spec.units import LONGEST, MOST
 
 
 def refuse_count(name: str, value: Json, least: int = 1, most: int = MOST) -> None:
-    """Raises `UsageError` for what is no whole number, or too small or large a one."""
+    """Raise `UsageError` for a value that is not a whole number within the bounds."""
     if value is None or (type(value) is int and least <= value <= most):
         return
     hint = f"give a whole one from {least} to {most:,}"
@@ -19,7 +19,7 @@ def refuse_count(name: str, value: Json, least: int = 1, most: int = MOST) -> No
 
 
 def refuse_seconds(name: str, value: Json) -> None:
-    """Raises `UsageError` for what is no length of time."""
+    """Raise `UsageError` for a value that is not a duration."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if value is None or (number and 0 <= value <= LONGEST):
         return
@@ -28,7 +28,7 @@ def refuse_seconds(name: str, value: Json) -> None:
 
 
 def refuse_empty(**given: object) -> None:
-    """Raises `UsageError` for an empty text: no option is that, and a variable may be."""
+    """Raise `UsageError` for an empty text, as an empty environment variable gives it."""
     for name, value in given.items():
         if value == "":
             hint = "is the variable that gives it set? None is the default"
@@ -36,14 +36,14 @@ def refuse_empty(**given: object) -> None:
 
 
 def refuse_text(name: str, value: Iterable[str]) -> None:
-    """Raises `UsageError` for one text where several are taken: each letter would be one."""
+    """Raise `UsageError` for a text where a list is expected: each letter would be an entry."""
     if isinstance(value, str):
         hint = f"give a list of them: [{value[:60]!r}]"
         raise UsageError(f"`{name}` is the text {echo(value)}", hint=hint)
 
 
 def refuse_selectors(selectors: Selectors | None) -> None:
-    """Raises `UsageError` for selectors that choose nothing, or contradict each other."""
+    """Raise `UsageError` for selectors that select nothing, or contradict each other."""
     if selectors is None:
         return
     for name in ("only", "skip", "items"):
@@ -57,7 +57,7 @@ def refuse_selectors(selectors: Selectors | None) -> None:
 
 
 def refuse_outcomes(outcomes: Collection[str]) -> None:
-    """Raises `UsageError` for outcomes that there are not."""
+    """Raise `UsageError` for unknown outcomes."""
     refuse_text("outcomes", outcomes)
     for one in outcomes:
         if one not in OUTCOMES:

@@ -1,4 +1,4 @@
-"""Globs on the names of items, the same wherever items are chosen."""
+"""Globs on item names, with the same meaning wherever items are chosen."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 
 def fits(globs: Collection[str], name: str) -> bool:
-    """One of the globs fits, where there are any without ``!``, and none of those with it does."""
+    """Tell whether one glob without ``!`` matches (if there are any), and none with it."""
     into = [glob for glob in globs if not glob.startswith("!")]
     if into and not any(fnmatchcase(name, glob) for glob in into):
         return False

@@ -1,4 +1,4 @@
-"""The items of a plan, wherever it has them: in itself, in files, or asked for by query."""
+"""The items of a plan, wherever they come from: the plan itself, files, or queries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from runner.spec.rows import Concatenated, DocumentRows, Part, SelectedRows, Use
 
 @frozen
 class PlanItems:
-    """`whole`: False where repositories may be missing; `own`: collections without any problem."""
+    """`whole`: False if repositories may be missing. `own`: the collections without problems."""
 
     repositories: Concatenated
     whole: bool
@@ -35,7 +35,7 @@ def read_items(
     overrides: Mapping[str, Json],
     operations: Collection[str] | None,
 ) -> PlanItems:
-    """What is wrong is in `reading`. `operations`: of the catalogs; None where some are missing."""
+    """Read all items; problems go to `reading`. `operations`: of the catalogs; None if unsure."""
     variables = {**checked.value.get("vars", {}), **overrides}
     repositories, whole = _repositories(reading, checked, variables)
     uses = Uses(checked.used(), checked.document.path)
@@ -49,9 +49,9 @@ def read_items(
 def _repositories(
     reading: Reading, checked: PlanDocument, variables: Collection[str]
 ) -> tuple[Concatenated, bool]:
-    """The sources of repositories in written order; neighbours written inline share one.
+    """Return the sources of repositories in written order; adjacent inline ones share one.
 
-    False where something is wrong with them, so that repositories may be missing.
+    The second value is False if a problem may leave repositories out.
     """
     kind = RepositoryKind(checked.value.get("workspace"))
     if "repos" in reading.replaced:
@@ -105,7 +105,7 @@ def _own(
     variables: Mapping[str, Json],
     repositories: Concatenated,
 ) -> dict[str, Items]:
-    """The plan's own collections in which nothing is wrong."""
+    """Return the plan's own collections that have no problems."""
     asking = Asking(checked.document, variables)
     own = OwnCollections(
         checked,

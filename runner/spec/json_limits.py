@@ -1,4 +1,4 @@
-"""What JSON can hold, and workers can read: the limits of every value that is sent."""
+"""The limits of values that are sent: what JSON can hold and workers can read."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from runner.spec.document import echo
 
 MAX_DEPTH = 64
 TOO_DEEP = f"values nested more than {MAX_DEPTH} levels deep"
-MAX_NAME = 200  # characters of a repository or workspace, as the plan's schema has it
+MAX_NAME = 200  # characters of a repository or workspace, as in the plan's schema
 MAX_ITEM = 1_024  # characters of an item's name
 MAX_EVENT = 3 * 1024 * 1024  # bytes of an event's data: the most that a server takes
 _LEAST, _MOST = -(2**63), 2**64 - 1
 
 
 def fault(value: Json, depth: int = 0) -> str | None:
-    """What keeps `value` from being sent as JSON, in a few words, or None."""
+    """Return what keeps `value` from being sent as JSON, in a few words, or None."""
     if value is None or isinstance(value, bool):
         return None
     if isinstance(value, str):
@@ -41,7 +41,7 @@ def fault(value: Json, depth: int = 0) -> str | None:
 
 
 def each_once(pairs: Sequence[tuple[str, Json]]) -> Data:
-    """The mapping of these members. Raises `KeyError`, in words, where a key is written twice."""
+    """Make a mapping of these members. Raises `KeyError`, with a message, for a duplicate key."""
     members = dict(pairs)
     if len(members) < len(pairs):
         times = Counter(name for name, _ in pairs)
@@ -51,7 +51,7 @@ def each_once(pairs: Sequence[tuple[str, Json]]) -> Data:
 
 
 def text_fault(text: str) -> str | None:
-    """Half a surrogate pair is text to Python, and to nobody else."""
+    """Find half a surrogate pair, which only Python takes as text."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

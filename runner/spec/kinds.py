@@ -14,13 +14,13 @@ from runner.spec.rows import LEAVING, NAMING, Fault, FoundRow, answered_row
 from runner.spec.schema import check_row
 from runner.spec.units import PRIORITIES
 
-_THE_ROW = "the row"  # in messages about one that has no place of its own
+_THE_ROW = "the row"  # in messages about a row without a place
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+\Z")
 
 
 @frozen
 class RepositoryKind:
-    """`workspace` is that of the rows that name none."""
+    """`workspace`: the default for rows that name none."""
 
     workspace: str | None = None
     for_each: ForEach = "repo"
@@ -47,14 +47,14 @@ class RepositoryKind:
             context.pop("workspace", None)
 
     def same(self, name: str) -> str:
-        """Equal for the names of one repository: GitHub takes no notice of the letters' case."""
+        """Return a key that is equal for names of the same repository: GitHub ignores case."""
         return name.lower()
 
     def named(self, name: Json) -> Data:
         return {"repo": name}
 
     def complete(self, row: Data) -> Data:
-        """With `owner` and `name` taken from `repo`, and the default workspace."""
+        """Add `owner` and `name`, taken from `repo`, and the default workspace."""
         repo = row.get("repo")
         if type(repo) is str:
             row["owner"], _, row["name"] = repo.partition("/")
@@ -128,7 +128,7 @@ class WorkspaceKind:
     def complete(self, row: Data) -> Data:
         return row
 
-    def faults(self, row: Data) -> Iterable[Fault]:  # noqa: ARG002 - the plan's schema has said it
+    def faults(self, row: Data) -> Iterable[Fault]:  # noqa: ARG002 - the plan's schema checks it
         return ()
 
     cell_faults = faults
@@ -169,20 +169,20 @@ class OnceKind:
 
 
 class Naming(Protocol):
-    """How the items of a collection are called."""
+    """How the items of a collection are named."""
 
     def __call__(self, row: Data, /) -> Json:
-        """ValueError where it cannot be told."""
+        """Return the item's name. Raises `ValueError` if it has none."""
 
     def explain(self, row: Data, /) -> Iterable[Fault]:
-        """Why it cannot be told."""
+        """Yield why the item has no name."""
 
     def refused(self, message: str, /) -> Fault: ...
 
 
 @frozen
 class ByTemplate:
-    """By a template over `row` and what is `shared`, at whose place it is said what is wrong."""
+    """By a template over `row` and the `shared` values; faults are placed at the template."""
 
     item: Payload
     shared: Mapping[str, Json]
@@ -200,7 +200,7 @@ class ByTemplate:
 
 @frozen
 class ByKey:
-    """By the first of the keys that a row has."""
+    """By the first of these keys that a row has."""
 
     keys: tuple[str, ...] = NAMING
 
@@ -221,7 +221,7 @@ class ByKey:
 
 @frozen
 class ByParts:
-    """Items of a product by what its parts call theirs, as in ``acme/2026-01-01``."""
+    """By the names of a product's parts, as in ``acme/2026-01-01``."""
 
     parts: Mapping[str, Kind]
 
@@ -231,7 +231,7 @@ class ByParts:
             for name, kind in self.parts.items()
         )
 
-    def explain(self, row: Data) -> Iterable[Fault]:  # noqa: ARG002 - the parts have said it
+    def explain(self, row: Data) -> Iterable[Fault]:  # noqa: ARG002 - the parts have reported it
         return ()
 
     def refused(self, message: str) -> Fault:
@@ -240,7 +240,7 @@ class ByParts:
 
 @frozen
 class OwnKind:
-    """Items of the plan's own: of a collection, or of an operation's own query."""
+    """Items of a plan's own collection, or of an operation's own query."""
 
     naming: Naming
     for_each: ForEach = "row"

@@ -1,4 +1,4 @@
-"""Plans and catalogs in their one form: keys in the schema's order, durations in their shortest."""
+"""Format plans and catalogs: keys in the schema's order, durations in their shortest form."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from runner.spec.yaml_text import (
 _SCHEMAS = {"BackfillPlan": "plan.v1", "OperationCatalog": "catalog.v1"}
 _LINE_END = re.compile("(\r\n|[\r\n\x85\u2028\u2029])\\Z")
 _MODELINE = re.compile(r"\s*# yaml-language-server:")
-_OF_THE_FILE = ("apiVersion", "kind")  # a comment above them is about the file
+_OF_THE_FILE = ("apiVersion", "kind")  # a comment above these is about the file
 _OPENED, _BETWEEN, _CLOSED = (re.compile(p) for p in (r"\{\s*", r"\s*,\s*", r"\s*,?\s*\}"))
 _COLON = re.compile(r"\s*:\s*")
 _BREAKS = "\r\n\x85\u2028\u2029"
 
 
 def formatted(raw: bytes, path: str) -> bytes | None:
-    """The file in its one form; None where it is neither a plan nor a catalog.
+    """Return the file formatted; None if it is neither a plan nor a catalog.
 
     Comments, quotes and whatever else no rule names stay as they are, byte for byte. Raises
-    `InvalidPlan` for what is no YAML, or of another version's form.
+    `InvalidPlan` for invalid YAML, or for the form of another version.
     """
     document = _read(raw, path)
     schema = _schema_of(document.value)
@@ -58,7 +58,7 @@ def formatted(raw: bytes, path: str) -> bytes | None:
 
 
 def _read(raw: bytes, path: str) -> Document:
-    """Keys in it are for others to find; problems of a file that is not ours are none."""
+    """Parse the file. Secrets are for others to report; so are problems of files not ours."""
     document, problems = parse_clean(raw, path)
     problems = [problem for problem in problems if problem.rule != "secret"]
     if problems and (document.value is None or _schema_of(document.value)):
@@ -74,7 +74,7 @@ def _schema_of(value: Json) -> str | None:
 
 
 def _formatted(text: str, value: Json, schema: str) -> str:
-    """A last line that has no end is lent one, as it may not be the last to stay."""
+    """Format the text. An unended last line gets a line break meanwhile, as it may move up."""
     unended = not _LINE_END.search(text)
     if unended:
         text += "\r\n" if "\r\n" in text else "\n"
@@ -85,7 +85,7 @@ def _formatted(text: str, value: Json, schema: str) -> str:
 
 
 def _edits(text: str, node: Node, value: Json, shape: Shape, lines: Lines | None) -> Iterator[Edit]:
-    """Without `lines` nothing is moved. What is shared may be no duration elsewhere."""
+    """Yield the edits. Without `lines` nothing is moved; shared nodes (aliases) are left alone."""
     if node.shared:
         return
     if isinstance(node, ScalarNode):
@@ -112,19 +112,19 @@ def _shortened(text: str, node: ScalarNode) -> Edit | None:
 
 
 def _shortest(duration: str) -> str:
-    """As `format_duration` writes it; in days, which that does not write, where it is as short."""
+    """Shorten as `format_duration` does, but keep one in days if it is as short."""
     try:
         seconds = parse_duration(duration)
         short = format_duration(seconds)
         same = parse_duration(short) == seconds
-    except ValueError:  # it is none, or has more hours than can be written
+    except ValueError:  # not a duration, or too long to format
         return duration
     longer = "d" in duration and len(short) >= len(duration)
     return duration if longer or not same else short
 
 
 def _meaning(value: Json, schema: str) -> str:
-    """Equal for what says the same: durations in seconds, and the order of keys left out."""
+    """Return a text that is equal for equivalent values: durations in seconds, keys sorted."""
     return json.dumps(_in_seconds(value, shape_of(value, schema)), sort_keys=True)
 
 
@@ -143,13 +143,13 @@ def _in_seconds(value: Json, shape: Shape) -> Json:
 
 @frozen
 class Shape:
-    """The part of a schema that holds for one value, its references and conditions resolved."""
+    """The part of a schema that applies to a value, with references and conditions resolved."""
 
     part: Data
     definitions: Data
 
     def member(self, step: str | int, value: Json) -> Shape:
-        """The shape of the member `value`, at a key or an index."""
+        """Return the shape of the member `value`, at a key or an index."""
         if isinstance(step, int):
             part = self.part.get("items")
         else:
@@ -159,7 +159,7 @@ class Shape:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The keys that the schema names, in its order; none where they are the user's own."""
+        """The keys that the schema names, in its order; empty if the user chooses the keys."""
         return tuple(self.part.get("properties", ()))
 
     @property
@@ -168,7 +168,7 @@ class Shape:
 
 
 def shape_of(value: Json, name: str) -> Shape:
-    """The shape of a whole document by the published schema `name`."""
+    """Return the shape of a whole document by the published schema `name`."""
     schema = published(name)
     return _resolved(schema, value, schema["definitions"])
 
@@ -189,7 +189,7 @@ def _condition(schema: str) -> Callable[[Json], bool]:
 
 
 class Lines:
-    """The lines of a text, from 0, by the offsets at which they start."""
+    """The lines of a text, numbered from 0, with the offsets at which they start."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -206,11 +206,11 @@ class Lines:
         return bisect_right(self._starts, offset) - 1
 
     def before(self, offset: int) -> str:
-        """What stands before a place on its line."""
+        """Return what precedes an offset on its line."""
         return self.text[self.start(self.at(offset)) : offset]
 
     def holds_nothing(self, line: int) -> bool:
-        """No value, that is: a blank line, or a comment."""
+        """Tell whether the line is blank or a comment."""
         return self._lines[line].lstrip(" \t").rstrip(_BREAKS)[:1] in ("", "#")
 
     def is_comment(self, line: int) -> bool:
@@ -220,7 +220,7 @@ class Lines:
         return _MODELINE.match(self._lines[line]) is not None
 
     def is_loose(self, line: int, column: int) -> bool:
-        """Blank, or a comment that is set in no further than `column`: part of no value."""
+        """Tell whether it is blank, or a comment indented by at most `column`: in no value."""
         written = self._lines[line].rstrip(_BREAKS)
         inner = written.lstrip(" ")
         return inner[:1] in ("", "#") and len(written) - len(inner) <= column
@@ -228,8 +228,8 @@ class Lines:
 
 @frozen
 class _Entry:
-    """Offsets: of the blank lines before a key, of the comments above it, of the key, and of the
-    end of the last line that moves with it."""
+    """Offsets: of the blank lines before a key, the comments above it, the key itself, and the end
+    of the last line that moves with it."""
 
     blank: int
     lead: int
@@ -238,9 +238,9 @@ class _Entry:
 
 
 def reordered(lines: Lines, mapping: MappingNode, keys: Sequence[str]) -> Edit | None:
-    """The mapping with `keys` first, in their order, and then all others as they are written.
+    """Put `keys` first, in their order, and all others after them as written.
 
-    None where nothing is to be done, or nothing can be.
+    None if there is nothing to do, or it cannot be done.
     """
     ranks = {key: rank for rank, key in enumerate(keys)}
     places = [ranks.get(key.value, len(ranks)) for key, _ in mapping.entries]
@@ -251,7 +251,7 @@ def reordered(lines: Lines, mapping: MappingNode, keys: Sequence[str]) -> Edit |
 
 
 def _flow(lines: Lines, mapping: MappingNode, order: Sequence[int]) -> Edit | None:
-    """Pairs change places; what stands between them stays. None where that is a comment."""
+    """Swap pairs, keeping what separates them. None if there are comments between them."""
     text = lines.text
     pairs = [(key.start, value.end) for key, value in mapping.entries]
     gaps = [(one[1], other[0]) for one, other in pairwise(pairs)]
@@ -270,7 +270,7 @@ def _flow(lines: Lines, mapping: MappingNode, order: Sequence[int]) -> Edit | No
 
 
 def _may_move(text: str, key: Node, value: Node) -> bool:
-    """Nothing, and a lone `-`, are read by what stands behind them."""
+    """Tell whether a pair can move: an empty value and a lone `-` depend on what follows."""
     colon = _COLON.fullmatch(text, key.end, value.start)
     return colon is not None and text[value.start : value.end] not in ("", "-")
 
@@ -285,7 +285,7 @@ def _block(lines: Lines, mapping: MappingNode, order: Sequence[int]) -> Edit | N
     parts: list[str | Span] = []
     for place, index in enumerate(order):
         entry = entries[index]
-        if place:  # nothing is set apart from what is first, so its blank lines go to who was that
+        if place:  # the first entry has no blank lines: the former first gets those of the new one
             apart = entry if index else first
             parts.append((apart.blank, apart.lead))
         if inline and place and not index:
@@ -297,9 +297,10 @@ def _block(lines: Lines, mapping: MappingNode, order: Sequence[int]) -> Edit | N
 def _entries(
     lines: Lines, mapping: MappingNode, column: int, *, inline: bool
 ) -> list[_Entry] | None:
-    """None where a key does not begin a line as it should, or comments have no place to go to.
+    """Split a mapping into entries; None if a key does not start its line, or comments have nowhere
+    to go.
 
-    `inline`: the first key stands behind the `-` of a list, where no comment can be above it.
+    `inline`: the first key follows the `-` of a list, so no comment can be above it.
     """
     key = mapping.entries[0][0]
     blank = lead = key.start if inline else lines.start(_head(lines, key, column))
@@ -322,7 +323,7 @@ def _entries(
 
 
 def _head(lines: Lines, key: ScalarNode, column: int) -> int:
-    """The line of the first key, or of the block of comments directly above it."""
+    """Return the line of the first key, or of the comments directly above it."""
     line = lines.at(key.start)
     if not column and key.value in _OF_THE_FILE:
         return line
@@ -334,8 +335,8 @@ def _head(lines: Lines, key: ScalarNode, column: int) -> int:
 
 
 def _below(lines: Lines, last: int, column: int) -> tuple[int, int]:
-    """Behind a value that ends on line `last`: the end of the lines that are set in further than
-    its key, and the line of the next value."""
+    """After a value that ends on line `last`, return the end of the lines indented further than its
+    key, and the line of the next value."""
     own = after = last + 1
     while after < len(lines) and lines.holds_nothing(after):
         after += 1
@@ -345,7 +346,7 @@ def _below(lines: Lines, last: int, column: int) -> tuple[int, int]:
 
 
 def _right_below(lines: Lines, own: int, after: int) -> int:
-    """Comments right below a value stay with it where a blank line parts them from the next key."""
+    """Keep comments right below a value with it if a blank line follows them."""
     end = own
     while end < after and lines.is_comment(end):
         end += 1

@@ -1,4 +1,4 @@
-"""From the path of a plan file to the plan, or to all that is wrong with it."""
+"""Load a plan file: return the plan, or raise all its problems."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def load_plan(
     replaced: Mapping[str, str] | None = None,
     strict: bool = False,
 ) -> BackfillPlan:
-    """The plan at a path, or one that was opened, ready for planning.
+    """Load the plan at a path, or one that was opened, ready for planning.
 
-    Raises `InvalidPlan` with every problem at once (`strict`: warnings count as errors) and
-    `UsageError` where there is no such file. `replaced`: files in place of collections, by name.
+    Raises `InvalidPlan` with all problems at once (`strict`: warnings count as errors), and
+    `UsageError` if there is no such file. `replaced`: files that replace collections, by name.
     """
     reading, document = Reading.of(source)
     if document.value is None and reading.problems:
@@ -51,7 +51,7 @@ def load_plan(
     reading.problems += wrong
     if whole:
         found = list(check_effect(checked, catalog, items.known))
-        if reading.errors:  # what cannot be read yet may be what reads it
+        if reading.errors:  # what is unread now may be used by what could not be parsed
             found = [problem for problem in found if problem.severity == "error"]
         reading.problems += found
         plan = replace(plan, idle_order=orders_nothing(checked, catalog))
@@ -66,17 +66,17 @@ def load_plan(
 
 
 def check_catalog(opened: Opened) -> tuple[Problem, ...]:
-    """What is wrong with the catalog."""
+    """Return the problems of a catalog."""
     reading, document = Reading.of(opened)
     problems = build_catalog([document])[1]
-    if problems:  # it may go on from the built-in one, as in `catalog: [builtin, catalog.yaml]`
+    if problems:  # it may extend the built-in one, as in `catalog: [builtin, catalog.yaml]`
         problems = build_catalog([parse_clean(builtin_source(), BUILTIN)[0], document])[1]
     reading.problems += problems
     return reading.ranked()
 
 
 def read_catalog(path: str | None) -> tuple[Catalog, list[Problem]]:
-    """The operations that the plan at `path` can use; without one, the built-in ones."""
+    """Return the operations that the plan at `path` can use; without a path, the built-in ones."""
     if path is None:
         return build_catalog([parse_clean(builtin_source(), BUILTIN)[0]])
     reading = Reading()
@@ -91,9 +91,9 @@ def read_catalog(path: str | None) -> tuple[Catalog, list[Problem]]:
 
 
 def _catalogs(reading: Reading, checked: PlanDocument) -> tuple[Catalog, bool]:
-    """The operations of the catalogs that the plan names, by default the built-in one.
+    """Return the operations of the catalogs that the plan names, by default the built-in one.
 
-    False where something is wrong with them, so that operations may be missing.
+    The second value is False if a problem may leave operations out.
     """
     before = len(reading.problems)
     named = checked.value.get("catalog", BUILTIN)

@@ -1,7 +1,7 @@
 """When a window is open: hours of the day, on days of the week, in a time zone.
 
-A window belongs to the day on which it opens: `22:00-06:00` of a Friday ends on Saturday. Moments
-are seconds since 1970.
+A window belongs to the day on which it opens: `22:00-06:00` of a Friday ends on Saturday. Times are
+seconds since 1970.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from runner.spec.units import Faulty, moments_of
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS = re.compile(r"(\d\d):(\d\d)-(\d\d):(\d\d)")
-_AHEAD = 9  # days: in a week each window opens once
-LONGEST = 10 * 365 * 86_400.0  # seconds: nobody waits for work that takes longer
+_AHEAD = 9  # days to look ahead: every window opens within a week
+LONGEST = 10 * 365 * 86_400.0  # seconds after which work counts as never done
 
 
 @frozen
 class Opening:
-    """`begins`, `ends`: minutes of the day; it ends on the next day where that is not later."""
+    """`begins`, `ends`: minutes of the day; unless `ends` is later, it is on the next day."""
 
     begins: int
     ends: int
@@ -31,16 +31,16 @@ class Opening:
     zone: tzinfo
 
     def state(self, at: float) -> tuple[bool, float]:
-        """Is it open, and until when does that stay so?"""
+        """Tell whether it is open, and until when that stays so."""
         for begins, ends in self._windows(at):
             if at < begins:
                 return False, begins
             if at < ends:
                 return True, ends
-        return False, at + _AHEAD * 86_400.0  # a zone has left out every day of a week
+        return False, at + _AHEAD * 86_400.0  # the zone has skipped every such day
 
     def _windows(self, at: float) -> Iterator[tuple[float, float]]:
-        """Those around and after the moment, in order; what touches is one."""
+        """Yield the windows around and after the moment, in order; adjacent ones are joined."""
         today = datetime.fromtimestamp(at, self.zone).date()
         open_: tuple[float, float] | None = None
         for offset in range(-2, _AHEAD):
@@ -51,7 +51,7 @@ class Opening:
             begins = _moment(self.zone, day, self.begins)
             ends = _moment(self.zone, last, self.ends)
             if ends <= begins:
-                continue  # the clock has left out all of it
+                continue  # the clock change skips all of it
             if open_ and begins <= open_[1]:
                 open_ = open_[0], max(open_[1], ends)
                 continue
@@ -62,9 +62,9 @@ class Opening:
             yield open_
 
 
-@lru_cache(maxsize=64)  # who looks on from a moment looks at the same days again
+@lru_cache(maxsize=64)  # successive calls look at the same days
 def _moment(zone: tzinfo, day: date, minute: int) -> float:
-    """A time that the clock leaves out is that to which it is put; of two it is the first."""
+    """Return the moment of a local time: the next valid one if skipped, the first if ambiguous."""
     wall = datetime.combine(day, time()) + timedelta(minutes=minute)
     while not (found := moments_of(wall, zone)):
         wall += timedelta(minutes=1)
@@ -72,7 +72,7 @@ def _moment(zone: tzinfo, day: date, minute: int) -> float:
 
 
 def opening(spec: WindowGuard) -> Opening:
-    """Raises `Faulty`."""
+    """Parse a window. Raises `Faulty`."""
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
     faults = list[tuple[str, str]]()
@@ -107,7 +107,7 @@ def _minutes(parts: Sequence[str]) -> tuple[int, int]:
 
 
 def _weekdays(part: str) -> set[int] | None:
-    """Of a day, or of a span of them; None where it is neither."""
+    """Parse a day or a range of days; None if it is neither."""
     first, dash, last = part.partition("-")
     if first not in _DAYS or (dash and last not in _DAYS):
         return None
@@ -117,9 +117,9 @@ def _weekdays(part: str) -> set[int] | None:
 
 
 def finished(openings: Sequence[Opening], start: float, work: float, pause: float = 0.0) -> float:
-    """When so many seconds of work are done that goes on only while all are open; infinite for what
-    never is. It is made of pauses of that length, each after something that wants them open: a
-    pause itself goes on while they are not."""
+    """Return when `work` seconds are done, if work goes on only while all windows are open, or
+    infinity if never. The work consists of pauses of `pause` seconds, each after something that
+    needs the windows open: a pause itself goes on while they are closed."""
     now, left = start, work
     while openings:
         if now - start > LONGEST:
@@ -138,5 +138,5 @@ def finished(openings: Sequence[Opening], start: float, work: float, pause: floa
 
 
 def shown(at: float) -> str:
-    """A moment, for people."""
+    """Format a moment for people."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,4 +1,4 @@
-"""Which operations a plan runs, and how: the catalog's entries and what the plan says of each."""
+"""Build the operations that a plan runs, from the catalog's entries and the plan's own settings."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ DEFAULT_DELAY = "5s"
 def build_operation(
     checked: PlanDocument, path: Path, use: Data, entry: CatalogEntry, asking: Askings
 ) -> tuple[Operation, list[Problem]]:
-    """The operation as the plan's entry at `path` uses it, and what is wrong or unwise about it."""
+    """Build the operation that the plan's entry at `path` uses, and find its problems."""
     catalogs, origin = entry.payload
     kept = {key: value for key, value in catalogs.items() if key not in use.get("without", ())}
     parts = [(kept, origin)]
@@ -95,7 +95,7 @@ def build_operation(
 def _taken_back(
     checked: PlanDocument, path: Path, use: Data, entry: CatalogEntry
 ) -> Iterator[Problem]:
-    """What is taken back is there to be taken back."""
+    """Check that whatever `false` or `without` takes back is in the catalog."""
     name = entry.name
     for key in ("when", "repeat", "until"):
         if use.get(key) is False and key not in entry.spec:
@@ -124,7 +124,7 @@ def _taken_back(
 def _own_of_events(
     checked: PlanDocument, path: Path, use: Data, entry: CatalogEntry
 ) -> tuple[Payload | None, Payload | None, Mapping[str, Origin], list[Problem]]:
-    """The templates of `id` and `at`; where these and `group` are written, and what is wrong."""
+    """Return the templates of `id` and `at`, where they and `group` are written, and problems."""
     found: dict[str, Payload | None] = {}
     origins: dict[str, Origin] = {}
     problems: list[Problem] = []
@@ -140,7 +140,7 @@ def _own_of_events(
 
 
 def _of_events(operation: Operation, origins: Mapping[str, Origin]) -> Iterator[Problem]:
-    """Words that are fine by themselves, and contradict each other."""
+    """Find settings that are valid by themselves, but contradict each other."""
     if "id" in origins and operation.until:
         message = "`until` sends items again, and the server drops a second event with an id"
         yield origins["id"].problem(message, hint="leave `id` out: each event has one already")
@@ -150,7 +150,7 @@ def _of_events(operation: Operation, origins: Mapping[str, Origin]) -> Iterator[
 
 
 def _throttle(entry: CatalogEntry) -> tuple[Throttle | None, list[Problem]]:
-    """One that counts for each key; without a key, the delay is raised to it."""
+    """Return a throttle with a key; one without a key raises the delay instead."""
     written, path = entry.spec.get("throttle"), ("operations", entry.name, "throttle")
     if written is None:
         return None, []
@@ -176,7 +176,7 @@ def _repeat(
 
 
 def own_rows(operation: str) -> str:
-    """What the rows of an operation's own query are called."""
+    """Return the name of the collection of an operation's own query."""
     return f"rows of {operation}"
 
 
@@ -195,7 +195,7 @@ def _lookups(
     for_each: str,
     asking: Askings,
 ) -> tuple[str, ...]:
-    """Those that it names, or else all that fit what it runs for."""
+    """Return the lookups that it names, or else all that are for what it runs for."""
     written, origin = entry.written(use, checked.document, path, "lookups")
     if written is None:
         found = asking.lookups.items()
@@ -214,7 +214,7 @@ def _lookups(
 def _condition(
     checked: PlanDocument, path: Path, use: Data, entry: CatalogEntry
 ) -> tuple[ConditionTemplate | None, list[Problem]]:
-    """The plan's condition in place of the catalog's, whose faults the catalog has told."""
+    """Compile the plan's condition, else the catalog's, whose faults were reported with it."""
     if use.get("when") is False:
         return None, []
     if "when" in use:
@@ -225,7 +225,7 @@ def _condition(
 def _pacing(
     checked: PlanDocument, path: Path, use: Data, entry: CatalogEntry
 ) -> tuple[Pacing, list[Problem]]:
-    """The entry's own pacing, else the plan's, else the catalog's; never under its `min_delay`."""
+    """Take the entry's pacing, else the plan's, else the catalog's; at least its `min_delay`."""
     plan = checked.value
     size = int(
         _first(use.get("batch_size"), plan.get("batch_size"), entry.batch_size, DEFAULT_BATCH_SIZE)
@@ -248,7 +248,7 @@ def _pacing(
 
 
 def _least_delay(entry: CatalogEntry, size: int, delay: float) -> tuple[float, str]:
-    """The shortest delay that the catalog allows, and why: its `min_delay`, or its throttle."""
+    """Return the shortest delay that the catalog allows, and why: `min_delay` or the throttle."""
     throttle = entry.spec.get("throttle")
     if throttle and "key" not in throttle:
         period, limit = parse_duration(throttle["per"]), throttle["limit"]
@@ -262,22 +262,22 @@ def _least_delay(entry: CatalogEntry, size: int, delay: float) -> tuple[float, s
 
 
 def _queue_timeout(checked: PlanDocument, use: Data, entry: CatalogEntry) -> float | None:
-    """The entry's own, else the plan's, else the catalog's; None: nobody says."""
+    """Return the entry's value, else the plan's, else the catalog's, else None."""
     for said in (use, checked.value, entry.spec):
         if "queue_timeout" in said:
             return parse_duration(said["queue_timeout"])
     return None
 
 
-# The most events without an outcome, by what the work leans on.
+# The default cap on events without an outcome, by the kind of load.
 _CAPS: dict[Load, int] = {"external": 50, "heavy": 20}
 
 
 def _cap(
     checked: PlanDocument, path: Path, use: Data, entry: CatalogEntry
 ) -> tuple[Cap | None, list[Problem]]:
-    """The entry's own cap, else the plan's, else the catalog's, else that of its load; one that is
-    written is of use only where the run waits for the operation's jobs."""
+    """Take the entry's cap, else the plan's, else the catalog's, else that of its load. An explicit
+    cap is an error unless the run waits for the operation's jobs."""
     key = "max_in_flight"
     written = _first(use.get(key), checked.value.get(key), entry.spec.get(key), False)
     silent = not any(key in said for said in (use, checked.value, entry.spec))
@@ -298,7 +298,7 @@ def _cap(
 
 
 def _place(checked: PlanDocument, path: Path, use: Data, key: str) -> Path:
-    """Where the pacing that holds is written: at the operation, at the top, or nowhere."""
+    """Return where a setting is written: at the operation, at the top, or else the operation."""
     return (*path, key) if key in use else (key,) if key in checked.value else path
 
 
@@ -308,14 +308,14 @@ def _first(*values: Any) -> Any:
 
 @frozen
 class ChosenOperations:
-    """The operations that the plan runs, each with its entry and its place; the others, and why."""
+    """The operations that the plan runs, each with its place and entry; and the skipped ones."""
 
     kept: Mapping[str, tuple[Path, Data]]
     skipped: tuple[Skipped, ...]
 
 
 def check_names(checked: PlanDocument, catalog: Catalog) -> Iterator[Problem]:
-    """Operations that no catalog has, or that are listed twice; `skip` and `only` at odds."""
+    """Find unknown operations, duplicates, and contradictions between `skip` and `only`."""
     yield from _check_uses(checked, catalog)
     yield from _check_some_left(checked, catalog)
     used = [use["use"] for _, use in checked.uses()]
@@ -353,7 +353,7 @@ def choose_operations(checked: PlanDocument, catalog: Catalog) -> ChosenOperatio
 
 
 def _check_some_left(checked: PlanDocument, catalog: Catalog) -> Iterator[Problem]:
-    """A plan that runs no operation is none."""
+    """Refuse a plan that runs no operation."""
     used = [use["use"] for _, use in checked.uses() if use["use"] in catalog]
     chosen = choose_operations(checked, catalog)
     if used and not chosen.kept:
@@ -365,7 +365,7 @@ def _check_some_left(checked: PlanDocument, catalog: Catalog) -> Iterator[Proble
 def check_needs(
     checked: PlanDocument, catalog: Catalog, chosen: ChosenOperations
 ) -> Iterator[Problem]:
-    """Warnings: an operation runs without the one it comes after."""
+    """Warn of operations that run without one they come after."""
     out = {skipped.operation for skipped in chosen.skipped}
     for name, (path, _) in chosen.kept.items():
         for need in catalog[name].after:
@@ -394,7 +394,7 @@ def _unknown(checked: PlanDocument, catalog: Catalog, name: str, path: Path) -> 
     return checked.error(message, path, hint=hint, rule="unknown-operation")
 
 
-# Batch sizes and delays in seconds that go well, by what the work leans on.
+# Recommended batch sizes and delays in seconds, by the kind of load.
 _BATCHES: dict[Load, tuple[int, str]] = {
     "internal": (100, "over 100 risks timeouts"),
     "external": (50, "APIs with rate limits take 10-50"),

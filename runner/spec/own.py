@@ -1,4 +1,4 @@
-"""The collections of a plan's own: lists, files, queries, windows of time, and products."""
+"""A plan's own collections: lists, files, queries, time windows, and products."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from runner.spec.questions import Asking
 from runner.spec.rows import Concatenated, DocumentRows, Fault, Part, RowKind, SelectedRows
 from runner.spec.units import Faulty, parse_duration, parse_time
 
-# By which a product, a filter and an option may name what is built in, and `for_each` does.
+# Names of the built-in collections in products, filters and options, and in `for_each`.
 BUILT_IN = {"repos": "repo", "workspaces": "workspace"}
 RESERVED = frozenset(
     (*BUILT_IN, *BUILT_IN.values(), "once", "row", "rows", "item", "items", "ids", "keys", "age")
 )
 MAX_PRODUCT = 10_000_000
-NO_WORKSPACES = Collection(WORKSPACE, Concatenated([]))  # until the repositories tell theirs
+NO_WORKSPACES = Collection(WORKSPACE, Concatenated([]))  # until they follow from repositories
 _SOURCES = ("file", "query", "dates", "matrix")
 ReadFile = Callable[[Path, str, RowKind], Part | None]
 MAX_WINDOWS = 1_000_000
@@ -33,7 +33,7 @@ _DAY = 86_400.0
 
 @frozen
 class WindowRows:
-    """Windows of time as items; they are written in one place."""
+    """Time windows as items, all written in one place of the plan."""
 
     found: Windows
     document: Document
@@ -59,7 +59,7 @@ class Product:
 
     parts: Mapping[str, Collection]
     origin: Problem
-    wanted: Mapping[str, str]  # the collections by what the product calls them
+    wanted: Mapping[str, str]  # collections, by their names in the product
 
     @property
     def asked(self) -> bool:
@@ -82,19 +82,19 @@ class Product:
         return self.origin
 
     def of(self, collections: Mapping[str, Collection]) -> Product:
-        """The same of collections that the database has been asked for."""
+        """Return the product of the same collections once their queries are answered."""
         found = {name: collections[BUILT_IN.get(of, of)] for name, of in self.wanted.items()}
         return replace(self, parts=found)
 
 
 def _cell(row: Data) -> Json:
-    """A name where an item is nothing more than its name."""
+    """Return only the name of an item that is nothing but a name."""
     return row["name"] if row.keys() == {"name"} else row
 
 
 @dataclass(slots=True)
 class OwnCollections:
-    """Reads `collections` of a plan; `replaced`: by `--collection`, in place of what is written."""
+    """Reads a plan's `collections`; `replaced`: gives the rows of `--collection`, if any."""
 
     checked: PlanDocument
     asking: Asking
@@ -105,7 +105,7 @@ class OwnCollections:
     problems: list[Problem] = field(default_factory=list)
 
     def read(self) -> dict[str, Collection]:
-        """Those in which nothing is wrong, each after those that it is a product of."""
+        """Return the collections without problems, each product after its parts."""
         written = self.checked.value.get("collections", {})
         parts = {name: parts_of(value) for name, value in written.items()}
         needs = {
@@ -168,7 +168,7 @@ class OwnCollections:
         return OwnKind(naming, for_each=name, unique=True)
 
     def _naming(self, written: Data, path: Path, default: Naming) -> Naming | None:
-        """By the template of `item`, where one is written; None where that is faulty."""
+        """Name items by the template of `item`, if there is one; None if it is faulty."""
         if "item" not in written:
             return default
         item = {"item": written["item"]}
@@ -239,14 +239,14 @@ class OwnCollections:
 
 
 def parts_of(written: Json) -> Mapping[str, str]:
-    """The collections that a product is of, by what its items call theirs; none of others."""
+    """Return the collections that a product is made of, by their names in it; else empty."""
     found = written.get("matrix") if isinstance(written, dict) else None
     return found or {}
 
 
 @frozen
 class Windows:
-    """`days`: they are written as days."""
+    """Time windows. `days`: write them as dates."""
 
     begins: datetime
     ends: datetime
@@ -258,7 +258,7 @@ class Windows:
 
     def __getitem__(self, index: int) -> Data:
         begins = self.begins + index * self.every
-        is_whole = self.every < self.ends - begins  # nothing is past the year 9999
+        is_whole = self.every < self.ends - begins  # never computes a date after the year 9999
         ends = begins + self.every if is_whole else self.ends
         return {"from": self._written(begins), "to": self._written(ends)}
 
@@ -272,11 +272,11 @@ class Windows:
 
 
 def windows(begins: str | None, ends: str | None, every: str | None) -> Windows:
-    """None: what is written there is refused already. Raises `Faulty`."""
+    """Make windows. None stands for a value that was refused already. Raises `Faulty`."""
     faults = list[tuple[str, str]]()
     first, last = (_time(key, it, faults) for key, it in (("from", begins), ("to", ends)))
     seconds = parse_duration(every) if every else None
-    step = timedelta(seconds=seconds or 0)  # none where it is less than a microsecond
+    step = timedelta(seconds=seconds or 0)  # zero below a microsecond
     if seconds is not None and not step:
         faults.append(("every", "a window of no length never comes to an end"))
     if first and last and first >= last:

@@ -24,7 +24,7 @@ from runner.spec.templates import (
 )
 
 _FEW_TEMPLATES = 8
-MAX_REPEAT = 10_000  # events for one item; more is a mistake in an expression
+MAX_REPEAT = 10_000  # events for one item; more is probably a mistake in the expression
 
 
 @frozen
@@ -43,20 +43,20 @@ _OF_ITEM = ("row", "repo", "workspace")
 
 
 def _nothing(_root: str, _name: str) -> bool:
-    """No missing value is left out."""
+    """Leave out no missing value."""
     return False
 
 
 @frozen
 class PayloadTemplate:
-    """The keys of `data` in written order, the catalog's first, then those of `with`."""
+    """The keys of an event's `data` in written order: the catalog's first, then those of `with`."""
 
     constants: Mapping[str, Json]
     templates: tuple[tuple[str, Render], ...]
     origins: Mapping[str, Origin]
     whole: Origin
-    sources: Mapping[str, str] = field(default_factory=dict)  # the templates of a key, as text
-    wide: bool = False  # it has many templates, which together may hold more than each of them
+    sources: Mapping[str, str] = field(default_factory=dict)  # by key: its templates as JSON
+    wide: bool = False  # it has many templates, whose sum may exceed the limit for each
 
     def __call__(self, context: Context) -> Data:
         data = dict(self.constants)
@@ -68,7 +68,7 @@ class PayloadTemplate:
         return data
 
     def leaving(self, context: Context, known: Known) -> Data:
-        """Without the keys whose templates give a missing value: see `render_leaving`."""
+        """Render without the keys whose templates give a missing value: see `render_leaving`."""
         data = dict(self.constants)
         for key, render in self.templates:
             data[key] = render_leaving(render, context, known)
@@ -83,7 +83,7 @@ class PayloadTemplate:
         return tuple(self.constants)
 
     def reading(self, name: str) -> tuple[PayloadTemplate, PayloadTemplate]:
-        """The part that reads the name, and the rest."""
+        """Split into the part that reads the name, and the rest."""
         word = re.compile(rf"\b{name}\b")
         keys = {key for key, text in self.sources.items() if word.search(text)}
         return self._only(keys), self._only(self.constants.keys() - keys)
@@ -96,8 +96,7 @@ class PayloadTemplate:
 
     @property
     def of_items(self) -> tuple[tuple[str, str | None], ...]:
-        """What its templates read of the item: ``row`` and the name of an attribute, None where it
-        is the whole."""
+        """What the templates read of the item, as ``row`` and an attribute's name (None: all)."""
         found = [
             read
             for key, _ in self.templates
@@ -107,8 +106,8 @@ class PayloadTemplate:
         return tuple(dict.fromkeys(found))
 
     def explain(self, context: Context, item: str, known: Known = _nothing) -> tuple[Problem, ...]:
-        """A problem for each key that does not render; call it after `__call__`, or `leaving` with
-        what is `known`, failed."""
+        """Return a problem for each key that does not render. Call it after `__call__`, or
+        `leaving` with the same `known`, has failed."""
         problems = []
         for key, render in self.templates:
             try:
@@ -130,8 +129,8 @@ class PayloadTemplate:
 
 @frozen
 class ConditionTemplate:
-    """A condition on an item, such as `when`, which is what it is `called`. `source` is what people
-    wrote."""
+    """A condition on an item, such as `when`, which is its name in messages (`called`). `source`:
+    as written."""
 
     source: str
     decide: Callable[[Context], bool]
@@ -149,7 +148,7 @@ class ConditionTemplate:
 
 @frozen
 class AmountTemplate:
-    """A `repeat`: a number or an expression that gives one."""
+    """A `repeat`: a number, or an expression that gives one."""
 
     source: str
     number: Callable[[Context], Json]
@@ -172,14 +171,14 @@ class AmountTemplate:
 
 @frozen
 class PayloadContract:
-    """What a rendered payload must meet, as the catalog's JSON Schema says."""
+    """The catalog's JSON Schema for rendered payloads."""
 
     schema: Json
     accepts: Callable[[Json], bool]
     payload: PayloadTemplate
 
     def explain(self, data: Data, item: str) -> tuple[Problem, ...]:
-        """Never empty: what is not accepted has a reason."""
+        """Return the reasons why the payload is not accepted: at least one."""
         return tuple(
             self._problem(path, message, hint, item)
             for path, message, hint in explain_contract(self.schema, data)
@@ -196,7 +195,7 @@ class PayloadContract:
 
 
 def compile_payload(parts: list[tuple[Json, Origin]]) -> tuple[PayloadTemplate, list[Problem]]:
-    """One payload of several mappings, a later one's keys over an earlier one's."""
+    """Merge several mappings into one payload; a later one's keys override earlier ones."""
     merged: dict[str, tuple[Json, Origin]] = {}
     for mapping, origin in parts:
         for key, value in mapping.items():
@@ -254,7 +253,7 @@ def compile_repeat(
 
 
 def _where_it_is(value: Json, origin: Origin, error: TemplateError) -> Problem:
-    """The problem of a template that does not compile, at its own place within `value`."""
+    """Place the problem of a template that does not compile at its position within `value`."""
     members = value.items() if isinstance(value, dict) else enumerate(value)
     for step, member in members if isinstance(value, dict | list) else ():
         try:

@@ -1,4 +1,4 @@
-"""A checked plan document, its catalog and its repositories -> BackfillPlan, or all its faults."""
+"""Build a BackfillPlan from a checked plan document, its catalog and its items."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def build_plan(
     every_operation: bool = True,
     every_repository: bool = True,
 ) -> tuple[BackfillPlan, list[Problem]]:
-    """The plan and its problems; it may be used only where none of them is an error.
+    """Build the plan and find its problems; use it only if none of them is an error.
 
-    `every_operation` and `every_repository` say that `catalog` and `repositories` lack nothing:
-    where they do, that something is missing from them is no news.
+    `every_operation`, `every_repository`: False if `catalog` or `repositories` is incomplete, so
+    that it is no problem if something is missing from them.
     """
     value = checked.value
     chosen = choose_operations(checked, catalog)
@@ -120,7 +120,7 @@ def _collections(
     repositories: Concatenated,
     variables: Mapping[str, Json],
 ) -> dict[str, Collection]:
-    """All that operations can run for, by what `Operation.collection` calls it."""
+    """Return all collections that operations can run for, by `Operation.collection`."""
     metadata = checked.value.get("metadata", {})
     once = DocumentRows(checked.document, [{}], [()], WORKSPACE, checked=True)
     found = {
@@ -142,12 +142,12 @@ def _collections(
 
 
 def _check_collections(checked: PlanDocument, catalog: Catalog) -> Iterator[Problem]:
-    """Names that are no collection, and collections that nothing runs for."""
+    """Find names that are no collection, and collections that nothing runs for."""
     named, used = checked.value.get("collections", {}), set[str]()
     there = ["repo", "workspace", "once", *named]
     for path, use in checked.uses():
         entry = catalog.get(use["use"])
-        if entry is None:  # which may be what runs for any of them
+        if entry is None:  # an unknown operation may run for any of them
             used.update(named)
             continue
         written, origin = entry.written(use, checked.document, path, "for_each")
@@ -170,7 +170,7 @@ def _check_collections(checked: PlanDocument, catalog: Catalog) -> Iterator[Prob
 def _check_scopes(
     checked: PlanDocument, asking: Askings, repositories: Concatenated
 ) -> Iterator[Problem]:
-    """A filter and a lookup are for a collection that is there."""
+    """Check that filters and lookups are for a collection that exists."""
     named = checked.value.get("collections", {})
     known = ["repo", "age", *named]
     there = {"repos"} & {*checked.value, *checked.pruned} or len(repositories)
@@ -193,7 +193,7 @@ def _check_scopes(
 
 
 def _workspaces(checked: PlanDocument, asking: Askings) -> Concatenated:
-    """Those that the plan lists beside those of its repositories, in written order."""
+    """Return the workspaces that the plan lists beside those of its repositories, in order."""
     parts: list[Part] = []
     for index, written in enumerate(checked.value.get("workspaces", ())):
         path = ("workspaces", index)
@@ -220,7 +220,7 @@ def _acceptances(checked: PlanDocument) -> dict[str, Acceptance]:
 
 
 def _check_accept(checked: PlanDocument, catalog: Catalog) -> Iterator[Problem]:
-    """Only warnings that there are can be accepted."""
+    """Check that accepted warnings exist."""
     known = {
         **WARNINGS,
         **{name: "" for entry in catalog.values() for name in entry.spec.get("warn", {})},
@@ -235,7 +235,7 @@ def _check_accept(checked: PlanDocument, catalog: Catalog) -> Iterator[Problem]:
 def known_of(
     shared: Mapping[str, Json], checked: PlanDocument, catalog: Catalog
 ) -> dict[str, Json]:
-    """Of the variables that many plans share, those that this one or a template of it knows."""
+    """Select those of the shared variables that this plan or its templates know."""
     known = _known_variables(checked, catalog) if shared else ()
     return {name: value for name, value in shared.items() if name in known}
 
@@ -249,7 +249,7 @@ def _known_variables(checked: PlanDocument, catalog: Catalog) -> set[str]:
 def _check_variables(
     checked: PlanDocument, catalog: Catalog, overrides: Mapping[str, Json]
 ) -> Iterator[Problem]:
-    """A variable from outside is one that the plan or a template knows; none holds a template."""
+    """Check variables: given ones must be known, and none may hold a template."""
     written = checked.value.get("vars", {})
     known = _known_variables(checked, catalog) if overrides else set()
     for name, value in overrides.items():
@@ -284,7 +284,7 @@ def _check_variables(
 def _check_scope(
     checked: PlanDocument, operations: Sequence[Operation], repositories: Concatenated
 ) -> Iterator[Problem]:
-    """Each operation says what it runs for; a list that has nothing in it says that."""
+    """Check that there is something for each operation to run for; an empty list is allowed."""
     first = {operation.for_each: operation.name for operation in reversed(operations)}
     if "repos" in checked.value and not len(repositories):
         return
@@ -321,8 +321,8 @@ def _has_template(value: Json) -> bool:
 
 
 def _any_workspace(repositories: Concatenated) -> bool:
-    """Asked only where a plan with operations for workspaces names none of its own."""
+    """Tell whether a repository names a workspace; reads all rows, so call it only if needed."""
     try:
         return any(row.get("workspace") for row in repositories)
-    except RowError:  # that has been said
+    except RowError:  # reported already
         return True

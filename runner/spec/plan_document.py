@@ -1,4 +1,4 @@
-"""A plan document checked against its schema: what later steps may rely on."""
+"""A plan document checked against its schema: what later steps can rely on."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from runner.spec.schema import check, typed
 
 @frozen
 class PlanDocument:
-    """`value` is the document's without what failed, so that the rest can still be checked."""
+    """`value`: the document's, without what failed, so that the rest can still be checked."""
 
     document: Document
     value: Data
     problems: tuple[Problem, ...]
-    pruned: frozenset[str]  # the top-level keys of which something was taken out
+    pruned: frozenset[str]  # top-level keys from which something was removed
 
     def uses(self) -> Iterator[tuple[Path, Data]]:
-        """The entries of `operations`, each as a mapping, and where it is written."""
+        """Yield the entries of `operations` as mappings, with their places."""
         for index, entry in enumerate(self.value.get("operations", ())):
             use = {"use": entry} if isinstance(entry, str) else entry
             if use and "use" in use:
                 yield ("operations", index), use
 
     def used(self) -> list[str]:
-        """The names of its operations, whether it skips them or not."""
+        """Return the names of its operations, including skipped ones."""
         return list(dict.fromkeys(use["use"] for _, use in self.uses()))
 
     def names(self, key: str) -> Iterator[tuple[Path, str]]:
-        """The entries of `skip` or `only`, and where each is written."""
+        """Yield the entries of `skip` or `only`, with their places."""
         for index, name in enumerate(self.value.get(key, ())):
             if name is not None:
                 yield (key, index), name
@@ -52,7 +52,7 @@ def check_plan(document: Document) -> PlanDocument:
 
 
 def _whole(path: Path) -> Path:
-    """A question, a guard and an approval are used as a whole, or not at all."""
+    """Widen the path to a whole question, guard or approval, which cannot be used in part."""
     if path[0] == "approval":
         return path[:1]
     if path[0] in ("checks", "lookups", "coverage", "workspaces", "guards"):
@@ -63,7 +63,7 @@ def _whole(path: Path) -> Path:
 
 
 def _without(value: Json, paths: Iterable[Path]) -> Any:
-    """`value` without what is at `paths`; an entry of a list leaves None, so that indexes hold."""
+    """Remove what is at `paths`; a removed list entry becomes None, so that indexes stay valid."""
     below: dict[str | int, list[Path]] = {}
     for path in paths:
         below.setdefault(path[0], []).append(path[1:])

@@ -1,4 +1,4 @@
-"""Tests of plans, `*.test.yaml`: what a plan sends for given rows."""
+"""Plan tests, `*.test.yaml`: what a plan sends for given rows."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _OF_A_CASE = ("vars", "only", "skip", "item", "now", "given", "expect")
 
 @frozen
 class Case:
-    """One case: `given` are rows by the name of what asks for them, or the name of a facts file.
+    """One case. `given`: rows by the name of the query that asks for them, or a facts file's name.
 
-    `index`: in the list of cases, None where there is no list. `where` leads to the keys of the
-    case in its document.
+    `index`: in the list of cases; None if there is no list. `where`: the paths of the case's keys
+    in its document.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Case:
 
 @frozen
 class PlanTest:
-    """A file of tests; `plan` is the plan that they are of, relative to the file."""
+    """A file of tests; `plan`: the plan to test, relative to the file."""
 
     document: Document
     plan: str
@@ -54,7 +54,7 @@ class PlanTest:
 
 
 def read_plan_test(raw: bytes, path: str) -> PlanTest:
-    """Raises `InvalidPlan` with all that is wrong with its form."""
+    """Parse a test file. Raises `InvalidPlan` with all problems of its form."""
     parsed, faults, _ = parse(raw, path)
     document = typed(parsed, "test.v1")
     problems = list(faults or check(document, "test.v1")[0])
@@ -76,7 +76,7 @@ def read_plan_test(raw: bytes, path: str) -> PlanTest:
 
 
 def _case(defaults: Data, written: Data, index: int) -> Case:
-    """What the case does not say is as it stands above the cases."""
+    """Read a case; the keys above the cases are its defaults."""
     values = {key: written.get(key, defaults.get(key)) for key in _OF_A_CASE}
     listed = "cases" in defaults
     where = {key: ("cases", index, key) if key in written else (key,) for key in _OF_A_CASE}
@@ -95,14 +95,14 @@ def _case(defaults: Data, written: Data, index: int) -> Case:
 
 
 def with_expectations(text: str, expected: Mapping[int | None, Data]) -> str:
-    """The text of a file of tests with what its cases expect replaced, by their index; None is what
-    stands above the cases. All else stays as it is written."""
+    """Replace what the cases of a test file expect, by their index (None: above the cases); leave
+    all else as written."""
     bare = text.removeprefix(BYTE_ORDER_MARK)
     return text[: len(text) - len(bare)] + _with_expectations(bare, expected)
 
 
 def _with_expectations(text: str, expected: Mapping[int | None, Data]) -> str:
-    """The same of a text without a byte order mark, from which places are counted."""
+    """Replace expectations in a text without a byte order mark, so that offsets agree."""
     top = read_nodes(text)
     assert isinstance(top, MappingNode)  # noqa: S101 - it has the form
     edits = []
@@ -151,5 +151,5 @@ def _block(value: Data, indent: str) -> str:
 
 
 def _flow(value: Json) -> str:
-    """JSON is YAML."""
+    """Write JSON, which is valid YAML."""
     return json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""The project file, `backfill.yaml`: what the plans beside and below it share."""
+"""The project file, `backfill.yaml`, which the plans beside and below it share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KEYS_OF_YAML_11 = frozenset({"on"})
 
 @frozen
 class Migrations:
-    """Where the versions of the migrations that were applied stand."""
+    """The table and column with the versions of applied migrations."""
 
     table: str = "supabase_migrations.schema_migrations"
     column: str = "version"
@@ -30,9 +30,9 @@ class Migrations:
 
 @frozen
 class Environment:
-    """Where events go, and what belongs to that. `database`, `databases` and `keys` are names of
-    environment variables; `keys` by what they are called where no environment is chosen.
-    `foreign`: the variables of other environments, which this one must not reach."""
+    """A target and what belongs to it. `database`, `databases` and `keys` name environment
+    variables; `keys` is by the usual name of each, as without an environment. `foreign`: the
+    variables of other environments, which this one must not use."""
 
     name: str
     target: str | None = None
@@ -46,8 +46,8 @@ class Environment:
 
 @frozen
 class Rule:
-    """What must hold for a plan: `require`, or that it was proved in the environment `requires`.
-    `place` is where the rule is written, without a message."""
+    """A condition on plans: `require`, or a completed run in the environment `requires`. `place`:
+    where the rule is written, as a problem without a message."""
 
     name: str
     level: Literal["mandatory", "advisory"]
@@ -59,7 +59,7 @@ class Rule:
 
 @frozen
 class Project:
-    """`databases`: by name, the environment variables that hold their URLs."""
+    """`databases`: environment variables that hold the URLs, by database name."""
 
     path: str | None = None
     databases: Mapping[str, str] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Project:
     notify: tuple[Hook, ...] = ()
 
     def environment(self, name: str) -> Environment:
-        """Raises `UsageError`."""
+        """Return the environment. Raises `UsageError` if there is none of that name."""
         if found := self.environments.get(name):
             return found
         hint = did_you_mean(name, self.environments)
@@ -82,7 +82,7 @@ class Project:
 
 
 def project_of(path: str | Path, raw: bytes | None = None) -> Project:
-    """Of a project file; `raw`: what was read of it already. Raises `InvalidPlan`."""
+    """Load a project file; `raw`: its bytes, if read already. Raises `InvalidPlan`."""
     try:
         raw = read_plan(path) if raw is None else raw
     except FileRefused as error:
@@ -151,7 +151,7 @@ def _environments(
 
 
 def _variables_of(environment: Mapping[str, Json]) -> frozenset[str]:
-    """The environment variables that hold its databases and keys."""
+    """Return the environment variables that hold its databases and keys."""
     own = [environment.get(key) for key in ("database", *_KEYS)]
     databases = environment.get("databases", {})
     return frozenset(filter(None, [*own, *databases.values()]))

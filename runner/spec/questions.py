@@ -1,4 +1,4 @@
-"""What plans and catalogs ask of the database, typed: queries, lookups, checks, drains."""
+"""The database questions of plans and catalogs, typed: queries, lookups, checks, drains."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from runner.spec.payload import Origin, compile_payload
 from runner.spec.plan_document import PlanDocument
 from runner.spec.units import parse_duration, unmet
 
-# What every question may use beside the plan's variables and its own `params`.
+# Parameters that every question may use besides the plan's variables and its own `params`.
 OF_ITEMS = ("repos", "ids", "workspaces")
 OF_RUNS = ("run_started_at",)
 _KIND: Mapping[str, ItemKind] = {"repos": "repo", "ids": "repo", "workspaces": "workspace"}
 _KEYS: Mapping[ItemKind, str] = {"repo": "repo", "workspace": "workspace_id", "row": "item"}
-# Quoted texts and names, in each of the databases' forms, and comments; of `$tag$` the beginning.
+# Quoted texts and names in each database's notation, and comments; of `$tag$` the opening.
 _LITERALS = re.compile(
     r"""(?<!\w)[Ee]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`"""
     r"""|(?<![\w$])(?P<tag>\$(?:[^\W\d]\w*)?\$)|--[^\n]*|/\*.*?\*/""",
@@ -54,12 +54,12 @@ _ENDS = frozenset(
 
 
 def parameters_of(sql: str) -> list[str]:
-    """The names of an SQL text's parameters, in written order."""
+    """Return the names of an SQL text's parameters, in written order."""
     return _PARAMETER.findall(changed(sql, str, lambda _: "''"))
 
 
 def changed(sql: str, own: Callable[[str], str], literal: Callable[[str], str] = str) -> str:
-    """`sql` with its own words changed by `own`; what is quoted, and comments, by `literal`."""
+    """Change `sql`: its own words by `own`; quoted texts and comments by `literal`."""
     found, end = list[str](), 0
     while begun := _LITERALS.search(sql, end):
         found.append(own(sql[end : begun.start()]))
@@ -73,15 +73,15 @@ def changed(sql: str, own: Callable[[str], str], literal: Callable[[str], str] =
 
 @dataclass(slots=True)
 class Asking:
-    """Reads the questions of one document; `variables` are the plan's, None where not known."""
+    """Reads the questions of one document; `variables`: the plan's, None if unknown."""
 
     document: Document
     variables: Collection[str] | None
-    own: Collection[str] = ()  # the plan's own collections: each is a parameter, its items
+    own: Collection[str] = ()  # the plan's own collections; each is a parameter with its items
     problems: list[Problem] = field(default_factory=list)
 
     def question(self, written: Data, path: Path, given: Collection[str] = ()) -> Question:
-        """`given`: the parameters that this kind of question has of itself."""
+        """Read a question. `given`: the parameters that this kind of question always has."""
         ask, place = written["query"], (*path, "query")
         own = written.get("params", {})
         parameters, wrong = compile_payload([(own, Origin(self.document, (*path, "params")))])
@@ -120,8 +120,8 @@ class Asking:
     def check(
         self, written: Data, path: Path, operation: str | None, runs_for: ForEach | None
     ) -> CheckSpec:
-        """`operation`: whose check it is; a plan's own names one by `after`. `runs_for`: what that
-        operation runs for."""
+        """Read a check. `operation`: the one it belongs to; a plan's own check may name one by
+        `after`. `runs_for`: what that operation runs for."""
         moment = written.get("at", "after" if operation or "after" in written else "end")
         expect, bounds = self.expect(written["expect"], (*path, "expect"))
         question = self._timed(written, path)
@@ -159,7 +159,7 @@ class Asking:
         )
 
     def item(self, written: Data, path: Path) -> Payload:
-        """The template that names each of the items at `path`."""
+        """Compile the template that names each of the items at `path`."""
         item = {"item": written["item"]}
         name, wrong = compile_payload([(item, Origin(self.document, path))])
         self.problems += wrong
@@ -174,7 +174,7 @@ class Asking:
         return found
 
     def _timed(self, written: Data, path: Path) -> Question:
-        """A question whose answer may be compared with the run's start."""
+        """Read a question whose answer may be compared with the run's start."""
         zone = written.get("timezone")
         if zone is not None and not zone_of(zone):
             from zoneinfo import available_timezones
@@ -196,7 +196,7 @@ class Asking:
     def _of_each(
         self, question: Question, written: Data, path: Path, runs_for: ForEach | None
     ) -> Question:
-        """The check with the column that names the item, where it must hold for each of them."""
+        """Add the column that names the item, if the check must hold for each of them."""
         each, key = written.get("each"), written.get("key")
         if each is False:
             if key is not None:
@@ -229,7 +229,7 @@ class Asking:
         return question
 
     def expect(self, written: Data, path: Path) -> tuple[Expect, Payload]:
-        """What is expected, and what of it is a template: a number until then is 0."""
+        """Return what is expected, with 0 in place of templates, and the templates."""
         rows, counts = written.get("rows"), {}
         if rows is not None:
             exact = isinstance(rows, int)
@@ -291,7 +291,7 @@ class Asking:
 
 
 def _idle(written: Data, expect: Expect, moment: Moment) -> Iterator[tuple[Path, str]]:
-    """What of a check changes nothing, or can have no answer: where it stands, and why."""
+    """Yield the places in a check that have no effect or contradict each other, and why."""
     if "every" in written and "timeout" not in written:
         yield ("every",), "`every` changes nothing without `timeout`: it is asked once"
     if "at" in written and "after" in written and written["at"] != "after":
@@ -317,13 +317,13 @@ _CALLED: Mapping[ItemKind, str] = {"repo": "repository", "workspace": "workspace
 
 
 def _kinds(question: Question, runs_for: ForEach | None, key: str | None) -> list[ItemKind]:
-    """What the check may be for, the likeliest last: what its operation runs for, or else what
-    bounds its query. A `key` of its own may be any column's name."""
+    """Return what the check may be for, the likeliest last: what its operation runs for, or the
+    kind of items its query is bound by. Its own `key` may be any column's name."""
     bounded, names = question.of, names_of(question.query)
     own: ItemKind | None = None if runs_for == "once" else runs_for
     if own not in (None, *_BUILT_IN) and _KIND.keys() & names == {"ids"}:
         bounded = own
-    if key == _KEYS["row"]:  # of whatever kind: what the plan has of its own comes first
+    if key == _KEYS["row"]:  # may be of any kind: the plan's own collections come first
         of_its_own = [kind for kind in (own, bounded) if kind not in (None, *_BUILT_IN)]
         return [next(iter(of_its_own), bounded or own or "repo")]
     if key in _KEYS.values():
@@ -341,7 +341,7 @@ def _columns(query: Query) -> list[str] | None:
 
 
 def zone_of(name: str) -> bool:
-    """Is it the name of a time zone?"""
+    """Tell whether it is the name of a time zone."""
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
     try:
@@ -351,7 +351,7 @@ def zone_of(name: str) -> bool:
 
 
 def check_bounds(document: Document, written: Data, path: Path) -> Iterator[Problem]:
-    """Those at `path` that nothing is ever within. What is a template is known with the plan."""
+    """Find bounds at `path` that no number meets. Templates are checked once rendered."""
     if crossed := unmet(written):
         yield document.problem(nothing_meets(written, crossed), (*path, crossed[0]), hint=ONE)
 
@@ -362,14 +362,14 @@ def nothing_meets(written: Data, crossed: tuple[str, str]) -> str:
 
 
 def names_of(query: Query) -> list[str]:
-    """The parameters that a query uses."""
+    """Return the parameters that a query uses."""
     if isinstance(query.ask, str):
         return parameters_of(query.ask)
     return [str(value)[1:] for value in query.ask.where.values() if str(value).startswith(":")]
 
 
 def columns_of(sql: str) -> list[str] | None:
-    """Their names, in small letters; None where a `*` or an unusual form leaves it open."""
+    """Return the columns' names in lower case; None if a `*` or an unusual form hides them."""
     text = changed(sql, str, _stand_in)
     columns = list(_selected(text))
     names = []
@@ -383,14 +383,14 @@ def columns_of(sql: str) -> list[str] | None:
 
 
 def _stand_in(literal: str) -> str:
-    """A name as it is, any text for a text, and nothing for a comment."""
+    """Keep a name, replace a text by an empty one, and a comment by a blank."""
     if literal.startswith(('"', "`")):
         return literal
     return " " if literal.startswith(("--", "/*")) else "''"
 
 
 def _selected(text: str) -> Iterator[str]:
-    """The expressions of the outermost list."""
+    """Yield the expressions of the outermost select list."""
     tokens = [
         (match.group().lower(), match.start(), match.end()) for match in _TOKEN.finditer(text)
     ]
@@ -417,7 +417,7 @@ def _selected(text: str) -> Iterator[str]:
 
 
 def _depths(tokens: Sequence[tuple[str, int, int]]) -> Iterator[tuple[int, int]]:
-    """Each token's place, and in how many brackets it stands."""
+    """Yield each token's index, and its depth in brackets."""
     depth = 0
     for at, (word, _, _) in enumerate(tokens):
         depth -= word in (")", "]")
@@ -427,7 +427,7 @@ def _depths(tokens: Sequence[tuple[str, int, int]]) -> Iterator[tuple[int, int]]
 
 @dataclass(slots=True)
 class Askings:
-    """One `Asking` a document; a plan's lookups and coverage go over a catalog's of that name."""
+    """One `Asking` per document; a plan's lookups and coverage override those of a catalog."""
 
     checked: PlanDocument
     catalog: Catalog
@@ -457,8 +457,8 @@ class Askings:
     def checks(
         self, operations: Mapping[str, Operation], uses: Mapping[str, Data]
     ) -> Iterator[CheckSpec]:
-        """The plan's own, and those of the catalog for the operations that it `uses` (each as it is
-        written there), but for those that it takes back."""
+        """Yield the checks of the plan, and of the catalog for the operations it `uses` (as written
+        there), except those that the plan takes back."""
         for name, use in uses.items():
             entry = self.catalog[name]
             for index, written in enumerate(entry.spec.get("checks", ())):
@@ -489,7 +489,7 @@ class Askings:
         operation: str | None,
         runs_for: ForEach | None,
     ) -> CheckSpec:
-        """Results are kept by name: a second check of that name would never be asked."""
+        """Read a check, and refuse a used name: results are kept by name, so it would not run."""
         asking, name = self.of(document), written["name"]
         if name in self._named:
             message = f"two checks are called {echo(name)}"
@@ -525,7 +525,7 @@ class Askings:
 
 
 def narrowing(checked: PlanDocument) -> dict[ForEach, Narrowing]:
-    """A plan's `filter`, by what the items are."""
+    """Return a plan's `filter`, by collection."""
     written: Data = checked.value.get("filter", {})
     found: dict[ForEach, Narrowing] = {}
 
@@ -543,7 +543,7 @@ def narrowing(checked: PlanDocument) -> dict[ForEach, Narrowing]:
 
 
 def check_ages(checked: PlanDocument) -> Iterator[Problem]:
-    """A `filter` by an age that no item can have."""
+    """Find filters by an age that no item can have."""
     written: Data = checked.value.get("filter", {})
     for name, own in written.items():
         path: Path = ("filter", name) if name == "age" else ("filter", name, "age")

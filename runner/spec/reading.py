@@ -1,4 +1,4 @@
-"""Reads the files of a plan, within its limits: no other module of this room has a plan's path."""
+"""Read the files of a plan, within limits; no other module of this room opens a plan's files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from runner.spec.secrets import Scrubber, find, mask, suspect
 from runner.spec.strict_yaml import MANY_HINT, MAX_NODES, TOO_MANY, parse
 
 _STREAMED = (".csv", ".jsonl")
-_MAX_CELLS = 5_000_000  # of a plan's data files together: cells, or members of lists and mappings
+_MAX_CELLS = 5_000_000  # in all data files of a plan: cells, or members of lists and mappings
 
 
 @frozen
@@ -35,7 +35,7 @@ class Opened:
 
     document: Document
     problems: tuple[Problem, ...]
-    keys: tuple[str, ...]  # which it should not hold
+    keys: tuple[str, ...]  # secrets found in it
     inputs: tuple[Input, ...]  # the file itself, with its digest
 
     @property
@@ -46,13 +46,13 @@ class Opened:
 
 @dataclass
 class Reading:
-    """The files of one plan while they are read: what is wrong, and what must never be shown."""
+    """The files of one plan while they are read: problems, and secrets that must not be shown."""
 
     problems: list[Problem] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     inputs: list[Input] = field(default_factory=list)
-    replaced: Mapping[str, str] = field(default_factory=dict)  # files in place of collections
-    pinned: list[Input] = field(default_factory=list)  # ... and what was in them, by collection
+    replaced: Mapping[str, str] = field(default_factory=dict)  # by collection: the file instead
+    pinned: list[Input] = field(default_factory=list)  # by collection: the digest of that file
     _nodes: int = 0
     _bytes: int = 0  # of the files that the plan names
     _cells: int = 0
@@ -67,7 +67,7 @@ class Reading:
         return any(problem.severity == "error" for problem in self.problems)
 
     def ranked(self) -> tuple[Problem, ...]:
-        """The problems, best first, without any part of a key."""
+        """Return the problems, errors first, without any part of a secret."""
         if not self.keys:
             return ranked(self.problems)
         scrub = Scrubber(self.keys)
@@ -104,7 +104,7 @@ class Reading:
         return document
 
     def catalog(self, document: Document, name: str, at: Path) -> Document | None:
-        """One that the plan names; None where it cannot be read."""
+        """Read a catalog that the plan names; None if it cannot be read."""
         raw = builtin_source() if name == BUILTIN else self._named(document, name, at)
         return None if raw is None else self.yaml(raw, _beside(document, name))
 
@@ -115,7 +115,7 @@ class Reading:
         return self._rows_of(raw, _beside(document, name), kind)
 
     def replacement(self, name: str, kind: RowKind) -> Part | None:
-        """The rows of the file that goes in place of a collection; None where there is none."""
+        """Read the rows of the file that replaces a collection; None if there is none."""
         if name not in self.replaced:
             return None
         path = self.replaced[name]
@@ -129,7 +129,7 @@ class Reading:
         return self._rows_of(raw, shown, kind)
 
     def _rows_of(self, raw: bytes, path: str, kind: RowKind) -> Part | None:
-        """By the name's ending; without one it is JSON Lines or CSV."""
+        """Parse rows by the file extension; without one, as JSON Lines or CSV."""
         from runner.spec.data_files import is_json_lines, read_csv, read_jsonl
 
         if path.endswith((".yaml", ".yml")):
@@ -191,14 +191,14 @@ class Reading:
 
 
 def open_plan(path: str, raw: bytes | None = None) -> Opened:
-    """`raw`: what was read of it already. Raises `UsageError` where there is no such file."""
+    """Open a plan file; `raw`: its bytes, if read already. Raises `UsageError` if not there."""
     reading = Reading()
     document = reading.plan(path, raw)
     return Opened(document, tuple(reading.problems), tuple(reading.keys), tuple(reading.inputs))
 
 
 def parse_clean(raw: bytes, path: str) -> tuple[Document, list[Problem]]:
-    """A YAML document, its syntax problems, and whatever in it looks like a key."""
+    """Parse a YAML document; return it, its syntax problems, and the secrets found in it."""
     reading = Reading()
     document = reading.yaml(raw, path)
     return document, list(reading.ranked())

@@ -1,4 +1,4 @@
-"""A plan's `schedule`: what is written, what is wrong with it, and when it is due."""
+"""A plan's `schedule`: read it, check it, and find out when it is due."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from runner.spec.document import Path, did_you_mean, echo
 from runner.spec.plan_document import PlanDocument
 from runner.spec.units import moments_of
 
-_ANY_TIME = datetime(2026, 1, 1, tzinfo=UTC)  # the same problems on every day
+_ANY_TIME = datetime(2026, 1, 1, tzinfo=UTC)  # a fixed start, so that problems are reproducible
 _HOURS = 24
 _TOLD = {0: "not due", 2: "due twice"}
-_EARLY, _LATE = timedelta(seconds=5), timedelta(minutes=10)  # that a firing may be
+_EARLY, _LATE = timedelta(seconds=5), timedelta(minutes=10)  # tolerance for a firing's time
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _WEEKDAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
 _FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
@@ -25,7 +25,7 @@ _FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
     ("month", 1, 12, {name: number for number, name in enumerate(_MONTHS, 1)}),
     ("weekday", 0, 6, {name: number for number, name in enumerate(_WEEKDAYS)}),
 )
-_YEARS = 5  # after which the engine looks no further
+_YEARS = 5  # how far the engine looks ahead
 
 
 @frozen
@@ -38,7 +38,7 @@ class Scheduled:
 
 
 def schedule(written: Json) -> Schedule | None:
-    """``0 3 * * *``, or ``{cron: 0 3 * * *, timezone: Europe/Berlin}``."""
+    """Read ``0 3 * * *``, or ``{cron: 0 3 * * *, timezone: Europe/Berlin}``."""
     if isinstance(written, str):
         return Schedule(written)
     return Schedule(**written) if isinstance(written, dict) and "cron" in written else None
@@ -77,7 +77,7 @@ def check_schedule(checked: PlanDocument) -> Iterator[Problem]:
 
 
 def _changed(schedule: Schedule, zone: tzinfo) -> str | None:
-    """What a change of the clock does to its times. What is due every hour is due again soon."""
+    """Describe what clock changes do to the schedule; None for one that is due every hour."""
     cron = parse(schedule.cron)
     if len(cron.hours) == _HOURS:
         return None
@@ -93,13 +93,14 @@ def _changed(schedule: Schedule, zone: tzinfo) -> str | None:
 
 
 def due_after(schedule: Schedule, moment: datetime) -> datetime:
-    """When it is due next, in its own zone; `moment` has a zone."""
+    """Return when it is due next, in its own time zone; `moment` must have a zone."""
     return next(firings(parse(schedule.cron), _zone(schedule.timezone) or UTC, moment))
 
 
 def firing_id(schedule: Schedule, plan: str, target: str, fired_at: float) -> str | None:
-    """The run that a firing at this time starts, by the local time at which it was due: a repeated
-    hour has the same one again. None where nothing was due then, so that it is another's firing."""
+    """Return the id of the run that a firing at this time starts, derived from the local time at
+    which it was due, so that a repeated hour gives the same id. None if nothing was due then: the
+    firing belongs to another schedule."""
     from ulid import ULID
 
     zone = _zone(schedule.timezone) or UTC
@@ -138,7 +139,7 @@ class Cron:
     days: frozenset[int]
     months: frozenset[int]
     weekdays: frozenset[int]
-    either: bool  # day or weekday, where both are restricted
+    either: bool  # day or weekday suffices, as both are restricted
 
     def fits(self, day: date) -> bool:
         if day.month not in self.months:
@@ -153,7 +154,7 @@ class Cron:
 
 
 def parse(text: str) -> Cron:
-    """Raises `BadCron`, whose words are: bad minute."""
+    """Parse a cron expression. Raises `BadCron` with a message such as "bad minute"."""
     fields = text.split()
     if len(fields) != len(_FIELDS):
         raise BadCron("it has not five fields")
@@ -165,7 +166,7 @@ def parse(text: str) -> Cron:
 def _field(
     field: str, what: str, least: int, most: int, names: dict[str, int]
 ) -> tuple[frozenset[int], bool]:
-    """Its values, and whether it is no restriction, as the engine sees that."""
+    """Return the field's values, and whether it is unrestricted by the engine's rules."""
     values: set[int] = set()
     free = False
     for part in field.split(","):
@@ -192,7 +193,7 @@ def _number(text: str, names: dict[str, int]) -> int:
 
 
 def firings(cron: Cron, zone: tzinfo, after: datetime) -> Iterator[datetime]:
-    """Later than `after`, in the zone, in order; the two of a repeated time differ in `fold`."""
+    """Yield the times after `after`, in the zone; the two of a repeated hour differ in `fold`."""
     first = after.astimezone(zone).date() - timedelta(days=1)
     for offset in range(_YEARS * 366):
         day = first + timedelta(days=offset)
@@ -204,8 +205,8 @@ def firings(cron: Cron, zone: tzinfo, after: datetime) -> Iterator[datetime]:
 
 
 def changes(cron: Cron, zone: tzinfo, year: int) -> Iterator[tuple[date, int]]:
-    """Days of that year and the four after it on which one of its times is not due (0), or is due
-    twice (2)."""
+    """Yield the days of that year and the next four on which one of its times is skipped (0) or
+    occurs twice (2)."""
     days = (date(year, 1, 1) + timedelta(days=number) for number in range(_YEARS * 365))
     for day, following in pairwise(days):
         if not cron.fits(day) or _offset(day, zone) == _offset(following, zone):

@@ -1,7 +1,7 @@
-"""What every way of rendering a template shares: its error, its words, and how much it may do.
+"""What all ways of rendering a template share: the error, its messages, and the work budget.
 
-Work is counted in characters: what is made counts by its length, what is looked at by its members,
-each of which takes the time of many characters. So one bound holds for time and for memory.
+Work is counted in characters: output by its length, input by its members, each of which takes as
+long as many characters. So one limit bounds both time and memory.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 from runner.model import Json
 from runner.spec.document import did_you_mean
 
-MAX_OUTPUT = 256 * 1024  # characters of one result: more than a page of any payload has
+MAX_OUTPUT = 256 * 1024  # characters of one result, far more than payloads need
 MAX_WORK = 64 * MAX_OUTPUT  # units of one rendering
-MAX_TOTAL = 8 * MAX_WORK  # units of all renderings of a plan, beyond what each has free
-CALL = 64  # and a call of a filter or test
-FREE = 4096  # units of a rendering that are not counted for the plan: its items are
-MEMBER = 32  # units that a member of a list or mapping costs, besides its characters
+MAX_TOTAL = 8 * MAX_WORK  # units of all renderings of a plan, beyond those free for each
+CALL = 64  # units of a call of a filter or test
+FREE = 4096  # units of each rendering that do not count for the plan: items are limited anyway
+MEMBER = 32  # units of a member of a list or mapping, besides its characters
 
 
 class TemplateError(ValueError):
-    """What is wrong with a template, or with rendering it, in one line."""
+    """An error in a template or its rendering, in one line."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -30,8 +30,8 @@ class TemplateError(ValueError):
 
 
 class Missing(TemplateError):
-    """A value that is not there: `root` and `name` say of what, `row` and `team`; without a name it
-    is missing by the template's own words, as in an `if` without `else`."""
+    """A missing value: `root` and `name` say which, as in `row` and `team`. Without a name, the
+    template itself gives none, as an `if` without `else` does."""
 
     def __init__(
         self, message: str, hint: str | None = None, root: str = "", name: str | None = None
@@ -41,17 +41,17 @@ class Missing(TemplateError):
 
 
 class Budget(threading.local):
-    """What the rendering under way in this thread may still do, and what its plan may."""
+    """What the current rendering in this thread, and its plan, may still spend."""
 
     def __init__(self) -> None:
         self.left, self.total = MAX_WORK, MAX_TOTAL
 
     def begin(self) -> None:
-        """A plan is built: its renderings share one total."""
+        """Start a plan, whose renderings share one total."""
         self.left, self.total = MAX_WORK, MAX_TOTAL
 
     def refill(self) -> None:
-        """A rendering begins; what the last one did is taken from the plan's total."""
+        """Start a rendering; what the last one spent is taken from the plan's total."""
         self.total -= max(0, MAX_WORK - self.left - FREE)
         self.left = MAX_WORK
         if self.total < 0:
@@ -65,7 +65,7 @@ class Budget(threading.local):
             raise TemplateError(message, "use shorter lists and texts")
 
     def weigh(self, value: Any) -> int:
-        """Spends what `value` is to walk through and to copy; shared parts count each time."""
+        """Spend what it takes to walk and copy `value`; shared parts count each time."""
         if isinstance(value, str):
             self.spend(1 + len(value))
             return 1 + len(value)

@@ -1,4 +1,4 @@
-"""Items in written order, from the plan, its data files and queries, made only when asked for."""
+"""Items in written order, from the plan, data files and queries, made on demand."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import NamedTuple, Protocol
 from runner.model import Data, Json, Kind, Problem, Question, frozen
 from runner.spec.document import Document, Path
 
-MAX_ITEMS = 1_000_000  # of a collection, wherever its rows are written
+MAX_ITEMS = 1_000_000  # of a collection, from all its sources
 
 
 @frozen
 class Fault:
-    """What is wrong with a row: where in it, what, and what to do. `origin`: where a template that
-    is at fault is written, where that is not in the row."""
+    """A fault of a row: where in it, what, and a hint. `origin`: where the template at fault is
+    written, if not in the row."""
 
     path: Path
     message: str
@@ -34,45 +34,45 @@ class RowError(ValueError):
 
 
 class RowKind(Kind, Protocol):
-    """What the rows of a collection are where they are read."""
+    """How the rows of a collection are read and checked."""
 
     @property
     def column(self) -> str | None:
-        """The column that a table of them must have."""
+        """The column that a table of rows must have, if any."""
 
     @property
     def text_columns(self) -> frozenset[str]:
-        """The columns of a CSV file that are text, whatever they look like."""
+        """The columns of a CSV file that are always text."""
 
     def named(self, name: Json, /) -> Data:
-        """The row of an item that is written as its name alone."""
+        """Make the row of an item that is written as a name only."""
 
     def complete(self, row: Data, /) -> Data:
-        """The row with what follows from it; it may be changed in place."""
+        """Add values that follow from the row; may change it in place."""
 
     def faults(self, row: Data, /) -> Iterable[Fault]:
-        """What is wrong with the values of a row."""
+        """Yield the faults of a row's values."""
 
     def cell_faults(self, row: Data, /) -> Iterable[Fault]:
-        """The same of a row of CSV, whose cells hold no lists or mappings."""
+        """Yield the faults of a CSV row, whose cells hold no lists or mappings."""
 
     def selected(self, row: Data, question: Question, /) -> tuple[Data, Problem | None]:
-        """A row of an answer, and why it is none of them."""
+        """Make the row of a query's row; also return the problem if it is not valid."""
 
     @property
     def several(self) -> str:
-        """What messages call many of them."""
+        """The plural, for messages."""
 
     @property
     def example(self) -> str:
-        """One of them as an entry of a list in YAML, and as a line of JSON."""
+        """An example entry of a list in YAML, and of a line of JSON."""
 
     def same(self, name: str, /) -> str:
-        """What is equal for two names of one item."""
+        """Return a key that is equal for two names of the same item."""
 
     @property
     def selects_some(self) -> bool:
-        """Is a query that gives no rows a fault?"""
+        """Whether a query that gives no rows is a fault."""
 
 
 class Part(Protocol):
@@ -83,15 +83,15 @@ class Part(Protocol):
     def __getitem__(self, index: int, /) -> Data: ...
 
     def faults(self, row: Data, /) -> Iterable[Fault]:
-        """What is wrong with the values of one of these rows."""
+        """Yield the faults of the values of one of these rows."""
 
     def place(self, index: int, path: Path = (), /) -> Problem:
-        """A problem with an empty message at the place where the row is written."""
+        """Return a problem without a message at the place where the row is written."""
 
 
 @frozen
 class DocumentRows:
-    """Items written in a YAML document; what its schema has said of them is `checked`."""
+    """Items written in a YAML document; `checked`: its schema has checked them."""
 
     document: Document
     rows: Sequence[Data]
@@ -114,11 +114,10 @@ class DocumentRows:
 
 @frozen
 class SelectedRows:
-    """Items that the database is asked for; none until it has been (`answered`).
+    """Items that a query selects; empty until the database has `answered`.
 
-    Without a question they are all those of the workspace that is given, by the catalog's
-    `workspace_repos`. `asked_as` is what the question is called; `of_items`: it may ask about the
-    items of its operation.
+    Without a question they are all repositories of the given workspace, by the catalog's
+    `workspace_repos`. `asked_as`: the name of the question.
     """
 
     document: Document
@@ -141,7 +140,7 @@ class SelectedRows:
         return self.kind.faults(row)
 
     def place(self, index: int, path: Path = ()) -> Problem:  # noqa: ARG002
-        """Where the query is written: a row of its answer has no place of its own."""
+        """Return the place of the query: a row of its answer has none of its own."""
         return self.document.problem("", self.path, rule=self.kind.called)
 
 
@@ -170,7 +169,7 @@ class Concatenated:
         return any(isinstance(p, SelectedRows) and not p.answered for p in self.sources)
 
     def answered(self, answer: Callable[[SelectedRows], SelectedRows]) -> Concatenated:
-        """The same with what the database has answered, in the places of its questions."""
+        """Return a copy with answers in place of the questions."""
         return Concatenated(
             [answer(part) if isinstance(part, SelectedRows) else part for part in self.sources]
         )
@@ -186,15 +185,15 @@ class Concatenated:
         return self.parts[number], index - self._ends[number - 1]
 
 
-LEAVING = ("skip", "only")  # the attributes by which an item leaves out operations
-NAMING = ("item", "name", "id")  # those that an item is called by: the first that it has
+LEAVING = ("skip", "only")  # attributes by which an item skips operations
+NAMING = ("item", "name", "id")  # attributes that may name an item: the first that it has counts
 
 
 _OPERATIONS = re.compile(r"[\w.;\s-]*\Z")
 
 
 class Uses(NamedTuple):
-    """What a plan uses: its operations, and its path, by which its own rows are known."""
+    """What a plan uses: its operations, and its path, to recognise rows written in it."""
 
     operations: Sequence[str] = ()
     path: str = ""
@@ -204,7 +203,7 @@ NOTHING = Uses()
 
 
 def leaves_out(row: Data, operation: str) -> str | None:
-    """By which of its attributes an item leaves out the operation, or None."""
+    """Return the attribute by which an item skips the operation, or None."""
     skip, only = row.get("skip"), row.get("only")
     if type(skip) is list and operation in skip:
         return "skip"
@@ -212,8 +211,8 @@ def leaves_out(row: Data, operation: str) -> str | None:
 
 
 def skipped_by(kind: Kind, row: Data, operation: str) -> str | None:
-    """Why the item leaves out the operation, or None: as it says itself, or as one of those that it
-    is a product of does."""
+    """Return why the item skips the operation, or None: by its own attributes, or by those of an
+    item that it is a product of."""
     if by := leaves_out(row, operation):
         said = "skipped by" if by == "skip" else "not in the `only` of"
         return f"{said} the {kind.called}"
@@ -227,12 +226,12 @@ def skipped_by(kind: Kind, row: Data, operation: str) -> str | None:
 
 
 def operations_in(text: str) -> list[str]:
-    """Those that a cell names: ``embeddings; aggregation``."""
+    """Split the operations that a cell names: ``embeddings; aggregation``."""
     return [name for name in re.split(r"[;\s]+", text) if name]
 
 
 def answered_row(row: Data) -> Data:
-    """A row of an answer. SQLite has no lists: operations may be told as in a cell of CSV."""
+    """Convert a row of an answer. SQLite has no lists: a text may name operations, as in CSV."""
     found = without_nulls(row)
     for key in LEAVING:
         if isinstance(text := found.get(key), str) and _OPERATIONS.match(text):
@@ -243,7 +242,7 @@ def answered_row(row: Data) -> Data:
 
 
 class FoundRow(dict[str, Json]):
-    """A row with what lookups have found for it; its item is called by what is `written` alone."""
+    """A row with what lookups found; its item's name comes from the `written` row alone."""
 
     __slots__ = ("written",)
 
@@ -259,5 +258,5 @@ class SharedRow(dict[str, Json]):
 
 
 def without_nulls(row: Data) -> Data:
-    """A NULL is a missing value, as an empty cell is."""
+    """Drop NULLs: they are missing values, like empty cells."""
     return {key: value for key, value in row.items() if value is not None}

@@ -1,4 +1,4 @@
-"""What holds a run back or ends it: a plan's failure limit, canary, pacing and guards."""
+"""What pauses or ends a run: a plan's failure limit, canary, pacing and guards."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ _GUARDS: Mapping[str, Callable[[Json], GuardSpec]] = {
 
 
 def give_up_after(written: str | None) -> float | None:
-    """Seconds."""
+    """Return seconds."""
     return None if written is None else parse_duration(written)
 
 
 def failure_limit(written: Json) -> FailureLimit | None:
-    """``10``, or ``5%``."""
+    """Parse ``10`` or ``5%``."""
     if isinstance(written, str):
         return FailureLimit(ratio=float(written.removesuffix("%")) / 100)
     return None if written is None else FailureLimit(count=written)
 
 
 def approval(written: Json) -> int | None:
-    """More events than this need one; None where no number does."""
+    """Return the number of events above which an approval is needed; None if never."""
     if not isinstance(written, dict) or not written["required"]:
         return None
     return int(written.get("over_events", 0))
@@ -81,7 +81,7 @@ def _check_guards(checked: PlanDocument) -> Iterator[Problem]:
 
 
 def _check_order(checked: PlanDocument) -> Iterator[Problem]:
-    """By what the items are in order already, another direction orders nothing."""
+    """Find a key in both directions: the second orders nothing."""
     written = checked.value.get("order_by", [])
     names = [str(key).removeprefix("-") for key in written] if isinstance(written, list) else []
     for index, name in enumerate(names):
@@ -91,7 +91,7 @@ def _check_order(checked: PlanDocument) -> Iterator[Problem]:
 
 
 def _check_timeouts(checked: PlanDocument) -> Iterator[Problem]:
-    """Where jobs are not followed, none is too slow."""
+    """Refuse timeouts of a scheduled plan, whose jobs are not followed."""
     places: list[tuple[Path, Data]] = [((), checked.value), *checked.uses()]
     for path, said in places:
         for key in (key for key in ("timeout", "queue_timeout") if key in said):
@@ -100,7 +100,7 @@ def _check_timeouts(checked: PlanDocument) -> Iterator[Problem]:
 
 
 def check_control(checked: PlanDocument, operations: Sequence[Operation]) -> Iterator[Problem]:
-    """Settings that each are fine and contradict each other."""
+    """Find settings that are valid by themselves, but contradict each other."""
     value = checked.value
     if "max_failures" in value and value.get("on_failure") == "stop":
         message = "`max_failures` lets the run go on past failures, and `on_failure` is `stop`"

@@ -1,7 +1,6 @@
-"""Jinja without reach: attributes are items of data, nothing can be called, and what a template
-makes or looks at is counted against its budget.
+"""Restricted Jinja: attributes are items of data, nothing can be called, and work is budgeted.
 
-Imported only where a template is more than a reference: Jinja takes longer to start than we do.
+Imported only if a template is more than a reference: Jinja takes longer to start than we do.
 """
 
 from __future__ import annotations
@@ -43,15 +42,15 @@ from runner.spec.rendering import (
 )
 from runner.spec.units import parse_time
 
-_MAX_BITS = 4096  # of a number on the way
+_MAX_BITS = 4096  # of an intermediate number
 _MAX_ATTRIBUTE = 200  # characters of a path such as `attribute="owner.name"`
 _MAX_TRIMMED = 100
 _MAX_DAYS = 100_000
 _A_DAY = len("2026-01-31")
 _DATE_FORM = re.compile(r"(?:%[YymdHMSfjGVuaAbBps%z]|[^%]){1,100}")
 
-# The filters, by what they look at of their subject: nothing but its head, its text, each member
-# when it is asked for, or all members at once.
+# The filters, by how much of their subject they read: only its head, its text, each member on
+# demand, or all members at once.
 _HEAD = ("abs", "count", "d", "default", "first", "float", "items", "last", "length")
 _TEXT = {"capitalize": 1, "lower": 1, "title": 8, "truncate": 1, "upper": 1, "urlencode": 16}
 _EACH = ("list", "map", "reject", "rejectattr", "select", "selectattr", "unique")
@@ -69,7 +68,7 @@ _COMPARED: dict[str, Callable[[Any, Any], Any]] = {
     **dict.fromkeys(("lt", "<", "lessthan"), operator.lt),
     **dict.fromkeys(("lteq", "le", "<="), operator.le),
 }
-# What filters and operators raise on data that they are not made for.
+# What filters and operators raise for data of the wrong kind.
 _OF_FILTERS = (
     ArithmeticError,
     AssertionError,
@@ -83,7 +82,7 @@ Context = Mapping[str, Json]
 
 
 class _Counting(CodeGenerator):
-    """Jinja writes comparisons, slices and ``~`` as Python's own; here they are asked for."""
+    """Jinja compiles comparisons, slices and ``~`` to plain Python; here they become calls."""
 
     def visit_Compare(self, node: nodes.Compare, frame: Any) -> None:  # noqa: N802 - Jinja's name
         self.write("environment.compare(")
@@ -126,7 +125,7 @@ class DataOnly(ImmutableSandboxedEnvironment):
 
     def getitem(self, obj: Any, argument: Any) -> Any:
         if isinstance(obj, Undefined):
-            str(obj)  # StrictUndefined: raises, naming what is missing
+            str(obj)  # StrictUndefined raises here, naming what is missing
         if isinstance(obj, Mapping | list | tuple | str):
             if isinstance(argument, slice) and not isinstance(obj, Mapping):
                 BUDGET.spend(len(obj))
@@ -147,7 +146,7 @@ class DataOnly(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
     def compare(self, left: Any, *compared: Any) -> Any:
-        """``left < middle <= right``: an operator and its right side for each link."""
+        """Compare a chain, ``left < middle <= right``: an operator and its right side per link."""
         holds: Any = True
         for name, right in zip(compared[::2], compared[1::2], strict=True):
             if name == "in":
@@ -174,7 +173,7 @@ class DataOnly(ImmutableSandboxedEnvironment):
 def sandbox() -> DataOnly:
     environment = DataOnly(
         undefined=StrictUndefined,
-        optimized=False,  # nothing is computed before it is rendered, under its budget
+        optimized=False,  # no constant folding: all work is done at rendering, under the budget
         cache_size=0,
         finalize=_written,
     )
@@ -210,7 +209,7 @@ def sandbox() -> DataOnly:
 
 
 def compiled(source: str, *, single: bool) -> Callable[[Context], Json]:
-    """A function that renders `source`; TemplateError where it does not compile."""
+    """Return a function that renders `source`. Raises `TemplateError` if it does not compile."""
     environment = sandbox()
     evaluate = _compile_or_explain(environment, source, single=single)
 
@@ -233,7 +232,7 @@ def compiled(source: str, *, single: bool) -> Callable[[Context], Json]:
 
 
 def members_read(source: str, roots: Iterable[str]) -> Iterator[tuple[str, str | None]]:
-    """Which members of `roots` a template that compiles reads; None where it reads one whole."""
+    """Yield the members of `roots` that a valid template reads; None if it reads one whole."""
     tree, members = sandbox().parse(source), set[int]()
     steps = [(node.node, node.attr) for node in tree.find_all(nodes.Getattr)]
     items = ((node.node, node.arg) for node in tree.find_all(nodes.Getitem))
@@ -262,7 +261,7 @@ def _compile_or_explain(
 
 
 def _compiled(environment: DataOnly, source: str, *, single: bool) -> Callable[[Context], Json]:
-    """The value of a template that is one expression; the text of any other."""
+    """Compile: a template that is one expression gives its value, any other gives text."""
     tree = environment.parse(source)
     _refuse_statements(tree)
     outputs = [output for output in tree.body if isinstance(output, nodes.Output)]
@@ -302,7 +301,7 @@ def _syntax(message: str, environment: DataOnly) -> TemplateError:
 
 
 def _in_our_words(message: str, context: Context) -> TemplateError:
-    """Jinja's words about what is undefined, without the Python classes in them."""
+    """Reword Jinja's errors about undefined values, without Python class names."""
     if found := re.match(r"'(\w+)' is undefined", message):
         return undefined(found[1], context)
     if found := re.match(r"'?[\w. ]+ object'? has no (?:attribute|element) '?(.*?)'?\Z", message):
@@ -312,10 +311,10 @@ def _in_our_words(message: str, context: Context) -> TemplateError:
 
 
 def result(value: Json, environment: DataOnly) -> Json:
-    """The value of an expression as plain JSON; TemplateError where it is none, or too large."""
+    """Convert an expression's value to plain JSON. Raises `TemplateError` if that fails."""
     if isinstance(value, Undefined):
         if type(value) is environment.undefined:
-            str(value)  # StrictUndefined: raises, naming what is missing
+            str(value)  # StrictUndefined raises here, naming what is missing
         raise Missing("the expression has no value: an `if` without `else`?")
     scalar = value is None or isinstance(value, bool | int | float)
     plain = value if scalar else _plain(value)
@@ -329,7 +328,7 @@ def _plain(value: Any) -> Json:
 
 
 class _Plain:
-    """A value as plain JSON; it ends where the result grows larger than one may be."""
+    """Converts a value to plain JSON; stops when the result grows too large."""
 
     def __init__(self) -> None:
         self.left = MAX_OUTPUT
@@ -381,14 +380,14 @@ def _too_large(operator: str, left: Any, right: Any) -> bool:
 
 
 def _size(value: Any) -> int:
-    """What comparing `value` once takes at most."""
+    """Return the most that one comparison with `value` costs."""
     if isinstance(value, str):
         return 1 + len(value) // 16
     return BUDGET.weigh(value) if isinstance(value, Mapping | list | tuple) else 1
 
 
 def _compared(left: Any, right: Any) -> int:
-    """What comparing the two takes: unlike kinds are told apart at once."""
+    """Return what the comparison costs; values of different kinds differ at once."""
     if isinstance(left, str) and isinstance(right, str):
         return 1 + min(len(left), len(right)) // 16
     both = all(isinstance(side, Mapping | list | tuple) for side in (left, right))
@@ -423,7 +422,7 @@ def _comparing(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def _of_numbers(test: Any) -> Callable[..., bool]:
-    """``%`` formats where its left side is text."""
+    """Refuse texts, which ``%`` would format."""
 
     @wraps(test)
     def tested(*numbers: Any) -> bool:
@@ -435,7 +434,7 @@ def _of_numbers(test: Any) -> Callable[..., bool]:
 
 
 def _of_text(made: Any, dear: int) -> Callable[..., Any]:
-    """A filter or test that reads all of its text; `dear`: what a character of it takes."""
+    """Wrap a filter or test that reads all of its text; `dear`: units per character."""
     at = int(hasattr(made, "jinja_pass_arg"))
 
     @wraps(made)
@@ -452,8 +451,8 @@ def _of_text(made: Any, dear: int) -> Callable[..., Any]:
 
 
 def _counted(made: Callable[..., Any], looked_at: Callable[..., Any] | None) -> Callable[..., Any]:
-    """The filter, with what it looks at and what it gives taken from the budget: a list when it is
-    whole, an iterator member by member."""
+    """Wrap a filter so that what it reads and returns is paid from the budget: a list at once, an
+    iterator member by member."""
     at = int(hasattr(made, "jinja_pass_arg"))
 
     @wraps(made)
@@ -486,7 +485,7 @@ def _members(values: Iterator[Any]) -> Iterator[Any]:
 
 
 def _steps(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
-    """How many lookups a filter makes of each member: ``attribute="a.b,c"`` makes three."""
+    """Return how many lookups a filter makes per member: ``attribute="a.b,c"`` makes three."""
     named = (kwargs.get("attribute"), *args[:1])
     paths = [path for path in named if isinstance(path, str)]
     if any(len(path) > _MAX_ATTRIBUTE for path in paths):
@@ -499,7 +498,7 @@ def _iterated(subject: Any) -> bool:
 
 
 def _each(subject: Any, steps: int) -> Any:
-    """Its members, each of them counted when it is asked for."""
+    """Yield the members, each paid for when it is used."""
 
     def members() -> Iterator[Any]:
         for member in subject:
@@ -513,7 +512,7 @@ def _each(subject: Any, steps: int) -> Any:
 
 
 def _whole(subject: Any, steps: int) -> Any:
-    """Its members at once: they are compared with one another, and their text is copied."""
+    """Pay for all members at once: they are compared with one another, and their text copied."""
     if not _iterated(subject):
         return subject
     members = list(_each(subject, steps))
@@ -530,7 +529,7 @@ def _copied(subject: Any, _steps: int) -> Any:
 
 
 def _written(value: Any) -> Any:
-    """How a value stands in text: as JSON has it, and a null not at all."""
+    """Convert a value to text: as JSON, except that null is refused."""
     if isinstance(value, Undefined):
         return value
     if value is None:
@@ -562,7 +561,7 @@ def _replace(text: Any, old: Any, new: Any) -> str:
 
 
 def _split(value: Any, separator: Any = None, maxsplit: int = -1) -> list[str]:
-    """The parts of a text between separators, by default any blanks."""
+    """Split a text at a separator, by default at white space."""
     text, by = str(value), None if separator is None else str(separator)
     if by == "":
         raise TemplateError("`split` wants a separator, or none for blanks")
@@ -571,7 +570,7 @@ def _split(value: Any, separator: Any = None, maxsplit: int = -1) -> list[str]:
 
 
 def _date(value: Any, form: Any = None) -> str:
-    """A day or time in ISO 8601 in another form, as strftime has them; by default the day."""
+    """Reformat a day or time in ISO 8601 as by strftime; by default, to the day."""
     time = _time(value)
     if form is None:
         return time.date().isoformat()
@@ -582,7 +581,7 @@ def _date(value: Any, form: Any = None) -> str:
 
 
 def _days(value: Any, number: Any) -> str:
-    """A day or time so many days later, or earlier: a day stays one."""
+    """Add days to a day or time; a day stays a day."""
     if isinstance(number, bool) or not isinstance(number, int) or abs(number) > _MAX_DAYS:
         raise TemplateError(f"`days` adds up to {_MAX_DAYS:,} whole days, and is given {number}")
     moved = _time(value) + timedelta(days=number)
@@ -592,7 +591,7 @@ def _days(value: Any, number: Any) -> str:
 def _time(value: Any) -> datetime:
     BUDGET.spend(CALL)
     if isinstance(value, Undefined):
-        str(value)  # StrictUndefined: raises, naming what is missing
+        str(value)  # StrictUndefined raises here, naming what is missing
     if not isinstance(value, str) or len(value) > _MAX_TRIMMED:
         raise TemplateError(f"{echo(value)} is no day or time", "as in 2026-01-31")
     try:

@@ -1,7 +1,7 @@
-"""JSON Schema: a fast verdict first, an explanation in the user's words only where it fails.
+"""JSON Schema: a fast verdict first, and an explanation in plain words only if it fails.
 
-Patterns run on an engine whose time is linear in the text, for the verdict and for the explanation:
-both are jsonschema-rs's. What is wrong with a contract itself is told by jsonschema."""
+Both come from jsonschema-rs, whose patterns take linear time. Faults of a contract itself are
+explained by jsonschema."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from runner.spec.unfold import TooMuch, check_unfolding
 from runner.spec.whole_numbers import made_whole
 
 FILES = ("plan.v1", "catalog.v1", "project.v1", "saved-plan.v1", "facts.v1", "test.v1")
-# What commands print, by their names.
+# What commands print, by name.
 DOCUMENTS = (
     "execution-plan.v1",
     "plans.v1",
@@ -47,12 +47,12 @@ DOCUMENTS = (
 )
 SCHEMAS = FILES + DOCUMENTS
 MAX_EXPLAINED = 100
-_PATTERN = 2**20  # bytes that a pattern may take when it is compiled
+_PATTERN = 2**20  # bytes that a compiled pattern may take
 _LOOKS_ABOUT = re.compile(r"\(\?(?:[=!]|<[=!]|P=)|\\[1-9]|\\k<")
 
 
 class SchemaError(ValueError):
-    """A contract that is no JSON Schema; `path` leads to the part of it that is wrong."""
+    """A contract that is not a JSON Schema; `path` leads to the part that is wrong."""
 
     def __init__(self, message: str, path: Path = (), hint: str | None = None) -> None:
         super().__init__(message)
@@ -60,7 +60,7 @@ class SchemaError(ValueError):
 
 
 def schema_text(name: str) -> str:
-    """A published schema; in a wheel it lies in the package, in a checkout at the top level."""
+    """Return a published schema, from the package in a wheel, or the top level of a checkout."""
     package = FilePath(__file__).parents[1]
     packaged, checkout = (
         folder / "schemas" / f"{name}.schema.json" for folder in (package, package.parent)
@@ -69,7 +69,7 @@ def schema_text(name: str) -> str:
 
 
 def check(document: Document, name: str) -> tuple[list[Problem], list[Path]]:
-    """Problems, and the paths of the values that no later check may rely on.
+    """Return problems, and the paths of values that later checks must not rely on.
 
     The path ``()`` stands for the whole document.
     """
@@ -94,17 +94,17 @@ def check(document: Document, name: str) -> tuple[list[Problem], list[Path]]:
 
 
 def typed(document: Document, name: str) -> Document:
-    """The document with its whole numbers as such, however they are written."""
+    """Return the document with whole numbers as int, even if written like 2.0."""
     return replace(document, value=made_whole(document.value, published(name)))
 
 
 def has_form(value: Json, name: str) -> bool:
-    """Is it as the published schema says?"""
+    """Tell whether the value is valid by the published schema."""
     return _verdict(name)(value)
 
 
 def check_row(row: Json) -> Iterator[tuple[Path, str, str | None]]:
-    """What is wrong with a row of a data file: where in it, what, and what to do."""
+    """Yield what is wrong with a row of a data file: where in it, a message, and a hint."""
     if _row_verdict()(row):
         return
     for error in findings(_row_schema(), row):
@@ -112,13 +112,13 @@ def check_row(row: Json) -> Iterator[tuple[Path, str, str | None]]:
 
 
 def compile_schema(schema: Json) -> Callable[[Json], bool]:
-    """A fast verdict; SchemaError where `schema` is no JSON Schema or reaches outside itself."""
+    """Return a fast validator. Raises `SchemaError` if `schema` is invalid or refers outside."""
     accepts: Callable[[Json], bool] = _validator(schema).is_valid
     return accepts
 
 
 def compile_contract(schema: Json) -> Callable[[Json], bool]:
-    """The same for a schema that somebody else wrote: its work is bounded too."""
+    """Compile a schema that a user wrote, and bound its work too."""
     accepts = compile_schema(schema)
     try:
         check_unfolding(schema)
@@ -165,7 +165,7 @@ def _no_pattern(pattern: str, path: Path) -> SchemaError:
 
 
 def _metaschema_fault(schema: Json) -> SchemaError | None:
-    """What jsonschema has against the contract: it knows which of several faults says most."""
+    """Explain an invalid contract by jsonschema, which picks the most telling of several faults."""
     from jsonschema.exceptions import best_match
     from jsonschema.validators import Draft202012Validator, validator_for
 
@@ -181,7 +181,7 @@ def _metaschema_fault(schema: Json) -> SchemaError | None:
 def explain_contract(
     schema: Json, data: Json
 ) -> Iterator[tuple[tuple[str | int, ...], str, str | None]]:
-    """Path into `data`, what is wrong there, and what to do; at least one, for what is refused."""
+    """Yield the path into `data`, a message and a hint; at least one for refused data."""
     for finding in findings(schema, data):
         path = finding.absolute_path
         if _about_unknown_keys(finding):
@@ -203,7 +203,7 @@ def _verdict(name: str) -> Callable[[Json], bool]:
 
 @cache
 def _row_schema() -> Json:
-    """A repository's row, but that a data file may have its `owner` and `name` as columns."""
+    """Return the schema of a repository's row, but allow the columns `owner` and `name`."""
     schema = published("plan.v1")
     row = schema["definitions"]["repositoryRow"]
     properties = {k: v for k, v in row["properties"].items() if k not in ("owner", "name")}
@@ -216,7 +216,7 @@ def _row_verdict() -> Callable[[Json], bool]:
 
 
 def form_problem(document: Document, schema: Json) -> Problem | None:
-    """What the file is at all: against another form, no other message would make sense."""
+    """Report a file that is of another form or version: no other message would make sense."""
     value = document.value
     if not isinstance(value, dict):
         what = "empty" if value is None else kind_of(value)
@@ -237,7 +237,7 @@ def form_problem(document: Document, schema: Json) -> Problem | None:
 
 
 def newer_form(version: Json) -> str | None:
-    """What to install for ``backfill/v2`` and later: form N is read from backfill N.0 on."""
+    """Say what to install for ``backfill/v2`` and later: backfill N.0 and newer read form N."""
     found = (
         re.fullmatch(r"backfill/v([2-9]|[1-9]\d)\w*", version) if isinstance(version, str) else None
     )
@@ -245,7 +245,7 @@ def newer_form(version: Json) -> str | None:
 
 
 def findings(schema: Json, value: Json) -> list[SchemaFinding]:
-    """What is wrong with `value`, in the order of the places in it."""
+    """Return what is wrong with `value`, in the order of its places."""
     found = {
         (finding.absolute_path, finding.absolute_schema_path, finding.name): finding
         for finding in (
@@ -258,8 +258,8 @@ def findings(schema: Json, value: Json) -> list[SchemaFinding]:
 
 @frozen
 class SchemaFinding:
-    """One rule of a schema that one value breaks. Of `anyOf`, `context` has what each way to fit
-    would have wanted; `name` is the key where the rule is about a key."""
+    """A schema rule that a value breaks. `context`: for `anyOf`, what each branch would have
+    wanted. `name`: the key, if the rule is about a key."""
 
     validator: str
     validator_value: Json
@@ -293,7 +293,7 @@ class SchemaFinding:
 
 
 def _at(value: Json, path: Iterable[str | int]) -> Json:
-    """The part of `value` at `path`; None where there is none."""
+    """Return the part of `value` at `path`, or None."""
     for step in path:
         try:
             value = value[step]
@@ -318,7 +318,7 @@ def _explain(document: Document, error: SchemaFinding) -> Iterator[Problem]:
 
 
 def _meant(error: SchemaFinding) -> SchemaFinding:
-    """Of the branches that were tried, the one whose own type fits is the one that was meant."""
+    """Pick the branch that was meant: the one whose own type fits."""
     here = len(error.absolute_path)
     fitting = [m for m in error.context if m.validator != "type" or len(m.absolute_path) > here]
     if error.validator != "anyOf" or not fitting:
@@ -331,7 +331,7 @@ def _place(error: SchemaFinding) -> tuple[str | int, ...]:
 
 
 def _wrong(error: SchemaFinding) -> list[Path]:
-    """The places that no later check may rely on."""
+    """Return the places that no later check may rely on."""
     if _about_unknown_keys(error):
         return [(*error.absolute_path, key) for key, _ in _unknown_keys(error)]
     return [_place(error)]

@@ -1,4 +1,4 @@
-"""What JSON Schema finds, as messages for the person who wrote the file."""
+"""Word JSON Schema findings for the person who wrote the file."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _KINDS = {
 }
 
 _SHOWN = ("type", "pattern", "not", "minimum", "maximum", "minItems")  # by the schema's examples
-_LISTED = 30  # of the values that are allowed
+_LISTED = 30  # allowed values, at most
 
 
 def message_of(error: Any) -> str:
-    """What a finding says."""
+    """Return the message of a finding."""
     value, rule, wanted = error.instance, error.validator, error.validator_value
     path = tuple(error.absolute_path)
     if rule == "required":
@@ -48,7 +48,7 @@ def message_of(error: Any) -> str:
 
 
 def _tail(rule: str, wanted: Json) -> str | None:
-    """What a value should have been, where one sentence fits all of them."""
+    """Say what a value should have been, if one sentence fits all."""
     match rule:
         case "enum":
             more = ", …" if len(wanted) > _LISTED else ""
@@ -94,7 +94,7 @@ def hint_of(error: Any) -> str | None:
 
 
 def _as_text(value: Json, wanted: Json, schema: Json) -> str | None:
-    """How a value is written that should have been text."""
+    """Say how to write a value that should have been text."""
     if isinstance(value, float) and "integer" in wanted:
         return 'quote it as it is written, as in "1.10"'
     if isinstance(value, bool):
@@ -107,7 +107,7 @@ def _as_text(value: Json, wanted: Json, schema: Json) -> str | None:
 
 
 def subject_of(path: Path, value: Json) -> str:
-    """Which value it is, and what it is."""
+    """Say which value it is, and what it is."""
     return f"{_subject(path)} is {echo(value) if isinstance(value, str) else kind_of(value)}"
 
 
@@ -150,6 +150,6 @@ def _written(example: Json) -> str:
 
 
 def _name(description: str) -> str:
-    """The noun that a schema's description begins with."""
+    """Return the noun that a schema's description begins with."""
     text = description.split(":")[0].split(". ")[0].split(";")[0].rstrip(".")
     return text[0].lower() + text[1:]

@@ -1,7 +1,7 @@
-"""Keys and tokens do not belong in a plan: find them, and never echo them.
+"""Find keys and tokens, which do not belong in a plan, and never echo them.
 
 The shapes are those that the services publish for secret scanning; a key without a shape of its
-own (Inngest's event keys) is known by the name it is written under, or by its sheer length.
+own (Inngest's event keys) is recognised by the name it is written under, or by its length.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import re
 from bisect import bisect
 from collections.abc import Callable, Iterable, Mapping
 
-# A random text has small letters, capitals and digits; prose, rulers and digests lack one of them.
-# Every repetition is bounded, or begins where no other can: a search takes linear time.
+# A random text has lower case, upper case and digits; prose, rulers and digests lack one of them.
+# Every repetition is bounded, or starts where no other can, so that a search takes linear time.
 _RANDOM = "".join(rf"(?=[\w+=/.-]{{0,99}}{kind})" for kind in ("[0-9]", "[a-z]", "[A-Z]"))
 
 _SHAPES = (
@@ -28,26 +28,26 @@ _SHAPES = (
     r"hooks\.slack(?:-gov)?\.com/(?:services|workflows|triggers)/[\w/-]{8,}",
     rf"(?<![\w/+.-]){_RANDOM}[0-9A-Za-z_+-]{{80,}}={{0,2}}(?![\w/+=.-])",
 )
-# One of these (or a run of 80 characters) is in whatever the shapes and names can match.
+# Whatever the shapes and names match contains one of these, or a run of 80 characters.
 _SIGNS = (
     *(b"signkey-", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_", b"glpat-"),
     *(b"sk-", b"sk_", b"xox", b"akia", b"asia", b"aiza", b"eyj", b"sb_secret_", b"://"),
     b"private key-----",
 )
-# A name counts where a value follows: the word alone may be on every line of a large file.
+# A name counts only before a value: the word alone may be on every line of a large file.
 _NAMES = tuple(
     (word, re.compile(word + rb"[\"']?[ \t]{0,99}[:=]"))
     for word in (b"key", b"token", b"password", b"secret")
 )
-_RUN = b"x" * 80  # ... of what a key is made of, once all of that is an `x`
+_RUN = b"x" * 80  # after every character that keys may have is replaced by `x`
 _IN_A_RUN = bytes(ord("x") if chr(c).isalnum() or chr(c) in "_+-" else 0 for c in range(128))
 _IN_A_RUN += bytes(128)
-_PART, _OVERLAP = 1 << 20, 256  # bytes; a sign, a name or a run is shorter than the overlap
+_PART, _OVERLAP = 1 << 20, 256  # bytes; signs, names and runs are shorter than the overlap
 _NAMED = (
     r"(?<![0-9A-Za-z])"
     r"(?i:(?:event|signing|api|access|service_role|private|secret)[_-]?key|token|password|secret)"
     r"[\"']?[ \t]{0,99}[:=](?:[ \t]*[|>][-+]?[ \t]*\n)?[ \t\"']*"
-    # The name of an environment variable is none: `event_key: STAGING_EVENT_KEY`.
+    # The name of an environment variable is not a key: `event_key: STAGING_EVENT_KEY`.
     r"(?P<value>(?![A-Z][A-Z0-9]{0,60}(?:_[A-Z0-9]{1,60}){1,20}(?![\w+/=.-]))"
     r"(?=[\w+/=.-]{0,99}[A-Za-z])[0-9A-Za-z_+/=.-]{16,})"
 )
@@ -61,21 +61,21 @@ _SECRET = re.compile(
         ]
     )
 )
-# Ends of names of variables; and the beginnings of those whose URLs hold no key.
+# Endings of names of variables with keys, and beginnings of those whose URLs hold none.
 _HOLD_KEYS = ("_KEY", "_TOKEN", "_KEY_FALLBACK", "_SECRET", "PASSWORD", "_URL")
 _PLAIN_URLS = ("INNGEST_", "GITHUB_")
-_SHORTEST_PART = 8  # characters of a key that are worth hiding where only its beginning is shown
+_SHORTEST_PART = 8  # characters of a truncated key that are worth hiding
 
 
 def find(text: str) -> list[tuple[int, int]]:
-    """The spans of `text` that look like a key or token."""
+    """Return the spans of `text` that look like a key or token."""
     if not _is_suspect(text.encode(errors="replace")):
         return []
     return [_span(match) for match in _SECRET.finditer(text)]
 
 
 def suspect(raw: bytes) -> bool:
-    """Is there anything in the file for `find` to look at? Told without a copy of all of it."""
+    """Tell whether the file may contain a key, without copying all of it."""
     parts = (raw[start : start + _PART + _OVERLAP] for start in range(0, len(raw), _PART))
     return any(map(_is_suspect, parts))
 
@@ -90,13 +90,13 @@ def _is_suspect(raw: bytes) -> bool:
 
 
 def redact(text: str) -> str:
-    """`text` with whatever looks like a key or token replaced by ``***``."""
+    """Replace whatever looks like a key or token by ``***``."""
     return _replaced(text, find(text), lambda _: "***")
 
 
 def without_keys(text: str, environ: Mapping[str, str]) -> str:
-    """`text` with the values of variables that hold a key, or a URL that may have one, replaced by
-    the names of these."""
+    """Replace the values of variables that hold a key, or a URL with one, by the variables'
+    names."""
     for name, value in environ.items():
         if len(value) < _SHORTEST_PART or not name.endswith(_HOLD_KEYS):
             continue
@@ -106,12 +106,12 @@ def without_keys(text: str, environ: Mapping[str, str]) -> str:
 
 
 def mask(text: str, spans: Iterable[tuple[int, int]]) -> str:
-    """`text` with the spans starred out; every other character keeps its line and column."""
+    """Replace the spans by stars; every other character keeps its line and column."""
     return _replaced(text, spans, lambda key: re.sub(r"[^\r\n]", "*", key))
 
 
 class Scrubber:
-    """Takes known keys out of texts, even where only the beginning of one is left of it."""
+    """Removes known keys from texts, even if only the beginning of one is left."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._keys = sorted({key for key in keys if len(key) >= _SHORTEST_PART})
@@ -127,14 +127,14 @@ class Scrubber:
         return _replaced(text, spans, lambda _: "***")
 
     def _hidden(self, text: str) -> int:
-        """How much of it is the beginning of a key: in order, the two next to it have most of it
-        in common."""
+        """Return how many characters are the beginning of a key: in sorted order, one of the two
+        neighbours shares the longest prefix."""
         place = bisect(self._keys, text)
         return max(_common(text, key) for key in self._keys[max(0, place - 1) : place + 1])
 
 
 def _common(text: str, key: str) -> int:
-    """How many characters both begin with."""
+    """Return the length of the common prefix."""
     pairs = enumerate(zip(text, key, strict=False))
     return next((n for n, (a, b) in pairs if a != b), min(len(text), len(key)))
 

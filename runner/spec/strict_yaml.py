@@ -1,6 +1,6 @@
 """Strict YAML on libyaml's parser: one pass over its events builds the value and its marks.
 
-Strict means: JSON's values only, and nothing that YAML 1.1 reads otherwise than it looks
+Strict means: only JSON values, and nothing that YAML 1.1 reads differently than it looks
 (``no``, ``on``, ``2024-01-01``, ``010``, ``1:30``). Such a value is a problem, never a guess.
 """
 
@@ -26,10 +26,10 @@ except ImportError as missing:  # PyYAML built from source without libyaml
     raise ImportError("PyYAML has no libyaml here; install its wheel from PyPI") from missing
 
 MAX_ALIASED_NODES = 100_000
-MAX_NODES = 1_000_000  # keys and values of all documents that make a plan; one takes microseconds
-_TEXT_OF_A_NODE = 100  # characters that count as one more value
+MAX_NODES = 1_000_000  # keys and values in all YAML files of a plan; each takes microseconds
+_TEXT_OF_A_NODE = 100  # characters of a long text that count as one more value
 MAX_PROBLEMS = 100
-_LONGEST_INTEGER = 40  # digits, well over those of 64 bits
+_LONGEST_INTEGER = 40  # digits, far more than 64 bits need
 
 _CONSTANTS = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
@@ -37,7 +37,7 @@ _CONSTANTS = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 _YAML_11_BOOLEANS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
-_FIRST_OF_OTHERS = frozenset("0123456789+-.~nNtTfFyYoO")  # all else is a plain string
+_FIRST_OF_OTHERS = frozenset("0123456789+-.~nNtTfFyYoO")  # a text that starts otherwise is a string
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
 _FLOAT = re.compile(r"[-+]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][-+]?[0-9]+)?\Z")
 _AMBIGUOUS = (
@@ -54,12 +54,12 @@ _AMBIGUOUS = (
     ),
     (re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"), "not a number that JSON has"),
 )
-# In YAML 1.1 the name ends before these characters; in YAML 1.2 they are a part of it.
+# In YAML 1.1 the name ends before these characters; in YAML 1.2 they belong to it.
 _ANCHOR_GOES_ON = re.compile(r"(?:!\S*\s+(?:#[^\n]*\n\s*)*)?[&*]([0-9A-Za-z_-]+)[?:]")
 _TOO_DEEP = f"values are nested more than {MAX_DEPTH} levels deep"
 TOO_MANY = f"more than {MAX_NODES:,} keys and values stand in YAML"
 MANY_HINT = "keep the repositories in a .csv or .jsonl file, which is streamed"
-_OMITTED: Any = object()  # in place of a key that was refused; its value is dropped
+_OMITTED: Any = object()  # replaces a refused key, whose value is dropped
 _STANDARD_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "seq", "map")}
 
 
@@ -67,13 +67,13 @@ _STANDARD_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "seq", "map")}
 def parse(
     raw: bytes, path: str, keys: frozenset[str] = frozenset()
 ) -> tuple[Document, Sequence[Problem], Sequence[str]]:
-    """The document, everything wrong with its YAML, and what in it looks like a key or token.
+    """Parse a file: return the document, its problems, and the secrets found in it.
 
-    `keys`: those of the file's form that YAML 1.1 takes for something else; in their place nobody
-    means anything else by them.
+    `keys`: keys of the file's form that YAML 1.1 takes for something else; as keys they are not
+    ambiguous.
 
-    A syntax error ends the document there: its value is None. The same bytes are gone through once:
-    a file is asked first whether it is a catalog, and the catalog of many plans is read for each.
+    After a syntax error the document's value is None. Results are cached: a file is first checked
+    for being a catalog, and a catalog is read for each of its plans.
     """
     text, problem = decode(raw, path)
     if problem:
@@ -244,7 +244,7 @@ class _Builder:
         self._at(mark, f"{echo(text)} is {what}", hint=hint)
 
     def _name(self, mark: Any) -> None:
-        """Refuses a name of an anchor that is longer to YAML 1.2."""
+        """Refuse an anchor's name that YAML 1.2 would read as longer."""
         if found := _ANCHOR_GOES_ON.match(self.text, mark.index):
             message = f"the name {echo(found[1])} ends here in YAML 1.1 and goes on in YAML 1.2"
             self._at(mark, message, hint="write a space after the name")
@@ -287,7 +287,7 @@ class _Builder:
         indent = line[: len(line) - len(line.lstrip())]
         if "\t" in indent or "'\\t'" in message or line[mark.column :].startswith("\t"):
             message, hint = "a tab is used for indentation", "YAML wants spaces; use two a level"
-        elif "nesting depth" in message:  # some parsers have a bound of their own
+        elif "nesting depth" in message:  # some parsers have a limit of their own
             message = _TOO_DEEP
         elif "mapping values are not allowed" in message:
             hint = "quote the value if it has a colon in it"
@@ -306,7 +306,7 @@ class _Builder:
 
 
 def _height(value: Json, known: dict[int, int]) -> int:
-    """How many levels of lists and mappings `value` has; shared parts are measured once."""
+    """Return the depth of lists and mappings in `value`; shared parts are measured once."""
     if not isinstance(value, dict | list) or not value:
         return int(isinstance(value, dict | list))
     if id(value) not in known:

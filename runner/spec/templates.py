@@ -1,8 +1,8 @@
 """Templates: Jinja's expressions over data and nothing else.
 
-A template reads items of the data it is handed (``repo.owner``, ``vars.days``): it reaches no
-attribute of a Python object, no environment, no file; it has no loops, and its results are
-bounded. A string that is one expression keeps the expression's type; any other is text.
+A template reads items of the given data (``repo.owner``, ``vars.days``): it reaches no attribute of
+a Python object, no environment, no file; it has no loops, and its results are bounded. A string
+that is one expression keeps the expression's type; any other is text.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _KEYWORDS = ("and", "else", "if", "in", "is", "not", "or")
 
 
 def compile_value(value: Json) -> Render | None:
-    """A function that renders `value`, whose strings may be templates; None for a constant."""
+    """Compile `value`, whose strings may be templates, to a function; None for a constant."""
     if isinstance(value, str):
         return _compile_text(value) if "{{" in value or "{%" in value or "{#" in value else None
     if isinstance(value, dict):
@@ -79,13 +79,13 @@ class _Members:
 
 
 _LEAVING = (_Fields, _Members)
-LEFT_OUT: Any = object()  # in place of a value that is missing
+LEFT_OUT: Any = object()  # stands for a missing value
 
 
 def render_leaving(render: Render, context: Context, known: Known) -> Json:
-    """The value without the keys whose templates give a missing value; `LEFT_OUT` where it is one.
+    """Render without keys whose templates give a missing value; `LEFT_OUT` if all of it is one.
 
-    `known` says whether some item has such an attribute: what none has is misspelt.
+    `known` tells whether some item has an attribute: one that none has is an error, as misspelt.
     """
     if isinstance(render, _LEAVING):
         return render.leaving(context, known)
@@ -98,7 +98,7 @@ def render_leaving(render: Render, context: Context, known: Known) -> Json:
 
 
 def compile_condition(source: str) -> Callable[[Context], bool]:
-    """`source` is one expression, bare or in ``{{ }}``; text is neither true nor false."""
+    """Compile one expression, bare or in ``{{ }}``; it must not give text."""
     text = source.strip()
     if not (text.startswith("{{") and text.endswith("}}")):
         text = "{{ " + text + " }}"
@@ -115,7 +115,7 @@ def compile_condition(source: str) -> Callable[[Context], bool]:
 
 
 def members_read_by(source: str, roots: Iterable[str]) -> Iterator[tuple[str, str | None]]:
-    """Which members of `roots` a template reads; None where it reads one whole."""
+    """Yield the members of `roots` that a template reads; None if it reads one whole."""
     from runner.spec.sandbox import members_read  # Jinja takes longer to start than we do
 
     return members_read(source, roots)
@@ -128,8 +128,8 @@ def _compile_text(source: str, *, single: bool = False) -> Render:
 
 
 def _joined(source: str) -> Render | None:
-    """The other common case, ``{{ repo.owner }}/{{ repo.name }}``: plain text and references to
-    text. Whatever else a value is, the engine decides: it starts only then."""
+    """Render the second common case, ``{{ repo.owner }}/{{ repo.name }}``, without an engine: plain
+    text and references to text. For other values Jinja is started, and decides."""
     texts, paths = _WITHIN.split(source)[::2], _WITHIN.findall(source)
     plain = not any(set(text) & set("{}\r\n") for text in texts) and len(source) <= MAX_SOURCE
     pairs = [path.split(".") for path in paths]
@@ -155,7 +155,7 @@ def _joined(source: str) -> Render | None:
 
 
 def _reference(dotted: str) -> Render:
-    """The common case, ``{{ repo.owner }}``, without a template engine."""
+    """Render the common case, ``{{ repo.owner }}``, without a template engine."""
     names = dotted.split(".")
     if len(names) == 2:
         root, leaf = names

@@ -1,7 +1,7 @@
-"""How often a contract would have to look at one value: what its references come to.
+"""Bound how often a contract looks at one value through its references.
 
-Each reference is short, and all of them together may be exponential: of thirty definitions that
-each name the next one twice, a validator looks at the last a thousand million times.
+Each reference is short, but together they may be exponential: if thirty definitions each name the
+next one twice, a validator looks at the last a thousand million times.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from runner.model import Json
 from runner.spec.document import echo
 from runner.spec.json_limits import MAX_DEPTH
 
-MAX_LOOKS = 10_000  # schemas that one value of a payload is held against
+MAX_LOOKS = 10_000  # schemas that one value of a payload is checked against
 MAX_SCHEMAS = 10_000
 
 _HERE_ONE = ("not", "if", "then", "else")
@@ -25,12 +25,12 @@ _ALL_BELOW = (
     *("propertyNames", "unevaluatedItems", "unevaluatedProperties"),
 )
 _PATHS = "refer by a path within the contract, as in #/$defs/name"
-_ANY = "\0"  # stands for every name
+_ANY = "\0"  # stands for any name
 _OPEN = ("$dynamicRef", "$recursiveRef")
 
 
 class TooMuch(ValueError):
-    """The contract is too much work, or refers where it cannot be followed."""
+    """The contract is too much work, or has references that cannot be followed."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class TooMuch(ValueError):
 
 
 def check_unfolding(schema: Json) -> None:
-    """TooMuch where some value may have to be held against more schemas than is sensible."""
+    """Raise `TooMuch` if a value may be checked against too many schemas."""
     unfolding = _Unfolding(schema)
     looks = unfolding.here(Counter({(): 1}))
     for _ in range(MAX_DEPTH):
@@ -48,14 +48,14 @@ def check_unfolding(schema: Json) -> None:
 
 
 class _Unfolding:
-    """Schemas are known by their place, a tuple of steps from the root."""
+    """Counts schemas, each identified by its place: a tuple of steps from the root."""
 
     def __init__(self, root: Json) -> None:
         self.root = root
         self.links: dict[Any, tuple[list[Any], dict[str, list[Any]]]] = {}
 
     def here(self, level: Counter[Any]) -> Counter[Any]:
-        """All that one value is held against, where it is held against `level`."""
+        """Return all that a value is checked against, if it is checked against `level`."""
         looks: Counter[Any] = Counter()
         waiting = list(level.items())
         while waiting:
@@ -67,8 +67,8 @@ class _Unfolding:
         return looks
 
     def below(self, looks: Counter[Any]) -> Counter[Any]:
-        """All that any one value within it is held against. It has one name among its siblings,
-        so what other names are held against is no work for it."""
+        """Return the most that a value within it is checked against. A member has one name, so
+        what applies to other names costs it nothing."""
         named: dict[str, Counter[Any]] = {}
         for place, count in looks.items():
             for name, others in self._links(place)[1].items():
@@ -102,7 +102,7 @@ class _Unfolding:
             yield from ((*place, key, name) for name, v in members.items() if isinstance(v, dict))
 
     def _within(self, place: Any, node: dict[str, Any]) -> dict[str, list[Any]]:
-        """By the name of a value in it, what the value is held against."""
+        """Return what members of the value are checked against, by their names."""
         found: dict[str, list[Any]] = {}
         for name in node.get("properties", {}):
             found[name] = [(*place, "properties", name)]

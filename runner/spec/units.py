@@ -1,4 +1,4 @@
-"""Durations, times and priorities, typed once."""
+"""Parse and format durations, times and priorities."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, Literal, get_args
 Priority = Literal["critical", "high", "medium", "low"]
 PRIORITIES: dict[str, int] = {name: rank for rank, name in enumerate(get_args(Priority))}
 
-MOST = 1_000_000_000  # of whatever is counted: more than there is, and what each state holds
-LONGEST = 100 * 365 * 86400.0  # seconds that somebody may ask for
-BOUNDS = ("at_least", "at_most", "equals", "maximum")  # of a figure
+MOST = 1_000_000_000  # the largest count: more than there is, and within every state's limits
+LONGEST = 100 * 365 * 86400.0  # seconds, the longest span that may be given
+BOUNDS = ("at_least", "at_most", "equals", "maximum")  # of a number
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _AMOUNT = r"(\d{1,9}(?:\.\d{1,9})?)"  # bounded, so that no sum of them is infinite
 _DURATION = re.compile(
@@ -21,7 +21,7 @@ _DURATION = re.compile(
 
 
 class Faulty(ValueError):
-    """What is wrong with a mapping: every fault of it, each with the key that it is of."""
+    """All faults of a mapping, each with its key."""
 
     def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
         super().__init__("; ".join(f"{key}: {message}" for key, message in faults))
@@ -29,7 +29,7 @@ class Faulty(ValueError):
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of ``5s``, ``1m30s``, ``30d``; ValueError for anything else."""
+    """Return the seconds of ``5s``, ``1m30s``, ``30d``. Raises `ValueError` for anything else."""
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError(f"`{text}` is not a duration; write it like 5s, 1m30s or 500ms")
@@ -41,7 +41,7 @@ def parse_duration(text: str) -> float:
 
 
 def parse_span(text: str) -> float:
-    """Seconds of a duration that counts from now: so long that there is a time at its end."""
+    """Parse a duration from now on, short enough for its end to be a valid time."""
     seconds = parse_duration(text)
     if seconds > LONGEST:
         raise ValueError(f"`{text}` is more than 100 years")
@@ -49,7 +49,7 @@ def parse_span(text: str) -> float:
 
 
 def unmet(bounds: Mapping[str, object]) -> tuple[str, str] | None:
-    """Two of the bounds that no number is within at once. What is no number yet is passed over."""
+    """Return two bounds that no number meets at once. Values that are not numbers are skipped."""
     numbers = {
         key: value
         for key in BOUNDS
@@ -63,7 +63,7 @@ def unmet(bounds: Mapping[str, object]) -> tuple[str, str] | None:
 
 
 def parse_delay(written: Any) -> tuple[float, float]:
-    """Seconds of ``5s``, or of ``{between: [80ms, 220ms]}``, and how many more they may be."""
+    """Parse ``5s``, or ``{between: [80ms, 220ms]}``: return the least seconds, and the jitter."""
     if not isinstance(written, dict):
         return parse_duration(written), 0.0
     least, most = sorted(map(parse_duration, written["between"]))
@@ -71,7 +71,7 @@ def parse_delay(written: Any) -> tuple[float, float]:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest form that `parse_duration` reads: ``90.5`` is ``1m30.5s``."""
+    """Return the shortest form that `parse_duration` reads: ``90.5`` is ``1m30.5s``."""
     milliseconds = round(seconds * 1000)
     if milliseconds < 1000 and milliseconds:
         return f"{milliseconds}ms"
@@ -83,7 +83,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_delay(delay: float, jitter: float) -> str:
-    """``5s``, or ``80ms to 220ms`` where it has a `jitter`."""
+    """Format a delay: ``5s``, or ``80ms to 220ms`` with a `jitter`."""
     if not jitter:
         return format_duration(delay)
     return f"{format_duration(delay)} to {format_duration(delay + jitter)}"
@@ -93,7 +93,7 @@ _VERBS = {"are": "is", "were": "was", "have": "has", "do": "does"}
 
 
 def counted(number: int, noun: str, verb: str = "") -> str:
-    """``1 event``, ``2,000 events``; with a verb, as it goes with several: ``1 event was``."""
+    """Return ``1 event``, ``2,000 events``; with a verb in the plural, ``1 event was``."""
     if number == 1:
         return f"1 {noun} {_VERBS.get(verb, verb)}".rstrip()
     several = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
@@ -102,11 +102,11 @@ def counted(number: int, noun: str, verb: str = "") -> str:
     return f"{number:,} {several} {verb}".rstrip()
 
 
-_EARLIEST, _LATEST = 315_532_800_000, 4_102_444_800_000  # ms of the years from 1980 to 2100
+_EARLIEST, _LATEST = 315_532_800_000, 4_102_444_800_000  # ms since 1970 of the years 1980 and 2100
 
 
 def parse_start(written: object) -> int:
-    """An event's start in ms since 1970: of ISO 8601, or of such a number; else ValueError."""
+    """Return an event's start in ms since 1970, from ISO 8601 or ms. Raises `ValueError`."""
     if isinstance(written, int) and not isinstance(written, bool):
         at = written
     else:
@@ -120,11 +120,11 @@ _COMPACT_DAY = len("20260131")
 
 
 def parse_time(written: object, zone: tzinfo | None = UTC) -> datetime:
-    """A time in ISO 8601, in `zone` where it has none; ValueError for anything else, and for what
-    is none in UTC: a zone may take it out of the years from 1 to 9999."""
+    """Parse a time in ISO 8601; without a zone it is in `zone`. Raises `ValueError`, also for a
+    time whose zone takes it out of the years 1 to 9999 in UTC."""
     text = str(written)
     try:
-        if text.isdigit() and len(text) != _COMPACT_DAY:  # ms since 1970 would be a year's 1701
+        if text.isdigit() and len(text) != _COMPACT_DAY:  # else ms since 1970 may be read as a date
             raise ValueError
         time = datetime.fromisoformat(text)
         if time.tzinfo:
@@ -135,6 +135,6 @@ def parse_time(written: object, zone: tzinfo | None = UTC) -> datetime:
 
 
 def moments_of(wall: datetime, zone: tzinfo) -> set[datetime]:
-    """Of a time of the wall clock, in UTC: none, one or two."""
+    """Return the moments in UTC that have this local time: none, one or two."""
     both = {wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)}
     return {one for one in both if one.astimezone(zone).replace(tzinfo=None, fold=0) == wall}

@@ -1,4 +1,4 @@
-"""Which text is the URL of a server."""
+"""Tell which texts are URLs of a server."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 
 
 def is_http(text: str) -> bool:
-    """Is it the URL of a server that HTTP reaches? What has a blank in it, or a host that is no
-    name, is none, whatever a client would make of it."""
+    """Tell whether it is an HTTP URL of a server. Texts with blanks or invalid host names are not,
+    even if a client would accept them."""
     if not text.isprintable() or " " in text or "\\" in text:
         return False
     try:

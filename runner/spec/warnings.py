@@ -1,4 +1,4 @@
-"""The warnings of plans. Each has a name, by which a plan may accept it."""
+"""The warnings about plans. Each has a name, by which a plan may accept it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WARNINGS: Mapping[str, str] = {
     "unused-variable": "nothing reads a variable of the plan",
     "unused-workspace": "every repository names a workspace of its own, none takes the plan's",
 }
-# Whether they occur depends on more than the plan.
+# Warnings that depend on more than the plan.
 _ELSEWHERE = frozenset(("no-handler", "selects-all", "unused-accept", "empty", "no-rows"))
 
 
@@ -41,7 +41,7 @@ def reasons_of(plan: BackfillPlan) -> dict[str, str]:
 
 
 def accepted(problems: Iterable[Problem], reasons: Mapping[str, str]) -> tuple[Problem, ...]:
-    """The problems; the warnings that the plan accepts with its reason."""
+    """Return the problems, with the plan's reasons at the warnings that it accepts."""
     return tuple(
         replace(problem, accepted=reasons[problem.rule])
         if problem.severity == "warning" and problem.rule in reasons
@@ -51,14 +51,14 @@ def accepted(problems: Iterable[Problem], reasons: Mapping[str, str]) -> tuple[P
 
 
 def strictly(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """The warnings that nobody has accepted count as errors."""
+    """Turn the warnings that are not accepted into errors."""
     return tuple(
         problem if problem.accepted else replace(problem, severity="error") for problem in problems
     )
 
 
 def refuse_any(problems: Sequence[Problem]) -> None:
-    """Where warnings count as errors. Raises `InvalidPlan` with one that nobody has accepted."""
+    """Raise `InvalidPlan` for a warning that is not accepted, if warnings count as errors."""
     if not all(problem.accepted for problem in problems):
         raise InvalidPlan(ranked(strictly(problems)))
 
@@ -66,7 +66,7 @@ def refuse_any(problems: Sequence[Problem]) -> None:
 def not_occurring(
     problems: Iterable[Problem], accept: Mapping[str, Acceptance]
 ) -> Iterable[Problem]:
-    """A warning for each that is accepted and does not occur."""
+    """Warn of each accepted warning that does not occur."""
     occurring = {problem.rule for problem in problems} | _ELSEWHERE
     for name, (_, place) in accept.items():
         if name not in occurring:

@@ -1,4 +1,4 @@
-"""Whole numbers as such: to JSON Schema 2.0 is an `integer`, and shown it would be no batch 2."""
+"""Convert whole numbers to int: JSON Schema takes 2.0 as an `integer`; shown, it would not be 2."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _HOLDS = (dict, list, float)
 
 
 def made_whole(value: Json, schema: Json) -> Json:
-    """`value` with an int wherever its schema wants an `integer` and no other number."""
+    """Return `value` with an int wherever its schema allows an `integer` and no other number."""
     return _made(value, [schema], schema) if _may_be_made(value) else value
 
 
 def _may_be_made(value: Json) -> bool:
-    """Is any number in it written as 2.0? A plan of ten thousand items is not held against its
-    schema once more to find none."""
+    """Tell whether any number in it is written like 2.0, so that a large plan without one need not
+    be walked with its schema."""
     left = [value]
     while left:
         one = left.pop()
@@ -50,7 +50,7 @@ def _made(value: Json, nodes: Iterable[Json], root: Json) -> Json:
 
 
 def _alike(node: Json, root: Json) -> Iterator[dict[str, Any]]:
-    """All that the same value is held against."""
+    """Yield all schemas that apply to the same value."""
     if not isinstance(node, dict):
         return
     yield node

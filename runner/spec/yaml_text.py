@@ -1,4 +1,4 @@
-"""A YAML text as it is written: the place of each of its values, and edits by these places."""
+"""A YAML text with the positions of its values, and edits by these positions."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from runner.model import frozen
 
 BYTE_ORDER_MARK = "\ufeff"
 LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
-_KEEPS_BREAKS = re.compile(r"[^\n]*?[|>][0-9]?\+")  # `|+`: blank lines behind it are part of it
+_KEEPS_BREAKS = re.compile(r"[^\n]*?[|>][0-9]?\+")  # `|+`: blank lines after it are part of it
 _SPACE = " \t\r\n\x85\u2028\u2029"
 
 
 @frozen
 class _Node:
-    """text[start:end], without the comments and blank lines behind it.
+    """text[start:end], without the comments and blank lines after it.
 
-    `shared`: it is an alias, or has an anchor. `pinned`: it has something in it that must stay in
-    its place. `blocks`: it has block scalars in it, to which the end of their last line belongs.
+    `shared`: it is an alias, or has an anchor. `pinned`: something in it must stay in place.
+    `blocks`: it contains block scalars, which include the end of their last line.
     """
 
     start: int
@@ -52,8 +52,8 @@ Node: TypeAlias = ScalarNode | SequenceNode | MappingNode
 
 
 def read_nodes(text: str) -> Node:
-    """The nodes of a text in which `strict_yaml` has found no problem: its keys are scalars, and it
-    is not too deep to go down into."""
+    """Parse a text in which `strict_yaml` found no problem: its keys are scalars, and its depth is
+    limited."""
     events: Iterator[Any] = yaml.parse(text, Loader=yaml.CSafeLoader)
     first = next(event for event in events if isinstance(event, yaml.NodeEvent))
     return _node(text, first, events)
@@ -78,7 +78,7 @@ def _node(text: str, event: Any, events: Iterator[Any]) -> Node:
 
 
 def _scalar(text: str, event: Any) -> ScalarNode:
-    """A scalar, or an alias, which has no value of its own here."""
+    """Make a scalar, or an alias, which has no value of its own here."""
     start, end, shared = event.start_mark.index, event.end_mark.index, event.anchor is not None
     block = getattr(event, "style", None) in ("|", ">")
     if block:
@@ -92,8 +92,7 @@ Span: TypeAlias = tuple[int, int]
 
 @frozen
 class Edit:
-    """In place of text[start:end] its parts: new text, or spans of the old, which may have edits
-    of their own."""
+    """Replaces text[start:end] by parts: new text, or spans of the old, which may be edited too."""
 
     start: int
     end: int
@@ -101,7 +100,7 @@ class Edit:
 
 
 def applied(text: str, edits: Iterable[Edit]) -> str:
-    """The text with the edits made; of two that meet, one lies within a part of the other."""
+    """Apply the edits; of two that overlap, one lies within a part of the other."""
     outer_first = sorted(edits, key=lambda edit: (edit.start, -edit.end))
     starts = [edit.start for edit in outer_first]
 
