@@ -1,4 +1,4 @@
-"""Ends the jobs that a cancelled run has started and that go on."""
+"""End the running jobs of a cancelled run."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from runner.model import ENDED, ExecutionPlan, Job, SentEvent, frozen
 
 @frozen
 class Cancelled:
-    """What came of it: jobs that were ended, jobs that had run anyway, jobs that go on although the
-    server was asked (and what it answered), events without a job."""
+    """The result: jobs that were ended, jobs that had run anyway, jobs that still run although the
+    server was asked to cancel them (and its answers), and events without a job."""
 
     jobs: int
     had_ended: int
@@ -35,8 +35,10 @@ class _Tally:
 async def cancel_jobs(
     plan: ExecutionPlan, journal: Journal, jobs: JobsApi, cancel: CancelApi, now: float
 ) -> Cancelled:
-    """One by one: the bulk call of the hosted service cannot be kept to the jobs of one run. A job
-    that has not started in its `queue_timeout` is not waited for."""
+    """End the jobs one by one: the hosted service's bulk call cannot be limited to one run's jobs.
+
+    A job that has not started within its `queue_timeout` is not waited for.
+    """
     gate, tally = asyncio.Semaphore(AT_ONCE), _Tally()
     due = {stage.number: now - stage.queue_timeout for stage in plan.stages}
 
@@ -65,7 +67,7 @@ async def cancel_jobs(
 async def _end_jobs(
     event: SentEvent, jobs: JobsApi, cancel: CancelApi, tally: _Tally
 ) -> tuple[Job, ...]:
-    """The event's jobs as they are afterwards."""
+    """End the event's running jobs and return its jobs as they are afterwards."""
     found = {job.id: job for job in await jobs.jobs(event.internal_id)}
     refused: dict[str, str] = {}
     for job in found.values():
@@ -77,7 +79,7 @@ async def _end_jobs(
             tally.cancelled += 1
         else:
             refused[job.id] = refusal
-    if refused:  # it had ended meanwhile, or the server did not find what it has shown
+    if refused:  # the job had ended meanwhile, or the server did not find a job that it listed
         found |= {job.id: job for job in await jobs.jobs(event.internal_id) if job.id in refused}
     for job_id, refusal in refused.items():
         if not _has_ended(found[job_id]):
@@ -87,7 +89,7 @@ async def _end_jobs(
 
 
 def _has_ended(job: Job) -> bool:
-    """Also where its output is not there yet."""
+    """Whether it has ended, even if its output is not available yet."""
     return job.ended or job.status.lower() in ENDED
 
 

@@ -1,4 +1,4 @@
-"""Asks the checks of a plan at their moments, and writes down what came of them."""
+"""Ask the checks of a plan at their moments, and record the results."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ from runner.model import (
 )
 from runner.spec.questions import OF_RUNS, names_of
 
-_CLOCK = "clock"  # in the journal: what it said as the run began
+_CLOCK = "clock"  # in the journal: the database's time when the run began
 _T = TypeVar("_T")
 
 
 @dataclass(slots=True)
 class QueryRunner:
-    """The database, asked beside the event loop, and again where it is away for a moment."""
+    """Asks the database in a thread, and retries while it is away."""
 
     database: LiveDatabase
     clock: Clock
@@ -56,14 +56,15 @@ class QueryRunner:
     observer: Observer
     journal: Journal
     patiently: Patiently | None = None
-    most: float | None = None  # seconds that the question at hand has, patience included
+    most: float | None = None  # seconds for the current question, retries included
     _began: dict[str | None, DatabaseClock] = field(default_factory=dict)
 
     async def begin(self, questions: Sequence[BoundQuestion], checks: Sequence[Check]) -> None:
-        """Ask each database for the time as the run begins, and write it down: what is newer than
-        the run's start is told by the clock that wrote it. A resumed run keeps its start.
+        """Record each database's time at the start of the run.
 
-        Raises `PreflightRefused` where a database does not tell the time."""
+        Rows newer than the run's start are judged by the clock that wrote them. A resumed run keeps
+        its start. Raises `PreflightRefused` if a database does not tell the time.
+        """
         timed = [one for one in questions if OF_RUNS[0] in names_of(one.query)]
         timed += [check.question for check in checks if check.expect.newer_than]
         for name in dict.fromkeys(one.query.database for one in timed):
@@ -79,12 +80,13 @@ class QueryRunner:
             self._began[name] = DatabaseClock(*kept)
 
     def since(self, question: BoundQuestion, first: DatabaseClock | None = None) -> Since | None:
-        """The run's start, or that of the `first` run, which it retries."""
+        """Return the run's start, or that of the `first` run, which it retries."""
         clock = first or self._began.get(question.query.database)
         return clock and Since.of(clock, question.query.timezone)
 
     async def ask(self, question: BoundQuestion, first: DatabaseClock | None = None) -> Table:
-        """Raises `QueryRefused` and `TargetError`: an error is never an empty answer."""
+        """Return the answer. Raises `QueryRefused` and `TargetError`; never an empty answer
+        instead."""
         clock = first or self._began.get(question.query.database)
         started = {OF_RUNS[0]: clock.now} if clock else {}
         given = {**started, **question.parameters}
@@ -96,7 +98,7 @@ class QueryRunner:
 
     @contextmanager
     def within(self, seconds: float | None) -> Iterator[None]:
-        """What is asked in the block has so many seconds, patience included."""
+        """Limit the questions asked within the block to so many seconds, retries included."""
         self.most = seconds
         try:
             yield
@@ -104,7 +106,7 @@ class QueryRunner:
             self.most = None
 
     async def patient(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
-        """`attempt`, again while the database is away."""
+        """Await `attempt`; repeat it while the database is away."""
         if self.patiently is None:
             return await attempt()
         found: _T = await self.patiently("asking the database", attempt, self.most)
@@ -123,10 +125,11 @@ class Checker:
     waits: Waits
 
     async def before(self) -> bool:
-        """The checks before anything is sent, and the figures that later ones compare with.
+        """Run the checks before anything is sent, and record the figures that later ones compare
+        with.
 
-        A resumed run keeps the figures that it began with. Raises `PreflightRefused` for a check
-        that cannot be asked.
+        A resumed run keeps the figures it began with. Raises `PreflightRefused` for a check that
+        cannot be asked.
         """
         untils = [stage.until.question for stage in self.plan.stages if stage.until]
         questions = [*(check.question for check in self.plan.checks), *untils]
@@ -143,7 +146,7 @@ class Checker:
         return await self._all("before", [])
 
     async def measure(self, when: str) -> None:
-        """Keep the coverage of now; that of before stays what it was when the run began."""
+        """Record the coverage; the one before the run is recorded only once."""
         for measure in self.plan.coverage:
             name, question = measure
             key = coverage_key(name, when)
@@ -160,7 +163,7 @@ class Checker:
             self.journal.remember(key, list(table))
             try:
                 covered(measure, table)
-            except ValueError as error:  # reports have no figures of it then
+            except ValueError as error:  # reports then have no figures
                 self.queries.observer.note(f"{error} ({when} the run)")
 
     async def after(self, stage: Stage) -> bool:
@@ -171,9 +174,11 @@ class Checker:
         return await self._all("end", stages)
 
     async def _all(self, moment: Moment, stages: Sequence[Stage]) -> bool:
-        """Whether all of them hold; a check that held before a resume is not asked again.
+        """Whether all checks of this moment hold; a check that held before a resume is not asked
+        again.
 
-        `stages`: those whose work it is to prove."""
+        `stages`: those whose work they prove.
+        """
         held = {result.name for result in self.journal.checks() if result.ok}
         holds = True
         for check in self.plan.checks:
@@ -182,7 +187,7 @@ class Checker:
                 continue
             verdict = await self._until_held(_as_sent(check, stages, self.journal), stages)
             if self.queries.stop.is_set() and not verdict.holds:
-                return False  # it was not given its time: a resume asks again
+                return False  # the check did not get its full time: a resume asks again
             self.journal.keep_check(result_of(check, verdict))
             if not verdict.holds:
                 self.queries.observer.note(f"the check `{check.name}`: {verdict.message}")
@@ -190,7 +195,7 @@ class Checker:
         return holds
 
     async def _until_held(self, check: Check, stages: Sequence[Stage]) -> Verdict:
-        """Asked until it holds or its time is up."""
+        """Repeat the check until it holds or its time is up."""
         clock, stop, what = self.queries.clock, self.queries.stop, f"check {check.name}"
         until = clock.monotonic() + check.timeout - self.waits.waited(what)
         waiting = False
@@ -206,12 +211,13 @@ class Checker:
             await self.waits.again(min(check.every, left), what, most=left)
 
     def _tell(self, stages: Sequence[Stage], wait: Waiting | None) -> None:
-        """Of the last stage whose work it proves; of the first, where nothing was sent yet."""
+        """Report a wait on the last stage that the check proves; before any sending, on the
+        first."""
         for stage in stages[-1:] or self.plan.stages[:1]:
             self.tracker.waiting(stage.number, wait)
 
     async def _once(self, check: Check, until: float, *, sent: bool) -> Verdict:
-        """A check with a time limit bounds its own questions."""
+        """Ask once; a check's time limit also limits its question."""
         left = max(0.0, until - self.queries.clock.monotonic()) if check.timeout else None
         with self.queries.within(left):
             return await self._verdict(check, sent=sent)
@@ -233,14 +239,14 @@ class Checker:
 
 
 def needs_run(check: Check) -> bool:
-    """Is it about what a run has changed, or about when it started?"""
+    """Whether it is about what a run has changed, or about when it started."""
     expect = check.expect
     started = expect.newer_than == RUN_STARTED or OF_RUNS[0] in names_of(check.question.query)
     return started or expect.change is not None
 
 
 def ask_now(check: Check, database: LiveDatabase) -> Verdict:
-    """A check without a run. Raises `QueryRefused` and `TargetError`."""
+    """Ask a check outside a run. Raises `QueryRefused` and `TargetError`."""
     query, given = check.question.query, check.question.parameters
     clock = database.clock(query.database) if check.expect.newer_than else None
     since = clock and Since.of(clock, query.timezone)
@@ -253,9 +259,11 @@ def ask_now(check: Check, database: LiveDatabase) -> Verdict:
 def proving(
     plan: ExecutionPlan, stage: Stage, names: Sequence[str], *, begun: bool
 ) -> ExecutionPlan:
-    """With the checks and the coverage of the stage's items for those that it has found out: all of
-    them, where rounds were `begun` before; and those of others, too, where a check is not of its
-    operation."""
+    """Limit checks and coverage to the items that the stage has resolved.
+
+    Earlier items are kept if rounds were `begun` before, and for checks that do not belong to the
+    stage's operation.
+    """
     others = {
         name
         for other in plan.stages
@@ -280,12 +288,12 @@ def proving(
 
 
 def remember_members(journal: Journal, stage: Stage, number: int, names: Sequence[str]) -> None:
-    """Of which items the events of a round are, where one is for several and does not say it."""
+    """Record the items of a round: the events of groups do not name them."""
     journal.remember(_members(stage, number), list(names))
 
 
 def _as_sent(check: Check, stages: Sequence[Stage], journal: JournalReads) -> Check:
-    """Where a stage finds out its items as it starts, they are what it is to be proved for."""
+    """Limit a check to the items that its stage resolved when it started."""
     question = check.question
     if check.moment != "after" or question.of is None or not stages[0].deferred:
         return check
@@ -303,8 +311,8 @@ def _as_sent(check: Check, stages: Sequence[Stage], journal: JournalReads) -> Ch
 
 
 def begun_with(checks: Sequence[Check], journal: JournalReads) -> dict[str, Json]:
-    """What a retry remembers of its first run, to prove what nobody has proved yet: the figures
-    before it, and its start. What that run has moved is not moved again."""
+    """Return what a retry needs from its first run to prove what is still unproved: the figures
+    before that run, and its start. What that run changed does not change again."""
     known = {
         _before(check): journal.remembered(_before(check)) for check in checks if compares(check)
     }

@@ -1,4 +1,4 @@
-"""What a run is given, how it is driven, and how it can come to its end."""
+"""What a run is given, how it is driven, and how it can end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from runner.model import LiveDatabase, Observer
 
 MAX_EVENTS = 5_000  # the Event API's own limit (protocol page, section 1)
-MAX_BYTES = 450_000  # one documentation page says a request may be "up to 512kb" in all
+MAX_BYTES = 450_000  # one documentation page gives "up to 512kb" as the limit of a request
 
 
 Decision: TypeAlias = Literal["send", "taken"] | None
@@ -42,16 +42,16 @@ class RequestLimits(NamedTuple):
 
 @frozen
 class RunOptions:
-    """How a run is driven, beside what its plan says. Times are in seconds.
+    """How a run is driven, besides what its plan says. Times are in seconds.
 
     `follow`: follow the jobs that its events start. `grace`: how long a job may take to appear;
-    None: the target's own. `wait_lock`: how long to wait for the lock of the plan. `summary_file`:
-    what the caller adds summaries to, which no plan may be made of. `yes`: nobody is
-    asked before events leave this machine. `past_failures`: go on although the plan stops on a
-    failure and there were some. `unanswered`: what to do with requests whose fate cannot be found
-    out any more. `max_rounds`, `max_time`: more for the drains of a run that is resumed.
-    `give_up_after`: for how long what does not answer is tried again; None: as the plan says.
-    Raises `UsageError` for a number or a length of time that there is not.
+    None: the target's default. `wait_lock`: how long to wait for the lock of the plan.
+    `summary_file`: the file to which the caller appends summaries; it must not be an input of the
+    plan. `yes`: do not ask before events leave this machine. `past_failures`: continue despite
+    failures although the plan stops on them. `unanswered`: what to do with requests whose fate can
+    no longer be found out. `max_rounds`, `max_time`: higher limits for the drains of a resumed run.
+    `give_up_after`: how long to retry what does not answer; None: as the plan says. Raises
+    `UsageError` for an invalid number or duration.
     """
 
     follow: bool = True
@@ -76,15 +76,15 @@ class RunOptions:
         refuse_count("limits.bytes", self.limits.bytes)
 
 
-# What counts only where a run begins; where there is something to go on with; where this process
-# drives the run.
+# Options that only apply where a run begins; where a run is resumed; where this process drives the
+# run.
 OF_A_START = ("follow", "skip_preflight")
 OF_A_RESUME = ("past_failures", "unanswered", "max_rounds", "max_time")
 OF_A_DRIVER = ("summary_file", "pause_file", "grace", "give_up_after")
 
 
 def refuse_options(options: RunOptions, what: str, names: Sequence[str]) -> None:
-    """Raises `UsageError` for those that were given where they change nothing."""
+    """Raise `UsageError` for options that were given but have no effect here."""
     given = [one for one in names if getattr(options, one) != getattr(RunOptions(), one)]
     if given:
         which = ", ".join(f"`{one}`" for one in given)
@@ -110,17 +110,17 @@ class RunContext:
     guards: Sequence[Guard] = ()
     database: LiveDatabase | None = None
     resolver: Resolver | None = None
-    step: Step | None = None  # where a worker drives the run, step by step
-    patiently: Patiently | None = None  # asks again what is away; None: nothing is
+    step: Step | None = None  # if a worker drives the run, step by step
+    patiently: Patiently | None = None  # retries what is away; None: no retries
 
 
-CANCELLED = "cancelled by an operator"  # a run, or a job of it: whoever ends it
+CANCELLED = "cancelled by an operator"  # reason for a run and for its jobs, whoever ends them
 
 
 @frozen
 class Ending:
-    """How a run came to its end; `reason` says why it did not go further, where the plan did, and
-    `option` what a resume needs to go on."""
+    """How a run ended. `reason`: why it did not finish its plan; `option`: what a resume needs to
+    continue."""
 
     how: How
     reason: str | None = None

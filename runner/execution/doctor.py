@@ -1,6 +1,5 @@
-"""What would go wrong, before anything is sent: the target, its functions, its keys, and the
-plan's questions.
-"""
+"""Find what would go wrong before anything is sent: the target, its functions, its keys, and the
+plan's questions."""
 
 from __future__ import annotations
 
@@ -35,13 +34,13 @@ from runner.model import (
 from runner.spec.document import did_you_mean
 from runner.spec.units import counted, format_duration
 
-MAX_SKEW = 30.0  # seconds; the protocol bears more, people who compare times do not
+MAX_SKEW = 30.0  # seconds; the protocol tolerates more, but people compare times
 _SIGNING = "signkey-"
 _PATH = re.compile(r"event\.data\.([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)")
 
 
 def event_key_variables(variable: Callable[[str], str]) -> str:
-    """Which of them to set for the hosted service; `variable`: see `Target.variable`."""
+    """Name the variables to set for the hosted service; `variable`: see `Target.variable`."""
     usual = ("INNGEST_EVENT_KEY", "INNGEST_PRODUCTION_EVENT_KEY")
     return ", or ".join(dict.fromkeys(map(variable, usual)))
 
@@ -49,8 +48,8 @@ def event_key_variables(variable: Callable[[str], str]) -> str:
 def examine_keys(
     event_key: str | None, signing_keys: Sequence[str], variable: Callable[[str], str] = str
 ) -> list[Finding]:
-    """Their form alone; no key is ever part of a finding. `variable`: what holds what a variable
-    holds as a rule."""
+    """Check only the form of the keys; no key is ever part of a finding. `variable` maps the usual
+    name of a variable to the one in use."""
     found = []
     if not event_key:
         hint = f"set {event_key_variables(variable)}"
@@ -65,16 +64,16 @@ def examine_keys(
 
 
 def failed(about: str, error: BackfillError) -> Finding:
-    """What a run would end with."""
+    """The finding for an error that would end a run."""
     return Finding(about, "fail", str(error), error.hint, away=isinstance(error, TargetError))
 
 
 async def examine_target(
     probe: Probe, name: str, *, follows: bool, variable: Callable[[str], str] = str
 ) -> list[Finding]:
-    """Whether the server is there, takes the event key, and lets its jobs be followed.
+    """Check that the server answers, takes the event key, and lets its jobs be followed.
 
-    `follows`: a signing key is there, or none is needed; `variable`: see `examine_keys`.
+    `follows`: there is a signing key, or none is needed; `variable`: see `examine_keys`.
     """
     try:
         hello = await probe.hello()
@@ -103,7 +102,7 @@ async def examine_target(
 
 
 async def _api_key(probe: Probe) -> list[Finding]:
-    """It is for the routes under /v2, by which functions and lists of jobs are asked for."""
+    """Check the key for the routes under /v2, which list functions and jobs."""
     try:
         useful = await probe.api_key()
     except KeyRefused as error:
@@ -124,8 +123,8 @@ def listening(
     functions: Sequence[Function] | None,
     last_sent: Callable[[str], LastSent | None] = lambda _: None,
 ) -> list[Finding]:
-    """Which functions the plan's events start, and what those do with so many of them; where the
-    server cannot tell, what `last_sent` has."""
+    """Find which functions the plan's events start, and their limits for so many; if the server
+    does not list functions, use what `last_sent` knows."""
     stages = {event: stage for stage in plan.stages for event in stage.event_names}
     if functions is None:
         return [_from_the_past(event, last_sent(event)) for event in stages]
@@ -162,7 +161,7 @@ def _paused(one: Function, event: str, hearing: Sequence[Function]) -> list[Find
 
 
 def _limits(one: Function, stage: Stage) -> list[Finding]:
-    """What drops or delays events of the stage, as its pace is."""
+    """Warn of configuration that drops or delays events of the stage at its pace."""
     return [
         Finding(about, "warn", f"`{one.name}`: {message}; {_sent(stage)}", hint)
         for about, message, hint in (*_limited(one, stage), *_keeping(one, stage))
@@ -172,7 +171,7 @@ def _limits(one: Function, stage: Stage) -> list[Finding]:
 def _limited(one: Function, stage: Stage) -> Iterator[tuple[str, str, str]]:
     lasts = (stage.batches - 1) * stage.pacing.mean
     if rate := one.rate_limit:
-        # It lets a tenth of itself pass at once, and the rest evenly.
+        # A tenth of the limit passes at once, the rest evenly.
         at_once = 1 + rate.limit // 10
         if _most(stage, rate.key) > at_once + lasts * rate.limit / rate.period:
             hint = "raise it, or send more slowly: `batch_size` and `delay`"
@@ -194,7 +193,7 @@ def _each(key: str | None) -> str:
 
 
 def _keeping(one: Function, stage: Stage) -> Iterator[tuple[str, str, str]]:
-    """Where it works on one of many events."""
+    """Yield settings by which a function works on only one of many events."""
     hint = "send it fewer events, or change the function"
     if (rest := one.debounce) and _most(stage, rest.key) > 1:
         keeps = f"its debounce keeps the latest event{_each(rest.key)}, and drops the others"
@@ -216,7 +215,7 @@ def _sent(stage: Stage) -> str:
 
 
 def _most(stage: Stage, key: str | None) -> int:
-    """How many of its events are known to have one value of the key."""
+    """Return how many of its events are known to share one value of the key."""
     if key is None or not stage.total:
         return stage.total
     path = _PATH.fullmatch(key.strip())
@@ -256,18 +255,18 @@ def _skew(hello: Hello) -> list[Finding]:
 
 
 def _way(ahead: float, most: float) -> str | None:
-    """Which way a clock is apart from another by more than it may be."""
+    """Say in which direction a clock differs from another by more than `most`."""
     if ahead > most:
         return "ahead of"
     return "behind" if ahead < -most else None
 
 
-_DATABASE_SKEW = 2.0  # seconds: people compare what a run and a database say of the time
+_DATABASE_SKEW = 2.0  # seconds; people compare the times of a run with those of a database
 _BLIND = "grant its role SELECT, or a policy that shows rows: an anonymous key reads none"
 
 
 def examine_facts(facts: Sequence[Fact]) -> list[Finding]:
-    """What the plan was built from. Zero rows everywhere smells of permissions."""
+    """Check what the plan was built from. Zero rows everywhere suggest missing permissions."""
     if len(facts) > 1 and not any(fact.rows for fact in facts):
         names = ", ".join(fact.name for fact in facts)
         return [Finding("database", "fail", f"zero rows everywhere ({names})", _BLIND)]
@@ -281,10 +280,10 @@ def examine_facts(facts: Sequence[Fact]) -> list[Finding]:
 
 
 def examine_questions(plan: ExecutionPlan, database: LiveDatabase, now: datetime) -> list[Finding]:
-    """Every check, goal and coverage asked once, as by a run that starts `now`: what it names must
-    be there, and what it counts must be visible.
+    """Ask every check, goal and coverage once, as a run that starts `now` would: what it names must
+    exist, and what it counts must be visible.
 
-    Raises `TargetError` and `PreflightRefused` where the database cannot be asked at all.
+    Raises `TargetError` and `PreflightRefused` if the database cannot be asked at all.
     """
     found, blank = list[Finding](), list[bool]()
     started = {"run_started_at": now.isoformat()}
@@ -305,7 +304,7 @@ def examine_questions(plan: ExecutionPlan, database: LiveDatabase, now: datetime
             rows = counted(len(table.rows), "row")
             found.append(Finding("database", "ok", f"{name}: {rows}"))
             nothing = _blank(table)
-            if question.items or question.of is None:  # of no items, no figure says anything
+            if question.items or question.of is None:  # a figure about no items means nothing
                 blank.append(nothing)
             found += _secured(name, security, nothing)
     if len(blank) > 1 and all(blank) and not any(fact.rows for fact in plan.facts):
@@ -316,7 +315,7 @@ def examine_questions(plan: ExecutionPlan, database: LiveDatabase, now: datetime
 def examine_migrations(
     plan: ExecutionPlan, database: Database, table: str, column: str
 ) -> list[Finding]:
-    """Those that checks name must be applied."""
+    """Check that the migrations named by checks are applied."""
     found = []
     for version in sorted({check.migration for check in plan.checks if check.migration}):
         wanted = Query(Selection(table, (column,), {column: version}))
@@ -336,7 +335,7 @@ def examine_migrations(
 
 
 def examine_github(plan: ExecutionPlan, remaining: int, limit: int, reset: str) -> Finding:
-    """Whether the rate limit is enough for the plan; a guard waits where it is not."""
+    """Check that the rate limit suffices for the plan; otherwise a guard has to wait."""
     points = plan.needs.github_points
     left = f"{remaining:,} of {counted(limit, 'point', 'are')} left until {reset}"
     if points <= remaining:
@@ -349,7 +348,7 @@ def examine_github(plan: ExecutionPlan, remaining: int, limit: int, reset: str) 
 
 
 def examine_clocks(plan: ExecutionPlan, database: LiveDatabase) -> list[Finding]:
-    """How far the clocks of the databases that it asks are from this machine's."""
+    """Compare the clocks of the plan's databases with this machine's."""
     found = []
     answered = (question.query.database for _, question, _ in _questions(plan))
     for name in dict.fromkeys(answered):
@@ -390,5 +389,5 @@ def _questions(plan: ExecutionPlan) -> Iterator[tuple[str, BoundQuestion, Sequen
 
 
 def _blank(table: Table) -> bool:
-    """No row, or nothing but zeros and NULLs in it."""
+    """Whether the table has no rows, or only zeros and NULLs."""
     return not any(value not in (0, None) for row in table.rows for value in row)

@@ -1,4 +1,4 @@
-"""Follows the jobs of accepted events to their end, beside the sending."""
+"""Follow the jobs of accepted events to their end, while others are sent."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from runner.spec.units import format_duration
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 _SOONEST, _PARTS = 0.03, 16
-_AT_ONCE = 5_000  # observations that are written down together: more take memory, and no less time
+_AT_ONCE = 5_000  # observations per write: more take more memory and no less time
 
-_AT_SAME_TIME = 2.0  # seconds within which the functions of an event start, but for their rest
+_AT_SAME_TIME = 2.0  # seconds in which all functions of an event start, but for their rest
 
 
 class Timeouts(NamedTuple):
@@ -31,14 +31,14 @@ class Timeouts(NamedTuple):
 
 @dataclass(slots=True)
 class Follower:
-    """Sweeps over the events that have no outcome yet.
+    """Polls the events that have no outcome yet.
 
-    `grace`: seconds without a sign of life from any event, after which an event that has started
-    no job counts as `no_job`. (Servers take events in far faster than they start jobs, so the
-    time runs from the last job that appeared, not from the send.) Where the server tells its
-    functions, what they may let an event rest is added, and each of them is waited for. `timeouts`:
-    seconds by stage after which jobs that go on count as `timed_out`: from the send and that rest
-    until a job has started, and from its start to its end.
+    `grace`: an event without a job counts as `no_job` after so many seconds without a sign of life
+    from any event. (Servers take events far faster than they start jobs, so the time runs from the
+    last job that appeared, not from the send.) If the server lists its functions, the time they may
+    hold an event is added, and each of them is waited for. `timeouts`: seconds by stage after which
+    running jobs count as `timed_out`: from the send plus that holding time until a job has started,
+    and from its start to its end.
     """
 
     api: JobsApi
@@ -54,14 +54,14 @@ class Follower:
     _watched: dict[int, OpenEvent] = field(default_factory=dict)
     _listeners: Listeners = field(default_factory=Listeners)
     _poller: Poller = field(init=False)
-    _out: Counter[int] = field(default_factory=Counter)  # how many are watched, by stage
-    _known_at: float | None = None  # when the server was asked for its functions last
+    _out: Counter[int] = field(default_factory=Counter)  # number of watched events by stage
+    _known_at: float | None = None  # when the server was last asked for its functions
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _added: asyncio.Event = field(default_factory=asyncio.Event)
     _last_life: float = 0.0
     _last_sent: float = 0.0
-    _awaited: int | None = None  # the stage whose end the run waits for; 0: of all
-    _room: bool = False  # ... or that of any of its jobs
+    _awaited: int | None = None  # the stage whose end the run waits for; 0: all stages
+    _room: bool = False  # ... or the end of any of its jobs
     _polled: bool = False  # since the latest event was added
     _polling: asyncio.Lock = field(default_factory=asyncio.Lock)
     _may_give_up: bool = True
@@ -79,8 +79,10 @@ class Follower:
         self._added.set()
 
     def restore(self, events: Iterable[SentEvent], step: Step | None) -> None:
-        """Watch what a resumed run has open. Its time starts again, unless this is but
-        the next step: that knows which jobs were there, and nothing is given up before a look.
+        """Watch the open events of a resumed run.
+
+        Timeouts start anew, except in the next step of a run: it knows the jobs of the last one.
+        Nothing is given up before the first look.
         """
         self.add(events)
         if step is None or not self._watched:
@@ -109,19 +111,19 @@ class Follower:
             await self.looked(stage)
 
     def out(self, stage: int) -> int:
-        """How many events of the stage have no outcome."""
+        """Return how many events of the stage have no outcome."""
         return self._out[stage]
 
     async def looked(self, stage: int | None, *, room: bool = False) -> None:
-        """Return after the next look, or when the run is to stop: nothing else is waited for.
-        `room`: whatever ends lets another event be sent."""
+        """Return after the next look, or when the run is to stop; for a caller that waits for
+        nothing else. `room`: the end of any job lets another event be sent."""
         self._awaited, self._room = stage or 0, room
         self._changed.clear()
         await _either(self._changed, self.stop)
         self._awaited, self._room = None, False
 
     async def poll_once(self) -> None:
-        """Poll what was not polled since it was added."""
+        """Poll once, unless nothing was added since the last poll."""
         async with self._polling:
             if not self._watched or self._polled:
                 return
@@ -129,11 +131,11 @@ class Follower:
 
     @property
     def last_life(self) -> float:
-        """In seconds since 1970."""
+        """The latest sign of life, in seconds since 1970."""
         return self._last_life + self.clock.time() - self.clock.monotonic()
 
     async def run(self) -> None:
-        """Sweep until cancelled; faster while things change, slower while they do not."""
+        """Sweep until cancelled: faster while things change, slower while they do not."""
         wait = _FIRST_WAIT
         while not self.stop.is_set():
             if not self._watched:
@@ -144,21 +146,21 @@ class Follower:
             moved, more = await self._sweep()
             self._changed.set()
             if self._watched and not more:
-                # A server that is slow to answer is not asked all the time.
+                # Poll a slow server less often.
                 wait = max(wait, min(_LONGEST_WAIT, self.clock.monotonic() - began))
                 await self._rest(min(wait, self._soon()))
             wait = _FIRST_WAIT if moved else min(_LONGEST_WAIT, wait * 1.5)
 
     def _soon(self) -> float:
-        """Where room is waited for, workers stand idle until the next look: it comes after a small
-        part of the time that a job has been out."""
+        """The longest wait until the next sweep. If the run waits for room, workers are idle until
+        then, so the wait is a small part of the oldest event's age."""
         if not self._room:
             return _LONGEST_WAIT
         oldest = next(iter(self._watched.values()))
         return max(_SOONEST, (self.clock.monotonic() - oldest.since) / _PARTS)
 
     async def _rest(self, seconds: float) -> None:
-        """A run that waits for nothing but this may wait in its own way."""
+        """Wait; if the run waits for nothing else, in the way of its `waits`."""
         if self._awaited is not None and self._open(self._awaited or None):
             await self.waits.look(seconds, self._last_sent)
         else:
@@ -168,7 +170,7 @@ class Follower:
         return bool(self._watched if stage is None else self._out[stage])
 
     async def _sweep(self) -> tuple[bool, bool]:
-        """Whether anything has changed, and whether there is more to look at at once."""
+        """Poll once; return whether anything changed, and whether to poll again at once."""
         async with self._polling:
             self._polled, first = True, not self._may_give_up
             await self._know()
@@ -189,7 +191,7 @@ class Follower:
             return bool(news), more
 
     def _say_longest(self, now: float) -> None:
-        """Of the stage that is waited for the event that was sent first: what hangs has a name."""
+        """Report the oldest event of the stage that is waited for, so that a hang has a name."""
         for one in self._watched.values():
             if one.event.stage == self._awaited:
                 ago, left = self._times(one, one.jobs, now)
@@ -198,8 +200,8 @@ class Follower:
                 return
 
     def _times(self, one: OpenEvent, jobs: Sequence[Job], now: float) -> tuple[float, float]:
-        """For how long the event's jobs go on, or one of them has not started; and the seconds
-        until they have timed out."""
+        """Return how long the event's jobs have run, or waited to start, and the seconds until they
+        time out."""
         limits, found = self.timeouts[one.event.stage], list[tuple[float, float]]()
         idle = now - one.since - one.event.later
         for job in jobs:
@@ -214,8 +216,8 @@ class Follower:
         return min(found, key=itemgetter(1), default=(idle, limits.start - idle))
 
     async def _know(self) -> None:
-        """Of the server's functions: again before anything is given up, since they may have come,
-        or have been deployed anew, meanwhile."""
+        """Read the server's functions, again before anything is given up: they may have been
+        deployed meanwhile."""
         now = self.clock.monotonic()
         if self._known_at is not None and (
             now - self._known_at < self.grace
@@ -226,7 +228,7 @@ class Follower:
         self._known_at = now
 
     def _in_doubt(self, one: OpenEvent, jobs: Sequence[Job], now: float) -> bool:
-        """Would it be given up, if these are all of its jobs?"""
+        """Whether the event would be given up if these were all its jobs."""
         if not jobs:
             return self._waited(one, now)
         if not all(job.ended for job in jobs):
@@ -246,8 +248,9 @@ class Follower:
         return one.began is not None and now - one.began >= _AT_SAME_TIME
 
     def _observe(self, polled: Polled) -> Observation | None:
-        """What is new about an event, or None; judged by when it was asked, not by when the sweep
-        was over. A job that was seen stays seen: a server that forgot it leaves it to its timeout.
+        """Return what is new about an event, or None, judged by the time it was polled.
+
+        A job that was once seen is kept: if the server forgets it, its timeout decides.
         """
         one, jobs, event = polled.open_event, polled.jobs, polled.open_event.event
         changed = _essence(jobs) != _essence(one.jobs)
@@ -305,9 +308,12 @@ class Follower:
 
 
 def _start(one: OpenEvent, job: Job, at: float) -> float:
-    """When the job has started, which is no longer queued by now. The open-source server tells of
-    each when it was queued instead, so what a server tells counts where the job was seen waiting
-    until before that; else it is the first look that shows it at work."""
+    """Return when a job that is no longer queued started.
+
+    The open-source server reports when a job was queued instead. So the server's time counts only
+    if it is later than the last look at which the job was queued; otherwise the first look that
+    shows it running counts.
+    """
     known = (one.started or {}).get(job.id)
     if known is not None:
         return known
@@ -326,5 +332,5 @@ async def _either(*events: asyncio.Event) -> None:
 
 
 def _essence(jobs: Iterable[Job]) -> set[tuple[str, str, bool]]:
-    """A list and an answer about one event differ in words that say nothing new."""
+    """Reduce jobs to what matters: lists and answers about one event differ in wording."""
     return {(job.id, job.status.lower(), job.ended) for job in jobs}

@@ -1,6 +1,4 @@
-"""What operators have requested and what guards report: before each request, and while a run waits
-or works.
-"""
+"""Apply control requests and guards: before each request, and while a run waits or works."""
 
 from __future__ import annotations
 
@@ -15,8 +13,8 @@ from runner.execution.ports import Control, Guard, GuardUnanswered, Hold, Journa
 from runner.execution.progress import Tracker
 from runner.model import Observer, Waiting
 
-_ASK_AGAIN = 1.0  # seconds between two looks at a request, or at a guard that cannot be asked
-_LONGEST = 15.0  # ... and at one that says when: requests may come meanwhile
+_ASK_AGAIN = 1.0  # seconds between two looks at requests, or at a guard that cannot be asked
+_LONGEST = 15.0  # ... and at a guard that names a time: requests may come meanwhile
 
 
 @dataclass(slots=True)
@@ -32,17 +30,17 @@ class Gate:
     control: Control = field(default_factory=Control)
 
     async def opened(self, stage: int, pace: Pace, *, batch: bool) -> bool:
-        """Return True once the next request may go out, False where the run is to end.
+        """Return True once the next request may go out, False if the run is to end.
 
-        Guards count before each batch (`batch`); one that cannot be asked holds, like one that says
-        so. What operators request counts before each request, which is not written down past other
-        requests of theirs than `control`: they are read where that was refused, and at first.
+        Guards are asked before each batch (`batch`); one that cannot be asked counts as a hold.
+        Control requests apply before each request: the journal refuses to begin one if they differ
+        from `control`, so they are read again after such a refusal, and at first.
         """
         held = self.waits.held
         if batch and self.read and not (self.control.wanted or held or self.guards):
-            self._tune(pace)  # of another stage, it may be
+            self._tune(pace)  # the pace may be that of another stage
             return not self.stop.is_set()
-        if held:  # in the step before
+        if held:  # in the previous step
             self.tracker.waiting(stage, Waiting(held))
         while not self.stop.is_set():
             self.look(pace)
@@ -67,7 +65,7 @@ class Gate:
         return False
 
     def look(self, pace: Pace) -> None:
-        """Read what was requested, and take over its pace."""
+        """Read the control requests, and apply their pace."""
         self.read, self.control = True, self.journal.control()
         self._tune(pace)
 
@@ -92,7 +90,7 @@ _LEASE_EVERY = 15  # looks at the control requests
 
 @asynccontextmanager
 async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """`work` goes on until the block ends; where it fails, the block fails with its error."""
+    """Run `work` until the block ends; if it fails, the block fails with its error."""
     try:
         async with asyncio.TaskGroup() as group:
             task = group.create_task(work)
@@ -103,7 +101,7 @@ async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 async def watch(journal: Journal, stop: asyncio.Event) -> None:
-    """Sets `stop` once the run is to be cancelled. Raises `LeaseLost` and `TargetError`."""
+    """Set `stop` once the run is to be cancelled. Raises `LeaseLost` and `TargetError`."""
     while not stop.is_set():
         for _ in range(_LEASE_EVERY):
             if journal.control().wanted == "cancel":
@@ -111,7 +109,7 @@ async def watch(journal: Journal, stop: asyncio.Event) -> None:
                 break
             await asyncio.sleep(_ASK_AGAIN)
         journal.keep_lease()
-    while True:  # what is still under way may take a while
+    while True:  # keep the lease while the remaining work ends
         await asyncio.sleep(_LEASE_EVERY * _ASK_AGAIN)
         journal.keep_lease()
 

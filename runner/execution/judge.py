@@ -1,7 +1,7 @@
-"""What an answer of the database proves: of a check, and of coverage. Pure.
+"""Judge the database's answers: for checks and for coverage. Pure.
 
-No rows, NULL and what is no figure are "no data", never 0 or 100 %. A check that must hold for each
-item is judged item by item: one without a row has not been proved.
+No rows, NULL and non-numbers are "no data", never 0 or 100 %. A check that must hold for each item
+is judged item by item: an item without a row is not proved.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ UNTOLD = "whether this key sees the rows cannot be told"
 
 
 def blinded(security: Sequence[RowSecurity] | None) -> str | None:
-    """Tables of which policies show a role nothing, though there are rows."""
+    """Name the tables that have rows but show this role none."""
     tables = [one.table for one in security or () if one.blind]
     if not tables:
         return None
@@ -45,15 +45,16 @@ def blinded(security: Sequence[RowSecurity] | None) -> str | None:
 _NAMED = 5
 _REASONS = 3
 _LONGEST = 80  # characters of a value
-_ORDERED = frozenset((bool, int, float, str))  # of lists and mappings none is the least
+_ORDERED = frozenset((bool, int, float, str))  # lists and mappings have no least value
 _UNCHANGED = " (`unchanged: allow` where that is fine)"
 Groups = Mapping[str, Sequence[Json]]  # the figures of each item, or of each row
 
 
 @frozen
 class Verdict:
-    """`seen` in words; `message` says why the check does not hold; `note`, what to know of it where
-    it does. `blank`: there is no figure but zeros, which is what a blind role would see as well."""
+    """The result of a check. `seen`: the figures in words; `message`: why it does not hold; `note`:
+    a remark if it does. `blank`: all figures are zero, which is also what a role without access
+    would see."""
 
     seen: str
     message: str | None = None
@@ -65,7 +66,7 @@ class Verdict:
         return self.message is None
 
     def under(self, security: Sequence[RowSecurity] | None) -> Verdict:
-        """What a zero is worth, where policies may hide rows."""
+        """Judge a zero in the light of row-level security, which may hide rows."""
         blind = blinded(security)
         note = self.note or (UNTOLD if security is None else None)
         return replace(self, message=blind and f"no data: {blind}", note=note)
@@ -73,7 +74,7 @@ class Verdict:
 
 @frozen
 class Since:
-    """The run's start by the database's own clock, and where its times without a zone are read."""
+    """The run's start by the database's own clock, and the zone of its times that have none."""
 
     at: datetime
     zone: tzinfo = UTC
@@ -81,7 +82,7 @@ class Since:
 
     @classmethod
     def of(cls, clock: DatabaseClock, zone: str | None = None) -> Since:
-        """`zone`: the check's own, in place of the session's."""
+        """`zone`: the check's own, instead of the session's."""
         from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
         called = zone or clock.zone
@@ -94,7 +95,7 @@ class Since:
 
 @frozen
 class _Rows:
-    """An answer by item; `names` are those that it must have, in order; None: by row."""
+    """An answer by item; `names`: the items that it must have, in order; None: by row."""
 
     figures: Groups
     names: Sequence[str] | None = None
@@ -110,7 +111,7 @@ class _Rows:
 
 @dataclass(slots=True)
 class _Notes:
-    """What to know of a check that holds."""
+    """Remarks on a check that holds."""
 
     zoneless: bool = False
     full: list[str] = field(default_factory=list)
@@ -119,8 +120,11 @@ class _Notes:
 def judge(
     check: Check, now: Table, before: Table | None, since: Since | None, *, sent: bool = True
 ) -> Verdict:
-    """`before`: the answer before the work, where it was asked for; `since`: where times are
-    compared; `sent`: was there anything that could have changed the figures?"""
+    """Judge the answer of a check.
+
+    `before`: the answer before the work, if it was asked; `since`: the start, if times are
+    compared; `sent`: whether anything was sent that could have changed the figures.
+    """
     expect, question = check.expect, check.question
     if question.key and not question.items:
         return Verdict("no item", note="nothing was sent for it, so there is nothing to prove")
@@ -153,7 +157,7 @@ def judge(
 
 
 def compares(check: Check) -> bool:
-    """Is the answer before the work needed to judge the one after it?"""
+    """Whether judging the answer needs the answer before the work."""
     expect = check.expect
     if expect.column is None or check.moment == "before":
         return False
@@ -161,7 +165,8 @@ def compares(check: Check) -> bool:
 
 
 def figure(column: str, table: Table) -> float:
-    """The one number of a backlog. ValueError, in words, for anything else."""
+    """Return the single number of a backlog. Raises ValueError, with a message, for anything
+    else."""
     if column not in table.columns:
         raise ValueError(f"the query gives no column `{column}`")
     if len(table.rows) != 1:
@@ -181,13 +186,13 @@ def _rows(check: Check, table: Table) -> _Rows:
     found: dict[str, list[Json]] = {}
     for row in table.rows:
         name = names.get(str(row[key]))
-        if name is not None:  # a row of another item neither proves nor disproves
+        if name is not None:  # rows of other items do not matter
             found.setdefault(name, []).append(None if place is None else row[place])
     return _Rows(found, question.items)
 
 
 def _by_row(table: Table, place: int) -> Iterator[tuple[str, Sequence[Json]]]:
-    """Rows by what tells them apart: their texts, or else their number."""
+    """Label rows by their first text, or by number."""
     labels: set[str] = set()
     for number, row in enumerate(table.rows, 1):
         others = [v for i, v in enumerate(row) if i != place and isinstance(v, str)]
@@ -216,7 +221,7 @@ def _judge_counts(check: Check, rows: _Rows, count: int) -> Verdict:
 
 
 def _missing(check: Check, rows: _Rows, earlier: _Rows | None) -> str:
-    """Vanished is worse than never there, so it is told first."""
+    """Report vanished rows first: they are worse than rows that never existed."""
     gone = [name for name in rows.missing if earlier and earlier.figures.get(name)]
     if gone:
         return f"a row that was there before is gone{_of(gone)}"
@@ -225,7 +230,7 @@ def _missing(check: Check, rows: _Rows, earlier: _Rows | None) -> str:
 
 
 def _unmoved(check: Check, rows: _Rows, earlier: _Rows, notes: _Notes) -> list[str]:
-    """What could have changed and has not: items; or, of a figure of the whole, all of its rows."""
+    """Return what could have changed and has not: items; or all rows, if none of them changed."""
     same = [
         name
         for name, values in rows.figures.items()
@@ -239,8 +244,8 @@ def _unmoved(check: Check, rows: _Rows, earlier: _Rows, notes: _Notes) -> list[s
 
 
 def _is_full(check: Check, value: Json) -> bool:
-    """A figure that is where it must be and can go no further: a backlog of 0, a percentage of 100,
-    a count of all items."""
+    """Whether the figure can go no further in the expected direction: a backlog of 0, a percentage
+    of 100, a count of all items."""
     expect = check.expect
     if not _is_number(value):
         return False
@@ -315,7 +320,7 @@ def _not_newer(expect: Expect, value: Json, since: Since | None, notes: _Notes) 
 
 
 def _instant(written: Json, zone: tzinfo, notes: _Notes | None = None) -> datetime | None:
-    """Of an hour that a change of the clock repeats, the first: it proves less."""
+    """Parse a time; one that a clock change repeats is read as the earlier, which proves less."""
     try:
         found = parse_time(written, None)
         if found.tzinfo:
@@ -347,13 +352,13 @@ def _is_number(value: Json) -> TypeGuard[float]:
 
 
 def _shown(value: Json) -> str:
-    """A figure in words; what is long is not one, and is cut."""
+    """Format a figure; cut a long text, which is not a figure."""
     text = as_shown(value)
     return text if len(text) <= _LONGEST else echo(text)
 
 
 def _reasons(wrong: Sequence[tuple[str, str]]) -> str:
-    """Each with its items, the first of them: one item's figure is not another's."""
+    """Join the first reasons, each with the items that it is about."""
     alike: dict[str, list[str]] = {}
     for label, why in wrong:
         alike.setdefault(why, []).append(label)
@@ -387,14 +392,15 @@ NEEDED = ("item", "total", "done")
 
 
 def coverage_key(name: str, when: str) -> str:
-    """Under which name the journal has the coverage, BEFORE or AFTER a run."""
+    """The name of the coverage in the journal, BEFORE or AFTER a run."""
     return f"coverage {name} {when}"
 
 
 def covered(measure: Measure, now: Table, before: Table | None = None) -> list[Covered]:
-    """Each item that the question was meant for is there: one without a row is no data.
+    """Read a coverage answer; an item of the question without a row has no data.
 
-    Raises ValueError, in words, where the answer is not of the form that coverage has."""
+    Raises ValueError, with a message, if the answer does not have the form of coverage.
+    """
     of, question = measure.name, measure.question
     missing = [name for name in NEEDED if name not in now.columns]
     if missing:

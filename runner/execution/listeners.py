@@ -1,5 +1,5 @@
-"""What comes of an event whose jobs have ended, or that started none: by what the server's
-functions are configured to do with it. Pure."""
+"""Decide the outcome of an event whose jobs have ended, or that started none, by the configuration
+of the server's functions. Pure."""
 
 from __future__ import annotations
 
@@ -29,22 +29,23 @@ class Ending(NamedTuple):
 
 @dataclass(slots=True)
 class Listeners:
-    """`functions`: None where the server does not tell them. `untold`: jobs with a batch of events
-    were seen that name one of them, and the server does not tell the others: whose they are, as far
-    as the jobs name it."""
+    """The functions that listen to events. `functions`: None if the server does not list them.
+    `untold`: functions, as their jobs name them, with jobs for batches of which the server names
+    only one event."""
 
     functions: Sequence[Function] | None = None
     untold: set[str] = field(default_factory=set)
     _of: dict[str, tuple[Function, ...]] = field(default_factory=dict)
 
     def know(self, functions: Sequence[Function] | None) -> None:
-        """What is known stays so while the server does not tell."""
+        """Set the functions; keep the known ones if the server does not list them."""
         if functions is not None:
             self.functions = functions
             self._of.clear()
 
     def of(self, event: str) -> tuple[Function, ...]:
-        """Those that the event starts: first what takes each, then what has only a filter."""
+        """Return the functions that listen to the event: first those that take every event, then
+        those with only a filter."""
         if event not in self._of:
             heard = [one for one in self.functions or () if one.hears(event)]
             heard.sort(key=lambda one: (any(one.droppers(event)), not one.routes(event)))
@@ -52,19 +53,22 @@ class Listeners:
         return self._of[event]
 
     def among(self, events: Iterable[str]) -> Sequence[Function] | None:
-        """Those whose jobs are of interest; None where it is not known."""
+        """Return the functions that the events may start; None if unknown."""
         if self.functions is None:
             return None
         found = [one for event in set(events) for one in self.of(event)]
         return found or None
 
     def rest(self, event: str) -> float:
-        """Seconds for which such an event may wait in a function before its job starts."""
+        """Return how many seconds a function may hold such an event before its job starts."""
         return max((one.rest for one in self._active(event)), default=0.0)
 
     def missing(self, event: str, jobs: Sequence[Job]) -> list[Function]:
-        """Those that owe the event a job. A job that does not tell whose it is (as answers about
-        one event) is that of a function which has none: of what may have dropped it last of all."""
+        """Return the functions that owe the event a job.
+
+        A job of an unknown function (as in answers about one event) counts for a function without a
+        job; those that may have dropped the event come last.
+        """
         waiting, strangers = list(self._active(event)), 0
         rerun = {job.original for job in jobs}
         for job in (job for job in jobs if job.id not in rerun):
@@ -76,19 +80,20 @@ class Listeners:
         return waiting[strangers:]
 
     def at_once(self, event: str, missing: Sequence[Function]) -> bool:
-        """Would they have started by now, where another function of the event has? What a filter,
-        a rate limit or a singleton lets pass starts at once."""
+        """Whether these would have started by now if another function of the event has: what passes
+        a filter, a rate limit or a singleton starts at once."""
         return all(not one.rest and any(one.droppers(event)) for one in missing)
 
     def routed(self, event: str, missing: Sequence[Function]) -> bool:
-        """Is it by their filters alone that they have no job of it? Then it is for others."""
+        """Whether only their filters keep them from having a job: then the event is for others."""
         return all(not one.rest and one.routes(event) for one in missing)
 
     def ending(
         self, event: str, jobs: Sequence[Job], seconds: float, *, complete: bool, heard: bool
     ) -> Ending:
-        """`seconds`: for how long a job was waited for; `complete`: all jobs were looked at, also
-        those that name none of our events; `heard`: other such events have started jobs."""
+        """Decide the outcome of an event. `seconds`: how long a job was waited for; `complete`: all
+        jobs were looked at, even those that name none of our events; `heard`: other events of this
+        name have started jobs."""
         began = verdict(jobs) if jobs else None
         if began and began.outcome != "completed":
             return self._worded(event, began)
@@ -103,7 +108,7 @@ class Listeners:
         return began or self._silent(event, heard=heard)
 
     def _absent(self, one: Function, event: str, seconds: float, *, complete: bool) -> Ending:
-        """A function that owes the event a job, and has none to show."""
+        """The ending for a function that owes the event a job and has none."""
         if one.batch and (not complete or self.untold.intersection(one.names)):
             return Ending(
                 "unknown",
@@ -121,7 +126,7 @@ class Listeners:
         )
 
     def _silent(self, event: str, *, heard: bool) -> Ending:
-        """No job, and no function that owes it one."""
+        """The ending of an event that has no job, and that no function owes one."""
         if self.functions is None and self.untold:
             return Ending(
                 "unknown",
@@ -138,7 +143,7 @@ class Listeners:
         return Ending("no_job", f"no function listens to `{event}`: no job started")
 
     def _worded(self, event: str, end: Ending) -> Ending:
-        """With what the configuration of its functions tells of it."""
+        """Add what the configuration of the functions tells about an ending."""
         single = [one for one in self.of(event) if one.singleton]
         names = ", ".join(f"`{one.name}`" for one in single)
         if end.outcome == "dropped" and single:
@@ -157,9 +162,9 @@ class Listeners:
 
 
 def verdict(jobs: Sequence[Job]) -> Ending:
-    """What an event has come to whose jobs have all ended: the worst of them.
+    """Return the ending of an event whose jobs have all ended: the worst of them.
 
-    A job that somebody has rerun by hand is what its rerun came to.
+    A job that somebody reran by hand counts as its rerun.
     """
     rerun = {job.original for job in jobs}
     ends = [_end(job) for job in jobs if job.id not in rerun]

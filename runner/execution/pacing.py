@@ -1,7 +1,7 @@
-"""When the next request goes out: the pace of a stage, and what a run itself waits for.
+"""Decide when the next request goes out: the pace of a stage, and the waits of a run.
 
-A run in a process of its own sleeps. One that is driven in steps sleeps through what is short; what
-is longer ends the step, and the next one begins when the wait is over.
+A run in a process of its own sleeps. One that is driven in steps sleeps only through short waits; a
+longer wait ends the step, and the next step begins when the wait is over.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Pace:
     and doubles the delay; every batch without trouble takes a tenth of that back."""
 
     def __init__(self, pacing: Pacing, kept: tuple[int, float, int, float] | None = None) -> None:
-        """`kept`: how it was, see below, where it goes on from there."""
+        """`kept`: the pace to continue from, see the property."""
         self._planned = self._normal = pacing
         self.size, self.delay, self.jitter = pacing.batch_size, pacing.delay, pacing.jitter
         if kept:
@@ -37,7 +37,7 @@ class Pace:
 
     @property
     def kept(self) -> tuple[int, float, int, float]:
-        """What it is without trouble, as the plan says or an operator, and what it is now."""
+        """The pace without trouble, as the plan or an operator sets it, and the current one."""
         return (self._normal.batch_size, self._normal.delay, self.size, self.delay)
 
     @property
@@ -46,11 +46,11 @@ class Pace:
 
     @property
     def slowed(self) -> bool:
-        """Is it slower than the plan, or an operator, has it: for trouble?"""
+        """Whether trouble has made it slower than the plan or an operator sets it."""
         return (self.size, self.delay) != (self._normal.batch_size, self._normal.delay)
 
     def tune(self, control: Control) -> str | None:
-        """Take over what an operator has set; what has changed, in words."""
+        """Apply what an operator has set; return a message if it changed anything."""
         wanted = self._planned.tuned(control.batch_size, control.delay)
         self.jitter = wanted.jitter
         if (wanted.batch_size, wanted.delay) == (self._normal.batch_size, self._normal.delay):
@@ -66,7 +66,7 @@ class Pace:
         return f"slower now, {self}: {reason}"
 
     def speed_up(self) -> str | None:
-        """After a batch without trouble; None where the pace is as it should be."""
+        """Speed up after a batch without trouble; None if the pace is normal."""
         if not self.slowed:
             return None
         normal = self._normal
@@ -80,23 +80,23 @@ class Pace:
 
     @property
     def pause(self) -> str:
-        """As people read it: how long one is, or may be."""
+        """The pause between batches, for people."""
         return format_delay(round(self.delay, 1), self.jitter)
 
 
-_SHORT, _MOST = 3.0, 5.0  # seconds that a step sleeps by itself: in one wait, in all of them
-PATIENCE = 60.0  # seconds between two looks at what does not change, at most
-_SHARE = 4  # ... which grow with the time that has been waited already: a quarter of it
-_LONGEST_WAIT = 15.0  # seconds: no wait may outlast a lease
+_SHORT, _MOST = 3.0, 5.0  # seconds that a step may sleep: in one wait, in all of them
+PATIENCE = 60.0  # the longest interval, in seconds, between two looks at what does not change
+_SHARE = 4  # ... which grows with the time waited so far: a quarter of it
+_LONGEST_WAIT = 15.0  # seconds: no single sleep may outlast a lease
 
 
 @frozen
 class Checkpoint:
-    """Where a run stands while no process drives it. Times: seconds since 1970.
+    """Where a run stands while no process drives it. Times are in seconds since 1970.
 
-    `stage`, `pace`: how fast a stage goes, see `Pace.kept`; `left`: how many events are left of a
-    batch that was begun. `what`, `since`: what is asked again and again, and since when. `life`:
-    the latest sign of life from the jobs. `paced`: until when the pace was waited for.
+    `stage`, `pace`: the pace of the stage, see `Pace.kept`; `left`: events left of the current
+    batch. `what`, `since`: what is being polled, and since when. `life`: the latest sign of life
+    from the jobs. `held`: why the run is held. `paced`: until when the pace was waited for.
     """
 
     stage: int = 0
@@ -111,7 +111,7 @@ class Checkpoint:
 
 @dataclass(slots=True)
 class Waits:
-    """The waits of a run in a process."""
+    """The waits of a run in a process of its own."""
 
     clock: Clock
     stop: asyncio.Event
@@ -120,38 +120,38 @@ class Waits:
     left: int = 0
 
     async def pace(self, seconds: float) -> None:
-        """A part of the `seconds` that are left of a delay: requests may come meanwhile."""
+        """Wait for a part of the remaining delay: control requests may come meanwhile."""
         await self.clock.sleep(min(seconds, _LONGEST_WAIT), self.stop)
 
     @property
     def rested(self) -> bool:
-        """Was the delay waited for before this process began?"""
+        """Whether the delay was over before this process began."""
         return False
 
     def moved(self) -> None:
-        """A batch was sent: what was asked about before has come to its end."""
+        """Note that a batch was sent: what was polled before is settled."""
 
     async def again(self, seconds: float, what: str, *, most: float = inf) -> None:  # noqa: ARG002
-        """Until `what` is to be asked about again; `most`: by when it must be."""
+        """Wait until `what` is to be polled again; `most`: the latest time, in seconds, for
+        that."""
         while seconds > 0 and not self.stop.is_set():
             await self.clock.sleep(min(seconds, _LONGEST_WAIT), self.stop)
             self.keep_lease()
             seconds -= _LONGEST_WAIT
 
     async def look(self, seconds: float, last_sent: float) -> None:  # noqa: ARG002
-        """Until jobs are looked at again, where nothing but their end is waited for."""
+        """Wait for the next look at jobs, if nothing but their end is waited for."""
         await self.clock.sleep(seconds, self.stop)
 
     def waited(self, what: str) -> float:  # noqa: ARG002
-        """For how many seconds `what` was asked about before this process began."""
+        """Return how many seconds `what` was polled before this process began."""
         return 0.0
 
     def pace_of(self, stage: Stage) -> Pace:
         return Pace(stage.pacing)
 
     def left_of_batch(self, stage: Stage) -> int | None:  # noqa: ARG002
-        """How many events are left of a batch that was begun before this process; None where that
-        is not known."""
+        """Return how many events are left of a batch begun before this process; None if unknown."""
         return None
 
 
@@ -159,9 +159,9 @@ class Waits:
 class Step(Waits):
     """The waits of a run that is driven in steps; `before` is where the last one ended.
 
-    `submitted_at`: when the run was submitted, since 1970; `failed` and `ended`: what had come of
-    its events before that, which does not count against its limits. `last_look`: for how many
-    seconds jobs may be looked at once the step is over; None: for as long as it takes.
+    `submitted_at`: when the run was submitted, since 1970; `failed` and `ended`: counts of events
+    before that, which do not count against its limits. `last_look`: the seconds allowed for a last
+    look at jobs when the step is over; None: no limit.
     """
 
     before: Checkpoint | None = None
@@ -215,7 +215,7 @@ class Step(Waits):
         return before.left if before and before.stage == stage.number else None
 
     def checkpoint(self) -> Checkpoint:
-        """Where the step has left the run."""
+        """Return where this step leaves the run."""
         stage, pace = self._pace or (0, None)
         return Checkpoint(
             stage,
@@ -238,7 +238,7 @@ class Step(Waits):
         else:
             self._slept += seconds
             await self.clock.sleep(seconds, self.stop)
-        if self.stop.is_set():  # also where the step is over for another reason
+        if self.stop.is_set():  # also if the step is over for another reason
             self.until = max(self.until, due)
 
 
@@ -247,48 +247,48 @@ _BEHIND = 1.0  # seconds that a scheduled stage may be late before its times are
 
 @dataclass(slots=True)
 class Pacer:
-    """Between a batch and the next of its stage lies `delay`, counted from when the server had the
-    batch, whatever else lies between: a round, a canary, a worker's step, another process. What
-    the run waits for meanwhile (jobs, guards, a pause) is not added to it.
-    """
+    """Keeps the `delay` between batches of a stage, counted from the answer to the last one,
+    whatever lies between: a round, a canary, a worker's step, another process. What the run waits
+    for meanwhile (jobs, guards, a pause) is not added to it."""
 
     clock: Clock
     journal: Journal
     waits: Waits
     _paces: dict[int, Pace] = field(default_factory=dict)  # by stage
-    _sent: dict[int, float] = field(default_factory=dict)  # when each stage has last sent
-    _jitter: dict[int, float] = field(default_factory=dict)  # of the pause after that
-    _base: float = field(init=False)  # what the times of scheduled events count from
+    _sent: dict[int, float] = field(default_factory=dict)  # when each stage last sent
+    _jitter: dict[int, float] = field(default_factory=dict)  # the jitter of the pause after that
+    _base: float = field(init=False)  # the time from which scheduled events count
 
     def __post_init__(self) -> None:
         latest = self.journal.latest()
         self._base = latest.base if latest else self.journal.started_at
         if latest:
             ago = self.clock.time() - latest.sent_at
-            # Where the clock was put back, each step would find the whole delay before it.
+            # If the clock was put back, each step would wait for the whole delay again.
             if ago >= 0 or not self.waits.rested:
                 self._sent[latest.stage] = self.clock.monotonic() - ago
 
     def of(self, stage: Stage) -> Pace:
-        """It stays as it is from one round of the stage to the next."""
+        """Return the pace of a stage, which continues from round to round."""
         if stage.number not in self._paces:
             self._paces[stage.number] = self.waits.pace_of(stage)
         return self._paces[stage.number]
 
     def sent(self, stage: int) -> None:
-        """The server has had a request of the stage."""
+        """Note that the server has answered a request of the stage."""
         self._sent[stage] = self.clock.monotonic()
         self._jitter.pop(stage, None)
 
     def owed(self, stage: Stage) -> float:
-        """Seconds until the next batch may go out. A clock that was put back adds nothing."""
+        """Return the seconds until the next batch may go out. A clock that was put back adds
+        nothing."""
         if stage.begins is not None or stage.number not in self._sent:
             return 0.0
         delay = self.of(stage).delay + self._jitter_of(stage)
         return min(delay, max(0.0, self._sent[stage.number] + delay - self.clock.monotonic()))
 
     def _jitter_of(self, stage: Stage) -> float:
-        """What a pause has more than `delay`: the same for a run, wherever it goes on from."""
+        """Return the jitter of the current pause: the same wherever the run resumes."""
         if not self.of(stage).jitter:
             return 0.0
         if stage.number not in self._jitter:
@@ -298,12 +298,12 @@ class Pacer:
 
     @staticmethod
     def chosen(run_id: str, stage: Stage, position: int) -> float:
-        """`position`: that of the event that comes after the pause."""
+        """Choose the jitter of the pause before the event at `position`."""
         seed = f"{run_id}:{stage.number}:{position}"
         return Random(seed).uniform(0.0, stage.pacing.jitter)  # noqa: S311 - no secret
 
     def left_of_batch(self, stage: Stage, index: int, *, fresh: bool) -> int:
-        """How many events are left of a batch that was begun before: they are not paced anew.
+        """Return how many events are left of a batch begun earlier: these are not paced again.
 
         `fresh`: a round of the stage begins with the `index`-th event.
         """
@@ -314,8 +314,8 @@ class Pacer:
         return min(left, stage.total - index)
 
     def base(self, stage: Stage, index: int) -> float:
-        """What the times of a scheduled stage count from, from its `index`-th event on: the run's
-        start, or later where that is past already, so that what is left keeps its distances."""
+        """Return the time from which a scheduled stage counts, from its `index`-th event on: the
+        run's start, or later if it is late, so that the rest keeps its intervals."""
         at = stage.at(stage.batch_of(index))
         if at is not None and (behind := self.clock.time() - self._base - at) > _BEHIND:
             self._base += behind

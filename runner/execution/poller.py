@@ -1,4 +1,4 @@
-"""Polls the jobs of many events with few requests: lists first, single events for the rest."""
+"""Poll the jobs of many events with few requests: lists first, then single events."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from runner.execution.listeners import Listeners
 from runner.execution.ports import Clock, JobsApi, ListsTooLong
 from runner.model import Job, SentEvent, frozen
 
-AT_ONCE = 16  # requests under way; so few events are simply asked about one by one
-_OVERLAP = 5.0  # seconds: clocks are a little apart
-_PAGE = 100  # jobs that a request of a list gives
-_STALE = 30.0  # seconds after which an event is asked about by itself, whatever lists tell of it
-_SHARE = 200  # of so many open events one is asked about by itself in a sweep, at most
+AT_ONCE = 16  # concurrent requests; this few events are polled one by one
+_OVERLAP = 5.0  # seconds, since clocks differ a little
+_PAGE = 100  # jobs in one page of a list
+_STALE = 30.0  # seconds after which an event is polled by itself, whatever lists say
+_SHARE = 200  # one in so many open events is polled by itself in a sweep, at most
 
 
 @dataclass(slots=True)
 class OpenEvent:
-    """An event without an outcome; `polled_at` is when it was last polled by itself, `began` when
-    its first job was found, `idle_at` when one of its jobs was seen last that had not started."""
+    """An event without an outcome. `polled_at`: when it was last polled by itself; `began`: when
+    its first job was found; `idle_at`: when one of its jobs was last seen queued."""
 
     event: SentEvent
     since: float
@@ -31,16 +31,16 @@ class OpenEvent:
     polled_at: float = 0.0
     began: float | None = None
     idle_at: float = inf
-    started: dict[str, float] | None = None  # when each of its jobs has, as far as that is known
+    started: dict[str, float] | None = None  # when each of its jobs started, if known
 
 
 @frozen
 class Polled:
-    """What a poll has shown of an event, at a moment of the monotonic clock: all of its jobs, also
-    those that were there before.
+    """The result of polling an event at a time of the monotonic clock: all of its jobs, including
+    earlier ones.
 
-    `alone`: the event was asked about by itself, and lists were read, where there are any; only
-    that says that it has started no job.
+    `alone`: the event was polled by itself, and lists were read if the server has them; only then
+    is it certain that it has started no job.
     """
 
     open_event: OpenEvent
@@ -54,12 +54,14 @@ Doubtful = Callable[[OpenEvent, Sequence[Job], float], bool]
 
 @dataclass(slots=True)
 class Poller:
-    """Lists are read from where the oldest open event began; where that takes more requests than
-    asking about each open event by itself, or the server has no lists (they are a beta), each is.
-    Where an event is about to be given up, lists are read to their end: what they cost changes no
-    outcome.
+    """Polls with lists or event by event.
 
-    `still_open`: how many events are, by now. While a sweep goes on, others are sent.
+    Lists are read from the oldest open event on. If that takes more requests than polling each open
+    event, or if the server has no lists (they are a beta), events are polled one by one. Before an
+    event is given up, lists are read to their end, whatever that costs, so that cost never changes
+    an outcome.
+
+    `still_open`: the current number of open events, since others are sent during a sweep.
     """
 
     api: JobsApi
@@ -67,29 +69,29 @@ class Poller:
     listeners: Listeners
     still_open: Callable[[], int]
     lists: bool = True
-    complete: bool = False  # were the lists read to their end, when they were read last?
-    _pages: int = 0  # that the lists took last
+    complete: bool = False  # the lists were read to their end the last time
+    _pages: int = 0  # pages of the lists when last read
     _read_at: float = -inf
-    _took: float = 0.0  # seconds, to read them
+    _took: float = 0.0  # seconds to read them
 
     async def poll(
         self, watched: Collection[OpenEvent], doubtful: Doubtful
     ) -> tuple[list[Polled], bool]:
-        """One sweep, and whether events in doubt are left for the next one.
+        """Sweep once; return the results, and whether doubtful events are left for the next sweep.
 
-        `doubtful`: what to make of an event hangs on an answer about it alone.
+        `doubtful`: whether an event's outcome depends on polling it alone.
         """
         sweep = _Sweep(watched, self.clock.monotonic())
         doubts = any(doubtful(one, one.jobs, sweep.at) for one in watched)
         if doubts and self.complete and sweep.at - self._read_at < self._took:
-            return await self._doubts(sweep, doubtful)  # of which the last sweep has left some
-        # How a batch's job goes on, an answer about one of its other events does not tell.
+            return await self._doubts(sweep, doubtful)  # the last sweep left some
+        # Polling another event of a batch does not show how the batch's job goes on.
         batched = any(job.batch and not job.ended for one in watched for job in one.jobs)
         if self.lists and (doubts or batched or len(watched) > max(AT_ONCE, self._pages)):
             try:
                 self.lists = await self._read_lists(sweep, inf if doubts or batched else None)
             except ListsTooLong:
-                self._pages = len(watched)  # not tried again before there are more events than that
+                self._pages = len(watched)  # do not try again before there are more events
             else:
                 if self.lists:
                     return await self._doubts(sweep, doubtful)
@@ -97,15 +99,17 @@ class Poller:
         await self._ask(sweep, watched)
         if not self.lists:
             return sweep.polled(), False
-        # What has come into doubt by these answers is for a sweep that reads the lists as well.
+        # Events that these answers make doubtful need a sweep that reads the lists too.
         now = self.clock.monotonic()
         doubts = any(doubtful(one, sweep.jobs_of(one), now) for one in watched)
         return [replace(one, alone=False) for one in sweep.polled()], doubts
 
     async def _doubts(self, sweep: _Sweep, doubtful: Doubtful) -> tuple[list[Polled], bool]:
-        """Ask about events of which nothing is known for certain, the longest ago first; then about
-        some whose jobs go on as the lists have it, since a list may say so of one that has ended,
-        for good: servers make them of traces, which may come out of order."""
+        """Poll events that are doubtful, the least recently polled first.
+
+        Then poll some whose jobs still run according to the lists: a list may show an ended job as
+        running for ever, since servers build lists from traces, which may arrive out of order.
+        """
         now = self.clock.monotonic()
         doubts, going_on = list[OpenEvent](), list[OpenEvent]()
         for one in sweep.watched:
@@ -150,7 +154,7 @@ class Poller:
                 await self._add(sweep, one.event.internal_id, job, alone=True)
 
     async def _add(self, sweep: _Sweep, id_: str, job: Job, *, alone: bool = False) -> None:
-        """A job is that of the event that it names, and of all others of its batch."""
+        """Add a job to the event that it names, and to all others of its batch."""
         members: Sequence[str] = (id_,)
         if job.batch:
             members = await self.api.batch(job.id)
@@ -162,13 +166,11 @@ class Poller:
 
 @dataclass(slots=True)
 class _Sweep:
-    """What a sweep has found by now, by the open events."""
+    """The results of a sweep so far, by open event."""
 
     watched: Collection[OpenEvent]
     at: float
-    alone: dict[int, float] = field(
-        default_factory=dict
-    )  # when those were asked about, by position
+    alone: dict[int, float] = field(default_factory=dict)  # when they were polled, by position
     _by_id: dict[str, OpenEvent] = field(init=False)
     _jobs: dict[int, dict[str, Job]] = field(default_factory=dict)
 
@@ -176,8 +178,8 @@ class _Sweep:
         self._by_id = {one.event.internal_id: one for one in self.watched}
 
     def add(self, id_: str, job: Job, *, alone: bool) -> None:
-        """What has ended stays so. An answer about one event names its function by another id than
-        lists and configurations do: theirs is kept."""
+        """Add a job; one that has ended stays ended. An answer about one event names the function
+        by another id than lists and configurations do: theirs is kept."""
         one = self._by_id.get(id_)
         if one is None:
             return

@@ -1,4 +1,4 @@
-"""What a run needs of the world; `runner.adapters` provides it, `runner.cli` hands it in."""
+"""What a run needs from the outside; `runner.adapters` implements it, `runner.cli` passes it in."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 @frozen
 class Answer:
-    """What the Event API made of one request.
+    """The Event API's answer to one request.
 
-    `ids` are the internal ids of what it took, in order. `refused` is its word on the event after
-    them, where it took no more (it publishes in order and ends at the first bad one: protocol
-    page, section 1). `resent`: an earlier try of the same request may have been taken already.
-    `trouble`: why it took more than one try.
+    `ids` are the internal ids of the accepted events, in order. `refused` is the message for the
+    event after them, if it was rejected (the server publishes in order and ends at the first bad
+    event: protocol page, section 1). `resent`: an earlier try of the same request may have been
+    accepted already. `trouble`: why it took more than one try.
     """
 
     ids: tuple[str, ...]
@@ -48,7 +48,7 @@ class Answer:
 
 
 class RequestTooLarge(Exception):
-    """413: send fewer at once. `maybe_taken`: an earlier try of it may have had its effect."""
+    """413: send fewer at once. `maybe_taken`: an earlier try may have been accepted."""
 
     def __init__(self, why: str, *, maybe_taken: bool = False) -> None:
         super().__init__(why)
@@ -61,45 +61,45 @@ class EventApi(Protocol):
     ) -> Answer:
         """Post a JSON array of `count` events under an internal-id seed, with retries.
 
-        `meanwhile` may be called while the server is at work. Raises `RequestTooLarge`,
-        `KeyRefused` (stop at once) and `TargetError`.
+        `meanwhile` may be called while the server is busy. Raises `RequestTooLarge`, `KeyRefused`
+        (stop at once) and `TargetError`.
         """
 
 
 class Listed(NamedTuple):
-    """A job as a list of jobs has it, with the internal id of the event that it names: one of them,
-    where the job has a batch of events."""
+    """A job in a list of jobs, with the internal id of the event that it names: one of several, if
+    the job has a batch of events."""
 
     event: str
     job: Job
 
 
 class ListsTooLong(Exception):
-    """Reading on would take more requests than asking about each event by itself."""
+    """Reading on would take more requests than polling each event by itself."""
 
 
 class JobsApi(Protocol):
     async def probe(self) -> None:
-        """Raise `TargetError` or `KeyRefused` unless jobs can be asked for."""
+        """Raise `TargetError` or `KeyRefused` unless jobs can be read."""
 
     async def jobs(self, internal_id: str, /) -> Sequence[Job]:
-        """The jobs that an event has started so far, past any cache."""
+        """Return the jobs that an event has started so far, bypassing any cache."""
 
     async def functions(self) -> Sequence[Function] | None:
-        """Those of the server; None where it does not tell. Raises `TargetDown`."""
+        """Return the server's functions; None if it does not list them. Raises `TargetDown`."""
 
     async def listed(
         self, since: float, of: Sequence[Function] | None, most: Callable[[], float], /
     ) -> Sequence[Listed] | None:
-        """The jobs that were queued since then (seconds since 1970), also those of others; `of`:
-        only the jobs of these functions are needed.
+        """Return the jobs queued since then (seconds since 1970), including those of others.
 
-        None where the server keeps no lists. `most` requests, as it says before each: lists grow
-        while events are sent. Raises `ListsTooLong`.
+        `of`: only jobs of these functions are needed. `most`: the limit of requests, called before
+        each one, since lists grow while events are sent. None if the server has no lists. Raises
+        `ListsTooLong`.
         """
 
     async def batch(self, job_id: str, /) -> Sequence[str]:
-        """The internal ids of all events of a job that has a batch; none where the server does not
+        """Return the internal ids of all events of a batch's job; empty if the server does not
         tell."""
 
 
@@ -116,28 +116,28 @@ class Clock(Protocol):
 
 @frozen
 class Hold:
-    """Why nothing may be sent just now, and after how many seconds to ask again."""
+    """Why nothing may be sent now, and after how many seconds to ask again."""
 
     reason: str
     seconds: float
 
 
 class GuardUnanswered(Exception):
-    """A guard that could not be asked, and why; it never means that sending is fine."""
+    """A guard could not be asked, and why; this never permits sending."""
 
 
 class Guard(Protocol):
     @property
     def name(self) -> str:
-        """What it is called in messages, such as ``github`` or ``file hold.flag``."""
+        """Its name in messages, such as ``github`` or ``file hold.flag``."""
 
     async def ask(self) -> Hold | None:
-        """None where the next batch may go out. Raises `GuardUnanswered`."""
+        """Return None if the next batch may go out. Raises `GuardUnanswered`."""
 
 
 class Resolved(NamedTuple):
-    """A deferred stage with the items of now; `items`: their names, each by itself also where an
-    event is for several, if a check or a coverage is for them."""
+    """A deferred stage with its current items. `items`: their names, one by one even if events are
+    grouped, if a check or a coverage is about them."""
 
     stage: Stage
     items: Sequence[str] = ()
@@ -145,18 +145,18 @@ class Resolved(NamedTuple):
 
 class Resolver(Protocol):
     async def resolve(self, stage: Stage, /) -> Resolved:
-        """Raises `InvalidPlan` and `TargetError`."""
+        """Resolve the items of a deferred stage. Raises `InvalidPlan` and `TargetError`."""
 
 
 class Hello(NamedTuple):
-    """What a server says of itself; `skew`: seconds that its clock is ahead."""
+    """What a server says about itself; `skew`: seconds that its clock is ahead."""
 
     version: str | None
     skew: float | None
 
 
 class LastSent(NamedTuple):
-    """What came of an event when it was last sent there."""
+    """What happened when an event was last sent there."""
 
     run_id: str
     jobs: bool
@@ -164,34 +164,36 @@ class LastSent(NamedTuple):
 
 class Probe(Protocol):
     async def hello(self) -> Hello:
-        """Raises `TargetError`."""
+        """Ask the server for its version and time. Raises `TargetError`."""
 
     async def accept(self) -> None:
-        """Raises `KeyRefused` or `TargetError` unless events would be taken."""
+        """Raise `KeyRefused` or `TargetError` unless events would be accepted."""
 
     async def follow(self) -> None:
-        """Raises `KeyRefused` or `TargetError` unless jobs can be asked for."""
+        """Raise `KeyRefused` or `TargetError` unless jobs can be read."""
 
     async def api_key(self) -> bool | None:
-        """Whether the server has what API keys are for; None where there is no such key. Raises
+        """Whether the server has the routes for API keys; None if there is no API key. Raises
         `KeyRefused` or `TargetError`."""
 
     async def functions(self) -> Sequence[Function] | None:
-        """Those of the server; None where it does not tell."""
+        """Return the server's functions; None if it does not list them."""
 
 
 class CancelApi(Protocol):
-    """Ends jobs that were started already."""
+    """Cancels jobs that have already started."""
 
     async def cancel(self, job_id: str, /) -> str | None:
-        """None where the job is cancelled; else the server's refusal, in a word: look again."""
+        """Cancel a job; return None, or the server's refusal: then look again."""
 
 
 @frozen
 class Chunk:
-    """One request, written down before it is made, so that it can be made again byte for byte.
-    `positions` count the events from 0 over the run, in order; `lines` go with them, as
-    `EventBlocks.lines` gives them."""
+    """One request, recorded before it is made so that it can be repeated byte for byte.
+
+    `positions` count the events from 0 over the run, in order; `lines` are theirs, in the form of
+    `EventBlocks.lines`.
+    """
 
     number: int
     stage: int
@@ -203,7 +205,7 @@ class Chunk:
     positions: Sequence[int]
     lines: Sequence[bytes]
     sent_at: float  # since 1970
-    base: float  # ... and what the times of its events count from, where they have any
+    base: float  # the time from which scheduled events count, since 1970
 
     @property
     def items(self) -> list[str]:
@@ -211,7 +213,7 @@ class Chunk:
 
 
 class Latest(NamedTuple):
-    """The latest request of a run: its stage, when it was made, since 1970, and its base."""
+    """The latest request of a run: its stage, its time (since 1970), and its base."""
 
     stage: int
     sent_at: float
@@ -219,8 +221,8 @@ class Latest(NamedTuple):
 
 
 class Unanswered(NamedTuple):
-    """A chunk whose answer is missing. `sent_at`: since 1970. `started_again`: it was answered, and
-    what it started has died with an embedded target."""
+    """A chunk without an answer. `sent_at`: since 1970. `started_again`: it was answered, but its
+    jobs died with an embedded target."""
 
     number: int
     stage: int
@@ -242,7 +244,7 @@ class Unsettled(NamedTuple):
 
 
 class Control(NamedTuple):
-    """What operators have requested, from whatever terminal; None where they have not. `hold`: why
+    """What operators have requested, from any terminal; None where they have not. `hold`: why
     nothing is sent to the run's target."""
 
     wanted: Literal["pause", "cancel"] | None = None
@@ -254,7 +256,7 @@ class Control(NamedTuple):
 
 @frozen
 class Observation:
-    """What one look at an event's jobs has shown; `outcome` is None while they go on."""
+    """The result of one look at an event's jobs; `outcome` is None while they run."""
 
     event: SentEvent
     jobs: tuple[Job, ...]
@@ -266,12 +268,12 @@ class Patiently(Protocol):
     async def __call__(
         self, what: str, attempt: Callable[[], Awaitable[Any]], most: float | None = None, /
     ) -> Any:
-        """`attempt`, again while it raises `TargetDown`, for as long as the run is patient, and
+        """Await `attempt`; repeat it while it raises `TargetDown`, within the run's patience and
         `most` seconds."""
 
 
 class JournalReads(Protocol):
-    """What the record of one run tells. Every method raises `TargetError` where the state cannot be
+    """The record of one run, read only. Every method raises `TargetError` if the state cannot be
     used."""
 
     run_id: str
@@ -280,29 +282,29 @@ class JournalReads(Protocol):
     def control(self) -> Control: ...
 
     def next_position(self) -> int:
-        """How many events have been decided; the next one to send."""
+        """Return how many events have been decided, which is the position of the next one."""
 
     def next_chunk(self) -> int: ...
 
     def driven(self) -> Driven:
-        """When somebody drove the run, up to now."""
+        """Return when the run was driven, up to now."""
 
     def latest(self) -> Latest | None:
-        """None before the first request."""
+        """Return the latest request; None before the first."""
 
     def unanswered(self) -> Sequence[Unanswered]:
-        """Chunks whose answer never arrived."""
+        """Return chunks whose answer never arrived."""
 
     def unsettled(self) -> Sequence[Unsettled]: ...
 
     def going_on(self) -> Mapping[int, tuple[Job, ...]]:
-        """What is known of the jobs of events without an outcome, by position."""
+        """Return the known jobs of events without an outcome, by position."""
 
     def by_stage(self) -> Mapping[int, StageFigures]:
-        """The figures of each stage that was begun."""
+        """Return the figures of each stage that has begun."""
 
     def with_ends(self) -> Mapping[int, StageFigures]:
-        """The same, with when the latest event of each ended."""
+        """Return the same, with the latest end of an event in each stage."""
 
     def remembered(self, name: str, /) -> Json: ...
 
@@ -313,41 +315,42 @@ class JournalReads(Protocol):
     def totals(self) -> Totals: ...
 
     def failures(self) -> Sequence[Failure]:
-        """The events that did not take effect, but for those that a later attempt made good."""
+        """Return events that did not take effect, except those that a later attempt made good."""
 
     def made_good(self) -> Mapping[int, int]:
-        """How many events failed whose work a later attempt has done, by stage."""
+        """Return how many failed events a later attempt has made good, by stage."""
 
     def reached(self) -> frozenset[int]:
-        """The stages that have reached their goal."""
+        """Return the stages that have reached their goal."""
 
     def chain(self) -> Chain | None:
-        """The run and its retries together; None where it is alone."""
+        """Return the run and its retries together; None if it has none."""
 
     def links(self, limit: int, /) -> Sequence[JobLink]:
-        """The first jobs."""
+        """Return links to the first jobs."""
 
 
 class Journal(JournalReads, Protocol):
     """The record of one run, written ahead of every send.
 
-    Every method that writes raises `LeaseLost`, and writes nothing, where another process has
-    taken the run over.
+    Every method that writes raises `LeaseLost`, and writes nothing, if another process has taken
+    over the run.
     """
 
     def begin_chunk(self, chunk: Chunk, seen: Control, /) -> bool:
-        """Write down a request; False, and nothing is, where others have come than `control`."""
+        """Record a request; return False, and record nothing, if control requests differ from
+        `seen`."""
 
     def accept(self, chunk: Chunk, answer: Answer, /) -> None:
-        """Keep what was taken and what was refused; forget the events after that.
+        """Record what was accepted and what was rejected; drop the events after that.
 
-        What was taken whole is written by `settle`, or with what comes next.
+        A request that was accepted completely is written by `settle`, or with the next write.
         """
 
     def settle(self) -> None: ...
 
     def withdraw(self, chunk: Chunk, /) -> None:
-        """Nothing of the chunk was taken, and it will be cut differently."""
+        """Remove a chunk of which nothing was accepted; its events will be sent in other chunks."""
 
     def record(self, observations: Sequence[Observation], /) -> None: ...
 
@@ -358,21 +361,21 @@ class Journal(JournalReads, Protocol):
     def keep_lease(self) -> None: ...
 
     def drive(self) -> None:
-        """From now on somebody drives the run: what is written says so too, until `rest`."""
+        """Mark the run as driven until `rest`; each write confirms it."""
 
     def rest(self) -> None: ...
 
     def end(self, status: RunStatus, reason: str | None = None, /) -> None: ...
 
     def remember(self, name: str, value: Json, /) -> None:
-        """Keep an answer of the user's database; a later one of that name goes over it."""
+        """Store a value under a name, such as a database answer; a later one replaces it."""
 
     def keep_check(self, result: CheckResult, /) -> None: ...
 
     def begin_round(self, plan: ExecutionPlan, begun: Round, origins: Mapping[int, int], /) -> None:
-        """Write down a round and its events, which are the last ones of its stage in `plan`, and
-        which of them were sent for before: by position, that of the first attempt."""
+        """Record a round and its events, which are the last of its stage in `plan`. `origins`:
+        which of them repeat earlier work, by position, with the position of the first attempt."""
 
     def reach(self, stage: int, left: float | None, plan: ExecutionPlan | None = None, /) -> None:
-        """The stage has reached its goal, with so much left; before any round where there is a
-        `plan`, in which it has no events."""
+        """Record that a stage has reached its goal, with its backlog. `plan`: given if that was
+        before any round; the stage has no events in it."""

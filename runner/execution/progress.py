@@ -1,4 +1,4 @@
-"""Counts what a run does, stage by stage, reports it to the observer, and sums up how it ended."""
+"""Count what a run does, stage by stage, report it to the observer, and summarise its end."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from runner.model import (
 from runner.planning.estimate import measured
 from runner.spec.units import counted
 
-_LONG = 10.0  # seconds that a job may take until it is named
+_LONG = 10.0  # seconds that a job may take before it is named
 
 
 class Tracker:
-    """Begins where the journal stands: `known`, what was sent in each stage and what came of it;
-    `driven`: when somebody drove the run, this process since the last of these.
+    """Tracks the progress of each stage, from where the journal stands.
 
-    `followed`: the jobs of what is sent are looked at.
+    `known`: what was sent in each stage, and the outcomes; `driven`: when the run was driven, by
+    this process in the last interval; `followed`: jobs are followed.
     """
 
     def __init__(
@@ -67,16 +67,16 @@ class Tracker:
         self._observer, self._clock = observer, clock
 
     def resolved(self, stage: Stage, begun: Round) -> None:
-        """A deferred stage has the events of now."""
+        """Replace a deferred stage by its current version."""
         self._stages[stage.number] = stage
         self._tell(stage.number, total=stage.total, rounds=(begun,))
 
     def tuned(self, control: Control) -> None:
-        """What is left is told by the pace that an operator has set."""
+        """Estimate the rest by the pace that an operator has set."""
         self._control = control
 
     def lost(self) -> dict[int, int]:
-        """How many events of each stage did not take effect."""
+        """Return how many events of each stage did not take effect."""
         return {
             stage: progress.settled - progress.outcomes.get("completed", 0)
             for stage, progress in self._progress.items()
@@ -89,7 +89,7 @@ class Tracker:
         self._tell(stage)
 
     def sent(self, stage: int, accepted: int, rejected: int, at: float) -> None:
-        """`at`: when the request began, as the journal has it."""
+        """Count an answered request; `at`: when it began, as in the journal."""
         now = self._progress[stage]
         times = [at, *(time for time in (now.began, now.last_sent) if time is not None)]
         self._tell(
@@ -110,8 +110,8 @@ class Tracker:
         self._tell(stage, waiting=reason)
 
     def longest(self, stage: int, item: str, ago: float, until: float, *, queued: bool) -> None:
-        """Where the end of jobs is waited for: the first of them goes on since so many seconds, or
-        has not started for so long (`queued`), and is given up after so many more."""
+        """Report the oldest event while jobs are waited for: it has run, or been `queued`, for
+        `ago` seconds and is given up in `until` seconds."""
         wait, now = self._progress[stage].waiting, self._clock.time()
         if wait is None or wait.kind not in ("jobs", "queued", "room") or ago < _LONG:
             return
@@ -121,7 +121,8 @@ class Tracker:
             self._tell(stage, waiting=wait)
 
     def ended(self, stage: int) -> None:
-        """It was gone through: it is done once nothing of it goes on or is waited for."""
+        """Note that a stage was gone through: it is done once nothing of it runs or is waited
+        for."""
         self._through.add(stage)
         self._tell(stage, waiting=None)
 

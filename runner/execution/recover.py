@@ -1,4 +1,4 @@
-"""What a resumed run finds open: requests without an answer, events without an end."""
+"""What a resumed run finds open: requests without an answer, events without an outcome."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from runner.model import ExecutionPlan, SentEvent
 from runner.planning.event_blocks import line_of, start_of
 from runner.spec.units import counted, format_duration
 
-# The server knows an event's id again for 24 h (protocol page, section 2); an hour is left for
-# clocks that differ and for the request itself.
+# The server recognises an event's id for 24 h (protocol page, section 2); one hour is a margin for
+# differing clocks and for the request itself.
 _KNOWN_AGAIN = 23 * 3600.0
 
 
 async def recover(
     plan: ExecutionPlan, sender: Sender, jobs: JobsApi | None, decision: Decision
 ) -> AsyncIterator[Sent]:
-    """Make the requests whose answer was lost once more: same bytes, same ids, same seed.
+    """Repeat the requests whose answer was lost: same bytes, same ids, same seed.
 
-    Past the time in which the server would know them again, their jobs are looked for first, and
-    `decision` counts where there are none. Raises `Incomplete` without one.
+    If the server would no longer recognise them, look for their jobs first; if there are none,
+    `decision` applies. Raises `Incomplete` without one.
     """
     for lost in sender.journal.unanswered():
         chunk = _rebuild(plan, sender.journal, lost)
@@ -61,7 +61,7 @@ async def recover(
 
 
 def watched(plan: ExecutionPlan, journal: Journal) -> Iterator[SentEvent]:
-    """The accepted events that have not ended."""
+    """Yield the accepted events without an outcome."""
     unsettled = journal.unsettled()
     picked = pick(plan, (event.position for event in unsettled))
     for event, (stage, _, item, cell) in zip(unsettled, picked, strict=True):
@@ -80,7 +80,7 @@ def watched(plan: ExecutionPlan, journal: Journal) -> Iterator[SentEvent]:
 
 
 def settle_sent(plan: ExecutionPlan, journal: Journal) -> Mapping[int, int]:
-    """Events that are done when they are sent have completed: how many of each stage."""
+    """Complete events that are done when sent; return how many of each stage."""
     done = {stage.number for stage in plan.stages if stage.wait == "sent"}
     ended = [
         Observation(event, (), "completed")
@@ -92,14 +92,15 @@ def settle_sent(plan: ExecutionPlan, journal: Journal) -> Mapping[int, int]:
 
 
 class Counted(NamedTuple):
-    """Events that have failed, and ended, before: they count against the plan's limit."""
+    """Events that failed and ended before; they count against the plan's failure limit."""
 
     failed: int
     ended: int
 
 
 def tally(plan: ExecutionPlan, journal: Journal, step: Step | None) -> Counted:
-    """A step goes on counting where the last one ended; a resume starts from 0."""
+    """Count events against the limit: a step continues from the last one, a resume starts from
+    0."""
     if step is None or not plan.max_failures:
         return Counted(0, 0)
     unanswered = sum(len(chunk.positions) for chunk in journal.unanswered())
@@ -109,8 +110,8 @@ def tally(plan: ExecutionPlan, journal: Journal, step: Step | None) -> Counted:
 
 
 def passed_over(journal: Journal, step: Step | None, *, past: bool) -> Mapping[int, int]:
-    """How many failures of each stage do not keep the run from going on: those that another attempt
-    has made good, and those that whoever resumed it has passed over, which are the first ones."""
+    """Return how many failures of each stage do not stop the run: those that another attempt made
+    good, and the earlier ones, which a resume with `past` ignores."""
     lost = {stage: figures.lost for stage, figures in journal.by_stage().items()}
     if step is None or not past:
         return lost if past else journal.made_good()
@@ -122,7 +123,7 @@ def passed_over(journal: Journal, step: Step | None, *, past: bool) -> Mapping[i
 
 
 def passed_rounds(clock: Clock, step: Step | None, *, past: bool) -> float:
-    """Since when the rounds of a drain count: whoever resumed it passes over those before."""
+    """Return since when the rounds of a drain count: a resume with `past` ignores earlier ones."""
     if not past:
         return 0.0
     return clock.time() if step is None else step.submitted_at
@@ -153,7 +154,7 @@ async def _send_again(sender: Sender, chunk: Chunk, jobs: JobsApi | None) -> Sen
         return await sender.send_again(chunk)
     except RequestTooLarge as refusal:
         ids = internal_ids(chunk.seed, range(len(chunk.positions)))
-        if await _has_jobs(jobs, ids):  # it was taken before the server changed its mind
+        if await _has_jobs(jobs, ids):  # it was accepted before the server's limit changed
             return sender.take_as_sent(chunk, ids)
         return sender.cut_anew(chunk, refusal)
 

@@ -1,6 +1,6 @@
-"""Stages whose events are found out when they start, and those that are sent until a goal is met.
+"""Stages whose events are resolved when they start, and those that are sent until a goal is met.
 
-A round is written down with its events before any of them is sent: a resume goes on in it.
+A round and its events are recorded before any event is sent, so that a resume continues it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from runner.spec.units import counted, format_duration
 
 @frozen
 class Next:
-    """What a stage with a goal does next; `reason` says why, where it ends short of the goal, or
-    what to know of a goal that was reached.
+    """What a stage does next. `reason`: why it ends short of its goal, or a remark on a goal that
+    was reached.
 
-    `left` is the backlog as it was just counted.
+    `left` is the backlog as just counted.
     """
 
     what: Literal["round", "done", "stalled", "limit"]
@@ -36,8 +36,8 @@ class Next:
 
 @dataclass(slots=True)
 class _Tried:
-    """The first tries of a stage's work, among so many of its events: which of an item's, and the
-    event's position."""
+    """The first attempt at each piece of work among the first `count` events of a stage: the item
+    and its occurrence in a round -> the event's position."""
 
     count: int = 0
     first: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -46,8 +46,8 @@ class _Tried:
 
 @dataclass(slots=True)
 class Rounds:
-    """`since`: what came of rounds that began before, in seconds since 1970, keeps no drain from
-    another one."""
+    """Decides on rounds and begins them. `since`: rounds that began earlier (seconds since 1970) do
+    not make a drain count as stalled."""
 
     journal: Journal
     resolver: Resolver
@@ -57,8 +57,11 @@ class Rounds:
     _tried: dict[int, _Tried] = field(default_factory=dict)
 
     async def next(self, stage: Stage, rest: float = 0.0) -> Next:
-        """Whether another round is due, once `rest` seconds are over. Without a goal there is one,
-        and only one. The time of a drain bounds what it asks, patience included."""
+        """Decide whether another round is due once `rest` seconds are over.
+
+        Without a goal there is exactly one round. The time of a drain also limits its questions,
+        retries included.
+        """
         rounds, until = self.journal.rounds(stage.number), stage.until
         if until is None:
             return Next("done" if rounds else "round")
@@ -68,7 +71,7 @@ class Rounds:
                 left = figure(until.expect.column or "", table)
                 first_zero = not rounds and left == 0
                 security = await self.queries.row_security(until.question) if first_zero else ()
-        except ValueError as error:  # an answer that is none is a failure; no answer ends it early
+        except ValueError as error:  # a wrong answer stalls it; a refusal ends it early
             reason = f"`{stage.operation}`: its backlog cannot be told: {error}"
             return Next("limit" if isinstance(error, QueryRefused) else "stalled", reason=reason)
         if blind := blinded(security):
@@ -79,12 +82,12 @@ class Rounds:
         return replace(following, reason=UNTOLD) if untold else following
 
     async def begin(self, plan: ExecutionPlan, stage: Stage, left: float | None) -> ExecutionPlan:
-        """The plan with another round of the stage, written down; the same where it has none."""
+        """Return the plan with another round of the stage, and record it; a round may be empty."""
         most = self._left(stage.until, self.journal.rounds(stage.number)) if stage.until else None
         with self.queries.within(most):
             found = await self.queries.patient(lambda: self.resolver.resolve(stage))
         items, more = stage.items, found.stage.items
-        assert isinstance(items, EventBlocks)  # noqa: S101 - what runs was planned by us
+        assert isinstance(items, EventBlocks)  # noqa: S101 - we planned it ourselves
         assert isinstance(more, EventBlocks)  # noqa: S101
         if not more:
             self.queries.observer.note(f"`{stage.operation}` has no items, as its stage starts")
@@ -96,9 +99,9 @@ class Rounds:
         return self._written(plan, grown, len(items) if rounds else 0, len(more), left)
 
     def over(self, stage: Stage, rest: float = 0.0) -> Next | None:
-        """What ends the stage in the middle of a round, where its rounds have had their time once
-        `rest` seconds are over: no other batch of them begins."""
-        until = stage.until  # asked at each batch: where there is none, the journal is not
+        """Return what ends a drain in the middle of a round if its time is up after `rest` seconds;
+        None if another batch may begin."""
+        until = stage.until  # called for each batch, so do not read the journal for other stages
         if until is None or not (rounds := self.journal.rounds(stage.number)):
             return None
         worked = self._worked(rounds[0].at) + rest
@@ -108,8 +111,8 @@ class Rounds:
         return Next("limit", None, f"{reason} in the middle of a round", more_time(until, worked))
 
     def close(self, plan: ExecutionPlan, stage: Stage, after: Next) -> ExecutionPlan:
-        """The plan at the end of the stage: where its goal was reached before any round, what the
-        preview showed for today is not sent, and that is no longer planned."""
+        """Return the plan at the end of the stage. If its goal was reached before any round, the
+        events that the preview showed are removed from the plan."""
         if after.what != "done" or stage.until is None:
             return plan
         if self.journal.rounds(stage.number):
@@ -121,14 +124,15 @@ class Rounds:
         message += f"; {after.reason}" if after.reason else ""
         self.queries.observer.note(message)
         plan = _with(plan, replace(stage, items=pack(stage.event, [])))
-        # In one with the goal: killed between the two, it would wait for ever for what is planned.
+        # One write for both: after a crash between two, the run would wait for events that are
+        # never sent.
         self.journal.reach(stage.number, after.left, plan)
         return plan
 
     def _written(
         self, plan: ExecutionPlan, stage: Stage, first: int, count: int, left: float | None
     ) -> ExecutionPlan:
-        """The plan with the stage as it is now, and its new round in the journal with it."""
+        """Return the plan with the stage as it is now, and record its new round."""
         number = len(self.journal.rounds(stage.number)) + 1
         origins = self._origins(plan, stage, first) if stage.until else {}
         plan = _with(plan, stage)
@@ -137,9 +141,9 @@ class Rounds:
         return plan
 
     def _origins(self, plan: ExecutionPlan, stage: Stage, first: int) -> dict[int, int]:
-        """Of the events from the stage's `first`-th on, those whose work earlier rounds have tried,
-        and the event of the first try, both by their position in the run. Where an item comes more
-        than once in a round, the first is the first's again, and so on."""
+        """Map events from the stage's `first`-th on to the first attempt at the same work in
+        earlier rounds, both by position in the run. If an item occurs several times in a round,
+        occurrences are matched in order."""
         before = sum(other.total for other in plan.stages if other.number < stage.number)
         tried, origins = self._tried.setdefault(stage.number, _Tried()), dict[int, int]()
         ends = [known.first for known in self.journal.rounds(stage.number)] + [first]
@@ -158,7 +162,7 @@ class Rounds:
         return self.journal.driven().between(since, self.clock.time())
 
     def _left(self, until: Until, rounds: Sequence[Round]) -> float:
-        """Seconds of its time."""
+        """Return the seconds left of a drain's time."""
         return max(0.0, until.max_time - (self._worked(rounds[0].at) if rounds else 0.0))
 
     def _judged(
@@ -190,13 +194,13 @@ class Rounds:
 
 
 def _with(plan: ExecutionPlan, stage: Stage) -> ExecutionPlan:
-    """The plan with the stage as it is now."""
+    """Return the plan with the stage replaced."""
     stages = tuple(stage if known.number == stage.number else known for known in plan.stages)
     return replace(plan, stages=stages)
 
 
 def _stalled(until: Until, figures: Sequence[float]) -> bool:
-    """Has the best figure of the last rounds come no nearer to the goal than before them?"""
+    """Whether the best figure of the last rounds is no better than before them."""
     if len(figures) <= until.stalled_after:
         return False
     best = min if until.expect.at_most is not None else max

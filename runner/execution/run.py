@@ -1,4 +1,4 @@
-"""One run of one execution plan: send, pace, follow, stage by stage."""
+"""One run of one execution plan: send, pace and follow, stage by stage."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from runner.execution.send import Ahead, Sender, Sent, Wire, batch_size
 from runner.model import ExecutionPlan, FailureLimit, Stage, Waiting
 from runner.spec.units import counted
 
-_FEWEST = 20  # events that must have ended before a ratio of them says anything
+_FEWEST = 20  # events that must have ended before their ratio counts
 
 
 async def execute(plan: ExecutionPlan, context: RunContext) -> Ending:
-    """Send what the journal says is still unsent and follow all that is open.
+    """Send what is unsent according to the journal, and follow all that is open.
 
-    What came of it is in the journal. Raises `TargetError`, `KeyRefused`, `Incomplete` and
-    `LeaseLost`; whatever happens, the journal can be resumed from.
+    The results are in the journal. Raises `TargetError`, `KeyRefused`, `Incomplete` and
+    `LeaseLost`; whatever happens, the run can be resumed from the journal.
     """
     journal = context.journal
     journal.drive()
     try:
         return await _driven(plan, context)
     finally:
-        with suppress(LockHeld):  # another process has taken the run over
+        with suppress(LockHeld):  # another process has taken over the run
             journal.rest()
 
 
@@ -138,7 +138,7 @@ class _Run:
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
-        """The follower sweeps in the background; if it fails, the run fails with its error."""
+        """Follow jobs in the background; if that fails, the run fails with its error."""
         if self.follower is None:
             yield
             return
@@ -147,7 +147,7 @@ class _Run:
             yield
 
     async def send_unanswered(self) -> None:
-        """What was under way when the run was left, once nothing holds the run."""
+        """Resend requests that were under way when the run was left, once nothing holds the run."""
         if self.plan.stages and self.journal.unanswered():
             first = self.plan.stages[0]
             if not await self.gate.opened(first.number, self.pacer.of(first), batch=True):
@@ -158,14 +158,14 @@ class _Run:
             self._take(sent.chunk.stage, sent)
 
     async def may_begin(self) -> bool:
-        """The checks before anything is sent, and the figures that later ones compare with."""
+        """Run the checks before anything is sent, and record figures for later ones."""
         if self.checker is None or await self.checker.before():
             return True
         self._end("failed", "a check before the run does not hold")
         return False
 
     async def stages(self) -> bool:
-        """Whether all of them were gone through."""
+        """Whether all stages were gone through."""
         first = 0
         for number in range(1, len(self.plan.stages) + 1):
             stage = self.plan.stages[number - 1]
@@ -181,15 +181,15 @@ class _Run:
         return True
 
     async def prove(self) -> None:
-        """The checks at the end, once everything has been followed to its own."""
+        """Run the checks at the end, once all jobs have ended."""
         stop = self.context.stop
         if self.checker is None or stop.is_set() or await self.checker.end(self.plan.stages):
             return
-        if not stop.is_set():  # else it was not given its time
+        if not stop.is_set():  # else it did not get its full time
             self.context.observer.note("a check at the end does not hold")
 
     async def finish(self) -> None:
-        """What was sent is followed to its end, also where a failure has stopped the sending."""
+        """Follow what was sent to its end, even if a failure has stopped the sending."""
         if self.follower is None:
             self._settle_sent()
         elif not self.gate.cancelled:
@@ -197,7 +197,7 @@ class _Run:
                 await self._followed(self.follower, stage.number)
 
     async def _followed(self, follower: Follower, stage: int) -> None:
-        """Of a stage that is done when it is sent, jobs may go on: what is waited for is told."""
+        """Wait for jobs that still run in a stage that was done when sent, and report the wait."""
         if self.context.stop.is_set() or not follower.out(stage):
             return
         self.tracker.waiting(stage, Waiting("for its jobs to end", "jobs"))
@@ -205,13 +205,14 @@ class _Run:
         self.tracker.waiting(stage, None)
 
     def _settle_sent(self) -> None:
-        """Where nothing is followed, what is done when sent has completed, and no more is known."""
+        """Without following, complete the events that are done when sent; nothing is known of
+        others."""
         for stage, number in settle_sent(self.plan, self.journal).items():
             self.tracker.settled(stage, {"completed": number})
 
     async def leave(self, step: Step) -> None:
-        """A last look: until the next step nobody looks at the jobs. What it does not see in its
-        time, that step does."""
+        """Look at jobs once more: nobody does until the next step, which sees what this look
+        misses."""
         if self.follower:
             with suppress(TimeoutError):
                 async with asyncio.timeout(step.last_look):
@@ -231,7 +232,7 @@ class _Run:
         self.context.observer.note(f"{reason}; nothing more is sent")
 
     async def _proved(self, stage: Stage) -> bool:
-        """The checks after the stage; where one fails, the plan says whether to go on."""
+        """Run the checks after the stage; if one fails, the plan decides whether to continue."""
         if self.checker is None or await self.checker.after(stage):
             return True
         if self.context.stop.is_set():
@@ -242,7 +243,7 @@ class _Run:
         return True
 
     async def _rounds(self, stage: Stage, first: int) -> bool:
-        """Rounds of a deferred stage: the one that was begun, and others until its goal is met."""
+        """Run the rounds of a deferred stage: the current one, and more until its goal is met."""
         if self.rounds is None:
             message = f"`{stage.operation}` is resolved when it starts, and nothing resolves it"
             raise PreflightRefused(message)
@@ -260,7 +261,7 @@ class _Run:
             if following.what == "done":
                 self.plan = self.rounds.close(self.plan, stage, following)
                 break
-            # Where the plan stops on a failure, a goal that is not reached is not worked on.
+            # If the plan stops on a failure, an unreached goal is abandoned.
             if not goes_on or not await self._begin_round(self.rounds, stage, following, begun):
                 return False
             begun = True
@@ -270,7 +271,7 @@ class _Run:
         return not self._must_stop()
 
     async def _round(self, number: int, first: int) -> bool:
-        """Send the round and follow it to its end: only then does the backlog say anything."""
+        """Send the round and follow it to its end, since the backlog means nothing before that."""
         stage = self.plan.stages[number - 1]
         if stage.until:
             self.tracker.in_round(self.journal.rounds(number)[-1])
@@ -280,7 +281,7 @@ class _Run:
         return goes_on
 
     def _is_through(self, number: int, first: int) -> bool:
-        """Has a round come to its end, so that its goal may be reached whatever has failed?"""
+        """Whether a round has ended, so that its goal may be reached despite failures."""
         if self.context.stop.is_set() or self.gate.cancelled or self.reason:
             return False
         stage = self.plan.stages[number - 1]
@@ -297,7 +298,7 @@ class _Run:
             self.plan = await rounds.begin(self.plan, stage, due.left)
             if self.checker:
                 self.checker.plan = self.plan
-        except InvalidPlan as error:  # the plan was valid: what it asks has changed since
+        except InvalidPlan as error:  # the plan was valid: the data it queries has changed since
             why = error.problems[0].message
             self._end("limit", f"`{stage.operation}` cannot be resolved: {why}")
             return False
@@ -306,7 +307,7 @@ class _Run:
         return True
 
     async def _stage(self, stage: Stage, first: int) -> bool:
-        """Send the stage and wait for it as it asks; False where the run must end here."""
+        """Send the stage, and wait for its jobs if it says so; False if the run must end here."""
         start = min(max(0, self.journal.next_position() - first), stage.total)
         self.tracker.begin(stage.number)
         if start < stage.total and not await self._send(stage, first, start):
@@ -338,7 +339,7 @@ class _Run:
                 return False
             if begins and self._had_its_time(stage):
                 return False
-            if events.base != self.pacer.base(stage, index):  # it has come to be late
+            if events.base != self.pacer.base(stage, index):  # the stage is late
                 events = self._ahead(stage, first, index)
             sent = await self._batch(stage, index, events, pace)
             if not sent:
@@ -348,7 +349,7 @@ class _Run:
         return not self.context.stop.is_set()
 
     def _had_its_time(self, stage: Stage, rest: float = 0.0) -> bool:
-        """Of a drain whose time is up no other batch begins; the rest before it counts as well."""
+        """End the run if the drain's time is up, including the rest before the next batch."""
         over = self.rounds and self.rounds.over(stage, rest)
         if over:
             self._end("limit", over.reason or "", over.option)
@@ -359,7 +360,7 @@ class _Run:
         return Ahead(Wire(self.journal.run_id, base, stage), index, first)
 
     async def _batch(self, stage: Stage, index: int, events: Ahead, pace: Pace) -> int:
-        """How many events of the batch are decided; 0 where the run must end within it."""
+        """Send a batch; return how many events are decided, 0 if the run must end within it."""
         number, decided, size = stage.batch_of(index), 0, pace.size
         count = self.waits.left or batch_size(stage, index, pace)
         while decided < count:
@@ -378,30 +379,30 @@ class _Run:
             ended_early = decided < before + room
             if ended_early and not await self.gate.opened(stage.number, pace, batch=False):
                 return 0
-            if not decided:  # control requests have come before the batch
+            if not decided:  # control requests came before the batch
                 size, count = pace.size, batch_size(stage, index, pace)
         if pace.delay:
-            self.journal.settle()  # nothing is owed while nothing is sent
+            self.journal.settle()  # write now, since nothing else will during the delay
         if pace.size >= size and (faster := pace.speed_up()):
             self.context.observer.note(faster)
         return count
 
     async def _room(self, stage: Stage, pace: Pace, most: int) -> int:
-        """How many of the next `most` events may go out, once there is room for one; 0 where the
-        run must end meanwhile."""
+        """Wait for room; return how many of the next `most` events may go out, 0 if the run must
+        end."""
         follower = self.follower
         if follower is None or not stage.waits:
             return most
         while (cap := self._cap(stage)) is not None and follower.out(stage.number) >= cap:
             if not await self._has_room(follower, stage, pace):
                 return 0
-            # Hours may have gone by: what counts before a batch counts before its next request.
+            # Hours may have passed, so guards apply again, as before a batch.
             if not await self.gate.opened(stage.number, pace, batch=True):
                 return 0
         return most if cap is None else min(most, cap - follower.out(stage.number))
 
     async def _has_room(self, follower: Follower, stage: Stage, pace: Pace) -> bool:
-        """Wait until fewer events are out than may be; False where the run must end meanwhile."""
+        """Wait until the events in flight are below the cap; False if the run must end."""
         number, said = stage.number, ""
         while (cap := self._cap(stage)) is not None and (out := follower.out(number)) >= cap:
             jobs = f"{counted(out, 'job', 'are')} out"
@@ -414,23 +415,24 @@ class _Run:
             asked = self.journal.control() != self.gate.control
             if asked and not await self.gate.opened(number, pace, batch=False):
                 return False
-            said = "" if asked else said  # the gate has told of waits of its own
+            said = "" if asked else said  # the gate may have reported other waits
         self.tracker.waiting(number, None)
         return True
 
     def _cap(self, stage: Stage) -> int | None:
-        """The most events of the stage without an outcome: an operator's, or the plan's."""
+        """The most events of the stage without an outcome, as an operator or the plan sets it."""
         return self.gate.control.max_in_flight or (stage.cap.events if stage.cap else None)
 
     async def _rest(self, stage: Stage, between: str) -> bool:
-        """The delay, or what is left of it; False where the run is to end meanwhile.
+        """Wait for the rest of the delay; False if the run is to end.
 
-        What operators request meanwhile, or before, counts at once: a pause, a shorter delay."""
+        Control requests, made before or meanwhile, apply at once: a pause, a shorter delay.
+        """
         number, pace, said, asked = stage.number, self.pacer.of(stage), "", True
         while self.pacer.owed(stage):
-            # A step that is over asks no more, but is to say when the next one is due.
+            # A step that is over reads no requests, but must say when the next one is due.
             if asked and not self.context.stop.is_set():
-                said = ""  # the gate tells of waits of its own
+                said = ""  # the gate may report other waits
                 if not await self.gate.opened(number, pace, batch=False):
                     return False
             why = f"{between} (slowed down)" if pace.slowed else between
@@ -445,7 +447,7 @@ class _Run:
         return not self.context.stop.is_set()
 
     async def _canary(self, stage: Stage) -> bool:
-        """The first events alone, to their end: the others follow only where they succeeded."""
+        """Wait for the first events; the others follow only if these succeeded."""
         if self.follower is None:
             return True
         self.tracker.waiting(stage.number, Waiting("for its canary to end", "jobs"))
@@ -471,11 +473,11 @@ class _Run:
         return self._over_limit() or (self.plan.on_failure == "stop" and self._has_failed())
 
     def _has_failed(self) -> bool:
-        """Of the stages that have reached no goal, one event that was not passed over."""
+        """Whether a stage without a reached goal has a failure that was not passed over."""
         return bool(self._failed() - self.reached)
 
     def _failed(self) -> set[int]:
-        """The stages of which an event has failed that was not passed over."""
+        """Return the stages with failures that were not passed over."""
         lost = self.tracker.lost().items()
         return {stage for stage, number in lost if number > self.passed_over.get(stage, 0)}
 
@@ -494,7 +496,7 @@ class _Run:
         return self.reason is not None
 
     def _has_more(self) -> bool:
-        """May something still be sent, so that it matters whether the run ends here?"""
+        """Whether more may be sent, so that it matters whether the run ends here."""
         stages = self.plan.stages
         if self.journal.next_position() < sum(stage.total for stage in stages):
             return True

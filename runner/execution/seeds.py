@@ -1,4 +1,4 @@
-"""Internal-id seeds: resending the same body under the same seed gives the same internal ids."""
+"""Internal-id seeds: resending a body under the same seed gives the same internal ids."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ _PAIRS = [a + b for a in _CROCKFORD for b in _CROCKFORD]  # ten bits each
 
 
 def make_seed(now: float, random: Random) -> str:
-    """``"<ms>,<base64 of 10 random bytes>"``, the header's form (protocol page, section 1)."""
+    """Make a seed, ``"<ms>,<base64 of 10 random bytes>"``, as in the header (protocol page, section
+    1)."""
     return f"{int(now * 1000)},{base64.b64encode(random.randbytes(10)).decode()}"
 
 
 def event_id(
     run_id: str, stage: StageSpec, item: str, index: int, operation: str | None = None
 ) -> str:
-    """The idempotency key of the `index`-th event of a stage.
+    """Make the idempotency key of the `index`-th event of a stage.
 
     The server claims a run per function and id, whatever the event's name (protocol page, section
-    2): so the operation is part of the id, and the run, so that a second run is not a duplicate;
-    and the place in the stage, where an item may come more than once. `operation`: the event's
-    own, in a stage of several.
+    2). So the id has the operation, and the run, so that a second run is not a duplicate; and the
+    place in the stage, if an item may occur more than once. `operation`: the event's own, in a
+    stage of several.
     """
     place = f"#{index + 1}" if stage.numbered else ""
     return f"{run_id}:{operation or stage.operation}:{item}{place}"
 
 
 def internal_ids(seed: str, indices: range) -> list[str]:
-    """The ULIDs that the server derives for the events of a request at these indices: the last four
-    bytes of the entropy, + index + 1.
+    """Derive the ULIDs that the server gives the events of a request at these indices: the last
+    four bytes of the entropy, + index + 1.
 
-    Mostly only the last two of the 26 characters differ: a library's ULID for each would cost more
-    than rendering, journaling and sending the event.
+    Mostly only the last two of the 26 characters differ: building each with a ULID library would
+    cost more than rendering, journaling and sending the event.
     """
     milliseconds, _, encoded = seed.partition(",")
     entropy = base64.b64decode(encoded)

@@ -1,6 +1,5 @@
-"""Sends the events of a plan in order, each request written down before it is made: as many events
-as the batch, the server's limit and a byte limit allow.
-"""
+"""Send the events of a plan in order, and record each request before it is made: as many events as
+the batch, the server's limit and a byte limit allow."""
 
 from __future__ import annotations
 
@@ -33,30 +32,30 @@ Kind: TypeAlias = tuple[str, str]  # an operation, and the name of its events
 
 
 def what_of(stage: Stage, cell: bytes) -> Kind:
-    """The operation that an event is of, and its name."""
+    """Return the operation of an event, and its name."""
     own = parted(cell) if stage.members else {}
     return own.get("operation", stage.operation), own.get("name", stage.event)
 
 
 class Wire:
-    """How a run writes the events of a stage.
+    """Encodes the events of a stage for a run.
 
-    `base` is what the times of scheduled events count from: with it, a request that is made again
-    has the same bytes.
+    `base` is the time from which scheduled events count: with it, a repeated request has the same
+    bytes.
     """
 
     def __init__(self, run_id: str, base: float, stage: Stage) -> None:
         self.stage, self.base = stage, base
         self._run_id = run_id
         self._head = b'{"name":' + orjson.dumps(stage.event) + b',"id":'
-        # Of an item that comes once: what is before it, with the quote that it begins with.
+        # For items that occur once: what precedes an item, with its opening quote.
         self._before = self._head + orjson.dumps(event_id(run_id, stage, "", 0))[:-1]
         self._plain = not (stage.numbered or stage.own) and stage.begins is None
         around = len(self._before) + len(_DATA) - len(b"\t") + len(b"}")
-        self.around = around if self._plain else 0  # bytes of an event beside its piece
+        self.around = around if self._plain else 0  # bytes of an event besides its piece
 
     def encode(self, index: int, item: str, data: bytes) -> bytes:
-        """The `index`-th event of the stage as it is sent, with its idempotency key."""
+        """Encode the `index`-th event of the stage as it is sent, with its idempotency key."""
         if self.stage.own:
             return self._own(index, item, data)
         id_ = orjson.dumps(event_id(self._run_id, self.stage, item, index))
@@ -65,7 +64,7 @@ class Wire:
         return b"".join((self._head, id_, _DATA, data, time, b"}"))
 
     def _own(self, index: int, item: str, cell: bytes) -> bytes:
-        """An event with an id, a time or an operation of its own."""
+        """Encode an event with an id, a time or an operation of its own."""
         found = parted(cell)
         operation = found.get("operation")
         known = event_id(self._run_id, self.stage, item, index, operation)
@@ -79,8 +78,8 @@ class Wire:
         return orjson.dumps(event if ts is None else {**event, "ts": ts})
 
     def pages(self, start: int) -> Iterator[tuple[list[bytes], list[bytes], list[Kind]]]:
-        """Of the stage from its `start`-th event on, some hundreds at once: the lines of its items,
-        the pieces of which a request is made, and what each event is of in a stage of several
+        """Yield the events from the `start`-th on in pages of some hundreds: the lines of items,
+        the pieces from which requests are built, and the kinds of events in a stage of several
         operations."""
         for lines in _parts(self.stage.items.lines(start)):
             if self._plain:
@@ -93,52 +92,52 @@ class Wire:
             start += len(lines)
 
     def request(self, pieces: Sequence[bytes]) -> bytes:
-        """The body of a request with these events."""
+        """Build the body of a request with these events."""
         if not (self._plain and pieces):
             return join(pieces)
-        # As `encode` writes them, but all at once: this is done a million times. A raw tab stands
-        # nowhere but after an item.
+        # The same as `encode`, but all at once, since this is done a million times. A raw tab
+        # occurs only after an item.
         events = (b"}," + self._before).join(pieces)
         return b"".join((b"[", self._before, events.replace(b"\t", _DATA), b"}]"))
 
 
 def _parts(pages: Iterable[list[bytes]]) -> Iterator[list[bytes]]:
-    """Less than a request at once, so that while one is under way no more is made than the next
-    one asks for."""
+    """Split into parts smaller than a request, so that no more than the next one needs is encoded
+    while one is under way."""
     for lines in pages:
         for at in range(0, len(lines), _PART):
             yield lines[at : at + _PART]
 
 
 class Ahead:
-    """The events that are to be sent, in their order, the next ones made before they are needed.
+    """The events to be sent, in order, encoded before they are needed.
 
     `position` is that of the first of them, counted from 0 over the run.
     """
 
     def __init__(self, wire: Wire, start: int, first: int = 0) -> None:
-        """From the stage's `start`-th event on; `first`: the stage's own position."""
+        """Begin with the stage's `start`-th event; `first`: the stage's own position."""
         self.lines: list[bytes] = []
-        self.pieces: list[bytes] = []  # of which requests are made
+        self.pieces: list[bytes] = []  # from which requests are built
         self.position, self.base = first + start, wire.base
         self._wire = wire
-        self._ends = array("Q")  # of each piece, counted in bytes from the first that was made
+        self._ends = array("Q")  # the end of each piece, in bytes from the first one encoded
         self._dropped = 0  # bytes
         self._spent: list[bytes] = []
-        self._kinds: list[Kind] = []  # of each event, where the stage has several operations
+        self._kinds: list[Kind] = []  # of each event, if the stage has several operations
         self._pages = wire.pages(start)
-        self._ready: tuple[int, RequestLimits] | None = None  # where it begins, what it may hold
-        self._request: tuple[int, bytes]  # as it was made ready
+        self._ready: tuple[int, RequestLimits] | None = None  # its first position and its limits
+        self._request: tuple[int, bytes]  # the prepared one
 
     def drop(self, count: int) -> None:
-        """These were dealt with. What they took is given back while a server is at work."""
+        """Remove the next `count` events. Their memory is freed while a server is busy."""
         self._dropped = self._ends[count - 1] if count else self._dropped
         self._spent = self.pieces[:count]
         del self.lines[:count], self.pieces[:count], self._ends[:count], self._kinds[:count]
         self.position += count
 
     def prepare(self, skipped: int, limits: RequestLimits) -> None:
-        """Have the request ready that follows the next `skipped` events, which one has taken."""
+        """Prepare the request after the next `skipped` events, which are in the current one."""
         self._spent = []
         count = self._fitting(skipped, limits)
         while skipped + count == len(self.pieces) and count < limits.events and self._make():
@@ -149,23 +148,24 @@ class Ahead:
 
     @property
     def kind(self) -> Kind:
-        """Of the next event."""
+        """The kind of the next event."""
         stage = self._wire.stage
         return self._kinds[0] if self._kinds else (stage.operation, stage.event)
 
     def _alike(self, skipped: int, count: int) -> int:
-        """A request has the events of one operation, as the journal's figures count them."""
+        """Cut a request at the first event of another operation: the journal counts by
+        operation."""
         kinds = self._kinds[skipped : skipped + count]
         return next((n for n, kind in enumerate(kinds) if kind != kinds[0]), count)
 
     def request(self, limits: RequestLimits) -> tuple[int, bytes]:
-        """How many events go into the next request, and its body."""
+        """Return how many events go into the next request, and its body."""
         if self._ready != (self.position, limits):
             self.prepare(0, limits)
         return self._request
 
     def _make(self) -> bool:
-        """Make as many more as lie together; False where there are none."""
+        """Encode the next page; False if there are no more."""
         lines, pieces, kinds = next(self._pages, ((), (), ()))
         self._kinds += kinds
         last = self._ends[-1] if self._ends else self._dropped
@@ -175,11 +175,11 @@ class Ahead:
         return bool(lines)
 
     def _fitting(self, skipped: int, limits: RequestLimits) -> int:
-        """How many of those that are made go into one request; at least one of them."""
+        """Return how many encoded events fit into one request; at least one."""
         before = self._ends[skipped - 1] if skipped else self._dropped
         following = range(skipped, min(len(self._ends), skipped + limits.events))
         each = self._wire.around + len(b",")
-        # There is a comma less than events, and two brackets.
+        # One comma less than events, and two brackets.
         within = bisect_right(
             following,
             limits.bytes + before - 1,
@@ -189,7 +189,7 @@ class Ahead:
 
 
 def stage_at(plan: ExecutionPlan, position: int) -> tuple[Stage, int]:
-    """The stage that holds a position, and the stage's first position."""
+    """Return the stage that holds a position, and the stage's first position."""
     first = 0
     for stage in plan.stages:
         if position < first + stage.total:
@@ -199,7 +199,7 @@ def stage_at(plan: ExecutionPlan, position: int) -> tuple[Stage, int]:
 
 
 def pick(plan: ExecutionPlan, positions: Iterable[int]) -> Iterator[tuple[Stage, int, str, bytes]]:
-    """Stage, index in the stage, item and payload at each of the (ascending) positions."""
+    """Yield stage, index in the stage, item and payload at each of the (ascending) positions."""
     end = 0  # of the stage
     for position in positions:
         if position >= end:
@@ -226,7 +226,7 @@ class Sender:
     observer: Observer
     random: Random
     limits: RequestLimits
-    answered: bool = False  # has the server taken anything from this process?
+    answered: bool = False  # whether the server has answered this process
     _chunks: int = field(init=False)
     _most: int = field(init=False)
 
@@ -244,13 +244,12 @@ class Sender:
         control: Control,
         stop: asyncio.Event,
     ) -> AsyncIterator[Sent]:
-        """Send one batch, the next `count` events, in as many requests as they ask for; ends early
-        on `stop`, and where other control requests have come than `control`.
+        """Send one batch, the next `count` events, in as many requests as needed.
 
-        While a request is under way the events after it are made. Trouble on the way slows the
-        pace down.
+        Ends early on `stop`, or if control requests differ from `control`. While a request is under
+        way, the next events are encoded. Trouble slows down the pace.
         """
-        self._most = min(self.limits.events, self._most * 2)  # one large event must not slow all
+        self._most = min(self.limits.events, self._most * 2)  # recover from one large event
         while count and not stop.is_set():
             chunk = self._next_chunk(stage, events, min(count, self._most), number)
             if not self.journal.begin_chunk(chunk, control):
@@ -276,14 +275,15 @@ class Sender:
             yield sent
 
     async def send_again(self, chunk: Chunk) -> Sent:
-        """Make a request whose answer was lost once more: same bytes, same ids, same seed.
+        """Repeat a request whose answer was lost: same bytes, same ids, same seed.
 
         Raises `RequestTooLarge`.
         """
         return self._accept(chunk, replace(await self._post(chunk), resent=True))
 
     def cut_anew(self, chunk: Chunk, refusal: RequestTooLarge) -> Sent:
-        """A chunk that was never taken, and is too large: its events are sent in smaller ones."""
+        """Withdraw a chunk that was never accepted and is too large; its events go into smaller
+        ones."""
         if len(chunk.positions) == 1:
             return self._accept(chunk, Answer((), refused=str(refusal)))
         if self.journal.next_position() != chunk.positions[-1] + 1:
@@ -292,11 +292,12 @@ class Sender:
         return Sent(chunk, Answer(()))
 
     def take_as_sent(self, chunk: Chunk, ids: Sequence[str]) -> Sent:
-        """The server has the chunk already: its events have started jobs, or so it was decided."""
+        """Record a chunk as accepted: its events have started jobs, or an operator decided so."""
         return self._accept(chunk, Answer(tuple(ids)))
 
     async def _post(self, chunk: Chunk, meanwhile: Callable[[], object] | None = None) -> Answer:
-        """Raises `Incomplete` where a server that has answered this process is gone."""
+        """Post a request. Raises `Incomplete` if a server that has answered this process is
+        gone."""
         try:
             count = len(chunk.positions)
             answer = await self.api.send(chunk.body, count, chunk.seed, meanwhile)
@@ -308,7 +309,7 @@ class Sender:
         return answer
 
     def _accept(self, chunk: Chunk, answer: Answer) -> Sent:
-        """What was sent more than once, in vain for a while, was taken but now."""
+        """Record an answer; a request that took more than one try counts as sent now."""
         if answer.resent or answer.trouble:
             chunk = replace(chunk, sent_at=self.clock.time())
         self.journal.accept(chunk, answer)
@@ -335,21 +336,22 @@ class Sender:
         )
 
     def _shrink(self, chunk: Chunk, reason: str) -> None:
-        """413: what follows goes out in requests of half the size."""
+        """After a 413, halve the size of the following requests."""
         self.journal.withdraw(chunk)
         self._most = len(chunk.positions) // 2
         self.observer.note(f"{reason}: now at most {counted(self._most, 'event')} a request")
 
 
 def _contradicted(chunk: Chunk, refusal: RequestTooLarge) -> Incomplete:
-    """Cutting it anew would give its events other internal ids than those of their jobs."""
+    """The error if a request may have been accepted: cutting it anew would change the ids of its
+    events."""
     message = f"batch {chunk.batch} of {chunk.operation}: an answer was lost, and then {refusal}"
     return Incomplete(message, hint="`backfill resume` looks for its jobs first")
 
 
 @frozen
 class Sent:
-    """What came of one request."""
+    """The result of one request."""
 
     chunk: Chunk
     answer: Answer
@@ -381,9 +383,9 @@ class Sent:
 
 
 def batch_size(stage: Stage, index: int, pace: Pace) -> int:
-    """How many events the batch has that begins with the stage's `index`-th event.
+    """Return the size of the batch that begins with the stage's `index`-th event.
 
-    At the planned pace a batch keeps its bounds: what is left of one that was begun comes first.
+    At the planned pace batches keep their bounds: what is left of a begun batch comes first.
     """
     left = stage.left_of_batch(index)
     size = left if pace.as_planned or index < stage.canary else pace.size
