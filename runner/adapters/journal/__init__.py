@@ -1,3 +1,3 @@
-"""The journal of runs. This module loads nothing: it only says where a journal is by default."""
+"""The journal of runs. This module imports nothing: it only names the default location."""
 
 DEFAULT_STATE = "sqlite:///.backfill/state.db"

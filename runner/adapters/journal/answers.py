@@ -1,4 +1,4 @@
-"""What the user's database has answered in a run, and the rounds that followed from it."""
+"""The answers of the user's database in a run, and the rounds that followed from them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def remembered(connection: Connection, run_id: str, name: str) -> Json:
 
 
 def all_of(connection: Connection, run_id: str) -> Mapping[str, Any]:
-    """Every answer by its name."""
+    """Return every answer by name."""
     query = "SELECT name, value FROM answers WHERE run_id = :run ORDER BY at"
     return {name: orjson.loads(value) for name, value in connection.rows(query, run=run_id)}
 
@@ -56,12 +56,12 @@ def checks_of(connection: Connection, run_id: str) -> list[CheckResult]:
 
 
 def reach(connection: Connection, run_id: str, stage: int, left: float | None) -> None:
-    """The stage has reached its goal, with so much left."""
+    """Record that a stage has reached its goal, with its backlog."""
     remember(connection, run_id, f"{_GOAL}{stage}", left)
 
 
 def reached(connection: Connection, run_id: str) -> frozenset[int]:
-    """The stages that have reached their goal."""
+    """Return the stages that have reached their goal."""
     query = "SELECT name FROM answers WHERE run_id = :run AND substr(name, 1, 5) = :goal"
     found = connection.values(query, run=run_id, goal=_GOAL)
     return frozenset(int(name.removeprefix(_GOAL)) for name in found)
@@ -80,7 +80,7 @@ def begin_round(
     begun: Round,
     origins: Mapping[int, int],
 ) -> None:
-    """The round's events are part of `plan` already; all is written down together."""
+    """Record a round, together with its events, which are already part of `plan`."""
     connection.change(
         """INSERT INTO rounds (run_id, stage, number, first, events, backlog, at)
         VALUES (:run, :stage, :number, :first, :events, :left, :at)""",
@@ -98,7 +98,7 @@ def begin_round(
 
 
 def keep_origins(connection: Connection, run_id: str, origins: Mapping[int, int]) -> None:
-    """Of events that are not the first attempt at their work, by position: see `chains`."""
+    """Record events that are not the first attempt at their work, by position: see `chains`."""
     connection.change_each(
         "INSERT INTO origins (run_id, position, origin) VALUES (:run, :position, :origin)",
         [

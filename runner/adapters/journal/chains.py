@@ -1,9 +1,9 @@
-"""A run and its retries: what has come of each unit of work, whichever attempt it took.
+"""A run and its retries: the outcome of each unit of work, whichever attempt it took.
 
-A unit of work is known by the position of its first event in the first run. Each event that is
-another attempt at it, of a later round or of a retry, has that position in `origins`. The last
-attempt counts: a retry's after those of its run, a later position after an earlier one (the clocks
-of their machines are not compared). Where a stage has reached its goal, all its work is done.
+A unit of work is identified by the position of its first event in the first run. Each later attempt
+at it, in a later round or a retry, has that position in `origins`. The last attempt counts: a
+retry's after those of its run, a later position after an earlier one (the clocks of different
+machines are not compared). If a stage has reached its goal, all its work is done.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _NEXT = "SELECT coalesce(max(last) + 1, 0) FROM chunks WHERE run_id = :run"
 
 
 class _Attempt(NamedTuple):
-    """`outcome` is None while it is open: it goes on, or is still to be sent."""
+    """An attempt at a unit of work; `outcome` is None while it is open: in progress, or still to be
+    sent."""
 
     rank: float  # of its run in the family
     position: int
@@ -35,8 +36,8 @@ class _Attempt(NamedTuple):
 
 @frozen
 class _Family:
-    """`latest`: of each unit of work, but for those that took one attempt and completed. `own`: the
-    latest of one run."""
+    """A run and its retries. `latest`: the last attempt at each unit of work, except those that
+    completed at the first attempt; `own`: the last attempts within one run."""
 
     members: Sequence[str]
     head: RunHead
@@ -49,7 +50,7 @@ class _Family:
         return attempt is None or attempt.outcome == "completed" or self.is_reached(unit)
 
     def is_reached(self, unit: int) -> bool:
-        """Is it of a stage that has reached its goal?"""
+        """Whether it belongs to a stage that has reached its goal."""
         if not self.reached:
             return False
         first = 0
@@ -63,8 +64,8 @@ class _Family:
 def retriable(
     connection: Connection, run_id: str, kinds: Collection[Outcome], patterns: Collection[str]
 ) -> dict[int, int]:
-    """The events of a run that failed so, and the units of work they stand for: one for each that
-    no other attempt has made good, or still has to do."""
+    """Return the failed events of a run that may be retried, with their units of work: one for each
+    unit that no other attempt has made good or still has to do."""
     family = _family(connection, run_id)
     found: dict[int, int] = {}
     query = f"""SELECT outcomes.position, outcomes.item, origins.origin FROM outcomes
@@ -85,8 +86,8 @@ def retriable(
 
 
 class Later(NamedTuple):
-    """The events of a run that failed, and whose work a later attempt has done, or (`going_on`: in
-    which run) still has to do, or may have done before it was cancelled."""
+    """The failed events of a run whose work a later attempt has done, or (`going_on`, with that
+    run) still has to do, or may have done before it was cancelled."""
 
     made_good: dict[int, Outcome]
     going_on: dict[int, tuple[Outcome, str]]
@@ -110,12 +111,12 @@ def later(connection: Connection, run_id: str) -> Later:
 
 
 def made_good(connection: Connection, run_id: str) -> Mapping[int, Outcome]:
-    """The events of a run that failed, and whose work a later attempt has done."""
+    """Return the failed events of a run whose work a later attempt has done."""
     return later(connection, run_id).made_good
 
 
 def made_good_in(connection: Connection, run_id: str) -> dict[int, int]:
-    """How many there are of them, by stage."""
+    """Return the number of events that were made good, by stage."""
     good = made_good(connection, run_id)
     if not good:
         return {}
@@ -127,8 +128,8 @@ def made_good_in(connection: Connection, run_id: str) -> dict[int, int]:
 
 
 def chain_of(connection: Connection, run_id: str) -> Chain | None:
-    """A run and all its retries, each unit of work under what its last attempt came to; None where
-    there is just one run."""
+    """Sum up a run and its retries, with the last outcome of each unit of work; None if there are
+    no retries."""
     members = _members(connection, run_id)
     if len(members) == 1:
         return None
@@ -161,7 +162,7 @@ def chain_of(connection: Connection, run_id: str) -> Chain | None:
 
 
 def is_done(connection: Connection, record: RunRecord) -> bool:
-    """Has all the work of the run been done and proved, by it or by its retries?"""
+    """Whether all work of the run has been done and proved, by itself or by its retries."""
     if record.status == "completed":
         return True
     if record.status in ("running", "sent"):
@@ -179,8 +180,8 @@ def is_done(connection: Connection, record: RunRecord) -> bool:
 
 
 def unproved(connection: Connection, run_id: str) -> dict[str, bool]:
-    """The checks of the first run that did not hold when a run of its family asked them last, or
-    that none has asked: by name, whether one has."""
+    """Return the checks of the first run that do not hold by the last answer in its family, or were
+    never asked: by name, whether one was asked."""
     members = _members(connection, run_id)
     head = connection.value("SELECT head FROM runs WHERE id = :run", run=members[0])
     held = {
@@ -193,7 +194,7 @@ def unproved(connection: Connection, run_id: str) -> dict[str, bool]:
 
 
 def _may_be_good(connection: Connection, run_id: str) -> bool:
-    """Are there other attempts at its work, or goals? Most runs have none."""
+    """Whether its work may have other attempts or goals; most runs have none."""
     if len(_members(connection, run_id)) > 1 or answers.reached(connection, run_id):
         return True
     query = "SELECT 1 FROM origins WHERE run_id = :run LIMIT 1"
@@ -219,7 +220,7 @@ def _family(connection: Connection, run_id: str) -> _Family:
 
 
 def _attempts(connection: Connection, members: Sequence[str]) -> Iterator[_Attempt]:
-    """Those that failed, and those that are not the first: the others have completed or go on."""
+    """Yield failed attempts and later attempts; all others have completed or are in progress."""
     within, given = listed("member", members)
     ranks = {member: rank for rank, member in enumerate(members)}
     failed = f"""SELECT outcomes.run_id, outcomes.position, outcomes.outcome, origins.origin
@@ -235,7 +236,7 @@ def _attempts(connection: Connection, members: Sequence[str]) -> Iterator[_Attem
     WHERE origins.run_id IN ({within})
       AND (outcomes.outcome IS NULL OR outcomes.outcome = 'completed')"""
     query_ended = f"SELECT id, target FROM runs WHERE id IN ({within}) AND status = 'cancelled'"
-    never_sent = {  # and nothing of one whose jobs have ended with its process
+    never_sent = {  # nor are the jobs of a cancelled run that ended with their process
         run: 0 if target == "embedded" else connection.value(_NEXT, run=run)
         for run, target in connection.rows(query_ended, **given)
     }
@@ -247,7 +248,7 @@ def _attempts(connection: Connection, members: Sequence[str]) -> Iterator[_Attem
 
 
 def _at_once(connection: Connection, root: str, family: _Family) -> int:
-    """The units of work that took one attempt and completed."""
+    """Count the units of work that completed at the first attempt."""
     skipped, stages = listed("stage", family.reached or {0})  # stages count from 1
     query = f"""SELECT sum(completed) FROM chunks
     WHERE run_id = :run AND stage NOT IN ({skipped})"""
@@ -263,12 +264,12 @@ def _at_once(connection: Connection, root: str, family: _Family) -> int:
 
 
 def _again(connection: Connection, root: str) -> list[int]:
-    """The units of work of the first run's events that are not their first attempts."""
+    """Return the units of work that the first run itself attempted again."""
     return connection.values("SELECT origin FROM origins WHERE run_id = :run", run=root)
 
 
 def _members(connection: Connection, run_id: str) -> list[str]:
-    """The first run, and all its retries in the order in which they were started."""
+    """Return the first run, then all its retries in the order in which they started."""
     parents: dict[str, str | None] = dict(
         map(tuple, connection.rows("SELECT id, parent FROM runs ORDER BY started_at"))
     )
@@ -279,7 +280,7 @@ def _members(connection: Connection, run_id: str) -> list[str]:
 
 
 def _descendants(run_id: str, parents: Mapping[str, str | None]) -> Iterable[str]:
-    """A retry comes after its run, whatever the clocks of their machines say."""
+    """Yield retries after the runs they retry, whatever the clocks of their machines say."""
     family, before = {run_id}, 0
     while len(family) > before:
         before = len(family)

@@ -1,5 +1,5 @@
-"""What is written by those who do not drive a run, and so by no lease: requests to a run, which
-its process obeys, and what is followed in git."""
+"""Writes by processes that do not drive a run, and so without a lease: control requests, which the
+driving process obeys, notes, holds, and syncs from git."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runner.spec.units import format_duration
 def request(
     connection: Connection, run_id: str, wanted: Literal["pause", "cancel"], who: str
 ) -> bool:
-    """Whether the run is to be so now: one that is to be cancelled is not paused instead."""
+    """Request a pause or a cancel; False if the run is to be cancelled and so cannot be paused."""
     taken = connection.change(
         """UPDATE runs SET wanted = :wanted
         WHERE id = :run AND (:wanted = 'cancel' OR coalesce(wanted, '') <> 'cancel')""",
@@ -29,7 +29,7 @@ def request(
 
 
 def withdraw_pause(connection: Connection, run_id: str, who: str) -> None:
-    """A run that is parked waits for nothing from then on: its next step says anew for what."""
+    """Withdraw a pause; a parked run then waits for nothing until its next step says so."""
     if connection.change(
         "UPDATE runs SET wanted = NULL WHERE id = :run AND wanted = 'pause'", run=run_id
     ):
@@ -48,7 +48,7 @@ def set_pace(
     max_in_flight: int | None,
     who: str,
 ) -> None:
-    """What is not given stays as it is."""
+    """Request another pace; what is not given stays as it is."""
     connection.change(
         """UPDATE runs SET batch_size = coalesce(:batch_size, batch_size),
         delay = coalesce(:delay, delay), max_in_flight = coalesce(:max_in_flight, max_in_flight)
@@ -68,7 +68,7 @@ def set_pace(
 
 
 def note(connection: Connection, run_id: str, what: str, who: str) -> None:
-    """What somebody has done to the run, or requests of it."""
+    """Note what somebody has done to the run or requested of it."""
     connection.change(
         "INSERT INTO notes (run_id, at, message, who) VALUES (:run, :now, :message, :who)",
         run=run_id,
@@ -86,7 +86,7 @@ def hold(
     seconds: float | None,
     who: str,
 ) -> None:
-    """Nothing is sent there, for so long or until it is taken back; a later hold goes over it."""
+    """Hold a target, for `seconds` or until it is let go; a later hold replaces this one."""
     connection.change(
         """INSERT INTO holds (address, target, reason, holder, since, until)
         VALUES (:address, :target, :reason, :holder, {now}, {now} + :seconds)
@@ -101,21 +101,21 @@ def hold(
 
 
 def let_go(connection: Connection, address: str) -> bool:
-    """Whether it was held, by a hold that was not over."""
+    """End a hold; return whether the target was held."""
     held = any(hold.address == address for hold in holds(connection))
     connection.change("DELETE FROM holds WHERE address = :address", address=address)
     return held
 
 
 def holds(connection: Connection) -> list[TargetHold]:
-    """Those that are not over."""
+    """Return the holds that are in force."""
     query = f"""SELECT {", ".join(TargetHold._fields)} FROM holds
     WHERE until IS NULL OR until > {{now}} ORDER BY since, target"""
     return [TargetHold(*row) for row in connection.rows(query)]
 
 
 def syncs(connection: Connection) -> list[SyncRecord]:
-    """The one that has looked last comes first."""
+    """Return all syncs, the one that looked last first."""
     found = connection.rows("SELECT * FROM syncs ORDER BY checked_at DESC")
     return [SyncRecord(**row._asdict()) for row in found]
 

@@ -1,7 +1,7 @@
-"""The database that holds the state: SQLite or PostgreSQL, and all that differs between them.
+"""The database of the state: SQLite or PostgreSQL, and everything that differs between them.
 
-Statements are plain SQL that both understand. Parameters go by name, as `:name`; `{now}`, `{lock}`,
-`{bytes}`, `{serial}` and `{rowless}` stand for what each has a word of its own for.
+Statements are plain SQL that both understand. Parameters are named, as in `:name`; `{now}`,
+`{lock}`, `{bytes}`, `{serial}` and `{rowless}` stand for what the two spell differently.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from runner.spec.files import odd_kind
 from runner.spec.secrets import redact
 
 T = TypeVar("T")
-# A power cut may take back the last commits of SQLite; what is then sent again has the same event
-# ids, which the server dedupes.
+# A power cut may undo the last commits of SQLite; what is then sent again has the same event ids,
+# which the server deduplicates.
 _SYNCHRONOUS = "synchronous=NORMAL"
-_IDLE = 2  # connections that are kept; one statement or stream of rows at a time takes each
+_IDLE = 2  # connections kept open; each serves one statement or stream of rows at a time
 
 
 class _Do(Protocol):
@@ -38,28 +38,28 @@ class _Do(Protocol):
 
 
 class Connection:
-    """Statements of one transaction.
+    """Executes the statements of one transaction.
 
-    What comes from outside is redacted here, on its way in: it stands in the columns `message` and
-    `reason`, and in no others.
+    Text from outside is redacted here before it is stored: it only occurs in the columns `message`
+    and `reason`.
     """
 
     def __init__(self, do: _Do, spell: Callable[[str], str]) -> None:
         self._do, self._spell = do, spell
 
     def change(self, statement: str, **given: Any) -> int:
-        """How many rows it has changed."""
+        """Execute a statement; return the number of changed rows."""
         spelled, clean = self._spell(statement), _redacted(given)
         return self._do(lambda raw: int(raw.execute(spelled, clean).rowcount))
 
     def change_each(self, statement: str, rows: Collection[dict[str, Any]]) -> None:
-        """The same statement with each of the `rows`."""
+        """Execute the statement once for each of the `rows`."""
         if rows:
             spelled, each = self._spell(statement), [_redacted(row) for row in rows]
             self._do(lambda raw: raw.cursor().executemany(spelled, each))
 
     def rows(self, query: str, **given: Any) -> list[Any]:
-        """Named tuples."""
+        """Return the rows as named tuples."""
         spelled = self._spell(query)
 
         def ask(raw: Any) -> list[Any]:
@@ -69,16 +69,16 @@ class Connection:
         return self._do(ask)
 
     def row(self, query: str, **given: Any) -> Any:
-        """The first one, or None."""
+        """Return the first row, or None."""
         return next(iter(self.rows(query, **given)), None)
 
     def values(self, query: str, **given: Any) -> list[Any]:
-        """The first column."""
+        """Return the first column."""
         spelled = self._spell(query)
         return self._do(lambda raw: [value for value, *_ in raw.execute(spelled, given)])
 
     def value(self, query: str, **given: Any) -> Any:
-        """The first column of the first row; None where there is no row."""
+        """Return the first column of the first row; None without rows."""
         spelled = self._spell(query)
         found = self._do(lambda raw: raw.execute(spelled, given).fetchone())
         return None if found is None else found[0]
@@ -92,7 +92,7 @@ def _redacted(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def listed(name: str, values: Collection[Any]) -> tuple[str, dict[str, Any]]:
-    """The inside of an ``IN (...)``, and its parameters."""
+    """Return the inside of an ``IN (...)``, and its parameters."""
     given = {f"{name}_{number}": value for number, value in enumerate(values)}
     return ", ".join(f":{key}" for key in given) or "NULL", given
 
@@ -105,38 +105,38 @@ def _named(columns: tuple[str, ...]) -> Callable[[Any], Any]:
 
 
 class Dialect(Protocol):
-    """What differs."""
+    """What differs between the databases."""
 
     where: str  # for people, without a password
     errors: type[Exception]
     words: Mapping[str, str]
     begin_read: str
     begin_write: str
-    one_at_a_time: str | None  # said first in a transaction that makes the tables
+    one_at_a_time: str | None  # the first statement in a transaction that creates the tables
     has_table: str
-    made_of: str | None  # what a file says its tables are: somebody may have put it there
+    made_of: str | None  # selects the definitions in a file that others may have tampered with
 
     def open(self) -> tuple[Any, bool]:
-        """A connection, and whether it may be used again."""
+        """Return a connection, and whether it may be reused."""
 
     def spell(self, statement: str) -> str: ...
 
     def is_gone(self, connection: Any) -> bool: ...
 
     def token(self, connection: Any) -> Any:
-        """Of the transaction that writes; None where a commit has an answer in any case."""
+        """Return an id of the transaction; None if a commit's answer cannot get lost."""
 
     def has_committed(self, connection: Any, token: Any) -> bool:
-        """Asked on another connection, where the answer was lost."""
+        """Ask on another connection whether a transaction was committed, if the answer was lost."""
 
     def explain(self, error: Exception) -> tuple[str, str]:
-        """What is wrong, and a hint."""
+        """Return what is wrong, and a hint."""
 
 
 class Database:
-    """Raises `TargetError` where it cannot be reached, read or written.
+    """Opens transactions. Raises `TargetError` if the database cannot be reached, read or written.
 
-    `only_reads`: it is opened without a write, also where nothing may be written.
+    `only_reads`: open it without writing anything, even if nothing may be written.
     """
 
     def __init__(self, url: str, *, only_reads: bool = False) -> None:
@@ -147,7 +147,7 @@ class Database:
 
     @contextmanager
     def patient(self, patience: Patience, note: Callable[[str], None]) -> Iterator[None]:
-        """Until the block ends, what is away is tried again."""
+        """Retry a state that is away, until the block ends."""
         outage = Outage(patience, note, self.where)
         before, self._outage = self._outage, outage
         try:
@@ -157,7 +157,7 @@ class Database:
             self._outage = before
 
     def read(self) -> AbstractContextManager[Connection]:
-        """All that is read in it is of one moment."""
+        """Open a transaction that reads a consistent snapshot."""
         return self._transaction(self.dialect.begin_read, writes=False)
 
     def write(self) -> AbstractContextManager[Connection]:
@@ -192,7 +192,7 @@ class Database:
             transaction.raw.close()
 
     def outlast(self, attempt: Callable[[], T]) -> T:
-        """`attempt`, which opens or asks anew, again for as long as one is patient."""
+        """Call `attempt`, and retry it while the state is away and patience lasts."""
         if self._outage is None:
             return attempt()
         found: T = self._outage.over(attempt, self.dialect.errors)
@@ -203,7 +203,8 @@ class Database:
         return self._outage is not None
 
     def begun(self, begin: str) -> tuple[Any, bool]:
-        """One that broke while nobody used it has been asked nothing: another is opened."""
+        """Begin a transaction on an idle connection, or on a new one if all idle ones are
+        broken."""
         while raw := self._kept():
             try:
                 raw.execute(begin)
@@ -237,8 +238,8 @@ class Database:
 
 
 class _Transaction:
-    """One that is made again where its connection breaks; a commit whose answer was lost is asked
-    about first, since it may have been."""
+    """A transaction that is repeated if its connection breaks. If the answer to a commit was lost,
+    it is first checked whether the commit succeeded."""
 
     def __init__(self, database: Database, begin: str, *, writes: bool) -> None:
         self._database, self._begin = database, begin
@@ -277,7 +278,8 @@ class _Transaction:
         return self._database.is_patient and self._database.dialect.is_gone(self.raw)
 
     def _made_again(self, last: Callable[[Any], T]) -> T:
-        """All of its statements up to the `last` on another connection, which may break as well."""
+        """Repeat all statements, and the `last` one, on another connection, which may break as
+        well."""
         dialect, unanswered = self._database.dialect, self._token
 
         def attempt() -> T:
@@ -305,7 +307,7 @@ class _Transaction:
 
 
 class _Refused(Exception):
-    """By a connection that is open: trying again changes nothing."""
+    """The error of a connection that is open: a retry would not help."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -332,7 +334,7 @@ _HINTS = {
 }
 
 
-# A file with tables, and none of them ours, which are made all at once.
+# Matches a file with tables but none of ours, which are created all at once.
 _FOREIGN = """SELECT 1 WHERE EXISTS (SELECT 1 FROM sqlite_master)
 AND NOT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'backfill_version')"""
 
@@ -352,7 +354,7 @@ class _Sqlite:
         "{rowless}": "WITHOUT ROWID",
     }
     begin_read = "BEGIN"
-    # A transaction that reads before it writes would find out too late that another has written.
+    # A transaction that reads first would notice too late that another has written.
     begin_write = "BEGIN IMMEDIATE"
     one_at_a_time: str | None = None
     has_table = "SELECT 1 FROM sqlite_master WHERE name = :name"
@@ -363,7 +365,7 @@ class _Sqlite:
         self.where, self._file, self._only_reads = file, Path(file), only_reads
 
     def open(self) -> tuple[Any, bool]:
-        """WAL lets others read a running run."""
+        """Open the file in WAL mode, so that others can read during a run."""
         if kind := odd_kind(self._file):
             message = f"--state: {self.where} is not a file but {kind}"
             raise UsageError(message, hint="name a file, which is made where there is none")
@@ -378,11 +380,11 @@ class _Sqlite:
         except (FileNotFoundError, NotADirectoryError):
             raise no_state(self.where) from None
         if os.access(self._file, os.W_OK) and os.access(self._file.parent, os.W_OK):
-            # As those who write do it: SQLite's own `mode=ro` leaves files behind here.
+            # Opened as by writers: here SQLite's own `mode=ro` would leave files behind.
             return self._connect("mode=rw", "query_only=ON"), True
         if Path(f"{self._file}-wal").exists():
             return self._connect("mode=ro"), True
-        # Nobody writes just now. Somebody may soon, and is not seen by this connection.
+        # Nobody writes now; this connection would not see it if somebody did, so it is not reused.
         return self._connect("immutable=1"), False
 
     def _connect(self, how: str, *settings: str) -> sqlite3.Connection:
@@ -445,7 +447,7 @@ class _Postgresql:
     def __init__(self, url: DatabaseUrl) -> None:
         self._url, self.where = url, url.shown
         self.errors: type[Exception] = driver.load().Error
-        # Nothing is set for a session: behind a pooler, the next transaction is in another one.
+        # No session settings: behind a pooler, the next transaction runs in another session.
         settings = driver.settings(url)
         self.begin_read = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {settings}"
         self.begin_write = f"BEGIN; {settings}"
@@ -467,7 +469,7 @@ class _Postgresql:
     def explain(self, error: Exception) -> tuple[str, str]:
         state = getattr(error, "sqlstate", None)
         hint = _REFUSALS.get(state, _AWAY)
-        if state is None and any(words in str(error) for words in _UNKNOWN):  # who connects
+        if state is None and any(words in str(error) for words in _UNKNOWN):  # at connect
             hint = "are the role, the password and the database of its URL right?"
         return self._url.clean(driver.first_line(error)), hint
 
@@ -493,7 +495,8 @@ def _spelled(statement: str, words: Mapping[str, str], parameter: str = r":\1") 
 
 
 def _dialect(text: str, *, only_reads: bool) -> Dialect:
-    """A path alone is a SQLite file. Raises `UsageError`, which never echoes the URL."""
+    """Choose the dialect; a plain path is a SQLite file. Raises `UsageError`, never with the URL in
+    it."""
     url = parse_url(text, "--state", paths=True)
     if url.kind == "postgresql":
         return _Postgresql(url)

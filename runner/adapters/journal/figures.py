@@ -1,4 +1,4 @@
-"""What a run, and a run with its retries, has come to: counted from the journal alone."""
+"""The figures of a run, and of a run with its retries, counted from the journal alone."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from runner.model import (
 )
 from runner.planning.serialize import load_head
 
-# Both halves, so that the index is used: the first is what it holds, and a bound makes SQLite like
-# it better than the key. A million events that completed are not gone through for a few others.
+# Both halves are needed for the index: the first is its condition, and the bound makes SQLite
+# prefer it to the key. So a few failures are found without a scan of a million completed events.
 FAILED = "outcomes.outcome <> 'completed' AND outcomes.outcome > ''"
-# The order of failures: by the bare column, SQLite would take the key for the order's sake.
+# The order of failures. With the bare column, SQLite would use the key to get the order.
 FAILED_ORDER = "outcomes.position + 0"
 WITH_CHUNK = """outcomes
 JOIN chunks ON chunks.run_id = outcomes.run_id AND chunks.number = outcomes.chunk"""
 
-# Of a request that is to be made again only what has ended counts as sent.
+# For a request that must be made again, only its ended events count as sent.
 SENT = """sum(CASE WHEN chunks.state = 'accepted' THEN chunks.last - chunks.first + 1
 ELSE chunks.completed + chunks.failed END)"""
 
@@ -39,7 +39,7 @@ ELSE chunks.completed + chunks.failed END)"""
 def record(
     connection: Connection, run_id: str, observations: Sequence[Observation], now: float
 ) -> None:
-    """Keep what was seen of the jobs of events, and which events have ended."""
+    """Record the observed jobs of events, and which events have ended."""
     connection.change_each(
         """INSERT INTO jobs (run_id, job_id, position, function, status, message, url, since)
         VALUES (:run, :job, :position, :function, :status, :message, :url, :now)
@@ -95,14 +95,16 @@ def record(
 
 
 def by_stage(connection: Connection, run_id: str) -> dict[int, StageFigures]:
-    """The figures of each stage that was begun."""
+    """Return the figures of each stage that has begun."""
     return by_run(connection, [run_id]).get(run_id, {})
 
 
 def with_ends(connection: Connection, run_id: str) -> dict[int, StageFigures]:
-    """The same, with when the latest event of each stage ended. The positions of a stage lie
-    together, up to those of the next: its outcomes are gone through once, and not joined with their
-    requests."""
+    """Add the latest end of an event in each stage.
+
+    The positions of a stage are contiguous, so its outcomes are scanned once and need no join with
+    their requests.
+    """
     found = by_stage(connection, run_id)
     query = """SELECT stage, min(first) AS first FROM chunks
     WHERE run_id = :run GROUP BY stage ORDER BY first"""
@@ -120,7 +122,7 @@ def with_ends(connection: Connection, run_id: str) -> dict[int, StageFigures]:
 
 
 def by_run(connection: Connection, run_ids: Collection[str]) -> dict[str, dict[int, StageFigures]]:
-    """The same of each run: every surface counts by these."""
+    """Return the figures by stage for each run; all displays use these."""
     within, given = listed("run", run_ids)
     found: dict[str, dict[int, StageFigures]] = {}
     query = f"""SELECT run_id, stage, {SENT} AS sent, sum(completed) AS completed,
@@ -140,7 +142,7 @@ def by_run(connection: Connection, run_ids: Collection[str]) -> dict[str, dict[i
 
 
 def added(outcomes: Iterable[Mapping[Outcome, int]]) -> dict[Outcome, int]:
-    """In the order in which they are shown."""
+    """Sum outcomes, in display order."""
     found = Counter[Outcome]()
     for one in outcomes:
         found.update(one)
@@ -156,7 +158,7 @@ def totals(connection: Connection, run_id: str) -> Totals:
         WHERE run_id = :run AND state = 'accepted' AND resent""",
         run=run_id,
     )
-    # Events that were refused by a request that was made again were taken neither time.
+    # Rejected events of a resent request were not accepted either time.
     refused_again = connection.value(
         f"""SELECT count(*) FROM {WITH_CHUNK}
         WHERE outcomes.run_id = :run AND {FAILED}
@@ -176,8 +178,8 @@ def totals(connection: Connection, run_id: str) -> Totals:
 
 
 def failures(connection: Connection, run_id: str, good: Collection[int]) -> list[Failure]:
-    """The events that did not take effect as planned, in sending order, but for those whose work
-    a later attempt has made `good`."""
+    """Return the events that did not take effect as planned, in sending order, except those whose
+    work a later attempt has made `good`."""
     head = load_head(connection.value("SELECT head FROM runs WHERE id = :run", run=run_id))
     begins: dict[int, tuple[StageSpec, int]] = {}
     position = 0
@@ -216,8 +218,8 @@ def failures(connection: Connection, run_id: str, good: Collection[int]) -> list
 
 
 def first_failed(connection: Connection, run_id: str) -> Any:
-    """The first event that did not take effect: operation, item, outcome, message, and the page of
-    its job; None where there is none."""
+    """Return the first event that did not take effect: operation, item, outcome, message, and the
+    page of its job; None if there is none."""
     query = f"""SELECT chunks.operation, outcomes.item, outcomes.outcome, outcomes.message,
       (SELECT min(jobs.url) FROM jobs WHERE jobs.run_id = outcomes.run_id
        AND jobs.position = outcomes.position AND lower(jobs.status) <> 'completed') AS url
@@ -227,7 +229,7 @@ def first_failed(connection: Connection, run_id: str) -> Any:
 
 
 def links(connection: Connection, run_id: str, limit: int) -> list[JobLink]:
-    """The first jobs."""
+    """Return links to the first jobs."""
     query = """SELECT coalesce(jobs.url, jobs.job_id) AS link, chunks.operation, outcomes.item
     FROM jobs
     LEFT JOIN outcomes ON outcomes.run_id = jobs.run_id AND outcomes.position = jobs.position

@@ -1,7 +1,8 @@
-"""Who may send for a plan to an address, one process at a time; and when somebody drove a run.
+"""Leases: which process may send for a plan to an address, one at a time; and when a run was
+driven.
 
-Only time in which somebody drives a run counts as work. A run that is paused is driven, and so is
-one that is left to the workers, until they are due.
+Only time in which a run is driven counts as work. A paused run counts as driven, and so does one
+that is left to the workers, until they are due.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ WORKERS = "the workers"  # the holder of a lease that waits for its next step
 PARKED = "none"  # the machine of a lease that waits for its run to be continued: see `park`
 LATE = 900.0  # seconds that workers may be late for a run that is left to them
 _ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN")
-SECONDS = 60.0  # without a sign of life, after which anybody may take a lease over
+SECONDS = 60.0  # without a sign of life, after which anybody may take over a lease
 
 _HELD = """
 SELECT leases.*, {now} AS now, runs.status AS status, runs.wanted AS wanted
@@ -37,15 +38,15 @@ UPDATE leases SET expires_at = {{now}} + {SECONDS} WHERE name = :name AND token 
 
 @frozen
 class Lease:
-    """The right to send. Every write of a run renews it, and so finds out that it is lost: a
-    machine that slept through its lease cannot send beside the one that took over."""
+    """The right to send. Every write of a run renews it, and so notices if it is lost: a machine
+    that slept through its lease cannot send in parallel with the one that took over."""
 
     database: Database
     name: str
     token: str
 
     def renew(self, connection: Connection) -> None:
-        """Raises `LeaseLost`."""
+        """Renew the lease. Raises `LeaseLost`."""
         if not connection.change(_RENEW, name=self.name, token=self.token):
             message = "another process has taken this run's lock: nothing more was sent"
             raise LeaseLost(message, hint="this one was silent for too long; see `backfill resume`")
@@ -60,16 +61,15 @@ class Lease:
 
 
 def acquire(database: Database, name: str, run_id: str, who: str, *, worker: bool = False) -> Lease:
-    """Take the lease, also from a holder that is dead. Raises `LockHeld`, which names the holder.
+    """Take the lease, even from a dead holder. Raises `LockHeld`, which names the holder.
 
-    `worker`: others go on with the run where this process dies.
-
-    Two that try at once cannot both get it: the row's key, or the token it is taken from, decides.
+    `worker`: other workers continue the run if this process dies. If two processes try at once,
+    only one gets the lease: the row's key, or the token it is taken from, decides.
     """
     lease = Lease(database, name, os.urandom(16).hex())
     with database.write() as connection:
         held = connection.row(_HELD, name=name)
-        # A worker that died at the end of its run leaves nothing that others would go on with.
+        # A worker that died at the end of its run leaves nothing to continue.
         ours = held is not None and (held.run_id == run_id or held.status in OVER) and _waits(held)
         if held and not ours and not _is_free(held):
             raise _held(held)
@@ -98,10 +98,10 @@ def acquire(database: Database, name: str, run_id: str, who: str, *, worker: boo
 
 
 def park(lease: Lease, until: float, holder: str) -> Lease:
-    """Leave the lease to whoever continues the run, at `until` (seconds since 1970): nobody else
-    may send for its plan meanwhile, and `acquire` gives it to who does.
+    """Leave the lease to whoever continues the run at `until` (seconds since 1970); nobody else may
+    send for its plan before, and `acquire` gives it to that process.
 
-    As it is then: whoever parks it has lost it. Raises `LeaseLost`.
+    Return the parked lease, which the caller no longer holds. Raises `LeaseLost`.
     """
     parked = Lease(lease.database, lease.name, os.urandom(16).hex())
     with lease.database.write() as connection:
@@ -126,14 +126,13 @@ def holding(lease: Lease) -> Iterator[Lease]:
     try:
         yield lease
     finally:
-        with suppress(Exception):  # it runs out by itself, and the first error is the one to show
+        with suppress(Exception):  # it expires by itself, and the first error is the one to show
             lease.release()
 
 
 def standing_of(held: Any) -> tuple[str | None, Submission | None]:
-    """Who is carrying the run out just now, for people, None where anybody may; and how it is with
-    a run that is left to the workers. `held`: its lease, with the `now` of the clock that it is of.
-    """
+    """Return who drives the run, for people, or None if anybody may; and the state of a run that is
+    left to the workers. `held`: its lease, with `now` by the clock of the state."""
     submission = None
     if held.workers:
         submission = Submission(_waits(held), _is_silent(held), _in_brackets(held))
@@ -141,17 +140,17 @@ def standing_of(held: Any) -> tuple[str | None, Submission | None]:
 
 
 def silent_since(held: Any) -> float:
-    """The latest sign of life of who holds the lease, since 1970."""
+    """Return the latest sign of life of the lease's holder, since 1970."""
     return float(held.expires_at) - SECONDS
 
 
 def _waits(held: Any) -> bool:
-    """Is it left to the workers, and none of them at it just now?"""
+    """Whether it is left to the workers and none of them drives it right now."""
     return held.workers and (held.machine == PARKED or _is_silent(held))
 
 
 def who(environ: Mapping[str, str], *, agent: bool = False) -> str:
-    """Whoever runs this process, for people: in CI, the one that its job runs for."""
+    """Name the user of this process, for people; in CI, the user that the job runs for."""
     user = next(filter(None, map(environ.get, _ACTORS)), None) or _user()
     of_agent = ", by an agent" if agent else ""
     return f"{user}@{platform.node()} (process {os.getpid()}{of_agent})"
@@ -172,7 +171,7 @@ def _held(held: Any) -> LockHeld:
 
 
 def _described(held: Any) -> str:
-    """Who drives the run, or is to."""
+    """Describe who drives the run, or will."""
     if held.machine == PARKED:
         none_came = "; none has come yet" if _is_silent(held) else ""
         return f"{held.holder}{_due(held)}{none_came}"
@@ -182,12 +181,13 @@ def _described(held: Any) -> str:
 
 
 def _in_brackets(held: Any) -> str:
-    """The same, after a word of the workers."""
+    """The same, to follow a mention of the workers."""
     return _described(held).removeprefix(f"{WORKERS}, ")
 
 
 def _due(held: Any) -> str:
-    """When the next step is, or was; the same text until it is, and until somebody comes."""
+    """Say when the next step is or was due; the text stays the same until then, and from then
+    on."""
     if held.holder != WORKERS:
         return ""
     due = held.expires_at - SECONDS
@@ -196,12 +196,12 @@ def _due(held: Any) -> str:
 
 
 def _is_free(held: Any) -> bool:
-    """May anybody take it? The engine asks one worker after the other, for a while."""
+    """Whether anybody may take it. For a while, the engine asks one worker after the other."""
     return held.expires_at + LATE < held.now if held.workers else _is_silent(held)
 
 
 def _is_silent(held: Any) -> bool:
-    """Its process has died, or has given no sign of life for too long."""
+    """Whether its process has died, or given no sign of life for too long."""
     if held.expires_at < held.now:
         return True
     if held.machine != _machine() or os.name != "posix":
@@ -210,7 +210,7 @@ def _is_silent(held: Any) -> bool:
         os.kill(held.pid, 0)
     except ProcessLookupError:
         return True
-    except OSError:  # another user's
+    except OSError:  # another user's process
         pass
     return False
 
@@ -223,7 +223,7 @@ def _user() -> str:
 
 
 def _machine() -> str:
-    """Where process numbers mean the same: a boot of a machine, and a container on it."""
+    """Identify where process ids are valid: a boot of a machine, and a container on it."""
     parts = [platform.node()]
     with suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
@@ -232,15 +232,15 @@ def _machine() -> str:
 
 
 def begin_drive(connection: Connection, run_id: str, now: float) -> None:
-    end_drive(connection, run_id, now)  # what was left to the workers until later
+    end_drive(connection, run_id, now)  # ends what was left to the workers until later
     connection.change(
         "INSERT INTO drives (run_id, since, until) VALUES (:run, :now, :now)", run=run_id, now=now
     )
 
 
 def keep_drive(connection: Connection, run_id: str, until: float) -> None:
-    """The latest drive has gone on until then, or will; where the clock was put back to before it
-    began, another has begun."""
+    """Extend the latest drive to `until`, which may be in the future; begin another if the clock
+    was put back to before its start."""
     kept = connection.change(
         """UPDATE drives SET until = :until WHERE since <= :until AND number = (
           SELECT max(number) FROM drives WHERE run_id = :run
@@ -258,7 +258,7 @@ def keep_drive(connection: Connection, run_id: str, until: float) -> None:
 
 
 def end_drive(connection: Connection, run_id: str, now: float) -> None:
-    """Nobody waits for the workers any more."""
+    """Cut drives that extend into the future: nobody waits for the workers any more."""
     connection.change(
         """UPDATE drives SET until = :now
         WHERE run_id = :run AND until > :now AND since <= :now""",
@@ -268,8 +268,8 @@ def end_drive(connection: Connection, run_id: str, now: float) -> None:
 
 
 def end_waits(connection: Connection, run_id: str, now: float) -> None:
-    """The run waits for nothing any more. What began later, since the clock was put back, has taken
-    no time."""
+    """End all waits of the run. One that began later, because the clock was put back, gets no
+    duration."""
     connection.change(
         """UPDATE waits SET ended = CASE WHEN began > :now THEN began ELSE :now END
         WHERE run_id = :run AND ended IS NULL""",
@@ -279,7 +279,8 @@ def end_waits(connection: Connection, run_id: str, now: float) -> None:
 
 
 def driven_until(connection: Connection, run_id: str, now: float, *, driven: bool) -> Driven:
-    """Up to now; `driven`: somebody is at it, and has kept the journal a moment ago."""
+    """Return when the run was driven, up to now; `driven`: a process drives it and wrote to the
+    journal recently."""
     found = connection.rows(
         "SELECT since, until FROM drives WHERE run_id = :run ORDER BY number", run=run_id
     )

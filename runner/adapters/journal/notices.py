@@ -1,7 +1,7 @@
-"""The outbox: what hooks are to be told of a run.
+"""The outbox: the notices that hooks are to receive about a run.
 
-A notice is written in the transaction of what it tells of, and is there until a driver of the run
-has delivered it: killed at any moment, it is delivered once more rather than never.
+A notice is written in the same transaction as what it reports, and stays until a driver of the run
+has delivered it. So a crash at any moment may deliver it twice, but never loses it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from runner.adapters.journal import figures
 from runner.adapters.journal.database import Connection, listed
 from runner.model import Hook, Notice, Occasion
 
-_CLAIM = 30.0  # seconds for which one driver tries, and no other
-_OLDEST = 24 * 3600.0  # seconds after which nobody wants to be told any more
+_CLAIM = 30.0  # seconds for which one driver tries and no other does
+_OLDEST = 24 * 3600.0  # seconds after which a notice is outdated
 _HELD = ("held", "away")
 _NOTICE = """SELECT notices.number, notices.hook, notices.body, notices.tries, runs.notify
 FROM notices JOIN runs ON runs.id = notices.run_id"""
@@ -25,26 +25,26 @@ _OPEN = "AND NOT notices.done ORDER BY notices.number"
 
 
 def dump(hooks: Sequence[Hook], link: str | None) -> str:
-    """What a run keeps of them, and where it can be looked at; empty where there is none."""
+    """Serialize the hooks of a run and its link; empty without hooks."""
     return json.dumps({"link": link, "hooks": list(map(asdict, hooks))}) if hooks else ""
 
 
 def add(
     connection: Connection, run_id: str, event: Occasion, occasion: str, now: float, **facts: Any
 ) -> None:
-    """For each hook of the run that wants to be told, unless this was written down before."""
+    """Write a notice for each hook of the run that subscribes to the event, unless it exists."""
     link, hooks = _of(connection, run_id)
     wanted = [number for number, hook in enumerate(hooks) if event in hook.on]
     _write(connection, run_id, event, occasion, wanted, now, {"link": link, **facts})
 
 
 def add_failed(connection: Connection, run_id: str, now: float) -> None:
-    """The first event that did not take effect; once a run."""
+    """Report the first event that did not take effect; once a run."""
     add(connection, run_id, "failed", "", now, **_failure(connection, run_id))
 
 
 def add_ended(connection: Connection, run_id: str, now: float) -> None:
-    """Each end of the run: one that is resumed has several."""
+    """Report an end of the run; a resumed run has several."""
     add(connection, run_id, "ended", str(now), now, **_failure(connection, run_id))
 
 
@@ -62,8 +62,8 @@ def _failure(connection: Connection, run_id: str) -> dict[str, Any]:
 
 
 def late(connection: Connection, run_id: str, now: float) -> list[tuple[Any, list[int]]]:
-    """Waits that have come to be too long, each with the hooks that call it so and have not been
-    told."""
+    """Return waits that have become too long, each with the hooks for which that is so and which
+    have not been notified."""
     _, hooks = _of(connection, run_id)
     kinds, given = listed("kind", _HELD)
     query = f"""SELECT number, reason, began FROM waits
@@ -84,7 +84,7 @@ def late(connection: Connection, run_id: str, now: float) -> list[tuple[Any, lis
 def add_held(
     connection: Connection, run_id: str, now: float, found: Sequence[tuple[Any, list[int]]]
 ) -> None:
-    """See `late`."""
+    """Write notices for the result of `late`."""
     link, _ = _of(connection, run_id)
     for wait, hooks in found:
         facts = {"link": link, "reason": wait.reason, "since": _time(wait.began)}
@@ -92,14 +92,14 @@ def add_held(
 
 
 def due(connection: Connection, run_id: str) -> list[Notice]:
-    """Those of the run, and of earlier ones of its plan on its target that nobody has delivered."""
+    """Return the due notices of the run, and of other runs of its plan on its target."""
     query = f"""{_NOTICE} JOIN runs AS own ON runs.plan = own.plan AND runs.address = own.address
     WHERE own.id = :run AND notices.due <= {{now}} AND notices.at > {{now}} - :oldest {_OPEN}"""
     return _read(connection.rows(query, run=run_id, oldest=_OLDEST))
 
 
 def left(connection: Connection, run_id: str) -> list[Notice]:
-    """Those of the run that are not delivered, whenever they are tried again."""
+    """Return the undelivered notices of the run, whether due or not."""
     return _read(connection.rows(f"{_NOTICE} WHERE runs.id = :run {_OPEN}", run=run_id))
 
 
@@ -111,7 +111,7 @@ def _read(rows: Sequence[Any]) -> list[Notice]:
 
 
 def claim(connection: Connection, notice: Notice) -> bool:
-    """Whether it is this driver's to deliver: no other has it in hand."""
+    """Claim a notice for delivery; False if another driver has it."""
     taken = connection.change(
         """UPDATE notices SET due = {now} + :claim, tries = tries + 1
         WHERE number = :number AND tries = :tries AND NOT done""",
@@ -123,7 +123,7 @@ def claim(connection: Connection, notice: Notice) -> bool:
 
 
 def settle(connection: Connection, notice: Notice, again: float | None) -> None:
-    """It is delivered, or (`again`) to be tried once more after so many seconds."""
+    """Mark a notice as delivered, or (`again`) to be tried again after so many seconds."""
     connection.change(
         "UPDATE notices SET done = :done, due = {now} + :again WHERE number = :number",
         number=notice.number,
@@ -165,7 +165,7 @@ def _write(
 def _body(
     connection: Connection, run_id: str, event: Occasion, now: float, facts: dict[str, Any]
 ) -> dict[str, Any]:
-    """The document of schemas/notification.v1: it tells how the run stood at that moment."""
+    """Build the document of schemas/notification.v1: the state of the run at that moment."""
     run = connection.row(
         "SELECT plan, status, target, environment, reason FROM runs WHERE id = :run", run=run_id
     )

@@ -1,4 +1,4 @@
-"""A state that is away for a while: the transaction at hand is made again, once it is back."""
+"""Outlast a state that is away for a while: repeat the current transaction once it is back."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from typing import Any
 
 from runner.model import Patience
 
-_MOST = 1_000  # statements of a transaction that are kept to be made again
-_SLICE = 0.1  # seconds between two looks at whether somebody has stopped the process
+_MOST = 1_000  # statements of a transaction that are kept for repeating it
+_SLICE = 0.1  # seconds between two checks for a signal
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(slots=True)
 class Outage:
-    """`note` hears of each try. What is waited for blocks the process: nothing may be sent that
-    cannot be written down."""
+    """Retries while the state is away, and reports each try to `note`. The wait blocks the process:
+    nothing may be sent that cannot be recorded."""
 
     patience: Patience
     note: Callable[[str], None]
     where: str
     clock: Callable[[], float] = time.monotonic
-    came: list[int] = field(default_factory=list)  # signals, since the attempt began
+    came: list[int] = field(default_factory=list)  # signals since the attempt began
 
     def over(self, attempt: Callable[[], Any], errors: type[Exception]) -> Any:
-        """`attempt`, again while it fails; raises its error once the time is up, or a signal has
-        come that is `heard`."""
+        """Call `attempt` until it succeeds; raise its error once the time is up, or if a signal
+        came while `heard` is active."""
         tries, began = 0, self.clock()
         self.came.clear()
         while True:
@@ -54,7 +54,7 @@ class Outage:
 
     @contextmanager
     def heard(self) -> Iterator[None]:
-        """Until the block ends, `over` hears of signals; who handled them still does."""
+        """Let `over` notice signals until the block ends; their handlers still run."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -69,7 +69,7 @@ class Outage:
                 _leave()
 
 
-# A process has one handler of a signal, and several blocks may end in any order.
+# A process has one handler for a signal, and several blocks may end in any order.
 _hearing: list[Outage] = []
 _handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
 
@@ -77,7 +77,7 @@ _handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
 def _listen() -> None:
     for number in _SIGNALS:
         handler = signal.getsignal(number)
-        if callable(handler):  # else the system ends the process, or it was told to go on
+        if callable(handler):  # else the signal has its default effect or is ignored
             _handlers[number] = handler
             signal.signal(number, _hear)
 
@@ -85,7 +85,7 @@ def _listen() -> None:
 def _leave() -> None:
     for number, handler in _handlers.items():
         signal.signal(number, handler)
-    _handlers.clear()  # only now: until then one may still come
+    _handlers.clear()  # only now: a signal may still arrive until then
 
 
 def _hear(number: int, frame: FrameType | None) -> None:
@@ -96,7 +96,8 @@ def _hear(number: int, frame: FrameType | None) -> None:
 
 @dataclass(slots=True)
 class Kept:
-    """The statements of a transaction, and what they gave: made again, they must give the same."""
+    """The statements of a transaction and their results: when repeated, the results must be the
+    same."""
 
     made: list[tuple[Callable[[Any], Any], Any]] = field(default_factory=list)
     all_of_them: bool = True

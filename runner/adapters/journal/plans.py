@@ -1,4 +1,4 @@
-"""An execution plan in the journal: its head beside the run, its events in blocks."""
+"""An execution plan in the journal: its head in the run's row, its events in blocks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _write_stage(connection: Connection, run_id: str, stage: Stage) -> None:
 
 
 def read(connection: Connection, run_id: str, text: str) -> ExecutionPlan:
-    """The plan of a run, as it was when the run was started."""
+    """Read the plan of a run as it was when the run started."""
     query = "SELECT stage, body FROM blocks WHERE run_id = :run ORDER BY stage, number"
     bodies: dict[int, list[bytes]] = {}
     for stage, body in connection.rows(query, run=run_id):
@@ -43,7 +43,7 @@ def read(connection: Connection, run_id: str, text: str) -> ExecutionPlan:
 
 
 def own_of(connection: Connection, run_id: str, stage: StageSpec, index: int) -> Data:
-    """What one of a stage's events has of its own: see `EventBlocks`."""
+    """Return the own members of one event of a stage: see `EventBlocks`."""
     query = "SELECT body FROM blocks WHERE run_id = :run AND stage = :stage AND number = :number"
     number, within = divmod(index, BLOCK)
     body = connection.value(query, run=run_id, stage=stage.number, number=number)

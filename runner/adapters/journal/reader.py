@@ -1,4 +1,4 @@
-"""The journal of one run, for whoever reads it."""
+"""The journal of one run, read only."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class JournalReader:
-    """Each method reads what is of one moment; none writes."""
+    """Each method reads a consistent snapshot; none writes."""
 
     def __init__(
         self, database: Database, run_id: str, started_at: float, clock: Callable[[], float]

@@ -1,4 +1,4 @@
-"""The table of runs: one written down, found by its id, a plan, an address or a state."""
+"""The table of runs: add a run, and find runs by id, plan, address or state."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from runner.planning.serialize import dump_head, load_head
 from runner.spec.document import did_you_mean
 from runner.spec.json_limits import text_fault
 
-_STATUS = {"paused": "running", "dead": "running", "baseline": "completed"}  # of these states
+_STATUS = {"paused": "running", "dead": "running", "baseline": "completed"}  # by state
 LATEST_OF = "latest:"  # before a plan's name: its last run
-# Without `source`: the plan file's text is read where it is shown.
+# Without `source`: the text of the plan file is only read where it is shown.
 _COLUMNS = (
     *("id", "plan", "path", "digest", "target", "address", "variables", "planned", "follow"),
     *(
@@ -37,18 +37,18 @@ _COLUMNS = (
     *("reason", "environment", "baseline", "partial"),
 )
 _RECORD = f"SELECT {', '.join(_COLUMNS)} FROM runs"
-# Keys and variables are an environment's own, so what was run in another one tells nothing of it;
-# what was run in none, or is asked for none, is known by its address alone.
+# Keys and variables belong to an environment, so runs in another environment do not count. Runs
+# without an environment, and queries without one, go by the address alone.
 _THERE = """runs.address = :address
 AND (:environment = '' OR runs.environment IN ('', :environment))"""
-# With the run's lease, all of it NULL where there is none.
+# With the run's lease; its columns are NULL if there is none.
 _STATE = f"""SELECT {", ".join(f"runs.{name}" for name in _COLUMNS)}, leases.token,
 leases.holder, leases.machine, leases.pid, leases.taken_at, leases.expires_at, leases.workers,
 {{now}} AS now FROM runs LEFT JOIN leases ON leases.run_id = runs.id"""
 
 
 def begin(connection: Connection, run_id: str, plan: ExecutionPlan, **record: Any) -> None:
-    """See `Store.start`; the plan's events are written too."""
+    """See `Store.start`; this also writes the plan's events."""
     values = {"parent": None, "source": None, "baseline": None, "environment": ""} | record
     values |= {
         "id": run_id,
@@ -69,7 +69,7 @@ def begin(connection: Connection, run_id: str, plan: ExecutionPlan, **record: An
 def reopen(
     connection: Connection, record: RunRecord, plan: ExecutionPlan, now: float, *, follow: bool
 ) -> None:
-    """Running once more, with this plan, and no longer paused."""
+    """Set a run to running again, with this plan, and end a pause."""
     connection.change(
         """UPDATE runs SET status = 'running', ended_at = NULL, reason = NULL, wanted = NULL,
         digest = :digest, planned = :planned, head = :head, follow = :follow WHERE id = :run""",
@@ -81,14 +81,14 @@ def reopen(
     )
     if plan.digest != record.digest:
         plans.write_events(connection, record.id, plan)
-    # A process that was killed has told no end: it waited while it lived.
+    # A killed process recorded no end: its waits end when it was last alive.
     driven = leases.driven_until(connection, record.id, now, driven=False).intervals
     leases.end_waits(connection, record.id, driven[-1][1] if driven else 0.0)
 
 
 def find(connection: Connection, run: str, where: str) -> RunState:
-    """See `StateReader.find`; `where` the state is, for the hint."""
-    if not run or "\0" in run or text_fault(run):  # no database takes it, and no run is called so
+    """See `StateReader.find`; `where`: the place of the state, for the hint."""
+    if not run or "\0" in run or text_fault(run):  # no database takes these
         raise UsageError(f"there is no run {run!r}", hint="a run is its id, latest or latest:PLAN")
     if run == "latest":
         which, condition, value = "yet", "TRUE", ""

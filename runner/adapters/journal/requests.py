@@ -1,4 +1,4 @@
-"""Requests: written down before they are made, answered, and what a resumed run finds open."""
+"""Requests: recorded before they are made, answered, and what a resumed run finds open."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _HOLDS = """FROM holds WHERE holds.address = runs.address
 CONTROL = f"""SELECT wanted, batch_size, delay, max_in_flight,
 (SELECT holds.target || ' is held: ' || holds.reason {_HOLDS}) AS hold FROM runs WHERE id = :run"""
 
-# One statement, as each costs a round trip to a server: it asks whether the lease is held, what
-# operators request is what was seen and the target is not held, and keeps the lease from being
-# taken over until it is written.
+# A single statement, since each costs a round trip to a server. It checks that the lease is held,
+# that control requests are unchanged and that the target is not held, and locks the lease until the
+# commit.
 _BEGIN = f"""
 INSERT INTO chunks
   (run_id, number, stage, batch, operation, event, first, last, seed, state, sent_at, base)
@@ -41,7 +41,7 @@ UPDATE chunks SET state = 'accepted', resent = :resent, ids = :ids, sent_at = :s
 WHERE run_id = :run AND number = :number AND state = 'sending'
 """
 
-# Only chunks that have open events are looked into: all others are counted.
+# Only chunks with open events are examined; all others are just counted.
 _OPEN = """
 SELECT * FROM chunks
 WHERE run_id = :run AND state = 'accepted' AND completed + failed < last - first + 1
@@ -52,7 +52,7 @@ ORDER BY number
 def begin(
     connection: Connection, run_id: str, lease: Lease, chunk: Chunk, control: Control
 ) -> bool:
-    """False where other control requests have come than `control`. Raises `LeaseLost`."""
+    """Record a request; False if control requests differ from `control`. Raises `LeaseLost`."""
     written = connection.change(
         _BEGIN,
         run=run_id,
@@ -80,7 +80,7 @@ def begin(
 
 
 def accept(connection: Connection, run_id: str, chunk: Chunk, answer: Answer, now: float) -> None:
-    """Keep what the server took of a request, and what it refused."""
+    """Record what the server accepted of a request, and what it rejected."""
     this = {"run": run_id, "number": chunk.number}
     sent_at = chunk.sent_at
     if answer.refused is None:
@@ -103,7 +103,7 @@ def accept(connection: Connection, run_id: str, chunk: Chunk, answer: Answer, no
             at=now,
         )
         failed = 1
-        # Of a chunk with gaps the events after the refused one stay to be sent again.
+        # If the chunk has gaps, the events after the rejected one are still to be sent again.
         state, last = (before, last) if again else (state, chunk.positions[taken])
     connection.change(
         """UPDATE chunks SET state = :state, resent = :resent, ids = :ids, sent_at = :sent_at,
@@ -167,8 +167,8 @@ def unsettled(connection: Connection, run_id: str) -> list[Unsettled]:
 
 
 def going_on(connection: Connection, run_id: str) -> dict[int, tuple[Job, ...]]:
-    """The jobs that were seen of events without an outcome, by position; found as `unsettled` finds
-    those, so that what has ended costs nothing."""
+    """Return the known jobs of events without an outcome, by position. Like `unsettled`, it skips
+    ended chunks, so that they cost nothing."""
     found: dict[int, tuple[Job, ...]] = {}
     for chunk in connection.rows(_OPEN, run=run_id):
         still = set(_open_positions(connection, chunk))
@@ -179,7 +179,8 @@ def going_on(connection: Connection, run_id: str) -> dict[int, tuple[Job, ...]]:
 
 
 def reopen_undecided(connection: Connection, run_id: str) -> None:
-    """A resumed run looks again at the jobs it had given up waiting for."""
+    """Reopen events whose outcome was not final, so that a resumed run looks at their jobs
+    again."""
     within, given = listed("kind", UNDECIDED)
     connection.change(
         f"""UPDATE chunks SET failed = failed - (
@@ -224,7 +225,7 @@ def requeue(connection: Connection, run_id: str, make_seed: Callable[[], str]) -
 def jobs_between(
     connection: Connection, run_id: str, first: int, last: int
 ) -> list[tuple[int, Job]]:
-    """The jobs of the events at these positions."""
+    """Return the jobs of the events at these positions."""
     found = connection.rows(
         """SELECT position, job_id, function, status, message, url, since FROM jobs
         WHERE run_id = :run AND position BETWEEN :first AND :last ORDER BY job_id""",
@@ -239,7 +240,7 @@ def jobs_between(
 
 
 def known_ids(chunk: Any) -> dict[int, str]:
-    """The internal id of each position of the chunk that was taken."""
+    """Return the internal id of each position of an accepted chunk."""
     if chunk.ids:
         return {int(position): id_ for position, id_ in orjson.loads(chunk.ids).items()}
     positions = range(chunk.first, chunk.last + 1)
@@ -257,10 +258,10 @@ def _open_positions(connection: Connection, chunk: Any) -> list[int]:
 
 
 def _odd_ids(chunk: Chunk, answer: Answer, *, derived: bool) -> str | None:
-    """The ids that the seed does not give; the server's word counts where it differs.
+    """Return the ids if the seed does not give them; the server's answer counts.
 
-    It counts up from the seed or does not use it at all: where the first and the last are the
-    seed's, all are.
+    The server either counts up from the seed or does not use it: if the first and the last id are
+    the seed's, all are.
     """
     ids = answer.ids
     ends = [range(at, at + 1) for at in (0, len(ids) - 1)] if ids else []

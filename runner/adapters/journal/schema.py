@@ -1,4 +1,4 @@
-"""The state's tables: the same in SQLite and in PostgreSQL."""
+"""The state's tables, the same in SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ _STATEMENTS = _TABLES.split(";\n")
 
 
 def make(database: Database) -> None:
-    """The tables, where there are none; several first runs at once take turns."""
+    """Create the tables if there are none; concurrent first runs take turns."""
     with database.read() as connection:
         if _is_made(connection, database):
             return
@@ -251,14 +251,14 @@ def make(database: Database) -> None:
 
 
 def expect(database: Database) -> None:
-    """Raises `NoState` where nothing was written yet."""
+    """Raise `NoState` if nothing has been written yet."""
     with database.read() as connection:
         if not _is_made(connection, database):
             raise no_state(database.where)
 
 
 def _is_made(connection: Connection, database: Database) -> bool:
-    """Raises `TargetError` for a state that a newer backfill has written."""
+    """Whether the tables exist. Raises `TargetError` for a state of another version."""
     if not connection.value(database.dialect.has_table, name="backfill_version"):
         return False
     if database.dialect.made_of:
@@ -271,8 +271,8 @@ def _is_made(connection: Connection, database: Database) -> bool:
 
 
 def _refuse_others(found: Iterable[Any], database: Database) -> None:
-    """A file in a checkout may have views in place of tables, and triggers: they are programs, and
-    no reader of ours is to run them."""
+    """Refuse definitions that are not ours. A file in a checkout may have views instead of tables,
+    and triggers: these are programs, which no reader may run."""
     ours = _as_made(database.dialect.spell)
     for one in found:
         name, table = one.name.lower(), one.tbl_name.lower()  # as SQLite compares them
@@ -283,7 +283,7 @@ def _refuse_others(found: Iterable[Any], database: Database) -> None:
 
 @cache
 def _as_made(spell: Callable[[str], str]) -> Mapping[str, str]:
-    """What SQLite keeps of each of our tables and indexes, by name."""
+    """Return what SQLite stores as the definition of each of our tables and indexes, by name."""
     with closing(sqlite3.connect(":memory:")) as memory:
         for statement in _STATEMENTS:
             memory.execute(spell(statement))

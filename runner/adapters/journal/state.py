@@ -1,4 +1,4 @@
-"""What may be asked of a state: the journals of all runs, and what was asked of them."""
+"""Read a state: the journals of all runs, holds and syncs."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 
 
 class StateReader:
-    """What may be asked of a state; nothing is written, also where nothing may be.
+    """Reads a state; nothing is written, even if nothing may be written.
 
-    Raises `TargetError` where it cannot be reached or read, and `NoState` where there is none.
+    Raises `TargetError` if it cannot be reached or read, and `NoState` if there is none.
     """
 
     def __init__(self, url: str = DEFAULT_STATE, clock: Callable[[], float] = time.time) -> None:
@@ -69,7 +69,7 @@ class StateReader:
     def patient(
         self, patience: Patience, note: Callable[[str], None]
     ) -> AbstractContextManager[None]:
-        """Until the block ends, a state that is away is tried again."""
+        """Retry a state that is away, until the block ends."""
         return self._database.patient(patience, note)
 
     def __enter__(self) -> Self:
@@ -83,22 +83,22 @@ class StateReader:
 
     @property
     def identity(self) -> str:
-        """What tells this state from every other: its workers take no run of another."""
+        """What distinguishes this state from others: its workers take no runs of another."""
         with self._database.read() as connection:
             return str(connection.value("SELECT identity FROM backfill_version"))
 
     def find(self, run: str) -> RunRecord:
-        """A run by its id, a unique beginning of it, ``latest``, or ``latest:NAME``, the last one
-        of the plan of that name; else a `UsageError`."""
+        """Find a run by its id, a unique beginning of it, ``latest``, or ``latest:NAME`` for the
+        last run of that plan; else raise `UsageError`."""
         return self.run_state(run).record
 
     def run_state(self, run: str) -> RunState:
-        """The same, with who drives it, and how it is where it is left to the workers."""
+        """Find a run, with who drives it, and its state if it is left to the workers."""
         with self._database.read() as connection:
             return records.find(connection, run, self.where)
 
     def plan_names(self) -> list[str]:
-        """The plans that were run."""
+        """Return the names of all plans that were run."""
         with self._database.read() as connection:
             return records.plan_names(connection)
 
@@ -111,29 +111,31 @@ class StateReader:
         since: float = 0.0,
         limit: int | None = None,
     ) -> list[RunLine]:
-        """The runs of a plan (a pattern with ``*``), target, or state, the latest ones first."""
+        """Return runs, latest first, by plan (a pattern with ``*``), target and state."""
         with self._database.read() as connection:
             found = records.latest(connection, plan=plan, target=target, states=states, since=since)
             return views.lines(connection, list(islice(found, limit)), self._clock())
 
     def glance(self, record: RunRecord) -> RunView:
-        """Where a run stands, for a terminal."""
+        """Return where a run stands, for a terminal."""
         with self._database.read() as connection:
             return views.glance(connection, record, self._clock())
 
     def view(self, record: RunRecord) -> RunView:
-        """All that a page shows of a run; the coverage is in `answers`."""
+        """Return everything that a page shows of a run, except the coverage, which is in
+        `answers`."""
         with self._database.read() as connection:
             view = views.glance(connection, record, self._clock())
             return replace(view, **views.timeline(connection, record.id))
 
     def mark(self, record: RunRecord | None) -> str:
-        """Changes whenever what there is to show of a run does, or (None) of the list of runs."""
+        """Return a value that changes whenever the display of a run does, or (None) that of the
+        list of runs."""
         with self._database.read() as connection:
             return views.mark(connection, record, self._clock())
 
     def answers(self, record: RunRecord) -> Mapping[str, Any]:
-        """What the user's database has answered in a run, by name."""
+        """Return the answers of the user's database in a run, by name."""
         with self._database.read() as connection:
             return answers.all_of(connection, record.id)
 
@@ -154,7 +156,7 @@ class StateReader:
     def events(
         self, record: RunRecord, stages: Collection[int] = (), outcome: Collection[str] = ()
     ) -> Iterator[EventRecord]:
-        """Every event of a run; of `stages` alone, or with an `outcome` alone."""
+        """Yield every event of a run; only of `stages`, or with an `outcome`, if given."""
         with self._database.read() as connection:
             plan = plans.read(connection, record.id, record.head)
             yield from views.events(connection, record, plan, stages=stages, outcome=outcome)
@@ -162,7 +164,7 @@ class StateReader:
     def find_events(
         self, record: RunRecord, wanted: EventFilter, limit: int, skip: int = 0
     ) -> list[EventRecord]:
-        """The events of a page, without the ids that only their plan gives."""
+        """Return the events of a page; some lack the ids that only their plan gives."""
         with self._database.read() as connection:
             if wanted.outcome in FAILURES or wanted.outcome == LOST:
                 return views.lost(connection, record.id, limit, wanted=wanted, skip=skip)
@@ -179,50 +181,49 @@ class StateReader:
             return list(islice(found, limit))
 
     def applied_before(self, record: RunRecord) -> Applied | None:
-        """What a run's plan was when it was applied there last, before the run."""
+        """Return the last run of the same plan that was applied there before this run."""
         with self._database.read() as connection:
             return records.applied_before(connection, record)
 
     def ledger(
         self, plan: str, address: str | None = None, *, environment: str = ""
     ) -> list[PlanRun]:
-        """The runs of a plan on an address, without those of other environments, or all in an
-        environment; the latest first. Retries are part of theirs."""
+        """Return the runs of a plan on an address, without those of other environments, or all in
+        an environment; latest first. Retries count with their runs."""
         with self._database.read() as connection:
             return records.ledger(connection, plan, address, environment)
 
     def known(self, run_id: str) -> RunRecord | None:
-        """The run of exactly this id, if there is one."""
+        """Return the run with exactly this id, or None."""
         with self._database.read() as connection:
             return records.known(connection, run_id)
 
     def unfinished(self, plan: str, address: str, environment: str = "") -> RunState | None:
-        """The latest run of the plan there, where it has not come to its end."""
+        """Return the latest run of the plan there, if it has not ended."""
         with self._database.read() as connection:
             return records.unfinished(connection, plan, address, environment)
 
     def last_seen(self, event: str, address: str) -> tuple[str, bool] | None:
-        """The latest run that followed the event there, and whether it has started a job."""
+        """Return the latest run that followed the event there, and whether it started a job."""
         with self._database.read() as connection:
             return records.last_seen(connection, event, address)
 
     def plan_of(self, record: RunRecord) -> ExecutionPlan:
-        """What the run was started with."""
+        """Return the plan that the run was started with."""
         with self._database.read() as connection:
             return plans.read(connection, record.id, record.head)
 
     def retriable(
         self, record: RunRecord, kinds: Collection[Outcome], patterns: Collection[str]
     ) -> dict[int, int]:
-        """The events of a run that failed so, by position, and what they stand for: the position of
-        the first attempt in the first run. What another attempt has made good, or still has to do,
-        is left out."""
+        """Return the failed events of a run by position, with the position of the first attempt in
+        the first run. Excludes what another attempt has made good or still has to do."""
         with self._database.read() as connection:
             return chains.retriable(connection, record.id, kinds, patterns)
 
     def unproved(self, record: RunRecord) -> Mapping[str, bool]:
-        """The checks that did not hold, or were not asked, in a run and its retries: by name,
-        whether they were."""
+        """Return the checks that do not hold, or were not asked, in a run and its retries: by name,
+        whether they were asked."""
         with self._database.read() as connection:
             return chains.unproved(connection, record.id)
 
@@ -230,7 +231,7 @@ class StateReader:
         return JournalReader(self._database, record.id, record.started_at, self._clock)
 
     def holds(self) -> list[TargetHold]:
-        """The targets that are held."""
+        """Return the held targets."""
         with self._database.read() as connection:
             return control.holds(connection)
 

@@ -1,4 +1,4 @@
-"""The state, as those use it who write too: runs, their locks, and what is asked of them."""
+"""The state for writers: runs, their locks, control requests, holds and notices."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from runner.model import ExecutionPlan, Hook, Notice, RunRecord, SyncRecord
 
 
 class Store(StateReader):
-    """A state that is written too; it is made where there is none."""
+    """A state that is also written; it is created if there is none."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Store(StateReader):
         clock: Callable[[], float] = time.time,
         who: str | None = None,
     ) -> None:
-        """`who`: as journals, locks and holds name whoever uses it."""
+        """`who`: the name of the user in journals, locks and holds."""
         self._clock = clock
         self._who = who or leases.who({})
         self._open(Database(url))
@@ -40,19 +40,23 @@ class Store(StateReader):
         schema.make(self._database)
 
     def lock(self, plan: str, address: str, run_id: str, *, worker: bool = False) -> Lease:
-        """The right to send this plan to this address. Raises `LockHeld`."""
+        """Acquire the right to send this plan to this address. Raises `LockHeld`."""
         name = f"{plan} -> {address}"
         return leases.acquire(self._database, name, run_id, self._who, worker=worker)
 
     def park(self, lease: Lease, until: float, holder: str) -> Lease:
-        """Leave a run to whoever continues it at `until`; its lease, which is no longer ours."""
+        """Leave a run to whoever continues it at `until`; return its lease, which is no longer
+        ours."""
         return leases.park(lease, until, holder)
 
     def start(self, run_id: str, plan: ExecutionPlan, lease: Lease, **record: Any) -> JournalWriter:
-        """Write down a new run; `record` has target, address, environment, variables, follow,
-        parent, source, baseline; of a retry, `origins`: what its events stand for, by position (see
-        `retriable`), and `known`: what it remembers; and `hooks` that are told of it, with the
-        `link` where it can be looked at."""
+        """Record a new run.
+
+        `record` has target, address, environment, variables, follow, parent, source, baseline; for
+        a retry, `origins`: the first attempts at its events' work, by position (see `retriable`),
+        and `known`: values to remember; and the `hooks` to notify, with the `link` to the run's
+        page.
+        """
         origins, known = record.pop("origins", {}), record.pop("known", {})
         hooks: Sequence[Hook] = record.pop("hooks", ())
         notify = notices.dump(hooks, record.pop("link", None))
@@ -80,8 +84,8 @@ class Store(StateReader):
         *,
         follow: bool | None = None,
     ) -> JournalWriter:
-        """The journal of a resumed run with `plan`, no longer paused; `follow`: from now
-        on its jobs are followed, or not; None: as before."""
+        """Return the journal of a resumed run with `plan`, no longer paused; `follow`: whether its
+        jobs are followed from now on; None: as before."""
         with self._database.write() as connection:
             lease.renew(connection)
             follow = record.follow if follow is None else follow
@@ -92,8 +96,8 @@ class Store(StateReader):
         return journal
 
     def request_pause(self, run_id: str) -> bool:
-        """Nothing is sent after the request in flight, until `withdraw_pause`; False where the run
-        is to be cancelled."""
+        """Pause after the request in flight, until `withdraw_pause`; False if the run is to be
+        cancelled."""
         with self._database.write() as connection:
             return control.request(connection, run_id, "pause", self._who)
 
@@ -102,7 +106,7 @@ class Store(StateReader):
             control.withdraw_pause(connection, run_id, self._who)
 
     def request_cancel(self, run_id: str) -> None:
-        """Nothing is sent after the request in flight, for good."""
+        """Stop for good after the request in flight."""
         with self._database.write() as connection:
             control.request(connection, run_id, "cancel", self._who)
 
@@ -114,28 +118,29 @@ class Store(StateReader):
         delay: float | None = None,
         max_in_flight: int | None = None,
     ) -> None:
-        """From the next batch on; `delay` in seconds. What is not given stays as it is."""
+        """Change the pace from the next batch on; `delay` in seconds. What is not given stays as it
+        is."""
         with self._database.write() as connection:
             control.set_pace(connection, run_id, batch_size, delay, max_in_flight, self._who)
 
     def hold(self, address: str, target: str, reason: str, seconds: float | None) -> None:
-        """Nothing is sent to the address after the requests in flight, by whatever run."""
+        """Hold the address for all runs, after the requests in flight."""
         with self._database.write() as connection:
             control.hold(connection, address, target, reason, seconds, self._who)
 
     def let_go(self, address: str) -> bool:
-        """Runs may send there again; whether they might not before."""
+        """Let runs send there again; return whether it was held."""
         with self._database.write() as connection:
             return control.let_go(connection, address)
 
     def hooks(self, run_id: str) -> list[Hook]:
-        """Who is told of the run."""
+        """Return the hooks of the run."""
         with self._database.read() as connection:
             return notices.hooks_of(connection, run_id)
 
     def due_notices(self, run_id: str) -> list[Notice]:
-        """What is to be delivered by whoever drives the run; that it is held for long is written
-        down first."""
+        """Return the notices that the driver of the run is to deliver; write those for long holds
+        first."""
         with self._database.read() as connection:
             late = notices.late(connection, run_id, self._clock())
         if late:
@@ -145,17 +150,17 @@ class Store(StateReader):
             return notices.due(connection, run_id)
 
     def notices_left(self, run_id: str) -> list[Notice]:
-        """Those of the run that are not delivered."""
+        """Return the undelivered notices of the run."""
         with self._database.read() as connection:
             return notices.left(connection, run_id)
 
     def claim_notice(self, notice: Notice) -> bool:
-        """Whether nobody else is at it; for a while nobody is."""
+        """Claim a notice for a while; False if another process has it."""
         with self._database.write() as connection:
             return notices.claim(connection, notice)
 
     def settle_notice(self, notice: Notice, again: float | None = None) -> None:
-        """It is delivered, or (`again`) to be tried once more after so many seconds."""
+        """Mark a notice as delivered, or (`again`) to be tried again after so many seconds."""
         with self._database.write() as connection:
             notices.settle(connection, notice, again)
 

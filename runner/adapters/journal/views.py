@@ -1,6 +1,5 @@
-"""Runs as others see them, while they go on or long after, by a handful of queries each: one whole,
-many at a glance, all events of one.
-"""
+"""Runs as others see them, during a run or long after, with a few queries each: one in full, many
+at a glance, all events of one."""
 
 from __future__ import annotations
 
@@ -53,12 +52,12 @@ from runner.planning.event_blocks import parted
 from runner.planning.serialize import load_head
 
 MAX_GROUPS, MAX_NAMED = 50, 5
-_ANEW = 15.0  # seconds after which a page of what goes on is shown anew
-_BUCKETS, _SHORTEST = 120, 0.05  # at most so many, of so many seconds at least
+_ANEW = 15.0  # seconds after which a page of a run in progress is refreshed
+_BUCKETS, _SHORTEST = 120, 0.05  # the most buckets, and the least seconds of one
 
 
 def glance(connection: Connection, record: RunRecord, now: float) -> RunView:
-    """Where the run stands: stages, outcomes, failures, checks."""
+    """Return where the run stands: stages, outcomes, failures, checks."""
     held = connection.row("SELECT *, {now} AS now FROM leases WHERE run_id = :run", run=record.id)
     holder, submission = standing_of(held) if held else (None, None)
     plan = load_head(record.head)
@@ -91,10 +90,12 @@ def glance(connection: Connection, record: RunRecord, now: float) -> RunView:
 
 
 def mark(connection: Connection, record: RunRecord | None, now: float) -> str:
-    """Changes whenever what there is to show of a run, or of all, does; much cheaper than that.
+    """Return a value that changes whenever the display of a run, or of all, does; much cheaper than
+    the display.
 
-    While one goes on it changes with time as well: how long a wait lasts, and that a process has
-    died, is in no table."""
+    During a run it also changes with time, since no table shows how long a wait lasts or that a
+    process has died.
+    """
     of_runs = (
         "run_id = :run" if record else "run_id IN (SELECT id FROM runs WHERE status = 'running')"
     )
@@ -130,7 +131,7 @@ def mark(connection: Connection, record: RunRecord | None, now: float) -> str:
 
 
 def timeline(connection: Connection, run_id: str) -> dict[str, Any]:
-    """The fields of a `RunView` that a page shows besides: waits, rates, notes, source."""
+    """Return the other fields of a `RunView` that a page shows: waits, rates, notes, source."""
     return {
         "waits": tuple(waits_of(connection, run_id)),
         "rates": _rates(connection, run_id),
@@ -186,7 +187,7 @@ def _stages(
 
 
 def _waits(connection: Connection, run_ids: Collection[str]) -> dict[str, dict[int, Waiting]]:
-    """What the stages of each run wait for just now, the one that began last at the end."""
+    """Return what the stages of each run wait for now; the wait that began last comes last."""
     within, given = listed("run", run_ids)
     query = f"""SELECT run_id, stage, reason, kind, item, since, again, until, tries FROM waits
     WHERE run_id IN ({within}) AND ended IS NULL ORDER BY number"""
@@ -197,7 +198,8 @@ def _waits(connection: Connection, run_ids: Collection[str]) -> dict[str, dict[i
 
 
 def _is_through(record: StageRecord, stage: StageSpec, *, reached: bool) -> bool:
-    """`reached`: its goal, where it has one; until then another round may follow."""
+    """Whether nothing of the stage is left to send. `reached`: its goal, if it has one; until then
+    another round may follow."""
     all_sent = record.sent >= record.total and bool(record.rounds or not stage.deferred)
     return reached if stage.until else all_sent
 
@@ -205,7 +207,8 @@ def _is_through(record: StageRecord, stage: StageSpec, *, reached: bool) -> bool
 def _ended(
     connection: Connection, run_id: str, driven: Driven
 ) -> dict[int, tuple[float | None, float | None]]:
-    """When the last event of each stage ended, and how long one took; each sweep ends many."""
+    """Return when the last event of each stage ended, and how long one took on average; each sweep
+    ends many at once."""
     query = """SELECT chunks.number, chunks.stage, chunks.sent_at, moments.*
     FROM chunks JOIN (
       SELECT chunk, min(at) AS first, max(at) AS last, avg(at) AS at, count(*) AS events
@@ -216,7 +219,7 @@ def _ended(
     for chunk in connection.rows(query, run=run_id):
         latest, sum_, count = found.get(chunk.stage, (chunk.last, 0.0, 0))
         ends = [(chunk.at, chunk.events)]
-        if driven.between(chunk.first, chunk.last) < chunk.last - chunk.first:  # it stood still
+        if driven.between(chunk.first, chunk.last) < chunk.last - chunk.first:  # it paused
             ends = _ends(connection, run_id, chunk.number)
         took = sum(driven.between(chunk.sent_at, at) * events for at, events in ends)
         found[chunk.stage] = max(latest, chunk.last), sum_ + took, count + chunk.events
@@ -224,7 +227,7 @@ def _ended(
 
 
 def _ends(connection: Connection, run_id: str, chunk: int) -> list[tuple[float, int]]:
-    """When its events ended, and how many of them."""
+    """Return when the events of a chunk ended, and how many at each time."""
     query = """SELECT outcomes.at, count(*) AS events FROM chunks JOIN outcomes
     ON outcomes.run_id = chunks.run_id AND outcomes.chunk = chunks.number
     AND outcomes.position BETWEEN chunks.first AND chunks.last
@@ -234,7 +237,7 @@ def _ends(connection: Connection, run_id: str, chunk: int) -> list[tuple[float, 
 
 
 def _failures(connection: Connection, run_id: str) -> tuple[FailureGroup, ...]:
-    """The largest groups first."""
+    """Return groups of failures, the largest first."""
     query = f"""SELECT chunks.operation, outcomes.outcome, outcomes.kind, count(*) AS events,
     min(outcomes.position) AS first
     FROM {WITH_CHUNK}
@@ -280,7 +283,8 @@ def _group(
 
 
 def batches_of(connection: Connection, run_id: str) -> tuple[SentBatch, ...]:
-    """Those that were sent, in order; of several requests, with the time of the last."""
+    """Return the batches that were sent, in order; one of several requests has the time of the
+    last."""
     query = f"""SELECT stage, round, batch, max(sent_at) AS at, {SENT} AS sent,
     sum(completed) AS completed, sum(failed) AS failed
     FROM (SELECT chunks.*, (SELECT count(*) FROM rounds WHERE rounds.run_id = chunks.run_id
@@ -294,7 +298,8 @@ def batches_of(connection: Connection, run_id: str) -> tuple[SentBatch, ...]:
 
 
 def _rates(connection: Connection, run_id: str) -> tuple[Bucket, ...]:
-    """A sweep ends all its events at one moment, so there are few moments to read."""
+    """Count events per bucket. A sweep ends all its events at one time, so there are few times to
+    read."""
     sent = connection.rows(
         f"""SELECT sent_at, {SENT} AS events FROM chunks
         WHERE run_id = :run GROUP BY number, sent_at""",
@@ -322,7 +327,7 @@ def _rates(connection: Connection, run_id: str) -> tuple[Bucket, ...]:
 
 
 def lines(connection: Connection, states: Sequence[RunState], now: float) -> list[RunLine]:
-    """Each run with how far it has come, and what it waits for."""
+    """Return each run with its progress and what it waits for."""
     stages = by_run(connection, [state.record.id for state in states])
     retries = _retries(connection, [state.record.id for state in states])
     waits = _waits(connection, [state.record.id for state in states if state.goes_on])
@@ -349,7 +354,7 @@ def lines(connection: Connection, states: Sequence[RunState], now: float) -> lis
 
 
 def _retries(connection: Connection, run_ids: Collection[str]) -> dict[str, list[str]]:
-    """Of each run the runs that retry it."""
+    """Return the retries of each run."""
     within, given = listed("run", run_ids)
     query = f"SELECT parent, id FROM runs WHERE parent IN ({within}) ORDER BY started_at"
     found: dict[str, list[str]] = {}
@@ -368,10 +373,11 @@ def events(
     text: str = "",
     skip: int = 0,
 ) -> Iterator[EventRecord]:
-    """Every event of the plan's `stages` (empty: of all), in sending order, read in pieces, but
-    for the first `skip` of them.
+    """Yield the events of the plan's `stages` (all, if empty) in sending order, read in pieces,
+    without the first `skip`.
 
-    `outcome` leaves out all others (empty: none); see `EventRecord`. `text`: see `EventFilter`.
+    `outcome`: only events with one of these (all, if empty); see `EventRecord`. `text`: see
+    `EventFilter`.
     """
     is_all = not outcome and not text
     said = _saying(connection, record.id, text) if text else frozenset[int]()
@@ -400,8 +406,8 @@ def lost(
     wanted: EventFilter = EventFilter(),  # noqa: B008 - frozen
     skip: int = 0,
 ) -> list[EventRecord]:
-    """The first events that did not take effect, from the outcomes alone; without the ids that
-    only their plan gives."""
+    """Return the first events that did not take effect, from the outcomes alone; without the ids
+    that only their plan gives."""
     query = f"""SELECT outcomes.*, chunks.stage, chunks.operation, chunks.batch, chunks.event,
     chunks.sent_at FROM {WITH_CHUNK}
     WHERE outcomes.run_id = :run AND {FAILED}"""
@@ -446,7 +452,7 @@ def _like(text: str) -> str:
 
 
 def _saying(connection: Connection, run_id: str, text: str) -> frozenset[int]:
-    """The events of whose messages it is a part."""
+    """Return the positions of failed events whose messages contain the text."""
     query = f"SELECT position FROM outcomes WHERE run_id = :run AND {FAILED} AND {_SAYS}"
     return frozenset(connection.values(query, run=run_id, like=_like(text)))
 
@@ -455,13 +461,13 @@ class _Wanted(NamedTuple):
     outcome: Collection[str]
     text: str
     said: frozenset[int]
-    open: str  # the outcome of those that have none
+    open: str  # the outcome of events that have none
 
     def by_name(self, position: int, item: str) -> bool:
         return not self.text or self.text in item.lower() or position in self.said
 
     def may_be_in(self, chunk: Any) -> bool:
-        """Of a chunk's counts alone: can it have an event that is wanted?"""
+        """Whether the chunk may have a wanted event, judging by its counts alone."""
         if not self.outcome:
             return True
         if chunk is None:
@@ -482,7 +488,7 @@ def _of_stage(
     begin: int,
     wanted: _Wanted,
 ) -> Iterator[EventRecord]:
-    """From the stage's event number `begin` on."""
+    """Yield the stage's events from number `begin` on."""
     query = "SELECT * FROM chunks WHERE run_id = :run AND stage = :stage ORDER BY first"
     sent = iter(connection.rows(query, run=record.id, stage=stage.number))
     chunk: Any = next(sent, None)
@@ -509,7 +515,7 @@ def _of_stage(
 
 
 class _Known:
-    """What is known of the events of one chunk."""
+    """What is known about the events of one chunk."""
 
     def __init__(self, connection: Connection, run_id: str, chunk: Any) -> None:
         self._chunk = chunk
@@ -522,8 +528,8 @@ class _Known:
             self._jobs.setdefault(position, []).append(job)
 
     def of(self, position: int, open_: str) -> tuple[Any, ...]:
-        """internal id, sent at, ended at, outcome, message, jobs; `open_`: the outcome of what was
-        taken and has not ended"""
+        """Return internal id, sent at, ended at, outcome, message, jobs; `open_`: the outcome of
+        accepted events that have not ended."""
         ended = self._outcomes.get(position)
         refused = ended is not None and ended.outcome == "rejected"
         running = open_ if self._chunk.state == "accepted" else "sending"

@@ -12,18 +12,18 @@ from runner.adapters.journal.reader import JournalReader
 from runner.execution.ports import Answer, Chunk, Control, Observation
 from runner.model import FAILURES, CheckResult, ExecutionPlan, Json, Round, RunStatus, Waiting
 
-_KEEP_EVERY = 1.0  # seconds; a lease lasts for many times as long
-# One wait, however often what is said of it changes.
+_KEEP_EVERY = 1.0  # seconds; a lease lasts many times as long
+# The same wait, however often its details change.
 GOES_ON = """UPDATE waits SET item = :item, since = :since, again = :again, until = :until,
 tries = :tries
 WHERE run_id = :run AND stage = :stage AND ended IS NULL AND kind = :kind AND reason = :reason"""
 
 
 class JournalWriter(JournalReader):
-    """Meets `runner.execution.ports.Journal`; each method is one transaction.
+    """Implements `runner.execution.ports.Journal`; each method is one transaction.
 
-    Every write asks for the lease in its transaction, and raises `LeaseLost`, writing nothing,
-    where another process has taken the run over.
+    Every write renews the lease in its transaction; if another process has taken over the run, it
+    raises `LeaseLost` and writes nothing.
     """
 
     def __init__(
@@ -31,14 +31,16 @@ class JournalWriter(JournalReader):
     ) -> None:
         super().__init__(lease.database, run_id, started_at, clock)
         self._lease = lease
-        self._kept: float | None = None  # until when it is written that the run is driven
-        # The latest answer, until it is written: lost, its request is made again with the same ids.
+        self._kept: float | None = None  # until when the run is recorded as driven
+        # The latest answer, until it is written; if it is lost, its request is repeated with the
+        # same ids.
         self._owed: tuple[Chunk, Answer] | None = None
-        self._failed = False  # ... a first one, and whoever is to be told of it
+        self._failed = False  # whether hooks were notified of a first failure
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        """What is owed is written first: nobody reads, or writes, past it."""
+        """Open a transaction; write an owed answer first, so that nothing is read or written past
+        it."""
         with self._writing() if self._owed else self._database.read() as connection:
             yield connection
 
@@ -53,7 +55,7 @@ class JournalWriter(JournalReader):
             self._owed = None
 
     def _keep(self, connection: Connection) -> None:
-        """What is owed, and until when the run was driven."""
+        """Write what is owed, and until when the run was driven."""
         if self._kept is not None and self._is_due():
             self._kept = self._clock()
             leases.keep_drive(connection, self.run_id, self._kept)
@@ -87,7 +89,8 @@ class JournalWriter(JournalReader):
             pass
 
     def begin_chunk(self, chunk: Chunk, control: Control) -> bool:
-        """One transaction a request: what the one before is owed is written with it."""
+        """Use one transaction for a request, and write the owed answer to the one before with
+        it."""
         with self._database.write() as connection:
             begun = requests.begin(connection, self.run_id, self._lease, chunk, control)
             if begun and self._is_due():
@@ -114,7 +117,7 @@ class JournalWriter(JournalReader):
                 self._notice_failed(connection, lost)
 
     def _notice_failed(self, connection: Connection, failed: bool) -> None:
-        """The first failure of the run, or of this part of it: it is told of once."""
+        """Report the first failure of the run, or of this part of it; only once."""
         if failed and not self._failed:
             notices.add_failed(connection, self.run_id, self._clock())
             self._failed = True
@@ -129,7 +132,7 @@ class JournalWriter(JournalReader):
             )
 
     def waiting(self, stage: int, wait: Waiting | None) -> None:
-        """The stage waits for this from now on; None: it waits no longer."""
+        """Record what the stage waits for from now on; None: it no longer waits."""
         now = self._clock()
         with self._writing() as connection:
             if wait and connection.change(GOES_ON, run=self.run_id, stage=stage, **wait._asdict()):
