@@ -1,4 +1,4 @@
-"""What a run's chart shows: events that were sent, and what came of them, over time."""
+"""The geometry of a run's chart: events sent, and their outcomes, over time."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from runner.model import Bucket, RunView
 from runner.spec.units import format_duration
 
 HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 260, 46, 10, 22, 44
-STRIP = 8  # of what is waited for by plan, below the axis
+STRIP = 8  # height of the planned waits below the axis
 PLOT = HEIGHT - TOP - BOTTOM
 WIDTHS = WIDE, NARROW = 1_000, 360
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 _CALM = {"pace": "pace", "room": "pace", "jobs": "jobs", "queued": "jobs"}
 _TROUBLE = {"held": "held", "away": "server away"}
-_GAP = 1.0  # seconds without anybody that are a gap
+_GAP = 1.0  # seconds without a driver that count as a gap
 
 
 class Tick(NamedTuple):
@@ -24,7 +24,7 @@ class Tick(NamedTuple):
 
 
 class Band(NamedTuple):
-    """A span of time: `kind` is ``held``, ``away`` or ``gap`` over the plot, ``pace`` or ``jobs``
+    """A span of time. `kind`: ``held``, ``away`` or ``gap`` over the plot, ``pace`` or ``jobs``
     below it."""
 
     kind: str
@@ -41,16 +41,16 @@ class Area(NamedTuple):
 class Chart(NamedTuple):
     width: int
     areas: Sequence[Area]
-    line: str  # the edge of what has failed, seen however few it is
-    rows: Sequence[Tick]  # of the axis of events
-    columns: Sequence[Tick]  # ... and of time
+    line: str  # the edge of failures, visible even for a few
+    rows: Sequence[Tick]  # the axis of events
+    columns: Sequence[Tick]  # the axis of time
     stages: Sequence[Tick]
     trouble: Sequence[Band]
     calm: Sequence[Band]
 
 
 def chart(view: RunView, width: int) -> Chart | None:
-    """None for a run that has sent nothing."""
+    """Draw the chart; None for a run that has sent nothing."""
     if not view.rates:
         return None
     start = view.record.started_at
@@ -65,7 +65,7 @@ def chart(view: RunView, width: int) -> Chart | None:
     planned = view.record.planned
     step = _nice(most / 4)
     ceiling = planned if most <= planned <= 2 * most else most
-    room = 1.12 * ceiling  # for what is marked above the events
+    room = 1.12 * ceiling  # with space for marks above the events
 
     def y(events: float) -> float:
         return round(TOP + PLOT * (1 - events / room), 1)
@@ -87,7 +87,7 @@ def chart(view: RunView, width: int) -> Chart | None:
 
 
 class _Level(NamedTuple):
-    """What had been sent and had ended by a moment."""
+    """How many events were sent, and how many had ended, at a moment."""
 
     at: float
     sent: int = 0
@@ -164,7 +164,7 @@ def _trouble(
 
 
 def _merged(view: RunView, end: float, x: Callable[[float], float]) -> Iterator[Band]:
-    """What is waited for by plan: spans that touch are one."""
+    """Yield planned waits; adjacent ones of a kind are joined."""
     last: Band | None = None
     for wait in sorted(view.waits, key=lambda wait: wait.began):
         if wait.kind not in _CALM:
@@ -181,13 +181,13 @@ def _merged(view: RunView, end: float, x: Callable[[float], float]) -> Iterator[
 
 
 def _end(view: RunView) -> float:
-    """A run that nobody drives has come as far as when somebody did."""
+    """Return the end of the chart: for a run that nobody drives, when it was last driven."""
     record = view.record
     return record.ended_at or (view.now if view.holder else view.silent or view.now)
 
 
 def _nice(least: float) -> int:
-    """A step of an axis."""
+    """Return a round step for an axis."""
     power = 1
     while True:
         for step in (1, 2, 5):

@@ -11,7 +11,7 @@ from runner.output.text import csv_lines, document, styled, visible
 
 _BAR = 20  # characters
 _INDENT = "  "
-_MOST = 50  # rows that people are shown: those that lack most
+_MOST = 50  # rows shown to people: those that lack most
 _FIELDS = ("of", "item", "total", "done", "missing", "percent", "pending", "last_sync", "gained")
 
 
@@ -42,7 +42,7 @@ def write_coverage_text(
 
 
 def _worst(rows: Sequence[Covered]) -> Sequence[Covered]:
-    """As many as people read, those that lack most, in the order of the query."""
+    """Pick as many rows as people read, those that lack most, in the query's order."""
     if len(rows) <= _MOST:
         return rows
     numbers = sorted(range(len(rows)), key=lambda n: (not _lacks(rows[n]), -rows[n].missing))
@@ -86,7 +86,7 @@ def _counts(row: Covered) -> list[str]:
 def _bar(row: Covered) -> str:
     if row.percent is None:
         return "no data"
-    full = max(0, int(row.percent / 100 * _BAR))  # rounded down: full means all
+    full = max(0, int(row.percent / 100 * _BAR))  # rounded down: a full bar means all
     return f"{'█' * full}{'░' * (_BAR - full)} {row.percent_text:>5} %"
 
 

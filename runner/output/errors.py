@@ -1,4 +1,4 @@
-"""An error as text: what is wrong, all that was found, and what to do."""
+"""An error as text: the message, all findings, and the hint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MOST_CHANGES = 5
 
 
 def error_text(error: BackfillError, *, color: bool = False, path: str = "") -> str:
-    """`path`: of the one among several plans that it is about."""
+    """Format the error. `path`: the plan it is about, if there are several."""
     if isinstance(error, InvalidPlan):
         return format_problems(error.problems, color=color)
     lines = []

@@ -13,9 +13,10 @@ _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write_junit(view: RunView, events: Iterable[EventRecord]) -> Iterator[str]:
-    """Piece by piece. An event that has not come to its end counts as skipped, and so does one
-    whose work a later attempt has done; a run that has not, as a failure of its own: skipped tests
-    alone leave a CI system green."""
+    """Yield the report piece by piece.
+
+    Unfinished events count as skipped, and so do failures that a later attempt made good. An
+    unfinished run is a failure of its own: skipped tests alone leave a CI system green."""
     state = view.state
     cut_short = state not in ("completed", "failed")
     failed = view.outstanding + sum(not c.ok for c in view.checks)
@@ -49,7 +50,7 @@ def write_junit(view: RunView, events: Iterable[EventRecord]) -> Iterator[str]:
 
 
 def _suite(view: RunView, number: int) -> str:
-    """Of a stage, which may be of several operations."""
+    """Return the attributes of a stage's suite; a stage may have several operations."""
     stage = next(stage for stage in view.stages if stage.number == number)
     first = sum(other.total for other in view.stages if other.number < number)
     good = sum(first <= position < first + stage.total for position in view.made_good)
@@ -82,5 +83,5 @@ def attribute(text: str) -> str:
 
 
 def _clean(text: str) -> str:
-    """XML has no way to write most control characters."""
+    """Replace control characters that XML cannot contain."""
     return _NO_XML.sub("\ufffd", redact(text))

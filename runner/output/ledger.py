@@ -1,4 +1,4 @@
-"""How plans stand on a target, and what their checks, coverage and ledger say now."""
+"""The state of plans on a target, and the results of checks, coverage and the ledger."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def ledger_json(entries: Sequence[LedgerEntry], target: str) -> dict[str, object
 def synced_json(
     commit: str | None, entries: Sequence[LedgerEntry] | None, target: str
 ) -> dict[str, object]:
-    """What one look of `sync` has come to; `entries`: None where nothing was pending."""
+    """Return the result of one look of `sync`; `entries`: None if nothing was pending."""
     plans = None if entries is None else [_entry(entry) for entry in entries]
     return document("SyncResult", commit=commit, target=target, plans=plans)
 
@@ -75,7 +75,7 @@ def _entry(entry: LedgerEntry) -> dict[str, object]:
 def ledger_markdown(
     entries: Sequence[LedgerEntry], target: str, error: BackfillError | None, *, link: str | None
 ) -> str:
-    """How the plans stand after `apply`, and what ended it early; at most half a comment."""
+    """Show the plans after `apply`, and the error that ended it; at most half a comment."""
     states = [entry.state for entry in entries]
     counts = [f"{counted(states.count(one), 'plan')} {one}" for one in _ORDER if one in states]
     sign = "✅" if error is None and set(states) <= {"applied"} else "❌"
@@ -96,7 +96,7 @@ def ledger_markdown(
 
 
 def with_runs(text: str, views: Sequence[RunView]) -> str:
-    """A comment of the text and of the runs, as far as they fit."""
+    """Append the runs to the text, as far as they fit into a comment."""
     share = (MAX_COMMENT - len(text)) // max(1, len(views)) - 1
     runs = (run_markdown(view, share) for view in views)
     return "\n".join([text, *(one for one in runs if len(one) <= share)])

@@ -1,4 +1,4 @@
-"""Text that GitHub reads as text, in pieces that fit."""
+"""GitHub Markdown: text that is not read as markup, within size limits."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from runner.output.problems import format_problems
 from runner.output.text import shortened, visible
 from runner.spec.secrets import redact
 
-MAX_CHARACTERS = 65_536  # the most that a GitHub comment may have
-MAX_COMMENT = MAX_CHARACTERS - 100  # ... less the mark that a comment is found again by
+MAX_CHARACTERS = 65_536  # of a GitHub comment
+MAX_COMMENT = MAX_CHARACTERS - 100  # without the mark by which a comment is found again
 LINE = 1_000  # columns of one line
 NAME = 200  # columns of a name in a heading
 
 
 def fitting(lines: Iterable[str], room: int) -> list[str]:
-    """The first lines that fit into `room` characters; no more of them are asked for."""
+    """Return the first lines that fit into `room` characters; read no more of them."""
     kept: list[str] = []
     for line in lines:
         room -= len(line) + 1
@@ -30,10 +30,10 @@ def fitting(lines: Iterable[str], room: int) -> list[str]:
 def shared_out(
     makers: Sequence[Callable[[int], str]], room: int, least: int
 ) -> tuple[list[str], int]:
-    """The blocks that fit into `room` characters, and how many are left out.
+    """Return the blocks that fit into `room` characters, and how many are left out.
 
-    Each is made for its share of what is left, `least` or more; two characters part it from the
-    next.
+    Each is made for its share of the remaining room, but `least` at least; two characters separate
+    it from the next.
     """
     kept: list[str] = []
     for index, make in enumerate(makers):
@@ -54,30 +54,30 @@ def folded(title: str, body: str, *, opened: bool = False) -> str:
 
 
 def fence(text: str) -> str:
-    """A fence longer than any run of backticks in the text, so that nothing can leave it."""
+    """Fence the text with more backticks than it has in a row, so that it cannot break out."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{text}\n{fence}"
 
 
 def problems_block(problems: Sequence[Problem], room: int) -> str:
-    """As a terminal shows them, as far as they fit."""
+    """Show problems as on a terminal, as far as they fit."""
     return fence(with_more(fitting(map(_problem, problems), room), len(problems)))
 
 
 def _problem(problem: Problem) -> str:
-    """Without the closing count, that stands for one file's problems."""
+    """Format one problem without the closing count, which is for a whole file."""
     lines = format_problems([problem], color=False).split("\n")[:-1]
     return "\n".join(shortened(line, LINE) for line in lines)
 
 
 def cell(text: str) -> str:
-    """Text that is read as text: no markup, no HTML, and nobody is mentioned."""
+    """Escape text so that it is no markup or HTML, and mentions nobody."""
     return re.sub(r"[#$&*<>@\[\\\]_`|~]", _entity, visible(shortened(redact(text), LINE)))
 
 
 def _entity(match: re.Match[str]) -> str:
-    # GitHub looks for @name and #1 once entities are read; a zero-width space keeps them apart.
+    # GitHub looks for @name and #1 after decoding entities; a zero-width space prevents a match.
     return f"&#{ord(match[0])};" + ("&#8203;" if match[0] in "@#" else "")
 
 

@@ -1,4 +1,4 @@
-"""The operations of catalogs, for machines."""
+"""The operations of catalogs, as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages, rendered whole: they can be read without a script, and sent round as a file."""
+"""Pages, rendered whole: readable without a script, and shareable as a file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from runner.planning.estimate import Estimate, Timeline, left
 from runner.planning.limits import resume_command, what_is_left
 from runner.spec.secrets import redact
 
-MAX_ROWS = 200  # of one table; what is more is counted, and is in the CSV
+MAX_ROWS = 200  # of one table; further rows are counted, and are in the CSV
 _CODE = re.compile("`([^`]+)`")
 _MOST_WAITS = 6  # of a stage
 _MOST_SHOWN = 100_000  # characters of a plan file
@@ -50,7 +50,7 @@ _WAITS = {
 
 
 class WaitGroup(NamedTuple):
-    """Waits of a stage for one thing."""
+    """Waits of a stage for the same thing."""
 
     reason: str
     times: int
@@ -64,9 +64,9 @@ class DiffLine(NamedTuple):
 
 
 def run_page(view: RunView, listing: EventPage, *, standalone: bool, csv: str | None = None) -> str:
-    """A run. `standalone`: one file that asks for nothing; else a page of the web application.
+    """Render a run. `standalone`: one file without requests; else a page of the web application.
 
-    `csv`: where all events are.
+    `csv`: the URL of all events.
     """
     return _render(
         "run.html",
@@ -96,7 +96,7 @@ def runs_page(
     state: str = "",
     most: int = MAX_ROWS,
 ) -> str:
-    """The list of runs of the web application; `plan` and `state`: the only ones that it shows."""
+    """Render the web application's list of runs, filtered by `plan` and `state`."""
     return _render(
         "runs.html",
         standalone=False,
@@ -114,7 +114,7 @@ def runs_page(
 def plan_page(
     plan: ExecutionPlan, *, target: str, schedule: Timeline, estimate: Estimate, events: int
 ) -> str:
-    """The preview, with the first `events` events of each stage."""
+    """Render the preview, with the first `events` events of each stage."""
     return _render(
         "plan.html",
         standalone=True,
@@ -129,17 +129,17 @@ def plan_page(
 
 
 def error_page(title: str, message: str, hint: str | None) -> str:
-    """What cannot be shown, as a page of the web application."""
+    """Render an error as a page of the web application."""
     return _render("error.html", standalone=False, title=title, message=message, hint=hint)
 
 
 def asset(name: str) -> str:
-    """``page.css``, ``live.js``, or ``filter.js``."""
+    """Return the text of ``page.css``, ``live.js`` or ``filter.js``."""
     return (_FOLDER / name).read_text(encoding="utf-8")
 
 
 def waits_of(view: RunView, stage: StageRecord) -> list[WaitGroup]:
-    """What the stage has waited for while somebody drove it, trouble first."""
+    """Return what the stage waited for while it was driven, trouble first."""
     found: dict[str, list[Waited]] = {}
     for wait in view.waits:
         if wait.stage == stage.number:
@@ -158,7 +158,7 @@ def waits_of(view: RunView, stage: StageRecord) -> list[WaitGroup]:
 
 
 def share(part: float, whole: float) -> float:
-    """Of a bar that is 100 wide."""
+    """Return the part of a bar that is 100 wide."""
     return round(100 * part / whole, 2) if whole else 0.0
 
 
@@ -167,7 +167,7 @@ def _is_trouble(stage: StageRecord) -> bool:
 
 
 def _chips(view: RunView, number: int | None) -> list[tuple[str, str, int]]:
-    """The outcomes by which events can be filtered: the name, in words, and how many there are."""
+    """Return the outcomes by which events can be filtered: name, word, and count."""
     stages = [stage for stage in view.stages if number in (None, stage.number)]
     total, sent = sum(stage.total for stage in stages), sum(stage.sent for stage in stages)
     counts = {name: sum(stage.outcomes.get(name, 0) for stage in stages) for name in words.OUTCOMES}
@@ -184,7 +184,7 @@ def _chips(view: RunView, number: int | None) -> list[tuple[str, str, int]]:
 
 
 def _total(view: RunView, wanted: EventFilter) -> int | None:
-    """How many events there are of those that are wanted; None where only a search can tell."""
+    """Return how many events match; None if only a search can tell."""
     if wanted.text:
         return None
     counts = {name: count for name, _, count in _chips(view, wanted.stage)}
@@ -192,7 +192,7 @@ def _total(view: RunView, wanted: EventFilter) -> int | None:
 
 
 def _diff(applied: Applied | None, source: str | None) -> list[DiffLine] | None:
-    """What has changed in the plan file since it was applied last; None where nobody can tell."""
+    """Return the plan file's changes since it was last applied; None if unknown."""
     if applied is None or applied.source is None or source is None:
         return None
     if max(len(applied.source), len(source)) > _MOST_SHOWN:
@@ -239,25 +239,25 @@ def _environment() -> Environment:
 
 
 def _query(**given: object) -> str:
-    """Of a link; what is empty is left out."""
+    """Build the query of a link, without empty values."""
     return urlencode({name: value for name, value in given.items() if value})
 
 
 def _digest(name: str) -> str:
-    """By which a page of one file allows its own script and no other."""
+    """Return the hash by which a standalone page allows only its own script."""
     return "sha256-" + base64.b64encode(hashlib.sha256(asset(name).encode()).digest()).decode()
 
 
 def _marked(text: str) -> Markup:
-    """Words of ours, in which commands and names stand between backticks."""
+    """Mark up our own words, in which backticks enclose commands and names."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(visible(text)))))  # noqa: S704 - escaped
 
 
 def _shown(value: Any) -> Any:
-    """Characters that would reorder or hide what follows are spelled out, on every page."""
+    """Spell out characters that would reorder or hide text, on every page."""
     return visible(value) if type(value) is str and not value.isprintable() else value
 
 
 def _link(url: str | None) -> str | None:
-    """Only what a browser opens as a page: a server's word could be a script."""
+    """Allow only http(s) links: a URL from a server could be a script."""
     return url if url and url.startswith(("https://", "http://")) else None

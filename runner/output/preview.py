@@ -1,7 +1,7 @@
 """The execution plan: for people at a terminal, for machines, and for a pull request.
 
-JSON is streamed: a million events are never held at once. Markdown has the summary first and
-details folded, within GitHub's limit.
+JSON is streamed, so that a million events are never in memory. Markdown starts with the summary and
+folds details, within GitHub's limit.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from runner.output.text import document, fitted, json_safe, shortened, styled, v
 from runner.planning.lines import figures_of, line_of, totals_of
 from runner.spec.units import counted
 
-_DIGEST = 19  # characters of "sha256:..." that tell plans apart at a glance
+_DIGEST = 19  # characters of "sha256:..." that suffice to tell plans apart
 
 
 def write_text(
@@ -45,7 +45,7 @@ def write_text(
     color: bool,
     width: int | None = None,
 ) -> None:
-    """Stages, their first `events` events (None: all), what is skipped, totals; fits `width`."""
+    """Write stages, their first `events` events (None: all), what is skipped, and totals."""
     page = _Text(out, width, color=color)
     _header(page, plan, target)
     if plan.stages:
@@ -63,7 +63,7 @@ def write_text(
 
 @frozen
 class _Text:
-    """Lines for people; `width`: of their terminal, None where every line is to be whole."""
+    """Lines for people; `width`: of the terminal, None to keep every line whole."""
 
     out: TextIO
     width: int | None
@@ -115,7 +115,7 @@ def _stages(page: _Text, plan: ExecutionPlan) -> None:
 
 
 def _events(page: _Text, stage: Stage, events: int | None) -> None:
-    """The stage's first events; with all of them, none is shortened."""
+    """Write the stage's first events; if all of them, unshortened."""
     if events == 0:
         return
     title = page.bold(f"{stage.number}. {visible(stage.operation)}")
@@ -126,7 +126,7 @@ def _events(page: _Text, stage: Stage, events: int | None) -> None:
             batch = planned.batch
             at = "" if stage.begins is None else f", at {words.offset(stage, batch)}"
             page.write(page.dim(f"   batch {batch:,}{at}"))
-        # Past the page: a million lines have nothing to be broken.
+        # Bypass the page: there may be a million lines, and none is to be wrapped.
         line = f"   {_one(stage, planned)}"
         page.out.write(f"{line if events is None else page.cut(line)}\n")
     more = stage.total - (stage.total if events is None else events)
@@ -160,7 +160,7 @@ _BLOCK = 1000  # lines written at once
 
 
 def write_json(plan: ExecutionPlan, out: TextIO, *, target: str) -> None:
-    """The whole plan, as `schemas/execution-plan.v1.schema.json` has it."""
+    """Write the whole plan, by `schemas/execution-plan.v1.schema.json`."""
     head = document(
         "ExecutionPlan",
         name=plan.name,
@@ -199,7 +199,7 @@ def write_json(plan: ExecutionPlan, out: TextIO, *, target: str) -> None:
 
 
 def write_all_json(plans: Sequence[ExecutionPlan], out: TextIO, *, target: str) -> None:
-    """Several plans as one document, each as `write_json` has it."""
+    """Write several plans as one document, each as `write_json` does."""
     head = _text(document("ExecutionPlanList", plans=[]))
     out.write(head.removesuffix("]}"))
     for index, plan in enumerate(plans):
@@ -209,7 +209,7 @@ def write_all_json(plans: Sequence[ExecutionPlan], out: TextIO, *, target: str) 
 
 
 def write_jsonl(plan: ExecutionPlan, out: TextIO) -> None:
-    """One line an event, in sending order."""
+    """Write one line per event, in sending order."""
     lines = (
         orjson.dumps(line_of(stage, event)) for stage in plan.stages for event in stage.planned()
     )
@@ -218,7 +218,7 @@ def write_jsonl(plan: ExecutionPlan, out: TextIO) -> None:
 
 
 def _control(plan: ExecutionPlan) -> dict[str, object]:
-    """Only what the plan says: most have none of it."""
+    """Return the optional keys that the plan uses; most plans use none."""
     found: dict[str, object] = {}
     if plan.partial:
         found["partial"] = plan.partial.selectors.words
@@ -261,7 +261,7 @@ def verdicts_json(plan: ExecutionPlan) -> list[dict[str, object]]:
 
 
 def totals(plan: ExecutionPlan) -> dict[str, object]:
-    """With what the catalog declares that it costs."""
+    """Return the totals, with the costs that the catalog declares."""
     return {**totals_of(plan), **({"needs": plan.needs._asdict()} if any(plan.needs) else {})}
 
 
@@ -295,15 +295,15 @@ def _text(value: Any) -> str:
 
 
 _RESERVE = 2_000  # kept free for the closing lines
-_PART = 3_000  # what one of several plans may take at least
+_PART = 3_000  # the least room for one of several plans
 _LINE_MORE = 40  # the line that counts what is left out
-_SECTION = 2_000  # a section is begun only where it may take this much
+_SECTION = 2_000  # the least room in which a section is begun
 
 
 def plan_markdown(
     plan: ExecutionPlan, *, target: str, events: int | None, room: int = MAX_CHARACTERS
 ) -> str:
-    """At most `room` characters: samples give way first, and what is left out is counted."""
+    """Write at most `room` characters: samples are dropped first, and omissions are counted."""
     head = [
         f"### Backfill plan {code(plan.name)} → {code(target)}",
         summary_markdown(plan, room // 4),
@@ -314,7 +314,7 @@ def plan_markdown(
 
 
 def previews_markdown(plans: Sequence[ExecutionPlan], target: str, events: int | None) -> str:
-    """Several plans in one comment; of those that do not fit, how many there are."""
+    """Put several plans into one comment; count those that do not fit."""
 
     def part(plan: ExecutionPlan, room: int) -> str:
         return plan_markdown(plan, target=target, events=events, room=room)
@@ -328,7 +328,7 @@ def previews_markdown(plans: Sequence[ExecutionPlan], target: str, events: int |
 
 
 def details(plan: ExecutionPlan, events: int | None, room: int) -> list[str]:
-    """All but the summary, in blocks: what does not fit into `room` characters is counted."""
+    """Return all but the summary, in blocks; what does not fit into `room` is counted."""
     room -= min(_RESERVE, room // 4)
     blocks = []
     # Together these leave at least an eighth of the room to the samples.
@@ -381,7 +381,7 @@ def _table(plan: ExecutionPlan, room: int) -> str:
 
 
 def _questions_markdown(plan: ExecutionPlan, room: int) -> str:
-    """What the database has answered, and what it will be asked to prove the result."""
+    """List what the database was asked, and what it will be asked as a proof."""
     lines = words.queries(plan)
     if not lines:
         return ""
@@ -425,8 +425,8 @@ def _sample(stage: Stage, planned: PlannedEvent) -> str:
 
 
 def _one(stage: Stage, planned: PlannedEvent) -> str:
-    """An event's item and payload, with its operation where the stage has several, and with the
-    start and the id that are its own."""
+    """Format an event: its item and payload, its operation if the stage has several, and its own
+    start and id if it has them."""
     event = planned.event
     data = orjson.dumps(event.data).decode()
     of = f"{visible(planned.operation)} " if stage.members else ""

@@ -1,6 +1,6 @@
-"""Problems and findings: for people, for machines, and where GitHub looks for them.
+"""Problems and findings: for people, for machines, and for GitHub.
 
-Those are annotations of lines, and SARIF for code scanning.
+For GitHub there are annotations of lines, and SARIF for code scanning.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from runner.version import __version__
 
 _COLORS = {"error": "red", "warning": "yellow", "accepted": "green"}
 _EXCERPT = 68  # columns of a source line that are shown
-_MOST = 100  # problems that people read; machines get all
+_MOST = 100  # problems shown to people; machines get all
 
 
 def format_problems(problems: Iterable[Problem], *, color: bool) -> str:
-    """Each problem as ``file:line:column: severity: message``, its line, a caret, and its hint."""
+    """Format each problem as ``file:line:column: severity: message``, its line, and its hint."""
     problems = list(problems)
     blocks = [_block(problem, color=color) for problem in problems[:_MOST]]
     if more := len(problems) - _MOST:
@@ -51,7 +51,7 @@ def problems_json(problems: Iterable[Problem]) -> list[dict[str, object]]:
 
 
 def kind_of(problem: Problem) -> str:
-    """A warning that the plan accepts is none to act on."""
+    """Return the severity, or "accepted" for a warning that the plan accepts."""
     return "accepted" if problem.accepted else problem.severity
 
 
@@ -71,11 +71,11 @@ def _block(problem: Problem, *, color: bool) -> str:
 
 
 def _excerpt(line: int, column: int, source: str) -> list[str]:
-    """The source line with a caret under the column; a long one is cut around it."""
+    """Return the source line with a caret under the column; cut a long line around it."""
     text = source.replace("\t", " ")
     before, after = spelled(text[: column - 1]), spelled(text[column - 1 :])
     if columns(before + after) > _EXCERPT:
-        # Cut from the left by reversing: `shortened` cuts on the right.
+        # Reverse to cut from the left: `shortened` cuts on the right.
         before = shortened(before[::-1], _EXCERPT // 2)[::-1]
         after = shortened(after, _EXCERPT - columns(before))
     number, caret = f"{line:>5}", " " * columns(before)
@@ -93,7 +93,7 @@ _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red"
 
 
 def findings_text(findings: Sequence[Finding], *, color: bool) -> str:
-    """A line each, its hint below it, and a verdict at the end."""
+    """Format a line per finding, its hint below, and a verdict at the end."""
     wide = max((len(finding.about) for finding in findings), default=0)
     lines = []
     for about, level, message, hint, _ in findings:
@@ -125,14 +125,14 @@ def findings_json(findings: Sequence[Finding]) -> dict[str, object]:
     )
 
 
-MOST_OF_A_LEVEL = 10  # annotations that GitHub shows of a step: it hides the others silently
-MOST_RESULTS = 25_000  # results that GitHub takes in one SARIF file
+MOST_OF_A_LEVEL = 10  # annotations per step that GitHub shows; it silently hides the others
+MOST_RESULTS = 25_000  # that GitHub accepts in one SARIF file
 _LEVELS = ("error", "warning")
 _NOTICE = {"error": "error", "warning": "warning", "accepted": "notice"}
 
 
 def annotations_of(problems: Iterable[Problem]) -> list[str]:
-    """``::error file=,line=,col=::message``, errors first; what GitHub would hide is counted."""
+    """Format ``::error file=,line=,col=::message``, errors first; count what GitHub would hide."""
     problems = list(problems)
     lines, hidden = [], 0
     for level in _NOTICE:
@@ -145,7 +145,7 @@ def annotations_of(problems: Iterable[Problem]) -> list[str]:
 
 
 def sarif(problems: Sequence[Problem]) -> dict[str, object]:
-    """SARIF 2.1.0: one run, a result for each problem, errors first."""
+    """Return SARIF 2.1.0: one run, with a result per problem, errors first."""
     ranked = sorted(problems, key=lambda problem: _LEVELS.index(problem.severity))
     rules = list(dict.fromkeys(problem.rule for problem in ranked))
     driver = {
@@ -197,7 +197,7 @@ def _text(problem: Problem) -> str:
 
 
 def _data(text: str) -> str:
-    """As the runner of Actions reads it: a line end would begin a command of its own."""
+    """Escape as the Actions runner expects: a line end would begin a new command."""
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 

@@ -1,6 +1,6 @@
-"""What a run is doing: live at a terminal, plain lines elsewhere, log lines in a worker.
+"""The progress of a run: live at a terminal, plain lines elsewhere, log lines in a worker.
 
-It formats, and never counts.
+This module formats; it never counts.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 _EVERY = 2.0  # seconds between two plain lines of a stage, at least
-_HEARTBEAT = 30.0  # ... and between any two, at most
+_HEARTBEAT = 30.0  # seconds between any two plain lines, at most
 _TICK = 0.5
 _REFRESH = 8  # frames a second
 
 
 class Notes:
-    """Every note, and nothing else."""
+    """Prints notes, and nothing else."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -43,16 +43,16 @@ class Notes:
         self._print(f"note: {visible(message)}")
 
     def _print(self, line: str) -> None:
-        with suppress(BrokenPipeError):  # nobody reads along: no reason to stop sending
+        with suppress(BrokenPipeError):  # nobody reads the output: keep sending
             self._out.write(line + "\n")
             self._out.flush()
 
 
 class PlainLines(Notes):
-    """A line at each change of a stage, at most one every two seconds, and one now and then where
-    nothing changes: so that silence always means that something is wrong.
+    """A line per change of a stage, at most every two seconds, and a heartbeat if nothing changes:
+    silence always means that something is wrong.
 
-    `tick` says what has come to be due; within a `with` block a thread does that.
+    `tick` prints what has become due; within a `with` block a thread calls it.
     """
 
     def __init__(
@@ -66,9 +66,9 @@ class PlainLines(Notes):
         self._clock, self._wall = clock, wall
         self._reported: dict[
             int, tuple[float, str]
-        ] = {}  # when, and what but for how long it takes
+        ] = {}  # by stage: when, and what (without how long it takes)
         self._latest: dict[int, StageRecord] = {}
-        self._now: int | None = None  # the stage that the run is at
+        self._now: int | None = None  # the current stage
         self._spoke = clock()
         self._lock, self._over = threading.RLock(), threading.Event()
 
@@ -92,7 +92,7 @@ class PlainLines(Notes):
                 self._say(progress.number)
 
     def tick(self) -> None:
-        """A change that came too soon after another, or a sign of life."""
+        """Print changes that came too soon after another, or a heartbeat."""
         with self._lock:
             for stage in list(self._latest):
                 if self._is_due(stage):
@@ -119,13 +119,13 @@ class PlainLines(Notes):
 
 
 class LiveDisplay:
-    """A row for each stage, redrawn in place; what happened on the way stays above it."""
+    """A row per stage, redrawn in place; notes stay above it."""
 
     def __init__(self, out: TextIO) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        self._stages: dict[int, StageRecord] = {}  # `Live` draws as soon as it is made
+        self._stages: dict[int, StageRecord] = {}  # first: `Live` draws as soon as it is created
         self._console = Console(file=out, highlight=False, markup=False, emoji=False)
         self._live = Live(
             console=self._console, refresh_per_second=_REFRESH, get_renderable=self._draw
@@ -167,7 +167,7 @@ class LiveDisplay:
                 f"{progress.number}.",
                 visible(progress.operation),
                 ProgressBar(progress.total, max(progress.settled, progress.sent), width=16),
-                # Beside each other they would be too wide for 80 columns.
+                # Side by side they would be too wide for 80 columns.
                 f"{counts}\n{pace}" if pace and not progress.done else counts,
             )
         return table
@@ -181,7 +181,7 @@ def stage_line(progress: StageRecord, now: float) -> str:
 
 
 def _essence(progress: StageRecord) -> str:
-    """What is a change: figures and reasons, and not how long they last."""
+    """Return what counts as a change: figures and reasons, not how long they last."""
     wait = progress.waiting
     reported = (_counts(progress), progress.done, wait and (wait.reason, wait.item, wait.again))
     return repr(reported)
@@ -219,7 +219,7 @@ class JsonLines(logging.Formatter):
 
 
 class LogObserver:
-    """Meets `runner.model.Observer`: it logs what a run notes."""
+    """Meets `runner.model.Observer`: logs what a run notes."""
 
     def __init__(self, log: logging.Logger, run: str) -> None:
         self._log, self._run = log, {"run": run}

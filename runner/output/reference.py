@@ -1,4 +1,4 @@
-"""The keys of a published schema in Markdown: tables, and a section for each nested object."""
+"""The keys of a published schema in Markdown: tables, and a section per nested object."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _SLUG = re.compile(r"[^\w\- ]")
-_FORM = "form-"  # before the anchors of shared forms: keys may have their names
+_FORM = "form-"  # prefix of the anchors of shared forms, whose names may also be keys
 _BRANCHES = ("then", "else", "anyOf")
 _BESIDE = ("items", "propertyNames", "additionalProperties")
 
 
 def schema_reference(schema: Mapping[str, Any]) -> str:
-    """The keys of a schema as tables, its nested objects and shared forms as sections."""
+    """Document a schema: keys as tables, nested objects and shared forms as sections."""
     return "\n\n".join(_Pages(schema).sections())
 
 
@@ -46,7 +46,7 @@ class _Pages:
         yield from self._objects(node, path, level + 1)
 
     def _objects(self, node: Mapping[str, Any], path: str, level: int) -> Iterator[str]:
-        """The table of each object that `node` may be, and the sections of what they nest."""
+        """Yield a table for each object that `node` may be, and sections for nested ones."""
         for form in _forms(node):
             if "properties" in form:
                 yield self._table(form, path)
@@ -85,7 +85,7 @@ class _Pages:
 
 
 def _forms(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """What a node may be, alternatives one by one; what it refers to has a section of its own."""
+    """Yield what a node may be, each alternative by itself; references have their own section."""
     yield node
     for branch in _BRANCHES:
         inner = node.get(branch, ())
@@ -101,7 +101,7 @@ def _nests(node: Mapping[str, Any]) -> bool:
 
 
 def _type(node: Mapping[str, Any], path: str | None = None) -> str:
-    """In words: `text`, a list, a choice of constants, a link to a shared form or to a section."""
+    """Describe the type: `text`, a list, constants, or a link to a shared form or a section."""
     return " or ".join(dict.fromkeys(_types(node, path)))
 
 
@@ -143,7 +143,7 @@ def _bounds(node: Mapping[str, Any]) -> str:
 
 
 def _beside(node: Mapping[str, Any]) -> str:
-    """What a list or mapping says of its parts."""
+    """Return the descriptions of the parts of a list or mapping."""
     words = {"items": "Each:", "propertyNames": "Keys:", "additionalProperties": "Values:"}
     parts = (node.get(key) for key in _BESIDE)
     said = [
@@ -179,7 +179,7 @@ def cell(text: str) -> str:
 
 
 def _mark(anchor: str, title: str) -> str:
-    """An anchor above a heading that has another one of itself, on GitHub and in the site."""
+    """Return an extra anchor for a heading whose automatic anchor differs."""
     own = _SLUG.sub("", title.lower()).replace(" ", "-")
     return "" if own == anchor else f'<a id="{anchor}"></a>\n\n'
 
@@ -189,7 +189,7 @@ def _words(name: str) -> str:
 
 
 def _shared(node: Mapping[str, Any]) -> str:
-    """The name of the definition that a node refers to."""
+    """Return the name of the definition that a node refers to."""
     return str(node["$ref"]).rpartition("/")[2]
 
 

@@ -1,4 +1,4 @@
-"""What a change does to a plan (a Difference), and to the plans of a folder (Reviews)."""
+"""Changes to one plan (a Difference), and to the plans of a folder (Reviews)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from runner.spec.units import counted, format_duration
 
 _SIGNS = {"added": "+", "removed": "-", "moved": "~", "changed": "~"}
 _COLORS = {"added": "green", "removed": "red", "moved": "yellow", "changed": "yellow"}
-_RESERVE = 100  # for the closing line, that counts what is left out
+_RESERVE = 100  # characters for the closing line, which counts omissions
 
 
 def write_difference(found: Difference, out: TextIO, *, color: bool) -> None:
@@ -40,7 +40,7 @@ def write_difference(found: Difference, out: TextIO, *, color: bool) -> None:
 
 
 def difference_markdown(found: Difference, old: str, new: str) -> str:
-    """Within the limit of a GitHub comment: what does not fit is counted."""
+    """Write a GitHub comment; what does not fit is counted."""
     head = f"### Backfill diff: {code(old)} → {code(new)}\n\n**{totals(found)}**\n"
     if not found.changes:
         return head
@@ -48,14 +48,14 @@ def difference_markdown(found: Difference, old: str, new: str) -> str:
 
 
 def bullets(found: Difference, room: int) -> str:
-    """The changes as a list in at most `room` characters."""
-    # Other than the marks of a list above it, which it would be a part of.
+    """List the changes in at most `room` characters."""
+    # Other bullets than those of a list above, which would absorb it.
     lines = (f"* `{_SIGNS[change.kind]}` {cell(_line(change))}" for change in found.changes)
     return with_more(fitting(lines, room - _RESERVE), len(found.changes), "* ")
 
 
 def lines_of(found: Difference, most: int) -> list[str]:
-    """The first changes, a line each."""
+    """Return the first changes, one per line."""
     return [_line(change) for change in found.changes[:most]]
 
 
@@ -103,9 +103,9 @@ _FATE_COLORS: dict[Fate, str] = {
     "invalid": "red",
 }
 _SAMPLES = 3
-_OPEN = 3  # plans whose changes can be read without a click
-_REVIEW_RESERVE = 500  # for the closing line
-_SECTION = 300  # what a section may take at least
+_OPEN = 3  # up to so many plans, changes are unfolded
+_REVIEW_RESERVE = 500  # characters for the closing line
+_SECTION = 300  # the least room for a section
 
 
 def write_reviews(reviews: Sequence[Review], out: TextIO, *, color: bool) -> None:
@@ -134,7 +134,7 @@ def reviews_json(reviews: Sequence[Review]) -> dict[str, object]:
 
 
 def reviews_markdown(reviews: Sequence[Review], room: int = MAX_CHARACTERS) -> str:
-    """A comment: all plans in a table, then each plan's own changes, as far as they fit."""
+    """Write a comment: all plans in a table, then each plan's changes, as far as they fit."""
     head = f"### Backfill: {headline(reviews)}\n"
     room -= len(head) + _REVIEW_RESERVE
     table = _table(reviews, room // 3)
@@ -150,12 +150,12 @@ def reviews_markdown(reviews: Sequence[Review], room: int = MAX_CHARACTERS) -> s
 
 
 def _is_open(review: Review, shown: int) -> bool:
-    """What has to be put right, and what can be read without a click where there are few."""
+    """Unfold what must be fixed, and everything if there are few plans."""
     return review.fate == "invalid" or shown <= _OPEN
 
 
 def headline(reviews: Sequence[Review]) -> str:
-    """How many plans do what, and what that comes to."""
+    """Count the plans by fate, and sum up their events."""
     fates = [review.fate for review in reviews]
     counts = [
         f"{counted(fates.count(fate), 'plan')} {verb}"
@@ -211,7 +211,7 @@ def _section(review: Review, room: int, *, opened: bool) -> str:
 
 
 def _about(review: Review, plan: ExecutionPlan, room: int) -> list[str]:
-    """Whose it is, why, where it goes, how long that takes, and what the rules say."""
+    """Return owner, reason, target, prior application, migrations, duration and verdicts."""
     said = [plan.metadata[key] for key in ("owner", "reason") if key in plan.metadata]
     facts = [cell(": ".join(map(str, said)))] if said else []
     facts += [f"→ {code(review.target)}"] if review.target else []

@@ -1,4 +1,4 @@
-"""A run, many runs and events: for people at a terminal, for machines, and for a pull request.
+"""Runs and events: for people at a terminal, for machines, and for a pull request.
 
 Times for machines are RFC 3339 in UTC.
 """
@@ -56,7 +56,7 @@ _MOST_GROUPS = 10
 
 
 def write_view(view: RunView, out: TextIO, *, color: bool) -> None:
-    """Where the run stands, what it waits for, what went wrong, and how to go on."""
+    """Write the state of the run, its waits and failures, and how to continue."""
     record = view.record
     state = view.state
     shown = state.upper()
@@ -113,7 +113,7 @@ def _chain(line: RunLine) -> str:
 def write_event_list(
     events: Iterable[EventRecord], out: TextIO, *, color: bool, width: int | None
 ) -> None:
-    """Each event with its job, and what was said of it."""
+    """Write each event with its job and message."""
     headings = ("outcome", "operation", "item", "job", "message")
     rows = (
         (
@@ -129,8 +129,8 @@ def write_event_list(
 
 
 class StoryWriter:
-    """The journal as a story, in order of time: batches, first failures, waits with their reasons,
-    and who did what. Said again while the run goes on, it writes what is new."""
+    """Writes the journal in order of time: batches, first failures, waits with their reasons, and
+    who did what. Each call writes what is new."""
 
     def __init__(self, out: TextIO) -> None:
         self._out, self._written = out, set[object]()
@@ -154,7 +154,7 @@ def story_json(story: Story) -> dict[str, object]:
 
 class _Entry(NamedTuple):
     note: Note
-    key: object  # by which it is known again, though more is told of it by then
+    key: object  # identifies the entry, even if its text grows later
 
     @property
     def at(self) -> float:
@@ -198,7 +198,7 @@ def _story(story: Story) -> list[_Entry]:
 
 
 def _failures(view: RunView) -> list[str]:
-    """A thousand of a kind are one line."""
+    """List failures; equal ones take one line."""
     lines, shown = [], view.failures[:_MOST_GROUPS]
     for group in shown:
         head = f"  {visible(group.operation)}: {visible(clipped(group.message, _MESSAGE))}"
@@ -267,7 +267,7 @@ _FIELDS = (
 
 
 def report_json(view: RunView) -> dict[str, object]:
-    """A run as `report` gives it."""
+    """Return a run as `report` prints it."""
     return document("RunReport", **_view(view))
 
 
@@ -277,7 +277,7 @@ def status_json(
     now: float,
     holds: Sequence[TargetHold] = (),
 ) -> dict[str, object]:
-    """... and as `status` does, with every `backfill sync` of its state, and what is held."""
+    """Return a run as `status` prints it, with the state's syncs and holds."""
     told = _view(view) if view else {}
     return document("RunStatus", **told, syncs=syncs_json(syncs, now), holds=holds_json(holds))
 
@@ -319,7 +319,7 @@ def _view(view: RunView) -> dict[str, Any]:
 def runs_json(
     lines: Iterable[RunLine], holds: Sequence[TargetHold] = (), *, more: bool = False
 ) -> dict[str, object]:
-    """`more`: there are others, which a limit has left out."""
+    """List runs; `more`: a limit has left others out."""
     runs = [_line(line) for line in lines]
     return document("RunList", runs=runs, more=more, holds=holds_json(holds))
 
@@ -335,7 +335,7 @@ def _line(line: RunLine) -> dict[str, Any]:
 
 
 def write_events(run_id: str, events: Iterable[EventRecord], out: TextIO, form: str) -> None:
-    """`form`: json (one document), jsonl, or csv; streamed."""
+    """Stream events; `form`: json (one document), jsonl, or csv."""
     rows = map(event_json, events)
     if form == "csv":
         out.writelines(events_csv(events))
@@ -375,7 +375,7 @@ def event_json(event: EventRecord) -> dict[str, Any]:
 
 
 def events_csv(events: Iterable[EventRecord]) -> Iterator[str]:
-    """Line by line, in a form that a spreadsheet may open."""
+    """Yield events as CSV lines that are safe to open in a spreadsheet."""
     yield from csv_lines([_FIELDS])
     yield from csv_lines(map(_cells, events))
 
@@ -386,7 +386,7 @@ def _cells(event: EventRecord) -> Iterator[object]:
 
 
 def _waiting(wait: Waiting | None, now: float) -> dict[str, Any]:
-    """In words, and for machines; null where nothing is waited for."""
+    """Describe a wait in words and for machines; null if there is none."""
     if wait is None:
         return {"waiting": None, "wait": None}
     times = {name: _time(getattr(wait, name)) for name in ("since", "again", "until")}
@@ -395,7 +395,7 @@ def _waiting(wait: Waiting | None, now: float) -> dict[str, Any]:
 
 
 def _outcomes(found: Mapping[Outcome, int]) -> dict[str, int]:
-    """Every outcome, as in a run's totals."""
+    """Return every outcome with its count, as in a run's totals."""
     return {name: found.get(name, 0) for name in OUTCOMES}
 
 
@@ -432,7 +432,7 @@ _SIGNS = {"completed": "✅", "failed": "❌", "dead": "❌"}
 
 
 def run_markdown(view: RunView, room: int = MAX_CHARACTERS) -> str:
-    """At most `room` characters: failures give way first, and what is left out is counted."""
+    """Write at most `room` characters: failures are dropped first, and omissions are counted."""
     record, state = view.record, view.state
     head = (
         f"### {_SIGNS.get(state, '⚠️')} Backfill {code(record.plan)} → {code(record.place)}: "

@@ -1,4 +1,4 @@
-"""The plans with a schedule, the next one first."""
+"""Scheduled plans, the next one first."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What the state has beside runs, for people and for machines: targets that are held, and what is
-followed in git."""
+"""The rest of the state, for people and for machines: held targets, and followed branches."""
 
 from __future__ import annotations
 

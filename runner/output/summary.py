@@ -1,4 +1,4 @@
-"""How a run ended, for people and for machines."""
+"""The result of a run, for people and for machines."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MOST_GROUPS = 10
 
 
 def write_summary_text(summary: Summary, out: TextIO, *, color: bool) -> None:
-    """Status, figures, failures by message, links, and how to go on."""
+    """Write status, figures, failures by message, links, and how to continue."""
     status = summary.status.upper()
     if color:
         status = styled(status, _COLORS.get(summary.status), bold=True)
@@ -70,7 +70,7 @@ def write_summary_text(summary: Summary, out: TextIO, *, color: bool) -> None:
 
 
 def summary_json(summary: Summary) -> dict[str, object]:
-    """What `run --format json` prints."""
+    """Return what `run --format json` prints."""
     return document(
         "RunSummary",
         run_id=summary.run_id,
@@ -89,7 +89,7 @@ def summary_json(summary: Summary) -> dict[str, object]:
 
 
 def submitted_json(run_id: str, event_id: str) -> dict[str, object]:
-    """What `run --detach` prints: the run, and the event that asks the workers for it."""
+    """Return what `run --detach` prints: the run, and the event that requests it."""
     return document("Submission", run_id=run_id, status="running", event_id=event_id)
 
 
@@ -105,7 +105,7 @@ def _figures(summary: Summary) -> str:
 
 
 def _jobs(links: Sequence[JobLink]) -> list[str]:
-    """Each beside what it is for."""
+    """Format each job's link, after what it is for."""
     names = [visible(" ".join(filter(None, (job.operation, job.item)))) for job in links]
     width = max(map(columns, names))
     gap = 2 if width else 0
@@ -124,7 +124,7 @@ def _chain(chain: Chain | None) -> list[str]:
 
 
 def checks_text(checks: Sequence[CheckResult], *, color: bool) -> list[str]:
-    """What the database has said, each with what was expected of it."""
+    """Format the results of checks, each with what was expected."""
     lines = []
     for check in checks:
         mark = "holds" if check.ok else "FAILS"
@@ -139,7 +139,7 @@ def checks_text(checks: Sequence[CheckResult], *, color: bool) -> list[str]:
 
 
 def _failures(summary: Summary) -> list[str]:
-    """Grouped by operation, outcome and message: a thousand of a kind are one line."""
+    """Group failures by operation, outcome and message: equal ones take one line."""
     groups: dict[tuple[str, Outcome, str], list[Failure]] = {}
     for failure in summary.failures:
         kind = kind_of_failure(failure.message, failure.item)

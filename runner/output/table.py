@@ -1,4 +1,4 @@
-"""Lists for a terminal: columns where they fit, else one paragraph a row; whole where piped."""
+"""Lists for a terminal: columns if they fit, else a paragraph per row; unbroken in a pipe."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from runner.output.text import columns, styled, visible
 
-_LOOKED_AT = 1_000  # rows, for the widths of the columns: later ones may be wider
+_LOOKED_AT = 1_000  # rows that determine the column widths; later ones may be wider
 _GAP, _INDENT = "  ", "    "
-_LEAST = 24  # columns for the text at the end of a row, where that is broken into lines
+_LEAST = 24  # columns for the last cell, if it is wrapped
 
 
 class Cell(NamedTuple):
@@ -24,8 +24,8 @@ Row = Sequence[str | Cell]
 def table(
     headings: Sequence[str], rows: Iterable[Row], *, width: int | None, color: bool
 ) -> Iterator[str]:
-    """The lines of a list. A heading that begins with ``>`` is of numbers. `width`: of the
-    terminal; None for a pipe, which gets every row whole and on one line.
+    """Format a list. A heading that begins with ``>`` is of numbers. `width`: of the terminal; None
+    for a pipe, which gets each row on one line.
 
     A word that is wider than the terminal stays whole, so that it can be copied.
     """
@@ -81,7 +81,7 @@ def _line(row: Sequence[Cell], widths: Sequence[int], right: Sequence[bool], *, 
 
 
 def _paragraph(cells: Sequence[tuple[str, str]], width: int) -> Iterator[str]:
-    """Cell after cell, further lines indented; a cell is broken only where it must be."""
+    """Join cells, with further lines indented; break a cell only if it is too wide for a line."""
     line, at = "", 0
     for text, shown in cells:
         if at and at + len(_GAP) + columns(text) > width:

@@ -1,4 +1,4 @@
-"""How the tests of plans went."""
+"""The results of plan tests."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def tests_json(tested: Sequence[Tested]) -> dict[str, object]:
 
 
 def tests_junit(tested: Sequence[Tested]) -> str:
-    """A suite for each file, a case for each case."""
+    """Write JUnit XML: a suite per file, a test case per case."""
     failed = sum(bool(one.differences) for one in tested)
     lines = [
         '<?xml version="1.0" encoding="UTF-8"?>',

@@ -1,4 +1,4 @@
-"""Text from elsewhere, made safe for a terminal, a CI's log and a spreadsheet; and its colours."""
+"""Make text from elsewhere safe for terminals, CI logs and spreadsheets; and colour it."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from functools import lru_cache
 
 from runner.spec.secrets import redact
 
-# What a CI's log takes for a command of its own: GitHub's `::name::` at a line's beginning, and
-# `##[name]`, Azure's `##vso[name]` and their kin anywhere in it.
+# What a CI log takes for a command: GitHub's `::name::` at the beginning of a line, and `##[name]`,
+# Azure's `##vso[name]` and the like anywhere.
 _COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#\w*\[)")
-# Control characters (C0, DEL, C1), line separators, marks that reorder text, and what nobody sees:
+# Control characters (C0, DEL, C1), line separators, marks that reorder text, and invisible ones:
 # soft hyphens, zero-width blanks, the byte order mark and Unicode's tags.
 _UNSEEN = (
     r"\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f"
 )
 _HIDDEN = re.compile(rf"[\x00-\x1f{_UNSEEN}]")
 _UNSEEN_IN_JSON = re.compile(f"[{_UNSEEN}]")
-# What a spreadsheet takes for a formula, also after blanks and in their full width.
 _STYLE, _WORD = re.compile("\x1b\\[\\d+m"), re.compile(r" *[^ ]+")
-_HANGING = 4  # columns by which what is left of a line is indented
+_HANGING = 4  # columns by which the rest of a wrapped line is indented
+# What a spreadsheet takes for a formula, also after blanks and in full-width characters.
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r]")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 FORM = "backfill/v1"
 
 
 def visible(text: str) -> str:
-    """`text` without keys, and `spelled`: whatever is printed of others goes through here."""
+    """Redact and spell out `text`: whatever others wrote is printed through here."""
     return spelled(redact(text))
 
 
 def spelled(text: str) -> str:
-    """`text` with every character spelled out that could move the cursor, reorder the line, or
-    begin a command to the CI that keeps the log."""
+    """Spell out every character that could move the cursor, reorder the line, or begin a command
+    in a CI log."""
     if ":" in text or "##" in text:
         text = _COMMAND.sub(lambda found: r"\x23" if found[0] == "#" else rf"{found[1]}\x3a", text)
     return _HIDDEN.sub(_numeral, text)
@@ -48,11 +48,11 @@ def _numeral(match: re.Match[str]) -> str:
 
 
 def json_safe(encoded: str) -> str:
-    """The same JSON, with nothing in its texts that the CI which keeps the log could take for a
-    command (`##vso[`, `##[`, `##teamcity[`, `::name::`), or a terminal for more than a character.
+    """Escape JSON so that a CI log finds no command in its texts (`##vso[`, `##[`, `##teamcity[`,
+    `::name::`), and a terminal no control character.
 
-    JSON may spell any character of a text as a number, and has neither ``##`` nor ``::`` outside
-    of texts: whoever reads it gets the same values.
+    JSON may escape any character of a text, and has neither ``##`` nor ``::`` outside of texts, so
+    readers get the same values.
     """
     if "##" in encoded or "::" in encoded:
         encoded = encoded.replace("##", "#\\u0023").replace("::", ":\\u003a")
@@ -67,8 +67,8 @@ def _numbered(match: re.Match[str]) -> str:
 
 
 def csv_lines(rows: Iterable[Iterable[object]]) -> Iterator[str]:
-    """The rows as CSV, line by line. What a spreadsheet would take for a formula is told apart by
-    a ``'``; numbers stay numbers, and a missing value is an empty cell."""
+    """Yield the rows as CSV lines. A ``'`` is put before what a spreadsheet would take for a
+    formula; numbers stay numbers, and a missing value is an empty cell."""
     line = io.StringIO()
     writer = csv.writer(line)
     for row in rows:
@@ -88,13 +88,13 @@ def _cell(value: object) -> object:
 
 
 def columns(text: str) -> int:
-    """The terminal columns that `text` takes."""
+    """Return the number of terminal columns that `text` takes."""
     return len(text) if text.isascii() else sum(map(_columns, text))
 
 
 def fitted(line: str, width: int) -> Iterator[str]:
-    """The line in pieces of at most `width` columns, broken at blanks and indented from the second
-    on. A word that is wider stays whole, so that it can be copied."""
+    """Wrap the line at blanks into pieces of at most `width` columns, indented from the second on.
+    A word that is wider stays whole, so that it can be copied."""
     if columns(_STYLE.sub("", line)) <= width:
         yield line
         return
@@ -112,7 +112,7 @@ def fitted(line: str, width: int) -> Iterator[str]:
 
 
 def shortened(text: str, width: int) -> str:
-    """At most `width` columns, with an ellipsis where something is missing."""
+    """Cut to at most `width` columns, with an ellipsis if something is cut."""
     if columns(text) <= width:
         return text
     end, room = 0, width - 1
@@ -122,8 +122,8 @@ def shortened(text: str, width: int) -> str:
 
 
 def clipped(text: str, width: int) -> str:
-    """The same for messages: what is missing is in the middle, since a cause stands at the end."""
-    text = redact(text)  # before a cut leaves half of a key
+    """Cut a message in the middle: the cause is often at the end."""
+    text = redact(text)  # before cutting, which could leave half of a key
     if columns(text) <= width:
         return text
     first = shortened(text, width // 2)[:-1]
@@ -155,17 +155,17 @@ def styled(text: str, color: str | None, *, bold: bool = False) -> str:
 
 
 def document(kind: str, **body: object) -> dict[str, object]:
-    """No text in it holds a key."""
+    """Make a document, with its texts redacted."""
     return {"apiVersion": FORM, "kind": kind, **{name: redacted(body[name]) for name in body}}
 
 
 def redacted(value: object) -> object:
-    """`value` without keys in its texts."""
+    """Return `value` with its texts redacted."""
     return rewritten(value, redact, _redacted_name)
 
 
 def rewritten(value: object, text: Callable[[str], str], name: Callable[[str], str]) -> object:
-    """`value` with `text` applied to each text in it, and `name` to each name."""
+    """Return `value` with `text` applied to each text in it, and `name` to each key."""
     match value:
         case str():
             return text(value)
@@ -178,5 +178,5 @@ def rewritten(value: object, text: Callable[[str], str], name: Callable[[str], s
 
 @lru_cache(1_000)
 def _redacted_name(name: str) -> str:
-    """A million rows have the same names."""
+    """Redact a key; cached, as a million rows have the same keys."""
     return redact(name)

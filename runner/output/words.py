@@ -1,4 +1,4 @@
-"""The same words for the same things, in every form of output."""
+"""The wording that all forms of output share."""
 
 from __future__ import annotations
 
@@ -49,25 +49,25 @@ _NONE_JUST_NOW = "no worker is at it just now; if none comes"
 
 
 def outcomes(found: Mapping[Outcome, int]) -> list[str]:
-    """Each outcome that there is, and how many events have it."""
+    """Return each outcome that occurs, with its count."""
     return [f"{found[name]:,} {word}" for name, word in OUTCOMES.items() if found.get(name)]
 
 
 def lost(found: Mapping[Outcome, int]) -> list[str]:
-    """The same, but for `completed`."""
+    """Return the outcomes other than `completed`."""
     return outcomes({name: number for name, number in found.items() if name != "completed"})
 
 
 def other_failures(view: RunView, shown: Sequence[FailureGroup]) -> str | None:
-    """How many events failed beside those of the groups that are shown, and where they are."""
+    """Return how many more events failed than the shown groups have, and where to see them."""
     more = sum(view.outcomes.values()) - sum(group.events for group in shown)
     events = f"`backfill events {view.record.id} --failed`"
     return f"{more:,} more, with other messages: {events}" if more else None
 
 
 def still_open(view: RunView, stage: StageRecord) -> str | None:
-    """The stage's events that have no outcome, and whether somebody looks at their jobs; None
-    where there are none."""
+    """Count the stage's events without an outcome, and say whether their jobs are followed; None if
+    there are none."""
     if not stage.open:
         return None
     left = "not followed to their end" if view.record.follow else "not followed"
@@ -82,8 +82,7 @@ def made_good(view: RunView) -> str | None:
 
 
 def waiting(wait: Waiting, now: float) -> str:
-    """What a stage waits for: the event, and for how long; or the next try, and how long it tries
-    on."""
+    """Describe a wait: for which event and how long, or the next attempt and until when."""
     text = wait.reason
     if wait.kind == "room":
         text += f", the oldest for {_span(now - wait.since)}" if wait.since is not None else ""
@@ -105,7 +104,7 @@ def _span(seconds: float) -> str:
 
 
 def nobody(view: RunView | RunLine) -> str:
-    """That no process drives the run, since when, and what to do."""
+    """Say that no process drives the run, since when, and what to do."""
     since = f"; the last sign of life was at {moment(view.silent)} UTC" if view.silent else ""
     if view.record.wanted == "cancel":
         return f"no process is there to cancel it: backfill cancel {view.record.id}{since}"
@@ -121,7 +120,7 @@ def machine_time(at: float) -> str:
 
 
 def ago(at: float, now: float) -> str:
-    """As long ago as somebody would say."""
+    """Say how long ago, as people do."""
     seconds = max(0.0, now - at)
     for unit, size, most in (("s", 1, 90), ("m", 60, 90), ("h", 3600, 36), ("d", 86400, 30)):
         if seconds < most * size:
@@ -130,13 +129,13 @@ def ago(at: float, now: float) -> str:
 
 
 def took(seconds: float) -> str:
-    """A duration, as closely as somebody wants to know it."""
+    """Format a duration, as precisely as people want it."""
     digits = 3 if seconds < 1 else 1 if seconds < 60 else 0
     return format_duration(round(seconds, digits))
 
 
 def driven_by(view: RunView) -> str:
-    """Who started the run and who drives it."""
+    """Say who started the run and who drives it."""
     record, holder = view.record, view.holder
     if holder == record.started_by:
         return f"started and driven by {holder}"
@@ -144,12 +143,12 @@ def driven_by(view: RunView) -> str:
 
 
 def noted(note: Note) -> str:
-    """With whoever has done it, or requests it."""
+    """Return the message, with who did or requested it."""
     return f"{note.message}, by {note.who}" if note.who else note.message
 
 
 def standing(line: RunLine) -> str | None:
-    """What a run that is not at its end waits for, and that nobody drives it, where that is so."""
+    """Say what an unfinished run waits for, or that nobody drives it, if so."""
     if line.record.status != "running":
         return None
     if late := unattended(line):
@@ -162,7 +161,7 @@ def standing(line: RunLine) -> str | None:
 
 
 def unattended(view: RunView | RunLine) -> str | None:
-    """What to do where a run is left to the workers, is due, and none of them is at it."""
+    """Say what to do if a submitted run is due, and no worker has it."""
     if view.record.status != "running" or view.submission is None or not view.submission.late:
         return None
     begin = "no worker has come" if view.holder is None else _NONE_JUST_NOW
@@ -173,7 +172,7 @@ def unattended(view: RunView | RunLine) -> str | None:
 
 
 def in_round(begun: Round | None) -> list[str]:
-    """Where a drain is: its round, and the figure that its goal is of, before it."""
+    """Return a drain's round, and its figure before it."""
     if begun is None or begun.left is None:
         return []
     left = f"{int(begun.left):,}" if float(begun.left).is_integer() else as_compared(begun.left)
@@ -193,7 +192,7 @@ def runs_for(stage: Stage) -> str:
 
 
 def pacing(stage: StageSpec) -> str:
-    """A cap that its events do not come to says nothing."""
+    """Describe the pacing; a cap that the events do not reach is left out."""
     some = not stage.batches or (stage.cap is not None and stage.total > stage.cap.events)
     cap = f", at most {stage.cap.events:,} out" if stage.cap and some else ""
     if stage.batches == 1:
@@ -216,7 +215,7 @@ def until(stage: StageSpec) -> str:
 
 
 def queries(plan: ExecutionPlan) -> list[tuple[str, str]]:
-    """What the database was asked for the plan, and what it will be asked: what, and the query."""
+    """Return the queries that were asked for the plan, and that will be, with what they are for."""
     lines = []
     for fact in plan.facts:
         later = ", asked again when its stage starts" if fact.deferred else ""
@@ -246,7 +245,7 @@ def deferred(plan: ExecutionPlan) -> str | None:
 
 
 def offset(stage: StageSpec, batch: int) -> str:
-    """When a batch of a scheduled stage starts, counted from the start of the run."""
+    """Return when a batch of a scheduled stage starts, relative to the run's start."""
     return f"+{format_duration(stage.at(batch) or 0.0)}"
 
 
@@ -255,8 +254,8 @@ def partial(selectors: str) -> str:
 
 
 def control(plan: ExecutionPlan) -> list[str]:
-    """What part it is, and what it is built from, where that is no database; what may hold the run
-    back, or end it before its end."""
+    """Return lines on what part it is, recorded facts, verdicts, and what may pause the run or end
+    it early."""
     lines = [partial(plan.partial.selectors.words)] if plan.partial else []
     if at := plan.answered_at:
         answered = datetime.fromisoformat(at).astimezone(UTC)
@@ -319,7 +318,7 @@ def totals_line(plan: ExecutionPlan) -> str:
 
 
 def named(items: Sequence[str], total: int) -> str:
-    """The first few of so many, and how many more."""
+    """Name the first few items, and count the others."""
     shown = items[:MAX_NAMED]
     more = total - len(shown)
     text = ", ".join(shown)
