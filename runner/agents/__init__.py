@@ -1,1 +1,1 @@
-"""What agents work with: the use cases as tools of the Model Context Protocol."""
+"""The use cases for agents, as tools of the Model Context Protocol."""

@@ -1,4 +1,4 @@
-"""What an agent may send: to this process what it likes, elsewhere what a person has approved."""
+"""What an agent may send: anything within this process; elsewhere, what a person has approved."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from runner.errors import PreflightRefused
 from runner.execution.context import RunOptions
 from runner.model import RunRecord
 
-APPROVED = RunOptions(yes=True)  # by a person, or it stays in this process
+APPROVED = RunOptions(yes=True)  # a person has approved, or the events stay in this process
 
 
 def refuse_unapproved(prepared: Prepared, *, saved: bool) -> None:
-    """Raises `PreflightRefused`."""
+    """Raise `PreflightRefused` for a plan that leaves this process unapproved."""
     plan, target = prepared.plan, prepared.target
     if target.kind == "embedded":
         return
@@ -32,8 +32,8 @@ def refuse_unapproved(prepared: Prepared, *, saved: bool) -> None:
 
 
 def approved_run(session: Session, run: str) -> tuple[RunRecord, bool]:
-    """A run that an agent may work on, and whether it is one that a person has approved; the others
-    are of the embedded target. Of a retry, the plan of its first run is what was approved.
+    """Find a run that an agent may work on, and tell whether a person has approved it; otherwise it
+    is of the embedded target. For a retry, the plan of its first run must be approved.
 
     Raises `PreflightRefused`.
     """

@@ -1,4 +1,4 @@
-"""What an agent makes of an error that was written for the command line."""
+"""Adapt error messages, which are written for the command line, to agents."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from runner.errors import BackfillError, InvalidPlan
 from runner.output.errors import error_text
 
 _NAMED = re.compile(r"(?<![\w-])(--[a-z][a-z-]*)|`backfill ([a-z]+)")
-_CALLED = {  # what commands take as options, and tools as this argument
+_CALLED = {  # options of commands, and the arguments of tools that do the same
     "--collection": "collections",
     "--dropped": "outcome",
     "--failed": "outcome",
@@ -23,10 +23,10 @@ _CALLED = {  # what commands take as options, and tools as this argument
 
 
 def for_an_agent(error: BackfillError, tools: Sequence[Tool]) -> str:
-    """The error, and of the options and commands that it names those that no tool has."""
+    """Return the error, with notes on the options and commands in it that no tool has."""
     text = error_text(error)
     ours = text
-    if isinstance(error, InvalidPlan):  # the rest shows lines of the plan
+    if isinstance(error, InvalidPlan):  # the rest quotes the plan
         ours = "\n".join(problem.hint or "" for problem in error.problems)
     taken = {argument for tool in tools for argument in tool.takes["properties"]}
     return "\n".join([text, *_beyond(ours, {tool.name for tool in tools}, taken)])

@@ -1,4 +1,4 @@
-"""Tools that hold a run, let it go on, or end it."""
+"""Tools that pause a run, resume it, or end it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _resume(session: Session, given: Given) -> Answer:
     from runner.output.summary import submitted_json, summary_json
 
     record, approved = approved_run(session, given["run"])
-    # What a person has approved is what the run was started with.
+    # A person approves what the run was started with.
     options = replace(APPROVED, past_failures=bool(given.get("past_failures")))
     from_journal = approved or bool(given.get("from_journal"))
     if given.get("detach"):

@@ -1,4 +1,4 @@
-"""Tools that ask databases and targets how it is now."""
+"""Tools that query databases and targets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tools that send: to this process what an agent likes, elsewhere what a person has approved."""
+"""Tools that send: anything within this process; elsewhere, what a person has approved."""
 
 from __future__ import annotations
 

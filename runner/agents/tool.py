@@ -1,4 +1,4 @@
-"""What a tool is, how arguments that several of them take are read, and where a path may lead."""
+"""The type of tools, their shared arguments, and the paths that they may use."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from runner.spec.whole_numbers import made_whole
 
 _LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 Schema = dict[str, Any]
-# What jobs, servers and databases have written is called so wherever it stands; and the parts of
-# documents that are our own words, whatever is called so in them.
+# Names of keys whose values jobs, servers and databases write, wherever they are; and the parts of
+# documents that are our own words, even under such names.
 _OF_OTHERS = frozenset({"message", "seen", "item", "items", "waiting", "reason", "notes", "unmet"})
 _OURS = frozenset({"problems", "warnings", "policy", "operations"})
 Given = Mapping[str, Any]
 
 
 def inside(name: str) -> str:
-    """`name`, of a file in the repository of the working directory or, without one, below that.
+    """Return `name`, if the file is in the repository of the working directory or, without one,
+    below the working directory.
 
     Raises `UsageError`.
     """
@@ -51,7 +52,7 @@ def _root() -> Path:
 
 
 def to_write(name: str) -> str:
-    """The same of a file that is written: no approval is, and nothing of git's or of a CI's."""
+    """Return the path of a file to write; refuse approvals, and hidden files as of git or a CI."""
     given, real = Path(name), Path(inside(name)).resolve()
     parts = {part.casefold() for part in (*given.parts, *real.relative_to(_root()).parts)}
     if FOLDER in parts:
@@ -65,7 +66,7 @@ def to_write(name: str) -> str:
 
 
 def known_target(name: str | None) -> str | None:
-    """Keys go to targets: an address is one of this machine, or is what an environment names."""
+    """Refuse unknown addresses, as keys go to targets: allow local ones and those with a name."""
     if name is None or name in NAMES:
         return name
     try:
@@ -111,15 +112,15 @@ def arguments(required: tuple[str, ...], properties: Mapping[str, Schema]) -> Sc
 
 
 def refuse_unfit(schema: Schema, given: Mapping[str, Any]) -> None:
-    """Raises `UsageError` for arguments that the schema does not allow."""
+    """Raise `UsageError` for arguments that the schema does not allow."""
     for path, message, hint in explain_contract(schema, dict(given)):
         where = ".".join(map(str, path)) or "the arguments"
         raise UsageError(f"{where}: {message}", hint=hint)
 
 
 def result(names: tuple[str, ...]) -> Schema:
-    """Of a tool that gives one of the published documents; no `$id`, which clients hold to be one
-    schema's own."""
+    """Return the schema of a tool's result, one of the published documents; without `$id`, which
+    clients take for the id of one schema."""
     if len(names) == 1:
         schema = dict(published(names[0]))
         del schema["$id"]
@@ -141,7 +142,7 @@ def result(names: tuple[str, ...]) -> Schema:
 
 
 def of_others(names: tuple[str, ...]) -> list[str]:
-    """Where these documents hold what others have written."""
+    """Return the places in these documents that others have written."""
     found = (place for name in names for place in _places(published(name), published(name)))
     return list(dict.fromkeys(found))
 
@@ -165,8 +166,8 @@ def _places(schema: Mapping[str, Any], node: Mapping[str, Any], at: str = "") ->
 
 @frozen
 class Answer:
-    """`document`: the command's own; without one `said` is all there is. `error`: what a command
-    ends with that has printed its document before."""
+    """`document`: the command's own; without one there is only `said`. `error`: the error with
+    which a command ends after printing its document."""
 
     document: Mapping[str, object] | None
     said: str = ""
@@ -175,7 +176,7 @@ class Answer:
 
 @frozen
 class Tool:
-    """`gives`: the published forms of which its document is one. `reads`: it changes nothing."""
+    """`gives`: the published forms that its document may have. `reads`: it changes nothing."""
 
     name: str
     about: str
@@ -184,7 +185,7 @@ class Tool:
     work: Callable[[Session, Given], Answer]
     reads: bool = True
     destroys: bool = False
-    alone: bool = False  # it reaches no database and no server
+    alone: bool = False  # it uses no database and no server
 
 
 PLAN = {"plan": text("The plan file, by its path from the working directory.")}
@@ -237,7 +238,7 @@ GATED = (
 
 
 def called(tool: Tool, session: Session, given: Given) -> Answer:
-    """What the tool comes to. Raises `UsageError` for arguments that it does not take."""
+    """Call the tool. Raises `UsageError` for arguments that it does not take."""
     refuse_unfit(tool.takes, given)
     given = made_whole(dict(given), tool.takes)
     session.collections = {

@@ -1,4 +1,4 @@
-"""The tools: each is named after a command and does what that does, by one call into `app`."""
+"""The tools: each has a command's name and does what it does, by one call into `app`."""
 
 from __future__ import annotations
 
