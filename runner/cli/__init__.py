@@ -2,5 +2,5 @@
 
 import gc
 
-# What is loaded, and what a plan is made of, stays to the end: looking through it finds no garbage.
+# Modules and the plan live until the end: scanning them again and again finds no garbage.
 gc.set_threshold(50_000, 20, 20)

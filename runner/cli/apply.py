@@ -166,7 +166,7 @@ def apply_command(
 
 
 def _refuse_without_effect() -> None:
-    """Raises `UsageError`."""
+    """Raise `UsageError` for options that have no effect together."""
     if given("dry_run"):
         refuse_beside("--dry-run", {"again", "go_on", "detach", "comment", *OF_A_DRIVE})
     elif given("everything"):
@@ -183,7 +183,7 @@ def _refuse_without_effect() -> None:
 def _tell(
     session: Session, applied: Applied, target: str, file: str | None, *, comment: bool
 ) -> None:
-    """Where those who reviewed the plans look. That it cannot be told ends nothing."""
+    """Report in the summary file and the pull request. A failed report ends nothing."""
     from runner.app.apply import views_of
     from runner.app.notify import comment_on_pull_request
     from runner.output.ledger import ledger_markdown, with_runs

@@ -55,7 +55,7 @@ def cancel_command(session: Session, run: str, *, jobs: bool, yes: bool) -> int:
 
 
 def _say(done: Cancelled, run_id: str) -> None:
-    """Raises `Incomplete` where jobs go on."""
+    """Report cancelled jobs. Raises `Incomplete` if some go on."""
     jobs = counted(done.jobs, "job")
     click.echo(f"{jobs} cancelled; {done.had_ended:,} had ended before")
     if done.without_job:

@@ -1,4 +1,4 @@
-"""`backfill completion`, and what shells are told of runs, targets and operations."""
+"""`backfill completion`, and the shell completion of runs, targets and operations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def completion_command(shell: str) -> None:
     found = get_completion_class(shell)
     assert found is not None  # noqa: S101 - click has all three
     root = click.get_current_context().find_root().command
-    if shell == "bash":  # a word there ends at a colon, and `latest:NAME` and addresses have one
+    if shell == "bash":  # bash splits words at colons, which `latest:NAME` and addresses have
         click.echo("COMP_WORDBREAKS=${COMP_WORDBREAKS//:}")
     click.echo(found(root, {}, "backfill", "_BACKFILL_COMPLETE").source())
 
@@ -35,8 +35,8 @@ def completion_command(shell: str) -> None:
 def complete_run(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """The latest runs of a state file on this machine, and the last one of each plan; a completion
-    reaches nothing else."""
+    """Complete the latest runs, and the last one of each plan, from a state file on this machine;
+    completion reaches nothing else."""
     from runner.adapters.journal.records import LATEST_OF
 
     records = _records(context)
@@ -62,7 +62,7 @@ def complete_target(
 def complete_plan_name(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """The names of plans that were run."""
+    """Complete the names of plans that were run."""
     names = dict.fromkeys(record.plan for record in _records(context))
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
@@ -70,7 +70,7 @@ def complete_plan_name(
 def complete_operation(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Those of the latest run."""
+    """Complete the operations of the latest run."""
     from runner.planning.serialize import load_head
 
     head = next((record.head for record in _records(context)), None)
@@ -82,7 +82,7 @@ def complete_operation(
 def complete_used_operation(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Those of the plan file that stands on the line already."""
+    """Complete the operations of the plan file that is already on the line."""
     uses = _plan_on_the_line(context).get("operations") or ()
     found = [use["use"] if isinstance(use, dict) else use for use in uses if use]
     return [CompletionItem(name) for name in found if name.startswith(incomplete)]
@@ -91,7 +91,7 @@ def complete_used_operation(
 def complete_collection(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """The collections of the plan file that stands on the line already, as `NAME=`."""
+    """Complete the collections of the plan file that is already on the line, as `NAME=`."""
     written = _plan_on_the_line(context)
     named = written.get("collections")
     names = [*(["repos"] if "repos" in written else []), *(named or ())]
@@ -104,7 +104,7 @@ def _plan_on_the_line(context: click.Context) -> Data:
     from runner.spec.reading import open_plan
 
     given = context.params.get("plan") or context.params.get("plans") or context.params.get("paths")
-    # Behind an option whose value is being completed, click leaves the arguments as they are.
+    # While an option's value is completed, click leaves the arguments after it unparsed.
     words = [*([given] if isinstance(given, str) else given or ()), *context.args]
     path = next((word for word in reversed(words) if Path(word).is_file()), None)
     try:

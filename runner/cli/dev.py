@@ -8,7 +8,7 @@ import click
 
 from runner.cli.options import read_host_names
 
-_MAX_BODY = 16 * 1024 * 1024  # of a request with events
+_MAX_BODY = 16 * 1024 * 1024  # bytes of a request with events
 
 
 @click.command(

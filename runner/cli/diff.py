@@ -125,7 +125,7 @@ def _show(found: Difference, names: tuple[str, str], form: str) -> None:
 def _printed(
     session: Session, found: Sequence[Review], form: str, *, comment: bool, exit_code: bool
 ) -> int:
-    """Every plan is reported; 3 where any is invalid."""
+    """Report every plan; return 3 if any is invalid."""
     from runner.output.review import reviews_json, reviews_markdown, write_reviews
 
     if form == "json":

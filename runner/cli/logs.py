@@ -15,7 +15,7 @@ from runner.errors import UsageError
 from runner.output import words
 from runner.output.run import StoryWriter, story_json
 
-_EVERY = 1.0  # seconds
+_EVERY = 1.0  # seconds between two looks
 
 
 @click.command(

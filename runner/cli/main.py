@@ -1,4 +1,4 @@
-"""The command line: commands are imported when they are called, and errors have one boundary."""
+"""The command line: commands are imported on use, and errors are handled in one place."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from runner.model import RunStatus, Summary
 
-# The one home of their summaries.
+# The commands' summaries, for help and completion.
 COMMANDS = {
     "init": "Write a first plan file",
     "validate": "Check plan files; every problem with its file, line and column",
@@ -113,7 +113,7 @@ _HEADINGS = {
         "completion",
     ),
 }
-# How a command ends. An error that is not here ends it with 1.
+# Exit status by error. An error that is not here gives 1.
 ERROR_STATUS: dict[type[BackfillError], int] = {
     RunFailed: 1,
     UsageError: 2,
@@ -145,8 +145,8 @@ _NO_WINDOWS = """\
 error: backfill does not run on Windows: its locks, signals and files are those of Linux and macOS
 hint: run it in WSL, in a container, or in CI on Linux
 """
-_OURS = ("BACKFILL_", "INNGEST_")  # names of variables
-_NAME = 200  # characters of a path that is refused
+_OURS = ("BACKFILL_", "INNGEST_")  # prefixes of variable names
+_NAME = 200  # characters of a path in an error message
 _INTERNAL = 70  # sysexits.h: EX_SOFTWARE
 
 
@@ -156,7 +156,7 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
-            if ctx.resilient_parsing:  # a completion says nothing in the middle of a line
+            if ctx.resilient_parsing:  # completion must print nothing into the line
                 return None
             near = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f" Did you mean `{near[0]}`?" if near else " `backfill --help` lists them."
@@ -166,7 +166,7 @@ class LazyGroup(click.Group):
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """By the names alone: importing every command for its help would take a second."""
+        """Complete by name only: importing every command for its help would take a second."""
         from click.shell_completion import CompletionItem
 
         names = (name for name in COMMANDS if name.startswith(incomplete))
@@ -201,18 +201,18 @@ def main() -> NoReturn:
 
 
 def _leave(status: int) -> NoReturn:
-    """At once: Python would take as long to free a large plan as to make it, and would wait for
-    threads of embedded handlers that a stop has left behind."""
+    """Exit at once: Python would take as long to free a large plan as to build it, and would wait
+    for threads of embedded handlers left over from a stop."""
     sys.stderr.flush()
     os._exit(status)
 
 
 def _guarded(arguments: list[str]) -> int:
-    """Run one command; every error becomes words on stderr and an exit status."""
+    """Run one command; report every error on stderr and as an exit status."""
     try:
         return _ended(arguments)
     except printing.StdoutLost:
-        return 0  # `flushed` says what that comes to
+        return 0  # `flushed` decides the status
 
 
 def _ended(arguments: list[str]) -> int:
@@ -231,7 +231,7 @@ def _ended(arguments: list[str]) -> int:
         return ERROR_STATUS[Interrupted]
     except printing.StdoutLost:
         raise
-    except SystemExit as end:  # click's, of what is said to a shell that completes
+    except SystemExit as end:  # click exits like this after a shell completion
         status = end.code
     except OSError as error:
         if not (refused := _refused(error)):
@@ -244,10 +244,10 @@ def _ended(arguments: list[str]) -> int:
 
 
 def _refuse_bytes(arguments: list[str]) -> None:
-    """Text is UTF-8 wherever it goes from here: to a server, a state, git. Raises `UsageError`."""
+    """Raise `UsageError` for text that is not UTF-8, as servers, states and git require it."""
     ours = {name: value for name, value in environment().items() if name.startswith(_OURS)}
     given = [(f"the argument {one!r}", one) for one in arguments]
-    for name, text in (*given, *ours.items()):  # a variable may be a key, and is not shown
+    for name, text in (*given, *ours.items()):  # a variable may be a key: do not show its value
         try:
             text.encode()
         except UnicodeEncodeError:
@@ -255,8 +255,8 @@ def _refuse_bytes(arguments: list[str]) -> None:
 
 
 def _refuse_empty(arguments: list[str]) -> None:
-    """A shell's variable that is not set: it would be the working directory as a path, any run as
-    the beginning of an id, and no choice at all as an option. Raises `UsageError`."""
+    """Raise `UsageError` for an empty argument, as an unset shell variable gives it: as a path it
+    would be the working directory, as an id any run, and as an option no choice."""
     hint = "is the variable that gives it set?"
     before = ""
     for one in arguments:
@@ -270,11 +270,11 @@ def _refuse_empty(arguments: list[str]) -> None:
 
 
 def _refused(error: OSError) -> UsageError | None:
-    """What the system says of a path: it is too long, or locked, or gone."""
+    """Turn a system error about a path (too long, locked, gone) into a `UsageError`."""
     if error.filename is not None:
         name = shortened(str(error.filename), _NAME)
         return UsageError(f"{name} cannot be used: {error.strerror}", hint="name another path")
-    if isinstance(error, FileNotFoundError):  # which only `getcwd` says of no name
+    if isinstance(error, FileNotFoundError):  # without a name it comes from `getcwd` only
         return UsageError("the working directory is gone", hint="go to one that is there")
     return None
 
@@ -284,7 +284,7 @@ def status_of_kind(kind: type[BackfillError]) -> int:
 
 
 def status_of(what: BackfillError | Summary | RunStatus) -> int:
-    """How a command ends that has come to this."""
+    """Return the exit status for a result or an error."""
     if isinstance(what, BackfillError):
         return status_of_kind(type(what))
     if isinstance(what, str):
@@ -309,7 +309,7 @@ def _our_mistake() -> int:
         log = os.path.join(tempfile.gettempdir(), f"backfill-{token_hex(4)}.log")  # noqa: PTH118
         write_file(log, text, anew=True, private=True)
         where = f"the details are in {log}"
-    except (OSError, UsageError):  # a full disk: there is no other place for them
+    except (OSError, UsageError):  # a full disk: print the details instead
         where = f"these are the details:\n{text}"
     click.echo(f"error: a mistake of backfill's, not yours ({name}); {where}", err=True)
     return _INTERNAL

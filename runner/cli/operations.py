@@ -49,7 +49,7 @@ def _lines(entry: CatalogEntry) -> Iterator[str]:
     yield from _further(entry.spec)
 
 
-# What an entry may have besides, as it is written.
+# Further keys of an entry, shown as they are written.
 _SHORT = ("when", "repeat", "group", "id", "at", "throttle", "max_in_flight", "resolve")
 
 

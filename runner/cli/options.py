@@ -1,4 +1,4 @@
-"""Options that several commands share, and what their values come to."""
+"""Options that several commands share, and the parsing of their values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ plan_argument = click.argument("plan", type=click.Path(dir_okay=False))
 
 
 class Count(click.IntRange):
-    """How many of something, and no more than there may be."""
+    """A count, within the largest allowed."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         found: int = super().convert(value, param, ctx)
@@ -48,7 +48,7 @@ env_option: Callable[[Any], Any] = click.option(
 
 
 def plan_options(command: F) -> F:
-    """What decides how a plan file is read."""
+    """Add the options that decide how a plan file is read."""
     for option in (
         env_option,
         click.option("--strict", is_flag=True, help="Warnings count as errors."),
@@ -117,7 +117,7 @@ _SELECTORS = (
 
 
 def selector_options(command: Callable[..., T]) -> Callable[..., T]:
-    """Which part of a plan is meant, as one `Selectors`."""
+    """Add the options that select a part of a plan, passed on as one `Selectors`."""
 
     @wraps(command)
     def with_selectors(*arguments: Any, **given_: Any) -> T:
@@ -135,7 +135,7 @@ def selector_options(command: Callable[..., T]) -> Callable[..., T]:
 
 
 def refuse_many(selectors: Selectors) -> None:
-    """Raises `UsageError`: the names of several plans are not the same."""
+    """Raise `UsageError` for selectors of several plans, whose names differ."""
     if selectors:
         message = f"{selectors.words} is for one plan at a time"
         raise UsageError(message, hint="name one plan file")
@@ -180,14 +180,14 @@ def format_option(*formats: str) -> Callable[[F], F]:
 
 
 def given(name: str) -> bool:
-    """Was the option said, on the command line or in the environment?"""
+    """Tell whether the option was given, on the command line or in the environment."""
     return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
 def read_duration(
     _context: click.Context, parameter: click.Parameter, value: str | None
 ) -> float | None:
-    """The callback of an option that takes a duration: seconds, None where it was not given."""
+    """Parse the duration of an option, to seconds; None if it was not given."""
     try:
         return None if value is None else parse_span(value)
     except ValueError as error:
@@ -200,8 +200,8 @@ _HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII | re.IGNORECASE
 def read_host_names(
     _context: click.Context, parameter: click.Parameter, value: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """The callback of an option that takes names by which a server is reached: what no request can
-    have as its Host's name would let nobody in."""
+    """Check the names under which a server is reached. A name that no request's Host header can
+    have would let nobody in."""
     for name in value:
         if not _HOST_NAME.fullmatch(name):
             hint = "write the name alone, without scheme, port and path: backfill.example.com"
@@ -255,7 +255,7 @@ facts_option = click.option(
 
 
 def pass_session(command: Callable[..., T]) -> Callable[..., T]:
-    """Hand the command the session that it works in, closed when the command ends."""
+    """Pass the command a session, which is closed when the command ends."""
 
     @wraps(command)
     def with_session(
@@ -317,7 +317,7 @@ timings_option = click.option(
 
 
 def read_events(_context: click.Context, _parameter: click.Parameter, value: str) -> int | None:
-    """A count, or None for `all`."""
+    """Parse a count; None for `all`."""
     if value == "all":
         return None
     if not value.isdecimal():
@@ -354,7 +354,7 @@ def _keep_summary_file(
 
 
 def summary_file_option(help_: str) -> Callable[[F], F]:
-    """What the session's reporter adds summaries to; see `summary_file`."""
+    """Add the option for the file to which the reporter appends summaries; see `summary_file`."""
     return click.option(
         "--summary-file",
         metavar="FILE",
@@ -366,7 +366,7 @@ def summary_file_option(help_: str) -> Callable[[F], F]:
 
 
 def summary_file() -> str | None:
-    """What --summary-file names."""
+    """Return the file of --summary-file."""
     found: str | None = click.get_current_context().meta.get(_SUMMARY_FILE)
     return found
 
@@ -400,7 +400,7 @@ no_wait_option = click.option(
 
 
 def _anywhere() -> tuple[Callable[[Callable[..., T]], Callable[..., T]], ...]:
-    """Those of a run wherever it is driven."""
+    """Return the options of a run that count wherever it is driven."""
     from runner.execution.context import MAX_BYTES, MAX_EVENTS
 
     return (
@@ -451,7 +451,7 @@ _HERE = (
 
 
 def run_options(command: Callable[..., T]) -> Callable[..., T]:
-    """The options of a run; with the others of them that the command has, one `RunOptions`."""
+    """Add the options of a run, passed on with the command's own ones as one `RunOptions`."""
     from runner.execution.context import RequestLimits, RunOptions
 
     @wraps(command)
@@ -469,7 +469,7 @@ def run_options(command: Callable[..., T]) -> Callable[..., T]:
     return with_options
 
 
-# What decides how a run is driven, and nothing of what it would send.
+# Options of how a run is driven; they change nothing of what it sends.
 OF_A_DRIVE = (
     *("yes", "no_wait", "skip_preflight", "quiet", "summary_file", "pause_file", "grace"),
     *("give_up_after", "request_bytes", "request_events"),
@@ -477,8 +477,8 @@ OF_A_DRIVE = (
 
 
 def refuse_beside(option: str, names: Collection[str]) -> None:
-    """Raises `UsageError` for one of these parameters that was said although it does nothing with
-    the option."""
+    """Raise `UsageError` if one of these parameters was given, which have no effect with the
+    option."""
     context = click.get_current_context()
     for parameter in context.command.params:
         said = context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
@@ -488,7 +488,7 @@ def refuse_beside(option: str, names: Collection[str]) -> None:
 
 
 def refuse_detached() -> None:
-    """Raises `UsageError` for what this process was given and means nothing to a worker."""
+    """Raise `UsageError` for options of this process that have no effect on a worker."""
     from runner.execution.context import OF_A_DRIVER
 
     for name in OF_A_DRIVER:

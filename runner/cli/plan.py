@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from runner.app.preview import Preview, Previews
     from runner.model import ExecutionPlan, Problem
 
-MAX_SAMPLES = 200  # of a stage, on a page
+MAX_SAMPLES = 200  # events per stage on a page
 _EVENTS_TO_SEND = 2
 
 
@@ -185,7 +185,7 @@ def _tell_github(found: Preview, events: int | None) -> None:
 
 
 def _notable(plans: Sequence[ExecutionPlan]) -> list[Problem]:
-    """What annotations are for: the warnings, and the rules that do not hold."""
+    """Return what to annotate: the warnings, and the rules that do not hold."""
     broken = [verdict.problem for plan in plans for verdict in plan.broken]
     return [*(warning for plan in plans for warning in plan.warnings), *broken]
 
@@ -205,7 +205,7 @@ def _write_page(session: Session, found: Preview, path: str, events: int | None)
 
 
 def _show_all(found: Previews, form: str, events: int | None) -> int:
-    """The exit status. Those that cannot be planned are told of on stderr."""
+    """Print all previews, and errors on stderr; return the exit status."""
     from runner.output.preview import previews_markdown, write_all_json
 
     plans = [one.plan for one in found.plans]

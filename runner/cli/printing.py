@@ -1,4 +1,4 @@
-"""What commands print of results that the use cases give them, and where."""
+"""How commands print the results of use cases, and where."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ if TYPE_CHECKING:
     from runner.model import ExecutionPlan, Observer, Problem, Summary
 
 DEFAULT_EVENTS = 3
-# GitHub drops a step's summary that is larger, and with it all that other steps have written.
+# GitHub drops a larger step summary, and with it what other steps have written.
 _MAX_SUMMARY = 1024 * 1024  # bytes
 
 
 @dataclass(slots=True)
 class Terminal:
-    """Meets `runner.app.session.Reporter`. `events`: how many of a plan to show a stage.
+    """Meets `runner.app.session.Reporter`. `events`: how many events per stage to show.
 
-    `summary_file`: what the summary of each run is added to, in Markdown. `results`: whether plans
-    and summaries are printed, or are told in another way. `quiet`: no plan and no progress either.
+    `summary_file`: the file to which each run's summary is appended, in Markdown. `results`: print
+    plans and summaries; else they are reported in another way. `quiet`: print no plan and no
+    progress either.
     """
 
     session: Session
@@ -58,7 +59,7 @@ class Terminal:
     @contextmanager
     def driving(self) -> Iterator[Observer]:
         outcome_decides()
-        gc.freeze()  # the plan stays as it is: looking through it again and again finds nothing
+        gc.freeze()  # the plan stays in memory: scanning it again and again finds nothing
         with display(self.form, quiet=self.quiet) as observer:
             yield observer
 
@@ -82,19 +83,19 @@ class Terminal:
 
 
 def print_json(value: object) -> None:
-    """On stdout; no text in it begins a command to the CI that keeps the log."""
+    """Print JSON on stdout, with nothing in it that a CI log takes for a command."""
     click.echo(json_safe(json.dumps(value, indent=2)))
 
 
 def asker() -> Callable[[str], bool] | None:
-    """What asks at the terminal; None where there is none."""
+    """Return a function that asks at the terminal; None if there is none."""
     if not all(stream and stream.isatty() for stream in (sys.stdin, sys.stderr)):
-        return None  # a closed one is None
+        return None  # a closed stream is None
     return lambda question: click.confirm(question, err=True)
 
 
 def environment() -> Mapping[str, str]:
-    """Of this process; what a session works with is its own."""
+    """Return this process's environment; a session has its own."""
     return os.environ
 
 
@@ -103,12 +104,12 @@ def wants_color(stream: Any) -> bool:
 
 
 def width_of(stream: Any) -> int | None:
-    """Of the terminal; None for a pipe or a file, which get everything whole."""
+    """Return the terminal's width; None for a pipe or a file, which get whole lines."""
     return shutil.get_terminal_size((120, 24)).columns if stream.isatty() else None
 
 
 class _Fitted(io.TextIOBase):
-    """A terminal that gets no line wider than it is, but for words that are."""
+    """Wraps lines to the terminal's width, except for words that are wider."""
 
     def __init__(self, stream: TextIO, width: int) -> None:
         self._stream, self._width, self._line = stream, width, ""
@@ -127,15 +128,14 @@ class _Fitted(io.TextIOBase):
 
 
 def people() -> TextIO:
-    """Stdout for whole lines of text: they fit the terminal, and are whole where there is none."""
+    """Return stdout for whole lines of text, which are wrapped on a terminal only."""
     width = width_of(sys.stdout)
     return sys.stdout if width is None else cast(TextIO, _Fitted(sys.stdout, width))
 
 
 @contextmanager
 def display(form: str, *, quiet: bool = False) -> Iterator[Observer]:
-    """A live display where there is a terminal, plain lines where there is none; notes alone where
-    it is to be `quiet`."""
+    """Show progress: live on a terminal, else in plain lines; notes only if `quiet`."""
     from runner.output.progress import LiveDisplay, Notes, PlainLines
 
     if quiet:
@@ -149,7 +149,7 @@ def display(form: str, *, quiet: bool = False) -> Iterator[Observer]:
 
 
 def show(plan: ExecutionPlan, target: str, *, form: str, events: int | None) -> None:
-    """Print the preview on stdout, and its warnings on stderr where it does not hold them."""
+    """Print the preview on stdout, and its warnings on stderr unless the format contains them."""
     from runner.output.preview import plan_markdown, write_json, write_jsonl, write_text
 
     out: Any = sys.stdout
@@ -167,7 +167,7 @@ def show(plan: ExecutionPlan, target: str, *, form: str, events: int | None) -> 
 
 
 def print_warnings(problems: Sequence[Problem]) -> None:
-    """On stderr, if there are any."""
+    """Print warnings on stderr, if there are any."""
     from runner.output.problems import format_problems
 
     if problems:
@@ -175,7 +175,7 @@ def print_warnings(problems: Sequence[Problem]) -> None:
 
 
 def append_summary(path: str, text: str, elsewhere: str) -> None:
-    """Add the Markdown to the file, whole or not at all; `elsewhere` has it in any case."""
+    """Append the Markdown to the file, whole or not at all; `elsewhere`: where else it is."""
     from runner.adapters.files import CannotWrite, append_file
 
     try:
@@ -187,7 +187,7 @@ def append_summary(path: str, text: str, elsewhere: str) -> None:
 
 
 def write_page(path: str, page: str | Iterable[str], also: str = "") -> None:
-    """Raises `CannotWrite`."""
+    """Write a page. Raises `CannotWrite`."""
     from runner.adapters.files import write_file
 
     size = write_file(path, page)
@@ -199,7 +199,7 @@ def in_actions() -> bool:
 
 
 def chosen_format(given: str) -> str:
-    """In Actions `github` by itself, where no other was asked for."""
+    """Return the format; in Actions the default is `github`."""
     source = click.get_current_context().get_parameter_source("form")
     return "github" if in_actions() and source is ParameterSource.DEFAULT else given
 
@@ -212,14 +212,14 @@ def annotate(problems: Sequence[Problem]) -> None:
 
 
 def show_github(problems: Sequence[Problem], markdown: str) -> None:
-    """Annotations on stdout, and the Markdown in the step's summary."""
+    """Print annotations on stdout, and append the Markdown to the step's summary."""
     annotate(problems)
     if path := environment().get("GITHUB_STEP_SUMMARY"):
         append_summary(path, markdown, "the log above has it")
 
 
 def print_error(error: BackfillError, path: str = "") -> None:
-    """On stderr; see `error_text`."""
+    """Print an error on stderr; see `error_text`."""
     from runner.errors import InvalidPlan
     from runner.output.errors import error_text
 
@@ -228,19 +228,19 @@ def print_error(error: BackfillError, path: str = "") -> None:
     click.echo(error_text(error, color=wants_color(sys.stderr), path=path), err=True)
 
 
-# stdout and stderr may be closed, full, or read by somebody who leaves. What is lost on stderr is
-# talk, and ends nothing. A lost stdout ends the command: with 141 where its reader has left, as a
-# shell says it of a program that SIGPIPE has ended. Of a command that drives a run, the run's own
-# outcome decides instead, and what cannot be printed is let go.
+# stdout and stderr may be closed, full, or read by a process that exits. Losing stderr ends
+# nothing: it is only talk. Losing stdout ends the command: with 141 if its reader has left, as
+# shells report a program that SIGPIPE has ended. A command that drives a run keeps the run's exit
+# status instead, and drops what cannot be printed.
 READER_LEFT = 141  # 128 + SIGPIPE
 
 
 class StdoutLost(Exception):
-    """No OSError: those who print have their own ideas of a broken pipe."""
+    """Not an OSError: libraries that print handle broken pipes in ways of their own."""
 
 
 class _Stream(io.FileIO):
-    """Raises once, if at all: what is printed afterwards goes nowhere."""
+    """Raises at most once; later output is dropped."""
 
     lost: OSError | None = None
     raises = False
@@ -257,11 +257,11 @@ class _Stream(io.FileIO):
 
 
 _stdout: _Stream | None = None
-_replaced: list[Any] = []  # kept: one that nobody has any more closes its descriptor
+_replaced: list[Any] = []  # kept alive: a stream that is collected closes its descriptor
 
 
 def install() -> None:
-    """Take over the process's own streams; a test's stand-ins are left alone."""
+    """Replace the process's own streams; leave a test's stand-ins alone."""
     global _stdout
     _fill()
     for name, number in (("stdout", 1), ("stderr", 2)):
@@ -287,13 +287,13 @@ def install() -> None:
 
 
 def outcome_decides() -> None:
-    """From here on the command's own end is its exit status, whoever reads along."""
+    """From here on a lost stdout does not change the exit status."""
     if _stdout:
         _stdout.raises = False
 
 
 def flushed(status: int, lost: int) -> int:
-    """The exit status of a command that ended with `status`: all of it printed, or `lost`."""
+    """Flush stdout; return `status`, or `lost` if output was lost."""
     with suppress(StdoutLost):
         sys.stdout.flush()
     if _stdout is None or _stdout.lost is None:
@@ -308,7 +308,7 @@ def flushed(status: int, lost: int) -> int:
 
 
 def _fill() -> None:
-    """A closed one would be the number of the next file that is opened, and be printed into."""
+    """Open closed descriptors: else the next opened file would get the number, and the output."""
     for number in range(3):
         try:
             os.fstat(number)

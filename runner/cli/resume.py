@@ -112,7 +112,7 @@ def resume_command(
 
 
 def _refuse_others() -> None:
-    """With --target nothing else has an effect."""
+    """Raise `UsageError` for options that have no effect beside --target."""
     context = click.get_current_context()
     for parameter in context.command.params:
         name = parameter.name or ""

@@ -85,7 +85,7 @@ def retry_command(
         return status_of(retry(session, events, options))
     from runner.cli.printing import DEFAULT_EVENTS, show
 
-    refuse_beside("--dry-run", OF_A_DRIVE)  # the lock is waited for
+    refuse_beside("--dry-run", OF_A_DRIVE)  # --wait-lock does count
     prepared = plan_retry(session, events, options)
     show(prepared.shown, prepared.target.name, form=form, events=DEFAULT_EVENTS)
     return 0

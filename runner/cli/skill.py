@@ -66,7 +66,7 @@ def _references() -> dict[str, str]:
 
 
 def help_of_all() -> str:
-    """The help of each command in Markdown, as a terminal shows it."""
+    """Return the help of each command in Markdown, as a terminal shows it."""
     parent = click.Context(cli, info_name="backfill", **cli.context_settings)
     parts = []
     for name in COMMANDS:

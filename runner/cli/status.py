@@ -22,7 +22,7 @@ from runner.output.state import write_holds, write_syncs
 if TYPE_CHECKING:
     from runner.adapters.journal.state import StateReader
 
-_EVERY = 1.0  # seconds
+_EVERY = 1.0  # seconds between two looks
 
 
 @click.command(
@@ -71,7 +71,7 @@ def _print(
 
 
 def _watch(store: StateReader, record: RunRecord, form: str) -> RunView:
-    """Tell of every change, as the process that drives the run does."""
+    """Report every change, as the process that drives the run does."""
     told: dict[int, StageRecord] = {}
     noted, unattended = 0, None
     with display(form) as observer:

@@ -103,7 +103,7 @@ def sync_command(
     if form == "json" and not once:
         raise UsageError("--format json is for one look", hint="say --once, or ask `status`")
     session.reporter = Terminal(session, "text", results=form == "text")
-    session.confirm = None  # nobody may be there
+    session.confirm = None  # nobody may be at the terminal
     how = ApplyOptions(
         target,
         read_variables(variables, var_files),
@@ -129,7 +129,8 @@ def sync_command(
 
 
 def _refuse_unreadable(allowed_signers: str | None, var_files: tuple[str, ...]) -> None:
-    """Before the first look: git would call every signature bad, and stdin is read once."""
+    """Check files before the first look: git would call every signature bad, and stdin is read
+    only once."""
     from runner.spec.files import FileRefused, read_given
 
     if "-" in var_files:

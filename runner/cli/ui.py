@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from runner.adapters.journal.state import StateReader
     from runner.adapters.web.app import Mark
 
-_RUNS = 200  # the latest ones, in the list
+_RUNS = 200  # in the list, the latest ones
 _SHORTEST = 16  # characters of a token
 _LONGEST = 200  # characters of a search
 _PAGE = re.compile("[1-9][0-9]{0,6}", re.ASCII)
@@ -83,7 +83,7 @@ def ui_command(
 
 
 def _state(session: Session) -> StateReader:
-    """Made where there is none: the page may be opened before the first run."""
+    """Open the state; create one if needed, as the page may be opened before the first run."""
     return session.reader if session.has_state else session.store
 
 
@@ -114,7 +114,7 @@ def _is_address(host: str) -> bool:
 
 @frozen
 class Journals:
-    """What the pages show of a state. Meets `runner.adapters.web.app.Pages`."""
+    """The content of the pages of a state. Meets `runner.adapters.web.app.Pages`."""
 
     store: StateReader
 
@@ -163,7 +163,7 @@ class Journals:
         if run_id is None:
             return Mark(self.store.mark(None), final=False)
         record = self.store.find(run_id)
-        # Whatever else has ended may be resumed, while its page is open.
+        # Other runs that have ended may be resumed while their page is open.
         return Mark(self.store.mark(record), final=record.status in ("completed", "cancelled"))
 
 
@@ -183,7 +183,7 @@ def _page(written: str) -> int:
 
 
 def _known(key: str, written: str, known: Collection[str]) -> str:
-    """What an address has for `key`: nothing, or one of those."""
+    """Check the value of `key` in an address: empty, or one of those known."""
     if written and written not in known:
         raise _bad(f"there is no {key} {echo(written)}", f"there are: {', '.join(known)}")
     return written
