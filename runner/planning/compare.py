@@ -156,8 +156,6 @@ def _of_operation(one: _Operation, other: _Operation) -> Iterable[PlanChange]:
         yield from _changed(name, what.replace("_", " "), getattr(old, what), getattr(new, what))
     yield from _changed(name, "shares its stage with", one.beside, other.beside)
     if one.beside == other.beside:  # otherwise these cover the other operations too
-        for what in ("numbered", "repeated"):
-            yield from _changed(name, what, getattr(old, what), getattr(new, what))
         yield from _changed(name, "needs", _plain(old.needs), _plain(new.needs))
     yield from _changed(name, "batch_size", old.pacing.batch_size, new.pacing.batch_size)
     was, now = (stage.cap and stage.cap.events for stage in (old, new))

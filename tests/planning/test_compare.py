@@ -226,6 +226,16 @@ def test_operations_that_share_a_stage_are_compared_one_by_one_and_only_what_is_
     assert [*compare(*plans).changes] == changes
 
 
+@pytest.mark.parametrize("more", ["group: 5", "repeat: 1"])
+def test_how_events_are_made_is_no_change_where_they_are_the_same(
+    tmp_path: Path, more: str
+) -> None:
+    catalog = KEYED % 'a: "{{ repo.repo }}"'
+    old = make_plan(tmp_path, BASE, catalog=catalog)
+    other = catalog.replace("app/sync, for_each: repo", f"app/sync, for_each: repo, {more}")
+    assert compare(old, make_plan(tmp_path, BASE, catalog=other)).changes == ()
+
+
 def test_a_digest_that_nothing_explains_is_of_what_the_database_says(tmp_path: Path) -> None:
     plan = make_plan(tmp_path, BASE)
     (change,) = compare(plan, replace(plan, digest="sha256:other")).changes
