@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -327,7 +328,8 @@ class _Rendering:
         context = {**group.context, "rows": group.rows}
         self.sizes[len(group.rows)] += 1
         more = len(group.rows) - 1
-        item = f"{group.item} +{more:,}" if more else group.item
+        alone = not more and not _OF_GROUP.search(group.item)
+        item = group.item if alone else f"{group.item} +{more:,}"
         try:
             found = {**group.data, **self._rendered(self.shared, context)}
             data = {key: found[key] for key in self.payload.keys if key in found}
@@ -390,6 +392,9 @@ class _Spread:
 
 
 _NONE: frozenset[object] = frozenset()
+_OF_GROUP = re.compile(
+    r" \+[\d,]+\Z"
+)  # an item so called is not to be taken for a group: ids go by it
 _MOST_REPEATED = 1_000_000  # events of an operation with `repeat`
 
 

@@ -197,3 +197,11 @@ def test_an_operation_without_items_among_others_is_named(
     body = f"repos: [o/a]\ncollections: {{users: {users}}}\noperations: [{uses}]\n"
     found = warnings(tmp_path, body, "no-rows")
     assert [one.message.split("`")[1] for one in found] == named
+
+
+def test_an_item_that_is_called_as_a_group_is_not_taken_for_it(tmp_path: Path) -> None:
+    """Their events would have one id."""
+    users = "{id: a, team: x}, {id: b, team: x}, {id: a +1, team: y}"
+    body = f"collections: {{users: [{users}]}}\noperations: [tell]\n"
+    plan = built(plan_of(tmp_path, body, catalog=CATALOG))
+    assert [one.item for one in plan.planned()] == ["a +1", "a +1 +0"]
