@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 
 class SystemClock:
-    """Meets `runner.execution.ports.Clock`; monotonic, so that a clock that jumps does no harm."""
+    """Implements `runner.execution.ports.Clock`; durations do not suffer if the wall clock
+    jumps."""
 
     def time(self) -> float:
         return time.time()
@@ -19,7 +20,7 @@ class SystemClock:
         return time.monotonic()
 
     async def sleep(self, seconds: float, until: asyncio.Event) -> None:
-        import asyncio  # what only reads a state tells the time, and loads none of it
+        import asyncio  # not loaded by commands that only read a state
 
         try:
             await asyncio.wait_for(until.wait(), seconds)

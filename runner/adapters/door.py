@@ -1,8 +1,9 @@
-"""What every listener of ours lets in: one middleware and one protocol, whatever is behind them.
+"""What all our HTTP servers accept: one middleware and one protocol, whatever application they
+serve.
 
-The protocol bounds time: a request must be there whole within the door's seconds, and a client that
-takes nothing of its answer for as long is cut. The middleware bounds memory, and looks at the Host.
-`serve` puts an application behind it, over TCP.
+The protocol limits time: a request must be complete within the door's seconds, and a client that
+does not read its answer for as long is disconnected. The middleware limits memory, and checks the
+Host. `serve` runs an application behind it, over TCP.
 """
 
 from __future__ import annotations
@@ -32,15 +33,16 @@ if TYPE_CHECKING:
 
 
 MIB = 1024 * 1024
-_HELD = 64 * MIB  # of all bodies that are held at a time
+_HELD = 64 * MIB  # for all bodies held at a time
 _CONNECTIONS = 500
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 
 @frozen
 class Door:
-    """`hosts`: the names that are answered, beside addresses and ``localhost``; None: any, where
-    something better than a name says who asks. `option`: what names them."""
+    """The limits of a server. `hosts`: the names it answers to, besides addresses and
+    ``localhost``; None: any, for servers that authenticate requests in a better way. `option`: the
+    option that sets them."""
 
     max_body: int
     hosts: frozenset[str] | None = None
@@ -49,7 +51,7 @@ class Door:
 
 
 def authority(host: str, port: int) -> str:
-    """As it stands in a URL."""
+    """Format host and port as in a URL."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -58,10 +60,10 @@ def hosts_of(names: Iterable[str]) -> frozenset[str]:
 
 
 class Bounded:
-    """A body is held whole before the application sees it, and never more than `max_body` of it.
+    """Holds a body completely before the application sees it, up to `max_body`.
 
-    A page of somebody else's whose name was made to point here (DNS rebinding) comes with that name
-    as its Host; one that posts a form comes with its own Origin. Neither is answered.
+    A page of another site whose name was made to point here (DNS rebinding) sends that name as
+    Host, and one that posts a form sends its own Origin. Both are refused.
     """
 
     def __init__(self, app: ASGIApp, door: Door) -> None:
@@ -149,7 +151,8 @@ def _is_ours(host: str, hosts: frozenset[str]) -> bool:
 
 
 def _is_from(origin: str, hosts: frozenset[str]) -> bool:
-    """A page that this very process, or another of this machine, has served by a name of ours."""
+    """Whether the page's origin is one of our names: served by this process, or by another on this
+    machine."""
     try:
         return _is_ours(urlsplit(origin).netloc, hosts)
     except ValueError:
@@ -157,7 +160,7 @@ def _is_from(origin: str, hosts: frozenset[str]) -> bool:
 
 
 def configured(app: ASGIApp, door: Door, *, patience: int = 1, **more: Any) -> uvicorn.Config:
-    """How uvicorn serves `app` behind `door`; no listener of ours is configured elsewhere."""
+    """Configure uvicorn to serve `app` behind `door`; all our servers use this."""
 
     class Timed(_Timed):
         seconds = door.seconds
@@ -171,20 +174,20 @@ def configured(app: ASGIApp, door: Door, *, patience: int = 1, **more: Any) -> u
         # Without a log configuration only warnings and errors are shown, on stderr.
         log_config=None,
         access_log=False,
-        # A page that listens for news would hold the end up.
+        # A page that waits for changes would delay the shutdown.
         timeout_graceful_shutdown=patience,
         **more,
     )
 
 
 def _is_no_end(record: logging.LogRecord) -> bool:
-    """An answer that is cut off because the server ends is no mistake, whatever it was doing."""
+    """Drop errors from answers that are cut off by the shutdown."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, asyncio.CancelledError)
 
 
 class _Timed(H11Protocol):
-    """uvicorn gives up on a connection between two requests only, and never within one."""
+    """Adds the time limit within a request: uvicorn has one only between requests."""
 
     seconds: float
 
@@ -204,7 +207,7 @@ class _Timed(H11Protocol):
         super().on_response_complete()
         if (
             self.conn.their_state is h11.SEND_BODY
-        ):  # the next request, of which a part came while this one was busy
+        ):  # a part of the next request came while this one was handled
             self._arriving.start()
 
     def pause_writing(self) -> None:
@@ -234,7 +237,7 @@ class _Limit:
     _timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """It goes on where it runs already: what drips does not begin anew."""
+        """Start the timer, unless it runs: slow trickles do not restart it."""
         if self._timer is None:
             self._timer = self.loop.call_later(self.seconds, self.act)
 
@@ -256,8 +259,8 @@ def serve(
 ) -> None:
     """Serve until ^C (a KeyboardInterrupt) or SIGTERM. Prints nothing.
 
-    `on_listening` is called once who connects is let in; `on_stop` at the signal, and requests
-    under way have `patience` seconds to end. Raises `TargetError` where it cannot listen.
+    `on_listening` is called once connections are accepted; `on_stop` at the signal, after which
+    pending requests have `patience` seconds to end. Raises `TargetError` if it cannot listen.
     """
     import uvicorn
 
@@ -268,13 +271,14 @@ def serve(
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             await super().shutdown(sockets)
-            if self.force_exit:  # uvicorn cuts the application off, which ends in a traceback
+            if self.force_exit:  # uvicorn would cut off the application, with a traceback
                 await self.lifespan.shutdown()
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     config = configured(app, door, patience=patience)
-    # asyncio turns Nagle's algorithm off only where the socket says TCP; with it, and the client's
-    # delayed acknowledgements, each answer would take 40 ms. `create_server` does not say it.
+    # asyncio disables Nagle's algorithm only for sockets with protocol TCP, which `create_server`
+    # does not set; with Nagle and the client's delayed acknowledgements, each answer would take 40
+    # ms.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

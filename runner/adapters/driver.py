@@ -1,8 +1,8 @@
 """PostgreSQL's driver, psycopg 3, which is an extra: SQLite needs none.
 
-A connection may be a pooler's (PgBouncer, Supabase, Neon), where each transaction can meet another
-server process: nothing is prepared, nothing is kept in the session, and nothing is asked for when
-the connection is made that a pooler refuses. What a session is to be set to, each transaction sets.
+A connection may go to a pooler (PgBouncer, Supabase, Neon), where each transaction can run in
+another server process: so nothing is prepared or kept in the session, and connecting asks for
+nothing that a pooler refuses. Each transaction sets its own settings.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from runner.adapters.database.url import DatabaseUrl
 
-PATIENCE = 10  # seconds until a server that does not answer counts as away
+PATIENCE = 10  # seconds until a silent server counts as away
 
 
 def load() -> ModuleType:
-    """psycopg. Raises `PreflightRefused` where it is not installed."""
+    """Import psycopg. Raises `PreflightRefused` if it is not installed."""
     try:
         import psycopg
     except ImportError:
@@ -34,10 +34,11 @@ def load() -> ModuleType:
 def connect(
     url: DatabaseUrl, kind: type[Connection[Any]] | None = None, **options: Any
 ) -> Connection[Any]:
-    """A connection to PostgreSQL; `options` are libpq's and psycopg's, and the URL's go over them.
+    """Connect to PostgreSQL; `options` are libpq's and psycopg's, and those of the URL override
+    them.
 
-    Raises `PreflightRefused` without the driver, `UsageError` where the driver cannot read what
-    the URL says, and psycopg's errors where there is no connection.
+    Raises `PreflightRefused` without the driver, `UsageError` if the driver cannot read the URL,
+    and psycopg's errors if the connection fails.
     """
     psycopg = load()
     given: dict[str, Any] = {
@@ -54,13 +55,13 @@ def connect(
         raise UsageError(f"{url.name}: {url.clean(first_line(error))}") from None
     from psycopg.types.string import TextLoader
 
-    # As the server sends them: a UUID object for each would only be made to be written out.
+    # As text: UUID objects would only be converted back.
     connection.adapters.register_loader("uuid", TextLoader)
     return connection
 
 
 def settings(url: DatabaseUrl) -> str:
-    """The SQL by which a transaction sets what the URL wants to be set; empty for nothing."""
+    """Return the SQL with which a transaction applies the URL's settings; empty for none."""
     calls = (
         f"set_config({literal(name)}, {literal(value)}, true)"
         for name, value in url.settings.items()
@@ -75,5 +76,5 @@ def first_line(error: BaseException) -> str:
 
 
 def literal(text: str) -> str:
-    """A string in SQL, whatever the server holds of backslashes."""
+    """Quote a string for SQL, independent of the server's backslash setting."""
     return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"

@@ -1,4 +1,4 @@
-"""How to install an extra: from where this installation came, an index, a checkout or a URL."""
+"""How to install an extra, from where this installation came: an index, a checkout or a URL."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from urllib.parse import unquote, urlsplit
 
 
 def how_to_install(extra: str) -> str:
-    """The command, as a hint."""
+    """Return the command, as a hint."""
     name = f"backfill[{extra}]"
     try:
         origin = distribution("backfill").read_text("direct_url.json")
-    except PackageNotFoundError:  # it runs from its files
+    except PackageNotFoundError:  # run from its files without installation
         return _pip("-e", f"{Path(__file__).parents[2]}[{extra}]")
     if not origin:
         return _pip(name)
-    found = json.loads(origin)  # its form is PEP 610's
+    found = json.loads(origin)  # in the form of PEP 610
     url = found["url"]
     if found.get("dir_info", {}).get("editable"):
         return _pip("-e", f"{unquote(urlsplit(url).path)}[{extra}]")

@@ -1,4 +1,4 @@
-"""Writes the files that a command makes: whole or not at all, and never over what it has read."""
+"""Write files completely or not at all, and never over a file that the command has read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LINKED = "name the file itself"
 
 
 class CannotWrite(UsageError):
-    """Names the path, the reason and a way out; what was there is as it was."""
+    """Names the path, the reason and what to do; the old file is unchanged."""
 
 
 class ExistsAlready(CannotWrite):
@@ -40,8 +40,9 @@ def write_file(
     anew: bool = False,
     private: bool = False,
 ) -> int:
-    """The size. A sibling takes its place once all of it is on the disk; of a link, the file that
-    it leads to is replaced. `anew`: only where nothing is there. `private`: for its owner alone.
+    """Write a file, and return its size. The content goes to a sibling that replaces the file once
+    it is on disk; of a link, the target is replaced. `anew`: only if nothing exists there.
+    `private`: only for its owner.
 
     Raises `CannotWrite`.
     """
@@ -67,14 +68,14 @@ def write_file(
             else:
                 beside.replace(real)
         finally:
-            with suppress(OSError):  # gone, where it has taken the place
+            with suppress(OSError):  # already gone if it has replaced the file
                 beside.unlink()
     return size
 
 
 def append_file(path: str | Path, text: str, *, limit: int) -> bool:
-    """Add the text, after an empty line, whole or not at all; False where the file would grow
-    beyond the limit. Raises `CannotWrite`."""
+    """Append the text, after an empty line, completely or not at all; False if the file would
+    exceed the limit. Raises `CannotWrite`."""
     with _in_words(path):
         real, _ = _place(path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC
@@ -95,20 +96,20 @@ def append_file(path: str | Path, text: str, *, limit: int) -> bool:
 
 
 def make_folder(path: Path) -> None:
-    """With those above it. Raises `CannotWrite`."""
+    """Create a folder and its parents. Raises `CannotWrite`."""
     with _in_words(path):
         path.mkdir(parents=True, exist_ok=True)
 
 
 def open_lock(path: Path) -> IO[str]:
-    """A file to lock, which holds nothing. Raises `CannotWrite`."""
+    """Open an empty file for locking. Raises `CannotWrite`."""
     with _in_words(path):
         return path.open("w", encoding="utf-8")
 
 
 def refuse_inputs(written: Mapping[str, str | None], read: Iterable[str]) -> None:
-    """Raises `UsageError` where an option names a file to write that the command reads, or that
-    another option names too. `written`: by option."""
+    """Raise `UsageError` if an option names a file to write that the command reads, or that another
+    option names too. `written`: by option."""
     named = {option: path for option, path in written.items() if path}
     read = list(read)
     for option, path in named.items():
@@ -124,13 +125,13 @@ def refuse_inputs(written: Mapping[str, str | None], read: Iterable[str]) -> Non
 def _same(one: str, other: str) -> bool:
     try:
         return Path(one).samefile(other)
-    except OSError:  # one of them is not there yet
+    except OSError:  # one of them does not exist yet
         return Path(one).resolve() == Path(other).resolve()
 
 
 def _place(path: str | Path) -> tuple[Path, int | None]:
-    """What is written, and its mode where it is there. A device, a pipe or a folder is never
-    replaced, nor the stdin and stdout that `-` stands for elsewhere."""
+    """Return the file to write, and its mode if it exists. Devices, pipes and folders are never
+    replaced, and `-`, which elsewhere means stdin or stdout, is refused."""
     if str(path) == "-":
         raise FileRefused("it is no name of a file", "name a file; `./-` is one that is called so")
     if odd_kind(Path(path)):

@@ -1,9 +1,9 @@
-"""git, as it is installed. This module alone runs it, and asks it about commits and objects only.
+"""Run the installed git. Only this module does, and only asks it about commits and objects.
 
 A checkout may be a stranger's: its configuration, attributes and hooks can name programs. So git
-never looks at the files of the work tree (we read and hash them ourselves), what could run a
-program is switched off, and the repository is the one that the working directory is in: a folder
-of plans can look like a repository too.
+never reads the files of the work tree (we read and hash them ourselves), everything that could run
+a program is switched off, and the repository is that of the working directory, since a folder of
+plans can look like a repository too.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from runner.errors import UsageError
 from runner.model import frozen
 from runner.spec.files import FileRefused, read_given
 
-SECONDS = 30.0  # of one call that asks this machine only
-_LOOK = 4.0  # of one that reads no history: its configuration may name a pipe (include.path)
+SECONDS = 30.0  # for a call that only uses this machine
+_LOOK = 4.0  # for one that reads no history: its configuration may name a pipe (include.path)
 
 # Files of a repository that git reads before it answers anything.
 _CONTROLS = (
@@ -29,10 +29,10 @@ _CONTROLS = (
     *("index", "info/exclude", "info/attributes", "info/grafts", "objects/info/alternates"),
 )
 _LONGEST = 8192  # bytes of a path
-# Where CI has checked out what it is about, for a command that runs in another folder.
+# Where CI has its checkout, for a command that runs in another folder.
 _CHECKOUTS = ("GITHUB_WORKSPACE", "CI_PROJECT_DIR")
 
-# All that git gets of the environment: where it is, and where the user's own configuration is.
+# The environment that git gets: its location, and that of the user's own configuration.
 _VARIABLES = (
     "PATH",
     "HOME",
@@ -52,7 +52,7 @@ _ALWAYS = {
     "GIT_GRAFT_FILE": f"{os.devnull}/none",
     "GIT_ATTR_NOSYSTEM": "1",
 }
-# Command line values go over those of every file, and over what these include.
+# Values on the command line override those of all files and their includes.
 OFF = (
     "safe.bareRepository=explicit",
     "core.fsmonitor=false",
@@ -66,7 +66,7 @@ OFF = (
     "fetch.recurseSubmodules=false",
     "diff.external=",
 )
-# Nothing is fetched or signed where a checkout is reviewed.
+# Nothing is fetched or signed while a checkout is reviewed.
 _OFFLINE = (
     "protocol.allow=never",
     "core.sshCommand=false",
@@ -79,7 +79,7 @@ _OFFLINE = (
 
 
 class GitFailed(UsageError):
-    """git itself says no; what it advises is the hint. `reason`: its own words, if it has any."""
+    """git reports an error; its advice is the hint. `reason`: git's own message, if any."""
 
     def __init__(self, message: str, *, hint: str | None = None, reason: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -88,22 +88,23 @@ class GitFailed(UsageError):
 
 @frozen
 class Git:
-    """How git is called: its options, and all of its environment."""
+    """How git is called: its options, and its whole environment."""
 
     options: tuple[str, ...]
     variables: Mapping[str, str]
 
     def __call__(self, *arguments: str, seconds: float = SECONDS) -> str:
-        """What git prints, with names of files that are no UTF-8 as Python has them.
+        """Run git and return its output; names of files that are not UTF-8 are escaped as in
+        Python.
 
-        Raises `GitFailed`. It asks nobody for a password: there may be nobody.
+        Raises `GitFailed`. git never asks for a password: there may be nobody to answer.
         """
         try:
             with self.start(*arguments) as process:
                 try:
                     out, stderr = process.communicate(timeout=seconds)
                 except BaseException:
-                    # Programs that git has started hold its pipes: all of them end.
+                    # Programs started by git hold its pipes, so end them all.
                     with suppress(ProcessLookupError):
                         os.killpg(process.pid, signal.SIGKILL)
                     raise
@@ -116,7 +117,7 @@ class Git:
         return out.decode(errors="surrogateescape")
 
     def start(self, *arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
-        """In a session of its own: no program that it starts finds a terminal to ask at."""
+        """Start git in a session of its own, so that no program it starts can ask at a terminal."""
         command = ["git", "--no-pager", *self.options, *arguments]
         try:
             return subprocess.Popen(  # noqa: S603 - no shell
@@ -132,7 +133,7 @@ class Git:
 
 
 def failed(stderr: bytes) -> GitFailed:
-    """The first line that says why, or the last one; what follows it is advice, kept whole."""
+    """Find the first line that says why, or the last; what follows is advice, kept whole."""
     lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
     starts = ("fatal: ", "error: ")
     first = next((n for n, line in enumerate(lines) if line.startswith(starts)), len(lines) - 1)
@@ -147,15 +148,15 @@ def configured(values: Sequence[str]) -> tuple[str, ...]:
 
 
 def variables_of(environ: Mapping[str, str], more: Sequence[str] = ()) -> dict[str, str]:
-    """Those that git gets, by name: no key is among them unless `more` names it."""
+    """Return the variables that git gets; no key is among them unless `more` names it."""
     named = (*_VARIABLES, *more)
     return {name: environ[name] for name in named if name in environ} | _ALWAYS
 
 
 @frozen
 class Repository:
-    """`top` is the root of the work tree, `folder` where git keeps its own things; `hash` names the
-    digest that objects go by."""
+    """`top` is the root of the work tree, `folder` the git directory; `hash` names the digest of
+    objects."""
 
     top: Path
     folder: Path
@@ -165,13 +166,14 @@ class Repository:
 
     @property
     def is_partial(self) -> bool:
-        """A clone with a --filter: what it was left without is known to be elsewhere."""
+        """Whether it was cloned with --filter, so that missing objects are known to be
+        elsewhere."""
         return any((self.folder / "objects/pack").glob("*.promisor"))
 
     def below(self, path: str | Path) -> PurePosixPath:
-        """The path from the root on; the file itself is not followed if it is a link.
+        """Return the path relative to the root; if the file is a link, it is not followed.
 
-        Raises `UsageError` for one outside.
+        Raises `UsageError` for a path outside.
         """
         place = place_of(path)
         if not place.is_relative_to(self.top):
@@ -179,12 +181,12 @@ class Repository:
         return PurePosixPath(place.relative_to(self.top))
 
     def commit_of(self, revision: str) -> str:
-        """Raises `UsageError` where the revision is not there."""
+        """Resolve a revision. Raises `UsageError` if it does not exist."""
         words = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
         try:
             return self.git(*words, seconds=_LOOK).strip()
         except GitFailed as error:
-            if error.reason:  # more than that it is not there
+            if error.reason:  # git says more than that it does not exist
                 raise
             hint = "OLD is a plan file, a saved plan, or git revisions as in main..HEAD"
             if self.shallow:
@@ -193,8 +195,8 @@ class Repository:
             raise UsageError(message, hint=hint) from None
 
     def parted(self, revision: str, branch: str = "HEAD") -> str:
-        """The commit at which the branch has left the revision: what came there since is not its
-        own. Raises `UsageError` where the two have none in common."""
+        """Return the commit at which the branch left the revision, so that later commits there do
+        not count as its own. Raises `UsageError` if they have no common commit."""
         commits = self.commit_of(revision), self.commit_of(branch)
         try:
             return self.git("merge-base", *commits).strip()
@@ -210,9 +212,9 @@ _WHOLE = "fetch the whole history: `fetch-depth: 0` of actions/checkout, or `git
 
 
 def repository_here(environ: Mapping[str, str]) -> Repository:
-    """The repository that the working directory is in, else the one that CI names.
+    """Find the repository of the working directory, else the one that CI names.
 
-    Only `.git` makes a repository, which git lets nobody commit. Raises `UsageError`.
+    Only `.git` makes a repository, since git lets nobody commit one. Raises `UsageError`.
     """
     named = [Path(environ[name]) for name in _CHECKOUTS if environ.get(name)]
     for place in (Path.cwd(), *named):
@@ -225,7 +227,7 @@ def repository_here(environ: Mapping[str, str]) -> Repository:
 
 
 def _opened(top: Path, environ: Mapping[str, str]) -> Repository:
-    """git looks for itself once, since it then also asks whose the repository is."""
+    """Let git find the repository once, since it then also checks who owns it."""
     _refuse_odd(top / ".git")
     variables = variables_of(environ) | {"GIT_ALLOW_PROTOCOL": ""}
     options = configured((*OFF, *_OFFLINE))
@@ -240,9 +242,9 @@ def _opened(top: Path, environ: Mapping[str, str]) -> Repository:
 
 
 def _refuse_odd(place: Path) -> None:
-    """git would wait for ever for what a pipe holds. Raises `GitFailed`."""
+    """Refuse pipes, on which git would wait for ever. Raises `GitFailed`."""
     folder = place
-    if not place.is_dir():  # of a further work tree, or of a submodule: it says where the folder is
+    if not place.is_dir():  # a linked work tree or a submodule: the file names the folder
         folder = place.parent / _path_in(place).removeprefix("gitdir:").strip()
     _refuse_odd_within(folder)
     if (folder / "commondir").exists():
@@ -263,7 +265,7 @@ def _refuse_odd_within(folder: Path) -> None:
 
 
 def _path_in(file: Path) -> str:
-    """What a file says that holds a path; empty where git has words for it."""
+    """Read a path from a file; empty if the file is unreadable, which git reports itself."""
     _refuse_no_file(file)
     try:
         return read_given(file, limit=_LONGEST).decode(errors="surrogateescape").strip()
@@ -274,13 +276,14 @@ def _path_in(file: Path) -> str:
 def _refuse_no_file(path: Path) -> None:
     try:
         mode = path.stat().st_mode
-    except (OSError, ValueError):  # what is not there, git itself has words for
+    except (OSError, ValueError):  # missing files are reported by git itself
         return
     if not stat.S_ISREG(mode):
         raise GitFailed(f"{path} is no regular file", hint="is this a checkout that git has made?")
 
 
 def place_of(path: str | Path) -> Path:
-    """Where a file stands: its folder is looked up, and the file itself not followed if a link."""
+    """Locate a file: its folder is resolved, but the file itself is not followed if it is a
+    link."""
     named = Path.cwd() / path
     return named.resolve() if named.name == ".." else named.parent.resolve() / named.name

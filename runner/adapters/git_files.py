@@ -1,7 +1,7 @@
-"""Files as they are in a commit and in the work tree, read by us: no filter and no hook has a say.
+"""Files of a commit and of the work tree, read by us, so that no filter or hook applies.
 
-Both sides answer the same questions, so that one comparison serves two commits, and a commit and
-the files as they are. Paths are tuples of names from the repository's root on.
+Both implement `Side`, so one comparison serves two commits, or a commit and the work tree. Paths
+are tuples of names, relative to the repository's root.
 """
 
 from __future__ import annotations
@@ -27,56 +27,56 @@ from runner.model import frozen
 Names = tuple[str, ...]
 Kind = Literal["file", "folder", "link", "module", "other"]
 
-_MAX_FOLDER = 64 * 2**20  # bytes of one folder's list of names
+_MAX_FOLDER = 64 * 2**20  # bytes of the listing of one folder
 _MAX_FILE = 2**30  # bytes
-_MAX_LINKS = 40  # that lead from one to the next
-_MAX_FOLDERS = 20_000  # that are looked through for what has been renamed
+_MAX_LINKS = 40  # in a chain of links
+_MAX_FOLDERS = 20_000  # searched for renamed files
 _CHUNK = 2**16
 _POINTER = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?oid sha256:([0-9a-f]{64})\n"
 )
-_MAX_POINTER = 1024  # bytes, as Git LFS has it
+_MAX_POINTER = 1024  # bytes, as in Git LFS
 
 
 @frozen
 class Entry:
     kind: Kind
-    oid: str = ""  # of a file or a link, the digest that git has for it
-    runs: bool = field(default=False, compare=False)  # it may be run as a program
+    oid: str = ""  # git's digest of a file or a link
+    runs: bool = field(default=False, compare=False)  # executable
 
 
 class Side(Protocol):
-    """The repository's files at one moment; `root` is the folder where they can be read."""
+    """The repository's files at one time; `root` is the folder where they can be read."""
 
     @property
     def root(self) -> Path: ...
 
     def entry(self, path: Names) -> Entry | None:
-        """What stands there; a link is not followed."""
+        """Return what is at the path; a link is not followed."""
 
     def target(self, path: Names) -> str:
-        """Where the link leads."""
+        """Return where a link leads."""
 
     def names(self, path: Names) -> Sequence[str]:
-        """Of a folder, in order; empty for anything else."""
+        """Return the sorted names in a folder; empty for anything else."""
 
     def read(self, path: Names, limit: int) -> bytes | None:
-        """A regular file of at most `limit` bytes."""
+        """Read a regular file of at most `limit` bytes."""
 
     def pointer(self, path: Names) -> str | None:
-        """The SHA-256 of the file that Git LFS has for it, where it is a pointer to one."""
+        """Return the SHA-256 of the Git LFS file, if the path is a pointer to one."""
 
     def bring(self, path: Names) -> None:
-        """See to it that the file, and links on the way to it, can be read below `root`."""
+        """Make the file, and links on the way to it, readable below `root`."""
 
 
 Trail = tuple[tuple[Names, Entry | None], ...]
 
 
 def trail(side: Side, path: Names) -> Trail | None:
-    """Every link on the way, and what is at its end (None: nothing).
+    """Return every link on the way, and what is at its end (None: nothing).
 
-    None where it leads out of the repository, or round in circles.
+    None if it leads out of the repository, or in circles.
     """
     steps: list[tuple[Names, Entry | None]] = []
     done: Names = ()
@@ -109,8 +109,8 @@ def names_of(path: str) -> Names:
 
 
 def differs(old: Side, new: Side, path: Names) -> bool:
-    """Is the path another file now, or does it lead to another? Out of the repository: who knows,
-    so yes."""
+    """Whether the path is another file now, or leads to another; also true if it leads out of the
+    repository, where nothing is known."""
     before, now = trail(old, path), trail(new, path)
     if before is None or now is None:
         return True
@@ -118,7 +118,7 @@ def differs(old: Side, new: Side, path: Names) -> bool:
 
 
 def _same_pointer(old: Side, before: Trail, new: Side, now: Trail) -> bool:
-    """Git LFS keeps a pointer where the work tree has the file."""
+    """Whether a Git LFS pointer in the commit matches the file in the work tree."""
     (was, _), (place, entry) = before[-1], now[-1]
     if before[:-1] != now[:-1] or was != place or not entry or entry.kind != "file":
         return False
@@ -131,10 +131,10 @@ def _same_pointer(old: Side, before: Trail, new: Side, now: Trail) -> bool:
 
 @dataclass
 class Disk:
-    """The work tree as it is, also with what is not committed yet."""
+    """The work tree as it is, including uncommitted changes."""
 
     repository: Repository
-    _folders: set[Names] = field(default_factory=set)  # of this repository, no other
+    _folders: set[Names] = field(default_factory=set)  # known to be part of this repository
 
     @property
     def root(self) -> Path:
@@ -184,7 +184,7 @@ class Disk:
         return None
 
     def bring(self, path: Names) -> None:
-        """It is there."""
+        """Do nothing: the file is there."""
 
     def _digest(self, size: int, parts: Iterator[bytes] | tuple[bytes, ...]) -> str:
         digest = hashlib.new(self.repository.hash, b"blob %d\0" % size, usedforsecurity=False)
@@ -207,7 +207,7 @@ def _of_its_own(path: Names, where: str) -> UsageError:
 
 
 def _is_repository(folder: Path) -> bool:
-    """Or would git take it for one?"""
+    """Whether git would take the folder for a repository."""
 
     def has(*names: str) -> bool:
         return all(os.path.lexists(folder / name) for name in names)
@@ -217,7 +217,7 @@ def _is_repository(folder: Path) -> bool:
 
 @contextmanager
 def _opened(place: Path) -> Iterator[BufferedReader]:
-    """A regular file; a link, a pipe or a device is not waited for."""
+    """Open a regular file; links are refused, and pipes and devices do not block."""
     number = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(number, "rb") as file:
         if not stat.S_ISREG(os.fstat(number).st_mode):
@@ -226,7 +226,7 @@ def _opened(place: Path) -> Iterator[BufferedReader]:
 
 
 def gone(old: Side, new: Side, suffixes: Sequence[str]) -> Iterator[Names]:
-    """Files with one of the suffixes that are no more where they were, wherever that is."""
+    """Yield files with one of the suffixes that no longer exist at their old path."""
     folders: list[Names] = [()]
     for folder in folders:
         left = set(old.names(folder)) - set(new.names(folder))
@@ -241,14 +241,14 @@ def gone(old: Side, new: Side, suffixes: Sequence[str]) -> Iterator[Names]:
 
 @dataclass
 class Objects:
-    """What git has stored, by one `git cat-file --batch`. Nothing is fetched."""
+    """git's stored objects, read through one `git cat-file --batch`. Nothing is fetched."""
 
     repository: Repository
     process: subprocess.Popen[bytes]
-    _left: bytes = b""  # what was read and not asked for yet
+    _left: bytes = b""  # read but not consumed yet
 
     def read(self, name: str, limit: int) -> tuple[str, bytes] | None:
-        """The kind and bytes of an object; None for one that is larger than `limit`."""
+        """Return the kind and bytes of an object; None if it is larger than `limit`."""
         kind, size = self._ask(name)
         if size > limit:
             for _ in self._parts(size):
@@ -301,7 +301,7 @@ class Objects:
         self.process.kill()
         assert self.process.stderr  # noqa: S101 - it is a pipe
         stderr = self.process.stderr.read(_CHUNK)
-        if self.repository.is_partial:  # git says so, or that it is missing, by its age
+        if self.repository.is_partial:  # what git itself says depends on its version
             message = f"this partial clone lacks the object {name[:12]}"
             hint = "nothing is fetched while a checkout is reviewed: clone it without --filter"
             return GitFailed(message, hint=hint)
@@ -310,7 +310,7 @@ class Objects:
 
 @contextmanager
 def objects_of(repository: Repository) -> Iterator[Objects]:
-    """The repository's objects, until the block ends."""
+    """Open the repository's objects until the block ends."""
     with repository.git.start("cat-file", "--batch", stdin=subprocess.PIPE) as process:
         try:
             yield Objects(repository, process)
@@ -320,8 +320,8 @@ def objects_of(repository: Repository) -> Iterator[Objects]:
 
 @dataclass
 class Commit:
-    """The files of one commit, written below `root` as they are asked for. `reviewed`: what is in a
-    repository of its own is refused; else it is not there."""
+    """The files of one commit, written below `root` on demand. `reviewed`: refuse paths within a
+    submodule; otherwise these do not exist."""
 
     objects: Objects
     commit: str
@@ -365,7 +365,7 @@ class Commit:
                 self.write(place, entry)
 
     def write(self, path: Names, entry: Entry) -> None:
-        """One file or link, as it is; what is something else is not written."""
+        """Write one file or link; skip anything else."""
         place = self.root.joinpath(*path)
         if entry.kind not in ("file", "link") or os.path.lexists(place):
             return
@@ -379,7 +379,7 @@ class Commit:
                 self.objects.write(entry.oid, file)
 
     def _fetched(self, digest: str, file: IO[bytes]) -> bool:
-        """What Git LFS has brought already; nothing is fetched."""
+        """Copy the file if Git LFS has already fetched it; nothing is fetched."""
         stored = self.objects.repository.folder / "lfs/objects" / digest[:2] / digest[2:4] / digest
         try:
             with _opened(stored) as found:
@@ -401,21 +401,21 @@ class Commit:
 
 
 def snapshot(objects: Objects, commit: str, folder: Path) -> Commit:
-    """Written below a folder of its own, which is marked as a repository's: what a plan names is
-    looked for within it."""
+    """Write files below a folder of its own, marked as a repository, so that paths in a plan are
+    resolved within it."""
     (folder / ".git").mkdir(parents=True)
     return Commit(objects, commit, folder, reviewed=True)
 
 
 def _entries(raw: bytes, algorithm: str) -> Iterator[tuple[str, Entry]]:
-    """Of a tree object: ``MODE NAME NUL DIGEST``, one after the other."""
+    """Parse a tree object: ``MODE NAME NUL DIGEST``, repeated."""
     size, at = hashlib.new(algorithm, usedforsecurity=False).digest_size, 0
     while at < len(raw):
         space = raw.index(b" ", at)
         end = raw.index(b"\0", space)
         mode, name = int(raw[at:space], 8), os.fsdecode(raw[space + 1 : end])
         at = end + 1 + size
-        # What no checkout may hold is not there: it would lead elsewhere.
+        # Names that no checkout may contain are ignored: they would lead elsewhere.
         if name.lower() in ("", ".", "..", ".git") or "/" in name:
             continue
         oid = raw[end + 1 : at].hex()

@@ -1,4 +1,4 @@
-"""A branch of a repository elsewhere, and the files of one of its commits."""
+"""Mirror a branch of a remote repository, and write the files of one of its commits."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from runner.errors import LockHeld, PreflightRefused, UsageError
 from runner.model import frozen
 from runner.spec.secrets import find
 
-_FETCH_SECONDS = 600.0  # of a first fetch, which brings the whole history
+_FETCH_SECONDS = 600.0  # for a first fetch, which brings the whole history
 _MAX_FILES = 200_000
 
-# How the user's own git proves who it is, and gets there.
+# Variables with which the user's git authenticates and connects.
 _AUTHENTICATION = (
     "SSH_AUTH_SOCK",
     "GIT_SSH",
@@ -51,7 +51,7 @@ _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
 class Mirror:
     """A folder that follows one branch; nothing else writes there.
 
-    The branch's files are in it, as we write them, and what git keeps is in `.git`.
+    We write the branch's files into it; git's own files are in `.git`.
     """
 
     folder: Path
@@ -61,9 +61,9 @@ class Mirror:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Make the folder where it is not there yet; it is this process's alone within the block.
+        """Create the folder if necessary, and lock it for this process within the block.
 
-        Raises `UsageError`, and `LockHeld` where another process follows the same.
+        Raises `UsageError`, and `LockHeld` if another process follows the same branch.
         """
         _refuse_keys(self.repository)
         transport_of(self.repository)
@@ -82,7 +82,7 @@ class Mirror:
             self._git("check-ref-format", "--branch", self.branch)
         except GitFailed:
             raise UsageError(f"--branch {self.branch} is no name of a branch") from None
-        # What a process that was killed has left: nobody else can be at work in there.
+        # Locks left by a killed process; nobody else can be working there.
         for left in self._git_folder.rglob("*.lock"):
             left.unlink(missing_ok=True)
         if not (self._git_folder / "HEAD").exists():
@@ -90,7 +90,7 @@ class Mirror:
         (self._git_folder / "config").write_text(_CONFIG, encoding="utf-8")  # whatever it held
 
     def fetch(self) -> str:
-        """The commit that the branch is at now. Raises `GitFailed`."""
+        """Fetch the branch and return its commit. Raises `GitFailed`."""
         self._git(
             "fetch",
             "--quiet",
@@ -105,7 +105,7 @@ class Mirror:
         return self._git("rev-parse", "--verify", f"{self._ref}^{{commit}}").strip()
 
     def leads_to(self, earlier: str, commit: str) -> bool:
-        """Is the earlier commit part of the later one's history? No also for one that is lost."""
+        """Whether the earlier commit is in the later one's history; False if it is lost."""
         try:
             self._git("merge-base", "--is-ancestor", earlier, commit)
         except GitFailed:
@@ -113,13 +113,13 @@ class Mirror:
         return True
 
     def refuse_unsigned(self, commit: str, allowed_signers: str | None) -> None:
-        """Raises `PreflightRefused` where git knows no good signature of the commit.
+        """Raise `PreflightRefused` unless git verifies the commit's signature.
 
-        `allowed_signers`: ssh's file of that name; else what git is configured with.
+        `allowed_signers`: ssh's file of that name; otherwise git's configuration applies.
         """
         values: tuple[str, ...] = ()
         if allowed_signers:
-            # A signature of another kind would be looked up elsewhere: those programs say no.
+            # Signatures of other kinds would be looked up elsewhere: these programs reject them.
             values = (
                 f"gpg.ssh.allowedSignersFile={Path(allowed_signers).resolve()}",
                 "gpg.program=false",
@@ -133,9 +133,11 @@ class Mirror:
             raise PreflightRefused(message, hint="sign it with a key that is known here") from None
 
     def check_out(self, commit: str) -> list[Path]:
-        """Write the files as they are in the commit; those of an earlier one go, and whatever else
-        lies in the folder stays. Links that lead out of the repository are left out: where they
-        would be."""
+        """Write the commit's files, and remove those of an earlier commit; other files in the
+        folder stay.
+
+        Return the places of links that lead out of the repository, which are not written.
+        """
         repository = Repository(
             self.folder, self._git_folder, self._called(), "sha1", shallow=False
         )
@@ -186,7 +188,7 @@ class Mirror:
 
 
 def transport_of(repository: str) -> str:
-    """`https`, `ssh` or `file`. Raises `UsageError` for an address of another kind."""
+    """Return `https`, `ssh` or `file`. Raises `UsageError` for other addresses."""
     scheme, found, _ = repository.partition("://")
     if found and "::" not in scheme:
         transport = _SCHEMES.get(scheme.lower())
@@ -202,7 +204,7 @@ def transport_of(repository: str) -> str:
 
 
 def _files(commit: Commit) -> Iterator[tuple[Names, Entry]]:
-    """Files and links of the whole commit. Raises `UsageError` where they are too many."""
+    """Yield all files and links of the commit. Raises `UsageError` if there are too many."""
     folders: list[Names] = [()]
     count = 0
     for folder in folders:
@@ -229,7 +231,7 @@ def _list(file: Path, paths: Collection[Names]) -> None:
 
 
 def _remove(root: Path, path: Names) -> None:
-    """A file or link, and folders that are empty without it; nothing where a link leads."""
+    """Remove a file or link, and folders left empty; do nothing beyond a link."""
     places = [root.joinpath(*path[:end]) for end in range(1, len(path) + 1)]
     if any(place.is_symlink() for place in places[:-1]):
         return
@@ -240,7 +242,7 @@ def _remove(root: Path, path: Names) -> None:
 
 
 def _clear_way(root: Path, path: Names) -> None:
-    """What stands where the file, or a folder on the way to it, is to be."""
+    """Remove what is in the way of the file and of its folders."""
     for end in range(1, len(path) + 1):
         place = root.joinpath(*path[:end])
         try:
@@ -254,7 +256,8 @@ def _clear_way(root: Path, path: Names) -> None:
 
 
 def _refuse_keys(repository: str) -> None:
-    """The address is shown, and kept in the state. `git@host:path` and its like hold no key."""
+    """Refuse an address with a key, since it is shown and stored. `git@host:path` and its like hold
+    no key."""
     url = urlsplit(repository)
     web = url.scheme in ("http", "https")
     if url.password or (web and ("@" in url.netloc or url.query)) or find(repository):

@@ -1,8 +1,8 @@
-"""One comment on a pull request, brought up to date instead of added to.
+"""Update one comment on a pull request instead of adding more.
 
 ``GET`` and ``POST /repos/{repo}/issues/{number}/comments``, ``PATCH
-/repos/{repo}/issues/comments/{id}``, ``GET /repos/{repo}/commits/{sha}/pulls``, ``GET /user``: its
-REST interface, version 2022-11-28. A comment is found again by a mark that its page does not show.
+/repos/{repo}/issues/comments/{id}``, ``GET /repos/{repo}/commits/{sha}/pulls``, ``GET /user``:
+GitHub's REST API, version 2022-11-28. The comment is recognised by a mark that is not displayed.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from runner.model import frozen
 from runner.spec.files import FileRefused, read_given
 
 _ORIGIN = "https://api.github.com"
-_MOST_BODY = 16 * 1024 * 1024  # bytes: a page of comments has 6 at most
+_MOST_BODY = 16 * 1024 * 1024  # bytes: a page of comments has at most 6 MiB
 _PAGE = 100
 _MOST_PAGES = 50
-_TRIES = 3  # of a connection
+_TRIES = 3  # for a connection
 _AGAIN = 1.0  # seconds between them
 _ADDRESS = 500  # characters
 
 
 @frozen
 class PullRequest:
-    """Where to comment, as GitHub Actions says it: see `pull_request`."""
+    """Where to comment, as read by `pull_request` from GitHub Actions."""
 
     origin: str
     repository: str
-    number: int | None  # None: that of the commit, which GitHub knows
+    number: int | None  # None: look it up by the commit
     commit: str
     token: str = field(repr=False)
 
 
 def pull_request(env: Mapping[str, str]) -> PullRequest:
-    """From the variables and the event file that Actions sets. Raises `UsageError`."""
+    """Read the variables and the event file that Actions sets. Raises `UsageError`."""
     token = env.get("GITHUB_TOKEN") or env.get("GH_TOKEN")
     repository = env.get("GITHUB_REPOSITORY", "")
     if not token or not repository:
@@ -68,10 +68,10 @@ def pull_request(env: Mapping[str, str]) -> PullRequest:
 
 
 def comment(request: PullRequest, kind: str, text: str, *, anew: bool = True) -> str | None:
-    """Write `text` into the pull request's comment of this kind; its address.
+    """Write `text` into the pull request's comment of this kind; return its address.
 
-    Without one, a new comment is made if `anew`. None where nothing was written: no pull request
-    belongs to the commit, or there is nothing to bring up to date.
+    If there is none, `anew` creates it. None if nothing was written: no pull request belongs to the
+    commit, or there is no comment to update.
 
     Raises `KeyRefused` and `TargetError`.
     """
@@ -101,7 +101,8 @@ def _of_commit(client: BlockingClient, base: str, commit: str) -> int | None:
 
 
 def _find(client: BlockingClient, origin: str, url: str, mark: str) -> int | None:
-    """Our own comment with the mark: anybody else can write the mark too, and change theirs."""
+    """Find our own comment with the mark: others can write the mark, too, and edit their
+    comments."""
     own: str | None = None
     for page in range(1, _MOST_PAGES + 1):
         found = _list(client, f"{url}?per_page={_PAGE}&page={page}")
@@ -118,7 +119,8 @@ def _find(client: BlockingClient, origin: str, url: str, mark: str) -> int | Non
 
 
 def _own_login(client: BlockingClient, origin: str) -> str:
-    """Whose the token is; empty for that of an Actions job, which may not ask and is a bot's."""
+    """Return the token's user; empty for the token of an Actions job, which may not ask and is a
+    bot's."""
     try:
         answer = _ask(client, "GET", f"{origin}/user")
     except KeyRefused:
@@ -128,7 +130,7 @@ def _own_login(client: BlockingClient, origin: str) -> str:
 
 
 def _is_number(value: object) -> bool:
-    """An id that may stand in a path."""
+    """Whether it is an id that may be used in a path."""
     return type(value) is int and value > 0
 
 
@@ -164,7 +166,7 @@ def _ask(client: BlockingClient, method: str, url: str, body: object = None) -> 
 
 
 def _connected(client: BlockingClient, method: str, url: str, body: object) -> tuple[int, bytes]:
-    """Tried again where nothing was sent: no comment is doubled."""
+    """Retry only if nothing was sent, so that no comment is doubled."""
     for left in reversed(range(_TRIES)):
         try:
             response, answer = client.exchange(

@@ -1,4 +1,4 @@
-"""The guards of a plan, connected: what is asked before each batch. Each meets
+"""The guards of a plan, ready to be asked before each batch. Each implements
 `runner.execution.ports.Guard`."""
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ if TYPE_CHECKING:
 GITHUB = "https://api.github.com"
 _AGAIN = 5.0  # seconds
 _LIMIT = 30.0  # seconds that a command may take
-_CANNOT_RUN = 126  # a shell's word for a program that it found and cannot start; 127: not found
+_CANNOT_RUN = 126  # a shell's status for a program that it cannot start; 127: not found
 _MESSAGE = 200  # characters of its last line
-_TAIL = 4096  # bytes of its output that are looked at
-_FILE_AGAIN = 1.0  # seconds until a file is looked for again
+_TAIL = 4096  # bytes of its output that are read
+_FILE_AGAIN = 1.0  # seconds between two looks at a file
 
 
 @asynccontextmanager
@@ -58,10 +58,11 @@ async def open_guards(
     clock: Callable[[], float] = time.time,
     database: str | None = None,
 ) -> AsyncIterator[list[Guard]]:
-    """Paths are relative to `folder`, the plan's; `database`: the variable that names the database,
-    where it is another than usual. Nothing is asked yet.
+    """Open the guards; none is asked yet.
 
-    Raises `PreflightRefused` where a key or URL is missing, `UsageError` where one is malformed.
+    Paths are relative to `folder`, the plan's; `database`: the variable with the database's URL, if
+    not the default. Raises `PreflightRefused` if a key or URL is missing, `UsageError` if one is
+    malformed.
     """
     async with AsyncExitStack() as stack:
         opener = _Opener(env, folder, stack, clock, database)
@@ -70,7 +71,7 @@ async def open_guards(
 
 @dataclass(slots=True)
 class _Opener:
-    """What guards share is opened for the first that needs it."""
+    """Opens guards; what they share is opened for the first that needs it."""
 
     env: Mapping[str, str] = field(repr=False)
     folder: Path
@@ -115,14 +116,14 @@ class _Opener:
     def _window(self, spec: WindowGuard) -> Guard:
         try:
             return Window(spec, opening(spec), self.clock)
-        except ValueError as error:  # this machine lacks the zone of a plan that was read elsewhere
+        except ValueError as error:  # the zone of a plan that was read elsewhere is unknown here
             raise PreflightRefused(f"the guard `window`: {error}") from None
 
     def _sql(self, spec: SqlGuard) -> Guard:
         from runner.adapters.database.open import Databases, configured_url
 
         if self._databases is None:
-            # What is wrong with the URL is known before the run.
+            # Report an invalid URL before the run.
             configured_url(self.env, self.database)
             self._databases = Databases(self.env, default=self.database)
             self.stack.callback(self._databases.close)
@@ -131,13 +132,14 @@ class _Opener:
     async def _shared_client(self) -> Client:
         from runner.adapters.http import open_client
 
-        if self._client is None:  # it follows no redirects, honours proxies, and logs no URL
+        if self._client is None:  # follows no redirects, honours proxies, and logs no URL
             self._client = await self.stack.enter_async_context(open_client(env=self.env))
         return self._client
 
 
 async def github_rate(env: Mapping[str, str]) -> Rate:
-    """Raises `GuardUnanswered`, and what `open_guards` raises."""
+    """Return GitHub's current rate limit. Raises `GuardUnanswered`, and what `open_guards`
+    raises."""
     from runner.adapters.guards_http import Github
     from runner.adapters.http import open_client
 
@@ -174,7 +176,7 @@ class Command:
         return f"command {Path(self.spec.arguments[0]).name}"
 
     def find(self) -> None:
-        """Raises `GuardUnanswered` where there is no such program."""
+        """Raise `GuardUnanswered` if the program does not exist."""
         program = self.spec.arguments[0]
         there = str(self.folder / program) if "/" in program else program
         if which(there, path=self.env.get("PATH")) is None:
@@ -182,7 +184,7 @@ class Command:
 
     async def ask(self) -> Hold | None:
         try:
-            # No pipe: what the program leaves running would keep it open.
+            # Not a pipe: processes that the program leaves running would keep it open.
             with TemporaryFile() as output:
                 status = await self._run(output)
                 words = _last_line(output)
@@ -218,7 +220,7 @@ class Command:
 
 
 def without_keys(env: Mapping[str, str]) -> dict[str, str]:
-    """A guard has no use for what opens the target or the state."""
+    """Remove keys of the target and the state, which a guard does not need."""
     return {name: value for name, value in env.items() if not _is_key(name)}
 
 
@@ -229,7 +231,7 @@ def _is_key(name: str) -> bool:
 
 
 def _last_line(output: IO[bytes]) -> str:
-    """Without what could move a terminal's cursor, and without keys."""
+    """Return the last line without control characters and keys."""
     file = output.fileno()
     tail = os.pread(file, _TAIL, max(0, os.fstat(file).st_size - _TAIL))
     lines = tail.decode(errors="replace").strip().splitlines()
@@ -238,7 +240,7 @@ def _last_line(output: IO[bytes]) -> str:
 
 
 async def _end(process: Process) -> None:
-    """What hangs is ended with its children."""
+    """Kill a process that hangs, with its children."""
     if process.returncode is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -255,7 +257,7 @@ class Flag:
 
     async def ask(self) -> Hold | None:
         try:
-            self.path.lstat()  # a link to nowhere is a flag too
+            self.path.lstat()  # a broken link counts too
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -303,7 +305,7 @@ def _number(value: Json) -> float:
 
 
 def _no(value: Json) -> str | None:
-    """A database without a type for truth says 0 or 1."""
+    """Read a truth value; databases without a boolean type give 0 or 1."""
     if not isinstance(value, int | float) or value not in (0, 1):
         raise GuardUnanswered("its query gives neither true nor false")
     return None if value else "the guard's query says no"

@@ -1,5 +1,5 @@
-"""Guards that ask over HTTP: GitHub's hourly rate limit (``GET /rate_limit``, which itself costs no
-points), and an endpoint that says whether sending is fine."""
+"""Guards over HTTP: GitHub's hourly rate limit (``GET /rate_limit``, which itself costs no points),
+and an endpoint that says whether sending is fine."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _AGAIN = 5.0  # seconds
 _LONGEST = 3_700.0  # seconds; GitHub's limit is reset every hour
 _TIMEOUT = 10.0  # seconds
 _MAX_BODY = 64 * 1024
-_LONGEST_ASKED = 3_600.0  # seconds: what an endpoint asks for beyond that is asked again
+_LONGEST_ASKED = 3_600.0  # seconds: the longest Retry-After that is obeyed
 
 
 class Rate(NamedTuple):
-    """How many points remain, of how many, and when (since 1970) they are all there again."""
+    """How many points remain, of how many, and when (since 1970) the limit is reset."""
 
     remaining: int
     limit: int
@@ -53,11 +53,11 @@ class Github:
             f"GitHub has {remaining:,} of {counted(limit, 'point')} left "
             f"(needs {self.spec.remaining:,}) until {until}"
         )
-        # A second more, so that the first look after the reset sees it.
+        # One second more, so that the next look comes after the reset.
         return Hold(reason, min(_LONGEST, max(1.0, reset - self.clock()) + 1))
 
     async def rate(self) -> Rate:
-        """Raises `GuardUnanswered`."""
+        """Read the rate limit. Raises `GuardUnanswered`."""
         return _core(await self._get())
 
     async def _get(self) -> bytes:
@@ -93,7 +93,7 @@ def _core(body: bytes) -> Rate:
 
 @frozen
 class Http:
-    """Raises `httpx.InvalidURL` where the URL is none. Its name leaves out what may be a key."""
+    """Raises `httpx.InvalidURL` for an invalid URL. Its name omits what may be a key."""
 
     spec: HttpGuard = field(repr=False)
     client: Client
@@ -106,7 +106,7 @@ class Http:
 
     async def ask(self) -> Hold | None:
         try:
-            # Its body is no news, and stays unread.
+            # The body does not matter.
             response, _ = await self.client.exchange(
                 "GET", self.spec.url, seconds=_TIMEOUT, unread=True
             )

@@ -1,8 +1,8 @@
-"""The one maker of HTTP clients, and the one way to make an exchange.
+"""Create HTTP clients and make exchanges; all of ours go through here.
 
-A server may be a stranger's: an exchange has a deadline as a whole, its answer is bounded while it
-is decoded, no redirect is followed, no cookie kept. What goes wrong is told by the type of the
-error, down to its cause, and never with a key, a URL's secret part or an answer's bytes.
+A server may be a stranger's: an exchange has an overall deadline, its answer is limited while it is
+decoded, no redirect is followed, no cookie kept. Errors are explained by their type and cause,
+never with a key, a URL's secret part or an answer's bytes.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from runner.model import frozen
 from runner.version import __version__
 
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL)
-_WORDS = 100  # characters of what a TLS library says
+_WORDS = 100  # characters from a TLS library's message
 MAX_BODY = 64 * 1024 * 1024  # bytes, decoded
-SECONDS = 30.0  # of one exchange, from the connection to the answer's last byte
-_TIMEOUT = httpx.Timeout(30.0, connect=10.0)  # of each read, write and connection in it
+SECONDS = 30.0  # for one exchange, from the connection to the answer's last byte
+_TIMEOUT = httpx.Timeout(30.0, connect=10.0)  # for each read, write and connection in it
 _LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=5.0)
 _HEADERS = {"user-agent": f"backfill/{__version__}", "accept-encoding": "gzip"}
-_LARGE = 4 * 1024 * 1024  # bytes beyond which answers are read one after the other
-_MOST_VALUES = 3_000_000  # in a large answer: a value takes some 100 bytes, and may be written in 3
+_LARGE = 4 * 1024 * 1024  # bytes beyond which answers are read one at a time
+_MOST_VALUES = 3_000_000  # in a large answer: a value of 3 bytes takes some 100 in memory
 _SHOWN = 40  # characters of a header's value
 _HTTPX_LOGGERS = ("httpx", "httpcore")
 Answer: TypeAlias = tuple[httpx.Response, bytes]
@@ -57,7 +57,7 @@ _Net: TypeAlias = IPv4Network | IPv6Network
 
 
 class Unanswered(Exception):
-    """A try that may be made again. `maybe_taken`: the request may have had its effect.
+    """A try failed that may be repeated. `maybe_taken`: the request may have had its effect.
     `answered`: the server is there, and says that it cannot."""
 
     def __init__(
@@ -72,9 +72,9 @@ class Unanswered(Exception):
 def explained(
     error: Exception, host: str, *, answered: bool, proxy: str | None = None
 ) -> Unanswered | TargetError:
-    """`Unanswered` for what may pass by itself, else the error to end with.
+    """Return `Unanswered` for what may pass by itself, else the error to end with.
 
-    `host`: whom it was sent to. `answered`: the answer had begun. `proxy`: the one in between.
+    `host`: the server. `answered`: the answer had begun. `proxy`: the one in between.
     """
     chain = list(_causes(error))
     known = _tls(chain, host) or _proxys(error, host, proxy) or _unfit(error, chain, host, answered)
@@ -118,7 +118,7 @@ def _tls(chain: list[BaseException], host: str) -> Unanswered | TargetError | No
 
 
 def _proxys(error: Exception, host: str, proxy: str | None) -> Unanswered | TargetError | None:
-    """The status with which a proxy has answered CONNECT stands in the error's words alone."""
+    """Explain a proxy's refusal; its status for CONNECT is only in the error's text."""
     if not isinstance(error, httpx.ProxyError):
         return None
     found = re.match(r"(\d{3})\b", str(error))
@@ -136,7 +136,7 @@ def _proxys(error: Exception, host: str, proxy: str | None) -> Unanswered | Targ
 def _unfit(
     error: Exception, chain: list[BaseException], host: str, answered: bool
 ) -> TargetError | None:
-    """What no further try makes good."""
+    """Explain errors that no retry can fix."""
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | UnicodeError):
         return TargetError("the URL or key has characters that no URL may have")
     if isinstance(error, httpx.LocalProtocolError):
@@ -178,12 +178,12 @@ def _plain(text: str) -> str:
 
 
 class AnswerTooLarge(TargetError):
-    """Where the answer is a page of something, a smaller page may do."""
+    """If the answer is a page of something, a smaller page may fit."""
 
 
 @frozen
 class Client:
-    """`seconds`: what an exchange has in all; None where the server is this process."""
+    """Makes exchanges. `seconds`: the deadline of each; None if the server is in this process."""
 
     http: httpx.AsyncClient
     seconds: float | None = SECONDS
@@ -201,9 +201,9 @@ class Client:
         unread: bool = False,
         **arguments: Any,
     ) -> Answer:
-        """One try. Raises `Unanswered` for what may pass by itself, `TargetError` for what not.
+        """Try once. Raises `Unanswered` for what may pass by itself, else `TargetError`.
 
-        `seconds` and `most` are narrower bounds; with `unread` the body is not looked at.
+        `seconds` and `most` are lower limits; with `unread` the body is not read.
         """
         limits = [limit for limit in (self.seconds, seconds) if limit is not None]
         response: httpx.Response | None = None
@@ -221,7 +221,7 @@ class Client:
         return response, body
 
     def _place(self, url: str) -> tuple[str, str | None]:
-        """Host and port of a URL, and of the proxy that it is reached by."""
+        """Return host and port of a URL, and of its proxy."""
         try:
             parts = httpx.URL(url)
         except httpx.InvalidURL:
@@ -230,7 +230,8 @@ class Client:
         return parts.netloc.decode("ascii"), proxy.place if proxy else None
 
     async def _read(self, response: httpx.Response, most: int) -> bytes:
-        """Decoded by ourselves, since httpx bounds neither the encodings nor what comes of them."""
+        """Decode the body ourselves, since httpx limits neither the encodings nor the decoded
+        size."""
         if response.is_stream_consumed:  # by the transport: a stand-in that answers in one piece
             _check_size(len(response.content), most)
             return response.content
@@ -261,10 +262,10 @@ async def open_client(
     headers: Mapping[str, str] | None = None,
     seconds: float | None = None,
 ) -> AsyncIterator[Client]:
-    """`transport` is the embedded server's, or a stand-in's; None is the network, by the proxies
-    and certificates that `env` names. Raises `UsageError`, which names a variable that is broken.
-    """
-    for name in _HTTPX_LOGGERS:  # it logs full URLs, and keys are part of some
+    """Open a client. `transport` is the embedded server's, or a stand-in's; None is the network,
+    with the proxies and certificates that `env` names. Raises `UsageError` with the name of an
+    invalid variable."""
+    for name in _HTTPX_LOGGERS:  # they log full URLs, and some contain keys
         logging.getLogger(name).disabled = True
     proxies = None
     if transport is None:
@@ -273,14 +274,14 @@ async def open_client(
         proxies = read_proxies(env)
         named = env.get("SSL_CERT_FILE"), env.get("SSL_CERT_DIR")
         if any(named):
-            _certificates(*named)  # what is wrong with them is told at once
+            _certificates(*named)  # fail early if they are invalid
         transport = _Network(partial(_certificates, *named), proxies)
     client = httpx.AsyncClient(
         transport=transport,
         headers={**_HEADERS, **(headers or {})},
         timeout=_TIMEOUT,
         follow_redirects=False,
-        trust_env=False,  # what it says is read here, and told where it is wrong
+        trust_env=False,  # read above, with errors reported
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )
     async with client:
@@ -289,7 +290,7 @@ async def open_client(
 
 @frozen
 class BlockingClient:
-    """The same for callers without an event loop, which runs in a thread of its own."""
+    """A client for callers without an event loop, which runs in a thread of its own."""
 
     client: Client
     portal: BlockingPortal
@@ -311,14 +312,15 @@ def open_blocking_client(
 
 
 def parsed(body: bytes) -> Any:
-    """A JSON answer; `ValueError` where it is none: not UTF-8, too deep, a number without end."""
+    """Parse a JSON answer; `ValueError` if it is invalid: not UTF-8, too deep, an infinite
+    number."""
     if len(body) > _LARGE and sum(map(body.count, (b",", b"[", b"{"))) > _MOST_VALUES:
         raise AnswerTooLarge(f"the server's answer has more than {_MOST_VALUES:,} values")
     return orjson.loads(body)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a Retry-After header asks for, in either of its two forms."""
+    """Return the seconds that a Retry-After header asks for, in either of its two forms."""
     value = headers.get("retry-after", "").strip()
     if value.isdecimal():
         return float(value[:10])
@@ -351,13 +353,13 @@ def _decoder(headers: httpx.Headers) -> Any:
 
 
 class _Network(httpx.AsyncBaseTransport):
-    """Each address by its own way: directly, or by a proxy; with TLS, or without. `certificates`
-    are read where TLS is spoken: that takes as long as all else before a first request."""
+    """Sends each request directly or through a proxy, with or without TLS. `certificates` are only
+    read for TLS, since that takes as long as everything else before a first request."""
 
     def __init__(self, certificates: Callable[[], ssl.SSLContext], proxies: Proxies | None) -> None:
         self._certificates, self._proxies = certificates, proxies
         found = set(proxies.by_scheme.values()) if proxies else set()
-        plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which trusts nobody
+        plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody
         self._ways = {(proxy, False): _way(plain, proxy) for proxy in (None, *found)}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -389,7 +391,7 @@ def _way(verify: ssl.SSLContext, proxy: Proxy | None) -> httpx.AsyncHTTPTranspor
         raise UsageError(f"{proxy and proxy.variable} is not a proxy's address") from None
 
 
-@cache  # read once: one client after the other would take its time
+@cache  # read once: each client would spend the time again
 def _certificates(file: str | None, folder: str | None) -> ssl.SSLContext:
     if file:
         return _context("SSL_CERT_FILE", "file", file, Path(file).is_file())
@@ -399,7 +401,7 @@ def _certificates(file: str | None, folder: str | None) -> ssl.SSLContext:
 
 
 def _context(variable: str, kind: str, path: str, there: bool) -> ssl.SSLContext:
-    """Where its certificates cannot be read, nothing could be trusted."""
+    """Load certificates; raise if they cannot be read, since then nothing could be trusted."""
     hint = f"name a {kind} of certificates (PEM), or unset {variable}"
     if not there:
         raise UsageError(f"{variable} names a {kind} that is not there: {path!r}", hint=hint)
@@ -421,7 +423,7 @@ class Proxy:
 
 @frozen
 class _Direct:
-    """What one entry of NO_PROXY is about: a network, or a domain with what lies below it."""
+    """One entry of NO_PROXY: a network, or a domain and its subdomains."""
 
     network: _Net | None
     domain: str
@@ -453,7 +455,7 @@ class Proxies:
 
 
 def read_proxies(env: Mapping[str, str]) -> Proxies | None:
-    """None where no proxy is named. Raises `UsageError`."""
+    """Read the proxies; None if none is named. Raises `UsageError`."""
     found: dict[str, Proxy] = {}
     for scheme in ("http", "https"):
         for name in (f"{scheme}_proxy", "all_proxy"):

@@ -1,6 +1,6 @@
-"""Telling hooks of runs: JSON for a webhook of anybody's, and Slack's own form.
+"""Notify hooks of runs: JSON for any webhook, and Slack's own format.
 
-A hook's URL is a key: it is in no message, and neither is the name of its host.
+A hook's URL is a key: no message contains it, nor the name of its host.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from runner.spec.urls import is_http
 if TYPE_CHECKING:
     from runner.adapters.http import Client
 
-_SECONDS = 3.0  # of one try
+_SECONDS = 3.0  # for one try
 _LONGEST = 500  # characters of a message in Slack; a block takes 3,000
-_LATEST = 3_600.0  # seconds: what asks for more is tried again all the same
+_LATEST = 3_600.0  # seconds: the longest wait that a server may ask for
 
 
 class Undelivered(Exception):
-    """Why, without the URL. `passing`: another try may do, after `wait` seconds where its server
-    asks for that."""
+    """The reason, without the URL. `passing`: another try may succeed, after `wait` seconds if the
+    server asks for that."""
 
     def __init__(self, why: str, *, passing: bool = False, wait: float = 0.0) -> None:
         super().__init__(why)
@@ -30,7 +30,7 @@ class Undelivered(Exception):
 
 
 def url_problem(hook: Hook, environ: Mapping[str, str]) -> str | None:
-    """What is wrong with what its variable holds."""
+    """Return what is wrong with the URL in its variable."""
     url = environ.get(hook.variable, "").strip()
     if not url:
         return f"{hook.variable} is not set"
@@ -40,7 +40,7 @@ def url_problem(hook: Hook, environ: Mapping[str, str]) -> str | None:
 async def post(
     client: Client, hook: Hook, body: Mapping[str, Any], environ: Mapping[str, str]
 ) -> None:
-    """One try, where there is a URL. Raises `Undelivered`."""
+    """Try once; the variable must hold a URL. Raises `Undelivered`."""
     import orjson
 
     from runner.adapters.http import Unanswered, retry_after
@@ -52,7 +52,7 @@ async def post(
         response, _ = await client.exchange(
             "POST", url, seconds=_SECONDS, unread=True, content=content, headers=headers
         )
-    except (Unanswered, TargetError) as error:  # its words have the host
+    except (Unanswered, TargetError) as error:  # its message contains the host
         passing = isinstance(error, Unanswered)
         raise Undelivered("it does not answer", passing=passing) from None
     if not response.is_success:
@@ -62,7 +62,7 @@ async def post(
 
 
 def slack(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A notification as Slack shows it; `text` is what a phone shows of it."""
+    """Format a notification for Slack; `text` is what a phone shows of it."""
     place = ": ".join(filter(None, (body["environment"], body["target"])))
     head = f"Backfill {body['plan']} → {place}: {_what(body)}"
     lines = [f"*{_plain(head)}*", _plain(_figures(body["totals"]))]
@@ -105,7 +105,7 @@ def _figures(totals: Mapping[str, int]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Slack's three characters escaped, on one line, and not at length."""
+    """Escape Slack's three special characters, on one line of limited length."""
     text = " ".join(text.split())
     text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,4 +1,4 @@
-"""The web application: pages that somebody else renders, and word of when they have changed."""
+"""The web application: pages that `Pages` renders, and notice of their changes."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from runner.errors import BackfillError, UsageError
 from runner.spec.document import echo
 
-_EVERY = 0.5  # seconds between two looks at the journal; a page is promised its news within two
-_RUNS_KEYS = ("plan", "state")  # of an address's query
+_EVERY = 0.5  # seconds between two looks at the journal; a page is updated within two
+_RUNS_KEYS = ("plan", "state")  # in the query of an address
 _RUN_KEYS = ("q", "outcome", "stage", "page")
-_ALIVE_EVERY = 30  # of these: a proxy must not take the silence for an end
+_ALIVE_EVERY = 30  # looks: a proxy must not take silence for the end
 _HEADERS = {
     "content-security-policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -46,17 +46,17 @@ _HEADERS = {
 
 
 class Mark(NamedTuple):
-    """Changes whenever a page would look different; `final` where it never will again."""
+    """Changes whenever a page would look different; `final` if it never will again."""
 
     value: str
     final: bool
 
 
 class BadQuery(UsageError):
-    """An address asks for what no page shows."""
+    """The query of an address asks for what no page shows."""
 
 
-_STATUSES: Mapping[type[BackfillError], tuple[int, str]] = {  # the first that fits
+_STATUSES: Mapping[type[BackfillError], tuple[int, str]] = {  # the first match counts
     BadQuery: (400, "Not understood"),
     UsageError: (404, "Not found"),
     BackfillError: (503, "The runs cannot be read"),
@@ -64,10 +64,10 @@ _STATUSES: Mapping[type[BackfillError], tuple[int, str]] = {  # the first that f
 
 
 class Pages(Protocol):
-    """Each raises `UsageError` where there is no such run, and `TargetError` without a state; with
-    `asked`, `BadQuery` too.
+    """Renders pages. Each method raises `UsageError` if the run does not exist, and `TargetError`
+    without a state; with `asked`, also `BadQuery`.
 
-    `asked`: the query of the address: what to show of it.
+    `asked`: the query of the address, which says what to show.
     """
 
     def runs(self, asked: Mapping[str, str], /) -> str: ...
@@ -77,10 +77,10 @@ class Pages(Protocol):
     def error(self, title: str, error: BackfillError, /) -> str: ...
 
     def events(self, run_id: str, /) -> Iterator[str]:
-        """All events of a run, as CSV."""
+        """Yield all events of a run, as CSV."""
 
     def mark(self, run_id: str | None, /) -> Mark:
-        """Of a run's page, or of the list of runs."""
+        """Return the mark of a run's page, or of the list of runs."""
 
 
 def create_app(
@@ -90,8 +90,9 @@ def create_app(
     token: str | None = None,
     ends: Callable[[], bool] = lambda: False,
 ) -> Starlette:
-    """`assets`: stylesheets and scripts by their names; `token`: None asks for none; `ends`: is
-    nothing to be told of any more, since the server comes to its end?"""
+    """Create the application. `assets`: stylesheets and scripts by name; `token`: None for no
+    authentication; `ends`: whether the server is shutting down, so that no more changes are
+    sent."""
     types = {"css": "text/css", "js": "text/javascript"}
 
     def runs(request: Request) -> Response:
@@ -103,7 +104,7 @@ def create_app(
     def events(request: Request) -> Response:
         run_id = request.path_params["run"]
         _asked(request, ())
-        pages.mark(run_id)  # a run that is not there is known before the answer begins
+        pages.mark(run_id)  # an unknown run must fail before the answer begins
         return StreamingResponse(
             pages.events(run_id),
             media_type="text/csv",
@@ -122,7 +123,7 @@ def create_app(
         return StreamingResponse(_changes(pages, run_id, ends), media_type="text/event-stream")
 
     async def say(request: Request, error: Exception) -> Response:
-        """To a person as a page, to a program as text."""
+        """Answer with a page for a person, with text for a program."""
         if not isinstance(error, BackfillError):
             error = UsageError("There is no such page.")
         status, title = next(said for kind, said in _STATUSES.items() if isinstance(error, kind))
@@ -146,7 +147,7 @@ def create_app(
 
 
 def _asked(request: Request, known: Sequence[str]) -> Mapping[str, str]:
-    """The query of an address, which has each of these keys once, or not at all."""
+    """Return the query of an address, which may have each of the known keys at most once."""
     given = [key for key, _ in request.query_params.multi_items()]
     hint = f"there are: {', '.join(known)}" if known else "it has all events of the run"
     for key, count in Counter(given).items():
@@ -160,13 +161,14 @@ def _asked(request: Request, known: Sequence[str]) -> Mapping[str, str]:
 async def _changes(
     pages: Pages, run_id: str | None, ends: Callable[[], bool]
 ) -> AsyncIterator[str]:
-    """Server-sent events: ``change`` whenever the page has, ``end`` once it never will again."""
+    """Yield server-sent events: ``change`` whenever the page changes, ``end`` once it never will
+    again."""
     shown, silent = None, 0
     while not ends():
         try:
             mark = await to_thread.run_sync(pages.mark, run_id)
         except BackfillError:
-            return  # the browser connects again by itself
+            return  # the browser reconnects by itself
         if mark != shown:
             shown, silent = mark, 0
             yield "event: change\ndata: \n\n"
@@ -180,10 +182,10 @@ async def _changes(
 
 
 class Guard:
-    """Answers nothing but GET and HEAD, and with a token nobody without it.
+    """Refuses everything but GET and HEAD, and with a token every request without it.
 
-    The token is the password of HTTP Basic, whatever the user, so that browsers can ask for it; or
-    a bearer.
+    The token is the password of HTTP Basic, with any user name, so that browsers can ask for it; or
+    a bearer token.
     """
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
