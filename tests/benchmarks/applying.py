@@ -1,7 +1,6 @@
-"""Applying a folder of 200 plans of 50 events each: the CPU that a plan takes.
+"""Apply a folder of 200 plans of 50 events each: CPU per plan.
 
-The target is the embedded one, whose handler does nothing: what its server and its jobs take is
-counted with it.
+The target is the embedded one, with a handler that does nothing; its server and jobs are included.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Draws what `tests.benchmarks.growth` has measured."""
+"""Draw the results of `tests.benchmarks.growth`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-# Told apart by those who see few colours, too (Okabe and Ito).
+# Distinguishable with colour blindness (Okabe and Ito).
 _COLOURS = {
     "plan": "#009E73",
     "send": "#0072B2",
@@ -34,7 +34,7 @@ _SUBTITLE = "whole processes on a machine of {} cores; both axes are logarithmic
 
 
 def draw(found: dict[str, Any], picture: Path) -> None:
-    """`found`: the JSON that is written beside the picture, whose suffix says what it is."""
+    """Draw `found`, the JSON that is written beside the picture; its suffix gives the format."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(11, 6), facecolor="white")
         time, memory = figure.subplots(1, 2)
@@ -85,7 +85,7 @@ def _panel(axes: Axes, series: list[dict[str, Any]], what: str, title: str, form
 
 
 def _guide(axes: Axes, series: list[dict[str, Any]], what: str) -> None:
-    """Above all that was measured, the slope of what grows as the events do."""
+    """Draw a line for linear growth, above all that was measured."""
     points = [point for one in series for point in one["points"]]
     values = [point[what] for point in points]
     fewest, most = min(one["events"] for one in points), max(one["events"] for one in points)

@@ -1,7 +1,7 @@
-"""Runs one command and says on stdout, as JSON, what it took; SIGTERM kills the command.
+"""Run one command and print what it took as JSON; SIGTERM kills the command.
 
-A process of its own, and a small one: to Linux the peak memory of a child is at least what its
-parent held when it started it, and the harness may hold a journal of a million events.
+This is a small process of its own: on Linux the peak memory of a child is at least what its parent
+held when it started it, and the harness may hold a journal of a million events.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What is out limits what is sent: 200 jobs of half a second on eight workers, `timeout: 5s`.
+"""Limit what is in flight: 200 jobs of half a second on eight workers, `timeout: 5s`.
 
 The server is the embedded one, on a loopback port, with its queue and eight workers. All jobs must
-complete, since their time counts from their start; and with `max_in_flight` at the number of the
-workers the whole is to take hardly longer than these need for it.
+complete, since their timeout counts from their start; and with `max_in_flight` at the number of
+workers, the run should take hardly longer than the workers need.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def measure(folder: Path, sizes: Sizes) -> list[Figure]:
 
 
 def _run(folder: Path, jobs: int, cap: str) -> tuple[int, float]:
-    """How many jobs have completed, and in how many seconds."""
+    """Return how many jobs completed, and in how many seconds."""
 
     async def sync(_: Mapping[str, Any]) -> None:
         await asyncio.sleep(_SECONDS)

@@ -1,6 +1,6 @@
-"""A stored run beside this one: the ratios then and now, and which of them have become worse.
+"""Compare with a stored run: the ratios then and now, and which have become worse.
 
-Ratios are compared, never times: another machine, or a busy one, slows both sides of a ratio down.
+Ratios are compared, never times: another machine, or a busy one, slows down both sides of a ratio.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _HEAD = ("work", "against", "then", "now", "change", "")
 
 
 class NotComparable(Exception):
-    """The stored run says nothing about this one."""
+    """The stored run cannot be compared with this one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The ratios of a run, by work, unit and what they are against."""
+    """The ratios of a run, by work, unit and what they are measured against."""
 
     ratios: dict[tuple[str, str, str], float]
 
@@ -43,7 +43,7 @@ class Stored:
         return cls(ratios)
 
     def beside(self, figures: Sequence[Figure], tolerance: float) -> tuple[str, bool]:
-        """The table, and whether a ratio is worse by more than the tolerance."""
+        """Return the table, and whether a ratio is worse by more than the tolerance."""
         rows, any_worse = [], False
         for figure in figures:
             then = self.ratios.get(_key(figure))
@@ -64,5 +64,5 @@ def _key(figure: Figure) -> tuple[str, str, str]:
 
 
 def _worsening(figure: Figure, then: float) -> float:
-    """By how much of itself the ratio became worse; less than 0 where it is better."""
+    """Return by what share the ratio has become worse; negative if it is better."""
     return (then / figure.ratio if figure.more_is_better else figure.ratio / then) - 1

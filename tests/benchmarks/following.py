@@ -1,9 +1,9 @@
-"""Following 100,000 jobs to their end: how many questions that takes, and how much memory.
+"""Follow 100,000 jobs to their end: how many requests that takes, and how much memory.
 
-The server is the embedded one, on a loopback port; its handler does nothing. Counted are the GETs
-from the first page of one sweep's list of jobs to that of the next sweep, and the sweep that asked
-most is the figure; that is not to be more than one question for 50 events. The memory is that of
-the process that sends and follows, not the server's.
+The server is the embedded one, on a loopback port; its handler does nothing. GETs are counted from
+the first page of one sweep's list of jobs to that of the next sweep, and the figure is the sweep
+with the most; it should need at most one request per 50 events. The memory is that of the process
+that sends and follows, not of the server.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _EVENTS, _EVENTS_A_QUESTION, _MEMORY = 100_000, 50, 300
 
 @dataclass(slots=True)
 class Counting:
-    """An ASGI application with its questions about jobs counted, by sweep."""
+    """An ASGI application that counts the requests about jobs, by sweep."""
 
     app: ASGIApp
     sweeps: list[int] = field(default_factory=lambda: [0])
@@ -34,7 +34,7 @@ class Counting:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "GET":
             query = scope["query_string"]
-            # Each sweep begins with the first page of the jobs that go on.
+            # A sweep starts with the first page of unfinished jobs.
             if b"status=QUEUED" in query and b"cursor" not in query:
                 self.sweeps.append(0)
             self.sweeps[-1] += 1
@@ -68,7 +68,7 @@ def measure(folder: Path, sizes: Sizes) -> list[Figure]:
 
 
 def follow(folder: Path, events: int, state: Path) -> tuple[Process, list[int]]:
-    """Send so many events and follow their jobs; how many questions each sweep has asked."""
+    """Send events and follow their jobs; return the process, and the requests of each sweep."""
     plan = plan_followed(folder, events).name
 
     async def sync(_: Mapping[str, Any]) -> None:

@@ -1,9 +1,9 @@
-"""How time and memory grow from a thousand events to a million: a picture, and its numbers in JSON.
+"""Measure how time and memory grow from a thousand events to a million: a picture, and JSON.
 
-Whole processes, from start to end: `plan` and `run --no-wait` of one operation over the
-repositories of a CSV file, `run` that follows each job to its end, and `resume` at half, up to its
-first request. "The bare sink" takes events and nothing else, so nothing can be followed there; the
-embedded server holds events and jobs in memory, and takes up to 100,000 here.
+Whole processes are measured: `plan` and `run --no-wait` of one operation over the repositories of a
+CSV file, `run` that follows each job to its end, and `resume` at half, up to its first request.
+"The bare sink" accepts events and nothing else, so nothing can be followed there; the embedded
+server holds events and jobs in memory, and gets up to 100,000 here.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """`measure`: what so many events take, once, in a folder."""
+    """A line of the chart; `measure` runs the work once, with so many events, in a folder."""
 
     work: str
     on: str
@@ -57,7 +57,7 @@ class Series:
 
 
 def draw(picture: Path, sizes: Sizes) -> None:
-    """Measure all of it, draw it, and write the numbers beside the picture."""
+    """Measure everything, draw it, and write the numbers beside the picture."""
     events = _QUICK_EVENTS if sizes.quick else _EVENTS
     found: dict[str, Any] = {
         "quick": sizes.quick,
@@ -76,7 +76,7 @@ def _measured(series: Series, sizes: tuple[int, ...]) -> dict[str, Any]:
         if series.most and events > series.most:
             break
         with tempfile.TemporaryDirectory(prefix="backfill-growth-") as folder:
-            # What takes long is measured once: it is less moved by what else the machine does.
+            # Measure long runs once: other work on the machine disturbs them less.
             tries = [series.measure(Path(folder), events) for _ in range(3 if events < 1e5 else 1)]
         point = Point(
             events,

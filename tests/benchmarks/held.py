@@ -1,4 +1,4 @@
-"""A server that takes a run up to its next request, and keeps that request."""
+"""A server that lets a run make one request, and never answers it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.benchmarks.process import Process, start
 
-_LOOK = 0.2  # seconds after which it is seen that the process has ended by itself
+_LOOK = 0.2  # seconds between two looks whether the process has ended by itself
 _KILLED = -9
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A process that was killed once it had made its first request, so many seconds after its
-    start."""
+    """A process that was killed after its first request; `seconds`: from its start to that."""
 
     process: Process
     seconds: float
@@ -42,7 +41,7 @@ class Held:
         await self.app(scope, receive, send)
 
     def first_request(self, command: Sequence[str], folder: Path) -> Begun:
-        """Run the command until it has made a request, and no further."""
+        """Run the command until it has made a request, then kill it."""
         self.came.clear()
         running = start(command, folder)
         while not self.came.wait(_LOOK) and not running.over:

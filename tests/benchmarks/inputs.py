@@ -1,4 +1,4 @@
-"""The plans that are measured, the same bytes in every run."""
+"""The plans for benchmarks, the same bytes in every run."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ THREE = "sync, embed, aggregate"
 
 
 def plan_inline(folder: Path, count: int, *, bare: bool) -> Path:
-    """Repositories written inline: mappings with priority and velocity, or nothing but names."""
+    """Write repositories inline: as mappings with priority and velocity, or as `bare` names."""
     form = "  - {0}\n" if bare else "  - {{repo: {0}, priority: {1}, velocity: {2}}}\n"
     path = folder / ("plan-names.yaml" if bare else "plan-inline.yaml")
     with _written(folder, path) as file:
@@ -104,22 +104,22 @@ def plan_inline(folder: Path, count: int, *, bare: bool) -> Path:
 
 
 def plan_csv(folder: Path, count: int) -> Path:
-    """Three operations over the repositories of a CSV file."""
+    """Write three operations over the repositories of a CSV file."""
     return _with_rows(folder, count, "csv", THREE, 100, "1s")
 
 
 def plan_jsonl(folder: Path, count: int) -> Path:
-    """The same over those of a file of JSON Lines."""
+    """Write three operations over the repositories of a JSON Lines file."""
     return _with_rows(folder, count, "jsonl", THREE, 100, "1s", jsonl=True)
 
 
 def plan_send(folder: Path, count: int, batch_size: int) -> Path:
-    """One operation, as fast as it goes."""
+    """Write one operation without a delay."""
     return _with_rows(folder, count, f"send-{batch_size}", "sync", batch_size, "0s")
 
 
 def plan_followed(folder: Path, count: int) -> Path:
-    """One operation whose jobs are followed to their end."""
+    """Write one operation whose jobs are followed to their end."""
     with (folder / "followed.csv").open("w", encoding="utf-8") as file:
         file.write("repo\n")
         file.writelines(f"{row[0]}\n" for row in islice(_repositories(), count))
@@ -130,7 +130,7 @@ def plan_followed(folder: Path, count: int) -> Path:
 
 
 def plans_to_apply(folder: Path, count: int, events: int) -> None:
-    """A folder `plans` of them, each with repositories of its own."""
+    """Write a folder `plans` with so many of them, each with repositories of its own."""
     (folder / "plans").mkdir()
     (folder / "plans/catalog.yaml").write_text(_FOLLOWED_CATALOG, encoding="utf-8")
     names = (row[0] for row in _repositories())

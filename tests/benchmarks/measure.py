@@ -1,4 +1,4 @@
-"""Figures, their goals, and how much is measured for one."""
+"""Figures, their goals, and how much to measure for one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ T = TypeVar("T")
 
 
 class BenchmarkFailed(Exception):
-    """Something that was to be measured did not do its work."""
+    """Something to be measured did not do its work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How many events and rounds; `quick` ones only show that everything works."""
+    """How many events and rounds; `quick`: just enough to show that everything works."""
 
     quick: bool = False
 
@@ -33,7 +33,7 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """`of` the ratio, or of our own value where the goal is an absolute one."""
+    """A goal for the ratio, or for our own value if it is absolute (`of`)."""
 
     bound: Literal["at most", "at least", "under"]
     value: float
@@ -47,9 +47,9 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the table: what was measured in each round, ours first.
+    """One line of the table: the measurements of each round, ours first.
 
-    `kind`: what theirs is. A bound is neither limit nor peer: a fixed number to compare with.
+    `kind`: what theirs is. A bound is a fixed number to compare with, neither limit nor peer.
     """
 
     work: str
@@ -69,7 +69,7 @@ class Figure:
 
     @property
     def ratio(self) -> float:
-        """The median of the rounds' ratios: what slowed the machine down slowed both of a round."""
+        """The median of the rounds' ratios: a slow machine slows down both values of a round."""
         return median(ours / theirs for ours, theirs in self.pairs)
 
     @property
@@ -98,8 +98,8 @@ class Figure:
 
 
 def in_turn(rounds: int, *works: Callable[[], T]) -> list[tuple[T, ...]]:
-    """A B C C B A A B C ...: whom one comes after must not tell; what each has come to, by work.
-    One round to warm up is thrown away (bytecode, the disk's cache)."""
+    """Run the works as A B C C B A A B C ..., so that their order does not matter; return what each
+    gave. A first round warms up (bytecode, disk cache) and is discarded."""
     for work in works:
         work()
     found: list[list[T]] = []

@@ -1,7 +1,7 @@
-"""Planning three operations: 10,000 and 100,000 repositories inline, 1,000,000 from a data file.
+"""Plan three operations: 10,000 and 100,000 repositories inline, 1,000,000 from a data file.
 
-The limit of a data file is what nobody can do without: each row read by the standard library, three
-events of it written as JSON, and one digest over their bytes.
+The limit for a data file is what nobody can avoid: read each row by the standard library, write
+three events of it as JSON, and compute one digest over their bytes.
 """
 
 from __future__ import annotations

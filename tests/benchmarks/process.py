@@ -1,4 +1,4 @@
-"""Child processes, measured: `backfill`, the limits and the peers, all started in the same way."""
+"""Measured child processes: `backfill`, the limits and the peers, all started in the same way."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.benchmarks.measure import BenchmarkFailed
 ROOT = Path(__file__).resolve().parents[2]
 _CHILD = Path(__file__).with_name("child.py")
 
-# What of the user's environment children see: no keys, no proxies (all traffic is on loopback).
+# The environment variables that children get: no keys, no proxies (all traffic is on loopback).
 _KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "SYSTEMROOT", "TMPDIR", "VIRTUAL_ENV")
 
 
@@ -25,7 +25,7 @@ _KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "SYSTEMROOT", "TMPDIR",
 class Process:
     """What one child process took: seconds of wall clock and of CPU, and its peak memory.
 
-    `began` is of `time.perf_counter`, which is the same clock in all processes of a machine.
+    `began`: by `time.perf_counter`, which is the same clock in all processes of a machine.
     """
 
     began: float
@@ -36,14 +36,14 @@ class Process:
 
 @dataclass(slots=True)
 class Running:
-    """A child under way."""
+    """A running child."""
 
     command: Sequence[str]
     _parent: subprocess.Popen[bytes]
     _words: IO[bytes]
 
     def ended(self, expect: int = 0) -> Process:
-        """Wait for its end; a status that is not expected fails with its last words."""
+        """Wait for its end; fail with its stderr if the status is not as expected."""
         with self._words:
             try:
                 out, _ = self._parent.communicate()
@@ -66,7 +66,7 @@ class Running:
         return self._parent.poll() is not None
 
     def kill(self) -> None:
-        """As `kill -9` does; its status is -9 then."""
+        """Kill the command with SIGKILL; its status is then -9."""
         self._parent.terminate()
 
 
@@ -84,12 +84,12 @@ def start(command: Sequence[str], folder: Path, env: Mapping[str, str] | None = 
 
 
 def run(command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None) -> Process:
-    """Run one child to its end; its output goes nowhere, its last words into the error."""
+    """Run one child to its end; its output is discarded, its stderr is kept for errors."""
     return start(command, folder, env).ended()
 
 
 def backfill(*arguments: str) -> list[str]:
-    """The console script, run by this interpreter, as its first line would have it."""
+    """Return the command of the console script, run by this interpreter."""
     script = Path(sys.executable).with_name("backfill")
     begin = [str(script)] if script.exists() else ["-m", "runner"]
     return [sys.executable, *begin, *arguments]
@@ -100,7 +100,7 @@ def python(code: str, *arguments: str) -> list[str]:
 
 
 def script(name: str, *arguments: str) -> list[str]:
-    """A file of this folder, by its path: it imports nothing of the harness."""
+    """Return the command of a file of this folder, which imports nothing of the harness."""
     return [sys.executable, str(Path(__file__).with_name(name)), *arguments]
 
 

@@ -1,11 +1,12 @@
-"""Resuming a run of 1,000,000 events that was killed at half: how soon its next request is made.
+"""Resume a run of 1,000,000 events that was killed at half: how soon it makes its next request.
 
-From the moment the command and all that it imports is loaded to the request's arrival at a server:
-the plan's files are compared with what was sent, the plan and what is open read from the journal, a
-client made, the server asked whether jobs can be followed, the events made and journaled. A scan is
-one query that reads every row of the run in `outcomes` and `chunks`, a column of each that no index
-has, by Python's own sqlite3. The second line has Python's start and all imports on both sides: what
-a user waits, and no measure of the journal, since a small run waits nearly as long.
+Measured is the time from when the command has imported everything to the request's arrival at a
+server: the plan's files are compared with what was sent, the plan and open events read from the
+journal, a client made, the server asked whether jobs can be followed, the events made and
+journaled. A scan is one query that reads every row of the run in `outcomes` and `chunks`, with a
+column of each that no index has, by Python's own sqlite3. The second line includes Python's start
+and all imports on both sides: it is what a user waits, but says little about the journal, since a
+small run takes nearly as long.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _SCAN_IT = (
     "import sqlite3, sys; connection = sqlite3.connect(sys.argv[1]);"
     f" connection.execute({_SCAN!r}, [{RUN!r}]).fetchone()"
 )
-# What the command imports on its way, wherever it does: each is looked for here first.
+# Note what the command imports, wherever it does: each module is looked up here first.
 _NOTED = (
     "import sys; note = open(sys.argv.pop(1), 'w');"
     " look = lambda name, *_: print(name, file=note, flush=True);"
@@ -79,7 +80,7 @@ def measure(folder: Path, sizes: Sizes) -> list[Figure]:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """A run to resume. Each time on a fresh copy of its journal, `state`."""
+    """A run to resume, each time with a fresh copy of its journal, `state`."""
 
     folder: Path
     journal: Path
@@ -94,7 +95,7 @@ class Resumed:
         return self.server.first_request(backfill(*self._resume), self.folder)
 
     def loaded(self) -> float:
-        """Seconds from when the command has imported what it is, to its first request."""
+        """Return the seconds from when all is imported to the first request."""
         imports, note = self.folder / "imports", self.folder / "loaded"
         if not imports.exists():
             self._copy()
@@ -121,7 +122,7 @@ class Resumed:
         for suffix in ("-wal", "-shm"):
             self.state.with_name(self.state.name + suffix).unlink(missing_ok=True)
         shutil.copyfile(self.journal, self.state)
-        with self.state.open("rb") as copy:  # else who is measured waits for the copy to be written
+        with self.state.open("rb") as copy:  # else the measured process waits for the copy
             os.fsync(copy.fileno())
 
 

@@ -1,5 +1,5 @@
 """A limit: ``rows.py FILE`` reads a data file by the standard library, writes three events of each
-row as JSON, and takes one digest over all of their bytes."""
+row as JSON, and computes one digest over all of their bytes."""
 
 from __future__ import annotations
 

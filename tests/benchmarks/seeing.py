@@ -1,5 +1,5 @@
-"""Seeing a run of 10,000 events: a page against its own queries, its size, and how soon it is told
-of what is new."""
+"""Show a run of 10,000 events: a page against its own queries, its size, and how soon it gets
+news."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _start(plan: Path, url: str, state: str) -> subprocess.Popen[str]:
 
 
 def _news(state: str) -> float:
-    """The longest that a change of the journal took to be on a page that listens."""
+    """Return the longest time from a change of the journal to a page that listens for it."""
     changes: list[tuple[float, str]] = []
     done = threading.Event()
     with Store(state) as store:
@@ -117,10 +117,10 @@ def _news(state: str) -> float:
 def _page(
     pages: Journals, store: Store, rounds: int
 ) -> tuple[tuple[tuple[float, float], ...], int]:
-    """The page and the bare SQL that it took, in turn; and the page's bytes."""
+    """Measure the page and its bare SQL, in turn; return the pairs, and the page's bytes."""
     asked: list[str] = []
     with store._database.read() as connection:
-        bare_connection = connection._do(lambda raw: raw)  # the one that the page is read by, too
+        bare_connection = connection._do(lambda raw: raw)  # the page reads by it, too
     bare_connection.set_trace_callback(asked.append)
     page = pages.run("latest", {})
     bare_connection.set_trace_callback(None)

@@ -1,10 +1,10 @@
-"""Sending 100,000 events with the journal on, to a server on this machine.
+"""Send 100,000 events, with the journal, to a server on this machine.
 
-What counts as the rate, for all senders alike and by the server's clock: the events after the first
-request, divided by the time from the first answer to the last one. Between two answers lies one
-full round of each sender (for ours: journal the answer, render, encode, derive the ids, journal the
-next request, post it), and nothing of what starts and ends a process. The whole process is measured
-as well: a line without a goal. The slow peers send fewer events; a rate is a rate.
+The rate is, for all senders alike and by the server's clock: the events after the first request,
+divided by the time from the first answer to the last one. Between two answers is one full round of
+each sender (for ours: journal the answer, render, encode, derive the ids, journal the next request,
+post it), without the start and end of a process. The whole process is measured as well, on a line
+without a goal. The slow peers send fewer events; that does not affect a rate.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from tests.benchmarks.process import ROOT, Process, backfill, run
 from tests.benchmarks.server import Seen, Server, sink
 
 _LARGE, _EVENTS, _ROUNDS = 5_000, 100_000, 5
-# Small requests are soon made, and whatever else is at work tells: many short rounds.
+# Small requests take little time and are easily disturbed: measure many short rounds.
 _SMALL, _FEW_EVENTS, _MANY_ROUNDS = 50, 20_000, 21
-_ONE_EACH = 4_000  # a round
-_CURLS = 40  # a round
+_ONE_EACH = 4_000  # events per round
+_CURLS = 40  # events per round
 _SAME = "the same client, bytes ready"
 
 
@@ -115,7 +115,7 @@ class _Benchmark:
         return Sending(process, server.seen(events))
 
     def _curl(self, server: Server) -> list[str] | None:
-        """A shell loop, one curl process an event; None where there is no curl."""
+        """Return a shell loop with one curl process per event; None if there is no curl."""
         program = which("curl")
         if program is None:
             say("  there is no curl here: that line is left out")

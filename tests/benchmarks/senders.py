@@ -1,7 +1,7 @@
-"""What sending is compared with: ``senders NAME URL FOLDER [EVENTS]`` posts recorded requests.
+"""The senders to compare with: ``senders NAME URL FOLDER [EVENTS]`` posts recorded requests.
 
 The folder has the requests that `backfill` made: NUMBER.json with the bytes of a body, NUMBER.seed
-with the seed that it came with. None of these keeps a journal.
+with its seed. None of these senders keeps a journal.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PATH = "/e/benchmark"
 
 
 async def same_client(url: str, folder: Path) -> None:
-    """The client that `backfill` itself has, with bodies that are there already."""
+    """Post ready bodies with the same client as `backfill`."""
     async with open_client(None) as client:
         for body, headers in _requests(folder):
             answer, _ = await client.exchange("POST", url + _PATH, content=body, headers=headers)
@@ -36,7 +36,7 @@ def sync_client(url: str, folder: Path) -> None:
 
 
 def one_each(url: str, folder: Path, events: int) -> None:
-    """One event a request: what a loop over the repositories does."""
+    """Post one event per request, as a loop over the repositories does."""
     bodies = [json.dumps([event]).encode() for event in islice(_events(folder), events)]
     headers = {"content-type": "application/json"}
     with httpx.Client(timeout=30) as client:
@@ -45,7 +45,7 @@ def one_each(url: str, folder: Path, events: int) -> None:
 
 
 async def sdk(url: str, folder: Path) -> None:
-    """Inngest's own client, with as many events at once as our requests have."""
+    """Send with Inngest's own client, as many events at once as our requests have."""
     client = inngest.Inngest(
         app_id="benchmark",
         event_api_base_url=url,

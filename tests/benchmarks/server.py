@@ -1,4 +1,4 @@
-"""The sink in a process of its own, and what it saw."""
+"""Run the sink in a process of its own, and read what it saw."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def seen(self, events: int) -> Seen:
-        """Since the last time this was asked; it must have been so many events."""
+        """Return what arrived since the last call; fail unless it was so many events."""
         times: list[tuple[float, float, int]] = json.loads(self._get("/times"))
         taken = sum(count for _, _, count in times)
         if taken != events:
@@ -43,7 +43,7 @@ class Server:
         return Seen(taken, len(times), rate)
 
     def record(self) -> None:
-        """Keep the requests seen so far, as files that others can post again."""
+        """Write the requests seen so far to files, to be posted again."""
         self._get("/bodies")
 
     def _get(self, path: str) -> bytes:
@@ -57,7 +57,7 @@ class Server:
 
 @contextmanager
 def sink(bodies: Path) -> Iterator[Server]:
-    """`bodies`: the folder for the requests that are recorded. It ends when its stdin closes."""
+    """Run the sink until its stdin closes; `bodies`: the folder for recorded requests."""
     command = [sys.executable, "-m", "tests.benchmarks.sink", str(bodies)]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE

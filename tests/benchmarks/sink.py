@@ -1,10 +1,9 @@
-"""A local server that takes events as Inngest does, and remembers when: ``POST /e/<key>``.
+"""A local server that accepts events as Inngest does, and remembers when: ``POST /e/<key>``.
 
-It does as little as such a server can, so that what is measured is the sender: it parses the
-array, derives the ids from the seed header as the real server does, and answers. Nothing of it is
-the project's own code: else the limit would rise with each gain of ours. The two
-addresses beside it are the harness's: `/times` gives and forgets what it saw, `/bodies` writes
-the requests that it has seen to its folder.
+It does as little as such a server can, so that the sender is measured: it parses the array, derives
+the ids from the seed header as the real server does, and answers. It uses none of the project's
+code: else the limit would rise with each gain of ours. Two addresses are for the harness: `/times`
+returns and forgets what it saw, `/bodies` writes the requests to its folder.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class Sink:
     requests: list[tuple[str, bytes]] = field(default_factory=list)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, kept alive until the client leaves."""
+        """Serve one connection, kept alive until the client leaves."""
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -72,7 +71,7 @@ class Sink:
 
 
 def _ids(seed: str, count: int) -> Iterator[str]:
-    """The last four bytes of the entropy, + index + 1."""
+    """Yield internal ids: the last four bytes of the seed's entropy, plus index + 1."""
     milliseconds, _, encoded = seed.partition(",")
     entropy = base64.b64decode(encoded)
     common = str(ULID(int(milliseconds).to_bytes(6, "big") + entropy))[:19]
@@ -97,7 +96,7 @@ def _response(kind: str, body: bytes) -> bytes:
 
 
 async def main(folder: Path) -> None:
-    """Serve on a free port of loopback, and say which on stdout; ends with stdin."""
+    """Serve on a free loopback port, and print it on stdout; end when stdin closes."""
     server = await asyncio.start_server(Sink(folder).serve, "127.0.0.1", 0, limit=2**20)
     print(server.sockets[0].getsockname()[1], flush=True)
     await asyncio.to_thread(sys.stdin.read)

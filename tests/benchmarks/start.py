@@ -1,4 +1,4 @@
-"""How long the command line takes to start: for a word, for help, and for each press of TAB."""
+"""Measure the start of the command line: for --version, for help, and for each press of TAB."""
 
 from __future__ import annotations
 

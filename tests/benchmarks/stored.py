@@ -1,7 +1,5 @@
-"""A limit: a saved plan, read and written to a state by our own reader and store, and no more.
-
-``stored.py PLAN STATE``
-"""
+"""A limit: ``stored.py PLAN STATE`` reads a saved plan by our own reader, writes it to a state by
+our own store, and does nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A peer: the script that somebody writes instead, with the libraries that come to mind.
+"""A peer: the script that somebody would write instead, with common libraries.
 
 ``straight.py PLAN SCHEMA``: the plan by PyYAML's C loader, checked by `jsonschema`, a Jinja
 template for each payload, compiled once and rendered for each event, and the events as JSON Lines.

@@ -1,9 +1,9 @@
-"""Handing a saved plan of 1,000,000 events over to the workers: how soon the command is done.
+"""Submit a saved plan of 1,000,000 events to the workers: how soon the command is done.
 
 Ours is `run --detach` from start to end, on a fresh state and against a server that says that a
-worker listens: the files compared with what was reviewed, preview, preflight, lock, the run written
-down, one event sent. The limit is a process that reads the same saved plan with our own reader, and
-writes it down with our own store; the peer, one that has SQLite copy the same bytes.
+worker listens: compare the files with what was reviewed, preview, preflight, lock, record the run,
+send one event. The limit is a process that reads the same saved plan with our own reader and
+records it with our own store; the peer is one that has SQLite copy the same bytes.
 """
 
 from __future__ import annotations
@@ -81,5 +81,5 @@ def _saved(folder: Path, events: int, url: str) -> Path:
 
 
 def _server() -> ASGIApp:
-    """It says that a worker listens, and that the plan's events are heard."""
+    """Return a server that has functions for the workers' event and for the plan's events."""
     return create_app(dict.fromkeys((EVENT, _STARTS), lambda _: None))

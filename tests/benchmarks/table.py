@@ -1,4 +1,4 @@
-"""The figures for people, and for a later run to compare with."""
+"""Print the figures for people, and as JSON for a later run to compare with."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _goal(goal: Goal | None, unit: str) -> str:
 
 
 def _processor() -> str:
-    """As Linux names it; `platform.processor` knows little more than the architecture."""
+    """Return Linux's name of it; `platform.processor` gives little but the architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Validating 10,000 repositories written inline, beside reading the YAML and another validator."""
+"""Validate 10,000 inline repositories, against reading the YAML, and against another validator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Journals written by the journal's own calls, without a server: what a run would leave behind."""
+"""Write journals as a run would leave them, by the journal's own calls and without a server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def planned(path: Path) -> ExecutionPlan:
 
 
 def chunks(plan: ExecutionPlan, first: int, limits: RequestLimits) -> list[Chunk]:
-    """The requests in which the first so many events of the plan's only stage are sent."""
+    """Return the requests for the first so many events of the plan's only stage."""
     stage, random = plan.stages[0], Random(1)  # noqa: S311
     events, found = Ahead(Wire(RUN, 0.0, stage), 0), list[Chunk]()
     while events.position < first:
@@ -66,13 +66,13 @@ def started(store: Store, plan: ExecutionPlan, url: str) -> Iterator[JournalWrit
 
 
 def send(journal: JournalWriter, chunk: Chunk, answer: Answer) -> None:
-    """What a run writes down of one request."""
+    """Write down one request as a run does."""
     assert journal.begin_chunk(chunk, Control())
     journal.accept(chunk, answer)
 
 
 def completed(chunk: Chunk, answer: Answer, base: str) -> list[Observation]:
-    """A job for each of the events, which completed."""
+    """Return a completed job for each of the events."""
     found = []
     for position, item, id_ in zip(chunk.positions, chunk.items, answer.ids, strict=True):
         job = f"01K{position:023}"
@@ -85,8 +85,8 @@ def completed(chunk: Chunk, answer: Answer, base: str) -> list[Observation]:
 
 
 def half_done(path: Path, state: Path, url: str, sent: int) -> None:
-    """The journal of a run that was killed between two requests: `sent` events have completed, the
-    others were not begun."""
+    """Write the journal of a run that was killed between two requests: `sent` events have
+    completed, the others were not begun."""
     plan = planned(path)
     requests = chunks(plan, sent, RequestLimits())
     with Store(str(state)) as store, started(store, plan, url) as journal:

@@ -1,10 +1,10 @@
 """``python -m tests.mutation`` changes one decision of the code at a time, and counts which changes
-the tests notice: all in the files that decide, and a seeded sample of the rest.
+the tests notice: all changes of the deciding files, and a seeded sample of the rest.
 
-One session of pytest, in one process. First each test runs under coverage, to learn which lines it
-runs and how long it takes. Then, for each change, a fork of that process puts the changed code into
-the functions that are there, and runs the tests that come by, the cheapest first, until one fails.
-Nothing is imported, collected or written, so a change costs what its tests cost.
+It is one session of pytest, in one process. First each test runs under coverage, to learn which
+lines it runs and how long it takes. Then, for each change, a fork of that process puts the changed
+code into the existing functions, and runs the tests that reach it, the cheapest first, until one
+fails. Nothing is imported, collected or written, so a change costs only its tests.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _MEMORY = 4 << 30
 
 
 class Judge:
-    """A plugin of pytest that asks the collected tests what they notice."""
+    """A pytest plugin that runs the collected tests against each mutant."""
 
     def __init__(self, asked: Sequence[Mutant], seconds: float, folder: Path) -> None:
         self.asked = asked
@@ -65,7 +65,7 @@ class Judge:
         self._kills: dict[str, Counter[str]] = defaultdict(Counter)
 
     def pytest_collection(self) -> None:
-        """What Hypothesis tries is the same each time, and is not made smaller."""
+        """Make Hypothesis try the same inputs each time, without shrinking."""
         phases = (Phase.explicit, Phase.generate)
         profile = {"derandomize": True, "database": None, "phases": phases, "deadline": None}
         settings.register_profile("mutation", settings.get_profile("depth"), **profile)
@@ -79,7 +79,7 @@ class Judge:
         session.config.pluginmanager.unregister(name="terminalreporter")
         sys.addaudithook(self._refuse_processes)
         self._learn(session.items)
-        gc.unfreeze()  # what tests/conftest.py has put out of its sight is looked for here
+        gc.unfreeze()  # undo the freeze of tests/conftest.py: functions are looked up by gc here
         live = _functions()
         assert live
         gc.collect()
@@ -97,8 +97,8 @@ class Judge:
         return True
 
     def _refuse_processes(self, event: str, given: Any) -> None:
-        """A process of a test's own has none of the changes: such a test is not asked, unless it
-        is git, which has nothing of ours."""
+        """Exclude tests that start processes, which would run unchanged code; git is allowed, as it
+        runs none of ours."""
         if self._learning and event in _PROCESSES and not _is_git(*given[:1]):
             self._started = True
             raise PermissionError("a test that starts a process is not asked")
@@ -145,7 +145,7 @@ class Judge:
         return time.perf_counter() - began
 
     def _clear(self) -> None:
-        """Folders of tests that are over."""
+        """Remove the folders of finished tests."""
         for made in self._folder.glob("*"):
             shutil.rmtree(made, ignore_errors=True)
 
@@ -157,7 +157,7 @@ class Judge:
                 yield item.nodeid
 
     def _noticed(self, mutant: Mutant, live: Sequence[FunctionType]) -> str | None:
-        """By which test, or by a time that never ends."""
+        """Return the test that notices the mutant, or how its process ended; None if none does."""
         tests = self._tests(mutant)
 
         def changed() -> Iterable[str]:
@@ -185,7 +185,7 @@ class Judge:
         tests = [item for item in self._seconds if item.nodeid in named]
 
         def rank(item: pytest.Item) -> float:
-            """What has noticed changes of the file, and what is of its room, comes first."""
+            """Rank tests that noticed changes of the file, and those of its room, first."""
             near = 1 if room in item.path.parts else 0.1
             return self._seconds[item] / (1 + kills[item.nodeid]) / near
 
@@ -194,7 +194,7 @@ class Judge:
         return [item for item, before in zip(tests, spent, strict=False) if before < self._most]
 
     def _in_fork(self, work: Any) -> str:
-        """What it says, or how it ended."""
+        """Return what the work says, or how its process ended."""
         reading, writing = os.pipe()
         sys.stdout.flush()
         if (child := os.fork()) == 0:
@@ -224,7 +224,7 @@ def _is_git(program: object = "") -> bool:
 
 
 def _functions() -> Mapping[str, Sequence[FunctionType]]:
-    """That are there now, by the file they are from."""
+    """Return all live functions of the package, by their file."""
     found: dict[str, list[FunctionType]] = defaultdict(list)
     for one in gc.get_objects():
         if isinstance(one, FunctionType) and one.__code__.co_filename.startswith(f"{ROOT}/runner/"):
@@ -240,17 +240,17 @@ def _replace(live: Sequence[FunctionType], module: CodeType) -> None:
         made[_name(code)] = code
         left.extend(inner for inner in code.co_consts if isinstance(inner, CodeType))
     for function in live:
-        if _name(function.__code__) in made:  # what a library makes of a class is nowhere in it
+        if _name(function.__code__) in made:  # generated methods are not in the source
             function.__code__ = made[_name(function.__code__)]
 
 
 def _name(code: CodeType) -> object:
-    """Two lambdas of a line differ by where they end."""
+    """Identify code; two lambdas on a line differ by where they end."""
     return code.co_qualname, code.co_firstlineno, [*code.co_positions()][-1][1:]
 
 
 def _chosen(of: Sequence[str], count: int, seed: int) -> tuple[Sequence[Mutant], Sequence[Mutant]]:
-    """A sample of all, and all that decides; or what was asked for, as the sample."""
+    """Return a sample of all mutants, and all deciding ones; or those asked for, as the sample."""
     paths = [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.py"))]
     found = [one for path in paths for one in mutants(str(path.relative_to(ROOT)))]
     known = equivalents()

@@ -1,4 +1,4 @@
-"""One decision of a function, made otherwise: the changes there are, and the code with one."""
+"""Mutants: one decision of a function changed. Lists them, and compiles the code with one."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from typing import NamedTuple, TypeAlias
 import yaml
 
 ROOT = Path(__file__).parents[2]
-# Nobody can tell these from the code as it is; each says why.
+# Mutants that behave like the original; each has a reason.
 EQUIVALENT = Path(__file__).with_name("equivalent.yaml")
-WANTED = 0.85  # of the sample; of what decides, all
+WANTED = 0.85  # share of the sample that must be noticed; of the deciding mutants, all must
 FOLDERS = (
     "runner/execution",
     "runner/planning",
     "runner/app",
     "runner/adapters/journal",
 )
-# What decides about sending (when, how many, whether again, who may), about proofs, and about what
-# came of an event: every change of it must be noticed. The rest of the four folders carries, asks,
+# Files that decide about sending (when, how many, whether again, who may), about proofs, and about
+# outcomes: every mutant of these must be noticed. The rest of the four folders passes on, queries,
 # lists and words; of that a sample is drawn.
 DECIDING = (
     "runner/execution/cancel.py",
@@ -68,12 +68,12 @@ _COUNTED: dict[type[ast.operator], type[ast.operator]] = {
 
 @dataclass(frozen=True)
 class Mutant:
-    """`place`: which change of the file's it is, in the order of the tree."""
+    """`place`: the index of the change in its file, in tree order."""
 
     file: str
     function: str
-    lines: range  # of what is changed
-    statement: range  # that it is in
+    lines: range  # of the changed node
+    statement: range  # of the statement around it
     change: str
     place: int
 
@@ -85,7 +85,7 @@ class Mutant:
         return f"{self.file}:{self.lines.start} in {self.function}: {self.change}"
 
     def code(self) -> CodeType:
-        """Of the whole file, changed."""
+        """Compile the whole file, changed."""
         path = ROOT / self.file
         tree = ast.parse(path.read_text("utf-8"))
         next(islice(_changes(tree), self.place, None)).make()
@@ -93,7 +93,7 @@ class Mutant:
 
 
 def mutants(file: str) -> list[Mutant]:
-    """All of a file. What runs once, as the module is imported, decides nothing."""
+    """Return the mutants of a file. Code that runs at import is left out: it decides nothing."""
     made: list[Mutant] = []
     alike: Counter[tuple[str, str]] = Counter()
     tree = ast.parse((ROOT / file).read_text("utf-8"))
@@ -111,7 +111,7 @@ def mutants(file: str) -> list[Mutant]:
 
 
 def equivalents() -> dict[tuple[str, str, str], str]:
-    """The reason of each, by file, function and change."""
+    """Return the reasons, by file, function and change."""
     listed = yaml.safe_load(EQUIVALENT.read_text("utf-8")) or {}
     return {
         (file, one["in"], one["change"]): one["why"]
@@ -121,7 +121,7 @@ def equivalents() -> dict[tuple[str, str, str], str]:
 
 
 def holds(sample: Sequence[Mutant], lived: Sequence[Mutant]) -> bool:
-    """Enough of the sample is noticed, and all that decides."""
+    """Tell whether enough of the sample is noticed, and all deciding mutants."""
     decides = any(one.file in DECIDING for one in lived)
     return not decides and len({*sample} & {*lived}) <= (1 - WANTED) * len(sample)
 
@@ -133,7 +133,7 @@ def _text(node: ast.AST) -> str:
 
 
 def _lines(statement: ast.stmt) -> range:
-    """Its own: not those of the statements within."""
+    """Return the statement's own lines, without those of nested statements."""
     body = getattr(statement, "body", None)
     end = body[0].lineno if body else (statement.end_lineno or statement.lineno) + 1
     return range(statement.lineno, max(end, statement.lineno + 1))
@@ -143,7 +143,7 @@ Back = Callable[[], None]
 
 
 class _Change(NamedTuple):
-    """`make` changes the tree, and gives the way back."""
+    """`make` changes the tree, and returns a function that changes it back."""
 
     function: str
     statement: ast.stmt
@@ -156,7 +156,7 @@ _Changes: TypeAlias = Iterator[_Change]
 
 
 def _changes(node: ast.AST, function: str = "", statement: ast.stmt | None = None) -> _Changes:
-    """In order. What runs once, as a module is imported or a class is made, is left out."""
+    """Yield changes in order, without code that runs once: at import, or in a class body."""
     match node:
         case ast.FunctionDef(name=name, body=body) | ast.AsyncFunctionDef(name=name, body=body):
             for one in body:
@@ -212,7 +212,7 @@ def _of(  # noqa: C901 - a case for each kind of node
 
 
 def _turns(test: ast.expr) -> bool:
-    """Whether a change within turns it round already."""
+    """Tell whether another change within inverts the test already."""
     match test:
         case ast.UnaryOp(op=ast.Not()):
             return True

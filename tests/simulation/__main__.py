@@ -1,5 +1,5 @@
-"""``python -m tests.simulation --seed N`` replays a seed to the letter; ``--count`` and ``--full``
-look for one that shows a fault."""
+"""``python -m tests.simulation --seed N`` replays a seed exactly; ``--count`` and ``--full`` look
+for one that shows a fault."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.simulation.old_faults import OLD_FAULTS
 from tests.simulation.story import simulate
 
 FULL = 10_000
-FEW = 20  # seeds: the verdict of each is shown
+FEW = 20  # seeds, up to which each verdict is printed
 
 
 def main() -> int:

@@ -1,9 +1,9 @@
-"""Several processes' worth of the real code under one seed: one clock, one scheduler, one source of
-chance.
+"""Run several processes' worth of the real code under one seed: one clock, one scheduler, one
+source of randomness.
 
-A simulated process is a thread that has the only turn: it gives it up where it waits, and gets it
-back when its time has come. So nothing happens side by side, and a seed is replayed to the letter.
-Time is the world's; what asks the machine for time, chance or its own number is given the world's.
+A simulated process is a thread; only one has the turn: it yields where it waits, and is resumed
+when its time has come. So nothing runs concurrently, and a seed is replayed exactly. Time is
+simulated: code that asks the machine for the time, randomness or its pid gets the world's.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ import runner
 from runner.adapters.journal import leases, outage, schema
 from runner.app import build, doctor, resolve
 
-START = 1_793_000_000.0  # 2026-10-26; the clocks of New York change on 2026-11-01
-MOST_WAITS = 30_000  # ten times what the longest of a thousand worlds has
-_LEAST = 1e-6  # seconds that pass where anything is waited for: a sum must grow
+START = 1_793_000_000.0  # 2026-10-26; daylight saving time ends in New York on 2026-11-01
+MOST_WAITS = 30_000  # ten times the most waits in a thousand worlds
+_LEAST = 1e-6  # seconds that pass in every wait, so that time always advances
 
 
 class Crash(BaseException):
-    """Stands for the process dying: whatever it still tries to do raises it again."""
+    """The process dies: whatever it still tries to do raises this again."""
 
 
 class Broken(AssertionError):
-    """What must hold does not."""
+    """An invariant does not hold."""
 
 
 class Stuck(AssertionError):
-    """Something waits for ever."""
+    """A process waits forever."""
 
 
 class Turn:
-    """Handed from one thread to another; a lock costs a tenth of a semaphore."""
+    """Passed from one thread to another; a lock costs a tenth of a semaphore."""
 
     def __init__(self) -> None:
         lock = threading.Lock()
@@ -62,7 +62,7 @@ class Turn:
 
 @dataclass(eq=False)
 class Process:
-    """`mortal`: faults may befall it. `stop`: what a signal to it sets, where it listens."""
+    """`mortal`: faults may hit it. `stop`: simulates a signal to it, while it handles them."""
 
     name: str
     pid: int
@@ -90,8 +90,8 @@ def current() -> Process | None:
 
 
 class Scheduler:
-    """`fault` is asked at each wait of a mortal process, and may kill it or make it sleep on.
-    `skew`: by how much this machine's clock, as people set it, is ahead of the true time."""
+    """`fault` is called at each wait of a mortal process, and may kill it or delay it. `skew`: how
+    far the machine's wall clock is ahead of the true time."""
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)  # noqa: S311 - a seed is replayed
@@ -106,7 +106,7 @@ class Scheduler:
         self._trace = sha256()
 
     def note(self, *what: object) -> None:
-        """Into the trace, by which two replays are compared."""
+        """Add to the trace, by which two replays are compared."""
         self._trace.update(repr((round(self.now, 3), *what)).encode())
 
     @property
@@ -141,13 +141,13 @@ class Scheduler:
         try:
             if not process.dead:
                 process.result = process.work()
-        except BaseException as error:  # noqa: BLE001 - told by whoever looks at it
+        except BaseException as error:  # noqa: BLE001 - raised by whoever checks the process
             process.error = error
         process.ended = True
         self._turn.give()
 
     def run(self, until: Callable[[], bool], most: float) -> None:
-        """Until `until` says so, which is asked whenever a process has ended."""
+        """Run until `until()`, which is called whenever a process has ended."""
         self._end = self.now + most
         while not until():
             ready = self._next()
@@ -160,7 +160,7 @@ class Scheduler:
             self._let(ready)
 
     def _next(self) -> Process | None:
-        """Whose turn it is, at its time; None where nothing is left to happen in time."""
+        """Return the next process, and advance the time; None if nothing is left to happen."""
         alive = [one for one in self.processes if not one.ended]
         ready = min(alive, key=lambda one: (one.wake, one.order), default=None)
         if ready is None or ready.wake == inf or self.now > self._end or self.waits > MOST_WAITS:
@@ -169,7 +169,7 @@ class Scheduler:
         return ready
 
     def _let(self, process: Process) -> None:
-        """Until one has ended, this one or another that it handed the turn to."""
+        """Let it run until a process has ended: this one, or another that got the turn from it."""
         process.turn.give()
         self._turn.take()
         for one in [one for one in self.processes if one.ended]:
@@ -181,14 +181,14 @@ class Scheduler:
                 one.then()
 
     def end(self) -> None:
-        """Nothing more happens: whoever is left dies."""
+        """End the world: kill all remaining processes."""
         for process in list(self.processes):
             process.dead = True
             while not process.ended:
                 self._let(process)
 
     def wait(self, seconds: float) -> None:
-        """Of the process that has the turn."""
+        """Make the current process wait."""
         process = current()
         assert process, "only processes wait"
         self.alive()
@@ -200,7 +200,7 @@ class Scheduler:
         self._yield(process)
 
     def join(self, other: Process) -> None:
-        """Wait until it has ended."""
+        """Wait until the other process has ended."""
         process = current()
         assert process
 
@@ -213,7 +213,7 @@ class Scheduler:
             self._yield(process)
 
     def _yield(self, process: Process) -> None:
-        """From one process to the next; whoever ends hands the turn to `run`."""
+        """Pass the turn to the next process; one that ends passes it to `run`."""
         self.alive()
         ready = self._next()
         if ready is not process:
@@ -222,20 +222,20 @@ class Scheduler:
         self.alive()
 
     def disk(self, sql: str) -> str | None:  # noqa: ARG002
-        """What befalls a statement to the state: the disk may be `busy`, `away` or `full`."""
+        """Return the fault of a statement to the state, if any: `busy`, `away` or `full`."""
         return None
 
     def breaks(self) -> str | None:
-        """Whether the connection to a server breaks `before` or `after` a statement of now."""
+        """Return whether the connection to a server breaks `before` or `after` a statement now."""
         return None
 
     def commits(self) -> bool:
-        """Dies the process at this commit: before it, or (True) after it?"""
+        """Kill the process before this commit, or return True to kill it after it."""
         return False
 
     def wrote(self, sql: str, given: dict[str, Any], rows: int, ask: Callable[..., Any]) -> None:
-        """A statement of the state was carried out, and changed so many rows; `ask` carries out
-        another beside it."""
+        """Report a statement of the state, and how many rows it changed; `ask` runs another one on
+        the same connection."""
 
     @staticmethod
     def alive() -> None:
@@ -252,7 +252,7 @@ class Scheduler:
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """An event loop whose waits are the world's. What would go to a thread is done at once."""
+    """An event loop that waits in simulated time. Work for a thread is done at once."""
 
     def __init__(self, world: Scheduler) -> None:
         super().__init__()
@@ -260,7 +260,7 @@ class _Loop(asyncio.SelectorEventLoop):
 
         def select(timeout: float | None) -> Any:
             process = current()
-            if process and process.dead:  # it unwinds, and waits for nothing
+            if process and process.dead:  # it unwinds: do not wait
                 if timeout is None:
                     raise Crash(process.name)
                 self._dead += timeout
@@ -275,20 +275,20 @@ class _Loop(asyncio.SelectorEventLoop):
         return self._world.elapsed() + self._dead
 
     def call_at(self, when: float, *given: Any, **how: Any) -> Any:  # type: ignore[override]
-        """A moment so near that the loop takes it for now would come before any time has passed."""
+        """Defer calls so near that the loop would run them before any time has passed."""
         return super().call_at(max(when, self.time() + _LEAST), *given, **how)
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]  # noqa: ARG002
         future = self.create_future()
         try:
             future.set_result(func(*args))
-        except Exception as error:  # noqa: BLE001 - as the thread would hand it over
+        except Exception as error:  # noqa: BLE001 - as an executor would pass it on
             future.set_exception(error)
         return future
 
 
 class Module:
-    """A module of the standard library, with some of its names meaning the world's."""
+    """A standard library module with some of its names replaced."""
 
     def __init__(self, module: Any, **names: Any) -> None:
         self.__dict__.update(names)
@@ -307,7 +307,7 @@ _SAID = {
 
 def _kinds(world: Scheduler) -> type[sqlite3.Connection]:
     class Connection(sqlite3.Connection):
-        """The state's: a process may die around a commit, and the disk may be busy or full."""
+        """The state's connection: a process may die at a commit, and the disk may be faulty."""
 
         def execute(self, sql: str, *given: Any) -> Any:
             if sql != "ROLLBACK":
@@ -327,7 +327,7 @@ def _kinds(world: Scheduler) -> type[sqlite3.Connection]:
 
 @cache
 def _modules() -> tuple[Any, ...]:
-    """All of ours, imported now: what is imported later would have the machine's time."""
+    """Import all of our modules now: one imported later would see the machine's time."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for found in pkgutil.walk_packages(runner.__path__, "runner."):
@@ -360,7 +360,7 @@ def _functions(module: Any) -> Iterator[Any]:
 
 
 class Place(NamedTuple):
-    """Where ours reaches for the machine: a name of a module, or the defaults of a function."""
+    """A use of the machine in our code: a name of a module, or the defaults of a function."""
 
     owner: Any
     name: str
@@ -393,7 +393,7 @@ def _is_of_machine(value: Any) -> bool:
 
 @contextmanager
 def installed(world: Scheduler) -> Iterator[Patches]:
-    """Until the block ends, our code lives in this world; other patches go with these."""
+    """Run our code in this world until the block ends; other patches are undone with these."""
     patches = Patches()
     _give_time(world, patches)
     _give_system(world, patches)
@@ -441,7 +441,7 @@ def _give_time(world: Scheduler, patches: Patches) -> None:
 
 
 def _give_system(world: Scheduler, patches: Patches) -> None:
-    """Chance, and what a process is to others on its machine."""
+    """Replace randomness, and how processes see each other."""
 
     def random_bytes(count: int) -> bytes:
         return world.chance().randbytes(count)
@@ -467,7 +467,7 @@ def _give_system(world: Scheduler, patches: Patches) -> None:
 
 
 def _give_waits(world: Scheduler, patches: Patches) -> None:
-    """Event loops, and the disk of the state."""
+    """Replace event loops, and the state's disk."""
     real_connect: Any = sqlite3.connect
     kind, real_run = _kinds(world), asyncio.run
 

@@ -1,4 +1,4 @@
-"""The judgement: what the state says of a world, against the truth of its model."""
+"""Judge a world: compare what the state says with the truth of the model."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from tests.simulation.server import Truth
 if TYPE_CHECKING:
     from tests.simulation.story import Sent, Story
 
-_GRACE = 20.0  # seconds in which a job may appear, by default
+_GRACE = 20.0  # seconds for a job to appear, by default
 
 
 def compare(store: Store, record: RunRecord, now: float, *, page: bool) -> None:
-    """The figures of all surfaces are those of the events; `page`: of the HTML as well, which takes
-    as long as all others."""
+    """Check that the figures of all surfaces are those of the events; `page`: also the HTML, which
+    takes as long as all others."""
     expected = by_events(store, record)
     for surface, figures in surfaces(store, record, now, page=page):
         if surface == "list of runs" or (surface == "runs" and len(store.runs()) > 1):
-            continue  # with several runs its lines are not told apart
+            continue  # with several runs its lines are ambiguous
         wanted = {name: expected[name] for name in figures}
         if figures != wanted:
             raise Broken(f"{surface} says {dict(figures)}, the events say {wanted}")
@@ -37,7 +37,7 @@ def compare(store: Store, record: RunRecord, now: float, *, page: bool) -> None:
 
 @dataclass
 class Judge:
-    """At the end: the state against the truth of the model."""
+    """Compares the state with the truth of the model, at the end."""
 
     story: Story
     store: Store
@@ -63,7 +63,7 @@ class Judge:
         self.told()
 
     def told(self) -> None:
-        """Hooks hear of what was written down, of all of it, and of nothing else."""
+        """Check that hooks got all recorded notices, and nothing else."""
         story, run = self.story, self.record.id
         rows = story.read(f"SELECT event, occasion, done FROM notices WHERE run_id = '{run}'")
         notices = {":".join(filter(None, (run, one[0], one[1]))): bool(one[2]) for one in rows}
@@ -79,7 +79,7 @@ class Judge:
         failed = any(event.outcome == "failed" for event in self.events)
         if kinds["started"] != 1 or (is_over and not kinds["ended"]) or failed > kinds["failed"]:
             raise Broken(f"of a run that is {self.record.status} hooks are told {dict(kinds)}")
-        # One whose answer was awaited as the run ended may have come twice.
+        # One whose answer was pending when the run ended may have come twice.
         if not story.faults and not story.network.faults and heard.keys() != notices.keys():
             raise Broken(f"nothing went wrong, and hooks were told {heard} of {notices}")
 
@@ -104,7 +104,7 @@ class Judge:
                 raise Broken(f"{event.event_id} is reported as unsent, and was taken")
 
     def order(self) -> None:
-        """What arrives is what the preview shows, in its order."""
+        """Check that events arrive as previewed, in that order."""
         place = {event.event_id: event.position for event in self.events}
         came = [place[id_] for _, id_ in self.story.server.arrivals if id_ in place]
         came = list(dict.fromkeys(came))
@@ -119,7 +119,7 @@ class Judge:
             raise Broken(f"events came that no plan has: {foreign}")
 
     def barriers(self) -> None:
-        """A stage begins when what it needs has ended."""
+        """Check that a stage begins after those it needs have ended."""
         if not self.record.follow or self.story.decided or not self.story.follow:
             return
         by_stage: dict[int, list[Truth]] = {}
@@ -135,7 +135,7 @@ class Judge:
                 raise Broken(f"stage {after.number} has begun before stage {before.number} ended")
 
     def outcome(self, event: EventRecord) -> None:
-        """Whatever is reported of an event is so."""
+        """Check that an event's reported outcome is true."""
         truth, told = self.truth(event), event.outcome
         if told in (*OPEN_OUTCOMES, "rejected") or truth is None:
             return
@@ -161,7 +161,7 @@ class Judge:
             raise Broken(f"{event.event_id} is reported as {told}, and is {dict(fates)}")
 
     def status(self) -> None:
-        """A run that completed has done its work, and one that failed has a reason."""
+        """Check that a completed run has done its work, and that a failed one has a reason."""
         status, data = self.record.status, self.story.data
         if self.record.follow is False and status == "completed" and self.written.waits:
             raise Broken("a run that was not followed is reported as completed")
@@ -174,17 +174,17 @@ class Judge:
             and not drained
         ):
             raise Broken(f"the drain is reported as completed, with {data.backlog} left")
-        made_good = self.story.asked_again > 0  # by retries, and the run was resumed then
+        made_good = self.story.asked_again > 0  # by retries, after which the run was resumed
         if not self.written.drains and status == "completed" and wrong and not made_good:
             raise Broken(f"completed, with {wrong[0].event_id} {wrong[0].outcome}")
         proof = self.proof()
         if status == "completed" and proof is False:
             raise Broken(f"the check `{self.written.check}` is reported to hold, and nothing moved")
-        # In the hour that comes twice, a time without a zone may be either: that proves nothing.
+        # In the repeated hour, a time without a zone is ambiguous: that proves nothing.
         twice = self.story.kind == "schedule" and data.zone == "America/New_York"
         told = not self.story.operated and not data.shaken
         if status == "failed" and told and not (twice and self.written.check):
-            # A retry may have worked off since what was left when the drain ended.
+            # A retry may have worked off what was left when the drain ended.
             unmet = not drained or self.story.asked_again > 0
             stopped = bool(wrong) and not self.written.goes_on
             bad = unmet or stopped if self.written.drains else wrong
@@ -193,7 +193,7 @@ class Judge:
                 raise Broken(f"failed without a reason: {self.record.reason}")
 
     def proof(self) -> bool | None:
-        """Have the data of all its items moved since the run began? None: it is not asked."""
+        """Tell whether all items' data moved since the run began; None if not checked."""
         name, data = self.written.check, self.story.data
         if name is None or self.record.parent:
             return None
@@ -206,7 +206,7 @@ class Judge:
         return all(item in data.rows and item not in still for item in items)
 
     def _held_when_asked(self, name: str) -> bool | None:
-        """By the rows that were there when the check was asked last."""
+        """Tell whether the check held, by the rows of its last query."""
         ended, data = self.record.ended_at or 0.0, self.story.data
         asked = [rows for at, of, rows in data.asked if of == name and at <= ended + 0.01]
         if not asked:
@@ -220,12 +220,12 @@ class Judge:
         return held >= {event.item for event in self.events}
 
     def paced(self) -> None:
-        """The time between two batches of a stage is its delay: never less; and no more, where
-        nothing else was waited for."""
+        """Check the time between two batches of a stage: at least its delay, and no more if nothing
+        else was waited for."""
         story = self.story
         if story.tuned or story.steps:
             return
-        # What was rolled back is written again, by the same number.
+        # A request that was rolled back is written again with the same number.
         ours = {one.number: one for one in story.chunks if one.run == self.record.id}
         for stage in self.plan.stages:
             here = [one for one in ours.values() if one.stage == stage.number]
@@ -244,7 +244,7 @@ class Judge:
             for first, second in pairwise(here):
                 gap = second.at - first.at
                 other = second.batch != first.batch
-                slowed = story.faults or story.network.faults  # batches are cut anew, and smaller
+                slowed = story.faults or story.network.faults  # batches are cut again, and smaller
                 if other and gap < delay - 0.5 and not slowed:
                     raise Broken(f"{gap:.1f}s between two batches, and the delay is {delay:g}s")
                 if (
@@ -256,7 +256,7 @@ class Judge:
                 ):
                     continue
                 awaited = max((end for end in ends if end <= second.at), default=0.0) - first.at
-                if dropped:  # for as long is a job of theirs waited for
+                if dropped:  # a run waits so long for their jobs
                     awaited = max(awaited, _GRACE)
                 if self.written.check is None and gap > max(delay, awaited) + 11.0:
                     raise Broken(
@@ -278,7 +278,7 @@ def judged(story: Story) -> None:
 
 
 def _family(story: Story, store: Store, written: plans.Written, runs: list[RunRecord]) -> None:
-    """After all retries each unit of work is done, once."""
+    """Check that after all retries each unit of work is done, once."""
     if (
         not story.retried
         or not story.follow
@@ -297,7 +297,7 @@ def _family(story: Story, store: Store, written: plans.Written, runs: list[RunRe
         return
     if any(event.outcome in (*OPEN_OUTCOMES, "unknown") for event in events):
         return
-    firsts = (event.item.partition(" +")[0] for event in events)  # of a group
+    firsts = (event.item.partition(" +")[0] for event in events)  # the first item of a group
     planned = Counter(zip((event.operation for event in events), firsts, strict=True))
     members = [line.record.id for line in store.runs() if line.record.plan == written.name]
     good: Counter[tuple[str, str]] = Counter()
@@ -315,7 +315,7 @@ def _family(story: Story, store: Store, written: plans.Written, runs: list[RunRe
 
 
 def _quickest(sent: Sequence[Sent], size: int) -> float:
-    """Of all that are more events than a batch, one after the other: the seconds in between."""
+    """Return the least seconds between sends of more than a batch of events."""
     starts = [one.first for one in sent]
     return min(
         (

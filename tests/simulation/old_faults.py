@@ -1,7 +1,7 @@
-"""Faults that were in the code once, each put back by a patch, and a seed that shows it.
+"""Old faults of the code, each put back by a patch, with a seed that shows it.
 
-A seed belongs to the code and the model as they are; where either changes, another one near it
-shows the fault. ``python -m tests.simulation --fault NAME --count 5000`` looks for the first.
+A seed belongs to the current code and model; if either changes, another one nearby shows the fault.
+``python -m tests.simulation --fault NAME --count 5000`` looks for the first.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.simulation.clockwork import Patches
 from tests.simulation.story import Story, simulate
 
 PutBack = Callable[[Patches], None]
-# From which on each is looked for: it shows the fault, or one soon after.
+# Where the search for each starts: this seed shows the fault, or one soon after.
 SEEDS = {
     "by-name": 57,
     "rows": 97,
@@ -41,7 +41,7 @@ SEEDS = {
 
 
 class OldFault(NamedTuple):
-    """`where`: what a world needs that could show it; the others are passed by."""
+    """`where`: selects worlds that could show it; the others are skipped."""
 
     what: str
     put_back: PutBack
@@ -207,6 +207,6 @@ OLD_FAULTS: Mapping[str, OldFault] = {
 
 
 def table() -> str:
-    """As docs/testing.md has it."""
+    """Return the table of docs/testing.md."""
     rows = [f"| {one.what} | `{name}` | {SEEDS[name]} |" for name, one in OLD_FAULTS.items()]
     return "\n".join(["| fault | `--fault` | seed |", "|---|---|--:|", *rows])

@@ -1,4 +1,4 @@
-"""Plans as a seed writes them: over the keys of the plan language that decide what a run does."""
+"""Write a seed's plans, over the keys of the plan language that decide what a run does."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CHECKS = {
 
 @dataclass(frozen=True)
 class Written:
-    """A plan file, and what a model needs to know of it."""
+    """A plan file, and what the model needs to know of it."""
 
     path: Path
     name: str
@@ -52,9 +52,9 @@ class Written:
     goes_on: bool  # on_failure
     check: str | None
     waits: frozenset[str]  # operations that wait for their jobs
-    allow: bool  # a figure that has not moved
+    allow: bool  # `unchanged: allow`: a figure need not move
     limited: bool = False  # `max_failures` or a canary may end it early
-    closed: tuple[float, float] | None = None  # when nothing is sent, in seconds of the world
+    closed: tuple[float, float] | None = None  # when the window is closed, in the world's seconds
 
     @property
     def drains(self) -> bool:
@@ -71,7 +71,7 @@ def write(
     allow: str = "fail",
     wide: Random | None = None,
 ) -> Written:
-    """`wide`: with the keys of `_wider`, too."""
+    """Write a plan and its catalog; `wide`: also with the keys of `_wider`."""
     folder.mkdir(parents=True, exist_ok=True)
     operations = kind or random.choice(
         [
@@ -112,7 +112,7 @@ def write(
     limited = random.random() < 0.15
     if limited:
         limit = random.choice(["canary: 1", "max_failures: 2"])
-        lines.append(limit if goes_on else "canary: 1")  # the other goes on past failures
+        lines.append(limit if goes_on else "canary: 1")  # max_failures needs on_failure: continue
     check = None
     if waits and "drain" not in operations and random.random() < 0.5:
         check = random.choice(["moved", "done", "full"])
@@ -155,7 +155,7 @@ def _wider(
     items: tuple[str, ...],
     check: str | None,
 ) -> tuple[tuple[str, ...], str | None, tuple[float, float] | None]:
-    """Items of a collection, groups, stages of several operations, a window, hooks."""
+    """Add items of a collection, groups, stages of several operations, a window, hooks."""
     if operations == ("sync",) and check is None:
         operations = random.choice([("count",), ("bulk",), ("sync", "also"), ("sync",)])
         at = lines.index("operations: [sync]")
@@ -185,7 +185,7 @@ def _wider(
 
 
 def functions(random: Random, operations: tuple[str, ...]) -> tuple[Fn, ...]:
-    """What hears the events: mostly one function each, as teams have them."""
+    """Choose the functions that hear the events: mostly one function each, as teams have them."""
     found = []
     for operation in operations:
         takes = random.choice([0.2, 1.0, 4.0, 12.0])

@@ -1,5 +1,5 @@
-"""A state in PostgreSQL: the server is a real one, its clock is the world's, and a connection may
-break at any statement, or at a commit, whose answer is lost then."""
+"""A state in PostgreSQL: the server is real, its clock is the world's, and a connection may break
+at any statement, or at a commit, whose answer is then lost."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ _NOW = database._Postgresql.words["{now}"]
 
 @contextmanager
 def given(world: Scheduler, patches: Patches) -> Iterator[None]:
-    """Connections of the world's processes are of this kind. Those of the dead are closed at the
-    end."""
+    """Make the connections of the world's processes faulty; close those of dead ones at the end."""
     kind, real, made = _kind(world), driver.connect, []
 
     def connect(url: Any, **options: Any) -> Any:

@@ -24,21 +24,21 @@ from runner.model import DatabaseClock, Json, Query, RowSecurity, Table
 from tests.engine import Engine, Fn
 from tests.simulation.clockwork import Process, Scheduler, current
 
-KNOWN_AGAIN = 24 * 3600.0  # for so long the server knows an event's id
+KNOWN_AGAIN = 24 * 3600.0  # seconds for which the server remembers an event's id
 WORKER = Fn("run", EVENT)
 HOOK = "hook.test"
 
 
 @dataclass
 class Truth:
-    """What has come of an event: of each function that hears it, when it is known."""
+    """What becomes of an event: its fate and end for each function that hears it."""
 
     item: str
     name: str
     at: float
     fates: dict[str, str] = field(default_factory=dict)
     ends: dict[str, float] = field(default_factory=dict)
-    taken: int = 1  # how often it took effect
+    taken: int = 1  # how often the server let it take effect
 
     def ended(self, now: float) -> bool:
         return all(self.ends.get(fn, now + 1) <= now for fn in self.fates)
@@ -46,7 +46,7 @@ class Truth:
 
 @dataclass
 class ServerClock:
-    """The server's own, which is not the runner's."""
+    """The server's clock, which differs from the runner's."""
 
     world: Scheduler
     ahead: float
@@ -58,8 +58,8 @@ class ServerClock:
 
 @dataclass
 class Server(Engine):
-    """`others`' jobs, and those of ours, share the `workers`. `requested` hears of runs that are
-    left to workers; `work` is done by a job that completes."""
+    """Our jobs, and those of others, share the `workers`. `requested`: called for a submitted run.
+    `work`: called for each job that completes."""
 
     world: Scheduler = field(default_factory=lambda: Scheduler(0))
     workers: int = 4
@@ -68,7 +68,7 @@ class Server(Engine):
     requested: Callable[[dict[str, Any]], None] = lambda _event: None
     work: Callable[[str, str], None] = lambda _name, _item: None
     truths: dict[str, Truth] = field(default_factory=dict)
-    arrivals: list[tuple[float, str]] = field(default_factory=list)  # of events, first of all
+    arrivals: list[tuple[float, str]] = field(default_factory=list)  # when, and the event's id
     taken_ids: set[str] = field(default_factory=set)
     _known: dict[str, float] = field(default_factory=dict)
     _free: list[float] = field(default_factory=list)
@@ -76,12 +76,12 @@ class Server(Engine):
     _count: int = 0
 
     def at(self, moment: float, do: Callable[[], None]) -> None:
-        """`moment`: the true time."""
+        """Schedule a call at a moment, in true time."""
         self._count += 1
         heapq.heappush(self._due, (moment, self._count, do))
 
     def handle(self, request: httpx.Request) -> httpx.Response:
-        if request.content == b"[]":  # does it take the key?
+        if request.content == b"[]":  # a test of the key
             return httpx.Response(200, text='{"ids": [""], "status": 200}')
         answer = super().handle(request)
         answer.headers["date"] = formatdate(self.clock.now, usegmt=True)
@@ -154,7 +154,7 @@ class Server(Engine):
         self.truths[id_].ends[fn.name] = self.world.now
 
     def _run(self, fn: Fn, ids: list[str], items: list[str]) -> None:
-        """One job of these events, once a worker is free for it."""
+        """Start a job of these events, once a worker is free."""
         running = any(job["fn"] is fn and job["status"] == "Running" for job in self.jobs)
         job: dict[str, Any] = {
             "id": f"{len(self.jobs) + 1:026d}",
@@ -203,7 +203,7 @@ class Server(Engine):
         self.go_on()
 
     def open_of(self, run_id: str, name: str) -> int:
-        """How many events of a run have no end yet."""
+        """Return how many events of a run have not ended yet."""
         now = self.world.now
         return sum(
             not truth.ended(now)
@@ -221,18 +221,18 @@ Sees = Callable[[Process, httpx.Request], None]
 
 @dataclass
 class Network:
-    """`cut`: until when nothing passes. `faulty`: the share of requests that something befalls."""
+    """`cut`: until when nothing gets through. `faulty`: the share of requests that are hit."""
 
     world: Scheduler
     server: Server
     sees: Sees
     latency: float = 0.02
     cut: float = 0.0
-    silent: bool = False  # while it is cut: nothing is refused, nothing answers
+    silent: bool = False  # while it is cut, requests hang instead of being refused
     faulty: float = 0.0
     faults: int = 0
-    begun: set[int] = field(default_factory=set)  # processes that had an answer about jobs, or sent
-    told: Counter[str] = field(default_factory=Counter)  # notices that a hook has taken, by id
+    begun: set[int] = field(default_factory=set)  # pids that sent, or got an answer about jobs
+    told: Counter[str] = field(default_factory=Counter)  # notices that a hook accepted, by id
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         process = current()
@@ -267,7 +267,7 @@ class Network:
         if kind == "after":
             self._served(request)
             raise httpx.ReadError("reset")
-        if kind == "late":  # taken when nobody waits for the answer any more
+        if kind == "late":  # accepted after the client has given up
             self.server.at(self.world.now + 45.0, lambda: self._late(request))
             raise httpx.ReadTimeout("timed out")
         if kind == "slow":
@@ -289,7 +289,7 @@ class Network:
 
 
 class Url:
-    """What a server reads of a URL."""
+    """The part of a URL that the server reads."""
 
     def __init__(self, url: str, params: Mapping[str, Any] | None) -> None:
         self.host, self.path = _parts(url)
@@ -307,7 +307,7 @@ def _parts(url: str) -> tuple[str, str]:
 
 
 class LightClient:
-    """Of httpx what an exchange asks of it; the half of what a request costs is not ours."""
+    """The part of httpx.AsyncClient that an exchange uses; httpx is half of a request's cost."""
 
     def __init__(
         self, *, transport: Network, headers: Mapping[str, str], **_network: object
@@ -343,14 +343,14 @@ class LightClient:
 @dataclass
 class Row:
     done: int = 0
-    at: float = 0.0  # when it was written last, by the database's clock
+    at: float = 0.0  # last written, by the database's clock
     hidden: bool = False
 
 
 @dataclass
 class Data:
-    """The user's database: a row of each item, and a backlog. `ahead`: of its clock; `lies`: items
-    whose jobs complete and move nothing; `blind`: policies hide every row."""
+    """The user's database: a row per item, and a backlog. `ahead`: how far its clock is ahead.
+    `lies`: items whose jobs complete and change nothing. `blind`: policies hide every row."""
 
     world: Scheduler
     server: Server
@@ -362,11 +362,11 @@ class Data:
     rows: dict[str, Row] = field(default_factory=dict)
     backlog: int = 0
     timings: tuple[()] = ()
-    shaken: bool = False  # rows came, went and changed by somebody else's hand
+    shaken: bool = False  # somebody else inserted, deleted or changed rows
     asked: list[tuple[float, str, dict[str, Row]]] = field(default_factory=list)
 
     def shake(self, random: Random) -> None:
-        """A row is hidden or shown, deleted, or written by somebody else."""
+        """Hide, show, delete or write a row, as somebody else might."""
         self.shaken = True
         item = random.choice(sorted(self.rows) or ["o/r0"])
         row = self.rows.setdefault(item, Row(1))
@@ -405,7 +405,7 @@ class Data:
         )
 
     def _written(self, at: float) -> str:
-        """Without a zone, as `timestamp` columns have it."""
+        """Format a time without a zone, as in `timestamp` columns."""
         from zoneinfo import ZoneInfo
 
         there = datetime.fromtimestamp(at, UTC).astimezone(ZoneInfo(self.zone))

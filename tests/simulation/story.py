@@ -1,4 +1,4 @@
-"""What happens in the world of one seed, and what must hold of it whatever happens."""
+"""Tell the story of a seed's world, and check what must hold whatever happens."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ from tests.simulation.server import (
 )
 from tests.support import EVENT_KEY, ORIGIN, SIGNING_KEY
 
-_MEMORY = "/dev/shm"  # noqa: S108 - no disk is waited for; where there is none, the usual place
+_MEMORY = "/dev/shm"  # noqa: S108 - a memory disk; if there is none, the default is used
 PATIENCE = 600.0  # `give_up_after`
 _FRAGILE = 0.002  # the chance that a connection breaks at a statement, before or after it
 MOST = 8 * 86_400.0  # seconds that a story may take
 ATTEMPTS = 60  # processes that a run may need
 OPEN = ("running", "incomplete", "sent")
-_FENCED = (  # but for notes of what somebody does to a run, who needs no lock of it
+_FENCED = (  # only with the run's lock; except notes by operators, who need no lock
     "INSERT INTO notes",
     "INSERT INTO waits",
     "INSERT INTO outcomes",
@@ -106,7 +106,7 @@ class Verdict(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """A request as it was written down."""
+    """A request, as recorded."""
 
     at: float
     run: str
@@ -119,18 +119,18 @@ class Sent(NamedTuple):
 
 @cache
 def _client() -> inngest.Inngest:
-    """It reads certificates, which takes longer than most worlds last."""
+    """Create the client once: it reads certificates, which takes longer than most worlds last."""
     return inngest.Inngest(app_id="backfill", is_production=False)
 
 
 class World(Scheduler):
-    """The scheduler, with the state's disk: what is written there is seen here as well."""
+    """The scheduler, with the state's disk, whose statements are observed here."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
         self.story: Story | None = None
         self.written = 0  # transactions
-        self.kill: tuple[int, bool] | None = None  # at which, and whether after it
+        self.kill: tuple[int, bool] | None = None  # the transaction to die at, and whether after it
 
     def disk(self, sql: str) -> str | None:
         process = current()
@@ -179,18 +179,18 @@ class Story:
     calm: bool = False
     faults: int = 0
     deadly: float = 0.0  # chance of death at a commit
-    sleepy: float = 0.0  # ... of a pause beyond the lease, at a wait
-    mortal: float = 0.0  # ... of death at a wait
+    sleepy: float = 0.0  # chance of a pause beyond the lease at a wait
+    mortal: float = 0.0  # chance of death at a wait
     steps: bool = False
     busy: float = 0.0  # until when the disk is busy, away, or full
     lost: float = 0.0
     full: float = 0.0
-    wide: Random | None = None  # of a world that has more in it
-    begun: dict[str, float] = field(default_factory=dict)  # runs: when they were written down
+    wide: Random | None = None  # set in worlds with more kinds of plans and faults
+    begun: dict[str, float] = field(default_factory=dict)  # by run: when it was recorded
     kind: str = "run"
     written: list[plans.Written] = field(default_factory=list)
     chunks: list[Sent] = field(default_factory=list)
-    first_seen: dict[str, tuple[float, int]] = field(default_factory=dict)  # of events: when, who
+    first_seen: dict[str, tuple[float, int]] = field(default_factory=dict)  # by event: when, pid
     wanted: dict[str, tuple[str | None, float]] = field(default_factory=dict)
     held: bool = False
     tuned: bool = False
@@ -198,9 +198,9 @@ class Story:
     cancelled: bool = False
     decided: bool = False  # an operator has decided about unanswered requests
     processes: int = 0
-    slept: dict[int, float] = field(default_factory=dict)  # by process
+    slept: dict[int, float] = field(default_factory=dict)  # by pid
     asked_again: int = 0
-    server_state: str | None = None  # the URL of a schema in a PostgreSQL; else SQLite is used
+    server_state: str | None = None  # the URL of a PostgreSQL schema; None for SQLite
 
     @property
     def state(self) -> str:
@@ -253,14 +253,14 @@ class Story:
         full = now < self.full and sql.lstrip().startswith(("INSERT", "UPDATE"))
         return "full" if full else None
 
-    # -- what is seen of the real code, from outside
+    # -- observations of the real code, from outside
 
     def wrote(self, sql: str, given: dict[str, Any], rows: int, ask: Callable[..., Any]) -> None:
         process = current()
         if process is None:
             return
         if sql.lstrip().startswith("INSERT INTO chunks"):
-            if not rows:  # of a process that has lost its run
+            if not rows:  # from a process that has lost its run
                 return
             at, run, number = self.world.now, given["run"], given["number"]
             what = given["stage"], given["batch"], given["first"]
@@ -269,7 +269,7 @@ class Story:
             self.begun[given["id"]] = self.world.now
         elif sql.startswith("UPDATE runs SET wanted"):
             self.wanted[given["run"]] = given.get("wanted"), self.world.now
-        elif sql.startswith("UPDATE runs SET status = 'running'"):  # it is resumed
+        elif sql.startswith("UPDATE runs SET status = 'running'"):  # a resume
             self.wanted[given["run"]] = None, self.world.now
         elif sql.startswith(_FENCED) and "run" in given and "who" not in given and process.mortal:
             query = f"SELECT pid FROM leases WHERE run_id = '{given['run']}'"
@@ -295,7 +295,7 @@ class Story:
         self._capped(run_id, ours)
 
     def _in_window(self, run_id: str, at: float) -> None:
-        """`at`: when the request was written down."""
+        """Check the plan's window; `at`: when the request was recorded."""
         closed = next((one.closed for one in self.written if one.closed), None)
         if closed is None or self.steps or not at:
             return
@@ -326,7 +326,7 @@ class Story:
     cap_changed: bool = False
 
     def read(self, query: str) -> list[Any]:
-        """From the state as it is, beside all that goes on."""
+        """Query the state as it is, beside everything else."""
         if self.server_state:
             with psycopg.connect(self.server_state) as other:
                 return other.execute(query).fetchall()
@@ -343,7 +343,7 @@ class Story:
         return self.world.spawn(name, work, mortal=mortal, after=after)
 
     def go(self, name: str, work: Callable[[], Any], *, mortal: bool = True) -> Process:
-        """A process of its own, until it ends; what it may not end with is a fault."""
+        """Run a process until it ends; ending with an error that is not allowed is a fault."""
         process = self.spawn(name, work, mortal=mortal)
         self.world.join(process)
         self.judge_end(process)
@@ -359,15 +359,15 @@ class Story:
             isinstance(error, Incomplete) and str(error).startswith("stopped:")
         )
         away = self.away_for + self.slept.get(process.pid, 0.0)
-        # `apply` asks anew before each of its plans: between two of them nothing has begun.
+        # `apply` starts anew with each of its plans: between two of them no run has begun.
         last = self.latest() if self.kind == "apply" else None
         begun = process.pid in self.network.begun and not (last and last.status not in OPEN)
-        # A check's own time bounds its questions, patience included.
+        # A check's own timeout bounds its queries, patience included.
         checked = "database" in str(error) and any(one.check for one in self.written)
         if impatient and begun and away < (60 if checked else PATIENCE - 60):
             raise Broken(f"{process.name} has given up after {away:.0f}s: {error}")
 
-    away_for: float = 0.0  # the longest time that anything was away
+    away_for: float = 0.0  # the longest outage so far
 
     def latest(self, name: str | None = None) -> RunRecord | None:
         if not self.has_state:
@@ -379,7 +379,7 @@ class Story:
     # -- the people and machines
 
     def tell(self) -> None:
-        """From the first command to the last: a run is begun, and looked after until it is over."""
+        """Tell it from the first command to the last: start a run, and see it through."""
         main = self.written[-1]
         if self.kind == "schedule":
             self._schedule(main)
@@ -389,7 +389,7 @@ class Story:
         self.calm = True
 
     def _begin(self, session: Session) -> Any:
-        """What somebody says to have the plans run."""
+        """Run the plans as a user would."""
         if self.kind == "apply":
             return self._apply(session)
         prepared = prepare(session, str(self.written[-1].path), target=ORIGIN)
@@ -401,10 +401,10 @@ class Story:
         for attempt in range(ATTEMPTS):
             if record and record.status not in OPEN:
                 return
-            # Who passed over failures for ever would never hear that a drain moves nothing.
+            # Passing over failures forever would hide that a drain makes no progress.
             past = attempt < ATTEMPTS // 2
             if limited := self._record(lambda one: "has had its" in (one.reason or "")):
-                self._go_on(limited, past=past)  # also the plan that `apply` has begun with
+                self._go_on(limited, past=past)  # it may be a plan that `apply` started
             elif record and self.kind != "apply":
                 self._go_on(record, past=past)
             elif isinstance(process.error, PreflightRefused | InvalidPlan | RunFailed):
@@ -415,7 +415,7 @@ class Story:
             self.world.wait(self.random.choice([1.0, 20.0, 70.0, 70.0 if self.calm else 3600.0]))
             record = self.latest(main.name)
         if self.steps and record and record.status == "running":
-            # A clock that was put back has put off the workers' next step.
+            # A clock that was set back has delayed the workers' next step.
             self.world.wait(2 * 7200.0)
             record = self.latest(main.name)
             if record and record.status not in OPEN:
@@ -464,7 +464,7 @@ class Story:
     refused: str | None = None
 
     def _judge_limit(self, record: RunRecord) -> None:
-        """A limit of a drain counts what was driven, and no standstill."""
+        """Check that a drain's limits count driven time only, not standstill."""
         with Store(self.state) as store:
             journal = store.reading(record)
             rounds = journal.rounds(1)
@@ -474,7 +474,7 @@ class Story:
             driven = journal.driven()
             worked = driven.between(rounds[0].at, self.world.wall()) if rounds else 0.0
         slowed = LONGEST_DELAY if self.network.faults else 0.0
-        rest = 5 + max(slowed, *(one.delay for one in self.written))  # before the next round
+        rest = 5 + max(slowed, *(one.delay for one in self.written))  # seconds before a round
         if len(rounds) < until.max_rounds and worked < until.max_time - rest and not self.steps:
             raise Broken(f"{record.reason}, after {worked:.0f}s of {until.max_time:.0f}s")
 
@@ -484,7 +484,7 @@ class Story:
         )
 
     def _retry(self, main: plans.Written) -> None:
-        """What has failed is sent again until nothing has."""
+        """Retry what failed until nothing has."""
         if self.cancelled or self.random.random() < 0.3:
             return
         self.server.failure_rate = 0.0
@@ -497,7 +497,7 @@ class Story:
             if not found:
                 break
             self.asked_again += 1
-            if self.go("retry", self._again(first.id)).error:  # as of a disk that is full
+            if self.go("retry", self._again(first.id)).error:  # such as a full disk
                 self.world.wait(60.0)
             for _ in range(ATTEMPTS):
                 open_ = self._record(lambda one: one.plan == main.name and one.status in OPEN)
@@ -510,7 +510,7 @@ class Story:
     retried: bool = False
 
     def _record(self, is_it: Callable[[RunRecord], bool]) -> RunRecord | None:
-        """The latest of them; that of all may be another, since clocks are put back."""
+        """Return the latest matching run; the latest of all may be another, as clocks go back."""
         if not self.has_state:
             return None
         with Store(self.state) as store:
@@ -522,7 +522,7 @@ class Story:
             return lines[0] if lines else None
 
     def _schedule(self, main: plans.Written) -> None:
-        """The engine fires twice where a clock is put back: it is one date all the same."""
+        """Fire twice, as the engine does when clocks go back: only one run may start."""
         with self.session() as session:
             (one,) = scheduled(session, [str(main.path)], datetime.fromtimestamp(0, UTC))
         observer = Silent()
@@ -554,7 +554,7 @@ class Story:
     under_way: int = 0
 
     def requested(self, event: dict[str, Any]) -> None:
-        """A run is left to the workers: the engine drives its function."""
+        """Let the engine drive a submitted run by its function."""
         worker = Worker(self.session, lambda _run: Silent())
         function: Any = create_function(_client(), worker)
         what = SimpleNamespace(name=EVENT, ts=0, data=event["data"])
@@ -573,7 +573,7 @@ class Story:
     def _durable(
         self, name: str, function: Any, event: Any, ran: str, worker: Worker | None = None
     ) -> Any:
-        """The engine: it memoizes steps, sleeps for them, and tries again what has failed."""
+        """Act as the engine: memoize steps, sleep for them, and retry failures."""
         step = _Steps(self, name, worker)
         context = SimpleNamespace(event=event, run_id=ran, step=step)
         with suppress(inngest.NonRetriableError, inngest.StepError):
@@ -581,14 +581,14 @@ class Story:
         return None
 
     def _judge_left(self, run_id: str) -> None:
-        """Where the engine is done with a run, it has ended, or somebody else is at it."""
+        """Check that when the engine is done with a run, it has ended, or another drives it."""
         with Store(self.state) as store:
             state = store.run_state(run_id)
         if state.record.status == "running" and state.parked:
             raise Broken("the run is left to the workers, and the engine is done with it")
 
     def operate(self) -> None:
-        """Somebody at a terminal."""
+        """Act as somebody at a terminal."""
         for _ in range(self.random.randint(0, 5)):
             self.world.wait(self.random.choice([0.5, 3.0, 10.0, 40.0, 120.0]))
             record = self.latest()
@@ -603,7 +603,7 @@ class Story:
             getattr(self, f"_{what}")(record)
 
     def _ask(self, work: Callable[[Session], Any]) -> bool:
-        """A command of an operator's that may be refused; whether it was not."""
+        """Run an operator's command; return False if it was refused."""
         process = self.spawn("operator", self._in_session(work), mortal=False)
         self.world.join(process)
         if isinstance(process.error, BackfillError):
@@ -640,7 +640,7 @@ class Story:
         self._ask(lambda session: cancel(session, record.id))
 
     def _rival(self, record: RunRecord) -> None:
-        """Another machine tries to drive the run as well."""
+        """Let another machine try to drive the run as well."""
         work = self._in_session(
             lambda session: resume(session, record.id, RunOptions(yes=True, past_failures=True))
         )
@@ -653,7 +653,7 @@ class Story:
             compare(store, store.find(record.id), self.world.wall(), page=False)
 
     def trouble(self) -> None:
-        """Weather: networks, disks, clocks, the user's database."""
+        """Cause outages: networks, disks, clocks, the user's database."""
         for _ in range(self.random.randint(0, 4)):
             self.world.wait(self.random.choice([1.0, 5.0, 30.0, 90.0]))
             if self.calm:
@@ -700,7 +700,7 @@ class Story:
 
 
 class _Steps:
-    """The step tools of the engine: each step's work is a process of its own, of a worker."""
+    """The engine's step tools: each step runs in a worker's process of its own."""
 
     def __init__(self, story: Story, name: str, worker: Worker | None) -> None:
         self.story, self.name, self.worker = story, name, worker
@@ -711,7 +711,7 @@ class _Steps:
             story = self.story
             worker = self.worker
             alien = worker and id_.startswith("step") and story.random.random() < 0.1
-            if alien and worker:  # one that has another state takes it first
+            if alien and worker:  # a worker with another state takes it first
                 own = worker.opened
                 worker.opened = partial(story.session, f"sqlite:///{story.folder / 'other.db'}")
                 process = story.spawn(self.name, work)
@@ -744,7 +744,7 @@ def _made(seed: int, folder: Path, world: World) -> Story:
     random = Random(f"story {seed}")  # noqa: S311
     story = Story(seed, folder, world, random)
     world.story = story
-    wide = Random(f"wide {seed}")  # noqa: S311 - so that the other worlds stay as they are
+    wide = Random(f"wide {seed}")  # noqa: S311 - separate, so that other worlds stay the same
     story.wide = wide if wide.random() < 0.5 else None
     story.kind = random.choice(["run"] * 6 + ["submit"] * 3 + ["apply"] * 2 + ["schedule"])
     _write_plans(story)
@@ -762,7 +762,7 @@ def _made(seed: int, folder: Path, world: World) -> Story:
     _fill(story)
     story.server.requested = story.requested
     story.network = Network(world, story.server, story.sees)
-    if random.random() < 0.75:  # others are calm from the first moment on
+    if random.random() < 0.75:  # the others have no faults at all
         story.network.faulty = random.choice([0.0, 0.1, 0.3])
         story.deadly = random.choice([0.0, 0.01, 0.03])
         story.mortal = random.choice([0.0, 0.01, 0.05])
@@ -788,7 +788,7 @@ def _write_plans(story: Story) -> None:
     if story.kind == "schedule":
         with story.written[-1].path.open("a", encoding="utf-8") as file:
             file.write("schedule: {cron: '30 1 * * *', timezone: America/New_York}\n")
-    last = story.written[-1]  # its catalog is that of all
+    last = story.written[-1]  # all plans share its catalog
     story.written = [
         replace(one, repeat=last.repeat) if "sync" in one.operations else one
         for one in story.written
@@ -796,7 +796,7 @@ def _write_plans(story: Story) -> None:
 
 
 def _fill(story: Story) -> None:
-    """The user's database, as it is before the run."""
+    """Fill the user's database, as it is before the run."""
     random, world = story.random, story.world
     story.data = data = Data(
         world,
@@ -846,9 +846,12 @@ def simulate(
     kill: tuple[int, bool] | None = None,
     server_state: str | None = None,
 ) -> Verdict:
-    """The world of a seed, from its beginning to its end. `then`: patches of its own, which put an
-    old fault back; `where`: nothing happens in other worlds, which could not show it; `kill`: who
-    makes that transaction dies before (or after) it; `server_state`: the URL of an empty schema."""
+    """Simulate the world of a seed, from beginning to end.
+
+    `then`: makes patches, to put an old fault back. `where`: skips worlds that could not show it.
+    `kill`: the process of that transaction dies before (or after) it. `server_state`: the URL of an
+    empty schema.
+    """
     with tempfile.TemporaryDirectory(dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None) as made:
         world = World(seed)
         world.kill = kill

@@ -1,4 +1,4 @@
-"""The simulation finds what was once there, put back by a patch, one at a time."""
+"""The simulation finds each old fault that is put back by a patch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.simulation.old_faults import OLD_FAULTS, SEEDS, table
 from tests.simulation.story import simulate
 
 PAGE = Path(__file__).parents[2] / "docs/testing.md"
-NEAR = 200  # seeds: a change of the code may move a fault to another one
+NEAR = 200  # seeds: a change of the code may move a fault to another seed
 
 
 @pytest.mark.parametrize("name", OLD_FAULTS)

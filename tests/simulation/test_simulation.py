@@ -1,4 +1,4 @@
-"""The whole system under seeds: whatever befalls it, what it promises holds."""
+"""The whole system under seeds: whatever happens, its promises hold."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.depth import depth
 from tests.simulation.clockwork import Scheduler, installed
 from tests.simulation.story import Story, simulate
 
-PARTS = 8  # tests of their own, so that all cores are at work
+PARTS = 8  # separate tests, to use all cores
 SEEDS = depth(40, 10_000)
 ROOT = Path(__file__).parents[2]
 
@@ -47,7 +47,7 @@ def test_it_holds_in_postgresql_as_well_whose_connections_break(
 
 
 def test_a_seed_is_replayed_to_the_letter() -> None:
-    first, count = 5, 4  # one of them is left to workers
+    first, count = 5, 4  # one of them is submitted to workers
     command = [
         sys.executable,
         "-m",
@@ -71,7 +71,7 @@ def test_a_seed_is_replayed_to_the_letter() -> None:
 
 
 def test_time_passes_in_the_shortest_wait() -> None:
-    """Seed 3689 asked for ever for the last 0.0000000005 s of a delay, which took none."""
+    """Seed 3689 waited forever for the last 0.0000000005 s of a delay, as that took no time."""
     world = Scheduler(0)
 
     async def nap() -> None:
