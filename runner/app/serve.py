@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from runner.adapters.inngest.target import read_origin
 from runner.app.session import Session
-from runner.errors import BackfillError, PreflightRefused
+from runner.errors import BackfillError, PreflightRefused, UsageError
 from runner.model import Observer, frozen
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def serve_runs(
 ) -> None:
     """Serve until a signal ends it, and log what happens. `observer`: makes one for a run's id.
 
-    Raises `PreflightRefused` without the SDK, or without a key that it can use.
+    Raises `PreflightRefused` without the SDK, without a key that it can use, and, as `UsageError`,
+    for a target that no scheduled run can go to.
     """
     from runner.adapters.door import authority, serve
     from runner.app.worker import Worker as StepWorker
@@ -91,9 +92,10 @@ def _firings(
 ) -> list[Firing]:
     from runner.adapters.worker.request import plans_app_of
     from runner.app.schedules import Firing, scheduled
+    from runner.app.submit import refuse_embedded
 
     app = plans_app_of(session.store.identity, place)
-    return [
+    found = [
         Firing(
             one.plan.name,
             one.plan.path,
@@ -107,6 +109,12 @@ def _firings(
         )
         for one in scheduled(session, plans, datetime.now(UTC))
     ]
+    for firing in found:
+        refuse_embedded(session.target(firing.target, firing.path))
+    if target and not found:
+        message = "--target does nothing: it is for PLANS that have a schedule"
+        raise UsageError(message, hint="runs that are submitted have a target of their own")
+    return found
 
 
 def _default_target(session: Session, plan: str) -> str:

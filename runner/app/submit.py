@@ -29,14 +29,18 @@ class Submitted:
     event_id: str
 
 
+def refuse_embedded(target: Target) -> None:
+    if target.kind == "embedded":
+        message = "the embedded target ends with its process, and no worker could send to it"
+        raise PreflightRefused(message, hint="choose a server: --target dev, cloud, or its URL")
+
+
 def refuse_unheard(session: Session, target: Target, app: str | None = None) -> None:
     """Check that a worker can take a run. `app`: of the workers that should; None: the state's.
 
     Raises `PreflightRefused` if a submitted run would wait forever; `TargetDown` or `KeyRefused` if
     it cannot be requested. Writes nothing."""
-    if target.kind == "embedded":
-        message = "the embedded target ends with its process, and no worker could send to it"
-        raise PreflightRefused(message, hint="choose a server: --target dev, cloud, or its URL")
+    refuse_embedded(target)
 
     async def functions() -> Sequence[Function] | None:
         async with session.connect(target) as server:

@@ -150,6 +150,32 @@ def test_validate_warns_of_times_within_a_change_of_the_clock(
     assert words in (shown.err + shown.out).replace("\n", " ")
 
 
+@pytest.mark.parametrize(
+    ("schedule", "options", "status", "words"),
+    [
+        (True, ("--target", "embedded"), 4, "no worker could send to it"),
+        (True, ("--target", "nowhere"), 2, "`nowhere` is not a target"),
+        (True, ("--env", "here"), 4, "no worker could send to it"),
+        (False, ("--target", "dev"), 2, "--target does nothing"),
+    ],
+)
+def test_a_target_that_no_scheduled_run_can_go_to_is_refused_before_anything_is_served(
+    tmp_path: Path,
+    backfill: Backfill,
+    schedule: bool,
+    options: tuple[str, ...],
+    status: int,
+    words: str,
+) -> None:
+    """Each firing would fail, and nobody would be told before the first."""
+    project = "apiVersion: backfill/v1\nkind: BackfillProject\n"
+    project += "environments: {here: {target: embedded}}\n"
+    (tmp_path / "backfill.yaml").write_text(project, encoding="utf-8")
+    plan = write_plan(tmp_path, BODY if schedule else BODY.split("schedule:")[0])
+    refused = backfill("serve", plan, *options, env={"INNGEST_DEV": "1"})
+    assert (refused.status, words in refused.err) == (status, True), refused.err
+
+
 def test_the_engine_is_told_the_time_with_its_zone() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
