@@ -1,5 +1,5 @@
-"""What an answer may take: neither a plan nor the data may fill our memory; and how long a
-database that is away is tried."""
+"""Limits for answers, so that neither a plan nor the data can fill our memory; and retries of a
+database that is away."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from runner.model import Patience
 
 T = TypeVar("T")
 PATIENCE = 30  # seconds that a question may take
-MAX_BYTES = 32 << 20  # of an answer, its rows' own weight included; it takes 10 to 20 times that
-ROW, VALUE = 64, 8  # bytes, at least, that a row and each of its values weigh
+MAX_BYTES = 32 << 20  # of an answer, with its rows' own weight; in memory 10 to 20 times that
+ROW, VALUE = 64, 8  # the least bytes counted for a row and for each of its values
 
 
 def too_large() -> str:
@@ -32,15 +32,15 @@ def tried(
     monotonic: Callable[[], float] = time.monotonic,
     until: float = inf,
 ) -> T:
-    """`attempt`, again while it raises `away`: as long as a connection is tried. A run, which is
-    more patient, asks anew."""
+    """Call `attempt` again while it raises `away`, for as long as a connection is tried. A run is
+    more patient and asks again."""
     patience, tries, began, waited = Patience(), 0, monotonic(), 0.0
     while True:
         try:
             return attempt()
         except away as error:
             tries += 1
-            # A sleep that is over before its time, as a clock's in tests, has still been waited.
+            # A sleep that ends early, as with a test's clock, still counts as waited.
             spent = max(waited, monotonic() - began)
             wait = patience.wait(tries, spent, random(), getattr(error, "wait", None))  # noqa: S311
             if wait is None or monotonic() + wait >= until:
@@ -50,5 +50,6 @@ def tried(
 
 
 def ahead(now: float, began: float, ended: float) -> float:
-    """How far a clock is ahead that said `now` between two times: as little as that allows."""
+    """Return how far a clock is ahead that said `now` between two times: the least that is
+    possible."""
     return now - min(max(now, began), ended)

@@ -1,4 +1,4 @@
-"""Every database that a plan may ask, connected when it is first asked."""
+"""Connects to each database that a plan may ask, on first use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from runner.adapters.database.sql import SqlDatabase
 
 REST_URL = "SUPABASE_URL"
-REST_KEYS = ("SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY")  # the first that is set holds
+REST_KEYS = ("SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY")  # the first one that is set counts
 NAMES = ("BACKFILL_DATABASE_URL", "SUPABASE_DB_URL")
 
 
@@ -31,9 +31,9 @@ class Timing(NamedTuple):
 
 @dataclass(slots=True)
 class Databases:
-    """Meets `runner.model.Database`. `names`: what the project file calls its databases, and the
-    environment variables that hold their URLs. In an `environment`, `default` is the variable of
-    its default database, and `foreign` are those of others, which are not reached."""
+    """Implements `runner.model.Database`. `names`: the project file's names for databases, with the
+    environment variables of their URLs. In an `environment`, `default` is the variable of its
+    default database, and `foreign` are those of other environments, which must not be used."""
 
     env: Mapping[str, str] = field(repr=False)
     names: Mapping[str, str] = field(default_factory=dict)
@@ -94,15 +94,15 @@ class Databases:
 
 
 def named(env: Mapping[str, str]) -> str | None:
-    """The variable that names the default database, if one does."""
+    """Return the variable with the URL of the default database, if one is set."""
     return next((name for name in NAMES if env.get(name)), None)
 
 
 def configured_url(env: Mapping[str, str], name: str | None = None) -> DatabaseUrl:
-    """What the variable `name`, or the usual one, says; the driver for it is there.
+    """Parse the URL in the variable `name`, or in the default one; its driver must be installed.
 
-    Raises `PreflightRefused` where no variable names a database or its driver is missing, and
-    `UsageError`, which never echoes the URL, where what it says is none.
+    Raises `PreflightRefused` if no variable names a database or its driver is missing, and
+    `UsageError`, which never echoes the URL, if it is invalid.
     """
     name = name or named(env)
     if name is None or not env.get(name):

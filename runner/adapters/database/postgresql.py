@@ -1,7 +1,8 @@
-"""PostgreSQL, behind a pooler or not: one read-only transaction a question, bounded as it is read.
+"""PostgreSQL, with or without a pooler: one read-only transaction for each question, with limits
+applied while reading.
 
-libpq tells of a failed connection in words alone, without a SQLSTATE. What is known then is how
-far it came: whether the server has asked for a password.
+libpq reports a failed connection only as text, without a SQLSTATE. What is known then is how far it
+came: whether the server asked for a password.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ from runner.errors import BackfillError, KeyRefused, TargetDown, TargetError
 from runner.model import QueryRefused, RowSecurity
 
 _T = TypeVar("_T")
-_AWAY = ("08", "53", "57P", "58")  # connection, no room for us, shutdown, the server's system
+_AWAY = ("08", "53", "57P", "58")  # connection, resources, shutdown, system error
 _REFUSED = "28"
 _NO_DATABASE = "3D"
-_GRACE = 5  # seconds after which a server that does not end a question itself is left
-_CHUNK = 16  # rows that libpq gives at once
-# What may arrive before a chunk is there. Told by what waits in the socket, so a rough figure: what
-# is not read at once counts again.
+_GRACE = 5  # seconds after which a server that does not end a question itself is abandoned
+_CHUNK = 16  # rows in each chunk from libpq
+# How much may arrive before a chunk is complete. A rough figure, measured by what waits in the
+# socket: what is not read at once counts again.
 _MAX_WAITING = 4 * bounds.MAX_BYTES
-# Python's own values for these; all else comes as PostgreSQL writes it.
+# Types with Python values of their own; all others come as PostgreSQL writes them.
 _OWN = frozenset(("bool", "int2", "int4", "int8", "oid", "float4", "float8"))
-_QUOTED = re.compile(r'["«„](.+?)["»“]')  # as its messages quote names
-# Tables that a question names, or that the refusal did: a view's own stand in no query. A table's
-# size is told to everybody; a partitioned one has none of its own.
+_QUOTED = re.compile(r'["«„](.+?)["»“]')  # how its messages quote names
+# Tables that a question or its refusal names: a view's own tables are not in the query. Anyone may
+# read a table's size; a partitioned table has none of its own.
 _FILTERED = """
 SELECT c.relname, c.oid::regclass::text, (
     SELECT coalesce(sum(pg_relation_size(t.relid)), 0) FROM pg_partition_tree(c.oid) t
@@ -52,16 +53,16 @@ WHERE c.relrowsecurity AND row_security_active(c.oid)
   AND (c.relname = ANY(%(named)s) OR %(sql)s ~* ('\\m' || c.relname || '\\M'))
 ORDER BY c.relname
 """
-# As it writes them by default, which a role may have changed.
+# The default formats, which a role may have changed.
 _WRITING = "SET LOCAL DateStyle = ISO; SET LOCAL IntervalStyle = postgres;"
 
 
 class _Unbounded(Exception):
-    """More than an answer may hold, or later than it may come."""
+    """The answer is too large or too late."""
 
 
 class _Connection(psycopg.Connection[Any]):
-    """Looks at the clock and at what arrives whenever libpq waits."""
+    """Checks the time and the amount of data whenever libpq waits."""
 
     end = float("inf")
     waiting = 0
@@ -88,9 +89,9 @@ class _Connection(psycopg.Connection[Any]):
 def read(
     url: DatabaseUrl, statement: Statement
 ) -> tuple[list[str], list[tuple[Any, ...]], Sequence[values.Convert | None]]:
-    """The columns, the rows, and what makes JSON of each column.
+    """Return the columns, the rows, and the conversion to JSON of each column.
 
-    Raises what `runner.model.Database` says.
+    Raises the errors of `runner.model.Database`.
     """
     connection = _connected(url, _adapters())
     rows: list[tuple[Any, ...]] = []
@@ -99,7 +100,7 @@ def read(
             _begin(connection, url, statement)
             cursor = connection.cursor()
             _stream(connection, cursor, statement, rows)
-            if not rows:  # of which the stream says nothing, not even the columns
+            if not rows:  # the stream then tells nothing, not even the columns
                 cursor.execute(statement.sql.encode(), {**statement.bound, LIMIT: 0})
             described = cursor.description or ()
             connection.execute("ROLLBACK")
@@ -124,10 +125,10 @@ def read(
 
 
 def row_security(url: DatabaseUrl, statement: Statement) -> list[RowSecurity]:
-    """The tables of a question that policies filter for this role.
+    """Return the tables of a question that policies filter for this role.
 
-    PostgreSQL itself tells, table by table: with `row_security` off it refuses what a policy would
-    cut. Raises what `read` does.
+    PostgreSQL itself tells, one table at a time: with `row_security` off it refuses a query that a
+    policy would filter. Raises the errors of `read`.
     """
     connection = _connected(url)
     try:
@@ -170,7 +171,8 @@ def _filtering(
 
 
 def _is_blind(cursor: psycopg.Cursor[Any], table: str, size: int) -> bool:
-    """Has it rows, and is none of them shown? `size` tells of the rows of others."""
+    """Whether the table has rows and shows none. Its `size` covers all rows, whoever may see
+    them."""
     seen = cursor.execute(f"SELECT EXISTS (SELECT FROM {table})".encode()).fetchone()  # noqa: S608
     return bool(size) and seen == (False,)
 
@@ -208,7 +210,7 @@ def _weight(value: Any) -> int:
 
 
 def _arrived(descriptor: int) -> int:
-    """The bytes that wait to be read."""
+    """Return the number of bytes that wait to be read."""
     count = array.array("i", [0])
     fcntl.ioctl(descriptor, termios.FIONREAD, count)
     return count[0]
@@ -252,7 +254,7 @@ def _unconnected(error: psycopg.Error, url: DatabaseUrl) -> BackfillError:
 
 
 def _unreached(url: DatabaseUrl, words: str) -> str:
-    """The words only choose what is advised, never how the fault counts."""
+    """Choose a hint by the text; it never decides what kind of error it is."""
     host = url.options.get("host", "")
     if host and not host.startswith(("/", "@")) and "," not in host:
         try:

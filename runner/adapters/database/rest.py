@@ -1,7 +1,7 @@
-"""Questions to Supabase's REST interface (PostgREST), for who has its key and no password.
+"""Questions to Supabase's REST interface (PostgREST), for users with its key but no password.
 
-PostgREST cuts an answer at its own `max-rows` and calls it a success, so what counts is the total
-that it names in Content-Range: an answer is whole when that many rows are there.
+PostgREST cuts an answer at its own `max-rows` and reports success, so the total in Content-Range
+counts: an answer is complete when it has that many rows.
 """
 
 from __future__ import annotations
@@ -44,42 +44,42 @@ from runner.spec.units import counted
 from runner.spec.urls import is_http
 
 URL = "SUPABASE_URL"
-PAGE = 1000  # rows; also what Supabase cuts answers at unless it is told otherwise
-MAX_FILTERS = 5_500  # characters, of about 8,000 that proxies let a URL have
+PAGE = 1000  # rows; also Supabase's default limit for an answer
+MAX_FILTERS = 5_500  # characters, of about 8,000 that proxies allow for a URL
 _MOST = 64 * 1024 * 1024  # bytes of all pages of an answer
 _QUESTION = 120.0  # seconds for all of them
 _DEEPEST = 64  # levels of a column that is JSON
-_LARGEST = 2.0**63  # beyond it a number of a JSON answer has lost its last digits
+_LARGEST = 2.0**63  # beyond it a number in a JSON answer has lost its last digits
 # Which rows were sent, and of how many; an unknown total is written *.
 _RANGE = re.compile(r"(?:([0-9]{1,15})-([0-9]{1,15})|\*)/([0-9]{1,15})")
-_LONGEST_URL = 65_536  # characters: httpx takes no longer one
+_LONGEST_URL = 65_536  # characters: httpx accepts no longer URL
 _LONGEST_WORDS = 300  # characters
-# What PostgREST, or the gateway before it, takes for its own unless it is quoted.
+# Names with a meaning for PostgREST, or the gateway before it, unless they are quoted.
 _RESERVED = frozenset(
     {"select", "order", "limit", "offset", "columns", "on_conflict", "and", "or", "not", "apikey"}
 )
 _TOO_LONG, _FORBIDDEN = "57014", "42501"
 _OTHERWISE = "set BACKFILL_DATABASE_URL or SUPABASE_DB_URL"  # SQL reads it in one go
 
-# A column's filter: one in PostgREST's words, or the members of a list, each in its words.
+# The filter of a column: in PostgREST's syntax, or the encoded members of a list.
 Filters: TypeAlias = dict[str, str | list[str]]
 Row: TypeAlias = tuple[Json, ...]
 
 
 @dataclass(slots=True)
 class Rest:
-    """Meets `runner.model.Database`. Nothing of the URL or the key ever reaches a message."""
+    """Implements `runner.model.Database`. No part of the URL or the key ever reaches a message."""
 
     url: str = field(repr=False)
     key: str = field(repr=False)
     transport: httpx.AsyncBaseTransport | None = field(default=None, repr=False)
-    variable: str = "SUPABASE_SECRET_KEY"  # that holds the key
+    variable: str = "SUPABASE_SECRET_KEY"  # the variable that holds the key
     env: Mapping[str, str] | None = field(default=None, repr=False)  # None: this process's
     monotonic: Callable[[], float] = field(default=time.monotonic, repr=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
     _client: BlockingClient = field(init=False, repr=False)
     _close: ExitStack = field(default_factory=ExitStack, repr=False)
-    _left: int = _MOST  # bytes that the answer to the present question may still have
+    _left: int = _MOST  # bytes that the answer to the current question may still have
     _until: float = 0.0
 
     def __post_init__(self) -> None:
@@ -110,8 +110,8 @@ class Rest:
         return Table(tuple(called for _, called in selection.named), tuple(rows))
 
     def clock(self) -> DatabaseClock:
-        """The server's, told in whole seconds; the later end of one, lest a time before count as
-        after."""
+        """Return the server's time. It is in whole seconds, so use the end of the second, lest
+        earlier times count as later."""
         self._left, self._until = _MOST, self.monotonic() + _QUESTION
         began = time.time()
         response = self._patiently(self._exchange, "HEAD", f"{self.url}/rest/v1/", {})[0]
@@ -131,7 +131,7 @@ class Rest:
         query: Query,  # noqa: ARG002
         parameters: Mapping[str, Json],  # noqa: ARG002
     ) -> Sequence[RowSecurity] | None:
-        """A secret key sees all, and what another sees cannot be told."""
+        """A secret key sees all rows; what other keys see is unknown."""
         return (
             () if self.key.startswith("sb_secret_") or _role(self.key) == "service_role" else None
         )
@@ -143,7 +143,7 @@ class Rest:
         return _range(self._answer("HEAD", selection.table, _encoded(part), "0-0")[0])[1]
 
     def _read(self, selection: Selection, part: Filters, taken: int, max_rows: int) -> list[Row]:
-        """All rows of one part, page by page; `taken` rows of the answer are there already."""
+        """Read all rows of one part, page by page; `taken` rows of the answer are already there."""
         rows, total = self._page(selection, part, 0)
         if taken + total > max_rows:
             message = f"it gives {taken + total:,} rows or more, and its `max_rows` is {max_rows:,}"
@@ -161,8 +161,8 @@ class Rest:
         return rows
 
     def _page(self, selection: Selection, part: Filters, start: int) -> tuple[list[Row], int]:
-        """The rows from `start` on, as many as come at once, and how many there are in all."""
-        # In the order of all that is selected, only rows that are alike may change places.
+        """Read the rows from `start` on, as many as come at once, and the total."""
+        # Ordered by all selected columns, so that only identical rows may change places.
         order = ",".join(column for column, _ in selection.named)
         wanted = ",".join(f"{a}:{c}" if a != c else c for c, a in selection.named)
         query = _encoded({"select": wanted}, part, {"order": order})
@@ -174,7 +174,7 @@ class Rest:
         return rows, total
 
     def _answer(self, method: str, table: str, query: str, items: str) -> Answer:
-        """What is sent back with success; a few tries for what may pass by itself."""
+        """Return a successful answer; retry what may pass by itself."""
         schema, _, name = table.rpartition(".")
         url = f"{self.url}/rest/v1/{quote(name, safe='')}" + (query and f"?{query}")
         headers = {"range": items} | ({"accept-profile": schema} if schema else {})
@@ -241,7 +241,7 @@ class Rest:
         return QueryRefused(message or f"the REST interface answers {status}", hint)
 
     def _words(self, body: bytes) -> dict[str, str]:
-        """PostgREST's own words: code, message, details and hint, of which most may be null."""
+        """Return PostgREST's code, message, details and hint, of which most may be null."""
         found = _parsed(body)
         if not isinstance(found, dict):  # a proxy's page
             return {}
@@ -251,9 +251,9 @@ class Rest:
 
 
 def _origin(written: str) -> str:
-    """The project's address, whether it was copied with the interface's path or without."""
+    """Normalise the project's address, with or without the interface's path."""
     text = written.strip().rstrip("/").removesuffix("/rest/v1")
-    if not is_http(text) or not {"@", "?", "#"}.isdisjoint(text):  # places for keys
+    if not is_http(text) or not {"@", "?", "#"}.isdisjoint(text):  # where keys may be
         hint = f"write {URL} like https://abcdefgh.supabase.co"
         raise UsageError(f"{URL} is not a plain web address", hint=hint)
     return urlsplit(text).geturl().rstrip("/")
@@ -265,7 +265,7 @@ def _filters(where: Mapping[str, Json], parameters: Mapping[str, Json]) -> Filte
         value = _given(written, parameters)
         name = f'"{column}"' if column in _RESERVED else column
         if isinstance(value, list):
-            # NULL equals nothing, and a member that is there twice must not count twice.
+            # NULL equals nothing, and a repeated member must not count twice.
             members = (_member(column, member) for member in value if member is not None)
             filters[name] = list(dict.fromkeys(members))
         else:
@@ -299,7 +299,8 @@ def _member(column: str, value: Json) -> str:
 
 
 def _fitting(filters: Filters) -> Iterator[Filters]:
-    """The filters, with long lists halved until each part fits into a URL; none for no rows."""
+    """Split filters by halving long lists until each part fits into a URL; yield none for an empty
+    list."""
     lists = {name: members for name, members in filters.items() if isinstance(members, list)}
     if not all(lists.values()):
         return
@@ -313,7 +314,7 @@ def _fitting(filters: Filters) -> Iterator[Filters]:
 
 
 def _encoded(*parts: Mapping[str, str | list[str]]) -> str:
-    """A URL's query."""
+    """Encode a URL's query."""
     pairs = [
         (name, f"in.({','.join(value)})" if isinstance(value, list) else value)
         for part in parts
@@ -323,7 +324,7 @@ def _encoded(*parts: Mapping[str, str | list[str]]) -> str:
 
 
 def _range(response: httpx.Response) -> tuple[range, int]:
-    """Which rows were sent, and how many there are."""
+    """Return which rows were sent, and how many there are."""
     found = _RANGE.fullmatch(response.headers.get("content-range", ""))
     if found is None:
         raise QueryRefused("the REST interface does not say how many rows there are", _OTHERWISE)
@@ -347,7 +348,7 @@ def _rows(body: bytes, columns: Sequence[str]) -> list[Row]:
 
 
 def _check_value(column: str, value: Json) -> None:
-    """What would not come through whole is refused, by its column."""
+    """Refuse a value that would not arrive intact, naming its column."""
     level: list[Json] = [value]
     for _ in range(_DEEPEST):
         wide = (one for one in level if isinstance(one, float) and abs(one) >= _LARGEST)
@@ -376,7 +377,8 @@ def _parsed(body: bytes) -> Json:
 
 
 def _headers(key: str) -> dict[str, str]:
-    """A key of the new kind is no token, and is refused as a Bearer; the old ones are both."""
+    """Return the headers. A key of the new kind is no token and is refused as a bearer; an old one
+    is both."""
     bearer = {} if key.startswith("sb_") else {"authorization": f"Bearer {key}"}
     return {
         "accept": "application/json",
@@ -388,12 +390,12 @@ def _headers(key: str) -> dict[str, str]:
 
 
 def _is_public(key: str) -> bool:
-    """A publishable key, or the old `anon` one, whose token says so."""
+    """Whether it is a publishable key, or the old `anon` one, whose token says so."""
     return key.startswith("sb_publishable_") or _role(key) == "anon"
 
 
 def _role(key: str) -> Json:
-    """What the old keys, which are tokens, say of theirs."""
+    """Return the role in an old key, which is a token."""
     claims = key.split(".")[1:2]
     try:
         found = _parsed(urlsafe_b64decode(claims[0] + "==")) if claims else None

@@ -1,4 +1,5 @@
-"""Questions to PostgreSQL and SQLite: read only, in time, and never cut short in silence."""
+"""Questions to PostgreSQL and SQLite: read only, with a time limit, and never silently
+truncated."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ _CLOCK = {
 
 @frozen
 class SqlDatabase:
-    """Meets `runner.model.Database`. Each question has a connection of its own."""
+    """Implements `runner.model.Database`. Each question has a connection of its own."""
 
     url: DatabaseUrl
     time: Callable[[], float] = field(default=time.time, repr=False)
@@ -68,4 +69,4 @@ class SqlDatabase:
         return tried(lambda: row_security(self.url, asked), TargetDown)
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing: no connection is kept open."""

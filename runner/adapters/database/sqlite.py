@@ -1,4 +1,4 @@
-"""A SQLite file: opened to be read, and for a bounded time."""
+"""A SQLite file, opened read only and for a limited time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from runner.errors import BackfillError, TargetDown, TargetError
 from runner.model import QueryRefused
 
 _RENAMED = re.compile(r":\d+$")  # SQLite calls the second `id` of a subquery `id:1`
-_AWAY = {  # codes, and what to do about them
+_AWAY = {  # codes and hints
     sqlite3.SQLITE_BUSY: "another process writes to it for long; asking again may help",
     sqlite3.SQLITE_LOCKED: "another process writes to it for long; asking again may help",
     sqlite3.SQLITE_IOERR: "look at the disk",
@@ -28,16 +28,16 @@ _AWAY = {  # codes, and what to do about them
     sqlite3.SQLITE_PERM: "may it be read?",
 }
 _NO_DATABASE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
-_INSTRUCTIONS = 10_000  # of SQLite's machine between two looks at the clock
-_PATTERN = 1_000  # bytes of a LIKE pattern: what it takes grows with its length
+_INSTRUCTIONS = 10_000  # of SQLite's virtual machine between two looks at the clock
+_PATTERN = 1_000  # bytes of a LIKE pattern: the time it takes grows with its length
 
 
 def read(
     url: DatabaseUrl, statement: Statement
 ) -> tuple[list[str], list[tuple[Any, ...]], Sequence[values.Convert | None]]:
-    """The columns, the rows, and what makes JSON of each column.
+    """Return the columns, the rows, and the conversion to JSON of each column.
 
-    Raises what `runner.model.Database` says.
+    Raises the errors of `runner.model.Database`.
     """
     try:
         with closing(_opened(url)) as connection:
@@ -73,7 +73,7 @@ def _opened(url: DatabaseUrl) -> sqlite3.Connection:
 
 
 def _why_not(path: Path) -> str | None:
-    """What keeps it from being a database's file."""
+    """Say why the path cannot be a database file, or return None."""
     try:
         return None if stat.S_ISREG(path.stat().st_mode) else "is no file"
     except (FileNotFoundError, NotADirectoryError):
@@ -100,7 +100,7 @@ def _rows(
     except sqlite3.OperationalError as error:
         if hasattr(error, "sqlite_errorcode"):
             raise
-        # Python's own: a text that is not UTF-8. Which one, the same row tells as bytes.
+        # Python's own error: a text is not UTF-8. Read the same row as bytes to find the column.
         connection.text_factory = bytes
         again = connection.execute(statement.sql, statement.bound)
         for _ in rows:

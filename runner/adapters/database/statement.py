@@ -1,4 +1,5 @@
-"""A question as its database wants to read it: parameters bound, and lists as each has them."""
+"""A question in the form its database needs: parameters bound, and lists as each one supports
+them."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ LIMIT = "question_limit"
 
 
 class Statement(NamedTuple):
-    """`timezone`: the session's while it is asked; None: as it is."""
+    """SQL with its parameters. `timezone`: the session's zone for this question; None:
+    unchanged."""
 
     sql: str
     bound: Mapping[str, Json]
@@ -28,17 +30,17 @@ class Statement(NamedTuple):
 
 
 def statement(query: Query, parameters: Mapping[str, Json], dialect: Dialect) -> Statement:
-    """One row more than allowed is asked for: it tells of too many.
+    """Build the statement. It asks for one row more than allowed, to detect too many.
 
-    Raises `QueryRefused` for a parameter that nobody gives, or that is no list where one must be.
+    Raises `QueryRefused` for a parameter without a value, or that must be a list and is not.
     """
     if isinstance(query.ask, Selection):
         sql, given = _selected(query.ask, parameters)
     else:
-        # As a subquery it can be one statement only, and one that reads.
+        # As a subquery it can only be one statement, and one that reads.
         question = query.ask.strip().rstrip(";").rstrip()
         sql, given = f"SELECT * FROM (\n{question}\n) AS question", dict(parameters)  # noqa: S608
-    sql += f" LIMIT :{LIMIT}"  # bound, which makes PostgreSQL hold to one statement
+    sql += f" LIMIT :{LIMIT}"  # bound, so that PostgreSQL accepts only one statement
     bound = _bound(sql, {**given, LIMIT: query.max_rows + 1})
     if dialect == "postgresql":
         sql = changed(sql.replace("%", "%%"), _named)
@@ -92,7 +94,8 @@ def _quoted(name: str) -> str:
 
 
 def _named(text: str) -> str:
-    """The run's start is a moment; as a text it would lose its zone beside a time without one."""
+    """Convert parameters. The run's start is cast to a timestamp: as text it would lose its zone
+    when compared with a time without one."""
     text = _MEMBER.sub(_in_postgresql, text)
     for moment in OF_RUNS:
         text = re.sub(rf"(?<![:\w\\]):{moment}\b", f"%({moment})s::timestamptz", text)

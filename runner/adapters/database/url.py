@@ -1,8 +1,7 @@
-"""The URL of a database, as people paste it: read once, for questions and for the state alike.
+"""Parse the URL of a database, as people paste it; for questions and for the state.
 
-A fault of it is a fault of the variable or option that holds it. What is printed is never a part
-of it that could belong to a password: where a character that a URL must encode stands unencoded,
-nobody can tell where the password ends.
+Errors name the variable or option that holds it, and never print a part that could belong to a
+password: if a character is not encoded as it must be, nobody can tell where the password ends.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _HOST = re.compile(r"[\w.-]+|[/@][^\s]*")
 _HOSTS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+(?:%25[\w.-]+)?\]|[^\[\]:]*)(?::(?P<port>[0-9]*))?")
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
-# What libpq takes, but for what the URL says elsewhere and for what is of its own bookkeeping.
+# libpq's parameters, except those that the URL gives elsewhere and internal ones.
 _LIBPQ = frozenset(
     [
         "host",
@@ -71,8 +70,8 @@ _LIBPQ = frozenset(
         "options",
     ]
 )
-# What pools and other drivers are told: that statements are not to be prepared, and how many
-# connections there may be. Nothing is prepared here, and a question has one connection.
+# Parameters of pools and other drivers, such as not to prepare statements, and the number of
+# connections. They are ignored: nothing is prepared here, and a question has one connection.
 _POOLS = frozenset(
     [
         "pgbouncer",
@@ -102,11 +101,11 @@ _OPTION = re.compile(r"(?:-c\s*|--)(?P<name>[\w.-]+)=(?P<value>(?:\\.|[^\\\s])*)
 
 @frozen
 class DatabaseUrl:
-    """Where a database is. `name` is the variable or option that says so.
+    """Where a database is. `name` is the variable or option with the URL.
 
-    `path` is SQLite's file; empty, a database in memory. `options` are libpq's keywords.
-    `settings` are what a session is to be set to: a pooler refuses such things when a connection
-    is made, and keeps none of them between transactions, so each transaction sets them.
+    `path` is SQLite's file; empty for a database in memory. `options` are libpq's keywords.
+    `settings` are for the session: a pooler refuses them at connection and keeps none between
+    transactions, so each transaction sets them.
     """
 
     name: str
@@ -117,14 +116,14 @@ class DatabaseUrl:
 
     @property
     def shown(self) -> str:
-        """Where it is, without user and password."""
+        """The location without user and password."""
         if self.kind == "sqlite":
             return self.path or "sqlite://"
         host = self.options.get("host") or "localhost"
         return f"postgresql://{host}/{self.options.get('dbname', '')}"
 
     def clean(self, words: str) -> str:
-        """What a driver says, without anything secret."""
+        """Remove secrets from a driver's message."""
         for secret in ("password", "sslpassword"):
             if value := self.options.get(secret):
                 for written in (value, quote(value, safe="")):
@@ -133,9 +132,9 @@ class DatabaseUrl:
 
 
 def parse_url(text: str, name: str, *, paths: bool = False) -> DatabaseUrl:
-    """The URL that the variable or option `name` holds; `paths`: a path alone is a SQLite file.
+    """Parse the URL in the variable or option `name`; `paths`: a plain path is a SQLite file.
 
-    Raises `UsageError`, which prints nothing of the URL but the names of its parameters.
+    Raises `UsageError`, which prints nothing of the URL except names of its parameters.
     """
     text = text.strip()
     found = _SCHEME.fullmatch(text)
@@ -201,7 +200,7 @@ def _add(options: dict[str, str], name: str, /, **given: str) -> None:
 
 
 def _refuse_unencoded(rest: str, name: str) -> None:
-    """Whatever lets nobody tell where the password ends."""
+    """Refuse a URL in which nobody can tell where the password ends."""
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     after = rest[len(authority) :]
     path, _, query = after.partition("?")
@@ -227,7 +226,7 @@ def _decoded(text: str, name: str) -> str:
 
 
 def _hosts(written: str, name: str) -> tuple[str, str]:
-    """libpq's `host` and `port`: lists where the URL has several, to be tried in turn."""
+    """Return libpq's `host` and `port`: lists if the URL has several, to be tried in turn."""
     hosts, ports = [], []
     for one in written.split(","):
         found = _HOSTS.fullmatch(one)
@@ -264,12 +263,12 @@ def _parameters(query: str, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _shown_name(key: str) -> str:
-    """A name may be printed; what has another form may be the rest of a password."""
+    """Quote the name of a parameter; anything that is not a name may be part of a password."""
     return f"`{key}`" if _NAME.fullmatch(key) else "one of its parameters"
 
 
 def _settings(options: dict[str, str], name: str) -> dict[str, str]:
-    """What `options=-csearch_path=x` (libpq) and `schema=x` (Prisma) set for a session."""
+    """Return the session settings in `options=-csearch_path=x` (libpq) and `schema=x` (Prisma)."""
     text, settings = options.pop("options", "").strip(), {}
     while text:
         found = _OPTION.match(text)

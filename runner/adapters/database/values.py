@@ -1,7 +1,7 @@
-"""What a database answers -> JSON, by the rules of docs/database.md.
+"""Convert a database's values to JSON, by the rules of docs/database.md.
 
-PostgreSQL's values come as it writes them, and are told by their type's number; arrays of them come
-as lists. What has no rule is text.
+PostgreSQL's values come as text, with the number of their type; arrays of them come as lists. Types
+without a rule stay text.
 """
 
 from __future__ import annotations
@@ -22,23 +22,24 @@ _TEXT = "leave the column out, or cast it to text"
 _WIDEST = 1 << 64
 _DIGITS = 20  # of the widest whole number
 _MANY_DIGITS = re.compile(rf"[0-9]{{{_DIGITS - 1}}}")  # of a number that may be wider
-_MAX_MADE = 256 << 20  # bytes that the JSON in an answer may become
+_MAX_MADE = 256 << 20  # bytes that the JSON in an answer may take in memory
 _INTERVAL = re.compile(
     r"(?:(?P<years>[-+]?\d+) years? ?)?(?:(?P<months>[-+]?\d+) mons? ?)?"
     r"(?:(?P<days>[-+]?\d+) days? ?)?"
     r"(?:(?P<sign>[-+]?)(?P<h>\d+):(?P<m>\d\d):(?P<s>\d\d(?:\.\d+)?))?"
 )
-_DAY, _MONTH, _YEAR = 86_400, 30, 365  # as PostgreSQL's driver and its extract(epoch) nearly do
+_DAY, _MONTH, _YEAR = 86_400, 30, 365  # nearly as in PostgreSQL's driver and its extract(epoch)
 
 
 class Unfit(ValueError):
-    """A value that no JSON stands for; says what is wrong, then what to do."""
+    """A value has no JSON form; its arguments are the reason and a hint."""
 
 
 def columns(
     names: Sequence[str], values: Sequence[Sequence[Any]], converts: Sequence[Convert | None]
 ) -> list[Sequence[Json]]:
-    """Column by column, most need nothing done: a value by itself costs more than its row."""
+    """Convert by column: most columns need no conversion, and converting each value costs more than
+    reading its row."""
     return [
         column if convert is None else _converted(name, column, convert)
         for name, column, convert in zip(names, values, converts, strict=True)
@@ -66,17 +67,17 @@ def of_sqlite(value: Any) -> Json:
 
 
 def finite(value: float) -> Json:
-    """NaN and infinities are no figures, so they are no data."""
+    """Convert NaN and infinities to None: they are no data."""
     return value if math.isfinite(value) else None
 
 
 def refuse_bytes(_value: Any, written: str = "encode(COLUMN, 'hex')") -> Json:
-    """`written`: how SQL makes text of them."""
+    """Refuse bytes; `written`: the SQL that converts them to text."""
     raise Unfit("holds bytes, which are not JSON's", f"leave it out, or {written}")
 
 
 def number(text: str) -> Json:
-    """A whole number whole, whatever its scale; others as near as a JSON number comes."""
+    """Keep a whole number exact, whatever its scale; others are as close as JSON allows."""
     whole, _, fraction = text.partition(".")
     if fraction.strip("0"):
         return _near(text)
@@ -98,7 +99,8 @@ def _near(text: str) -> float:
 
 
 def moment(text: str) -> str:
-    """ISO 8601, in UTC where there is a zone; what lies beyond its years as the database says."""
+    """Format as ISO 8601, in UTC if there is a zone; keep times that Python cannot represent as
+    text."""
     try:
         value = datetime.fromisoformat(text)
         return (value.astimezone(UTC) if value.tzinfo else value).isoformat()
@@ -107,7 +109,7 @@ def moment(text: str) -> str:
 
 
 def seconds(text: str) -> Json:
-    """An interval's length: a month has 30 days, a year 365."""
+    """Return an interval's length; a month has 30 days, a year 365."""
     found = _INTERVAL.fullmatch(text)
     if not text or found is None:
         return None  # infinity
@@ -118,7 +120,7 @@ def seconds(text: str) -> Json:
 
 
 class Parsed:
-    """JSON in a column, for one answer: it may become so much and not more."""
+    """Parses JSON in columns for one answer, up to a limit of memory."""
 
     def __init__(self) -> None:
         self._made = 0
@@ -128,7 +130,7 @@ class Parsed:
         if self._made > _MAX_MADE:
             raise Unfit("has more JSON than there is room for", "narrow the query, or cast to text")
         try:
-            found = orjson.loads(text)  # where a whole number is wider, as near as 53 bits come
+            found = orjson.loads(text)  # a wider whole number is as close as 53 bits allow
             return json.loads(text, parse_int=number) if _MANY_DIGITS.search(text) else found
         except (json.JSONDecodeError, RecursionError):
             why = "holds JSON that cannot be read: too deep, not UTF-8, or too large a number"
@@ -136,7 +138,7 @@ class Parsed:
 
 
 def each(convert: Convert) -> Convert:
-    """The same for an array, of any dimensions."""
+    """Apply a conversion to an array of any dimensions."""
 
     def nested(value: Any) -> Json:
         if isinstance(value, list):
@@ -147,7 +149,7 @@ def each(convert: Convert) -> Convert:
 
 
 def by_type() -> dict[str, Convert]:
-    """By PostgreSQL's name of the type, for one answer."""
+    """Return conversions by PostgreSQL's name of the type, for one answer."""
     parsed = Parsed()
     return {
         "bytea": refuse_bytes,

@@ -1,4 +1,4 @@
-"""Events and runs in memory: what a published event starts, and what becomes of it."""
+"""Events and runs in memory: which runs an event starts, and how they end."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _LEADING = (__name__, "anyio.")
 
 @frozen
 class Function:
-    """A handler in its place; its id stays the same from one start of the server to the next.
+    """A handler and its identity; the id is the same at each start of the server.
 
-    `name`: how lists call it; `event`: what starts it.
+    `name`: its name in lists; `event`: what starts it.
     """
 
     id: str
@@ -45,7 +45,7 @@ class Function:
 
 @frozen
 class Run:
-    """A run as it stands. `output` is JSON."""
+    """A run and its current state. `output` is JSON."""
 
     id: str
     function: Function
@@ -57,10 +57,10 @@ class Run:
 
 
 class Engine:
-    """Holds every event and run; starts at most `CONCURRENCY` handlers at a time.
+    """Holds every event and run; runs at most `CONCURRENCY` handlers at a time.
 
-    It lives on the event loop that its first event with a handler is published on. There are no
-    retries: a handler that raises has failed.
+    It lives on the event loop of its first event with a handler. There are no retries: a handler
+    that raises has failed.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Engine:
         self._functions = {name: _functions(name, given) for name, given in handlers.items()}
         self._events: dict[str, Event] = {}
         self._runs: dict[str, Run] = {}
-        self._order: list[str] = []  # run ids as they were queued, so by time
+        self._order: list[str] = []  # run ids in the order in which they were queued, so by time
         self._place: dict[str, int] = {}
         self._runs_of: dict[str, list[str]] = {}  # by the event's internal id
         self._claims: dict[tuple[str, str], float] = {}  # (function, event id) -> until when
@@ -97,7 +97,7 @@ class Engine:
     def latest_events(
         self, limit: int, name: str | None, before: str | None, oldest: float, newest: float
     ) -> list[Event]:
-        """The events with the highest internal ids below `before`, highest first."""
+        """Return the events with the highest internal ids below `before`, highest first."""
         wanted = (
             event
             for event in self._events.values()
@@ -114,9 +114,9 @@ class Engine:
         return (self._runs[run_id] for run_id in self._runs_of.get(internal_id, ()))
 
     def runs_from(self, moment: float, after: str | None, *, backward: bool) -> Iterator[Run]:
-        """The runs as they were queued since `moment`, or `backward`, the latest ones first.
+        """Yield the runs queued since `moment` in order, or `backward`, the latest first.
 
-        `after`: the run that the ones before have ended with.
+        `after`: the last run of the previous page.
         """
         if backward:
             start = self._place[after] - 1 if after else len(self._order) - 1
@@ -127,10 +127,10 @@ class Engine:
         return (self._runs[self._order[place]] for place in places)
 
     def cancel(self, run: Run) -> None:
-        """End the run here and now, unless it has ended.
+        """End the run at once, unless it has ended.
 
-        An async handler is cancelled where it waits. A sync one goes on in its thread, and what it
-        returns is dropped: no thread can be stopped from outside.
+        An async handler is cancelled while it waits. A sync one continues in its thread, which
+        cannot be stopped, and its result is dropped.
         """
         if run.ended_at is not None:
             return
@@ -206,39 +206,39 @@ def _functions(name: str, given: Handler | Sequence[Handler]) -> tuple[Function,
 async def _perform(run: Run) -> tuple[Status, bytes]:
     try:
         return "Completed", orjson.dumps(await _call(run.function.handler, run.event))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - its run has failed, and nothing else
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - only its run fails
         return "Failed", _failure(error)
 
 
 async def _call(handler: Handler, event: Event) -> Any:
-    # A copy: what a handler does to its event is neither stored nor seen by the next handler.
+    # A copy: changes by a handler are neither stored nor visible to the next handler.
     data = copy.deepcopy(event.data) or {}
     given = {"name": event.name, "data": data, "id": event.id, "ts": event.ts}
-    # In a thread, the coroutine of a cancelled run would be dropped, and never awaited.
+    # In a thread, the coroutine of a cancelled run would be dropped and never awaited.
     if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__):
         return await handler(given)
-    # Abandoned on cancel: the run ends at once, whatever the thread is busy with.
+    # Abandoned on cancel: the run ends at once, whatever the thread is doing.
     result = await to_thread.run_sync(handler, given, abandon_on_cancel=True)
     return await result if inspect.isawaitable(result) else result
 
 
 def _failure(error: BaseException) -> bytes:
-    # This one copes with an exception whose own words fail.
+    # Unlike str(error), this survives an exception whose own `__str__` fails.
     described = traceback.TracebackException.from_exception(
         error.with_traceback(_own_traceback(error))
     )
     failure = {
-        "code": "unknown",  # what the server says of an error outside of any step
+        "code": "unknown",  # the server's code for an error outside of any step
         "message": str(described),
         "name": type(error).__name__,
         "stack": "".join(described.format()),
     }
-    # Lone surrogates, as in the name of a file that is not UTF-8, are no JSON.
+    # Lone surrogates, as in the name of a file that is not UTF-8, are invalid in JSON.
     return orjson.dumps({k: v.encode(errors="replace").decode() for k, v in failure.items()})
 
 
 def _own_traceback(error: BaseException) -> TracebackType | None:
-    """The handler's own frames, without those that lead to it."""
+    """Return the handler's own frames, without those that lead to it."""
     frames = error.__traceback__
     while frames and frames.tb_frame.f_globals.get("__name__", "").startswith(_LEADING):
         frames = frames.tb_next

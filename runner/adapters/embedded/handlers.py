@@ -1,4 +1,4 @@
-"""``module:object`` -> the handler, from the plan's folder or from what is installed."""
+"""Load handlers named ``module:object``, from the plan's folder or from installed packages."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from runner.spec.files import FileRefused, within
 
 _SCHEMES = ("stdlib", "platstdlib", "purelib", "platlib")
 _PACKAGE = Path(__file__).parents[2]
-# What must stay as it is loaded: others in this process use it.
+# Modules that must not be reloaded: others in this process use them.
 _INSTALLED = (_PACKAGE, *(Path(sysconfig.get_path(name)) for name in _SCHEMES))
 
 
 def load_handlers(names: Mapping[str, str], folder: Path) -> dict[str, Handler]:
-    """The handlers of a plan in `folder`, by event name. Raises `PreflightRefused`.
+    """Load the handlers of a plan in `folder`, by event name. Raises `PreflightRefused`.
 
-    While a module is imported, `folder` comes first on `sys.path`, as a script's folder does.
-    Afterwards it stays there as the last entry: a handler may import its siblings when it runs,
-    and nothing in the folder comes before an installed module any more.
+    While a module is imported, `folder` is first on `sys.path`, as a script's folder is. Afterwards
+    it stays there as the last entry: a handler may import its siblings when it runs, but nothing in
+    the folder shadows an installed module any more.
     """
     folder = folder.resolve()
     with _first_on_path(folder):
@@ -85,7 +85,7 @@ def _import(module: str, name: str, folder: Path) -> ModuleType:
 
 
 def _make_way(root: str, folder: Path) -> None:
-    """Let the folder's own `root` be imported where another folder's was loaded before it."""
+    """Allow the folder's own `root` to be imported if another folder's was loaded before."""
     spec, loaded = PathFinder.find_spec(root, [str(folder)]), sys.modules.get(root)
     if spec is None:
         return
@@ -98,7 +98,7 @@ def _make_way(root: str, folder: Path) -> None:
     if loaded is None:
         return
     origin = _origin(loaded)
-    if spec.origin in (None, origin):  # None: a folder without code, which no import stops at
+    if spec.origin in (None, origin):  # None: a folder without code, at which no import stops
         return
     if origin is None or any(Path(origin).is_relative_to(path) for path in _INSTALLED):
         message = f"the module `{root}` in {folder} has the name of an installed one in use"

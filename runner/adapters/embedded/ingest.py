@@ -1,7 +1,6 @@
-"""One request of the Event API: its body -> events, checked in the server's own order.
+"""Parse one request of the Event API into events, with the server's own order of checks.
 
-The words of a refusal are the real server's wherever it words them itself (protocol page,
-sections 1 and 6).
+Messages are those of the real server wherever it has its own (protocol page, sections 1 and 6).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _KINDS: Mapping[type, str] = {
 
 
 class Refused(Exception):
-    """Why an event, or the whole request, is not taken."""
+    """Why an event, or the whole request, is rejected."""
 
 
 @frozen
@@ -49,7 +48,7 @@ class Event:
 
 @frozen
 class Seed:
-    """What a request's internal ids are made of: the same seed gives the same ids again."""
+    """The source of a request's internal ids: the same seed gives the same ids."""
 
     ms: int
     entropy: bytes
@@ -60,7 +59,7 @@ class Seed:
 
     @classmethod
     def from_header(cls, value: str) -> Seed | None:
-        """The seed in ``"<ms>,<base64 of 10 bytes>"``; the server ignores any other text."""
+        """Parse ``"<ms>,<base64 of 10 bytes>"``; the server ignores any other text."""
         ms, _, entropy = value.partition(",")
         if not ms.isdecimal():
             return None
@@ -71,14 +70,15 @@ class Seed:
         return seed if 0 < seed.ms < 1 << 48 and len(seed.entropy) == 10 else None
 
     def ulid(self, index: int) -> str:
-        """The internal id of the request's event at `index`; only the last four bytes count up."""
+        """Return the internal id of the request's event at `index`; only the last four bytes count
+        up."""
         counter = (int.from_bytes(self.entropy[6:]) + index + 1) % (1 << 32)
         entropy = self.entropy[:6] + counter.to_bytes(4)
         return str(ULID.from_bytes(self.ms.to_bytes(6) + entropy))
 
 
 def read_items(body: bytes) -> list[Any]:
-    """The items of a request that holds one event or an array of them; none in an empty body."""
+    """Return the items of a request with one event or an array of them; none for an empty body."""
     if not body.strip():
         return []
     try:
@@ -93,7 +93,7 @@ def read_items(body: bytes) -> list[Any]:
 
 
 def check_size(item: Any) -> None:
-    # Measured as compact JSON, since the item's own bytes are gone once the body is parsed.
+    # Measured as compact JSON, since the item's own bytes are gone after parsing.
     size = len(orjson.dumps(item))
     if size > MAX_EVENT_SIZE:
         raise Refused(f"Event is over the max size: Max {MAX_EVENT_SIZE} bytes / Size {size} bytes")
@@ -123,7 +123,7 @@ def read_event(item: Any, internal_id: str, now: float) -> Event:
 
 def _field(item: dict[str, Any], field: str, kind: type) -> Any:
     value = item.get(field)
-    # By the exact type: a bool is an int to Python, and the server takes only whole numbers.
+    # By the exact type: a bool is an int to Python, and the server accepts only whole numbers.
     if value is not None and type(value) is not kind:
         wanted = _KINDS[kind]
         raise Refused(f"json: cannot unmarshal {_kind(value)} into field {field} of type {wanted}")

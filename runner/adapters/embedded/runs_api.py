@@ -1,8 +1,8 @@
-"""``/v2``: lists of runs, apps and functions, as the open-source server gives them (protocol page,
-sections 3 and 7).
+"""``/v2``: lists of runs, apps and functions, as in the open-source server (protocol page, sections
+3 and 7).
 
-Runs by the time that they were queued or started; the real one's lists by the time of the end leave
-runs out, so nothing follows by them, and they are not offered here.
+Runs can be listed by the time they were queued or started. The real server's lists by end time omit
+runs, so nothing follows by them, and they are not supported here.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class RunsApi:
         return self._page([app], {"limit": limit})
 
     def _functions(self, request: Request) -> Response:
-        """An app that is not there has none."""
+        """List the functions of an app; an unknown app has none."""
         query = request.query_params
         limit, cursor = _limit(query.get("limit")), query.get("cursor") or None
         functions = self.engine.functions if request.path_params["app"] == _APP else ()
@@ -69,7 +69,7 @@ class RunsApi:
         return self._page([_function_json(function) for function in found], page)
 
     def _page(self, data: Sequence[dict[str, Any]], page: dict[str, Any]) -> Response:
-        """A protobuf list that is empty is left out."""
+        """Build a page; like protobuf, omit an empty list."""
         metadata = {"fetchedAt": _shown(self.clock())}
         return _json({**({"data": data} if data else {}), "metadata": metadata, "page": page})
 

@@ -1,6 +1,6 @@
-"""An ASGI application that speaks Inngest's Event API, and what a follower needs of its REST API.
+"""An ASGI application with Inngest's Event API and the parts of its REST API that a follower needs.
 
-It answers as the open-source server does (protocol page, sections 1 to 3 and 6), down to errors
+It answers as the open-source server does (protocol page, sections 1 to 3 and 6), including errors
 that hide behind 200.
 """
 
@@ -55,10 +55,11 @@ def create_app(
     signing_key: str | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Starlette:
-    """`handlers` by the name of the event that starts them; a key that is None is not asked for.
+    """Create the application. `handlers`: by the name of the event that starts them; a key that is
+    None is not required.
 
-    `app.state.engine.aclose()` cancels the runs that are left; a server that tells of its lifespan
-    does so by itself.
+    `app.state.engine.aclose()` cancels the remaining runs; a server that supports lifespans does so
+    by itself.
     """
     engine = Engine(handlers, clock)
     events, rest = EventApi(engine, event_key, clock), RestApi(engine, clock)
@@ -98,7 +99,7 @@ def create_app(
 
 
 async def _to_the_page(_: Request) -> Response:
-    """Without a key the server takes the path for one of its dashboard's pages."""
+    """Redirect: without a key the server takes the path for a page of its dashboard."""
     return RedirectResponse("/e", 303)
 
 
@@ -119,7 +120,8 @@ class SigningKey:
 
 
 def _accepted(key: str) -> tuple[bytes, ...]:
-    """Signing keys are hexadecimal, and what is hashed is the bytes that the digits stand for."""
+    """Return the accepted forms of a key: keys are hexadecimal, and the hash is of the bytes that
+    the digits encode."""
     try:
         hashed = hashlib.sha256(bytes.fromhex(key)).hexdigest()
     except ValueError:
@@ -144,14 +146,14 @@ class EventApi:
             return _answer(refusal, "application/json")
         seed = Seed.from_header(request.headers.get("x-inngest-event-id-seed", ""))
         ids, error = self._publish(await request.body(), seed)
-        # An answer without ids has one empty id, to an empty request as to a refused one.
+        # An answer without ids has one empty id, for an empty request and for a rejected one.
         answer: dict[str, Any] = {"ids": ids or [""], "status": 200}
         if error is not None:
             answer |= {"status": 400, "error": error}
         return _answer(answer, "text/plain")
 
     def _publish(self, body: bytes, seed: Seed | None) -> tuple[list[str], str | None]:
-        """Not atomic: in order, up to the first event that is refused."""
+        """Publish in order, up to the first event that is rejected; not atomic."""
         now = self.clock()
         seed = seed or Seed.fresh(now)
         ids: list[str] = []
@@ -181,7 +183,7 @@ class RestError(Exception):
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
-    """Every GET passes through the server's cache, and that loses the HTTP status."""
+    """Answer an error; every GET passes through the server's cache, which loses the HTTP status."""
     assert isinstance(error, RestError)  # noqa: S101 - registered for no other
     shown = {"error": str(error), "data": None, "status": error.status}
     return _json(shown, 200 if request.method == "GET" else error.status)
@@ -193,7 +195,7 @@ class RestApi:
     clock: Callable[[], float]
 
     async def events(self, request: Request) -> Response:
-        """The latest ones first; without `received_after`, those of the last hour."""
+        """List the latest first; without `received_after`, those of the last hour."""
         query, now = request.query_params, self.clock()
         cursor = _ulid(query["cursor"]) if query.get("cursor") else None
         if query.get("cursor") and cursor is None:
@@ -214,7 +216,7 @@ class RestApi:
         return self._data(_event_json(event))
 
     async def event_runs(self, request: Request) -> Response:
-        """No error but an empty list for an event that does not exist."""
+        """Answer an unknown event with an empty list, not an error."""
         runs = self.engine.runs_of(_id_of(request, "event"))
         return self._data([_run_json(run) for run in runs])
 
@@ -222,7 +224,7 @@ class RestApi:
         return self._data(_run_json(self._find(request, missing=500)))
 
     async def cancel(self, request: Request) -> Response:
-        """200 with an empty body, also for a run that has ended already."""
+        """Answer 200 with an empty body, even for a run that has already ended."""
         self.engine.cancel(self._find(request, missing=404))
         return Response(media_type="application/json")
 
@@ -298,7 +300,7 @@ def _id_of(request: Request, what: str) -> str:
 
 
 def _ulid(text: str) -> str | None:
-    """`text` as internal ids are written, or None."""
+    """Normalise an internal id, or return None."""
     try:
         return str(ULID.from_str(text.upper()))
     except ValueError:

@@ -22,8 +22,8 @@ class HttpCancelApi:
     retry: Retry
 
     async def cancel(self, job_id: str) -> str | None:
-        """None where the server does it, else what it says instead: that the job has ended, or is
-        not known, which servers say of jobs that go on, too."""
+        """Cancel a job; return None, or the server's answer if it refuses: the job has ended or is
+        unknown, which servers also say of running jobs."""
 
         async def attempt() -> str | None:
             status, says = await self._delete(f"/v1/runs/{quote(job_id, safe='')}")
@@ -36,8 +36,8 @@ class HttpCancelApi:
         return refusal
 
     async def _delete(self, path: str) -> tuple[int, str]:
-        """The status that the server means, and its words; keys are tried in turn, as after a
-        rotation the fallback may be the one that holds."""
+        """Return the server's actual status and message. Keys are tried in turn, since after a
+        rotation the fallback may be the valid one."""
         url, status, says = f"{self.target.api}{path}", 0, ""
         for key in self.target.signing_keys or (None,):
             headers = {"authorization": f"Bearer {key}"} if key else {}
@@ -63,7 +63,8 @@ class HttpCancelApi:
 
 
 def _meant(status: int, body: bytes) -> tuple[int, str]:
-    """Errors hide behind 200 (protocol page, section 6); one without a status stays an error."""
+    """Read the actual status: errors hide behind 200 (protocol page, section 6), and one without a
+    status is still an error."""
     answer = object_of(body)
     if not answer.get("error"):
         return status, ""

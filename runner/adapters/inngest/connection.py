@@ -1,4 +1,4 @@
-"""A target's server, connected: everything that it can be asked."""
+"""A connection to a target's server, with all its APIs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Connection:
         return HttpCancelApi(self.client, self.target, self.retry)
 
     async def may_be_followed(self) -> None:
-        """Following must work before the first event is sent."""
+        """Check that following works, before the first event is sent."""
         try:
             await self.jobs.probe()
         except TargetDown as error:
@@ -62,7 +62,7 @@ async def connected(
     environ: Mapping[str, str],
     transport: httpx.AsyncBaseTransport | None,
 ) -> AsyncIterator[Connection]:
-    """`transport`: what carries requests in place of the network."""
+    """Connect to a target; `transport` replaces the network."""
     async with open_client(transport, env=environ) as client:
         events = HttpEventApi(client, target, retry, trace_context(environ))
         yield Connection(client, target, retry, events, HttpJobsApi(client, target, retry))
@@ -72,7 +72,7 @@ async def connected(
 async def embedded(
     handlers: Mapping[str, str], plan_path: str
 ) -> AsyncIterator[httpx.AsyncBaseTransport]:
-    """A server of this process, which lives as long as the block."""
+    """Run a server in this process within the block."""
     from runner.adapters.embedded.handlers import load_handlers
     from runner.adapters.embedded.server import create_app
 

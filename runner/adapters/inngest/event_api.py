@@ -28,7 +28,7 @@ from runner.model import frozen
 from runner.spec.units import counted
 
 _MESSAGE_LENGTH = 300
-_READ = 4_000  # characters in which a key is looked for
+_READ = 4_000  # characters that are searched for a key
 
 
 @frozen
@@ -87,7 +87,8 @@ class HttpEventApi:
         resent: bool,
         trouble: str | None,
     ) -> Answer:
-        """`expected`: the ids that the seed gives; only others are looked at."""
+        """Read the answer; `expected`: the ids that the seed gives, so that only others are
+        checked."""
         status = response.status_code
         if status in (401, 403):
             variable = self.target.variable("INNGEST_EVENT_KEY")
@@ -125,14 +126,14 @@ class HttpEventApi:
 
 
 async def _then(body: bytes, meanwhile: Callable[[], object]) -> AsyncIterator[bytes]:
-    """A body in one piece, and what is done once it is sent: the server is at work by then."""
+    """Send the body in one piece, then call `meanwhile`, while the server is busy."""
     yield body
     meanwhile()
 
 
 def trace_context(env: Mapping[str, str]) -> dict[str, str]:
-    """The headers by which the server's traces join the one that TRACEPARENT names (W3C Trace
-    Context); none where it is not well-formed."""
+    """Return headers that join the server's traces to the one in TRACEPARENT (W3C Trace Context);
+    none if it is malformed."""
     parent, state = env.get("TRACEPARENT", ""), env.get("TRACESTATE", "")
     if not re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", parent):
         return {}

@@ -1,5 +1,5 @@
-"""What a server tells of its functions: ``GET /v2/apps/{app}/functions``, else GraphQL (protocol
-page, section 7)."""
+"""Read a server's functions: ``GET /v2/apps/{app}/functions``, else GraphQL (protocol page, section
+7)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runner.adapters.inngest.http import object_of, words
 from runner.errors import TargetError
 from runner.model import Function, Rate, Rest, Singleton, Trigger
 
-_PAGE, _PAGES = 100, 200  # functions, or apps, of a page; pages that are read
+_PAGE, _PAGES = 100, 200  # functions or apps in a page; pages to read
 _NAME, _WORDS, _CURSOR = 256, 1_000, 4_096  # characters
 _QUERY = (
     "{apps{functions{id slug triggers{type value condition} configuration{"
@@ -37,13 +37,14 @@ Get = Callable[[str, Mapping[str, Any]], Awaitable[Answer]]
 
 
 class _NotTold(Exception):
-    """The server does not answer as one that has this."""
+    """The server's answer shows that it does not have this API."""
 
 
 async def functions(get: Get) -> tuple[Function, ...] | None:
-    """None where the server does not tell. `get` makes a request, once.
+    """Return the server's functions; None if it does not list them. `get` makes one request.
 
-    Raises `Unanswered` where it may tell in a moment: it decides what an event without a job is.
+    Raises `Unanswered` if it may list them later, since this decides what an event without a job
+    means.
     """
     away: Unanswered | None = None
     for ask in (_by_rest, _by_graphql):
@@ -103,7 +104,7 @@ def _function(
     *,
     paused: bool = False,
 ) -> Function:
-    """What has another form than the server's tells nothing."""
+    """Build a function; what does not have the server's form is ignored."""
     configured = _object(found.get("configuration"))
     singleton = configured.get("singleton")
     return Function(
@@ -144,7 +145,7 @@ def _key(found: Mapping[str, Any]) -> str | None:
 
 
 def seconds(text: object) -> float:
-    """Of a duration as the server writes it (``1m30s``, ``24h0m0s``); 0 of anything else."""
+    """Parse a duration as the server writes it (``1m30s``, ``24h0m0s``); 0 for anything else."""
     if not isinstance(text, str) or _PART.sub("", text):
         return 0.0
     return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))

@@ -1,4 +1,4 @@
-"""Requests to an Inngest server, tried again with patience; no key ever reaches a message."""
+"""Requests to an Inngest server, with retries; no key ever reaches a message."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _HINT = "is there a proxy in between, or another server at this address?"
 
 @dataclass(slots=True)
 class Retry:
-    """How tries are spaced; the sleep and the randomness are handed in."""
+    """Repeats attempts; the sleep and the randomness are passed in."""
 
     sleep: Callable[[float], Awaitable[None]]
     random: Random
     note: Callable[[str], None]
     stopped: Callable[[], bool] = lambda: False  # no further try once the run is to stop
-    away: Callable[[Waiting | None], None] = lambda _: None  # hears what is waited for meanwhile
+    away: Callable[[Waiting | None], None] = lambda _: None  # receives what is waited for
     patience: Patience = field(default_factory=Patience)
     clock: Callable[[], float] = time.monotonic
     _is_away: bool = False
-    _noted: dict[str, float] = field(default_factory=dict)  # until when each has been said
+    _noted: dict[str, float] = field(default_factory=dict)  # until when each is not repeated
 
     async def __call__(
         self, what: str, attempt: Callable[[], Awaitable[Any]], most: float | None = None
     ) -> Any:
-        """`attempt`, again while it raises `Unanswered`; `TargetDown` when the time is up, or
-        `most` seconds."""
+        """Call `attempt` again while it raises `Unanswered`; raise `TargetDown` when the patience,
+        or `most` seconds, are over."""
         tries, waited, began = 0, 0.0, self.clock()
         while True:
             try:
@@ -54,7 +54,7 @@ class Retry:
                 self._is_back()
                 return answer
             tries += 1
-            # A sleep that is over before its time, as a clock's in tests, has still been waited.
+            # A sleep that ends early, as with a test's clock, still counts as waited.
             spent = max(waited, self.clock() - began)
             wait = self.patience.wait(tries, spent, self.random.random(), fault.wait, most)
             if wait is not None and not self.stopped():
@@ -71,7 +71,7 @@ class Retry:
     async def patiently(
         self, what: str, attempt: Callable[[], Awaitable[Any]], most: float | None = None
     ) -> Any:
-        """The same for what is no Inngest server, and raises `TargetDown` where it is away."""
+        """The same for other servers than Inngest's, whose attempts raise `TargetDown`."""
         down: list[TargetDown] = []
 
         async def once() -> Any:
@@ -98,7 +98,7 @@ class Retry:
             self.away(None)
 
     def _say(self, what: str, fault: Unanswered, tries: int, wait: float, left: float) -> None:
-        """Of requests that fail side by side, the first speaks for the others."""
+        """Report a retry; for requests that fail side by side, report only the first."""
         now = self.clock()
         if now < self._noted.get(what, now):
             return
@@ -114,7 +114,7 @@ def _span(seconds: float) -> str:
 
 
 async def request(client: Client, method: str, url: str, **arguments: Any) -> Answer:
-    """One try. Raises `Unanswered` for what may be tried again, `TargetError` for what may not."""
+    """Try once. Raises `Unanswered` for what may be tried again, else `TargetError`."""
     response, body = await client.exchange(method, url, **arguments)
     status = response.status_code
     if status in (408, 429) or (status >= 500 and status != 501):
@@ -129,12 +129,12 @@ async def request(client: Client, method: str, url: str, **arguments: Any) -> An
 
 
 def is_id(value: object) -> bool:
-    """Is it a ULID, as the ids of events and jobs are?"""
+    """Whether it is a ULID, as the ids of events and jobs are."""
     return isinstance(value, str) and _ID.fullmatch(value) is not None
 
 
 def are_ids(values: Sequence[Any]) -> bool:
-    """Are all of them, and no two the same? A request has thousands, so they are joined first."""
+    """Whether all are ULIDs and distinct. They are joined first, since a request has thousands."""
     try:
         joined = "".join(values).encode("ascii")
     except (TypeError, UnicodeEncodeError):
@@ -144,8 +144,8 @@ def are_ids(values: Sequence[Any]) -> bool:
 
 
 def moment_of(written: object) -> float | None:
-    """A time in ISO 8601, in seconds since 1970; None for anything else, and for what is rounded to
-    the year 10000."""
+    """Parse an ISO 8601 time into seconds since 1970; None for anything else, and for what rounds
+    up to the year 10000."""
     try:
         at = parse_time(written).timestamp()
         datetime.fromtimestamp(at, UTC)
@@ -155,7 +155,8 @@ def moment_of(written: object) -> float | None:
 
 
 def json_of(body: bytes) -> Any:
-    """None where it is no JSON: servers answer as text/plain, and only the body says what it is."""
+    """Parse JSON whatever the content type, since servers answer as text/plain; None if it is
+    invalid."""
     try:
         return parsed(body)
     except ValueError:
@@ -168,14 +169,14 @@ def object_of(body: bytes) -> dict[str, Any]:
 
 
 def words(value: object, most: int = _SHOWN) -> str:
-    """A text or a number, in one line's characters; nothing of a value of several parts."""
+    """Format a text or a number, cut at `most` characters; empty for anything else."""
     if not isinstance(value, str | int | float):
         return ""
     return str(value)[:most].replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def not_inngests(name: str, status: int) -> TargetError:
-    """It is not tried again: what answers so once answers so again."""
+    """The error for an unexpected body; it is not retried, since the answer would be the same."""
     return TargetError(f"{name} answers {status} with a body that is not Inngest's", hint=_HINT)
 
 

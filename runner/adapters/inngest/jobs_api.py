@@ -73,11 +73,11 @@ class HttpJobsApi:
     async def listed(
         self, since: float, of: Sequence[Function] | None, most: Callable[[], float]
     ) -> Sequence[Listed] | None:
-        """From ``/v2/runs``, a beta: None where a server does not have it."""
+        """Read ``/v2/runs``, a beta: None if a server does not have it."""
         return await self._lists.since(since, of, most)
 
     async def batch(self, job_id: str) -> Sequence[str]:
-        """From the dashboard's own API."""
+        """Read the events of a batch from the dashboard's own API."""
         if job_id not in self._batches:
             self._batches[job_id] = await self._events_of(job_id)
         return self._batches[job_id]
@@ -92,22 +92,23 @@ class HttpJobsApi:
         return response.status_code == 200
 
     async def _made_consistent(self, run: dict[str, Any]) -> dict[str, Any]:
-        """An answer about an event may have a job's end beside a status from before it, for good:
-        the server reads the two in different places. The answer about the job has them together."""
+        """Fix a run with an end but a status from before it. Answers about an event may stay
+        like that, since the server reads the two in different places; the answer about the job
+        has both."""
         if not run.get("ended_at") or words(run.get("status")).lower() in ENDED:
             return run
         _, found = await self._about(f"/v1/runs/{run['run_id']}", one=True)
         return next((one for one in found if words(one.get("status")).lower() in ENDED), run)
 
     async def _ask(self, internal_id: str) -> tuple[httpx.Response, list[dict[str, Any]]]:
-        # The server caches this answer for 15 s, an early empty one too; a query it does not
-        # know passes the cache by (protocol page, section 6).
+        # The server caches this answer for 15 s, even an early empty one; a query that it does not
+        # know bypasses the cache (protocol page, section 6).
         return await self._about(f"/v1/events/{quote(internal_id, safe='')}/runs")
 
     async def _about(
         self, path: str, *, one: bool = False
     ) -> tuple[httpx.Response, list[dict[str, Any]]]:
-        """Jobs: those of an event, or the `one` that the path names."""
+        """Read the jobs of an event, or the `one` that the path names."""
 
         async def attempt() -> tuple[httpx.Response, list[dict[str, Any]]]:
             response, body = await self._get(path, {"fresh": str(next(self._cache_buster))})
@@ -124,8 +125,8 @@ class HttpJobsApi:
         return found
 
     async def _keyed(self, path: str, query: Mapping[str, Any]) -> Answer:
-        """By the API key first, then by the key that holds for single events: one that it is
-        refused with here, where a server guards its beta, is no reason to turn to another."""
+        """Try the API key first, then the key for single events. If that is refused here, where a
+        server guards its beta, do not try others."""
         if not path.startswith("/v2/"):
             return await self._request(path, query, None)
         keys = [key for key in (self.target.api_key, *self._keys[:1]) if key]
@@ -156,7 +157,7 @@ class HttpJobsApi:
         return f"asking {self.target.name} for jobs"
 
     async def _get(self, path: str, query: Mapping[str, Any]) -> Answer:
-        """Keys are tried in turn: after a rotation the fallback may be the one that holds."""
+        """Try keys in turn: after a rotation the fallback may be the valid one."""
         while True:
             key = self._keys[0] if self._keys else None
             response, body = await self._request(path, query, key)
@@ -164,7 +165,7 @@ class HttpJobsApi:
                 return response, body
             if key is None or key == self._keys[-1]:
                 return response, body
-            if key == self._keys[0]:  # else another request has moved on already
+            if key == self._keys[0]:  # else another request has already moved on
                 self._keys.pop(0)
 
     async def _request(self, path: str, query: Mapping[str, Any], key: str | None) -> Answer:
@@ -188,7 +189,7 @@ class HttpJobsApi:
         answer = json_of(body)
         if isinstance(answer, dict) and answer.get("error"):
             return self._hidden_error(answer)
-        if answer == {}:  # so it writes an error of its own database, while it is busy
+        if answer == {}:  # the server's answer to an error in its own busy database
             says = "its answer is empty, as where its own database is busy"
             raise Unanswered(says, maybe_taken=False, answered=True)
         runs = answer
@@ -202,7 +203,8 @@ class HttpJobsApi:
         return runs
 
     def _hidden_error(self, answer: dict[str, Any]) -> list[dict[str, Any]]:
-        """Errors hide behind 200 (protocol page, section 6), and an error is never "no jobs"."""
+        """Raise an error hidden behind 200 (protocol page, section 6): an error never means "no
+        jobs"."""
         status = answer.get("status")
         if status == 404:
             return []
@@ -214,11 +216,11 @@ class HttpJobsApi:
     def _job(self, run: dict[str, Any], now: float) -> Job:
         job_id, status = str(run["run_id"]), words(run.get("status")) or "Unknown"
         original = run.get("original_run_id")
-        # The status turns terminal up to 160 ms before the output and `ended_at` appear; a server
-        # that has no such key is taken at its status.
+        # The status turns terminal up to 160 ms before the output and `ended_at` appear; for a
+        # server without that key, the status counts.
         ended = status.lower() in ENDED and bool(run.get("ended_at", True))
-        # Of one that has not started, `run_started_at` is when it was queued; the open-source
-        # server tells that of each, also in its lists.
+        # Before a job starts, `run_started_at` is when it was queued; in the open-source server it
+        # always is, also in lists.
         queued = status.lower() == "scheduled"
         began = None if queued else moment_of(run.get("run_started_at"))
         return Job(
@@ -241,7 +243,7 @@ class HttpJobsApi:
 
 
 def _date_of(response: httpx.Response) -> float:
-    """The server's time, to the second; one that does not tell it is taken to have ours."""
+    """Return the server's time, to the second; ours if it does not tell."""
     with suppress(KeyError, ValueError, OverflowError):
         return parsedate_to_datetime(response.headers["date"]).timestamp()
     return time.time()

@@ -1,4 +1,4 @@
-"""Looking at a server before anything is sent to it; nothing here starts work."""
+"""Examine a server before anything is sent; nothing here starts work."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TIMEOUT = 10.0  # seconds
 
 @frozen
 class HttpProbe:
-    """Meets `runner.execution.ports.Probe`."""
+    """Implements `runner.execution.ports.Probe`."""
 
     client: Client
     target: Target
@@ -31,16 +31,16 @@ class HttpProbe:
     clock: Callable[[], float] = time.time
 
     async def hello(self) -> Hello:
-        """``/dev`` tells the version where the server is one of ours; any answer will do."""
+        """Read the version from ``/dev``, which only some servers have; any answer will do."""
         began = self.clock()
         response, body = await self._ask("GET", f"{self.target.api}/dev", headers=self._bearer())
         version = object_of(body).get("version") if response.status_code == 200 else None
         return Hello(words(version) or None, self._skew(response, began))
 
     async def accept(self) -> None:
-        """An empty array starts nothing, and is refused only with a wrong key: a server answers
-        200 ``{"ids": [""]}`` or 400, and 401 to a key that it does not know (seen on both the
-        dev and the self-hosted server; protocol page, section 1)."""
+        """Send an empty array, which starts nothing and is refused only with a wrong key: a server
+        answers 200 ``{"ids": [""]}`` or 400, and 401 to an unknown key (seen on both the dev and
+        the self-hosted server; protocol page, section 1)."""
         url = f"{self.target.events}/e/{quote(self.target.event_key or '', safe='')}"
         headers = {"content-type": "application/json"}
         if self.target.environment:
@@ -63,7 +63,7 @@ class HttpProbe:
     async def functions(self) -> Sequence[Function] | None:
         try:
             return await self.follower.functions()
-        except TargetDown:  # nothing is judged by it yet
+        except TargetDown:  # nothing depends on it yet
             return None
 
     async def _ask(self, method: str, url: str, **arguments: Any) -> Answer:
@@ -83,7 +83,7 @@ class HttpProbe:
         return {"authorization": f"Bearer {keys[0]}"} if keys else {}
 
     def _skew(self, response: httpx.Response, began: float) -> float | None:
-        """How far the server's clock is ahead, in seconds; its header has whole ones."""
+        """Return how far the server's clock is ahead, in seconds; its header has whole seconds."""
         try:
             theirs = parsedate_to_datetime(response.headers["date"]).timestamp()
         except (KeyError, ValueError, TypeError, OverflowError):

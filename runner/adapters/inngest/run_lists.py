@@ -25,13 +25,13 @@ from runner.adapters.inngest.target import Target
 from runner.execution.ports import Listed, ListsTooLong
 from runner.model import Function, Job
 
-PAGE = 100  # the most that a server gives
+PAGE = 100  # the server's maximum
 _CURSOR, _NAME = 4_096, 200  # characters
 _MOMENT = 1.0  # seconds
-_SKEW = 86_400.0  # seconds: a clock that is further off is not believed
-# Jobs that go on come first: one that ends meanwhile is then in the lists of those that have ended.
-# Each job is in one list. (Skipped and overflowed ones are in none: they have no status there.) By
-# the time that they were queued, since the lists by the time of the end leave most of them out.
+_SKEW = 86_400.0  # seconds: a clock that differs more is not believed
+# Running jobs come first: one that ends meanwhile then appears in a list of ended jobs. Each job is
+# in one list. (Skipped and overflowed ones are in none: they have no status there.) Ordered by the
+# time they were queued, since lists by end time omit most jobs.
 _LISTS: tuple[Mapping[str, Any], ...] = (
     {"status": ["QUEUED", "RUNNING"]},
     {"status": ["COMPLETED"]},
@@ -46,30 +46,30 @@ _STATUSES = {
 }
 MESSAGE_LENGTH = 500
 _CUT = " […] "
-_READ = 100_000  # characters in which a key is looked for
+_READ = 100_000  # characters that are searched for a key
 
 
 class _NoLists(Exception):
-    """The server does not answer as one that has them."""
+    """The server's answer shows that it has no lists."""
 
 
 @dataclass(slots=True)
 class RunLists:
-    """`get` makes a request for a list, which raises `TargetError`."""
+    """Reads lists of jobs. `get` requests a page, and raises `TargetError`."""
 
     get: Callable[[Mapping[str, Any]], Awaitable[Answer]]
     target: Target
     _over: dict[str, float] = field(default_factory=dict)  # when a job without `endedAt` was seen
-    _limit: int = PAGE  # of pages with outputs: what has fitted
+    _limit: int = PAGE  # jobs in a page with outputs: what has fitted
     _ahead: float | None = None  # seconds that the server's clock is ahead of ours
 
     async def since(
         self, moment: float, of: Sequence[Function] | None, most: Callable[[], float]
     ) -> list[Listed] | None:
-        """What was queued since then; None where the server has no lists. `of`: only the jobs of
-        these functions are needed.
+        """Return the jobs queued since then; None if the server has no lists. `of`: only the jobs
+        of these functions are needed.
 
-        Raises `ListsTooLong` where more than `most` requests were needed.
+        Raises `ListsTooLong` if more than `most` requests are needed.
         """
         pages = count()
 
@@ -115,7 +115,8 @@ class RunLists:
     async def _fitting(
         self, query: Mapping[str, Any], read_on: Callable[[], None]
     ) -> dict[str, Any]:
-        """A page that is too large is halved; one job that is, is asked about without output."""
+        """Read a page; halve one that is too large, and read a single job that is without its
+        output."""
         limit = self._limit if "includeOutput" in query else PAGE
         while True:
             read_on()
@@ -148,7 +149,7 @@ class RunLists:
             raise no_ids(self.target.name, 200)
         ended = bool(run.get("endedAt")) or self._is_over(str(run["id"]), status)
         if ended and status in ("Scheduled", "Running"):
-            return []  # it was skipped, or overflowed: an answer about its event says which
+            return []  # skipped or overflowed: an answer about its event says which
         job_id = str(run["id"])
         failed = ended and status != "Completed"
         began = None if status == "Scheduled" else moment_of(run.get("startedAt"))
@@ -165,8 +166,9 @@ class RunLists:
         return [Listed(str(event), job) for event in events]
 
     def _is_over(self, job_id: str, status: str) -> bool:
-        """A status turns final a moment before `endedAt` and the output appear; where they have not
-        by a second later, the server does not tell them, and the status is all there is."""
+        """Whether a job is over: its status turns final a moment before `endedAt` and the output
+        appear. If they are missing a second later, the server does not give them, and the status
+        counts."""
         if status in ("Scheduled", "Running"):
             return False
         now = time.monotonic()
@@ -174,7 +176,8 @@ class RunLists:
 
 
 def _only(of: Sequence[Function] | None) -> Mapping[str, Any]:
-    """What limits a list to functions; nothing where it is not known how lists name them."""
+    """Return the parameters that limit a list to functions; empty if their names in lists are
+    unknown."""
     if not of or any(one.app is None for one in of):
         return {}
     apps = sorted({one.app for one in of if one.app})
@@ -182,7 +185,7 @@ def _only(of: Sequence[Function] | None) -> Mapping[str, Any]:
 
 
 def _fetched_at(page: Mapping[str, Any], otherwise: float) -> float:
-    """The server's time; a page that does not tell it is taken to have ours."""
+    """Return the server's time of a page; ours if it does not tell."""
     metadata = page.get("metadata")
     at = moment_of(metadata.get("fetchedAt")) if isinstance(metadata, dict) else None
     return otherwise if at is None else at
@@ -195,13 +198,13 @@ def _objects(found: Any) -> bool:
 
 
 def message_of(output: Any, target: Target) -> str | None:
-    """A failed job's own words, without keys."""
+    """Return a failed job's own message, without keys."""
     message = _own_words(output)
     return message and _cut(target.clean(message))
 
 
 def _cut(message: str) -> str:
-    """What is too long is cut in its middle: a traceback has its cause at its end."""
+    """Shorten a long message in the middle: a traceback has its cause at the end."""
     if len(message) <= MESSAGE_LENGTH:
         return message
     first = message.partition("\n")[0][: MESSAGE_LENGTH // 3]
@@ -209,7 +212,8 @@ def _cut(message: str) -> str:
 
 
 def _own_words(output: Any) -> str | None:
-    """A failed job's own words: ``{"code", "message", "name", "stack"}``, sometimes as text."""
+    """Return a failed job's own message: ``{"code", "message", "name", "stack"}``, sometimes as
+    text."""
     if isinstance(output, str):
         try:
             output = orjson.loads(output)
@@ -217,7 +221,7 @@ def _own_words(output: Any) -> str | None:
             return words(output, _READ) or None
     if not isinstance(output, dict):
         return None
-    if isinstance(output.get("error"), dict):  # as the lists of /v2 have it
+    if isinstance(output.get("error"), dict):  # in the lists of /v2
         output = output["error"]
     name, message = output.get("name"), output.get("message")
     if not message:

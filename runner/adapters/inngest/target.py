@@ -1,4 +1,4 @@
-"""Where events go: names and environment variables -> origins and keys."""
+"""Resolve targets: names and environment variables -> origins and keys."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEV_ORIGIN = "http://127.0.0.1:8288"
 _SWITCHED = ("", "0", "1", "false", "true")
 CLOUD_EVENTS, CLOUD_API = "https://inn.gs", "https://api.inngest.com"
 EMBEDDED_ORIGIN = "http://embedded"
-# A dev server takes any key; this is the one that the SDKs send where none is set.
+# A dev server takes any key; this is the one that the SDKs send if none is set.
 NO_EVENT_KEY = "NO_EVENT_KEY_SET"
 _KEYS = (
     "INNGEST_EVENT_KEY",
@@ -34,7 +34,7 @@ _LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 @frozen
 class Target:
-    """A resolved target. `name` is what people may read: it holds no key."""
+    """A resolved target. `name` is for people: it holds no key."""
 
     name: str
     kind: Kind
@@ -47,36 +47,37 @@ class Target:
     variables: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def variable(self, usual: str) -> str:
-        """Where what `usual` holds elsewhere comes from: an environment of a project's names
-        variables of its own."""
+        """Return the variable that takes the place of `usual`: an environment of a project may name
+        its own variables."""
         return self.variables.get(usual, usual)
 
     @property
     def local(self) -> bool:
-        """Does everything stay on this machine?"""
+        """Whether everything stays on this machine."""
         hosts = {urlsplit(origin).hostname for origin in (self.events, self.api)}
         return self.kind == "embedded" or hosts <= _LOCAL_HOSTS
 
     @property
     def grace(self) -> float:
-        """How long without any sign of life before an event without a job counts as one that no
-        function listens to. The embedded server starts jobs as it takes events; a real one starts
-        them seconds later under load, and its job lists may be 15 s old (protocol page, 6)."""
+        """Seconds without any sign of life after which an event without a job counts as `no_job`.
+        The embedded server starts jobs as it accepts events; a real one starts them seconds later
+        under load, and its job lists may be 15 s old (protocol page, 6)."""
         return 0.5 if self.kind == "embedded" else 20.0
 
     @property
     def called(self) -> frozenset[str]:
-        """What an approval may call it: its kind, its origin, its environment in the project."""
+        """The names that an approval may use: its kind, its origin, its environment in the
+        project."""
         environment, _, named = self.name.partition(": ")
         return frozenset({self.kind, self.events, *([environment] if named else [])})
 
     @property
     def address(self) -> str:
-        """Where events really go; a run is resumed only where this is the same."""
+        """Where events really go; a run is resumed only if this is the same."""
         return " ".join(filter(None, (self.events, self.api, self.environment)))
 
     def clean(self, text: str) -> str:
-        """What a server says, without the keys that it may have echoed."""
+        """Remove keys from a server's text, which may echo them."""
         keys = [self.event_key, *self.signing_keys, self.api_key] if self.kind != "embedded" else []
         for key in filter(None, keys):
             if key != NO_EVENT_KEY:
@@ -84,7 +85,7 @@ class Target:
         return text
 
     def job_url(self, job_id: str) -> str | None:
-        """The dashboard's page of a job."""
+        """Return the dashboard's page of a job."""
         if self.kind == "cloud":
             return f"{self.jobs_url}/{job_id}"
         return None if self.kind == "embedded" else f"{self.api}/run?runID={job_id}"
@@ -98,7 +99,7 @@ class Target:
 
 
 def shown(address: str) -> str:
-    """An address for people: origins that are the same are said once."""
+    """Format an address for people: identical origins are shown once."""
     return " ".join(dict.fromkeys(address.split(" ")))
 
 
@@ -108,10 +109,10 @@ def resolve(
     variables: Mapping[str, str] = MappingProxyType({}),
     source: str = "--target",
 ) -> Target:
-    """The target called `name`: embedded, dev, cloud, or the base URL of a self-hosted server.
+    """Resolve the target `name`: embedded, dev, cloud, or the base URL of a self-hosted server.
 
-    Keys come from `env` only; `variables`: what those are called that are not called as usual.
-    `source`: what names it. Raises `UsageError`.
+    Keys come from `env` only; `variables`: the names of those that differ from the usual ones.
+    `source`: what gave the name. Raises `UsageError`.
     """
     found = _resolved(name, env, variables, source)
     return replace(found, variables=variables) if variables else found
@@ -154,7 +155,8 @@ def _signing_keys(env: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _check_headers(env: Mapping[str, str], variables: Mapping[str, str]) -> None:
-    """A key with a blank or a line end in it was pasted wrong; it is named, and not echoed."""
+    """Refuse a key with a blank or a line end, which was pasted wrong; the message has its name,
+    not its value."""
     for name in (*_KEYS, "INNGEST_ENV"):
         value = env.get(name, "")
         if not (value.isascii() and value.isprintable() and " " not in value):
@@ -163,7 +165,8 @@ def _check_headers(env: Mapping[str, str], variables: Mapping[str, str]) -> None
 
 
 def _origins(env: Mapping[str, str], events: str, api: str) -> tuple[str, str]:
-    """The two specific variables beat the general one (protocol page, section 4)."""
+    """Return the origins; the two specific variables override the general one (protocol page,
+    section 4)."""
     base = env.get("INNGEST_BASE_URL")
     found = []
     for name, default in (
@@ -179,8 +182,8 @@ def _origins(env: Mapping[str, str], events: str, api: str) -> tuple[str, str]:
 
 
 def _dev_url(env: Mapping[str, str]) -> str:
-    """INNGEST_DEV is a switch of the SDKs as well; an address that is none must not mean another
-    server."""
+    """Read INNGEST_DEV, which is also a switch for the SDKs. An invalid address must not select
+    another server."""
     value = env.get("INNGEST_DEV", "")
     return DEV_ORIGIN if value.lower() in _SWITCHED else read_origin(value, "INNGEST_DEV")
 
@@ -190,8 +193,8 @@ def _label(name: str, origin: str, usual: str) -> str:
 
 
 def read_origin(text: str, source: str, names: Sequence[str] = ()) -> str:
-    """A base URL without its trailing slash; what is wrong with it is said without echoing keys.
-    `names`: what may stand in its place."""
+    """Parse a base URL, without its trailing slash; errors never echo keys. `names`: what may be
+    given instead."""
     if not is_http(text):
         named = f" `{text}`" if text.replace("-", "").isalnum() and len(text) <= 20 else ""
         what, hint = "is not a URL", "write http://host:port"

@@ -1,1 +1,1 @@
-"""Runs as functions of Inngest: the SDK's part, and the application that serves it."""
+"""Runs as Inngest functions: the SDK's part, and the application that serves it."""

@@ -1,4 +1,4 @@
-"""The workers' ASGI application: Inngest's requests, and whether this process is well."""
+"""The workers' ASGI application: Inngest's requests, and health checks of this process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import inngest
 from anyio import CapacityLimiter, to_thread
 
-# The SDK's one way in that asks for no web framework: it takes a request as a mapping.
+# The SDK's only entry point without a web framework: it takes a request as a mapping.
 from inngest import digital_ocean
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -32,15 +32,15 @@ from runner.spec.secrets import redact
 PATH = "/api/inngest"
 PLANS_PATH = f"{PATH}/plans"
 _AT_ONCE = 32  # requests served at once; each has a thread
-_LOG_AGAIN = 60.0  # seconds after which a reason to refuse is logged once more
-_CHECK_AGAIN = 1.0  # ... for which what /readyz has found out is good: anybody may ask it
+_LOG_AGAIN = 60.0  # seconds after which the same reason to refuse is logged again
+_CHECK_AGAIN = 1.0  # ... for which a result of /readyz is reused, since anybody may ask it
 
 _Sdk: TypeAlias = Callable[[dict[str, object], Any], Mapping[str, Any]]
 
 
 @frozen
 class Worker:
-    """The application, and the SDK's client of its runs, which knows where the server is."""
+    """The application, and the SDK's client for its runs, which knows where the server is."""
 
     app: Starlette
     client: inngest.Inngest
@@ -54,11 +54,11 @@ def create_worker(
     scheduled: Sequence[Scheduled] = (),
     clock: Callable[[], float] = time.time,
 ) -> Worker:
-    """`ready` says what is missing, if something is. The server is told that this is at `url`. The
-    SDK reads its settings and keys from the environment.
+    """Create the application. `ready` says what is missing, if anything. The server is told that
+    this worker is at `url`. The SDK reads its settings and keys from the environment.
 
-    It is two apps: the workers of a state share that of its runs, and have `scheduled` in another,
-    by their URL, so that none takes away what others are given.
+    It has two apps: all workers of a state share that of its runs, and have their `scheduled` plans
+    in another, by their URL, so that no worker removes what others are given.
     """
     url = url.rstrip("/") if url else None
     runs = _app(app_of(driver.identity), driver, (), url and url + PATH)
@@ -89,7 +89,7 @@ def create_worker(
 
 def _app(app: str, driver: Driver, scheduled: Sequence[Scheduled], url: str | None) -> App:
     quiet = logging.getLogger("backfill.sdk")
-    quiet.setLevel(logging.CRITICAL)  # what goes wrong in a step is logged once, by ourselves
+    quiet.setLevel(logging.CRITICAL)  # errors in a step are logged once, by us
     client = inngest.Inngest(app_id=app, logger=quiet)
     functions = [
         create_function(client, driver),
@@ -104,7 +104,7 @@ def _sdk(app: App) -> _Sdk:
         app.client,
         list(app.functions),
         enable_unauthed_sync=False,
-        # What a signed request to register is answered; a request's own address is never taken.
+        # For the answer to a signed request to register; a request's own address is never used.
         serve_origin=f"{parts.scheme}://{parts.netloc}" if app.url else None,
         serve_path=parts.path if app.url else None,
     )
@@ -112,10 +112,10 @@ def _sdk(app: App) -> _Sdk:
 
 @dataclass
 class _Door:
-    """A dev server has no key and signs nothing, so `unsigned` requests are served there; to
-    register is another matter: where there is a key, nobody without it starts that."""
+    """Checks requests and passes them on. A dev server has no key and signs nothing, so `unsigned`
+    requests are served there, except to register: if there is a key, that needs it."""
 
-    sdks: Mapping[str, _Sdk]  # by their paths
+    sdks: Mapping[str, _Sdk]  # by path
     registration: Registration | None
     signatures: Signatures
     unsigned: bool
@@ -130,7 +130,8 @@ class _Door:
         if not self._is_open(method) and (why := await self._refusal(signature, body)):
             self._say(method, why)
             return _answer({"message": "Unauthorized"}, 401)
-        # In band, the engine is answered with the functions; else it is told of them by ourselves.
+        # In band, the engine receives the functions in the answer; otherwise we register them
+        # ourselves.
         in_band = request.headers.get("x-inngest-sync-kind") == "in_band" and not self.unsigned
         if method == "PUT" and not in_band:
             return await self._register()
@@ -140,7 +141,7 @@ class _Door:
         return self.unsigned and not (method == "PUT" and self.signatures.keys)
 
     async def _refusal(self, signature: str | None, body: bytes) -> str | None:
-        """In a thread, since a large body takes a second; one after the other."""
+        """Check the signature in a thread, since a large body takes a second; one at a time."""
         async with self._one:
             return await to_thread.run_sync(self.signatures.refusal, signature, body)
 
@@ -152,7 +153,8 @@ class _Door:
             self.log.warning("refused a %s request: %s", method, why)
 
     async def _register(self) -> Response:
-        """Anew, at the address that this process was given: the request says nothing of it."""
+        """Register again, at the address that this process was given: the request's own does not
+        count."""
         if self.registration is None:
             message = "This worker was not told where it is: start it with --url."
             return _answer({"message": message}, 400)
@@ -172,14 +174,15 @@ class _Door:
         nowhere = SimpleNamespace(api_host="", function_name="")
         sdk = self.sdks[request.url.path]
         answer = await to_thread.run_sync(sdk, given, nowhere, limiter=self._threads)
-        # As the SDK writes what it has signed.
+        # Encoded as the SDK encodes what it signs.
         content = json.dumps(answer["body"]).encode()
         return Response(content, answer["statusCode"], answer["headers"])
 
 
 @dataclass
 class _Health:
-    """Anybody may ask: the answers are words of ours, and what they stand for is in the log."""
+    """Health checks, which anybody may ask: the answers are our own words, and the details are in
+    the log."""
 
     missing: Callable[[], str | None]
     registration: Registration | None
@@ -212,5 +215,5 @@ class _Health:
 
 
 def _answer(body: Mapping[str, object], status: int) -> Response:
-    """With the header by which the server knows that an SDK has answered, and no proxy."""
+    """Add the header by which the server tells an SDK's answer from a proxy's."""
     return JSONResponse(body, status, {"x-inngest-sdk": SDK})

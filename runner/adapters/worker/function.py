@@ -1,4 +1,4 @@
-"""The durable function: a run in steps, with the engine's sleeps between them."""
+"""The durable function: drives a run in steps, with the engine's sleeps between them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import inngest
 from runner.adapters.worker.request import EVENT, FUNCTION, event_of, filter_of
 from runner.errors import BackfillError, TargetError
 
-RETRIES = 10  # of a step; the engine waits longer and longer between them
+RETRIES = 10  # for each step; the engine waits longer each time
 MOST_STEPS = (
     200  # of work in one function run; the server takes 1,000 steps, and each may have a sleep
 )
@@ -20,8 +20,8 @@ _KEY = "event.data.plan + ' -> ' + event.data.address"
 
 
 class Driver(Protocol):
-    """What drives runs, a step at a time; requests and results are small JSON objects.
-    `identity`: that of their state."""
+    """Drives runs one step at a time; requests and results are small JSON objects. `identity`: that
+    of the state."""
 
     @property
     def identity(self) -> str: ...
@@ -29,13 +29,13 @@ class Driver(Protocol):
     def drive_step(
         self, request: Mapping[str, Any], before: Mapping[str, Any] | None, /
     ) -> Mapping[str, Any]:
-        """One step: ``status``, ``why``, and ``until`` when the next one is due."""
+        """Drive one step; return ``status``, ``why``, and ``until`` when the next one is due."""
 
     def give_up(self, request: Mapping[str, Any], why: str, /) -> None: ...
 
 
 class Scheduled(Protocol):
-    """A plan that is started again and again: `cron` as the engine takes it, with its zone."""
+    """A plan with a schedule: `cron` is in the engine's form, with its zone."""
 
     @property
     def name(self) -> str: ...
@@ -44,14 +44,15 @@ class Scheduled(Protocol):
     def cron(self) -> str: ...
 
     def start(self, run: str, fired_at: float | None, /) -> Mapping[str, Any]:
-        """Submit the run of the firing at this time, or one with this id where none is due then.
+        """Submit the run that was due at this time, or a run with this id if none was due.
 
-        Called again, it gives the same run. A small JSON object.
+        Repeated calls return the same run, as a small JSON object.
         """
 
 
 def create_firing(client: inngest.Inngest, scheduled: Scheduled) -> inngest.Function[Any]:
-    """Tried again, a firing is no second one. By hand, it is the engine's id that names it."""
+    """Create the function that starts a scheduled plan. A retry starts no second run; if it is
+    invoked by hand, the engine's id names the run."""
 
     @client.create_function(
         fn_id=f"scheduled-{scheduled.name}",
@@ -123,7 +124,7 @@ def _step(
 
 
 def _ended(request: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, Any]:
-    """A run that did not come to its end fails the function, so that people notice."""
+    """Return the result; a run that did not succeed fails the function, so that people notice."""
     run, status, why = request["run"], last["status"], last["why"]
     if status not in ("completed", "sent", "cancelled"):
         message = f"run {run} is {status}" + (f": {why}" if why else "")

@@ -1,4 +1,5 @@
-"""Telling the server where this process is, again and again: it knows one URL for an app."""
+"""Register this process with the server, repeatedly, since the server knows only one URL for an
+app."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ from runner.adapters.worker.request import FUNCTION
 from runner.model import frozen
 from runner.spec.secrets import redact
 
-SDK = f"inngest-py:v{version('inngest')}"  # as it calls itself in headers
+SDK = f"inngest-py:v{version('inngest')}"  # as the SDK calls itself in headers
 _AGAIN = 2.0  # seconds between two tries
 _EVERY = (45.0, 75.0)  # ... and between two registrations, at least and at most
 _TIMEOUT = 10.0  # seconds for an exchange
@@ -36,16 +37,16 @@ _URL = 300  # characters
 _APPS = "{apps{url functions{slug}}}"
 _OLDEST = 5 * 60.0  # seconds
 _EARLIEST = 60.0  # ... that the engine's clock may be ahead of this one
-_REMEMBERED = 100_000  # signatures; as many requests in five minutes are more than a worker takes
-_VALUES = 200_000  # in a body: its canonical form is made before anybody is known to have signed it
+_REMEMBERED = 100_000  # signatures; a worker does not get as many requests in five minutes
+_VALUES = 200_000  # in a body: its canonical form is computed before the signature is verified
 _SIGNATURE = re.compile(r"t=([0-9]{1,12})&s=([0-9a-f]{64})")
 _PREFIX = re.compile(r"signkey-\w+-")
 
 
 @frozen
 class App:
-    """What the server knows by a name: functions, and where in this process they are, the only
-    address that is ever registered; None where somebody else tells it."""
+    """An app on the server: functions, and their URL in this process, the only one that is ever
+    registered; None if others register it."""
 
     client: inngest.Inngest
     functions: Sequence[inngest.Function[Any]]
@@ -54,19 +55,19 @@ class App:
 
 @dataclass(slots=True)
 class Registration:
-    """Of apps with an address, that of the runs first. `trouble`: why the server has never known
-    them; None once it has."""
+    """Registers apps that have an address; the first is that of the runs. `trouble`: why the server
+    has not known them so far; None once it has."""
 
     apps: Sequence[App]
     log: logging.Logger
     trouble: str | None = "the server is asked for the first time"
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _refused: str | None = ""  # why the latest one was; None: it was not; "": there was none
+    _refused: str | None = ""  # why the latest was refused; None: it was not; "": there was none
     _tried: float = 0.0
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
-        """Within the block."""
+        """Keep the apps registered within the block."""
         task = asyncio.create_task(self._keep())
         try:
             yield
@@ -75,16 +76,17 @@ class Registration:
             await asyncio.wait([task])
 
     async def anew(self) -> str | None:
-        """Register now, unless that was tried a moment ago: anybody may ask for it where there is
-        no key. Why the server does not take it, if so."""
+        """Register now, unless that was tried a moment ago, since anybody may ask for it if there
+        is no key. Return why the server refuses, or None."""
         async with self._one:
             if self._refused == "" or time.monotonic() - self._tried >= _AGAIN:
                 await self._register()
             return self._refused
 
     async def _keep(self) -> None:
-        """Either may start first. Once more now and then: whoever has taken the runs over may have
-        ended since, and a server that started anew may have forgotten."""
+        """Register until the server accepts, since either may start first, and then repeatedly:
+        another worker that took over the URL may have ended, and a restarted server may have
+        forgotten."""
         while True:
             async with self._one:
                 await self._register()
@@ -112,8 +114,7 @@ class Registration:
                 self.trouble = why
 
     async def _called_instead(self) -> str | None:
-        """The other URL that the server has for the runs, where it has one and tells: see
-        `HttpProbe.listeners`."""
+        """Return the other URL that the server calls for the runs, if it has one and tells."""
         runs = self.apps[0]
         try:
             body = (await _exchange(runs, "GET", "/v0/gql", params={"query": _APPS}))[1]
@@ -125,12 +126,13 @@ class Registration:
                 )
             ]
             ours = any(_place(url) == _place(runs.url or "") for url in urls)
-        except Exception:  # noqa: BLE001 - it is an extra, and not every server tells
+        except Exception:  # noqa: BLE001 - optional, and not every server tells
             return None
         return None if ours or not urls else urls[0]
 
     async def _why_refused(self) -> str | None:
-        """A failure of any kind is said, and tried again: nobody waits for this task."""
+        """Register all apps; return why one was refused. Failures of any kind are reported and
+        retried, since nobody awaits this task."""
         try:
             for app in self.apps:
                 if why := _judged(*await _send(app)):
@@ -141,8 +143,8 @@ class Registration:
 
 
 async def _send(app: App) -> tuple[httpx.Response, bytes]:
-    """The request that the SDK makes itself where a framework has it do so: it takes the
-    address of whoever asks for that, and keeps the server's status to itself."""
+    """Send the SDK's registration request ourselves: the SDK would use the address of any caller,
+    and hide the server's status."""
     registration = {
         "appname": app.client.app_id,
         "deploytype": "ping",
@@ -179,14 +181,15 @@ def _config(function: inngest.Function[Any], url: str) -> Any:
 
 
 def _bare(value: Any) -> Any:
-    """Without what is None: a Go server takes that for a value."""
+    """Remove None values, which a Go server takes for values."""
     if isinstance(value, dict):
         return {key: _bare(one) for key, one in value.items() if one is not None}
     return [_bare(one) for one in value] if isinstance(value, list) else value
 
 
 def _place(url: str) -> tuple[str | None, int | None, str]:
-    """What a server leaves as it is: it writes this machine in one way, and may prefer https."""
+    """Return the parts of a URL that a server does not change: it may rewrite local hosts, and
+    prefer https."""
     parts = urlsplit(url)
     here = parts.hostname in ("localhost", "127.0.0.1", "0.0.0.0")  # noqa: S104
     port = None if parts.port in (80, 443) else parts.port
@@ -212,20 +215,21 @@ def _judged(answer: httpx.Response, content: bytes) -> str | None:
 
 
 def bare(key: str) -> str:
-    """A signing key without ``signkey-prod-``; the engine signs with these digits as a text."""
+    """Remove ``signkey-prod-`` from a signing key; the engine signs with the remaining digits as
+    text."""
     prefix = _PREFIX.match(key)
     return key[prefix.end() :] if prefix else key
 
 
 def bearer(key: str) -> str:
-    """How the REST API is shown a key: the digest of the bytes that its digits stand for."""
+    """Return a key as the REST API expects it: the digest of the bytes that its digits encode."""
     return hashlib.sha256(bytes.fromhex(bare(key))).hexdigest()
 
 
 @dataclass
 class Signatures:
-    """Each is taken once, as far as this process remembers: only right ones are remembered, so a
-    stranger cannot fill the memory."""
+    """Verifies signatures. Each is accepted once, as far as this process remembers; only valid ones
+    are remembered, so strangers cannot fill the memory."""
 
     keys: Sequence[str]
     clock: Callable[[], float] = time.time
@@ -233,7 +237,7 @@ class Signatures:
     _taken: OrderedDict[bytes, float] = field(default_factory=OrderedDict)
 
     def refusal(self, header: str | None, body: bytes) -> str | None:
-        """Why the request is none of the engine's; None where it is. One thread at a time."""
+        """Say why the request is not from the engine, or return None. Only one thread at a time."""
         if header is None:
             return "it is not signed"
         found = _SIGNATURE.fullmatch(header)

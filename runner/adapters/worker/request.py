@@ -1,4 +1,4 @@
-"""The event that hands a run over to the workers. It needs no SDK."""
+"""The event that submits a run to the workers. It needs no SDK."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ FUNCTION = "run"
 
 
 def app_of(state: str) -> str:
-    """The app of the workers of a state, by its identity: those of another have their own."""
+    """Return the app of the workers of a state, by its identity; each state has its own."""
     return f"backfill-{state}"
 
 
 def plans_app_of(state: str, url: str | None) -> str:
-    """The app of the schedules of those of these workers that are called at this URL, and of the
-    runs that they start: those at another URL may be given other plans."""
+    """Return the app for the schedules of the workers at this URL and for the runs they start:
+    workers at another URL may have other plans."""
     name = f"{app_of(state)}-plans"
     return f"{name}-{sha256(url.encode()).hexdigest()[:8]}" if url else name
 
 
 def filter_of(app: str) -> str:
-    """By which the function of an app takes the runs that are left to it alone."""
+    """Return the filter with which an app's function takes only the runs that are left to it."""
     return f"event.data.app == '{app}'"
 
 
 def event_of(data: Mapping[str, Any]) -> dict[str, Any]:
-    """As the Event API takes it. Its id says which run, for which time, which step: asked
-    for once more, the server drops it."""
-    at = round((data.get("submitted_at") or 0) * 1000)  # two in one second are two
+    """Build the event for the Event API. Its id names the run, the time and the step, so that the
+    server drops a repeated request."""
+    at = round((data.get("submitted_at") or 0) * 1000)  # two submissions within one second differ
     id_ = f"backfill:{data['run']}:{at}:{data.get('part') or 0}"
     return {"name": EVENT, "id": id_, "data": dict(data)}
