@@ -106,6 +106,11 @@ class _Counting(CodeGenerator):
             self.write(", ")
         self.write(")")
 
+    def visit_Const(self, node: nodes.Const, frame: Any) -> None:  # noqa: N802
+        if isinstance(node.value, float) and not math.isfinite(node.value):
+            raise TemplateError("a number in it is larger than any that JSON has")
+        super().visit_Const(node, frame)
+
     def visit_Concat(self, node: nodes.Concat, frame: Any) -> None:  # noqa: N802
         self.write("environment.concatenated((")
         for part in node.nodes:
@@ -165,7 +170,7 @@ class DataOnly(ImmutableSandboxedEnvironment):
         texts = []
         for part in parts:
             BUDGET.weigh(part)
-            texts.append(str(part))
+            texts.append(str(_written(part)))
         return "".join(texts)
 
 
@@ -181,7 +186,7 @@ def sandbox() -> DataOnly:
     known = environment.filters
     environment.filters = {
         **{name: _counted(known[name], None) for name in _HEAD},
-        **{name: _of_text(known[name], dear) for name, dear in _TEXT.items()},
+        **{name: _on_text(known[name], dear) for name, dear in _TEXT.items()},
         **{name: _counted(known[name], _each) for name in _EACH},
         **{name: _counted(known[name], _whole) for name in _WHOLE},
         "ceil": _ceil,
@@ -552,17 +557,32 @@ def _json(plain: Json) -> str:
     return json.dumps(plain, ensure_ascii=False)
 
 
+def _on_text(made: Any, dear: int) -> Callable[..., Any]:
+    """Wrap a filter of text: whatever else it is given becomes what it is in text; for `urlencode`
+    a mapping or a list is one of pairs."""
+    at, counted = int(hasattr(made, "jinja_pass_arg")), _of_text(made, dear)
+
+    @wraps(made)
+    def filtered(*args: Any, **kwargs: Any) -> Any:
+        subject = args[at]
+        if not (made.__name__ == "do_urlencode" and isinstance(subject, Mapping | list)):
+            subject = _written(subject)
+        return counted(*args[:at], subject, *args[at + 1 :], **kwargs)
+
+    return filtered
+
+
 def _replace(text: Any, old: Any, new: Any) -> str:
     for one in (text, old, new):
         BUDGET.weigh(one)
-    whole, gone, put = str(text), str(old), str(new)
+    whole, gone, put = str(_written(text)), str(old), str(new)
     BUDGET.spend(len(whole) + whole.count(gone) * len(put))
     return whole.replace(gone, put)
 
 
 def _split(value: Any, separator: Any = None, maxsplit: int = -1) -> list[str]:
     """Split a text at a separator, by default at white space."""
-    text, by = str(value), None if separator is None else str(separator)
+    text, by = str(_written(value)), None if separator is None else str(separator)
     if by == "":
         raise TemplateError("`split` wants a separator, or none for blanks")
     BUDGET.spend(len(text) + MEMBER * (len(text.split()) if by is None else text.count(by) + 1))
@@ -577,7 +597,8 @@ def _date(value: Any, form: Any = None) -> str:
     if not isinstance(form, str) or not _DATE_FORM.fullmatch(form):
         hint = "as in %Y-%m-%d, %H:%M:%S, %j, %G-W%V, %B, %A or %s (seconds since 1970)"
         raise TemplateError(f"{echo(form)} is no form of a date", hint)
-    return time.strftime(form.replace("%s", str(int(time.timestamp()))))
+    seconds = {"%s": str(int(time.timestamp()))}
+    return time.strftime(re.sub("%.", lambda found: seconds.get(found[0], found[0]), form))
 
 
 def _days(value: Any, number: Any) -> str:
@@ -604,7 +625,7 @@ def _trim(value: Any, chars: Any = None) -> str:
     if chars is not None and len(str(chars)) > _MAX_TRIMMED:
         raise TemplateError(f"`trim` takes at most {_MAX_TRIMMED} characters to trim")
     BUDGET.weigh(value)
-    return str(value).strip(chars)
+    return str(_written(value)).strip(chars)
 
 
 @pass_environment

@@ -373,3 +373,38 @@ def test_text_with_references_is_what_the_engine_makes_of_it(source: str) -> Non
         if ours[0] == engine[0] == "value":
             assert (ours, type(ours[1])) == (engine, type(engine[1]))
         assert ours[0] == engine[0]
+
+
+@pytest.mark.parametrize(
+    "made",
+    ["| upper", "| lower", "| title", "| capitalize", "| trim", "| truncate", "| urlencode",
+     "| replace('a', 'b')", "| split", "| string", "~ ''"],
+)  # fmt: skip
+def test_a_null_becomes_no_text_however_text_is_made_of_it(made: str) -> None:
+    assert refusal("{{ repo.label " + made + " }}") == "a null cannot stand in text"
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{{ repo.public ~ '' }}", "true"),
+        ("{{ '' ~ repo.tags ~ repo.ratio }}", '["b", "a"]0.5'),
+        ("{{ repo.public | urlencode }}", "true"),
+        ("{{ repo.tags | upper }}", '["B", "A"]'),
+        ("{{ {'a': 1} | urlencode }}", "a=1"),
+        ("{{ repo.velocity | truncate(9) }}", "40"),
+        ("{{ '2026-01-01' | date('%%s %s') }}", "%s 1767225600"),
+    ],
+)
+def test_what_becomes_text_in_an_expression_is_as_json_has_it(template: str, text: str) -> None:
+    assert render(template) == text
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ 1e400 }}", "x{{ [-1e400] }}", "{% if 1e400 > repo.velocity %}a{% endif %}",
+     "{{ repo.velocity < 1e999 }}"],
+)  # fmt: skip
+def test_a_number_that_json_does_not_have_is_refused_as_it_is_written(template: str) -> None:
+    with pytest.raises(TemplateError, match="larger than any that JSON has"):
+        compile_value(template)
