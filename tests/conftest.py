@@ -91,7 +91,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.fixture(autouse=True, scope="session")
 def quick() -> Iterator[None]:
-    """Take time off what each of thousands of tests does.
+    """Speed up what each of thousands of tests does.
 
     Read the machine's certificates once: that takes longer than all else that a client does. Do not
     wait for a state to be on disk, since no test cuts the power. Number new folders: pytest scans

@@ -318,7 +318,7 @@ def _answer(session: Session, talk: Talk, tool: Tool, given: dict[str, Any]) -> 
 def _result(
     tool: Tool, answer: Answer, notes: list[str], clean: Callable[[str], str]
 ) -> types.CallToolResult:
-    """Put the document first, then what was said about it, and which parts others wrote."""
+    """Put the document first, then the messages, and a list of its parts that others wrote."""
     error, document = answer.error, answer.document
     texts: list[str] = []
     if error:

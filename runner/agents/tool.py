@@ -66,7 +66,7 @@ def to_write(name: str) -> str:
 
 
 def known_target(name: str | None) -> str | None:
-    """Refuse unknown addresses, as keys go to targets: allow local ones and those with a name."""
+    """Refuse other addresses than local ones, as keys go to targets; names are allowed."""
     if name is None or name in NAMES:
         return name
     try:

@@ -276,7 +276,7 @@ def _stopped_by_signals(
     if threading.current_thread() is threading.main_thread():
         numbers = [signal.SIGINT, signal.SIGTERM]
         if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            numbers.append(signal.SIGHUP)  # if ignored, `nohup` wants it ignored
+            numbers.append(signal.SIGHUP)  # an ignored one stays so: see `nohup`
     before = {number: signal.getsignal(number) for number in numbers}
 
     def handle(number: signal.Signals) -> None:

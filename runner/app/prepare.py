@@ -41,8 +41,8 @@ class Prepared:
     `named`: the target as the user named it. `environment`: the project file's environment, if any.
     `files`: the plan as loaded from its files, to resolve deferred stages; None for a saved plan
     without such stages, whose files need not be read again. `parent`: the run whose events a retry
-    sends again; `origins`: the positions of those events in it, by position here; `known`: what its
-    checks remember.
+    sends again; `origins`: the unit of work that each of its events repeats, by position; `known`:
+    what its checks remember.
     """
 
     run_id: str

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from runner.app.worker import Worker as StepWorker
 
 PATIENCE = 60  # seconds for a request in flight to end after SIGTERM
-_MAX_BODY = 4 * 1024 * 1024  # the engine sends no more: what is larger, it has fetched
+_MAX_BODY = 4 * 1024 * 1024  # bytes; the engine sends no more, and has workers fetch the rest
 _SIGNING_KEY = re.compile(r"((signkey-\w+-)?([0-9a-fA-F]{2})+)?")  # as server and SDK read it
 _LOG = logging.getLogger("backfill.worker")
 

@@ -331,8 +331,8 @@ class Session:
         """Connect to the target's server until the block ends; the embedded one runs the handlers
         of `plan`.
 
-        Unanswered requests are retried until `stop` is set, and reported to `note` and `away`;
-        without `patience`, as long as a connection attempt is.
+        Unanswered requests are retried until `stop` is set or `patience` runs out, and reported to
+        `note` and `away`. The default patience is that before a run's first request.
         """
         import asyncio
         from random import SystemRandom

@@ -1,4 +1,4 @@
-"""`backfill plan`: the preview. It is handed no sender and no journal."""
+"""`backfill plan`: the preview. It gets no sender and no journal."""
 
 from __future__ import annotations
 

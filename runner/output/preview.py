@@ -297,7 +297,7 @@ def _text(value: Any) -> str:
 _RESERVE = 2_000  # kept free for the closing lines
 _PART = 3_000  # the least room for one of several plans
 _LINE_MORE = 40  # the line that counts what is left out
-_SECTION = 2_000  # the least room in which a section is begun
+_SECTION = 2_000  # the least room for a section
 
 
 def plan_markdown(

@@ -216,7 +216,7 @@ def _content(file: int, size: int) -> bytes:
     raw = os.read(file, size + 1)
     while 0 < len(raw) <= size and (more := os.read(file, _CHUNK)):
         raw += more
-    if len(raw) > size:  # as in /proc, where files of size 0 have content
+    if len(raw) > size:  # as in /proc, whose files report no size
         raise _grown()
     if raw.startswith(_LFS):
         raise FileRefused("it is a Git LFS pointer", "`git lfs pull` brings the file itself")

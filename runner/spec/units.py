@@ -41,7 +41,7 @@ def parse_duration(text: str) -> float:
 
 
 def parse_span(text: str) -> float:
-    """Parse a duration from now on, short enough for its end to be a valid time."""
+    """Parse a duration that counts from now: at most 100 years, so that its end is a valid time."""
     seconds = parse_duration(text)
     if seconds > LONGEST:
         raise ValueError(f"`{text}` is more than 100 years")

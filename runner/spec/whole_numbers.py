@@ -1,4 +1,4 @@
-"""Convert whole numbers to int: JSON Schema takes 2.0 as an `integer`; shown, it would not be 2."""
+"""Convert whole numbers to int: JSON Schema allows 2.0 as an `integer`, which prints as 2.0."""
 
 from __future__ import annotations
 

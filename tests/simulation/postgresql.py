@@ -19,7 +19,7 @@ _NOW = database._Postgresql.words["{now}"]
 
 @contextmanager
 def given(world: Scheduler, patches: Patches) -> Iterator[None]:
-    """Make the connections of the world's processes faulty; close those of dead ones at the end."""
+    """Make the connections of the world's processes faulty; close them at the end."""
     kind, real, made = _kind(world), driver.connect, []
 
     def connect(url: Any, **options: Any) -> Any:

@@ -38,7 +38,7 @@ class Truth:
     at: float
     fates: dict[str, str] = field(default_factory=dict)
     ends: dict[str, float] = field(default_factory=dict)
-    taken: int = 1  # how often the server let it take effect
+    taken: int = 1  # how often it took effect
 
     def ended(self, now: float) -> bool:
         return all(self.ends.get(fn, now + 1) <= now for fn in self.fates)
