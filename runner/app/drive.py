@@ -68,15 +68,21 @@ class Drive:
 
 
 async def drive(
-    session: Session, what: Drive, observer: Observer, stop: asyncio.Event
+    session: Session,
+    what: Drive,
+    observer: Observer,
+    stop: asyncio.Event,
+    noted: set[str] | None = None,
 ) -> tuple[Ending, RunContext]:
-    """Execute the plan until it ends, or until `stop` is set.
+    """Execute the plan until it ends, or until `stop` is set. `noted`: see `Outbox`.
 
     Raises the error that ended it early; the run can be resumed from its journal.
     """
     async with _opened(session, what, observer, stop) as context:
         try:
-            outbox = Outbox(session.store, context.journal.run_id, session.environ, observer.note)
+            store, run_id = session.store, context.journal.run_id
+            known = set[str]() if noted is None else noted
+            outbox = Outbox(store, run_id, session.environ, observer.note, known)
             async with beside(outbox.keep()), beside(watch(context.journal, stop)):
                 return await execute(what.plan, context), context
         except (TargetDown, Incomplete):

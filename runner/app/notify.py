@@ -59,13 +59,16 @@ def comment_on_pull_request(session: Session, kind: str, text: str, *, anew: boo
 
 @dataclass
 class Outbox:
-    """Delivers the notices of a run. No delivery failure raises."""
+    """Delivers the notices of a run. No delivery failure raises.
+
+    `noted`: the failures noted before, also by other steps of a worker.
+    """
 
     store: Store
     run_id: str
     environ: Mapping[str, str] = field(repr=False)
     note: Callable[[str], None]
-    _said: set[tuple[Hook, str]] = field(default_factory=set)
+    noted: set[str] = field(default_factory=set)
     _deaf: set[Hook] = field(default_factory=set)  # hooks that failed for good
 
     async def keep(self) -> None:
@@ -77,7 +80,7 @@ class Outbox:
         with suppress(Exception):
             hooks = self.store.hooks(self.run_id)
             for problem in filter(None, (url_problem(hook, self.environ) for hook in hooks)):
-                self.note(f"notify: {problem}: nobody is told of this run by it")
+                self._note(f"{problem}: nobody is told of this run by it")
             if not hooks:
                 return
             async with open_client(env=self.environ) as client:
@@ -128,17 +131,17 @@ class Outbox:
             except Undelivered as error:
                 again = max(error.wait, min(_LONGEST, 2.0 ** min(notice.tries, 6)))
                 self._deaf |= set() if error.passing else {notice.hook}
-                self._say(notice.hook, str(error))
+                self._note(f"{notice.hook.variable}: {error}")
                 return number > 0
             finally:
                 self.store.settle_notice(notice, again)
         return True
 
-    def _say(self, hook: Hook, why: str) -> None:
+    def _note(self, what: str) -> None:
         """Note each failure once, however often it recurs."""
-        if (hook, why) not in self._said:
-            self._said.add((hook, why))
-            self.note(f"notify: {hook.variable}: {why}")
+        if what not in self.noted:
+            self.noted.add(what)
+            self.note(f"notify: {what}")
 
 
 def empty(

@@ -102,6 +102,7 @@ class Worker:
     _stops: set[Callable[[], None]] = field(default_factory=set)
     _stopping: bool = False
     _unknown: Callable[[], float] | None = None  # seconds since the latest such request
+    _noted: dict[str, set[str]] = field(default_factory=dict)  # by run, see `Outbox`
 
     @property
     def identity(self) -> str:
@@ -249,8 +250,10 @@ class Worker:
     async def _driven(self, session: Session, record: RunRecord, what: Drive) -> StepResult:
         stop = asyncio.Event()
         with self._stoppable(stop):
-            ending, context = await drive(session, what, self.observer(record.id), stop)
+            noted = self._noted.setdefault(record.id, set())
+            ending, context = await drive(session, what, self.observer(record.id), stop, noted)
         if ending.how != "stopped":
+            self._noted.pop(record.id, None)
             return StepResult(end(context.journal, what, ending).status)
         step = context.step
         assert step  # noqa: S101 - made above

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from runner import model
+from runner.adapters.inngest.target import resolve
+from runner.adapters.journal.store import Store
 from tests.hooks import Hook, listening
-from tests.support import repos, write_plan
+from tests.support import make_plan, repos, write_plan
+from tests.worker.conftest import World
 from tests.worker.test_serve import Backfill, Site, site, submit
 
 __all__ = ["site"]
@@ -32,3 +39,23 @@ def test_the_workers_tell_of_a_run_with_the_url_that_they_have(
     assert hook.events == ["started", "failed", "ended"]
     assert {body["run_id"] for body in hook.told} == {run_id}
     assert hook.told[-1]["status"] == "failed"
+
+
+def test_a_hook_that_cannot_be_told_is_noted_once_however_many_steps_a_run_takes(
+    tmp_path: Path, new_world: Callable[..., World], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    world = new_world()
+    plan = make_plan(tmp_path, repos(4) + "operations: [sync]\nbatch_size: 1\ndelay: 30s\n")
+    target = resolve(world.url, {})
+    record = {"target": world.url, "address": target.address, "variables": {}, "follow": True}
+    hooks = [model.Hook("webhook", "UNSET")]
+    with Store(world.state) as store:
+        lease = store.lock(plan.name, target.address, "RUN1")
+        store.start("RUN1", plan, lease, **record, hooks=hooks)
+        store.park(lease, world.clock.now, "nobody yet")
+    (ran,) = world.carry_on(plan)
+    assert ran.output == {"run": "RUN1", "status": "completed"}
+    assert len(ran.steps) > 3
+    noted = [one for one in caplog.messages if "UNSET is not set" in one]
+    assert len(noted) == 1
