@@ -98,7 +98,8 @@ def followed(
     """Return the options, with `follow` off if nothing can be followed. The jobs of a scheduled
     plan start long after the sending command has ended: only a resume (`begun`) can follow them.
 
-    Raises `PreflightRefused` if a key is missing, or if the plan needs to be followed and cannot.
+    Raises `PreflightRefused` if a key is missing, or if the plan needs to be followed and cannot;
+    `UsageError` for --no-wait with a written `max_in_flight`.
     """
     if not target.event_key:
         message = f"{target.name} needs an event key, and none is set"
