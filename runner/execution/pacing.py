@@ -132,8 +132,7 @@ class Waits:
         """Note that a batch was sent: what was polled before is settled."""
 
     async def again(self, seconds: float, what: str, *, most: float = inf) -> None:  # noqa: ARG002
-        """Wait until `what` is to be polled again; `most`: the latest time, in seconds, for
-        that."""
+        """Wait until `what` is to be polled again, for at most `most` seconds."""
         while seconds > 0 and not self.stop.is_set():
             await self.clock.sleep(min(seconds, _LONGEST_WAIT), self.stop)
             self.keep_lease()

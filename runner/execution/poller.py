@@ -105,7 +105,7 @@ class Poller:
         return [replace(one, alone=False) for one in sweep.polled()], doubts
 
     async def _doubts(self, sweep: _Sweep, doubtful: Doubtful) -> tuple[list[Polled], bool]:
-        """Poll events that are doubtful, the least recently polled first.
+        """Poll events about which nothing is certain, the least recently polled first.
 
         Then poll some whose jobs still run according to the lists: a list may show an ended job as
         running for ever, since servers build lists from traces, which may arrive out of order.

@@ -342,8 +342,8 @@ GuardSpec: TypeAlias = GithubGuard | HttpGuard | SqlGuard | CommandGuard | FileG
 class Selectors:
     """Which part of a plan to use.
 
-    `only`, `skip`: operations. `items`: globs on item names, `!` excludes. `limit`: the first items
-    of each collection; `sample`: as many random ones, chosen by `seed`.
+    `only`, `skip`: operations. `items`: globs on item names, `!` excludes. `limit`: how many items
+    of each collection, from the first; `sample`: how many, chosen by `seed`.
     """
 
     only: tuple[str, ...] = ()

@@ -418,8 +418,9 @@ class TargetHold(NamedTuple):
 
 @frozen
 class Hook:
-    """A notification. `variable`: the environment variable with its URL; no value of ours holds the
-    URL itself. `held_after`: how many seconds a run must be held before it is reported."""
+    """A receiver of notifications. `variable`: the environment variable with its URL; no value of
+    ours holds the URL itself. `held_after`: how many seconds a run must be held before that is
+    reported."""
 
     kind: HookKind
     variable: str

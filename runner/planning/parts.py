@@ -41,9 +41,9 @@ def subset(
     """Build a plan of the events at these positions (from 0, over the whole plan), in the same
     order and pace.
 
-    The events are known, so no stage is deferred or has a goal. Checks in `unproved` still cover
-    all their items; those whose value is true are asked again, even if their operation sends
-    nothing.
+    The events are known, so no stage is deferred or has a goal. `unproved`: the checks that must
+    still hold, by name, and whether each was asked. They cover all their items; those that were
+    asked are asked again, even if their operation sends nothing.
     """
     wanted, made, first = frozenset(positions), list[Stage](), 0
     for stage in plan.stages:
@@ -275,8 +275,7 @@ def _followed(
 
 
 def _so_many(selectors: Selectors, for_each: str, names: Sequence[str]) -> Sequence[str]:
-    """Apply `limit` or `sample` in order; whether an item is in the sample does not depend on the
-    names of others."""
+    """Apply `limit` or `sample`, in order. A name's rank in a sample depends on that name alone."""
     if selectors.limit is not None:
         return names[: selectors.limit]
     if selectors.sample is None:

@@ -392,9 +392,8 @@ class _Spread:
 
 
 _NONE: frozenset[object] = frozenset()
-_OF_GROUP = re.compile(
-    r" \+[\d,]+\Z"
-)  # an item so called is not to be taken for a group: ids go by it
+# The end of a group's name. A single item with such a name gets ` +0`, since ids contain names.
+_OF_GROUP = re.compile(r" \+[\d,]+\Z")
 _MOST_REPEATED = 1_000_000  # events of an operation with `repeat`
 
 

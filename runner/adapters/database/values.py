@@ -99,8 +99,8 @@ def _near(text: str) -> float:
 
 
 def moment(text: str) -> str:
-    """Format as ISO 8601, in UTC if there is a zone; keep times that Python cannot represent as
-    text."""
+    """Format as ISO 8601, in UTC if there is a zone; a time that Python cannot represent stays as
+    the database wrote it."""
     try:
         value = datetime.fromisoformat(text)
         return (value.astimezone(UTC) if value.tzinfo else value).isoformat()

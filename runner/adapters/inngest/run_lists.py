@@ -115,7 +115,7 @@ class RunLists:
     async def _fitting(
         self, query: Mapping[str, Any], read_on: Callable[[], None]
     ) -> dict[str, Any]:
-        """Read a page; halve one that is too large, and read a single job that is without its
+        """Read a page; if it is too large, halve it. A single job that is too large is read without
         output."""
         limit = self._limit if "includeOutput" in query else PAGE
         while True:

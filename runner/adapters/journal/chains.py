@@ -236,7 +236,8 @@ def _attempts(connection: Connection, members: Sequence[str]) -> Iterator[_Attem
     WHERE origins.run_id IN ({within})
       AND (outcomes.outcome IS NULL OR outcomes.outcome = 'completed')"""
     query_ended = f"SELECT id, target FROM runs WHERE id IN ({within}) AND status = 'cancelled'"
-    never_sent = {  # nor are the jobs of a cancelled run that ended with their process
+    # A cancelled run sends no more; with the embedded target, its open jobs have ended as well.
+    never_sent = {
         run: 0 if target == "embedded" else connection.value(_NEXT, run=run)
         for run, target in connection.rows(query_ended, **given)
     }
