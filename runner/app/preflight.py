@@ -112,12 +112,9 @@ def followed(
             "that go on"
         )
         raise UsageError(message, hint="leave one of them out")
-    drained = next((stage for stage in plan.stages if stage.until), None)
-    if not follow and drained:
-        message = (
-            f"`{drained.operation}` is sent in rounds until its backlog is empty, and without "
-            "following nobody knows when a round is done"
-        )
+    needed = _why_followed(plan)
+    if not follow and needed:
+        message = f"{needed}, and without following nobody knows when that is"
         raise PreflightRefused(message, hint="leave --no-wait out")
     if not follow and target.kind == "embedded":
         message = (
@@ -127,15 +124,26 @@ def followed(
     if not follow or target.kind != "cloud" or target.signing_keys:
         return replace(options, follow=follow)
     barrier = next((stage for stage in plan.stages if stage.wait == "completed"), None)
-    if barrier is None:
+    if not (needed or barrier):
         return replace(options, follow=False)
-    message = (
-        f"`{barrier.operation}` waits for its jobs to complete, and following them on "
-        f"{target.name} needs a signing key"
-    )
-    variable = target.variable("INNGEST_SIGNING_KEY")
-    hint = f"set {variable}, or send without following: --no-wait"
+    hint = f"set {target.variable('INNGEST_SIGNING_KEY')}"
+    if barrier and not needed:
+        needed = f"`{barrier.operation}` waits for its jobs to complete"
+        hint += ", or send without following: --no-wait"
+    message = f"{needed}, and following jobs on {target.name} needs a signing key"
     raise PreflightRefused(message, hint=hint)
+
+
+def _why_followed(plan: ExecutionPlan) -> str | None:
+    """Name what would have no effect if nothing is followed."""
+    for stage in plan.stages:
+        if stage.until:
+            return f"`{stage.operation}` is sent in rounds until its backlog is empty"
+        if stage.canary:
+            return f"`{stage.operation}` waits until its canary has succeeded"
+        if stage.cap and stage.cap.written:
+            return f"`max_in_flight` of `{stage.operation}` limits how many jobs are under way"
+    return None
 
 
 def refuse_another_address(record: RunRecord, target: Target) -> None:

@@ -156,7 +156,7 @@ def test_whoever_keeps_an_approval_to_a_target_means_no_other_however_it_is_writ
 
 
 CAPPED, DRAINED = {"cap": SimpleNamespace(events=1, written=True)}, {"until": object()}
-WAITING = {"wait": "completed"}
+WAITING, CANARY = {"wait": "completed"}, {"canary": 1}
 NO_WAIT = RunOptions(follow=False)
 
 
@@ -179,6 +179,11 @@ NO_WAIT = RunOptions(follow=False)
         ({"cap": SimpleNamespace(events=1, written=False)}, CLOUD, NO_WAIT, False),
         (DRAINED, CLOUD, RunOptions(), True),
         (DRAINED, CLOUD, NO_WAIT, "`fire` is sent in rounds"),
+        (DRAINED, UNSIGNED, RunOptions(), "empty, and following jobs on cloud needs a signing key"),
+        (CANARY, CLOUD, RunOptions(), True),
+        (CANARY, CLOUD, NO_WAIT, "`fire` waits until its canary has succeeded"),
+        (CANARY, UNSIGNED, RunOptions(), "succeeded, and following jobs on cloud needs a signing"),
+        (CAPPED, UNSIGNED, RunOptions(), "`max_in_flight` of `fire` .* needs a signing key"),
         ({"begins": 0.0}, CLOUD, RunOptions(), False),
         ({"begins": 0.0, **DRAINED}, CLOUD, RunOptions(), "`fire` is sent in rounds"),
         ({"begins": 0.0}, EMBEDDED, RunOptions(), "the embedded target ends with this process"),

@@ -228,7 +228,7 @@ def test_a_drain_is_followed_or_refused(backfill: Backfill, tmp_path: Path, data
     plan = write_plan(tmp_path, BODY, catalog=CATALOG)
     result = backfill("run", plan, "--no-wait", "--target", "http://127.0.0.1:1", "--yes")
     assert result.status == 4
-    assert "without following nobody knows when a round is done" in result.err
+    assert "its backlog is empty, and without following nobody knows when that is" in result.err
     plan = write_plan(tmp_path, BODY + "pacing: scheduled\n", catalog=CATALOG)
     result = backfill("plan", plan)
     assert result.status == 3
