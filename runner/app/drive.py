@@ -98,7 +98,7 @@ def drive_here(session: Session, what: Drive) -> Summary:
     """
     journal: Journal | None = None
     error: BackfillError | None = None
-    ending, interrupted = Ending("stopped"), False
+    ending, interrupted, noted = Ending("stopped"), False, set[str]()
 
     def opened() -> Journal:
         nonlocal journal
@@ -109,7 +109,7 @@ def drive_here(session: Session, what: Drive) -> Summary:
         with _stopped_by_signals(observer) as (stop, signals):
             loop = asyncio.get_running_loop()
             session.stop = lambda: _in_loop(loop, stop.set)
-            ended, _ = await drive(session, replace(what, journal=opened), observer, stop)
+            ended, _ = await drive(session, replace(what, journal=opened), observer, stop, noted)
         return ended, signal.SIGINT in signals
 
     with session.reporter.driving() as observer:
@@ -126,7 +126,7 @@ def drive_here(session: Session, what: Drive) -> Summary:
         session.reporter.ended(summary)
     except TargetError as unreachable:
         raise error or unreachable from None  # without the journal there is no summary
-    empty(session, summary.run_id)
+    empty(session, summary.run_id, noted=noted)
     if error:
         raise error
     return replace(summary, interrupted=interrupted)

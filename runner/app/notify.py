@@ -145,16 +145,22 @@ class Outbox:
 
 
 def empty(
-    session: Session, run_id: str, seconds: float | None = None, *, again: bool = True
+    session: Session,
+    run_id: str,
+    seconds: float | None = None,
+    *,
+    again: bool = True,
+    noted: set[str] | None = None,
 ) -> None:
     """Deliver the remaining notices of a run that nobody drives now, within `seconds` or the
-    deadline; `again`: see `Outbox.empty`."""
+    deadline; `again`: see `Outbox.empty`; `noted`: see `Outbox`."""
     import asyncio
 
     with suppress(BackfillError):
         if not session.store.hooks(run_id):
             return
-        outbox = Outbox(session.store, run_id, session.environ, session.reporter.note)
+        known = set[str]() if noted is None else noted
+        outbox = Outbox(session.store, run_id, session.environ, session.reporter.note, known)
 
         async def bounded() -> None:
             with suppress(TimeoutError):

@@ -79,6 +79,18 @@ def test_each_hook_is_told_of_what_it_asks_for_and_slack_in_its_own_form(
     assert f"<{url}/runs|look at it>" in context["elements"][0]["text"]
 
 
+def test_a_refusal_is_noted_once_while_a_run_is_driven_and_at_its_end(
+    backfill: Backfill, tmp_path: Path, url: str, hook: Hook
+) -> None:
+    write_project(tmp_path, "{kind: webhook, url: HOOK}")
+    hook.refusals = [404] * 20
+    plan = write_plan(tmp_path, repos(1) + SYNC)
+    done = backfill("run", plan, "--target", url, env={"HOOK": hook.url})
+    assert done.status == 0
+    assert hook.tries > 1
+    assert done.err.count("notify: HOOK: it answers 404") == 1
+
+
 @pytest.mark.parametrize("command", ["resume", "retry", "apply"])
 def test_whatever_drives_a_run_tells_of_it(
     command: str, backfill: Backfill, tmp_path: Path, url: str, hook: Hook, jobs: Jobs
