@@ -83,6 +83,9 @@ class Sources:
         self.homeless = 0  # repositories without a workspace, if any operation runs for workspaces
         self.outvoted: dict[str, tuple[int, Problem]] = {}  # by operation: how many repositories
         # skip it though their workspace does not, and the place of the first
+        for operation in plan.operations:
+            if operation.for_each == "workspace":
+                self.of(operation)  # whose attributes are ordered by, too
 
     def of(self, operation: Operation) -> Source:
         name = operation.collection
@@ -99,6 +102,11 @@ class Sources:
             self.homeless = workspaces.homeless
             self.outvoted = _outvoted(self._plan, workspaces)
             items = Collection(items.kind, workspaces)
+            first = sum(1 for members in workspaces.members.values() if members)
+            later = [workspaces[index] for index in range(first, len(workspaces))]
+            order, unknown = ordered(Listed(later, self._plan.path), self._plan.order_by)
+            self.unknown = [one for one in self.unknown if one in unknown]
+            return Source(items, [*range(first), *(first + index for index in order)])
         return Source(items, range(len(items.rows)))
 
 

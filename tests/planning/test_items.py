@@ -288,3 +288,26 @@ def test_a_workspace_that_skips_what_is_no_list_is_refused(tmp_path: Path) -> No
     with pytest.raises(InvalidPlan) as refused:
         build_execution_plan(gather(load_plan(str(path)), database, NOW))
     assert "`skip` is `rank,embed`" in refused.value.problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("more", "order", "unknown"),
+    [
+        ("order_by: [-tier]\n", ["w2", "w3", "w1"], False),
+        ("", ["w3", "w1", "w2"], False),  # by priority
+        ("repos: [{repo: o/a, workspace: w1}]\norder_by: [-tier]\n", ["w1", "w2", "w3"], False),
+        ("order_by: [nope]\n", ["w1", "w2", "w3"], True),
+    ],
+)
+def test_workspaces_that_a_plan_lists_are_ordered_by_their_own_attributes(
+    tmp_path: Path, more: str, order: list[str], *, unknown: bool
+) -> None:
+    """Behind those of repositories, which are where their first one is."""
+    uses = "[sync, rank]" if "repos" in more else "[rank]"
+    body = f"workspaces: [{{query: select spaces}}]\noperations: {uses}\n{more}"
+    rows = (("w1", 1, "low"), ("w2", 3, None), ("w3", 2, "high"))
+    database = Answers(spaces=Table(("workspace", "tier", "priority"), rows))
+    loaded = load_plan(str(write_plan(tmp_path, body, catalog=CATALOG)))
+    plan = build_execution_plan(gather(loaded, database, NOW))
+    assert [one.item for one in plan.planned() if one.operation == "rank"] == order
+    assert any(one.rule == "order-by" for one in plan.warnings) == unknown
