@@ -15,7 +15,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import h11
@@ -27,10 +27,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from runner.errors import TargetError
 from runner.model import frozen
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp
-
 
 MIB = 1024 * 1024
 _HELD = 64 * MIB  # for all bodies held at a time
@@ -262,7 +258,6 @@ def serve(
     `on_listening` is called once connections are accepted; `on_stop` at the signal, after which
     pending requests have `patience` seconds to end. Raises `TargetError` if it cannot listen.
     """
-    import uvicorn
 
     class Server(uvicorn.Server):
         def handle_exit(self, *signal: Any) -> None:

@@ -24,6 +24,7 @@ from runner.adapters.journal.requests import jobs_between, known_ids
 from runner.execution.seeds import event_id
 from runner.model import (
     FAILURES,
+    MAX_NAMED,
     Bucket,
     Driven,
     EventFilter,
@@ -51,7 +52,7 @@ from runner.planning.estimate import measured
 from runner.planning.event_blocks import parted
 from runner.planning.serialize import load_head
 
-MAX_GROUPS, MAX_NAMED = 50, 5
+MAX_GROUPS = 50
 _ANEW = 15.0  # seconds after which a page of a run in progress is refreshed
 _BUCKETS, _SHORTEST = 120, 0.05  # the most buckets, and the least seconds of one
 
