@@ -210,7 +210,9 @@ def attributes_of(rows: Rows) -> frozenset[str]:
     found = {name for row in rows for name in row}
     inner: Rows = rows
     while isinstance(inner, Kept | Joined):
-        if isinstance(inner, Joined):
+        if isinstance(inner, Kept):  # what only an item has that a filter leaves out
+            found.update(name for row in inner.rows for name in row)
+        else:
             tables = (list(table.values())[:1] for _, table in inner.joins)
             found.update(name for first in tables for row in first for name in row)
         inner = inner.rows

@@ -205,3 +205,14 @@ def test_an_item_that_is_called_as_a_group_is_not_taken_for_it(tmp_path: Path) -
     body = f"collections: {{users: [{users}]}}\noperations: [tell]\n"
     plan = built(plan_of(tmp_path, body, catalog=CATALOG))
     assert [one.item for one in plan.planned()] == ["a +1", "a +1 +0"]
+
+
+@pytest.mark.parametrize("more", ["filter: {users: '!a'}\n", ""])
+def test_an_attribute_that_only_an_item_has_which_is_filtered_out_is_missing_and_no_error(
+    tmp_path: Path, more: str
+) -> None:
+    use = '{use: greet, with: {team: "{{ row.team }}"}}'
+    users = "{id: a, team: x}, {id: b}"
+    body = f"collections: {{users: [{users}]}}\noperations: [{use}]\n{more}"
+    plan = built(plan_of(tmp_path, body, catalog=CATALOG))
+    assert [one.event.data for one in plan.planned() if one.item == "b"] == [{"id": "b"}]
