@@ -25,6 +25,7 @@ from runner.model import (
 )
 from runner.model.value import as_compared, as_shown
 from runner.spec.document import echo
+from runner.spec.schema_messages import kind_of
 from runner.spec.units import counted, parse_time
 
 BEFORE, AFTER = "before", "after"
@@ -281,7 +282,10 @@ def _why(
     if expect.newer_than and (why := _not_newer(expect, value, since, notes)):
         return why
     if expect.equals is not None and value != expect.equals:
-        return f"`{column}` is {_shown(value)}, not {_shown(expect.equals)}"
+        shown, wanted = _shown(value), _shown(expect.equals)
+        if shown == wanted:  # one is a string
+            shown, wanted = kind_of(value), kind_of(expect.equals)
+        return f"`{column}` is {shown}, not {wanted}"
     bounds = (expect.at_least, expect.at_most, expect.change)
     return None if bounds == (None, None, None) else _out_of_bounds(expect, value, before)
 

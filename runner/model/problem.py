@@ -56,10 +56,14 @@ class Payload(Protocol):
         """The keys, in the order of the data."""
 
     def explain(
-        self, context: Mapping[str, Json], item: str, known: Callable[[str, str], bool] = ..., /
+        self,
+        context: Mapping[str, Json],
+        item: str,
+        known: Callable[[str, str], bool] | None = None,
+        /,
     ) -> tuple[Problem, ...]:
-        """Say why rendering failed: each template that does not render, and its line, except those
-        that `leaving` omits."""
+        """Say why rendering failed: each template that does not render, and its line; with `known`,
+        except those that `leaving` omits."""
 
     def problem(self, message: str, /) -> Problem:
         """Return a problem at the place where the payload is written."""

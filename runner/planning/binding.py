@@ -240,7 +240,7 @@ class Binder:
         for key in ("at_least", "at_most"):
             value = found.get(key, 0)
             if isinstance(value, bool) or not isinstance(value, int | float):
-                message = f"`{key}` gives {value!r}, which is no number"
+                message = f"`{key}` gives {echo(value)}, which is no number"
                 self.problems.append(spec.bounds.problem(message))
         expect = replace(spec.expect, **found)
         bounds = {key: getattr(expect, key) for key in BOUNDS}

@@ -42,11 +42,6 @@ class Origin:
 _OF_ITEM = ("row", "repo", "workspace")
 
 
-def _nothing(_root: str, _name: str) -> bool:
-    """Leave out no missing value."""
-    return False
-
-
 @frozen
 class PayloadTemplate:
     """The keys of an event's `data` in written order: the catalog's first, then those of `with`."""
@@ -105,13 +100,15 @@ class PayloadTemplate:
         ]
         return tuple(dict.fromkeys(found))
 
-    def explain(self, context: Context, item: str, known: Known = _nothing) -> tuple[Problem, ...]:
+    def explain(
+        self, context: Context, item: str, known: Known | None = None
+    ) -> tuple[Problem, ...]:
         """Return a problem for each key that does not render. Call it after `__call__`, or
         `leaving` with the same `known`, has failed."""
         problems = []
         for key, render in self.templates:
             try:
-                render_leaving(render, context, known)
+                render_leaving(render, context, known) if known else render(context)
             except TemplateError as error:
                 message = f"{echo(key)} cannot be rendered for {item}: {error}"
                 problems.append(self.origins[key].problem(message, hint=error.hint))

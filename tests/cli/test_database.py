@@ -391,7 +391,7 @@ def test_workspaces_come_from_a_query_with_their_attributes_and_bounds_are_templ
     assert "at most 7" in backfill("plan", plan, "--var", "most=7").out
     wrong = backfill("plan", plan, "--var", "most=many")
     assert wrong.status == 3
-    assert "`at_most` gives 'many', which is no number" in wrong.err
+    assert "`at_most` gives `many`, which is no number" in wrong.err
 
 
 CHECK = (

@@ -57,6 +57,7 @@ FAILS = [
     (check(column="pct", at_least=95), table("96"), "`pct`"),
     (check(column="pct", at_least=1), table(True), "`pct`"),
     (check(column="pct", equals="done"), table("failed"), "`pct`"),
+    (check(column="pct", equals="5"), table(5), "the number `5`, not the string `5`"),
     (check(column="pct", newer_than="run.started_at"), table("2025-06-15T15:06:40+00:00"), "newer"),
     (check(column="pct", newer_than="run.started_at"), table("yesterday"), "is no time"),
     (check(column="pct", newer_than="2025-01-01", at_least=1), table("2025-06-15"), "no number"),

@@ -297,11 +297,14 @@ def test_of_many_repositories_without_an_id_the_first_are_named(
     ("check", "message"),
     [
         ({"expect": {"column": "n", "at_least": "{{ vars.word }}"}},
-         "`at_least` gives 'many', which is no number"),
+         "`at_least` gives `many`, which is no number"),
         ({"expect": {"column": "n", "at_most": "{{ vars.flag }}"}},
-         "`at_most` gives True, which is no number"),
+         "`at_most` gives `true`, which is no number"),
         ({"expect": {"column": "n", "at_least": "{{ vars.word | date }}"}},
          "`at_least` cannot be rendered for the check: `many` is not a time in ISO 8601"),
+        ({"expect": {"column": "n", "at_least": "{{ 9 if vars.number == 1 }}"}},
+         ("`at_least` cannot be rendered for the check: the expression has no value: an `if` "
+          "without `else`?")),
         ({"query": "select n from r where x = :x", "params": {"x": "{{ vars.word | date }}"}},
          "`x` cannot be rendered for the query: `many` is not a time in ISO 8601"),
         ({"expect": {"column": "n", "at_least": "{{ vars.number }}", "at_most": 6}},
