@@ -33,6 +33,7 @@ from runner.planning.binding import ItemsOf, bound, items_of
 from runner.planning.items import ProblemGroups, find_workspaces, workspace_collection
 from runner.planning.rows import (
     Kept,
+    LookedUp,
     fits_age,
     fits_glob,
     fits_name,
@@ -261,7 +262,7 @@ class _Asker:
 
     def _look_up(self, lookup: Lookup) -> Mapping[Json, Data]:
         keys = list(dict.fromkeys(self._keys(lookup)))
-        found: dict[Json, Data] = {}
+        found = LookedUp()
         twice: set[Json] = set()
         for first in range(0, len(keys), KEYS):
             some = keys[first : first + KEYS]
@@ -275,6 +276,7 @@ class _Asker:
                 place = lookup.question.place
                 self.problems.append(replace(place, message=message, hint=hint))
                 break
+            found.columns = table.columns
             place_of_key = table.columns.index(lookup.key)
             for key, row in zip((r[place_of_key] for r in table.rows), table.dicts(), strict=True):
                 if not is_key(key):

@@ -39,6 +39,12 @@ class Kept:
         return self.rows.place(self.kept[index])
 
 
+class LookedUp(dict[Json, Data]):
+    """What a lookup found, by its key; `columns`: those of its query, with or without rows."""
+
+    columns: Sequence[str] = ()
+
+
 @frozen
 class Joined:
     """Rows with the results of lookups; what is written takes precedence."""
@@ -213,10 +219,10 @@ def attributes_of(rows: Rows) -> frozenset[str]:
         if isinstance(inner, Kept):  # what only an item has that a filter leaves out
             found.update(name for row in inner.rows for name in row)
         else:
-            tables = (list(table.values())[:1] for _, table in inner.joins)
-            found.update(name for first in tables for row in first for name in row)
+            found.update(*(getattr(table, "columns", ()) for _, table in inner.joins))
         inner = inner.rows
-    sources = inner.sources if isinstance(inner, Concatenated) else ()
+    # Those of workspaces are looked up as well.
+    sources = inner.sources if isinstance(inner, Concatenated) else getattr(inner, "found", ())
     for part in sources:
         found.update(getattr(part, "columns", ()))
     return frozenset(found)

@@ -311,3 +311,20 @@ def test_workspaces_that_a_plan_lists_are_ordered_by_their_own_attributes(
     plan = build_execution_plan(gather(loaded, database, NOW))
     assert [one.item for one in plan.planned() if one.operation == "rank"] == order
     assert any(one.rule == "order-by" for one in plan.warnings) == unknown
+
+
+@pytest.mark.parametrize(
+    ("scope", "item", "key"), [("repo", "repo", "repo"), ("workspace", "workspace", "workspace")]
+)
+@pytest.mark.parametrize("rows", [(), ((None, "x"),), (("other", "x"),)])
+def test_what_a_lookup_finds_for_no_item_is_missing_and_no_error(
+    tmp_path: Path, scope: str, item: str, key: str, rows: tuple[tuple[Json, ...], ...]
+) -> None:
+    lookup = f"lookups:\n  more: {{for: {scope}, query: select more, key: {key}}}\n"
+    use = "sync" if scope == "repo" else "rank"
+    with_it = f'{{use: {use}, lookups: [more], with: {{size: "{{{{ {item}.size }}}}"}}}}'
+    body = f"repos: [{{repo: o/a, workspace: w}}]\n{lookup}operations: [{with_it}]\n"
+    loaded = load_plan(str(write_plan(tmp_path, body, catalog=CATALOG)))
+    database = Answers(more=Table((key, "size"), rows))
+    (event,) = build_execution_plan(gather(loaded, database, NOW)).planned()
+    assert "size" not in event.event.data
