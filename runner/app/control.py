@@ -152,23 +152,32 @@ def cancel(
 
 
 def _end(session: Session, record: RunRecord, stack: ExitStack) -> Lease | None:
+    """End the run and return its lock; None if its driver has ended it. Raises `LockHeld` if
+    another run of its plan is under way; then nothing is requested."""
     store = session.store
-    store.request_cancel(record.id)
     state = store.run_state(record.id)
-    if state.holder and not state.parked:
-        session.reporter.say(f"waiting for the request in flight ({state.holder})")
-    until = time.monotonic() + _PATIENCE
-    # A worker may leave the run to its next step before it has seen the request, or may die.
-    while state.holder and not state.parked:
-        if time.monotonic() > until:
-            message = f"run {record.id} is ordered to end, and its process has not done so yet"
-            raise Incomplete(message, hint=f"look at it: {state.holder}")
-        time.sleep(0.2)
-        state = store.run_state(record.id)
-    if state.record.status not in _OPEN:
-        return None
-    lease = stack.enter_context(session.lock(record.plan, record.address, record.id))
-    store.journal(record, lease).end("cancelled", CANCELLED)
+
+    def locked(seconds: float) -> Lease:
+        return stack.enter_context(session.lock(record.plan, record.address, record.id, seconds))
+
+    lease = None if state.holder else locked(0.0)
+    store.request_cancel(record.id)
+    if lease is None:
+        if not state.parked:
+            session.reporter.say(f"waiting for the request in flight ({state.holder})")
+        until = time.monotonic() + _PATIENCE
+        # A worker may leave the run to its next step before it sees the request, or may die.
+        while state.holder and not state.parked:
+            if time.monotonic() > until:
+                message = f"run {record.id} is ordered to end, and its process has not done so yet"
+                raise Incomplete(message, hint=f"look at it: {state.holder}")
+            time.sleep(0.2)
+            state = store.run_state(record.id)
+        if state.record.status not in _OPEN:
+            return None
+        lease = locked(_PATIENCE)  # a worker may come first, and ends it
+    if store.find(record.id).status in _OPEN:
+        store.journal(record, lease).end("cancelled", CANCELLED)
     return lease
 
 

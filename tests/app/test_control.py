@@ -15,7 +15,7 @@ from runner.adapters.journal.writer import JournalWriter
 from runner.app.control import cancel, hold, let_go, pause, tune
 from runner.app.retry import FailedEvents, plan_retry, retry
 from runner.app.session import Session
-from runner.errors import Incomplete, NoState, PreflightRefused, UsageError
+from runner.errors import Incomplete, LockHeld, NoState, PreflightRefused, UsageError
 from runner.execution.context import RunOptions
 from runner.execution.ports import Control
 from tests.support import REQUEST, Recorder, change_leases, make_plan, repos
@@ -213,6 +213,41 @@ def test_a_run_that_its_worker_leaves_before_it_has_seen_the_cancel_is_ended_at_
     monkeypatch.setattr("runner.app.control.time", clock)
     record, *_ = cancel(session, "RUN1")
     assert (record.status, waits) == ("cancelled", [0.2])
+
+
+def test_while_another_run_of_its_plan_is_under_way_a_run_is_not_cancelled_and_may_go_on(
+    session: Session, begin: Begin
+) -> None:
+    """What was refused is not done at the next resume."""
+    begin().end("incomplete")
+    process_dies(session.store)
+    store = session.store
+    store.lock(store.find("RUN1").plan, EMBEDDED.address, "RUN2")
+    with pytest.raises(LockHeld) as refused:
+        cancel(session, "RUN1")
+    assert "`backfill cancel RUN2` ends it" in (refused.value.hint or "")
+    assert (store.find("RUN1").status, store.find("RUN1").wanted) == ("incomplete", None)
+
+
+def test_a_worker_that_comes_before_the_cancel_has_the_lock_ends_the_run(
+    session: Session, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin()
+    process_dies(session.store)
+    store = session.store
+    plan = store.find("RUN1").plan
+    store.park(store.lock(plan, EMBEDDED.address, "RUN1"), time.time(), "the workers")
+    request = type(store).request_cancel
+
+    def comes(self: Any, run: str) -> None:
+        request(self, run)
+        lease = store.lock(plan, EMBEDDED.address, "RUN1", worker=True)
+        store.journal(store.find("RUN1"), lease).end("cancelled", "as requested")
+        lease.release()
+
+    monkeypatch.setattr(type(store), "request_cancel", comes)
+    record, *_ = cancel(session, "RUN1")
+    assert (record.status, record.reason) == ("cancelled", "as requested")
 
 
 def test_a_process_that_does_not_end_is_named_and_the_run_stays_cancelled(

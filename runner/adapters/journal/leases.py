@@ -157,7 +157,8 @@ def who(environ: Mapping[str, str], *, agent: bool = False) -> str:
 
 
 def _held(held: Any) -> LockHeld:
-    wait = f"wait for it with --wait-lock 10m, or `backfill cancel {held.run_id}`"
+    wait = "`run`, `resume` and `retry` wait for it with --wait-lock 10m"
+    wait = f"{wait}; `backfill cancel {held.run_id}` ends it"
     if held.wanted == "pause":
         wait = f"it is paused: `backfill resume {held.run_id}` lets it go on"
     if _waits(held):

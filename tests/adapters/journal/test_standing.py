@@ -154,8 +154,8 @@ def test_who_is_refused_is_told_how_long_the_holder_is_silent(
     with pytest.raises(LockHeld) as error:
         store.lock("plan", ORIGIN, "RUN2")
     assert str(error.value.hint) == (
-        f"its last sign of life was {words}; wait for it with --wait-lock 10m, or `backfill cancel "
-        "RUN1`"
+        f"its last sign of life was {words}; `run`, `resume` and `retry` wait for it with "
+        "--wait-lock 10m; `backfill cancel RUN1` ends it"
     )
 
 
