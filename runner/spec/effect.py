@@ -21,6 +21,8 @@ _TEXTS = re.compile(r"'[^']*'|\"[^\"]*\"")
 _STEP = r"""(?:\.[A-Za-z_]\w*|\[["'][^"']+["']\])"""
 _OF_ROWS = re.compile(rf"\brow\b({_STEP}+)")
 _NAMES = re.compile(r"[A-Za-z_]\w*")
+_OF_GROUP = re.compile(r"\brows\b\s*(\|\s*(?:length|count|map|sum)\b|\[\d+\]\.)?")  # by attributes
+_PATH = re.compile(r"[A-Za-z_][\w.]*")  # as in `map(attribute="team.name")`
 _ALWAYS = frozenset(LEAVING)
 _OF_REPOSITORIES = frozenset(("repo", "workspace", "owner", "name"))
 _ATTRIBUTES = ("repo", "priority", "velocity", *LEAVING, "workspace")
@@ -181,7 +183,7 @@ def _of_value(value: Json, key: str = "") -> Iterator[str]:
 
 def _named(text: re.Match[str]) -> str:
     """Blank out a text in an expression, unless it may name a member: ``repo["velocity"]``."""
-    return text[0] if _NAMES.fullmatch(text[0][1:-1]) else "''"
+    return text[0] if _PATH.fullmatch(text[0][1:-1]) else "''"
 
 
 def _steps(texts: Iterable[str], *roots: str) -> set[str] | None:
@@ -203,8 +205,10 @@ def _read_of_items(
 ) -> set[str] | None:
     """Return the attributes that something reads; None if any may be read."""
     found = _steps(texts, "repo", "row")
-    if found is None:
+    grouped = [text for text in texts if _OF_GROUP.search(text)]
+    if found is None or not all(all(_OF_GROUP.findall(text)) for text in grouped):
         return None
+    found.update(name for text in grouped for name in _NAMES.findall(text))
     value = checked.value
     order = value.get("order_by", "priority")
     found.update(

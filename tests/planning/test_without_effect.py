@@ -216,3 +216,27 @@ def test_an_attribute_that_only_an_item_has_which_is_filtered_out_is_missing_and
     body = f"collections: {{users: [{users}]}}\noperations: [{use}]\n{more}"
     plan = built(plan_of(tmp_path, body, catalog=CATALOG))
     assert [one.event.data for one in plan.planned() if one.item == "b"] == [{"id": "b"}]
+
+
+@pytest.mark.parametrize(
+    ("made", "read"),
+    [
+        ("rows | map(attribute='team') | list", True),
+        ("rows | sum(attribute='team')", True),
+        ("rows | map(attribute='team.name', default=1) | list", True),
+        ("rows[0].team", True),
+        ("rows | tojson", True),
+        ("rows", True),
+        ("[rows | length, rows | list]", True),
+        ("rows | length", False),
+        ("rows | map(attribute='id') | join(',')", False),
+    ],
+)
+def test_what_is_read_of_the_items_of_a_group_is_read(
+    tmp_path: Path, made: str, *, read: bool
+) -> None:
+    use = f'{{use: tell, without: [team], with: {{number: "{{{{ {made} }}}}"}}}}'
+    body = f"collections: {{users: [{{id: a, team: 1}}]}}\noperations: [{use}]\n"
+    catalog = CATALOG.replace("row.team", "row.id")
+    plan = built(plan_of(tmp_path, body, catalog=catalog))
+    assert read != any(one.rule == "unused-attribute" for one in plan.warnings)
