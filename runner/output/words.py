@@ -164,6 +164,8 @@ def unattended(view: RunView | RunLine) -> str | None:
     """Say what to do if a submitted run is due, and no worker has it."""
     if view.record.status != "running" or view.submission is None or not view.submission.late:
         return None
+    if view.record.wanted == "cancel":
+        return nobody(view)
     begin = "no worker has come" if view.holder is None else _NONE_JUST_NOW
     return (
         f"{begin}: is `backfill serve` running, with this state, and does the server reach it? "

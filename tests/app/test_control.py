@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,11 +14,15 @@ import pytest
 from runner.adapters.inngest.target import resolve
 from runner.adapters.journal.writer import JournalWriter
 from runner.app.control import cancel, hold, let_go, pause, tune
+from runner.app.queries import events_page, view_of
 from runner.app.retry import FailedEvents, plan_retry, retry
 from runner.app.session import Session
 from runner.errors import Incomplete, LockHeld, NoState, PreflightRefused, UsageError
 from runner.execution.context import RunOptions
 from runner.execution.ports import Control
+from runner.model import EventFilter
+from runner.output.page import run_page
+from runner.output.run import run_markdown, write_view
 from tests.support import REQUEST, Recorder, change_leases, make_plan, repos
 from tests.support import let_go as process_dies
 
@@ -248,6 +253,27 @@ def test_a_worker_that_comes_before_the_cancel_has_the_lock_ends_the_run(
     monkeypatch.setattr(type(store), "request_cancel", comes)
     record, *_ = cancel(session, "RUN1")
     assert (record.status, record.reason) == ("cancelled", "as requested")
+
+
+@pytest.mark.parametrize("worker", [False, True])
+def test_of_a_run_that_was_to_be_cancelled_as_its_driver_died_each_surface_says_how_it_ends(
+    session: Session, begin: Begin, worker: bool
+) -> None:
+    """A resume would go on with nothing: it is cancelled for good."""
+    begin()
+    process_dies(session.store)
+    store = session.store
+    if worker:
+        store.lock(store.find("RUN1").plan, EMBEDDED.address, "RUN1", worker=True)
+        change_leases(store, "expires_at = :now - 1", now=time.time())
+    store.request_cancel("RUN1")
+    view = view_of(store, store.find("RUN1"))
+    text = StringIO()
+    write_view(view, text, color=False)
+    page = run_page(view, events_page(store, view, EventFilter(), 1), standalone=True)
+    for shown in (text.getvalue(), run_markdown(view), page):
+        assert "backfill cancel RUN1" in shown
+        assert "backfill resume" not in shown
 
 
 def test_a_process_that_does_not_end_is_named_and_the_run_stays_cancelled(
