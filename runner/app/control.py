@@ -169,7 +169,9 @@ def _end(session: Session, record: RunRecord, stack: ExitStack) -> Lease | None:
         # A worker may leave the run to its next step before it sees the request, or may die.
         while state.holder and not state.parked:
             if time.monotonic() > until:
-                message = f"run {record.id} is ordered to end, and its process has not done so yet"
+                message = (
+                    f"run {record.id} is requested to end, but its process has not done so yet"
+                )
                 raise Incomplete(message, hint=f"look at it: {state.holder}")
             time.sleep(0.2)
             state = store.run_state(record.id)

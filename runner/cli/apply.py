@@ -56,37 +56,37 @@ if TYPE_CHECKING:
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Only list what is pending, in its order, and what has changed or failed.",
+    help="Only list the plans that are pending, in order, and those that have changed or failed.",
 )
-@click.option("--all", "everything", is_flag=True, help="With --dry-run: applied ones too.")
+@click.option("--all", "everything", is_flag=True, help="With --dry-run: list applied plans too.")
 @yes_option
 @click.option(
     "--again",
     multiple=True,
     metavar="NAME",
-    help="Run this plan although it was applied, has changed since, or has failed.",
+    help="Run this plan even if it was applied, has changed since, or has failed.",
 )
 @click.option(
     "--resume",
     "go_on",
     is_flag=True,
-    help="Resume a run that has not come to its end, in place of stopping there.",
+    help="Resume a run that has not ended, instead of stopping at it.",
 )
 @click.option(
     "--baseline",
     multiple=True,
     metavar="NAME",
-    help="Put this plan into the ledger as applied, and send nothing: its work was done before.",
+    help="Record this plan in the ledger as applied without running it: its work is done already.",
 )
 @click.option(
-    "--reason", metavar="TEXT", default="", help="With --baseline: why, for whoever asks later."
+    "--reason", metavar="TEXT", default="", help="With --baseline: why the plan counts as applied."
 )
-@summary_file_option("Add a summary of each run, and of the plans, in Markdown to this file.")
+@summary_file_option("Append a Markdown summary of each run, and of all plans, to this file.")
 @click.option(
     "--detach",
     is_flag=True,
-    help="Leave the next one to the workers, as `run --detach` does, and exit with 7 while it is "
-    "not at its end; called again, the one after it follows.",
+    help="Leave the next plan to the workers, as `run --detach` does, and exit with 7 until "
+    "it has ended; then call again for the plan after it.",
 )
 @comment_option
 @format_option("text", "json")
@@ -113,10 +113,10 @@ def apply_command(
 ) -> int:
     """Run the plans of PATHS that are pending on the target, in order, until one fails.
 
-    The ledger is in the state: which plan, with which files, ran where and how it ended. Applied
-    ones are left alone. One that has changed since is reported (exit 5) and not run again, unless
-    --again names it. Plans go by `metadata.version`, then by file name, after those of their
-    `metadata.depends_on`.
+    The ledger, in the state, records which plan ran where, with which files, and how it ended.
+    Applied plans are not run again. One that has changed since is reported (exit 5) and only run
+    again if --again names it. Plans run in the order of `metadata.version`, then of their file
+    names, and always after those of their `metadata.depends_on`.
     """
     from runner.app.apply import ApplyOptions, adopt, apply, missing, pending, to_apply
     from runner.output.ledger import ledger_json, ledger_text, nothing_pending
@@ -175,7 +175,9 @@ def _refuse_without_effect() -> None:
         names = {"dry_run", "again", "go_on", "detach", "comment", *OF_A_DRIVE}
         refuse_beside("--baseline", names)
         if not click.get_current_context().params["reason"].strip():
-            raise UsageError("--baseline wants --reason TEXT", hint="why it counts as applied")
+            raise UsageError(
+                "--baseline needs --reason TEXT", hint="say why the plan counts as applied"
+            )
     elif given("reason"):
         raise UsageError("--reason does nothing without --baseline")
 
@@ -193,7 +195,7 @@ def _tell(
     link = f"{server}/{repository}/actions/runs/{job}" if server and repository and job else None
     table = ledger_markdown(applied.entries, target, applied.error, link=link)
     if file:
-        append_summary(file, table, "the log has it")
+        append_summary(file, table, "the summary is in the log")
     if not comment:
         return
     changed = any(entry.state == "changed" for entry in applied.entries)
@@ -202,4 +204,4 @@ def _tell(
     try:
         comment_on_pull_request(session, "apply", text, anew=anew)
     except BackfillError as refused:
-        click.echo(f"note: no comment: {refused}", err=True)
+        click.echo(f"note: no comment was posted: {refused}", err=True)

@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 @click.argument("run", shell_complete=complete_run)
 @state_option
 @click.option("--jobs", is_flag=True, help="Also cancel the jobs that it started, one by one.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask before ending it.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @pass_session
 def cancel_command(session: Session, run: str, *, jobs: bool, yes: bool) -> int:
-    """End RUN, from any terminal or machine. It cannot be resumed.
+    """End RUN for good, from any terminal or machine. It cannot be resumed.
 
     Nothing is sent after the request in flight. What was sent stays sent; --jobs also cancels the
     jobs that are still running.
 
-    At a terminal it asks first.
+    At a terminal, it asks for confirmation first.
     """
     from runner.app.control import cancel
 
@@ -45,10 +45,10 @@ def cancel_command(session: Session, run: str, *, jobs: bool, yes: bool) -> int:
     came_of_it = filter(None, [words.were_sent(totals), ", ".join(words.outcomes(totals.outcomes))])
     click.echo(f"run {record.id} is {record.status}: {'; '.join(came_of_it)}")
     if unfollowed := totals.sent - sum(totals.outcomes.values()):
-        click.echo(f"{unfollowed:,} without an outcome: nobody follows their jobs (any more)")
+        click.echo(f"{unfollowed:,} without an outcome: their jobs are not followed, or no longer")
     if unanswered:
         more = counted(unanswered, "event")
-        click.echo(f"note: {more} more may have been taken: no answer has come")
+        click.echo(f"note: {more} more may have been accepted: the server did not answer")
     if cancelled:
         _say(cancelled, record.id)
     return 0
@@ -57,20 +57,21 @@ def cancel_command(session: Session, run: str, *, jobs: bool, yes: bool) -> int:
 def _say(done: Cancelled, run_id: str) -> None:
     """Report cancelled jobs. Raises `Incomplete` if some go on."""
     jobs = counted(done.jobs, "job")
-    click.echo(f"{jobs} cancelled; {done.had_ended:,} had ended before")
+    click.echo(f"{jobs} cancelled; {done.had_ended:,} had ended already")
     if done.without_job:
         without = counted(done.without_job, "event")
         click.echo(
-            f"note: {without} without a job: `backfill cancel {run_id} --jobs` finds one that "
-            "starts late"
+            f"note: {without} without a job: to cancel jobs that start late, run "
+            f"`backfill cancel {run_id} --jobs` again"
         )
     if done.going_on:
         answers = ", ".join(done.refusals)
-        some = "jobs go on: the server did not cancel them"
-        one = "job goes on: the server did not cancel it"
+        some = "jobs are still running: the server did not cancel them"
+        one = "job is still running: the server did not cancel it"
         hint = (
-            f"ask once more with `backfill cancel {run_id} --jobs`; `backfill events {run_id} "
-            "--outcome unfollowed` lists them, to be cancelled where the server shows them"
+            f"try again with `backfill cancel {run_id} --jobs`; or cancel them in the "
+            f"server's dashboard: `backfill events {run_id} --outcome unfollowed` lists "
+            "them"
         )
         message = f"{done.going_on:,} {some if done.going_on > 1 else one} ({answers})"
         raise Incomplete(message, hint=hint)

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 @click.option(
     "--applied",
     is_flag=True,
-    help="The ledger must have this plan, unchanged, as completed on the target.",
+    help="Also require that the ledger has this plan, unchanged, as completed on the target.",
 )
 @click.option(
     "--wait",
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     default="0s",
     show_default=True,
     metavar="DURATION",
-    help="How long to ask again, every 10 s, while not all holds.",
+    help="How long to keep asking, every 10 s, until all checks hold.",
 )
 @format_option("text", "json")
 @pass_session
@@ -71,16 +71,17 @@ def check_command(
     applied: bool,
     selectors: Selectors,
 ) -> int:
-    """Ask the checks and the coverage of PLAN now: the gate of a migration or a deploy.
+    """Ask the checks and the coverage of PLAN now, as a gate for a migration or a deploy.
 
-    Nothing is sent. The exit status is 0 where all hold, and 1 where one does not. Where no check
-    can be asked without a run, every item of the coverage is to be covered; with nothing to ask at
-    all it is 4.
+    Nothing is sent. The exit status is 0 if all hold, 1 if one does not, and 4 if there is nothing
+    to ask. If no check can be asked without a run, every item of the coverage must be covered.
     """
     from runner.app.check import check
 
     if given("target") and not applied:
-        session.reporter.note("--target does nothing without --applied: the database is asked")
+        session.reporter.note(
+            "--target does nothing without --applied: checks only ask the database"
+        )
     found = check(
         session,
         plan,

@@ -35,7 +35,7 @@ from runner.model import Covered, Selectors
 @collection_option
 @state_option
 @timings_option
-@click.option("--run", "run", metavar="RUN", help="What this run has gained: before and after it.")
+@click.option("--run", "run", metavar="RUN", help="Show the coverage before and after this run.")
 @format_option("text", "json", "csv")
 @pass_session
 def coverage_command(
@@ -49,10 +49,10 @@ def coverage_command(
     strict: bool,
     selectors: Selectors,
 ) -> None:
-    """Ask the database how much is there, for each repository of PLAN.
+    """Ask the database how much of the data is there, for each repository of PLAN.
 
-    The questions are the `coverage` of the plan and its catalogs. Nothing is sent. With --run, the
-    figures are those from before that run and from after it, or of now where it has none of after.
+    The queries are the `coverage` of the plan and its catalogs. Nothing is sent. With --run, show
+    the figures from before that run and from after it; if it has none from after it, those of now.
     """
     from runner.app.queries import coverage
 

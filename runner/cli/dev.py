@@ -17,13 +17,13 @@ _MAX_BODY = 16 * 1024 * 1024  # bytes of a request with events
     "\n  backfill run plan.yaml --target http://127.0.0.1:8288    (in another terminal)",
 )
 @click.argument("plan", required=False, type=click.Path(dir_okay=False))
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
     "--port",
     default=8288,
     show_default=True,
     type=click.IntRange(1, 65535),
-    help="As an Inngest dev server's.",
+    help="The port to listen on; 8288 is that of an Inngest dev server.",
 )
 @click.option(
     "--allow-host",
@@ -31,7 +31,7 @@ _MAX_BODY = 16 * 1024 * 1024  # bytes of a request with events
     multiple=True,
     callback=read_host_names,
     metavar="NAME",
-    help="A name under which it is reached, beside its address and localhost.",
+    help="Accept requests for this host name too, besides the address and localhost.",
 )
 def dev_command(plan: str | None, host: str, port: int, hosts: tuple[str, ...]) -> None:
     """Serve the embedded target on this machine: the Event API and REST API of an Inngest server.

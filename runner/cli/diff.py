@@ -56,7 +56,9 @@ _DIFFERENT = 2
 @facts_option
 @format_option("text", "json", "markdown", "github")
 @comment_option
-@click.option("--exit-code", is_flag=True, help="Exit 0: the same; 2: different.")
+@click.option(
+    "--exit-code", is_flag=True, help="Exit with 0 if nothing differs, with 2 if something does."
+)
 @pass_session
 def diff_command(
     session: Session,
@@ -71,13 +73,13 @@ def diff_command(
     exit_code: bool,
     selectors: Selectors,
 ) -> int:
-    """Show what the plan NEW sends other than the plan OLD.
+    """Show what the plan NEW sends differently from the plan OLD.
 
-    Each is a plan file, or a plan that `backfill plan --out` has saved. OLD may also be two git
-    revisions, as in `main..HEAD` (or one, to compare with the files as they are); NEW is then the
-    plan file in both, or a folder. With --changed-since, every plan of the files and folders PATH
-    that this branch has added, changed, renamed or removed. Nothing is sent; a database that a
-    plan asks is asked.
+    Each is a plan file, or a plan that `backfill plan --out` saved. OLD may also be two git
+    revisions, as in `main..HEAD`, or one, to compare with the working files; NEW is then the plan
+    file in both, or a folder. With --changed-since, compare every plan of the files and folders
+    PATH that this branch has added, changed, renamed or removed. Nothing is sent, but the plans'
+    databases are asked.
     """
     from runner.app.review import difference, review_plans
 
@@ -90,16 +92,18 @@ def diff_command(
         )
         return _printed(session, found, form, comment=comment, exit_code=exit_code)
     if len(paths) != 2:
-        hint = "as in `backfill diff old.yaml new.yaml`, or --changed-since REV PATH..."
-        raise UsageError("diff wants OLD and NEW", hint=hint)
+        hint = (
+            "name both, as in `backfill diff old.yaml new.yaml`; or use --changed-since REV PATH..."
+        )
+        raise UsageError("diff needs OLD and NEW", hint=hint)
     old, new = paths
     if not Path(old).exists() and Path(new).is_dir():
         refuse_many(selectors)
         found = review_plans(session, [new], old, overrides, strict=strict)
         return _printed(session, found, form, comment=comment, exit_code=exit_code)
     if comment:
-        hint = "--changed-since REV PATH..., or git revisions and a folder"
-        raise UsageError("a comment is about the plans of a branch", hint=hint)
+        hint = "use --changed-since REV PATH..., or git revisions and a folder"
+        raise UsageError("--comment is only for the plans of a branch", hint=hint)
     differs, names = difference(session, old, new, overrides, strict=strict, selectors=selectors)
     _show(differs, names, form)
     return _DIFFERENT if exit_code and differs.changes else 0

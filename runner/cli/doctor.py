@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
@@ -21,9 +20,6 @@ from runner.cli.options import (
 from runner.cli.printing import people, print_json, wants_color
 from runner.errors import PreflightRefused, TargetError
 from runner.model import Finding
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command(
@@ -48,13 +44,13 @@ def doctor_command(
     *,
     strict: bool,
 ) -> int:
-    """Look at the target, its keys and functions, at what PLAN asks of the database, at its guards,
-    and at whether the policy and its approval allow it.
+    """Check what a run needs: the target, its keys and functions, the database that PLAN asks, the
+    guards, the policy and the approval.
 
-    Nothing is sent and no work is started; guards that are a program or an address are asked by
-    a run alone. The exit status is 4 where a run would be refused, or could not do its work, and 6
-    where all that is wrong is that a server or a database does not answer, or refuses the key.
-    `backfill run` looks at the same before it sends.
+    Nothing is sent and no work is started. Guards that are a program or an address are only asked
+    by a run. The exit status is 4 if a run would be refused or could not do its work, and 6 if the
+    only fault is that a server or a database does not answer or refuses the key. `backfill run`
+    checks the same before it sends.
     """
     from runner.app.doctor import examine
 

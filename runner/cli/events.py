@@ -30,7 +30,7 @@ _OUTCOMES = (*OPEN_OUTCOMES, "completed", *sorted(FAILURES))
     "operations",
     multiple=True,
     metavar="NAME",
-    help="Only its events.",
+    help="Only events of this operation.",
     shell_complete=complete_operation,
 )
 @click.option(
@@ -38,10 +38,14 @@ _OUTCOMES = (*OPEN_OUTCOMES, "completed", *sorted(FAILURES))
     "patterns",
     multiple=True,
     metavar="GLOB",
-    help="Only these items; !GLOB leaves them out.",
+    help="Only items that match; !GLOB excludes them.",
 )
 @click.option(
-    "--outcome", "outcomes", multiple=True, type=click.Choice(_OUTCOMES), help="Only such events."
+    "--outcome",
+    "outcomes",
+    multiple=True,
+    type=click.Choice(_OUTCOMES),
+    help="Only events with this outcome.",
 )
 @click.option("--failed", is_flag=True, help="Only events that did not take effect.")
 @format_option("text", "json", "jsonl", "csv")
@@ -58,8 +62,8 @@ def events_command(
 ) -> None:
     """List the events of RUN in sending order: item, ids, jobs, outcome and message.
 
-    An event without an outcome is `unsent`, `sending` (its answer has not arrived), `running`,
-    or `unfollowed` where nobody looks at its jobs (any more).
+    An event without an outcome is `unsent`, `sending` (its answer has not arrived), `running`, or
+    `unfollowed` (its jobs are not followed, or no longer).
     """
     from runner.app.queries import events_of
 

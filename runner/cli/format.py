@@ -20,13 +20,17 @@ _OTHERWISE = 1
     epilog="\b\nExamples:\n  backfill format plans/\n  backfill format plans/ --check",
 )
 @click.argument("plans", nargs=-1, required=True, type=click.Path(exists=True))
-@click.option("--check", is_flag=True, help="Only say which would change; exit 1 where any would.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Only list the files that would change; exit with 1 if there are any.",
+)
 def format_command(plans: tuple[str, ...], *, check: bool) -> int:
-    """Rewrite PLANS, and the plan files and catalogs of folders, in place, in their one form.
+    """Format PLANS in place: plan files and catalogs, and those in folders.
 
-    Keys stand in the order in which `backfill schema` lists them, durations in their shortest
-    form. Comments, quotes and blank lines stay. Other YAML files are passed over. Nothing is
-    written where any file has problems.
+    Keys are put into the order of `backfill schema`, durations into their shortest form. Comments,
+    quotes and blank lines stay. Other YAML files are ignored. If any file has problems, nothing is
+    written.
     """
     from runner.spec.layout import formatted
 
@@ -50,7 +54,7 @@ def format_command(plans: tuple[str, ...], *, check: bool) -> int:
         click.echo(f"{visible(path)}: {'would be formatted' if check else 'formatted'}")
     if not changed:
         count = len(files)
-        click.echo(f"nothing to do: {counted(count, 'file', 'are')} in form")
+        click.echo(f"nothing to do: {counted(count, 'file', 'are')} formatted already")
     return _OTHERWISE if check and changed else 0
 
 

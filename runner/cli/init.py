@@ -18,14 +18,14 @@ from runner.output.text import visible
     "--for",
     "items",
     metavar="NAME",
-    help="Of items of your own, such as users, in a file beside the plan, with a catalog.",
+    help="Write a plan for items of your own, such as `users`, with a file of them and a catalog.",
 )
 def init_command(path: str, items: str | None) -> None:
-    """Write a first plan to PATH, a file or a folder, with the line that makes editors complete and
-    explain its keys.
+    """Write a first plan to PATH, a file or a folder, ready for editors to complete and explain its
+    keys.
 
-    The schema and a small worker are written beside it, and a project file with environments,
-    where there is none. Nothing that exists is overwritten.
+    The schema and a small worker are written beside it, and a project file with environments if
+    there is none. Existing files are not overwritten.
     """
     from runner.app.init import init
 

@@ -25,15 +25,17 @@ _EVERY = 1.0  # seconds between two looks
 )
 @click.argument("run", default="latest", shell_complete=complete_run)
 @state_option
-@click.option("--follow", "-f", is_flag=True, help="Go on until the run has ended; exit as it has.")
+@click.option(
+    "--follow", "-f", is_flag=True, help="Keep printing until the run ends; exit with its status."
+)
 @format_option("text", "json")
 @pass_session
 def logs_command(session: Session, run: str, form: str, *, follow: bool) -> int:
-    """Tell the story of RUN from its journal: its batches, its first failures, what it noted and
-    waited for, and who started, resumed, retried, paused, tuned or cancelled it.
+    """Show what happened in RUN, from its journal: its batches, its first failures, its notes and
+    waits, and who started, resumed, retried, paused, tuned or cancelled it.
 
-    Without --follow the exit status is 0; with it, it is that of the run (7 where no process drives
-    it any more).
+    Without --follow, the exit status is 0; with it, it is that of the run, or 7 if no process
+    drives it any more.
     """
     store = session.reader
     record = store.find(run)

@@ -38,34 +38,34 @@ if TYPE_CHECKING:
 COMMANDS = {
     "init": "Write a first plan file",
     "validate": "Check plan files; every problem with its file, line and column",
-    "format": "Rewrite plan files in their one form",
+    "format": "Format plan files",
     "operations": "List the operations that plans can use",
     "schema": "Print a JSON Schema, for editors and other tools",
     "plan": "Show exactly what a run would send; sends nothing",
     "diff": "Show what a change to a plan does",
-    "test": "Run the tests of plans: what they send for given rows",
+    "test": "Run the tests of plans: check what they send for given rows",
     "check": "Ask a plan's checks and coverage now, as a gate",
     "coverage": "Show how much of the data is there, before and after",
     "doctor": "Find what would go wrong, before anything is sent",
     "run": "Send a plan's events and follow their jobs to the end",
-    "resume": "Go on with a run that was stopped, was paused or has crashed",
-    "retry": "Send what failed in a run once more",
+    "resume": "Continue a run that was stopped, was paused or has crashed",
+    "retry": "Send a run's failed events again",
     "apply": "Run the plans of a folder that are pending, once each",
     "sync": "Follow a git branch and apply its plans as they come",
-    "status": "Show where a run stands; --watch goes on until its end",
+    "status": "Show where a run stands; --watch follows it until it ends",
     "runs": "List the runs",
     "events": "List the events of a run: ids, jobs, outcomes, messages",
     "logs": "Show what a run did, and why it waited",
     "report": "Report on a run as a page, Markdown, JSON or JUnit",
     "ui": "Serve the runs as web pages, live",
-    "pause": "Hold a run that is under way; resume lets it go on",
+    "pause": "Hold a run that is under way; resume continues it",
     "tune": "Change the pace of a run that is under way",
     "cancel": "End a run for good; --jobs also cancels its jobs",
-    "serve": "Work on detached and scheduled runs, as an Inngest function",
+    "serve": "Drive detached and scheduled runs, as an Inngest function",
     "dev": "Serve the embedded target on this machine, to try things out",
     "mcp": "Serve the commands to an agent, as tools (MCP)",
     "skill": "Print or install a skill that teaches agents these commands",
-    "completion": "Print what completes commands, runs and targets in a shell",
+    "completion": "Print the script for shell completion",
 }
 _HEADINGS = {
     "Write": (
@@ -251,13 +251,13 @@ def _refuse_bytes(arguments: list[str]) -> None:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise UsageError(f"{name} is no UTF-8") from None
+            raise UsageError(f"{name} is not UTF-8") from None
 
 
 def _refuse_empty(arguments: list[str]) -> None:
     """Raise `UsageError` for an empty argument, as an unset shell variable gives it: as a path it
     would be the working directory, as an id any run, and as an option no choice."""
-    hint = "is the variable that gives it set?"
+    hint = "is a shell variable in it unset?"
     before = ""
     for one in arguments:
         name, equals, value = one.partition("=")
@@ -275,7 +275,9 @@ def _refused(error: OSError) -> UsageError | None:
         name = shortened(str(error.filename), _NAME)
         return UsageError(f"{name} cannot be used: {error.strerror}", hint="name another path")
     if isinstance(error, FileNotFoundError):  # without a name it comes from `getcwd` only
-        return UsageError("the working directory is gone", hint="go to one that is there")
+        return UsageError(
+            "the working directory no longer exists", hint="change to another directory"
+        )
     return None
 
 

@@ -20,9 +20,9 @@ from runner.errors import UsageError
 def mcp_command(env: str | None, state: str | None) -> None:
     """Serve the commands as tools to an agent: the Model Context Protocol on stdin and stdout.
 
-    The tools are named after the commands and give their JSON documents. They read, within the
-    repository of the working directory; they write what `init` and `plan --out` write. `run`,
-    `resume`, `retry`, `pause` and `cancel` work on the target `embedded`; on others only where a
+    The tools are named after the commands and return their JSON documents. They read within the
+    repository of the working directory, and write only what `init` and `plan --out` write. `run`,
+    `resume`, `retry`, `pause` and `cancel` work on the target `embedded`; on others, only if a
     person has approved the digest of the saved plan by a file in `approvals/` beside the plan.
     """
     try:
@@ -30,6 +30,6 @@ def mcp_command(env: str | None, state: str | None) -> None:
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] not in ("anyio", "mcp", "mcp_types"):
             raise
-        message = f"`backfill mcp` needs the MCP SDK, 2 or newer: there is no {missing.name}"
+        message = f"`backfill mcp` needs the MCP SDK, version 2 or newer: {missing.name} is missing"
         raise UsageError(message, hint=how_to_install("mcp")) from None
     serve(Place(environment(), state, env))

@@ -64,7 +64,7 @@ def _further(spec: Data) -> Iterator[str]:
     if checks := [check["name"] for check in spec.get("checks", ())]:
         yield f"checks  {', '.join(checks)}"
     if "until" in spec:
-        yield "until  its goal is reached it is sent again"
+        yield "until  its goal is reached, it is sent again in rounds"
 
 
 def _runs_for(entry: CatalogEntry) -> str:

@@ -42,8 +42,8 @@ class Count(click.IntRange):
 env_option: Callable[[Any], Any] = click.option(
     "--env",
     metavar="NAME",
-    help="The environment to work in, as the project file names it: its target, database, "
-    "variables and keys.  [env: BACKFILL_ENV]",
+    help="Use this environment of the project file: its target, database, variables and keys.  "
+    "[env: BACKFILL_ENV]",
 )
 
 
@@ -51,20 +51,20 @@ def plan_options(command: F) -> F:
     """Add the options that decide how a plan file is read."""
     for option in (
         env_option,
-        click.option("--strict", is_flag=True, help="Warnings count as errors."),
+        click.option("--strict", is_flag=True, help="Treat warnings as errors."),
         click.option(
             "--var-file",
             "var_files",
             multiple=True,
             metavar="FILE",
-            help="A YAML file of template variables; --var goes over it.",
+            help="Read template variables from this YAML file; --var overrides it.",
         ),
         click.option(
             "--var",
             "variables",
             multiple=True,
             metavar="NAME=VALUE",
-            help="Set a template variable; VALUE is JSON, or else text.",
+            help="Set a template variable. VALUE is read as JSON if possible, else as text.",
         ),
     ):
         command = option(command)
@@ -77,13 +77,13 @@ _SELECTORS = (
         type=int,
         default=0,
         show_default=True,
-        help="Another choice for --sample.",
+        help="The seed of --sample: another seed chooses other items.",
     ),
     click.option(
         "--sample",
         type=Count(1),
         metavar="N",
-        help="Only a choice of N items of each collection, the same each time.",
+        help="Only N items of each collection, chosen by --seed: the same ones each time.",
     ),
     click.option(
         "--limit",
@@ -96,7 +96,7 @@ _SELECTORS = (
         "items",
         multiple=True,
         metavar="GLOB",
-        help="Only items whose names fit; !GLOB leaves them out. Workspaces follow from their "
+        help="Only items whose names match; !GLOB excludes them. Workspaces follow from their "
         "repositories.",
     ),
     click.option(
@@ -124,7 +124,7 @@ def selector_options(command: Callable[..., T]) -> Callable[..., T]:
         names = ("only", "skip", "items", "limit", "sample", "seed")
         selectors = Selectors(**{name: given_.pop(name) for name in names})
         if selectors.limit is not None and selectors.sample is not None:
-            raise UsageError("--limit and --sample choose differently", hint="take one of them")
+            raise UsageError("--limit and --sample exclude each other", hint="use one of them")
         if selectors.sample is None and given("seed"):
             raise UsageError("--seed does nothing without --sample")
         return command(*arguments, selectors=selectors, **given_)
@@ -137,7 +137,7 @@ def selector_options(command: Callable[..., T]) -> Callable[..., T]:
 def refuse_many(selectors: Selectors) -> None:
     """Raise `UsageError` for selectors of several plans, whose names differ."""
     if selectors:
-        message = f"{selectors.words} is for one plan at a time"
+        message = f"{selectors.words} works for one plan at a time"
         raise UsageError(message, hint="name one plan file")
 
 
@@ -148,8 +148,10 @@ def _read_collections(
     for assignment in given:
         name, separator, path = assignment.partition("=")
         if not separator or not name or not path:
-            message = f"{parameter.opts[0]} wants NAME=FILE"
-            raise UsageError(message, hint="as in --collection users=users.csv, or users=-")
+            message = f"{parameter.opts[0]} needs NAME=FILE"
+            raise UsageError(
+                message, hint="write it like --collection users=users.csv, or users=- for stdin"
+            )
         if name in found:
             raise UsageError(f"{parameter.opts[0]} names {name} twice")
         found[name] = path
@@ -163,8 +165,8 @@ collection_option = click.option(
     metavar="NAME=FILE",
     callback=_read_collections,
     shell_complete=complete_collection,
-    help="Items of this file in place of those of a collection of the plan, or of its `repos`; "
-    "`-`: stdin, CSV with a header line or JSON Lines.",
+    help="Take the items of this collection of the plan, or of its `repos`, from FILE. `-` is "
+    "stdin: CSV with a header line, or JSON Lines.",
 )
 
 
@@ -204,8 +206,8 @@ def read_host_names(
     have would let nobody in."""
     for name in value:
         if not _HOST_NAME.fullmatch(name):
-            hint = "write the name alone, without scheme, port and path: backfill.example.com"
-            message = f"{parameter.opts[0]}: {echo(name)} is not a host's name"
+            hint = "write only the name, without scheme, port or path: backfill.example.com"
+            message = f"{parameter.opts[0]}: {echo(name)} is not a host name"
             raise UsageError(message, hint=hint)
     return value
 
@@ -213,22 +215,22 @@ def read_host_names(
 changed_option: Callable[[Any], Any] = click.option(
     "--changed-since",
     metavar="REV",
-    help="Only plans of which this branch has changed a file since it left the git revision.",
+    help="Only plans with a file that this branch has changed since it left REV, a git revision.",
 )
 held_target_option = click.option(
     "--target",
     "-t",
     metavar="TARGET",
     shell_complete=complete_target,
-    help="Instead of RUN: all runs that send to this target.",
+    help="All runs that send to this target, instead of RUN.",
 )
 target_option = click.option(
     "--target",
     "-t",
     metavar="TARGET",
     shell_complete=complete_target,
-    help="embedded, dev, cloud, or the base URL of a self-hosted server.  [default: the "
-    "environment's, or embedded]",
+    help="Where to send: embedded, dev, cloud, or the base URL of a self-hosted server.  "
+    "[default: the environment's, or embedded]",
 )
 
 state_option = click.option(
@@ -236,7 +238,8 @@ state_option = click.option(
     envvar="BACKFILL_STATE",
     default=None,
     metavar="URL",
-    help="Where the journal is.  [default: sqlite:///.backfill/state.db; env: BACKFILL_STATE]",
+    help="The state store: a SQLite file, or a PostgreSQL URL.  [default: "
+    "sqlite:///.backfill/state.db; env: BACKFILL_STATE]",
 )
 
 
@@ -244,13 +247,14 @@ policy_option = click.option(
     "--policy",
     metavar="FILE",
     type=click.Path(),
-    help="Judge plans by the `policy` of this file, and not by that of their project file.",
+    help="Apply the `policy` of this file instead of that of the project file.",
 )
 facts_option = click.option(
     "--facts",
     metavar="FILE",
     type=click.Path(),
-    help="Plan from the answers in this file, which `plan --record` wrote, and ask no database.",
+    help="Take the database's answers from this file, which `plan --record` wrote, and ask no "
+    "database.",
 )
 
 
@@ -312,7 +316,7 @@ timings_option = click.option(
     is_flag=True,
     expose_value=False,
     callback=_say_timings,
-    help="Say on stderr how long each question to the database took.",
+    help="Print on stderr how long each database query took.",
 )
 
 
@@ -321,7 +325,7 @@ def read_events(_context: click.Context, _parameter: click.Parameter, value: str
     if value == "all":
         return None
     if not value.isdecimal():
-        raise UsageError("--events wants a number, or all")
+        raise UsageError("--events needs a number, or all")
     return int(value) if len(value) < len(str(MOST)) else None
 
 
@@ -336,14 +340,16 @@ events_option = click.option(
 comment_option: Callable[[Any], Any] = click.option(
     "--comment",
     is_flag=True,
-    help="Comment on the pull request, and keep that comment up to date. "
-    "[env: GITHUB_TOKEN, and what Actions sets]",
+    help="Post the result as a comment on the pull request, and keep it up to date. [env: "
+    "GITHUB_TOKEN, and the variables of GitHub Actions]",
 )
-yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask before sending.")
+yes_option = click.option(
+    "--yes", "-y", is_flag=True, help="Do not ask for confirmation before sending."
+)
 skip_preflight_option = click.option(
     "--skip-preflight",
     is_flag=True,
-    help="Send although something would be refused: see `backfill doctor`.",
+    help="Send even if the preflight would refuse the run: see `backfill doctor`.",
 )
 
 
@@ -381,7 +387,7 @@ quiet_option: Callable[[Any], Any] = click.option(
     is_flag=True,
     expose_value=False,
     callback=_keep_quiet,
-    help="No preview and no progress: only notes, errors and the result.",
+    help="Show no preview and no progress: only notes, errors and the result.",
 )
 _SUMMARY_FILE, _QUIET = "runner.summary_file", "runner.quiet"
 wait_lock_option = click.option(
@@ -395,7 +401,7 @@ wait_lock_option = click.option(
 no_wait_option = click.option(
     "--no-wait",
     is_flag=True,
-    help="Send without following: no job is looked at, no stage waited for.",
+    help="Only send: do not follow jobs, and do not wait between stages.",
 )
 
 
@@ -409,14 +415,14 @@ def _anywhere() -> tuple[Callable[[Callable[..., T]], Callable[..., T]], ...]:
             type=Count(1),
             default=MAX_BYTES,
             show_default=True,
-            help="The most bytes that one request may have.",
+            help="The most bytes in one request.",
         ),
         click.option(
             "--request-events",
             type=click.IntRange(1, MAX_EVENTS),
             default=MAX_EVENTS,
             show_default=True,
-            help="The most events that one request may hold.",
+            help="The most events in one request.",
         ),
         wait_lock_option,
     )
@@ -425,14 +431,14 @@ def _anywhere() -> tuple[Callable[[Callable[..., T]], Callable[..., T]], ...]:
 _HERE = (
     quiet_option,
     summary_file_option(
-        'Add a summary in Markdown to this file, as in --summary-file "$GITHUB_STEP_SUMMARY".'
+        'Append a Markdown summary to this file, as in --summary-file "$GITHUB_STEP_SUMMARY".'
     ),
     click.option(
         "--give-up-after",
         callback=read_duration,
         metavar="DURATION",
-        help="How long to try what does not answer (server, state, database) once the run has "
-        "begun.  [default: the plan's, or 10m]",
+        help="How long to retry a server, state or database that does not answer, once the "
+        "run has begun.  [default: the plan's, or 10m]",
     ),
     click.option(
         "--pause-file",
@@ -444,8 +450,8 @@ _HERE = (
         "--grace",
         callback=read_duration,
         metavar="DURATION",
-        help="How long to wait for an event's job to appear before it counts as one that no "
-        "function listens to.  [default: 20s]",
+        help="How long to wait for an event's job to appear before concluding that none "
+        "starts.  [default: 20s]",
     ),
 )
 
@@ -484,7 +490,9 @@ def refuse_beside(option: str, names: Collection[str]) -> None:
         said = context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
         if said and parameter.name in names:
             called = max(parameter.opts, key=len)
-            raise UsageError(f"{called} does nothing with {option}", hint="leave it out")
+            raise UsageError(
+                f"{called} does nothing with {option}", hint="leave one of the two out"
+            )
 
 
 def refuse_detached() -> None:
@@ -494,6 +502,8 @@ def refuse_detached() -> None:
     for name in OF_A_DRIVER:
         if given(name):
             option = f"--{name.replace('_', '-')}"
-            message = f"{option} does nothing with --detach: the run is driven elsewhere"
-            hint = "`backfill pause` holds it there; `serve --grace` is the workers'"
+            message = f"{option} does nothing with --detach: a worker drives the run"
+            hint = (
+                "use `backfill pause` to hold the run, and `backfill serve --grace` for the workers"
+            )
             raise UsageError(message, hint=hint)

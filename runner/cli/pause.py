@@ -18,41 +18,41 @@ from runner.errors import UsageError
 @click.argument("run", required=False, shell_complete=complete_run)
 @state_option
 @held_target_option
-@click.option("--reason", metavar="TEXT", help="Why the target is held.")
+@click.option("--reason", metavar="TEXT", help="With --target: why it is held.")
 @click.option(
     "--for",
     "seconds",
     callback=read_duration,
     metavar="DURATION",
-    help="For how long it is held.  [default: until `backfill resume --target`]",
+    help="With --target: how long to hold it.  [default: until `backfill resume --target`]",
 )
 @pass_session
 def pause_command(
     session: Session, run: str | None, target: str | None, reason: str | None, seconds: float | None
 ) -> int:
-    """Hold RUN, from whatever terminal or machine: nothing is sent after the request in flight.
+    """Hold RUN, from any terminal or machine: nothing is sent after the request in flight.
 
-    With --target every run of this state to that target is held, also those that begin meanwhile.
-    Jobs that were started go on and are followed; `backfill resume` lets the run, or the target, go
-    on.
+    With --target, every run of this state to that target is held, also those that begin meanwhile.
+    Jobs that were started go on and are followed. `backfill resume` continues the run, or releases
+    the target.
     """
     from runner.app.control import hold, pause
 
     if target is not None:
         if run is not None or reason is None:
-            raise UsageError("--target stands without RUN and with --reason")
+            raise UsageError("--target needs --reason, and no RUN")
         name = hold(session, target, reason, seconds)
-        click.echo(f"{name} is held: {reason}; `backfill resume --target {target}` lets it go on")
+        click.echo(f"{name} is held: {reason}; `backfill resume --target {target}` releases it")
         return 0
     if reason is not None or seconds is not None:
-        raise UsageError("--reason and --for are for --target")
+        raise UsageError("--reason and --for need --target")
     if run is None:
-        raise UsageError("which run? its id, `latest` or `latest:PLAN`; or --target")
+        raise UsageError("name a run (its id, `latest` or `latest:PLAN`), or a --target")
     state = pause(session, run)
     run_id, submission = state.record.id, state.submission
     when = f"is paused after the request in flight ({state.holder})"
     if submission and state.parked:
         left = f"it is left to the workers ({submission.due})"
-        when = f"is paused: {left}, and they send nothing more"
-    click.echo(f"run {run_id} {when}; `backfill resume {run_id}` lets it go on")
+        when = f"is paused: {left}, which send nothing more"
+    click.echo(f"run {run_id} {when}; `backfill resume {run_id}` continues it")
     return 0

@@ -67,7 +67,8 @@ _EVENTS_TO_SEND = 2
     "--record",
     metavar="FILE",
     type=click.Path(dir_okay=False, writable=True),
-    help="Write what the database answers to this file, for those who have none: see --facts.",
+    help="Write the database's answers to this file; --facts then plans from it without a "
+    "database.",
 )
 @events_option
 @format_option("text", "json", "jsonl", "markdown", "github")
@@ -84,16 +85,18 @@ _EVENTS_TO_SEND = 2
     default="24h",
     show_default=True,
     metavar="DURATION",
-    help="How long the saved plan may be run.",
+    help="How long the saved plan stays valid.",
 )
 @click.option(
     "--html",
     metavar="FILE",
     type=click.Path(dir_okay=False, writable=True),
-    help="Write the preview as a page, with the schedule.",
+    help="Write the preview to this file as an HTML page, with the schedule.",
 )
 @click.option(
-    "--detailed-exitcode", is_flag=True, help="Exit 0: nothing to send; 2: events to send."
+    "--detailed-exitcode",
+    is_flag=True,
+    help="Exit with 0 if there is nothing to send, with 2 if there are events to send.",
 )
 @pass_session
 def plan_command(
@@ -116,9 +119,8 @@ def plan_command(
 ) -> int:
     """Show exactly what a run of a plan would send, in which order and at which pace.
 
-    Nothing is sent, and nothing is reached but the database that the plan asks: `backfill run`
-    sends these very events. Of a folder, every plan is shown, and the exit status is the worst
-    of them.
+    Nothing is sent, and only the plan's database is asked: `backfill run` sends these very events.
+    For a folder, every plan is shown, and the exit status is the worst of them.
     """
     from runner.app.preview import keep, preview, previews
     from runner.app.saved import refuse_expired
@@ -126,17 +128,17 @@ def plan_command(
     form = chosen_format(form)
     writes = {"--out": out, "--html": html, "--record": record}
     if session.facts and (out or record):
-        hint = "with a database that can be asked"
-        raise UsageError("--facts is for previews: no --out and no --record", hint=hint)
+        hint = "plan with a database, without --facts"
+        raise UsageError("--facts is only for previews: it excludes --out and --record", hint=hint)
     if out:
         refuse_expired(expires)
     elif given("expires"):
-        hint = "name the file to write with --out, or leave it out"
+        hint = "name a file to save the plan in with --out, or leave --expires out"
         raise UsageError("--expires does nothing without --out", hint=hint)
     session.recorded = {} if record else None
     if changed_since is not None or len(plans) > 1 or Path(plans[0]).is_dir():
         if html or out or form == "jsonl":
-            raise UsageError("--out, --html and --format jsonl are for one plan at a time")
+            raise UsageError("--out, --html and --format jsonl work for one plan at a time")
         refuse_many(selectors)
         overrides = read_variables(variables, var_files)
         several = previews(session, plans, changed_since, overrides, target=target, strict=strict)

@@ -78,7 +78,7 @@ class Terminal:
 
             store = self.session.store
             text = run_markdown(view_of(store, store.find(summary.run_id)))
-            elsewhere = f"`backfill report {summary.run_id}` has it"
+            elsewhere = f"`backfill report {summary.run_id}` prints the summary"
             append_summary(self.summary_file, text, elsewhere)
 
 
@@ -180,7 +180,7 @@ def append_summary(path: str, text: str, elsewhere: str) -> None:
 
     try:
         if not append_file(path, text, limit=_MAX_SUMMARY):
-            message = f"{path} is full: GitHub takes no summary larger than 1 MiB"
+            message = f"{path} is full: GitHub accepts no summary larger than 1 MiB"
             click.echo(f"note: {visible(message)}; {elsewhere}", err=True)
     except CannotWrite as error:
         click.echo(f"note: {visible(str(error))} ({error.hint}); {elsewhere}", err=True)
@@ -215,7 +215,7 @@ def show_github(problems: Sequence[Problem], markdown: str) -> None:
     """Print annotations on stdout, and append the Markdown to the step's summary."""
     annotate(problems)
     if path := environment().get("GITHUB_STEP_SUMMARY"):
-        append_summary(path, markdown, "the log above has it")
+        append_summary(path, markdown, "the summary is in the log above")
 
 
 def print_error(error: BackfillError, path: str = "") -> None:
@@ -300,8 +300,8 @@ def flushed(status: int, lost: int) -> int:
         return status
     left = _stdout.lost.errno in (errno.EPIPE, errno.ECONNRESET)
     if not left:
-        click.echo(f"error: stdout cannot be written: {_stdout.lost.strerror}", err=True)
-        click.echo("hint: what was printed is incomplete: print it elsewhere", err=True)
+        click.echo(f"error: cannot write to stdout: {_stdout.lost.strerror}", err=True)
+        click.echo("hint: the output is incomplete: write it somewhere else", err=True)
     if status or not _stdout.raises:
         return status
     return READER_LEFT if left else lost

@@ -29,14 +29,14 @@ from runner.model import EventPage, RunView
     "--html",
     metavar="FILE",
     type=click.Path(dir_okay=False, writable=True),
-    help="Write one page that needs nothing else; FILE.csv has the events that it leaves out.",
+    help="Write a self-contained HTML page. If it has no room for all events, FILE.csv lists them.",
 )
 @click.option(
     "--compare-with",
     "plan",
     metavar="PLAN",
     type=click.Path(dir_okay=False),
-    help="Say what RUN, a rehearsal with some items, tells of a run of all of PLAN.",
+    help="Treat RUN as a rehearsal of PLAN with some of its items: estimate a run of all of PLAN.",
 )
 @env_option
 @format_option("markdown", "json", "junit")
@@ -44,18 +44,18 @@ from runner.model import EventPage, RunView
 def report_command(
     session: Session, run: str, html: str | None, plan: str | None, form: str
 ) -> None:
-    """Report on RUN: as one page to send round, for a pull request, or for a machine.
+    """Report on RUN: as an HTML page to share, as Markdown for a pull request, or for a machine.
 
-    With --compare-with, RUN is the rehearsal of a plan (`run --sample 5 --env staging`): how many
-    of its events were sent, how long its jobs take, what the coverage has gained, and so how long
-    the whole will take, in the environment that --env names.
+    With --compare-with, RUN is the rehearsal of a plan (`run --sample 5 --env staging`). Show how
+    many of its events were sent, how long its jobs take and what the coverage has gained, and
+    estimate how long the whole plan will take in the environment that --env names.
     """
     from runner.app.queries import view_of
 
     if given("env") and not plan:
         raise UsageError("--env does nothing without --compare-with")
     if given("form") and html and not plan:
-        raise UsageError("--format does nothing with --html, which writes a page")
+        raise UsageError("--format does nothing with --html, which writes an HTML page")
     store = session.reader
     if plan:
         _compare(session, run, plan, form, html)
@@ -85,7 +85,7 @@ def _compare(session: Session, run: str, plan: str, form: str, html: str | None)
     from runner.output.rehearsal import rehearsal_json, rehearsal_markdown
 
     if html or form == "junit":
-        raise UsageError("--compare-with reports as Markdown or JSON")
+        raise UsageError("--compare-with prints only Markdown or JSON")
     found = rehearsed(session, run, plan)
     if form == "json":
         print_json(rehearsal_json(found))

@@ -39,31 +39,36 @@ from runner.output.summary import submitted_json
 @click.option(
     "--from-journal",
     is_flag=True,
-    help="Send what the run was started with, whatever its plan file says by now.",
+    help="Send the plan as the run started with it, even if the plan file has changed.",
 )
 @click.option(
     "--past-failures",
     is_flag=True,
-    help="Go on although the plan stops on a failure and there were some, or a drain was stalled.",
+    help="Go on even though the plan stops on failures and there were some, or a drain stalled.",
 )
 @click.option(
     "--unanswered",
     type=click.Choice(["send", "taken"]),
-    help="What to do with requests whose answer was lost more than a day ago.",
+    help="What to do with requests whose answer was lost more than a day ago: send them "
+    "again, or count them as sent.",
 )
 @click.option(
     "--max-rounds",
     type=Count(1),
     metavar="N",
-    help="How many rounds its drains may have from now on, those before included.",
+    help="The most rounds of each drain, including those before.",
 )
 @click.option(
     "--max-time",
     callback=read_duration,
     metavar="DURATION",
-    help="... and how long they may be driven.",
+    help="The longest time to spend on each drain, including the time before.",
 )
-@click.option("--detach", is_flag=True, help="Leave the rest of it to the workers.")
+@click.option(
+    "--detach",
+    is_flag=True,
+    help="Leave the rest of the run to the workers (`backfill serve`), and exit.",
+)
 @run_options
 @timings_option
 @format_option("text", "json")
@@ -78,22 +83,22 @@ def resume_command(
     detach: bool,
     options: RunOptions,
 ) -> int:
-    """Go on with RUN (its id, `latest`, or `latest:PLAN`) where it ended.
+    """Continue RUN (its id, `latest`, or `latest:PLAN`) where it stopped.
 
-    What was sent is not sent again; a request whose answer was lost is made again with the same
-    ids, which the server takes once. What was sent must still be what the plan begins with; limits
-    that the plan file has raised since are taken over. A run that is paused, in whatever terminal,
-    goes on there. With --target, the runs to a target that was held with `backfill pause --target`.
+    What was sent is not sent again. A request whose answer was lost is repeated with the same ids,
+    so that the server takes its events once. The plan must still begin with what was sent; limits
+    that the plan file has raised since are used. A paused run continues in the process that drives
+    it. With --target, release the target that `backfill pause --target` holds: its runs continue.
     """
     from runner.app.control import let_go
     from runner.app.resume import resubmit, resume
 
     if target is not None:
         _refuse_others()
-        click.echo(f"{let_go(session, target)} is held no longer: its runs go on")
+        click.echo(f"{let_go(session, target)} is no longer held: its runs go on")
         return 0
     if run is None:
-        raise UsageError("which run? its id, `latest` or `latest:PLAN`; or --target")
+        raise UsageError("name a run (its id, `latest` or `latest:PLAN`), or a --target")
     if not detach:
         summary = resume(session, run, options, from_journal=from_journal)
         return status_of(summary) if summary else 0
@@ -118,4 +123,4 @@ def _refuse_others() -> None:
         name = parameter.name or ""
         given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
         if given and name not in ("target", "state"):
-            raise UsageError(f"--target stands alone, without {parameter.opts[-1]}")
+            raise UsageError(f"--target does not go with {parameter.opts[-1]}")

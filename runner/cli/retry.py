@@ -28,23 +28,27 @@ from runner.model import RETRIED, Outcome
 )
 @click.argument("run", shell_complete=complete_run)
 @state_option
-@click.option("--failed", is_flag=True, help="Events whose jobs failed, were cancelled or hang.")
+@click.option(
+    "--failed", is_flag=True, help="Events whose jobs failed, were cancelled or timed out."
+)
 @click.option("--no-job", is_flag=True, help="Events that started no job.")
 @click.option("--rejected", is_flag=True, help="Events that the server refused.")
 @click.option(
-    "--dropped", is_flag=True, help="Events that a limit, filter or debounce of a function dropped."
+    "--dropped",
+    is_flag=True,
+    help="Events that a function dropped, by its rate limit, singleton, filter or debounce.",
 )
 @click.option(
     "--unknown",
     is_flag=True,
-    help="Events of which the server cannot tell what came of them: some may have run.",
+    help="Events whose outcome the server cannot tell: the jobs of some may have run.",
 )
 @click.option(
     "--item",
     "patterns",
     multiple=True,
     metavar="GLOB",
-    help="Only items like `acme/*`; !GLOB leaves them out.",
+    help="Only items that match, such as `acme/*`; !GLOB excludes them.",
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be sent.")
 @yes_option
@@ -66,11 +70,11 @@ def retry_command(
     dry_run: bool,
     options: RunOptions,
 ) -> int:
-    """Send once more what failed in RUN, as a new run that is linked to it.
+    """Send what failed in RUN again, as a new run that is linked to it.
 
-    They have the payloads that RUN had, and fresh ids: the server takes them as new events. Without
-    a choice, everything that failed is sent, but for what a function dropped on purpose and what
-    may have run. What a later attempt has made good, or still has to do, is skipped.
+    The events keep the payloads of RUN and get new ids, so that the server takes them as new
+    events. By default, everything that failed is sent, except what a function dropped on purpose
+    and what may have run. What a later attempt has completed, or still has to do, is skipped.
     """
     from runner.app.retry import FailedEvents, plan_retry, retry
 

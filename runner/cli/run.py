@@ -48,7 +48,7 @@ from runner.model import Selectors
 @state_option
 @click.option("--dry-run", is_flag=True, help="Only show the plan, as `backfill plan` does.")
 @click.option(
-    "--detach", is_flag=True, help="Leave it to the workers (`backfill serve`), and be done."
+    "--detach", is_flag=True, help="Leave the run to the workers (`backfill serve`), and exit."
 )
 @skip_preflight_option
 @yes_option
@@ -75,13 +75,15 @@ def run_command(
 ) -> int:
     """Send the events of PLAN, stage by stage, and follow their jobs to the end.
 
-    PLAN is a plan file, or a plan that `backfill plan --out` has saved: that is sent exactly as it
-    was reviewed, once, and refused (5) where it has expired or anything it was made of has changed.
+    PLAN is a plan file, or a plan that `backfill plan --out` saved. A saved plan is sent once,
+    exactly as it was reviewed; it is refused (5) if it has expired or if anything it was made from
+    has changed.
 
-    Every send is written to a journal first: after ^C or a crash, `backfill resume` goes on.
+    Every send is written to a journal first: after ^C or a crash, `backfill resume` continues the
+    run.
 
-    With --detach it is checked, previewed and refused in the same way; then it is a run of the
-    workers, processes of `backfill serve` with the same state, and goes on when this command has
+    With --detach, the plan is checked, previewed and refused in the same way. Then workers drive
+    the run: processes of `backfill serve` with the same state. It continues after this command has
     ended. `status`, `pause`, `tune`, `cancel` and the others work on it as on any run.
     """
     from runner.app.policy import refuse_broken

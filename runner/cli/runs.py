@@ -24,7 +24,7 @@ from runner.output.state import write_holds
 @click.option(
     "--plan",
     metavar="PATTERN",
-    help="Only runs of these plans; `*` is any text.",
+    help="Only runs of plans whose name matches; `*` stands for any text.",
     shell_complete=complete_plan_name,
 )
 @click.option(
@@ -45,7 +45,7 @@ from runner.output.state import write_holds
     "--since",
     callback=read_duration,
     metavar="DURATION",
-    help="Only runs that were started so long ago at most.",
+    help="Only runs that were started within this time, such as 7d.",
 )
 @click.option("--limit", type=Count(1), default=20, show_default=True)
 @format_option("text", "json")
@@ -59,7 +59,7 @@ def runs_command(
     limit: int,
     form: str,
 ) -> None:
-    """List the runs that the state store has, the latest first, and the targets that are held."""
+    """List the runs in the state store, the latest first, and the targets that are held."""
     from runner.app.queries import runs_and_holds
 
     began = 0.0 if since is None else time.time() - since

@@ -22,9 +22,9 @@ from runner.spec.schema import SCHEMAS, schema_text
     type=click.Choice([name.removesuffix(".v1") for name in SCHEMAS]),
 )
 def schema_command(name: str | None) -> None:
-    """Print the JSON Schema of plan files, catalogs, project files, and of what commands print.
+    """Print the JSON Schema of plan files, catalogs, project files, or of what a command prints.
 
-    Without NAME, list them: name, `$id`, and what each is the form of.
+    Without NAME, list the schemas: name, `$id`, and what each describes.
     """
     if name is not None:
         click.echo(schema_text(f"{name}.v1"), nl=False)

@@ -35,21 +35,21 @@ _LOG = logging.getLogger("backfill.worker")
 @click.argument("plans", nargs=-1, type=click.Path(exists=True))
 @env_option
 @state_option
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8322, show_default=True, type=click.IntRange(1, 65535))
 @click.option(
     "--url",
     envvar=["INNGEST_SERVE_ORIGIN", "INNGEST_SERVE_HOST"],
     metavar="URL",
-    help="Where the Inngest server reaches this process; it is told so. "
-    "[env: INNGEST_SERVE_ORIGIN; default: this machine, where INNGEST_DEV is set]",
+    help="The URL at which the Inngest server reaches this process; the server is told it. "
+    "[env: INNGEST_SERVE_ORIGIN; default: this machine, if INNGEST_DEV is set]",
 )
 @click.option(
     "--target",
     "-t",
     metavar="TARGET",
     shell_complete=complete_target,
-    help="Where plans with a schedule send to.  [default: dev where INNGEST_DEV is set; or cloud]",
+    help="Where plans with a schedule send to.  [default: dev if INNGEST_DEV is set, else cloud]",
 )
 @click.option(
     "--grace",
@@ -62,13 +62,13 @@ _LOG = logging.getLogger("backfill.worker")
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
-    help="How to write on stderr what happens.",
+    help="The format of the log on stderr.",
 )
 @click.option(
     "--list",
     "listed",
     is_flag=True,
-    help="Only list the PLANS that have a schedule, the next one first, and when each is due.",
+    help="Only list the PLANS that have a schedule, and when each is due next, soonest first.",
 )
 @format_option("text", "json")
 @pass_session
@@ -86,12 +86,12 @@ def serve_command(
     listed: bool,
 ) -> None:
     """Drive runs that were left to the workers, as a function of the Inngest server that the
-    environment names. It listens at /api/inngest; /healthz and /readyz tell whether it is well.
+    environment names. It listens at /api/inngest; /healthz and /readyz report its health.
 
-    The engine waits between batches, and this process works only when something is to be sent or
-    looked at. Several share the work where they share the state; killed, their runs go on in
-    others. Plans with a part that is only known later need their files: PLANS are the files and
-    folders to look in, where they are known by their contents.
+    The Inngest server waits between batches; this process works only when there is something to
+    send or to look up. Several processes share the work if they share the state; if one is killed,
+    others continue its runs. Plans with a part that is only known later need their files: PLANS are
+    the files and folders to look in, where they are recognised by their contents.
 
     Those of PLANS that have a `schedule` are started when they are due.
     """
@@ -114,7 +114,7 @@ def _list(session: Session, paths: Sequence[str], form: str) -> None:
     from runner.output.schedules import schedules_json, schedules_text
 
     if not paths:
-        raise UsageError("--list wants PLANS", hint="as in `backfill serve --list plans/`")
+        raise UsageError("--list needs PLANS", hint="name them: `backfill serve --list plans/`")
     found = scheduled(session, paths, datetime.now(UTC))
     if form == "json":
         print_json(schedules_json(found))

@@ -25,13 +25,13 @@ _PAGES = {
     "folder",
     metavar="DIR",
     type=click.Path(file_okay=False),
-    help="Write DIR/backfill/SKILL.md, and what it refers to.",
+    help="Write DIR/backfill/SKILL.md, and the references beside it.",
 )
 def skill_command(folder: str | None) -> None:
     """Print a skill for agents: how to plan, run, watch and prove backfills with these commands.
 
-    With --install it is written to a folder of skills, with references of every command and key
-    beside it. What an earlier version has installed there is brought up to date.
+    With --install, write it to a folder of skills, with references of every command and key beside
+    it. A skill that an earlier version has installed there is updated.
     """
     from runner.adapters.files import make_folder, write_file
 

@@ -32,18 +32,20 @@ _EVERY = 1.0  # seconds between two looks
 )
 @click.argument("run", default="latest", shell_complete=complete_run)
 @state_option
-@click.option("--watch", is_flag=True, help="Go on until the run has ended; exit as it has.")
+@click.option(
+    "--watch", is_flag=True, help="Keep watching until the run ends; exit with its status."
+)
 @format_option("text", "json")
 @pass_session
 def status_command(session: Session, run: str, form: str, *, watch: bool) -> int:
     """Show where RUN stands: its stages, what it waits for, how long it will take, what failed.
 
-    Also how each `backfill sync` of this state goes, and which targets are held.
+    Also show how each `backfill sync` of this state goes, and which targets are held.
 
     RUN is an id, the beginning of one, `latest`, or `latest:NAME`, the last run of the plan of that
-    name. It may be driven by any process on any machine that writes to this state store. Without
-    --watch the exit status is 0; with it, it is that of the run (7 where no process drives it any
-    more).
+    name. It may be driven by any process on any machine that uses this state store. Without
+    --watch, the exit status is 0; with it, it is that of the run, or 7 if no process drives it any
+    more.
     """
     store = session.reader
     syncs, holds = store.syncs(), store.holds()

@@ -33,7 +33,12 @@ _STOPPED = 7
     "\n  backfill sync --repo . --branch main --path plans/ --every 30s"
     "\n  backfill sync --repo https://github.com/acme/plans --once --allowed-signers signers",
 )
-@click.option("--repo", required=True, metavar="URL|PATH", help="The repository, as git has it.")
+@click.option(
+    "--repo",
+    required=True,
+    metavar="URL|PATH",
+    help="The repository: a URL or a folder, as for `git clone`.",
+)
 @click.option("--branch", default="main", show_default=True, help="The branch to follow.")
 @click.option(
     "--path", default="plans/", show_default=True, help="The folder of plans in the repository."
@@ -44,28 +49,38 @@ _STOPPED = 7
     default="60s",
     show_default=True,
     metavar="DURATION",
-    help="How often to look.",
+    help="How often to fetch.",
 )
-@click.option("--once", is_flag=True, help="Look once, and exit as `apply` does.")
-@click.option("--signed", is_flag=True, help="Apply only commits with a signature that git knows.")
+@click.option(
+    "--once", is_flag=True, help="Fetch and apply once, and exit with the status of `apply`."
+)
+@click.option(
+    "--signed", is_flag=True, help="Apply only commits with a signature that git can verify."
+)
 @click.option(
     "--allowed-signers",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False),
-    help="... by a key of this file (the form of ssh's allowed signers).",
+    help="Apply only commits that are signed with a key of this file (ssh's allowed_signers "
+    "format).",
 )
 @click.option(
     "--allow-force-push",
     is_flag=True,
-    help="Go on although the branch no longer leads on from what was applied.",
+    help="Go on even if the branch was rewritten after a commit that was applied.",
 )
 @plan_options
 @policy_option
 @target_option
 @state_option
-@click.option("--detach", is_flag=True, help="Leave the runs to the workers, as `run --detach`.")
 @click.option(
-    "--yes", "-y", is_flag=True, help="Send to targets beyond this machine: nobody is asked."
+    "--detach", is_flag=True, help="Leave the runs to the workers, as `run --detach` does."
+)
+@click.option(
+    "--yes",
+    "-y",
+    is_flag=True,
+    help="Send to targets beyond this machine without asking for confirmation.",
 )
 @format_option("text", "json")
 @pass_session
@@ -90,10 +105,10 @@ def sync_command(
 ) -> int:
     """Follow BRANCH of a git repository, and apply the plans of PATH that are pending.
 
-    Each look fetches the branch and does what `backfill apply --resume` does with the files of its
-    latest commit. What cannot be fetched, is refused or fails is reported, kept for `backfill
-    status`, and tried again at the next look. A branch that was rewritten is refused (5), as is a
-    commit without a signature where one is demanded (4). SIGTERM and ^C end it after the request in
+    Each time, it fetches the branch and does what `backfill apply --resume` does with the files of
+    its latest commit. What cannot be fetched, is refused or fails is reported, shown by `backfill
+    status`, and tried again the next time. A branch that was rewritten is refused (5), and so is a
+    commit without a signature if one is required (4). SIGTERM and ^C end it after the request in
     flight.
     """
     from runner.app.apply import ApplyOptions
@@ -101,7 +116,9 @@ def sync_command(
 
     _refuse_unreadable(allowed_signers, var_files)
     if form == "json" and not once:
-        raise UsageError("--format json is for one look", hint="say --once, or ask `status`")
+        raise UsageError(
+            "--format json needs --once", hint="add --once, or use `backfill status --format json`"
+        )
     session.reporter = Terminal(session, "text", results=form == "text")
     session.confirm = None  # nobody may be at the terminal
     how = ApplyOptions(
@@ -134,7 +151,7 @@ def _refuse_unreadable(allowed_signers: str | None, var_files: tuple[str, ...]) 
     from runner.spec.files import FileRefused, read_given
 
     if "-" in var_files:
-        raise UsageError("--var-file - is read once, and `sync` goes on", hint="name a file")
+        raise UsageError("`sync` takes no --var-file from stdin", hint="name a file")
     try:
         if allowed_signers:
             read_given(allowed_signers)

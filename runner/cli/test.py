@@ -20,20 +20,22 @@ from runner.errors import RunFailed, UsageError
 )
 @click.argument("paths", nargs=-1, type=click.Path(exists=True))
 @format_option("text", "json", "github", "junit")
-@click.option("--update", is_flag=True, help="Write into the files what came, and exit with 0.")
+@click.option(
+    "--update", is_flag=True, help="Write the actual results into the test files, and exit with 0."
+)
 @pass_session
 def test_command(session: Session, paths: tuple[str, ...], form: str, *, update: bool) -> int:
     """Run the tests of plans: the files `*.test.yaml` of PATHS, or of this folder and those in it.
 
     Each case plans from the rows that it gives, and compares events, skipped items and problems
-    with what it expects. No database is asked and nothing is sent. The exit status is 1 where a
-    case does not hold, and 3 where a file is no test of its plan.
+    with those that it expects. No database is asked and nothing is sent. The exit status is 1 if a
+    case does not hold, and 3 if a file is not a valid test of its plan.
     """
     from runner.app.plan_tests import files_of, run_tests, update_tests
     from runner.output.tests import tests_json, tests_junit, tests_markdown, tests_text
 
     if update and form != "text":
-        raise UsageError("--update reports as text", hint="leave --format out")
+        raise UsageError("--update prints only text", hint="leave --format out")
     form = chosen_format(form) if not update else form
     tested = list(run_tests(session, files_of(paths or (".",))))
     if update:

@@ -25,7 +25,7 @@ from runner.spec.units import format_duration
     "--max-in-flight",
     type=Count(1),
     metavar="N",
-    help="The most events without an outcome.",
+    help="The most events that may be without an outcome.",
 )
 @pass_session
 def tune_command(
@@ -35,9 +35,9 @@ def tune_command(
     delay: float | None,
     max_in_flight: int | None,
 ) -> int:
-    """Change the pace of RUN from its next batch on, in all stages, also across a resume.
+    """Change the pace of RUN from its next batch on, in all stages. A resume keeps the change.
 
-    A pace that payloads tell the workers (as `embeddings` does) stays as it was planned.
+    A pace that the payloads pass on to the workers (as `embeddings` does) stays as planned.
     """
     from runner.app.control import tune
 

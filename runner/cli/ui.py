@@ -33,12 +33,12 @@ _PAGE = re.compile("[1-9][0-9]{0,6}", re.ASCII)
     "--token-env BACKFILL_UI_TOKEN --allow-host backfill.example.com",
 )
 @state_option
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8321, show_default=True, type=click.IntRange(1, 65535))
 @click.option(
     "--token-env",
     metavar="NAME",
-    help="Ask for the token that this environment variable holds, as the password.",
+    help="Require the token in this environment variable as the password.",
 )
 @click.option(
     "--allow-host",
@@ -46,7 +46,7 @@ _PAGE = re.compile("[1-9][0-9]{0,6}", re.ASCII)
     multiple=True,
     callback=read_host_names,
     metavar="NAME",
-    help="A name under which browsers reach it, beside its address and localhost.",
+    help="Accept requests for this host name too, besides the address and localhost.",
 )
 @pass_session
 def ui_command(
@@ -56,10 +56,10 @@ def ui_command(
     token_env: str | None,
     hosts: tuple[str, ...],
 ) -> None:
-    """Serve the runs as web pages that follow what happens: progress, timeline, failures.
+    """Serve the runs as web pages that update themselves: progress, timeline, failures.
 
-    It only reads. It listens on this machine alone, unless --host says otherwise; beyond this
-    machine a token is demanded.
+    The pages only read. The server listens on this machine only, unless --host says otherwise;
+    beyond this machine a token is required.
     """
     from runner.adapters.door import Door, authority, hosts_of, serve
     from runner.adapters.web.app import create_app
@@ -90,13 +90,16 @@ def _state(session: Session) -> StateReader:
 def _token(session: Session, host: str, name: str | None) -> str | None:
     if name is None:
         if not _is_loopback(host):
-            message = f"{host} can be reached from other machines, and no token is asked for"
-            raise UsageError(message, hint="--token-env NAME names the variable that holds one")
+            message = f"other machines can reach {host}, and no token is required"
+            raise UsageError(
+                message,
+                hint="put a token into an environment variable and name it with --token-env NAME",
+            )
         return None
     token = session.environ.get(name, "")
     if len(token) < _SHORTEST:
-        message = f"{name} holds no token of {_SHORTEST} characters or more"
-        raise UsageError(message, hint="as `openssl rand -hex 16` makes one")
+        message = f"{name} does not hold a token of at least {_SHORTEST} characters"
+        raise UsageError(message, hint="make one with `openssl rand -hex 16`")
     return token
 
 
@@ -172,7 +175,7 @@ def _filter(asked: Mapping[str, str], stages: Sequence[str]) -> EventFilter:
     outcome = _known("outcome", asked.get("outcome", ""), (*OUTCOMES, LOST, *OPEN_OUTCOMES))
     text = asked.get("q", "").strip()
     if len(text) > _LONGEST:
-        raise _bad("the search is too long", f"it has {_LONGEST} characters at most")
+        raise _bad("the search is too long", f"use at most {_LONGEST} characters")
     return EventFilter(text, int(stage) if stage else None, outcome or None)
 
 

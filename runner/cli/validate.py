@@ -49,12 +49,12 @@ def validate_command(
     *,
     strict: bool,
 ) -> int:
-    """Check PLANS, and catalogs: their form, their names, and every event that they would send.
+    """Check PLANS and catalogs: their form, their names, and every event that they would send.
 
-    Of a folder, its .yaml and .yml files. No database is asked; --facts has its answers. Every
-    file is reported; the exit status is 3 if any of them is invalid, and 4 where only the policy
-    does not allow one. Of tests, which `backfill test` runs, and of `backfill.yaml`, the form is
-    checked. In GitHub Actions problems become annotations by themselves.
+    A folder stands for its .yaml and .yml files. No database is asked; --facts gives its answers.
+    Every problem is reported. The exit status is 3 if a file is invalid, and 4 if only the policy
+    refuses a plan. Of test files, which `backfill test` runs, and of `backfill.yaml`, only the form
+    is checked. In GitHub Actions, problems become annotations automatically.
     """
     from runner.app.validate import validate
 

@@ -56,8 +56,8 @@ def test_a_baseline_counts_as_applied_and_sends_nothing(backfill: Backfill, plan
 @pytest.mark.parametrize(
     ("options", "status", "words"),
     [
-        (["--baseline", "old"], 2, "wants --reason"),
-        (["--baseline", "old", "--reason", " "], 2, "wants --reason"),
+        (["--baseline", "old"], 2, "needs --reason"),
+        (["--baseline", "old", "--reason", " "], 2, "needs --reason"),
         (["--reason", "x"], 2, "--reason does nothing without --baseline"),
         (["--baseline", "odl", "--reason", "x"], 2, "did you mean `old`?"),
         (["--baseline", "old", "--reason", "x", "--dry-run"], 2, "does nothing with"),

@@ -171,11 +171,11 @@ def test_a_job_that_the_server_does_not_cancel_has_ended_only_where_it_has(
         done = backfill("cancel", "latest", "--jobs")
     if ends:
         assert done.status == 0, done.err
-        assert "0 jobs cancelled; 1 had ended before" in done.out
+        assert "0 jobs cancelled; 1 had ended already" in done.out
     else:
         assert done.status == 7
-        assert "0 jobs cancelled; 0 had ended before" in done.out
-        assert "1 job goes on: the server did not cancel it (404)" in done.err
+        assert "0 jobs cancelled; 0 had ended already" in done.out
+        assert "1 job is still running: the server did not cancel it (404)" in done.err
 
 
 def test_a_tuned_run_takes_the_new_pace_from_its_next_batch_on(
@@ -286,7 +286,7 @@ def test_cancel_says_how_a_run_has_ended_whose_jobs_alone_it_cancels(
         status = backfill("status", "latest")
     assert cancelled.status == 0, cancelled.err
     assert f" is {state}: 2 of 2 events were sent" in cancelled.out
-    unknown = "2 without an outcome: nobody follows their jobs" in cancelled.out
+    unknown = "2 without an outcome: their jobs are not followed" in cancelled.out
     assert unknown == (state == "sent"), "of jobs that nobody looked at it said that they go on"
     assert status.out.startswith(state.upper())
 

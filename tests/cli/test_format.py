@@ -73,7 +73,7 @@ def test_plans_and_catalogs_of_a_folder_are_rewritten_and_nothing_else(
     assert {path.name for path in plans.iterdir()} == {"nightly.yaml", "catalog.yml", *OTHERS}
     assert backfill("plan", plans / "nightly.yaml", "--format", "jsonl").out == sent != ""
     again = backfill("format", plans)
-    assert (again.status, again.out) == (0, "nothing to do: 2 files are in form\n")
+    assert (again.status, again.out) == (0, "nothing to do: 2 files are formatted already\n")
 
 
 def test_a_check_writes_nothing_and_fails_where_a_file_would_change(
@@ -86,7 +86,7 @@ def test_a_check_writes_nothing_and_fails_where_a_file_would_change(
     assert plan.read_text() == PLAN
     assert backfill("format", plan).status == 0
     done = backfill("format", "--check", plans)
-    assert (done.status, done.out) == (0, "nothing to do: 1 file is in form\n")
+    assert (done.status, done.out) == (0, "nothing to do: 1 file is formatted already\n")
 
 
 def test_all_problems_are_said_at_once_and_nothing_is_written(
@@ -139,7 +139,7 @@ def test_a_saved_plan_is_not_touched(backfill: Backfill, plans: Path) -> None:
     assert backfill("plan", plans / "nightly.yaml", "--out", saved).status == 0
     before = saved.read_bytes()
     done = backfill("format", saved)
-    assert (done.status, done.out) == (0, "nothing to do: 0 files are in form\n")
+    assert (done.status, done.out) == (0, "nothing to do: 0 files are formatted already\n")
     assert saved.read_bytes() == before
 
 

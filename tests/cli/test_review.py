@@ -286,17 +286,17 @@ def test_what_is_of_one_plan_is_refused_for_a_folder(
 ) -> None:
     done = backfill("plan", "plans/", *option)
     assert done.status == 2
-    assert "are for one plan at a time" in done.err
+    assert "work for one plan at a time" in done.err
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["plans/one.yaml"], "diff wants OLD and NEW"),
+        (["plans/one.yaml"], "diff needs OLD and NEW"),
         (["nowhere..HEAD", "plans/"], "there is no file and no git revision `nowhere`"),
         (["--changed-since", "nowhere", "plans/"], "no git revision `nowhere`"),
         (["--changed-since", "--output=x", "plans/"], "no git revision `--output=x`"),
-        (["plans/one.yaml", "plans/two.yaml", "--comment"], "is about the plans of a branch"),
+        (["plans/one.yaml", "plans/two.yaml", "--comment"], "is only for the plans of a branch"),
         (["--changed-since", "main", "plams/"], "there is no plams/, now or before"),
         (["--changed-since", "main", "plans/", "/"], "/ is not in the repository"),
         (["--changed-since", "main", "/"], "/ is not in the repository"),

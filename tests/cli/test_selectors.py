@@ -82,7 +82,7 @@ def test_selectors_mean_the_same_on_every_command(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--limit", "2", "--sample", "2"), "--limit and --sample choose differently"),
+        (("--limit", "2", "--sample", "2"), "--limit and --sample exclude each other"),
         (("--seed", "2"), "--seed does nothing without --sample"),
         (("--item", "o/z*"), "--item o/z* fits no item of the plan"),
         (("--only", "synk"), "did you mean `sync`?"),
@@ -114,7 +114,7 @@ def test_a_part_can_be_saved_and_a_saved_plan_is_sent_as_it_is(
 def test_several_plans_are_not_selected_from_at_once(backfill: Backfill, tmp_path: Path) -> None:
     write_plan(tmp_path, BODY)
     result = backfill("plan", tmp_path, "--limit", "1")
-    assert (result.status, "--limit 1 is for one plan at a time" in result.err) == (2, True)
+    assert (result.status, "--limit 1 works for one plan at a time" in result.err) == (2, True)
 
 
 @pytest.mark.parametrize("command", ["coverage", "check"])

@@ -269,7 +269,7 @@ def test_a_summary_that_github_would_drop_is_not_written(
         plan = write_plan(tmp_path, repos(2) + SYNC)
         done = backfill("run", plan, "--target", url, "--summary-file", file)
     assert done.status == 0
-    assert "is full: GitHub takes no summary larger than 1 MiB" in done.err
+    assert "is full: GitHub accepts no summary larger than 1 MiB" in done.err
     assert file.stat().st_size == 1024 * 1024
 
 

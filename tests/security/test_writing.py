@@ -217,7 +217,7 @@ def test_a_lost_stdout_has_a_status_of_its_own_where_no_run_has_one(
     with Path("/dev/full").open("wb") as nowhere:
         status, err = _printing(warm, plan.parent, arguments, nowhere.fileno())
     assert status == full
-    assert ("stdout cannot be written: No space left" in err) == (arguments[1] != "nowhere.yaml")
+    assert ("cannot write to stdout: No space left" in err) == (arguments[1] != "nowhere.yaml")
     read, write = os.pipe()
     os.close(read)
     status, err = _printing(warm, plan.parent, arguments, write)

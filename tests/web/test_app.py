@@ -176,10 +176,14 @@ def test_with_a_token_nothing_is_seen_without_it(
 @pytest.mark.parametrize(
     ("arguments", "env", "said"),
     [
-        (["--host", "::"], {}, "can be reached from other machines, and no token is asked"),
-        (["--host", "example.com"], {}, "can be reached from other machines"),
-        (["--token-env", "UI_TOKEN"], {}, "UI_TOKEN holds no token of 16 characters or more"),
-        (["--token-env", "UI_TOKEN"], {"UI_TOKEN": "short"}, "UI_TOKEN holds no token"),
+        (["--host", "::"], {}, "other machines can reach ::, and no token is required"),
+        (["--host", "example.com"], {}, "other machines can reach example.com"),
+        (
+            ["--token-env", "UI_TOKEN"],
+            {},
+            "UI_TOKEN does not hold a token of at least 16 characters",
+        ),
+        (["--token-env", "UI_TOKEN"], {"UI_TOKEN": "short"}, "UI_TOKEN does not hold a token"),
     ],
 )
 def test_beyond_this_machine_a_token_is_demanded(
