@@ -195,13 +195,14 @@ def _idle_warnings(plan: BackfillPlan, sources: Sources, stages: Iterable[Stage]
     warning."""
     if any(one.rule == "no-rows" for one in plan.warnings) or not any(one.total for one in stages):
         return []
+    filtered = {one.operation for one in plan.skipped}  # which says why they have none
     hint = "is the file that they are in empty?"
     return [
         replace(
             _warning(plan, f"`{one.name}` has no items, and nothing to send", "no-rows"), hint=hint
         )
         for one in plan.operations
-        if not (one.deferred or len(sources.of(one)))
+        if not (one.deferred or one.name in filtered or len(sources.of(one)))
     ]
 
 

@@ -188,13 +188,19 @@ def test_what_a_statement_of_a_template_reads_is_read(tmp_path: Path, reads: str
         ("{file: none.csv}", "greet, later, sync", ["greet", "later"]),
         ("{file: none.csv}", "greet", []),  # nothing at all is `empty`
         ("[{id: 1}]", "greet, sync", []),
+        (
+            "[{id: 1, at: '2020-01-01'}]\nfilter: {users: {age: {of: at, newer_than: 1d}}}",
+            "greet, sync",
+            [],
+        ),
     ],
 )
 def test_an_operation_without_items_among_others_is_named(
     tmp_path: Path, users: str, uses: str, named: list[str]
 ) -> None:
     (tmp_path / "none.csv").write_text("id,at\n")
-    body = f"repos: [o/a]\ncollections: {{users: {users}}}\noperations: [{uses}]\n"
+    more, _, rest = users.partition("\n")
+    body = f"repos: [o/a]\ncollections: {{users: {more}}}\noperations: [{uses}]\n{rest}\n"
     found = warnings(tmp_path, body, "no-rows")
     assert [one.message.split("`")[1] for one in found] == named
 
