@@ -196,7 +196,7 @@ def _idle_warnings(plan: BackfillPlan, sources: Sources, stages: Iterable[Stage]
     if any(one.rule == "no-rows" for one in plan.warnings) or not any(one.total for one in stages):
         return []
     filtered = {one.operation for one in plan.skipped}  # which says why they have none
-    hint = "is the file that they are in empty?"
+    hint = "is the file that has them, or the answer of their query, empty?"
     return [
         replace(
             _warning(plan, f"`{one.name}` has no items, and nothing to send", "no-rows"), hint=hint
