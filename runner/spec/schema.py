@@ -232,7 +232,9 @@ def form_problem(document: Document, schema: Json) -> Problem | None:
     kind = schema["properties"]["kind"]["const"]
     if value.get("kind", kind) != kind:
         message = f"{subject_of(('kind',), value['kind'])}; expected {kind}"
-        return document.problem(message, ("kind",), hint=f"write `kind: {kind}`")
+        saved = value["kind"] == "SavedPlan"
+        hint = "name the plan file that it was made of" if saved else f"write `kind: {kind}`"
+        return document.problem(message, ("kind",), hint=hint)
     return None
 
 

@@ -450,3 +450,20 @@ def test_no_value_in_a_catalog_is_more_than_a_problem(
     (tmp_path / "catalog.yaml").write_text(json.dumps(catalog, ensure_ascii=False), "utf-8")
     body = "catalog: catalog.yaml\nrepos: [o/r]\noperations: [sync, next]\n"
     _survives(tmp_path, (HEAD + body).encode())
+
+
+@pytest.mark.parametrize(
+    ("kind", "hint"),
+    [
+        ("SavedPlan", "name the plan file that it was made of"),
+        ("Backfill", "write `kind: BackfillPlan`"),
+    ],
+)
+def test_a_saved_plan_where_a_plan_file_is_wanted_is_told_as_one(
+    tmp_path: Path, kind: str, hint: str
+) -> None:
+    path = tmp_path / "saved.json"
+    path.write_text(json.dumps({"apiVersion": "backfill/v1", "kind": kind}))
+    with pytest.raises(InvalidPlan) as refused:
+        load_plan(str(path))
+    assert hint in [problem.hint for problem in refused.value.problems]
