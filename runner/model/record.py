@@ -329,7 +329,7 @@ class RunView:
 
     `made_good`: the failed events, by position, whose work a later attempt has done. `going_on`:
     those whose work a later attempt still has to do, with its run. `silent`: since when nobody
-    drives an unfinished run, as far as that is known.
+    drives an unfinished run, as far as that is known. `target_held`: an operator holds its target.
     """
 
     record: RunRecord
@@ -352,6 +352,7 @@ class RunView:
     made_good: Mapping[int, Outcome] = field(default_factory=dict)
     going_on: Mapping[int, tuple[Outcome, str]] = field(default_factory=dict)
     driven: Driven = field(default_factory=Driven)
+    target_held: bool = False
 
     @property
     def state(self) -> str:

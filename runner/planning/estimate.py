@@ -163,6 +163,8 @@ def left(view: RunView) -> Estimate | None:
     record = view.record
     if record.status != "running" or view.holder is None or record.wanted == "pause":
         return None
+    if view.target_held and view.unsent:  # a worker sees it at its next step
+        return None
     parts, bases = list[Stretch](), list[str]()
     for stage, spec in zip(view.stages, view.plan.stages, strict=True):
         pacing = spec.pacing.tuned(record.batch_size, record.delay)

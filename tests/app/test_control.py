@@ -23,6 +23,7 @@ from runner.execution.ports import Control
 from runner.model import EventFilter
 from runner.output.page import run_page
 from runner.output.run import run_markdown, write_view
+from runner.planning.estimate import left
 from tests.support import REQUEST, Recorder, change_leases, make_plan, repos
 from tests.support import let_go as process_dies
 
@@ -274,6 +275,21 @@ def test_of_a_run_that_was_to_be_cancelled_as_its_driver_died_each_surface_says_
     for shown in (text.getvalue(), run_markdown(view), page):
         assert "backfill cancel RUN1" in shown
         assert "backfill resume" not in shown
+
+
+def test_no_time_left_is_told_of_a_run_whose_target_is_held_before_its_next_step(
+    session: Session, tmp_path: Path
+) -> None:
+    """Its worker comes back in a while, and sees the hold then."""
+    plan = make_plan(tmp_path, repos(3) + "operations: [sync]\nbatch_size: 1\ndelay: 40s\n")
+    store = session.store
+    lease = store.lock(plan.name, EMBEDDED.address, "RUN1")
+    record = {"target": "embedded", "address": EMBEDDED.address, "variables": {}, "follow": True}
+    store.start("RUN1", plan, lease, **record)
+    store.park(lease, time.time() + 40, "the workers")
+    assert left(store.glance(store.find("RUN1")))
+    hold(session, "embedded", "incident 42")
+    assert left(store.glance(store.find("RUN1"))) is None
 
 
 def test_a_process_that_does_not_end_is_named_and_the_run_stays_cancelled(

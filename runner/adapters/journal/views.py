@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from runner.adapters.journal import answers, chains, leases
+from runner.adapters.journal import answers, chains, control, leases
 from runner.adapters.journal.database import Connection, listed
 from runner.adapters.journal.figures import (
     FAILED,
@@ -79,6 +79,7 @@ def glance(connection: Connection, record: RunRecord, now: float) -> RunView:
         plan=plan,
         now=now,
         silent=silent_since(held) if held and not goes_on else None,
+        target_held=any(one.address == record.address for one in control.holds(connection)),
         stages=stages,
         driven=driven,
         outcomes={name: number for name, number in outcomes.items() if name != "completed"},
