@@ -1,24 +1,24 @@
-"""The errors a user can meet; each class says its hint; the numbers are
-the exit statuses that `runner.cli.main` gives them.
+"""The errors that a user can meet, each with a hint. The numbers are the exit
+statuses that `runner.cli.main` gives them.
 
 ::
 
-    BackfillError                  one line, and a hint on how to go on
+    BackfillError                  one line, and a hint: what to do about it
      ├─ RunFailed             1    the run ended with failures
-     ├─ UsageError            2    the call's words are off
-     │   └─ NoState           2    ... or nothing was ever run there
+     ├─ UsageError            2    the arguments of the call are wrong
+     │   └─ NoState           2    ... or the state to read does not exist
      ├─ InvalidPlan           3    the plan, catalog or data file has problems
      ├─ PreflightRefused      4    something is missing; nothing was sent
      ├─ StalePlan             5    the plan is no longer the one the run started with
      ├─ LockHeld              5    another run of the plan is under way
      │   └─ LeaseLost         5    ... and has taken this one's place
      ├─ TargetError           6    the target or the state store cannot be reached
-     │   ├─ TargetDown        6    ... however often it is tried
+     │   ├─ TargetDown        6    ... after every retry
      │   └─ KeyRefused        6    ... or refuses the key
      ├─ Incomplete            7    stopped, or timed out, before the end
      └─ Interrupted         130    ^C
 
-Only ``runner.cli`` turns them into words and an exit status.
+Only ``runner.cli`` turns them into messages and an exit status.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class BackfillError(Exception):
-    """A user's error: `str()` says what is wrong, `hint` what to do about it."""
+    """An error for the user: `str()` says what is wrong, `hint` what to do about it."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -46,7 +46,7 @@ class UsageError(BackfillError):
 
 
 class NoState(UsageError):
-    """A state was to be read and there is none."""
+    """The state to read does not exist."""
 
 
 class InvalidPlan(BackfillError):
@@ -81,7 +81,7 @@ class LockHeld(BackfillError):
 
 
 class LeaseLost(LockHeld):
-    """Another process holds the lock and may be sending, so this one must not."""
+    """Another process holds the lock and may be sending, so this one must stop."""
 
 
 class TargetError(BackfillError):
@@ -93,7 +93,7 @@ class TargetDown(TargetError):
 
 
 class KeyRefused(TargetError):
-    """401 or 403: no later request would pass either, so the run stops at once."""
+    """401 or 403: later requests would be refused too, so the run stops at once."""
 
 
 class Incomplete(BackfillError):

@@ -25,7 +25,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-import worker  # type: ignore[import-not-found]  # beside this script, which is no package
+import worker  # type: ignore[import-not-found]  # beside this script, not in a package
 from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
@@ -60,7 +60,7 @@ log = logging.getLogger("uvicorn.error")
 def create_client() -> inngest.Inngest:
     if not (os.environ.get("INNGEST_SIGNING_KEY") and os.environ.get("INNGEST_BASE_URL")):
         os.environ.setdefault("INNGEST_DEV", "1")
-    quiet = logging.getLogger("inngest.quickstart")  # this file says what happens, once
+    quiet = logging.getLogger("inngest.quickstart")  # this file reports what happens, once
     quiet.setLevel(logging.CRITICAL)
     return inngest.Inngest(app_id=APP_ID, logger=quiet)
 
@@ -71,7 +71,7 @@ def create_function(client: inngest.Inngest, event: str, handler: Handler) -> in
     def attempt(event: Mapping[str, Any]) -> dict[str, Any]:
         try:
             return handler(event)
-        except ValueError as error:  # wrong data stays wrong: trying again cannot help
+        except ValueError as error:  # wrong data stays wrong: a retry cannot help
             raise inngest.NonRetriableError(str(error)) from error
 
     @client.create_function(fn_id=name.replace("_", "-"), trigger=inngest.TriggerEvent(event=event))
@@ -111,7 +111,7 @@ def create_app(handler: CommHandler) -> Starlette:
 
 
 class Server(uvicorn.Server):
-    """uvicorn that tells the Inngest server where it is, once its port is open."""
+    """A uvicorn server that registers with the Inngest server once its port is open."""
 
     def __init__(self, handler: CommHandler, client: inngest.Inngest, port: int) -> None:
         super().__init__(uvicorn.Config(create_app(handler), host="127.0.0.1", port=port))
@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000, help="port on 127.0.0.1 (%(default)s)")
     port = parser.parse_args().port
     client = create_client()
-    with suppress(KeyboardInterrupt):  # Ctrl-C is how one stops it; uvicorn has said goodbye
+    with suppress(KeyboardInterrupt):  # Ctrl-C stops it; uvicorn has printed its last line
         Server(create_handler(client), client, port).run()
 
 

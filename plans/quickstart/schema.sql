@@ -1,8 +1,8 @@
--- The quickstart's tables: the ones a backfill usually meets, in a small SQLite file.
+-- The quickstart's tables, typical of a backfill, in a small SQLite file.
 -- Times are ISO 8601 in UTC.
 
 CREATE TABLE IF NOT EXISTS repositories (
-    id TEXT PRIMARY KEY,                 -- uuid5 of the GitHub address: the same on every machine
+    id TEXT PRIMARY KEY,                 -- uuid5 of the GitHub URL: the same on every machine
     owner TEXT NOT NULL,
     name TEXT NOT NULL,
     full_name TEXT NOT NULL UNIQUE,
@@ -26,10 +26,10 @@ CREATE TABLE IF NOT EXISTS pull_requests (
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL,
     merged_at TEXT,
-    content_hash TEXT NOT NULL,          -- of the text that the embedding stands for
+    content_hash TEXT NOT NULL,          -- of the text to embed
     last_synced_at TEXT NOT NULL,
-    embedding TEXT,                      -- JSON array of 64 numbers, length 1; NULL is pending
-    embedding_hash TEXT,                 -- the content_hash that it was computed from
+    embedding TEXT,                      -- JSON array of 64 numbers, a unit vector; NULL: pending
+    embedding_hash TEXT,                 -- the content_hash it was computed from
     embedding_generated_at TEXT,
     UNIQUE (repository_id, number)
 );
@@ -44,7 +44,7 @@ CREATE TABLE IF NOT EXISTS issues (
     labels TEXT NOT NULL,
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL,
-    merged_at TEXT,                      -- always NULL: kept so that both tables load alike
+    merged_at TEXT,                      -- always NULL: gives both tables the same columns
     content_hash TEXT NOT NULL,
     last_synced_at TEXT NOT NULL,
     embedding TEXT,
@@ -58,7 +58,7 @@ CREATE TABLE IF NOT EXISTS workspace_metrics (
     repositories INTEGER NOT NULL,
     pull_requests INTEGER NOT NULL,
     merged_pull_requests INTEGER NOT NULL,
-    merged_ratio REAL,                   -- merged / all pull requests; NULL where there are none
+    merged_ratio REAL,                   -- merged / all pull requests; NULL if there are none
     issues INTEGER NOT NULL,
     open_issues INTEGER NOT NULL,
     contributors INTEGER NOT NULL,       -- authors of pull requests or issues
@@ -67,7 +67,7 @@ CREATE TABLE IF NOT EXISTS workspace_metrics (
     computed_at TEXT NOT NULL
 );
 
--- Pull requests and issues as one list, each row with the workspaces it belongs to.
+-- Pull requests and issues in one list, each row with its workspaces.
 CREATE VIEW IF NOT EXISTS workspace_items AS
 SELECT w.workspace_id, i.*
 FROM workspace_repositories w

@@ -27,7 +27,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 EXPORTS = HERE / "exports"
 DIMENSIONS = 64
-# A real model has a rate limit to respect; this one only shows where the pause goes.
+# A real model has a rate limit; this pause only shows where to respect it.
 LONGEST_PAUSE_MS = 50
 
 
@@ -62,7 +62,7 @@ def compute_embeddings(event: Mapping[str, Any]) -> dict[str, Any]:
     embedded = batches = 0
     with _connection() as db:
         _require_repositories(db, workspace)
-        # A transaction per batch: others may write between batches, and a crash keeps the rest.
+        # A transaction per batch: others can write in between, and a crash loses one batch at most.
         while count := _embed_batch(db, workspace, batch_size):
             embedded += count
             batches += 1
@@ -154,12 +154,12 @@ def _workspaces_of(full_name: str) -> set[str]:
 
 
 def _is_known(workspace: str) -> bool:
-    """Is it one of the exports', where nothing was synced yet?"""
+    """Whether the exports have the workspace, even if nothing was synced yet."""
     return workspace in json.loads((EXPORTS / "workspaces.json").read_text(encoding="utf-8"))
 
 
 def _recent(export: Mapping[str, Any], table: str, days: int | None) -> list[dict[str, Any]]:
-    """The rows updated in the export's own last `days`: the answer is the same on any day."""
+    """Return the rows updated in the last `days` of the export: the same rows on any day."""
     rows: list[dict[str, Any]] = export[table]
     if days is None:
         return rows
@@ -176,7 +176,7 @@ def _connection() -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as db:
         db.row_factory = sqlite3.Row
         db.execute("PRAGMA foreign_keys = ON")
-        # The mode is the file's. "Locked" here means: another first connection is setting it.
+        # The mode belongs to the file. "Locked" here: another connection is setting it right now.
         with suppress(sqlite3.OperationalError):
             db.execute("PRAGMA journal_mode = WAL")
         db.executescript((HERE / "schema.sql").read_text(encoding="utf-8"))
@@ -185,7 +185,7 @@ def _connection() -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def _writing(db: sqlite3.Connection) -> Iterator[None]:
-    """One write transaction: waits for its turn at the start, so that it cannot fail halfway."""
+    """A write transaction, which takes the lock at its start so that it cannot fail halfway."""
     db.execute("BEGIN IMMEDIATE")
     with db:
         yield
@@ -205,7 +205,7 @@ def _save_repository(db: sqlite3.Connection, full_name: str) -> str:
 def _save_items(
     db: sqlite3.Connection, table: str, repository_id: str, items: list[dict[str, Any]]
 ) -> int:
-    """Insert or update; an embedding stays where it is and turns pending by its content_hash."""
+    """Insert or update rows; an embedding is kept, and is pending if its content_hash differs."""
     columns = ("title", "author", "state", "labels", "created_at", "updated_at", "merged_at",
                "content_hash", "last_synced_at")  # fmt: skip
     db.executemany(
@@ -219,7 +219,7 @@ def _save_items(
 
 
 def _row(item: Mapping[str, Any]) -> dict[str, Any]:
-    """A GitHub REST object -> the columns of pull_requests and issues."""
+    """Turn a GitHub REST object into the columns of pull_requests and issues."""
     labels = ", ".join(label["name"] for label in item["labels"])
     copied = {key: item[key] for key in ("number", "title", "state", "created_at", "updated_at")}
     return {
@@ -283,7 +283,7 @@ def _metrics(items: list[sqlite3.Row]) -> dict[str, Any]:
 
 
 def _share(part: int, whole: int) -> float | None:
-    """No rows is no answer: None, not 0 %."""
+    """Return the share, or None (not 0) if there are no rows."""
     return round(part / whole, 4) if whole else None
 
 

@@ -1,4 +1,4 @@
-"""A stand-in for the real worker: it writes down what it did, and may do it twice."""
+"""A stand-in for the real worker: it records what it did, and is safe to run twice."""
 
 from __future__ import annotations
 
