@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from runner.adapters.database.url import DatabaseUrl
+from tests.ports import free_port
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin")
 
@@ -21,8 +22,7 @@ PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbi
 def pooled(server: DatabaseUrl, folder: Path, password: str = "") -> Iterator[str]:
     """The URL of `server` through a pooler of its own, which asks for a password or for none."""
     assert PROGRAM
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     options = server.options
     (folder / "users.txt").write_text(f'"postgres" "{password}"\n')
     (folder / "pgbouncer.ini").write_text(

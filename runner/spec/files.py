@@ -152,7 +152,7 @@ def strange_name(path: str | Path) -> str | None:
     try:
         name.encode()
     except UnicodeEncodeError:
-        return "its name is no UTF-8"
+        return "its name is not UTF-8"
     return None
 
 

@@ -436,7 +436,7 @@ def test_a_folder_without_plans_and_names_that_are_no_text_are_refused(
     strange.write_text(plan("strange", repos(1)))
     for command in ("validate", "plan", "apply"):
         done = backfill(command, "plans/")
-        assert (done.status, "is no UTF-8" in done.err) == (2, True), command
+        assert (done.status, "is not UTF-8" in done.err) == (2, True), command
 
 
 def test_git_that_is_not_there_is_said(git: Git, tmp_path: Path) -> None:

@@ -4,15 +4,15 @@ the binary."""
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 
 from tests.cli.conftest import until
+from tests.ports import free_port
 
 BINARY = os.environ.get("BACKFILL_TEST_INNGEST_BIN", "")
 EVENT_KEY, SIGNING_KEY = "own-event-key", "0123456789abcdef" * 4
@@ -29,9 +29,7 @@ class OwnServer:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with ExitStack() as stack:
-            free = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in _PORTS]
-            self._ports = [one.getsockname()[1] for one in free]
+        self._ports = [free_port() for _ in _PORTS]
         self.url = f"http://127.0.0.1:{self._ports[0]}"
         self.env = {
             "INNGEST_BASE_URL": self.url,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections import Counter
@@ -28,6 +27,7 @@ from tests.cli.conftest import COMMAND, backfill, served, until
 from tests.contract.conftest import LIVE_URL
 from tests.contract.target import COMPLETES
 from tests.depth import depth
+from tests.ports import free_port
 from tests.support import repos, write_plan
 
 __all__ = ["backfill"]  # a fixture of the command line
@@ -54,8 +54,7 @@ class Workers:
 
     def start(self, *options: str, port: int = 0) -> None:
         """One more; the server has been told of it."""
-        with socket.create_server(("127.0.0.1", port)) as free:
-            port = free.getsockname()[1]
+        port = port or free_port()
         log = self.stack.enter_context((self.folder / f"serve-{port}.log").open("a"))
         command = [*COMMAND, "serve", "--port", str(port), *options]
         process = subprocess.Popen(command, stderr=log)

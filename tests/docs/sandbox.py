@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from runner.cli.main import ERROR_STATUS
 from runner.errors import Incomplete
 from tests.docs.pages import ROOT, Fence
+from tests.ports import free_port
 from tests.warm import CLIENT
 
 # What cannot run here: its first word, and why. It succeeds, and does nothing.
@@ -98,9 +98,7 @@ class Sandbox:
         self.work.mkdir()
         (folder / "home").mkdir()
         self._tools()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         if any("backfill dev" in fence.text for fence in page if fence.language == "sh"):
             url = f"http://127.0.0.1:{self.port}"  # the page has a server of its own
         self.env = {

@@ -24,7 +24,7 @@ def a_socket(path: Path) -> None:
 
 LONG = "x" * 3_000
 NO_TEXT = os.fsdecode(b"http://\xff")
-TOO_LONG, NO_UTF8, TOO_DEEP = "File name too long", "is no UTF-8", "levels deep"
+TOO_LONG, NO_UTF8, TOO_DEEP = "File name too long", "is not UTF-8", "levels deep"
 PLAN_FILE = "plan.yaml"
 ODD: dict[str, tuple[list[str], str]] = {
     **{
@@ -156,7 +156,7 @@ def test_so_is_a_command_where_the_working_directory_is_gone(tmp_path: Path) -> 
         timeout=60,
         check=False,
     )
-    assert (done.returncode, "working directory is gone" in done.stderr) == (2, True), done
+    assert (done.returncode, "working directory no longer exists" in done.stderr) == (2, True), done
 
 
 @pytest.mark.parametrize(

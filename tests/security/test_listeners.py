@@ -27,6 +27,7 @@ from starlette.types import Receive, Scope, Send
 from runner.adapters.door import Door, hosts_of
 from tests.cli.conftest import COMMAND, served, until
 from tests.depth import some
+from tests.ports import free_port
 from tests.support import SIGNING_KEY
 
 ROOT = Path(__file__).parents[2]
@@ -74,8 +75,7 @@ class Process:
 
 @contextmanager
 def listening(listener: Listener, folder: Path) -> Iterator[Process]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     clean = {key: value for key, value in os.environ.items() if not key.startswith("INNGEST_")}
     env = {**clean, **dict(listener.env), "PYTHONPATH": str(ROOT)}
     env["BACKFILL_STATE"] = f"sqlite:///{folder / 'state.db'}"

@@ -300,7 +300,7 @@ def test_a_name_that_is_no_utf_8_is_refused_in_words(
     name = os.fsdecode(b"plans/\xff.yaml")
     (plan.parents[1] / name).write_text(PLAN, encoding="utf-8")
     done = run(warm, plan.parents[1], command, name)
-    assert (done.status, "no UTF-8" in done.err) == (2, True), done
+    assert (done.status, "not UTF-8" in done.err) == (2, True), done
 
 
 @pytest.mark.parametrize("name", ["link to a file outside", "pipe", "sparse", "socket"])

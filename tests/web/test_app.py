@@ -16,6 +16,7 @@ import pytest
 
 from runner.cli.ui import Journals
 from tests.cli.conftest import Jobs, Start, served
+from tests.ports import free_port
 from tests.types import Backfill
 from tests.web.conftest import HOSTILE, Hostile, web
 
@@ -246,11 +247,7 @@ def test_the_page_of_a_run_that_may_go_on_hears_that_it_does(
 def test_the_command_serves_and_ends_at_once_and_quietly_although_a_page_listens(
     start: Start, site: str, failed: None, signals: list[signal.Signals], said: str
 ) -> None:
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = start("ui", "--port", port)
     assert process.stderr is not None
     assert f"http://127.0.0.1:{port}/" in process.stderr.readline()

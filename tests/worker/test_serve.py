@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import threading
 from collections import Counter
@@ -27,6 +26,7 @@ from runner.adapters.worker.request import EVENT, app_of
 from runner.app.worker import StepRequest
 from tests.cli.conftest import Result, served, until
 from tests.depth import depth
+from tests.ports import free_port
 from tests.support import EVENT_KEY, SIGNING_KEY, repos, write_plan
 from tests.warm import Forked
 from tests.worker.engine import Engine, Ran, RealClock, recorded
@@ -74,8 +74,7 @@ class Site:
         return Forked(self.warm, *arguments, env=env, stdout=subprocess.DEVNULL, stderr=stderr)
 
     def serve(self, *options: str, ready: bool = True) -> Forked:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         log = self.stack.enter_context((self.folder / f"serve-{port}.log").open("w"))
         process = self.start("serve", "--port", port, *options, stderr=log)
         self.stack.callback(process.wait)
